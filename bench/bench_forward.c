@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: MIT
- * bench_forward MODEL [CONTEXT [WINDOWS [THREADS [COMPUTE]]]]: the forward pass and the likelihood of made-up tokens, as organ perplexity
- * takes it; tokens a second of wall clock and of processor time, which other programs on the machine disturb less. */
+ * bench_forward MODEL [CONTEXT [WINDOWS [THREADS [COMPUTE]]]]: the forward pass and the likelihood of made-up tokens,
+ * as organ perplexity takes it; tokens a second of wall clock and of processor time, which other programs on the
+ * machine disturb less. */
 #include "orchestrator/forward/forward.h"
 #include "orchestrator/forward/perplexity.h"
 #include "orchestrator/stream/compute.h"
@@ -23,7 +24,8 @@ static void score(void *context, size_t k, float *logits)
 {
     const scoring *s = context;
     const double top = (double)logits[organ_logits_top(logits, s->vocabulary)];
-    s->losses[k] = top + log(s->kernels->exp_sum(logits, s->vocabulary, top)) - (double)logits[s->tokens[s->rows[k] + 1]];
+    s->losses[k] =
+        top + log(s->kernels->exp_sum(logits, s->vocabulary, top)) - (double)logits[s->tokens[s->rows[k] + 1]];
 }
 
 static double wall(void)
@@ -35,10 +37,12 @@ static double wall(void)
 
 static double processor(const struct rusage *use)
 {
-    return (double)(use->ru_utime.tv_sec + use->ru_stime.tv_sec) + 1e-6 * (double)(use->ru_utime.tv_usec + use->ru_stime.tv_usec);
+    return (double)(use->ru_utime.tv_sec + use->ru_stime.tv_sec) +
+           1e-6 * (double)(use->ru_utime.tv_usec + use->ru_stime.tv_usec);
 }
 
-static int measure(organ_forward *forward, const organ_kernels *kernels, size_t context, size_t windows, organ_error *error)
+static int measure(organ_forward *forward, const organ_kernels *kernels, size_t context, size_t windows,
+                   organ_error *error)
 {
     const size_t tokens = context * windows;
     const organ_forward_config *config = organ_forward_describe(forward);
@@ -64,8 +68,10 @@ static int measure(organ_forward *forward, const organ_kernels *kernels, size_t 
         loss += s.losses[k];
     const double busy = processor(&after) - processor(&before);
     if (status == ORGAN_OK)
-        printf("%zu tokens, loss %.6f: %.1f tokens/s of wall clock, %.1f of processor time, %.0f MiB resident at most\n", tokens,
-               loss / (double)count, (double)tokens / seconds, (double)tokens / busy, (double)after.ru_maxrss / 1024);
+        printf(
+            "%zu tokens, loss %.6f: %.1f tokens/s of wall clock, %.1f of processor time, %.0f MiB resident at most\n",
+            tokens, loss / (double)count, (double)tokens / seconds, (double)tokens / busy,
+            (double)after.ru_maxrss / 1024);
     free(token);
     free(begin);
     free(rows);
@@ -91,13 +97,15 @@ int main(int count, char **words)
         fprintf(stderr, "usage: %s MODEL [CONTEXT [WINDOWS [THREADS [COMPUTE]]]]\n", words[0]);
         return 2;
     }
-    organ_engine engine = {.memory = (uint64_t)4 << 30, .kernels = organ_kernels_choose(organ_cpu_detect(), NULL, &why)};
+    organ_engine engine = {.memory = (uint64_t)4 << 30,
+                           .kernels = organ_kernels_choose(organ_cpu_detect(), NULL, &why)};
     if (organ_topology_discover(&topology, &error) == ORGAN_OK &&
         organ_workers_create(topology, number(count, words, 4, 0), &workers, &error) == ORGAN_OK) {
         engine.topology = topology;
         engine.workers = workers;
         if (organ_engine_compute(&engine, count > 5 ? words[5] : NULL, &error) == ORGAN_OK &&
-            organ_model_open(words[1], &model, &error) == ORGAN_OK && organ_forward_open(model, &engine, &forward, &error) == ORGAN_OK)
+            organ_model_open(words[1], &model, &error) == ORGAN_OK &&
+            organ_forward_open(model, &engine, &forward, &error) == ORGAN_OK)
             measure(forward, engine.kernels, context, windows, &error);
     }
     if (error.status)

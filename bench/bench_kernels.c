@@ -1,8 +1,8 @@
 /* SPDX-License-Identifier: MIT
- * Speed of every kernel on every table this CPU runs: GB/s (bytes read plus bytes written), elements per core cycle, ratios to memcpy and
- * to scalar measured in the same run; warm (arrays that fit L2) and cold (the larger array 256 MiB). Ends with status 1, before anything
- * is measured, where a member of organ_kernels has no row here. Usage: kernels [RESULT.json [WORD]]; WORD: only kernels with it in their
- * name, or "none". */
+ * Speed of every kernel on every table this CPU runs: GB/s (bytes read plus bytes written), elements per core cycle,
+ * ratios to memcpy and to scalar measured in the same run; warm (arrays that fit L2) and cold (the larger array 256
+ * MiB). Ends with status 1, before anything is measured, where a member of organ_kernels has no row here. Usage:
+ * kernels [RESULT.json [WORD]]; WORD: only kernels with it in their name, or "none". */
 #include "bench/bench_rig.h"
 #include "kernels/kernels.h"
 #include "tests/kit/samples.h"
@@ -47,43 +47,14 @@ static double now(void) { return bench_seconds(CLOCK_THREAD_CPUTIME_ID); }
 
 static void keep(const void *p) { __asm__ volatile("" : : "r"(p) : "memory"); }
 
-/* Cycles per second of the core, from operations that wait for each other. On x86-64 these are multiplications, which take three cycles on
- * all of today's CPUs: additions of a constant are folded by some before they are executed, several a cycle. Elsewhere additions, one each.
- */
-static double core_frequency(void)
-{
-    double best = 1e9;
-    for (int run = 0; run < 5; run++) {
-        const double start = now();
-        unsigned long x = 3;
-        for (int k = 0; k < 400000; k++)
-            _Pragma("GCC unroll 16") for (int u = 0; u < 16; u++)
-#if defined(__x86_64__)
-                __asm__ volatile("imul %0, %0" : "+r"(x));
-#else
-            {
-                x += 3;
-                __asm__ volatile("" : "+r"(x));
-            }
-#endif
-        const double took = now() - start;
-        best = took < best ? took : best;
-    }
-#if defined(__x86_64__)
-    return 3 * 6.4e6 / best;
-#else
-    return 6.4e6 / best;
-#endif
-}
-
 /* ---- what is measured ---- */
 #define FLOATS(p)  ((float *)(void *)(p))
 #define WORDS(p)   ((uint16_t *)(void *)(p))
 #define DOUBLES(p) ((double *)(void *)(p))
 #define RUN(name)  static void run_##name(const organ_kernels *k, const subject *s, const arrays *a, size_t n)
 /* The function that stands in the table where the row says. */
-#define MEMBER(type)                                                                                                                       \
-    __typeof__(type) *member;                                                                                                              \
+#define MEMBER(type)                                                                                                   \
+    __typeof__(type) *member;                                                                                          \
     memcpy(&member, (const char *)k + s->member, sizeof(member))
 #define IGNORE (void)k, (void)s
 
@@ -210,18 +181,19 @@ RUN(dot)
 }
 RUN(add_scaled) { (void)s, k->add_scaled_f64(DOUBLES(a->out), 0.5, DOUBLES(a->in), n); }
 
-/* Kernels that work in place do so on copies of CHUNK values, which stay in L1: the copying is part of what is measured. */
+/* Kernels that work in place do so on copies of CHUNK values, which stay in L1: the copying is part of what is
+ * measured. */
 static float *copied(const arrays *a, size_t at, size_t n)
 {
     static _Alignas(64) float chunk[CHUNK];
     return memcpy(chunk, FLOATS(a->in) + at, n * sizeof(float));
 }
-#define CHUNKS(call)                                                                                                                       \
-    for (size_t at = 0; at < n; at += CHUNK) {                                                                                             \
-        const size_t part = n - at < CHUNK ? n - at : CHUNK;                                                                               \
-        float *const values = copied(a, at, part);                                                                                         \
-        call;                                                                                                                              \
-        keep(values);                                                                                                                      \
+#define CHUNKS(call)                                                                                                   \
+    for (size_t at = 0; at < n; at += CHUNK) {                                                                         \
+        const size_t part = n - at < CHUNK ? n - at : CHUNK;                                                           \
+        float *const values = copied(a, at, part);                                                                     \
+        call;                                                                                                          \
+        keep(values);                                                                                                  \
     }
 RUN(gate)
 {
@@ -253,7 +225,8 @@ RUN(cholesky)
 RUN(solve)
 {
     (void)s;
-    CHUNKS(for (size_t j = 0; j < SIDE; j++) values[j * (SIDE + 1)] = SIDE * 4; k->solve_f32(values, SIDE, FLOATS(a->out)))
+    CHUNKS(for (size_t j = 0; j < SIDE; j++) values[j * (SIDE + 1)] = SIDE * 4;
+           k->solve_f32(values, SIDE, FLOATS(a->out)))
 }
 static float (*const functions[])(float) = {expf, tanhf, erff};
 RUN(function)
@@ -280,19 +253,19 @@ RUN(log2)
 }
 
 #define OF(member) offsetof(organ_kernels, member)
-#define ROW(name, member, read, write, el, inputs, run)                                                                                    \
-    {                                                                                                                                      \
-        name, OF(member), read, write, el, inputs, run                                                                                     \
+#define ROW(name, member, read, write, el, inputs, run)                                                                \
+    {                                                                                                                  \
+        name, OF(member), read, write, el, inputs, run                                                                 \
     }
 #define PLAIN(member, read, write, run)    ROW(#member, member, read, write, 1, 1, run)
 #define TWO(member, read, write, run)      ROW(#member, member, read, write, 1, 2, run)
-#define BLOCKS(type, number, bytes, el)    ROW(type " to f32", dequantize[number], bytes, 4 * (el), el, 1, run_dequantize)
+#define BLOCKS(type, number, bytes, el) ROW(type " to f32", dequantize[number], bytes, 4 * (el), el, 1, run_dequantize)
 #define TO_BLOCKS(type, number, bytes, el) ROW("f32 to " type, quantize[number], 4 * (el), bytes, el, 1, run_quantize)
 #define FIT(type, number, bytes, el)       ROW("f32 fitted to " type, fit[number], 4 * (el), bytes, el, 1, run_fit)
 #define BOTH(type, number, bytes, el)      TO_BLOCKS(type, number, bytes, el), FIT(type, number, bytes, el)
-#define DECODE(type, code, el)                                                                                                             \
-    ROW(type " to f32", decode[code][ORGAN_REAL_F32], 1, 4 * (el), el, 1, run_decode),                                                     \
-        ROW(type " to bf16", decode[code][ORGAN_REAL_BF16], 1, 2 * (el), el, 1, run_decode),                                               \
+#define DECODE(type, code, el)                                                                                         \
+    ROW(type " to f32", decode[code][ORGAN_REAL_F32], 1, 4 * (el), el, 1, run_decode),                                 \
+        ROW(type " to bf16", decode[code][ORGAN_REAL_BF16], 1, 2 * (el), el, 1, run_decode),                           \
         ROW(type " to f16", decode[code][ORGAN_REAL_F16], 1, 2 * (el), el, 1, run_decode)
 #define ENCODE(type, code, el) ROW("f32 to " type, encode[code], 4 * (el), 1, el, 1, run_encode)
 
@@ -394,17 +367,20 @@ static const subject subjects[] = {
 enum { SUBJECTS = sizeof subjects / sizeof *subjects };
 /* One value at a time, as libm has them. */
 static const subject of_libc[] = {
-    {"expf", 0, 4, 4, 1, 1, run_function}, {"tanhf", 1, 4, 4, 1, 1, run_function}, {"erff", 2, 4, 4, 1, 1, run_function},
-    {"powf", 0, 4, 4, 1, 1, run_powf},     {"exp", 0, 4, 8, 1, 1, run_exp},        {"log2", 0, 8, 8, 1, 1, run_log2},
+    {"expf", 0, 4, 4, 1, 1, run_function}, {"tanhf", 1, 4, 4, 1, 1, run_function},
+    {"erff", 2, 4, 4, 1, 1, run_function}, {"powf", 0, 4, 4, 1, 1, run_powf},
+    {"exp", 0, 4, 8, 1, 1, run_exp},       {"log2", 0, 8, 8, 1, 1, run_log2},
 };
 
 /* ---- has every member a row? ---- */
 
-/* The table is a name and function pointers, so its members are its words: one that is set in some table and that no row names is missed.
+/* The table is a name and function pointers, so its members are its words: one that is set in some table and that no
+ * row names is missed.
  */
 static int missing_rows(void)
 {
-    const organ_kernels *const tables[] = {organ_kernels_scalar, organ_kernels_avx2, organ_kernels_avx512, organ_kernels_neon};
+    const organ_kernels *const tables[] = {organ_kernels_scalar, organ_kernels_avx2, organ_kernels_avx512,
+                                           organ_kernels_neon};
     int missing = 0;
     for (size_t at = sizeof(char *); at + sizeof(void *) <= sizeof(organ_kernels); at += sizeof(void *)) {
         int is_set = 0, has_row = 0;
@@ -438,8 +414,8 @@ static result measure(const subject *s, const organ_kernels *k, const arrays *a,
                     .per_cycle = per_second / frequency};
 }
 
-/* Weight-iterations per second over tiles of a matrix `cols` wide that starts at in2 and is pruned in a copy: one tile again and again when
- * warm, each tile once when cold. */
+/* Weight-iterations per second over tiles of a matrix `cols` wide that starts at in2 and is pruned in a copy: one tile
+ * again and again when warm, each tile once when cold. */
 static result measure_physarum(const subject *s, const organ_kernels *k, const arrays *a, int cold, double frequency)
 {
     const organ_physarum_params params = {ITERATIONS, 2, 1, 6};
@@ -467,12 +443,14 @@ static void show(FILE *json, const char *name, const char *isa, int cold, const 
     static int rows;
     const int streams = r->gigabytes > 0;
     printf("%-15s %-7s %-5s %8.2f %-7s %8.2f %9.2f %9.2f\n", name, isa, cold ? "cold" : "warm",
-           streams ? r->gigabytes : r->per_second * 1e-9, streams ? "GB/s" : "G w-i/s", r->per_cycle, r->of_memcpy, r->of_scalar);
+           streams ? r->gigabytes : r->per_second * 1e-9, streams ? "GB/s" : "G w-i/s", r->per_cycle, r->of_memcpy,
+           r->of_scalar);
     fprintf(json,
-            "%s\n  {\"kernel\": \"%s\", \"isa\": \"%s\", \"cold\": %s, \"elements_per_second\": %.6g, \"gigabytes_per_second\": %.4g, ",
+            "%s\n  {\"kernel\": \"%s\", \"isa\": \"%s\", \"cold\": %s, \"elements_per_second\": %.6g, "
+            "\"gigabytes_per_second\": %.4g, ",
             rows++ ? "," : "", name, isa, cold ? "true" : "false", r->per_second, r->gigabytes);
-    fprintf(json, "\"elements_per_cycle\": %.4g, \"ratio_to_memcpy\": %.4g, \"ratio_to_scalar\": %.4g}", r->per_cycle, r->of_memcpy,
-            r->of_scalar);
+    fprintf(json, "\"elements_per_cycle\": %.4g, \"ratio_to_memcpy\": %.4g, \"ratio_to_scalar\": %.4g}", r->per_cycle,
+            r->of_memcpy, r->of_scalar);
 }
 
 static int wanted(const subject *s, const char *word) { return !word || strstr(s->name, word) != NULL; }
@@ -491,12 +469,14 @@ static void bench_all(FILE *json, const arrays *a, const char *word, int cold, d
     for (size_t i = 0; i < sizeof isas / sizeof *isas; i++) {
         const char *why;
         const organ_kernels *k = organ_kernels_choose(organ_cpu_detect(), isas[i], &why);
-        const size_t bytes = !cold ? WARM_BYTES : i == 0 ? COLD_BYTES / 8 : COLD_BYTES; /* scalar is far from what memory can do */
+        const size_t bytes = !cold    ? WARM_BYTES
+                             : i == 0 ? COLD_BYTES / 8
+                                      : COLD_BYTES; /* scalar is far from what memory can do */
         for (size_t s = 0; k && s < SUBJECTS; s++) {
             if (!wanted(&subjects[s], word) || (k == organ_kernels_avx512_mixed && subjects[s].run))
                 continue; /* that table has another tile of physarum alone */
-            result r =
-                subjects[s].run ? measure(&subjects[s], k, a, bytes, frequency) : measure_physarum(&subjects[s], k, a, cold, frequency);
+            result r = subjects[s].run ? measure(&subjects[s], k, a, bytes, frequency)
+                                       : measure_physarum(&subjects[s], k, a, cold, frequency);
             if (i == 0)
                 scalar[s] = r;
             r.of_scalar = r.per_second / scalar[s].per_second;
@@ -513,7 +493,7 @@ int main(int argc, char **argv)
         return EXIT_FAILURE;
     const arrays a = {bench_large(COLD_BYTES), bench_large(COLD_BYTES), bench_large(COLD_BYTES),
                       aligned_alloc(64, organ_physarum_scratch(TILE, TILE))};
-    const double frequency = core_frequency();
+    const double frequency = bench_core_frequency();
     samples random = {1};
     FILE *json = fopen(path, "w");
     if (!json || !a.scratch) {
@@ -528,10 +508,12 @@ int main(int argc, char **argv)
         memcpy(a.in2 + at, a.in2, at);
     memcpy(a.in, a.in2, COLD_BYTES);
     memset(a.out, 1, COLD_BYTES);
-    printf("core %.2f GHz; bytes read and written count alike; warm %d KiB, cold %d MiB in the larger array\n", frequency * 1e-9,
-           WARM_BYTES >> 10, COLD_BYTES >> 20);
+    printf("core %.2f GHz; bytes read and written count alike; warm %d KiB, cold %d MiB in the larger array\n",
+           frequency * 1e-9, WARM_BYTES >> 10, COLD_BYTES >> 20);
     printf("%-15s %-7s %-5s %16s %8s %9s %9s\n", "kernel", "isa", "", "", "el/cycle", "x memcpy", "x scalar");
-    fprintf(json, "{\"schema\": \"organ.bench.kernels/1\", \"core_hertz\": %.6g, \"warm_bytes\": %d, \"cold_bytes\": %d, \"results\": [",
+    fprintf(json,
+            "{\"schema\": \"organ.bench.kernels/1\", \"core_hertz\": %.6g, \"warm_bytes\": %d, \"cold_bytes\": %d, "
+            "\"results\": [",
             frequency, WARM_BYTES, COLD_BYTES);
     bench_all(json, &a, word, 0, frequency);
     bench_all(json, &a, word, 1, frequency);

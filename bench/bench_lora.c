@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: MIT
- * The rank 64 of 4096 x 4096 matrices, of a decaying spectrum (sigma_k = k^-0.7) and of white noise, by iteration and by the whole
- * decomposition in the same run: how far the residual is from the best there is, and how much sooner it is there. Fails where it is more
- * than 1.001 x (1.003 x of noise) or less than 5 x. bench_lora REPORT.json [N RANK] */
+ * The rank 64 of 4096 x 4096 matrices, of a decaying spectrum (sigma_k = k^-0.7) and of white noise, by iteration and
+ * by the whole decomposition in the same run: how far the residual is from the best there is, and how much sooner it is
+ * there. Fails where it is more than 1.001 x (1.003 x of noise) or less than 5 x. bench_lora REPORT.json [N RANK] */
 #include "bench/bench_rig.h"
 #include "orchestrator/machine/stopwatch.h"
 #include "orchestrator/surgery/algebra/low_rank.h"
@@ -70,7 +70,8 @@ static void make_decaying(square *m)
 
 /* ---- both ways ---- */
 
-static organ_status read_rows(void *context, uint64_t first, size_t rows, float *values, void *scratch, organ_error *error)
+static organ_status read_rows(void *context, uint64_t first, size_t rows, float *values, void *scratch,
+                              organ_error *error)
 {
     const square *const m = context;
     (void)scratch, (void)error;
@@ -95,7 +96,8 @@ static figures decompose(square *m, size_t rank, bool exact, const organ_engine 
     bench_stop_at(&error);
     organ_low_rank(strips, &options, &svd, &error);
     bench_stop_at(&error);
-    const figures f = {organ_seconds_now() - started, bench_seconds(CLOCK_PROCESS_CPUTIME_ID) - cpu, organ_svd_residual(&svd), svd.passes};
+    const figures f = {organ_seconds_now() - started, bench_seconds(CLOCK_PROCESS_CPUTIME_ID) - cpu,
+                       organ_svd_residual(&svd), svd.passes};
     organ_strips_close(strips);
     organ_svd_free(&svd);
     return f;
@@ -109,17 +111,19 @@ static json_t *compare(const char *name, square *m, size_t rank, double bar, con
         const figures other = decompose(m, rank, false, engine);
         ours = other.seconds < ours.seconds ? other : ours;
     }
-    const double ratio = ours.residual / whole.residual, faster = whole.seconds / ours.seconds, work = whole.cpu / ours.cpu;
+    const double ratio = ours.residual / whole.residual, faster = whole.seconds / ours.seconds,
+                 work = whole.cpu / ours.cpu;
     *failed = *failed || ratio > bar || faster < 5;
-    printf("%-8s rank %zu of %zu x %zu: residual %.6f, %.6f x the best (bar %.3f); %u passes, %.2f s on %zu threads; whole %.1f s: %.0f x "
+    printf("%-8s rank %zu of %zu x %zu: residual %.6f, %.6f x the best (bar %.3f); %u passes, %.2f s on %zu threads; "
+           "whole %.1f s: %.0f x "
            "(bar 5), in CPU time %.0f x\n",
-           name, rank, m->n, m->n, ours.residual, ratio, bar, ours.passes, ours.seconds, organ_workers_count(engine->workers),
-           whole.seconds, faster, work);
+           name, rank, m->n, m->n, ours.residual, ratio, bar, ours.passes, ours.seconds,
+           organ_workers_count(engine->workers), whole.seconds, faster, work);
     fflush(stdout);
-    return json_pack("{s:s, s:I, s:I, s:f, s:f, s:f, s:i, s:f, s:f, s:f, s:f}", "matrix", name, "size", (json_int_t)m->n, "rank",
-                     (json_int_t)rank, "residual", ours.residual, "optimum", whole.residual, "residual_ratio", ratio, "passes",
-                     (int)ours.passes, "seconds", ours.seconds, "whole_seconds", whole.seconds, "times_faster", faster,
-                     "times_less_cpu_time", work);
+    return json_pack("{s:s, s:I, s:I, s:f, s:f, s:f, s:i, s:f, s:f, s:f, s:f}", "matrix", name, "size",
+                     (json_int_t)m->n, "rank", (json_int_t)rank, "residual", ours.residual, "optimum", whole.residual,
+                     "residual_ratio", ratio, "passes", (int)ours.passes, "seconds", ours.seconds, "whole_seconds",
+                     whole.seconds, "times_faster", faster, "times_less_cpu_time", work);
 }
 
 int main(int argc, char **argv)
@@ -147,7 +151,8 @@ int main(int argc, char **argv)
     json_array_append_new(rows, compare("decaying", &m, rank, 1.001, &engine, &failed));
     organ_philox_normal(1, 0, 0, m.values, m.n * m.n);
     json_array_append_new(rows, compare("white", &m, rank, 1.003, &engine, &failed));
-    json_t *report = json_pack("{s:s, s:o, s:b}", "schema", "organ.bench_lora/1", "matrices", rows, "failed", (int)failed);
+    json_t *report =
+        json_pack("{s:s, s:o, s:b}", "schema", "organ.bench_lora/1", "matrices", rows, "failed", (int)failed);
     if (json_dump_file(report, argv[1], JSON_INDENT(2)) != 0)
         return perror(argv[1]), 4;
     json_decref(report);

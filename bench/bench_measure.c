@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: MIT
- * Speed of the Z-measure from the page cache, one thread, on every table this CPU runs: bytes of the tensors per second of that thread's
- * CPU time (what others run on the machine meanwhile is not counted), and the peak memory of the process. bench_measure FILE [MEGABYTES
- * [ISA]]: FILE is made, and removed at the end. */
+ * Speed of the Z-measure from the page cache, one thread, on every table this CPU runs: bytes of the tensors per second
+ * of that thread's CPU time (what others run on the machine meanwhile is not counted), and the peak memory of the
+ * process. bench_measure FILE [MEGABYTES [ISA]]: FILE is made, and removed at the end. */
 #include "bench/bench_rig.h"
 #include "orchestrator/surgery/measure/z_measure.h"
 #include "tests/kit/samples.h"
@@ -11,8 +11,14 @@
 #include <sys/resource.h>
 #include <unistd.h>
 
-enum { COLS = 4096, TENSORS = 8, RUNS = 15, SECONDS = 2, SAMPLED_ROWS = 256 }; /* rows repeat after so many: samples are slow to make */
-#define BAR 2.0                                                   /* GB/s of BF16 with AVX-512 */
+enum {
+    COLS = 4096,
+    TENSORS = 8,
+    RUNS = 15,
+    SECONDS = 2,
+    SAMPLED_ROWS = 256
+};              /* rows repeat after so many: samples are slow to make */
+#define BAR 2.0 /* GB/s of BF16 with AVX-512 */
 
 static void write_row(FILE *out, organ_dtype dtype, const float *values)
 {
@@ -31,13 +37,15 @@ static void write_row(FILE *out, organ_dtype dtype, const float *values)
 static void make(const char *path, organ_dtype dtype, const float *sampled, size_t megabytes)
 {
     char header[200 * TENSORS];
-    const size_t row = COLS * organ_dtype_describe(dtype)->bytes, rows = (megabytes << 20) / TENSORS / row, bytes = rows * row;
+    const size_t row = COLS * organ_dtype_describe(dtype)->bytes, rows = (megabytes << 20) / TENSORS / row,
+                 bytes = rows * row;
     uint64_t length = 0;
     for (size_t k = 0; k < TENSORS; k++)
-        length +=
-            (uint64_t)snprintf(header + length, sizeof header - length,
-                               "%s\"model.layers.%zu.mlp.up_proj.weight\":{\"dtype\":\"%s\",\"shape\":[%zu,%d],\"data_offsets\":[%zu,%zu]}",
-                               k ? "," : "{", k, organ_dtype_describe(dtype)->name, rows, COLS, k * bytes, (k + 1) * bytes);
+        length += (uint64_t)snprintf(header + length, sizeof header - length,
+                                     "%s\"model.layers.%zu.mlp.up_proj.weight\":{\"dtype\":\"%s\",\"shape\":[%zu,%d],"
+                                     "\"data_offsets\":[%zu,%zu]}",
+                                     k ? "," : "{", k, organ_dtype_describe(dtype)->name, rows, COLS, k * bytes,
+                                     (k + 1) * bytes);
     length += (uint64_t)snprintf(header + length, sizeof header - length, "}");
     FILE *out = fopen(path, "wb");
     if (!out) {
@@ -102,7 +110,8 @@ int main(int argc, char **argv)
             if (!kernels || (argc > 3 && strcmp(names[k], argv[3]) != 0))
                 continue;
             const double found = speed(argv[1], kernels, &theta);
-            printf("%-5s %-7s %6.2f GB/s a core   theta %.6f", organ_dtype_describe(types[t])->name, names[k], found / 1e9, theta);
+            printf("%-5s %-7s %6.2f GB/s a core   theta %.6f", organ_dtype_describe(types[t])->name, names[k],
+                   found / 1e9, theta);
             if (types[t] == ORGAN_BF16 && strcmp(names[k], "avx512") == 0)
                 bench_tell_bar(found >= BAR * 1e9, BAR);
             else

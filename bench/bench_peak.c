@@ -1,7 +1,8 @@
 /* SPDX-License-Identifier: MIT
- * The product kernel of every table this CPU runs, one core, beside what fused multiply-adds of registers alone come to on the same ISA:
- * peak [RESULT.json [ISA]]. C = A B^T with m rows of FP32 and the matrices of a layer in FP32 and BF16. Few rows wait for memory: for
- * these the bytes of B per second stand beside those of a kernel that reads them and does no more. Processor time of one thread. */
+ * The product kernel of every table this CPU runs, one core, beside what fused multiply-adds of registers alone come to
+ * on the same ISA: peak [RESULT.json [ISA]]. C = A B^T with m rows of FP32 and the matrices of a layer in FP32 and
+ * BF16. Few rows wait for memory: for these the bytes of B per second stand beside those of a kernel that reads them
+ * and does no more. Processor time of one thread. */
 #include "bench/bench_rig.h"
 #include "kernels/kernels.h"
 #include "tests/kit/samples.h"
@@ -18,16 +19,16 @@ enum { ROUNDS = 1 << 18, RUNS = 7, MOST_ROWS = 512, MOST_N = 4864, MOST_K = 4864
 /* ---- the peak ---- */
 
 /* Sums that do not wait for each other, as many as hide the latency; the result is only there to be computed. */
-#define PEAK(name, lanes, sums, type, set, fma, store, target)                                                                             \
-    target static double name(float *result)                                                                                               \
-    {                                                                                                                                      \
-        type sum[sums];                                                                                                                    \
-        const type factor = set(0.5f), one = set(1.0f);                                                                                    \
-        _Pragma("GCC unroll 24") for (int s = 0; s < (sums); s++) sum[s] = set((float)s);                                                  \
-        for (int round = 0; round < ROUNDS; round++)                                                                                       \
-            _Pragma("GCC unroll 24") for (int s = 0; s < (sums); s++) sum[s] = fma(sum[s], factor, one);                                   \
-        _Pragma("GCC unroll 24") for (int s = 0; s < (sums); s++) store(result + s * (lanes), sum[s]);                                     \
-        return 2.0 * (lanes) * (sums)*ROUNDS;                                                                                              \
+#define PEAK(name, lanes, sums, type, set, fma, store, target)                                                         \
+    target static double name(float *result)                                                                           \
+    {                                                                                                                  \
+        type sum[sums];                                                                                                \
+        const type factor = set(0.5f), one = set(1.0f);                                                                \
+        _Pragma("GCC unroll 24") for (int s = 0; s < (sums); s++) sum[s] = set((float)s);                              \
+        for (int round = 0; round < ROUNDS; round++)                                                                   \
+            _Pragma("GCC unroll 24") for (int s = 0; s < (sums); s++) sum[s] = fma(sum[s], factor, one);               \
+        _Pragma("GCC unroll 24") for (int s = 0; s < (sums); s++) store(result + s * (lanes), sum[s]);                 \
+        return 2.0 * (lanes) * (sums)*ROUNDS;                                                                          \
     }
 
 #if defined(__x86_64__)
@@ -72,13 +73,14 @@ typedef struct arrays {
 
 static double product_of(const organ_kernels *kernels, const arrays *s, size_t m, size_t n, size_t k, bool narrow)
 {
-    const organ_product p = {.m = m,
-                             .n = n,
-                             .k = k,
-                             .a = {s->a, ORGAN_REAL_F32, false, k},
-                             .b = {narrow ? (const void *)s->narrow : s->b, narrow ? ORGAN_REAL_BF16 : ORGAN_REAL_F32, false, k},
-                             .c = s->c,
-                             .c_stride = n};
+    const organ_product p = {
+        .m = m,
+        .n = n,
+        .k = k,
+        .a = {s->a, ORGAN_REAL_F32, false, k},
+        .b = {narrow ? (const void *)s->narrow : s->b, narrow ? ORGAN_REAL_BF16 : ORGAN_REAL_F32, false, k},
+        .c = s->c,
+        .c_stride = n};
     double best = 1e9;
     for (int run = 0; run < RUNS; run++) {
         const double start = bench_seconds(CLOCK_THREAD_CPUTIME_ID);
@@ -103,20 +105,24 @@ static double reading(const organ_kernels *kernels, const arrays *s, size_t elem
     return best;
 }
 
-static void one_shape(FILE *json, const organ_kernels *kernels, const arrays *s, const size_t shape[3], bool narrow, double peak)
+static void one_shape(FILE *json, const organ_kernels *kernels, const arrays *s, const size_t shape[3], bool narrow,
+                      double peak)
 {
     static int rows;
     const size_t m = shape[0], n = shape[1], k = shape[2], bytes = n * k * (narrow ? 2 : 4);
     const double took = product_of(kernels, s, m, n, k, narrow), read = reading(kernels, s, n * k, narrow);
     const double rate = 2.0 * (double)m * (double)n * (double)k / took, share = rate / peak;
-    printf("%-7s %-4s m %4zu n %4zu k %4zu  %7.1f GF/s  %.2f of the peak  %6.1f GB/s of B, %.2f of reading", kernels->isa,
-           narrow ? "bf16" : "f32", m, n, k, rate * 1e-9, share, (double)bytes / took * 1e-9, read / took);
+    printf("%-7s %-4s m %4zu n %4zu k %4zu  %7.1f GF/s  %.2f of the peak  %6.1f GB/s of B, %.2f of reading",
+           kernels->isa, narrow ? "bf16" : "f32", m, n, k, rate * 1e-9, share, (double)bytes / took * 1e-9,
+           read / took);
     if (m < LARGE)
         printf("\n");
     else
         bench_tell_bar(share >= BAR, BAR);
     fflush(stdout);
-    fprintf(json, "%s\n  {\"isa\": \"%s\", \"b\": \"%s\", \"m\": %zu, \"n\": %zu, \"k\": %zu, \"flops\": %.5g, \"of_peak\": %.4g, ",
+    fprintf(json,
+            "%s\n  {\"isa\": \"%s\", \"b\": \"%s\", \"m\": %zu, \"n\": %zu, \"k\": %zu, \"flops\": %.5g, \"of_peak\": "
+            "%.4g, ",
             rows++ ? "," : "", kernels->isa, narrow ? "bf16" : "f32", m, n, k, rate, share);
     fprintf(json, "\"of_reading\": %.4g}", read / took);
 }

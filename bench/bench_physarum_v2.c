@@ -1,7 +1,8 @@
 /* SPDX-License-Identifier: MIT
- * Sparsegpt, physarum v2, alps and physarum v3 on the linear layers of one layer of Qwen2.5-0.5B: generated weights, 8,192 generated
- * calibration tokens, 50 %. Seconds of calibrating and of pruning; fails where v2 takes more than 3.5 x the processor time of
- * sparsegpt, which draws no noise, or v3 more than 2 x that of v2. bench_physarum_v2 REPORT.json [TOKENS] */
+ * Sparsegpt, physarum v2, alps and physarum v3 on the linear layers of one layer of Qwen2.5-0.5B: generated weights,
+ * 8,192 generated calibration tokens, 50 %. Seconds of calibrating and of pruning; fails where v2 takes more than 3.5 x
+ * the processor time of sparsegpt, which draws no noise, or v3 more than 2 x that of v2. bench_physarum_v2 REPORT.json
+ * [TOKENS] */
 #include "bench/bench_rig.h"
 #include "orchestrator/machine/stopwatch.h"
 #include "orchestrator/surgery/algebra/multiply.h"
@@ -93,13 +94,14 @@ static float *make_weights(size_t rows, size_t features)
     return weights;
 }
 
-static organ_calibration *calibrate(const organ_engine *engine, const input *in, size_t method, size_t tokens, const float *weights,
-                                    figures *f)
+static organ_calibration *calibrate(const organ_engine *engine, const input *in, size_t method, size_t tokens,
+                                    const float *weights, figures *f)
 {
     organ_error error = {0};
     organ_calibration *c;
     const bool two_streams = methods[method].two_streams;
-    float *ours = bench_room(CALL * in->features * sizeof *ours), *donor = bench_room(CALL * in->features * sizeof *donor);
+    float *ours = bench_room(CALL * in->features * sizeof *ours),
+          *donor = bench_room(CALL * in->features * sizeof *donor);
     const organ_calibration_options options = {.features = in->features,
                                                .name = "calibration",
                                                .two_streams = two_streams,
@@ -127,8 +129,8 @@ static organ_calibration *calibrate(const organ_engine *engine, const input *in,
 }
 
 /* One matrix; what it shares with others behind the same inputs is there or will be needed again. */
-static void prune(const organ_engine *engine, size_t method, const char *name, size_t rows, const input *in, const organ_calibration *c,
-                  organ_prune_shared *shared, bool again, figures *f)
+static void prune(const organ_engine *engine, size_t method, const char *name, size_t rows, const input *in,
+                  const organ_calibration *c, organ_prune_shared *shared, bool again, figures *f)
 {
     organ_error error = {0};
     organ_prune_matrix_report report;
@@ -144,8 +146,8 @@ static void prune(const organ_engine *engine, size_t method, const char *name, s
     add_since(&taken, start);
     f->pruning.wall += taken.wall;
     f->pruning.cpu += taken.cpu;
-    printf("%-12s %-9s %4zu x %4zu: %6.2f s, %6.2f s of CPU time, sparsity %.2f %%, %u products\n", methods[method].name, name, rows,
-           in->features, taken.wall, taken.cpu, report.sparsity, report.products);
+    printf("%-12s %-9s %4zu x %4zu: %6.2f s, %6.2f s of CPU time, sparsity %.2f %%, %u products\n",
+           methods[method].name, name, rows, in->features, taken.wall, taken.cpu, report.sparsity, report.products);
     fflush(stdout);
     free(weights);
     free(keep);
@@ -171,10 +173,11 @@ static figures run(const organ_engine *engine, size_t method, size_t tokens)
 
 static json_t *describe(const char *name, const figures *f)
 {
-    printf("%-12s calibrating %6.2f s (CPU %6.2f), pruning %6.2f s (CPU %6.2f)\n", name, f->calibrating.wall, f->calibrating.cpu,
-           f->pruning.wall, f->pruning.cpu);
-    return json_pack("{s:s, s:f, s:f, s:f, s:f}", "method", name, "calibrating_seconds", f->calibrating.wall, "calibrating_cpu_seconds",
-                     f->calibrating.cpu, "pruning_seconds", f->pruning.wall, "pruning_cpu_seconds", f->pruning.cpu);
+    printf("%-12s calibrating %6.2f s (CPU %6.2f), pruning %6.2f s (CPU %6.2f)\n", name, f->calibrating.wall,
+           f->calibrating.cpu, f->pruning.wall, f->pruning.cpu);
+    return json_pack("{s:s, s:f, s:f, s:f, s:f}", "method", name, "calibrating_seconds", f->calibrating.wall,
+                     "calibrating_cpu_seconds", f->calibrating.cpu, "pruning_seconds", f->pruning.wall,
+                     "pruning_cpu_seconds", f->pruning.cpu);
 }
 
 static double wall_of(const figures *f) { return f->calibrating.wall + f->pruning.wall; }
@@ -205,17 +208,21 @@ int main(int argc, char **argv)
         f[k] = run(&engine, k, tokens);
         json_array_append_new(documents, describe(methods[k].name, &f[k]));
     }
-    const double wall = wall_of(&f[PHYSARUM_V2]) / wall_of(&f[SPARSEGPT]), cpu = cpu_of(&f[PHYSARUM_V2]) / cpu_of(&f[SPARSEGPT]);
-    const double third = cpu_of(&f[PHYSARUM_V3]) / cpu_of(&f[PHYSARUM_V2]), published = cpu_of(&f[PHYSARUM_V3]) / cpu_of(&f[ALPS]);
+    const double wall = wall_of(&f[PHYSARUM_V2]) / wall_of(&f[SPARSEGPT]),
+                 cpu = cpu_of(&f[PHYSARUM_V2]) / cpu_of(&f[SPARSEGPT]);
+    const double third = cpu_of(&f[PHYSARUM_V3]) / cpu_of(&f[PHYSARUM_V2]),
+                 published = cpu_of(&f[PHYSARUM_V3]) / cpu_of(&f[ALPS]);
     const bool failed = cpu > BAR || third > BAR_3;
     getrusage(RUSAGE_SELF, &usage);
-    printf("physarum v2 takes %.2f x the CPU time of sparsegpt (bar %.1f), %.2f x the time; %zu tokens, %zu threads, RSS %ld MiB\n", cpu,
-           BAR, wall, tokens, organ_workers_count(workers), usage.ru_maxrss / 1024);
+    printf("physarum v2 takes %.2f x the CPU time of sparsegpt (bar %.1f), %.2f x the time; %zu tokens, %zu threads, "
+           "RSS %ld MiB\n",
+           cpu, BAR, wall, tokens, organ_workers_count(workers), usage.ru_maxrss / 1024);
     printf("physarum v3 takes %.2f x the CPU time of v2 (bar %.0f), %.2f x that of alps\n", third, BAR_3, published);
     json_t *report =
-        json_pack("{s:s, s:o, s:I, s:f, s:f, s:f, s:f, s:I, s:b}", "schema", "organ.bench_physarum_v2/2", "methods", documents, "tokens",
-                  (json_int_t)tokens, "times_as_long", wall, "times_the_cpu_time", cpu, "v3_times_the_cpu_time_of_v2", third,
-                  "v3_times_the_cpu_time_of_alps", published, "rss_bytes", (json_int_t)usage.ru_maxrss * 1024, "failed", failed);
+        json_pack("{s:s, s:o, s:I, s:f, s:f, s:f, s:f, s:I, s:b}", "schema", "organ.bench_physarum_v2/2", "methods",
+                  documents, "tokens", (json_int_t)tokens, "times_as_long", wall, "times_the_cpu_time", cpu,
+                  "v3_times_the_cpu_time_of_v2", third, "v3_times_the_cpu_time_of_alps", published, "rss_bytes",
+                  (json_int_t)usage.ru_maxrss * 1024, "failed", failed);
     const int written = json_dump_file(report, argv[1], JSON_INDENT(2) | JSON_REAL_PRECISION(6));
     json_decref(report);
     organ_workers_destroy(workers);

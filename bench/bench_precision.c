@@ -1,7 +1,8 @@
 /* SPDX-License-Identifier: MIT
- * Codes of packed weights to floats and back, on every table this CPU runs, beside memcpy: GB/s (bytes read plus bytes written), where the
- * larger array has 256 MiB and so has memcpy's, measured in turns in the same run; by one thread and by one a CPU at once. The table ends
- * with the least ratio of the three formats that count most. Usage: precision [RESULT.json] */
+ * Codes of packed weights to floats and back, on every table this CPU runs, beside memcpy: GB/s (bytes read plus bytes
+ * written), where the larger array has 256 MiB and so has memcpy's, measured in turns in the same run; by one thread
+ * and by one a CPU at once. The table ends with the least ratio of the three formats that count most. Usage: precision
+ * [RESULT.json] */
 #include "bench/bench_rig.h"
 #include "kernels/kernels.h"
 #include "tests/kit/samples.h"
@@ -46,7 +47,10 @@ static void run_amax(const subject *s, const organ_kernels *k, const slice *a, s
     (void)s;
     __asm__ volatile("" : : "r"(&most) : "memory");
 }
-static void run_copy(const subject *s, const organ_kernels *k, const slice *a, size_t n) { (void)s, (void)k, memcpy(a->out, a->in, n); }
+static void run_copy(const subject *s, const organ_kernels *k, const slice *a, size_t n)
+{
+    (void)s, (void)k, memcpy(a->out, a->in, n);
+}
 static void run_transpose(const subject *s, const organ_kernels *k, const slice *a, size_t n)
 {
     (void)s, (void)k;
@@ -57,7 +61,8 @@ static void run_transpose_words(const subject *s, const organ_kernels *k, const 
 {
     (void)s, (void)k;
     for (size_t at = 0; at + ROW * ROW <= n; at += ROW * ROW)
-        organ_transpose_u32((const uint32_t *)(const void *)a->in + at, ROW, (uint32_t *)(void *)a->out + at, ROW, ROW, ROW);
+        organ_transpose_u32((const uint32_t *)(const void *)a->in + at, ROW, (uint32_t *)(void *)a->out + at, ROW, ROW,
+                            ROW);
 }
 static void run_unpack(const subject *s, const organ_kernels *k, const slice *a, size_t n)
 {
@@ -138,7 +143,8 @@ static double seconds(const subject *s, const organ_kernels *k, const slice *who
         const size_t first = n * (size_t)t;
         const size_t at = (size_t)((double)first * s->read);
         const slice part = {whole->in + at, whole->codes + at, whole->out + (size_t)((double)first * s->write),
-                            s->group ? whole->scales + first / s->group : NULL, s->group ? whole->zeros + first / s->group : NULL};
+                            s->group ? whole->scales + first / s->group : NULL,
+                            s->group ? whole->zeros + first / s->group : NULL};
         jobs[t] = (job){s, k, part, n};
     }
     if (threads > 1)
@@ -151,7 +157,8 @@ static double seconds(const subject *s, const organ_kernels *k, const slice *who
 }
 
 /* Best GB/s of each, in turns. */
-static void measure(const subject *s, const organ_kernels *k, const slice *whole, int threads, double *rate, double *copy)
+static void measure(const subject *s, const organ_kernels *k, const slice *whole, int threads, double *rate,
+                    double *copy)
 {
     double best = 1e9, best_copy = 1e9;
     for (int turn = 0; turn < (k == organ_kernels_scalar && s->group ? 1 : TURNS); turn++) {
@@ -170,7 +177,9 @@ static double show(FILE *json, const subject *s, const organ_kernels *k, const s
     measure(s, k, whole, threads, &rate, &copy);
     printf("%-25s %-7s %3d %8.2f %8.2f %8.2f\n", s->name, k->isa, threads, rate, copy, rate / copy);
     fflush(stdout);
-    fprintf(json, "%s\n  {\"kernel\": \"%s\", \"isa\": \"%s\", \"threads\": %d, \"gigabytes_per_second\": %.4g, \"ratio_to_memcpy\": %.4g}",
+    fprintf(json,
+            "%s\n  {\"kernel\": \"%s\", \"isa\": \"%s\", \"threads\": %d, \"gigabytes_per_second\": %.4g, "
+            "\"ratio_to_memcpy\": %.4g}",
             rows++ ? "," : "", s->name, k->isa, threads, rate, rate / copy);
     return rate / copy;
 }
@@ -195,7 +204,8 @@ static void bench_all(FILE *json, const slice *whole, int threads)
     for (size_t s = 0; s < sizeof plain / sizeof *plain; s++)
         show(json, &plain[s], organ_kernels_scalar, whole, threads);
     if (*last)
-        printf("%d thread%s, %s: E4M3, E2M1 and U4 to BF16 at %.2f x memcpy or more\n", threads, threads > 1 ? "s" : "", last, least);
+        printf("%d thread%s, %s: E4M3, E2M1 and U4 to BF16 at %.2f x memcpy or more\n", threads, threads > 1 ? "s" : "",
+               last, least);
 }
 
 static void bench_threads(FILE *json, const slice *whole, int threads)

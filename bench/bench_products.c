@@ -1,5 +1,6 @@
 /* SPDX-License-Identifier: MIT
- * Products of FP32 with BF16 weights on one core: exact ones, and those of --compute split and bf16 by what this CPU has, whether that is
+ * Products of FP32 with BF16 weights on one core: exact ones, and those of --compute split and bf16 by what this CPU
+ * has, whether that is
  * faster or not.
  *
  *     build/bench/products [OUT.json] */
@@ -36,21 +37,23 @@ static size_t find_ways(way ways[5])
             ways[count++] = (way){"split", dots[d]->isa, dots[d]->product, ORGAN_COMPUTE_SPLIT, 1e9};
             ways[count++] = (way){"bf16", dots[d]->isa, dots[d]->product, ORGAN_COMPUTE_BF16, 1e9};
         } else
-            printf("skipped: split and bf16 by %s, which this CPU or its kernel does not have\n", d ? "AVX512-BF16" : "AMX");
+            printf("skipped: split and bf16 by %s, which this CPU or its kernel does not have\n",
+                   d ? "AVX512-BF16" : "AMX");
     return count;
 }
 
 static void show(FILE *json, const way *ways, size_t count)
 {
     const double products = (double)ROWS * COLUMNS * DEPTH;
-    fprintf(json, "{\"schema\": \"organ.bench.products/1\", \"rows\": %d, \"columns\": %d, \"depth\": %d, \"results\": [", ROWS, COLUMNS,
-            DEPTH);
+    fprintf(json,
+            "{\"schema\": \"organ.bench.products/1\", \"rows\": %d, \"columns\": %d, \"depth\": %d, \"results\": [",
+            ROWS, COLUMNS, DEPTH);
     printf("%-8s %-12s %10s %10s\n", "compute", "isa", "GF/s", "x exact");
     for (size_t w = 0; w < count; w++) {
         const double rate = 2e-9 * products / ways[w].best, ratio = ways[0].best / ways[w].best;
         printf("%-8s %-12s %10.1f %10.2f\n", ways[w].compute, ways[w].isa, rate, ratio);
-        fprintf(json, "%s\n  {\"compute\": \"%s\", \"isa\": \"%s\", \"gigaflops\": %.5g, \"ratio_to_exact\": %.4g}", w ? "," : "",
-                ways[w].compute, ways[w].isa, rate, ratio);
+        fprintf(json, "%s\n  {\"compute\": \"%s\", \"isa\": \"%s\", \"gigaflops\": %.5g, \"ratio_to_exact\": %.4g}",
+                w ? "," : "", ways[w].compute, ways[w].isa, rate, ratio);
     }
     fprintf(json, "\n]}\n");
 }

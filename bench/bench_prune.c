@@ -1,7 +1,8 @@
 /* SPDX-License-Identifier: MIT
- * End to end: `organ prune` against what it cannot be faster than, in turn, whole processes: `cp -r && sync` of the same model, or its
- * weight-iterations on all CPUs at the rate of the tile kernel, whichever takes longer; that rate is measured before each pair. bench_prune
- * ORGAN MAKE_MODEL DIR JSON [PAIRS] DIR needs room for three times 2.6 GB. Prints a table and writes the same as JSON. */
+ * End to end: `organ prune` against what it cannot be faster than, in turn, whole processes: `cp -r && sync` of the
+ * same model, or its weight-iterations on all CPUs at the rate of the tile kernel, whichever takes longer; that rate is
+ * measured before each pair. bench_prune ORGAN MAKE_MODEL DIR JSON [PAIRS] DIR needs room for three times 2.6 GB.
+ * Prints a table and writes the same as JSON. */
 #include "bench/bench_rig.h"
 #include "kernels/kernels.h"
 #include "tests/kit/samples.h"
@@ -68,9 +69,10 @@ static cost run(char *const *command)
         exit(1);
     }
     clock_gettime(CLOCK_MONOTONIC, &to);
-    const double processor =
-        (double)(usage.ru_utime.tv_sec + usage.ru_stime.tv_sec) + 1e-6 * (double)(usage.ru_utime.tv_usec + usage.ru_stime.tv_usec);
-    return (cost){(double)(to.tv_sec - from.tv_sec) + 1e-9 * (double)(to.tv_nsec - from.tv_nsec), processor, usage.ru_maxrss};
+    const double processor = (double)(usage.ru_utime.tv_sec + usage.ru_stime.tv_sec) +
+                             1e-6 * (double)(usage.ru_utime.tv_usec + usage.ru_stime.tv_usec);
+    return (cost){(double)(to.tv_sec - from.tv_sec) + 1e-9 * (double)(to.tv_nsec - from.tv_nsec), processor,
+                  usage.ru_maxrss};
 }
 
 static int remove_one(const char *path, const struct stat *info, int kind, struct FTW *where)
@@ -178,7 +180,8 @@ static json_t *measure(const experiment *e, const char *organ, const char *make_
     remove_tree(donor), remove_tree(copy), remove_tree(out);
     run(make);
     sync();
-    double cp[MOST_PAIRS], prune[MOST_PAIRS], tiles[MOST_PAIRS], busy[MOST_PAIRS], ratio[MOST_PAIRS], of_bound[MOST_PAIRS];
+    double cp[MOST_PAIRS], prune[MOST_PAIRS], tiles[MOST_PAIRS], busy[MOST_PAIRS], ratio[MOST_PAIRS],
+        of_bound[MOST_PAIRS];
     long rss = 0;
     for (int k = 0; k < pairs; k++) {
         const double rate = tile_rate();
@@ -186,7 +189,8 @@ static json_t *measure(const experiment *e, const char *organ, const char *make_
         cp[k] = run((char *[]){"sh", "-c", shell, NULL}).seconds;
         remove_tree(copy);
         prepare(donor, e->cold);
-        const cost c = run((char *[]){(char *)organ, "prune", donor, "-o", out, "--quiet", "--memory", (char *)e->memory, NULL});
+        const cost c =
+            run((char *[]){(char *)organ, "prune", donor, "-o", out, "--quiet", "--memory", (char *)e->memory, NULL});
         tiles[k] = targets_of(out) * ITERATIONS / rate / (double)sysconf(_SC_NPROCESSORS_ONLN);
         remove_tree(out);
         prune[k] = c.seconds;
@@ -196,18 +200,22 @@ static json_t *measure(const experiment *e, const char *organ, const char *make_
         rss = c.rss > rss ? c.rss : rss;
     }
     remove_tree(donor);
-    const double cp_median = median(cp, pairs), prune_median = median(prune, pairs), ratio_median = median(ratio, pairs);
-    const double tiles_median = median(tiles, pairs), busy_median = median(busy, pairs), of_bound_median = median(of_bound, pairs);
-    printf("%-22s  cp -r && sync %6.2f s   tiles on all CPUs %6.2f s   organ prune %6.2f s (%.2f of processors)   x cp %.2f   peak RSS %ld "
+    const double cp_median = median(cp, pairs), prune_median = median(prune, pairs),
+                 ratio_median = median(ratio, pairs);
+    const double tiles_median = median(tiles, pairs), busy_median = median(busy, pairs),
+                 of_bound_median = median(of_bound, pairs);
+    printf("%-22s  cp -r && sync %6.2f s   tiles on all CPUs %6.2f s   organ prune %6.2f s (%.2f of processors)   x cp "
+           "%.2f   peak RSS %ld "
            "MiB\n",
            e->name, cp_median, tiles_median, prune_median, busy_median, ratio_median, rss / 1024);
-    printf("%-22s  x the longer of both, pair by pair: %.2f (%.2f .. %.2f)", "", of_bound_median, of_bound[0], of_bound[pairs - 1]);
+    printf("%-22s  x the longer of both, pair by pair: %.2f (%.2f .. %.2f)", "", of_bound_median, of_bound[0],
+           of_bound[pairs - 1]);
     bench_tell_bar(of_bound_median <= BAR, BAR);
     fflush(stdout);
-    return json_pack("{s:s, s:s, s:b, s:i, s:f, s:f, s:f, s:f, s:f, s:f, s:i}", "model", e->name, "memory", e->memory, "cold", (int)e->cold,
-                     "pairs", pairs, "cp_sync_seconds", cp_median, "tile_kernel_seconds", tiles_median, "prune_seconds", prune_median,
-                     "prune_processor_seconds", busy_median, "ratio", ratio_median, "ratio_to_bound", of_bound_median, "peak_rss_kib",
-                     (int)rss);
+    return json_pack("{s:s, s:s, s:b, s:i, s:f, s:f, s:f, s:f, s:f, s:f, s:i}", "model", e->name, "memory", e->memory,
+                     "cold", (int)e->cold, "pairs", pairs, "cp_sync_seconds", cp_median, "tile_kernel_seconds",
+                     tiles_median, "prune_seconds", prune_median, "prune_processor_seconds", busy_median, "ratio",
+                     ratio_median, "ratio_to_bound", of_bound_median, "peak_rss_kib", (int)rss);
 }
 
 int main(int argc, char **argv)

@@ -1,7 +1,8 @@
 /* SPDX-License-Identifier: MIT
- * Writes a model with the layer shapes of Qwen2.5-7B and made-up weights, for measuring: make_model DIR LAYERS VOCABULARY [HIDDEN
- * INTERMEDIATE KV]. BF16, one shard for every two layers, seeded, so that every run writes the same bytes. make_model DIR LAYERS experts
- * has those of Qwen3-30B-A3B in the place of these; with a word more behind it the weights are holes in the files: zeros that take no disk.
+ * Writes a model with the layer shapes of Qwen2.5-7B and made-up weights, for measuring: make_model DIR LAYERS
+ * VOCABULARY [HIDDEN INTERMEDIATE KV]. BF16, one shard for every two layers, seeded, so that every run writes the same
+ * bytes. make_model DIR LAYERS experts has those of Qwen3-30B-A3B in the place of these; with a word more behind it the
+ * weights are holes in the files: zeros that take no disk.
  */
 #include <math.h>
 #include <stdint.h>
@@ -95,8 +96,8 @@ static void write_shard(const char *directory, unsigned shard, unsigned shards)
             fprintf(text, ",\"%s\":{\"dtype\":\"BF16\",\"shape\":[", tensors[k].name);
             if (tensors[k].rows)
                 fprintf(text, "%llu,", (unsigned long long)tensors[k].rows);
-            fprintf(text, "%llu],\"data_offsets\":[%llu,%llu]}", (unsigned long long)tensors[k].cols, (unsigned long long)at,
-                    (unsigned long long)end);
+            fprintf(text, "%llu],\"data_offsets\":[%llu,%llu]}", (unsigned long long)tensors[k].cols,
+                    (unsigned long long)at, (unsigned long long)end);
             at = end;
         }
     fputc('}', text);
@@ -137,7 +138,8 @@ static void write_index(const char *directory, unsigned shards)
         total += 2 * elements(&tensors[k]);
     fprintf(out, "{\"metadata\":{\"total_size\":%llu},\"weight_map\":{", (unsigned long long)total);
     for (size_t k = 0; k < count; k++)
-        fprintf(out, "%s\n\"%s\":\"model-%05u-of-%05u.safetensors\"", k ? "," : "", tensors[k].name, tensors[k].shard + 1, shards);
+        fprintf(out, "%s\n\"%s\":\"model-%05u-of-%05u.safetensors\"", k ? "," : "", tensors[k].name,
+                tensors[k].shard + 1, shards);
     fputs("}}\n", out);
     if (fclose(out))
         die("index");
@@ -164,7 +166,15 @@ static unsigned add_dense(int layers, uint64_t hidden, uint64_t intermediate, ui
     return (unsigned)(layers + 1) / 2;
 }
 
-enum { MOE_HIDDEN = 2048, MOE_HEADS = 32, MOE_KV_HEADS = 4, MOE_HEAD_DIM = 128, MOE_EXPERTS = 128, MOE_USED = 8, MOE_WIDTH = 768 };
+enum {
+    MOE_HIDDEN = 2048,
+    MOE_HEADS = 32,
+    MOE_KV_HEADS = 4,
+    MOE_HEAD_DIM = 128,
+    MOE_EXPERTS = 128,
+    MOE_USED = 8,
+    MOE_WIDTH = 768
+};
 
 static unsigned add_experts(int layers)
 {
@@ -191,30 +201,37 @@ static unsigned add_experts(int layers)
 static void put_dense_config(FILE *config, int layers, uint64_t hidden, uint64_t intermediate, uint64_t vocabulary)
 {
     fprintf(config,
-            "{\"architectures\":[\"Qwen2ForCausalLM\"],\"model_type\":\"qwen2\",\"hidden_size\":%llu,\"intermediate_size\":%llu,\"num_"
+            "{\"architectures\":[\"Qwen2ForCausalLM\"],\"model_type\":\"qwen2\",\"hidden_size\":%llu,\"intermediate_"
+            "size\":%llu,\"num_"
             "hidden_layers\":%d,"
-            "\"num_attention_heads\":28,\"num_key_value_heads\":4,\"vocab_size\":%llu,\"torch_dtype\":\"bfloat16\",\"tie_word_embeddings\":"
+            "\"num_attention_heads\":28,\"num_key_value_heads\":4,\"vocab_size\":%llu,\"torch_dtype\":\"bfloat16\","
+            "\"tie_word_embeddings\":"
             "false}\n",
             (unsigned long long)hidden, (unsigned long long)intermediate, layers, (unsigned long long)vocabulary);
 }
 
 static void put_experts_config(FILE *config, int layers, uint64_t vocabulary)
 {
-    fprintf(
-        config,
-        "{\"architectures\":[\"Qwen3MoeForCausalLM\"],\"model_type\":\"qwen3_moe\",\"hidden_size\":%d,\"num_hidden_layers\":%d,"
-        "\"num_attention_heads\":%d,\"num_key_value_heads\":%d,\"head_dim\":%d,\"num_experts\":%d,\"num_experts_per_tok\":%d,"
-        "\"moe_intermediate_size\":%d,\"intermediate_size\":6144,\"norm_topk_prob\":true,\"decoder_sparse_step\":1,\"mlp_only_layers\":[],"
-        "\"vocab_size\":%llu,\"rms_norm_eps\":1e-06,\"rope_theta\":1000000.0,\"hidden_act\":\"silu\",\"max_position_embeddings\":40960,"
-        "\"torch_dtype\":\"bfloat16\",\"tie_word_embeddings\":false}\n",
-        MOE_HIDDEN, layers, MOE_HEADS, MOE_KV_HEADS, MOE_HEAD_DIM, MOE_EXPERTS, MOE_USED, MOE_WIDTH, (unsigned long long)vocabulary);
+    fprintf(config,
+            "{\"architectures\":[\"Qwen3MoeForCausalLM\"],\"model_type\":\"qwen3_moe\",\"hidden_size\":%d,\"num_hidden_"
+            "layers\":%d,"
+            "\"num_attention_heads\":%d,\"num_key_value_heads\":%d,\"head_dim\":%d,\"num_experts\":%d,\"num_experts_"
+            "per_tok\":%d,"
+            "\"moe_intermediate_size\":%d,\"intermediate_size\":6144,\"norm_topk_prob\":true,\"decoder_sparse_step\":1,"
+            "\"mlp_only_layers\":[],"
+            "\"vocab_size\":%llu,\"rms_norm_eps\":1e-06,\"rope_theta\":1000000.0,\"hidden_act\":\"silu\",\"max_"
+            "position_embeddings\":40960,"
+            "\"torch_dtype\":\"bfloat16\",\"tie_word_embeddings\":false}\n",
+            MOE_HIDDEN, layers, MOE_HEADS, MOE_KV_HEADS, MOE_HEAD_DIM, MOE_EXPERTS, MOE_USED, MOE_WIDTH,
+            (unsigned long long)vocabulary);
 }
 
 int main(int argc, char **argv)
 {
     const int moe = argc > 3 && strcmp(argv[3], "experts") == 0;
     if (moe ? argc > 5 : argc != 4 && argc != 7) {
-        fprintf(stderr, "make_model DIR LAYERS VOCABULARY [HIDDEN INTERMEDIATE KV]\nmake_model DIR LAYERS experts [holes]\n");
+        fprintf(stderr,
+                "make_model DIR LAYERS VOCABULARY [HIDDEN INTERMEDIATE KV]\nmake_model DIR LAYERS experts [holes]\n");
         return 2;
     }
     const int layers = atoi(argv[2]), sized = !moe && argc > 4;

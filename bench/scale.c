@@ -2,8 +2,8 @@
  * How long verbs take on several nodes, by the model of docs/scale.md.
  *
  *   scale tables                               the tables of that page
- *   scale check MODEL LINK SERVER RANKS VERB   seconds for a model that is here, with links and a server of so many bytes a second, each
- *                                              in both directions; `measure` or `prune`
+ *   scale check MODEL LINK SERVER RANKS VERB   seconds for a model that is here, with links and a server of so many
+ * bytes a second, each in both directions; `measure` or `prune`
  *
  * Rates of one core are measured ones of an AMD EPYC (Zen 5); docs/scale.md has the commands. */
 #include "bench/bench_rig.h"
@@ -18,13 +18,16 @@
 
 typedef struct cluster {
     const char *name;
-    double cores, link, server, network; /* of a node; bytes a second: of a node to the file system, of the file system, between nodes */
+    double cores, link, server,
+        network; /* of a node; bytes a second: of a node to the file system, of the file system, between nodes */
 } cluster;
 
-static const cluster clusters[] = {{"16 cores a node, 10 Gb/s, an NFS server that gives 1.2 GB/s", 16, 1.2e9, 1.2e9, 1.2e9},
-                                   {"48 cores a node, 100 Gb/s, a parallel file system that gives 40 GB/s", 48, 10e9, 40e9, 12e9}};
+static const cluster clusters[] = {
+    {"16 cores a node, 10 Gb/s, an NFS server that gives 1.2 GB/s", 16, 1.2e9, 1.2e9, 1.2e9},
+    {"48 cores a node, 100 Gb/s, a parallel file system that gives 40 GB/s", 48, 10e9, 40e9, 12e9}};
 
-/* Matrices of one shape in a layer: `groups` of them see different inputs, `each` of them the same; `share` of the tokens reach each. */
+/* Matrices of one shape in a layer: `groups` of them see different inputs, `each` of them the same; `share` of the
+ * tokens reach each. */
 typedef struct matrices {
     double rows, cols, groups, each, share;
     bool follows; /* they see the inputs of those before */
@@ -91,8 +94,8 @@ typedef struct stream {
 
 static const stream streams[] = {{"measure", 1.85e9, 0}, {"prune", 0.83e9, 1}};
 
-/* A method along a text: passes of the text through a layer, sums of second moments (1: H, 2.3: H and C), and what a core needs for
- * each of rows x cols^2 + cols^3 / 3, in seconds. */
+/* A method along a text: passes of the text through a layer, sums of second moments (1: H, 2.3: H and C), and what a
+ * core needs for each of rows x cols^2 + cols^3 / 3, in seconds. */
 typedef struct method {
     const char *name;
     double passes, sums, streams, solve;
@@ -105,8 +108,9 @@ static const method methods[] = {{"prune --method sparsegpt", 2, 1, 1, 6.4e-12, 
 #define FLOPS     260e9 /* of a core, in the products of the forward pass and of second moments */
 #define OPEN      12e-6 /* seconds for each tensor, on every rank */
 #define START_MPI 0.3
-#define BLOCK     256.0               /* second moments of experts: whole ones of all of them fit no memory */
-#define FILL      ((double)(8 << 20)) /* bytes that are read before the first are worked on, and written after the last */
+#define BLOCK     256.0 /* second moments of experts: whole ones of all of them fit no memory */
+/* Bytes that are read before the work on the first of them begins, and bytes written after the last work. */
+#define FILL ((double)(8 << 20))
 
 /* ---- parts ---- */
 
@@ -184,7 +188,10 @@ static void count_in(cost *c, double *largest, double seconds, char letter)
     }
 }
 
-static double start_of(const parts *tensors, size_t ranks) { return OPEN * (double)tensors->count + (ranks > 1 ? START_MPI : 0); }
+static double start_of(const parts *tensors, size_t ranks)
+{
+    return OPEN * (double)tensors->count + (ranks > 1 ? START_MPI : 0);
+}
 
 /* Reading, working and writing go on side by side. */
 static cost stream_cost(const cluster *c, const stream *v, const parts *tensors, size_t ranks)
@@ -192,7 +199,9 @@ static cost stream_cost(const cluster *c, const stream *v, const parts *tensors,
     const double share = largest_share(tensors, ranks), all = sum_of(tensors);
     const double read = fmax(share / c->link, all / c->server), work = share / (v->rate * c->cores);
     const double ends = FILL / c->link * (1 + v->written), side = read * (v->written > 1 ? v->written : 1);
-    return (cost){start_of(tensors, ranks) + fmax(side, work) + ends, work > side ? 'c' : share / c->link > all / c->server ? 'l' : 'f'};
+    return (cost){start_of(tensors, ranks) + fmax(side, work) + ends, work > side                         ? 'c'
+                                                                      : share / c->link > all / c->server ? 'l'
+                                                                                                          : 'f'};
 }
 
 typedef struct layer_sums {
@@ -242,7 +251,9 @@ static cost along_cost(const cluster *c, const shape *s, const method *v, const 
     count_in(&total, &largest, s->layers * (largest_share(&sums.solve, ranks) + sums.common) / c->cores, 's');
     if (ranks > 1)
         count_in(&total, &largest,
-                 s->layers * (TOKENS * sums.features * 4 * v->streams + sums.sums * v->sums * 8 + sums.weights * WEIGHT * 2) / c->network,
+                 s->layers *
+                     (TOKENS * sums.features * 4 * v->streams + sums.sums * v->sums * 8 + sums.weights * WEIGHT * 2) /
+                     c->network,
                  'n');
     total.seconds += start_of(tensors, ranks);
     free(sums.solve.of);

@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: MIT
- * Clients that a server does not like: serve_clients malformed PORT COUNT SEED sends so many requests that are not quite right, 64 at once,
- * and counts what comes back; serve_clients slow PORT COUNT SECONDS keeps so many connections open and drips a byte into each every second.
+ * Clients that a server does not like: serve_clients malformed PORT COUNT SEED sends so many requests that are not
+ * quite right, 64 at once, and counts what comes back; serve_clients slow PORT COUNT SECONDS keeps so many connections
+ * open and drips a byte into each every second.
  */
 #include "tests/kit/malformed.h"
 
@@ -16,7 +17,8 @@ enum { AT_ONCE = 64, MOST_SLOW = 1000 };
 
 static int connect_to(int port)
 {
-    const struct sockaddr_in to = {.sin_family = AF_INET, .sin_port = htons((uint16_t)port), .sin_addr.s_addr = htonl(INADDR_LOOPBACK)};
+    const struct sockaddr_in to = {
+        .sin_family = AF_INET, .sin_port = htons((uint16_t)port), .sin_addr.s_addr = htonl(INADDR_LOOPBACK)};
     const int fd = socket(AF_INET, SOCK_STREAM, 0);
     if (fd >= 0 && connect(fd, (const struct sockaddr *)(const void *)&to, sizeof to) == 0)
         return fd;
@@ -46,8 +48,8 @@ static int malformed(int port, int count, uint64_t seed)
             close(fds[k]);
         }
     }
-    printf("2xx %d, 3xx %d, 4xx %d, 505 %d, other 5xx %d, closed or waiting for more %d\n", classes[2], classes[3], classes[4], others,
-           classes[5], classes[0] - others);
+    printf("2xx %d, 3xx %d, 4xx %d, 505 %d, other 5xx %d, closed or waiting for more %d\n", classes[2], classes[3],
+           classes[4], others, classes[5], classes[0] - others);
     return 0;
 }
 

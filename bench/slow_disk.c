@@ -1,8 +1,9 @@
 /* SPDX-License-Identifier: MIT
- * To be preloaded: file systems of a cluster on one machine. What a process reads and writes waits as if it came over a link of
- * SLOW_DISK_LINK bytes a second, which is its own, and from a server of SLOW_DISK_SERVER bytes a second, which all processes share by
- * the file SLOW_DISK_CLOCK of zeros. Both take so much in each direction. What goes in pieces of less than 64 KiB does not wait: rows that
- * are looked at once more are in the page cache. What went through is appended to SLOW_DISK_TOLD as "READ WRITTEN". */
+ * To be preloaded: file systems of a cluster on one machine. What a process reads and writes waits as if it came over a
+ * link of SLOW_DISK_LINK bytes a second, which is its own, and from a server of SLOW_DISK_SERVER bytes a second, which
+ * all processes share by the file SLOW_DISK_CLOCK of zeros. Both take so much in each direction. What goes in pieces of
+ * less than 64 KiB does not wait: rows that are looked at once more are in the page cache. What went through is
+ * appended to SLOW_DISK_TOLD as "READ WRITTEN". */
 #include <dlfcn.h>
 #include <fcntl.h>
 #include <stdatomic.h>
@@ -14,11 +15,14 @@
 #include <time.h>
 #include <unistd.h>
 
-/* For one direction: when what has been asked for will be through, in ns of CLOCK_MONOTONIC, which is the same for all processes. */
+/* For one direction: when what has been asked for will be through, in ns of CLOCK_MONOTONIC, which is the same for all
+ * processes. */
 typedef _Atomic int64_t lane;
 
-#define LEAST 65536              /* bytes of a request that waits */
-#define AHEAD (16.0 * (1 << 20)) /* bytes that a kernel reads ahead and writes behind: a lane is not idle while a process works */
+#define LEAST 65536 /* bytes of a request that waits */
+#define AHEAD                                                                                                          \
+    (16.0 * (1 << 20)) /* bytes that a kernel reads ahead and writes behind: a lane is not idle while a process works  \
+                        */
 
 enum { IN, OUT };
 

@@ -1,13 +1,15 @@
 /* SPDX-License-Identifier: MIT
  * Bodies from floats to codes, after codes.h, whose walk over groups they share; and what a scale is found with. */
-/* With `fraction` bits, least exponent of a normal number and greatest value of the type. Under the power of two whose last bit is worth
- * one step of the type at that exponent, the addition rounds; what it adds to the bits of that power is the code without its exponent. */
+/* With `fraction` bits, least exponent of a normal number and greatest value of the type. Under the power of two whose
+ * last bit is worth one step of the type at that exponent, the addition rounds; what it adds to the bits of that power
+ * is the code without its exponent. */
 INLINE u8x16 fp8_codes(f32x16 a, const int fraction, const int least, const float greatest)
 {
     const uint32_t bottom = (uint32_t)(127 + least) << 23, up = (uint32_t)(23 - fraction) << 23;
     const u32x16 bits = f32_bits(a), magnitude = u32_and(bits, u32_set1(MAGNITUDE));
     const u32x16 clamped = u32_min(magnitude, f32_bits(f32_set1(greatest)));
-    const u32x16 exponent = u32_max(u32_and(clamped, u32_set1(INFINITE)), u32_set1(bottom)), one = u32_add(exponent, u32_set1(up));
+    const u32x16 exponent = u32_max(u32_and(clamped, u32_set1(INFINITE)), u32_set1(bottom)),
+                 one = u32_add(exponent, u32_set1(up));
     const u32x16 steps = f32_bits(f32_add(f32_of_bits(clamped), f32_of_bits(one)));
     const u32x16 above = u32_add(u32_srl(exponent, 23 - fraction), u32_set1(0u - (bottom >> (23 - fraction))));
     const u32x16 code = u32_add(u32_sub(steps, one), above);
@@ -71,10 +73,10 @@ INLINE void encode(const float *values, const float *scales, size_t group, void 
     }
 }
 
-#define ENCODE(name, code)                                                                                                                 \
-    static void encode_##name(const float *values, const float *scales, size_t group, void *codes, size_t n)                               \
-    {                                                                                                                                      \
-        encode(values, scales, group, codes, n, code);                                                                                     \
+#define ENCODE(name, code)                                                                                             \
+    static void encode_##name(const float *values, const float *scales, size_t group, void *codes, size_t n)           \
+    {                                                                                                                  \
+        encode(values, scales, group, codes, n, code);                                                                 \
     }
 ENCODE(e4m3, ORGAN_CODE_E4M3)
 ENCODE(e5m2, ORGAN_CODE_E5M2)

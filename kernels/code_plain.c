@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: MIT
- * What the codes of packed weights need beside arithmetic, the same in every table: scales stored as bytes, codes out of words, matrices
- * turned. */
+ * What the codes of packed weights need beside arithmetic, the same in every table: scales stored as bytes, codes out
+ * of words, matrices turned. */
 #include "kernels/kernels.h"
 #include <string.h>
 
@@ -29,8 +29,8 @@ float organ_e4m3_to_f32(uint8_t code)
 }
 
 /* ---- codes out of words ---- */
-/* `length` bits, at most 64 with those before them in the first byte: 8 codes are, for those of 8 bits begin with a byte. No byte beyond
- * them is touched. */
+/* `length` bits, at most 64 with those before them in the first byte: 8 codes are, for those of 8 bits begin with a
+ * byte. No byte beyond them is touched. */
 static uint64_t window_at(const uint8_t *bytes, size_t at, size_t length)
 {
     const size_t from = at / 8, to = (at + length + 7) / 8;
@@ -106,12 +106,14 @@ static void transpose_eight(const uint8_t *src, size_t src_stride, uint8_t *dst,
         memcpy(dst + c * dst_stride, &row[c], 8);
 }
 
-/* Tiles are turned in a buffer of their own: rows whose distance is a power of two would push each other out of the caches. */
+/* Tiles are turned in a buffer of their own: rows whose distance is a power of two would push each other out of the
+ * caches. */
 enum { SIDE = 64, WORDS = 16 }; /* a line of bytes, of words */
 
 static size_t least(size_t a, size_t b) { return a < b ? a : b; }
 
-static void transpose_tile(const uint8_t *src, size_t src_stride, uint8_t *dst, size_t dst_stride, size_t rows, size_t cols)
+static void transpose_tile(const uint8_t *src, size_t src_stride, uint8_t *dst, size_t dst_stride, size_t rows,
+                           size_t cols)
 {
     const size_t whole_rows = rows / 8 * 8, whole_cols = cols / 8 * 8;
     uint8_t tile[SIDE * SIDE];
@@ -125,15 +127,17 @@ static void transpose_tile(const uint8_t *src, size_t src_stride, uint8_t *dst, 
         memcpy(dst + c * dst_stride, tile + c * SIDE, rows);
 }
 
-void organ_transpose_u8(const uint8_t *src, size_t src_stride, uint8_t *dst, size_t dst_stride, size_t rows, size_t cols)
+void organ_transpose_u8(const uint8_t *src, size_t src_stride, uint8_t *dst, size_t dst_stride, size_t rows,
+                        size_t cols)
 {
     for (size_t r = 0; r < rows; r += SIDE)
         for (size_t c = 0; c < cols; c += SIDE)
-            transpose_tile(src + r * src_stride + c, src_stride, dst + c * dst_stride + r, dst_stride, least(rows - r, SIDE),
-                           least(cols - c, SIDE));
+            transpose_tile(src + r * src_stride + c, src_stride, dst + c * dst_stride + r, dst_stride,
+                           least(rows - r, SIDE), least(cols - c, SIDE));
 }
 
-void organ_transpose_u32(const uint32_t *src, size_t src_stride, uint32_t *dst, size_t dst_stride, size_t rows, size_t cols)
+void organ_transpose_u32(const uint32_t *src, size_t src_stride, uint32_t *dst, size_t dst_stride, size_t rows,
+                         size_t cols)
 {
     uint32_t tile[WORDS][WORDS];
     for (size_t r = 0; r < rows; r += WORDS)

@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: MIT
- * Bodies over codes of 8 and 4 bits with scales for groups. They walk in pairs of vectors, 32 elements, which is what fills a line of
- * 16-bit values and takes 16 bytes of nibbles. A destination larger than STREAM_BYTES is written past the caches, as in convert.h. */
+ * Bodies over codes of 8 and 4 bits with scales for groups. They walk in pairs of vectors, 32 elements, which is what
+ * fills a line of 16-bit values and takes 16 bytes of nibbles. A destination larger than STREAM_BYTES is written past
+ * the caches, as in convert.h. */
 enum { PAIR = 32 };
 
 /* ---- scales and zero points by element ---- */
@@ -50,9 +51,9 @@ INLINE void next_factor_pair(code_factors *f, size_t n, factor_pair *pair)
 }
 
 /* ---- codes to FP32, exactly ---- */
-/* E4M3 has the layout of F16 after its upper two exponent bits; of a sign-extended byte the sign comes into bits 15 and 14 by the shift. A
- * subnormal stays one. So the value is 2^8 times that of the F16. Only NaN, 0x7f, carries into bit 14 when one unit is added, and that bit
- * makes a NaN of it. */
+/* E4M3 has the layout of F16 after its upper two exponent bits; of a sign-extended byte the sign comes into bits 15 and
+ * 14 by the shift. A subnormal stays one. So the value is 2^8 times that of the F16. Only NaN, 0x7f, carries into bit
+ * 14 when one unit is added, and that bit makes a NaN of it. */
 INLINE f32x16 e4m3_values(u8x16 codes)
 {
     const u16x16 half = u16_and(u16_sll(u16_of_s8(codes), 7), u16_set1(0xbfff));
@@ -69,9 +70,9 @@ INLINE f32x16 e4m3fnuz_values(u8x16 codes)
 
 INLINE f32x16 e5m2_values(u8x16 codes) { return f16_widen(u16_sll(u16_of_s8(codes), 8)); }
 
-/* The greatest exponent of F16 is not a number's, so here the bits go to where FP32 has its lower exponent bits, and 111 is added to the
- * exponent. Where it was 0, a one would be too many in front: 2^-15 off twice the number is right then, and is no less otherwise. No step
- * has a subnormal, which costs a processor dozens of cycles. */
+/* The greatest exponent of F16 is not a number's, so here the bits go to where FP32 has its lower exponent bits, and
+ * 111 is added to the exponent. Where it was 0, a one would be too many in front: 2^-15 off twice the number is right
+ * then, and is no less otherwise. No step has a subnormal, which costs a processor dozens of cycles. */
 INLINE f32x16 e5m2fnuz_values(u8x16 codes)
 {
     const u32x16 word = u32_sll(u16_widen(u16_of_s8(codes)), 16), sign = u32_and(word, u32_set1(0x80000000));
@@ -87,9 +88,10 @@ INLINE int is_nibble(const organ_code code) { return code == ORGAN_CODE_E2M1 || 
 /* What the 16 codes of 4 bits are worth, as BF16. */
 INLINE u16x16 nibble_words(const organ_code code)
 {
-    static const uint16_t words[2][16] = {
-        {0, 0x3f00, 0x3f80, 0x3fc0, 0x4000, 0x4040, 0x4080, 0x40c0, 0x8000, 0xbf00, 0xbf80, 0xbfc0, 0xc000, 0xc040, 0xc080, 0xc0c0},
-        {0, 0x3f80, 0x4000, 0x4040, 0x4080, 0x40a0, 0x40c0, 0x40e0, 0x4100, 0x4110, 0x4120, 0x4130, 0x4140, 0x4150, 0x4160, 0x4170}};
+    static const uint16_t words[2][16] = {{0, 0x3f00, 0x3f80, 0x3fc0, 0x4000, 0x4040, 0x4080, 0x40c0, 0x8000, 0xbf00,
+                                           0xbf80, 0xbfc0, 0xc000, 0xc040, 0xc080, 0xc0c0},
+                                          {0, 0x3f80, 0x4000, 0x4040, 0x4080, 0x40a0, 0x40c0, 0x40e0, 0x4100, 0x4110,
+                                           0x4120, 0x4130, 0x4140, 0x4150, 0x4160, 0x4170}};
     return u16_load(words[code == ORGAN_CODE_U4]);
 }
 
@@ -176,7 +178,8 @@ INLINE void decode_pair(const uint8_t *codes, const factor_pair *f, void *values
 {
     u8x16 pair[2];
     load_code_pair(codes, code, pair);
-    put_pair(values, at, scaled(pair[0], f->scale[0], f->zero[0], code), scaled(pair[1], f->scale[1], f->zero[1], code), type, streams);
+    put_pair(values, at, scaled(pair[0], f->scale[0], f->zero[0], code), scaled(pair[1], f->scale[1], f->zero[1], code),
+             type, streams);
 }
 
 /* Up to 31 elements, from element `at` on, which is an even one where codes are nibbles. */
@@ -211,7 +214,8 @@ INLINE void look_up(const uint8_t *codes, float scale, float zero, uint16_t *val
     }
 }
 
-/* What is far enough from both ends of FP32 that a product with any code, and what is between the steps of one, is a normal number. */
+/* What is far enough from both ends of FP32 that a product with any code, and what is between the steps of one, is a
+ * normal number. */
 INLINE int is_moderate(float scale)
 {
     uint32_t bits;
@@ -219,9 +223,9 @@ INLINE int is_moderate(float scale)
     return (bits >> 23 & 255) - 27 <= 200;
 }
 
-/* FP8 to BF16: a product keeps its fraction when the exponent of the code changes, so 16 products are computed and rounded once, those of
- * the subnormal codes and those of the fractions with exponent 0 taken for a normal one; to what is looked up, the exponent of the code is
- * added, and its sign. */
+/* FP8 to BF16: a product keeps its fraction when the exponent of the code changes, so 16 products are computed and
+ * rounded once, those of the subnormal codes and those of the fractions with exponent 0 taken for a normal one; to what
+ * is looked up, the exponent of the code is added, and its sign. */
 INLINE u16x16 fp8_table(float scale, const organ_code code)
 {
     const int wide = code == ORGAN_CODE_E5M2 || code == ORGAN_CODE_E5M2FNUZ; /* 5 exponent bits */
@@ -229,7 +233,8 @@ INLINE u16x16 fp8_table(float scale, const organ_code code)
                        : code == ORGAN_CODE_E5M2     ? 0x1p-16f
                        : code == ORGAN_CODE_E4M3FNUZ ? 0x1p-10f
                                                      : 0x1p-17f;
-    static const float counts[2][16] = {{0, 1, 2, 3, 4, 5, 6, 7, 4, 4.5f, 5, 5.5f, 6, 6.5f, 7, 7.5f}, {0, 1, 2, 3, 2, 2.5f, 3, 3.5f}};
+    static const float counts[2][16] = {{0, 1, 2, 3, 4, 5, 6, 7, 4, 4.5f, 5, 5.5f, 6, 6.5f, 7, 7.5f},
+                                        {0, 1, 2, 3, 2, 2.5f, 3, 3.5f}};
     return narrow_one_nan(f32_mul(f32_mul(f32_load(counts[wide]), f32_set1(unit)), f32_set1(scale)), BF16);
 }
 
@@ -249,7 +254,8 @@ INLINE u8x16 special_rank(u8x16 codes, const organ_code code)
 }
 
 /* Returns 0 where there was a code that is not a number: then the values are not right. */
-INLINE int decode_fp8(const uint8_t *codes, float scale, uint16_t *values, size_t n, const organ_code code, const int streams)
+INLINE int decode_fp8(const uint8_t *codes, float scale, uint16_t *values, size_t n, const organ_code code,
+                      const int streams)
 {
     const uint8_t special_from = code == ORGAN_CODE_E4M3 ? 0x7f : code == ORGAN_CODE_E5M2 ? 0x7c : 0xff;
     const u16x16 table = fp8_table(scale, code);
@@ -262,8 +268,8 @@ INLINE int decode_fp8(const uint8_t *codes, float scale, uint16_t *values, size_
     return !u8_any_ge(rank, u8_set1(special_from));
 }
 
-INLINE void decode_run(const uint8_t *codes, const code_factors *f, void *values, size_t at, size_t n, const organ_code code,
-                       const enum element_type type, const int streams)
+INLINE void decode_run(const uint8_t *codes, const code_factors *f, void *values, size_t at, size_t n,
+                       const organ_code code, const enum element_type type, const int streams)
 {
     const float scale = *f->scales, zero = f->zeros ? *f->zeros : 0.0f;
     const factor_pair factors = {{f32_set1(scale), f32_set1(scale)}, {f32_set1(zero), f32_set1(zero)}};
@@ -280,7 +286,8 @@ INLINE void decode_run(const uint8_t *codes, const code_factors *f, void *values
 }
 
 /* ---- groups of 16 and 32 nibbles to BF16 ---- */
-/* Magnitudes of E2M1 but 0 are 1 or 1.5 times a power of two: both products, rounded, for 16 groups at once, make their tables. */
+/* Magnitudes of E2M1 but 0 are 1 or 1.5 times a power of two: both products, rounded, for 16 groups at once, make their
+ * tables. */
 typedef struct e2m1_products {
     uint16_t one[16], three_halves[16];
 } e2m1_products;
@@ -297,18 +304,26 @@ INLINE int e2m1_multiply(const float *scales, e2m1_products *products)
 
 INLINE u16x16 e2m1_table(const e2m1_products *products, size_t group)
 {
-    enum { SIGN = 0x8000, ALL = 0xffff, LESS = 0xff80, TWO = 0x80, FOUR = 0x100 }; /* factors as what is added to a BF16 */
+    enum {
+        SIGN = 0x8000,
+        ALL = 0xffff,
+        LESS = 0xff80,
+        TWO = 0x80,
+        FOUR = 0x100
+    }; /* factors as what is added to a BF16 */
     static const uint16_t of_one[16] = {SIGN, ALL, ALL, 0, ALL, 0, ALL, 0, SIGN, ALL, ALL, 0, ALL, 0, ALL, 0};
     static const uint16_t of_three_halves[16] = {0, 0, 0, ALL, 0, ALL, 0, ALL, 0, 0, 0, ALL, 0, ALL, 0, ALL};
-    static const uint16_t factor[16] = {0,    LESS,        0,    0,    TWO,        TWO,        FOUR,        FOUR,
-                                        SIGN, SIGN ^ LESS, SIGN, SIGN, SIGN + TWO, SIGN + TWO, SIGN + FOUR, SIGN + FOUR};
+    static const uint16_t factor[16] = {0,          LESS,       0,           0,           TWO,  TWO,
+                                        FOUR,       FOUR,       SIGN,        SIGN ^ LESS, SIGN, SIGN,
+                                        SIGN + TWO, SIGN + TWO, SIGN + FOUR, SIGN + FOUR};
     const u16x16 one = u16_and(u16_set1(products->one[group]), u16_load(of_one));
     const u16x16 other = u16_and(u16_set1(products->three_halves[group]), u16_load(of_three_halves));
     return u16_add(u16_or(one, other), u16_load(factor));
 }
 
 /* 16 groups; returns 0, and has written nothing, where one of their scales is not moderate. */
-INLINE int decode_e2m1_groups(const uint8_t *codes, const float *scales, size_t group, uint16_t *values, const int streams)
+INLINE int decode_e2m1_groups(const uint8_t *codes, const float *scales, size_t group, uint16_t *values,
+                              const int streams)
 {
     e2m1_products products;
     if (!e2m1_multiply(scales, &products))
@@ -323,7 +338,8 @@ INLINE int decode_e2m1_groups(const uint8_t *codes, const float *scales, size_t 
     return 1;
 }
 
-INLINE size_t decode_small_groups(const uint8_t *codes, code_factors *f, uint16_t *values, size_t at, size_t n, const int streams)
+INLINE size_t decode_small_groups(const uint8_t *codes, code_factors *f, uint16_t *values, size_t at, size_t n,
+                                  const int streams)
 {
     const size_t group = f->group;
     for (; at + 16 * group <= n; at += 16 * group, f->scales += 16) {
@@ -339,13 +355,14 @@ INLINE size_t decode_small_groups(const uint8_t *codes, code_factors *f, uint16_
 enum { MOST_RUN = 4096 }; /* what is done again where FP8 codes are not numbers */
 
 /* From element `at` on, pairs of vectors; returns where it stopped. */
-INLINE size_t decode_pairs(const uint8_t *codes, code_factors *f, void *values, size_t at, size_t n, const organ_code code,
-                           const enum element_type type, const int streams)
+INLINE size_t decode_pairs(const uint8_t *codes, code_factors *f, void *values, size_t at, size_t n,
+                           const organ_code code, const enum element_type type, const int streams)
 {
     while (at + PAIR <= n) {
         size_t run = n - at < f->left ? n - at : f->left;
         run = (run < MOST_RUN ? run : MOST_RUN) / PAIR * PAIR;
-        if (code == ORGAN_CODE_E2M1 && type == BF16 && !f->zeros && f->left == f->group && (f->group == 16 || f->group == 32)) {
+        if (code == ORGAN_CODE_E2M1 && type == BF16 && !f->zeros && f->left == f->group &&
+            (f->group == 16 || f->group == 32)) {
             const size_t from = at;
             at = decode_small_groups(codes, f, values, at, n, streams);
             if (at > from)
@@ -365,8 +382,8 @@ INLINE size_t decode_pairs(const uint8_t *codes, code_factors *f, void *values, 
     return at;
 }
 
-INLINE void decode(const void *codes, const float *scales, const float *zeros, size_t group, void *values, size_t n, const organ_code code,
-                   const enum element_type type)
+INLINE void decode(const void *codes, const float *scales, const float *zeros, size_t group, void *values, size_t n,
+                   const organ_code code, const enum element_type type)
 {
     const size_t size = element_size(type), head = elements_to_line(values, size, n);
     const int even = !is_nibble(code) || head % 2 == 0, lines = ((uintptr_t)values + head * size) % 64 == 0;
@@ -382,14 +399,15 @@ INLINE void decode(const void *codes, const float *scales, const float *zeros, s
     decode_part(codes, &f, values, at, n - at, code, type);
 }
 
-#define DECODE(name, code, real, type)                                                                                                     \
-    static void decode_##name##_##real(const void *codes, const float *scales, const float *zeros, size_t group, void *values, size_t n)   \
-    {                                                                                                                                      \
-        decode(codes, scales, zeros, group, values, n, code, type);                                                                        \
+#define DECODE(name, code, real, type)                                                                                 \
+    static void decode_##name##_##real(const void *codes, const float *scales, const float *zeros, size_t group,       \
+                                       void *values, size_t n)                                                         \
+    {                                                                                                                  \
+        decode(codes, scales, zeros, group, values, n, code, type);                                                    \
     }
-#define DECODE_ALL(name, code)                                                                                                             \
-    DECODE(name, code, f32, F32)                                                                                                           \
-    DECODE(name, code, bf16, BF16)                                                                                                         \
+#define DECODE_ALL(name, code)                                                                                         \
+    DECODE(name, code, f32, F32)                                                                                       \
+    DECODE(name, code, bf16, BF16)                                                                                     \
     DECODE(name, code, f16, F16)
 DECODE_ALL(e4m3, ORGAN_CODE_E4M3)
 DECODE_ALL(e5m2, ORGAN_CODE_E5M2)

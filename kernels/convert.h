@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: MIT
- * Bodies of the conversions between 16-bit and 32-bit floats. Stores are aligned to 64 bytes by a short head; a destination larger than
- * STREAM_BYTES, which the caches would not hold for its reader anyway, is written past them: that saves reading it first. */
+ * Bodies of the conversions between 16-bit and 32-bit floats. Stores are aligned to 64 bytes by a short head; a
+ * destination larger than STREAM_BYTES, which the caches would not hold for its reader anyway, is written past them:
+ * that saves reading it first. */
 #define STREAM_BYTES ((size_t)8 << 20)
 
 /* Elements of `size` bytes up to the next 64-byte boundary of p, at most n. */
@@ -10,7 +11,10 @@ INLINE size_t elements_to_line(const void *p, size_t size, size_t n)
     return head < n ? head : n;
 }
 
-INLINE f32x16 widen_vector(u16x16 a, const enum element_type type) { return type == BF16 ? bf16_widen(a) : f16_widen(a); }
+INLINE f32x16 widen_vector(u16x16 a, const enum element_type type)
+{
+    return type == BF16 ? bf16_widen(a) : f16_widen(a);
+}
 
 /* Up to 15 elements. */
 INLINE void widen_part(const uint16_t *src, float *dst, size_t n, const enum element_type type)
@@ -34,7 +38,10 @@ INLINE void widen(const uint16_t *src, float *dst, size_t n, const enum element_
         widen_part(src + at, dst + at, n - at, type);
 }
 
-INLINE u16x16 narrow_vector(f32x16 a, const enum element_type type) { return type == BF16 ? bf16_narrow(a) : f16_narrow(a); }
+INLINE u16x16 narrow_vector(f32x16 a, const enum element_type type)
+{
+    return type == BF16 ? bf16_narrow(a) : f16_narrow(a);
+}
 
 /* 32 elements; dst is 64-byte aligned where they are written past the caches. */
 INLINE void narrow_pair(const float *src, uint16_t *dst, const enum element_type type, const int streams)
@@ -67,7 +74,8 @@ INLINE void narrow(const float *src, uint16_t *dst, size_t n, const enum element
 {
     size_t at = elements_to_line(dst, sizeof *dst, n);
     narrow_part(src, dst, at, type);
-    if (n * sizeof *dst >= STREAM_BYTES && (uintptr_t)(dst + at) % 64 == 0) { /* of a file, not even elements need be aligned */
+    if (n * sizeof *dst >= STREAM_BYTES &&
+        (uintptr_t)(dst + at) % 64 == 0) { /* of a file, not even elements need be aligned */
         for (; at + 32 <= n; at += 32)
             narrow_pair(src + at, dst + at, type, 1);
         stream_end();

@@ -22,7 +22,8 @@ static void detect_dots(organ_cpu *cpu)
     if (__get_cpuid(0, &a, &b, &c, &d))
         cpu->dots_are_fast = b == signature_AMD_ebx && c == signature_AMD_ecx && d == signature_AMD_edx;
     cpu->avx512_bf16 = cpu->avx512 && __get_cpuid_count(7, 1, &a, &b, &c, &d) && a >> 5 & 1;
-    if (!cpu->avx512 || !__get_cpuid(1, &a, &b, &c, &d) || !(c & bit_OSXSAVE) || !__get_cpuid_count(7, 0, &a, &b, &c, &d))
+    if (!cpu->avx512 || !__get_cpuid(1, &a, &b, &c, &d) || !(c & bit_OSXSAVE) ||
+        !__get_cpuid_count(7, 0, &a, &b, &c, &d))
         return;
     __asm__("xgetbv" : "=a"(low), "=d"(high) : "c"(0));
     cpu->amx = d >> 22 & d >> 24 & low >> 17 & low >> 18 & 1;
@@ -35,7 +36,8 @@ organ_cpu organ_cpu_detect(void)
 #if defined(__x86_64__)
     /* the built-in asks CPUID for the instructions and XGETBV whether the system saves the registers */
     __builtin_cpu_init();
-    cpu.avx2 = __builtin_cpu_supports("avx2") && __builtin_cpu_supports("fma") && __builtin_cpu_supports("popcnt") && has_f16c();
+    cpu.avx2 = __builtin_cpu_supports("avx2") && __builtin_cpu_supports("fma") && __builtin_cpu_supports("popcnt") &&
+               has_f16c();
     cpu.avx512 = cpu.avx2 && __builtin_cpu_supports("avx512f") && __builtin_cpu_supports("avx512dq") &&
                  __builtin_cpu_supports("avx512bw") && __builtin_cpu_supports("avx512vl");
     detect_dots(&cpu);
@@ -74,7 +76,8 @@ const organ_kernels *organ_kernels_choose(organ_cpu cpu, const char *wanted, con
     return NULL;
 }
 
-const organ_dots *organ_dots_choose(organ_cpu cpu, const organ_kernels *kernels, organ_compute compute, const char **why)
+const organ_dots *organ_dots_choose(organ_cpu cpu, const organ_kernels *kernels, organ_compute compute,
+                                    const char **why)
 {
     *why = "";
     if (compute == ORGAN_COMPUTE_EXACT)

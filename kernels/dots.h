@@ -1,29 +1,32 @@
 /* SPDX-License-Identifier: MIT
- * Body of the products of BF16 terms, over the words of a tile of sums (simd/tiles.h says what each means). A block of rows of a and a
- * strip of rows of b are packed as terms, BF16 numbers that add up to a value: of a row by row, of b pairs of k side by side. The dots of
- * each pair of terms go to the same sums, the smallest terms first. */
+ * Body of the products of BF16 terms, over the words of a tile of sums (simd/tiles.h says what each means). A block of
+ * rows of a and a strip of rows of b are packed as terms, BF16 numbers that add up to a value: of a row by row, of b
+ * pairs of k side by side. The dots of each pair of terms go to the same sums, the smallest terms first. */
 #include "kernels/product_parts.h"
 
 #define DOT_CHUNK        256                       /* values of k a sum is long, as in the exact product */
 #define DOT_TERMS        3                         /* at most: 8 bits each, of an FP32 all 24 */
 #define DOT_STRIP_TERM   (DOT_CHUNK * DOT_STRIP)   /* words of a term of the strip */
 #define DOT_BLOCK(terms) ((terms) > 1 ? 128 : 512) /* rows of a in the scratch */
-_Static_assert((DOT_TERMS * (DOT_STRIP_TERM + DOT_BLOCK(DOT_TERMS) * DOT_PITCH)) * sizeof(uint16_t) <= ORGAN_PRODUCT_SCRATCH,
+_Static_assert((DOT_TERMS * (DOT_STRIP_TERM + DOT_BLOCK(DOT_TERMS) * DOT_PITCH)) * sizeof(uint16_t) <=
+                   ORGAN_PRODUCT_SCRATCH,
                "all terms fit");
-_Static_assert((DOT_STRIP_TERM + DOT_BLOCK(1) * DOT_PITCH) * sizeof(uint16_t) <= ORGAN_PRODUCT_SCRATCH, "one term fits");
+_Static_assert((DOT_STRIP_TERM + DOT_BLOCK(1) * DOT_PITCH) * sizeof(uint16_t) <= ORGAN_PRODUCT_SCRATCH,
+               "one term fits");
 
 #define ROWS_AHEAD    8 /* asked for before they are packed */
 #define GREATEST_BF16 0x7f7f0000u
 
 INLINE size_t dot_fill(size_t n, size_t to) { return (n + to - 1) / to * to; }
 
-/* Each term is the BF16 nearest to what those before it leave. The first is cut where the nearest would be infinite, and all there is of
- * what is not finite. */
+/* Each term is the BF16 nearest to what those before it leave. The first is cut where the nearest would be infinite,
+ * and all there is of what is not finite. */
 INLINE void split_terms(f32x16 value, u16x16 *terms, const int count)
 {
     const u32x16 bits = f32_bits(value), magnitude = u32_and(bits, u32_set1(MAGNITUDE));
     const m32x16 large = u32_gt(magnitude, u32_set1(GREATEST_BF16));
-    terms[0] = bf16_narrow(count == 1 ? value : f32_of_bits(u32_select(large, u32_and(quiet(bits), u32_set1(0xffff0000)), bits)));
+    terms[0] = bf16_narrow(
+        count == 1 ? value : f32_of_bits(u32_select(large, u32_and(quiet(bits), u32_set1(0xffff0000)), bits)));
     const m32x16 finite = u32_gt(u32_set1(INFINITE), magnitude);
     for (int t = 1; t < count; t++) {
         value = f32_of_bits(u32_keep(finite, f32_bits(f32_sub(value, element_values(terms[t - 1], BF16)))));
@@ -80,13 +83,15 @@ INLINE void pack_stored(uint16_t *to, const product_part *part, size_t row, size
     f32x16 square[16];
     if (row + 16 <= part->rows && from + DOT_DEPTH <= part->columns) {
         const uint16_t *const words = (const uint16_t *)part->values + part->at + row * part->stride + from;
-        UNROLL for (size_t l = 0; l < 16; l++) square[l] = f32_load((const float *)(const void *)(words + l * part->stride));
+        UNROLL for (size_t l = 0; l < 16; l++) square[l] =
+            f32_load((const float *)(const void *)(words + l * part->stride));
     } else
         UNROLL for (size_t l = 0; l < 16; l++) square[l] = stored_pairs(part, row + l, from);
     keep_square(to, square);
 }
 
-INLINE void pack_split(uint16_t *to, const product_part *part, size_t row, size_t from, int terms, const enum element_type type)
+INLINE void pack_split(uint16_t *to, const product_part *part, size_t row, size_t from, int terms,
+                       const enum element_type type)
 {
     _Alignas(64) uint16_t words[DOT_TERMS][16][DOT_DEPTH];
     for (size_t l = 0; l < 16; l++)
@@ -124,7 +129,8 @@ static void pack_dot_strip(uint16_t *to, const product_part *part, int terms, or
 /* ---- sums ---- */
 
 typedef struct dot_operands {
-    const uint16_t *a, *b; /* packed; term t of a lies t * DOT_BLOCK(a_terms) rows further, of b t * DOT_STRIP_TERM words */
+    const uint16_t *a,
+        *b; /* packed; term t of a lies t * DOT_BLOCK(a_terms) rows further, of b t * DOT_STRIP_TERM words */
     int a_terms, b_terms;
     size_t depth; /* a multiple of DOT_DEPTH */
 } dot_operands;
@@ -138,7 +144,8 @@ INLINE void dot_tile(const product_place *place, const dot_operands *o, size_t m
     dots_zero(&sums, rows);
     for (int order = o->a_terms - 1; order >= 0; order--)
         for (int j = 0; j <= order && j < o->b_terms; j++) {
-            const uint16_t *a = o->a + (size_t)(order - j) * DOT_BLOCK(o->a_terms) * DOT_PITCH, *b = o->b + j * DOT_STRIP_TERM;
+            const uint16_t *a = o->a + (size_t)(order - j) * DOT_BLOCK(o->a_terms) * DOT_PITCH,
+                           *b = o->b + j * DOT_STRIP_TERM;
             for (size_t k = 0; k < o->depth; k += DOT_DEPTH, a += DOT_DEPTH, b += DOT_DEPTH * DOT_STRIP)
                 dots_add(&sums, a, b, rows);
         }
@@ -146,11 +153,21 @@ INLINE void dot_tile(const product_place *place, const dot_operands *o, size_t m
     meet_totals(place, totals, DOT_STRIP, meet);
 }
 
-static void dot_whole(const product_place *place, const dot_operands *o, size_t meet) { dot_tile(place, o, meet, DOT_ROWS); }
-static void dot_some(const product_place *place, const dot_operands *o, size_t meet) { dot_tile(place, o, meet, DOT_SOME); }
-static void dot_least(const product_place *place, const dot_operands *o, size_t meet) { dot_tile(place, o, meet, DOT_LEAST); }
+static void dot_whole(const product_place *place, const dot_operands *o, size_t meet)
+{
+    dot_tile(place, o, meet, DOT_ROWS);
+}
+static void dot_some(const product_place *place, const dot_operands *o, size_t meet)
+{
+    dot_tile(place, o, meet, DOT_SOME);
+}
+static void dot_least(const product_place *place, const dot_operands *o, size_t meet)
+{
+    dot_tile(place, o, meet, DOT_LEAST);
+}
 
-/* A packed block with a packed strip, in the largest tiles that are left; the last may have rows that nobody asked for. */
+/* A packed block with a packed strip, in the largest tiles that are left; the last may have rows that nobody asked for.
+ */
 static void dot_block(product_place place, dot_operands o, size_t rows, product_ahead *ahead)
 {
     static const struct {
@@ -171,7 +188,8 @@ static void dot_block(product_place place, dot_operands o, size_t rows, product_
 }
 
 /* A block of rows with all of b, for one chunk of k. */
-static void dot_rows(const organ_product *p, product_place place, dot_operands o, uint16_t *strip, size_t rows, size_t k, size_t depth)
+static void dot_rows(const organ_product *p, product_place place, dot_operands o, uint16_t *strip, size_t rows,
+                     size_t k, size_t depth)
 {
     for (size_t column = 0; column < p->n; column += DOT_STRIP) {
         const size_t columns = lesser(DOT_STRIP, p->n - column), next = column + columns;

@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: MIT
- * Elements of the three storage types as lanes of FP32. The type is a constant wherever these are called, so a body written once over
- * them compiles to one loop per type. */
+ * Elements of the three storage types as lanes of FP32. The type is a constant wherever these are called, so a body
+ * written once over them compiles to one loop per type. */
 enum element_type { BF16, F16, F32 };
 
 #define MAGNITUDE 0x7fffffffu /* all but the sign of an FP32 */
@@ -20,8 +20,8 @@ INLINE f32x16 one_nan(f32x16 a) { return f32_of_bits(u32_select(f32_nan(a), u32_
 
 INLINE f32x16 bf16_widen(u16x16 a) { return f32_of_bits(quiet(u32_sll(u16_widen(a), 16))); }
 
-/* The upper half of a lane is the BF16, rounded to nearest even on the integer: up when the dropped half is above 0x8000, or equals it
- * under an odd last bit. A lane that is a NaN is `nan`. */
+/* The upper half of a lane is the BF16, rounded to nearest even on the integer: up when the dropped half is above
+ * 0x8000, or equals it under an odd last bit. A lane that is a NaN is `nan`. */
 INLINE u32x16 bf16_rounded(f32x16 a, u32x16 nan)
 {
     const u32x16 bits = f32_bits(a), odd = u32_and(u32_srl(bits, 16), u32_set1(1));

@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: MIT
- * Bodies that look for the scales of 16 groups of values at once, a group in each lane: which scales are tried, and what the sums over a
- * group are, is in docs/definitions.md, section 12. */
+ * Bodies that look for the scales of 16 groups of values at once, a group in each lane: which scales are tried, and
+ * what the sums over a group are, is in docs/definitions.md, section 12. */
 #include "kernels/half.h"
 
 enum { FIT_MOST = 32 }; /* values of a group */
@@ -11,7 +11,8 @@ typedef struct fit_groups {
     int size; /* 16 or 32 */
 } fit_groups;
 
-#define FIT_FARTHEST  0x1p30f  /* in magnitude, of the values that are told apart: all that the block types can hold and more */
+#define FIT_FARTHEST                                                                                                   \
+    0x1p30f /* in magnitude, of the values that are told apart: all that the block types can hold and more */
 #define FIT_NEAREST   0x1p-26f /* groups that do not reach so far have scales that are 0 as F16 */
 #define FIT_LEAST     0x1p-60f /* scales below have no inverse */
 #define FIT_ROUNDS    0x1.8p23f
@@ -38,7 +39,8 @@ INLINE f32x16 fit_inverse(f32x16 a)
 /* Within the bounds; a NaN ends at the lower one. */
 INLINE f32x16 fit_bounded(f32x16 a)
 {
-    const f32x16 most = f32_set1(FIT_FARTHEST), least = f32_set1(-FIT_FARTHEST), above = f32_select(f32_gt(a, least), a, least);
+    const f32x16 most = f32_set1(FIT_FARTHEST), least = f32_set1(-FIT_FARTHEST),
+                 above = f32_select(f32_gt(a, least), a, least);
     return f32_select(f32_gt(most, above), above, most);
 }
 
@@ -55,8 +57,8 @@ INLINE void fit_transpose(f32x16 rows[16])
     }
 }
 
-/* The first `there` lanes get a group each, from `values` on; the others get zeros. `col` is where the first stands in a row of `cols`
- * values, which have these weights (NULL: 1). */
+/* The first `there` lanes get a group each, from `values` on; the others get zeros. `col` is where the first stands in
+ * a row of `cols` values, which have these weights (NULL: 1). */
 INLINE void fit_load(fit_groups *g, const float *values, const float *weights, size_t col, size_t cols, int there)
 {
     f32x16 rows[2][16];
@@ -98,8 +100,10 @@ typedef struct fit_symmetric {
 } fit_symmetric;
 
 static const fit_symmetric fit_around_8 = {-8, 7, 10, {-8, -6.9f, -7.2f, -7.5f, -7.75f, -8.3f, -8.6f, -9, 7, 7.4f}};
-static const fit_symmetric fit_around_16 = {-16, 15, 13, {-16, -13, -13.5f, -14, -14.5f, -15, -15.5f, -16.5f, 13.5f, 14, 14.5f, 15, 15.5f}};
-static const fit_symmetric fit_around_32 = {-32, 31, 11, {-32, -28, -28.8f, -29.6f, -30.4f, -31.2f, -32.5f, 28.5f, 29.3f, 30.1f, 30.9f}};
+static const fit_symmetric fit_around_16 = {
+    -16, 15, 13, {-16, -13, -13.5f, -14, -14.5f, -15, -15.5f, -16.5f, 13.5f, 14, 14.5f, 15, 15.5f}};
+static const fit_symmetric fit_around_32 = {
+    -32, 31, 11, {-32, -28, -28.8f, -29.6f, -30.4f, -31.2f, -32.5f, 28.5f, 29.3f, 30.1f, 30.9f}};
 static const fit_symmetric fit_within_127 = {
     -127, 127, 12, {127, 126.1f, 125.2f, 124.3f, 123.4f, 122.5f, 121.6f, 120.7f, 119.8f, 118.9f, 118, 117.1f}};
 
@@ -181,8 +185,10 @@ INLINE f32x16 fit_gain(const fit_moments *sums, f32x16 s, f32x16 m)
     return f32_fma(s, of_s, f32_mul(m, f32_fnma(m, sums->w, f32_add(sums->x, sums->x))));
 }
 
-/* Takes over the line that is best for the codes, where that is better than what there is. With `below` the minimum is at most 0. */
-INLINE void fit_try_line(const fit_groups *g, f32x16 inverse, f32x16 shift, float high, int below, fit_moments *sums, fit_line *best)
+/* Takes over the line that is best for the codes, where that is better than what there is. With `below` the minimum is
+ * at most 0. */
+INLINE void fit_try_line(const fit_groups *g, f32x16 inverse, f32x16 shift, float high, int below, fit_moments *sums,
+                         fit_line *best)
 {
     const f32x16 zero = f32_set1(0), one = f32_set1(1);
     fit_moments_of(g, inverse, shift, high, sums);
@@ -239,12 +245,14 @@ INLINE fit_line fit_best_line(const fit_groups *g, float high, int below)
 /* ---- the codes in the end ---- */
 
 /* What `scale` makes of the values, with `plus` added: those of a group stand side by side. */
-INLINE void fit_put_codes(const fit_groups *g, f32x16 inverse, f32x16 shift, float low, float high, float plus, uint8_t *codes)
+INLINE void fit_put_codes(const fit_groups *g, f32x16 inverse, f32x16 shift, float low, float high, float plus,
+                          uint8_t *codes)
 {
     f32x16 rows[16];
     for (int from = 0; from < g->size; from += 16) {
         for (int k = 0; k < 16; k++)
-            rows[k] = f32_add(fit_code(f32_fma(f32_load(g->values[from + k]), inverse, shift), low, high), f32_set1(plus));
+            rows[k] =
+                f32_add(fit_code(f32_fma(f32_load(g->values[from + k]), inverse, shift), low, high), f32_set1(plus));
         fit_transpose(rows);
         for (int l = 0; l < 16; l++)
             u8_store(codes + l * g->size + from, s8_of_f32(rows[l]));

@@ -52,7 +52,8 @@ INLINE void fit_blocks_16(const fit_groups *g, uint8_t *to, int there, const fit
         fit_store_block(to + (size_t)l * type->bytes, codes + 32 * l, type);
 }
 
-INLINE void fit_blocks(const float *values, const float *weights, size_t cols, void *blocks, size_t n, const fit_block *type)
+INLINE void fit_blocks(const float *values, const float *weights, size_t cols, void *blocks, size_t n,
+                       const fit_block *type)
 {
     uint8_t *to = blocks;
     fit_groups g = {.size = 32};
@@ -65,7 +66,8 @@ INLINE void fit_blocks(const float *values, const float *weights, size_t cols, v
 
 static void fit_q4_0(const float *values, const float *weights, size_t cols, void *blocks, size_t n)
 {
-    fit_blocks(values, weights, cols, blocks, n, &(fit_block){.bytes = 18, .high = 7, .kind = &fit_around_8, .plus = 8});
+    fit_blocks(values, weights, cols, blocks, n,
+               &(fit_block){.bytes = 18, .high = 7, .kind = &fit_around_8, .plus = 8});
 }
 
 static void fit_q4_1(const float *values, const float *weights, size_t cols, void *blocks, size_t n)
@@ -75,7 +77,8 @@ static void fit_q4_1(const float *values, const float *weights, size_t cols, voi
 
 static void fit_q5_0(const float *values, const float *weights, size_t cols, void *blocks, size_t n)
 {
-    fit_blocks(values, weights, cols, blocks, n, &(fit_block){.bytes = 22, .fifth = 1, .high = 15, .kind = &fit_around_16, .plus = 16});
+    fit_blocks(values, weights, cols, blocks, n,
+               &(fit_block){.bytes = 22, .fifth = 1, .high = 15, .kind = &fit_around_16, .plus = 16});
 }
 
 static void fit_q5_1(const float *values, const float *weights, size_t cols, void *blocks, size_t n)

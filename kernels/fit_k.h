@@ -21,7 +21,8 @@ INLINE f32x16 fit_line_error(const fit_groups *g, f32x16 s, f32x16 m, float high
     const f32x16 inverse = fit_inverse(s), shift = f32_mul(fit_negative(m), inverse);
     f32x16 sum = f32_set1(0);
     for (int k = 0; k < g->size; k++) {
-        const f32x16 x = f32_load(g->values[k]), q = fit_code(f32_fma(x, inverse, shift), 0, high), lost = f32_fnma(s, q, f32_sub(x, m));
+        const f32x16 x = f32_load(g->values[k]), q = fit_code(f32_fma(x, inverse, shift), 0, high),
+                     lost = f32_fnma(s, q, f32_sub(x, m));
         sum = f32_fma(f32_mul(f32_load(g->weights[k]), lost), lost, sum);
     }
     return sum;
@@ -116,7 +117,8 @@ INLINE void fit_k_store_codes(uint8_t *to, const uint8_t *codes, int fifth)
 {
     for (int half = 0; half < 2 && fifth; half++) {
         u8x16 bits = u8_field(u8_load(codes + 16 * half), 4, 1);
-        UNROLL for (int j = 1; j < 8; j++) bits = u8_or(bits, u8_sll(u8_field(u8_load(codes + 32 * j + 16 * half), 4, 1), j));
+        UNROLL for (int j = 1; j < 8; j++) bits =
+            u8_or(bits, u8_sll(u8_field(u8_load(codes + 32 * j + 16 * half), 4, 1), j));
         u8_store(to + 16 * half, bits);
     }
     to += fifth ? 32 : 0;
@@ -172,7 +174,8 @@ INLINE f32x16 fit_scale_error(const fit_groups *g, f32x16 s, const fit_symmetric
     const f32x16 inverse = fit_inverse(s);
     f32x16 sum = f32_set1(0);
     for (int k = 0; k < g->size; k++) {
-        const f32x16 x = f32_load(g->values[k]), lost = f32_fnma(s, fit_code(f32_mul(x, inverse), kind->low, kind->high), x);
+        const f32x16 x = f32_load(g->values[k]),
+                     lost = f32_fnma(s, fit_code(f32_mul(x, inverse), kind->low, kind->high), x);
         sum = f32_fma(f32_mul(f32_load(g->weights[k]), lost), lost, sum);
     }
     return sum;

@@ -4,32 +4,33 @@
 #define ORGAN_KERNELS_GGML_H
 #include "kernels/kernels.h"
 
-/* One row for each block type: name, name in functions (dequantize_NAME), number in GGUF files, layout of a block, elements of a block. */
-#define GGML_BLOCK_TYPES(X)                                                                                                                \
-    X(Q4_0, q4_0, 2, block_q4_0, 32)                                                                                                       \
-    X(Q4_1, q4_1, 3, block_q4_1, 32)                                                                                                       \
-    X(Q5_0, q5_0, 6, block_q5_0, 32)                                                                                                       \
-    X(Q5_1, q5_1, 7, block_q5_1, 32)                                                                                                       \
-    X(Q8_0, q8_0, 8, block_q8_0, 32)                                                                                                       \
-    X(Q2_K, q2_k, 10, block_q2_k, 256)                                                                                                     \
-    X(Q3_K, q3_k, 11, block_q3_k, 256)                                                                                                     \
-    X(Q4_K, q4_k, 12, block_q4_k, 256)                                                                                                     \
-    X(Q5_K, q5_k, 13, block_q5_k, 256)                                                                                                     \
-    X(Q6_K, q6_k, 14, block_q6_k, 256)                                                                                                     \
-    X(IQ2_XXS, iq2_xxs, 16, block_iq2_xxs, 256)                                                                                            \
-    X(IQ2_XS, iq2_xs, 17, block_iq2_xs, 256)                                                                                               \
-    X(IQ3_XXS, iq3_xxs, 18, block_iq3_xxs, 256)                                                                                            \
-    X(IQ1_S, iq1_s, 19, block_iq1_s, 256)                                                                                                  \
-    X(IQ4_NL, iq4_nl, 20, block_q4_0, 32)                                                                                                  \
-    X(IQ3_S, iq3_s, 21, block_iq3_s, 256)                                                                                                  \
-    X(IQ2_S, iq2_s, 22, block_iq2_s, 256)                                                                                                  \
-    X(IQ4_XS, iq4_xs, 23, block_iq4_xs, 256)                                                                                               \
-    X(IQ1_M, iq1_m, 29, block_iq1_m, 256)                                                                                                  \
-    X(TQ1_0, tq1_0, 34, block_tq1_0, 256)                                                                                                  \
-    X(TQ2_0, tq2_0, 35, block_tq2_0, 256)                                                                                                  \
-    X(MXFP4, mxfp4, 39, block_mxfp4, 32)                                                                                                   \
-    X(NVFP4, nvfp4, 40, block_nvfp4, 64)                                                                                                   \
-    X(Q1_0, q1_0, 41, block_q1_0, 128)                                                                                                     \
+/* One row for each block type: name, name in functions (dequantize_NAME), number in GGUF files, layout of a block,
+ * elements of a block. */
+#define GGML_BLOCK_TYPES(X)                                                                                            \
+    X(Q4_0, q4_0, 2, block_q4_0, 32)                                                                                   \
+    X(Q4_1, q4_1, 3, block_q4_1, 32)                                                                                   \
+    X(Q5_0, q5_0, 6, block_q5_0, 32)                                                                                   \
+    X(Q5_1, q5_1, 7, block_q5_1, 32)                                                                                   \
+    X(Q8_0, q8_0, 8, block_q8_0, 32)                                                                                   \
+    X(Q2_K, q2_k, 10, block_q2_k, 256)                                                                                 \
+    X(Q3_K, q3_k, 11, block_q3_k, 256)                                                                                 \
+    X(Q4_K, q4_k, 12, block_q4_k, 256)                                                                                 \
+    X(Q5_K, q5_k, 13, block_q5_k, 256)                                                                                 \
+    X(Q6_K, q6_k, 14, block_q6_k, 256)                                                                                 \
+    X(IQ2_XXS, iq2_xxs, 16, block_iq2_xxs, 256)                                                                        \
+    X(IQ2_XS, iq2_xs, 17, block_iq2_xs, 256)                                                                           \
+    X(IQ3_XXS, iq3_xxs, 18, block_iq3_xxs, 256)                                                                        \
+    X(IQ1_S, iq1_s, 19, block_iq1_s, 256)                                                                              \
+    X(IQ4_NL, iq4_nl, 20, block_q4_0, 32)                                                                              \
+    X(IQ3_S, iq3_s, 21, block_iq3_s, 256)                                                                              \
+    X(IQ2_S, iq2_s, 22, block_iq2_s, 256)                                                                              \
+    X(IQ4_XS, iq4_xs, 23, block_iq4_xs, 256)                                                                           \
+    X(IQ1_M, iq1_m, 29, block_iq1_m, 256)                                                                              \
+    X(TQ1_0, tq1_0, 34, block_tq1_0, 256)                                                                              \
+    X(TQ2_0, tq2_0, 35, block_tq2_0, 256)                                                                              \
+    X(MXFP4, mxfp4, 39, block_mxfp4, 32)                                                                               \
+    X(NVFP4, nvfp4, 40, block_nvfp4, 64)                                                                               \
+    X(Q1_0, q1_0, 41, block_q1_0, 128)                                                                                 \
     X(Q2_0, q2_0, 42, block_q2_0, 64)
 
 enum ggml_type {
@@ -46,12 +47,13 @@ enum ggml_type {
 #undef GGML_NUMBER
 };
 
-/* Blocks as ggml lays them out (ggml-common.h of ggml, and gguf.quants): bytes only, for a file need not align them. Fields of two bytes
- * that are called d, m or dmin are F16: the scale, the minimum, the scale of the minima of groups. */
-#define GGML_BLOCK(name, size, ...)                                                                                                        \
-    typedef struct {                                                                                                                       \
-        uint8_t __VA_ARGS__;                                                                                                               \
-    } name;                                                                                                                                \
+/* Blocks as ggml lays them out (ggml-common.h of ggml, and gguf.quants): bytes only, for a file need not align them.
+ * Fields of two bytes that are called d, m or dmin are F16: the scale, the minimum, the scale of the minima of groups.
+ */
+#define GGML_BLOCK(name, size, ...)                                                                                    \
+    typedef struct {                                                                                                   \
+        uint8_t __VA_ARGS__;                                                                                           \
+    } name;                                                                                                            \
     _Static_assert(sizeof(name) == (size), "bytes of a block, as in ORGAN_BLOCK_TYPES")
 
 enum { QK = 32, QK_K = 256 }; /* elements of a block, of a block with scales of groups */
@@ -62,7 +64,8 @@ GGML_BLOCK(block_q4_1, 20, d[2], m[2], codes[QK / 2]);
 GGML_BLOCK(block_q5_0, 22, d[2], fifth[QK / 8], codes[QK / 2]); /* fifth: bit 4 of each code */
 GGML_BLOCK(block_q5_1, 24, d[2], m[2], fifth[QK / 8], codes[QK / 2]);
 GGML_BLOCK(block_mxfp4, 17, exponent, codes[QK / 2]);
-GGML_BLOCK(block_q2_k, 84, scales[16], codes[QK_K / 4], d[2], dmin[2]); /* scales in the low nibbles, minima in the high ones */
+GGML_BLOCK(block_q2_k, 84, scales[16], codes[QK_K / 4], d[2],
+           dmin[2]); /* scales in the low nibbles, minima in the high ones */
 GGML_BLOCK(block_q3_k, 110, high[QK_K / 8], codes[QK_K / 4], scales[12], d[2]);
 GGML_BLOCK(block_q4_k, 144, d[2], dmin[2], scales[12], codes[QK_K / 2]);
 GGML_BLOCK(block_q5_k, 176, d[2], dmin[2], scales[12], high[QK_K / 8], codes[QK_K / 2]);
@@ -75,15 +78,16 @@ GGML_BLOCK(block_iq2_xs, 74, d[2], indices[64], scales[8]); /* 9 bits of index a
 GGML_BLOCK(block_iq2_s, 82, d[2], indices[32], signs[32], high[8], scales[8]);
 GGML_BLOCK(block_iq3_xxs, 98, d[2], indices[64], groups[32]); /* 4 x 7 signs and a scale of 4 bits */
 GGML_BLOCK(block_iq3_s, 110, d[2], indices[64], high[8], signs[32], scales[4]);
-GGML_BLOCK(block_iq1_s, 50, d[2], indices[32], high[16]);      /* 4 x 3 high bits, 3 of scale, direction */
-GGML_BLOCK(block_iq1_m, 56, indices[32], high[16], scales[8]); /* 3 high bits and direction; 4 x 3 bits of scale and 4 of d */
-GGML_BLOCK(block_nvfp4, 36, scales[4], codes[32]);             /* 64 elements */
-GGML_BLOCK(block_q1_0, 18, d[2], signs[16]);                   /* 128 elements: a bit set is +d */
-GGML_BLOCK(block_q2_0, 18, d[2], codes[16]);                   /* 64 elements, codes 1 off */
+GGML_BLOCK(block_iq1_s, 50, d[2], indices[32], high[16]); /* 4 x 3 high bits, 3 of scale, direction */
+GGML_BLOCK(block_iq1_m, 56, indices[32], high[16],
+           scales[8]);                             /* 3 high bits and direction; 4 x 3 bits of scale and 4 of d */
+GGML_BLOCK(block_nvfp4, 36, scales[4], codes[32]); /* 64 elements */
+GGML_BLOCK(block_q1_0, 18, d[2], signs[16]);       /* 128 elements: a bit set is +d */
+GGML_BLOCK(block_q2_0, 18, d[2], codes[16]);       /* 64 elements, codes 1 off */
 
 /* ggml_plain.c: types without blocks */
-organ_dequantize organ_dequantize_f32, organ_dequantize_f64, organ_dequantize_i8, organ_dequantize_i16, organ_dequantize_i32,
-    organ_dequantize_i64;
+organ_dequantize organ_dequantize_f32, organ_dequantize_f64, organ_dequantize_i8, organ_dequantize_i16,
+    organ_dequantize_i32, organ_dequantize_i64;
 organ_quantize organ_quantize_f32;
 
 #endif

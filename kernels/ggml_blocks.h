@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: MIT
- * Bodies of the types that GGUF files are commonly made of, over the vocabulary. Layouts and order of operations are ggml's: the scale of a
- * group is one rounded product, then each value is one product and, with a minimum, one difference. */
+ * Bodies of the types that GGUF files are commonly made of, over the vocabulary. Layouts and order of operations are
+ * ggml's: the scale of a group is one rounded product, then each value is one product and, with a minimum, one
+ * difference. */
 #include "kernels/ggml.h"
 #include <string.h>
 
@@ -23,7 +24,10 @@ INLINE uint32_t word_at(const uint8_t *p)
     return word;
 }
 
-INLINE void put_scaled(float *values, u8x16 codes, float scale) { f32_store(values, f32_mul(f32_of_s8(codes), f32_set1(scale))); }
+INLINE void put_scaled(float *values, u8x16 codes, float scale)
+{
+    f32_store(values, f32_mul(f32_of_s8(codes), f32_set1(scale)));
+}
 
 INLINE void put_affine(float *values, u8x16 codes, float scale, float minimum)
 {
@@ -110,7 +114,8 @@ static void dequantize_iq4_nl(const void *blocks, float *values, size_t n)
         put_looked_up(values, b->codes, iq4_values(), block_scale(b->d));
 }
 
-/* Exponent e, 16 bytes of E2M1. The table holds twice the values, so the scale is half of 2^(e - 127); 0xff is not taken for a NaN. */
+/* Exponent e, 16 bytes of E2M1. The table holds twice the values, so the scale is half of 2^(e - 127); 0xff is not
+ * taken for a NaN. */
 static void dequantize_mxfp4(const void *blocks, float *values, size_t n)
 {
     static const int8_t doubled[16] = {0, 1, 2, 3, 4, 6, 8, 12, 0, -1, -2, -3, -4, -6, -8, -12};
@@ -140,10 +145,12 @@ static void dequantize_q2_k(const void *blocks, float *values, size_t n)
     }
 }
 
-/* 16 scales of 6 bits from 12 bytes: four bits each in the nibbles of the first eight, two in the fields of the last four; times d. */
+/* 16 scales of 6 bits from 12 bytes: four bits each in the nibbles of the first eight, two in the fields of the last
+ * four; times d. */
 INLINE void q3_k_scales(const uint8_t *packed, float d, float *scales)
 {
-    const uint32_t a = word_at(packed), b = word_at(packed + 4), c = word_at(packed + 8), low = 0x0f0f0f0f, two = 0x30303030;
+    const uint32_t a = word_at(packed), b = word_at(packed + 4), c = word_at(packed + 8), low = 0x0f0f0f0f,
+                   two = 0x30303030;
     const uint32_t codes[4] = {(a & low) | (c << 4 & two), (b & low) | (c << 2 & two), (a >> 4 & low) | (c & two),
                                (b >> 4 & low) | (c >> 2 & two)};
     put_scaled(scales, u8_sub(u8_load((const uint8_t *)codes), u8_set1(32)), d);
@@ -165,11 +172,14 @@ static void dequantize_q3_k(const void *blocks, float *values, size_t n)
     }
 }
 
-/* 8 scales and 8 minima of 6 bits from 12 bytes; the scales times d in lanes 0 to 7, the minima times dmin in 8 to 15. */
+/* 8 scales and 8 minima of 6 bits from 12 bytes; the scales times d in lanes 0 to 7, the minima times dmin in 8 to 15.
+ */
 INLINE void q4_k_scales(const uint8_t *packed, float d, float dmin, float *scales, float *minima)
 {
-    const uint32_t a = word_at(packed), b = word_at(packed + 4), c = word_at(packed + 8), low = 0x0f0f0f0f, two = 0x30303030;
-    const uint32_t six = 0x3f3f3f3f, codes[4] = {a & six, (c & low) | (a >> 2 & two), b & six, (c >> 4 & low) | (b >> 2 & two)};
+    const uint32_t a = word_at(packed), b = word_at(packed + 4), c = word_at(packed + 8), low = 0x0f0f0f0f,
+                   two = 0x30303030;
+    const uint32_t six = 0x3f3f3f3f,
+                   codes[4] = {a & six, (c & low) | (a >> 2 & two), b & six, (c >> 4 & low) | (b >> 2 & two)};
     put_scaled(scales, u8_load((const uint8_t *)codes), d);
     put_scaled(minima, u8_load((const uint8_t *)codes), dmin);
 }
@@ -198,7 +208,8 @@ static void dequantize_q5_k(const void *blocks, float *values, size_t n)
         UNROLL for (int j = 0; j < 16; j++, values += 16)
         {
             const u8x16 low = u8_field(u8_load(b->codes + 32 * (j / 4) + 16 * (j % 2)), j / 2 % 2 * 4, 15);
-            put_affine(values, u8_or(low, u8_sll(u8_field(high[j % 2], j / 2, 1), 4)), scales[j / 2], minima[8 + j / 2]);
+            put_affine(values, u8_or(low, u8_sll(u8_field(high[j % 2], j / 2, 1), 4)), scales[j / 2],
+                       minima[8 + j / 2]);
         }
     }
 }
@@ -250,7 +261,8 @@ static void dequantize_iq4_xs(const void *blocks, float *values, size_t n)
 INLINE u8x16 nearest_s8(f32x16 a)
 {
     const u32x16 magnitude = u32_and(f32_bits(a), u32_set1(MAGNITUDE));
-    const f32x16 any = f32_of_bits(u32_keep(f32_ge(f32_of_bits(magnitude), f32_set1(0)), magnitude)), away = f32_min(any, f32_set1(127));
+    const f32x16 any = f32_of_bits(u32_keep(f32_ge(f32_of_bits(magnitude), f32_set1(0)), magnitude)),
+                 away = f32_min(any, f32_set1(127));
     const f32x16 whole = f32_trunc(away), up = f32_add(whole, f32_set1(1));
     const f32x16 nearest = f32_select(f32_ge(f32_sub(away, whole), f32_set1(0.5f)), up, whole);
     return s8_of_f32(f32_select(f32_gt(f32_set1(0), a), f32_sub(f32_set1(0), nearest), nearest));

@@ -1,10 +1,11 @@
 /* SPDX-License-Identifier: MIT
- * Bodies of GGUF's types whose codes name entries of a codebook (IQ1, IQ2, IQ3): 256 elements a block, runs of 8. A vector takes two runs,
- * which have one scale in all of these types. Entries become bytes in a 64-bit word each; with their signs above them the bytes look up
- * values with a sign. */
+ * Bodies of GGUF's types whose codes name entries of a codebook (IQ1, IQ2, IQ3): 256 elements a block, runs of 8. A
+ * vector takes two runs, which have one scale in all of these types. Entries become bytes in a 64-bit word each; with
+ * their signs above them the bytes look up values with a sign. */
 #include "kernels/ggml_grids.h"
 
-/* Eight fields of 2 bits, four of 3 bits in each of two entries: to a byte each, halves moving apart, then pairs, then single ones. */
+/* Eight fields of 2 bits, four of 3 bits in each of two entries: to a byte each, halves moving apart, then pairs, then
+ * single ones. */
 INLINE uint64_t spread_pairs(uint64_t entry)
 {
     entry = (entry | entry << 24) & 0x000000ff000000ff;
@@ -50,7 +51,8 @@ static void dequantize_iq2_xxs(const void *blocks, float *values, size_t n)
             UNROLL for (int half = 0; half < 2; half++)
             {
                 const unsigned signs = eight_signs(word >> 14 * half) | eight_signs(word >> (14 * half + 7)) << 8;
-                put_iq2(values + 16 * half, scale, iq2_xxs_grid[group[2 * half]], iq2_xxs_grid[group[2 * half + 1]], signs);
+                put_iq2(values + 16 * half, scale, iq2_xxs_grid[group[2 * half]], iq2_xxs_grid[group[2 * half + 1]],
+                        signs);
             }
         }
     }
@@ -113,9 +115,10 @@ static void dequantize_iq3_s(const void *blocks, float *values, size_t n)
             const uint8_t *at = b->indices + 4 * pair;
             const unsigned high = (unsigned)b->high[pair / 2] >> pair % 2 * 4;
             const float scale = d * (float)(1 + 2 * (b->scales[pair / 4] >> pair % 4 / 2 * 4 & 15));
-            const u8x16 codes = codes_of_runs(spread_triples(iq3_s_grid[at[0] | (high & 1) << 8], iq3_s_grid[at[1] | (high & 2) << 7]),
-                                              spread_triples(iq3_s_grid[at[2] | (high & 4) << 6], iq3_s_grid[at[3] | (high & 8) << 5]),
-                                              half_word_at(b->signs + 2 * pair), 3);
+            const u8x16 codes =
+                codes_of_runs(spread_triples(iq3_s_grid[at[0] | (high & 1) << 8], iq3_s_grid[at[1] | (high & 2) << 7]),
+                              spread_triples(iq3_s_grid[at[2] | (high & 4) << 6], iq3_s_grid[at[3] | (high & 8) << 5]),
+                              half_word_at(b->signs + 2 * pair), 3);
             put_scaled(values, u8_look(magnitudes, codes), scale);
         }
     }
@@ -148,12 +151,14 @@ static void dequantize_iq1_m(const void *blocks, float *values, size_t n)
     const block_iq1_m *b = blocks;
     for (size_t k = 0; k < n; k++, b++) {
         const uint8_t *scales = b->scales;
-        const unsigned half = scales[1] >> 4 | scales[3] >> 4 << 4 | scales[5] >> 4 << 8 | (unsigned)(scales[7] >> 4) << 12;
+        const unsigned half =
+            scales[1] >> 4 | scales[3] >> 4 << 4 | scales[5] >> 4 << 8 | (unsigned)(scales[7] >> 4) << 12;
         const float d = f16_widen_one((uint16_t)half);
         for (int pair = 0; pair < 16; pair++, values += 16) {
             const unsigned high = b->high[pair], scale = half_word_at(scales + pair / 4 * 2) >> pair % 4 * 3 & 7;
             put_iq1(values, d * (float)(2 * scale + 1), iq1_grid[b->indices[2 * pair] | (high & 7) << 8],
-                    iq1_grid[b->indices[2 * pair + 1] | (high >> 4 & 7) << 8], (high & 8 ? 0xff : 0) | (high & 128 ? 0xff00 : 0));
+                    iq1_grid[b->indices[2 * pair + 1] | (high >> 4 & 7) << 8],
+                    (high & 8 ? 0xff : 0) | (high & 128 ? 0xff00 : 0));
         }
     }
 }

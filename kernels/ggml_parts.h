@@ -8,8 +8,8 @@
 
 enum { ORGAN_GGML_GROUPS = 16, ORGAN_GGML_ELEMENTS = 256 }; /* of a block, at most */
 
-/* A value is s code + m, s and m those of its group: s = d, m = m of the block; where scales are coded s = d x the code of the group's
- * scale, m = -(m x the code of its minimum). Each product and each sum is rounded to FP32. */
+/* A value is s code + m, s and m those of its group: s = d, m = m of the block; where scales are coded s = d x the code
+ * of the group's scale, m = -(m x the code of its minimum). Each product and each sum is rounded to FP32. */
 typedef struct organ_ggml_kind {
     unsigned type; /* as GGUF numbers it */
     unsigned bits; /* of a code */

@@ -1,5 +1,6 @@
 /* SPDX-License-Identifier: MIT
- * Blocks to more values than the caches hold: some at a time into an array that L1 holds, and from there past the caches. */
+ * Blocks to more values than the caches hold: some at a time into an array that L1 holds, and from there past the
+ * caches. */
 enum { PAST_SOME = 2048 };
 
 INLINE void copy_past(const float *from, float *to, size_t n)
@@ -11,7 +12,8 @@ INLINE void copy_past(const float *from, float *to, size_t n)
     memcpy(to + at, from + at, (n - at) * sizeof *to);
 }
 
-INLINE void dequantize_past(organ_dequantize *dequantize, const uint8_t *blocks, size_t bytes, size_t elements, float *values, size_t n)
+INLINE void dequantize_past(organ_dequantize *dequantize, const uint8_t *blocks, size_t bytes, size_t elements,
+                            float *values, size_t n)
 {
     if (n * elements * sizeof *values < STREAM_BYTES) {
         dequantize(blocks, values, n);
@@ -29,9 +31,9 @@ INLINE void dequantize_past(organ_dequantize *dequantize, const uint8_t *blocks,
     stream_end();
 }
 
-#define PAST(name, type, number, block, elements)                                                                                          \
-    static void dequantize_##type##_past(const void *blocks, float *values, size_t n)                                                      \
-    {                                                                                                                                      \
-        dequantize_past(dequantize_##type, blocks, sizeof(block), elements, values, n);                                                    \
+#define PAST(name, type, number, block, elements)                                                                      \
+    static void dequantize_##type##_past(const void *blocks, float *values, size_t n)                                  \
+    {                                                                                                                  \
+        dequantize_past(dequantize_##type, blocks, sizeof(block), elements, values, n);                                \
     }
 GGML_BLOCK_TYPES(PAST)

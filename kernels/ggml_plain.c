@@ -6,14 +6,14 @@
 void organ_dequantize_f32(const void *blocks, float *values, size_t n) { memcpy(values, blocks, n * sizeof *values); }
 void organ_quantize_f32(const float *values, void *blocks, size_t n) { memcpy(blocks, values, n * sizeof *values); }
 
-#define PLAIN(name, type)                                                                                                                  \
-    void organ_dequantize_##name(const void *blocks, float *values, size_t n)                                                              \
-    {                                                                                                                                      \
-        for (size_t k = 0; k < n; k++) {                                                                                                   \
-            type element;                                                                                                                  \
-            memcpy(&element, (const unsigned char *)blocks + k * sizeof element, sizeof element);                                          \
-            values[k] = (float)element;                                                                                                    \
-        }                                                                                                                                  \
+#define PLAIN(name, type)                                                                                              \
+    void organ_dequantize_##name(const void *blocks, float *values, size_t n)                                          \
+    {                                                                                                                  \
+        for (size_t k = 0; k < n; k++) {                                                                               \
+            type element;                                                                                              \
+            memcpy(&element, (const unsigned char *)blocks + k * sizeof element, sizeof element);                      \
+            values[k] = (float)element;                                                                                \
+        }                                                                                                              \
     }
 PLAIN(i8, int8_t)
 PLAIN(i16, int16_t)

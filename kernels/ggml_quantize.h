@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: MIT
- * Bodies of quantisers with the choice of scales and the rounding of ggml's reference. Where the reference leaves the behaviour undefined
- * (values or reciprocals that are not finite) codes end at the nearest end of their range, and a NaN on code 0. */
+ * Bodies of quantisers with the choice of scales and the rounding of ggml's reference. Where the reference leaves the
+ * behaviour undefined (values or reciprocals that are not finite) codes end at the nearest end of their range, and a
+ * NaN on code 0. */
 #include "kernels/half.h"
 #include <float.h>
 
@@ -29,7 +30,8 @@ INLINE float farthest(const float *values)
     return top ? values[32 - u32_top(left)] : 0;
 }
 
-/* Codes of 0 to `top` around `middle`, so that the value farthest from zero, whatever its sign, gets code 0. Returns the scale. */
+/* Codes of 0 to `top` around `middle`, so that the value farthest from zero, whatever its sign, gets code 0. Returns
+ * the scale. */
 INLINE float symmetric_codes(const float *values, float top, float middle, u8x16 codes[2])
 {
     const float d = farthest(values) / -middle;
@@ -51,7 +53,8 @@ static float first_zero(const float *values)
 /* Codes of 0 to `top` from the least value to the greatest. Returns the scale. */
 INLINE float affine_codes(const float *values, float top, u8x16 codes[2], float *least)
 {
-    const f32x16 low = f32_load(values), high = f32_load(values + 16), most = f32_set1(FLT_MAX), fewest = f32_set1(-FLT_MAX);
+    const f32x16 low = f32_load(values), high = f32_load(values + 16), most = f32_set1(FLT_MAX),
+                 fewest = f32_set1(-FLT_MAX);
     const f32x16 plus[2] = {f32_add(low, f32_set1(0)), f32_add(high, f32_set1(0))}; /* no -0 */
     const m32x16 is[2] = {f32_ge(low, low), f32_ge(high, high)};                    /* no NaN */
     const f32x16 mins = f32_min(f32_select(is[0], plus[0], most), f32_select(is[1], plus[1], most));

@@ -1,7 +1,8 @@
 /* SPDX-License-Identifier: MIT
  * Bodies of rarer block types of GGUF, over the vocabulary. */
 
-/* Bytes are fractions of 256 in base 3, the first digit the most significant: tripling moves the next digit up. The digit, less 1. */
+/* Bytes are fractions of 256 in base 3, the first digit the most significant: tripling moves the next digit up. The
+ * digit, less 1. */
 INLINE u8x16 first_trit(u8x16 a)
 {
     const u8x16 one = u8_set1(1), above_85 = u8_min(u8_sub(u8_max(a, u8_set1(85)), u8_set1(85)), one);
@@ -34,7 +35,8 @@ static void dequantize_tq1_0(const void *blocks, float *values, size_t n)
     }
 }
 
-/* Half of an unsigned E4M3 (bias 7), as the table of codes is doubled. 0x7f reads as 0; of the top bit ggml takes no notice elsewhere. */
+/* Half of an unsigned E4M3 (bias 7), as the table of codes is doubled. 0x7f reads as 0; of the top bit ggml takes no
+ * notice elsewhere. */
 INLINE float half_of_ue4m3(uint8_t code)
 {
     const int exponent = code >> 3 & 15, fraction = code & 7;

@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: MIT
- * Body of the purification by Haar wavelets: split a row into levels of details, find the noise of each, quieten what does not go on at
- * the next coarser level, and join. All of it is FP32 element by element, but for medians, which are exact. */
+ * Body of the purification by Haar wavelets: split a row into levels of details, find the noise of each, quieten what
+ * does not go on at the next coarser level, and join. All of it is FP32 element by element, but for medians, which are
+ * exact. */
 #define HAAR_LEVELS 5
 #define HAAR_SCALE  0.70710678f /* 1 / sqrt 2 */
 #define HAAR_SIGMA  0.6745f     /* median of |d| over the standard deviation, where d is normal */
@@ -93,11 +94,20 @@ static float haar_median(const float *values, size_t n)
     return (haar_float(low) + haar_float(haar_kth(values, n, k + 1))) * 0.5f;
 }
 
-INLINE int haar_is_loud(const haar_level *level, size_t at) { return __builtin_fabsf(level->details[at]) > level->limit; }
+INLINE int haar_is_loud(const haar_level *level, size_t at)
+{
+    return __builtin_fabsf(level->details[at]) > level->limit;
+}
 
-INLINE f32x16 quieten(f32x16 details, m32x16 loud, f32x16 factor) { return f32_select(loud, details, f32_mul(details, factor)); }
+INLINE f32x16 quieten(f32x16 details, m32x16 loud, f32x16 factor)
+{
+    return f32_select(loud, details, f32_mul(details, factor));
+}
 
-INLINE m32x16 loud_of(f32x16 details, float limit) { return f32_gt(f32_of_bits(haar_magnitudes(details)), f32_set1(limit)); }
+INLINE m32x16 loud_of(f32x16 details, float limit)
+{
+    return f32_gt(f32_of_bits(haar_magnitudes(details)), f32_set1(limit));
+}
 
 /* Details stay that are loud and whose parent is; where there is no parent, those that are loud. */
 static void haar_quieten(const haar_level *level, const haar_level *above, float factor)

@@ -1,16 +1,18 @@
 /* SPDX-License-Identifier: MIT
- * Body of the physarum v1 tile. Since the step is 1/2, `food` holds a / 2 and `tubes` hold 2 D: scaling by two is exact, so
- * D = fma(1/2, h, D / 2) becomes the single 2 D' = fma(1/2, 2 D, h) and G = a D = (a / 2)(2 D) with the same bits (short of subnormals,
- * where this scaled form is the definition). Every iteration reads the sums that the one before has left; the last one prunes. */
-#define STEP           0.5f    /* of both: growth and what decay leaves */
-#define TWICE_SURVIVES 0.5f    /* 2 tau */
-#define STRONGEST_PULL 0x1p60f /* a pull or a flow beyond these answers with saturation, not with infinity over infinity */
+ * Body of the physarum v1 tile. Since the step is 1/2, `food` holds a / 2 and `tubes` hold 2 D: scaling by two is
+ * exact, so D = fma(1/2, h, D / 2) becomes the single 2 D' = fma(1/2, 2 D, h) and G = a D = (a / 2)(2 D) with the same
+ * bits (short of subnormals, where this scaled form is the definition). Every iteration reads the sums that the one
+ * before has left; the last one prunes. */
+#define STEP           0.5f /* of both: growth and what decay leaves */
+#define TWICE_SURVIVES 0.5f /* 2 tau */
+#define STRONGEST_PULL                                                                                                 \
+    0x1p60f /* a pull or a flow beyond these answers with saturation, not with infinity over infinity */
 #define STRONGEST_FLOW 0x1p126f
 /* Added to Q^beta, seen in no sum or threshold: a dying tube stays clear of subnormals, which cost time. */
 #define FAINTEST_FLOW 0x1p-100f
 #define ROWS_AHEAD    8
-/* The mixed tile makes FLOW_MIXED quotients of each 8 vectors without the divider, and ends a vector so many vectors after it has begun it:
- * what waits for a quotient does not fill the scheduler. */
+/* The mixed tile makes FLOW_MIXED quotients of each 8 vectors without the divider, and ends a vector so many vectors
+ * after it has begun it: what waits for a quotient does not fill the scheduler. */
 #define FLOW_LAG 5
 
 typedef struct physarum_tile {
@@ -30,7 +32,8 @@ typedef struct physarum_survey {
 
 INLINE size_t whole_vectors(size_t n) { return (n + 15) / 16 * 16; }
 
-INLINE physarum_survey survey(const void *weights, size_t rows, size_t cols, size_t stride, const enum element_type type)
+INLINE physarum_survey survey(const void *weights, size_t rows, size_t cols, size_t stride,
+                              const enum element_type type)
 {
     f64x16 sum = f64_set1(0);
     u32x16 top = u32_set1(0);
@@ -39,7 +42,8 @@ INLINE physarum_survey survey(const void *weights, size_t rows, size_t cols, siz
         const size_t ahead = i + ROWS_AHEAD < rows ? ROWS_AHEAD * stride : 0;
         for (size_t j = 0; j < cols; j += 16) {
             const size_t at = i * stride + j;
-            const f32x16 w = j + 16 <= cols ? load_elements(weights, at, type) : load_elements_part(weights, at, cols - j, type);
+            const f32x16 w =
+                j + 16 <= cols ? load_elements(weights, at, type) : load_elements_part(weights, at, cols - j, type);
             const u32x16 magnitude = u32_and(f32_bits(w), u32_set1(MAGNITUDE));
             __builtin_prefetch((const char *)weights + element_size(type) * (at + ahead), 1);
             top = u32_max(top, magnitude);
@@ -50,13 +54,15 @@ INLINE physarum_survey survey(const void *weights, size_t rows, size_t cols, siz
     return (physarum_survey){f64_fold(sum), zeros - rows * (whole_vectors(cols) - cols), u32_top(top)};
 }
 
-INLINE uint64_t count_nonfinite(const void *weights, size_t rows, size_t cols, size_t stride, const enum element_type type)
+INLINE uint64_t count_nonfinite(const void *weights, size_t rows, size_t cols, size_t stride,
+                                const enum element_type type)
 {
     uint64_t finite = 0;
     for (size_t i = 0; i < rows; i++)
         for (size_t j = 0; j < cols; j += 16) {
             const size_t n = cols - j < 16 ? cols - j : 16;
-            const f32x16 w = n == 16 ? load_elements(weights, i * stride + j, type) : load_elements_part(weights, i * stride + j, n, type);
+            const f32x16 w = n == 16 ? load_elements(weights, i * stride + j, type)
+                                     : load_elements_part(weights, i * stride + j, n, type);
             const u32x16 magnitude = u32_and(f32_bits(w), u32_set1(MAGNITUDE));
             finite += m32_count(u32_gt(u32_set1(INFINITE), magnitude)) - (16 - n);
         }
@@ -87,7 +93,8 @@ INLINE void feed(const physarum_tile *t, const void *weights, size_t stride, flo
         f32x16 lanes = f32_set1(0);
         for (size_t j = 0; j < t->width; j += 16) {
             const size_t at = i * stride + j, to = i * t->width + j;
-            const f32x16 w = j + 16 <= t->cols ? load_elements(weights, at, type) : load_elements_part(weights, at, t->cols - j, type);
+            const f32x16 w = j + 16 <= t->cols ? load_elements(weights, at, type)
+                                               : load_elements_part(weights, at, t->cols - j, type);
             const f32x16 a = f32_div(f32_of_bits(u32_and(f32_bits(w), u32_set1(MAGNITUDE))), divisor);
             const f32x16 food = f32_mul(a, half), tube = f32_add(a, a), g = f32_mul(food, tube);
             f32_store(t->food + to, food);
@@ -142,8 +149,8 @@ INLINE f32x16 growth(f32x16 food, f32x16 tube, f32x16 pull, float beta, const in
     return estimated ? divided_by_estimate(power) : divided(f32_min(power, f32_set1(STRONGEST_FLOW)));
 }
 
-/* One iteration over a strip `n` vectors wide: the column sums stay in registers, the sums of a row start with the first strip and gain one
- * addend per vector. */
+/* One iteration over a strip `n` vectors wide: the column sums stay in registers, the sums of a row start with the
+ * first strip and gain one addend per vector. */
 INLINE void grow_strip(const physarum_tile *t, size_t from, const int square, const int mixed, const int n)
 {
     const int lag = mixed ? FLOW_LAG : 0;
@@ -190,7 +197,8 @@ INLINE void grow(const physarum_tile *t, const int square, const int mixed)
 }
 
 /* The last iteration (none if `still`) and the harvest: what has not survived becomes +0. Returns how many survive. */
-INLINE uint64_t reap_row(const physarum_tile *t, size_t i, void *row, const enum element_type type, const int still, const int square)
+INLINE uint64_t reap_row(const physarum_tile *t, size_t i, void *row, const enum element_type type, const int still,
+                         const int square)
 {
     const f32x16 row_pull = f32_set1(still ? 0.0f : t->row_pull[i]);
     uint64_t kept = 0;
@@ -199,7 +207,8 @@ INLINE uint64_t reap_row(const physarum_tile *t, size_t i, void *row, const enum
         f32x16 tube = f32_load(t->tubes + at);
         if (!still)
             tube = f32_fma(f32_set1(STEP), tube,
-                           growth(f32_load(t->food + at), tube, f32_mul(row_pull, f32_load(t->col_pull + j)), t->params->beta, square, 0));
+                           growth(f32_load(t->food + at), tube, f32_mul(row_pull, f32_load(t->col_pull + j)),
+                                  t->params->beta, square, 0));
         const m32x16 alive = f32_ge(tube, f32_set1(TWICE_SURVIVES));
         kept += m32_count(alive);
         if (type == F32) {
@@ -219,7 +228,8 @@ INLINE uint64_t reap_row(const physarum_tile *t, size_t i, void *row, const enum
     return kept;
 }
 
-INLINE uint64_t live(const physarum_tile *t, void *weights, size_t stride, const enum element_type type, const int square, const int mixed)
+INLINE uint64_t live(const physarum_tile *t, void *weights, size_t stride, const enum element_type type,
+                     const int square, const int mixed)
 {
     const int iterations = t->params->iterations;
     uint64_t kept = 0;
@@ -236,8 +246,8 @@ INLINE uint64_t live(const physarum_tile *t, void *weights, size_t stride, const
     return kept;
 }
 
-INLINE void physarum(void *weights, size_t rows, size_t cols, size_t stride, const organ_physarum_params *params, void *scratch,
-                     organ_prune_counts *counts, const enum element_type type, const int mixed)
+INLINE void physarum(void *weights, size_t rows, size_t cols, size_t stride, const organ_physarum_params *params,
+                     void *scratch, organ_prune_counts *counts, const enum element_type type, const int mixed)
 {
     const uint64_t n = (uint64_t)rows * cols;
     const physarum_survey seen = survey(weights, rows, cols, stride, type);
@@ -253,15 +263,16 @@ INLINE void physarum(void *weights, size_t rows, size_t cols, size_t stride, con
         return;
     const physarum_tile tile = lay_out(rows, cols, params, scratch);
     feed(&tile, weights, stride, mean, type);
-    counts->kept = params->beta == 2.0f ? live(&tile, weights, stride, type, 1, mixed) : live(&tile, weights, stride, type, 0, 0);
+    counts->kept =
+        params->beta == 2.0f ? live(&tile, weights, stride, type, 1, mixed) : live(&tile, weights, stride, type, 0, 0);
     counts->killed = n - seen.zeros - counts->kept;
 }
 
-#define PHYSARUM(name, word, type, mixed)                                                                                                  \
-    static void physarum##name(word *weights, size_t rows, size_t cols, size_t stride, const organ_physarum_params *params, void *scratch, \
-                               organ_prune_counts *counts)                                                                                 \
-    {                                                                                                                                      \
-        physarum(weights, rows, cols, stride, params, scratch, counts, type, mixed);                                                       \
+#define PHYSARUM(name, word, type, mixed)                                                                              \
+    static void physarum##name(word *weights, size_t rows, size_t cols, size_t stride,                                 \
+                               const organ_physarum_params *params, void *scratch, organ_prune_counts *counts)         \
+    {                                                                                                                  \
+        physarum(weights, rows, cols, stride, params, scratch, counts, type, mixed);                                   \
     }
 PHYSARUM(_bf16, uint16_t, BF16, 0)
 PHYSARUM(_f16, uint16_t, F16, 0)

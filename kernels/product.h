@@ -1,14 +1,17 @@
 /* SPDX-License-Identifier: MIT
- * Body of the product. Of each chunk of k, a block of rows of a is packed row by row, then each strip of b value by value, so that a vector
- * has one value of 16 rows of b; a tile of sums stays in registers over the chunk. How the tiles lie changes no sum. */
+ * Body of the product. Of each chunk of k, a block of rows of a is packed row by row, then each strip of b value by
+ * value, so that a vector has one value of 16 rows of b; a tile of sums stays in registers over the chunk. How the
+ * tiles lie changes no sum. */
 #include "kernels/product_row.h"
 
-#define PRODUCT_BLOCK 256                    /* rows of a in the scratch */
-#define PRODUCT_PITCH (PRODUCT_CHUNK + 16)   /* floats from one of them to the next: not a multiple of what a cache maps to one place */
+#define PRODUCT_BLOCK 256 /* rows of a in the scratch */
+#define PRODUCT_PITCH                                                                                                  \
+    (PRODUCT_CHUNK + 16) /* floats from one of them to the next: not a multiple of what a cache maps to one place */
 #define PRODUCT_STRIP (16 * PRODUCT_VECTORS) /* rows of b in the scratch; at most 32 */
 #define PRODUCT_STEP  16                     /* values of k after which a tile asks for more of what is packed next */
 #define PACK_AHEAD    8                      /* rows asked for before they are packed */
-_Static_assert((PRODUCT_BLOCK * PRODUCT_PITCH + PRODUCT_CHUNK * 32) * sizeof(float) == ORGAN_PRODUCT_SCRATCH, "both fit");
+_Static_assert((PRODUCT_BLOCK * PRODUCT_PITCH + PRODUCT_CHUNK * 32) * sizeof(float) == ORGAN_PRODUCT_SCRATCH,
+               "both fit");
 
 /* Row by row, each filled up with zeros to a multiple of `fill`. */
 INLINE void pack_straight(float *to, size_t pitch, const product_part *part, size_t fill, const enum element_type type)
@@ -16,13 +19,15 @@ INLINE void pack_straight(float *to, size_t pitch, const product_part *part, siz
     const size_t width = (part->columns + fill - 1) / fill * fill;
     for (size_t row = 0; row < part->rows; row++)
         for (size_t from = 0; from < width; from += 16) {
-            __builtin_prefetch((const char *)part->values + (part->at + (row + PACK_AHEAD) * part->stride + from) * element_size(type));
+            __builtin_prefetch((const char *)part->values +
+                               (part->at + (row + PACK_AHEAD) * part->stride + from) * element_size(type));
             f32_store(to + row * pitch + from, part_vector(part, row, from, type));
         }
 }
 
 /* 16 rows from column `from` on; of a square that is whole the next one is asked for. */
-INLINE void load_square(f32x16 square[16], const product_part *part, size_t row, size_t from, const enum element_type type)
+INLINE void load_square(f32x16 square[16], const product_part *part, size_t row, size_t from,
+                        const enum element_type type)
 {
     if (row + 16 > part->rows || from + 16 > part->columns) {
         UNROLL for (int l = 0; l < 16; l++) square[l] = part_vector(part, row + (size_t)l, from, type);
@@ -50,7 +55,8 @@ INLINE void pack_turned(float *to, size_t pitch, const product_part *part, size_
         }
 }
 
-INLINE void pack_as(float *to, size_t pitch, const product_part *part, size_t fill, bool turned, const enum element_type type)
+INLINE void pack_as(float *to, size_t pitch, const product_part *part, size_t fill, bool turned,
+                    const enum element_type type)
 {
     if (turned)
         pack_turned(to, pitch, part, fill, type);
@@ -126,14 +132,26 @@ INLINE void sum_tile(const product_place *place, const float *a, const product_s
     meet_totals(place, totals, PRODUCT_STRIP, (size_t)rows);
 }
 
-static void sum_whole(const product_place *place, const float *a, const product_strip *strip) { sum_tile(place, a, strip, PRODUCT_ROWS); }
+static void sum_whole(const product_place *place, const float *a, const product_strip *strip)
+{
+    sum_tile(place, a, strip, PRODUCT_ROWS);
+}
 static void sum_eight(const product_place *place, const float *a, const product_strip *strip)
 {
     sum_tile(place, a, strip, 8 < PRODUCT_ROWS ? 8 : 1);
 }
-static void sum_four(const product_place *place, const float *a, const product_strip *strip) { sum_tile(place, a, strip, 4); }
-static void sum_two(const product_place *place, const float *a, const product_strip *strip) { sum_tile(place, a, strip, 2); }
-static void sum_one(const product_place *place, const float *a, const product_strip *strip) { sum_tile(place, a, strip, 1); }
+static void sum_four(const product_place *place, const float *a, const product_strip *strip)
+{
+    sum_tile(place, a, strip, 4);
+}
+static void sum_two(const product_place *place, const float *a, const product_strip *strip)
+{
+    sum_tile(place, a, strip, 2);
+}
+static void sum_one(const product_place *place, const float *a, const product_strip *strip)
+{
+    sum_tile(place, a, strip, 1);
+}
 
 /* A packed block of rows with a packed strip, in the largest tiles that are left. */
 static void sum_block(product_place place, const float *a, size_t rows, product_strip strip)
@@ -145,7 +163,8 @@ static void sum_block(product_place place, const float *a, size_t rows, product_
     const size_t steps = (strip.depth + PRODUCT_STEP - 1) / PRODUCT_STEP * ((rows + PRODUCT_ROWS - 1) / PRODUCT_ROWS);
     strip.share = steps > 0 ? (lines_of(strip.ahead) + steps - 1) / steps : 0;
     for (size_t t = 0; t < sizeof tiles / sizeof *tiles; t++)
-        for (; tiles[t].rows <= rows; rows -= tiles[t].rows, place.row += tiles[t].rows, a += tiles[t].rows * PRODUCT_PITCH)
+        for (; tiles[t].rows <= rows;
+             rows -= tiles[t].rows, place.row += tiles[t].rows, a += tiles[t].rows * PRODUCT_PITCH)
             tiles[t].sum(&place, a, &strip);
 }
 
@@ -184,7 +203,8 @@ static void product(const organ_product *p, void *scratch)
                 const product_part b = part_of(&p->b, column, columns, k, depth);
                 const product_place place = {p, row, column, columns, into};
                 pack_part(strip, PRODUCT_STRIP, &b, PRODUCT_STRIP, !p->b.transposed, p->b.type);
-                const product_part next = part_of(&p->b, column + columns, lesser(PRODUCT_STRIP, p->n - column - columns), k, depth);
+                const product_part next =
+                    part_of(&p->b, column + columns, lesser(PRODUCT_STRIP, p->n - column - columns), k, depth);
                 product_ahead ahead = ahead_of(&next, p->b.type == ORGAN_REAL_F32 ? sizeof(float) : sizeof(uint16_t));
                 sum_block(place, block, rows, (product_strip){strip, depth, &ahead, 0});
             }

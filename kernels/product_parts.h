@@ -39,15 +39,18 @@ INLINE f32x16 part_vector(const product_part *part, size_t row, size_t from, con
                                       : load_elements_part(part->values, at, part->columns - from, type);
 }
 
-/* What is packed next, asked for line by line while tiles are summed up: many lines at once would wait for each other. */
+/* What is packed next, asked for line by line while tiles are summed up: many lines at once would wait for each other.
+ */
 typedef struct product_ahead {
     const char *row;
-    size_t rows, stride, bytes, at; /* rows that are left, bytes between and of them, the first byte of this one not yet asked for */
+    size_t rows, stride, bytes,
+        at; /* rows that are left, bytes between and of them, the first byte of this one not yet asked for */
 } product_ahead;
 
 INLINE product_ahead ahead_of(const product_part *part, size_t bytes)
 {
-    return (product_ahead){(const char *)part->values + part->at * bytes, part->rows, part->stride * bytes, part->columns * bytes, 0};
+    return (product_ahead){(const char *)part->values + part->at * bytes, part->rows, part->stride * bytes,
+                           part->columns * bytes, 0};
 }
 
 INLINE size_t lines_of(const product_ahead *ahead) { return ahead->rows * ((ahead->bytes + 63) / 64); }

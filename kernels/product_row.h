@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: MIT
- * Products of one row of a, which wait for b more than for sums: squares of b are turned in registers and used at once. All chunks of a
- * strip follow each other, so that a row of b is read from its beginning to its end. */
+ * Products of one row of a, which wait for b more than for sums: squares of b are turned in registers and used at once.
+ * All chunks of a strip follow each other, so that a row of b is read from its beginning to its end. */
 #ifndef ORGAN_KERNELS_PRODUCT_ROW_H
 #define ORGAN_KERNELS_PRODUCT_ROW_H
 #include "kernels/product_parts.h"
@@ -10,7 +10,8 @@
 #define ROW_AHEAD  256 /* bytes of a row of b that are asked for before they are needed */
 
 /* 16 rows of b from column `from` on, turned; whole: all of them are there, with 16 columns. */
-INLINE void row_square(f32x16 square[16], const product_part *b, size_t row, size_t from, const bool whole, const enum element_type type)
+INLINE void row_square(f32x16 square[16], const product_part *b, size_t row, size_t from, const bool whole,
+                       const enum element_type type)
 {
     UNROLL for (size_t l = 0; l < 16; l++)
     {
@@ -23,7 +24,8 @@ INLINE void row_square(f32x16 square[16], const product_part *b, size_t row, siz
 }
 
 /* What of a chunk fills no square. */
-INLINE void row_rest(float totals[ROW_STRIP], const float *a, const product_part *b, size_t k, size_t end, const enum element_type type)
+INLINE void row_rest(float totals[ROW_STRIP], const float *a, const product_part *b, size_t k, size_t end,
+                     const enum element_type type)
 {
     for (size_t g = 0; g < ROW_GROUPS; g++) {
         f32x16 square[16], sum = f32_load(totals + 16 * g);
@@ -35,8 +37,8 @@ INLINE void row_rest(float totals[ROW_STRIP], const float *a, const product_part
 }
 
 /* The sums of values [k, end) of the row. */
-INLINE void row_chunk(float totals[ROW_STRIP], const float *a, const product_part *b, size_t k, size_t end, const bool whole,
-                      const enum element_type type)
+INLINE void row_chunk(float totals[ROW_STRIP], const float *a, const product_part *b, size_t k, size_t end,
+                      const bool whole, const enum element_type type)
 {
     for (size_t g = 0; g < ROW_GROUPS; g++)
         f32_store(totals + 16 * g, f32_set1(0));

@@ -1,12 +1,13 @@
 /* SPDX-License-Identifier: MIT
- * x / (1 + x) in two ways that give the same bits: by the divider, and by multiplications where a CPU divides slowly. */
+ * x / (1 + x) in two ways that give the same bits: by the divider, and by multiplications where a CPU divides slowly.
+ */
 #define FLOW_SATURATES 0x1p26f /* from 2^25 on 1 + x is x, and the quotient 1 */
 
 INLINE f32x16 divided(f32x16 x) { return f32_div(x, f32_add(f32_set1(1.0f), x)); }
 
-/* One Newton step makes of any estimate within 2^-14 a reciprocal within 2^-23; with it the quotient is wrong in its last bits, and what
- * is left of x, exact by FMA, mends them. Exactly rounded for every x from 2^-100 on, infinity included: tests/kernels/check_kernels_long.c
- * tries all. */
+/* One Newton step makes of any estimate within 2^-14 a reciprocal within 2^-23; with it the quotient is wrong in its
+ * last bits, and what is left of x, exact by FMA, mends them. Exactly rounded for every x from 2^-100 on, infinity
+ * included: tests/kernels/check_kernels_long.c tries all. */
 INLINE f32x16 divided_by_estimate(f32x16 x)
 {
     const f32x16 one = f32_set1(1.0f), bounded = f32_min(x, f32_set1(FLOW_SATURATES)), divisor = f32_add(one, bounded);

@@ -1,5 +1,6 @@
 /* SPDX-License-Identifier: MIT
- * Bodies of the moments: per chunk, which stays in L1, one pass for the mean and what it excludes, one for the powers of the deviations. */
+ * Bodies of the moments: per chunk, which stays in L1, one pass for the mean and what it excludes, one for the powers
+ * of the deviations. */
 #define CHUNK 4096
 
 typedef struct first_pass {
@@ -8,7 +9,10 @@ typedef struct first_pass {
     uint64_t finite, zero, nan;
 } first_pass;
 
-INLINE m32x16 finite_of(f32x16 values) { return u32_gt(u32_set1(INFINITE), u32_and(f32_bits(values), u32_set1(MAGNITUDE))); }
+INLINE m32x16 finite_of(f32x16 values)
+{
+    return u32_gt(u32_set1(INFINITE), u32_and(f32_bits(values), u32_set1(MAGNITUDE)));
+}
 
 /* The lanes from n on turn NaN, which both passes leave out. */
 INLINE f32x16 void_from(f32x16 values, size_t n)
@@ -22,7 +26,8 @@ INLINE void first_pass_vector(first_pass *pass, f32x16 values)
     const u32x16 magnitude = u32_and(f32_bits(values), u32_set1(MAGNITUDE));
     const m32x16 finite = finite_of(values);
     const unsigned count = m32_count(finite);
-    const f32x16 unsigned_zeros = f32_add(values, f32_set1(0.0f)); /* the least of -0 and +0 is not the same on every ISA */
+    const f32x16 unsigned_zeros =
+        f32_add(values, f32_set1(0.0f)); /* the least of -0 and +0 is not the same on every ISA */
 
     pass->finite += count;
     if (count < 16)
@@ -33,9 +38,11 @@ INLINE void first_pass_vector(first_pass *pass, f32x16 values)
     pass->most = f32_max(pass->most, f32_select(finite, unsigned_zeros, f32_of_bits(u32_set1(~MAGNITUDE | INFINITE))));
 }
 
-INLINE void first_pass_chunk(organ_moments *chunk, const void *values, size_t from, size_t n, const enum element_type type)
+INLINE void first_pass_chunk(organ_moments *chunk, const void *values, size_t from, size_t n,
+                             const enum element_type type)
 {
-    first_pass pass = {f64_set1(0), f32_of_bits(u32_set1(INFINITE)), f32_of_bits(u32_set1(~MAGNITUDE | INFINITE)), 0, 0, 0};
+    first_pass pass = {
+        f64_set1(0), f32_of_bits(u32_set1(INFINITE)), f32_of_bits(u32_set1(~MAGNITUDE | INFINITE)), 0, 0, 0};
     size_t at = 0;
     for (; at + 16 <= n; at += 16)
         first_pass_vector(&pass, load_elements(values, from + at, type));
@@ -52,7 +59,9 @@ INLINE void first_pass_chunk(organ_moments *chunk, const void *values, size_t fr
     chunk->max = f32_most(pass.most);
 }
 
-typedef struct powers { f64x16 m2, m3, m4; } powers;
+typedef struct powers {
+    f64x16 m2, m3, m4;
+} powers;
 
 INLINE void add_powers(powers *sums, f64x16 deviation)
 {
@@ -62,7 +71,8 @@ INLINE void add_powers(powers *sums, f64x16 deviation)
     sums->m4 = f64_add(sums->m4, f64_mul(square, square));
 }
 
-INLINE void second_pass_chunk(organ_moments *chunk, const void *values, size_t from, size_t n, const enum element_type type)
+INLINE void second_pass_chunk(organ_moments *chunk, const void *values, size_t from, size_t n,
+                              const enum element_type type)
 {
     const f64x16 mean = f64_set1(chunk->mean);
     const int all_finite = chunk->n == n;
@@ -94,6 +104,12 @@ INLINE void moments_of(const void *values, size_t n, organ_moments *moments, con
     *moments = whole;
 }
 
-static void moments_bf16(const uint16_t *values, size_t n, organ_moments *moments) { moments_of(values, n, moments, BF16); }
-static void moments_f16(const uint16_t *values, size_t n, organ_moments *moments) { moments_of(values, n, moments, F16); }
+static void moments_bf16(const uint16_t *values, size_t n, organ_moments *moments)
+{
+    moments_of(values, n, moments, BF16);
+}
+static void moments_f16(const uint16_t *values, size_t n, organ_moments *moments)
+{
+    moments_of(values, n, moments, F16);
+}
 static void moments_f32(const float *values, size_t n, organ_moments *moments) { moments_of(values, n, moments, F32); }

@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: MIT
- * Bodies over exp, tanh, erf, pow and log2, which are SLEEF's on every ISA: gates and soft caps of the forward pass, softmax, likelihoods,
- * entropy. A last vector that is not full is computed with zeros in the lanes that are not there, which are not stored and not summed. */
+ * Bodies over exp, tanh, erf, pow and log2, which are SLEEF's on every ISA: gates and soft caps of the forward pass,
+ * softmax, likelihoods, entropy. A last vector that is not full is computed with zeros in the lanes that are not there,
+ * which are not stored and not summed. */
 
 INLINE m32x16 lanes_below(size_t n) { return u32_gt(u32_set1((uint32_t)n), u32_lanes()); }
 
@@ -8,7 +9,10 @@ INLINE m32x16 lanes_below(size_t n) { return u32_gt(u32_set1((uint32_t)n), u32_l
 enum gate { SILU, GELU_TANH, GELU };
 
 /* x times the logistic function of s. */
-INLINE f32x16 logistic_of(f32x16 x, f32x16 s) { return f32_div(x, f32_add(f32_set1(1), f32_exp(f32_sub(f32_set1(0), s)))); }
+INLINE f32x16 logistic_of(f32x16 x, f32x16 s)
+{
+    return f32_div(x, f32_add(f32_set1(1), f32_exp(f32_sub(f32_set1(0), s))));
+}
 
 INLINE f32x16 activated(f32x16 x, const enum gate kind)
 {
@@ -30,7 +34,9 @@ INLINE void gate_of(float *gate, const float *up, size_t n, const enum gate kind
     for (; at + 16 <= n; at += 16)
         f32_store(gate + at, f32_mul(activated(f32_load(gate + at), kind), f32_load(up + at)));
     if (at < n)
-        f32_store_part(gate + at, f32_mul(activated(f32_load_part(gate + at, n - at), kind), f32_load_part(up + at, n - at)), n - at);
+        f32_store_part(gate + at,
+                       f32_mul(activated(f32_load_part(gate + at, n - at), kind), f32_load_part(up + at, n - at)),
+                       n - at);
 }
 
 static void gate_silu(float *gate, const float *up, size_t n) { gate_of(gate, up, n, SILU); }

@@ -1,5 +1,6 @@
 /* SPDX-License-Identifier: MIT
- * Bodies of the Z-measure: histograms of codes and of standardised values, pairwise means, and the spread of what they leave. */
+ * Bodies of the Z-measure: histograms of codes and of standardised values, pairwise means, and the spread of what they
+ * leave. */
 #include <math.h>
 
 /* A code that repeats waits for its own count. */
@@ -59,7 +60,8 @@ INLINE void pair_means_of(const void *values, float *means, size_t n, const enum
         f32_store(means + at, pair_means_at(values, 2 * at, type));
     if (at < n) {
         const size_t left = 2 * (n - at);
-        const f32x16 a = left < 16 ? load_elements_part(values, 2 * at, left, type) : load_elements(values, 2 * at, type);
+        const f32x16 a =
+            left < 16 ? load_elements_part(values, 2 * at, left, type) : load_elements(values, 2 * at, type);
         const f32x16 b = left > 16 ? load_elements_part(values, 2 * at + 16, left - 16, type) : f32_set1(0);
         f32_store_part(means + at, f32_mul(f32_add(f32_evens(a, b), f32_odds(a, b)), f32_set1(0.5f)), n - at);
     }
@@ -110,12 +112,14 @@ INLINE u32x16 z_bins_of(f32x16 values, f64x16 mean, f64x16 per_bin)
     return u32_of_f64(f64_add(f64_floor(within), f64_set1(ORGAN_Z_BINS / 2)));
 }
 
-/* Where a value lies, in FP32: a binade has 2^23 numbers, of which the upper eight bits are the bin and the lower fifteen the place in it.
- * So that it is the bin of FP64, a place is known to less than three of 2^-15: half of one is lost where the fma rounds, 0.76 as the factor
- * and 1.25 as the offset is FP32, for a mean of up to 256 bins. Who is closer to an edge asks FP64. */
+/* Where a value lies, in FP32: a binade has 2^23 numbers, of which the upper eight bits are the bin and the lower
+ * fifteen the place in it. So that it is the bin of FP64, a place is known to less than three of 2^-15: half of one is
+ * lost where the fma rounds, 0.76 as the factor and 1.25 as the offset is FP32, for a mean of up to 256 bins. Who is
+ * closer to an edge asks FP64. */
 #define PLACE_BITS  15
 #define PLACE_DOUBT 3
-_Static_assert(ORGAN_Z_BINS == 1 << (23 - PLACE_BITS) && ORGAN_Z_BINS == 256, "one binade has all bins, and a byte says which");
+_Static_assert(ORGAN_Z_BINS == 1 << (23 - PLACE_BITS) && ORGAN_Z_BINS == 256,
+               "one binade has all bins, and a byte says which");
 
 typedef struct bin_places {
     f64x16 mean, per_bin;
@@ -127,8 +131,8 @@ INLINE bin_places bin_places_of(double mean, double per_bin)
 {
     const double offset = ORGAN_Z_BINS + ORGAN_Z_BINS / 2 - mean * per_bin;
     const int narrow = per_bin > 1e-30 && per_bin < 1e30 && fabs(mean * per_bin) <= 256;
-    return (bin_places){f64_set1(mean), f64_set1(per_bin), f32_set1(narrow ? (float)per_bin : 0), f32_set1(narrow ? (float)offset : 0),
-                        narrow};
+    return (bin_places){f64_set1(mean), f64_set1(per_bin), f32_set1(narrow ? (float)per_bin : 0),
+                        f32_set1(narrow ? (float)offset : 0), narrow};
 }
 
 /* Clamped to where the first and the last bin have no edge near. */

@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: MIT
- * What the program that is linked statically has in the place of what it cannot have. A library that is loaded into such a program brings
- * another C library along: loading is refused, by name. hwloc asks udev for names of disks where it is there; Debian has no static one. */
+ * What the program that is linked statically has in the place of what it cannot have. A library that is loaded into
+ * such a program brings another C library along: loading is refused, by name. hwloc asks udev for names of disks where
+ * it is there; Debian has no static one. */
 #include <stddef.h>
 #include <stdio.h>
 
@@ -19,7 +20,8 @@ static _Thread_local char refusal[256];
 void *__wrap_dlopen(const char *file, int flags)
 {
     (void)flags;
-    snprintf(refusal, sizeof refusal, "%s: this program is linked statically and loads no library; the one that is linked dynamically does",
+    snprintf(refusal, sizeof refusal,
+             "%s: this program is linked statically and loads no library; the one that is linked dynamically does",
              file ? file : "itself");
     return NULL;
 }

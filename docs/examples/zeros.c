@@ -1,5 +1,6 @@
 /* SPDX-License-Identifier: MIT
- * How many weights of each matrix in BF16 or F16 are zero: opens a model, goes through it in one pass on all cores, and prints.
+ * How many weights of each matrix in BF16 or F16 are zero: opens a model, goes through it in one pass on all cores, and
+ * prints.
  *
  *     cc zeros.c $(pkg-config --cflags --libs organ) -o zeros
  *     ./zeros MODEL */
@@ -36,10 +37,13 @@ int main(int argc, char **argv)
     organ_engine *engine = NULL;
     if (argc != 2)
         organ_fail(&error, ORGAN_USAGE, "usage: zeros MODEL");
-    else if (organ_model_open(argv[1], &model, &error) == ORGAN_OK && organ_engine_create(NULL, 0, 0, &engine, &error) == ORGAN_OK) {
+    else if (organ_model_open(argv[1], &model, &error) == ORGAN_OK &&
+             organ_engine_create(NULL, 0, 0, &engine, &error) == ORGAN_OK) {
         organ_pass_item *const items = calloc(model->tensor_count, sizeof *items);
         uint64_t *const zeros = calloc(model->tensor_count, sizeof *zeros);
-        organ_pass pass = {model, NULL, items, .tile_cols = 1 << 16, .result_bytes = 8, .context = zeros, .work = count, .retire = add};
+        organ_pass pass = {
+            model,         NULL,         items, .tile_cols = 1 << 16, .result_bytes = 8, .context = zeros,
+            .work = count, .retire = add};
         if (!items || !zeros)
             organ_fail(&error, ORGAN_IO, "no memory");
         for (const organ_tensor *t = model->tensors; items && t < model->tensors + model->tensor_count; t++)
@@ -47,8 +51,8 @@ int main(int argc, char **argv)
                 items[pass.item_count++].tensor = t;
         if (!error.status && organ_pass_run(&pass, engine, &error) == ORGAN_OK)
             for (size_t k = 0; k < pass.item_count; k++)
-                printf("%-50s %12" PRIu64 " of %12" PRIu64 "  %6.2f %%\n", items[k].tensor->name, zeros[k], items[k].tensor->elements,
-                       100.0 * (double)zeros[k] / (double)items[k].tensor->elements);
+                printf("%-50s %12" PRIu64 " of %12" PRIu64 "  %6.2f %%\n", items[k].tensor->name, zeros[k],
+                       items[k].tensor->elements, 100.0 * (double)zeros[k] / (double)items[k].tensor->elements);
         free(items);
         free(zeros);
     }

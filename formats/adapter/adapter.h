@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: MIT
- * LoRA adapters as peft stores them. In goes a directory with adapter_config.json and adapter_model.safetensors; out come pairs of factors,
- * each with its module, rank and scale, and the tensors that are no factors. */
+ * LoRA adapters as peft stores them. In goes a directory with adapter_config.json and adapter_model.safetensors; out
+ * come pairs of factors, each with its module, rank and scale, and the tensors that are no factors. */
 #ifndef ORGAN_ADAPTER_H
 #define ORGAN_ADAPTER_H
 
@@ -20,7 +20,8 @@ typedef struct organ_adapter_pair {
     const organ_tensor *a; /* rank x in_features */
     const organ_tensor *b; /* out_features x rank */
     uint64_t rank, in_features, out_features;
-    double scale;          /* alpha / r, or alpha / sqrt(r) with use_rslora; per module where rank_pattern and alpha_pattern say so */
+    double scale; /* alpha / r, or alpha / sqrt(r) with use_rslora; per module where rank_pattern and alpha_pattern say
+                     so */
     bool embedding;        /* lora_embedding_A and _B: A is rank x vocabulary */
     organ_anatomy anatomy; /* of module ".weight" */
 } organ_adapter_pair;
@@ -32,19 +33,22 @@ typedef struct organ_adapter {
     int64_t r;
     double alpha;
     bool rslora, dora;
-    bool fan_in_fan_out; /* trained on weights that are stored in_features x out_features (Conv1D of GPT-2); the factors are as ever */
+    bool fan_in_fan_out; /* trained on weights that are stored in_features x out_features (Conv1D of GPT-2); the factors
+                            are as ever */
     const char *base;    /* base_model_name_or_path, "" if null */
     size_t pair_count;
     const organ_adapter_pair *pairs; /* in the order of their modules' layers and names */
     size_t rest_count;
-    const organ_tensor *const *rest; /* tensors of no pair: modules_to_save, biases, magnitude vectors, what is not understood */
+    const organ_tensor *const
+        *rest; /* tensors of no pair: modules_to_save, biases, magnitude vectors, what is not understood */
 } organ_adapter;
 
-/* Opens the directory (or its adapter_model.safetensors). ORGAN_BAD_INPUT, naming file, field and values, for: no "peft_type": "LORA", r
- * that is not above 0, lora_alpha missing or no number, a method that is more than W + scale B A, an A without B and the reverse, ranks of
- * A and B that differ or differ from what the config says, factors that are not F32, F16, BF16 or F64 matrices, no tensor at all.
- * Keys may begin with "base_model.model." or not, and have ".default" after lora_A and lora_B. Patterns are matched as peft does, the
- * first in the order of the file wins. Values are not read. ORGAN_IO. *adapter is NULL on error. */
+/* Opens the directory (or its adapter_model.safetensors). ORGAN_BAD_INPUT, naming file, field and values, for: no
+ * "peft_type": "LORA", r that is not above 0, lora_alpha missing or no number, a method that is more than W + scale B
+ * A, an A without B and the reverse, ranks of A and B that differ or differ from what the config says, factors that are
+ * not F32, F16, BF16 or F64 matrices, no tensor at all. Keys may begin with "base_model.model." or not, and have
+ * ".default" after lora_A and lora_B. Patterns are matched as peft does, the first in the order of the file wins.
+ * Values are not read. ORGAN_IO. *adapter is NULL on error. */
 organ_status organ_adapter_open(const char *path, organ_adapter **adapter, organ_error *error);
 void organ_adapter_close(organ_adapter *adapter); /* NULL is allowed */
 

@@ -17,8 +17,8 @@
 #define MATCH_LIMIT   10000u /* steps of one match: a name has some 50 characters */
 #define WORD_MATCHES  ((size_t)1 << 30)
 
-/* One member of rank_pattern or alpha_pattern. What is made of letters, digits and dots alone, as nearly all are, needs no regular
- * expression: models of many experts have tens of thousands of them. */
+/* One member of rank_pattern or alpha_pattern. What is made of letters, digits and dots alone, as nearly all are, needs
+ * no regular expression: models of many experts have tens of thousands of them. */
 typedef struct config_pattern {
     const char *key; /* of the config's JSON */
     size_t length;
@@ -43,7 +43,10 @@ static organ_status read_flag(const organ_json_object *from, const char *key, bo
     return ORGAN_OK;
 }
 
-static bool is_finite_number(const json_t *value) { return json_is_number(value) && isfinite(json_number_value(value)); }
+static bool is_finite_number(const json_t *value)
+{
+    return json_is_number(value) && isfinite(json_number_value(value));
+}
 
 static bool is_words(const json_t *value)
 {
@@ -59,8 +62,8 @@ static bool is_words(const json_t *value)
 static bool is_plain(const char *key)
 {
     for (const char *s = key; *s; s++)
-        if (!((*s >= 'a' && *s <= 'z') || (*s >= 'A' && *s <= 'Z') || (*s >= '0' && *s <= '9') || *s == '_' || *s == '.' ||
-              (*s == '\\' && s[1] == '.')))
+        if (!((*s >= 'a' && *s <= 'z') || (*s >= 'A' && *s <= 'Z') || (*s >= '0' && *s <= '9') || *s == '_' ||
+              *s == '.' || (*s == '\\' && s[1] == '.')))
             return false;
     return true;
 }
@@ -72,21 +75,23 @@ static organ_status compile_pattern(const organ_adapter_patterns *patterns, conf
     PCRE2_SIZE at;
     PCRE2_UCHAR why[128] = "";
     if (p->length > PATTERN_LIMIT)
-        return organ_fail(error, ORGAN_BAD_INPUT, "%s: %s: a pattern has %zu bytes, more than %u", patterns->label, patterns->field,
-                          p->length, PATTERN_LIMIT);
+        return organ_fail(error, ORGAN_BAD_INPUT, "%s: %s: a pattern has %zu bytes, more than %u", patterns->label,
+                          patterns->field, p->length, PATTERN_LIMIT);
     const int length = snprintf(text, sizeof text, "^(.*\\.)?(%s)$", p->key);
-    p->code = pcre2_compile((PCRE2_SPTR)text, (PCRE2_SIZE)length, PCRE2_UTF | PCRE2_UCP | PCRE2_NEVER_BACKSLASH_C, &fault, &at, NULL);
+    p->code = pcre2_compile((PCRE2_SPTR)text, (PCRE2_SIZE)length, PCRE2_UTF | PCRE2_UCP | PCRE2_NEVER_BACKSLASH_C,
+                            &fault, &at, NULL);
     if (p->code)
         return ORGAN_OK;
     if (fault == PCRE2_ERROR_HEAP_FAILED)
-        return organ_fail_errno(error, ENOMEM, "%s: %s: the pattern '%.200s'", patterns->label, patterns->field, p->key);
+        return organ_fail_errno(error, ENOMEM, "%s: %s: the pattern '%.200s'", patterns->label, patterns->field,
+                                p->key);
     pcre2_get_error_message(fault, why, sizeof why);
-    return organ_fail(error, ORGAN_BAD_INPUT, "%s: %s: '%.200s' is no pattern: %s", patterns->label, patterns->field, p->key,
-                      (const char *)why);
+    return organ_fail(error, ORGAN_BAD_INPUT, "%s: %s: '%.200s' is no pattern: %s", patterns->label, patterns->field,
+                      p->key, (const char *)why);
 }
 
-static organ_status fill_patterns(const organ_json_object *from, json_t *object, bool whole, organ_adapter_patterns *patterns,
-                                  organ_error *error)
+static organ_status fill_patterns(const organ_json_object *from, json_t *object, bool whole,
+                                  organ_adapter_patterns *patterns, organ_error *error)
 {
     const char *key;
     json_t *value;
@@ -96,7 +101,8 @@ static organ_status fill_patterns(const organ_json_object *from, json_t *object,
         *p = (config_pattern){.key = key, .length = strlen(key), .value = json_number_value(value)};
         if (whole ? !json_is_integer(value) || json_integer_value(value) < 1 || json_integer_value(value) > INT32_MAX
                   : !is_finite_number(value))
-            return organ_json_refuse(from, patterns->field, whole ? "an object of whole numbers above 0" : "an object of numbers", error);
+            return organ_json_refuse(from, patterns->field,
+                                     whole ? "an object of whole numbers above 0" : "an object of numbers", error);
         if (is_plain(key))
             continue;
         patterns->expressions++;
@@ -106,8 +112,8 @@ static organ_status fill_patterns(const organ_json_object *from, json_t *object,
     return ORGAN_OK;
 }
 
-static organ_status read_patterns(const organ_json_object *from, const char *field, bool whole, organ_adapter_patterns **out,
-                                  organ_error *error)
+static organ_status read_patterns(const organ_json_object *from, const char *field, bool whole,
+                                  organ_adapter_patterns **out, organ_error *error)
 {
     json_t *const object = json_object_get(from->tree, field);
     if (!object || json_is_null(object) || (json_is_object(object) && json_object_size(object) == 0))
@@ -116,7 +122,8 @@ static organ_status read_patterns(const organ_json_object *from, const char *fie
         return organ_json_refuse(from, field, "an object", error);
     organ_adapter_patterns *const patterns = *out = calloc(1, sizeof *patterns);
     if (!patterns || !(patterns->list = calloc(json_object_size(object), sizeof *patterns->list)) ||
-        !(patterns->match = pcre2_match_data_create(1, NULL)) || !(patterns->context = pcre2_match_context_create(NULL)))
+        !(patterns->match = pcre2_match_data_create(1, NULL)) ||
+        !(patterns->context = pcre2_match_context_create(NULL)))
         return organ_fail_errno(error, ENOMEM, "%s: %s", from->text->label, field);
     patterns->label = "adapter_config.json";
     patterns->field = field;
@@ -137,7 +144,8 @@ static void free_patterns(organ_adapter_patterns *patterns)
     free(patterns);
 }
 
-/* A plain pattern against the end of a name, from the right; a dot that is not escaped is any character, as it would be in an expression.
+/* A plain pattern against the end of a name, from the right; a dot that is not escaped is any character, as it would be
+ * in an expression.
  */
 static bool ends_plainly(const config_pattern *p, const char *module)
 {
@@ -153,30 +161,35 @@ static bool ends_plainly(const config_pattern *p, const char *module)
     return s == module || s[-1] == '.';
 }
 
-static organ_status find_value(const organ_adapter_patterns *patterns, const char *module, double *value, organ_error *error)
+static organ_status find_value(const organ_adapter_patterns *patterns, const char *module, double *value,
+                               organ_error *error)
 {
     for (size_t k = 0; patterns && k < patterns->count; k++) {
         const config_pattern *const p = &patterns->list[k];
-        const int result = p->code ? pcre2_match(p->code, (PCRE2_SPTR)module, strlen(module), 0, 0, patterns->match, patterns->context)
-                                   : (ends_plainly(p, module) ? 1 : PCRE2_ERROR_NOMATCH);
+        const int result =
+            p->code ? pcre2_match(p->code, (PCRE2_SPTR)module, strlen(module), 0, 0, patterns->match, patterns->context)
+                    : (ends_plainly(p, module) ? 1 : PCRE2_ERROR_NOMATCH);
         if (result >= 0) {
             *value = p->value;
             return ORGAN_OK;
         }
         if (result == PCRE2_ERROR_NOMEMORY)
-            return organ_fail_errno(error, ENOMEM, "%s: %s: the pattern '%.200s'", patterns->label, patterns->field, p->key);
+            return organ_fail_errno(error, ENOMEM, "%s: %s: the pattern '%.200s'", patterns->label, patterns->field,
+                                    p->key);
         if (result != PCRE2_ERROR_NOMATCH)
-            return organ_fail(error, ORGAN_BAD_INPUT, "%s: %s: the pattern '%.200s' takes too long to be matched with '%.200s'",
+            return organ_fail(error, ORGAN_BAD_INPUT,
+                              "%s: %s: the pattern '%.200s' takes too long to be matched with '%.200s'",
                               patterns->label, patterns->field, p->key, module);
     }
     return ORGAN_OK;
 }
 
-organ_status organ_adapter_rules_of(const organ_adapter_rules *rules, const organ_adapter *adapter, const char *module, int64_t *rank,
-                                    double *scale, organ_error *error)
+organ_status organ_adapter_rules_of(const organ_adapter_rules *rules, const organ_adapter *adapter, const char *module,
+                                    int64_t *rank, double *scale, organ_error *error)
 {
     double r = (double)adapter->r, alpha = adapter->alpha;
-    if (find_value(rules->ranks, module, &r, error) != ORGAN_OK || find_value(rules->alphas, module, &alpha, error) != ORGAN_OK)
+    if (find_value(rules->ranks, module, &r, error) != ORGAN_OK ||
+        find_value(rules->alphas, module, &alpha, error) != ORGAN_OK)
         return error->status;
     *rank = (int64_t)r;
     *scale = alpha / (adapter->rslora ? sqrt(r) : r);
@@ -188,13 +201,15 @@ static organ_status check_room(const organ_adapter_patterns *patterns, size_t mo
     if (!patterns || modules == 0 ||
         (patterns->expressions <= ORGAN_ADAPTER_MATCHES / modules && patterns->count <= WORD_MATCHES / modules))
         return ORGAN_OK;
-    return organ_fail(error, ORGAN_BAD_INPUT, "%s: %s has %zu patterns (%zu of them expressions), too many to be matched with %zu modules",
+    return organ_fail(error, ORGAN_BAD_INPUT,
+                      "%s: %s has %zu patterns (%zu of them expressions), too many to be matched with %zu modules",
                       patterns->label, patterns->field, patterns->count, patterns->expressions, modules);
 }
 
 organ_status organ_adapter_rules_room(const organ_adapter_rules *rules, size_t modules, organ_error *error)
 {
-    return check_room(rules->ranks, modules, error) == ORGAN_OK ? check_room(rules->alphas, modules, error) : error->status;
+    return check_room(rules->ranks, modules, error) == ORGAN_OK ? check_room(rules->alphas, modules, error)
+                                                                : error->status;
 }
 
 /* ---- the document ---- */
@@ -202,13 +217,15 @@ organ_status organ_adapter_rules_room(const organ_adapter_rules *rules, size_t m
 /* What makes of the factors something else than W + scale B A. */
 static organ_status refuse_others(const organ_json_object *from, organ_error *error)
 {
-    static const char *const fields[] = {"use_qalora",  "use_bdlora",  "target_parameters", "layer_replication", "alora_invocation_tokens",
-                                         "kasa_config", "arrow_config"};
+    static const char *const fields[] = {
+        "use_qalora",  "use_bdlora",  "target_parameters", "layer_replication", "alora_invocation_tokens",
+        "kasa_config", "arrow_config"};
     for (size_t k = 0; k < sizeof fields / sizeof *fields; k++) {
         const json_t *const value = organ_json_value(from, fields[k]);
         if (value && !json_is_false(value) && !(json_is_array(value) && json_array_size(value) == 0) &&
             !(json_is_object(value) && json_object_size(value) == 0))
-            return organ_fail(error, ORGAN_BAD_INPUT, "%s: %s is set: such an adapter is more than W + scale B A, and not understood",
+            return organ_fail(error, ORGAN_BAD_INPUT,
+                              "%s: %s is set: such an adapter is more than W + scale B A, and not understood",
                               from->text->label, fields[k]);
     }
     return ORGAN_OK;
@@ -217,7 +234,8 @@ static organ_status refuse_others(const organ_json_object *from, organ_error *er
 static organ_status read_words(const organ_json_object *from, organ_error *error)
 {
     static const char *const biases[] = {"none", "all", "lora_only", NULL};
-    const json_t *const saved = organ_json_value(from, "modules_to_save"), *const targets = organ_json_value(from, "target_modules");
+    const json_t *const saved = organ_json_value(from, "modules_to_save"), *const targets =
+                                                                               organ_json_value(from, "target_modules");
     const json_t *const bias = organ_json_value(from, "bias");
     if (saved && !is_words(saved))
         return organ_json_refuse(from, "modules_to_save", "a list of strings", error);
@@ -247,21 +265,23 @@ static organ_status config_read_numbers(const organ_json_object *from, organ_ada
     return ORGAN_OK;
 }
 
-static organ_status read_adapter_config(const organ_json_object *from, organ_adapter *adapter, organ_adapter_rules *rules,
-                                        organ_error *error)
+static organ_status read_adapter_config(const organ_json_object *from, organ_adapter *adapter,
+                                        organ_adapter_rules *rules, organ_error *error)
 {
     bool ignored;
-    if (config_read_numbers(from, adapter, error) == ORGAN_OK && read_flag(from, "use_rslora", &adapter->rslora, error) == ORGAN_OK &&
+    if (config_read_numbers(from, adapter, error) == ORGAN_OK &&
+        read_flag(from, "use_rslora", &adapter->rslora, error) == ORGAN_OK &&
         read_flag(from, "use_dora", &adapter->dora, error) == ORGAN_OK &&
         read_flag(from, "fan_in_fan_out", &adapter->fan_in_fan_out, error) == ORGAN_OK &&
         read_flag(from, "lora_bias", &ignored, error) == ORGAN_OK && read_words(from, error) == ORGAN_OK &&
-        refuse_others(from, error) == ORGAN_OK && read_patterns(from, "rank_pattern", true, &rules->ranks, error) == ORGAN_OK)
+        refuse_others(from, error) == ORGAN_OK &&
+        read_patterns(from, "rank_pattern", true, &rules->ranks, error) == ORGAN_OK)
         read_patterns(from, "alpha_pattern", false, &rules->alphas, error);
     return error->status;
 }
 
-organ_status organ_adapter_config_read(const char *path, const char *label, organ_adapter *adapter, organ_adapter_rules *rules,
-                                       organ_error *error)
+organ_status organ_adapter_config_read(const char *path, const char *label, organ_adapter *adapter,
+                                       organ_adapter_rules *rules, organ_error *error)
 {
     char *bytes;
     organ_json_text text = {.label = label};

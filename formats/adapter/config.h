@@ -15,20 +15,21 @@ typedef struct organ_adapter_rules {
     struct organ_adapter_patterns *ranks, *alphas; /* NULL: none */
 } organ_adapter_rules;
 
-/* Reads and checks the file: fills the members of *adapter that it tells, see organ_adapter_open. `label` names it in messages. The caller
- * releases *rules and adapter->config also after an error. */
-organ_status organ_adapter_config_read(const char *path, const char *label, organ_adapter *adapter, organ_adapter_rules *rules,
-                                       organ_error *error);
+/* Reads and checks the file: fills the members of *adapter that it tells, see organ_adapter_open. `label` names it in
+ * messages. The caller releases *rules and adapter->config also after an error. */
+organ_status organ_adapter_config_read(const char *path, const char *label, organ_adapter *adapter,
+                                       organ_adapter_rules *rules, organ_error *error);
 
-/* Patterns of regular expressions are matched against at most so many modules in all; plain names have no such limit. */
+/* Patterns of regular expressions are matched against at most so many modules in all; plain names have no such limit.
+ */
 #define ORGAN_ADAPTER_MATCHES ((size_t)1 << 20)
 
 /* ORGAN_BAD_INPUT if the patterns are too many for so many modules to be matched in reasonable time. */
 organ_status organ_adapter_rules_room(const organ_adapter_rules *rules, size_t modules, organ_error *error);
 
 /* Rank and scale of that module. ORGAN_BAD_INPUT where a pattern cannot be matched in reasonable time. */
-organ_status organ_adapter_rules_of(const organ_adapter_rules *rules, const organ_adapter *adapter, const char *module, int64_t *rank,
-                                    double *scale, organ_error *error);
+organ_status organ_adapter_rules_of(const organ_adapter_rules *rules, const organ_adapter *adapter, const char *module,
+                                    int64_t *rank, double *scale, organ_error *error);
 
 void organ_adapter_rules_release(organ_adapter_rules *rules);
 

@@ -43,7 +43,9 @@ static organ_status find_directory(open_state *s, const char *path, organ_error 
         const char *const name = organ_path_name(path);
         if (strcmp(name, ORGAN_ADAPTER_WEIGHTS) != 0 && strcmp(name, INDEX_NAME) != 0)
             return organ_fail(error, ORGAN_BAD_INPUT,
-                              "%s: is no adapter: a directory with " ORGAN_ADAPTER_CONFIG " and " ORGAN_ADAPTER_WEIGHTS " is one", path);
+                              "%s: is no adapter: a directory with " ORGAN_ADAPTER_CONFIG " and " ORGAN_ADAPTER_WEIGHTS
+                              " is one",
+                              path);
         length = (size_t)(name - path);
         path = length ? path : ".";
         length = length ? length : 1;
@@ -62,7 +64,9 @@ static organ_status look_for(open_state *s, const char *name, char **path, bool 
     if (!*path)
         return organ_fail_memory(error, s->adapter.path);
     *there = stat(*path, &info) == 0;
-    return *there || errno == ENOENT || errno == ENOTDIR ? ORGAN_OK : organ_fail_errno(error, errno, "%s: cannot be opened", *path);
+    return *there || errno == ENOENT || errno == ENOTDIR
+               ? ORGAN_OK
+               : organ_fail_errno(error, errno, "%s: cannot be opened", *path);
 }
 
 static organ_status open_open_files(open_state *s, organ_error *error)
@@ -80,9 +84,11 @@ static organ_status open_open_files(open_state *s, organ_error *error)
                           "adapter with peft and save it again with safe_serialization=True",
                           paths[PICKLE]);
     if (!has[SINGLE] && !has[INDEX])
-        return organ_fail(error, ORGAN_BAD_INPUT, "%s: no adapter here: there is no " ORGAN_ADAPTER_WEIGHTS, s->adapter.path);
+        return organ_fail(error, ORGAN_BAD_INPUT, "%s: no adapter here: there is no " ORGAN_ADAPTER_WEIGHTS,
+                          s->adapter.path);
     if (!has[CONFIG])
-        return organ_fail(error, ORGAN_BAD_INPUT, "%s: no adapter here: there is no " ORGAN_ADAPTER_CONFIG, s->adapter.path);
+        return organ_fail(error, ORGAN_BAD_INPUT, "%s: no adapter here: there is no " ORGAN_ADAPTER_CONFIG,
+                          s->adapter.path);
     if (organ_adapter_config_read(paths[CONFIG], ORGAN_ADAPTER_CONFIG, &s->adapter, &s->rules, error) == ORGAN_OK)
         organ_model_open(paths[has[SINGLE] ? SINGLE : INDEX], &s->model, error);
     return error->status;
@@ -139,7 +145,8 @@ static organ_status check_factor(const open_state *s, const organ_tensor *t, org
     }
     if (t->rank == 2 && t->shape[0] > 0 && t->shape[1] > 0)
         return ORGAN_OK;
-    snprintf(why, sizeof why, "has %u dimensions and %" PRIu64 " elements, a factor is a matrix that is not empty%s", t->rank, t->elements,
+    snprintf(why, sizeof why, "has %u dimensions and %" PRIu64 " elements, a factor is a matrix that is not empty%s",
+             t->rank, t->elements,
              t->elements == 0 ? " (training in shards that were not gathered before saving leaves such)" : "");
     return fail_tensor(s, t, why, error);
 }
@@ -161,7 +168,8 @@ static organ_status add_factor(open_state *s, const organ_tensor *t, const key *
     if (*place || pair->embedding != k->embedding) {
         const organ_tensor *const other = *place ? *place : pair->a ? pair->a : pair->b;
         return organ_fail(error, ORGAN_BAD_INPUT, "%s: tensors '%s' and '%s' both claim to be %s of one module",
-                          s->model->files[t->file].name, other->name, t->name, *place ? (k->is_b ? "the B" : "the A") : "factors");
+                          s->model->files[t->file].name, other->name, t->name,
+                          *place ? (k->is_b ? "the B" : "the A") : "factors");
     }
     *place = t;
     return ORGAN_OK;
@@ -194,18 +202,21 @@ static organ_status finish_pair(open_state *s, organ_adapter_pair *pair, organ_e
     char why[300];
     int64_t rank;
     if (!pair->a || !pair->b)
-        return fail_tensor(s, pair->a ? pair->a : pair->b, pair->a ? "there is no lora_B for it" : "there is no lora_A for it", error);
+        return fail_tensor(s, pair->a ? pair->a : pair->b,
+                           pair->a ? "there is no lora_B for it" : "there is no lora_A for it", error);
     if (organ_adapter_rules_of(&s->rules, &s->adapter, pair->module, &rank, &pair->scale, error) != ORGAN_OK)
         return error->status;
     pair->rank = pair->a->shape[0];
     pair->in_features = pair->a->shape[1];
     pair->out_features = pair->b->shape[0];
     if (pair->b->shape[1] != pair->rank) {
-        snprintf(why, sizeof why, "has rank %" PRIu64 ", but '%.160s' has %" PRIu64, pair->rank, pair->b->name, pair->b->shape[1]);
+        snprintf(why, sizeof why, "has rank %" PRIu64 ", but '%.160s' has %" PRIu64, pair->rank, pair->b->name,
+                 pair->b->shape[1]);
         return fail_tensor(s, pair->a, why, error);
     }
     if (pair->rank != (uint64_t)rank) {
-        snprintf(why, sizeof why, "has rank %" PRIu64 ", but by " ORGAN_ADAPTER_CONFIG " it is %" PRId64, pair->rank, rank);
+        snprintf(why, sizeof why, "has rank %" PRIu64 ", but by " ORGAN_ADAPTER_CONFIG " it is %" PRId64, pair->rank,
+                 rank);
         return fail_tensor(s, pair->a, why, error);
     }
     char *const weight = organ_arena_take(&s->arena, strlen(pair->module) + sizeof ".weight");
@@ -246,8 +257,8 @@ organ_status organ_adapter_open(const char *path, organ_adapter **adapter, organ
     open_state *const s = calloc(1, sizeof *s);
     if (!s)
         return organ_fail_memory(error, path);
-    if (find_directory(s, path, error) != ORGAN_OK || open_open_files(s, error) != ORGAN_OK || sort_out(s, error) != ORGAN_OK ||
-        finish_pairs(s, error) != ORGAN_OK) {
+    if (find_directory(s, path, error) != ORGAN_OK || open_open_files(s, error) != ORGAN_OK ||
+        sort_out(s, error) != ORGAN_OK || finish_pairs(s, error) != ORGAN_OK) {
         organ_adapter_close(&s->adapter);
         return error->status;
     }

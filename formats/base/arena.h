@@ -1,5 +1,6 @@
 /* SPDX-License-Identifier: MIT
- * Memory: an arena for many small things that are released together, such as the names and shapes of a model; lists that grow. */
+ * Memory: an arena for many small things that are released together, such as the names and shapes of a model; lists
+ * that grow. */
 #ifndef ORGAN_ARENA_H
 #define ORGAN_ARENA_H
 
@@ -21,8 +22,9 @@ char *organ_arena_copy(organ_arena *arena, const char *bytes, size_t length);
 
 void organ_arena_release(organ_arena *arena);
 
-/* Makes room for one more element of `size` bytes in a list of `count` from malloc: `list` is the address of the pointer to it, NULL at
- * first, and *room how many elements it can hold. False, and nothing changed, if there is no memory. */
+/* Makes room for one more element of `size` bytes in a list of `count` from malloc: `list` is the address of the
+ * pointer to it, NULL at first, and *room how many elements it can hold. False, and nothing changed, if there is no
+ * memory. */
 bool organ_grow(void *list, size_t count, size_t *room, size_t size);
 
 #endif

@@ -12,7 +12,8 @@ typedef struct organ_faults {
     void *context;
 } organ_faults;
 
-/* Whether the fault was taken and `error` is empty again: only faults of the input (ORGAN_BAD_INPUT) are, and none where `faults` is NULL.
+/* Whether the fault was taken and `error` is empty again: only faults of the input (ORGAN_BAD_INPUT) are, and none
+ * where `faults` is NULL.
  */
 bool organ_faults_take(const organ_faults *faults, organ_error *error);
 

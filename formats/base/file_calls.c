@@ -69,7 +69,8 @@ ssize_t organ_read_most(int fd, void *bytes, size_t count, off_t offset)
 
 bool organ_cannot_tell(int reason)
 {
-    return reason == EIO || reason == ESTALE || reason == ENOMEM || reason == EMFILE || reason == ENFILE || reason == ETIMEDOUT;
+    return reason == EIO || reason == ESTALE || reason == ENOMEM || reason == EMFILE || reason == ENFILE ||
+           reason == ETIMEDOUT;
 }
 
 int organ_write_all(int fd, const void *bytes, size_t count)

@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: MIT
- * Calls that a signal can end before they have begun, on file systems across a network or in user space: they are made again. Close is not
- * among them: where it is interrupted, the descriptor is gone. */
+ * Calls that a signal can end before they have begun, on file systems across a network or in user space: they are made
+ * again. Close is not among them: where it is interrupted, the descriptor is gone. */
 #ifndef ORGAN_FILE_CALLS_H
 #define ORGAN_FILE_CALLS_H
 

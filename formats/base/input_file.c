@@ -35,7 +35,8 @@ organ_status organ_input_read(int fd, const char *label, void *buffer, size_t si
         if (got < 0 && errno != EINTR)
             return organ_fail_errno(error, errno, "%s: cannot be read at byte %" PRIu64, label, offset + done);
         if (got == 0)
-            return organ_fail(error, ORGAN_BAD_INPUT, "%s: ended at byte %" PRIu64 " while it was read, %" PRIu64 " were expected", label,
+            return organ_fail(error, ORGAN_BAD_INPUT,
+                              "%s: ended at byte %" PRIu64 " while it was read, %" PRIu64 " were expected", label,
                               offset + done, offset + size);
         done += got > 0 ? (size_t)got : 0;
     }
@@ -50,7 +51,8 @@ uint64_t organ_little_endian(const void *bytes, size_t count)
     return value;
 }
 
-organ_status organ_input_load(const char *path, const char *label, size_t limit, char **bytes, size_t *length, organ_error *error)
+organ_status organ_input_load(const char *path, const char *label, size_t limit, char **bytes, size_t *length,
+                              organ_error *error)
 {
     int fd;
     struct stat info;
@@ -59,8 +61,9 @@ organ_status organ_input_load(const char *path, const char *label, size_t limit,
         return status;
     char *text = NULL;
     if ((uint64_t)info.st_size > limit)
-        status = organ_fail(error, ORGAN_BAD_INPUT, "%s: has %" PRIu64 " bytes, more than the %zu that such a file may have", label,
-                            (uint64_t)info.st_size, limit);
+        status =
+            organ_fail(error, ORGAN_BAD_INPUT, "%s: has %" PRIu64 " bytes, more than the %zu that such a file may have",
+                       label, (uint64_t)info.st_size, limit);
     else if (!(text = malloc((size_t)info.st_size + 1)))
         status = organ_fail_errno(error, ENOMEM, "%s: reading %" PRIu64 " bytes", label, (uint64_t)info.st_size);
     else

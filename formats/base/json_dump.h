@@ -5,7 +5,8 @@
 
 #include <jansson.h>
 
-/* Like json_dumps, but returns memory that the caller releases with free, for any allocation functions of jansson. NULL without memory. */
+/* Like json_dumps, but returns memory that the caller releases with free, for any allocation functions of jansson. NULL
+ * without memory. */
 char *organ_json_dump(const json_t *json, size_t flags);
 
 #endif

@@ -37,15 +37,16 @@ static organ_json_span json_edit_cut_of(const organ_json_text *text, size_t befo
 }
 
 /* The first member of that name in the object in `span`, or, with `deep` left, in the objects in it. */
-static organ_status seek_member(const organ_json_text *text, organ_json_span span, const char *name, int deep, json_edit_place *to,
-                                organ_error *error)
+static organ_status seek_member(const organ_json_text *text, organ_json_span span, const char *name, int deep,
+                                json_edit_place *to, organ_error *error)
 {
     organ_json_walk walk;
     organ_json_walk_begin(&walk, text, span, NULL, error);
     size_t before = walk.at;
     for (bool first = true; !to->found && organ_json_walk_next(&walk, error); first = false) {
         if (strcmp(json_string_value(walk.name), name) == 0)
-            *to = (json_edit_place){.value = walk.value, .cut = json_edit_cut_of(text, before, first, walk.value), .found = true};
+            *to = (json_edit_place){
+                .value = walk.value, .cut = json_edit_cut_of(text, before, first, walk.value), .found = true};
         else if (deep > 0 && text->bytes[walk.value.begin] == '{')
             seek_member(text, walk.value, name, deep - 1, to, error);
         before = walk.value.end;
@@ -54,7 +55,8 @@ static organ_status seek_member(const organ_json_text *text, organ_json_span spa
     return error->status;
 }
 
-static organ_status replace_span(organ_json_edit *edit, organ_json_span span, const char *with, size_t length, organ_error *error)
+static organ_status replace_span(organ_json_edit *edit, organ_json_span span, const char *with, size_t length,
+                                 organ_error *error)
 {
     const size_t size = edit->length - (span.end - span.begin) + length;
     char *const bytes = malloc(size + 1);
@@ -70,7 +72,8 @@ static organ_status replace_span(organ_json_edit *edit, organ_json_span span, co
     return ORGAN_OK;
 }
 
-organ_status organ_json_edit_begin(organ_json_edit *edit, const char *label, const char *bytes, size_t length, organ_error *error)
+organ_status organ_json_edit_begin(organ_json_edit *edit, const char *label, const char *bytes, size_t length,
+                                   organ_error *error)
 {
     *edit = (organ_json_edit){.label = label, .bytes = malloc(length + 1), .length = length};
     if (!edit->bytes)
@@ -166,8 +169,8 @@ static char *value_as_text(const organ_json_text *text, organ_json_span indent, 
 }
 
 /* Where a new last member goes, and what stands before it. */
-static organ_status append_place(const organ_json_text *text, organ_json_span object, organ_json_span indent, organ_json_span *at,
-                                 bool *first, organ_error *error)
+static organ_status append_place(const organ_json_text *text, organ_json_span object, organ_json_span indent,
+                                 organ_json_span *at, bool *first, organ_error *error)
 {
     organ_json_walk walk;
     *first = true;
@@ -181,7 +184,8 @@ static organ_status append_place(const organ_json_text *text, organ_json_span ob
     return error->status;
 }
 
-static organ_status append_member(organ_json_edit *edit, organ_json_span object, const char *name, const char *value, organ_error *error)
+static organ_status append_member(organ_json_edit *edit, organ_json_span object, const char *name, const char *value,
+                                  organ_error *error)
 {
     const organ_json_text text = text_of(edit);
     const organ_json_span indent = indent_of(&text, object);
@@ -191,7 +195,8 @@ static organ_status append_member(organ_json_edit *edit, organ_json_span object,
     if (append_place(&text, object, indent, &at, &first, error))
         return error->status;
     const int space = first ? 0 : (int)(indent.end - indent.begin);
-    const int length = asprintf(&member, "%s%.*s\"%s\": %s", first ? "" : ",", space, text.bytes + indent.begin, name, value);
+    const int length =
+        asprintf(&member, "%s%.*s\"%s\": %s", first ? "" : ",", space, text.bytes + indent.begin, name, value);
     if (length < 0)
         return organ_fail_memory(error, edit->label);
     replace_span(edit, at, member, (size_t)length, error);
@@ -199,7 +204,8 @@ static organ_status append_member(organ_json_edit *edit, organ_json_span object,
     return error->status;
 }
 
-organ_status organ_json_edit_set(organ_json_edit *edit, const char *inside, const char *name, const json_t *value, organ_error *error)
+organ_status organ_json_edit_set(organ_json_edit *edit, const char *inside, const char *name, const json_t *value,
+                                 organ_error *error)
 {
     const organ_json_text text = text_of(edit);
     organ_json_span object, old;

@@ -16,11 +16,13 @@ enum {
     GRAIN = 16,
     LARGEST = 4096, /* larger pieces are tables of arrays and texts: they stay in the heap */
     PAGE = 4096,
-    VISITS = 256, /* visits of another page between two returns of pages; the system maps up to 16 pages at each visit */
+    VISITS =
+        256, /* visits of another page between two returns of pages; the system maps up to 16 pages at each visit */
     MAPS = 20
 };
-#define FIRST_MAP ((size_t)64 << 20) /* bytes of the first mapping; each further mapping is twice as large as the one before */
-#define STEP      ((size_t)4 << 20)  /* bytes by which the file grows at a time */
+#define FIRST_MAP                                                                                                      \
+    ((size_t)64 << 20) /* bytes of the first mapping; each further mapping is twice as large as the one before */
+#define STEP ((size_t)4 << 20) /* bytes by which the file grows at a time */
 
 typedef struct json_spool_piece {
     struct json_spool_piece *next; /* the next free piece of the same size */
@@ -62,7 +64,8 @@ static bool map_more(void)
         return false;
     }
     madvise(map, map_bytes(k), MADV_DONTFORK);
-    madvise(map, map_bytes(k), MADV_RANDOM); /* without this the system maps the pages that it reads ahead too, many at a time */
+    madvise(map, map_bytes(k),
+            MADV_RANDOM); /* without this the system maps the pages that it reads ahead too, many at a time */
     madvise(map, map_bytes(k), MADV_NOHUGEPAGE);
     spool.maps[k] = map;
     spool.file = at;
@@ -145,7 +148,8 @@ bool organ_json_spool_give_back(void *memory)
 void organ_json_spool_visit(const void *memory)
 {
     const uintptr_t page = (uintptr_t)memory / PAGE;
-    if (!atomic_load_explicit(&spool.count, memory_order_relaxed) || atomic_load_explicit(&spool.page, memory_order_relaxed) == page)
+    if (!atomic_load_explicit(&spool.count, memory_order_relaxed) ||
+        atomic_load_explicit(&spool.page, memory_order_relaxed) == page)
         return;
     atomic_store_explicit(&spool.page, page, memory_order_relaxed);
     if (atomic_fetch_add_explicit(&spool.visits, 1, memory_order_relaxed) < VISITS)

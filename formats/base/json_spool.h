@@ -1,14 +1,15 @@
 /* SPDX-License-Identifier: MIT
  * Large JSON documents in a file instead of the heap.
  *
- * A report has a row for each tensor, and jansson takes about 4 KB for a row: 400 MB for a model of 100,000 tensors. After
- * organ_unnamed_files_use the allocation functions of memory_watch.c take the first 16,384 pieces of JSON from the heap and further ones
- * from a file without a name, which json_spool.c maps. After every few hundred pages that were used it hands all pages back to the page
- * cache, so that a few megabytes of the documents are resident while jansson and its callers use plain pointers.
+ * A report has a row for each tensor, and jansson takes about 4 KB for a row: 400 MB for a model of 100,000 tensors.
+ * After organ_unnamed_files_use the allocation functions of memory_watch.c take the first 16,384 pieces of JSON from
+ * the heap and further ones from a file without a name, which json_spool.c maps. After every few hundred pages that
+ * were used it hands all pages back to the page cache, so that a few megabytes of the documents are resident while
+ * jansson and its callers use plain pointers.
  *
- * One spool per process. A child made by fork must not use documents of its parent: the mapping is not inherited. The program must leave
- * jansson's allocation functions at malloc and free, and must release the result of json_dumps with the function that
- * json_get_alloc_funcs returns. */
+ * One spool per process. A child made by fork must not use documents of its parent: the mapping is not inherited. The
+ * program must leave jansson's allocation functions at malloc and free, and must release the result of json_dumps with
+ * the function that json_get_alloc_funcs returns. */
 #ifndef ORGAN_JSON_SPOOL_H
 #define ORGAN_JSON_SPOOL_H
 
@@ -24,8 +25,8 @@ bool organ_json_spool_give_back(void *memory);
 /* Functions that read documents without allocating call this with each row before they read it. */
 void organ_json_spool_visit(const void *memory);
 
-/* Like json_decref, for an array whose rows other arrays refer to as well: json_decref alone would touch the pages of all rows at once.
- * NULL is allowed. */
+/* Like json_decref, for an array whose rows other arrays refer to as well: json_decref alone would touch the pages of
+ * all rows at once. NULL is allowed. */
 void organ_json_release_rows(json_t *rows);
 
 #endif

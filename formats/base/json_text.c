@@ -28,8 +28,8 @@ static size_t skip_string(const char *s, size_t at, size_t end)
     return end + 1;
 }
 
-/* After the value that begins at `at`, or beyond `end` if it does not end; *values counts it and all in it, at least. Only finds where the
- * value ends: whether it is one is for the parser to say. */
+/* After the value that begins at `at`, or beyond `end` if it does not end; *values counts it and all in it, at least.
+ * Only finds where the value ends: whether it is one is for the parser to say. */
 static size_t skip_value(const char *s, size_t at, size_t end, size_t *values)
 {
     size_t depth = 0;
@@ -61,8 +61,8 @@ static size_t skip_value(const char *s, size_t at, size_t end, size_t *values)
 }
 
 /* Says that the text is wrong at `at`; `what` and `field` may be NULL. */
-static organ_status fail_at(const organ_json_text *text, size_t at, const char *what, organ_json_span field, const char *reason,
-                            organ_error *error)
+static organ_status fail_at(const organ_json_text *text, size_t at, const char *what, organ_json_span field,
+                            const char *reason, organ_error *error)
 {
     size_t line = 1, start = 0;
     for (size_t k = 0; k < at && k < text->length; k++)
@@ -71,17 +71,19 @@ static organ_status fail_at(const organ_json_text *text, size_t at, const char *
             start = k + 1;
         }
     const int shown = (int)(field.end - field.begin > 80 ? 80 : field.end - field.begin);
-    return organ_fail(error, ORGAN_BAD_INPUT, "%s: %.300s%s%.*s%sline %zu, column %zu: %s", text->label, what ? what : "", what ? ": " : "",
-                      shown, text->bytes + field.begin, shown ? ": " : "", line, at - start + 1, reason);
+    return organ_fail(error, ORGAN_BAD_INPUT, "%s: %.300s%s%.*s%sline %zu, column %zu: %s", text->label,
+                      what ? what : "", what ? ": " : "", shown, text->bytes + field.begin, shown ? ": " : "", line,
+                      at - start + 1, reason);
 }
 
 static organ_status fail_walk(const organ_json_walk *walk, const char *reason, organ_error *error)
 {
-    return fail_at(walk->text, walk->at, NULL, (organ_json_span){0, 0}, walk->at < walk->end ? reason : "the text ends here", error);
+    return fail_at(walk->text, walk->at, NULL, (organ_json_span){0, 0},
+                   walk->at < walk->end ? reason : "the text ends here", error);
 }
 
-organ_status organ_json_walk_begin(organ_json_walk *walk, const organ_json_text *text, organ_json_span span, const char *what,
-                                   organ_error *error)
+organ_status organ_json_walk_begin(organ_json_walk *walk, const organ_json_text *text, organ_json_span span,
+                                   const char *what, organ_error *error)
 {
     *walk = (organ_json_walk){.text = text, .at = skip_space(text->bytes, span.begin, span.end), .end = span.end};
     if (walk->at < walk->end && text->bytes[walk->at] == '{') {
@@ -89,8 +91,8 @@ organ_status organ_json_walk_begin(organ_json_walk *walk, const organ_json_text 
         return ORGAN_OK;
     }
     const size_t left = walk->end - walk->at;
-    return organ_fail(error, ORGAN_BAD_INPUT, "%s: %s%sis not an object but '%.*s'", text->label, what ? what : "", what ? " " : "",
-                      (int)(left > 40 ? 40 : left), text->bytes + walk->at);
+    return organ_fail(error, ORGAN_BAD_INPUT, "%s: %s%sis not an object but '%.*s'", text->label, what ? what : "",
+                      what ? " " : "", (int)(left > 40 ? 40 : left), text->bytes + walk->at);
 }
 
 /* At the closing brace: nothing may follow it. */
@@ -184,16 +186,16 @@ static organ_json_span member_at(const organ_json_text *text, organ_json_span sp
     return (organ_json_span){0, 0};
 }
 
-static organ_status parse_value(const organ_json_text *text, organ_json_span span, const char *what, size_t flags, json_t **value,
-                                organ_error *error)
+static organ_status parse_value(const organ_json_text *text, organ_json_span span, const char *what, size_t flags,
+                                json_t **value, organ_error *error)
 {
     const char *s = text->bytes;
     const size_t begin = skip_space(s, span.begin, span.end);
     size_t values;
     skip_value(s, begin, span.end, &values);
     if (values > ORGAN_JSON_VALUES)
-        return organ_fail(error, ORGAN_BAD_INPUT, "%s: %.300s%sholds more than %zu values", text->label, what ? what : "", what ? " " : "",
-                          ORGAN_JSON_VALUES);
+        return organ_fail(error, ORGAN_BAD_INPUT, "%s: %.300s%sholds more than %zu values", text->label,
+                          what ? what : "", what ? " " : "", ORGAN_JSON_VALUES);
     json_error_t fault;
     bool no_memory;
     *value = organ_json_load(s + begin, span.end - begin, flags, &fault, &no_memory);
@@ -205,14 +207,16 @@ static organ_status parse_value(const organ_json_text *text, organ_json_span spa
     return fail_at(text, at > begin ? at - 1 : at, what, member_at(text, span, at), fault.text, error);
 }
 
-organ_status organ_json_parse(const organ_json_text *text, organ_json_span span, const char *what, json_t **value, organ_error *error)
+organ_status organ_json_parse(const organ_json_text *text, organ_json_span span, const char *what, json_t **value,
+                              organ_error *error)
 {
     return parse_value(text, span, what, PARSE_FLAGS | JSON_REJECT_DUPLICATES, value, error);
 }
 
 organ_status organ_json_parse_object(const organ_json_text *text, json_t **object, organ_error *error)
 {
-    if (organ_json_parse(text, (organ_json_span){0, text->length}, NULL, object, error) != ORGAN_OK || json_is_object(*object))
+    if (organ_json_parse(text, (organ_json_span){0, text->length}, NULL, object, error) != ORGAN_OK ||
+        json_is_object(*object))
         return error->status;
     json_decref(*object);
     *object = NULL;
@@ -258,13 +262,14 @@ const json_t *organ_json_value(const organ_json_object *object, const char *name
     return json_is_null(value) ? NULL : value;
 }
 
-organ_status organ_json_refuse(const organ_json_object *object, const char *name, const char *expected, organ_error *error)
+organ_status organ_json_refuse(const organ_json_object *object, const char *name, const char *expected,
+                               organ_error *error)
 {
     const organ_json_text *const text = object->text;
     const organ_json_span value = organ_json_member(text, object->span, name);
     const size_t length = value.end - value.begin;
     if (length == 0)
         return organ_fail(error, ORGAN_BAD_INPUT, "%s: %s is missing; it should be %s", text->label, name, expected);
-    return organ_fail(error, ORGAN_BAD_INPUT, "%s: %s is %.*s, not %s", text->label, name, (int)(length > 120 ? 120 : length),
-                      text->bytes + value.begin, expected);
+    return organ_fail(error, ORGAN_BAD_INPUT, "%s: %s is %.*s, not %s", text->label, name,
+                      (int)(length > 120 ? 120 : length), text->bytes + value.begin, expected);
 }

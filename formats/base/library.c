@@ -4,7 +4,8 @@
 #include <dlfcn.h>
 #include <string.h>
 
-organ_status organ_library_load(const char *file, const char *const *names, size_t count, void *functions, organ_error *error)
+organ_status organ_library_load(const char *file, const char *const *names, size_t count, void *functions,
+                                organ_error *error)
 {
     void *const library = dlopen(file, RTLD_NOW | RTLD_LOCAL);
     const char *const why = library ? NULL : dlerror();

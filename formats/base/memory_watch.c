@@ -16,8 +16,9 @@ static _Thread_local bool working;
 void organ_memory_refused(void) { refusals++; }
 unsigned long organ_memory_refusals(void) { return refusals; }
 
-/* While jansson reads: a character that it drops for lack of memory can make it abort, where it looks at the token again. So after the
- * first refusal it gets small pieces of this, which is released as a whole when it gives up, and nothing that is larger. */
+/* While jansson reads: a character that it drops for lack of memory can make it abort, where it looks at the token
+ * again. So after the first refusal it gets small pieces of this, which is released as a whole when it gives up, and
+ * nothing that is larger. */
 enum { RESERVE = 4096, PIECE = 512 };
 static _Thread_local struct {
     bool on, dry; /* dry: the reserve was exhausted, so every further allocation is refused */
@@ -111,10 +112,12 @@ organ_memory_work organ_memory_work_begin(void)
 
 organ_status organ_memory_work_check(const char *what, organ_error *error)
 {
-    return !working || refusals == refusals_before ? error->status : organ_fail(error, ORGAN_IO, "%s: no memory for a document", what);
+    return !working || refusals == refusals_before ? error->status
+                                                   : organ_fail(error, ORGAN_IO, "%s: no memory for a document", what);
 }
 
-organ_status organ_memory_work_end(const organ_memory_work *work, json_t **document, const char *what, organ_error *error)
+organ_status organ_memory_work_end(const organ_memory_work *work, json_t **document, const char *what,
+                                   organ_error *error)
 {
     if (refusals != refusals_before) {
         if (error->status == ORGAN_BAD_INPUT || error->status == ORGAN_CHECK_FAILED || error->status == ORGAN_USAGE)

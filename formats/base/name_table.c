@@ -20,7 +20,8 @@ static organ_name_slot *slot_of_name(const organ_name_table *table, const char *
 
 static bool grow_table(organ_name_table *table)
 {
-    organ_name_table larger = {.capacity = table->capacity ? table->capacity * 2 : 64, .count = table->count, .seed = table->seed};
+    organ_name_table larger = {
+        .capacity = table->capacity ? table->capacity * 2 : 64, .count = table->count, .seed = table->seed};
     if (!table->capacity && getrandom(&larger.seed, sizeof larger.seed, GRND_NONBLOCK) < 0)
         larger.seed = (uintptr_t)table;
     larger.slots = organ_rows_take(larger.capacity, sizeof *larger.slots);

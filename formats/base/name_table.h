@@ -19,8 +19,8 @@ typedef struct organ_name_table {
     uint64_t seed; /* chosen per table, so that no file can be made of colliding names */
 } organ_name_table;
 
-/* Keeps `value` under `name`, which must outlive the table. Returns the place of the value kept: of the old one, unchanged, if the name was
- * there already; NULL if there is no memory. */
+/* Keeps `value` under `name`, which must outlive the table. Returns the place of the value kept: of the old one,
+ * unchanged, if the name was there already; NULL if there is no memory. */
 size_t *organ_name_table_put(organ_name_table *table, const char *name, size_t value);
 
 /* The value under `name`, or NULL. */

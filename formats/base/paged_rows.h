@@ -1,27 +1,28 @@
 /* SPDX-License-Identifier: MIT
  * Arrays with a row for each tensor, in a file instead of the heap.
  *
- * A verb keeps 50 to 600 bytes for each tensor: tens of megabytes for a model of 100,000 tensors. After organ_unnamed_files_use an
- * array of a megabyte or more is the mapping of a file without a name (unnamed_file.h). organ_rows_rest hands the pages of all arrays
- * back to the page cache; the next access to a page maps it again. Smaller arrays are on the heap. */
+ * A verb keeps 50 to 600 bytes for each tensor: tens of megabytes for a model of 100,000 tensors. After
+ * organ_unnamed_files_use an array of a megabyte or more is the mapping of a file without a name (unnamed_file.h).
+ * organ_rows_rest hands the pages of all arrays back to the page cache; the next access to a page maps it again.
+ * Smaller arrays are on the heap. */
 #ifndef ORGAN_PAGED_ROWS_H
 #define ORGAN_PAGED_ROWS_H
 
 #include <stddef.h>
 
-/* Returns `count` rows of `size` bytes, all zero and aligned to 16, or NULL if there is no memory. Falls back to the heap if no file can be
- * made. A child made by fork must not use the rows. */
+/* Returns `count` rows of `size` bytes, all zero and aligned to 16, or NULL if there is no memory. Falls back to the
+ * heap if no file can be made. A child made by fork must not use the rows. */
 void *organ_rows_take(size_t count, size_t size);
 
-/* Moves an array of `bytes` bytes that malloc or realloc returned to a file, if it is large and a file can be made. Returns its address
- * from now on; NULL for NULL. */
+/* Moves an array of `bytes` bytes that malloc or realloc returned to a file, if it is large and a file can be made.
+ * Returns its address from now on; NULL for NULL. */
 void *organ_rows_settle(void *rows, size_t bytes);
 
 /* Releases what organ_rows_take or organ_rows_settle returned. NULL is allowed. */
 void organ_rows_free(void *rows);
 
-/* Keeps the contents of all arrays and frees the memory that their pages take. Costs microseconds; any thread may call it at any time, also
- * while others use the rows. Verbs call it where one phase ends and another begins. */
+/* Keeps the contents of all arrays and frees the memory that their pages take. Costs microseconds; any thread may call
+ * it at any time, also while others use the rows. Verbs call it where one phase ends and another begins. */
 void organ_rows_rest(void);
 
 /* organ_rows_rest, for loops: each 1,024th call of a thread does it. */

@@ -69,7 +69,10 @@ organ_status organ_fail_errno(organ_error *error, int errnum, const char *format
     return ORGAN_IO;
 }
 
-organ_status organ_fail_memory(organ_error *error, const char *what) { return organ_fail_errno(error, ENOMEM, "%s", what); }
+organ_status organ_fail_memory(organ_error *error, const char *what)
+{
+    return organ_fail_errno(error, ENOMEM, "%s", what);
+}
 
 void organ_error_output_whole(organ_error *error, const char *path)
 {

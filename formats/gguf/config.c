@@ -22,7 +22,8 @@ static const struct config_field {
     {"expert_count", offsetof(organ_hf_config, num_experts)},
 };
 
-static organ_status read_architecture(const char *label, const organ_gguf *gguf, organ_hf_config *config, organ_error *error)
+static organ_status read_architecture(const char *label, const organ_gguf *gguf, organ_hf_config *config,
+                                      organ_error *error)
 {
     const organ_gguf_kv *kv = organ_gguf_find(gguf, "general.architecture");
     size_t length = 0;
@@ -33,18 +34,18 @@ static organ_status read_architecture(const char *label, const organ_gguf *gguf,
         return organ_fail(error, ORGAN_BAD_INPUT, "%s: key 'general.architecture' is of type %s, not a string", label,
                           organ_gguf_type_name(kv->type));
     if (length >= sizeof config->model_type)
-        return organ_fail(error, ORGAN_BAD_INPUT, "%s: key 'general.architecture' has %zu bytes, more than %zu", label, length,
-                          sizeof config->model_type - 1);
+        return organ_fail(error, ORGAN_BAD_INPUT, "%s: key 'general.architecture' has %zu bytes, more than %zu", label,
+                          length, sizeof config->model_type - 1);
     memcpy(config->model_type, text, length);
     if (strlen(config->model_type) != length || !organ_utf8_valid(config->model_type))
-        return organ_fail(error, ORGAN_BAD_INPUT, "%s: key 'general.architecture' is '%s', not valid UTF-8 without NUL", label,
-                          config->model_type);
+        return organ_fail(error, ORGAN_BAD_INPUT, "%s: key 'general.architecture' is '%s', not valid UTF-8 without NUL",
+                          label, config->model_type);
     strcpy(config->architecture, config->model_type);
     return ORGAN_OK;
 }
 
-static organ_status read_config_key(const char *label, const organ_gguf *gguf, const struct config_field *field, organ_hf_config *config,
-                                    organ_error *error)
+static organ_status read_config_key(const char *label, const organ_gguf *gguf, const struct config_field *field,
+                                    organ_hf_config *config, organ_error *error)
 {
     char key[sizeof config->model_type + 32];
     snprintf(key, sizeof key, "%s.%s", config->model_type, field->key);
@@ -60,8 +61,8 @@ static organ_status read_config_key(const char *label, const organ_gguf *gguf, c
     return ORGAN_OK;
 }
 
-organ_status organ_gguf_config_read(const char *label, const organ_gguf *gguf, const organ_tensor_list *list, organ_hf_config *config,
-                                    organ_error *error)
+organ_status organ_gguf_config_read(const char *label, const organ_gguf *gguf, const organ_tensor_list *list,
+                                    organ_hf_config *config, organ_error *error)
 {
     *config = organ_hf_config_unknown;
     config->present = true;
@@ -73,7 +74,7 @@ organ_status organ_gguf_config_read(const char *label, const organ_gguf *gguf, c
         config->vocab_size = (int64_t)tokens->count;
     if (config->num_experts == 0)
         config->num_experts = -1;
-    config->tie_word_embeddings =
-        organ_name_table_find(&list->names, "token_embd.weight") && !organ_name_table_find(&list->names, "output.weight");
+    config->tie_word_embeddings = organ_name_table_find(&list->names, "token_embd.weight") &&
+                                  !organ_name_table_find(&list->names, "output.weight");
     return error->status;
 }

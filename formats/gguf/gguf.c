@@ -45,7 +45,8 @@ bool organ_gguf_integer_at(const organ_gguf_kv *kv, uint64_t index, int64_t *val
         return false;
     const unsigned bits = 8 * types[kv->element].bytes;
     const uint64_t raw = organ_little_endian(bytes, bits / 8);
-    const bool is_signed = kv->element == ORGAN_GGUF_I8 || kv->element == ORGAN_GGUF_I16 || kv->element == ORGAN_GGUF_I32;
+    const bool is_signed =
+        kv->element == ORGAN_GGUF_I8 || kv->element == ORGAN_GGUF_I16 || kv->element == ORGAN_GGUF_I32;
     *value = (int64_t)(is_signed && raw >> (bits - 1) ? raw | ~UINT64_C(0) << (bits - 1) : raw);
     if (kv->element == ORGAN_GGUF_BOOL)
         *value = raw != 0;

@@ -61,8 +61,9 @@ static organ_status read_version(reader_reader *r)
         return organ_gguf_refuse(c, "magic is '%.4s', not 'GGUF'%s", (const char *)magic, mistaken_for(magic));
     const uint32_t version = (uint32_t)organ_gguf_take_number(c, "version", 4);
     if (version && (version & 0xFFFF) == 0)
-        return organ_gguf_refuse(c, "version 0x%08" PRIx32 " is version %" PRIu32 " of a big-endian file, which is not supported", version,
-                                 __builtin_bswap32(version));
+        return organ_gguf_refuse(
+            c, "version 0x%08" PRIx32 " is version %" PRIu32 " of a big-endian file, which is not supported", version,
+            __builtin_bswap32(version));
     if (version < 1 || version > 3)
         return organ_gguf_refuse(c, "version %" PRIu32 " is not known; 1, 2 and 3 are", version);
     r->header->view.version = version;
@@ -76,8 +77,9 @@ static uint64_t read_number_of(reader_reader *r, const char *field, size_t short
     organ_gguf_cursor *c = &r->cursor;
     const uint64_t count = organ_gguf_take_count(c, field), most = organ_gguf_left(c) / shortest;
     if (count > most)
-        organ_gguf_refuse(c, "%s is %" PRId64 ", but in the %" PRIu64 " bytes that follow is room for %" PRIu64 " at most", field,
-                          (int64_t)count, organ_gguf_left(c), most);
+        organ_gguf_refuse(c,
+                          "%s is %" PRId64 ", but in the %" PRIu64 " bytes that follow is room for %" PRIu64 " at most",
+                          field, (int64_t)count, organ_gguf_left(c), most);
     return count;
 }
 
@@ -122,7 +124,8 @@ static void read_dimension(reader_reader *r, unsigned axis, uint64_t *size, int6
     if (*size > INT64_MAX)
         organ_gguf_refuse(&r->cursor, "dimension %u is %" PRId64 ", below 0", axis, (int64_t)*size);
     else if (__builtin_mul_overflow(*elements, (int64_t)*size, elements))
-        organ_gguf_refuse(&r->cursor, "with dimension %u of %" PRIu64 " the number of elements is beyond %" PRId64, axis, *size, INT64_MAX);
+        organ_gguf_refuse(&r->cursor, "with dimension %u of %" PRIu64 " the number of elements is beyond %" PRId64,
+                          axis, *size, INT64_MAX);
 }
 
 static organ_status read_info_shape(reader_reader *r, organ_tensor *tensor)
@@ -170,14 +173,16 @@ static organ_status read_dtype(reader_reader *r, organ_tensor *tensor)
     const organ_dtype_info *info = organ_dtype_describe(tensor->dtype);
     const uint64_t row = tensor->rank ? tensor->shape[tensor->rank - 1] : 1;
     if (row % info->elements)
-        return organ_gguf_refuse(&r->cursor, "rows of %" PRIu64 " elements are not whole blocks of %s (%u)", row, info->name,
-                                 info->elements);
+        return organ_gguf_refuse(&r->cursor, "rows of %" PRIu64 " elements are not whole blocks of %s (%u)", row,
+                                 info->name, info->elements);
     if (!organ_dtype_bytes(tensor->dtype, tensor->elements, &tensor->bytes))
-        return organ_gguf_refuse(&r->cursor, "the bytes of %" PRIu64 " elements of %s are beyond 64 bits", tensor->elements, info->name);
+        return organ_gguf_refuse(&r->cursor, "the bytes of %" PRIu64 " elements of %s are beyond 64 bits",
+                                 tensor->elements, info->name);
     return r->cursor.error->status;
 }
 
-/* Data must lie in the order of the infos, without holes other than the padding. tensor->offset is still counted from its beginning. */
+/* Data must lie in the order of the infos, without holes other than the padding. tensor->offset is still counted from
+ * its beginning. */
 static organ_status read_offset(reader_reader *r, organ_tensor *tensor)
 {
     const uint64_t alignment = r->header->view.alignment;
@@ -187,18 +192,22 @@ static organ_status read_offset(reader_reader *r, organ_tensor *tensor)
         r->next = offset;
     r->lost = false;
     if (offset % alignment)
-        return organ_gguf_refuse(&r->cursor, "offset %" PRIu64 " is not a multiple of the alignment %" PRIu64, offset, alignment);
+        return organ_gguf_refuse(&r->cursor, "offset %" PRIu64 " is not a multiple of the alignment %" PRIu64, offset,
+                                 alignment);
     if (before && offset < before->offset)
-        return organ_gguf_refuse(&r->cursor, "offset %" PRIu64 " is out of order: that of tensor '%s' before it is %" PRIu64, offset,
-                                 before->name, before->offset);
+        return organ_gguf_refuse(&r->cursor,
+                                 "offset %" PRIu64 " is out of order: that of tensor '%s' before it is %" PRIu64,
+                                 offset, before->name, before->offset);
     if (before && offset < r->end)
-        return organ_gguf_refuse(&r->cursor, "offset %" PRIu64 " overlaps tensor '%s', which ends at %" PRIu64, offset, before->name,
-                                 r->end);
+        return organ_gguf_refuse(&r->cursor, "offset %" PRIu64 " overlaps tensor '%s', which ends at %" PRIu64, offset,
+                                 before->name, r->end);
     if (offset != r->next)
-        return organ_gguf_refuse(&r->cursor, "offset %" PRIu64 " leaves a hole: the data before it, padded, ends at %" PRIu64, offset,
-                                 r->next);
+        return organ_gguf_refuse(&r->cursor,
+                                 "offset %" PRIu64 " leaves a hole: the data before it, padded, ends at %" PRIu64,
+                                 offset, r->next);
     if (__builtin_add_overflow(offset, tensor->bytes, &r->end) || !organ_gguf_pad(r->end, alignment, &r->next))
-        return organ_gguf_refuse(&r->cursor, "offset %" PRIu64 " and %" PRIu64 " bytes, padded, are beyond 64 bits", offset, tensor->bytes);
+        return organ_gguf_refuse(&r->cursor, "offset %" PRIu64 " and %" PRIu64 " bytes, padded, are beyond 64 bits",
+                                 offset, tensor->bytes);
     return r->cursor.error->status;
 }
 
@@ -211,26 +220,29 @@ static organ_status enter_name(reader_reader *r)
     if (*kept == number)
         return ORGAN_OK;
     if (*kept >= r->first)
-        return organ_gguf_refuse(&r->cursor, "duplicate name: tensor %zu and tensor %zu of the file", *kept - r->first + 1,
-                                 number - r->first + 1);
-    return organ_gguf_refuse(&r->cursor, "%s has a tensor of this name too", r->files[r->list->tensors[*kept].file].name);
+        return organ_gguf_refuse(&r->cursor, "duplicate name: tensor %zu and tensor %zu of the file",
+                                 *kept - r->first + 1, number - r->first + 1);
+    return organ_gguf_refuse(&r->cursor, "%s has a tensor of this name too",
+                             r->files[r->list->tensors[*kept].file].name);
 }
 
 static organ_status read_tensor_info(reader_reader *r)
 {
     organ_tensor tensor = {.file = (uint32_t)(r->cursor.file - r->files)};
-    if (reader_read_name(r, &tensor) != ORGAN_OK || read_info_shape(r, &tensor) != ORGAN_OK || read_dtype(r, &tensor) != ORGAN_OK ||
-        read_offset(r, &tensor) != ORGAN_OK)
+    if (reader_read_name(r, &tensor) != ORGAN_OK || read_info_shape(r, &tensor) != ORGAN_OK ||
+        read_dtype(r, &tensor) != ORGAN_OK || read_offset(r, &tensor) != ORGAN_OK)
         return r->cursor.error->status;
     tensor.anatomy = organ_anatomy_of(tensor.name);
-    return organ_tensor_list_append(r->list, &tensor, r->cursor.error) == ORGAN_OK ? enter_name(r) : r->cursor.error->status;
+    return organ_tensor_list_append(r->list, &tensor, r->cursor.error) == ORGAN_OK ? enter_name(r)
+                                                                                   : r->cursor.error->status;
 }
 
 /* After a fault that somebody takes the next info is read: r->lost says so. */
 static void read_infos(reader_reader *r)
 {
     for (uint64_t k = 0; !r->cursor.error->status && k < r->header->tensor_count; k++) {
-        snprintf(r->cursor.where, sizeof r->cursor.where, "tensor %" PRIu64 " of %" PRIu64, k + 1, r->header->tensor_count);
+        snprintf(r->cursor.where, sizeof r->cursor.where, "tensor %" PRIu64 " of %" PRIu64, k + 1,
+                 r->header->tensor_count);
         r->info_end = 0;
         if (read_tensor_info(r) != ORGAN_OK && r->info_end && organ_faults_take(r->cursor.faults, r->cursor.error)) {
             r->cursor.at = r->info_end;
@@ -241,7 +253,8 @@ static void read_infos(reader_reader *r)
 
 /* ---- the whole ---- */
 
-/* Offsets count from the beginning of the file from here on. Where there are no tensors the padding may be there or not. */
+/* Offsets count from the beginning of the file from here on. Where there are no tensors the padding may be there or
+ * not. */
 static organ_status place_data(reader_reader *r)
 {
     organ_gguf_header *header = r->header;
@@ -252,8 +265,8 @@ static organ_status place_data(reader_reader *r)
     if (header->tensor_count == 0 && begin > r->cursor.file->size)
         begin = r->cursor.file->size;
     header->data_offset = begin;
-    if (__builtin_add_overflow(begin, r->end, &header->data_end) || __builtin_add_overflow(begin, r->next, &header->padded_end) ||
-        header->padded_end > INT64_MAX)
+    if (__builtin_add_overflow(begin, r->end, &header->data_end) ||
+        __builtin_add_overflow(begin, r->next, &header->padded_end) || header->padded_end > INT64_MAX)
         return organ_gguf_refuse(&r->cursor, "data of %" PRIu64 " bytes is more than a file can have", r->end);
     for (size_t k = r->first; k < r->list->count; k++)
         r->list->tensors[k].offset += begin;
@@ -283,8 +296,8 @@ static organ_status read_gguf_header(reader_reader *r)
     return r->cursor.error->status ? r->cursor.error->status : place_data(r);
 }
 
-static organ_status survey_header(const organ_model_file *files, size_t index, organ_gguf_header *header, organ_tensor_list *list,
-                                  const organ_faults *faults, organ_error *error)
+static organ_status survey_header(const organ_model_file *files, size_t index, organ_gguf_header *header,
+                                  organ_tensor_list *list, const organ_faults *faults, organ_error *error)
 {
     reader_reader r = {.cursor = {.file = &files[index], .error = error, .faults = faults},
                        .files = files,
@@ -297,8 +310,8 @@ static organ_status survey_header(const organ_model_file *files, size_t index, o
     return error->status;
 }
 
-organ_status organ_gguf_read_header(const organ_model_file *files, size_t index, organ_gguf_header *header, organ_tensor_list *list,
-                                    organ_error *error)
+organ_status organ_gguf_read_header(const organ_model_file *files, size_t index, organ_gguf_header *header,
+                                    organ_tensor_list *list, organ_error *error)
 {
     return survey_header(files, index, header, list, NULL, error);
 }
@@ -308,29 +321,31 @@ static organ_status check_end(const organ_model_file *file, const organ_tensor *
     if (t->bytes == 0 || t->offset + t->bytes <= file->size)
         return ORGAN_OK;
     return organ_fail(error, ORGAN_BAD_INPUT,
-                      "%s: tensor '%s': its %" PRIu64 " bytes at byte %" PRIu64 " end at %" PRIu64 ", past the end of the file (%" PRIu64
-                      ")",
+                      "%s: tensor '%s': its %" PRIu64 " bytes at byte %" PRIu64 " end at %" PRIu64
+                      ", past the end of the file (%" PRIu64 ")",
                       file->name, t->name, t->bytes, t->offset, t->offset + t->bytes, file->size);
 }
 
-static organ_status check_data(const organ_model_file *file, const organ_gguf_header *header, const organ_tensor_list *list,
-                               const organ_faults *faults, organ_error *error)
+static organ_status check_data(const organ_model_file *file, const organ_gguf_header *header,
+                               const organ_tensor_list *list, const organ_faults *faults, organ_error *error)
 {
     if (header->data_offset > file->size)
-        return organ_fail(error, ORGAN_BAD_INPUT, "%s: the data begins at byte %" PRIu64 ", past the end of the file (%" PRIu64 ")",
-                          file->name, header->data_offset, file->size);
+        return organ_fail(error, ORGAN_BAD_INPUT,
+                          "%s: the data begins at byte %" PRIu64 ", past the end of the file (%" PRIu64 ")", file->name,
+                          header->data_offset, file->size);
     for (size_t k = file->first; k < list->count; k++)
         if (check_end(file, &list->tensors[k], error) != ORGAN_OK && !organ_faults_take(faults, error))
             return error->status;
     if (file->size > header->padded_end && file->count == header->tensor_count)
         return organ_fail(error, ORGAN_BAD_INPUT,
-                          "%s: the tensors end at byte %" PRIu64 ", but the file has %" PRIu64 " bytes: the rest belongs to no tensor",
+                          "%s: the tensors end at byte %" PRIu64 ", but the file has %" PRIu64
+                          " bytes: the rest belongs to no tensor",
                           file->name, header->padded_end, file->size);
     return ORGAN_OK;
 }
 
-organ_status organ_gguf_survey(organ_model_file *files, size_t index, organ_gguf_header *header, organ_tensor_list *list,
-                               const organ_faults *faults, organ_error *error)
+organ_status organ_gguf_survey(organ_model_file *files, size_t index, organ_gguf_header *header,
+                               organ_tensor_list *list, const organ_faults *faults, organ_error *error)
 {
     organ_model_file *file = &files[index];
     file->first = list->count;
@@ -340,7 +355,8 @@ organ_status organ_gguf_survey(organ_model_file *files, size_t index, organ_gguf
     return error->status ? error->status : check_data(file, header, list, faults, error);
 }
 
-organ_status organ_gguf_read(organ_model_file *files, size_t index, organ_gguf_header *header, organ_tensor_list *list, organ_error *error)
+organ_status organ_gguf_read(organ_model_file *files, size_t index, organ_gguf_header *header, organ_tensor_list *list,
+                             organ_error *error)
 {
     return organ_gguf_survey(files, index, header, list, NULL, error);
 }

@@ -41,8 +41,8 @@ char *organ_gguf_split_name(organ_arena *arena, const char *name, size_t length,
 }
 
 /* The value of a key of a split, `fallback` where there is none. */
-static organ_status read_split_key(const char *file_name, const organ_gguf *gguf, const char *key, int64_t most, int64_t *value,
-                                   organ_error *error)
+static organ_status read_split_key(const char *file_name, const organ_gguf *gguf, const char *key, int64_t most,
+                                   int64_t *value, organ_error *error)
 {
     const organ_gguf_kv *kv = organ_gguf_find(gguf, key);
     if (!kv)
@@ -51,7 +51,8 @@ static organ_status read_split_key(const char *file_name, const organ_gguf *gguf
         return organ_fail(error, ORGAN_BAD_INPUT, "%s: key '%s' is of type %s, not a whole number", file_name, key,
                           organ_gguf_type_name(kv->type));
     if (*value < 0 || *value > most)
-        return organ_fail(error, ORGAN_BAD_INPUT, "%s: key '%s' is %" PRId64 ", not from 0 to %" PRId64, file_name, key, *value, most);
+        return organ_fail(error, ORGAN_BAD_INPUT, "%s: key '%s' is %" PRId64 ", not from 0 to %" PRId64, file_name, key,
+                          *value, most);
     return ORGAN_OK;
 }
 
@@ -71,24 +72,27 @@ organ_status organ_gguf_split_of(const char *file_name, const organ_gguf *gguf, 
                           ".gguf: the other parts cannot be found",
                           file_name, count, number + 1, count);
     if (named_parts != *parts)
-        return organ_fail(error, ORGAN_BAD_INPUT, "%s: key 'split.count' is %" PRId64 ", but the name says %u", file_name, count,
-                          named_parts);
+        return organ_fail(error, ORGAN_BAD_INPUT, "%s: key 'split.count' is %" PRId64 ", but the name says %u",
+                          file_name, count, named_parts);
     return ORGAN_OK;
 }
 
-static organ_status check_architecture(const char *file_name, const organ_gguf *part, const organ_gguf *first, organ_error *error)
+static organ_status check_architecture(const char *file_name, const organ_gguf *part, const organ_gguf *first,
+                                       organ_error *error)
 {
     size_t own_length = 0, first_length = 0;
     const char *own = organ_gguf_string(part, "general.architecture", &own_length);
     const char *expected = organ_gguf_string(first, "general.architecture", &first_length);
     if (!own || !expected || (own_length == first_length && memcmp(own, expected, own_length) == 0))
         return ORGAN_OK;
-    return organ_fail(error, ORGAN_BAD_INPUT, "%s: key 'general.architecture' is '%.*s', but that of the first part is '%.*s'", file_name,
-                      (int)(own_length > 64 ? 64 : own_length), own, (int)(first_length > 64 ? 64 : first_length), expected);
+    return organ_fail(error, ORGAN_BAD_INPUT,
+                      "%s: key 'general.architecture' is '%.*s', but that of the first part is '%.*s'", file_name,
+                      (int)(own_length > 64 ? 64 : own_length), own, (int)(first_length > 64 ? 64 : first_length),
+                      expected);
 }
 
-organ_status organ_gguf_split_check(const char *file_name, const organ_gguf *part, const organ_gguf *first, unsigned index, unsigned parts,
-                                    uint64_t tensors, organ_error *error)
+organ_status organ_gguf_split_check(const char *file_name, const organ_gguf *part, const organ_gguf *first,
+                                    unsigned index, unsigned parts, uint64_t tensors, organ_error *error)
 {
     int64_t number = 0, count = 0, total = -1;
     if (read_split_key(file_name, part, "split.no", ORGAN_GGUF_SPLIT_LIMIT, &number, error) != ORGAN_OK ||
@@ -96,12 +100,15 @@ organ_status organ_gguf_split_check(const char *file_name, const organ_gguf *par
         read_split_key(file_name, part, "split.tensors.count", INT32_MAX, &total, error) != ORGAN_OK)
         return error->status;
     if (parts > 1 && number != index)
-        return organ_fail(error, ORGAN_BAD_INPUT, "%s: key 'split.no' is %" PRId64 ", but the name says part %u, which is %u", file_name,
+        return organ_fail(error, ORGAN_BAD_INPUT,
+                          "%s: key 'split.no' is %" PRId64 ", but the name says part %u, which is %u", file_name,
                           number, index + 1, index);
     if (parts > 1 && count != parts)
-        return organ_fail(error, ORGAN_BAD_INPUT, "%s: key 'split.count' is %" PRId64 ", but the name says %u", file_name, count, parts);
+        return organ_fail(error, ORGAN_BAD_INPUT, "%s: key 'split.count' is %" PRId64 ", but the name says %u",
+                          file_name, count, parts);
     if (parts > 1 && index + 1 == parts && total >= 0 && (uint64_t)total != tensors)
-        return organ_fail(error, ORGAN_BAD_INPUT, "%s: key 'split.tensors.count' is %" PRId64 ", but the %u parts have %" PRIu64 " tensors",
+        return organ_fail(error, ORGAN_BAD_INPUT,
+                          "%s: key 'split.tensors.count' is %" PRId64 ", but the %u parts have %" PRIu64 " tensors",
                           file_name, total, parts, tensors);
     return check_architecture(file_name, part, first, error);
 }

@@ -37,14 +37,16 @@ static organ_status fail_kv_memory(const organ_gguf_cursor *cursor)
     return organ_fail_errno(cursor->error, ENOMEM, "%s: %s", cursor->file->name, cursor->where);
 }
 
-/* Holds the file up to `end` at least, which is not past its end; each time twice as much, so that long headers take few reads. */
+/* Holds the file up to `end` at least, which is not past its end; each time twice as much, so that long headers take
+ * few reads. */
 static organ_status hold(organ_gguf_cursor *cursor, size_t end)
 {
     struct stat info;
     if (end <= cursor->held)
         return ORGAN_OK;
     if (end > ORGAN_GGUF_HEADER_LIMIT)
-        return organ_gguf_refuse(cursor, "the header reaches to byte %zu at least, beyond the limit of %zu", end, ORGAN_GGUF_HEADER_LIMIT);
+        return organ_gguf_refuse(cursor, "the header reaches to byte %zu at least, beyond the limit of %zu", end,
+                                 ORGAN_GGUF_HEADER_LIMIT);
     size_t wanted = cursor->held ? 2 * cursor->held : FIRST_READ;
     if (wanted < end)
         wanted = end;
@@ -57,7 +59,8 @@ static organ_status hold(organ_gguf_cursor *cursor, size_t end)
     if (!larger)
         return organ_fail_errno(cursor->error, ENOMEM, "%s: a header of %zu bytes", cursor->file->name, wanted);
     cursor->image = larger;
-    if (organ_model_file_read(cursor->file, cursor->image + cursor->held, wanted - cursor->held, cursor->held, cursor->error) == ORGAN_OK)
+    if (organ_model_file_read(cursor->file, cursor->image + cursor->held, wanted - cursor->held, cursor->held,
+                              cursor->error) == ORGAN_OK)
         cursor->held = wanted;
     return cursor->error->status;
 }
@@ -67,8 +70,8 @@ const unsigned char *organ_gguf_take(organ_gguf_cursor *cursor, const char *fiel
     if (cursor->error->status)
         return NULL;
     if (bytes > organ_gguf_left(cursor))
-        organ_gguf_refuse(cursor, "%s of %" PRIu64 " bytes at byte %zu is past the end of the file (%" PRIu64 ")", field, bytes, cursor->at,
-                          cursor->file->size);
+        organ_gguf_refuse(cursor, "%s of %" PRIu64 " bytes at byte %zu is past the end of the file (%" PRIu64 ")",
+                          field, bytes, cursor->at, cursor->file->size);
     else if (hold(cursor, cursor->at + bytes) == ORGAN_OK)
         cursor->at += bytes;
     return cursor->error->status ? NULL : cursor->image + (cursor->at - bytes);
@@ -92,7 +95,8 @@ const char *organ_gguf_take_text(organ_gguf_cursor *cursor, const char *what, ui
     if (!text)
         fail_kv_memory(cursor);
     else if (strlen(text) != length)
-        organ_gguf_refuse(cursor, "the %s '%.*s' has a NUL at byte %zu of %" PRIu64, what, SHOWN, text, strlen(text), length);
+        organ_gguf_refuse(cursor, "the %s '%.*s' has a NUL at byte %zu of %" PRIu64, what, SHOWN, text, strlen(text),
+                          length);
     else if (!organ_utf8_valid(text))
         organ_gguf_refuse(cursor, "the %s '%.*s' is not valid UTF-8", what, SHOWN, text);
     return cursor->error->status ? NULL : text;
@@ -119,8 +123,8 @@ static const char *read_key(organ_gguf_cursor *cursor, organ_arena *arena)
     if (length == 0)
         organ_gguf_refuse(cursor, "the key is empty");
     else if (length > organ_gguf_left(cursor))
-        organ_gguf_refuse(cursor, "key length %" PRIu64 " is past the end of the file (%" PRIu64 " bytes follow)", length,
-                          organ_gguf_left(cursor));
+        organ_gguf_refuse(cursor, "key length %" PRIu64 " is past the end of the file (%" PRIu64 " bytes follow)",
+                          length, organ_gguf_left(cursor));
     else if (length > ORGAN_GGUF_KEY_LIMIT)
         organ_gguf_refuse(cursor, "key length %" PRIu64 " is beyond the limit of %u", length, ORGAN_GGUF_KEY_LIMIT);
     const char *const key = organ_gguf_take_text(cursor, "key", length, arena);
@@ -151,13 +155,15 @@ static organ_status skip_array(organ_gguf_cursor *cursor, organ_gguf_kv *kv)
     if (kv->element == ORGAN_GGUF_ARRAY)
         return organ_gguf_refuse(cursor, "is an array of arrays, which is not supported");
     if (kv->count > ORGAN_GGUF_ARRAY_LIMIT)
-        return organ_gguf_refuse(cursor, "array of %" PRIu64 " elements, beyond the limit of %" PRIu64, kv->count, ORGAN_GGUF_ARRAY_LIMIT);
+        return organ_gguf_refuse(cursor, "array of %" PRIu64 " elements, beyond the limit of %" PRIu64, kv->count,
+                                 ORGAN_GGUF_ARRAY_LIMIT);
     const bool text = kv->element == ORGAN_GGUF_STRING;
     const uint64_t least = kv->count * (text ? organ_gguf_count_bytes(cursor) : organ_gguf_type_bytes(kv->element));
     if (least > organ_gguf_left(cursor))
-        return organ_gguf_refuse(
-            cursor, "array of %" PRIu64 " %s takes %" PRIu64 " bytes at least, past the end of the file (%" PRIu64 " bytes follow)",
-            kv->count, organ_gguf_type_name(kv->element), least, organ_gguf_left(cursor));
+        return organ_gguf_refuse(cursor,
+                                 "array of %" PRIu64 " %s takes %" PRIu64
+                                 " bytes at least, past the end of the file (%" PRIu64 " bytes follow)",
+                                 kv->count, organ_gguf_type_name(kv->element), least, organ_gguf_left(cursor));
     if (!text)
         organ_gguf_take(cursor, "array", least);
     for (uint64_t k = 0; text && !cursor->error->status && k < kv->count; k++)
@@ -177,7 +183,8 @@ static void skip_value(organ_gguf_cursor *cursor, organ_gguf_kv *kv)
         organ_gguf_take(cursor, "value", organ_gguf_type_bytes(kv->type));
 }
 
-/* The value in image[begin .. cursor->at) of a file of version 1, its lengths and count widened from u32 to u64. `out` has room for that.
+/* The value in image[begin .. cursor->at) of a file of version 1, its lengths and count widened from u32 to u64. `out`
+ * has room for that.
  */
 static void widen_version_1(const organ_gguf_cursor *cursor, size_t begin, const organ_gguf_kv *kv, unsigned char *out)
 {
@@ -238,7 +245,8 @@ static organ_status enter_key(const organ_gguf_cursor *cursor, organ_name_table 
     return ORGAN_OK;
 }
 
-organ_status organ_gguf_read_values(organ_gguf_cursor *cursor, uint64_t count, organ_arena *arena, organ_gguf_kv **kvs, size_t *whole)
+organ_status organ_gguf_read_values(organ_gguf_cursor *cursor, uint64_t count, organ_arena *arena, organ_gguf_kv **kvs,
+                                    size_t *whole)
 {
     organ_name_table keys = {0};
     size_t room = 0;

@@ -50,17 +50,22 @@ static organ_gguf_kv *find_kv(const organ_gguf_writer *writer, const char *key)
     return NULL;
 }
 
-const organ_gguf_kv *organ_gguf_writer_find(const organ_gguf_writer *writer, const char *key) { return find_kv(writer, key); }
+const organ_gguf_kv *organ_gguf_writer_find(const organ_gguf_writer *writer, const char *key)
+{
+    return find_kv(writer, key);
+}
 
 static organ_status check_alignment(const organ_gguf_kv *kv, organ_error *error)
 {
     int64_t value = 0;
     if (strcmp(kv->key, "general.alignment") != 0)
         return ORGAN_OK;
-    if (kv->type != ORGAN_GGUF_U32 || !organ_gguf_integer_at(kv, 0, &value) || !organ_gguf_alignment_is_legal((uint64_t)value))
+    if (kv->type != ORGAN_GGUF_U32 || !organ_gguf_integer_at(kv, 0, &value) ||
+        !organ_gguf_alignment_is_legal((uint64_t)value))
         return organ_fail(error, ORGAN_BAD_INPUT,
-                          "general.alignment is %" PRId64 " of type %s, not a u32 that is a power of two or a multiple of 8", value,
-                          organ_gguf_type_name(kv->type));
+                          "general.alignment is %" PRId64
+                          " of type %s, not a u32 that is a power of two or a multiple of 8",
+                          value, organ_gguf_type_name(kv->type));
     return ORGAN_OK;
 }
 
@@ -92,11 +97,12 @@ static unsigned char *writer_put_number(unsigned char *at, uint64_t value, size_
 
 static bool is_integer_type(organ_gguf_type type)
 {
-    return organ_gguf_type_bytes(type) > 0 && type != ORGAN_GGUF_F32 && type != ORGAN_GGUF_F64 && type != ORGAN_GGUF_BOOL;
+    return organ_gguf_type_bytes(type) > 0 && type != ORGAN_GGUF_F32 && type != ORGAN_GGUF_F64 &&
+           type != ORGAN_GGUF_BOOL;
 }
 
-organ_status organ_gguf_writer_set_integer(organ_gguf_writer *writer, const char *key, organ_gguf_type type, int64_t value,
-                                           organ_error *error)
+organ_status organ_gguf_writer_set_integer(organ_gguf_writer *writer, const char *key, organ_gguf_type type,
+                                           int64_t value, organ_error *error)
 {
     const organ_gguf_kv *old = find_kv(writer, key);
     unsigned char bytes[8];
@@ -104,21 +110,27 @@ organ_status organ_gguf_writer_set_integer(organ_gguf_writer *writer, const char
     if (old && is_integer_type(old->type))
         type = old->type;
     writer_put_number(bytes, (uint64_t)value, sizeof bytes);
-    const organ_gguf_kv kv = {.key = key, .type = type, .element = type, .count = 1, .bytes = bytes, .size = organ_gguf_type_bytes(type)};
+    const organ_gguf_kv kv = {
+        .key = key, .type = type, .element = type, .count = 1, .bytes = bytes, .size = organ_gguf_type_bytes(type)};
     if (!is_integer_type(type) || !organ_gguf_integer_at(&kv, 0, &back) || back != value)
         return organ_fail(error, ORGAN_BAD_INPUT, "key '%s': %" PRId64 " does not fit into its type %s", key, value,
                           organ_gguf_type_name(type));
     return organ_gguf_writer_kv(writer, &kv, error);
 }
 
-organ_status organ_gguf_writer_set_string(organ_gguf_writer *writer, const char *key, const char *text, size_t length, organ_error *error)
+organ_status organ_gguf_writer_set_string(organ_gguf_writer *writer, const char *key, const char *text, size_t length,
+                                          organ_error *error)
 {
     unsigned char *bytes = malloc(8 + length);
     if (!bytes)
         return organ_fail_memory(error, "a GGUF header");
     memcpy(writer_put_number(bytes, length, 8), text, length);
-    const organ_gguf_kv kv = {
-        .key = key, .type = ORGAN_GGUF_STRING, .element = ORGAN_GGUF_STRING, .count = 1, .bytes = bytes, .size = 8 + length};
+    const organ_gguf_kv kv = {.key = key,
+                              .type = ORGAN_GGUF_STRING,
+                              .element = ORGAN_GGUF_STRING,
+                              .count = 1,
+                              .bytes = bytes,
+                              .size = 8 + length};
     organ_gguf_writer_kv(writer, &kv, error);
     free(bytes);
     return error->status;
@@ -146,23 +158,26 @@ static organ_status check_tensor_shape(info *made, organ_error *error)
     /* In the order of the reader: behind a dimension of 0 any other is allowed. */
     for (unsigned axis = made->rank; axis-- > 0;)
         if (made->shape[axis] > INT64_MAX || __builtin_mul_overflow(elements, (int64_t)made->shape[axis], &elements))
-            return organ_fail(error, ORGAN_BAD_INPUT, "tensor '%s': with dimension %" PRIu64 " the number of elements is beyond %" PRId64,
+            return organ_fail(error, ORGAN_BAD_INPUT,
+                              "tensor '%s': with dimension %" PRIu64 " the number of elements is beyond %" PRId64,
                               made->name, made->shape[axis], INT64_MAX);
     if (row % type->elements || !organ_dtype_bytes(made->dtype, (uint64_t)elements, &made->bytes))
-        return organ_fail(error, ORGAN_BAD_INPUT, "tensor '%s': rows of %" PRIu64 " elements are not whole blocks of %s (%u)", made->name,
-                          row, type->name, type->elements);
+        return organ_fail(error, ORGAN_BAD_INPUT,
+                          "tensor '%s': rows of %" PRIu64 " elements are not whole blocks of %s (%u)", made->name, row,
+                          type->name, type->elements);
     return ORGAN_OK;
 }
 
-organ_status organ_gguf_writer_tensor(organ_gguf_writer *writer, const char *name, organ_dtype dtype, unsigned rank, const uint64_t *shape,
-                                      organ_error *error)
+organ_status organ_gguf_writer_tensor(organ_gguf_writer *writer, const char *name, organ_dtype dtype, unsigned rank,
+                                      const uint64_t *shape, organ_error *error)
 {
     const size_t length = strlen(name);
     if (length == 0 || length > ORGAN_GGUF_NAME_LIMIT)
-        return organ_fail(error, ORGAN_BAD_INPUT, "tensor '%.128s': the name has %zu bytes, GGUF allows 1 to %u", name, length,
-                          ORGAN_GGUF_NAME_LIMIT);
+        return organ_fail(error, ORGAN_BAD_INPUT, "tensor '%.128s': the name has %zu bytes, GGUF allows 1 to %u", name,
+                          length, ORGAN_GGUF_NAME_LIMIT);
     if (rank > ORGAN_GGUF_RANK_LIMIT)
-        return organ_fail(error, ORGAN_BAD_INPUT, "tensor '%s': has %u dimensions, GGUF allows %u", name, rank, ORGAN_GGUF_RANK_LIMIT);
+        return organ_fail(error, ORGAN_BAD_INPUT, "tensor '%s': has %u dimensions, GGUF allows %u", name, rank,
+                          ORGAN_GGUF_RANK_LIMIT);
     info made = {.name = organ_arena_copy(&writer->arena, name, length), .dtype = dtype, .rank = rank};
     if (!made.name || !organ_grow(&writer->infos, writer->info_count, &writer->info_capacity, sizeof *writer->infos))
         return organ_fail_memory(error, "a GGUF header");
@@ -201,8 +216,9 @@ static organ_status lay_out_tensors(organ_gguf_writer *writer, uint64_t alignmen
         const info *i = &writer->infos[k];
         writer->offsets[k] = *end;
         if (__builtin_add_overflow(*end, i->bytes, end) || !organ_gguf_pad(*end, alignment, end) || *end > INT64_MAX)
-            return organ_fail(error, ORGAN_BAD_INPUT, "tensor '%s': %" PRIu64 " bytes at %" PRIu64 " are more than a file can have",
-                              i->name, i->bytes, writer->offsets[k]);
+            return organ_fail(error, ORGAN_BAD_INPUT,
+                              "tensor '%s': %" PRIu64 " bytes at %" PRIu64 " are more than a file can have", i->name,
+                              i->bytes, writer->offsets[k]);
     }
     return ORGAN_OK;
 }
@@ -251,7 +267,8 @@ organ_status organ_gguf_writer_finish(organ_gguf_writer *writer, organ_gguf_layo
         return error->status;
     if (alignment > ORGAN_GGUF_WRITTEN_ALIGNMENT)
         return organ_fail(error, ORGAN_BAD_INPUT,
-                          "general.alignment is %" PRIu64 ": a header is padded to multiples of it, and no more than %u is written",
+                          "general.alignment is %" PRIu64
+                          ": a header is padded to multiples of it, and no more than %u is written",
                           alignment, ORGAN_GGUF_WRITTEN_ALIGNMENT);
     organ_gguf_pad(header_bytes(writer), alignment, &begin);
     if (end > INT64_MAX - begin)

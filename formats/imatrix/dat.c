@@ -1,8 +1,10 @@
 /* SPDX-License-Identifier: MIT
- * Importance matrices as llama.cpp wrote them before GGUF (imatrix.dat), and still does on demand. All numbers are little endian:
+ * Importance matrices as llama.cpp wrote them before GGUF (imatrix.dat), and still does on demand. All numbers are
+ * little endian:
  *
  *     i32 number of entries
- *     for each: i32 bytes of the name, name, i32 chunks, i32 number of values, values as f32: the mean of the squares times the chunks
+ *     for each: i32 bytes of the name, name, i32 chunks, i32 number of values, values as f32: the mean of the squares
+ *     times the chunks
  *     i32 number of the last chunk, i32 bytes of the name of the text, name: both missing in the oldest files
  *
  * The experts of a stack stand one after the other; the file does not say how many there are. */
@@ -40,8 +42,9 @@ static void take_bytes(cursor *c, const char *field, void *to, size_t bytes)
     if (c->error->status)
         return;
     if (bytes > left(c))
-        organ_fail(c->error, ORGAN_BAD_INPUT, "%s: %s: %s of %zu bytes at byte %" PRIu64 " is past the end of the file (%" PRIu64 ")",
-                   file->name, c->where, field, bytes, c->at, file->size);
+        organ_fail(c->error, ORGAN_BAD_INPUT,
+                   "%s: %s: %s of %zu bytes at byte %" PRIu64 " is past the end of the file (%" PRIu64 ")", file->name,
+                   c->where, field, bytes, c->at, file->size);
     else if (organ_model_file_read(file, to, bytes, c->at, c->error) == ORGAN_OK)
         c->at += bytes;
 }
@@ -53,8 +56,8 @@ static int32_t take_number(cursor *c, const char *field, int32_t least, int32_t 
     take_bytes(c, field, b, sizeof b);
     const int32_t value = (int32_t)organ_little_endian(b, sizeof b);
     if (value < least || value > most)
-        organ_fail(c->error, ORGAN_BAD_INPUT, "%s: %s: %s is %" PRId32 ", not from %" PRId32 " to %" PRId32, c->s->file.name, c->where,
-                   field, value, least, most);
+        organ_fail(c->error, ORGAN_BAD_INPUT, "%s: %s: %s is %" PRId32 ", not from %" PRId32 " to %" PRId32,
+                   c->s->file.name, c->where, field, value, least, most);
     return c->error->status ? 0 : value;
 }
 
@@ -79,7 +82,8 @@ static void take_entry(cursor *c)
     const int32_t values = take_number(c, "the number of values", 1, INT32_MAX);
     const uint64_t bytes = (uint64_t)values * sizeof(float);
     if (bytes > left(c))
-        organ_fail(c->error, ORGAN_BAD_INPUT, "%s: %s: %" PRId32 " values at byte %" PRIu64 " are past the end of the file (%" PRIu64 ")",
+        organ_fail(c->error, ORGAN_BAD_INPUT,
+                   "%s: %s: %" PRId32 " values at byte %" PRIu64 " are past the end of the file (%" PRIu64 ")",
                    file->name, c->where, values, c->at, file->size);
     if (!c->error->status)
         organ_imatrix_add(c->s, name, (uint64_t)values, 1, (organ_imatrix_bytes){c->at, (uint64_t)chunks}, c->error);
@@ -99,7 +103,8 @@ static void take_end(cursor *c)
     const int32_t length = take_number(c, "the length of the name of the text", 0, LONGEST_NAME);
     take_bytes(c, "the name of the text", text, (size_t)length);
     if (!c->error->status && left(c))
-        organ_fail(c->error, ORGAN_BAD_INPUT, "%s: ends at byte %" PRIu64 ", but the file has %" PRIu64 ": the rest belongs to no entry",
+        organ_fail(c->error, ORGAN_BAD_INPUT,
+                   "%s: ends at byte %" PRIu64 ", but the file has %" PRIu64 ": the rest belongs to no entry",
                    c->s->file.name, c->at, c->s->file.size);
     if (length && !c->error->status && organ_imatrix_begin_datasets(c->s, 1, c->error) == ORGAN_OK)
         organ_imatrix_add_dataset(c->s, text, (size_t)length, c->error);

@@ -10,8 +10,8 @@
 
 #define MOST_DATASETS 65536u
 
-organ_status organ_imatrix_add(organ_imatrix_state *s, const char *name, uint64_t values, uint64_t counts, organ_imatrix_bytes place,
-                               organ_error *error)
+organ_status organ_imatrix_add(organ_imatrix_state *s, const char *name, uint64_t values, uint64_t counts,
+                               organ_imatrix_bytes place, organ_error *error)
 {
     const size_t number = s->view.entry_count;
     size_t room = s->capacity;
@@ -20,8 +20,8 @@ organ_status organ_imatrix_add(organ_imatrix_state *s, const char *name, uint64_
         !organ_grow(&s->places, number, &s->capacity, sizeof *s->places))
         return organ_fail_memory(error, s->file.path);
     if (*kept != number)
-        return organ_fail(error, ORGAN_BAD_INPUT, "%s: entry '%s' is there twice: number %zu and number %zu", s->file.name, name, *kept + 1,
-                          number + 1);
+        return organ_fail(error, ORGAN_BAD_INPUT, "%s: entry '%s' is there twice: number %zu and number %zu",
+                          s->file.name, name, *kept + 1, number + 1);
     s->entries[number] = (organ_imatrix_entry){name, organ_anatomy_of(name), values, counts};
     s->places[number] = place;
     s->view.entries = s->entries;
@@ -32,7 +32,8 @@ organ_status organ_imatrix_add(organ_imatrix_state *s, const char *name, uint64_
 organ_status organ_imatrix_begin_datasets(organ_imatrix_state *s, uint64_t count, organ_error *error)
 {
     if (count > MOST_DATASETS)
-        return organ_fail(error, ORGAN_BAD_INPUT, "%s: names %" PRIu64 " texts, more than %u", s->file.name, count, MOST_DATASETS);
+        return organ_fail(error, ORGAN_BAD_INPUT, "%s: names %" PRIu64 " texts, more than %u", s->file.name, count,
+                          MOST_DATASETS);
     s->datasets = calloc((size_t)count + 1, sizeof *s->datasets);
     s->view.datasets = s->datasets;
     return s->datasets ? ORGAN_OK : organ_fail_memory(error, s->file.path);
@@ -44,8 +45,9 @@ organ_status organ_imatrix_add_dataset(organ_imatrix_state *s, const char *text,
     if (!copy)
         return organ_fail_memory(error, s->file.path);
     if (strlen(copy) != length || !organ_utf8_valid(copy))
-        return organ_fail(error, ORGAN_BAD_INPUT, "%s: the name of text %zu, of %zu bytes, %s", s->file.name, s->view.dataset_count + 1,
-                          length, strlen(copy) != length ? "has a NUL" : "is not valid UTF-8");
+        return organ_fail(error, ORGAN_BAD_INPUT, "%s: the name of text %zu, of %zu bytes, %s", s->file.name,
+                          s->view.dataset_count + 1, length,
+                          strlen(copy) != length ? "has a NUL" : "is not valid UTF-8");
     s->datasets[s->view.dataset_count++] = copy;
     return ORGAN_OK;
 }

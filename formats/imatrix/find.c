@@ -16,26 +16,32 @@ static find_kind kind_of_name(const char *name, const organ_anatomy *anatomy)
         return SHARED;
     if (anatomy->role == ORGAN_ROLE_ROUTER)
         return PLAIN;
-    return anatomy->expert >= 0 || holds(module, "experts.") || holds(module, "_exps") || holds(module, "block_sparse_moe.") ? EXPERT
-                                                                                                                             : PLAIN;
+    return anatomy->expert >= 0 || holds(module, "experts.") || holds(module, "_exps") ||
+                   holds(module, "block_sparse_moe.")
+               ? EXPERT
+               : PLAIN;
 }
 
 /* Roles whose inputs are those of a role, the nearest first; ORGAN_ROLE_OTHER ends them. */
 static const organ_role *same_inputs(organ_role role)
 {
-    static const organ_role q[] = {ORGAN_ROLE_Q, ORGAN_ROLE_QKV, ORGAN_ROLE_OTHER}, k[] = {ORGAN_ROLE_K, ORGAN_ROLE_QKV, ORGAN_ROLE_OTHER},
+    static const organ_role q[] = {ORGAN_ROLE_Q, ORGAN_ROLE_QKV, ORGAN_ROLE_OTHER},
+                            k[] = {ORGAN_ROLE_K, ORGAN_ROLE_QKV, ORGAN_ROLE_OTHER},
                             v[] = {ORGAN_ROLE_V, ORGAN_ROLE_QKV, ORGAN_ROLE_OTHER},
                             qkv[] = {ORGAN_ROLE_QKV, ORGAN_ROLE_Q, ORGAN_ROLE_K, ORGAN_ROLE_V, ORGAN_ROLE_OTHER},
                             gate[] = {ORGAN_ROLE_GATE, ORGAN_ROLE_GATE_UP, ORGAN_ROLE_OTHER},
                             up[] = {ORGAN_ROLE_UP, ORGAN_ROLE_GATE_UP, ORGAN_ROLE_OTHER},
                             gate_up[] = {ORGAN_ROLE_GATE_UP, ORGAN_ROLE_UP, ORGAN_ROLE_GATE, ORGAN_ROLE_OTHER},
                             o[] = {ORGAN_ROLE_O, ORGAN_ROLE_OTHER}, down[] = {ORGAN_ROLE_DOWN, ORGAN_ROLE_OTHER},
-                            router[] = {ORGAN_ROLE_ROUTER, ORGAN_ROLE_OTHER}, output[] = {ORGAN_ROLE_OUTPUT, ORGAN_ROLE_OTHER},
-                            none[] = {ORGAN_ROLE_OTHER};
+                            router[] = {ORGAN_ROLE_ROUTER, ORGAN_ROLE_OTHER},
+                            output[] = {ORGAN_ROLE_OUTPUT, ORGAN_ROLE_OTHER}, none[] = {ORGAN_ROLE_OTHER};
     static const organ_role *const known[ORGAN_ROLE_COUNT] = {
-        [ORGAN_ROLE_Q] = q,       [ORGAN_ROLE_K] = k,           [ORGAN_ROLE_V] = v,          [ORGAN_ROLE_QKV] = qkv,
-        [ORGAN_ROLE_O] = o,       [ORGAN_ROLE_GATE] = gate,     [ORGAN_ROLE_UP] = up,        [ORGAN_ROLE_GATE_UP] = gate_up,
-        [ORGAN_ROLE_DOWN] = down, [ORGAN_ROLE_ROUTER] = router, [ORGAN_ROLE_OUTPUT] = output};
+        [ORGAN_ROLE_Q] = q,          [ORGAN_ROLE_K] = k,
+        [ORGAN_ROLE_V] = v,          [ORGAN_ROLE_QKV] = qkv,
+        [ORGAN_ROLE_O] = o,          [ORGAN_ROLE_GATE] = gate,
+        [ORGAN_ROLE_UP] = up,        [ORGAN_ROLE_GATE_UP] = gate_up,
+        [ORGAN_ROLE_DOWN] = down,    [ORGAN_ROLE_ROUTER] = router,
+        [ORGAN_ROLE_OUTPUT] = output};
     return known[role] ? known[role] : none;
 }
 
@@ -48,8 +54,8 @@ typedef struct find_wanted {
 
 static bool fits_wanted(const organ_imatrix_entry *e, const find_wanted *w, organ_role role)
 {
-    return e->anatomy.role == role && e->anatomy.layer == w->layer && (e->anatomy.expert < 0 || e->anatomy.expert == w->expert) &&
-           kind_of_name(e->name, &e->anatomy) == w->kind;
+    return e->anatomy.role == role && e->anatomy.layer == w->layer &&
+           (e->anatomy.expert < 0 || e->anatomy.expert == w->expert) && kind_of_name(e->name, &e->anatomy) == w->kind;
 }
 
 static const organ_imatrix_entry *by_role(const organ_imatrix *imatrix, const find_wanted *w, const organ_role *roles,
@@ -64,20 +70,21 @@ static const organ_imatrix_entry *by_role(const organ_imatrix *imatrix, const fi
     return found;
 }
 
-organ_status organ_imatrix_find(const organ_imatrix *imatrix, const char *tensor, const organ_anatomy *anatomy, int64_t expert,
-                                uint64_t experts, organ_imatrix_place *place, organ_error *error)
+organ_status organ_imatrix_find(const organ_imatrix *imatrix, const char *tensor, const organ_anatomy *anatomy,
+                                int64_t expert, uint64_t experts, organ_imatrix_place *place, organ_error *error)
 {
     const organ_imatrix_state *const s = (const organ_imatrix_state *)imatrix;
     const size_t *const same = organ_name_table_find(&s->names, tensor);
     const find_wanted w = {anatomy->layer, expert, expert >= 0 ? EXPERT : kind_of_name(tensor, anatomy)};
     const organ_imatrix_entry *second = NULL;
-    const organ_imatrix_entry *const found = same ? &s->entries[*same] : by_role(imatrix, &w, same_inputs(anatomy->role), &second);
+    const organ_imatrix_entry *const found =
+        same ? &s->entries[*same] : by_role(imatrix, &w, same_inputs(anatomy->role), &second);
     if (!found)
-        return organ_fail(error, ORGAN_BAD_INPUT, "tensor '%s': %s has no entry for it among its %zu ('%s', ...)", tensor, s->file.name,
-                          imatrix->entry_count, imatrix->entries[0].name);
+        return organ_fail(error, ORGAN_BAD_INPUT, "tensor '%s': %s has no entry for it among its %zu ('%s', ...)",
+                          tensor, s->file.name, imatrix->entry_count, imatrix->entries[0].name);
     if (second)
-        return organ_fail(error, ORGAN_BAD_INPUT, "tensor '%s': %s has two entries that could be meant, '%s' and '%s'", tensor,
-                          s->file.name, found->name, second->name);
+        return organ_fail(error, ORGAN_BAD_INPUT, "tensor '%s': %s has two entries that could be meant, '%s' and '%s'",
+                          tensor, s->file.name, found->name, second->name);
     const bool stacked = expert >= 0 && found->anatomy.expert < 0;
     *place = (organ_imatrix_place){found, stacked ? (uint64_t)expert : 0, stacked ? experts : 1};
     return ORGAN_OK;

@@ -21,10 +21,10 @@ static organ_status check_type(const organ_imatrix_state *s, const organ_gguf *g
     if (organ_gguf_says(gguf, "general.type", "imatrix"))
         return ORGAN_OK;
     if (!type)
-        return organ_fail(error, ORGAN_BAD_INPUT, "%s: is no importance matrix: there is no 'general.type' that says 'imatrix'",
-                          s->file.name);
-    return organ_fail(error, ORGAN_BAD_INPUT, "%s: is no importance matrix: 'general.type' is '%.*s', not 'imatrix'", s->file.name,
-                      length < 80 ? (int)length : 80, type);
+        return organ_fail(error, ORGAN_BAD_INPUT,
+                          "%s: is no importance matrix: there is no 'general.type' that says 'imatrix'", s->file.name);
+    return organ_fail(error, ORGAN_BAD_INPUT, "%s: is no importance matrix: 'general.type' is '%.*s', not 'imatrix'",
+                      s->file.name, length < 80 ? (int)length : 80, type);
 }
 
 static organ_status read_datasets(organ_imatrix_state *s, const organ_gguf *gguf, organ_error *error)
@@ -33,8 +33,8 @@ static organ_status read_datasets(organ_imatrix_state *s, const organ_gguf *gguf
     if (!kv)
         return ORGAN_OK;
     if (kv->type != ORGAN_GGUF_ARRAY || kv->element != ORGAN_GGUF_STRING)
-        return organ_fail(error, ORGAN_BAD_INPUT, "%s: key 'imatrix.datasets' is of type %s, not an array of strings", s->file.name,
-                          organ_gguf_type_name(kv->element));
+        return organ_fail(error, ORGAN_BAD_INPUT, "%s: key 'imatrix.datasets' is of type %s, not an array of strings",
+                          s->file.name, organ_gguf_type_name(kv->element));
     if (organ_imatrix_begin_datasets(s, kv->count, error) != ORGAN_OK)
         return error->status;
     const unsigned char *at = kv->bytes + ORGAN_GGUF_ARRAY_HEAD;
@@ -62,19 +62,21 @@ static const organ_tensor *partner(const organ_tensor_list *list, const char *na
     return found ? &list->tensors[*found] : NULL;
 }
 
-static organ_status add_pair(organ_imatrix_state *s, const char *name, const organ_tensor *sums, const organ_tensor *counts,
-                             organ_error *error)
+static organ_status add_pair(organ_imatrix_state *s, const char *name, const organ_tensor *sums,
+                             const organ_tensor *counts, organ_error *error)
 {
     const organ_tensor *const both[2] = {sums, counts};
     for (int k = 0; k < 2; k++)
         if (both[k]->dtype != ORGAN_F32 || both[k]->elements == 0)
-            return organ_fail(error, ORGAN_BAD_INPUT, "%s: tensor '%s' has %" PRIu64 " elements of type %s; it must have some, of F32",
+            return organ_fail(error, ORGAN_BAD_INPUT,
+                              "%s: tensor '%s' has %" PRIu64 " elements of type %s; it must have some, of F32",
                               s->file.name, both[k]->name, both[k]->elements, organ_dtype_name(both[k]->dtype));
     if (sums->elements % counts->elements)
         return organ_fail(error, ORGAN_BAD_INPUT,
-                          "%s: tensor '%s' has %" PRIu64 " elements, which do not divide among the %" PRIu64 " of '%s'", s->file.name,
-                          sums->name, sums->elements, counts->elements, counts->name);
-    return organ_imatrix_add(s, name, sums->elements, counts->elements, (organ_imatrix_bytes){sums->offset, counts->offset}, error);
+                          "%s: tensor '%s' has %" PRIu64 " elements, which do not divide among the %" PRIu64 " of '%s'",
+                          s->file.name, sums->name, sums->elements, counts->elements, counts->name);
+    return organ_imatrix_add(s, name, sums->elements, counts->elements,
+                             (organ_imatrix_bytes){sums->offset, counts->offset}, error);
 }
 
 /* Tensors of other names are ignored: newer files also have the sums of the inputs themselves. */
@@ -82,7 +84,8 @@ static organ_status read_tensors(organ_imatrix_state *s, const organ_tensor_list
 {
     for (size_t k = 0; k < list->count && !error->status; k++) {
         const organ_tensor *const t = &list->tensors[k];
-        const char *const summed = without(s, t->name, sums_suffix), *const counted = without(s, t->name, counts_suffix);
+        const char *const summed = without(s, t->name, sums_suffix), *const counted =
+                                                                         without(s, t->name, counts_suffix);
         const organ_tensor *const other = summed    ? partner(list, summed, counts_suffix)
                                           : counted ? partner(list, counted, sums_suffix)
                                                     : NULL;
@@ -99,8 +102,8 @@ static organ_status read_gguf(organ_imatrix_state *s, organ_error *error)
 {
     organ_gguf_header header = {0};
     organ_tensor_list list = {0};
-    if (organ_gguf_read(&s->file, 0, &header, &list, error) == ORGAN_OK && check_type(s, &header.view, error) == ORGAN_OK &&
-        read_datasets(s, &header.view, error) == ORGAN_OK) {
+    if (organ_gguf_read(&s->file, 0, &header, &list, error) == ORGAN_OK &&
+        check_type(s, &header.view, error) == ORGAN_OK && read_datasets(s, &header.view, error) == ORGAN_OK) {
         s->view.chunks = organ_gguf_integer(&header.view, "imatrix.chunk_count", -1);
         s->view.chunk_size = organ_gguf_integer(&header.view, "imatrix.chunk_size", -1);
         read_tensors(s, &list, error);
@@ -120,7 +123,8 @@ static organ_status imatrix_open_file(organ_imatrix_state *s, const char *path, 
     s->file.name = *organ_path_name(path) ? organ_path_name(s->file.path) : s->file.path;
     if (organ_model_file_open_here(&s->file, error) != ORGAN_OK)
         return error->status;
-    s->view = (organ_imatrix){.path = s->file.path, .format = "GGUF", .bytes = s->file.size, .chunks = -1, .chunk_size = -1};
+    s->view =
+        (organ_imatrix){.path = s->file.path, .format = "GGUF", .bytes = s->file.size, .chunks = -1, .chunk_size = -1};
     return ORGAN_OK;
 }
 
@@ -167,9 +171,13 @@ void organ_imatrix_close(organ_imatrix *imatrix)
 
 /* ---- numbers ---- */
 
-static const organ_imatrix_state *state_of(const organ_imatrix *imatrix) { return (const organ_imatrix_state *)imatrix; }
+static const organ_imatrix_state *state_of(const organ_imatrix *imatrix)
+{
+    return (const organ_imatrix_state *)imatrix;
+}
 
-organ_status organ_imatrix_read(const organ_imatrix *imatrix, void *to, size_t bytes, uint64_t offset, organ_error *error)
+organ_status organ_imatrix_read(const organ_imatrix *imatrix, void *to, size_t bytes, uint64_t offset,
+                                organ_error *error)
 {
     return organ_model_file_read(&state_of(imatrix)->file, to, bytes, offset, error);
 }
@@ -179,7 +187,8 @@ organ_status organ_imatrix_unchanged(const organ_imatrix *imatrix, organ_error *
     return organ_model_file_unchanged(&state_of(imatrix)->file, error);
 }
 
-static organ_status read_stored(const organ_imatrix_state *s, const organ_imatrix_place *place, float *stored, organ_error *error)
+static organ_status read_stored(const organ_imatrix_state *s, const organ_imatrix_place *place, float *stored,
+                                organ_error *error)
 {
     const organ_imatrix_bytes *const bytes = &s->places[place->entry - s->entries];
     *stored = (float)bytes->counts;
@@ -189,38 +198,43 @@ static organ_status read_stored(const organ_imatrix_state *s, const organ_imatri
                               bytes->counts + (place->entry->counts > 1 ? place->matrix : 0) * sizeof *stored, error);
 }
 
-static organ_status read_count(const organ_imatrix_state *s, const organ_imatrix_place *place, double *count, organ_error *error)
+static organ_status read_count(const organ_imatrix_state *s, const organ_imatrix_place *place, double *count,
+                               organ_error *error)
 {
     float stored;
     if (read_stored(s, place, &stored, error) != ORGAN_OK)
         return error->status;
     *count = (double)stored;
     if (!(stored >= 1) || !isfinite(stored))
-        return organ_fail(error, ORGAN_BAD_INPUT, "%s: entry '%s': the count of matrix %" PRIu64 " is %g: %s", s->file.name,
-                          place->entry->name, place->matrix, (double)stored,
-                          stored == 0 ? "no token reached it, so it has no statistics" : "it must be finite and at least 1");
+        return organ_fail(error, ORGAN_BAD_INPUT, "%s: entry '%s': the count of matrix %" PRIu64 " is %g: %s",
+                          s->file.name, place->entry->name, place->matrix, (double)stored,
+                          stored == 0 ? "no token reached it, so it has no statistics"
+                                      : "it must be finite and at least 1");
     return ORGAN_OK;
 }
 
-static organ_status check_fit(const organ_imatrix_state *s, const organ_imatrix_place *place, const char *tensor, uint64_t features,
-                              organ_error *error)
+static organ_status check_fit(const organ_imatrix_state *s, const organ_imatrix_place *place, const char *tensor,
+                              uint64_t features, organ_error *error)
 {
     const organ_imatrix_entry *const e = place->entry;
     uint64_t wanted;
     if (e->counts != 1 && e->counts != place->matrices)
-        return organ_fail(error, ORGAN_BAD_INPUT, "%s: entry '%s' has counts for %" PRIu64 " matrices, but tensor '%s' is of %" PRIu64,
-                          s->file.name, e->name, e->counts, tensor, place->matrices);
-    if (__builtin_mul_overflow(features, place->matrices, &wanted) || e->values != wanted || place->matrix >= place->matrices)
         return organ_fail(error, ORGAN_BAD_INPUT,
-                          "%s: entry '%s' has %" PRIu64 " values, but tensor '%s' is of %" PRIu64 " x %" PRIu64 " inputs", s->file.name,
-                          e->name, e->values, tensor, place->matrices, features);
+                          "%s: entry '%s' has counts for %" PRIu64 " matrices, but tensor '%s' is of %" PRIu64,
+                          s->file.name, e->name, e->counts, tensor, place->matrices);
+    if (__builtin_mul_overflow(features, place->matrices, &wanted) || e->values != wanted ||
+        place->matrix >= place->matrices)
+        return organ_fail(error, ORGAN_BAD_INPUT,
+                          "%s: entry '%s' has %" PRIu64 " values, but tensor '%s' is of %" PRIu64 " x %" PRIu64
+                          " inputs",
+                          s->file.name, e->name, e->values, tensor, place->matrices, features);
     return ORGAN_OK;
 }
 
-/* Returns whether the columns of one matrix have different sums: older files of llama.cpp have the same number in all columns of an expert
- * without tokens. */
-static organ_status differs(const organ_imatrix_state *s, const organ_imatrix_place *place, uint64_t features, bool *differ,
-                            organ_error *error)
+/* Returns whether the columns of one matrix have different sums: older files of llama.cpp have the same number in all
+ * columns of an expert without tokens. */
+static organ_status differs(const organ_imatrix_state *s, const organ_imatrix_place *place, uint64_t features,
+                            bool *differ, organ_error *error)
 {
     const uint64_t bytes = features * sizeof(float);
     float *const sums = malloc((size_t)bytes);
@@ -234,8 +248,8 @@ static organ_status differs(const organ_imatrix_state *s, const organ_imatrix_pl
     return error->status;
 }
 
-organ_status organ_imatrix_reached(const organ_imatrix *imatrix, const organ_imatrix_place *place, const char *tensor, uint64_t features,
-                                   bool *reached, organ_error *error)
+organ_status organ_imatrix_reached(const organ_imatrix *imatrix, const organ_imatrix_place *place, const char *tensor,
+                                   uint64_t features, bool *reached, organ_error *error)
 {
     const organ_imatrix_state *const s = state_of(imatrix);
     float stored = 1;
@@ -250,27 +264,30 @@ organ_status organ_imatrix_reached(const organ_imatrix *imatrix, const organ_ima
     return error->status;
 }
 
-organ_status organ_imatrix_norms(const organ_imatrix *imatrix, const organ_imatrix_place *place, const char *tensor, uint64_t features,
-                                 float *norms, double *count, organ_error *error)
+organ_status organ_imatrix_norms(const organ_imatrix *imatrix, const organ_imatrix_place *place, const char *tensor,
+                                 uint64_t features, float *norms, double *count, organ_error *error)
 {
     const organ_imatrix_state *const s = state_of(imatrix);
     const uint64_t bytes = features * sizeof *norms;
     if (check_fit(s, place, tensor, features, error) != ORGAN_OK || read_count(s, place, count, error) != ORGAN_OK ||
-        organ_imatrix_read(imatrix, norms, bytes, s->places[place->entry - s->entries].sums + place->matrix * bytes, error) != ORGAN_OK)
+        organ_imatrix_read(imatrix, norms, bytes, s->places[place->entry - s->entries].sums + place->matrix * bytes,
+                           error) != ORGAN_OK)
         return error->status;
     bool all_zero = true, all_same = true;
     for (uint64_t j = 0; j < features; j++) {
         if (!(norms[j] >= 0) || !isfinite(norms[j]))
             return organ_fail(error, ORGAN_BAD_INPUT,
-                              "%s: entry '%s': the sum of squares %" PRIu64 " is %g; it must be finite and not negative", s->file.name,
-                              place->entry->name, place->matrix * features + j, (double)norms[j]);
+                              "%s: entry '%s': the sum of squares %" PRIu64
+                              " is %g; it must be finite and not negative",
+                              s->file.name, place->entry->name, place->matrix * features + j, (double)norms[j]);
         all_zero &= norms[j] == 0;
         all_same &= norms[j] == norms[0];
     }
     if (all_zero || (s->old && place->matrices > 1 && features > 1 && all_same))
         return organ_fail(error, ORGAN_BAD_INPUT,
-                          "%s: entry '%s': all %" PRIu64 " sums of matrix %" PRIu64 " are %g: they cannot rank the inputs", s->file.name,
-                          place->entry->name, features, place->matrix, (double)norms[0]);
+                          "%s: entry '%s': all %" PRIu64 " sums of matrix %" PRIu64
+                          " are %g: they cannot rank the inputs",
+                          s->file.name, place->entry->name, features, place->matrix, (double)norms[0]);
     for (uint64_t j = 0; j < features; j++)
         norms[j] = (float)sqrt((double)norms[j] / *count);
     return ORGAN_OK;

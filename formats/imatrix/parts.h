@@ -1,5 +1,6 @@
 /* SPDX-License-Identifier: MIT
- * What the readers of importance matrices share: imatrix.c has the GGUF files and what is the same for all, dat.c those before. */
+ * What the readers of importance matrices share: imatrix.c has the GGUF files and what is the same for all, dat.c those
+ * before. */
 #ifndef ORGAN_IMATRIX_PARTS_H
 #define ORGAN_IMATRIX_PARTS_H
 
@@ -27,8 +28,8 @@ typedef struct organ_imatrix_state {
 } organ_imatrix_state;
 
 /* Takes the entry over; its name must be in the arena. ORGAN_BAD_INPUT if there is one of that name. */
-organ_status organ_imatrix_add(organ_imatrix_state *s, const char *name, uint64_t values, uint64_t counts, organ_imatrix_bytes place,
-                               organ_error *error);
+organ_status organ_imatrix_add(organ_imatrix_state *s, const char *name, uint64_t values, uint64_t counts,
+                               organ_imatrix_bytes place, organ_error *error);
 
 /* Room for so many names of texts. */
 organ_status organ_imatrix_begin_datasets(organ_imatrix_state *s, uint64_t count, organ_error *error);

@@ -34,7 +34,8 @@ typedef struct model_state {
     bool missing;            /* the server says that there is no such file as was asked for last */
 } model_state;
 
-/* Models of a thousand shards meet the usual limit of 1024 open files: as far as the system allows, there is room for four such models. */
+/* Models of a thousand shards meet the usual limit of 1024 open files: as far as the system allows, there is room for
+ * four such models. */
 static void make_room_for_files(size_t count)
 {
     struct rlimit limit;
@@ -53,8 +54,10 @@ static const char *named_by(const model_state *s, const organ_model_file *file)
     return s->place.index;
 }
 
-/* A shard that the index names, or another part of a split, that is not there is a fault of the model, not of the system. */
-static organ_status fail_missing(const model_state *s, const organ_model_file *file, const char *why, organ_error *error)
+/* A shard that the index names, or another part of a split, that is not there is a fault of the model, not of the
+ * system. */
+static organ_status fail_missing(const model_state *s, const organ_model_file *file, const char *why,
+                                 organ_error *error)
 {
     return organ_fail(error, ORGAN_BAD_INPUT, "%s: %s '%s', which is not there%s", named_by(s, file),
                       s->place.gguf ? "is one part of a model, another is" : "names", file->name, why);
@@ -89,13 +92,15 @@ static organ_status read_gguf(model_state *s, size_t k, size_t count, organ_erro
     organ_gguf_header *header = k == 0 ? &s->header : &part;
     organ_gguf_read(s->files, k, header, &s->list, error);
     if (!error->status && count > 1)
-        organ_gguf_split_check(s->files[k].name, &header->view, &s->header.view, (unsigned)k, (unsigned)count, s->list.count, error);
+        organ_gguf_split_check(s->files[k].name, &header->view, &s->header.view, (unsigned)k, (unsigned)count,
+                               s->list.count, error);
     organ_gguf_header_release(&part);
     return error->status;
 }
 
 /* Opens the next file and reads its header. */
-static organ_status model_take_file(model_state *s, const char *name, const char *path, size_t count, organ_error *error)
+static organ_status model_take_file(model_state *s, const char *name, const char *path, size_t count,
+                                    organ_error *error)
 {
     const size_t k = s->model.file_count++;
     organ_model_file *const file = &s->files[k];
@@ -160,20 +165,22 @@ static organ_status check_total(model_state *s, organ_error *error)
     if (organ_shards_total_is(&s->shards, bytes))
         return ORGAN_OK;
     char text[400];
-    snprintf(text, sizeof text, "%s: metadata.total_size is %.40s, but the tensors have %" PRIu64 " bytes", s->place.index,
-             s->shards.total_size, bytes);
+    snprintf(text, sizeof text, "%s: metadata.total_size is %.40s, but the tensors have %" PRIu64 " bytes",
+             s->place.index, s->shards.total_size, bytes);
     return note(s, text, s->warnings, &s->model.warning_count, error);
 }
 
-/* A small file beside the tensors; *bytes is NULL where there is none. An open model may have been lent the directory of another. */
-static organ_status load_beside(const model_state *s, const char *folder, const char *name, size_t limit, char **bytes, size_t *length,
-                                organ_error *error)
+/* A small file beside the tensors; *bytes is NULL where there is none. An open model may have been lent the directory
+ * of another. */
+static organ_status load_beside(const model_state *s, const char *folder, const char *name, size_t limit, char **bytes,
+                                size_t *length, organ_error *error)
 {
     *bytes = NULL;
     *length = 0;
     if (s->http)
         return organ_http_load(s->http, name, limit, bytes, length, error);
-    char *const path = organ_format("%s%s/%s", s->model.directory ? s->model.directory : s->place.directory, folder, name);
+    char *const path =
+        organ_format("%s%s/%s", s->model.directory ? s->model.directory : s->place.directory, folder, name);
     if (!path)
         return organ_fail_memory(error, s->place.path);
     if (access(path, F_OK) == 0 || errno != ENOENT)
@@ -206,7 +213,8 @@ static organ_status watch_config(model_state *s, const char *folder, organ_error
     s->config = (organ_model_file){.fd = -1};
     if (s->http)
         return ORGAN_OK;
-    char *const path = organ_format("%s%s/config.json", s->model.directory ? s->model.directory : s->place.directory, folder);
+    char *const path =
+        organ_format("%s%s/config.json", s->model.directory ? s->model.directory : s->place.directory, folder);
     if (!path)
         return organ_fail_memory(error, s->place.path);
     if (stat(path, &info) == 0) {
@@ -249,7 +257,8 @@ static organ_status open_single(model_state *s, organ_error *error)
         return ORGAN_OK;
     if (s->missing)
         return organ_fail(error, ORGAN_IO,
-                          "%s: no model here: the server has no " ORGAN_INDEX_NAME " and no " ORGAN_SINGLE_NAME " there; a file of another "
+                          "%s: no model here: the server has no " ORGAN_INDEX_NAME " and no " ORGAN_SINGLE_NAME
+                          " there; a file of another "
                           "name must be named",
                           s->place.path);
     *error = fault;
@@ -280,7 +289,8 @@ static organ_status open_parts(model_state *s, unsigned parts, organ_error *erro
         close_files(s);
         organ_tensor_list_release(&s->list);
         organ_gguf_header_release(&s->header);
-    } else if (organ_gguf_split_check(names[0], &s->header.view, &s->header.view, 0, parts, s->list.count, error) != ORGAN_OK) {
+    } else if (organ_gguf_split_check(names[0], &s->header.view, &s->header.view, 0, parts, s->list.count, error) !=
+               ORGAN_OK) {
         return error->status;
     }
     return model_open_files(s, names, parts, error);
@@ -292,7 +302,8 @@ static organ_status note_oddities(model_state *s, organ_error *error)
     char text[400];
     const uint64_t alignment = s->header.view.alignment;
     if (alignment & (alignment - 1)) {
-        snprintf(text, sizeof text, "%s: general.alignment is %" PRIu64 ", which is no power of two: llama.cpp refuses the file",
+        snprintf(text, sizeof text,
+                 "%s: general.alignment is %" PRIu64 ", which is no power of two: llama.cpp refuses the file",
                  s->files[0].name, alignment);
         if (note(s, text, s->problems, &s->model.problem_count, error) != ORGAN_OK)
             return error->status;
@@ -300,7 +311,8 @@ static organ_status note_oddities(model_state *s, organ_error *error)
     for (size_t k = 0; k < s->list.count; k++)
         if (strlen(s->list.tensors[k].name) >= ORGAN_GGUF_NAME_LIMIT) {
             snprintf(text, sizeof text, "%s: the name of tensor '%s' has %u bytes: llama.cpp refuses more than %u",
-                     s->files[s->list.tensors[k].file].name, s->list.tensors[k].name, ORGAN_GGUF_NAME_LIMIT, ORGAN_GGUF_NAME_LIMIT - 1);
+                     s->files[s->list.tensors[k].file].name, s->list.tensors[k].name, ORGAN_GGUF_NAME_LIMIT,
+                     ORGAN_GGUF_NAME_LIMIT - 1);
             return note(s, text, s->problems, &s->model.problem_count, error);
         }
     return ORGAN_OK;
@@ -319,7 +331,8 @@ static organ_status open_gguf(model_state *s, organ_error *error)
     s->model.gguf = &s->header.view;
     s->model.format = "GGUF";
     note_oddities(s, error);
-    return error->status ? error->status : organ_gguf_config_read(s->files[0].name, s->model.gguf, &s->list, &s->model.config, error);
+    return error->status ? error->status
+                         : organ_gguf_config_read(s->files[0].name, s->model.gguf, &s->list, &s->model.config, error);
 }
 
 /* A model taken apart: as many files as tensors, each opened when it is read. */
@@ -361,7 +374,8 @@ organ_status organ_model_open(const char *path, organ_model **model, organ_error
     return organ_model_open_with(path, NULL, model, error);
 }
 
-organ_status organ_model_open_with(const char *path, const organ_model_access *access, organ_model **model, organ_error *error)
+organ_status organ_model_open_with(const char *path, const organ_model_access *access, organ_model **model,
+                                   organ_error *error)
 {
     *model = NULL;
     organ_rows_rest();
@@ -413,7 +427,8 @@ const organ_tensor *organ_model_find(const organ_model *model, const char *name)
     return found ? &s->list.tensors[*found] : NULL;
 }
 
-organ_status organ_model_read(const organ_model *model, uint32_t file, void *to, size_t bytes, uint64_t offset, organ_error *error)
+organ_status organ_model_read(const organ_model *model, uint32_t file, void *to, size_t bytes, uint64_t offset,
+                              organ_error *error)
 {
     int fd;
     if (model->files[file].remote)
@@ -425,9 +440,11 @@ organ_status organ_model_read(const organ_model *model, uint32_t file, void *to,
     return error->status;
 }
 
-organ_status organ_model_load(const organ_model *model, const char *name, size_t limit, char **bytes, size_t *length, organ_error *error)
+organ_status organ_model_load(const organ_model *model, const char *name, size_t limit, char **bytes, size_t *length,
+                              organ_error *error)
 {
-    return load_beside((const model_state *)model, model->manifest ? "/" ORGAN_FILES_FOLDER : "", name, limit, bytes, length, error);
+    return load_beside((const model_state *)model, model->manifest ? "/" ORGAN_FILES_FOLDER : "", name, limit, bytes,
+                       length, error);
 }
 
 organ_status organ_model_file_open(const organ_model *model, uint32_t file, int *fd, organ_error *error)
@@ -465,6 +482,7 @@ organ_status organ_model_is_here(const organ_model *model, const char *doing, or
     if (model->file_count == 0 || !model->files[0].remote)
         return ORGAN_OK;
     return organ_fail(error, ORGAN_USAGE,
-                      "%s: a model behind a URL can be read, as by inspect, measure, autopsy and perplexity, but not %s: download it first",
+                      "%s: a model behind a URL can be read, as by inspect, measure, autopsy and perplexity, but not "
+                      "%s: download it first",
                       model->path, doing);
 }

@@ -51,7 +51,8 @@ organ_status organ_directory_look(const char *path, bool *is, organ_error *error
     int fd;
     organ_error fault = {0};
     *is = false;
-    if (snprintf(name, sizeof name, "%s/" ORGAN_MANIFEST, path) >= (int)sizeof name || (stat(path, &info) == 0 && !S_ISDIR(info.st_mode)))
+    if (snprintf(name, sizeof name, "%s/" ORGAN_MANIFEST, path) >= (int)sizeof name ||
+        (stat(path, &info) == 0 && !S_ISDIR(info.st_mode)))
         return ORGAN_OK;
     if (organ_input_open(name, &fd, &info, &fault)) {
         if (organ_cannot_tell(fault.errnum))
@@ -77,8 +78,8 @@ bool organ_directory_is(const char *path)
 
 /* ---- values of the manifest ---- */
 
-__attribute__((format(printf, 3, 4))) static organ_status organ_directory_refuse(const organ_directory_reading *r, const char *what,
-                                                                                 const char *format, ...)
+__attribute__((format(printf, 3, 4))) static organ_status
+organ_directory_refuse(const organ_directory_reading *r, const char *what, const char *format, ...)
 {
     char reason[sizeof r->error->message];
     va_list args;
@@ -99,7 +100,8 @@ static const char *text_of(const organ_directory_reading *r, const char *what, c
     return text ? text : "";
 }
 
-static uint64_t organ_directory_count_of(const organ_directory_reading *r, const char *what, const json_t *object, const char *field)
+static uint64_t organ_directory_count_of(const organ_directory_reading *r, const char *what, const json_t *object,
+                                         const char *field)
 {
     const json_t *const number = json_object_get(object, field);
     if (!json_is_integer(number) || json_integer_value(number) < 0)
@@ -137,8 +139,8 @@ static bool is_in_link(char *path)
 }
 
 /* The file at a path of the manifest: in its folder, a file and no link, of that size. */
-static organ_status organ_directory_look_at(organ_directory_reading *r, const char *what, const char *place, bool header, uint64_t size,
-                                            organ_model_file *file)
+static organ_status organ_directory_look_at(organ_directory_reading *r, const char *what, const char *place,
+                                            bool header, uint64_t size, organ_model_file *file)
 {
     struct stat info;
     if (r->error->status)
@@ -154,9 +156,11 @@ static organ_status organ_directory_look_at(organ_directory_reading *r, const ch
         return errno == ENOENT ? organ_directory_refuse(r, what, "%s is not there", name)
                                : organ_fail_errno(r->error, errno, "%s: cannot be examined", path);
     if (linked || !S_ISREG(info.st_mode))
-        return organ_directory_refuse(r, what, "%s %s", name, linked ? "lies in a folder that is a symbolic link" : "is not a plain file");
+        return organ_directory_refuse(r, what, "%s %s", name,
+                                      linked ? "lies in a folder that is a symbolic link" : "is not a plain file");
     if ((uint64_t)info.st_size != size)
-        return organ_directory_refuse(r, what, "%s has %" PRIu64 " bytes, not %" PRIu64, name, (uint64_t)info.st_size, size);
+        return organ_directory_refuse(r, what, "%s has %" PRIu64 " bytes, not %" PRIu64, name, (uint64_t)info.st_size,
+                                      size);
     *file = (organ_model_file){.name = name, .path = path, .fd = -1, .count = 1};
     organ_model_file_take(file, &info);
     organ_manifest *const m = r->manifest;
@@ -170,7 +174,8 @@ static organ_status organ_directory_look_at(organ_directory_reading *r, const ch
 
 /* ---- the donor's files ---- */
 
-static organ_status read_gaps(organ_directory_reading *r, const char *name, const json_t *object, organ_donor_file *donor)
+static organ_status read_gaps(organ_directory_reading *r, const char *name, const json_t *object,
+                              organ_donor_file *donor)
 {
     const json_t *const rows = json_object_get(object, "gaps");
     const size_t count = json_array_size(rows);
@@ -188,8 +193,8 @@ static organ_status read_gaps(organ_directory_reading *r, const char *name, cons
         gap->bytes = organ_directory_count_of(r, name, row, "bytes");
         if (organ_directory_look_at(r, name, text_of(r, name, row, "file"), true, gap->bytes, &found))
             return r->error->status;
-        if (__builtin_add_overflow(gap->offset, gap->bytes, &end) || end > donor->size || gap->offset < donor->data_offset ||
-            (k && gap->offset < gap[-1].offset + gap[-1].bytes))
+        if (__builtin_add_overflow(gap->offset, gap->bytes, &end) || end > donor->size ||
+            gap->offset < donor->data_offset || (k && gap->offset < gap[-1].offset + gap[-1].bytes))
             return organ_directory_refuse(r, name, "gap %zu at %" PRIu64 " has no place in the file", k, gap->offset);
         gap->file = found.name;
     }
@@ -206,12 +211,14 @@ static bool has_room(organ_directory_reading *r)
 }
 
 /* Headers are not for editing: nothing else says what the tensors are. */
-static organ_status check_header(const organ_directory_reading *r, const char *name, const json_t *object, const organ_model_file *header)
+static organ_status check_header(const organ_directory_reading *r, const char *name, const json_t *object,
+                                 const organ_model_file *header)
 {
     const char *const written = text_of(r, name, object, "header_xxh3");
     char *bytes, found[17];
     size_t length;
-    if (r->error->status || organ_input_load(header->path, header->path, (size_t)header->size, &bytes, &length, r->error))
+    if (r->error->status ||
+        organ_input_load(header->path, header->path, (size_t)header->size, &bytes, &length, r->error))
         return r->error->status;
     snprintf(found, sizeof found, "%016" PRIx64, (uint64_t)XXH3_64bits(bytes, length));
     free(bytes);
@@ -228,7 +235,8 @@ static void read_donor(organ_directory_reading *r, const char *name, const json_
     if (!donor.name || !has_room(r))
         fail_memory(r);
     if (!*name || *name == '.' || strchr(name, '/') || strlen(name) > NAME_MAX)
-        organ_fail(r->error, ORGAN_BAD_INPUT, "%s: sources: '%.*s' is not the name of a file", r->text.label, SHOWN, name);
+        organ_fail(r->error, ORGAN_BAD_INPUT, "%s: sources: '%.*s' is not the name of a file", r->text.label, SHOWN,
+                   name);
     const size_t *const kept = r->error->status ? NULL : organ_name_table_put(&r->sources, donor.name, number);
     if (!kept)
         fail_memory(r);
@@ -252,14 +260,17 @@ static bool says_shape(const json_t *rows, const organ_tensor *tensor)
 {
     bool same = json_is_array(rows) && json_array_size(rows) == tensor->rank;
     for (unsigned k = 0; k < tensor->rank && same; k++)
-        same = json_is_integer(json_array_get(rows, k)) && (uint64_t)json_integer_value(json_array_get(rows, k)) == tensor->shape[k];
+        same = json_is_integer(json_array_get(rows, k)) &&
+               (uint64_t)json_integer_value(json_array_get(rows, k)) == tensor->shape[k];
     return same;
 }
 
 /* What the manifest says of a tensor must be what its header says. */
-static void check_agreement(const organ_directory_reading *r, const organ_tensor *tensor, const json_t *object, const char *xxh3)
+static void check_agreement(const organ_directory_reading *r, const organ_tensor *tensor, const json_t *object,
+                            const char *xxh3)
 {
-    const char *const source = text_of(r, tensor->name, object, "source"), *const dtype = text_of(r, tensor->name, object, "dtype");
+    const char *const source = text_of(r, tensor->name, object, "source"), *const dtype = text_of(r, tensor->name,
+                                                                                                  object, "dtype");
     const uint64_t offset = organ_directory_count_of(r, tensor->name, object, "offset"),
                    bytes = organ_directory_count_of(r, tensor->name, object, "bytes");
     const char *const wrong = strcmp(source, r->manifest->files[tensor->file].name)          ? "source"
@@ -291,7 +302,8 @@ static void read_manifest_tensor(organ_directory_reading *r, const char *name, c
     if (!kept)
         fail_memory(r);
     else if (*kept != *found)
-        organ_directory_refuse(r, name, "%s belongs to '%.*s' already", file->name, SHOWN, r->list->tensors[*kept].name);
+        organ_directory_refuse(r, name, "%s belongs to '%.*s' already", file->name, SHOWN,
+                               r->list->tensors[*kept].name);
     r->manifest->tensors[*found].offset = tensor->offset;
     strcpy(r->manifest->tensors[*found].xxh3, xxh3);
     file->first = *found;
@@ -335,7 +347,8 @@ static const char *read_text(const organ_directory_reading *r, const char *field
     while (*allowed && strcmp(text, *allowed) != 0)
         allowed++;
     if (!*allowed)
-        organ_fail(r->error, ORGAN_BAD_INPUT, "%s: %s is '%.*s', which this reader does not know", r->text.label, field, SHOWN, text);
+        organ_fail(r->error, ORGAN_BAD_INPUT, "%s: %s is '%.*s', which this reader does not know", r->text.label, field,
+                   SHOWN, text);
     json_decref(json);
     return *allowed;
 }
@@ -360,8 +373,9 @@ static organ_status read_gguf_header(organ_directory_reading *r, size_t k, uint6
         donor->count = r->list->count - donor->first;
         donor->data_offset = header->data_offset;
         if (size < header->data_end || size > header->padded_end)
-            organ_directory_refuse(r, r->manifest->files[k].name, "size is %" PRIu64 ", but the tensors of the kept header end at %" PRIu64,
-                                   size, header->data_end);
+            organ_directory_refuse(r, r->manifest->files[k].name,
+                                   "size is %" PRIu64 ", but the tensors of the kept header end at %" PRIu64, size,
+                                   header->data_end);
     }
     organ_gguf_header_release(&part);
     return r->error->status;
@@ -383,8 +397,8 @@ static organ_status read_headers(organ_directory_reading *r)
             organ_safetensors_read(r->donors, k, r->list, r->error);
         close(donor->fd);
         if (!r->error->status && donor->data_offset != kept->data_offset)
-            organ_directory_refuse(r, kept->name, "header_bytes is %" PRIu64 ", but the header has %" PRIu64, kept->data_offset,
-                                   donor->data_offset);
+            organ_directory_refuse(r, kept->name, "header_bytes is %" PRIu64 ", but the header has %" PRIu64,
+                                   kept->data_offset, donor->data_offset);
         kept->first = donor->first;
         kept->count = donor->count;
     }
@@ -399,7 +413,8 @@ static organ_status read_headers(organ_directory_reading *r)
 
 static organ_status read_manifest(organ_directory_reading *r)
 {
-    static const char *const schemas[] = {ORGAN_MANIFEST_SCHEMA, NULL}, *const formats[] = {"GGUF", "safetensors", NULL};
+    static const char *const schemas[] = {ORGAN_MANIFEST_SCHEMA, NULL}, *const formats[] = {"GGUF", "safetensors",
+                                                                                            NULL};
     organ_json_walk walk;
     organ_json_walk_begin(&walk, &r->text, (organ_json_span){0, r->text.length}, NULL, r->error);
     read_text(r, "schema", schemas);
@@ -416,19 +431,23 @@ static organ_status read_manifest(organ_directory_reading *r)
     for (size_t k = 0; k < r->list->count; k++) {
         organ_tensor *const tensor = &r->list->tensors[k];
         if (!r->files[k].name)
-            return organ_fail(r->error, ORGAN_BAD_INPUT, "%s: tensors: '%.*s' of the kept header is missing", r->text.label, SHOWN,
-                              tensor->name);
+            return organ_fail(r->error, ORGAN_BAD_INPUT, "%s: tensors: '%.*s' of the kept header is missing",
+                              r->text.label, SHOWN, tensor->name);
         tensor->file = (uint32_t)k;
         tensor->offset = 0;
     }
     return ORGAN_OK;
 }
 
-organ_status organ_directory_read(const char *directory, organ_tensor_list *list, organ_model_file **files, organ_manifest *manifest,
-                                  const organ_gguf **gguf, organ_error *error)
+organ_status organ_directory_read(const char *directory, organ_tensor_list *list, organ_model_file **files,
+                                  organ_manifest *manifest, const organ_gguf **gguf, organ_error *error)
 {
-    organ_directory_reading r = {
-        .directory = directory, .list = list, .manifest = manifest, .gguf = gguf, .text = {.label = ORGAN_MANIFEST}, .error = error};
+    organ_directory_reading r = {.directory = directory,
+                                 .list = list,
+                                 .manifest = manifest,
+                                 .gguf = gguf,
+                                 .text = {.label = ORGAN_MANIFEST},
+                                 .error = error};
     char *text = NULL;
     *files = NULL;
     *gguf = NULL;

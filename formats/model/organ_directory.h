@@ -1,5 +1,6 @@
 /* SPDX-License-Identifier: MIT
- * A model taken apart: every tensor's bytes in a file of their own, the donor's headers as they were, and manifest.json that says what was
+ * A model taken apart: every tensor's bytes in a file of their own, the donor's headers as they were, and manifest.json
+ * that says what was
  * where.
  *
  *     DIR/manifest.json                                   schema organ.manifest/1
@@ -46,7 +47,7 @@ typedef struct organ_donor_tensor {
 /* All zero is empty. What it points to lies in the tensor list's arena, but for the three lists. */
 typedef struct organ_manifest {
     const char *format; /* of the donor: "GGUF", "safetensors" */
-    bool changed;       /* when the directory was made its bytes were not those of a donor: something had been grafted */
+    bool changed; /* when the directory was made its bytes were not those of a donor: something had been grafted */
     size_t file_count;
     organ_donor_file *files;
     organ_donor_tensor *tensors;
@@ -60,12 +61,13 @@ bool organ_directory_is(const char *path);
 /* The same for who would pass over what it is not: fails where the disk does, instead of taking it for one. */
 organ_status organ_directory_look(const char *path, bool *is, organ_error *error);
 
-/* Reads the manifest and the kept headers, and holds them against each other and against the sizes of the files: tensors come from the
- * headers, as checked as if the donor were read; the manifest says which file has their bytes. *files gets one file per tensor, in the
- * order of the donor, not open (fd -1); the caller frees it. *gguf points into the manifest for GGUF donors. Every path in the manifest
- * is FOLDER/NAME of the layout above, of letters, digits and "_.-"; symbolic links are refused. Contents are not read: see xxh3. */
-organ_status organ_directory_read(const char *directory, organ_tensor_list *list, organ_model_file **files, organ_manifest *manifest,
-                                  const organ_gguf **gguf, organ_error *error);
+/* Reads the manifest and the kept headers, and holds them against each other and against the sizes of the files:
+ * tensors come from the headers, as checked as if the donor were read; the manifest says which file has their bytes.
+ * *files gets one file per tensor, in the order of the donor, not open (fd -1); the caller frees it. *gguf points into
+ * the manifest for GGUF donors. Every path in the manifest is FOLDER/NAME of the layout above, of letters, digits and
+ * "_.-"; symbolic links are refused. Contents are not read: see xxh3. */
+organ_status organ_directory_read(const char *directory, organ_tensor_list *list, organ_model_file **files,
+                                  organ_manifest *manifest, const organ_gguf **gguf, organ_error *error);
 
 void organ_manifest_release(organ_manifest *manifest);
 

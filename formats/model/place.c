@@ -60,10 +60,12 @@ static bool same_set(const char *a, const char *b)
 {
     unsigned part, a_parts, b_parts;
     const size_t length = organ_gguf_split_parse(a, &part, &a_parts);
-    return length > 0 && organ_gguf_split_parse(b, &part, &b_parts) == length && a_parts == b_parts && memcmp(a, b, length) == 0;
+    return length > 0 && organ_gguf_split_parse(b, &part, &b_parts) == length && a_parts == b_parts &&
+           memcmp(a, b, length) == 0;
 }
 
-/* Keeps the first two names in the order of the alphabet, of each model one: messages do not depend on the order in a directory. */
+/* Keeps the first two names in the order of the alphabet, of each model one: messages do not depend on the order in a
+ * directory. */
 static organ_status note_gguf(organ_model_place *place, const char *name, contents *found, organ_error *error)
 {
     for (size_t k = 0; k < 2 && found->gguf[k]; k++)
@@ -119,7 +121,8 @@ static organ_status list_directory(organ_model_place *place, contents *found, or
     return error->status;
 }
 
-/* The first names in the folder "snapshots" of an entry of the Hugging Face cache, with commas between. "" if there is no such folder. */
+/* The first names in the folder "snapshots" of an entry of the Hugging Face cache, with commas between. "" if there is
+ * no such folder. */
 static void name_snapshots(const organ_model_place *place, char *names, size_t size)
 {
     enum { MOST = 4 };
@@ -131,7 +134,8 @@ static void name_snapshots(const organ_model_place *place, char *names, size_t s
     DIR *const folder = organ_open_folder(path);
     for (const struct dirent *entry; folder && (entry = readdir(folder));)
         if (entry->d_name[0] != '.' && count++ < MOST && used < size)
-            used += (size_t)snprintf(names + used, size - used, "%ssnapshots/%.200s", count > 1 ? ", " : "", entry->d_name);
+            used +=
+                (size_t)snprintf(names + used, size - used, "%ssnapshots/%.200s", count > 1 ? ", " : "", entry->d_name);
     if (count > MOST && used < size)
         snprintf(names + used, size - used, " and %zu more", count - MOST);
     if (folder)
@@ -143,11 +147,13 @@ static organ_status fail_empty(const organ_model_place *place, const contents *f
     char snapshots[1024];
     name_snapshots(place, snapshots, sizeof snapshots);
     if (*snapshots)
-        return organ_fail(error, ORGAN_BAD_INPUT,
-                          "%s: no model here; it is an entry of the Hugging Face cache, whose models are %s: name one of these",
-                          place->directory, snapshots);
+        return organ_fail(
+            error, ORGAN_BAD_INPUT,
+            "%s: no model here; it is an entry of the Hugging Face cache, whose models are %s: name one of these",
+            place->directory, snapshots);
     if (found->other_index)
-        return organ_fail(error, ORGAN_BAD_INPUT, "%s: holds no " ORGAN_INDEX_NAME " nor " ORGAN_SINGLE_NAME ", but %s: name that file",
+        return organ_fail(error, ORGAN_BAD_INPUT,
+                          "%s: holds no " ORGAN_INDEX_NAME " nor " ORGAN_SINGLE_NAME ", but %s: name that file",
                           place->directory, found->other_index);
     if (found->others > 0)
         return organ_fail(error, ORGAN_BAD_INPUT,
@@ -155,11 +161,12 @@ static organ_status fail_empty(const organ_model_place *place, const contents *f
                           " that says how they belong together: name one file",
                           place->directory, found->others);
     if (found->ggufs > 1)
-        return organ_fail(error, ORGAN_BAD_INPUT, "%s: holds more than one GGUF model, among them %s and %s: name one file",
-                          place->directory, found->gguf[0], found->gguf[1]);
+        return organ_fail(error, ORGAN_BAD_INPUT,
+                          "%s: holds more than one GGUF model, among them %s and %s: name one file", place->directory,
+                          found->gguf[0], found->gguf[1]);
     if (found->foreign > 0)
-        return organ_fail(error, ORGAN_BAD_INPUT, "%s: no model here: looked for " LOOKED_FOR "; %s is %s", place->directory,
-                          found->foreign_name, foreign_reason(found->foreign_name));
+        return organ_fail(error, ORGAN_BAD_INPUT, "%s: no model here: looked for " LOOKED_FOR "; %s is %s",
+                          place->directory, found->foreign_name, foreign_reason(found->foreign_name));
     return organ_fail(error, ORGAN_BAD_INPUT, "%s: no model here: looked for " LOOKED_FOR, place->directory);
 }
 
@@ -196,7 +203,8 @@ static organ_status take_name(organ_model_place *place, const char *name, organ_
         return organ_fail(error, ORGAN_BAD_INPUT, "%s: is %s", place->path, foreign_reason(name));
     else
         return organ_fail(error, ORGAN_BAD_INPUT,
-                          "%s: is neither a directory nor a .safetensors or .gguf file nor a .safetensors.index.json", place->path);
+                          "%s: is neither a directory nor a .safetensors or .gguf file nor a .safetensors.index.json",
+                          place->path);
     return ORGAN_OK;
 }
 

@@ -41,10 +41,12 @@ static bool same_bytes(const recognise_walk *w, int a, int b, const char *path)
 {
     char x[STEP], y[STEP];
     struct stat of_a, of_b;
-    if (fstat(a, &of_a) || fstat(b, &of_b) || !S_ISREG(of_a.st_mode) || !S_ISREG(of_b.st_mode) || of_a.st_size != of_b.st_size)
+    if (fstat(a, &of_a) || fstat(b, &of_b) || !S_ISREG(of_a.st_mode) || !S_ISREG(of_b.st_mode) ||
+        of_a.st_size != of_b.st_size)
         return false;
     for (off_t at = 0; at < of_a.st_size;) {
-        const ssize_t got = organ_read_most(a, x, STEP, at), other = got > 0 ? organ_read_most(b, y, (size_t)got, at) : 0;
+        const ssize_t got = organ_read_most(a, x, STEP, at),
+                      other = got > 0 ? organ_read_most(b, y, (size_t)got, at) : 0;
         if (got < 0 || other < 0)
             organ_fail_errno(w->error, errno, "%s/%s: cannot be compared with that of the input", w->root, path);
         if (got <= 0 || other != got || memcmp(x, y, (size_t)got) != 0)
@@ -63,7 +65,8 @@ static int open_one(const recognise_walk *w, int at, const char *name)
     return fd;
 }
 
-/* Returns whether the directory has the same file with the same bytes. An organ directory keeps the files next to a model in files/. */
+/* Returns whether the directory has the same file with the same bytes. An organ directory keeps the files next to a
+ * model in files/. */
 static bool is_in(const recognise_walk *w, const char *like, int fd, const char *path)
 {
     static const char folder[] = ORGAN_FILES_FOLDER "/";
@@ -93,7 +96,8 @@ static bool is_stranger(recognise_walk *w, const char *path, const char *why)
 static bool is_listed(recognise_walk *w, int at, const char *name, const char *path, int fd, bool *changed)
 {
     const bool weights = organ_ends_with(name, ".gguf") || organ_ends_with(name, ".safetensors");
-    return organ_written_has(&w->written, path, fd, changed, w->error) && (!weights || organ_is_weights_at(at, name, w->error));
+    return organ_written_has(&w->written, path, fd, changed, w->error) &&
+           (!weights || organ_is_weights_at(at, name, w->error));
 }
 
 /* Returns whether --force may replace the file; false ends the walk. */
@@ -109,7 +113,8 @@ static bool is_ours(recognise_walk *w, int at, const char *name, const char *pat
         ours = w->like[k] && is_in(w, w->like[k], fd, path);
     if (fd >= 0)
         close(fd);
-    return !w->error->status && (ours || is_stranger(w, path, changed ? ", which was changed since organ wrote it" : UNLISTED));
+    return !w->error->status &&
+           (ours || is_stranger(w, path, changed ? ", which was changed since organ wrote it" : UNLISTED));
 }
 
 /* What the folder `name` of a directory that stands in `where` is. */
@@ -128,7 +133,8 @@ static recognise_place place_of_folder(const recognise_walk *w, const char *name
 static bool visit_folder(recognise_walk *w, int fd, const char *folder, recognise_place where, int depth);
 
 /* true: the walk goes on. */
-static bool visit_one_entry(recognise_walk *w, int at, const char *folder, const char *name, recognise_place where, int depth)
+static bool visit_one_entry(recognise_walk *w, int at, const char *folder, const char *name, recognise_place where,
+                            int depth)
 {
     char path[PATH_MAX];
     struct stat info;
@@ -164,8 +170,8 @@ typedef struct name_list {
 
 static bool add_name(name_list *list, const char *name)
 {
-    return organ_grow(&list->names, list->count, &list->room, sizeof *list->names) && (list->names[list->count] = strdup(name)) &&
-           ++list->count;
+    return organ_grow(&list->names, list->count, &list->room, sizeof *list->names) &&
+           (list->names[list->count] = strdup(name)) && ++list->count;
 }
 
 static int by_name_bytes(const void *a, const void *b) { return strcmp(*(char *const *)a, *(char *const *)b); }
@@ -248,23 +254,28 @@ organ_status organ_check_replaceable(const char *path, const char *like, organ_e
 {
     struct stat info;
     if (lstat(path, &info))
-        return errno == ENOENT || errno == ENOTDIR ? ORGAN_OK : organ_fail_errno(error, errno, "%s: cannot be looked at", path);
+        return errno == ENOENT || errno == ENOTDIR ? ORGAN_OK
+                                                   : organ_fail_errno(error, errno, "%s: cannot be looked at", path);
     if (S_ISDIR(info.st_mode))
         return check_directory(path, like, error);
     if (S_ISLNK(info.st_mode))
         return organ_fail(error, ORGAN_USAGE, "%s exists and is a symbolic link: --force does not replace it", path);
     if (!S_ISREG(info.st_mode))
-        return organ_fail(error, ORGAN_USAGE, "%s exists and is neither a file nor a directory: --force does not replace it", path);
-    if (info.st_size == 0 || organ_is_weights_at(AT_FDCWD, path, error) || organ_is_report_at(AT_FDCWD, path, error) || error->status)
+        return organ_fail(error, ORGAN_USAGE,
+                          "%s exists and is neither a file nor a directory: --force does not replace it", path);
+    if (info.st_size == 0 || organ_is_weights_at(AT_FDCWD, path, error) || organ_is_report_at(AT_FDCWD, path, error) ||
+        error->status)
         return error->status;
-    return organ_fail(error, ORGAN_USAGE, "%s exists and is no model and no report of organ: --force does not replace it", path);
+    return organ_fail(error, ORGAN_USAGE,
+                      "%s exists and is no model and no report of organ: --force does not replace it", path);
 }
 
 organ_status organ_check_report_place(const char *path, organ_error *error)
 {
     struct stat info;
     if (lstat(path, &info))
-        return errno == ENOENT || errno == ENOTDIR ? ORGAN_OK : organ_fail_errno(error, errno, "%s: cannot be looked at", path);
+        return errno == ENOENT || errno == ENOTDIR ? ORGAN_OK
+                                                   : organ_fail_errno(error, errno, "%s: cannot be looked at", path);
     if (!S_ISREG(info.st_mode))
         return organ_fail(error, ORGAN_USAGE, "%s: exists and is not a file: it is not overwritten", path);
     if (info.st_size == 0 || organ_is_report_at(AT_FDCWD, path, error) || error->status)

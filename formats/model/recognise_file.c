@@ -44,8 +44,8 @@ static bool is_one_of(const char *name, const char *const *patterns, size_t coun
     return false;
 }
 
-/* false where there is no regular file to read, or with an error where reading fails. O_NONBLOCK: opening a pipe does not wait for
- * a pipe. */
+/* false where there is no regular file to read, or with an error where reading fails. O_NONBLOCK: opening a pipe does
+ * not wait for a pipe. */
 static bool read_head(int at, const char *name, head *h, organ_error *error)
 {
     struct stat info;
@@ -67,7 +67,10 @@ static bool read_head(int at, const char *name, head *h, organ_error *error)
     return true;
 }
 
-static bool starts(const head *h, const char *text) { return h->length >= strlen(text) && memcmp(h->bytes, text, strlen(text)) == 0; }
+static bool starts(const head *h, const char *text)
+{
+    return h->length >= strlen(text) && memcmp(h->bytes, text, strlen(text)) == 0;
+}
 
 /* The report has that name, or ends with a point and it: "X.DEQUANTIZE_REPORT.md" stands beside X.gguf. */
 static bool is_markdown_report(const char *name, const head *h)
@@ -75,7 +78,8 @@ static bool is_markdown_report(const char *name, const head *h)
     const size_t length = strlen(name);
     for (size_t k = 0; k < COUNT(markdown); k++) {
         const size_t own = strlen(markdown[k].name);
-        if (length >= own && strcmp(name + length - own, markdown[k].name) == 0 && (length == own || name[length - own - 1] == '.'))
+        if (length >= own && strcmp(name + length - own, markdown[k].name) == 0 &&
+            (length == own || name[length - own - 1] == '.'))
             return starts(h, markdown[k].title);
     }
     return false;

@@ -151,10 +151,12 @@ static void recognise_lists_list_names(organ_written *w, const json_t *array)
     }
 }
 
-/* Lists the files with weights of an output without a list: as many files as the input had, or the one with the usual name. */
+/* Lists the files with weights of an output without a list: as many files as the input had, or the one with the usual
+ * name. */
 static void list_weights(organ_written *w, const char *directory, size_t of_input, organ_error *error)
 {
-    static const char *const usual[] = {"model.safetensors", "adapter_model.safetensors"}, *const endings[] = {".gguf", ".safetensors"};
+    static const char *const usual[] = {"model.safetensors", "adapter_model.safetensors"}, *const endings[] = {
+                                                                                               ".gguf", ".safetensors"};
     for (size_t k = 0; k < 2 && !error->status; k++) {
         json_t *const names = names_ending(directory, "", endings[k], error), *value;
         const char *key;
@@ -216,7 +218,8 @@ organ_status organ_written_read(const char *directory, const char *like, organ_w
     const bool recorded = read_record(w, directory, error);
     if (!error->status)
         read_manifest(w, directory, error);
-    if (!error->status && !recorded && !w->apart) /* if there is a record or manifest, a file that it does not list was added later */
+    if (!error->status && !recorded &&
+        !w->apart) /* if there is a record or manifest, a file that it does not list was added later */
         read_index(w, directory, error);
     if (!error->status && !recorded && !w->apart)
         read_reports(w, directory, error);
@@ -264,7 +267,8 @@ bool organ_written_has(const organ_written *w, const char *path, int fd, bool *c
         return as;
     if (fd < 0)
         return false;
-    *changed = fstat(fd, &info) || !S_ISREG(info.st_mode) || json_integer_value(json_object_get(as, "bytes")) != info.st_size ||
+    *changed = fstat(fd, &info) || !S_ISREG(info.st_mode) ||
+               json_integer_value(json_object_get(as, "bytes")) != info.st_size ||
                (xxh3 && (organ_file_digest(fd, path, digest, error) || strcmp(digest, xxh3) != 0));
     return !*changed;
 }

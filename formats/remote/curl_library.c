@@ -8,11 +8,11 @@
 organ_curl_functions organ_curl;
 
 /* In the order of organ_curl_functions. */
-static const char *const names[] = {"curl_easy_init",     "curl_easy_setopt",    "curl_easy_perform", "curl_easy_getinfo",
-                                    "curl_easy_strerror", "curl_easy_cleanup",   "curl_easy_escape",  "curl_easy_unescape",
-                                    "curl_slist_append",  "curl_slist_free_all", "curl_url",          "curl_url_set",
-                                    "curl_url_get",       "curl_url_cleanup",    "curl_free",         "curl_global_init",
-                                    "curl_share_init",    "curl_share_setopt",   "curl_share_cleanup"};
+static const char *const names[] = {
+    "curl_easy_init",    "curl_easy_setopt", "curl_easy_perform",  "curl_easy_getinfo", "curl_easy_strerror",
+    "curl_easy_cleanup", "curl_easy_escape", "curl_easy_unescape", "curl_slist_append", "curl_slist_free_all",
+    "curl_url",          "curl_url_set",     "curl_url_get",       "curl_url_cleanup",  "curl_free",
+    "curl_global_init",  "curl_share_init",  "curl_share_setopt",  "curl_share_cleanup"};
 _Static_assert(sizeof organ_curl == sizeof names, "one name for each function");
 
 static pthread_once_t loaded = PTHREAD_ONCE_INIT;

@@ -65,7 +65,8 @@ static organ_reach reach6(const unsigned char a[16])
         return reach4(word_at(a + 2)); /* 6to4 */
     if ((a[0] == 0xfe && (a[1] & 0xc0) == 0x80) || memcmp(a, amazon, sizeof amazon) == 0)
         return ORGAN_REACH_LINK;
-    return (a[0] & 0xe0) == 0x20 ? ORGAN_REACH_PUBLIC : ORGAN_REACH_INSIDE; /* global unicast: not fc00::/7, fec0::/10, ff00::/8 */
+    return (a[0] & 0xe0) == 0x20 ? ORGAN_REACH_PUBLIC
+                                 : ORGAN_REACH_INSIDE; /* global unicast: not fc00::/7, fec0::/10, ff00::/8 */
 }
 
 organ_reach organ_http_address_reach(const struct sockaddr *address)
@@ -90,7 +91,8 @@ static bool parse(const char *text, struct sockaddr_storage *out)
     struct sockaddr_in6 *const in6 = (struct sockaddr_in6 *)(void *)out;
     char plain[64];
     const size_t skip = *text == '[';
-    snprintf(plain, sizeof plain, "%.*s", (int)(strcspn(text + skip, "]%") < 60 ? strcspn(text + skip, "]%") : 60), text + skip);
+    snprintf(plain, sizeof plain, "%.*s", (int)(strcspn(text + skip, "]%") < 60 ? strcspn(text + skip, "]%") : 60),
+             text + skip);
     memset(out, 0, sizeof *out);
     if (inet_pton(AF_INET, plain, &in->sin_addr) == 1)
         in->sin_family = AF_INET;

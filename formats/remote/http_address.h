@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: MIT
- * Classifies the addresses that a redirect may lead to. organ rejects a redirect from a public server to any address that is not public,
- * and a redirect from any server to a link-local address. */
+ * Classifies the addresses that a redirect may lead to. organ rejects a redirect from a public server to any address
+ * that is not public, and a redirect from any server to a link-local address. */
 #ifndef ORGAN_HTTP_ADDRESS_H
 #define ORGAN_HTTP_ADDRESS_H
 
@@ -9,15 +9,17 @@
 
 typedef enum organ_reach {
     ORGAN_REACH_PUBLIC, /* an address of the public internet */
-    ORGAN_REACH_INSIDE, /* loopback, private, shared (carrier), multicast and reserved addresses of IPv4 and IPv6; other families */
-    ORGAN_REACH_LINK,   /* 169.254.0.0/16, fe80::/10, and the further addresses at which clouds give a machine its credentials */
+    ORGAN_REACH_INSIDE, /* loopback, private, shared (carrier), multicast and reserved addresses of IPv4 and IPv6; other
+                           families */
+    ORGAN_REACH_LINK,   /* 169.254.0.0/16, fe80::/10, and the further addresses at which clouds give a machine its
+                           credentials */
 } organ_reach;
 
 /* An IPv4 address within one of IPv6 (mapped, compatible, NAT64, 6to4) counts as that IPv4 address. */
 organ_reach organ_http_address_reach(const struct sockaddr *address);
 
-/* Classifies an address in text, in the form in which libcurl reports the address of a connection: "192.0.2.1", "2001:db8::1", with or
- * without brackets. Returns ORGAN_REACH_INSIDE for a text that is not an address. */
+/* Classifies an address in text, in the form in which libcurl reports the address of a connection: "192.0.2.1",
+ * "2001:db8::1", with or without brackets. Returns ORGAN_REACH_INSIDE for a text that is not an address. */
 organ_reach organ_http_text_reach(const char *text);
 
 /* The text is an address and no name. */

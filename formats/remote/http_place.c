@@ -8,11 +8,15 @@
 #include <string.h>
 #include <strings.h>
 
-bool organ_http_is_url(const char *path) { return strncasecmp(path, "http://", 7) == 0 || strncasecmp(path, "https://", 8) == 0; }
+bool organ_http_is_url(const char *path)
+{
+    return strncasecmp(path, "http://", 7) == 0 || strncasecmp(path, "https://", 8) == 0;
+}
 
 char *organ_http_harmless(const char *url)
 {
-    static const CURLUPart secrets[] = {CURLUPART_USER, CURLUPART_PASSWORD, CURLUPART_OPTIONS, CURLUPART_QUERY, CURLUPART_FRAGMENT};
+    static const CURLUPart secrets[] = {CURLUPART_USER, CURLUPART_PASSWORD, CURLUPART_OPTIONS, CURLUPART_QUERY,
+                                        CURLUPART_FRAGMENT};
     char *text = NULL;
     CURLU *parts = organ_curl.url();
     if (parts && organ_http_is_url(url) && organ_curl.url_set(parts, CURLUPART_URL, url, 0) == CURLUE_OK) {
@@ -27,7 +31,8 @@ char *organ_http_harmless(const char *url)
 /* Files by which a model is named, and files that a user may take for one. */
 static bool is_file_name(const char *name)
 {
-    static const char *const endings[] = {".safetensors", ".json", ".gguf", ".bin", ".pt", ".pth", ".ckpt", ".onnx", ".h5", ".msgpack"};
+    static const char *const endings[] = {".safetensors", ".json", ".gguf", ".bin", ".pt",
+                                          ".pth",         ".ckpt", ".onnx", ".h5",  ".msgpack"};
     for (size_t k = 0; k < sizeof endings / sizeof *endings; k++)
         if (organ_ends_with(name, endings[k]))
             return true;
@@ -44,8 +49,8 @@ bool organ_http_names_file(const char *text)
 }
 
 /* `length`: of the decoded name, which NUL characters do not end. */
-static organ_status take_place(char *text, const char *plain, size_t length, organ_arena *arena, const char **shown, const char **directory,
-                               const char **name, organ_error *error)
+static organ_status take_place(char *text, const char *plain, size_t length, organ_arena *arena, const char **shown,
+                               const char **directory, const char **name, organ_error *error)
 {
     const bool file = is_file_name(plain);
     if (length && (memchr(plain, '/', length) || memchr(plain, '\0', length) || *plain == '.'))
@@ -59,8 +64,8 @@ static organ_status take_place(char *text, const char *plain, size_t length, org
     return *shown && *directory && (*name || !file) ? ORGAN_OK : organ_fail_memory(error, text);
 }
 
-organ_status organ_http_place(const char *url, organ_arena *arena, const char **shown, const char **directory, const char **name,
-                              organ_error *error)
+organ_status organ_http_place(const char *url, organ_arena *arena, const char **shown, const char **directory,
+                              const char **name, organ_error *error)
 {
     if (organ_curl_open(error) != ORGAN_OK)
         return error->status;

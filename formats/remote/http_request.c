@@ -61,7 +61,8 @@ static organ_status take_headers(organ_http_line *line, organ_error *error)
 {
     for (size_t k = 0; k < line->access->header_count; k++) {
         if (!is_header(line->access->headers[k]))
-            return organ_fail(error, ORGAN_USAGE, "header %zu that is to be sent is not of the form 'Name: value' on one line", k + 1);
+            return organ_fail(error, ORGAN_USAGE,
+                              "header %zu that is to be sent is not of the form 'Name: value' on one line", k + 1);
         struct curl_slist *longer = organ_curl.slist_append(line->headers, line->access->headers[k]);
         if (!longer)
             return organ_fail_errno(error, ENOMEM, "headers of a request");
@@ -128,8 +129,10 @@ static void take_range(organ_http_answer *answer, const char *text)
         return;
     if (strncmp(text + 6, "*/", 2) == 0)
         answer->bad_range = false;
-    else if (dash && dash < slash && read_decimal(text + 6, dash, &answer->first) && read_decimal(dash + 1, slash, &answer->last))
-        answer->has_range = answer->first <= answer->last && answer->last < answer->total, answer->bad_range = !answer->has_range;
+    else if (dash && dash < slash && read_decimal(text + 6, dash, &answer->first) &&
+             read_decimal(dash + 1, slash, &answer->last))
+        answer->has_range = answer->first <= answer->last && answer->last < answer->total,
+        answer->bad_range = !answer->has_range;
 }
 
 static void take_header(organ_http_answer *answer, const char *name, const char *value)
@@ -159,8 +162,8 @@ static size_t on_header(char *data, size_t size, size_t count, void *context)
     h->header_bytes += length;
     if (h->header_bytes > MOST_HEADERS) {
         h->answer->hopeless = true;
-        snprintf(h->answer->fault, sizeof h->answer->fault, "its headers have more than %zu bytes, with '%.*s'", MOST_HEADERS,
-                 (int)name_length(data, length), data);
+        snprintf(h->answer->fault, sizeof h->answer->fault, "its headers have more than %zu bytes, with '%.*s'",
+                 MOST_HEADERS, (int)name_length(data, length), data);
         return 0;
     }
     h->headers_over = length <= 2;
@@ -222,8 +225,8 @@ static bool is_late(hop *h)
     if (taken <= h->request->seconds + (double)answer->got / ORGAN_HTTP_LEAST_RATE)
         return false;
     answer->hopeless = true;
-    snprintf(answer->fault, sizeof answer->fault, "it takes too long: %zu bytes came in the last %.1f s of what a reading may take",
-             answer->got, taken);
+    snprintf(answer->fault, sizeof answer->fault,
+             "it takes too long: %zu bytes came in the last %.1f s of what a reading may take", answer->got, taken);
     return true;
 }
 
@@ -292,8 +295,9 @@ static organ_reach reach_of_url(const char *url)
 /* Faults of the call or of the server's identity: they stay as they are. */
 static bool is_hopeless(CURLcode code)
 {
-    return code == CURLE_UNSUPPORTED_PROTOCOL || code == CURLE_URL_MALFORMAT || code == CURLE_PEER_FAILED_VERIFICATION ||
-           code == CURLE_SSL_CACERT_BADFILE || code == CURLE_SSL_CERTPROBLEM || code == CURLE_OUT_OF_MEMORY || code == CURLE_NOT_BUILT_IN;
+    return code == CURLE_UNSUPPORTED_PROTOCOL || code == CURLE_URL_MALFORMAT ||
+           code == CURLE_PEER_FAILED_VERIFICATION || code == CURLE_SSL_CACERT_BADFILE ||
+           code == CURLE_SSL_CERTPROBLEM || code == CURLE_OUT_OF_MEMORY || code == CURLE_NOT_BUILT_IN;
 }
 
 /* The two URLs lead to the same scheme, host and port. */
@@ -301,8 +305,8 @@ static bool same_origin(const char *a, const char *b)
 {
     static const CURLUPart parts[] = {CURLUPART_SCHEME, CURLUPART_HOST, CURLUPART_PORT};
     CURLU *x = organ_curl.url(), *y = organ_curl.url();
-    bool same =
-        x && y && organ_curl.url_set(x, CURLUPART_URL, a, 0) == CURLUE_OK && organ_curl.url_set(y, CURLUPART_URL, b, 0) == CURLUE_OK;
+    bool same = x && y && organ_curl.url_set(x, CURLUPART_URL, a, 0) == CURLUE_OK &&
+                organ_curl.url_set(y, CURLUPART_URL, b, 0) == CURLUE_OK;
     for (size_t k = 0; k < 3 && same; k++) {
         char *p = NULL, *q = NULL;
         same = organ_curl.url_get(x, parts[k], &p, CURLU_DEFAULT_PORT) == CURLUE_OK &&
@@ -366,9 +370,11 @@ static void http_request_take_fault(const hop *h, CURLcode result)
     if (answer->fault[0])
         return;
     if (is_long_header(h, result))
-        snprintf(answer->fault, sizeof answer->fault, "a header of its answer is too long, the one after '%s'", h->header);
+        snprintf(answer->fault, sizeof answer->fault, "a header of its answer is too long, the one after '%s'",
+                 h->header);
     else
-        snprintf(answer->fault, sizeof answer->fault, "%s", h->line->reason[0] ? h->line->reason : organ_curl.easy_strerror(result));
+        snprintf(answer->fault, sizeof answer->fault, "%s",
+                 h->line->reason[0] ? h->line->reason : organ_curl.easy_strerror(result));
 }
 
 static void give_up(organ_http_answer *answer, const char *fault)
@@ -377,10 +383,10 @@ static void give_up(organ_http_answer *answer, const char *fault)
     snprintf(answer->fault, sizeof answer->fault, "%s", fault);
 }
 
-/* `redirected`: the request follows a redirect; `from_public`: a server before it has a public address. Returns whether this server has a
- * public address. */
-static bool ask_one(organ_http_line *line, const organ_http_request *request, const char *url, bool redirected, bool from_public,
-                    organ_http_answer *answer)
+/* `redirected`: the request follows a redirect; `from_public`: a server before it has a public address. Returns whether
+ * this server has a public address. */
+static bool ask_one(organ_http_line *line, const organ_http_request *request, const char *url, bool redirected,
+                    bool from_public, organ_http_answer *answer)
 {
     hop h = {.line = line,
              .request = request,
@@ -389,8 +395,8 @@ static bool ask_one(organ_http_line *line, const organ_http_request *request, co
              .guarded = redirected && from_public,
              .started = monotonic_seconds()};
     line->reason[0] = '\0';
-    /* A handle that is used again keeps a pointer to a header that libcurl 7.88 has freed, into which a server can have it write by a first
-     * header that is folded. */
+    /* A handle that is used again keeps a pointer to a header that libcurl 7.88 has freed, into which a server can have
+     * it write by a first header that is folded. */
     organ_curl.easy_cleanup(line->curl);
     line->curl = organ_curl.easy_init();
     if (!line->curl) {
@@ -407,7 +413,8 @@ static bool ask_one(organ_http_line *line, const organ_http_request *request, co
     organ_curl.easy_getinfo(line->curl, CURLINFO_RESPONSE_CODE, &answer->code);
     organ_curl.easy_getinfo(line->curl, CURLINFO_RETRY_AFTER, &wait);
     answer->retry_after = wait > 0 ? (unsigned)(wait < LONGEST_WAIT ? wait : LONGEST_WAIT) : 0;
-    const bool dropped = h.dropped && result == CURLE_WRITE_ERROR; /* by on_body, with the answer complete in all that matters */
+    const bool dropped =
+        h.dropped && result == CURLE_WRITE_ERROR; /* by on_body, with the answer complete in all that matters */
     if (result != CURLE_OK && !dropped)
         http_request_take_fault(&h, result);
     return h.is_public;
@@ -422,7 +429,8 @@ static char *redirect_target(const organ_http_line *line, const char *url, organ
     organ_curl.easy_getinfo(line->curl, CURLINFO_REDIRECT_URL, &next);
     if (!next)
         give_up(answer, "it redirects nowhere");
-    else if (strncasecmp(next, "https://", 8) != 0 && (strncasecmp(next, "http://", 7) != 0 || strncasecmp(url, "https:", 6) == 0))
+    else if (strncasecmp(next, "https://", 8) != 0 &&
+             (strncasecmp(next, "http://", 7) != 0 || strncasecmp(url, "https:", 6) == 0))
         give_up(answer, "it redirects to something that is not https");
     char *copy = answer->broken ? NULL : strdup(next);
     if (!copy && !answer->broken)

@@ -1,5 +1,6 @@
 /* SPDX-License-Identifier: MIT
- * One HTTP request and what the server answers, redirects followed. What an answer means is for http_source.c to say. */
+ * One HTTP request and what the server answers, redirects followed. What an answer means is for http_source.c to say.
+ */
 #ifndef ORGAN_HTTP_REQUEST_H
 #define ORGAN_HTTP_REQUEST_H
 
@@ -47,10 +48,11 @@ typedef struct organ_http_answer {
 organ_status organ_http_line_open(const organ_model_access *access, organ_http_line **line, organ_error *error);
 void organ_http_line_close(organ_http_line *line);
 
-/* Only 200 and 206 put bytes at request->to. organ_http_ask does not follow a redirect from a server with a public address to one without:
- * only the user may choose requests inside the user's own network. It follows no redirect to a link-local address or to another address at
- * which a cloud gives a machine its credentials (organ_reach). The check uses the address of the connection, not the host name in the URL;
- * behind a proxy, which resolves host names itself, organ can check only numeric addresses. */
+/* Only 200 and 206 put bytes at request->to. organ_http_ask does not follow a redirect from a server with a public
+ * address to one without: only the user may choose requests inside the user's own network. It follows no redirect to a
+ * link-local address or to another address at which a cloud gives a machine its credentials (organ_reach). The check
+ * uses the address of the connection, not the host name in the URL; behind a proxy, which resolves host names itself,
+ * organ can check only numeric addresses. */
 void organ_http_ask(organ_http_line *line, const organ_http_request *request, organ_http_answer *answer);
 
 #endif

@@ -13,16 +13,19 @@
 #include <string.h>
 #include <time.h>
 
-#define USUAL_TRIES      12
-#define GREETING_TRIES   3 /* until the server has answered for the first time: a name mistyped should not cost minutes */
+#define USUAL_TRIES 12
+#define GREETING_TRIES                                                                                                 \
+    3 /* until the server has answered for the first time: a name mistyped should not cost minutes                     \
+       */
 #define USUAL_FIRST_WAIT 500
-#define USUAL_PATIENCE   60                /* seconds */
-#define USUAL_READ       300000            /* ms */
-#define LONGEST_WAIT     30000             /* ms, unless the server asks for more */
-#define FIRST_SPAN       ((size_t)1 << 18) /* read ahead for a small read; doubled as long as reads go on where the last span ended */
-#define LONGEST_SPAN     ((size_t)4 << 20)
-#define SPANS            8                 /* threads that read tensors side by side do not throw away what the others will want */
-#define LARGE_READ       ((size_t)1 << 20) /* goes past the span */
+#define USUAL_PATIENCE   60     /* seconds */
+#define USUAL_READ       300000 /* ms */
+#define LONGEST_WAIT     30000  /* ms, unless the server asks for more */
+#define FIRST_SPAN                                                                                                     \
+    ((size_t)1 << 18) /* read ahead for a small read; doubled as long as reads go on where the last span ended */
+#define LONGEST_SPAN ((size_t)4 << 20)
+#define SPANS        8 /* threads that read tensors side by side do not throw away what the others will want */
+#define LARGE_READ   ((size_t)1 << 20) /* goes past the span */
 
 /* Bytes of one file that were read ahead. */
 typedef struct http_source_span {
@@ -71,10 +74,12 @@ static organ_status take_url(organ_http *http, const char *url, organ_error *err
     http->shown = organ_format("%.*s%s", (int)shown, text ? text : "", slash);
     http->query = query ? strndup(query, strcspn(query, "#")) : strdup("");
     organ_curl.free(text);
-    return http->base && http->query && http->shown ? ORGAN_OK : organ_fail_errno(error, ENOMEM, "the URL of the model");
+    return http->base && http->query && http->shown ? ORGAN_OK
+                                                    : organ_fail_errno(error, ENOMEM, "the URL of the model");
 }
 
-organ_status organ_http_create(const char *url, const organ_model_access *access, organ_http **result, organ_error *error)
+organ_status organ_http_create(const char *url, const organ_model_access *access, organ_http **result,
+                               organ_error *error)
 {
     static const organ_model_access usual;
     organ_http *http = *result = calloc(1, sizeof *http);
@@ -107,7 +112,10 @@ void organ_http_destroy(organ_http *http)
 
 /* ---- one request until it is answered ---- */
 
-static bool reading_is_stopped(const organ_http *http) { return http->access->stopped && http->access->stopped(http->access->context); }
+static bool reading_is_stopped(const organ_http *http)
+{
+    return http->access->stopped && http->access->stopped(http->access->context);
+}
 
 static organ_status interrupted(organ_error *error) { return organ_fail(error, ORGAN_INTERRUPTED, "interrupted"); }
 
@@ -136,7 +144,8 @@ static void describe_fault(const organ_http_answer *answer, char out[320])
 }
 
 /* Waits before try number `failures` + 1, or fails if there were enough. */
-static organ_status wait_or_fail(organ_http_file *file, const organ_http_answer *answer, uint64_t at, unsigned failures, organ_error *error)
+static organ_status wait_or_fail(organ_http_file *file, const organ_http_answer *answer, uint64_t at, unsigned failures,
+                                 organ_error *error)
 {
     organ_http *http = file->http;
     const organ_model_access *access = http->access;
@@ -146,17 +155,20 @@ static organ_status wait_or_fail(organ_http_file *file, const organ_http_answer 
     describe_fault(answer, what);
     if (answer->retry_after > patience)
         return organ_fail(error, ORGAN_IO,
-                          "%s: cannot be read at byte %" PRIu64 ": %s and asks to wait %u s, longer than %u s (--patience)", file->shown,
-                          at, what, answer->retry_after, patience);
+                          "%s: cannot be read at byte %" PRIu64
+                          ": %s and asks to wait %u s, longer than %u s (--patience)",
+                          file->shown, at, what, answer->retry_after, patience);
     if (failures >= tries || answer->hopeless)
-        return organ_fail(error, ORGAN_IO, "%s: cannot be read at byte %" PRIu64 ": %s (%u %s)", file->shown, at, what, failures,
-                          failures == 1 ? "try" : "tries");
-    uint64_t ms = (uint64_t)(access->first_wait_ms ? access->first_wait_ms : USUAL_FIRST_WAIT) << (failures < 16 ? failures - 1 : 15);
+        return organ_fail(error, ORGAN_IO, "%s: cannot be read at byte %" PRIu64 ": %s (%u %s)", file->shown, at, what,
+                          failures, failures == 1 ? "try" : "tries");
+    uint64_t ms = (uint64_t)(access->first_wait_ms ? access->first_wait_ms : USUAL_FIRST_WAIT)
+                  << (failures < 16 ? failures - 1 : 15);
     if (ms > LONGEST_WAIT)
         ms = LONGEST_WAIT;
     if (answer->retry_after && (uint64_t)answer->retry_after * 1000 > ms)
         ms = (uint64_t)answer->retry_after * 1000;
-    snprintf(note, sizeof note, "%.400s: at byte %" PRIu64 ": %s; trying again in %.1f s", file->shown, at, what, (double)ms / 1000.0);
+    snprintf(note, sizeof note, "%.400s: at byte %" PRIu64 ": %s; trying again in %.1f s", file->shown, at, what,
+             (double)ms / 1000.0);
     if (access->note)
         access->note(access->context, note);
     return pause_for(http, (unsigned)ms, error);
@@ -166,17 +178,20 @@ static organ_status fail_code(organ_http_file *file, long code, organ_error *err
 {
     file->absent = code == 404 || code == 410;
     if (code == 401 || code == 403)
-        return organ_fail(error, ORGAN_IO,
-                          "%s: the server answers with status %ld: authentication is required or access is denied (--header)", file->shown,
-                          code);
+        return organ_fail(
+            error, ORGAN_IO,
+            "%s: the server answers with status %ld: authentication is required or access is denied (--header)",
+            file->shown, code);
     return organ_fail(error, ORGAN_IO, "%s: the server answers with status %ld%s", file->shown, code,
                       file->absent ? ": there is no such file" : "");
 }
 
-static organ_status fail_changed(const organ_http_file *file, const char *what, const char *before, const char *now, organ_error *error)
+static organ_status fail_changed(const organ_http_file *file, const char *what, const char *before, const char *now,
+                                 organ_error *error)
 {
-    return organ_fail(error, ORGAN_BAD_INPUT, "%s: was changed on the server while it was in use: its %s was %s and is %s", file->shown,
-                      what, before, *now ? now : "no longer given");
+    return organ_fail(error, ORGAN_BAD_INPUT,
+                      "%s: was changed on the server while it was in use: its %s was %s and is %s", file->shown, what,
+                      before, *now ? now : "no longer given");
 }
 
 /* The first answer says what the file is, all later ones must say the same. */
@@ -193,35 +208,38 @@ static organ_status same_file(organ_http_file *file, const organ_http_answer *an
     if (answer->total != file->size)
         return fail_changed(file, "size", before, now, error);
     if (strcmp(answer->validator, file->validator) != 0)
-        return fail_changed(file, "ETag or time of modification", *file->validator ? file->validator : "not given", answer->validator,
-                            error);
+        return fail_changed(file, "ETag or time of modification", *file->validator ? file->validator : "not given",
+                            answer->validator, error);
     return ORGAN_OK;
 }
 
 /* Whether what came is what was asked for. */
-static organ_status check_part(organ_http_file *file, const organ_http_request *request, const organ_http_answer *answer,
-                               organ_error *error)
+static organ_status check_part(organ_http_file *file, const organ_http_request *request,
+                               const organ_http_answer *answer, organ_error *error)
 {
     const uint64_t last = request->from + (request->room - 1);
     if (answer->code == 416 && !file->known && answer->total == 0)
         return organ_fail(error, ORGAN_BAD_INPUT, "%s: is empty", file->shown);
     if (answer->code == 416)
-        return organ_fail(error, ORGAN_BAD_INPUT, "%s: has no byte %" PRIu64 " any more: it was changed on the server", file->shown,
-                          request->from);
+        return organ_fail(error, ORGAN_BAD_INPUT, "%s: has no byte %" PRIu64 " any more: it was changed on the server",
+                          file->shown, request->from);
     if (answer->code == 200)
         return organ_fail(error, ORGAN_BAD_INPUT,
-                          "%s: the server does not serve parts of files (status 200 for a range): download the file and measure it here",
+                          "%s: the server does not serve parts of files (status 200 for a range): download the file "
+                          "and measure it here",
                           file->shown);
     if (answer->code != 206)
         return fail_code(file, answer->code, error);
     if (!answer->has_range)
-        return organ_fail(error, ORGAN_BAD_INPUT, "%s: the server answers a range without a Content-Range that says which", file->shown);
+        return organ_fail(error, ORGAN_BAD_INPUT,
+                          "%s: the server answers a range without a Content-Range that says which", file->shown);
     if (answer->encoded)
         return organ_fail(error, ORGAN_BAD_INPUT, "%s: the server sends its bytes compressed", file->shown);
     if (answer->first != request->from || answer->last > last || answer->too_long)
-        return organ_fail(error, ORGAN_BAD_INPUT,
-                          "%s: bytes %" PRIu64 "-%" PRIu64 " were asked for, but the server sends %s%" PRIu64 "-%" PRIu64, file->shown,
-                          request->from, last, answer->too_long ? "more than " : "", answer->first, answer->last);
+        return organ_fail(
+            error, ORGAN_BAD_INPUT,
+            "%s: bytes %" PRIu64 "-%" PRIu64 " were asked for, but the server sends %s%" PRIu64 "-%" PRIu64,
+            file->shown, request->from, last, answer->too_long ? "more than " : "", answer->first, answer->last);
     return same_file(file, answer, error);
 }
 
@@ -276,7 +294,8 @@ static void ask_once(organ_http *http, organ_http_request *request, organ_http_a
 }
 
 /* Asks until there is an answer to judge. */
-static organ_status ask_until_answered(organ_http_file *file, organ_http_request *request, organ_http_answer *answer, organ_error *error)
+static organ_status ask_until_answered(organ_http_file *file, organ_http_request *request, organ_http_answer *answer,
+                                       organ_error *error)
 {
     for (unsigned failures = 0;;) {
         request->url = file->resolved ? file->resolved : file->url;
@@ -296,7 +315,8 @@ static organ_status ask_until_answered(organ_http_file *file, organ_http_request
 }
 
 /* Reads into `to`, at most `room` bytes; *got is what came, at least 1. */
-static organ_status ask_part(organ_http_file *file, char *to, size_t room, uint64_t from, size_t *got, organ_error *error)
+static organ_status ask_part(organ_http_file *file, char *to, size_t room, uint64_t from, size_t *got,
+                             organ_error *error)
 {
     organ_http_request request = {.ranged = true, .from = from, .room = room, .to = to};
     organ_http_answer answer;
@@ -377,8 +397,8 @@ static organ_status read_locked(organ_http_file *file, char *to, size_t bytes, u
 organ_status organ_http_read(organ_http_file *file, void *to, size_t bytes, uint64_t offset, organ_error *error)
 {
     if (offset > file->size || bytes > file->size - offset)
-        return organ_fail(error, ORGAN_BAD_INPUT, "%s: has %" PRIu64 " bytes, %zu from byte %" PRIu64 " were expected", file->shown,
-                          file->size, bytes, offset);
+        return organ_fail(error, ORGAN_BAD_INPUT, "%s: has %" PRIu64 " bytes, %zu from byte %" PRIu64 " were expected",
+                          file->shown, file->size, bytes, offset);
     pthread_mutex_lock(&file->http->lock);
     begin_reading(file->http);
     read_locked(file, to, bytes, offset, error);
@@ -407,7 +427,8 @@ static organ_status make_file(organ_http *http, const char *name, organ_http_fil
     return organ_fail_errno(error, ENOMEM, "%s%s", http->shown, name);
 }
 
-organ_status organ_http_open(organ_http *http, const char *name, organ_http_file **file, bool *missing, organ_error *error)
+organ_status organ_http_open(organ_http *http, const char *name, organ_http_file **file, bool *missing,
+                             organ_error *error)
 {
     if (make_file(http, name, file, error))
         return error->status;
@@ -454,16 +475,21 @@ organ_status organ_http_unchanged(organ_http_file *file, organ_error *error)
     return error->status;
 }
 
-static organ_status judge_whole(organ_http_file *file, const organ_http_answer *answer, size_t limit, organ_error *error)
+static organ_status judge_whole(organ_http_file *file, const organ_http_answer *answer, size_t limit,
+                                organ_error *error)
 {
     if (answer->too_long)
-        return organ_fail(error, ORGAN_BAD_INPUT, "%s: has more than the %zu bytes that such a file may have", file->shown, limit);
+        return organ_fail(error, ORGAN_BAD_INPUT, "%s: has more than the %zu bytes that such a file may have",
+                          file->shown, limit);
     if (answer->code != 200)
         return fail_code(file, answer->code, error);
-    return answer->encoded ? organ_fail(error, ORGAN_BAD_INPUT, "%s: the server sends its bytes compressed", file->shown) : ORGAN_OK;
+    return answer->encoded
+               ? organ_fail(error, ORGAN_BAD_INPUT, "%s: the server sends its bytes compressed", file->shown)
+               : ORGAN_OK;
 }
 
-organ_status organ_http_load(organ_http *http, const char *name, size_t limit, char **bytes, size_t *length, organ_error *error)
+organ_status organ_http_load(organ_http *http, const char *name, size_t limit, char **bytes, size_t *length,
+                             organ_error *error)
 {
     organ_http_file *file;
     organ_http_answer answer = {0};

@@ -1,7 +1,8 @@
 /* SPDX-License-Identifier: MIT
- * Files of a model at an http(s) URL, read by ranges: small reads are served from a span that was read ahead, large ones go straight
- * to where they are wanted; broken connections are tried again. In goes a URL and how to reach it (access.h); out come bytes, and names
- * that may be shown: URLs may hold credentials, so messages show a URL without user, password, query and fragment. */
+ * Files of a model at an http(s) URL, read by ranges: small reads are served from a span that was read ahead, large
+ * ones go straight to where they are wanted; broken connections are tried again. In goes a URL and how to reach it
+ * (access.h); out come bytes, and names that may be shown: URLs may hold credentials, so messages show a URL without
+ * user, password, query and fragment. */
 #ifndef ORGAN_REMOTE_H
 #define ORGAN_REMOTE_H
 
@@ -19,13 +20,14 @@
 
 bool organ_http_is_url(const char *path);
 
-/* The parts of a URL that may be shown: the whole without slashes at its end, its directory, and the decoded last segment of its path.
- * *name is NULL where that is not the name of a file that a model is in: then the URL names the directory, and both are the same.
- * ORGAN_USAGE if it is no URL of a file or a directory. */
-organ_status organ_http_place(const char *url, organ_arena *arena, const char **shown, const char **directory, const char **name,
-                              organ_error *error);
+/* The parts of a URL that may be shown: the whole without slashes at its end, its directory, and the decoded last
+ * segment of its path. *name is NULL where that is not the name of a file that a model is in: then the URL names the
+ * directory, and both are the same. ORGAN_USAGE if it is no URL of a file or a directory. */
+organ_status organ_http_place(const char *url, organ_arena *arena, const char **shown, const char **directory,
+                              const char **name, organ_error *error);
 
-/* The URL without user, password, query and fragment, to be freed by organ_curl.free; NULL if it is none, or without memory. */
+/* The URL without user, password, query and fragment, to be freed by organ_curl.free; NULL if it is none, or without
+ * memory. */
 char *organ_http_harmless(const char *url);
 
 /* Whether the last segment of that text is the name of a file that a model is in, or that a user may take for one. */
@@ -33,32 +35,37 @@ bool organ_http_names_file(const char *text);
 
 /* ---- files of a server ---- */
 
-typedef struct organ_http organ_http;           /* the directory of a URL, and one connection for all that is read there */
+typedef struct organ_http organ_http; /* the directory of a URL, and one connection for all that is read there */
 typedef struct organ_http_file organ_http_file; /* one file in it */
 
-/* `url` names a file in the directory, or the directory; its query is repeated for the files. Nothing is asked of the server yet. */
-organ_status organ_http_create(const char *url, const organ_model_access *access, organ_http **http, organ_error *error);
+/* `url` names a file in the directory, or the directory; its query is repeated for the files. Nothing is asked of the
+ * server yet. */
+organ_status organ_http_create(const char *url, const organ_model_access *access, organ_http **http,
+                               organ_error *error);
 void organ_http_destroy(organ_http *http); /* its files must be closed; NULL is allowed */
 
-/* Asks for the size and the first bytes. ORGAN_IO: cannot be reached, not there, not allowed; ORGAN_BAD_INPUT: the server does not serve
- * ranges, or the file is empty. `missing` (may be NULL): set if the server says that there is no such file. */
-organ_status organ_http_open(organ_http *http, const char *name, organ_http_file **file, bool *missing, organ_error *error);
+/* Asks for the size and the first bytes. ORGAN_IO: cannot be reached, not there, not allowed; ORGAN_BAD_INPUT: the
+ * server does not serve ranges, or the file is empty. `missing` (may be NULL): set if the server says that there is no
+ * such file. */
+organ_status organ_http_open(organ_http *http, const char *name, organ_http_file **file, bool *missing,
+                             organ_error *error);
 void organ_http_close(organ_http_file *file); /* NULL is allowed */
 
 uint64_t organ_http_size(const organ_http_file *file);
 /* ETag or Last-Modified, "" if the server gives neither; as long as the file is open. */
 const char *organ_http_validator(const organ_http_file *file);
 
-/* Exactly `bytes` from `offset`. ORGAN_BAD_INPUT if the file was changed since it was opened or the server answers something else than what
- * was asked; ORGAN_IO after too many tries without progress; ORGAN_INTERRUPTED. Any thread. */
+/* Exactly `bytes` from `offset`. ORGAN_BAD_INPUT if the file was changed since it was opened or the server answers
+ * something else than what was asked; ORGAN_IO after too many tries without progress; ORGAN_INTERRUPTED. Any thread. */
 organ_status organ_http_read(organ_http_file *file, void *to, size_t bytes, uint64_t offset, organ_error *error);
 
 /* ORGAN_BAD_INPUT if size or validator are not those of the opening. */
 organ_status organ_http_unchanged(organ_http_file *file, organ_error *error);
 
-/* A whole file of at most `limit` bytes, to be freed by the caller, a NUL after the last byte; *bytes is NULL and the result ORGAN_OK if
- * there is no such file. */
-organ_status organ_http_load(organ_http *http, const char *name, size_t limit, char **bytes, size_t *length, organ_error *error);
+/* A whole file of at most `limit` bytes, to be freed by the caller, a NUL after the last byte; *bytes is NULL and the
+ * result ORGAN_OK if there is no such file. */
+organ_status organ_http_load(organ_http *http, const char *name, size_t limit, char **bytes, size_t *length,
+                             organ_error *error);
 
 /* ---- files of a model, on this machine or at a URL ---- */
 
@@ -71,8 +78,10 @@ organ_status organ_model_file_open_here(organ_model_file *file, organ_error *err
 /* Opens it anew for reading. ORGAN_BAD_INPUT if it is not the file that was opened before. */
 organ_status organ_model_file_open_again(const organ_model_file *file, int *fd, organ_error *error);
 
-/* Exactly `bytes` from `offset` of a file that is open. ORGAN_BAD_INPUT if it ends before; see organ_input_read and organ_http_read. */
-organ_status organ_model_file_read(const organ_model_file *file, void *to, size_t bytes, uint64_t offset, organ_error *error);
+/* Exactly `bytes` from `offset` of a file that is open. ORGAN_BAD_INPUT if it ends before; see organ_input_read and
+ * organ_http_read. */
+organ_status organ_model_file_read(const organ_model_file *file, void *to, size_t bytes, uint64_t offset,
+                                   organ_error *error);
 
 /* ORGAN_BAD_INPUT if the file was changed, cut, replaced or removed since it was opened. */
 organ_status organ_model_file_unchanged(const organ_model_file *file, organ_error *error);

@@ -42,8 +42,9 @@ static organ_status fail_entry_field(const entry *e, const char *field, const ch
 {
     const organ_json_span value = organ_json_member(&e->from->header, e->span, field);
     const size_t length = value.end - value.begin;
-    return organ_fail(e->from->error, ORGAN_BAD_INPUT, "%s: tensor '%.*s': %s %.*s%s", e->from->file->name, SHOWN, e->name, field,
-                      (int)(length > SHOWN ? SHOWN : length), e->from->header.bytes + value.begin, reason);
+    return organ_fail(e->from->error, ORGAN_BAD_INPUT, "%s: tensor '%.*s': %s %.*s%s", e->from->file->name, SHOWN,
+                      e->name, field, (int)(length > SHOWN ? SHOWN : length), e->from->header.bytes + value.begin,
+                      reason);
 }
 
 /* The member, which must be a list. */
@@ -62,7 +63,8 @@ static uint64_t read_field_number(const entry *e, int field, const json_t *array
     if (json_is_integer(value) && json_integer_value(value) >= 0)
         return (uint64_t)json_integer_value(value);
     char reason[80];
-    snprintf(reason, sizeof reason, ": number %zu of it is not a whole number from 0 to 9223372036854775807", index + 1);
+    snprintf(reason, sizeof reason, ": number %zu of it is not a whole number from 0 to 9223372036854775807",
+             index + 1);
     fail_entry_field(e, field_names[field], reason);
     return 0;
 }
@@ -89,7 +91,8 @@ static organ_status count_bytes(const entry *e, organ_tensor *tensor)
     const organ_dtype_info *type = organ_dtype_describe(tensor->dtype);
     char reason[120];
     if (tensor->elements % type->elements)
-        snprintf(reason, sizeof reason, ": %" PRIu64 " elements of %s are not a whole number of bytes", tensor->elements, type->name);
+        snprintf(reason, sizeof reason, ": %" PRIu64 " elements of %s are not a whole number of bytes",
+                 tensor->elements, type->name);
     else
         snprintf(reason, sizeof reason, ": the number of bytes is beyond %" PRIu64, UINT64_MAX);
     return fail_entry_field(e, "shape", reason);
@@ -112,8 +115,8 @@ static organ_status read_entry_shape(const entry *e, organ_tensor *tensor)
         return e->from->error->status;
     const size_t rank = json_array_size(array);
     if (rank > ORGAN_SAFETENSORS_RANK_LIMIT)
-        return organ_fail(e->from->error, ORGAN_BAD_INPUT, "%s: tensor '%.*s': shape has %zu dimensions, more than %u", e->from->file->name,
-                          SHOWN, e->name, rank, ORGAN_SAFETENSORS_RANK_LIMIT);
+        return organ_fail(e->from->error, ORGAN_BAD_INPUT, "%s: tensor '%.*s': shape has %zu dimensions, more than %u",
+                          e->from->file->name, SHOWN, e->name, rank, ORGAN_SAFETENSORS_RANK_LIMIT);
     uint64_t shape[ORGAN_SAFETENSORS_RANK_LIMIT];
     for (size_t k = 0; k < rank && !e->from->error->status; k++)
         shape[k] = read_field_number(e, SHAPE, array, k);
@@ -134,16 +137,17 @@ static organ_status read_offsets(const entry *e, organ_tensor *tensor)
         return e->from->error->status;
     const char *label = e->from->file->name;
     if (end < begin)
-        return organ_fail(e->from->error, ORGAN_BAD_INPUT, "%s: tensor '%.*s': data_offsets end %" PRIu64 " is before begin %" PRIu64,
-                          label, SHOWN, e->name, end, begin);
+        return organ_fail(e->from->error, ORGAN_BAD_INPUT,
+                          "%s: tensor '%.*s': data_offsets end %" PRIu64 " is before begin %" PRIu64, label, SHOWN,
+                          e->name, end, begin);
     if (end > e->from->data_bytes)
         return organ_fail(e->from->error, ORGAN_BAD_INPUT,
-                          "%s: tensor '%.*s': data_offsets end %" PRIu64 " is past the end of the data (%" PRIu64 ")", label, SHOWN,
-                          e->name, end, e->from->data_bytes);
+                          "%s: tensor '%.*s': data_offsets end %" PRIu64 " is past the end of the data (%" PRIu64 ")",
+                          label, SHOWN, e->name, end, e->from->data_bytes);
     if (end - begin != tensor->bytes) {
         char reason[120];
-        snprintf(reason, sizeof reason, " of %s takes %" PRIu64 " bytes, but data_offsets span %" PRIu64, organ_dtype_name(tensor->dtype),
-                 tensor->bytes, end - begin);
+        snprintf(reason, sizeof reason, " of %s takes %" PRIu64 " bytes, but data_offsets span %" PRIu64,
+                 organ_dtype_name(tensor->dtype), tensor->bytes, end - begin);
         return fail_entry_field(e, "shape", reason);
     }
     tensor->offset = e->from->file->data_offset + begin;
@@ -160,7 +164,8 @@ static organ_status read_entry_field(entry *e, const char *what, const json_t *n
         if (!organ_json_is(name, field_names[k]))
             continue;
         if (e->fields[k])
-            return organ_fail(e->from->error, ORGAN_BAD_INPUT, "%s: %s: %s is there twice", e->from->file->name, what, field_names[k]);
+            return organ_fail(e->from->error, ORGAN_BAD_INPUT, "%s: %s: %s is there twice", e->from->file->name, what,
+                              field_names[k]);
         return organ_json_parse(header, value, where, &e->fields[k], e->from->error);
     }
     return organ_json_check(header, value, where, e->from->error);
@@ -180,8 +185,8 @@ static organ_status read_entry(const safetensors_reader *r, const json_t *name, 
 {
     const size_t length = json_string_length(name);
     if (length > ORGAN_SAFETENSORS_NAME_LIMIT)
-        return organ_fail(r->error, ORGAN_BAD_INPUT, "%s: tensor '%.*s...': the name has %zu bytes, more than %u", r->file->name, 80,
-                          json_string_value(name), length, ORGAN_SAFETENSORS_NAME_LIMIT);
+        return organ_fail(r->error, ORGAN_BAD_INPUT, "%s: tensor '%.*s...': the name has %zu bytes, more than %u",
+                          r->file->name, 80, json_string_value(name), length, ORGAN_SAFETENSORS_NAME_LIMIT);
     organ_tensor tensor = {.name = organ_arena_copy(&r->list->arena, json_string_value(name), length),
                            .file = (uint32_t)(r->file - r->files)};
     if (!tensor.name)
@@ -190,8 +195,8 @@ static organ_status read_entry(const safetensors_reader *r, const json_t *name, 
     char what[SHOWN + 16];
     snprintf(what, sizeof what, "tensor '%.*s'", SHOWN, tensor.name);
     entry e = {r, tensor.name, span, {NULL, NULL, NULL}};
-    if (read_fields(&e, what) == ORGAN_OK && read_dtype(&e, &tensor) == ORGAN_OK && read_entry_shape(&e, &tensor) == ORGAN_OK &&
-        read_offsets(&e, &tensor) == ORGAN_OK)
+    if (read_fields(&e, what) == ORGAN_OK && read_dtype(&e, &tensor) == ORGAN_OK &&
+        read_entry_shape(&e, &tensor) == ORGAN_OK && read_offsets(&e, &tensor) == ORGAN_OK)
         organ_tensor_list_append(r->list, &tensor, r->error);
     for (int k = 0; k < 3; k++)
         json_decref(e.fields[k]);
@@ -207,9 +212,11 @@ static organ_status check_strings(const safetensors_reader *r, organ_json_span s
     while (organ_json_walk_next(&walk, r->error)) {
         json_t *text = NULL;
         const size_t length = walk.value.end - walk.value.begin;
-        if (organ_json_parse(&r->header, walk.value, "__metadata__", &text, r->error) == ORGAN_OK && !json_is_string(text))
-            organ_fail(r->error, ORGAN_BAD_INPUT, "%s: __metadata__: '%.*s' is not a string but %.*s", r->file->name, SHOWN,
-                       json_string_value(walk.name), (int)(length > SHOWN ? SHOWN : length), r->header.bytes + walk.value.begin);
+        if (organ_json_parse(&r->header, walk.value, "__metadata__", &text, r->error) == ORGAN_OK &&
+            !json_is_string(text))
+            organ_fail(r->error, ORGAN_BAD_INPUT, "%s: __metadata__: '%.*s' is not a string but %.*s", r->file->name,
+                       SHOWN, json_string_value(walk.name), (int)(length > SHOWN ? SHOWN : length),
+                       r->header.bytes + walk.value.begin);
         json_decref(text);
     }
     return r->error->status;
@@ -261,10 +268,11 @@ static organ_status enter_one(const safetensors_reader *r, size_t k)
     if (!kept)
         return organ_fail_memory(r->error, r->file->name);
     if (*kept >= r->file->first && *kept != k)
-        return organ_fail(r->error, ORGAN_BAD_INPUT, "%s: tensor '%.*s': duplicate name in the header", r->file->name, SHOWN, name);
+        return organ_fail(r->error, ORGAN_BAD_INPUT, "%s: tensor '%.*s': duplicate name in the header", r->file->name,
+                          SHOWN, name);
     if (*kept != k)
-        return organ_fail(r->error, ORGAN_BAD_INPUT, "%s: tensor '%.*s': %s has a tensor of this name too", r->file->name, SHOWN, name,
-                          r->files[list->tensors[*kept].file].name);
+        return organ_fail(r->error, ORGAN_BAD_INPUT, "%s: tensor '%.*s': %s has a tensor of this name too",
+                          r->file->name, SHOWN, name, r->files[list->tensors[*kept].file].name);
     return ORGAN_OK;
 }
 
@@ -276,15 +284,18 @@ static organ_status enter_names(const safetensors_reader *r)
 }
 
 /* A tensor begins where the one before it ends. */
-static organ_status check_begin(const safetensors_reader *r, const organ_tensor *t, const organ_tensor *before, uint64_t end)
+static organ_status check_begin(const safetensors_reader *r, const organ_tensor *t, const organ_tensor *before,
+                                uint64_t end)
 {
     const uint64_t data = r->file->data_offset;
     if (t->offset < end)
         return organ_fail(r->error, ORGAN_BAD_INPUT,
-                          "%s: tensor '%.*s': data_offsets begin %" PRIu64 " overlaps tensor '%.*s', which ends at %" PRIu64, r->file->name,
-                          SHOWN, t->name, t->offset - data, SHOWN, before->name, end - data);
+                          "%s: tensor '%.*s': data_offsets begin %" PRIu64
+                          " overlaps tensor '%.*s', which ends at %" PRIu64,
+                          r->file->name, SHOWN, t->name, t->offset - data, SHOWN, before->name, end - data);
     if (t->offset > end && !r->some_refused)
-        return organ_fail(r->error, ORGAN_BAD_INPUT, "%s: tensor '%.*s': data_offsets begin %" PRIu64 " leaves a hole after byte %" PRIu64,
+        return organ_fail(r->error, ORGAN_BAD_INPUT,
+                          "%s: tensor '%.*s': data_offsets begin %" PRIu64 " leaves a hole after byte %" PRIu64,
                           r->file->name, SHOWN, t->name, t->offset - data, end - data);
     return ORGAN_OK;
 }
@@ -306,8 +317,10 @@ static organ_status check_layout(const safetensors_reader *r)
     if (end == r->file->size || r->some_refused)
         return ORGAN_OK;
     return organ_fail(r->error, ORGAN_BAD_INPUT,
-                      "%s: data_offsets of the last tensor%s%.*s%s end at %" PRIu64 ", but the data has %" PRIu64 " bytes", r->file->name,
-                      before ? " '" : "", SHOWN, before ? before->name : "", before ? "'" : "", end - r->file->data_offset, r->data_bytes);
+                      "%s: data_offsets of the last tensor%s%.*s%s end at %" PRIu64 ", but the data has %" PRIu64
+                      " bytes",
+                      r->file->name, before ? " '" : "", SHOWN, before ? before->name : "", before ? "'" : "",
+                      end - r->file->data_offset, r->data_bytes);
 }
 
 /* A file that is something else altogether is often met under this name. */
@@ -333,16 +346,17 @@ static organ_status read_length(const organ_model_file *file, uint64_t *length, 
 {
     unsigned char bytes[8];
     if (file->size < sizeof bytes)
-        return organ_fail(error, ORGAN_BAD_INPUT, "%s: the file has %" PRIu64 " bytes, the header length alone takes 8", file->name,
-                          file->size);
+        return organ_fail(error, ORGAN_BAD_INPUT, "%s: the file has %" PRIu64 " bytes, the header length alone takes 8",
+                          file->name, file->size);
     if (organ_model_file_read(file, bytes, sizeof bytes, 0, error) != ORGAN_OK)
         return error->status;
     *length = organ_little_endian(bytes, sizeof bytes);
     if (*length > ORGAN_SAFETENSORS_HEADER_LIMIT)
-        return organ_fail(error, ORGAN_BAD_INPUT, "%s: header length %" PRIu64 " is beyond the limit of %u%s", file->name, *length,
-                          ORGAN_SAFETENSORS_HEADER_LIMIT, mistaken_for(bytes));
+        return organ_fail(error, ORGAN_BAD_INPUT, "%s: header length %" PRIu64 " is beyond the limit of %u%s",
+                          file->name, *length, ORGAN_SAFETENSORS_HEADER_LIMIT, mistaken_for(bytes));
     if (*length > file->size - sizeof bytes)
-        return organ_fail(error, ORGAN_BAD_INPUT, "%s: header length %" PRIu64 " is past the end of the file (%" PRIu64 " bytes follow it)",
+        return organ_fail(error, ORGAN_BAD_INPUT,
+                          "%s: header length %" PRIu64 " is past the end of the file (%" PRIu64 " bytes follow it)",
                           file->name, *length, file->size - sizeof bytes);
     return ORGAN_OK;
 }
@@ -361,8 +375,8 @@ static organ_status read_header(safetensors_reader *r, char *text)
     return enter_names(r) == ORGAN_OK ? check_layout(r) : r->error->status;
 }
 
-organ_status organ_safetensors_survey(organ_model_file *files, size_t index, organ_tensor_list *list, const organ_faults *faults,
-                                      organ_error *error)
+organ_status organ_safetensors_survey(organ_model_file *files, size_t index, organ_tensor_list *list,
+                                      const organ_faults *faults, organ_error *error)
 {
     organ_model_file *file = &files[index];
     uint64_t length = 0;

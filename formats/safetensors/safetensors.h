@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: MIT
- * safetensors files and the index of a model that has several. In goes a file: 8 bytes of length (little endian), JSON, then the data of
- * the tensors without holes; or model.safetensors.index.json, which says which shard of a model holds which tensor. Out come tensors,
- * every claim about them checked against the size of the file. */
+ * safetensors files and the index of a model that has several. In goes a file: 8 bytes of length (little endian), JSON,
+ * then the data of the tensors without holes; or model.safetensors.index.json, which says which shard of a model holds
+ * which tensor. Out come tensors, every claim about them checked against the size of the file. */
 #ifndef ORGAN_SAFETENSORS_H
 #define ORGAN_SAFETENSORS_H
 
@@ -24,9 +24,9 @@
 /* The format sets no limit; names of real models stay below 200 bytes, and messages and logs must hold them. */
 #define ORGAN_SAFETENSORS_NAME_LIMIT 4096u
 
-/* Reads the header of files[index] (name, fd and size are set), sets its data_offset, first and count, and appends its tensors to `list`:
- * ordered by offset, everything filled in. Accepted is what the reference reader of the format accepts, a __metadata__ of null and unknown
- * fields among it, except:
+/* Reads the header of files[index] (name, fd and size are set), sets its data_offset, first and count, and appends its
+ * tensors to `list`: ordered by offset, everything filled in. Accepted is what the reference reader of the format
+ * accepts, a __metadata__ of null and unknown fields among it, except:
  * - two tensors of one name, and a name with a NUL in it: they are ambiguous;
  * - numbers beyond 63 bits, which only shapes without elements can have;
  * - an entry that is a list of three and no object, which the format does not provide for;
@@ -34,10 +34,10 @@
  * A tensor that another file has brought into `list` is refused. After an error the list can only be released. */
 organ_status organ_safetensors_read(organ_model_file *files, size_t index, organ_tensor_list *list, organ_error *error);
 
-/* The same, and goes on after a fault of one tensor, which `faults` takes: tensors that nothing is wrong with are in the list. The fault
- * that ends the reading is in `error`. */
-organ_status organ_safetensors_survey(organ_model_file *files, size_t index, organ_tensor_list *list, const organ_faults *faults,
-                                      organ_error *error);
+/* The same, and goes on after a fault of one tensor, which `faults` takes: tensors that nothing is wrong with are in
+ * the list. The fault that ends the reading is in `error`. */
+organ_status organ_safetensors_survey(organ_model_file *files, size_t index, organ_tensor_list *list,
+                                      const organ_faults *faults, organ_error *error);
 
 /* ---- the index: model.safetensors.index.json ---- */
 
@@ -62,23 +62,24 @@ typedef struct organ_shards {
 /* No index is longer: that of a model of a million tensors has some 120 MB. */
 #define ORGAN_INDEX_LIMIT ((size_t)256 << 20)
 
-/* Reads an index. Every name of a file in it is a plain name: without '/', not "." or "..", not hidden. The caller releases *shards also
- * after an error. */
+/* Reads an index. Every name of a file in it is a plain name: without '/', not "." or "..", not hidden. The caller
+ * releases *shards also after an error. */
 organ_status organ_shards_read(const char *path, const char *label, organ_shards *shards, organ_error *error);
 
 #define ORGAN_SHARDS_WARNING 400
 
-/* Every tensor of the index is in files[0 .. file_count), in the order of shards->files, or the model is not whole: ORGAN_BAD_INPUT.
- * `warning` is one sentence where a tensor is in another of these files than the index says, or not in the index at all, else "". Loaders
- * take from the index the names of the files alone. */
-organ_status organ_shards_check(const organ_shards *shards, const organ_tensor_list *list, char warning[ORGAN_SHARDS_WARNING],
-                                organ_error *error);
+/* Every tensor of the index is in files[0 .. file_count), in the order of shards->files, or the model is not whole:
+ * ORGAN_BAD_INPUT. `warning` is one sentence where a tensor is in another of these files than the index says, or not in
+ * the index at all, else "". Loaders take from the index the names of the files alone. */
+organ_status organ_shards_check(const organ_shards *shards, const organ_tensor_list *list,
+                                char warning[ORGAN_SHARDS_WARNING], organ_error *error);
 
 /* Whether metadata.total_size is absent or says `bytes`. */
 bool organ_shards_total_is(const organ_shards *shards, uint64_t bytes);
 
 /* The same for an index that was loaded. */
-organ_status organ_shards_parse(const char *bytes, size_t length, const char *label, organ_shards *shards, organ_error *error);
+organ_status organ_shards_parse(const char *bytes, size_t length, const char *label, organ_shards *shards,
+                                organ_error *error);
 
 void organ_shards_release(organ_shards *shards);
 

@@ -13,7 +13,10 @@
 #define SHOWN 240
 
 /* Whether a name from the index means a file in the directory of the model and nothing else. */
-static bool is_plain_name(const char *name) { return *name && *name != '.' && !strchr(name, '/') && strlen(name) <= NAME_MAX; }
+static bool is_plain_name(const char *name)
+{
+    return *name && *name != '.' && !strchr(name, '/') && strlen(name) <= NAME_MAX;
+}
 
 /* The number of that file in the order of appearance. */
 static organ_status enter_file(organ_shards *shards, const char *name, size_t *file, organ_error *error)
@@ -37,13 +40,14 @@ static organ_status enter_tensor(organ_shards *shards, const char *name, size_t 
     if (!kept || !organ_grow(&shards->entries, shards->entry_count, &shards->entry_capacity, sizeof *shards->entries))
         return organ_fail_memory(error, shards->label);
     if (*kept != shards->entry_count)
-        return organ_fail(error, ORGAN_BAD_INPUT, "%s: weight_map: tensor '%.*s' is there twice", shards->label, SHOWN, name);
+        return organ_fail(error, ORGAN_BAD_INPUT, "%s: weight_map: tensor '%.*s' is there twice", shards->label, SHOWN,
+                          name);
     shards->entries[shards->entry_count++] = (organ_shard_entry){copy, file};
     return ORGAN_OK;
 }
 
-static organ_status read_entry(organ_shards *shards, const organ_json_text *text, const char *tensor, organ_json_span span,
-                               organ_error *error)
+static organ_status read_entry(organ_shards *shards, const organ_json_text *text, const char *tensor,
+                               organ_json_span span, organ_error *error)
 {
     json_t *value;
     organ_status status = organ_json_parse(text, span, tensor, &value, error);
@@ -53,19 +57,21 @@ static organ_status read_entry(organ_shards *shards, const organ_json_text *text
     const int length = (int)(span.end - span.begin > SHOWN ? SHOWN : span.end - span.begin);
     size_t file = 0;
     if (!name)
-        status = organ_fail(error, ORGAN_BAD_INPUT, "%s: weight_map: tensor '%.*s': %.*s is not the name of a file", shards->label, SHOWN,
-                            tensor, length, text->bytes + span.begin);
+        status = organ_fail(error, ORGAN_BAD_INPUT, "%s: weight_map: tensor '%.*s': %.*s is not the name of a file",
+                            shards->label, SHOWN, tensor, length, text->bytes + span.begin);
     else if (!is_plain_name(name))
-        status = organ_fail(error, ORGAN_BAD_INPUT,
-                            "%s: weight_map: tensor '%.*s': '%.*s' is not the name of a file in the directory of the model", shards->label,
-                            SHOWN, tensor, SHOWN, name);
+        status =
+            organ_fail(error, ORGAN_BAD_INPUT,
+                       "%s: weight_map: tensor '%.*s': '%.*s' is not the name of a file in the directory of the model",
+                       shards->label, SHOWN, tensor, SHOWN, name);
     else if ((status = enter_file(shards, name, &file, error)) == ORGAN_OK)
         status = enter_tensor(shards, tensor, file, error);
     json_decref(value);
     return status;
 }
 
-static organ_status read_weight_map(organ_shards *shards, const organ_json_text *text, organ_json_span span, organ_error *error)
+static organ_status read_weight_map(organ_shards *shards, const organ_json_text *text, organ_json_span span,
+                                    organ_error *error)
 {
     organ_json_walk walk;
     organ_json_walk_begin(&walk, text, span, "weight_map", error);
@@ -90,14 +96,17 @@ static bool whole_number(const organ_json_text *text, organ_json_span span, uint
 }
 
 /* Of two total_size the last one counts, as in Python. */
-static organ_status read_total(organ_shards *shards, const organ_json_text *text, organ_json_span span, organ_error *error)
+static organ_status read_total(organ_shards *shards, const organ_json_text *text, organ_json_span span,
+                               organ_error *error)
 {
     organ_json_walk walk;
     organ_json_walk_begin(&walk, text, span, "metadata", error);
     walk.any_names = true;
     while (organ_json_walk_next(&walk, error))
-        if (organ_json_check(text, walk.value, "metadata", error) == ORGAN_OK && organ_json_is(walk.name, "total_size")) {
-            shards->total_size = organ_arena_copy(&shards->arena, text->bytes + walk.value.begin, walk.value.end - walk.value.begin);
+        if (organ_json_check(text, walk.value, "metadata", error) == ORGAN_OK &&
+            organ_json_is(walk.name, "total_size")) {
+            shards->total_size =
+                organ_arena_copy(&shards->arena, text->bytes + walk.value.begin, walk.value.end - walk.value.begin);
             shards->total_is_number = whole_number(text, walk.value, &shards->total_bytes);
             if (!shards->total_size)
                 organ_fail_memory(error, shards->label);
@@ -106,15 +115,17 @@ static organ_status read_total(organ_shards *shards, const organ_json_text *text
 }
 
 /* Nothing in it is needed: a list or a number in its place is no fault of the tensors. */
-static organ_status read_metadata(organ_shards *shards, const organ_json_text *text, organ_json_span span, organ_error *error)
+static organ_status read_metadata(organ_shards *shards, const organ_json_text *text, organ_json_span span,
+                                  organ_error *error)
 {
-    return text->bytes[span.begin] == '{' ? read_total(shards, text, span, error) : organ_json_check(text, span, "metadata", error);
+    return text->bytes[span.begin] == '{' ? read_total(shards, text, span, error)
+                                          : organ_json_check(text, span, "metadata", error);
 }
 
-/* One member of the document. `seen` counts the two that matter; every other is parsed, so that the document is checked whole, and passed
- * over. */
-static organ_status read_index_member(organ_shards *shards, const organ_json_text *text, const char *name, organ_json_span span,
-                                      unsigned seen[2], organ_error *error)
+/* One member of the document. `seen` counts the two that matter; every other is parsed, so that the document is checked
+ * whole, and passed over. */
+static organ_status read_index_member(organ_shards *shards, const organ_json_text *text, const char *name,
+                                      organ_json_span span, unsigned seen[2], organ_error *error)
 {
     const bool is_map = strcmp(name, "weight_map") == 0, is_metadata = strcmp(name, "metadata") == 0;
     if ((is_map && seen[0]++) || (is_metadata && seen[1]++))
@@ -140,7 +151,10 @@ static organ_status shards_read_document(organ_shards *shards, const organ_json_
     return error->status;
 }
 
-static int by_file_name(const void *a, const void *b) { return strcmp(*(const char *const *)a, *(const char *const *)b); }
+static int by_file_name(const void *a, const void *b)
+{
+    return strcmp(*(const char *const *)a, *(const char *const *)b);
+}
 
 /* Files were numbered as they appeared; from here on they are in the order of their names. */
 static organ_status sort_files(organ_shards *shards, organ_error *error)
@@ -176,7 +190,8 @@ organ_status organ_shards_read(const char *path, const char *label, organ_shards
     return error->status;
 }
 
-organ_status organ_shards_parse(const char *bytes, size_t length, const char *label, organ_shards *shards, organ_error *error)
+organ_status organ_shards_parse(const char *bytes, size_t length, const char *label, organ_shards *shards,
+                                organ_error *error)
 {
     *shards = (organ_shards){.label = label};
     const organ_json_text text = {label, bytes, length};
@@ -185,8 +200,8 @@ organ_status organ_shards_parse(const char *bytes, size_t length, const char *la
     return sort_files(shards, error);
 }
 
-organ_status organ_shards_check(const organ_shards *shards, const organ_tensor_list *list, char warning[ORGAN_SHARDS_WARNING],
-                                organ_error *error)
+organ_status organ_shards_check(const organ_shards *shards, const organ_tensor_list *list,
+                                char warning[ORGAN_SHARDS_WARNING], organ_error *error)
 {
     const char *first = NULL;
     size_t misplaced = 0;
@@ -195,8 +210,9 @@ organ_status organ_shards_check(const organ_shards *shards, const organ_tensor_l
         const organ_shard_entry *entry = &shards->entries[k];
         const size_t *found = organ_name_table_find(&list->names, entry->tensor);
         if (!found)
-            return organ_fail(error, ORGAN_BAD_INPUT, "%s: weight_map: tensor '%.*s' is not in '%.*s' nor in any other shard",
-                              shards->label, SHOWN, entry->tensor, SHOWN, shards->files[entry->file]);
+            return organ_fail(error, ORGAN_BAD_INPUT,
+                              "%s: weight_map: tensor '%.*s' is not in '%.*s' nor in any other shard", shards->label,
+                              SHOWN, entry->tensor, SHOWN, shards->files[entry->file]);
         if (list->tensors[*found].file != entry->file && misplaced++ == 0)
             first = entry->tensor;
     }
@@ -204,8 +220,9 @@ organ_status organ_shards_check(const organ_shards *shards, const organ_tensor_l
         if (!organ_name_table_find(&shards->tensor_names, list->tensors[k].name) && misplaced++ == 0)
             first = list->tensors[k].name;
     if (misplaced)
-        snprintf(warning, ORGAN_SHARDS_WARNING, "%s: weight_map says nothing or another file of %zu tensor%s, the first is '%.*s'",
-                 shards->label, misplaced, misplaced == 1 ? "" : "s", SHOWN, first);
+        snprintf(warning, ORGAN_SHARDS_WARNING,
+                 "%s: weight_map says nothing or another file of %zu tensor%s, the first is '%.*s'", shards->label,
+                 misplaced, misplaced == 1 ? "" : "s", SHOWN, first);
     return ORGAN_OK;
 }
 

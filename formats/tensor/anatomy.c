@@ -39,10 +39,11 @@ static const char *const expert_names[ORGAN_ROLE_COUNT][2] = {
 
 typedef enum anatomy_place { TOP, LAYER } anatomy_place;
 
-/* The table of names. A pattern is the end of a module's name, whole words between dots, without the numbers of layer and expert and
- * without ".weight", ".bias" or "_bias"; where it begins with '*' the last word only has to end so. The first row that fits counts.
- * Rows have the names of Hugging Face first, where most architectures share them; then those of Mixtral and of Meta and Mistral themselves
- * (1 = gate, 2 = down, 3 = up) and of Granite; then those of GGUF, where all architectures share theirs. */
+/* The table of names. A pattern is the end of a module's name, whole words between dots, without the numbers of layer
+ * and expert and without ".weight", ".bias" or "_bias"; where it begins with '*' the last word only has to end so. The
+ * first row that fits counts. Rows have the names of Hugging Face first, where most architectures share them; then
+ * those of Mixtral and of Meta and Mistral themselves (1 = gate, 2 = down, 3 = up) and of Granite; then those of GGUF,
+ * where all architectures share theirs. */
 static const struct anatomy_row {
     anatomy_place where;
     organ_role role;
@@ -53,27 +54,33 @@ static const struct anatomy_row {
     {LAYER, ORGAN_ROLE_V, {"self_attn.v_proj", "attention.wv", "attn_v"}},
     {LAYER, ORGAN_ROLE_QKV, {"self_attn.qkv_proj", "attn_qkv"}},
     {LAYER, ORGAN_ROLE_O, {"self_attn.o_proj", "attention.wo", "attn_output"}},
-    /* Gates and sinks; latent attention of DeepSeek and Kimi: low-rank pairs, whose product is the projection. embed_q and unembed_out are
-     * the two halves of kv_b_proj, head by head, in MLX. */
+    /* Gates and sinks; latent attention of DeepSeek and Kimi: low-rank pairs, whose product is the projection. embed_q
+     * and unembed_out are the two halves of kv_b_proj, head by head, in MLX. */
     {LAYER,
      ORGAN_ROLE_ATTENTION,
-     {"self_attn.gate_proj", "self_attn.sinks", "self_attn.q_a_proj", "self_attn.q_b_proj", "self_attn.kv_a_proj_with_mqa",
-      "self_attn.kv_b_proj", "self_attn.embed_q", "self_attn.unembed_out", "attn_gate", "attn_sinks", "attn_q_a", "attn_q_b",
-      "attn_kv_a_mqa", "attn_kv_b", "attn_k_b", "attn_v_b"}},
+     {"self_attn.gate_proj", "self_attn.sinks", "self_attn.q_a_proj", "self_attn.q_b_proj",
+      "self_attn.kv_a_proj_with_mqa", "self_attn.kv_b_proj", "self_attn.embed_q", "self_attn.unembed_out", "attn_gate",
+      "attn_sinks", "attn_q_a", "attn_q_b", "attn_kv_a_mqa", "attn_kv_b", "attn_k_b", "attn_v_b"}},
     /* Plain, numbered, shared, and all experts in one 3-D tensor */
-    {LAYER, ORGAN_ROLE_GATE, {"gate_proj", "experts.w1", "feed_forward.w1", "ffn_gate", "ffn_gate_exps", "ffn_gate_shexp"}},
+    {LAYER,
+     ORGAN_ROLE_GATE,
+     {"gate_proj", "experts.w1", "feed_forward.w1", "ffn_gate", "ffn_gate_exps", "ffn_gate_shexp"}},
     {LAYER, ORGAN_ROLE_UP, {"up_proj", "experts.w3", "feed_forward.w3", "ffn_up", "ffn_up_exps", "ffn_up_shexp"}},
-    {LAYER, ORGAN_ROLE_GATE_UP, {"gate_up_proj", "block_sparse_moe.input_linear", "shared_mlp.input_linear", "ffn_gate_up_exps"}},
+    {LAYER,
+     ORGAN_ROLE_GATE_UP,
+     {"gate_up_proj", "block_sparse_moe.input_linear", "shared_mlp.input_linear", "ffn_gate_up_exps"}},
     {LAYER,
      ORGAN_ROLE_DOWN,
-     {"down_proj", "experts.w2", "feed_forward.w2", "block_sparse_moe.output_linear", "shared_mlp.output_linear", "ffn_down",
-      "ffn_down_exps", "ffn_down_shexp"}},
+     {"down_proj", "experts.w2", "feed_forward.w2", "block_sparse_moe.output_linear", "shared_mlp.output_linear",
+      "ffn_down", "ffn_down_exps", "ffn_down_shexp"}},
     /* What chooses the experts */
     {LAYER,
      ORGAN_ROLE_ROUTER,
      {"mlp.gate", "mlp.gate.wg", "mlp.router", "feed_forward.router", "feed_forward.gate", "block_sparse_moe.gate",
-      "block_sparse_moe.router.layer", "shared_expert_gate", "e_score_correction", "ffn_gate_inp", "ffn_gate_inp_shexp", "exp_probs_b"}},
-    /* input_layernorm, post_attention_layernorm, pre_feedforward_layernorm, q_norm, kv_a_layernorm, attention_norm, ... */
+      "block_sparse_moe.router.layer", "shared_expert_gate", "e_score_correction", "ffn_gate_inp", "ffn_gate_inp_shexp",
+      "exp_probs_b"}},
+    /* input_layernorm, post_attention_layernorm, pre_feedforward_layernorm, q_norm, kv_a_layernorm, attention_norm, ...
+     */
     {LAYER, ORGAN_ROLE_NORM, {"*norm", "attn_norm_2", "ffn_norm_exps"}},
     {TOP, ORGAN_ROLE_NORM, {"*norm"}},
     /* The prediction layers of DeepSeek carry embeddings of their own. */
@@ -81,38 +88,42 @@ static const struct anatomy_row {
     {LAYER, ORGAN_ROLE_OUTPUT, {"shared_head.head", "nextn.shared_head_head"}},
     {TOP,
      ORGAN_ROLE_EMBED,
-     {"embed_tokens", "embed_tokens_per_layer", "tok_embeddings", "token_embd", "per_layer_token_embd", "token_types", "position_embd"}},
+     {"embed_tokens", "embed_tokens_per_layer", "tok_embeddings", "token_embd", "per_layer_token_embd", "token_types",
+      "position_embd"}},
     {TOP, ORGAN_ROLE_OUTPUT, {"lm_head", "output"}},
 };
 
 /* Words that the number of an expert follows in GGUF files of Mixtral that were made before experts were stacked. */
 static const char *const crowds[] = {"ffn_gate", "ffn_up", "ffn_down"};
 
-/* Words that may stand before the layers of a language model, in any order. A name with any other word there belongs to something else: a
- * vision or audio tower, a projector, a draft head. */
-static const char *const trunks[] = {"model", "language_model", "transformer", "thinker", "llm", "base_model", "backbone", "module"};
+/* Words that may stand before the layers of a language model, in any order. A name with any other word there belongs to
+ * something else: a vision or audio tower, a projector, a draft head. */
+static const char *const trunks[] = {"model", "language_model", "transformer", "thinker",
+                                     "llm",   "base_model",     "backbone",    "module"};
 
 /* Words that a layer number follows. */
 static const char *const ladders[] = {"layers", "h", "blocks", "blk"};
 
-/* Prefixes of layer names in architectures whose modules are not in the table: GPT-NeoX, OPT, BERT and its relatives. A layer number
- * follows the prefix. Such a tensor gets that layer and the role ORGAN_ROLE_OTHER. */
-static const char *const foreign_layers[] = {"gpt_neox.layers.",       "model.decoder.layers.",  "decoder.layers.",
-                                             "encoder.layer.",         "bert.encoder.layer.",    "roberta.encoder.layer.",
-                                             "electra.encoder.layer.", "deberta.encoder.layer.", "distilbert.transformer.layer."};
+/* Prefixes of layer names in architectures whose modules are not in the table: GPT-NeoX, OPT, BERT and its relatives. A
+ * layer number follows the prefix. Such a tensor gets that layer and the role ORGAN_ROLE_OTHER. */
+static const char *const foreign_layers[] = {
+    "gpt_neox.layers.",       "model.decoder.layers.",  "decoder.layers.",
+    "encoder.layer.",         "bert.encoder.layer.",    "roberta.encoder.layer.",
+    "electra.encoder.layer.", "deberta.encoder.layer.", "distilbert.transformer.layer."};
 
-/* What the tensors of a packed weight are called: after the last dot of the name, or, where there is none of the module's own, after an
- * underscore ("experts.down_proj_scales"). */
+/* What the tensors of a packed weight are called: after the last dot of the name, or, where there is none of the
+ * module's own, after an underscore ("experts.down_proj_scales"). */
 static const char *const leaves[] = {
     /* codes */
     "weight_packed", "qweight", "blocks",
     /* companions */
-    "weight_scale", "weight_scale_inv", "weight_scale_2", "weight_zero_point", "weight_shape", "weight_g_idx", "weight_global_scale",
-    "qzeros", "scales", "biases", "g_idx", "qscale_weight", "scale_weight", "scale", "scale_inv", "zero_point", "global_scale",
+    "weight_scale", "weight_scale_inv", "weight_scale_2", "weight_zero_point", "weight_shape", "weight_g_idx",
+    "weight_global_scale", "qzeros", "scales", "biases", "g_idx", "qscale_weight", "scale_weight", "scale", "scale_inv",
+    "zero_point", "global_scale",
     /* of activations and caches */
-    "input_scale", "input_scale_inv", "input_global_scale", "input_zero_point", "input_amax", "activation_scale", "act_scale", "qscale_act",
-    "scale_input", "output_scale", "output_zero_point", "k_scale", "v_scale", "q_scale", "kv_scale", "k_zero_point", "v_zero_point",
-    "q_zero_point"};
+    "input_scale", "input_scale_inv", "input_global_scale", "input_zero_point", "input_amax", "activation_scale",
+    "act_scale", "qscale_act", "scale_input", "output_scale", "output_zero_point", "k_scale", "v_scale", "q_scale",
+    "kv_scale", "k_zero_point", "v_zero_point", "q_zero_point"};
 enum { CODES = 3 }; /* come first */
 
 /* A name taken apart: perhaps a trunk and "layers.N.", then [module, end), then perhaps ".weight" or a bias suffix. */
@@ -261,7 +272,8 @@ static organ_role role_of_parts(const parts *p, char module[MODULE])
     if (!p->in_trunk || !write_module(p, module, MODULE))
         return ORGAN_ROLE_OTHER;
     for (const struct anatomy_row *row = table; row < table + sizeof table / sizeof *table; row++)
-        for (const char *const *pattern = row->patterns; row->where == (p->has_layer ? LAYER : TOP) && *pattern; pattern++)
+        for (const char *const *pattern = row->patterns; row->where == (p->has_layer ? LAYER : TOP) && *pattern;
+             pattern++)
             if (fits_pattern(module, *pattern))
                 return row->role;
     return ORGAN_ROLE_OTHER;
@@ -295,8 +307,9 @@ bool organ_anatomy_companion(const char *tensor_name, size_t *length)
 /* Whether the module is in an expert, by the words of its name. */
 static organ_experts experts_of(const parts *p, const char *module)
 {
-    static const char *const shared[] = {"shared_expert", "shared_experts", "shared_mlp"}, *const routed[] = {"experts", "switch_mlp",
-                                                                                                              "switch_glu"};
+    static const char *const shared[] = {"shared_expert", "shared_experts", "shared_mlp"}, *const routed[] = {
+                                                                                               "experts", "switch_mlp",
+                                                                                               "switch_glu"};
     organ_experts found = p->expert_dot ? ORGAN_EXPERTS_ROUTED : ORGAN_EXPERTS_NONE;
     for (const char *word = module; *word;) {
         const char *end = word_end(word), *tail = end;
@@ -306,7 +319,8 @@ static organ_experts experts_of(const parts *p, const char *module)
             found = ORGAN_EXPERTS_ROUTED;
         word = *end ? end + 1 : end;
     }
-    return fits_pattern(module, "block_sparse_moe.input_linear") || fits_pattern(module, "block_sparse_moe.output_linear")
+    return fits_pattern(module, "block_sparse_moe.input_linear") ||
+                   fits_pattern(module, "block_sparse_moe.output_linear")
                ? ORGAN_EXPERTS_ROUTED
                : found;
 }
@@ -353,7 +367,10 @@ organ_anatomy organ_anatomy_of(const char *tensor_name)
                                              : anatomy_of(&whole, "", ORGAN_ROLE_OTHER, false);
 }
 
-unsigned organ_anatomy_row(const organ_anatomy *anatomy) { return 3 * (unsigned)anatomy->role + (unsigned)anatomy->experts; }
+unsigned organ_anatomy_row(const organ_anatomy *anatomy)
+{
+    return 3 * (unsigned)anatomy->role + (unsigned)anatomy->experts;
+}
 
 const char *organ_anatomy_row_name(unsigned row)
 {
@@ -361,7 +378,10 @@ const char *organ_anatomy_row_name(unsigned row)
     return experts ? expert_names[role][experts - 1] : roles[role].name;
 }
 
-const char *organ_anatomy_role_name(const organ_anatomy *anatomy) { return organ_anatomy_row_name(organ_anatomy_row(anatomy)); }
+const char *organ_anatomy_role_name(const organ_anatomy *anatomy)
+{
+    return organ_anatomy_row_name(organ_anatomy_row(anatomy));
+}
 
 unsigned organ_anatomy_row_named(const char *name)
 {
@@ -372,7 +392,10 @@ unsigned organ_anatomy_row_named(const char *name)
     return row;
 }
 
-organ_role organ_anatomy_row_role(unsigned row) { return row < ORGAN_ANATOMY_ROWS ? (organ_role)(row / 3) : ORGAN_ROLE_OTHER; }
+organ_role organ_anatomy_row_role(unsigned row)
+{
+    return row < ORGAN_ANATOMY_ROWS ? (organ_role)(row / 3) : ORGAN_ROLE_OTHER;
+}
 
 void organ_anatomy_module(const char *tensor_name, char *out, unsigned long size)
 {

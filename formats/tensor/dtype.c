@@ -60,5 +60,6 @@ organ_dtype organ_dtype_from_ggml(int64_t type)
 bool organ_dtype_bytes(organ_dtype dtype, uint64_t elements, uint64_t *bytes)
 {
     const organ_dtype_info *info = &dtypes[dtype];
-    return elements % info->elements == 0 && !__builtin_mul_overflow(elements / info->elements, (uint64_t)info->bytes, bytes);
+    return elements % info->elements == 0 &&
+           !__builtin_mul_overflow(elements / info->elements, (uint64_t)info->bytes, bytes);
 }

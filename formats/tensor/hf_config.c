@@ -50,8 +50,8 @@ const organ_hf_config organ_hf_config_unknown = {.hidden_size = -1,
                                                  .vocab_size = -1,
                                                  .num_experts = -1};
 
-static organ_status read_word(const organ_json_object *from, const char *key, const json_t *value, char *out, size_t room,
-                              organ_error *error)
+static organ_status read_word(const organ_json_object *from, const char *key, const json_t *value, char *out,
+                              size_t room, organ_error *error)
 {
     const char *word = organ_json_plain(value);
     if (!word || strlen(word) >= room)
@@ -61,7 +61,8 @@ static organ_status read_word(const organ_json_object *from, const char *key, co
 }
 
 /* A list gives one value per layer: no single size can be told, which is what -1 says. */
-static organ_status read_size(const organ_json_object *from, const char *key, const json_t *value, int64_t *out, organ_error *error)
+static organ_status read_size(const organ_json_object *from, const char *key, const json_t *value, int64_t *out,
+                              organ_error *error)
 {
     if (json_is_array(value))
         return ORGAN_OK;
@@ -71,8 +72,8 @@ static organ_status read_size(const organ_json_object *from, const char *key, co
     return ORGAN_OK;
 }
 
-static organ_status read_config_field(const organ_json_object *from, const struct hf_config_field *field, organ_hf_config *config,
-                                      organ_error *error)
+static organ_status read_config_field(const organ_json_object *from, const struct hf_config_field *field,
+                                      organ_hf_config *config, organ_error *error)
 {
     const json_t *value = organ_json_value(from, field->key);
     void *out = (char *)config + field->at;
@@ -97,7 +98,8 @@ static organ_status read_architecture(const organ_json_object *from, organ_hf_co
         return organ_json_refuse(from, "architectures", "a list of strings", error);
     if (json_array_size(list) == 0)
         return ORGAN_OK;
-    return read_word(from, "architectures", json_array_get(list, 0), config->architecture, sizeof config->architecture, error);
+    return read_word(from, "architectures", json_array_get(list, 0), config->architecture, sizeof config->architecture,
+                     error);
 }
 
 /* A member that is an object; its tree is NULL where there is none. */
@@ -117,7 +119,8 @@ static organ_status read_quantisation(const organ_json_object *from, organ_hf_co
         return ORGAN_OK;
     const organ_json_object inner = enter_member(from, "quantization_config", error);
     const json_t *method = organ_json_value(&inner, "quant_method");
-    return method ? read_word(&inner, "quant_method", method, config->quant_method, sizeof config->quant_method, error) : error->status;
+    return method ? read_word(&inner, "quant_method", method, config->quant_method, sizeof config->quant_method, error)
+                  : error->status;
 }
 
 static organ_status read_source(const organ_json_object *from, organ_hf_config *config, organ_error *error)
@@ -145,11 +148,13 @@ static organ_status hf_config_read_document(const organ_json_text *text, organ_h
     return error->status;
 }
 
-/* Python writes Infinity and NaN where JSON has no such words, and models are published so ("time_step_limit": [0.0, Infinity]). None of
- * the fields read here may be one: they become nulls or zeros of the same length, so that places in messages stay right. */
+/* Python writes Infinity and NaN where JSON has no such words, and models are published so ("time_step_limit": [0.0,
+ * Infinity]). None of the fields read here may be one: they become nulls or zeros of the same length, so that places in
+ * messages stay right. */
 void organ_hf_config_tidy(char *s, size_t length)
 {
-    static const char *const words[] = {"-Infinity", "Infinity", "NaN"}, *const plain[] = {"null     ", "null    ", "0.0"};
+    static const char *const words[] = {"-Infinity", "Infinity", "NaN"}, *const plain[] = {"null     ", "null    ",
+                                                                                           "0.0"};
     bool quoted = false;
     for (size_t k = 0; k < length; k++) {
         if (quoted && s[k] == '\\') {
@@ -178,7 +183,8 @@ organ_status organ_hf_config_read(const char *path, organ_hf_config *config, org
     return error->status;
 }
 
-organ_status organ_hf_config_parse(char *bytes, size_t length, const char *label, organ_hf_config *config, organ_error *error)
+organ_status organ_hf_config_parse(char *bytes, size_t length, const char *label, organ_hf_config *config,
+                                   organ_error *error)
 {
     *config = organ_hf_config_unknown;
     if (!bytes)

@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: MIT
- * Tensors as files store them: their types, what each is for (read from its name), their shapes, and the files that have them. In goes what
- * a header says; out comes one description for safetensors and GGUF alike. */
+ * Tensors as files store them: their types, what each is for (read from its name), their shapes, and the files that
+ * have them. In goes what a header says; out comes one description for safetensors and GGUF alike. */
 #ifndef ORGAN_TENSOR_H
 #define ORGAN_TENSOR_H
 
@@ -15,33 +15,34 @@ ORGAN_API_BEGIN
 
 /* ---- types ---- */
 
-/* One row for each block type of GGUF: name, elements and bytes of a block, number of the type in GGUF files. Rows are only added at the
- * end, since they number the members of organ_dtype. A new type has a second row in GGML_BLOCK_TYPES of kernels/ggml.h. */
-#define ORGAN_BLOCK_TYPES(X)                                                                                                               \
-    X(Q4_0, 32, 18, 2)                                                                                                                     \
-    X(Q4_1, 32, 20, 3)                                                                                                                     \
-    X(Q5_0, 32, 22, 6)                                                                                                                     \
-    X(Q5_1, 32, 24, 7)                                                                                                                     \
-    X(Q8_0, 32, 34, 8)                                                                                                                     \
-    X(Q2_K, 256, 84, 10)                                                                                                                   \
-    X(Q3_K, 256, 110, 11)                                                                                                                  \
-    X(Q4_K, 256, 144, 12)                                                                                                                  \
-    X(Q5_K, 256, 176, 13)                                                                                                                  \
-    X(Q6_K, 256, 210, 14)                                                                                                                  \
-    X(IQ2_XXS, 256, 66, 16)                                                                                                                \
-    X(IQ2_XS, 256, 74, 17)                                                                                                                 \
-    X(IQ3_XXS, 256, 98, 18)                                                                                                                \
-    X(IQ1_S, 256, 50, 19)                                                                                                                  \
-    X(IQ4_NL, 32, 18, 20)                                                                                                                  \
-    X(IQ3_S, 256, 110, 21)                                                                                                                 \
-    X(IQ2_S, 256, 82, 22)                                                                                                                  \
-    X(IQ4_XS, 256, 136, 23)                                                                                                                \
-    X(IQ1_M, 256, 56, 29)                                                                                                                  \
-    X(TQ1_0, 256, 54, 34)                                                                                                                  \
-    X(TQ2_0, 256, 66, 35)                                                                                                                  \
-    X(MXFP4, 32, 17, 39)                                                                                                                   \
-    X(NVFP4, 64, 36, 40)                                                                                                                   \
-    X(Q1_0, 128, 18, 41)                                                                                                                   \
+/* One row for each block type of GGUF: name, elements and bytes of a block, number of the type in GGUF files. Rows are
+ * only added at the end, since they number the members of organ_dtype. A new type has a second row in GGML_BLOCK_TYPES
+ * of kernels/ggml.h. */
+#define ORGAN_BLOCK_TYPES(X)                                                                                           \
+    X(Q4_0, 32, 18, 2)                                                                                                 \
+    X(Q4_1, 32, 20, 3)                                                                                                 \
+    X(Q5_0, 32, 22, 6)                                                                                                 \
+    X(Q5_1, 32, 24, 7)                                                                                                 \
+    X(Q8_0, 32, 34, 8)                                                                                                 \
+    X(Q2_K, 256, 84, 10)                                                                                               \
+    X(Q3_K, 256, 110, 11)                                                                                              \
+    X(Q4_K, 256, 144, 12)                                                                                              \
+    X(Q5_K, 256, 176, 13)                                                                                              \
+    X(Q6_K, 256, 210, 14)                                                                                              \
+    X(IQ2_XXS, 256, 66, 16)                                                                                            \
+    X(IQ2_XS, 256, 74, 17)                                                                                             \
+    X(IQ3_XXS, 256, 98, 18)                                                                                            \
+    X(IQ1_S, 256, 50, 19)                                                                                              \
+    X(IQ4_NL, 32, 18, 20)                                                                                              \
+    X(IQ3_S, 256, 110, 21)                                                                                             \
+    X(IQ2_S, 256, 82, 22)                                                                                              \
+    X(IQ4_XS, 256, 136, 23)                                                                                            \
+    X(IQ1_M, 256, 56, 29)                                                                                              \
+    X(TQ1_0, 256, 54, 34)                                                                                              \
+    X(TQ2_0, 256, 66, 35)                                                                                              \
+    X(MXFP4, 32, 17, 39)                                                                                               \
+    X(NVFP4, 64, 36, 40)                                                                                               \
+    X(Q1_0, 128, 18, 41)                                                                                               \
     X(Q2_0, 64, 18, 42)
 
 typedef enum organ_dtype {
@@ -101,8 +102,15 @@ bool organ_dtype_bytes(organ_dtype dtype, uint64_t elements, uint64_t *bytes);
 
 /* ---- what a tensor of a language model is for: the one place that knows names ---- */
 
-/* The part of the body: skeleton = attention, organ = feed-forward, embed = embedding and output head, norm = normalisation. */
-typedef enum organ_group { ORGAN_GROUP_SKELETON, ORGAN_GROUP_ORGAN, ORGAN_GROUP_EMBED, ORGAN_GROUP_NORM, ORGAN_GROUP_OTHER } organ_group;
+/* The part of the body: skeleton = attention, organ = feed-forward, embed = embedding and output head, norm =
+ * normalisation. */
+typedef enum organ_group {
+    ORGAN_GROUP_SKELETON,
+    ORGAN_GROUP_ORGAN,
+    ORGAN_GROUP_EMBED,
+    ORGAN_GROUP_NORM,
+    ORGAN_GROUP_OTHER
+} organ_group;
 
 typedef enum organ_role {
     ORGAN_ROLE_OTHER, /* unknown name: copied, never operated on by default */
@@ -119,9 +127,11 @@ typedef enum organ_role {
     ORGAN_ROLE_UP,
     ORGAN_ROLE_GATE_UP, /* fused, Phi-3 and stacked experts */
     ORGAN_ROLE_DOWN,
-    ORGAN_ROLE_ROUTER,    /* chooses the experts */
-    ORGAN_ROLE_BIAS,      /* the bias of anything but a normalisation; its group is that of the weight (organ_anatomy.group) */
-    ORGAN_ROLE_COMPANION, /* scales, zero points, group indices ... of a packed weight; its group is that of the weight */
+    ORGAN_ROLE_ROUTER, /* chooses the experts */
+    ORGAN_ROLE_BIAS, /* the bias of anything but a normalisation; its group is that of the weight (organ_anatomy.group)
+                      */
+    ORGAN_ROLE_COMPANION, /* scales, zero points, group indices ... of a packed weight; its group is that of the weight
+                           */
     ORGAN_ROLE_COUNT
 } organ_role;
 
@@ -134,8 +144,8 @@ typedef struct organ_role_info {
 const organ_role_info *organ_role_describe(organ_role role);
 const char *organ_group_name(organ_group group);
 
-/* Which experts a tensor of a feed-forward network belongs to. Reports keep them apart: a routed expert sees a share of the tokens, a
- * shared one sees all. */
+/* Which experts a tensor of a feed-forward network belongs to. Reports keep them apart: a routed expert sees a share of
+ * the tokens, a shared one sees all. */
 typedef enum organ_experts { ORGAN_EXPERTS_NONE, ORGAN_EXPERTS_ROUTED, ORGAN_EXPERTS_SHARED } organ_experts;
 
 typedef struct organ_anatomy {
@@ -146,16 +156,17 @@ typedef struct organ_anatomy {
     int32_t expert; /* 0-based; -1 for none and for stacked experts (one 3-D tensor of all) */
 } organ_anatomy;
 
-/* Reads the HF name of a tensor ("model.layers.3.mlp.experts.7.down_proj.weight") or its GGUF name ("blk.3.ffn_down_exps.weight"). Never
- * fails: an unknown name is ORGAN_ROLE_OTHER. Numbers that do not fit are -1. Multimodal prefixes ("model.language_model.layers.") are
- * understood; vision and audio towers, draft heads and whatever else stands under an unknown prefix are ORGAN_ROLE_OTHER with layer -1.
- * Tensors of GPT-NeoX, OPT and BERT ("gpt_neox.layers.3.", "model.decoder.layers.3.", "bert.encoder.layer.3.") are ORGAN_ROLE_OTHER too,
- * but have their layer's number. The codes of a packed weight ("weight_packed", "qweight", "gate_up_proj_blocks") have its role, its
+/* Reads the HF name of a tensor ("model.layers.3.mlp.experts.7.down_proj.weight") or its GGUF name
+ * ("blk.3.ffn_down_exps.weight"). Never fails: an unknown name is ORGAN_ROLE_OTHER. Numbers that do not fit are -1.
+ * Multimodal prefixes ("model.language_model.layers.") are understood; vision and audio towers, draft heads and
+ * whatever else stands under an unknown prefix are ORGAN_ROLE_OTHER with layer -1. Tensors of GPT-NeoX, OPT and BERT
+ * ("gpt_neox.layers.3.", "model.decoder.layers.3.", "bert.encoder.layer.3.") are ORGAN_ROLE_OTHER too, but have their
+ * layer's number. The codes of a packed weight ("weight_packed", "qweight", "gate_up_proj_blocks") have its role, its
  * companions ("weight_scale", "qzeros", "g_idx", ...) are ORGAN_ROLE_COMPANION in its group. */
 organ_anatomy organ_anatomy_of(const char *tensor_name);
 
-/* The module that a tensor belongs to, whatever it is: the first *length bytes of the name, without ".weight" and without what the tensors
- * of a packed weight are called. True if the name is that of a companion. */
+/* The module that a tensor belongs to, whatever it is: the first *length bytes of the name, without ".weight" and
+ * without what the tensors of a packed weight are called. True if the name is that of a companion. */
 bool organ_anatomy_companion(const char *tensor_name, size_t *length);
 
 /* Rows of reports: the roles, those of routed and of shared experts by themselves. */
@@ -170,13 +181,14 @@ const char *organ_anatomy_role_name(const organ_anatomy *anatomy); /* of its row
 unsigned organ_anatomy_row_named(const char *name);
 organ_role organ_anatomy_row_role(unsigned row); /* ORGAN_ROLE_OTHER for ORGAN_ANATOMY_ROWS */
 
-/* The name with other numbers of its layer and its expert; a number below 0 leaves what is there, and so does a name without one. False if
- * it does not fit into `size` bytes with its NUL. */
+/* The name with other numbers of its layer and its expert; a number below 0 leaves what is there, and so does a name
+ * without one. False if it does not fit into `size` bytes with its NUL. */
 bool organ_anatomy_renumber(const char *tensor_name, int32_t layer, int32_t expert, char *out, size_t size);
 
-/* Where the tensor stands in its layer: the name without everything up to and with the layer number, without the number of the expert and
- * without ".weight": "self_attn.q_proj", "mlp.down_proj", "mlp.experts.down_proj", "ffn_down_exps"; where there is no layer, the whole name
- * without ".weight". `out` gets at most `size` bytes with its NUL (cut if longer). */
+/* Where the tensor stands in its layer: the name without everything up to and with the layer number, without the number
+ * of the expert and without ".weight": "self_attn.q_proj", "mlp.down_proj", "mlp.experts.down_proj", "ffn_down_exps";
+ * where there is no layer, the whole name without ".weight". `out` gets at most `size` bytes with its NUL (cut if
+ * longer). */
 void organ_anatomy_module(const char *tensor_name, char *out, unsigned long size);
 
 /* ---- tensors and files ---- */
@@ -193,8 +205,8 @@ typedef struct organ_tensor {
     organ_anatomy anatomy;
 } organ_tensor;
 
-/* A tensor as a stack of row-major matrices: rank 2 is one matrix, rank 3 a stack of shape[0]; rank 1 one row; rank 0 a 1 x 1; higher ranks
- * stack all leading axes. */
+/* A tensor as a stack of row-major matrices: rank 2 is one matrix, rank 3 a stack of shape[0]; rank 1 one row; rank 0 a
+ * 1 x 1; higher ranks stack all leading axes. */
 typedef struct organ_matrices {
     uint64_t count, rows, cols;
 } organ_matrices;
@@ -205,7 +217,8 @@ struct organ_http_file;
 typedef struct organ_model_file {
     const char *name; /* relative to the model's directory: "model-00001-of-00003.safetensors" */
     const char *path; /* to open it again */
-    int fd;           /* open for reading as long as the model is; -1 for a file that is opened when it is read: organ_model_file_open */
+    int fd;           /* open for reading as long as the model is; -1 for a file that is opened when it is read:
+                         organ_model_file_open */
     struct organ_http_file *remote; /* of a file at a URL, whose fd is -1; else NULL */
     uint64_t size;
     uint64_t data_offset;  /* where tensor data begins: the bytes before it are the header */

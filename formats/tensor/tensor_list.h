@@ -19,7 +19,8 @@ typedef struct organ_tensor_list {
 /* Appends; the name is not yet entered into the table. ORGAN_IO if there is no memory. */
 organ_status organ_tensor_list_append(organ_tensor_list *list, const organ_tensor *tensor, organ_error *error);
 
-/* Moves the list to a file if it is large. The caller appends no more, and takes addresses of tensors only afterwards. */
+/* Moves the list to a file if it is large. The caller appends no more, and takes addresses of tensors only afterwards.
+ */
 void organ_tensor_list_settle(organ_tensor_list *list);
 
 void organ_tensor_list_release(organ_tensor_list *list);

@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: MIT
- * Byte-pair encoding of one word: a heap of the merges that are possible, by rank and then from the left, over a linked list of symbols.
- * A word of n characters takes n log n steps. */
+ * Byte-pair encoding of one word: a heap of the merges that are possible, by rank and then from the left, over a linked
+ * list of symbols. A word of n characters takes n log n steps. */
 #include "formats/tokenizer/parts.h"
 
 #include <errno.h>
@@ -57,8 +57,8 @@ static bool has_bytes(const organ_tokenizer *t, const char *text, size_t length)
     return true;
 }
 
-/* One symbol a character; what is not in the vocabulary becomes bytes or the unknown token, of which one stands for a run where they are
- * fused. By scores, bytes are resolved when the merges are done. */
+/* One symbol a character; what is not in the vocabulary becomes bytes or the unknown token, of which one stands for a
+ * run where they are fused. By scores, bytes are resolved when the merges are done. */
 static bool read_symbols(organ_bpe *bpe, const char *word, size_t bytes)
 {
     const organ_tokenizer *t = bpe->tokenizer;
@@ -93,7 +93,8 @@ static bool push(organ_bpe *bpe, uint32_t left)
 {
     if (left == NONE || bpe->symbols[left].next == NONE)
         return true;
-    const organ_merge *merge = organ_tokenizer_pair(bpe->tokenizer, bpe->symbols[left].id, bpe->symbols[bpe->symbols[left].next].id);
+    const organ_merge *merge =
+        organ_tokenizer_pair(bpe->tokenizer, bpe->symbols[left].id, bpe->symbols[bpe->symbols[left].next].id);
     if (!merge)
         return true;
     if (!organ_grow(&bpe->heap, bpe->heap_count, &bpe->heap_room, sizeof *bpe->heap))
@@ -206,14 +207,15 @@ static bool encode_part(organ_bpe *bpe, const char *word, size_t bytes)
     return true;
 }
 
-/* Cuts where no merge can reach across: between two characters that no product of a merge has beside each other. Not after an unknown
- * one, which may be fused with the next. */
+/* Cuts where no merge can reach across: between two characters that no product of a merge has beside each other. Not
+ * after an unknown one, which may be fused with the next. */
 organ_status organ_bpe_word(organ_bpe *bpe, const char *word, size_t bytes, organ_error *error)
 {
     const organ_tokenizer *t = bpe->tokenizer;
     const uint32_t whole = t->ignore_merges ? organ_tokenizer_id(t, word, bytes) : NONE;
     if (bytes >= INT32_MAX)
-        return organ_fail(error, ORGAN_BAD_INPUT, "the text has a word of %zu bytes; longest is %d", bytes, INT32_MAX - 1);
+        return organ_fail(error, ORGAN_BAD_INPUT, "the text has a word of %zu bytes; longest is %d", bytes,
+                          INT32_MAX - 1);
     bool good = whole == NONE || organ_ids_add(bpe->ids, whole);
     size_t begin = 0, length;
     uint32_t before = NONE;

@@ -20,17 +20,17 @@ typedef struct encoding {
 
 static bool is_space(uint32_t c)
 {
-    return (c >= 9 && c <= 13) || c == 0x20 || c == 0x85 || c == 0xA0 || c == 0x1680 || (c >= 0x2000 && c <= 0x200A) || c == 0x2028 ||
-           c == 0x2029 || c == 0x202F || c == 0x205F || c == 0x3000;
+    return (c >= 9 && c <= 13) || c == 0x20 || c == 0x85 || c == 0xA0 || c == 0x1680 || (c >= 0x2000 && c <= 0x200A) ||
+           c == 0x2028 || c == 0x2029 || c == 0x202F || c == 0x205F || c == 0x3000;
 }
 
 /* As \w: alphabetic, marks, digits, connectors, joiners. */
 static bool is_word(uint32_t c)
 {
     const utf8proc_category_t category = utf8proc_category((utf8proc_int32_t)c);
-    return (category >= UTF8PROC_CATEGORY_LU && category <= UTF8PROC_CATEGORY_NL) || category == UTF8PROC_CATEGORY_PC || c == 0x200C ||
-           c == 0x200D || (c >= 0x24B6 && c <= 0x24E9) || (c >= 0x1F130 && c <= 0x1F149) || (c >= 0x1F150 && c <= 0x1F169) ||
-           (c >= 0x1F170 && c <= 0x1F189);
+    return (category >= UTF8PROC_CATEGORY_LU && category <= UTF8PROC_CATEGORY_NL) || category == UTF8PROC_CATEGORY_PC ||
+           c == 0x200C || c == 0x200D || (c >= 0x24B6 && c <= 0x24E9) || (c >= 0x1F130 && c <= 0x1F149) ||
+           (c >= 0x1F150 && c <= 0x1F169) || (c >= 0x1F170 && c <= 0x1F189);
 }
 
 /* The character that ends before `at`. */
@@ -85,7 +85,8 @@ static bool stands_alone(const char *text, size_t bytes, size_t begin, size_t en
 typedef organ_status stretch(encoding *e, const char *text, size_t bytes, bool first, organ_error *error);
 
 /* Takes the white space that a token claims beside it: *begin not below `done`. */
-static void widen_over_space(const organ_added *added, const char *text, size_t bytes, size_t done, size_t *begin, size_t *end)
+static void widen_over_space(const organ_added *added, const char *text, size_t bytes, size_t done, size_t *begin,
+                             size_t *end)
 {
     size_t length;
     while (added->lstrip && *begin > done && is_space(character_before(text, *begin, &length)))
@@ -94,8 +95,8 @@ static void widen_over_space(const organ_added *added, const char *text, size_t 
         *end += length;
 }
 
-static organ_status around_added(encoding *e, const organ_added_list *list, const char *text, size_t bytes, bool first, stretch *next,
-                                 organ_error *error)
+static organ_status around_added(encoding *e, const organ_added_list *list, const char *text, size_t bytes, bool first,
+                                 stretch *next, organ_error *error)
 {
     size_t done = 0;
     bool starts[256] = {false};
@@ -141,8 +142,8 @@ static organ_status cut_piece(void *context, size_t begin, size_t end, organ_err
     return cut_from(o->e, o->step, o->text + begin, end - begin, o->first && begin == 0, error);
 }
 
-static organ_status cut_pieces(encoding *e, size_t step, const organ_step *by, const char *text, size_t bytes, bool first,
-                               organ_error *error)
+static organ_status cut_pieces(encoding *e, size_t step, const organ_step *by, const char *text, size_t bytes,
+                               bool first, organ_error *error)
 {
     return organ_step_cut(by, &e->search, text, bytes, cut_piece, &(onward){e, step + 1, text, first}, error);
 }
@@ -162,7 +163,8 @@ static organ_status cut_bytes(encoding *e, size_t step, const char *text, size_t
     return cut_from(e, step + 1, made->data, made->used, first, error);
 }
 
-static organ_status cut_metaspace(encoding *e, size_t step, const char *text, size_t bytes, bool first, organ_error *error)
+static organ_status cut_metaspace(encoding *e, size_t step, const char *text, size_t bytes, bool first,
+                                  organ_error *error)
 {
     const organ_step *by = &e->tokenizer->cut[step];
     organ_bytes *made = &e->texts[step];
@@ -188,7 +190,8 @@ static organ_status cut_from(encoding *e, size_t step, const char *text, size_t 
     const organ_step *by = &e->tokenizer->cut[step];
     if (by->kind == ORGAN_STEP_SPLIT)
         return cut_pieces(e, step, by, text, bytes, first, error);
-    return by->kind == ORGAN_STEP_BYTES ? cut_bytes(e, step, text, bytes, first, error) : cut_metaspace(e, step, text, bytes, first, error);
+    return by->kind == ORGAN_STEP_BYTES ? cut_bytes(e, step, text, bytes, first, error)
+                                        : cut_metaspace(e, step, text, bytes, first, error);
 }
 
 static organ_status encode_words(encoding *e, const char *text, size_t bytes, bool first, organ_error *error)
@@ -210,16 +213,17 @@ static organ_status normal_stretch(encoding *e, const char *text, size_t bytes, 
     return error->status;
 }
 
-organ_status organ_tokenizer_encode(const organ_tokenizer *tokenizer, const char *text, size_t bytes, bool special, uint32_t **ids,
-                                    size_t *count, organ_error *error)
+organ_status organ_tokenizer_encode(const organ_tokenizer *tokenizer, const char *text, size_t bytes, bool special,
+                                    uint32_t **ids, size_t *count, organ_error *error)
 {
     return organ_tokenizer_encode_some(tokenizer, text, bytes, special, SIZE_MAX, ids, count, error);
 }
 
-organ_status organ_tokenizer_encode_some(const organ_tokenizer *tokenizer, const char *text, size_t bytes, bool special, size_t most,
-                                         uint32_t **ids, size_t *count, organ_error *error)
+organ_status organ_tokenizer_encode_some(const organ_tokenizer *tokenizer, const char *text, size_t bytes, bool special,
+                                         size_t most, uint32_t **ids, size_t *count, organ_error *error)
 {
-    encoding e = {.tokenizer = tokenizer, .special = special, .ids.most = most, .growth = organ_growth_of(tokenizer, bytes)};
+    encoding e = {
+        .tokenizer = tokenizer, .special = special, .ids.most = most, .growth = organ_growth_of(tokenizer, bytes)};
     e.bpe = (organ_bpe){.tokenizer = tokenizer, .ids = &e.ids};
     organ_bytes mended = {0};
     const bool sound = organ_utf8_is_sound(text, bytes);
@@ -228,7 +232,8 @@ organ_status organ_tokenizer_encode_some(const organ_tokenizer *tokenizer, const
     if (!organ_search_make(&e.search, bytes) || (!sound && !organ_utf8_mend(text, bytes, &mended)))
         organ_fail_memory(error, "the tokens of a text");
     if (!error->status)
-        around_added(&e, &tokenizer->raw, sound ? text : mended.data, sound ? bytes : mended.used, true, normal_stretch, error);
+        around_added(&e, &tokenizer->raw, sound ? text : mended.data, sound ? bytes : mended.used, true, normal_stretch,
+                     error);
     /* A text without tokens has an array too. */
     if (!error->status && !e.ids.items && !(e.ids.items = malloc(sizeof *e.ids.items)))
         organ_fail_memory(error, "the tokens of a text");

@@ -1,5 +1,6 @@
 /* SPDX-License-Identifier: MIT
- * What is made of a tokenizer once its vocabulary, merges and steps are read: pieces, digest, the tokens that are looked for first. */
+ * What is made of a tokenizer once its vocabulary, merges and steps are read: pieces, digest, the tokens that are
+ * looked for first. */
 #include "formats/tokenizer/parts.h"
 
 #include <errno.h>
@@ -75,9 +76,15 @@ static bool make_pieces(organ_tokenizer *t)
 
 /* ---- digest ---- */
 
-static uint64_t hash_text(const char *text, size_t bytes, uint64_t seed) { return XXH3_64bits_withSeed(text ? text : "", bytes, seed); }
+static uint64_t hash_text(const char *text, size_t bytes, uint64_t seed)
+{
+    return XXH3_64bits_withSeed(text ? text : "", bytes, seed);
+}
 
-static uint64_t hash_numbers(const uint64_t *numbers, size_t count) { return XXH3_64bits(numbers, count * sizeof *numbers); }
+static uint64_t hash_numbers(const uint64_t *numbers, size_t count)
+{
+    return XXH3_64bits(numbers, count * sizeof *numbers);
+}
 
 static uint64_t hash_steps(const organ_step *steps, size_t count, uint64_t seed)
 {
@@ -112,8 +119,9 @@ static void make_digest(organ_tokenizer *t)
     }
     for (size_t k = 0; k < t->raw.count; k++) {
         const organ_added *a = &t->raw.items[k];
-        added += hash_numbers(
-            (const uint64_t[]){a->id, a->special, a->normalized, a->lstrip, a->rstrip, a->single_word, hash_text(a->text, a->bytes, 4)}, 7);
+        added += hash_numbers((const uint64_t[]){a->id, a->special, a->normalized, a->lstrip, a->rstrip, a->single_word,
+                                                 hash_text(a->text, a->bytes, 4)},
+                              7);
     }
     const uint64_t all[] = {words,
                             merges,
@@ -126,7 +134,8 @@ static void make_digest(organ_tokenizer *t)
                             t->ignore_merges,
                             t->byte_level,
                             t->unknown};
-    snprintf(t->facts.digest, sizeof t->facts.digest, "%016llx", (unsigned long long)hash_numbers(all, sizeof all / sizeof *all));
+    snprintf(t->facts.digest, sizeof t->facts.digest, "%016llx",
+             (unsigned long long)hash_numbers(all, sizeof all / sizeof *all));
 }
 
 /* ---- added tokens ---- */
@@ -138,8 +147,8 @@ static int finish_by_text(const void *left, const void *right)
     return order ? order : (a->bytes > b->bytes) - (a->bytes < b->bytes);
 }
 
-static organ_status put_normalized(organ_tokenizer *t, organ_search *search, organ_growth *growth, const organ_added *added,
-                                   organ_error *error)
+static organ_status put_normalized(organ_tokenizer *t, organ_search *search, organ_growth *growth,
+                                   const organ_added *added, organ_error *error)
 {
     organ_bytes text = {0};
     const char *kept = NULL;

@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: MIT
- * The tokenizer in the metadata of a GGUF file: "llama" is SentencePiece, whose scores decide what is merged; "gpt2" is byte-level BPE with
- * merges. How a text is cut before the merges is only named, by tokenizer.ggml.pre; here it is done as by the tokenizer of that name. */
+ * The tokenizer in the metadata of a GGUF file: "llama" is SentencePiece, whose scores decide what is merged; "gpt2" is
+ * byte-level BPE with merges. How a text is cut before the merges is only named, by tokenizer.ggml.pre; here it is done
+ * as by the tokenizer of that name. */
 #include "formats/tokenizer/parts.h"
 
 #include "formats/base/utf8.h"
@@ -20,8 +21,8 @@
 /* Words are cut before a capital letter that follows a small one. */
 #define CAPITALS "[\\p{Lu}\\p{Lt}\\p{Lm}\\p{Lo}\\p{M}]"
 #define SMALL    "[\\p{Ll}\\p{Lm}\\p{Lo}\\p{M}]"
-#define CASED(ending, number)                                                                                                              \
-    BEFORE_WORD CAPITALS "*" SMALL "+" ending "|" BEFORE_WORD CAPITALS "+" SMALL "*" ending "|" number                                     \
+#define CASED(ending, number)                                                                                          \
+    BEFORE_WORD CAPITALS "*" SMALL "+" ending "|" BEFORE_WORD CAPITALS "+" SMALL "*" ending "|" number                 \
                          "| ?[^\\s\\p{L}\\p{N}]+[\\r\\n/]*|\\s*[\\r\\n]+|\\s+(?!\\S)|\\s+"
 
 enum { ID_LIMIT = 1 << 24, NORMAL = 1, UNKNOWN = 2, CONTROL = 3, USER_DEFINED = 4, UNUSED = 5, BYTE = 6 };
@@ -46,8 +47,8 @@ static const struct cutting {
     {"refact", {"\\p{N}", ORGAN_GPT2_PATTERN}, false, false, false},
     {"command-r", {"\\p{N}", ORGAN_GPT2_PATTERN}, true, false, false},
     {"default",
-     {"[\\p{P}\\$\\+<=>\\^~\\|]+", "'s|'t|'re|'ve|'m|'ll|'d| ?\\p{L}+| ?\\p{N}+| ?[^\\s\\p{L}\\p{N}]+|\\s+(?!\\S)", "\\p{N}+",
-      "[0-9][0-9][0-9]"},
+     {"[\\p{P}\\$\\+<=>\\^~\\|]+", "'s|'t|'re|'ve|'m|'ll|'d| ?\\p{L}+| ?\\p{N}+| ?[^\\s\\p{L}\\p{N}]+|\\s+(?!\\S)",
+      "\\p{N}+", "[0-9][0-9][0-9]"},
      false,
      false,
      false},
@@ -61,7 +62,8 @@ typedef struct gguf_source {
     organ_error *error; /* the first fault is kept; what is read after it is of no use */
 } gguf_source;
 
-__attribute__((format(printf, 3, 4))) static organ_status refuse_key(const gguf_source *s, const char *key, const char *format, ...)
+__attribute__((format(printf, 3, 4))) static organ_status refuse_key(const gguf_source *s, const char *key,
+                                                                     const char *format, ...)
 {
     char reason[sizeof s->error->message];
     va_list args;
@@ -106,23 +108,26 @@ static organ_status next_string(const gguf_source *s, strings *list, organ_bytes
     if (left >= sizeof length)
         memcpy(&length, list->kv->bytes + list->at, sizeof length);
     if (left < sizeof length || length > left - sizeof length || length > ORGAN_TOKEN_SIZE)
-        return refuse_key(s, list->kv->key, ": string %llu has %llu bytes; at most %u are read", (unsigned long long)list->index,
-                          (unsigned long long)length, ORGAN_TOKEN_SIZE);
+        return refuse_key(s, list->kv->key, ": string %llu has %llu bytes; at most %u are read",
+                          (unsigned long long)list->index, (unsigned long long)length, ORGAN_TOKEN_SIZE);
     copy->used = 0;
-    if (!organ_bytes_add(copy, (const char *)list->kv->bytes + list->at + sizeof length, (size_t)length) || !organ_bytes_add(copy, "", 1))
+    if (!organ_bytes_add(copy, (const char *)list->kv->bytes + list->at + sizeof length, (size_t)length) ||
+        !organ_bytes_add(copy, "", 1))
         return organ_fail_memory(s->error, s->label);
     copy->used--;
     list->at += sizeof length + (size_t)length;
     list->index++;
     if (!valid(copy->data, copy->used))
-        return refuse_key(s, list->kv->key, ": string %llu is not valid UTF-8: '%.80s'", (unsigned long long)list->index - 1, copy->data);
+        return refuse_key(s, list->kv->key, ": string %llu is not valid UTF-8: '%.80s'",
+                          (unsigned long long)list->index - 1, copy->data);
     return ORGAN_OK;
 }
 
 /* ---- vocabulary ---- */
 
 /* An array beside the tokens: NULL where it is absent, and `needed` is false. */
-static organ_status array_beside(const gguf_source *s, const char *key, bool needed, uint64_t count, const organ_gguf_kv **kv)
+static organ_status array_beside(const gguf_source *s, const char *key, bool needed, uint64_t count,
+                                 const organ_gguf_kv **kv)
 {
     *kv = organ_gguf_find(s->model->gguf, key);
     if (!*kv && !needed)
@@ -130,15 +135,17 @@ static organ_status array_beside(const gguf_source *s, const char *key, bool nee
     if (!*kv || (*kv)->type != ORGAN_GGUF_ARRAY)
         return refuse_key(s, key, " is %s", *kv ? "no array" : "missing");
     if ((*kv)->count != count)
-        return refuse_key(s, key, " has %llu values for %llu tokens", (unsigned long long)(*kv)->count, (unsigned long long)count);
+        return refuse_key(s, key, " has %llu values for %llu tokens", (unsigned long long)(*kv)->count,
+                          (unsigned long long)count);
     return ORGAN_OK;
 }
 
-/* The SentencePiece tokenizer of Phi-3 takes the blanks after a special token with it, but for those that it has from Llama 2. A GGUF file
- * has no key for that. */
+/* The SentencePiece tokenizer of Phi-3 takes the blanks after a special token with it, but for those that it has from
+ * Llama 2. A GGUF file has no key for that. */
 static bool strips_behind(const gguf_source *s, const organ_bytes *text)
 {
-    return s->strips && strcmp(text->data, "<unk>") != 0 && strcmp(text->data, "<s>") != 0 && strcmp(text->data, "<|endoftext|>") != 0;
+    return s->strips && strcmp(text->data, "<unk>") != 0 && strcmp(text->data, "<s>") != 0 &&
+           strcmp(text->data, "<|endoftext|>") != 0;
 }
 
 static organ_status put_token(const gguf_source *s, uint32_t id, const organ_bytes *text, const organ_gguf_kv *types)
@@ -149,8 +156,11 @@ static organ_status put_token(const gguf_source *s, uint32_t id, const organ_byt
     if (!organ_tokenizer_token(s->t, id, text->data, text->used))
         return organ_fail_memory(s->error, s->label);
     s->t->tokens[id].unused = type == UNUSED;
-    const organ_added added = {
-        .text = text->data, .bytes = text->used, .id = id, .special = type != USER_DEFINED, .rstrip = strips_behind(s, text)};
+    const organ_added added = {.text = text->data,
+                               .bytes = text->used,
+                               .id = id,
+                               .special = type != USER_DEFINED,
+                               .rstrip = strips_behind(s, text)};
     const bool found = (type == CONTROL || type == USER_DEFINED || type == UNKNOWN) && text->used;
     return !found || organ_tokenizer_add(s->t, &added) ? ORGAN_OK : organ_fail_memory(s->error, s->label);
 }
@@ -178,11 +188,13 @@ static organ_status put_merge(const gguf_source *s, uint32_t rank, const organ_b
     if (!blank)
         return refuse_key(s, KEY("merges"), ": string %u is not two words: '%.100s'", rank, text->data);
     const size_t first = (size_t)(blank - text->data), second = text->used - first - 1;
-    const uint32_t left = organ_tokenizer_id(s->t, text->data, first), right = organ_tokenizer_id(s->t, blank + 1, second);
+    const uint32_t left = organ_tokenizer_id(s->t, text->data, first),
+                   right = organ_tokenizer_id(s->t, blank + 1, second);
     memmove(blank, blank + 1, second);
     const uint32_t made = organ_tokenizer_id(s->t, text->data, first + second);
     if (left == ORGAN_NO_ID || right == ORGAN_NO_ID || made == ORGAN_NO_ID)
-        return refuse_key(s, KEY("merges"), ": string %u names a token that is not in the vocabulary: its parts or '%.*s'", rank,
+        return refuse_key(s, KEY("merges"),
+                          ": string %u names a token that is not in the vocabulary: its parts or '%.*s'", rank,
                           (int)(first + second > 100 ? 100 : first + second), text->data);
     /* Of one pair the first counts. */
     if (organ_tokenizer_pair(s->t, left, right))
@@ -273,7 +285,8 @@ static organ_status read_scores(const gguf_source *s, uint32_t *ranks)
     return s->error->status;
 }
 
-/* The id of a part of a token; a single character that is no token gets a number after the vocabulary, so that it can be merged. */
+/* The id of a part of a token; a single character that is no token gets a number after the vocabulary, so that it can
+ * be merged. */
 static bool part_id(organ_tokenizer *t, const char *text, size_t bytes, uint32_t *id)
 {
     size_t length;
@@ -328,8 +341,8 @@ static organ_status read_scored(const gguf_source *s)
     t->by_scores = t->byte_fallback = t->facts.adds_bos = true;
     if (organ_gguf_integer(s->model->gguf, KEY("add_space_prefix"), 1))
         t->normal[t->normal_count++] = (organ_step){.kind = ORGAN_STEP_PREPEND, .text = " ", .text_bytes = 1};
-    t->normal[t->normal_count++] =
-        (organ_step){.kind = ORGAN_STEP_REPLACE, .text = " ", .text_bytes = 1, .content = ORGAN_BLANK, .content_bytes = 3};
+    t->normal[t->normal_count++] = (organ_step){
+        .kind = ORGAN_STEP_REPLACE, .text = " ", .text_bytes = 1, .content = ORGAN_BLANK, .content_bytes = 3};
     if (read_tokens(s) != ORGAN_OK)
         return s->error->status;
     organ_tokenizer_ready(t);
@@ -361,15 +374,18 @@ organ_status organ_tokenizer_from_gguf(const organ_model *model, organ_tokenizer
     gguf_source s = {.model = model, .label = model->path, .t = t, .error = error};
     size_t length = 0;
     const char *const kind = organ_gguf_string(model->gguf, KEY("model"), &length);
-    s.strips = organ_gguf_says(model->gguf, "general.architecture", "phi3") && organ_gguf_says(model->gguf, KEY("model"), "llama");
+    s.strips = organ_gguf_says(model->gguf, "general.architecture", "phi3") &&
+               organ_gguf_says(model->gguf, KEY("model"), "llama");
     if (organ_gguf_says(model->gguf, KEY("model"), "gpt2"))
         read_byte_level(&s);
     else if (organ_gguf_says(model->gguf, KEY("model"), "llama"))
         read_scored(&s);
     else
-        return refuse_key(&s, KEY("model"), ": '%.*s' is not supported", (int)(length > 80 ? 80 : length), kind ? kind : "");
+        return refuse_key(&s, KEY("model"), ": '%.*s' is not supported", (int)(length > 80 ? 80 : length),
+                          kind ? kind : "");
     t->facts.bos = token_key(&s, KEY("bos_token_id"));
     t->facts.eos = token_key(&s, KEY("eos_token_id"));
-    t->facts.adds_bos = organ_gguf_integer(model->gguf, KEY("add_bos_token"), t->facts.adds_bos) != 0 && t->facts.bos >= 0;
+    t->facts.adds_bos =
+        organ_gguf_integer(model->gguf, KEY("add_bos_token"), t->facts.adds_bos) != 0 && t->facts.bos >= 0;
     return error->status ? error->status : organ_tokenizer_finish(t, error);
 }

@@ -15,9 +15,16 @@ enum { FILE_LIMIT = 256 << 20, ID_LIMIT = 1 << 24, ID_SLACK = 4096 };
 static const char *const top_names[] = {"normalizer", "pre_tokenizer", "post_processor", "added_tokens", "model"};
 enum { TOP_SMALL = 4, TOP_MODEL = 4, TOP_COUNT };
 
-static const char *const model_names[] = {
-    "type",  "unk_token", "fuse_unk", "byte_fallback", "ignore_merges", "dropout", "continuing_subword_prefix", "end_of_word_suffix",
-    "vocab", "merges"};
+static const char *const model_names[] = {"type",
+                                          "unk_token",
+                                          "fuse_unk",
+                                          "byte_fallback",
+                                          "ignore_merges",
+                                          "dropout",
+                                          "continuing_subword_prefix",
+                                          "end_of_word_suffix",
+                                          "vocab",
+                                          "merges"};
 enum { MODEL_SMALL = 8, MODEL_VOCAB = 8, MODEL_MERGES, MODEL_COUNT };
 
 /* The first fault is kept in `error`; what is read after it is of no use. */
@@ -40,9 +47,10 @@ __attribute__((format(printf, 2, 3))) static organ_status json_refuse(const json
 
 static organ_status fail_memory(const json_reading *r) { return organ_fail_memory(r->error, r->text.label); }
 
-/* Where the members of these names are, an empty span for what is not there, and an object of the first `small` of them. */
-static json_t *read_members(const json_reading *r, organ_json_span object, const char *what, const char *const *names, size_t small,
-                            size_t count, organ_json_span *spans)
+/* Where the members of these names are, an empty span for what is not there, and an object of the first `small` of
+ * them. */
+static json_t *read_members(const json_reading *r, organ_json_span object, const char *what, const char *const *names,
+                            size_t small, size_t count, organ_json_span *spans)
 {
     json_t *const members = json_object(), *value;
     organ_json_walk walk;
@@ -78,13 +86,14 @@ static bool read_id(const organ_json_text *text, organ_json_span span, uint32_t 
     return span.end > span.begin && value < ID_LIMIT && (text->bytes[span.begin] != '0' || span.end == span.begin + 1);
 }
 
-/* Ids may have holes (check_holes), but a token takes bytes to name: what lies further out than the file is long is refused before there is
- * room for it. */
+/* Ids may have holes (check_holes), but a token takes bytes to name: what lies further out than the file is long is
+ * refused before there is room for it. */
 static organ_status check_reach(const json_reading *r, const char *list, const char *word, uint32_t id)
 {
     if (id < r->text.length + ID_SLACK)
         return ORGAN_OK;
-    return json_refuse(r, "%s: '%.100s': id %u is far beyond the tokens that a file of %zu bytes can name", list, word, id, r->text.length);
+    return json_refuse(r, "%s: '%.100s': id %u is far beyond the tokens that a file of %zu bytes can name", list, word,
+                       id, r->text.length);
 }
 
 static organ_status put_word(const json_reading *r, const json_t *name, organ_json_span value)
@@ -95,7 +104,8 @@ static organ_status put_word(const json_reading *r, const json_t *name, organ_js
     uint32_t id;
     if (!read_id(&r->text, value, &id))
         return json_refuse(r, "vocab: '%.100s': '%.*s' is no id from 0 to %d", word,
-                           (int)(value.end - value.begin > 40 ? 40 : value.end - value.begin), r->text.bytes + value.begin, ID_LIMIT - 1);
+                           (int)(value.end - value.begin > 40 ? 40 : value.end - value.begin),
+                           r->text.bytes + value.begin, ID_LIMIT - 1);
     if (bytes > ORGAN_TOKEN_SIZE)
         return json_refuse(r, "vocab: id %u has %zu bytes; at most %u are read", id, bytes, ORGAN_TOKEN_SIZE);
     if (check_reach(r, "vocab", word, id) != ORGAN_OK)
@@ -137,7 +147,10 @@ typedef struct list {
     json_t *tree; /* of the string that was read last, if it had escapes */
 } list;
 
-static organ_status refuse_merge(const list *l, const char *what) { return json_refuse(l->r, "merges: number %zu: %s", l->index, what); }
+static organ_status refuse_merge(const list *l, const char *what)
+{
+    return json_refuse(l->r, "merges: number %zu: %s", l->index, what);
+}
 
 static char next_char(list *l)
 {
@@ -146,7 +159,8 @@ static char next_char(list *l)
     return l->at < l->end ? l->bytes[l->at] : 0;
 }
 
-/* A string as it stands, if nothing in it is escaped, else parsed. The text is valid until the next call; NULL with an error. */
+/* A string as it stands, if nothing in it is escaped, else parsed. The text is valid until the next call; NULL with an
+ * error. */
 static const char *read_string(list *l, size_t *bytes)
 {
     const char *s = l->bytes;
@@ -181,14 +195,16 @@ static organ_status read_merge(list *l, organ_bytes *both, size_t *first)
         l->at += pair;
         if (next_char(l) != '"')
             return refuse_merge(l, "a string is expected");
-        const char *const string = read_string(l, &bytes), *const blank = string && !pair ? memchr(string, ' ', bytes) : NULL;
+        const char *const string = read_string(l, &bytes), *const blank =
+                                                               string && !pair ? memchr(string, ' ', bytes) : NULL;
         if (!string)
             return l->r->error->status;
         if (!pair && (!blank || memchr(blank + 1, ' ', bytes - (size_t)(blank + 1 - string))))
             return refuse_merge(l, "it is not two words with a blank between them");
         if (k == 0)
             *first = blank ? (size_t)(blank - string) : bytes;
-        if (!organ_bytes_add(both, string, blank ? *first : bytes) || (blank && !organ_bytes_add(both, blank + 1, bytes - *first - 1)))
+        if (!organ_bytes_add(both, string, blank ? *first : bytes) ||
+            (blank && !organ_bytes_add(both, blank + 1, bytes - *first - 1)))
             return fail_memory(l->r);
         if (pair && next_char(l) != (k ? ']' : ','))
             return refuse_merge(l, "it is not a pair of strings");
@@ -201,7 +217,8 @@ static uint32_t id_of(const list *l, const char *text, size_t bytes)
 {
     const uint32_t id = organ_tokenizer_id(l->r->t, text, bytes);
     if (id == ORGAN_NO_ID)
-        json_refuse(l->r, "merges: number %zu: '%.*s' is not in the vocabulary", l->index, (int)(bytes > 100 ? 100 : bytes), text);
+        json_refuse(l->r, "merges: number %zu: '%.*s' is not in the vocabulary", l->index,
+                    (int)(bytes > 100 ? 100 : bytes), text);
     return id;
 }
 
@@ -279,7 +296,8 @@ static void read_unknown(const json_reading *r)
     if (json_is_string(value))
         r->t->unknown = organ_tokenizer_id(r->t, json_string_value(value), json_string_length(value));
     if (r->t->unknown == ORGAN_NO_ID)
-        json_refuse(r, "model: unk_token '%.80s' is not in the vocabulary", json_is_string(value) ? json_string_value(value) : "");
+        json_refuse(r, "model: unk_token '%.80s' is not in the vocabulary",
+                    json_is_string(value) ? json_string_value(value) : "");
 }
 
 /* ---- added tokens ---- */
@@ -291,7 +309,8 @@ static organ_status put_added(const json_reading *r, const json_t *one, size_t i
     const char *word = json_string_value(content);
     const size_t bytes = json_string_length(content);
     if (!word || bytes == 0 || bytes > ORGAN_TOKEN_SIZE)
-        return json_refuse(r, "added_tokens: number %zu: 'content' is no text of 1 to %u bytes", index, ORGAN_TOKEN_SIZE);
+        return json_refuse(r, "added_tokens: number %zu: 'content' is no text of 1 to %u bytes", index,
+                           ORGAN_TOKEN_SIZE);
     if (!json_is_integer(id) || json_integer_value(id) < 0 || json_integer_value(id) >= ID_LIMIT)
         return json_refuse(r, "added_tokens: '%.100s': 'id' is no number from 0 to %d", word, ID_LIMIT - 1);
     const organ_added added = {.text = word,
@@ -355,13 +374,15 @@ organ_status organ_tokenizer_from_json(const organ_model *model, organ_tokenizer
     char *bytes = NULL;
     organ_model_load(model, r.text.label, FILE_LIMIT, &bytes, &r.text.length, error);
     if (!error->status && !bytes)
-        return organ_fail(error, ORGAN_BAD_INPUT, "%s: there is no tokenizer.json: copy it from the original model into this directory",
+        return organ_fail(error, ORGAN_BAD_INPUT,
+                          "%s: there is no tokenizer.json: copy it from the original model into this directory",
                           model->path);
     r.text.bytes = bytes;
     if (!error->status)
         r.top = read_members(&r, (organ_json_span){0, r.text.length}, NULL, top_names, TOP_SMALL, TOP_COUNT, top);
     if (!error->status)
-        organ_tokenizer_steps(t, r.text.label, json_object_get(r.top, "normalizer"), json_object_get(r.top, "pre_tokenizer"), error);
+        organ_tokenizer_steps(t, r.text.label, json_object_get(r.top, "normalizer"),
+                              json_object_get(r.top, "pre_tokenizer"), error);
     if (!error->status)
         read_model(&r, top[TOP_MODEL]);
     if (!error->status)

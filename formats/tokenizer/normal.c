@@ -9,14 +9,24 @@
 #include <string.h>
 #include <utf8proc.h>
 
-/* How many bytes at s stand for one U+FFFD: the longest beginning of a sequence that could have become valid, as Unicode recommends. */
+/* How many bytes at s stand for one U+FFFD: the longest beginning of a sequence that could have become valid, as
+ * Unicode recommends. */
 static size_t broken_length(const unsigned char *s, size_t left)
 {
     const unsigned lead = s[0];
-    const size_t wanted = lead >= 0xC2 && lead < 0xE0 ? 2 : (lead & 0xF0) == 0xE0 ? 3 : lead >= 0xF0 && lead < 0xF5 ? 4 : 1;
-    const unsigned low = lead == 0xE0 ? 0xA0 : lead == 0xF0 ? 0x90 : 0x80, high = lead == 0xED ? 0x9F : lead == 0xF4 ? 0x8F : 0xBF;
+    const size_t wanted = lead >= 0xC2 && lead < 0xE0   ? 2
+                          : (lead & 0xF0) == 0xE0       ? 3
+                          : lead >= 0xF0 && lead < 0xF5 ? 4
+                                                        : 1;
+    const unsigned low = lead == 0xE0   ? 0xA0
+                         : lead == 0xF0 ? 0x90
+                                        : 0x80,
+                   high = lead == 0xED   ? 0x9F
+                          : lead == 0xF4 ? 0x8F
+                                         : 0xBF;
     size_t length = 1;
-    while (length < wanted && length < left && s[length] >= (length == 1 ? low : 0x80) && s[length] <= (length == 1 ? high : 0xBF))
+    while (length < wanted && length < left && s[length] >= (length == 1 ? low : 0x80) &&
+           s[length] <= (length == 1 ? high : 0xBF))
         length++;
     return length;
 }
@@ -64,7 +74,8 @@ typedef struct code_list {
 
 static unsigned class_of(utf8proc_int32_t code) { return (unsigned)utf8proc_get_property(code)->combining_class; }
 
-/* Marks that stand together, by their class, those of one class in their order: counted, since a text may be nothing else. */
+/* Marks that stand together, by their class, those of one class in their order: counted, since a text may be nothing
+ * else. */
 static bool order_marks(utf8proc_int32_t *codes, size_t count)
 {
     if (count < 2)
@@ -122,7 +133,8 @@ static bool to_form(organ_bytes *bytes, unsigned form)
     code_list list = {0};
     bool good = decompose_text(bytes, form >= 2, &list);
     if (good && form % 2 == 0)
-        list.count = (size_t)utf8proc_normalize_utf32(list.codes, (utf8proc_ssize_t)list.count, UTF8PROC_COMPOSE | UTF8PROC_STABLE);
+        list.count = (size_t)utf8proc_normalize_utf32(list.codes, (utf8proc_ssize_t)list.count,
+                                                      UTF8PROC_COMPOSE | UTF8PROC_STABLE);
     bytes->used = 0;
     for (size_t k = 0; k < list.count && good; k++) {
         char text[4];
@@ -141,17 +153,18 @@ static bool lowercase(const organ_bytes *from, organ_bytes *to)
         const uint32_t code = organ_utf8_at(from->data + at, &length);
         char text[4];
         /* The only character with a longer small form. */
-        const bool good = code == 0x130
-                              ? organ_bytes_add(to, "i\xCC\x87", 3)
-                              : organ_bytes_add(to, text, organ_utf8_put((uint32_t)utf8proc_tolower((utf8proc_int32_t)code), text));
+        const bool good =
+            code == 0x130
+                ? organ_bytes_add(to, "i\xCC\x87", 3)
+                : organ_bytes_add(to, text, organ_utf8_put((uint32_t)utf8proc_tolower((utf8proc_int32_t)code), text));
         if (!good)
             return false;
     }
     return true;
 }
 
-static organ_status replace_found(const organ_step *step, organ_search *search, const organ_bytes *from, organ_bytes *to, bool *good,
-                                  organ_error *error)
+static organ_status replace_found(const organ_step *step, organ_search *search, const organ_bytes *from,
+                                  organ_bytes *to, bool *good, organ_error *error)
 {
     size_t at = 0, done = 0, begin, end = 0;
     while (*good) {
@@ -159,7 +172,8 @@ static organ_status replace_found(const organ_step *step, organ_search *search, 
             return error->status;
         if (begin == SIZE_MAX)
             break;
-        *good = organ_bytes_add(to, from->data + done, begin - done) && organ_bytes_add(to, step->content, step->content_bytes);
+        *good = organ_bytes_add(to, from->data + done, begin - done) &&
+                organ_bytes_add(to, step->content, step->content_bytes);
         done = end;
     }
     *good = *good && organ_bytes_add(to, from->data + done, from->used - done);
@@ -168,8 +182,9 @@ static organ_status replace_found(const organ_step *step, organ_search *search, 
 
 /* ---- how long a text may become ---- */
 
-#define GROWTH_BASE   ((size_t)64 << 10)
-#define GROWTH        128u /* U+FDFA is 11 times as long in NFKC, blanks as marks 3 times, bytes as letters twice: 66 together */
+#define GROWTH_BASE ((size_t)64 << 10)
+#define GROWTH                                                                                                         \
+    128u /* U+FDFA is 11 times as long in NFKC, blanks as marks 3 times, bytes as letters twice: 66 together */
 #define GROWTH_ALWAYS 16u
 
 static size_t times(size_t text, size_t factor) { return text > SIZE_MAX / 2 / factor ? SIZE_MAX / 2 : text * factor; }
@@ -177,7 +192,8 @@ static size_t times(size_t text, size_t factor) { return text > SIZE_MAX / 2 / f
 organ_growth organ_growth_of(const organ_tokenizer *t, size_t text)
 {
     const size_t wide = GROWTH_BASE + times(text, GROWTH), always = GROWTH_BASE + times(text, GROWTH_ALWAYS);
-    const size_t memory = t->memory < SIZE_MAX / 2 ? (size_t)t->memory : SIZE_MAX / 2, most = memory > always ? memory : always;
+    const size_t memory = t->memory < SIZE_MAX / 2 ? (size_t)t->memory : SIZE_MAX / 2,
+                 most = memory > always ? memory : always;
     return (organ_growth){.text = text, .limit = wide < most ? wide : most};
 }
 
@@ -198,8 +214,8 @@ static const char *name_of_step(const organ_step *step)
     return step->kind == ORGAN_STEP_NORMAL_FORM ? forms[step->form] : kinds[step->kind];
 }
 
-organ_status organ_growth_end(const organ_tokenizer *t, organ_growth *growth, const organ_step *step, organ_bytes *made, bool good,
-                              organ_error *error)
+organ_status organ_growth_end(const organ_tokenizer *t, organ_growth *growth, const organ_step *step, organ_bytes *made,
+                              bool good, organ_error *error)
 {
     const bool cuts = step >= t->cut && step < t->cut + t->cut_count;
     const size_t number = (size_t)(step - (cuts ? t->cut : t->normal));
@@ -209,13 +225,14 @@ organ_status organ_growth_end(const organ_tokenizer *t, organ_growth *growth, co
         return ORGAN_OK;
     if (!made->over)
         return organ_fail_errno(error, ENOMEM, "the tokens of a text of %zu bytes", growth->text);
-    return organ_fail(error, ORGAN_BAD_INPUT, "the tokenizer's %s: step %zu of %zu, %s, makes more than %zu bytes of a text of %zu",
-                      cuts ? "pre_tokenizer" : "normalizer", number + 1, cuts ? t->cut_count : t->normal_count, name_of_step(step),
-                      growth->limit, growth->text);
+    return organ_fail(error, ORGAN_BAD_INPUT,
+                      "the tokenizer's %s: step %zu of %zu, %s, makes more than %zu bytes of a text of %zu",
+                      cuts ? "pre_tokenizer" : "normalizer", number + 1, cuts ? t->cut_count : t->normal_count,
+                      name_of_step(step), growth->limit, growth->text);
 }
 
-static organ_status rewrite_text(const organ_tokenizer *t, const organ_step *step, organ_search *search, organ_growth *growth,
-                                 organ_bytes *bytes, organ_error *error)
+static organ_status rewrite_text(const organ_tokenizer *t, const organ_step *step, organ_search *search,
+                                 organ_growth *growth, organ_bytes *bytes, organ_error *error)
 {
     organ_bytes made = {0};
     bool good = true;
@@ -241,7 +258,8 @@ bool organ_is_normal(const organ_tokenizer *t, const char *text, size_t bytes)
     return true;
 }
 
-organ_status organ_normalise(const organ_tokenizer *t, organ_search *search, organ_growth *growth, organ_bytes *bytes, organ_error *error)
+organ_status organ_normalise(const organ_tokenizer *t, organ_search *search, organ_growth *growth, organ_bytes *bytes,
+                             organ_error *error)
 {
     for (size_t k = 0; k < t->normal_count && bytes->used && !error->status; k++) {
         const organ_step *step = &t->normal[k];

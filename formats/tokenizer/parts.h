@@ -59,8 +59,10 @@ typedef struct organ_step {
     organ_prefix prefix;
 } organ_step;
 
-/* Compiles a pattern in the notation of Oniguruma so that it means the same; what would not is refused. `what` names it in messages. */
-organ_status organ_regex_compile(const char *what, const char *pattern, size_t bytes, pcre2_code **regex, organ_error *error);
+/* Compiles a pattern in the notation of Oniguruma so that it means the same; what would not is refused. `what` names it
+ * in messages. */
+organ_status organ_regex_compile(const char *what, const char *pattern, size_t bytes, pcre2_code **regex,
+                                 organ_error *error);
 
 /* What a search needs, one for each call of encode. */
 typedef struct organ_search {
@@ -69,21 +71,23 @@ typedef struct organ_search {
     pcre2_jit_stack *stack;
     uint64_t left; /* steps that patterns may still take */
 } organ_search;
-/* For a text of that length, whose patterns take 2^14 steps for a byte at most: a file can bring one that would not come to an end. */
+/* For a text of that length, whose patterns take 2^14 steps for a byte at most: a file can bring one that would not
+ * come to an end. */
 bool organ_search_make(organ_search *search, size_t bytes);
 void organ_search_release(organ_search *search);
 
-/* The next occurrence at or after `from`, which is set to where the one after it may begin: *begin is SIZE_MAX if there is none. */
-organ_status organ_step_find(const organ_step *step, organ_search *search, const char *text, size_t bytes, size_t *from, size_t *begin,
-                             size_t *end, organ_error *error);
+/* The next occurrence at or after `from`, which is set to where the one after it may begin: *begin is SIZE_MAX if there
+ * is none. */
+organ_status organ_step_find(const organ_step *step, organ_search *search, const char *text, size_t bytes, size_t *from,
+                             size_t *begin, size_t *end, organ_error *error);
 
 /* Takes bytes [begin, end) of the text that is cut; it may search with the same organ_search. */
 typedef organ_status organ_piece_sink(void *context, size_t begin, size_t end, organ_error *error);
 
-/* Cuts a text into the pieces that a split step makes of it, in their order; none of them is empty. They are given away one by one: of a
- * long text there are many. */
-organ_status organ_step_cut(const organ_step *step, organ_search *search, const char *text, size_t bytes, organ_piece_sink *sink,
-                            void *context, organ_error *error);
+/* Cuts a text into the pieces that a split step makes of it, in their order; none of them is empty. They are given away
+ * one by one: of a long text there are many. */
+organ_status organ_step_cut(const organ_step *step, organ_search *search, const char *text, size_t bytes,
+                            organ_piece_sink *sink, void *context, organ_error *error);
 
 /* ---- the tokenizer ---- */
 
@@ -111,7 +115,8 @@ typedef struct organ_added_list {
     size_t count;
 } organ_added_list;
 
-/* What the steps have made of a text so far. A file can ask for steps that make a text longer, one after the other: each has a limit. */
+/* What the steps have made of a text so far. A file can ask for steps that make a text longer, one after the other:
+ * each has a limit. */
 typedef struct organ_growth {
     size_t text, limit; /* bytes of the text; what one step may make of it in all */
     size_t normal[ORGAN_STEP_LIMIT], cut[ORGAN_STEP_LIMIT];
@@ -138,10 +143,11 @@ struct organ_tokenizer {
     organ_added_list raw, normalized; /* looked for before and after normalisation */
 };
 
-/* A reader calls these in this order: token for each, added for those that are looked for in a text as they are, `ready`, merge
- * for each, `finish`. The bools are false only without memory. */
-bool organ_tokenizer_token(organ_tokenizer *t, uint32_t id, const char *text, size_t bytes); /* the last of one text wins */
-bool organ_tokenizer_add(organ_tokenizer *t, const organ_added *added);                      /* the model itself need not know it */
+/* A reader calls these in this order: token for each, added for those that are looked for in a text as they are,
+ * `ready`, merge for each, `finish`. The bools are false only without memory. */
+bool organ_tokenizer_token(organ_tokenizer *t, uint32_t id, const char *text,
+                           size_t bytes);                               /* the last of one text wins */
+bool organ_tokenizer_add(organ_tokenizer *t, const organ_added *added); /* the model itself need not know it */
 void organ_tokenizer_ready(organ_tokenizer *t); /* what comes now is no part of the vocabulary */
 bool organ_tokenizer_merge(organ_tokenizer *t, uint32_t left, uint32_t right, uint32_t rank, uint32_t made);
 /* The tokens that are looked for before and after normalisation, the pieces, the digest. */
@@ -150,7 +156,8 @@ organ_status organ_tokenizer_finish(organ_tokenizer *t, organ_error *error);
 uint32_t organ_tokenizer_id(const organ_tokenizer *t, const char *text, size_t bytes); /* ORGAN_NO_ID: none */
 const organ_merge *organ_tokenizer_pair(const organ_tokenizer *t, uint32_t left, uint32_t right);
 bool organ_merge_is_of_tokens(const organ_merge *slot, uint32_t *left, uint32_t *right);
-int organ_tokenizer_byte(const organ_tokenizer *t, uint32_t id); /* that the token stands for: "<0x0A>"; -1 for any other */
+int organ_tokenizer_byte(const organ_tokenizer *t,
+                         uint32_t id); /* that the token stands for: "<0x0A>"; -1 for any other */
 bool organ_tokenizer_beside(const organ_tokenizer *t, uint32_t left, uint32_t right); /* characters */
 
 /* A character of valid UTF-8 and its length. */
@@ -165,17 +172,18 @@ int organ_byte_of(uint32_t letter);
 bool organ_utf8_mend(const char *text, size_t bytes, organ_bytes *to);
 /* The limit is 64 KiB and 128 times the text, and no more than the memory, or 16 times the text where that is more. */
 organ_growth organ_growth_of(const organ_tokenizer *t, size_t text);
-/* Before a step writes into `made`, and after it: the status is that of the step, which had memory and stayed below the limit if
- * `good`. */
+/* Before a step writes into `made`, and after it: the status is that of the step, which had memory and stayed below the
+ * limit if `good`. */
 void organ_growth_begin(const organ_growth *growth, size_t so_far, organ_bytes *made);
-organ_status organ_growth_end(const organ_tokenizer *t, organ_growth *growth, const organ_step *step, organ_bytes *made, bool good,
-                              organ_error *error);
+organ_status organ_growth_end(const organ_tokenizer *t, organ_growth *growth, const organ_step *step, organ_bytes *made,
+                              bool good, organ_error *error);
 /* Whether a text is valid UTF-8. */
 bool organ_utf8_is_sound(const char *text, size_t bytes);
 /* Whether normalising leaves the text as it is. False says nothing. */
 bool organ_is_normal(const organ_tokenizer *t, const char *text, size_t bytes);
 /* Normalises `bytes`, in place. */
-organ_status organ_normalise(const organ_tokenizer *t, organ_search *search, organ_growth *growth, organ_bytes *bytes, organ_error *error);
+organ_status organ_normalise(const organ_tokenizer *t, organ_search *search, organ_growth *growth, organ_bytes *bytes,
+                             organ_error *error);
 
 /* ---- words into ids ---- */
 
@@ -212,10 +220,11 @@ void organ_bpe_release(organ_bpe *bpe);
 organ_status organ_tokenizer_from_json(const organ_model *model, organ_tokenizer *t, organ_error *error);
 organ_status organ_tokenizer_from_gguf(const organ_model *model, organ_tokenizer *t, organ_error *error);
 /* normalizer and pre_tokenizer; NULL or JSON null: none. */
-organ_status organ_tokenizer_steps(organ_tokenizer *t, const char *label, const json_t *normalizer, const json_t *cutter,
-                                   organ_error *error);
+organ_status organ_tokenizer_steps(organ_tokenizer *t, const char *label, const json_t *normalizer,
+                                   const json_t *cutter, organ_error *error);
 /* Which tokens begin and end a text, by tokenizer_config.json and the post_processor (NULL: none). */
-organ_status organ_tokenizer_settings(const organ_model *model, organ_tokenizer *t, const json_t *post, organ_error *error);
+organ_status organ_tokenizer_settings(const organ_model *model, organ_tokenizer *t, const json_t *post,
+                                      organ_error *error);
 /* One step that isolates what a regex finds. */
 organ_status organ_tokenizer_split_at(organ_tokenizer *t, const char *label, const char *pattern, organ_error *error);
 

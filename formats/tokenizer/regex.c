@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: MIT
- * Patterns of tokenizers are written for Oniguruma. Here they are rewritten for PCRE2 so that they match the same, or refused. What
- * differs: white space is that of Unicode (PCRE2 would count U+180E), \v is one character, {m,n}+ is not possessive. */
+ * Patterns of tokenizers are written for Oniguruma. Here they are rewritten for PCRE2 so that they match the same, or
+ * refused. What differs: white space is that of Unicode (PCRE2 would count U+180E), \v is one character, {m,n}+ is not
+ * possessive. */
 #include "formats/tokenizer/parts.h"
 
 #include <ctype.h>
@@ -8,9 +9,11 @@
 #include <stdlib.h>
 #include <string.h>
 
-#define SPACES "\\x{9}-\\x{d}\\x{20}\\x{85}\\x{a0}\\x{1680}\\x{2000}-\\x{200a}\\x{2028}\\x{2029}\\x{202f}\\x{205f}\\x{3000}"
-#define NOT_SPACES                                                                                                                         \
-    "\\x{0}-\\x{8}\\x{e}-\\x{1f}\\x{21}-\\x{84}\\x{86}-\\x{9f}\\x{a1}-\\x{167f}\\x{1681}-\\x{1fff}\\x{200b}-\\x{2027}\\x{202a}-\\x{202e}"  \
+#define SPACES                                                                                                         \
+    "\\x{9}-\\x{d}\\x{20}\\x{85}\\x{a0}\\x{1680}\\x{2000}-\\x{200a}\\x{2028}\\x{2029}\\x{202f}\\x{205f}\\x{3000}"
+#define NOT_SPACES                                                                                                     \
+    "\\x{0}-\\x{8}\\x{e}-\\x{1f}\\x{21}-\\x{84}\\x{86}-\\x{9f}\\x{a1}-\\x{167f}\\x{1681}-\\x{1fff}\\x{200b}-\\x{2027}" \
+    "\\x{202a}-\\x{202e}"                                                                                              \
     "\\x{2030}-\\x{205e}\\x{2060}-\\x{2fff}\\x{3001}-\\x{10ffff}"
 
 enum { PATTERN_LIMIT = 1 << 16 };
@@ -24,8 +27,8 @@ typedef struct regex_scan {
 
 static organ_status refuse_pattern(const regex_scan *s, const char *construct, organ_error *error)
 {
-    return organ_fail(error, ORGAN_BAD_INPUT, "%s: the pattern has %s at byte %zu, which is not supported: '%.300s'", s->what, construct,
-                      s->at, s->pattern);
+    return organ_fail(error, ORGAN_BAD_INPUT, "%s: the pattern has %s at byte %zu, which is not supported: '%.300s'",
+                      s->what, construct, s->at, s->pattern);
 }
 
 static organ_status put_pattern(regex_scan *s, const char *text, size_t bytes, organ_error *error)
@@ -101,8 +104,9 @@ static organ_status put_character(regex_scan *s, organ_error *error)
         s->in_class = s->class_begins = true;
     } else if (at_text(s, "}+") || c == '$') {
         return refuse_pattern(s, c == '$' ? "'$'" : "'}+'", error);
-    } else if (at_text(s, "(?") && !at_text(s, "(?:") && !at_text(s, "(?=") && !at_text(s, "(?!") && !at_text(s, "(?<=") &&
-               !at_text(s, "(?<!") && !at_text(s, "(?>") && !at_text(s, "(?i:") && !at_text(s, "(?i)")) {
+    } else if (at_text(s, "(?") && !at_text(s, "(?:") && !at_text(s, "(?=") && !at_text(s, "(?!") &&
+               !at_text(s, "(?<=") && !at_text(s, "(?<!") && !at_text(s, "(?>") && !at_text(s, "(?i:") &&
+               !at_text(s, "(?i)")) {
         return refuse_pattern(s, "a group of an unknown kind", error);
     } else if (at_text(s, "(*")) {
         return refuse_pattern(s, "a verb", error);
@@ -123,11 +127,13 @@ static organ_status rewrite_pattern(regex_scan *s, organ_error *error)
     return error->status;
 }
 
-organ_status organ_regex_compile(const char *what, const char *pattern, size_t bytes, pcre2_code **regex, organ_error *error)
+organ_status organ_regex_compile(const char *what, const char *pattern, size_t bytes, pcre2_code **regex,
+                                 organ_error *error)
 {
     regex_scan s = {.what = what, .pattern = pattern, .bytes = bytes};
     if (bytes > PATTERN_LIMIT)
-        return organ_fail(error, ORGAN_BAD_INPUT, "%s: the pattern has %zu bytes; at most %d are read", what, bytes, PATTERN_LIMIT);
+        return organ_fail(error, ORGAN_BAD_INPUT, "%s: the pattern has %zu bytes; at most %d are read", what, bytes,
+                          PATTERN_LIMIT);
     rewrite_pattern(&s, error);
     if (!error->status) {
         int code = 0;
@@ -141,7 +147,8 @@ organ_status organ_regex_compile(const char *what, const char *pattern, size_t b
             pcre2_get_error_message(code, (PCRE2_UCHAR *)reason, sizeof reason);
             organ_fail(error, ORGAN_BAD_INPUT, "%s: the pattern '%.300s' is wrong: %s", what, pattern, reason);
         } else {
-            /* Where the system allows no code to be made while a program runs, the pattern is interpreted: the same, but slower. */
+            /* Where the system allows no code to be made while a program runs, the pattern is interpreted: the same,
+             * but slower. */
             pcre2_jit_compile(*regex, PCRE2_JIT_COMPLETE);
         }
     }

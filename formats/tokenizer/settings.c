@@ -29,7 +29,8 @@ static const json_t *before_text(const json_t *post, unsigned depth)
 {
     const char *type = json_string_value(json_object_get(post, "type"));
     if (type && strcmp(type, "TemplateProcessing") == 0)
-        return json_object_get(json_object_get(json_array_get(json_object_get(post, "single"), 0), "SpecialToken"), "id");
+        return json_object_get(json_object_get(json_array_get(json_object_get(post, "single"), 0), "SpecialToken"),
+                               "id");
     const json_t *list = depth < DEPTH_LIMIT ? json_object_get(post, "processors") : NULL;
     for (size_t k = 0; k < json_array_size(list); k++) {
         const json_t *found = before_text(json_array_get(list, k), depth + 1);
@@ -50,11 +51,13 @@ static organ_status apply(organ_tokenizer *t, const json_t *config, const json_t
     if (t->facts.bos < 0)
         t->facts.bos = token_named(t, first);
     if (t->facts.adds_bos && t->facts.bos < 0)
-        return organ_fail(error, ORGAN_BAD_INPUT, "%s: a token is put before a text, but none of the vocabulary is the 'bos_token'", label);
+        return organ_fail(error, ORGAN_BAD_INPUT,
+                          "%s: a token is put before a text, but none of the vocabulary is the 'bos_token'", label);
     return ORGAN_OK;
 }
 
-organ_status organ_tokenizer_settings(const organ_model *model, organ_tokenizer *t, const json_t *post, organ_error *error)
+organ_status organ_tokenizer_settings(const organ_model *model, organ_tokenizer *t, const json_t *post,
+                                      organ_error *error)
 {
     organ_json_text text = {.label = label};
     char *bytes = NULL;

@@ -5,16 +5,23 @@
 #include <errno.h>
 #include <string.h>
 
-/* More steps than any pattern in use takes for a word; a pattern that needs more would not come to an end. The library counts anew at each
- * character where a match might begin, so that alone would allow hours for a text. */
-enum { MATCH_LIMIT = 20000000, FIRST_LIMIT = 64, STEPS_FOR_BYTE = 1 << 14, STEPS_AT_ONCE = 1 << 16, STACK_LIMIT = 16 << 20 };
+/* More steps than any pattern in use takes for a word; a pattern that needs more would not come to an end. The library
+ * counts anew at each character where a match might begin, so that alone would allow hours for a text. */
+enum {
+    MATCH_LIMIT = 20000000,
+    FIRST_LIMIT = 64,
+    STEPS_FOR_BYTE = 1 << 14,
+    STEPS_AT_ONCE = 1 << 16,
+    STACK_LIMIT = 16 << 20
+};
 
 bool organ_search_make(organ_search *search, size_t bytes)
 {
     search->left = MATCH_LIMIT + (uint64_t)STEPS_FOR_BYTE * bytes;
     search->data = pcre2_match_data_create(1, NULL);
     search->context = pcre2_match_context_create(NULL);
-    search->stack = pcre2_jit_stack_create(32 << 10, STACK_LIMIT, NULL); /* NULL where nothing is compiled: then none is needed */
+    search->stack =
+        pcre2_jit_stack_create(32 << 10, STACK_LIMIT, NULL); /* NULL where nothing is compiled: then none is needed */
     if (!search->data || !search->context)
         return false;
     if (search->stack)
@@ -29,15 +36,17 @@ void organ_search_release(organ_search *search)
     pcre2_jit_stack_free(search->stack);
 }
 
-/* Looks for matches that begin from `from` to *last, which is moved nearer where each character on the way may take so many steps. */
-static int match_some(const organ_step *step, organ_search *search, const char *text, size_t bytes, size_t from, size_t *last,
-                      uint32_t limit)
+/* Looks for matches that begin from `from` to *last, which is moved nearer where each character on the way may take so
+ * many steps. */
+static int match_some(const organ_step *step, organ_search *search, const char *text, size_t bytes, size_t from,
+                      size_t *last, uint32_t limit)
 {
     const size_t most = limit < STEPS_AT_ONCE ? STEPS_AT_ONCE / limit - 1 : 0;
     *last = bytes - from > most ? from + most : bytes;
     pcre2_set_match_limit(search->context, limit);
     pcre2_set_offset_limit(search->context, *last);
-    const int found = pcre2_match(step->regex, (PCRE2_SPTR)text, bytes, from, PCRE2_NO_UTF_CHECK, search->data, search->context);
+    const int found =
+        pcre2_match(step->regex, (PCRE2_SPTR)text, bytes, from, PCRE2_NO_UTF_CHECK, search->data, search->context);
     const size_t begin = found >= 0 ? pcre2_get_ovector_pointer(search->data)[0] : *last;
     const uint64_t taken = limit * (uint64_t)(begin > from ? begin - from + 1 : 1);
     search->left -= taken < search->left ? taken : search->left;
@@ -64,8 +73,8 @@ static int match_within(const organ_step *step, organ_search *search, const char
     return PCRE2_ERROR_MATCHLIMIT;
 }
 
-static organ_status find_regex(const organ_step *step, organ_search *search, const char *text, size_t bytes, size_t *from, size_t *begin,
-                               size_t *end, organ_error *error)
+static organ_status find_regex(const organ_step *step, organ_search *search, const char *text, size_t bytes,
+                               size_t *from, size_t *begin, size_t *end, organ_error *error)
 {
     *begin = SIZE_MAX;
     if (*from > bytes)
@@ -77,7 +86,8 @@ static organ_status find_regex(const organ_step *step, organ_search *search, con
         char reason[120] = "";
         pcre2_get_error_message(found, (PCRE2_UCHAR *)reason, sizeof reason);
         return organ_fail(error, found == PCRE2_ERROR_NOMEMORY ? ORGAN_IO : ORGAN_BAD_INPUT,
-                          "the tokenizer's pattern '%.300s' cannot be looked for in this text: %s; a text with shorter runs of the same "
+                          "the tokenizer's pattern '%.300s' cannot be looked for in this text: %s; a text with shorter "
+                          "runs of the same "
                           "kind of character "
                           "(line breaks, spaces) can be tokenised",
                           step->pattern, reason);
@@ -95,12 +105,13 @@ static organ_status find_regex(const organ_step *step, organ_search *search, con
     return ORGAN_OK;
 }
 
-organ_status organ_step_find(const organ_step *step, organ_search *search, const char *text, size_t bytes, size_t *from, size_t *begin,
-                             size_t *end, organ_error *error)
+organ_status organ_step_find(const organ_step *step, organ_search *search, const char *text, size_t bytes, size_t *from,
+                             size_t *begin, size_t *end, organ_error *error)
 {
     if (step->regex)
         return find_regex(step, search, text, bytes, from, begin, end, error);
-    const char *found = step->text_bytes && *from < bytes ? memmem(text + *from, bytes - *from, step->text, step->text_bytes) : NULL;
+    const char *found =
+        step->text_bytes && *from < bytes ? memmem(text + *from, bytes - *from, step->text, step->text_bytes) : NULL;
     *begin = found ? (size_t)(found - text) : SIZE_MAX;
     *end = *from = found ? *begin + step->text_bytes : bytes;
     return ORGAN_OK;
@@ -156,8 +167,8 @@ static organ_status add_stretch(split_cut *c, size_t begin, size_t end, bool mat
     return ORGAN_OK;
 }
 
-organ_status organ_step_cut(const organ_step *step, organ_search *search, const char *text, size_t bytes, organ_piece_sink *sink,
-                            void *context, organ_error *error)
+organ_status organ_step_cut(const organ_step *step, organ_search *search, const char *text, size_t bytes,
+                            organ_piece_sink *sink, void *context, organ_error *error)
 {
     split_cut c = {.step = step, .sink = sink, .context = context};
     size_t from = 0, done = 0, begin, end = 0;
@@ -166,7 +177,8 @@ organ_status organ_step_cut(const organ_step *step, organ_search *search, const 
             return error->status;
         if (begin == SIZE_MAX)
             break;
-        if (add_stretch(&c, done, begin, false, error) != ORGAN_OK || add_stretch(&c, begin, end, true, error) != ORGAN_OK)
+        if (add_stretch(&c, done, begin, false, error) != ORGAN_OK ||
+            add_stretch(&c, begin, end, true, error) != ORGAN_OK)
             return error->status;
         done = end;
     }

@@ -8,8 +8,9 @@
 #include <string.h>
 
 /* Alphabetic, marks, digits, connectors, joiners: \w of the regex crate. */
-#define WORD                                                                                                                               \
-    "\\p{L}\\p{M}\\p{Nd}\\p{Nl}\\p{Pc}\\x{200c}\\x{200d}\\x{24b6}-\\x{24e9}\\x{1f130}-\\x{1f149}\\x{1f150}-\\x{1f169}\\x{1f170}-\\x{"      \
+#define WORD                                                                                                           \
+    "\\p{L}\\p{M}\\p{Nd}\\p{Nl}\\p{Pc}\\x{200c}\\x{200d}\\x{24b6}-\\x{24e9}\\x{1f130}-\\x{1f149}\\x{1f150}-\\x{1f169}" \
+    "\\x{1f170}-\\x{"                                                                                                  \
     "1f189}"
 
 enum { DEPTH_LIMIT = 8 };
@@ -125,7 +126,8 @@ static void read_byte_level(const steps_reading *r)
 {
     const bool prefix = get_flag(r, "add_prefix_space", true), regex = get_flag(r, "use_regex", true);
     if (prefix)
-        add_step(r, &(organ_step){.kind = ORGAN_STEP_METASPACE, .text = " ", .text_bytes = 1, .prefix = ORGAN_PREFIX_ALWAYS});
+        add_step(r, &(organ_step){
+                        .kind = ORGAN_STEP_METASPACE, .text = " ", .text_bytes = 1, .prefix = ORGAN_PREFIX_ALWAYS});
     if (regex)
         add_split(r, ORGAN_GPT2_PATTERN, ORGAN_ISOLATED, false);
     r->t->byte_level = true;
@@ -139,7 +141,8 @@ static void read_digits(const steps_reading *r)
 
 static void read_metaspace(const steps_reading *r)
 {
-    static const char *const schemes[] = {[ORGAN_PREFIX_NEVER] = "never", [ORGAN_PREFIX_FIRST] = "first", [ORGAN_PREFIX_ALWAYS] = "always"};
+    static const char *const schemes[] = {
+        [ORGAN_PREFIX_NEVER] = "never", [ORGAN_PREFIX_FIRST] = "first", [ORGAN_PREFIX_ALWAYS] = "always"};
     organ_step step = {.kind = ORGAN_STEP_METASPACE, .behaviour = ORGAN_MERGED_WITH_NEXT};
     const char *scheme = json_string_value(json_object_get(r->from, "prepend_scheme"));
     get_text(r, r->from, "replacement", &step.text, &step.text_bytes);
@@ -163,7 +166,10 @@ static void read_punctuation(const steps_reading *r)
     add_split(r, "[\\p{P}\\$\\+<=>\\^`\\|~]", told ? get_behaviour(r) : ORGAN_ISOLATED, false);
 }
 
-static void read_whitespace(const steps_reading *r) { add_split(r, "[" WORD "]+|[^" WORD "\\s]+", ORGAN_REMOVED, true); }
+static void read_whitespace(const steps_reading *r)
+{
+    add_split(r, "[" WORD "]+|[^" WORD "\\s]+", ORGAN_REMOVED, true);
+}
 
 static void read_whitespace_split(const steps_reading *r) { add_split(r, "\\s", ORGAN_REMOVED, false); }
 
@@ -210,9 +216,14 @@ static const steps_kind cutters[] = {{"Split", read_split},
                                      {"Whitespace", read_whitespace},
                                      {"WhitespaceSplit", read_whitespace_split},
                                      {NULL, NULL}};
-static const steps_kind normalizers[] = {
-    {"NFC", read_form},        {"NFD", read_form},        {"NFKC", read_form}, {"NFKD", read_form}, {"Lowercase", read_lowercase},
-    {"Prepend", read_prepend}, {"Replace", read_replace}, {NULL, NULL}};
+static const steps_kind normalizers[] = {{"NFC", read_form},
+                                         {"NFD", read_form},
+                                         {"NFKC", read_form},
+                                         {"NFKD", read_form},
+                                         {"Lowercase", read_lowercase},
+                                         {"Prepend", read_prepend},
+                                         {"Replace", read_replace},
+                                         {NULL, NULL}};
 
 static void read_any(steps_reading *r, const json_t *from, unsigned depth)
 {
@@ -240,11 +251,13 @@ static void read_any(steps_reading *r, const json_t *from, unsigned depth)
         read_any(r, json_array_get(list, k), depth + 1);
 }
 
-organ_status organ_tokenizer_steps(organ_tokenizer *t, const char *label, const json_t *normalizer, const json_t *cutter,
-                                   organ_error *error)
+organ_status organ_tokenizer_steps(organ_tokenizer *t, const char *label, const json_t *normalizer,
+                                   const json_t *cutter, organ_error *error)
 {
-    steps_reading normal = {.t = t, .label = label, .part = "normalizer", .steps = t->normal, .count = &t->normal_count, .error = error};
-    steps_reading cut = {.t = t, .label = label, .part = "pre_tokenizer", .steps = t->cut, .count = &t->cut_count, .error = error};
+    steps_reading normal = {
+        .t = t, .label = label, .part = "normalizer", .steps = t->normal, .count = &t->normal_count, .error = error};
+    steps_reading cut = {
+        .t = t, .label = label, .part = "pre_tokenizer", .steps = t->cut, .count = &t->cut_count, .error = error};
     if (normalizer && !json_is_null(normalizer))
         read_any(&normal, normalizer, 0);
     if (!error->status && cutter && !json_is_null(cutter))
@@ -254,7 +267,9 @@ organ_status organ_tokenizer_steps(organ_tokenizer *t, const char *label, const 
 
 organ_status organ_tokenizer_split_at(organ_tokenizer *t, const char *label, const char *pattern, organ_error *error)
 {
-    add_split(&(steps_reading){.t = t, .label = label, .part = "pre_tokenizer", .steps = t->cut, .count = &t->cut_count, .error = error},
-              pattern, ORGAN_ISOLATED, false);
+    add_split(
+        &(steps_reading){
+            .t = t, .label = label, .part = "pre_tokenizer", .steps = t->cut, .count = &t->cut_count, .error = error},
+        pattern, ORGAN_ISOLATED, false);
     return error->status;
 }

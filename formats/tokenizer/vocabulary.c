@@ -38,7 +38,10 @@ uint32_t organ_utf8_at(const char *s, size_t *length)
     return code;
 }
 
-size_t organ_utf8_put(uint32_t code, char *to) { return (size_t)utf8proc_encode_char((utf8proc_int32_t)code, (utf8proc_uint8_t *)to); }
+size_t organ_utf8_put(uint32_t code, char *to)
+{
+    return (size_t)utf8proc_encode_char((utf8proc_int32_t)code, (utf8proc_uint8_t *)to);
+}
 
 uint32_t organ_letter_of(unsigned char byte)
 {
@@ -61,7 +64,8 @@ int organ_byte_of(uint32_t letter)
 
 static uint32_t *slot_of_text(const organ_tokenizer *t, const char *text, size_t bytes)
 {
-    for (size_t at = XXH3_64bits_withSeed(text, bytes, t->seed) & (t->slot_count - 1);; at = (at + 1) & (t->slot_count - 1)) {
+    for (size_t at = XXH3_64bits_withSeed(text, bytes, t->seed) & (t->slot_count - 1);;
+         at = (at + 1) & (t->slot_count - 1)) {
         const uint32_t id = t->slots[at];
         if (id == 0 || (t->tokens[id - 1].bytes == bytes && memcmp(t->tokens[id - 1].text, text, bytes) == 0))
             return &t->slots[at];
@@ -152,7 +156,10 @@ void organ_tokenizer_ready(organ_tokenizer *t)
 
 /* Pairs of tokens and pairs of characters, none of which is 0. */
 enum { OF_TOKENS = 1, OF_CHARACTERS = 2 };
-static uint64_t pair_of(unsigned what, uint32_t left, uint32_t right) { return (uint64_t)what << 62 | (uint64_t)left << 31 | right; }
+static uint64_t pair_of(unsigned what, uint32_t left, uint32_t right)
+{
+    return (uint64_t)what << 62 | (uint64_t)left << 31 | right;
+}
 
 bool organ_merge_is_of_tokens(const organ_merge *slot, uint32_t *left, uint32_t *right)
 {
@@ -213,7 +220,8 @@ int organ_tokenizer_byte(const organ_tokenizer *t, uint32_t id)
 bool organ_tokenizer_merge(organ_tokenizer *t, uint32_t left, uint32_t right, uint32_t rank, uint32_t made)
 {
     /* What a byte stands for is not in the name of its token. */
-    if (t->byte_fallback && !t->by_scores && (organ_tokenizer_byte(t, left) >= 0 || organ_tokenizer_byte(t, right) >= 0))
+    if (t->byte_fallback && !t->by_scores &&
+        (organ_tokenizer_byte(t, left) >= 0 || organ_tokenizer_byte(t, right) >= 0))
         t->whole_words = true;
     return put_pair(t, (organ_merge){pair_of(OF_TOKENS, left, right), rank, made}) && note_pairs(t, &t->tokens[made]);
 }

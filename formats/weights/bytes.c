@@ -12,7 +12,10 @@ static const organ_dtype float_scales[] = {ORGAN_F32, ORGAN_BF16, ORGAN_F16, ORG
 static const organ_dtype fp8_scales[] = {ORGAN_F32, ORGAN_BF16, ORGAN_F16, ORGAN_F8_E8M0, ORGAN_DTYPE_COUNT};
 static const organ_dtype exponents[] = {ORGAN_U8, ORGAN_F8_E8M0, ORGAN_DTYPE_COUNT};
 
-static bool is_exponents(const organ_tensor *scale) { return scale->dtype == ORGAN_U8 || scale->dtype == ORGAN_F8_E8M0; }
+static bool is_exponents(const organ_tensor *scale)
+{
+    return scale->dtype == ORGAN_U8 || scale->dtype == ORGAN_F8_E8M0;
+}
 
 /* The scale of a weight that is called as the plain one is; two of them would leave open which is meant. */
 static organ_status find_scale(organ_weight_search *search, const organ_tensor *codes, const organ_tensor **scale)
@@ -24,7 +27,8 @@ static organ_status find_scale(organ_weight_search *search, const organ_tensor *
     for (size_t k = 0; k < (module ? 5 : 2); k++) {
         const organ_tensor *const found = organ_weight_relative(search, codes->name, k < 2 ? length : stem, ends[k]);
         if (found && *scale)
-            return organ_weight_fail(search, codes, "has two scales, '%.150s' and '%.150s'", (*scale)->name, found->name);
+            return organ_weight_fail(search, codes, "has two scales, '%.150s' and '%.150s'", (*scale)->name,
+                                     found->name);
         if (found)
             *scale = found;
     }
@@ -43,7 +47,8 @@ static organ_status add_pairs(organ_weight_search *search, organ_weight *weight,
     if (organ_weight_shape(search, weight, rank - 2, codes->shape, codes->shape[rank - 2], cols))
         return search->error->status;
     if (cols % size != 0)
-        return organ_weight_fail(search, codes, "has %" PRIu64 " codes in a row, which is no multiple of %" PRIu64, cols, size);
+        return organ_weight_fail(search, codes, "has %" PRIu64 " codes in a row, which is no multiple of %" PRIu64,
+                                 cols, size);
     /* Six bits a code: three bytes for four of them, and 24 for a scale. */
     if (size == MX_GROUP && scale->rank == rank && codes->shape[rank - 1] == 24 * scale->shape[rank - 1])
         return organ_weight_fail(search, codes, "is in the layout mxfp6-pack-quantized, which cannot be read");
@@ -67,15 +72,20 @@ static organ_status find_global(organ_weight_search *search, organ_weight *weigh
     weight->divides = divisor != NULL;
     if (!global)
         return organ_weight_fail(
-            search, weight->codes, "is NVFP4, but its tensor scale is missing: there is no '%.*s_global_scale' and no '%.*s_scale_2'",
-            (int)(length > 150 ? 150 : length), weight->codes->name, (int)(length > 150 ? 150 : length), weight->codes->name);
+            search, weight->codes,
+            "is NVFP4, but its tensor scale is missing: there is no '%.*s_global_scale' and no '%.*s_scale_2'",
+            (int)(length > 150 ? 150 : length), weight->codes->name, (int)(length > 150 ? 150 : length),
+            weight->codes->name);
     if (divisor && factor)
-        return organ_weight_fail(search, weight->codes, "has two tensor scales, '%.150s' and '%.150s'", divisor->name, factor->name);
+        return organ_weight_fail(search, weight->codes, "has two tensor scales, '%.150s' and '%.150s'", divisor->name,
+                                 factor->name);
     if (global->dtype != ORGAN_F32)
-        return organ_weight_fail(search, global, "is %s, but a tensor scale of NVFP4 is F32", organ_dtype_name(global->dtype));
-    const uint64_t stack = weight->codes->rank > 2 ? weight->codes->elements / weight->codes->shape[weight->codes->rank - 1] /
-                                                         weight->codes->shape[weight->codes->rank - 2]
-                                                   : 1;
+        return organ_weight_fail(search, global, "is %s, but a tensor scale of NVFP4 is F32",
+                                 organ_dtype_name(global->dtype));
+    const uint64_t stack = weight->codes->rank > 2
+                               ? weight->codes->elements / weight->codes->shape[weight->codes->rank - 1] /
+                                     weight->codes->shape[weight->codes->rank - 2]
+                               : 1;
     if (global->elements != 1 && global->elements != stack)
         return organ_weight_fail(search, global, "has %" PRIu64 " values, but one is expected%s", global->elements,
                                  stack > 1 ? " or one for each matrix" : "");
@@ -93,9 +103,11 @@ static organ_status add_fp4(organ_weight_search *search, organ_weight *weight, s
     }
     weight->scheme = ORGAN_SCHEME_NVFP4;
     if (weight->scale->dtype != ORGAN_F8_E4M3)
-        return organ_weight_fail(search, weight->scale, "is %s, but the scales of 4-bit floats are F8_E4M3 (NVFP4), U8 or F8_E8M0 (MXFP4)",
+        return organ_weight_fail(search, weight->scale,
+                                 "is %s, but the scales of 4-bit floats are F8_E4M3 (NVFP4), U8 or F8_E8M0 (MXFP4)",
                                  organ_dtype_name(weight->scale->dtype));
-    return find_global(search, weight, length) == ORGAN_OK ? add_pairs(search, weight, NVFP4_GROUP) : search->error->status;
+    return find_global(search, weight, length) == ORGAN_OK ? add_pairs(search, weight, NVFP4_GROUP)
+                                                           : search->error->status;
 }
 
 /* Exponents for 32 values of a row: MXFP8, unless the config states other blocks. */
@@ -103,7 +115,8 @@ static bool is_mxfp8(const organ_weight *weight, const organ_quant_group *group)
 {
     const organ_tensor *const s = weight->scale;
     const unsigned rank = weight->rank;
-    if (weight->codes->dtype != ORGAN_F8_E4M3 || !is_exponents(s) || rank < 2 || s->rank != rank || weight->shape[rank - 1] % MX_GROUP)
+    if (weight->codes->dtype != ORGAN_F8_E4M3 || !is_exponents(s) || rank < 2 || s->rank != rank ||
+        weight->shape[rank - 1] % MX_GROUP)
         return false;
     if (group->block_rows > 0 && (group->block_rows != 1 || group->block_cols != MX_GROUP))
         return false;
@@ -146,7 +159,8 @@ static organ_status add_int8(organ_weight_search *search, organ_weight *weight, 
 /* Types that no unquantised weight has. */
 static bool is_codes(organ_dtype t)
 {
-    return organ_dtype_is_fp8(t) || t == ORGAN_U8 || t == ORGAN_I8 || t == ORGAN_F4 || t == ORGAN_F6_E2M3 || t == ORGAN_F6_E3M2;
+    return organ_dtype_is_fp8(t) || t == ORGAN_U8 || t == ORGAN_I8 || t == ORGAN_F4 || t == ORGAN_F6_E2M3 ||
+           t == ORGAN_F6_E3M2;
 }
 
 organ_status organ_weight_check_alone(organ_weight_search *search, const organ_tensor *codes)
@@ -154,12 +168,14 @@ organ_status organ_weight_check_alone(organ_weight_search *search, const organ_t
     const organ_quant_group *group;
     const organ_tensor *scale;
     bool named, spared;
-    const bool words = codes->dtype == ORGAN_I32 || codes->dtype == ORGAN_U32 || codes->dtype == ORGAN_I16 || codes->dtype == ORGAN_U16;
+    const bool words = codes->dtype == ORGAN_I32 || codes->dtype == ORGAN_U32 || codes->dtype == ORGAN_I16 ||
+                       codes->dtype == ORGAN_U16;
     if (!(is_codes(codes->dtype) || words) || codes->rank < 2 || find_scale(search, codes, &scale))
         return search->error->status;
     const char *const type = organ_dtype_name(codes->dtype);
     if (scale)
-        return organ_weight_fail(search, codes, "is %s and has a scale, '%.200s': no scheme that is known has such codes", type,
+        return organ_weight_fail(search, codes,
+                                 "is %s and has a scale, '%.200s': no scheme that is known has such codes", type,
                                  scale->name);
     if (words)
         return ORGAN_OK;
@@ -168,15 +184,17 @@ organ_status organ_weight_check_alone(organ_weight_search *search, const organ_t
     if (!module)
         return organ_weight_shape(search, &(organ_weight){.codes = codes}, 0, NULL, 1, 1);
     if (organ_weight_group(search, codes->name, &group, &named) ||
-        organ_quant_config_spares(search->config, module, codes->anatomy.role == ORGAN_ROLE_EMBED, &spared, search->error))
+        organ_quant_config_spares(search->config, module, codes->anatomy.role == ORGAN_ROLE_EMBED, &spared,
+                                  search->error))
         return search->error->status;
     if (!named || spared) {
         search->alone = search->alone ? search->alone : codes->name;
         search->alone_count++;
         return ORGAN_OK;
     }
-    return organ_weight_fail(search, codes, "is %s and quantised (%s: %s), but there is no '%.150s_scale_inv' and no '%.150s_scale'", type,
-                             search->config->file, search->config->method, codes->name, codes->name);
+    return organ_weight_fail(search, codes,
+                             "is %s and quantised (%s: %s), but there is no '%.150s_scale_inv' and no '%.150s_scale'",
+                             type, search->config->file, search->config->method, codes->name, codes->name);
 }
 
 /* A tensor that is called as the plain one is. */
@@ -200,8 +218,8 @@ static organ_status find_under_own_name(organ_weight_search *search, const organ
     return organ_dtype_is_fp8(tensor->dtype) ? add_fp8(search, &weight, group) : add_int8(search, &weight, group);
 }
 
-/* *_blocks and *_scales of gpt-oss. The names of its first release have a dot and its tensors their axes as they are stored; transformers
- * exchanges the last two. */
+/* *_blocks and *_scales of gpt-oss. The names of its first release have a dot and its tensors their axes as they are
+ * stored; transformers exchanges the last two. */
 static organ_status bytes_find_blocks(organ_weight_search *search, const organ_tensor *tensor, bool *met)
 {
     const bool first = organ_ends_with(tensor->name, ".blocks");

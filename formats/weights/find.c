@@ -15,7 +15,10 @@ static organ_status weights_no_memory(const organ_model *model, organ_error *err
 }
 
 /* Types that packed weights have; a model without any is unquantised, and no config is read. */
-static bool is_packed_type(organ_dtype t) { return (t >= ORGAN_F4 && t <= ORGAN_U16) || t == ORGAN_I32 || t == ORGAN_U32; }
+static bool is_packed_type(organ_dtype t)
+{
+    return (t >= ORGAN_F4 && t <= ORGAN_U16) || t == ORGAN_I32 || t == ORGAN_U32;
+}
 
 static bool is_plain_model(const organ_model *model)
 {
@@ -44,7 +47,8 @@ static organ_status find_gguf_scale(organ_weight_search *search, const organ_ten
     const uint64_t stack = organ_tensor_matrices(tensor).count;
     if (weight.global->dtype != ORGAN_F32 || (weight.global->elements != 1 && weight.global->elements != stack))
         return organ_weight_fail(search, weight.global,
-                                 "is %s of %" PRIu64 " values, but the tensor scale of '%.200s' is F32, one or one for each of %" PRIu64,
+                                 "is %s of %" PRIu64
+                                 " values, but the tensor scale of '%.200s' is F32, one or one for each of %" PRIu64,
                                  organ_dtype_name(weight.global->dtype), weight.global->elements, tensor->name, stack);
     organ_weight_add(search, &weight);
     return ORGAN_OK;
@@ -99,7 +103,8 @@ static organ_status check_method(const organ_weight_search *search, const organ_
     const char *const method = search->config->method;
     if (!is_packed_type(tensor->dtype) || tensor->rank < 2 || organ_is_one_of(method, known))
         return ORGAN_OK;
-    return organ_fail(search->error, ORGAN_BAD_INPUT, "%s: quant_method is '%.60s', a method whose tensors ('%.200s') cannot be read",
+    return organ_fail(search->error, ORGAN_BAD_INPUT,
+                      "%s: quant_method is '%.60s', a method whose tensors ('%.200s') cannot be read",
                       search->config->file, method, tensor->name);
 }
 

@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: MIT
- * Weights of MLX: `weight` in U32 words along the rows, `scales` and, in its affine mode, `biases`. The last axes of codes and scales tell
- * how many bits a group of codes has; how many codes that are is left to the config, where there is more than one answer. */
+ * Weights of MLX: `weight` in U32 words along the rows, `scales` and, in its affine mode, `biases`. The last axes of
+ * codes and scales tell how many bits a group of codes has; how many codes that are is left to the config, where there
+ * is more than one answer. */
 #include "formats/weights/search.h"
 
 #include <inttypes.h>
@@ -35,11 +36,13 @@ static organ_status check_axes(const organ_weight_search *search, const organ_we
     for (unsigned k = 0; same && k + 1 < rank; k++)
         same = scale->shape[k] == codes->shape[k];
     if (!same)
-        return organ_weight_fail(search, scale, "has shape %s, but '%.200s' has %s: all axes but the last are expected to be alike",
+        return organ_weight_fail(search, scale,
+                                 "has shape %s, but '%.200s' has %s: all axes but the last are expected to be alike",
                                  organ_weight_axes(scale->rank, scale->shape, groups), codes->name,
                                  organ_weight_axes(rank, codes->shape, words));
     if (codes->elements == 0 || scale->elements == 0 || codes->shape[rank - 1] > WORDS_MOST)
-        return organ_weight_fail(search, codes, "has %" PRIu64 " words for %" PRIu64 " scales", codes->elements, scale->elements);
+        return organ_weight_fail(search, codes, "has %" PRIu64 " words for %" PRIu64 " scales", codes->elements,
+                                 scale->elements);
     return ORGAN_OK;
 }
 
@@ -71,13 +74,15 @@ static organ_status add_floats(organ_weight_search *search, organ_weight *weight
         named = strcmp(said->format, mode->name) == 0 ? mode : named;
     }
     if (!found || (named && named != found))
-        return organ_weight_fail(search, weight->codes, "has %" PRIu64 " words and %" PRIu64 " scales of a byte in a row%s%s%s: %s", words,
-                                 groups, named ? ", but is " : "", named ? named->name : "", named ? " by its config" : "",
-                                 found ? "these have the sizes of another mode"
-                                       : "neither mxfp4 (4 words for a scale) nor mxfp8 (8) nor "
-                                         "nvfp4 (2) has such groups");
+        return organ_weight_fail(
+            search, weight->codes, "has %" PRIu64 " words and %" PRIu64 " scales of a byte in a row%s%s%s: %s", words,
+            groups, named ? ", but is " : "", named ? named->name : "", named ? " by its config" : "",
+            found ? "these have the sizes of another mode"
+                  : "neither mxfp4 (4 words for a scale) nor mxfp8 (8) nor "
+                    "nvfp4 (2) has such groups");
     if (weight->bias)
-        return organ_weight_fail(search, weight->bias, "are biases of a weight of mode %s, which has none", found->name);
+        return organ_weight_fail(search, weight->bias, "are biases of a weight of mode %s, which has none",
+                                 found->name);
     weight->scheme = found->scheme;
     weight->bits = found->bits;
     return mlx_add_rows(search, weight, found->group);
@@ -85,7 +90,8 @@ static organ_status add_floats(organ_weight_search *search, organ_weight *weight
 
 /* ---- affine ---- */
 
-/* Bits and size of groups are known by their product. Where no config says more, one of the groups that MLX makes may explain it alone. */
+/* Bits and size of groups are known by their product. Where no config says more, one of the groups that MLX makes may
+ * explain it alone. */
 static bool guess(uint64_t product, uint64_t *bits, uint64_t *group)
 {
     static const unsigned sizes[] = {32, 64, 128}, widths[] = {1, 2, 3, 4, 5, 6, 8};
@@ -112,15 +118,18 @@ static const char *numbers_text(const organ_quant_group *said, char out[64])
     return out;
 }
 
-static organ_status find_group(const organ_weight_search *search, organ_weight *weight, const organ_quant_group *said, uint64_t *group)
+static organ_status find_group(const organ_weight_search *search, organ_weight *weight, const organ_quant_group *said,
+                               uint64_t *group)
 {
-    const uint64_t words = last_axis(weight->codes), groups = last_axis(weight->scale), all = words * WORD_BITS, product = all / groups;
+    const uint64_t words = last_axis(weight->codes), groups = last_axis(weight->scale), all = words * WORD_BITS,
+                   product = all / groups;
     const char *const file = search->config->file;
     uint64_t bits = (uint64_t)said->bits;
     char numbers[64];
     *group = said->group_size > 0 ? (uint64_t)said->group_size : 0;
     if (all % groups != 0)
-        return organ_weight_fail(search, weight->codes, "has %" PRIu64 " words in a row, which are no %" PRIu64 " equal groups", words,
+        return organ_weight_fail(search, weight->codes,
+                                 "has %" PRIu64 " words in a row, which are no %" PRIu64 " equal groups", words,
                                  groups);
     if (bits == 0 && *group > 0 && product % *group == 0)
         bits = product / *group;
@@ -128,19 +137,22 @@ static organ_status find_group(const organ_weight_search *search, organ_weight *
         *group = product / bits;
     if (bits == 0 && *group == 0 && !guess(product, &bits, group))
         return organ_weight_fail(search, weight->codes,
-                                 "has %" PRIu64 " words and %" PRIu64 " scales in a row: no config states the bits of a code, "
+                                 "has %" PRIu64 " words and %" PRIu64
+                                 " scales in a row: no config states the bits of a code, "
                                  "and more than one fits or none does",
                                  words, groups);
     if (said->group_size < 0 || bits == 0 || bits > 8 || bits * *group != product)
         return organ_weight_fail(search, weight->codes,
-                                 "has %" PRIu64 " words and %" PRIu64 " scales in a row, which are %" PRIu64 " bits for each scale: "
+                                 "has %" PRIu64 " words and %" PRIu64 " scales in a row, which are %" PRIu64
+                                 " bits for each scale: "
                                  "that is no group of codes by %s (%s)",
                                  words, groups, product, numbers_text(said, numbers), file);
     weight->bits = (unsigned)bits;
     return ORGAN_OK;
 }
 
-static organ_status add_affine(organ_weight_search *search, organ_weight *weight, size_t stem, const organ_quant_group *said)
+static organ_status add_affine(organ_weight_search *search, organ_weight *weight, size_t stem,
+                               const organ_quant_group *said)
 {
     static const organ_dtype floats[] = {ORGAN_BF16, ORGAN_F16, ORGAN_F32, ORGAN_DTYPE_COUNT};
     const organ_tensor *const scale = weight->scale, *const bias = weight->bias;
@@ -151,17 +163,19 @@ static organ_status add_affine(organ_weight_search *search, organ_weight *weight
         return organ_weight_fail(search, weight->codes, "is of MLX and affine, but there is no '%.*sbiases'",
                                  (int)(stem > 200 ? 200 : stem), weight->codes->name);
     if (bias->dtype != scale->dtype)
-        return organ_weight_fail(search, bias, "is %s, but its scales '%.200s' are %s", organ_dtype_name(bias->dtype), scale->name,
-                                 organ_dtype_name(scale->dtype));
+        return organ_weight_fail(search, bias, "is %s, but its scales '%.200s' are %s", organ_dtype_name(bias->dtype),
+                                 scale->name, organ_dtype_name(scale->dtype));
     weight->rank = scale->rank; /* for the message, until the shape of the weight is known */
     weight->shape = scale->shape;
-    if (organ_weight_expect(search, weight, bias, scale->rank, scale->shape) || find_group(search, weight, said, &group))
+    if (organ_weight_expect(search, weight, bias, scale->rank, scale->shape) ||
+        find_group(search, weight, said, &group))
         return search->error->status;
     weight->dense_words = true;
     return mlx_add_rows(search, weight, group);
 }
 
-static organ_status check_mode(const organ_weight_search *search, const organ_weight *weight, const organ_quant_group *said)
+static organ_status check_mode(const organ_weight_search *search, const organ_weight *weight,
+                               const organ_quant_group *said)
 {
     const bool bytes = weight->scale->dtype == ORGAN_U8;
     bool floats = false;
@@ -169,13 +183,14 @@ static organ_status check_mode(const organ_weight_search *search, const organ_we
         floats = floats || strcmp(said->format, float_modes[k].name) == 0;
     const bool known = floats || *said->format == '\0' || strcmp(said->format, "affine") == 0;
     if (!known)
-        return organ_weight_fail(search, weight->codes, "is of MLX in mode '%.60s' (%s), which cannot be read", said->format,
-                                 search->config->file);
+        return organ_weight_fail(search, weight->codes, "is of MLX in mode '%.60s' (%s), which cannot be read",
+                                 said->format, search->config->file);
     if (floats && !bytes)
         return organ_weight_fail(search, weight->scale, "is %s, but the scales of mode %s (%s) are U8",
                                  organ_dtype_name(weight->scale->dtype), said->format, search->config->file);
     if (bytes && strcmp(said->format, "affine") == 0)
-        return organ_weight_fail(search, weight->scale, "is U8, but the scales of mode affine (%s) are BF16 or F16 or F32",
+        return organ_weight_fail(search, weight->scale,
+                                 "is U8, but the scales of mode affine (%s) are BF16 or F16 or F32",
                                  search->config->file);
     return ORGAN_OK;
 }
@@ -195,16 +210,18 @@ organ_status organ_weight_find_mlx(organ_weight_search *search, const organ_tens
     if (!module)
         return organ_fail_memory(search->error, search->model->path);
     /* Another method's config tells what the model was before it became one of MLX. */
-    if (strcmp(search->config->method, "mlx") == 0 && (organ_quant_config_of(search->config, module, false, &said, &named, search->error) ||
-                                                       organ_quant_config_spares(search->config, module, false, &spared, search->error)))
+    if (strcmp(search->config->method, "mlx") == 0 &&
+        (organ_quant_config_of(search->config, module, false, &said, &named, search->error) ||
+         organ_quant_config_spares(search->config, module, false, &spared, search->error)))
         return search->error->status;
     if (!weight.scale && !weight.bias && (!named || spared))
         return ORGAN_OK;
     *met = true;
     if (!weight.scale)
-        return organ_weight_fail(search, tensor, "is U32 and quantised%s%s, but there is no '%.200s'", named ? " by " : "",
-                                 named ? search->config->file : "", search->name);
+        return organ_weight_fail(search, tensor, "is U32 and quantised%s%s, but there is no '%.200s'",
+                                 named ? " by " : "", named ? search->config->file : "", search->name);
     if (check_axes(search, &weight) || check_mode(search, &weight, said))
         return search->error->status;
-    return weight.scale->dtype == ORGAN_U8 ? add_floats(search, &weight, said) : add_affine(search, &weight, stem, said);
+    return weight.scale->dtype == ORGAN_U8 ? add_floats(search, &weight, said)
+                                           : add_affine(search, &weight, stem, said);
 }

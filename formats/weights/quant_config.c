@@ -11,7 +11,8 @@ typedef organ_quant_scope scope;
 
 /* ---- lists of modules ---- */
 
-static void add_rule(const scope *at, const char *key, organ_quant_rules *rules, organ_rule_kind kind, const char *text, const void *value)
+static void add_rule(const scope *at, const char *key, organ_quant_rules *rules, organ_rule_kind kind, const char *text,
+                     const void *value)
 {
     char field[320];
     snprintf(field, sizeof field, "%.200s%s%.100s", at->path, *at->path ? "." : "", key);
@@ -19,8 +20,10 @@ static void add_rule(const scope *at, const char *key, organ_quant_rules *rules,
         organ_quant_rules_add(rules, kind, text, value, at->config->file, field, at->error);
 }
 
-/* compressed-tensors writes whole names of modules, other tools write parts of them; a name without a dot may be that of a class. */
-static void add_name(const scope *at, const char *key, organ_quant_rules *rules, const char *text, bool whole, const void *value)
+/* compressed-tensors writes whole names of modules, other tools write parts of them; a name without a dot may be that
+ * of a class. */
+static void add_name(const scope *at, const char *key, organ_quant_rules *rules, const char *text, bool whole,
+                     const void *value)
 {
     const bool regex = strncmp(text, "re:", 3) == 0;
     if (regex || strpbrk(text, "*?")) {
@@ -32,7 +35,8 @@ static void add_name(const scope *at, const char *key, organ_quant_rules *rules,
         add_rule(at, key, rules, whole ? ORGAN_RULE_CLASS : ORGAN_RULE_PART, text, value);
 }
 
-static void read_names(const scope *at, const char *key, const json_t *list, organ_quant_rules *rules, bool whole, const void *value)
+static void read_names(const scope *at, const char *key, const json_t *list, organ_quant_rules *rules, bool whole,
+                       const void *value)
 {
     if (list && !json_is_array(list))
         organ_quant_fail_value(at, key, list, "a list of strings");
@@ -47,7 +51,8 @@ static void read_names(const scope *at, const char *key, const json_t *list, org
 
 static void read_spared(const scope *at)
 {
-    static const char *const keys[] = {"ignore", "modules_to_not_convert", "ignored_layers", "exclude_modules", "exclude"};
+    static const char *const keys[] = {"ignore", "modules_to_not_convert", "ignored_layers", "exclude_modules",
+                                       "exclude"};
     const bool whole = strcmp(at->config->method, "compressed-tensors") == 0;
     for (size_t k = 0; k < sizeof keys / sizeof *keys; k++)
         read_names(at, keys[k], organ_quant_member(at, keys[k]), &at->config->spared, whole, NULL);
@@ -58,17 +63,19 @@ static void read_spared(const scope *at)
 /* A strategy that needs a number has it. */
 static void check_strategy(const scope *at, organ_quant_group *group)
 {
-    static const char *const known[] = {"", "tensor", "channel", "group", "block", "token", "tensor_group", "attn_head", NULL},
+    static const char *const known[] = {"",      "tensor",       "channel",   "group", "block",
+                                        "token", "tensor_group", "attn_head", NULL},
                              *const grouped[] = {"group", "tensor_group", NULL};
     const char *strategy = "";
     organ_quant_read_term(at, "strategy", &strategy);
     if (!organ_is_one_of(strategy, known))
         organ_quant_fail_value(at, "strategy", organ_quant_member(at, "strategy"), "a strategy that is known");
     if (organ_is_one_of(strategy, grouped) && group->group_size <= 0)
-        organ_fail(at->error, ORGAN_BAD_INPUT, "%s: %s.strategy is \"%s\", but there is no group_size above 0", at->config->file, at->path,
-                   strategy);
+        organ_fail(at->error, ORGAN_BAD_INPUT, "%s: %s.strategy is \"%s\", but there is no group_size above 0",
+                   at->config->file, at->path, strategy);
     if (strcmp(strategy, "block") == 0 && group->block_rows == 0)
-        organ_fail(at->error, ORGAN_BAD_INPUT, "%s: %s.strategy is \"block\", but there is no block_structure", at->config->file, at->path);
+        organ_fail(at->error, ORGAN_BAD_INPUT, "%s: %s.strategy is \"block\", but there is no block_structure",
+                   at->config->file, at->path);
     if (strcmp(strategy, "channel") == 0)
         group->group_size = -1;
 }
@@ -118,9 +125,10 @@ static void read_groups(const scope *at)
     json_object_foreach((json_t *)groups.object, key, value) read_group(&groups, key, value);
 }
 
-/* Modules with numbers of their own. GPTQ's dynamic: "+:pattern" has other numbers, "-:pattern" is left as it is. ModelOpt's
- * quantized_layers: names of layers. */
-static void read_overrides(const scope *at, const char *key_of_all, organ_rule_kind kind, const organ_quant_field *fields)
+/* Modules with numbers of their own. GPTQ's dynamic: "+:pattern" has other numbers, "-:pattern" is left as it is.
+ * ModelOpt's quantized_layers: names of layers. */
+static void read_overrides(const scope *at, const char *key_of_all, organ_rule_kind kind,
+                           const organ_quant_field *fields)
 {
     const scope all = organ_quant_enter(at, key_of_all);
     const char *key;
@@ -196,7 +204,8 @@ static void read_section(const scope *at, const char *method)
 }
 
 /* Loads a file of the model; the scope has no object if there is none. */
-static scope load_config_file(organ_quant_config *config, const organ_model *model, const char *name, organ_error *error)
+static scope load_config_file(organ_quant_config *config, const organ_model *model, const char *name,
+                              organ_error *error)
 {
     char *bytes = NULL;
     organ_json_text text = {.label = name};
@@ -216,7 +225,8 @@ static scope load_config_file(organ_quant_config *config, const organ_model *mod
 static bool read_config_json(organ_quant_config *config, const organ_model *model, organ_error *error)
 {
     static const char *const keys[] = {"quantization_config", "compression_config"};
-    const scope top = load_config_file(config, model, "config.json", error), inner = organ_quant_enter(&top, "text_config");
+    const scope top = load_config_file(config, model, "config.json", error),
+                inner = organ_quant_enter(&top, "text_config");
     scope section = {.object = NULL};
     if (!top.object || organ_quant_read_mlx(model, &top, &inner))
         return top.object;
@@ -229,8 +239,9 @@ static bool read_config_json(organ_quant_config *config, const organ_model *mode
 
 static organ_status read_files(organ_quant_config *config, const organ_model *model, organ_error *error)
 {
-    static const char *const files[][3] = {
-        {"hf_quant_config.json", "quantization", "modelopt"}, {"quantize_config.json", "", "gptq"}, {"quant_config.json", "", "awq"}};
+    static const char *const files[][3] = {{"hf_quant_config.json", "quantization", "modelopt"},
+                                           {"quantize_config.json", "", "gptq"},
+                                           {"quant_config.json", "", "awq"}};
     if (read_config_json(config, model, error))
         return error->status;
     for (size_t k = 0; k < 3 && !error->status; k++) {
@@ -270,8 +281,8 @@ void organ_quant_config_free(organ_quant_config *config)
     free(config);
 }
 
-organ_status organ_quant_config_of(organ_quant_config *config, const char *module, bool embedding, const organ_quant_group **group,
-                                   bool *named, organ_error *error)
+organ_status organ_quant_config_of(organ_quant_config *config, const char *module, bool embedding,
+                                   const organ_quant_group **group, bool *named, organ_error *error)
 {
     bool found;
     const void *value;
@@ -282,7 +293,8 @@ organ_status organ_quant_config_of(organ_quant_config *config, const char *modul
     return ORGAN_OK;
 }
 
-organ_status organ_quant_config_spares(organ_quant_config *config, const char *module, bool embedding, bool *spared, organ_error *error)
+organ_status organ_quant_config_spares(organ_quant_config *config, const char *module, bool embedding, bool *spared,
+                                       organ_error *error)
 {
     const void *value;
     return organ_quant_rules_find(&config->spared, module, embedding, config->file, spared, &value, error);

@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: MIT
- * What MLX writes of its quantisation: {"bits": 4, "group_size": 64, "mode": "affine"}, and among these the modules that have numbers of
- * their own ("model.embed_tokens": {"bits": 8, ...}) or are left as they are (false). */
+ * What MLX writes of its quantisation: {"bits": 4, "group_size": 64, "mode": "affine"}, and among these the modules
+ * that have numbers of their own ("model.embed_tokens": {"bits": 8, ...}) or are left as they are (false). */
 #include "formats/weights/quant_config_parts.h"
 
 #include "formats/base/path.h"
@@ -15,13 +15,15 @@ static bool has_words(const organ_model *model)
 
 static void quant_config_mlx_read_numbers(const organ_quant_scope *at, organ_quant_group *group)
 {
-    static const organ_quant_field fields[] = {{"bits", ORGAN_QUANT_BITS}, {"group_size", ORGAN_QUANT_GROUP_SIZE}, {NULL, 0}};
+    static const organ_quant_field fields[] = {
+        {"bits", ORGAN_QUANT_BITS}, {"group_size", ORGAN_QUANT_GROUP_SIZE}, {NULL, 0}};
     organ_quant_read_fields(at, fields, group);
     organ_quant_read_term(at, "mode", &group->format);
 }
 
 /* Names of modules are those of the tensors: no pattern. */
-static void add_mlx_module(const organ_quant_scope *at, const char *name, organ_quant_rules *rules, const organ_quant_group *group)
+static void add_mlx_module(const organ_quant_scope *at, const char *name, organ_quant_rules *rules,
+                           const organ_quant_group *group)
 {
     if (!at->error->status)
         organ_quant_rules_add(rules, ORGAN_RULE_EXACT, name, group, at->config->file, at->path, at->error);

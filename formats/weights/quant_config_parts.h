@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: MIT
- * Inside of the reader of quantisation settings: what the settings of all owners have in common. The first fault is kept in `error` of the
- * scope; what is read after it is of no use. */
+ * Inside of the reader of quantisation settings: what the settings of all owners have in common. The first fault is
+ * kept in `error` of the scope; what is read after it is of no use. */
 #ifndef ORGAN_QUANT_CONFIG_PARTS_H
 #define ORGAN_QUANT_CONFIG_PARTS_H
 
@@ -52,8 +52,9 @@ void organ_quant_read_fields(const organ_quant_scope *at, const organ_quant_fiel
 
 /* ---- quant_config_mlx.c ---- */
 
-/* Settings of MLX. True: the model has weights in U32 words, which only MLX writes, and its config has settings for them, at its top or
- * in text_config; then they are read. A model that was converted to MLX may still have the quantization_config of what it was made from. */
+/* Settings of MLX. True: the model has weights in U32 words, which only MLX writes, and its config has settings for
+ * them, at its top or in text_config; then they are read. A model that was converted to MLX may still have the
+ * quantization_config of what it was made from. */
 bool organ_quant_read_mlx(const organ_model *model, const organ_quant_scope *top, const organ_quant_scope *inner);
 
 #endif

@@ -14,8 +14,8 @@
 void organ_quant_fail_value(const organ_quant_scope *at, const char *key, const json_t *value, const char *expected)
 {
     char *const text = organ_json_dump(value, JSON_COMPACT | JSON_ENCODE_ANY);
-    organ_fail(at->error, ORGAN_BAD_INPUT, "%s: %.300s%s%s is %.100s, not %s", at->config->file, at->path, *at->path ? "." : "", key,
-               text ? text : "?", expected);
+    organ_fail(at->error, ORGAN_BAD_INPUT, "%s: %.300s%s%s is %.100s, not %s", at->config->file, at->path,
+               *at->path ? "." : "", key, text ? text : "?", expected);
     free(text);
 }
 
@@ -78,7 +78,8 @@ organ_quant_group *organ_quant_new_group(const organ_quant_scope *at, const char
     return group;
 }
 
-/* Two sides of a block, [rows, columns] or "128x128" as it was written once; zeros where they are not two whole numbers. */
+/* Two sides of a block, [rows, columns] or "128x128" as it was written once; zeros where they are not two whole
+ * numbers. */
 static void read_sides(const json_t *value, long long sides[2])
 {
     char more;
@@ -109,7 +110,9 @@ static const char *set_field(organ_quant_group *group, organ_quant_kind kind, co
         read_sides(value, sides);
         group->block_rows = (uint64_t)sides[0];
         group->block_cols = (uint64_t)sides[1];
-        return sides[0] < 1 || sides[1] < 1 || sides[0] > GROUP_MOST || sides[1] > GROUP_MOST ? "a list of two whole numbers from 1" : NULL;
+        return sides[0] < 1 || sides[1] < 1 || sides[0] > GROUP_MOST || sides[1] > GROUP_MOST
+                   ? "a list of two whole numbers from 1"
+                   : NULL;
     }
     return NULL;
 }

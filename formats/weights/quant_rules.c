@@ -10,8 +10,8 @@
 #include <string.h>
 
 #define PATTERN_LIMIT 4096u
-/* A match is tried with few steps, then with more; what it may take is charged to all matches of a config, which together take seconds at
- * most. Nearly all names need less than the first allowance. */
+/* A match is tried with few steps, then with more; what it may take is charged to all matches of a config, which
+ * together take seconds at most. Nearly all names need less than the first allowance. */
 static const struct allowance {
     uint32_t steps;
     uint64_t charge;
@@ -30,21 +30,24 @@ struct organ_rule_machine {
     pcre2_match_context *context;
 };
 
-static organ_status compile(organ_quant_rules *rules, struct organ_rule *rule, const char *file, const char *field, organ_error *error)
+static organ_status compile(organ_quant_rules *rules, struct organ_rule *rule, const char *file, const char *field,
+                            organ_error *error)
 {
     int fault;
     PCRE2_SIZE at;
     PCRE2_UCHAR why[128] = "";
     const size_t length = strlen(rule->text);
     if (length > PATTERN_LIMIT)
-        return organ_fail(error, ORGAN_BAD_INPUT, "%s: %s: a pattern has %zu bytes, more than %u", file, field, length, PATTERN_LIMIT);
-    rule->code =
-        pcre2_compile((PCRE2_SPTR)rule->text, length, PCRE2_UTF | PCRE2_UCP | PCRE2_ANCHORED | PCRE2_NEVER_BACKSLASH_C, &fault, &at, NULL);
+        return organ_fail(error, ORGAN_BAD_INPUT, "%s: %s: a pattern has %zu bytes, more than %u", file, field, length,
+                          PATTERN_LIMIT);
+    rule->code = pcre2_compile((PCRE2_SPTR)rule->text, length,
+                               PCRE2_UTF | PCRE2_UCP | PCRE2_ANCHORED | PCRE2_NEVER_BACKSLASH_C, &fault, &at, NULL);
     if (!rule->code && fault == PCRE2_ERROR_HEAP_FAILED)
         return organ_fail_errno(error, ENOMEM, "%s: %s: the pattern '%.200s'", file, field, rule->text);
     if (!rule->code) {
         pcre2_get_error_message(fault, why, sizeof why);
-        return organ_fail(error, ORGAN_BAD_INPUT, "%s: %s: '%.200s' is no pattern: %s", file, field, rule->text, (const char *)why);
+        return organ_fail(error, ORGAN_BAD_INPUT, "%s: %s: '%.200s' is no pattern: %s", file, field, rule->text,
+                          (const char *)why);
     }
     if (rules->machine)
         return ORGAN_OK;
@@ -54,7 +57,8 @@ static organ_status compile(organ_quant_rules *rules, struct organ_rule *rule, c
     return ORGAN_OK;
 }
 
-static organ_status add_exact(organ_quant_rules *rules, const char *text, const void *value, const char *file, organ_error *error)
+static organ_status add_exact(organ_quant_rules *rules, const char *text, const void *value, const char *file,
+                              organ_error *error)
 {
     if (!organ_grow(&rules->values, rules->value_count, &rules->value_capacity, sizeof *rules->values) ||
         !organ_name_table_put(&rules->exact, text, rules->value_count))
@@ -63,8 +67,8 @@ static organ_status add_exact(organ_quant_rules *rules, const char *text, const 
     return ORGAN_OK;
 }
 
-organ_status organ_quant_rules_add(organ_quant_rules *rules, organ_rule_kind kind, const char *text, const void *value, const char *file,
-                                   const char *field, organ_error *error)
+organ_status organ_quant_rules_add(organ_quant_rules *rules, organ_rule_kind kind, const char *text, const void *value,
+                                   const char *file, const char *field, organ_error *error)
 {
     if (kind == ORGAN_RULE_EXACT)
         return add_exact(rules, text, value, file, error);
@@ -79,11 +83,12 @@ static int match(const organ_quant_rules *rules, const struct organ_rule *rule, 
 {
     pcre2_set_match_limit(rules->machine->context, steps);
     pcre2_set_depth_limit(rules->machine->context, steps);
-    return pcre2_match(rule->code, (PCRE2_SPTR)module, strlen(module), 0, 0, rules->machine->match, rules->machine->context);
+    return pcre2_match(rule->code, (PCRE2_SPTR)module, strlen(module), 0, 0, rules->machine->match,
+                       rules->machine->context);
 }
 
-static organ_status try_regex(organ_quant_rules *rules, const struct organ_rule *rule, const char *module, const char *file, bool *met,
-                              organ_error *error)
+static organ_status try_regex(organ_quant_rules *rules, const struct organ_rule *rule, const char *module,
+                              const char *file, bool *met, organ_error *error)
 {
     int result = PCRE2_ERROR_MATCHLIMIT;
     for (size_t k = 0; k < sizeof allowances / sizeof *allowances && rules->charged < CHARGE_MOST; k++) {
@@ -97,7 +102,8 @@ static organ_status try_regex(organ_quant_rules *rules, const struct organ_rule 
         return ORGAN_OK;
     if (result == PCRE2_ERROR_NOMEMORY)
         return organ_fail_errno(error, ENOMEM, "%s: pattern '%.200s'", file, rule->text);
-    return organ_fail(error, ORGAN_BAD_INPUT, "%s: pattern '%.200s' takes too long to match '%.200s'", file, rule->text, module);
+    return organ_fail(error, ORGAN_BAD_INPUT, "%s: pattern '%.200s' takes too long to match '%.200s'", file, rule->text,
+                      module);
 }
 
 /* Going back only to the last star keeps this linear in each. */
@@ -125,11 +131,12 @@ static bool glob_meets(const char *glob, const char *name)
 
 static bool is_class_of(const char *class, bool embedding)
 {
-    return embedding ? strstr(class, "Embedding") != NULL : strstr(class, "Linear") != NULL || strstr(class, "Experts") != NULL;
+    return embedding ? strstr(class, "Embedding") != NULL
+                     : strstr(class, "Linear") != NULL || strstr(class, "Experts") != NULL;
 }
 
-static organ_status try_rule(organ_quant_rules *rules, const struct organ_rule *rule, const char *module, bool embedding, const char *file,
-                             bool *met, organ_error *error)
+static organ_status try_rule(organ_quant_rules *rules, const struct organ_rule *rule, const char *module,
+                             bool embedding, const char *file, bool *met, organ_error *error)
 {
     *met = false;
     if (rule->kind == ORGAN_RULE_REGEX)
@@ -143,8 +150,8 @@ static organ_status try_rule(organ_quant_rules *rules, const struct organ_rule *
     return ORGAN_OK;
 }
 
-organ_status organ_quant_rules_find(organ_quant_rules *rules, const char *module, bool embedding, const char *file, bool *found,
-                                    const void **value, organ_error *error)
+organ_status organ_quant_rules_find(organ_quant_rules *rules, const char *module, bool embedding, const char *file,
+                                    bool *found, const void **value, organ_error *error)
 {
     const size_t *const exact = organ_name_table_find(&rules->exact, module);
     const struct organ_rule *best = NULL;
@@ -155,7 +162,8 @@ organ_status organ_quant_rules_find(organ_quant_rules *rules, const char *module
             continue;
         rules->charged += 5;
         if (rules->charged > CHARGE_MOST)
-            return organ_fail(error, ORGAN_BAD_INPUT, "%s: has %zu patterns, which are too many for so many tensors", file, rules->count);
+            return organ_fail(error, ORGAN_BAD_INPUT, "%s: has %zu patterns, which are too many for so many tensors",
+                              file, rules->count);
         if (try_rule(rules, rule, module, embedding, file, &met, error) != ORGAN_OK)
             return error->status;
         if (met)

@@ -1,5 +1,6 @@
 /* SPDX-License-Identifier: MIT
- * Which modules a config means: names, patterns and classes. The time that matching takes is bounded, whatever the config contains. */
+ * Which modules a config means: names, patterns and classes. The time that matching takes is bounded, whatever the
+ * config contains. */
 #ifndef ORGAN_QUANT_RULES_H
 #define ORGAN_QUANT_RULES_H
 
@@ -32,15 +33,15 @@ typedef struct organ_quant_rules {
     uint64_t charged; /* for comparisons so far: what they may have taken */
 } organ_quant_rules;
 
-/* Appends a rule for `value`; `text` must outlive the list. `file` and `field` name it in messages. ORGAN_BAD_INPUT for a pattern that does
- * not compile or is too long. */
-organ_status organ_quant_rules_add(organ_quant_rules *rules, organ_rule_kind kind, const char *text, const void *value, const char *file,
-                                   const char *field, organ_error *error);
+/* Appends a rule for `value`; `text` must outlive the list. `file` and `field` name it in messages. ORGAN_BAD_INPUT for
+ * a pattern that does not compile or is too long. */
+organ_status organ_quant_rules_add(organ_quant_rules *rules, organ_rule_kind kind, const char *text, const void *value,
+                                   const char *file, const char *field, organ_error *error);
 
-/* Whether a rule means the module, and the value of the one that does: exact names go before patterns, patterns before classes, and among
- * equals the first. ORGAN_BAD_INPUT where patterns take too long. */
-organ_status organ_quant_rules_find(organ_quant_rules *rules, const char *module, bool embedding, const char *file, bool *found,
-                                    const void **value, organ_error *error);
+/* Whether a rule means the module, and the value of the one that does: exact names go before patterns, patterns before
+ * classes, and among equals the first. ORGAN_BAD_INPUT where patterns take too long. */
+organ_status organ_quant_rules_find(organ_quant_rules *rules, const char *module, bool embedding, const char *file,
+                                    bool *found, const void **value, organ_error *error);
 
 void organ_quant_rules_release(organ_quant_rules *rules);
 

@@ -5,7 +5,8 @@
 #include <inttypes.h>
 #include <stdio.h>
 
-/* A share that blocks and groups of real models have. 65 of 130 rows is a block of 128 that was clipped, not one of 65. */
+/* A share that blocks and groups of real models have. 65 of 130 rows is a block of 128 that was clipped, not one of 65.
+ */
 static bool is_share(uint64_t whole, uint64_t count, uint64_t *share)
 {
     if (count == 0 || whole % count != 0)
@@ -14,42 +15,46 @@ static bool is_share(uint64_t whole, uint64_t count, uint64_t *share)
     return count == 1 || (*share & (*share - 1)) == 0;
 }
 
-organ_status organ_weight_scale_type(const organ_weight_search *search, const organ_weight *weight, const organ_dtype *types)
+organ_status organ_weight_scale_type(const organ_weight_search *search, const organ_weight *weight,
+                                     const organ_dtype *types)
 {
     char wanted[128] = "";
     size_t used = 0;
     for (size_t k = 0; types[k] != ORGAN_DTYPE_COUNT; k++) {
         if (weight->scale->dtype == types[k])
             return ORGAN_OK;
-        used += (size_t)snprintf(wanted + used, sizeof wanted - used, "%s%s", k ? " or " : "", organ_dtype_name(types[k]));
+        used +=
+            (size_t)snprintf(wanted + used, sizeof wanted - used, "%s%s", k ? " or " : "", organ_dtype_name(types[k]));
     }
-    return organ_weight_fail(search, weight->scale, "is %s, but the scales of %s codes are %s", organ_dtype_name(weight->scale->dtype),
-                             organ_dtype_name(weight->codes->dtype), wanted);
+    return organ_weight_fail(search, weight->scale, "is %s, but the scales of %s codes are %s",
+                             organ_dtype_name(weight->scale->dtype), organ_dtype_name(weight->codes->dtype), wanted);
 }
 
-organ_status organ_weight_check_symmetry(organ_weight_search *search, const organ_weight *weight, const organ_quant_group *group)
+organ_status organ_weight_check_symmetry(organ_weight_search *search, const organ_weight *weight,
+                                         const organ_quant_group *group)
 {
     if (group->symmetric == 0 && !weight->zero)
-        return organ_weight_fail(search, weight->codes, "is asymmetric (%s), but there is no '%.200s_zero_point'", search->config->file,
-                                 weight->name);
+        return organ_weight_fail(search, weight->codes, "is asymmetric (%s), but there is no '%.200s_zero_point'",
+                                 search->config->file, weight->name);
     if (group->symmetric == 1 && weight->zero)
         organ_weight_disagree(search, weight, "symmetric", 1, 0, 0, 0);
     return ORGAN_OK;
 }
 
-organ_status organ_weight_expect(const organ_weight_search *search, const organ_weight *weight, const organ_tensor *tensor, unsigned rank,
-                                 const uint64_t *shape)
+organ_status organ_weight_expect(const organ_weight_search *search, const organ_weight *weight,
+                                 const organ_tensor *tensor, unsigned rank, const uint64_t *shape)
 {
     char has[128], needs[128], whole[128];
     if (tensor->rank == rank && organ_same_axes(tensor->shape, shape, rank))
         return ORGAN_OK;
     return organ_weight_fail(search, tensor, "has shape %s, but a weight of shape %s needs %s",
-                             organ_weight_axes(tensor->rank, tensor->shape, has), organ_weight_axes(weight->rank, weight->shape, whole),
+                             organ_weight_axes(tensor->rank, tensor->shape, has),
+                             organ_weight_axes(weight->rank, weight->shape, whole),
                              organ_weight_axes(rank, shape, needs));
 }
 
-organ_status organ_weight_groups(organ_weight_search *search, const organ_weight *weight, uint64_t groups, const organ_quant_group *group,
-                                 uint64_t *size)
+organ_status organ_weight_groups(organ_weight_search *search, const organ_weight *weight, uint64_t groups,
+                                 const organ_quant_group *group, uint64_t *size)
 {
     /* Of a transposed weight too the groups are along in_features: it is plain that changed places. */
     const uint64_t cols = weight->shape[weight->rank - 1];
@@ -69,9 +74,11 @@ organ_status organ_weight_groups(organ_weight_search *search, const organ_weight
                                  "has %" PRIu64 " groups for %" PRIu64 " columns: the group size is ambiguous, and "
                                  "no config says it",
                                  groups, cols);
-    return organ_weight_fail(
-        search, weight->scale, "has %" PRIu64 " groups for %" PRIu64 " columns, but group_size %" PRId64 " of %s makes them %" PRIu64,
-        groups, cols, said, search->config->file, organ_divide_up(cols, said < 0 || (uint64_t)said > cols ? cols : (uint64_t)said));
+    return organ_weight_fail(search, weight->scale,
+                             "has %" PRIu64 " groups for %" PRIu64 " columns, but group_size %" PRId64
+                             " of %s makes them %" PRIu64,
+                             groups, cols, said, search->config->file,
+                             organ_divide_up(cols, said < 0 || (uint64_t)said > cols ? cols : (uint64_t)said));
 }
 
 /* One scale for everything, or one for each matrix of a stack. */
@@ -86,7 +93,8 @@ static bool is_per_tensor(const organ_weight *weight, bool blocks)
     return s->rank == 1 || (!blocks && s->rank == weight->rank);
 }
 
-static organ_status fail_grid(const organ_weight_search *search, const organ_weight *weight, const organ_quant_group *group)
+static organ_status fail_grid(const organ_weight_search *search, const organ_weight *weight,
+                              const organ_quant_group *group)
 {
     char has[128], whole[128], needs[128];
     const organ_matrices m = organ_weight_matrices(weight);
@@ -94,7 +102,8 @@ static organ_status fail_grid(const organ_weight_search *search, const organ_wei
     organ_weight_axes(weight->rank, weight->shape, whole);
     if (group->block_rows == 0 && group->group_size != 0)
         return organ_weight_fail(search, weight->scale,
-                                 "has shape %s, but a weight of shape %s with group_size %" PRId64 " (%s) has a row of scales for each row",
+                                 "has shape %s, but a weight of shape %s with group_size %" PRId64
+                                 " (%s) has a row of scales for each row",
                                  has, whole, group->group_size, search->config->file);
     if (group->block_rows == 0)
         return organ_weight_fail(search, weight->scale,
@@ -103,9 +112,10 @@ static organ_status fail_grid(const organ_weight_search *search, const organ_wei
                                  has, whole);
     const uint64_t grid[2] = {organ_divide_up(m.rows, group->block_rows), organ_divide_up(m.cols, group->block_cols)};
     return organ_weight_fail(search, weight->scale,
-                             "has shape %s, but a weight of shape %s in blocks of %" PRIu64 " x %" PRIu64 " (%s) needs %s%s", has, whole,
-                             group->block_rows, group->block_cols, search->config->file, organ_weight_axes(2, grid, needs),
-                             weight->rank > 2 ? " for each matrix" : "");
+                             "has shape %s, but a weight of shape %s in blocks of %" PRIu64 " x %" PRIu64
+                             " (%s) needs %s%s",
+                             has, whole, group->block_rows, group->block_cols, search->config->file,
+                             organ_weight_axes(2, grid, needs), weight->rank > 2 ? " for each matrix" : "");
 }
 
 /* rows x cols scales for each matrix. */
@@ -115,7 +125,8 @@ static organ_status scales_find_blocks(organ_weight_search *search, organ_weight
     const organ_matrices m = organ_weight_matrices(weight);
     if (rows == 0 || cols == 0)
         return fail_grid(search, weight, group);
-    if (group->block_rows > 0 && rows == organ_divide_up(m.rows, group->block_rows) && cols == organ_divide_up(m.cols, group->block_cols)) {
+    if (group->block_rows > 0 && rows == organ_divide_up(m.rows, group->block_rows) &&
+        cols == organ_divide_up(m.cols, group->block_cols)) {
         weight->block_rows = group->block_rows;
         weight->block_cols = group->block_cols;
         return ORGAN_OK;
@@ -124,7 +135,8 @@ static organ_status scales_find_blocks(organ_weight_search *search, organ_weight
         weight->block_rows = 1;
         if (group->block_rows > 0)
             organ_weight_disagree(search, weight, "block", group->block_rows, group->block_cols, 1, m.cols);
-        return organ_weight_groups(search, weight, cols, group->block_rows > 0 || cols == 1 ? NULL : group, &weight->block_cols);
+        return organ_weight_groups(search, weight, cols, group->block_rows > 0 || cols == 1 ? NULL : group,
+                                   &weight->block_cols);
     }
     /* A config with groups or rows excludes blocks of several rows; and no known scheme has a scale for each column. */
     const bool spoken = group->block_rows > 0 || group->group_size != 0 || (cols == m.cols && cols > 1);
@@ -145,7 +157,8 @@ organ_status organ_weight_grid(organ_weight_search *search, organ_weight *weight
             organ_weight_disagree(search, weight, "block", group->block_rows, group->block_cols, m.rows, m.cols);
         return ORGAN_OK;
     }
-    if (!blocks && weight->rank >= 2 && s->rank == weight->rank - 1 && organ_same_axes(s->shape, weight->shape, s->rank)) {
+    if (!blocks && weight->rank >= 2 && s->rank == weight->rank - 1 &&
+        organ_same_axes(s->shape, weight->shape, s->rank)) {
         weight->block_rows = 1;
         weight->block_cols = m.cols;
         return ORGAN_OK;

@@ -6,7 +6,8 @@
 #include <stdio.h>
 #include <string.h>
 
-const organ_tensor *organ_weight_relative(organ_weight_search *search, const char *stem, size_t length, const char *leaf)
+const organ_tensor *organ_weight_relative(organ_weight_search *search, const char *stem, size_t length,
+                                          const char *leaf)
 {
     memcpy(search->name, stem, length);
     strcpy(search->name + length, leaf);
@@ -20,8 +21,8 @@ organ_status organ_weight_fail(const organ_weight_search *search, const organ_te
     va_start(args, format);
     vsnprintf(reason, sizeof reason, format, args);
     va_end(args);
-    return organ_fail(search->error, ORGAN_BAD_INPUT, "%s: tensor '%.200s' %s", search->model->files[tensor->file].name, tensor->name,
-                      reason);
+    return organ_fail(search->error, ORGAN_BAD_INPUT, "%s: tensor '%.200s' %s", search->model->files[tensor->file].name,
+                      tensor->name, reason);
 }
 
 const char *organ_weight_axes(unsigned rank, const uint64_t *shape, char *out)
@@ -33,14 +34,15 @@ const char *organ_weight_axes(unsigned rank, const uint64_t *shape, char *out)
     return out;
 }
 
-void organ_weight_disagree(organ_weight_search *search, const organ_weight *weight, const char *what, uint64_t said0, uint64_t said1,
-                           uint64_t found0, uint64_t found1)
+void organ_weight_disagree(organ_weight_search *search, const organ_weight *weight, const char *what, uint64_t said0,
+                           uint64_t said1, uint64_t found0, uint64_t found1)
 {
     for (size_t k = 0; k < search->note_count; k++) {
         organ_weight_note *const note = &search->notes[k];
         /* The last place is for all that find none of their own. */
-        if (k + 1 == ORGAN_NOTES_MOST || (strcmp(note->what, what) == 0 && note->said[0] == said0 && note->said[1] == said1 &&
-                                          note->found[0] == found0 && note->found[1] == found1)) {
+        if (k + 1 == ORGAN_NOTES_MOST ||
+            (strcmp(note->what, what) == 0 && note->said[0] == said0 && note->said[1] == said1 &&
+             note->found[0] == found0 && note->found[1] == found1)) {
             note->count++;
             return;
         }
@@ -48,7 +50,8 @@ void organ_weight_disagree(organ_weight_search *search, const organ_weight *weig
     search->notes[search->note_count++] = (organ_weight_note){what, {said0, said1}, {found0, found1}, weight->name, 1};
 }
 
-organ_status organ_weight_group(organ_weight_search *search, const char *name, const organ_quant_group **group, bool *named)
+organ_status organ_weight_group(organ_weight_search *search, const char *name, const organ_quant_group **group,
+                                bool *named)
 {
     if (!name) /* organ_weight_name had no memory for it */
         return organ_fail_memory(search->error, search->model->path);
@@ -57,7 +60,8 @@ organ_status organ_weight_group(organ_weight_search *search, const char *name, c
     const char *const module = organ_weight_name(search, name, length, "");
     if (!module)
         return organ_fail_memory(search->error, search->model->path);
-    return organ_quant_config_of(search->config, module, organ_anatomy_of(name).role == ORGAN_ROLE_EMBED, group, named, search->error);
+    return organ_quant_config_of(search->config, module, organ_anatomy_of(name).role == ORGAN_ROLE_EMBED, group, named,
+                                 search->error);
 }
 
 const char *organ_weight_name(organ_weight_search *search, const char *stem, size_t length, const char *leaf)
@@ -70,8 +74,8 @@ const char *organ_weight_name(organ_weight_search *search, const char *stem, siz
     return name;
 }
 
-organ_status organ_weight_shape(organ_weight_search *search, organ_weight *weight, unsigned lead, const uint64_t *axes, uint64_t rows,
-                                uint64_t cols)
+organ_status organ_weight_shape(organ_weight_search *search, organ_weight *weight, unsigned lead, const uint64_t *axes,
+                                uint64_t rows, uint64_t cols)
 {
     uint64_t *const shape = organ_arena_take(&search->arena, (lead + 2) * sizeof *shape);
     if (!shape || !weight->name)

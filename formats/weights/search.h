@@ -39,7 +39,8 @@ typedef struct organ_weight_search {
     const char **sentences;
     const char *alone; /* the first of the weights whose type is one of codes, but which have no scales */
     size_t alone_count;
-    unsigned layouts_seen; /* of pack-quantized words of 3, 5, 6 and 7 bits: a bit for each layout that some weight certainly has */
+    unsigned layouts_seen; /* of pack-quantized words of 3, 5, 6 and 7 bits: a bit for each layout that some weight
+                              certainly has */
     organ_arena arena;     /* names, shapes, sentences */
     organ_name_table names;
 } organ_weight_search;
@@ -47,7 +48,8 @@ typedef struct organ_weight_search {
 /* ---- search.c ---- */
 
 /* The tensor named by the first `length` bytes of `stem` and `leaf`, or NULL. */
-const organ_tensor *organ_weight_relative(organ_weight_search *search, const char *stem, size_t length, const char *leaf);
+const organ_tensor *organ_weight_relative(organ_weight_search *search, const char *stem, size_t length,
+                                          const char *leaf);
 
 /* ORGAN_BAD_INPUT: "FILE: tensor 'NAME' ..." */
 organ_status organ_weight_fail(const organ_weight_search *search, const organ_tensor *tensor, const char *format, ...)
@@ -56,45 +58,53 @@ organ_status organ_weight_fail(const organ_weight_search *search, const organ_te
 static inline uint64_t organ_divide_up(uint64_t whole, uint64_t part) { return whole / part + (whole % part != 0); }
 
 /* Whether the first `count` axes are alike. */
-static inline bool organ_same_axes(const uint64_t *a, const uint64_t *b, unsigned count) { return memcmp(a, b, count * sizeof *a) == 0; }
+static inline bool organ_same_axes(const uint64_t *a, const uint64_t *b, unsigned count)
+{
+    return memcmp(a, b, count * sizeof *a) == 0;
+}
 
 /* "[4096, 32]"; `out` has 128 bytes. */
 const char *organ_weight_axes(unsigned rank, const uint64_t *shape, char *out);
 
-void organ_weight_disagree(organ_weight_search *search, const organ_weight *weight, const char *what, uint64_t said0, uint64_t said1,
-                           uint64_t found0, uint64_t found1);
+void organ_weight_disagree(organ_weight_search *search, const organ_weight *weight, const char *what, uint64_t said0,
+                           uint64_t said1, uint64_t found0, uint64_t found1);
 
 /* What the config says of this weight. */
-organ_status organ_weight_group(organ_weight_search *search, const char *name, const organ_quant_group **group, bool *named);
+organ_status organ_weight_group(organ_weight_search *search, const char *name, const organ_quant_group **group,
+                                bool *named);
 
 /* The first `length` bytes of `stem` and `leaf`, which live as long as the weights; NULL if there is no memory. */
 const char *organ_weight_name(organ_weight_search *search, const char *stem, size_t length, const char *leaf);
 
-/* Gives the weight a shape: `lead` leading axes, then rows and columns, and what follows from it. ORGAN_BAD_INPUT where it cannot be. */
-organ_status organ_weight_shape(organ_weight_search *search, organ_weight *weight, unsigned lead, const uint64_t *axes, uint64_t rows,
-                                uint64_t cols);
+/* Gives the weight a shape: `lead` leading axes, then rows and columns, and what follows from it. ORGAN_BAD_INPUT where
+ * it cannot be. */
+organ_status organ_weight_shape(organ_weight_search *search, organ_weight *weight, unsigned lead, const uint64_t *axes,
+                                uint64_t rows, uint64_t cols);
 
 /* Appends it and takes its tensors, unless there was an error. */
 organ_status organ_weight_add(organ_weight_search *search, const organ_weight *weight);
 
 /* ---- scales.c ---- */
 
-/* What weight->scale is for: sets block_rows and block_cols from the shapes of weight and scale and what the config says. */
+/* What weight->scale is for: sets block_rows and block_cols from the shapes of weight and scale and what the config
+ * says. */
 organ_status organ_weight_grid(organ_weight_search *search, organ_weight *weight, const organ_quant_group *group);
 
 /* Groups of columns: *size from their number. `group` may be NULL. */
-organ_status organ_weight_groups(organ_weight_search *search, const organ_weight *weight, uint64_t groups, const organ_quant_group *group,
-                                 uint64_t *size);
+organ_status organ_weight_groups(organ_weight_search *search, const organ_weight *weight, uint64_t groups,
+                                 const organ_quant_group *group, uint64_t *size);
 
 /* The scale has one of the types, ORGAN_DTYPE_COUNT at the end. */
-organ_status organ_weight_scale_type(const organ_weight_search *search, const organ_weight *weight, const organ_dtype *types);
+organ_status organ_weight_scale_type(const organ_weight_search *search, const organ_weight *weight,
+                                     const organ_dtype *types);
 
 /* There are zero points where the config promises them. */
-organ_status organ_weight_check_symmetry(organ_weight_search *search, const organ_weight *weight, const organ_quant_group *group);
+organ_status organ_weight_check_symmetry(organ_weight_search *search, const organ_weight *weight,
+                                         const organ_quant_group *group);
 
 /* The tensor has exactly this shape. */
-organ_status organ_weight_expect(const organ_weight_search *search, const organ_weight *weight, const organ_tensor *tensor, unsigned rank,
-                                 const uint64_t *shape);
+organ_status organ_weight_expect(const organ_weight_search *search, const organ_weight *weight,
+                                 const organ_tensor *tensor, unsigned rank, const uint64_t *shape);
 
 /* ---- what a tensor may be: each adds the weight whose codes the tensor is and sets *met, or leaves both ---- */
 
@@ -115,7 +125,8 @@ organ_status organ_weight_settle_words(organ_weight_search *search);
 /* Layouts that cannot be read, by the names of their tensors. */
 organ_status organ_weight_refuse(const organ_weight_search *search, const organ_tensor *tensor);
 
-/* What a tensor that belongs to no weight is: why it is a stray, or NULL if it is a plain weight. The names of packed weights are known. */
+/* What a tensor that belongs to no weight is: why it is a stray, or NULL if it is a plain weight. The names of packed
+ * weights are known. */
 const char *organ_weight_stray(organ_weight_search *search, const organ_tensor *tensor, bool *dropped);
 
 /* A sentence for each note; ORGAN_IO if there is no memory. */

@@ -1,5 +1,6 @@
 /* SPDX-License-Identifier: MIT
- * Tensors of quantised models that are not part of a weight: scales of activations and caches, companions without a weight, unknown ones.
+ * Tensors of quantised models that are not part of a weight: scales of activations and caches, companions without a
+ * weight, unknown ones.
  */
 #include "formats/weights/search.h"
 
@@ -40,18 +41,22 @@ organ_status organ_weight_refuse(const organ_weight_search *search, const organ_
         {".codebooks", "aqlm", ORGAN_DTYPE_COUNT},
     };
     for (size_t k = 0; k < sizeof layouts / sizeof *layouts; k++)
-        if (organ_ends_with(tensor->name, layouts[k].leaf) && (layouts[k].dtype == ORGAN_DTYPE_COUNT || layouts[k].dtype == tensor->dtype))
-            return organ_weight_fail(search, tensor, "belongs to a weight in the layout '%s', which cannot be read", layouts[k].name);
+        if (organ_ends_with(tensor->name, layouts[k].leaf) &&
+            (layouts[k].dtype == ORGAN_DTYPE_COUNT || layouts[k].dtype == tensor->dtype))
+            return organ_weight_fail(search, tensor, "belongs to a weight in the layout '%s', which cannot be read",
+                                     layouts[k].name);
     return ORGAN_OK;
 }
 
 const char *organ_weight_stray(organ_weight_search *search, const organ_tensor *tensor, bool *dropped)
 {
-    static const char *const activations[] = {"input_scale",    "input_scale_inv",  "input_global_scale", "input_zero_point",
-                                              "input_scale_ub", "activation_scale", "act_scale",          "qscale_act",
-                                              "scale_input",    "output_scale",     "output_zero_point",  "input_amax"},
-                             *const caches[] = {"k_scale",      "v_scale",      "q_scale",      "kv_scale",       "prob_scale",
-                                                "k_zero_point", "v_zero_point", "q_zero_point", "kv_cache_scale", "softmax_scale"},
+    static const char *const activations[] = {"input_scale",      "input_scale_inv",   "input_global_scale",
+                                              "input_zero_point", "input_scale_ub",    "activation_scale",
+                                              "act_scale",        "qscale_act",        "scale_input",
+                                              "output_scale",     "output_zero_point", "input_amax"},
+                             *const caches[] = {"k_scale",        "v_scale",      "q_scale",      "kv_scale",
+                                                "prob_scale",     "k_zero_point", "v_zero_point", "q_zero_point",
+                                                "kv_cache_scale", "softmax_scale"},
                              *const companions[] = {"weight_scale",
                                                     "weight_scale_inv",
                                                     "weight_scale_2",
@@ -73,7 +78,8 @@ const char *organ_weight_stray(organ_weight_search *search, const organ_tensor *
     if (has_one_of(name, caches, sizeof caches / sizeof *caches))
         return "scales the cache or scores of attention, which a plain model does not";
     *dropped = false;
-    if (has_one_of(name, companions, sizeof companions / sizeof *companions) || (has_leaf(name, "scale") && tensor->dtype == ORGAN_F8_E8M0))
+    if (has_one_of(name, companions, sizeof companions / sizeof *companions) ||
+        (has_leaf(name, "scale") && tensor->dtype == ORGAN_F8_E8M0))
         return "would be the companion of a packed weight, which is not there";
     if (!dot || strcmp(dot, ".bias") == 0 || strcmp(dot, ".weight") == 0)
         return NULL;
@@ -81,7 +87,9 @@ const char *organ_weight_stray(organ_weight_search *search, const organ_tensor *
     memcpy(search->name, name, (size_t)(dot - name));
     strcpy(search->name + (dot - name), ".weight");
     const size_t *const found = organ_name_table_find(&search->names, search->name);
-    return found && search->weights[*found].scheme != ORGAN_SCHEME_PLAIN ? "stands beside a packed weight and is not known" : NULL;
+    return found && search->weights[*found].scheme != ORGAN_SCHEME_PLAIN
+               ? "stands beside a packed weight and is not known"
+               : NULL;
 }
 
 /* ---- notes ---- */
@@ -105,8 +113,8 @@ static void write_note(const organ_weight_search *search, const organ_weight_not
     write_value(note->what, note->found, found);
     if (note->count > 1)
         snprintf(others, sizeof others, " and %zu other%s", note->count - 1, note->count > 2 ? "s" : "");
-    snprintf(out, size, "%s says %s %s, but the tensors of '%.300s'%s say %s: the tensors are believed", search->config->file, note->what,
-             said, note->first, others, found);
+    snprintf(out, size, "%s says %s %s, but the tensors of '%.300s'%s say %s: the tensors are believed",
+             search->config->file, note->what, said, note->first, others, found);
 }
 
 static organ_status add_note(organ_weight_search *search, const char *text)
@@ -131,7 +139,8 @@ organ_status organ_weight_write_notes(organ_weight_search *search)
     }
     if (!search->alone)
         return ORGAN_OK;
-    snprintf(text, sizeof text, "%zu weight%s of a type for codes %s no scales and %s taken at face value, the first is '%.300s'",
+    snprintf(text, sizeof text,
+             "%zu weight%s of a type for codes %s no scales and %s taken at face value, the first is '%.300s'",
              search->alone_count, search->alone_count > 1 ? "s" : "", search->alone_count > 1 ? "have" : "has",
              search->alone_count > 1 ? "are" : "is", search->alone);
     return add_note(search, text);

@@ -17,8 +17,8 @@ organ_weight organ_weight_plain(const organ_tensor *tensor)
 
 const organ_tensor *organ_weight_tensor(const organ_weight *weight, size_t k)
 {
-    const organ_tensor *const all[ORGAN_WEIGHT_TENSORS] = {weight->codes,  weight->scale,        weight->zero, weight->g_idx,
-                                                           weight->global, weight->shape_tensor, weight->bias};
+    const organ_tensor *const all[ORGAN_WEIGHT_TENSORS] = {
+        weight->codes, weight->scale, weight->zero, weight->g_idx, weight->global, weight->shape_tensor, weight->bias};
     return all[k];
 }
 

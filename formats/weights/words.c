@@ -5,8 +5,9 @@
 #include <inttypes.h>
 #include <string.h>
 
-#define WORD_BITS  32
-#define MOST_CODES ((uint64_t)1 << 48) /* more than any tensor has; products of it with numbers of bits do not overflow */
+#define WORD_BITS 32
+#define MOST_CODES                                                                                                     \
+    ((uint64_t)1 << 48) /* more than any tensor has; products of it with numbers of bits do not overflow */
 
 /* AWQ (github.com/mit-han-lab/llm-awq, awq/quantize/qmodule.py): eight codes of four bits in a word. */
 #define AWQ_BITS  4
@@ -30,16 +31,18 @@ static unsigned layouts(uint64_t codes, unsigned bits, uint64_t words)
 /* Codes that fit into one word, or fill words without rest, lie the same in both layouts. */
 static bool is_one_layout(uint64_t codes, unsigned bits) { return WORD_BITS % bits == 0 || codes <= WORD_BITS / bits; }
 
-static organ_status expect_type(const organ_weight_search *search, const organ_tensor *tensor, organ_dtype type, organ_dtype other)
+static organ_status expect_type(const organ_weight_search *search, const organ_tensor *tensor, organ_dtype type,
+                                organ_dtype other)
 {
     if (tensor->dtype == type || tensor->dtype == other)
         return ORGAN_OK;
-    return organ_weight_fail(search, tensor, "is %s, but %s%s%s is expected", organ_dtype_name(tensor->dtype), organ_dtype_name(type),
-                             type == other ? "" : " or ", type == other ? "" : organ_dtype_name(other));
+    return organ_weight_fail(search, tensor, "is %s, but %s%s%s is expected", organ_dtype_name(tensor->dtype),
+                             organ_dtype_name(type), type == other ? "" : " or ",
+                             type == other ? "" : organ_dtype_name(other));
 }
 
-static organ_status require_companion(organ_weight_search *search, const organ_tensor *codes, size_t length, const char *leaf,
-                                      const organ_tensor **out)
+static organ_status require_companion(organ_weight_search *search, const organ_tensor *codes, size_t length,
+                                      const char *leaf, const organ_tensor **out)
 {
     *out = organ_weight_relative(search, codes->name, length, leaf);
     return *out ? ORGAN_OK : organ_weight_fail(search, codes, "lacks a companion: there is no '%.300s'", search->name);
@@ -57,7 +60,8 @@ static organ_status read_weight_shape(organ_weight_search *search, const organ_w
     if (expect_type(search, t, ORGAN_I64, ORGAN_I32))
         return search->error->status;
     if (t->rank != 1 || t->shape[0] != codes->rank)
-        return organ_weight_fail(search, t, "has %" PRIu64 " numbers, but '%.200s' has %u axes", t->elements, codes->name, codes->rank);
+        return organ_weight_fail(search, t, "has %" PRIu64 " numbers, but '%.200s' has %u axes", t->elements,
+                                 codes->name, codes->rank);
     if (organ_model_read(search->model, t->file, bytes, codes->rank * width, t->offset, search->error))
         return search->error->status;
     for (unsigned k = 0; k < codes->rank; k++) {
@@ -70,8 +74,8 @@ static organ_status read_weight_shape(organ_weight_search *search, const organ_w
             return organ_weight_fail(search, t, "says axis %u is %" PRId64 ", not a number from 1", k, values[k]);
         shape[k] = (uint64_t)values[k];
         if (k + 1 < codes->rank && shape[k] != codes->shape[k])
-            return organ_weight_fail(search, t, "says axis %u is %" PRIu64 ", but '%.200s' has %" PRIu64, k, shape[k], codes->name,
-                                     codes->shape[k]);
+            return organ_weight_fail(search, t, "says axis %u is %" PRIu64 ", but '%.200s' has %" PRIu64, k, shape[k],
+                                     codes->name, codes->shape[k]);
     }
     return ORGAN_OK;
 }
@@ -85,9 +89,10 @@ static organ_status find_bits(const organ_weight_search *search, organ_weight *w
     if (!is_sane(cols))
         return organ_weight_fail(search, weight->shape_tensor, "says that a row has %" PRIu64 " codes", cols);
     if (weight->bits && !layouts(cols, weight->bits, words))
-        return organ_weight_fail(search, weight->codes,
-                                 "has %" PRIu64 " words in a row, but %" PRIu64 " codes ('%.150s') of %u bits (%s) need %" PRIu64, words,
-                                 cols, weight->shape_tensor->name, weight->bits, search->config->file, dense_words(cols, weight->bits));
+        return organ_weight_fail(
+            search, weight->codes,
+            "has %" PRIu64 " words in a row, but %" PRIu64 " codes ('%.150s') of %u bits (%s) need %" PRIu64, words,
+            cols, weight->shape_tensor->name, weight->bits, search->config->file, dense_words(cols, weight->bits));
     if (weight->bits)
         return ORGAN_OK;
     for (unsigned bits = 1; bits <= 8; bits++)
@@ -99,8 +104,9 @@ static organ_status find_bits(const organ_weight_search *search, organ_weight *w
     if (count == 1)
         return ORGAN_OK;
     return organ_weight_fail(search, weight->codes,
-                             "has %" PRIu64 " words in a row for %" PRIu64 " codes: no config states the bits of a code, and %s", words,
-                             cols, count ? "several numbers are possible" : "no number makes so many");
+                             "has %" PRIu64 " words in a row for %" PRIu64
+                             " codes: no config states the bits of a code, and %s",
+                             words, cols, count ? "several numbers are possible" : "no number makes so many");
 }
 
 /* The layouts that the codes and the zero points allow; *same: all there is lies the same in both. */
@@ -153,7 +159,8 @@ static organ_status check_packed(organ_weight_search *search, organ_weight *weig
         wanted[weight->rank - 1] = weight->scale->shape[weight->scale->rank - 1];
         return organ_weight_expect(search, weight, weight->scale, weight->rank, wanted);
     }
-    if (organ_weight_check_symmetry(search, weight, group) || (weight->zero && check_zero(search, weight)) || check_index(search, weight))
+    if (organ_weight_check_symmetry(search, weight, group) || (weight->zero && check_zero(search, weight)) ||
+        check_index(search, weight))
         return search->error->status;
     const unsigned possible = possible_layouts(weight, &same);
     if (!possible)
@@ -172,7 +179,8 @@ static organ_status find_packed_words(organ_weight_search *search, const organ_t
     bool named;
     uint64_t shape[3];
     if (codes->rank < 2 || codes->rank > 3)
-        return organ_weight_fail(search, codes, "has %u axes, but a matrix or a stack of them is expected", codes->rank);
+        return organ_weight_fail(search, codes, "has %u axes, but a matrix or a stack of them is expected",
+                                 codes->rank);
     weight.name = organ_weight_name(search, codes->name, length, "");
     if (require_companion(search, codes, length, "_scale", &weight.scale) ||
         require_companion(search, codes, length, "_shape", &weight.shape_tensor) ||
@@ -196,9 +204,10 @@ organ_status organ_weight_settle_words(organ_weight_search *search)
         if (weight->scheme != ORGAN_SCHEME_PACKED || possible_layouts(weight, &same) != (DENSE | PADDED) || same)
             continue;
         if (search->layouts_seen != DENSE && search->layouts_seen != PADDED)
-            return organ_weight_fail(search, weight->codes,
-                                     "has as many words with codes of %u bits running across them as without: the layout is ambiguous",
-                                     weight->bits);
+            return organ_weight_fail(
+                search, weight->codes,
+                "has as many words with codes of %u bits running across them as without: the layout is ambiguous",
+                weight->bits);
         weight->dense_words = search->layouts_seen == DENSE;
     }
     return ORGAN_OK;
@@ -206,8 +215,8 @@ organ_status organ_weight_settle_words(organ_weight_search *search)
 
 /* ---- GPTQ and AWQ ---- */
 
-/* The companions of a qweight are matrices, which looks can tell apart: one word holds codes of 32 / bits rows (GPTQ), of eight columns
- * (AWQ gemm), or of eight columns with the scales of a row padded (AWQ gemv). */
+/* The companions of a qweight are matrices, which looks can tell apart: one word holds codes of 32 / bits rows (GPTQ),
+ * of eight columns (AWQ gemm), or of eight columns with the scales of a row padded (AWQ gemv). */
 static organ_scheme find_layout(organ_weight_search *search, const organ_weight *weight)
 {
     const uint64_t *const q = weight->codes->shape, *const z = weight->zero->shape, *const s = weight->scale->shape;
@@ -215,7 +224,8 @@ static organ_scheme find_layout(organ_weight_search *search, const organ_weight 
     const organ_scheme said = !strstr(method, "awq")        ? ORGAN_SCHEME_GPTQ
                               : strcmp(layout, "gemv") == 0 ? ORGAN_SCHEME_AWQ_GEMV
                                                             : ORGAN_SCHEME_AWQ_GEMM;
-    const bool fits[] = {s[1] == q[1] && z[0] == s[0], s[1] / AWQ_CODES == q[1] && s[1] % AWQ_CODES == 0 && z[1] == q[1] && z[0] == s[0],
+    const bool fits[] = {s[1] == q[1] && z[0] == s[0],
+                         s[1] / AWQ_CODES == q[1] && s[1] % AWQ_CODES == 0 && z[1] == q[1] && z[0] == s[0],
                          s[0] == q[0] && z[0] == q[0] && s[1] / AWQ_CODES == z[1] && s[1] % AWQ_CODES == 0};
     const unsigned count = (unsigned)fits[0] + fits[1] + fits[2];
     if (count > 1 && !*method)
@@ -228,7 +238,8 @@ static organ_scheme find_layout(organ_weight_search *search, const organ_weight 
     return found;
 }
 
-/* Whether codes of so many bits explain rows of words and columns of zero points; *in is how many there are along the input. */
+/* Whether codes of so many bits explain rows of words and columns of zero points; *in is how many there are along the
+ * input. */
 static bool explains(const organ_weight *weight, unsigned bits, uint64_t *in)
 {
     const uint64_t rows = weight->codes->shape[0], out = weight->scale->shape[1];
@@ -239,7 +250,8 @@ static bool explains(const organ_weight *weight, unsigned bits, uint64_t *in)
 }
 
 /* Bits that contradict the config are accepted only where the length of g_idx confirms the number of inputs. */
-static organ_status find_gptq_bits(organ_weight_search *search, organ_weight *weight, const organ_quant_group *group, uint64_t *in)
+static organ_status find_gptq_bits(organ_weight_search *search, organ_weight *weight, const organ_quant_group *group,
+                                   uint64_t *in)
 {
     const unsigned said = (unsigned)group->bits;
     unsigned found = said && explains(weight, said, in) ? said : 0;
@@ -248,16 +260,18 @@ static organ_status find_gptq_bits(organ_weight_search *search, organ_weight *we
             found = bits;
     weight->bits = found;
     if (found == 1 || (found > 4 && found < 8))
-        return organ_weight_fail(search, weight->codes, "has codes of %u bits: the bit-plane layout of GPTQ cannot be read", found);
+        return organ_weight_fail(search, weight->codes,
+                                 "has codes of %u bits: the bit-plane layout of GPTQ cannot be read", found);
     if (found && said && found != said)
         organ_weight_disagree(search, weight, "bits", said, 0, found, 0);
     if (found)
         return ORGAN_OK;
     char q[128], z[128], s[128];
-    return organ_weight_fail(search, weight->codes, "has shape %s, qzeros %s, scales %s%s: codes of %s bits cannot be packed so",
-                             organ_weight_axes(2, weight->codes->shape, q), organ_weight_axes(2, weight->zero->shape, z),
-                             organ_weight_axes(2, weight->scale->shape, s), weight->g_idx ? " and a g_idx" : "",
-                             said ? (const char *[]){"0", "1", "2", "3", "4", "5", "6", "7", "8"}[said] : "2, 3, 4 or 8");
+    return organ_weight_fail(
+        search, weight->codes, "has shape %s, qzeros %s, scales %s%s: codes of %s bits cannot be packed so",
+        organ_weight_axes(2, weight->codes->shape, q), organ_weight_axes(2, weight->zero->shape, z),
+        organ_weight_axes(2, weight->scale->shape, s), weight->g_idx ? " and a g_idx" : "",
+        said ? (const char *[]){"0", "1", "2", "3", "4", "5", "6", "7", "8"}[said] : "2, 3, 4 or 8");
 }
 
 static organ_status add_gptq(organ_weight_search *search, organ_weight *weight, const organ_quant_group *group)
@@ -289,21 +303,24 @@ static organ_status add_gemm(organ_weight_search *search, organ_weight *weight, 
     return organ_weight_groups(search, weight, groups, group, &weight->block_cols);
 }
 
-/* Scales and zero points of a row are padded, more the shorter the groups: how many groups there are only the config can tell. */
+/* Scales and zero points of a row are padded, more the shorter the groups: how many groups there are only the config
+ * can tell. */
 static organ_status add_gemv(organ_weight_search *search, organ_weight *weight, const organ_quant_group *group)
 {
     const uint64_t out = weight->codes->shape[0], in = weight->codes->shape[1] * AWQ_CODES;
     if (organ_weight_shape(search, weight, 0, NULL, out, in))
         return search->error->status;
     if (group->group_size == 0)
-        return organ_weight_fail(search, weight->codes, "is AWQ gemv, whose group_size only a config can tell, and there is none");
+        return organ_weight_fail(search, weight->codes,
+                                 "is AWQ gemv, whose group_size only a config can tell, and there is none");
     const uint64_t size = group->group_size < 0 || (uint64_t)group->group_size > in ? in : (uint64_t)group->group_size;
     /* calculate_zeros_width of llm-awq: a row has a multiple of so many words of zero points. */
     const uint64_t multiple = size >= 128 ? 1 : size == 64 ? 2 : 4;
     const uint64_t width = organ_divide_up(organ_divide_up(in / size, AWQ_CODES), multiple) * multiple;
     weight->block_cols = size;
     if (in % size != 0)
-        return organ_weight_fail(search, weight->codes, "has %" PRIu64 " columns, which is no multiple of group_size %" PRIu64, in, size);
+        return organ_weight_fail(search, weight->codes,
+                                 "has %" PRIu64 " columns, which is no multiple of group_size %" PRIu64, in, size);
     if (organ_weight_expect(search, weight, weight->zero, 2, (const uint64_t[]){out, width}))
         return search->error->status;
     return organ_weight_expect(search, weight, weight->scale, 2, (const uint64_t[]){out, width * AWQ_CODES});
@@ -315,9 +332,11 @@ static organ_status check_layout(const organ_weight_search *search, const organ_
     static const char *const known[] = {"", "gptq", "gptq_v2", "gemm", "gemv", NULL};
     const char *const layout = search->config->layout, *const pack = search->config->pack_dtype;
     if (!organ_is_one_of(layout, known))
-        return organ_weight_fail(search, codes, "is in the layout '%.60s' (%s), which cannot be read", layout, search->config->file);
+        return organ_weight_fail(search, codes, "is in the layout '%.60s' (%s), which cannot be read", layout,
+                                 search->config->file);
     if (*pack && strcmp(pack, "int32") != 0)
-        return organ_weight_fail(search, codes, "is packed in '%.60s' (pack_dtype, %s), which cannot be read: only int32 can", pack,
+        return organ_weight_fail(search, codes,
+                                 "is packed in '%.60s' (pack_dtype, %s), which cannot be read: only int32 can", pack,
                                  search->config->file);
     if (codes->dtype != ORGAN_I32)
         return organ_weight_fail(search, codes, "is %s: codes of GPTQ and AWQ can only be read from I32 words%s",
@@ -338,14 +357,15 @@ static organ_status find_qweight(organ_weight_search *search, const organ_tensor
     if (!weight.name)
         return organ_weight_shape(search, &weight, 0, NULL, 1, 1);
     if (check_layout(search, codes) || require_companion(search, codes, length, "scales", &weight.scale) ||
-        require_companion(search, codes, length, "qzeros", &weight.zero) || organ_weight_scale_type(search, &weight, scales) ||
-        expect_type(search, weight.zero, ORGAN_I32, ORGAN_I32) || organ_weight_group(search, weight.name, &group, &named))
+        require_companion(search, codes, length, "qzeros", &weight.zero) ||
+        organ_weight_scale_type(search, &weight, scales) || expect_type(search, weight.zero, ORGAN_I32, ORGAN_I32) ||
+        organ_weight_group(search, weight.name, &group, &named))
         return search->error->status;
     const organ_tensor *const all[] = {codes, weight.scale, weight.zero};
     for (size_t k = 0; k < 3; k++)
         if (all[k]->rank != 2 || !is_sane(all[k]->elements))
-            return organ_weight_fail(search, all[k], "has %u axes and %" PRIu64 " elements, but a matrix is expected", all[k]->rank,
-                                     all[k]->elements);
+            return organ_weight_fail(search, all[k], "has %u axes and %" PRIu64 " elements, but a matrix is expected",
+                                     all[k]->rank, all[k]->elements);
     weight.scheme = find_layout(search, &weight);
     if (weight.scheme == ORGAN_SCHEME_GPTQ)
         weight.g_idx = organ_weight_relative(search, codes->name, length, "g_idx");
@@ -373,6 +393,7 @@ organ_status organ_weight_find_words(organ_weight_search *search, const organ_te
         return ORGAN_OK;
     *met = true;
     if (tensor->dtype != ORGAN_I32)
-        return organ_weight_fail(search, tensor, "is %s, but packed weights are I32 or U8", organ_dtype_name(tensor->dtype));
+        return organ_weight_fail(search, tensor, "is %s, but packed weights are I32 or U8",
+                                 organ_dtype_name(tensor->dtype));
     return find_packed_words(search, tensor);
 }

@@ -2,7 +2,8 @@
  * Tile registers of AMX. Needs AMX-TILE and AMX-BF16, and the permission of the operating system. */
 #include <immintrin.h>
 
-/* The compiler may move a store to memory over a load of a tile, of which it is not told that it reads memory: not over this. */
+/* The compiler may move a store to memory over a load of a tile, of which it is not told that it reads memory: not over
+ * this. */
 #define TILE_BARRIER                 __asm__ volatile("" ::: "memory")
 #define TILE_ZERO(tile)              _tile_zero(tile)
 #define TILE_LOAD(tile, from, bytes) _tile_loadd(tile, from, bytes)

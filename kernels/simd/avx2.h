@@ -1,24 +1,33 @@
 /* SPDX-License-Identifier: MIT
- * The vocabulary of 16 lanes (scalar.h says what each word means): two ymm registers, masks as lanes of ones. Needs AVX2, FMA, F16C,
- * POPCNT. */
+ * The vocabulary of 16 lanes (scalar.h says what each word means): two ymm registers, masks as lanes of ones. Needs
+ * AVX2, FMA, F16C, POPCNT. */
 #include "kernels/simd/common.h"
 #include <immintrin.h>
 #include <string.h>
 
 #define FLOW_STRIP      4
-#define FLOW_MIXED 0
+#define FLOW_MIXED      0
 #define PRODUCT_ROWS    6
 #define PRODUCT_VECTORS 1
 
-typedef struct { __m256 lo, hi; } f32x16; /* lanes 0 to 7, 8 to 15 */
-typedef struct { __m256i lo, hi; } u32x16;
+typedef struct {
+    __m256 lo, hi;
+} f32x16; /* lanes 0 to 7, 8 to 15 */
+typedef struct {
+    __m256i lo, hi;
+} u32x16;
 typedef __m256i u16x16;
 typedef __m128i u8x16;
-typedef struct { __m256d q[4]; } f64x16;
-typedef struct { __m256i lo, hi; } m32x16;
+typedef struct {
+    __m256d q[4];
+} f64x16;
+typedef struct {
+    __m256i lo, hi;
+} m32x16;
 typedef __m256i m16x16;
 
-#define BOTH(type, op, a, b) (type) { op((a).lo, (b).lo), op((a).hi, (b).hi) }
+#define BOTH(type, op, a, b)                                                                                           \
+    (type) { op((a).lo, (b).lo), op((a).hi, (b).hi) }
 
 INLINE f32x16 f32_of_bits(u32x16 a) { return (f32x16){_mm256_castsi256_ps(a.lo), _mm256_castsi256_ps(a.hi)}; }
 INLINE u32x16 f32_bits(f32x16 a) { return (u32x16){_mm256_castps_si256(a.lo), _mm256_castps_si256(a.hi)}; }
@@ -102,11 +111,13 @@ INLINE f32x16 f32_trunc(f32x16 a)
 }
 INLINE m32x16 f32_ge(f32x16 a, f32x16 b)
 {
-    return (m32x16){_mm256_castps_si256(_mm256_cmp_ps(a.lo, b.lo, _CMP_GE_OQ)), _mm256_castps_si256(_mm256_cmp_ps(a.hi, b.hi, _CMP_GE_OQ))};
+    return (m32x16){_mm256_castps_si256(_mm256_cmp_ps(a.lo, b.lo, _CMP_GE_OQ)),
+                    _mm256_castps_si256(_mm256_cmp_ps(a.hi, b.hi, _CMP_GE_OQ))};
 }
 INLINE m32x16 f32_gt(f32x16 a, f32x16 b)
 {
-    return (m32x16){_mm256_castps_si256(_mm256_cmp_ps(a.lo, b.lo, _CMP_GT_OQ)), _mm256_castps_si256(_mm256_cmp_ps(a.hi, b.hi, _CMP_GT_OQ))};
+    return (m32x16){_mm256_castps_si256(_mm256_cmp_ps(a.lo, b.lo, _CMP_GT_OQ)),
+                    _mm256_castps_si256(_mm256_cmp_ps(a.hi, b.hi, _CMP_GT_OQ))};
 }
 INLINE m32x16 f32_nan(f32x16 a)
 {
@@ -124,12 +135,14 @@ INLINE float f32_fold(f32x16 a)
 /* Two rows folded to 4 lanes each: those of row p in the lower half, of row q in the upper. */
 INLINE __m256 fold_two(const float *p, const float *q)
 {
-    const __m256 a = _mm256_add_ps(_mm256_load_ps(p), _mm256_load_ps(p + 8)), b = _mm256_add_ps(_mm256_load_ps(q), _mm256_load_ps(q + 8));
+    const __m256 a = _mm256_add_ps(_mm256_load_ps(p), _mm256_load_ps(p + 8)),
+                 b = _mm256_add_ps(_mm256_load_ps(q), _mm256_load_ps(q + 8));
     return _mm256_add_ps(_mm256_permute2f128_ps(a, b, 0x20), _mm256_permute2f128_ps(a, b, 0x31));
 }
 INLINE __m256 fold_eight(const float *p)
 {
-    const __m256 a = fold_two(p, p + 64), b = fold_two(p + 16, p + 80), c = fold_two(p + 32, p + 96), d = fold_two(p + 48, p + 112);
+    const __m256 a = fold_two(p, p + 64), b = fold_two(p + 16, p + 80), c = fold_two(p + 32, p + 96),
+                 d = fold_two(p + 48, p + 112);
     const __m256 ab = _mm256_add_ps(_mm256_shuffle_ps(a, b, 0x44), _mm256_shuffle_ps(a, b, 0xee));
     const __m256 cd = _mm256_add_ps(_mm256_shuffle_ps(c, d, 0x44), _mm256_shuffle_ps(c, d, 0xee));
     return _mm256_add_ps(_mm256_shuffle_ps(ab, cd, 0x88), _mm256_shuffle_ps(ab, cd, 0xdd));
@@ -178,7 +191,8 @@ INLINE m16x16 u16_eq(u16x16 a, u16x16 b) { return _mm256_cmpeq_epi16(a, b); }
 INLINE u16x16 u16_keep(m16x16 m, u16x16 a) { return _mm256_and_si256(m, a); }
 INLINE u32x16 u16_widen(u16x16 a)
 {
-    return (u32x16){_mm256_cvtepu16_epi32(_mm256_castsi256_si128(a)), _mm256_cvtepu16_epi32(_mm256_extracti128_si256(a, 1))};
+    return (u32x16){_mm256_cvtepu16_epi32(_mm256_castsi256_si128(a)),
+                    _mm256_cvtepu16_epi32(_mm256_extracti128_si256(a, 1))};
 }
 INLINE u16x16 u32_narrow(u32x16 a) { return _mm256_permute4x64_epi64(_mm256_packus_epi32(a.lo, a.hi), 0xd8); }
 INLINE u16x16 u32_tops(u32x16 a) { return u32_narrow(u32_srl(a, 16)); }
@@ -194,7 +208,10 @@ INLINE u8x16 u8_load(const uint8_t *p) { return _mm_loadu_si128((const __m128i *
 INLINE u8x16 u8_or(u8x16 a, u8x16 b) { return _mm_or_si128(a, b); }
 INLINE u8x16 u8_sub(u8x16 a, u8x16 b) { return _mm_sub_epi8(a, b); }
 /* The mask takes away what comes over from the neighbour byte. */
-INLINE u8x16 u8_field(u8x16 a, int by, uint8_t mask) { return _mm_and_si128(_mm_srli_epi16(a, by), _mm_set1_epi8((char)mask)); }
+INLINE u8x16 u8_field(u8x16 a, int by, uint8_t mask)
+{
+    return _mm_and_si128(_mm_srli_epi16(a, by), _mm_set1_epi8((char)mask));
+}
 INLINE u8x16 u8_sll(u8x16 a, int by) { return _mm_slli_epi16(a, by); }
 INLINE u8x16 u8_look(u8x16 table, u8x16 at) { return _mm_shuffle_epi8(table, at); }
 INLINE u8x16 u8_min(u8x16 a, u8x16 b) { return _mm_min_epu8(a, b); }
@@ -204,7 +221,8 @@ INLINE void u8_store(uint8_t *p, u8x16 a) { _mm_storeu_si128((__m128i *)(void *)
 INLINE u8x16 u8_of_bits(uint16_t bits)
 {
     const __m128i place = _mm_set1_epi64x((long long)0x8040201008040201);
-    const __m128i spread = _mm_shuffle_epi8(_mm_set1_epi16((short)bits), _mm_setr_epi8(0, 0, 0, 0, 0, 0, 0, 0, 1, 1, 1, 1, 1, 1, 1, 1));
+    const __m128i spread =
+        _mm_shuffle_epi8(_mm_set1_epi16((short)bits), _mm_setr_epi8(0, 0, 0, 0, 0, 0, 0, 0, 1, 1, 1, 1, 1, 1, 1, 1));
     return _mm_min_epu8(_mm_and_si128(spread, place), _mm_set1_epi8(1));
 }
 INLINE uint16_t u8_to_bits(u8x16 a) { return (uint16_t)_mm_movemask_epi8(_mm_slli_epi16(a, 7)); }
@@ -216,11 +234,13 @@ INLINE u8x16 s8_of_f32(f32x16 a)
 }
 INLINE f32x16 f32_of_s8(u8x16 a)
 {
-    return (f32x16){_mm256_cvtepi32_ps(_mm256_cvtepi8_epi32(a)), _mm256_cvtepi32_ps(_mm256_cvtepi8_epi32(_mm_srli_si128(a, 8)))};
+    return (f32x16){_mm256_cvtepi32_ps(_mm256_cvtepi8_epi32(a)),
+                    _mm256_cvtepi32_ps(_mm256_cvtepi8_epi32(_mm_srli_si128(a, 8)))};
 }
 INLINE f32x16 f32_of_u8(u8x16 a)
 {
-    return (f32x16){_mm256_cvtepi32_ps(_mm256_cvtepu8_epi32(a)), _mm256_cvtepi32_ps(_mm256_cvtepu8_epi32(_mm_srli_si128(a, 8)))};
+    return (f32x16){_mm256_cvtepi32_ps(_mm256_cvtepu8_epi32(a)),
+                    _mm256_cvtepi32_ps(_mm256_cvtepu8_epi32(_mm_srli_si128(a, 8)))};
 }
 INLINE u8x16 u8_of_u32(u32x16 a)
 {
@@ -242,7 +262,8 @@ INLINE u8x16 u8_odds(u8x16 a, u8x16 b) { return _mm_packus_epi16(_mm_srli_epi16(
 INLINE u16x16 u16_look(u16x16 table, u8x16 at)
 {
     const __m128i first = _mm256_castsi256_si128(table), second = _mm256_extracti128_si256(table, 1);
-    const __m128i low = _mm_shuffle_epi8(u8_evens(first, second), at), high = _mm_shuffle_epi8(u8_odds(first, second), at);
+    const __m128i low = _mm_shuffle_epi8(u8_evens(first, second), at),
+                  high = _mm_shuffle_epi8(u8_odds(first, second), at);
     return _mm256_set_m128i(_mm_unpackhi_epi8(low, high), _mm_unpacklo_epi8(low, high));
 }
 
@@ -253,7 +274,8 @@ INLINE f32x16 f16_widen(u16x16 a)
 }
 INLINE u16x16 f16_narrow(f32x16 a)
 {
-    return _mm256_setr_m128i(_mm256_cvtps_ph(a.lo, _MM_FROUND_TO_NEAREST_INT), _mm256_cvtps_ph(a.hi, _MM_FROUND_TO_NEAREST_INT));
+    return _mm256_setr_m128i(_mm256_cvtps_ph(a.lo, _MM_FROUND_TO_NEAREST_INT),
+                             _mm256_cvtps_ph(a.hi, _MM_FROUND_TO_NEAREST_INT));
 }
 
 INLINE m16x16 m32_narrow(m32x16 m) { return _mm256_permute4x64_epi64(_mm256_packs_epi32(m.lo, m.hi), 0xd8); }
@@ -264,12 +286,13 @@ INLINE m32x16 m32_without(m32x16 a, m32x16 b) { return BOTH(m32x16, _mm256_andno
 INLINE unsigned m16_count(m16x16 m) { return (unsigned)__builtin_popcount((unsigned)_mm256_movemask_epi8(m)) / 2; }
 INLINE unsigned m32_count(m32x16 m)
 {
-    return (unsigned)__builtin_popcount((unsigned)_mm256_movemask_epi8(_mm256_packs_epi32(m.lo, m.hi))) / 2; /* order does not count */
+    return (unsigned)__builtin_popcount((unsigned)_mm256_movemask_epi8(_mm256_packs_epi32(m.lo, m.hi))) /
+           2; /* order does not count */
 }
 
-#define EACH_QUARTER(expr)                                                                                                                 \
-    f64x16 result;                                                                                                                         \
-    UNROLL for (int k = 0; k < 4; k++) result.q[k] = (expr);                                                                               \
+#define EACH_QUARTER(expr)                                                                                             \
+    f64x16 result;                                                                                                     \
+    UNROLL for (int k = 0; k < 4; k++) result.q[k] = (expr);                                                           \
     return result
 INLINE f64x16 f64_set1(double x) { EACH_QUARTER(_mm256_set1_pd(x)); }
 INLINE f64x16 f64_load(const double *p) { EACH_QUARTER(_mm256_loadu_pd(p + 4 * k)); }
@@ -292,8 +315,8 @@ INLINE f64x16 f64_one_nan(f64x16 a)
 }
 INLINE f64x16 f64_keep(m32x16 m, f64x16 a)
 {
-    const __m128i part[4] = {_mm256_castsi256_si128(m.lo), _mm256_extracti128_si256(m.lo, 1), _mm256_castsi256_si128(m.hi),
-                             _mm256_extracti128_si256(m.hi, 1)};
+    const __m128i part[4] = {_mm256_castsi256_si128(m.lo), _mm256_extracti128_si256(m.lo, 1),
+                             _mm256_castsi256_si128(m.hi), _mm256_extracti128_si256(m.hi, 1)};
     EACH_QUARTER(_mm256_and_pd(_mm256_castsi256_pd(_mm256_cvtepi32_epi64(part[k])), a.q[k]));
 }
 INLINE double f64_fold(f64x16 a)

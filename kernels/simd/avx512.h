@@ -1,10 +1,11 @@
 /* SPDX-License-Identifier: MIT
- * The vocabulary of 16 lanes (scalar.h says what each word means): one zmm register, masks in k registers. Needs AVX-512 F, DQ, BW, VL. */
+ * The vocabulary of 16 lanes (scalar.h says what each word means): one zmm register, masks in k registers. Needs
+ * AVX-512 F, DQ, BW, VL. */
 #include "kernels/simd/common.h"
 #include <immintrin.h>
 
 #define FLOW_STRIP      8
-#define FLOW_MIXED 2
+#define FLOW_MIXED      2
 #define PRODUCT_ROWS    12
 #define PRODUCT_VECTORS 2
 
@@ -12,7 +13,9 @@ typedef __m512 f32x16;
 typedef __m512i u32x16;
 typedef __m256i u16x16;
 typedef __m128i u8x16;
-typedef struct { __m512d lo, hi; } f64x16; /* lanes 0 to 7, 8 to 15 */
+typedef struct {
+    __m512d lo, hi;
+} f64x16; /* lanes 0 to 7, 8 to 15 */
 typedef __mmask16 m32x16;
 typedef __mmask16 m16x16;
 
@@ -69,8 +72,12 @@ INLINE float f32_fold(f32x16 a)
     q = _mm_add_ps(q, _mm_movehl_ps(q, q));
     return _mm_cvtss_f32(_mm_add_ss(q, _mm_shuffle_ps(q, q, 1)));
 }
-/* The halves of a and of b added: 8 lanes of a, 8 of b. Quarters likewise: 4 lanes of what was in each half of a, then of b. */
-INLINE f32x16 fold_halves(f32x16 a, f32x16 b) { return _mm512_add_ps(_mm512_shuffle_f32x4(a, b, 0x44), _mm512_shuffle_f32x4(a, b, 0xee)); }
+/* The halves of a and of b added: 8 lanes of a, 8 of b. Quarters likewise: 4 lanes of what was in each half of a, then
+ * of b. */
+INLINE f32x16 fold_halves(f32x16 a, f32x16 b)
+{
+    return _mm512_add_ps(_mm512_shuffle_f32x4(a, b, 0x44), _mm512_shuffle_f32x4(a, b, 0xee));
+}
 INLINE f32x16 fold_quarters(f32x16 a, f32x16 b)
 {
     return _mm512_add_ps(_mm512_shuffle_f32x4(a, b, 0x88), _mm512_shuffle_f32x4(a, b, 0xdd));
@@ -118,14 +125,20 @@ INLINE __m512i both_tops(u32x16 a, u32x16 b)
     return _mm512_permutexvar_epi64(_mm512_setr_epi64(0, 2, 4, 6, 1, 3, 5, 7), mixed);
 }
 INLINE void u16_store_tops(uint16_t *p, u32x16 a, u32x16 b) { _mm512_storeu_si512(p, both_tops(a, b)); }
-INLINE void u16_stream_tops(uint16_t *p, u32x16 a, u32x16 b) { _mm512_stream_si512((__m512i *)(void *)p, both_tops(a, b)); }
+INLINE void u16_stream_tops(uint16_t *p, u32x16 a, u32x16 b)
+{
+    _mm512_stream_si512((__m512i *)(void *)p, both_tops(a, b));
+}
 
 INLINE u8x16 u8_set1(uint8_t x) { return _mm_set1_epi8((char)x); }
 INLINE u8x16 u8_load(const uint8_t *p) { return _mm_loadu_si128((const __m128i *)(const void *)p); }
 INLINE u8x16 u8_or(u8x16 a, u8x16 b) { return _mm_or_si128(a, b); }
 INLINE u8x16 u8_sub(u8x16 a, u8x16 b) { return _mm_sub_epi8(a, b); }
 /* The mask takes away what comes over from the neighbour byte. */
-INLINE u8x16 u8_field(u8x16 a, int by, uint8_t mask) { return _mm_and_si128(_mm_srli_epi16(a, by), _mm_set1_epi8((char)mask)); }
+INLINE u8x16 u8_field(u8x16 a, int by, uint8_t mask)
+{
+    return _mm_and_si128(_mm_srli_epi16(a, by), _mm_set1_epi8((char)mask));
+}
 INLINE u8x16 u8_sll(u8x16 a, int by) { return _mm_slli_epi16(a, by); }
 INLINE u8x16 u8_look(u8x16 table, u8x16 at) { return _mm_shuffle_epi8(table, at); }
 INLINE u8x16 u8_min(u8x16 a, u8x16 b) { return _mm_min_epu8(a, b); }
@@ -163,7 +176,8 @@ INLINE m32x16 m32_without(m32x16 a, m32x16 b) { return (m32x16)(a & ~b); }
 INLINE unsigned m32_count(m32x16 m) { return (unsigned)__builtin_popcount(m); }
 INLINE unsigned m16_count(m16x16 m) { return (unsigned)__builtin_popcount(m); }
 
-#define EACH_HALF(op, a, b) (f64x16) { op((a).lo, (b).lo), op((a).hi, (b).hi) }
+#define EACH_HALF(op, a, b)                                                                                            \
+    (f64x16) { op((a).lo, (b).lo), op((a).hi, (b).hi) }
 INLINE f64x16 f64_set1(double x) { return (f64x16){_mm512_set1_pd(x), _mm512_set1_pd(x)}; }
 INLINE f64x16 f64_load(const double *p) { return (f64x16){_mm512_loadu_pd(p), _mm512_loadu_pd(p + 8)}; }
 INLINE void f64_store(double *p, f64x16 a)
@@ -182,11 +196,18 @@ INLINE f64x16 f64_fma(f64x16 a, f64x16 b, f64x16 c)
 {
     return (f64x16){_mm512_fmadd_pd(a.lo, b.lo, c.lo), _mm512_fmadd_pd(a.hi, b.hi, c.hi)};
 }
-INLINE f64x16 f64_exp(f64x16 a) { return (f64x16){Sleef_finz_expd8_u10avx512f(a.lo), Sleef_finz_expd8_u10avx512f(a.hi)}; }
-INLINE f64x16 f64_log2(f64x16 a) { return (f64x16){Sleef_finz_log2d8_u10avx512f(a.lo), Sleef_finz_log2d8_u10avx512f(a.hi)}; }
+INLINE f64x16 f64_exp(f64x16 a)
+{
+    return (f64x16){Sleef_finz_expd8_u10avx512f(a.lo), Sleef_finz_expd8_u10avx512f(a.hi)};
+}
+INLINE f64x16 f64_log2(f64x16 a)
+{
+    return (f64x16){Sleef_finz_log2d8_u10avx512f(a.lo), Sleef_finz_log2d8_u10avx512f(a.hi)};
+}
 INLINE __m512d half_one_nan(__m512d a)
 {
-    return _mm512_mask_mov_pd(a, _mm512_cmp_pd_mask(a, a, _CMP_UNORD_Q), _mm512_castsi512_pd(_mm512_set1_epi64(0x7ff8000000000000)));
+    return _mm512_mask_mov_pd(a, _mm512_cmp_pd_mask(a, a, _CMP_UNORD_Q),
+                              _mm512_castsi512_pd(_mm512_set1_epi64(0x7ff8000000000000)));
 }
 INLINE f64x16 f64_one_nan(f64x16 a) { return (f64x16){half_one_nan(a.lo), half_one_nan(a.hi)}; }
 INLINE f64x16 f64_keep(m32x16 m, f64x16 a)
@@ -223,7 +244,8 @@ INLINE f32x16 f32_zip_low(f32x16 a, f32x16 b)
 }
 INLINE f32x16 f32_zip_high(f32x16 a, f32x16 b)
 {
-    return _mm512_permutex2var_ps(a, _mm512_setr_epi32(8, 24, 9, 25, 10, 26, 11, 27, 12, 28, 13, 29, 14, 30, 15, 31), b);
+    return _mm512_permutex2var_ps(a, _mm512_setr_epi32(8, 24, 9, 25, 10, 26, 11, 27, 12, 28, 13, 29, 14, 30, 15, 31),
+                                  b);
 }
 
 INLINE void stream_end(void) { _mm_sfence(); }

@@ -5,25 +5,37 @@
 #include <string.h>
 
 #define FLOW_STRIP      2
-#define FLOW_MIXED 0
+#define FLOW_MIXED      0
 #define PRODUCT_ROWS    5
 #define PRODUCT_VECTORS 1
 
-typedef struct { float32x4_t q[4]; } f32x16;
-typedef struct { uint32x4_t q[4]; } u32x16;
-typedef struct { uint16x8_t q[2]; } u16x16;
+typedef struct {
+    float32x4_t q[4];
+} f32x16;
+typedef struct {
+    uint32x4_t q[4];
+} u32x16;
+typedef struct {
+    uint16x8_t q[2];
+} u16x16;
 typedef uint8x16_t u8x16;
-typedef struct { float64x2_t d[8]; } f64x16;
-typedef struct { uint32x4_t q[4]; } m32x16;
-typedef struct { uint16x8_t q[2]; } m16x16;
+typedef struct {
+    float64x2_t d[8];
+} f64x16;
+typedef struct {
+    uint32x4_t q[4];
+} m32x16;
+typedef struct {
+    uint16x8_t q[2];
+} m16x16;
 
-#define EACH(type, part, count, expr)                                                                                                      \
-    type result;                                                                                                                           \
-    UNROLL for (int k = 0; k < (count); k++) result.part[k] = (expr);                                                                      \
+#define EACH(type, part, count, expr)                                                                                  \
+    type result;                                                                                                       \
+    UNROLL for (int k = 0; k < (count); k++) result.part[k] = (expr);                                                  \
     return result
 #define EACH_Q(type, expr) EACH(type, q, 4, expr)
 #define EACH_H(type, expr) EACH(type, q, 2, expr)
-#define EACH_D(expr) EACH(f64x16, d, 8, expr)
+#define EACH_D(expr)       EACH(f64x16, d, 8, expr)
 
 INLINE f32x16 f32_of_bits(u32x16 a) { EACH_Q(f32x16, vreinterpretq_f32_u32(a.q[k])); }
 INLINE u32x16 f32_bits(f32x16 a) { EACH_Q(u32x16, vreinterpretq_u32_f32(a.q[k])); }
@@ -42,7 +54,10 @@ INLINE m32x16 u32_eq(u32x16 a, u32x16 b) { EACH_Q(m32x16, vceqq_u32(a.q[k], b.q[
 INLINE m32x16 u32_gt(u32x16 a, u32x16 b) { EACH_Q(m32x16, vcgtq_u32(a.q[k], b.q[k])); }
 INLINE u32x16 u32_select(m32x16 m, u32x16 a, u32x16 b) { EACH_Q(u32x16, vbslq_u32(m.q[k], a.q[k], b.q[k])); }
 INLINE u32x16 u32_keep(m32x16 m, u32x16 a) { EACH_Q(u32x16, vandq_u32(m.q[k], a.q[k])); }
-INLINE uint32_t u32_top(u32x16 a) { return vmaxvq_u32(vmaxq_u32(vmaxq_u32(a.q[0], a.q[1]), vmaxq_u32(a.q[2], a.q[3]))); }
+INLINE uint32_t u32_top(u32x16 a)
+{
+    return vmaxvq_u32(vmaxq_u32(vmaxq_u32(a.q[0], a.q[1]), vmaxq_u32(a.q[2], a.q[3])));
+}
 
 INLINE f32x16 f32_set1(float x) { EACH_Q(f32x16, vdupq_n_f32(x)); }
 INLINE f32x16 f32_load(const float *p) { EACH_Q(f32x16, vld1q_f32(p + 4 * k)); }
@@ -127,7 +142,10 @@ INLINE u16x16 u16_add(u16x16 a, u16x16 b) { EACH_H(u16x16, vaddq_u16(a.q[k], b.q
 INLINE u16x16 u16_sll(u16x16 a, int by) { EACH_H(u16x16, vshlq_u16(a.q[k], vdupq_n_s16((int16_t)by))); }
 INLINE m16x16 u16_eq(u16x16 a, u16x16 b) { EACH_H(m16x16, vceqq_u16(a.q[k], b.q[k])); }
 INLINE u16x16 u16_keep(m16x16 m, u16x16 a) { EACH_H(u16x16, vandq_u16(m.q[k], a.q[k])); }
-INLINE u32x16 u16_widen(u16x16 a) { EACH_Q(u32x16, k % 2 ? vmovl_high_u16(a.q[k / 2]) : vmovl_u16(vget_low_u16(a.q[k / 2]))); }
+INLINE u32x16 u16_widen(u16x16 a)
+{
+    EACH_Q(u32x16, k % 2 ? vmovl_high_u16(a.q[k / 2]) : vmovl_u16(vget_low_u16(a.q[k / 2])));
+}
 INLINE u16x16 u32_narrow(u32x16 a) { EACH_H(u16x16, vcombine_u16(vmovn_u32(a.q[2 * k]), vmovn_u32(a.q[2 * k + 1]))); }
 INLINE u16x16 u32_tops(u32x16 a) { return u32_narrow(u32_srl(a, 16)); }
 INLINE void u16_store_tops(uint16_t *p, u32x16 a, u32x16 b)
@@ -141,7 +159,10 @@ INLINE u8x16 u8_set1(uint8_t x) { return vdupq_n_u8(x); }
 INLINE u8x16 u8_load(const uint8_t *p) { return vld1q_u8(p); }
 INLINE u8x16 u8_or(u8x16 a, u8x16 b) { return vorrq_u8(a, b); }
 INLINE u8x16 u8_sub(u8x16 a, u8x16 b) { return vsubq_u8(a, b); }
-INLINE u8x16 u8_field(u8x16 a, int by, uint8_t mask) { return vandq_u8(vshlq_u8(a, vdupq_n_s8((int8_t)-by)), vdupq_n_u8(mask)); }
+INLINE u8x16 u8_field(u8x16 a, int by, uint8_t mask)
+{
+    return vandq_u8(vshlq_u8(a, vdupq_n_s8((int8_t)-by)), vdupq_n_u8(mask));
+}
 INLINE u8x16 u8_sll(u8x16 a, int by) { return vshlq_u8(a, vdupq_n_s8((int8_t)by)); }
 INLINE u8x16 u8_look(u8x16 table, u8x16 at) { return vqtbl1q_u8(table, at); }
 INLINE u8x16 u8_min(u8x16 a, u8x16 b) { return vminq_u8(a, b); }
@@ -156,14 +177,16 @@ INLINE u8x16 u8_of_bits(uint16_t bits)
 }
 INLINE uint16_t u8_to_bits(u8x16 a)
 {
-    const uint8x8_t place = vcreate_u8(0x8040201008040201), low = vmul_u8(vget_low_u8(a), place), high = vmul_u8(vget_high_u8(a), place);
+    const uint8x8_t place = vcreate_u8(0x8040201008040201), low = vmul_u8(vget_low_u8(a), place),
+                    high = vmul_u8(vget_high_u8(a), place);
     return (uint16_t)(vaddv_u8(low) | vaddv_u8(high) << 8);
 }
 INLINE u8x16 s8_of_f32(f32x16 a)
 {
     int16x4_t words[4];
     UNROLL for (int k = 0; k < 4; k++) words[k] = vmovn_s32(vcvtq_s32_f32(a.q[k]));
-    const int8x8_t low = vmovn_s16(vcombine_s16(words[0], words[1])), high = vmovn_s16(vcombine_s16(words[2], words[3]));
+    const int8x8_t low = vmovn_s16(vcombine_s16(words[0], words[1])),
+                   high = vmovn_s16(vcombine_s16(words[2], words[3]));
     return vreinterpretq_u8_s8(vcombine_s8(low, high));
 }
 INLINE f32x16 f32_of_s8(u8x16 a)
@@ -211,7 +234,8 @@ INLINE f32x16 f16_widen(u16x16 a)
 }
 INLINE u16x16 f16_narrow(f32x16 a)
 {
-    EACH_H(u16x16, vcombine_u16(vreinterpret_u16_f16(vcvt_f16_f32(a.q[2 * k])), vreinterpret_u16_f16(vcvt_f16_f32(a.q[2 * k + 1]))));
+    EACH_H(u16x16, vcombine_u16(vreinterpret_u16_f16(vcvt_f16_f32(a.q[2 * k])),
+                                vreinterpret_u16_f16(vcvt_f16_f32(a.q[2 * k + 1]))));
 }
 
 INLINE m16x16 m32_narrow(m32x16 m) { EACH_H(m16x16, vcombine_u16(vmovn_u32(m.q[2 * k]), vmovn_u32(m.q[2 * k + 1]))); }
@@ -225,7 +249,10 @@ INLINE unsigned m32_count(m32x16 m) { return m16_count(m32_narrow(m)); }
 INLINE f64x16 f64_set1(double x) { EACH_D(vdupq_n_f64(x)); }
 INLINE f64x16 f64_load(const double *p) { EACH_D(vld1q_f64(p + 2 * k)); }
 INLINE void f64_store(double *p, f64x16 a) { UNROLL for (int k = 0; k < 8; k++) vst1q_f64(p + 2 * k, a.d[k]); }
-INLINE f64x16 f64_of_f32(f32x16 a) { EACH_D(k % 2 ? vcvt_high_f64_f32(a.q[k / 2]) : vcvt_f64_f32(vget_low_f32(a.q[k / 2]))); }
+INLINE f64x16 f64_of_f32(f32x16 a)
+{
+    EACH_D(k % 2 ? vcvt_high_f64_f32(a.q[k / 2]) : vcvt_f64_f32(vget_low_f32(a.q[k / 2])));
+}
 INLINE f64x16 f64_add(f64x16 a, f64x16 b) { EACH_D(vaddq_f64(a.d[k], b.d[k])); }
 INLINE f64x16 f64_sub(f64x16 a, f64x16 b) { EACH_D(vsubq_f64(a.d[k], b.d[k])); }
 INLINE f64x16 f64_mul(f64x16 a, f64x16 b) { EACH_D(vmulq_f64(a.d[k], b.d[k])); }

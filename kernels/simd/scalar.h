@@ -1,17 +1,19 @@
 /* SPDX-License-Identifier: MIT
- * The vocabulary of 16 lanes in plain C: the reference that every other ISA is held to. Built without vectoriser and contraction.
- * Names: <type>_<verb>; f32, u32, u16, u8, f64 are 16 lanes of that type, m32 and m16 are masks over 32-bit and 16-bit lanes. Loads and
- * stores need only the alignment of their element unless said otherwise; `part` touches the first n < 16 elements alone and reads zeros for
- * the rest. */
-#define INLINE static inline __attribute__((unused)) /* the compiler may choose: all of it in line takes minutes under a sanitizer */
+ * The vocabulary of 16 lanes in plain C: the reference that every other ISA is held to. Built without vectoriser and
+ * contraction. Names: <type>_<verb>; f32, u32, u16, u8, f64 are 16 lanes of that type, m32 and m16 are masks over
+ * 32-bit and 16-bit lanes. Loads and stores need only the alignment of their element unless said otherwise; `part`
+ * touches the first n < 16 elements alone and reads zeros for the rest. */
+#define INLINE                                                                                                         \
+    static inline                                                                                                      \
+        __attribute__((unused)) /* the compiler may choose: all of it in line takes minutes under a sanitizer */
 #define UNROLL
 #include "kernels/simd/common.h"
 #include "kernels/half.h"
 #include <math.h>
 #include <string.h>
 
-/* Which of SLEEF's families the lanes use: finz, unless the table is for a CPU without FMA. <sleef.h> hides finz from a build whose own
- * baseline has no FMA. */
+/* Which of SLEEF's families the lanes use: finz, unless the table is for a CPU without FMA. <sleef.h> hides finz from a
+ * build whose own baseline has no FMA. */
 #ifndef SCALAR_MATH
 #define SCALAR_MATH(function) Sleef_finz_##function##_u10purecfma
 float Sleef_finz_powf1_u10purecfma(float, float);
@@ -22,28 +24,53 @@ double Sleef_finz_expd1_u10purecfma(double);
 double Sleef_finz_log2d1_u10purecfma(double);
 #endif
 
-#define FLOW_STRIP      4 /* vectors a strip of the physarum flow is wide */
-#define FLOW_MIXED 0 /* of 8 quotients of the flow, those that a second tile makes without the divider; 0: there is none */
+#define FLOW_STRIP 4 /* vectors a strip of the physarum flow is wide */
+#define FLOW_MIXED                                                                                                     \
+    0 /* of 8 quotients of the flow, those that a second tile makes without the divider; 0: there is none */
 #define PRODUCT_ROWS    4 /* a tile of the product: rows, at least 4, by vectors, at most 2 */
 #define PRODUCT_VECTORS 1
 
-typedef struct { float lane[16]; } f32x16;
-typedef struct { uint32_t lane[16]; } u32x16;
-typedef struct { uint16_t lane[16]; } u16x16;
-typedef struct { double lane[16]; } f64x16;
-typedef struct { uint8_t lane[16]; } u8x16;
-typedef struct { uint32_t lane[16]; } m32x16; /* 1 or 0 */
-typedef struct { uint32_t lane[16]; } m16x16;
+typedef struct {
+    float lane[16];
+} f32x16;
+typedef struct {
+    uint32_t lane[16];
+} u32x16;
+typedef struct {
+    uint16_t lane[16];
+} u16x16;
+typedef struct {
+    double lane[16];
+} f64x16;
+typedef struct {
+    uint8_t lane[16];
+} u8x16;
+typedef struct {
+    uint32_t lane[16];
+} m32x16; /* 1 or 0 */
+typedef struct {
+    uint32_t lane[16];
+} m16x16;
 
-#define EACH_LANE(type, expr)                                                                                                              \
-    type result;                                                                                                                           \
-    for (int l = 0; l < 16; l++)                                                                                                           \
-        result.lane[l] = (expr);                                                                                                           \
+#define EACH_LANE(type, expr)                                                                                          \
+    type result;                                                                                                       \
+    for (int l = 0; l < 16; l++)                                                                                       \
+        result.lane[l] = (expr);                                                                                       \
     return result
 
 /* ---- bits ---- */
-INLINE f32x16 f32_of_bits(u32x16 a) { f32x16 r; memcpy(&r, &a, sizeof r); return r; }
-INLINE u32x16 f32_bits(f32x16 a) { u32x16 r; memcpy(&r, &a, sizeof r); return r; }
+INLINE f32x16 f32_of_bits(u32x16 a)
+{
+    f32x16 r;
+    memcpy(&r, &a, sizeof r);
+    return r;
+}
+INLINE u32x16 f32_bits(f32x16 a)
+{
+    u32x16 r;
+    memcpy(&r, &a, sizeof r);
+    return r;
+}
 
 /* ---- u32 ---- */
 INLINE u32x16 u32_set1(uint32_t x) { EACH_LANE(u32x16, x); }
@@ -70,22 +97,47 @@ INLINE uint32_t u32_top(u32x16 a)
 
 /* ---- f32 ---- */
 INLINE f32x16 f32_set1(float x) { EACH_LANE(f32x16, x); }
-INLINE f32x16 f32_load(const float *p) { f32x16 r; memcpy(&r, p, sizeof r); return r; }
-INLINE f32x16 f32_load_part(const float *p, size_t n) { f32x16 r = {{0}}; memcpy(&r, p, n * sizeof *p); return r; }
+INLINE f32x16 f32_load(const float *p)
+{
+    f32x16 r;
+    memcpy(&r, p, sizeof r);
+    return r;
+}
+INLINE f32x16 f32_load_part(const float *p, size_t n)
+{
+    f32x16 r = {{0}};
+    memcpy(&r, p, n * sizeof *p);
+    return r;
+}
 INLINE void f32_store(float *p, f32x16 a) { memcpy(p, &a, sizeof a); }
 INLINE void f32_store_part(float *p, f32x16 a, size_t n) { memcpy(p, &a, n * sizeof *p); }
-INLINE void f32_stream(float *p, f32x16 a) { f32_store(p, a); } /* p 64-byte aligned; past the caches where the ISA can */
+INLINE void f32_stream(float *p, f32x16 a)
+{
+    f32_store(p, a);
+} /* p 64-byte aligned; past the caches where the ISA can */
 INLINE f32x16 f32_add(f32x16 a, f32x16 b) { EACH_LANE(f32x16, a.lane[l] + b.lane[l]); }
 INLINE f32x16 f32_sub(f32x16 a, f32x16 b) { EACH_LANE(f32x16, a.lane[l] - b.lane[l]); }
 INLINE f32x16 f32_mul(f32x16 a, f32x16 b) { EACH_LANE(f32x16, a.lane[l] * b.lane[l]); }
 INLINE f32x16 f32_div(f32x16 a, f32x16 b) { EACH_LANE(f32x16, a.lane[l] / b.lane[l]); }
-INLINE f32x16 f32_fma(f32x16 a, f32x16 b, f32x16 c) { EACH_LANE(f32x16, fmaf(a.lane[l], b.lane[l], c.lane[l])); } /* a b + c */
-INLINE f32x16 f32_fnma(f32x16 a, f32x16 b, f32x16 c) { EACH_LANE(f32x16, fmaf(-a.lane[l], b.lane[l], c.lane[l])); } /* c - a b */
+INLINE f32x16 f32_fma(f32x16 a, f32x16 b, f32x16 c)
+{
+    EACH_LANE(f32x16, fmaf(a.lane[l], b.lane[l], c.lane[l]));
+} /* a b + c */
+INLINE f32x16 f32_fnma(f32x16 a, f32x16 b, f32x16 c)
+{
+    EACH_LANE(f32x16, fmaf(-a.lane[l], b.lane[l], c.lane[l]));
+} /* c - a b */
 INLINE f32x16 f32_reciprocal(f32x16 a) { EACH_LANE(f32x16, 1.0f / a.lane[l]); } /* within 2^-14 of it: ISAs differ */
 INLINE f32x16 f32_sqrt(f32x16 a) { EACH_LANE(f32x16, sqrtf(a.lane[l])); }
-INLINE f32x16 f32_min(f32x16 a, f32x16 b) { EACH_LANE(f32x16, a.lane[l] < b.lane[l] ? a.lane[l] : b.lane[l]); } /* neither NaN nor -0 */
+INLINE f32x16 f32_min(f32x16 a, f32x16 b)
+{
+    EACH_LANE(f32x16, a.lane[l] < b.lane[l] ? a.lane[l] : b.lane[l]);
+} /* neither NaN nor -0 */
 INLINE f32x16 f32_max(f32x16 a, f32x16 b) { EACH_LANE(f32x16, a.lane[l] > b.lane[l] ? a.lane[l] : b.lane[l]); }
-INLINE f32x16 f32_pow(f32x16 a, f32x16 e) { EACH_LANE(f32x16, SCALAR_MATH(powf1)(a.lane[l], e.lane[l])); } /* a to the power of e */
+INLINE f32x16 f32_pow(f32x16 a, f32x16 e)
+{
+    EACH_LANE(f32x16, SCALAR_MATH(powf1)(a.lane[l], e.lane[l]));
+} /* a to the power of e */
 INLINE f32x16 f32_exp(f32x16 a) { EACH_LANE(f32x16, SCALAR_MATH(expf1)(a.lane[l])); }
 INLINE f32x16 f32_tanh(f32x16 a) { EACH_LANE(f32x16, SCALAR_MATH(tanhf1)(a.lane[l])); }
 INLINE f32x16 f32_erf(f32x16 a) { EACH_LANE(f32x16, SCALAR_MATH(erff1)(a.lane[l])); }
@@ -121,11 +173,25 @@ INLINE float f32_most(f32x16 a)
 
 /* ---- u16 ---- */
 INLINE u16x16 u16_set1(uint16_t x) { EACH_LANE(u16x16, x); }
-INLINE u16x16 u16_load(const uint16_t *p) { u16x16 r; memcpy(&r, p, sizeof r); return r; }
-INLINE u16x16 u16_load_part(const uint16_t *p, size_t n) { u16x16 r = {{0}}; memcpy(&r, p, n * sizeof *p); return r; }
+INLINE u16x16 u16_load(const uint16_t *p)
+{
+    u16x16 r;
+    memcpy(&r, p, sizeof r);
+    return r;
+}
+INLINE u16x16 u16_load_part(const uint16_t *p, size_t n)
+{
+    u16x16 r = {{0}};
+    memcpy(&r, p, n * sizeof *p);
+    return r;
+}
 INLINE void u16_store(uint16_t *p, u16x16 a) { memcpy(p, &a, sizeof a); }
 INLINE void u16_store_part(uint16_t *p, u16x16 a, size_t n) { memcpy(p, &a, n * sizeof *p); }
-INLINE void u16_stream(uint16_t *p, u16x16 a, u16x16 b) { u16_store(p, a); u16_store(p + 16, b); } /* p 64-byte aligned */
+INLINE void u16_stream(uint16_t *p, u16x16 a, u16x16 b)
+{
+    u16_store(p, a);
+    u16_store(p + 16, b);
+} /* p 64-byte aligned */
 INLINE u16x16 u16_and(u16x16 a, u16x16 b) { EACH_LANE(u16x16, (uint16_t)(a.lane[l] & b.lane[l])); }
 INLINE u16x16 u16_or(u16x16 a, u16x16 b) { EACH_LANE(u16x16, a.lane[l] | b.lane[l]); }
 INLINE u16x16 u16_add(u16x16 a, u16x16 b) { EACH_LANE(u16x16, (uint16_t)(a.lane[l] + b.lane[l])); } /* modulo 2^16 */
@@ -140,15 +206,26 @@ INLINE void u16_store_tops(uint16_t *p, u32x16 a, u32x16 b) /* the upper halves 
     u16_store(p, u32_tops(a));
     u16_store(p + 16, u32_tops(b));
 }
-INLINE void u16_stream_tops(uint16_t *p, u32x16 a, u32x16 b) { u16_stream(p, u32_tops(a), u32_tops(b)); } /* p 64-byte aligned */
+INLINE void u16_stream_tops(uint16_t *p, u32x16 a, u32x16 b)
+{
+    u16_stream(p, u32_tops(a), u32_tops(b));
+} /* p 64-byte aligned */
 
 /* ---- u8 ---- */
 INLINE u8x16 u8_set1(uint8_t x) { EACH_LANE(u8x16, x); }
-INLINE u8x16 u8_load(const uint8_t *p) { u8x16 r; memcpy(&r, p, sizeof r); return r; }
+INLINE u8x16 u8_load(const uint8_t *p)
+{
+    u8x16 r;
+    memcpy(&r, p, sizeof r);
+    return r;
+}
 INLINE u8x16 u8_or(u8x16 a, u8x16 b) { EACH_LANE(u8x16, a.lane[l] | b.lane[l]); }
 INLINE u8x16 u8_sub(u8x16 a, u8x16 b) { EACH_LANE(u8x16, (uint8_t)(a.lane[l] - b.lane[l])); } /* modulo 256 */
-INLINE u8x16 u8_field(u8x16 a, int by, uint8_t mask) { EACH_LANE(u8x16, a.lane[l] >> by & mask); } /* mask << by < 256 */
-INLINE u8x16 u8_sll(u8x16 a, int by) { EACH_LANE(u8x16, (uint8_t)(a.lane[l] << by)); } /* no bit is shifted out */
+INLINE u8x16 u8_field(u8x16 a, int by, uint8_t mask)
+{
+    EACH_LANE(u8x16, a.lane[l] >> by & mask);
+} /* mask << by < 256 */
+INLINE u8x16 u8_sll(u8x16 a, int by) { EACH_LANE(u8x16, (uint8_t)(a.lane[l] << by)); }    /* no bit is shifted out */
 INLINE u8x16 u8_look(u8x16 table, u8x16 at) { EACH_LANE(u8x16, table.lane[at.lane[l]]); } /* all of `at` below 16 */
 INLINE u8x16 u8_min(u8x16 a, u8x16 b) { EACH_LANE(u8x16, a.lane[l] < b.lane[l] ? a.lane[l] : b.lane[l]); }
 INLINE u8x16 u8_max(u8x16 a, u8x16 b) { EACH_LANE(u8x16, a.lane[l] > b.lane[l] ? a.lane[l] : b.lane[l]); }
@@ -161,20 +238,24 @@ INLINE int u8_any_ge(u8x16 a, u8x16 b) /* in some lane a >= b */
 }
 INLINE void u8_store(uint8_t *p, u8x16 a) { memcpy(p, &a, sizeof a); }
 INLINE u8x16 u8_of_bits(uint16_t bits) { EACH_LANE(u8x16, bits >> l & 1); } /* lane l is bit l */
-INLINE uint16_t u8_to_bits(u8x16 a) /* the inverse; all lanes 0 or 1 */
+INLINE uint16_t u8_to_bits(u8x16 a)                                         /* the inverse; all lanes 0 or 1 */
 {
     unsigned bits = 0;
     for (int l = 0; l < 16; l++)
         bits |= (unsigned)a.lane[l] << l;
     return (uint16_t)bits;
 }
-INLINE u8x16 s8_of_f32(f32x16 a) { EACH_LANE(u8x16, (uint8_t)(int8_t)a.lane[l]); } /* whole numbers that fit a signed byte */
+INLINE u8x16 s8_of_f32(f32x16 a)
+{
+    EACH_LANE(u8x16, (uint8_t)(int8_t)a.lane[l]);
+} /* whole numbers that fit a signed byte */
 INLINE f32x16 f32_of_s8(u8x16 a) { EACH_LANE(f32x16, (float)(int8_t)a.lane[l]); } /* the bytes are signed */
 INLINE f32x16 f32_of_u8(u8x16 a) { EACH_LANE(f32x16, (float)a.lane[l]); }
-INLINE u8x16 u8_of_u32(u32x16 a) { EACH_LANE(u8x16, (uint8_t)a.lane[l]); } /* all below 256 */
-INLINE u16x16 u16_of_s8(u8x16 a) { EACH_LANE(u16x16, (uint16_t)(int8_t)a.lane[l]); } /* the bytes are signed */
+INLINE u8x16 u8_of_u32(u32x16 a) { EACH_LANE(u8x16, (uint8_t)a.lane[l]); }                    /* all below 256 */
+INLINE u16x16 u16_of_s8(u8x16 a) { EACH_LANE(u16x16, (uint16_t)(int8_t)a.lane[l]); }          /* the bytes are signed */
 INLINE u16x16 u16_look(u16x16 table, u8x16 at) { EACH_LANE(u16x16, table.lane[at.lane[l]]); } /* all of `at` below 16 */
-/* a and b in turn, from their first 8 and from their last 8 lanes; the inverse: what is at even, at odd places of the 32 of a and b. */
+/* a and b in turn, from their first 8 and from their last 8 lanes; the inverse: what is at even, at odd places of the
+ * 32 of a and b. */
 INLINE u8x16 u8_zip_low(u8x16 a, u8x16 b) { EACH_LANE(u8x16, l % 2 ? b.lane[l / 2] : a.lane[l / 2]); }
 INLINE u8x16 u8_zip_high(u8x16 a, u8x16 b) { EACH_LANE(u8x16, l % 2 ? b.lane[8 + l / 2] : a.lane[8 + l / 2]); }
 /* The first 8 lanes of a, then those of b; the last ones. */
@@ -221,16 +302,27 @@ INLINE unsigned m16_count(m16x16 m)
 
 /* ---- f64 ---- */
 INLINE f64x16 f64_set1(double x) { EACH_LANE(f64x16, x); }
-INLINE f64x16 f64_load(const double *p) { f64x16 r; memcpy(&r, p, sizeof r); return r; }
+INLINE f64x16 f64_load(const double *p)
+{
+    f64x16 r;
+    memcpy(&r, p, sizeof r);
+    return r;
+}
 INLINE void f64_store(double *p, f64x16 a) { memcpy(p, &a, sizeof a); }
 INLINE f64x16 f64_of_f32(f32x16 a) { EACH_LANE(f64x16, (double)a.lane[l]); }
 INLINE f64x16 f64_add(f64x16 a, f64x16 b) { EACH_LANE(f64x16, a.lane[l] + b.lane[l]); }
 INLINE f64x16 f64_sub(f64x16 a, f64x16 b) { EACH_LANE(f64x16, a.lane[l] - b.lane[l]); }
 INLINE f64x16 f64_mul(f64x16 a, f64x16 b) { EACH_LANE(f64x16, a.lane[l] * b.lane[l]); }
-INLINE f64x16 f64_fma(f64x16 a, f64x16 b, f64x16 c) { EACH_LANE(f64x16, fma(a.lane[l], b.lane[l], c.lane[l])); } /* a b + c */
+INLINE f64x16 f64_fma(f64x16 a, f64x16 b, f64x16 c)
+{
+    EACH_LANE(f64x16, fma(a.lane[l], b.lane[l], c.lane[l]));
+} /* a b + c */
 INLINE f64x16 f64_exp(f64x16 a) { EACH_LANE(f64x16, SCALAR_MATH(expd1)(a.lane[l])); }
 INLINE f64x16 f64_log2(f64x16 a) { EACH_LANE(f64x16, SCALAR_MATH(log2d1)(a.lane[l])); }
-INLINE f64x16 f64_one_nan(f64x16 a) { EACH_LANE(f64x16, isnan(a.lane[l]) ? (double)NAN : a.lane[l]); } /* each NaN: 0x7ff8000000000000 */
+INLINE f64x16 f64_one_nan(f64x16 a)
+{
+    EACH_LANE(f64x16, isnan(a.lane[l]) ? (double)NAN : a.lane[l]);
+} /* each NaN: 0x7ff8000000000000 */
 INLINE f64x16 f64_keep(m32x16 m, f64x16 a) { EACH_LANE(f64x16, m.lane[l] ? a.lane[l] : 0.0); }
 INLINE double f64_fold(f64x16 a)
 {
@@ -240,7 +332,10 @@ INLINE double f64_fold(f64x16 a)
     return a.lane[0];
 }
 
-INLINE f64x16 f64_min(f64x16 a, f64x16 b) { EACH_LANE(f64x16, a.lane[l] < b.lane[l] ? a.lane[l] : b.lane[l]); } /* no NaN */
+INLINE f64x16 f64_min(f64x16 a, f64x16 b)
+{
+    EACH_LANE(f64x16, a.lane[l] < b.lane[l] ? a.lane[l] : b.lane[l]);
+} /* no NaN */
 INLINE f64x16 f64_max(f64x16 a, f64x16 b) { EACH_LANE(f64x16, a.lane[l] > b.lane[l] ? a.lane[l] : b.lane[l]); }
 INLINE f64x16 f64_floor(f64x16 a) { EACH_LANE(f64x16, floor(a.lane[l])); }
 INLINE u32x16 u32_of_f64(f64x16 a) { EACH_LANE(u32x16, (uint32_t)a.lane[l]); } /* whole numbers from 0 to below 2^31 */

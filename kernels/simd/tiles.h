@@ -1,11 +1,14 @@
 /* SPDX-License-Identifier: MIT
- * The words of a tile of sums, 32 columns wide, over eight tile registers of 16 rows of 64 bytes and the instructions TILE_ZERO, TILE_LOAD,
+ * The words of a tile of sums, 32 columns wide, over eight tile registers of 16 rows of 64 bytes and the instructions
+ * TILE_ZERO, TILE_LOAD,
  * TILE_DOT, TILE_STORE and TILE_BARRIER, which the header that includes this one has: AMX, or a model of it in plain C.
  *
  *     dots_begin, dots_end   around all others, on one thread
  *     dots_zero              `rows` rows of sums, DOT_ROWS, DOT_SOME or DOT_LEAST, are +0
- *     dots_add               to each sum the products of DOT_DEPTH values of k: rows of a DOT_PITCH words apart with pairs of b, the pair
- * of column c at b[2 c], the next pair of k 2 DOT_STRIP words further; in FP32, in an order that the ISA has dots_store             row by
+ *     dots_add               to each sum the products of DOT_DEPTH values of k: rows of a DOT_PITCH words apart with
+ *                            pairs of b, the pair
+ * of column c at b[2 c], the next pair of k 2 DOT_STRIP words further; in FP32, in an order that the ISA has dots_store
+ *             row by
  * row, DOT_STRIP floats each */
 #define DOT_ROWS  32
 #define DOT_SOME  16

@@ -38,7 +38,8 @@ void organ_completion_words(FILE *out, const organ_verb_table *table, const char
     char family[ORGAN_FAMILY_ROOM];
     size_t number = 0;
     for (size_t k = 0; k < table->count; k++) {
-        const char *const word = split_name(table->verbs[k], family), *const section = organ_verb_section_at(table, table->verbs[k]);
+        const char *const word = split_name(table->verbs[k], family), *const section =
+                                                                          organ_verb_section_at(table, table->verbs[k]);
         if (strcmp(family, of) == 0)
             put(out, of, number++, word, table->verbs[k]->summary);
         else if (!*of && organ_completion_opens_family(table, k, family))

@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: MIT
- * The script holds the table as one entry a word: "--output=@" takes a path, "--beta=?" anything, "--json" nothing, "--method=fft|haar" one
- * of these, "--type=+organ|norm" several, "--pair=^2@" two words. Arguments come in order: "@", "fft|haar", "!" for a verb; "..." repeats
- * the one before. */
+ * The script holds the table as one entry a word: "--output=@" takes a path, "--beta=?" anything, "--json" nothing,
+ * "--method=fft|haar" one of these, "--type=+organ|norm" several, "--pair=^2@" two words. Arguments come in order: "@",
+ * "fft|haar", "!" for a verb; "..." repeats the one before. */
 #include "orchestrator/cli/completion.h"
 
 #include "orchestrator/command/embedded.h"
@@ -10,7 +10,10 @@
 
 ORGAN_EMBEDDED(organ_bash_template, "orchestrator/cli/completion.bash")
 
-static const char *bash_kind(organ_names names) { return names == ORGAN_NAMES_NOTHING ? "?" : names == ORGAN_NAMES_VERB ? "!" : "@"; }
+static const char *bash_kind(organ_names names)
+{
+    return names == ORGAN_NAMES_NOTHING ? "?" : names == ORGAN_NAMES_VERB ? "!" : "@";
+}
 
 static void put_bash_option(FILE *out, const organ_option *option)
 {
@@ -23,7 +26,8 @@ static void put_bash_option(FILE *out, const organ_option *option)
             fputc('=', out);
             if (option->takes > 1)
                 fprintf(out, "^%u", option->takes);
-            fprintf(out, "%s%s", option->several ? "+" : "", option->choices ? option->choices : bash_kind(option->names));
+            fprintf(out, "%s%s", option->several ? "+" : "",
+                    option->choices ? option->choices : bash_kind(option->names));
         }
         fputc('\'', out);
     }
@@ -32,7 +36,8 @@ static void put_bash_option(FILE *out, const organ_option *option)
 static void put_bash_operand(FILE *out, const organ_operand *operand)
 {
     const bool choices = strchr(operand->name, '|') != NULL;
-    fprintf(out, " '%s%s'", choices ? operand->name : bash_kind(operand->names), organ_operand_repeats(operand) ? "..." : "");
+    fprintf(out, " '%s%s'", choices ? operand->name : bash_kind(operand->names),
+            organ_operand_repeats(operand) ? "..." : "");
 }
 
 static void put_bash_verb(FILE *out, const organ_verb *verb)

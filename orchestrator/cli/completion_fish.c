@@ -20,7 +20,10 @@ static void put_choices(FILE *out, const char *choices)
 }
 
 /* "complete -c organ -n '__organ_is prune' " */
-static void put_condition(FILE *out, const organ_verb *verb) { fprintf(out, "complete -c organ -n '__organ_is %s'", verb->name); }
+static void put_condition(FILE *out, const organ_verb *verb)
+{
+    fprintf(out, "complete -c organ -n '__organ_is %s'", verb->name);
+}
 
 static void put_fish_option(FILE *out, const organ_verb *verb, const organ_option *option)
 {
@@ -69,8 +72,10 @@ static void put_fish_word(FILE *out, const char *of, size_t number, const char *
 {
     (void)number;
     if (*of)
-        fprintf(out, "complete -c organ -n '__organ_behind %s; or __organ_behind help %s; or __organ_behind manual %s' -a %s -d ", of, of,
-                of, word);
+        fprintf(out,
+                "complete -c organ -n '__organ_behind %s; or __organ_behind help %s; or __organ_behind manual %s' -a "
+                "%s -d ",
+                of, of, of, word);
     else
         fprintf(out, "    printf '%%s\\t%%s\\n' %s ", word);
     put_fish_quoted(out, about);

@@ -46,8 +46,8 @@ static void put_zsh_option(FILE *out, const organ_option *option)
     organ_completion_brief(option->help, brief);
     fputs(" \\\n            ", out);
     if (option->letter)
-        fprintf(out, "'(-%c --%s)'{-%c%s,--%s%s}'[", option->letter, option->name, option->letter, takes ? "+" : "", option->name,
-                takes ? "=" : "");
+        fprintf(out, "'(-%c --%s)'{-%c%s,--%s%s}'[", option->letter, option->name, option->letter, takes ? "+" : "",
+                option->name, takes ? "=" : "");
     else
         fprintf(out, "'%s--%s%s[", repeated ? "*" : "", option->name, takes ? "=" : "");
     put_zsh_text(out, brief, "[]:\\");

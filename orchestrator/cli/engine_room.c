@@ -27,7 +27,8 @@ static void write_html_page(const organ_call *call, const json_t *report, organ_
     organ_error page = {0};
     if (organ_html_file_check(call->html, &page) == ORGAN_OK)
         organ_html_report_write(call->html, report, &page);
-    /* Not ORGAN_USAGE: the path was checked when the run began. The message may end with a command, so nothing is appended. */
+    /* Not ORGAN_USAGE: the path was checked when the run began. The message may end with a command, so nothing is
+     * appended. */
     if (page.status != ORGAN_OK)
         organ_fail(fault, ORGAN_IO, "all but the page is done: %s", page.message);
 }
@@ -71,7 +72,8 @@ const organ_kernels *organ_kernels_for_tiles(const organ_engine *engine)
     return wanted && *wanted ? engine->kernels : organ_engine_quicker_tile(engine);
 }
 
-static organ_status open_engine(const organ_call *call, const organ_progress *progress, organ_engine **engine, organ_error *error)
+static organ_status open_engine(const organ_call *call, const organ_progress *progress, organ_engine **engine,
+                                organ_error *error)
 {
     const double began = organ_seconds_now();
     const organ_kernels *const kernels = organ_kernels_wanted(error);
@@ -82,7 +84,8 @@ static organ_status open_engine(const organ_call *call, const organ_progress *pr
     (*engine)->began = began;
     const size_t count = organ_workers_count((*engine)->workers), pinned = organ_workers_pinned((*engine)->workers);
     if (pinned < count)
-        organ_progress_note(progress, "%zu of %zu threads could not be pinned to their cores; this may cost speed", count - pinned, count);
+        organ_progress_note(progress, "%zu of %zu threads could not be pinned to their cores; this may cost speed",
+                            count - pinned, count);
     return ORGAN_OK;
 }
 
@@ -92,8 +95,10 @@ static void note_unspooled(const organ_progress *progress)
     const char *folder;
     const int fault = organ_unnamed_files_fault(&folder);
     if (fault)
-        organ_progress_note(progress, "the rows of the report took memory beside --memory: no file in %s (%s); TMPDIR names another folder",
-                            folder, strerror(fault));
+        organ_progress_note(
+            progress,
+            "the rows of the report took memory beside --memory: no file in %s (%s); TMPDIR names another folder",
+            folder, strerror(fault));
 }
 
 static organ_status run_with(const organ_call *call, bool with_engine, organ_work *work, organ_error *error)
@@ -109,7 +114,8 @@ static organ_status run_with(const organ_call *call, bool with_engine, organ_wor
                           : e->max_tokens ? "evaluate-max-tokens"
                                           : "compute");
     organ_terminal_open(&terminal, stderr, call->progress, call->quiet);
-    const organ_progress shown = organ_terminal_progress(&terminal), *const progress = organ_ranks_progress(call->ranks, &shown);
+    const organ_progress shown = organ_terminal_progress(&terminal), *const progress =
+                                                                         organ_ranks_progress(call->ranks, &shown);
     if (with_engine && open_engine(call, progress, &engine, error) != ORGAN_OK)
         return error->status;
     organ_unnamed_files_use(true);
@@ -122,6 +128,12 @@ static organ_status run_with(const organ_call *call, bool with_engine, organ_wor
     return error->status;
 }
 
-organ_status organ_run_work(const organ_call *call, organ_work *work, organ_error *error) { return run_with(call, true, work, error); }
+organ_status organ_run_work(const organ_call *call, organ_work *work, organ_error *error)
+{
+    return run_with(call, true, work, error);
+}
 
-organ_status organ_run_light(const organ_call *call, organ_work *work, organ_error *error) { return run_with(call, false, work, error); }
+organ_status organ_run_light(const organ_call *call, organ_work *work, organ_error *error)
+{
+    return run_with(call, false, work, error);
+}

@@ -46,7 +46,8 @@ static void option_term(const organ_option *option, char *out, size_t size)
     char letter[8] = "    ";
     if (option->letter)
         snprintf(letter, sizeof letter, "-%c, ", option->letter);
-    snprintf(out, size, "%s--%s%s%s", letter, option->name, option->argument ? " " : "", option->argument ? option->argument : "");
+    snprintf(out, size, "%s--%s%s%s", letter, option->name, option->argument ? " " : "",
+             option->argument ? option->argument : "");
 }
 
 void organ_help_meaning(const organ_option *option, char meaning[ORGAN_MEANING_ROOM])
@@ -57,8 +58,9 @@ void organ_help_meaning(const organ_option *option, char meaning[ORGAN_MEANING_R
         *range = '\0'; /* the term has them */
     const size_t used = (size_t)snprintf(meaning, ORGAN_MEANING_ROOM, "%s", option->help);
     if (*range || option->fallback)
-        snprintf(meaning + used, ORGAN_MEANING_ROOM - used, " (%s%s%s%s)", range, *range && option->fallback ? "; " : "",
-                 option->fallback ? "default " : "", option->fallback ? option->fallback : "");
+        snprintf(meaning + used, ORGAN_MEANING_ROOM - used, " (%s%s%s%s)", range,
+                 *range && option->fallback ? "; " : "", option->fallback ? "default " : "",
+                 option->fallback ? option->fallback : "");
 }
 
 static void put_option_help(FILE *out, const organ_option *option, size_t column, const organ_page *page)
@@ -82,7 +84,8 @@ static void put_usage(FILE *out, const organ_verb *verb, const organ_page *page)
     }
     size_t used = (size_t)snprintf(line, sizeof line, "organ %s", verb->name);
     for (size_t k = 0; k < verb->operand_count && used < sizeof line; k++)
-        used += (size_t)snprintf(line + used, sizeof line - used, verb->operands[k].optional ? " [%s]" : " %s", verb->operands[k].name);
+        used += (size_t)snprintf(line + used, sizeof line - used, verb->operands[k].optional ? " [%s]" : " %s",
+                                 verb->operands[k].name);
     const organ_option *option;
     for (size_t k = 0; used < sizeof line && (option = organ_verb_option_at(verb, k)); k++)
         if (option->required && option->letter)
@@ -124,9 +127,10 @@ void organ_help_of_verb(FILE *out, const organ_verb *verb, const organ_page *pag
 static void put_program_title(FILE *out, const organ_page *page)
 {
     fprintf(out, "organ %s\n\n", ORGAN_VERSION);
-    organ_text_wrap(
-        out, "", 0,
-        "Opens language models as files, operates on them and proves what it did, at the speed of a copy and in bounded memory.", page);
+    organ_text_wrap(out, "", 0,
+                    "Opens language models as files, operates on them and proves what it did, at the speed of a copy "
+                    "and in bounded memory.",
+                    page);
     fputs("\nUsage: organ VERB ARGUMENTS [options]\n", out);
 }
 

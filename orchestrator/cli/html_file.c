@@ -45,7 +45,8 @@ static organ_status check_apart(const char *path, const char *model, organ_error
 }
 
 /* The models that an operand or an option names. */
-static organ_status check_argument(const char *path, const organ_option *argument, const void *values, organ_error *error)
+static organ_status check_argument(const char *path, const organ_option *argument, const void *values,
+                                   organ_error *error)
 {
     const void *const at = (const char *)values + argument->offset;
     const organ_words *const words = argument->value == ORGAN_VALUE_WORDS ? at : NULL;
@@ -58,7 +59,8 @@ static organ_status check_argument(const char *path, const organ_option *argumen
     return error->status;
 }
 
-organ_status organ_html_file_check_apart(const char *path, const organ_verb *verb, const void *values, organ_error *error)
+organ_status organ_html_file_check_apart(const char *path, const organ_verb *verb, const void *values,
+                                         organ_error *error)
 {
     for (size_t k = 0; k < verb->operand_count && !error->status; k++) {
         const organ_option operand = organ_operand_as_option(&verb->operands[k]);

@@ -21,7 +21,8 @@
 
 static organ_stop stop;
 
-/* The first signal asks the run to stop where it can be resumed; the second one ends the program as if there were no handler. */
+/* The first signal asks the run to stop where it can be resumed; the second one ends the program as if there were no
+ * handler. */
 static void on_stop(int number)
 {
     if (organ_stop_asked(&stop)) {
@@ -43,8 +44,8 @@ static void catch_signals(void)
             sigaction(numbers[k], &ask, NULL);
 }
 
-/* If a standard stream is closed, the next file opened would get its number and receive what is printed. It is opened in the wrong
- * direction, so that every use of it fails. */
+/* If a standard stream is closed, the next file opened would get its number and receive what is printed. It is opened
+ * in the wrong direction, so that every use of it fails. */
 static void occupy_standard_streams(void)
 {
     for (int fd = 0; fd <= 2; fd++)
@@ -94,31 +95,35 @@ static organ_status check_launch(const organ_launch *launch, size_t wanted, orga
     if (!wanted || wanted == launch->count)
         return ORGAN_OK;
     if (!launch->launcher)
-        return organ_fail(error, ORGAN_USAGE,
-                          "--ranks %zu, but no launcher has started this process: begin with 'mpirun -n %zu' or 'srun -n %zu'", wanted,
-                          wanted, wanted);
-    return organ_fail(error, ORGAN_USAGE, "--ranks %zu, but %s has started %zu process%s", wanted, launch->launcher, launch->count,
-                      launch->count == 1 ? "" : "es");
+        return organ_fail(
+            error, ORGAN_USAGE,
+            "--ranks %zu, but no launcher has started this process: begin with 'mpirun -n %zu' or 'srun -n %zu'",
+            wanted, wanted, wanted);
+    return organ_fail(error, ORGAN_USAGE, "--ranks %zu, but %s has started %zu process%s", wanted, launch->launcher,
+                      launch->count, launch->count == 1 ? "" : "es");
 }
 
-/* By all processes that a launcher has started, if it has. A run may take hours: what could not be written at its end is refused at its
- * beginning. */
+/* By all processes that a launcher has started, if it has. A run may take hours: what could not be written at its end
+ * is refused at its beginning. */
 static organ_status run_shared(const organ_verb *verb, const organ_launch *launch, organ_call *call, organ_error *error)
 {
     if (check_launch(launch, call->ranks_wanted, error))
         return error->status;
     if (launch->count > 1 && !verb->shares)
-        return organ_fail(error, ORGAN_USAGE, "%s cannot share its work among the %zu processes that %s has started: start it alone",
+        return organ_fail(error, ORGAN_USAGE,
+                          "%s cannot share its work among the %zu processes that %s has started: start it alone",
                           verb->name, launch->count, launch->launcher);
     if (organ_ranks_join(launch, &stop, &call->ranks, error))
         return error->status;
-    if (!call->html || !(organ_html_file_check(call->html, error) || organ_html_file_check_apart(call->html, verb, call, error)))
+    if (!call->html ||
+        !(organ_html_file_check(call->html, error) || organ_html_file_check_apart(call->html, verb, call, error)))
         verb->run(call, error);
     return organ_ranks_settle(call->ranks, "the end", error);
 }
 
 /* Why the run has not ended well, if so. */
-static void say_end(const organ_verb *verb, int argc, char *const *argv, const organ_call *call, const organ_error *error)
+static void say_end(const organ_verb *verb, int argc, char *const *argv, const organ_call *call,
+                    const organ_error *error)
 {
     const bool events = call->progress && strcmp(call->progress, "json") == 0;
     if (call->ranks)
@@ -211,7 +216,8 @@ int main(int argc, char **argv)
     occupy_standard_streams();
     catch_signals();
     setlocale(LC_CTYPE, "");
-    /* hwloc's plugins (OpenCL, X displays, PCI) add nothing that is used here, and load libraries that crash without memory. */
+    /* hwloc's plugins (OpenCL, X displays, PCI) add nothing that is used here, and load libraries that crash without
+     * memory. */
     setenv("HWLOC_PLUGINS_PATH", "/dev/null", 0);
     /* hwloc would write to stderr itself where /sys is not mounted, though it finds the processors all the same. */
     setenv("HWLOC_HIDE_ERRORS", "2", 0);

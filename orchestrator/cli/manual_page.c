@@ -31,7 +31,8 @@ static size_t escape(uint32_t c, char out[16])
     static const struct {
         char c;
         const char *name;
-    } names[] = {{'\\', "\\e"}, {'-', "\\-"}, {'\'', "\\(aq"}, {'"', "\\(dq"}, {'`', "\\(ga"}, {'^', "\\(ha"}, {'~', "\\(ti"}};
+    } names[] = {{'\\', "\\e"},  {'-', "\\-"},   {'\'', "\\(aq"}, {'"', "\\(dq"},
+                 {'`', "\\(ga"}, {'^', "\\(ha"}, {'~', "\\(ti"}};
     for (size_t k = 0; k < sizeof names / sizeof *names; k++)
         if (c == (uint32_t)names[k].c)
             return (size_t)snprintf(out, 16, "%s", names[k].name);
@@ -53,7 +54,8 @@ static size_t put_escaped(FILE *out, const char *text, size_t length)
 
 static void put_roff_word(FILE *out, const char *word) { put_escaped(out, word, strlen(word)); }
 
-/* Words up to the end of the paragraph, in lines that begin with no dot; `column` of the first line are taken. Options are not hyphenated.
+/* Words up to the end of the paragraph, in lines that begin with no dot; `column` of the first line are taken. Options
+ * are not hyphenated.
  */
 static void put_roff_words(FILE *out, const char *text, size_t length, size_t column)
 {
@@ -91,8 +93,10 @@ static void put_header(FILE *out, const char *page)
     for (; page[k] && k + 1 < sizeof title; k++)
         title[k] = (char)(page[k] >= 'a' && page[k] <= 'z' ? page[k] - 'a' + 'A' : page[k]);
     title[k] = '\0';
-    fprintf(out, ".\\\" Made by organ from its table of verbs and options.\n.TH %s 1 %s \"organ %s\" \"organ manual\"\n.SH NAME\n", title,
-            ORGAN_RELEASED, ORGAN_VERSION);
+    fprintf(out,
+            ".\\\" Made by organ from its table of verbs and options.\n.TH %s 1 %s \"organ %s\" \"organ manual\"\n.SH "
+            "NAME\n",
+            title, ORGAN_RELEASED, ORGAN_VERSION);
 }
 
 /* ---- a verb ---- */

@@ -38,21 +38,22 @@ static json_t *visible_or_null(const char *s)
 
 void organ_event_begin(FILE *out, const char *what, uint64_t bytes, size_t tensors)
 {
-    put_event_line(out, json_pack("{s:s, s:o, s:I, s:I}", "event", "begin", "what", visible_or_null(what), "bytes", (json_int_t)bytes,
-                                  "tensors", (json_int_t)tensors));
+    put_event_line(out, json_pack("{s:s, s:o, s:I, s:I}", "event", "begin", "what", visible_or_null(what), "bytes",
+                                  (json_int_t)bytes, "tensors", (json_int_t)tensors));
 }
 
 void organ_event_advance(FILE *out, const organ_event_stage *stage, const char *tensor, const char *remark)
 {
-    put_event_line(out, json_pack("{s:s, s:I, s:I, s:I, s:o, s:o}", "event", "advance", "bytes", (json_int_t)stage->done, "of",
-                                  (json_int_t)stage->bytes, "tensors", (json_int_t)stage->tensors, "tensor", visible_or_null(tensor),
-                                  "remark", visible_or_null(remark)));
+    put_event_line(out,
+                   json_pack("{s:s, s:I, s:I, s:I, s:o, s:o}", "event", "advance", "bytes", (json_int_t)stage->done,
+                             "of", (json_int_t)stage->bytes, "tensors", (json_int_t)stage->tensors, "tensor",
+                             visible_or_null(tensor), "remark", visible_or_null(remark)));
 }
 
 void organ_event_end(FILE *out, const organ_event_stage *stage)
 {
-    put_event_line(out, json_pack("{s:s, s:I, s:I, s:I}", "event", "end", "bytes", (json_int_t)stage->done, "of", (json_int_t)stage->bytes,
-                                  "tensors", (json_int_t)stage->tensors));
+    put_event_line(out, json_pack("{s:s, s:I, s:I, s:I}", "event", "end", "bytes", (json_int_t)stage->done, "of",
+                                  (json_int_t)stage->bytes, "tensors", (json_int_t)stage->tensors));
 }
 
 void organ_event_note(FILE *out, const char *text)
@@ -62,6 +63,6 @@ void organ_event_note(FILE *out, const char *text)
 
 void organ_event_error(FILE *out, const organ_error *error)
 {
-    put_event_line(out, json_pack("{s:s, s:s, s:i, s:o}", "event", "error", "status", status_name(error->status), "code",
-                                  (int)error->status, "message", visible_or_null(error->message)));
+    put_event_line(out, json_pack("{s:s, s:s, s:i, s:o}", "event", "error", "status", status_name(error->status),
+                                  "code", (int)error->status, "message", visible_or_null(error->message)));
 }

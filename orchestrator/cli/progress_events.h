@@ -3,11 +3,15 @@
  *
  *   {"event": "begin", "what": "pruning", "bytes": N, "tensors": N}       a stage with all it has to do
  *   {"event": "advance", "bytes": N, "of": N, "tensors": N, "tensor": NAME|null, "remark": TEXT|null}
- *                                                                         done so far in the stage; NAME has just been finished
- *   {"event": "end", "bytes": N, "of": N, "tensors": N}                   the stage is over, whole or not; where a stage names no tensors,
- *                                                                         they stay 0, and bytes alone tell how far it is
+ *                                                                         done so far in the stage; NAME has just been
+ *                                                                         finished
+ *   {"event": "end", "bytes": N, "of": N, "tensors": N}                   the stage is over, whole or not; where a
+ *                                                          stage names no tensors,
+ *                                                                         they stay 0, and bytes alone tell how far it
+ *                                                                         is
  *   {"event": "note", "text": TEXT}                                       something the user should know
- *   {"event": "error", "status": NAME, "code": N, "message": TEXT}        the run failed; N is the exit code. The last line */
+ *   {"event": "error", "status": NAME, "code": N, "message": TEXT}        the run failed; N is the exit code. The last
+ *   line */
 #ifndef ORGAN_PROGRESS_EVENTS_H
 #define ORGAN_PROGRESS_EVENTS_H
 

@@ -33,7 +33,8 @@ organ_page organ_terminal_page(FILE *stream)
 
 void organ_terminal_open(organ_terminal *terminal, FILE *out, const char *progress, bool quiet)
 {
-    const char *const type = getenv("TERM"), *const plain = getenv("NO_COLOR"), *const wanted = progress ? progress : "auto";
+    const char *const type = getenv("TERM"), *const plain = getenv("NO_COLOR"),
+                      *const wanted = progress ? progress : "auto";
     const bool able = isatty(fileno(out)) && type && *type && strcmp(type, "dumb") != 0;
     *terminal = (organ_terminal){.out = out, .page = organ_terminal_page(out)};
     terminal->quiet = quiet || strcmp(wanted, "none") == 0;
@@ -58,8 +59,8 @@ static double share_done(const organ_terminal *terminal)
     return terminal->done >= terminal->bytes ? 1.0 : (double)terminal->done / (double)terminal->bytes;
 }
 
-/* An exponential average of the speed: parts of a stage differ, and a resumed run skips what is done. The window grows with the stage, so
- * that the time left does not jump. */
+/* An exponential average of the speed: parts of a stage differ, and a resumed run skips what is done. The window grows
+ * with the stage, so that the time left does not jump. */
 static void measure_speed(organ_terminal *terminal, double now)
 {
     const double seconds = now - terminal->measured, elapsed = now - terminal->started;
@@ -67,7 +68,8 @@ static void measure_speed(organ_terminal *terminal, double now)
         return;
     const double speed = (double)(terminal->done - terminal->measured_done) / seconds;
     const double window = elapsed / 3 > shortest_window ? elapsed / 3 : shortest_window;
-    terminal->speed = terminal->speed > 0 ? terminal->speed + (speed - terminal->speed) * (1 - exp(-seconds / window)) : speed;
+    terminal->speed =
+        terminal->speed > 0 ? terminal->speed + (speed - terminal->speed) * (1 - exp(-seconds / window)) : speed;
     terminal->measured = now;
     terminal->measured_done = terminal->done;
 }
@@ -92,7 +94,8 @@ static void put_rate(FILE *out, const organ_terminal *terminal, double seconds)
         fprintf(out, "  %s left", time_left((double)(terminal->bytes - terminal->done) / speed, left));
 }
 
-/* The tensor finished last in at most `room` columns. Its name gives way to the remark; where both are too much, the name stands alone. */
+/* The tensor finished last in at most `room` columns. Its name gives way to the remark; where both are too much, the
+ * name stands alone. */
 static void put_finished(FILE *out, const organ_terminal *terminal, size_t room)
 {
     enum { SHORTEST = 16, GAP = 2 };
@@ -152,7 +155,8 @@ static void draw_progress_line(organ_terminal *terminal, double now)
     terminal->page.width = organ_terminal_page(terminal->out).width; /* windows change */
     char *const line = organ_terminal_line(terminal, now);
     clear_line(terminal);
-    fprintf(terminal->out, "%s%s%s", terminal->colour ? "\033[36m" : "", line ? line : "", terminal->colour ? "\033[0m" : "");
+    fprintf(terminal->out, "%s%s%s", terminal->colour ? "\033[36m" : "", line ? line : "",
+            terminal->colour ? "\033[0m" : "");
     fflush(terminal->out);
     terminal->drawn = now;
     free(line);
@@ -193,8 +197,8 @@ static void log_tensor(const organ_terminal *terminal, double now)
 {
     const double seconds = now - terminal->started;
     char rate[16];
-    fprintf(terminal->out, "[%zu/%zu] %s%s%s", terminal->count, terminal->tensors, terminal->finished, *terminal->remark ? " " : "",
-            terminal->remark);
+    fprintf(terminal->out, "[%zu/%zu] %s%s%s", terminal->count, terminal->tensors, terminal->finished,
+            *terminal->remark ? " " : "", terminal->remark);
     if (seconds > 0 && terminal->done > 0)
         fprintf(terminal->out, "  %s/s", organ_quantity_text((uint64_t)((double)terminal->done / seconds), rate));
     fputc('\n', terminal->out);
@@ -264,5 +268,6 @@ static void show_note(void *context, const char *text)
 
 organ_progress organ_terminal_progress(organ_terminal *terminal)
 {
-    return (organ_progress){.context = terminal, .begin = begin_shown_stage, .advance = advance_stage, .end = end_stage, .note = show_note};
+    return (organ_progress){
+        .context = terminal, .begin = begin_shown_stage, .advance = advance_stage, .end = end_stage, .note = show_note};
 }

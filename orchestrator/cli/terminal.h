@@ -27,14 +27,15 @@ typedef struct organ_terminal {
 /* The page of a stream: the width of its terminal, or COLUMNS, or no limit; UTF-8 as the locale says. */
 organ_page organ_terminal_page(FILE *stream);
 
-/* `progress` is "bar", "lines", "json" (progress_events.h), "none", or "auto": a bar if `out` is a terminal that can redraw a line, else
- * lines. NULL is auto; `quiet` makes it none. Colour is for terminals without NO_COLOR. */
+/* `progress` is "bar", "lines", "json" (progress_events.h), "none", or "auto": a bar if `out` is a terminal that can
+ * redraw a line, else lines. NULL is auto; `quiet` makes it none. Colour is for terminals without NO_COLOR. */
 void organ_terminal_open(organ_terminal *terminal, FILE *out, const char *progress, bool quiet);
 
 /* Callbacks that show on `terminal`, which must outlive them. */
 organ_progress organ_terminal_progress(organ_terminal *terminal);
 
-/* The progress line at time `now`, without colour, at most `page.width` columns (or 80). For the caller to free; NULL without memory. */
+/* The progress line at time `now`, without colour, at most `page.width` columns (or 80). For the caller to free; NULL
+ * without memory. */
 char *organ_terminal_line(const organ_terminal *terminal, double now);
 
 #endif

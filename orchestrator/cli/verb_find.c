@@ -12,7 +12,8 @@ static bool is_family(const char *name, const organ_verb *verb)
 }
 
 /* "lora: the next word is missing; it is one of extract, merge" */
-static const organ_verb *refuse_second(const organ_verb_table *table, const char *family, const char *second, organ_error *error)
+static const organ_verb *refuse_second(const organ_verb_table *table, const char *family, const char *second,
+                                       organ_error *error)
 {
     char all[256] = "";
     const char *names[ORGAN_MOST_VERBS];
@@ -44,7 +45,8 @@ static const char *with_second(const organ_verb_table *table, const char *word)
     return NULL;
 }
 
-const organ_verb *organ_verb_find(const organ_verb_table *table, const char *name, const char *second, int *words, organ_error *error)
+const organ_verb *organ_verb_find(const organ_verb_table *table, const char *name, const char *second, int *words,
+                                  organ_error *error)
 {
     const char *names[ORGAN_MOST_VERBS];
     bool family = false;
@@ -59,17 +61,19 @@ const organ_verb *organ_verb_find(const organ_verb_table *table, const char *nam
         return refuse_second(table, name, second, error);
     const char *const of_family = with_second(table, name);
     const char *const nearest = of_family ? of_family : organ_nearest(name, names, table->count);
-    organ_fail(error, ORGAN_USAGE, nearest ? "unknown verb '%s'; did you mean '%s'?" : "unknown verb '%s'", name, nearest);
+    organ_fail(error, ORGAN_USAGE, nearest ? "unknown verb '%s'; did you mean '%s'?" : "unknown verb '%s'", name,
+               nearest);
     return NULL;
 }
 
-const organ_verb *organ_verb_topic(const organ_verb_table *table, const char *name, const char *second, const char *asker,
-                                   organ_error *error)
+const organ_verb *organ_verb_topic(const organ_verb_table *table, const char *name, const char *second,
+                                   const char *asker, organ_error *error)
 {
     int words = 1;
     const organ_verb *const verb = organ_verb_find(table, name, second, &words, error);
     if (!verb || words == 2 || !second)
         return verb;
-    organ_fail(error, ORGAN_USAGE, "%s: '%s' is one word too many: '%s' is a verb of one word", asker, second, verb->name);
+    organ_fail(error, ORGAN_USAGE, "%s: '%s' is one word too many: '%s' is a verb of one word", asker, second,
+               verb->name);
     return NULL;
 }

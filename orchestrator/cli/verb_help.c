@@ -15,7 +15,8 @@ static organ_status run_version(void *context, organ_error *error)
     (void)context;
     const char *const wanted = getenv("ORGAN_ISA");
     const organ_kernels *const chosen = organ_kernels_wanted(error);
-    const organ_kernels *const best = chosen ? organ_kernels_choose(organ_cpu_detect(), NULL, &(const char *){0}) : NULL;
+    const organ_kernels *const best =
+        chosen ? organ_kernels_choose(organ_cpu_detect(), NULL, &(const char *){0}) : NULL;
     organ_topology *topology = NULL;
     if (!chosen || organ_topology_discover(&topology, error) != ORGAN_OK)
         return error->status;
@@ -30,7 +31,8 @@ static organ_status run_version(void *context, organ_error *error)
         if (organ_kernels_choose(organ_cpu_detect(), names[k], &(const char *){0}))
             printf(" %s", names[k]);
     const bool timed = !(wanted && *wanted) && organ_kernels_twin(chosen);
-    printf("\ntiles    %s%s", organ_kernels_for_tiles(&(organ_engine){.kernels = chosen})->isa, timed ? ", the quicker of two here" : "");
+    printf("\ntiles    %s%s", organ_kernels_for_tiles(&(organ_engine){.kernels = chosen})->isa,
+           timed ? ", the quicker of two here" : "");
     const size_t cores = organ_topology_cores(topology), nodes = organ_topology_nodes(topology);
     printf("\nmachine  %zu core%s on %zu memory node%s\n", cores, cores == 1 ? "" : "s", nodes, nodes == 1 ? "" : "s");
     organ_topology_destroy(topology);
@@ -43,7 +45,8 @@ static organ_status run_help(void *context, organ_error *error)
     const organ_page page = organ_terminal_page(stdout);
     if (call->topic && !call->topic_second && organ_help_family(stdout, call->table, call->topic, &page))
         return ORGAN_OK;
-    const organ_verb *const verb = call->topic ? organ_verb_topic(call->table, call->topic, call->topic_second, "help", error) : NULL;
+    const organ_verb *const verb =
+        call->topic ? organ_verb_topic(call->table, call->topic, call->topic_second, "help", error) : NULL;
     if (verb)
         organ_help_of_verb(stdout, verb, &page);
     else if (!call->topic)
@@ -103,10 +106,10 @@ static const organ_option manual_options[] = {
 const organ_verb organ_version_verb = {
     .name = "version",
     .summary = "the version, and which kernels run on this machine",
-    .about = "Shows the version, which instruction set the kernels use here and why, and the cores and memory nodes that this process may "
-             "use. The environment variable ORGAN_ISA (scalar, avx2, avx512, avx512-mixed, neon) chooses another instruction set; the "
-             "results are the same with all. avx512-mixed is avx512 with tiles of physarum that divide less; where ORGAN_ISA names none, "
-             "prune times both and takes the quicker.",
+    .about = "Shows the version, which instruction set the kernels use here and why, and the cores and memory nodes "
+             "that this process may use. The environment variable ORGAN_ISA (scalar, avx2, avx512, avx512-mixed, neon) "
+             "chooses another instruction set; the results are the same with all. avx512-mixed is avx512 with tiles of "
+             "physarum that divide less; where ORGAN_ISA names none, prune times both and takes the quicker.",
     GROUPS(HELP_GROUP("Output")),
     .exits = "0 done; 2 wrong usage.",
     .run = run_version};
@@ -124,9 +127,10 @@ const organ_verb organ_manual_verb = {
     .name = "manual",
     .summary = "print a page of the manual",
     .about =
-        "Prints a page of the manual as its source, in roff: what man, groff and mandoc show and what 'ninja install' installs. Pages and "
-        "help come from one table, so they say the same.",
-    OPERANDS(OPTIONAL("VERB", VERB, topic, "the verb to explain, or the name of its page, organ-VERB; if not given, the whole program"),
+        "Prints a page of the manual as its source, in roff: what man, groff and mandoc show and what 'ninja install' "
+        "installs. Pages and help come from one table, so they say the same.",
+    OPERANDS(OPTIONAL("VERB", VERB, topic,
+                      "the verb to explain, or the name of its page, organ-VERB; if not given, the whole program"),
              OPTIONAL("WORD", VERB, topic_second, "the second word of a verb of two: lora extract")),
     GROUPS(GROUP("Options", manual_options), HELP_GROUP("Output")),
     EXAMPLES({"organ manual prune | man -l -", "Reads the page of prune, installed or not."},
@@ -138,9 +142,9 @@ const organ_verb organ_completion_verb = {
     .name = "completion",
     .summary = "print what lets a shell complete verbs, options and values",
     .about =
-        "Prints a script for bash, zsh or fish. With it, the key for completion offers verbs, the options of the verb, the values of an "
-        "option that takes one of a few, and files where a path is meant. 'ninja install' installs all three where these shells "
-        "look.",
+        "Prints a script for bash, zsh or fish. With it, the key for completion offers verbs, the options of the verb, "
+        "the values of an option that takes one of a few, and files where a path is meant. 'ninja install' installs "
+        "all three where these shells look.",
     OPERANDS(OPERAND("bash|zsh|fish", NOTHING, topic, "the shell to write for")),
     GROUPS(HELP_GROUP("Output")),
     EXAMPLES({"source <(organ completion bash)", "In this bash, at once."},

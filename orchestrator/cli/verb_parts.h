@@ -1,10 +1,10 @@
 /* SPDX-License-Identifier: MIT
- * What the verbs of the program are written with. A verb is three things: rows of options, a run, and an organ_verb that has both and the
- * words about them.
+ * What the verbs of the program are written with. A verb is three things: rows of options, a run, and an organ_verb
+ * that has both and the words about them.
  *
- *   static const organ_option scale_options[] = {OUTPUT("OUT", scale.output, "the directory to make", .required = true), ...};
- *   RUN(scale, organ_scale, scale)
- *   const organ_verb organ_scale_verb = {.name = "scale", ..., .run = run_scale}; */
+ *   static const organ_option scale_options[] = {OUTPUT("OUT", scale.output, "the directory to make", .required =
+ * true), ...}; RUN(scale, organ_scale, scale) const organ_verb organ_scale_verb = {.name = "scale", ..., .run =
+ * run_scale}; */
 #ifndef ORGAN_VERB_PARTS_H
 #define ORGAN_VERB_PARTS_H
 
@@ -19,10 +19,11 @@
 
 /* ---- options ---- */
 
-/* A row: what it is called, what help calls its value, the member of organ_call that it fills, its help, and further members of
- * organ_option by their names. */
+/* A row of a table of options: its name, the name of its value in help, the member of organ_call that it fills, its
+ * help, and further members of organ_option by their names. */
 #define OPTION(kind, called, value_name, member, ...) \
-    {.name = called, .value = ORGAN_VALUE_##kind, .argument = value_name, .offset = offsetof(organ_call, member), .help = __VA_ARGS__}
+    {.name = called, .value = ORGAN_VALUE_##kind, .argument = value_name, .offset = offsetof(organ_call, member), \
+     .help = __VA_ARGS__}
 #define FLAG(called, member, ...) OPTION(FLAG, called, NULL, member, __VA_ARGS__)
 #define TEXT(...)   OPTION(TEXT, __VA_ARGS__)
 #define WORDS(...)  OPTION(WORDS, __VA_ARGS__)
@@ -32,12 +33,15 @@
 #define CHOICE(called, of, member, ...)        TEXT(called, of, member, __VA_ARGS__, .choices = of)
 #define MODEL(called, value_name, member, ...) TEXT(called, value_name, member, __VA_ARGS__, .names = ORGAN_NAMES_MODEL)
 #define INPUT(called, value_name, member, ...) TEXT(called, value_name, member, __VA_ARGS__, .names = ORGAN_NAMES_INPUT)
-#define OUTPUT(value_name, member, ...) TEXT("output", value_name, member, __VA_ARGS__, .letter = 'o', .names = ORGAN_NAMES_OUTPUT)
+#define OUTPUT(value_name, member, ...) \
+    TEXT("output", value_name, member, __VA_ARGS__, .letter = 'o', .names = ORGAN_NAMES_OUTPUT)
 
 /* Options that mean the same wherever they are. */
 #define RESUME(member) FLAG("resume", member, "go on with a run that was interrupted; the result is the same")
 #define FORCE(member, what) \
-    FLAG("force", member, "replace " what " if it is a model, an adapter or an output of organ and has nothing else in it", .letter = 'f')
+    FLAG("force", member, \
+         "replace " what " if it is a model, an adapter or an output of organ and has nothing else in it", \
+         .letter = 'f')
 #define DRY_RUN(member, what) FLAG("dry-run", member, "write nothing, only " what, .letter = 'n')
 /* What every verb has that writes a model and can be resumed. */
 #define WRITING(of, what, dry) RESUME(of.resume), FORCE(of.force, what), DRY_RUN(of.dry_run, dry)
@@ -49,37 +53,42 @@
 
 /* The windows of a text that is gone along, and where what they are in a layer is kept. */
 #define WINDOWS_ALONG(of) \
-    NUMBER("samples", "N", of.samples, "windows of the text, evenly spread over it", .range = {1, 1000000}, .fallback = "128"), \
+    NUMBER("samples", "N", of.samples, "windows of the text, evenly spread over it", \
+                                       .range = {1, 1000000}, .fallback = "128"), \
     NUMBER("context", "N", of.context, "tokens of a window", .range = {1, 1048576}, .fallback = "512"), \
     INPUT("scratch", "DIR", of.scratch, \
           "keep the hidden states of the windows in a file in DIR, best on a local disk, in place of --memory")
 
 #define ALL_EXPERTS(of) \
     FLAG("all-experts", of.all_experts, \
-         "calibrate every expert on all tokens of its layer, not on those that the router sends to it; layers run as the router " \
-         "chooses")
+         "calibrate every expert on all tokens of its layer, not on those that the router sends to it; layers run as " \
+         "the router chooses")
 
 /* What the products of a forward pass are computed with. */
 #define COMPUTE(member, ...) \
     TEXT("compute", "KIND", member, __VA_ARGS__, .choices = "exact|split|bf16")
 
-/* One budget for all targets: `member` is an organ_allocate_options, `example` a budget that has a meaning for the verb. Rounds and a way
- * are for amounts that can be any. */
+/* One budget for all targets: `member` is an organ_allocate_options, `example` a budget that has a meaning for the
+ * verb. Rounds and a way are for amounts that can be any. */
 #define ALLOCATION_OF(member, example) \
     CHOICE("allocate", "global", member.allocate, \
-           "spend one budget where it costs least, by what each tensor costs alone; measured on a part of --calibration"), \
+           "spend one budget where it costs least, by what each tensor costs alone; measured on a part of " \
+           "--calibration"), \
     TEXT("budget", "AMOUNT", member.budget, "what to divide: " example), \
     TEXT("allocation", "FILE", member.file, "where those measurements are kept: read if it is there, else written", \
          .names = ORGAN_NAMES_INPUT)
 #define ALLOCATION_ROUNDS(member) \
-    NUMBER("rounds", "N", member.rounds, "then try exchanges between pairs of tensors so often, each a walk through the model", \
-           .range = {0, 1000})
+    NUMBER("rounds", "N", member.rounds, \
+           "then try exchanges between pairs of tensors so often, each a walk through the model", .range = {0, 1000})
 #define ALLOCATION_TOKENS(member) \
-    NUMBER("allocate-tokens", "N", member.tokens, "tokens that divergences are taken on, which calibrate no curve; 1024 unless given", \
+    NUMBER("allocate-tokens", "N", member.tokens, \
+           "tokens that divergences are taken on, which calibrate no curve; 1024 unless given", \
            .range = {64, 16777216}), \
-    NUMBER("allocate-layers", "N", member.layers, "measure at most so many layers, evenly spread; 16 unless given", .range = {2, 16384})
+    NUMBER("allocate-layers", "N", member.layers, "measure at most so many layers, evenly spread; 16 unless given", \
+           .range = {2, 16384})
 #define ALLOCATION_WAY(member) \
-    REAL("allocate-way", "W", member.way, "how far to go from the same for each tensor to least cost; 0.8 unless given", .range = {0, 1}, \
+    REAL("allocate-way", "W", member.way, \
+         "how far to go from the same for each tensor to least cost; 0.8 unless given", .range = {0, 1}, \
          .after_from = true)
 
 /* ---- operands, groups of options, examples ---- */
@@ -104,27 +113,30 @@ extern const organ_option organ_help_options[1];              /* --help */
 #define HELP_GROUP(title) GROUP(title, organ_help_options)
 
 /* Members of an organ_verb with all their rows. */
-#define ROWS(member, count, type, ...) .member = (const type[]){__VA_ARGS__}, .count = COUNT(((const type[]){__VA_ARGS__}))
+#define ROWS(member, count, type, ...) \
+    .member = (const type[]){__VA_ARGS__}, .count = COUNT(((const type[]){__VA_ARGS__}))
 #define OPERANDS(...) ROWS(operands, operand_count, organ_operand, __VA_ARGS__)
 #define GROUPS(...)   ROWS(groups, group_count, organ_option_group, __VA_ARGS__)
 #define EXAMPLES(...) ROWS(examples, example_count, organ_example, __VA_ARGS__)
 
 /* For `about` and `exits` of verbs that have --evaluate. */
 #define ORGAN_EVALUATION_ABOUT(before) \
-    "With --evaluate the report has what it cost on a text: perplexity of " before " and of the output, the KL divergence and the share " \
-    "of tokens for which both find the same one likeliest. Whether text, tokenizer, architecture and --memory allow that is seen before " \
-    "anything is written. An evaluation that fails or is interrupted later leaves the output whole: the report says why it has no " \
-    "figures."
+    "With --evaluate the report has what it cost on a text: perplexity of " before " and of the output, the KL " \
+    "divergence and the share of tokens for which both find the same one likeliest. Whether text, tokenizer, " \
+    "architecture and --memory allow that is seen before anything is written. An evaluation that fails or is " \
+    "interrupted later leaves the output whole: the report says why it has no figures."
 #define ORGAN_EVALUATION_EXITS \
-    ". With --evaluate also 2 if --memory is too little for it; 3 if the text is too short, or tokenizer or architecture are not known; " \
-    "130 if only the evaluation was interrupted"
+    ". With --evaluate also 2 if --memory is too little for it; 3 if the text is too short, or tokenizer or " \
+    "architecture are not known; 130 if only the evaluation was interrupted"
 
 /* ---- runs ---- */
 
 /* Begins the definition of an organ_work. */
 #define WORK(function) \
-    static organ_status function(const organ_call *call __attribute__((unused)), const organ_engine *engine __attribute__((unused)), \
-                                 const organ_progress *progress __attribute__((unused)), json_t **report, organ_error *error)
+    static organ_status function(const organ_call *call __attribute__((unused)), \
+                                 const organ_engine *engine __attribute__((unused)), \
+                                 const organ_progress *progress __attribute__((unused)), json_t **report, \
+                                 organ_error *error)
 
 /* Defines run_NAME, which does NAME_work by organ_run_work or organ_run_light and shows its report. */
 #define RUN_WORK(name, runner) \
@@ -141,18 +153,22 @@ extern const organ_option organ_help_options[1];              /* --help */
 
 /* clang-format on */
 
-/* ---- the verbs, one file of orchestrator/cli for each family ---- */
+/* ---- the verbs, one file of orchestrator/cli for each family ----
+ */
 
 extern const organ_verb organ_inspect_verb;
 extern const organ_verb organ_prune_verb, organ_audit_verb, organ_purify_verb;
-extern const organ_verb organ_measure_verb, organ_fleet_verb, organ_autopsy_verb, organ_orthogonality_verb, organ_report_verb;
+extern const organ_verb organ_measure_verb, organ_fleet_verb, organ_autopsy_verb, organ_orthogonality_verb,
+    organ_report_verb;
 extern const organ_verb organ_extract_verb, organ_assemble_verb, organ_graft_verb, organ_chimera_verb;
 extern const organ_verb organ_layers_verb, organ_width_verb;
 extern const organ_verb organ_dequantize_verb, organ_quantize_verb;
 extern const organ_verb organ_experts_verb;
-extern const organ_verb organ_lora_extract_verb, organ_lora_sanitize_verb, organ_lora_merge_verb, organ_lora_resize_verb;
+extern const organ_verb organ_lora_extract_verb, organ_lora_sanitize_verb, organ_lora_merge_verb,
+    organ_lora_resize_verb;
 extern const organ_verb organ_tokenize_verb, organ_perplexity_verb, organ_evaluate_verb, organ_generate_verb;
 extern const organ_verb organ_serve_verb;
-extern const organ_verb organ_version_verb, organ_topology_verb, organ_help_verb, organ_manual_verb, organ_completion_verb;
+extern const organ_verb organ_version_verb, organ_topology_verb, organ_help_verb, organ_manual_verb,
+    organ_completion_verb;
 
 #endif

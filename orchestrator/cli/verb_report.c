@@ -52,17 +52,20 @@ static organ_status run_report(void *context, organ_error *error)
 /* clang-format off */
 
 static const organ_option options[] = {
-    OUTPUT("PAGE", saved_page, "the page; a page of organ that is there is replaced, any other file is left alone", .required = true)};
+    OUTPUT("PAGE", saved_page, "the page; a page of organ that is there is replaced, any other file is left alone",
+                               .required = true)};
 
 const organ_verb organ_report_verb = {
     .name = "report",
     .summary = "a saved report as a web page",
-    .about = "Makes the page of any report that another verb wrote as JSON: the same that --html writes. The page stands alone: its style, "
-             "its charts and what sorts its tables are in it, and it asks nothing of a network.",
-    OPERANDS(OPERAND("FILE", INPUT, saved_report, "a report that was saved: prune.json, z_report.json, or what --json printed")),
+    .about = "Makes the page of any report that another verb wrote as JSON: the same that --html writes. The page "
+             "stands alone: its style, its charts and what sorts its tables are in it, and it asks nothing of a "
+             "network.",
+    OPERANDS(OPERAND("FILE", INPUT, saved_report,
+                     "a report that was saved: prune.json, z_report.json, or what --json printed")),
     GROUPS(GROUP("Options", options), HELP_GROUP("Output")),
     EXAMPLES({"organ report OUT/organ/prune.json -o prune.html", "The page of a pruning, anew."},
              {"organ audit DONOR OUT --json >a.json; organ report a.json -o a.html", "The page of an audit, later."}),
-    .exits = "0 done; 2 wrong usage, or PAGE exists and is no page of organ; 3 FILE is no report, or none that has a page; 4 it cannot be "
-             "read, or the page not written.",
+    .exits = "0 done; 2 wrong usage, or PAGE exists and is no page of organ; 3 FILE is no report, or none that has a "
+             "page; 4 it cannot be read, or the page not written.",
     .run = run_report};

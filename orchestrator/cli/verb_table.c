@@ -66,5 +66,6 @@ void organ_call_complete(organ_call *call)
 
 organ_call organ_call_make(const organ_stop *stop)
 {
-    return (organ_call){.prune = {.sparsity = -1.0}, .purify = {.threshold = -1.0}, .stop = stop, .table = &organ_all_verbs};
+    return (organ_call){
+        .prune = {.sparsity = -1.0}, .purify = {.threshold = -1.0}, .stop = stop, .table = &organ_all_verbs};
 }

@@ -16,7 +16,8 @@ enum { MOST_NAMES = 64, LONGEST_NAME = 32, MOST_CHOICES = 32, LONGEST_NUMBER = 6
 
 static size_t least_of(size_t a, size_t b, size_t c) { return a < b ? (a < c ? a : c) : (b < c ? b : c); }
 
-/* Letters to insert, delete, replace or swap with the next one to make one word of the other. Both are at most LONGEST_NAME long. */
+/* Letters to insert, delete, replace or swap with the next one to make one word of the other. Both are at most
+ * LONGEST_NAME long. */
 static size_t distance(const char *a, const char *b)
 {
     size_t rows[LONGEST_NAME + 1][LONGEST_NAME + 1];
@@ -53,7 +54,8 @@ const char *organ_nearest(const char *typed, const char *const *names, size_t co
     return nearest;
 }
 
-const char *organ_nearest_hint(const char *typed, const char *const *names, size_t count, const char *before, char hint[ORGAN_HINT_ROOM])
+const char *organ_nearest_hint(const char *typed, const char *const *names, size_t count, const char *before,
+                               char hint[ORGAN_HINT_ROOM])
 {
     const char *const nearest = organ_nearest(typed, names, count);
     *hint = '\0';
@@ -102,7 +104,8 @@ void organ_option_range(const organ_option *option, char *out, size_t size)
     if (!option->after_from && !option->before_to)
         snprintf(out, size, "%s to %s", from, to);
     else
-        snprintf(out, size, "%s %s, %s %s", option->after_from ? "above" : "at least", from, option->before_to ? "below" : "at most", to);
+        snprintf(out, size, "%s %s, %s %s", option->after_from ? "above" : "at least", from,
+                 option->before_to ? "below" : "at most", to);
 }
 
 void organ_option_allows(const organ_option *option, char *out, size_t size)
@@ -121,7 +124,8 @@ void organ_option_allows(const organ_option *option, char *out, size_t size)
         snprintf(out, size, *range ? "%s (%s)" : "%s%s", kinds[option->value], range);
 }
 
-/* The number in `text`, which must be all of it; infinities, hexadecimal and signs that hide something are no numbers here. */
+/* The number in `text`, which must be all of it; infinities, hexadecimal and signs that hide something are no numbers
+ * here. */
 static bool read_option_number(const organ_option *option, const char *text, double *number)
 {
     const char *const letters = option->value == ORGAN_VALUE_COUNT ? "0123456789" : "0123456789.eE+-";
@@ -164,7 +168,8 @@ bool organ_option_has_choice(const organ_option *option, const char *text, size_
     return false;
 }
 
-static organ_status refuse_choice(const organ_verb *verb, const organ_option *option, const char *text, size_t length, organ_error *error)
+static organ_status refuse_choice(const organ_verb *verb, const organ_option *option, const char *text, size_t length,
+                                  organ_error *error)
 {
     char choices[MOST_CHOICES][ORGAN_LONGEST_CHOICE], typed[2 * LONGEST_NAME], allowed[2 * ORGAN_RANGE_ROOM];
     char hint[ORGAN_HINT_ROOM] = "";
@@ -179,11 +184,12 @@ static organ_status refuse_choice(const organ_verb *verb, const organ_option *op
     else if (length > 3) /* a short name such as "f64" is close to "f16" but means another type */
         organ_nearest_hint(typed, names, count, "", hint);
     organ_option_allows(option, allowed, sizeof allowed);
-    return organ_fail(error, ORGAN_USAGE, "%s: --%s %s '%.*s', but must be %s%s", verb->name, option->name, option->several ? "has" : "is",
-                      (int)(length < 200 ? length : 200), text, allowed, hint);
+    return organ_fail(error, ORGAN_USAGE, "%s: --%s %s '%.*s', but must be %s%s", verb->name, option->name,
+                      option->several ? "has" : "is", (int)(length < 200 ? length : 200), text, allowed, hint);
 }
 
-static organ_status check_choices(const organ_verb *verb, const organ_option *option, const char *text, organ_error *error)
+static organ_status check_choices(const organ_verb *verb, const organ_option *option, const char *text,
+                                  organ_error *error)
 {
     for (size_t length;; text += length + 1) {
         length = option->several ? strcspn(text, ",") : strlen(text);
@@ -195,21 +201,23 @@ static organ_status check_choices(const organ_verb *verb, const organ_option *op
 }
 
 /* Copies a percentage without its '%'. ORGAN_USAGE for a value between 0 and 1 without '%'. */
-static organ_status read_percent(const organ_verb *verb, const organ_option *option, const char *text, char number[LONGEST_NUMBER],
-                                 organ_error *error)
+static organ_status read_percent(const organ_verb *verb, const organ_option *option, const char *text,
+                                 char number[LONGEST_NUMBER], organ_error *error)
 {
     const size_t length = strlen(text);
     const bool sign = length > 1 && text[length - 1] == '%';
     double value = 0;
     snprintf(number, LONGEST_NUMBER, "%.*s", (int)(length < LONGEST_NUMBER ? length - sign : LONGEST_NUMBER), text);
     if (!sign && read_option_number(option, number, &value) && value > 0 && value < 1)
-        return organ_fail(error, ORGAN_USAGE,
-                          "%s: --%s is in percent, and %s is less than one: did you mean %.15g? For %s percent, write %s%%", verb->name,
-                          option->name, number, 100 * value, number, number);
+        return organ_fail(
+            error, ORGAN_USAGE,
+            "%s: --%s is in percent, and %s is less than one: did you mean %.15g? For %s percent, write %s%%",
+            verb->name, option->name, number, 100 * value, number, number);
     return ORGAN_OK;
 }
 
-static organ_status store_value(const organ_verb *verb, const organ_option *option, const char *text, void *values, organ_error *error)
+static organ_status store_value(const organ_verb *verb, const organ_option *option, const char *text, void *values,
+                                organ_error *error)
 {
     void *const member = (char *)values + option->offset;
     char allowed[2 * ORGAN_RANGE_ROOM], percent[LONGEST_NUMBER];
@@ -232,11 +240,13 @@ static organ_status store_value(const organ_verb *verb, const organ_option *opti
     if (option->value == ORGAN_VALUE_WORDS && *text) {
         organ_words *const words = member;
         if (words->count == ORGAN_MOST_WORDS)
-            return organ_fail(error, ORGAN_USAGE, "%s: --%s is given more than %d times", verb->name, option->name, ORGAN_MOST_WORDS);
+            return organ_fail(error, ORGAN_USAGE, "%s: --%s is given more than %d times", verb->name, option->name,
+                              ORGAN_MOST_WORDS);
         words->word[words->count++] = text;
         return ORGAN_OK;
     }
-    if (option->value >= ORGAN_VALUE_COUNT && read_option_number(option, text, &number) && organ_in_range(option, number)) {
+    if (option->value >= ORGAN_VALUE_COUNT && read_option_number(option, text, &number) &&
+        organ_in_range(option, number)) {
         store_number(option, number, member);
         return ORGAN_OK;
     }
@@ -281,7 +291,10 @@ static const organ_option *find_long(const organ_verb *verb, const char *name, s
     return option;
 }
 
-const organ_option *organ_verb_option(const organ_verb *verb, const char *name) { return find_long(verb, name, strlen(name)); }
+const organ_option *organ_verb_option(const organ_verb *verb, const char *name)
+{
+    return find_long(verb, name, strlen(name));
+}
 
 static const organ_option *find_short(const organ_verb *verb, char letter)
 {
@@ -328,7 +341,8 @@ static organ_status miss_value(const parser *p, const organ_option *option, orga
     char allowed[2 * ORGAN_RANGE_ROOM];
     organ_option_allows(option, allowed, sizeof allowed);
     if (option->takes > 1)
-        return organ_fail(error, ORGAN_USAGE, "%s: --%s needs %u values: %s", p->verb->name, option->name, option->takes, option->argument);
+        return organ_fail(error, ORGAN_USAGE, "%s: --%s needs %u values: %s", p->verb->name, option->name,
+                          option->takes, option->argument);
     return organ_fail(error, ORGAN_USAGE, "%s: --%s needs a value: %s", p->verb->name, option->name, allowed);
 }
 
@@ -355,8 +369,8 @@ static organ_status take_long(parser *p, const char *name, organ_error *error)
     if (!option)
         return unknown_long(p->verb, name, length, error);
     if (name[length] == '=' && option->value == ORGAN_VALUE_FLAG)
-        return organ_fail(error, ORGAN_USAGE, "%s: --%s takes no value, but was given '%s'", p->verb->name, option->name,
-                          name + length + 1);
+        return organ_fail(error, ORGAN_USAGE, "%s: --%s takes no value, but was given '%s'", p->verb->name,
+                          option->name, name + length + 1);
     return take_option(p, option, name[length] == '=' ? name + length + 1 : NULL, error);
 }
 
@@ -428,13 +442,15 @@ static organ_status miss_nothing(const parser *p, organ_error *error)
     for (size_t k = 0; (option = organ_verb_option_at(p->verb, k)); k++) {
         const char letter[] = {'-', option->letter, '\0'};
         if (option->required && !(p->given >> k & 1))
-            return organ_fail(error, ORGAN_USAGE, "%s: %s%s %s is missing: %s", p->verb->name, option->letter ? letter : "--",
-                              option->letter ? "" : option->name, option->argument, option->help);
+            return organ_fail(error, ORGAN_USAGE, "%s: %s%s %s is missing: %s", p->verb->name,
+                              option->letter ? letter : "--", option->letter ? "" : option->name, option->argument,
+                              option->help);
     }
     return ORGAN_OK;
 }
 
-organ_status organ_options_parse(const organ_verb *verb, int argc, char *const *argv, void *values, bool *help, organ_error *error)
+organ_status organ_options_parse(const organ_verb *verb, int argc, char *const *argv, void *values, bool *help,
+                                 organ_error *error)
 {
     parser p = {.verb = verb, .values = values, .argv = argv, .argc = argc};
     const organ_option *option;

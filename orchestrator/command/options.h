@@ -1,5 +1,6 @@
 /* SPDX-License-Identifier: MIT
- * The command line as data: a verb is a table of operands and options, and parsing, help and messages all come from it. */
+ * The command line as data: a verb is a table of operands and options, and parsing, help and messages all come from it.
+ */
 #ifndef ORGAN_OPTIONS_H
 #define ORGAN_OPTIONS_H
 
@@ -39,15 +40,17 @@ typedef struct organ_option {
     organ_range range;          /* of counts, reals and bytes */
     bool after_from, before_to; /* the bound of the range itself is not allowed */
     bool required;
-    const char *fallback;                      /* the default, as written on a command line; NULL: the parser leaves the member unchanged */
-    const char *help;                          /* begins in lower case, no full stop */
-    size_t offset;                             /* of the member */
-    organ_names names;                         /* of texts and words */
-    const char *choices;                       /* of texts: the allowed values, "fft|haar", which organ_options_parse enforces; NULL: any */
-    const char *(*explain)(const char *typed); /* of choices: returns advice for a value that is not allowed, or NULL; may be NULL */
-    bool several;                              /* of choices: more than one may be given, separated by commas */
-    unsigned takes;                            /* of words: the number of words after each use of the option; 0: one */
-    bool percent; /* of reals: the value may end in '%', and must if it is above 0 and below 1: 0.5 is nearly always a fraction */
+    const char *fallback; /* the default, as written on a command line; NULL: the parser leaves the member unchanged */
+    const char *help;     /* begins in lower case, no full stop */
+    size_t offset;        /* of the member */
+    organ_names names;    /* of texts and words */
+    const char *choices;  /* of texts: the allowed values, "fft|haar", which organ_options_parse enforces; NULL: any */
+    const char *(*explain)(
+        const char *typed); /* of choices: returns advice for a value that is not allowed, or NULL; may be NULL */
+    bool several;           /* of choices: more than one may be given, separated by commas */
+    unsigned takes;         /* of words: the number of words after each use of the option; 0: one */
+    bool percent; /* of reals: the value may end in '%', and must if it is above 0 and below 1: 0.5 is nearly always a
+                     fraction */
 } organ_option;
 
 /* Options that help shows under one title. */
@@ -65,7 +68,8 @@ typedef struct organ_words {
 } organ_words;
 
 typedef struct organ_operand {
-    const char *name; /* "DONOR"; the last may be "MODEL...": it takes all words to come; "bash|zsh|fish": one of these */
+    const char
+        *name; /* "DONOR"; the last may be "MODEL...": it takes all words to come; "bash|zsh|fish": one of these */
     const char *help;
     size_t offset; /* of a const char * member, NULL where not given; of "MODEL...": of an organ_words */
     bool optional;
@@ -79,8 +83,8 @@ typedef struct organ_example {
 typedef struct organ_verb {
     const char *name;
     const char *summary; /* half a line, for the overview */
-    const char *usage;   /* the forms of what follows the name, separated by '\n'; NULL: operands and required options */
-    const char *about;   /* paragraphs, separated by '\n' */
+    const char *usage; /* the forms of what follows the name, separated by '\n'; NULL: operands and required options */
+    const char *about; /* paragraphs, separated by '\n' */
     const organ_operand *operands;
     size_t operand_count;
     const organ_option_group *groups;
@@ -110,11 +114,13 @@ typedef struct organ_verb_table {
 /* The title of the section that begins at this verb, or NULL. */
 const char *organ_verb_section_at(const organ_verb_table *table, const organ_verb *verb);
 
-/* Reads argv[0 .. argc), the words after the verb, into `values`, a struct whose members the verb's offsets name. Options and operands may
- * be mixed; "--name value", "--name=value", "-o value", "-ovalue"; "--" ends the options; the last of repeated options counts. *help
- * becomes true if
- * --help or -h is among them: then nothing is missed. ORGAN_USAGE with a message that names option, value and what is allowed. */
-organ_status organ_options_parse(const organ_verb *verb, int argc, char *const *argv, void *values, bool *help, organ_error *error);
+/* Reads argv[0 .. argc), the words after the verb, into `values`, a struct whose members the verb's offsets name.
+ * Options and operands may be mixed; "--name value", "--name=value", "-o value", "-ovalue"; "--" ends the options; the
+ * last of repeated options counts. *help becomes true if
+ * --help or -h is among them: then nothing is missed. ORGAN_USAGE with a message that names option, value and what is
+ * allowed. */
+organ_status organ_options_parse(const organ_verb *verb, int argc, char *const *argv, void *values, bool *help,
+                                 organ_error *error);
 
 /* The k-th option of a verb, group by group; NULL behind the last. */
 const organ_option *organ_verb_option_at(const organ_verb *verb, size_t k);
@@ -128,7 +134,8 @@ bool organ_in_range(const organ_option *option, double number);     /* it has a 
 /* The k-th choice of an option; false behind the last. */
 #define ORGAN_LONGEST_CHOICE 32
 bool organ_option_choice(const organ_option *option, size_t k, char choice[ORGAN_LONGEST_CHOICE]);
-bool organ_option_has_choice(const organ_option *option, const char *text, size_t length); /* `text` up to `length` is one of them */
+bool organ_option_has_choice(const organ_option *option, const char *text,
+                             size_t length); /* `text` up to `length` is one of them */
 
 /* The value that is allowed, in words: "a whole number (16 to 4096)", "one of fft, haar". */
 void organ_option_allows(const organ_option *option, char *out, size_t size);
@@ -137,11 +144,13 @@ void organ_option_allows(const organ_option *option, char *out, size_t size);
 #define ORGAN_RANGE_ROOM 400
 void organ_option_range(const organ_option *option, char *out, size_t size);
 
-/* The name nearest to what was typed, or NULL if none is near: few letters wrong, swapped or missing, or typed is its beginning. */
+/* The name nearest to what was typed, or NULL if none is near: few letters wrong, swapped or missing, or typed is its
+ * beginning. */
 const char *organ_nearest(const char *typed, const char *const *names, size_t count);
 
 /* The same for the end of a message: "; did you mean '--beta'?", `before` being "--"; "" if none is near. */
 #define ORGAN_HINT_ROOM 200
-const char *organ_nearest_hint(const char *typed, const char *const *names, size_t count, const char *before, char hint[ORGAN_HINT_ROOM]);
+const char *organ_nearest_hint(const char *typed, const char *const *names, size_t count, const char *before,
+                               char hint[ORGAN_HINT_ROOM]);
 
 #endif

@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: MIT
- * Attention of a group of windows: a tile of queries sees its keys in blocks, with a softmax that goes on from block to block, so that what
- * it takes does not grow with their number. */
+ * Attention of a group of windows: a tile of queries sees its keys in blocks, with a softmax that goes on from block to
+ * block, so that what it takes does not grow with their number. */
 #include "orchestrator/forward/job.h"
 #include "orchestrator/machine/extent.h"
 
@@ -46,7 +46,8 @@ size_t organ_forward_attention_room(const organ_forward_config *c, size_t tokens
 
 static void rotate(const forward_rotation *rotation, size_t position, float *head)
 {
-    const float *cosines = rotation->cosines + position * rotation->half, *sines = rotation->sines + position * rotation->half;
+    const float *cosines = rotation->cosines + position * rotation->half,
+                *sines = rotation->sines + position * rotation->half;
     float *other = head + rotation->half;
     for (size_t k = 0; k < rotation->half; k++) {
         const float a = head[k], b = other[k];
@@ -81,25 +82,28 @@ static void turn_tokens(void *context, size_t index, size_t worker)
 
 /* ---- scores ---- */
 
-/* Scores of keys [first, first + keys) to weights: each query sees itself, what is before it, and no more than the window. */
-static void attention_weigh(const attention_job *j, const attention_tile *t, size_t first, size_t keys, float *scratch, float *out)
+/* Scores of keys [first, first + keys) to weights: each query sees itself, what is before it, and no more than the
+ * window. */
+static void attention_weigh(const attention_job *j, const attention_tile *t, size_t first, size_t keys, float *scratch,
+                            float *out)
 {
     const organ_forward_config *c = &j->group->forward->config;
     const size_t window = j->group->layer->windowed ? c->window : SIZE_MAX;
-    const forward_softmax softmax = {j->group->forward->engine->kernels, (float)c->attention_scale, (float)c->attention_softcap,
-                                     c->head_dim};
+    const forward_softmax softmax = {j->group->forward->engine->kernels, (float)c->attention_scale,
+                                     (float)c->attention_softcap, c->head_dim};
     float *const sums = scratch + FORWARD_QUERIES * FORWARD_KEYS, *const tops = sums + FORWARD_QUERIES;
     for (size_t i = 0; i < t->queries; i++) {
         const size_t at = t->query + i, from = at >= window ? at - window + 1 : 0;
-        const size_t lo = from > first ? organ_lesser(from - first, keys) : 0, hi = at >= first ? organ_lesser(at + 1 - first, keys) : 0;
-        organ_forward_softmax_block(&softmax, scratch + i * FORWARD_KEYS, lo, lo < hi ? hi : lo, keys, &tops[i], &sums[i],
-                                    out + i * j->q_width);
+        const size_t lo = from > first ? organ_lesser(from - first, keys) : 0,
+                     hi = at >= first ? organ_lesser(at + 1 - first, keys) : 0;
+        organ_forward_softmax_block(&softmax, scratch + i * FORWARD_KEYS, lo, lo < hi ? hi : lo, keys, &tops[i],
+                                    &sums[i], out + i * j->q_width);
     }
 }
 
 /* Keys [first, first + keys) of the window, for all queries of the tile. */
-static void attend_block(const attention_job *j, const attention_tile *t, size_t first, size_t keys, size_t worker, const float *q,
-                         const float *k, float *out)
+static void attend_block(const attention_job *j, const attention_tile *t, size_t first, size_t keys, size_t worker,
+                         const float *q, const float *k, float *out)
 {
     const organ_forward *const f = j->group->forward;
     float *const scratch = scratch_of(j, worker);
@@ -112,14 +116,15 @@ static void attend_block(const attention_job *j, const attention_tile *t, size_t
                                   .b = {.values = k, .type = ORGAN_REAL_F32, .stride = j->kv_width},
                                   .c = scratch,
                                   .c_stride = FORWARD_KEYS};
-    const organ_product sums = {.m = t->queries,
-                                .n = f->config.head_dim,
-                                .k = keys,
-                                .a = weights,
-                                .b = {.values = j->v + (k - j->k), .type = ORGAN_REAL_F32, .transposed = true, .stride = j->kv_width},
-                                .c = out,
-                                .c_stride = j->q_width,
-                                .into = ORGAN_PRODUCT_ADD};
+    const organ_product sums = {
+        .m = t->queries,
+        .n = f->config.head_dim,
+        .k = keys,
+        .a = weights,
+        .b = {.values = j->v + (k - j->k), .type = ORGAN_REAL_F32, .transposed = true, .stride = j->kv_width},
+        .c = out,
+        .c_stride = j->q_width,
+        .into = ORGAN_PRODUCT_ADD};
     f->engine->kernels->product(&scores, packed);
     attention_weigh(j, t, first, keys, scratch, out);
     f->engine->kernels->product(&sums, packed);
@@ -167,7 +172,8 @@ static organ_status cut_windows(attention_job *j, forward_rotation *rotation, si
         for (size_t t = 0; t < tokens; t++)
             (*positions)[first + t] = row + j->before + t;
         for (size_t t = 0; t < tokens; t += FORWARD_QUERIES)
-            j->tiles[j->tile_count++] = (attention_tile){first, j->before + t, organ_lesser(FORWARD_QUERIES, tokens - t)};
+            j->tiles[j->tile_count++] =
+                (attention_tile){first, j->before + t, organ_lesser(FORWARD_QUERIES, tokens - t)};
     }
     j->position = *positions;
     return ORGAN_OK;
@@ -233,7 +239,8 @@ organ_status organ_forward_attention(forward_group *g, organ_error *error)
 {
     organ_forward *f = g->forward;
     const organ_forward_config *c = &f->config;
-    attention_job j = {.group = g, .q_width = (size_t)c->heads * c->head_dim, .kv_width = (size_t)c->kv_heads * c->head_dim};
+    attention_job j = {
+        .group = g, .q_width = (size_t)c->heads * c->head_dim, .kv_width = (size_t)c->kv_heads * c->head_dim};
     float *normed = g->room, *projected = normed + g->tokens * c->hidden;
     j.q = projected + g->tokens * c->hidden;
     j.out = j.q + g->tokens * j.q_width;

@@ -100,7 +100,8 @@ static organ_rope_config read_rope(const config_gguf_source *s, const organ_mode
     rope.beta_fast = gguf_real(s, "rope.scaling.yarn_beta_fast", 32);
     rope.beta_slow = gguf_real(s, "rope.scaling.yarn_beta_slow", 1);
     const double own = rope.factor > 1 ? 0.1 * log(rope.factor) + 1 : 1;
-    rope.attention_factor = own * gguf_real(s, "rope.scaling.yarn_attn_factor", gguf_real(s, "rope.scaling.attn_factor", 1));
+    rope.attention_factor =
+        own * gguf_real(s, "rope.scaling.yarn_attn_factor", gguf_real(s, "rope.scaling.attn_factor", 1));
     return rope;
 }
 
@@ -125,8 +126,8 @@ static void read_logistic_experts(const config_gguf_source *s, organ_forward_con
     c->router_groups_used = gguf_size(s, "expert_group_used_count", 0);
     organ_forward_config_logistic(c, needed(s, "expert_shared_count"));
     if (function != NONE && function != LOGISTIC)
-        organ_fail(s->error, ORGAN_BAD_INPUT, "%s: key '%s.expert_gating_func' is %u, which is not supported", s->label, s->architecture,
-                   function);
+        organ_fail(s->error, ORGAN_BAD_INPUT, "%s: key '%s.expert_gating_func' is %u, which is not supported", s->label,
+                   s->architecture, function);
 }
 
 static void read_experts(const config_gguf_source *s, const forward_family *family, organ_forward_config *c)
@@ -139,15 +140,18 @@ static void read_experts(const config_gguf_source *s, const forward_family *fami
     if (family->traits & TRAIT_LOGISTIC_EXPERTS)
         read_logistic_experts(s, c);
     if (shares && (c->shared_intermediate = needed(s, "expert_shared_feed_forward_length")) == 0)
-        organ_fail(s->error, ORGAN_BAD_INPUT, "%s: key '%s.expert_shared_feed_forward_length' is 0", s->label, s->architecture);
+        organ_fail(s->error, ORGAN_BAD_INPUT, "%s: key '%s.expert_shared_feed_forward_length' is 0", s->label,
+                   s->architecture);
 }
 
-static void read_sizes(const config_gguf_source *s, const organ_model *model, const forward_family *family, organ_forward_config *c)
+static void read_sizes(const config_gguf_source *s, const organ_model *model, const forward_family *family,
+                       organ_forward_config *c)
 {
     const unsigned later = gguf_size(s, "nextn_predict_layers", 0);
     c->layers = needed(s, "block_count");
     if (later && later >= c->layers)
-        organ_fail(s->error, ORGAN_BAD_INPUT, "%s: %u of %u blocks are for tokens after the next one", s->label, later, c->layers);
+        organ_fail(s->error, ORGAN_BAD_INPUT, "%s: %u of %u blocks are for tokens after the next one", s->label, later,
+                   c->layers);
     else
         c->layers -= later; /* the last ones, which no text goes through */
     c->heads = needed(s, "attention.head_count");
@@ -157,8 +161,8 @@ static void read_sizes(const config_gguf_source *s, const organ_model *model, co
     c->head_dim = gguf_size(s, "attention.key_length", c->heads ? (unsigned)(c->hidden / c->heads) : 0);
     const unsigned value = gguf_size(s, "attention.value_length", c->head_dim);
     if (value != c->head_dim)
-        organ_fail(s->error, ORGAN_BAD_INPUT, "%s: keys of %u and values of %u: heads of two sizes are not supported", s->label,
-                   c->head_dim, value);
+        organ_fail(s->error, ORGAN_BAD_INPUT, "%s: keys of %u and values of %u: heads of two sizes are not supported",
+                   s->label, c->head_dim, value);
     c->experts = gguf_size(s, "expert_count", 0);
     c->intermediate = c->experts ? gguf_size(s, "feed_forward_length", 0) : needed(s, "feed_forward_length");
     if (c->experts)
@@ -178,7 +182,8 @@ static void read_gguf_scales(const config_gguf_source *s, const forward_family *
     c->embedding_scale = gemma ? sqrt((double)c->hidden) : 1;
     c->sandwich_norms = gemma;
     c->activation = gemma ? ORGAN_GELU_TANH : ORGAN_SILU;
-    /* The files do not say it: of both Gemmas the model of 27 billion, told by its layers, scales by the share of a head. */
+    /* The files do not say it: of both Gemmas the model of 27 billion, told by its layers, scales by the share of a
+     * head. */
     const bool large = gemma && c->layers == (second ? 46 : 62) && c->heads;
     c->attention_scale = 1 / sqrt(large ? (double)c->hidden / c->heads : (double)c->head_dim);
     if (second) {
@@ -197,14 +202,14 @@ static void read_windows(const config_gguf_source *s, const forward_family *fami
         organ_fail_errno(s->error, ENOMEM, "%s: %u layers", s->label, c->layers);
 }
 
-static organ_status read_gguf_config(const config_gguf_source *s, const organ_model *model, const forward_family *family,
-                                     organ_forward_config *c)
+static organ_status read_gguf_config(const config_gguf_source *s, const organ_model *model,
+                                     const forward_family *family, organ_forward_config *c)
 {
     strcpy(c->architecture, family->gguf);
     read_sizes(s, model, family, c);
     read_gguf_scales(s, family, c);
-    c->qk_norm =
-        family->traits & TRAIT_QK_NORM || (family->traits & TRAIT_QK_NORM_FIELD && organ_model_find(model, "blk.0.attn_q_norm.weight"));
+    c->qk_norm = family->traits & TRAIT_QK_NORM ||
+                 (family->traits & TRAIT_QK_NORM_FIELD && organ_model_find(model, "blk.0.attn_q_norm.weight"));
     c->qkv_bias = organ_model_find(model, "blk.0.attn_q.bias") || organ_model_find(model, "blk.0.attn_qkv.bias");
     c->output_bias = organ_model_find(model, "blk.0.attn_output.bias");
     c->mlp_bias = organ_model_find(model, "blk.0.ffn_down.bias");
@@ -212,8 +217,8 @@ static organ_status read_gguf_config(const config_gguf_source *s, const organ_mo
     c->rope_interleaved = strcmp(family->gguf, "llama") == 0;
     c->rope = c->rope_local = read_rope(s, model, c);
     if (family->traits & TRAIT_LOCAL_ROPE)
-        c->rope_local =
-            (organ_rope_config){.attention_factor = 1, .theta = gguf_real(s, "rope.freq_base_swa", 1e4), .dimensions = c->rope.dimensions};
+        c->rope_local = (organ_rope_config){
+            .attention_factor = 1, .theta = gguf_real(s, "rope.freq_base_swa", 1e4), .dimensions = c->rope.dimensions};
     read_windows(s, family, c);
     return s->error->status ? s->error->status : organ_forward_config_check(s->label, c, s->error);
 }

@@ -104,8 +104,8 @@ static void read_yarn(const config_hf_source *s, const json_t *object, organ_rop
     rope->beta_fast = hf_real(s, object, "beta_fast", 32);
     rope->beta_slow = hf_real(s, object, "beta_slow", 1);
     const double mscale = hf_real(s, object, "mscale", 0), all = hf_real(s, object, "mscale_all_dim", 0);
-    const double own =
-        mscale != 0 && all != 0 ? yarn_scale(rope->factor, mscale) / yarn_scale(rope->factor, all) : yarn_scale(rope->factor, 1);
+    const double own = mscale != 0 && all != 0 ? yarn_scale(rope->factor, mscale) / yarn_scale(rope->factor, all)
+                                               : yarn_scale(rope->factor, 1);
     rope->attention_factor = hf_real(s, object, "attention_factor", own);
     const json_t *truncate = member(object, "truncate");
     if (truncate && !json_is_boolean(truncate))
@@ -119,8 +119,9 @@ static float *factors_of(const config_hf_source *s, const json_t *object, const 
     const json_t *const array = member(object, key);
     const size_t count = dimensions / 2;
     if (json_array_size(array) != count || count == 0) {
-        organ_fail(s->error, ORGAN_BAD_INPUT, "%s: %s has %zu numbers, not one for each two of the %u dimensions that are rotated",
-                   s->label, key, json_array_size(array), dimensions);
+        organ_fail(s->error, ORGAN_BAD_INPUT,
+                   "%s: %s has %zu numbers, not one for each two of the %u dimensions that are rotated", s->label, key,
+                   json_array_size(array), dimensions);
         return NULL;
     }
     float *const factors = malloc(count * sizeof *factors);
@@ -136,7 +137,8 @@ static float *factors_of(const config_hf_source *s, const json_t *object, const 
 }
 
 /* The factor itself only scales attention; where it is not told, the contexts tell it. */
-static void read_longrope(const config_hf_source *s, const json_t *object, const organ_forward_config *c, organ_rope_config *rope)
+static void read_longrope(const config_hf_source *s, const json_t *object, const organ_forward_config *c,
+                          organ_rope_config *rope)
 {
     const double original = (double)rope->original_context;
     rope->factor = hf_real(s, object, "factor", original > 0 ? (double)c->context / original : 0);
@@ -147,7 +149,8 @@ static void read_longrope(const config_hf_source *s, const json_t *object, const
 }
 
 /* `object` holds the fields of the rotation, NULL if there are none; `theta` counts where it has none. */
-static organ_rope_config read_rope(const config_hf_source *s, const json_t *object, double theta, const organ_forward_config *c)
+static organ_rope_config read_rope(const config_hf_source *s, const json_t *object, double theta,
+                                   const organ_forward_config *c)
 {
     organ_rope_config rope = {.attention_factor = 1};
     const double own = s->family->traits & TRAIT_HALF_ROPE ? 0.5 : 1;
@@ -217,7 +220,8 @@ static void read_layer_types(const config_hf_source *s, const json_t *types, org
         windowed[k] = word && strcmp(word, "sliding_attention") == 0;
         any = any || windowed[k];
         if (!windowed[k] && (!word || strcmp(word, "full_attention")))
-            organ_fail(s->error, ORGAN_BAD_INPUT, "%s: layer_types: '%s' is not supported", s->label, word ? word : "?");
+            organ_fail(s->error, ORGAN_BAD_INPUT, "%s: layer_types: '%s' is not supported", s->label,
+                       word ? word : "?");
     }
     if (!any) {
         free(windowed);
@@ -241,7 +245,8 @@ static void count_layers(const config_hf_source *s, organ_forward_config *c)
 static void read_windows(const config_hf_source *s, organ_forward_config *c)
 {
     const unsigned traits = s->family->traits;
-    const json_t *types = traits & (TRAIT_WINDOW_FLAG | TRAIT_WINDOW_FROM | TRAIT_GEMMA) ? member(s->root, "layer_types") : NULL;
+    const json_t *types =
+        traits & (TRAIT_WINDOW_FLAG | TRAIT_WINDOW_FROM | TRAIT_GEMMA) ? member(s->root, "layer_types") : NULL;
     const bool off = traits & (TRAIT_WINDOW_FLAG | TRAIT_QWEN_EXPERTS) && !flag_of(s, "use_sliding_window", false);
     if (c->layers > FORWARD_MOST_LAYERS ||
         !(traits & (TRAIT_WINDOW_ALL | TRAIT_WINDOW_FLAG | TRAIT_WINDOW_FROM | TRAIT_QWEN_EXPERTS | TRAIT_GEMMA)))
@@ -264,7 +269,8 @@ static void read_activation(const config_hf_source *s, organ_forward_config *c)
         c->activation = ORGAN_SILU;
     else if (strcmp(word, "gelu_pytorch_tanh") == 0)
         c->activation = ORGAN_GELU_TANH;
-    else if (strcmp(word, "gelu") == 0 && !(gemma && strcmp(key, "hidden_act") == 0)) /* Gemma once wrote that and meant tanh */
+    else if (strcmp(word, "gelu") == 0 &&
+             !(gemma && strcmp(key, "hidden_act") == 0)) /* Gemma once wrote that and meant tanh */
         c->activation = ORGAN_GELU;
     else
         organ_fail(s->error, ORGAN_BAD_INPUT, "%s: %s '%s' is not supported", s->label, key, word);
@@ -306,12 +312,14 @@ static void read_experts(const config_hf_source *s, organ_forward_config *c)
         c->experts = member(s->root, "num_experts") ? hf_size(s, "num_experts", 0) : needed(s, "num_local_experts");
         c->expert_intermediate = needed(s, "moe_intermediate_size");
         c->normalise_experts = flag_of(s, "norm_topk_prob", false);
-        if (s->family->traits & TRAIT_SHARED_EXPERT && (c->shared_intermediate = needed(s, "shared_expert_intermediate_size")) == 0)
+        if (s->family->traits & TRAIT_SHARED_EXPERT &&
+            (c->shared_intermediate = needed(s, "shared_expert_intermediate_size")) == 0)
             organ_fail(s->error, ORGAN_BAD_INPUT, "%s: shared_expert_intermediate_size is 0", s->label);
         c->shared_gated = true;
         const json_t *dense = member(s->root, "mlp_only_layers");
         if (hf_size(s, "decoder_sparse_step", 1) != 1)
-            refuse_member(s, "decoder_sparse_step", member(s->root, "decoder_sparse_step"), "1: layers without experts are not supported");
+            refuse_member(s, "decoder_sparse_step", member(s->root, "decoder_sparse_step"),
+                          "1: layers without experts are not supported");
         if (dense && (!json_is_array(dense) || json_array_size(dense)))
             refuse_member(s, "mlp_only_layers", dense, "empty: layers without experts are not supported");
     } else
@@ -327,7 +335,8 @@ static void read_sizes(const config_hf_source *s, organ_forward_config *c)
     c->heads = needed(s, "num_attention_heads");
     c->kv_heads = hf_size(s, "num_key_value_heads", c->heads);
     c->hidden = needed(s, "hidden_size");
-    c->intermediate = s->family->traits & TRAIT_QWEN_EXPERTS ? hf_size(s, "intermediate_size", 0) : needed(s, "intermediate_size");
+    c->intermediate =
+        s->family->traits & TRAIT_QWEN_EXPERTS ? hf_size(s, "intermediate_size", 0) : needed(s, "intermediate_size");
     c->vocabulary = needed(s, "vocab_size");
     c->context = needed(s, "max_position_embeddings");
     const unsigned own = s->family->head_dim;
@@ -351,11 +360,12 @@ static void read_hf_scales(const config_hf_source *s, organ_forward_config *c)
         c->attention_scale = 1 / sqrt(scalar);
     }
     if (traits & TRAIT_SOFTCAPS) {
-        const bool second = !(traits & TRAIT_QK_NORM); /* Gemma 2 has caps where its config says nothing; a null is none */
-        c->attention_softcap =
-            hf_real(s, s->root, "attn_logit_softcapping", second && !json_object_get(s->root, "attn_logit_softcapping") ? 50 : 0);
-        c->final_softcap =
-            hf_real(s, s->root, "final_logit_softcapping", second && !json_object_get(s->root, "final_logit_softcapping") ? 30 : 0);
+        const bool second =
+            !(traits & TRAIT_QK_NORM); /* Gemma 2 has caps where its config says nothing; a null is none */
+        c->attention_softcap = hf_real(s, s->root, "attn_logit_softcapping",
+                                       second && !json_object_get(s->root, "attn_logit_softcapping") ? 50 : 0);
+        c->final_softcap = hf_real(s, s->root, "final_logit_softcapping",
+                                   second && !json_object_get(s->root, "final_logit_softcapping") ? 30 : 0);
     }
 }
 
@@ -368,8 +378,8 @@ static organ_status read_hf_config(const config_hf_source *s, organ_forward_conf
     read_activation(s, c);
     read_experts(s, c);
     c->qk_norm = traits & TRAIT_QK_NORM || (traits & TRAIT_QK_NORM_FIELD && flag_of(s, "use_qk_norm", false));
-    c->qkv_bias =
-        (traits & TRAIT_QKV_BIAS && flag_of(s, "qkv_bias", true)) || (traits & TRAIT_QKV_BIAS_FIELD && flag_of(s, "attention_bias", false));
+    c->qkv_bias = (traits & TRAIT_QKV_BIAS && flag_of(s, "qkv_bias", true)) ||
+                  (traits & TRAIT_QKV_BIAS_FIELD && flag_of(s, "attention_bias", false));
     if (traits & TRAIT_BIAS_FIELD)
         c->qkv_bias = c->output_bias = flag_of(s, "attention_bias", false);
     if (traits & TRAIT_MLP_BIAS)
@@ -391,7 +401,8 @@ organ_status organ_forward_config_hf(const organ_model *model, organ_forward_con
     if (organ_model_load(model, "config.json", ORGAN_CONFIG_LIMIT, &bytes, &length, error))
         return error->status;
     if (!bytes)
-        return organ_fail(error, ORGAN_BAD_INPUT, "%s: has no config.json, which says how the model computes", model->path);
+        return organ_fail(error, ORGAN_BAD_INPUT, "%s: has no config.json, which says how the model computes",
+                          model->path);
     char label[600];
     snprintf(label, sizeof label, "%s/config.json", model->directory);
     const forward_family *family = organ_forward_family_named(name, false);

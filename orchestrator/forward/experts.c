@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: MIT
- * A mixture of experts: tokens are sorted by expert, every expert works on its own, and each token takes the weighted sum of what its
- * experts gave, in the order of their numbers. */
+ * A mixture of experts: tokens are sorted by expert, every expert works on its own, and each token takes the weighted
+ * sum of what its experts gave, in the order of their numbers. */
 #include "orchestrator/forward/job.h"
 #include "orchestrator/machine/extent.h"
 
@@ -88,17 +88,23 @@ static void sort_by_expert(experts_job *j)
     j->begin[0] = 0;
 }
 
-static organ_status add_expert(experts_job *j, size_t expert, unsigned which, const float *x, float *y, size_t out, organ_error *error)
+static organ_status add_expert(experts_job *j, size_t expert, unsigned which, const float *x, float *y, size_t out,
+                               organ_error *error)
 {
     forward_group *g = j->group;
     const forward_linear linear = organ_forward_linear_of(g->layer, g->layer->plan->experts[3 * expert + which], out);
     const size_t row = j->begin[expert];
-    return organ_forward_products_add(&g->products, x + row * linear.in, &linear, y + row * out, j->begin[expert + 1] - row, error);
+    return organ_forward_products_add(&g->products, x + row * linear.in, &linear, y + row * out,
+                                      j->begin[expert + 1] - row, error);
 }
 
-static bool is_listened(const forward_group *g, size_t expert) { return g->layer->listened && g->layer->listened[expert]; }
+static bool is_listened(const forward_group *g, size_t expert)
+{
+    return g->layer->listened && g->layer->listened[expert];
+}
 
-static organ_status tap_expert(const experts_job *j, size_t expert, unsigned which, const float *x, size_t in, organ_error *error)
+static organ_status tap_expert(const experts_job *j, size_t expert, unsigned which, const float *x, size_t in,
+                               organ_error *error)
 {
     const forward_group *g = j->group;
     const forward_view *views = g->layer->plan->experts + 3 * expert;
@@ -130,7 +136,8 @@ static const float *told_of(experts_job *j, organ_error *error)
     if (!g->tap || !g->layer->weigh)
         return j->gate;
     const organ_forward_config *const c = &g->forward->config;
-    experts_share_rows(j, j->tokens * c->experts_used, ORGAN_SHARE_NUMBER * (double)c->expert_intermediate, weigh_row, error);
+    experts_share_rows(j, j->tokens * c->experts_used, ORGAN_SHARE_NUMBER * (double)c->expert_intermediate, weigh_row,
+                       error);
     return j->up;
 }
 
@@ -157,7 +164,8 @@ static organ_status route_tokens(experts_job *j, organ_error *error)
         experts_share_rows(j, j->tokens, ORGAN_SHARE_HARD * (double)c->experts, choose_token, error))
         return error->status;
     sort_by_expert(j);
-    return experts_share_rows(j, j->tokens * c->experts_used, ORGAN_SHARE_NUMBER * (double)c->hidden, gather_row, error);
+    return experts_share_rows(j, j->tokens * c->experts_used, ORGAN_SHARE_NUMBER * (double)c->hidden, gather_row,
+                              error);
 }
 
 static organ_status run_experts(experts_job *j, organ_error *error)
@@ -167,7 +175,8 @@ static organ_status run_experts(experts_job *j, organ_error *error)
     const size_t hidden = (size_t)c->hidden, inner = (size_t)c->expert_intermediate;
     for (size_t e = 0; e < c->experts; e++)
         if (tap_expert(j, e, 0, j->inputs, hidden, error) || tap_expert(j, e, 1, j->inputs, hidden, error) ||
-            add_expert(j, e, 0, j->inputs, j->gate, inner, error) || add_expert(j, e, 1, j->inputs, j->up, inner, error))
+            add_expert(j, e, 0, j->inputs, j->gate, inner, error) ||
+            add_expert(j, e, 1, j->inputs, j->up, inner, error))
             return error->status;
     if (organ_forward_products_run(&g->products, g->forward, g->scratch, error) ||
         organ_forward_gate_all(g, j->gate, j->up, j->tokens * c->experts_used, inner, error))
@@ -180,12 +189,13 @@ static organ_status run_experts(experts_job *j, organ_error *error)
     }
     if (error->status || organ_forward_products_run(&g->products, g->forward, g->scratch, error))
         return error->status;
-    return experts_share_rows(j, j->tokens, ORGAN_SHARE_NUMBER * (double)(c->experts_used * c->hidden), sum_token, error);
+    return experts_share_rows(j, j->tokens, ORGAN_SHARE_NUMBER * (double)(c->experts_used * c->hidden), sum_token,
+                              error);
 }
 
 /* act(gate) * up of some rows, to `inner`. */
-static organ_status run_inner(forward_group *g, const forward_view *views, const float *x, size_t rows, float *inner, float *up,
-                              organ_error *error)
+static organ_status run_inner(forward_group *g, const forward_view *views, const float *x, size_t rows, float *inner,
+                              float *up, organ_error *error)
 {
     const size_t width = (size_t)g->forward->config.expert_intermediate;
     const forward_linear gate = organ_forward_linear_of(g->layer, views[0], width),
@@ -207,7 +217,8 @@ static organ_status listen_to(experts_job *j, size_t expert, organ_error *error)
     const size_t hidden = (size_t)g->forward->config.hidden, inner = (size_t)g->forward->config.expert_intermediate;
     const size_t first = g->first + j->first;
     if (organ_forward_tap(g, views[0], first, j->tokens, hidden, j->normed, error) ||
-        (views[1].slot != views[0].slot && organ_forward_tap(g, views[1], first, j->tokens, hidden, j->normed, error)) ||
+        (views[1].slot != views[0].slot &&
+         organ_forward_tap(g, views[1], first, j->tokens, hidden, j->normed, error)) ||
         run_inner(g, views, j->normed, j->tokens, j->gate, j->up, error))
         return error->status;
     return organ_forward_tap(g, views[2], first, j->tokens, inner, j->gate, error);
@@ -241,7 +252,8 @@ static void add_shared_token(void *context, size_t t, size_t worker)
         j->out[x] += share * j->from[x];
 }
 
-static organ_status add_shares(forward_group *g, size_t first, size_t tokens, const float *normed, float *shares, organ_error *error)
+static organ_status add_shares(forward_group *g, size_t first, size_t tokens, const float *normed, float *shares,
+                               organ_error *error)
 {
     const forward_view view = g->layer->plan->parts[PART_SHARED];
     const forward_linear share = organ_forward_linear_of(g->layer, view, 1);
@@ -251,8 +263,8 @@ static organ_status add_shares(forward_group *g, size_t first, size_t tokens, co
 }
 
 /* out += logistic(normed . gate) x what the shared expert gives; or what it gives, where it has no gate. */
-static organ_status run_shared(forward_group *g, size_t first, size_t tokens, const float *normed, float *out, float *room,
-                               organ_error *error)
+static organ_status run_shared(forward_group *g, size_t first, size_t tokens, const float *normed, float *out,
+                               float *room, organ_error *error)
 {
     const organ_forward_config *c = &g->forward->config;
     const size_t inner = (size_t)c->shared_intermediate, hidden = (size_t)c->hidden;
@@ -264,11 +276,12 @@ static organ_status run_shared(forward_group *g, size_t first, size_t tokens, co
     if (gated)
         organ_forward_logistic(g->forward->engine->kernels, shares, tokens);
     shared_job j = {c, gated ? shares : NULL, given, out};
-    return organ_forward_share(g->forward->engine, tokens, ORGAN_SHARE_NUMBER * (double)(tokens * hidden), add_shared_token, &j, error);
+    return organ_forward_share(g->forward->engine, tokens, ORGAN_SHARE_NUMBER * (double)(tokens * hidden),
+                               add_shared_token, &j, error);
 }
 
-organ_status organ_forward_experts(forward_group *g, size_t first, size_t tokens, const float *normed, float *out, float *room,
-                                   organ_error *error)
+organ_status organ_forward_experts(forward_group *g, size_t first, size_t tokens, const float *normed, float *out,
+                                   float *room, organ_error *error)
 {
     const organ_forward_config *c = &g->forward->config;
     const size_t rows = tokens * c->experts_used, inner = (size_t)c->expert_intermediate, hidden = (size_t)c->hidden;
@@ -284,8 +297,8 @@ organ_status organ_forward_experts(forward_group *g, size_t first, size_t tokens
     j.weight_of = calloc(rows, sizeof *j.weight_of);
     if (!j.choices || !j.place || !j.begin || !j.token_of || !j.weight_of)
         organ_fail_errno(error, ENOMEM, "cannot allocate the routing of %zu tokens", tokens);
-    else if (route_tokens(&j, error) == ORGAN_OK && run_experts(&j, error) == ORGAN_OK && listen_to_all(&j, error) == ORGAN_OK &&
-             c->shared_intermediate)
+    else if (route_tokens(&j, error) == ORGAN_OK && run_experts(&j, error) == ORGAN_OK &&
+             listen_to_all(&j, error) == ORGAN_OK && c->shared_intermediate)
         run_shared(g, first, tokens, normed, out, room, error);
     free(j.choices);
     free(j.place);
@@ -295,8 +308,8 @@ organ_status organ_forward_experts(forward_group *g, size_t first, size_t tokens
     return error->status;
 }
 
-static organ_status run_expert(forward_group *g, const forward_view *views, const float *x, size_t count, float *inner, float *out,
-                               organ_error *error)
+static organ_status run_expert(forward_group *g, const forward_view *views, const float *x, size_t count, float *inner,
+                               float *out, organ_error *error)
 {
     const size_t hidden = (size_t)g->forward->config.hidden, width = (size_t)g->forward->config.expert_intermediate;
     const forward_linear down = organ_forward_linear_of(g->layer, views[2], hidden);
@@ -310,14 +323,16 @@ static organ_status run_expert(forward_group *g, const forward_view *views, cons
     return error->status;
 }
 
-organ_status organ_layer_expert(organ_forward *forward, const organ_layer *layer, unsigned expert, const float *x, size_t count,
-                                float *inner, float *out, organ_error *error)
+organ_status organ_layer_expert(organ_forward *forward, const organ_layer *layer, unsigned expert, const float *x,
+                                size_t count, float *inner, float *out, organ_error *error)
 {
     const organ_forward_config *c = &forward->config;
     if (expert >= organ_layer_experts(layer))
-        return organ_fail(error, ORGAN_USAGE, "%s: there is no expert %u of %u", forward->model->path, expert, organ_layer_experts(layer));
+        return organ_fail(error, ORGAN_USAGE, "%s: there is no expert %u of %u", forward->model->path, expert,
+                          organ_layer_experts(layer));
     forward_group g = {.forward = forward, .layer = layer};
-    g.room = organ_forward_layer_room(layer, 2 * organ_lesser(FORWARD_GROUP, count) * (size_t)c->expert_intermediate, error);
+    g.room =
+        organ_forward_layer_room(layer, 2 * organ_lesser(FORWARD_GROUP, count) * (size_t)c->expert_intermediate, error);
     g.scratch = error->status ? NULL : organ_forward_scratch(forward, error);
     if (!error->status)
         run_expert(&g, layer->plan->experts + 3 * (size_t)expert, x, count, inner, out, error);

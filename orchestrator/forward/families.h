@@ -25,11 +25,11 @@ typedef enum forward_trait {
     TRAIT_QWEN_EXPERTS = 1024,
     TRAIT_SHARED_EXPERT = 2048, /* beside them one for all tokens, with a gate of its own */
     TRAIT_LOGISTIC_EXPERTS =
-        4096,                    /* by a logistic router with a correction, in groups; the shared one has no gate, the first layers none */
-    TRAIT_QKV_BIAS_FIELD = 8192, /* attention_bias gives q, k and v one */
-    TRAIT_QK_NORM_FIELD = 16384, /* use_qk_norm gives each head of q and k a norm */
-    TRAIT_HALF_ROPE = 32768,     /* half of a head is rotated, where the config says nothing */
-    TRAIT_WINDOW_FROM = 131072,  /* sliding_window from max_window_layers on, without a flag */
+        4096, /* by a logistic router with a correction, in groups; the shared one has no gate, the first layers none */
+    TRAIT_QKV_BIAS_FIELD = 8192,    /* attention_bias gives q, k and v one */
+    TRAIT_QK_NORM_FIELD = 16384,    /* use_qk_norm gives each head of q and k a norm */
+    TRAIT_HALF_ROPE = 32768,        /* half of a head is rotated, where the config says nothing */
+    TRAIT_WINDOW_FROM = 131072,     /* sliding_window from max_window_layers on, without a flag */
     TRAIT_NORM_AS_ATTENDED = 65536, /* GGUF: the norm before the feed-forward is called post_attention_norm */
 } forward_trait;
 
@@ -45,7 +45,8 @@ typedef struct forward_family {
 /* NULL if it is not known. */
 const forward_family *organ_forward_family_named(const char *architecture, bool gguf);
 
-/* Fails with ORGAN_BAD_INPUT; the message lists the architectures that are supported in this format. `label` names the file. */
+/* Fails with ORGAN_BAD_INPUT; the message lists the architectures that are supported in this format. `label` names the
+ * file. */
 organ_status organ_forward_family_refuse(const char *label, const char *architecture, bool gguf, organ_error *error);
 
 /* What both readers end with: sizes that must fit each other. `label` names the file. */

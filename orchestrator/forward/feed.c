@@ -20,8 +20,9 @@ organ_status organ_forward_feed(forward_group *g, organ_error *error)
         float *room = out + tokens * c->hidden;
         if (organ_forward_norm_all(g, PART_NORM_FEED, hidden, normed, tokens, error))
             return error->status;
-        if (g->layer->plan->experts ? organ_forward_experts(g, first, tokens, normed, out, room, error)
-                                    : organ_forward_gated(g, PART_GATE, (size_t)c->intermediate, first, tokens, normed, out, room, error))
+        if (g->layer->plan->experts
+                ? organ_forward_experts(g, first, tokens, normed, out, room, error)
+                : organ_forward_gated(g, PART_GATE, (size_t)c->intermediate, first, tokens, normed, out, room, error))
             return error->status;
         if (organ_forward_add_all(g, PART_NORM_FED, hidden, out, tokens, error))
             return error->status;

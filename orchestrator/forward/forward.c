@@ -14,14 +14,16 @@ static organ_status find_ends(organ_forward *f, organ_error *error)
 {
     const organ_forward_config *c = &f->config;
     const bool gguf = f->model->gguf != NULL;
-    f->embedding = organ_forward_weight_named(f, gguf ? "token_embd.weight" : "model.embed_tokens.weight", c->vocabulary, c->hidden, error);
+    f->embedding = organ_forward_weight_named(f, gguf ? "token_embd.weight" : "model.embed_tokens.weight",
+                                              c->vocabulary, c->hidden, error);
     if (!f->embedding)
         return error->status;
     f->norm = organ_forward_weight_named(f, gguf ? "output_norm.weight" : "model.norm.weight", 0, c->hidden, error);
     if (!f->norm || !(f->norm_values = organ_forward_vector(f, f->norm, error)))
         return error->status;
     f->output = c->tied_output ? f->embedding
-                               : organ_forward_weight_named(f, gguf ? "output.weight" : "lm_head.weight", c->vocabulary, c->hidden, error);
+                               : organ_forward_weight_named(f, gguf ? "output.weight" : "lm_head.weight", c->vocabulary,
+                                                            c->hidden, error);
     return error->status;
 }
 
@@ -63,7 +65,8 @@ organ_status organ_forward_foresee(organ_forward *f, organ_made_as as, organ_err
     return error->status ? error->status : measure_layers(f, error);
 }
 
-organ_status organ_forward_open(const organ_model *model, const organ_engine *engine, organ_forward **forward, organ_error *error)
+organ_status organ_forward_open(const organ_model *model, const organ_engine *engine, organ_forward **forward,
+                                organ_error *error)
 {
     *forward = NULL;
     organ_forward *f = calloc(1, sizeof *f);
@@ -71,9 +74,9 @@ organ_status organ_forward_open(const organ_model *model, const organ_engine *en
         return organ_fail_memory(error, model->path);
     f->model = model;
     f->engine = engine;
-    if (organ_forward_config_read(model, &f->config, error) || organ_weights_find(model, &f->weights, error) || find_ends(f, error) ||
-        find_layers(f, error) || organ_forward_plan_head(f, &f->head, error) || measure_layers(f, error) ||
-        organ_forward_rotation_open(f, &f->config.rope, &f->rotation, error) ||
+    if (organ_forward_config_read(model, &f->config, error) || organ_weights_find(model, &f->weights, error) ||
+        find_ends(f, error) || find_layers(f, error) || organ_forward_plan_head(f, &f->head, error) ||
+        measure_layers(f, error) || organ_forward_rotation_open(f, &f->config.rope, &f->rotation, error) ||
         organ_forward_rotation_open(f, &f->config.rope_local, &f->rotation_local, error)) {
         organ_forward_close(f);
         return error->status;
@@ -159,27 +162,33 @@ static organ_status run_in_room(forward_group g, float *hidden, organ_error *err
 }
 
 organ_status organ_forward_layer_run(organ_forward *forward, const organ_layer *layer, const organ_windows *windows,
-                                     const forward_keys *before, float *hidden, const organ_tap *tap, organ_error *error)
+                                     const forward_keys *before, float *hidden, const organ_tap *tap,
+                                     organ_error *error)
 {
     float *const room = organ_forward_floats(room_of_groups(forward, windows), error);
-    run_in_room((forward_group){.forward = forward, .layer = layer, .windows = windows, .tap = tap, .before = before, .room = room}, hidden,
-                error);
+    run_in_room(
+        (forward_group){
+            .forward = forward, .layer = layer, .windows = windows, .tap = tap, .before = before, .room = room},
+        hidden, error);
     organ_forward_free(room);
     return error->status;
 }
 
-organ_status organ_layer_run(organ_forward *forward, const organ_layer *layer, const organ_windows *windows, float *hidden,
-                             const organ_tap *tap, organ_error *error)
+organ_status organ_layer_run(organ_forward *forward, const organ_layer *layer, const organ_windows *windows,
+                             float *hidden, const organ_tap *tap, organ_error *error)
 {
     float *const room = organ_forward_layer_room(layer, room_of_groups(forward, windows), error);
-    return run_in_room((forward_group){.forward = forward, .layer = layer, .windows = windows, .tap = tap, .room = room}, hidden, error);
+    return run_in_room(
+        (forward_group){.forward = forward, .layer = layer, .windows = windows, .tap = tap, .room = room}, hidden,
+        error);
 }
 
 /* ---- the whole pass ---- */
 
-/* Bytes of so much memory that the pass leaves beside the scratch of its workers and what takes more: a layer with the activations of a
- * group of tokens or with what loading it takes, or logits; 0: none. */
-static uint64_t left_of(const organ_forward *f, uint64_t memory, size_t group, uint64_t scratch, uint64_t loading, uint64_t logits)
+/* Bytes of so much memory that the pass leaves beside the scratch of its workers and what takes more: a layer with the
+ * activations of a group of tokens or with what loading it takes, or logits; 0: none. */
+static uint64_t left_of(const organ_forward *f, uint64_t memory, size_t group, uint64_t scratch, uint64_t loading,
+                        uint64_t logits)
 {
     const uint64_t activations = room_for(&f->config, group) * (uint64_t)sizeof(float);
     const uint64_t layer = f->most_bytes + (activations > loading ? activations : loading);
@@ -208,7 +217,8 @@ size_t organ_forward_batch(const organ_forward *f, size_t context)
 bool organ_forward_fits(const organ_forward *f, uint64_t memory, size_t together, uint64_t bytes)
 {
     const uint64_t here = left_here(f, memory, together, 0), logits = f->most_bytes + organ_forward_head_bytes(f, 1);
-    const uint64_t scratch = organ_forward_scratch_bytes(f), there = logits + scratch < memory ? memory - logits - scratch : 0;
+    const uint64_t scratch = organ_forward_scratch_bytes(f),
+                   there = logits + scratch < memory ? memory - logits - scratch : 0;
     const uint64_t left = here < there ? here : there, states = together * f->config.hidden * sizeof(float);
     return left > bytes && left - bytes >= states;
 }
@@ -228,8 +238,8 @@ uint64_t organ_forward_left(const organ_forward *f, uint64_t memory, size_t cont
 /* For any number of threads: what each of them reads with is of the sixteenth that is set aside. */
 uint64_t organ_forward_layer_bytes(const organ_forward *f) { return f->most_bytes; }
 
-static organ_status forward_run_layers(organ_forward *f, const organ_windows *windows, float *hidden, const organ_progress *progress,
-                                       organ_error *error)
+static organ_status forward_run_layers(organ_forward *f, const organ_windows *windows, float *hidden,
+                                       const organ_progress *progress, organ_error *error)
 {
     for (unsigned k = 0; k < f->config.layers; k++) {
         organ_layer *layer;
@@ -244,8 +254,9 @@ static organ_status forward_run_layers(organ_forward *f, const organ_windows *wi
     return ORGAN_OK;
 }
 
-organ_status organ_forward_run(organ_forward *forward, const organ_windows *windows, const size_t *rows, size_t count, void *context,
-                               void (*each)(void *context, size_t k, float *logits), const organ_progress *progress, organ_error *error)
+organ_status organ_forward_run(organ_forward *forward, const organ_windows *windows, const size_t *rows, size_t count,
+                               void *context, void (*each)(void *context, size_t k, float *logits),
+                               const organ_progress *progress, organ_error *error)
 {
     const size_t tokens = windows->begin[windows->count];
     uint64_t bytes = 0;

@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: MIT
- * What both halves of a layer do with the tokens of a group: norms, sums, gates, windows, the tap; and the products of a gated
- * feed-forward. */
+ * What both halves of a layer do with the tokens of a group: norms, sums, gates, windows, the tap; and the products of
+ * a gated feed-forward. */
 #include "orchestrator/forward/job.h"
 #include "orchestrator/machine/extent.h"
 
@@ -42,7 +42,8 @@ static void gate_tokens(void *context, size_t index, size_t worker)
     (void)worker;
     const token_job *j = context;
     const size_t first = index * TOKENS_AT_ONCE, tokens = organ_lesser(TOKENS_AT_ONCE, j->tokens - first);
-    organ_forward_gate(j->kernels, j->activation, j->to + first * j->width, j->from + first * j->width, tokens * j->width);
+    organ_forward_gate(j->kernels, j->activation, j->to + first * j->width, j->from + first * j->width,
+                       tokens * j->width);
 }
 
 static organ_status share_tokens(const forward_group *g, token_job *j, int work_of_number,
@@ -52,7 +53,8 @@ static organ_status share_tokens(const forward_group *g, token_job *j, int work_
     return organ_forward_share(g->forward->engine, organ_pieces_of(j->tokens, TOKENS_AT_ONCE), work, task, j, error);
 }
 
-organ_status organ_forward_norm_all(const forward_group *g, forward_part part, const float *x, float *y, size_t tokens, organ_error *error)
+organ_status organ_forward_norm_all(const forward_group *g, forward_part part, const float *x, float *y, size_t tokens,
+                                    organ_error *error)
 {
     const organ_forward_config *c = &g->forward->config;
     token_job j = {.weights = organ_forward_values(g->layer, part),
@@ -65,7 +67,8 @@ organ_status organ_forward_norm_all(const forward_group *g, forward_part part, c
     return share_tokens(g, &j, 2 * ORGAN_SHARE_NUMBER, norm_tokens, error);
 }
 
-organ_status organ_forward_add_all(const forward_group *g, forward_part part, float *hidden, float *out, size_t tokens, organ_error *error)
+organ_status organ_forward_add_all(const forward_group *g, forward_part part, float *hidden, float *out, size_t tokens,
+                                   organ_error *error)
 {
     token_job j = {.from = out, .to = hidden, .tokens = tokens, .width = (size_t)g->forward->config.hidden};
     if (g->forward->config.sandwich_norms && organ_forward_norm_all(g, part, out, out, tokens, error))
@@ -73,7 +76,8 @@ organ_status organ_forward_add_all(const forward_group *g, forward_part part, fl
     return share_tokens(g, &j, ORGAN_SHARE_NUMBER, add_tokens, error);
 }
 
-organ_status organ_forward_gate_all(const forward_group *g, float *gate, const float *up, size_t tokens, size_t width, organ_error *error)
+organ_status organ_forward_gate_all(const forward_group *g, float *gate, const float *up, size_t tokens, size_t width,
+                                    organ_error *error)
 {
     token_job j = {.from = up,
                    .to = gate,
@@ -84,8 +88,8 @@ organ_status organ_forward_gate_all(const forward_group *g, float *gate, const f
     return share_tokens(g, &j, ORGAN_SHARE_HARD, gate_tokens, error);
 }
 
-organ_status organ_forward_tap(const forward_group *g, forward_view view, size_t first, size_t tokens, size_t in, const float *inputs,
-                               organ_error *error)
+organ_status organ_forward_tap(const forward_group *g, forward_view view, size_t first, size_t tokens, size_t in,
+                               const float *inputs, organ_error *error)
 {
     if (!g->tap || tokens == 0)
         return ORGAN_OK;
@@ -93,7 +97,8 @@ organ_status organ_forward_tap(const forward_group *g, forward_view view, size_t
     const char *name = slot->weight->name;
     char of_stack[400];
     if (slot->matrices > 1) {
-        snprintf(of_stack, sizeof of_stack, "%.300s[%llu]", name, (unsigned long long)(view.row / (slot->rows / slot->matrices)));
+        snprintf(of_stack, sizeof of_stack, "%.300s[%llu]", name,
+                 (unsigned long long)(view.row / (slot->rows / slot->matrices)));
         name = of_stack;
     }
     return g->tap->inputs(g->tap->context, name, first, tokens, in, inputs, error);
@@ -102,8 +107,8 @@ organ_status organ_forward_tap(const forward_group *g, forward_view view, size_t
 /* ---- three products ---- */
 
 /* A shared expert has no biases. */
-static organ_status group_add_product(forward_group *g, forward_part part, size_t out, size_t tokens, const float *x, float *y,
-                                      organ_error *error)
+static organ_status group_add_product(forward_group *g, forward_part part, size_t out, size_t tokens, const float *x,
+                                      float *y, organ_error *error)
 {
     forward_linear linear = organ_forward_linear_of(g->layer, g->layer->plan->parts[part], out);
     if (part <= PART_DOWN)
@@ -111,8 +116,8 @@ static organ_status group_add_product(forward_group *g, forward_part part, size_
     return organ_forward_products_add(&g->products, x, &linear, y, tokens, error);
 }
 
-organ_status organ_forward_gated(forward_group *g, forward_part gate, size_t inner, size_t first, size_t tokens, const float *normed,
-                                 float *out, float *room, organ_error *error)
+organ_status organ_forward_gated(forward_group *g, forward_part gate, size_t inner, size_t first, size_t tokens,
+                                 const float *normed, float *out, float *room, organ_error *error)
 {
     const forward_part up = gate + (PART_UP - PART_GATE), down = gate + (PART_DOWN - PART_GATE);
     const size_t hidden = (size_t)g->forward->config.hidden;
@@ -120,9 +125,11 @@ organ_status organ_forward_gated(forward_group *g, forward_part gate, size_t inn
     float *gates = room, *ups = room + tokens * inner;
     if (organ_forward_tap(g, parts[gate], g->first + first, tokens, hidden, normed, error))
         return error->status;
-    if (parts[up].slot != parts[gate].slot && organ_forward_tap(g, parts[up], g->first + first, tokens, hidden, normed, error))
+    if (parts[up].slot != parts[gate].slot &&
+        organ_forward_tap(g, parts[up], g->first + first, tokens, hidden, normed, error))
         return error->status;
-    if (group_add_product(g, gate, inner, tokens, normed, gates, error) || group_add_product(g, up, inner, tokens, normed, ups, error) ||
+    if (group_add_product(g, gate, inner, tokens, normed, gates, error) ||
+        group_add_product(g, up, inner, tokens, normed, ups, error) ||
         organ_forward_products_run(&g->products, g->forward, g->scratch, error) ||
         organ_forward_gate_all(g, gates, ups, tokens, inner, error))
         return error->status;

@@ -50,16 +50,19 @@ static size_t turning_bytes(const forward_slot *slot)
     return slot->turned_head_dim ? organ_to_line(piece_rows(slot) * row_bytes(slot)) : 0;
 }
 
-organ_status organ_forward_load_size(const organ_forward *f, const forward_slot *slot, size_t *bytes, organ_error *error)
+organ_status organ_forward_load_size(const organ_forward *f, const forward_slot *slot, size_t *bytes,
+                                     organ_error *error)
 {
     *bytes = 0;
-    if (!slot->packed && organ_weight_reader_size(f->model, slot->weight, f->engine->kernels, piece_rows(slot), bytes, error) == ORGAN_OK)
+    if (!slot->packed && organ_weight_reader_size(f->model, slot->weight, f->engine->kernels, piece_rows(slot), bytes,
+                                                  error) == ORGAN_OK)
         *bytes += turning_bytes(slot);
     return error->status;
 }
 
 /* `count` items of `bytes` each, from item `first` on, to where they belong. */
-static void turn_items(const forward_slot *slot, const unsigned char *from, unsigned char *to, size_t first, size_t count, size_t bytes)
+static void turn_items(const forward_slot *slot, const unsigned char *from, unsigned char *to, size_t first,
+                       size_t count, size_t bytes)
 {
     for (size_t k = 0; k < count; k++) {
         const size_t stored = (size_t)organ_forward_stored_row(slot->turned_head_dim, first + k) - first;
@@ -67,8 +70,8 @@ static void turn_items(const forward_slot *slot, const unsigned char *from, unsi
     }
 }
 
-static organ_status read_values(const forward_slot *slot, const organ_weight_reader *reader, size_t first, unsigned char *values,
-                                unsigned char *scratch, organ_error *error)
+static organ_status read_values(const forward_slot *slot, const organ_weight_reader *reader, size_t first,
+                                unsigned char *values, unsigned char *scratch, organ_error *error)
 {
     const size_t row = row_bytes(slot), rows = organ_lesser(piece_rows(slot), (size_t)slot->rows - first);
     const organ_dtype as = organ_forward_dtype(slot->type);
@@ -109,8 +112,9 @@ static void load_piece(void *context, size_t index, size_t worker)
     organ_error error = {0};
     if (organ_fault_found(&l->fault) || reader_of(l->ranks, slot, index) != organ_ranks_rank(l->ranks))
         return;
-    if (slot->packed ? organ_weight_reader_hold(reader, 0, slot->matrices, values, &error)
-                     : read_values(slot, reader, within * piece_rows(slot), values, l->scratch + worker * plan->reading, &error))
+    if (slot->packed
+            ? organ_weight_reader_hold(reader, 0, slot->matrices, values, &error)
+            : read_values(slot, reader, within * piece_rows(slot), values, l->scratch + worker * plan->reading, &error))
         organ_fault_keep(&l->fault, &error);
 }
 
@@ -122,10 +126,11 @@ static organ_status exchange_pieces(const organ_layer *layer, organ_ranks *ranks
     for (size_t index = 0; index < pieces && !error->status; index++) {
         size_t k, within;
         const forward_slot *const slot = find_piece(layer->plan, index, &k, &within);
-        const size_t first = within * piece_rows(slot), rows = organ_lesser(piece_rows(slot), (size_t)slot->rows - first);
+        const size_t first = within * piece_rows(slot),
+                     rows = organ_lesser(piece_rows(slot), (size_t)slot->rows - first);
         if (!slot->packed)
-            organ_ranks_broadcast(ranks, reader_of(ranks, slot, index), layer->values + slot->at + first * row_bytes(slot),
-                                  rows * row_bytes(slot), error);
+            organ_ranks_broadcast(ranks, reader_of(ranks, slot, index),
+                                  layer->values + slot->at + first * row_bytes(slot), rows * row_bytes(slot), error);
     }
     return error->status;
 }
@@ -145,7 +150,8 @@ static organ_status layer_read_layer(const organ_forward *f, organ_layer *layer,
     const forward_plan *const plan = layer->plan;
     loading l = {.layer = layer, .ranks = ranks, .fault = {error, false}};
     size_t pieces = 0;
-    l.scratch = (unsigned char *)organ_forward_floats(plan->reading / sizeof(float) * organ_workers_count(f->engine->workers), error);
+    l.scratch = (unsigned char *)organ_forward_floats(
+        plan->reading / sizeof(float) * organ_workers_count(f->engine->workers), error);
     for (size_t k = 0; k < plan->count; k++)
         pieces += piece_count(&plan->slots[k]);
     if (!error->status && open_sources(f, layer, error) == ORGAN_OK)
@@ -160,8 +166,8 @@ static organ_status layer_read_layer(const organ_forward *f, organ_layer *layer,
     return error->status;
 }
 
-static organ_status load_plan(const organ_forward *forward, const forward_plan *plan, float *room, organ_ranks *ranks, organ_layer **loaded,
-                              organ_error *error)
+static organ_status load_plan(const organ_forward *forward, const forward_plan *plan, float *room, organ_ranks *ranks,
+                              organ_layer **loaded, organ_error *error)
 {
     *loaded = NULL;
     organ_layer *layer = calloc(1, sizeof *layer);
@@ -188,12 +194,13 @@ organ_status organ_forward_load_head(const organ_forward *forward, organ_layer *
     return load_plan(forward, &forward->head, NULL, NULL, loaded, error);
 }
 
-static organ_status load_layer(organ_forward *forward, int32_t number, float *room, organ_ranks *ranks, organ_layer **loaded,
-                               organ_error *error)
+static organ_status load_layer(organ_forward *forward, int32_t number, float *room, organ_ranks *ranks,
+                               organ_layer **loaded, organ_error *error)
 {
     *loaded = NULL;
     if (number < 0 || (unsigned)number >= forward->config.layers)
-        return organ_fail(error, ORGAN_USAGE, "%s: there is no layer %d of %u", forward->model->path, (int)number, forward->config.layers);
+        return organ_fail(error, ORGAN_USAGE, "%s: there is no layer %d of %u", forward->model->path, (int)number,
+                          forward->config.layers);
     if (forward->foreseen)
         return organ_fail(error, ORGAN_USAGE, "%s: what is made of it is not there yet", forward->model->path);
     if (forward->plans[number].bytes >= forward->engine->memory)
@@ -204,7 +211,8 @@ static organ_status load_layer(organ_forward *forward, int32_t number, float *ro
     return error->status;
 }
 
-organ_status organ_forward_load_to(organ_forward *forward, int32_t number, float *room, organ_layer **loaded, organ_error *error)
+organ_status organ_forward_load_to(organ_forward *forward, int32_t number, float *room, organ_layer **loaded,
+                                   organ_error *error)
 {
     return load_layer(forward, number, room, NULL, loaded, error);
 }
@@ -285,7 +293,8 @@ static bool is_named(const forward_slot *slot, const char *tensor, uint64_t *mat
 /* ---- what is loaded ---- */
 
 /* The slot of that name and the first of its rows that are meant; NULL: there is none. */
-static const forward_slot *find_slot(const organ_layer *layer, const char *tensor, uint64_t *first, uint64_t *rows, uint64_t *cols)
+static const forward_slot *find_slot(const organ_layer *layer, const char *tensor, uint64_t *first, uint64_t *rows,
+                                     uint64_t *cols)
 {
     for (size_t k = 0; k < layer->plan->count; k++) {
         const forward_slot *const slot = &layer->plan->slots[k];
@@ -300,7 +309,8 @@ static const forward_slot *find_slot(const organ_layer *layer, const char *tenso
     return NULL;
 }
 
-bool organ_layer_matrix(const organ_layer *layer, const char *tensor, uint64_t *rows, uint64_t *cols, organ_factor *values)
+bool organ_layer_matrix(const organ_layer *layer, const char *tensor, uint64_t *rows, uint64_t *cols,
+                        organ_factor *values)
 {
     uint64_t first;
     const forward_slot *const slot = find_slot(layer, tensor, &first, rows, cols);
@@ -324,12 +334,14 @@ static unsigned char *row_blocks(const organ_layer *layer, const forward_slot *s
     return layer->values + slot->at + stored * (slot->cols / type->elements * type->bytes);
 }
 
-static void layer_decode(const organ_layer *layer, const forward_slot *slot, uint64_t first, uint64_t rows, float *values)
+static void layer_decode(const organ_layer *layer, const forward_slot *slot, uint64_t first, uint64_t rows,
+                         float *values)
 {
     const organ_kernels *const kernels = layer->forward->engine->kernels;
     const organ_dtype_info *const type = blocks_of(slot);
     for (uint64_t r = 0; type && r < rows; r++)
-        kernels->dequantize[type->ggml](row_blocks(layer, slot, first + r), values + r * slot->cols, (size_t)slot->cols / type->elements);
+        kernels->dequantize[type->ggml](row_blocks(layer, slot, first + r), values + r * slot->cols,
+                                        (size_t)slot->cols / type->elements);
 }
 
 static void encode(organ_layer *layer, const forward_slot *slot, uint64_t first, uint64_t rows, const float *values)
@@ -338,7 +350,8 @@ static void encode(organ_layer *layer, const forward_slot *slot, uint64_t first,
     const organ_dtype_info *const type = blocks_of(slot);
     const size_t cols = (size_t)slot->cols;
     for (uint64_t r = 0; type && kernels->fit[type->ggml] && r < rows; r++)
-        kernels->fit[type->ggml](values + r * cols, NULL, cols, row_blocks(layer, slot, first + r), cols / type->elements);
+        kernels->fit[type->ggml](values + r * cols, NULL, cols, row_blocks(layer, slot, first + r),
+                                 cols / type->elements);
 }
 
 void organ_layer_read(const organ_layer *layer, const char *tensor, float *values)
@@ -354,7 +367,8 @@ void organ_layer_read(const organ_layer *layer, const char *tensor, float *value
     else if (slot->type == ORGAN_REAL_F32)
         memcpy(values, from.values, (size_t)(rows * cols) * sizeof *values);
     else
-        (slot->type == ORGAN_REAL_BF16 ? kernels->bf16_to_f32 : kernels->f16_to_f32)(from.values, values, (size_t)(rows * cols));
+        (slot->type == ORGAN_REAL_BF16 ? kernels->bf16_to_f32 : kernels->f16_to_f32)(from.values, values,
+                                                                                     (size_t)(rows * cols));
 }
 
 void *organ_layer_values(organ_layer *layer, const char *tensor, uint64_t *bytes)
@@ -390,7 +404,8 @@ void organ_layer_write(organ_layer *layer, const char *tensor, const float *valu
     else if (slot->type == ORGAN_REAL_F32)
         memcpy(to, values, (size_t)bytes);
     else
-        (slot->type == ORGAN_REAL_BF16 ? kernels->f32_to_bf16 : kernels->f32_to_f16)(values, to, (size_t)bytes / sizeof(uint16_t));
+        (slot->type == ORGAN_REAL_BF16 ? kernels->f32_to_bf16 : kernels->f32_to_f16)(values, to,
+                                                                                     (size_t)bytes / sizeof(uint16_t));
 }
 
 const float *organ_forward_values(const organ_layer *layer, forward_part part)

@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: MIT
- * Linear layers: the one place where weights meet activations. Values that are held go into the product as they are; others are made by
- * panels, out of what they are stored as. */
+ * Linear layers: the one place where weights meet activations. Values that are held go into the product as they are;
+ * others are made by panels, out of what they are stored as. */
 #include "formats/base/arena.h"
 #include "orchestrator/forward/job.h"
 
@@ -27,7 +27,8 @@ uint64_t organ_forward_stored_row(unsigned turned_head_dim, uint64_t row)
     return dim ? row - in_head + in_head % (dim / 2) * 2 + in_head / (dim / 2) : row;
 }
 
-static organ_status make_rows(const void *source, size_t first, size_t count, void *values, void *scratch, organ_error *error)
+static organ_status make_rows(const void *source, size_t first, size_t count, void *values, void *scratch,
+                              organ_error *error)
 {
     const forward_source *const s = source;
     const organ_dtype as = organ_forward_dtype(s->type);
@@ -35,8 +36,8 @@ static organ_status make_rows(const void *source, size_t first, size_t count, vo
     if (!s->turned_head_dim)
         return organ_weight_read(s->reader, first, count, as, values, scratch, error);
     for (size_t k = 0; k < count && !error->status; k++)
-        organ_weight_read(s->reader, organ_forward_stored_row(s->turned_head_dim, first + k), 1, as, (unsigned char *)values + k * row,
-                          scratch, error);
+        organ_weight_read(s->reader, organ_forward_stored_row(s->turned_head_dim, first + k), 1, as,
+                          (unsigned char *)values + k * row, scratch, error);
     return error->status;
 }
 
@@ -45,7 +46,8 @@ organ_panels organ_forward_panels(const forward_source *source, size_t row)
     return (organ_panels){.make = make_rows, .source = source, .first = row, .type = source->type};
 }
 
-organ_status organ_forward_panel_size(const organ_forward *f, const organ_weight *weight, size_t *bytes, organ_error *error)
+organ_status organ_forward_panel_size(const organ_forward *f, const organ_weight *weight, size_t *bytes,
+                                      organ_error *error)
 {
     const organ_real type = organ_forward_type(weight);
     const size_t cols = (size_t)organ_weight_matrices(weight).cols, rows = organ_panel_rows(cols, type);
@@ -54,8 +56,8 @@ organ_status organ_forward_panel_size(const organ_forward *f, const organ_weight
     return error->status;
 }
 
-organ_status organ_forward_products_add(forward_products *products, const float *x, const forward_linear *linear, float *y, size_t tokens,
-                                        organ_error *error)
+organ_status organ_forward_products_add(forward_products *products, const float *x, const forward_linear *linear,
+                                        float *y, size_t tokens, organ_error *error)
 {
     if (!organ_grow(&products->items, products->count, &products->room, sizeof *products->items) ||
         !organ_grow(&products->panels, products->count, &products->panel_room, sizeof *products->panels))
@@ -76,17 +78,23 @@ organ_status organ_forward_products_add(forward_products *products, const float 
     return ORGAN_OK;
 }
 
-organ_status organ_forward_products_run(forward_products *products, const organ_forward *f, void *scratch, organ_error *error)
+organ_status organ_forward_products_run(forward_products *products, const organ_forward *f, void *scratch,
+                                        organ_error *error)
 {
     const organ_engine *const engine = f->engine;
     for (size_t k = 0; k < products->count; k++)
         products->items[k].compute = engine->compute;
-    organ_panel_products_run(engine, engine->stop, products->items, products->panels, products->count, scratch, f->worker_bytes, error);
+    organ_panel_products_run(engine, engine->stop, products->items, products->panels, products->count, scratch,
+                             f->worker_bytes, error);
     products->count = 0;
-    return organ_stop_asked(engine->stop) && !error->status ? organ_fail(error, ORGAN_INTERRUPTED, "interrupted") : error->status;
+    return organ_stop_asked(engine->stop) && !error->status ? organ_fail(error, ORGAN_INTERRUPTED, "interrupted")
+                                                            : error->status;
 }
 
-uint64_t organ_forward_scratch_bytes(const organ_forward *f) { return organ_workers_count(f->engine->workers) * (uint64_t)f->worker_bytes; }
+uint64_t organ_forward_scratch_bytes(const organ_forward *f)
+{
+    return organ_workers_count(f->engine->workers) * (uint64_t)f->worker_bytes;
+}
 
 float *organ_forward_scratch(organ_forward *f, organ_error *error)
 {

@@ -1,13 +1,15 @@
 /* SPDX-License-Identifier: MIT
- * Embeddings and the output head. The matrix of the vocabulary is never held whole: rows of it are read where they are needed, blocks of
- * rows for the head. */
+ * Embeddings and the output head. The matrix of the vocabulary is never held whole: rows of it are read where they are
+ * needed, blocks of rows for the head. */
 #include "orchestrator/forward/job.h"
 #include "orchestrator/machine/extent.h"
 
 #include <math.h>
 
-#define LEAST_TOKENS ((size_t)64)  /* tokens whose logits are held at least */
-#define HEAD_TOKENS  ((size_t)128) /* tokens whose logits are held where a quarter of the memory does: the head is read once for so many */
+#define LEAST_TOKENS ((size_t)64) /* tokens whose logits are held at least */
+#define HEAD_TOKENS                                                                                                    \
+    ((size_t)128) /* tokens whose logits are held where a quarter of the memory does: the head is read once for so     \
+                     many */
 
 /* ---- embedding ---- */
 
@@ -25,7 +27,10 @@ typedef struct row_job {
 } row_job;
 
 /* Floats of a row, in whole lines of the cache. */
-static size_t row_floats(const organ_forward *f) { return organ_to_line((size_t)f->config.hidden * sizeof(float)) / sizeof(float); }
+static size_t row_floats(const organ_forward *f)
+{
+    return organ_to_line((size_t)f->config.hidden * sizeof(float)) / sizeof(float);
+}
 
 static organ_status open_rows(row_job *j, organ_error *error)
 {
@@ -40,7 +45,8 @@ static organ_status open_rows(row_job *j, organ_error *error)
 static void embed_tokens(void *context, size_t index, size_t worker)
 {
     row_job *j = context;
-    const size_t hidden = (size_t)j->forward->config.hidden, until = organ_lesser((index + 1) * TOKENS_AT_ONCE, j->tokens);
+    const size_t hidden = (size_t)j->forward->config.hidden,
+                 until = organ_lesser((index + 1) * TOKENS_AT_ONCE, j->tokens);
     const float scale = (float)j->forward->config.embedding_scale;
     float *row = j->scratch + worker * j->scratch_floats, *scratch = row + row_floats(j->forward);
     organ_error error = {0};
@@ -59,19 +65,25 @@ static organ_status check_windows(const organ_forward *f, const organ_windows *w
     for (size_t w = 0; w < windows->count; w++)
         for (size_t t = windows->begin[w]; t < windows->begin[w + 1]; t++)
             if (windows->tokens[t] >= f->config.vocabulary)
-                return organ_fail(error, ORGAN_BAD_INPUT, "%s: token %zu is %lu, beyond a vocabulary of %llu", f->model->path, t,
-                                  (unsigned long)windows->tokens[t], (unsigned long long)f->config.vocabulary);
+                return organ_fail(error, ORGAN_BAD_INPUT, "%s: token %zu is %lu, beyond a vocabulary of %llu",
+                                  f->model->path, t, (unsigned long)windows->tokens[t],
+                                  (unsigned long long)f->config.vocabulary);
     return ORGAN_OK;
 }
 
-organ_status organ_forward_embed(organ_forward *forward, const organ_windows *windows, float *hidden, organ_error *error)
+organ_status organ_forward_embed(organ_forward *forward, const organ_windows *windows, float *hidden,
+                                 organ_error *error)
 {
     if (check_windows(forward, windows, error))
         return error->status;
-    row_job j = {
-        .forward = forward, .fault = {error, false}, .windows = windows, .hidden = hidden, .tokens = windows->begin[windows->count]};
+    row_job j = {.forward = forward,
+                 .fault = {error, false},
+                 .windows = windows,
+                 .hidden = hidden,
+                 .tokens = windows->begin[windows->count]};
     if (open_rows(&j, error) == ORGAN_OK)
-        organ_forward_share(forward->engine, organ_pieces_of(j.tokens, TOKENS_AT_ONCE), INFINITY, embed_tokens, &j, error);
+        organ_forward_share(forward->engine, organ_pieces_of(j.tokens, TOKENS_AT_ONCE), INFINITY, embed_tokens, &j,
+                            error);
     organ_weight_reader_close(j.reader);
     organ_forward_free(j.scratch);
     return error->status;
@@ -88,8 +100,8 @@ void organ_forward_final(const organ_forward *f, const float *hidden, size_t tok
 {
     const size_t width = (size_t)f->config.hidden;
     for (size_t t = 0; t < tokens; t++)
-        organ_forward_norm(hidden + t * width, f->norm_values, f->config.norm_adds_one ? 1 : 0, f->config.rms_eps, width,
-                           normed + t * width);
+        organ_forward_norm(hidden + t * width, f->norm_values, f->config.norm_adds_one ? 1 : 0, f->config.rms_eps,
+                           width, normed + t * width);
 }
 
 typedef struct head_job {
@@ -147,12 +159,14 @@ static organ_status open_head(head_job *j, const organ_layer *held, organ_error 
         return ORGAN_OK;
     }
     j->source.type = organ_forward_type(f->output);
-    j->head = (forward_linear){.panels = organ_forward_panels(&j->source, 0), .in = (size_t)f->config.hidden, .out = words};
+    j->head =
+        (forward_linear){.panels = organ_forward_panels(&j->source, 0), .in = (size_t)f->config.hidden, .out = words};
     return organ_weight_reader_open(f->model, f->output, f->engine->kernels, NULL, &j->source.reader, error);
 }
 
-organ_status organ_forward_logits_by(organ_forward *forward, const organ_layer *held, const float *hidden, const size_t *rows, size_t count,
-                                     void *context, void (*each)(void *context, size_t k, float *logits), organ_error *error)
+organ_status organ_forward_logits_by(organ_forward *forward, const organ_layer *held, const float *hidden,
+                                     const size_t *rows, size_t count, void *context,
+                                     void (*each)(void *context, size_t k, float *logits), organ_error *error)
 {
     const size_t together = organ_lesser(count, organ_forward_head_rows(forward, forward->engine->memory));
     if (count == 0)
@@ -174,8 +188,9 @@ organ_status organ_forward_logits_by(organ_forward *forward, const organ_layer *
     return error->status;
 }
 
-organ_status organ_forward_logits(organ_forward *forward, const float *hidden, const size_t *rows, size_t count, void *context,
-                                  void (*each)(void *context, size_t k, float *logits), organ_error *error)
+organ_status organ_forward_logits(organ_forward *forward, const float *hidden, const size_t *rows, size_t count,
+                                  void *context, void (*each)(void *context, size_t k, float *logits),
+                                  organ_error *error)
 {
     return organ_forward_logits_by(forward, NULL, hidden, rows, count, context, each, error);
 }

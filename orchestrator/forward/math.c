@@ -30,7 +30,8 @@ void organ_forward_norm(const float *x, const float *w, float plus, double eps, 
         y[k] = x[k] * scale * (plus + w[k]);
 }
 
-void organ_forward_gate(const organ_kernels *kernels, organ_activation activation, float *gate, const float *up, size_t n)
+void organ_forward_gate(const organ_kernels *kernels, organ_activation activation, float *gate, const float *up,
+                        size_t n)
 {
     if (activation == ORGAN_SILU)
         kernels->gate_silu(gate, up, n);
@@ -40,8 +41,8 @@ void organ_forward_gate(const organ_kernels *kernels, organ_activation activatio
         kernels->gate_gelu(gate, up, n);
 }
 
-void organ_forward_softmax_block(const forward_softmax *softmax, float *scores, size_t lo, size_t hi, size_t n, float *top, float *sum,
-                                 float *out)
+void organ_forward_softmax_block(const forward_softmax *softmax, float *scores, size_t lo, size_t hi, size_t n,
+                                 float *top, float *sum, float *out)
 {
     const organ_kernels *const kernels = softmax->kernels;
     float *const s = scores + lo;

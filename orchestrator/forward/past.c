@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: MIT
- * A text that grows: keys and values are kept, new tokens alone go through the layers. So are the weights of as many layers as the memory
- * holds beside one that is read anew each time, and where it holds all, the output head. */
+ * A text that grows: keys and values are kept, new tokens alone go through the layers. So are the weights of as many
+ * layers as the memory holds beside one that is read anew each time, and where it holds all, the output head. */
 #include "orchestrator/forward/job.h"
 #include "orchestrator/machine/enough_memory.h"
 
@@ -37,7 +37,8 @@ static bool holds_text(void *context, uint64_t memory)
 static bool begins_anew(const organ_forward *f, size_t first, size_t most)
 {
     return organ_forward_rotation_kind(&f->rotation, first) != organ_forward_rotation_kind(&f->rotation, most) ||
-           organ_forward_rotation_kind(&f->rotation_local, first) != organ_forward_rotation_kind(&f->rotation_local, most);
+           organ_forward_rotation_kind(&f->rotation_local, first) !=
+               organ_forward_rotation_kind(&f->rotation_local, most);
 }
 
 /* Layers, from the first, that the memory holds beside all else, and then the head. */
@@ -51,7 +52,8 @@ static void choose_held(const organ_forward *f, organ_forward_past *past, size_t
     past->holds_head = organ_forward_fits(f, f->engine->memory, together, taken + f->head.bytes);
 }
 
-organ_status organ_forward_past_open(organ_forward *f, size_t first, size_t most, organ_forward_past **past, organ_error *error)
+organ_status organ_forward_past_open(organ_forward *f, size_t first, size_t most, organ_forward_past **past,
+                                     organ_error *error)
 {
     const uint64_t token = (uint64_t)f->config.layers * 2 * past_width_of(f) * sizeof(float);
     const size_t together = begins_anew(f, first, most) ? most : first;
@@ -71,7 +73,8 @@ organ_status organ_forward_past_open(organ_forward *f, size_t first, size_t most
         organ_fail_memory(error, f->model->path);
     if (made->held < made->layer_count)
         made->room = organ_forward_floats(f->most_bytes / sizeof(float), error);
-    if (error->status || !(made->values = organ_forward_floats(2 * (size_t)made->layer_count * made->layer_floats, error))) {
+    if (error->status ||
+        !(made->values = organ_forward_floats(2 * (size_t)made->layer_count * made->layer_floats, error))) {
         organ_forward_past_close(made);
         return error->status;
     }
@@ -92,8 +95,8 @@ void organ_forward_past_close(organ_forward_past *past)
     free(past);
 }
 
-static organ_status past_run_layers(organ_forward *f, organ_forward_past *past, const organ_windows *windows, float *hidden,
-                                    organ_error *error)
+static organ_status past_run_layers(organ_forward *f, organ_forward_past *past, const organ_windows *windows,
+                                    float *hidden, organ_error *error)
 {
     for (unsigned k = 0; k < f->config.layers; k++) {
         float *const keys = past->values + 2 * k * past->layer_floats;
@@ -112,14 +115,17 @@ static organ_status past_run_layers(organ_forward *f, organ_forward_past *past, 
     return past->holds_head && !past->head ? organ_forward_load_head(f, &past->head, error) : ORGAN_OK;
 }
 
-organ_status organ_forward_continue(organ_forward *f, organ_forward_past *past, const uint32_t *tokens, size_t count, void *context,
-                                    void (*each)(void *context, size_t k, float *logits), organ_error *error)
+organ_status organ_forward_continue(organ_forward *f, organ_forward_past *past, const uint32_t *tokens, size_t count,
+                                    void *context, void (*each)(void *context, size_t k, float *logits),
+                                    organ_error *error)
 {
-    const size_t kind = organ_forward_rotation_kind(&f->rotation, count), here = organ_forward_rotation_kind(&f->rotation_local, count);
+    const size_t kind = organ_forward_rotation_kind(&f->rotation, count),
+                 here = organ_forward_rotation_kind(&f->rotation_local, count);
     if (kind != past->rotated || here != past->rotated_here)
         past->count = 0;
     if (count <= past->count || count > past->most)
-        return organ_fail(error, ORGAN_USAGE, "%zu tokens cannot follow %zu in room for %zu", count, past->count, past->most);
+        return organ_fail(error, ORGAN_USAGE, "%zu tokens cannot follow %zu in room for %zu", count, past->count,
+                          past->most);
     past->rotated = kind;
     past->rotated_here = here;
     const size_t begin[2] = {0, count - past->count}, last = begin[1] - 1;

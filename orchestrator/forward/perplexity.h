@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: MIT
- * Perplexity: which tokens of a text are scored in which windows (the protocol), how surprised one or more models are at them (the scores),
- * and what follows from that (the figures). */
+ * Perplexity: which tokens of a text are scored in which windows (the protocol), how surprised one or more models are
+ * at them (the scores), and what follows from that (the figures). */
 #ifndef ORGAN_PERPLEXITY_H
 #define ORGAN_PERPLEXITY_H
 
@@ -11,13 +11,23 @@ ORGAN_API_BEGIN
 
 /* ---- the protocol ---- */
 
-/* Text is cut into windows; a token is scored by the probability that the model gives it after the tokens of its window before it.
- *   hf         BOS once before the text where the model's practice puts one; windows of `context` tokens side by side, the last one
- * shorter; every token but the first of a window is scored. llama.cpp  BOS as above, and in place of the first token of every window; whole
- * windows of `context` tokens, at least two, what is left over is not used; predictions from positions context / 2 .. context - 2 are
- * scored. lm-eval    BOS (EOS where there is none) before the text; every token is scored once, by windows of `context` inputs; a window
- * begins with the last token of the one before, and the last window is filled up with tokens that were scored already. */
-typedef enum organ_perplexity_style { ORGAN_STYLE_HF, ORGAN_STYLE_LLAMA_CPP, ORGAN_STYLE_LM_EVAL } organ_perplexity_style;
+/* Text is cut into windows; a token is scored by the probability that the model gives it after the tokens of its window
+ *before it.
+ *   hf         BOS once before the text where the model's practice puts one; windows of `context` tokens side by side,
+ *              the last one
+ * shorter; every token but the first of a window is scored. llama.cpp  BOS as above, and in place of the first token of
+ * every window; whole
+ * windows of `context` tokens, at least two, what is left over is not used; predictions from positions context / 2 ..
+ * context - 2 are
+ * scored. lm-eval    BOS (EOS where there is none) before the text; every token is scored once, by windows of `context`
+ *                    inputs; a window
+ * begins with the last token of the one before, and the last window is filled up with tokens that were scored already.
+ * */
+typedef enum organ_perplexity_style {
+    ORGAN_STYLE_HF,
+    ORGAN_STYLE_LLAMA_CPP,
+    ORGAN_STYLE_LM_EVAL
+} organ_perplexity_style;
 
 /* "hf", "llama.cpp", "lm-eval" */
 const char *organ_perplexity_style_name(organ_perplexity_style style);
@@ -39,10 +49,10 @@ typedef struct organ_perplexity_plan {
     size_t scored;
 } organ_perplexity_plan;
 
-/* `tokens` are those of the text, without BOS. ORGAN_BAD_INPUT, naming `text`, where it is too short for the protocol, or the protocol
- * needs a BOS that the tokenizer does not have. The caller frees *plan. */
-organ_status organ_perplexity_plan_make(const organ_perplexity_protocol *protocol, const uint32_t *tokens, size_t count, const char *text,
-                                        organ_perplexity_plan *plan, organ_error *error);
+/* `tokens` are those of the text, without BOS. ORGAN_BAD_INPUT, naming `text`, where it is too short for the protocol,
+ * or the protocol needs a BOS that the tokenizer does not have. The caller frees *plan. */
+organ_status organ_perplexity_plan_make(const organ_perplexity_protocol *protocol, const uint32_t *tokens, size_t count,
+                                        const char *text, organ_perplexity_plan *plan, organ_error *error);
 void organ_perplexity_plan_free(organ_perplexity_plan *plan);
 
 /* ---- the scores ---- */
@@ -61,18 +71,20 @@ typedef struct organ_logit_source {
 
 /* Of one model, a value per scored token of the plan. */
 typedef struct organ_token_scores {
-    double *nll;           /* -ln of the probability of the token, natural logarithm */
-    double *divergence;    /* KL(first model || this model) of the two distributions, in nats; NULL for the first model */
-    unsigned char *agrees; /* 1 where both think the same token likeliest (the lowest id of equals); NULL for the first model */
+    double *nll;        /* -ln of the probability of the token, natural logarithm */
+    double *divergence; /* KL(first model || this model) of the two distributions, in nats; NULL for the first model */
+    unsigned char
+        *agrees; /* 1 where both think the same token likeliest (the lowest id of equals); NULL for the first model */
 } organ_token_scores;
 
-/* Scores the plan with `count` models; scores[m] has room for what it does not leave NULL. Windows go through in batches of at most
- * `batch_tokens` inputs (but at least one window); with more than one model the logits of `tile_rows` tokens of the first are kept at a
- * time. Neither changes a bit of the result. Probabilities are computed in FP64 from the FP32 logits, summed
- * over 16 lanes. ORGAN_BAD_INPUT where models have
- * vocabularies of different size, a target lies beyond, or logits are not finite; ORGAN_INTERRUPTED when `stop` asks. */
-organ_status organ_perplexity_score(const organ_kernels *kernels, const organ_perplexity_plan *plan, const organ_logit_source *sources,
-                                    size_t count, size_t batch_tokens, size_t tile_rows, organ_token_scores *scores, const organ_stop *stop,
+/* Scores the plan with `count` models; scores[m] has room for what it does not leave NULL. Windows go through in
+ * batches of at most `batch_tokens` inputs (but at least one window); with more than one model the logits of
+ * `tile_rows` tokens of the first are kept at a time. Neither changes a bit of the result. Probabilities are computed
+ * in FP64 from the FP32 logits, summed over 16 lanes. ORGAN_BAD_INPUT where models have vocabularies of different size,
+ * a target lies beyond, or logits are not finite; ORGAN_INTERRUPTED when `stop` asks. */
+organ_status organ_perplexity_score(const organ_kernels *kernels, const organ_perplexity_plan *plan,
+                                    const organ_logit_source *sources, size_t count, size_t batch_tokens,
+                                    size_t tile_rows, organ_token_scores *scores, const organ_stop *stop,
                                     const organ_progress *progress, organ_error *error);
 
 /* How many batches that makes. */

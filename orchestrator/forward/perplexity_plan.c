@@ -30,7 +30,8 @@ void organ_perplexity_plan_free(organ_perplexity_plan *plan)
     *plan = (organ_perplexity_plan){0};
 }
 
-/* A window of sequence[at .. at + inputs), each of which predicts the token after it; those from `first` on are scored. */
+/* A window of sequence[at .. at + inputs), each of which predicts the token after it; those from `first` on are scored.
+ */
 static void add_window(organ_perplexity_plan *plan, const uint32_t *sequence, size_t at, size_t inputs, size_t first)
 {
     const size_t begin = plan->begin[plan->windows];
@@ -51,7 +52,8 @@ static void plan_hf(organ_perplexity_plan *plan, size_t context, const uint32_t 
     }
 }
 
-static void plan_llama_cpp(organ_perplexity_plan *plan, const organ_perplexity_protocol *protocol, const uint32_t *sequence, size_t count)
+static void plan_llama_cpp(organ_perplexity_plan *plan, const organ_perplexity_protocol *protocol,
+                           const uint32_t *sequence, size_t count)
 {
     const size_t context = protocol->context;
     for (size_t at = 0; at + context <= count; at += context) {
@@ -72,25 +74,31 @@ static void plan_lm_eval(organ_perplexity_plan *plan, size_t context, const uint
     }
 }
 
-static organ_status check_protocol(const organ_perplexity_protocol *p, size_t count, const char *text, organ_error *error)
+static organ_status check_protocol(const organ_perplexity_protocol *p, size_t count, const char *text,
+                                   organ_error *error)
 {
     if (p->context < 4)
-        return organ_fail(error, ORGAN_USAGE, "a context of %zu tokens is too short: at least 4 are needed", p->context);
+        return organ_fail(error, ORGAN_USAGE, "a context of %zu tokens is too short: at least 4 are needed",
+                          p->context);
     if (p->style == ORGAN_STYLE_LM_EVAL && p->bos < 0 && p->eos < 0)
-        return organ_fail(error, ORGAN_BAD_INPUT, "%s: style lm-eval puts BOS or EOS before the text, and the tokenizer has neither", text);
-    if (p->style != ORGAN_STYLE_LM_EVAL && p->adds_bos && p->bos < 0)
-        return organ_fail(error, ORGAN_BAD_INPUT, "%s: the model puts BOS before a text, and the tokenizer has none", text);
-    if (p->style == ORGAN_STYLE_LLAMA_CPP && count / 2 < p->context)
         return organ_fail(error, ORGAN_BAD_INPUT,
-                          "%s has %zu tokens, but style llama.cpp needs two windows of %zu: %zu tokens; take a smaller --context", text,
-                          count, p->context, 2 * p->context);
+                          "%s: style lm-eval puts BOS or EOS before the text, and the tokenizer has neither", text);
+    if (p->style != ORGAN_STYLE_LM_EVAL && p->adds_bos && p->bos < 0)
+        return organ_fail(error, ORGAN_BAD_INPUT, "%s: the model puts BOS before a text, and the tokenizer has none",
+                          text);
+    if (p->style == ORGAN_STYLE_LLAMA_CPP && count / 2 < p->context)
+        return organ_fail(
+            error, ORGAN_BAD_INPUT,
+            "%s has %zu tokens, but style llama.cpp needs two windows of %zu: %zu tokens; take a smaller --context",
+            text, count, p->context, 2 * p->context);
     if (count < 2)
-        return organ_fail(error, ORGAN_BAD_INPUT, "%s has %zu token%s: there is nothing to score", text, count, count == 1 ? "" : "s");
+        return organ_fail(error, ORGAN_BAD_INPUT, "%s has %zu token%s: there is nothing to score", text, count,
+                          count == 1 ? "" : "s");
     return ORGAN_OK;
 }
 
-organ_status organ_perplexity_plan_make(const organ_perplexity_protocol *protocol, const uint32_t *tokens, size_t count, const char *text,
-                                        organ_perplexity_plan *plan, organ_error *error)
+organ_status organ_perplexity_plan_make(const organ_perplexity_protocol *protocol, const uint32_t *tokens, size_t count,
+                                        const char *text, organ_perplexity_plan *plan, organ_error *error)
 {
     const organ_perplexity_style style = protocol->style;
     const int64_t prefix = style != ORGAN_STYLE_LM_EVAL ? (protocol->adds_bos ? protocol->bos : -1)
@@ -101,7 +109,8 @@ organ_status organ_perplexity_plan_make(const organ_perplexity_protocol *protoco
     if (check_protocol(protocol, count ? all : 0, text, error) != ORGAN_OK)
         return error->status;
     uint32_t *const sequence = malloc(all * sizeof *sequence);
-    /* The last window of lm-eval repeats at most a whole one; every other input is a token of its own or the last of the window before. */
+    /* The last window of lm-eval repeats at most a whole one; every other input is a token of its own or the last of
+     * the window before. */
     const size_t windows = all / protocol->context + 2, inputs = 2 * all + windows;
     plan->tokens = malloc(inputs * sizeof *plan->tokens);
     plan->begin = calloc(windows + 1, sizeof *plan->begin);
@@ -125,7 +134,8 @@ organ_status organ_perplexity_plan_make(const organ_perplexity_protocol *protoco
     return ORGAN_OK;
 }
 
-/* Length of the white space, as Python's \s has it, that begins at s; 0 if there is none. A NUL stands somewhere after. */
+/* Length of the white space, as Python's \s has it, that begins at s; 0 if there is none. A NUL stands somewhere after.
+ */
 static size_t blank(const unsigned char *s)
 {
     if ((*s >= 0x09 && *s <= 0x0D) || (*s >= 0x1C && *s <= 0x20))
@@ -135,8 +145,8 @@ static size_t blank(const unsigned char *s)
     if (*s < 0xE1 || *s > 0xE3 || organ_utf8_length(s) != 3)
         return 0;
     const unsigned code = (*s & 0x0FU) << 12 | (s[1] & 0x3FU) << 6 | (s[2] & 0x3FU);
-    return code == 0x1680 || (code >= 0x2000 && code <= 0x200A) || code == 0x2028 || code == 0x2029 || code == 0x202F || code == 0x205F ||
-                   code == 0x3000
+    return code == 0x1680 || (code >= 0x2000 && code <= 0x200A) || code == 0x2028 || code == 0x2029 || code == 0x202F ||
+                   code == 0x205F || code == 0x3000
                ? 3
                : 0;
 }

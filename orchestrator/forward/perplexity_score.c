@@ -85,17 +85,20 @@ size_t organ_perplexity_batches(const organ_perplexity_plan *plan, size_t batch_
     return batches;
 }
 
-static organ_status are_finite(const perplexity_score_scoring *s, size_t m, size_t first, size_t count, organ_error *error)
+static organ_status are_finite(const perplexity_score_scoring *s, size_t m, size_t first, size_t count,
+                               organ_error *error)
 {
     for (size_t k = first; k < first + count; k++)
         if (!isfinite(s->scores[m].nll[k]) || (m && !isfinite(s->scores[m].divergence[k])))
-            return organ_fail(error, ORGAN_BAD_INPUT, "%s: its logits for scored token %zu of %zu are not finite numbers",
-                              s->sources[m].name, k + 1, s->plan->scored);
+            return organ_fail(error, ORGAN_BAD_INPUT,
+                              "%s: its logits for scored token %zu of %zu are not finite numbers", s->sources[m].name,
+                              k + 1, s->plan->scored);
     return ORGAN_OK;
 }
 
 /* Scored tokens [first, first + count), whose batch begins at input `origin`, by all models. */
-static organ_status score_tile(perplexity_score_scoring *s, size_t first, size_t count, size_t origin, organ_error *error)
+static organ_status score_tile(perplexity_score_scoring *s, size_t first, size_t count, size_t origin,
+                               organ_error *error)
 {
     for (size_t k = 0; k < count; k++)
         s->rows[k] = s->plan->rows[first + k] - origin;
@@ -153,12 +156,13 @@ static organ_status check_sources(const perplexity_score_scoring *s, organ_error
                               (unsigned long long)s->sources[0].vocabulary);
     for (size_t k = 0; k < s->plan->scored; k++)
         if (s->plan->targets[k] >= s->sources[0].vocabulary)
-            return organ_fail(error, ORGAN_BAD_INPUT, "%s: token %u of the text is beyond its %llu logits", s->sources[0].name,
-                              s->plan->targets[k], (unsigned long long)s->sources[0].vocabulary);
+            return organ_fail(error, ORGAN_BAD_INPUT, "%s: token %u of the text is beyond its %llu logits",
+                              s->sources[0].name, s->plan->targets[k], (unsigned long long)s->sources[0].vocabulary);
     return ORGAN_OK;
 }
 
-static void tell_progress(const perplexity_score_scoring *s, size_t window, size_t scored, const organ_progress *progress)
+static void tell_progress(const perplexity_score_scoring *s, size_t window, size_t scored,
+                          const organ_progress *progress)
 {
     char name[64], remark[64];
     double total = 0;
@@ -169,11 +173,13 @@ static void tell_progress(const perplexity_score_scoring *s, size_t window, size
     organ_progress_advance(progress, 0, name, scored ? remark : NULL);
 }
 
-organ_status organ_perplexity_score(const organ_kernels *kernels, const organ_perplexity_plan *plan, const organ_logit_source *sources,
-                                    size_t count, size_t batch_tokens, size_t tile_rows, organ_token_scores *scores, const organ_stop *stop,
+organ_status organ_perplexity_score(const organ_kernels *kernels, const organ_perplexity_plan *plan,
+                                    const organ_logit_source *sources, size_t count, size_t batch_tokens,
+                                    size_t tile_rows, organ_token_scores *scores, const organ_stop *stop,
                                     const organ_progress *progress, organ_error *error)
 {
-    perplexity_score_scoring s = {.kernels = kernels, .plan = plan, .sources = sources, .count = count, .scores = scores, .stop = stop};
+    perplexity_score_scoring s = {
+        .kernels = kernels, .plan = plan, .sources = sources, .count = count, .scores = scores, .stop = stop};
     size_t next = 0;
     if (check_sources(&s, error) != ORGAN_OK)
         return error->status;

@@ -63,8 +63,8 @@ static bool exists(const builder *b, const char *part)
     return organ_weights_named(b->forward->weights, full_name(b, part, name)) != NULL;
 }
 
-static organ_status wrong_shape(const organ_forward *forward, const organ_weight *weight, uint64_t matrices, uint64_t rows, uint64_t cols,
-                                organ_error *error)
+static organ_status wrong_shape(const organ_forward *forward, const organ_weight *weight, uint64_t matrices,
+                                uint64_t rows, uint64_t cols, organ_error *error)
 {
     char is[160] = "", must[80];
     for (unsigned k = 0; k < weight->rank && strlen(is) < 120; k++)
@@ -75,12 +75,12 @@ static organ_status wrong_shape(const organ_forward *forward, const organ_weight
         snprintf(must, sizeof must, "%" PRIu64 " x %" PRIu64, rows, cols);
     else
         snprintf(must, sizeof must, "%" PRIu64, cols);
-    return organ_fail(error, ORGAN_BAD_INPUT, "%s: tensor '%s' is %s, not %s as the config says", forward->model->path, weight->name,
-                      *is ? is : "a single number", must);
+    return organ_fail(error, ORGAN_BAD_INPUT, "%s: tensor '%s' is %s, not %s as the config says", forward->model->path,
+                      weight->name, *is ? is : "a single number", must);
 }
 
-static const organ_weight *find_weight(const organ_forward *forward, const char *name, uint64_t matrices, uint64_t rows, uint64_t cols,
-                                       organ_error *error)
+static const organ_weight *find_weight(const organ_forward *forward, const char *name, uint64_t matrices, uint64_t rows,
+                                       uint64_t cols, organ_error *error)
 {
     const organ_weight *weight = organ_weights_named(forward->weights, name);
     if (!weight) {
@@ -97,8 +97,8 @@ static const organ_weight *find_weight(const organ_forward *forward, const char 
     return same ? weight : NULL;
 }
 
-const organ_weight *organ_forward_weight_named(const organ_forward *forward, const char *name, uint64_t rows, uint64_t cols,
-                                               organ_error *error)
+const organ_weight *organ_forward_weight_named(const organ_forward *forward, const char *name, uint64_t rows,
+                                               uint64_t cols, organ_error *error)
 {
     return find_weight(forward, name, 1, rows, cols, error);
 }
@@ -112,7 +112,8 @@ static organ_status measure_slot(builder *b, forward_slot *slot)
     const organ_weight *const weight = slot->weight;
     size_t panel = 0;
     slot->type = organ_forward_type(weight);
-    const uint64_t values = weight->elements * organ_real_bytes(slot->type), stored = organ_weight_held_bytes(weight, slot->matrices);
+    const uint64_t values = weight->elements * organ_real_bytes(slot->type),
+                   stored = organ_weight_held_bytes(weight, slot->matrices);
     slot->packed = weight->rank > 1 && slot->type == ORGAN_REAL_F32 && stored < values;
     slot->at = plan->bytes;
     slot->bytes = (size_t)(slot->packed ? stored : values);
@@ -153,7 +154,10 @@ static forward_view add_stack(builder *b, const char *part, uint64_t matrices, u
     return measure_slot(b, slot) ? none : (forward_view){plan->count++, 0};
 }
 
-static forward_view add_matrix(builder *b, const char *part, uint64_t rows, uint64_t cols) { return add_stack(b, part, 1, rows, cols); }
+static forward_view add_matrix(builder *b, const char *part, uint64_t rows, uint64_t cols)
+{
+    return add_stack(b, part, 1, rows, cols);
+}
 
 static void add_named_part(builder *b, forward_part part, uint64_t rows, uint64_t cols)
 {
@@ -167,8 +171,9 @@ static void add_bias(builder *b, forward_part part, bool wanted, uint64_t cols)
     if (wanted)
         add_named_part(b, part, 0, cols);
     else if (exists(b, names[part][is_gguf(b)]))
-        organ_fail(b->error, ORGAN_BAD_INPUT, "%s: tensor '%s' is there, but the config says that there is no such bias",
-                   b->forward->model->path, full_name(b, names[part][is_gguf(b)], name));
+        organ_fail(b->error, ORGAN_BAD_INPUT,
+                   "%s: tensor '%s' is there, but the config says that there is no such bias", b->forward->model->path,
+                   full_name(b, names[part][is_gguf(b)], name));
 }
 
 static forward_view below(forward_view view, uint64_t rows)
@@ -228,7 +233,8 @@ static void add_dense(builder *b)
     const organ_forward_config *c = &b->forward->config;
     forward_view *parts = b->plan->parts;
     if (is_phi3(b)) {
-        parts[PART_GATE] = add_matrix(b, is_gguf(b) ? "ffn_up.weight" : "mlp.gate_up_proj.weight", 2 * c->intermediate, c->hidden);
+        parts[PART_GATE] =
+            add_matrix(b, is_gguf(b) ? "ffn_up.weight" : "mlp.gate_up_proj.weight", 2 * c->intermediate, c->hidden);
         parts[PART_UP] = below(parts[PART_GATE], c->intermediate);
     } else {
         add_named_part(b, PART_GATE, c->intermediate, c->hidden);
@@ -270,9 +276,10 @@ static void add_numbered(builder *b, bool mixtral)
     for (unsigned e = 0; e < c->experts && b->error->status == ORGAN_OK; e++)
         for (unsigned k = 0; k < 3; k++) {
             char part[128];
-            snprintf(part, sizeof part, "%s.experts.%u.%s.weight", mixtral ? "block_sparse_moe" : "mlp", e, kinds[mixtral][k]);
-            b->plan->experts[3 * e + k] =
-                add_matrix(b, part, k < 2 ? c->expert_intermediate : c->hidden, k < 2 ? c->hidden : c->expert_intermediate);
+            snprintf(part, sizeof part, "%s.experts.%u.%s.weight", mixtral ? "block_sparse_moe" : "mlp", e,
+                     kinds[mixtral][k]);
+            b->plan->experts[3 * e + k] = add_matrix(b, part, k < 2 ? c->expert_intermediate : c->hidden,
+                                                     k < 2 ? c->hidden : c->expert_intermediate);
         }
 }
 
@@ -284,12 +291,14 @@ static void add_shared(builder *b)
     if (c->shared_gated)
         add_named_part(b, PART_SHARED, is_gguf(b) ? 0 : 1, c->hidden);
     for (unsigned k = 0; k < 3; k++) {
-        static const char *const several[] = {"mlp.shared_experts.gate_proj.weight", "mlp.shared_experts.up_proj.weight",
+        static const char *const several[] = {"mlp.shared_experts.gate_proj.weight",
+                                              "mlp.shared_experts.up_proj.weight",
                                               "mlp.shared_experts.down_proj.weight"};
         const forward_part part = PART_SHARED_GATE + k;
         const bool one = is_gguf(b) || c->shared_gated;
-        b->plan->parts[part] = add_matrix(b, one ? names[part][is_gguf(b)] : several[k], k < 2 ? c->shared_intermediate : c->hidden,
-                                          k < 2 ? c->hidden : c->shared_intermediate);
+        b->plan->parts[part] =
+            add_matrix(b, one ? names[part][is_gguf(b)] : several[k], k < 2 ? c->shared_intermediate : c->hidden,
+                       k < 2 ? c->hidden : c->shared_intermediate);
     }
 }
 
@@ -331,7 +340,8 @@ static void add_norms(builder *b)
         add_named_part(b, PART_NORM_FEED, 0, c->hidden);
         return;
     }
-    b->plan->parts[PART_NORM_FEED] = add_matrix(b, is_gguf(b) ? "ffn_norm.weight" : "pre_feedforward_layernorm.weight", 0, c->hidden);
+    b->plan->parts[PART_NORM_FEED] =
+        add_matrix(b, is_gguf(b) ? "ffn_norm.weight" : "pre_feedforward_layernorm.weight", 0, c->hidden);
     add_named_part(b, PART_NORM_ATTENDED, 0, c->hidden);
     add_named_part(b, PART_NORM_FED, 0, c->hidden);
 }
@@ -357,21 +367,25 @@ organ_status organ_forward_plan_head(organ_forward *forward, forward_plan *plan,
     if (!(plan->slots = calloc(1, sizeof *plan->slots)))
         return organ_fail_errno(error, ENOMEM, "cannot allocate the plan of the output head");
     plan->count = 1;
-    plan->slots[0] = (forward_slot){.weight = weight, .rows = weight->shape[0], .cols = weight->shape[1], .matrices = 1};
+    plan->slots[0] =
+        (forward_slot){.weight = weight, .rows = weight->shape[0], .cols = weight->shape[1], .matrices = 1};
     return measure_slot(&b, plan->slots) ? error->status : measure_loading(&b);
 }
 
-/* Codes, scales and what else a panel is made of take no more than twice what the panel does, but for rooms to read into. */
+/* Codes, scales and what else a panel is made of take no more than twice what the panel does, but for rooms to read
+ * into. */
 #define MADE_ROOM ((size_t)1 << 18)
 
-organ_status organ_forward_plan_foresee(const organ_forward *forward, organ_made_as as, forward_plan *plan, organ_error *error)
+organ_status organ_forward_plan_foresee(const organ_forward *forward, organ_made_as as, forward_plan *plan,
+                                        organ_error *error)
 {
     plan->bytes = 0;
     for (size_t k = 0; k < plan->count && !error->status; k++) {
         forward_slot *const slot = &plan->slots[k];
         size_t loading = 0;
         if (as == ORGAN_MADE_PACKED && slot->weight->rank > 1)
-            plan->panel = organ_larger(plan->panel, 2 * organ_panel_bytes((size_t)slot->cols, ORGAN_REAL_F32) + MADE_ROOM);
+            plan->panel =
+                organ_larger(plan->panel, 2 * organ_panel_bytes((size_t)slot->cols, ORGAN_REAL_F32) + MADE_ROOM);
         if (slot->packed && as >= ORGAN_MADE_16) {
             slot->packed = false;
             slot->bytes = (size_t)slot->weight->elements * (as == ORGAN_MADE_16 ? sizeof(uint16_t) : sizeof(float));

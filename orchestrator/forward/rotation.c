@@ -18,7 +18,8 @@ static float llama3(const organ_rope_config *rope, float frequency)
         return frequency;
     if (length > original / rope->low_freq_factor)
         return (float)((double)frequency / rope->factor);
-    const double smooth = (original / length - rope->low_freq_factor) / (rope->high_freq_factor - rope->low_freq_factor);
+    const double smooth =
+        (original / length - rope->low_freq_factor) / (rope->high_freq_factor - rope->low_freq_factor);
     return (float)((1 - smooth) * (double)frequency / rope->factor + smooth * (double)frequency);
 }
 
@@ -43,8 +44,10 @@ static float yarn(const organ_rope_config *rope, float frequency, unsigned k)
     return (float)((double)frequency / rope->factor * ramp + (double)frequency * (1 - ramp));
 }
 
-/* frequencies[k] = theta ^ (-2 k / dimensions), rounded to FP32 as in training: the exponent, the power, its reciprocal. */
-static void plain_frequencies(const organ_kernels *kernels, float theta, unsigned dimensions, float *frequencies, size_t half)
+/* frequencies[k] = theta ^ (-2 k / dimensions), rounded to FP32 as in training: the exponent, the power, its
+ * reciprocal. */
+static void plain_frequencies(const organ_kernels *kernels, float theta, unsigned dimensions, float *frequencies,
+                              size_t half)
 {
     for (size_t k = 0; k < half; k++)
         frequencies[k] = (float)(2 * k) / (float)dimensions;
@@ -56,7 +59,8 @@ static void plain_frequencies(const organ_kernels *kernels, float theta, unsigne
 /* ---- opening ---- */
 
 /* What a GGUF file says of frequencies as a tensor: what they are divided by. NULL where there is no such tensor. */
-static organ_status read_factors(const organ_forward *f, const char *name, size_t half, float **factors, organ_error *error)
+static organ_status read_factors(const organ_forward *f, const char *name, size_t half, float **factors,
+                                 organ_error *error)
 {
     *factors = NULL;
     if (!f->model->gguf || !organ_weights_named(f->weights, name))
@@ -66,8 +70,8 @@ static organ_status read_factors(const organ_forward *f, const char *name, size_
         return error->status;
     for (size_t k = 0; k < half && !error->status; k++)
         if (!((*factors)[k] > 0) || !isfinite((*factors)[k]))
-            organ_fail(error, ORGAN_BAD_INPUT, "%s: tensor '%s': factor %zu is %g, not above 0", f->model->path, name, k,
-                       (double)(*factors)[k]);
+            organ_fail(error, ORGAN_BAD_INPUT, "%s: tensor '%s': factor %zu is %g, not above 0", f->model->path, name,
+                       k, (double)(*factors)[k]);
     return error->status;
 }
 
@@ -82,8 +86,8 @@ static organ_status divide_frequencies(const organ_forward *f, forward_rotation 
     return error->status;
 }
 
-organ_status organ_forward_rotation_open(const organ_forward *forward, const organ_rope_config *rope, forward_rotation *rotation,
-                                         organ_error *error)
+organ_status organ_forward_rotation_open(const organ_forward *forward, const organ_rope_config *rope,
+                                         forward_rotation *rotation, organ_error *error)
 {
     rotation->half = rope->dimensions / 2;
     rotation->scale = (float)rope->attention_factor;

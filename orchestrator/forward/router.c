@@ -20,8 +20,8 @@ void organ_forward_logistic(const organ_kernels *kernels, float *values, size_t 
 
 static bool is_kept(const bool *kept, unsigned expert) { return !kept || kept[expert]; }
 
-/* e^value of each kept expert, to its place; their sum. It is made of the kept ones alone, one behind the other, so that it has the bits of
- * a router that has no others. */
+/* e^value of each kept expert, to its place; their sum. It is made of the kept ones alone, one behind the other, so
+ * that it has the bits of a router that has no others. */
 static float powers_of(const organ_router *r, const bool *kept, const float *logits, float *room)
 {
     unsigned count = 0;
@@ -53,7 +53,8 @@ static float score_of(const organ_router *r, const float *room, unsigned expert)
 
 /* ---- groups ---- */
 
-/* The sum of the two best kept experts of a group; without two there is no sum, and the group is the last to be chosen. */
+/* The sum of the two best kept experts of a group; without two there is no sum, and the group is the last to be chosen.
+ */
 static float group_score(const organ_router *r, const bool *kept, const float *room, unsigned first, unsigned size)
 {
     float best = -INFINITY, next = -INFINITY;
@@ -84,7 +85,8 @@ static void close_groups(const organ_router *r, const bool *kept, float *room)
 /* ---- the choice ---- */
 
 /* The largest that is not among the chosen. A NaN is never larger; where nothing is, the first ones are taken. */
-static unsigned next_best(const organ_router *r, const bool *kept, const float *room, const organ_choice *chosen, unsigned taken)
+static unsigned next_best(const organ_router *r, const bool *kept, const float *room, const organ_choice *chosen,
+                          unsigned taken)
 {
     unsigned best = UINT32_MAX;
     float most = 0;
@@ -111,7 +113,8 @@ static void sort_choices(organ_choice *chosen, unsigned used)
         }
 }
 
-void organ_forward_route(const organ_router *r, const bool *kept, const float *logits, float *room, organ_choice *chosen)
+void organ_forward_route(const organ_router *r, const bool *kept, const float *logits, float *room,
+                         organ_choice *chosen)
 {
     const organ_forward_config *const c = r->config;
     const float divisor = c->logistic_router ? logistics_of(r, logits, room) : powers_of(r, kept, logits, room);
@@ -136,10 +139,14 @@ void organ_forward_route(const organ_router *r, const bool *kept, const float *l
 
 organ_router organ_layer_router(const organ_layer *layer)
 {
-    return (organ_router){layer->forward->engine->kernels, &layer->forward->config, organ_forward_values(layer, PART_ROUTER_BIAS)};
+    return (organ_router){layer->forward->engine->kernels, &layer->forward->config,
+                          organ_forward_values(layer, PART_ROUTER_BIAS)};
 }
 
-unsigned organ_layer_experts(const organ_layer *layer) { return layer->plan->experts ? layer->forward->config.experts : 0; }
+unsigned organ_layer_experts(const organ_layer *layer)
+{
+    return layer->plan->experts ? layer->forward->config.experts : 0;
+}
 
 void organ_layer_tap_router(organ_layer *layer, void *context, organ_routed *routed)
 {
@@ -182,11 +189,12 @@ organ_status organ_layer_keep(organ_layer *layer, const bool *kept, organ_error 
     for (unsigned e = 0; e < c->experts; e++)
         count += !kept || kept[e];
     if (count == 0 || count < c->experts_used)
-        return organ_fail(error, ORGAN_USAGE, "%s: %u of %u experts are kept, and %u work on a token", layer->forward->model->path, count,
-                          c->experts, c->experts_used);
+        return organ_fail(error, ORGAN_USAGE, "%s: %u of %u experts are kept, and %u work on a token",
+                          layer->forward->model->path, count, c->experts, c->experts_used);
     if (count < organ_forward_least_experts(c) || !groups_are_even(c, kept, count))
-        return organ_fail(error, ORGAN_USAGE, "%s: %u of %u experts are kept, but not as many of each of %u groups, and %u at least",
-                          layer->forward->model->path, count, c->experts, c->router_groups, organ_forward_least_experts(c));
+        return organ_fail(
+            error, ORGAN_USAGE, "%s: %u of %u experts are kept, but not as many of each of %u groups, and %u at least",
+            layer->forward->model->path, count, c->experts, c->router_groups, organ_forward_least_experts(c));
     if (kept && !(layer->kept = malloc(c->experts * sizeof *kept)))
         return organ_fail_errno(error, ENOMEM, "cannot allocate a list of %u experts", c->experts);
     if (kept)

@@ -8,14 +8,15 @@
 #include <sys/mman.h>
 
 organ_status organ_forward_share(const organ_engine *engine, size_t count, double work,
-                                 void (*task)(void *context, size_t index, size_t worker), void *context, organ_error *error)
+                                 void (*task)(void *context, size_t index, size_t worker), void *context,
+                                 organ_error *error)
 {
     organ_share_work(engine, engine->stop, count, work, task, context);
     return organ_stop_asked(engine->stop) ? organ_fail(error, ORGAN_INTERRUPTED, "interrupted") : ORGAN_OK;
 }
 
-/* Large blocks come from the system, in large pages where it has them, and go back to it at once: malloc would keep some of them. The line
- * before the first number says how much that was; 0: nothing. */
+/* Large blocks come from the system, in large pages where it has them, and go back to it at once: malloc would keep
+ * some of them. The line before the first number says how much that was; 0: nothing. */
 #define LINE        ((size_t)64)
 #define LARGE_BLOCK ((size_t)4 << 20)
 

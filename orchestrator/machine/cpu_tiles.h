@@ -9,8 +9,8 @@
 #include <unistd.h>
 #endif
 
-/* Whether they are granted, however often it is asked: then each thread that uses them takes 8 KiB more. By arch_prctl with what
- * asm/prctl.h of 5.16 calls ARCH_REQ_XCOMP_PERM, for XTILEDATA. */
+/* Whether they are granted, however often it is asked: then each thread that uses them takes 8 KiB more. By arch_prctl
+ * with what asm/prctl.h of 5.16 calls ARCH_REQ_XCOMP_PERM, for XTILEDATA. */
 static inline bool organ_ask_for_tiles(void)
 {
 #if defined(__x86_64__)

@@ -43,11 +43,12 @@ organ_status organ_memory_refuse(organ_error *error, uint64_t given, uint64_t en
     va_start(args, what);
     vsnprintf(text, sizeof text, what, args);
     va_end(args);
-    return organ_fail(error, ORGAN_USAGE, "--memory %s is too little for %s; --memory %s is enough", given_text(given, have), text,
-                      organ_quantity_option(enough, option));
+    return organ_fail(error, ORGAN_USAGE, "--memory %s is too little for %s; --memory %s is enough",
+                      given_text(given, have), text, organ_quantity_option(enough, option));
 }
 
-static const char enough_ends[] = " is enough", offer_begins[] = " is enough, or ", offer_ends[] = " with --scratch DIR";
+static const char enough_ends[] = " is enough", offer_begins[] = " is enough, or ",
+                  offer_ends[] = " with --scratch DIR";
 
 /* The amount between the last `before` and the `after` that follows it; 0: there is none. */
 static uint64_t amount_between(const organ_error *error, const char *before, const char *after)

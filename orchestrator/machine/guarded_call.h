@@ -1,20 +1,23 @@
 /* SPDX-License-Identifier: MIT
- * A call into a library that does not check its allocations (hwloc, FFTW): if one is refused, the library writes through a null pointer or
- * calls abort. A guarded call returns from that as from an error, so that the run ends with a message and removes what it must remove.
+ * A call into a library that does not check its allocations (hwloc, FFTW): if one is refused, the library writes
+ * through a null pointer or calls abort. A guarded call returns from that as from an error, so that the run ends with a
+ * message and removes what it must remove.
  *
- * organ_set_aside finds a real lack of memory before such a call. The guard covers the remaining case: memory that another process takes in
- * between, and limits on single allocations. */
+ * organ_set_aside finds a real lack of memory before such a call. The guard covers the remaining case: memory that
+ * another process takes in between, and limits on single allocations. */
 #ifndef ORGAN_GUARDED_CALL_H
 #define ORGAN_GUARDED_CALL_H
 
 #include <stdbool.h>
 
-/* Calls call(context) and returns true once that has returned. If SIGSEGV, SIGBUS or SIGABRT arises in it on this thread, sets *broken and
- * returns false. The allocations of the interrupted call leak, its locks stay locked, and its objects must not be used again: so if
- * *broken is set already, organ_guarded_call returns false without the call. `broken` is one flag of the process for each library.
+/* Calls call(context) and returns true once that has returned. If SIGSEGV, SIGBUS or SIGABRT arises in it on this
+ * thread, sets *broken and returns false. The allocations of the interrupted call leak, its locks stay locked, and its
+ * objects must not be used again: so if *broken is set already, organ_guarded_call returns false without the call.
+ * `broken` is one flag of the process for each library.
  *
- * Handlers of these signals are in place during the call only, for one guarded call of the process at a time; a signal on another thread
- * ends the process as it does without the guard. `call` contains the call into the library and nothing that could hide a fault of organ. */
+ * Handlers of these signals are in place during the call only, for one guarded call of the process at a time; a signal
+ * on another thread ends the process as it does without the guard. `call` contains the call into the library and
+ * nothing that could hide a fault of organ. */
 bool organ_guarded_call(void (*call)(void *context), void *context, bool *broken);
 
 #endif

@@ -6,8 +6,9 @@
 #include <stdbool.h>
 #include <stddef.h>
 
-/* Allocates `bytes` in pieces and frees them again: they lie together in the heap, and what the library asks for on this thread is found
- * there. *last keeps the heap from being given back; free it when the library has returned. false: there is not so much; *last is NULL. */
+/* Allocates `bytes` in pieces and frees them again: they lie together in the heap, and what the library asks for on
+ * this thread is found there. *last keeps the heap from being given back; free it when the library has returned. false:
+ * there is not so much; *last is NULL. */
 bool organ_set_aside(size_t bytes, void **last);
 
 #endif

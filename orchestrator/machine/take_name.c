@@ -19,8 +19,8 @@
 #define TRIES      8
 #define MOST_SHOWN 300 /* bytes of paths in a command */
 
-/* For file systems that cannot rename without replacing. The name of a file is made anew, which fails if it is there; a directory can
- * replace nothing but an empty one. */
+/* For file systems that cannot rename without replacing. The name of a file is made anew, which fails if it is there; a
+ * directory can replace nothing but an empty one. */
 static int take_by_hand(const char *from, const char *to)
 {
     struct stat info;
@@ -98,7 +98,8 @@ static void print_word(FILE *out, const char *path)
 /* Returns "mv -n FROM TO", quoted for a shell, and " && rm -f NOTE" if a message has room for that. */
 static char *move_command(const char *from, const char *to, const char *note)
 {
-    const size_t room = 4 * (strlen(from) + strlen(to) + (note ? strlen(note) : 0)) + 64; /* a quoted character needs at most four bytes */
+    const size_t room = 4 * (strlen(from) + strlen(to) + (note ? strlen(note) : 0)) +
+                        64; /* a quoted character needs at most four bytes */
     char *const text = calloc(room, 1);
     FILE *const out = text ? fmemopen(text, room, "w") : NULL;
     if (!out) {
@@ -135,21 +136,23 @@ void organ_keep_former(const char *grown, const char *final, const char *why, or
         aside = organ_name_beside(final);
         fault = aside ? organ_take_name(grown, aside) : ENOMEM;
     }
-    organ_fail(error, ORGAN_IO,
-               "%.300s is the whole new output; what had this name was changed during the run and is kept as %.300s (%.300s)", final,
-               fault ? grown : aside, why);
+    organ_fail(
+        error, ORGAN_IO,
+        "%.300s is the whole new output; what had this name was changed during the run and is kept as %.300s (%.300s)",
+        final, fault ? grown : aside, why);
     free(aside);
 }
 
-organ_status organ_fail_nameless(const char *grown, const char *final, const char *command, organ_naming naming, int fault,
-                                 organ_error *error)
+organ_status organ_fail_nameless(const char *grown, const char *final, const char *command, organ_naming naming,
+                                 int fault, organ_error *error)
 {
     static const char how[] = "the finished output is kept as";
     if (naming == ORGAN_NAME_TAKEN)
-        organ_fail(error, ORGAN_IO, "%.250s: something took this name during the run; %s %.250s; to take it: %.440s", final, how, grown,
-                   command);
+        organ_fail(error, ORGAN_IO, "%.250s: something took this name during the run; %s %.250s; to take it: %.440s",
+                   final, how, grown, command);
     else
-        organ_fail_errno(error, fault, "%.200s cannot get its name; %s %.200s; to take it: %.400s", final, how, grown, command);
+        organ_fail_errno(error, fault, "%.200s cannot get its name; %s %.200s; to take it: %.400s", final, how, grown,
+                         command);
     return error->status;
 }
 
@@ -163,7 +166,8 @@ static bool gives_way(const char *path, const char *like, organ_giving_way way, 
     return way != ORGAN_NOTHING_GIVES_WAY && why->status == ORGAN_OK;
 }
 
-organ_naming organ_give_name(const char *grown, const char *final, organ_giving_way way, const char *like, int *fault, organ_error *error)
+organ_naming organ_give_name(const char *grown, const char *final, organ_giving_way way, const char *like, int *fault,
+                             organ_error *error)
 {
     organ_error why = {0};
     *fault = ENOENT;
@@ -172,7 +176,8 @@ organ_naming organ_give_name(const char *grown, const char *final, organ_giving_
         if (*fault != EEXIST)
             return *fault ? ORGAN_NAME_REFUSED : ORGAN_NAME_GIVEN;
         /* Who asked for an output to be replaced was told at the beginning if it may not be. */
-        if (way == ORGAN_NOTHING_GIVES_WAY || (way == ORGAN_REPORTS_GIVE_WAY && !gives_way(final, NULL, way, &(organ_error){0})))
+        if (way == ORGAN_NOTHING_GIVES_WAY ||
+            (way == ORGAN_REPORTS_GIVE_WAY && !gives_way(final, NULL, way, &(organ_error){0})))
             return ORGAN_NAME_TAKEN;
         *fault = organ_exchange_names(grown, final);
         if (*fault == 0 && gives_way(grown, like, way, &why))

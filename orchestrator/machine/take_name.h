@@ -5,9 +5,9 @@
 
 #include "formats/base/status.h"
 
-/* Renames `from` to `to`, on the same file system, where nothing has that name; an empty directory at `to` may give way to a directory
- * where the file system cannot rename without replacing. 0, or an errno: EEXIST if the name is taken. Safe against a name that appears
- * meanwhile. */
+/* Renames `from` to `to`, on the same file system, where nothing has that name; an empty directory at `to` may give way
+ * to a directory where the file system cannot rename without replacing. 0, or an errno: EEXIST if the name is taken.
+ * Safe against a name that appears meanwhile. */
 int organ_take_name(const char *from, const char *to);
 
 /* Exchanges two names, at once where the file system can do that. 0, or an errno: each has its own name then. */
@@ -27,24 +27,28 @@ typedef enum organ_naming {
     ORGAN_NAME_REFUSED     /* by the system: *fault */
 } organ_naming;
 
-/* Renames `grown`, which is complete and synchronised, to `final`. Replaces an existing file only as `way` allows; `like` is passed to
- * organ_check_replaceable. Returns ORGAN_NAME_GIVEN with ORGAN_IO in *error if the file that had the name was changed since the run began:
- * organ_give_name keeps that file under another name, which the message contains. */
-organ_naming organ_give_name(const char *grown, const char *final, organ_giving_way way, const char *like, int *fault, organ_error *error);
+/* Renames `grown`, which is complete and synchronised, to `final`. Replaces an existing file only as `way` allows;
+ * `like` is passed to organ_check_replaceable. Returns ORGAN_NAME_GIVEN with ORGAN_IO in *error if the file that had
+ * the name was changed since the run began: organ_give_name keeps that file under another name, which the message
+ * contains. */
+organ_naming organ_give_name(const char *grown, const char *final, organ_giving_way way, const char *like, int *fault,
+                             organ_error *error);
 
-/* For a file or directory that `final` replaced, now at `grown`, and that was changed since the run began (`why`): renames it to a free
- * name next to `final`. Sets ORGAN_IO with that name in the message. */
+/* For a file or directory that `final` replaced, now at `grown`, and that was changed since the run began (`why`):
+ * renames it to a free name next to `final`. Sets ORGAN_IO with that name in the message. */
 void organ_keep_former(const char *grown, const char *final, const char *why, organ_error *error);
 
-/* Returns a shell command that renames `grown` to a free name next to `final` and then removes `note` (or NULL); NULL without memory.
- * Callers make the command before they rename, so that the error message, which contains it, needs no memory. */
+/* Returns a shell command that renames `grown` to a free name next to `final` and then removes `note` (or NULL); NULL
+ * without memory. Callers make the command before they rename, so that the error message, which contains it, needs no
+ * memory. */
 char *organ_take_command(const char *grown, const char *final, const char *note);
 
 /* ORGAN_IO for ORGAN_NAME_TAKEN or ORGAN_NAME_REFUSED, with the command of organ_take_command. Allocates nothing. */
-organ_status organ_fail_nameless(const char *grown, const char *final, const char *command, organ_naming naming, int fault,
-                                 organ_error *error);
+organ_status organ_fail_nameless(const char *grown, const char *final, const char *command, organ_naming naming,
+                                 int fault, organ_error *error);
 
-/* `path` with "-2" or a higher number after its name, before ".gguf" and ".safetensors": one that nothing has. NULL without memory. */
+/* `path` with "-2" or a higher number after its name, before ".gguf" and ".safetensors": one that nothing has. NULL
+ * without memory. */
 char *organ_name_beside(const char *path);
 
 #endif

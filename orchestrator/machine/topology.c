@@ -74,7 +74,10 @@ static int guarded(machine_call *c)
     return returned ? c->result : -1;
 }
 
-static int topology_load(const organ_topology *topology) { return guarded(&(machine_call){.kind = LOAD, .machine = topology->machine}); }
+static int topology_load(const organ_topology *topology)
+{
+    return guarded(&(machine_call){.kind = LOAD, .machine = topology->machine});
+}
 
 /* An empty one, of which nothing is loaded. NULL without memory. */
 static organ_topology *create_empty(void)
@@ -94,21 +97,24 @@ static organ_topology *create_empty(void)
 }
 
 /* Leaves only the CPUs of `wanted` in the machine; *none: there would be none left. */
-static organ_status restrict_to(organ_topology *topology, hwloc_const_bitmap_t wanted, organ_absence why, bool *none, organ_error *error)
+static organ_status restrict_to(organ_topology *topology, hwloc_const_bitmap_t wanted, organ_absence why, bool *none,
+                                organ_error *error)
 {
     hwloc_const_bitmap_t const all = hwloc_topology_get_topology_cpuset(topology->machine);
     *none = !hwloc_bitmap_intersects(all, wanted);
     if (*none || hwloc_bitmap_isincluded(all, wanted))
         return ORGAN_OK;
     hwloc_bitmap_t const left = hwloc_bitmap_alloc();
-    if (!left || hwloc_bitmap_andnot(topology->absent[why], all, wanted) != 0 || hwloc_bitmap_and(left, all, wanted) != 0 ||
+    if (!left || hwloc_bitmap_andnot(topology->absent[why], all, wanted) != 0 ||
+        hwloc_bitmap_and(left, all, wanted) != 0 ||
         guarded(&(machine_call){.kind = RESTRICT, .machine = topology->machine, .set = left}) != 0)
         organ_fail_errno(error, left ? errno : ENOMEM, "topology of the machine");
     hwloc_bitmap_free(left);
     return error->status;
 }
 
-/* What the machine or its record says about itself: CPUs that are switched off, and those that the cpuset of the process forbids. */
+/* What the machine or its record says about itself: CPUs that are switched off, and those that the cpuset of the
+ * process forbids. */
 static organ_status leave_out_forbidden(organ_topology *topology, organ_error *error)
 {
     hwloc_topology_t const machine = topology->machine;
@@ -121,8 +127,8 @@ static organ_status leave_out_forbidden(organ_topology *topology, organ_error *e
     return restrict_to(topology, hwloc_topology_get_allowed_cpuset(machine), ORGAN_CPU_FORBIDDEN, &none, error);
 }
 
-/* The affinity of the caller is taken away too. A system that cannot tell it restricts nothing, and one that tells of no known CPU is not
- * believed. */
+/* The affinity of the caller is taken away too. A system that cannot tell it restricts nothing, and one that tells of
+ * no known CPU is not believed. */
 static organ_status leave_out_unbound(organ_topology *topology, organ_error *error)
 {
     hwloc_bitmap_t const mine = hwloc_bitmap_alloc();
@@ -176,7 +182,8 @@ organ_status organ_topology_discover(organ_topology **topology, organ_error *err
     return finish_topology(made, topology, error);
 }
 
-organ_status organ_topology_synthetic(const char *description, const char *allowed, organ_topology **topology, organ_error *error)
+organ_status organ_topology_synthetic(const char *description, const char *allowed, organ_topology **topology,
+                                      organ_error *error)
 {
     organ_topology *const made = create_empty();
     *topology = NULL;
@@ -199,8 +206,8 @@ static bool has_cpus(const organ_topology *topology)
                                    hwloc_topology_get_allowed_cpuset(topology->machine)) != 0;
 }
 
-/* Returns a machine with the record loaded. NULL: without memory, or *malformed. hwloc returns the same error for a refused allocation and
- * for a malformed record: the second attempt decides. */
+/* Returns a machine with the record loaded. NULL: without memory, or *malformed. hwloc returns the same error for a
+ * refused allocation and for a malformed record: the second attempt decides. */
 static organ_topology *load_record(const char *xml, size_t length, bool *malformed)
 {
     *malformed = false;
@@ -254,7 +261,10 @@ void organ_topology_destroy(organ_topology *topology)
     free(topology);
 }
 
-bool organ_topology_is_this_machine(const organ_topology *topology) { return hwloc_topology_is_thissystem(topology->machine) != 0; }
+bool organ_topology_is_this_machine(const organ_topology *topology)
+{
+    return hwloc_topology_is_thissystem(topology->machine) != 0;
+}
 size_t organ_topology_cores(const organ_topology *topology) { return topology->cores; }
 size_t organ_topology_nodes(const organ_topology *topology) { return topology->node_count; }
 size_t organ_topology_kinds(const organ_topology *topology) { return topology->kinds; }
@@ -332,7 +342,8 @@ bool organ_topology_bind(const organ_topology *topology, organ_place place)
 {
     if (!organ_topology_is_this_machine(topology))
         return false;
-    /* hwloc allocates such a set and does not look whether it got one: here it is shown to be there, and left for it. */
+    /* hwloc allocates such a set and does not look whether it got one: here it is shown to be there, and left for it.
+     */
     void *const set = malloc(CPU_ALLOC_SIZE(place.pu + 1));
     free(set);
     const hwloc_obj_t pu = set ? hwloc_get_pu_obj_by_os_index(topology->machine, place.pu) : NULL;
@@ -360,7 +371,8 @@ organ_status organ_topology_take_share(size_t share, size_t of, organ_error *err
         return error->status;
     const int told = hwloc_get_nbobjs_by_type(topology->machine, HWLOC_OBJ_CORE);
     const hwloc_obj_type_t type = told > 0 ? HWLOC_OBJ_CORE : HWLOC_OBJ_PU;
-    const size_t count = (size_t)hwloc_get_nbobjs_by_type(topology->machine, type), from = of > count ? share % count : share * count / of;
+    const size_t count = (size_t)hwloc_get_nbobjs_by_type(topology->machine, type),
+                 from = of > count ? share % count : share * count / of;
     const size_t to = of > count ? from + 1 : (share + 1) * count / of;
     hwloc_bitmap_t const set = cpus_between(topology, type, from, to);
     if (!set)

@@ -25,7 +25,8 @@ struct organ_topology {
     void *aside; /* memory kept for hwloc while the machine is loaded */
 };
 
-/* Seats every CPU that is left in the machine, gives each its node, and notes the nodes that serve none. ORGAN_IO without memory. */
+/* Seats every CPU that is left in the machine, gives each its node, and notes the nodes that serve none. ORGAN_IO
+ * without memory. */
 organ_status organ_topology_survey(organ_topology *topology, organ_error *error);
 
 #endif

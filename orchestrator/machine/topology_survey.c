@@ -22,7 +22,8 @@ static hwloc_obj_t next_node(const organ_topology *topology, hwloc_obj_t node)
     return hwloc_get_next_obj_by_type(topology->machine, HWLOC_OBJ_NUMANODE, node);
 }
 
-/* Notes the nodes on which nothing can be allocated. A record in which no node has memory does not tell, so that all of them count. */
+/* Notes the nodes on which nothing can be allocated. A record in which no node has memory does not tell, so that all of
+ * them count. */
 static void note_unusable_nodes(organ_topology *topology)
 {
     const hwloc_const_bitmap_t allowed = hwloc_topology_get_allowed_nodeset(topology->machine);
@@ -48,7 +49,8 @@ static hwloc_obj_t nearest_to(const organ_topology *topology, hwloc_obj_t home)
     unsigned count = 1;
     struct hwloc_distances_s *matrix = NULL;
     hwloc_obj_t nearest = NULL;
-    if (hwloc_distances_get_by_type(topology->machine, HWLOC_OBJ_NUMANODE, &count, &matrix, HWLOC_DISTANCES_KIND_MEANS_LATENCY, 0) != 0 ||
+    if (hwloc_distances_get_by_type(topology->machine, HWLOC_OBJ_NUMANODE, &count, &matrix,
+                                    HWLOC_DISTANCES_KIND_MEANS_LATENCY, 0) != 0 ||
         count == 0)
         return NULL;
     const int from = hwloc_distances_obj_index(matrix, home);
@@ -64,8 +66,8 @@ static hwloc_obj_t nearest_to(const organ_topology *topology, hwloc_obj_t home)
     return nearest;
 }
 
-/* The memory nearest to a CPU. Where a core has several kinds, the first is ordinary memory. A core whose own node has no memory uses the
- * node nearest to that, or any. */
+/* The memory nearest to a CPU. Where a core has several kinds, the first is ordinary memory. A core whose own node has
+ * no memory uses the node nearest to that, or any. */
 static hwloc_obj_t memory_of(const organ_topology *topology, unsigned pu, bool *near)
 {
     hwloc_obj_t own = NULL, any = NULL;
@@ -95,7 +97,8 @@ static unsigned node_number(organ_topology *topology, hwloc_obj_t node)
     return (unsigned)k;
 }
 
-/* hwloc ranks kinds of core by how fast they are, the slowest first; here the fastest is 0. A core of no known kind counts as fast. */
+/* hwloc ranks kinds of core by how fast they are, the slowest first; here the fastest is 0. A core of no known kind
+ * counts as fast. */
 static unsigned kind_of_core(const organ_topology *topology, hwloc_obj_t pu)
 {
     const int kinds = hwloc_cpukinds_get_nr(topology->machine, 0);
@@ -109,8 +112,8 @@ static unsigned package_of(hwloc_topology_t machine, hwloc_obj_t pu)
     return package ? package->os_index : 0;
 }
 
-/* Takes the CPU into the seats. hwloc numbers CPUs core by core, so siblings follow each other. A CPU outside any core object is a core of
- * its own. */
+/* Takes the CPU into the seats. hwloc numbers CPUs core by core, so siblings follow each other. A CPU outside any core
+ * object is a core of its own. */
 static void seat_one(organ_topology *topology, hwloc_obj_t pu, bool same_core)
 {
     organ_seat *const now = &topology->seats[topology->seat_count++];
@@ -123,8 +126,9 @@ static void seat_one(organ_topology *topology, hwloc_obj_t pu, bool same_core)
         return;
     }
     const hwloc_obj_t core = hwloc_get_ancestor_obj_by_type(topology->machine, HWLOC_OBJ_CORE, pu);
-    now->pu = (organ_pu){
-        .core = core ? core->os_index : pu->os_index, .package = package_of(topology->machine, pu), .kind = kind_of_core(topology, pu)};
+    now->pu = (organ_pu){.core = core ? core->os_index : pu->os_index,
+                         .package = package_of(topology->machine, pu),
+                         .kind = kind_of_core(topology, pu)};
     now->place.node = node_number(topology, memory_of(topology, pu->os_index, &now->pu.near));
     now->turn = (unsigned)topology->node_cores[now->place.node]++;
     topology->cores++;
@@ -134,7 +138,8 @@ static void seat_one(organ_topology *topology, hwloc_obj_t pu, bool same_core)
 static void number_kinds(organ_topology *topology)
 {
     unsigned next = 0;
-    for (unsigned kind = 0; next < topology->seat_count && kind <= (unsigned)hwloc_cpukinds_get_nr(topology->machine, 0); kind++) {
+    for (unsigned kind = 0;
+         next < topology->seat_count && kind <= (unsigned)hwloc_cpukinds_get_nr(topology->machine, 0); kind++) {
         bool found = false;
         for (size_t k = 0; k < topology->seat_count; k++)
             if (topology->seats[k].pu.kind == kind) {

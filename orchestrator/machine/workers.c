@@ -105,7 +105,8 @@ static organ_workers *prepare_pool(const organ_topology *topology, size_t thread
     return pool;
 }
 
-organ_status organ_workers_create(const organ_topology *topology, size_t threads, organ_workers **workers, organ_error *error)
+organ_status organ_workers_create(const organ_topology *topology, size_t threads, organ_workers **workers,
+                                  organ_error *error)
 {
     *workers = NULL;
     if (threads == 0)
@@ -117,8 +118,9 @@ organ_status organ_workers_create(const organ_topology *topology, size_t threads
     if (fault) {
         const size_t started = pool->count;
         organ_workers_destroy(pool);
-        return organ_fail_errno(error, fault, "%zu worker threads: only %zu could be started (memory, or a limit on threads)", threads,
-                                started);
+        return organ_fail_errno(error, fault,
+                                "%zu worker threads: only %zu could be started (memory, or a limit on threads)",
+                                threads, started);
     }
     organ_workers_run(pool, pin_member, pool);
     for (size_t k = 0; k < threads; k++)

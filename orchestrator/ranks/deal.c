@@ -12,7 +12,8 @@ typedef struct sized {
 static int by_size(const void *a, const void *b)
 {
     const sized *const x = a, *const y = b;
-    return x->bytes != y->bytes ? (x->bytes < y->bytes) - (x->bytes > y->bytes) : (x->index > y->index) - (x->index < y->index);
+    return x->bytes != y->bytes ? (x->bytes < y->bytes) - (x->bytes > y->bytes)
+                                : (x->index > y->index) - (x->index < y->index);
 }
 
 /* A heap of ranks, the one with the least load on top, of equals the first. */
@@ -21,7 +22,10 @@ typedef struct load {
     uint32_t rank;
 } load;
 
-static bool is_less(const load *a, const load *b) { return a->bytes != b->bytes ? a->bytes < b->bytes : a->rank < b->rank; }
+static bool is_less(const load *a, const load *b)
+{
+    return a->bytes != b->bytes ? a->bytes < b->bytes : a->rank < b->rank;
+}
 
 static void sink_top(load *heap, size_t count)
 {
@@ -36,7 +40,8 @@ static void sink_top(load *heap, size_t count)
     }
 }
 
-organ_status organ_ranks_deal(const organ_ranks *ranks, const uint64_t *bytes, size_t count, uint32_t *owner, organ_error *error)
+organ_status organ_ranks_deal(const organ_ranks *ranks, const uint64_t *bytes, size_t count, uint32_t *owner,
+                              organ_error *error)
 {
     const size_t all = organ_ranks_count(ranks);
     sized *const parts = malloc((count + 1) * sizeof *parts);
@@ -61,8 +66,8 @@ organ_status organ_ranks_deal(const organ_ranks *ranks, const uint64_t *bytes, s
 
 /* ---- parts ---- */
 
-organ_status organ_deal_make(organ_ranks *ranks, size_t count, uint64_t (*bytes)(const void *context, size_t part), const void *context,
-                             organ_deal *deal, organ_error *error)
+organ_status organ_deal_make(organ_ranks *ranks, size_t count, uint64_t (*bytes)(const void *context, size_t part),
+                             const void *context, organ_deal *deal, organ_error *error)
 {
     uint64_t *const of = calloc(count + 1, sizeof *of);
     *deal = (organ_deal){ranks, count, calloc(count + 1, sizeof *deal->owner)};
@@ -84,7 +89,8 @@ void organ_deal_release(organ_deal *deal)
     deal->owner = NULL;
 }
 
-organ_status organ_deal_work(const organ_deal *deal, organ_status (*work)(void *context, size_t part, organ_error *error), void *context,
+organ_status organ_deal_work(const organ_deal *deal,
+                             organ_status (*work)(void *context, size_t part, organ_error *error), void *context,
                              organ_error *error)
 {
     for (size_t k = 0; k < deal->count && !error->status; k++)
@@ -116,7 +122,8 @@ static size_t pack_elements(char *packed, const pieces *p, const organ_deal *dea
     return at;
 }
 
-organ_status organ_deal_complete(const organ_deal *deal, const char *where, void *first, size_t size, size_t stride, organ_error *error)
+organ_status organ_deal_complete(const organ_deal *deal, const char *where, void *first, size_t size, size_t stride,
+                                 organ_error *error)
 {
     const pieces p = {first, size, stride};
     const size_t rank = organ_ranks_rank(deal->ranks);
@@ -138,8 +145,8 @@ organ_status organ_deal_complete(const organ_deal *deal, const char *where, void
     return error->status;
 }
 
-organ_status organ_ranks_complete(organ_ranks *ranks, const char *where, void *array, size_t size, size_t count, const uint32_t *owner,
-                                  organ_error *error)
+organ_status organ_ranks_complete(organ_ranks *ranks, const char *where, void *array, size_t size, size_t count,
+                                  const uint32_t *owner, organ_error *error)
 {
     return organ_deal_complete(&(organ_deal){ranks, count, (uint32_t *)owner}, where, array, size, size, error);
 }
@@ -161,7 +168,8 @@ static char *join_found(const organ_deal *deal, const organ_found *of, uint64_t 
 }
 
 /* Copies of what the others gave; the lengths are known by now. */
-static organ_status take_found(const organ_deal *deal, const char *where, const organ_gathered *all, organ_found *of, organ_error *error)
+static organ_status take_found(const organ_deal *deal, const char *where, const organ_gathered *all, organ_found *of,
+                               organ_error *error)
 {
     uint64_t *const at = calloc(all->count + 1, sizeof *at);
     if (!at)
@@ -219,8 +227,8 @@ organ_row_range organ_ranks_rows(const organ_ranks *ranks, size_t rank, size_t r
     return (organ_row_range){first < rows ? first : rows, end < rows ? end : rows};
 }
 
-organ_status organ_ranks_complete_rows(organ_ranks *ranks, const char *where, void *values, size_t bytes, size_t rows, size_t step,
-                                       organ_error *error)
+organ_status organ_ranks_complete_rows(organ_ranks *ranks, const char *where, void *values, size_t bytes, size_t rows,
+                                       size_t step, organ_error *error)
 {
     if (organ_ranks_agree(ranks, where, error) != ORGAN_OK)
         return error->status;

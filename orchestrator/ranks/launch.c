@@ -3,9 +3,9 @@
 
 #include <stdlib.h>
 
-/* Which variables a launcher sets for each process that it starts. What mpirun has started in a job of Slurm has srun's too, of the step in
- * which mpirun has started its daemons: the first row that is there counts, also where it tells of one process. A batch script and a shell
- * of salloc are no step of several tasks. */
+/* Which variables a launcher sets for each process that it starts. What mpirun has started in a job of Slurm has srun's
+ * too, of the step in which mpirun has started its daemons: the first row that is there counts, also where it tells of
+ * one process. A batch script and a shell of salloc are no step of several tasks. */
 static const struct launcher {
     const char *name, *count, *rank;
 } launchers[] = {{"mpirun", "OMPI_COMM_WORLD_SIZE", "OMPI_COMM_WORLD_RANK"},

@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: MIT
- * The module liborgan_mpi.so: organ's ranks over MPI. Only this file is compiled with mpicc. A call that waits does so without holding the
- * lock and sleeps between two looks, so that a rank that is done leaves its cores to the others, and its threads may send meanwhile. */
+ * The module liborgan_mpi.so: organ's ranks over MPI. Only this file is compiled with mpicc. A call that waits does so
+ * without holding the lock and sleeps between two looks, so that a rank that is done leaves its cores to the others,
+ * and its threads may send meanwhile. */
 #include "orchestrator/ranks/wire.h"
 
 #include <mpi.h>
@@ -51,8 +52,8 @@ int organ_mpi_open(int *rank, int *count, char *why)
         snprintf(why, ORGAN_WIRE_WHY, "this MPI library lets one thread alone call it");
         return 1;
     }
-    return judge(MPI_Comm_set_errhandler(MPI_COMM_WORLD, MPI_ERRORS_RETURN), why) || judge(MPI_Comm_rank(MPI_COMM_WORLD, rank), why) ||
-           judge(MPI_Comm_size(MPI_COMM_WORLD, count), why);
+    return judge(MPI_Comm_set_errhandler(MPI_COMM_WORLD, MPI_ERRORS_RETURN), why) ||
+           judge(MPI_Comm_rank(MPI_COMM_WORLD, rank), why) || judge(MPI_Comm_size(MPI_COMM_WORLD, count), why);
 }
 
 /* Takes the lock; fails where the wire is cut. */
@@ -101,7 +102,8 @@ int organ_mpi_gather(const void *mine, size_t bytes, void *all, void (*wait)(uns
     MPI_Request request;
     if (enter(why))
         return 1;
-    return complete(MPI_Iallgather(mine, (int)bytes, MPI_BYTE, all, (int)bytes, MPI_BYTE, MPI_COMM_WORLD, &request), &request, wait, why);
+    return complete(MPI_Iallgather(mine, (int)bytes, MPI_BYTE, all, (int)bytes, MPI_BYTE, MPI_COMM_WORLD, &request),
+                    &request, wait, why);
 }
 
 int organ_mpi_broadcast(void *data, size_t bytes, int from, void (*wait)(unsigned turn), char *why)
@@ -112,7 +114,8 @@ int organ_mpi_broadcast(void *data, size_t bytes, int from, void (*wait)(unsigne
         MPI_Request request;
         if (enter(why))
             return 1;
-        failed = complete(MPI_Ibcast((char *)data + at, (int)some, MPI_BYTE, from, MPI_COMM_WORLD, &request), &request, wait, why);
+        failed = complete(MPI_Ibcast((char *)data + at, (int)some, MPI_BYTE, from, MPI_COMM_WORLD, &request), &request,
+                          wait, why);
     }
     return failed;
 }
@@ -169,7 +172,9 @@ int organ_mpi_beat(int to, int word, char *why)
 static int take(int tag, void *note, size_t room, int *there, MPI_Status *status)
 {
     const int code = MPI_Iprobe(MPI_ANY_SOURCE, tag, MPI_COMM_WORLD, there, status);
-    return code == MPI_SUCCESS && *there ? MPI_Recv(note, (int)room, MPI_BYTE, status->MPI_SOURCE, tag, MPI_COMM_WORLD, status) : code;
+    return code == MPI_SUCCESS && *there
+               ? MPI_Recv(note, (int)room, MPI_BYTE, status->MPI_SOURCE, tag, MPI_COMM_WORLD, status)
+               : code;
 }
 
 int organ_mpi_receive(void *note, size_t room, size_t *bytes, int *from, char *why)

@@ -35,7 +35,8 @@ void organ_ranks_pause(unsigned turn)
 static void send_note(organ_ranks *ranks, size_t to, const note *n)
 {
     char why[ORGAN_WIRE_WHY] = "";
-    if (!__atomic_load_n(&ranks->lost, __ATOMIC_RELAXED) && ranks->wire.send((int)to, n, sizeof *n, organ_ranks_pause, why))
+    if (!__atomic_load_n(&ranks->lost, __ATOMIC_RELAXED) &&
+        ranks->wire.send((int)to, n, sizeof *n, organ_ranks_pause, why))
         __atomic_store_n(&ranks->lost, true, __ATOMIC_RELAXED);
     if (n->kind >= NOTE_BYTES)
         __atomic_add_fetch(&ranks->spoken, 1, __ATOMIC_RELEASE);
@@ -54,7 +55,8 @@ void organ_pulse_stop_all(organ_ranks *ranks) { tell_others(ranks, &ranks->told,
 
 void organ_pulse_halt_all(organ_ranks *ranks)
 {
-    tell_others(ranks, &ranks->halted, &(note){.kind = NOTE_FAULT, .bytes = __atomic_load_n(&ranks->overcome, __ATOMIC_RELAXED)});
+    tell_others(ranks, &ranks->halted,
+                &(note){.kind = NOTE_FAULT, .bytes = __atomic_load_n(&ranks->overcome, __ATOMIC_RELAXED)});
 }
 
 /* ---- what the first rank shows ---- */
@@ -62,7 +64,8 @@ void organ_pulse_halt_all(organ_ranks *ranks)
 /* Under the lock, in a stage. */
 static void advance_by(organ_ranks *ranks, const note *n)
 {
-    organ_progress_advance(ranks->shown, n->bytes, n->kind == NOTE_TENSOR ? n->text : NULL, n->remark[0] ? n->remark : NULL);
+    organ_progress_advance(ranks->shown, n->bytes, n->kind == NOTE_TENSOR ? n->text : NULL,
+                           n->remark[0] ? n->remark : NULL);
 }
 
 /* Under the lock. Without memory for it the progress lacks a line. */
@@ -148,7 +151,8 @@ static void show_note(organ_ranks *ranks, const note *n, int from)
 {
     pthread_mutex_lock(&ranks->lock);
     if (n->kind == NOTE_TEXT)
-        organ_progress_note(ranks->shown, "rank %d (%s): %.*s", from, ranks->hosts[from], (int)sizeof n->text - 1, n->text);
+        organ_progress_note(ranks->shown, "rank %d (%s): %.*s", from, ranks->hosts[from], (int)sizeof n->text - 1,
+                            n->text);
     else if (n->stage > ranks->stages)
         keep_early(ranks, n);
     else if (ranks->stage)
@@ -303,7 +307,8 @@ organ_status organ_pulse_start(organ_ranks *ranks, organ_error *error)
 {
     const int failed = organ_thread_create(&ranks->pulse, NULL, run_pulse, ranks);
     ranks->beats = failed == 0;
-    return failed ? organ_fail_errno(error, failed, "cannot start the thread that tells ranks of each other") : ORGAN_OK;
+    return failed ? organ_fail_errno(error, failed, "cannot start the thread that tells ranks of each other")
+                  : ORGAN_OK;
 }
 
 void organ_pulse_end(organ_ranks *ranks)

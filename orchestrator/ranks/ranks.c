@@ -53,7 +53,8 @@ static organ_status fail_silent(const organ_ranks *ranks, int silent, organ_erro
     return organ_fail(error, ORGAN_IO,
                       "rank %d of %zu (%s) has not been heard of for %u s (" ORGAN_SILENCE_VARIABLE
                       "): it is stopped, or its host hangs or cannot be reached%s%.600s",
-                      silent, ranks->count, ranks->hosts[silent], ranks->watch.seconds, interrupted ? "; " : "", before.message);
+                      silent, ranks->count, ranks->hosts[silent], ranks->watch.seconds, interrupted ? "; " : "",
+                      before.message);
 }
 
 static organ_status fail_lost(organ_ranks *ranks, const char *why, organ_error *error)
@@ -92,7 +93,8 @@ static organ_status ranks_take_fault(organ_ranks *ranks, const arrival *of, cons
         if (!fault->agreed)
             snprintf(name, sizeof name, "rank %zu of %zu (%s): ", rank, ranks->count, ranks->hosts[rank]);
         *error = (organ_error){0};
-        organ_fail(error, (organ_status)fault->status, "%s%.*s", name, fault->agreed ? (int)sizeof fault->message : 900, fault->message);
+        organ_fail(error, (organ_status)fault->status, "%s%.*s", name, fault->agreed ? (int)sizeof fault->message : 900,
+                   fault->message);
     }
     error->errnum = fault->errnum;
     if (!fault->agreed)
@@ -105,8 +107,8 @@ static organ_status ranks_check_place(const organ_ranks *ranks, const arrival *o
 {
     for (size_t r = 1; r < ranks->count; r++)
         if (strcmp(of[r].where, of[0].where) != 0)
-            return organ_fail(error, ORGAN_IO, "the ranks have parted ways: rank 0 is at '%s', rank %zu at '%s'", of[0].where, r,
-                              of[r].where);
+            return organ_fail(error, ORGAN_IO, "the ranks have parted ways: rank 0 is at '%s', rank %zu at '%s'",
+                              of[0].where, r, of[r].where);
     return ORGAN_OK;
 }
 
@@ -142,7 +144,8 @@ static bool ranks_make_room(organ_gathered *all, const arrival *of)
 }
 
 /* The bytes travel once all ranks have room for them. */
-static organ_status ranks_carry(organ_ranks *ranks, const void *mine, const arrival *of, organ_gathered *all, organ_error *error)
+static organ_status ranks_carry(organ_ranks *ranks, const void *mine, const arrival *of, organ_gathered *all,
+                                organ_error *error)
 {
     char why[ORGAN_WIRE_WHY] = "", ready = ranks_make_room(all, of);
     char *const others = malloc(ranks->count);
@@ -175,8 +178,8 @@ static bool any_bytes(const organ_ranks *ranks, const arrival *of)
     return false;
 }
 
-static organ_status ranks_exchange(organ_ranks *ranks, const char *where, const void *mine, uint64_t bytes, organ_gathered *all,
-                                   arrival *of, organ_error *error)
+static organ_status ranks_exchange(organ_ranks *ranks, const char *where, const void *mine, uint64_t bytes,
+                                   organ_gathered *all, arrival *of, organ_error *error)
 {
     meet(ranks, where, bytes, of, error);
     if (!ranks->lost && any_bytes(ranks, of))
@@ -198,8 +201,8 @@ static bool make_places(organ_gathered *all, size_t count)
 }
 
 /* *together: all ranks are at the same point. */
-static organ_status ranks_gather(organ_ranks *ranks, const char *where, const void *mine, uint64_t bytes, organ_gathered *all,
-                                 bool *together, organ_error *error)
+static organ_status ranks_gather(organ_ranks *ranks, const char *where, const void *mine, uint64_t bytes,
+                                 organ_gathered *all, bool *together, organ_error *error)
 {
     arrival *const of = malloc(ranks->count * sizeof *of);
     *together = true;
@@ -235,8 +238,8 @@ organ_status organ_ranks_agree(organ_ranks *ranks, const char *where, organ_erro
     return error->status;
 }
 
-organ_status organ_ranks_gather(organ_ranks *ranks, const char *where, const void *mine, uint64_t bytes, organ_gathered *all,
-                                organ_error *error)
+organ_status organ_ranks_gather(organ_ranks *ranks, const char *where, const void *mine, uint64_t bytes,
+                                organ_gathered *all, organ_error *error)
 {
     bool together;
     *all = (organ_gathered){0};
@@ -274,19 +277,22 @@ organ_status organ_ranks_broadcast(organ_ranks *ranks, size_t from, void *data, 
         return error->status;
     if (ranks->lost)
         return fail_lost(ranks, "", error);
-    return ranks->wire.broadcast(data, bytes, (int)from, wait_briefly, why) ? fail_lost(ranks, why, error) : error->status;
+    return ranks->wire.broadcast(data, bytes, (int)from, wait_briefly, why) ? fail_lost(ranks, why, error)
+                                                                            : error->status;
 }
 
 organ_status organ_ranks_refuse(const organ_ranks *ranks, const char *what, organ_error *error)
 {
     if (organ_ranks_count(ranks) < 2)
         return ORGAN_OK;
-    return organ_fail(error, ORGAN_USAGE, "%s cannot share its work among %zu ranks: start it alone", what, organ_ranks_count(ranks));
+    return organ_fail(error, ORGAN_USAGE, "%s cannot share its work among %zu ranks: start it alone", what,
+                      organ_ranks_count(ranks));
 }
 
 /* ---- joining and leaving ---- */
 
-/* Where the module may lie, as seen from the program: beside it, as in a build, or in the library directory of an installation. */
+/* Where the module may lie, as seen from the program: beside it, as in a build, or in the library directory of an
+ * installation. */
 static const char *const module_folders[] = {"", "/../lib/organ"};
 
 /* To be freed; NULL where it is not there. */
@@ -325,7 +331,8 @@ typedef struct introduction {
     char silence[16]; /* what its environment says of it */
 } introduction;
 
-/* Ranks that a launcher has not bound would all begin at the first core of their host: those with the same cores divide them. */
+/* Ranks that a launcher has not bound would all begin at the first core of their host: those with the same cores divide
+ * them. */
 static organ_status take_cores(const organ_ranks *ranks, const introduction *of, organ_error *error)
 {
     const introduction *const mine = &of[ranks->rank];
@@ -345,7 +352,8 @@ static organ_status take_silence(organ_ranks *ranks, const char *text, organ_err
     const unsigned long seconds = strtoul(text, &end, 10);
     ranks->watch.seconds = text[0] ? (uint32_t)seconds : ORGAN_SILENCE_SECONDS;
     if ((text[0] && (text[0] < '0' || text[0] > '9')) || *end || seconds > ORGAN_SILENCE_MOST)
-        return organ_fail(error, ORGAN_USAGE, ORGAN_SILENCE_VARIABLE " is '%s': it must be seconds, from 1 to %d, or 0 for ever", text,
+        return organ_fail(error, ORGAN_USAGE,
+                          ORGAN_SILENCE_VARIABLE " is '%s': it must be seconds, from 1 to %d, or 0 for ever", text,
                           ORGAN_SILENCE_MOST);
     return ORGAN_OK;
 }
@@ -368,8 +376,8 @@ static organ_status introduce(organ_ranks *ranks, organ_error *error)
     for (size_t r = 0; r < ranks->count && !error->status; r++) {
         memcpy(ranks->hosts[r], of[r].host, sizeof of[r].host);
         if (strcmp(of[r].version, mine.version) != 0)
-            organ_fail(error, ORGAN_USAGE, "rank %zu (%s) is organ %s, this one (%s) is %s: all must be of one version", r, of[r].host,
-                       of[r].version, mine.host, mine.version);
+            organ_fail(error, ORGAN_USAGE, "rank %zu (%s) is organ %s, this one (%s) is %s: all must be of one version",
+                       r, of[r].host, of[r].version, mine.host, mine.version);
     }
     if (!error->status && take_silence(ranks, of[0].silence, error) == ORGAN_OK)
         take_cores(ranks, of, error);
@@ -387,16 +395,16 @@ static organ_status connect_ranks(const organ_launch *launch, organ_ranks *ranks
     ranks->rank = (size_t)rank;
     ranks->count = (size_t)count;
     if (ranks->count != launch->count)
-        return organ_fail(
-            error, ORGAN_USAGE,
-            "%s has started %zu processes, but MPI sees %zu of them: the module is of another MPI library than the launcher; with "
-            "srun it may be that --mpi=pmix is missing",
-            launch->launcher, launch->count, ranks->count);
+        return organ_fail(error, ORGAN_USAGE,
+                          "%s has started %zu processes, but MPI sees %zu of them: the module is of another MPI "
+                          "library than the launcher; with "
+                          "srun it may be that --mpi=pmix is missing",
+                          launch->launcher, launch->count, ranks->count);
     return introduce(ranks, error);
 }
 
-organ_status organ_ranks_join_by(const organ_wire *wire, const organ_launch *launch, organ_stop *stop, organ_ranks **result,
-                                 organ_error *error)
+organ_status organ_ranks_join_by(const organ_wire *wire, const organ_launch *launch, organ_stop *stop,
+                                 organ_ranks **result, organ_error *error)
 {
     organ_ranks *const ranks = *result = calloc(1, sizeof *ranks);
     if (!ranks)
@@ -425,7 +433,8 @@ organ_status organ_ranks_join(const organ_launch *launch, organ_stop *stop, orga
         return ORGAN_OK;
     if (load_wire(&wire, &cause))
         return organ_fail(error, ORGAN_IO,
-                          "%s has started %zu processes, and the module with which they share work cannot be loaded: %.600s; build it with "
+                          "%s has started %zu processes, and the module with which they share work cannot be loaded: "
+                          "%.600s; build it with "
                           "'ninja mpi' (libopenmpi-dev) or install it; without it start organ alone",
                           launch->launcher, launch->count, cause.message);
     return organ_ranks_join_by(&wire, launch, stop, ranks, error);
@@ -463,8 +472,8 @@ void organ_ranks_leave(organ_ranks *ranks)
     char why[ORGAN_WIRE_WHY] = "", here = 0;
     if (!ranks)
         return;
-    /* Where the others cannot be reached, the launcher ends them when this process does. Once all are here, nothing is sent any more, and
-     * they meet again before the first of them leaves. */
+    /* Where the others cannot be reached, the launcher ends them when this process does. Once all are here, nothing is
+     * sent any more, and they meet again before the first of them leaves. */
     char *const all = ranks->joined && !ranks->lost ? malloc(ranks->count) : NULL;
     const bool here_all = all && ranks->wire.gather(&here, 1, all, organ_ranks_pause, why) == 0;
     organ_watch_let_first_speak(ranks);

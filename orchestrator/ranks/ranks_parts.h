@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: MIT
- * What the parts of the room share: ranks.c lets ranks meet, pulse.c carries notes between them meanwhile, watch.c listens whether they
- * live. */
+ * What the parts of the room share: ranks.c lets ranks meet, pulse.c carries notes between them meanwhile, watch.c
+ * listens whether they live. */
 #ifndef ORGAN_RANKS_PARTS_H
 #define ORGAN_RANKS_PARTS_H
 
@@ -11,8 +11,9 @@
 
 #define ORGAN_HOST_ROOM 64
 
-/* Tells the others each second that this rank is there, and listens to them. It waits for nothing else, neither for the work nor for a disk
- * or a terminal, so that who is not heard of is not merely busy: its process is stopped, or its host hangs or is out of reach. */
+/* Tells the others each second that this rank is there, and listens to them. It waits for nothing else, neither for the
+ * work nor for a disk or a terminal, so that who is not heard of is not merely busy: its process is stopped, or its
+ * host hangs or is out of reach. */
 typedef struct organ_watch {
     uint32_t seconds; /* of silence that are allowed; 0: it does not run */
     int silent;       /* the rank that was not heard of for longer; -1: none */
@@ -42,18 +43,20 @@ struct organ_ranks {
     bool lost;            /* the others cannot be reached */
     const organ_progress *shown;
     organ_progress progress;
-    bool stage;      /* one is begun and not ended */
-    uint32_t stages; /* that were begun: of all ranks the most, when they meet, for some stages are the first rank's alone */
-    struct organ_early_note *early, **early_end; /* of stages that the first rank has not begun yet, in the order they came */
-    uint64_t unsent;                             /* bytes that the first rank does not know of */
-    uint64_t spoken;                             /* notes that were sent to the first rank for showing, */
-    uint64_t *heard;                             /* and at that one those of each rank that have come; not under the lock */
+    bool stage; /* one is begun and not ended */
+    uint32_t
+        stages; /* that were begun: of all ranks the most, when they meet, for some stages are the first rank's alone */
+    struct organ_early_note *early,
+        **early_end; /* of stages that the first rank has not begun yet, in the order they came */
+    uint64_t unsent; /* bytes that the first rank does not know of */
+    uint64_t spoken; /* notes that were sent to the first rank for showing, */
+    uint64_t *heard; /* and at that one those of each rank that have come; not under the lock */
     organ_watch watch;
 };
 
 /* organ_ranks_join by a wire that is there already. */
-organ_status organ_ranks_join_by(const organ_wire *wire, const organ_launch *launch, organ_stop *stop, organ_ranks **ranks,
-                                 organ_error *error);
+organ_status organ_ranks_join_by(const organ_wire *wire, const organ_launch *launch, organ_stop *stop,
+                                 organ_ranks **ranks, organ_error *error);
 
 /* How long a rank looks away between two looks for what the others send. */
 void organ_ranks_pause(unsigned turn);
@@ -63,20 +66,21 @@ organ_status organ_pulse_start(organ_ranks *ranks, organ_error *error);
 void organ_pulse_end(organ_ranks *ranks);
 void organ_pulse_forget(organ_ranks *ranks); /* notes that were not shown */
 
-/* What goes on meanwhile looks at organ_ranks.lost: where it is set, all calls of the wire fail. Between hush and end no beat is on its way
- * to a rank that has left. ORGAN_IO. */
+/* What goes on meanwhile looks at organ_ranks.lost: where it is set, all calls of the wire fail. Between hush and end
+ * no beat is on its way to a rank that has left. ORGAN_IO. */
 organ_status organ_watch_start(organ_ranks *ranks, organ_error *error);
 void organ_watch_turn(organ_ranks *ranks, unsigned nap); /* what it does each time it wakes */
 void organ_watch_hush(organ_ranks *ranks);
-/* Gives the first rank time to print its error before this rank ends, since a launcher ends all ranks when one ends with an error. If the
- * first rank has sent this rank the number of a rank that no longer answers, waits for the launcher's signal for twice the allowed seconds
- * of silence, at most 10 s. Otherwise returns at once. */
+/* Gives the first rank time to print its error before this rank ends, since a launcher ends all ranks when one ends
+ * with an error. If the first rank has sent this rank the number of a rank that no longer answers, waits for the
+ * launcher's signal for twice the allowed seconds of silence, at most 10 s. Otherwise returns at once. */
 void organ_watch_let_first_speak(organ_ranks *ranks);
 void organ_watch_end(organ_ranks *ranks);
 
 /* Takes the notes that have come. Any thread. */
 void organ_pulse_hear(organ_ranks *ranks);
-void organ_pulse_hear_until(organ_ranks *ranks, size_t rank, uint64_t spoken); /* so many notes of that rank have come */
+void organ_pulse_hear_until(organ_ranks *ranks, size_t rank,
+                            uint64_t spoken); /* so many notes of that rank have come */
 
 /* All ranks are where one of them has begun so many stages. */
 void organ_pulse_align(organ_ranks *ranks, uint32_t stages);

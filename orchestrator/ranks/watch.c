@@ -48,8 +48,8 @@ static void hear_beats(organ_ranks *ranks)
     }
 }
 
-/* Naps are counted, not seconds: of a process that was stopped itself for a while no time has passed, and what has come meanwhile is heard
- * before. The second more is the one between two beats. */
+/* Naps are counted, not seconds: of a process that was stopped itself for a while no time has passed, and what has come
+ * meanwhile is heard before. The second more is the one between two beats. */
 static void count_silence(organ_ranks *ranks)
 {
     organ_watch *const w = &ranks->watch;
@@ -92,7 +92,8 @@ organ_status organ_watch_start(organ_ranks *ranks, organ_error *error)
         return organ_fail_memory(error, "the ranks");
     const int failed = organ_thread_create(&w->thread, NULL, run_watch, ranks);
     w->runs = failed == 0;
-    return failed ? organ_fail_errno(error, failed, "cannot start the thread that listens to the other ranks") : ORGAN_OK;
+    return failed ? organ_fail_errno(error, failed, "cannot start the thread that listens to the other ranks")
+                  : ORGAN_OK;
 }
 
 void organ_watch_hush(organ_ranks *ranks)
@@ -107,7 +108,8 @@ void organ_watch_let_first_speak(organ_ranks *ranks)
     const unsigned most = 10, seconds = 2 * ranks->watch.seconds < most ? 2 * ranks->watch.seconds : most;
     if (ranks->rank == 0 || __atomic_load_n(&ranks->watch.silent, __ATOMIC_ACQUIRE) <= 0)
         return;
-    organ_stop_forget(ranks->stop); /* clear this rank's own request to stop; the next request is the launcher's signal */
+    organ_stop_forget(
+        ranks->stop); /* clear this rank's own request to stop; the next request is the launcher's signal */
     pthread_mutex_lock(&ranks->watch.lock);
     for (unsigned nap = 0; nap < seconds * NAPS_A_SECOND && !organ_stop_wished(ranks->stop); nap++)
         organ_condition_wait(&ranks->watch.woken, &ranks->watch.lock);

@@ -32,7 +32,8 @@ organ_status organ_serve(const organ_serve_options *options, organ_error *error)
     /* Who has read where it serves may ask for a renewal at once: the signal would end it, as it ends other verbs. */
     const struct sigaction renewal = {.sa_handler = on_renewal, .sa_flags = SA_RESTART};
     sigaction(SIGHUP, &renewal, NULL);
-    /* Buffers of this size go back to the system when they are freed. By itself the library keeps up to 32 MB of them for each thread. */
+    /* Buffers of this size go back to the system when they are freed. By itself the library keeps up to 32 MB of them
+     * for each thread. */
     mallopt(M_MMAP_THRESHOLD, LARGE_BUFFER);
     if (organ_server_open(options, organ_areas, &server, error) != ORGAN_OK)
         return error->status;

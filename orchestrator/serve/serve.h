@@ -9,8 +9,8 @@
 /* The parts that the server is made of, in the order in which they start; ends with NULL. */
 extern const organ_area *const organ_areas[];
 
-/* Serves until `stop` asks, then finishes what it is sending: ORGAN_OK. Errors: ORGAN_USAGE, ORGAN_BAD_INPUT (the token's file), ORGAN_IO
- * (root, address, threads). Says on stderr where it listens, and what it refuses. */
+/* Serves until `stop` asks, then finishes what it is sending: ORGAN_OK. Errors: ORGAN_USAGE, ORGAN_BAD_INPUT (the
+ * token's file), ORGAN_IO (root, address, threads). Says on stderr where it listens, and what it refuses. */
 organ_status organ_serve(const organ_serve_options *options, organ_error *error);
 
 #endif

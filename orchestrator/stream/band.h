@@ -16,7 +16,8 @@ typedef struct organ_pass_item {
 
 typedef struct organ_tile {
     size_t item;        /* index into organ_pass.items */
-    void *data, *other; /* first element; `data` may be changed in place (retire sees it), `other` is NULL without counterpart */
+    void *data, *other; /* first element; `data` may be changed in place (retire sees it), `other` is NULL without
+                           counterpart */
     size_t rows, cols;  /* units; of a flat pass: one row of `bytes` */
     size_t stride;      /* units from row to row */
     size_t bytes;       /* of all its units */
@@ -34,11 +35,12 @@ typedef struct organ_band {
 
 typedef struct organ_pass {
     const organ_model *model, *other; /* `other`: NULL if no item has a counterpart */
-    const organ_pass_item *items;     /* in file order of `model` for sequential reading; zero-size tensors are passed over */
+    const organ_pass_item
+        *items; /* in file order of `model` for sequential reading; zero-size tensors are passed over */
     size_t item_count;
-    /* Tiles are tile_rows x tile_cols units, clipped at the edges of each matrix of the tensor; a unit is an element, or the block of
-     * elements that a block type stores together. tile_cols = 0: whole rows. tile_rows = 0 makes the pass flat: tiles are runs of
-     * consecutive whole units, whatever the shape. */
+    /* Tiles are tile_rows x tile_cols units, clipped at the edges of each matrix of the tensor; a unit is an element,
+     * or the block of elements that a block type stores together. tile_cols = 0: whole rows. tile_rows = 0 makes the
+     * pass flat: tiles are runs of consecutive whole units, whatever the shape. */
     size_t tile_rows, tile_cols;
     size_t scratch_bytes; /* per worker, 4096-byte aligned, on the worker's node */
     size_t result_bytes;  /* per tile, zeroed before */

@@ -4,10 +4,11 @@
 #include "orchestrator/machine/enough_memory.h"
 #include "orchestrator/machine/extent.h"
 
-#define COMFORTABLE_BAND ((size_t)8 << 20)   /* long enough for the disk, short enough to overlap reading, work and writing */
-#define FLAT_TILE        ((size_t)256 << 10) /* stays in the cache of one core; cut to whole elements or blocks */
-#define BUFFER_SLACK     ((size_t)2 * 4096)  /* so that address and file offset can be congruent modulo a page */
-#define MOST_SLOTS       256
+#define COMFORTABLE_BAND                                                                                               \
+    ((size_t)8 << 20) /* long enough for the disk, short enough to overlap reading, work and writing */
+#define FLAT_TILE    ((size_t)256 << 10) /* stays in the cache of one core; cut to whole elements or blocks */
+#define BUFFER_SLACK ((size_t)2 * 4096)  /* so that address and file offset can be congruent modulo a page */
+#define MOST_SLOTS   256
 
 /* Of the item, to go through. */
 static uint64_t band_plan_bytes_of(const organ_pass_item *item) { return item->elsewhere ? 0 : item->tensor->bytes; }
@@ -68,13 +69,15 @@ static bool plan_bands(void *context, uint64_t memory)
     const organ_pass *const pass = p->pass;
     organ_band_plan *const plan = &p->plan;
     const size_t sides = pass->other ? 2 : 1;
-    const uint64_t scratch = (uint64_t)p->workers * (pass->scratch_bytes + 4096), room = memory > scratch ? memory - scratch : 0;
+    const uint64_t scratch = (uint64_t)p->workers * (pass->scratch_bytes + 4096),
+                   room = memory > scratch ? memory - scratch : 0;
     plan->band_bytes = organ_larger(p->least, organ_lesser(COMFORTABLE_BAND, (size_t)(room / (8 * sides))));
     plan->band_tiles = 0;
     for (size_t i = 0; i < pass->item_count; i++)
         if (band_plan_bytes_of(&pass->items[i]))
             plan->band_tiles = organ_larger(plan->band_tiles, tiles_of(pass, pass->items[i].tensor, plan->band_bytes));
-    const uint64_t slot = sides * ((uint64_t)plan->band_bytes + BUFFER_SLACK) + (uint64_t)plan->band_tiles * pass->result_bytes;
+    const uint64_t slot =
+        sides * ((uint64_t)plan->band_bytes + BUFFER_SLACK) + (uint64_t)plan->band_tiles * pass->result_bytes;
     plan->slots = (size_t)(room / slot);
     return (plan->slots >= 2 && memory >= pass->least) || p->least == 0;
 }
@@ -102,7 +105,8 @@ uint64_t organ_band_plan_enough(const organ_pass *pass, size_t workers)
     return organ_memory_enough(0, plan_bands, &p);
 }
 
-organ_status organ_band_plan_make(const organ_pass *pass, uint64_t memory, size_t workers, organ_band_plan *plan, organ_error *error)
+organ_status organ_band_plan_make(const organ_pass *pass, uint64_t memory, size_t workers, organ_band_plan *plan,
+                                  organ_error *error)
 {
     const organ_tensor *widest;
     band_plan_planning p = begin_planning(pass, workers, &widest);
@@ -141,7 +145,8 @@ static void shape_grid(const organ_pass *pass, const organ_band_plan *plan, cons
     shape->tile_cols = tile_cols(pass, g.cols);
 }
 
-bool organ_band_next(const organ_pass *pass, const organ_band_plan *plan, organ_band_cursor *cursor, organ_band_shape *shape)
+bool organ_band_next(const organ_pass *pass, const organ_band_plan *plan, organ_band_cursor *cursor,
+                     organ_band_shape *shape)
 {
     while (cursor->item < pass->item_count && cursor->done == band_plan_bytes_of(&pass->items[cursor->item]))
         *cursor = (organ_band_cursor){.item = cursor->item + 1};
@@ -164,7 +169,10 @@ organ_tile organ_band_tile(const organ_band_shape *shape, size_t t, void *data, 
 {
     const size_t row = t / shape->tiles_across * shape->tile_rows, col = t % shape->tiles_across * shape->tile_cols;
     const size_t at = (row * shape->cols + col) * shape->unit;
-    organ_tile tile = {.item = shape->item, .data = (char *)data + at, .other = other ? (char *)other + at : NULL, .stride = shape->cols};
+    organ_tile tile = {.item = shape->item,
+                       .data = (char *)data + at,
+                       .other = other ? (char *)other + at : NULL,
+                       .stride = shape->cols};
     tile.rows = organ_lesser(shape->tile_rows, shape->rows - row);
     tile.cols = organ_lesser(shape->tile_cols, shape->cols - col);
     tile.bytes = tile.rows * tile.cols * shape->unit;

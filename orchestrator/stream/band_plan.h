@@ -1,5 +1,6 @@
 /* SPDX-License-Identifier: MIT
- * How a pass cuts its tensors: bands of whole tile rows that fit the memory, and the tiles of a band. Arithmetic only. */
+ * How a pass cuts its tensors: bands of whole tile rows that fit the memory, and the tiles of a band. Arithmetic only.
+ */
 #ifndef ORGAN_BAND_PLAN_H
 #define ORGAN_BAND_PLAN_H
 
@@ -13,9 +14,10 @@ typedef struct organ_band_plan {
     uint64_t total_bytes; /* of all items, `tensor` side */
 } organ_band_plan;
 
-/* Chooses the sizes for `memory` bytes and `workers` threads. ORGAN_USAGE if two bands and the scratch do not fit: the message says what is
- * needed. */
-organ_status organ_band_plan_make(const organ_pass *pass, uint64_t memory, size_t workers, organ_band_plan *plan, organ_error *error);
+/* Chooses the sizes for `memory` bytes and `workers` threads. ORGAN_USAGE if two bands and the scratch do not fit: the
+ * message says what is needed. */
+organ_status organ_band_plan_make(const organ_pass *pass, uint64_t memory, size_t workers, organ_band_plan *plan,
+                                  organ_error *error);
 
 /* The least memory for which organ_band_plan_make finds a plan. */
 uint64_t organ_band_plan_enough(const organ_pass *pass, size_t workers);
@@ -42,7 +44,8 @@ typedef struct organ_band_shape {
 } organ_band_shape;
 
 /* false when all items are through. */
-bool organ_band_next(const organ_pass *pass, const organ_band_plan *plan, organ_band_cursor *cursor, organ_band_shape *shape);
+bool organ_band_next(const organ_pass *pass, const organ_band_plan *plan, organ_band_cursor *cursor,
+                     organ_band_shape *shape);
 
 /* Tile t of the band whose bytes are at `data` (and `other`, or NULL). */
 organ_tile organ_band_tile(const organ_band_shape *shape, size_t t, void *data, void *other);

@@ -32,8 +32,8 @@ typedef struct copy_tree_walk {
 
 static bool is_skipped(const copy_tree_walk *w, const char *name)
 {
-    bool found =
-        strcmp(name, ORGAN_GROWING_MARK) == 0 || fnmatch(".*.organ-partial", name, 0) == 0 || fnmatch(".*.organ-finished", name, 0) == 0;
+    bool found = strcmp(name, ORGAN_GROWING_MARK) == 0 || fnmatch(".*.organ-partial", name, 0) == 0 ||
+                 fnmatch(".*.organ-finished", name, 0) == 0;
     for (size_t k = 0; k < w->skip_count && !found; k++)
         found = strcmp(w->skip[k], name) == 0;
     return found;
@@ -42,7 +42,8 @@ static bool is_skipped(const copy_tree_walk *w, const char *name)
 static void list_file(copy_tree_walk *w, const struct stat *info)
 {
     organ_file_list *list = w->list;
-    if (!organ_grow(&list->names, list->count, &w->room, sizeof *list->names) || !(list->names[list->count] = strdup(w->path + w->root))) {
+    if (!organ_grow(&list->names, list->count, &w->room, sizeof *list->names) ||
+        !(list->names[list->count] = strdup(w->path + w->root))) {
         organ_fail_errno(w->error, ENOMEM, "%.*s: cannot list its files", (int)w->root - 1, w->path);
         return;
     }
@@ -94,7 +95,8 @@ static void list_folder(copy_tree_walk *w, size_t length, int depth)
 
 static int by_path(const void *a, const void *b) { return strcmp(*(char *const *)a, *(char *const *)b); }
 
-organ_status organ_list_files(const char *directory, const char *const *skip, size_t skip_count, organ_file_list *list, organ_error *error)
+organ_status organ_list_files(const char *directory, const char *const *skip, size_t skip_count, organ_file_list *list,
+                              organ_error *error)
 {
     const size_t length = organ_path_length(directory);
     *list = (organ_file_list){0};
@@ -148,13 +150,16 @@ static organ_status copy_open(int from, const char *from_path, const char *to_pa
     return error->status;
 }
 
-organ_status organ_copy_file(const char *directory, const char *name, const char *to_directory, const char *to_name, organ_error *error)
+organ_status organ_copy_file(const char *directory, const char *name, const char *to_directory, const char *to_name,
+                             organ_error *error)
 {
-    char *const from_path = organ_format("%s/%s", directory, name), *const to_path = organ_format("%s/%s", to_directory, to_name);
+    char *const from_path = organ_format("%s/%s", directory, name), *const to_path =
+                                                                        organ_format("%s/%s", to_directory, to_name);
     int from = -1;
     if (!from_path || !to_path)
         organ_fail_memory(error, name);
-    else if (organ_make_folders(to_path, strlen(to_directory), error) == ORGAN_OK && (from = organ_open(from_path, O_RDONLY, 0)) < 0)
+    else if (organ_make_folders(to_path, strlen(to_directory), error) == ORGAN_OK &&
+             (from = organ_open(from_path, O_RDONLY, 0)) < 0)
         organ_fail_errno(error, errno, "%s: cannot be opened", from_path);
     if (from >= 0) {
         copy_open(from, from_path, to_path, error);

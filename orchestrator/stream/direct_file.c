@@ -41,15 +41,16 @@ organ_status organ_direct_reserve(const organ_direct_file *file, uint64_t size, 
     return organ_direct_resize(file, size, error);
 }
 
-static organ_status write_cached(const organ_direct_file *file, const char *data, size_t bytes, uint64_t offset, organ_error *error)
+static organ_status write_cached(const organ_direct_file *file, const char *data, size_t bytes, uint64_t offset,
+                                 organ_error *error)
 {
     while (bytes) {
         const ssize_t put = pwrite(file->fd, data, bytes, (off_t)offset);
         if (put < 0 && errno == EINTR)
             continue;
         if (put <= 0)
-            return organ_fail_errno(error, put ? errno : ENOSPC, "%s: cannot write %zu bytes at %llu", file->path, bytes,
-                                    (unsigned long long)offset);
+            return organ_fail_errno(error, put ? errno : ENOSPC, "%s: cannot write %zu bytes at %llu", file->path,
+                                    bytes, (unsigned long long)offset);
         data += put;
         offset += (uint64_t)put;
         bytes -= (size_t)put;
@@ -57,7 +58,8 @@ static organ_status write_cached(const organ_direct_file *file, const char *data
     return ORGAN_OK;
 }
 
-/* Whole pages. Returns how many bytes went; what did not is for the cache: a file system may refuse O_DIRECT only when it is used. */
+/* Whole pages. Returns how many bytes went; what did not is for the cache: a file system may refuse O_DIRECT only when
+ * it is used. */
 static size_t write_direct(organ_direct_file *file, const char *data, size_t bytes, uint64_t offset, int *errnum)
 {
     size_t done = 0;
@@ -81,7 +83,8 @@ static size_t write_direct(organ_direct_file *file, const char *data, size_t byt
     return done;
 }
 
-organ_status organ_direct_write(organ_direct_file *file, const void *data, size_t bytes, uint64_t offset, organ_error *error)
+organ_status organ_direct_write(organ_direct_file *file, const void *data, size_t bytes, uint64_t offset,
+                                organ_error *error)
 {
     const char *from = data;
     const size_t head = (size_t)(-offset & (ORGAN_DIRECT_ALIGNMENT - 1));
@@ -118,8 +121,8 @@ void organ_direct_close(organ_direct_file *file)
 bool organ_reflink(int from, int to) { return ioctl(to, FICLONE, from) == 0; }
 
 /* By reading and writing, past the page cache where `to` can. Each step but the first begins on a page. */
-static organ_status copy_by_hand(int from, const char *from_path, uint64_t from_offset, organ_direct_file *to, uint64_t to_offset,
-                                 uint64_t bytes, organ_error *error)
+static organ_status copy_by_hand(int from, const char *from_path, uint64_t from_offset, organ_direct_file *to,
+                                 uint64_t to_offset, uint64_t bytes, organ_error *error)
 {
     char *const buffer = aligned_alloc(ORGAN_DIRECT_ALIGNMENT, COPY_BUFFER);
     if (!buffer)
@@ -144,8 +147,8 @@ static organ_status copy_by_hand(int from, const char *from_path, uint64_t from_
     return error->status;
 }
 
-organ_status organ_copy_range(int from, const char *from_path, uint64_t from_offset, int to, const char *to_path, uint64_t to_offset,
-                              uint64_t bytes, organ_error *error)
+organ_status organ_copy_range(int from, const char *from_path, uint64_t from_offset, int to, const char *to_path,
+                              uint64_t to_offset, uint64_t bytes, organ_error *error)
 {
     while (bytes) {
         off64_t in = (off64_t)from_offset, out = (off64_t)to_offset;
@@ -153,8 +156,8 @@ organ_status organ_copy_range(int from, const char *from_path, uint64_t from_off
         if (put < 0 && errno == EINTR)
             continue;
         if (put < 0 && (errno == ENOSPC || errno == EDQUOT || errno == EFBIG || errno == EIO))
-            return organ_fail_errno(error, errno, "%s: cannot write %llu bytes at %llu", to_path, (unsigned long long)bytes,
-                                    (unsigned long long)to_offset);
+            return organ_fail_errno(error, errno, "%s: cannot write %llu bytes at %llu", to_path,
+                                    (unsigned long long)bytes, (unsigned long long)to_offset);
         if (put <= 0) {
             organ_direct_file file = {.path = to_path, .fd = to, .direct = -1};
             return copy_by_hand(from, from_path, from_offset, &file, to_offset, bytes, error);
@@ -173,7 +176,8 @@ static bool is_served(int fd)
     return fstatfs(fd, &system) == 0 && (system.f_type == NFS_SUPER_MAGIC || system.f_type == SMB2_SUPER_MAGIC);
 }
 
-organ_status organ_direct_copy(int from, const char *from_path, uint64_t offset, organ_direct_file *to, uint64_t bytes, organ_error *error)
+organ_status organ_direct_copy(int from, const char *from_path, uint64_t offset, organ_direct_file *to, uint64_t bytes,
+                               organ_error *error)
 {
     return to->direct < 0 || bytes < COPY_BUFFER || is_served(to->fd)
                ? organ_copy_range(from, from_path, offset, to->fd, to->path, offset, bytes, error)

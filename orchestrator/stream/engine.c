@@ -5,7 +5,7 @@
 #include <time.h>
 
 #define CLEARLY_QUICKER 0.97 /* of the time that the engine's own kernels take */
-#define USUAL_MEMORY ((uint64_t)512 << 20)
+#define USUAL_MEMORY    ((uint64_t)512 << 20)
 
 /* An engine has its topology to look at; who made it owns it. */
 typedef struct own_engine {
@@ -23,7 +23,8 @@ void organ_engine_destroy(organ_engine *engine)
     free(own);
 }
 
-organ_status organ_engine_create(const organ_kernels *kernels, size_t threads, uint64_t memory, organ_engine **engine, organ_error *error)
+organ_status organ_engine_create(const organ_kernels *kernels, size_t threads, uint64_t memory, organ_engine **engine,
+                                 organ_error *error)
 {
     const char *why = "";
     own_engine *const own = calloc(1, sizeof *own);

@@ -30,13 +30,15 @@ static char *read_journal(int fd, size_t *size)
     return text;
 }
 
-/* The whole lines of `text`; returns how many bytes they take. A line that there was no memory for is not one that is wrong. */
+/* The whole lines of `text`; returns how many bytes they take. A line that there was no memory for is not one that is
+ * wrong. */
 static size_t parse_lines(const char *text, size_t size, json_t *lines, bool *no_memory)
 {
     size_t whole = 0;
     json_error_t fault;
     for (const char *end; (end = memchr(text + whole, '\n', size - whole)); whole = (size_t)(end - text) + 1) {
-        json_t *line = organ_json_load(text + whole, (size_t)(end - text) - whole, JSON_REJECT_DUPLICATES, &fault, no_memory);
+        json_t *line =
+            organ_json_load(text + whole, (size_t)(end - text) - whole, JSON_REJECT_DUPLICATES, &fault, no_memory);
         const bool taken = json_is_object(line);
         *no_memory = (taken && json_array_append(lines, line)) || *no_memory;
         json_decref(line);
@@ -76,7 +78,8 @@ organ_status organ_journal_append(const organ_journal *journal, const json_t *li
     if (!text)
         return organ_fail_errno(error, ENOMEM, "%s: cannot write a line", journal->path);
     const size_t length = strlen(text);
-    text[length] = '\n'; /* the line break takes the place of the NUL: one write, so that a kill leaves a line whole or cut, never mixed */
+    text[length] = '\n'; /* the line break takes the place of the NUL: one write, so that a kill leaves a line whole or
+                            cut, never mixed */
     if (organ_write_all(journal->fd, text, length + 1))
         organ_fail_errno(error, errno, "%s: cannot be written", journal->path);
     free(text);

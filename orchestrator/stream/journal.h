@@ -17,8 +17,8 @@ typedef struct organ_journal {
     int fd;           /* -1: closed */
 } organ_journal;
 
-/* Opens or makes the journal. *lines is an array of the whole lines it has (to be released); a last line that was cut by a kill, or
- * anything after a line that is not a JSON object, is cut off. */
+/* Opens or makes the journal. *lines is an array of the whole lines it has (to be released); a last line that was cut
+ * by a kill, or anything after a line that is not a JSON object, is cut off. */
 organ_status organ_journal_open(const char *path, organ_journal *journal, json_t **lines, organ_error *error);
 
 /* Appends one line in one write. */

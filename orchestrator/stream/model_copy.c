@@ -23,10 +23,11 @@ struct organ_model_copy {
     const organ_publish *publish;
     const bool *replaced;
     const organ_stop *stop;
-    char **paths;           /* of the files of the copy */
-    char *made;             /* of each: SHARED if it was reflinked, so that nothing around the replaced tensors is left to copy; RESUMED */
-    size_t writer, writers; /* this process, of so many */
-    uint64_t passed, all;   /* bytes around the replaced tensors, before where the copy is, and in all */
+    char **paths; /* of the files of the copy */
+    char *made;   /* of each: SHARED if it was reflinked, so that nothing around the replaced tensors is left to copy;
+                     RESUMED */
+    size_t writer, writers;    /* this process, of so many */
+    uint64_t passed, all;      /* bytes around the replaced tensors, before where the copy is, and in all */
     organ_direct_file writing; /* one at a time: an organ directory has more files than can be open */
     size_t written;            /* which of the shards that is */
     organ_file_list others;
@@ -60,7 +61,8 @@ organ_status organ_model_other_files(const organ_model *donor, organ_file_list *
     *list = (organ_file_list){0};
     if (donor->file_count > 0 && donor->files[0].remote && (donor->whole_directory || donor->index))
         return organ_fail(error, ORGAN_USAGE,
-                          "%s: files beside a model behind a URL cannot be listed, so that the whole model cannot be copied: name one "
+                          "%s: files beside a model behind a URL cannot be listed, so that the whole model cannot be "
+                          "copied: name one "
                           ".safetensors or .gguf file there, or download it first",
                           donor->path);
     if (!donor->whole_directory)
@@ -91,7 +93,8 @@ typedef struct model_copy_pair {
     bool written;
 } model_copy_pair;
 
-/* The bytes that are to be copied are dealt out in the order of the files: each process reads and writes one stretch of them. */
+/* The bytes that are to be copied are dealt out in the order of the files: each process reads and writes one stretch of
+ * them. */
 static bool model_copy_is_mine(organ_model_copy *copy, uint64_t bytes)
 {
     const uint64_t owner = copy->passed / (copy->all / copy->writers + 1);
@@ -100,7 +103,8 @@ static bool model_copy_is_mine(organ_model_copy *copy, uint64_t bytes)
 }
 
 /* What a run before this one may have left as shared blocks is copied inside the kernel, which shares them again. */
-static organ_status copy_span(organ_model_copy *copy, model_copy_pair *p, uint64_t from, uint64_t to, organ_error *error)
+static organ_status copy_span(organ_model_copy *copy, model_copy_pair *p, uint64_t from, uint64_t to,
+                              organ_error *error)
 {
     const char *const path = copy->donor->files[p->file].path;
     while (from < to && !error->status && !copying_is_stopped(copy)) {
@@ -141,7 +145,8 @@ static organ_status copy_around(organ_model_copy *copy, model_copy_pair *p, orga
 }
 
 /* Calls `with` with the file and its copy. */
-static organ_status with_pair(organ_model_copy *copy, size_t f, organ_status (*with)(organ_model_copy *, model_copy_pair *, organ_error *),
+static organ_status with_pair(organ_model_copy *copy, size_t f,
+                              organ_status (*with)(organ_model_copy *, model_copy_pair *, organ_error *),
                               organ_error *error)
 {
     model_copy_pair p = {.file = f, .from = -1, .to = {.fd = -1, .direct = -1}};
@@ -154,7 +159,8 @@ static organ_status with_pair(organ_model_copy *copy, size_t f, organ_status (*w
     return error->status;
 }
 
-/* A shard is synchronised early: the disk works while the processor does. The small files of an organ directory wait for the end. */
+/* A shard is synchronised early: the disk works while the processor does. The small files of an organ directory wait
+ * for the end. */
 static organ_status fill_shard(organ_model_copy *copy, model_copy_pair *p, organ_error *error)
 {
     copy_around(copy, p, error);
@@ -176,7 +182,8 @@ static void *copy_all(void *context)
 {
     organ_model_copy *copy = context;
     organ_error error = {0};
-    for (size_t k = copy->writer; k < copy->others.count && !error.status && !copying_is_stopped(copy); k += copy->writers)
+    for (size_t k = copy->writer; k < copy->others.count && !error.status && !copying_is_stopped(copy);
+         k += copy->writers)
         copy_other(copy, copy->others.names[k], &error);
     for (size_t f = 0; f < copy->donor->file_count && !error.status && !copying_is_stopped(copy); f++)
         if (copy->made[f] != SHARED)
@@ -231,7 +238,8 @@ const char *organ_model_copy_made(const organ_model_copy *copy, size_t *bytes)
     return copy->made;
 }
 
-organ_status organ_model_copy_start(organ_model_copy *copy, const char *made, size_t writer, size_t writers, organ_error *error)
+organ_status organ_model_copy_start(organ_model_copy *copy, const char *made, size_t writer, size_t writers,
+                                    organ_error *error)
 {
     memmove(copy->made, made, copy->donor->file_count);
     copy->writer = writer;
@@ -241,16 +249,19 @@ organ_status organ_model_copy_start(organ_model_copy *copy, const char *made, si
             copy->all += copy->donor->files[f].size - bytes_replaced(copy, &copy->donor->files[f]);
     const int failed = organ_thread_create(&copy->thread, NULL, copy_all, copy);
     copy->copying = failed == 0;
-    return failed ? organ_fail_errno(error, failed, "cannot start the copying thread (memory, or a limit on threads)") : ORGAN_OK;
+    return failed ? organ_fail_errno(error, failed, "cannot start the copying thread (memory, or a limit on threads)")
+                  : ORGAN_OK;
 }
 
-organ_status organ_model_copy_begin(const organ_model *donor, const organ_publish *publish, const bool *replaced, const char *single,
-                                    const organ_stop *stop, organ_model_copy **result, organ_error *error)
+organ_status organ_model_copy_begin(const organ_model *donor, const organ_publish *publish, const bool *replaced,
+                                    const char *single, const organ_stop *stop, organ_model_copy **result,
+                                    organ_error *error)
 {
     organ_model_copy *copy = *result = calloc(1, sizeof *copy);
     if (!copy)
         return organ_fail_memory(error, donor->path);
-    *copy = (organ_model_copy){.donor = donor, .publish = publish, .replaced = replaced, .stop = stop, .writing = {.fd = -1, .direct = -1}};
+    *copy = (organ_model_copy){
+        .donor = donor, .publish = publish, .replaced = replaced, .stop = stop, .writing = {.fd = -1, .direct = -1}};
     pthread_mutex_init(&copy->lock, NULL);
     copy->paths = calloc(donor->file_count, sizeof *copy->paths);
     copy->made = calloc(donor->file_count, sizeof *copy->made);
@@ -275,8 +286,8 @@ static organ_status fault_of_thread(organ_model_copy *copy, organ_error *error)
     return error->status;
 }
 
-organ_status organ_model_copy_write(organ_model_copy *copy, size_t file, const void *data, size_t bytes, uint64_t offset,
-                                    organ_error *error)
+organ_status organ_model_copy_write(organ_model_copy *copy, size_t file, const void *data, size_t bytes,
+                                    uint64_t offset, organ_error *error)
 {
     if (fault_of_thread(copy, error))
         return error->status;
@@ -289,7 +300,8 @@ organ_status organ_model_copy_write(organ_model_copy *copy, size_t file, const v
     return organ_direct_write(&copy->writing, data, bytes, offset, error);
 }
 
-organ_status organ_model_copy_read(const organ_model_copy *copy, size_t file, void *data, size_t bytes, uint64_t offset, organ_error *error)
+organ_status organ_model_copy_read(const organ_model_copy *copy, size_t file, void *data, size_t bytes, uint64_t offset,
+                                   organ_error *error)
 {
     const char *const path = copy->paths[file];
     struct stat now;

@@ -50,7 +50,8 @@ organ_status organ_naming_note_read(const char *path, organ_naming_note *note, o
     if (organ_input_load(path, path, LARGEST_NOTE, &text, &length, error))
         return error->status;
     const char *const end = length && text[length - 1] == '\n' ? text + length - 1 : NULL;
-    const char *const before = end ? memrchr(text, '\n', (size_t)(end - text)) : NULL, *const last = before ? before + 1 : text;
+    const char *const before = end ? memrchr(text, '\n', (size_t)(end - text)) : NULL, *const last =
+                                                                                           before ? before + 1 : text;
     if (end)
         read_line(last, (size_t)(end - last), note, &no_memory);
     note->journal = note->there && before;
@@ -64,8 +65,8 @@ int organ_naming_note_append(int at, const char *name, bool make, const organ_na
     int length = snprintf(line, sizeof line, "{\"finished\":[");
     for (size_t k = 0; k < note->count; k++)
         length += snprintf(line + length, sizeof line - (size_t)length, "%s%" PRIu64, k ? "," : "", note->nodes[k]);
-    length += snprintf(line + length, sizeof line - (size_t)length, "],\"force\":%s,\"choice\":%s}\n", note->force ? "true" : "false",
-                       note->choice ? "true" : "false");
+    length += snprintf(line + length, sizeof line - (size_t)length, "],\"force\":%s,\"choice\":%s}\n",
+                       note->force ? "true" : "false", note->choice ? "true" : "false");
     const int fd = organ_open_at(at, name, O_WRONLY | O_APPEND | O_NOFOLLOW | (make ? O_CREAT | O_TRUNC : 0), 0666);
     if (fd < 0)
         return errno;
@@ -77,22 +78,24 @@ int organ_naming_remove_choice(const char *final)
 {
     char path[PATH_MAX];
     const char *const name = organ_path_name(final);
-    if (snprintf(path, sizeof path, "%.*s.%s" ORGAN_CHOICE_ENDING ".organ-partial", (int)(name - final), final, name) >= (int)sizeof path)
+    if (snprintf(path, sizeof path, "%.*s.%s" ORGAN_CHOICE_ENDING ".organ-partial", (int)(name - final), final, name) >=
+        (int)sizeof path)
         return ENAMETOOLONG;
     return organ_remove_tree(path) && errno != ENOENT ? errno : 0;
 }
 
 /* ---- finishing the work of a killed run ---- */
 
-/* Removes the file or directory at `path`, which had the output's name before. If it was changed meanwhile, keeps it under a free name next
- * to `final` and sets an error. */
+/* Removes the file or directory at `path`, which had the output's name before. If it was changed meanwhile, keeps it
+ * under a free name next to `final` and sets an error. */
 static organ_status remove_former(const char *path, const char *final, const char *like, organ_error *error)
 {
     organ_error why = {0};
     if (organ_check_replaceable(path, like, &why) == ORGAN_OK) {
         if (organ_remove_tree(path))
-            organ_fail_errno(error, errno, "%.300s is whole and has its name, but what had it before cannot be removed from %.300s", final,
-                             path);
+            organ_fail_errno(error, errno,
+                             "%.300s is whole and has its name, but what had it before cannot be removed from %.300s",
+                             final, path);
         return error->status;
     }
     organ_keep_former(path, final, why.message, error);
@@ -122,9 +125,10 @@ static bool is_noted(const organ_naming_note *note, const struct stat *info)
     return found;
 }
 
-/* Settles one file of the partial directory of a single-file output: renames a report to its name, or removes the file that had the name
- * before. */
-static organ_status settle_file(const organ_naming_place *p, const organ_naming_note *note, const char *name, organ_error *error)
+/* Settles one file of the partial directory of a single-file output: renames a report to its name, or removes the file
+ * that had the name before. */
+static organ_status settle_file(const organ_naming_place *p, const organ_naming_note *note, const char *name,
+                                organ_error *error)
 {
     char *const grown = organ_format("%s/%s", p->partial, name), *const final = organ_format("%s/%s", p->parent, name);
     char *const command = grown && final ? organ_take_command(grown, final, NULL) : NULL;
@@ -150,7 +154,8 @@ static organ_status settle_file(const organ_naming_place *p, const organ_naming_
 
 static int is_entry(const struct dirent *entry)
 {
-    return strcmp(entry->d_name, ".") != 0 && strcmp(entry->d_name, "..") != 0 && strcmp(entry->d_name, ORGAN_GROWING_MARK) != 0;
+    return strcmp(entry->d_name, ".") != 0 && strcmp(entry->d_name, "..") != 0 &&
+           strcmp(entry->d_name, ORGAN_GROWING_MARK) != 0;
 }
 
 static organ_status settle_files(const organ_naming_place *p, const organ_naming_note *note, organ_error *error)
@@ -171,7 +176,8 @@ static organ_status settle_files(const organ_naming_place *p, const organ_naming
 }
 
 /* For a complete note and an output that has its name: finishes the rest and removes the note. */
-static organ_status settle_named(const organ_naming_place *p, const organ_naming_note *note, const struct stat *final, organ_error *error)
+static organ_status settle_named(const organ_naming_place *p, const organ_naming_note *note, const struct stat *final,
+                                 organ_error *error)
 {
     struct stat info;
     if (lstat(p->partial, &info) == 0)
@@ -190,7 +196,8 @@ organ_status organ_naming_settle(const organ_naming_place *p, organ_error *error
     struct stat info, final;
     if (lstat(p->note, &info) || organ_naming_note_read(p->note, &note, error))
         return error->status;
-    const bool grows = lstat(p->partial, &info) == 0, named = lstat(p->final, &final) == 0 && note.there && final.st_ino == note.nodes[0];
+    const bool grows = lstat(p->partial, &info) == 0,
+               named = lstat(p->final, &final) == 0 && note.there && final.st_ino == note.nodes[0];
     if (!grows && !named)
         unlink(p->note); /* the user has moved the finished output away */
     if (!named)

@@ -1,11 +1,11 @@
 /* SPDX-License-Identifier: MIT
- * The note ".NAME.organ-finished" next to an output. A run writes the note when all of the output is on the disk, before it removes the
- * mark (ORGAN_GROWING_MARK), and removes the note when the output has its name. A run that finds a note finishes the renaming that a killed
- * run began.
+ * The note ".NAME.organ-finished" next to an output. A run writes the note when all of the output is on the disk,
+ * before it removes the mark (ORGAN_GROWING_MARK), and removes the note when the output has its name. A run that finds
+ * a note finishes the renaming that a killed run began.
  *
- * The note is the journal of the run, if the run had one, followed by one line: {"finished": [NUMBER, ...], "force": BOOLEAN, "choice":
- * BOOLEAN}. The numbers are the inodes of the output's directory or of each of its files; they distinguish the output from older files with
- * the same names. */
+ * The note is the journal of the run, if the run had one, followed by one line: {"finished": [NUMBER, ...], "force":
+ * BOOLEAN, "choice": BOOLEAN}. The numbers are the inodes of the output's directory or of each of its files; they
+ * distinguish the output from older files with the same names. */
 #ifndef ORGAN_NAMING_NOTE_H
 #define ORGAN_NAMING_NOTE_H
 
@@ -29,11 +29,12 @@ typedef struct organ_naming_note {
     uint64_t nodes[ORGAN_NAMING_MOST]; /* inodes: first that of the directory, or of the model's file */
 } organ_naming_note;
 
-/* Reads the note at `path`. Returns ORGAN_OK with note->there false if there is none; ORGAN_IO if the note cannot be read. */
+/* Reads the note at `path`. Returns ORGAN_OK with note->there false if there is none; ORGAN_IO if the note cannot be
+ * read. */
 organ_status organ_naming_note_read(const char *path, organ_naming_note *note, organ_error *error);
 
-/* Appends the last line of the note to the file `name` in the open directory `at` (or AT_FDCWD) and synchronises the file; `make` creates
- * it or empties it first. Allocates nothing. Returns 0 or an errno. */
+/* Appends the last line of the note to the file `name` in the open directory `at` (or AT_FDCWD) and synchronises the
+ * file; `make` creates it or empties it first. Allocates nothing. Returns 0 or an errno. */
 int organ_naming_note_append(int at, const char *name, bool make, const organ_naming_note *note);
 
 /* The paths of an output: its name, the directory in which it grows, the directory of both, the note. */
@@ -45,9 +46,9 @@ typedef struct organ_naming_place {
 /* Removes the output of choices of the output `final`, if there is one. Returns 0 or an errno. */
 int organ_naming_remove_choice(const char *final);
 
-/* Finishes the work of a run that was killed after `final` got its name: renames the reports next to it, removes the files that had these
- * names before, then the note. Does nothing if there is no such note or if another process writes the output. Returns ORGAN_IO if a file
- * cannot be renamed or removed. */
+/* Finishes the work of a run that was killed after `final` got its name: renames the reports next to it, removes the
+ * files that had these names before, then the note. Does nothing if there is no such note or if another process writes
+ * the output. Returns ORGAN_IO if a file cannot be renamed or removed. */
 organ_status organ_naming_settle(const organ_naming_place *place, organ_error *error);
 
 #endif

@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: MIT
- * A ring of band slots. The reader thread fills slot after slot, the workers take tiles from any filled slot (of their own node first), the
- * calling thread retires the slots in order. One mutex guards the ring; bytes and tiles move outside it. */
+ * A ring of band slots. The reader thread fills slot after slot, the workers take tiles from any filled slot (of their
+ * own node first), the calling thread retires the slots in order. One mutex guards the ring; bytes and tiles move
+ * outside it. */
 #include "orchestrator/stream/pass.h"
 
 #include "orchestrator/machine/thread.h"
@@ -126,8 +127,8 @@ static pass_slot *slot_with_work(pass_run *r, unsigned node)
     return any;
 }
 
-/* Takes some tiles: a share of what is left of a band, so that small tiles do not cost a lock each and the last ones are spread. Returns
- * the slot or NULL when there is nothing more to come. */
+/* Takes some tiles: a share of what is left of a band, so that small tiles do not cost a lock each and the last ones
+ * are spread. Returns the slot or NULL when there is nothing more to come. */
 static pass_slot *take_tiles(pass_run *r, unsigned node, size_t *from, size_t *to)
 {
     pthread_mutex_lock(&r->lock);
@@ -172,7 +173,8 @@ static pass_slot *await_band(pass_run *r)
         if (stop_asked(r)) {
             organ_fail(&r->error, ORGAN_INTERRUPTED, "interrupted");
             halt_pass(r);
-        } else if (r->read > r->retired && slot_of_band(r, r->retired)->done == slot_of_band(r, r->retired)->shape.tiles) {
+        } else if (r->read > r->retired &&
+                   slot_of_band(r, r->retired)->done == slot_of_band(r, r->retired)->shape.tiles) {
             s = slot_of_band(r, r->retired);
             break;
         } else if (r->all_read && r->read == r->retired) {

@@ -4,9 +4,17 @@
 #include "orchestrator/machine/extent.h"
 #include "orchestrator/stream/share.h"
 
-/* A part has as many rows of a as the kernel packs at once, and so many of b that packing takes little of its time, fewer where workers
- * would wait for the last part. A panel of b is made for all rows of a, or for so many where there are fewer panels than workers. */
-enum { PART_ROWS = 256, LEAST_COLUMNS = 64, MOST_COLUMNS = 2048, PARTS_A_WORKER = 4, LEAST_PANEL = 32, PANEL_BYTES = 1 << 19 };
+/* A part has as many rows of a as the kernel packs at once, and so many of b that packing takes little of its time,
+ * fewer where workers would wait for the last part. A panel of b is made for all rows of a, or for so many where there
+ * are fewer panels than workers. */
+enum {
+    PART_ROWS = 256,
+    LEAST_COLUMNS = 64,
+    MOST_COLUMNS = 2048,
+    PARTS_A_WORKER = 4,
+    LEAST_PANEL = 32,
+    PANEL_BYTES = 1 << 19
+};
 
 typedef struct dealing {
     const organ_engine *engine;
@@ -27,7 +35,10 @@ size_t organ_panel_rows(size_t k, organ_real type)
     return organ_larger(PANEL_BYTES / row / LEAST_PANEL, 1) * LEAST_PANEL;
 }
 
-size_t organ_panel_bytes(size_t k, organ_real type) { return organ_to_line(organ_panel_rows(k, type) * k * organ_real_bytes(type)); }
+size_t organ_panel_bytes(size_t k, organ_real type)
+{
+    return organ_to_line(organ_panel_rows(k, type) * k * organ_real_bytes(type));
+}
 
 static bool is_made(const dealing *d, size_t product) { return d->panels && d->panels[product].make; }
 
@@ -62,7 +73,8 @@ static bool make_panel(dealing *d, size_t product, size_t first, organ_product *
     organ_error error = {0};
     if (organ_fault_found(&d->fault))
         return false;
-    if (panels->make(panels->source, panels->first + first, part->n, room, room + organ_panel_bytes(part->k, panels->type), &error)) {
+    if (panels->make(panels->source, panels->first + first, part->n, room,
+                     room + organ_panel_bytes(part->k, panels->type), &error)) {
         organ_fault_keep(&d->fault, &error);
         return false;
     }
@@ -97,7 +109,10 @@ static void run_part(void *context, size_t index, size_t worker)
         d->engine->dots->product(&part, scratch);
 }
 
-size_t organ_products_scratch(const organ_engine *engine) { return organ_workers_count(engine->workers) * ORGAN_PRODUCT_SCRATCH; }
+size_t organ_products_scratch(const organ_engine *engine)
+{
+    return organ_workers_count(engine->workers) * ORGAN_PRODUCT_SCRATCH;
+}
 
 /* Multiplications, and the numbers that are read or decoded for panels. */
 static double work_of(const dealing *d, size_t product)
@@ -117,16 +132,23 @@ static void deal_products(dealing *d, const organ_stop *stop, size_t count)
     organ_share_work(d->engine, stop, parts, work, run_part, d);
 }
 
-void organ_products_run(const organ_engine *engine, const organ_stop *stop, const organ_product *products, size_t count, void *scratch)
+void organ_products_run(const organ_engine *engine, const organ_stop *stop, const organ_product *products, size_t count,
+                        void *scratch)
 {
     dealing d = {.engine = engine, .products = products, .scratch = scratch, .room = ORGAN_PRODUCT_SCRATCH};
     deal_products(&d, stop, count);
 }
 
 organ_status organ_panel_products_run(const organ_engine *engine, const organ_stop *stop, const organ_product *products,
-                                      const organ_panels *panels, size_t count, void *scratch, size_t room, organ_error *error)
+                                      const organ_panels *panels, size_t count, void *scratch, size_t room,
+                                      organ_error *error)
 {
-    dealing d = {.engine = engine, .products = products, .panels = panels, .scratch = scratch, .room = room, .fault = {error, false}};
+    dealing d = {.engine = engine,
+                 .products = products,
+                 .panels = panels,
+                 .scratch = scratch,
+                 .room = room,
+                 .fault = {error, false}};
     deal_products(&d, stop, count);
     return error->status;
 }

@@ -16,7 +16,8 @@ typedef struct organ_progress {
     void *context;
     /* A stage begins: what is done ("pruning"), how many bytes and tensors it has. */
     void (*begin)(void *context, const char *what, uint64_t bytes, size_t tensors);
-    /* `bytes` more are done. `tensor` has just been finished (NULL: none), with one short remark ("22.4 % killed"; NULL: none). */
+    /* `bytes` more are done. `tensor` has just been finished (NULL: none), with one short remark ("22.4 % killed";
+     * NULL: none). */
     void (*advance)(void *context, uint64_t bytes, const char *tensor, const char *remark);
     /* The stage is over, whole or not. */
     void (*end)(void *context);
@@ -28,7 +29,8 @@ void organ_progress_begin(const organ_progress *progress, const char *what, uint
 void organ_progress_advance(const organ_progress *progress, uint64_t bytes, const char *tensor, const char *remark);
 void organ_progress_end(const organ_progress *progress);
 void organ_progress_note(const organ_progress *progress, const char *format, ...) __attribute__((format(printf, 2, 3)));
-void organ_progress_warn(const organ_progress *progress, const organ_model *model); /* a note for each warning about its files */
+void organ_progress_warn(const organ_progress *progress,
+                         const organ_model *model); /* a note for each warning about its files */
 
 ORGAN_API_END
 

@@ -82,7 +82,8 @@ static organ_status set_mark(const organ_publish *publish, organ_error *error)
     if (fd < 0)
         return organ_fail_errno(error, errno, "%s/%s: cannot be made", publish->partial, ORGAN_GROWING_MARK);
     close(fd);
-    /* Without it a power cut could leave files that grow without what says so: they would be taken for a whole output. */
+    /* Without it a power cut could leave files that grow without what says so: they would be taken for a whole output.
+     */
     return organ_sync_file(publish->lock) ? fail_names(publish, errno, error) : ORGAN_OK;
 }
 
@@ -116,9 +117,11 @@ static organ_status move_journal(const organ_publish *publish, const char *journ
     return moved ? ORGAN_OK : organ_fail_errno(error, errno, "%s: cannot be moved", publish->note);
 }
 
-/* Writes the note once the output is on the disk. `names` are the files of the output; NULL: the output is the directory. Removes the
- * journals of the other ranks first: a later run does not use them without the first rank's journal. */
-static organ_status note_whole(const organ_publish *publish, const char *const *names, const char *journal, organ_error *error)
+/* Writes the note once the output is on the disk. `names` are the files of the output; NULL: the output is the
+ * directory. Removes the journals of the other ranks first: a later run does not use them without the first rank's
+ * journal. */
+static organ_status note_whole(const organ_publish *publish, const char *const *names, const char *journal,
+                               organ_error *error)
 {
     organ_naming_note note = {.force = publish->force, .choice = publish->choice};
     struct stat info;
@@ -133,7 +136,8 @@ static organ_status note_whole(const organ_publish *publish, const char *const *
         note.nodes[note.count++] = info.st_ino;
     }
     const int at = journal ? publish->lock : AT_FDCWD;
-    const int fault = error->status ? 0 : organ_naming_note_append(at, journal ? journal : publish->note, !journal, &note);
+    const int fault =
+        error->status ? 0 : organ_naming_note_append(at, journal ? journal : publish->note, !journal, &note);
     if (fault)
         organ_fail_errno(error, fault, "%s: cannot be written", publish->note);
     if (error->status || !journal)
@@ -141,15 +145,17 @@ static organ_status note_whole(const organ_publish *publish, const char *const *
     return move_journal(publish, journal, false, error) ? error->status : remove_journal_folder(publish, error);
 }
 
-/* A finished output without its name keeps its note if the note has a journal, so that the same command can continue. The note also stays
- * if the run could not remove the file that had the name before: the next run removes that file. */
+/* A finished output without its name keeps its note if the note has a journal, so that the same command can continue.
+ * The note also stays if the run could not remove the file that had the name before: the next run removes that file. */
 static void end_note(const organ_publish *publish, const char *journal, organ_error *error)
 {
     struct stat info;
     const bool kept = publish->stage != ORGAN_OUTPUT_NAMED;
-    const bool rest = !kept && (lstat(publish->partial, &info) == 0 || (publish->choice && organ_naming_remove_choice(publish->final)));
+    const bool rest = !kept && (lstat(publish->partial, &info) == 0 ||
+                                (publish->choice && organ_naming_remove_choice(publish->final)));
     if (!rest && (!kept || !journal) && unlink(publish->note) && errno != ENOENT && !error->status)
-        organ_fail_errno(error, errno, "%.300s is whole and has its name, but %.300s cannot be removed", publish->final, publish->note);
+        organ_fail_errno(error, errno, "%.300s is whole and has its name, but %.300s cannot be removed", publish->final,
+                         publish->note);
 }
 
 static bool is_there(const organ_publish *publish, const char *name)
@@ -170,14 +176,15 @@ static bool is_unfinished(const organ_publish *publish)
     return is_there(publish, ORGAN_GROWING_MARK) || is_there(publish, ORGAN_JOURNAL_NAME);
 }
 
-/* Nothing is lost with it: a run was killed at its very beginning, or the single file that had grown there was taken, and at most its
- * reports are left. */
+/* Nothing is lost with it: a run was killed at its very beginning, or the single file that had grown there was taken,
+ * and at most its reports are left. */
 static bool holds_nothing(const organ_publish *publish)
 {
     const char *const name = organ_path_name(publish->final);
     if (is_empty_directory(publish->partial))
         return true;
-    return is_single(publish) && !is_there(publish, name) && organ_check_replaceable(publish->partial, NULL, &(organ_error){0}) == ORGAN_OK;
+    return is_single(publish) && !is_there(publish, name) &&
+           organ_check_replaceable(publish->partial, NULL, &(organ_error){0}) == ORGAN_OK;
 }
 
 /* What a run finished for which there was no name is hours of work: only its owner gives it up. */
@@ -191,7 +198,8 @@ static organ_status fail_kept(const organ_publish *publish, organ_error *error)
                                    : organ_take_command(publish->partial, publish->final, noted ? publish->note : NULL);
     if (command)
         organ_fail(error, ORGAN_USAGE,
-                   "%.200s: %.200s keeps a finished output that could not get this name; remove that directory to give it up; to take it: "
+                   "%.200s: %.200s keeps a finished output that could not get this name; remove that directory to give "
+                   "it up; to take it: "
                    "%.400s",
                    publish->final, publish->partial, command);
     else
@@ -201,12 +209,14 @@ static organ_status fail_kept(const organ_publish *publish, organ_error *error)
     return error->status;
 }
 
-/* Returns whether the partial directory contains the finished output of the note (the same inode), which has not got its name yet. */
+/* Returns whether the partial directory contains the finished output of the note (the same inode), which has not got
+ * its name yet. */
 static bool publish_is_whole(const organ_publish *publish, const organ_naming_note *note)
 {
     struct stat info;
     const char *const name = is_single(publish) ? organ_path_name(publish->final) : ".";
-    return note->there && fstatat(publish->lock, name, &info, AT_SYMLINK_NOFOLLOW) == 0 && info.st_ino == note->nodes[0];
+    return note->there && fstatat(publish->lock, name, &info, AT_SYMLINK_NOFOLLOW) == 0 &&
+           info.st_ino == note->nodes[0];
 }
 
 /* Turns the finished output back into an unfinished run whose journal lists all tensors as done. */
@@ -227,13 +237,15 @@ static organ_status take_over_partial(organ_publish *publish, organ_publish_way 
     if (lock_partial(publish, error) || organ_naming_note_read(publish->note, &note, error))
         return error->status;
     organ_status refused = ORGAN_OK;
-    const bool whole = publish_is_whole(publish, &note), unfinished = whole ? !note.journal && !way.journal : is_unfinished(publish);
+    const bool whole = publish_is_whole(publish, &note),
+               unfinished = whole ? !note.journal && !way.journal : is_unfinished(publish);
     if (whole && note.journal && way.journal)
         return bring_back(publish, error);
     if (!unfinished && (whole || !holds_nothing(publish)))
         refused = fail_kept(publish, error);
     else if (unfinished && !way.resume && !way.force)
-        refused = organ_fail(error, ORGAN_USAGE, "%s: an unfinished run was found in %s: --resume continues it, --force starts over",
+        refused = organ_fail(error, ORGAN_USAGE,
+                             "%s: an unfinished run was found in %s: --resume continues it, --force starts over",
                              publish->final, publish->partial);
     publish->resumed = way.resume && !refused;
     if (publish->resumed)
@@ -253,7 +265,8 @@ static organ_status make_partial(organ_publish *publish, organ_publish_way way, 
     const bool exists = stat(publish->parent, &info) == 0;
     if (!exists || !S_ISDIR(info.st_mode))
         return organ_fail(error, ORGAN_USAGE,
-                          exists ? "%s: '%s' to put it in is no directory" : "%s: the directory '%s' to put it in does not exist",
+                          exists ? "%s: '%s' to put it in is no directory"
+                                 : "%s: the directory '%s' to put it in does not exist",
                           publish->final, publish->parent);
     if (lstat(publish->partial, &info) == 0 && (take_over_partial(publish, way, error) || publish->resumed))
         return error->status;
@@ -276,7 +289,8 @@ static organ_status publish_check_place(const organ_publish *publish, organ_erro
 {
     struct stat info;
     const char *const path = publish->final;
-    if (settle_killed(publish, error) == ORGAN_OK && lstat(path, &info) == 0 && !(S_ISDIR(info.st_mode) && is_empty_directory(path)) &&
+    if (settle_killed(publish, error) == ORGAN_OK && lstat(path, &info) == 0 &&
+        !(S_ISDIR(info.st_mode) && is_empty_directory(path)) &&
         organ_check_replaceable(path, publish->like, error) == ORGAN_OK && !publish->force)
         organ_fail(error, ORGAN_USAGE, "%s exists; --force replaces it once the new output is whole", path);
     return error->status;
@@ -291,7 +305,8 @@ organ_status organ_publish_check(const char *final, const char *like, bool force
     return error->status;
 }
 
-organ_status organ_publish_begin(const char *final, const char *like, organ_publish_way way, organ_publish *publish, organ_error *error)
+organ_status organ_publish_begin(const char *final, const char *like, organ_publish_way way, organ_publish *publish,
+                                 organ_error *error)
 {
     *publish = (organ_publish){.lock = -1, .force = way.force, .like = like};
     if (organ_publish_split(final, publish, error))
@@ -315,7 +330,10 @@ organ_status organ_publish_give_up(const char *final, organ_error *error)
     return error->status;
 }
 
-char *organ_publish_path(const organ_publish *publish, const char *name) { return organ_format("%s/%s", publish->partial, name); }
+char *organ_publish_path(const organ_publish *publish, const char *name)
+{
+    return organ_format("%s/%s", publish->partial, name);
+}
 
 /* 0, or an errno. */
 static int sync_folder(const char *path)
@@ -335,8 +353,8 @@ organ_status organ_sync_directory(const char *path, organ_error *error)
 
 /* ---- the end ---- */
 
-/* How a whole output gets its name. A plan is made while the output still bears its mark: afterwards the output gets its name or the
- * message says how to take it, and that must not fail when memory runs out. */
+/* How a whole output gets its name. A plan is made while the output still bears its mark: afterwards the output gets
+ * its name or the message says how to take it, and that must not fail when memory runs out. */
 typedef struct naming_plan {
     char *grown, *final; /* its path now, and the one it is to have */
     char *command;       /* takes it where it does not get that */
@@ -349,14 +367,15 @@ static void free_plan(naming_plan *plan)
     free(plan->command);
 }
 
-/* Plans to rename a file of the partial directory, or the whole directory if `name` is NULL, to `final`, or if `final` is NULL to `name` in
- * the parent. `note` is the note that stays if the renaming fails, or NULL. */
-static organ_status plan_name(const organ_publish *publish, const char *name, const char *final, const char *note, naming_plan *plan,
-                              organ_error *error)
+/* Plans to rename a file of the partial directory, or the whole directory if `name` is NULL, to `final`, or if `final`
+ * is NULL to `name` in the parent. `note` is the note that stays if the renaming fails, or NULL. */
+static organ_status plan_name(const organ_publish *publish, const char *name, const char *final, const char *note,
+                              naming_plan *plan, organ_error *error)
 {
     plan->grown = name ? organ_publish_path(publish, name) : strdup(publish->partial);
     plan->final = final ? strdup(final) : organ_format("%s/%s", publish->parent, name);
-    plan->command = plan->grown && plan->final ? organ_take_command(plan->grown, plan->final, name ? NULL : note) : NULL;
+    plan->command =
+        plan->grown && plan->final ? organ_take_command(plan->grown, plan->final, name ? NULL : note) : NULL;
     return plan->command ? ORGAN_OK : organ_fail_memory(error, publish->final);
 }
 
@@ -376,10 +395,11 @@ static organ_naming give_name(organ_publish *publish, const naming_plan *plan, o
 /* The output is there and whole; that its name lasts is all that the disk did not promise. */
 static organ_status fail_unsynchronised(const organ_publish *publish, const char *path, int errnum, organ_error *error)
 {
-    return organ_fail_errno(error, errnum,
-                            "%.300s is whole and has its name, but %.300s cannot be synchronised with the disk: after a power cut the name "
-                            "may be missing",
-                            publish->final, path);
+    return organ_fail_errno(
+        error, errnum,
+        "%.300s is whole and has its name, but %.300s cannot be synchronised with the disk: after a power cut the name "
+        "may be missing",
+        publish->final, path);
 }
 
 /* Marks a directory before its removal: if the run is killed meanwhile, the next run may remove the rest. */
@@ -393,15 +413,17 @@ static void mark_former(const char *former)
         close(folder);
 }
 
-/* Makes the new name last, then removes what had it: the other way round a power cut could leave the old one with a part of what it had. */
+/* Makes the new name last, then removes what had it: the other way round a power cut could leave the old one with a
+ * part of what it had. */
 static organ_status settle_name(const organ_publish *publish, const char *former, bool removes, organ_error *error)
 {
     const int fault = sync_folder(publish->parent);
     if (removes)
         mark_former(former);
     if (removes && organ_remove_tree(former))
-        return organ_fail_errno(error, errno, "%.300s is whole and has its name, but what had it before cannot be removed from %.300s",
-                                publish->final, former);
+        return organ_fail_errno(
+            error, errno, "%.300s is whole and has its name, but what had it before cannot be removed from %.300s",
+            publish->final, former);
     return fault ? fail_unsynchronised(publish, publish->parent, fault, error) : ORGAN_OK;
 }
 
@@ -428,7 +450,8 @@ organ_status organ_publish_commit(organ_publish *publish, const char *journal, o
     }
     organ_naming naming = ORGAN_NAME_REFUSED;
     if (note_whole(publish, NULL, journal, error) == ORGAN_OK && remove_mark(publish, error) == ORGAN_OK) {
-        fault = sync_names(publish); /* what has the name never has the mark, nor a journal: they are gone for good before */
+        fault = sync_names(
+            publish); /* what has the name never has the mark, nor a journal: they are gone for good before */
         if (publish->empty)
             rmdir(publish->final); /* fails where somebody has put something into it */
         naming = give_name(publish, &plan, error);
@@ -451,7 +474,8 @@ static organ_status commit_file(organ_publish *publish, const naming_plan *plan,
     return error->status;
 }
 
-organ_status organ_publish_commit_files(organ_publish *publish, const char *const *names, const char *journal, organ_error *error)
+organ_status organ_publish_commit_files(organ_publish *publish, const char *const *names, const char *journal,
+                                        organ_error *error)
 {
     naming_plan plans[ORGAN_PUBLISH_FILES] = {0};
     size_t count = 0;
@@ -461,7 +485,8 @@ organ_status organ_publish_commit_files(organ_publish *publish, const char *cons
     for (; !error->status && names[count]; count++)
         plan_name(publish, names[count], count == 0 ? publish->final : NULL, NULL, &plans[count], error);
     if (!error->status)
-        note_whole(publish, names, journal, error); /* a later run must not take the finished output for an unfinished one */
+        note_whole(publish, names, journal,
+                   error); /* a later run must not take the finished output for an unfinished one */
     if (!error->status)
         remove_mark(publish, error);
     if (!error->status && publish->empty)

@@ -34,16 +34,16 @@ organ_status organ_publish_attend(const char *final, const char *token, organ_pu
         close(fd);
     free(path);
     if (length < 0 || strcmp(found, token) != 0)
-        return organ_fail(
-            error, ORGAN_IO,
-            "%s: what the first rank has begun to write in %s is not seen here: the output must lie on a file system that all "
-            "ranks share",
-            publish->final, publish->partial);
+        return organ_fail(error, ORGAN_IO,
+                          "%s: what the first rank has begun to write in %s is not seen here: the output must lie on a "
+                          "file system that all "
+                          "ranks share",
+                          publish->final, publish->partial);
     return ORGAN_OK;
 }
 
-/* The marks follow the token, which has less than SIGNS bytes, one after the other, so that several marks share a page of the file as
- * ranges of an output do. */
+/* The marks follow the token, which has less than SIGNS bytes, one after the other, so that several marks share a page
+ * of the file as ranges of an output do. */
 #define SIGNS ((off_t)64)
 #define SIGN  24
 
@@ -74,7 +74,8 @@ organ_status organ_publish_verify(const organ_publish *publish, size_t count, or
         make_sign(sign, r);
         if (pread(fd, found, SIGN, SIGNS + (off_t)(r * SIGN)) != SIGN || memcmp(found, sign, SIGN) != 0)
             organ_fail(error, ORGAN_IO,
-                       "%s: what rank %zu has written in %s is not seen here: the file system must show to each host what another one has "
+                       "%s: what rank %zu has written in %s is not seen here: the file system must show to each host "
+                       "what another one has "
                        "written and closed, and keep apart what several write into one page",
                        publish->final, r, publish->partial);
     }

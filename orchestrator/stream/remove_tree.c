@@ -16,7 +16,8 @@
 
 static int remove_at(int folder, const char *name, int depth);
 
-/* All entries of the buffer but those that every folder has. What cannot be removed keeps nothing else. 0, or the first errno. */
+/* All entries of the buffer but those that every folder has. What cannot be removed keeps nothing else. 0, or the first
+ * errno. */
 static int remove_listed(int folder, const char *entries, ssize_t bytes, int depth)
 {
     int fault = 0, one;

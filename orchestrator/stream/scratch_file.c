@@ -34,17 +34,20 @@ organ_status organ_scratch_open(const char *directory, organ_direct_file *file, 
     file->fd = organ_open(directory, O_TMPFILE | O_EXCL | O_RDWR, 0600);
     if (file->fd < 0 && (errno == EOPNOTSUPP || errno == EISDIR || errno == EINVAL))
         file->fd = open_named(directory);
-    return file->fd >= 0 ? ORGAN_OK : organ_fail_errno(error, errno, "%s: no scratch file can be made in it", directory);
+    return file->fd >= 0 ? ORGAN_OK
+                         : organ_fail_errno(error, errno, "%s: no scratch file can be made in it", directory);
 }
 
-organ_status organ_scratch_read(const organ_direct_file *file, void *data, size_t bytes, uint64_t offset, organ_error *error)
+organ_status organ_scratch_read(const organ_direct_file *file, void *data, size_t bytes, uint64_t offset,
+                                organ_error *error)
 {
     for (char *to = data; bytes;) {
         const ssize_t got = pread(file->fd, to, bytes, (off_t)offset);
         if (got < 0 && errno == EINTR)
             continue;
         if (got <= 0)
-            return organ_fail_errno(error, got ? errno : EIO, "%s: cannot read %zu bytes of a scratch file", file->path, bytes);
+            return organ_fail_errno(error, got ? errno : EIO, "%s: cannot read %zu bytes of a scratch file", file->path,
+                                    bytes);
         to += got;
         offset += (uint64_t)got;
         bytes -= (size_t)got;

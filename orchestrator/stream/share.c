@@ -29,8 +29,8 @@ void organ_share_work(const organ_engine *engine, const organ_stop *stop, size_t
         organ_workers_run(engine->workers, take_part, &s);
 }
 
-void organ_share(const organ_engine *engine, const organ_stop *stop, size_t count, void (*task)(void *context, size_t index, size_t worker),
-                 void *context)
+void organ_share(const organ_engine *engine, const organ_stop *stop, size_t count,
+                 void (*task)(void *context, size_t index, size_t worker), void *context)
 {
     organ_share_work(engine, stop, count, INFINITY, task, context);
 }

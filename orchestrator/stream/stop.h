@@ -24,12 +24,19 @@ static inline void organ_stop_forget(organ_stop *stop) { __atomic_store_n(&stop-
 /* NULL never asks. */
 static inline bool organ_stop_asked(const organ_stop *stop)
 {
-    return stop && (__atomic_load_n(&stop->asked, __ATOMIC_RELAXED) || __atomic_load_n(&stop->halted, __ATOMIC_RELAXED));
+    return stop &&
+           (__atomic_load_n(&stop->asked, __ATOMIC_RELAXED) || __atomic_load_n(&stop->halted, __ATOMIC_RELAXED));
 }
 
 /* What is left when the fault is overcome. */
-static inline bool organ_stop_wished(const organ_stop *stop) { return stop && __atomic_load_n(&stop->asked, __ATOMIC_RELAXED); }
-static inline void organ_stop_halt(organ_stop *stop, bool halted) { __atomic_store_n(&stop->halted, halted, __ATOMIC_RELAXED); }
+static inline bool organ_stop_wished(const organ_stop *stop)
+{
+    return stop && __atomic_load_n(&stop->asked, __ATOMIC_RELAXED);
+}
+static inline void organ_stop_halt(organ_stop *stop, bool halted)
+{
+    __atomic_store_n(&stop->halted, halted, __ATOMIC_RELAXED);
+}
 
 ORGAN_API_END
 

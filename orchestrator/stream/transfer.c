@@ -102,7 +102,8 @@ static void announce(transfer_crew *c)
     }
 }
 
-/* Keeps the disk reading in the order of the transfers, ahead of all threads; any thread that finds the lock free does it. */
+/* Keeps the disk reading in the order of the transfers, ahead of all threads; any thread that finds the lock free does
+ * it. */
 static void look_ahead(transfer_crew *c)
 {
     if (pthread_mutex_trylock(&c->ahead_lock))
@@ -137,7 +138,8 @@ static organ_status open_source(const organ_transfer *t, int *fd, organ_error *e
     return error->status;
 }
 
-static organ_status read_step(const organ_transfer *t, int fd, void *data, size_t bytes, uint64_t done, organ_error *error)
+static organ_status read_step(const organ_transfer *t, int fd, void *data, size_t bytes, uint64_t done,
+                              organ_error *error)
 {
     const uint64_t at = t->tensor->offset + done;
     return fd < 0 ? organ_model_read(t->model, t->tensor->file, data, bytes, at, error)
@@ -168,7 +170,8 @@ static organ_status move_bytes(hand *h, const organ_transfer *t, int fd)
 /* Another type: read, widened to FP32, narrowed, written. All three stretches fit into the buffer. */
 static organ_status convert_tensor(hand *h, const organ_transfer *t, int fd)
 {
-    const organ_dtype_info *const from = organ_dtype_describe(t->tensor->dtype), *const to = organ_dtype_describe(t->as);
+    const organ_dtype_info *const from = organ_dtype_describe(t->tensor->dtype), *const to =
+                                                                                     organ_dtype_describe(t->as);
     unsigned char *const read = h->buffer, *const write = h->buffer + STEP / 2;
     float *const values = (float *)(void *)(h->buffer + STEP / 4);
     for (uint64_t done = 0; done < t->tensor->elements && !h->error.status && !crew_has_ended(h->crew);) {
@@ -248,15 +251,16 @@ static void work_together(transfer_crew *c)
 {
     pthread_t threads[THREADS - 1];
     size_t started = 0;
-    while (started < THREADS - 1 && started + 1 < c->count && organ_thread_create(&threads[started], NULL, run_transfers, c) == 0)
+    while (started < THREADS - 1 && started + 1 < c->count &&
+           organ_thread_create(&threads[started], NULL, run_transfers, c) == 0)
         started++;
     run_transfers(c);
     while (started)
         pthread_join(threads[--started], NULL);
 }
 
-organ_status organ_transfer_run(organ_transfer *transfers, size_t count, const organ_progress *progress, const organ_stop *stop,
-                                organ_error *error)
+organ_status organ_transfer_run(organ_transfer *transfers, size_t count, const organ_progress *progress,
+                                const organ_stop *stop, organ_error *error)
 {
     transfer_crew c = {.transfers = transfers, .count = count, .progress = progress, .stop = stop};
     pthread_mutex_init(&c.lock, NULL);
@@ -281,7 +285,8 @@ organ_status organ_transfer_sync(const char *directory, organ_error *error)
     return error->status;
 }
 
-organ_status organ_transfer_room(const char *directory, const char *final, const char *what, uint64_t bytes, organ_error *error)
+organ_status organ_transfer_room(const char *directory, const char *final, const char *what, uint64_t bytes,
+                                 organ_error *error)
 {
     struct statvfs disk;
     if (statvfs(directory, &disk))
@@ -290,8 +295,9 @@ organ_status organ_transfer_room(const char *directory, const char *final, const
     char need_text[16], have_text[16], missing_text[16];
     if (bytes <= have)
         return ORGAN_OK;
-    organ_fail(error, ORGAN_IO, "%s: no space: %s %s more, %s are free: %s are missing", final, what, organ_quantity_text(bytes, need_text),
-               organ_quantity_text(have, have_text), organ_quantity_text(bytes - have, missing_text));
+    organ_fail(error, ORGAN_IO, "%s: no space: %s %s more, %s are free: %s are missing", final, what,
+               organ_quantity_text(bytes, need_text), organ_quantity_text(have, have_text),
+               organ_quantity_text(bytes - have, missing_text));
     error->errnum = ENOSPC;
     return error->status;
 }

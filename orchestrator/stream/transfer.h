@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: MIT
- * Tensors on their way from models into files, byte for byte: several threads read, hash and write past the page cache, so that the disk is
- * never left waiting for the processor nor the processor for the disk. */
+ * Tensors on their way from models into files, byte for byte: several threads read, hash and write past the page cache,
+ * so that the disk is never left waiting for the processor nor the processor for the disk. */
 #ifndef ORGAN_TRANSFER_H
 #define ORGAN_TRANSFER_H
 
@@ -15,9 +15,9 @@ typedef struct organ_transfer organ_transfer;
 struct organ_transfer {
     const organ_model *model; /* where the bytes are */
     const organ_tensor *tensor;
-    const char *path;             /* where they go: made by organ_transfer_file */
-    uint64_t offset;              /* in that file */
-    organ_dtype as;               /* the type to write: that of the tensor, or another if it can be widened and that one narrowed */
+    const char *path; /* where they go: made by organ_transfer_file */
+    uint64_t offset;  /* in that file */
+    organ_dtype as;   /* the type to write: that of the tensor, or another if it can be widened and that one narrowed */
     const organ_kernels *kernels; /* for that; may be NULL where `as` is the type of the tensor */
     uint64_t xxh3;                /* result: XXH3 of the bytes that were written, seed 0 */
     /* All of it is written: one call at a time, on any thread. An error ends the run. May be NULL. */
@@ -25,22 +25,27 @@ struct organ_transfer {
     void *context;
 };
 
-/* Makes `path` with `size` zero bytes whose place on the disk is reserved as far as the file system does such things. ORGAN_IO. */
+/* Makes `path` with `size` zero bytes whose place on the disk is reserved as far as the file system does such things.
+ * ORGAN_IO. */
 organ_status organ_transfer_file(const char *path, uint64_t size, organ_error *error);
 
 /* Writes bytes that are at hand into a file made before. ORGAN_IO. */
-organ_status organ_transfer_bytes(const char *path, const void *data, size_t bytes, uint64_t offset, organ_error *error);
+organ_status organ_transfer_bytes(const char *path, const void *data, size_t bytes, uint64_t offset,
+                                  organ_error *error);
 
-/* Runs all transfers, in their order as far as threads keep one; at most 36 MiB of buffers. Nothing is synchronised with the disk: see
- * organ_transfer_sync. ORGAN_IO, ORGAN_BAD_INPUT if a model's file was changed, ORGAN_INTERRUPTED; then some of the bytes are written. */
-organ_status organ_transfer_run(organ_transfer *transfers, size_t count, const organ_progress *progress, const organ_stop *stop,
-                                organ_error *error);
+/* Runs all transfers, in their order as far as threads keep one; at most 36 MiB of buffers. Nothing is synchronised
+ * with the disk: see organ_transfer_sync. ORGAN_IO, ORGAN_BAD_INPUT if a model's file was changed, ORGAN_INTERRUPTED;
+ * then some of the bytes are written. */
+organ_status organ_transfer_run(organ_transfer *transfers, size_t count, const organ_progress *progress,
+                                const organ_stop *stop, organ_error *error);
 
-/* Everything written so far to the file system of `directory` is on the disk. One call for any number of small files. */
+/* Everything written so far to the file system of `directory` is on the disk. One call for any number of small files.
+ */
 organ_status organ_transfer_sync(const char *directory, organ_error *error);
 
-/* ORGAN_IO, saying how much is missing, where the file system of `directory` has not `bytes` free for what is told of as `final`, with
- * words such as "the output needs". */
-organ_status organ_transfer_room(const char *directory, const char *final, const char *what, uint64_t bytes, organ_error *error);
+/* ORGAN_IO, saying how much is missing, where the file system of `directory` has not `bytes` free for what is told of
+ * as `final`, with words such as "the output needs". */
+organ_status organ_transfer_room(const char *directory, const char *final, const char *what, uint64_t bytes,
+                                 organ_error *error);
 
 #endif

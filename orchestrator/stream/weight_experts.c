@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: MIT
- * Experts of gpt-oss: pairs of E2M1 codes along the inputs, one scale for 32, of a weight whose plain form has inputs as rows. Some inputs
- * are a strip of the stored rows, which is decoded as it lies, a tile at a time, and turned. */
+ * Experts of gpt-oss: pairs of E2M1 codes along the inputs, one scale for 32, of a weight whose plain form has inputs
+ * as rows. Some inputs are a strip of the stored rows, which is decoded as it lies, a tile at a time, and turned. */
 #include "orchestrator/stream/weight_parts.h"
 
 #include <inttypes.h>
@@ -39,21 +39,23 @@ static organ_status prepare_experts(organ_weight_reader *r, organ_error *error)
     const uint64_t count = r->shape.count * r->shape.cols, groups = weight_up(r->shape.rows, GROUP);
     r->groups = (size_t)groups;
     if (!w->scale || w->codes->bytes != count * groups * GROUP / 2 || w->scale->bytes != count * groups)
-        return organ_fail(error, ORGAN_BAD_INPUT,
-                          "tensor '%s': has %" PRIu64 " bytes of codes and %" PRIu64 " of scales, expected %" PRIu64 " and %" PRIu64,
-                          w->name, w->codes->bytes, w->scale ? w->scale->bytes : 0, count * groups * GROUP / 2, count * groups);
+        return organ_fail(
+            error, ORGAN_BAD_INPUT,
+            "tensor '%s': has %" PRIu64 " bytes of codes and %" PRIu64 " of scales, expected %" PRIu64 " and %" PRIu64,
+            w->name, w->codes->bytes, w->scale ? w->scale->bytes : 0, count * groups * GROUP / 2, count * groups);
     r->step = STEP;
     r->batch = STEP;
     return ORGAN_OK;
 }
 
 /* Stored rows [row, row + count), inputs from the group `from` on: `groups` of them, as floats. */
-static organ_status decode_tile(const organ_weight_reader *r, uint64_t row, size_t count, size_t from, size_t groups, const tile_parts *p,
-                                organ_error *error)
+static organ_status decode_tile(const organ_weight_reader *r, uint64_t row, size_t count, size_t from, size_t groups,
+                                const tile_parts *p, organ_error *error)
 {
     const organ_weight *w = r->weight;
     const size_t pairs = GROUP / 2;
-    if (organ_weight_fetch_columns(r, w->codes, row, count, r->groups * pairs, from * pairs, groups * pairs, p->codes, p->room, error) ||
+    if (organ_weight_fetch_columns(r, w->codes, row, count, r->groups * pairs, from * pairs, groups * pairs, p->codes,
+                                   p->room, error) ||
         organ_weight_fetch_columns(r, w->scale, row, count, r->groups, from, groups, p->exponents, p->room, error))
         return error->status;
     for (size_t k = 0; k < count; k++) {
@@ -65,11 +67,12 @@ static organ_status decode_tile(const organ_weight_reader *r, uint64_t row, size
     return ORGAN_OK;
 }
 
-static organ_status read_inputs(const organ_weight_reader *r, const weight_rows *rows, organ_dtype as, void *values, unsigned char *scratch,
-                                organ_error *error)
+static organ_status read_inputs(const organ_weight_reader *r, const weight_rows *rows, organ_dtype as, void *values,
+                                unsigned char *scratch, organ_error *error)
 {
     const tile_parts p = lay_out_tile(rows->count, &(uintptr_t){(uintptr_t)scratch});
-    const size_t from = (size_t)(rows->first / GROUP), skip = (size_t)(rows->first % GROUP), cols = (size_t)r->shape.cols;
+    const size_t from = (size_t)(rows->first / GROUP), skip = (size_t)(rows->first % GROUP),
+                 cols = (size_t)r->shape.cols;
     const size_t groups = (skip + rows->count + GROUP - 1) / GROUP;
     const uint32_t *tile = (const uint32_t *)(const void *)p.values;
     (void)as; /* F32 */

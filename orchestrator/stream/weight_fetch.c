@@ -7,8 +7,8 @@
 
 #define HELD (sizeof((organ_weight_reader *)0)->held / sizeof(weight_held))
 
-/* What `count` matrices from `first` on are stored as in one of the tensors: their share where the tensor has one for each matrix, else all
- * of it. */
+/* What `count` matrices from `first` on are stored as in one of the tensors: their share where the tensor has one for
+ * each matrix, else all of it. */
 static weight_held weight_fetch_part_of(const organ_weight *w, size_t k, uint64_t first, uint64_t count)
 {
     const organ_tensor *const tensors[HELD] = {w->codes, w->scale, w->zero, w->bias}, *const t = tensors[k];
@@ -28,7 +28,8 @@ uint64_t organ_weight_held_bytes(const organ_weight *weight, uint64_t count)
     return bytes;
 }
 
-organ_status organ_weight_reader_hold(organ_weight_reader *reader, uint64_t first, uint64_t count, void *memory, organ_error *error)
+organ_status organ_weight_reader_hold(organ_weight_reader *reader, uint64_t first, uint64_t count, void *memory,
+                                      organ_error *error)
 {
     unsigned char *at = memory;
     memset(reader->held, 0, sizeof reader->held);
@@ -46,7 +47,8 @@ organ_status organ_weight_reader_hold(organ_weight_reader *reader, uint64_t firs
     return ORGAN_OK;
 }
 
-const unsigned char *organ_weight_in_memory(const organ_weight_reader *reader, const organ_tensor *tensor, uint64_t at, size_t bytes)
+const unsigned char *organ_weight_in_memory(const organ_weight_reader *reader, const organ_tensor *tensor, uint64_t at,
+                                            size_t bytes)
 {
     for (size_t k = 0; k < HELD; k++) {
         const weight_held *const held = &reader->held[k];
@@ -56,12 +58,12 @@ const unsigned char *organ_weight_in_memory(const organ_weight_reader *reader, c
     return NULL;
 }
 
-organ_status organ_weight_fetch(const organ_weight_reader *reader, const organ_tensor *tensor, uint64_t at, size_t bytes, void *to,
-                                organ_error *error)
+organ_status organ_weight_fetch(const organ_weight_reader *reader, const organ_tensor *tensor, uint64_t at,
+                                size_t bytes, void *to, organ_error *error)
 {
     if (at > tensor->bytes || bytes > tensor->bytes - at)
-        return organ_fail(error, ORGAN_BAD_INPUT, "tensor '%s': has %" PRIu64 " bytes, '%s' takes %" PRIu64, tensor->name, tensor->bytes,
-                          reader->weight->name, at + bytes);
+        return organ_fail(error, ORGAN_BAD_INPUT, "tensor '%s': has %" PRIu64 " bytes, '%s' takes %" PRIu64,
+                          tensor->name, tensor->bytes, reader->weight->name, at + bytes);
     const unsigned char *const held = organ_weight_in_memory(reader, tensor, at, bytes);
     if (held) {
         memcpy(to, held, bytes);

@@ -20,8 +20,8 @@ typedef struct weight_family {
     /* Bytes of scratch for so many rows, at most a batch. */
     size_t (*scratch)(const organ_weight_reader *reader, size_t rows);
     /* At most a batch of rows, as type `as`, which is F32 unless `writes` says yes to another. */
-    organ_status (*read)(const organ_weight_reader *reader, const weight_rows *rows, organ_dtype as, void *values, unsigned char *scratch,
-                         organ_error *error);
+    organ_status (*read)(const organ_weight_reader *reader, const weight_rows *rows, organ_dtype as, void *values,
+                         unsigned char *scratch, organ_error *error);
     bool (*writes)(const organ_weight_reader *reader, organ_dtype as); /* NULL: only F32 */
 } weight_family;
 
@@ -63,12 +63,13 @@ struct organ_weight_reader {
     weight_held held[4];     /* of codes, scales, zero points and biases, what is in memory */
 };
 
-extern const weight_family organ_weight_family_plain, organ_weight_family_rows, organ_weight_family_words, organ_weight_family_experts;
+extern const weight_family organ_weight_family_plain, organ_weight_family_rows, organ_weight_family_words,
+    organ_weight_family_experts;
 
-/* The family of the scheme and what the headers tell; nothing is read or allocated. *reader need not be released. ORGAN_BAD_INPUT for a
- * type that has no real numbers. */
-organ_status organ_weight_reader_prepare(const organ_model *model, const organ_weight *weight, const organ_kernels *kernels,
-                                         organ_weight_reader *reader, organ_error *error);
+/* The family of the scheme and what the headers tell; nothing is read or allocated. *reader need not be released.
+ * ORGAN_BAD_INPUT for a type that has no real numbers. */
+organ_status organ_weight_reader_prepare(const organ_model *model, const organ_weight *weight,
+                                         const organ_kernels *kernels, organ_weight_reader *reader, organ_error *error);
 
 /* About so many values are read and widened at once: they stay in the cache of a core. */
 #define WEIGHT_BATCH_VALUES ((size_t)1 << 16)
@@ -77,8 +78,8 @@ organ_status organ_weight_reader_prepare(const organ_model *model, const organ_w
 static inline size_t weight_round(size_t bytes) { return (bytes + 63) & ~(size_t)63; }
 static inline uint64_t weight_up(uint64_t a, uint64_t b) { return a / b + (a % b != 0); }
 
-/* The next `bytes` of scratch, 64-byte aligned; *at, an address, moves past them. What is laid out from address 0 on tells by its end how
- * much scratch it takes. */
+/* The next `bytes` of scratch, 64-byte aligned; *at, an address, moves past them. What is laid out from address 0 on
+ * tells by its end how much scratch it takes. */
 static inline void *weight_take(uintptr_t *at, size_t bytes)
 {
     const uintptr_t taken = *at;
@@ -87,25 +88,28 @@ static inline void *weight_take(uintptr_t *at, size_t bytes)
 }
 
 /* Where so many bytes of the tensor from its byte `at` on are in memory; NULL: they are not. */
-const unsigned char *organ_weight_in_memory(const organ_weight_reader *reader, const organ_tensor *tensor, uint64_t at, size_t bytes);
+const unsigned char *organ_weight_in_memory(const organ_weight_reader *reader, const organ_tensor *tensor, uint64_t at,
+                                            size_t bytes);
 
 /* `bytes` of the tensor from its byte `at`. ORGAN_BAD_INPUT if that is past its end. */
-organ_status organ_weight_fetch(const organ_weight_reader *reader, const organ_tensor *tensor, uint64_t at, size_t bytes, void *to,
-                                organ_error *error);
+organ_status organ_weight_fetch(const organ_weight_reader *reader, const organ_tensor *tensor, uint64_t at,
+                                size_t bytes, void *to, organ_error *error);
 
-/* Bytes [first, first + n) of each of `rows` rows of `width` bytes, from row `row` on, one after the other. `room`: WEIGHT_ROOM bytes. */
+/* Bytes [first, first + n) of each of `rows` rows of `width` bytes, from row `row` on, one after the other. `room`:
+ * WEIGHT_ROOM bytes. */
 #define WEIGHT_ROOM ((size_t)1 << 17)
-organ_status organ_weight_fetch_columns(const organ_weight_reader *reader, const organ_tensor *tensor, uint64_t row, size_t rows,
-                                        uint64_t width, uint64_t first, size_t n, unsigned char *to, unsigned char *room,
-                                        organ_error *error);
+organ_status organ_weight_fetch_columns(const organ_weight_reader *reader, const organ_tensor *tensor, uint64_t row,
+                                        size_t rows, uint64_t width, uint64_t first, size_t n, unsigned char *to,
+                                        unsigned char *room, organ_error *error);
 
-/* How the columns are grouped under scales; `across` is the axis of the scale along which the groups are, counted from its last one.
- * ORGAN_BAD_INPUT without a scale. */
+/* How the columns are grouped under scales; `across` is the axis of the scale along which the groups are, counted from
+ * its last one. ORGAN_BAD_INPUT without a scale. */
 organ_status organ_weight_find_groups(organ_weight_reader *reader, unsigned across, organ_error *error);
 
-/* Decodes a row of codes with a scale and a zero point for each group. With a g_idx `scale_of` and `zero_of` have room for all columns. */
-void organ_weight_decode(const organ_weight_reader *reader, const unsigned char *codes, const float *scales, const float *zeros,
-                         float *scale_of, float *zero_of, organ_dtype as, void *values);
+/* Decodes a row of codes with a scale and a zero point for each group. With a g_idx `scale_of` and `zero_of` have room
+ * for all columns. */
+void organ_weight_decode(const organ_weight_reader *reader, const unsigned char *codes, const float *scales,
+                         const float *zeros, float *scale_of, float *zero_of, organ_dtype as, void *values);
 
 /* Every type of the decoding kernels. */
 bool organ_weight_writes_all(const organ_weight_reader *reader, organ_dtype as);
@@ -121,7 +125,8 @@ weight_span organ_weight_span(unsigned bits, bool dense, uint64_t first, uint64_
 /* ---- scales ---- */
 
 /* How a companion lies over the blocks of a weight. ORGAN_BAD_INPUT if its type or size cannot be. */
-organ_status organ_weight_grid_make(const organ_weight_reader *reader, const organ_tensor *tensor, weight_grid *grid, organ_error *error);
+organ_status organ_weight_grid_make(const organ_weight_reader *reader, const organ_tensor *tensor, weight_grid *grid,
+                                    organ_error *error);
 
 /* Rows of the grid that belong to so many rows of a matrix, at most. */
 size_t organ_weight_grid_rows(const weight_grid *grid, size_t rows);
@@ -130,11 +135,12 @@ size_t organ_weight_grid_rows(const weight_grid *grid, size_t rows);
 size_t organ_weight_grid_scratch(const weight_grid *grid, size_t rows);
 
 /* The grid's rows for these rows of a matrix, `stride` floats each; the first is that of row `rows->first`. */
-organ_status organ_weight_grid_read(const organ_weight_reader *reader, const weight_grid *grid, const weight_rows *rows, float *floats,
-                                    unsigned char *scratch, organ_error *error);
+organ_status organ_weight_grid_read(const organ_weight_reader *reader, const weight_grid *grid, const weight_rows *rows,
+                                    float *floats, unsigned char *scratch, organ_error *error);
 
 /* Elements of the tensor's type to FP32: floats, integers, and exponents of E8M0 where a scale is U8. */
-void organ_weight_widen(const organ_weight_reader *reader, const organ_tensor *tensor, const void *elements, size_t n, float *floats);
+void organ_weight_widen(const organ_weight_reader *reader, const organ_tensor *tensor, const void *elements, size_t n,
+                        float *floats);
 
 /* Reads the scale of each matrix: of scales in NVFP4, of values in a GGUF. */
 organ_status organ_weight_load_global(organ_weight_reader *reader, organ_error *error);

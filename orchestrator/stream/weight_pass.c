@@ -1,7 +1,8 @@
 /* SPDX-License-Identifier: MIT
- * The calling thread opens items ahead of the workers and retires strips in order; each worker takes the next strip, reads it into buffers
- * of its own and works on it. One mutex guards the queue; bytes move outside it. Strips are taken in order, so the fault of the earliest
- * strip that has one is what the run ends with, however many workers there are. */
+ * The calling thread opens items ahead of the workers and retires strips in order; each worker takes the next strip,
+ * reads it into buffers of its own and works on it. One mutex guards the queue; bytes move outside it. Strips are taken
+ * in order, so the fault of the earliest strip that has one is what the run ends with, however many workers there are.
+ */
 #include "orchestrator/stream/weight_pass.h"
 
 #include "formats/base/paged_rows.h"
@@ -68,12 +69,15 @@ static size_t element_bytes(organ_dtype as) { return as == ORGAN_F32 ? sizeof(fl
 static weight_pass_cut weight_pass_cut_of(const organ_weight_pass *pass, const organ_weight_reader *reader)
 {
     const size_t multiple = pass->row_multiple ? pass->row_multiple : 1;
-    weight_pass_cut c = {.rows = organ_weight_reader_rows(reader), .matrix_rows = reader->shape.rows, .cols = (size_t)reader->shape.cols};
+    weight_pass_cut c = {.rows = organ_weight_reader_rows(reader),
+                         .matrix_rows = reader->shape.rows,
+                         .cols = (size_t)reader->shape.cols};
     if (c.rows == 0 || c.cols == 0)
         return (weight_pass_cut){0};
     const size_t wanted = organ_larger(ORGAN_STRIP_VALUES / c.cols, 1);
     size_t rows = organ_weight_reader_step(reader, wanted);
-    if (rows / 8 > wanted) /* of very long rows a step would be too much at once: it costs less to read some companions twice */
+    if (rows / 8 >
+        wanted) /* of very long rows a step would be too much at once: it costs less to read some companions twice */
         rows = wanted;
     rows = (rows + multiple - 1) / multiple * multiple;
     c.strip_rows = c.matrix_rows < rows ? (size_t)c.matrix_rows : rows;
@@ -103,20 +107,27 @@ static organ_status measure_item(const weight_pass_run *r, size_t item, buffer_p
     if (organ_weight_reader_prepare(r->pass->other_model, both->other, r->engine->kernels, &reader, error))
         return error->status;
     if (organ_weight_reader_rows(&reader) != c.rows && c.cols)
-        return organ_fail(error, ORGAN_BAD_INPUT, "tensor '%s': %llu rows, its counterpart '%s' has %llu", both->weight->name,
-                          (unsigned long long)c.rows, both->other->name, (unsigned long long)organ_weight_reader_rows(&reader));
+        return organ_fail(error, ORGAN_BAD_INPUT, "tensor '%s': %llu rows, its counterpart '%s' has %llu",
+                          both->weight->name, (unsigned long long)c.rows, both->other->name,
+                          (unsigned long long)organ_weight_reader_rows(&reader));
     if (organ_weight_reader_cols(&reader) != c.cols && c.cols)
-        return organ_fail(error, ORGAN_BAD_INPUT, "tensor '%s': %zu columns, its counterpart '%s' has %llu", both->weight->name, c.cols,
-                          both->other->name, (unsigned long long)organ_weight_reader_cols(&reader));
+        return organ_fail(error, ORGAN_BAD_INPUT, "tensor '%s': %zu columns, its counterpart '%s' has %llu",
+                          both->weight->name, c.cols, both->other->name,
+                          (unsigned long long)organ_weight_reader_cols(&reader));
     plan->other = organ_larger(plan->other, bytes);
     plan->reader = organ_larger(plan->reader, pages(organ_weight_reader_scratch(&reader, c.strip_rows)));
     return ORGAN_OK;
 }
 
-static size_t worker_bytes(const buffer_plan *plan) { return plan->values + plan->other + plan->reader + plan->scratch; }
+static size_t worker_bytes(const buffer_plan *plan)
+{
+    return plan->values + plan->other + plan->reader + plan->scratch;
+}
 
-/* Buffers of one worker for all items, with the results that it may be ahead by; *widest is the item that takes most. */
-static organ_status measure_items(const weight_pass_run *r, buffer_plan *plan, size_t *widest, uint64_t *each, organ_error *error)
+/* Buffers of one worker for all items, with the results that it may be ahead by; *widest is the item that takes most.
+ */
+static organ_status measure_items(const weight_pass_run *r, buffer_plan *plan, size_t *widest, uint64_t *each,
+                                  organ_error *error)
 {
     *plan = (buffer_plan){.scratch = pages(r->pass->scratch_bytes)};
     *widest = 0;
@@ -149,7 +160,8 @@ static organ_status plan_buffers(weight_pass_run *r, organ_error *error)
         return error->status;
     const uint64_t fits = each ? r->engine->memory / each : 0;
     if (fits == 0 && each)
-        return organ_memory_refuse(error, r->engine->memory, each, "a strip of tensor '%s'", r->pass->items[widest].weight->name);
+        return organ_memory_refuse(error, r->engine->memory, each, "a strip of tensor '%s'",
+                                   r->pass->items[widest].weight->name);
     plan.active = each ? organ_lesser(organ_workers_count(r->engine->workers), (size_t)fits) : 1;
     plan.window = 4 * plan.active;
     r->plan = plan;
@@ -164,7 +176,8 @@ static void halt_weight_pass(weight_pass_run *r)
     pthread_cond_broadcast(&r->finished);
 }
 
-/* The next strip is never looked for in an item that has none: such items may be closed already. Call with the lock held. */
+/* The next strip is never looked for in an item that has none: such items may be closed already. Call with the lock
+ * held. */
 static void pass_empty(weight_pass_run *r)
 {
     while (r->item < r->opened && r->items[r->item % r->limit].cut.strip_rows == 0)
@@ -178,7 +191,8 @@ static weight_pass_slot *take_strip(weight_pass_run *r)
 {
     weight_pass_slot *s = NULL;
     pthread_mutex_lock(&r->lock);
-    while (!r->halted && !r->failing && !(r->all_open && r->ahead == 0) && (r->ahead == 0 || r->taken - r->retired == r->plan.window))
+    while (!r->halted && !r->failing && !(r->all_open && r->ahead == 0) &&
+           (r->ahead == 0 || r->taken - r->retired == r->plan.window))
         pthread_cond_wait(&r->more, &r->lock);
     if (!r->halted && !r->failing && r->ahead > 0) {
         const weight_pass_cut *c = &r->items[r->item % r->limit].cut;
@@ -205,10 +219,12 @@ static organ_status do_strip(weight_pass_run *r, weight_pass_slot *s, unsigned c
     const organ_weight_pass *pass = r->pass;
     const open_item *item = &r->items[s->strip.item % r->limit];
     organ_weight_strip *strip = &s->strip;
-    unsigned char *other = buffer + r->plan.values, *reading = other + r->plan.other, *scratch = reading + r->plan.reader;
+    unsigned char *other = buffer + r->plan.values, *reading = other + r->plan.other,
+                  *scratch = reading + r->plan.reader;
     if (organ_weight_read(item->reader[0], strip->first, strip->rows, pass->as, buffer, reading, &s->error))
         return s->error.status;
-    if (item->reader[1] && organ_weight_read(item->reader[1], strip->first, strip->rows, pass->as, other, reading, &s->error))
+    if (item->reader[1] &&
+        organ_weight_read(item->reader[1], strip->first, strip->rows, pass->as, other, reading, &s->error))
         return s->error.status;
     strip->values = buffer;
     strip->other = item->reader[1] ? other : NULL;
@@ -255,7 +271,8 @@ static organ_status open_next(weight_pass_run *r, organ_error *error)
     if (organ_weight_reader_open(pass->model, both->weight, r->engine->kernels, note, &item->reader[0], error))
         return error->status;
     item->cut = weight_pass_cut_of(pass, item->reader[0]);
-    if (both->other && organ_weight_reader_open(pass->other_model, both->other, r->engine->kernels, NULL, &item->reader[1], error))
+    if (both->other &&
+        organ_weight_reader_open(pass->other_model, both->other, r->engine->kernels, NULL, &item->reader[1], error))
         return error->status;
     if (pass->begin && pass->begin(pass->context, r->opened, note, error))
         return error->status;

@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: MIT
- * One pass over weights as numbers, in bounded memory: strips of rows are read, dequantised and worked on by all workers, and retired in
- * order. The cut into strips depends on the weights alone, never on threads or memory, so that what is folded strip by strip is the same
- * everywhere. */
+ * One pass over weights as numbers, in bounded memory: strips of rows are read, dequantised and worked on by all
+ * workers, and retired in order. The cut into strips depends on the weights alone, never on threads or memory, so that
+ * what is folded strip by strip is the same everywhere. */
 #ifndef ORGAN_WEIGHT_PASS_H
 #define ORGAN_WEIGHT_PASS_H
 
@@ -27,15 +27,18 @@ typedef struct organ_weight_pass {
     const organ_weight_item *items;
     size_t item_count;
     organ_dtype as;       /* ORGAN_F32, ORGAN_BF16 or ORGAN_F16 */
-    size_t row_multiple;  /* strips but the last of a matrix are a multiple of so many rows, and never reach over two matrices; 0: 1 */
+    size_t row_multiple;  /* strips but the last of a matrix are a multiple of so many rows, and never reach over two
+                             matrices; 0: 1 */
     size_t scratch_bytes; /* per worker, 64-byte aligned */
     size_t result_bytes;  /* per strip, zeroed before; at most 64 KiB */
     void *context;
-    /* An item begins; called before any of its strips, in order, on the pass's own thread. May be NULL. `note` as of the reader. The strips
-     * of items before it need not be retired yet, so what belongs to an item is kept per item. */
+    /* An item begins; called before any of its strips, in order, on the pass's own thread. May be NULL. `note` as of
+     * the reader. The strips of items before it need not be retired yet, so what belongs to an item is kept per item.
+     */
     organ_status (*begin)(void *context, size_t item, const char *note, organ_error *error);
     /* On any worker, any order. */
-    organ_status (*work)(void *context, const organ_weight_strip *strip, void *scratch, void *result, organ_error *error);
+    organ_status (*work)(void *context, const organ_weight_strip *strip, void *scratch, void *result,
+                         organ_error *error);
     /* In order of items and rows, one at a time; `strip->values` is no longer there. May be NULL. */
     organ_status (*retire)(void *context, const organ_weight_strip *strip, const void *result, organ_error *error);
 } organ_weight_pass;
@@ -43,12 +46,14 @@ typedef struct organ_weight_pass {
 /* About so many values make a strip. */
 #define ORGAN_STRIP_VALUES ((size_t)1 << 20)
 
-/* Runs the pass with as many of the workers as the memory holds buffers for. ORGAN_USAGE if it does not hold those of one; ORGAN_IO;
- * ORGAN_BAD_INPUT, also for a counterpart of other rows or columns; ORGAN_INTERRUPTED if stopped; else what a callback returned, the one of
- * the earliest strip if more than one fails. When it returns nothing of it runs any more. */
+/* Runs the pass with as many of the workers as the memory holds buffers for. ORGAN_USAGE if it does not hold those of
+ * one; ORGAN_IO; ORGAN_BAD_INPUT, also for a counterpart of other rows or columns; ORGAN_INTERRUPTED if stopped; else
+ * what a callback returned, the one of the earliest strip if more than one fails. When it returns nothing of it runs
+ * any more. */
 organ_status organ_weight_pass_run(const organ_weight_pass *pass, const organ_engine *engine, organ_error *error);
 
-/* The least memory for which organ_weight_pass_run does not refuse. 0 after an error, one of those of organ_weight_pass_run. */
+/* The least memory for which organ_weight_pass_run does not refuse. 0 after an error, one of those of
+ * organ_weight_pass_run. */
 uint64_t organ_weight_pass_enough(const organ_weight_pass *pass, const organ_engine *engine, organ_error *error);
 
 #endif

@@ -1,5 +1,6 @@
 /* SPDX-License-Identifier: MIT
- * Weights that stand alone, of any type: blocks of GGUF, floats, integers, and codes of at most 8 bits by a table of their values. */
+ * Weights that stand alone, of any type: blocks of GGUF, floats, integers, and codes of at most 8 bits by a table of
+ * their values. */
 #include "orchestrator/stream/weight_parts.h"
 #include "orchestrator/stream/widen.h"
 
@@ -25,12 +26,15 @@ static const small_float small_floats[] = {
 static float small_value(const small_float *f, unsigned code)
 {
     const unsigned exponents = 1u << f->exponent_bits, mantissas = 1u << f->mantissa_bits;
-    const unsigned sign = code >> (f->exponent_bits + f->mantissa_bits) & 1, magnitude = code & (exponents * mantissas - 1);
+    const unsigned sign = code >> (f->exponent_bits + f->mantissa_bits) & 1,
+                   magnitude = code & (exponents * mantissas - 1);
     const unsigned exponent = magnitude / mantissas, mantissa = magnitude % mantissas;
-    if ((f->specials == FNUZ && sign && magnitude == 0) || (f->specials == ONE_NAN && magnitude == exponents * mantissas - 1) ||
+    if ((f->specials == FNUZ && sign && magnitude == 0) ||
+        (f->specials == ONE_NAN && magnitude == exponents * mantissas - 1) ||
         (f->specials == IEEE && exponent == exponents - 1 && mantissa))
         return sign ? -NAN : NAN;
-    float value = ldexpf((float)(mantissa + (exponent ? mantissas : 0)), (int)(exponent ? exponent : 1) - f->bias - (int)f->mantissa_bits);
+    float value = ldexpf((float)(mantissa + (exponent ? mantissas : 0)),
+                         (int)(exponent ? exponent : 1) - f->bias - (int)f->mantissa_bits);
     if (f->specials == IEEE && exponent == exponents - 1)
         value = INFINITY;
     return sign ? -value : value;
@@ -113,7 +117,8 @@ static size_t plain_scratch(const organ_weight_reader *r, size_t rows)
     return bits ? n * bits / 8 + 2 : n / type->elements * type->bytes;
 }
 
-static void look_up(const float *table, unsigned bits, const unsigned char *codes, unsigned shift, size_t n, float *values)
+static void look_up(const float *table, unsigned bits, const unsigned char *codes, unsigned shift, size_t n,
+                    float *values)
 {
     const unsigned mask = (1u << bits) - 1;
     for (size_t k = 0, at = shift; k < n; k++, at += bits) {
@@ -135,8 +140,8 @@ static void cast(organ_dtype dtype, const unsigned char *from, size_t n, float *
     }
 }
 
-static organ_status read_plain(const organ_weight_reader *r, const weight_rows *rows, organ_dtype as, void *values, unsigned char *scratch,
-                               organ_error *error)
+static organ_status read_plain(const organ_weight_reader *r, const weight_rows *rows, organ_dtype as, void *values,
+                               unsigned char *scratch, organ_error *error)
 {
     const organ_tensor *tensor = r->weight->codes;
     const organ_dtype_info *type = organ_dtype_describe(tensor->dtype);

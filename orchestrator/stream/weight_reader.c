@@ -19,8 +19,8 @@ static const weight_family *family_of(const organ_weight *weight)
     }
 }
 
-organ_status organ_weight_reader_prepare(const organ_model *model, const organ_weight *weight, const organ_kernels *kernels,
-                                         organ_weight_reader *reader, organ_error *error)
+organ_status organ_weight_reader_prepare(const organ_model *model, const organ_weight *weight,
+                                         const organ_kernels *kernels, organ_weight_reader *reader, organ_error *error)
 {
     *reader = (organ_weight_reader){.model = model, .weight = weight, .kernels = kernels, .family = family_of(weight)};
     reader->shape = organ_weight_matrices(weight);
@@ -31,8 +31,9 @@ organ_status organ_weight_reader_prepare(const organ_model *model, const organ_w
     return reader->family->prepare(reader, error);
 }
 
-organ_status organ_weight_reader_open(const organ_model *model, const organ_weight *weight, const organ_kernels *kernels, char note[256],
-                                      organ_weight_reader **reader, organ_error *error)
+organ_status organ_weight_reader_open(const organ_model *model, const organ_weight *weight,
+                                      const organ_kernels *kernels, char note[256], organ_weight_reader **reader,
+                                      organ_error *error)
 {
     organ_weight_reader *r = malloc(sizeof *r);
     *reader = NULL;
@@ -62,7 +63,10 @@ void organ_weight_reader_close(organ_weight_reader *reader)
     free(reader);
 }
 
-uint64_t organ_weight_reader_rows(const organ_weight_reader *reader) { return reader->shape.count * reader->shape.rows; }
+uint64_t organ_weight_reader_rows(const organ_weight_reader *reader)
+{
+    return reader->shape.count * reader->shape.rows;
+}
 uint64_t organ_weight_reader_cols(const organ_weight_reader *reader) { return reader->shape.cols; }
 
 static size_t smaller(uint64_t a, size_t b) { return a < b ? (size_t)a : b; }
@@ -98,8 +102,8 @@ uint64_t organ_weight_reader_bytes(const organ_weight_reader *reader, size_t row
     return all ? (uint64_t)((double)reader->stored * ((double)rows / (double)all)) : 0;
 }
 
-organ_status organ_weight_reader_step_of(const organ_model *model, const organ_weight *weight, const organ_kernels *kernels, size_t rows,
-                                         size_t *step, organ_error *error)
+organ_status organ_weight_reader_step_of(const organ_model *model, const organ_weight *weight,
+                                         const organ_kernels *kernels, size_t rows, size_t *step, organ_error *error)
 {
     organ_weight_reader reader;
     if (organ_weight_reader_prepare(model, weight, kernels, &reader, error) == ORGAN_OK)
@@ -107,8 +111,8 @@ organ_status organ_weight_reader_step_of(const organ_model *model, const organ_w
     return error->status;
 }
 
-organ_status organ_weight_reader_size(const organ_model *model, const organ_weight *weight, const organ_kernels *kernels, size_t rows,
-                                      size_t *scratch, organ_error *error)
+organ_status organ_weight_reader_size(const organ_model *model, const organ_weight *weight,
+                                      const organ_kernels *kernels, size_t rows, size_t *scratch, organ_error *error)
 {
     organ_weight_reader reader;
     *scratch = 0;
@@ -118,8 +122,8 @@ organ_status organ_weight_reader_size(const organ_model *model, const organ_weig
 }
 
 /* A batch through FP32 where the family does not write the type itself. */
-static organ_status read_batch(const organ_weight_reader *r, const weight_rows *rows, organ_dtype as, void *values, void *scratch,
-                               organ_error *error)
+static organ_status read_batch(const organ_weight_reader *r, const weight_rows *rows, organ_dtype as, void *values,
+                               void *scratch, organ_error *error)
 {
     const size_t n = rows->count * (size_t)r->shape.cols;
     unsigned char *rest = (unsigned char *)scratch + floats_bytes(r, rows->count);
@@ -134,8 +138,8 @@ static organ_status read_batch(const organ_weight_reader *r, const weight_rows *
     return ORGAN_OK;
 }
 
-organ_status organ_weight_read(const organ_weight_reader *reader, uint64_t first, size_t rows, organ_dtype as, void *values, void *scratch,
-                               organ_error *error)
+organ_status organ_weight_read(const organ_weight_reader *reader, uint64_t first, size_t rows, organ_dtype as,
+                               void *values, void *scratch, organ_error *error)
 {
     const organ_matrices *shape = &reader->shape;
     const size_t row_bytes = (size_t)shape->cols * (as == ORGAN_F32 ? sizeof(float) : sizeof(uint16_t));

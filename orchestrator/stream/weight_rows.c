@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: MIT
- * Packed weights whose codes lie row by row: FP8, INT8, words of compressed-tensors and MLX, MXFP8, MXFP4, NVFP4 and AutoAWQ's gemv. A
- * batch of rows is read in one piece with the scales over it, and decoded straight into the type that is asked for. */
+ * Packed weights whose codes lie row by row: FP8, INT8, words of compressed-tensors and MLX, MXFP8, MXFP4, NVFP4 and
+ * AutoAWQ's gemv. A batch of rows is read in one piece with the scales over it, and decoded straight into the type that
+ * is asked for. */
 #include "orchestrator/machine/extent.h"
 #include "orchestrator/stream/weight_parts.h"
 
@@ -9,11 +10,12 @@
 
 /* Where the parts of a batch lie in the scratch. */
 typedef struct batch_parts {
-    unsigned char *codes, *loose; /* as stored; one row of them a byte each, where the kernels do not take them as stored */
-    float *scales, *zeros;        /* rows of the grid; of zero points that are packed, one row for each row */
-    unsigned char *raw;           /* companions before they are widened */
-    uint16_t *narrow;             /* MLX: a row of the type of its scales */
-    float *scale_of, *zero_of;    /* by column, where these have a group each */
+    unsigned char *codes,
+        *loose;            /* as stored; one row of them a byte each, where the kernels do not take them as stored */
+    float *scales, *zeros; /* rows of the grid; of zero points that are packed, one row for each row */
+    unsigned char *raw;    /* companions before they are widened */
+    uint16_t *narrow;      /* MLX: a row of the type of its scales */
+    float *scale_of, *zero_of; /* by column, where these have a group each */
 } batch_parts;
 
 static bool is_gemv(const organ_weight_reader *r) { return r->weight->scheme == ORGAN_SCHEME_AWQ_GEMV; }
@@ -21,7 +23,10 @@ static bool is_gemv(const organ_weight_reader *r) { return r->weight->scheme == 
 static bool is_mlx(const organ_weight_reader *r) { return r->weight->scheme == ORGAN_SCHEME_MLX; }
 
 /* Codes in words of 32 bits. */
-static bool in_words(const organ_weight_reader *r) { return r->weight->scheme == ORGAN_SCHEME_PACKED || is_gemv(r) || is_mlx(r); }
+static bool in_words(const organ_weight_reader *r)
+{
+    return r->weight->scheme == ORGAN_SCHEME_PACKED || is_gemv(r) || is_mlx(r);
+}
 
 /* ModelOpt has no -0: its code 8 is 0. What is less -0 is as it was, but for a -0, which becomes 0. */
 static bool is_unsigned_zero(const organ_weight_reader *r)
@@ -29,10 +34,16 @@ static bool is_unsigned_zero(const organ_weight_reader *r)
     return r->weight->scheme == ORGAN_SCHEME_NVFP4 && r->weight->global && !r->weight->divides;
 }
 
-static bool has_zero(const organ_weight_reader *r) { return r->zero.tensor || r->packed_zero || in_words(r) || is_unsigned_zero(r); }
+static bool has_zero(const organ_weight_reader *r)
+{
+    return r->zero.tensor || r->packed_zero || in_words(r) || is_unsigned_zero(r);
+}
 
 /* Codes that are not decoded as they are stored. */
-static bool is_loose(const organ_weight_reader *r) { return in_words(r) && r->weight->bits != 4 && r->weight->bits != 8; }
+static bool is_loose(const organ_weight_reader *r)
+{
+    return in_words(r) && r->weight->bits != 4 && r->weight->bits != 8;
+}
 
 /* Words of packed zero points that so many rows lie in, at most. */
 static size_t zero_words(const organ_weight_reader *r, size_t rows)
@@ -42,7 +53,10 @@ static size_t zero_words(const organ_weight_reader *r, size_t rows)
 }
 
 /* Zero points of AutoAWQ's gemv are packed along a row. */
-static size_t zero_row_words(const organ_weight_reader *r) { return (size_t)weight_up(r->groups, 32 / r->weight->bits); }
+static size_t zero_row_words(const organ_weight_reader *r)
+{
+    return (size_t)weight_up(r->groups, 32 / r->weight->bits);
+}
 
 static size_t grid_floats(const weight_grid *grid, size_t rows)
 {
@@ -107,12 +121,13 @@ static organ_status prepare_codes(organ_weight_reader *r, organ_error *error)
     const organ_weight *w = r->weight;
     const uint64_t rows = r->shape.count * r->shape.rows, cols = r->shape.cols;
     const uint64_t bits = in_words(r) || r->code == ORGAN_CODE_E2M1 ? (w->bits ? w->bits : 4) : 8;
-    const uint64_t need = !in_words(r) || w->dense_words || 32 % bits == 0 ? weight_up(cols * bits, 8) : weight_up(cols, 32 / bits) * 4;
+    const uint64_t need =
+        !in_words(r) || w->dense_words || 32 % bits == 0 ? weight_up(cols * bits, 8) : weight_up(cols, 32 / bits) * 4;
     r->row_bytes = rows ? (size_t)(w->codes->bytes / rows) : 0;
     if (rows && (w->codes->bytes % rows || r->row_bytes < need))
         return organ_fail(error, ORGAN_BAD_INPUT,
-                          "tensor '%s': has %" PRIu64 " bytes for %" PRIu64 " rows of '%s', where %" PRIu64 " columns of %" PRIu64
-                          " bits take %" PRIu64 " each",
+                          "tensor '%s': has %" PRIu64 " bytes for %" PRIu64 " rows of '%s', where %" PRIu64
+                          " columns of %" PRIu64 " bits take %" PRIu64 " each",
                           w->codes->name, w->codes->bytes, rows, w->name, cols, bits, need);
     return ORGAN_OK;
 }
@@ -121,7 +136,8 @@ static organ_status prepare_rows(organ_weight_reader *r, organ_error *error)
 {
     const organ_weight *w = r->weight;
     r->code = weight_rows_code_of(w);
-    if (prepare_codes(r, error) || organ_weight_find_groups(r, 1, error) || organ_weight_grid_make(r, w->scale, &r->scale, error))
+    if (prepare_codes(r, error) || organ_weight_find_groups(r, 1, error) ||
+        organ_weight_grid_make(r, w->scale, &r->scale, error))
         return error->status;
     /* Biases lie as the scales do, where other schemes have their zero points. */
     if (w->bias && organ_weight_grid_make(r, w->bias, &r->zero, error))
@@ -130,14 +146,18 @@ static organ_status prepare_rows(organ_weight_reader *r, organ_error *error)
     if (w->zero && !r->packed_zero && organ_weight_grid_make(r, w->zero, &r->zero, error))
         return error->status;
     if (r->packed_zero) {
-        const uint64_t row_words = is_gemv(r)      ? r->shape.rows * zero_row_words(r)
-                                   : r->shape.rows ? organ_weight_span(w->bits, w->dense_words, 0, r->shape.rows).to * r->groups
-                                                   : 0;
+        const uint64_t row_words = is_gemv(r) ? r->shape.rows * zero_row_words(r)
+                                   : r->shape.rows
+                                       ? organ_weight_span(w->bits, w->dense_words, 0, r->shape.rows).to * r->groups
+                                       : 0;
         if (w->zero->elements < row_words * r->shape.count || w->zero->dtype != ORGAN_I32)
-            return organ_fail(error, ORGAN_BAD_INPUT, "tensor '%s': has %" PRIu64 " words, fewer than the %" PRIu64 " that '%s' takes",
+            return organ_fail(error, ORGAN_BAD_INPUT,
+                              "tensor '%s': has %" PRIu64 " words, fewer than the %" PRIu64 " that '%s' takes",
                               w->zero->name, w->zero->elements, row_words * r->shape.count, w->name);
     }
-    r->step = w->block_rows > 1 && w->block_rows < r->shape.rows && w->block_rows <= 1024 ? (size_t)w->block_rows : r->packed_zero ? 32 : 1;
+    r->step = w->block_rows > 1 && w->block_rows < r->shape.rows && w->block_rows <= 1024 ? (size_t)w->block_rows
+              : r->packed_zero                                                            ? 32
+                                                                                          : 1;
     return ORGAN_OK;
 }
 
@@ -153,8 +173,10 @@ static organ_status load_rows(organ_weight_reader *r, char note[256], organ_erro
 
 /* ---- rows ---- */
 
-/* Zero points of one group of rows after the other, from words that run down the rows: turned, so that each group's are a row of words. */
-static organ_status read_packed_zeros(const organ_weight_reader *r, const weight_rows *rows, const batch_parts *p, organ_error *error)
+/* Zero points of one group of rows after the other, from words that run down the rows: turned, so that each group's are
+ * a row of words. */
+static organ_status read_packed_zeros(const organ_weight_reader *r, const weight_rows *rows, const batch_parts *p,
+                                      organ_error *error)
 {
     const organ_weight *w = r->weight;
     const uint64_t per_matrix = w->zero->elements / r->shape.count;
@@ -163,7 +185,8 @@ static organ_status read_packed_zeros(const organ_weight_reader *r, const weight
     unsigned char *turned = p->raw + bytes, *codes = turned + bytes;
     if (organ_weight_fetch(r, w->zero, (rows->matrix * per_matrix + span.from * r->groups) * 4, bytes, p->raw, error))
         return error->status;
-    organ_transpose_u32((const uint32_t *)(void *)p->raw, r->groups, (uint32_t *)(void *)turned, words, words, r->groups);
+    organ_transpose_u32((const uint32_t *)(void *)p->raw, r->groups, (uint32_t *)(void *)turned, words, words,
+                        r->groups);
     for (size_t g = 0; g < r->groups; g++) {
         organ_unpack_bits(turned + g * words * 4, w->bits, w->dense_words, span.skip, codes, rows->count);
         for (size_t k = 0; k < rows->count; k++)
@@ -173,7 +196,8 @@ static organ_status read_packed_zeros(const organ_weight_reader *r, const weight
 }
 
 /* AutoAWQ's gemv: zero points lie along the row, after them padding. */
-static organ_status read_gemv_zeros(const organ_weight_reader *r, const weight_rows *rows, const batch_parts *p, organ_error *error)
+static organ_status read_gemv_zeros(const organ_weight_reader *r, const weight_rows *rows, const batch_parts *p,
+                                    organ_error *error)
 {
     const organ_weight *w = r->weight;
     const uint64_t stride = w->zero->elements / (r->shape.count * r->shape.rows);
@@ -197,11 +221,13 @@ static size_t floats_over(const weight_grid *grid, const weight_rows *rows)
     return (size_t)((last - from + 1) * grid->stride);
 }
 
-static organ_status read_row_zeros(const organ_weight_reader *r, const weight_rows *rows, const batch_parts *p, organ_error *error)
+static organ_status read_row_zeros(const organ_weight_reader *r, const weight_rows *rows, const batch_parts *p,
+                                   organ_error *error)
 {
     if (r->packed_zero)
         return is_gemv(r) ? read_gemv_zeros(r, rows, p, error) : read_packed_zeros(r, rows, p, error);
-    const float offset = in_words(r) && !is_mlx(r) ? (float)(1u << (r->weight->bits - 1)) : -0.0f; /* words hold no signs */
+    const float offset =
+        in_words(r) && !is_mlx(r) ? (float)(1u << (r->weight->bits - 1)) : -0.0f; /* words hold no signs */
     const size_t n = r->zero.tensor ? floats_over(&r->zero, rows) : r->groups;
     if (r->zero.tensor && organ_weight_grid_read(r, &r->zero, rows, p->zeros, p->raw, error))
         return error->status;
@@ -210,7 +236,8 @@ static organ_status read_row_zeros(const organ_weight_reader *r, const weight_ro
     return ORGAN_OK;
 }
 
-static organ_status read_row_scales(const organ_weight_reader *r, const weight_rows *rows, const batch_parts *p, organ_error *error)
+static organ_status read_row_scales(const organ_weight_reader *r, const weight_rows *rows, const batch_parts *p,
+                                    organ_error *error)
 {
     if (organ_weight_grid_read(r, &r->scale, rows, p->scales, p->raw, error))
         return error->status;
@@ -234,8 +261,8 @@ static const float *zeros_of(const organ_weight_reader *r, const weight_rows *ro
     return p->zeros + (size_t)(((rows->first + k) / block - rows->first / block) * r->zero.stride);
 }
 
-/* MLX: the product is rounded to the type of the scales, and so is its sum with the bias. The sum of two values of that type is rounded to
- * FP32 first, which changes nothing: FP32 has more than twice their bits. */
+/* MLX: the product is rounded to the type of the scales, and so is its sum with the bias. The sum of two values of that
+ * type is rounded to FP32 first, which changes nothing: FP32 has more than twice their bits. */
 static void add_biases(const organ_weight_reader *r, const batch_parts *p, const float *biases, float *values)
 {
     const organ_kernels *const k = r->kernels;
@@ -261,8 +288,8 @@ static void add_biases(const organ_weight_reader *r, const batch_parts *p, const
     }
 }
 
-static void decode_row(const organ_weight_reader *r, const batch_parts *p, const unsigned char *codes, const float *scales,
-                       const float *zeros, organ_dtype as, void *values)
+static void decode_row(const organ_weight_reader *r, const batch_parts *p, const unsigned char *codes,
+                       const float *scales, const float *zeros, organ_dtype as, void *values)
 {
     const size_t cols = (size_t)r->shape.cols;
     if (is_loose(r)) {
@@ -271,15 +298,16 @@ static void decode_row(const organ_weight_reader *r, const batch_parts *p, const
     }
     if (is_mlx(r)) {
         const organ_real real = organ_weight_real(r->weight->scale->dtype);
-        r->kernels->decode[r->code][real](codes, scales, NULL, r->group, real == ORGAN_REAL_F32 ? values : p->narrow, cols);
+        r->kernels->decode[r->code][real](codes, scales, NULL, r->group, real == ORGAN_REAL_F32 ? values : p->narrow,
+                                          cols);
         add_biases(r, p, zeros, values);
         return;
     }
     organ_weight_decode(r, codes, scales, zeros, p->scale_of, p->zero_of, as, values);
 }
 
-static organ_status read_rows(const organ_weight_reader *r, const weight_rows *rows, organ_dtype as, void *values, unsigned char *scratch,
-                              organ_error *error)
+static organ_status read_rows(const organ_weight_reader *r, const weight_rows *rows, organ_dtype as, void *values,
+                              unsigned char *scratch, organ_error *error)
 {
     const batch_parts p = lay_out_batch(r, rows->count, &(uintptr_t){(uintptr_t)scratch});
     const uint64_t row = rows->matrix * r->shape.rows + rows->first, block = r->scale.block_rows;
@@ -289,7 +317,8 @@ static organ_status read_rows(const organ_weight_reader *r, const weight_rows *r
         return error->status;
     for (size_t k = 0; k < rows->count; k++) {
         const float *scales = p.scales + (size_t)(((rows->first + k) / block - rows->first / block) * r->scale.stride);
-        decode_row(r, &p, p.codes + k * r->row_bytes, scales, zeros_of(r, rows, &p, k), as, (unsigned char *)values + k * row_values);
+        decode_row(r, &p, p.codes + k * r->row_bytes, scales, zeros_of(r, rows, &p, k), as,
+                   (unsigned char *)values + k * row_values);
     }
     return ORGAN_OK;
 }

@@ -16,7 +16,8 @@ static bool is_e4m3(const organ_weight_reader *r, const organ_tensor *tensor)
 
 static bool is_exponent(const organ_weight_reader *r, const organ_tensor *tensor)
 {
-    return tensor->dtype == ORGAN_F8_E8M0 || (tensor->dtype == ORGAN_U8 && tensor == r->weight->scale && !is_e4m3(r, tensor));
+    return tensor->dtype == ORGAN_F8_E8M0 ||
+           (tensor->dtype == ORGAN_U8 && tensor == r->weight->scale && !is_e4m3(r, tensor));
 }
 
 static bool has_floats(const organ_weight_reader *r, const organ_tensor *tensor)
@@ -33,7 +34,8 @@ static bool has_floats(const organ_weight_reader *r, const organ_tensor *tensor)
     }
 }
 
-void organ_weight_widen(const organ_weight_reader *r, const organ_tensor *tensor, const void *elements, size_t n, float *floats)
+void organ_weight_widen(const organ_weight_reader *r, const organ_tensor *tensor, const void *elements, size_t n,
+                        float *floats)
 {
     const uint8_t *bytes = elements;
     if (is_exponent(r, tensor))
@@ -49,24 +51,29 @@ void organ_weight_widen(const organ_weight_reader *r, const organ_tensor *tensor
         floats[k] *= times;
 }
 
-organ_status organ_weight_grid_make(const organ_weight_reader *r, const organ_tensor *tensor, weight_grid *grid, organ_error *error)
+organ_status organ_weight_grid_make(const organ_weight_reader *r, const organ_tensor *tensor, weight_grid *grid,
+                                    organ_error *error)
 {
     const organ_matrices *shape = &r->shape;
     const uint64_t cols = r->groups;
     if (!has_floats(r, tensor))
-        return organ_fail(error, ORGAN_BAD_INPUT, "tensor '%s' of '%s': has type %s, which scales and zero points are not stored as",
+        return organ_fail(error, ORGAN_BAD_INPUT,
+                          "tensor '%s' of '%s': has type %s, which scales and zero points are not stored as",
                           tensor->name, r->weight->name, organ_dtype_name(tensor->dtype));
-    *grid = (weight_grid){.tensor = tensor, .element = organ_dtype_describe(tensor->dtype)->bytes, .cols = (size_t)cols};
+    *grid =
+        (weight_grid){.tensor = tensor, .element = organ_dtype_describe(tensor->dtype)->bytes, .cols = (size_t)cols};
     grid->block_rows = r->weight->block_rows ? r->weight->block_rows : 1;
     grid->rows = weight_up(shape->rows, grid->block_rows);
     if (shape->count * shape->rows * shape->cols == 0)
         return ORGAN_OK;
     grid->matrix = tensor->elements / shape->count;
-    if (tensor->elements % shape->count || grid->matrix < grid->rows * cols) { /* one grid for all matrices of a stack */
+    if (tensor->elements % shape->count ||
+        grid->matrix < grid->rows * cols) { /* one grid for all matrices of a stack */
         grid->matrix = tensor->elements;
         if (grid->matrix < grid->rows * cols)
             return organ_fail(error, ORGAN_BAD_INPUT,
-                              "tensor '%s': has %" PRIu64 " elements, fewer than the %" PRIu64 " x %" PRIu64 " that '%s' takes",
+                              "tensor '%s': has %" PRIu64 " elements, fewer than the %" PRIu64 " x %" PRIu64
+                              " that '%s' takes",
                               tensor->name, tensor->elements, grid->rows, cols, r->weight->name);
     }
     grid->stride = grid->matrix / grid->rows;
@@ -86,8 +93,8 @@ size_t organ_weight_grid_scratch(const weight_grid *grid, size_t rows)
     return weight_round(organ_weight_grid_rows(grid, rows) * (size_t)grid->stride * grid->element);
 }
 
-organ_status organ_weight_grid_read(const organ_weight_reader *r, const weight_grid *grid, const weight_rows *rows, float *floats,
-                                    unsigned char *scratch, organ_error *error)
+organ_status organ_weight_grid_read(const organ_weight_reader *r, const weight_grid *grid, const weight_rows *rows,
+                                    float *floats, unsigned char *scratch, organ_error *error)
 {
     const uint64_t from = rows->first / grid->block_rows, to = (rows->first + rows->count - 1) / grid->block_rows + 1;
     const size_t n = (size_t)((to - from) * grid->stride);
@@ -105,7 +112,8 @@ organ_status organ_weight_load_global(organ_weight_reader *r, organ_error *error
     if (!tensor || count == 0)
         return ORGAN_OK;
     if (tensor->dtype != ORGAN_F32 || (tensor->elements != 1 && tensor->elements != count))
-        return organ_fail(error, ORGAN_BAD_INPUT, "tensor '%s': has %" PRIu64 " elements of type %s, expected 1 of type F32", tensor->name,
+        return organ_fail(error, ORGAN_BAD_INPUT,
+                          "tensor '%s': has %" PRIu64 " elements of type %s, expected 1 of type F32", tensor->name,
                           tensor->elements, organ_dtype_name(tensor->dtype));
     if (!(r->global = malloc(count * sizeof *r->global)))
         return organ_fail_errno(error, ENOMEM, "tensor '%s'", tensor->name);
@@ -123,21 +131,24 @@ organ_status organ_weight_load_g_idx(organ_weight_reader *r, organ_error *error)
     if (!tensor || n == 0)
         return ORGAN_OK;
     if (tensor->dtype != ORGAN_I32 || tensor->elements != n)
-        return organ_fail(error, ORGAN_BAD_INPUT, "tensor '%s': has %" PRIu64 " elements of type %s, expected %zu of type I32",
-                          tensor->name, tensor->elements, organ_dtype_name(tensor->dtype), n);
+        return organ_fail(error, ORGAN_BAD_INPUT,
+                          "tensor '%s': has %" PRIu64 " elements of type %s, expected %zu of type I32", tensor->name,
+                          tensor->elements, organ_dtype_name(tensor->dtype), n);
     if (!(r->g_idx = malloc(n * sizeof *r->g_idx)))
         return organ_fail_errno(error, ENOMEM, "tensor '%s'", tensor->name);
     if (organ_weight_fetch(r, tensor, 0, n * sizeof *r->g_idx, r->g_idx, error))
         return error->status;
-    const bool unused = r->weight->scheme == ORGAN_SCHEME_PACKED; /* a -1 anywhere: columns are in order of their groups */
+    const bool unused =
+        r->weight->scheme == ORGAN_SCHEME_PACKED; /* a -1 anywhere: columns are in order of their groups */
     bool ordered = false, natural = true;
     for (size_t k = 0; k < n; k++) {
         natural = natural && r->g_idx[k] >= 0 && (size_t)r->g_idx[k] == k / r->group;
         if (unused && r->g_idx[k] == -1)
             ordered = true;
         else if (r->g_idx[k] < 0 || (size_t)r->g_idx[k] >= r->groups)
-            return organ_fail(error, ORGAN_BAD_INPUT, "tensor '%s': column %zu is of group %" PRId32 ", there are %zu groups", tensor->name,
-                              k, r->g_idx[k], r->groups);
+            return organ_fail(error, ORGAN_BAD_INPUT,
+                              "tensor '%s': column %zu is of group %" PRId32 ", there are %zu groups", tensor->name, k,
+                              r->g_idx[k], r->groups);
     }
     if (ordered || natural) {
         free(r->g_idx);
@@ -149,8 +160,9 @@ organ_status organ_weight_load_g_idx(organ_weight_reader *r, organ_error *error)
 /* Passing over this many bytes costs less than another call of the system. */
 #define WORTH_A_CALL 4096
 
-organ_status organ_weight_fetch_columns(const organ_weight_reader *r, const organ_tensor *tensor, uint64_t row, size_t rows, uint64_t width,
-                                        uint64_t first, size_t n, unsigned char *to, unsigned char *room, organ_error *error)
+organ_status organ_weight_fetch_columns(const organ_weight_reader *r, const organ_tensor *tensor, uint64_t row,
+                                        size_t rows, uint64_t width, uint64_t first, size_t n, unsigned char *to,
+                                        unsigned char *room, organ_error *error)
 {
     if (n == width)
         return organ_weight_fetch(r, tensor, row * width, rows * n, to, error);
@@ -185,8 +197,8 @@ organ_status organ_weight_find_groups(organ_weight_reader *r, unsigned across, o
     return ORGAN_OK;
 }
 
-void organ_weight_decode(const organ_weight_reader *r, const unsigned char *codes, const float *scales, const float *zeros, float *scale_of,
-                         float *zero_of, organ_dtype as, void *values)
+void organ_weight_decode(const organ_weight_reader *r, const unsigned char *codes, const float *scales,
+                         const float *zeros, float *scale_of, float *zero_of, organ_dtype as, void *values)
 {
     const size_t cols = (size_t)r->shape.cols;
     for (size_t k = 0; r->g_idx && k < cols; k++) {
@@ -194,16 +206,18 @@ void organ_weight_decode(const organ_weight_reader *r, const unsigned char *code
         if (zeros)
             zero_of[k] = zeros[r->g_idx[k]];
     }
-    r->kernels->decode[r->code][organ_weight_real(as)](codes, r->g_idx ? scale_of : scales, r->g_idx && zeros ? zero_of : zeros,
-                                                       r->g_idx ? 1 : r->group, values, cols);
+    r->kernels->decode[r->code][organ_weight_real(as)](codes, r->g_idx ? scale_of : scales,
+                                                       r->g_idx && zeros ? zero_of : zeros, r->g_idx ? 1 : r->group,
+                                                       values, cols);
 }
 
 weight_span organ_weight_span(unsigned bits, bool dense, uint64_t first, uint64_t n)
 {
     const uint64_t unit = dense ? 32 : 32 / bits, words = dense ? bits : 1; /* codes that fill whole words */
     const uint64_t from = first / unit, last = first + n - 1;
-    return (weight_span){
-        .from = from * words, .to = dense ? weight_up((last + 1) * bits, 32) : last / unit + 1, .skip = (size_t)(first - from * unit)};
+    return (weight_span){.from = from * words,
+                         .to = dense ? weight_up((last + 1) * bits, 32) : last / unit + 1,
+                         .skip = (size_t)(first - from * unit)};
 }
 
 bool organ_weight_writes_all(const organ_weight_reader *reader, organ_dtype as)

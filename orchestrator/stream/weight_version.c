@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: MIT
- * GPTQ comes in two versions that differ in its zero points alone: the first stores them less 1. Files that say one and store the other are
- * known, and zero points that are all alike tell: half the range, or 1 less. */
+ * GPTQ comes in two versions that differ in its zero points alone: the first stores them less 1. Files that say one and
+ * store the other are known, and zero points that are all alike tell: half the range, or 1 less. */
 #include "orchestrator/stream/weight_parts.h"
 
 #include <stdio.h>
@@ -52,14 +52,18 @@ organ_status organ_weight_find_version(organ_weight_reader *r, char note[256], o
     if (take_census(r, &census, error))
         return error->status;
     const unsigned half = 1u << (w->bits - 1);
-    const bool says_v1 = census.all && census.below_half == census.all, says_v2 = census.all && census.half == census.all;
+    const bool says_v1 = census.all && census.below_half == census.all,
+               says_v2 = census.all && census.half == census.all;
     r->plus_one = says_v1 || (!says_v2 && !w->labelled_v2);
     if (r->plus_one == w->labelled_v2)
-        snprintf(note, 256, "the configuration says %s, but all its zero points are stored as %u, which is %s: read as %s",
+        snprintf(note, 256,
+                 "the configuration says %s, but all its zero points are stored as %u, which is %s: read as %s",
                  w->labelled_v2 ? "gptq_v2" : "gptq", says_v1 ? half - 1 : half, says_v1 ? "gptq" : "gptq_v2",
                  says_v1 ? "gptq" : "gptq_v2");
     else if (r->plus_one && census.greatest)
-        snprintf(note, 256, "%llu of its %llu zero points are stored as %u, the greatest code: with the 1 that gptq adds they are 0",
-                 (unsigned long long)census.greatest, (unsigned long long)census.all, 2 * half - 1);
+        snprintf(
+            note, 256,
+            "%llu of its %llu zero points are stored as %u, the greatest code: with the 1 that gptq adds they are 0",
+            (unsigned long long)census.greatest, (unsigned long long)census.all, 2 * half - 1);
     return ORGAN_OK;
 }

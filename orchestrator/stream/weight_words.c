@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: MIT
- * Packed weights that are stored with rows and columns exchanged, in words of 32 bits: GPTQ, with the codes of one output along a column of
- * words, and AutoAWQ's gemm, with those of eight outputs in a word. Some outputs are a strip of columns, read run by run and turned. */
+ * Packed weights that are stored with rows and columns exchanged, in words of 32 bits: GPTQ, with the codes of one
+ * output along a column of words, and AutoAWQ's gemm, with those of eight outputs in a word. Some outputs are a strip
+ * of columns, read run by run and turned. */
 #include "orchestrator/stream/weight_parts.h"
 
 #include <inttypes.h>
@@ -21,7 +22,10 @@ typedef struct strip_parts {
 } strip_parts;
 
 /* Words of codes that go along with so many outputs: columns of the stored matrix. */
-static size_t word_columns(const organ_weight_reader *r, size_t rows) { return is_awq(r) ? rows / AWQ_CODES + 2 : rows; }
+static size_t word_columns(const organ_weight_reader *r, size_t rows)
+{
+    return is_awq(r) ? rows / AWQ_CODES + 2 : rows;
+}
 
 /* Rows of the stored matrix of words. */
 static size_t stored_rows(const organ_weight_reader *r)
@@ -52,13 +56,13 @@ static size_t words_scratch(const organ_weight_reader *r, size_t rows)
     return end;
 }
 
-static organ_status check_elements(const organ_weight_reader *r, const organ_tensor *tensor, uint64_t need, const char *what,
-                                   organ_error *error)
+static organ_status check_elements(const organ_weight_reader *r, const organ_tensor *tensor, uint64_t need,
+                                   const char *what, organ_error *error)
 {
     if (tensor->elements == need)
         return ORGAN_OK;
-    return organ_fail(error, ORGAN_BAD_INPUT, "tensor '%s': has %" PRIu64 " %s, '%s' takes %" PRIu64, tensor->name, tensor->elements, what,
-                      r->weight->name, need);
+    return organ_fail(error, ORGAN_BAD_INPUT, "tensor '%s': has %" PRIu64 " %s, '%s' takes %" PRIu64, tensor->name,
+                      tensor->elements, what, r->weight->name, need);
 }
 
 /* Words of a row of zero points. */
@@ -73,18 +77,21 @@ static organ_status prepare_words(organ_weight_reader *r, organ_error *error)
         return error->status;
     const uint64_t across = is_awq(r) ? r->shape.rows / AWQ_CODES : r->shape.rows;
     if (is_awq(r) && r->shape.rows % AWQ_CODES)
-        return organ_fail(error, ORGAN_BAD_INPUT, "tensor '%s': has %" PRIu64 " rows, no multiple of the 8 of a word", w->name,
-                          r->shape.rows);
+        return organ_fail(error, ORGAN_BAD_INPUT, "tensor '%s': has %" PRIu64 " rows, no multiple of the 8 of a word",
+                          w->name, r->shape.rows);
     if (w->codes->dtype != ORGAN_I32 || (w->zero && w->zero->dtype != ORGAN_I32))
         return organ_fail(error, ORGAN_BAD_INPUT, "tensor '%s': words of type %s, expected I32", w->codes->name,
                           organ_dtype_name(w->codes->dtype));
     if (w->scale->dtype != ORGAN_F16 && w->scale->dtype != ORGAN_BF16 && w->scale->dtype != ORGAN_F32)
-        return organ_fail(error, ORGAN_BAD_INPUT, "tensor '%s': scales of type %s", w->scale->name, organ_dtype_name(w->scale->dtype));
+        return organ_fail(error, ORGAN_BAD_INPUT, "tensor '%s': scales of type %s", w->scale->name,
+                          organ_dtype_name(w->scale->dtype));
     if (check_elements(r, w->codes, count * stored_rows(r) * across, "words", error) ||
         check_elements(r, w->scale, count * r->groups * r->shape.rows, "scales", error) ||
-        (w->zero && check_elements(r, w->zero, count * r->groups * (is_awq(r) ? across : zero_words(r)), "words", error)))
+        (w->zero &&
+         check_elements(r, w->zero, count * r->groups * (is_awq(r) ? across : zero_words(r)), "words", error)))
         return error->status;
-    const size_t fits = STRIP_BYTES / (stored_rows(r) * 4 + 1) * (is_awq(r) ? AWQ_CODES : 1); /* outputs, of so many bytes of codes */
+    const size_t fits =
+        STRIP_BYTES / (stored_rows(r) * 4 + 1) * (is_awq(r) ? AWQ_CODES : 1); /* outputs, of so many bytes of codes */
     r->step = is_awq(r) ? AWQ_STEP : STEP;
     r->batch = fits < STEP ? STEP : fits > 1024 ? 1024 : fits / STEP * STEP;
     return ORGAN_OK;
@@ -98,20 +105,23 @@ static organ_status load_words(organ_weight_reader *r, char note[256], organ_err
 }
 
 /* `n` elements of each of `rows` rows from column `first` on, one after the other. */
-static organ_status fetch_strip(const organ_weight_reader *r, const organ_tensor *tensor, uint64_t row, size_t rows, uint64_t width,
-                                uint64_t first, size_t n, unsigned char *to, unsigned char *room, organ_error *error)
+static organ_status fetch_strip(const organ_weight_reader *r, const organ_tensor *tensor, uint64_t row, size_t rows,
+                                uint64_t width, uint64_t first, size_t n, unsigned char *to, unsigned char *room,
+                                organ_error *error)
 {
     const size_t size = organ_dtype_describe(tensor->dtype)->bytes;
     return organ_weight_fetch_columns(r, tensor, row, rows, width * size, first * size, n * size, to, room, error);
 }
 
 /* Scales of the outputs: rows x groups. */
-static organ_status read_strip_scales(const organ_weight_reader *r, const weight_rows *rows, const strip_parts *p, organ_error *error)
+static organ_status read_strip_scales(const organ_weight_reader *r, const weight_rows *rows, const strip_parts *p,
+                                      organ_error *error)
 {
     float *floats = (float *)(void *)(p->line + weight_round(rows->count * sizeof(float)));
     for (size_t g = 0; g < r->groups; g++) {
         const uint64_t row = rows->matrix * r->groups + g;
-        if (fetch_strip(r, r->weight->scale, row, 1, r->shape.rows, rows->first, rows->count, p->line, p->turned, error))
+        if (fetch_strip(r, r->weight->scale, row, 1, r->shape.rows, rows->first, rows->count, p->line, p->turned,
+                        error))
             return error->status;
         organ_weight_widen(r, r->weight->scale, p->line, rows->count, floats);
         for (size_t k = 0; k < rows->count; k++)
@@ -121,15 +131,15 @@ static organ_status read_strip_scales(const organ_weight_reader *r, const weight
 }
 
 /* Zero points of the outputs of one group, as they are stored. */
-static organ_status read_zero_codes(const organ_weight_reader *r, const weight_rows *rows, size_t group, const strip_parts *p,
-                                    unsigned char *codes, organ_error *error)
+static organ_status read_zero_codes(const organ_weight_reader *r, const weight_rows *rows, size_t group,
+                                    const strip_parts *p, unsigned char *codes, organ_error *error)
 {
     const organ_weight *w = r->weight;
     const uint64_t width = is_awq(r) ? r->shape.rows / AWQ_CODES : zero_words(r);
     const weight_span span = organ_weight_span(w->bits, !is_awq(r), rows->first, rows->count);
     const unsigned char *line = p->line;
-    if (fetch_strip(r, w->zero, rows->matrix * r->groups + group, 1, width, span.from, (size_t)(span.to - span.from), p->line, p->turned,
-                    error))
+    if (fetch_strip(r, w->zero, rows->matrix * r->groups + group, 1, width, span.from, (size_t)(span.to - span.from),
+                    p->line, p->turned, error))
         return error->status;
     if (!is_awq(r)) {
         organ_unpack_bits(line, w->bits, 1, span.skip, codes, rows->count);
@@ -142,27 +152,32 @@ static organ_status read_zero_codes(const organ_weight_reader *r, const weight_r
     return ORGAN_OK;
 }
 
-static organ_status read_strip_zeros(const organ_weight_reader *r, const weight_rows *rows, const strip_parts *p, organ_error *error)
+static organ_status read_strip_zeros(const organ_weight_reader *r, const weight_rows *rows, const strip_parts *p,
+                                     organ_error *error)
 {
     const unsigned most = (1u << r->weight->bits) - 1;
     unsigned char *codes = p->line + weight_round(rows->count * 4 + 64);
     for (size_t g = 0; g < r->groups; g++) {
         if (r->weight->zero && read_zero_codes(r, rows, g, p, codes, error))
             return error->status;
-        for (size_t k = 0; k < rows->count; k++) /* the 1 is added to a code by itself, and what is carried out of it is lost */
-            p->zeros[k * r->groups + g] = (float)(r->weight->zero ? (codes[k] + (r->plus_one ? 1u : 0u)) & most : most / 2 + 1);
+        for (size_t k = 0; k < rows->count;
+             k++) /* the 1 is added to a code by itself, and what is carried out of it is lost */
+            p->zeros[k * r->groups + g] =
+                (float)(r->weight->zero ? (codes[k] + (r->plus_one ? 1u : 0u)) & most : most / 2 + 1);
     }
     return ORGAN_OK;
 }
 
-/* So that the codes of an output lie one after the other: words are turned as a whole, of AutoAWQ's each byte by itself. */
+/* So that the codes of an output lie one after the other: words are turned as a whole, of AutoAWQ's each byte by
+ * itself. */
 static void turn_strip(const organ_weight_reader *r, const strip_parts *p, size_t columns)
 {
     const size_t stored = stored_rows(r);
     if (is_awq(r))
         organ_transpose_u8(p->words, columns * 4, p->turned, stored, stored, columns * 4);
     else
-        organ_transpose_u32((const uint32_t *)(void *)p->words, columns, (uint32_t *)(void *)p->turned, stored, stored, columns);
+        organ_transpose_u32((const uint32_t *)(void *)p->words, columns, (uint32_t *)(void *)p->turned, stored, stored,
+                            columns);
 }
 
 /* The low or high halves of n bytes; up to 7 more are written. */
@@ -192,22 +207,24 @@ static const unsigned char *codes_of(const organ_weight_reader *r, const strip_p
     return p->loose;
 }
 
-static organ_status read_strip(const organ_weight_reader *r, const weight_rows *rows, organ_dtype as, void *values, unsigned char *scratch,
-                               organ_error *error)
+static organ_status read_strip(const organ_weight_reader *r, const weight_rows *rows, organ_dtype as, void *values,
+                               unsigned char *scratch, organ_error *error)
 {
     const strip_parts p = lay_out_strip(r, rows->count, &(uintptr_t){(uintptr_t)scratch});
     const uint64_t stored = stored_rows(r), codes = is_awq(r) ? AWQ_CODES : 1; /* outputs in a column of words */
     const uint64_t first = rows->first / codes, columns = (rows->first + rows->count - 1) / codes + 1 - first;
     const size_t row_bytes = (size_t)r->shape.cols * (as == ORGAN_F32 ? sizeof(float) : sizeof(uint16_t));
-    if (fetch_strip(r, r->weight->codes, rows->matrix * stored, (size_t)stored, r->shape.rows / codes, first, (size_t)columns, p.words,
-                    p.turned, error) ||
+    if (fetch_strip(r, r->weight->codes, rows->matrix * stored, (size_t)stored, r->shape.rows / codes, first,
+                    (size_t)columns, p.words, p.turned, error) ||
         read_strip_scales(r, rows, &p, error) || read_strip_zeros(r, rows, &p, error))
         return error->status;
     turn_strip(r, &p, (size_t)columns);
     for (size_t k = 0; k < rows->count; k++)
         organ_weight_decode(r, codes_of(r, &p, (size_t)(rows->first - first * codes) + k), p.scales + k * r->groups,
-                            p.zeros + k * r->groups, p.scale_of, p.zero_of, as, (unsigned char *)values + k * row_bytes);
+                            p.zeros + k * r->groups, p.scale_of, p.zero_of, as,
+                            (unsigned char *)values + k * row_bytes);
     return ORGAN_OK;
 }
 
-const weight_family organ_weight_family_words = {prepare_words, load_words, words_scratch, read_strip, organ_weight_writes_all};
+const weight_family organ_weight_family_words = {prepare_words, load_words, words_scratch, read_strip,
+                                                 organ_weight_writes_all};

@@ -64,7 +64,8 @@ static const organ_verb *verb_named(const char *name)
     ck_abort_msg("there is no verb %s", name);
 }
 
-/* Runs it as the program does; what it prints goes nowhere. Not in a child: the server has threads, whose locks a child would inherit. */
+/* Runs it as the program does; what it prints goes nowhere. Not in a child: the server has threads, whose locks a child
+ * would inherit. */
 static int run(const char *name, const char *words, const char *header)
 {
     char text[1000] = "", *argv[MOST_WORDS], *rest = NULL;
@@ -83,7 +84,8 @@ static int run(const char *name, const char *words, const char *header)
     organ_error error = {0};
     bool help = false;
     const organ_verb *const verb = verb_named(name);
-    ck_assert_msg(organ_options_parse(verb, argc, argv, &call, &help, &error) == ORGAN_OK, "%s: %s", name, error.message);
+    ck_assert_msg(organ_options_parse(verb, argc, argv, &call, &help, &error) == ORGAN_OK, "%s: %s", name,
+                  error.message);
     organ_call_complete(&call);
     const int nowhere = open("/dev/null", O_WRONLY), out = dup(STDOUT_FILENO), err = dup(STDERR_FILENO);
     dup2(nowhere, STDOUT_FILENO);
@@ -107,8 +109,8 @@ START_TEST(every_verb_sends_the_headers)
         snprintf(header, sizeof header, "--header=X-Token: %s", value);
         const int code = run(calls[k].verb, calls[k].words, header);
         ck_assert_msg(code < 90, "%s %s: %d", calls[k].verb, calls[k].words, code);
-        ck_assert_msg(strcmp(http_last_header(server, "X-Token"), value) == 0, "%s %s: sent '%s'", calls[k].verb, calls[k].words,
-                      http_last_header(server, "X-Token"));
+        ck_assert_msg(strcmp(http_last_header(server, "X-Token"), value) == 0, "%s %s: sent '%s'", calls[k].verb,
+                      calls[k].words, http_last_header(server, "X-Token"));
     }
 }
 END_TEST
@@ -119,14 +121,16 @@ START_TEST(every_verb_has_the_patience)
     http_behave(server, (http_manners){.oddity = HTTP_STATUS, .code = 429, .retry_after = 2, .count = -1});
     for (size_t k = 0; k < sizeof calls / sizeof *calls; k++) {
         const long before = http_requests(server);
-        ck_assert_msg(run(calls[k].verb, calls[k].words, "--header=X-Token: t") == 4, "%s %s", calls[k].verb, calls[k].words);
+        ck_assert_msg(run(calls[k].verb, calls[k].words, "--header=X-Token: t") == 4, "%s %s", calls[k].verb,
+                      calls[k].words);
         ck_assert_msg(http_requests(server) == before + 1, "%s %s: %ld requests", calls[k].verb, calls[k].words,
                       http_requests(server) - before);
     }
 }
 END_TEST
 
-/* What help lists works on a file behind a URL; of a whole model behind one, which cannot be listed, no copy is made. */
+/* What help lists works on a file behind a URL; of a whole model behind one, which cannot be listed, no copy is made.
+ */
 START_TEST(copies_of_whole_models_are_refused)
 {
     static const struct {
@@ -143,6 +147,7 @@ END_TEST
 
 Suite *http_verbs_suite(void)
 {
-    const suite_case cases[] = {{"verbs", {every_verb_sends_the_headers, every_verb_has_the_patience, copies_of_whole_models_are_refused}}};
+    const suite_case cases[] = {
+        {"verbs", {every_verb_sends_the_headers, every_verb_has_the_patience, copies_of_whole_models_are_refused}}};
     return suite_of("http verbs", cases, sizeof cases / sizeof *cases, setup, teardown);
 }

@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: MIT
- * Every verb that writes, while calls of the system fail and while somebody else takes the name of its output: no file is lost, and nothing
- * unfinished is left without a word. */
+ * Every verb that writes, while calls of the system fail and while somebody else takes the name of its output: no file
+ * is lost, and nothing unfinished is left without a word. */
 #include "formats/model/recognise.h"
 #include "orchestrator/cli/html_file.h"
 #include "orchestrator/cli/verb_table.h"
@@ -72,7 +72,11 @@ static organ_status run_words(const char *line, bool force, organ_error *error)
     bool help = false;
     snprintf(copy, sizeof copy, "%s", line);
     for (char *word = strtok(copy, " "); word; word = strtok(NULL, " ")) {
-        snprintf(buffer[count], WORD, "%s%s", *word == '@' ? scratch_path("%s", word + 1) : *word == '#' ? output : word, "");
+        snprintf(buffer[count], WORD, "%s%s",
+                 *word == '@'   ? scratch_path("%s", word + 1)
+                 : *word == '#' ? output
+                                : word,
+                 "");
         words[count] = buffer[count];
         count++;
     }
@@ -80,13 +84,16 @@ static organ_status run_words(const char *line, bool force, organ_error *error)
         words[count++] = option;
     words[count] = NULL;
     *error = (organ_error){0};
-    const organ_verb *const verb = organ_verb_find(&organ_all_verbs, words[0], count > 1 ? words[1] : NULL, &used, error);
+    const organ_verb *const verb =
+        organ_verb_find(&organ_all_verbs, words[0], count > 1 ? words[1] : NULL, &used, error);
     ck_assert_msg(verb, "%s", error->message);
     organ_call call = organ_call_make(NULL);
-    ck_assert_msg(organ_options_parse(verb, count - used, words + used, &call, &help, error) == ORGAN_OK, "%s: %s", line, error->message);
+    ck_assert_msg(organ_options_parse(verb, count - used, words + used, &call, &help, error) == ORGAN_OK, "%s: %s",
+                  line, error->message);
     call.quiet = true;
     organ_call_complete(&call);
-    if (!call.html || organ_html_file_check(call.html, error) == ORGAN_OK) /* the program's main() looks at the page first */
+    if (!call.html ||
+        organ_html_file_check(call.html, error) == ORGAN_OK) /* the program's main() looks at the page first */
         verb->run(&call, error);
     fflush(stdout);
     return error->status;
@@ -152,7 +159,8 @@ static void setup(void)
                                       {"model.norm.weight", ORGAN_F32, 1, {64}}};
     /* Thousands of runs: no disk needs to see them. A container may have some megabytes of it. */
     struct statvfs room;
-    if (access("/dev/shm", W_OK | X_OK) == 0 && statvfs("/dev/shm", &room) == 0 && (uint64_t)room.f_bavail * room.f_frsize >= 1u << 30)
+    if (access("/dev/shm", W_OK | X_OK) == 0 && statvfs("/dev/shm", &room) == 0 &&
+        (uint64_t)room.f_bavail * room.f_frsize >= 1u << 30)
         setenv("TMPDIR", "/dev/shm", 1);
     /* Each run of small buffers would have the system clear pages of 2 MB. */
     prctl(PR_SET_THP_DISABLE, 1, 0, 0, 0);
@@ -181,7 +189,8 @@ static const char *partial_of(void)
     return scratch_path(".%s.organ-partial", slash + 1);
 }
 
-/* A hidden draft of a report, ".NUMBER.", in the scratch directory or in the output. Without a shell: it is asked thousands of times. */
+/* A hidden draft of a report, ".NUMBER.", in the scratch directory or in the output. Without a shell: it is asked
+ * thousands of times. */
 static bool has_draft(const char *directory)
 {
     DIR *const all = opendir(directory);
@@ -216,7 +225,8 @@ static void run_command_of(const organ_error *error)
 static void judge(const struct row *row, const char *what, bool there, const organ_error *error)
 {
     const bool unfinished = exists(partial_of());
-    ck_assert_msg(error->status == ORGAN_OK || error->status == ORGAN_IO, "%s: %d %s", what, (int)error->status, error->message);
+    ck_assert_msg(error->status == ORGAN_OK || error->status == ORGAN_IO, "%s: %d %s", what, (int)error->status,
+                  error->message);
     ck_assert_msg(!has_draft(scratch_path(".")) && !has_draft(output), "%s: a draft is left: %s", what, error->message);
     if (error->status == ORGAN_OK) {
         ck_assert_msg(is_whole(row) && !unfinished, "%s: succeeds, but is not whole", what);
@@ -253,8 +263,9 @@ static void each_call_fails(const struct row *row, bool force)
         fault_call call;
         const char *name;
         int errnum;
-    } calls[] = {{FAULT_FSYNC, "fsync", EIO},   {FAULT_PWRITE, "pwrite", ENOSPC}, {FAULT_RENAMEAT2, "renameat2", EIO},
-                 {FAULT_RENAME, "rename", EIO}, {FAULT_LINK, "link", EIO},        {FAULT_FTRUNCATE, "ftruncate", ENOSPC}};
+    } calls[] = {{FAULT_FSYNC, "fsync", EIO},         {FAULT_PWRITE, "pwrite", ENOSPC},
+                 {FAULT_RENAMEAT2, "renameat2", EIO}, {FAULT_RENAME, "rename", EIO},
+                 {FAULT_LINK, "link", EIO},           {FAULT_FTRUNCATE, "ftruncate", ENOSPC}};
     organ_error error;
     char what[WORD];
     bool made = false;
@@ -279,7 +290,8 @@ static void each_call_fails(const struct row *row, bool force)
             if (exists(partial_of())) { /* as the message says */
                 char resume[WORD];
                 snprintf(resume, sizeof resume, "%s --resume%s", row->words, force ? " --force" : "");
-                ck_assert_msg(run_words(resume, false, &error) == ORGAN_OK && !exists(partial_of()), "%s: %s", what, error.message);
+                ck_assert_msg(run_words(resume, false, &error) == ORGAN_OK && !exists(partial_of()), "%s: %s", what,
+                              error.message);
             }
             clear();
         }
@@ -326,10 +338,12 @@ static bool is_mine(const char *path)
 /* Where `mine` is put: at the output, or at the first report of those that go into a directory. */
 static void choose_mine(const struct row *row)
 {
-    snprintf(mine, sizeof mine, "%s%s%s", output, row->kind == REPORTS ? "/" : "", row->kind == REPORTS ? row->inside : "");
+    snprintf(mine, sizeof mine, "%s%s%s", output, row->kind == REPORTS ? "/" : "",
+             row->kind == REPORTS ? row->inside : "");
 }
 
-/* One run in which the name is taken at the n-th fsync; false where there is no such call before the output has its name. */
+/* One run in which the name is taken at the n-th fsync; false where there is no such call before the output has its
+ * name. */
 static bool lose_name(const struct row *row, long n, void (*put)(void))
 {
     organ_error error;
@@ -368,7 +382,8 @@ START_TEST(a_name_that_appears_is_not_taken)
             n++;
         ck_assert_msg(n > 1, "%s: the name was never taken", row->words);
     }
-    /* The last run was whole; the next one is refused while the name is there, and nothing keeps it from another name. */
+    /* The last run was whole; the next one is refused while the name is there, and nothing keeps it from another name.
+     */
     clear();
     put_file();
     ck_assert_msg(row->kind == REPORTS || run_words(row->words, false, &error) == ORGAN_USAGE, "%s", error.message);
@@ -408,7 +423,8 @@ START_TEST(finished_work_is_kept)
             ck_assert_int_eq(run_words("extract @one.safetensors -o #", force, &error), ORGAN_USAGE);
             ck_assert_msg(strstr(error.message, "keeps a finished output"), "%s", error.message);
         }
-        ck_assert_msg(run_words(row->words, false, &error) == ORGAN_OK && is_whole(row) && !exists(partial_of()), "%s", error.message);
+        ck_assert_msg(run_words(row->words, false, &error) == ORGAN_OK && is_whole(row) && !exists(partial_of()), "%s",
+                      error.message);
         return;
     }
     for (int force = 0; force < 2; force++) {
@@ -416,13 +432,17 @@ START_TEST(finished_work_is_kept)
         ck_assert_msg(strstr(error.message, "keeps a finished output"), "%s", error.message);
     }
     run_command_of(&error);
-    ck_assert_msg(run_words(row->words, false, &error) == ORGAN_OK && is_whole(row) && !exists(partial_of()), "%s", error.message);
+    ck_assert_msg(run_words(row->words, false, &error) == ORGAN_OK && is_whole(row) && !exists(partial_of()), "%s",
+                  error.message);
 }
 END_TEST
 
 /* ---- what --force replaces ---- */
 
-static void add_thesis(void) { spill(scratch_path("%s/thesis.txt", strrchr(output, '/') + 1), thesis, sizeof thesis - 1); }
+static void add_thesis(void)
+{
+    spill(scratch_path("%s/thesis.txt", strrchr(output, '/') + 1), thesis, sizeof thesis - 1);
+}
 static void become_thesis(void) { spill(output, thesis, sizeof thesis - 1); }
 
 START_TEST(what_changed_while_it_was_to_be_replaced_is_kept)
@@ -441,7 +461,8 @@ START_TEST(what_changed_while_it_was_to_be_replaced_is_kept)
     const organ_status status = run_words(row->words, true, &error);
     fault_clear();
     snprintf(kept, sizeof kept, "%.*s-2%s", (int)(strlen(output) - strlen(row->ending)), output, row->ending);
-    ck_assert_msg(status == ORGAN_IO && strstr(error.message, kept), "%s: %d %s", row->words, (int)status, error.message);
+    ck_assert_msg(status == ORGAN_IO && strstr(error.message, kept), "%s: %d %s", row->words, (int)status,
+                  error.message);
     ck_assert_msg(is_mine(kept) && is_whole(row) && !is_mine(output), "%s: %s", row->words, error.message);
 }
 END_TEST
@@ -459,8 +480,8 @@ START_TEST(file_systems_without_flags)
     for (int force = 0; force < 2; force++) {
         fault_clear();
         fault_at(FAULT_RENAMEAT2, 1, EINVAL, true, NULL);
-        ck_assert_msg(run_words(row->words, force && row->kind != REPORTS && row->kind != PAGE, &error) == ORGAN_OK, "%s: %s", row->words,
-                      error.message);
+        ck_assert_msg(run_words(row->words, force && row->kind != REPORTS && row->kind != PAGE, &error) == ORGAN_OK,
+                      "%s: %s", row->words, error.message);
         ck_assert_msg(is_whole(row) && !exists(partial_of()), "%s", row->words);
     }
     clear();

@@ -13,7 +13,8 @@
 
 enum { MOST_WORDS = 32 };
 
-/* Splits `line` at blanks ('_' stands for a blank inside a word, '~' for an empty word) and parses what follows the verb. */
+/* Splits `line` at blanks ('_' stands for a blank inside a word, '~' for an empty word) and parses what follows the
+ * verb. */
 static organ_status parse(const char *line, organ_call *call, bool *help, organ_error *error)
 {
     static char buffer[512];
@@ -26,7 +27,8 @@ static organ_status parse(const char *line, organ_call *call, bool *help, organ_
         words[count++] = word;
     }
     int used = 0;
-    const organ_verb *const verb = organ_verb_find(&organ_all_verbs, words[0], count > 1 ? words[1] : NULL, &used, error);
+    const organ_verb *const verb =
+        organ_verb_find(&organ_all_verbs, words[0], count > 1 ? words[1] : NULL, &used, error);
     ck_assert_ptr_nonnull(verb);
     *call = organ_call_make(NULL);
     *help = false;
@@ -64,7 +66,8 @@ START_TEST(options_are_written_in_many_ways)
         "prune donor -o out --sparsity 30 --block-size 64 --memory 1.5G --json -q",
         "prune -o out --sparsity=30 donor --block-size=64 --memory=1.5G --json --quiet",
         "prune -oout -s30 -qm1.5G --block-size 64 --json -- donor",
-        "prune --block-size 512 --output=other --json -q -s 99 -m 64M --output out --sparsity 3e1 --block-size 64 -m 1.5G donor",
+        "prune --block-size 512 --output=other --json -q -s 99 -m 64M --output out --sparsity 3e1 --block-size 64 -m "
+        "1.5G donor",
     };
     for (size_t k = 0; k < COUNT(lines); k++) {
         const organ_call call = parse_well(lines[k]);
@@ -91,12 +94,12 @@ START_TEST(the_last_operand_may_take_many_words)
     for (size_t k = 0; k < COUNT(words); k++)
         words[k] = "model";
     call = organ_call_make(NULL);
-    ck_assert_int_eq(organ_options_parse(organ_verb_find(&organ_all_verbs, "measure", NULL, &used, &error), ORGAN_MOST_WORDS, words, &call,
-                                         &help, &error),
+    ck_assert_int_eq(organ_options_parse(organ_verb_find(&organ_all_verbs, "measure", NULL, &used, &error),
+                                         ORGAN_MOST_WORDS, words, &call, &help, &error),
                      ORGAN_OK);
     call = organ_call_make(NULL);
-    ck_assert_int_eq(organ_options_parse(organ_verb_find(&organ_all_verbs, "measure", NULL, &used, &error), ORGAN_MOST_WORDS + 1, words,
-                                         &call, &help, &error),
+    ck_assert_int_eq(organ_options_parse(organ_verb_find(&organ_all_verbs, "measure", NULL, &used, &error),
+                                         ORGAN_MOST_WORDS + 1, words, &call, &help, &error),
                      ORGAN_USAGE);
     ck_assert_msg(strstr(error.message, "more than 256 of MODEL...") != NULL, "%s", error.message);
 }
@@ -104,7 +107,8 @@ END_TEST
 
 START_TEST(an_option_may_take_two_words)
 {
-    static const char *const lines[] = {"orthogonality --pair a b --pair=c d e", "orthogonality --pair=a b e --pair c d",
+    static const char *const lines[] = {"orthogonality --pair a b --pair=c d e",
+                                        "orthogonality --pair=a b e --pair c d",
                                         "orthogonality e --pair a -b --pair c d"};
     for (size_t k = 0; k < COUNT(lines); k++) {
         const organ_call call = parse_well(lines[k]);
@@ -139,9 +143,10 @@ END_TEST
 START_TEST(bounds_are_values_too)
 {
     static const char *const lines[] = {
-        "--block-size 16", "--block-size 4096", "--iterations 1",   "--iterations 100000", "--beta 64",      "--beta 0.001", "--coupling 0",
-        "--coupling 8",    "--sparsity 0.01%",  "--sparsity 99.99", "--threads 1",         "--threads 4096", "--memory 8M",  "--memory 16T",
-        "--beta .5",       "--block-size 020",  "--beta 1e1",       "--memory 8388608",    "--coupling -0"};
+        "--block-size 16",  "--block-size 4096", "--iterations 1",   "--iterations 100000", "--beta 64",
+        "--beta 0.001",     "--coupling 0",      "--coupling 8",     "--sparsity 0.01%",    "--sparsity 99.99",
+        "--threads 1",      "--threads 4096",    "--memory 8M",      "--memory 16T",        "--beta .5",
+        "--block-size 020", "--beta 1e1",        "--memory 8388608", "--coupling -0"};
     for (size_t k = 0; k < COUNT(lines); k++) {
         char line[128];
         snprintf(line, sizeof line, "prune d -o o %s", lines[k]);
@@ -152,7 +157,8 @@ END_TEST
 
 START_TEST(help_wins_over_what_is_missing)
 {
-    static const char *const lines[] = {"prune --help", "prune -h", "prune x -qh", "audit a --help", "version --help", "help -h"};
+    static const char *const lines[] = {"prune --help",   "prune -h",       "prune x -qh",
+                                        "audit a --help", "version --help", "help -h"};
     for (size_t k = 0; k < COUNT(lines); k++) {
         organ_call call;
         organ_error error = {0};
@@ -185,7 +191,8 @@ START_TEST(faults_name_option_value_and_range)
         {"prune d -o o --sparsity 0", "prune: --sparsity is '0', but must be a number (above 0, below 100)"},
         {"prune d -o o --threads 0", "prune: --threads is '0', but must be a whole number (1 to 4096)"},
         {"prune d -o o -m 1M", "prune: --memory is '1M', but must be an amount of memory like 512M or 2G (8M to 16T)"},
-        {"prune d -o o -m much", "prune: --memory is 'much', but must be an amount of memory like 512M or 2G (8M to 16T)"},
+        {"prune d -o o -m much",
+         "prune: --memory is 'much', but must be an amount of memory like 512M or 2G (8M to 16T)"},
         {"prune d -o o --targets=", "prune: --targets is '', but must be a text that is not empty"},
         {"prune d -o", "prune: --output needs a value: a text that is not empty"},
         {"orthogonality --pair a", "orthogonality: --pair needs 2 values: CLEAN NOISY"},
@@ -200,13 +207,15 @@ START_TEST(faults_name_option_value_and_range)
         {"prune d -o o -qx", "prune: unknown option '-x'"},
         {"prune d -o o --=3", "prune: unknown option '--'"},
         {"prune -o o", "prune: DONOR is missing: the model to prune; it is only read, never changed"},
-        {"prune d", "prune: -o OUT is missing: the directory to make, which appears when it is whole; X.gguf or X.safetensors: a single "
+        {"prune d", "prune: -o OUT is missing: the directory to make, which appears when it is whole; X.gguf or "
+                    "X.safetensors: a single "
                     "file, of a single file"},
         {"prune d e -o o", "prune: unexpected argument 'e'"},
         {"prune ~ -o o", "prune: DONOR is empty"},
         {"audit a", "audit: PRUNED is missing: the pruned copy"},
         {"audit a b c", "audit: unexpected argument 'c'"},
-        {"inspect", "inspect: MODEL is missing: a model directory, a .safetensors or .gguf file, or a model.safetensors.index.json"},
+        {"inspect", "inspect: MODEL is missing: a model directory, a .safetensors or .gguf file, or a "
+                    "model.safetensors.index.json"},
         {"inspect m --tensor", "inspect: unknown option '--tensor'; did you mean '--tensors'?"},
         {"inspect m --threads 2", "inspect: unknown option '--threads'"},
         {"version --json", "version: unknown option '--json'"},
@@ -226,13 +235,14 @@ END_TEST
 START_TEST(near_names_are_found)
 {
     static const char *const names[] = {"inspect", "prune", "audit", "version", "help"};
-    static const char *const rows[][2] = {
-        {"prun", "prune"}, {"purne", "prune"}, {"Prune", "prune"}, {"insp", "inspect"}, {"audti", "audit"}, {"verison", "version"},
-        {"hlep", "help"},  {"xyz", NULL},      {"", NULL},         {"p", NULL},         {"quantize", NULL}};
+    static const char *const rows[][2] = {{"prun", "prune"},   {"purne", "prune"}, {"Prune", "prune"},
+                                          {"insp", "inspect"}, {"audti", "audit"}, {"verison", "version"},
+                                          {"hlep", "help"},    {"xyz", NULL},      {"", NULL},
+                                          {"p", NULL},         {"quantize", NULL}};
     for (size_t k = 0; k < COUNT(rows); k++) {
         const char *const nearest = organ_nearest(rows[k][0], names, COUNT(names));
-        ck_assert_msg((!nearest && !rows[k][1]) || (nearest && rows[k][1] && strcmp(nearest, rows[k][1]) == 0), "%s: %s", rows[k][0],
-                      nearest ? nearest : "none");
+        ck_assert_msg((!nearest && !rows[k][1]) || (nearest && rows[k][1] && strcmp(nearest, rows[k][1]) == 0),
+                      "%s: %s", rows[k][0], nearest ? nearest : "none");
     }
     char endless[4096];
     memset(endless, 'a', sizeof endless - 1);
@@ -264,11 +274,13 @@ START_TEST(the_table_is_sound)
         for (size_t g = 0; g < verb->group_count; g++)
             for (size_t k = 0; k < verb->groups[g].count; k++) {
                 const organ_option *const option = &verb->groups[g].options[k];
-                ck_assert_msg((option->value == ORGAN_VALUE_FLAG) == (option->argument == NULL), "%s --%s", verb->name, option->name);
-                ck_assert_msg(option->value < ORGAN_VALUE_COUNT || option->range.to > option->range.from, "%s --%s", verb->name,
+                ck_assert_msg((option->value == ORGAN_VALUE_FLAG) == (option->argument == NULL), "%s --%s", verb->name,
                               option->name);
+                ck_assert_msg(option->value < ORGAN_VALUE_COUNT || option->range.to > option->range.from, "%s --%s",
+                              verb->name, option->name);
                 ck_assert_msg(option->help[strlen(option->help) - 1] != '.', "%s --%s", verb->name, option->name);
-                ck_assert_msg(!option->letter || !strchr(letters, option->letter), "%s -%c", verb->name, option->letter);
+                ck_assert_msg(!option->letter || !strchr(letters, option->letter), "%s -%c", verb->name,
+                              option->letter);
                 letters[strlen(letters)] = option->letter;
             }
     }
@@ -281,12 +293,13 @@ static void expect_fallback(const organ_verb *verb, const organ_option *option)
     organ_error error = {0};
     bool help = false;
     static const size_t sizes[] = {sizeof(bool), sizeof(char *), 0, sizeof(unsigned), sizeof(double), sizeof(uint64_t)};
-    char name[64], *const words[] = {name, (char *)(uintptr_t)option->fallback, (char[]){"--help"}}; /* with it, nothing is missed */
+    char name[64], *const words[] = {name, (char *)(uintptr_t)option->fallback,
+                                     (char[]){"--help"}}; /* with it, nothing is missed */
     snprintf(name, sizeof name, "--%s", option->name);
     ck_assert_msg(organ_options_parse(verb, 3, words, &given, &help, &error) == ORGAN_OK, "%s", error.message);
     ck_assert_int_eq(organ_options_parse(verb, 1, words + 2, &silent, &help, &error), ORGAN_OK);
-    ck_assert_msg(memcmp((char *)&given + option->offset, (char *)&silent + option->offset, sizes[option->value]) == 0, "%s --%s %s",
-                  verb->name, option->name, option->fallback);
+    ck_assert_msg(memcmp((char *)&given + option->offset, (char *)&silent + option->offset, sizes[option->value]) == 0,
+                  "%s --%s %s", verb->name, option->name, option->fallback);
 }
 
 /* Help and manual say of each option what it does, what it takes and what it is otherwise, and that is so. */
@@ -299,14 +312,17 @@ START_TEST(every_option_is_explained)
                 char meaning[ORGAN_MEANING_ROOM], range[ORGAN_RANGE_ROOM], choice[ORGAN_LONGEST_CHOICE];
                 organ_help_meaning(option, meaning);
                 organ_option_range(option, range, sizeof range);
-                ck_assert_msg(strlen(option->help) >= 8 && strlen(meaning) < sizeof meaning - 1, "%s --%s", organ_all_verbs.verbs[v]->name,
-                              option->name);
-                ck_assert_msg(strstr(meaning, range) || (option->choices && strcmp(option->choices, option->argument) == 0), "%s", meaning);
+                ck_assert_msg(strlen(option->help) >= 8 && strlen(meaning) < sizeof meaning - 1, "%s --%s",
+                              organ_all_verbs.verbs[v]->name, option->name);
+                ck_assert_msg(strstr(meaning, range) ||
+                                  (option->choices && strcmp(option->choices, option->argument) == 0),
+                              "%s", meaning);
                 ck_assert_msg(!option->fallback || strstr(meaning, option->fallback), "%s", meaning);
                 if (option->fallback)
                     expect_fallback(organ_all_verbs.verbs[v], option);
                 for (size_t c = 0; organ_option_choice(option, c, choice); c++)
-                    ck_assert_msg(*choice && strlen(choice) < ORGAN_LONGEST_CHOICE - 1 && !strpbrk(choice, " ,'"), "%s", choice);
+                    ck_assert_msg(*choice && strlen(choice) < ORGAN_LONGEST_CHOICE - 1 && !strpbrk(choice, " ,'"), "%s",
+                                  choice);
                 ck_assert(!option->choices || option->value == ORGAN_VALUE_TEXT);
             }
 }
@@ -314,21 +330,23 @@ END_TEST
 
 START_TEST(choices_are_held_to)
 {
-    static const char methods[] = "but must be one of physarum-v1, physarum-v2, physarum-v3, alps, magnitude, wanda, sparsegpt",
+    static const char methods[] =
+        "but must be one of physarum-v1, physarum-v2, physarum-v3, alps, magnitude, wanda, sparsegpt",
                       kinds[] = "but must be of skeleton, organ, embed, norm, other, all, separated by commas";
     static const struct {
         const char *line, *fault, *allowed, *hint; /* no fault: taken */
-    } rows[] = {{"prune --method wanda -h", NULL, "", ""},
-                {"prune --method=wanda -h", NULL, "", ""},
-                {"prune --method wanda2", "prune: --method is 'wanda2', ", methods, "; did you mean 'wanda'?"},
-                {"prune --method ~", "prune: --method is '', ", methods, ""},
-                {"prune --method physarum-v1|physarum-v2", "prune: --method is 'physarum-v1|physarum-v2', ", methods, ""},
-                {"measure --type organ,norm,all -h", NULL, "", ""},
-                {"measure --type organ,,norm", "measure: --type has '', ", kinds, ""},
-                {"measure --type organ,nrom", "measure: --type has 'nrom', ", kinds, "; did you mean 'norm'?"},
-                {"measure --type liver", "measure: --type has 'liver', ", kinds, ""},
-                {"completion fish", NULL, "", ""},
-                {"completion fis", "completion: 'fis' is not one of bash|zsh|fish", "", ""}};
+    } rows[] = {
+        {"prune --method wanda -h", NULL, "", ""},
+        {"prune --method=wanda -h", NULL, "", ""},
+        {"prune --method wanda2", "prune: --method is 'wanda2', ", methods, "; did you mean 'wanda'?"},
+        {"prune --method ~", "prune: --method is '', ", methods, ""},
+        {"prune --method physarum-v1|physarum-v2", "prune: --method is 'physarum-v1|physarum-v2', ", methods, ""},
+        {"measure --type organ,norm,all -h", NULL, "", ""},
+        {"measure --type organ,,norm", "measure: --type has '', ", kinds, ""},
+        {"measure --type organ,nrom", "measure: --type has 'nrom', ", kinds, "; did you mean 'norm'?"},
+        {"measure --type liver", "measure: --type has 'liver', ", kinds, ""},
+        {"completion fish", NULL, "", ""},
+        {"completion fis", "completion: 'fis' is not one of bash|zsh|fish", "", ""}};
     for (size_t k = 0; k < COUNT(rows); k++) {
         organ_call call;
         organ_error error = {0};
@@ -366,8 +384,11 @@ END_TEST
 
 static organ_terminal half_done(size_t width, bool utf8)
 {
-    organ_terminal terminal = {
-        .page = {.width = width, .utf8 = utf8}, .what = "pruning", .bytes = 2000000000, .done = 1000000000, .started = 100};
+    organ_terminal terminal = {.page = {.width = width, .utf8 = utf8},
+                               .what = "pruning",
+                               .bytes = 2000000000,
+                               .done = 1000000000,
+                               .started = 100};
     snprintf(terminal.finished, sizeof terminal.finished, "model.layers.12.mlp.down_proj.weight");
     snprintf(terminal.remark, sizeof terminal.remark, "22.41 %% killed");
     return terminal;
@@ -384,7 +405,8 @@ START_TEST(the_living_line)
 {
     organ_terminal terminal = half_done(120, true);
     expect_line(&terminal, 110,
-                "pruning ━━━━━━━━━━━━━━━───────────────  50.0 %  100 MB/s  10 s left  model.layers.12.mlp.down_proj.weight 22.41 % killed");
+                "pruning ━━━━━━━━━━━━━━━───────────────  50.0 %  100 MB/s  10 s left  "
+                "model.layers.12.mlp.down_proj.weight 22.41 % killed");
     terminal = half_done(80, false);
     expect_line(&terminal, 110, "pruning #######.......  50.0 %  100 MB/s  10 s left  model.layers..._proj.weight");
     terminal.done = 0;
@@ -475,14 +497,15 @@ int main(void)
     const struct {
         const char *name;
         const TTest *tests[12];
-    } cases[] = {
-        {"options",
-         {defaults_come_from_the_table, options_are_written_in_many_ways, the_last_operand_may_take_many_words,
-          an_option_may_take_two_words, what_looks_like_an_option_can_be_named, bounds_are_values_too, help_wins_over_what_is_missing,
-          faults_name_option_value_and_range, near_names_are_found, unknown_verbs_are_refused, choices_are_held_to}},
-        {"help", {the_table_is_sound, every_option_is_explained, help_fits_the_screen}},
-        {"terminal",
-         {the_living_line, the_time_left_follows_the_speed, the_living_line_fits, a_log_has_a_line_per_tensor, a_terminal_has_one_line}}};
+    } cases[] = {{"options",
+                  {defaults_come_from_the_table, options_are_written_in_many_ways, the_last_operand_may_take_many_words,
+                   an_option_may_take_two_words, what_looks_like_an_option_can_be_named, bounds_are_values_too,
+                   help_wins_over_what_is_missing, faults_name_option_value_and_range, near_names_are_found,
+                   unknown_verbs_are_refused, choices_are_held_to}},
+                 {"help", {the_table_is_sound, every_option_is_explained, help_fits_the_screen}},
+                 {"terminal",
+                  {the_living_line, the_time_left_follows_the_speed, the_living_line_fits, a_log_has_a_line_per_tensor,
+                   a_terminal_has_one_line}}};
     Suite *const suite = suite_create("options");
     for (size_t c = 0; c < COUNT(cases); c++) {
         TCase *const group = tcase_create(cases[c].name);

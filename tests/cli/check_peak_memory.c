@@ -1,8 +1,9 @@
 /* SPDX-License-Identifier: MIT
- * The peak of memory of whole runs of the program: at most --memory + 16 MiB + twice the bytes of headers and tokenizers, for models of
- * 100,000 tensors, and in `ninja test-peak`, which sets PEAK=whole, for all verbs that read models and for a model of 1.5 GB. Verbs
- * without --memory must keep the limit of --memory 64M. A verb may refuse instead; then it is run again with the memory that its message
- * names. Prints a line for each run. Not under sanitizers, whose own memory counts. */
+ * The peak of memory of whole runs of the program: at most --memory + 16 MiB + twice the bytes of headers and
+ * tokenizers, for models of 100,000 tensors, and in `ninja test-peak`, which sets PEAK=whole, for all verbs that read
+ * models and for a model of 1.5 GB. Verbs without --memory must keep the limit of --memory 64M. A verb may refuse
+ * instead; then it is run again with the memory that its message names. Prints a line for each run. Not under
+ * sanitizers, whose own memory counts. */
 #include "tests/kit/model_maker.h"
 
 #include <check.h>
@@ -59,8 +60,8 @@ static maker begin_header(void)
     return m;
 }
 
-/* `directory` of models is a name in the scratch directory. BF16 values that repeat after 64 KiB, with another one here and there if
- * `tuned`. */
+/* `directory` of models is a name in the scratch directory. BF16 values that repeat after 64 KiB, with another one here
+ * and there if `tuned`. */
 static void write_model(maker *m, const char *path, bool tuned)
 {
     static uint16_t values[32768];
@@ -124,10 +125,11 @@ static void make_experts(const char *directory)
     static const struct {
         const char *name;
         int rows, cols;
-    } parts[] = {
-        {"input_layernorm.weight", 0, WIDTH},   {"self_attn.q_proj.weight", 32, WIDTH}, {"self_attn.k_proj.weight", 16, WIDTH},
-        {"self_attn.v_proj.weight", 16, WIDTH}, {"self_attn.o_proj.weight", WIDTH, 32}, {"self_attn.q_norm.weight", 0, 16},
-        {"self_attn.k_norm.weight", 0, 16},     {"mlp.gate.weight", EXPERTS, WIDTH},    {"post_attention_layernorm.weight", 0, WIDTH}};
+    } parts[] = {{"input_layernorm.weight", 0, WIDTH},         {"self_attn.q_proj.weight", 32, WIDTH},
+                 {"self_attn.k_proj.weight", 16, WIDTH},       {"self_attn.v_proj.weight", 16, WIDTH},
+                 {"self_attn.o_proj.weight", WIDTH, 32},       {"self_attn.q_norm.weight", 0, 16},
+                 {"self_attn.k_norm.weight", 0, 16},           {"mlp.gate.weight", EXPERTS, WIDTH},
+                 {"post_attention_layernorm.weight", 0, WIDTH}};
     static const char *const experts[] = {"gate_proj", "up_proj", "down_proj"};
     maker m = begin_header();
     char name[96];
@@ -147,12 +149,15 @@ static void make_experts(const char *directory)
     add(&m, "BF16", TOKENS, WIDTH, "lm_head.weight");
     ck_assert_int_eq(mkdir(scratch_path("%s", directory), 0777), 0);
     write_model(&m, scratch_path("%s/model.safetensors", directory), false);
-    write_config(directory,
-                 "{\"architectures\":[\"Qwen3MoeForCausalLM\"],\"model_type\":\"qwen3_moe\",\"hidden_size\":16,\"num_hidden_layers\":64,"
-                 "\"num_attention_heads\":2,\"num_key_value_heads\":1,\"head_dim\":16,\"num_experts\":520,\"num_experts_per_tok\":2,"
-                 "\"moe_intermediate_size\":16,\"intermediate_size\":16,\"norm_topk_prob\":true,\"decoder_sparse_step\":1,"
-                 "\"mlp_only_layers\":[],\"vocab_size\":2048,\"rms_norm_eps\":1e-6,\"rope_theta\":1e6,\"hidden_act\":\"silu\","
-                 "\"max_position_embeddings\":4096,\"torch_dtype\":\"bfloat16\",\"tie_word_embeddings\":false}\n");
+    write_config(
+        directory,
+        "{\"architectures\":[\"Qwen3MoeForCausalLM\"],\"model_type\":\"qwen3_moe\",\"hidden_size\":16,\"num_hidden_"
+        "layers\":64,"
+        "\"num_attention_heads\":2,\"num_key_value_heads\":1,\"head_dim\":16,\"num_experts\":520,\"num_experts_per_"
+        "tok\":2,"
+        "\"moe_intermediate_size\":16,\"intermediate_size\":16,\"norm_topk_prob\":true,\"decoder_sparse_step\":1,"
+        "\"mlp_only_layers\":[],\"vocab_size\":2048,\"rms_norm_eps\":1e-6,\"rope_theta\":1e6,\"hidden_act\":\"silu\","
+        "\"max_position_embeddings\":4096,\"torch_dtype\":\"bfloat16\",\"tie_word_embeddings\":false}\n");
     copy_tokenizer(directory);
 }
 
@@ -171,7 +176,8 @@ static void make_big(const char *directory, bool tuned)
     ck_assert_int_eq(mkdir(scratch_path("%s", directory), 0777), 0);
     write_model(&m, scratch_path("%s/model.safetensors", directory), tuned);
     write_config(directory,
-                 "{\"architectures\":[\"Qwen2ForCausalLM\"],\"model_type\":\"qwen2\",\"hidden_size\":4096,\"num_hidden_layers\":11,"
+                 "{\"architectures\":[\"Qwen2ForCausalLM\"],\"model_type\":\"qwen2\",\"hidden_size\":4096,\"num_hidden_"
+                 "layers\":11,"
                  "\"num_attention_heads\":32,\"num_key_value_heads\":4,\"intermediate_size\":8192,\"vocab_size\":64,"
                  "\"torch_dtype\":\"bfloat16\"}\n");
 }
@@ -187,7 +193,8 @@ typedef struct row {
     int code, takes;
     bool always;      /* in `ninja test` as well */
     const char *gone; /* outputs that no later row reads, separated by blanks */
-    int known;        /* MiB; the row is known to need more than the limit, and must not need more than this. 0: the limit applies */
+    int known; /* MiB; the row is known to need more than the limit, and must not need more than this. 0: the limit
+                  applies */
 } row;
 
 #define TEXT "--text %tiny-moe/calibration.txt --context 64 --max-tokens 128"
@@ -213,7 +220,8 @@ static const row rows[] = {
     {.words = "assemble @apart -o @whole", .takes = QUIET, .gone = "apart whole"},
     {.words = "graft --source @zeros --target @experts -o @mixed --type skeleton", .takes = QUIET, .gone = "mixed"},
     {.words = "chimera --base @experts --donor @zeros --take skeleton -o @mixed", .takes = QUIET, .gone = "mixed"},
-    {.words = "experts @experts -o @few --keep 4 --calibration %tiny-moe/calibration.txt --samples 2 --context 32", .gone = "few"},
+    {.words = "experts @experts -o @few --keep 4 --calibration %tiny-moe/calibration.txt --samples 2 --context 32",
+     .gone = "few"},
     {.words = "layers @experts -o @low --drop 3-3", .gone = "low"},
     {.words = "perplexity @experts " TEXT},
     {.words = "evaluate @experts @zeros " TEXT, .known = KNOWN_EVALUATE},
@@ -257,7 +265,10 @@ static uint64_t header_bytes_of(const char *path)
     static const struct {
         const char *name;
         bool header;
-    } parts[] = {{"model.safetensors", true}, {"adapter_model.safetensors", true}, {"tokenizer.json", false}, {"manifest.json", false}};
+    } parts[] = {{"model.safetensors", true},
+                 {"adapter_model.safetensors", true},
+                 {"tokenizer.json", false},
+                 {"manifest.json", false}};
     char file[5000];
     struct stat info;
     uint64_t bytes = 0;
@@ -279,8 +290,8 @@ static const char *expand(const char *word)
     return *word == '@' ? scratch_path("%s", word + 1) : *word == '%' ? path : word;
 }
 
-/* Runs the program and returns its exit code. Sets *peak (bytes), *headers (bytes of the headers of all models among the words) and the
- * text of stderr. */
+/* Runs the program and returns its exit code. Sets *peak (bytes), *headers (bytes of the headers of all models among
+ * the words) and the text of stderr. */
 static int run_words(const row *r, const char *memory, uint64_t *peak, uint64_t *headers, char *said, size_t room)
 {
     static char buffer[WORDS][4096], copy[1024];

@@ -1,10 +1,14 @@
 /* SPDX-License-Identifier: MIT
- * A library to be preloaded (LD_PRELOAD; tests/faults/preload.h): makes one of the calls fail by which a program reads, writes, names and
- * synchronises files, wherever it is made: in the program, in a library or within the C library. The kernel shows them to a handler of
- * SIGSYS (seccomp), which makes those that do not fail itself. What lies in the system's own directories is left alone, and so is stderr.
+ * A library to be preloaded (LD_PRELOAD; tests/faults/preload.h): makes one of the calls fail by which a program reads,
+ * writes, names and
+ * synchronises files, wherever it is made: in the program, in a library or within the C library. The kernel shows them
+ * to a handler of
+ * SIGSYS (seccomp), which makes those that do not fail itself. What lies in the system's own directories is left alone,
+ * and so is stderr.
  *
  *   ORGAN_FAULT_DONOR=NAME  what is read of WORK/NAME fails, and nothing else: see the kinds of `donor`
- *   ORGAN_FAULT_KILLS=1     the events are the calls that change files, and the process is killed before the one that is chosen
+ *   ORGAN_FAULT_KILLS=1     the events are the calls that change files, and the process is killed before the one that
+ *                           is chosen
  *   ORGAN_FAULT_LOG=FILE    notes what changes files: tests/faults/power_log.h
  *
  * The path of the first call that fails is written into DIRECTORY/failed. */
@@ -51,8 +55,9 @@ enum kind {
 #define GROWS     (FAILS | BIT(NO_SPACE) | BIT(NO_QUOTA) | BIT(FULL))
 #define WAITS     BIT(INTERRUPTED)
 #define PARTS     (BIT(INTERRUPTED) | BIT(SHORT))
-#define KILLS     (BIT(KILLED) | BIT(KILLED_THEN_FORCED) | BIT(KILLED_THEN_RESUMED)) /* what is run then is of no concern here */
-#define DONOR     (BIT(TRUNCATED) | BIT(REPLACED) | BIT(APPENDED) | BIT(DONOR_GONE))
+#define KILLS                                                                                                          \
+    (BIT(KILLED) | BIT(KILLED_THEN_FORCED) | BIT(KILLED_THEN_RESUMED)) /* what is run then is of no concern here */
+#define DONOR (BIT(TRUNCATED) | BIT(REPLACED) | BIT(APPENDED) | BIT(DONOR_GONE))
 
 const unsigned preload_lasting = BIT(GONE) | BIT(FULL) | BIT(DONOR_GONE);
 
@@ -104,7 +109,8 @@ long preload_raw(long number, long a, long b, long c, long d, long e, long f);
 extern const char preload_raw_end[];
 #ifdef __x86_64__
 __asm__(".text\n.globl preload_raw\n.hidden preload_raw\n.type preload_raw, @function\npreload_raw:\n"
-        "mov %rdi, %rax\nmov %rsi, %rdi\nmov %rdx, %rsi\nmov %rcx, %rdx\nmov %r8, %r10\nmov %r9, %r8\nmov 8(%rsp), %r9\nsyscall\n"
+        "mov %rdi, %rax\nmov %rsi, %rdi\nmov %rdx, %rsi\nmov %rcx, %rdx\nmov %r8, %r10\nmov %r9, %r8\nmov 8(%rsp), "
+        "%r9\nsyscall\n"
         ".globl preload_raw_end\n.hidden preload_raw_end\npreload_raw_end:\nret\n");
 #else
 __asm__(".text\n.globl preload_raw\n.hidden preload_raw\n.type preload_raw, %function\npreload_raw:\n"
@@ -114,7 +120,10 @@ __asm__(".text\n.globl preload_raw\n.hidden preload_raw\n.type preload_raw, %fun
 
 long calls_raw(long number, long a, long b, long c) { return preload_raw(number, a, b, c, 0, 0, 0); }
 
-long calls_open(const char *path, int flags) { return preload_raw(SYS_openat, AT_FDCWD, (long)path, flags | O_CLOEXEC, 0666, 0, 0); }
+long calls_open(const char *path, int flags)
+{
+    return preload_raw(SYS_openat, AT_FDCWD, (long)path, flags | O_CLOEXEC, 0666, 0, 0);
+}
 
 long calls_make(const call *c) { return preload_raw(c->number, c->a[0], c->a[1], c->a[2], c->a[3], c->a[4], c->a[5]); }
 
@@ -176,7 +185,8 @@ static bool changes_files(const call *c, const struct row *row)
     return c->number != SYS_ioctl || c->a[1] == FICLONE;
 }
 
-/* What else is to be known of a call: a file that is opened for writing can lack room, other ioctls are none of ours. */
+/* What else is to be known of a call: a file that is opened for writing can lack room, other ioctls are none of ours.
+ */
 static unsigned kinds_of(const call *c, const struct row *row)
 {
     const long flags = c->number == SYS_openat ? c->a[2] : c->a[1];
@@ -317,7 +327,8 @@ static void on_call(int signal, siginfo_t *info, void *context)
 
 /* ---- the filter ---- */
 
-#define LOAD(member, more) BPF_STMT(BPF_LD | BPF_W | BPF_ABS, (unsigned)(offsetof(struct seccomp_data, member) + (more)))
+#define LOAD(member, more)                                                                                             \
+    BPF_STMT(BPF_LD | BPF_W | BPF_ABS, (unsigned)(offsetof(struct seccomp_data, member) + (more)))
 
 /* Calls of the table come to the handler, unless preload_raw makes them. */
 static void filter(void)
@@ -331,7 +342,8 @@ static void filter(void)
         LOAD(nr, 0),
     };
     for (unsigned k = 0; k < ROWS; k++)
-        steps[5 + k] = (struct sock_filter)BPF_JUMP(BPF_JMP | BPF_JEQ | BPF_K, (unsigned)rows[k].number, (unsigned char)(ROWS - k), 0);
+        steps[5 + k] = (struct sock_filter)BPF_JUMP(BPF_JMP | BPF_JEQ | BPF_K, (unsigned)rows[k].number,
+                                                    (unsigned char)(ROWS - k), 0);
     steps[5 + ROWS] = (struct sock_filter)BPF_STMT(BPF_RET | BPF_K, SECCOMP_RET_ALLOW);
     steps[6 + ROWS] = (struct sock_filter)BPF_STMT(BPF_RET | BPF_K, SECCOMP_RET_TRAP);
     const struct sock_fprog program = {ROWS + 7, steps};

@@ -63,7 +63,8 @@ static const char *below(const char *path, const char *name)
     return strncmp(path, name, length) == 0 && (path[length] == '/' || path[length] == '\0') ? path + length : NULL;
 }
 
-/* Whether a run may leave something else there, which the next one goes on with: what is hidden, and what tells how far it is. */
+/* Whether a run may leave something else there, which the next one goes on with: what is hidden, and what tells how far
+ * it is. */
 static bool is_unfinished(const sweep *s, const char *at)
 {
     return (s->again && strstr(at, "/organ")) || (s->keeps && (strstr(at, "/.") || strcmp(at, "/fleet.json") == 0));
@@ -131,8 +132,8 @@ static bool keeps_whole(const sweep *s, const leavings *left)
     return false;
 }
 
-/* A name that is no hidden one and is neither of something whole nor of what was there before; NULL: none. `found` counts those that are
- * new. */
+/* A name that is no hidden one and is neither of something whole nor of what was there before; NULL: none. `found`
+ * counts those that are new. */
 static const char *find_torn(const sweep *s, const leavings *left, size_t *found)
 {
     *found = 0;
@@ -170,13 +171,14 @@ static void pass_over_state(leavings *left)
     left->count = kept;
 }
 
-/* Drafts of reports that nobody could take away: ".NUMBER.NAME", and a state that may be somebody's, the disk did not say. The next run
- * leaves them alone. */
+/* Drafts of reports that nobody could take away: ".NUMBER.NAME", and a state that may be somebody's, the disk did not
+ * say. The next run leaves them alone. */
 static void pass_over_drafts(leavings *left)
 {
     size_t kept = 0;
     for (size_t k = 0; k < left->count; k++) {
-        const char *const slash = strrchr(left->file[k].name, '/'), *const name = slash ? slash + 1 : left->file[k].name;
+        const char *const slash = strrchr(left->file[k].name, '/'), *const name =
+                                                                        slash ? slash + 1 : left->file[k].name;
         const size_t digits = *name == '.' ? strspn(name + 1, "0123456789") : 0;
         if ((!digits || name[1 + digits] != '.') && strcmp(name, "fleet.json-2") != 0)
             left->file[kept++] = left->file[k];
@@ -203,15 +205,18 @@ static bool goes_on_from(const sweep *s, const char *directory, bool told, char 
         pass_over_drafts(&o->left);
         o->same = is_same(&o->left, &s->right, &o->odd);
         if (WIFSIGNALED(status) || !is_right_end(s, o, whole))
-            snprintf(text, TEXT, "the next run does not make what is right of it: %d, '%.255s': %.900s", o->code, o->odd ? o->odd : "",
-                     message_in(o->said));
+            snprintf(text, TEXT, "the next run does not make what is right of it: %d, '%.255s': %.900s", o->code,
+                     o->odd ? o->odd : "", message_in(o->said));
         free(o->said);
     }
     free(o);
     return *text == '\0';
 }
 
-bool goes_on(const sweep *s, const char *directory, char text[LEAVINGS_TEXT]) { return goes_on_from(s, directory, false, text); }
+bool goes_on(const sweep *s, const char *directory, char text[LEAVINGS_TEXT])
+{
+    return goes_on_from(s, directory, false, text);
+}
 
 static bool is_all_there(const sweep *s, const char *directory, outcome *o)
 {
@@ -231,17 +236,22 @@ bool finishes(const sweep *s, const char *directory, int status, int kind, char 
         return true;
     }
     if (WIFSIGNALED(status) && WTERMSIG(status) == SIGKILL)
-        status = run_there(s, directory, -1, 0, kind == KILLED_THEN_FORCED ? FORCE : kind == KILLED_THEN_RESUMED ? RESUME : NO_OPTION);
+        status = run_there(s, directory, -1, 0,
+                           kind == KILLED_THEN_FORCED    ? FORCE
+                           : kind == KILLED_THEN_RESUMED ? RESUME
+                                                         : NO_OPTION);
     find_outcome(s, o, status);
     if (kind == KILLED && o->code == 2 && strstr(o->said, "--resume continues")) {
         free(o->said);
         status = run_there(s, directory, -1, 0, RESUME);
         find_outcome(s, o, status);
     }
-    const bool ends = o->code == s->ends || (kind != KILLED_THEN_FORCED && o->code == 2 && strstr(o->said, "exists; --force replaces it"));
+    const bool ends = o->code == s->ends ||
+                      (kind != KILLED_THEN_FORCED && o->code == 2 && strstr(o->said, "exists; --force replaces it"));
     if (WIFSIGNALED(status) || !ends || !o->same)
         snprintf(text, TEXT, "the next run ends with %d and %s%.255s: %.900s", o->code,
-                 o->same ? "what is right" : "not what is right: ", o->same || !o->odd ? "" : o->odd, message_in(o->said));
+                 o->same ? "what is right" : "not what is right: ", o->same || !o->odd ? "" : o->odd,
+                 message_in(o->said));
     free(o->said);
     free(o);
     return *text == '\0';
@@ -259,8 +269,11 @@ static bool names_file(const char *directory, const char *said)
     char *const failed = load(path, &length);
     const char *const end_of_path = strrchr(failed, '/');
     bool named = strstr(said, "standard output") != NULL ||
-                 (end_of_path && (strcmp(end_of_path, "/work") == 0 || strcmp(end_of_path, "/.") == 0) && strstr(said, " . cannot"));
-    char *rest = NULL, *word = strtok_r(failed + (strncmp(failed, directory, strlen(directory)) == 0 ? strlen(directory) : 0), "/", &rest);
+                 (end_of_path && (strcmp(end_of_path, "/work") == 0 || strcmp(end_of_path, "/.") == 0) &&
+                  strstr(said, " . cannot"));
+    char *rest = NULL,
+         *word = strtok_r(failed + (strncmp(failed, directory, strlen(directory)) == 0 ? strlen(directory) : 0), "/",
+                          &rest);
     for (; word && !named; word = strtok_r(NULL, "/", &rest)) {
         char *const end = strstr(word, ".organ-partial");
         if (end)
@@ -278,8 +291,8 @@ static void judge_success(const sweep *s, const outcome *o, char text[TEXT])
     char path[TEXT];
     join(path, o->directory, "out");
     if (!o->same)
-        snprintf(text, TEXT, "ended as it should, but '%s' is not what it should be (%zu files, %zu expected)", o->odd ? o->odd : "",
-                 o->left.count, s->right.count);
+        snprintf(text, TEXT, "ended as it should, but '%s' is not what it should be (%zu files, %zu expected)",
+                 o->odd ? o->odd : "", o->left.count, s->right.count);
     else if (digest_of(path) != s->right_print)
         snprintf(text, TEXT, "ended as it should, but its standard output is not what it should be");
 }
@@ -301,7 +314,8 @@ static void judge_memory(const sweep *s, const outcome *o, char text[TEXT])
 static int run_anew(const sweep *s, const outcome *o, leavings *made)
 {
     char command[3 * TEXT];
-    snprintf(command, sizeof command, "find '%s/work' -mindepth 1 -maxdepth 1 ! -name '%s' -exec rm -rf {} +", o->directory, s->donor);
+    snprintf(command, sizeof command, "find '%s/work' -mindepth 1 -maxdepth 1 ! -name '%s' -exec rm -rf {} +",
+             o->directory, s->donor);
     if (system(command))
         give_up(command);
     const int status = run_there(s, o->directory, -1, 0, NO_OPTION);
@@ -309,7 +323,8 @@ static int run_anew(const sweep *s, const outcome *o, leavings *made)
     return status;
 }
 
-/* Whether the run has made what another one makes of the donor as it is now: it was changed before it was opened for good. */
+/* Whether the run has made what another one makes of the donor as it is now: it was changed before it was opened for
+ * good. */
 static bool is_of_new_donor(const sweep *s, const outcome *o)
 {
     const char *odd;
@@ -332,8 +347,8 @@ static bool is_of_donor(const sweep *s, const outcome *o, size_t k)
     struct stat info;
     const char *const name = strchr(o->left.file[k].name, '/');
     join(work, o->directory, "work");
-    return name && snprintf(path, sizeof path, "%s/%s%s", work, s->donor, name) < TEXT && stat(path, &info) == 0 && S_ISREG(info.st_mode) &&
-           o->left.file[k].digest == digest_of(path);
+    return name && snprintf(path, sizeof path, "%s/%s%s", work, s->donor, name) < TEXT && stat(path, &info) == 0 &&
+           S_ISREG(info.st_mode) && o->left.file[k].digest == digest_of(path);
 }
 
 static bool has_file(const leavings *of, const leavings *wanted, size_t k)
@@ -354,8 +369,8 @@ static bool is_right_beside(const sweep *s, const outcome *o)
     return o->left.count == s->right.count;
 }
 
-/* Whether a run may end well that has made something else of a donor that changed: what another one makes of it as it is now, or an output
- * that says of which file something is missing. */
+/* Whether a run may end well that has made something else of a donor that changed: what another one makes of it as it
+ * is now, or an output that says of which file something is missing. */
 static bool is_right_for_donor(const sweep *s, const outcome *o)
 {
     char path[TEXT];
@@ -367,8 +382,8 @@ static bool is_right_for_donor(const sweep *s, const outcome *o)
     return told || is_right_beside(s, o) || is_of_new_donor(s, o);
 }
 
-/* A fleet goes on: whether the next run makes of what is left what it would make of nothing, with the donor as it is now. A model that was
- * taken apart and cannot be opened any more stays so. */
+/* A fleet goes on: whether the next run makes of what is left what it would make of nothing, with the donor as it is
+ * now. A model that was taken apart and cannot be opened any more stays so. */
 static bool goes_on_with_donor(const sweep *s, const outcome *o)
 {
     const char *odd;
@@ -388,11 +403,13 @@ static void judge_files(const sweep *s, const outcome *o, const pick *p, char te
 {
     const bool stays = s->what == DISK && (p->removes || p->kind == GONE); /* what the run cannot take away */
     const bool told = strstr(o->said, "cannot be removed; nothing needs it any more") != NULL;
-    if (o->code == s->ends && !((p->removes || told) && o->complete) && !(s->what == DONOR && !o->same && is_right_for_donor(s, o)))
+    if (o->code == s->ends && !((p->removes || told) && o->complete) &&
+        !(s->what == DONOR && !o->same && is_right_for_donor(s, o)))
         judge_success(s, o, text);
     else if (o->code == s->ends)
         return;
-    else if (o->code != 4 && !(s->what == DONOR && o->code == 3) && !(s->keeps && o->code == 1)) /* a fleet goes on with its other models */
+    else if (o->code != 4 && !(s->what == DONOR && o->code == 3) &&
+             !(s->keeps && o->code == 1)) /* a fleet goes on with its other models */
         snprintf(text, TEXT, "ended with %d: %.900s", o->code, message_in(o->said));
     else if (s->what == DISK && (p->kind == INTERRUPTED || p->kind == SHORT))
         snprintf(text, TEXT, "ended with %d instead of the right output: %.900s", o->code, message_in(o->said));

@@ -1,8 +1,8 @@
 /* SPDX-License-Identifier: MIT
- * Runs a command again and again, and each time another thing fails: an allocation (tests/faults/refuse_memory.c), a call that reads or
- * writes files, the donor that it reads (tests/faults/fail_calls.c), or the power (tests/faults/power.h). The run must end as the kind of
- * fault demands, or do what it does without. See usage() for how it is called, tests/faults/check_*.sh for the commands. The last line
- * counts: "N passed, N failed". */
+ * Runs a command again and again, and each time another thing fails: an allocation (tests/faults/refuse_memory.c), a
+ * call that reads or writes files, the donor that it reads (tests/faults/fail_calls.c), or the power
+ * (tests/faults/power.h). The run must end as the kind of fault demands, or do what it does without. See usage() for
+ * how it is called, tests/faults/check_*.sh for the commands. The last line counts: "N passed, N failed". */
 #include "tests/faults/fault_sweep.h"
 
 #include <errno.h>
@@ -72,8 +72,8 @@ static bool set_variables(const sweep *s, const char *variable, const char *valu
            (s->what != KILLS || setenv("ORGAN_FAULT_KILLS", "1", 1) == 0) && setenv("LD_PRELOAD", s->preload, 1) == 0;
 }
 
-/* Runs the command in DIRECTORY/work, with what it prints in DIRECTORY/out and DIRECTORY/err, and with its events noted in the file; its
- * status as wait() gives it. */
+/* Runs the command in DIRECTORY/work, with what it prints in DIRECTORY/out and DIRECTORY/err, and with its events noted
+ * in the file; its status as wait() gives it. */
 static int run_noted(const sweep *s, const char *directory, const char *map)
 {
     char path[TEXT];
@@ -103,7 +103,8 @@ static void begin_server(sweep *s)
     if (child < 0)
         give_up("fork");
     if (child == 0) {
-        if (dup2(to[0], STDIN_FILENO) < 0 || dup2(from[1], STDOUT_FILENO) < 0 || !set_variables(s, "ORGAN_FAULT_SERVE", "1"))
+        if (dup2(to[0], STDIN_FILENO) < 0 || dup2(from[1], STDOUT_FILENO) < 0 ||
+            !set_variables(s, "ORGAN_FAULT_SERVE", "1"))
             _exit(125);
         execv(s->command[0], s->command);
         _exit(126);
@@ -150,7 +151,8 @@ static void list_picks(sweep *s, const uint64_t *map)
         give_up("memory");
     for (long k = 0; k < s->events; k++)
         for (int kind = 0; kind < KINDS; kind++)
-            if (map[k + 1] >> kind & 1 && !(kind == KILLED_THEN_FORCED && s->forced) && !(kind == KILLED_THEN_RESUMED && !s->resumable))
+            if (map[k + 1] >> kind & 1 && !(kind == KILLED_THEN_FORCED && s->forced) &&
+                !(kind == KILLED_THEN_RESUMED && !s->resumable))
                 s->picks[s->picked++] = (pick){k, kind, map[k + 1] & REMOVES, map[k + 1]};
 }
 
@@ -160,7 +162,8 @@ static void pick_paths(sweep *s)
     long picked = 0;
     qsort(s->picks, (size_t)s->picked, sizeof *s->picks, by_digest);
     for (long k = 0; k < s->picked; k++)
-        if (k == 0 || s->picks[k].digest != s->picks[picked - 1].digest || s->picks[k].kind != s->picks[picked - 1].kind)
+        if (k == 0 || s->picks[k].digest != s->picks[picked - 1].digest ||
+            s->picks[k].kind != s->picks[picked - 1].kind)
             s->picks[picked++] = s->picks[k];
     s->picked = s->paths = picked;
     qsort(s->picks, (size_t)s->picked, sizeof *s->picks, by_place);
@@ -176,7 +179,8 @@ static void pick_last(sweep *s, long count)
     s->picked = s->paths = picked;
 }
 
-/* all; paths; COUNT:TURN, so many of the paths, others with each turn; last:EVENTS, or last:EVENTS:COUNT:TURN, so many of those. */
+/* all; paths; COUNT:TURN, so many of the paths, others with each turn; last:EVENTS, or last:EVENTS:COUNT:TURN, so many
+ * of those. */
 static void choose(sweep *s)
 {
     const bool last = strncmp(s->runs, "last:", 5) == 0;
@@ -241,7 +245,8 @@ static void find_right(sweep *s)
     if (!WIFEXITED(status) || WEXITSTATUS(status) != s->ends) {
         join(path, directory, "err");
         size_t length;
-        fprintf(stderr, "fault_sweep: the command does not even work without a fault: status %d\n%s", status, load(path, &length));
+        fprintf(stderr, "fault_sweep: the command does not even work without a fault: status %d\n%s", status,
+                load(path, &length));
         exit(2);
     }
     (s->what == POWER ? read_log : read_map)(s, noted);
@@ -287,7 +292,8 @@ static long runs_of(sweep *s, long job)
         if (s->what == POWER)
             fault = goes_on(s, directory, text) ? NULL : text;
         else if (s->what == KILLS)
-            fault = finishes(s, directory, run_there(s, directory, p->at, p->kind, NO_OPTION), p->kind, text) ? NULL : text;
+            fault =
+                finishes(s, directory, run_there(s, directory, p->at, p->kind, NO_OPTION), p->kind, text) ? NULL : text;
         else
             fault = fault_of(s, directory, run_there(s, directory, p->at, p->kind, NO_OPTION), p, text);
         if (!fault)
@@ -305,7 +311,8 @@ static long runs_of(sweep *s, long job)
 
 static long sweep_all(sweep *s)
 {
-    long *const wrong = mmap(NULL, sizeof *wrong * (size_t)s->jobs, PROT_READ | PROT_WRITE, MAP_SHARED | MAP_ANONYMOUS, -1, 0);
+    long *const wrong =
+        mmap(NULL, sizeof *wrong * (size_t)s->jobs, PROT_READ | PROT_WRITE, MAP_SHARED | MAP_ANONYMOUS, -1, 0);
     long sum = 0;
     if (wrong == MAP_FAILED)
         give_up("memory");
@@ -328,7 +335,8 @@ static long sweep_all(sweep *s)
 
 static int usage(void)
 {
-    fputs("usage: fault_sweep memory|disk|donor|power|kills PRELOAD DIRECTORY all|paths|last:EVENTS[:COUNT:TURN]|COUNT:TURN JOBS "
+    fputs("usage: fault_sweep memory|disk|donor|power|kills PRELOAD DIRECTORY "
+          "all|paths|last:EVENTS[:COUNT:TURN]|COUNT:TURN JOBS "
           "[--resumable|--keeps|--again] [--each] "
           "[--tells] [--finds] [--forced]\n"
           "                   [--from BEGIN] [--donor NAME] -- COMMAND ...\n"

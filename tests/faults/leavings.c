@@ -52,8 +52,9 @@ static void cut_seconds(char *line)
         }
 }
 
-/* Cuts the section "Run" of a Markdown file or a page, where times and the models that this run measured stand, and leaves out lines with
- * times and speeds, with the kernels that were measured to be the quickest, and with the number of models that a fleet did not repeat. */
+/* Cuts the section "Run" of a Markdown file or a page, where times and the models that this run measured stand, and
+ * leaves out lines with times and speeds, with the kernels that were measured to be the quickest, and with the number
+ * of models that a fleet did not repeat. */
 static uint64_t digest_of_text(char *text)
 {
     char *const run = strstr(text, "\n## Run"), *const section = strstr(text, "-run\">Run</h2>");
@@ -64,8 +65,8 @@ static uint64_t digest_of_text(char *text)
         *section = '\0';
     for (char *line = text, *rest = NULL; (line = strtok_r(line, "\n", &rest)); line = NULL) {
         if (strstr(line, "Time") || strstr(line, "B/s") || strstr(line, "tokens/s") || strstr(line, "seconds") ||
-            strstr(line, "per second") || strstr(line, ">started<") || strstr(line, ">resumed<") || strstr(line, ">cpu isa<") ||
-            strstr(line, ">unchanged<"))
+            strstr(line, "per second") || strstr(line, ">started<") || strstr(line, ">resumed<") ||
+            strstr(line, ">cpu isa<") || strstr(line, ">unchanged<"))
             continue;
         cut_seconds(line);
         digest = XXH3_64bits_withSeed(line, strlen(line), digest);
@@ -117,7 +118,8 @@ static void look_below(const char *directory, const char *below, const char *but
     for (struct dirent *e; (e = readdir(entries));) {
         char name[LEAVINGS_TEXT];
         struct stat info;
-        if (strcmp(e->d_name, ".") == 0 || strcmp(e->d_name, "..") == 0 || (but && !*below && strcmp(e->d_name, but) == 0))
+        if (strcmp(e->d_name, ".") == 0 || strcmp(e->d_name, "..") == 0 ||
+            (but && !*below && strcmp(e->d_name, but) == 0))
             continue;
         if (*below)
             join(name, below, e->d_name);
@@ -149,7 +151,8 @@ bool is_within(const leavings *part, const leavings *whole, const char **odd)
         while (w < whole->count && strcmp(whole->file[w].name, part->file[k].name) < 0)
             w++;
         *odd = part->file[k].name;
-        if (w == whole->count || strcmp(whole->file[w].name, part->file[k].name) != 0 || whole->file[w].digest != part->file[k].digest)
+        if (w == whole->count || strcmp(whole->file[w].name, part->file[k].name) != 0 ||
+            whole->file[w].digest != part->file[k].digest)
             return false;
     }
     *odd = NULL;

@@ -93,7 +93,8 @@ static void set_name(node *folder, const char *name, size_t length, node *of)
     size_t k = 0;
     if (!folder)
         return;
-    while (k < folder->count && (strlen(folder->entries[k].name) != length || memcmp(folder->entries[k].name, name, length) != 0))
+    while (k < folder->count &&
+           (strlen(folder->entries[k].name) != length || memcmp(folder->entries[k].name, name, length) != 0))
         k++;
     if (k < folder->count && of) {
         folder->entries[k].of = of;
@@ -231,7 +232,8 @@ static bool *find_durable(const power *p, size_t count)
         for (size_t j = 0; j < k && (sync->act == POWER_SYNC || sync->act == POWER_ALL); j++) {
             const power_record *const r = p->steps[j].record;
             durable[j] = durable[j] || sync->act == POWER_ALL ||
-                         (is_about_bytes(r->act) ? r->node == sync->node : r->folders[0] == sync->node || r->folders[1] == sync->node);
+                         (is_about_bytes(r->act) ? r->node == sync->node
+                                                 : r->folders[0] == sync->node || r->folders[1] == sync->node);
         }
     }
     return durable;
@@ -283,8 +285,10 @@ static void write_bytes(node *n, const step *s, size_t at, bool durable, uint64_
 static void apply(disk *d, const step *s, size_t at, bool durable, uint64_t seed)
 {
     const power_record *const r = s->record;
-    node *const made = r->act == POWER_MAKE || r->act == POWER_FOLDER ? add_node(d, r->node, r->act == POWER_FOLDER) : NULL;
-    node *const n = made ? made : find_node(d, r->node), *const from = find_node(d, r->folders[0]), *const to = find_node(d, r->folders[1]);
+    node *const made =
+        r->act == POWER_MAKE || r->act == POWER_FOLDER ? add_node(d, r->node, r->act == POWER_FOLDER) : NULL;
+    node *const n = made ? made : find_node(d, r->node), *const from = find_node(d, r->folders[0]),
+                *const to = find_node(d, r->folders[1]);
     if (r->act == POWER_WRITE && n && !n->folder)
         write_bytes(n, s, at, durable, seed);
     if (r->act == POWER_WRITE || !n || !(durable || survives(seed, at, 0, r->act)))

@@ -101,7 +101,8 @@ static long open_file(const call *c, long folder, const char *name, long flags)
     return result;
 }
 
-static long rename_or_link(const call *c, long from_folder, const char *from, long to_folder, const char *to, uint32_t act)
+static long rename_or_link(const call *c, long from_folder, const char *from, long to_folder, const char *to,
+                           uint32_t act)
 {
     const place a = look(from_folder, from), b = look(to_folder, to);
     const long result = calls_make(c);
@@ -111,7 +112,8 @@ static long rename_or_link(const call *c, long from_folder, const char *from, lo
     if (act == POWER_LINK)
         note((power_record){.act = act, .node = a.node, .folders = {b.folder}}, two, NULL, NULL);
     else
-        note((power_record){.act = act, .node = a.node, .other = b.node, .folders = {a.folder, b.folder}}, one, two, NULL);
+        note((power_record){.act = act, .node = a.node, .other = b.node, .folders = {a.folder, b.folder}}, one, two,
+             NULL);
     return result;
 }
 
@@ -120,7 +122,9 @@ static long rename_or_link(const call *c, long from_folder, const char *from, lo
 static uint64_t node_of(long fd)
 {
     struct stat info;
-    return fstat((int)fd, &info) == 0 && info.st_dev == device && (S_ISREG(info.st_mode) || S_ISDIR(info.st_mode)) ? info.st_ino : 0;
+    return fstat((int)fd, &info) == 0 && info.st_dev == device && (S_ISREG(info.st_mode) || S_ISDIR(info.st_mode))
+               ? info.st_ino
+               : 0;
 }
 
 static uint64_t size_of(long fd)
@@ -141,7 +145,8 @@ static void note_range(long fd, uint64_t node, uint64_t offset, uint64_t bytes)
         const long got = calls_make(&read_it);
         if (got <= 0)
             abort();
-        note((power_record){.act = POWER_WRITE, .node = node, .offset = offset, .bytes = (uint32_t)got}, NULL, NULL, buffer);
+        note((power_record){.act = POWER_WRITE, .node = node, .offset = offset, .bytes = (uint32_t)got}, NULL, NULL,
+             buffer);
         offset += (uint64_t)got;
         bytes -= (uint64_t)got;
     }
@@ -155,12 +160,13 @@ static long change_bytes(const call *c, long fd)
     if (result < 0 || !node)
         return result;
     if (c->number == SYS_pwrite64)
-        note((power_record){.act = POWER_WRITE, .node = node, .offset = (uint64_t)c->a[3], .bytes = (uint32_t)result}, NULL, NULL,
-             (const void *)c->a[1]);
+        note((power_record){.act = POWER_WRITE, .node = node, .offset = (uint64_t)c->a[3], .bytes = (uint32_t)result},
+             NULL, NULL, (const void *)c->a[1]);
     else if (c->number == SYS_write || c->number == SYS_writev)
         note_range(fd, node, (uint64_t)(lseek((int)fd, 0, SEEK_CUR) - result), (uint64_t)result);
     else if (c->number == SYS_copy_file_range)
-        note_range(fd, node, (c->a[3] ? *(const uint64_t *)c->a[3] : (uint64_t)lseek((int)fd, 0, SEEK_CUR)) - (uint64_t)result,
+        note_range(fd, node,
+                   (c->a[3] ? *(const uint64_t *)c->a[3] : (uint64_t)lseek((int)fd, 0, SEEK_CUR)) - (uint64_t)result,
                    (uint64_t)result);
     else if (c->number == SYS_ioctl)
         note_range(fd, node, 0, size_of(fd));

@@ -1,5 +1,6 @@
 /* SPDX-License-Identifier: MIT
- * What a run has done to files, in the order in which it was done: a file of records, each followed by its names and bytes. */
+ * What a run has done to files, in the order in which it was done: a file of records, each followed by its names and
+ * bytes. */
 #ifndef POWER_LOG_H
 #define POWER_LOG_H
 

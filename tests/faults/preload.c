@@ -86,14 +86,16 @@ static void enter(unsigned seconds)
 {
     char path[sizeof directory + 8];
     snprintf(path, sizeof path, "%s/work", directory);
-    if (chdir(path) || !freopen("../out", "w", stdout) || !freopen("../err", "w", stderr) || !freopen("/dev/null", "r", stdin))
+    if (chdir(path) || !freopen("../out", "w", stdout) || !freopen("../err", "w", stderr) ||
+        !freopen("/dev/null", "r", stdin))
         _exit(125);
     alarm(seconds);
 }
 
-/* Reads from standard input which event fails, -1 for none, in which way, the option that is said as well, the seconds it may take, and a
- * directory; begins main in a child, in DIRECTORY/work with its output in DIRECTORY/out and DIRECTORY/err, and writes how it ended, as
- * wait() gives it, to standard output. Returns in the child: the option, 0 for none, 1 for --resume, 2 for --force. */
+/* Reads from standard input which event fails, -1 for none, in which way, the option that is said as well, the seconds
+ * it may take, and a directory; begins main in a child, in DIRECTORY/work with its output in DIRECTORY/out and
+ * DIRECTORY/err, and writes how it ended, as wait() gives it, to standard output. Returns in the child: the option, 0
+ * for none, 1 for --resume, 2 for --force. */
 static int serve(void)
 {
     char line[sizeof directory + 64];
@@ -156,15 +158,15 @@ _Noreturn void exit(int status)
     abort();
 }
 
-int __libc_start_main(int (*main_function)(int, char **, char **), int argc, char **argv, void (*begin)(void), void (*end)(void),
-                      void (*loader_end)(void), void *stack);
+int __libc_start_main(int (*main_function)(int, char **, char **), int argc, char **argv, void (*begin)(void),
+                      void (*end)(void), void (*loader_end)(void), void *stack);
 
-int __libc_start_main(int (*main_function)(int, char **, char **), int argc, char **argv, void (*begin)(void), void (*end)(void),
-                      void (*loader_end)(void), void *stack)
+int __libc_start_main(int (*main_function)(int, char **, char **), int argc, char **argv, void (*begin)(void),
+                      void (*end)(void), void (*loader_end)(void), void *stack)
 {
     real_main = main_function;
-    int (*const start)(int (*)(int, char **, char **), int, char **, void (*)(void), void (*)(void), void (*)(void), void *) =
-        (int (*)(int (*)(int, char **, char **), int, char **, void (*)(void), void (*)(void), void (*)(void), void *))preload_find(
-            "__libc_start_main");
+    int (*const start)(int (*)(int, char **, char **), int, char **, void (*)(void), void (*)(void), void (*)(void),
+                       void *) = (int (*)(int (*)(int, char **, char **), int, char **, void (*)(void), void (*)(void),
+                                          void (*)(void), void *))preload_find("__libc_start_main");
     return start(counted_main, argc, argv, begin, end, loader_end, stack);
 }

@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: MIT
- * A library to be preloaded (LD_PRELOAD; tests/faults/preload.h): refuses one allocation of the program, wherever it is made, in it or in a
- * library below it, or (kind 1) that and all after it. Allocations are counted from the beginning of main to its end.
+ * A library to be preloaded (LD_PRELOAD; tests/faults/preload.h): refuses one allocation of the program, wherever it is
+ * made, in it or in a library below it, or (kind 1) that and all after it. Allocations are counted from the beginning
+ * of main to its end.
  *
  * Mappings of memory without a file count as well. Frees never fail. */
 #include "tests/faults/preload.h"
@@ -55,19 +56,19 @@ static void leave_library(bool before)
         preload_inside(before);
 }
 
-/* Whether this allocation is one that is refused. In libraries single ones are: the program has just shown that there is memory, and hwloc
- * may search without end if it gets none at all. */
+/* Whether this allocation is one that is refused. In libraries single ones are: the program has just shown that there
+ * is memory, and hwloc may search without end if it gets none at all. */
 static bool refused(void) { return (!only_libraries || in_library) && preload_event(only_libraries ? 1 : 3) >= 0; }
 
-#define GIVE(type, name, call)                                                                                                             \
-    do {                                                                                                                                   \
-        if (refused()) {                                                                                                                   \
-            errno = ENOMEM;                                                                                                                \
-            return NULL;                                                                                                                   \
-        }                                                                                                                                  \
-        if (!below.name)                                                                                                                   \
-            below.name = (type)preload_find(#name);                                                                                        \
-        return below.name call;                                                                                                            \
+#define GIVE(type, name, call)                                                                                         \
+    do {                                                                                                               \
+        if (refused()) {                                                                                               \
+            errno = ENOMEM;                                                                                            \
+            return NULL;                                                                                               \
+        }                                                                                                              \
+        if (!below.name)                                                                                               \
+            below.name = (type)preload_find(#name);                                                                    \
+        return below.name call;                                                                                        \
     } while (0)
 
 void *malloc(size_t size) { GIVE(void *(*)(size_t), malloc, (size)); }
@@ -131,9 +132,10 @@ void *mmap(void *address, size_t bytes, int protection, int flags, int fd, off_t
 
 /* ---- hwloc and FFTW ---- */
 
-/* Both crash if an allocation is refused. The program checks before it calls them that there is memory (machine/set_aside.h), and turns a
- * crash into an error (machine/guarded_call.h). Sweeps over whole verbs do not refuse their allocations. With ORGAN_FAULT_LIBRARIES a sweep
- * refuses these and no others. If the call crashes, it does not return here: then the sweep counts the allocations after it, too. */
+/* Both crash if an allocation is refused. The program checks before it calls them that there is memory
+ * (machine/set_aside.h), and turns a crash into an error (machine/guarded_call.h). Sweeps over whole verbs do not
+ * refuse their allocations. With ORGAN_FAULT_LIBRARIES a sweep refuses these and no others. If the call crashes, it
+ * does not return here: then the sweep counts the allocations after it, too. */
 /* clang-format off */
 #define WITHIN(type, name, parameters, arguments) \
     type name parameters; \

@@ -86,7 +86,8 @@ START_TEST(threads_and_memory_do_not_show)
         expected e = golden_of(m);
         const size_t bytes = e.rows * e.words * sizeof(float);
         float *one = computed(m, &e, 1, ROOMY), *five = computed(m, &e, 5, (uint64_t)48 << 20);
-        ck_assert_msg(memcmp(one, five, bytes) == 0, "%s: five threads and little memory give other bytes", models[m].model);
+        ck_assert_msg(memcmp(one, five, bytes) == 0, "%s: five threads and little memory give other bytes",
+                      models[m].model);
         free(one);
         free(five);
         expected_free(&e);
@@ -106,9 +107,10 @@ static void made_up(uint32_t *tokens, size_t count, uint32_t words)
 START_TEST(every_cpu_gives_the_same)
 {
     static const char *const isas[] = {"scalar", "avx2", "avx512", "neon"};
-    static const char *const paths[] = {
-        "tiny-qwen2",       "forward/llama", "forward/mistral",       "forward/mixtral", "forward/qwen2moe", "forward/glm4moe",
-        "forward/qwen3moe", "forward/phi3",  "forward/phi3-longrope", "forward/gemma2",  "forward/gemma3"};
+    static const char *const paths[] = {"tiny-qwen2",       "forward/llama",    "forward/mistral",
+                                        "forward/mixtral",  "forward/qwen2moe", "forward/glm4moe",
+                                        "forward/qwen3moe", "forward/phi3",     "forward/phi3-longrope",
+                                        "forward/gemma2",   "forward/gemma3"};
     static uint32_t tokens[300];
     static const size_t begin[3] = {0, 280, 300}, rows[4] = {3, 259, 279, 299};
     const organ_windows windows = {tokens, 2, begin};
@@ -139,11 +141,13 @@ START_TEST(every_cpu_gives_the_same)
 }
 END_TEST
 
-/* Windows of many lengths, one beyond what is held at once where that does not take minutes: each as if it were alone. */
+/* Windows of many lengths, one beyond what is held at once where that does not take minutes: each as if it were alone.
+ */
 static void check_batch(const char *path, uint32_t words)
 {
     enum { WINDOWS = 6 };
-    static const size_t begins[2][WINDOWS + 1] = {{0, 1, 70, 70, 370, 370 + 1100, LONG}, {0, 1, 70, 70, 140, 140 + 300, 450}};
+    static const size_t begins[2][WINDOWS + 1] = {{0, 1, 70, 70, 370, 370 + 1100, LONG},
+                                                  {0, 1, 70, 70, 140, 140 + 300, 450}};
     const size_t *const begin = begins[sampled(0, 1)];
     static uint32_t tokens[LONG];
     size_t rows[WINDOWS], count = 0;
@@ -163,7 +167,8 @@ static void check_batch(const char *path, uint32_t words)
         if (length == 0)
             continue;
         float *alone = session_logits(&s, &one, &last, 1, &error);
-        ck_assert_msg(alone && memcmp(alone, together + k++ * words, words * sizeof(float)) == 0, "%s: window %zu", path, w);
+        ck_assert_msg(alone && memcmp(alone, together + k++ * words, words * sizeof(float)) == 0, "%s: window %zu",
+                      path, w);
         free(alone);
     }
     free(together);
@@ -194,7 +199,8 @@ START_TEST(a_logit_does_not_depend_on_the_others)
         rows[k] = k;
     ck_assert_int_eq(session_open(&s, "fixtures/forward/llama", 2, ROOMY, &error), ORGAN_OK);
     const organ_windows windows = {tokens, 1, begin};
-    float *all = session_logits(&s, &windows, rows, COUNT, &error), *some = session_logits(&s, &windows, rows + 613, 5, &error);
+    float *all = session_logits(&s, &windows, rows, COUNT, &error),
+          *some = session_logits(&s, &windows, rows + 613, 5, &error);
     ck_assert(all && some);
     ck_assert_mem_eq(all + (size_t)613 * 96, some, 5 * 96 * sizeof *some);
     float *none = session_logits(&s, &windows, rows, 0, &error);
@@ -217,8 +223,8 @@ typedef struct listening {
     bool fail;
 } listening;
 
-static organ_status listen(void *context, const char *tensor, size_t first, size_t tokens, size_t in, const float *inputs,
-                           organ_error *error)
+static organ_status listen(void *context, const char *tensor, size_t first, size_t tokens, size_t in,
+                           const float *inputs, organ_error *error)
 {
     (void)inputs;
     listening *l = context;
@@ -303,8 +309,8 @@ static float *normed_of(bench *b)
     return normed;
 }
 
-static organ_status compare(void *context, const char *tensor, size_t first, size_t tokens, size_t in, const float *inputs,
-                            organ_error *error)
+static organ_status compare(void *context, const char *tensor, size_t first, size_t tokens, size_t in,
+                            const float *inputs, organ_error *error)
 {
     (void)error;
     const float *normed = context;
@@ -318,9 +324,12 @@ START_TEST(a_tap_hears_the_inputs_of_each_layer)
     static const struct {
         const char *path, *name;
         size_t in;
-    } cases[] = {{"fixtures/forward/llama", "layers.1.self_attn.k_proj", 32}, {"fixtures/forward/llama", "layers.1.mlp.down_proj", 48},
-                 {"fixtures/forward/qwen3", "layers.1.self_attn.o_proj", 64}, {"fixtures/forward/phi3", "layers.1.self_attn.qkv_proj", 32},
-                 {"fixtures/forward/phi3", "layers.1.mlp.gate_up_proj", 32},  {"fixtures/forward/llama.gguf", "blk.1.ffn_up.weight", 32}};
+    } cases[] = {{"fixtures/forward/llama", "layers.1.self_attn.k_proj", 32},
+                 {"fixtures/forward/llama", "layers.1.mlp.down_proj", 48},
+                 {"fixtures/forward/qwen3", "layers.1.self_attn.o_proj", 64},
+                 {"fixtures/forward/phi3", "layers.1.self_attn.qkv_proj", 32},
+                 {"fixtures/forward/phi3", "layers.1.mlp.gate_up_proj", 32},
+                 {"fixtures/forward/llama.gguf", "blk.1.ffn_up.weight", 32}};
     for (size_t c = 0; c < sizeof cases / sizeof *cases; c++) {
         bench b;
         organ_error error;
@@ -347,8 +356,8 @@ START_TEST(a_tap_hears_what_experts_get)
     static const char *const paths[] = {"fixtures/forward/mixtral", "fixtures/forward/qwen3moe.gguf"};
     static const char *const names[2][6] = {
         {".experts.0.w2.", ".experts.1.w2.", ".experts.2.w2.", ".experts.3.w2.", ".experts.4.w2.", ".experts.5.w2."},
-        {"down_exps.weight[0]", "down_exps.weight[1]", "down_exps.weight[2]", "down_exps.weight[3]", "down_exps.weight[4]",
-         "down_exps.weight[5]"}};
+        {"down_exps.weight[0]", "down_exps.weight[1]", "down_exps.weight[2]", "down_exps.weight[3]",
+         "down_exps.weight[4]", "down_exps.weight[5]"}};
     for (size_t p = 0; p < 2; p++) {
         size_t all = 0;
         for (size_t e = 0; e < 6; e++) {
@@ -449,8 +458,8 @@ int main(void)
          {threads_and_memory_do_not_show, every_cpu_gives_the_same, a_window_is_as_if_it_were_alone,
           a_logit_does_not_depend_on_the_others}},
         {"layer",
-         {a_tap_hears_the_inputs_of_each_layer, a_tap_hears_what_experts_get, weights_can_be_found_and_changed, rows_are_turned_back,
-          a_stop_and_a_fault_of_the_tap_end_it}},
+         {a_tap_hears_the_inputs_of_each_layer, a_tap_hears_what_experts_get, weights_can_be_found_and_changed,
+          rows_are_turned_back, a_stop_and_a_fault_of_the_tap_end_it}},
     };
     Suite *const suites[] = {suite_of("forward", cases, sizeof cases / sizeof *cases, nothing, nothing),
                              forward_faults_suite(),

@@ -23,7 +23,8 @@ static void teardown(void)
     scratch_remove();
 }
 
-/* scratch/m is fixtures/forward/`base` with one field of its config changed; `value` is JSON, NULL takes the field away. */
+/* scratch/m is fixtures/forward/`base` with one field of its config changed; `value` is JSON, NULL takes the field
+ * away. */
 static void change(const char *base, const char *key, const char *value)
 {
     char path[200];
@@ -50,7 +51,8 @@ static void refused(const char *path, const char *const *fragments)
     const organ_status status = session_open(&s, path, 1, ROOMY, &error);
     session_close(&s);
     for (size_t k = 0; k < 3 && fragments[k]; k++) {
-        ck_assert_msg(status == ORGAN_BAD_INPUT, "status %d where '%s' should be said: %s", (int)status, fragments[k], error.message);
+        ck_assert_msg(status == ORGAN_BAD_INPUT, "status %d where '%s' should be said: %s", (int)status, fragments[k],
+                      error.message);
         ck_assert_msg(strstr(error.message, fragments[k]) != NULL, "'%s' is not in: %s", fragments[k], error.message);
     }
 }
@@ -130,7 +132,8 @@ START_TEST(configs_that_cannot_be)
          {"short_factor is \"a\", not a number above 0"}},
         {"llama",
          "rope_parameters",
-         "{\"rope_type\": \"longrope\", \"short_factor\": [1, 1, 1, 1], \"long_factor\": [1, 1, 1, 1], \"attention_factor\": -1}",
+         "{\"rope_type\": \"longrope\", \"short_factor\": [1, 1, 1, 1], \"long_factor\": [1, 1, 1, 1], "
+         "\"attention_factor\": -1}",
          {"the attention factor of the rotation is -1, not above 0"}},
         {"llama",
          "rope_parameters",
@@ -156,7 +159,10 @@ START_TEST(configs_that_cannot_be)
         {"qwen2", "rope_scaling", "{\"type\": \"linearly\", \"factor\": 2}", {"'linearly' is not supported"}},
         {"qwen2", "use_sliding_window", "false", {"sliding window of 0 tokens"}},
         {"qwen2", "layer_types", "[\"full_attention\"]", {"layer_types", "num_hidden_layers"}},
-        {"qwen2", "layer_types", "[\"full_attention\", \"full_attention\", \"linear_attention\"]", {"'linear_attention' is not supported"}},
+        {"qwen2",
+         "layer_types",
+         "[\"full_attention\", \"full_attention\", \"linear_attention\"]",
+         {"'linear_attention' is not supported"}},
         {"mistral", "sliding_window", "-3", {"sliding_window is -3, not a whole number"}},
         {"gemma2", "query_pre_attn_scalar", "0", {"query_pre_attn_scalar is 0, not above 0"}},
         {"gemma3", "query_pre_attn_scalar", "-4", {"query_pre_attn_scalar is -4, not above 0"}},
@@ -175,12 +181,21 @@ START_TEST(configs_that_cannot_be)
         {"qwen3moe", "mlp_only_layers", "[0]", {"mlp_only_layers is [0]"}},
         {"qwen3moe", "moe_intermediate_size", "0", {"intermediate size of an expert is 0"}},
         {"qwen2moe", "shared_expert_intermediate_size", "0", {"shared_expert_intermediate_size is 0"}},
-        {"qwen2moe", "shared_expert_intermediate_size", "4000000000", {"shared expert is 4000000000, not up to 16777216"}},
-        {"qwen2moe", "shared_expert_intermediate_size", "39", {"mlp.shared_expert.gate_proj.weight' is 40 x 32, not 39 x 32"}},
+        {"qwen2moe",
+         "shared_expert_intermediate_size",
+         "4000000000",
+         {"shared expert is 4000000000, not up to 16777216"}},
+        {"qwen2moe",
+         "shared_expert_intermediate_size",
+         "39",
+         {"mlp.shared_expert.gate_proj.weight' is 40 x 32, not 39 x 32"}},
         {"qwen2moe", "qkv_bias", "false", {"q_proj.bias' is there, but the config says"}},
         {"glm4moe", "n_routed_experts", NULL, {"n_routed_experts is missing"}},
         {"glm4moe", "n_routed_experts", "8", {"mlp.gate.weight' is 6 x 32, not 8 x 32"}},
-        {"glm4moe", "num_experts_per_tok", "4", {"num_experts_per_tok is 4, and the 1 groups that are chosen from have 3 experts"}},
+        {"glm4moe",
+         "num_experts_per_tok",
+         "4",
+         {"num_experts_per_tok is 4, and the 1 groups that are chosen from have 3 experts"}},
         {"glm4moe", "n_group", "4", {"4 groups of experts: 6 are not 2 or more in each"}},
         {"glm4moe", "n_group", "6", {"6 groups of experts: 6 are not 2 or more in each"}},
         {"glm4moe", "topk_group", "3", {"3 of 2 groups of experts are chosen from"}},
@@ -251,17 +266,32 @@ START_TEST(gguf_that_cannot_be)
         {"llama", "token_embd.weight", "token_embx.weight", {"'token_embd.weight' is missing"}},
         {"qwen3", "linear", "xinear", {"'xinear', which is not supported"}},
         {"qwen3moe", "expert_used_count", "expert_xsed_count", {"expert_used_count' is missing"}},
-        {"phi3-longrope", "rope_factors_long", "rope_factors_lone", {"'rope_factors_short.weight', but no 'rope_factors_long.weight'"}},
-        {"phi3-longrope", "rope_factors_short", "rope_factors_shore", {"'rope_factors_long.weight', but no 'rope_factors_short.weight'"}},
-        {"qwen2moe", "ffn_gate_inp_shexp.weight", "ffn_gate_inp_shexx.weight", {"'blk.0.ffn_gate_inp_shexp.weight' is missing"}},
+        {"phi3-longrope",
+         "rope_factors_long",
+         "rope_factors_lone",
+         {"'rope_factors_short.weight', but no 'rope_factors_long.weight'"}},
+        {"phi3-longrope",
+         "rope_factors_short",
+         "rope_factors_shore",
+         {"'rope_factors_long.weight', but no 'rope_factors_short.weight'"}},
+        {"qwen2moe",
+         "ffn_gate_inp_shexp.weight",
+         "ffn_gate_inp_shexx.weight",
+         {"'blk.0.ffn_gate_inp_shexp.weight' is missing"}},
         {"qwen2moe",
          "expert_shared_feed_forward_length",
          "expert_shared_feed_forward_lengtx",
          {"expert_shared_feed_forward_length' is missing"}},
         {"glm4moe", "exp_probs_b.bias", "exp_xrobs_b.bias", {"'blk.1.exp_probs_b.bias' is missing"}},
-        {"glm4moe", "blk.2.post_attention_norm", "blk.2.xost_attention_norm", {"'blk.2.post_attention_norm.weight' is missing"}},
+        {"glm4moe",
+         "blk.2.post_attention_norm",
+         "blk.2.xost_attention_norm",
+         {"'blk.2.post_attention_norm.weight' is missing"}},
         {"glm4moe", "expert_shared_count", "expert_xhared_count", {"expert_shared_count' is missing"}},
-        {"glm4moe", "leading_dense_block_count", "leading_xense_block_count", {"'blk.0.ffn_gate_inp.weight' is missing"}},
+        {"glm4moe",
+         "leading_dense_block_count",
+         "leading_xense_block_count",
+         {"'blk.0.ffn_gate_inp.weight' is missing"}},
         {"dots1", "expert_used_count", "expert_xsed_count", {"expert_used_count' is missing"}},
         {"qwen3moe", "ffn_up_exps.weight", "ffn_ux_exps.weight", {"'blk.0.ffn_up_exps.weight' is missing"}},
     };

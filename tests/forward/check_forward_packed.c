@@ -64,13 +64,15 @@ static int by_offset(const void *a, const void *b)
     return (x->offset > y->offset) - (x->offset < y->offset);
 }
 
-/* Every matrix of the model whose rows are whole blocks becomes one of blocks in "packed.gguf" and of their values in "values.gguf". */
+/* Every matrix of the model whose rows are whole blocks becomes one of blocks in "packed.gguf" and of their values in
+ * "values.gguf". */
 static size_t pack_model(const char *path, const block_type *type)
 {
     organ_model *model;
     organ_error error = {0};
     size_t size, matrices = 0;
-    unsigned char *const values = (unsigned char *)slurp(path, &size), *const packed = (unsigned char *)slurp(path, &size);
+    unsigned char *const values = (unsigned char *)slurp(path, &size), *const packed =
+                                                                           (unsigned char *)slurp(path, &size);
     ck_assert_int_eq(organ_model_open(path, &model, &error), ORGAN_OK);
     const organ_tensor **const sorted = calloc(model->tensor_count, sizeof *sorted);
     for (size_t t = 0; t < model->tensor_count; t++)
@@ -80,7 +82,8 @@ static size_t pack_model(const char *path, const block_type *type)
     for (size_t t = 0; t < model->tensor_count; t++) {
         const organ_tensor *const tensor = sorted[t];
         const size_t word = type_of(values, size, tensor), blocks = (size_t)tensor->elements / BLOCK;
-        const bool is_packed = tensor->dtype == ORGAN_BF16 && tensor->rank > 1 && tensor->shape[tensor->rank - 1] % BLOCK == 0;
+        const bool is_packed =
+            tensor->dtype == ORGAN_BF16 && tensor->rank > 1 && tensor->shape[tensor->rank - 1] % BLOCK == 0;
         if (is_packed) {
             fill_blocks(type, blocks, packed + data + at, values + tensor->offset);
             memcpy(packed + word, &type->number, sizeof type->number);
@@ -125,7 +128,8 @@ static void make(const char *scheme, const char *packed, const char *values)
     organ_error error = {0};
     json_t *report;
     ck_assert_int_eq(session_open(&s, "fixtures/tiny-qwen2", 2, ROOMY, &error), ORGAN_OK);
-    const organ_quantize_options q = {.model = "fixtures/tiny-qwen2", .output = packed, .scheme = scheme, .most = UINT64_MAX};
+    const organ_quantize_options q = {
+        .model = "fixtures/tiny-qwen2", .output = packed, .scheme = scheme, .most = UINT64_MAX};
     ck_assert_msg(organ_quantize_model(&q, &s.engine, NULL, &report, &error) == ORGAN_OK, "%s", error.message);
     json_decref(report);
     const organ_dequantize_options d = {.model = packed, .output = values, .dtype = "f32", .most = UINT64_MAX};
@@ -154,7 +158,8 @@ START_TEST(schemes_are_worth_their_values)
         const char *const packed = scratch_path("packed-%zu", k), *const values = scratch_path("values-%zu", k);
         make(schemes[k], packed, values);
         compare_models(values, packed, &e);
-        ck_assert_uint_gt(batch_of(packed, ROOMY / 8, ORGAN_MADE_ALIKE), batch_of(values, ROOMY / 8, ORGAN_MADE_ALIKE) + 1000);
+        ck_assert_uint_gt(batch_of(packed, ROOMY / 8, ORGAN_MADE_ALIKE),
+                          batch_of(values, ROOMY / 8, ORGAN_MADE_ALIKE) + 1000);
     }
     expected_free(&e);
 }
@@ -174,7 +179,8 @@ START_TEST(what_is_made_takes_what_was_foreseen)
         size_t slack; /* tokens: of a room for panels that is not needed */
     } cases[] = {{packed, values, ORGAN_MADE_32, 2500}, {"fixtures/tiny-qwen2", packed, ORGAN_MADE_PACKED, 8000}};
     for (size_t k = 0; k < 2; k++) {
-        const size_t foreseen = batch_of(cases[k].from, ROOMY / 8, cases[k].as), is = batch_of(cases[k].to, ROOMY / 8, ORGAN_MADE_ALIKE);
+        const size_t foreseen = batch_of(cases[k].from, ROOMY / 8, cases[k].as),
+                     is = batch_of(cases[k].to, ROOMY / 8, ORGAN_MADE_ALIKE);
         ck_assert_msg(foreseen <= is && is - foreseen < cases[k].slack, "%zu tokens foreseen, %zu", foreseen, is);
     }
     ck_assert_uint_gt(batch_of(packed, ROOMY / 8, ORGAN_MADE_16), batch_of(packed, ROOMY / 8, ORGAN_MADE_32));
@@ -189,7 +195,8 @@ END_TEST
 Suite *forward_packed_suite(void)
 {
     const suite_case cases[] = {
-        {"packed", {blocks_are_worth_their_values, schemes_are_worth_their_values, what_is_made_takes_what_was_foreseen}},
+        {"packed",
+         {blocks_are_worth_their_values, schemes_are_worth_their_values, what_is_made_takes_what_was_foreseen}},
     };
     return suite_of("forward packed", cases, sizeof cases / sizeof *cases, scratch_make, scratch_remove);
 }

@@ -13,27 +13,20 @@ static void nothing(void) {}
 
 enum { MOST = 330 };
 
-/* The texts outgrow sliding windows of 6 and 7 tokens, original contexts of 16, a tile of queries and a strip of products. */
+/* The texts outgrow sliding windows of 6 and 7 tokens, original contexts of 16, a tile of queries and a strip of
+ * products. */
 static const struct {
     const char *path;
     uint32_t words;
 } models[] = {
-    {"tiny-qwen2", 2048},
-    {"tiny-qwen2-gguf/tiny-qwen2-Q8_0.gguf", 2048},
-    {"forward/llama", 96},
-    {"forward/llama.gguf", 96},
-    {"forward/llama-dynamic", 96},
-    {"forward/mistral", 96},
-    {"forward/mixtral", 96},
-    {"forward/qwen2", 96},
-    {"forward/qwen3", 96},
-    {"forward/qwen3moe", 96},
-    {"forward/glm4moe", 2048},
-    {"forward/phi3", 96},
-    {"forward/phi3-longrope", 96},
-    {"forward/phi3-longrope.gguf", 96},
-    {"forward/gemma2", 96},
-    {"forward/gemma3", 96},
+    {"tiny-qwen2", 2048},          {"tiny-qwen2-gguf/tiny-qwen2-Q8_0.gguf", 2048},
+    {"forward/llama", 96},         {"forward/llama.gguf", 96},
+    {"forward/llama-dynamic", 96}, {"forward/mistral", 96},
+    {"forward/mixtral", 96},       {"forward/qwen2", 96},
+    {"forward/qwen3", 96},         {"forward/qwen3moe", 96},
+    {"forward/glm4moe", 2048},     {"forward/phi3", 96},
+    {"forward/phi3-longrope", 96}, {"forward/phi3-longrope.gguf", 96},
+    {"forward/gemma2", 96},        {"forward/gemma3", 96},
     {"forward/gemma3.gguf", 96},
 };
 
@@ -51,7 +44,8 @@ static void begin(growing *g, const char *model, uint32_t words, unsigned thread
     char path[200];
     snprintf(path, sizeof path, "fixtures/%s", model);
     ck_assert_msg(session_open(&g->s, path, threads, memory, &error) == ORGAN_OK, "%s", error.message);
-    ck_assert_msg(organ_forward_past_open(g->s.forward, first, MOST, &g->past, &error) == ORGAN_OK, "%s", error.message);
+    ck_assert_msg(organ_forward_past_open(g->s.forward, first, MOST, &g->past, &error) == ORGAN_OK, "%s",
+                  error.message);
     g->words = words;
     g->logits = malloc(words * sizeof *g->logits);
     for (size_t k = 0; k < MOST; k++)
@@ -87,8 +81,8 @@ static void compare_whole(growing *g, const char *model, size_t count)
     organ_error error;
     float *const all = session_logits(&g->s, &whole, &row, 1, &error);
     ck_assert_msg(all != NULL, "%s", error.message);
-    ck_assert_msg(memcmp(g->logits, all, g->words * sizeof *all) == 0, "%s: after %zu tokens logits are off by %g", model, count,
-                  farthest(g->logits, all, g->words));
+    ck_assert_msg(memcmp(g->logits, all, g->words * sizeof *all) == 0, "%s: after %zu tokens logits are off by %g",
+                  model, count, farthest(g->logits, all, g->words));
     free(all);
 }
 
@@ -96,8 +90,8 @@ static void compare_whole(growing *g, const char *model, size_t count)
 START_TEST(logits_are_those_of_the_whole_text)
 {
     static const size_t counts[] = {5, 6, 7, 8, 15, 16, 17, 18, 19, 63, 64, 65, 66, 160, 161, 255, 256, 257, 258, MOST};
-    const size_t first = sampled(0, 1), step = sampled(1, 3); /* 6, 15, 18, 64, 160, 256, MOST */
-    for (size_t m = first; m < sizeof models / sizeof *models; m++) {       /* the first model is large */
+    const size_t first = sampled(0, 1), step = sampled(1, 3);         /* 6, 15, 18, 64, 160, 256, MOST */
+    for (size_t m = first; m < sizeof models / sizeof *models; m++) { /* the first model is large */
         growing g;
         organ_error error;
         begin(&g, models[m].path, models[m].words, 2, ROOMY, 5);
@@ -141,11 +135,13 @@ static long reads_of_a_token(uint64_t memory)
     return reads;
 }
 
-/* Where the memory holds all, the embedding of a token is all that is read for it; with less, some layers and the head. */
+/* Where the memory holds all, the embedding of a token is all that is read for it; with less, some layers and the head.
+ */
 START_TEST(what_is_held_is_not_read_again)
 {
     fault_clear();
-    const long all = reads_of_a_token(ROOMY), most = reads_of_a_token((uint64_t)15 << 20), few = reads_of_a_token((uint64_t)11 << 20);
+    const long all = reads_of_a_token(ROOMY), most = reads_of_a_token((uint64_t)15 << 20),
+               few = reads_of_a_token((uint64_t)11 << 20);
     ck_assert_int_eq(all, 1);
     ck_assert_msg(most > 1 && few > most + 8, "%ld, %ld, %ld", all, most, few);
 }
@@ -195,8 +191,9 @@ Suite *forward_past_suite(void)
 {
     const suite_case cases[] = {
         {"a text that grows",
-         {logits_are_those_of_the_whole_text, threads_and_memory_of_a_growing_text_do_not_show, what_is_held_is_not_read_again,
-          a_text_that_cannot_grow_is_refused, a_fault_in_a_growing_text_leaves_nothing}},
+         {logits_are_those_of_the_whole_text, threads_and_memory_of_a_growing_text_do_not_show,
+          what_is_held_is_not_read_again, a_text_that_cannot_grow_is_refused,
+          a_fault_in_a_growing_text_leaves_nothing}},
     };
     return suite_of("forward past", cases, sizeof cases / sizeof *cases, nothing, nothing);
 }

@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: MIT
- * Perplexity: the windows of each style, written out by hand; scores of made-up models against the plain formulas; the same bits whatever
- * the batches. */
+ * Perplexity: the windows of each style, written out by hand; scores of made-up models against the plain formulas; the
+ * same bits whatever the batches. */
 #include "orchestrator/forward/perplexity.h"
 #include "orchestrator/surgery/text/speech.h"
 #include "tests/kit/suite_table.h"
@@ -20,7 +20,8 @@ static organ_perplexity_plan planned(const organ_perplexity_protocol *protocol, 
 {
     organ_perplexity_plan plan;
     organ_error error = {0};
-    ck_assert_msg(organ_perplexity_plan_make(protocol, counting, count, "text", &plan, &error) == ORGAN_OK, "%s", error.message);
+    ck_assert_msg(organ_perplexity_plan_make(protocol, counting, count, "text", &plan, &error) == ORGAN_OK, "%s",
+                  error.message);
     return plan;
 }
 
@@ -44,7 +45,7 @@ static void expect_plan(organ_perplexity_plan *plan, const int *inputs, size_t i
     organ_perplexity_plan_free(plan);
 }
 
-#define EXPECT(plan, inputs, scored)                                                                                                       \
+#define EXPECT(plan, inputs, scored)                                                                                   \
     expect_plan(&(plan), inputs, sizeof(inputs) / sizeof *(inputs), scored, sizeof(scored) / sizeof *(scored))
 
 START_TEST(windows_of_hf)
@@ -70,7 +71,8 @@ START_TEST(windows_of_llama_cpp)
     organ_perplexity_protocol protocol = {.style = ORGAN_STYLE_LLAMA_CPP, .context = 5, .bos = 99, .eos = -1};
     static const int plain[] = {0, 1, 2, 3, -1, 5, 6, 7, 8, -1}, with_bos[] = {99, 0, 1, 2, -1, 99, 5, 6, 7, -1};
     /* 5 - 5 / 2 - 1 = 2 of each window */
-    static const unsigned scored[][2] = {{2, 3}, {3, 4}, {6, 8}, {7, 9}}, bos_scored[][2] = {{2, 2}, {3, 3}, {6, 7}, {7, 8}};
+    static const unsigned scored[][2] = {{2, 3}, {3, 4}, {6, 8}, {7, 9}},
+                          bos_scored[][2] = {{2, 2}, {3, 3}, {6, 7}, {7, 8}};
     organ_perplexity_plan plan = planned(&protocol, 14);
     EXPECT(plan, plain, scored);
     protocol.adds_bos = true;
@@ -83,7 +85,8 @@ START_TEST(windows_of_lm_eval)
 {
     organ_perplexity_protocol protocol = {.style = ORGAN_STYLE_LM_EVAL, .context = 4, .bos = -1, .eos = 98};
     static const int rolling[] = {98, 0, 1, 2, -1, 3, 4, 5, 6, -1, 5, 6, 7, 8, -1};
-    static const unsigned scored[][2] = {{0, 0}, {1, 1}, {2, 2}, {3, 3}, {4, 4}, {5, 5}, {6, 6}, {7, 7}, {10, 8}, {11, 9}};
+    static const unsigned scored[][2] = {{0, 0}, {1, 1}, {2, 2}, {3, 3},  {4, 4},
+                                         {5, 5}, {6, 6}, {7, 7}, {10, 8}, {11, 9}};
     organ_perplexity_plan plan = planned(&protocol, 10);
     EXPECT(plan, rolling, scored);
     protocol.bos = 99;
@@ -107,11 +110,14 @@ static void refuse_plan(organ_perplexity_protocol protocol, size_t count, organ_
 
 START_TEST(texts_that_do_not_do)
 {
-    refuse_plan((organ_perplexity_protocol){ORGAN_STYLE_HF, 4, -1, -1, false}, 1, ORGAN_BAD_INPUT, "a.txt has 1 token: ");
+    refuse_plan((organ_perplexity_protocol){ORGAN_STYLE_HF, 4, -1, -1, false}, 1, ORGAN_BAD_INPUT,
+                "a.txt has 1 token: ");
     refuse_plan((organ_perplexity_protocol){ORGAN_STYLE_HF, 4, 1, -1, true}, 0, ORGAN_BAD_INPUT, "a.txt has 0 tokens");
-    refuse_plan((organ_perplexity_protocol){ORGAN_STYLE_HF, 4, -1, 1, true}, 9, ORGAN_BAD_INPUT, "a.txt: the model puts BOS");
+    refuse_plan((organ_perplexity_protocol){ORGAN_STYLE_HF, 4, -1, 1, true}, 9, ORGAN_BAD_INPUT,
+                "a.txt: the model puts BOS");
     refuse_plan((organ_perplexity_protocol){ORGAN_STYLE_HF, 3, 1, 1, true}, 9, ORGAN_USAGE, "3 tokens");
-    refuse_plan((organ_perplexity_protocol){ORGAN_STYLE_LLAMA_CPP, 5, 1, 1, false}, 9, ORGAN_BAD_INPUT, "two windows of 5: 10 tokens");
+    refuse_plan((organ_perplexity_protocol){ORGAN_STYLE_LLAMA_CPP, 5, 1, 1, false}, 9, ORGAN_BAD_INPUT,
+                "two windows of 5: 10 tokens");
     refuse_plan((organ_perplexity_protocol){ORGAN_STYLE_LM_EVAL, 4, -1, -1, false}, 9, ORGAN_BAD_INPUT, "has neither");
 }
 END_TEST
@@ -182,7 +188,8 @@ static void set_up(void)
     for (size_t m = 0; m < 3; m++) {
         fakes[m] = (fake){.seed = m == 2 ? 0 : (unsigned)m * 9, .broken = VOCABULARY};
         sources[m] = (organ_logit_source){&fakes[m], VOCABULARY, m ? "pruned" : "donor", fake_carry, fake_logits};
-        scores[m] = (organ_token_scores){calloc(TOKENS, sizeof(double)), calloc(TOKENS, sizeof(double)), calloc(TOKENS, 1)};
+        scores[m] =
+            (organ_token_scores){calloc(TOKENS, sizeof(double)), calloc(TOKENS, sizeof(double)), calloc(TOKENS, 1)};
     }
 }
 
@@ -236,8 +243,10 @@ START_TEST(scores_are_those_of_the_formulas)
             const long double p = probability(0, token, position, v);
             divergence += p * logl(p / probability(9, token, position, v));
         }
-        ck_assert_double_eq_tol(scores[0].nll[k], (double)-logl(probability(0, token, position, plan.targets[k])), 1e-12);
-        ck_assert_double_eq_tol(scores[1].nll[k], (double)-logl(probability(9, token, position, plan.targets[k])), 1e-12);
+        ck_assert_double_eq_tol(scores[0].nll[k], (double)-logl(probability(0, token, position, plan.targets[k])),
+                                1e-12);
+        ck_assert_double_eq_tol(scores[1].nll[k], (double)-logl(probability(9, token, position, plan.targets[k])),
+                                1e-12);
         ck_assert_double_eq_tol(scores[1].divergence[k], (double)divergence, 1e-12);
         ck_assert_uint_eq(scores[1].agrees[k], likeliest(0, token, position) == likeliest(9, token, position));
     }
@@ -292,7 +301,9 @@ static void refuse_score(size_t count, const organ_stop *stop, organ_status stat
 {
     organ_error error = {0};
     const organ_progress none = {0};
-    ck_assert_int_eq(organ_perplexity_score(organ_kernels_scalar, &plan, sources, count, 20, 4, scores, stop, &none, &error), status);
+    ck_assert_int_eq(
+        organ_perplexity_score(organ_kernels_scalar, &plan, sources, count, 20, 4, scores, stop, &none, &error),
+        status);
     ck_assert_msg(strstr(error.message, says) != NULL, "%s", error.message);
 }
 
@@ -419,9 +430,12 @@ int main(void)
 {
     const suite_case cases[] = {
         {"windows", {windows_of_hf, windows_of_llama_cpp, windows_of_lm_eval, texts_that_do_not_do}},
-        {"scores", {scores_are_those_of_the_formulas, same_bits_whatever_the_batches, a_model_beside_itself, models_that_do_not_do}},
+        {"scores",
+         {scores_are_those_of_the_formulas, same_bits_whatever_the_batches, a_model_beside_itself,
+          models_that_do_not_do}},
         {"figures", {figures_by_hand, words_as_python_counts_them, styles_by_name}},
         {"speech", {characters_come_whole}},
     };
-    return run_suites((Suite *const[]){suite_of("perplexity", cases, sizeof cases / sizeof *cases, set_up, tear_down), NULL});
+    return run_suites(
+        (Suite *const[]){suite_of("perplexity", cases, sizeof cases / sizeof *cases, set_up, tear_down), NULL});
 }

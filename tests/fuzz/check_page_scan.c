@@ -1,5 +1,6 @@
 /* SPDX-License-Identifier: MIT
- * Tests that tests/fuzz/page_scan.c finds foreign markup in a page; otherwise a report that lets markup through would pass. */
+ * Tests that tests/fuzz/page_scan.c finds foreign markup in a page; otherwise a report that lets markup through would
+ * pass. */
 #include "tests/fuzz/page_scan.h"
 #include <check.h>
 

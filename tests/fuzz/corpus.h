@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: MIT
- * The committed inputs of a target: the files of fixtures/fuzz/NAME, which somebody wrote or which broke the program once, and
- * fixtures/fuzz/NAME.pack, which fuzzing found: for each input its length (4 bytes, the least significant first) and its bytes. */
+ * The committed inputs of a target: the files of fixtures/fuzz/NAME, which somebody wrote or which broke the program
+ * once, and fixtures/fuzz/NAME.pack, which fuzzing found: for each input its length (4 bytes, the least significant
+ * first) and its bytes. */
 #ifndef ORGAN_FUZZ_CORPUS_H
 #define ORGAN_FUZZ_CORPUS_H
 
@@ -20,7 +21,8 @@ typedef struct fuzz_corpus {
 } fuzz_corpus;
 
 /* Adds the inputs; false, with what was wrong on stderr, where one cannot be read. What does not exist adds nothing. */
-bool fuzz_corpus_read_files(fuzz_corpus *corpus, const char *directory); /* in the order of their names, hidden ones left out */
+bool fuzz_corpus_read_files(fuzz_corpus *corpus,
+                            const char *directory); /* in the order of their names, hidden ones left out */
 bool fuzz_corpus_read_pack(fuzz_corpus *corpus, const char *path);
 
 void fuzz_corpus_release(fuzz_corpus *corpus);

@@ -36,7 +36,8 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
     return 0;
 }
 
-/* Half of the mutations follow the grammar; the others are libFuzzer's own, which learn from comparisons and dictionaries. */
+/* Half of the mutations follow the grammar; the others are libFuzzer's own, which learn from comparisons and
+ * dictionaries. */
 size_t LLVMFuzzerCustomMutator(uint8_t *data, size_t size, size_t room, unsigned seed)
 {
     if (target->mutate && seed % 2)

@@ -1,13 +1,13 @@
 /* SPDX-License-Identifier: MIT
- * What programs with targets do otherwise (-Wl,--wrap=nanosleep,--wrap=organ_reader_read): a server that asks to wait takes no time of a
- * run, and models are read in the process itself, for another one would be out of sight. */
+ * What programs with targets do otherwise (-Wl,--wrap=nanosleep,--wrap=organ_reader_read): a server that asks to wait
+ * takes no time of a run, and models are read in the process itself, for another one would be out of sight. */
 #include "orchestrator/serve/models/reader.h"
 
 #include <time.h>
 
 int __wrap_nanosleep(const struct timespec *wanted, struct timespec *left);
-unsigned __wrap_organ_reader_read(organ_reader *reader, const char *absolute, const char *path, size_t most, organ_catalog **catalog,
-                                  organ_error *error);
+unsigned __wrap_organ_reader_read(organ_reader *reader, const char *absolute, const char *path, size_t most,
+                                  organ_catalog **catalog, organ_error *error);
 
 int __wrap_nanosleep(const struct timespec *wanted, struct timespec *left)
 {
@@ -17,8 +17,8 @@ int __wrap_nanosleep(const struct timespec *wanted, struct timespec *left)
     return 0;
 }
 
-unsigned __wrap_organ_reader_read(organ_reader *reader, const char *absolute, const char *path, size_t most, organ_catalog **catalog,
-                                  organ_error *error)
+unsigned __wrap_organ_reader_read(organ_reader *reader, const char *absolute, const char *path, size_t most,
+                                  organ_catalog **catalog, organ_error *error)
 {
     (void)reader;
     return organ_catalog_read(absolute, path, most, catalog, error);

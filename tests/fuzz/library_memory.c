@@ -1,9 +1,9 @@
 /* SPDX-License-Identifier: MIT
- * For the build with MemorySanitizer, which must see every store: it does not see those of libraries. So what they allocate counts as
- * written (poison_in_malloc=0 in its options), and what organ allocates does not: calls of malloc and the like in organ's own objects come
- * here
- * (-Wl,--wrap=NAME, see build.ninja). Memory that is freed counts as written again, for libraries may get it next. What libraries write
- * into memory of organ is told here, function by function. */
+ * For the build with MemorySanitizer, which must see every store: it does not see those of libraries. So what they
+ * allocate counts as written (poison_in_malloc=0 in its options), and what organ allocates does not: calls of malloc
+ * and the like in organ's own objects come here
+ * (-Wl,--wrap=NAME, see build.ninja). Memory that is freed counts as written again, for libraries may get it next. What
+ * libraries write into memory of organ is told here, function by function. */
 #define PCRE2_CODE_UNIT_WIDTH 8
 
 #include <jansson.h>
@@ -17,7 +17,8 @@
 void __msan_poison(const volatile void *at, size_t size);
 void __msan_unpoison(const volatile void *at, size_t size);
 size_t __sanitizer_get_allocated_size(const volatile void *at);
-int __sanitizer_install_malloc_and_free_hooks(void (*made)(const volatile void *at, size_t size), void (*freed)(const volatile void *at));
+int __sanitizer_install_malloc_and_free_hooks(void (*made)(const volatile void *at, size_t size),
+                                              void (*freed)(const volatile void *at));
 
 __typeof__(malloc) __real_malloc, __wrap_malloc;
 __typeof__(aligned_alloc) __real_aligned_alloc, __wrap_aligned_alloc;
@@ -43,7 +44,10 @@ int __wrap_pcre2_get_error_message_8(int code, PCRE2_UCHAR *text, PCRE2_SIZE siz
 static void forget(const volatile void *at, size_t size) { __msan_unpoison(at, size); }
 static void ignore(const volatile void *at) { (void)at; }
 
-__attribute__((constructor)) static void watch_allocations(void) { __sanitizer_install_malloc_and_free_hooks(forget, ignore); }
+__attribute__((constructor)) static void watch_allocations(void)
+{
+    __sanitizer_install_malloc_and_free_hooks(forget, ignore);
+}
 
 static void *poisoned(void *made, size_t size)
 {
@@ -54,7 +58,10 @@ static void *poisoned(void *made, size_t size)
 
 void *__wrap_malloc(size_t size) { return poisoned(__real_malloc(size), size); }
 
-void *__wrap_aligned_alloc(size_t alignment, size_t size) { return poisoned(__real_aligned_alloc(alignment, size), size); }
+void *__wrap_aligned_alloc(size_t alignment, size_t size)
+{
+    return poisoned(__real_aligned_alloc(alignment, size), size);
+}
 
 /* The library's own would leave what the old block was. */
 void *__wrap_realloc(void *old, size_t size)
@@ -77,8 +84,8 @@ void __wrap_free(void *old)
 
 /* ---- what libraries write for organ ---- */
 
-/* Where the next function has its variables: those of organ's functions, which stood there before, count as never written, and a library's
- * copies of its own would, too. */
+/* Where the next function has its variables: those of organ's functions, which stood there before, count as never
+ * written, and a library's copies of its own would, too. */
 __attribute__((noinline)) static void clean_stack(void)
 {
     volatile char below[32 << 10];
@@ -126,7 +133,8 @@ utf8proc_ssize_t __wrap_utf8proc_decompose_char(utf8proc_int32_t code, utf8proc_
     return made;
 }
 
-utf8proc_ssize_t __wrap_utf8proc_normalize_utf32(utf8proc_int32_t *codes, utf8proc_ssize_t count, utf8proc_option_t options)
+utf8proc_ssize_t __wrap_utf8proc_normalize_utf32(utf8proc_int32_t *codes, utf8proc_ssize_t count,
+                                                 utf8proc_option_t options)
 {
     const utf8proc_ssize_t made = __real_utf8proc_normalize_utf32(codes, count, options);
     if (made > 0)

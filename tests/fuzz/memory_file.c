@@ -24,8 +24,8 @@ int fuzz_file(const uint8_t *head, size_t head_size, const uint8_t *data, size_t
     }
     const off_t length = (off_t)(head_size + size);
     fuzz_require(unnamed >= 0 && pwrite(unnamed, head, head_size, 0) == (ssize_t)head_size &&
-                     pwrite(unnamed, data, size, (off_t)head_size) == (ssize_t)size && ftruncate(unnamed, length) == 0 &&
-                     (!behind || ftruncate(unnamed, length + (off_t)behind) == 0),
+                     pwrite(unnamed, data, size, (off_t)head_size) == (ssize_t)size &&
+                     ftruncate(unnamed, length) == 0 && (!behind || ftruncate(unnamed, length + (off_t)behind) == 0),
                  "the file in memory can be written");
     return unnamed;
 }
@@ -49,7 +49,10 @@ static const char *find_directory(void)
     if (!*directory) {
         owner = getpid();
         const char *const place = getenv("TMPDIR");
-        snprintf(directory, sizeof directory, "%s/organ-fuzz-XXXXXX", place ? place : access("/dev/shm", W_OK) == 0 ? "/dev/shm" : "/tmp");
+        snprintf(directory, sizeof directory, "%s/organ-fuzz-XXXXXX",
+                 place                           ? place
+                 : access("/dev/shm", W_OK) == 0 ? "/dev/shm"
+                                                 : "/tmp");
         fuzz_require(mkdtemp(directory) != NULL && atexit(remove_directory) == 0, "there is a directory for files");
     }
     return directory;
@@ -68,14 +71,16 @@ static void make_folders(char *path)
 const char *fuzz_folder(const char *name)
 {
     static char path[320];
-    fuzz_require(snprintf(path, sizeof path, "%s/%s", find_directory(), name) < (int)sizeof path, "names of folders are short");
+    fuzz_require(snprintf(path, sizeof path, "%s/%s", find_directory(), name) < (int)sizeof path,
+                 "names of folders are short");
     return path;
 }
 
 void fuzz_put(const char *name, const void *data, size_t size)
 {
     char path[512];
-    fuzz_require(snprintf(path, sizeof path, "%s/%s", find_directory(), name) < (int)sizeof path, "names of files are short");
+    fuzz_require(snprintf(path, sizeof path, "%s/%s", find_directory(), name) < (int)sizeof path,
+                 "names of files are short");
     if (!data) {
         unlink(path);
         return;

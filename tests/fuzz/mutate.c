@@ -6,8 +6,10 @@
 
 fuzz_input fuzz_input_of(uint8_t *data, size_t size, size_t room, unsigned seed)
 {
-    return (fuzz_input){
-        .data = data, .size = size, .room = room, .state = 0x9E3779B97F4A7C15u ^ (uint64_t)(seed + 1) * 0xD1342543DE82EF95u};
+    return (fuzz_input){.data = data,
+                        .size = size,
+                        .room = room,
+                        .state = 0x9E3779B97F4A7C15u ^ (uint64_t)(seed + 1) * 0xD1342543DE82EF95u};
 }
 
 size_t fuzz_roll(fuzz_input *in, size_t below)
@@ -55,9 +57,18 @@ void fuzz_set_number(fuzz_input *in, size_t at, size_t bytes, uint64_t value)
 uint64_t fuzz_odd_number(fuzz_input *in, uint64_t value)
 {
     const uint64_t power = (uint64_t)1 << fuzz_roll(in, 64);
-    const uint64_t choices[] = {
-        power,         power - 1, power + 1, -power,       0 - (uint64_t)fuzz_roll(in, 40), fuzz_roll(in, 40), value + 1, value - 1,
-        value + power, value * 2, value / 2, value ^ power};
+    const uint64_t choices[] = {power,
+                                power - 1,
+                                power + 1,
+                                -power,
+                                0 - (uint64_t)fuzz_roll(in, 40),
+                                fuzz_roll(in, 40),
+                                value + 1,
+                                value - 1,
+                                value + power,
+                                value * 2,
+                                value / 2,
+                                value ^ power};
     return choices[fuzz_roll(in, sizeof choices / sizeof *choices)];
 }
 

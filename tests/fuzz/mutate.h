@@ -29,7 +29,8 @@ fuzz_input fuzz_input_of(uint8_t *data, size_t size, size_t room, unsigned seed)
 /* A number from 0 to below - 1; 0 where `below` is 0. */
 size_t fuzz_roll(fuzz_input *in, size_t below);
 
-/* Replaces `cut` bytes at `at` by a piece, which may lie in the input itself. False, and nothing is changed, where there is no room. */
+/* Replaces `cut` bytes at `at` by a piece, which may lie in the input itself. False, and nothing is changed, where
+ * there is no room. */
 bool fuzz_splice(fuzz_input *in, size_t at, size_t cut, const void *piece, size_t length);
 
 /* A whole number of `bytes` bytes, the least significant first. */

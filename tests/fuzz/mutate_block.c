@@ -16,7 +16,10 @@ static void set_odd(fuzz_input *in, size_t at)
     fuzz_set_number(in, place, half, fuzz_odd_number(in, fuzz_number_at(in, place, half)));
 }
 
-static void set_small(fuzz_input *in, size_t at) { fuzz_set_number(in, at + WORD / 2 * fuzz_roll(in, 2), WORD / 2, fuzz_roll(in, 20)); }
+static void set_small(fuzz_input *in, size_t at)
+{
+    fuzz_set_number(in, at + WORD / 2 * fuzz_roll(in, 2), WORD / 2, fuzz_roll(in, 20));
+}
 
 static void set_as_another(fuzz_input *in, size_t at)
 {

@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: MIT
- * A GGUF header that is changed field by field: counts, lengths, types, shapes, offsets, alignment, lists in lists. Every other time what
- * follows from the change is set right, so that one fault stands alone. */
+ * A GGUF header that is changed field by field: counts, lengths, types, shapes, offsets, alignment, lists in lists.
+ * Every other time what follows from the change is set right, so that one fault stands alone. */
 #include "formats/gguf/gguf.h"
 #include "formats/tensor/tensor.h"
 #include "tests/fuzz/mutate.h"
@@ -188,7 +188,8 @@ static void repeat_item(header *h)
     const size_t from = fuzz_roll(&h->in, h->item_count), to = fuzz_roll(&h->in, h->item_count);
     const item *const one = &h->items[from];
     const bool key = from < h->key_count;
-    if (key == (to < h->key_count) && fuzz_splice(&h->in, h->items[to].begin, 0, h->in.data + one->begin, one->end - one->begin))
+    if (key == (to < h->key_count) &&
+        fuzz_splice(&h->in, h->items[to].begin, 0, h->in.data + one->begin, one->end - one->begin))
         add_to_count(h, key, 1);
 }
 

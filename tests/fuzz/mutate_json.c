@@ -171,7 +171,8 @@ static void change_number(document *d, const value *v)
         return;
     memcpy(text, d->in.data + v->begin, v->end - v->begin);
     text[v->end - v->begin] = '\0';
-    const int length = snprintf(text, sizeof text, "%" PRId64, (int64_t)fuzz_odd_number(&d->in, (uint64_t)strtoll(text, NULL, 10)));
+    const int length =
+        snprintf(text, sizeof text, "%" PRId64, (int64_t)fuzz_odd_number(&d->in, (uint64_t)strtoll(text, NULL, 10)));
     fuzz_splice(&d->in, v->begin, v->end - v->begin, text, (size_t)length);
 }
 
@@ -179,7 +180,8 @@ static void change_string(document *d, const value *v)
 {
     const char *const escape = escapes[fuzz_roll(&d->in, sizeof escapes / sizeof *escapes)];
     if (d->in.data[v->begin] == '"' && v->end - v->begin >= 2)
-        fuzz_splice(&d->in, v->begin + 1 + fuzz_roll(&d->in, v->end - v->begin - 1), fuzz_roll(&d->in, 2), escape, strlen(escape));
+        fuzz_splice(&d->in, v->begin + 1 + fuzz_roll(&d->in, v->end - v->begin - 1), fuzz_roll(&d->in, 2), escape,
+                    strlen(escape));
 }
 
 /* Doubles what is between the quotes, or the elements of a list, a few times. */
@@ -199,8 +201,8 @@ static void lengthen(document *d, const value *v)
     }
 }
 
-static void (*const changes[])(document *, const value *) = {put_atom,      put_other,     repeat,   take_away, change_number,
-                                                             change_number, change_string, lengthen, nest};
+static void (*const changes[])(document *, const value *) = {
+    put_atom, put_other, repeat, take_away, change_number, change_number, change_string, lengthen, nest};
 
 size_t fuzz_mutate_json(uint8_t *data, size_t size, size_t room, unsigned seed)
 {
@@ -212,7 +214,8 @@ size_t fuzz_mutate_json(uint8_t *data, size_t size, size_t room, unsigned seed)
         if (d.count == 0)
             return fuzz_mutate_bytes(data, d.in.size, room, seed);
         /* Those that nest deepest are rare. */
-        const size_t kinds = sizeof changes / sizeof *changes, kind = fuzz_roll(&d.in, fuzz_roll(&d.in, 4) ? kinds - 1 : kinds);
+        const size_t kinds = sizeof changes / sizeof *changes,
+                     kind = fuzz_roll(&d.in, fuzz_roll(&d.in, 4) ? kinds - 1 : kinds);
         changes[kind](&d, &d.values[fuzz_roll(&d.in, d.count)]);
     }
     return d.in.size;

@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: MIT
- * Pages of organ are strict: lower case, every attribute in double quotes, no comment, "<" only where a tag begins. So a few rules see
- * everything that a browser would take for markup. */
+ * Pages of organ are strict: lower case, every attribute in double quotes, no comment, "<" only where a tag begins. So
+ * a few rules see everything that a browser would take for markup. */
 #include "tests/fuzz/page_scan.h"
 
 #include <stdbool.h>
@@ -15,9 +15,15 @@ static const char *const leading[] = {"href", "src", "action", "xlink:href", "fo
 
 static bool begins(const char *at, const char *word) { return strncmp(at, word, strlen(word)) == 0; }
 
-static size_t name_length(const char *at) { return strspn(at, "abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ0123456789-:_"); }
+static size_t name_length(const char *at)
+{
+    return strspn(at, "abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ0123456789-:_");
+}
 
-static bool is_named(const char *at, size_t length, const char *name) { return length == strlen(name) && memcmp(at, name, length) == 0; }
+static bool is_named(const char *at, size_t length, const char *name)
+{
+    return length == strlen(name) && memcmp(at, name, length) == 0;
+}
 
 /* A name="value" at `*at`, which is then behind it. */
 static const char *attribute_fault(const char **at)

@@ -6,8 +6,8 @@
 /* A word that stands in no page by itself. */
 #define FUZZ_PAYLOAD "zz9payload"
 
-/* What is wrong with the page: an element or an attribute of that name or of one that runs or loads something, a script or a style that is
- * ended early, a tag or a quote without an end. NULL: nothing. */
+/* What is wrong with the page: an element or an attribute of that name or of one that runs or loads something, a script
+ * or a style that is ended early, a tag or a quote without an end. NULL: nothing. */
 const char *fuzz_page_fault(const char *html);
 
 #endif

@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: MIT
- * What is fuzzed: one target for each kind of input that comes from others. targets.c has the table of them; driver.c runs one under
- * libFuzzer, tests/fuzz/replay_fuzz.c all of them as a plain test. */
+ * What is fuzzed: one target for each kind of input that comes from others. targets.c has the table of them; driver.c
+ * runs one under libFuzzer, tests/fuzz/replay_fuzz.c all of them as a plain test. */
 #ifndef ORGAN_FUZZ_TARGET_H
 #define ORGAN_FUZZ_TARGET_H
 
@@ -10,12 +10,13 @@
 #include <stddef.h>
 #include <stdint.h>
 
-/* Changes `size` bytes at `data`, which has room for `room`, as the grammar of the input has it; the new size. `seed` decides everything.
+/* Changes `size` bytes at `data`, which has room for `room`, as the grammar of the input has it; the new size. `seed`
+ * decides everything.
  */
 typedef size_t fuzz_mutator(uint8_t *data, size_t size, size_t room, unsigned seed);
 
 typedef struct fuzz_target {
-    const char *name;                              /* of the target, of fixtures/fuzz/NAME and of fixtures/fuzz/NAME.pack */
+    const char *name; /* of the target, of fixtures/fuzz/NAME and of fixtures/fuzz/NAME.pack */
     void (*run)(const uint8_t *data, size_t size); /* ends the process where something does not hold */
     fuzz_mutator *mutate;
     const char *dictionary; /* of libFuzzer; "" where there is none */
@@ -53,8 +54,8 @@ fuzz_part fuzz_next_part(fuzz_part *rest);
 
 /* ---- files in memory ---- */
 
-/* A safetensors file of this header. The data are as long as the header says where that is at most 64 KiB: `data` again and again, else
- * they are `data`. */
+/* A safetensors file of this header. The data are as long as the header says where that is at most 64 KiB: `data` again
+ * and again, else they are `data`. */
 void fuzz_put_tensors(const char *name, fuzz_part header, fuzz_part data);
 
 /* The descriptor of a file without a name that holds these bytes, then `behind` zeros. It is the same one each time. */
@@ -62,7 +63,8 @@ int fuzz_file(const uint8_t *head, size_t head_size, const uint8_t *data, size_t
 /* A path by which that file can be opened. */
 const char *fuzz_file_path(void);
 
-/* A folder of that name in a directory of this process in the memory file system, which goes with it; each target has its own. */
+/* A folder of that name in a directory of this process in the memory file system, which goes with it; each target has
+ * its own. */
 const char *fuzz_folder(const char *name);
 /* "FOLDER/NAME" in that directory gets these bytes; with NULL it goes. */
 void fuzz_put(const char *name, const void *data, size_t size);

@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: MIT
- * What the confined process that reads models gives back to the server: where its block lay (8 bytes), then the block. That process has
- * read a file of somebody and may be in his hands. */
+ * What the confined process that reads models gives back to the server: where its block lay (8 bytes), then the block.
+ * That process has read a file of somebody and may be in his hands. */
 #include "tests/fuzz/targets.h"
 #include "orchestrator/serve/models/tensor_page.h"
 
@@ -11,10 +11,11 @@
 /* What a client may ask of any model: each answer is whole, and JSON. */
 static void ask_for_tensors(const organ_catalog *catalog)
 {
-    static const organ_tensor_wish wishes[] = {{.layer = -1, .limit = 1000},
-                                               {.layer = -1, .key = ORGAN_BY_NAME, .limit = 1000},
-                                               {.layer = -1, .match = "*q*", .role = "q_proj", .limit = 3, .offset = 1},
-                                               {.layer = 1, .group = "organ", .key = ORGAN_BY_LAYER, .down = true, .limit = 1000}};
+    static const organ_tensor_wish wishes[] = {
+        {.layer = -1, .limit = 1000},
+        {.layer = -1, .key = ORGAN_BY_NAME, .limit = 1000},
+        {.layer = -1, .match = "*q*", .role = "q_proj", .limit = 3, .offset = 1},
+        {.layer = 1, .group = "organ", .key = ORGAN_BY_LAYER, .down = true, .limit = 1000}};
     for (size_t k = 0; k < sizeof wishes / sizeof *wishes; k++) {
         organ_error error = {0};
         char *page = NULL;
@@ -31,8 +32,10 @@ static void ask_for_tensors(const organ_catalog *catalog)
 static void check_catalog(const organ_catalog *catalog, size_t bytes)
 {
     const char *const block = (const char *)catalog, *const end = block + bytes;
-    fuzz_require(catalog->bytes == bytes && catalog->users == 0, "a block that was adopted is as long as it is, and nobody uses it");
-    fuzz_require(strlen(catalog->portrait) == catalog->portrait_length, "what is told of a model is as long as is said");
+    fuzz_require(catalog->bytes == bytes && catalog->users == 0,
+                 "a block that was adopted is as long as it is, and nobody uses it");
+    fuzz_require(strlen(catalog->portrait) == catalog->portrait_length,
+                 "what is told of a model is as long as is said");
     for (size_t k = 0; k < catalog->file_count; k++)
         fuzz_require(catalog->files[k] > block && catalog->files[k] < end, "names of files lie in the block");
     for (size_t k = 0; k < catalog->count; k++) {

@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: MIT
- * A model behind a URL, and a server that answers what it likes. The first byte chooses the URL and whether the server's address is a
- * public one; then come the answers, a mark between two: each connection gets the next. libcurl itself reads them, from a pair of sockets:
- * no packet leaves the process and no name is looked up. */
+ * A model behind a URL, and a server that answers what it likes. The first byte chooses the URL and whether the
+ * server's address is a public one; then come the answers, a mark between two: each connection gets the next. libcurl
+ * itself reads them, from a pair of sockets: no packet leaves the process and no name is looked up. */
 #include "formats/model/model.h"
 #include "formats/remote/curl_library.h"
 #include "tests/fuzz/targets.h"
@@ -34,15 +34,18 @@ static struct {
 /* A socket to the server, if organ would connect to the address that it pretends to have. */
 static curl_socket_t open_socket(void *context, curlsocktype purpose, struct curl_sockaddr *address)
 {
-    struct curl_sockaddr pretended = {.family = AF_INET, .socktype = SOCK_STREAM, .addrlen = sizeof(struct sockaddr_in)};
-    const struct sockaddr_in internet = {.sin_family = AF_INET, .sin_addr = {htonl(server.is_public ? 0x08080808 : INADDR_LOOPBACK)}};
+    struct curl_sockaddr pretended = {
+        .family = AF_INET, .socktype = SOCK_STREAM, .addrlen = sizeof(struct sockaddr_in)};
+    const struct sockaddr_in internet = {.sin_family = AF_INET,
+                                         .sin_addr = {htonl(server.is_public ? 0x08080808 : INADDR_LOOPBACK)}};
     (void)context;
     memcpy(&pretended.addr, &internet, sizeof internet);
     const curl_socket_t allowed = server.guard(server.guard_context, purpose, &pretended);
     if (allowed == CURL_SOCKET_BAD)
         return CURL_SOCKET_BAD;
     close(allowed);
-    return server.count == MOST_CONNECTIONS ? CURL_SOCKET_BAD : socket(address->family, address->socktype | SOCK_CLOEXEC, 0);
+    return server.count == MOST_CONNECTIONS ? CURL_SOCKET_BAD
+                                            : socket(address->family, address->socktype | SOCK_CLOEXEC, 0);
 }
 
 /* Connected, nothing asked yet: the server answers, and says no more. */
@@ -52,18 +55,21 @@ static int on_peer(void *context, char *peer, char *own, int peer_port, int own_
     char public[] = "8.8.8.8", loopback[] = "127.0.0.1";
     (void)peer;
     /* The last one is asked; those before it were given up. */
-    for (int end; server.count < MOST_CONNECTIONS && (end = accept4(server.listener, NULL, NULL, SOCK_CLOEXEC | SOCK_NONBLOCK)) >= 0;)
+    for (int end; server.count < MOST_CONNECTIONS &&
+                  (end = accept4(server.listener, NULL, NULL, SOCK_CLOEXEC | SOCK_NONBLOCK)) >= 0;)
         server.ends[server.count++] = end;
     if (server.count > before) {
         const int end = server.ends[server.count - 1];
         const fuzz_part answer = fuzz_next_part(&server.answers);
-        fuzz_require(send(end, answer.data, answer.size, MSG_NOSIGNAL) == (ssize_t)answer.size, "an answer fits into a socket");
+        fuzz_require(send(end, answer.data, answer.size, MSG_NOSIGNAL) == (ssize_t)answer.size,
+                     "an answer fits into a socket");
         shutdown(end, SHUT_WR);
     }
     return server.peer_guard(context, server.is_public ? public : loopback, own, peer_port, own_port);
 }
 
-/* Passes options on, but for those by which connections are made. Over TLS a server would be asked before it can answer. */
+/* Passes options on, but for those by which connections are made. Over TLS a server would be asked before it can
+ * answer. */
 static CURLcode set_option(CURL *curl, CURLoption option, ...)
 {
     va_list args;
@@ -91,7 +97,8 @@ static void open_server(void)
     strcpy(address.sun_path + 1, server.name);
     server.listener = socket(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC | SOCK_NONBLOCK, 0);
     const socklen_t length = (socklen_t)(offsetof(struct sockaddr_un, sun_path) + 1 + strlen(server.name));
-    fuzz_require(bind(server.listener, (const struct sockaddr *)&address, length) == 0 && listen(server.listener, MOST_CONNECTIONS) == 0,
+    fuzz_require(bind(server.listener, (const struct sockaddr *)&address, length) == 0 &&
+                     listen(server.listener, MOST_CONNECTIONS) == 0,
                  "there is a socket for the server");
     server.setopt = organ_curl.easy_setopt;
     organ_curl.easy_setopt = set_option;
@@ -111,7 +118,8 @@ static void check_network_verdict(organ_status status, const organ_error *error)
     fuzz_require(status == ORGAN_OK || status == ORGAN_BAD_INPUT || status == ORGAN_IO || status == ORGAN_INTERRUPTED,
                  "an answer is bad, or cannot be had");
     fuzz_require((status == ORGAN_OK) == (*error->message == '\0'), "an error has a message");
-    fuzz_require(server.knows || !strstr(error->message, "zz9secret"), "no message has the query, the password or a header of the user");
+    fuzz_require(server.knows || !strstr(error->message, "zz9secret"),
+                 "no message has the query, the password or a header of the user");
 }
 
 static void read_tensors(const organ_model *model)
@@ -127,8 +135,9 @@ static void read_tensors(const organ_model *model)
 
 void fuzz_http_answers(const uint8_t *data, size_t size)
 {
-    static const char *const urls[] = {"http://user:zz9secret@192.0.2.1/m.gguf?token=zz9secret", "http://192.0.2.1/model.safetensors",
-                                       "http://192.0.2.1/dir/", "http://192.0.2.1/model.safetensors.index.json"};
+    static const char *const urls[] = {"http://user:zz9secret@192.0.2.1/m.gguf?token=zz9secret",
+                                       "http://192.0.2.1/model.safetensors", "http://192.0.2.1/dir/",
+                                       "http://192.0.2.1/model.safetensors.index.json"};
     static const char *const headers[] = {"X-Token: zz9secret"};
     const organ_model_access access = {
         .headers = headers, .header_count = 1, .tries = 2, .first_wait_ms = 1, .patience = 1, .stopped = is_enough};
@@ -149,6 +158,7 @@ void fuzz_http_answers(const uint8_t *data, size_t size)
     organ_model_close(model);
     while (server.count > 0)
         close(server.ends[--server.count]);
-    for (int late; (late = accept4(server.listener, NULL, NULL, SOCK_CLOEXEC)) >= 0;) /* given up before it was answered */
+    for (int late;
+         (late = accept4(server.listener, NULL, NULL, SOCK_CLOEXEC)) >= 0;) /* given up before it was answered */
         close(late);
 }

@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: MIT
- * Bytes of a client to the server. libmicrohttpd reads them from a pair of sockets, without threads of its own and without a port; routes,
- * guard, jail and replies are organ's, but for those of jobs (target_job_bodies.c): a job is a process. No reply may hold a file from
- * outside of the root. */
+ * Bytes of a client to the server. libmicrohttpd reads them from a pair of sockets, without threads of its own and
+ * without a port; routes, guard, jail and replies are organ's, but for those of jobs (target_job_bodies.c): a job is a
+ * process. No reply may hold a file from outside of the root. */
 #include "formats/base/library.h"
 #include "tests/fuzz/targets.h"
 #include "orchestrator/cli/verb_table.h"
@@ -33,21 +33,24 @@ static struct {
 static organ_server *server;
 
 /* In place of the server's own start, with its callbacks and limits. */
-static struct MHD_Daemon *start_without_threads(unsigned flags, uint16_t port, MHD_AcceptPolicyCallback accept, void *accept_context,
-                                                MHD_AccessHandlerCallback handler, void *context, ...)
+static struct MHD_Daemon *start_without_threads(unsigned flags, uint16_t port, MHD_AcceptPolicyCallback accept,
+                                                void *accept_context, MHD_AccessHandlerCallback handler, void *context,
+                                                ...)
 {
     (void)flags, (void)port, (void)accept, (void)accept_context;
-    return library.start(MHD_USE_NO_LISTEN_SOCKET | MHD_ALLOW_SUSPEND_RESUME, 0, NULL, NULL, handler, context, MHD_OPTION_CONNECTION_LIMIT,
-                         8u, MHD_OPTION_CONNECTION_MEMORY_LIMIT, (size_t)CONNECTION_MEMORY, MHD_OPTION_STRICT_FOR_CLIENT,
-                         (int)organ_http_library_is_strict(), MHD_OPTION_NOTIFY_CONNECTION, organ_http_on_connection, context,
-                         MHD_OPTION_NOTIFY_COMPLETED, organ_http_on_end, context, MHD_OPTION_URI_LOG_CALLBACK, organ_http_on_target,
-                         context, MHD_OPTION_UNESCAPE_CALLBACK, organ_http_on_unescape, context, MHD_OPTION_SIGPIPE_HANDLED_BY_APP, 1,
-                         MHD_OPTION_END);
+    return library.start(MHD_USE_NO_LISTEN_SOCKET | MHD_ALLOW_SUSPEND_RESUME, 0, NULL, NULL, handler, context,
+                         MHD_OPTION_CONNECTION_LIMIT, 8u, MHD_OPTION_CONNECTION_MEMORY_LIMIT, (size_t)CONNECTION_MEMORY,
+                         MHD_OPTION_STRICT_FOR_CLIENT, (int)organ_http_library_is_strict(),
+                         MHD_OPTION_NOTIFY_CONNECTION, organ_http_on_connection, context, MHD_OPTION_NOTIFY_COMPLETED,
+                         organ_http_on_end, context, MHD_OPTION_URI_LOG_CALLBACK, organ_http_on_target, context,
+                         MHD_OPTION_UNESCAPE_CALLBACK, organ_http_on_unescape, context,
+                         MHD_OPTION_SIGPIPE_HANDLED_BY_APP, 1, MHD_OPTION_END);
 }
 
 static void make_root(void)
 {
-    static const char tensors[] = "{\"model.layers.0.mlp.up_proj.weight\":{\"dtype\":\"F32\",\"shape\":[4,4],\"data_offsets\":[0,64]}}";
+    static const char tensors[] =
+        "{\"model.layers.0.mlp.up_proj.weight\":{\"dtype\":\"F32\",\"shape\":[4,4],\"data_offsets\":[0,64]}}";
     char link[512];
     fuzz_put("http/outside", SECRET, sizeof SECRET - 1);
     fuzz_put("http/served/.hidden", SECRET, sizeof SECRET - 1);
@@ -63,7 +66,8 @@ static void make_root(void)
 
 static void open_server(void)
 {
-    static const organ_area *const areas[] = {&organ_area_server, &organ_area_models, &organ_area_files, &organ_area_page, NULL};
+    static const organ_area *const areas[] = {&organ_area_server, &organ_area_models, &organ_area_files,
+                                              &organ_area_page, NULL};
     static const char *const names[] = {"MHD_start_daemon", "MHD_add_connection", "MHD_run"};
     static char root[512];
     organ_error error = {0};
@@ -86,7 +90,10 @@ static void open_server(void)
 }
 
 /* A handler at the desk is another thread's work. */
-static bool is_working(void) { return organ_desk_busy(server->desk) || __atomic_load_n(&server->answering, __ATOMIC_ACQUIRE) > 0; }
+static bool is_working(void)
+{
+    return organ_desk_busy(server->desk) || __atomic_load_n(&server->answering, __ATOMIC_ACQUIRE) > 0;
+}
 
 /* Lets the server work until it has closed the connection, or has nothing more to say; the bytes that it sent. */
 static size_t talk(int client, char *reply)
@@ -110,10 +117,12 @@ static size_t talk(int client, char *reply)
 static void check_reply(const char *reply, size_t size, bool knows)
 {
     fuzz_tell((unsigned)size, reply);
-    fuzz_require(knows || !memmem(reply, size, SECRET, sizeof SECRET - 1), "no reply has a file from outside of the root, or a hidden one");
+    fuzz_require(knows || !memmem(reply, size, SECRET, sizeof SECRET - 1),
+                 "no reply has a file from outside of the root, or a hidden one");
     fuzz_require(size == 0 || (size > 12 && memcmp(reply, "HTTP/1.", 7) == 0 && reply[9] >= '1' && reply[9] <= '5'),
                  "a reply begins with its status");
-    fuzz_require(!memmem(reply, size, "\r\nSet-Cookie: organ", 18) || memmem(reply, size, "HttpOnly", 8), "a cookie is kept from scripts");
+    fuzz_require(!memmem(reply, size, "\r\nSet-Cookie: organ", 18) || memmem(reply, size, "HttpOnly", 8),
+                 "a cookie is kept from scripts");
 }
 
 void fuzz_http_requests(const uint8_t *data, size_t size)
@@ -122,14 +131,16 @@ void fuzz_http_requests(const uint8_t *data, size_t size)
     int ends[2];
     if (!server)
         open_server();
-    const struct sockaddr_in client = {.sin_family = AF_INET, .sin_port = htons(9), .sin_addr = {htonl(INADDR_LOOPBACK)}};
+    const struct sockaddr_in client = {
+        .sin_family = AF_INET, .sin_port = htons(9), .sin_addr = {htonl(INADDR_LOOPBACK)}};
     fuzz_require(socketpair(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC | SOCK_NONBLOCK, 0, ends) == 0, "there are sockets");
     fuzz_require(send(ends[1], data, size, MSG_NOSIGNAL) == (ssize_t)size, "a request fits into a socket");
     shutdown(ends[1], SHUT_WR);
     if (library.add(server->daemon, ends[0], (const struct sockaddr *)&client, sizeof client) == MHD_YES) {
         const size_t got = talk(ends[1], reply);
         reply[got] = '\0';
-        check_reply(reply, got, memmem(data, size, SECRET, sizeof SECRET - 1) != NULL); /* which may come back in a refusal */
+        check_reply(reply, got,
+                    memmem(data, size, SECRET, sizeof SECRET - 1) != NULL); /* which may come back in a refusal */
     }
     close(ends[1]);
     for (unsigned turn = 0; turn < 4; turn++)

@@ -17,7 +17,8 @@ static void read_entry(const organ_imatrix *imatrix, const organ_imatrix_entry *
     bool reached;
     const uint64_t matrices = entry->counts ? entry->counts : 1, features = entry->values / matrices;
     const bool stacked = matrices > 1;
-    fuzz_check_verdict(organ_imatrix_find(imatrix, entry->name, &entry->anatomy, stacked ? 0 : -1, matrices, &place, &error), &error);
+    fuzz_check_verdict(
+        organ_imatrix_find(imatrix, entry->name, &entry->anatomy, stacked ? 0 : -1, matrices, &place, &error), &error);
     if (error.status != ORGAN_OK || features == 0 || features > MOST_FEATURES)
         return;
     float *const norms = calloc((size_t)features, sizeof *norms);

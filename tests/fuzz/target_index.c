@@ -20,7 +20,8 @@ void fuzz_index(const uint8_t *data, size_t size)
         const organ_tensor_list none = {0};
         organ_error missing = {0};
         fuzz_check_verdict(organ_shards_check(&shards, &none, warning, &missing), &missing);
-        fuzz_require((missing.status == ORGAN_OK) == (shards.entry_count == 0), "a tensor of the index that no file has is missed");
+        fuzz_require((missing.status == ORGAN_OK) == (shards.entry_count == 0),
+                     "a tensor of the index that no file has is missed");
         organ_shards_total_is(&shards, 0);
     }
     organ_shards_release(&shards);

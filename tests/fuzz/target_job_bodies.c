@@ -1,5 +1,6 @@
 /* SPDX-License-Identifier: MIT
- * What a client posts to have a verb run: JSON into a command line. No value becomes an option, and no path leaves the root. */
+ * What a client posts to have a verb run: JSON into a command line. No value becomes an option, and no path leaves the
+ * root. */
 #include "tests/fuzz/targets.h"
 #include "orchestrator/cli/verb_table.h"
 #include "orchestrator/serve/jobs/words.h"
@@ -35,7 +36,8 @@ static void check_words(const organ_job_words *words)
     size_t k;
     json_t *word;
     bool operands = false;
-    fuzz_require(strcmp(json_string_value(json_array_get(words->argv, 0)), "organ") == 0, "a command line begins with the program");
+    fuzz_require(strcmp(json_string_value(json_array_get(words->argv, 0)), "organ") == 0,
+                 "a command line begins with the program");
     json_array_foreach(words->argv, k, word)
     {
         const char *const text = json_string_value(word);
@@ -61,7 +63,8 @@ void fuzz_job_bodies(const uint8_t *data, size_t size)
     organ_job_words words = {0};
     if (!request)
         return;
-    const unsigned status = organ_job_words_read(organ_all_verbs.verbs, organ_all_verbs.count, jail, request, &words, &faults);
+    const unsigned status =
+        organ_job_words_read(organ_all_verbs.verbs, organ_all_verbs.count, jail, request, &words, &faults);
     fuzz_tell(status, status ? "refused" : words.command);
     fuzz_require(status == 0 || (status >= 400 && status < 500), "a body is a job or the client's fault");
     fuzz_require((status == 0) == (faults == NULL), "a refusal has its reasons");

@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: MIT
- * An organ directory: manifest.json, mark, the header of its donor as it was kept (header/HEAD). The files of tensors are always the same.
- * In the manifest "@N" stands for the bytes of the header and "@X" for its XXH3: else no header that was changed would be read. */
+ * An organ directory: manifest.json, mark, the header of its donor as it was kept (header/HEAD). The files of tensors
+ * are always the same. In the manifest "@N" stands for the bytes of the header and "@X" for its XXH3: else no header
+ * that was changed would be read. */
 #include "formats/model/organ_directory.h"
 #include "tests/fuzz/targets.h"
 
@@ -11,7 +12,8 @@
 #include <xxhash.h>
 
 /* Of 8, 16, 32 ... bytes. */
-static const char *const files[] = {"skeleton/q.bin", "organs/up.bin", "organs/down.bin", "embed/e.bin", "norm/n.bin", "other/o.bin"};
+static const char *const files[] = {"skeleton/q.bin", "organs/up.bin", "organs/down.bin",
+                                    "embed/e.bin",    "norm/n.bin",    "other/o.bin"};
 static const uint8_t zeros[1 << 10];
 
 static void make_files(void)

@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: MIT
- * A report as a page. The first byte says what becomes of the document: '+', and every text of it but its schema gets an ending that would
- * break out of any place of a page where it is not escaped. What is looked for then is whether it did. */
+ * A report as a page. The first byte says what becomes of the document: '+', and every text of it but its schema gets
+ * an ending that would break out of any place of a page where it is not escaped. What is looked for then is whether it
+ * did. */
 #include "tests/fuzz/page_scan.h"
 #include "tests/fuzz/targets.h"
 #include "orchestrator/report/view/html_report.h"
@@ -8,7 +9,8 @@
 #include <stdlib.h>
 #include <string.h>
 
-/* Ends a tag, an attribute, a script, a style and a comment, then opens an element; FUZZ_PAYLOAD is its name and that of an attribute. */
+/* Ends a tag, an attribute, a script, a style and a comment, then opens an element; FUZZ_PAYLOAD is its name and that
+ * of an attribute. */
 static const char ending[] =
     "-->'\"></title></script></style><" FUZZ_PAYLOAD " " FUZZ_PAYLOAD "=1 onload=" FUZZ_PAYLOAD ">&" FUZZ_PAYLOAD ";";
 

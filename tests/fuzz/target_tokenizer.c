@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: MIT
- * Tokenizers, with a text that they encode: of a GGUF file (TEXT, mark, FILE), and of a directory (TEXT, mark, tokenizer.json, mark,
- * tokenizer_config.json). */
+ * Tokenizers, with a text that they encode: of a GGUF file (TEXT, mark, FILE), and of a directory (TEXT, mark,
+ * tokenizer.json, mark, tokenizer_config.json). */
 #include "formats/gguf/file.h"
 #include "formats/tokenizer/tokenizer.h"
 #include "tests/fuzz/targets.h"
@@ -16,7 +16,8 @@ static void check_encoding(organ_tokenizer *tokenizer, fuzz_part text, bool spec
     uint32_t *ids = NULL;
     size_t count = 0, bytes;
     const uint32_t vocabulary = organ_tokenizer_describe(tokenizer)->vocabulary;
-    const organ_status status = organ_tokenizer_encode(tokenizer, (const char *)text.data, text.size, special, &ids, &count, &error);
+    const organ_status status =
+        organ_tokenizer_encode(tokenizer, (const char *)text.data, text.size, special, &ids, &count, &error);
     fuzz_check_verdict(status, &error);
     for (size_t k = 0; status == ORGAN_OK && k < count; k++) {
         fuzz_require(ids[k] < vocabulary, "an id is below the size of the vocabulary");

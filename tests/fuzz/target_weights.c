@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: MIT
- * A model and the weights that it means: config.json, mark, header of a safetensors file, mark, its data; or a GGUF file. Rows of each
- * weight are decoded, by the plainest kernels and by the best of this CPU, whose bits must be the same. */
+ * A model and the weights that it means: config.json, mark, header of a safetensors file, mark, its data; or a GGUF
+ * file. Rows of each weight are decoded, by the plainest kernels and by the best of this CPU, whose bits must be the
+ * same. */
 #include "formats/weights/weights.h"
 #include "tests/fuzz/targets.h"
 #include "orchestrator/stream/weight_reader.h"
@@ -13,7 +14,8 @@
 enum { MOST_VALUES = 1 << 14 };
 
 /* The first rows, into memory of their own: *size is 0 where there are none, or too many columns. */
-static float *read_rows(const organ_model *model, const organ_weight *weight, const organ_kernels *kernels, size_t *size)
+static float *read_rows(const organ_model *model, const organ_weight *weight, const organ_kernels *kernels,
+                        size_t *size)
 {
     organ_error error = {0};
     organ_weight_reader *reader;
@@ -63,7 +65,8 @@ static void check_weight(const organ_model *model, const organ_weight *weight)
     fuzz_require(m.count * m.rows * m.cols == weight->elements, "shape and elements of a weight agree");
     float *const plain = read_rows(model, weight, organ_kernels_choose(cpu, "scalar", &why), &plain_size);
     float *const best = read_rows(model, weight, organ_kernels_choose(cpu, getenv("ORGAN_ISA"), &why), &best_size);
-    fuzz_require(plain_size == best_size && same_values(plain, best, plain_size / sizeof *plain), "all kernels decode the same");
+    fuzz_require(plain_size == best_size && same_values(plain, best, plain_size / sizeof *plain),
+                 "all kernels decode the same");
     free(plain);
     free(best);
 }
@@ -88,7 +91,8 @@ void fuzz_weights(const uint8_t *data, size_t size)
     if (model) {
         fuzz_check_verdict(organ_weights_find(model, &weights, &error), &error);
         for (size_t k = 0; weights && k < weights->count; k++) {
-            fuzz_require(organ_weights_named(weights, weights->weights[k].name) != NULL, "a weight is found by its name");
+            fuzz_require(organ_weights_named(weights, weights->weights[k].name) != NULL,
+                         "a weight is found by its name");
             check_weight(model, &weights->weights[k]);
         }
     }

@@ -1,5 +1,6 @@
 /* SPDX-License-Identifier: MIT
- * safetensors files whose data agree with their headers: else all but the luckiest inputs would be refused for their size. */
+ * safetensors files whose data agree with their headers: else all but the luckiest inputs would be refused for their
+ * size. */
 #include "tests/fuzz/target.h"
 
 #include <stdlib.h>

@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: MIT
- * Tile registers in plain C: eight of 16 rows of 64 bytes, and what Intel's manual says of TDPBF16PS. So the body over tiles.h runs on a
- * CPU without AMX. */
+ * Tile registers in plain C: eight of 16 rows of 64 bytes, and what Intel's manual says of TDPBF16PS. So the body over
+ * tiles.h runs on a CPU without AMX. */
 #include "kernels/simd/scalar.h"
 #include <float.h>
 
@@ -29,8 +29,8 @@ static float model_widen(const unsigned char *word)
     return model_flush(value);
 }
 
-/* Of each row of a with each column of b: the even and the odd products of all pairs in sums of their own, then both, then the sum that
- * there was. */
+/* Of each row of a with each column of b: the even and the odd products of all pairs in sums of their own, then both,
+ * then the sum that there was. */
 static void model_dot(int sums, int a, int b)
 {
     for (size_t row = 0; row < 16; row++)
@@ -38,8 +38,9 @@ static void model_dot(int sums, int a, int b)
             float parts[2] = {0, 0}, before;
             for (size_t pair = 0; pair < 16; pair++)
                 for (size_t of = 0; of < 2; of++)
-                    parts[of] = model_flush(fmaf(model_widen(model_tiles[a] + row * 64 + pair * 4 + of * 2),
-                                                 model_widen(model_tiles[b] + pair * 64 + column * 4 + of * 2), parts[of]));
+                    parts[of] =
+                        model_flush(fmaf(model_widen(model_tiles[a] + row * 64 + pair * 4 + of * 2),
+                                         model_widen(model_tiles[b] + pair * 64 + column * 4 + of * 2), parts[of]));
             unsigned char *const at = model_tiles[sums] + row * 64 + column * 4;
             memcpy(&before, at, sizeof before);
             before = model_flush(model_flush(before) + model_flush(parts[0] + parts[1]));

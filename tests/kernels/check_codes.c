@@ -14,7 +14,8 @@ START_TEST(scales_of_a_byte)
         const float expected = (float)reference_code(ORGAN_CODE_E4M3, c);
         const uint32_t nan = 0x7fc00000;
         ck_assert(c == 255 ? memcmp(&power, &nan, 4) == 0 : (double)power == ldexp(1, (int)c - 127));
-        ck_assert_msg(memcmp(&e4m3, isnan(expected) ? (const void *)&nan : &expected, 4) == 0, "0x%02x: %a", c, (double)e4m3);
+        ck_assert_msg(memcmp(&e4m3, isnan(expected) ? (const void *)&nan : &expected, 4) == 0, "0x%02x: %a", c,
+                      (double)e4m3);
     }
 }
 END_TEST
@@ -32,19 +33,24 @@ START_TEST(codes_out_of_words)
         for (size_t first = 0; first < 40; first += n % 3 == 0 ? 1 : 7) {
             const size_t last = first + n; /* bits before each element */
             const size_t from = dense ? first * bits : first / a_word * 32 + first % a_word * bits;
-            const size_t to = n == 0 ? from : dense ? last * bits : (last - 1) / a_word * 32 + (last - 1) % a_word * bits + bits;
+            const size_t to = n == 0  ? from
+                              : dense ? last * bits
+                                      : (last - 1) / a_word * 32 + (last - 1) % a_word * bits + bits;
             const size_t skipped = from / 8, length = (to + 7) / 8 - skipped;
-            guarded words = guarded_create(length, n % 2 ? GUARD_BEHIND : GUARD_BEFORE, 1), codes = guarded_create(n, GUARD_BEHIND, 2);
+            guarded words = guarded_create(length, n % 2 ? GUARD_BEHIND : GUARD_BEFORE, 1),
+                    codes = guarded_create(n, GUARD_BEHIND, 2);
             for (size_t j = 0; j < length; j++)
                 words.data[j] = (unsigned char)samples_bits(&random);
             organ_unpack_bits((const void *)((uintptr_t)words.data - skipped), bits, dense, first, codes.data, n);
             for (size_t k = 0; k < n; k++) {
-                const size_t at = (dense ? (first + k) * bits : (first + k) / a_word * 32 + (first + k) % a_word * bits) - skipped * 8;
+                const size_t at =
+                    (dense ? (first + k) * bits : (first + k) / a_word * 32 + (first + k) % a_word * bits) -
+                    skipped * 8;
                 unsigned expected = 0;
                 for (unsigned b = 0; b < bits; b++)
                     expected |= bit_of(words.data, at + b) << b;
-                ck_assert_msg(codes.data[k] == expected, "%u bits, %s, code %zu of %zu from %zu: %u instead of %u", bits,
-                              dense ? "dense" : "by word", k, n, first, codes.data[k], expected);
+                ck_assert_msg(codes.data[k] == expected, "%u bits, %s, code %zu of %zu from %zu: %u instead of %u",
+                              bits, dense ? "dense" : "by word", k, n, first, codes.data[k], expected);
             }
             ck_assert(guarded_intact(&codes, 2));
             guarded_destroy(&words);
@@ -67,10 +73,13 @@ START_TEST(matrices_turn)
             if (wide == 1)
                 organ_transpose_u8(src.data, from, dst.data, to, rows, cols);
             else
-                organ_transpose_u32((const uint32_t *)(const void *)src.data, from, (uint32_t *)(void *)dst.data, to, rows, cols);
+                organ_transpose_u32((const uint32_t *)(const void *)src.data, from, (uint32_t *)(void *)dst.data, to,
+                                    rows, cols);
             for (size_t j = 0; j < out / wide; j++) { /* between the rows nothing changes */
-                const unsigned char *expected = j % to < rows ? src.data + (j % to * from + j / to) * wide : before.data + j * wide;
-                ck_assert_msg(memcmp(dst.data + j * wide, expected, wide) == 0, "%zu x %zu of %zu bytes: element %zu", rows, cols, wide, j);
+                const unsigned char *expected =
+                    j % to < rows ? src.data + (j % to * from + j / to) * wide : before.data + j * wide;
+                ck_assert_msg(memcmp(dst.data + j * wide, expected, wide) == 0, "%zu x %zu of %zu bytes: element %zu",
+                              rows, cols, wide, j);
             }
             ck_assert(guarded_intact(&dst, 4));
             guarded_destroy(&src), guarded_destroy(&dst), guarded_destroy(&before);

@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: MIT
- * Products of BF16 terms: the model of AMX to the bit like the manual's sums written once more, and it and what this CPU has within bounds
- * of FP64, over shapes, types, strides and what is not finite; the same bits however a product is cut. */
+ * Products of BF16 terms: the model of AMX to the bit like the manual's sums written once more, and it and what this
+ * CPU has within bounds of FP64, over shapes, types, strides and what is not finite; the same bits however a product is
+ * cut. */
 #include "orchestrator/machine/cpu_tiles.h"
 #include "tests/kernels/dots_rig.h"
 #include "tests/kernels/guarded.h"
@@ -32,7 +33,8 @@ static void find_present(void)
     if (cpu.amx && organ_ask_for_tiles())
         present[present_count++] = organ_dots_amx;
     else
-        puts(cpu.amx ? "skipped: products by AMX, which the kernel does not let this program use; their blocking runs over the model"
+        puts(cpu.amx ? "skipped: products by AMX, which the kernel does not let this program use; their blocking runs "
+                       "over the model"
                      : "skipped: products by AMX, which this CPU does not have; their blocking runs over the model");
 }
 
@@ -53,8 +55,9 @@ static void fill_normal(uint64_t seed, float *values, size_t n)
 
 static void fill_special(uint64_t seed, float *values, size_t n)
 {
-    static const uint32_t special[] = {0x7f800000, 0xff800000, 0x7fc01234, 0xffa00001, 0x7f800001, 0x80000000, 0,          1,
-                                       0x807fffff, 0x7f7fffff, 0xff7fffff, 0x7f7f8000, 0x00800000, 0x00810000, 0x33800000, 0x477fe000};
+    static const uint32_t special[] = {0x7f800000, 0xff800000, 0x7fc01234, 0xffa00001, 0x7f800001, 0x80000000,
+                                       0,          1,          0x807fffff, 0x7f7fffff, 0xff7fffff, 0x7f7f8000,
+                                       0x00800000, 0x00810000, 0x33800000, 0x477fe000};
     samples random = {seed};
     samples_fill(&random, NORMAL, values, n);
     for (size_t k = 0; k < n; k++)
@@ -119,8 +122,8 @@ static const char *name_of(const dots_case *c)
 {
     static const char *const types[] = {"F32", "BF16", "F16"}, *const computes[] = {"exact", "split", "bf16"};
     static char text[200];
-    snprintf(text, sizeof text, "%s of %s, %zu x %zu x %zu, slack %zu, into %d", computes[c->compute], types[c->type], c->m, c->n, c->k,
-             c->slack, (int)c->into);
+    snprintf(text, sizeof text, "%s of %s, %zu x %zu x %zu, slack %zu, into %d", computes[c->compute], types[c->type],
+             c->m, c->n, c->k, c->slack, (int)c->into);
     return text;
 }
 
@@ -144,7 +147,8 @@ static float value_of(const organ_factor *o, size_t row, size_t k)
     const size_t at = row * o->stride + k;
     if (o->type == ORGAN_REAL_F32)
         return ((const float *)o->values)[at];
-    return bits_float(reference_widen(o->type == ORGAN_REAL_BF16 ? reference_bf16 : reference_f16, ((const uint16_t *)o->values)[at]));
+    return bits_float(reference_widen(o->type == ORGAN_REAL_BF16 ? reference_bf16 : reference_f16,
+                                      ((const uint16_t *)o->values)[at]));
 }
 
 static float flushed(float value) { return fabsf(value) < FLT_MIN ? copysignf(0, value) : value; }
@@ -162,11 +166,13 @@ static float term_of(float value, int t, int terms)
 }
 
 /* The tile instruction's sum of up to 32 products of term i with term j. */
-static float dot_of(const organ_product *p, size_t row, size_t column, size_t from, size_t until, int i, int j, int terms[2])
+static float dot_of(const organ_product *p, size_t row, size_t column, size_t from, size_t until, int i, int j,
+                    int terms[2])
 {
     float parts[2] = {0, 0};
     for (size_t k = from; k < until; k++) {
-        const float a = term_of(value_of(&p->a, row, k), i, terms[0]), b = term_of(value_of(&p->b, column, k), j, terms[1]);
+        const float a = term_of(value_of(&p->a, row, k), i, terms[0]),
+                    b = term_of(value_of(&p->b, column, k), j, terms[1]);
         parts[k % 2] = flushed(fmaf(flushed(a), flushed(b), parts[k % 2]));
     }
     return flushed(parts[0] + parts[1]);
@@ -181,7 +187,8 @@ static float total_of(const organ_product *p, size_t row, size_t column, size_t 
     for (int order = terms[0] - 1; order >= 0; order--)
         for (int j = 0; j <= order && j < terms[1]; j++)
             for (size_t k = from; k < until; k += STEP)
-                total = flushed(total + dot_of(p, row, column, k, until < k + STEP ? until : k + STEP, order - j, j, terms));
+                total = flushed(total +
+                                dot_of(p, row, column, k, until < k + STEP ? until : k + STEP, order - j, j, terms));
     return total;
 }
 
@@ -190,7 +197,9 @@ static float element_of(const organ_product *p, size_t row, size_t column)
     float c = ((const float *)p->c)[row * p->c_stride + column];
     for (size_t from = 0; from < p->k || (from == 0 && p->into == ORGAN_PRODUCT_SET); from += CHUNK) {
         const float total = total_of(p, row, column, from);
-        c = p->into == ORGAN_PRODUCT_SUBTRACT ? c - total : p->into == ORGAN_PRODUCT_SET && from == 0 ? total : c + total;
+        c = p->into == ORGAN_PRODUCT_SUBTRACT           ? c - total
+            : p->into == ORGAN_PRODUCT_SET && from == 0 ? total
+                                                        : c + total;
         if (isnan(c))
             c = bits_float(0x7fc00000);
     }
@@ -243,9 +252,9 @@ END_TEST
 
 /* ---- bounds of all ---- */
 
-/* Each sum is within `share` of the sum of |a b|, and what is flushed, of what FP64 says. split: roundings of sums of at most 3 x 256 in
- * FP32, and with weights of FP32 the products of terms that are left out, at most 2^-22. bf16: both operands are rounded to 8 bits, of BF16
- * weights one. */
+/* Each sum is within `share` of the sum of |a b|, and what is flushed, of what FP64 says. split: roundings of sums of
+ * at most 3 x 256 in FP32, and with weights of FP32 the products of terms that are left out, at most 2^-22. bf16: both
+ * operands are rounded to 8 bits, of BF16 weights one. */
 static double share_of(const dots_case *c)
 {
     return c->compute == ORGAN_COMPUTE_SPLIT ? 0x1p-20 : (c->type == ORGAN_REAL_BF16 ? 0x1p-8 : 0x1.01p-7) + 0x1p-20;
@@ -256,7 +265,8 @@ static int is_large(const dots_case *c, float value)
     return !isfinite(value) || (c->compute == ORGAN_COMPUTE_BF16 && fabsf(value) >= 0x1.ffp127f);
 }
 
-static void require_within(const dots_case *c, const organ_product *p, size_t i, size_t j, float before, const char *isa)
+static void require_within(const dots_case *c, const organ_product *p, size_t i, size_t j, float before,
+                           const char *isa)
 {
     double sum = c->into == ORGAN_PRODUCT_SET ? 0 : (double)before, all = fabs(sum), lost = 0;
     int large = !isfinite(before) && c->into != ORGAN_PRODUCT_SET;
@@ -271,7 +281,8 @@ static void require_within(const dots_case *c, const organ_product *p, size_t i,
     if (large && p->k > 0)
         ck_assert_msg(!isfinite(after), "%s, %s: %g of what is not finite", isa, name_of(c), (double)after);
     else if (!large && all < (double)FLT_MAX / 4 && !(fabs((double)after - sum) <= share_of(c) * all + lost))
-        ck_abort_msg("%s, %s: %.9g in row %zu, column %zu, where it is %.9g", isa, name_of(c), (double)after, i, j, sum);
+        ck_abort_msg("%s, %s: %.9g in row %zu, column %zu, where it is %.9g", isa, name_of(c), (double)after, i, j,
+                     sum);
     if (isnan(after) && p->k > 0)
         ck_assert_uint_eq(float_bits(after), 0x7fc00000);
 }
@@ -288,8 +299,10 @@ static void require_bounds(const organ_dots *dots, const dots_case *c, uint64_t 
         for (size_t j = 0; j < p->n; j++)
             require_within(c, p, i, j, before[i * p->c_stride + j], dots->isa);
     for (size_t i = 0; i + 1 < p->m; i++) /* what lies between rows */
-        ck_assert_mem_eq(before + i * p->c_stride + p->n, (float *)p->c + i * p->c_stride + p->n, p->n ? c->slack * sizeof(float) : 0);
-    ck_assert_msg(guarded_intact(&rig.c, 1) && guarded_intact(&rig.scratch, 3), "%s, %s: out of bounds", dots->isa, name_of(c));
+        ck_assert_mem_eq(before + i * p->c_stride + p->n, (float *)p->c + i * p->c_stride + p->n,
+                         p->n ? c->slack * sizeof(float) : 0);
+    ck_assert_msg(guarded_intact(&rig.c, 1) && guarded_intact(&rig.scratch, 3), "%s, %s: out of bounds", dots->isa,
+                  name_of(c));
     free(before);
     destroy_rig(&rig);
 }
@@ -305,9 +318,16 @@ START_TEST(sums_are_within_bounds)
     uint64_t seed = 1000 * (uint64_t)_i;
     for (size_t s = 0; s < SIZES; s += step)
         for (size_t d = 0; d < sizeof depths / sizeof *depths; d++, seed++) {
-            const dots_case rows = {sizes[s], 7, depths[d], seed % 4, type, compute, (organ_product_into)(seed % 3), fills[seed % 3]};
-            const dots_case columns = {
-                13, sizes[s], depths[d], seed % 3, type, compute, (organ_product_into)(seed / 2 % 3), fills[seed / 3 % 3]};
+            const dots_case rows = {
+                sizes[s], 7, depths[d], seed % 4, type, compute, (organ_product_into)(seed % 3), fills[seed % 3]};
+            const dots_case columns = {13,
+                                       sizes[s],
+                                       depths[d],
+                                       seed % 3,
+                                       type,
+                                       compute,
+                                       (organ_product_into)(seed / 2 % 3),
+                                       fills[seed / 3 % 3]};
             require_bounds(dots, &rows, seed);
             require_bounds(dots, &columns, seed);
         }
@@ -321,7 +341,13 @@ START_TEST(cuts_change_no_bit)
 {
     static const size_t cuts[][2] = {{1, 100}, {100, 1}, {5, 7}, {16, 32}, {31, 17}, {13, 40}};
     const organ_dots *const dots = present[_i / 2];
-    const dots_case c = {45,       67, 600, 2, (organ_real)(_i % 3), _i % 2 ? ORGAN_COMPUTE_SPLIT : ORGAN_COMPUTE_BF16, ORGAN_PRODUCT_ADD,
+    const dots_case c = {45,
+                         67,
+                         600,
+                         2,
+                         (organ_real)(_i % 3),
+                         _i % 2 ? ORGAN_COMPUTE_SPLIT : ORGAN_COMPUTE_BF16,
+                         ORGAN_PRODUCT_ADD,
                          fill_tiny};
     for (size_t s = 0; s < sampled(sizeof cuts / sizeof *cuts, 3); s++) {
         dots_rig whole = create_rig(&c, 77), cut = create_rig(&c, 77);
@@ -336,8 +362,8 @@ START_TEST(cuts_change_no_bit)
                 part.c = cut.c.data + (i * part.c_stride + j) * 4;
                 dots->product(&part, cut.scratch.data);
             }
-        ck_assert_msg(memcmp(whole.c.data, cut.c.data, whole.c.bytes) == 0, "%s by %zu x %zu: other bits", name_of(&c), cuts[s][0],
-                      cuts[s][1]);
+        ck_assert_msg(memcmp(whole.c.data, cut.c.data, whole.c.bytes) == 0, "%s by %zu x %zu: other bits", name_of(&c),
+                      cuts[s][0], cuts[s][1]);
         destroy_rig(&whole), destroy_rig(&cut);
     }
 }
@@ -370,7 +396,8 @@ START_TEST(split_errs_like_the_exact_product)
     const double exact = errors_of(&rig.product);
     dots->product(&rig.product, rig.scratch.data);
     const double split = errors_of(&rig.product);
-    ck_assert_msg(split < 1.5 * exact, "%s, %s: squared errors of %.3g, of the exact product %.3g", dots->isa, name_of(&c), split, exact);
+    ck_assert_msg(split < 1.5 * exact, "%s, %s: squared errors of %.3g, of the exact product %.3g", dots->isa,
+                  name_of(&c), split, exact);
     rig.product.compute = ORGAN_COMPUTE_BF16;
     dots->product(&rig.product, rig.scratch.data);
     ck_assert_msg(errors_of(&rig.product) > 1e6 * exact, "bf16 rounds nothing");
@@ -403,7 +430,8 @@ START_TEST(choice_goes_by_what_is_faster)
     for (size_t k = 0; k < sizeof rows / sizeof *rows; k++) {
         const char *why = NULL;
         const organ_dots *const dots = organ_dots_choose(*rows[k].cpu, rows[k].kernels, rows[k].compute, &why);
-        ck_assert_msg(dots == rows[k].dots && (wide ? strstr(why, rows[k].why) != NULL : dots == NULL), "row %zu: %s", k, why);
+        ck_assert_msg(dots == rows[k].dots && (wide ? strstr(why, rows[k].why) != NULL : dots == NULL), "row %zu: %s",
+                      k, why);
     }
 }
 END_TEST

@@ -1,11 +1,13 @@
 /* SPDX-License-Identifier: MIT
- * Every input there is, on every table that this CPU runs: FP32 to BF16, F16, E4M3 and E5M2 for all 2^32 values; every word of 16 bits
- * through what widens it; every code and every scale of a byte; and each byte of a block of each type of GGUF in all its values. Prints a
- * digest of the results, the same for every table, which tests/kernels/exhaustive.sh compares with committed ones. What they must be is
- * found another way: codes by climbing a ladder of exact ties, F16 by the compiler's own _Float16 as well, blocks by the scalar table,
- * which golden files and a second implementation hold (kernel_block_checks.c). Not part of `ninja test`.
+ * Every input there is, on every table that this CPU runs: FP32 to BF16, F16, E4M3 and E5M2 for all 2^32 values; every
+ * word of 16 bits through what widens it; every code and every scale of a byte; and each byte of a block of each type
+ * of GGUF in all its values. Prints a digest of the results, the same for every table, which
+ * tests/kernels/exhaustive.sh compares with committed ones. What they must be is found another way: codes by climbing a
+ * ladder of exact ties, F16 by the compiler's own _Float16 as well, blocks by the scalar table, which golden files and
+ * a second implementation hold (kernel_block_checks.c). Not part of `ninja test`.
  *
- * exhaustive_long [EVERY]: of the 2^32 only every EVERY-th stretch, and of blocks one pattern, for emulated CPUs: no digest of them then.
+ * exhaustive_long [EVERY]: of the 2^32 only every EVERY-th stretch, and of blocks one pattern, for emulated CPUs: no
+ * digest of them then.
  */
 #include "kernels/kernels.h"
 #include "tests/kernels/kernel_reference.h"
@@ -178,7 +180,8 @@ static void narrow_all(const organ_kernels *k, const char *table, int first)
 {
     for (int to = 0; to < TARGETS; to++) {
         uint64_t digest = 0;
-        const uint64_t wrong = sweep(k, (target)to, 0, first, &digest) + sweep(k, (target)to, 0x80000000, first, &digest);
+        const uint64_t wrong =
+            sweep(k, (target)to, 0, first, &digest) + sweep(k, (target)to, 0x80000000, first, &digest);
         judge(k, table, target_names[to], wrong);
         if (every == 1)
             tell(table, target_names[to], digest);
@@ -248,18 +251,19 @@ typedef struct block_type {
     size_t elements, bytes;
 } block_type;
 static const block_type types[] = {
-    {"Q4_0", 2, 32, 18},      {"Q4_1", 3, 32, 20},     {"Q5_0", 6, 32, 22},      {"Q5_1", 7, 32, 24},    {"Q8_0", 8, 32, 34},
-    {"Q2_K", 10, 256, 84},    {"Q3_K", 11, 256, 110},  {"Q4_K", 12, 256, 144},   {"Q5_K", 13, 256, 176}, {"Q6_K", 14, 256, 210},
-    {"IQ2_XXS", 16, 256, 66}, {"IQ2_XS", 17, 256, 74}, {"IQ3_XXS", 18, 256, 98}, {"IQ1_S", 19, 256, 50}, {"IQ4_NL", 20, 32, 18},
-    {"IQ3_S", 21, 256, 110},  {"IQ2_S", 22, 256, 82},  {"IQ4_XS", 23, 256, 136}, {"I8", 24, 1, 1},       {"IQ1_M", 29, 256, 56},
-    {"TQ1_0", 34, 256, 54},   {"TQ2_0", 35, 256, 66},  {"MXFP4", 39, 32, 17},    {"NVFP4", 40, 64, 36},  {"Q1_0", 41, 128, 18},
-    {"Q2_0", 42, 64, 18},
+    {"Q4_0", 2, 32, 18},      {"Q4_1", 3, 32, 20},      {"Q5_0", 6, 32, 22},      {"Q5_1", 7, 32, 24},
+    {"Q8_0", 8, 32, 34},      {"Q2_K", 10, 256, 84},    {"Q3_K", 11, 256, 110},   {"Q4_K", 12, 256, 144},
+    {"Q5_K", 13, 256, 176},   {"Q6_K", 14, 256, 210},   {"IQ2_XXS", 16, 256, 66}, {"IQ2_XS", 17, 256, 74},
+    {"IQ3_XXS", 18, 256, 98}, {"IQ1_S", 19, 256, 50},   {"IQ4_NL", 20, 32, 18},   {"IQ3_S", 21, 256, 110},
+    {"IQ2_S", 22, 256, 82},   {"IQ4_XS", 23, 256, 136}, {"I8", 24, 1, 1},         {"IQ1_M", 29, 256, 56},
+    {"TQ1_0", 34, 256, 54},   {"TQ2_0", 35, 256, 66},   {"MXFP4", 39, 32, 17},    {"NVFP4", 40, 64, 36},
+    {"Q1_0", 41, 128, 18},    {"Q2_0", 42, 64, 18},
 };
 
 enum { PATTERNS = 16 };
 
-/* Each byte of a block in all its values, the others as one of some patterns has them: tables of codes are asked by more bits than a byte
- * has. */
+/* Each byte of a block in all its values, the others as one of some patterns has them: tables of codes are asked by
+ * more bits than a byte has. */
 static void blocks_all(const organ_kernels *k, const char *table, const block_type *t)
 {
     static unsigned char blocks[256 * MOST_BYTES];
@@ -307,7 +311,8 @@ static void words_all(const organ_kernels *k, const char *table)
         k->dequantize[of[t].number](words, found, BLOCK);
         for (uint32_t w = 0; w < BLOCK; w++) {
             const float integer = (float)(int16_t)w,
-                        expected = t == 2 ? integer : float_of(reference_widen(t ? reference_bf16 : reference_f16, (uint16_t)w));
+                        expected = t == 2 ? integer
+                                          : float_of(reference_widen(t ? reference_bf16 : reference_f16, (uint16_t)w));
             wrong += settled(found[w]) != settled(expected);
         }
         judge(k, table, of[t].name, wrong);

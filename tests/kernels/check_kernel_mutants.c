@@ -31,13 +31,22 @@ static int rejected(const kernel_mutant *mutant)
     return is_rejected;
 }
 
-START_TEST(checker_rejects_mutant) { ck_assert_msg(rejected(&kernel_mutants[_i]), "not rejected: %s", kernel_mutants[_i].defect); }
+START_TEST(checker_rejects_mutant)
+{
+    ck_assert_msg(rejected(&kernel_mutants[_i]), "not rejected: %s", kernel_mutants[_i].defect);
+}
 END_TEST
 
-START_TEST(checker_rejects_product) { ck_assert_msg(rejected(&product_mutants[_i]), "not rejected: %s", product_mutants[_i].defect); }
+START_TEST(checker_rejects_product)
+{
+    ck_assert_msg(rejected(&product_mutants[_i]), "not rejected: %s", product_mutants[_i].defect);
+}
 END_TEST
 
-START_TEST(checker_rejects_fit) { ck_assert_msg(rejected(&fit_mutants[_i]), "not rejected: %s", fit_mutants[_i].defect); }
+START_TEST(checker_rejects_fit)
+{
+    ck_assert_msg(rejected(&fit_mutants[_i]), "not rejected: %s", fit_mutants[_i].defect);
+}
 END_TEST
 
 int main(void)

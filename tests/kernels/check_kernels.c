@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: MIT
- * Kernels: every table of this build that this CPU can run through every family of the checker; golden digests of masks; dispatch and
- * merging of moments. */
+ * Kernels: every table of this build that this CPU can run through every family of the checker; golden digests of
+ * masks; dispatch and merging of moments. */
 #include "tests/kernels/check_codes.h"
 #include "tests/kernels/kernel_checker.h"
 #include "tests/kit/effort.h"
@@ -20,7 +20,8 @@ static const organ_kernels *table_of(int isa)
     return organ_kernels_choose(organ_cpu_detect(), isas[isa], &why);
 }
 
-/* tests/run_tests.sh sets KERNEL_TABLES=scalar where only the scalar table is sanitized: the others behave as in the native tree. */
+/* tests/run_tests.sh sets KERNEL_TABLES=scalar where only the scalar table is sanitized: the others behave as in the
+ * native tree. */
 static int tables_to_pass(void)
 {
     const char *const tables = getenv("KERNEL_TABLES");
@@ -32,7 +33,8 @@ START_TEST(table_passes_family)
 {
     const organ_kernels *kernels = table_of(_i / (int)kernel_family_count);
     const kernel_family *family = &kernel_families[_i % (int)kernel_family_count];
-    const bool same = kernels && kernels == organ_kernels_avx512_mixed && strstr(family->name, "physarum") == NULL; /* as avx512's */
+    const bool same =
+        kernels && kernels == organ_kernels_avx512_mixed && strstr(family->name, "physarum") == NULL; /* as avx512's */
     const char *fault = kernels && !same ? family->check(kernels) : NULL;
     ck_assert_msg(!fault, "%s, %s: %s", kernels ? kernels->isa : "", family->name, fault);
 }
@@ -53,8 +55,8 @@ static const golden goldens[] = {
     {STUDENT_T4, 256, 64, 4107, 0x75edaf6120b88507}, {STUDENT_T4, 200, 77, 3898, 0x35ba02359ac7b4f7},
 };
 
-/* The mask of a seeded BF16 tile, one byte an element. The table is made by running this test and taking what it prints, after a look at
- * it. */
+/* The mask of a seeded BF16 tile, one byte an element. The table is made by running this test and taking what it
+ * prints, after a look at it. */
 START_TEST(mask_is_golden)
 {
     static float values[256 * 256];
@@ -77,15 +79,17 @@ START_TEST(mask_is_golden)
         for (size_t j = 0; j < n; j++)
             keep[j] = (words[j] & 0x7fff) != 0;
         const uint64_t digest = XXH3_64bits(keep, n);
-        ck_assert_msg(counts.killed == g->killed && digest == g->digest, "%s: {%s, %zu, %zu, %llu, 0x%016llx}, %.2f %% killed",
-                      kernels->isa, sample_shape_name(g->shape), g->rows, g->cols, (unsigned long long)counts.killed,
-                      (unsigned long long)digest, 100.0 * (double)counts.killed / (double)n);
+        ck_assert_msg(counts.killed == g->killed && digest == g->digest,
+                      "%s: {%s, %zu, %zu, %llu, 0x%016llx}, %.2f %% killed", kernels->isa, sample_shape_name(g->shape),
+                      g->rows, g->cols, (unsigned long long)counts.killed, (unsigned long long)digest,
+                      100.0 * (double)counts.killed / (double)n);
     }
     free(scratch);
 }
 END_TEST
 
-/* What fixtures/make_physarum_golden.py says of a seeded tile: the digest is over a byte an element, 1 where the weight is kept. */
+/* What fixtures/make_physarum_golden.py says of a seeded tile: the digest is over a byte an element, 1 where the weight
+ * is kept. */
 enum { BF16, F16, F32 };
 typedef struct tile_golden {
     int type;
@@ -112,7 +116,8 @@ static void prune_golden(const organ_kernels *k, const tile_golden *g, const flo
     const organ_physarum_params params = {30, g->beta, g->coupling, 6};
     const size_t n = g->rows * g->cols;
     if (g->type == F32)
-        memcpy(words, values, n * sizeof *values), k->physarum_f32(words, g->rows, g->cols, g->cols, &params, scratch, counts);
+        memcpy(words, values, n * sizeof *values),
+            k->physarum_f32(words, g->rows, g->cols, g->cols, &params, scratch, counts);
     else if (g->type == F16)
         k->f32_to_f16(values, words, n), k->physarum_f16(words, g->rows, g->cols, g->cols, &params, scratch, counts);
     else
@@ -135,8 +140,9 @@ START_TEST(mask_is_the_oracles)
             continue;
         prune_golden(kernels, g, values, words, scratch, &counts);
         const uint64_t digest = digest_of(words, g->rows * g->cols, g->type);
-        ck_assert_msg(counts.killed == g->killed && digest == g->digest, "%s, row %d: %llu killed instead of %llu, digest 0x%016llx",
-                      kernels->isa, _i, (unsigned long long)counts.killed, (unsigned long long)g->killed, (unsigned long long)digest);
+        ck_assert_msg(counts.killed == g->killed && digest == g->digest,
+                      "%s, row %d: %llu killed instead of %llu, digest 0x%016llx", kernels->isa, _i,
+                      (unsigned long long)counts.killed, (unsigned long long)g->killed, (unsigned long long)digest);
     }
     free(scratch);
 }
@@ -153,8 +159,10 @@ START_TEST(dispatch_takes_the_best)
     ck_assert_ptr_eq(organ_kernels_choose(none, "", &why), plain);
     ck_assert_ptr_eq(organ_kernels_choose(none, "scalar", &why), plain);
     ck_assert_ptr_eq(organ_kernels_choose(two, "scalar", &why), organ_kernels_scalar);
-    ck_assert_ptr_eq(organ_kernels_choose(two, NULL, &why), organ_kernels_avx2 ? organ_kernels_avx2 : organ_kernels_scalar);
-    ck_assert_ptr_eq(organ_kernels_choose(all, NULL, &why), organ_kernels_avx512 ? organ_kernels_avx512 : organ_kernels_neon);
+    ck_assert_ptr_eq(organ_kernels_choose(two, NULL, &why),
+                     organ_kernels_avx2 ? organ_kernels_avx2 : organ_kernels_scalar);
+    ck_assert_ptr_eq(organ_kernels_choose(all, NULL, &why),
+                     organ_kernels_avx512 ? organ_kernels_avx512 : organ_kernels_neon);
 }
 END_TEST
 
@@ -162,8 +170,8 @@ START_TEST(dispatch_obeys_or_says_why)
 {
     const char *why = NULL;
     const organ_cpu none = {0}, all = {.avx2 = 1, .avx512 = 1, .neon = 1};
-    const organ_kernels *const tables[] = {organ_kernels_scalar, organ_kernels_avx2, organ_kernels_avx512, organ_kernels_avx512_mixed,
-                                           organ_kernels_neon};
+    const organ_kernels *const tables[] = {organ_kernels_scalar, organ_kernels_avx2, organ_kernels_avx512,
+                                           organ_kernels_avx512_mixed, organ_kernels_neon};
     for (int isa = 0; isa < ISAS; isa++) {
         ck_assert_ptr_eq(organ_kernels_choose(all, isas[isa], &why), tables[isa]);
         if (tables[isa])
@@ -187,7 +195,8 @@ START_TEST(twin_has_another_tile_alone)
     if (!organ_kernels_avx512)
         return;
     organ_kernels twin = *organ_kernels_twin(organ_kernels_avx512);
-    ck_assert(twin.physarum_bf16 != organ_kernels_avx512->physarum_bf16 && twin.physarum_f32 != organ_kernels_avx512->physarum_f32);
+    ck_assert(twin.physarum_bf16 != organ_kernels_avx512->physarum_bf16 &&
+              twin.physarum_f32 != organ_kernels_avx512->physarum_f32);
     twin.isa = organ_kernels_avx512->isa;
     twin.physarum_bf16 = organ_kernels_avx512->physarum_bf16;
     twin.physarum_f16 = organ_kernels_avx512->physarum_f16;
@@ -206,7 +215,8 @@ START_TEST(table_without_fma)
     ck_assert_msg(!fault, "%s", fault);
     ck_assert_str_eq(table->isa, "scalar");
     for (size_t f = 0; f < kernel_family_count; f++)
-        if (kernel_families[f].check == check_haar || kernel_families[f].check == check_moments || kernel_families[f].check == check_zeros)
+        if (kernel_families[f].check == check_haar || kernel_families[f].check == check_moments ||
+            kernel_families[f].check == check_zeros)
             ck_assert_msg(!kernel_families[f].check(table), "%s", kernel_families[f].name);
 }
 END_TEST
@@ -214,7 +224,8 @@ END_TEST
 START_TEST(powers_are_asked_for)
 {
     const organ_cpu none = {0}, two = {.avx2 = 1};
-    const organ_physarum_params plain = {30, 2, 1, 6}, magnitude = {30, 2, 0, 6}, powers[] = {{30, 1.5f, 1, 6}, {30, 2, 0.5f, 6}};
+    const organ_physarum_params plain = {30, 2, 1, 6}, magnitude = {30, 2, 0, 6},
+                                powers[] = {{30, 1.5f, 1, 6}, {30, 2, 0.5f, 6}};
     ck_assert_int_eq(organ_physarum_runs(none, &plain), 1);
     ck_assert_int_eq(organ_physarum_runs(none, &magnitude), 1);
     for (int p = 0; p < 2; p++) {

@@ -1,8 +1,9 @@
 /* SPDX-License-Identifier: MIT
- * All 2^32 FP32 values to BF16 and F16 on every table this CPU runs, and all codes of FP8 under all scales that BF16 has. Not part of
- * `ninja test`. All quotients of the physarum flow that are made without the divider. The reference of the first needs no search: in order
- * of magnitude the code goes up by one wherever a tie is passed. That of the latter is the product in FP64, which is exact, rounded to FP32
- * by the compiler's cast and from there by the conversions that come first. */
+ * All 2^32 FP32 values to BF16 and F16 on every table this CPU runs, and all codes of FP8 under all scales that BF16
+ * has. Not part of `ninja test`. All quotients of the physarum flow that are made without the divider. The reference of
+ * the first needs no search: in order of magnitude the code goes up by one wherever a tie is passed. That of the latter
+ * is the product in FP64, which is exact, rounded to FP32 by the compiler's cast and from there by the conversions that
+ * come first. */
 #include "kernels/simd/scalar.h"
 #include "tests/kernels/kernel_reference.h"
 #include <math.h>
@@ -67,7 +68,8 @@ static void expect(float exact[256], int real, uint32_t expected[256])
     }
 }
 
-/* Number of wrong values among 256 codes x 65536 scales. Two arrays a scale: all codes, and those alone that are finite numbers. */
+/* Number of wrong values among 256 codes x 65536 scales. Two arrays a scale: all codes, and those alone that are finite
+ * numbers. */
 static uint64_t sweep_codes(const organ_kernels *k, int code, int real)
 {
     uint8_t all[2][256];
@@ -145,7 +147,8 @@ int main(void)
         for (int which = 0; k && which < 4 * ORGAN_REALS; which++) {
             const int code = ORGAN_CODE_E4M3 + which / ORGAN_REALS, real = which % ORGAN_REALS;
             const uint64_t wrong = sweep_codes(k, code, real);
-            printf("%-7s %s to %s: %llu of 2^24 wrong\n", k->isa, fp8_names[code], real_names[real], (unsigned long long)wrong);
+            printf("%-7s %s to %s: %llu of 2^24 wrong\n", k->isa, fp8_names[code], real_names[real],
+                   (unsigned long long)wrong);
             fflush(stdout);
             passed += wrong == 0;
             failed += wrong != 0;
@@ -154,7 +157,8 @@ int main(void)
     for (int error = -1; error <= 1; error++) {
         estimate_error = (float)error * 0x1p-14f;
         const uint64_t wrong = sweep_quotients();
-        printf("quotients of the flow, estimates off by %g: %llu vectors wrong\n", (double)estimate_error, (unsigned long long)wrong);
+        printf("quotients of the flow, estimates off by %g: %llu vectors wrong\n", (double)estimate_error,
+               (unsigned long long)wrong);
         passed += wrong == 0;
         failed += wrong != 0;
     }

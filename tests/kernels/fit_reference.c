@@ -4,8 +4,9 @@
 #include <math.h>
 #include <string.h>
 
-const fit_type fit_types[FIT_TYPES] = {{"Q4_0", 2, 32, 18}, {"Q4_1", 3, 32, 20},    {"Q5_0", 6, 32, 22},    {"Q5_1", 7, 32, 24},
-                                       {"Q8_0", 8, 32, 34}, {"Q4_K", 12, 256, 144}, {"Q5_K", 13, 256, 176}, {"Q6_K", 14, 256, 210}};
+const fit_type fit_types[FIT_TYPES] = {{"Q4_0", 2, 32, 18},    {"Q4_1", 3, 32, 20},   {"Q5_0", 6, 32, 22},
+                                       {"Q5_1", 7, 32, 24},    {"Q8_0", 8, 32, 34},   {"Q4_K", 12, 256, 144},
+                                       {"Q5_K", 13, 256, 176}, {"Q6_K", 14, 256, 210}};
 
 /* A group of a block, within the bounds. */
 typedef struct group {
@@ -20,9 +21,12 @@ typedef struct range {
 } range;
 
 static const range eight = {-8, 7, 10, {-8, -6.9f, -7.2f, -7.5f, -7.75f, -8.3f, -8.6f, -9, 7, 7.4f}};
-static const range sixteen = {-16, 15, 13, {-16, -13, -13.5f, -14, -14.5f, -15, -15.5f, -16.5f, 13.5f, 14, 14.5f, 15, 15.5f}};
-static const range thirty_two = {-32, 31, 11, {-32, -28, -28.8f, -29.6f, -30.4f, -31.2f, -32.5f, 28.5f, 29.3f, 30.1f, 30.9f}};
-static const range byte = {-127, 127, 12, {127, 126.1f, 125.2f, 124.3f, 123.4f, 122.5f, 121.6f, 120.7f, 119.8f, 118.9f, 118, 117.1f}};
+static const range sixteen = {
+    -16, 15, 13, {-16, -13, -13.5f, -14, -14.5f, -15, -15.5f, -16.5f, 13.5f, 14, 14.5f, 15, 15.5f}};
+static const range thirty_two = {
+    -32, 31, 11, {-32, -28, -28.8f, -29.6f, -30.4f, -31.2f, -32.5f, 28.5f, 29.3f, 30.1f, 30.9f}};
+static const range byte = {
+    -127, 127, 12, {127, 126.1f, 125.2f, 124.3f, 123.4f, 122.5f, 121.6f, 120.7f, 119.8f, 118.9f, 118, 117.1f}};
 
 static float bounded(float x) { return x >= 0x1p30f ? 0x1p30f : x > -0x1p30f ? x : -0x1p30f; }
 static float inverse_of(float s) { return fabsf(s) > 0x1p-60f ? 1 / s : 0; }

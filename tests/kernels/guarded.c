@@ -8,7 +8,8 @@
 
 enum { PERIOD = 1 << 15, SEEDS = 32 };
 
-/* Junk of a seed, which repeats after PERIOD bytes; made once, for thousands of small buffers are filled and compared with it. */
+/* Junk of a seed, which repeats after PERIOD bytes; made once, for thousands of small buffers are filled and compared
+ * with it. */
 static const unsigned char *junk_of(unsigned seed)
 {
     static unsigned char junk[SEEDS][PERIOD], made[SEEDS];
@@ -38,7 +39,8 @@ guarded guarded_create(size_t bytes, enum guarded_side side, unsigned seed)
 static int is_junk(const guarded *b, size_t from, size_t end, unsigned seed)
 {
     for (size_t k = from; k < end; k += PERIOD - k % PERIOD)
-        if (memcmp(b->map + k, junk_of(seed) + k % PERIOD, end - k < PERIOD - k % PERIOD ? end - k : PERIOD - k % PERIOD) != 0)
+        if (memcmp(b->map + k, junk_of(seed) + k % PERIOD,
+                   end - k < PERIOD - k % PERIOD ? end - k : PERIOD - k % PERIOD) != 0)
             return 0;
     return 1;
 }

@@ -1,5 +1,6 @@
 /* SPDX-License-Identifier: MIT
- * Buffers whose neighbours are watched: a page that faults right before the first and right behind the last page, junk in what is left. */
+ * Buffers whose neighbours are watched: a page that faults right before the first and right behind the last page, junk
+ * in what is left. */
 #ifndef ORGAN_TESTS_GUARDED_H
 #define ORGAN_TESTS_GUARDED_H
 #include <stddef.h>

@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: MIT
- * Storage types of GGUF: golden files of the package gguf (fixtures/README.md), every table against the scalar one on blocks of any bytes,
- * then alignment and bounds. Values are the same if their bits are, or if both are NaN: which NaN an operation makes is the CPU's choice.
+ * Storage types of GGUF: golden files of the package gguf (fixtures/README.md), every table against the scalar one on
+ * blocks of any bytes, then alignment and bounds. Values are the same if their bits are, or if both are NaN: which NaN
+ * an operation makes is the CPU's choice.
  */
 #include "tests/kernels/kernel_checker.h"
 #include <math.h>
@@ -15,13 +16,15 @@ typedef struct block_type {
 } block_type;
 
 static const block_type types[] = {
-    {"F32", 0, 1, 4},       {"F16", 1, 1, 2},       {"Q4_0", 2, 32, 18},      {"Q4_1", 3, 32, 20},     {"Q5_0", 6, 32, 22},
-    {"Q5_1", 7, 32, 24},    {"Q8_0", 8, 32, 34},    {"Q2_K", 10, 256, 84},    {"Q3_K", 11, 256, 110},  {"Q4_K", 12, 256, 144},
-    {"Q5_K", 13, 256, 176}, {"Q6_K", 14, 256, 210}, {"IQ2_XXS", 16, 256, 66}, {"IQ2_XS", 17, 256, 74}, {"IQ3_XXS", 18, 256, 98},
-    {"IQ1_S", 19, 256, 50}, {"IQ4_NL", 20, 32, 18}, {"IQ3_S", 21, 256, 110},  {"IQ2_S", 22, 256, 82},  {"IQ4_XS", 23, 256, 136},
-    {"I8", 24, 1, 1},       {"I16", 25, 1, 2},      {"I32", 26, 1, 4},        {"I64", 27, 1, 8},       {"F64", 28, 1, 8},
-    {"IQ1_M", 29, 256, 56}, {"BF16", 30, 1, 2},     {"TQ1_0", 34, 256, 54},   {"TQ2_0", 35, 256, 66},  {"MXFP4", 39, 32, 17},
-    {"NVFP4", 40, 64, 36},  {"Q1_0", 41, 128, 18},  {"Q2_0", 42, 64, 18},
+    {"F32", 0, 1, 4},         {"F16", 1, 1, 2},        {"Q4_0", 2, 32, 18},      {"Q4_1", 3, 32, 20},
+    {"Q5_0", 6, 32, 22},      {"Q5_1", 7, 32, 24},     {"Q8_0", 8, 32, 34},      {"Q2_K", 10, 256, 84},
+    {"Q3_K", 11, 256, 110},   {"Q4_K", 12, 256, 144},  {"Q5_K", 13, 256, 176},   {"Q6_K", 14, 256, 210},
+    {"IQ2_XXS", 16, 256, 66}, {"IQ2_XS", 17, 256, 74}, {"IQ3_XXS", 18, 256, 98}, {"IQ1_S", 19, 256, 50},
+    {"IQ4_NL", 20, 32, 18},   {"IQ3_S", 21, 256, 110}, {"IQ2_S", 22, 256, 82},   {"IQ4_XS", 23, 256, 136},
+    {"I8", 24, 1, 1},         {"I16", 25, 1, 2},       {"I32", 26, 1, 4},        {"I64", 27, 1, 8},
+    {"F64", 28, 1, 8},        {"IQ1_M", 29, 256, 56},  {"BF16", 30, 1, 2},       {"TQ1_0", 34, 256, 54},
+    {"TQ2_0", 35, 256, 66},   {"MXFP4", 39, 32, 17},   {"NVFP4", 40, 64, 36},    {"Q1_0", 41, 128, 18},
+    {"Q2_0", 42, 64, 18},
 };
 enum { TYPES = sizeof types / sizeof *types, FILE_BYTES = 16384, ALL = 65536 };
 
@@ -59,7 +62,8 @@ static const char *compare_values(const block_type *t, const float *got, const f
 {
     for (size_t j = 0; j < n; j++)
         if (!same(got[j], expected[j]))
-            return kernel_fault("%s: value %zu is %08x instead of %08x", t->name, j, bits_of(got[j]), bits_of(expected[j]));
+            return kernel_fault("%s: value %zu is %08x instead of %08x", t->name, j, bits_of(got[j]),
+                                bits_of(expected[j]));
     return NULL;
 }
 
@@ -88,8 +92,8 @@ static const char *check_quantize_golden(const organ_kernels *k, const block_typ
     k->quantize[t->number](values, got, n);
     for (size_t j = 0; j < bytes; j++)
         if (got[j] != expected[j])
-            return kernel_fault("%s: byte %zu of quantised block %zu is %02x instead of %02x", t->name, j % t->bytes, j / t->bytes, got[j],
-                                expected[j]);
+            return kernel_fault("%s: byte %zu of quantised block %zu is %02x instead of %02x", t->name, j % t->bytes,
+                                j / t->bytes, got[j], expected[j]);
     return NULL;
 }
 
@@ -178,7 +182,8 @@ static const char *check_any_bytes(const organ_kernels *k, const block_type *t, 
     const size_t fit = sizeof got / sizeof *got / t->elements, n = ALL / t->bytes < fit ? ALL / t->bytes : fit;
     for (size_t j = 0; j < n * t->bytes; j++)
         blocks[j] = (unsigned char)samples_bits(random);
-    for (size_t b = 0; b < n; b += 9) /* one byte in all places: 00, 7c, 7f, 80, fc, ff among them, which make special scales */
+    for (size_t b = 0; b < n;
+         b += 9) /* one byte in all places: 00, 7c, 7f, 80, fc, ff among them, which make special scales */
         memset(blocks + b * t->bytes, (int)(b / 9), t->bytes);
     memset(got, 0x55, sizeof got);
     organ_kernels_scalar->dequantize[t->number](blocks, expected, n);
@@ -197,19 +202,25 @@ const char *check_block_values(const organ_kernels *k)
 }
 
 /* ---- bounds ---- */
-/* n units `offset` bytes behind a guard or right before one; values likewise. What is around stays, what is written is scalar's. */
-static const char *check_blocks_at(const organ_kernels *k, const block_type *t, size_t n, size_t offset, enum guarded_side side)
+/* n units `offset` bytes behind a guard or right before one; values likewise. What is around stays, what is written is
+ * scalar's. */
+static const char *check_blocks_at(const organ_kernels *k, const block_type *t, size_t n, size_t offset,
+                                   enum guarded_side side)
 {
-    const size_t values_offset = side == GUARD_BEFORE ? offset % 16 * sizeof(float) : 0; /* floats are aligned to themselves */
+    const size_t values_offset =
+        side == GUARD_BEFORE ? offset % 16 * sizeof(float) : 0; /* floats are aligned to themselves */
     guarded blocks = guarded_create(offset + n * t->bytes, side, 5);
     guarded values = guarded_create(values_offset + n * t->elements * sizeof(float), side, 6);
-    guarded before = guarded_create(blocks.bytes, side, 7), expected = guarded_create(n * t->elements * sizeof(float), side, 8);
+    guarded before = guarded_create(blocks.bytes, side, 7),
+            expected = guarded_create(n * t->elements * sizeof(float), side, 8);
     const char *fault;
     memcpy(before.data, blocks.data, blocks.bytes);
     organ_kernels_scalar->dequantize[t->number](before.data + offset, (float *)(void *)expected.data, n);
     k->dequantize[t->number](blocks.data + offset, (float *)(void *)(values.data + values_offset), n);
-    fault = compare_values(t, (const float *)(void *)(values.data + values_offset), (const float *)(void *)expected.data, n * t->elements);
-    if (!fault && (!guarded_intact(&blocks, 5) || !guarded_intact(&values, 6) || memcmp(before.data, blocks.data, blocks.bytes) != 0))
+    fault = compare_values(t, (const float *)(void *)(values.data + values_offset),
+                           (const float *)(void *)expected.data, n * t->elements);
+    if (!fault && (!guarded_intact(&blocks, 5) || !guarded_intact(&values, 6) ||
+                   memcmp(before.data, blocks.data, blocks.bytes) != 0))
         fault = kernel_fault("%s: %zu blocks from offset %zu: bytes around them were changed", t->name, n, offset);
     guarded_destroy(&expected);
     guarded_destroy(&before);
@@ -219,9 +230,11 @@ static const char *check_blocks_at(const organ_kernels *k, const block_type *t, 
 }
 
 /* The same for quantising junk, in which there are infinities, NaNs and huge values too. */
-static const char *check_quantized_at(const organ_kernels *k, const block_type *t, size_t n, size_t offset, enum guarded_side side)
+static const char *check_quantized_at(const organ_kernels *k, const block_type *t, size_t n, size_t offset,
+                                      enum guarded_side side)
 {
-    guarded values = guarded_create(n * t->elements * sizeof(float), side, 9), blocks = guarded_create(offset + n * t->bytes, side, 10);
+    guarded values = guarded_create(n * t->elements * sizeof(float), side, 9),
+            blocks = guarded_create(offset + n * t->bytes, side, 10);
     guarded expected = guarded_create(n * t->bytes, side, 11);
     const char *fault = NULL;
     organ_kernels_scalar->quantize[t->number]((const float *)(void *)values.data, expected.data, n);
@@ -229,7 +242,8 @@ static const char *check_quantized_at(const organ_kernels *k, const block_type *
     if (memcmp(blocks.data + offset, expected.data, n * t->bytes) != 0)
         fault = kernel_fault("%s: %zu quantised blocks at offset %zu are not those of scalar", t->name, n, offset);
     else if (!guarded_intact(&values, 9) || !guarded_intact(&blocks, 10))
-        fault = kernel_fault("%s: %zu quantised blocks at offset %zu: bytes around them were changed", t->name, n, offset);
+        fault =
+            kernel_fault("%s: %zu quantised blocks at offset %zu: bytes around them were changed", t->name, n, offset);
     guarded_destroy(&expected);
     guarded_destroy(&blocks);
     guarded_destroy(&values);
@@ -274,7 +288,8 @@ const char *check_blocks_large(const organ_kernels *k)
             organ_kernels_scalar->quantize[halves[which]](values, expected, n);
             k->quantize[halves[which]](values, units + offset, n);
             if (memcmp(units + offset, expected, 2 * n) != 0)
-                fault = kernel_fault("type %d: many elements at offset %zu are not those of scalar", halves[which], offset);
+                fault =
+                    kernel_fault("type %d: many elements at offset %zu are not those of scalar", halves[which], offset);
         }
     free(expected);
     free(units);
@@ -287,14 +302,16 @@ const char *check_block_extremes(const organ_kernels *k)
 {
     static const float extremes[] = {INFINITY, -INFINITY, NAN, 1e-45f, -1e-39f, 3e38f};
     for (size_t which = 0; which < TYPES; which++)
-        for (size_t e = 0; e < sizeof extremes / sizeof *extremes && quantizes(&types[which]) && types[which].elements > 1; e++) {
+        for (size_t e = 0;
+             e < sizeof extremes / sizeof *extremes && quantizes(&types[which]) && types[which].elements > 1; e++) {
             float values[32] = {0};
             unsigned char got[34], expected[34];
             values[5] = extremes[e], values[6] = -extremes[e], values[20] = 1;
             organ_kernels_scalar->quantize[types[which].number](values, expected, 1);
             k->quantize[types[which].number](values, got, 1);
             if (memcmp(got, expected, types[which].bytes) != 0)
-                return kernel_fault("%s: a block with %g quantises otherwise than in scalar", types[which].name, (double)extremes[e]);
+                return kernel_fault("%s: a block with %g quantises otherwise than in scalar", types[which].name,
+                                    (double)extremes[e]);
         }
     return NULL;
 }

@@ -47,8 +47,9 @@ const kernel_family kernel_families[] = {
 };
 const size_t kernel_family_count = sizeof kernel_families / sizeof *kernel_families;
 
-const size_t kernel_lengths[] = {0,  1,  2,  3,  4,  5,  6,  7,  8,  9,  10, 11, 12, 13, 14, 15, 16, 17,  18,  19,   20,   21,   22,  23,
-                                 24, 25, 26, 27, 28, 29, 30, 31, 32, 33, 47, 48, 49, 63, 64, 65, 79, 100, 255, 4095, 4096, 4097, 8209};
+const size_t kernel_lengths[] = {0,  1,  2,  3,  4,  5,  6,  7,  8,  9,   10,  11,   12,   13,   14,  15,
+                                 16, 17, 18, 19, 20, 21, 22, 23, 24, 25,  26,  27,   28,   29,   30,  31,
+                                 32, 33, 47, 48, 49, 63, 64, 65, 79, 100, 255, 4095, 4096, 4097, 8209};
 const size_t kernel_length_count = sizeof kernel_lengths / sizeof *kernel_lengths;
 
 const char *kernel_fault(const char *format, ...)

@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: MIT
- * The checker of kernel tables. A family checks some kernels of one table: against independent references (kernel_reference.h) where the
- * answer is one exact bit pattern, else against the scalar table bit for bit, and the scalar table against the reference within rounding.
+ * The checker of kernel tables. A family checks some kernels of one table: against independent references
+ * (kernel_reference.h) where the answer is one exact bit pattern, else against the scalar table bit for bit, and the
+ * scalar table against the reference within rounding.
  * */
 #ifndef ORGAN_TESTS_KERNEL_CHECKER_H
 #define ORGAN_TESTS_KERNEL_CHECKER_H
@@ -33,7 +34,7 @@ const char *check_fit_members(const organ_kernels *kernels); /* kernel_fit_check
 const char *check_fit_reference(const organ_kernels *kernels);
 const char *check_fit_shapes(const organ_kernels *kernels);
 const char *check_fit_purpose(const organ_kernels *kernels);
-const char *check_haar(const organ_kernels *kernels);          /* kernel_haar_checks.c */
+const char *check_haar(const organ_kernels *kernels);  /* kernel_haar_checks.c */
 const char *check_codes(const organ_kernels *kernels); /* kernel_z_checks.c */
 const char *check_pair_means(const organ_kernels *kernels);
 const char *check_spread(const organ_kernels *kernels);
@@ -49,7 +50,7 @@ const char *check_math_digests(const organ_kernels *kernels);
 const char *check_math_shapes(const organ_kernels *kernels);
 const char *check_math_sums(const organ_kernels *kernels);
 const char *check_math_tolerance(const organ_kernels *kernels); /* no family: of a table whose last bits are its own */
-const char *check_product_ways(const organ_kernels *kernels); /* kernel_product_checks.c */
+const char *check_product_ways(const organ_kernels *kernels);   /* kernel_product_checks.c */
 const char *check_product_shapes(const organ_kernels *kernels);
 const char *check_product_extremes(const organ_kernels *kernels);
 const char *check_product_cuts(const organ_kernels *kernels);

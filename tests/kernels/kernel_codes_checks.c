@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: MIT
- * Codes of packed weights against values made of their fields in FP64: a product of two FP32 is exact there, a difference and a quotient
- * are rounded to FP32 as if once. */
+ * Codes of packed weights against values made of their fields in FP64: a product of two FP32 is exact there, a
+ * difference and a quotient are rounded to FP32 as if once. */
 #include "tests/kernels/kernel_checker.h"
 #include <math.h>
 #include <stdlib.h>
@@ -11,7 +11,10 @@ static const char *const real_names[] = {"F32", "BF16", "F16"};
 
 static int is_nibble(int code) { return code >= ORGAN_CODE_E2M1; }
 static size_t code_bytes(int code, size_t n) { return is_nibble(code) ? (n + 1) / 2 : n; }
-static unsigned code_at(int code, const uint8_t *codes, size_t k) { return is_nibble(code) ? codes[k / 2] >> k % 2 * 4 & 15u : codes[k]; }
+static unsigned code_at(int code, const uint8_t *codes, size_t k)
+{
+    return is_nibble(code) ? codes[k / 2] >> k % 2 * 4 & 15u : codes[k];
+}
 static size_t real_size(int real) { return real == ORGAN_REAL_F32 ? 4 : 2; }
 
 static uint32_t bits_of(float value)
@@ -28,15 +31,19 @@ static float of_bits(uint32_t bits)
     return value;
 }
 
-static float product(double worth, float zero, float scale) { return (float)((double)(float)(worth - (double)zero) * (double)scale); }
+static float product(double worth, float zero, float scale)
+{
+    return (float)((double)(float)(worth - (double)zero) * (double)scale);
+}
 
 static uint32_t rounded(float value, int real)
 {
     static const uint32_t nan[] = {0x7fc00000, 0x7fc0, 0x7e00};
     if (isnan(value))
         return nan[real];
-    return real == ORGAN_REAL_F32 ? bits_of(value)
-                                  : reference_narrow(real == ORGAN_REAL_BF16 ? reference_bf16 : reference_f16, bits_of(value));
+    return real == ORGAN_REAL_F32
+               ? bits_of(value)
+               : reference_narrow(real == ORGAN_REAL_BF16 ? reference_bf16 : reference_f16, bits_of(value));
 }
 
 static uint32_t found_at(const void *values, int real, size_t k)
@@ -49,8 +56,8 @@ static uint32_t found_at(const void *values, int real, size_t k)
 /* ---- every code under scales of all kinds ---- */
 enum { ALL = 256 };
 
-static const char *compare_all(const organ_kernels *k, int code, int real, const uint8_t *codes, float scale, const float *zero,
-                               const uint32_t *expected)
+static const char *compare_all(const organ_kernels *k, int code, int real, const uint8_t *codes, float scale,
+                               const float *zero, const uint32_t *expected)
 {
     float values[ALL];
     memset(values, 0x5a, sizeof values);
@@ -58,8 +65,9 @@ static const char *compare_all(const organ_kernels *k, int code, int real, const
     for (size_t j = 0; j < ALL; j++) {
         const unsigned bits = code_at(code, codes, j);
         if (found_at(values, real, j) != expected[bits])
-            return kernel_fault("%s to %s: code 0x%02x, scale %a, zero %a: 0x%08x instead of 0x%08x", code_names[code], real_names[real],
-                                bits, (double)scale, zero ? (double)*zero : 0, found_at(values, real, j), expected[bits]);
+            return kernel_fault("%s to %s: code 0x%02x, scale %a, zero %a: 0x%08x instead of 0x%08x", code_names[code],
+                                real_names[real], bits, (double)scale, zero ? (double)*zero : 0,
+                                found_at(values, real, j), expected[bits]);
     }
     return NULL;
 }
@@ -86,9 +94,10 @@ static const char *check_scale(const organ_kernels *k, int code, float scale, co
 const char *check_decode_values(const organ_kernels *k)
 {
     /* zeros, subnormals, ends of what is taken for moderate, overflow, not finite, negative */
-    static const uint32_t special[] = {0,          0x80000000, 1,          0x00012345, 0x007fffff, 0x00800000, 0x0d7fffff, 0x0d800000,
-                                       0x3f800000, 0xbf800000, 0x71ffffff, 0x72000000, 0x7e9a8000, 0x7f7fffff, 0x7f800000, 0xff800000,
-                                       0x7fc00000, 0xff812345, 0x38000000, 0x33800001, 0x3c010101, 0xbc7f0f0f};
+    static const uint32_t special[] = {0,          0x80000000, 1,          0x00012345, 0x007fffff, 0x00800000,
+                                       0x0d7fffff, 0x0d800000, 0x3f800000, 0xbf800000, 0x71ffffff, 0x72000000,
+                                       0x7e9a8000, 0x7f7fffff, 0x7f800000, 0xff800000, 0x7fc00000, 0xff812345,
+                                       0x38000000, 0x33800001, 0x3c010101, 0xbc7f0f0f};
     const size_t specials = sizeof special / sizeof *special;
     const char *fault = NULL;
     samples random = {71};
@@ -128,15 +137,18 @@ static void draw(samples *random, uint8_t *p, size_t bytes)
 static void draw_floats(samples *random, float *p, size_t n, int any)
 {
     for (size_t j = 0; j < n; j++)
-        p[j] = any && samples_bits(random) % 4 == 0 ? of_bits((uint32_t)samples_bits(random)) : (float)(samples_uniform(random) - 0.3);
+        p[j] = any && samples_bits(random) % 4 == 0 ? of_bits((uint32_t)samples_bits(random))
+                                                    : (float)(samples_uniform(random) - 0.3);
 }
 
-static const char *check_decode_of(const organ_kernels *k, bench_of_code *b, int code, int real, size_t n, size_t group, int behind)
+static const char *check_decode_of(const organ_kernels *k, bench_of_code *b, int code, int real, size_t n, size_t group,
+                                   int behind)
 {
     samples random = {n * 1000 + group * 8 + (unsigned)code};
     const size_t groups = (n + group - 1) / group, bytes = n * real_size(real), in = code_bytes(code, n);
     uint8_t *codes = place(&b->codes, in, behind), *values = place(&b->values, bytes, behind);
-    float *scales = (float *)(void *)place(&b->scales, groups * 4, behind), *zeros = (float *)(void *)place(&b->zeros, groups * 4, behind);
+    float *scales = (float *)(void *)place(&b->scales, groups * 4, behind),
+          *zeros = (float *)(void *)place(&b->zeros, groups * 4, behind);
     const int with_zeros = samples_bits(&random) % 2 == 0;
     memset(b->values.data, 0xa5, b->values.bytes);
     draw(&random, codes, in);
@@ -144,7 +156,8 @@ static const char *check_decode_of(const organ_kernels *k, bench_of_code *b, int
     draw_floats(&random, zeros, groups, n % 5 == 0);
     k->decode[code][real](codes, scales, with_zeros ? zeros : NULL, group, values, n);
     if (!untouched(&b->values, values, bytes))
-        return kernel_fault("%s to %s: %zu codes in groups of %zu: a neighbour was changed", code_names[code], real_names[real], n, group);
+        return kernel_fault("%s to %s: %zu codes in groups of %zu: a neighbour was changed", code_names[code],
+                            real_names[real], n, group);
     for (size_t j = 0; j < n; j++) {
         const double worth = reference_code((organ_code)code, code_at(code, codes, j));
         const float exact = product(worth, with_zeros ? zeros[j / group] : 0, scales[j / group]);
@@ -157,15 +170,17 @@ static const char *check_decode_of(const organ_kernels *k, bench_of_code *b, int
         if (real != ORGAN_REAL_F32)
             expected = isnan(exact) ? rounded(exact, real) : narrow;
         if (found_at(values, real, j) != expected)
-            return kernel_fault("%s to %s: %zu codes in groups of %zu: element %zu is 0x%08x instead of 0x%08x", code_names[code],
-                                real_names[real], n, group, j, found_at(values, real, j), expected);
+            return kernel_fault("%s to %s: %zu codes in groups of %zu: element %zu is 0x%08x instead of 0x%08x",
+                                code_names[code], real_names[real], n, group, j, found_at(values, real, j), expected);
     }
     return NULL;
 }
 
-static const size_t group_lengths[] = {1, 2, 3, 7, 15, 16, 17, 20, 31, 32, 33, 48, 64, 100, 128, 160, MOST, SIZE_MAX / 2};
+static const size_t group_lengths[] = {1,  2,  3,  7,  15,  16,  17,  20,   31,
+                                       32, 33, 48, 64, 100, 128, 160, MOST, SIZE_MAX / 2};
 enum { GROUPS = sizeof group_lengths / sizeof *group_lengths };
-static const size_t more_lengths[] = {255, 256, 257, 511, 512, 513, 519, 550, MOST}; /* 16 groups of 16 and of 32, and what follows */
+static const size_t more_lengths[] = {255, 256, 257, 511, 512,
+                                      513, 519, 550, MOST}; /* 16 groups of 16 and of 32, and what follows */
 enum { EVERY = 201, LENGTHS = EVERY + sizeof more_lengths / sizeof *more_lengths };
 static size_t length_of(size_t l) { return l < EVERY ? l : more_lengths[l - EVERY]; }
 
@@ -178,18 +193,23 @@ const char *check_decode_shapes(const organ_kernels *k)
     for (int code = 0; code < ORGAN_CODES; code++)
         for (size_t l = 0; l < LENGTHS; l++)
             for (int real = 0; real < ORGAN_REALS; real++)
-                for (int again = 0; again < 4 && !fault; again++, turn++) /* 4 and 18 groups: each length meets all of them */
-                    fault = check_decode_of(k, &b, code, real, length_of(l), group_lengths[(turn + turn / GROUPS) % GROUPS], again % 2);
+                for (int again = 0; again < 4 && !fault;
+                     again++, turn++) /* 4 and 18 groups: each length meets all of them */
+                    fault = check_decode_of(k, &b, code, real, length_of(l),
+                                            group_lengths[(turn + turn / GROUPS) % GROUPS], again % 2);
     guarded_destroy(&b.codes), guarded_destroy(&b.values), guarded_destroy(&b.scales), guarded_destroy(&b.zeros);
     return fault;
 }
 
-/* What is larger than the caches is written another way: compared with the same kernel on pieces, to a destination of any alignment. */
+/* What is larger than the caches is written another way: compared with the same kernel on pieces, to a destination of
+ * any alignment. */
 static const char *check_decode_span(const organ_kernels *k, int code, int real, size_t group, size_t offset)
 {
-    const size_t size = real_size(real), n = ((size_t)8 << 20) / size + 101, piece = 12800, groups = group < n ? n / group + 1 : 1;
+    const size_t size = real_size(real), n = ((size_t)8 << 20) / size + 101, piece = 12800,
+                 groups = group < n ? n / group + 1 : 1;
     guarded to = guarded_create(n * size + 160, GUARD_BEHIND, 5);
-    uint8_t *codes = malloc(n), *pieces = malloc(n * size), *values = to.data + (64 - (uintptr_t)to.data % 64) % 64 + offset * size;
+    uint8_t *codes = malloc(n), *pieces = malloc(n * size),
+            *values = to.data + (64 - (uintptr_t)to.data % 64) % 64 + offset * size;
     float *scales = malloc(groups * sizeof *scales);
     samples random = {group + (unsigned)code};
     if (!codes || !pieces || !scales)
@@ -201,14 +221,15 @@ static const char *check_decode_span(const organ_kernels *k, int code, int real,
     memset(to.data, 0xa5, to.bytes);
     k->decode[code][real](codes, scales, NULL, group, values, n);
     for (size_t j = 0; j < n; j += piece)
-        k->decode[code][real](codes + (is_nibble(code) ? j / 2 : j), scales + (group < n ? j / group : 0), NULL, group, pieces + j * size,
-                              n - j < piece ? n - j : piece);
+        k->decode[code][real](codes + (is_nibble(code) ? j / 2 : j), scales + (group < n ? j / group : 0), NULL, group,
+                              pieces + j * size, n - j < piece ? n - j : piece);
     const int same = memcmp(values, pieces, n * size) == 0, kept = untouched(&to, values, n * size);
     free(codes), free(pieces), free(scales);
     guarded_destroy(&to);
     return same && kept ? NULL
-                        : kernel_fault("%s to %s: %zu codes in groups of %zu, %zu elements off a line: %s", code_names[code],
-                                       real_names[real], n, group, offset, same ? "a neighbour was changed" : "not like pieces of it");
+                        : kernel_fault("%s to %s: %zu codes in groups of %zu, %zu elements off a line: %s",
+                                       code_names[code], real_names[real], n, group, offset,
+                                       same ? "a neighbour was changed" : "not like pieces of it");
 }
 
 const char *check_decode_large(const organ_kernels *k)
@@ -228,7 +249,8 @@ static const int encoded[] = {ORGAN_CODE_E4M3, ORGAN_CODE_E5M2, ORGAN_CODE_I8, O
 static unsigned nearest_code(int code, float x)
 {
     if (code == ORGAN_CODE_I8 || code == ORGAN_CODE_U4) {
-        const double most = code == ORGAN_CODE_I8 ? 127 : 7, clamped = isnan(x) ? 0 : fmin(fmax((double)x, -most - 1), most);
+        const double most = code == ORGAN_CODE_I8 ? 127 : 7,
+                     clamped = isnan(x) ? 0 : fmin(fmax((double)x, -most - 1), most);
         const double down = floor(clamped), rest = clamped - down, even = fmod(down, 2) == 0 ? down : down + 1;
         const int whole = (int)(rest < 0.5 ? down : rest > 0.5 ? down + 1 : even);
         return code == ORGAN_CODE_I8 ? (unsigned)whole & 0xff : (unsigned)(whole + 8);
@@ -238,7 +260,8 @@ static unsigned nearest_code(int code, float x)
     if (isnan(x))
         return 0x7f;
     while (c < last) {
-        const double tie = (reference_code((organ_code)code, c) + reference_code((organ_code)code, c + 1)) / 2, size = fabs((double)x);
+        const double tie = (reference_code((organ_code)code, c) + reference_code((organ_code)code, c + 1)) / 2,
+                     size = fabs((double)x);
         if (size < tie || (size == tie && c % 2 == 0))
             break;
         c++;
@@ -253,30 +276,33 @@ static const char *check_encode_of(const organ_kernels *k, int code, const float
     k->encode[code](values, &one, n, codes, n);
     for (size_t j = 0; j < n; j++)
         if (code_at(code, codes, j) != nearest_code(code, values[j]))
-            return kernel_fault("%a to %s: 0x%02x instead of 0x%02x", (double)values[j], code_names[code], code_at(code, codes, j),
-                                nearest_code(code, values[j]));
+            return kernel_fault("%a to %s: 0x%02x instead of 0x%02x", (double)values[j], code_names[code],
+                                code_at(code, codes, j), nearest_code(code, values[j]));
     return NULL;
 }
 
 /* Each number and each tie with its neighbours, both signs; what is beyond; any bits. Returns how many. */
 static size_t values_to_encode(int code, float *values)
 {
-    static const float beyond[] = {0,     -0.0f, INFINITY, -INFINITY, NAN,      -NAN,     448,       449,       464,       465,  480,
-                                   57344, 61440, 61441,    65536,     1e30f,    -1e30f,   127.5f,    126.5f,    -128.5f,   -129, 7.5f,
-                                   -8.5f, -7.5f, 0x1p-9f,  0x1p-10f,  0x1p-16f, 0x1p-17f, 0x1p-126f, 0x1p-149f, -0x1p-149f};
+    static const float beyond[] = {0,       -0.0f,    INFINITY, -INFINITY, NAN,       -NAN,      448,       449,
+                                   464,     465,      480,      57344,     61440,     61441,     65536,     1e30f,
+                                   -1e30f,  127.5f,   126.5f,   -128.5f,   -129,      7.5f,      -8.5f,     -7.5f,
+                                   0x1p-9f, 0x1p-10f, 0x1p-16f, 0x1p-17f,  0x1p-126f, 0x1p-149f, -0x1p-149f};
     samples random = {5};
     size_t n = sizeof beyond / sizeof *beyond;
     memcpy(values, beyond, sizeof beyond);
     for (unsigned c = 0; c < 255 && !is_nibble(code); c++) {
         const double a = reference_code((organ_code)code, c), tie = (a + reference_code((organ_code)code, c + 1)) / 2;
-        const float four[] = {(float)a, (float)tie, nextafterf((float)tie, INFINITY), nextafterf((float)tie, -INFINITY)};
+        const float four[] = {(float)a, (float)tie, nextafterf((float)tie, INFINITY),
+                              nextafterf((float)tie, -INFINITY)};
         memcpy(values + n, four, isfinite(tie) ? sizeof four : 0);
         n += isfinite(tie) ? 4 : 0;
     }
     for (int half = -40; half <= 40; half++)
         values[n++] = (float)half / 2;
     for (int j = 0; j < 2000; j++)
-        values[n++] = j % 2 ? of_bits((uint32_t)samples_bits(&random)) : (float)ldexp(samples_uniform(&random) - 0.5, j % 40 - 20);
+        values[n++] = j % 2 ? of_bits((uint32_t)samples_bits(&random))
+                            : (float)ldexp(samples_uniform(&random) - 0.5, j % 40 - 20);
     return n;
 }
 
@@ -285,7 +311,8 @@ const char *check_encode_values(const organ_kernels *k)
     static float values[4096];
     const char *fault = NULL;
     for (int code = 0; code < ORGAN_CODES && !fault; code++) {
-        const int has = code == ORGAN_CODE_E4M3 || code == ORGAN_CODE_E5M2 || code == ORGAN_CODE_I8 || code == ORGAN_CODE_U4;
+        const int has =
+            code == ORGAN_CODE_E4M3 || code == ORGAN_CODE_E5M2 || code == ORGAN_CODE_I8 || code == ORGAN_CODE_U4;
         if ((k->encode[code] != NULL) != has)
             return kernel_fault("%s: %s", code_names[code], has ? "cannot be encoded" : "should not be encoded");
         fault = has ? check_encode_of(k, code, values, values_to_encode(code, values)) : NULL;
@@ -293,12 +320,14 @@ const char *check_encode_values(const organ_kernels *k)
     return fault;
 }
 
-static const char *check_encode_shape(const organ_kernels *k, bench_of_code *b, int code, size_t n, size_t group, int behind)
+static const char *check_encode_shape(const organ_kernels *k, bench_of_code *b, int code, size_t n, size_t group,
+                                      int behind)
 {
     samples random = {n * 1000 + group * 8 + (unsigned)code};
     const size_t groups = (n + group - 1) / group, out = code_bytes(code, n);
     uint8_t *codes = place(&b->codes, out, behind);
-    float *scales = (float *)(void *)place(&b->scales, groups * 4, behind), *values = (float *)(void *)place(&b->values, n * 4, behind);
+    float *scales = (float *)(void *)place(&b->scales, groups * 4, behind),
+          *values = (float *)(void *)place(&b->values, n * 4, behind);
     memset(b->codes.data, 0xa5, b->codes.bytes);
     draw_floats(&random, values, n, n % 4 == 0);
     draw_floats(&random, scales, groups, n % 3 == 0);
@@ -312,8 +341,8 @@ static const char *check_encode_shape(const organ_kernels *k, bench_of_code *b, 
     for (size_t j = 0; j < n; j++) {
         const float quotient = (float)((double)values[j] / (double)scales[j / group]);
         if (code_at(code, codes, j) != nearest_code(code, quotient))
-            return kernel_fault("to %s: %zu values in groups of %zu: %a / %a at %zu gives 0x%02x", code_names[code], n, group,
-                                (double)values[j], (double)scales[j / group], j, code_at(code, codes, j));
+            return kernel_fault("to %s: %zu values in groups of %zu: %a / %a at %zu gives 0x%02x", code_names[code], n,
+                                group, (double)values[j], (double)scales[j / group], j, code_at(code, codes, j));
     }
     return NULL;
 }
@@ -327,7 +356,8 @@ const char *check_encode_shapes(const organ_kernels *k)
     for (size_t c = 0; c < sizeof encoded / sizeof *encoded; c++)
         for (size_t l = 0; l < LENGTHS; l++)
             for (int again = 0; again < 4 && !fault; again++, turn++)
-                fault = check_encode_shape(k, &b, encoded[c], length_of(l), group_lengths[(turn + turn / GROUPS) % GROUPS], again % 2);
+                fault = check_encode_shape(k, &b, encoded[c], length_of(l),
+                                           group_lengths[(turn + turn / GROUPS) % GROUPS], again % 2);
     guarded_destroy(&b.codes), guarded_destroy(&b.values), guarded_destroy(&b.scales), guarded_destroy(&b.zeros);
     return fault;
 }
@@ -344,7 +374,9 @@ const char *check_amax(const organ_kernels *k)
             draw_floats(&random, values, n, 0);
             for (size_t j = 0; j < n && turn > 1; j++) /* NaN among them, and an infinity when the turn is the last */
                 if (samples_bits(&random) % 8 == 0)
-                    values[j] = turn == 5 && j == n - 1 ? -INFINITY : of_bits(0x7f800001 + (uint32_t)samples_bits(&random) % 0x7fffff);
+                    values[j] = turn == 5 && j == n - 1
+                                    ? -INFINITY
+                                    : of_bits(0x7f800001 + (uint32_t)samples_bits(&random) % 0x7fffff);
             if (n > 0 && turn < 4)
                 values[samples_bits(&random) % n] = turn == 3 ? -NAN : -7;
             for (size_t j = 0; j < n; j++)
@@ -352,7 +384,8 @@ const char *check_amax(const organ_kernels *k)
             const float found = k->amax(values, n);
             guarded_destroy(&array);
             if (bits_of(found) != bits_of(expected))
-                return kernel_fault("amax: %zu values, turn %d: %a instead of %a", n, turn, (double)found, (double)expected);
+                return kernel_fault("amax: %zu values, turn %d: %a instead of %a", n, turn, (double)found,
+                                    (double)expected);
         }
     return NULL;
 }

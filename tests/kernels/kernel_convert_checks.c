@@ -1,5 +1,6 @@
 /* SPDX-License-Identifier: MIT
- * Conversions: every 16-bit value, every tie of rounding and random patterns against the reference; then lengths, alignments and bounds. */
+ * Conversions: every 16-bit value, every tie of rounding and random patterns against the reference; then lengths,
+ * alignments and bounds. */
 #include "tests/kernels/kernel_checker.h"
 #include <stdlib.h>
 #include <string.h>
@@ -50,7 +51,8 @@ static const char *check_narrowing(const organ_kernels *k, size_t which, const u
     return NULL;
 }
 
-/* The tie between a code and the next as FP32 (exact: a half step needs one bit more than the type has), signs included. */
+/* The tie between a code and the next as FP32 (exact: a half step needs one bit more than the type has), signs
+ * included. */
 static uint32_t tie_above(small_float type, uint32_t code)
 {
     const uint32_t magnitude = code & 0x7fff;
@@ -76,7 +78,8 @@ static const char *check_narrowing_all(const organ_kernels *k, size_t which)
             bits[c] = tie_above(converters[which].type, c) + (uint32_t)steps[s];
         fault = fault ? fault : check_narrowing(k, which, bits, 1 << 16);
     }
-    for (uint32_t c = 0; c < 1 << 16; c++) /* every sign and exponent, every upper payload of a NaN, lower bits at random */
+    for (uint32_t c = 0; c < 1 << 16;
+         c++) /* every sign and exponent, every upper payload of a NaN, lower bits at random */
         bits[c] = c << 16 | (uint32_t)(samples_bits(&random) & 0xffff);
     fault = fault ? fault : check_narrowing(k, which, bits, 1 << 16);
     for (int round = 0; round < 4 && !fault; round++) {
@@ -95,13 +98,15 @@ const char *check_conversion_values(const organ_kernels *k)
     return fault;
 }
 
-/* n elements from the offset-th on, between guards: what was there before and around stays, what is written is the reference. */
+/* n elements from the offset-th on, between guards: what was there before and around stays, what is written is the
+ * reference. */
 static const char *check_span(const organ_kernels *k, size_t which, size_t n, size_t offset, enum guarded_side side)
 {
     const converter *c = &converters[which];
     const size_t from = c->widens ? 2 : 4, to = c->widens ? 4 : 2;
     guarded src = guarded_create((n + offset) * from, side, 1), dst = guarded_create((n + offset) * to, side, 2);
-    guarded before = guarded_create(src.bytes + dst.bytes, side, 3); /* not of the heap: a kernel that faults is left at once */
+    guarded before =
+        guarded_create(src.bytes + dst.bytes, side, 3); /* not of the heap: a kernel that faults is left at once */
     const char *fault = NULL;
     memcpy(before.data, src.data, src.bytes);
     memcpy(before.data + src.bytes, dst.data, dst.bytes);
@@ -113,8 +118,9 @@ static const char *check_span(const organ_kernels *k, size_t which, size_t n, si
         if (out != (c->widens ? reference_widen(c->type, (uint16_t)in) : reference_narrow(c->type, in)))
             fault = kernel_fault("%s: element %zu of %zu from offset %zu: %x gives %x", c->name, j, n, offset, in, out);
     }
-    if (!fault && (!guarded_intact(&src, 1) || !guarded_intact(&dst, 2) || memcmp(before.data, src.data, src.bytes) != 0 ||
-                   memcmp(before.data + src.bytes, dst.data, offset * to) != 0))
+    if (!fault &&
+        (!guarded_intact(&src, 1) || !guarded_intact(&dst, 2) || memcmp(before.data, src.data, src.bytes) != 0 ||
+         memcmp(before.data + src.bytes, dst.data, offset * to) != 0))
         fault = kernel_fault("%s: %zu elements from offset %zu: bytes around them were changed", c->name, n, offset);
     guarded_destroy(&before);
     guarded_destroy(&src);
@@ -122,7 +128,8 @@ static const char *check_span(const organ_kernels *k, size_t which, size_t n, si
     return fault;
 }
 
-/* Long enough to be written past the caches, not aligned, not a whole number of vectors: 65536 elements over and over. */
+/* Long enough to be written past the caches, not aligned, not a whole number of vectors: 65536 elements over and over.
+ */
 static const char *check_long_span(const organ_kernels *k, size_t which)
 {
     enum { PERIOD = 1 << 16 };

@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: MIT
- * The quantisers that look for scales: every table like the second writing of the definition, then like the scalar one on values of every
- * kind, and what the search is for. Values are the same if their bits are, or if both are zero. */
+ * The quantisers that look for scales: every table like the second writing of the definition, then like the scalar one
+ * on values of every kind, and what the search is for. Values are the same if their bits are, or if both are zero. */
 #include "tests/kernels/fit_reference.h"
 #include "tests/kernels/guarded.h"
 #include "tests/kernels/kernel_checker.h"
@@ -53,13 +53,14 @@ static const char *check_like_reference(const organ_kernels *k, const fit_type *
     fill_weights(&random, weights, cols);
     const float *const used = round % 3 ? weights : NULL;
     for (size_t b = 0; b < BLOCKS * ROWS; b++)
-        reference_fit(t, values + b * t->elements, used ? weights + b % BLOCKS * t->elements : ones, expected + b * t->elements);
+        reference_fit(t, values + b * t->elements, used ? weights + b % BLOCKS * t->elements : ones,
+                      expected + b * t->elements);
     k->fit[t->number](values, used, cols, blocks, BLOCKS * ROWS);
     organ_kernels_scalar->dequantize[t->number](blocks, got, BLOCKS * ROWS);
     for (size_t j = 0; j < cols * ROWS; j++)
         if (memcmp(&got[j], &expected[j], sizeof *got) != 0 && (got[j] != 0 || expected[j] != 0))
-            return kernel_fault("%s: round %u, value %zu (%g) becomes %a instead of %a", t->name, round, j, (double)values[j],
-                                (double)got[j], (double)expected[j]);
+            return kernel_fault("%s: round %u, value %zu (%g) becomes %a instead of %a", t->name, round, j,
+                                (double)values[j], (double)got[j], (double)expected[j]);
     return NULL;
 }
 
@@ -74,10 +75,12 @@ const char *check_fit_reference(const organ_kernels *k)
 
 /* ---- junk, in which there are infinities and NaN, between guards ---- */
 
-static const char *check_fit_at(const organ_kernels *k, const fit_type *t, size_t n, size_t offset, enum guarded_side side)
+static const char *check_fit_at(const organ_kernels *k, const fit_type *t, size_t n, size_t offset,
+                                enum guarded_side side)
 {
     const size_t cols = t->elements * (n % 3 + 1);
-    guarded values = guarded_create(n * t->elements * sizeof(float), side, 9), blocks = guarded_create(offset + n * t->bytes, side, 10);
+    guarded values = guarded_create(n * t->elements * sizeof(float), side, 9),
+            blocks = guarded_create(offset + n * t->bytes, side, 10);
     guarded weights = guarded_create(cols * sizeof(float), side, 11), expected = guarded_create(n * t->bytes, side, 12);
     float *const w = (float *)(void *)weights.data;
     const char *fault = NULL;
@@ -119,8 +122,8 @@ static double loss_of(const float *values, const float *weights, size_t cols, co
     return sum;
 }
 
-/* Less is lost than by the greatest magnitude, where there is such a quantiser, and with weights than without, weighed by them; what the
- * type can hold exactly stays as it is; scales stay finite. */
+/* Less is lost than by the greatest magnitude, where there is such a quantiser, and with weights than without, weighed
+ * by them; what the type can hold exactly stays as it is; scales stay finite. */
 const char *check_fit_purpose(const organ_kernels *k)
 {
     static float values[MOST], weights[MOST], meant[3][MOST], exact[32], back[32];

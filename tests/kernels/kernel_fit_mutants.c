@@ -49,7 +49,7 @@ static void drops_a_code(const float *values, const float *weights, size_t cols,
         ((unsigned char *)blocks)[176 * 30 + 16] ^= 1;
 }
 
-#define MUTANT(type, wrong)                                                                                                                \
+#define MUTANT(type, wrong)                                                                                            \
     static void break_##wrong(organ_kernels *k) { k->fit[type] = wrong; }
 MUTANT(2, takes_the_greatest)
 MUTANT(12, forgets_weights)

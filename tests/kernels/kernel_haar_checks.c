@@ -1,5 +1,6 @@
 /* SPDX-License-Identifier: MIT
- * Purification by Haar wavelets against a plain implementation in FP64, against scalar bit for bit, and within its bounds. */
+ * Purification by Haar wavelets against a plain implementation in FP64, against scalar bit for bit, and within its
+ * bounds. */
 #include "tests/kernels/kernel_checker.h"
 #include <math.h>
 #include <stdlib.h>
@@ -29,7 +30,8 @@ static double median_magnitude(const double *values, size_t n)
 /* One level at a time, every level an array of its own. Returns the energy of what is noise. */
 static double reference_haar(double *row, size_t n, double threshold, double strength)
 {
-    double *details[LEVELS], *values = malloc((n + 1) * sizeof *values), *finer = malloc((n + 1) * sizeof *finer), noise = 0;
+    double *details[LEVELS], *values = malloc((n + 1) * sizeof *values), *finer = malloc((n + 1) * sizeof *finer),
+                             noise = 0;
     double limit[LEVELS];
     size_t lengths[LEVELS + 1] = {n}, levels = 0;
     if (!values || !finer)
@@ -97,7 +99,8 @@ static void fill(samples *random, float *values, size_t n, unsigned kind)
             values[k] = 0.25f;
 }
 
-static const char *check_row(const organ_kernels *k, size_t n, unsigned kind, float threshold, float strength, uint64_t seed)
+static const char *check_row(const organ_kernels *k, size_t n, unsigned kind, float threshold, float strength,
+                             uint64_t seed)
 {
     samples random = {seed};
     /* Kept from row to row, for a broken kernel that meets a guard page does not come back here. */
@@ -117,9 +120,11 @@ static const char *check_row(const organ_kernels *k, size_t n, unsigned kind, fl
     k->haar_purify((float *)(void *)row.data, n, threshold, strength, (float *)(void *)scratch.data);
     memcpy(scalar, values, n * sizeof *values);
     organ_kernels_scalar->haar_purify(scalar, n, threshold, strength, plain);
-    const double before = energy(reference, n), noise = reference_haar(reference, n, threshold, strength), after = energy(reference, n);
+    const double before = energy(reference, n), noise = reference_haar(reference, n, threshold, strength),
+                 after = energy(reference, n);
     if (memcmp(row.data, scalar, n * sizeof *scalar) != 0)
-        fault = kernel_fault("haar_purify: %zu values of kind %u, seed %llu: not the bits of scalar", n, kind, (unsigned long long)seed);
+        fault = kernel_fault("haar_purify: %zu values of kind %u, seed %llu: not the bits of scalar", n, kind,
+                             (unsigned long long)seed);
     else if (!guarded_intact(&row, 5) || !guarded_intact(&scratch, 6))
         fault = kernel_fault("haar_purify: %zu values: writes past its row or scratch", n);
     /* The reference itself: what leaves is s (2 - s) of the noise. */
@@ -127,8 +132,10 @@ static const char *check_row(const organ_kernels *k, size_t n, unsigned kind, fl
         fault = kernel_fault("the reference loses energy");
     for (size_t j = 0; j < n && !fault; j++)
         if (fabs(scalar[j] - reference[j]) > 2e-6 * sqrt(before / (double)n + 1))
-            fault = kernel_fault("haar_purify: %zu values of kind %u, threshold %g, strength %g, seed %llu: [%zu] is %g instead of %g", n,
-                                 kind, (double)threshold, (double)strength, (unsigned long long)seed, j, (double)scalar[j], reference[j]);
+            fault = kernel_fault(
+                "haar_purify: %zu values of kind %u, threshold %g, strength %g, seed %llu: [%zu] is %g instead of %g",
+                n, kind, (double)threshold, (double)strength, (unsigned long long)seed, j, (double)scalar[j],
+                reference[j]);
     guarded_destroy(&row);
     guarded_destroy(&scratch);
     return fault;

@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: MIT
- * Kernels over transcendental functions: like scalar to the bit, scalar like long double within the rounding of its formula, and scalar's
- * own bits as a digest that is the same on every machine with FMA. */
+ * Kernels over transcendental functions: like scalar to the bit, scalar like long double within the rounding of its
+ * formula, and scalar's own bits as a digest that is the same on every machine with FMA. */
 #include "tests/kernels/kernel_checker.h"
 #include "tests/kit/effort.h"
 #include <math.h>
@@ -74,8 +74,8 @@ static void fill_sweep(float *values, float *ups)
     values[1] = 0, values[3] = -0.0f, values[5] = INFINITY, values[7] = -INFINITY, values[9] = NAN;
 }
 
-/* A long double of aarch64 is computed by the compiler's library: on an emulated processor one value in 13 is compared. The digests of all
- * are those of machines that compare each. */
+/* A long double of aarch64 is computed by the compiler's library: on an emulated processor one value in 13 is compared.
+ * The digests of all are those of machines that compare each. */
 static const char *check_against_expectation(int which, const float *in, const float *up, const float *out)
 {
     const size_t step = sampled(1, 13);
@@ -86,9 +86,11 @@ static const char *check_against_expectation(int which, const float *in, const f
         if (fabsl(e.value) > (long double)3.4e38f && (isinf(out[k]) || fabsf(out[k]) > 3.39e38f))
             continue;
         /* e^-x overflows before x / e^-x is lost; a quotient by the cap may be subnormal */
-        const long double least = which <= GELU_TANH ? 0x1p-119L : 0x1p-144L, room = e.relative * fmaxl(fabsl(e.value), e.of) + least;
+        const long double least = which <= GELU_TANH ? 0x1p-119L : 0x1p-144L,
+                          room = e.relative * fmaxl(fabsl(e.value), e.of) + least;
         if (!(fabsl((long double)out[k] - e.value) <= room))
-            return kernel_fault("%s(%a), up %g: %a, expected %La", names[which], (double)in[k], (double)up[k], (double)out[k], e.value);
+            return kernel_fault("%s(%a), up %g: %a, expected %La", names[which], (double)in[k], (double)up[k],
+                                (double)out[k], e.value);
     }
     return NULL;
 }
@@ -115,8 +117,8 @@ const char *check_math_values(const organ_kernels *k)
         run(organ_kernels_scalar, which, sweep_in, sweep_up, sweep_scalar, SWEEP);
         for (size_t j = 0; j < SWEEP && !fault; j++)
             if (!same_number(sweep_out[j], sweep_scalar[j]))
-                fault =
-                    kernel_fault("%s(%a): %a, scalar %a", names[which], (double)sweep_in[j], (double)sweep_out[j], (double)sweep_scalar[j]);
+                fault = kernel_fault("%s(%a): %a, scalar %a", names[which], (double)sweep_in[j], (double)sweep_out[j],
+                                     (double)sweep_scalar[j]);
     }
     /* What has the bits of scalar is as exact as scalar, which is asked by its own name. */
     return fault || strcmp(k->isa, "scalar") != 0 ? fault : check_math_tolerance(k);
@@ -144,14 +146,16 @@ const char *check_math_digests(const organ_kernels *k)
 static const char *check_shape(const organ_kernels *k, int which, size_t n, enum guarded_side side, uint64_t seed)
 {
     samples random = {seed};
-    guarded in = guarded_create(n * 4, side, 20), up = guarded_create(n * 4, side, 21), out = guarded_create(n * 4, side, 22);
+    guarded in = guarded_create(n * 4, side, 20), up = guarded_create(n * 4, side, 21),
+            out = guarded_create(n * 4, side, 22);
     float *scalar = malloc(n * sizeof *scalar + 1);
     if (!scalar)
         abort();
     samples_fill(&random, NORMAL, (float *)(void *)in.data, n);
     samples_fill(&random, UNIFORM, (float *)(void *)up.data, n);
     const float *const x = (const float *)(const void *)in.data, *const y = (const float *)(const void *)up.data;
-    const double sum = run(k, which, x, y, (float *)(void *)out.data, n), expected = run(organ_kernels_scalar, which, x, y, scalar, n);
+    const double sum = run(k, which, x, y, (float *)(void *)out.data, n),
+                 expected = run(organ_kernels_scalar, which, x, y, scalar, n);
     double naive = 0;
     for (size_t j = 0; which == EXP && j < n; j++)
         naive += (double)scalar[j];
@@ -160,11 +164,12 @@ static const char *check_shape(const organ_kernels *k, int which, size_t n, enum
     const int right = fabs(sum - naive) <= 1e-6 * naive;
     guarded_destroy(&in), guarded_destroy(&up), guarded_destroy(&out);
     free(scalar);
-    return same && intact && right ? NULL
-                                   : kernel_fault("%s: %zu values, seed %llu: %s", names[which], n, (unsigned long long)seed,
-                                                  !intact ? "out of bounds"
-                                                  : same  ? "wrong sum"
-                                                          : "not like scalar");
+    return same && intact && right
+               ? NULL
+               : kernel_fault("%s: %zu values, seed %llu: %s", names[which], n, (unsigned long long)seed,
+                              !intact ? "out of bounds"
+                              : same  ? "wrong sum"
+                                      : "not like scalar");
 }
 
 const char *check_math_shapes(const organ_kernels *k)
@@ -185,7 +190,8 @@ typedef struct sums {
 
 static sums sums_of(const organ_kernels *k, const float *first, const float *other, const double *p, size_t n)
 {
-    const double top = 3.0, one = top + log(k->exp_sum(first, n, top) + 1e-30), two = top + log(k->exp_sum(other, n, top) + 1e-30);
+    const double top = 3.0, one = top + log(k->exp_sum(first, n, top) + 1e-30),
+                 two = top + log(k->exp_sum(other, n, top) + 1e-30);
     return (sums){k->exp_sum(first, n, top), k->divergence(first, one, other, two, n), k->entropy(p, n)};
 }
 
@@ -207,22 +213,25 @@ static sums reference_sums(const float *first, const float *other, const double 
 static const char *check_sums_of(const organ_kernels *k, size_t n, enum guarded_side side, uint64_t seed)
 {
     samples random = {seed};
-    guarded first = guarded_create(n * 4, side, 23), other = guarded_create(n * 4, side, 24), p = guarded_create(n * 8, side, 25);
+    guarded first = guarded_create(n * 4, side, 23), other = guarded_create(n * 4, side, 24),
+            p = guarded_create(n * 8, side, 25);
     float *const a = (float *)(void *)first.data, *const b = (float *)(void *)other.data;
     double *const q = (double *)(void *)p.data;
     samples_fill(&random, NORMAL, a, n);
     samples_fill(&random, STUDENT_T4, b, n);
     for (size_t j = 0; j < n; j++)
         q[j] = j % 7 == 3 ? 0 : j % 11 == 5 ? 1e-300 : samples_uniform(&random) / (double)n;
-    const sums found = sums_of(k, a, b, q, n), scalar = sums_of(organ_kernels_scalar, a, b, q, n), expected = reference_sums(a, b, q, n);
+    const sums found = sums_of(k, a, b, q, n), scalar = sums_of(organ_kernels_scalar, a, b, q, n),
+               expected = reference_sums(a, b, q, n);
     guarded_destroy(&first), guarded_destroy(&other), guarded_destroy(&p);
     if (memcmp(&found, &scalar, sizeof found) != 0)
         return kernel_fault("sums of %zu, seed %llu: not like scalar", n, (unsigned long long)seed);
     if (!(fabs(found.exp_sum - expected.exp_sum) <= 1e-13 * expected.exp_sum &&
           fabs(found.entropy - expected.entropy) <= 1e-13 * (double)(n + 1) &&
           fabs(found.divergence - expected.divergence) <= 1e-12 * (1 + expected.divergence)))
-        return kernel_fault("sums of %zu, seed %llu: %.17g %.17g %.17g, expected %.17g %.17g %.17g", n, (unsigned long long)seed,
-                            found.exp_sum, found.divergence, found.entropy, expected.exp_sum, expected.divergence, expected.entropy);
+        return kernel_fault("sums of %zu, seed %llu: %.17g %.17g %.17g, expected %.17g %.17g %.17g", n,
+                            (unsigned long long)seed, found.exp_sum, found.divergence, found.entropy, expected.exp_sum,
+                            expected.divergence, expected.entropy);
     return NULL;
 }
 

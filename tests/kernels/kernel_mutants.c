@@ -58,7 +58,10 @@ static void narrow_drops_payload(const float *src, uint16_t *dst, size_t n)
     for (size_t k = 0; k < n; k++)
         dst[k] = (dst[k] & 0x7fff) > 0x7c00 ? (uint16_t)((dst[k] & 0x8000) | 0x7e00) : dst[k];
 }
-static void narrow_forgets_last(const float *src, uint16_t *dst, size_t n) { RIGHT->f32_to_f16(src, dst, n > 4000 ? n - 1 : n); }
+static void narrow_forgets_last(const float *src, uint16_t *dst, size_t n)
+{
+    RIGHT->f32_to_f16(src, dst, n > 4000 ? n - 1 : n);
+}
 
 /* ---- scans ---- */
 static void moments_swapped(const float *values, size_t n, organ_moments *m)
@@ -160,8 +163,9 @@ static void q5_1_loses_a_bit(const float *values, void *blocks, size_t n)
 }
 
 /* ---- physarum ---- */
-#define ARGUMENTS(type)                                                                                                                    \
-    type *w, size_t rows, size_t cols, size_t stride, const organ_physarum_params *params, void *scratch, organ_prune_counts *counts
+#define ARGUMENTS(type)                                                                                                \
+    type *w, size_t rows, size_t cols, size_t stride, const organ_physarum_params *params, void *scratch,              \
+        organ_prune_counts *counts
 static void physarum_off_gain(ARGUMENTS(uint16_t))
 {
     organ_physarum_params other = *params;
@@ -328,7 +332,8 @@ static void i8_fuses(DECODING)
         const float scale = scales[k / group], zero = zeros ? zeros[k / group] : 0;
         const float value = fmaf(((const int8_t *)codes)[k], scale, -zero * scale);
         if (isnan(value))
-            RIGHT->decode[ORGAN_CODE_I8][ORGAN_REAL_F32]((const int8_t *)codes + k, &scale, &zero, 1, (float *)values + k, 1);
+            RIGHT->decode[ORGAN_CODE_I8][ORGAN_REAL_F32]((const int8_t *)codes + k, &scale, &zero, 1,
+                                                         (float *)values + k, 1);
         else
             ((float *)values)[k] = value;
     }
@@ -383,7 +388,7 @@ static float amax_stops_at_nan(const float *values, size_t n)
     return most;
 }
 
-#define MUTANT(member, wrong)                                                                                                              \
+#define MUTANT(member, wrong)                                                                                          \
     static void break_##wrong(organ_kernels *k) { k->member = wrong; }
 MUTANT(bf16_to_f32, widen_loud_nan)
 MUTANT(bf16_to_f32, widen_to_vector_end)

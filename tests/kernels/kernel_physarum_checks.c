@@ -1,5 +1,6 @@
 /* SPDX-License-Identifier: MIT
- * The physarum tile: every table like scalar to the bit, even in what it leaves in its scratch; scalar like the formula in FP64. */
+ * The physarum tile: every table like scalar to the bit, even in what it leaves in its scratch; scalar like the formula
+ * in FP64. */
 #include "tests/kernels/kernel_checker.h"
 #include "tests/kit/effort.h"
 #include <math.h>
@@ -41,13 +42,15 @@ static size_t extent(const tile *t) { return (t->rows - 1) * t->stride + t->cols
 
 static const char *describe(const tile *t, const char *what)
 {
-    return kernel_fault("physarum type %d, %zu x %zu, stride %zu, %d iterations, beta %g, coupling %g, gain %g: %s", t->type, t->rows,
-                        t->cols, t->stride, t->params.iterations, (double)t->params.beta, (double)t->params.coupling,
-                        (double)t->params.gain, what);
+    return kernel_fault("physarum type %d, %zu x %zu, stride %zu, %d iterations, beta %g, coupling %g, gain %g: %s",
+                        t->type, t->rows, t->cols, t->stride, t->params.iterations, (double)t->params.beta,
+                        (double)t->params.coupling, (double)t->params.gain, what);
 }
 
-/* 1 if `after` is `before` with some elements of the tile turned +0, counted right, and the gaps between its rows as they were. */
-static int is_pruning(const tile *t, const unsigned char *before, const unsigned char *after, const organ_prune_counts *counts)
+/* 1 if `after` is `before` with some elements of the tile turned +0, counted right, and the gaps between its rows as
+ * they were. */
+static int is_pruning(const tile *t, const unsigned char *before, const unsigned char *after,
+                      const organ_prune_counts *counts)
 {
     organ_prune_counts seen = {0};
     for (size_t at = 0; at < extent(t); at++) {
@@ -81,7 +84,10 @@ static outcome outcome_of(const organ_prune_counts *counts, const guarded *weigh
 }
 
 /* The buffers of a run, which end at a guard; the junk in the scratch is always the same. */
-static guarded create_scratch(const tile *t) { return guarded_create(organ_physarum_scratch(t->rows, t->cols), GUARD_BEHIND, 2); }
+static guarded create_scratch(const tile *t)
+{
+    return guarded_create(organ_physarum_scratch(t->rows, t->cols), GUARD_BEHIND, 2);
+}
 
 static outcome scalar_outcome(const tile *t, const float *values)
 {
@@ -128,8 +134,9 @@ static const char *check_same(const organ_kernels *k, const tile *t, const float
 
 const char *check_physarum_same(const organ_kernels *k)
 {
-    static const size_t shapes[][2] = {{1, 1},   {1, 5},   {1, 16},  {1, 17},   {1, 300},  {5, 1},     {300, 1},   {16, 16},
-                                       {17, 31}, {33, 64}, {15, 65}, {31, 159}, {64, 129}, {100, 240}, {256, 256}, {250, 201}};
+    static const size_t shapes[][2] = {{1, 1},    {1, 5},     {1, 16},    {1, 17},   {1, 300}, {5, 1},
+                                       {300, 1},  {16, 16},   {17, 31},   {33, 64},  {15, 65}, {31, 159},
+                                       {64, 129}, {100, 240}, {256, 256}, {250, 201}};
     static const organ_physarum_params params[] = {{30, 2, 1, 6},      {0, 2, 1, 6},    {1, 2, 0, 6},
                                                    {5, 2, 0.7f, 2.5f}, {4, 1.7f, 1, 6}, {3, 3.5f, 2, 40}};
     static float values[256 * 260];
@@ -150,7 +157,8 @@ const char *check_physarum_same(const organ_kernels *k)
     return fault;
 }
 
-/* Against the formula in FP64: only weights whose conductivity lies within rounding of the threshold may differ, 2 in 10,000. */
+/* Against the formula in FP64: only weights whose conductivity lies within rounding of the threshold may differ, 2 in
+ * 10,000. */
 static const char *check_flow(const organ_kernels *k, const tile *t, enum sample_shape shape)
 {
     static float values[256 * 256], after[256 * 256];
@@ -211,7 +219,8 @@ const char *check_physarum_edges(const organ_kernels *k)
             for (size_t a = 0; a < sizeof others / sizeof *others; a++)
                 for (size_t b = (p + s + a) % step; b < sizeof odd / sizeof *odd && !fault; b += step) {
                     const int type = (int)(p + s + a + b) % TYPES;
-                    fault = check_odd_one(k, (tile){type, shapes[s][0], shapes[s][1], shapes[s][1], params[p]}, others[a], odd[b]);
+                    fault = check_odd_one(k, (tile){type, shapes[s][0], shapes[s][1], shapes[s][1], params[p]},
+                                          others[a], odd[b]);
                 }
     return fault;
 }

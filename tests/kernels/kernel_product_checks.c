@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: MIT
- * Products: every table to the bit like fmaf in the order of the definition, over shapes, types, strides, ways to lie and to meet what is
- * there; the same bits however a product is cut. */
+ * Products: every table to the bit like fmaf in the order of the definition, over shapes, types, strides, ways to lie
+ * and to meet what is there; the same bits however a product is cut. */
 #include "tests/kernels/kernel_checker.h"
 #include "tests/kit/effort.h"
 #include <math.h>
@@ -23,7 +23,8 @@ static float value_of(const organ_factor *o, size_t row, size_t k)
     const size_t at = o->transposed ? k * o->stride + row : row * o->stride + k;
     if (o->type == ORGAN_REAL_F32)
         return ((const float *)o->values)[at];
-    const uint32_t bits = reference_widen(o->type == ORGAN_REAL_BF16 ? reference_bf16 : reference_f16, ((const uint16_t *)o->values)[at]);
+    const uint32_t bits =
+        reference_widen(o->type == ORGAN_REAL_BF16 ? reference_bf16 : reference_f16, ((const uint16_t *)o->values)[at]);
     float value;
     memcpy(&value, &bits, sizeof value);
     return value;
@@ -31,7 +32,9 @@ static float value_of(const organ_factor *o, size_t row, size_t k)
 
 static double met(double before, double total, organ_product_into into, int first)
 {
-    return into == ORGAN_PRODUCT_SET && first ? total : into == ORGAN_PRODUCT_SUBTRACT ? before - total : before + total;
+    return into == ORGAN_PRODUCT_SET && first ? total
+           : into == ORGAN_PRODUCT_SUBTRACT   ? before - total
+                                              : before + total;
 }
 
 static void reference_element(const organ_product *p, size_t i, size_t j)
@@ -72,8 +75,9 @@ static void fill_normal(uint64_t seed, float *values, size_t n)
 /* Mostly plain numbers; where one is not, what it meets becomes so too. */
 static void fill_special(uint64_t seed, float *values, size_t n)
 {
-    static const uint32_t special[] = {0x7f800000, 0xff800000, 0x7fc01234, 0xffa00001, 0x80000000, 0,          1,         0x80000001,
-                                       0x007fffff, 0x7f7fffff, 0xff7fffff, 0x00800000, 0x33800000, 0x38800000, 0x477fe000};
+    static const uint32_t special[] = {0x7f800000, 0xff800000, 0x7fc01234, 0xffa00001, 0x80000000,
+                                       0,          1,          0x80000001, 0x007fffff, 0x7f7fffff,
+                                       0xff7fffff, 0x00800000, 0x33800000, 0x38800000, 0x477fe000};
     samples random = {seed};
     samples_fill(&random, NORMAL, values, n);
     for (size_t k = 0; k < n; k++)
@@ -109,12 +113,17 @@ static guarded create_values(const product_case *c, size_t count, organ_real typ
     return stored;
 }
 
-static size_t extent(size_t rows, size_t columns, size_t stride) { return rows > 0 && columns > 0 ? (rows - 1) * stride + columns : 0; }
+static size_t extent(size_t rows, size_t columns, size_t stride)
+{
+    return rows > 0 && columns > 0 ? (rows - 1) * stride + columns : 0;
+}
 
-static guarded create_operand(const product_case *c, size_t rows, organ_real type, bool transposed, uint64_t seed, organ_factor *operand)
+static guarded create_operand(const product_case *c, size_t rows, organ_real type, bool transposed, uint64_t seed,
+                              organ_factor *operand)
 {
     const size_t stride = (transposed ? rows : c->k) + c->slack;
-    const guarded stored = create_values(c, transposed ? extent(c->k, rows, stride) : extent(rows, c->k, stride), type, seed);
+    const guarded stored =
+        create_values(c, transposed ? extent(c->k, rows, stride) : extent(rows, c->k, stride), type, seed);
     *operand = (organ_factor){stored.data, type, transposed, stride};
     return stored;
 }
@@ -166,17 +175,20 @@ static const char *check_case(const organ_kernels *kernels, const product_case *
 {
     case_rig rig = create_rig(c, seed);
     organ_product expected = rig.product;
-    guarded wanted = guarded_create(rig.c.bytes, c->side, 10); /* mapped: a broken kernel may never come back to free it */
+    guarded wanted =
+        guarded_create(rig.c.bytes, c->side, 10); /* mapped: a broken kernel may never come back to free it */
     expected.c = wanted.data;
     if (rig.c.bytes > 0)
         memcpy(expected.c, rig.c.data, rig.c.bytes);
     reference_product(&expected);
     kernels->product(&rig.product, rig.scratch.data);
-    const int same = rig.c.bytes == 0 || memcmp(expected.c, rig.c.data, rig.c.bytes) == 0, intact = destroy_rig(&rig, seed);
+    const int same = rig.c.bytes == 0 || memcmp(expected.c, rig.c.data, rig.c.bytes) == 0,
+              intact = destroy_rig(&rig, seed);
     guarded_destroy(&wanted);
-    return same && intact ? NULL
-                          : kernel_fault("product %zu x %zu x %zu, slack %zu, way %d, seed %llu: %s", c->m, c->n, c->k, c->slack, c->way,
-                                         (unsigned long long)seed, same ? "out of bounds" : "not like fmaf");
+    return same && intact
+               ? NULL
+               : kernel_fault("product %zu x %zu x %zu, slack %zu, way %d, seed %llu: %s", c->m, c->n, c->k, c->slack,
+                              c->way, (unsigned long long)seed, same ? "out of bounds" : "not like fmaf");
 }
 
 const char *check_product_ways(const organ_kernels *kernels)
@@ -185,7 +197,8 @@ const char *check_product_ways(const organ_kernels *kernels)
     const char *fault = NULL;
     for (int way = 0; way < WAYS && !fault; way += step) {
         const product_case tile = {5, 18, 35, (size_t)way % 4, way, way % 2 ? GUARD_BEFORE : GUARD_BEHIND, fill_normal};
-        const product_case chunks = {way % 3 == 0 ? 2 : 15, 7, 261, 3, way, way % 2 ? GUARD_BEHIND : GUARD_BEFORE, fill_tiny};
+        const product_case chunks = {
+            way % 3 == 0 ? 2 : 15, 7, 261, 3, way, way % 2 ? GUARD_BEHIND : GUARD_BEFORE, fill_tiny};
         fault = check_case(kernels, &tile, 100 + (uint64_t)way);
         fault = fault ? fault : check_case(kernels, &chunks, 500 + (uint64_t)way);
     }

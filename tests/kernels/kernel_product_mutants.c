@@ -16,13 +16,13 @@ static void sums_one_chunk(const organ_product *p, void *scratch)
 {
     float *const last = last_of(p), before = last ? *last : 0;
     RIGHT->product(p, scratch);
-    if (!last || p->k <= 256 || p->into != ORGAN_PRODUCT_ADD || p->a.type != ORGAN_REAL_F32 || p->b.type != ORGAN_REAL_F32 ||
-        p->a.transposed || p->b.transposed)
+    if (!last || p->k <= 256 || p->into != ORGAN_PRODUCT_ADD || p->a.type != ORGAN_REAL_F32 ||
+        p->b.type != ORGAN_REAL_F32 || p->a.transposed || p->b.transposed)
         return;
     float total = 0;
     for (size_t k = 0; k < p->k; k++)
-        total = fmaf(((const float *)p->a.values)[(p->m - 1) * p->a.stride + k], ((const float *)p->b.values)[(p->n - 1) * p->b.stride + k],
-                     total);
+        total = fmaf(((const float *)p->a.values)[(p->m - 1) * p->a.stride + k],
+                     ((const float *)p->b.values)[(p->n - 1) * p->b.stride + k], total);
     *last = before + total;
 }
 static void rounds_twice(const organ_product *p, void *scratch)
@@ -73,7 +73,7 @@ static void cuts_by_place(const organ_product *p, void *scratch)
         *last_of(p) = nextafterf(*last_of(p), INFINITY);
 }
 
-#define MUTANT(wrong)                                                                                                                      \
+#define MUTANT(wrong)                                                                                                  \
     static void break_##wrong(organ_kernels *k) { k->product = wrong; }
 MUTANT(sums_one_chunk)
 MUTANT(rounds_twice)

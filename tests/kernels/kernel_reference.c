@@ -6,10 +6,7 @@
 
 const small_float reference_bf16 = {8, 7}, reference_f16 = {5, 10};
 
-uint16_t reference_infinity(small_float type)
-{
-    return (uint16_t)(0x7fff >> type.fraction_bits << type.fraction_bits);
-}
+uint16_t reference_infinity(small_float type) { return (uint16_t)(0x7fff >> type.fraction_bits << type.fraction_bits); }
 
 double reference_magnitude(small_float type, unsigned code)
 {
@@ -33,9 +30,11 @@ static const double *magnitudes_of(small_float type)
 
 uint32_t reference_widen(small_float type, uint16_t code)
 {
-    const uint32_t sign = (uint32_t)(code & 0x8000) << 16, magnitude = code & 0x7fff, infinity = reference_infinity(type);
+    const uint32_t sign = (uint32_t)(code & 0x8000) << 16, magnitude = code & 0x7fff,
+                   infinity = reference_infinity(type);
     if (magnitude >= infinity)
-        return sign | 0x7f800000 | (magnitude > infinity ? 0x400000 | (magnitude - infinity) << (23 - type.fraction_bits) : 0);
+        return sign | 0x7f800000 |
+               (magnitude > infinity ? 0x400000 | (magnitude - infinity) << (23 - type.fraction_bits) : 0);
     const float value = (float)magnitudes_of(type)[magnitude];
     uint32_t bits;
     memcpy(&bits, &value, sizeof bits);
@@ -47,7 +46,8 @@ uint16_t reference_narrow(small_float type, uint32_t bits)
     const uint32_t magnitude = bits & 0x7fffffff, sign = bits >> 16 & 0x8000;
     unsigned low = 0, high = reference_infinity(type);
     if (magnitude > 0x7f800000) /* sign, the upper bits of the payload, quiet */
-        return (uint16_t)(sign | high | (magnitude & 0x7fffff) >> (23 - type.fraction_bits) | 1u << (type.fraction_bits - 1));
+        return (uint16_t)(sign | high | (magnitude & 0x7fffff) >> (23 - type.fraction_bits) |
+                          1u << (type.fraction_bits - 1));
     const double *const magnitudes = magnitudes_of(type);
     float value;
     memcpy(&value, &magnitude, sizeof value);
@@ -75,7 +75,8 @@ static double fp8_code(unsigned bits, int fraction_bits, int fnuz)
         return NAN;
     if (!fnuz && fraction_bits == 2 && exponent == top)
         return sign * INFINITY;
-    return sign * (exponent == 0 ? ldexp(fraction, 1 - bias - fraction_bits) : ldexp(one + fraction, exponent - bias - fraction_bits));
+    return sign * (exponent == 0 ? ldexp(fraction, 1 - bias - fraction_bits)
+                                 : ldexp(one + fraction, exponent - bias - fraction_bits));
 }
 
 double reference_code(organ_code code, unsigned bits)
@@ -140,8 +141,8 @@ static void means_of_flow(const double *food, const double *tube, size_t rows, s
         }
 }
 
-void reference_physarum(const float *weights, size_t rows, size_t cols, size_t stride, const organ_physarum_params *params,
-                        unsigned char *keep)
+void reference_physarum(const float *weights, size_t rows, size_t cols, size_t stride,
+                        const organ_physarum_params *params, unsigned char *keep)
 {
     double *food = malloc((2 * rows * cols + rows + cols) * sizeof *food);
     if (!food)
@@ -161,7 +162,8 @@ void reference_physarum(const float *weights, size_t rows, size_t cols, size_t s
             for (size_t j = 0; j < cols; j++) {
                 double *d = &tube[i * cols + j];
                 const double g = food[i * cols + j] * *d;
-                const double q = params->gain * g * pull(mean, row[i], params->coupling) * pull(mean, col[j], params->coupling);
+                const double q =
+                    params->gain * g * pull(mean, row[i], params->coupling) * pull(mean, col[j], params->coupling);
                 const double x = params->beta == 2 ? q * q : pow(q, params->beta);
                 *d = 0.5 * (x < 1e300 ? x / (1 + x) : 1) + 0.5 * *d;
             }

@@ -1,16 +1,20 @@
 /* SPDX-License-Identifier: MIT
- * What the kernels must compute, written a second time as plainly as possible: from values in FP64, not from bit tricks. */
+ * What the kernels must compute, written a second time as plainly as possible: from values in FP64, not from bit
+ * tricks. */
 #ifndef ORGAN_TESTS_KERNEL_REFERENCE_H
 #define ORGAN_TESTS_KERNEL_REFERENCE_H
 #include "kernels/kernels.h"
 
 /* A 16-bit float as exponent bits and fraction bits. */
-typedef struct small_float { int exponent_bits, fraction_bits; } small_float;
+typedef struct small_float {
+    int exponent_bits, fraction_bits;
+} small_float;
 extern const small_float reference_bf16, reference_f16;
 
 uint32_t reference_widen(small_float type, uint16_t code);
 uint16_t reference_narrow(small_float type, uint32_t bits);
-/* |x| of the code without its sign; the code of infinity stands for the next power of two, where rounding to infinity begins. */
+/* |x| of the code without its sign; the code of infinity stands for the next power of two, where rounding to infinity
+ * begins. */
 double reference_magnitude(small_float type, unsigned code);
 uint16_t reference_infinity(small_float type);
 
@@ -20,8 +24,9 @@ double reference_code(organ_code code, unsigned bits);
 /* In long double, over the whole array at once. */
 void reference_moments(const float *values, size_t n, organ_moments *moments);
 
-/* keep[i * cols + j] = 1 where the flow of design constants g = params->gain, step 0.5, threshold 0.25 keeps the weight; all in FP64. */
-void reference_physarum(const float *weights, size_t rows, size_t cols, size_t stride, const organ_physarum_params *params,
-                        unsigned char *keep);
+/* keep[i * cols + j] = 1 where the flow of design constants g = params->gain, step 0.5, threshold 0.25 keeps the
+ * weight; all in FP64. */
+void reference_physarum(const float *weights, size_t rows, size_t cols, size_t stride,
+                        const organ_physarum_params *params, unsigned char *keep);
 
 #endif

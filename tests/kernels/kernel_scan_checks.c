@@ -10,8 +10,9 @@ static const char *const type_names[] = {"bf16", "f16", "f32"};
 static const size_t type_sizes[] = {2, 2, 4};
 
 /* What a model may hold and a kernel may stumble over. */
-static const uint32_t specials[] = {0x00000000, 0x80000000, 0x7f800000, 0xff800000, 0x7fc00000, 0xffa00001, 0x00000001, 0x80000001,
-                                    0x007fffff, 0x00800000, 0x7f7fffff, 0xff7fffff, 0x3f800000, 0xbf800000, 0x00010000, 0x33000001};
+static const uint32_t specials[] = {0x00000000, 0x80000000, 0x7f800000, 0xff800000, 0x7fc00000, 0xffa00001,
+                                    0x00000001, 0x80000001, 0x007fffff, 0x00800000, 0x7f7fffff, 0xff7fffff,
+                                    0x3f800000, 0xbf800000, 0x00010000, 0x33000001};
 
 /* n values: samples, with one special in `one_in` (0: none). */
 static void fill(samples *random, float *values, size_t n, unsigned one_in)
@@ -49,20 +50,19 @@ static void run_moments(const organ_kernels *k, int type, const void *values, si
         k->moments_f32(values, n, m);
 }
 
-static int near(double a, double b, double tolerance)
-{
-    return fabs(a - b) <= tolerance;
-}
+static int near(double a, double b, double tolerance) { return fabs(a - b) <= tolerance; }
 
 static int moments_plausible(const organ_moments *m, const organ_moments *r)
 {
     const double most = fmax(fabs((double)r->min), fabs((double)r->max)), scale = r->n > 0 ? most : 0, n = (double)r->n;
-    return m->n == r->n && m->zero == r->zero && m->nan == r->nan && m->inf == r->inf && m->min == r->min && m->max == r->max &&
-           near(m->mean, r->mean, 1e-13 * scale) && near(m->m2, r->m2, 1e-11 * r->m2 + 1e-24 * n * scale * scale) &&
-           near(m->m3, r->m3, 1e-11 * scale * r->m2) && near(m->m4, r->m4, 1e-11 * r->m4);
+    return m->n == r->n && m->zero == r->zero && m->nan == r->nan && m->inf == r->inf && m->min == r->min &&
+           m->max == r->max && near(m->mean, r->mean, 1e-13 * scale) &&
+           near(m->m2, r->m2, 1e-11 * r->m2 + 1e-24 * n * scale * scale) && near(m->m3, r->m3, 1e-11 * scale * r->m2) &&
+           near(m->m4, r->m4, 1e-11 * r->m4);
 }
 
-static const char *check_moments_of(const organ_kernels *k, int type, size_t n, enum guarded_side side, unsigned one_in, uint64_t seed)
+static const char *check_moments_of(const organ_kernels *k, int type, size_t n, enum guarded_side side, unsigned one_in,
+                                    uint64_t seed)
 {
     samples random = {seed};
     guarded array = guarded_create(n * type_sizes[type], side, 3);
@@ -77,9 +77,11 @@ static const char *check_moments_of(const organ_kernels *k, int type, size_t n, 
     run_moments(organ_kernels_scalar, type, array.data, n, &scalar);
     reference_moments(values, n, &reference);
     if (memcmp(&m, &scalar, sizeof m) != 0)
-        fault = kernel_fault("moments_%s: %zu values, seed %llu: not the bits of scalar", type_names[type], n, (unsigned long long)seed);
+        fault = kernel_fault("moments_%s: %zu values, seed %llu: not the bits of scalar", type_names[type], n,
+                             (unsigned long long)seed);
     else if (!moments_plausible(&m, &reference))
-        fault = kernel_fault("moments_%s: %zu values, seed %llu: far from the reference", type_names[type], n, (unsigned long long)seed);
+        fault = kernel_fault("moments_%s: %zu values, seed %llu: far from the reference", type_names[type], n,
+                             (unsigned long long)seed);
     free(values);
     guarded_destroy(&array);
     return fault;
@@ -104,19 +106,21 @@ static const char *check_zeros_of(const organ_kernels *k, int type, size_t n, en
     guarded array = guarded_create(n * type_sizes[type], side, 4);
     uint64_t expected = 0, found;
     for (size_t j = 0; j < n; j++) {
-        uint32_t bits = samples_bits(&random) % 3 == 0 ? (uint32_t)samples_bits(&random) & 0x80008000 : (uint32_t)samples_bits(&random);
+        uint32_t bits = samples_bits(&random) % 3 == 0 ? (uint32_t)samples_bits(&random) & 0x80008000
+                                                       : (uint32_t)samples_bits(&random);
         bits = samples_bits(&random) % 5 == 0 ? (bits & 0x80000000) | 1 : bits; /* the least subnormal is not zero */
         bits = type == F32 ? bits : bits >> (bits & 1 ? 0 : 16) & 0xffff;
         bits = type == F32 && (bits & 0x7fff7fff) == 0 ? bits & 0x80000000 : bits;
         expected += (bits & (type == F32 ? 0x7fffffff : 0x7fff)) == 0;
         memcpy(array.data + j * type_sizes[type], &bits, type_sizes[type]);
     }
-    found = type == F32 ? k->zeros_32((const float *)(void *)array.data, n) : k->zeros_16((const uint16_t *)(void *)array.data, n);
+    found = type == F32 ? k->zeros_32((const float *)(void *)array.data, n)
+                        : k->zeros_16((const uint16_t *)(void *)array.data, n);
     guarded_destroy(&array);
     if (found == expected)
         return NULL;
-    return kernel_fault("zeros_%s: %zu values, seed %llu: %llu instead of %llu", type == F32 ? "32" : "16", n, (unsigned long long)seed,
-                        (unsigned long long)found, (unsigned long long)expected);
+    return kernel_fault("zeros_%s: %zu values, seed %llu: %llu instead of %llu", type == F32 ? "32" : "16", n,
+                        (unsigned long long)seed, (unsigned long long)found, (unsigned long long)expected);
 }
 
 const char *check_zeros(const organ_kernels *k)
@@ -137,11 +141,21 @@ static void audit_pair(samples *random, int type, uint32_t *donor, uint32_t *cop
     const uint32_t something = (bits & rest) > 0 ? bits & (sign | rest) : 1, zero = bits >> 8 & 1 ? sign : 0,
                    other = bits >> 9 & 1 ? sign : 0;
     switch (samples_bits(random) % 5) {
-    case 0: *donor = zero, *copy = other, expected->zero_before++; break;
-    case 1: *donor = something, *copy = zero, expected->killed++; break;
-    case 2: *donor = *copy = something, expected->kept++; break;
-    case 3: *donor = something, *copy = something ^ sign, expected->changed++; break;
-    default: *donor = zero, *copy = something, expected->changed++; break;
+    case 0:
+        *donor = zero, *copy = other, expected->zero_before++;
+        break;
+    case 1:
+        *donor = something, *copy = zero, expected->killed++;
+        break;
+    case 2:
+        *donor = *copy = something, expected->kept++;
+        break;
+    case 3:
+        *donor = something, *copy = something ^ sign, expected->changed++;
+        break;
+    default:
+        *donor = zero, *copy = something, expected->changed++;
+        break;
     }
 }
 
@@ -166,7 +180,8 @@ static const char *check_audit_of(const organ_kernels *k, int type, size_t n, en
     guarded_destroy(&copy);
     if (memcmp(&found, &expected, sizeof found) == 0)
         return NULL;
-    return kernel_fault("audit_%s: %zu pairs, seed %llu: wrong counts", type == F32 ? "32" : "16", n, (unsigned long long)seed);
+    return kernel_fault("audit_%s: %zu pairs, seed %llu: wrong counts", type == F32 ? "32" : "16", n,
+                        (unsigned long long)seed);
 }
 
 const char *check_audit(const organ_kernels *k)

@@ -1,5 +1,6 @@
 /* SPDX-License-Identifier: MIT
- * Vectors of FP64 and small systems: every table to the bit like fma in the order of the definition; systems solved within rounding. */
+ * Vectors of FP64 and small systems: every table to the bit like fma in the order of the definition; systems solved
+ * within rounding. */
 #include "tests/kernels/kernel_checker.h"
 #include <math.h>
 #include <stdlib.h>
@@ -31,7 +32,8 @@ static double expected_dot(const double *a, const double *b, size_t n)
 static const char *check_length(const organ_kernels *kernels, size_t n, enum guarded_side side)
 {
     guarded a = guarded_create(n * sizeof(double), side, 1), b = guarded_create(n * sizeof(double), side, 2);
-    double *const x = (double *)(void *)a.data, *const y = (double *)(void *)b.data, *const wanted = malloc((n + 1) * sizeof *wanted);
+    double *const x = (double *)(void *)a.data, *const y = (double *)(void *)b.data,
+                  *const wanted = malloc((n + 1) * sizeof *wanted);
     const char *fault = NULL;
     fill(n + 1, x, n);
     fill(n + 2, y, n);
@@ -128,7 +130,8 @@ static const char *check_solution(const float *system, size_t n, const float *x)
 static const char *check_system(const organ_kernels *kernels, size_t n, float spoil)
 {
     static float system[LARGEST * LARGEST], wanted[LARGEST * LARGEST];
-    guarded a = guarded_create(n * n * sizeof(float), GUARD_BEHIND, 3), b = guarded_create(n * sizeof(float), GUARD_BEHIND, 4);
+    guarded a = guarded_create(n * n * sizeof(float), GUARD_BEHIND, 3),
+            b = guarded_create(n * sizeof(float), GUARD_BEHIND, 4);
     float *const factor = (float *)(void *)a.data, *const x = (float *)(void *)b.data, solution[LARGEST];
     const char *fault = NULL;
     fill_system(n, system);
@@ -140,7 +143,8 @@ static const char *check_system(const organ_kernels *kernels, size_t n, float sp
     kernels->cholesky_f32(factor, n);
     for (size_t k = 0; k < n * n && !fault; k++)
         if (!isnan(wanted[k]) && memcmp(&factor[k], &wanted[k], sizeof *factor) != 0)
-            fault = kernel_fault("cholesky_f32 of %zu: value %zu is %a, expected %a", n, k, (double)factor[k], (double)wanted[k]);
+            fault = kernel_fault("cholesky_f32 of %zu: value %zu is %a, expected %a", n, k, (double)factor[k],
+                                 (double)wanted[k]);
     for (size_t i = 0; i < n; i++)
         solution[i] = x[i] = (float)(i % 7) - 3;
     if (spoil == 0) {

@@ -1,5 +1,6 @@
 /* SPDX-License-Identifier: MIT
- * Kernels of the Z-measure against plain loops: histograms and pairwise means exactly, spreads within rounding and like scalar to the bit.
+ * Kernels of the Z-measure against plain loops: histograms and pairwise means exactly, spreads within rounding and like
+ * scalar to the bit.
  */
 #include "tests/kernels/kernel_checker.h"
 #include <math.h>
@@ -22,7 +23,8 @@ static const char *check_codes_of(const organ_kernels *k, size_t n, enum guarded
     counts[3] = expected[3] = UINT64_C(1) << 40; /* added to, in 64 bits */
     for (size_t j = 0; j < n; j++) {
         const uint16_t mixed = samples_bits(&random) % 3 == 0 ? 0xffff : (uint16_t)(samples_bits(&random) % 40);
-        const uint16_t run = j % 97 == 5 && j % 3 == 0 ? 8 : 7; /* long runs of one code, and some with one other in them */
+        const uint16_t run =
+            j % 97 == 5 && j % 3 == 0 ? 8 : 7; /* long runs of one code, and some with one other in them */
         const uint16_t code = seed % 3 == 0 ? run : mixed;
         memcpy(codes.data + 2 * j, &code, 2);
         expected[code]++;
@@ -130,8 +132,8 @@ const char *check_spread(const organ_kernels *k)
     return fault;
 }
 
-/* Values in and far outside of the bins: right on edges where mean and std are powers of two, a few numbers beside an edge where they are
- * not, with means of up to 2000 bins and deviations near the ends of FP32. */
+/* Values in and far outside of the bins: right on edges where mean and std are powers of two, a few numbers beside an
+ * edge where they are not, with means of up to 2000 bins and deviations near the ends of FP32. */
 typedef struct bins_case {
     double mean, std;
     enum { ON_EDGES, BESIDE_EDGES, ANYWHERE } place;
@@ -142,8 +144,9 @@ static bins_case bins_case_of(samples *random, uint64_t seed)
     static const double sizes[] = {1, 1, 1e-36, 1e34};
     const double size = sizes[seed / 3 % 4], std = (0.1 + samples_uniform(random)) * size;
     const double far = seed % 2 ? 1 : 250 * samples_uniform(random);
-    return seed % 3 == 0 ? (bins_case){0.5, 0.25, ON_EDGES}
-                         : (bins_case){std * far * (samples_uniform(random) - 0.5), std, seed % 3 == 1 ? BESIDE_EDGES : ANYWHERE};
+    return seed % 3 == 0
+               ? (bins_case){0.5, 0.25, ON_EDGES}
+               : (bins_case){std * far * (samples_uniform(random) - 0.5), std, seed % 3 == 1 ? BESIDE_EDGES : ANYWHERE};
 }
 
 static float bins_value(samples *random, const bins_case *c)
@@ -171,7 +174,9 @@ static const char *check_bins_of(const organ_kernels *k, size_t n, enum guarded_
     }
     k->z_bins((const float *)(void *)array.data, n, c.mean, c.std, counts);
     guarded_destroy(&array);
-    return memcmp(counts, expected, sizeof counts) == 0 ? NULL : kernel_fault("z_bins: %zu values, seed %llu", n, (unsigned long long)seed);
+    return memcmp(counts, expected, sizeof counts) == 0
+               ? NULL
+               : kernel_fault("z_bins: %zu values, seed %llu", n, (unsigned long long)seed);
 }
 
 const char *check_z_bins(const organ_kernels *k)

@@ -52,7 +52,8 @@ static void note_condition(const walk *w, const char *condition, size_t length)
     for (size_t at = 0; at < length; at++) {
         at += condition[at] == '!';
         const char *const term = condition + at;
-        const size_t end = strcspn(term, "&|"), left = length - at, whole = end < left ? end : left, path = strcspn(term, "=>");
+        const size_t end = strcspn(term, "&|"), left = length - at, whole = end < left ? end : left,
+                     path = strcspn(term, "=>");
         note_path(w, term, path < whole ? path : whole);
         at += whole;
     }
@@ -232,7 +233,10 @@ json_t *condition_paths(const organ_view *view)
     return paths;
 }
 
-void condition_paths_meet(json_t *paths, const organ_view *view, const json_t *report) { visit_view(paths, view, report); }
+void condition_paths_meet(json_t *paths, const organ_view *view, const json_t *report)
+{
+    visit_view(paths, view, report);
+}
 
 /* ---- all views ---- */
 

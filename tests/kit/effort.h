@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: MIT
- * How much of a sweep a test does. The environment variable EFFORT, which tests/run_tests.sh sets for each tree, is `all` (ninja
- * test-whole), `some` (the native tree) or `few` (under sanitizers, on an emulated processor, in test-quick); unset, it is `some`.
- * docs/testing.md has the table. */
+ * How much of a sweep a test does. The environment variable EFFORT, which tests/run_tests.sh sets for each tree, is
+ * `all` (ninja test-whole), `some` (the native tree) or `few` (under sanitizers, on an emulated processor, in
+ * test-quick); unset, it is `some`. docs/testing.md has the table. */
 #ifndef ORGAN_TESTS_EFFORT_H
 #define ORGAN_TESTS_EFFORT_H
 #include <stdbool.h>
@@ -29,10 +29,13 @@ static inline size_t sampled(size_t whole, size_t few)
 }
 
 /* `whole` where EFFORT is all; else as sampled(some, few). */
-static inline size_t sampled_unless_all(size_t whole, size_t some, size_t few) { return effort_is("all") ? whole : sampled(some, few); }
+static inline size_t sampled_unless_all(size_t whole, size_t some, size_t few)
+{
+    return effort_is("all") ? whole : sampled(some, few);
+}
 
-/* Whether an emulator runs this program: tests/run_tests.sh sets EMULATOR, which is empty on a real processor. An emulator cannot start
- * the program as another process. */
+/* Whether an emulator runs this program: tests/run_tests.sh sets EMULATOR, which is empty on a real processor. An
+ * emulator cannot start the program as another process. */
 static inline bool is_emulated(void)
 {
     const char *const emulator = getenv("EMULATOR");

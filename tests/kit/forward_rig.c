@@ -13,8 +13,10 @@ organ_status session_open(session *s, const char *path, unsigned threads, uint64
     *error = (organ_error){0};
     ck_assert_int_eq(organ_topology_discover(&s->topology, error), ORGAN_OK);
     ck_assert_int_eq(organ_workers_create(s->topology, threads, &s->workers, error), ORGAN_OK);
-    s->engine = (organ_engine){
-        .topology = s->topology, .workers = s->workers, .memory = memory, .kernels = organ_kernels_choose(organ_cpu_detect(), NULL, &why)};
+    s->engine = (organ_engine){.topology = s->topology,
+                               .workers = s->workers,
+                               .memory = memory,
+                               .kernels = organ_kernels_choose(organ_cpu_detect(), NULL, &why)};
     if (organ_model_open(path, &s->model, error))
         return error->status;
     const organ_status status = organ_forward_open(s->model, &s->engine, &s->forward, error);
@@ -158,9 +160,9 @@ void make_tokenizer(const char *path, unsigned extra)
     json_t *merges = json_array();
     for (unsigned k = 0; k < extra; k++)
         json_array_append_new(merges, json_sprintf("%c %c", 'a' + k % 26, 'a' + k / 26));
-    json_t *tokenizer =
-        json_pack("{s:{s:s, s:b, s:b}, s:{s:s}, s:{s:s, s:o, s:o}}", "pre_tokenizer", "type", "ByteLevel", "add_prefix_space", 0,
-                  "use_regex", 1, "decoder", "type", "ByteLevel", "model", "type", "BPE", "vocab", vocabulary, "merges", merges);
+    json_t *tokenizer = json_pack("{s:{s:s, s:b, s:b}, s:{s:s}, s:{s:s, s:o, s:o}}", "pre_tokenizer", "type",
+                                  "ByteLevel", "add_prefix_space", 0, "use_regex", 1, "decoder", "type", "ByteLevel",
+                                  "model", "type", "BPE", "vocab", vocabulary, "merges", merges);
     ck_assert_ptr_nonnull(tokenizer);
     ck_assert_int_eq(json_dump_file(tokenizer, path, 0), 0);
     json_decref(tokenizer);

@@ -37,7 +37,8 @@ void expected_free(expected *e);
 /* The logits of the model at `path` for the tokens of `e`; the test ends if that fails. */
 float *logits_of(const char *path, const expected *e, unsigned threads, uint64_t memory);
 double farthest(const float *a, const float *b, size_t n);
-/* Kullback-Leibler divergence of the softmax of `other` from that of `donor`, in nats, over tokens of so many logits each. */
+/* Kullback-Leibler divergence of the softmax of `other` from that of `donor`, in nats, over tokens of so many logits
+ * each. */
 double mean_divergence(const float *donor, const float *other, size_t tokens, size_t words);
 
 /* Writes a tokenizer.json of single characters: '!' to '~' are tokens 0 .. 93, and `extra` pairs of letters follow. */

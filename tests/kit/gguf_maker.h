@@ -7,7 +7,8 @@
 
 /* The bytes that the words say, to be freed. Words stand between blanks:
  *
- *     'text'        the text                     1:N 2:N 4:N 8:N   a number of so many bytes, least significant first; below 0 too
+ *     'text'        the text                     1:N 2:N 4:N 8:N   a number of so many bytes, least significant first;
+ *                                                below 0 too
  *     s:text        u64 length and the text      S:text            the same with a u32 length
  *     x:6100ff      bytes in hexadecimal         z:N               N zeros
  *     p:N           zeros up to a multiple of N  c:N               N times the letter 'n' */

@@ -20,11 +20,15 @@ typedef struct reader {
     size_t h1, styles, scripts, mains;
 } reader;
 
-static bool is(const char *name, size_t length, const char *what) { return strlen(what) == length && strncmp(name, what, length) == 0; }
+static bool is(const char *name, size_t length, const char *what)
+{
+    return strlen(what) == length && strncmp(name, what, length) == 0;
+}
 
 static const char *skip_name(const char *at)
 {
-    while ((*at >= 'a' && *at <= 'z') || (*at >= 'A' && *at <= 'Z') || (*at >= '0' && *at <= '9') || *at == '-' || *at == ':')
+    while ((*at >= 'a' && *at <= 'z') || (*at >= 'A' && *at <= 'Z') || (*at >= '0' && *at <= '9') || *at == '-' ||
+           *at == ':')
         at++;
     return at;
 }
@@ -49,8 +53,10 @@ static const char *skip_attributes(const char *at)
         const char *const name = ++at;
         at = skip_name(at);
         REQUIRE_MSG(at > name && strncmp(at, "=\"", 2) == 0, "no attribute: %.40s", name);
-        REQUIRE_MSG(strncmp(name, "on", 2) != 0 && strncmp(name, "src", 3) != 0 && strncmp(name, "style", 5) != 0, "%.40s", name);
-        REQUIRE_MSG(strncmp(name, "href", 4) != 0 || strncmp(at, "=\"#", 3) == 0, "a link that leaves the page: %.40s", name);
+        REQUIRE_MSG(strncmp(name, "on", 2) != 0 && strncmp(name, "src", 3) != 0 && strncmp(name, "style", 5) != 0,
+                    "%.40s", name);
+        REQUIRE_MSG(strncmp(name, "href", 4) != 0 || strncmp(at, "=\"#", 3) == 0, "a link that leaves the page: %.40s",
+                    name);
         at = skip_text(at + 2, "\"") + 1;
     }
     return at;
@@ -86,7 +92,8 @@ static const char *read_end(reader *r, const char *at)
     const char *const name = at + 2, *const end = skip_name(name);
     REQUIRE_MSG(r->depth > 0 && *end == '>', "%.40s", at);
     r->depth--;
-    REQUIRE_MSG(r->lengths[r->depth] == (size_t)(end - name) && strncmp(r->open[r->depth], name, (size_t)(end - name)) == 0,
+    REQUIRE_MSG(r->lengths[r->depth] == (size_t)(end - name) &&
+                    strncmp(r->open[r->depth], name, (size_t)(end - name)) == 0,
                 "%.*s ends as %.40s", (int)r->lengths[r->depth], r->open[r->depth], at);
     return end + 1;
 }
@@ -122,8 +129,8 @@ void html_must_be_page(const char *page)
             at = at[1] == '/' ? read_end(&r, at) : read_start(&r, at);
     }
     ck_assert_uint_eq(r.depth, 0);
-    ck_assert_msg(r.h1 == 1 && r.mains == 1 && r.styles == 1 && r.scripts == 1, "h1 %zu, main %zu, style %zu, script %zu", r.h1, r.mains,
-                  r.styles, r.scripts);
+    ck_assert_msg(r.h1 == 1 && r.mains == 1 && r.styles == 1 && r.scripts == 1,
+                  "h1 %zu, main %zu, style %zu, script %zu", r.h1, r.mains, r.styles, r.scripts);
     ck_assert(organ_utf8_valid(page));
     ck_assert_ptr_null(strstr(page, "\xe2\x80\xae"));
     static const char *const needed[] = {"<html lang=\"en\">",

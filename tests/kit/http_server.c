@@ -177,7 +177,8 @@ static bool put_body(http_server *server, int to, const served_file *file, uint6
 static bool put_status(int to, int code, const char *headers)
 {
     char text[1024];
-    const int length = snprintf(text, sizeof text, "HTTP/1.1 %d Whatever\r\n%sContent-Length: 5\r\n\r\nsorry", code, headers);
+    const int length =
+        snprintf(text, sizeof text, "HTTP/1.1 %d Whatever\r\n%sContent-Length: 5\r\n\r\nsorry", code, headers);
     return put(to, text, (size_t)length);
 }
 
@@ -243,22 +244,25 @@ static bool put_part(http_server *server, int to, const served_file *file, const
         range[0] = '\0';
     if (m->oddity == HTTP_BAD_CONTENT_RANGE)
         snprintf(range, sizeof range, "Content-Range: bytes %" PRIu64 "-/*\r\n", first);
-    const int length = snprintf(head, sizeof head, "HTTP/1.1 206 Partial Content\r\n%sContent-Length: %" PRIu64 "\r\n%s%s%s%s\r\n", range,
-                                bytes + extra, etag ? "ETag: " : "",
-                                m->oddity == HTTP_OTHER_ETAG ? "\"other\""
-                                : etag                       ? etag
-                                                             : "",
-                                etag ? "\r\n" : "", m->oddity == HTTP_COMPRESSED ? "Content-Encoding: gzip\r\n" : "");
+    const int length =
+        snprintf(head, sizeof head, "HTTP/1.1 206 Partial Content\r\n%sContent-Length: %" PRIu64 "\r\n%s%s%s%s\r\n",
+                 range, bytes + extra, etag ? "ETag: " : "",
+                 m->oddity == HTTP_OTHER_ETAG ? "\"other\""
+                 : etag                       ? etag
+                                              : "",
+                 etag ? "\r\n" : "", m->oddity == HTTP_COMPRESSED ? "Content-Encoding: gzip\r\n" : "");
     if (m->oddity == HTTP_TRICKLES)
         return put(to, head, (size_t)length) && trickle(to, file, first, bytes);
     const bool breaks = m->oddity == HTTP_BREAKS_OFF && m->bytes < bytes;
-    return put(to, head, (size_t)length) && put_body(server, to, file, first, breaks ? m->bytes : bytes + extra) && !breaks;
+    return put(to, head, (size_t)length) && put_body(server, to, file, first, breaks ? m->bytes : bytes + extra) &&
+           !breaks;
 }
 
 static bool put_whole(http_server *server, int to, const served_file *file)
 {
     char head[256];
-    const int length = snprintf(head, sizeof head, "HTTP/1.1 200 OK\r\nContent-Length: %" PRIu64 "\r\n\r\n", file->size);
+    const int length =
+        snprintf(head, sizeof head, "HTTP/1.1 200 OK\r\nContent-Length: %" PRIu64 "\r\n\r\n", file->size);
     return put(to, head, (size_t)length) && put_body(server, to, file, 0, file->size);
 }
 
@@ -300,7 +304,8 @@ static bool answer(http_server *server, int to, const question *q)
     if (m.oddity == HTTP_EMPTY_FILE)
         return put_status(to, 416, "Content-Range: bytes */0\r\n");
     if (q->ranged && m.oddity != HTTP_IGNORES_RANGES)
-        return q->first < file->size ? put_part(server, to, file, q, &m) : put_status(to, 416, "Content-Range: bytes */1\r\n");
+        return q->first < file->size ? put_part(server, to, file, q, &m)
+                                     : put_status(to, 416, "Content-Range: bytes */1\r\n");
     return put_whole(server, to, file);
 }
 
@@ -341,7 +346,10 @@ static void *accept_all(void *context)
     return NULL;
 }
 
-http_server *http_start(const served_file *files, size_t count, int port) { return http_start_at(files, count, "127.0.0.1", port); }
+http_server *http_start(const served_file *files, size_t count, int port)
+{
+    return http_start_at(files, count, "127.0.0.1", port);
+}
 
 static int bound_to(const struct sockaddr_in *at)
 {
@@ -354,7 +362,8 @@ static int bound_to(const struct sockaddr_in *at)
 http_server *http_start_at(const served_file *files, size_t count, const char *address, int port)
 {
     http_server *server = calloc(1, sizeof *server);
-    struct sockaddr_in at = {.sin_family = AF_INET, .sin_port = htons((uint16_t)port), .sin_addr.s_addr = inet_addr(address)};
+    struct sockaddr_in at = {
+        .sin_family = AF_INET, .sin_port = htons((uint16_t)port), .sin_addr.s_addr = inet_addr(address)};
     socklen_t length = sizeof at;
     must(server != NULL, "calloc");
     server->files = files;

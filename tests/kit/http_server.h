@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: MIT
- * For tests: an HTTP/1.1 server on a port of loopback, in threads of this process. It makes up its files as they are read, and misbehaves
- * on demand. */
+ * For tests: an HTTP/1.1 server on a port of loopback, in threads of this process. It makes up its files as they are
+ * read, and misbehaves on demand. */
 #ifndef HTTP_SERVER_H
 #define HTTP_SERVER_H
 
@@ -56,7 +56,8 @@ typedef struct http_server http_server;
 http_server *http_start(const served_file *files, size_t count, int port);
 http_server *http_start_at(const served_file *files, size_t count, const char *address, int port); /* "127.0.0.2" */
 void http_stop(http_server *server); /* as if it were killed: connections break at once */
-/* The same; until the descriptor that it returns is closed, nobody else gets the port, where no one answers, and a server can be started.
+/* The same; until the descriptor that it returns is closed, nobody else gets the port, where no one answers, and a
+ * server can be started.
  */
 int http_stop_but_hold(http_server *server);
 int http_port(const http_server *server);
@@ -65,8 +66,8 @@ const char *http_url(const http_server *server, const char *name);
 
 void http_behave(http_server *server, http_manners manners);
 
-/* Calls `then` once when so many bytes of bodies were sent, from a thread of the server's; the connection breaks before the last of them
- * arrives, however slow the client is. */
+/* Calls `then` once when so many bytes of bodies were sent, from a thread of the server's; the connection breaks before
+ * the last of them arrives, however slow the client is. */
 void http_at_byte(http_server *server, uint64_t bytes, void (*then)(void));
 
 long http_requests(http_server *server);

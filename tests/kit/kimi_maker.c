@@ -126,11 +126,16 @@ static void add_attention(maker *m, int layer, const char *prefix)
     static const struct {
         const char *name;
         int rows, cols; /* multiples of 32; 0: the hidden size */
-    } parts[] = {{"q_a_proj", 64, 0}, {"q_b_proj", 96, 64}, {"kv_a_proj_with_mqa", 64, 0}, {"kv_b_proj", 128, 32}, {"o_proj", 0, 64}};
+    } parts[] = {{"q_a_proj", 64, 0},
+                 {"q_b_proj", 96, 64},
+                 {"kv_a_proj_with_mqa", 64, 0},
+                 {"kv_b_proj", 128, 32},
+                 {"o_proj", 0, 64}};
     char name[160];
     for (size_t k = 0; k < sizeof parts / sizeof *parts; k++) {
         snprintf(name, sizeof name, "%s.self_attn.%s.weight", prefix, parts[k].name);
-        add_plain(m, layer, name, parts[k].rows ? parts[k].rows : m->shape.hidden, parts[k].cols ? parts[k].cols : m->shape.hidden, 0);
+        add_plain(m, layer, name, parts[k].rows ? parts[k].rows : m->shape.hidden,
+                  parts[k].cols ? parts[k].cols : m->shape.hidden, 0);
     }
     static const char *const norms[] = {"self_attn.q_a_layernorm", "self_attn.kv_a_layernorm", "input_layernorm",
                                         "post_attention_layernorm"};
@@ -155,8 +160,11 @@ static void add_experts(maker *m, int layer, const char *prefix)
     char name[160];
     for (int e = 0; e < s->experts; e++)
         for (int k = 0; k < 3; k++) {
-            const int elsewhere = k == 2 && e == s->experts - 1 ? layer + 1 : k == 0 && e == 0 && layer > 0 ? layer - 1 : layer;
-            snprintf(name, sizeof name, "%s.mlp.experts.%d.%s", prefix, e, (const char *[]){"gate_proj", "up_proj", "down_proj"}[k]);
+            const int elsewhere = k == 2 && e == s->experts - 1   ? layer + 1
+                                  : k == 0 && e == 0 && layer > 0 ? layer - 1
+                                                                  : layer;
+            snprintf(name, sizeof name, "%s.mlp.experts.%d.%s", prefix, e,
+                     (const char *[]){"gate_proj", "up_proj", "down_proj"}[k]);
             add_packed(m, layer, elsewhere, name, k < 2 ? s->width : s->hidden, k < 2 ? s->hidden : s->width);
         }
     snprintf(name, sizeof name, "%s.mlp.shared_experts", prefix);
@@ -180,14 +188,16 @@ static void write_shard(maker *m, int k)
     must(fflush(s->data) == 0, "shard");
     for (off_t from = 0, end; (from = lseek(fileno(s->data), from, SEEK_DATA)) >= 0; from = end) {
         end = lseek(fileno(s->data), from, SEEK_HOLE);
-        must(fseeko(s->data, from, SEEK_SET) == 0 && fseeko(out, (off_t)(8 + s->header_size) + from, SEEK_SET) == 0, "shard");
+        must(fseeko(s->data, from, SEEK_SET) == 0 && fseeko(out, (off_t)(8 + s->header_size) + from, SEEK_SET) == 0,
+             "shard");
         for (off_t at = from; at < end;) {
             const size_t most = end - at < (off_t)sizeof buffer ? (size_t)(end - at) : sizeof buffer;
             must(fread(buffer, 1, most, s->data) == most && fwrite(buffer, 1, most, out) == most, "shard");
             at += (off_t)most;
         }
     }
-    must(fflush(out) == 0 && ftruncate(fileno(out), (off_t)(8 + s->header_size + s->at)) == 0 && fclose(out) == 0, "shard");
+    must(fflush(out) == 0 && ftruncate(fileno(out), (off_t)(8 + s->header_size + s->at)) == 0 && fclose(out) == 0,
+         "shard");
     fclose(s->data);
     free(s->header);
 }
@@ -196,16 +206,19 @@ static void write_config(const maker *m)
 {
     const kimi_shape *const s = &m->shape;
     FILE *const out = open_in(m, "config.json");
-    fprintf(out,
-            "{\"architectures\": [\"DeepseekV3ForCausalLM\"], \"model_type\": \"kimi_k2\", \"torch_dtype\": \"bfloat16\", "
-            "\"num_hidden_layers\": %d, \"first_k_dense_replace\": %d, \"hidden_size\": %d, \"intermediate_size\": %d, "
-            "\"moe_intermediate_size\": %d, \"n_routed_experts\": %d, \"n_shared_experts\": 1, \"vocab_size\": %d,\n"
-            " \"quantization_config\": {\"quant_method\": \"compressed-tensors\", \"format\": \"pack-quantized\", "
-            "\"config_groups\": {\"group_0\": {\"targets\": [\"Linear\"], \"weights\": {\"num_bits\": 4, \"type\": \"int\", \"symmetric\": "
-            "true, "
-            "\"strategy\": \"group\", \"group_size\": 32}}}, \"ignore\": [\"lm_head\", \"re:.*self_attn.*\", \"re:.*shared_experts.*\", "
-            "\"re:.*mlp\\\\.(gate|up|gate_up|down)_proj.*\"]}}\n",
-            s->layers, s->dense, s->hidden, s->wide, s->width, s->experts, s->vocabulary);
+    fprintf(
+        out,
+        "{\"architectures\": [\"DeepseekV3ForCausalLM\"], \"model_type\": \"kimi_k2\", \"torch_dtype\": \"bfloat16\", "
+        "\"num_hidden_layers\": %d, \"first_k_dense_replace\": %d, \"hidden_size\": %d, \"intermediate_size\": %d, "
+        "\"moe_intermediate_size\": %d, \"n_routed_experts\": %d, \"n_shared_experts\": 1, \"vocab_size\": %d,\n"
+        " \"quantization_config\": {\"quant_method\": \"compressed-tensors\", \"format\": \"pack-quantized\", "
+        "\"config_groups\": {\"group_0\": {\"targets\": [\"Linear\"], \"weights\": {\"num_bits\": 4, \"type\": "
+        "\"int\", \"symmetric\": "
+        "true, "
+        "\"strategy\": \"group\", \"group_size\": 32}}}, \"ignore\": [\"lm_head\", \"re:.*self_attn.*\", "
+        "\"re:.*shared_experts.*\", "
+        "\"re:.*mlp\\\\.(gate|up|gate_up|down)_proj.*\"]}}\n",
+        s->layers, s->dense, s->hidden, s->wide, s->width, s->experts, s->vocabulary);
     must(fclose(out) == 0, "config.json");
 }
 

@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: MIT
- * A made-up model in the layout of Kimi-K2: latent attention, dense layers first, routed experts packed as INT4 in groups of 32 by
- * compressed-tensors, one shared expert and the attention plain BF16. */
+ * A made-up model in the layout of Kimi-K2: latent attention, dense layers first, routed experts packed as INT4 in
+ * groups of 32 by compressed-tensors, one shared expert and the attention plain BF16. */
 #ifndef KIMI_MAKER_H
 #define KIMI_MAKER_H
 
@@ -8,16 +8,17 @@
 #include <stddef.h>
 
 typedef struct kimi_shape {
-    int layers, dense;               /* 61, of which 1 is dense */
-    int experts;                     /* 384 */
-    int hidden, width, shared, wide; /* multiples of 32: of the model, of a routed expert, of the shared one, of a dense layer */
+    int layers, dense; /* 61, of which 1 is dense */
+    int experts;       /* 384 */
+    int hidden, width, shared,
+        wide; /* multiples of 32: of the model, of a routed expert, of the shared one, of a dense layer */
     int vocabulary;
     bool holes; /* all weights are zero and no block of the disk: any shape can be made */
 } kimi_shape;
 
-/* Writes a shard for each layer and one for the rest, with index and config.json, into a new directory; the same bytes each time. The scale
- * of the last expert's down projection lies in the shard after the one with its codes, that of the first expert's gate in the shard before.
- * Aborts if the system refuses. */
+/* Writes a shard for each layer and one for the rest, with index and config.json, into a new directory; the same bytes
+ * each time. The scale of the last expert's down projection lies in the shard after the one with its codes, that of the
+ * first expert's gate in the shard before. Aborts if the system refuses. */
 void kimi_make(const char *directory, kimi_shape shape);
 
 /* "model-00001-of-00062.safetensors", in a static buffer. */

@@ -44,8 +44,10 @@ void lora_setup(void)
     scratch_make();
     make_model(scratch_path("donor"), 2, 72);
     lora_adapter("adapter",
-                 "\"r\": 4, \"lora_alpha\": 6, \"rank_pattern\": {\"up_proj\": 6, \"down_proj\": 2}, \"alpha_pattern\": {\"down_proj\": 3, "
-                 "\"layers.0\\\\..*\": 60}, \"target_modules\": [\"q_proj\", \"k_proj\", \"v_proj\", \"up_proj\", \"down_proj\", "
+                 "\"r\": 4, \"lora_alpha\": 6, \"rank_pattern\": {\"up_proj\": 6, \"down_proj\": 2}, "
+                 "\"alpha_pattern\": {\"down_proj\": 3, "
+                 "\"layers.0\\\\..*\": 60}, \"target_modules\": [\"q_proj\", \"k_proj\", \"v_proj\", \"up_proj\", "
+                 "\"down_proj\", "
                  "\"embed_tokens\"], \"modules_to_save\": [\"model.norm\"], \"base_model_name_or_path\": \"donor\"",
                  usual, sizeof usual / sizeof *usual);
     spill(scratch_path("adapter/README.md"), "kept\n", 5);
@@ -77,7 +79,8 @@ static organ_status call(const lora_way *w, const organ_engine *engine, organ_er
                                             .resume = w->resume,
                                             .force = w->force,
                                             .dry_run = w->dry_run};
-    const organ_lora_sanitize_options sanitize = {adapter, output, place(w->base, NULL), w->rank, w->check, w->force, NULL};
+    const organ_lora_sanitize_options sanitize = {adapter,  output, place(w->base, NULL), w->rank, w->check,
+                                                  w->force, NULL};
     const organ_lora_resize_options resize = {adapter, output, w->rank, w->energy, w->force};
     switch (w->verb) {
     case LORA_MERGE:
@@ -113,7 +116,8 @@ void lora_must(lora_way way)
 void lora_refused(lora_way way, organ_status status, const char *text)
 {
     organ_error error;
-    ck_assert_msg(lora_run(way, &error) == status, "%d instead of %d: %s", (int)error.status, (int)status, error.message);
+    ck_assert_msg(lora_run(way, &error) == status, "%d instead of %d: %s", (int)error.status, (int)status,
+                  error.message);
     ck_assert_msg(strstr(error.message, text), "no \"%s\" in: %s", text, error.message);
     if (way.output && *way.output != '/')
         ck_assert(!scratch_left(way.output));

@@ -1,5 +1,6 @@
 /* SPDX-License-Identifier: MIT
- * Runs of the verbs that take an adapter, over a small model "donor" and an adapter "adapter" made in a scratch directory. */
+ * Runs of the verbs that take an adapter, over a small model "donor" and an adapter "adapter" made in a scratch
+ * directory. */
 #ifndef LORA_RIG_H
 #define LORA_RIG_H
 
@@ -13,19 +14,21 @@
 #define LORA_PREFIX "base_model.model."
 
 /* The factors of a module, for a list of made_tensor. */
-#define LORA_PAIR(name, r, out, in)                                                                                                        \
-    {LORA_PREFIX name ".lora_A.weight", ORGAN_F32, 2, {r, in}},                                                                            \
-    {                                                                                                                                      \
-        LORA_PREFIX name ".lora_B.weight", ORGAN_F32, 2, { out, r }                                                                        \
+#define LORA_PAIR(name, r, out, in)                                                                                    \
+    {LORA_PREFIX name ".lora_A.weight", ORGAN_F32, 2, {r, in}},                                                        \
+    {                                                                                                                  \
+        LORA_PREFIX name ".lora_B.weight", ORGAN_F32, 2, { out, r }                                                    \
     }
 
 typedef enum lora_verb { LORA_MERGE, LORA_SANITIZE, LORA_RESIZE } lora_verb;
 
-/* How one run differs from the usual: 2 threads, 64 MiB, "donor" and "adapter"; outputs are names in the scratch directory. */
+/* How one run differs from the usual: 2 threads, 64 MiB, "donor" and "adapter"; outputs are names in the scratch
+ * directory. */
 typedef struct lora_way {
     lora_verb verb;
-    const char *adapter, *base, *output; /* `base`: of a merge "donor" if NULL; paths if they begin with '/', else names */
-    double scale;                        /* of a merge; 0: 1 */
+    const char *adapter, *base,
+        *output;  /* `base`: of a merge "donor" if NULL; paths if they begin with '/', else names */
+    double scale; /* of a merge; 0: 1 */
     const char *dtype;
     unsigned rank; /* of a resize, or the max_rank */
     double energy;
@@ -40,14 +43,16 @@ extern json_t *lora_report; /* of the last run, or NULL */
 void lora_setup(void); /* the scratch directory, "donor" and "adapter" */
 void lora_teardown(void);
 
-/* An adapter of these tensors, whose values are seeded by their names; `members` go into its config behind peft_type. */
+/* An adapter of these tensors, whose values are seeded by their names; `members` go into its config behind peft_type.
+ */
 void lora_adapter(const char *name, const char *members, const made_tensor *tensors, size_t count);
 
 organ_status lora_run(lora_way way, organ_error *error);
 void lora_must(lora_way way);
 /* The run ends so, its message has the text, and nothing is left of its output. */
 void lora_refused(lora_way way, organ_status status, const char *text);
-/* All values of a tensor of a safetensors model at the path, widened; to be freed. NULL where there is no such tensor. */
+/* All values of a tensor of a safetensors model at the path, widened; to be freed. NULL where there is no such tensor.
+ */
 float *lora_values(const char *path, const char *tensor, size_t *count);
 
 /* scale B A of a module of the adapter in the scratch directory, in FP64: out x in; to be freed. */

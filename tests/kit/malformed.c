@@ -15,13 +15,16 @@ static unsigned below(uint64_t *state, unsigned n)
 
 size_t malformed_request(uint64_t *state, char *to)
 {
-    static const char *const good[] = {
-        "GET /healthz HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\n\r\n",
-        "GET /files/text.txt?limit=3 HTTP/1.1\r\nHost: localhost\r\nRange: bytes=0-1\r\nIf-None-Match: \"a\"\r\nConnection: close\r\n\r\n",
-        "POST /api/v1/login HTTP/1.1\r\nHost: localhost\r\nContent-Type: application/json\r\nContent-Length: 13\r\n\r\n{\"token\":\"x\"}",
-        ("POST /api/v1/login HTTP/1.1\r\nHost: localhost\r\nContent-Type: application/json\r\nTransfer-Encoding: chunked\r\n\r\nd\r\n"
-         "{\"token\":\"x\"}\r\n0\r\n\r\n"),
-        "GET /api/v1/models/tiny/tensors?match=*.mlp.*&sort=-bytes HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\n\r\n"};
+    static const char *const good[] = {"GET /healthz HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\n\r\n",
+                                       "GET /files/text.txt?limit=3 HTTP/1.1\r\nHost: localhost\r\nRange: "
+                                       "bytes=0-1\r\nIf-None-Match: \"a\"\r\nConnection: close\r\n\r\n",
+                                       "POST /api/v1/login HTTP/1.1\r\nHost: localhost\r\nContent-Type: "
+                                       "application/json\r\nContent-Length: 13\r\n\r\n{\"token\":\"x\"}",
+                                       ("POST /api/v1/login HTTP/1.1\r\nHost: localhost\r\nContent-Type: "
+                                        "application/json\r\nTransfer-Encoding: chunked\r\n\r\nd\r\n"
+                                        "{\"token\":\"x\"}\r\n0\r\n\r\n"),
+                                       "GET /api/v1/models/tiny/tensors?match=*.mlp.*&sort=-bytes HTTP/1.1\r\nHost: "
+                                       "localhost\r\nConnection: close\r\n\r\n"};
     static const char *const pieces[] = {"\r\n",
                                          "\n",
                                          "\r",
@@ -50,7 +53,8 @@ size_t malformed_request(uint64_t *state, char *to)
     for (unsigned changes = 1 + below(state, 6); changes > 0; changes--) {
         const size_t at = below(state, (unsigned)length + 1);
         const char *const piece = pieces[below(state, COUNT(pieces))];
-        const size_t size = *piece ? strlen(piece) : 1, cut = below(state, 3) == 0 ? below(state, (unsigned)(length - at) + 1) : 0;
+        const size_t size = *piece ? strlen(piece) : 1,
+                     cut = below(state, 3) == 0 ? below(state, (unsigned)(length - at) + 1) : 0;
         if (below(state, 3) == 0 && at < length)
             to[at] = (char)below(state, 256);
         else if (length + size < MALFORMED_ROOM) {

@@ -11,8 +11,9 @@ void text_raw(model_text *text, const char *name, organ_dtype dtype, uint64_t co
 {
     char row[400];
     const int length =
-        snprintf(row, sizeof row, "%s\"%s\":{\"dtype\":\"%s\",\"shape\":[%llu],\"data_offsets\":[%zu,%zu]}", text->tensors ? "," : "{",
-                 name, organ_dtype_describe(dtype)->name, (unsigned long long)count, text->data_size, text->data_size + size);
+        snprintf(row, sizeof row, "%s\"%s\":{\"dtype\":\"%s\",\"shape\":[%llu],\"data_offsets\":[%zu,%zu]}",
+                 text->tensors ? "," : "{", name, organ_dtype_describe(dtype)->name, (unsigned long long)count,
+                 text->data_size, text->data_size + size);
     text->header = realloc(text->header, text->header_size + (size_t)length + 16);
     memcpy(text->header + text->header_size, row, (size_t)length + 1);
     text->header_size += (size_t)length;
@@ -23,7 +24,8 @@ void text_raw(model_text *text, const char *name, organ_dtype dtype, uint64_t co
     text->tensors++;
 }
 
-void text_floats(model_text *text, const char *name, organ_dtype dtype, uint64_t rows, uint64_t cols, const float *values)
+void text_floats(model_text *text, const char *name, organ_dtype dtype, uint64_t rows, uint64_t cols,
+                 const float *values)
 {
     const size_t n = (size_t)(rows * cols), size = dtype == ORGAN_F32 ? 4 : 2;
     void *stored = malloc(n * size + 1);

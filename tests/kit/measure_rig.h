@@ -17,14 +17,16 @@ typedef struct way {
     const organ_z_options *options;
 } way;
 
-/* A safetensors file that grows tensor by tensor; values are narrowed to BF16 or F16, or stay F32. Any other type: `raw` bytes. */
+/* A safetensors file that grows tensor by tensor; values are narrowed to BF16 or F16, or stay F32. Any other type:
+ * `raw` bytes. */
 typedef struct model_text {
     char *header;
     size_t header_size;
     unsigned char *data;
     size_t data_size, tensors;
 } model_text;
-void text_floats(model_text *text, const char *name, organ_dtype dtype, uint64_t rows, uint64_t cols, const float *values);
+void text_floats(model_text *text, const char *name, organ_dtype dtype, uint64_t rows, uint64_t cols,
+                 const float *values);
 void text_raw(model_text *text, const char *name, organ_dtype dtype, uint64_t count, const void *bytes, size_t size);
 void text_write(model_text *text, const char *path); /* and frees */
 

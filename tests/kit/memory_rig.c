@@ -51,8 +51,8 @@ bool memory_of_page(const json_t *report, long granted)
     memory_fails_after(granted);
     organ_html_report(report, &page, &error);
     const bool all = memory_returns();
-    ck_assert_msg(error.status == (all ? ORGAN_OK : ORGAN_IO), "%s: allocation %ld: status %d: %s", organ_json_text(report, "schema"),
-                  granted, (int)error.status, error.message);
+    ck_assert_msg(error.status == (all ? ORGAN_OK : ORGAN_IO), "%s: allocation %ld: status %d: %s",
+                  organ_json_text(report, "schema"), granted, (int)error.status, error.message);
     ck_assert_msg(all ? page != NULL : page == NULL, "%s: allocation %ld", organ_json_text(report, "schema"), granted);
     free(page);
     return all;

@@ -143,8 +143,9 @@ static void write_index(const char *path, const made_tensor *tensors, const int 
 
 void make_model(const char *directory, int layers, uint64_t hidden)
 {
-    static const char *const modules[] = {"self_attn.q_proj", "self_attn.k_proj", "self_attn.v_proj", "self_attn.o_proj",
-                                          "mlp.gate_proj",    "mlp.up_proj",      "mlp.down_proj"};
+    static const char *const modules[] = {"self_attn.q_proj", "self_attn.k_proj", "self_attn.v_proj",
+                                          "self_attn.o_proj", "mlp.gate_proj",    "mlp.up_proj",
+                                          "mlp.down_proj"};
     static made_tensor tensors[256];
     static char names[256][96], path[4096];
     int shard[256];
@@ -156,9 +157,15 @@ void make_model(const char *directory, int layers, uint64_t hidden)
         tensors[count] = (made_tensor){names[count], ORGAN_F32, 1, {hidden}};
         count++;
         for (size_t m = 0; m < 7; m++, count++) {
-            const uint64_t wide = 2 * hidden + 37, rows = m == 4 || m == 5 ? wide : hidden, cols = m == 6 ? wide : hidden;
+            const uint64_t wide = 2 * hidden + 37, rows = m == 4 || m == 5 ? wide : hidden,
+                           cols = m == 6 ? wide : hidden;
             snprintf(names[count], sizeof names[0], "model.layers.%d.%s.weight", l, modules[m]);
-            tensors[count] = (made_tensor){names[count], m == 1 ? ORGAN_F16 : m == 2 ? ORGAN_F32 : ORGAN_BF16, 2, {rows, cols}};
+            tensors[count] = (made_tensor){names[count],
+                                           m == 1   ? ORGAN_F16
+                                           : m == 2 ? ORGAN_F32
+                                                    : ORGAN_BF16,
+                                           2,
+                                           {rows, cols}};
         }
         if (l == (layers - 1) / 2)
             first = count;
@@ -227,7 +234,10 @@ bool exists(const char *path)
     return lstat(path, &info) == 0;
 }
 
-bool scratch_left(const char *output) { return exists(scratch_path("%s", output)) || exists(scratch_path(".%s.organ-partial", output)); }
+bool scratch_left(const char *output)
+{
+    return exists(scratch_path("%s", output)) || exists(scratch_path(".%s.organ-partial", output));
+}
 
 static struct fault {
     long calls, at;
@@ -276,7 +286,10 @@ static bool fails(fault_call call)
 
 ssize_t __real_pread(int, void *, size_t, off_t);
 ssize_t __wrap_pread(int, void *, size_t, off_t);
-ssize_t __wrap_pread(int fd, void *data, size_t n, off_t at) { return fails(FAULT_PREAD) ? -1 : __real_pread(fd, data, n, at); }
+ssize_t __wrap_pread(int fd, void *data, size_t n, off_t at)
+{
+    return fails(FAULT_PREAD) ? -1 : __real_pread(fd, data, n, at);
+}
 /* What pread is where the compiler knows how much room there is. */
 ssize_t __wrap___pread_chk(int, void *, size_t, off_t, size_t);
 ssize_t __wrap___pread_chk(int fd, void *data, size_t n, off_t at, size_t room)
@@ -285,7 +298,10 @@ ssize_t __wrap___pread_chk(int fd, void *data, size_t n, off_t at, size_t room)
 }
 ssize_t __real_pwrite(int, const void *, size_t, off_t);
 ssize_t __wrap_pwrite(int, const void *, size_t, off_t);
-ssize_t __wrap_pwrite(int fd, const void *data, size_t n, off_t at) { return fails(FAULT_PWRITE) ? -1 : __real_pwrite(fd, data, n, at); }
+ssize_t __wrap_pwrite(int fd, const void *data, size_t n, off_t at)
+{
+    return fails(FAULT_PWRITE) ? -1 : __real_pwrite(fd, data, n, at);
+}
 ssize_t __real_write(int, const void *, size_t);
 ssize_t __wrap_write(int, const void *, size_t);
 ssize_t __wrap_write(int fd, const void *data, size_t n) { return fails(FAULT_WRITE) ? -1 : __real_write(fd, data, n); }

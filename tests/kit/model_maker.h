@@ -9,7 +9,8 @@
 #include <stddef.h>
 #include <stdint.h>
 
-/* A new directory under TMPDIR (or /tmp). scratch_path gives "directory/name" in one of 64 static buffers, used in turn. */
+/* A new directory under TMPDIR (or /tmp). scratch_path gives "directory/name" in one of 64 static buffers, used in
+ * turn. */
 void scratch_make(void);
 const char *scratch_path(const char *format, ...) __attribute__((format(printf, 1, 2)));
 void scratch_remove(void);
@@ -25,7 +26,8 @@ typedef struct made_tensor {
 /* Writes one safetensors file. */
 void make_shard(const char *path, const made_tensor *tensors, size_t count);
 
-/* Writes a model of two shards with index, config.json and a folder of other files: `layers` layers of all seven projections, hidden wide.
+/* Writes a model of two shards with index, config.json and a folder of other files: `layers` layers of all seven
+ * projections, hidden wide.
  */
 void make_model(const char *directory, int layers, uint64_t hidden);
 
@@ -39,8 +41,9 @@ bool exists(const char *path);
 /* Something is left of an output of that name in the scratch directory, whole or unfinished. */
 bool scratch_left(const char *output);
 
-/* Faults: the n-th call from now on of a wrapped function fails with errnum, or (errnum < 0) kills the process, or calls `then`. n counts
- * from 1; 0 switches it off. `again`: all later calls fail too. Link with -Wl,--wrap=pread,--wrap=pwrite,... */
+/* Faults: the n-th call from now on of a wrapped function fails with errnum, or (errnum < 0) kills the process, or
+ * calls `then`. n counts from 1; 0 switches it off. `again`: all later calls fail too. Link with
+ * -Wl,--wrap=pread,--wrap=pwrite,... */
 typedef enum fault_call {
     FAULT_PREAD,
     FAULT_PWRITE,
@@ -55,8 +58,8 @@ typedef enum fault_call {
 } fault_call;
 void fault_at(fault_call call, long n, int errnum, bool again, void (*then)(void));
 void fault_clear(void);
-/* What may happen to a model that make_model made at "donor" while it is in use, for `then`: its first shard gets another time of change,
- * its second one is cut. */
+/* What may happen to a model that make_model made at "donor" while it is in use, for `then`: its first shard gets
+ * another time of change, its second one is cut. */
 void touch_donor(void);
 void cut_donor(void);
 /* Calls so far since the last fault_clear. */

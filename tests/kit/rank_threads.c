@@ -24,9 +24,10 @@ static _Thread_local bool is_rank; /* not a thread that one has started, which d
 static size_t playing;             /* so many */
 static pthread_barrier_t together;
 static char given[MOST_PLAYERS][ROOM];
-static size_t expected[MOST_PLAYERS];          /* bytes of the call in which a rank is */
-static int beaten[MOST_PLAYERS][MOST_PLAYERS]; /* beats that are not heard yet, to whom and of whom: their words and 2; 0: none */
-static char *carried;                          /* by a broadcast */
+static size_t expected[MOST_PLAYERS]; /* bytes of the call in which a rank is */
+static int beaten[MOST_PLAYERS]
+                 [MOST_PLAYERS]; /* beats that are not heard yet, to whom and of whom: their words and 2; 0: none */
+static char *carried;            /* by a broadcast */
 static struct {
     size_t from, to, bytes;
     char note[ORGAN_WIRE_NOTE];

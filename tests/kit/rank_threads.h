@@ -1,5 +1,6 @@
 /* SPDX-License-Identifier: MIT
- * For tests: the ranks of one run as threads of this program, with a wire between them that takes what MPI would carry. */
+ * For tests: the ranks of one run as threads of this program, with a wire between them that takes what MPI would carry.
+ */
 #ifndef RANK_THREADS_H
 #define RANK_THREADS_H
 

@@ -1,14 +1,14 @@
 /* SPDX-License-Identifier: MIT
- * Assertions for loops over elements. Check writes each assertion that holds into a file, which is a call of the system a time; these say
- * something only when they fail. */
+ * Assertions for loops over elements. Check writes each assertion that holds into a file, which is a call of the system
+ * a time; these say something only when they fail. */
 #ifndef ORGAN_TESTS_REQUIRE_H
 #define ORGAN_TESTS_REQUIRE_H
 #include <check.h>
 
-#define REQUIRE_MSG(condition, ...)                                                                                                        \
-    do {                                                                                                                                   \
-        if (!(condition))                                                                                                                  \
-            ck_abort_msg(__VA_ARGS__);                                                                                                     \
+#define REQUIRE_MSG(condition, ...)                                                                                    \
+    do {                                                                                                               \
+        if (!(condition))                                                                                              \
+            ck_abort_msg(__VA_ARGS__);                                                                                 \
     } while (0)
 #define REQUIRE(condition) REQUIRE_MSG(condition, "%s", #condition)
 

@@ -57,8 +57,8 @@ static bool wait_for(pid_t child, int *status)
     return false;
 }
 
-/* Runs in a child that dies in the n-th call. On an emulated processor a child of a process with threads may hang before it begins: then
- * another one is made. */
+/* Runs in a child that dies in the n-th call. On an emulated processor a child of a process with threads may hang
+ * before it begins: then another one is made. */
 static void kill_at(const resumed_verb *v, const char *output, fault_call call, long n)
 {
     int status, tries = 0;
@@ -70,7 +70,8 @@ static void kill_at(const resumed_verb *v, const char *output, fault_call call, 
             fault_at(call, n, -1, false, NULL);
             _exit(v->run(v->way, output, false, threads_of(v), NULL, &error));
         }
-        ck_assert(child > 0 && (tries == 0 || (tries < 5 && is_emulated() && !exists(scratch_path(".%s.organ-partial", output)))));
+        ck_assert(child > 0 &&
+                  (tries == 0 || (tries < 5 && is_emulated() && !exists(scratch_path(".%s.organ-partial", output)))));
         tries++;
     } while (!wait_for(child, &status));
     ck_assert_msg(WIFSIGNALED(status) && WTERMSIG(status) == SIGKILL, "call %d, %ld: was not killed", (int)call, n);
@@ -84,7 +85,8 @@ static long go_on(const resumed_verb *v, const char *output, size_t threads)
     fault_clear();
     ck_assert_msg(v->run(v->way, output, true, threads, NULL, &error) == ORGAN_OK, "%s", error.message);
     const long writes = fault_count(FAULT_PWRITE);
-    ck_assert(!exists(scratch_path(".%s.organ-partial", output)) && !exists(scratch_path("%s/organ/journal.jsonl", output)));
+    ck_assert(!exists(scratch_path(".%s.organ-partial", output)) &&
+              !exists(scratch_path("%s/organ/journal.jsonl", output)));
     same_trees("reference", output, v->report);
     return writes;
 }
@@ -96,7 +98,8 @@ void killed_anywhere_goes_on(const resumed_verb *v)
     long taken = 0;
     organ_error error;
     ck_assert_int_ge(writes, KILLS);
-    /* What is done is in the journal once the thread that keeps it was given a processor: a busy machine has MOST_LATE more tries. */
+    /* What is done is in the journal once the thread that keeps it was given a processor: a busy machine has MOST_LATE
+     * more tries. */
     for (long k = 0; k < kills || (taken >= writes / 2 && k < kills + MOST_LATE); k++) {
         snprintf(output, sizeof output, "killed%ld", k);
         kill_at(v, output, FAULT_PWRITE, 1 + (k < kills ? k : kills - 1) * (writes - 1 - SPARED) / (kills - 1));
@@ -120,7 +123,8 @@ static bool left_goes_on(const resumed_verb *v, const char *output, const organ_
 {
     ck_assert(!exists(scratch_path("%s", output)));
     const bool left = scratch_left(output);
-    ck_assert_msg(left == (strstr(error->message, "--resume continues, or remove ") != NULL), "%d: %s", (int)left, error->message);
+    ck_assert_msg(left == (strstr(error->message, "--resume continues, or remove ") != NULL), "%d: %s", (int)left,
+                  error->message);
     go_on(v, output, 2);
     return left;
 }
@@ -132,8 +136,10 @@ static bool full_at(const resumed_verb *v, const char *output, fault_call call, 
     const organ_status status = v->run(v->way, output, false, threads_of(v), NULL, &error);
     const bool met = fault_count(call) >= n;
     fault_clear();
-    ck_assert_msg(status == (met ? ORGAN_IO : ORGAN_OK), "call %d, %ld: %d %s", (int)call, n, (int)status, error.message);
-    ck_assert_msg(call != FAULT_PWRITE || (met && strstr(error.message, "No space left")), "write %ld: %s", n, error.message);
+    ck_assert_msg(status == (met ? ORGAN_IO : ORGAN_OK), "call %d, %ld: %d %s", (int)call, n, (int)status,
+                  error.message);
+    ck_assert_msg(call != FAULT_PWRITE || (met && strstr(error.message, "No space left")), "write %ld: %s", n,
+                  error.message);
     return met && left_goes_on(v, output, &error);
 }
 
@@ -183,9 +189,11 @@ void leaves_unfinished(const resumed_verb *v, const char *output)
 void is_refused(const resumed_verb *v, const char *output, const char *word)
 {
     organ_error error;
-    ck_assert_msg(v->run(v->way, output, true, 2, NULL, &error) == ORGAN_USAGE, "%d: %s", (int)error.status, error.message);
-    ck_assert_msg(strstr(error.message, "the unfinished run cannot be continued: its ") && strstr(error.message, word) &&
-                      strstr(error.message, "--force starts over") && !strstr(error.message, "--resume continues"),
+    ck_assert_msg(v->run(v->way, output, true, 2, NULL, &error) == ORGAN_USAGE, "%d: %s", (int)error.status,
+                  error.message);
+    ck_assert_msg(strstr(error.message, "the unfinished run cannot be continued: its ") &&
+                      strstr(error.message, word) && strstr(error.message, "--force starts over") &&
+                      !strstr(error.message, "--resume continues"),
                   "no %s: %s", word, error.message);
     ck_assert(exists(scratch_path(".%s.organ-partial/organ/journal.jsonl", output)));
 }
@@ -210,15 +218,17 @@ void damaged_output_is_mended(const resumed_verb *v)
     char command[5000];
     leaves_unfinished(v, "damaged");
     /* The last 100 bytes of every file with tensors. */
-    snprintf(command, sizeof command,
-             "cd '%s' && for f in $(find . -name '*.safetensors' -o -name '*.bin'); do n=$(stat -c %%s $f) && "
-             "head -c 100 /dev/zero | tr '\\0' x | dd of=$f bs=1 seek=$((n - 100)) conv=notrunc 2>/dev/null || exit 1; done",
-             scratch_path(".damaged.organ-partial"));
+    snprintf(
+        command, sizeof command,
+        "cd '%s' && for f in $(find . -name '*.safetensors' -o -name '*.bin'); do n=$(stat -c %%s $f) && "
+        "head -c 100 /dev/zero | tr '\\0' x | dd of=$f bs=1 seek=$((n - 100)) conv=notrunc 2>/dev/null || exit 1; done",
+        scratch_path(".damaged.organ-partial"));
     ck_assert_int_eq(system(command), 0);
     go_on(v, "damaged", 2);
     leaves_unfinished(v, "lost");
     snprintf(command, sizeof command,
-             "cd '%s' && rm $(find . -name '*-00001-of-*.safetensors' -o -name '*_mlp_*.bin') && : >model.safetensors.index.json && "
+             "cd '%s' && rm $(find . -name '*-00001-of-*.safetensors' -o -name '*_mlp_*.bin') && : "
+             ">model.safetensors.index.json && "
              ": >.7.config.json",
              scratch_path(".lost.organ-partial"));
     ck_assert_int_eq(system(command), 0);

@@ -14,7 +14,8 @@ void run_engine_open(run_engine *room, run_way way)
     ck_assert_int_eq(way.machine ? organ_topology_synthetic(way.machine, NULL, &room->topology, &error)
                                  : organ_topology_discover(&room->topology, &error),
                      ORGAN_OK);
-    ck_assert_int_eq(organ_workers_create(room->topology, way.threads ? way.threads : 2, &room->workers, &error), ORGAN_OK);
+    ck_assert_int_eq(organ_workers_create(room->topology, way.threads ? way.threads : 2, &room->workers, &error),
+                     ORGAN_OK);
     room->engine = (organ_engine){.topology = room->topology,
                                   .workers = room->workers,
                                   .memory = way.memory ? way.memory : 64 << 20,
@@ -33,7 +34,8 @@ static json_t *report_of(const char *output, const char *name, const char *also)
 {
     json_error_t error;
     json_t *const report = json_load_file(scratch_path("%s/organ/%s", output, name), 0, &error);
-    ck_assert_msg(json_object_get(report, "run") != NULL, "%s of %s: %s", name, output, report ? "has no run" : error.text);
+    ck_assert_msg(json_object_get(report, "run") != NULL, "%s of %s: %s", name, output,
+                  report ? "has no run" : error.text);
     json_object_del(report, "run");
     if (also)
         json_object_del(report, also);
@@ -58,8 +60,10 @@ static void full_at(run_once *run, const void *way, fault_call call, long n)
     const organ_status status = run(way, output, &error);
     const bool met = fault_count(call) >= n;
     fault_clear();
-    ck_assert_msg(status == (met ? ORGAN_IO : ORGAN_OK), "call %d, %ld: %d %s", (int)call, n, (int)status, error.message);
-    ck_assert_msg(call != FAULT_PWRITE || (met && strstr(error.message, "No space left")), "write %ld: %s", n, error.message);
+    ck_assert_msg(status == (met ? ORGAN_IO : ORGAN_OK), "call %d, %ld: %d %s", (int)call, n, (int)status,
+                  error.message);
+    ck_assert_msg(call != FAULT_PWRITE || (met && strstr(error.message, "No space left")), "write %ld: %s", n,
+                  error.message);
     ck_assert(scratch_left(output) != met);
 }
 

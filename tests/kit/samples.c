@@ -10,12 +10,10 @@ uint64_t samples_bits(samples *s)
     return z ^ z >> 31;
 }
 
-double samples_uniform(samples *s)
-{
-    return ((double)(samples_bits(s) >> 12) + 0.5) * 0x1p-52;
-}
+double samples_uniform(samples *s) { return ((double)(samples_bits(s) >> 12) + 0.5) * 0x1p-52; }
 
-/* ln x for x in (0, 1): x = 2^e m, ln m by the series of atanh. libm's log may differ between machines in the last bit; this cannot. */
+/* ln x for x in (0, 1): x = 2^e m, ln m by the series of atanh. libm's log may differ between machines in the last bit;
+ * this cannot. */
 static double exact_log(double x)
 {
     int exponent;

@@ -1,14 +1,17 @@
 /* SPDX-License-Identifier: MIT
- * Seeded samples for kernel tests and benchmarks. Only exact operations and IEEE square roots: the same bits on every machine. */
+ * Seeded samples for kernel tests and benchmarks. Only exact operations and IEEE square roots: the same bits on every
+ * machine. */
 #ifndef ORGAN_TESTS_SAMPLES_H
 #define ORGAN_TESTS_SAMPLES_H
 #include <stddef.h>
 #include <stdint.h>
 
-typedef struct samples { uint64_t state; } samples;
+typedef struct samples {
+    uint64_t state;
+} samples;
 
-uint64_t samples_bits(samples *s);   /* splitmix64 */
-double samples_uniform(samples *s);  /* in (0, 1) */
+uint64_t samples_bits(samples *s);  /* splitmix64 */
+double samples_uniform(samples *s); /* in (0, 1) */
 
 enum sample_shape { UNIFORM, NORMAL, LAPLACE, STUDENT_T4, SAMPLE_SHAPES };
 const char *sample_shape_name(enum sample_shape shape);

@@ -78,7 +78,8 @@ void expect_refused(const char *path, organ_status status, const char *const *fr
     organ_error error = {0};
     organ_model *model = (organ_model *)&error;
     const organ_status got = organ_model_open(path, &model, &error);
-    ck_assert_msg(got == status && error.status == status, "%s: status %d, not %d: %s", path, (int)got, (int)status, error.message);
+    ck_assert_msg(got == status && error.status == status, "%s: status %d, not %d: %s", path, (int)got, (int)status,
+                  error.message);
     ck_assert_ptr_null(model);
     for (; *fragments; fragments++)
         ck_assert_msg(strstr(error.message, *fragments), "no \"%s\" in: %s", *fragments, error.message);

@@ -1,5 +1,6 @@
 /* SPDX-License-Identifier: MIT
- * Models made up by tests in a directory that is removed afterwards. Every function ends the test if the system refuses. */
+ * Models made up by tests in a directory that is removed afterwards. Every function ends the test if the system
+ * refuses. */
 #ifndef ORGAN_TEST_SCRATCH_MODEL_H
 #define ORGAN_TEST_SCRATCH_MODEL_H
 
@@ -24,8 +25,8 @@ void scratch_tensors(const char *name, const char *header, size_t data);
 /* How many files this process has open. */
 int open_files(void);
 
-/* Opens the model at `path`, which must fail with `status` and a message that has each of the fragments, NULL at the end. Nothing must stay
- * open. */
+/* Opens the model at `path`, which must fail with `status` and a message that has each of the fragments, NULL at the
+ * end. Nothing must stay open. */
 void expect_refused(const char *path, organ_status status, const char *const *fragments);
 
 #endif

@@ -63,20 +63,24 @@ static void end_shard(writer *w)
     memcpy(head + 8, w->header_text, w->header_size);
     free(w->header_text);
     w->shard++;
-    w->model->files[w->shard - 1] = (served_file){.name = print("model-%05zu-of-%05zu.safetensors", w->shard, w->shards),
-                                                  .size = 8 + w->header_size + w->data,
-                                                  .head = head,
-                                                  .head_size = 8 + w->header_size,
-                                                  .etag = print("\"%zu\"", w->shard)};
+    w->model->files[w->shard - 1] =
+        (served_file){.name = print("model-%05zu-of-%05zu.safetensors", w->shard, w->shards),
+                      .size = 8 + w->header_size + w->data,
+                      .head = head,
+                      .head_size = 8 + w->header_size,
+                      .etag = print("\"%zu\"", w->shard)};
     w->model->bytes += w->data;
 }
 
 static void add(writer *w, uint64_t rows, uint64_t cols, const char *name)
 {
     const uint64_t bytes = rows * cols * 2;
-    fprintf(w->header, ",\"%s\":{\"dtype\":\"BF16\",\"shape\":[%" PRIu64 ",%" PRIu64 "],\"data_offsets\":[%" PRIu64 ",%" PRIu64 "]}", name,
-            rows, cols, w->data, w->data + bytes);
-    fprintf(w->index, "%s\"%s\":\"model-%05zu-of-%05zu.safetensors\"", w->model->tensor_count ? "," : "", name, w->shard + 1, w->shards);
+    fprintf(w->header,
+            ",\"%s\":{\"dtype\":\"BF16\",\"shape\":[%" PRIu64 ",%" PRIu64 "],\"data_offsets\":[%" PRIu64 ",%" PRIu64
+            "]}",
+            name, rows, cols, w->data, w->data + bytes);
+    fprintf(w->index, "%s\"%s\":\"model-%05zu-of-%05zu.safetensors\"", w->model->tensor_count ? "," : "", name,
+            w->shard + 1, w->shards);
     w->data += bytes;
     w->model->tensor_count++;
 }
@@ -116,10 +120,14 @@ served_model served_model_make(size_t blocks, size_t experts, uint64_t rows, uin
     }
     fprintf(w.index, "},\"metadata\":{\"total_size\":%" PRIu64 "}}", model.bytes);
     must(fclose(w.index) == 0, "memory");
-    model.files[shards] =
-        (served_file){.name = print("model.safetensors.index.json"), .size = w.index_size, .head = w.index_text, .head_size = w.index_size};
-    model.files[shards + 1] =
-        (served_file){.name = print("config.json"), .size = sizeof config - 1, .head = print("%s", config), .head_size = sizeof config - 1};
+    model.files[shards] = (served_file){.name = print("model.safetensors.index.json"),
+                                        .size = w.index_size,
+                                        .head = w.index_text,
+                                        .head_size = w.index_size};
+    model.files[shards + 1] = (served_file){.name = print("config.json"),
+                                            .size = sizeof config - 1,
+                                            .head = print("%s", config),
+                                            .head_size = sizeof config - 1};
     return model;
 }
 
@@ -249,16 +257,18 @@ static void forget_peak(void)
 }
 
 /* Runs something on an engine made for it. */
-static void on_engine(void (*go)(void *context, const organ_engine *engine, organ_error *error), void *context, uint64_t memory,
-                      size_t threads, organ_error *error)
+static void on_engine(void (*go)(void *context, const organ_engine *engine, organ_error *error), void *context,
+                      uint64_t memory, size_t threads, organ_error *error)
 {
     organ_topology *topology = NULL;
     organ_workers *workers = NULL;
     const char *why;
     if (organ_topology_discover(&topology, error) == ORGAN_OK &&
         organ_workers_create(topology, (unsigned)threads, &workers, error) == ORGAN_OK) {
-        const organ_engine engine = {
-            .topology = topology, .workers = workers, .memory = memory, .kernels = organ_kernels_choose(organ_cpu_detect(), NULL, &why)};
+        const organ_engine engine = {.topology = topology,
+                                     .workers = workers,
+                                     .memory = memory,
+                                     .kernels = organ_kernels_choose(organ_cpu_detect(), NULL, &why)};
         go(context, &engine, error);
     }
     organ_workers_destroy(workers);
@@ -273,8 +283,12 @@ static void go_through(void *context, const organ_engine *engine, organ_error *e
     XXH3_64bits_reset(d->hash);
     for (size_t t = 0; t < d->model->tensor_count; t++)
         items[t].tensor = &d->model->tensors[t];
-    const organ_pass pass = {
-        .model = d->model, .items = items, .item_count = d->model->tensor_count, .context = d, .work = look, .retire = retire};
+    const organ_pass pass = {.model = d->model,
+                             .items = items,
+                             .item_count = d->model->tensor_count,
+                             .context = d,
+                             .work = look,
+                             .retire = retire};
     organ_pass_run(&pass, engine, error);
     XXH3_freeState(d->hash);
     free(items);
@@ -282,7 +296,8 @@ static void go_through(void *context, const organ_engine *engine, organ_error *e
 
 static const organ_model_access patient = {.first_wait_ms = 20, .tries = 100};
 
-const char *served_model_pass(const char *url, const served_model *served, uint64_t memory, size_t threads, uint64_t *grown)
+const char *served_model_pass(const char *url, const served_model *served, uint64_t memory, size_t threads,
+                              uint64_t *grown)
 {
     organ_error error = {0};
     organ_model *model;

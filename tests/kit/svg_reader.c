@@ -6,36 +6,39 @@
 #include <stdbool.h>
 #include <string.h>
 
-const char *const hostile_names[HOSTILE_NAMES] = {
-    "<script>alert(1)</script>",
-    "\"/><g onload=\"x\">",
-    "a & b ]]> &lt; <!-- -->",
-    "line\nbreak\ttab\x01\x1b[31mred",
-    "\xff\xfe broken \xc3",
-    "\xe2\x80\xae reversed",
-    "\xef\xbf\xbe and \xef\xbf\xbf",
-    "",
-    "a name that is very much longer than any legend, title or panel could ever show in one line, until somebody cuts it"};
+const char *const hostile_names[HOSTILE_NAMES] = {"<script>alert(1)</script>",
+                                                  "\"/><g onload=\"x\">",
+                                                  "a & b ]]> &lt; <!-- -->",
+                                                  "line\nbreak\ttab\x01\x1b[31mred",
+                                                  "\xff\xfe broken \xc3",
+                                                  "\xe2\x80\xae reversed",
+                                                  "\xef\xbf\xbe and \xef\xbf\xbf",
+                                                  "",
+                                                  "a name that is very much longer than any legend, title or panel "
+                                                  "could ever show in one line, until somebody cuts it"};
 
 static const char *name_end(const char *at)
 {
-    while ((*at >= 'a' && *at <= 'z') || (*at >= 'A' && *at <= 'Z') || (*at >= '0' && *at <= '9') || *at == '-' || *at == ':')
+    while ((*at >= 'a' && *at <= 'z') || (*at >= 'A' && *at <= 'Z') || (*at >= '0' && *at <= '9') || *at == '-' ||
+           *at == ':')
         at++;
     return at;
 }
 
 static bool is_entity(const char *at)
 {
-    return strncmp(at, "&amp;", 5) == 0 || strncmp(at, "&lt;", 4) == 0 || strncmp(at, "&gt;", 4) == 0 || strncmp(at, "&quot;", 6) == 0;
+    return strncmp(at, "&amp;", 5) == 0 || strncmp(at, "&lt;", 4) == 0 || strncmp(at, "&gt;", 4) == 0 ||
+           strncmp(at, "&quot;", 6) == 0;
 }
 
-/* Text or the value of an attribute up to `end`, with tabs only where they part cells. (An assertion for every character would take its
- * time.) */
+/* Text or the value of an attribute up to `end`, with tabs only where they part cells. (An assertion for every
+ * character would take its time.) */
 static const char *text_end(const char *at, char end, bool tabs)
 {
     for (; *at && *at != end; at++) {
         const bool none = *at == '\xEF' && at[1] == '\xBF' && (at[2] == '\xBE' || at[2] == '\xBF'); /* U+FFFE, U+FFFF */
-        if (((unsigned char)*at < 0x20 && *at != '\n' && !(tabs && *at == '\t')) || *at == '<' || none || (*at == '&' && !is_entity(at)))
+        if (((unsigned char)*at < 0x20 && *at != '\n' && !(tabs && *at == '\t')) || *at == '<' || none ||
+            (*at == '&' && !is_entity(at)))
             ck_abort_msg("what may not stand in XML: %.40s", at);
     }
     REQUIRE_MSG(*at == end, "no end");
@@ -65,15 +68,16 @@ static const char *element_end(const char *at, int depth)
     at = text_end(at + 1, '<', strncmp(name, "metadata", 8) == 0);
     while (at[1] != '/')
         at = text_end(element_end(at, depth + 1), '<', false);
-    REQUIRE_MSG(strncmp(at + 2, name, (size_t)(end - name)) == 0 && at[2 + (end - name)] == '>', "%.*s ends as %.20s", (int)(end - name),
-                name, at);
+    REQUIRE_MSG(strncmp(at + 2, name, (size_t)(end - name)) == 0 && at[2 + (end - name)] == '>', "%.*s ends as %.20s",
+                (int)(end - name), name, at);
     return at + 3 + (end - name);
 }
 
 void svg_must_be_well_formed(const char *svg)
 {
     ck_assert_str_eq(element_end(svg, 0), "\n");
-    ck_assert(strstr(svg, "role=\"img\"") && strstr(svg, "<title>") && strstr(svg, "<desc>") && strstr(svg, "prefers-color-scheme:dark"));
+    ck_assert(strstr(svg, "role=\"img\"") && strstr(svg, "<title>") && strstr(svg, "<desc>") &&
+              strstr(svg, "prefers-color-scheme:dark"));
     ck_assert_msg(!strstr(svg, "nan") && !strstr(svg, "inf\"") && !strstr(svg, "NAN"), "a number that is none");
 }
 

@@ -6,11 +6,13 @@
 #include <check.h>
 #include <stddef.h>
 
-/* Names that a file may hold: markup, quotes, control characters, broken UTF-8, marks that turn the direction of writing. */
+/* Names that a file may hold: markup, quotes, control characters, broken UTF-8, marks that turn the direction of
+ * writing. */
 enum { HOSTILE_NAMES = 9 };
 extern const char *const hostile_names[HOSTILE_NAMES];
 
-/* Fails the test unless `svg` is one document of well-formed XML without anything that acts, with a title and a description. */
+/* Fails the test unless `svg` is one document of well-formed XML without anything that acts, with a title and a
+ * description. */
 void svg_must_be_well_formed(const char *svg);
 
 /* How often `what` stands in `text`. */

@@ -71,8 +71,8 @@ void rig_tensors(const char *file, const char *tensors)
     for (const char *s = tensors; *s; s += strcspn(s, "\n"), s += *s == '\n') {
         const line l = take_apart(s, strcspn(s, "\n"));
         const uint64_t bytes = bytes_of(&l);
-        fprintf(text, "%s\"%s\":{\"dtype\":\"%s\",\"shape\":[%s],\"data_offsets\":[%" PRIu64 ",%" PRIu64 "]}", s == tensors ? "" : ",",
-                l.name, l.dtype, l.shape, offset, offset + bytes);
+        fprintf(text, "%s\"%s\":{\"dtype\":\"%s\",\"shape\":[%s],\"data_offsets\":[%" PRIu64 ",%" PRIu64 "]}",
+                s == tensors ? "" : ",", l.name, l.dtype, l.shape, offset, offset + bytes);
         offset += bytes;
     }
     fputc('}', text);
@@ -123,8 +123,8 @@ static void put_weight(FILE *out, const organ_weight *w)
     for (size_t k = 0; k < sizeof kinds / sizeof *kinds; k++)
         if (companions[k])
             fprintf(out, " %s", kinds[k]);
-    fprintf(out, "%s%s%s%s: %s\n", w->dense_words ? " DENSE" : "", w->divides ? " DIVIDES" : "", w->transposed ? " TRANSPOSED" : "",
-            w->labelled_v2 ? " V2" : "", organ_weight_text(w, text, sizeof text));
+    fprintf(out, "%s%s%s%s: %s\n", w->dense_words ? " DENSE" : "", w->divides ? " DIVIDES" : "",
+            w->transposed ? " TRANSPOSED" : "", w->labelled_v2 ? " V2" : "", organ_weight_text(w, text, sizeof text));
 }
 
 const char *rig_text(const organ_weights *weights)

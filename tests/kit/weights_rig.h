@@ -6,9 +6,11 @@
 #include "formats/weights/weights.h"
 
 /* Configs of the usual makers; `more` goes into the object of numbers. */
-#define WORDS(bits, more)                                                                                                                  \
-    "{\"quantization_config\":{\"quant_method\":\"compressed-tensors\",\"format\":\"pack-quantized\",\"config_groups\":{\"group_0\":{"     \
-    "\"targets\":[\"Linear\"],\"weights\":{\"num_bits\":" #bits ",\"type\":\"int\"" more "}}},\"ignore\":[\"lm_head\"]}}"
+#define WORDS(bits, more)                                                                                              \
+    "{\"quantization_config\":{\"quant_method\":\"compressed-tensors\",\"format\":\"pack-quantized\",\"config_"        \
+    "groups\":{\"group_0\":{"                                                                                          \
+    "\"targets\":[\"Linear\"],\"weights\":{\"num_bits\":" #bits ",\"type\":\"int\"" more                               \
+    "}}},\"ignore\":[\"lm_head\"]}}"
 #define FP8(more)                   "{\"quantization_config\":{\"quant_method\":\"fp8\",\"fmt\":\"e4m3\"" more "}}"
 #define BLOCK128                    ",\"weight_block_size\":[128,128]"
 #define GPTQ(more)                  "{\"quantization_config\":{\"quant_method\":\"gptq\"" more "}}"
@@ -17,8 +19,8 @@
 #define MLX_MORE(bits, group, more) "{\"quantization\":{\"group_size\":" #group ",\"bits\":" #bits more "}}"
 #define MLX(bits, group)            MLX_MORE(bits, group, "")
 
-/* Writes a safetensors file into the scratch directory. `tensors` has a line for each: "NAME DTYPE 4096,32", with "=1,2" behind it for the
- * numbers that it holds. "$" stands for "model.layers.0.mlp.up_proj". */
+/* Writes a safetensors file into the scratch directory. `tensors` has a line for each: "NAME DTYPE 4096,32", with
+ * "=1,2" behind it for the numbers that it holds. "$" stands for "model.layers.0.mlp.up_proj". */
 void rig_tensors(const char *file, const char *tensors);
 
 /* Rows of a table that one test goes through: a process for each would take long under the sanitizers. */

@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: MIT
- * The refusal for memory: what it names is enough, and a K or M less is not, of every verb that --memory bounds and whose need may lie
- * below what the command line takes. tests/cli/check_cli_memory.sh has the others. */
+ * The refusal for memory: what it names is enough, and a K or M less is not, of every verb that --memory bounds and
+ * whose need may lie below what the command line takes. tests/cli/check_cli_memory.sh has the others. */
 #include "orchestrator/machine/enough_memory.h"
 #include "orchestrator/machine/quantity.h"
 #include "orchestrator/surgery/health/autopsy.h"
@@ -62,7 +62,8 @@ static organ_status fft(const char *output, const organ_engine *engine, json_t *
     return organ_purify(&o, engine, &quiet, report, error);
 }
 
-static organ_status quantize(const char *scheme, const char *output, const organ_engine *engine, json_t **report, organ_error *error)
+static organ_status quantize(const char *scheme, const char *output, const organ_engine *engine, json_t **report,
+                             organ_error *error)
 {
     const organ_quantize_options o = {.model = MODEL, .output = output, .scheme = scheme, .most = SHARD};
     return organ_quantize_model(&o, engine, &quiet, report, error);
@@ -85,7 +86,8 @@ static organ_status groups(const char *output, const organ_engine *engine, json_
 
 static organ_status dequantize(const char *output, const organ_engine *engine, json_t **report, organ_error *error)
 {
-    const organ_dequantize_options o = {.model = scratch_path("packed"), .output = output, .dtype = "bf16", .most = SHARD};
+    const organ_dequantize_options o = {
+        .model = scratch_path("packed"), .output = output, .dtype = "bf16", .most = SHARD};
     return organ_dequantize_model(&o, engine, &quiet, report, error);
 }
 
@@ -117,15 +119,20 @@ static organ_status merge(const char *output, const organ_engine *engine, json_t
 
 static organ_status noise(const char *output, const organ_engine *engine, json_t **report, organ_error *error)
 {
-    const organ_orthogonality_options o = {
-        .clean = MODEL, .noisy = scratch_path("packed"), .adapter = scratch_path("adapter"), .output = output, .draws = 2};
+    const organ_orthogonality_options o = {.clean = MODEL,
+                                           .noisy = scratch_path("packed"),
+                                           .adapter = scratch_path("adapter"),
+                                           .output = output,
+                                           .draws = 2};
     return organ_orthogonality(&o, engine, &quiet, report, error);
 }
 
 static organ_status pairs(const char *output, const organ_engine *engine, json_t **report, organ_error *error)
 {
-    const organ_noise_pairs_options o = {
-        .clean = {MODEL, scratch_path("whole")}, .noisy = {scratch_path("packed"), scratch_path("blocks")}, .output = output, .draws = 2};
+    const organ_noise_pairs_options o = {.clean = {MODEL, scratch_path("whole")},
+                                         .noisy = {scratch_path("packed"), scratch_path("blocks")},
+                                         .output = output,
+                                         .draws = 2};
     return organ_noise_pairs(&o, engine, &quiet, report, error);
 }
 
@@ -180,12 +187,15 @@ START_TEST(what_is_named_is_the_least)
     uint64_t enough = 0;
     ck_assert_int_eq(run_with(verbs[_i].run, 1000, &error), ORGAN_USAGE);
     const char *const named = strstr(error.message, "; --memory ");
-    ck_assert_msg(strstr(error.message, "--memory 1000 is too little for ") && named, "%s: %s", verbs[_i].name, error.message);
+    ck_assert_msg(strstr(error.message, "--memory 1000 is too little for ") && named, "%s: %s", verbs[_i].name,
+                  error.message);
     ck_assert_int_eq(sscanf(named, "; --memory %23[0-9KM] is enough", option), 1);
     ck_assert(organ_quantity_parse(option, &enough));
-    ck_assert_msg(run_with(verbs[_i].run, enough, &error) == ORGAN_OK, "%s with %s: %s", verbs[_i].name, option, error.message);
+    ck_assert_msg(run_with(verbs[_i].run, enough, &error) == ORGAN_OK, "%s with %s: %s", verbs[_i].name, option,
+                  error.message);
     enough -= strchr(option, 'K') ? 1 << 10 : 1 << 20;
-    ck_assert_msg(run_with(verbs[_i].run, enough, &error) == ORGAN_USAGE, "%s also runs below %s", verbs[_i].name, option);
+    ck_assert_msg(run_with(verbs[_i].run, enough, &error) == ORGAN_USAGE, "%s also runs below %s", verbs[_i].name,
+                  option);
     ck_assert_msg(strstr(error.message, option), "%s with less than %s: %s", verbs[_i].name, option, error.message);
 }
 END_TEST
@@ -218,7 +228,8 @@ START_TEST(amounts_are_told_as_they_are_written)
                    {0, "--memory 0 is"}};
     for (size_t k = 0; k < sizeof amounts / sizeof *amounts; k++) {
         organ_error error = {0};
-        ck_assert_int_eq(organ_memory_refuse(&error, amounts[k].given, (uint64_t)12 << 30, "tensor '%s'", "x"), ORGAN_USAGE);
+        ck_assert_int_eq(organ_memory_refuse(&error, amounts[k].given, (uint64_t)12 << 30, "tensor '%s'", "x"),
+                         ORGAN_USAGE);
         ck_assert_msg(strncmp(error.message, amounts[k].text, strlen(amounts[k].text)) == 0, "%s", error.message);
         ck_assert(strstr(error.message, " too little for tensor 'x'; --memory 12288M is enough"));
     }
@@ -255,7 +266,8 @@ START_TEST(what_a_scratch_directory_spares_is_told)
     organ_error states = {0}, more = {0}, fixed = {0}, seen;
     organ_memory_refuse(&states, mega, 90 * mega, "states");
     organ_memory_offer_scratch(&states, 18 * mega);
-    ck_assert_str_eq(states.message, "--memory 1M is too little for states; --memory 90M is enough, or 18M with --scratch DIR");
+    ck_assert_str_eq(states.message,
+                     "--memory 1M is too little for states; --memory 90M is enough, or 18M with --scratch DIR");
     ck_assert_uint_eq(organ_memory_named(&states), 90 * mega);
     organ_memory_refuse(&more, mega, 60 * mega, "more states");
     organ_memory_offer_scratch(&more, 30 * mega);

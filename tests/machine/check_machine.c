@@ -94,17 +94,30 @@ static const struct {
     organ_place places[8];
 } machines[] = {
     {"numa:2 core:2 pu:2", NULL, 4, 2, 8, {{0, 0}, {1, 4}, {0, 2}, {1, 6}, {0, 1}, {1, 5}, {0, 3}, {1, 7}}},
-    {"numa:2 core:24 pu:2", "0-5,48-49", 4, 2, 8, {{0, 0}, {1, 48}, {0, 2}, {0, 4}, {0, 1}, {1, 49}, {0, 3}, {0, 5}}}, /* hidden cores */
-    {"numa:2 core:24 pu:2", "50,52,54", 3, 1, 4, {{0, 50}, {0, 52}, {0, 54}, {0, 50}}}, /* a hidden node, hidden siblings */
+    {"numa:2 core:24 pu:2",
+     "0-5,48-49",
+     4,
+     2,
+     8,
+     {{0, 0}, {1, 48}, {0, 2}, {0, 4}, {0, 1}, {1, 49}, {0, 3}, {0, 5}}},               /* hidden cores */
+    {"numa:2 core:24 pu:2", "50,52,54", 3, 1, 4, {{0, 50}, {0, 52}, {0, 54}, {0, 50}}}, /* a hidden node, hidden
+                                                                                           siblings */
     {"numa:2 core:24 pu:2", "95", 1, 1, 2, {{0, 95}, {0, 95}}},                         /* a sibling alone is a core */
-    {"numa:2 core:2 pu:2", "0-3,5,900", 3, 2, 4, {{0, 0}, {1, 5}, {0, 2}, {0, 1}}},     /* a list may name PUs that do not exist */
-    {"core:2 pu:2", NULL, 2, 1, 5, {{0, 0}, {0, 2}, {0, 1}, {0, 3}, {0, 0}}},           /* no memory nodes described */
-    {"pu:3", NULL, 3, 1, 4, {{0, 0}, {0, 1}, {0, 2}, {0, 0}}},                          /* no cores described */
+    {"numa:2 core:2 pu:2", "0-3,5,900", 3, 2, 4, {{0, 0}, {1, 5}, {0, 2}, {0, 1}}}, /* a list may name PUs that do not
+                                                                                       exist */
+    {"core:2 pu:2", NULL, 2, 1, 5, {{0, 0}, {0, 2}, {0, 1}, {0, 3}, {0, 0}}},       /* no memory nodes described */
+    {"pu:3", NULL, 3, 1, 4, {{0, 0}, {0, 1}, {0, 2}, {0, 0}}},                      /* no cores described */
     {"pu:1", NULL, 1, 1, 3, {{0, 0}, {0, 0}, {0, 0}}},
     {"package:2 numa:2 core:1 pu:1", NULL, 4, 4, 5, {{0, 0}, {1, 1}, {2, 2}, {3, 3}, {0, 0}}},
     {"package:2 [numa] l3:2 core:2 pu:1", NULL, 8, 2, 4, {{0, 0}, {1, 4}, {0, 1}, {1, 5}}},
-    {"package:2 [numa] [numa] core:2 pu:1", NULL, 4, 2, 4, {{0, 0}, {1, 2}, {0, 1}, {1, 3}}}, /* two kinds of memory each: the first */
-    {"numa:2 core:2 pu:2(indexes=0,4,1,5,2,6,3,7)", NULL, 4, 2, 8, {{0, 0}, {1, 2}, {0, 1}, {1, 3}, {0, 4}, {1, 6}, {0, 5}, {1, 7}}},
+    {"package:2 [numa] [numa] core:2 pu:1", NULL, 4, 2, 4, {{0, 0}, {1, 2}, {0, 1}, {1, 3}}}, /* two kinds of memory
+                                                                                                 each: the first */
+    {"numa:2 core:2 pu:2(indexes=0,4,1,5,2,6,3,7)",
+     NULL,
+     4,
+     2,
+     8,
+     {{0, 0}, {1, 2}, {0, 1}, {1, 3}, {0, 4}, {1, 6}, {0, 5}, {1, 7}}},
 };
 
 START_TEST(places_are_dealt)
@@ -140,7 +153,8 @@ START_TEST(bad_descriptions_are_refused)
         organ_topology *topology = NULL;
         const organ_status status = organ_topology_synthetic(rows[k].description, rows[k].allowed, &topology, &error);
         if (rows[k].named) {
-            ck_assert_msg(status == ORGAN_USAGE, "'%s' '%s' gives %d %s", rows[k].description, rows[k].allowed, status, error.message);
+            ck_assert_msg(status == ORGAN_USAGE, "'%s' '%s' gives %d %s", rows[k].description, rows[k].allowed, status,
+                          error.message);
             ck_assert_msg(strstr(error.message, rows[k].named), "%s", error.message);
             ck_assert_ptr_null(topology);
         } else {
@@ -403,7 +417,8 @@ START_TEST(workers_live_where_they_were_put)
         ck_assert_uint_ge(seen[k].stack, (size_t)8 << 20);
     }
     pthread_sigmask(SIG_SETMASK, NULL, &after);
-    ck_assert(sigismember(&after, SIGINT) == sigismember(&before, SIGINT) && sigismember(&after, SIGTERM) == sigismember(&before, SIGTERM));
+    ck_assert(sigismember(&after, SIGINT) == sigismember(&before, SIGINT) &&
+              sigismember(&after, SIGTERM) == sigismember(&before, SIGTERM));
     organ_workers_destroy(workers);
     organ_topology_destroy(topology);
     free(seen);

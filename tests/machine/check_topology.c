@@ -1,5 +1,6 @@
 /* SPDX-License-Identifier: MIT
- * Tests of machines recorded as XML: places, nodes without memory, kinds of core, what is left out, records that are none. */
+ * Tests of machines recorded as XML: places, nodes without memory, kinds of core, what is left out, records that are
+ * none. */
 #include "orchestrator/machine/topology.h"
 #include "tests/machine/check_topology.h"
 #include "tests/kit/scratch_model.h"
@@ -36,7 +37,16 @@ static const struct {
     unsigned node_os[4];
     const char *empty, *idle, *slower, *siblings;
 } machines[] = {
-    {"2x24", 48, 2, 1, {{0, 0}, {1, 24}, {0, 1}, {1, 25}, {0, 2}, {1, 26}, {0, 3}, {1, 27}}, {0, 1}, "", "3-23,26-47", "", ""},
+    {"2x24",
+     48,
+     2,
+     1,
+     {{0, 0}, {1, 24}, {0, 1}, {1, 25}, {0, 2}, {1, 26}, {0, 3}, {1, 27}},
+     {0, 1},
+     "",
+     "3-23,26-47",
+     "",
+     ""},
     {"4x12",
      48,
      4,
@@ -48,7 +58,16 @@ static const struct {
      "",
      ""},
     /* Node 2 is empty: its cores go to node 3, the nearest, which has the cores of both. */
-    {"no_memory", 16, 3, 1, {{0, 0}, {1, 4}, {2, 8}, {0, 1}, {1, 5}, {2, 9}, {0, 2}, {1, 6}}, {0, 1, 3}, "2", "2-3,6-7,9-15", "", ""},
+    {"no_memory",
+     16,
+     3,
+     1,
+     {{0, 0}, {1, 4}, {2, 8}, {0, 1}, {1, 5}, {2, 9}, {0, 2}, {1, 6}},
+     {0, 1, 3},
+     "2",
+     "2-3,6-7,9-15",
+     "",
+     ""},
     {"hybrid", 6, 1, 2, {{0, 0}, {0, 2}, {0, 4}, {0, 5}, {0, 6}, {0, 7}, {0, 1}, {0, 3}}, {0}, "", "", "7", "1,3"},
 };
 
@@ -149,7 +168,8 @@ static void ck_refused(const char *path, organ_status status, const char *says)
 {
     organ_error error = {0};
     organ_topology *topology = NULL;
-    ck_assert_msg(organ_topology_import(path, &topology, &error) == status, "status %d: %s", (int)error.status, error.message);
+    ck_assert_msg(organ_topology_import(path, &topology, &error) == status, "status %d: %s", (int)error.status,
+                  error.message);
     ck_assert_ptr_null(topology);
     ck_assert_msg(strstr(error.message, says), "%s", error.message);
 }

@@ -30,8 +30,8 @@ static void show_end(void *context)
 
 static const organ_progress show = {NULL, show_begin, show_advance, show_end, NULL};
 
-/* The others are ahead: they tell of tensors of a stage that the first rank begins later, after one that is its alone, and of the stage
- * that comes next without a meeting in between. */
+/* The others are ahead: they tell of tensors of a stage that the first rank begins later, after one that is its alone,
+ * and of the stage that comes next without a meeting in between. */
 static void tell_early(organ_ranks *ranks, organ_error *error)
 {
     const organ_progress *const progress = organ_ranks_progress(ranks, &show);

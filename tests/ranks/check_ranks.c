@@ -1,5 +1,6 @@
 /* SPDX-License-Identifier: MIT
- * Tests of orchestrator/ranks: how ranks meet, over a wire between the threads of this program, and how work is dealt. */
+ * Tests of orchestrator/ranks: how ranks meet, over a wire between the threads of this program, and how work is dealt.
+ */
 #include "orchestrator/ranks/ranks_parts.h"
 #include "tests/kit/rank_threads.h"
 #include "tests/kit/suite_table.h"
@@ -113,7 +114,8 @@ static void share_parts(organ_ranks *ranks, organ_error *error)
         ck_assert(organ_deal_mine(&deal, k) || of[k].twice == 0);
         names[k] = (organ_found){of[k].name, of[k].name ? strlen(of[k].name) + 1 : 0};
     }
-    ck_assert_int_eq(organ_deal_complete(&deal, "parts", &of->found, offsetof(worked, name) - offsetof(worked, found), sizeof *of, error),
+    ck_assert_int_eq(organ_deal_complete(&deal, "parts", &of->found, offsetof(worked, name) - offsetof(worked, found),
+                                         sizeof *of, error),
                      ORGAN_OK);
     ck_assert_int_eq(organ_deal_exchange(&deal, "names", names, error), ORGAN_OK);
     for (size_t k = 0; k < PARTS; k++) {
@@ -134,7 +136,8 @@ static void fail_with_part(organ_ranks *ranks, organ_error *error)
     organ_deal deal;
     ck_assert_int_eq(organ_deal_make(ranks, PARTS, part_bytes, of, &deal, error), ORGAN_OK);
     organ_deal_work(&deal, work_on_part, of, error);
-    ck_assert_int_eq(organ_deal_complete(&deal, "parts", &of->found, sizeof of->found, sizeof *of, error), ORGAN_BAD_INPUT);
+    ck_assert_int_eq(organ_deal_complete(&deal, "parts", &of->found, sizeof of->found, sizeof *of, error),
+                     ORGAN_BAD_INPUT);
     ck_assert_int_eq(organ_deal_exchange(&deal, "names", NULL, error), ORGAN_BAD_INPUT);
     organ_deal_release(&deal);
     for (size_t k = 0; k < PARTS; k++)
@@ -180,7 +183,8 @@ static void fail_alone(organ_ranks *ranks, organ_error *error)
     ck_assert_int_eq(organ_ranks_agree(ranks, "the work is done", error), ORGAN_BAD_INPUT);
 }
 
-/* A rank whose fault takes it to the end at once; the others come to points where they give bytes, and one more than the rest. */
+/* A rank whose fault takes it to the end at once; the others come to points where they give bytes, and one more than
+ * the rest. */
 static void fail_and_leave(organ_ranks *ranks, organ_error *error)
 {
     organ_gathered all = {0};
@@ -286,7 +290,8 @@ static void part_ways(organ_ranks *ranks, organ_error *error)
 START_TEST(ranks_that_part_ways_notice)
 {
     play(RANKS, part_ways);
-    all_end(ORGAN_IO, "the ranks have parted ways: rank 0 is at 'the files are made', rank 2 at 'the journals are open'");
+    all_end(ORGAN_IO,
+            "the ranks have parted ways: rank 0 is at 'the files are made', rank 2 at 'the journals are open'");
 }
 END_TEST
 
@@ -349,9 +354,9 @@ START_TEST(a_silent_rank_is_named)
         ck_assert_int_eq(players[r].error.status, ORGAN_IO);
         /* Rank 2 is told nothing, and misses the first. */
         ck_assert_msg(strncmp(message, r == 2 ? "rank 0 of 4 (" : "rank 2 of 4 (", 13) == 0, "rank %d: %s", r, message);
-        ck_assert_ptr_nonnull(strstr(message,
-                                     ") has not been heard of for 2 s (ORGAN_SILENCE): it is stopped, or its host hangs or cannot be "
-                                     "reached; interrupted after 3 tensors; --resume continues"));
+        ck_assert_ptr_nonnull(strstr(
+            message, ") has not been heard of for 2 s (ORGAN_SILENCE): it is stopped, or its host hangs or cannot be "
+                     "reached; interrupted after 3 tensors; --resume continues"));
     }
     ck_assert_uint_eq(wires_cut, RANKS);
 }
@@ -364,8 +369,8 @@ START_TEST(the_first_rank_says_who_is_missed)
     play_watches(2);
     first_speaks_for = 0;
     for (int r = 1; r < RANKS; r++)
-        ck_assert_msg(r == 2 || players[r].left > players[0].left, "rank %d left as number %u, the first as number %u", r, players[r].left,
-                      players[0].left);
+        ck_assert_msg(r == 2 || players[r].left > players[0].left, "rank %d left as number %u, the first as number %u",
+                      r, players[r].left, players[0].left);
 }
 END_TEST
 
@@ -430,7 +435,8 @@ END_TEST
 START_TEST(parts_are_dealt_by_size)
 {
     static const uint64_t bytes[] = {5, 90, 30, 30, 40, 5, 0, 0};
-    /* 90 to rank 0, 40 to 1, 30 to 2 and 30 to 2 again, which has the least; then 1 has 40 of 90, 40, 60 and gets what is left. */
+    /* 90 to rank 0, 40 to 1, 30 to 2 and 30 to 2 again, which has the least; then 1 has 40 of 90, 40, 60 and gets what
+     * is left. */
     static const uint32_t wanted[] = {1, 0, 2, 2, 1, 1, 1, 1};
     uint32_t owner[COUNT(bytes)], again[COUNT(bytes)];
     organ_ranks three = {.count = 3};
@@ -520,8 +526,14 @@ START_TEST(launchers_are_known_by_their_variables)
         {{"OMPI_COMM_WORLD_SIZE=3", "OMPI_COMM_WORLD_RANK=2"}, "mpirun", 2, 3},
         {{"PMI_SIZE=2", "PMI_RANK=1"}, "mpirun", 1, 2},
         /* mpirun in a job of Slurm: its daemons are a step of srun */
-        {{"OMPI_COMM_WORLD_SIZE=3", "OMPI_COMM_WORLD_RANK=2", "SLURM_STEP_NUM_TASKS=2", "SLURM_PROCID=1"}, "mpirun", 2, 3},
-        {{"OMPI_COMM_WORLD_SIZE=1", "OMPI_COMM_WORLD_RANK=0", "SLURM_STEP_NUM_TASKS=2", "SLURM_PROCID=1"}, "mpirun", 0, 1},
+        {{"OMPI_COMM_WORLD_SIZE=3", "OMPI_COMM_WORLD_RANK=2", "SLURM_STEP_NUM_TASKS=2", "SLURM_PROCID=1"},
+         "mpirun",
+         2,
+         3},
+        {{"OMPI_COMM_WORLD_SIZE=1", "OMPI_COMM_WORLD_RANK=0", "SLURM_STEP_NUM_TASKS=2", "SLURM_PROCID=1"},
+         "mpirun",
+         0,
+         1},
         {{"PMI_SIZE=1", "PMI_RANK=0", "SLURM_STEP_NUM_TASKS=2", "SLURM_PROCID=0"}, "mpirun", 0, 1},
         /* srun --mpi=pmi2, which speaks as MPICH's mpirun does, and --mpi=pmix */
         {{"PMI_SIZE=3", "PMI_RANK=2", "SLURM_STEP_NUM_TASKS=3", "SLURM_PROCID=2"}, "mpirun", 2, 3},
@@ -540,7 +552,8 @@ START_TEST(launchers_are_known_by_their_variables)
         for (size_t v = 0; v < COUNT(rows[k].set) && rows[k].set[v]; v++)
             putenv((char *)rows[k].set[v]);
         const organ_launch launch = organ_launch_find();
-        ck_assert_msg(launch.count == rows[k].count && launch.rank == rows[k].rank, "row %zu: %zu of %zu", k, launch.rank, launch.count);
+        ck_assert_msg(launch.count == rows[k].count && launch.rank == rows[k].rank, "row %zu: %zu of %zu", k,
+                      launch.rank, launch.count);
         ck_assert_pstr_eq(launch.launcher, rows[k].launcher);
     }
 }
@@ -549,11 +562,13 @@ END_TEST
 int main(void)
 {
     const suite_case cases[] = {
-        {"exchange", {all_get_what_each_has, an_array_is_completed, counts_are_added_up, what_is_found_of_parts_is_known_to_all}},
+        {"exchange",
+         {all_get_what_each_has, an_array_is_completed, counts_are_added_up, what_is_found_of_parts_is_known_to_all}},
         {"faults",
-         {a_fault_is_overcome_by_all, a_fault_of_one_is_that_of_all, a_fault_of_all_names_no_rank, a_fault_comes_before_interruptions,
-          ranks_that_part_ways_notice, ranks_that_are_out_of_reach_end, ranks_that_beat_are_not_lost, a_silent_rank_is_named,
-          the_first_rank_says_who_is_missed, silence_is_seconds, another_library_is_noticed, one_process_needs_nobody}},
+         {a_fault_is_overcome_by_all, a_fault_of_one_is_that_of_all, a_fault_of_all_names_no_rank,
+          a_fault_comes_before_interruptions, ranks_that_part_ways_notice, ranks_that_are_out_of_reach_end,
+          ranks_that_beat_are_not_lost, a_silent_rank_is_named, the_first_rank_says_who_is_missed, silence_is_seconds,
+          another_library_is_noticed, one_process_needs_nobody}},
         {"dealing",
          {parts_are_dealt_by_size, shares_differ_by_less_than_a_part, rows_are_cut_at_steps, rows_of_all_reach_all,
           launchers_are_known_by_their_variables}}};

@@ -98,7 +98,8 @@ static void copy_one(int errnum, bool again, organ_status expected)
     spill(scratch_path("from"), data, n);
     free(data);
     organ_error error = {0};
-    const int from = open(scratch_path("from"), O_RDONLY), to = open(scratch_path("to"), O_RDWR | O_CREAT | O_TRUNC, 0666);
+    const int from = open(scratch_path("from"), O_RDONLY),
+              to = open(scratch_path("to"), O_RDWR | O_CREAT | O_TRUNC, 0666);
     fault_at(FAULT_COPY_RANGE, errnum ? 1 : 0, errnum, again, NULL);
     ck_assert_int_eq(organ_copy_range(from, "from", 0, to, "to", 0, n, &error), expected);
     fault_clear();
@@ -143,7 +144,10 @@ START_TEST(large_ranges_are_copied_past_the_cache)
         int at, errnum;
         bool again;
         organ_status expected;
-    } faults[] = {{0, 0, false, ORGAN_OK}, {2, EINVAL, false, ORGAN_OK}, {3, EINTR, false, ORGAN_OK}, {2, ENOSPC, true, ORGAN_IO}};
+    } faults[] = {{0, 0, false, ORGAN_OK},
+                  {2, EINVAL, false, ORGAN_OK},
+                  {3, EINTR, false, ORGAN_OK},
+                  {2, ENOSPC, true, ORGAN_IO}};
     copy_one(0, false, ORGAN_OK);
     for (size_t k = 0; k < sizeof faults / sizeof *faults; k++) {
         organ_error error = {0};
@@ -180,7 +184,8 @@ START_TEST(journal_survives_a_torn_line)
     json_decref(lines);
     size_t whole, n;
     free(slurp(path, &whole));
-    static const char *const tails[] = {"{\"tensor\":\"b", "{\"tensor\":\"b\"} x\n", "[1]\n", "\n", "\xff\xfe\n{\"late\":1}\n"};
+    static const char *const tails[] = {"{\"tensor\":\"b", "{\"tensor\":\"b\"} x\n", "[1]\n", "\n",
+                                        "\xff\xfe\n{\"late\":1}\n"};
     for (size_t k = 0; k < sizeof tails / sizeof *tails; k++) {
         FILE *out = fopen(path, "ab");
         fputs(tails[k], out);
@@ -216,7 +221,8 @@ END_TEST
 static organ_status publish(const char *path, bool resume, bool force, organ_publish *p, organ_error *error)
 {
     *error = (organ_error){0};
-    return organ_publish_begin(path, NULL, (organ_publish_way){.resume = resume, .force = force, .journal = resume}, p, error);
+    return organ_publish_begin(path, NULL, (organ_publish_way){.resume = resume, .force = force, .journal = resume}, p,
+                               error);
 }
 
 START_TEST(publishing_is_all_or_nothing)
@@ -358,7 +364,8 @@ START_TEST(file_lists_follow_links_to_files)
     organ_error error = {0};
     mkdir(root, 0777), mkdir(scratch_path("tree/b"), 0777), mkdir(scratch_path("tree/b/c"), 0777),
         mkdir(scratch_path("tree/.x.organ-partial"), 0777);
-    spill(scratch_path("tree/z"), "zz", 2), spill(scratch_path("tree/b/c/deep"), "deep", 4), spill(scratch_path("tree/model"), "m", 1);
+    spill(scratch_path("tree/z"), "zz", 2), spill(scratch_path("tree/b/c/deep"), "deep", 4),
+        spill(scratch_path("tree/model"), "m", 1);
     spill(scratch_path("tree/.x.organ-partial/f"), "", 0), spill(scratch_path("blob"), "blob!", 5);
     ck_assert_int_eq(symlink("../blob", scratch_path("tree/a")), 0);
     ck_assert_int_eq(symlink("b", scratch_path("tree/folder-link")), 0);

@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: MIT
- * Packed weights against what the owners of their formats make of them, bit for bit: fixtures/precision, every scheme, any range of rows,
- * every ISA. And values of companions that cannot be. */
+ * Packed weights against what the owners of their formats make of them, bit for bit: fixtures/precision, every scheme,
+ * any range of rows, every ISA. And values of companions that cannot be. */
 #include "formats/weights/weights.h"
 #include "orchestrator/stream/weight_reader.h"
 #include "orchestrator/stream/widen.h"
@@ -66,7 +66,8 @@ static const golden goldens[] = {
      "says gptq, but all its zero points are stored as 4, which is gptq_v2: read as gptq_v2"},
     {"gptq-mislabelled-v1-4", ORGAN_SCHEME_GPTQ, 1,
      "says gptq, but all its zero points are stored as 8, which is gptq_v2: read as gptq_v2"},
-    {"gptq-mislabelled-v2-4", ORGAN_SCHEME_GPTQ, 1, "says gptq_v2, but all its zero points are stored as 7, which is gptq: read as gptq"},
+    {"gptq-mislabelled-v2-4", ORGAN_SCHEME_GPTQ, 1,
+     "says gptq_v2, but all its zero points are stored as 7, which is gptq: read as gptq"},
     {"mlx-affine", ORGAN_SCHEME_MLX, 11, NULL},
     {"mlx-affine-f16", ORGAN_SCHEME_MLX, 3, NULL},
     {"mlx-affine-f32", ORGAN_SCHEME_MLX, 3, NULL},
@@ -112,11 +113,13 @@ static organ_weights *find_weights(const organ_model *model)
 
 /* ---- rows ---- */
 
-/* Reads rows into memory of exactly their size, in scratch of exactly what is asked for: the sanitizer sees what is touched beyond. */
+/* Reads rows into memory of exactly their size, in scratch of exactly what is asked for: the sanitizer sees what is
+ * touched beyond. */
 static void *read_rows(const organ_weight_reader *reader, uint64_t first, size_t rows, organ_dtype as)
 {
     organ_error error = {0};
-    const size_t bytes = rows * organ_weight_reader_cols(reader) * element_bytes(as), scratch = organ_weight_reader_scratch(reader, rows);
+    const size_t bytes = rows * organ_weight_reader_cols(reader) * element_bytes(as),
+                 scratch = organ_weight_reader_scratch(reader, rows);
     void *values = aligned_alloc(64, (bytes + 63) / 64 * 64), *room = aligned_alloc(64, scratch + 64);
     ck_assert_uint_eq(scratch % 64, 0);
     memset(values, 0xa5, bytes);
@@ -126,21 +129,23 @@ static void *read_rows(const organ_weight_reader *reader, uint64_t first, size_t
     return values;
 }
 
-static void compare(const golden *g, const organ_weight *w, const organ_kernels *kernels, const organ_weight_reader *reader, uint64_t first,
-                    size_t rows, organ_dtype as, const unsigned char *expected)
+static void compare(const golden *g, const organ_weight *w, const organ_kernels *kernels,
+                    const organ_weight_reader *reader, uint64_t first, size_t rows, organ_dtype as,
+                    const unsigned char *expected)
 {
     const size_t row = organ_weight_reader_cols(reader) * element_bytes(as), size = element_bytes(as);
     unsigned char *values = read_rows(reader, first, rows, as);
     for (size_t at = 0; memcmp(values, expected + first * row, rows * row) != 0 && at < rows * row; at += size)
         ck_assert_msg(memcmp(values + at, expected + first * row + at, size) == 0,
                       "%s: %s on %s, rows %llu to %llu: value %zu of row %zu differs", g->name, w->name, kernels->isa,
-                      (unsigned long long)first, (unsigned long long)(first + rows - 1), at % row / size, (size_t)first + at / row);
+                      (unsigned long long)first, (unsigned long long)(first + rows - 1), at % row / size,
+                      (size_t)first + at / row);
     free(values);
 }
 
 /* Whole, row by row, and in ranges that begin and end anywhere. */
-static void compare_ranges(const golden *g, const organ_weight *w, const organ_kernels *kernels, const organ_weight_reader *reader,
-                           organ_dtype as, const unsigned char *expected)
+static void compare_ranges(const golden *g, const organ_weight *w, const organ_kernels *kernels,
+                           const organ_weight_reader *reader, organ_dtype as, const unsigned char *expected)
 {
     static const size_t lengths[] = {3, 61, 128};
     const uint64_t rows = organ_weight_reader_rows(reader);
@@ -155,8 +160,8 @@ static void compare_ranges(const golden *g, const organ_weight *w, const organ_k
 }
 
 /* Every type is FP32 rounded once; what is stored in the type keeps its bits. */
-static void compare_types(const golden *g, const organ_model *model, const organ_weight *w, const organ_kernels *kernels,
-                          const organ_weight_reader *reader)
+static void compare_types(const golden *g, const organ_model *model, const organ_weight *w,
+                          const organ_kernels *kernels, const organ_weight_reader *reader)
 {
     organ_error error = {0};
     static const organ_dtype types[] = {ORGAN_BF16, ORGAN_F16};
@@ -165,12 +170,14 @@ static void compare_types(const golden *g, const organ_model *model, const organ
     for (size_t t = 0; t < 2; t++) {
         uint16_t *rounded = read_rows(reader, 0, rows, types[t]), *own = malloc(n * sizeof *own);
         if (w->codes->dtype == types[t])
-            ck_assert_int_eq(organ_model_read(model, w->codes->file, own, n * sizeof *own, w->codes->offset, &error), ORGAN_OK);
+            ck_assert_int_eq(organ_model_read(model, w->codes->file, own, n * sizeof *own, w->codes->offset, &error),
+                             ORGAN_OK);
         else if (types[t] == ORGAN_BF16)
             kernels->f32_to_bf16(values, own, n);
         else
             kernels->f32_to_f16(values, own, n);
-        ck_assert_msg(memcmp(rounded, own, n * sizeof *own) == 0, "%s: %s on %s is rounded otherwise", g->name, w->name, kernels->isa);
+        ck_assert_msg(memcmp(rounded, own, n * sizeof *own) == 0, "%s: %s on %s is rounded otherwise", g->name, w->name,
+                      kernels->isa);
         free(own);
         free(rounded);
     }
@@ -194,7 +201,8 @@ static void check_weight(const golden *g, const organ_model *model, const organ_
     for (size_t k = 0; k < count; k++) {
         organ_weight_reader *reader;
         char note[256];
-        ck_assert_msg(organ_weight_reader_open(model, w, all[k], note, &reader, &error) == ORGAN_OK, "%s", error.message);
+        ck_assert_msg(organ_weight_reader_open(model, w, all[k], note, &reader, &error) == ORGAN_OK, "%s",
+                      error.message);
         ck_assert_msg(g->note ? strstr(note, g->note) != NULL : !*note, "%s: '%s'", g->name, note);
         compare_ranges(g, w, all[k], reader, want->dtype, expected);
         compare_types(g, model, w, all[k], reader);
@@ -218,8 +226,9 @@ static void check_golden(const golden *g)
     owner = open_model(expected);
     model = open_model(access(index, R_OK) == 0 ? index : path);
     organ_weights *weights = find_weights(model);
-    ck_assert_msg(weights->count == g->tensors && owner->tensor_count == g->tensors, "%s: %zu weights, the owner has %zu, expected %zu",
-                  g->name, weights->count, owner->tensor_count, g->tensors);
+    ck_assert_msg(weights->count == g->tensors && owner->tensor_count == g->tensors,
+                  "%s: %zu weights, the owner has %zu, expected %zu", g->name, weights->count, owner->tensor_count,
+                  g->tensors);
     for (size_t k = 0; k < weights->count; k++)
         check_weight(g, model, &weights->weights[k], owner);
     organ_weights_free(weights);
@@ -241,15 +250,22 @@ static const sample samples[] = {
     {"FP8 block", FP8(BLOCK128), "$.weight F8_E4M3 1000,700\n$.weight_scale_inv F32 8,6\n"},
     {"FP8 channel", FP8(""), "$.weight F8_E5M2 1000,701\n$.weight_scale F32 1000,1\n"},
     {"FP8 stack", FP8(BLOCK128), "$.weight F8_E4M3 3,200,300\n$.weight_scale_inv F32 3,2,3\n"},
-    {"GPTQ", GPTQ(",\"bits\":4,\"group_size\":16"), "$.qweight I32 24,1704\n$.qzeros I32 12,213\n$.scales F16 12,1704\n$.g_idx I32 192\n"},
-    {"GPTQ in order", GPTQ(",\"bits\":3,\"group_size\":16"), "$.qweight I32 18,1728\n$.qzeros I32 12,162\n$.scales F16 12,1728\n"},
-    {"AWQ gemm", AWQ(",\"group_size\":32,\"version\":\"gemm\""), "$.qweight I32 160,300\n$.qzeros I32 5,300\n$.scales F16 5,2400\n"},
-    {"AWQ gemv", AWQ(",\"group_size\":64,\"version\":\"gemv\""), "$.qweight I32 300,80\n$.qzeros I32 300,2\n$.scales F16 300,16\n"},
-    {"gpt-oss", "{\"quantization_config\":{\"quant_method\":\"mxfp4\"}}", "$_blocks U8 3,300,20,16\n$_scales U8 3,300,20\n"},
+    {"GPTQ", GPTQ(",\"bits\":4,\"group_size\":16"),
+     "$.qweight I32 24,1704\n$.qzeros I32 12,213\n$.scales F16 12,1704\n$.g_idx I32 192\n"},
+    {"GPTQ in order", GPTQ(",\"bits\":3,\"group_size\":16"),
+     "$.qweight I32 18,1728\n$.qzeros I32 12,162\n$.scales F16 12,1728\n"},
+    {"AWQ gemm", AWQ(",\"group_size\":32,\"version\":\"gemm\""),
+     "$.qweight I32 160,300\n$.qzeros I32 5,300\n$.scales F16 5,2400\n"},
+    {"AWQ gemv", AWQ(",\"group_size\":64,\"version\":\"gemv\""),
+     "$.qweight I32 300,80\n$.qzeros I32 300,2\n$.scales F16 300,16\n"},
+    {"gpt-oss", "{\"quantization_config\":{\"quant_method\":\"mxfp4\"}}",
+     "$_blocks U8 3,300,20,16\n$_scales U8 3,300,20\n"},
     {"3 bits, dense", WORDS(3, ",\"strategy\":\"group\",\"group_size\":32,\"symmetric\":false"),
-     "$.weight_packed I32 1000,96\n$.weight_scale BF16 1000,32\n$.weight_zero_point I32 94,32\n$.weight_shape I64 2=1000,1024\n"},
+     "$.weight_packed I32 1000,96\n$.weight_scale BF16 1000,32\n$.weight_zero_point I32 94,32\n$.weight_shape I64 "
+     "2=1000,1024\n"},
     {"5 bits, whole words", WORDS(5, ",\"strategy\":\"group\",\"group_size\":32,\"symmetric\":false"),
-     "$.weight_packed I32 1000,171\n$.weight_scale BF16 1000,32\n$.weight_zero_point I32 167,32\n$.weight_shape I64 2=1000,1024\n"},
+     "$.weight_packed I32 1000,171\n$.weight_scale BF16 1000,32\n$.weight_zero_point I32 167,32\n$.weight_shape I64 "
+     "2=1000,1024\n"},
     {"NVFP4", NULL, "$.weight_packed U8 700,512\n$.weight_scale F8_E4M3 700,64\n$.weight_global_scale F32 1\n"},
     {"MLX, 3 bits", MLX(3, 64), "$.weight U32 700,96\n$.scales BF16 700,16\n$.biases BF16 700,16\n"},
     {"MLX, 4 bits in F16", MLX(4, 32), "$.weight U32 3,200,64\n$.scales F16 3,200,16\n$.biases F16 3,200,16\n"},
@@ -340,7 +356,8 @@ START_TEST(files_that_are_cut)
         error = (organ_error){0};
         if (early)
             ck_assert_int_eq(truncate(scratch_path("model.safetensors"), (off_t)model->files[0].data_offset), 0);
-        organ_status status = organ_weight_reader_open(model, weights->weights, organ_kernels_scalar, NULL, &reader, &error);
+        organ_status status =
+            organ_weight_reader_open(model, weights->weights, organ_kernels_scalar, NULL, &reader, &error);
         if (!early)
             ck_assert_int_eq(truncate(scratch_path("model.safetensors"), (off_t)model->files[0].data_offset + 100), 0);
         if (status == ORGAN_OK) {
@@ -351,8 +368,8 @@ START_TEST(files_that_are_cut)
             free(values);
             free(scratch);
         }
-        ck_assert_msg(status == ORGAN_BAD_INPUT && strstr(error.message, "model.safetensors"), "%s: %d: %s", s->name, status,
-                      error.message);
+        ck_assert_msg(status == ORGAN_BAD_INPUT && strstr(error.message, "model.safetensors"), "%s: %d: %s", s->name,
+                      status, error.message);
         organ_weight_reader_close(reader);
     }
     organ_weights_free(weights);
@@ -374,17 +391,21 @@ START_TEST(the_tensor_scale_of_gguf)
     organ_tensor codes = *organ_model_find(model, "a");
     codes.dtype = ORGAN_NVFP4;
     codes.shape = shape;
-    const organ_weight w = {.name = "a", .rank = 3, .shape = shape, .codes = &codes, .global = organ_model_find(model, "b")};
+    const organ_weight w = {
+        .name = "a", .rank = 3, .shape = shape, .codes = &codes, .global = organ_model_find(model, "b")};
     unsigned char blocks[2 * TALL * BLOCKS * BYTES];
     float expected[2 * TALL * BLOCKS * VALUES], global[2];
     ck_assert_int_eq(organ_model_read(model, codes.file, blocks, sizeof blocks, codes.offset, &error), ORGAN_OK);
-    ck_assert_int_eq(organ_model_read(model, w.global->file, global, sizeof global, w.global->offset, &error), ORGAN_OK);
+    ck_assert_int_eq(organ_model_read(model, w.global->file, global, sizeof global, w.global->offset, &error),
+                     ORGAN_OK);
     organ_widen(organ_kernels_scalar, ORGAN_NVFP4, blocks, expected, 2 * TALL * BLOCKS);
     for (size_t k = 0; k < sizeof expected / sizeof *expected; k++)
         expected[k] *= global[k / (TALL * BLOCKS * VALUES)];
     organ_weight_reader *reader = open_reader(model, &w, organ_kernels_scalar);
-    compare(&(golden){.name = "GGUF"}, &w, organ_kernels_scalar, reader, 0, 2 * TALL, ORGAN_F32, (const unsigned char *)expected);
-    compare(&(golden){.name = "GGUF"}, &w, organ_kernels_scalar, reader, 2, 3, ORGAN_F32, (const unsigned char *)expected);
+    compare(&(golden){.name = "GGUF"}, &w, organ_kernels_scalar, reader, 0, 2 * TALL, ORGAN_F32,
+            (const unsigned char *)expected);
+    compare(&(golden){.name = "GGUF"}, &w, organ_kernels_scalar, reader, 2, 3, ORGAN_F32,
+            (const unsigned char *)expected);
     organ_weight_reader_close(reader);
     organ_weights_free(weights);
     organ_model_close(model);
@@ -402,7 +423,8 @@ static void expect_bad(const char *config, const char *tensors, const char *cons
     organ_weight_reader *reader;
     rig_model(config, tensors);
     ck_assert_msg(rig_find(&model, &weights, &error) == ORGAN_OK, "%s", error.message);
-    ck_assert_int_eq(organ_weight_reader_open(model, weights->weights, organ_kernels_scalar, NULL, &reader, &error), ORGAN_BAD_INPUT);
+    ck_assert_int_eq(organ_weight_reader_open(model, weights->weights, organ_kernels_scalar, NULL, &reader, &error),
+                     ORGAN_BAD_INPUT);
     ck_assert_ptr_null(reader);
     for (; *fragments; fragments++)
         ck_assert_msg(strstr(error.message, *fragments) != NULL, "'%s' has no '%s'", error.message, *fragments);
@@ -411,7 +433,8 @@ static void expect_bad(const char *config, const char *tensors, const char *cons
 }
 
 #define GPTQ_ORDER(values) "$.qweight I32 8,64\n$.qzeros I32 2,8\n$.scales F16 2,64\n$.g_idx I32 64=" values "\n"
-#define CT_ORDER(values)   "$.weight_packed I32 8,8\n$.weight_scale BF16 8,2\n$.weight_shape I64 2=8,64\n$.weight_g_idx I32 64=" values "\n"
+#define CT_ORDER(values)                                                                                               \
+    "$.weight_packed I32 8,8\n$.weight_scale BF16 8,2\n$.weight_shape I64 2=8,64\n$.weight_g_idx I32 64=" values "\n"
 
 START_TEST(groups_that_are_not_there)
 {
@@ -425,7 +448,10 @@ START_TEST(groups_that_are_not_there)
 }
 END_TEST
 
-START_TEST(values_that_are_no_numbers) { expect_bad(NULL, "$.weight C64 4,4\n", (const char *const[]){"up_proj.weight'", "C64", NULL}); }
+START_TEST(values_that_are_no_numbers)
+{
+    expect_bad(NULL, "$.weight C64 4,4\n", (const char *const[]){"up_proj.weight'", "C64", NULL});
+}
 END_TEST
 
 int main(void)

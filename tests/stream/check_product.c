@@ -1,5 +1,6 @@
 /* SPDX-License-Identifier: MIT
- * A list of products dealt out to workers has the bits that the kernel gives each product whole, for any number of them. */
+ * A list of products dealt out to workers has the bits that the kernel gives each product whole, for any number of
+ * them. */
 #include "orchestrator/stream/compute.h"
 #include "orchestrator/stream/engine.h"
 #include "orchestrator/stream/product.h"
@@ -95,7 +96,8 @@ START_TEST(compute_is_the_products_own)
     void *const scratch = aligned_alloc(64, organ_products_scratch(engine));
     ck_assert_ptr_nonnull(scratch);
     const shape s = {700, 300, 290, false, false, ORGAN_REAL_BF16};
-    organ_product lists[2][2] = {{create_product(&s, 3), create_product(&s, 3)}, {create_product(&s, 3), create_product(&s, 3)}};
+    organ_product lists[2][2] = {{create_product(&s, 3), create_product(&s, 3)},
+                                 {create_product(&s, 3), create_product(&s, 3)}};
     for (int k = 0; k < 2; k++)
         lists[k][1].compute = engine->compute;
     engine->kernels->product(&lists[0][0], scratch);
@@ -152,7 +154,8 @@ typedef struct source {
     size_t failing;               /* a row */
 } source;
 
-static organ_status copy_rows(const void *context, size_t first, size_t count, void *values, void *scratch, organ_error *error)
+static organ_status copy_rows(const void *context, size_t first, size_t count, void *values, void *scratch,
+                              organ_error *error)
 {
     const source *const s = context;
     const size_t row = s->product->k * organ_real_bytes(s->product->b.type);
@@ -177,7 +180,8 @@ START_TEST(panels_are_whole_factors)
     size_t room = 0;
     ck_assert_int_eq(organ_engine_create(NULL, (size_t)_i, 0, &engine, &error), ORGAN_OK);
     for (size_t k = 0; k < PRODUCTS; k++)
-        room = room > organ_panel_bytes(shapes[k].k, shapes[k].type) ? room : organ_panel_bytes(shapes[k].k, shapes[k].type);
+        room = room > organ_panel_bytes(shapes[k].k, shapes[k].type) ? room
+                                                                     : organ_panel_bytes(shapes[k].k, shapes[k].type);
     room += ORGAN_PRODUCT_SCRATCH + 64;
     void *const scratch = aligned_alloc(64, room * (size_t)_i);
     ck_assert_ptr_nonnull(scratch);
@@ -228,7 +232,8 @@ START_TEST(light_work_stays_with_the_caller)
         double work;
         size_t count;
         bool here;
-    } ways[] = {{0, 0, true}, {0, 9, true}, {0x1p18 - 1, 9, true}, {0x1p18, 9, false}, {INFINITY, 9, false}, {INFINITY, 1, true}};
+    } ways[] = {{0, 0, true},       {0, 9, true},         {0x1p18 - 1, 9, true},
+                {0x1p18, 9, false}, {INFINITY, 9, false}, {INFINITY, 1, true}};
     organ_engine *engine = NULL;
     organ_error error = {0};
     ck_assert_int_eq(organ_engine_create(NULL, 3, 0, &engine, &error), ORGAN_OK);
@@ -237,7 +242,8 @@ START_TEST(light_work_stays_with_the_caller)
         organ_share_work(engine, NULL, ways[k].count, ways[k].work, note_task, &t);
         for (size_t i = 0; i < 9; i++)
             ck_assert_uint_eq(t.done[i], i < ways[k].count);
-        ck_assert_msg(t.elsewhere == (ways[k].here ? 0 : ways[k].count) && t.beyond == 0, "way %zu: %zu tasks by workers", k, t.elsewhere);
+        ck_assert_msg(t.elsewhere == (ways[k].here ? 0 : ways[k].count) && t.beyond == 0,
+                      "way %zu: %zu tasks by workers", k, t.elsewhere);
     }
     tasks t = {.caller = pthread_self()};
     organ_stop stop = {0};

@@ -36,7 +36,8 @@ static organ_tensor fake_tensor(const uint64_t *shape, unsigned rank, organ_dtyp
     return t;
 }
 
-/* Every element of every tensor lies in exactly one tile, bands are contiguous and in order, and none is longer than planned. */
+/* Every element of every tensor lies in exactly one tile, bands are contiguous and in order, and none is longer than
+ * planned. */
 static void check_cover(const organ_pass *pass, uint64_t memory, size_t workers)
 {
     organ_band_plan plan;
@@ -65,8 +66,8 @@ static void check_cover(const organ_pass *pass, uint64_t memory, size_t workers)
             }
             for (size_t i = 0; i < tile.rows; i++)
                 for (size_t j = 0; j < tile.cols * shape.unit; j++)
-                    ((unsigned char *)
-                         tile.data)[i * tile.stride * shape.unit + j]++; /* a tile outside its tensor is caught by the sanitizer */
+                    ((unsigned char *)tile.data)[i * tile.stride * shape.unit +
+                                                 j]++; /* a tile outside its tensor is caught by the sanitizer */
         }
     }
     for (size_t k = 0; k < pass->item_count; k++) {
@@ -80,7 +81,8 @@ static void check_cover(const organ_pass *pass, uint64_t memory, size_t workers)
 
 START_TEST(bands_cover_everything_once)
 {
-    static const uint64_t shapes[][3] = {{300, 700}, {1, 1}, {256, 256}, {257, 16}, {5, 100, 70}, {3, 0, 4}, {1, 9000}, {300, 7 * 256}};
+    static const uint64_t shapes[][3] = {{300, 700},   {1, 1},    {256, 256}, {257, 16},
+                                         {5, 100, 70}, {3, 0, 4}, {1, 9000},  {300, 7 * 256}};
     static const unsigned ranks[] = {2, 2, 2, 2, 3, 3, 2, 2};
     organ_tensor tensors[8];
     organ_pass_item items[8];
@@ -130,7 +132,8 @@ START_TEST(memory_too_small_is_told)
     organ_tensor tensor = fake_tensor(shape, 2, ORGAN_BF16);
     tensor.name = "wide";
     const organ_pass_item item = {.tensor = &tensor};
-    const organ_pass pass = {.items = &item, .item_count = 1, .tile_rows = 256, .tile_cols = 256, .scratch_bytes = 1 << 20};
+    const organ_pass pass = {
+        .items = &item, .item_count = 1, .tile_rows = 256, .tile_cols = 256, .scratch_bytes = 1 << 20};
     organ_band_plan plan;
     organ_error error = {0};
     ck_assert_int_eq(organ_band_plan_make(&pass, 16 << 20, 2, &plan, &error), ORGAN_USAGE);
@@ -173,19 +176,20 @@ static organ_status add_band(void *context, const organ_band *band, organ_error 
     ck_assert_uint_eq(((uintptr_t)band->data ^ band->offset) % 4096, 0);
     if (s->stop_after && s->bands == 2)
         organ_stop_ask(s->stop_after);
-    return (long)++s->bands == s->fail_after ? organ_fail(error, ORGAN_BAD_INPUT, "retire refuses band %zu", s->bands) : ORGAN_OK;
+    return (long)++s->bands == s->fail_after ? organ_fail(error, ORGAN_BAD_INPUT, "retire refuses band %zu", s->bands)
+                                             : ORGAN_OK;
 }
 
-static organ_status run_pass(const organ_model *model, const organ_model *other, size_t threads, const char *machine, uint64_t memory,
-                             sums *s, organ_error *error)
+static organ_status run_pass(const organ_model *model, const organ_model *other, size_t threads, const char *machine,
+                             uint64_t memory, sums *s, organ_error *error)
 {
     organ_topology *topology = NULL;
     organ_workers *workers = NULL;
     organ_pass_item items[64];
     size_t count = 0;
     for (size_t t = 0; t < model->tensor_count; t++)
-        items[count++] =
-            (organ_pass_item){.tensor = &model->tensors[t], .other = other ? organ_model_find(other, model->tensors[t].name) : NULL};
+        items[count++] = (organ_pass_item){.tensor = &model->tensors[t],
+                                           .other = other ? organ_model_find(other, model->tensors[t].name) : NULL};
     const organ_pass pass = {.model = model,
                              .other = other,
                              .items = items,
@@ -196,7 +200,8 @@ static organ_status run_pass(const organ_model *model, const organ_model *other,
                              .work = add_bytes,
                              .retire = add_band};
     organ_error made = {0};
-    ck_assert_int_eq(machine ? organ_topology_synthetic(machine, NULL, &topology, &made) : organ_topology_discover(&topology, &made),
+    ck_assert_int_eq(machine ? organ_topology_synthetic(machine, NULL, &topology, &made)
+                             : organ_topology_discover(&topology, &made),
                      ORGAN_OK);
     ck_assert_int_eq(organ_workers_create(topology, threads, &workers, &made), ORGAN_OK);
     const organ_engine engine = {.topology = topology, .workers = workers, .memory = memory, .stop = s->stop_after};
@@ -224,7 +229,8 @@ START_TEST(pass_is_the_same_for_any_threads_and_machine)
     uint64_t expected = 0, have = 0;
     for (size_t t = 0; t < model->tensor_count; t++) {
         unsigned char *bytes = malloc(model->tensors[t].bytes);
-        ck_assert_int_eq(pread(model->files[model->tensors[t].file].fd, bytes, model->tensors[t].bytes, (off_t)model->tensors[t].offset),
+        ck_assert_int_eq(pread(model->files[model->tensors[t].file].fd, bytes, model->tensors[t].bytes,
+                               (off_t)model->tensors[t].offset),
                          (ssize_t)model->tensors[t].bytes);
         for (uint64_t k = 0; k < model->tensors[t].bytes; k++)
             expected += bytes[k];
@@ -317,7 +323,8 @@ END_TEST
 
 START_TEST(quicker_tile_is_one_of_two)
 {
-    const organ_kernels *const tables[] = {organ_kernels_scalar, organ_kernels_avx2, organ_kernels_avx512, organ_kernels_neon};
+    const organ_kernels *const tables[] = {organ_kernels_scalar, organ_kernels_avx2, organ_kernels_avx512,
+                                           organ_kernels_neon};
     for (size_t k = 0; k < sizeof tables / sizeof *tables; k++) {
         const organ_kernels *const twin = tables[k] ? organ_kernels_twin(tables[k]) : NULL;
         if (!tables[k] || (twin && !organ_cpu_detect().avx512))
@@ -333,8 +340,8 @@ Suite *pass_suite(void)
     const suite_case cases[] = {
         {"bands", {bands_cover_everything_once, bands_do_not_cross_matrices, memory_too_small_is_told}},
         {"pass",
-         {pass_is_the_same_for_any_threads_and_machine, pass_reads_counterparts, pass_ends_at_the_first_fault, pass_notices_a_cut_file,
-          pass_stops_when_asked, quicker_tile_is_one_of_two}},
+         {pass_is_the_same_for_any_threads_and_machine, pass_reads_counterparts, pass_ends_at_the_first_fault,
+          pass_notices_a_cut_file, pass_stops_when_asked, quicker_tile_is_one_of_two}},
     };
     return suite_of("pass", cases, sizeof cases / sizeof *cases, setup, teardown);
 }

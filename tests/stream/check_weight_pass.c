@@ -11,7 +11,8 @@
 #include <string.h>
 #include <unistd.h>
 
-/* More than one strip of whole rows; a stack of matrices; one that is a strip by itself; rank 1; and none at all in between. */
+/* More than one strip of whole rows; a stack of matrices; one that is a strip by itself; rank 1; and none at all in
+ * between. */
 static const made_tensor tensors[] = {
     {"a", ORGAN_BF16, 2, {1201, 2000}}, {"b", ORGAN_F32, 3, {3, 1500, 1000}}, {"c", ORGAN_F16, 2, {7, 5}},
     {"d", ORGAN_BF16, 2, {0, 40}},      {"e", ORGAN_BF16, 1, {333}},          {"f", ORGAN_F32, 2, {2, 1500000}},
@@ -88,7 +89,8 @@ static organ_status begin(void *context, size_t item, const char *note, organ_er
     ck_assert_uint_eq(item, s->begun);
     ck_assert_str_eq(note, "");
     __atomic_store_n(&s->begun, item + 1, __ATOMIC_RELAXED);
-    return s->fail_begin && (long)item + 1 == s->fail_begin ? organ_fail(error, ORGAN_BAD_INPUT, "begin %zu", item) : ORGAN_OK;
+    return s->fail_begin && (long)item + 1 == s->fail_begin ? organ_fail(error, ORGAN_BAD_INPUT, "begin %zu", item)
+                                                            : ORGAN_OK;
 }
 
 static organ_status work(void *context, const organ_weight_strip *strip, void *scratch, void *out, organ_error *error)
@@ -182,7 +184,8 @@ static organ_status run_pass(seen *s, size_t threads, uint64_t memory, bool coun
 }
 
 #define ROOMY ((uint64_t)512 << 20)
-#define TIGHT ((uint64_t)19 << 20) /* one worker: the widest row is 6 MB, and so are its bytes and its FP32 values in scratch */
+#define TIGHT                                                                                                          \
+    ((uint64_t)19 << 20) /* one worker: the widest row is 6 MB, and so are its bytes and its FP32 values in scratch */
 
 START_TEST(the_same_with_any_threads_and_memory)
 {
@@ -195,11 +198,13 @@ START_TEST(the_same_with_any_threads_and_memory)
             for (size_t k = 0; k < 9; k++) {
                 organ_error error = {0};
                 seen s = {.as = types[t], .multiple = both ? 128 : 0, .slow = k == 8};
-                ck_assert_msg(run_pass(&s, threads[k % 3], memories[k / 3], both, &error) == ORGAN_OK, "%s", error.message);
+                ck_assert_msg(run_pass(&s, threads[k % 3], memories[k / 3], both, &error) == ORGAN_OK, "%s",
+                              error.message);
                 ck_assert_uint_eq(s.begun, ITEMS);
                 for (size_t i = 0; i < ITEMS; i++)
-                    ck_assert_uint_eq(
-                        s.rows[i], i == 3 ? 0 : organ_weight_matrices(items[i].weight).count * organ_weight_matrices(items[i].weight).rows);
+                    ck_assert_uint_eq(s.rows[i], i == 3 ? 0
+                                                        : organ_weight_matrices(items[i].weight).count *
+                                                              organ_weight_matrices(items[i].weight).rows);
                 fold = k ? fold : s.fold;
                 ck_assert_uint_eq(s.fold, fold);
             }
@@ -208,7 +213,8 @@ START_TEST(the_same_with_any_threads_and_memory)
 END_TEST
 
 /* The values are those of the file. */
-static organ_status compare(void *context, const organ_weight_strip *strip, void *scratch, void *out, organ_error *error)
+static organ_status compare(void *context, const organ_weight_strip *strip, void *scratch, void *out,
+                            organ_error *error)
 {
     const organ_weight *w = items[strip->item].weight;
     const size_t n = strip->rows * strip->cols;
@@ -216,11 +222,12 @@ static organ_status compare(void *context, const organ_weight_strip *strip, void
     const size_t size = organ_dtype_describe(w->codes->dtype)->bytes;
     void *stored = malloc(n * size);
     float *values = malloc(n * sizeof *values);
-    organ_status status =
-        organ_model_read(model, w->codes->file, stored, n * size, w->codes->offset + strip->first * strip->cols * size, error);
+    organ_status status = organ_model_read(model, w->codes->file, stored, n * size,
+                                           w->codes->offset + strip->first * strip->cols * size, error);
     organ_widen(organ_kernels_scalar, w->codes->dtype, stored, values, n);
     if (status == ORGAN_OK && memcmp(values, strip->values, n * sizeof *values) != 0)
-        status = organ_fail(error, ORGAN_CHECK_FAILED, "rows %llu of item %zu differ", (unsigned long long)strip->first, strip->item);
+        status = organ_fail(error, ORGAN_CHECK_FAILED, "rows %llu of item %zu differ", (unsigned long long)strip->first,
+                            strip->item);
     free(values);
     free(stored);
     __atomic_add_fetch((uint64_t *)context, n, __ATOMIC_RELAXED);
@@ -233,7 +240,8 @@ START_TEST(values_are_those_of_the_file)
     organ_workers *workers;
     uint64_t seen_values = 0, all = 0;
     ck_assert_int_eq(organ_workers_create(topology, 2, &workers, &error), ORGAN_OK);
-    const organ_engine engine = {.topology = topology, .workers = workers, .memory = ROOMY, .kernels = organ_kernels_scalar};
+    const organ_engine engine = {
+        .topology = topology, .workers = workers, .memory = ROOMY, .kernels = organ_kernels_scalar};
     const organ_weight_pass pass = {
         .model = model, .items = items, .item_count = ITEMS, .as = ORGAN_F32, .context = &seen_values, .work = compare};
     ck_assert_msg(organ_weight_pass_run(&pass, &engine, &error) == ORGAN_OK, "%s", error.message);
@@ -258,7 +266,8 @@ START_TEST(little_memory_takes_fewer_workers)
 }
 END_TEST
 
-/* However many workers there are, the fault of the earliest strip is the one that is told, and what comes before it is retired. */
+/* However many workers there are, the fault of the earliest strip is the one that is told, and what comes before it is
+ * retired. */
 START_TEST(the_first_fault_is_told)
 {
     static const size_t threads[] = {1, 2, 7};
@@ -311,9 +320,11 @@ START_TEST(counterparts_of_another_shape)
     organ_error error = {0};
     organ_workers *workers;
     ck_assert_int_eq(organ_workers_create(topology, 1, &workers, &error), ORGAN_OK);
-    const organ_engine engine = {.topology = topology, .workers = workers, .memory = ROOMY, .kernels = organ_kernels_scalar};
+    const organ_engine engine = {
+        .topology = topology, .workers = workers, .memory = ROOMY, .kernels = organ_kernels_scalar};
     const organ_weight_item unlike = {items[0].weight, items[2].weight};
-    const organ_weight_pass pass = {.model = model, .other_model = model, .items = &unlike, .item_count = 1, .as = ORGAN_F32, .work = work};
+    const organ_weight_pass pass = {
+        .model = model, .other_model = model, .items = &unlike, .item_count = 1, .as = ORGAN_F32, .work = work};
     ck_assert_int_eq(organ_weight_pass_run(&pass, &engine, &error), ORGAN_BAD_INPUT);
     ck_assert_ptr_nonnull(strstr(error.message, "'a'"));
     ck_assert_ptr_nonnull(strstr(error.message, "1201"));
@@ -325,8 +336,11 @@ END_TEST
 int main(void)
 {
     const suite_case cases[] = {
-        {"results", {the_same_with_any_threads_and_memory, values_are_those_of_the_file, little_memory_takes_fewer_workers}},
-        {"faults", {the_first_fault_is_told, a_stop_ends_it, a_file_that_was_cut_or_cannot_be_read, counterparts_of_another_shape}},
+        {"results",
+         {the_same_with_any_threads_and_memory, values_are_those_of_the_file, little_memory_takes_fewer_workers}},
+        {"faults",
+         {the_first_fault_is_told, a_stop_ends_it, a_file_that_was_cut_or_cannot_be_read,
+          counterparts_of_another_shape}},
     };
     Suite *const suites[] = {suite_of("weight_pass", cases, sizeof cases / sizeof *cases, setup, teardown), NULL};
     return run_suites(suites);

@@ -1,5 +1,6 @@
 /* SPDX-License-Identifier: MIT
- * Which types can be widened and narrowed, that a unit is what the table of types says, and that what is narrowed comes back. */
+ * Which types can be widened and narrowed, that a unit is what the table of types says, and that what is narrowed comes
+ * back. */
 #include "orchestrator/stream/widen.h"
 #include "tests/stream/check_stream.h"
 #include "tests/kit/samples.h"
@@ -20,7 +21,8 @@ static const organ_kernels *best(void)
 
 START_TEST(every_type_of_gguf_widens)
 {
-    static const organ_dtype narrow[] = {ORGAN_F32, ORGAN_F16, ORGAN_BF16, ORGAN_Q8_0, ORGAN_Q4_0, ORGAN_Q4_1, ORGAN_Q5_0, ORGAN_Q5_1};
+    static const organ_dtype narrow[] = {ORGAN_F32,  ORGAN_F16,  ORGAN_BF16, ORGAN_Q8_0,
+                                         ORGAN_Q4_0, ORGAN_Q4_1, ORGAN_Q5_0, ORGAN_Q5_1};
     size_t narrows = 0;
     for (int dtype = 0; dtype < ORGAN_DTYPE_COUNT; dtype++) {
         const organ_dtype_info *info = organ_dtype_describe((organ_dtype)dtype);
@@ -48,7 +50,8 @@ START_TEST(units_are_as_the_table_says)
         memset(&unwritten, CANARY, sizeof unwritten);
         organ_widen(best(), (organ_dtype)dtype, units, values, UNITS);
         for (size_t k = 0; k < n; k++)
-            REQUIRE_MSG(memcmp(&values[k], &unwritten, sizeof unwritten) != 0, "%s: value %zu is missing", info->name, k);
+            REQUIRE_MSG(memcmp(&values[k], &unwritten, sizeof unwritten) != 0, "%s: value %zu is missing", info->name,
+                        k);
         ck_assert_msg(memcmp(&values[n], &unwritten, sizeof unwritten) == 0, "%s: a value too many", info->name);
         free(values);
         free(units);

@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: MIT
- * A view of a document: the blocks that a reader meets, in their order, given once. A terminal, a Markdown file and an HTML page are three
- * ways to walk them. All words are templates (words.h) over the row that the block is about: of a view the report itself. */
+ * A view of a document: the blocks that a reader meets, in their order, given once. A terminal, a Markdown file and an
+ * HTML page are three ways to walk them. All words are templates (words.h) over the row that the block is about: of a
+ * view the report itself. */
 #ifndef ORGAN_BLOCK_H
 #define ORGAN_BLOCK_H
 
@@ -19,20 +20,21 @@ enum {
 };
 
 typedef enum organ_block_kind {
-    ORGAN_BLOCK_HEADING,  /* of a Markdown file */
-    ORGAN_BLOCK_LINES,    /* lines as they are; on a terminal without a newline at the end, on a page each a paragraph */
-    ORGAN_BLOCK_SECTION,  /* its title */
-    ORGAN_BLOCK_SAY,      /* a sentence or some; `lead` stands before it on a terminal */
-    ORGAN_BLOCK_WARN,     /* what must be read */
-    ORGAN_BLOCK_COMMAND,  /* a command line */
-    ORGAN_BLOCK_ITEM,     /* a line of a list */
-    ORGAN_BLOCK_TABLE,    /* of rows */
-    ORGAN_BLOCK_ITEMS,    /* a table of names and values */
-    ORGAN_BLOCK_MERITS,   /* the few figures that a reader came for; on a page */
-    ORGAN_BLOCK_CHECKS,   /* `rows` of {"check", "ok", "detail"} */
+    ORGAN_BLOCK_HEADING, /* of a Markdown file */
+    ORGAN_BLOCK_LINES,   /* lines as they are; on a terminal without a newline at the end, on a page each a paragraph */
+    ORGAN_BLOCK_SECTION, /* its title */
+    ORGAN_BLOCK_SAY,     /* a sentence or some; `lead` stands before it on a terminal */
+    ORGAN_BLOCK_WARN,    /* what must be read */
+    ORGAN_BLOCK_COMMAND, /* a command line */
+    ORGAN_BLOCK_ITEM,    /* a line of a list */
+    ORGAN_BLOCK_TABLE,   /* of rows */
+    ORGAN_BLOCK_ITEMS,   /* a table of names and values */
+    ORGAN_BLOCK_MERITS,  /* the few figures that a reader came for; on a page */
+    ORGAN_BLOCK_CHECKS,  /* `rows` of {"check", "ok", "detail"} */
     ORGAN_BLOCK_CAUTIONS, /* `rows` of sentences that must be read, together under their title; files and pages */
-    ORGAN_BLOCK_TERMS,    /* `rows`, an object of terms and what they mean; a table on a page, with the titles `lead` and `words` */
-    ORGAN_BLOCK_BARS,     /* charts, on a page */
+    ORGAN_BLOCK_TERMS, /* `rows`, an object of terms and what they mean; a table on a page, with the titles `lead` and
+                          `words` */
+    ORGAN_BLOCK_BARS,  /* charts, on a page */
     ORGAN_BLOCK_MAP,
     ORGAN_BLOCK_GRID,
     ORGAN_BLOCK_PANELS,
@@ -53,9 +55,11 @@ typedef struct organ_table_of {
     const organ_field *fields;
     size_t count;
     const char *total, *total_row; /* the name of the last row, words, and the path of what stands in it; NULL: none */
-    const char *sums, *sums_name;  /* rows below the line, before that one: their path, and the member that is their first field */
-    const char *caption;           /* on a page; NULL: none */
-    size_t most; /* rows on a page and in a Markdown file; if there are more, a sentence below says how many `what` ("tensors"). 0: all */
+    const char *sums,
+        *sums_name; /* rows below the line, before that one: their path, and the member that is their first field */
+    const char *caption; /* on a page; NULL: none */
+    size_t most; /* rows on a page and in a Markdown file; if there are more, a sentence below says how many `what`
+                    ("tensors"). 0: all */
     const char *what;
 } organ_table_of;
 
@@ -67,15 +71,16 @@ typedef struct organ_items_of {
     const char *name;  /* the title of the names; NULL: there are none */
     const char *value; /* words: the title of the values */
     organ_align align; /* of the values */
-    const char *of;   /* a path of rows: values are of each of them, beside each other, but for those behind the fourth; NULL: of the row */
+    const char *of;   /* a path of rows: values are of each of them, beside each other, but for those behind the fourth;
+                         NULL: of the row */
     const char *list; /* of ITEMS an array of each row, a sentence a line behind the items; NULL: none */
     const char *caption;
     const organ_item *items; /* with MERITS the name is what the value means */
     size_t count;
 } organ_items_of;
 
-/* Of the words of charts `subtitle` and the second of `series` of bars are templates. The numbers of all rows are multiplied by `factor`,
- * if that is not 0. */
+/* Of the words of charts `subtitle` and the second of `series` of bars are templates. The numbers of all rows are
+ * multiplied by `factor`, if that is not 0. */
 
 /* One bar for each of the rows, or two. */
 typedef struct organ_bars_of {
@@ -90,12 +95,13 @@ typedef struct organ_bars_of {
     bool ascending;         /* by their first values */
     const char *depth;      /* the member that is the depth of the bar; NULL: 0 */
     const char *remark;     /* words about the row, behind the value; NULL: none */
-    const char *spread;     /* rows whose first value spans the whisker of the bar of the same name: a path; NULL: none */
+    const char *spread; /* rows whose first value spans the whisker of the bar of the same name: a path; NULL: none */
     double factor;
     const char *caption;
 } organ_bars_of;
 
-/* Lines or bars over the layers, one panel a role. All series are of rows in the same order; roles and layers are those of the first. */
+/* Lines or bars over the layers, one panel a role. All series are of rows in the same order; roles and layers are those
+ * of the first. */
 typedef struct organ_series_of {
     const char *name;         /* words */
     const char *rows, *value; /* where there are no such rows, there is no such series */
@@ -133,7 +139,8 @@ typedef struct organ_map_of {
     const char *caption;
 } organ_map_of;
 
-/* A row for each of the rows: columns are members of these names, but for those that no row has, or the numbers of an array. */
+/* A row for each of the rows: columns are members of these names, but for those that no row has, or the numbers of an
+ * array. */
 typedef struct organ_grid_of {
     organ_heat_map look;
     const char *name;           /* member of the row */
@@ -145,8 +152,8 @@ typedef struct organ_grid_of {
     const char *caption;
 } organ_grid_of;
 
-/* Lines through the layers: one for each of the members `values` of rows that have a layer each, or one for each name, the means of its
- * rows, of those names of which a row is `only` (a condition). */
+/* Lines through the layers: one for each of the members `values` of rows that have a layer each, or one for each name,
+ * the means of its rows, of those names of which a row is `only` (a condition). */
 typedef struct organ_curves_of {
     organ_chart look; /* all but series and panels; x is "layer" */
     const char *values[ORGAN_CHART_COLOURS];
@@ -157,7 +164,8 @@ typedef struct organ_curves_of {
 
 /* A point for each of the rows. */
 typedef struct organ_points_of {
-    organ_scatter look;       /* all but points and kind_count; kinds end with NULL, and those behind the last that is met are not named */
+    organ_scatter look; /* all but points and kind_count; kinds end with NULL, and those behind the last that is met are
+                           not named */
     const char *name, *x, *y; /* members of the row */
     const char *kind;         /* the same: one of the names of kinds, else the last of them; NULL: all are the first */
     double x_factor;
@@ -173,8 +181,10 @@ struct organ_block {
     const char *words;
     const char *rows;  /* a path; of a table also several with a blank between them, each of an object */
     const char *where; /* a condition on each of the rows; NULL: all of them */
-    const char *same;  /* words: rows about which they are the same are one, the first, with "count", how many; NULL: all of them */
-    const char *new;   /* only rows in which this member is another text than in the row before that is meant; NULL: all of them */
+    const char *same; /* words: rows about which they are the same are one, the first, with "count", how many; NULL: all
+                         of them */
+    const char *new;  /* only rows in which this member is another text than in the row before that is meant; NULL: all
+                         of them */
     const organ_table_of *table;
     const organ_items_of *items;
     const organ_bars_of *bars;
@@ -195,7 +205,8 @@ struct organ_block {
 typedef struct organ_view {
     const char *schema;                    /* "organ.purify/1" */
     const char *kind, *title, *lead;       /* of the page, templates; what is reported, of what, and what came out */
-    json_t *(*make)(const json_t *report); /* the document with what only its view needs, which blocks are about; NULL: they are about it */
+    json_t *(*make)(const json_t *report); /* the document with what only its view needs, which blocks are about; NULL:
+                                              they are about it */
     const organ_block *blocks;
     size_t count;
 } organ_view;
@@ -203,11 +214,13 @@ typedef struct organ_view {
 /* Blocks inside a block: those of an array, or as they stand here. */
 #define BLOCKS_OF(list) .blocks = (list), .count = sizeof(list) / sizeof *(list)
 
-#define BLOCKS(...) .blocks = (const organ_block[]){__VA_ARGS__}, .count = sizeof((const organ_block[]){__VA_ARGS__}) / sizeof(organ_block)
+#define BLOCKS(...)                                                                                                    \
+    .blocks = (const organ_block[]){__VA_ARGS__},                                                                      \
+    .count = sizeof((const organ_block[]){__VA_ARGS__}) / sizeof(organ_block)
 
-#define BLOCK(name, where_, if_, ...)                                                                                                      \
-    {                                                                                                                                      \
-        .kind = ORGAN_BLOCK_##name, .on = (where_), .when = (if_), __VA_ARGS__                                                             \
+#define BLOCK(name, where_, if_, ...)                                                                                  \
+    {                                                                                                                  \
+        .kind = ORGAN_BLOCK_##name, .on = (where_), .when = (if_), __VA_ARGS__                                         \
     }
 #define HEADING(text)                        BLOCK(HEADING, ON_MARKDOWN, NULL, .words = (text))
 #define LINES_ON(places, if_, text)          BLOCK(LINES, places, if_, .words = (text))
@@ -220,23 +233,24 @@ typedef struct organ_view {
 #define COMMAND(places, if_, text)           BLOCK(COMMAND, places, if_, .words = (text))
 #define ITEM(places, if_, text)              BLOCK(ITEM, places, if_, .words = (text))
 #define TABLE(places, if_, path, ...)        TABLE_WHERE(places, if_, path, NULL, __VA_ARGS__)
-#define TABLE_WHERE(places, if_, path, only, ...)                                                                                          \
+#define TABLE_WHERE(places, if_, path, only, ...)                                                                      \
     BLOCK(TABLE, places, if_, .rows = (path), .where = (only), .table = &(const organ_table_of){__VA_ARGS__})
 #define FIELDS(list)                       .fields = (list), .count = sizeof(list) / sizeof *(list)
 #define ITEMS(places, if_, ...)            BLOCK(ITEMS, places, if_, .items = &(const organ_items_of){__VA_ARGS__})
 #define ITEM_LIST(list)                    .items = (list), .count = sizeof(list) / sizeof *(list)
-#define MERITS(if_, list)                  BLOCK(MERITS, ON_PAGE, if_, .items = &(const organ_items_of){ITEM_LIST(list)})
+#define MERITS(if_, of)                    BLOCK(MERITS, ON_PAGE, if_, .items = &(const organ_items_of){ITEM_LIST(of)})
 #define CHECKS(places, if_, path)          BLOCK(CHECKS, places, if_, .rows = (path))
 #define CAUTIONS(places, if_, path, title) BLOCK(CAUTIONS, places, if_, .rows = (path), .words = (title))
 #define TERMS(places, if_, path, of, mean) BLOCK(TERMS, places, if_, .rows = (path), .lead = (of), .words = (mean))
 #define BARS(if_, path, ...)               BARS_WHERE(if_, path, NULL, __VA_ARGS__)
-#define BARS_WHERE(if_, path, only, ...)                                                                                                   \
+#define BARS_WHERE(if_, path, only, ...)                                                                               \
     BLOCK(BARS, ON_PAGE, if_, .rows = (path), .where = (only), .bars = &(const organ_bars_of){__VA_ARGS__})
-#define MAP(if_, path, ...)    BLOCK(MAP, ON_PAGE, if_, .rows = (path), .map = &(const organ_map_of){__VA_ARGS__})
-#define PANELS(if_, of)        BLOCK(PANELS, ON_PAGE, if_, .panels = (of))
-#define GRID(if_, path, ...)   BLOCK(GRID, ON_PAGE, if_, .rows = (path), .grid = &(const organ_grid_of){__VA_ARGS__})
-#define CURVES(if_, path, ...) BLOCK(CURVES, ON_PAGE, if_, .rows = (path), .curves = &(const organ_curves_of){__VA_ARGS__})
-#define POINTS(if_, path, only, ...)                                                                                                       \
+#define MAP(if_, path, ...)  BLOCK(MAP, ON_PAGE, if_, .rows = (path), .map = &(const organ_map_of){__VA_ARGS__})
+#define PANELS(if_, of)      BLOCK(PANELS, ON_PAGE, if_, .panels = (of))
+#define GRID(if_, path, ...) BLOCK(GRID, ON_PAGE, if_, .rows = (path), .grid = &(const organ_grid_of){__VA_ARGS__})
+#define CURVES(if_, path, ...)                                                                                         \
+    BLOCK(CURVES, ON_PAGE, if_, .rows = (path), .curves = &(const organ_curves_of){__VA_ARGS__})
+#define POINTS(if_, path, only, ...)                                                                                   \
     BLOCK(POINTS, ON_PAGE, if_, .rows = (path), .where = (only), .points = &(const organ_points_of){__VA_ARGS__})
 #define FIGURE(if_, function, text) BLOCK(FIGURE, ON_PAGE, if_, .draw = (function), .words = (text))
 /* PART(ON_ALL, "path", BLOCKS(...)) */
@@ -249,6 +263,9 @@ typedef struct organ_view {
 #define PAGE_ENDING                     BLOCK(ENDING, ON_PAGE, NULL, .words = NULL)
 /* TOGETHER(ON_ALL, NULL, "rows", BLOCKS(...), .where = "b") */
 #define TOGETHER(places, if_, path, ...) BLOCK(TOGETHER, places, if_, .rows = (path), __VA_ARGS__)
-#define DEFINITIONS                      SECTION(ON_MARKDOWN, NULL, "Definitions"), TERMS(ON_MARKDOWN, NULL, "/definitions", NULL, NULL)
+/* clang-format off */
+#define DEFINITIONS \
+    SECTION(ON_MARKDOWN, NULL, "Definitions"), TERMS(ON_MARKDOWN, NULL, "/definitions", NULL, NULL)
+/* clang-format on */
 
 #endif

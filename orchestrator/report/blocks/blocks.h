@@ -1,5 +1,6 @@
 /* SPDX-License-Identifier: MIT
- * Views of documents as lists of blocks, and the three ways through them. In goes a document and its view, out comes a text for a
+ * Views of documents as lists of blocks, and the three ways through them. In goes a document and its view, out comes a
+ * text for a
  * terminal, a Markdown file or a page.
  *
  *   block.h       what a view is made of

@@ -35,7 +35,8 @@ static organ_ranking_bar *bar_of(organ_ranking_bar *bars, size_t *count, const o
     for (size_t k = 0; k < *count && look->sums; k++)
         if (strcmp(bars[k].name, name) == 0)
             return &bars[k];
-    bars[*count] = (organ_ranking_bar){.name = name, .value = {look->sums ? 0 : NAN, look->sums && look->values[1] ? 0 : NAN}};
+    bars[*count] =
+        (organ_ranking_bar){.name = name, .value = {look->sums ? 0 : NAN, look->sums && look->values[1] ? 0 : NAN}};
     return &bars[(*count)++];
 }
 
@@ -180,12 +181,14 @@ static organ_layer_map *map_of(const organ_map_of *look, const json_t *rows, con
         const double value = organ_block_number(row, look->value, look->factor);
         if (organ_row_layer(row) < 0 && (look->inside || look->layers))
             continue;
-        organ_layer_map_add(map, organ_row_layer(row), organ_json_text(row, look->role), value, weight > 0 ? weight : 1);
+        organ_layer_map_add(map, organ_row_layer(row), organ_json_text(row, look->role), value,
+                            weight > 0 ? weight : 1);
         if (look->beyond > 0 && fabs(value) > look->beyond)
             organ_layer_map_mark(map, organ_row_layer(row), organ_json_text(row, look->role));
     }
     for (size_t k = 0; k < json_array_size(marks); k++)
-        organ_layer_map_mark(map, organ_row_layer(organ_json_row_at(marks, k)), organ_json_text(organ_json_row_at(marks, k), look->role));
+        organ_layer_map_mark(map, organ_row_layer(organ_json_row_at(marks, k)),
+                             organ_json_text(organ_json_row_at(marks, k), look->role));
     organ_layer_map_settle(map);
     return map;
 }
@@ -202,7 +205,8 @@ static bool is_seen(const organ_map_of *look, const organ_layer_map *map)
     return cells > (look->inside ? 1 : 0) && (!look->varies || least < most);
 }
 
-/* The scale goes from 0 to the greatest value; numbers of bytes get the unit that this asks for, which stands in `label`. */
+/* The scale goes from 0 to the greatest value; numbers of bytes get the unit that this asks for, which stands in
+ * `label`. */
 static void scale_from_zero(organ_layer_map *map, bool bytes, organ_heat_map *words, char label[64])
 {
     double factor = 1;

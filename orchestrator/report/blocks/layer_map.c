@@ -83,7 +83,9 @@ static int layer_map_place_of(const char *role)
 {
     static const organ_anatomy other = {.role = ORGAN_ROLE_OTHER};
     const unsigned row = organ_anatomy_row_named(role);
-    return row == organ_anatomy_row(&other) ? ORGAN_ANATOMY_ROWS : row == ORGAN_ANATOMY_ROWS ? ORGAN_ANATOMY_ROWS + 1 : (int)row;
+    return row == organ_anatomy_row(&other) ? ORGAN_ANATOMY_ROWS
+           : row == ORGAN_ANATOMY_ROWS      ? ORGAN_ANATOMY_ROWS + 1
+                                            : (int)row;
 }
 
 static void order_roles(organ_layer_map *map)
@@ -108,7 +110,8 @@ static void order_roles(organ_layer_map *map)
 static int by_cell(const void *a, const void *b)
 {
     const organ_layer_map_note *const x = a, *const y = b;
-    return x->layer != y->layer ? (x->layer > y->layer) - (x->layer < y->layer) : (x->role > y->role) - (x->role < y->role);
+    return x->layer != y->layer ? (x->layer > y->layer) - (x->layer < y->layer)
+                                : (x->role > y->role) - (x->role < y->role);
 }
 
 static bool layer_map_make_room(organ_layer_map *map)
@@ -139,7 +142,9 @@ static size_t fold_cell(organ_layer_map *map, size_t first, size_t layer)
         map->marked[notes->role * map->layers + layer] |= notes[count].mark;
         count++;
     }
-    map->value[notes->role * map->layers + layer] = map->fold != ORGAN_FOLD_MEAN ? extreme : weight > 0 ? sum / weight : NAN;
+    map->value[notes->role * map->layers + layer] = map->fold != ORGAN_FOLD_MEAN ? extreme
+                                                    : weight > 0                 ? sum / weight
+                                                                                 : NAN;
     return count;
 }
 

@@ -20,7 +20,8 @@ typedef struct panel_maps {
 } panel_maps;
 
 /* The member of each of `rows` where the row of `places` at the same index stands. NULL without memory. */
-static organ_layer_map *map_over(const json_t *places, const json_t *rows, const char *role, const char *value, double factor)
+static organ_layer_map *map_over(const json_t *places, const json_t *rows, const char *role, const char *value,
+                                 double factor)
 {
     organ_layer_map *const map = organ_layer_map_create();
     if (!map)
@@ -86,7 +87,8 @@ static size_t arrange_panels(panel_maps *p, bool band)
         const size_t at = r * first->layers;
         for (size_t s = 0; s < p->series_count; s++)
             p->y[r][s] = p->maps[s]->value + at;
-        p->panels[r] = (organ_chart_panel){.title = first->role[r], .count = first->layers, .x = first->layer, .y = p->y[r]};
+        p->panels[r] =
+            (organ_chart_panel){.title = first->role[r], .count = first->layers, .x = first->layer, .y = p->y[r]};
         if (band) {
             p->panels[r].band_low = p->maps[p->count - 2]->value + at;
             p->panels[r].band_high = p->maps[p->count - 1]->value + at;

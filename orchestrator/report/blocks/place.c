@@ -49,7 +49,9 @@ json_t *organ_block_rows(organ_walk *walk, const organ_block *block)
 {
     if (block->rows && strchr(block->rows, ' '))
         return rows_at(&walk->scope, block->rows);
-    json_t *const rows = (json_t *)(uintptr_t)(block->rows ? organ_scope_at(&walk->scope, block->rows) : walk->scope.row), *kept;
+    json_t *const rows =
+                      (json_t *)(uintptr_t)(block->rows ? organ_scope_at(&walk->scope, block->rows) : walk->scope.row),
+                  *kept;
     if ((!block->where && !block->new && !block->same) || !json_is_array(rows))
         return json_incref(rows);
     if (block->same)

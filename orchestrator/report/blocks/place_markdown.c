@@ -16,8 +16,9 @@ static void begin_block(organ_walk *walk, bool item)
 static void markdown_words(organ_walk *walk, const organ_block *block, const char *text)
 {
     static const char *const leads[] = {
-        [ORGAN_BLOCK_HEADING] = "# ",   [ORGAN_BLOCK_SECTION] = "## ",          [ORGAN_BLOCK_SAY] = "",   [ORGAN_BLOCK_LINES] = "",
-        [ORGAN_BLOCK_COMMAND] = "    ", [ORGAN_BLOCK_WARN] = "> **Warning.** ", [ORGAN_BLOCK_ITEM] = "- "};
+        [ORGAN_BLOCK_HEADING] = "# ", [ORGAN_BLOCK_SECTION] = "## ",  [ORGAN_BLOCK_SAY] = "",
+        [ORGAN_BLOCK_LINES] = "",     [ORGAN_BLOCK_COMMAND] = "    ", [ORGAN_BLOCK_WARN] = "> **Warning.** ",
+        [ORGAN_BLOCK_ITEM] = "- "};
     begin_block(walk, block->kind == ORGAN_BLOCK_ITEM);
     fprintf(walk->out, "%s%s\n", leads[block->kind], text);
 }

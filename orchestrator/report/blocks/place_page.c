@@ -41,7 +41,10 @@ static void page_words(organ_walk *walk, const organ_block *block, const char *t
     }
 }
 
-static void page_table(organ_walk *walk, organ_table *table, const char *caption) { organ_html_table(walk->html, table, caption); }
+static void page_table(organ_walk *walk, organ_table *table, const char *caption)
+{
+    organ_html_table(walk->html, table, caption);
+}
 
 static void page_list(organ_walk *walk, const organ_block *block, const json_t *rows)
 {

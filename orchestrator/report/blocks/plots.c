@@ -93,7 +93,8 @@ static organ_layer_map *lines_of(const organ_curves_of *look, const json_t *rows
             organ_layer_map_add(map, organ_row_layer(row), organ_json_text(row, look->name),
                                 organ_block_number(row, look->value, look->factor), 1);
         for (size_t v = 0; organ_row_layer(row) >= 0 && v < ORGAN_CHART_COLOURS && look->values[v]; v++)
-            organ_layer_map_add(map, organ_row_layer(row), look->values[v], organ_block_number(row, look->values[v], look->factor), 1);
+            organ_layer_map_add(map, organ_row_layer(row), look->values[v],
+                                organ_block_number(row, look->values[v], look->factor), 1);
     }
     organ_layer_map_settle(map);
     return map;
@@ -162,7 +163,8 @@ static void name_farthest(organ_point *points, size_t count, size_t most)
 static unsigned kind_of(const organ_points_of *look, const json_t *row)
 {
     unsigned kind = 0;
-    while (look->kind && look->look.kinds[kind + 1] && strcmp(look->look.kinds[kind], organ_json_text(row, look->kind)) != 0)
+    while (look->kind && look->look.kinds[kind + 1] &&
+           strcmp(look->look.kinds[kind], organ_json_text(row, look->kind)) != 0)
         kind++;
     return kind;
 }

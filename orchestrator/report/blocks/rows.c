@@ -13,7 +13,8 @@ static bool take_alike(json_t *kept, json_t *known, const char *kind, json_t *ro
 {
     json_t *const first = json_object_get(known, kind);
     if (first)
-        return json_integer_set(json_object_get(first, "count"), json_integer_value(json_object_get(first, "count")) + 1) == 0;
+        return json_integer_set(json_object_get(first, "count"),
+                                json_integer_value(json_object_get(first, "count")) + 1) == 0;
     json_t *const made = json_is_object(row) ? json_copy(row) : json_object(); /* a report may hold anything */
     ORGAN_ADD(made, SET_COUNT("count", 1));
     return json_array_append_new(kept, made) == 0 && json_object_set(known, kind, made) == 0;
@@ -44,7 +45,8 @@ json_t *organ_rows_met(const json_t *report, const json_t *rows, const char *whe
     const char *before = "";
     for (size_t k = 0; k < json_array_size(rows); k++) {
         json_t *const row = organ_json_row_at(rows, k);
-        if (!organ_scope_holds(&(organ_scope){report, row}, where) || (new &&strcmp(organ_json_text(row, new), before) == 0))
+        if (!organ_scope_holds(&(organ_scope){report, row}, where) ||
+            (new &&strcmp(organ_json_text(row, new), before) == 0))
             continue;
         before = new ? organ_json_text(row, new) : before;
         if (json_array_append(kept, row) != 0) {

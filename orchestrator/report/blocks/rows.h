@@ -5,7 +5,8 @@
 
 #include <jansson.h>
 
-/* Those that `where` holds for as `same` of a block makes them: of rows about which these words are the same the first, with "count". */
+/* Those that `where` holds for as `same` of a block makes them: of rows about which these words are the same the first,
+ * with "count". */
 json_t *organ_rows_alike(const json_t *report, const json_t *rows, const char *where, const char *same);
 
 /* Those that `where` holds for, and in which the member `new` (NULL: none) is another text than in the one before. */

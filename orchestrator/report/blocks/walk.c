@@ -65,7 +65,8 @@ static void put_table(organ_walk *walk, const organ_block *block)
     const organ_table_of *const look = block->table;
     json_t *const rows = organ_block_rows(walk, block);
     const size_t most = walk->place->form != ORGAN_WORDS_TERMINAL && look->most ? look->most : SIZE_MAX;
-    char *const total = look->total ? organ_words_text(&walk->scope, look->total, ORGAN_WORDS_PAGE) : NULL; /* a table escapes its cells */
+    char *const total = look->total ? organ_words_text(&walk->scope, look->total, ORGAN_WORDS_PAGE)
+                                    : NULL; /* a table escapes its cells */
     organ_field fields[ORGAN_FIELDS_MOST];
     size_t count = 0;
     for (size_t k = 0; k < look->count && count < ORGAN_FIELDS_MOST; k++)
@@ -105,7 +106,8 @@ static void list_rows(organ_table *table, const char *list, const json_t *const 
 {
     size_t most = 0;
     for (size_t k = 0; k < count; k++)
-        most = json_array_size(organ_json_at(rows[k], list)) > most ? json_array_size(organ_json_at(rows[k], list)) : most;
+        most =
+            json_array_size(organ_json_at(rows[k], list)) > most ? json_array_size(organ_json_at(rows[k], list)) : most;
     for (size_t at = 0; at < most; at++)
         for (size_t k = 0; k < count; k++)
             organ_table_cell(table, "%s", organ_json_text(organ_json_row_at(organ_json_at(rows[k], list), at), ""));
@@ -129,7 +131,8 @@ static void put_items(organ_walk *walk, const organ_block *block)
         if (names) /* a table escapes its cells itself */
             organ_table_take(table, organ_words_text(&walk->scope, look->items[i].name, ORGAN_WORDS_PAGE));
         for (size_t k = 0; k < count; k++)
-            organ_table_take(table, organ_words_text(&(organ_scope){walk->scope.report, rows[k]}, look->items[i].value, ORGAN_WORDS_PAGE));
+            organ_table_take(table, organ_words_text(&(organ_scope){walk->scope.report, rows[k]}, look->items[i].value,
+                                                     ORGAN_WORDS_PAGE));
     }
     if (look->list)
         list_rows(table, look->list, rows, count);
@@ -149,8 +152,8 @@ static void put_merits(organ_walk *walk, const organ_block *block)
             continue;
         texts[2 * count] = walk_words_of(walk, item->value);
         texts[2 * count + 1] = walk_words_of(walk, item->name);
-        figures[count] =
-            (organ_html_figure_of_merit){texts[2 * count] ? texts[2 * count] : "", texts[2 * count + 1] ? texts[2 * count + 1] : ""};
+        figures[count] = (organ_html_figure_of_merit){texts[2 * count] ? texts[2 * count] : "",
+                                                      texts[2 * count + 1] ? texts[2 * count + 1] : ""};
         count++;
     }
     organ_html_figures_of_merit(walk->html, figures, count);
@@ -188,7 +191,8 @@ static void walk_row(organ_walk *walk, const organ_block *block, const json_t *r
 static void say_rest(organ_walk *walk, const organ_block *block, size_t all)
 {
     const organ_block say = {.kind = ORGAN_BLOCK_SAY, .on = block->on, .lead = block->lead, .words = block->rest};
-    json_t *const row = ORGAN_OBJECT(SET_COUNT("more", all - block->most), SET_COUNT("all", all), SET_COUNT("most", block->most));
+    json_t *const row =
+        ORGAN_OBJECT(SET_COUNT("more", all - block->most), SET_COUNT("all", all), SET_COUNT("most", block->most));
     if (row)
         walk_row(walk, &(organ_block){.blocks = &say, .count = 1}, row);
     else
@@ -234,7 +238,8 @@ static void put_part(organ_walk *walk, const organ_block *block)
 static void put_ending(organ_walk *walk, const organ_block *block)
 {
     (void)block;
-    organ_html_ending(walk->html, json_object_get(walk->scope.row, "definitions"), json_object_get(walk->scope.row, "run"));
+    organ_html_ending(walk->html, json_object_get(walk->scope.row, "definitions"),
+                      json_object_get(walk->scope.row, "run"));
     walk->ended = true;
 }
 
@@ -249,14 +254,18 @@ static void put_made_of(organ_walk *walk, const organ_block *block)
 }
 
 static void (*const put_kind[])(organ_walk *walk, const organ_block *block) = {
-    [ORGAN_BLOCK_HEADING] = put_words,       [ORGAN_BLOCK_LINES] = put_words,     [ORGAN_BLOCK_SECTION] = put_words,
-    [ORGAN_BLOCK_SAY] = put_words,           [ORGAN_BLOCK_WARN] = put_words,      [ORGAN_BLOCK_COMMAND] = put_words,
-    [ORGAN_BLOCK_ITEM] = put_words,          [ORGAN_BLOCK_TABLE] = put_table,     [ORGAN_BLOCK_ITEMS] = put_items,
-    [ORGAN_BLOCK_MERITS] = put_merits,       [ORGAN_BLOCK_CHECKS] = put_list,     [ORGAN_BLOCK_CAUTIONS] = put_list,
-    [ORGAN_BLOCK_TERMS] = put_list,          [ORGAN_BLOCK_BARS] = organ_bars_put, [ORGAN_BLOCK_MAP] = organ_map_put,
-    [ORGAN_BLOCK_PANELS] = organ_panels_put, [ORGAN_BLOCK_GRID] = organ_grid_put, [ORGAN_BLOCK_CURVES] = organ_curves_put,
-    [ORGAN_BLOCK_POINTS] = organ_points_put, [ORGAN_BLOCK_ENDING] = put_ending,   [ORGAN_BLOCK_FIGURE] = put_figure,
-    [ORGAN_BLOCK_PART] = put_part,           [ORGAN_BLOCK_MADE] = put_made_of,    [ORGAN_BLOCK_EACH] = walk_each,
+    [ORGAN_BLOCK_HEADING] = put_words,       [ORGAN_BLOCK_LINES] = put_words,
+    [ORGAN_BLOCK_SECTION] = put_words,       [ORGAN_BLOCK_SAY] = put_words,
+    [ORGAN_BLOCK_WARN] = put_words,          [ORGAN_BLOCK_COMMAND] = put_words,
+    [ORGAN_BLOCK_ITEM] = put_words,          [ORGAN_BLOCK_TABLE] = put_table,
+    [ORGAN_BLOCK_ITEMS] = put_items,         [ORGAN_BLOCK_MERITS] = put_merits,
+    [ORGAN_BLOCK_CHECKS] = put_list,         [ORGAN_BLOCK_CAUTIONS] = put_list,
+    [ORGAN_BLOCK_TERMS] = put_list,          [ORGAN_BLOCK_BARS] = organ_bars_put,
+    [ORGAN_BLOCK_MAP] = organ_map_put,       [ORGAN_BLOCK_PANELS] = organ_panels_put,
+    [ORGAN_BLOCK_GRID] = organ_grid_put,     [ORGAN_BLOCK_CURVES] = organ_curves_put,
+    [ORGAN_BLOCK_POINTS] = organ_points_put, [ORGAN_BLOCK_ENDING] = put_ending,
+    [ORGAN_BLOCK_FIGURE] = put_figure,       [ORGAN_BLOCK_PART] = put_part,
+    [ORGAN_BLOCK_MADE] = put_made_of,        [ORGAN_BLOCK_EACH] = walk_each,
     [ORGAN_BLOCK_TOGETHER] = walk_together};
 
 static void walk_blocks(organ_walk *walk, const organ_block *blocks, size_t count)
@@ -282,7 +291,8 @@ static void walk_view(organ_walk *walk, const organ_view *view)
     walk_blocks(walk, &all, 1);
 }
 
-static organ_status write_text(organ_walk *walk, const organ_view *view, const json_t *report, char **text, organ_error *error)
+static organ_status write_text(organ_walk *walk, const organ_view *view, const json_t *report, char **text,
+                               organ_error *error)
 {
     organ_text buffer;
     *text = NULL;
@@ -301,8 +311,8 @@ static organ_status write_text(organ_walk *walk, const organ_view *view, const j
     return error->status;
 }
 
-organ_status organ_view_terminal(const organ_view *view, const json_t *report, const organ_page *page, bool tensors, char **text,
-                                 organ_error *error)
+organ_status organ_view_terminal(const organ_view *view, const json_t *report, const organ_page *page, bool tensors,
+                                 char **text, organ_error *error)
 {
     organ_walk walk = {.place = &organ_place_terminal, .on = ON_TERMINAL | (tensors ? ON_TENSORS : 0), .page = page};
     return write_text(&walk, view, report, text, error);

@@ -70,7 +70,8 @@ static void name_cell(organ_table *table, const char *before, const char *key)
 static bool says_nothing(const json_t *value)
 {
     const size_t count = json_array_size(value);
-    return json_is_array(value) && (count == 0 || (count > MOST_NUMBERS && json_is_number(organ_json_row_at(value, 0))));
+    return json_is_array(value) &&
+           (count == 0 || (count > MOST_NUMBERS && json_is_number(organ_json_row_at(value, 0))));
 }
 
 static bool is_list_of_objects(const json_t *value) { return json_is_object(organ_json_row_at(value, 0)); }

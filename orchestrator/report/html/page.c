@@ -35,7 +35,8 @@ static void put_front(FILE *out, const char *kind, const char *title, const char
             organ_html_script_hash);
     put_between(out, "", kind, ": ");
     organ_markup_text(out, title);
-    fprintf(out, "</title>\n<style>\n%s%s%s</style>\n</head>\n<body>\n", organ_html_style, organ_svg_style, organ_svg_heat_style);
+    fprintf(out, "</title>\n<style>\n%s%s%s</style>\n</head>\n<body>\n", organ_html_style, organ_svg_style,
+            organ_svg_heat_style);
     fputs("<a class=\"skip\" href=\"#main\">Skip to the report</a>\n<header>\n<p class=\"kind\">", out);
     organ_markup_text(out, kind);
     put_between(out, "</p>\n<h1>", title, "</h1>\n");
@@ -193,7 +194,8 @@ static void put_rows(FILE *out, const organ_table_view *view, size_t from, size_
 static void put_caption(const organ_html *html, const char *caption)
 {
     FILE *const out = html->body.out;
-    fprintf(out, caption ? "<caption id=\"table%zu\"><span>" : "<caption class=\"unseen\" id=\"table%zu\"><span>", html->tables);
+    fprintf(out, caption ? "<caption id=\"table%zu\"><span>" : "<caption class=\"unseen\" id=\"table%zu\"><span>",
+            html->tables);
     if (caption)
         organ_markup_text(out, caption);
     else {
@@ -206,8 +208,10 @@ static void put_caption(const organ_html *html, const char *caption)
 static void put_table(const organ_html *html, const organ_table_view *view, const char *caption)
 {
     FILE *const out = html->body.out;
-    fprintf(out, "<div class=\"table\"><div class=\"box\" role=\"group\" tabindex=\"0\" aria-labelledby=\"table%zu\">\n<table",
-            html->tables);
+    fprintf(
+        out,
+        "<div class=\"table\"><div class=\"box\" role=\"group\" tabindex=\"0\" aria-labelledby=\"table%zu\">\n<table",
+        html->tables);
     put_column_classes(out, view);
     fputs(">\n", out);
     put_caption(html, caption);
@@ -239,7 +243,9 @@ void organ_html_table(organ_html *html, organ_table *table, const char *caption)
 void organ_html_checks(organ_html *html, const json_t *checks)
 {
     FILE *const out = html->body.out;
-    fprintf(out, "<div class=\"table\"><div class=\"box\" role=\"group\" tabindex=\"0\" aria-labelledby=\"table%zu\">\n<table>\n",
+    fprintf(out,
+            "<div class=\"table\"><div class=\"box\" role=\"group\" tabindex=\"0\" "
+            "aria-labelledby=\"table%zu\">\n<table>\n",
             ++html->tables);
     put_caption(html, NULL);
     fputs("<thead>\n<tr><th scope=\"col\">check</th><th scope=\"col\">result</th><th scope=\"col\">detail</th></tr>\n"
@@ -265,7 +271,8 @@ static const char *put_until(FILE *out, const char *svg, const char *mark)
     return found ? found + strlen(mark) : svg + strlen(svg);
 }
 
-/* The page has the style already, and many figures: names must be told apart. Returns the numbers of the figure, NULL: it has none. */
+/* The page has the style already, and many figures: names must be told apart. Returns the numbers of the figure, NULL:
+ * it has none. */
 static const char *put_inline(FILE *out, const char *svg, size_t number)
 {
     svg = put_until(out, svg, "role=\"img\">");
@@ -274,7 +281,8 @@ static const char *put_inline(FILE *out, const char *svg, size_t number)
     fprintf(out, "<desc id=\"about%zu\">", number);
     svg = put_until(out, svg, "<style>\n");
     const char *const end = strstr(svg, "</style>\n"), *const rest = end ? end + strlen("</style>\n") : svg;
-    const char *const numbers = strstr(rest, "<metadata>"), *const behind = numbers ? strstr(numbers, "</metadata>\n") : NULL;
+    const char *const numbers = strstr(rest, "<metadata>"), *const behind =
+                                                                numbers ? strstr(numbers, "</metadata>\n") : NULL;
     if (!behind) {
         fputs(rest, out);
         return NULL;
@@ -291,11 +299,13 @@ static void put_title(FILE *out, const char *svg)
     fwrite(title, 1, strcspn(title, "<"), out);
 }
 
-/* What the figure shows as a table, folded up: it is for those who cannot see the figure, or want more digits than it has. */
+/* What the figure shows as a table, folded up: it is for those who cannot see the figure, or want more digits than it
+ * has. */
 static void page_put_numbers(FILE *out, const char *svg, const char *numbers, size_t number)
 {
     fprintf(out,
-            "<details class=\"numbers\"><summary>Figure %zu as a table</summary>\n<div class=\"box\" role=\"group\" tabindex=\"0\" "
+            "<details class=\"numbers\"><summary>Figure %zu as a table</summary>\n<div class=\"box\" role=\"group\" "
+            "tabindex=\"0\" "
             "aria-labelledby=\"numbers%zu\">\n<table>\n<caption id=\"numbers%zu\"><span>",
             number, number, number);
     put_title(out, svg);
@@ -352,8 +362,9 @@ organ_status organ_html_finish(organ_html *html, char **text, organ_error *error
     *text = NULL;
     put_end(html);
     const bool contents = html->sections > 1, whole = finish_parts(html, parts) && !html->failed;
-    if (!whole || asprintf(text, "%s%s%s%s<main id=\"main\">\n%s", parts[0], contents ? "<nav aria-label=\"Contents\">\n<ul>\n" : "",
-                           contents ? parts[1] : "", contents ? "</ul>\n</nav>\n" : "", parts[2]) < 0) {
+    if (!whole || asprintf(text, "%s%s%s%s<main id=\"main\">\n%s", parts[0],
+                           contents ? "<nav aria-label=\"Contents\">\n<ul>\n" : "", contents ? parts[1] : "",
+                           contents ? "</ul>\n</nav>\n" : "", parts[2]) < 0) {
         *text = NULL;
         organ_fail(error, ORGAN_IO, "no memory for a page");
     }

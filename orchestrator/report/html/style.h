@@ -4,5 +4,6 @@
 #define ORGAN_HTML_STYLE_H
 
 extern const char organ_html_style[];  /* without <style> */
-extern const char organ_html_script[]; /* without <script>: tables sort and filter, boxes that scroll take the focus, commands are copied */
+extern const char organ_html_script[]; /* without <script>: tables sort and filter, boxes that scroll take the focus,
+                                          commands are copied */
 #endif

@@ -21,14 +21,18 @@ typedef struct chart_drawing {
     double left_now, top_now; /* of the plot area that is being drawn */
 } chart_drawing;
 
-static void put_label(const chart_drawing *d, double x, double y, const char *class, const char *anchor, const char *s, size_t longest)
+static void put_label(const chart_drawing *d, double x, double y, const char *class, const char *anchor, const char *s,
+                      size_t longest)
 {
     organ_svg_label(d->out, x, y, class, anchor, s, longest);
 }
 
 /* ---- marks ---- */
 
-static unsigned look_of(const chart_drawing *d, size_t series) { return d->chart->series[series].look % ORGAN_CHART_COLOURS; }
+static unsigned look_of(const chart_drawing *d, size_t series)
+{
+    return d->chart->series[series].look % ORGAN_CHART_COLOURS;
+}
 
 static bool there(const chart_drawing *d, const organ_chart_panel *panel, size_t series, size_t k)
 {
@@ -36,8 +40,14 @@ static bool there(const chart_drawing *d, const organ_chart_panel *panel, size_t
     return y && isfinite(y[k]) && isfinite(panel->x[k]) && (!d->chart->log_y || y[k] > 0);
 }
 
-static double at_x(const chart_drawing *d, double x) { return d->left_now + organ_scale_place(&d->x.scale, x) * d->panel_width; }
-static double at_y(const chart_drawing *d, double y) { return d->top_now + (1 - organ_scale_place(&d->y.scale, y)) * d->panel_height; }
+static double at_x(const chart_drawing *d, double x)
+{
+    return d->left_now + organ_scale_place(&d->x.scale, x) * d->panel_width;
+}
+static double at_y(const chart_drawing *d, double y)
+{
+    return d->top_now + (1 - organ_scale_place(&d->y.scale, y)) * d->panel_height;
+}
 
 /* What a pointer resting on a mark shows. */
 static void put_tip(const chart_drawing *d, size_t series, double x, double y)
@@ -61,7 +71,8 @@ static void put_line(const chart_drawing *d, const organ_chart_panel *panel, siz
             ORGAN_SVG(d->out, open ? "L%f %f" : "M%f %f", at_x(d, panel->x[k]), at_y(d, y[k]));
         open = there(d, panel, series, k);
         /* An expectation that is known at one place alone is a short stroke. */
-        if (open && reference && (k == 0 || !there(d, panel, series, k - 1)) && (k + 1 == panel->count || !there(d, panel, series, k + 1)))
+        if (open && reference && (k == 0 || !there(d, panel, series, k - 1)) &&
+            (k + 1 == panel->count || !there(d, panel, series, k + 1)))
             ORGAN_SVG(d->out, "m-12 0h24M%f %f", at_x(d, panel->x[k]), at_y(d, y[k]));
     }
     if (reference)
@@ -80,7 +91,8 @@ static void put_markers(const chart_drawing *d, const organ_chart_panel *panel, 
     for (size_t k = 0; k < panel->count; k++) {
         if (!there(d, panel, series, k))
             continue;
-        const bool alone = (k == 0 || !there(d, panel, series, k - 1)) && (k + 1 == panel->count || !there(d, panel, series, k + 1));
+        const bool alone =
+            (k == 0 || !there(d, panel, series, k - 1)) && (k + 1 == panel->count || !there(d, panel, series, k + 1));
         const double x = at_x(d, panel->x[k]);
         if (x < free_from && !alone)
             continue;
@@ -117,8 +129,8 @@ static void put_bars(const chart_drawing *d, const organ_chart_panel *panel, siz
             continue;
         const double left = at_x(d, panel->x[k]) - room / 2 + width * (double)slot, top = at_y(d, y[k]);
         /* Nothing is thinner than half a pixel: a value near 0 stays a value. */
-        ORGAN_SVG(d->out, "<rect x=\"%f\" y=\"%f\" width=\"%f\" height=\"%f\"", left, fmin(top, ground), fmax(width * 0.92, 0.3),
-                  fmax(fabs(ground - top), 0.5));
+        ORGAN_SVG(d->out, "<rect x=\"%f\" y=\"%f\" width=\"%f\" height=\"%f\"", left, fmin(top, ground),
+                  fmax(width * 0.92, 0.3), fmax(fabs(ground - top), 0.5));
         fprintf(d->out, " class=\"oc-mark oc-f%u\">", look_of(d, series));
         put_tip(d, series, panel->x[k], y[k]);
         fputs("</rect>\n", d->out);
@@ -138,8 +150,8 @@ static double band_low_y(const chart_drawing *d, const organ_chart_panel *panel,
     return isfinite(panel->band_low[k]) ? at_y(d, panel->band_low[k]) : d->top_now + d->panel_height;
 }
 
-/* Neighbouring places make one piece, with an outline that is seen where the fill is not: there along the upper edges, back along the
- * lower. */
+/* Neighbouring places make one piece, with an outline that is seen where the fill is not: there along the upper edges,
+ * back along the lower. */
 static void put_band(const chart_drawing *d, const organ_chart_panel *panel)
 {
     const double half = pitch(d) / 2, left = d->left_now, right = left + d->panel_width;
@@ -148,8 +160,10 @@ static void put_band(const chart_drawing *d, const organ_chart_panel *panel)
         end = k + 1;
         if (!in_band(d, panel, k))
             continue;
-        ORGAN_SVG(d->out, "M%f %fV%f", fmax(at_x(d, panel->x[k]) - half, left), band_low_y(d, panel, k), at_y(d, panel->band_high[k]));
-        while (end < panel->count && in_band(d, panel, end) && at_x(d, panel->x[end]) - at_x(d, panel->x[end - 1]) < 2.2 * half) {
+        ORGAN_SVG(d->out, "M%f %fV%f", fmax(at_x(d, panel->x[k]) - half, left), band_low_y(d, panel, k),
+                  at_y(d, panel->band_high[k]));
+        while (end < panel->count && in_band(d, panel, end) &&
+               at_x(d, panel->x[end]) - at_x(d, panel->x[end - 1]) < 2.2 * half) {
             ORGAN_SVG(d->out, "H%fV%f", at_x(d, panel->x[end]) - half, at_y(d, panel->band_high[end]));
             end++;
         }
@@ -181,7 +195,8 @@ static void put_axes(const chart_drawing *d, bool first_column, bool last_row)
     if (!last_row)
         return;
     for (size_t k = 0; k < d->x.count; k++)
-        put_label(d, left + d->x.ticks[k].at * d->panel_width, bottom + TICK_ROW, " oc-tick", "middle", d->x.ticks[k].text, 32);
+        put_label(d, left + d->x.ticks[k].at * d->panel_width, bottom + TICK_ROW, " oc-tick", "middle",
+                  d->x.ticks[k].text, 32);
 }
 
 static bool has_values(const chart_drawing *d, const organ_chart_panel *panel)
@@ -208,7 +223,8 @@ static void put_panel(chart_drawing *d, size_t index)
     if (panel->band_low && panel->band_high)
         put_band(d, panel); /* over the grid: an edge may lie on one of its lines */
     if (!has_values(d, panel))
-        put_label(d, d->left_now + d->panel_width / 2, d->top_now + d->panel_height / 2, " oc-faint", "middle", "no values", 32);
+        put_label(d, d->left_now + d->panel_width / 2, d->top_now + d->panel_height / 2, " oc-faint", "middle",
+                  "no values", 32);
     for (size_t s = 0; s < c->series_count; s++)
         slots += !c->series[s].reference;
     for (size_t s = 0; s < c->series_count; s++) {
@@ -298,7 +314,8 @@ static void choose_scales(chart_drawing *d)
     }
     if (x.low > x.high)
         x = (organ_extent){0, 1};
-    const double margin = c->whole_x || c->bars ? 0.6 : fmax((x.high - x.low) * 0.02, x.high == x.low ? fmax(fabs(x.low), 1) * 0.1 : 0);
+    const double margin =
+        c->whole_x || c->bars ? 0.6 : fmax((x.high - x.low) * 0.02, x.high == x.low ? fmax(fabs(x.low), 1) * 0.1 : 0);
     d->x = organ_axis_of(organ_scale_tight(x.low - margin, x.high + margin, d->columns > 1 ? 6 : 12, c->whole_x));
     d->y = organ_axis_of(organ_scale_of(y.low, y.high, d->rows > 1 ? 4 : 6, c->log_y, false));
 }

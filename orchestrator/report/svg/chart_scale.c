@@ -104,7 +104,8 @@ organ_scale organ_scale_of(double low, double high, unsigned ticks, bool log, bo
     if (log)
         return log_scale(low, high, ticks);
     organ_scale s = {0};
-    /* Divided first: the difference may be beyond what a number can be. Steps far below the values would not tell them apart. */
+    /* Divided first: the difference may be beyond what a number can be. Steps far below the values would not tell them
+     * apart. */
     double least = high / ticks - low / ticks;
     const double most = fmax(fabs(low), fabs(high));
     least = fmax(least, most * 1e-9);

@@ -8,10 +8,12 @@
 /* The rules that all charts share, without <style>. A page that holds several charts has them once. */
 extern const char organ_svg_style[];
 
-/* The rules of heat maps: oc-q0 to oc-q20 of a scale, oc-d0 to oc-d20 of a diverging one, oc-tq0 ... for text in such a cell. */
+/* The rules of heat maps: oc-q0 to oc-q20 of a scale, oc-d0 to oc-d20 of a diverging one, oc-tq0 ... for text in such a
+ * cell. */
 extern const char organ_svg_heat_style[];
 
-/* Writes the numbers of a figure, from behind "<metadata>" up to "</metadata>", as the parts of an HTML table: <thead> and <tbody>. */
+/* Writes the numbers of a figure, from behind "<metadata>" up to "</metadata>", as the parts of an HTML table: <thead>
+ * and <tbody>. */
 void organ_svg_numbers_html(FILE *out, const char *from, const char *to);
 
 #endif

@@ -100,7 +100,8 @@ static void choose_scale(heat_map_drawing *d)
         d->low = middle - margin;
         d->high = middle + margin;
     }
-    const double largest = fmax(fmax(fabs(d->low), fabs(d->high)), own.low <= own.high ? fmax(fabs(own.low), fabs(own.high)) : 0);
+    const double largest =
+        fmax(fmax(fabs(d->low), fabs(d->high)), own.low <= own.high ? fmax(fabs(own.low), fabs(own.high)) : 0);
     bool whole = true; /* ranks, counts */
     for (size_t k = 0; k < d->rows * d->columns; k++)
         whole = whole && (!isfinite(d->values[k]) || d->values[k] == floor(d->values[k]));
@@ -159,7 +160,10 @@ static void choose_text_size(heat_map_drawing *d)
 }
 
 /* A label that is longer than the rows are high lies above them: where it cannot stand. */
-static bool label_lies(const heat_map_drawing *d) { return organ_svg_pixels(d->map->row_label) > d->cell_height * (double)d->rows; }
+static bool label_lies(const heat_map_drawing *d)
+{
+    return organ_svg_pixels(d->map->row_label) > d->cell_height * (double)d->rows;
+}
 
 static void heat_map_arrange(heat_map_drawing *d)
 {
@@ -174,7 +178,8 @@ static void heat_map_arrange(heat_map_drawing *d)
         d->cell_height = fmax(fmin(d->cell_width, most), 3);
         d->cell_width = fmin(d->cell_width, fmax(d->cell_height, 3));
     }
-    d->slanted = column_names > 6 * 6.6 && column_names + 8 > d->cell_width; /* of short names some are left out instead */
+    d->slanted =
+        column_names > 6 * 6.6 && column_names + 8 > d->cell_width; /* of short names some are left out instead */
     d->names_height = d->slanted ? 16 + column_names * 0.62 : 20;
     d->top = TITLE_ROW + (m->subtitle || d->row_step * d->column_step > 1 ? 20 : 0) + 58 + (label_lies(d) ? 10 : 0);
     d->height = ceil(d->top + d->cell_height * (double)d->rows + d->names_height + 30);
@@ -225,8 +230,8 @@ static void put_cell(const heat_map_drawing *d, size_t row, size_t column)
     fputs("<path d=\"", d->out);
     put_cell_path(d, row, column, d->cell_width);
     if (!isfinite(value)) { /* crossed out */
-        ORGAN_SVG(d->out, "m0 %fL%f %f\" class=\"oc-void\" pointer-events=\"all\">", d->cell_height, x_of(d, column) + d->cell_width,
-                  y_of(d, row));
+        ORGAN_SVG(d->out, "m0 %fL%f %f\" class=\"oc-void\" pointer-events=\"all\">", d->cell_height,
+                  x_of(d, column) + d->cell_width, y_of(d, row));
     } else
         fprintf(d->out, "\" class=\"oc-%c%u\">", ramp_of(d), step);
     put_tip(d, row, column);
@@ -265,7 +270,8 @@ static void put_cells(const heat_map_drawing *d)
     if (d->map->plain)
         for (unsigned step = 0; step < STEPS; step++)
             put_colour(d, step);
-    ORGAN_SVG(d->out, "<g class=\"oc-cell\" text-anchor=\"middle\" font-size=\"%f\">\n", d->text_size > 0 ? d->text_size : 10);
+    ORGAN_SVG(d->out, "<g class=\"oc-cell\" text-anchor=\"middle\" font-size=\"%f\">\n",
+              d->text_size > 0 ? d->text_size : 10);
     for (size_t k = 0; k < d->rows * d->columns; k++)
         if (!d->map->plain || !isfinite(d->values[k]))
             put_cell(d, k / d->columns, k % d->columns);
@@ -273,10 +279,11 @@ static void put_cells(const heat_map_drawing *d)
     for (size_t k = 0; k < d->rows * d->columns; k++)
         if (d->marked[k])
             for (int gleam = 0; gleam < 2; gleam++)
-                ORGAN_SVG(
-                    d->out,
-                    gleam ? "<path class=\"oc-gleam\" d=\"M%f %fh%fv%fh-%fz\"/>\n" : "<path class=\"oc-rim\" d=\"M%f %fh%fv%fh-%fz\"/>\n",
-                    x_of(d, k % d->columns) + 2, y_of(d, k / d->columns) + 2, d->cell_width - 4, d->cell_height - 4, d->cell_width - 4);
+                ORGAN_SVG(d->out,
+                          gleam ? "<path class=\"oc-gleam\" d=\"M%f %fh%fv%fh-%fz\"/>\n"
+                                : "<path class=\"oc-rim\" d=\"M%f %fh%fv%fh-%fz\"/>\n",
+                          x_of(d, k % d->columns) + 2, y_of(d, k / d->columns) + 2, d->cell_width - 4,
+                          d->cell_height - 4, d->cell_width - 4);
 }
 
 /* ---- names and scale ---- */
@@ -318,11 +325,14 @@ static void put_column_names(const heat_map_drawing *d)
             organ_svg_label(d->out, x, y + 16, " oc-tick", "middle", name, LONGEST_NAME);
             continue;
         }
-        ORGAN_SVG(d->out, "<text transform=\"translate(%f %f) rotate(-38)\" class=\"oc-text oc-tick\" text-anchor=\"end\">", x + 4, y + 13);
+        ORGAN_SVG(d->out,
+                  "<text transform=\"translate(%f %f) rotate(-38)\" class=\"oc-text oc-tick\" text-anchor=\"end\">",
+                  x + 4, y + 13);
         organ_svg_text(d->out, name, LONGEST_NAME);
         fputs("</text>\n", d->out);
     }
-    organ_svg_label(d->out, d->left + d->cell_width * (double)d->columns / 2, d->height - 10, "", "middle", d->map->column_label, 60);
+    organ_svg_label(d->out, d->left + d->cell_width * (double)d->columns / 2, d->height - 10, "", "middle",
+                    d->map->column_label, 60);
 }
 
 /* ---- the numbers ---- */
@@ -353,8 +363,10 @@ static void heat_map_put_numbers(const heat_map_drawing *d)
         put_name_of(d, !turned, k);
         for (size_t a = 0; a < across; a++) {
             const size_t at = turned ? a * d->columns + k : k * d->columns + a;
-            snprintf(text, sizeof text, "%s%s%.60s%s", isfinite(d->values[at]) ? organ_number_text(d->values[at], 4, number) : "",
-                     d->marked[at] ? " (" : "", d->marked[at] && d->map->mark_name ? d->map->mark_name : "", d->marked[at] ? ")" : "");
+            snprintf(text, sizeof text, "%s%s%.60s%s",
+                     isfinite(d->values[at]) ? organ_number_text(d->values[at], 4, number) : "",
+                     d->marked[at] ? " (" : "", d->marked[at] && d->map->mark_name ? d->map->mark_name : "",
+                     d->marked[at] ? ")" : "");
             organ_svg_numbers_text(d->out, text);
         }
         organ_svg_numbers_row(d->out);
@@ -378,8 +390,10 @@ static void put_key(const heat_map_drawing *d)
     organ_svg_label(d->out, x, y + 10, "", "start", d->map->value_label, 80);
     x += organ_svg_pixels_cut(d->map->value_label, 80) + 26;
     if (d->marks && d->map->mark_name) {
-        ORGAN_SVG(d->out, "<path class=\"oc-rim\" d=\"M%f %fh14v10h-14z\"/>\n<path class=\"oc-gleam\" d=\"M%f %fh14v10h-14z\"/>\n", x,
-                  y + 1, x, y + 1);
+        ORGAN_SVG(
+            d->out,
+            "<path class=\"oc-rim\" d=\"M%f %fh14v10h-14z\"/>\n<path class=\"oc-gleam\" d=\"M%f %fh14v10h-14z\"/>\n", x,
+            y + 1, x, y + 1);
         organ_svg_label(d->out, x + 22, y + 10, "", "start", d->map->mark_name, 40);
         x += 22 + organ_svg_pixels_cut(d->map->mark_name, 40) + 24;
     }
@@ -398,8 +412,8 @@ static void put_all(const heat_map_drawing *d)
     organ_svg_head(d->out, LEFT, d->map->title, d->map->subtitle, note, 125);
     put_key(d);
     put_cells(d);
-    ORGAN_SVG(d->out, "<path class=\"oc-axis\" d=\"M%f %fh%fv%fh-%fz\"/>\n", d->left, d->top, d->cell_width * (double)d->columns,
-              d->cell_height * (double)d->rows, d->cell_width * (double)d->columns);
+    ORGAN_SVG(d->out, "<path class=\"oc-axis\" d=\"M%f %fh%fv%fh-%fz\"/>\n", d->left, d->top,
+              d->cell_width * (double)d->columns, d->cell_height * (double)d->rows, d->cell_width * (double)d->columns);
     put_row_names(d);
     put_column_names(d);
     if (d->rows * d->columns == 0)

@@ -24,8 +24,9 @@ typedef struct organ_heat_map {
     bool plain;                      /* many cells: no numbers in them, no tooltips */
 } organ_heat_map;
 
-/* The SVG document, for the caller to free; *svg is NULL on error. Cells have their value as text where it fits and as a tooltip. More
- * cells than 4,096 are drawn as means of neighbours, and the subtitle says so. ORGAN_IO without memory. */
+/* The SVG document, for the caller to free; *svg is NULL on error. Cells have their value as text where it fits and as
+ * a tooltip. More cells than 4,096 are drawn as means of neighbours, and the subtitle says so. ORGAN_IO without memory.
+ */
 organ_status organ_heat_map_svg(const organ_heat_map *map, char **svg, organ_error *error);
 
 #endif

@@ -31,7 +31,9 @@ void organ_svg_put(FILE *out, const char *format, const double *numbers)
 
 void organ_svg_text(FILE *out, const char *s, size_t longest)
 {
-    char *const visible = organ_text_made_visible(s ? s : ""), *const cut = visible ? organ_text_shorten(visible, longest, true) : NULL;
+    char *const visible = organ_text_made_visible(s ? s : ""), *const cut =
+                                                                   visible ? organ_text_shorten(visible, longest, true)
+                                                                           : NULL;
     organ_markup_text(out, cut ? cut : "");
     free(visible);
     free(cut);
@@ -40,7 +42,8 @@ void organ_svg_text(FILE *out, const char *s, size_t longest)
 double organ_svg_pixels(const char *s) { return 6.6 * (double)organ_text_width(s ? s : ""); }
 double organ_svg_pixels_cut(const char *s, size_t longest) { return fmin(organ_svg_pixels(s), 6.6 * (double)longest); }
 
-void organ_svg_label(FILE *out, double x, double y, const char *class, const char *anchor, const char *s, size_t longest)
+void organ_svg_label(FILE *out, double x, double y, const char *class, const char *anchor, const char *s,
+                     size_t longest)
 {
     ORGAN_SVG(out, "<text x=\"%f\" y=\"%f\"", x, y);
     fprintf(out, " class=\"oc-text%s\" text-anchor=\"%s\">", class, anchor);
@@ -60,7 +63,8 @@ void organ_svg_head(FILE *out, double left, const char *title, const char *subti
 
 void organ_svg_upright(FILE *out, double middle, const char *s, size_t longest)
 {
-    ORGAN_SVG(out, "<text transform=\"translate(18 %f) rotate(-90)\" class=\"oc-text\" text-anchor=\"middle\">", middle);
+    ORGAN_SVG(out, "<text transform=\"translate(18 %f) rotate(-90)\" class=\"oc-text\" text-anchor=\"middle\">",
+              middle);
     organ_svg_text(out, s, longest);
     fputs("</text>\n", out);
 }
@@ -69,8 +73,8 @@ void organ_svg_line_end(FILE *out, unsigned look)
 {
     static const char *const dashes[ORGAN_SVG_LOOKS] = {"", "7 3", "2 4", "9 3 2 3", "4 2", "1 3"};
     const char *const dash = dashes[organ_svg_shape(look)];
-    fprintf(out, " class=\"oc-line oc-s%u\"%s%s%s/>\n", look % ORGAN_SVG_LOOKS, *dash ? " stroke-dasharray=\"" : "", dash,
-            *dash ? "\"" : "");
+    fprintf(out, " class=\"oc-line oc-s%u\"%s%s%s/>\n", look % ORGAN_SVG_LOOKS, *dash ? " stroke-dasharray=\"" : "",
+            dash, *dash ? "\"" : "");
 }
 
 unsigned organ_svg_shape(unsigned kind) { return (kind + kind / ORGAN_SVG_LOOKS * 2) % ORGAN_SVG_LOOKS; }
@@ -94,9 +98,12 @@ void organ_svg_marker(FILE *out, unsigned look, double x, double y)
     fprintf(out, "\" class=\"oc-mark oc-f%u\">", look % ORGAN_SVG_LOOKS);
 }
 
-void organ_svg_begin(FILE *out, double width, double height, const char *title, const char *description, const char *more_style)
+void organ_svg_begin(FILE *out, double width, double height, const char *title, const char *description,
+                     const char *more_style)
 {
-    ORGAN_SVG(out, "<svg xmlns=\"http://www.w3.org/2000/svg\" viewBox=\"0 0 %f %f\" width=\"%f\" height=\"%f\" role=\"img\">\n<title>",
+    ORGAN_SVG(out,
+              "<svg xmlns=\"http://www.w3.org/2000/svg\" viewBox=\"0 0 %f %f\" width=\"%f\" height=\"%f\" "
+              "role=\"img\">\n<title>",
               width, height, width, height);
     organ_svg_text(out, title, 200);
     fputs("</title>\n<desc>", out);

@@ -8,9 +8,10 @@
 
 #define ORGAN_SVG_LOOKS 6
 
-/* The beginning of a document: the element with title and description, the style with `more_style` ("": none), the paper. An end tag is
- * left to the caller. */
-void organ_svg_begin(FILE *out, double width, double height, const char *title, const char *description, const char *more_style);
+/* The beginning of a document: the element with title and description, the style with `more_style` ("": none), the
+ * paper. An end tag is left to the caller. */
+void organ_svg_begin(FILE *out, double width, double height, const char *title, const char *description,
+                     const char *more_style);
 
 /* `format` has a %f for every number: "<line x1=\"%f\" ...". */
 void organ_svg_put(FILE *out, const char *format, const double *numbers);
@@ -24,7 +25,8 @@ double organ_svg_pixels(const char *s);
 double organ_svg_pixels_cut(const char *s, size_t longest);
 
 /* A line of text; `class` is "" or more classes with a blank before each, `anchor` start, middle or end. */
-void organ_svg_label(FILE *out, double x, double y, const char *class, const char *anchor, const char *s, size_t longest);
+void organ_svg_label(FILE *out, double x, double y, const char *class, const char *anchor, const char *s,
+                     size_t longest);
 
 /* Title and subtitle, with a note ("": none) behind it; NULL: no subtitle. It is cut to `longest` columns. */
 void organ_svg_head(FILE *out, double left, const char *title, const char *subtitle, const char *note, size_t longest);
@@ -35,7 +37,8 @@ void organ_svg_upright(FILE *out, double middle, const char *s, size_t longest);
 /* The end of the element of a line: its class and its dashes. */
 void organ_svg_line_end(FILE *out, unsigned look);
 
-/* Markers and dashes of looks beyond the first six: colours begin anew, but with other shapes, so that 18 looks are told apart. */
+/* Markers and dashes of looks beyond the first six: colours begin anew, but with other shapes, so that 18 looks are
+ * told apart. */
 unsigned organ_svg_shape(unsigned look);
 
 /* A marker by look; the path is left open for a <title>. */
@@ -43,8 +46,9 @@ void organ_svg_marker(FILE *out, unsigned look, double x, double y);
 
 /* ---- the numbers of a figure ---- */
 
-/* What a figure shows, as text inside it: for those who do not see it, and for those who want the number and not its place. It stands
- * between <metadata> and </metadata>, a row a line, cells apart by tabs, the first row naming the columns; a page makes a table of it. */
+/* What a figure shows, as text inside it: for those who do not see it, and for those who want the number and not its
+ * place. It stands between <metadata> and </metadata>, a row a line, cells apart by tabs, the first row naming the
+ * columns; a page makes a table of it. */
 void organ_svg_numbers_begin(FILE *out);
 void organ_svg_numbers_end(FILE *out);
 

@@ -8,7 +8,16 @@
 #include <math.h>
 #include <string.h>
 
-enum { WIDTH = 960, LEFT = 20, RIGHT = 20, TITLE_ROW = 26, MOST_BARS = 60, LONGEST_NAME = 36, LONGEST_REMARK = 44, INSET = 16 };
+enum {
+    WIDTH = 960,
+    LEFT = 20,
+    RIGHT = 20,
+    TITLE_ROW = 26,
+    MOST_BARS = 60,
+    LONGEST_NAME = 36,
+    LONGEST_REMARK = 44,
+    INSET = 16
+};
 
 typedef struct ranking_drawing {
     const organ_ranking *ranking;
@@ -23,8 +32,8 @@ typedef struct ranking_drawing {
 static const char *value_text(const ranking_drawing *d, double value, char out[64])
 {
     char number[32];
-    const char *const text =
-        d->decimals < 0 ? organ_number_text(value, d->ranking->digits, number) : organ_fixed_text(value, d->decimals, number);
+    const char *const text = d->decimals < 0 ? organ_number_text(value, d->ranking->digits, number)
+                                             : organ_fixed_text(value, d->decimals, number);
     snprintf(out, 64, "%s%.24s", text, d->ranking->unit ? d->ranking->unit : "");
     return out;
 }
@@ -67,8 +76,9 @@ static void ranking_arrange(ranking_drawing *d)
         names = fmax(names, organ_svg_pixels_cut(bar->name, LONGEST_NAME) + INSET * (double)bar->depth);
         for (int v = 0; v < 1 + d->two; v++)
             if (isfinite(bar->value[v]))
-                values = fmax(values, organ_svg_pixels(value_text(d, bar->value[v], text)) +
-                                          (v == 0 && bar->remark ? organ_svg_pixels_cut(bar->remark, LONGEST_REMARK) + 10 : 0));
+                values = fmax(values,
+                              organ_svg_pixels(value_text(d, bar->value[v], text)) +
+                                  (v == 0 && bar->remark ? organ_svg_pixels_cut(bar->remark, LONGEST_REMARK) + 10 : 0));
     }
     d->left = LEFT + fmin(names, 330) + 10;
     d->width = WIDTH - RIGHT - d->left - fmin(values, 400) - 10;
@@ -77,7 +87,10 @@ static void ranking_arrange(ranking_drawing *d)
     d->height = d->top + d->row_height * (double)d->count + 52;
 }
 
-static double x_of(const ranking_drawing *d, double value) { return d->left + organ_scale_place(&d->axis.scale, value) * d->width; }
+static double x_of(const ranking_drawing *d, double value)
+{
+    return d->left + organ_scale_place(&d->axis.scale, value) * d->width;
+}
 
 /* ---- drawing ---- */
 
@@ -119,7 +132,8 @@ static void put_bar(const ranking_drawing *d, const organ_ranking_bar *bar, int 
         organ_svg_label(d->out, ground + 6, y + thick / 2 + 4, " oc-faint", "start", "-", 4);
         return;
     }
-    ORGAN_SVG(d->out, "<rect x=\"%f\" y=\"%f\" width=\"%f\" height=\"%f\"", fmin(ground, end), y, fmax(fabs(end - ground), 0.5), thick);
+    ORGAN_SVG(d->out, "<rect x=\"%f\" y=\"%f\" width=\"%f\" height=\"%f\"", fmin(ground, end), y,
+              fmax(fabs(end - ground), 0.5), thick);
     fprintf(d->out, " class=\"oc-mark oc-f%d\"><title>", v);
     organ_svg_text(d->out, bar->name, 80);
     if (d->two) {
@@ -131,14 +145,14 @@ static void put_bar(const ranking_drawing *d, const organ_ranking_bar *bar, int 
     fputs("</title></rect>\n", d->out);
     double right = fmax(ground, end);
     if (v == 0 && bar->low != bar->high && isfinite(bar->low) && isfinite(bar->high)) {
-        ORGAN_SVG(d->out, "<path class=\"oc-whisker\" d=\"M%f %fH%fm0-4v8M%f %fv8\"/>\n", x_of(d, bar->low), y + thick / 2,
-                  x_of(d, bar->high), x_of(d, bar->low), y + thick / 2 - 4);
+        ORGAN_SVG(d->out, "<path class=\"oc-whisker\" d=\"M%f %fH%fm0-4v8M%f %fv8\"/>\n", x_of(d, bar->low),
+                  y + thick / 2, x_of(d, bar->high), x_of(d, bar->low), y + thick / 2 - 4);
         right = fmax(right, x_of(d, bar->high));
     }
     organ_svg_label(d->out, right + 6, y + thick / 2 + 4, "", "start", text, 60);
     if (v == 0 && bar->remark)
-        organ_svg_label(d->out, right + 6 + organ_svg_pixels(text) + 10, y + thick / 2 + 4, " oc-faint", "start", bar->remark,
-                        LONGEST_REMARK);
+        organ_svg_label(d->out, right + 6 + organ_svg_pixels(text) + 10, y + thick / 2 + 4, " oc-faint", "start",
+                        bar->remark, LONGEST_REMARK);
 }
 
 static void put_row(const ranking_drawing *d, size_t k)
@@ -149,7 +163,8 @@ static void put_row(const ranking_drawing *d, size_t k)
     size_t longest = room > 6.6 * 6 ? (size_t)(room / 6.6 + 0.5) : 6;
     longest = longest > LONGEST_NAME ? LONGEST_NAME : longest;
     if (bar->depth)
-        ORGAN_SVG(d->out, "<path class=\"oc-axis\" fill=\"none\" d=\"M%f %fv9h8\"/>\n", LEFT + INSET * (double)bar->depth - 11, y - 1);
+        ORGAN_SVG(d->out, "<path class=\"oc-axis\" fill=\"none\" d=\"M%f %fv9h8\"/>\n",
+                  LEFT + INSET * (double)bar->depth - 11, y - 1);
     organ_svg_label(d->out, LEFT + INSET * (double)bar->depth, y + thick / 2 + 4, "", "start", bar->name, longest);
     put_bar(d, bar, 0, y, thick);
     if (d->two)
@@ -190,8 +205,9 @@ static void ranking_put_numbers(const ranking_drawing *d)
 
 organ_status organ_ranking_svg(const organ_ranking *ranking, char **svg, organ_error *error)
 {
-    ranking_drawing d = {
-        .ranking = ranking, .count = ranking->count < MOST_BARS ? ranking->count : MOST_BARS, .two = ranking->series[1] != NULL};
+    ranking_drawing d = {.ranking = ranking,
+                         .count = ranking->count < MOST_BARS ? ranking->count : MOST_BARS,
+                         .two = ranking->series[1] != NULL};
     organ_text text;
     *svg = NULL;
     if (organ_text_open(&text, error) != ORGAN_OK)

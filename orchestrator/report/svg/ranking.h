@@ -1,5 +1,6 @@
 /* SPDX-License-Identifier: MIT
- * Horizontal bars with names on the left and values on the right, in the visual language of chart.h: projections, models, modules. */
+ * Horizontal bars with names on the left and values on the right, in the visual language of chart.h: projections,
+ * models, modules. */
 #ifndef ORGAN_SVG_RANKING_H
 #define ORGAN_SVG_RANKING_H
 
@@ -24,8 +25,8 @@ typedef struct organ_ranking {
     size_t count;
 } organ_ranking;
 
-/* The SVG document, for the caller to free; *svg is NULL on error. More than 60 bars: the first 60, and the subtitle says so. ORGAN_IO
- * without memory. */
+/* The SVG document, for the caller to free; *svg is NULL on error. More than 60 bars: the first 60, and the subtitle
+ * says so. ORGAN_IO without memory. */
 organ_status organ_ranking_svg(const organ_ranking *ranking, char **svg, organ_error *error);
 
 #endif

@@ -30,8 +30,14 @@ static bool there(const organ_scatter *s, const organ_point *p)
     return isfinite(p->x) && isfinite(p->y) && (!s->log_x || p->x > 0) && (!s->log_y || p->y > 0);
 }
 
-static double at_x(const scatter_drawing *d, double x) { return LEFT + organ_scale_place(&d->x.scale, x) * (WIDTH - LEFT - RIGHT); }
-static double at_y(const scatter_drawing *d, double y) { return d->top + (1 - organ_scale_place(&d->y.scale, y)) * PLOT_HEIGHT; }
+static double at_x(const scatter_drawing *d, double x)
+{
+    return LEFT + organ_scale_place(&d->x.scale, x) * (WIDTH - LEFT - RIGHT);
+}
+static double at_y(const scatter_drawing *d, double y)
+{
+    return d->top + (1 - organ_scale_place(&d->y.scale, y)) * PLOT_HEIGHT;
+}
 
 /* ---- the frame ---- */
 
@@ -85,7 +91,10 @@ static double put_legend(const scatter_drawing *d, double y, bool drawn)
     return d->scatter->kind_count ? y + LEGEND_ROW : y;
 }
 
-static double head_height(const scatter_drawing *d) { return TITLE_ROW + (d->scatter->subtitle || d->left_out ? 20 : 0) + 22; }
+static double head_height(const scatter_drawing *d)
+{
+    return TITLE_ROW + (d->scatter->subtitle || d->left_out ? 20 : 0) + 22;
+}
 
 static void put_frame(const scatter_drawing *d)
 {
@@ -128,7 +137,8 @@ static void put_joins(const scatter_drawing *d)
             if (p->kind != kind)
                 continue;
             if (before && p->joined && there(s, before) && there(s, p)) {
-                ORGAN_SVG(d->out, "<path d=\"M%f %fL%f %f\"", at_x(d, before->x), at_y(d, before->y), at_x(d, p->x), at_y(d, p->y));
+                ORGAN_SVG(d->out, "<path d=\"M%f %fL%f %f\"", at_x(d, before->x), at_y(d, before->y), at_x(d, p->x),
+                          at_y(d, p->y));
                 organ_svg_line_end(d->out, p->kind);
             }
             before = p;

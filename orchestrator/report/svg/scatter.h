@@ -21,7 +21,8 @@ typedef struct organ_scatter {
     bool log_x, log_y, whole_x;                                     /* whole_x: ticks at whole numbers only */
     const char *const *kinds;                                       /* names for the legend */
     size_t kind_count;
-    const organ_point *points; /* those that are not finite, or not above 0 on a logarithmic axis, are left out; the subtitle says so */
+    const organ_point *points; /* those that are not finite, or not above 0 on a logarithmic axis, are left out; the
+                                  subtitle says so */
     size_t count;
     bool listed; /* a table beside has all of it: the figure needs none of its own */
 } organ_scatter;

@@ -101,7 +101,8 @@ static bool print_rows(const organ_long_member *rows, FILE *out, int indent)
     fputc('{', out);
     for (size_t k = 0; k < rows->count && whole; k++) {
         json_t *const row = rows->row(rows->context, k);
-        whole = row && print_key(rows->name(rows->context, k), k == 0, out, indent + 2) && print_value(row, out, indent + 2);
+        whole = row && print_key(rows->name(rows->context, k), k == 0, out, indent + 2) &&
+                print_value(row, out, indent + 2);
         json_decref(row);
         organ_rows_passed();
     }
@@ -141,7 +142,8 @@ static bool print_value(const json_t *value, FILE *out, int indent)
 static organ_status end_document(bool whole, FILE *out, organ_error *error)
 {
     fputc('\n', out);
-    return whole || ferror(out) ? ORGAN_OK : organ_fail(error, ORGAN_IO, "a JSON document could not be written: no memory");
+    return whole || ferror(out) ? ORGAN_OK
+                                : organ_fail(error, ORGAN_IO, "a JSON document could not be written: no memory");
 }
 
 static organ_status print_document(const json_t *document, FILE *out, int indent, organ_error *error)
@@ -151,8 +153,14 @@ static organ_status print_document(const json_t *document, FILE *out, int indent
     return end_document(print_value(document, out, indent), out, error);
 }
 
-organ_status organ_document_print(const json_t *document, FILE *out, organ_error *error) { return print_document(document, out, 0, error); }
-organ_status organ_document_line(const json_t *document, FILE *out, organ_error *error) { return print_document(document, out, -1, error); }
+organ_status organ_document_print(const json_t *document, FILE *out, organ_error *error)
+{
+    return print_document(document, out, 0, error);
+}
+organ_status organ_document_line(const json_t *document, FILE *out, organ_error *error)
+{
+    return print_document(document, out, -1, error);
+}
 
 json_t *organ_document_string(const char *s)
 {
@@ -182,7 +190,8 @@ static char *draft_name(const char *path, long number)
     return organ_format("%.*s.%ld.%s", directory, path, number, path + directory);
 }
 
-/* A draft of that file whose writer is gone; a writer that lives holds the lock. What is no report of ours is none of our drafts. */
+/* A draft of that file whose writer is gone; a writer that lives holds the lock. What is no report of ours is none of
+ * our drafts. */
 static void remove_if_left(int folder, const char *name)
 {
     struct stat info;
@@ -251,7 +260,8 @@ static organ_status close_draft(draft *d, organ_status status, organ_error *erro
     if (status == ORGAN_OK && !command)
         status = organ_fail_errno(error, ENOMEM, "%s", d->path);
     const organ_naming naming =
-        status ? ORGAN_NAME_REFUSED : organ_give_name(d->temporary, d->path, ORGAN_REPORTS_GIVE_WAY, NULL, &fault, error);
+        status ? ORGAN_NAME_REFUSED
+               : organ_give_name(d->temporary, d->path, ORGAN_REPORTS_GIVE_WAY, NULL, &fault, error);
     if (status == ORGAN_OK && naming == ORGAN_NAME_TAKEN)
         organ_fail_nameless(d->temporary, d->path, command, naming, fault, error);
     else if (status == ORGAN_OK && naming == ORGAN_NAME_REFUSED)
@@ -268,7 +278,8 @@ typedef struct draft_stream {
     int fd, fault;
 } draft_stream;
 
-/* organ_write_all repeats a write that a signal ended; stdio alone would lose what that left. 0 sets the error flag of the stream. */
+/* organ_write_all repeats a write that a signal ended; stdio alone would lose what that left. 0 sets the error flag of
+ * the stream. */
 static ssize_t write_piece(void *cookie, const char *bytes, size_t count)
 {
     draft_stream *const s = cookie;
@@ -302,7 +313,10 @@ organ_status organ_printed_write(const char *path, organ_printer *print, const v
     return close_draft(&d, error->status, error);
 }
 
-static organ_status print_json(const void *document, FILE *out, organ_error *error) { return organ_document_print(document, out, error); }
+static organ_status print_json(const void *document, FILE *out, organ_error *error)
+{
+    return organ_document_print(document, out, error);
+}
 
 organ_status organ_document_write(const char *path, const json_t *document, organ_error *error)
 {
@@ -322,7 +336,8 @@ static organ_status print_long(const void *context, FILE *out, organ_error *erro
     return end_document(print_members(d->document, d->rows, out, 0), out, error);
 }
 
-organ_status organ_document_write_long(const char *path, const json_t *document, const organ_long_member *rows, organ_error *error)
+organ_status organ_document_write_long(const char *path, const json_t *document, const organ_long_member *rows,
+                                       organ_error *error)
 {
     return organ_printed_write(path, print_long, &(long_document){document, rows}, error);
 }

@@ -19,7 +19,8 @@ static void field_cell(organ_table *table, const organ_field *field, const json_
     else if (!field->form)
         organ_table_cell(table, "%s", json_is_string(value) ? json_string_value(value) : "");
     else
-        organ_table_cell(table, "%s", json_is_number(value) ? organ_number_form(json_number_value(value), field->form, text) : "-");
+        organ_table_cell(table, "%s",
+                         json_is_number(value) ? organ_number_form(json_number_value(value), field->form, text) : "-");
 }
 
 void organ_field_row(organ_table *table, const organ_field *fields, size_t count, const char *name, const json_t *row)

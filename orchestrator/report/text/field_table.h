@@ -6,8 +6,8 @@
 #include "orchestrator/report/text/text_table.h"
 #include "orchestrator/report/text/words.h"
 
-/* A number that is null, or that a MAYBE field does not have, is "-", such a text "". Any other member that a row does not have is shown as
- * ORGAN_FIELD_MISSING. */
+/* A number that is null, or that a MAYBE field does not have, is "-", such a text "". Any other member that a row does
+ * not have is shown as ORGAN_FIELD_MISSING. */
 enum {
     ORGAN_FIELD_SHORTENS = 1, /* as organ_column.shortens */
     ORGAN_FIELD_CODE = 2,     /* as organ_column.code */
@@ -19,22 +19,22 @@ enum {
 typedef struct organ_field {
     const char *title;
     const char *path;  /* of the member in a row: "target.killed" */
-    const char *form;  /* of a number, as words.h has them; NULL: it is text. ORGAN_FIELD_NUMBER: the number of the row, from 1 */
+    const char *form;  /* of a number, as words.h has them; NULL: it is text. ORGAN_FIELD_NUMBER: the number of the row,
+                          from 1 */
     const char *words; /* a template (words.h) over the row in the place of a member; NULL: none */
     void (*put)(organ_table *table, const json_t *row); /* one cell made of the row; NULL: none */
-    const char *when;                                   /* a condition on the report; NULL: always. Only views ask (blocks/block.h) */
+    const char *when; /* a condition on the report; NULL: always. Only views ask (blocks/block.h) */
     unsigned flags;
 } organ_field;
 
 /* The first field alone. */
 #define ORGAN_FIELD_NUMBER "#"
 
-#define ORGAN_FIELD_OF(heading, ...)                                                                                                       \
-    {                                                                                                                                      \
-        .title = (heading), __VA_ARGS__                                                                                                    \
-    }
+/* clang-format off */
+#define ORGAN_FIELD_OF(heading, ...) {.title = (heading), __VA_ARGS__}
+/* clang-format on */
 #define FIELD_TEXT(heading, member, what)            ORGAN_FIELD_OF(heading, .path = (member), .flags = (what))
-#define FIELD_FORM(heading, member, as, what)        ORGAN_FIELD_OF(heading, .path = (member), .form = (as), .flags = (what))
+#define FIELD_FORM(head, member, as, what)           ORGAN_FIELD_OF(head, .path = member, .form = as, .flags = what)
 #define FIELD_COUNT(heading, member)                 FIELD_FORM(heading, member, "count", 0)
 #define FIELD_BYTES(heading, member)                 FIELD_FORM(heading, member, "bytes", 0)
 #define FIELD_PERCENT(heading, member)               FIELD_FORM(heading, member, "percent", 0)
@@ -49,17 +49,18 @@ typedef struct organ_field {
 #define FIELD_NUMBER(heading)                        FIELD_FORM(heading, NULL, ORGAN_FIELD_NUMBER, 0)
 #define FIELD_WORDS(heading, template, what)         ORGAN_FIELD_OF(heading, .words = (template), .flags = (what))
 #define FIELD_BY(heading, function, what)            ORGAN_FIELD_OF(heading, .put = (function), .flags = (what))
-/* Columns that are there where the condition holds for the report: FIELD_IF("!dry_run", "killed", "killed_percent", "percent", 0). */
-#define FIELD_IF(condition, heading, member, as, what)                                                                                     \
+/* Columns that are there where the condition holds for the report: FIELD_IF("!dry_run", "killed", "killed_percent",
+ * "percent", 0). */
+#define FIELD_IF(condition, heading, member, as, what)                                                                 \
     ORGAN_FIELD_OF(heading, .path = (member), .form = (as), .flags = (what), .when = (condition))
-#define FIELD_WORDS_IF(condition, heading, template, what)                                                                                 \
+#define FIELD_WORDS_IF(condition, heading, template, what)                                                             \
     ORGAN_FIELD_OF(heading, .words = (template), .flags = (what), .when = (condition))
 #define ORGAN_FIELDS_MOST 16 /* columns of a table */
 
 #define FIELD_LIST(fields) (fields), sizeof(fields) / sizeof *(fields)
 
-/* A row for each of the first `most` of `rows`, an array. The titles of `fields` must outlive the table, which has at most
- * ORGAN_FIELDS_MOST columns. NULL without memory. */
+/* A row for each of the first `most` of `rows`, an array. The titles of `fields` must outlive the table, which has at
+ * most ORGAN_FIELDS_MOST columns. NULL without memory. */
 organ_table *organ_field_table(const organ_field *fields, size_t count, const json_t *rows, size_t most);
 
 /* One more row; `name`, where it is not NULL, stands in the place of the first field. */

@@ -1,7 +1,8 @@
 /* SPDX-License-Identifier: MIT
- * Documents are built of members: ORGAN_OBJECT(SET_TEXT("role", name), SET_COUNT("modules", count)) is an object of them in this order. A
- * member without a value (memory ran out, bytes that are no UTF-8, a number that is not finite) makes the object NULL. Whoever finishes the
- * document asks whether memory was refused on the way (formats/base/memory_watch.h). */
+ * Documents are built of members: ORGAN_OBJECT(SET_TEXT("role", name), SET_COUNT("modules", count)) is an object of
+ * them in this order. A member without a value (memory ran out, bytes that are no UTF-8, a number that is not finite)
+ * makes the object NULL. Whoever finishes the document asks whether memory was refused on the way
+ * (formats/base/memory_watch.h). */
 #ifndef ORGAN_MEMBERS_H
 #define ORGAN_MEMBERS_H
 
@@ -18,9 +19,9 @@ typedef struct organ_member {
     json_t *value;   /* taken over */
 } organ_member;
 
-#define ORGAN_MEMBER_OF(name, made)                                                                                                        \
-    {                                                                                                                                      \
-        (name), (made)                                                                                                                     \
+#define ORGAN_MEMBER_OF(name, made)                                                                                    \
+    {                                                                                                                  \
+        (name), (made)                                                                                                 \
     }
 #define SET(key, json)       ORGAN_MEMBER_OF(key, json)
 #define SET_TEXT(key, text)  ORGAN_MEMBER_OF(key, json_string(text))           /* UTF-8 */
@@ -37,7 +38,8 @@ typedef struct organ_member {
 /* A value that another document holds; null where it has none. */
 #define SET_HELD(key, json) ORGAN_MEMBER_OF(key, organ_json_held(json))
 /* What every document begins with. */
-#define SET_HEAD(schema, definition) SET_TEXT("schema", schema), SET_TEXT("definition", definition), SET_TEXT("organ", ORGAN_VERSION)
+#define SET_HEAD(schema, definition)                                                                                   \
+    SET_TEXT("schema", schema), SET_TEXT("definition", definition), SET_TEXT("organ", ORGAN_VERSION)
 /* No member unless `there`. */
 #define SET_IF(there, key, json) ORGAN_MEMBER_OF((there) ? (key) : "", (there) ? (json) : NULL)
 
@@ -46,7 +48,8 @@ typedef struct organ_member {
 
 /* `object`, which is taken over, with the members; NULL where it is NULL or a member has no value. */
 json_t *organ_members_object(json_t *object, const organ_member *members);
-/* Adds the members to an object that the caller keeps; a member without a value is left out. Nothing where `object` is NULL. */
+/* Adds the members to an object that the caller keeps; a member without a value is left out. Nothing where `object` is
+ * NULL. */
 void organ_members_add(json_t *object, const organ_member *members);
 /* The members of `first`, then those of `second`; both are taken over. NULL where one of them is. */
 json_t *organ_json_joined(json_t *first, json_t *second);

@@ -1,10 +1,12 @@
 /* SPDX-License-Identifier: MIT
- * Text of reports. In go documents, JSON objects that surgery makes of members; out come their bytes, and words and tables for a screen, a
+ * Text of reports. In go documents, JSON objects that surgery makes of members; out come their bytes, and words and
+ * tables for a screen, a
  * file or a page.
  *
  *   words.h        sentences with places for members
  *   field_table.h  tables of rows, on text_table.h
- *   text.h         text of any origin made harmless, folded and cut; markup.h and text_table.h quote it for a page and for Markdown
+ *   text.h         text of any origin made harmless, folded and cut; markup.h and text_table.h quote it for a page and
+ *                  for Markdown
  *
  * beside two doors for everybody:
  *

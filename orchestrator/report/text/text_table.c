@@ -24,7 +24,8 @@ organ_table *organ_table_create(const organ_column *columns, size_t count)
     organ_column *const own = malloc(count * sizeof *own + 1);
     organ_table *const table = own ? malloc(sizeof *table) : NULL;
     if (table)
-        *table = (organ_table){.columns = memcpy(own, columns, count * sizeof *own), .column_count = count, .totals = SIZE_MAX};
+        *table = (organ_table){
+            .columns = memcpy(own, columns, count * sizeof *own), .column_count = count, .totals = SIZE_MAX};
     else
         free(own);
     return table;
@@ -115,7 +116,8 @@ static void text_table_measure(const organ_table *table, size_t *widths)
     }
 }
 
-/* The columns that are printed beside each other; those that name the row come first in every part of a table that is too wide. */
+/* The columns that are printed beside each other; those that name the row come first in every part of a table that is
+ * too wide. */
 typedef struct text_table_part {
     const size_t *widths; /* of all columns */
     size_t names, from, to;
@@ -161,15 +163,16 @@ static text_table_part part_from(const organ_table *table, const size_t *widths,
     return p;
 }
 
-/* Takes what is too much from the shortening columns, always from the widest of them. Where that is not enough the table comes in parts,
- * and then names need not be that short. */
+/* Takes what is too much from the shortening columns, always from the widest of them. Where that is not enough the
+ * table comes in parts, and then names need not be that short. */
 static void fit(const organ_table *table, size_t *widths, size_t limit)
 {
     const text_table_part all = {.widths = widths, .to = table->column_count};
     for (size_t excess = line_width(table, &all); limit && excess > limit; excess--) {
         size_t widest = table->column_count;
         for (size_t c = 0; c < table->column_count; c++)
-            if (table->columns[c].shortens && widths[c] > SHORTEST && (widest == table->column_count || widths[c] > widths[widest]))
+            if (table->columns[c].shortens && widths[c] > SHORTEST &&
+                (widest == table->column_count || widths[c] > widths[widest]))
                 widest = c;
         if (widest < table->column_count) {
             widths[widest]--;
@@ -183,7 +186,8 @@ static void fit(const organ_table *table, size_t *widths, size_t limit)
     }
 }
 
-/* Where one column beside the names is still too much, the texts of both give way, the wider first; numbers never do. */
+/* Where one column beside the names is still too much, the texts of both give way, the wider first; numbers never do.
+ */
 static void squeeze(const organ_table *table, size_t *widths, size_t limit)
 {
     const size_t names = names_of(table);
@@ -233,7 +237,8 @@ static void print_titles(const organ_table *table, const text_table_part *p, FIL
 {
     for (size_t k = 0, c; (c = column_of(table, p, k)) < table->column_count; k++) {
         fprintf(out, "%*s", k ? GAP : INDENT, "");
-        print_field(out, table->columns[c].title, p->widths[c], table->columns[c].align, column_of(table, p, k + 1) == table->column_count);
+        print_field(out, table->columns[c].title, p->widths[c], table->columns[c].align,
+                    column_of(table, p, k + 1) == table->column_count);
     }
     fputc('\n', out);
 }
@@ -255,7 +260,8 @@ static bool print_part(const organ_table *table, const text_table_part *p, FILE 
         const size_t left = table->cell_count - k;
         if (k == table->totals)
             print_rule(table, p, out, page);
-        whole = print_row(table, table->cells + k, left < table->column_count ? left : table->column_count, p, out, page);
+        whole =
+            print_row(table, table->cells + k, left < table->column_count ? left : table->column_count, p, out, page);
     }
     return whole;
 }
@@ -324,7 +330,9 @@ static char **markdown_cells(const organ_table *table, size_t count)
     for (size_t k = 0; cells && k < count; k++) {
         const size_t column = k % table->column_count, cell = k - table->column_count;
         const bool title = k < table->column_count, bold = !title && cell >= table->totals;
-        const char *const content = title ? table->columns[column].title : cell < table->cell_count ? table->cells[cell] : "";
+        const char *const content = title                      ? table->columns[column].title
+                                    : cell < table->cell_count ? table->cells[cell]
+                                                               : "";
         organ_text text;
         organ_error ignored = {0};
         if (organ_text_open(&text, &ignored) != ORGAN_OK)
@@ -338,7 +346,8 @@ static char **markdown_cells(const organ_table *table, size_t count)
 }
 
 /* Padded, so that the source reads as well as what is made of it. */
-static organ_status markdown_rows(const organ_table *table, char *const *cells, size_t count, size_t *widths, FILE *out, organ_error *error)
+static organ_status markdown_rows(const organ_table *table, char *const *cells, size_t count, size_t *widths, FILE *out,
+                                  organ_error *error)
 {
     const size_t columns = table->column_count;
     for (size_t k = 0; k < count; k++) {
@@ -371,8 +380,8 @@ organ_status organ_table_markdown(const organ_table *table, FILE *out, organ_err
     const size_t columns = table->column_count, rows = (table->cell_count + columns - 1) / columns + 1;
     size_t *const widths = calloc(columns, sizeof *widths);
     char **const cells = widths ? markdown_cells(table, rows * columns) : NULL;
-    const organ_status status =
-        cells ? markdown_rows(table, cells, rows * columns, widths, out, error) : organ_fail(error, ORGAN_IO, "no memory for a table");
+    const organ_status status = cells ? markdown_rows(table, cells, rows * columns, widths, out, error)
+                                      : organ_fail(error, ORGAN_IO, "no memory for a table");
     for (size_t k = 0; cells && k < rows * columns; k++)
         free(cells[k]);
     free(cells);

@@ -16,14 +16,15 @@ typedef struct organ_column {
 
 typedef struct organ_table organ_table;
 
-/* The titles of the columns must outlive the table. NULL if there is no memory: all functions below accept that, and printing then
- * reports it. */
+/* The titles of the columns must outlive the table. NULL if there is no memory: all functions below accept that, and
+ * printing then reports it. */
 organ_table *organ_table_create(const organ_column *columns, size_t count);
 void organ_table_destroy(organ_table *table);
 
 /* Adds the next cell, row by row from left to right. Control characters and invalid UTF-8 are made visible. */
 void organ_table_cell(organ_table *table, const char *format, ...) __attribute__((format(printf, 2, 3)));
-void organ_table_take(organ_table *table, char *text); /* the text is freed; NULL: there was no memory for it, which printing reports */
+void organ_table_take(organ_table *table,
+                      char *text); /* the text is freed; NULL: there was no memory for it, which printing reports */
 
 /* Where the table comes in parts, one begins with this column. */
 void organ_table_part_at(organ_table *table, size_t column);
@@ -31,9 +32,9 @@ void organ_table_part_at(organ_table *table, size_t column);
 /* The rows from the next cell on are totals: set apart by a line, bold in Markdown. */
 void organ_table_totals(organ_table *table);
 
-/* Both write whole lines. A table that is wider than the page although columns were shortened is printed in parts below each other, each
- * with the columns that name the rows. Missing cells of the last row are empty. ORGAN_IO if memory ran out; errors of `out` stay in its
- * error flag. */
+/* Both write whole lines. A table that is wider than the page although columns were shortened is printed in parts below
+ * each other, each with the columns that name the rows. Missing cells of the last row are empty. ORGAN_IO if memory ran
+ * out; errors of `out` stay in its error flag. */
 organ_status organ_table_print(const organ_table *table, FILE *out, const organ_page *page, organ_error *error);
 organ_status organ_table_markdown(const organ_table *table, FILE *out, organ_error *error);
 

@@ -35,7 +35,8 @@ const json_t *organ_scope_at(const organ_scope *scope, const char *path)
 /* A number that is written out, or the member that a path names. */
 static double amount_named(const organ_scope *scope, const char *named)
 {
-    return isdigit((unsigned char)*named) || *named == '-' ? strtod(named, NULL) : organ_json_amount(organ_scope_at(scope, named));
+    return isdigit((unsigned char)*named) || *named == '-' ? strtod(named, NULL)
+                                                           : organ_json_amount(organ_scope_at(scope, named));
 }
 
 static bool term_holds(const organ_scope *scope, const char *term, size_t length)
@@ -55,8 +56,8 @@ static bool term_holds(const organ_scope *scope, const char *term, size_t length
             holds = strcmp(json_string_value(value), wanted) == 0;
         else {
             const double other = amount_named(scope, wanted);
-            holds =
-                value && !json_is_null(value) && (term[end] == '=' ? organ_json_amount(value) == other : organ_json_amount(value) > other);
+            holds = value && !json_is_null(value) &&
+                    (term[end] == '=' ? organ_json_amount(value) == other : organ_json_amount(value) > other);
         }
     }
     return holds != negated;
@@ -123,7 +124,12 @@ static const char *words_rounded(double x, int digits, char out[ORGAN_NUMBER_ROO
 {
     const double size = fabs(x);
     if (digits == 0)
-        snprintf(out, ORGAN_NUMBER_ROOM, size == 0 ? "%.0f" : size < 0.001 || size >= 1e6 ? "%.2e" : size < 100 ? "%.3f" : "%.0f", x);
+        snprintf(out, ORGAN_NUMBER_ROOM,
+                 size == 0                     ? "%.0f"
+                 : size < 0.001 || size >= 1e6 ? "%.2e"
+                 : size < 100                  ? "%.3f"
+                                               : "%.0f",
+                 x);
     else
         snprintf(out, ORGAN_NUMBER_ROOM, "%.*f", digits, x);
     return out + (*out == '-' && strspn(out, "-0.") == strlen(out));
@@ -214,8 +220,9 @@ static void put_model(FILE *out, const json_t *model)
     organ_text_visible(out, organ_json_text(model, "name"));
     fputs(" (", out);
     organ_text_visible(out, architecture);
-    fprintf(out, "%s%s, %s file%s, %s)", *architecture ? ", " : "", organ_json_text(model, "format"), organ_count_text(files, count),
-            files == 1 ? "" : "s", organ_quantity_text(organ_json_count(model, "bytes"), size));
+    fprintf(out, "%s%s, %s file%s, %s)", *architecture ? ", " : "", organ_json_text(model, "format"),
+            organ_count_text(files, count), files == 1 ? "" : "s",
+            organ_quantity_text(organ_json_count(model, "bytes"), size));
 }
 
 static double words_sum_of(const json_t *rows, const char *key)

@@ -5,8 +5,9 @@
 
 enum { MOST_FINDINGS = 500 };
 
-#define ADAPTER                                                                                                                            \
-    "{adapter.name} (LoRA, r {adapter.r}, alpha {adapter.lora_alpha}{adapter.use_rslora?, rsLoRA}{adapter.use_dora?, DoRA}, "              \
+#define ADAPTER                                                                                                        \
+    "{adapter.name} (LoRA, r {adapter.r}, alpha {adapter.lora_alpha}{adapter.use_rslora?, rsLoRA}{adapter.use_dora?, " \
+    "DoRA}, "                                                                                                          \
     "{adapter.pairs:count} module{adapter.pairs:s})"
 
 /* ---- what both have ---- */
@@ -36,16 +37,18 @@ static const organ_block roles_table[] = {
           .caption = "By role: explained is the share of the squared norm of scale B A that is kept")};
 static const organ_block kept_blocks[] = {
     SECTION(ON_PAGE, NULL, "How much is kept"),
-    MADE(
-        ON_PAGE, NULL, kept_roles,
-        BLOCKS(SHARE_BARS("Share of each change that is kept", "kept", "What is cut away is the best that could be spared at this rank."))),
+    MADE(ON_PAGE, NULL, kept_roles,
+         BLOCKS(SHARE_BARS("Share of each change that is kept", "kept",
+                           "What is cut away is the best that could be spared at this rank."))),
     SHARE_MAP("Share of each change that is kept", "kept", "explained"),
-    FIGURE("modules.*.sigma.1", rank_curves, "From the singular values of scale B A, all of them: what any rank would keep."),
+    FIGURE("modules.*.sigma.1", rank_curves,
+           "From the singular values of scale B A, all of them: what any rank would keep."),
     RANK_MAP(NULL),
 };
 
-#define EVERY_MODULE_TABLE                                                                                                                 \
-    TABLE(ON_FILES, NULL, "modules", FIELDS(modules), .most = EVERY_MODULE, .what = "modules", .caption = "Every module")
+#define EVERY_MODULE_TABLE                                                                                             \
+    TABLE(ON_FILES, NULL, "modules", FIELDS(modules), .most = EVERY_MODULE, .what = "modules",                         \
+          .caption = "Every module")
 #define END(if_) GAP(if_), SAY(ON_TERMINAL, if_, "Time: {run.seconds:time}."), LINES(if_, "\nAdapter:  {run.output}\n")
 
 /* ---- sanitize ---- */
@@ -59,13 +62,15 @@ static const organ_item sanitize_merits[] = {
 static const organ_field findings[] = {FIELD_TEXT("where", "where", ORGAN_FIELD_SHORTENS | ORGAN_FIELD_CODE),
                                        FIELD_TEXT("why a server refuses it", "text", 0)};
 static const organ_field dropped[] = {
-    FIELD_WORDS("left out", "{tensor:module}", ORGAN_FIELD_SHORTENS | ORGAN_FIELD_CODE | ORGAN_FIELD_LEFT), FIELD_TEXT("because", "why", 0),
-    FIELD_MAYBE_GENERAL("norm", "norm", 6), FIELD_TEXT("of", "norm_of", ORGAN_FIELD_MAYBE)};
+    FIELD_WORDS("left out", "{tensor:module}", ORGAN_FIELD_SHORTENS | ORGAN_FIELD_CODE | ORGAN_FIELD_LEFT),
+    FIELD_TEXT("because", "why", 0), FIELD_MAYBE_GENERAL("norm", "norm", 6),
+    FIELD_TEXT("of", "norm_of", ORGAN_FIELD_MAYBE)};
 
-#define SERVED                                                                                                                             \
-    SAY(ON_ALL, NULL,                                                                                                                      \
-        "{output.max_lora_rank?Rank {output.r}: vLLM serves it with --max-lora-rank {output.max_lora_rank}.|Rank {output.r} is above "     \
-        "512, "                                                                                                                            \
+#define SERVED                                                                                                         \
+    SAY(ON_ALL, NULL,                                                                                                  \
+        "{output.max_lora_rank?Rank {output.r}: vLLM serves it with --max-lora-rank {output.max_lora_rank}.|Rank "     \
+        "{output.r} is above "                                                                                         \
+        "512, "                                                                                                        \
         "the most that vLLM serves: organ lora resize makes it smaller.}")
 
 static const organ_block sanitize_blocks[] = {
@@ -85,11 +90,15 @@ static const organ_block sanitize_blocks[] = {
     MADE(ON_TEXT, "!check&totals.cut", kept_roles, BLOCKS_OF(roles_table)),
     SAY(ON_ALL, "!check", "Kept: {totals.modules} of {adapter.pairs} modules, with r = lora_alpha = {output.r}."),
     SAY(ON_ALL, "!check&totals.folded",
-        "Folded: the scale of {totals.folded} module{totals.folded:s} into B{totals.worst_folding_error?; rounding changed B by at most "
+        "Folded: the scale of {totals.folded} module{totals.folded:s} into B{totals.worst_folding_error?; rounding "
+        "changed B by at most "
         "{totals.worst_folding_error:.2g} of its norm}."),
-    SAY(ON_ALL, "!check&totals.padded", "Filled up: {totals.padded} module{totals.padded:s} of lower rank, with zeros."),
-    SAY(ON_ALL, "!check&totals.cut", "Cut: {totals.cut} module{totals.cut:s} of higher rank, to the best approximation."),
-    EACH_IF(ON_ALL, "!check", "targets_removed", BLOCKS(SAY(ON_ALL, NULL, "target_modules: {.} is gone, for no key of it is left."))),
+    SAY(ON_ALL, "!check&totals.padded",
+        "Filled up: {totals.padded} module{totals.padded:s} of lower rank, with zeros."),
+    SAY(ON_ALL, "!check&totals.cut",
+        "Cut: {totals.cut} module{totals.cut:s} of higher rank, to the best approximation."),
+    EACH_IF(ON_ALL, "!check", "targets_removed",
+            BLOCKS(SAY(ON_ALL, NULL, "target_modules: {.} is gone, for no key of it is left."))),
     SERVED,
     TABLE(ON_PAGE, "dropped", "dropped", FIELDS(dropped), .caption = "Left out, with the size of what is lost"),
     PART_IF(ON_PAGE, "totals.cut", ".", BLOCKS_OF(kept_blocks)),
@@ -99,13 +108,13 @@ static const organ_block sanitize_blocks[] = {
     END("!check"),
 };
 
-const organ_view organ_lora_sanitize_view = {
-    .schema = "organ.lora_sanitize/1",
-    .kind = "{check?Check of an adapter|A sanitised adapter}",
-    .title = "{adapter.name}",
-    .lead = "{check&findings?Not as a server takes it: {findings:size} thing{findings:s} in it would be refused.|A server takes "
-            "{check?it as it is|what was made of it}.}",
-    BLOCKS_OF(sanitize_blocks)};
+const organ_view organ_lora_sanitize_view = {.schema = "organ.lora_sanitize/1",
+                                             .kind = "{check?Check of an adapter|A sanitised adapter}",
+                                             .title = "{adapter.name}",
+                                             .lead = "{check&findings?Not as a server takes it: {findings:size} "
+                                                     "thing{findings:s} in it would be refused.|A server takes "
+                                                     "{check?it as it is|what was made of it}.}",
+                                             BLOCKS_OF(sanitize_blocks)};
 
 /* ---- resize ---- */
 
@@ -124,20 +133,23 @@ static const organ_block resize_blocks[] = {
     MADE(ON_PAGE, NULL, kept_roles, BLOCKS(MERITS(NULL, resize_merits))),
     PART_IF(ON_PAGE, NULL, ".", BLOCKS_OF(kept_blocks)),
     MADE(ON_TEXT, NULL, kept_roles, BLOCKS_OF(roles_table)),
-    SAY(ON_ALL, "asked_rank>r&!totals.cut", "No module has a higher rank than {r}: a larger one would hold nothing more, and r stays {r}."),
+    SAY(ON_ALL, "asked_rank>r&!totals.cut",
+        "No module has a higher rank than {r}: a larger one would hold nothing more, and r stays {r}."),
     SAY(ON_ALL, "kept_as_they_are",
-        "No factor, copied unchanged: {kept_as_they_are:size} tensor{kept_as_they_are:s}, the first is {kept_as_they_are.0}."),
-    SAY(ON_ALL, NULL, "All modules have r = lora_alpha = {r}; {totals.bytes_before:bytes} became {totals.bytes:bytes}."),
+        "No factor, copied unchanged: {kept_as_they_are:size} tensor{kept_as_they_are:s}, the first is "
+        "{kept_as_they_are.0}."),
+    SAY(ON_ALL, NULL,
+        "All modules have r = lora_alpha = {r}; {totals.bytes_before:bytes} became {totals.bytes:bytes}."),
     SECTION(ON_FILES, NULL, "Modules"),
     MADE(ON_PAGE, NULL, kept_roles, BLOCKS_OF(roles_table)),
     EVERY_MODULE_TABLE,
     END(NULL),
 };
 
-const organ_view organ_lora_resize_view = {.schema = "organ.lora_resize/1",
-                                           .kind = "An adapter of another rank",
-                                           .title = "{adapter.name}",
-                                           .lead =
-                                               "To rank {asked_rank}{asked_energy? at most, keeping {asked_energy:.6g} of the energy of "
-                                               "every module}.",
-                                           BLOCKS_OF(resize_blocks)};
+const organ_view organ_lora_resize_view = {
+    .schema = "organ.lora_resize/1",
+    .kind = "An adapter of another rank",
+    .title = "{adapter.name}",
+    .lead = "To rank {asked_rank}{asked_energy? at most, keeping {asked_energy:.6g} of the energy of "
+            "every module}.",
+    BLOCKS_OF(resize_blocks)};

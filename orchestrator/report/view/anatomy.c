@@ -27,8 +27,9 @@ json_t *organ_size_rows(const json_t *rows, const char *key)
         const char *const name = organ_json_text(row, key);
         const unsigned long long bytes = organ_json_count(row, "bytes");
         if (bytes > 0)
-            json_array_append_new(sizes, ORGAN_OBJECT(SET_TEXT("name", strcmp(key, "group") == 0 ? full_name(name) : name),
-                                                      SET_COUNT("bytes", bytes), SET_REAL("percent", 100 * (double)bytes / all)));
+            json_array_append_new(
+                sizes, ORGAN_OBJECT(SET_TEXT("name", strcmp(key, "group") == 0 ? full_name(name) : name),
+                                    SET_COUNT("bytes", bytes), SET_REAL("percent", 100 * (double)bytes / all)));
     }
     return sizes;
 }
@@ -41,17 +42,19 @@ static double number_in(const json_t *by_layer, const char *matrix, size_t layer
 
 json_t *organ_layer_cells(const json_t *report)
 {
-    const json_t *const by_layer = json_object_get(report, "by_layer"), *const roles = json_object_get(by_layer, "roles"),
+    const json_t *const by_layer = json_object_get(report, "by_layer"),
+                        *const roles = json_object_get(by_layer, "roles"),
                         *const layers = json_object_get(by_layer, "layers");
     json_t *const cells = json_array();
     for (size_t l = 0; l < json_array_size(layers); l++)
         for (size_t r = 0; r < json_array_size(roles); r++) {
             const double elements = number_in(by_layer, "elements", l, r), bytes = number_in(by_layer, "bytes", l, r);
             if (elements > 0)
-                json_array_append_new(cells, ORGAN_OBJECT(SET_HELD("layer", organ_json_row_at(layers, l)),
-                                                          SET_HELD("role", organ_json_row_at(roles, r)), SET_REAL("bytes", bytes),
-                                                          SET_REAL("bits", 8 * bytes / elements),
-                                                          SET_REAL("percent", 100 * number_in(by_layer, "grafted", l, r) / elements)));
+                json_array_append_new(
+                    cells, ORGAN_OBJECT(SET_HELD("layer", organ_json_row_at(layers, l)),
+                                        SET_HELD("role", organ_json_row_at(roles, r)), SET_REAL("bytes", bytes),
+                                        SET_REAL("bits", 8 * bytes / elements),
+                                        SET_REAL("percent", 100 * number_in(by_layer, "grafted", l, r) / elements)));
         }
     return cells;
 }

@@ -8,29 +8,31 @@
 /* The report's rows that have "bytes", as {"name", "bytes", "percent" of all}: `key` is their name. */
 json_t *organ_size_rows(const json_t *rows, const char *key);
 
-/* The cells of report.by_layer that have elements: {"layer", "role", "bytes", "bits" of an element, "percent" of its elements grafted}. */
+/* The cells of report.by_layer that have elements: {"layer", "role", "bytes", "bits" of an element, "percent" of its
+ * elements grafted}. */
 json_t *organ_layer_cells(const json_t *report);
 
 /* A bar for each of such rows, under `path`. */
-#define SIZE_BARS(if_, path, heading, text)                                                                                                \
-    BARS(if_, path,                                                                                                                        \
-         .look = {.title = (heading),                                                                                                      \
-                  .description = "A bar for each part: its size and its share of the whole. The table has the numbers.",                   \
-                  .value_label = "size",                                                                                                   \
-                  .series = {"size", NULL},                                                                                                \
-                  .digits = 3},                                                                                                            \
+#define SIZE_BARS(if_, path, heading, text)                                                                            \
+    BARS(if_, path,                                                                                                    \
+         .look = {.title = (heading),                                                                                  \
+                  .description =                                                                                       \
+                      "A bar for each part: its size and its share of the whole. The table has the numbers.",          \
+                  .value_label = "size",                                                                               \
+                  .series = {"size", NULL},                                                                            \
+                  .digits = 3},                                                                                        \
          .name = "name", .values = {"bytes"}, .bytes = true, .remark = "{percent:percent}", .caption = (text))
-#define ANATOMY_BARS                                                                                                                       \
-    SIZE_BARS("sizes", "sizes", "Anatomy",                                                                                                 \
+#define ANATOMY_BARS                                                                                                   \
+    SIZE_BARS("sizes", "sizes", "Anatomy",                                                                             \
               "What the model consists of: the skeleton is its attention, the organs are its feed-forward networks.")
 
 /* Of such cells, under "cells". */
-#define BYTES_MAP                                                                                                                          \
-    MAP("cells", "cells",                                                                                                                  \
-        .look = {.title = "Size by layer and role",                                                                                        \
-                 .description = "The bytes of the tensors of each role in each layer.",                                                    \
-                 .value_label = "size"},                                                                                                   \
-        .role = "role", .value = "bytes", .bytes = true, .zero = true, .inside = true,                                                     \
+#define BYTES_MAP                                                                                                      \
+    MAP("cells", "cells",                                                                                              \
+        .look = {.title = "Size by layer and role",                                                                    \
+                 .description = "The bytes of the tensors of each role in each layer.",                                \
+                 .value_label = "size"},                                                                               \
+        .role = "role", .value = "bytes", .bytes = true, .zero = true, .inside = true,                                 \
         .caption = "Where the bytes of the layers are; what stands in no layer is not shown.")
 
 #endif

@@ -4,11 +4,12 @@
 #include "orchestrator/report/view/views.h"
 
 #define COMPENSATED "definition=compensated-pruning/1"
-#define VERDICT(changed)                                                                                                                   \
-    "{problems?It does NOT hold: {problems:size} problem{problems:s}.|{" COMPENSATED                                                       \
-    "?It holds: the copy is the donor but for its target weights, of which " changed                                                       \
+#define VERDICT(changed)                                                                                               \
+    "{problems?It does NOT hold: {problems:size} problem{problems:s}.|{" COMPENSATED                                   \
+    "?It holds: the copy is the donor but for its target weights, of which " changed                                   \
     ".|It holds: the copy is the donor with the killed weights set to zero, and nothing else.}}"
-#define NOT_TARGETS "Not targets: {untouched.tensors:count} tensors, {untouched.identical:count} of them identical byte for byte."
+#define NOT_TARGETS                                                                                                    \
+    "Not targets: {untouched.tensors:count} tensors, {untouched.identical:count} of them identical byte for byte."
 
 static const organ_item merits[] = {SPARSITY_MERITS};
 

@@ -3,24 +3,28 @@
 #include "orchestrator/report/view/parts.h"
 #include "orchestrator/report/view/views.h"
 
-#define VERDICT                                                                                                                            \
-    "{problems?It does NOT hold: {problems:size} problem{problems:s}.|It holds: the copy is the donor without what was cut out, "          \
+#define VERDICT                                                                                                        \
+    "{problems?It does NOT hold: {problems:size} problem{problems:s}.|It holds: the copy is the donor without what "   \
+    "was cut out, "                                                                                                    \
     "{resolved?with {resolved:count} re-solved weight{resolved:s}, |}and nothing else.}"
 
-static const organ_item merits[] = {{NULL, "of {tensors:count} tensors are kept bytes of the donor", "{identical:count}"},
-                                    {"resolved", "weights were re-solved", "{resolved:count}"},
-                                    {NULL, "before", "{bytes_before:bytes}"},
-                                    {NULL, "after", "{bytes_after:bytes}"}};
+static const organ_item merits[] = {
+    {NULL, "of {tensors:count} tensors are kept bytes of the donor", "{identical:count}"},
+    {"resolved", "weights were re-solved", "{resolved:count}"},
+    {NULL, "before", "{bytes_before:bytes}"},
+    {NULL, "after", "{bytes_after:bytes}"}};
 
 static const organ_field layers[] = {
     FIELD_COUNT("layer", "layer"),
     FIELD_WORDS("becomes", "{becomes>-1?{becomes}|dropped}", 0),
     FIELD_WORDS("experts", "{kept_experts?{kept_experts:join}|}", ORGAN_FIELD_LEFT),
     FIELD_WORDS("channels", "{kept_channels?{kept_channels:size} of {channels}|}", 0),
-    FIELD_WORDS_IF("layers.*.expert_channels", "of each expert", "{expert_channels?{expert_channels_after} of {expert_channels}|}", 0),
+    FIELD_WORDS_IF("layers.*.expert_channels", "of each expert",
+                   "{expert_channels?{expert_channels_after} of {expert_channels}|}", 0),
     FIELD_WORDS_IF("layers.*.shared_channels", "of the shared one",
                    "{shared_channels?{kept_shared_channels:size} of {shared_channels}|}", 0),
-    FIELD_WORDS("heads of K and V", "{kept_kv_heads?{kept_kv_heads:size} of {kv_heads}: {kept_kv_heads:join}|}", ORGAN_FIELD_LEFT)};
+    FIELD_WORDS("heads of K and V", "{kept_kv_heads?{kept_kv_heads:size} of {kv_heads}: {kept_kv_heads:join}|}",
+                ORGAN_FIELD_LEFT)};
 
 static const organ_field settings[] = {SETTING_FIELDS};
 
@@ -40,11 +44,14 @@ static const organ_block blocks[] = {
     EACH(ON_TERMINAL, "problems", BLOCKS(SAY_AFTER(ON_TERMINAL, NULL, "  PROBLEM  ", "{.}"))),
     SAY_AFTER(ON_TERMINAL, NULL, "", VERDICT),
     SECTION(ON_PAGE, NULL, "Layers"),
-    TABLE(ON_PAGE, NULL, "layers", FIELDS(layers), .caption = "What is left of each layer of the donor", .most = EVERY_TENSOR,
-          .what = "layers"),
-    TABLE(ON_PAGE, "settings", "settings", FIELDS(settings), .caption = "What the configuration says otherwise", .most = EVERY_TENSOR,
-          .what = "settings"),
+    TABLE(ON_PAGE, NULL, "layers", FIELDS(layers), .caption = "What is left of each layer of the donor",
+          .most = EVERY_TENSOR, .what = "layers"),
+    TABLE(ON_PAGE, "settings", "settings", FIELDS(settings), .caption = "What the configuration says otherwise",
+          .most = EVERY_TENSOR, .what = "settings"),
 };
 
-const organ_view organ_audit_cut_view = {
-    .schema = "organ.audit_cut/1", .kind = "Audit of a cut", .title = "{donor.name}", .lead = VERDICT, BLOCKS_OF(blocks)};
+const organ_view organ_audit_cut_view = {.schema = "organ.audit_cut/1",
+                                         .kind = "Audit of a cut",
+                                         .title = "{donor.name}",
+                                         .lead = VERDICT,
+                                         BLOCKS_OF(blocks)};

@@ -36,7 +36,10 @@ static double std_limit(const json_t *limits, size_t end)
 }
 
 /* The greater of what values are in size, below and above zero. */
-static double autopsy_size_of(const json_t *row) { return fmax(-organ_json_number(row, "min"), organ_json_number(row, "max")); }
+static double autopsy_size_of(const json_t *row)
+{
+    return fmax(-organ_json_number(row, "min"), organ_json_number(row, "max"));
+}
 
 /* What copies in the scheme of the weight are usually off by. */
 static double usual(const json_t *report, const json_t *row, size_t end)
@@ -78,13 +81,14 @@ static double strain_of(const json_t *row, const json_t *limits)
 static json_t *autopsy_place_of(const json_t *report, const json_t *row)
 {
     const json_t *const expected = limits_of(report, row, true), *const healthy = limits_of(report, row, false);
-    return ORGAN_OBJECT(SET_HELD("layer", json_object_get(row, "layer")), SET_HELD("role", json_object_get(row, "role")),
-                        SET_FINITE("strain", strain_of(row, expected)), SET_FINITE("std", organ_json_number(row, "std")),
-                        SET_FINITE("std_least", std_limit(expected, 0)), SET_FINITE("std_most", std_limit(expected, 1)),
-                        SET_FINITE("sick_least", std_limit(healthy, 0)), SET_FINITE("sick_most", std_limit(healthy, 1)),
-                        SET_FINITE("size", autopsy_size_of(row)), SET_FINITE("size_most", autopsy_size_of(expected)),
-                        SET_FINITE("sick_size", autopsy_size_of(healthy)), SET_FINITE("error", percent_of(row)),
-                        SET_FINITE("usual_least", usual(report, row, 0)), SET_FINITE("usual_most", usual(report, row, 1)));
+    return ORGAN_OBJECT(
+        SET_HELD("layer", json_object_get(row, "layer")), SET_HELD("role", json_object_get(row, "role")),
+        SET_FINITE("strain", strain_of(row, expected)), SET_FINITE("std", organ_json_number(row, "std")),
+        SET_FINITE("std_least", std_limit(expected, 0)), SET_FINITE("std_most", std_limit(expected, 1)),
+        SET_FINITE("sick_least", std_limit(healthy, 0)), SET_FINITE("sick_most", std_limit(healthy, 1)),
+        SET_FINITE("size", autopsy_size_of(row)), SET_FINITE("size_most", autopsy_size_of(expected)),
+        SET_FINITE("sick_size", autopsy_size_of(healthy)), SET_FINITE("error", percent_of(row)),
+        SET_FINITE("usual_least", usual(report, row, 0)), SET_FINITE("usual_most", usual(report, row, 1)));
 }
 
 /* Weights that stand in a layer; only matrices; of those with findings only, where `names` is not NULL. */
@@ -116,7 +120,8 @@ static bool has_near(const json_t *places, const char *value, const char *limit,
 
 /* ---- findings and remarks ---- */
 
-/* What makes two remarks one: what is said, and for a note of the reader its words too; without remarks of what is expected. */
+/* What makes two remarks one: what is said, and for a note of the reader its words too; without remarks of what is
+ * expected. */
 #define SENSE   "{what}\n{cause}"
 #define UNUSUAL "!kind=expected"
 
@@ -129,7 +134,8 @@ static json_t *unexpected_of(const json_t *roles)
         const unsigned long long count = organ_json_count(row, "outside_expected");
         const size_t used = strlen(text);
         if (count > 0 && used < 360)
-            snprintf(text + used, sizeof text - used, "%s%llu %s", used ? ", " : "", count, organ_json_text(row, "role"));
+            snprintf(text + used, sizeof text - used, "%s%llu %s", used ? ", " : "", count,
+                     organ_json_text(row, "role"));
     }
     return json_string(text);
 }
@@ -150,11 +156,13 @@ static json_t *ranges_of(const json_t *ranges)
     {
         const json_t *const both[] = {json_object_get(limits, "expected"), limits};
         for (size_t k = 0; k < 2 && json_is_object(limits); k++)
-            json_array_append_new(
-                rows, ORGAN_OBJECT(SET_TEXT("role", role), SET_TEXT("limit", k == 0 ? "expected" : "healthy"),
-                                   SET_HELD("mean", json_object_get(both[k], "mean")), SET_FINITE("least_std", std_limit(both[k], 0)),
-                                   SET_FINITE("most_std", std_limit(both[k], 1)), SET_HELD("min", json_object_get(both[k], "min")),
-                                   SET_HELD("max", json_object_get(both[k], "max"))));
+            json_array_append_new(rows, ORGAN_OBJECT(SET_TEXT("role", role),
+                                                     SET_TEXT("limit", k == 0 ? "expected" : "healthy"),
+                                                     SET_HELD("mean", json_object_get(both[k], "mean")),
+                                                     SET_FINITE("least_std", std_limit(both[k], 0)),
+                                                     SET_FINITE("most_std", std_limit(both[k], 1)),
+                                                     SET_HELD("min", json_object_get(both[k], "min")),
+                                                     SET_HELD("max", json_object_get(both[k], "max"))));
     }
     return rows;
 }
@@ -172,7 +180,8 @@ static json_t *autopsy_of(const json_t *report)
 {
     const json_t *const findings = json_object_get(report, "findings");
     json_t *const made = json_copy((json_t *)(uintptr_t)report), *const names = json_object();
-    json_t *const senses = organ_rows_alike(report, json_object_get(report, "remarks"), UNUSUAL, SENSE "\n{kind=note|kind=unread?{value}}"),
+    json_t *const senses = organ_rows_alike(report, json_object_get(report, "remarks"), UNUSUAL,
+                                            SENSE "\n{kind=note|kind=unread?{value}}"),
                   *const matrices = places_of(report, true, NULL);
     for (size_t k = 0; k < json_array_size(findings); k++)
         json_object_set_new(names, organ_json_text(organ_json_row_at(findings, k), "tensor"), json_true());
@@ -182,8 +191,8 @@ static json_t *autopsy_of(const json_t *report)
                   SET("reasons", organ_rows_alike(report, json_object_get(report, "remarks"), UNUSUAL, SENSE)),
                   SET("unexpected", unexpected_of(json_object_get(report, "roles"))),
                   SET_FLAG("one_unexpected", autopsy_sum_of(json_object_get(report, "roles")) == 1),
-                  SET("limits", ranges_of(json_object_get(report, "ranges"))), SET("sick", places_of(report, false, names)),
-                  SET("places", places_of(report, false, NULL)),
+                  SET("limits", ranges_of(json_object_get(report, "ranges"))),
+                  SET("sick", places_of(report, false, names)), SET("places", places_of(report, false, NULL)),
                   SET_IF(has_near(matrices, "std", "sick_most", true), "nears_most", json_incref(matrices)),
                   SET_IF(has_near(matrices, "std", "sick_least", false), "nears_least", json_incref(matrices)),
                   SET_IF(has_near(matrices, "size", "sick_size", true), "nears_size", json_incref(matrices)),
@@ -194,28 +203,30 @@ static json_t *autopsy_of(const json_t *report)
 
 /* ---- tables ---- */
 
-static const organ_field roles[] = {FIELD_TEXT("role", "role", ORGAN_FIELD_SHORTENS | ORGAN_FIELD_CODE),
-                                    FIELD_COUNT("n", "tensors"),
-                                    FIELD_MAYBE_GENERAL("|mean|", "largest_mean", 3),
-                                    FIELD_MAYBE_GENERAL("std", "least_std", 3),
-                                    FIELD_MAYBE_GENERAL("to", "largest_std", 3),
-                                    FIELD_MAYBE_GENERAL("min", "min", 3),
-                                    FIELD_MAYBE_GENERAL("max", "max", 3),
-                                    FIELD_PERCENT("zeros", "zero_percent"),
-                                    FIELD_COUNT("findings", "findings"),
-                                    FIELD_IF("other", "mean error", "against_other.mean_relative_error", "share", ORGAN_FIELD_MAYBE),
-                                    FIELD_IF("other", "largest", "against_other.largest_relative_error", "share", ORGAN_FIELD_MAYBE)};
-static const organ_field tensors[] = {FIELD_TEXT("tensor", "name", ORGAN_FIELD_SHORTENS | ORGAN_FIELD_CODE),
-                                      FIELD_TEXT("stored", "stored", ORGAN_FIELD_SHORTENS),
-                                      FIELD_MAYBE_GENERAL("mean", "mean", 3),
-                                      FIELD_MAYBE_GENERAL("std", "std", 3),
-                                      FIELD_MAYBE_GENERAL("min", "min", 3),
-                                      FIELD_MAYBE_GENERAL("max", "max", 3),
-                                      FIELD_MAYBE_GENERAL("kurtosis", "kurtosis", 3),
-                                      FIELD_PERCENT("zeros", "zero_percent"),
-                                      FIELD_WORDS("levels", "{levels>-1?{levels:count}|{levels?more|-}}", 0),
-                                      FIELD_IF("other", "error", "against_other.relative_error", "share", ORGAN_FIELD_MAYBE),
-                                      FIELD_IF("other", "cosine", "against_other.cosine", ".3g", ORGAN_FIELD_MAYBE)};
+static const organ_field roles[] = {
+    FIELD_TEXT("role", "role", ORGAN_FIELD_SHORTENS | ORGAN_FIELD_CODE),
+    FIELD_COUNT("n", "tensors"),
+    FIELD_MAYBE_GENERAL("|mean|", "largest_mean", 3),
+    FIELD_MAYBE_GENERAL("std", "least_std", 3),
+    FIELD_MAYBE_GENERAL("to", "largest_std", 3),
+    FIELD_MAYBE_GENERAL("min", "min", 3),
+    FIELD_MAYBE_GENERAL("max", "max", 3),
+    FIELD_PERCENT("zeros", "zero_percent"),
+    FIELD_COUNT("findings", "findings"),
+    FIELD_IF("other", "mean error", "against_other.mean_relative_error", "share", ORGAN_FIELD_MAYBE),
+    FIELD_IF("other", "largest", "against_other.largest_relative_error", "share", ORGAN_FIELD_MAYBE)};
+static const organ_field tensors[] = {
+    FIELD_TEXT("tensor", "name", ORGAN_FIELD_SHORTENS | ORGAN_FIELD_CODE),
+    FIELD_TEXT("stored", "stored", ORGAN_FIELD_SHORTENS),
+    FIELD_MAYBE_GENERAL("mean", "mean", 3),
+    FIELD_MAYBE_GENERAL("std", "std", 3),
+    FIELD_MAYBE_GENERAL("min", "min", 3),
+    FIELD_MAYBE_GENERAL("max", "max", 3),
+    FIELD_MAYBE_GENERAL("kurtosis", "kurtosis", 3),
+    FIELD_PERCENT("zeros", "zero_percent"),
+    FIELD_WORDS("levels", "{levels>-1?{levels:count}|{levels?more|-}}", 0),
+    FIELD_IF("other", "error", "against_other.relative_error", "share", ORGAN_FIELD_MAYBE),
+    FIELD_IF("other", "cosine", "against_other.cosine", ".3g", ORGAN_FIELD_MAYBE)};
 static const organ_field limits[] = {FIELD_TEXT("role", "role", ORGAN_FIELD_CODE),
                                      FIELD_TEXT("limit", "limit", 0),
                                      FIELD_GENERAL("|mean|", "mean", 3),
@@ -223,24 +234,27 @@ static const organ_field limits[] = {FIELD_TEXT("role", "role", ORGAN_FIELD_CODE
                                      FIELD_GENERAL("to", "most_std", 3),
                                      FIELD_GENERAL("min", "min", 3),
                                      FIELD_GENERAL("max", "max", 3)};
-static const organ_field marks[] = {FIELD_TEXT("tensor", "tensor", ORGAN_FIELD_SHORTENS | ORGAN_FIELD_CODE), FIELD_TEXT("what", "what", 0),
-                                    FIELD_TEXT("value", "value", 0), FIELD_TEXT("healthy", "range", ORGAN_FIELD_MAYBE)};
+static const organ_field marks[] = {FIELD_TEXT("tensor", "tensor", ORGAN_FIELD_SHORTENS | ORGAN_FIELD_CODE),
+                                    FIELD_TEXT("what", "what", 0), FIELD_TEXT("value", "value", 0),
+                                    FIELD_TEXT("healthy", "range", ORGAN_FIELD_MAYBE)};
 static const organ_field causes[] = {FIELD_TEXT("what", "what", 0), FIELD_TEXT("what usually causes it", "cause", 0)};
-static const organ_field trials[] = {FIELD_TEXT("all scales times", "scales", 0), FIELD_MAYBE_GENERAL("perplexity", "perplexity", 4),
-                                     FIELD_MAYBE_GENERAL("nats a token", "nll_difference", 3),
-                                     FIELD_MAYBE_GENERAL("+-", "nll_difference_error", 2)};
-static const organ_field strays[] = {FIELD_TEXT("tensor of no weight", "tensor", ORGAN_FIELD_SHORTENS | ORGAN_FIELD_CODE),
-                                     FIELD_TEXT("why", "why", 0)};
+static const organ_field trials[] = {
+    FIELD_TEXT("all scales times", "scales", 0), FIELD_MAYBE_GENERAL("perplexity", "perplexity", 4),
+    FIELD_MAYBE_GENERAL("nats a token", "nll_difference", 3), FIELD_MAYBE_GENERAL("+-", "nll_difference_error", 2)};
+static const organ_field strays[] = {
+    FIELD_TEXT("tensor of no weight", "tensor", ORGAN_FIELD_SHORTENS | ORGAN_FIELD_CODE), FIELD_TEXT("why", "why", 0)};
 
 /* ---- blocks ---- */
 
-#define UNEXPECTED                                                                                                                         \
-    "{roles:sum.outside_expected} weight{one_unexpected? is|s are} outside of what is expected, which is no fault: {unexpected}."
-#define MARKED                                                                                                                             \
-    "{tensor:code}, **{what}**: {value}.{range? Healthy: {range}.} {cause} More: {command:code}"                                           \
+#define UNEXPECTED                                                                                                     \
+    "{roles:sum.outside_expected} weight{one_unexpected? is|s are} outside of what is expected, which is no fault: "   \
+    "{unexpected}."
+#define MARKED                                                                                                         \
+    "{tensor:code}, **{what}**: {value}.{range? Healthy: {range}.} {cause} More: {command:code}"                       \
     "{count>1?\n  The same is said of {count:-1} more weights: see autopsy.json.}"
-#define VERDICT                                                                                                                            \
-    "{findings?NOT healthy: {findings:size} finding{findings:s} and {remarks:size} remark{remarks:s} on {weights:count} "                  \
+#define VERDICT                                                                                                        \
+    "{findings?NOT healthy: {findings:size} finding{findings:s} and {remarks:size} remark{remarks:s} on "              \
+    "{weights:count} "                                                                                                 \
     "weight{weights:s}.|Healthy: {weights:count} weight{weights:s}, no finding, {remarks:size} remark{remarks:s}.}"
 #define HELD "           "
 
@@ -249,9 +263,10 @@ static const organ_item merits[] = {{NULL, "findings", "{findings:size}"},
                                     {NULL, "weights, each read whole", "{weights:count}"},
                                     {NULL, "of them packed", "{packed:count}"}};
 
-static const organ_block scheme[] = {SAY(ON_TERMINAL | ON_PAGE, NULL,
-                                         "{tensors:count} weight{tensors:s} stored as {stored}{/other?: a relative error of "
-                                         "{usual_error_percent.0:.3g} to {usual_error_percent.1:.3g} % is usual}.")};
+static const organ_block scheme[] = {
+    SAY(ON_TERMINAL | ON_PAGE, NULL,
+        "{tensors:count} weight{tensors:s} stored as {stored}{/other?: a relative error of "
+        "{usual_error_percent.0:.3g} to {usual_error_percent.1:.3g} % is usual}.")};
 static const organ_block finding[] = {
     SAY_AFTER(ON_TERMINAL, NULL, "  FINDING  ", "{tensor}: {what}: {value}"),
     SAY_AFTER(ON_TERMINAL, "range", HELD, "Healthy: {range}."),
@@ -261,43 +276,50 @@ static const organ_block finding[] = {
 };
 static const organ_block remark[] = {
     SAY_AFTER(ON_TERMINAL, "count=1", "  remark   ", "{tensor}: {what}: {value}. {cause}"),
-    SAY_AFTER(ON_TERMINAL, "count>1", "  remark   ", "{count} weights: {what}; the first is {tensor}: {value}. {cause}"),
+    SAY_AFTER(ON_TERMINAL, "count>1", "  remark   ",
+              "{count} weights: {what}; the first is {tensor}: {value}. {cause}"),
     ITEM(ON_MARKDOWN, NULL, MARKED)};
 
 static const organ_block findings[] = {
     SECTION(ON_FILES, NULL, "Findings"),
-    EACH_IF(ON_TERMINAL, NULL, "findings", BLOCKS_OF(finding), .most = MOST_SHOWN, .rest = "And {more} more; --json has all of them."),
+    EACH_IF(ON_TERMINAL, NULL, "findings", BLOCKS_OF(finding), .most = MOST_SHOWN,
+            .rest = "And {more} more; --json has all of them."),
     EACH(ON_MARKDOWN, "findings", BLOCKS_OF(finding)),
     GAP("findings"),
     SAY(ON_MARKDOWN, "!findings", "None."),
     SAY(ON_PAGE, "!findings", "None: no weight has what no healthy weight has."),
-    TABLE(ON_PAGE, "findings", "findings", FIELDS(marks), .most = MOST_ROWS, .what = "findings", .caption = "Weights that are not healthy"),
+    TABLE(ON_PAGE, "findings", "findings", FIELDS(marks), .most = MOST_ROWS, .what = "findings",
+          .caption = "Weights that are not healthy"),
     TABLE(ON_PAGE, "causes", "causes", FIELDS(causes), .most = MOST_CAUSES),
     SAY(ON_PAGE, "findings", "To look closer:"),
-    EACH(ON_PAGE, "findings", BLOCKS(COMMAND(ON_PAGE, NULL, "{command}")), .where = "command", .new = "command", .most = MOST_COMMANDS),
+    EACH(ON_PAGE, "findings", BLOCKS(COMMAND(ON_PAGE, NULL, "{command}")), .where = "command", .new = "command",
+         .most = MOST_COMMANDS),
 };
 
 /* A limit is drawn where a weight comes near it. */
 static const organ_panels_of spread = {
-    .look = {.title = "Standard deviation of the weights by layer",
-             .subtitle = "a jump from one layer to the next, or a layer that leaves its neighbours, is worth a look",
-             .description = "Standard deviation of each matrix over the layers, one panel a role, logarithmic, with the range that is "
-                            "expected.",
-             .y_label = "std (log scale)",
-             .log_y = true,
-             .band_name = "expected"},
+    .look =
+        {.title = "Standard deviation of the weights by layer",
+         .subtitle = "a jump from one layer to the next, or a layer that leaves its neighbours, is worth a look",
+         .description =
+             "Standard deviation of each matrix over the layers, one panel a role, logarithmic, with the range that is "
+             "expected.",
+         .y_label = "std (log scale)",
+         .log_y = true,
+         .band_name = "expected"},
     .role = "role",
     .series = {{"std", "in_layers", "std", 0, false},
                {"healthy: at most", "nears_most", "sick_most", 0, true},
                {"healthy: at least", "nears_least", "sick_least", 0, true}},
     .edges = {"std_least", "std_most"},
-    .caption = "The limits of what is healthy are drawn where a weight comes near them; all are in the table of ranges below. A weight of "
+    .caption = "The limits of what is healthy are drawn where a weight comes near them; all are in the table of ranges "
+               "below. A weight of "
                "nothing but zeros has no place on a logarithmic axis: it is a gap here, and a finding above."};
 static const organ_panels_of sizes = {
     .look = {.title = "Largest value by layer",
              .subtitle = "the largest |w| of each matrix; single large values are what low-precision codes lose",
-             .description =
-                 "Largest magnitude in each matrix over the layers, one panel a role, logarithmic, with what is expected at most.",
+             .description = "Largest magnitude in each matrix over the layers, one panel a role, logarithmic, with "
+                            "what is expected at most.",
              .y_label = "max |w| (log scale)",
              .log_y = true,
              .band_name = "expected: up to here"},
@@ -308,7 +330,8 @@ static const organ_panels_of sizes = {
 static const organ_panels_of distances = {
     .look = {.title = "Distance from the other model by layer",
              .subtitle = "norm of the difference beside the norm of the other's weight; 100 and more shown as 100",
-             .description = "Relative error of each matrix against the same one of the other model over the layers, one panel a role, with "
+             .description = "Relative error of each matrix against the same one of the other model over the layers, "
+                            "one panel a role, with "
                             "what is usual for how it is stored.",
              .y_label = "relative error, %",
              .band_name = "usual for how it is stored"},
@@ -322,14 +345,16 @@ static const organ_block charts[] = {
     MAP("places.*.strain", "places",
         .look = {.title = "How near each weight is to the limits of what is expected",
                  .subtitle = "1: at the limit; below: within; above: outside, by that factor (99 and more shown as 99)",
-                 .description = "For each role and layer the largest of |mean|, std and values, each beside the limit of what is expected "
+                 .description = "For each role and layer the largest of |mean|, std and values, each beside the limit "
+                                "of what is expected "
                                 "of its role. Weights with findings are outlined.",
                  .value_label = "of the limit",
                  .mark_name = "has a finding",
                  .high = 2,
                  .diverging = true},
         .role = "role", .value = "strain", .marks = "sick", .inside = true,
-        .caption = "Outlined weights have findings. Above 1 a weight is outside of what is expected of its role, which alone is no fault: "
+        .caption = "Outlined weights have findings. Above 1 a weight is outside of what is expected of its role, which "
+                   "alone is no fault: "
                    "small models have wider weights, large ones narrower."),
     PANELS("in_layers", &spread),
     PANELS("in_layers", &sizes),
@@ -350,10 +375,13 @@ static const organ_block remarks[] = {
     TABLE_WHERE(ON_PAGE, "senses", "remarks", UNUSUAL, FIELDS(marks), .most = MOST_ROWS, .what = "remarks",
                 .caption = "Remarks: unusual, but no fault by itself"),
     TABLE(ON_PAGE, "reasons", "reasons", FIELDS(causes), .most = MOST_CAUSES),
-    EACH(ON_ALL, "notes", BLOCKS(SAY_AFTER(ON_TERMINAL | ON_PAGE, NULL, "  note     ", "{.}"), ITEM(ON_MARKDOWN, NULL, "{.}"))),
+    EACH(ON_ALL, "notes",
+         BLOCKS(SAY_AFTER(ON_TERMINAL | ON_PAGE, NULL, "  note     ", "{.}"), ITEM(ON_MARKDOWN, NULL, "{.}"))),
     SAY(ON_MARKDOWN, "!remarks&!notes", "None."),
-    EACH_IF(ON_TERMINAL, NULL, "strays", BLOCKS(SAY_AFTER(ON_TERMINAL, NULL, "  note     ", "{tensor} belongs to no weight: {why}")),
-            .where = "!known", .most = MOST_SHOWN, .rest = "And {more} more tensors that belong to no weight; --json has all of them."),
+    EACH_IF(ON_TERMINAL, NULL, "strays",
+            BLOCKS(SAY_AFTER(ON_TERMINAL, NULL, "  note     ", "{tensor} belongs to no weight: {why}")),
+            .where = "!known", .most = MOST_SHOWN,
+            .rest = "And {more} more tensors that belong to no weight; --json has all of them."),
     TABLE(ON_PAGE, "strays", "strays", FIELDS(strays), .most = MOST_ROWS, .what = "such tensors",
           .caption = "Tensors that belong to no weight"),
 };
@@ -361,7 +389,8 @@ static const organ_block remarks[] = {
 static const organ_block blocks[] = {
     LINES(NULL, "Autopsy of {model:model}{other?\nbeside     {other:model}}\n\n"),
     HEADING("Autopsy of {model.name}{other? beside {other.name}}"),
-    SAY(ON_MARKDOWN, NULL, "**{findings?Not healthy|Healthy}**: {findings:size} finding{findings:s}, {remarks:size} remark{remarks:s}."),
+    SAY(ON_MARKDOWN, NULL,
+        "**{findings?Not healthy|Healthy}**: {findings:size} finding{findings:s}, {remarks:size} remark{remarks:s}."),
     MERITS(NULL, merits),
     EACH(ON_TERMINAL, "schemes", BLOCKS_OF(scheme)),
     GAP("schemes"),

@@ -16,7 +16,8 @@ static const json_t *model_at(const json_t *report, size_t m) { return organ_jso
 /* The kind of a model: its experiment where that has a name, else its method. */
 static const char *kind_name(const json_t *model)
 {
-    const char *const method = organ_json_text(model, "method"), *const name = organ_json_text(model, "experiment.name");
+    const char *const method = organ_json_text(model, "method"), *const name =
+                                                                     organ_json_text(model, "experiment.name");
     return *name ? name : *method ? method : "no log";
 }
 
@@ -57,7 +58,8 @@ static unsigned kind_of(const cloud *c, const json_t *model)
     return k;
 }
 
-/* With `origin` the lines of all methods begin in the donor, which is the last kind: the same method looks the same in both charts. */
+/* With `origin` the lines of all methods begin in the donor, which is the last kind: the same method looks the same in
+ * both charts. */
 static bool clouds_gather(cloud *c, const char *key, bool origin)
 {
     const size_t models = json_array_size(models_of(c->report));
@@ -70,8 +72,10 @@ static bool clouds_gather(cloud *c, const char *key, bool origin)
         const json_t *const model = model_at(c->report, m);
         const double x = organ_json_number(model, "sparsity.target.percent");
         if (isfinite(x))
-            c->points[c->count++] = (organ_point){
-                .x = x, .y = organ_json_number(model, key), .kind = kind_of(c, model), .name = organ_json_text(model, "model.name")};
+            c->points[c->count++] = (organ_point){.x = x,
+                                                  .y = organ_json_number(model, key),
+                                                  .kind = kind_of(c, model),
+                                                  .name = organ_json_text(model, "model.name")};
     }
     for (unsigned k = 0; k < c->kind_count && origin; k++)
         c->points[c->count++] = (organ_point){.y = organ_json_number(donor, key), .kind = k};
@@ -81,8 +85,9 @@ static bool clouds_gather(cloud *c, const char *key, bool origin)
     if (!origin)
         return true;
     c->kinds[c->kind_count] = "the donor"; /* its point comes last and so stands above the ends of the lines */
-    c->points[c->count++] =
-        (organ_point){.y = organ_json_number(donor, key), .kind = (unsigned)c->kind_count++, .name = organ_json_text(donor, "model.name")};
+    c->points[c->count++] = (organ_point){.y = organ_json_number(donor, key),
+                                          .kind = (unsigned)c->kind_count++,
+                                          .name = organ_json_text(donor, "model.name")};
     return true;
 }
 
@@ -118,22 +123,24 @@ static char *cloud_of(const json_t *report, const char *key, bool origin, const 
 
 char *organ_perplexity_cloud(const json_t *report)
 {
-    static const organ_scatter chart = {.title = "Perplexity against sparsity",
-                                        .subtitle = "lower is better; each line is a method and begins in the donor",
-                                        .description = "Perplexity of each pruned model over the share of killed weights, one line a "
-                                                       "method, beginning in the donor.",
-                                        .x_label = "killed, percent of the target weights",
-                                        .y_label = "perplexity"};
+    static const organ_scatter chart = {
+        .title = "Perplexity against sparsity",
+        .subtitle = "lower is better; each line is a method and begins in the donor",
+        .description = "Perplexity of each pruned model over the share of killed weights, one line a "
+                       "method, beginning in the donor.",
+        .x_label = "killed, percent of the target weights",
+        .y_label = "perplexity"};
     return cloud_of(report, "figures.perplexity", true, &chart);
 }
 
 char *organ_divergence_cloud(const json_t *report)
 {
-    static const organ_scatter chart = {.title = "How far the predictions moved",
-                                        .subtitle = "KL divergence from the donor: 0 is the donor's own predictions",
-                                        .description = "KL divergence of each pruned model from the donor over the share of killed "
-                                                       "weights, one line a method.",
-                                        .x_label = "killed, percent of the target weights",
-                                        .y_label = "KL divergence, nats per token"};
+    static const organ_scatter chart = {
+        .title = "How far the predictions moved",
+        .subtitle = "KL divergence from the donor: 0 is the donor's own predictions",
+        .description = "KL divergence of each pruned model from the donor over the share of killed "
+                       "weights, one line a method.",
+        .x_label = "killed, percent of the target weights",
+        .y_label = "KL divergence, nats per token"};
     return cloud_of(report, "comparison.kl_divergence", false, &chart);
 }

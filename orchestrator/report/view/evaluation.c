@@ -20,7 +20,8 @@ const organ_block organ_experiment_blocks[ORGAN_EXPERIMENT_BLOCKS] = {
 #define LM_EVAL "evaluation.experiment.style=lm-eval"
 static const organ_field models[] = {
     FIELD_WORDS("model", "{model?before: {is} {model.name}|after}", ORGAN_FIELD_SHORTENS | ORGAN_FIELD_LEFT),
-    FIELD_WORDS("perplexity", "{figures.perplexity:measured}", 0), FIELD_WORDS("bits/byte", FIGURE_WORDS("bits_per_byte"), 0),
+    FIELD_WORDS("perplexity", "{figures.perplexity:measured}", 0),
+    FIELD_WORDS("bits/byte", FIGURE_WORDS("bits_per_byte"), 0),
     FIELD_WORDS_IF(LM_EVAL, "per word", FIGURE_WORDS("word_perplexity"), 0),
     FIELD_WORDS_IF(LM_EVAL, "per byte", FIGURE_WORDS("byte_perplexity"), 0)};
 
@@ -38,9 +39,10 @@ const organ_block organ_evaluation_blocks[ORGAN_EVALUATION_BLOCKS] = {
     SAY(ON_MARKDOWN, NULL, EXPERIMENT_WORDS),
     TABLE(ON_ALL, "comparison", "before after", FIELDS(models),
           .caption = "Perplexity before and after, on the same tokens, with standard errors"),
-    ITEMS(ON_ALL, "comparison", .name = "after beside before", .value = "value", .align = ORGAN_RIGHT, ITEM_LIST(comparison),
-          .caption = "What changed; errors are those of paired tokens"),
-    SAY(ON_TERMINAL, NULL, "{comparison|not_evaluated?|Would be evaluated before and after, on the same tokens. }" EXPERIMENT_WORDS),
+    ITEMS(ON_ALL, "comparison", .name = "after beside before", .value = "value", .align = ORGAN_RIGHT,
+          ITEM_LIST(comparison), .caption = "What changed; errors are those of paired tokens"),
+    SAY(ON_TERMINAL, NULL,
+        "{comparison|not_evaluated?|Would be evaluated before and after, on the same tokens. }" EXPERIMENT_WORDS),
     SAY(ON_MARKDOWN, "comparison", "Errors are standard errors; tokens are taken as independent."),
     TERMS(ON_MARKDOWN, NULL, "definitions", NULL, NULL),
     PART(ON_PAGE, "experiment", BLOCKS_OF(organ_experiment_blocks)),

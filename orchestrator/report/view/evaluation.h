@@ -1,5 +1,6 @@
 /* SPDX-License-Identifier: MIT
- * "evaluation" of the reports of operations that write a model: what --evaluate found, the same in every one of them. */
+ * "evaluation" of the reports of operations that write a model: what --evaluate found, the same in every one of them.
+ */
 #ifndef ORGAN_EVALUATION_VIEW_H
 #define ORGAN_EVALUATION_VIEW_H
 
@@ -9,24 +10,29 @@ enum { ORGAN_EVALUATION_BLOCKS = 13 };
 extern const organ_block organ_evaluation_blocks[ORGAN_EVALUATION_BLOCKS];
 
 /* Adds cards with the loss that the evaluation measured. They are the first cards of a page. */
-#define EVALUATION_MERITS                                                                                                                  \
-    {"evaluation.comparison", "perplexity, which was {evaluation.before.figures.perplexity:figure}",                                       \
-     "{evaluation.after.figures.perplexity:figure}"},                                                                                      \
-    {                                                                                                                                      \
-        "evaluation.comparison", "KL divergence from the donor, nats a token", "{evaluation.comparison.kl_divergence:figure}"              \
+#define EVALUATION_MERITS                                                                                              \
+    {"evaluation.comparison", "perplexity, which was {evaluation.before.figures.perplexity:figure}",                   \
+     "{evaluation.after.figures.perplexity:figure}"},                                                                  \
+    {                                                                                                                  \
+        "evaluation.comparison", "KL divergence from the donor, nats a token",                                         \
+            "{evaluation.comparison.kl_divergence:figure}"                                                             \
     }
 
-/* The member "evaluation", where there is one; its section on a page and in a file, an empty line before it on a terminal. */
+/* The member "evaluation", where there is one; its section on a page and in a file, an empty line before it on a
+ * terminal. */
 #define EVALUATION_ON(where) PART(where, "evaluation", BLOCKS_OF(organ_evaluation_blocks))
 
-/* Text, tokenizer, protocol and compute of the member "experiment" in sentences. Reports of before there was a choice were exact. */
-#define EXPERIMENT_WORDS                                                                                                                   \
-    "Text {experiment.text.name}: {experiment.text.bytes:count} bytes, {experiment.text.tokens:count} tokens"                              \
-    "{experiment.text.tokens>experiment.tokens_used? (the first {experiment.tokens_used:count} are used)}, XXH3 {experiment.text.xxh3}. "  \
-    "{experiment.text.utf8?|Not all of it is UTF-8: what is not is read as U+FFFD. }"                                                      \
-    "Tokenizer: {experiment.tokenizer.kind} of {experiment.tokenizer.vocabulary}, digest {experiment.tokenizer.digest}. "                  \
-    "Style {experiment.style}, context {experiment.context}, compute {experiment.compute?{experiment.compute}|exact}"                      \
-    "{experiment.compute_isa? by {experiment.compute_isa}}: {experiment.windows:count} window{experiment.windows:s}, "                     \
+/* Text, tokenizer, protocol and compute of the member "experiment" in sentences. Reports of before there was a choice
+ * were exact. */
+#define EXPERIMENT_WORDS                                                                                               \
+    "Text {experiment.text.name}: {experiment.text.bytes:count} bytes, {experiment.text.tokens:count} tokens"          \
+    "{experiment.text.tokens>experiment.tokens_used? (the first {experiment.tokens_used:count} are used)}, XXH3 "      \
+    "{experiment.text.xxh3}. "                                                                                         \
+    "{experiment.text.utf8?|Not all of it is UTF-8: what is not is read as U+FFFD. }"                                  \
+    "Tokenizer: {experiment.tokenizer.kind} of {experiment.tokenizer.vocabulary}, digest "                             \
+    "{experiment.tokenizer.digest}. "                                                                                  \
+    "Style {experiment.style}, context {experiment.context}, compute {experiment.compute?{experiment.compute}|exact}"  \
+    "{experiment.compute_isa? by {experiment.compute_isa}}: {experiment.windows:count} window{experiment.windows:s}, " \
     "{experiment.tokens_scored:count} token{experiment.tokens_scored:s} scored; {experiment.bos}."
 
 /* The same as a table for a page, and a caution where the text is not all UTF-8. */

@@ -12,9 +12,10 @@ static const organ_item merits[] = {
     {NULL, "before", "{bytes_before:bytes}"},
     {NULL, "{dry_run?they would become|after}", "{bytes_after:bytes}"}};
 
-static const organ_field layers[] = {FIELD_COUNT("layer", "layer"), FIELD_COUNT("experts", "experts"),
-                                     FIELD_WORDS("stay", "{kept_experts?{kept_experts:size}|{experts?all|-}}", 0),
-                                     FIELD_WORDS("which", "{kept_experts?{kept_experts:join}|{experts?all|-}}", ORGAN_FIELD_LEFT)};
+static const organ_field layers[] = {
+    FIELD_COUNT("layer", "layer"), FIELD_COUNT("experts", "experts"),
+    FIELD_WORDS("stay", "{kept_experts?{kept_experts:size}|{experts?all|-}}", 0),
+    FIELD_WORDS("which", "{kept_experts?{kept_experts:join}|{experts?all|-}}", ORGAN_FIELD_LEFT)};
 
 static const organ_field losses[] = {FIELD_COUNT("layer", "layer"), FIELD_COUNT("stay", "keep"),
                                      FIELD_WORDS("missed", "{missed:share}", 0)};
@@ -33,39 +34,49 @@ static const organ_block blocks[] = {
     SAY(ON_FILES, NULL, "Definition {definition}. Model: {model:model}."),
     WARN(ON_PAGE, "dry_run", "Dry run, nothing was written."),
     WARN(ON_ALL, "uneven",
-         "One budget for all layers would leave other numbers of experts in each, and config.json and GGUF have one number for all: this "
+         "One budget for all layers would leave other numbers of experts in each, and config.json and GGUF have one "
+         "number for all: this "
          "is a plan, and nothing could load such a model."),
     TABLE(ON_TERMINAL, NULL, "settings", FIELDS(settings)),
     SAY(ON_TEXT, NULL,
-        "{experts_after:count} of {experts_before:count} experts {dry_run?would stay|stay} in each layer: {bytes_before:bytes} "
-        "{dry_run?would become|became} {bytes_after:bytes}. {heal?Their down projections {dry_run?would be|are} solved anew, all "
+        "{experts_after:count} of {experts_before:count} experts {dry_run?would stay|stay} in each layer: "
+        "{bytes_before:bytes} "
+        "{dry_run?would become|became} {bytes_after:bytes}. {heal?Their down projections {dry_run?would be|are} solved "
+        "anew, all "
         "else {dry_run?would stay|is} as it was.|Their bytes {dry_run?would stay|are} as they were.}"),
     SAY(ON_ALL, "left_out",
-        "{left_out:count} {left_out=1?block|blocks} behind the last one, for tokens after the next, {dry_run?would be|{left_out=1?is|are}} "
+        "{left_out:count} {left_out=1?block|blocks} behind the last one, for tokens after the next, {dry_run?would "
+        "be|{left_out=1?is|are}} "
         "left out: no text goes through, and nothing tells which experts to keep there."),
     SAY(ON_ALL, "heal&!dry_run",
-        "{heal.healed_layers:count} of {heal.layers:size} layers {heal.healed_layers=1?is|are} healed: they miss less than before on the "
+        "{heal.healed_layers:count} of {heal.layers:size} layers {heal.healed_layers=1?is|are} healed: they miss less "
+        "than before on the "
         "{heal.held_windows:count} windows held back."),
     SAY(ON_TEXT, "dry_run&measurement",
-        "Which ones is to be measured{measurement.products_in_scratch?, with {measurement.products_bytes:bytes} in the scratch file|}."),
+        "Which ones is to be measured{measurement.products_in_scratch?, with {measurement.products_bytes:bytes} in the "
+        "scratch file|}."),
     SECTION(ON_PAGE, NULL, "Layers"),
     GRID(NULL, "kept",
          .look = {.title = "Which experts stay",
-                  .description = "A row for each layer, a cell for each of its experts: 1 for one that stays, 0 for one that is cut out.",
+                  .description = "A row for each layer, a cell for each of its experts: 1 for one that stays, 0 for "
+                                 "one that is cut out.",
                   .row_label = "layer",
                   .column_label = "expert",
                   .value_label = "stays",
                   .high = 1},
-         .name = "name", .values = "flags", .caption = "1 stays, 0 is cut out; experts are counted as the model before has them."),
-    TABLE(ON_FILES, NULL, "layers", FIELDS(layers), .caption = "Experts of each layer, and which of them {dry_run?would stay|stay}",
-          .most = EVERY_TENSOR, .what = "layers"),
-    TABLE(ON_ALL, "uneven", "losses", FIELDS(losses), .caption = "Experts of each layer by one budget", .most = EVERY_TENSOR,
+         .name = "name", .values = "flags",
+         .caption = "1 stays, 0 is cut out; experts are counted as the model before has them."),
+    TABLE(ON_FILES, NULL, "layers", FIELDS(layers),
+          .caption = "Experts of each layer, and which of them {dry_run?would stay|stay}", .most = EVERY_TENSOR,
           .what = "layers"),
+    TABLE(ON_ALL, "uneven", "losses", FIELDS(losses), .caption = "Experts of each layer by one budget",
+          .most = EVERY_TENSOR, .what = "layers"),
     SECTION(ON_FILES, "heal&!dry_run", "Heal"),
     BARS("heal&!dry_run", "heal.layers",
          .look = {.title = "What each layer misses, before and after its heal",
                   .subtitle = "squared, a token, over the windows held back",
-                  .description = "Two bars for each layer: what the state behind it misses with the kept experts as they were, and with "
+                  .description = "Two bars for each layer: what the state behind it misses with the kept experts as "
+                                 "they were, and with "
                                  "their down projections solved anew.",
                   .value_label = "missed",
                   .series = {"before", "after"},
@@ -73,10 +84,11 @@ static const organ_block blocks[] = {
          .named = "layer {layer}", .values = {"before", "after"},
          .caption = "A layer is healed where that helps on tokens that it was not fitted to."),
     TABLE(ON_FILES, "heal&!dry_run", "heal.layers", FIELDS(healed),
-          .caption = "What each layer misses, squared, a token, over the windows held back", .most = EVERY_TENSOR, .what = "layers"),
+          .caption = "What each layer misses, squared, a token, over the windows held back", .most = EVERY_TENSOR,
+          .what = "layers"),
     SECTION(ON_FILES, NULL, "Settings"),
-    TABLE(ON_FILES, NULL, "settings", FIELDS(settings), .caption = "What changed in the configuration", .most = EVERY_TENSOR,
-          .what = "settings"),
+    TABLE(ON_FILES, NULL, "settings", FIELDS(settings), .caption = "What changed in the configuration",
+          .most = EVERY_TENSOR, .what = "settings"),
     PLAN,
     EVALUATION_ON(ON_TEXT),
     GAP("!dry_run"),
@@ -120,10 +132,11 @@ static json_t *with_flags(const json_t *report)
     return NULL;
 }
 
-const organ_view organ_experts_view = {.schema = "organ.experts/1",
-                                       .kind = "Experts",
-                                       .title = "{model.name}",
-                                       .lead = "{experts_after:count} of {experts_before:count} experts {dry_run?would stay|stay} in each "
-                                               "layer; {heal?their down projections are solved anew|what stays keeps its bytes}.",
-                                       .make = with_flags,
-                                       BLOCKS_OF(blocks)};
+const organ_view organ_experts_view = {
+    .schema = "organ.experts/1",
+    .kind = "Experts",
+    .title = "{model.name}",
+    .lead = "{experts_after:count} of {experts_before:count} experts {dry_run?would stay|stay} in each "
+            "layer; {heal?their down projections are solved anew|what stays keeps its bytes}.",
+    .make = with_flags,
+    BLOCKS_OF(blocks)};

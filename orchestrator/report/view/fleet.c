@@ -1,13 +1,15 @@
 /* SPDX-License-Identifier: MIT
- * organ.fleet/1. Where the document has a member "measure", an organ.measure/1 of the same models, its page has all that this tells as
- * well. As Markdown it is only what stands behind the measure. */
+ * organ.fleet/1. Where the document has a member "measure", an organ.measure/1 of the same models, its page has all
+ * that this tells as well. As Markdown it is only what stands behind the measure. */
 #include "orchestrator/report/text/members.h"
 #include "orchestrator/report/text/report_text.h"
 #include "orchestrator/report/view/measure.h"
 #include "orchestrator/report/view/parts.h"
 #include "orchestrator/report/view/views.h"
 
-#define TOLD_BY_LOGS "Counts are those of the log beside each model; `organ audit` counts anew. Each experiment has a table of its own."
+#define TOLD_BY_LOGS                                                                                                   \
+    "Counts are those of the log beside each model; `organ audit` counts anew. Each experiment has a table of its "    \
+    "own."
 
 /* ---- what only the view needs ---- */
 
@@ -47,7 +49,8 @@ static json_t *experiments_of(const json_t *groups)
     json_t *const rows = json_array();
     for (size_t k = 0; k < json_array_size(groups); k++) {
         const json_t *const group = organ_json_row_at(groups, k);
-        json_array_append_new(rows, ORGAN_OBJECT(SET_COUNT("number", k + 1), SET_HELD("words", json_object_get(group, "words")),
+        json_array_append_new(rows, ORGAN_OBJECT(SET_COUNT("number", k + 1),
+                                                 SET_HELD("words", json_object_get(group, "words")),
                                                  SET_HELD("models", json_object_get(group, "models"))));
     }
     return rows;
@@ -59,7 +62,8 @@ static json_t *timed_models(const json_t *report)
     json_t *const models = json_deep_copy(json_object_get(report, "models")), *const seconds = json_object();
     const json_t *const times = json_object_get(json_object_get(report, "run"), "models");
     for (size_t k = 0; k < json_array_size(times); k++)
-        json_object_set(seconds, organ_json_text(json_array_get(times, k), "name"), json_object_get(json_array_get(times, k), "seconds"));
+        json_object_set(seconds, organ_json_text(json_array_get(times, k), "name"),
+                        json_object_get(json_array_get(times, k), "seconds"));
     for (size_t k = 0; k < json_array_size(models); k++) {
         json_t *const model = json_array_get(models, k);
         json_object_set(model, "seconds", json_object_get(seconds, organ_json_text(model, "name")));
@@ -72,34 +76,39 @@ static json_t *fleet_of(const json_t *report)
 {
     json_t *const made = json_copy((json_t *)(uintptr_t)report);
     if (made)
-        ORGAN_ADD(made, SET_COUNT("found", organ_json_count(report, "totals.models") + organ_json_count(report, "totals.others")),
-                  SET_IF(json_object_get(report, "models"), "models", timed_models(report)),
-                  SET("anatomies", anatomies_of(json_object_get(report, "models"))),
-                  SET("experiments", experiments_of(json_object_get(report, "prunings"))));
+        ORGAN_ADD(
+            made,
+            SET_COUNT("found", organ_json_count(report, "totals.models") + organ_json_count(report, "totals.others")),
+            SET_IF(json_object_get(report, "models"), "models", timed_models(report)),
+            SET("anatomies", anatomies_of(json_object_get(report, "models"))),
+            SET("experiments", experiments_of(json_object_get(report, "prunings"))));
     return made;
 }
 
 /* ---- tables ---- */
 
 /* Rows are models, of which the failed have no figures, and the totals, which have no status. */
-static const organ_field models[] = {FIELD_TEXT("model", "name", ORGAN_FIELD_SHORTENS | ORGAN_FIELD_CODE),
-                                     FIELD_WORDS("architecture", "{status=ok?{model.architecture}|{status?failed| }}", ORGAN_FIELD_LEFT),
-                                     FIELD_WORDS("size", "{status=ok?{model.bytes:bytes}|{status?-|{bytes:bytes}}}", 0),
-                                     FIELD_WORDS("tensors", "{status=ok?{model.tensors:count}|{status?-|{tensors:count}}}", 0),
-                                     FIELD_WORDS("dissected", "{status=ok&folder?{seconds?{seconds:time}|unchanged}|{status?-}}", 0),
-                                     FIELD_WORDS("theta mean", "{status?{theta_mean:.2f}}", 0)};
-static const organ_field page_models[] = {FIELD_TEXT("model", "name", ORGAN_FIELD_SHORTENS | ORGAN_FIELD_CODE),
-                                          FIELD_WORDS("architecture", "{status=ok?{model.architecture}|failed}", ORGAN_FIELD_LEFT),
-                                          FIELD_WORDS("size", "{status=ok?{model.bytes:bytes}|-}", 0),
-                                          FIELD_WORDS("tensors", "{status=ok?{model.tensors:count}|-}", 0),
-                                          FIELD_WORDS("mean theta", "{theta_mean>-1?{theta_mean:.2f}°|-}", 0)};
+static const organ_field models[] = {
+    FIELD_TEXT("model", "name", ORGAN_FIELD_SHORTENS | ORGAN_FIELD_CODE),
+    FIELD_WORDS("architecture", "{status=ok?{model.architecture}|{status?failed| }}", ORGAN_FIELD_LEFT),
+    FIELD_WORDS("size", "{status=ok?{model.bytes:bytes}|{status?-|{bytes:bytes}}}", 0),
+    FIELD_WORDS("tensors", "{status=ok?{model.tensors:count}|{status?-|{tensors:count}}}", 0),
+    FIELD_WORDS("dissected", "{status=ok&folder?{seconds?{seconds:time}|unchanged}|{status?-}}", 0),
+    FIELD_WORDS("theta mean", "{status?{theta_mean:.2f}}", 0)};
+static const organ_field page_models[] = {
+    FIELD_TEXT("model", "name", ORGAN_FIELD_SHORTENS | ORGAN_FIELD_CODE),
+    FIELD_WORDS("architecture", "{status=ok?{model.architecture}|failed}", ORGAN_FIELD_LEFT),
+    FIELD_WORDS("size", "{status=ok?{model.bytes:bytes}|-}", 0),
+    FIELD_WORDS("tensors", "{status=ok?{model.tensors:count}|-}", 0),
+    FIELD_WORDS("mean theta", "{theta_mean>-1?{theta_mean:.2f}°|-}", 0)};
 static const organ_field times[] = {FIELD_TEXT("model", "name", ORGAN_FIELD_SHORTENS | ORGAN_FIELD_CODE),
                                     FIELD_WORDS("taken apart in", "{seconds?{seconds:time}|-}", 0),
                                     FIELD_WORDS("measured in", "{measure_seconds:time}", 0)};
 static const organ_field others[] = {OTHERS_FIELDS};
-static const organ_field pruned[] = {FIELD_TEXT("model", "name", ORGAN_FIELD_SHORTENS), FIELD_COUNT("killed", "target.killed"),
-                                     FIELD_COUNT("of target", "target.elements"),       FIELD_PERCENT("% target", "target.percent"),
-                                     FIELD_COUNT("of full", "full.elements"),           FIELD_PERCENT("% full", "full.percent")};
+static const organ_field pruned[] = {
+    FIELD_TEXT("model", "name", ORGAN_FIELD_SHORTENS), FIELD_COUNT("killed", "target.killed"),
+    FIELD_COUNT("of target", "target.elements"),       FIELD_PERCENT("% target", "target.percent"),
+    FIELD_COUNT("of full", "full.elements"),           FIELD_PERCENT("% full", "full.percent")};
 
 /* ---- blocks ---- */
 
@@ -122,17 +131,20 @@ static const organ_block prunings[] = {
 
 static const organ_block dissection[] = {
     SECTION(ON_PAGE, NULL, "Dissection"),
-    TABLE(ON_PAGE, NULL, "models", FIELDS(page_models), .caption = "Every model that was found, with the mean theta of its tensors."),
+    TABLE(ON_PAGE, NULL, "models", FIELDS(page_models),
+          .caption = "Every model that was found, with the mean theta of its tensors."),
     BARS_WHERE("models.*.model.bytes", "models", "status=ok&model.bytes>-1",
                .look = {.title = "Size",
                         .description = "A bar for each model: the size of its files.",
                         .value_label = "size",
                         .series = {"size", NULL},
                         .digits = 3},
-               .name = "name", .values = {"model.bytes"}, .bytes = true, .caption = "The size of the files of each model."),
+               .name = "name", .values = {"model.bytes"}, .bytes = true,
+               .caption = "The size of the files of each model."),
     GRID("anatomies", "anatomies",
          .look = {.title = "Anatomy of the models",
-                  .description = "How much of the bytes of each model is skeleton, organs, embedding and norms, in percent.",
+                  .description =
+                      "How much of the bytes of each model is skeleton, organs, embedding and norms, in percent.",
                   .row_label = "model",
                   .column_label = "part",
                   .value_label = "of the bytes, percent",
@@ -152,7 +164,8 @@ static const organ_block dissection[] = {
 
 static const organ_block blocks[] = {
     MERITS(NULL, merits),
-    TABLE(ON_TERMINAL, NULL, "models", FIELDS(models), .total = "{totals.models} model{totals.models:s}", .total_row = "totals"),
+    TABLE(ON_TERMINAL, NULL, "models", FIELDS(models), .total = "{totals.models} model{totals.models:s}",
+          .total_row = "totals"),
     TABLE(ON_TERMINAL, "others", "others", FIELDS(others)),
     EACH_IF(ON_TERMINAL | ON_PAGE, NULL, "models",
             BLOCKS(SAY(ON_TERMINAL, NULL, "Failed: {name}: {error}"), WARN(ON_PAGE, NULL, "Failed: {name}: {error}")),
@@ -172,7 +185,8 @@ static const organ_block blocks[] = {
           .caption = "How long each model took that this run has done; unchanged ones are not done again."),
     SAY(ON_TERMINAL, NULL, "Unchanged since the last run: {run.unchanged} of {found}."),
     SAY(ON_TERMINAL, NULL, "Time: {run.seconds:time}."),
-    LINES(NULL, "\nReports: {run.output}/Z_MEASURE_REPORT.html and .md, z_report_complete.json, dissection_report.json\n"),
+    LINES(NULL,
+          "\nReports: {run.output}/Z_MEASURE_REPORT.html and .md, z_report_complete.json, dissection_report.json\n"),
 };
 
 const organ_view organ_fleet_view = {.schema = "organ.fleet/1",

@@ -14,7 +14,8 @@ static json_t *part_row(const void *context, size_t k)
 {
     const json_t *const row = organ_json_row_at(context, k);
     const double grafted = organ_json_number(row, "grafted.bytes"), all = organ_json_number(row, "output.bytes");
-    return ORGAN_OBJECT(SET_HELD("group", json_object_get(row, "group")), SET_REAL_OF("stayed", all > grafted, all - grafted),
+    return ORGAN_OBJECT(SET_HELD("group", json_object_get(row, "group")),
+                        SET_REAL_OF("stayed", all > grafted, all - grafted),
                         SET_REAL_OF("grafted", grafted > 0, grafted));
 }
 
@@ -23,14 +24,16 @@ static json_t *grafted(const json_t *report)
 {
     const json_t *const groups = json_object_get(report, "groups");
     json_t *const whole = json_copy((json_t *)(uintptr_t)report);
-    ORGAN_ADD(whole, SET("parts", organ_json_rows(json_array_size(groups), part_row, groups)), SET("cells", organ_layer_cells(report)),
+    ORGAN_ADD(whole, SET("parts", organ_json_rows(json_array_size(groups), part_row, groups)),
+              SET("cells", organ_layer_cells(report)),
               SET_HELD("definitions", organ_json_at(report, "evaluation.definitions")));
     return whole;
 }
 
-static const organ_item merits[] = {{NULL, "of the output's elements are the source's", "{totals.percent_of_elements:percent}"},
-                                    {NULL, "tensors {dry_run?would be|are} grafted", "{totals.grafted.tensors} of {totals.output.tensors}"},
-                                    {NULL, "the header is {header_anew?made anew|the target's, byte for byte}", "{header_anew?new|kept}"}};
+static const organ_item merits[] = {
+    {NULL, "of the output's elements are the source's", "{totals.percent_of_elements:percent}"},
+    {NULL, "tensors {dry_run?would be|are} grafted", "{totals.grafted.tensors} of {totals.output.tensors}"},
+    {NULL, "the header is {header_anew?made anew|the target's, byte for byte}", "{header_anew?new|kept}"}};
 static const organ_field groups[] = {FIELD_TEXT("group", "group", 0), FIELD_COUNT("grafted", "grafted.tensors"),
                                      FIELD_COUNT("of", "output.tensors"), FIELD_COUNT("elements", "grafted.elements"),
                                      FIELD_BYTES("size", "grafted.bytes")};
@@ -38,11 +41,13 @@ static const organ_field tensors[] = {FIELD_TEXT("tensor", "name", ORGAN_FIELD_S
                                       FIELD_TEXT("from", "from", ORGAN_FIELD_SHORTENS | ORGAN_FIELD_CODE),
                                       FIELD_TEXT("written as", "dtype", 0), FIELD_TEXT("was", "source_dtype", 0),
                                       FIELD_IF("!dry_run", "XXH3", "xxh3", NULL, ORGAN_FIELD_CODE)};
-static const organ_field mismatches[] = {FIELD_NUMBER("number"), FIELD_WORDS("mismatch", "{.}", ORGAN_FIELD_LEFT | ORGAN_FIELD_SHORTENS)};
+static const organ_field mismatches[] = {FIELD_NUMBER("number"),
+                                         FIELD_WORDS("mismatch", "{.}", ORGAN_FIELD_LEFT | ORGAN_FIELD_SHORTENS)};
 static const organ_block sentences[] = {SAY(ON_ALL, NULL, "{.}")};
 
 static const organ_block blocks[] = {
-    LINES(NULL, "{mismatches?Does not fit, nothing was written: |{dry_run?Dry run, nothing was written: |Grafted }}{source:model}\n"
+    LINES(NULL, "{mismatches?Does not fit, nothing was written: |{dry_run?Dry run, nothing was written: |Grafted "
+                "}}{source:model}\n"
                 "into a copy of {target:model}\n{mismatches|dry_run?for |as }{run.output}\n\n"),
     EACH(ON_TERMINAL, "mismatches", BLOCKS(SAY_AFTER(ON_TERMINAL, NULL, "  MISMATCH  ", "{.}"))),
     MERITS(FITS, merits),
@@ -51,9 +56,9 @@ static const organ_block blocks[] = {
     SECTION(ON_PAGE, FITS, "What went where"),
     BARS(FITS, "parts",
          .look = {.title = "Anatomy",
-                  .description =
-                      "Two bars for each part of the output: the bytes that stayed of the target, and those that the source gave. "
-                      "The table has the numbers.",
+                  .description = "Two bars for each part of the output: the bytes that stayed of the target, and those "
+                                 "that the source gave. "
+                                 "The table has the numbers.",
                   .value_label = "size",
                   .series = {"of the target", "of the source"},
                   .digits = 3},
@@ -62,11 +67,13 @@ static const organ_block blocks[] = {
     TABLE(ON_ALL, FITS, "groups", FIELDS(groups), .total = "whole model", .total_row = "totals",
           .caption = "What was grafted of each part of the output."),
     MAP(FITS, "cells",
-        .look = {.title = "What the source gave, by layer and role",
-                 .description = "Percent of the elements of each role in each layer that are the source's; the rest is the target's.",
-                 .value_label = "of the source, percent",
-                 .low = 0,
-                 .high = 100},
+        .look =
+            {.title = "What the source gave, by layer and role",
+             .description =
+                 "Percent of the elements of each role in each layer that are the source's; the rest is the target's.",
+             .value_label = "of the source, percent",
+             .low = 0,
+             .high = 100},
         .role = "role", .value = "percent",
         .caption = "0 is the target's, 100 the source's. The column \"none\" has what stands in no layer."),
     SAY(ON_TERMINAL, FITS,
@@ -79,11 +86,12 @@ static const organ_block blocks[] = {
     EACH_IF(ON_PAGE, FITS, "notes", BLOCKS_OF(sentences)),
     SECTION(ON_PAGE, FITS, "Grafted tensors"),
     TABLE(ON_PAGE, FITS, "tensors", FIELDS(tensors), .most = EVERY_TENSOR, .what = "grafted tensors",
-          .caption =
-              "{dry_run?Tensors whose bytes would be the source's.|Tensors whose bytes are the source's, with the digest of what was "
-              "written.}"),
+          .caption = "{dry_run?Tensors whose bytes would be the source's.|Tensors whose bytes are the source's, with "
+                     "the digest of what was "
+                     "written.}"),
     SAY(ON_PAGE, FITS "&!dry_run",
-        "Where a type is written as it was, the digest is that of the source's bytes. All other tensors have the target's bytes."),
+        "Where a type is written as it was, the digest is that of the source's bytes. All other tensors have the "
+        "target's bytes."),
     SECTION(ON_PAGE, "mismatches", "What does not fit"),
     TABLE(ON_PAGE, "mismatches", "mismatches", FIELDS(mismatches), .most = EVERY_TENSOR, .what = "mismatches",
           .caption = "Everything that keeps the source from being grafted, the models first, then their tensors."),
@@ -91,12 +99,11 @@ static const organ_block blocks[] = {
     SAY(ON_TERMINAL, FITS "&!dry_run", TIME_WORDS(", on the disk")),
     PAGE_ENDING,
 };
-const organ_view organ_graft_view = {
-    .schema = "organ.graft/1",
-    .kind = "Graft",
-    .title = "{source.name} into {target.name}",
-    .lead =
-        "{mismatches?The models do not fit: nothing was written.|{dry_run?A dry run: what would be grafted; nothing was written.|A copy of "
-        "the target in which the chosen tensors are the source's.}}",
-    .make = grafted,
-    BLOCKS_OF(blocks)};
+const organ_view organ_graft_view = {.schema = "organ.graft/1",
+                                     .kind = "Graft",
+                                     .title = "{source.name} into {target.name}",
+                                     .lead = "{mismatches?The models do not fit: nothing was written.|{dry_run?A dry "
+                                             "run: what would be grafted; nothing was written.|A copy of "
+                                             "the target in which the chosen tensors are the source's.}}",
+                                     .make = grafted,
+                                     BLOCKS_OF(blocks)};

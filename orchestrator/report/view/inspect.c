@@ -21,16 +21,19 @@ static const organ_field roles[] = {
     FIELD_WORDS("role", "{role}{projection? *}", ORGAN_FIELD_LEFT), FIELD_TEXT("group", "group", ORGAN_FIELD_MAYBE),
     /* weights that are one tensor each need no count of their own */
     FIELD_IF("!totals.weights=totals.tensors", "weights", "weights", "count", 0), FIELD_COUNT("tensors", "tensors"),
-    FIELD_COUNT("elements", "elements"), FIELD_BYTES("size", "bytes"), FIELD_WORDS("dtype", "{dtypes?{dtypes:words}}", ORGAN_FIELD_LEFT),
-    FIELD_WORDS("shape",
-                "{shapes?[{shapes.0.shape:join}]{shapes>1? x{shapes.0.tensors}, [{shapes.1.shape:join}] x{shapes.1.tensors}}"
-                "{shapes>2?, {shapes:-2} more}}",
-                ORGAN_FIELD_LEFT | ORGAN_FIELD_SHORTENS)};
+    FIELD_COUNT("elements", "elements"), FIELD_BYTES("size", "bytes"),
+    FIELD_WORDS("dtype", "{dtypes?{dtypes:words}}", ORGAN_FIELD_LEFT),
+    FIELD_WORDS(
+        "shape",
+        "{shapes?[{shapes.0.shape:join}]{shapes>1? x{shapes.0.tensors}, [{shapes.1.shape:join}] x{shapes.1.tensors}}"
+        "{shapes>2?, {shapes:-2} more}}",
+        ORGAN_FIELD_LEFT | ORGAN_FIELD_SHORTENS)};
 static const organ_field tensors[] = {FIELD_TEXT("tensor", "name", ORGAN_FIELD_SHORTENS), FIELD_TEXT("role", "role", 0),
                                       FIELD_TEXT("dtype", "dtype", 0), FIELD_WORDS("shape", SHAPE, ORGAN_FIELD_LEFT),
                                       FIELD_BYTES("size", "bytes")};
-static const organ_field schemes[] = {FIELD_TEXT("quantised as", "text", ORGAN_FIELD_SHORTENS), FIELD_COUNT("weights", "weights"),
-                                      FIELD_COUNT("elements", "elements"), FIELD_BYTES("size", "bytes")};
+static const organ_field schemes[] = {FIELD_TEXT("quantised as", "text", ORGAN_FIELD_SHORTENS),
+                                      FIELD_COUNT("weights", "weights"), FIELD_COUNT("elements", "elements"),
+                                      FIELD_BYTES("size", "bytes")};
 
 static const organ_field files[] = {FILE_FIELDS};
 
@@ -43,31 +46,33 @@ static void stored_cell(organ_table *table, const json_t *row)
     for (size_t k = 0; k < sizeof keys / sizeof *keys; k++) {
         const char *const name = organ_json_text(row, keys[k]), *const dot = strrchr(name, '.');
         if (*name && length < sizeof cell)
-            length += (size_t)snprintf(cell + length, sizeof cell - length, "%s%s", length ? " " : "", dot && dot[1] ? dot + 1 : name);
+            length += (size_t)snprintf(cell + length, sizeof cell - length, "%s%s", length ? " " : "",
+                                       dot && dot[1] ? dot + 1 : name);
     }
     organ_table_cell(table, "%s", cell);
 }
 
-static const organ_field weights[] = {FIELD_TEXT("weight", "name", ORGAN_FIELD_SHORTENS), FIELD_WORDS("shape", SHAPE, ORGAN_FIELD_LEFT),
-                                      FIELD_BY("stored as", stored_cell, ORGAN_FIELD_LEFT | ORGAN_FIELD_SHORTENS),
-                                      FIELD_TEXT("scheme", "scheme", 0)};
+static const organ_field weights[] = {
+    FIELD_TEXT("weight", "name", ORGAN_FIELD_SHORTENS), FIELD_WORDS("shape", SHAPE, ORGAN_FIELD_LEFT),
+    FIELD_BY("stored as", stored_cell, ORGAN_FIELD_LEFT | ORGAN_FIELD_SHORTENS), FIELD_TEXT("scheme", "scheme", 0)};
 
 /* ---- the page ---- */
 
 /* The facts of config.json that a person asks for first. */
 static json_t *facts_of(const json_t *report)
 {
-    static const organ_item facts[] = {{"config.num_hidden_layers", NULL, "{config.num_hidden_layers} layers"},
-                                       {"config.hidden_size", NULL, "hidden {config.hidden_size}"},
-                                       {"config.intermediate_size", NULL, "intermediate {config.intermediate_size}"},
-                                       {"config.num_attention_heads", NULL, "{config.num_attention_heads} heads"},
-                                       {"config.num_key_value_heads", NULL, "{config.num_key_value_heads} KV heads"},
-                                       {"config.head_dim", NULL, "head {config.head_dim}"},
-                                       {"config.num_experts", NULL, "{config.num_experts} experts"},
-                                       {"config.vocab_size", NULL, "vocabulary {config.vocab_size}"},
-                                       {"config.tie_word_embeddings", NULL, "tied embeddings"},
-                                       {"quantization.method", NULL, "quantised by {quantization.method}"},
-                                       {"!quantization.method&config.quant_method", NULL, "quantised by {config.quant_method}"}};
+    static const organ_item facts[] = {
+        {"config.num_hidden_layers", NULL, "{config.num_hidden_layers} layers"},
+        {"config.hidden_size", NULL, "hidden {config.hidden_size}"},
+        {"config.intermediate_size", NULL, "intermediate {config.intermediate_size}"},
+        {"config.num_attention_heads", NULL, "{config.num_attention_heads} heads"},
+        {"config.num_key_value_heads", NULL, "{config.num_key_value_heads} KV heads"},
+        {"config.head_dim", NULL, "head {config.head_dim}"},
+        {"config.num_experts", NULL, "{config.num_experts} experts"},
+        {"config.vocab_size", NULL, "vocabulary {config.vocab_size}"},
+        {"config.tie_word_embeddings", NULL, "tied embeddings"},
+        {"quantization.method", NULL, "quantised by {quantization.method}"},
+        {"!quantization.method&config.quant_method", NULL, "quantised by {config.quant_method}"}};
     const organ_scope scope = {report, report};
     json_t *const list = json_array();
     for (size_t k = 0; k < sizeof facts / sizeof *facts; k++)
@@ -87,7 +92,8 @@ static json_t *check_of(bool ok, const json_t *detail)
 /* What is wrong, or that nothing is. */
 static json_t *checks_of(const json_t *report)
 {
-    const json_t *const problems = json_object_get(report, "problems"), *const warnings = json_object_get(report, "warnings");
+    const json_t *const problems = json_object_get(report, "problems"), *const warnings =
+                                                                            json_object_get(report, "warnings");
     json_t *const checks = json_array(), *const none = json_string("no problems found");
     if (json_array_size(problems) == 0)
         json_array_append_new(checks, check_of(true, none));
@@ -103,13 +109,15 @@ static json_t *checks_of(const json_t *report)
 static json_t *whole_of(const json_t *report)
 {
     const double elements = organ_json_real(report, "totals.elements"), bytes = organ_json_real(report, "totals.bytes");
-    const char *const type = organ_json_text(report, "model.model_type"), *const architecture =
-                                                                              organ_json_text(report, "model.architecture");
+    const char *const type = organ_json_text(report, "model.model_type"), *const architecture = organ_json_text(
+                                                                              report, "model.architecture");
     json_t *const whole = json_copy((json_t *)(uintptr_t)report);
     ORGAN_ADD(whole, SET_FLAG("typed", *type && strcmp(type, architecture) != 0), /* GGUF has one name for both */
-              SET("facts", facts_of(report)), SET("checks", checks_of(report)), SET_REAL("bits", elements > 0 ? 8 * bytes / elements : 0),
+              SET("facts", facts_of(report)), SET("checks", checks_of(report)),
+              SET_REAL("bits", elements > 0 ? 8 * bytes / elements : 0),
               SET("role_sizes", organ_size_rows(json_object_get(report, "roles"), "role")),
-              SET("type_sizes", organ_size_rows(json_object_get(report, "dtypes"), "dtype")), SET("cells", organ_layer_cells(report)));
+              SET("type_sizes", organ_size_rows(json_object_get(report, "dtypes"), "dtype")),
+              SET("cells", organ_layer_cells(report)));
     return whole;
 }
 
@@ -121,29 +129,33 @@ static const organ_item merits[] = {{NULL, "of tensors", "{totals.bytes:bytes}"}
 /* ---- all of it ---- */
 
 static const organ_block targets[] = {
-    SAY_AFTER(ON_TERMINAL, NULL, "  * ",
-              "{prunable_tensors=weights?pruned by default|projections}: {weights:count} tensors, {elements:count} elements, "
-              "{percent_of_elements:percent} of " WHOLE "."),
+    SAY_AFTER(
+        ON_TERMINAL, NULL, "  * ",
+        "{prunable_tensors=weights?pruned by default|projections}: {weights:count} tensors, {elements:count} elements, "
+        "{percent_of_elements:percent} of " WHOLE "."),
     SAY(ON_TERMINAL, "weights>prunable_tensors",
         "{prunable_tensors} of them are stored as F32, F16 or BF16, which is what can be pruned"
         "{/quantization.schemes?; organ dequantize unpacks the others}."),
     SAY(ON_PAGE, NULL,
         "Roles with * are the projections that pruning works on: {weights:count} tensors, {elements:count} elements, "
-        "{percent_of_elements:percent} of " WHOLE "; {prunable_tensors} of them are stored as F32, F16 or BF16, which is what can be "
+        "{percent_of_elements:percent} of " WHOLE
+        "; {prunable_tensors} of them are stored as F32, F16 or BF16, which is what can be "
         "pruned.")};
 
 /* An organ directory has a file for every tensor: that is no news. */
 #define FILES "files>1&!model.format=organ directory"
-#define NOTES(places)                                                                                                                      \
-    EACH(places, "quantization.notes", BLOCKS(SAY_AFTER(ON_TERMINAL, NULL, "  NOTE  ", "{.}"), SAY(ON_PAGE, NULL, "NOTE  {.}"))),          \
-        EACH_IF(places, NULL, "quantization.strays",                                                                                       \
-                BLOCKS(SAY_AFTER(ON_TERMINAL, NULL, "  NOTE  ", "{name} {why}"), SAY(ON_PAGE, NULL, "NOTE  {name} {why}")),                \
-                .where = "!dropped", .most = 8, .lead = "  NOTE  ",                                                                        \
-                .rest = "{more} more tensors belong to no weight: --json lists them."),                                                    \
-        TOGETHER(places, NULL, "quantization.strays",                                                                                      \
-                 BLOCKS(SAY(                                                                                                               \
-                     places, NULL,                                                                                                         \
-                     "{rows:size} scale{rows:s} of activations or caches, such as {rows.0.name}, would be of no use in a plain model.")),  \
+#define NOTES(places)                                                                                                  \
+    EACH(places, "quantization.notes",                                                                                 \
+         BLOCKS(SAY_AFTER(ON_TERMINAL, NULL, "  NOTE  ", "{.}"), SAY(ON_PAGE, NULL, "NOTE  {.}"))),                    \
+        EACH_IF(places, NULL, "quantization.strays",                                                                   \
+                BLOCKS(SAY_AFTER(ON_TERMINAL, NULL, "  NOTE  ", "{name} {why}"),                                       \
+                       SAY(ON_PAGE, NULL, "NOTE  {name} {why}")),                                                      \
+                .where = "!dropped", .most = 8, .lead = "  NOTE  ",                                                    \
+                .rest = "{more} more tensors belong to no weight: --json lists them."),                                \
+        TOGETHER(places, NULL, "quantization.strays",                                                                  \
+                 BLOCKS(SAY(places, NULL,                                                                              \
+                            "{rows:size} scale{rows:s} of activations or caches, such as {rows.0.name}, would be of "  \
+                            "no use in a plain model.")),                                                              \
                  .where = "dropped")
 
 static const organ_block blocks[] = {
@@ -167,17 +179,19 @@ static const organ_block blocks[] = {
     BYTES_MAP,
     MAP("dtypes>1&cells", "cells",
         .look = {.title = "Bits per weight by layer and role",
-                 .description = "How many bits each weight of a role in a layer takes in the file, scales of blocks included.",
+                 .description =
+                     "How many bits each weight of a role in a layer takes in the file, scales of blocks included.",
                  .value_label = "bits per weight"},
         .role = "role", .value = "bits", .zero = true, .inside = true,
         .caption = "How finely each weight is stored, the scales of its block included."),
     SECTION(ON_PAGE, "quantization.schemes", "Quantisation"),
     TABLE(ON_ALL, "quantization.schemes", "quantization.schemes", FIELDS(schemes),
-          .caption = "How weights are packed. Codes and companions (scales, zero points) are tensors of their own and count as bytes of "
+          .caption = "How weights are packed. Codes and companions (scales, zero points) are tensors of their own and "
+                     "count as bytes of "
                      "their weight; elements are those of the weights."),
     TABLE(ON_TERMINAL, "quantization.weights", "quantization.weights", FIELDS(weights)),
-    TABLE(ON_PAGE, "quantization.schemes&quantization.weights", "quantization.weights", FIELDS(weights), .most = MOST_WEIGHTS,
-          .what = "weights", .caption = "Every weight, and the tensors that it is stored as."),
+    TABLE(ON_PAGE, "quantization.schemes&quantization.weights", "quantization.weights", FIELDS(weights),
+          .most = MOST_WEIGHTS, .what = "weights", .caption = "Every weight, and the tensors that it is stored as."),
     SECTION(ON_PAGE, FILES, "Files"),
     TABLE(ON_ALL, FILES, "files", FIELDS(files), .caption = "The files of the model."),
     SECTION(ON_PAGE, "tensors>-1", "Tensors"),

@@ -5,26 +5,32 @@
 
 #define NATS(member) "{" member ":.4g}"
 /* What the search came to. */
-#define FOUND                                                                                                                              \
-    "Found on {search.tokens:count} tokens of {search.text.name}: {search.judged:count} sets of blocks were judged in {search.rounds} "    \
-    "round{search.rounds:s}; the blocks of least influence are " NATS(                                                                     \
-        "search.start_divergence") " nats a token from the whole model, "                                                                  \
-                                   "those that went " NATS(                                                                                \
-                                       "search.divergence") ". "                                                                           \
-                                                            "{search.whole?These are all sets there are.|{search.settled?No exchange of "  \
+#define FOUND                                                                                                          \
+    "Found on {search.tokens:count} tokens of {search.text.name}: {search.judged:count} sets of blocks were judged "   \
+    "in {search.rounds} "                                                                                              \
+    "round{search.rounds:s}; the blocks of least influence are " NATS(                                                 \
+        "search.start_divergence") " nats a token from the whole model, "                                              \
+                                   "those that went " NATS(                                                            \
+                                       "search.divergence") ". "                                                       \
+                                                            "{search.whole?These are all sets there "                  \
+                                                            "are.|{search.settled?No exchange of "                     \
                                                             "one block is nearer.|More --rounds would have gone on.}}"
 #define SEARCHED "search.done"
 /* What the heal came to. */
-#define HEALED                                                                                                                             \
-    "{heal.lower?what is left was " NATS("heal.kl_before") " nats a token from the whole model before and is " NATS(                       \
-        "heal.kl") " after|no solution was nearer to the whole model than the " NATS("heal.kl_before") " nats a token without it: the "    \
+#define HEALED                                                                                                         \
+    "{heal.lower?what is left was " NATS("heal.kl_before") " nats a token from the whole model before and is " NATS(   \
+        "heal.kl") " after|no solution was nearer to the whole model than the " NATS("heal.kl_before") " nats a "      \
+                                                                                                       "token "        \
+                                                                                                       "without it: "  \
+                                                                                                       "the "          \
                                                                                                        "weights stay}"
 
-static const organ_item merits[] = {EVALUATION_MERITS,
-                                    {NULL, "of {layers_before:count} blocks {dry_run?would stay|stayed}", "{layers_after:count}"},
-                                    {SEARCHED, "nats a token from the whole model, on the text of the search", NATS("search.divergence")},
-                                    {NULL, "before", "{bytes_before:bytes}"},
-                                    {NULL, "{dry_run?they would become|after}", "{bytes_after:bytes}"}};
+static const organ_item merits[] = {
+    EVALUATION_MERITS,
+    {NULL, "of {layers_before:count} blocks {dry_run?would stay|stayed}", "{layers_after:count}"},
+    {SEARCHED, "nats a token from the whole model, on the text of the search", NATS("search.divergence")},
+    {NULL, "before", "{bytes_before:bytes}"},
+    {NULL, "{dry_run?they would become|after}", "{bytes_after:bytes}"}};
 
 static const organ_field settings[] = {SETTING_FIELDS};
 static const organ_field path[] = {FIELD_COUNT("round", "round"), FIELD_TEXT("blocks", "blocks", ORGAN_FIELD_LEFT),
@@ -32,9 +38,10 @@ static const organ_field path[] = {FIELD_COUNT("round", "round"), FIELD_TEXT("bl
 static const organ_field influences[] = {FIELD_COUNT("block", "layer"), FIELD_WORDS("influence", "{influence:.4f}", 0),
                                          FIELD_WORDS("", "{dropped?dropped}", ORGAN_FIELD_LEFT)};
 
-static const organ_field parts[] = {
-    FIELD_COUNT("block", "layer"), FIELD_TEXT("part", "part", ORGAN_FIELD_LEFT), FIELD_WORDS("lambda", "{step=0?–|{lambda}}", 0),
-    FIELD_WORDS("taken", "{step=0?nothing|{times?times {times:.3f}|{step}}}", 0), FIELD_WORDS("nats a token", NATS("kl"), 0)};
+static const organ_field parts[] = {FIELD_COUNT("block", "layer"), FIELD_TEXT("part", "part", ORGAN_FIELD_LEFT),
+                                    FIELD_WORDS("lambda", "{step=0?–|{lambda}}", 0),
+                                    FIELD_WORDS("taken", "{step=0?nothing|{times?times {times:.3f}|{step}}}", 0),
+                                    FIELD_WORDS("nats a token", NATS("kl"), 0)};
 
 static const char *const kinds[] = {"the best of its time", "judged", NULL};
 
@@ -46,10 +53,12 @@ static const organ_block blocks[] = {
     SAY(ON_FILES, NULL, "Definition {definition}. Model: {model:model}."),
     WARN(ON_PAGE, "dry_run", "Dry run, nothing was written."),
     SAY(ON_ALL, "dropped",
-        "{layers_dropped:count} of {layers_before:count} blocks {dry_run?would go|went}: {blocks}. {bytes_before:bytes} "
+        "{layers_dropped:count} of {layers_before:count} blocks {dry_run?would go|went}: {blocks}. "
+        "{bytes_before:bytes} "
         "{dry_run?would become|became} {bytes_after:bytes}."),
     SAY(ON_ALL, "!dropped",
-        "{layers_dropped:count} of {layers_before:count} blocks would go, to be found on {search.tokens:count} tokens of "
+        "{layers_dropped:count} of {layers_before:count} blocks would go, to be found on {search.tokens:count} tokens "
+        "of "
         "{search.text.name}; {bytes_before:bytes} would become {bytes_after:bytes} at most."),
     SAY(ON_ALL, SEARCHED, FOUND),
     SECTION(ON_FILES, SEARCHED, "The search"),
@@ -60,28 +69,36 @@ static const organ_block blocks[] = {
                   .value_label = "influence",
                   .digits = 3},
          .named = "block {layer}", .values = {"influence"}, .remark = "{dropped?dropped}",
-         .caption = "The search begins with the blocks of least influence; what a block costs beside others is not what it costs alone."),
-    POINTS(SEARCHED, "search.sets", NULL,
-           .look = {.kinds = kinds,
-                    .title = "Sets of blocks, in the order in which they were judged",
-                    .description = "A point for each set of blocks: how many nats a token the model without them is from the whole one.",
-                    .x_label = "set",
-                    .whole_x = true,
-                    .y_label = "KL, nats a token"},
-           .name = "blocks", .x = "set", .y = "divergence", .kind = "kind", .caption = "The lowest is what went."),
-    TABLE(ON_FILES, SEARCHED, "search.path", FIELDS(path), .caption = "The best set of its time, from the blocks of least influence on"),
-    TABLE(ON_FILES, SEARCHED, "search.blocks", FIELDS(influences), .caption = "Influence of each block", .most = EVERY_TENSOR,
-          .what = "blocks"),
+         .caption = "The search begins with the blocks of least influence; what a block costs beside others is not "
+                    "what it costs alone."),
+    POINTS(
+        SEARCHED, "search.sets", NULL,
+        .look =
+            {.kinds = kinds,
+             .title = "Sets of blocks, in the order in which they were judged",
+             .description =
+                 "A point for each set of blocks: how many nats a token the model without them is from the whole one.",
+             .x_label = "set",
+             .whole_x = true,
+             .y_label = "KL, nats a token"},
+        .name = "blocks", .x = "set", .y = "divergence", .kind = "kind", .caption = "The lowest is what went."),
+    TABLE(ON_FILES, SEARCHED, "search.path", FIELDS(path),
+          .caption = "The best set of its time, from the blocks of least influence on"),
+    TABLE(ON_FILES, SEARCHED, "search.blocks", FIELDS(influences), .caption = "Influence of each block",
+          .most = EVERY_TENSOR, .what = "blocks"),
     SECTION(ON_FILES, "heal.parts", "What was healed"),
     SAY(ON_ALL, "heal.parts",
-        "Healed on {heal.calibration.tokens:count} tokens of {heal.calibration.text.name}: {heal.parts:size} parts of the blocks around "
-        "the gaps were solved for anew{heal.done?. On {heal.judged_tokens:count} tokens that nothing was fitted to, " HEALED "}."),
+        "Healed on {heal.calibration.tokens:count} tokens of {heal.calibration.text.name}: {heal.parts:size} parts of "
+        "the blocks around "
+        "the gaps were solved for anew{heal.done?. On {heal.judged_tokens:count} tokens that nothing was fitted "
+        "to, " HEALED "}."),
     TABLE(ON_ALL, "heal.parts", "heal.parts", FIELDS(parts),
-          .caption = "How far what is left is from the whole model after each part, on windows that nothing was fitted to",
+          .caption =
+              "How far what is left is from the whole model after each part, on windows that nothing was fitted to",
           .most = EVERY_TENSOR, .what = "parts"),
     SECTION(ON_FILES, NULL, "Settings"),
-    TABLE(ON_ALL, NULL, "settings", FIELDS(settings), .caption = "What changed in the configuration", .most = EVERY_TENSOR,
-          .what = "settings"),
+    TABLE(ON_ALL, NULL, "settings", FIELDS(settings), .caption = "What changed in the configuration",
+          .most = EVERY_TENSOR, .what = "settings"),
     PLAN,
     EVALUATION_ON(ON_TEXT),
     GAP("!dry_run"),
@@ -90,10 +107,10 @@ static const organ_block blocks[] = {
     DEFINITIONS,
 };
 
-const organ_view organ_layers_view = {
-    .schema = "organ.layers/1",
-    .kind = "Blocks",
-    .title = "{model.name}",
-    .lead = "{layers_after:count} of {layers_before:count} blocks {dry_run?would stay|stay}; what stays keeps its bytes{heal?, but for "
-            "what is healed}.",
-    BLOCKS_OF(blocks)};
+const organ_view organ_layers_view = {.schema = "organ.layers/1",
+                                      .kind = "Blocks",
+                                      .title = "{model.name}",
+                                      .lead = "{layers_after:count} of {layers_before:count} blocks {dry_run?would "
+                                              "stay|stay}; what stays keeps its bytes{heal?, but for "
+                                              "what is healed}.",
+                                      BLOCKS_OF(blocks)};

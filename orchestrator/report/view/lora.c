@@ -19,13 +19,14 @@ static const organ_item merits[] = {
     {NULL, "modules", "{totals.modules:count}"}};
 
 /* A role whose modules are all unchanged has no change to explain. */
-static const organ_field projections[] = {FIELD_TEXT("projection", "role", ORGAN_FIELD_SHORTENS | ORGAN_FIELD_CODE),
-                                          FIELD_COUNT("modules", "modules"),
-                                          FIELD_WORDS("rank", "{modules?" RANK_WORDS "|-}", 0),
-                                          FIELD_WORDS("parameters", "{modules?{parameters:count}|-}", 0),
-                                          FIELD_WORDS_IF("!dry_run", "change", "{modules?{change:share}|-}", 0),
-                                          FIELD_WORDS_IF("!dry_run", "explained", "{modules?{explained:share}|-}", 0),
-                                          FIELD_WORDS_IF("!dry_run", "least", "{modules?{least_explained:share}|-}", 0)};
+static const organ_field projections[] = {
+    FIELD_TEXT("projection", "role", ORGAN_FIELD_SHORTENS | ORGAN_FIELD_CODE),
+    FIELD_COUNT("modules", "modules"),
+    FIELD_WORDS("rank", "{modules?" RANK_WORDS "|-}", 0),
+    FIELD_WORDS("parameters", "{modules?{parameters:count}|-}", 0),
+    FIELD_WORDS_IF("!dry_run", "change", "{modules?{change:share}|-}", 0),
+    FIELD_WORDS_IF("!dry_run", "explained", "{modules?{explained:share}|-}", 0),
+    FIELD_WORDS_IF("!dry_run", "least", "{modules?{least_explained:share}|-}", 0)};
 static const organ_field modules[] = {FIELD_TEXT("module", "module", ORGAN_FIELD_CODE),
                                       FIELD_TEXT("base stored as", "base_stored", 0),
                                       FIELD_COUNT("rank", "rank"),
@@ -33,14 +34,17 @@ static const organ_field modules[] = {FIELD_TEXT("module", "module", ORGAN_FIELD
                                       FIELD_SHARE("explained", "explained"),
                                       FIELD_FIXED("residual", "residual", 4),
                                       FIELD_COUNT("passes", "passes")};
-static const organ_field others[] = {FIELD_TEXT("tensor", "tensor", ORGAN_FIELD_CODE), FIELD_TEXT("what it is", "reason", 0),
-                                     FIELD_MAYBE_SHARE("change", "change"), FIELD_WORDS("kept whole", "{kept?yes|no}", ORGAN_FIELD_LEFT)};
+static const organ_field others[] = {FIELD_TEXT("tensor", "tensor", ORGAN_FIELD_CODE),
+                                     FIELD_TEXT("what it is", "reason", 0), FIELD_MAYBE_SHARE("change", "change"),
+                                     FIELD_WORDS("kept whole", "{kept?yes|no}", ORGAN_FIELD_LEFT)};
 
 static const organ_block warning[] = {WARN(ON_TERMINAL | ON_PAGE, NULL, "{.}"), ITEM(ON_MARKDOWN, NULL, "{.}")};
-static const organ_block note[] = {SAY_AFTER(ON_TERMINAL | ON_PAGE, NULL, "  NOTE  ", "{.}"), ITEM(ON_MARKDOWN, NULL, "{.}")};
+static const organ_block note[] = {SAY_AFTER(ON_TERMINAL | ON_PAGE, NULL, "  NOTE  ", "{.}"),
+                                   ITEM(ON_MARKDOWN, NULL, "{.}")};
 
-#define MEANING                                                                                                                            \
-    "\"Change\" is the norm of W_tuned - W_base beside that of W_base, \"explained\" the share of its square that B A has, \"residual\" "  \
+#define MEANING                                                                                                        \
+    "\"Change\" is the norm of W_tuned - W_base beside that of W_base, \"explained\" the share of its square that B "  \
+    "A has, \"residual\" "                                                                                             \
     "the norm of what is left beside that of the change"
 
 static const organ_block blocks[] = {
@@ -50,7 +54,8 @@ static const organ_block blocks[] = {
     WARN(ON_PAGE, "dry_run", "Dry run, nothing was written and nothing compared."),
     EACH(ON_PAGE, "warnings", BLOCKS_OF(warning)),
     LINES_ON(ON_TEXT, NULL,
-             "{dry_run?Dry run, nothing was written: a }LoRA adapter of rank {adapter.r}{dry_run? or less} for {totals.modules:count} "
+             "{dry_run?Dry run, nothing was written: a }LoRA adapter of rank {adapter.r}{dry_run? or less} for "
+             "{totals.modules:count} "
              "module{totals.modules:s}\nof   {tuned:model}\nfor  {base:model}"),
     GAP(NULL),
     GAP(NULL),
@@ -67,26 +72,31 @@ static const organ_block blocks[] = {
                            "Measured with the factors as they are stored. What is not explained stays away from the "
                            "tuned model."))),
     SHARE_MAP("Explained share of the change", "explained", "explained"),
-    FIGURE(
-        "modules.*.spectrum.1", rank_curves,
-        "From the singular values that were kept: where a curve is still steep at its end, a higher rank explains more; where it is flat, "
-        "a lower one would do. A module that has fewer ranks stays where it ended. Factors rounded to their type explain a little less "
-        "than this."),
+    FIGURE("modules.*.spectrum.1", rank_curves,
+           "From the singular values that were kept: where a curve is still steep at its end, a higher rank explains "
+           "more; where it is flat, "
+           "a lower one would do. A module that has fewer ranks stays where it ended. Factors rounded to their type "
+           "explain a little less "
+           "than this."),
     RANK_MAP("!dry_run"),
     SECTION(ON_PAGE, NULL, "Projections"),
-    TABLE(ON_ALL, NULL, "roles", FIELDS(projections), .total = "all", .total_row = "totals", .caption = "Modules by projection"),
+    TABLE(ON_ALL, NULL, "roles", FIELDS(projections), .total = "all", .total_row = "totals",
+          .caption = "Modules by projection"),
     MATRICES_SHARE("", "the adapter has factors for"),
     MATRICES_FEW("!parameters.modules&", "in the adapter",
                  "The others are stacks of experts, or have names that organ does not take by default."),
     MATRICES_LEFT("", "not in the adapter"),
     SECTION(ON_FILES, "!dry_run", "Modules"),
-    TABLE(ON_FILES, "!dry_run", "modules", FIELDS(modules), .most = EVERY_MODULE, .what = "modules", .caption = MEANING),
+    TABLE(ON_FILES, "!dry_run", "modules", FIELDS(modules), .most = EVERY_MODULE, .what = "modules",
+          .caption = MEANING),
     SAY(ON_TERMINAL | ON_PAGE, "totals.unchanged", "Unchanged, without factors: {totals.unchanged} linear layers."),
-    SAY(ON_TERMINAL, "!not_extracted&!dry_run", "Nothing else changed: all {totals.others} other tensors are the same in both models."),
+    SAY(ON_TERMINAL, "!not_extracted&!dry_run",
+        "Nothing else changed: all {totals.others} other tensors are the same in both models."),
     SAY(ON_TERMINAL, "not_extracted",
         "{dry_run?Not to be compared|Changed, without factors}: {not_extracted:size} of {totals.others} other tensors"),
     EACH(ON_TERMINAL, "not_extracted",
-         BLOCKS(SAY_AFTER(ON_TERMINAL, NULL, "    ", "{tensor}: {reason}{change?, changed by {change:share}}{kept?, kept whole}")),
+         BLOCKS(SAY_AFTER(ON_TERMINAL, NULL, "    ",
+                          "{tensor}: {reason}{change?, changed by {change:share}}{kept?, kept whole}")),
          .most = MOST_SHOWN),
     SAY_AFTER(ON_TERMINAL, "not_extracted>8", "    ", "and {not_extracted:-8} more, in the report"),
     SECTION(ON_FILES, "not_extracted", "{dry_run?Not to be compared|Changed, without factors}"),

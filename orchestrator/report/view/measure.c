@@ -60,12 +60,13 @@ static const organ_field tensors[] = {FIELD_TEXT("tensor", "name", ORGAN_FIELD_S
 static const organ_field others[] = {OTHERS_FIELDS};
 
 /* What a fold of tensors has by the older measure; `object` leads to it from a row. */
-#define FOLD_FIELDS(object)                                                                                                                \
-    FIELD_COUNT("tensors", object "tensors"), FIELD_FIXED("seed theta", object "theta_mean", 2),                                           \
-        FIELD_FIXED("min", object "theta_min", 2), FIELD_FIXED("max", object "theta_max", 2),                                              \
+#define FOLD_FIELDS(object)                                                                                            \
+    FIELD_COUNT("tensors", object "tensors"), FIELD_FIXED("seed theta", object "theta_mean", 2),                       \
+        FIELD_FIXED("min", object "theta_min", 2), FIELD_FIXED("max", object "theta_max", 2),                          \
         FIELD_FIXED("signal", object "signal_mean", 3), FIELD_FIXED("z/1 theta", object "z_theta_mean", 2)
 static const organ_field seed_roles[] = {FIELD_TEXT("seed/1 by role", "role", 0), FOLD_FIELDS("")};
-static const organ_field seed_ranking[] = {FIELD_TEXT("seed/1 of model", "model.name", ORGAN_FIELD_SHORTENS), FOLD_FIELDS("seed.")};
+static const organ_field seed_ranking[] = {FIELD_TEXT("seed/1 of model", "model.name", ORGAN_FIELD_SHORTENS),
+                                           FOLD_FIELDS("seed.")};
 static const organ_field seed_tensors[] = {FIELD_TEXT("tensor", "name", ORGAN_FIELD_SHORTENS | ORGAN_FIELD_CODE),
                                            FIELD_FIXED("seed theta", "theta", 2),
                                            FIELD_FIXED("E", "E", 3),
@@ -74,15 +75,17 @@ static const organ_field seed_tensors[] = {FIELD_TEXT("tensor", "name", ORGAN_FI
                                            FIELD_FIXED("dI/dlog2s", "dI_dlog2s", 3),
                                            FIELD_FIXED("z/1 theta", "z_theta", 2)};
 
-#define ROLES_TABLE(where, said)                                                                                                           \
-    TABLE(where, "roles", "roles", FIELDS(roles), .sums = "groups", .sums_name = "group", .total = "all", .total_row = ".",                \
-          .caption = (said))
-#define RATINGS                                                                                                                            \
-    "{ratings.***} tensors from 85 degrees (***), {ratings.**} from 60 (**), {ratings.*} from 30 (*), {ratings.none} below"                \
+#define ROLES_TABLE(where, said)                                                                                       \
+    TABLE(where, "roles", "roles", FIELDS(roles), .sums = "groups", .sums_name = "group", .total = "all",              \
+          .total_row = ".", .caption = (said))
+#define RATINGS                                                                                                        \
+    "{ratings.***} tensors from 85 degrees (***), {ratings.**} from 60 (**), {ratings.*} from 30 (*), {ratings.none} " \
+    "below"                                                                                                            \
     "{tensors>with_theta?; {tensors:-with_theta} without theta}."
-#define WELLS_TABLE(where, at_most)                                                                                                        \
-    TABLE(where, "wells", "wells", FIELDS(wells), .most = (at_most), .what = "wells",                                                      \
-          .caption = "Theta of each well, of its neighbours in the layers before and after, and how much theta varies within its role.")
+#define WELLS_TABLE(where, at_most)                                                                                    \
+    TABLE(where, "wells", "wells", FIELDS(wells), .most = (at_most), .what = "wells",                                  \
+          .caption = "Theta of each well, of its neighbours in the layers before and after, and how much theta "       \
+                     "varies within its role.")
 
 /* ---- a model as text ---- */
 
@@ -108,18 +111,19 @@ static const organ_block text_blocks[] = {
     EACH_IF(ON_TEXT, NULL, "per_tensor", BLOCKS_OF(reasons), .where = "reason", .most = MOST_SAID),
     GAP("seed"),
     SAY(ON_MARKDOWN, "seed", "### The older measure beside it"),
-    TABLE(ON_TEXT, "seed", "seed.roles", FIELDS(seed_roles), .sums = "seed.groups", .sums_name = "group", .total = "all",
-          .total_row = "seed"),
+    TABLE(ON_TEXT, "seed", "seed.roles", FIELDS(seed_roles), .sums = "seed.groups", .sums_name = "group",
+          .total = "all", .total_row = "seed"),
     TABLE(ON_TENSORS, "seed", "seed.per_tensor", FIELDS(seed_tensors)),
     GAP(NULL),
 };
 
 /* ---- a model on a page ---- */
 
-static const organ_item merits[] = {{NULL, "mean theta of {with_theta} tensor{with_theta:s}", "{with_theta?{theta_mean:.2f}°|–}"},
-                                    {NULL, "the same weighted by elements", "{with_theta?{theta_weighted:.2f}°|–}"},
-                                    {NULL, "tensors with a star, theta of 30° and more", "{with_theta:-ratings.none} of {with_theta}"},
-                                    {NULL, "gravitational wells", "{wells:size}"}};
+static const organ_item merits[] = {
+    {NULL, "mean theta of {with_theta} tensor{with_theta:s}", "{with_theta?{theta_mean:.2f}°|–}"},
+    {NULL, "the same weighted by elements", "{with_theta?{theta_weighted:.2f}°|–}"},
+    {NULL, "tensors with a star, theta of 30° and more", "{with_theta:-ratings.none} of {with_theta}"},
+    {NULL, "gravitational wells", "{wells:size}"}};
 
 /* The mean of every role in every layer, as a row for a point; of many no more than one of `step`. */
 static json_t *cells_of(organ_layer_map *const maps[3], size_t step)
@@ -130,9 +134,11 @@ static json_t *cells_of(organ_layer_map *const maps[3], size_t step)
         const char *const role = maps[0]->role[k / maps[0]->layers];
         const organ_role known = organ_anatomy_row_role(organ_anatomy_row_named(role));
         if (isfinite(maps[0]->value[k]) && met++ % step == 0)
-            json_array_append_new(
-                rows, ORGAN_OBJECT(SET_TEXT("name", role), SET_TEXT("group", organ_group_name(organ_role_describe(known)->group)),
-                                   SET_REAL("E", maps[0]->value[k]), SET_REAL("K", maps[1]->value[k]), SET_REAL("C", maps[2]->value[k])));
+            json_array_append_new(rows,
+                                  ORGAN_OBJECT(SET_TEXT("name", role),
+                                               SET_TEXT("group", organ_group_name(organ_role_describe(known)->group)),
+                                               SET_REAL("E", maps[0]->value[k]), SET_REAL("K", maps[1]->value[k]),
+                                               SET_REAL("C", maps[2]->value[k])));
     }
     return rows;
 }
@@ -156,8 +162,8 @@ static json_t *means_of(const json_t *model)
         maps[m] = organ_layer_map_create();
         for (size_t k = 0; k < json_array_size(all); k++) {
             const json_t *const row = organ_json_row_at(all, k), *const layer = json_object_get(row, "layer");
-            organ_layer_map_add(maps[m], json_is_integer(layer) ? json_integer_value(layer) : -1, organ_json_text(row, "role"),
-                                organ_json_number(row, keys[m]), 1);
+            organ_layer_map_add(maps[m], json_is_integer(layer) ? json_integer_value(layer) : -1,
+                                organ_json_text(row, "role"), organ_json_number(row, keys[m]), 1);
         }
         organ_layer_map_settle(maps[m]);
     }
@@ -172,38 +178,45 @@ static json_t *means_of(const json_t *model)
 
 static const char *const groups[] = {"skeleton", "organ", "embed", "norm", "other", NULL};
 
-#define INDICATOR(key, label, path, only, said, seen)                                                                                      \
-    POINTS(NULL, path, only,                                                                                                               \
-           .look = {.title = "E and " key,                                                                                                 \
-                    .listed = true,                                                                                                        \
-                    .subtitle = said,                                                                                                      \
-                    .description = "Indicators of the Z-measure against each other, both from 0 (noise) to 1, by part of the model. "      \
-                                   "The table of tensors has the numbers.",                                                                \
-                    .x_label = "E, from the entropy",                                                                                      \
-                    .y_label = key ", from the " label,                                                                                    \
-                    .kinds = groups},                                                                                                      \
+#define INDICATOR(key, label, path, only, said, seen)                                                                  \
+    POINTS(NULL, path, only,                                                                                           \
+           .look =                                                                                                     \
+               {.title = "E and " key,                                                                                 \
+                .listed = true,                                                                                        \
+                .subtitle = said,                                                                                      \
+                .description =                                                                                         \
+                    "Indicators of the Z-measure against each other, both from 0 (noise) to 1, by part of the model. " \
+                    "The table of tensors has the numbers.",                                                           \
+                .x_label = "E, from the entropy",                                                                      \
+                .y_label = key ", from the " label,                                                                    \
+                .kinds = groups},                                                                                      \
            .name = "name", .x = "E", .y = key, .kind = "group", .named = 3, .caption = (seen))
-#define INDICATORS(path, only, said)                                                                                                       \
-    INDICATOR("K", "kurtosis", path, only, said, "Noise stands at the lower left. Far up are tensors whose few large values stand out."),  \
-        INDICATOR("C", "spacings of the quantiles", path, only, said,                                                                      \
-                  "Far to the right and up are tensors whose values do not crowd around their mean as those of noise do.")
+#define INDICATORS(path, only, said)                                                                                   \
+    INDICATOR("K", "kurtosis", path, only, said,                                                                       \
+              "Noise stands at the lower left. Far up are tensors whose few large values stand out."),                 \
+        INDICATOR(                                                                                                     \
+            "C", "spacings of the quantiles", path, only, said,                                                        \
+            "Far to the right and up are tensors whose values do not crowd around their mean as those of noise do.")
 
-#define THETA_MAP(said)                                                                                                                    \
-    MAP("layers", "per_tensor",                                                                                                            \
-        .look = {.title = "Theta by layer and role",                                                                                       \
-                 .description = "Mean theta of the tensors of each role in each layer, in degrees; wells are outlined. The table of "      \
-                                "tensors has the numbers.",                                                                                \
-                 .value_label = "theta, degrees",                                                                                          \
-                 .mark_name = "gravitational well",                                                                                        \
-                 .high = 90},                                                                                                              \
-        .role = "role", .value = "theta", .mean = true, .marks = "wells", .step = 15, .floor = 30, .layers = true, .caption = (said))
+#define THETA_MAP(said)                                                                                                \
+    MAP("layers", "per_tensor",                                                                                        \
+        .look =                                                                                                        \
+            {.title = "Theta by layer and role",                                                                       \
+             .description =                                                                                            \
+                 "Mean theta of the tensors of each role in each layer, in degrees; wells are outlined. The table of " \
+                 "tensors has the numbers.",                                                                           \
+             .value_label = "theta, degrees",                                                                          \
+             .mark_name = "gravitational well",                                                                        \
+             .high = 90},                                                                                              \
+        .role = "role", .value = "theta", .mean = true, .marks = "wells", .step = 15, .floor = 30, .layers = true,     \
+        .caption = (said))
 
-#define ROLE_LINES(name_, which, said)                                                                                                     \
-    CURVES("layers>1&!layers>600", "per_tensor",                                                                                           \
-           .look = {.title = (name_),                                                                                                      \
-                    .subtitle = "theta, mean over the tensors of a role",                                                                  \
-                    .description = "A line for each role: its mean theta in every layer, in degrees.",                                     \
-                    .y_label = "theta, degrees"},                                                                                          \
+#define ROLE_LINES(name_, which, said)                                                                                 \
+    CURVES("layers>1&!layers>600", "per_tensor",                                                                       \
+           .look = {.title = (name_),                                                                                  \
+                    .subtitle = "theta, mean over the tensors of a role",                                              \
+                    .description = "A line for each role: its mean theta in every layer, in degrees.",                 \
+                    .y_label = "theta, degrees"},                                                                      \
            .name = "role", .value = "theta", .only = (which), .caption = (said))
 
 static const organ_block page_blocks[] = {
@@ -211,16 +224,18 @@ static const organ_block page_blocks[] = {
     SAY(ON_PAGE, NULL, "Measured: {model:model}."),
     WARN(ON_PAGE, NULL, MEASURE_CAUTION),
     SECTION(ON_PAGE, "layers", "Layers and roles"),
-    THETA_MAP(
-        "Every cell is the mean theta of the tensors of one role in one layer. {wells?An outline marks a gravitational well: a tensor "
-        "whose theta is lower than that of its neighbours in the layers before and after. }What stands in no layer is below, among "
-        "the roles."),
+    THETA_MAP("Every cell is the mean theta of the tensors of one role in one layer. {wells?An outline marks a "
+              "gravitational well: a tensor "
+              "whose theta is lower than that of its neighbours in the layers before and after. }What stands in no "
+              "layer is below, among "
+              "the roles."),
     ROLE_LINES("Attention through the layers", "group=skeleton&!role=bias",
                "The roles of the attention, from the first layer to the last."),
     ROLE_LINES("Feed-forward through the layers", "group=organ&!role=bias", "The roles of the feed-forward network."),
     ROLE_LINES("Norms and the rest", "role=bias|!group=skeleton&!group=organ", "Norms, and what else a layer has."),
     TABLE(ON_PAGE, "layers", "layers", FIELDS(layers), .most = MOST_LAYERS, .what = "layers",
-          .caption = "Theta of every layer in degrees: the mean over its tensors, that weighted by elements, and the mean of its skeleton, "
+          .caption = "Theta of every layer in degrees: the mean over its tensors, that weighted by elements, and the "
+                     "mean of its skeleton, "
                      "organs and norms."),
     SECTION(ON_PAGE, NULL, "Roles"),
     BARS_WHERE(NULL, "roles", "theta_mean>-1",
@@ -233,18 +248,23 @@ static const organ_block page_blocks[] = {
                         .unit = "°"},
                .name = "role", .values = {"theta_mean"}, .low = "theta_min", .high = "theta_max",
                .caption = "Mean theta of every role; the whisker goes from its least to its highest tensor."),
-    ROLES_TABLE(ON_PAGE, "Theta in degrees by role, then by part of the model. Levels are distinct values of a tensor: few are the mark of "
+    ROLES_TABLE(ON_PAGE, "Theta in degrees by role, then by part of the model. Levels are distinct values of a tensor: "
+                         "few are the mark of "
                          "quantisation, not of signal."),
     SECTION(ON_PAGE, "with_theta", "Entropy, kurtosis and coherence"),
     SAY(ON_PAGE, "with_theta",
-        "Theta is made of three indicators between 0 and 1, each with its sampling noise taken off: E says how much less entropy the "
+        "Theta is made of three indicators between 0 and 1, each with its sampling noise taken off: E says how much "
+        "less entropy the "
         "values "
-        "have than noise of the same variance, K how heavy their tails are, C how far the spacings of their quantiles are from those of "
+        "have than noise of the same variance, K how heavy their tails are, C how far the spacings of their quantiles "
+        "are from those of "
         "noise. theta = asin √((E + K + C) / 3)."),
-    PART_IF(ON_PAGE, "with_theta&!per_tensor>1200", ".", BLOCKS(INDICATORS("per_tensor", "theta>-1", "a point for each tensor"))),
+    PART_IF(ON_PAGE, "with_theta&!per_tensor>1200", ".",
+            BLOCKS(INDICATORS("per_tensor", "theta>-1", "a point for each tensor"))),
     PART_IF(ON_PAGE, "with_theta&per_tensor>1200", ".",
             BLOCKS(MADE(ON_PAGE, "per_tensor>1200", means_of,
-                        BLOCKS(INDICATORS("rows", NULL, "means over the tensors of a role in a layer{step>1?, one of {step}}"))))),
+                        BLOCKS(INDICATORS("rows", NULL,
+                                          "means over the tensors of a role in a layer{step>1?, one of {step}}"))))),
     SECTION(ON_PAGE, NULL, "Gravitational wells"),
     SAY(ON_PAGE, "!wells", "There are none: no tensor lies that far below both of its neighbours."),
     WELLS_TABLE(ON_PAGE, MOST_WELLS),
@@ -252,7 +272,8 @@ static const organ_block page_blocks[] = {
     SAY(ON_PAGE, NULL, RATINGS),
     PART(ON_PAGE, ".", BLOCKS_OF(matrices)),
     TABLE(ON_PAGE, NULL, "per_tensor", FIELDS(tensors), .most = EVERY_TENSOR, .what = "tensors",
-          .caption = "Theta in degrees with its stars, the three indicators, the change of information per doubling of scale, distinct "
+          .caption = "Theta in degrees with its stars, the three indicators, the change of information per doubling of "
+                     "scale, distinct "
                      "values."),
     EACH_IF(ON_PAGE, NULL, "per_tensor", BLOCKS_OF(reasons), .where = "reason", .most = MOST_SAID_OF_PAGE,
             .rest = "And {more} more without theta; the report as JSON has all."),
@@ -274,21 +295,24 @@ static const organ_block section_blocks[] = {
 static const organ_block section_rest[] = {ROLES_TABLE(ON_PAGE, "Theta in degrees by role, then by part of the model."),
                                            WELLS_TABLE(ON_PAGE, MOST_WELLS_OF_MANY)};
 
-static const organ_block small_model[] = {PART(ON_PAGE, ".", BLOCKS_OF(section_blocks)),
-                                          PART(ON_PAGE, ".", BLOCKS(THETA_MAP("Mean theta by layer and role; wells are outlined."))),
-                                          PART(ON_PAGE, ".", BLOCKS_OF(section_rest))};
+static const organ_block small_model[] = {
+    PART(ON_PAGE, ".", BLOCKS_OF(section_blocks)),
+    PART(ON_PAGE, ".", BLOCKS(THETA_MAP("Mean theta by layer and role; wells are outlined."))),
+    PART(ON_PAGE, ".", BLOCKS_OF(section_rest))};
 static const organ_block large_model[] = {
     PART(ON_PAGE, ".", BLOCKS_OF(section_blocks)),
-    PART(
-        ON_PAGE, ".",
-        BLOCKS(CURVES("layers>1", "layers",
-                      .look = {.title = "Theta through the layers",
-                               .description = "Three lines: the mean theta of skeleton, organs and norms in every layer, in degrees.",
-                               .y_label = "theta, degrees"},
-                      .values = {"skeleton", "organ", "norm"}, .caption = "Mean theta of skeleton, organs and norms through the layers."))),
+    PART(ON_PAGE, ".",
+         BLOCKS(CURVES(
+             "layers>1", "layers",
+             .look = {.title = "Theta through the layers",
+                      .description =
+                          "Three lines: the mean theta of skeleton, organs and norms in every layer, in degrees.",
+                      .y_label = "theta, degrees"},
+             .values = {"skeleton", "organ", "norm"},
+             .caption = "Mean theta of skeleton, organs and norms through the layers."))),
     PART(ON_PAGE, ".", BLOCKS_OF(section_rest))};
-#define SECTIONS(if_, list)                                                                                                                \
-    EACH_IF(ON_PAGE, if_, "models", BLOCKS_OF(list), .most = MOST_SECTIONS,                                                                \
+#define SECTIONS(if_, list)                                                                                            \
+    EACH_IF(ON_PAGE, if_, "models", BLOCKS_OF(list), .most = MOST_SECTIONS,                                            \
             .rest = "Sections of their own have the first {most} of {all} models; the report as JSON has all.")
 
 static json_t *cells_counted(const json_t *report)
@@ -301,8 +325,8 @@ static json_t *cells_counted(const json_t *report)
     return ORGAN_OBJECT(SET_HELD("models", models), SET_FLAG("many_cells", cells > MOST_CELLS));
 }
 
-const organ_block organ_measure_models_blocks[ORGAN_MEASURE_MODELS_BLOCKS] = {
-    MADE(ON_PAGE, NULL, cells_counted, BLOCKS(SECTIONS("!many_cells", small_model), SECTIONS("many_cells", large_model)))};
+const organ_block organ_measure_models_blocks[ORGAN_MEASURE_MODELS_BLOCKS] = {MADE(
+    ON_PAGE, NULL, cells_counted, BLOCKS(SECTIONS("!many_cells", small_model), SECTIONS("many_cells", large_model)))};
 
 /* ---- all ---- */
 
@@ -329,7 +353,8 @@ static const organ_block blocks[] = {
     PART_IF(ON_PAGE, "!models=1", ".", BLOCKS_OF(organ_measure_fleet_blocks)),
     PART_IF(ON_PAGE, "!models=1", ".", BLOCKS_OF(organ_measure_models_blocks)),
     SECTION(ON_PAGE, "models.0.seed", "The older measure beside it"),
-    WARN(ON_PAGE, "models.0.seed", "seed/1 is a reconstruction, and sees the grid that values are stored on: quantisation alone moves it."),
+    WARN(ON_PAGE, "models.0.seed",
+         "seed/1 is a reconstruction, and sees the grid that values are stored on: quantisation alone moves it."),
     TABLE(ON_PAGE, "models.0.seed", "models", FIELDS(seed_ranking), .caption = "Models"),
     TABLE(ON_PAGE, "models.0.seed&models=1", "models.0.seed.roles", FIELDS(seed_roles), .sums = "models.0.seed.groups",
           .sums_name = "group", .total = "all", .total_row = "models.0.seed", .caption = "By role and group"),
@@ -345,8 +370,11 @@ const organ_view organ_measure_view = {
     .schema = "organ.measure/1",
     .kind = "Z-measure",
     .title = "{models=1?{models.0.model.name}|{models:size} models}",
-    .lead = "{models=1?{models.0.with_theta?How far each of {models.0.tensors} tensor{models.0.tensors:s} is from noise: "
-            "{models.0.theta_min:.2f}° to {models.0.theta_max:.2f}°.|How far the weights are from noise: none of {models.0.tensors} "
-            "tensor{models.0.tensors:s} has a theta.}|How far the weights of {models:size} models are from noise, measured over "
-            "{models:sum.tensors} tensors.}",
+    .lead =
+        "{models=1?{models.0.with_theta?How far each of {models.0.tensors} tensor{models.0.tensors:s} is from noise: "
+        "{models.0.theta_min:.2f}° to {models.0.theta_max:.2f}°.|How far the weights are from noise: none of "
+        "{models.0.tensors} "
+        "tensor{models.0.tensors:s} has a theta.}|How far the weights of {models:size} models are from noise, measured "
+        "over "
+        "{models:sum.tensors} tensors.}",
     BLOCKS_OF(blocks)};

@@ -6,8 +6,9 @@
 #include "orchestrator/report/blocks/blocks.h"
 
 /* What no reader of theta may miss. */
-#define MEASURE_CAUTION                                                                                                                    \
-    "theta tells how far the distribution of the values is from noise. A higher theta is no evidence of a better model: damage can raise " \
+#define MEASURE_CAUTION                                                                                                \
+    "theta tells how far the distribution of the values is from noise. A higher theta is no evidence of a better "     \
+    "model: damage can raise "                                                                                         \
     "it."
 
 /* Of several models on a page: the figures on top, how they stand beside each other, and a section for each of them. */
@@ -21,8 +22,8 @@ enum { ORGAN_RANKING_FIELDS = 7, ORGAN_GROUP_FIELDS = 6 };
 extern const organ_field organ_ranking_fields[ORGAN_RANKING_FIELDS], organ_group_fields[ORGAN_GROUP_FIELDS];
 
 /* What lies among the models and is none, a member "others" of both documents: a table. */
-#define OTHERS_FIELDS                                                                                                                      \
-    FIELD_TEXT("no model, not ranked", "name", ORGAN_FIELD_SHORTENS | ORGAN_FIELD_CODE), FIELD_TEXT("what it is", "kind", 0),              \
-        FIELD_BYTES("size", "bytes")
+#define OTHERS_FIELDS                                                                                                  \
+    FIELD_TEXT("no model, not ranked", "name", ORGAN_FIELD_SHORTENS | ORGAN_FIELD_CODE),                               \
+        FIELD_TEXT("what it is", "kind", 0), FIELD_BYTES("size", "bytes")
 
 #endif

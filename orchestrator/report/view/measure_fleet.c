@@ -44,9 +44,10 @@ const organ_field organ_group_fields[ORGAN_GROUP_FIELDS] = {FIELD_TEXT("model", 
                                                             FIELD_GROUP("embed"),
                                                             FIELD_GROUP("norm"),
                                                             FIELD_GROUP("other")};
-static const organ_field kin_fields[] = {FIELD_TEXT("model", "model", ORGAN_FIELD_SHORTENS), FIELD_TEXT("relation", "relation", 0),
-                                         FIELD_TEXT("other model", "of", ORGAN_FIELD_SHORTENS), FIELD_COUNT("shared tensors", "shared"),
-                                         FIELD_COUNT("of", "tensors")};
+static const organ_field kin_fields[] = {FIELD_TEXT("model", "model", ORGAN_FIELD_SHORTENS),
+                                         FIELD_TEXT("relation", "relation", 0),
+                                         FIELD_TEXT("other model", "of", ORGAN_FIELD_SHORTENS),
+                                         FIELD_COUNT("shared tensors", "shared"), FIELD_COUNT("of", "tensors")};
 
 /* ---- what the models are to each other ---- */
 
@@ -58,18 +59,22 @@ static const char *measure_fleet_name_of(const json_t *models, size_t k)
 static json_t *kin_row(const json_t *models, size_t model, const char *what, size_t of, size_t shared, size_t tensors)
 {
     return ORGAN_OBJECT(SET_TEXT("model", measure_fleet_name_of(models, model)), SET_TEXT("relation", what),
-                        SET_TEXT("of", measure_fleet_name_of(models, of)), SET_COUNT("shared", shared), SET_COUNT("tensors", tensors));
+                        SET_TEXT("of", measure_fleet_name_of(models, of)), SET_COUNT("shared", shared),
+                        SET_COUNT("tensors", tensors));
 }
 
 static void add_kin(json_t *rows, const json_t *models, const organ_kin *own, size_t model)
 {
     if (own->body != ORGAN_KIN_NONE) {
-        json_array_append_new(rows, kin_row(models, model, "a chimera in the body of", own->body, own->from_body, own->tensors));
-        json_array_append_new(rows, kin_row(models, model, "with the rest of", own->donor, own->from_donor, own->tensors));
-    } else if (own->like != ORGAN_KIN_NONE) {
+        json_array_append_new(
+            rows, kin_row(models, model, "a chimera in the body of", own->body, own->from_body, own->tensors));
         json_array_append_new(rows,
-                              kin_row(models, model, own->shared == own->tensors ? "of the same weights as" : "in part of the weights of",
-                                      own->like, own->shared, own->tensors));
+                              kin_row(models, model, "with the rest of", own->donor, own->from_donor, own->tensors));
+    } else if (own->like != ORGAN_KIN_NONE) {
+        json_array_append_new(
+            rows,
+            kin_row(models, model, own->shared == own->tensors ? "of the same weights as" : "in part of the weights of",
+                    own->like, own->shared, own->tensors));
     }
 }
 
@@ -98,9 +103,10 @@ static json_t *model_row(const json_t *models, const organ_kin *own, size_t mode
     const bool chimera = own->body != ORGAN_KIN_NONE;
     json_t *const row = ORGAN_OBJECT(
         SET_TEXT("name", measure_fleet_name_of(models, model)), SET_TEXT("kind", chimera ? "chimera" : "model"),
-        SET_HELD("theta_mean", json_object_get(entry, "theta_mean")), SET_HELD("theta_weighted", json_object_get(entry, "theta_weighted")),
-        SET_HELD("elements", json_object_get(entry, "elements")), SET_COUNT("depth", own->depth), SET("layers", depths_of(entry)),
-        SET_IF(chimera, "from_donor", json_integer((json_int_t)own->from_donor)),
+        SET_HELD("theta_mean", json_object_get(entry, "theta_mean")),
+        SET_HELD("theta_weighted", json_object_get(entry, "theta_weighted")),
+        SET_HELD("elements", json_object_get(entry, "elements")), SET_COUNT("depth", own->depth),
+        SET("layers", depths_of(entry)), SET_IF(chimera, "from_donor", json_integer((json_int_t)own->from_donor)),
         SET_IF(chimera, "donor", json_string(measure_fleet_name_of(models, chimera ? own->donor : 0))));
     static const char *const groups[][2] = {{"skeleton", THETA_OF("skeleton")},
                                             {"organ", THETA_OF("organ")},
@@ -126,7 +132,8 @@ static void ends_of(const json_t *models, const char *key, double ends[2])
 
 static json_t *fleet_of(const json_t *models, const organ_kin *kin, const size_t *order)
 {
-    json_t *const ordered = json_array(), *const shown = json_array(), *const points = json_array(), *const rows = json_array();
+    json_t *const ordered = json_array(), *const shown = json_array(), *const points = json_array(),
+                  *const rows = json_array();
     double sizes[2];
     ends_of(models, "elements", sizes);
     for (size_t k = 0; k < json_array_size(models); k++) {
@@ -136,8 +143,8 @@ static json_t *fleet_of(const json_t *models, const organ_kin *kin, const size_t
         json_array_append_new(points, model_row(models, &kin[k], k));
         add_kin(rows, models, &kin[order[k]], order[k]);
     }
-    return ORGAN_OBJECT(SET_HELD("models", models), SET("ordered", ordered), SET("shown", shown), SET("points", points), SET("kin", rows),
-                        SET_FLAG("sizes_differ", sizes[1] > 1.1 * sizes[0]));
+    return ORGAN_OBJECT(SET_HELD("models", models), SET("ordered", ordered), SET("shown", shown), SET("points", points),
+                        SET("kin", rows), SET_FLAG("sizes_differ", sizes[1] > 1.1 * sizes[0]));
 }
 
 /* The measured models with what they are to each other: see the charts. */
@@ -146,8 +153,9 @@ static json_t *with_kin(const json_t *report)
     const json_t *const models = json_object_get(report, "models");
     organ_kin *const kin = calloc(json_array_size(models) + 1, sizeof *kin);
     size_t *const order = calloc(json_array_size(models) + 1, sizeof *order);
-    json_t *const made =
-        kin && order && organ_measure_kin(models, kin, order, &(organ_error){0}) == ORGAN_OK ? fleet_of(models, kin, order) : NULL;
+    json_t *const made = kin && order && organ_measure_kin(models, kin, order, &(organ_error){0}) == ORGAN_OK
+                             ? fleet_of(models, kin, order)
+                             : NULL;
     free(kin);
     free(order);
     return made;
@@ -158,7 +166,8 @@ static json_t *with_ends(const json_t *report)
     const json_t *const models = json_object_get(report, "models");
     double ends[2];
     ends_of(models, "theta_mean", ends);
-    return ORGAN_OBJECT(SET_HELD("models", models), SET_REAL("least", isfinite(ends[0]) ? ends[0] : 0), SET_REAL("most", ends[1]));
+    return ORGAN_OBJECT(SET_HELD("models", models), SET_REAL("least", isfinite(ends[0]) ? ends[0] : 0),
+                        SET_REAL("most", ends[1]));
 }
 
 /* ---- the page ---- */
@@ -167,37 +176,46 @@ static const organ_item merits[] = {{NULL, "models", "{models:size}"},
                                     {NULL, "mean theta", "{least:.2f}° to {most:.2f}°"},
                                     {NULL, "tensors with a theta", "{models:sum.with_theta}"},
                                     {NULL, "gravitational wells", "{models:sum.wells}"}};
-const organ_block organ_measure_merits_blocks[ORGAN_MEASURE_MERITS_BLOCKS] = {MADE(ON_PAGE, NULL, with_ends, BLOCKS(MERITS(NULL, merits)))};
+const organ_block organ_measure_merits_blocks[ORGAN_MEASURE_MERITS_BLOCKS] = {
+    MADE(ON_PAGE, NULL, with_ends, BLOCKS(MERITS(NULL, merits)))};
 
-static const char *const parts[] = {"skeleton", "organ", "embed", "norm", "other", NULL}, *const kinds[] = {"model", "chimera", NULL};
+static const char *const parts[] = {"skeleton", "organ", "embed", "norm", "other", NULL}, *const kinds[] = {
+                                                                                              "model", "chimera", NULL};
 
 #define THETA_GRID .name = "name", .step = 15, .floor = 30
 static const organ_block fleet_blocks[] = {
     SECTION(ON_PAGE, NULL, "Ranking"),
-    BARS(NULL, "ordered",
-         .look = {.title = "Models by mean theta",
-                  .subtitle = "{ordered.*.donor?chimeras set in below the model that most of their tensors come from}",
-                  .description = "Two bars for each model, in degrees: the mean theta over its tensors, and that weighted by their "
-                                 "elements. The table below has the numbers.",
-                  .value_label = "theta, degrees",
-                  .series = {"every tensor once", "by elements"},
-                  .digits = 4,
-                  .unit = "°"},
-         .name = "name", .values = {"theta_mean", "theta_weighted"}, .depth = "depth", .remark = "{donor?with {from_donor} of {donor}}",
-         .caption = "The models by their mean theta; a chimera stands below the model that most of its tensors come from."),
+    BARS(
+        NULL, "ordered",
+        .look = {.title = "Models by mean theta",
+                 .subtitle = "{ordered.*.donor?chimeras set in below the model that most of their tensors come from}",
+                 .description =
+                     "Two bars for each model, in degrees: the mean theta over its tensors, and that weighted by their "
+                     "elements. The table below has the numbers.",
+                 .value_label = "theta, degrees",
+                 .series = {"every tensor once", "by elements"},
+                 .digits = 4,
+                 .unit = "°"},
+        .name = "name", .values = {"theta_mean", "theta_weighted"}, .depth = "depth",
+        .remark = "{donor?with {from_donor} of {donor}}",
+        .caption =
+            "The models by their mean theta; a chimera stands below the model that most of its tensors come from."),
     TABLE(ON_PAGE, NULL, "models", .fields = organ_ranking_fields, .count = ORGAN_RANKING_FIELDS,
           .caption = "Theta in degrees; signal is its sine. Tensors: those with a theta."),
     SECTION(ON_PAGE, NULL, "Parts and layers"),
     GRID(NULL, "shown",
          .look = {.title = "Theta by part of the model",
-                  .description = "Mean theta of skeleton, organs, embedding and norms of every model, in degrees. The table below has the "
+                  .description = "Mean theta of skeleton, organs, embedding and norms of every model, in degrees. The "
+                                 "table below has the "
                                  "numbers.",
                   .row_label = "model",
                   .column_label = "part",
                   .value_label = "theta, degrees",
                   .high = 90},
-         .members = parts, THETA_GRID, .caption = "Mean theta of skeleton (attention), organs (feed-forward), embedding and norms."),
-    TABLE(ON_PAGE, NULL, "models", .fields = organ_group_fields, .count = ORGAN_GROUP_FIELDS, .caption = "The same in numbers, degrees."),
+         .members = parts, THETA_GRID,
+         .caption = "Mean theta of skeleton (attention), organs (feed-forward), embedding and norms."),
+    TABLE(ON_PAGE, NULL, "models", .fields = organ_group_fields, .count = ORGAN_GROUP_FIELDS,
+          .caption = "The same in numbers, degrees."),
     GRID(NULL, "shown",
          .look = {.title = "Theta by layer",
                   .description = "Mean theta of the tensors of every layer of every model, in degrees.",
@@ -209,12 +227,14 @@ static const organ_block fleet_blocks[] = {
     POINTS(NULL, "points", NULL,
            .look = {.title = "Skeleton and organs",
                     .subtitle = "a point for each model",
-                    .description = "Mean theta of the attention of every model against that of its feed-forward, in degrees.",
+                    .description =
+                        "Mean theta of the attention of every model against that of its feed-forward, in degrees.",
                     .x_label = "theta of the skeleton (attention), degrees",
                     .y_label = "theta of the organs, degrees",
                     .kinds = kinds},
            .name = "name", .x = "skeleton", .y = "organ", .kind = "kind", .named = MOST_NAMED,
-           .caption = "How attention and feed-forward of each model stand to each other: what is grafted moves a model along one axis."),
+           .caption = "How attention and feed-forward of each model stand to each other: what is grafted moves a model "
+                      "along one axis."),
     POINTS("sizes_differ", "points", NULL,
            .look = {.title = "Theta and size",
                     .subtitle = "a point for each model",
@@ -224,15 +244,19 @@ static const organ_block fleet_blocks[] = {
                     .log_x = true,
                     .kinds = kinds},
            .name = "name", .x = "elements", .x_factor = 1e-6, .y = "theta_mean", .kind = "kind", .named = MOST_NAMED,
-           .caption = "Theta against the number of parameters. Whatever line the points suggest is one of these files, not a law."),
+           .caption = "Theta against the number of parameters. Whatever line the points suggest is one of these files, "
+                      "not a law."),
     SECTION(ON_PAGE, "kin", "Chimeras and kin"),
     SAY(ON_PAGE, "kin",
-        "Two tensors with the same number of elements, mean, standard deviation, least and greatest value, kurtosis and share of zeros are "
-        "taken for the same tensor. A model whose tensors are all found in two others, and in neither of them alone, is a chimera; the one "
-        "with more of them is its body. Tensors whose values are all the same do not count, and types that a graft has converted are not "
+        "Two tensors with the same number of elements, mean, standard deviation, least and greatest value, kurtosis "
+        "and share of zeros are "
+        "taken for the same tensor. A model whose tensors are all found in two others, and in neither of them alone, "
+        "is a chimera; the one "
+        "with more of them is its body. Tensors whose values are all the same do not count, and types that a graft has "
+        "converted are not "
         "recognised."),
     TABLE(ON_PAGE, "kin", "kin", FIELDS(kin_fields), .caption = "Which models share tensors, and how many."),
 };
 
-const organ_block organ_measure_fleet_blocks[ORGAN_MEASURE_FLEET_BLOCKS] = {SAY(ON_PAGE, "!models", "No model was measured."),
-                                                                            MADE(ON_PAGE, "models", with_kin, BLOCKS_OF(fleet_blocks))};
+const organ_block organ_measure_fleet_blocks[ORGAN_MEASURE_FLEET_BLOCKS] = {
+    SAY(ON_PAGE, "!models", "No model was measured."), MADE(ON_PAGE, "models", with_kin, BLOCKS_OF(fleet_blocks))};

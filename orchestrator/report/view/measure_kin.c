@@ -11,8 +11,8 @@
 #include <stdlib.h>
 #include <string.h>
 
-/* What a tensor is known by: two with the same of all of these have the same values, but for a chance that needs no thought. The moments
- * are rounded: of one tensor in two types or orders of rows they may differ in their last bits. */
+/* What a tensor is known by: two with the same of all of these have the same values, but for a chance that needs no
+ * thought. The moments are rounded: of one tensor in two types or orders of rows they may differ in their last bits. */
 typedef struct print {
     double of[6]; /* mean by std, std, min, max, kurtosis, share of zeros */
     json_int_t elements;
@@ -107,7 +107,8 @@ static bool find_parents(const print *prints, size_t count, uint64_t among, orga
 {
     size_t body, donor;
     const size_t most = most_of(prints, count, among, 0, &body);
-    if (body == ORGAN_KIN_NONE || most == count || most + most_of(prints, count, among, UINT64_C(1) << body, &donor) != count)
+    if (body == ORGAN_KIN_NONE || most == count ||
+        most + most_of(prints, count, among, UINT64_C(1) << body, &donor) != count)
         return false;
     kin->body = body;
     kin->donor = donor;
@@ -128,7 +129,8 @@ static void measure_kin_settle(const print *prints, size_t known, organ_kin *kin
                 ;
             kin[self].tensors = to - from;
             kin[self].shared = most_of(prints + from, to - from, ~(UINT64_C(1) << self), 0, &kin[self].like);
-            if (kin[self].shared < kin[self].tensors && find_parents(prints + from, to - from, others & ~(UINT64_C(1) << self), &kin[self]))
+            if (kin[self].shared < kin[self].tensors &&
+                find_parents(prints + from, to - from, others & ~(UINT64_C(1) << self), &kin[self]))
                 chimeras |= UINT64_C(1) << self;
         }
     }

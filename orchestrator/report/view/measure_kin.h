@@ -13,16 +13,17 @@
 #define ORGAN_KIN_NONE SIZE_MAX
 
 typedef struct organ_kin {
-    size_t
-        body; /* the model that most of its tensors are found in, if all are found in it and `donor` and neither has them all; else NONE */
-    size_t donor;                                  /* the model that has the rest of them */
-    size_t like;                                   /* the model that shares most tensors with it; NONE: none shares any */
-    size_t tensors, from_body, from_donor, shared; /* counted are tensors whose values are not all the same; shared: with `like` */
-    size_t depth;                                  /* chimeras between it and a model that is none */
+    size_t body;  /* the model that most of its tensors are found in, if all are found in it and `donor` and neither has
+                     them all; else NONE */
+    size_t donor; /* the model that has the rest of them */
+    size_t like;  /* the model that shares most tensors with it; NONE: none shares any */
+    size_t tensors, from_body, from_donor,
+        shared;   /* counted are tensors whose values are not all the same; shared: with `like` */
+    size_t depth; /* chimeras between it and a model that is none */
 } organ_kin;
 
-/* Fills kin[0 .. count) for report.models, or NONE everywhere behind ORGAN_KIN_MOST; and *order, all indices so that a chimera stands
- * behind its body, else as they were. ORGAN_IO without memory. */
+/* Fills kin[0 .. count) for report.models, or NONE everywhere behind ORGAN_KIN_MOST; and *order, all indices so that a
+ * chimera stands behind its body, else as they were. ORGAN_IO without memory. */
 organ_status organ_measure_kin(const json_t *models, organ_kin *kin, size_t *order, organ_error *error);
 
 #endif

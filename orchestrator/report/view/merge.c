@@ -10,11 +10,12 @@ static const organ_share_of arrived = {"arrived", "delta_norm", NULL};
 
 static json_t *arrived_roles(const json_t *report) { return organ_share_roles(report, &arrived); }
 
-static const organ_item merits[] = {{"!dry_run&!unplaced", "of the change arrived", "{totals.arrived:share}"},
-                                    {"!dry_run&!unplaced", "of its norm is rounding error", "{totals.rounding_error:share}"},
-                                    {"!dry_run&!unplaced", "modules lost more than half", "{totals.erased:count}"},
-                                    {NULL, "{dry_run?modules to merge|modules merged}", "{totals.modules:count}"},
-                                    {NULL, "weights in them", "{totals.elements:count}"}};
+static const organ_item merits[] = {
+    {"!dry_run&!unplaced", "of the change arrived", "{totals.arrived:share}"},
+    {"!dry_run&!unplaced", "of its norm is rounding error", "{totals.rounding_error:share}"},
+    {"!dry_run&!unplaced", "modules lost more than half", "{totals.erased:count}"},
+    {NULL, "{dry_run?modules to merge|modules merged}", "{totals.modules:count}"},
+    {NULL, "weights in them", "{totals.elements:count}"}};
 
 static const organ_field roles[] = {FIELD_TEXT("role", "role", ORGAN_FIELD_SHORTENS | ORGAN_FIELD_CODE),
                                     FIELD_COUNT("modules", "modules"),
@@ -30,32 +31,36 @@ static const organ_field modules[] = {FIELD_TEXT("module", "module", ORGAN_FIELD
                                       FIELD_IF("!dry_run", "norm of the change", "delta_norm", ".4g", 0),
                                       FIELD_IF("!dry_run", "arrived", "arrived", "share", 0),
                                       FIELD_IF("!dry_run", "rounding error", "rounding_error", "share", 0)};
-static const organ_field unplaced[] = {FIELD_TEXT("tensor of the adapter", "tensor", ORGAN_FIELD_SHORTENS | ORGAN_FIELD_CODE),
-                                       FIELD_TEXT("why", "reason", 0)};
+static const organ_field unplaced[] = {
+    FIELD_TEXT("tensor of the adapter", "tensor", ORGAN_FIELD_SHORTENS | ORGAN_FIELD_CODE),
+    FIELD_TEXT("why", "reason", 0)};
 
-static const organ_block roles_table[] = {
-    TABLE(ON_ALL, NULL, "rows", FIELDS(roles), .total = "all merged", .total_row = "total", .caption = "Modules by role")};
+static const organ_block roles_table[] = {TABLE(ON_ALL, NULL, "rows", FIELDS(roles), .total = "all merged",
+                                                .total_row = "total", .caption = "Modules by role")};
 static const organ_block warning[] = {
     GAP(NULL),
     WARN(ON_ALL, NULL,
-         "Rounding took more than half of the change of {totals.erased} module{totals.erased:s}: it is finer than their type can hold. "
+         "Rounding took more than half of the change of {totals.erased} module{totals.erased:s}: it is finer than "
+         "their type can hold. "
          "--dtype f32 keeps it."),
-    EACH(ON_ALL, "modules", BLOCKS(SAY_AFTER(ON_ALL, NULL, "    ", "{module}: {arrived:share} arrived as {dtype}")), .where = "erased",
-         .most = MOST_ERASED, .lead = "    ", .rest = "and {more} more, in the report"),
+    EACH(ON_ALL, "modules", BLOCKS(SAY_AFTER(ON_ALL, NULL, "    ", "{module}: {arrived:share} arrived as {dtype}")),
+         .where = "erased", .most = MOST_ERASED, .lead = "    ", .rest = "and {more} more, in the report"),
 };
 
 static const organ_block blocks[] = {
     HEADING("LoRA merge"),
     MERITS(NULL, merits),
     LINES_ON(ON_TEXT, NULL,
-             "{unplaced?Does not fit, nothing was written: |{dry_run?Dry run, nothing was written: |Merged }}{adapter.name} (LoRA, r "
+             "{unplaced?Does not fit, nothing was written: |{dry_run?Dry run, nothing was written: |Merged "
+             "}}{adapter.name} (LoRA, r "
              "{adapter.r}, {adapter.pairs:count} module{adapter.pairs:s})\ninto {base:model}"
              "{scale=1?|\nwith the change scaled by {scale}}"),
     GAP(NULL),
     GAP(NULL),
     EACH(ON_TERMINAL, "unplaced", BLOCKS(SAY_AFTER(ON_TERMINAL, NULL, "  NO PLACE  ", "{tensor}: {reason}"))),
     SAY(ON_MARKDOWN, NULL,
-        "The weight of a module becomes W + scale B A, computed in FP32 and rounded once to the type that is written. \"Arrived\" is the "
+        "The weight of a module becomes W + scale B A, computed in FP32 and rounded once to the type that is written. "
+        "\"Arrived\" is the "
         "share "
         "of the change that is in the output after rounding."),
     SECTION(ON_PAGE, "unplaced", "What found no place"),
@@ -64,10 +69,10 @@ static const organ_block blocks[] = {
     SECTION(ON_PAGE, "!unplaced&!dry_run", "How much arrived"),
     PART_IF(ON_PAGE, "!unplaced&!dry_run&totals.erased", ".", BLOCKS_OF(warning)),
     MADE(ON_PAGE, "!unplaced&!dry_run", arrived_roles,
-         BLOCKS(SHARE_BARS(
-             "Share of the change that arrived", "arrived",
-             "The weight of a module becomes W + scale B A, computed in FP32 and rounded once to the type that is written. Below one half, "
-             "rounding took more than it left: --dtype f32 keeps it."))),
+         BLOCKS(SHARE_BARS("Share of the change that arrived", "arrived",
+                           "The weight of a module becomes W + scale B A, computed in FP32 and rounded once to the "
+                           "type that is written. Below one half, "
+                           "rounding took more than it left: --dtype f32 keeps it."))),
     SHARE_MAP("Share of the change that arrived", "arrived", "arrived"),
     EVALUATION_ON(ON_PAGE),
     SECTION(ON_PAGE, NULL, "What was merged"),
@@ -77,13 +82,17 @@ static const organ_block blocks[] = {
     TABLE(ON_MARKDOWN, "!unplaced", "modules", FIELDS(modules)),
     MATRICES_SHARE("!unplaced&", "those that the adapter changes are"),
     MATRICES_LEFT("!unplaced&", "not in the adapter"),
-    EACH_IF(ON_ALL, "!unplaced", "replaced", BLOCKS(SAY(ON_ALL, NULL, "Replaced: {tensor}, which the adapter brings whole."))),
-    SAY(ON_ALL, "!unplaced&totals.dequantised", "Dequantised: {totals.dequantised} packed weights; the output is a plain model."),
-    SAY(ON_ALL, "!unplaced&not_understood", "Copied without being understood: {not_understood:size} tensors, in the report."),
+    EACH_IF(ON_ALL, "!unplaced", "replaced",
+            BLOCKS(SAY(ON_ALL, NULL, "Replaced: {tensor}, which the adapter brings whole."))),
+    SAY(ON_ALL, "!unplaced&totals.dequantised",
+        "Dequantised: {totals.dequantised} packed weights; the output is a plain model."),
+    SAY(ON_ALL, "!unplaced&not_understood",
+        "Copied without being understood: {not_understood:size} tensors, in the report."),
     PART_IF(ON_TEXT, "!unplaced&totals.erased", ".", BLOCKS_OF(warning)),
     MADE(ON_PAGE, "!unplaced", arrived_roles, BLOCKS_OF(roles_table)),
     SECTION(ON_PAGE, "!unplaced", "Modules"),
-    TABLE(ON_PAGE, "!unplaced", "modules", FIELDS(modules), .most = EVERY_MODULE, .what = "modules", .caption = "Every module"),
+    TABLE(ON_PAGE, "!unplaced", "modules", FIELDS(modules), .most = EVERY_MODULE, .what = "modules",
+          .caption = "Every module"),
     EVALUATION_ON(ON_TEXT),
     SECTION(ON_MARKDOWN, NULL, "Run"),
     GAP("!dry_run&!unplaced"),
@@ -93,11 +102,10 @@ static const organ_block blocks[] = {
     GAP("!dry_run&!unplaced"),
 };
 
-const organ_view organ_lora_merge_view = {
-    .schema = "organ.lora_merge/1",
-    .kind = "LoRA merge{dry_run?, dry run}",
-    .title = "{adapter.name} into {base.name}",
-    .lead =
-        "{unplaced?Does not fit, nothing was written.|{dry_run?Dry run, nothing was written: every key finds its place.|What the adapter "
-        "changes is in the weights now, rounded to their type.}}",
-    BLOCKS_OF(blocks)};
+const organ_view organ_lora_merge_view = {.schema = "organ.lora_merge/1",
+                                          .kind = "LoRA merge{dry_run?, dry run}",
+                                          .title = "{adapter.name} into {base.name}",
+                                          .lead = "{unplaced?Does not fit, nothing was written.|{dry_run?Dry run, "
+                                                  "nothing was written: every key finds its place.|What the adapter "
+                                                  "changes is in the weights now, rounded to their type.}}",
+                                          BLOCKS_OF(blocks)};

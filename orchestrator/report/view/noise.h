@@ -17,20 +17,23 @@ void organ_noise_within_cell(organ_table *table, const json_t *row);
 #define ABOUT_WEIGHTS "All this is about weights: what a model answers, only a measurement of its answers tells."
 
 /* z by projection and layer; `heading` is a template of the row that has the places. */
-#define Z_MAP(heading, of, text)                                                                                                           \
-    MAP("places.*.z", "places",                                                                                                            \
-        .look = {.title = (heading),                                                                                                       \
-                 .subtitle = "z: cosine over its standard deviation by chance; 0 is what random matrices have on average",                 \
-                 .description = "z of the cosine " of " for each projection and layer. Beyond 3 is outlined.",                             \
-                 .row_label = "projection",                                                                                                \
-                 .value_label = "z",                                                                                                       \
-                 .mark_name = "beyond 3: rare by chance",                                                                                  \
-                 .low = -6,                                                                                                                \
-                 .high = 6,                                                                                                                \
-                 .diverging = true},                                                                                                       \
+#define Z_MAP(heading, of, text)                                                                                       \
+    MAP("places.*.z", "places",                                                                                        \
+        .look = {.title = (heading),                                                                                   \
+                 .subtitle =                                                                                           \
+                     "z: cosine over its standard deviation by chance; 0 is what random matrices have on average",     \
+                 .description = "z of the cosine " of " for each projection and layer. Beyond 3 is outlined.",         \
+                 .row_label = "projection",                                                                            \
+                 .value_label = "z",                                                                                   \
+                 .mark_name = "beyond 3: rare by chance",                                                              \
+                 .low = -6,                                                                                            \
+                 .high = 6,                                                                                            \
+                 .diverging = true},                                                                                   \
         .role = "projection", .value = "z", .beyond = 3, .inside = true, .caption = (text))
 
 /* The tables where the verdicts begin. */
-#define THRESHOLDS SECTION(ON_FILES, NULL, "Where the verdicts begin"), TERMS(ON_FILES, NULL, "thresholds", "verdict on", "begins where")
+#define THRESHOLDS                                                                                                     \
+    SECTION(ON_FILES, NULL, "Where the verdicts begin"),                                                               \
+        TERMS(ON_FILES, NULL, "thresholds", "verdict on", "begins where")
 
 #endif

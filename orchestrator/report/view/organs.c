@@ -10,9 +10,9 @@
 
 enum { MOST_CHANGED = 1000 };
 
-#define BESIDE(where, what, behind)                                                                                                        \
+#define BESIDE(where, what, behind)                                                                                    \
     SAY(where, "beside.files", what ": {beside.files:count} file{beside.files:s}, {beside.bytes:bytes}" behind ".")
-#define WRITTEN                                                                                                                            \
+#define WRITTEN                                                                                                        \
     {NULL, "{dry_run?would be written|written}", "{totals.bytes:bytes}"}, { NULL, "tensors", "{totals.tensors:count}" }
 
 /* ---- extract ---- */
@@ -21,15 +21,18 @@ enum { MOST_CHANGED = 1000 };
 static json_t *extracted(const json_t *report)
 {
     json_t *const whole = json_copy((json_t *)(uintptr_t)report);
-    ORGAN_ADD(whole, SET("sizes", organ_size_rows(json_object_get(report, "folders"), "group")), SET("cells", organ_layer_cells(report)));
+    ORGAN_ADD(whole, SET("sizes", organ_size_rows(json_object_get(report, "folders"), "group")),
+              SET("cells", organ_layer_cells(report)));
     return whole;
 }
 
 static const organ_item extract_merits[] = {WRITTEN, {NULL, "headers, kept as they are", "{sources:size}"}};
-static const organ_field folders[] = {FIELD_WORDS("folder", "{folder}/", ORGAN_FIELD_LEFT), FIELD_COUNT("tensors", "tensors"),
-                                      FIELD_COUNT("elements", "elements"), FIELD_BYTES("size", "bytes")};
-static const organ_field sources[] = {FIELD_TEXT("file", "name", ORGAN_FIELD_SHORTENS | ORGAN_FIELD_CODE), FIELD_BYTES("size", "bytes"),
-                                      FIELD_BYTES("header", "header_bytes"), FIELD_BYTES("between tensors", "gap_bytes")};
+static const organ_field folders[] = {FIELD_WORDS("folder", "{folder}/", ORGAN_FIELD_LEFT),
+                                      FIELD_COUNT("tensors", "tensors"), FIELD_COUNT("elements", "elements"),
+                                      FIELD_BYTES("size", "bytes")};
+static const organ_field sources[] = {FIELD_TEXT("file", "name", ORGAN_FIELD_SHORTENS | ORGAN_FIELD_CODE),
+                                      FIELD_BYTES("size", "bytes"), FIELD_BYTES("header", "header_bytes"),
+                                      FIELD_BYTES("between tensors", "gap_bytes")};
 
 static const organ_block extract_all[] = {
     LINES(NULL, MADE_WORDS("Extracted", "model") "\n\n"),
@@ -41,35 +44,39 @@ static const organ_block extract_all[] = {
                 .caption = "What lies in each folder."),
     BYTES_MAP,
     SAY(ON_TERMINAL, NULL, "Headers: {sources:size}, {sources:sum.header_bytes:bytes}, kept in header/ as they are."),
-    SAY(ON_TERMINAL, "sources.*.gap_bytes", "Between tensors: {sources:sum.gap_bytes:bytes} that are not zeros, kept there too."),
+    SAY(ON_TERMINAL, "sources.*.gap_bytes",
+        "Between tensors: {sources:sum.gap_bytes:bytes} that are not zeros, kept there too."),
     SECTION(ON_PAGE, NULL, "Sources"),
     TABLE(ON_PAGE, NULL, "sources", FIELDS(sources),
-          .caption = "The files that were taken apart: their headers are kept in header/, and so is what stands between tensors and is not "
+          .caption = "The files that were taken apart: their headers are kept in header/, and so is what stands "
+                     "between tensors and is not "
                      "zeros."),
     BESIDE(ON_TERMINAL, "Beside", ", in files/"),
     BESIDE(ON_PAGE, "Beside the tensors", ", in files/"),
     SAY(ON_PAGE, "!dry_run",
-        "What proves it: manifest.json has the XXH3 digest of every tensor and of every header. organ assemble compares them with the "
+        "What proves it: manifest.json has the XXH3 digest of every tensor and of every header. organ assemble "
+        "compares them with the "
         "bytes "
         "that it finds, and says whether the donor is there again."),
     TIME_LINE(", on the disk"),
 };
 
-const organ_view organ_extract_view = {
-    .schema = "organ.extract/1",
-    .kind = "Extraction",
-    .title = "{model.name}",
-    .lead = "{dry_run?A dry run: what the model would be taken apart into; nothing was written.|The model taken apart: a file for every "
-            "tensor, in folders for skeleton, organs, embedding and norms.}",
-    .make = extracted,
-    BLOCKS_OF(extract_all)};
+const organ_view organ_extract_view = {.schema = "organ.extract/1",
+                                       .kind = "Extraction",
+                                       .title = "{model.name}",
+                                       .lead = "{dry_run?A dry run: what the model would be taken apart into; nothing "
+                                               "was written.|The model taken apart: a file for every "
+                                               "tensor, in folders for skeleton, organs, embedding and norms.}",
+                                       .make = extracted,
+                                       BLOCKS_OF(extract_all)};
 
 /* ---- assemble ---- */
 
 static json_t *changed_row(const void *context, size_t k)
 {
     const char *const name = organ_json_text(organ_json_row_at(context, k), "");
-    return ORGAN_OBJECT(SET_TEXT("tensor", name), SET_TEXT("role", organ_role_describe(organ_anatomy_of(name).role)->name));
+    return ORGAN_OBJECT(SET_TEXT("tensor", name),
+                        SET_TEXT("role", organ_role_describe(organ_anatomy_of(name).role)->name));
 }
 
 /* The report with "sizes", "cells" (anatomy.h), and roles for what is changed. */
@@ -77,14 +84,16 @@ static json_t *assembled(const json_t *report)
 {
     const json_t *const changed = json_object_get(report, "changed");
     json_t *const whole = json_copy((json_t *)(uintptr_t)report);
-    ORGAN_ADD(whole, SET("sizes", organ_size_rows(json_object_get(report, "groups"), "group")), SET("cells", organ_layer_cells(report)),
+    ORGAN_ADD(whole, SET("sizes", organ_size_rows(json_object_get(report, "groups"), "group")),
+              SET("cells", organ_layer_cells(report)),
               SET("changed_rows", organ_json_rows(json_array_size(changed), changed_row, changed)));
     return whole;
 }
 
-static const organ_item assemble_merits[] = {WRITTEN,
-                                             {"!dry_run&donor_again", "the donor, byte for byte", "yes"},
-                                             {"!dry_run&!donor_again", "tensors not as taken out of the donor", "{changed:size}"}};
+static const organ_item assemble_merits[] = {
+    WRITTEN,
+    {"!dry_run&donor_again", "the donor, byte for byte", "yes"},
+    {"!dry_run&!donor_again", "tensors not as taken out of the donor", "{changed:size}"}};
 static const organ_field files[] = {FILE_FIELDS};
 static const organ_field changed[] = {FIELD_TEXT("tensor", "tensor", ORGAN_FIELD_SHORTENS | ORGAN_FIELD_CODE),
                                       FIELD_TEXT("role", "role", 0)};
@@ -107,22 +116,25 @@ static const organ_block assemble_all[] = {
     SAY(ON_ALL, "merged", "The donor's files were merged into one with a new header."),
     SAY(ON_PAGE, "dry_run", "A dry run reads no tensor: nothing is proved."),
     SAY(ON_TERMINAL, "!dry_run&donor_again", AGAIN),
-    SAY(ON_PAGE, "!dry_run&donor_again", AGAIN " The XXH3 digest of every tensor that was written is the one in manifest.json."),
+    SAY(ON_PAGE, "!dry_run&donor_again",
+        AGAIN " The XXH3 digest of every tensor that was written is the one in manifest.json."),
     SAY(ON_TERMINAL, NOT_DONOR "changed", "{changed:size} tensor{changed=1? is|s are} not as taken out of the donor:"),
     SAY(ON_TERMINAL, NOT_DONOR "changed>-1&!changed&!merged", UNCHANGED),
     SAY(ON_PAGE, NOT_DONOR "!changed", UNCHANGED),
-    TABLE(ON_PAGE, NOT_DONOR "changed", "changed_rows", FIELDS(changed), .most = MOST_CHANGED, .what = "changed tensors",
-          .caption = "Tensors that are not as taken out of the donor: their XXH3 digest is not the one in manifest.json."),
-    EACH_IF(ON_TERMINAL, "!dry_run", "changed", BLOCKS(SAY_AFTER(ON_TERMINAL, NULL, "    ", "{.}")), .most = SHOWN, .rest = AND_MORE,
-            .lead = "    "),
+    TABLE(ON_PAGE, NOT_DONOR "changed", "changed_rows", FIELDS(changed), .most = MOST_CHANGED,
+          .what = "changed tensors",
+          .caption =
+              "Tensors that are not as taken out of the donor: their XXH3 digest is not the one in manifest.json."),
+    EACH_IF(ON_TERMINAL, "!dry_run", "changed", BLOCKS(SAY_AFTER(ON_TERMINAL, NULL, "    ", "{.}")), .most = SHOWN,
+            .rest = AND_MORE, .lead = "    "),
     BESIDE(ON_TERMINAL, "Beside", ""),
     TIME_LINE(", on the disk"),
 };
 
-const organ_view organ_assemble_view = {
-    .schema = "organ.assemble/1",
-    .kind = "Assembly",
-    .title = "{model.name}",
-    .lead = "{dry_run?A dry run: the model that would be made of the parts; nothing was written.|The parts put together into a model.}",
-    .make = assembled,
-    BLOCKS_OF(assemble_all)};
+const organ_view organ_assemble_view = {.schema = "organ.assemble/1",
+                                        .kind = "Assembly",
+                                        .title = "{model.name}",
+                                        .lead = "{dry_run?A dry run: the model that would be made of the parts; "
+                                                "nothing was written.|The parts put together into a model.}",
+                                        .make = assembled,
+                                        BLOCKS_OF(assemble_all)};

@@ -13,30 +13,33 @@
 static const organ_block experiment[] = {
     SECTION(ON_PAGE, NULL, "The experiment"),
     WARN(ON_PAGE, NULL,
-         "The same model has other perplexities by other protocols. {definitions.same experiment} Errors are standard errors; tokens are "
+         "The same model has other perplexities by other protocols. {definitions.same experiment} Errors are standard "
+         "errors; tokens are "
          "taken "
          "as independent."),
     WARN(ON_PAGE, "!experiment.text.utf8", "Not all of the text is UTF-8: what is not is read as U+FFFD."),
     PART(ON_PAGE, "experiment", BLOCKS_OF(organ_experiment_blocks)),
 };
 
-#define BEGINNING                                                                                                                          \
-    CAUTIONS(ON_FILES, NULL, "errata", "Read this first"), SAY_AFTER(ON_TEXT, NULL, "", EXPERIMENT_WORDS), GAP(NULL),                      \
+#define BEGINNING                                                                                                      \
+    CAUTIONS(ON_FILES, NULL, "errata", "Read this first"), SAY_AFTER(ON_TEXT, NULL, "", EXPERIMENT_WORDS), GAP(NULL),  \
         PART(ON_PAGE, ".", BLOCKS_OF(experiment))
-#define PERPLEXITY_END(name)                                                                                                               \
-    SAY(ON_TERMINAL, NULL, "Errors are standard errors; tokens are taken as independent."),                                                \
-        SAY(ON_TERMINAL, NULL, "Time: {run.seconds:time}, {run.tokens_per_second:.0f} tokens/s."),                                         \
-        LINES("run.output", "\nReport:  {run.output}/" name " (and .html)\n"), DEFINITIONS, SECTION(ON_MARKDOWN, NULL, "Run"),             \
-        SAY(ON_MARKDOWN, NULL, "{run.seconds:time}, {run.tokens_per_second:.0f} tokens/s, {run.threads} threads, {run.cpu_isa}.")
+#define PERPLEXITY_END(name)                                                                                           \
+    SAY(ON_TERMINAL, NULL, "Errors are standard errors; tokens are taken as independent."),                            \
+        SAY(ON_TERMINAL, NULL, "Time: {run.seconds:time}, {run.tokens_per_second:.0f} tokens/s."),                     \
+        LINES("run.output", "\nReport:  {run.output}/" name " (and .html)\n"), DEFINITIONS,                            \
+        SECTION(ON_MARKDOWN, NULL, "Run"),                                                                             \
+        SAY(ON_MARKDOWN, NULL,                                                                                         \
+            "{run.seconds:time}, {run.tokens_per_second:.0f} tokens/s, {run.threads} threads, {run.cpu_isa}.")
 
 /* ---- perplexity: one model, or two ---- */
 
-#define MODEL_FIGURES                                                                                                                      \
-    {NULL, "perplexity", "{figures.perplexity:measured}"}, {NULL, "mean -ln p", "{figures.nll:measured}"},                                 \
-        {NULL, "bits per byte", "{figures.bits_per_byte:measured}"},                                                                       \
-        {"/experiment.style=lm-eval", "perplexity per word", "{figures.word_perplexity:measured}"},                                        \
-    {                                                                                                                                      \
-        "/experiment.style=lm-eval", "perplexity per byte", "{figures.byte_perplexity:measured}"                                           \
+#define MODEL_FIGURES                                                                                                  \
+    {NULL, "perplexity", "{figures.perplexity:measured}"}, {NULL, "mean -ln p", "{figures.nll:measured}"},             \
+        {NULL, "bits per byte", "{figures.bits_per_byte:measured}"},                                                   \
+        {"/experiment.style=lm-eval", "perplexity per word", "{figures.word_perplexity:measured}"},                    \
+    {                                                                                                                  \
+        "/experiment.style=lm-eval", "perplexity per byte", "{figures.byte_perplexity:measured}"                       \
     }
 static const organ_item model_items[] = {MODEL_FIGURES,
                                          {"comparison", "difference", "{comparison.difference:+measured}"},
@@ -63,10 +66,14 @@ static const organ_item figures[] = {
     {"/models.1", "same top token, %", "{comparison?{comparison.top1_agreement:%~measured}}"}};
 
 static const organ_item perplexity_merits[] = {
-    {NULL, "perplexity{models.1? of the first}{models.0.figures.perplexity:~deviation}", "{models.0.figures.perplexity:figure}"},
-    {"models.1", "perplexity of the second{models.1.figures.perplexity:~deviation}", "{models.1.figures.perplexity:figure}"},
-    {"models.1", "difference, on the same tokens{models.1.comparison.difference:~deviation}", "{models.1.comparison.difference:+figure}"},
-    {"!models.1", "bits per byte{models.0.figures.bits_per_byte:~deviation}", "{models.0.figures.bits_per_byte:figure}"},
+    {NULL, "perplexity{models.1? of the first}{models.0.figures.perplexity:~deviation}",
+     "{models.0.figures.perplexity:figure}"},
+    {"models.1", "perplexity of the second{models.1.figures.perplexity:~deviation}",
+     "{models.1.figures.perplexity:figure}"},
+    {"models.1", "difference, on the same tokens{models.1.comparison.difference:~deviation}",
+     "{models.1.comparison.difference:+figure}"},
+    {"!models.1", "bits per byte{models.0.figures.bits_per_byte:~deviation}",
+     "{models.0.figures.bits_per_byte:figure}"},
     {NULL, "tokens scored", "{experiment.tokens_scored:count}"}};
 
 static const organ_block perplexity_blocks[] = {
@@ -75,19 +82,21 @@ static const organ_block perplexity_blocks[] = {
     BEGINNING,
     SECTION(ON_PAGE, NULL, "Figures"),
     EACH(ON_PAGE, "models", BLOCKS(SAY(ON_PAGE, NULL, "{comparison?Beside|Model}: {model:model}."))),
-    ITEMS(ON_PAGE, NULL, .name = "figure", .of = "models", .value = "{model.name}", .align = ORGAN_RIGHT, ITEM_LIST(figures),
-          .caption = "What was measured, with standard errors"),
+    ITEMS(ON_PAGE, NULL, .name = "figure", .of = "models", .value = "{model.name}", .align = ORGAN_RIGHT,
+          ITEM_LIST(figures), .caption = "What was measured, with standard errors"),
     EACH(ON_TEXT, "models", BLOCKS_OF(model_figures)),
     SAY(ON_TERMINAL, "models>1",
-        "Difference and ratio: the second model beside the first. KL divergence: of the second from the first, in nats per token."),
+        "Difference and ratio: the second model beside the first. KL divergence: of the second from the first, in nats "
+        "per token."),
     PERPLEXITY_END("PERPLEXITY_REPORT.md"),
 };
 
-const organ_view organ_perplexity_view = {.schema = "organ.perplexity/1",
-                                          .kind = "Perplexity",
-                                          .title = "{models.0.model.name}{models.1? beside {models.1.model.name}}",
-                                          .lead = "{models.1?Two models beside each other: both scored the same tokens in one run.}",
-                                          BLOCKS_OF(perplexity_blocks)};
+const organ_view organ_perplexity_view = {
+    .schema = "organ.perplexity/1",
+    .kind = "Perplexity",
+    .title = "{models.0.model.name}{models.1? beside {models.1.model.name}}",
+    .lead = "{models.1?Two models beside each other: both scored the same tokens in one run.}",
+    BLOCKS_OF(perplexity_blocks)};
 
 /* ---- evaluate ---- */
 
@@ -123,11 +132,12 @@ static const organ_field page_fields[] = {
     FIELD_IF("experiment.style=lm-eval", "per word", "figures.word_perplexity", ".4f", ORGAN_FIELD_MAYBE),
     FIELD_IF("experiment.style=lm-eval", "per byte", "figures.byte_perplexity", ".6f", ORGAN_FIELD_MAYBE)};
 
-#define COST_OF(k)                                                                                                                         \
-    {"models." k ".comparison", "difference in perplexity: {models." k ".model.name}", "{models." k ".comparison.difference:+~measured}"}, \
-    {                                                                                                                                      \
-        "models." k ".comparison", "KL divergence, nats a token: {models." k ".model.name}",                                               \
-            "{models." k ".comparison.kl_divergence:figure}"                                                                               \
+#define COST_OF(k)                                                                                                     \
+    {"models." k ".comparison", "difference in perplexity: {models." k ".model.name}",                                 \
+     "{models." k ".comparison.difference:+~measured}"},                                                               \
+    {                                                                                                                  \
+        "models." k ".comparison", "KL divergence, nats a token: {models." k ".model.name}",                           \
+            "{models." k ".comparison.kl_divergence:figure}"                                                           \
     }
 
 /* More outputs than three are in the charts and the table only. */
@@ -145,40 +155,48 @@ static const organ_block evaluation_blocks[] = {
     SECTION(ON_PAGE, NULL, "Models"),
     TABLE(ON_TEXT, NULL, "models", FIELDS(evaluations)),
     TABLE(ON_TEXT, "experiment.style=lm-eval", "models", FIELDS(words_fields)),
-    TABLE(ON_PAGE, NULL, "models", FIELDS(page_fields),
-          .caption =
-              "% target and % full: killed weights, counted from the bytes, of the target tensors and of the full model; difference, KL "
-              "(nats per token) and top-1 (share of tokens for which both find the same one likeliest) are to the donor"),
+    TABLE(
+        ON_PAGE, NULL, "models", FIELDS(page_fields),
+        .caption =
+            "% target and % full: killed weights, counted from the bytes, of the target tensors and of the full model; "
+            "difference, KL "
+            "(nats per token) and top-1 (share of tokens for which both find the same one likeliest) are to the donor"),
     EACH(ON_ALL, "models",
          BLOCKS(SAY(ON_TERMINAL | ON_PAGE, "not_counted", "No sparsity for {model.name}: {not_counted}."),
                 ITEM(ON_MARKDOWN, "not_counted", "No sparsity for {model.name:code}: {not_counted}"))),
     CAUTIONS(ON_TERMINAL, NULL, "errata", "Read with these numbers"),
     SAY(ON_TERMINAL, NULL,
-        "% target and % full: killed weights, counted from the bytes, of the target tensors and of the full model. KL in nats per token "
+        "% target and % full: killed weights, counted from the bytes, of the target tensors and of the full model. KL "
+        "in nats per token "
         "from "
         "the donor."),
     SECTION(ON_PAGE, NULL, "What it cost"),
     FIGURE("models.*.sparsity.target", organ_perplexity_cloud,
            "Only models at the same sparsity compare methods; how sure the differences are is in the next chart."),
     FIGURE("models.*.sparsity.target", organ_divergence_cloud,
-           "Separates methods where perplexity hardly does: it counts every change of the predictions, for better or worse."),
-    BARS_WHERE(NULL, "models", "comparison",
-               .look = {.title = "What it cost in perplexity",
-                        .subtitle = "perplexity less that of the donor, on the same tokens, with one standard error to each side",
-                        .description = "Difference in perplexity of each model to the donor, from the least to the most.",
-                        .value_label = "difference in perplexity",
-                        .series = {"difference to the donor", NULL},
-                        .digits = 5},
-               .name = "model.name", .values = {"comparison.difference"}, .error = "comparison.difference_error", .ascending = true,
-               .remark = "{sparsity.target.percent>-1?{experiment.name?{experiment.name}|{method?{method}|no log}}, "
-                         "{sparsity.target.percent:.4g} % killed}",
-               .caption = "Errors are those of paired tokens, which are much smaller than those of each perplexity by itself."),
+           "Separates methods where perplexity hardly does: it counts every change of the predictions, for better or "
+           "worse."),
+    BARS_WHERE(
+        NULL, "models", "comparison",
+        .look = {.title = "What it cost in perplexity",
+                 .subtitle =
+                     "perplexity less that of the donor, on the same tokens, with one standard error to each side",
+                 .description = "Difference in perplexity of each model to the donor, from the least to the most.",
+                 .value_label = "difference in perplexity",
+                 .series = {"difference to the donor", NULL},
+                 .digits = 5},
+        .name = "model.name", .values = {"comparison.difference"}, .error = "comparison.difference_error",
+        .ascending = true,
+        .remark = "{sparsity.target.percent>-1?{experiment.name?{experiment.name}|{method?{method}|no log}}, "
+                  "{sparsity.target.percent:.4g} % killed}",
+        .caption =
+            "Errors are those of paired tokens, which are much smaller than those of each perplexity by itself."),
     PERPLEXITY_END("EVALUATION_REPORT.md"),
 };
 
-const organ_view organ_evaluate_view = {.schema = "organ.evaluate/1",
-                                        .kind = "Evaluation",
-                                        .title = "{models.0.model.name}",
-                                        .lead =
-                                            "What was done to the donor, and what it cost: all models scored the same tokens in one run.",
-                                        BLOCKS_OF(evaluation_blocks)};
+const organ_view organ_evaluate_view = {
+    .schema = "organ.evaluate/1",
+    .kind = "Evaluation",
+    .title = "{models.0.model.name}",
+    .lead = "What was done to the donor, and what it cost: all models scored the same tokens in one run.",
+    BLOCKS_OF(evaluation_blocks)};

@@ -7,28 +7,32 @@
 
 #include <string.h>
 
-#define NOT_FINITE                                                                                                                         \
-    "{totals.infinite:count} values of the output are infinite and {totals.nan:count} are NaN as {parameters.dtype}; the report says "     \
+#define NOT_FINITE                                                                                                     \
+    "{totals.infinite:count} values of the output are infinite and {totals.nan:count} are NaN as {parameters.dtype}; " \
+    "the report says "                                                                                                 \
     "where."
 
 enum { MOST_ROWS = 500 };
 
 /* ---- what both have ---- */
 
-#define SIZE_MERITS                                                                                                                        \
-    {NULL, "before", "{totals.bytes_before:bytes}"}, { NULL, "{dry_run?they would become|after}", "{totals.bytes_after:bytes}" }
+#define SIZE_MERITS                                                                                                    \
+    {NULL, "before", "{totals.bytes_before:bytes}"},                                                                   \
+    {                                                                                                                  \
+        NULL, "{dry_run?they would become|after}", "{totals.bytes_after:bytes}"                                        \
+    }
 #define PLAIN       SAY(ON_ALL, NULL, "{plain.tensors:count} plain tensors, {plain.bytes:bytes}, keep their type.")
 #define NOTHING_YET WARN(ON_PAGE, "dry_run", "Dry run, nothing was written.")
-#define SIZES(path)                                                                                                                        \
-    BARS(path, path,                                                                                                                       \
-         .look = {.title = "Bytes by role",                                                                                                \
-                  .subtitle = "codes and scales together",                                                                                 \
-                  .description = "Bytes of the weights of each role before and after.",                                                    \
-                  .value_label = "megabytes",                                                                                              \
-                  .series = {"before", "after"},                                                                                           \
-                  .digits = 3,                                                                                                             \
-                  .unit = " MB"},                                                                                                          \
-         .name = "role", .values = {"bytes_before", "bytes_after"}, .sums = true, .factor = 1e-6,                                          \
+#define SIZES(path)                                                                                                    \
+    BARS(path, path,                                                                                                   \
+         .look = {.title = "Bytes by role",                                                                            \
+                  .subtitle = "codes and scales together",                                                             \
+                  .description = "Bytes of the weights of each role before and after.",                                \
+                  .value_label = "megabytes",                                                                          \
+                  .series = {"before", "after"},                                                                       \
+                  .digits = 3,                                                                                         \
+                  .unit = " MB"},                                                                                      \
+         .name = "role", .values = {"bytes_before", "bytes_after"}, .sums = true, .factor = 1e-6,                      \
          .caption = "Plain tensors that stay as they are do not count here.")
 
 static const organ_field reasons[] = {FIELD_TEXT("tensor", "tensor", ORGAN_FIELD_SHORTENS | ORGAN_FIELD_CODE),
@@ -43,17 +47,18 @@ static const organ_item dequantize_merits[] = {{NULL, "packed weights", "{totals
                                                {"totals.nan", "values that are NaN", "{totals.nan:count}"},
                                                SIZE_MERITS};
 
-static const organ_field schemes[] = {FIELD_TEXT("scheme", "scheme", ORGAN_FIELD_SHORTENS), FIELD_COUNT("tensors", "weights"),
-                                      FIELD_COUNT("weights", "elements"), FIELD_BYTES("before", "bytes_before"),
-                                      FIELD_BYTES("after", "bytes_after")};
-static const organ_field weights[] = {FIELD_TEXT("weight", "name", ORGAN_FIELD_CODE),
-                                      FIELD_TEXT("scheme", "scheme", 0),
-                                      FIELD_WORDS("shape", "{shape:shape}", ORGAN_FIELD_LEFT),
-                                      FIELD_COUNT("before", "bytes_before"),
-                                      FIELD_COUNT("after", "bytes_after"),
-                                      FIELD_IF("totals.infinite|totals.nan|weights.*.note", "infinite", "infinite", "count", 0),
-                                      FIELD_IF("totals.infinite|totals.nan|weights.*.note", "NaN", "nan", "count", 0),
-                                      FIELD_IF("weights.*.note", "note", "note", NULL, ORGAN_FIELD_MAYBE)};
+static const organ_field schemes[] = {FIELD_TEXT("scheme", "scheme", ORGAN_FIELD_SHORTENS),
+                                      FIELD_COUNT("tensors", "weights"), FIELD_COUNT("weights", "elements"),
+                                      FIELD_BYTES("before", "bytes_before"), FIELD_BYTES("after", "bytes_after")};
+static const organ_field weights[] = {
+    FIELD_TEXT("weight", "name", ORGAN_FIELD_CODE),
+    FIELD_TEXT("scheme", "scheme", 0),
+    FIELD_WORDS("shape", "{shape:shape}", ORGAN_FIELD_LEFT),
+    FIELD_COUNT("before", "bytes_before"),
+    FIELD_COUNT("after", "bytes_after"),
+    FIELD_IF("totals.infinite|totals.nan|weights.*.note", "infinite", "infinite", "count", 0),
+    FIELD_IF("totals.infinite|totals.nan|weights.*.note", "NaN", "nan", "count", 0),
+    FIELD_IF("weights.*.note", "note", "note", NULL, ORGAN_FIELD_MAYBE)};
 
 static const organ_field kinds[] = {FIELD_TEXT("role", "role", ORGAN_FIELD_CODE), FIELD_TEXT("scheme", "scheme", 0),
                                     FIELD_COUNT("weights", "count")};
@@ -82,18 +87,21 @@ static const organ_block dequantize_blocks[] = {
     SIZES("weights"),
     BLOCK(TABLE, ON_PAGE, "weights", .rows = "weights", .same = "{role}\n{scheme}",
           .table = &(const organ_table_of){FIELDS(kinds), .caption = "Schemes by role"}),
-    EACH(ON_TERMINAL, "strays", BLOCKS(SAY(ON_TERMINAL, NULL, "Not converted: {tensor}. It {why}.")), .where = "!dropped"),
-    TOGETHER(
-        ON_TERMINAL, NULL, "strays",
-        BLOCKS(SAY(ON_TERMINAL, NULL, "Left out: {rows:size} scale{rows:s} of activations or caches, {rows>1?the first }{rows.0.tensor}.")),
-        .where = "dropped"),
+    EACH(ON_TERMINAL, "strays", BLOCKS(SAY(ON_TERMINAL, NULL, "Not converted: {tensor}. It {why}.")),
+         .where = "!dropped"),
+    TOGETHER(ON_TERMINAL, NULL, "strays",
+             BLOCKS(SAY(
+                 ON_TERMINAL, NULL,
+                 "Left out: {rows:size} scale{rows:s} of activations or caches, {rows>1?the first }{rows.0.tensor}.")),
+             .where = "dropped"),
     WARN(ON_TERMINAL, "totals.infinite|totals.nan", NOT_FINITE),
     SECTION(ON_FILES, "strays", "Tensors of no weight"),
     EACH(ON_MARKDOWN, "strays", BLOCKS_OF(reason_items)),
     TABLE(ON_PAGE, "strays", "strays", FIELDS(reasons), .most = MOST_ROWS, .what = "tensors",
           .caption = "Tensors that belong to no weight"),
     SECTION(ON_FILES, "weights", "Weights"),
-    TABLE(ON_FILES, "weights", "weights", FIELDS(weights), .most = EVERY_TENSOR, .what = "weights", .caption = "Every packed weight"),
+    TABLE(ON_FILES, "weights", "weights", FIELDS(weights), .most = EVERY_TENSOR, .what = "weights",
+          .caption = "Every packed weight"),
     EVALUATION_ON(ON_TEXT),
     GAP("!dry_run"),
     TIME_LINE(" of output"),
@@ -105,15 +113,17 @@ const organ_view organ_dequantize_view = {
     .schema = "organ.dequantize/1",
     .kind = "Dequantisation",
     .title = "{model.name}",
-    .lead = "Packed weights {dry_run?would become|became} {parameters.dtype}; what is plain keeps its type and its bytes.",
+    .lead =
+        "Packed weights {dry_run?would become|became} {parameters.dtype}; what is plain keeps its type and its bytes.",
     BLOCKS_OF(dequantize_blocks)};
 
 /* ---- quantize ---- */
 
-static const organ_item quantize_merits[] = {EVALUATION_MERITS,
-                                             {NULL, "relative error of all together", "{totals.relative_error:%.4f}"},
-                                             {NULL, "{dry_run?tensors to quantise|tensors quantised}", "{totals.tensors:count}"},
-                                             SIZE_MERITS};
+static const organ_item quantize_merits[] = {
+    EVALUATION_MERITS,
+    {NULL, "relative error of all together", "{totals.relative_error:%.4f}"},
+    {NULL, "{dry_run?tensors to quantise|tensors quantised}", "{totals.tensors:count}"},
+    SIZE_MERITS};
 
 static const organ_field roles[] = {FIELD_TEXT("role", "role", ORGAN_FIELD_SHORTENS | ORGAN_FIELD_CODE),
                                     FIELD_COUNT("tensors", "tensors"),
@@ -149,26 +159,32 @@ static const organ_field widths[] = {FIELD_TEXT("tensor", "name", ORGAN_FIELD_SH
 static const organ_block width_blocks[] = {
     SECTION(ON_FILES, NULL, "What each tensor got"),
     SAY(ON_TERMINAL, NULL,
-        "Allocation: one budget of {budget}, {bits_per_weight:.3f} bits a weight are spent; by the curves {cost:.3g} nats a token, where "
+        "Allocation: one budget of {budget}, {bits_per_weight:.3f} bits a weight are spent; by the curves {cost:.3g} "
+        "nats a token, where "
         "{uniform_bits} bits for each tensor cost {uniform_cost:.3g}."),
     SAY(ON_FILES, NULL,
-        "One budget of {budget} was divided over {tensors_in_all} tensor{tensors_in_all:s} by what each costs alone, {bits_per_weight:.3f} "
-        "bits a weight are spent: curves of {measured} of them were measured on {tokens:count} tokens in {windows} windows of {text.name} "
-        "that calibrate no curve. By the curves all of them cost {cost:.3g} nats a token; {uniform_bits} bits for each would cost "
+        "One budget of {budget} was divided over {tensors_in_all} tensor{tensors_in_all:s} by what each costs alone, "
+        "{bits_per_weight:.3f} "
+        "bits a weight are spent: curves of {measured} of them were measured on {tokens:count} tokens in {windows} "
+        "windows of {text.name} "
+        "that calibrate no curve. By the curves all of them cost {cost:.3g} nats a token; {uniform_bits} bits for each "
+        "would cost "
         "{uniform_cost:.3g}."),
     SAY(ON_ALL, "exchanges",
-        "Exchanges between pairs of tensors: {exchanges.taken} of {exchanges.tried} taken; all matrices quantised by themselves are "
+        "Exchanges between pairs of tensors: {exchanges.taken} of {exchanges.tried} taken; all matrices quantised by "
+        "themselves are "
         "{exchanges.before:.4g} nats a token from the donor before, {exchanges.after:.4g} after."),
     MAP("tensors", "tensors",
         .look = {.title = "What each projection of each layer got",
-                 .description = "A field of cells, one for each projection in each layer, with the bits of its codes. The table below has "
+                 .description = "A field of cells, one for each projection in each layer, with the bits of its codes. "
+                                "The table below has "
                                 "the same numbers.",
                  .row_label = "projection",
                  .value_label = "bits of a code"},
         .role = "role", .value = "bits", .weight = "elements", .layers = true,
         .caption = "Many bits where few cost much, few where they cost little; scales come on top."),
-    TABLE(ON_FILES, "tensors", "tensors", FIELDS(widths), .caption = "Nats a token by the curve of each tensor alone", .most = 1000,
-          .what = "tensors")};
+    TABLE(ON_FILES, "tensors", "tensors", FIELDS(widths), .caption = "Nats a token by the curve of each tensor alone",
+          .most = 1000, .what = "tensors")};
 
 /* Of GGUF. */
 static const organ_field block_types[] = {FIELD_TEXT("stored as", "type", 0),
@@ -177,24 +193,28 @@ static const organ_field block_types[] = {FIELD_TEXT("stored as", "type", 0),
                                           FIELD_BYTES("after", "bytes_after"),
                                           FIELD_WORDS("bits per weight", "{bits_per_weight:.3f}", 0),
                                           FIELD_WORDS("relative error", "{relative_error:%.4f}", 0)};
-static const organ_field block_tensors[] = {FIELD_TEXT("tensor", "tensor", ORGAN_FIELD_CODE),
-                                            FIELD_TEXT("type", "dtype", 0),
-                                            FIELD_TEXT("stored as", "stored_as", 0),
-                                            FIELD_WORDS("shape", "{shape:shape}", ORGAN_FIELD_LEFT),
-                                            FIELD_COUNT("after", "bytes_after"),
-                                            FIELD_WORDS("relative error", "{relative_error:%.4f}", 0),
-                                            FIELD_WORDS("weighted error", "{weighted_error?{weighted_error:%.4f}|none}", 0),
-                                            FIELD_IF("calibration", "outputs, GPTQ", "gptq_output_error", "%.4f", 0),
-                                            FIELD_IF("calibration", "outputs", "output_error", "%.4f", 0),
-                                            FIELD_WORDS("why another type", "{why?{why}|}", ORGAN_FIELD_LEFT)};
+static const organ_field block_tensors[] = {
+    FIELD_TEXT("tensor", "tensor", ORGAN_FIELD_CODE),
+    FIELD_TEXT("type", "dtype", 0),
+    FIELD_TEXT("stored as", "stored_as", 0),
+    FIELD_WORDS("shape", "{shape:shape}", ORGAN_FIELD_LEFT),
+    FIELD_COUNT("after", "bytes_after"),
+    FIELD_WORDS("relative error", "{relative_error:%.4f}", 0),
+    FIELD_WORDS("weighted error", "{weighted_error?{weighted_error:%.4f}|none}", 0),
+    FIELD_IF("calibration", "outputs, GPTQ", "gptq_output_error", "%.4f", 0),
+    FIELD_IF("calibration", "outputs", "output_error", "%.4f", 0),
+    FIELD_WORDS("why another type", "{why?{why}|}", ORGAN_FIELD_LEFT)};
 
-#define BY_IMATRIX                                                                                                                         \
-    "Columns weighed by {imatrix.name} ({imatrix.format}, XXH3 {imatrix.xxh3}), {imatrix.entries} entries: weighted error "                \
+#define BY_IMATRIX                                                                                                     \
+    "Columns weighed by {imatrix.name} ({imatrix.format}, XXH3 {imatrix.xxh3}), {imatrix.entries} entries: weighted "  \
+    "error "                                                                                                           \
     "{totals.weighted_error:%.4f} over the tensors that have one."
 
 static const organ_block quantize_blocks[] = {
-    LINES(NULL, MADE_WORDS("Quantised", "model") "\nas {parameters.scheme}{calibration? by {parameters.method}}{parameters.pruning?, "
-                                                 "pruned by {parameters.pruning.method}}\n\n"),
+    LINES(NULL,
+          MADE_WORDS("Quantised",
+                     "model") "\nas {parameters.scheme}{calibration? by {parameters.method}}{parameters.pruning?, "
+                              "pruned by {parameters.pruning.method}}\n\n"),
     HEADING("Quantisation of {model.name}"),
     MERITS(NULL, quantize_merits),
     SAY(ON_MARKDOWN, NULL, "Definition {definition}, scheme {parameters.scheme}."),
@@ -208,7 +228,8 @@ static const organ_block quantize_blocks[] = {
                   .digits = 4,
                   .unit = " %"},
          .name = "role", .values = {"relative_error"}, .spread = "tensors", .factor = 100,
-         .caption = "The error of weights, which is not the error of answers: organ perplexity --compare measures that."),
+         .caption =
+             "The error of weights, which is not the error of answers: organ perplexity --compare measures that."),
     MAP("roles.*.relative_error", "tensors",
         .look = {.title = "Relative error by layer",
                  .description = "Relative error of each tensor, by role and layer.",
@@ -224,44 +245,57 @@ static const organ_block quantize_blocks[] = {
     MATRICES(""),
     SAY(ON_ALL, "imatrix", BY_IMATRIX),
     SAY(ON_ALL, "totals.unreached_experts",
-        "{totals.unreached_experts:count} matri{totals.unreached_experts=1?x|ces} of experts were reached by no token of its text: their "
+        "{totals.unreached_experts:count} matri{totals.unreached_experts=1?x|ces} of experts were reached by no token "
+        "of its text: their "
         "columns "
         "weigh alike."),
     SAY(ON_ALL, "calibration",
-        "Calibrated on {calibration.samples:count} windows of {calibration.context:count} tokens of {calibration.text.name}: "
+        "Calibrated on {calibration.samples:count} windows of {calibration.context:count} tokens of "
+        "{calibration.text.name}: "
         "{calibration.streams}. Errors of "
         "outputs are on that text, GPTQ's before scales and codes were solved for again."),
-    SAY(ON_ALL, "calibration&types", "Embeddings and output head go by no text: they have the scales that lose least of their weights."),
+    SAY(ON_ALL, "calibration&types",
+        "Embeddings and output head go by no text: they have the scales that lose least of their weights."),
     SAY(ON_ALL, "totals.sparsity",
-        "{parameters.pruning.method} left out {totals.masked:count} weights of {totals.elements:count} ({totals.sparsity:percent}), whose "
-        "codes mean zero; with those of small weights {totals.zeros:count} codes do. The relative error is that of both, errors of "
+        "{parameters.pruning.method} left out {totals.masked:count} weights of {totals.elements:count} "
+        "({totals.sparsity:percent}), whose "
+        "codes mean zero; with those of small weights {totals.zeros:count} codes do. The relative error is that of "
+        "both, errors of "
         "outputs are what the codes added."),
     PART(ON_ALL, "allocation", BLOCKS_OF(width_blocks)),
     ALLOCATION_OF(ON_ALL, "sparsity_allocation"),
     SAY(ON_ALL, "sparsity_allocation.asked",
-        "The budget was {sparsity_allocation.asked}: codes of what is kept, scales and a bit a weight that says what is kept. Here zeros "
+        "The budget was {sparsity_allocation.asked}: codes of what is kept, scales and a bit a weight that says what "
+        "is kept. Here zeros "
         "have codes."),
     SAY(ON_ALL, "calibration.all_experts", "Every expert was calibrated on all tokens of its layer (--all-experts)."),
     SAY(ON_TERMINAL, "calibration.fallback",
-        "Experts that fewer than 8 calibration tokens reached: {calibration.fallback.experts} ({calibration.fallback.names.0}"
-        "{calibration.fallback.names>1?; {calibration.fallback.names.1}}{calibration.fallback.names>2?; more in the report}). They were "
+        "Experts that fewer than 8 calibration tokens reached: {calibration.fallback.experts} "
+        "({calibration.fallback.names.0}"
+        "{calibration.fallback.names>1?; {calibration.fallback.names.1}}{calibration.fallback.names>2?; more in the "
+        "report}). They were "
         "calibrated on all tokens of their layer."),
     SAY(ON_FILES, "calibration.fallback",
-        "Experts that fewer than 8 calibration tokens reached: {calibration.fallback.experts} ({calibration.fallback.names:join}). They "
+        "Experts that fewer than 8 calibration tokens reached: {calibration.fallback.experts} "
+        "({calibration.fallback.names:join}). They "
         "were "
         "calibrated on all tokens of their layer."),
     SAY(ON_ALL, "calibration.block_diagonal_tensors",
-        "{calibration.block_diagonal_tensors:count} tensors were quantised by second moments in blocks of 256 inputs: --memory did not "
+        "{calibration.block_diagonal_tensors:count} tensors were quantised by second moments in blocks of 256 inputs: "
+        "--memory did not "
         "hold them whole."),
     PLAIN,
     SAY(ON_ALL, "clipped_blocks",
-        "{clipped_blocks} {clipped_blocks=1?tensor has|tensors have} rows or columns that are not whole blocks of 128. Servers that follow "
+        "{clipped_blocks} {clipped_blocks=1?tensor has|tensors have} rows or columns that are not whole blocks of 128. "
+        "Servers that follow "
         "DeepSeek-V3 clip such blocks. transformers without a GPU may reject the "
         "model, or give such tensors wrong values without an error."),
     SAY(ON_ALL, "totals.regrouped",
-        "{totals.regrouped:count} {totals.regrouped=1?tensor has|tensors have} groups of 64 or 32 columns, since the group of "
+        "{totals.regrouped:count} {totals.regrouped=1?tensor has|tensors have} groups of 64 or 32 columns, since the "
+        "group of "
         "{parameters.scheme} does not divide {totals.regrouped=1?its|their} rows."),
-    TABLE(ON_PAGE, NULL, "roles", FIELDS(roles), .total = "all quantised", .total_row = "totals", .caption = "Quantised tensors by role"),
+    TABLE(ON_PAGE, NULL, "roles", FIELDS(roles), .total = "all quantised", .total_row = "totals",
+          .caption = "Quantised tensors by role"),
     TABLE(ON_PAGE, "types", "types", FIELDS(block_types), .total = "all quantised", .total_row = "totals",
           .caption = "Quantised tensors by the type they got"),
     SIZES("roles"),
@@ -272,7 +306,8 @@ static const organ_block quantize_blocks[] = {
     TABLE(ON_PAGE, "left_alone", "left_alone", FIELDS(reasons), .most = MOST_ROWS, .what = "tensors",
           .caption = "Whoever loads the model finds them in the type they had"),
     SECTION(ON_FILES, NULL, "Tensors"),
-    TABLE(ON_FILES, "!types", "tensors", FIELDS(tensors), .most = EVERY_TENSOR, .what = "tensors", .caption = "Every quantised tensor"),
+    TABLE(ON_FILES, "!types", "tensors", FIELDS(tensors), .most = EVERY_TENSOR, .what = "tensors",
+          .caption = "Every quantised tensor"),
     TABLE(ON_FILES, "types", "tensors", FIELDS(block_tensors), .most = EVERY_TENSOR, .what = "tensors",
           .caption = "Every quantised tensor"),
     PLAN,
@@ -287,8 +322,10 @@ const organ_view organ_quantize_view = {
     .schema = "organ.quantize/1",
     .kind = "Quantisation",
     .title = "{model.name}",
-    .lead = "{types?Matrices|Projections} {dry_run?would become|became} codes of {parameters.scheme}{calibration?, chosen by what their "
-            "inputs are on a text{parameters.pruning?, after a pruning by {parameters.pruning.method}|}.|, each the nearest to its "
+    .lead = "{types?Matrices|Projections} {dry_run?would become|became} codes of {parameters.scheme}{calibration?, "
+            "chosen by what their "
+            "inputs are on a text{parameters.pruning?, after a pruning by {parameters.pruning.method}|}.|, each the "
+            "nearest to its "
             "weight{types?, with the scales that lose least{imatrix? by an imatrix|}|}: no "
             "calibration{imatrix?|, no data}.}",
     BLOCKS_OF(quantize_blocks)};

@@ -3,9 +3,10 @@
 #include "orchestrator/report/view/parts.h"
 #include "orchestrator/report/view/views.h"
 
-#define HOW                                                                                                                                \
-    "{parameters.method}, threshold {parameters.threshold}, strength {parameters.strength}; "                                              \
-    "{parameters.type?tensors of type {parameters.type}|the projections}{parameters.layers? in layers {parameters.layers}}"
+#define HOW                                                                                                            \
+    "{parameters.method}, threshold {parameters.threshold}, strength {parameters.strength}; "                          \
+    "{parameters.type?tensors of type {parameters.type}|the projections}{parameters.layers? in layers "                \
+    "{parameters.layers}}"
 #define NO_EVIDENCE "A higher theta is no evidence of a better model."
 
 static const organ_item merits[] = {
@@ -13,7 +14,8 @@ static const organ_item merits[] = {
     {"dry_run", "tensors would be purified; nothing was written", "{totals.tensors}"},
     {"!dry_run", "of their energy was removed", "{totals.energy_removed_percent:percent}"},
     {"!dry_run", "tensors were purified", "{totals.tensors}"},
-    {"!dry_run", "mean theta after, which was {totals.theta_before?{totals.theta_before:.2f}°|–}; no evidence of a better model",
+    {"!dry_run",
+     "mean theta after, which was {totals.theta_before?{totals.theta_before:.2f}°|–}; no evidence of a better model",
      "{totals.theta_after?{totals.theta_after:.2f}°|–}"}};
 
 static const organ_field roles[] = {FIELD_TEXT("role", "role", ORGAN_FIELD_SHORTENS | ORGAN_FIELD_CODE),
@@ -23,10 +25,11 @@ static const organ_field roles[] = {FIELD_TEXT("role", "role", ORGAN_FIELD_SHORT
                                     FIELD_IF("!dry_run", "theta before", "theta_before", ".2f", 0),
                                     FIELD_IF("!dry_run", "theta after", "theta_after", ".2f", 0)};
 
-static const organ_field tensors[] = {FIELD_TEXT("tensor", "tensor", ORGAN_FIELD_CODE),   FIELD_TEXT("type", "dtype", 0),
-                                      FIELD_GENERAL("energy before", "energy_before", 6), FIELD_GENERAL("energy after", "energy_after", 6),
-                                      FIELD_PERCENT("removed", "energy_removed_percent"), FIELD_FIXED("theta before", "theta_before", 2),
-                                      FIELD_FIXED("theta after", "theta_after", 2)};
+static const organ_field tensors[] = {
+    FIELD_TEXT("tensor", "tensor", ORGAN_FIELD_CODE),   FIELD_TEXT("type", "dtype", 0),
+    FIELD_GENERAL("energy before", "energy_before", 6), FIELD_GENERAL("energy after", "energy_after", 6),
+    FIELD_PERCENT("removed", "energy_removed_percent"), FIELD_FIXED("theta before", "theta_before", 2),
+    FIELD_FIXED("theta after", "theta_after", 2)};
 
 static const organ_field left_alone[] = {FIELD_TEXT("tensor", "tensor", ORGAN_FIELD_SHORTENS | ORGAN_FIELD_CODE),
                                          FIELD_TEXT("type", "dtype", 0)};
@@ -46,7 +49,8 @@ static const organ_block blocks[] = {
     SECTION(ON_PAGE, NULL, "Layers and roles"),
     MAP("!dry_run&tensors", "tensors",
         .look = {.title = "Energy removed by layer and role",
-                 .description = "Percent of the energy of the tensors of each role in each layer that was taken away. The table of tensors "
+                 .description = "Percent of the energy of the tensors of each role in each layer that was taken away. "
+                                "The table of tensors "
                                 "has the numbers.",
                  .value_label = "energy removed, percent"},
         .role = "role", .value = "energy_removed_percent", .weight = "energy_before", .step = 5,
@@ -60,9 +64,11 @@ static const organ_block blocks[] = {
                   .digits = 3,
                   .unit = "°"},
          .name = "role", .values = {"theta_before", "theta_after"},
-         .caption = "Theta says how far values are from noise, not how good a model is: a filter that destroys a model can raise it."),
+         .caption = "Theta says how far values are from noise, not how good a model is: a filter that destroys a model "
+                    "can raise it."),
     TABLE(ON_ALL, NULL, "roles", FIELDS(roles), .total = "all purified", .total_row = "totals",
-          .caption = "{dry_run?What would be purified.|Energy removed as a share of what was there, and the mean theta in degrees.}"),
+          .caption = "{dry_run?What would be purified.|Energy removed as a share of what was there, and the mean theta "
+                     "in degrees.}"),
     MATRICES_SHARE("", "the {dry_run?targets|purified ones} are"),
     MATRICES_FEW("!parameters.type&!parameters.layers&", "{dry_run?targets|purified}",
                  "The others have names that organ does not take by default, or types that cannot be written."),
@@ -80,8 +86,8 @@ static const organ_block blocks[] = {
     SECTION(ON_FILES, "left_alone", "Left alone"),
     SAY(ON_MARKDOWN, "left_alone", "Projections in types that cannot be written:"),
     EACH(ON_MARKDOWN, "left_alone", BLOCKS(ITEM(ON_MARKDOWN, NULL, "{tensor:code} ({dtype})"))),
-    TABLE(ON_PAGE, "left_alone", "left_alone", FIELDS(left_alone), .most = EVERY_TENSOR, .what = "tensors that were left alone",
-          .caption = "Projections in types that cannot be written."),
+    TABLE(ON_PAGE, "left_alone", "left_alone", FIELDS(left_alone), .most = EVERY_TENSOR,
+          .what = "tensors that were left alone", .caption = "Projections in types that cannot be written."),
     EVALUATION_ON(ON_TEXT),
     GAP("!dry_run"),
     TIME_LINE(" of purified weights"),
@@ -89,8 +95,9 @@ static const organ_block blocks[] = {
     DEFINITIONS,
 };
 
-const organ_view organ_purify_view = {.schema = "organ.purify/1",
-                                      .kind = "Purification",
-                                      .title = "{model.name}",
-                                      .lead = "{dry_run?A dry run: what would be purified.|What was taken out of each tensor as noise.}",
-                                      BLOCKS_OF(blocks)};
+const organ_view organ_purify_view = {
+    .schema = "organ.purify/1",
+    .kind = "Purification",
+    .title = "{model.name}",
+    .lead = "{dry_run?A dry run: what would be purified.|What was taken out of each tensor as noise.}",
+    BLOCKS_OF(blocks)};

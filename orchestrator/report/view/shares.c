@@ -69,8 +69,9 @@ static json_t *fold_role(const json_t *modules, const char *role, const organ_sh
     for (size_t k = 0; k < json_array_size(modules); k++)
         if (!role || strcmp(role_of(organ_json_row_at(modules, k)), role) == 0)
             fold_module(&f, organ_json_row_at(modules, k), of);
-    return ORGAN_OBJECT(SET_TEXT("role", role ? role : ""), SET_COUNT("modules", f.modules), SET_COUNT("elements", f.elements),
-                        SET_COUNT("rank_from", f.rank.from), SET_COUNT("rank_to", f.rank.to), SET_COUNT("before_from", f.before.from),
+    return ORGAN_OBJECT(SET_TEXT("role", role ? role : ""), SET_COUNT("modules", f.modules),
+                        SET_COUNT("elements", f.elements), SET_COUNT("rank_from", f.rank.from),
+                        SET_COUNT("rank_to", f.rank.to), SET_COUNT("before_from", f.before.from),
                         SET_COUNT("before_to", f.before.to), SET_REAL_OF("share", true, f.kept / f.energy),
                         SET_REAL_OF("least", true, f.least), SET_REAL_OF("most", true, f.most));
 }
@@ -98,7 +99,10 @@ typedef struct curves {
 
 enum { POOLED, LEAST, MOST, OF_ROLE };
 
-static double *curve(const curves *c, size_t role, size_t which) { return c->values + (1 + role * OF_ROLE + which) * c->ranks; }
+static double *curve(const curves *c, size_t role, size_t which)
+{
+    return c->values + (1 + role * OF_ROLE + which) * c->ranks;
+}
 
 static size_t longest_spectrum(const json_t *modules, const organ_share_of *of)
 {

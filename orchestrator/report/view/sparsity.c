@@ -8,14 +8,15 @@
 #include <math.h>
 #include <stdlib.h>
 
-const organ_field organ_projection_fields[8] = {FIELD_TEXT("projection", "name", ORGAN_FIELD_SHORTENS | ORGAN_FIELD_CODE),
-                                                FIELD_COUNT("n", "tensors"),
-                                                FIELD_PERCENT("mean", "mean"),
-                                                FIELD_PERCENT("min", "min"),
-                                                FIELD_PERCENT("max", "max"),
-                                                FIELD_COUNT("killed", "killed"),
-                                                FIELD_COUNT("of", "elements"),
-                                                FIELD_PERCENT("percent", "percent")};
+const organ_field organ_projection_fields[8] = {
+    FIELD_TEXT("projection", "name", ORGAN_FIELD_SHORTENS | ORGAN_FIELD_CODE),
+    FIELD_COUNT("n", "tensors"),
+    FIELD_PERCENT("mean", "mean"),
+    FIELD_PERCENT("min", "min"),
+    FIELD_PERCENT("max", "max"),
+    FIELD_COUNT("killed", "killed"),
+    FIELD_COUNT("of", "elements"),
+    FIELD_PERCENT("percent", "percent")};
 const organ_field organ_total_fields[4] = {FIELD_TEXT("denominator", "name", 0), FIELD_COUNT("killed", "killed"),
                                            FIELD_COUNT("of", "elements"), FIELD_PERCENT("percent", "percent")};
 const organ_field organ_left_matrix_fields[4] = {FIELD_TEXT("kind", "name", ORGAN_FIELD_SHORTENS | ORGAN_FIELD_CODE),
@@ -49,34 +50,39 @@ static char *draw_line(organ_chart look, const json_t *rows, const char *const m
 
 static char *draw_layers(const json_t *report)
 {
-    static const organ_chart_series series[] = {{"all targets of the layer", 0, false}, {"all targets of the model", 0, true}};
-    static const organ_chart look = {.title = "Killed weights by layer",
-                                     .description = "A line over the layers: killed weights in percent of the layer's target weights, "
-                                                    "within a band from the least pruned of its tensors to the most. The table below has "
-                                                    "the same numbers.",
-                                     .x_label = "layer",
-                                     .y_label = "killed, percent of target weights",
-                                     .least_span = 1, /* a hundredth of a percent is no landscape */
-                                     .whole_x = true,
-                                     .series = series,
-                                     .series_count = 2,
-                                     .band_name = "from its least pruned tensor to its most"};
-    return draw_line(look, organ_json_at(report, "fold.layers"), (const char *const[]){"layer", "percent", "low", "high"},
+    static const organ_chart_series series[] = {{"all targets of the layer", 0, false},
+                                                {"all targets of the model", 0, true}};
+    static const organ_chart look = {
+        .title = "Killed weights by layer",
+        .description = "A line over the layers: killed weights in percent of the layer's target weights, "
+                       "within a band from the least pruned of its tensors to the most. The table below has "
+                       "the same numbers.",
+        .x_label = "layer",
+        .y_label = "killed, percent of target weights",
+        .least_span = 1, /* a hundredth of a percent is no landscape */
+        .whole_x = true,
+        .series = series,
+        .series_count = 2,
+        .band_name = "from its least pruned tensor to its most"};
+    return draw_line(look, organ_json_at(report, "fold.layers"),
+                     (const char *const[]){"layer", "percent", "low", "high"},
                      organ_json_real(report, "totals.target.percent"));
 }
 
 static char *draw_magnitudes(const json_t *report)
 {
     static const organ_chart_series series[] = {{"weights of the donor", 0, false}};
-    static const organ_chart look = {.title = "Magnitudes of the target weights, and the killed part of them",
-                                     .description = "A line over the magnitudes on a logarithmic scale: how many of the donor's target "
-                                                    "weights are that large. The area under it is the part that was killed.",
-                                     .x_label = "log2 |w|, in steps of half an octave",
-                                     .y_label = "percent of the weights counted",
-                                     .series = series,
-                                     .series_count = 1,
-                                     .band_name = "killed"};
-    return draw_line(look, organ_json_at(report, "fold.bins"), (const char *const[]){"place", "all", "nothing", "killed"}, NAN);
+    static const organ_chart look = {
+        .title = "Magnitudes of the target weights, and the killed part of them",
+        .description = "A line over the magnitudes on a logarithmic scale: how many of the donor's target "
+                       "weights are that large. The area under it is the part that was killed.",
+        .x_label = "log2 |w|, in steps of half an octave",
+        .y_label = "percent of the weights counted",
+        .series = series,
+        .series_count = 1,
+        .band_name = "killed"};
+    return draw_line(look, organ_json_at(report, "fold.bins"),
+                     (const char *const[]){"place", "all", "nothing", "killed"}, NAN);
 }
 
 /* ---- one tensor ---- */
@@ -98,26 +104,29 @@ static char *draw_tiles(const json_t *map)
     const json_t *const killed = json_object_get(map, "killed");
     const size_t rows = (size_t)organ_json_count(map, "rows"), cols = (size_t)organ_json_count(map, "cols");
     double *const values = calloc(rows * cols, sizeof *values);
-    char *const subtitle = organ_words_text(&(organ_scope){map, map},
-                                            "{matrix_rows} x {matrix_cols} weights{matrices>1?, matrix below matrix}, in tiles of {tile} x "
-                                            "{tile}",
-                                            ORGAN_WORDS_PAGE);
+    char *const subtitle = organ_words_text(
+        &(organ_scope){map, map},
+        "{matrix_rows} x {matrix_cols} weights{matrices>1?, matrix below matrix}, in tiles of {tile} x "
+        "{tile}",
+        ORGAN_WORDS_PAGE);
     char *svg = NULL;
     for (size_t k = 0; values && k < rows * cols; k++) {
-        const double weights = tile_weights(map, k / cols, k % cols), count = json_number_value(organ_json_row_at(killed, k));
+        const double weights = tile_weights(map, k / cols, k % cols),
+                     count = json_number_value(organ_json_row_at(killed, k));
         values[k] = weights > 0 ? 100 * count / weights : (double)NAN;
     }
-    const organ_heat_map tiles = {.title = "Killed weights by tile of one tensor",
-                                  .subtitle = subtitle,
-                                  .description = "A field of tiles as they lie in the tensor, each with the percentage of its weights that "
-                                                 "were killed.",
-                                  .row_label = "tile, from the top",
-                                  .column_label = "tile, from the left",
-                                  .value_label = "killed, percent of the weights of the tile",
-                                  .rows = rows,
-                                  .columns = cols,
-                                  .values = values,
-                                  .plain = rows * cols > MOST_NUMBERED};
+    const organ_heat_map tiles = {
+        .title = "Killed weights by tile of one tensor",
+        .subtitle = subtitle,
+        .description = "A field of tiles as they lie in the tensor, each with the percentage of its weights that "
+                       "were killed.",
+        .row_label = "tile, from the top",
+        .column_label = "tile, from the left",
+        .value_label = "killed, percent of the weights of the tile",
+        .rows = rows,
+        .columns = cols,
+        .values = values,
+        .plain = rows * cols > MOST_NUMBERED};
     if (values && subtitle)
         organ_heat_map_svg(&tiles, &svg, &(organ_error){0});
     free(subtitle);
@@ -127,24 +136,26 @@ static char *draw_tiles(const json_t *map)
 
 /* ---- blocks ---- */
 
-#define SPARSITY_MAP(if_, together)                                                                                                        \
-    MAP(if_, "tensors",                                                                                                                    \
-        .look = {.title = "Killed weights by layer and projection",                                                                        \
-                 .subtitle = (together),                                                                                                   \
-                 .description = "A field of cells, one for each projection in each layer, with the percentage of its weights that were "   \
-                                "killed. The table of tensors has the same numbers.",                                                      \
-                 .row_label = "projection",                                                                                                \
-                 .value_label = "killed, percent of the weights of that projection in that layer"},                                        \
-        .role = "module", .value = "percent", .weight = "elements",                                                                        \
-        .caption =                                                                                                                         \
-            "How densely each projection of each layer is pruned. The scale spans from the least to the most: small differences show, so " \
-            "read the numbers, too.")
+#define SPARSITY_MAP(if_, together)                                                                                    \
+    MAP(if_, "tensors",                                                                                                \
+        .look = {.title = "Killed weights by layer and projection",                                                    \
+                 .subtitle = (together),                                                                               \
+                 .description = "A field of cells, one for each projection in each layer, with the percentage of its " \
+                                "weights that were "                                                                   \
+                                "killed. The table of tensors has the same numbers.",                                  \
+                 .row_label = "projection",                                                                            \
+                 .value_label = "killed, percent of the weights of that projection in that layer"},                    \
+        .role = "module", .value = "percent", .weight = "elements",                                                    \
+        .caption = "How densely each projection of each layer is pruned. The scale spans from the least to the most: " \
+                   "small differences show, so "                                                                       \
+                   "read the numbers, too.")
 
 const organ_block organ_sparsity_blocks[ORGAN_SPARSITY_BLOCKS] = {
     SECTION(ON_PAGE, NULL, "Killed weights"),
     TOTALS(ON_PAGE, NULL),
     SAY(ON_PAGE, "fold.alike",
-        "Every target tensor has the same share of killed weights, {totals.target.percent:percent}, so this page has no charts by layer or "
+        "Every target tensor has the same share of killed weights, {totals.target.percent:percent}, so this page has "
+        "no charts by layer or "
         "by "
         "projection. The charts below show which weights of a tensor were killed."),
     SPARSITY_MAP("tensors&!fold.alike&!tensors.*.expert", NULL),
@@ -152,16 +163,21 @@ const organ_block organ_sparsity_blocks[ORGAN_SPARSITY_BLOCKS] = {
                  "several tensors in one place (experts) are one cell: all their killed weights of all their weights"),
     SECTION(ON_PAGE, NULL, "By projection"),
     BARS("!fold.alike", "fold.bars",
-         .look = {.title = "Killed weights by projection",
-                  .subtitle = "the thin line spans the projection's tensors, from the least pruned to the most",
-                  .description = "For every projection two bars: killed weights in percent of its own weights, and in percent of all "
-                                 "weights of the model. The table below has the same numbers.",
-                  .value_label = "killed, percent of the denominator that the bar's colour names",
-                  .series = {"target: of the weights of that projection", "full: of all {totals.full.elements:count} weights of the model"},
-                  .digits = 4,
-                  .unit = " %"},
-         .name = "name", .values = {"percent", "of_full"}, .low = "min", .high = "max", .remark = "{killed:count} of {elements:count}",
-         .caption = "Each projection over both denominators: its own weights, which are targets, and the whole model. The first says how "
+         .look =
+             {.title = "Killed weights by projection",
+              .subtitle = "the thin line spans the projection's tensors, from the least pruned to the most",
+              .description =
+                  "For every projection two bars: killed weights in percent of its own weights, and in percent of all "
+                  "weights of the model. The table below has the same numbers.",
+              .value_label = "killed, percent of the denominator that the bar's colour names",
+              .series = {"target: of the weights of that projection",
+                         "full: of all {totals.full.elements:count} weights of the model"},
+              .digits = 4,
+              .unit = " %"},
+         .name = "name", .values = {"percent", "of_full"}, .low = "min", .high = "max",
+         .remark = "{killed:count} of {elements:count}",
+         .caption = "Each projection over both denominators: its own weights, which are targets, and the whole model. "
+                    "The first says how "
                     "densely it is pruned, the second how much of the model went with it."),
     PROJECTIONS(ON_PAGE, NULL),
     SECTION(ON_PAGE, "layers&!fold.alike", "By layer"),
@@ -172,11 +188,14 @@ const organ_block organ_sparsity_blocks[ORGAN_SPARSITY_BLOCKS] = {
 const organ_block organ_magnitude_blocks[ORGAN_MAGNITUDE_BLOCKS] = {
     SECTION(ON_PAGE, NULL, "What was killed, by magnitude"),
     FIGURE(NULL, draw_magnitudes,
-           "A pruning by magnitude alone would cut the curve at one place. Where the shaded part reaches into larger weights, or leaves "
+           "A pruning by magnitude alone would cut the curve at one place. Where the shaded part reaches into larger "
+           "weights, or leaves "
            "smaller ones, the method saw more than magnitude: a weak row or column, or what the layer does."),
     SAY(ON_PAGE, NULL,
-        "{magnitudes.every_row>1?Counted are {magnitudes.weights:count} of the {magnitudes.of:count} target weights: one row in "
-        "{magnitudes.every_row} of each tensor, from row 0 on.|Counted are all {magnitudes.of:count} target weights.}")};
+        "{magnitudes.every_row>1?Counted are {magnitudes.weights:count} of the {magnitudes.of:count} target weights: "
+        "one row in "
+        "{magnitudes.every_row} of each tensor, from row 0 on.|Counted are all {magnitudes.of:count} target "
+        "weights.}")};
 
 static const organ_field tensors[] = {FIELD_TEXT("tensor", "name", ORGAN_FIELD_SHORTENS | ORGAN_FIELD_CODE),
                                       FIELD_COUNT("layer", "layer"),
@@ -190,12 +209,16 @@ static const organ_field tensors[] = {FIELD_TEXT("tensor", "name", ORGAN_FIELD_S
 static const organ_block one_tensor[] = {
     SECTION(ON_PAGE, NULL, "One tensor"),
     SAY(ON_PAGE, NULL,
-        "{tensor}: {percent:percent} of its weights were killed; over all target tensors the mean is {mean:percent}, and none is farther "
+        "{tensor}: {percent:percent} of its weights were killed; over all target tensors the mean is {mean:percent}, "
+        "and none is farther "
         "from it."),
-    FIGURE(NULL, draw_tiles, "Counted from the bytes of donor and copy. An even field says that no region of the tensor was favoured.")};
+    FIGURE(NULL, draw_tiles,
+           "Counted from the bytes of donor and copy. An even field says that no region of the tensor was favoured.")};
 
 const organ_block organ_sparse_tensor_blocks[ORGAN_SPARSE_TENSOR_BLOCKS] = {
     PART(ON_PAGE, "fold.tiles", BLOCKS_OF(one_tensor)), SECTION(ON_PAGE, "tensors", "All target tensors"),
     SAY(ON_PAGE, "tensors>fold.tensors",
-        "Of {tensors:size} tensors the {fold.tensors:size} whose percentage is farthest from the mean; the document in JSON has all."),
-    TABLE(ON_PAGE, "tensors", "fold.tensors", FIELDS(tensors), .caption = "Target tensors; percent is of the tensor's own elements")};
+        "Of {tensors:size} tensors the {fold.tensors:size} whose percentage is farthest from the mean; the document in "
+        "JSON has all."),
+    TABLE(ON_PAGE, "tensors", "fold.tensors", FIELDS(tensors),
+          .caption = "Target tensors; percent is of the tensor's own elements")};

@@ -7,15 +7,19 @@
 
 /* A copy of the report with what is folded from its members as "fold":
  *
- *   all       "tensors", "mean", "min", "max" over the percents of all target tensors, with the members of totals.target
+ *   all       "tensors", "mean", "min", "max" over the percents of all target tensors, with the members of
+ *             totals.target
  *   totals    both denominators as rows: "name", "killed", "elements", "percent"
  *   bars      the projections and all targets: "name", "percent", "min", "max", "killed", "elements", "of_full"
- *   layers    those of the report, with "label" ("none"), "name" ("layer 3") and, of their tensors' percents, "low" and "high"
+ *   layers    those of the report, with "label" ("none"), "name" ("layer 3") and, of their tensors' percents, "low" and
+ *             "high"
  *   densest   the same, the most densely pruned first; "sparsest" is the last of them
  *   tensors   of very many those whose percent is farthest from the mean
- *   bins      of "magnitudes", from the first with a weight in it: "place", "all" and "killed" in percent of the weights counted
+ *   bins      of "magnitudes", from the first with a weight in it: "place", "all" and "killed" in percent of the
+ *             weights counted
  *   tiles     "tile_map", where it is whole
- *   alike     all target tensors are pruned equally densely: a method that was told a sparsity may reach it in every tensor
+ *   alike     all target tensors are pruned equally densely: a method that was told a sparsity may reach it in every
+ *             tensor
  *   target_percent, memory_mib
  *
  * NULL without memory. */
@@ -23,11 +27,13 @@ json_t *organ_sparsity_fold(const json_t *report);
 
 /* Blocks about such a copy. */
 extern const organ_field organ_projection_fields[8], organ_total_fields[4], organ_sparse_layer_fields[5];
-#define PROJECTIONS(where, if_)                                                                                                            \
-    TABLE(where, if_, "projections", FIELDS(organ_projection_fields), .total = "all targets", .total_row = "fold.all",                     \
-          .caption = "Mean, min and max are over the projection's tensors, each in percent of that tensor's elements; the last percent "   \
+#define PROJECTIONS(where, if_)                                                                                        \
+    TABLE(where, if_, "projections", FIELDS(organ_projection_fields), .total = "all targets", .total_row = "fold.all", \
+          .caption = "Mean, min and max are over the projection's tensors, each in percent of that tensor's "          \
+                     "elements; the last percent "                                                                     \
                      "is of all elements of the projection.")
-#define TOTALS(where, if_) TABLE(where, if_, "fold.totals", FIELDS(organ_total_fields), .caption = "Killed weights over both denominators")
+#define TOTALS(where, if_)                                                                                             \
+    TABLE(where, if_, "fold.totals", FIELDS(organ_total_fields), .caption = "Killed weights over both denominators")
 
 /* On a page: killed weights by projection and by layer; the magnitudes of what was killed; one tensor, and all. */
 enum { ORGAN_SPARSITY_BLOCKS = 11, ORGAN_MAGNITUDE_BLOCKS = 3, ORGAN_SPARSE_TENSOR_BLOCKS = 4 };
@@ -37,18 +43,19 @@ extern const organ_block organ_sparsity_blocks[ORGAN_SPARSITY_BLOCKS], organ_mag
 #define MAGNITUDES          PART_IF(ON_PAGE, "fold.bins", ".", BLOCKS_OF(organ_magnitude_blocks))
 #define SPARSE_TENSORS(if_) PART_IF(ON_PAGE, if_, ".", BLOCKS_OF(organ_sparse_tensor_blocks))
 
-/* "organ audit DONOR OUTPUT --targets ...", as a shell takes it: `output` is the member of "run", `compensated` a condition. */
-#define AUDIT_COMMAND(output, compensated)                                                                                                 \
-    "organ audit {run.donor:shell} {run." output ":shell}{parameters.targets? --targets {parameters.targets:shell}}"                       \
+/* "organ audit DONOR OUTPUT --targets ...", as a shell takes it: `output` is the member of "run", `compensated` a
+ * condition. */
+#define AUDIT_COMMAND(output, compensated)                                                                             \
+    "organ audit {run.donor:shell} {run." output ":shell}{parameters.targets? --targets {parameters.targets:shell}}"   \
     "{" compensated "? --compensated}"
 
-#define SPARSITY_MERITS                                                                                                                    \
-    {NULL, "of the {totals.target.elements:count} target weights killed", "{totals.target.percent:percent}"},                              \
-        {NULL, "of all {totals.full.elements:count} weights of the model killed", "{totals.full.percent:percent}"},                        \
-        {NULL, "of the target weights seen, each once", "{coverage.percent:percent}"},                                                     \
-        {"matrices", "of the weights in matrices of linear layers are targets", "{matrices.percent:percent}"},                             \
-    {                                                                                                                                      \
-        NULL, "target tensors", "{per_tensor.tensors:count}"                                                                               \
+#define SPARSITY_MERITS                                                                                                \
+    {NULL, "of the {totals.target.elements:count} target weights killed", "{totals.target.percent:percent}"},          \
+        {NULL, "of all {totals.full.elements:count} weights of the model killed", "{totals.full.percent:percent}"},    \
+        {NULL, "of the target weights seen, each once", "{coverage.percent:percent}"},                                 \
+        {"matrices", "of the weights in matrices of linear layers are targets", "{matrices.percent:percent}"},         \
+    {                                                                                                                  \
+        NULL, "target tensors", "{per_tensor.tensors:count}"                                                           \
     }
 
 #endif

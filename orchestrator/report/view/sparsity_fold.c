@@ -10,7 +10,10 @@ enum { MOST_TENSORS = 2000 };
 
 static const json_t *tensors_of(const json_t *report) { return json_object_get(report, "tensors"); }
 
-static json_t *copy_of(const json_t *row) { return json_is_object(row) ? json_copy((json_t *)(uintptr_t)row) : json_object(); }
+static json_t *copy_of(const json_t *row)
+{
+    return json_is_object(row) ? json_copy((json_t *)(uintptr_t)row) : json_object();
+}
 
 static double percent_of(double part, double whole) { return whole > 0 ? 100 * part / whole : 0; }
 
@@ -19,7 +22,8 @@ static double percent_of(double part, double whole) { return whole > 0 ? 100 * p
 /* The spread over the tensors: the report's own, or folded from its projections. */
 static json_t *spread_of_all(const json_t *report)
 {
-    const json_t *const projections = json_object_get(report, "projections"), *const own = json_object_get(report, "per_tensor");
+    const json_t *const projections = json_object_get(report, "projections"), *const own =
+                                                                                  json_object_get(report, "per_tensor");
     double mean = 0, min = 100, max = 0;
     unsigned long long tensors = 0;
     if (own)
@@ -56,7 +60,8 @@ static json_t *bar_row(const void *context, size_t k)
     const bool all = k == json_array_size(projections);
     json_t *const bar = copy_of(all ? organ_json_at(report, "totals.target") : organ_json_row_at(projections, k));
     ORGAN_ADD(bar,
-              SET_REAL("of_full", percent_of((double)organ_json_count(bar, "killed"), organ_json_real(report, "totals.full.elements"))),
+              SET_REAL("of_full", percent_of((double)organ_json_count(bar, "killed"),
+                                             organ_json_real(report, "totals.full.elements"))),
               SET_IF(all, "name", json_string("all targets")));
     return bar;
 }
@@ -141,7 +146,8 @@ static int by_row(const void *a, const void *b)
     return (x->row > y->row) - (x->row < y->row);
 }
 
-/* Those `most` of the rows whose percent is the greatest, or, of tensors, is farthest from the mean; `as_listed`: in the order of rows. */
+/* Those `most` of the rows whose percent is the greatest, or, of tensors, is farthest from the mean; `as_listed`: in
+ * the order of rows. */
 static json_t *first_by(const json_t *rows, double mean, size_t most, bool as_listed)
 {
     const size_t count = json_array_size(rows), shown = count < most ? count : most;
@@ -175,7 +181,8 @@ static json_t *tiles_of(const json_t *report)
 
 static json_t *bin_row(const void *context, size_t k)
 {
-    const json_t *const m = context, *const all = json_object_get(m, "count"), *const killed = json_object_get(m, "killed");
+    const json_t *const m = context, *const all = json_object_get(m, "count"),
+                        *const killed = json_object_get(m, "killed");
     const double weights = organ_json_real(m, "weights"), per_octave = organ_json_real(m, "per_octave");
     size_t from = 0, to = json_array_size(all);
     while (from < to && json_integer_value(organ_json_row_at(all, from)) == 0)
@@ -184,28 +191,30 @@ static json_t *bin_row(const void *context, size_t k)
         to--;
     if (k < from || k >= to || !(weights > 0) || !(per_octave > 0))
         return NULL;
-    return ORGAN_OBJECT(SET_REAL("place", organ_json_real(m, "from_log2") + ((double)k + 0.5) / per_octave),
-                        SET_REAL("all", percent_of((double)json_integer_value(organ_json_row_at(all, k)), weights)),
-                        SET_REAL("killed", percent_of((double)json_integer_value(organ_json_row_at(killed, k)), weights)),
-                        SET_COUNT("nothing", 0));
+    return ORGAN_OBJECT(
+        SET_REAL("place", organ_json_real(m, "from_log2") + ((double)k + 0.5) / per_octave),
+        SET_REAL("all", percent_of((double)json_integer_value(organ_json_row_at(all, k)), weights)),
+        SET_REAL("killed", percent_of((double)json_integer_value(organ_json_row_at(killed, k)), weights)),
+        SET_COUNT("nothing", 0));
 }
 
 /* ---- all of it ---- */
 
 json_t *organ_sparsity_fold(const json_t *report)
 {
-    const json_t *const magnitudes = json_object_get(report, "magnitudes"), *const projections = json_object_get(report, "projections");
+    const json_t *const magnitudes = json_object_get(report, "magnitudes"), *const projections =
+                                                                                json_object_get(report, "projections");
     const double spread = organ_json_real(report, "per_tensor.max") - organ_json_real(report, "per_tensor.min");
     json_t *const layers = layers_of(report), *const densest = first_by(layers, 0, SIZE_MAX, false);
-    json_t *const fold =
-        ORGAN_OBJECT(SET("all", all_targets(report)), SET("totals", organ_json_rows(2, total_row, report)),
-                     SET("bars", organ_json_rows(json_array_size(projections) + 1, bar_row, report)), SET("layers", layers),
-                     SET("densest", densest), SET_HELD("sparsest", organ_json_row_at(densest, json_array_size(densest) - 1)),
-                     SET("tensors", first_by(tensors_of(report), organ_json_real(report, "per_tensor.mean"), MOST_TENSORS, true)),
-                     SET("bins", organ_json_rows(json_array_size(json_object_get(magnitudes, "count")), bin_row, magnitudes)),
-                     SET("tiles", tiles_of(report)), SET_FLAG("alike", spread < 0.005),
-                     SET_REAL("target_percent", percent_of(organ_json_real(report, "totals.target.elements"),
-                                                           organ_json_real(report, "totals.full.elements"))),
-                     SET_REAL("memory_mib", (double)organ_json_count(report, "run.memory") / 1048576));
+    json_t *const fold = ORGAN_OBJECT(
+        SET("all", all_targets(report)), SET("totals", organ_json_rows(2, total_row, report)),
+        SET("bars", organ_json_rows(json_array_size(projections) + 1, bar_row, report)), SET("layers", layers),
+        SET("densest", densest), SET_HELD("sparsest", organ_json_row_at(densest, json_array_size(densest) - 1)),
+        SET("tensors", first_by(tensors_of(report), organ_json_real(report, "per_tensor.mean"), MOST_TENSORS, true)),
+        SET("bins", organ_json_rows(json_array_size(json_object_get(magnitudes, "count")), bin_row, magnitudes)),
+        SET("tiles", tiles_of(report)), SET_FLAG("alike", spread < 0.005),
+        SET_REAL("target_percent", percent_of(organ_json_real(report, "totals.target.elements"),
+                                              organ_json_real(report, "totals.full.elements"))),
+        SET_REAL("memory_mib", (double)organ_json_count(report, "run.memory") / 1048576));
     return organ_json_joined(copy_of(report), ORGAN_OBJECT(SET("fold", fold)));
 }

@@ -6,31 +6,36 @@
 #define EDGE(path)           "{" path ">-1?{" path ":count}|none}"
 #define EDGE_TOO(name, path) "{" path ">-1?, " name " {" path "}}"
 
-static const organ_item merits[] = {
-    {NULL, "tokens", "{tokens:count}"}, {NULL, "bytes of text", "{text.bytes:count}"}, {NULL, "bytes per token", "{bytes_per_token:.3f}"}};
-static const organ_item facts[] = {{NULL, "text", "{text.name}"},
-                                   {NULL, "bytes of the text", "{text.bytes:count}"},
-                                   {NULL, "digest of the text", "{text.digest}"},
-                                   {NULL, "tokenizer", "{tokenizer.kind}"},
-                                   {NULL, "digest of the tokenizer", "{tokenizer.digest}"},
-                                   {NULL, "vocabulary", "{tokenizer.vocabulary:count}"},
-                                   {NULL, "BOS", EDGE("tokenizer.bos")},
-                                   {NULL, "EOS", EDGE("tokenizer.eos")},
-                                   {NULL, "the model's practice puts BOS before a text: not counted here", "{tokenizer.adds_bos}"},
-                                   {NULL, "names of special tokens in the text stand for them", "{special}"}};
+static const organ_item merits[] = {{NULL, "tokens", "{tokens:count}"},
+                                    {NULL, "bytes of text", "{text.bytes:count}"},
+                                    {NULL, "bytes per token", "{bytes_per_token:.3f}"}};
+static const organ_item facts[] = {
+    {NULL, "text", "{text.name}"},
+    {NULL, "bytes of the text", "{text.bytes:count}"},
+    {NULL, "digest of the text", "{text.digest}"},
+    {NULL, "tokenizer", "{tokenizer.kind}"},
+    {NULL, "digest of the tokenizer", "{tokenizer.digest}"},
+    {NULL, "vocabulary", "{tokenizer.vocabulary:count}"},
+    {NULL, "BOS", EDGE("tokenizer.bos")},
+    {NULL, "EOS", EDGE("tokenizer.eos")},
+    {NULL, "the model's practice puts BOS before a text: not counted here", "{tokenizer.adds_bos}"},
+    {NULL, "names of special tokens in the text stand for them", "{special}"}};
 
 static const organ_field first[] = {FIELD_WORDS("id", "{id}", 0),
                                     FIELD_WORDS("piece", "'{piece}'", ORGAN_FIELD_LEFT | ORGAN_FIELD_SHORTENS)};
 
 static const organ_block blocks[] = {
     EACH(ON_TERMINAL, "ids", BLOCKS(LINES(NULL, "{.}\n"))),
-    SAY_AFTER(ON_TERMINAL, SUMMARY, "", "{tokens:count} token{tokens:s} in {text.bytes:count} byte{text.bytes:s} of {text.name}"),
-    LINES(SUMMARY,
-          "{bytes_per_token?  Bytes per token: {bytes_per_token:.3f}\n}  Text digest: {text.digest}\n"
-          "  Tokenizer digest: {tokenizer.digest}\n  Tokenizer: {tokenizer.kind}, vocabulary {tokenizer.vocabulary:count}" EDGE_TOO(
-              "BOS", "tokenizer.bos")
-              EDGE_TOO("EOS", "tokenizer.eos") "\n"
-                                               "{tokenizer.adds_bos?  The model's practice puts BOS before a text: not counted here.\n}"),
+    SAY_AFTER(ON_TERMINAL, SUMMARY, "",
+              "{tokens:count} token{tokens:s} in {text.bytes:count} byte{text.bytes:s} of {text.name}"),
+    LINES(
+        SUMMARY,
+        "{bytes_per_token?  Bytes per token: {bytes_per_token:.3f}\n}  Text digest: {text.digest}\n"
+        "  Tokenizer digest: {tokenizer.digest}\n  Tokenizer: {tokenizer.kind}, vocabulary "
+        "{tokenizer.vocabulary:count}" EDGE_TOO("BOS", "tokenizer.bos") EDGE_TOO(
+            "EOS",
+            "tokenizer.eos") "\n"
+                             "{tokenizer.adds_bos?  The model's practice puts BOS before a text: not counted here.\n}"),
     LINES(SUMMARY "&tokens", "\nThe first tokens:\n\n"),
     MERITS(NULL, merits),
     SECTION(ON_PAGE, NULL, "Text and tokenizer"),
@@ -41,4 +46,5 @@ static const organ_block blocks[] = {
     TABLE(ON_PAGE, "first", "first", FIELDS(first)),
 };
 
-const organ_view organ_tokenize_view = {.schema = "organ.tokenize/1", .kind = "Tokens", .title = "{text.name}", BLOCKS_OF(blocks)};
+const organ_view organ_tokenize_view = {
+    .schema = "organ.tokenize/1", .kind = "Tokens", .title = "{text.name}", BLOCKS_OF(blocks)};

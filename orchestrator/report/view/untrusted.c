@@ -6,14 +6,16 @@
 #include <stdint.h>
 #include <string.h>
 
-#define LOOKED_AT                                                                                                                          \
-    "{looked_at.files:count} file{looked_at.files:s} looked at, {looked_at.bytes:bytes}; {looked_at.weights:count} of them "               \
-    "hold{looked_at."                                                                                                                      \
+#define LOOKED_AT                                                                                                      \
+    "{looked_at.files:count} file{looked_at.files:s} looked at, {looked_at.bytes:bytes}; {looked_at.weights:count} "   \
+    "of them "                                                                                                         \
+    "hold{looked_at."                                                                                                  \
     "weights=1?s} weights.{looked_at.passed_over? Directories of version control were passed over.}"
 #define CLEAN "Nothing was found that could harm who loads it."
 #define SOME  "{findings_in_all:count} finding{findings_in_all:s}: do not load it before each is understood."
-#define LIMIT                                                                                                                              \
-    "Nothing of it was run, unpickled, rendered or unpacked. A clean verdict is about these checks alone: not about what the weights do."
+#define LIMIT                                                                                                          \
+    "Nothing of it was run, unpickled, rendered or unpacked. A clean verdict is about these checks alone: not about "  \
+    "what the weights do."
 
 /* The findings of one kind. */
 static json_t *findings_of(const json_t *findings, const char *kind)
@@ -59,7 +61,8 @@ static const organ_block blocks[] = {
     SAY(ON_ALL, NULL, LOOKED_AT),
     EACH(ON_TERMINAL, "groups",
          BLOCKS(LINES(NULL, "\n"), SAY_AFTER(ON_TERMINAL, NULL, "  ", "{title} ({severity}). {why}"),
-                EACH(ON_TERMINAL, "rows", BLOCKS(SAY_AFTER(ON_TERMINAL, NULL, "    - ", "{file}{where?, {where}}: {what}"))))),
+                EACH(ON_TERMINAL, "rows",
+                     BLOCKS(SAY_AFTER(ON_TERMINAL, NULL, "    - ", "{file}{where?, {where}}: {what}"))))),
     GAP(NULL),
     EACH(ON_FILES, "groups",
          BLOCKS(SECTION(ON_FILES, NULL, "{title}"), SAY(ON_FILES, NULL, "Severity {severity}. {why}"),

@@ -5,36 +5,37 @@
 
 #include "orchestrator/report/blocks/blocks.h"
 
-/* The one list of them, sorted by the names of their schemas, as messages list them: organ_NAME_view is of organ.NAME/1. */
+/* The one list of them, sorted by the names of their schemas, as messages list them: organ_NAME_view is of
+ * organ.NAME/1. */
 /* clang-format off: a view a line */
-#define ORGAN_VIEW_LIST(VIEW)                                                                                                              \
-    VIEW(assemble)                                                                                                                         \
-    VIEW(audit)                                                                                                                            \
-    VIEW(audit_cut)                                                                                                                        \
-    VIEW(autopsy)                                                                                                                          \
-    VIEW(dequantize)                                                                                                                       \
-    VIEW(evaluate)                                                                                                                         \
-    VIEW(experts)                                                                                                                          \
-    VIEW(extract)                                                                                                                          \
-    VIEW(fleet)                                                                                                                            \
-    VIEW(generate)                                                                                                                         \
-    VIEW(graft)                                                                                                                            \
-    VIEW(inspect)                                                                                                                          \
-    VIEW(layers)                                                                                                                           \
-    VIEW(lora_extract)                                                                                                                     \
-    VIEW(lora_merge)                                                                                                                       \
-    VIEW(lora_resize)                                                                                                                      \
-    VIEW(lora_sanitize)                                                                                                                    \
-    VIEW(measure)                                                                                                                          \
-    VIEW(noise_pairs)                                                                                                                      \
-    VIEW(orthogonality)                                                                                                                    \
-    VIEW(perplexity)                                                                                                                       \
-    VIEW(prune)                                                                                                                            \
-    VIEW(purify)                                                                                                                           \
-    VIEW(quantize)                                                                                                                         \
-    VIEW(tokenize)                                                                                                                         \
-    VIEW(topology)                                                                                                                         \
-    VIEW(untrusted)                                                                                                                        \
+#define ORGAN_VIEW_LIST(VIEW)                                                                                          \
+    VIEW(assemble)                                                                                                     \
+    VIEW(audit)                                                                                                        \
+    VIEW(audit_cut)                                                                                                    \
+    VIEW(autopsy)                                                                                                      \
+    VIEW(dequantize)                                                                                                   \
+    VIEW(evaluate)                                                                                                     \
+    VIEW(experts)                                                                                                      \
+    VIEW(extract)                                                                                                      \
+    VIEW(fleet)                                                                                                        \
+    VIEW(generate)                                                                                                     \
+    VIEW(graft)                                                                                                        \
+    VIEW(inspect)                                                                                                      \
+    VIEW(layers)                                                                                                       \
+    VIEW(lora_extract)                                                                                                 \
+    VIEW(lora_merge)                                                                                                   \
+    VIEW(lora_resize)                                                                                                  \
+    VIEW(lora_sanitize)                                                                                                \
+    VIEW(measure)                                                                                                      \
+    VIEW(noise_pairs)                                                                                                  \
+    VIEW(orthogonality)                                                                                                \
+    VIEW(perplexity)                                                                                                   \
+    VIEW(prune)                                                                                                        \
+    VIEW(purify)                                                                                                       \
+    VIEW(quantize)                                                                                                     \
+    VIEW(tokenize)                                                                                                     \
+    VIEW(topology)                                                                                                     \
+    VIEW(untrusted)                                                                                                    \
     VIEW(width)
 /* clang-format on */
 
@@ -47,8 +48,8 @@ extern const organ_view *const organ_views[ORGAN_VIEWS];
 /* NULL: a document without a view. */
 const organ_view *organ_view_of(const json_t *report);
 
-/* The report for a screen, the same with a line for every tensor, and as a Markdown file. *text is to be freed; NULL on error. ORGAN_IO
- * without memory. */
+/* The report for a screen, the same with a line for every tensor, and as a Markdown file. *text is to be freed; NULL on
+ * error. ORGAN_IO without memory. */
 organ_status organ_report_terminal(const json_t *report, const organ_page *page, char **text, organ_error *error);
 organ_status organ_report_tensors(const json_t *report, const organ_page *page, char **text, organ_error *error);
 organ_status organ_report_markdown(const json_t *report, char **text, organ_error *error);

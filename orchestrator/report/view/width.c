@@ -6,17 +6,21 @@
 
 #include <stdio.h>
 
-#define STAYS                                                                                                                              \
-    "{parameters.channels?{parameters.channels.after} of {parameters.channels.before} channels of each feed-forward stay}"                 \
-    "{parameters.channels&parameters.expert_channels?, and }"                                                                              \
-    "{parameters.expert_channels?{parameters.expert_channels.after} of {parameters.expert_channels.before} channels of each expert stay}"  \
-    "{parameters.shared_channels?, and {parameters.shared_channels.after} of {parameters.shared_channels.before} of the shared one}"       \
-    "{parameters.channels&parameters.kv_heads?, and }"                                                                                     \
-    "{parameters.expert_channels&!parameters.channels&parameters.kv_heads?, and }"                                                         \
-    "{parameters.kv_heads?{parameters.kv_heads.after} of {parameters.kv_heads.before} heads of K and V, with "                             \
+#define STAYS                                                                                                          \
+    "{parameters.channels?{parameters.channels.after} of {parameters.channels.before} channels of each feed-forward "  \
+    "stay}"                                                                                                            \
+    "{parameters.channels&parameters.expert_channels?, and }"                                                          \
+    "{parameters.expert_channels?{parameters.expert_channels.after} of {parameters.expert_channels.before} channels "  \
+    "of each expert stay}"                                                                                             \
+    "{parameters.shared_channels?, and {parameters.shared_channels.after} of {parameters.shared_channels.before} of "  \
+    "the shared one}"                                                                                                  \
+    "{parameters.channels&parameters.kv_heads?, and }"                                                                 \
+    "{parameters.expert_channels&!parameters.channels&parameters.kv_heads?, and }"                                     \
+    "{parameters.kv_heads?{parameters.kv_heads.after} of {parameters.kv_heads.before} heads of K and V, with "         \
     "{parameters.kv_heads.query_heads_after} of {parameters.kv_heads.query_heads_before} query heads}"
-#define HOW                                                                                                                                \
-    "{parameters.score=wanda?by weight times input|by the loss of each}, what stays {parameters.resolve?solved anew|as it was}; "          \
+#define HOW                                                                                                            \
+    "{parameters.score=wanda?by weight times input|by the loss of each}, what stays {parameters.resolve?solved "       \
+    "anew|as it was}; "                                                                                                \
     "{calibration.tokens} tokens of {calibration.text.name}"
 
 static const organ_item merits[] = {
@@ -31,7 +35,8 @@ static const organ_item merits[] = {
 #define OF "{what}{expert>-1? of expert {expert}|}"
 static const organ_field projections[] = {FIELD_TEXT("projection", "tensor", ORGAN_FIELD_SHORTENS | ORGAN_FIELD_CODE),
                                           FIELD_WORDS("of", OF, ORGAN_FIELD_LEFT), FIELD_COUNT("before", "before"),
-                                          FIELD_COUNT("after", "after"), FIELD_IF("!dry_run", "output lost", "lost_percent", "percent", 0)};
+                                          FIELD_COUNT("after", "after"),
+                                          FIELD_IF("!dry_run", "output lost", "lost_percent", "percent", 0)};
 
 static const organ_field settings[] = {SETTING_FIELDS};
 
@@ -46,38 +51,49 @@ static const organ_block blocks[] = {
         "{elements_after:count}."),
     SAY(ON_TEXT, "!dry_run&ffn", "Of the output of a feed-forward {ffn.lost_percent:percent} is lost on average."),
     SAY(ON_TEXT, "!dry_run&experts", "Of the output of an expert {experts.lost_percent:percent} is lost on average."),
-    SAY(ON_TEXT, "!dry_run&shared", "Of the output of a shared expert {shared.lost_percent:percent} is lost on average."),
+    SAY(ON_TEXT, "!dry_run&shared",
+        "Of the output of a shared expert {shared.lost_percent:percent} is lost on average."),
     WARN(ON_ALL, "!dry_run&experts.by_norms",
-         "{experts.by_norms:count} expert{experts.by_norms:s} saw no token of the text: {experts.by_norms=1?its|their} channels are chosen "
+         "{experts.by_norms:count} expert{experts.by_norms:s} saw no token of the text: {experts.by_norms=1?its|their} "
+         "channels are chosen "
          "by "
-         "the norms of {experts.by_norms=1?its|their} weights, and nothing is solved anew there. More --samples or another text may reach "
+         "the norms of {experts.by_norms=1?its|their} weights, and nothing is solved anew there. More --samples or "
+         "another text may reach "
          "{experts.by_norms=1?it|them}."),
-    SAY(ON_ALL, "!dry_run&experts&!experts.by_norms", "Every expert saw {experts.fewest_tokens:count} or more tokens of the text."),
+    SAY(ON_ALL, "!dry_run&experts&!experts.by_norms",
+        "Every expert saw {experts.fewest_tokens:count} or more tokens of the text."),
     SAY(ON_TEXT, "memory",
         "{memory.choices_on_disk:bytes} more are needed on the disk of the output.{memory.expert_moments? "
-        "Where --memory holds {memory.expert_moments:bytes} more than the least, each layer is run once for all of its experts.|}"),
-    SAY(ON_TEXT, "!dry_run&attention", "Of the output of an attention {attention.lost_percent:percent} is lost on average."),
+        "Where --memory holds {memory.expert_moments:bytes} more than the least, each layer is run once for all of its "
+        "experts.|}"),
+    SAY(ON_TEXT, "!dry_run&attention",
+        "Of the output of an attention {attention.lost_percent:percent} is lost on average."),
     EVALUATION_ON(ON_PAGE),
     SECTION(ON_PAGE, "!dry_run", "What each layer lost"),
     MAP("!dry_run", "projections",
         .look = {.title = "Output lost by layer and projection",
-                 .description = "Percent of the squares of the outputs of each projection on the text that is missing since its inputs "
+                 .description = "Percent of the squares of the outputs of each projection on the text that is missing "
+                                "since its inputs "
                                 "went. The table of projections has the numbers.",
                  .value_label = "output lost, percent"},
         .role = "role", .value = "lost_percent", .zero = true,
-        .caption = "What a layer loses is not what the model loses: later layers see it, and an evaluation measures that."),
+        .caption =
+            "What a layer loses is not what the model loses: later layers see it, and an evaluation measures that."),
     GRID("!dry_run&lost_by_expert", "lost_by_expert",
          .look = {.title = "Output lost by layer and expert",
                   .description =
-                      "A row for each layer, a cell for each of its experts: percent of the squares of the expert's outputs, as its "
+                      "A row for each layer, a cell for each of its experts: percent of the squares of the expert's "
+                      "outputs, as its "
                       "tokens take them, that is missing since channels went. Empty for an expert that saw no token.",
                   .row_label = "layer",
                   .column_label = "expert",
                   .value_label = "output lost, percent"},
-         .name = "name", .values = "lost", .step = 1, .caption = "Experts that see few tokens are known less well than the number says."),
+         .name = "name", .values = "lost", .step = 1,
+         .caption = "Experts that see few tokens are known less well than the number says."),
     SECTION(ON_FILES, NULL, "Projections"),
     TABLE(ON_FILES, NULL, "projections", FIELDS(projections), .most = EVERY_TENSOR, .what = "projections",
-          .caption = "The projections that lost inputs{dry_run?| and what of their outputs on the text is missing since}."),
+          .caption =
+              "The projections that lost inputs{dry_run?| and what of their outputs on the text is missing since}."),
     SECTION(ON_FILES, "settings", "Settings"),
     TABLE(ON_FILES, "settings", "settings", FIELDS(settings), .caption = "What the configuration says now."),
     PLAN,

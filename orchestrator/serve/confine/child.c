@@ -12,7 +12,8 @@ extern char **environ;
 
 char **organ_child_environment(bool confined)
 {
-    static const char *const kept[] = {"LANG=", "LANGUAGE=", "LC_", "TZ=", "ORGAN_ISA=", "ASAN_", "UBSAN_", "LSAN_", "TSAN_"};
+    static const char *const kept[] = {
+        "LANG=", "LANGUAGE=", "LC_", "TZ=", "ORGAN_ISA=", "ASAN_", "UBSAN_", "LSAN_", "TSAN_"};
     static char mark[] = ORGAN_CONFINED_VARIABLE;
     size_t count = 0, used = 0;
     while (environ && environ[count])

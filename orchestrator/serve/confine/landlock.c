@@ -10,8 +10,8 @@
 #include <sys/syscall.h>
 #include <unistd.h>
 
-/* As the kernel defines them (linux/landlock.h); the headers of a system may be older than its kernel, and older ones than 5.13 have no
- * such file at all. */
+/* As the kernel defines them (linux/landlock.h); the headers of a system may be older than its kernel, and older ones
+ * than 5.13 have no such file at all. */
 #ifndef SYS_landlock_create_ruleset
 #define SYS_landlock_create_ruleset 444
 #define SYS_landlock_add_rule       445
@@ -77,10 +77,12 @@ void organ_confinement_lacks(const organ_confinement *has, char *text, size_t si
         return;
     if (has->landlock)
         snprintf(version, sizeof version, "Landlock %d of %d", has->landlock, NEWEST);
-    used += (size_t)snprintf(text, size, "this kernel has %s and %s;", version, has->seccomp ? "seccomp" : "no seccomp");
+    used +=
+        (size_t)snprintf(text, size, "this kernel has %s and %s;", version, has->seccomp ? "seccomp" : "no seccomp");
     for (size_t k = 0; k < sizeof gaps / sizeof *gaps && used < size; k++)
         if (has->landlock < gaps[k].version && !(has->seccomp && gaps[k].seccomp_closes))
-            used += (size_t)snprintf(text + used, size - used, "%s %s", open_gaps++ ? "," : " jobs are not kept from", gaps[k].text);
+            used += (size_t)snprintf(text + used, size - used, "%s %s", open_gaps++ ? "," : " jobs are not kept from",
+                                     gaps[k].text);
     if (!has->seccomp && used < size)
         used += (size_t)snprintf(text + used, size - used, "%s executing programs and any system call",
                                  open_gaps++ ? "," : " jobs are not kept from");
@@ -108,15 +110,17 @@ static bool allow_path(int rules, const char *path, uint64_t what)
     return allowed;
 }
 
-/* The loader and the libraries; time zone; the process itself, whose number stays when it executes; what hwloc and the C library
- * ask about processors, memory and limits. */
+/* The loader and the libraries; time zone; the process itself, whose number stays when it executes; what hwloc and the
+ * C library ask about processors, memory and limits. */
 static bool allow_system(int rules)
 {
-    static const char *const libraries[] = {"/lib", "/lib32", "/lib64", "/usr/lib", "/usr/lib32", "/usr/lib64", "/usr/local/lib"};
+    static const char *const libraries[] = {"/lib",       "/lib32",     "/lib64",        "/usr/lib",
+                                            "/usr/lib32", "/usr/lib64", "/usr/local/lib"};
     static const char *const trees[] = {"/proc/self",   "/usr/share/locale", "/usr/share/zoneinfo", "/usr/share/hwdata",
                                         "/sys/devices", "/sys/class/dmi",    "/sys/fs/cgroup",      "/sys/bus"};
-    static const char *const files[] = {"/etc/ld.so.cache", "/etc/ld.so.preload", "/etc/localtime",    "/proc/cpuinfo",
-                                        "/proc/meminfo",    "/proc/stat",         "/proc/filesystems", "/proc/sys/vm/overcommit_memory"};
+    static const char *const files[] = {
+        "/etc/ld.so.cache", "/etc/ld.so.preload", "/etc/localtime",    "/proc/cpuinfo",
+        "/proc/meminfo",    "/proc/stat",         "/proc/filesystems", "/proc/sys/vm/overcommit_memory"};
     for (size_t k = 0; k < sizeof libraries / sizeof *libraries; k++)
         if (!allow_path(rules, libraries[k], EXECUTE | READ_FILE | READ_DIR))
             return false;
@@ -130,20 +134,27 @@ static bool allow_system(int rules)
 }
 
 /* What is done with files, as far as this version knows it. */
-static uint64_t files_of(int version) { return ALL_OF_FIRST | REFER | (version >= 3 ? TRUNCATE : 0) | (version >= 5 ? IOCTL_DEV : 0); }
+static uint64_t files_of(int version)
+{
+    return ALL_OF_FIRST | REFER | (version >= 3 ? TRUNCATE : 0) | (version >= 5 ? IOCTL_DEV : 0);
+}
 
 /* A set of rules under which nothing is allowed yet; -1 with errno. */
 static int make_ruleset(int version)
 {
-    const struct ruleset wanted = {.files = files_of(version), .net = version >= 4 ? ALL_TCP : 0, .scoped = version >= 6 ? ALL_SCOPES : 0};
-    const size_t size = version >= 6 ? sizeof wanted : version >= 4 ? offsetof(struct ruleset, scoped) : offsetof(struct ruleset, net);
+    const struct ruleset wanted = {
+        .files = files_of(version), .net = version >= 4 ? ALL_TCP : 0, .scoped = version >= 6 ? ALL_SCOPES : 0};
+    const size_t size = version >= 6   ? sizeof wanted
+                        : version >= 4 ? offsetof(struct ruleset, scoped)
+                                       : offsetof(struct ruleset, net);
     return (int)syscall(SYS_landlock_create_ruleset, &wanted, size, 0);
 }
 
 /* Closes the rules; `allowed` says whether all of them could be made. */
 static bool obey(int rules, bool allowed)
 {
-    const bool confined = allowed && prctl(PR_SET_NO_NEW_PRIVS, 1, 0, 0, 0) == 0 && syscall(SYS_landlock_restrict_self, rules, 0) == 0;
+    const bool confined =
+        allowed && prctl(PR_SET_NO_NEW_PRIVS, 1, 0, 0, 0) == 0 && syscall(SYS_landlock_restrict_self, rules, 0) == 0;
     const int fault = errno;
     close(rules);
     errno = fault;
@@ -153,8 +164,10 @@ static bool obey(int rules, bool allowed)
 bool organ_confine_files(int version, int root, int program)
 {
     const int rules = make_ruleset(version);
-    const uint64_t below = files_of(version) & ~(uint64_t)(EXECUTE | CHARACTER_DEVICES | BLOCK_DEVICES | SOCKETS | IOCTL_DEV);
-    return rules >= 0 && obey(rules, allow(rules, root, below) && allow(rules, program, EXECUTE | READ_FILE) && allow_system(rules));
+    const uint64_t below =
+        files_of(version) & ~(uint64_t)(EXECUTE | CHARACTER_DEVICES | BLOCK_DEVICES | SOCKETS | IOCTL_DEV);
+    return rules >= 0 &&
+           obey(rules, allow(rules, root, below) && allow(rules, program, EXECUTE | READ_FILE) && allow_system(rules));
 }
 
 bool organ_confine_reading(int version, int root)

@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: MIT
- * Filters of system calls, written as programs for the kernel's filter machine. A rule is a number, and where not all uses of a call are
- * allowed, bits of one argument that must have a value; a call may have several rules. */
+ * Filters of system calls, written as programs for the kernel's filter machine. A rule is a number, and where not all
+ * uses of a call are allowed, bits of one argument that must have a value; a call may have several rules. */
 #include "orchestrator/serve/confine/seccomp.h"
 
 #include <errno.h>
@@ -37,7 +37,7 @@
 #endif
 
 enum {
-    NEWEST_CALL = 450, /* what is above was not known when these tables were made */
+    NEWEST_CALL = 450,         /* what is above was not known when these tables were made */
     FOREIGN_CALL = 0x40000000, /* x86-64: calls with pointers of 32 bits, whose numbers are others */
     MOST_STEPS = 2048
 };
@@ -55,29 +55,95 @@ typedef struct call_rule {
 
 /* Files that are open, memory, time: of jobs and readers. */
 static const call_rule common_rules[] = {
-    {SYS_read, ANY}, {SYS_readv, ANY}, {SYS_pread64, ANY}, {SYS_preadv, ANY}, {SYS_write, ANY}, {SYS_writev, ANY}, {SYS_close, ANY},
-    {SYS_lseek, ANY}, {SYS_fstat, ANY}, {SYS_newfstatat, ANY}, {SYS_statx, ANY}, {SYS_fstatfs, ANY}, {SYS_statfs, ANY},
-    {SYS_getdents64, ANY}, {SYS_readlinkat, ANY}, {SYS_faccessat, ANY}, {SYS_faccessat2, ANY}, {SYS_fadvise64, ANY}, {SYS_fcntl, ANY},
-    {SYS_dup, ANY}, {SYS_dup3, ANY}, {SYS_ppoll, ANY}, {SYS_getcwd, ANY}, {SYS_munmap, ANY}, {SYS_mremap, ANY}, {SYS_madvise, ANY},
-    {SYS_brk, ANY}, {SYS_futex, ANY}, {SYS_sched_yield, ANY}, {SYS_sched_getaffinity, ANY}, {SYS_getcpu, ANY}, {SYS_clock_gettime, ANY},
-    {SYS_clock_getres, ANY}, {SYS_clock_nanosleep, ANY}, {SYS_nanosleep, ANY}, {SYS_gettimeofday, ANY}, {SYS_getrandom, ANY},
-    {SYS_uname, ANY}, {SYS_sysinfo, ANY}, {SYS_getpid, ANY}, {SYS_gettid, ANY}, {SYS_getppid, ANY}, {SYS_getuid, ANY}, {SYS_geteuid, ANY},
-    {SYS_getgid, ANY}, {SYS_getegid, ANY}, {SYS_getpgid, ANY}, {SYS_getrusage, ANY}, {SYS_times, ANY}, {SYS_rt_sigaction, ANY},
-    {SYS_rt_sigprocmask, ANY}, {SYS_rt_sigreturn, ANY}, {SYS_sigaltstack, ANY}, {SYS_restart_syscall, ANY}, {SYS_exit, ANY},
-    {SYS_exit_group, ANY}, {SYS_prctl, 0, UINT32_MAX, PR_SET_NAME}, {SYS_prctl, 0, UINT32_MAX, 0x53564d41 /* names of memory */},
+    {SYS_read, ANY},
+    {SYS_readv, ANY},
+    {SYS_pread64, ANY},
+    {SYS_preadv, ANY},
+    {SYS_write, ANY},
+    {SYS_writev, ANY},
+    {SYS_close, ANY},
+    {SYS_lseek, ANY},
+    {SYS_fstat, ANY},
+    {SYS_newfstatat, ANY},
+    {SYS_statx, ANY},
+    {SYS_fstatfs, ANY},
+    {SYS_statfs, ANY},
+    {SYS_getdents64, ANY},
+    {SYS_readlinkat, ANY},
+    {SYS_faccessat, ANY},
+    {SYS_faccessat2, ANY},
+    {SYS_fadvise64, ANY},
+    {SYS_fcntl, ANY},
+    {SYS_dup, ANY},
+    {SYS_dup3, ANY},
+    {SYS_ppoll, ANY},
+    {SYS_getcwd, ANY},
+    {SYS_munmap, ANY},
+    {SYS_mremap, ANY},
+    {SYS_madvise, ANY},
+    {SYS_brk, ANY},
+    {SYS_futex, ANY},
+    {SYS_sched_yield, ANY},
+    {SYS_sched_getaffinity, ANY},
+    {SYS_getcpu, ANY},
+    {SYS_clock_gettime, ANY},
+    {SYS_clock_getres, ANY},
+    {SYS_clock_nanosleep, ANY},
+    {SYS_nanosleep, ANY},
+    {SYS_gettimeofday, ANY},
+    {SYS_getrandom, ANY},
+    {SYS_uname, ANY},
+    {SYS_sysinfo, ANY},
+    {SYS_getpid, ANY},
+    {SYS_gettid, ANY},
+    {SYS_getppid, ANY},
+    {SYS_getuid, ANY},
+    {SYS_geteuid, ANY},
+    {SYS_getgid, ANY},
+    {SYS_getegid, ANY},
+    {SYS_getpgid, ANY},
+    {SYS_getrusage, ANY},
+    {SYS_times, ANY},
+    {SYS_rt_sigaction, ANY},
+    {SYS_rt_sigprocmask, ANY},
+    {SYS_rt_sigreturn, ANY},
+    {SYS_sigaltstack, ANY},
+    {SYS_restart_syscall, ANY},
+    {SYS_exit, ANY},
+    {SYS_exit_group, ANY},
+    {SYS_prctl, 0, UINT32_MAX, PR_SET_NAME},
+    {SYS_prctl, 0, UINT32_MAX, 0x53564d41 /* names of memory */},
     {SYS_prctl, 0, UINT32_MAX, PR_GET_DUMPABLE},
     {SYS_prlimit64, 2, UINT64_MAX, 0 /* only to ask */},
 #ifdef SYS_stat
-    {SYS_stat, ANY}, {SYS_lstat, ANY}, {SYS_access, ANY}, {SYS_readlink, ANY}, {SYS_poll, ANY}, {SYS_time, ANY}, {SYS_dup2, ANY},
-    {SYS_getrlimit, ANY}, {SYS_getpgrp, ANY}, {SYS_arch_prctl, ANY},
+    {SYS_stat, ANY},
+    {SYS_lstat, ANY},
+    {SYS_access, ANY},
+    {SYS_readlink, ANY},
+    {SYS_poll, ANY},
+    {SYS_time, ANY},
+    {SYS_dup2, ANY},
+    {SYS_getrlimit, ANY},
+    {SYS_getpgrp, ANY},
+    {SYS_arch_prctl, ANY},
 #endif
 #if ORGAN_SANITIZED
-    {SYS_ptrace, ANY}, {SYS_clone, ANY}, {SYS_wait4, ANY}, {SYS_kill, ANY}, {SYS_tgkill, ANY}, {SYS_prctl, ANY}, {SYS_personality, ANY},
-    {SYS_pipe2, ANY}, {SYS_process_vm_readv, ANY}, {SYS_mmap, ANY}, {SYS_mprotect, ANY},
+    {SYS_ptrace, ANY},
+    {SYS_clone, ANY},
+    {SYS_wait4, ANY},
+    {SYS_kill, ANY},
+    {SYS_tgkill, ANY},
+    {SYS_prctl, ANY},
+    {SYS_personality, ANY},
+    {SYS_pipe2, ANY},
+    {SYS_process_vm_readv, ANY},
+    {SYS_mmap, ANY},
+    {SYS_mprotect, ANY},
 #ifdef SYS_getdents
     {SYS_getdents, ANY},
 #endif
-    {SYS_prlimit64, 1, UINT32_MAX, RLIMIT_CORE}, {SYS_prlimit64, 1, UINT32_MAX, RLIMIT_STACK},
+    {SYS_prlimit64, 1, UINT32_MAX, RLIMIT_CORE},
+    {SYS_prlimit64, 1, UINT32_MAX, RLIMIT_STACK},
 #ifdef SYS_pipe
     {SYS_pipe, ANY},
 #endif
@@ -86,25 +152,94 @@ static const call_rule common_rules[] = {
 
 /* New files, threads, where memory lies and where threads run. */
 static const call_rule job_rules[] = {
-    {SYS_openat, ANY}, {SYS_openat2, ANY}, {SYS_pwrite64, ANY}, {SYS_pwritev, ANY}, {SYS_ftruncate, ANY}, {SYS_truncate, ANY},
-    {SYS_fallocate, ANY}, {SYS_fsync, ANY}, {SYS_fdatasync, ANY}, {SYS_sync_file_range, ANY}, {SYS_syncfs, ANY}, {SYS_msync, ANY},
-    {SYS_copy_file_range, ANY}, {SYS_sendfile, ANY}, {SYS_flock, ANY}, {SYS_mkdirat, ANY}, {SYS_unlinkat, ANY}, {SYS_renameat, ANY},
-    {SYS_renameat2, ANY}, {SYS_linkat, ANY}, {SYS_symlinkat, ANY}, {SYS_fchmod, ANY}, {SYS_fchmodat, ANY}, {SYS_utimensat, ANY},
-    {SYS_umask, ANY}, {SYS_chdir, ANY}, {SYS_fchdir, ANY}, {SYS_fgetxattr, ANY}, {SYS_readahead, ANY}, {SYS_mmap, ANY},
-    {SYS_mprotect, ANY}, {SYS_mlock, ANY}, {SYS_munlock, ANY}, {SYS_mincore, ANY}, {SYS_membarrier, ANY}, {SYS_rseq, ANY},
-    {SYS_set_tid_address, ANY}, {SYS_set_robust_list, ANY}, {SYS_get_robust_list, ANY}, {SYS_clone, 0, CLONE_THREAD, CLONE_THREAD},
-    {SYS_sched_setaffinity, ANY}, {SYS_sched_getscheduler, ANY}, {SYS_sched_getparam, ANY}, {SYS_sched_get_priority_max, ANY},
-    {SYS_sched_get_priority_min, ANY}, {SYS_getpriority, ANY}, {SYS_mbind, ANY}, {SYS_set_mempolicy, ANY}, {SYS_get_mempolicy, ANY},
-    {SYS_move_pages, ANY}, {SYS_rt_sigtimedwait, ANY}, {SYS_rt_sigpending, ANY}, {SYS_rt_sigsuspend, ANY}, {SYS_pipe2, ANY},
-    {SYS_eventfd2, ANY}, {SYS_epoll_create1, ANY}, {SYS_epoll_ctl, ANY}, {SYS_epoll_pwait, ANY}, {SYS_timer_create, ANY},
-    {SYS_timer_settime, ANY}, {SYS_timer_delete, ANY}, {SYS_setitimer, ANY}, {SYS_getitimer, ANY}, {SYS_pselect6, ANY},
-    {SYS_ioctl, 1, UINT32_MAX, FICLONE}, {SYS_ioctl, 1, UINT32_MAX, FICLONERANGE}, {SYS_ioctl, 1, UINT32_MAX, TCGETS},
-    {SYS_ioctl, 1, UINT32_MAX, TIOCGWINSZ}, {SYS_ioctl, 1, UINT32_MAX, FIONREAD},
-    {SYS_prlimit64, 1, UINT32_MAX, RLIMIT_NOFILE}, {SYS_prctl, 0, UINT32_MAX, PR_SET_NO_NEW_PRIVS}, {SYS_seccomp, ANY},
+    {SYS_openat, ANY},
+    {SYS_openat2, ANY},
+    {SYS_pwrite64, ANY},
+    {SYS_pwritev, ANY},
+    {SYS_ftruncate, ANY},
+    {SYS_truncate, ANY},
+    {SYS_fallocate, ANY},
+    {SYS_fsync, ANY},
+    {SYS_fdatasync, ANY},
+    {SYS_sync_file_range, ANY},
+    {SYS_syncfs, ANY},
+    {SYS_msync, ANY},
+    {SYS_copy_file_range, ANY},
+    {SYS_sendfile, ANY},
+    {SYS_flock, ANY},
+    {SYS_mkdirat, ANY},
+    {SYS_unlinkat, ANY},
+    {SYS_renameat, ANY},
+    {SYS_renameat2, ANY},
+    {SYS_linkat, ANY},
+    {SYS_symlinkat, ANY},
+    {SYS_fchmod, ANY},
+    {SYS_fchmodat, ANY},
+    {SYS_utimensat, ANY},
+    {SYS_umask, ANY},
+    {SYS_chdir, ANY},
+    {SYS_fchdir, ANY},
+    {SYS_fgetxattr, ANY},
+    {SYS_readahead, ANY},
+    {SYS_mmap, ANY},
+    {SYS_mprotect, ANY},
+    {SYS_mlock, ANY},
+    {SYS_munlock, ANY},
+    {SYS_mincore, ANY},
+    {SYS_membarrier, ANY},
+    {SYS_rseq, ANY},
+    {SYS_set_tid_address, ANY},
+    {SYS_set_robust_list, ANY},
+    {SYS_get_robust_list, ANY},
+    {SYS_clone, 0, CLONE_THREAD, CLONE_THREAD},
+    {SYS_sched_setaffinity, ANY},
+    {SYS_sched_getscheduler, ANY},
+    {SYS_sched_getparam, ANY},
+    {SYS_sched_get_priority_max, ANY},
+    {SYS_sched_get_priority_min, ANY},
+    {SYS_getpriority, ANY},
+    {SYS_mbind, ANY},
+    {SYS_set_mempolicy, ANY},
+    {SYS_get_mempolicy, ANY},
+    {SYS_move_pages, ANY},
+    {SYS_rt_sigtimedwait, ANY},
+    {SYS_rt_sigpending, ANY},
+    {SYS_rt_sigsuspend, ANY},
+    {SYS_pipe2, ANY},
+    {SYS_eventfd2, ANY},
+    {SYS_epoll_create1, ANY},
+    {SYS_epoll_ctl, ANY},
+    {SYS_epoll_pwait, ANY},
+    {SYS_timer_create, ANY},
+    {SYS_timer_settime, ANY},
+    {SYS_timer_delete, ANY},
+    {SYS_setitimer, ANY},
+    {SYS_getitimer, ANY},
+    {SYS_pselect6, ANY},
+    {SYS_ioctl, 1, UINT32_MAX, FICLONE},
+    {SYS_ioctl, 1, UINT32_MAX, FICLONERANGE},
+    {SYS_ioctl, 1, UINT32_MAX, TCGETS},
+    {SYS_ioctl, 1, UINT32_MAX, TIOCGWINSZ},
+    {SYS_ioctl, 1, UINT32_MAX, FIONREAD},
+    {SYS_prlimit64, 1, UINT32_MAX, RLIMIT_NOFILE},
+    {SYS_prctl, 0, UINT32_MAX, PR_SET_NO_NEW_PRIVS},
+    {SYS_seccomp, ANY},
     {SYS_execveat, 0, UINT32_MAX, ORGAN_PROGRAM_DESCRIPTOR}, /* until ORGAN_CALLS_NO_EXEC */
 #ifdef SYS_open
-    {SYS_open, ANY}, {SYS_creat, ANY}, {SYS_mkdir, ANY}, {SYS_rmdir, ANY}, {SYS_unlink, ANY}, {SYS_rename, ANY}, {SYS_link, ANY},
-    {SYS_symlink, ANY}, {SYS_chmod, ANY}, {SYS_select, ANY}, {SYS_pause, ANY}, {SYS_pipe, ANY}, {SYS_epoll_wait, ANY}, {SYS_alarm, ANY},
+    {SYS_open, ANY},
+    {SYS_creat, ANY},
+    {SYS_mkdir, ANY},
+    {SYS_rmdir, ANY},
+    {SYS_unlink, ANY},
+    {SYS_rename, ANY},
+    {SYS_link, ANY},
+    {SYS_symlink, ANY},
+    {SYS_chmod, ANY},
+    {SYS_select, ANY},
+    {SYS_pause, ANY},
+    {SYS_pipe, ANY},
+    {SYS_epoll_wait, ANY},
+    {SYS_alarm, ANY},
 #endif
 };
 
@@ -112,7 +247,9 @@ enum { CHANGES = O_ACCMODE | O_CREAT | O_TRUNC | O_APPEND };
 
 /* Files are opened for reading only, and memory is none that can be executed. */
 static const call_rule reader_rules[] = {
-    {SYS_openat, 2, CHANGES, O_RDONLY}, {SYS_mmap, 2, PROT_EXEC, 0}, {SYS_mprotect, 2, PROT_EXEC, 0},
+    {SYS_openat, 2, CHANGES, O_RDONLY},
+    {SYS_mmap, 2, PROT_EXEC, 0},
+    {SYS_mprotect, 2, PROT_EXEC, 0},
 #ifdef SYS_open
     {SYS_open, 1, CHANGES, O_RDONLY},
 #endif
@@ -120,14 +257,16 @@ static const call_rule reader_rules[] = {
 
 /* No header of a model asks for one of these. */
 static const call_rule deadly_calls[] = {
-    {SYS_execve, ANY}, {SYS_execveat, ANY}, {SYS_socket, ANY}, {SYS_connect, ANY}, {SYS_bind, ANY}, {SYS_listen, ANY}, {SYS_sendto, ANY},
-    {SYS_bpf, ANY}, {SYS_io_uring_setup, ANY}, {SYS_userfaultfd, ANY}, {SYS_perf_event_open, ANY}, {SYS_mount, ANY}, {SYS_unshare, ANY},
-    {SYS_setns, ANY}, {SYS_keyctl, ANY}, {SYS_process_vm_writev, ANY}, {SYS_finit_module, ANY}, {SYS_kexec_load, ANY},
+    {SYS_execve, ANY},         {SYS_execveat, ANY},    {SYS_socket, ANY},          {SYS_connect, ANY},
+    {SYS_bind, ANY},           {SYS_listen, ANY},      {SYS_sendto, ANY},          {SYS_bpf, ANY},
+    {SYS_io_uring_setup, ANY}, {SYS_userfaultfd, ANY}, {SYS_perf_event_open, ANY}, {SYS_mount, ANY},
+    {SYS_unshare, ANY},        {SYS_setns, ANY},       {SYS_keyctl, ANY},          {SYS_process_vm_writev, ANY},
+    {SYS_finit_module, ANY},   {SYS_kexec_load, ANY},
 #if !ORGAN_SANITIZED
-    {SYS_ptrace, ANY}, {SYS_clone, ANY},
+    {SYS_ptrace, ANY},         {SYS_clone, ANY},
 #endif
 #ifdef SYS_fork
-    {SYS_fork, ANY}, {SYS_vfork, ANY},
+    {SYS_fork, ANY},           {SYS_vfork, ANY},
 #endif
 };
 
@@ -144,10 +283,14 @@ static void add_step(call_filter *f, uint16_t code, uint32_t k, uint8_t if_true,
         f->steps[f->count++] = (struct sock_filter){.code = code, .jt = if_true, .jf = if_false, .k = k};
 }
 
-static void load_number(call_filter *f) { add_step(f, BPF_LD | BPF_W | BPF_ABS, offsetof(struct seccomp_data, nr), 0, 0); }
+static void load_number(call_filter *f)
+{
+    add_step(f, BPF_LD | BPF_W | BPF_ABS, offsetof(struct seccomp_data, nr), 0, 0);
+}
 static void give(call_filter *f, uint32_t answer) { add_step(f, BPF_RET | BPF_K, answer, 0, 0); }
 
-/* Three steps that go on where half of an argument is as wanted, and else leave out so many steps more. Both machines are little-endian. */
+/* Three steps that go on where half of an argument is as wanted, and else leave out so many steps more. Both machines
+ * are little-endian. */
 static void check_half(call_filter *f, uint32_t at, uint64_t mask, uint64_t value, uint8_t left_out)
 {
     add_step(f, BPF_LD | BPF_W | BPF_ABS, at, 0, 0);
@@ -229,7 +372,8 @@ bool organ_confine_calls(organ_calls calls)
         errno = E2BIG;
         return false;
     }
-    return prctl(PR_SET_NO_NEW_PRIVS, 1, 0, 0, 0) == 0 && syscall(SYS_seccomp, SECCOMP_SET_MODE_FILTER, 0, &program) == 0;
+    return prctl(PR_SET_NO_NEW_PRIVS, 1, 0, 0, 0) == 0 &&
+           syscall(SYS_seccomp, SECCOMP_SET_MODE_FILTER, 0, &program) == 0;
 }
 
 bool organ_confine_started(void)

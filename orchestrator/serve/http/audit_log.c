@@ -21,7 +21,10 @@ struct organ_audit_log {
 };
 
 /* A pipe that nobody reads is refused instead of waited for. */
-static int open_log(const char *file) { return open(file, O_WRONLY | O_APPEND | O_CREAT | O_CLOEXEC | O_NOCTTY | O_NONBLOCK, 0600); }
+static int open_log(const char *file)
+{
+    return open(file, O_WRONLY | O_APPEND | O_CREAT | O_CLOEXEC | O_NOCTTY | O_NONBLOCK, 0600);
+}
 
 organ_status organ_audit_log_open(const char *file, organ_audit_log **made, organ_error *error)
 {
@@ -73,10 +76,11 @@ static char *audit_log_line_of(const organ_audit_entry *entry)
     gmtime_r(&now.tv_sec, &parts);
     const size_t used = strftime(stamp, sizeof stamp, "%Y-%m-%dT%H:%M:%S", &parts);
     snprintf(stamp + used, sizeof stamp - used, ".%03ldZ", now.tv_nsec / 1000000);
-    json_t *const line = ORGAN_OBJECT(SET_TEXT("time", stamp), SET_TEXT("address", entry->address),
-                                      SET_BYTES_OF("token", *entry->token ? entry->token : NULL), SET_BYTES("method", entry->method),
-                                      SET_BYTES("path", entry->path), SET_COUNT("status", entry->status),
-                                      SET_BYTES_OF("job", *entry->job ? entry->job : NULL));
+    json_t *const line =
+        ORGAN_OBJECT(SET_TEXT("time", stamp), SET_TEXT("address", entry->address),
+                     SET_BYTES_OF("token", *entry->token ? entry->token : NULL), SET_BYTES("method", entry->method),
+                     SET_BYTES("path", entry->path), SET_COUNT("status", entry->status),
+                     SET_BYTES_OF("job", *entry->job ? entry->job : NULL));
     char *const text = line ? json_dumps(line, JSON_COMPACT | JSON_ENSURE_ASCII) : NULL;
     json_decref(line);
     return text;

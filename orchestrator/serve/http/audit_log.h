@@ -21,7 +21,8 @@ void organ_audit_log_close(organ_audit_log *audit); /* NULL is allowed */
 /* Opens the file of that name again: after the old one was moved away. On an error the old one goes on. */
 organ_status organ_audit_log_reopen(organ_audit_log *audit, organ_error *error);
 
-/* One line. What cannot be written is counted, and told on stderr once until a line can be written again; the server goes on. */
+/* One line. What cannot be written is counted, and told on stderr once until a line can be written again; the server
+ * goes on. */
 void organ_audit_log_write(organ_audit_log *audit, const organ_audit_entry *entry);
 unsigned long long organ_audit_log_lost(organ_audit_log *audit);
 

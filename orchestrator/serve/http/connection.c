@@ -13,7 +13,8 @@
 
 static void peer_of(struct MHD_Connection *connection, char *text, size_t size)
 {
-    const union MHD_ConnectionInfo *const info = organ_mhd.get_connection_info(connection, MHD_CONNECTION_INFO_CLIENT_ADDRESS);
+    const union MHD_ConnectionInfo *const info =
+        organ_mhd.get_connection_info(connection, MHD_CONNECTION_INFO_CLIENT_ADDRESS);
     const struct sockaddr *const address = info ? info->client_addr : NULL;
     snprintf(text, size, "-");
     if (address && address->sa_family == AF_INET6)
@@ -139,7 +140,8 @@ void *organ_http_on_target(void *context, const char *target, struct MHD_Connect
 {
     organ_server_request *const request = calloc(1, sizeof *request);
     char *const copy = strdup(target);
-    const union MHD_ConnectionInfo *const info = organ_mhd.get_connection_info(connection, MHD_CONNECTION_INFO_SOCKET_CONTEXT);
+    const union MHD_ConnectionInfo *const info =
+        organ_mhd.get_connection_info(connection, MHD_CONNECTION_INFO_SOCKET_CONTEXT);
     if (!request || !copy || !info || !info->socket_context) {
         free(request);
         free(copy);
@@ -163,13 +165,14 @@ void *organ_http_on_target(void *context, const char *target, struct MHD_Connect
 /* Whether the body that the headers announce is accepted. */
 static bool body_passes(organ_server_request *request)
 {
-    const char *const length = organ_http_header(request, "Content-Length"), *const coding =
-                                                                                 organ_http_header(request, "Transfer-Encoding");
+    const char *const length = organ_http_header(request, "Content-Length"), *const coding = organ_http_header(
+                                                                                 request, "Transfer-Encoding");
     const unsigned long long bytes = length ? strtoull(length, NULL, 10) : 0;
     if (!request->route->body && (coding || bytes > 0))
         organ_http_problem(&request->reply, 400, "%s takes no body", request->route->pattern);
     else if (bytes > ORGAN_HTTP_BODY_LIMIT)
-        organ_http_problem(&request->reply, 413, "the body has %llu bytes; at most %u are read", bytes, ORGAN_HTTP_BODY_LIMIT);
+        organ_http_problem(&request->reply, 413, "the body has %llu bytes; at most %u are read", bytes,
+                           ORGAN_HTTP_BODY_LIMIT);
     else
         return true;
     return false;
@@ -214,7 +217,8 @@ static void find_address(organ_server_request *request)
     const organ_proxies *const proxies = &request->server->proxies;
     if (proxies->count)
         organ_mhd.get_connection_values(request->connection, MHD_HEADER_KIND, join_forwarded, &all);
-    organ_proxies_client(proxies, organ_watched_peer(request->watched), all.text, request->address, sizeof request->address);
+    organ_proxies_client(proxies, organ_watched_peer(request->watched), all.text, request->address,
+                         sizeof request->address);
     free(all.text);
 }
 
@@ -280,8 +284,9 @@ static enum MHD_Result answer_request(organ_server_request *request)
     return send_or_delay(request);
 }
 
-enum MHD_Result organ_http_on_request(void *context, struct MHD_Connection *connection, const char *target, const char *verb,
-                                      const char *version, const char *data, size_t *bytes, void **held)
+enum MHD_Result organ_http_on_request(void *context, struct MHD_Connection *connection, const char *target,
+                                      const char *verb, const char *version, const char *data, size_t *bytes,
+                                      void **held)
 {
     organ_server_request *const request = *held;
     (void)context;
@@ -298,8 +303,9 @@ enum MHD_Result organ_http_on_request(void *context, struct MHD_Connection *conn
             *bytes = 0;
             return MHD_YES;
         }
-        /* The library reads from a connection that was suspended in this state when it is resumed, and closes it without a reply if the
-         * client has shut down its side. So wait for the next call, which comes at once: then the library only waits for a reply. */
+        /* The library reads from a connection that was suspended in this state when it is resumed, and closes it
+         * without a reply if the client has shut down its side. So wait for the next call, which comes at once: then
+         * the library only waits for a reply. */
         if (request->route->waits && !request->asked) {
             request->asked = true;
             return MHD_YES;
@@ -316,12 +322,13 @@ enum MHD_Result organ_http_on_request(void *context, struct MHD_Connection *conn
     return MHD_NO;
 }
 
-/* A client that has shut down its side should not wait until the connection times out: the library saw the end of its data together with
- * the request, and is not told of it again. */
+/* A client that has shut down its side should not wait until the connection times out: the library saw the end of its
+ * data together with the request, and is not told of it again. */
 static void part_from_silent(struct MHD_Connection *connection)
 {
     char byte;
-    const union MHD_ConnectionInfo *const info = organ_mhd.get_connection_info(connection, MHD_CONNECTION_INFO_CONNECTION_FD);
+    const union MHD_ConnectionInfo *const info =
+        organ_mhd.get_connection_info(connection, MHD_CONNECTION_INFO_CONNECTION_FD);
     if (info && recv(info->connect_fd, &byte, 1, MSG_PEEK | MSG_DONTWAIT) == 0)
         shutdown(info->connect_fd, SHUT_RD);
 }
@@ -341,7 +348,8 @@ static void end_request(organ_server_request *request, bool whole)
     free_request(request);
 }
 
-void organ_http_on_end(void *context, struct MHD_Connection *connection, void **held, enum MHD_RequestTerminationCode code)
+void organ_http_on_end(void *context, struct MHD_Connection *connection, void **held,
+                       enum MHD_RequestTerminationCode code)
 {
     organ_server_request *const request = *held;
     const organ_server *const server = context;
@@ -359,17 +367,20 @@ void organ_http_on_end(void *context, struct MHD_Connection *connection, void **
     end_request(request, whole);
 }
 
-void organ_http_on_connection(void *context, struct MHD_Connection *connection, void **watched, enum MHD_ConnectionNotificationCode code)
+void organ_http_on_connection(void *context, struct MHD_Connection *connection, void **watched,
+                              enum MHD_ConnectionNotificationCode code)
 {
     organ_server *const server = context;
     char peer[64];
     organ_tally_connection(server->tally, code == MHD_CONNECTION_NOTIFY_STARTED);
     if (code == MHD_CONNECTION_NOTIFY_STARTED) {
-        const union MHD_ConnectionInfo *const info = organ_mhd.get_connection_info(connection, MHD_CONNECTION_INFO_CONNECTION_FD);
+        const union MHD_ConnectionInfo *const info =
+            organ_mhd.get_connection_info(connection, MHD_CONNECTION_INFO_CONNECTION_FD);
         peer_of(connection, peer, sizeof peer);
         *watched = organ_watch_add(server->watch, info->connect_fd, peer, patience(server, false));
     } else if (*watched) {
-        /* The library drops a request whose query has more parameters than it has room for, without a call when it ends. */
+        /* The library drops a request whose query has more parameters than it has room for, without a call when it
+         * ends. */
         organ_server_request *const forgotten = organ_watched_hold(*watched, NULL);
         if (forgotten)
             end_request(forgotten, false);

@@ -1,5 +1,6 @@
 /* SPDX-License-Identifier: MIT
- * libmicrohttpd, loaded when a server is opened: it brings ten libraries for TLS along, which every other run would load in vain. */
+ * libmicrohttpd, loaded when a server is opened: it brings ten libraries for TLS along, which every other run would
+ * load in vain. */
 #ifndef ORGAN_DAEMON_LIBRARY_H
 #define ORGAN_DAEMON_LIBRARY_H
 

@@ -12,8 +12,9 @@ struct organ_desk {
     pthread_mutex_t lock;
     pthread_cond_t called;
     organ_server_request *first, **last;
-    organ_server_request *parked;                /* wait for news or for their time, not for a thread */
-    size_t present, waiting, most, thread_count; /* all that are not resumed yet; those that wait for a thread or for news */
+    organ_server_request *parked; /* wait for news or for their time, not for a thread */
+    size_t present, waiting, most,
+        thread_count; /* all that are not resumed yet; those that wait for a thread or for news */
     unsigned long long recalls;
     bool ending, dismissed;
     pthread_t threads[];
@@ -58,7 +59,8 @@ static void recall_requests(organ_desk *desk, bool all)
     pthread_mutex_lock(&desk->lock);
     desk->recalls += all;
     for (organ_server_request **at = &desk->parked, *request; (request = *at);) {
-        const bool left = request->delayed && organ_watched_is_cut(request->watched); /* the watch has closed the connection to make room */
+        const bool left = request->delayed &&
+                          organ_watched_is_cut(request->watched); /* the watch has closed the connection to make room */
         const bool due = organ_http_waited(request) >= request->reply.later || desk->dismissed || left;
         if (!due && (request->delayed || !all)) {
             at = &request->next;
@@ -113,8 +115,8 @@ bool organ_desk_delay(organ_desk *desk, organ_server_request *request, double se
     return good;
 }
 
-/* Parks a request whose handler asked to be called again. If there was a recall while it ran, it is queued at once instead: the news may be
- * what it waits for. */
+/* Parks a request whose handler asked to be called again. If there was a recall while it ran, it is queued at once
+ * instead: the news may be what it waits for. */
 static void settle_request(organ_desk *desk, organ_server_request *request, unsigned long long recalls)
 {
     const bool later = request->reply.kind == REPLY_LATER;

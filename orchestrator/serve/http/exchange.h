@@ -36,65 +36,80 @@ typedef struct organ_app {
 
 /* ---- request ---- */
 
-typedef enum organ_http_method { ORGAN_HTTP_GET, ORGAN_HTTP_POST, ORGAN_HTTP_DELETE, ORGAN_HTTP_METHODS } organ_http_method;
+typedef enum organ_http_method {
+    ORGAN_HTTP_GET,
+    ORGAN_HTTP_POST,
+    ORGAN_HTTP_DELETE,
+    ORGAN_HTTP_METHODS
+} organ_http_method;
 
 /* Valid until the handler returns; what a stream needs later it copies. */
 typedef struct organ_server_request organ_server_request;
 
 organ_app *organ_http_app(const organ_server_request *request);
-/* A parameter of the route's pattern, decoded: "id" of {id} (one segment), "path" of {path...} (one or more, joined by '/'). */
+/* A parameter of the route's pattern, decoded: "id" of {id} (one segment), "path" of {path...} (one or more, joined by
+ * '/'). */
 const char *organ_http_parameter(const organ_server_request *request, const char *name);
-/* A value of the query, decoded as in forms ('+' is a blank): valid UTF-8 without control characters. NULL if it is not there; the first
- * if it is repeated. */
+/* A value of the query, decoded as in forms ('+' is a blank): valid UTF-8 without control characters. NULL if it is not
+ * there; the first if it is repeated. */
 const char *organ_http_query(const organ_server_request *request, const char *name);
 const char *organ_http_header(const organ_server_request *request, const char *name); /* NULL if it is not there */
 
 /* ---- reply ---- */
 
-/* Filled by a handler with exactly one of the functions below; a later one replaces an earlier one. If memory runs out the reply becomes a
- * 500 by itself. Headers of security, length, date and caching ("no-store" unless the handler set Cache-Control) are the server's. */
+/* Filled by a handler with exactly one of the functions below; a later one replaces an earlier one. If memory runs out
+ * the reply becomes a 500 by itself. Headers of security, length, date and caching ("no-store" unless the handler set
+ * Cache-Control) are the server's. */
 typedef struct organ_http_reply organ_http_reply;
 
-void organ_http_reply_json(organ_http_reply *reply, unsigned status, json_t *document); /* takes the reference; NULL: no memory */
-void organ_http_reply_text(organ_http_reply *reply, unsigned status, const char *type, char *text, size_t bytes); /* takes it: malloc */
-void organ_http_reply_constant(organ_http_reply *reply, unsigned status, const char *type, const void *data, size_t bytes);
+void organ_http_reply_json(organ_http_reply *reply, unsigned status,
+                           json_t *document); /* takes the reference; NULL: no memory */
+void organ_http_reply_text(organ_http_reply *reply, unsigned status, const char *type, char *text,
+                           size_t bytes); /* takes it: malloc */
+void organ_http_reply_constant(organ_http_reply *reply, unsigned status, const char *type, const void *data,
+                               size_t bytes);
 void organ_http_reply_empty(organ_http_reply *reply, unsigned status); /* 204 */
 
-/* application/problem+json (RFC 9457): {"type": "about:blank", "title": <of the status>, "status": ..., "detail": <the message>}. The
- * detail is made harmless like an organ_error and is what the log says about the refusal. */
-void organ_http_problem(organ_http_reply *reply, unsigned status, const char *format, ...) __attribute__((format(printf, 3, 4)));
+/* application/problem+json (RFC 9457): {"type": "about:blank", "title": <of the status>, "status": ..., "detail": <the
+ * message>}. The detail is made harmless like an organ_error and is what the log says about the refusal. */
+void organ_http_problem(organ_http_reply *reply, unsigned status, const char *format, ...)
+    __attribute__((format(printf, 3, 4)));
 /* The same with one more member, whose reference is taken. */
-void organ_http_problem_with(organ_http_reply *reply, unsigned status, const char *name, json_t *value, const char *format, ...)
-    __attribute__((format(printf, 5, 6)));
+void organ_http_problem_with(organ_http_reply *reply, unsigned status, const char *name, json_t *value,
+                             const char *format, ...) __attribute__((format(printf, 5, 6)));
 /* The same for a fault: 400 for ORGAN_USAGE, 422 for ORGAN_BAD_INPUT, 500 for all others. */
 void organ_http_problem_of(organ_http_reply *reply, const organ_error *error);
 
-/* An open regular file, which is closed afterwards, with ETag, Last-Modified, If-None-Match, If-Modified-Since, Range and If-Range (206,
- * 304, 416). `name` is what a browser saves it as, and its type follows from it. A report of this program is shown in a
- * sandbox (organ_http_reply_as_report); everything else, also other HTML, is an attachment. */
+/* An open regular file, which is closed afterwards, with ETag, Last-Modified, If-None-Match, If-Modified-Since, Range
+ * and If-Range (206, 304, 416). `name` is what a browser saves it as, and its type follows from it. A report of this
+ * program is shown in a sandbox (organ_http_reply_as_report); everything else, also other HTML, is an attachment. */
 void organ_http_reply_file(organ_http_reply *reply, const organ_server_request *request, int fd, const char *name);
 
 void organ_http_reply_header(organ_http_reply *reply, const char *name, const char *value); /* added; copies both */
 /* Whether If-None-Match of the request has this entity tag, weak or not: the client has what is to be sent. */
 bool organ_http_has_tag(const organ_server_request *request, const char *tag);
-/* Instead of the server's Content-Security-Policy, which is "default-src 'none'; frame-ancestors 'none'; ...". Static text. */
+/* Instead of the server's Content-Security-Policy, which is "default-src 'none'; frame-ancestors 'none'; ...". Static
+ * text. */
 void organ_http_reply_policy(organ_http_reply *reply, const char *content_security_policy);
-/* Sets the Content-Security-Policy of a report of this program: a sandbox in which only the script of organ's reports runs, without this
- * server's origin, its cookie and any network. The page of the server shows reports in a frame. */
+/* Sets the Content-Security-Policy of a report of this program: a sandbox in which only the script of organ's reports
+ * runs, without this server's origin, its cookie and any network. The page of the server shows reports in a frame. */
 void organ_http_reply_as_report(organ_http_reply *reply);
 
-/* A reply whose end is not known yet, as server-sent events are. No thread waits for it: `read` writes at most `room` bytes that are there
- * and never waits. Where it says WAIT it is called again after organ_http_wake, and at least every `heartbeat` seconds (0: no), which is
- * the occasion to send a comment that shows whether the client is still there. When the server stops, streams end without being asked. */
+/* A reply whose end is not known yet, as server-sent events are. No thread waits for it: `read` writes at most `room`
+ * bytes that are there and never waits. Where it says WAIT it is called again after organ_http_wake, and at least every
+ * `heartbeat` seconds (0: no), which is the occasion to send a comment that shows whether the client is still there.
+ * When the server stops, streams end without being asked. */
 typedef enum organ_stream_state { ORGAN_STREAM_DATA, ORGAN_STREAM_WAIT, ORGAN_STREAM_END } organ_stream_state;
 typedef struct organ_http_stream {
     organ_stream_state (*read)(void *context, char *to, size_t room, size_t *bytes);
-    void (*close)(void *context); /* the last call, exactly once, whether the client left or the stream ended; also if it never began */
+    void (*close)(void *context); /* the last call, exactly once, whether the client left or the stream ended; also if
+                                     it never began */
     void *context;
     unsigned heartbeat;
 } organ_http_stream;
-/* Wakes one stream; from any thread, also while `read` runs (then it is called once more). It is valid until `close` returns; `read` and
- * `close` are called without any lock of the server, so a lock of the caller may be held in organ_http_wake and taken in both. */
+/* Wakes one stream; from any thread, also while `read` runs (then it is called once more). It is valid until `close`
+ * returns; `read` and `close` are called without any lock of the server, so a lock of the caller may be held in
+ * organ_http_wake and taken in both. */
 typedef struct organ_http_waker organ_http_waker;
 void organ_http_wake(organ_http_waker *waker);
 /* NULL without memory: then `close` was called. */
@@ -103,34 +118,37 @@ organ_http_waker *organ_http_reply_stream(organ_http_reply *reply, const char *t
 /* The reply says that a token is wrong: it is delayed for addresses that sent many wrong ones. */
 void organ_http_reply_wrong_token(organ_http_reply *reply);
 
-/* Marks the connection of a request with a valid token, or of any request if the server needs no token (""): the server never closes it to
- * make room. The audit log gets the token's name. */
+/* Marks the connection of a request with a valid token, or of any request if the server needs no token (""): the server
+ * never closes it to make room. The audit log gets the token's name. */
 void organ_http_done_by(const organ_server_request *request, const char *token_name);
 /* Sets the job that the audit log lists for this request. */
 void organ_http_about_job(const organ_server_request *request, const char *id);
 
-/* No reply yet, for a handler of a route that waits: it is called again when one of the areas has news (organ_http_recall), and `seconds`
- * after the request began at the latest. No thread waits meanwhile. */
+/* No reply yet, for a handler of a route that waits: it is called again when one of the areas has news
+ * (organ_http_recall), and `seconds` after the request began at the latest. No thread waits meanwhile. */
 void organ_http_reply_later(organ_http_reply *reply, double seconds);
 double organ_http_waited(const organ_server_request *request); /* seconds since the request began */
 
 /* ---- what handlers share ---- */
 
-/* A whole number of the query; `fallback` if it is not there. False after a 400 that names the parameter, what came and what is allowed. */
-bool organ_http_query_count(const organ_server_request *request, organ_http_reply *reply, const char *name, uint64_t from, uint64_t to,
-                            uint64_t fallback, uint64_t *value);
+/* A whole number of the query; `fallback` if it is not there. False after a 400 that names the parameter, what came and
+ * what is allowed. */
+bool organ_http_query_count(const organ_server_request *request, organ_http_reply *reply, const char *name,
+                            uint64_t from, uint64_t to, uint64_t fallback, uint64_t *value);
 #define ORGAN_HTTP_BODY_LIMIT (1u << 20) /* bytes; longer bodies are refused */
-/* The body as a JSON object, for the caller to release: no key twice. NULL after 400 (not JSON; the message says where), or 415 where
- * Content-Type is not application/json. */
+/* The body as a JSON object, for the caller to release: no key twice. NULL after 400 (not JSON; the message says
+ * where), or 415 where Content-Type is not application/json. */
 json_t *organ_http_body_json(const organ_server_request *request, organ_http_reply *reply);
 
 /* ---- the table of routes ---- */
 
-/* What a route takes and answers is described in orchestrator/serve/page/open_api.json, but for the page and its parts. */
+/* What a route takes and answers is described in orchestrator/serve/page/open_api.json, but for the page and its parts.
+ */
 typedef struct organ_http_route {
     organ_http_method method; /* GET answers HEAD too; other methods of a known path are 405 with Allow */
-    const char *pattern;      /* "/api/v1/jobs/{id}/events"; one "{path...}" takes one or more segments: "/api/v1/models/{path...}/tensors".
-                                 Segments are matched before they are decoded: "%2F" does not part them. The first row that fits is taken */
+    /* "/api/v1/jobs/{id}/events"; one "{path...}" takes one or more segments: "/api/v1/models/{path...}/tensors".
+     * Segments are matched before they are decoded: "%2F" does not separate them. The first row that fits is taken. */
+    const char *pattern;
     void (*handle)(const organ_server_request *request, organ_http_reply *reply);
     bool open;  /* answered without a token: what the page needs before it has logged in */
     bool waits; /* may read the disk or wait for a lock for long: runs beside the threads that serve connections */
@@ -142,7 +160,8 @@ typedef struct organ_area {
     const organ_http_route *routes;
     size_t route_count;
     organ_status (*start)(organ_app *app, organ_error *error); /* before the first request */
-    void (*drain)(organ_app *app); /* the server is to stop: no request comes in any more, streams and replies are still being sent */
+    void (*drain)(organ_app *app); /* the server is to stop: no request comes in any more, streams and replies are still
+                                      being sent */
     void (*stop)(organ_app *app);  /* no request is left; also after a start that failed */
     void (*metrics)(const organ_app *app, FILE *out); /* lines of Prometheus' text format, with HELP and TYPE */
 } organ_area;
@@ -150,7 +169,8 @@ typedef struct organ_area {
 
 /* ---- for areas that work beside requests ---- */
 
-/* One of the areas has news: all requests that wait for some (organ_http_reply_later) are answered again. From any thread. */
+/* One of the areas has news: all requests that wait for some (organ_http_reply_later) are answered again. From any
+ * thread. */
 void organ_http_recall(const organ_app *app);
 
 /* A metric in Prometheus' text format; `type` is "counter" or "gauge". */
@@ -162,7 +182,8 @@ void organ_http_quota(FILE *out, const char *name, const char *help, unsigned lo
 /* Bytes of memory that a process has in use; 0 where that is not known. */
 unsigned long long organ_http_resident(pid_t pid);
 
-/* Gives the calling thread, and those it will start, a lower priority than jobs have, which run on the same processors. */
+/* Gives the calling thread, and those it will start, a lower priority than jobs have, which run on the same processors.
+ */
 void organ_http_step_back(void);
 
 #endif

@@ -28,7 +28,8 @@ void organ_http_reply_as_report(organ_http_reply *reply)
     organ_http_reply_policy(reply, report_policy);
 }
 
-/* Returns whether the file begins like a page of this program. A forged page may begin so too; the policy of reports blocks its scripts. */
+/* Returns whether the file begins like a page of this program. A forged page may begin so too; the policy of reports
+ * blocks its scripts. */
 static bool is_own_report(const char *type, int fd)
 {
     char start[sizeof ORGAN_PAGE_START - 1];

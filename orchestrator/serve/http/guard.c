@@ -27,7 +27,8 @@ bool organ_guard_host(const organ_guard *guard, const char *host)
     const char *const close_bracket = host[0] == '[' ? strchr(host, ']') : NULL;
     const size_t length = close_bracket ? (size_t)(close_bracket + 1 - host) : strcspn(host, ":");
     const char *const port = host + length;
-    if (length == 0 || length >= sizeof name || (*port && (*port != ':' || strspn(port + 1, "0123456789") != strlen(port + 1))))
+    if (length == 0 || length >= sizeof name ||
+        (*port && (*port != ':' || strspn(port + 1, "0123456789") != strlen(port + 1))))
         return false;
     memcpy(name, host, length);
     name[length] = '\0';
@@ -41,7 +42,8 @@ bool organ_guard_host(const organ_guard *guard, const char *host)
     return strcasecmp(name, guard->address) == 0 || (guard->any_address && is_address(name));
 }
 
-/* Whether `origin` is the site that `host` is: "http://127.0.0.1:8935" (or https, behind a proxy), of an encrypted server https alone. */
+/* Whether `origin` is the site that `host` is: "http://127.0.0.1:8935" (or https, behind a proxy), of an encrypted
+ * server https alone. */
 static bool is_site(const organ_guard *guard, const char *origin, const char *host)
 {
     if (!guard->encrypted && strncasecmp(origin, "http://", 7) == 0)
@@ -81,7 +83,8 @@ static bool host_passes(const organ_guard *guard, const organ_server_request *re
 /* Requests other than GET must come from this server's page, or not from a browser's page. */
 static bool origin_passes(const organ_guard *guard, const organ_server_request *request, organ_http_reply *reply)
 {
-    const char *const origin = organ_http_header(request, "Origin"), *const site = organ_http_header(request, "Sec-Fetch-Site");
+    const char *const origin = organ_http_header(request, "Origin"), *const site =
+                                                                         organ_http_header(request, "Sec-Fetch-Site");
     if (request->method == ORGAN_HTTP_GET)
         return true;
     if (origin && !is_site(guard, origin, organ_http_header(request, "Host")))
@@ -103,13 +106,15 @@ static enum MHD_Result look_at_cookie(void *context, enum MHD_ValueKind kind, co
 {
     session_search *const search = context;
     (void)kind;
-    if (strcmp(name, ORGAN_SESSION_COOKIE) == 0 && value && organ_tokens_know_session(search->guard->tokens, value, search->who))
+    if (strcmp(name, ORGAN_SESSION_COOKIE) == 0 && value &&
+        organ_tokens_know_session(search->guard->tokens, value, search->who))
         search->found = true;
     return MHD_YES;
 }
 
 /* Whether the request has a token or the session cookie of one: *who has it then. */
-static bool admits(const organ_guard *guard, const organ_server_request *request, const char *authorization, organ_bearer *who)
+static bool admits(const organ_guard *guard, const organ_server_request *request, const char *authorization,
+                   organ_bearer *who)
 {
     session_search search = {.guard = guard, .who = who};
     *who = (organ_bearer){.access = ORGAN_ACCESS_RUN};
@@ -124,7 +129,8 @@ static bool admits(const organ_guard *guard, const organ_server_request *request
 /* Whether somebody who was admitted may do this; open routes are open to all. */
 static bool may_do(const organ_server_request *request, const organ_bearer *who, organ_http_reply *reply)
 {
-    if (who->access == ORGAN_ACCESS_RUN || request->method == ORGAN_HTTP_GET || (request->route && request->route->open))
+    if (who->access == ORGAN_ACCESS_RUN || request->method == ORGAN_HTTP_GET ||
+        (request->route && request->route->open))
         return true;
     organ_http_problem(reply, 403, "the token '%s' may read; %s needs one with the role run", who->name, request->verb);
     return false;
@@ -141,9 +147,11 @@ bool organ_guard_passes(const organ_guard *guard, const organ_server_request *re
         organ_http_done_by(request, who.name);
     if (admitted || (request->route && request->route->open))
         return may_do(request, &who, reply);
-    organ_http_problem(reply, 401, authorization ? "the token is wrong" : "a token is needed: Authorization: Bearer TOKEN");
+    organ_http_problem(reply, 401,
+                       authorization ? "the token is wrong" : "a token is needed: Authorization: Bearer TOKEN");
     organ_http_reply_header(reply, "WWW-Authenticate",
-                            authorization ? "Bearer realm=\"organ\", error=\"invalid_token\"" : "Bearer realm=\"organ\"");
+                            authorization ? "Bearer realm=\"organ\", error=\"invalid_token\""
+                                          : "Bearer realm=\"organ\"");
     if (authorization)
         organ_http_reply_wrong_token(reply);
     return false;

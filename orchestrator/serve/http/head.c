@@ -1,10 +1,11 @@
 /* SPDX-License-Identifier: MIT
- * Refuses heads of requests that other programs may read differently (request smuggling). The library parses the head in place and is
- * lenient: a zero byte ends a string early, a continued line extends the header before it, and of two lengths the first counts. A proxy may
- * read such a head as one request where this server reads two; so they are refused, and the connection ends.
+ * Refuses heads of requests that other programs may read differently (request smuggling). The library parses the head
+ * in place and is lenient: a zero byte ends a string early, a continued line extends the header before it, and of two
+ * lengths the first counts. A proxy may read such a head as one request where this server reads two; so they are
+ * refused, and the connection ends.
  *
- * All this is about libmicrohttpd before 1.0. Since then there is another parser, which lays texts out in another way and, asked to be
- * strict, refuses all of it itself. */
+ * All this is about libmicrohttpd before 1.0. Since then there is another parser, which lays texts out in another way
+ * and, asked to be strict, refuses all of it itself. */
 #include "orchestrator/serve/http/parts.h"
 
 #include <string.h>
@@ -57,7 +58,8 @@ static enum MHD_Result check_header(void *context, enum MHD_ValueKind kind, cons
         r->wrong = "has a header whose name is none";
     else if (!value || !is_value(value))
         r->wrong = "has a header with a control character";
-    else if (r->at && (!line_ends(r->at, name) || (uintptr_t)value <= (uintptr_t)name_end || !only_bytes(name_end + 1, value, ' ', '\t')))
+    else if (r->at && (!line_ends(r->at, name) || (uintptr_t)value <= (uintptr_t)name_end ||
+                       !only_bytes(name_end + 1, value, ' ', '\t')))
         r->wrong = "has a header with a zero byte, or one that goes on in the next line";
     else if (r->at)
         r->at = value + strlen(value);
@@ -66,8 +68,8 @@ static enum MHD_Result check_header(void *context, enum MHD_ValueKind kind, cons
     return r->wrong ? MHD_NO : MHD_YES;
 }
 
-/* The target is given up to a zero byte in it, as the method is. Between them and up to the version stand blanks, and one zero
- * at the end of each. */
+/* The target is given up to a zero byte in it, as the method is. Between them and up to the version stand blanks, and
+ * one zero at the end of each. */
 static const char *read_first_line(const organ_server_request *request, const char *verb, const char *version)
 {
     const char *const end = request->line + strlen(request->target), *const verb_end = verb + strlen(verb);
@@ -91,7 +93,8 @@ static const char *read_lengths(const organ_server_request *request, const head_
 }
 
 /* For a lenient library: checks that no bytes lie between or behind the parts that it made of the head. */
-static void check_head_layout(const organ_server_request *request, head_reading *r, const char *verb, const char *version)
+static void check_head_layout(const organ_server_request *request, head_reading *r, const char *verb,
+                              const char *version)
 {
     const union MHD_ConnectionInfo *const size =
         organ_mhd.get_connection_info(request->connection, MHD_CONNECTION_INFO_REQUEST_HEADER_SIZE);

@@ -33,7 +33,8 @@ static int open_entry(int directory, const char *name, uint64_t flags)
     const int number = errno;
     if (fd < 0) {
         /* A link that should be a directory is reported as none. */
-        const bool link = number == ENOTDIR && fstatat(directory, name, &about, AT_SYMLINK_NOFOLLOW) == 0 && S_ISLNK(about.st_mode);
+        const bool link =
+            number == ENOTDIR && fstatat(directory, name, &about, AT_SYMLINK_NOFOLLOW) == 0 && S_ISLNK(about.st_mode);
         errno = link ? ELOOP : number;
         return -1;
     }
@@ -72,12 +73,14 @@ static int open_by_steps(int root, const char *path, uint64_t flags)
 
 static int open_beneath(const organ_jail *jail, const char *path, uint64_t flags)
 {
-    const struct open_how how = {.flags = flags | O_CLOEXEC, .resolve = RESOLVE_BENEATH | RESOLVE_NO_SYMLINKS | RESOLVE_NO_MAGICLINKS};
+    const struct open_how how = {.flags = flags | O_CLOEXEC,
+                                 .resolve = RESOLVE_BENEATH | RESOLVE_NO_SYMLINKS | RESOLVE_NO_MAGICLINKS};
     int fd;
     if (jail->by_steps)
         return open_by_steps(jail->root, path, flags);
     /* EAGAIN: there was a rename meanwhile, and the kernel cannot tell whether the path left the root. */
-    for (int tries = 0; (fd = (int)syscall(SYS_openat2, jail->root, path, &how, sizeof how)) < 0 && errno == EAGAIN && tries < 100;)
+    for (int tries = 0;
+         (fd = (int)syscall(SYS_openat2, jail->root, path, &how, sizeof how)) < 0 && errno == EAGAIN && tries < 100;)
         tries++;
     return fd;
 }
@@ -230,7 +233,8 @@ unsigned organ_jail_look(const organ_jail *jail, const char *path, struct stat *
     return 403;
 }
 
-static unsigned open_as(const organ_jail *jail, const char *path, bool directory, int *fd, struct stat *about, organ_error *error)
+static unsigned open_as(const organ_jail *jail, const char *path, bool directory, int *fd, struct stat *about,
+                        organ_error *error)
 {
     struct stat first, second;
     *fd = -1;
@@ -289,13 +293,13 @@ static bool append_entry(listing *l, const char *name, const struct stat *about)
     char *const own = organ_grow(&l->entries, l->count, &l->room, sizeof *l->entries) ? strdup(name) : NULL;
     if (!own)
         return false;
-    l->entries[l->count++] =
-        (organ_jail_entry){own, S_ISDIR(about->st_mode), S_ISDIR(about->st_mode) ? 0 : (uint64_t)about->st_size, about->st_mtim.tv_sec};
+    l->entries[l->count++] = (organ_jail_entry){
+        own, S_ISDIR(about->st_mode), S_ISDIR(about->st_mode) ? 0 : (uint64_t)about->st_size, about->st_mtim.tv_sec};
     return true;
 }
 
-unsigned organ_jail_list(const organ_jail *jail, const char *path, size_t most, organ_jail_entry **entries, size_t *count, bool *cut,
-                         organ_error *error)
+unsigned organ_jail_list(const organ_jail *jail, const char *path, size_t most, organ_jail_entry **entries,
+                         size_t *count, bool *cut, organ_error *error)
 {
     int fd;
     struct stat about;
@@ -346,7 +350,8 @@ typedef struct jail_search {
     size_t looked_at;
 } jail_search;
 
-/* Files that are read together with a model's file: the other parts of a split one, and its configuration and tokenizer. */
+/* Files that are read together with a model's file: the other parts of a split one, and its configuration and
+ * tokenizer. */
 static bool matters(const jail_search *s, const char *name)
 {
     static const char *const ends[] = {".json", ".model", ".txt", ".jinja"};

@@ -1,5 +1,6 @@
 /* SPDX-License-Identifier: MIT
- * The only way to files: names below one directory, resolved by the kernel so that none leads outside, whatever links lie on the way. */
+ * The only way to files: names below one directory, resolved by the kernel so that none leads outside, whatever links
+ * lie on the way. */
 #ifndef ORGAN_JAIL_H
 #define ORGAN_JAIL_H
 
@@ -12,17 +13,18 @@
 
 typedef struct organ_jail organ_jail;
 
-/* Names are resolved by openat2 (RESOLVE_BENEATH, RESOLVE_NO_SYMLINKS, RESOLVE_NO_MAGICLINKS), on systems without it (Linux before 5.6)
- * step by step. ORGAN_IO if the root is no directory or cannot be read. */
+/* Names are resolved by openat2 (RESOLVE_BENEATH, RESOLVE_NO_SYMLINKS, RESOLVE_NO_MAGICLINKS), on systems without it
+ * (Linux before 5.6) step by step. ORGAN_IO if the root is no directory or cannot be read. */
 organ_status organ_jail_open(const char *root, organ_jail **jail, organ_error *error);
 void organ_jail_close(organ_jail *jail);             /* NULL is allowed */
 void organ_jail_walk(organ_jail *jail);              /* step by step from now on, for tests */
 const char *organ_jail_root(const organ_jail *jail); /* its real path, absolute, without a slash at the end (but "/") */
 
-/* All paths are relative to the root, '/' between segments; "" or "." is the root. Every function gives 0 or the HTTP status that fits,
- * with a message that shows the path as it was asked for and nothing of where the root is: 400 a path that is none (absolute, "..", ".",
- * empty segments, backslashes, control characters, invalid UTF-8, too long), 403 it leads over a link or to a hidden name or may not be
- * read, 404 there is none, 409 it is there but of the wrong kind, 500 the system failed. Hidden are all names that begin with a dot. */
+/* All paths are relative to the root, '/' between segments; "" or "." is the root. Every function gives 0 or the HTTP
+ * status that fits, with a message that shows the path as it was asked for and nothing of where the root is: 400 a path
+ * that is none (absolute, "..", ".", empty segments, backslashes, control characters, invalid UTF-8, too long), 403 it
+ * leads over a link or to a hidden name or may not be read, 404 there is none, 409 it is there but of the wrong kind,
+ * 500 the system failed. Hidden are all names that begin with a dot. */
 
 /* A regular file for reading. *about may be NULL. */
 unsigned organ_jail_file(const organ_jail *jail, const char *path, int *fd, struct stat *about, organ_error *error);
@@ -30,11 +32,12 @@ unsigned organ_jail_file(const organ_jail *jail, const char *path, int *fd, stru
 /* What there is: file or directory, without links. */
 unsigned organ_jail_look(const organ_jail *jail, const char *path, struct stat *about, organ_error *error);
 
-/* Whether a program may read `path`: it exists, and no link is on the way. *absolute, unless NULL, is its absolute path, to be freed. */
+/* Whether a program may read `path`: it exists, and no link is on the way. *absolute, unless NULL, is its absolute
+ * path, to be freed. */
 unsigned organ_jail_input(const organ_jail *jail, const char *path, char **absolute, organ_error *error);
 
-/* Whether a program may write `path`: its parent is a directory below the root, no link is on the way, and it is not a link itself; whether
- * it exists is the program's matter. */
+/* Whether a program may write `path`: its parent is a directory below the root, no link is on the way, and it is not a
+ * link itself; whether it exists is the program's matter. */
 unsigned organ_jail_output(const organ_jail *jail, const char *path, organ_error *error);
 
 typedef struct organ_jail_entry {
@@ -44,10 +47,10 @@ typedef struct organ_jail_entry {
     int64_t modified; /* seconds since 1970 */
 } organ_jail_entry;
 
-/* Files and directories, ordered by name; hidden names, links and everything else are left out. At most `most` entries are kept: *cut says
- * whether there are more. To be freed with organ_jail_list_free. */
-unsigned organ_jail_list(const organ_jail *jail, const char *path, size_t most, organ_jail_entry **entries, size_t *count, bool *cut,
-                         organ_error *error);
+/* Files and directories, ordered by name; hidden names, links and everything else are left out. At most `most` entries
+ * are kept: *cut says whether there are more. To be freed with organ_jail_list_free. */
+unsigned organ_jail_list(const organ_jail *jail, const char *path, size_t most, organ_jail_entry **entries,
+                         size_t *count, bool *cut, organ_error *error);
 void organ_jail_list_free(organ_jail_entry *entries, size_t count);
 
 /* Takes "ROOT/" out of a message wherever it stands, in place: where the root is on this machine is not for clients. */

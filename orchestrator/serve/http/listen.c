@@ -25,12 +25,13 @@ static organ_status split_address(const char *text, char *host, size_t room, con
     const char *const colon = strrchr(text, ':');
     const bool bracket = text[0] == '[';
     size_t length = colon ? (size_t)(colon - text) : 0;
-    const bool good = colon && strspn(colon + 1, "0123456789") == strlen(colon + 1) && colon[1] && strlen(colon + 1) <= 5 &&
-                      strtoul(colon + 1, NULL, 10) <= 65535 && length < room && (!bracket || (length > 2 && colon[-1] == ']')) &&
-                      (bracket || !memchr(text, ':', length));
+    const bool good = colon && strspn(colon + 1, "0123456789") == strlen(colon + 1) && colon[1] &&
+                      strlen(colon + 1) <= 5 && strtoul(colon + 1, NULL, 10) <= 65535 && length < room &&
+                      (!bracket || (length > 2 && colon[-1] == ']')) && (bracket || !memchr(text, ':', length));
     if (!good)
-        return organ_fail(error, ORGAN_USAGE,
-                          "--listen '%s': must be an address and a port from 0 to 65535, such as 127.0.0.1:8935 or [::1]:8935", text);
+        return organ_fail(
+            error, ORGAN_USAGE,
+            "--listen '%s': must be an address and a port from 0 to 65535, such as 127.0.0.1:8935 or [::1]:8935", text);
     length -= bracket ? 2 : 0;
     memcpy(host, text + bracket, length);
     host[length] = '\0';
@@ -42,13 +43,15 @@ static organ_status find_address(const char *text, address *to, socklen_t *size,
 {
     char host[256];
     const char *port = "";
-    const struct addrinfo wish = {.ai_family = AF_UNSPEC, .ai_socktype = SOCK_STREAM, .ai_flags = AI_PASSIVE | AI_NUMERICSERV};
+    const struct addrinfo wish = {
+        .ai_family = AF_UNSPEC, .ai_socktype = SOCK_STREAM, .ai_flags = AI_PASSIVE | AI_NUMERICSERV};
     struct addrinfo *found = NULL;
     if (split_address(text, host, sizeof host, &port, error) != ORGAN_OK)
         return error->status;
     const int failed = getaddrinfo(*host ? host : "0.0.0.0", port, &wish, &found);
     if (failed)
-        return organ_fail(error, ORGAN_USAGE, "--listen '%s': %s", text, failed == EAI_SYSTEM ? strerror(errno) : gai_strerror(failed));
+        return organ_fail(error, ORGAN_USAGE, "--listen '%s': %s", text,
+                          failed == EAI_SYSTEM ? strerror(errno) : gai_strerror(failed));
     memcpy(to, found->ai_addr, found->ai_addrlen < sizeof *to ? found->ai_addrlen : sizeof *to);
     *size = found->ai_addrlen;
     freeaddrinfo(found);
@@ -72,7 +75,8 @@ static void describe_address(const address *a, organ_listening *listening)
     }
 }
 
-static organ_status bind_to(const char *text, address *a, socklen_t size, organ_listening *listening, organ_error *error)
+static organ_status bind_to(const char *text, address *a, socklen_t size, organ_listening *listening,
+                            organ_error *error)
 {
     const int yes = 1;
     listening->fd = socket(a->any.sa_family, SOCK_STREAM | SOCK_CLOEXEC | SOCK_NONBLOCK, 0);
@@ -91,8 +95,9 @@ static organ_status bind_to(const char *text, address *a, socklen_t size, organ_
     const int number = errno;
     close(listening->fd);
     if (number == EADDRINUSE)
-        return organ_fail(error, ORGAN_IO, "--listen '%s': another program listens there already; --listen ADDRESS:PORT takes another port",
-                          text);
+        return organ_fail(
+            error, ORGAN_IO,
+            "--listen '%s': another program listens there already; --listen ADDRESS:PORT takes another port", text);
     return organ_fail_errno(error, number, "--listen '%s'", text);
 }
 
@@ -105,7 +110,9 @@ organ_status organ_http_listen(const char *text, bool guarded, organ_listening *
         return error->status;
     describe_address(&a, listening);
     if (!listening->loopback && !guarded)
-        return organ_fail(error, ORGAN_USAGE,
-                          "--listen '%s': other machines could reach that; give a --token-file, or listen on loopback (127.0.0.1)", text);
+        return organ_fail(
+            error, ORGAN_USAGE,
+            "--listen '%s': other machines could reach that; give a --token-file, or listen on loopback (127.0.0.1)",
+            text);
     return bind_to(text, &a, size, listening, error);
 }

@@ -15,8 +15,8 @@ typedef struct organ_listening {
     bool any;      /* all addresses of the machine */
 } organ_listening;
 
-/* ORGAN_USAGE where the text is no address with a port; or where it is not loopback and `guarded` (there is a token) is false. ORGAN_IO
- * where the system refuses. */
+/* ORGAN_USAGE where the text is no address with a port; or where it is not loopback and `guarded` (there is a token) is
+ * false. ORGAN_IO where the system refuses. */
 organ_status organ_http_listen(const char *text, bool guarded, organ_listening *listening, organ_error *error);
 
 #endif

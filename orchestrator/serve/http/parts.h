@@ -16,7 +16,14 @@ typedef struct organ_http_field {
     const char *name, *value;
 } organ_http_field;
 
-typedef enum organ_reply_kind { REPLY_NONE, REPLY_BYTES, REPLY_CONSTANT, REPLY_FILE, REPLY_STREAM, REPLY_LATER } organ_reply_kind;
+typedef enum organ_reply_kind {
+    REPLY_NONE,
+    REPLY_BYTES,
+    REPLY_CONSTANT,
+    REPLY_FILE,
+    REPLY_STREAM,
+    REPLY_LATER
+} organ_reply_kind;
 
 struct organ_http_reply {
     organ_reply_kind kind;
@@ -27,7 +34,7 @@ struct organ_http_reply {
     size_t size;        /* of both */
     int fd;             /* REPLY_FILE */
     uint64_t from, run; /* of the file: what is sent */
-    double later;       /* REPLY_LATER: when the handler is called again at the latest, in seconds since the request began */
+    double later; /* REPLY_LATER: when the handler is called again at the latest, in seconds since the request began */
     organ_http_waker *waker;
     const char *policy;
     organ_http_field headers[MOST_REPLY_HEADERS]; /* both freed */
@@ -36,7 +43,13 @@ struct organ_http_reply {
     char why[400];    /* for the log: why a request was refused */
 };
 
-typedef enum organ_request_state { REQUEST_NEW, REQUEST_BODY, REQUEST_AT_DESK, REQUEST_READY, REQUEST_QUEUED } organ_request_state;
+typedef enum organ_request_state {
+    REQUEST_NEW,
+    REQUEST_BODY,
+    REQUEST_AT_DESK,
+    REQUEST_READY,
+    REQUEST_QUEUED
+} organ_request_state;
 
 typedef struct organ_server organ_server;
 
@@ -109,13 +122,14 @@ void organ_http_quotas_print(const organ_server_request *request, FILE *out);
 
 /* Gives the reply to the connection. */
 enum MHD_Result organ_http_send(organ_server_request *request);
-/* Sends the reply, of bytes, past the library, and ends the connection, whose own answer to a request that it refuses is lost then. */
+/* Sends the reply, of bytes, past the library, and ends the connection, whose own answer to a request that it refuses
+ * is lost then. */
 void organ_http_send_at_once(organ_server_request *request);
 
 /* ---- refused.c ---- */
 
-/* The library has said, in the thread of the connection, that it refuses a request with this status: answers in its place where that cannot
- * do so itself. */
+/* The library has said, in the thread of the connection, that it refuses a request with this status: answers in its
+ * place where that cannot do so itself. */
 void organ_http_refused(organ_server *server, unsigned status);
 
 /* ---- stream.c ---- */

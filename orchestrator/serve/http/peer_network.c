@@ -17,10 +17,12 @@ void organ_peer_network(const char *peer, char network[ORGAN_PEER_NETWORK_ROOM])
     unsigned char *const four = address + MAPPED;
     if (six) {
         memset(address + BYTES_OF_SIX, 0, sizeof address - BYTES_OF_SIX);
-        snprintf(network, ORGAN_PEER_NETWORK_ROOM, "%s/%d", inet_ntop(AF_INET6, address, text, sizeof text), 8 * BYTES_OF_SIX);
+        snprintf(network, ORGAN_PEER_NETWORK_ROOM, "%s/%d", inet_ntop(AF_INET6, address, text, sizeof text),
+                 8 * BYTES_OF_SIX);
     } else if (memcmp(address, mapped, MAPPED) == 0 || inet_pton(AF_INET, peer, four) == 1) {
         four[BYTES_OF_FOUR] = 0;
-        snprintf(network, ORGAN_PEER_NETWORK_ROOM, "%s/%d", inet_ntop(AF_INET, four, text, sizeof text), 8 * BYTES_OF_FOUR);
+        snprintf(network, ORGAN_PEER_NETWORK_ROOM, "%s/%d", inet_ntop(AF_INET, four, text, sizeof text),
+                 8 * BYTES_OF_FOUR);
     } else
         snprintf(network, ORGAN_PEER_NETWORK_ROOM, "%s", peer);
 }

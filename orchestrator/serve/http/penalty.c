@@ -51,7 +51,10 @@ static penalty_place *place_of_peer(organ_penalty *penalty, const char *peer)
     return &penalty->places[XXH3_64bits_withSeed(network, strlen(network), penalty->seed) % PLACES];
 }
 
-static double delay_of(unsigned wrong) { return wrong <= FREE ? 0 : first_seconds * (double)(1u << (wrong - FREE - 1)); }
+static double delay_of(unsigned wrong)
+{
+    return wrong <= FREE ? 0 : first_seconds * (double)(1u << (wrong - FREE - 1));
+}
 
 double organ_penalty_add(organ_penalty *penalty, const char *peer)
 {

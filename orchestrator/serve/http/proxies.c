@@ -22,7 +22,8 @@ static bool has_prefix(const unsigned char *address, const organ_network *networ
 {
     const unsigned whole = network->bits / 8, rest = network->bits % 8;
     const unsigned char mask = (unsigned char)(0xFF00u >> rest);
-    return memcmp(address, network->address, whole) == 0 && (rest == 0 || ((address[whole] ^ network->address[whole]) & mask) == 0);
+    return memcmp(address, network->address, whole) == 0 &&
+           (rest == 0 || ((address[whole] ^ network->address[whole]) & mask) == 0);
 }
 
 static organ_status read_network(const char *word, organ_network *network, organ_error *error)
@@ -33,10 +34,12 @@ static organ_status read_network(const char *word, organ_network *network, organ
     const char *const bits = word[length] ? word + length + 1 : NULL;
     snprintf(text, sizeof text, "%.*s", (int)(length < sizeof text ? length : 0), word);
     if (!read_address(text, network->address, &four))
-        return organ_fail(error, ORGAN_USAGE,
-                          "--trusted-proxy '%s': must be an address, or one with a prefix, such as 10.0.0.0/8 or fd00::/8", word);
+        return organ_fail(
+            error, ORGAN_USAGE,
+            "--trusted-proxy '%s': must be an address, or one with a prefix, such as 10.0.0.0/8 or fd00::/8", word);
     const unsigned most = four ? 32 : 128;
-    if (bits && (strspn(bits, "0123456789") != strlen(bits) || !*bits || strlen(bits) > 3 || strtoul(bits, NULL, 10) > most))
+    if (bits &&
+        (strspn(bits, "0123456789") != strlen(bits) || !*bits || strlen(bits) > 3 || strtoul(bits, NULL, 10) > most))
         return organ_fail(error, ORGAN_USAGE, "--trusted-proxy '%s': a prefix has 0 to %u bits", word, most);
     network->bits = (four ? 8 * MAPPED : 0) + (bits ? (unsigned)strtoul(bits, NULL, 10) : most);
     for (unsigned bit = network->bits; bit < 128; bit++)
@@ -64,8 +67,8 @@ static bool is_trusted(const organ_proxies *proxies, const char *text)
     return false;
 }
 
-/* One hop as proxies write it: "192.0.2.1", "192.0.2.1:4711", "2001:db8::1", "[2001:db8::1]:4711". Written anew, so that an address has one
- * form alone; false if it is none. */
+/* One hop as proxies write it: "192.0.2.1", "192.0.2.1:4711", "2001:db8::1", "[2001:db8::1]:4711". Written anew, so
+ * that an address has one form alone; false if it is none. */
 static bool read_hop(const char *from, const char *to, char *text, size_t size)
 {
     char bare[64];
@@ -76,7 +79,8 @@ static bool read_hop(const char *from, const char *to, char *text, size_t size)
     while (to > from && (to[-1] == ' ' || to[-1] == '\t'))
         to--;
     const bool bracket = from < to && *from == '[';
-    const char *const colon = memchr(from, ':', (size_t)(to - from)), *const close = memchr(from, ']', (size_t)(to - from));
+    const char *const colon = memchr(from, ':', (size_t)(to - from)), *const close =
+                                                                          memchr(from, ']', (size_t)(to - from));
     if (bracket && close) {
         from++;
         to = close;
@@ -89,7 +93,8 @@ static bool read_hop(const char *from, const char *to, char *text, size_t size)
            inet_ntop(four ? AF_INET : AF_INET6, four ? address + MAPPED : address, text, (socklen_t)size);
 }
 
-void organ_proxies_client(const organ_proxies *proxies, const char *peer, const char *forwarded, char *address, size_t size)
+void organ_proxies_client(const organ_proxies *proxies, const char *peer, const char *forwarded, char *address,
+                          size_t size)
 {
     char hop[64];
     snprintf(address, size, "%s", peer);

@@ -23,9 +23,11 @@ typedef struct organ_proxies {
 /* Reads "10.0.0.0/8", "192.0.2.1", "2001:db8::/32". ORGAN_USAGE where one is none, or has bits behind its prefix. */
 organ_status organ_proxies_read(const organ_words *words, organ_proxies *proxies, organ_error *error);
 
-/* Where a request comes from: `peer` is who sent it, `forwarded` the values of its X-Forwarded-For, joined by ',', NULL if there is none.
- * Each proxy adds at the end whom it got the request from, so it is read from the end, as long as who wrote it is trusted: the first
- * address that is no trusted proxy is the one. What is no address ends that: the last one that was good counts. */
-void organ_proxies_client(const organ_proxies *proxies, const char *peer, const char *forwarded, char *address, size_t size);
+/* Where a request comes from: `peer` is who sent it, `forwarded` the values of its X-Forwarded-For, joined by ',', NULL
+ * if there is none. Each proxy adds at the end whom it got the request from, so it is read from the end, as long as who
+ * wrote it is trusted: the first address that is no trusted proxy is the one. What is no address ends that: the last
+ * one that was good counts. */
+void organ_proxies_client(const organ_proxies *proxies, const char *peer, const char *forwarded, char *address,
+                          size_t size);
 
 #endif

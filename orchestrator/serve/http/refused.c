@@ -1,9 +1,10 @@
 /* SPDX-License-Identifier: MIT
- * Answers in the place of libmicrohttpd before 1.0 where that answers twice (a Content-Length that is none, or none that fits), or as if
- * the fault were the server's (extensions of chunks that are longer than its buffer); of chunks also for 1.0, which closes the connection
- * before its client has sent all of them, so that the client loses the answer. The library logs what it refuses, in the thread of the
- * connection and before it answers, but not which connection that is: it is the one of that thread whose head has such a length, or the one
- * with a body of chunks that has taken in most without a chunk coming out. */
+ * Answers in the place of libmicrohttpd before 1.0 where that answers twice (a Content-Length that is none, or none
+ * that fits), or as if the fault were the server's (extensions of chunks that are longer than its buffer); of chunks
+ * also for 1.0, which closes the connection before its client has sent all of them, so that the client loses the
+ * answer. The library logs what it refuses, in the thread of the connection and before it answers, but not which
+ * connection that is: it is the one of that thread whose head has such a length, or the one with a body of chunks that
+ * has taken in most without a chunk coming out. */
 #include "orchestrator/serve/http/server_parts.h"
 
 #include <linux/tcp.h>
@@ -36,13 +37,16 @@ static unsigned refused_length(const char *text)
 /* Bytes that came over its connection and were no part of a body; 0 where the system does not tell. */
 static uint64_t taken_in(const organ_server_request *request)
 {
-    const union MHD_ConnectionInfo *const info = organ_mhd.get_connection_info(request->connection, MHD_CONNECTION_INFO_CONNECTION_FD);
+    const union MHD_ConnectionInfo *const info =
+        organ_mhd.get_connection_info(request->connection, MHD_CONNECTION_INFO_CONNECTION_FD);
     struct tcp_info tcp = {0};
     socklen_t size = sizeof tcp;
     int unread = 0;
-    if (!info || getsockopt(info->connect_fd, IPPROTO_TCP, TCP_INFO, &tcp, &size) != 0 || ioctl(info->connect_fd, FIONREAD, &unread) != 0)
+    if (!info || getsockopt(info->connect_fd, IPPROTO_TCP, TCP_INFO, &tcp, &size) != 0 ||
+        ioctl(info->connect_fd, FIONREAD, &unread) != 0)
         return 0;
-    const uint64_t came = size >= offsetof(struct tcp_info, tcpi_bytes_received) + sizeof(uint64_t) ? tcp.tcpi_bytes_received : 0;
+    const uint64_t came =
+        size >= offsetof(struct tcp_info, tcpi_bytes_received) + sizeof(uint64_t) ? tcp.tcpi_bytes_received : 0;
     const uint64_t used = (uint64_t)unread + request->body_bytes;
     return came > used ? came - used : 0;
 }
@@ -52,8 +56,8 @@ static void look_at_request(void *context, void *held)
     refused_search *const s = context;
     organ_server_request *const request = held;
     const organ_request_state state = __atomic_load_n(&request->state, __ATOMIC_RELAXED); /* it may be at the desk */
-    const char *const length = organ_http_header(request, "Content-Length"), *const coding =
-                                                                                 organ_http_header(request, "Transfer-Encoding");
+    const char *const length = organ_http_header(request, "Content-Length"), *const coding = organ_http_header(
+                                                                                 request, "Transfer-Encoding");
     if (state == REQUEST_NEW && length && !coding && refused_length(length) && s->count < MOST_AT_ONCE)
         s->lengths[s->count++] = request;
     if (state != REQUEST_BODY || !coding)

@@ -38,10 +38,12 @@ static void reply_no_memory(organ_http_reply *reply)
     strcpy(reply->why, "no memory");
 }
 
-void organ_http_reply_constant(organ_http_reply *reply, unsigned status, const char *type, const void *data, size_t bytes)
+void organ_http_reply_constant(organ_http_reply *reply, unsigned status, const char *type, const void *data,
+                               size_t bytes)
 {
     organ_http_reply_clear(reply);
-    *reply = (organ_http_reply){.kind = REPLY_CONSTANT, .status = status, .type = type, .data = data, .size = bytes, .fd = -1};
+    *reply = (organ_http_reply){
+        .kind = REPLY_CONSTANT, .status = status, .type = type, .data = data, .size = bytes, .fd = -1};
 }
 
 void organ_http_reply_wrong_token(organ_http_reply *reply) { reply->wrong_token = true; }
@@ -52,12 +54,16 @@ void organ_http_reply_later(organ_http_reply *reply, double seconds)
     *reply = (organ_http_reply){.kind = REPLY_LATER, .later = seconds, .fd = -1};
 }
 
-void organ_http_reply_empty(organ_http_reply *reply, unsigned status) { organ_http_reply_constant(reply, status, NULL, "", 0); }
+void organ_http_reply_empty(organ_http_reply *reply, unsigned status)
+{
+    organ_http_reply_constant(reply, status, NULL, "", 0);
+}
 
 void organ_http_reply_text(organ_http_reply *reply, unsigned status, const char *type, char *text, size_t bytes)
 {
     organ_http_reply_clear(reply);
-    *reply = (organ_http_reply){.kind = REPLY_BYTES, .status = status, .type = type, .bytes = text, .size = bytes, .fd = -1};
+    *reply =
+        (organ_http_reply){.kind = REPLY_BYTES, .status = status, .type = type, .bytes = text, .size = bytes, .fd = -1};
     if (!text)
         reply_no_memory(reply);
 }
@@ -74,14 +80,16 @@ void organ_http_reply_json(organ_http_reply *reply, unsigned status, json_t *doc
     reply_json(reply, status, "application/json", document);
 }
 
-static void fill_problem(organ_http_reply *reply, unsigned status, const char *name, json_t *value, const char *format, va_list list)
+static void fill_problem(organ_http_reply *reply, unsigned status, const char *name, json_t *value, const char *format,
+                         va_list list)
 {
     char message[1000];
     organ_error harmless = {0};
     vsnprintf(message, sizeof message, format, list);
     organ_fail(&harmless, ORGAN_BAD_INPUT, "%s", message);
-    json_t *const document = json_pack("{s:s, s:s, s:i, s:s}", "type", "about:blank", "title", organ_mhd.get_reason_phrase_for(status),
-                                       "status", (int)status, "detail", harmless.message);
+    json_t *const document =
+        json_pack("{s:s, s:s, s:i, s:s}", "type", "about:blank", "title", organ_mhd.get_reason_phrase_for(status),
+                  "status", (int)status, "detail", harmless.message);
     if (value)
         json_object_set_new(document, name, value);
     reply_json(reply, status, "application/problem+json", document);
@@ -96,7 +104,8 @@ void organ_http_problem(organ_http_reply *reply, unsigned status, const char *fo
     va_end(list);
 }
 
-void organ_http_problem_with(organ_http_reply *reply, unsigned status, const char *name, json_t *value, const char *format, ...)
+void organ_http_problem_with(organ_http_reply *reply, unsigned status, const char *name, json_t *value,
+                             const char *format, ...)
 {
     va_list list;
     va_start(list, format);
@@ -122,4 +131,7 @@ void organ_http_reply_header(organ_http_reply *reply, const char *name, const ch
     reply_no_memory(reply);
 }
 
-void organ_http_reply_policy(organ_http_reply *reply, const char *content_security_policy) { reply->policy = content_security_policy; }
+void organ_http_reply_policy(organ_http_reply *reply, const char *content_security_policy)
+{
+    reply->policy = content_security_policy;
+}

@@ -10,11 +10,13 @@ enum { MOST_ENTRIES = 100000 };
 
 static json_t *entry_json(const organ_jail_entry *entry)
 {
-    return json_pack("{s:s, s:s, s:o*, s:I}", "name", entry->name, "type", entry->directory ? "directory" : "file", "bytes",
-                     entry->directory ? NULL : json_integer((json_int_t)entry->bytes), "modified", (json_int_t)entry->modified);
+    return json_pack("{s:s, s:s, s:o*, s:I}", "name", entry->name, "type", entry->directory ? "directory" : "file",
+                     "bytes", entry->directory ? NULL : json_integer((json_int_t)entry->bytes), "modified",
+                     (json_int_t)entry->modified);
 }
 
-static json_t *entries_page(const char *path, const organ_jail_entry *entries, size_t count, const char *cursor, uint64_t limit)
+static json_t *entries_page(const char *path, const organ_jail_entry *entries, size_t count, const char *cursor,
+                            uint64_t limit)
 {
     json_t *const page = json_array();
     size_t from = 0;
@@ -25,7 +27,8 @@ static json_t *entries_page(const char *path, const organ_jail_entry *entries, s
     for (; k < count && k - from < limit; k++)
         whole = json_array_append_new(page, entry_json(&entries[k])) == 0 && whole;
     json_t *const next = k < count ? json_string(entries[k - 1].name) : json_null();
-    json_t *const document = json_pack("{s:s, s:I, s:o, s:o}", "path", path, "total", (json_int_t)count, "entries", page, "next", next);
+    json_t *const document =
+        json_pack("{s:s, s:I, s:o, s:o}", "path", path, "total", (json_int_t)count, "entries", page, "next", next);
     if (whole)
         return document;
     json_decref(document);
@@ -41,17 +44,22 @@ static void reply_directory(const organ_server_request *request, organ_http_repl
     organ_error error = {0};
     if (!organ_http_query_count(request, reply, "limit", 1, 10000, 1000, &limit))
         return;
-    const unsigned status = organ_jail_list(organ_http_app(request)->jail, path, MOST_ENTRIES, &entries, &count, &cut, &error);
+    const unsigned status =
+        organ_jail_list(organ_http_app(request)->jail, path, MOST_ENTRIES, &entries, &count, &cut, &error);
     if (status)
         organ_http_problem(reply, status, "%s", error.message);
     else if (cut)
         organ_http_problem(reply, 422, "'%s' has more than %d entries, too many to list", path, MOST_ENTRIES);
     else
-        organ_http_reply_json(reply, 200, entries_page(path, entries, count, organ_http_query(request, "cursor"), limit));
+        organ_http_reply_json(reply, 200,
+                              entries_page(path, entries, count, organ_http_query(request, "cursor"), limit));
     organ_jail_list_free(entries, count);
 }
 
-static void get_root(const organ_server_request *request, organ_http_reply *reply) { reply_directory(request, reply, ""); }
+static void get_root(const organ_server_request *request, organ_http_reply *reply)
+{
+    reply_directory(request, reply, "");
+}
 
 static void get_file(const organ_server_request *request, organ_http_reply *reply)
 {

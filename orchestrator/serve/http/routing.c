@@ -16,9 +16,11 @@ static size_t count_slashes(const char *from, const char *to)
 }
 
 /* Puts aside what stands for the name in braces at `pattern`, which ends at `name_end`. False without memory. */
-static bool take_parameter(organ_server_request *request, const char *pattern, const char *name_end, const char *from, const char *to)
+static bool take_parameter(organ_server_request *request, const char *pattern, const char *name_end, const char *from,
+                           const char *to)
 {
-    char *const name = strndup(pattern + 1, (size_t)(name_end - pattern - 1)), *const value = strndup(from, (size_t)(to - from));
+    char *const name = strndup(pattern + 1, (size_t)(name_end - pattern - 1)), *const value =
+                                                                                   strndup(from, (size_t)(to - from));
     request->parameters[request->parameter_count++] = (organ_http_field){name, value};
     if (!name || !value)
         return false;
@@ -29,8 +31,8 @@ static bool take_parameter(organ_server_request *request, const char *pattern, c
 
 typedef enum match { MATCH_NONE, MATCH_WHOLE, MATCH_NO_MEMORY } match;
 
-/* Whether the path up to `end` fits the pattern, segment by segment; "{name...}" takes all but those that the rest of the pattern wants.
- * Fills the parameters of the request, unless that is NULL. */
+/* Whether the path up to `end` fits the pattern, segment by segment; "{name...}" takes all but those that the rest of
+ * the pattern wants. Fills the parameters of the request, unless that is NULL. */
 static match match_path(organ_server_request *request, const char *pattern, const char *path, const char *end)
 {
     while (*pattern == '/' && path < end) {
@@ -38,7 +40,8 @@ static match match_path(organ_server_request *request, const char *pattern, cons
         const char *const stop = pattern + strcspn(pattern, "/"), *to = memchr(path, '/', (size_t)(end - path));
         const bool named = *pattern == '{', several = named && stop - pattern > 5 && memcmp(stop - 4, "...}", 4) == 0;
         to = to ? to : end;
-        for (size_t more = several ? count_slashes(to, end) : 0; more > count_slashes(stop, stop + strlen(stop)); more--) {
+        for (size_t more = several ? count_slashes(to, end) : 0; more > count_slashes(stop, stop + strlen(stop));
+             more--) {
             to = memchr(to + 1, '/', (size_t)(end - to - 1));
             to = to ? to : end;
         }

@@ -18,10 +18,12 @@ static organ_status read_all(int fd, const char *file, size_t most, organ_secret
             return organ_fail_errno(error, errno, "%s", file);
         secret->length += got > 0 ? (size_t)got : 0;
     }
-    return secret->length <= most ? ORGAN_OK : organ_fail(error, ORGAN_BAD_INPUT, "%s: has more than %zu bytes", file, most);
+    return secret->length <= most ? ORGAN_OK
+                                  : organ_fail(error, ORGAN_BAD_INPUT, "%s: has more than %zu bytes", file, most);
 }
 
-organ_status organ_secret_file_read(const char *file, const char *what, size_t most, organ_secret_file *secret, organ_error *error)
+organ_status organ_secret_file_read(const char *file, const char *what, size_t most, organ_secret_file *secret,
+                                    organ_error *error)
 {
     *secret = (organ_secret_file){0};
     const int fd = organ_open(file, O_RDONLY | O_NONBLOCK, 0);

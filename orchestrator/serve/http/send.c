@@ -49,13 +49,14 @@ enum { USUAL_HEADERS = 7 };
 /* There are no CORS headers: other sites may read nothing. */
 static void usual_headers(const organ_http_reply *reply, organ_http_field fields[USUAL_HEADERS])
 {
-    const organ_http_field usual[USUAL_HEADERS] = {{"Content-Security-Policy", reply->policy ? reply->policy : strict_policy},
-                                                   {"X-Content-Type-Options", "nosniff"},
-                                                   {"Referrer-Policy", "no-referrer"},
-                                                   {"Cross-Origin-Resource-Policy", "same-origin"},
-                                                   {"Cross-Origin-Opener-Policy", "same-origin"},
-                                                   {"Content-Type", reply->type},
-                                                   {"Cache-Control", has_header(reply, "Cache-Control") ? NULL : "no-store"}};
+    const organ_http_field usual[USUAL_HEADERS] = {
+        {"Content-Security-Policy", reply->policy ? reply->policy : strict_policy},
+        {"X-Content-Type-Options", "nosniff"},
+        {"Referrer-Policy", "no-referrer"},
+        {"Cross-Origin-Resource-Policy", "same-origin"},
+        {"Cross-Origin-Opener-Policy", "same-origin"},
+        {"Content-Type", reply->type},
+        {"Cache-Control", has_header(reply, "Cache-Control") ? NULL : "no-store"}};
     memcpy(fields, usual, sizeof usual);
 }
 
@@ -81,7 +82,8 @@ enum MHD_Result organ_http_send(organ_server_request *request)
     if (!response)
         return MHD_NO;
     const bool whole = add_headers(&request->reply, response);
-    const enum MHD_Result queued = whole ? organ_mhd.queue_response(request->connection, request->reply.status, response) : MHD_NO;
+    const enum MHD_Result queued =
+        whole ? organ_mhd.queue_response(request->connection, request->reply.status, response) : MHD_NO;
     organ_mhd.destroy_response(response);
     return queued;
 }
@@ -113,8 +115,10 @@ void organ_http_send_at_once(organ_server_request *request)
     enum { DRAINED = 1 << 20 };
     char rest[4096];
     size_t bytes = 0;
-    const union MHD_ConnectionInfo *const socket = organ_mhd.get_connection_info(request->connection, MHD_CONNECTION_INFO_CONNECTION_FD);
-    const union MHD_ConnectionInfo *const tls = organ_mhd.get_connection_info(request->connection, MHD_CONNECTION_INFO_GNUTLS_SESSION);
+    const union MHD_ConnectionInfo *const socket =
+        organ_mhd.get_connection_info(request->connection, MHD_CONNECTION_INFO_CONNECTION_FD);
+    const union MHD_ConnectionInfo *const tls =
+        organ_mhd.get_connection_info(request->connection, MHD_CONNECTION_INFO_GNUTLS_SESSION);
     char *const text = socket ? whole_reply(&request->reply, &bytes) : NULL;
     request->state = REQUEST_QUEUED;
     if (text && request->server->tls && tls && tls->tls_session)
@@ -123,7 +127,8 @@ void organ_http_send_at_once(organ_server_request *request)
         request->reply.status = 0;
     if (socket) {
         /* What is unread when a connection is closed makes the client lose the answer. */
-        for (size_t k = 0; k < DRAINED / sizeof rest && recv(socket->connect_fd, rest, sizeof rest, MSG_DONTWAIT) > 0; k++)
+        for (size_t k = 0; k < DRAINED / sizeof rest && recv(socket->connect_fd, rest, sizeof rest, MSG_DONTWAIT) > 0;
+             k++)
             ;
         shutdown(socket->connect_fd, SHUT_WR);
     }

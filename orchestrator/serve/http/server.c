@@ -51,14 +51,18 @@ static organ_status open_guard(const organ_serve_options *options, organ_server 
     if (!options->tls_certificate != !options->tls_key)
         return organ_fail(error, ORGAN_USAGE, "%s is missing: --tls-cert and --tls-key go together",
                           options->tls_key ? "--tls-cert" : "--tls-key");
-    if (check_outside(server, "--token-file", options->token_file, error) || check_outside(server, "--tls-key", options->tls_key, error) ||
+    if (check_outside(server, "--token-file", options->token_file, error) ||
+        check_outside(server, "--tls-key", options->tls_key, error) ||
         check_outside(server, "--audit-log", options->audit_log, error))
         return error->status;
-    if (options->token_file && organ_tokens_open(options->token_file, &server->guard.tokens, &open_to_group, error) != ORGAN_OK)
+    if (options->token_file &&
+        organ_tokens_open(options->token_file, &server->guard.tokens, &open_to_group, error) != ORGAN_OK)
         return error->status;
     if (open_to_group)
-        fprintf(stderr, "organ: %s: the file's group may read the tokens (chmod 600 would end that)\n", options->token_file);
-    if (options->tls_certificate && organ_tls_open(options->tls_certificate, options->tls_key, &server->tls, error) != ORGAN_OK)
+        fprintf(stderr, "organ: %s: the file's group may read the tokens (chmod 600 would end that)\n",
+                options->token_file);
+    if (options->tls_certificate &&
+        organ_tls_open(options->tls_certificate, options->tls_key, &server->tls, error) != ORGAN_OK)
         return error->status;
     if (options->audit_log && organ_audit_log_open(options->audit_log, &server->audit, error) != ORGAN_OK)
         return error->status;
@@ -70,8 +74,8 @@ unsigned organ_server_share_of_one(const organ_serve_options *options)
     return options->per_address ? options->per_address : options->connections / 2;
 }
 
-static organ_status open_server_parts(const organ_serve_options *options, const organ_area *const *areas, organ_server *server,
-                                      organ_error *error)
+static organ_status open_server_parts(const organ_serve_options *options, const organ_area *const *areas,
+                                      organ_server *server, organ_error *error)
 {
     struct organ_jail *jail = NULL;
     server->options = *options;
@@ -117,14 +121,14 @@ static void *start_below_jobs(void *context)
         more[ORGAN_TLS_OPTIONS] = (struct MHD_OptionItem){MHD_OPTION_END, 0, NULL};
     }
     server->daemon = organ_mhd.start_daemon(
-        MHD_USE_EPOLL_INTERNAL_THREAD | MHD_ALLOW_SUSPEND_RESUME | MHD_USE_ERROR_LOG | (server->tls ? MHD_USE_TLS : 0), 0, NULL, NULL,
-        organ_http_on_request, server, MHD_OPTION_EXTERNAL_LOGGER, organ_http_on_message, server, MHD_OPTION_LISTEN_SOCKET,
-        server->listener, MHD_OPTION_THREAD_POOL_SIZE, threads, MHD_OPTION_CONNECTION_LIMIT, options->connections,
-        MHD_OPTION_CONNECTION_TIMEOUT, options->timeout,
-        MHD_OPTION_CONNECTION_MEMORY_LIMIT, (size_t)CONNECTION_MEMORY, MHD_OPTION_STRICT_FOR_CLIENT, (int)organ_http_library_is_strict(),
-        MHD_OPTION_NOTIFY_CONNECTION, organ_http_on_connection, server, MHD_OPTION_NOTIFY_COMPLETED, organ_http_on_end, server,
-        MHD_OPTION_URI_LOG_CALLBACK, organ_http_on_target, server, MHD_OPTION_UNESCAPE_CALLBACK, organ_http_on_unescape, server,
-        MHD_OPTION_SIGPIPE_HANDLED_BY_APP, 1, MHD_OPTION_ARRAY, more, MHD_OPTION_END);
+        MHD_USE_EPOLL_INTERNAL_THREAD | MHD_ALLOW_SUSPEND_RESUME | MHD_USE_ERROR_LOG | (server->tls ? MHD_USE_TLS : 0),
+        0, NULL, NULL, organ_http_on_request, server, MHD_OPTION_EXTERNAL_LOGGER, organ_http_on_message, server,
+        MHD_OPTION_LISTEN_SOCKET, server->listener, MHD_OPTION_THREAD_POOL_SIZE, threads, MHD_OPTION_CONNECTION_LIMIT,
+        options->connections, MHD_OPTION_CONNECTION_TIMEOUT, options->timeout, MHD_OPTION_CONNECTION_MEMORY_LIMIT,
+        (size_t)CONNECTION_MEMORY, MHD_OPTION_STRICT_FOR_CLIENT, (int)organ_http_library_is_strict(),
+        MHD_OPTION_NOTIFY_CONNECTION, organ_http_on_connection, server, MHD_OPTION_NOTIFY_COMPLETED, organ_http_on_end,
+        server, MHD_OPTION_URI_LOG_CALLBACK, organ_http_on_target, server, MHD_OPTION_UNESCAPE_CALLBACK,
+        organ_http_on_unescape, server, MHD_OPTION_SIGPIPE_HANDLED_BY_APP, 1, MHD_OPTION_ARRAY, more, MHD_OPTION_END);
     return (void *)(intptr_t)errno;
 }
 
@@ -137,10 +141,12 @@ static organ_status start_daemon(organ_server *server, organ_error *error)
         pthread_join(thread, &fault);
     if (server->daemon)
         return ORGAN_OK;
-    return organ_fail_errno(error, failed ? failed : (int)(intptr_t)fault, "the threads of the server cannot be started");
+    return organ_fail_errno(error, failed ? failed : (int)(intptr_t)fault,
+                            "the threads of the server cannot be started");
 }
 
-organ_status organ_server_open(const organ_serve_options *options, const organ_area *const *areas, organ_server **made, organ_error *error)
+organ_status organ_server_open(const organ_serve_options *options, const organ_area *const *areas, organ_server **made,
+                               organ_error *error)
 {
     organ_listening listening;
     organ_server *const server = calloc(1, sizeof *server);
@@ -152,8 +158,8 @@ organ_status organ_server_open(const organ_serve_options *options, const organ_a
     json_object_seed(0); /* or the first objects of several threads would each choose it */
     server->listener = -1;
     if (!error->status && options->per_address > options->connections)
-        organ_fail(error, ORGAN_USAGE, "--per-address is %u, but there are %u connections in all (--connections)", options->per_address,
-                   options->connections);
+        organ_fail(error, ORGAN_USAGE, "--per-address is %u, but there are %u connections in all (--connections)",
+                   options->per_address, options->connections);
     want_descriptors(options->connections);
     if (!error->status && open_server_parts(options, areas, server, error) == ORGAN_OK &&
         organ_http_listen(options->listen, options->token_file != NULL, &listening, error) == ORGAN_OK) {
@@ -185,7 +191,8 @@ static void renew_tokens(organ_server *server, bool anyway)
     if (!server->guard.tokens)
         return;
     if (organ_tokens_renew(server->guard.tokens, anyway, &error))
-        fprintf(stderr, "organ: %s: read again: %zu tokens\n", server->options.token_file, organ_tokens_count(server->guard.tokens));
+        fprintf(stderr, "organ: %s: read again: %zu tokens\n", server->options.token_file,
+                organ_tokens_count(server->guard.tokens));
     else if (error.status)
         fprintf(stderr, "organ: %s; the tokens stay as they were\n", error.message);
 }
@@ -220,8 +227,8 @@ static bool server_is_busy(organ_server *server)
     return streams || organ_desk_busy(server->desk) || __atomic_load_n(&server->answering, __ATOMIC_ACQUIRE) > 0;
 }
 
-/* Waits for replies under way. Requests at the desk and streams must have ended before the daemon is stopped; they wait for the disk at
- * most. */
+/* Waits for replies under way. Requests at the desk and streams must have ended before the daemon is stopped; they wait
+ * for the disk at most. */
 static void finish_replies(organ_server *server, unsigned seconds)
 {
     const struct timespec pause = {.tv_nsec = 10000000};
@@ -233,8 +240,8 @@ static void finish_replies(organ_server *server, unsigned seconds)
     }
 }
 
-/* The library dereferences a null pointer if it refuses a malformed request while it is being stopped. So all connections are closed first;
- * what was sent already is read within a moment. */
+/* The library dereferences a null pointer if it refuses a malformed request while it is being stopped. So all
+ * connections are closed first; what was sent already is read within a moment. */
 static void part_from_all(organ_server *server)
 {
     enum { LOOKS = 200 };

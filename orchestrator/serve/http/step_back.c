@@ -6,4 +6,7 @@
 
 enum { BELOW_JOBS = 15 }; /* nice levels: a thirtieth of a job's share of a processor that both want */
 
-void organ_http_step_back(void) { setpriority(PRIO_PROCESS, (id_t)gettid(), getpriority(PRIO_PROCESS, 0) + BELOW_JOBS); }
+void organ_http_step_back(void)
+{
+    setpriority(PRIO_PROCESS, (id_t)gettid(), getpriority(PRIO_PROCESS, 0) + BELOW_JOBS);
+}

@@ -155,10 +155,13 @@ void organ_tally_print(organ_request_tally *tally, FILE *out)
           out);
     for (size_t k = 0; k < tally->route_count; k++)
         print_durations(&tally->routes[k], out);
-    organ_http_metric(out, "organ_http_sent_bytes_total", "counter", "Bytes of bodies sent.", tally_count_of(&tally->bytes));
-    organ_http_metric(out, "organ_http_connections_total", "counter", "Connections accepted.", tally_count_of(&tally->connections));
-    organ_http_metric(out, "organ_http_slow_total", "counter", "Connections closed because a request took too long to arrive.",
-                      tally_count_of(&tally->slow));
-    organ_http_metric(out, "process_resident_memory_bytes", "gauge", "Resident memory of the server.", organ_http_resident(getpid()));
+    organ_http_metric(out, "organ_http_sent_bytes_total", "counter", "Bytes of bodies sent.",
+                      tally_count_of(&tally->bytes));
+    organ_http_metric(out, "organ_http_connections_total", "counter", "Connections accepted.",
+                      tally_count_of(&tally->connections));
+    organ_http_metric(out, "organ_http_slow_total", "counter",
+                      "Connections closed because a request took too long to arrive.", tally_count_of(&tally->slow));
+    organ_http_metric(out, "process_resident_memory_bytes", "gauge", "Resident memory of the server.",
+                      organ_http_resident(getpid()));
     pthread_mutex_unlock(&tally->lock);
 }

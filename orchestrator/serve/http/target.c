@@ -36,7 +36,8 @@ const char *organ_http_decode(char *text, bool form)
     return organ_utf8_valid(text) ? NULL : "bytes that are not UTF-8";
 }
 
-/* The decoded path, '/' and all; a route's segments are decoded again from the target, where an encoded slash is still told apart. */
+/* The decoded path, '/' and all; a route's segments are decoded again from the target, where an encoded slash is still
+ * told apart. */
 static bool read_path(organ_server_request *request, const char *query)
 {
     organ_http_reply *const reply = &request->reply;
@@ -149,8 +150,8 @@ const char *organ_http_header(const organ_server_request *request, const char *n
     return organ_mhd.lookup_connection_value(request->connection, MHD_HEADER_KIND, name);
 }
 
-bool organ_http_query_count(const organ_server_request *request, organ_http_reply *reply, const char *name, uint64_t from, uint64_t to,
-                            uint64_t fallback, uint64_t *value)
+bool organ_http_query_count(const organ_server_request *request, organ_http_reply *reply, const char *name,
+                            uint64_t from, uint64_t to, uint64_t fallback, uint64_t *value)
 {
     const char *const text = organ_http_query(request, name);
     *value = fallback;
@@ -161,8 +162,8 @@ bool organ_http_query_count(const organ_server_request *request, organ_http_repl
     *value = strtoull(text, NULL, 10);
     if (digits > 0 && !text[digits] && !errno && *value >= from && *value <= to)
         return true;
-    organ_http_problem(reply, 400, "%s is '%s'; allowed are whole numbers from %llu to %llu", name, text, (unsigned long long)from,
-                       (unsigned long long)to);
+    organ_http_problem(reply, 400, "%s is '%s'; allowed are whole numbers from %llu to %llu", name, text,
+                       (unsigned long long)from, (unsigned long long)to);
     return false;
 }
 
@@ -177,8 +178,8 @@ json_t *organ_http_body_json(const organ_server_request *request, organ_http_rep
     }
     json_error_t fault;
     bool no_memory;
-    json_t *const json =
-        organ_json_load(request->body ? request->body : "", request->body_bytes, JSON_REJECT_DUPLICATES, &fault, &no_memory);
+    json_t *const json = organ_json_load(request->body ? request->body : "", request->body_bytes,
+                                         JSON_REJECT_DUPLICATES, &fault, &no_memory);
     if (json && json_is_object(json))
         return json;
     if (no_memory)
@@ -186,7 +187,8 @@ json_t *organ_http_body_json(const organ_server_request *request, organ_http_rep
     else if (json)
         organ_http_problem(reply, 400, "the body is JSON, but not an object");
     else
-        organ_http_problem(reply, 400, "the body is not JSON: line %d, column %d: %s", fault.line, fault.column, fault.text);
+        organ_http_problem(reply, 400, "the body is not JSON: line %d, column %d: %s", fault.line, fault.column,
+                           fault.text);
     json_decref(json);
     return NULL;
 }

@@ -58,8 +58,8 @@ struct organ_tls {
 static identity *current;
 
 static int give_identity(gnutls_session_t session, const gnutls_datum_t *authorities, int authority_count,
-                         const gnutls_pk_algorithm_t *algorithms, int algorithm_count, gnutls_pcert_st **chain, unsigned *count,
-                         gnutls_privkey_t *key)
+                         const gnutls_pk_algorithm_t *algorithms, int algorithm_count, gnutls_pcert_st **chain,
+                         unsigned *count, gnutls_privkey_t *key)
 {
     (void)session;
     (void)authorities;
@@ -96,7 +96,8 @@ static organ_status fail_pem(const char *file, const char *what, int code, organ
 }
 
 /* By the library's own check, which compares the key with the first certificate. */
-static organ_status check_pair(const organ_tls *tls, const gnutls_datum_t *certificate, const gnutls_datum_t *key, organ_error *error)
+static organ_status check_pair(const organ_tls *tls, const gnutls_datum_t *certificate, const gnutls_datum_t *key,
+                               organ_error *error)
 {
     gnutls_certificate_credentials_t credentials;
     int code = gnutls.allocate_credentials(&credentials);
@@ -106,8 +107,8 @@ static organ_status check_pair(const organ_tls *tls, const gnutls_datum_t *certi
     gnutls.free_credentials(credentials);
     if (code >= 0)
         return ORGAN_OK;
-    return organ_fail(error, ORGAN_BAD_INPUT, "%s: is not the key of the certificate %s: %s", tls->key, tls->certificate,
-                      gnutls.explain(code));
+    return organ_fail(error, ORGAN_BAD_INPUT, "%s: is not the key of the certificate %s: %s", tls->key,
+                      tls->certificate, gnutls.explain(code));
 }
 
 static void free_identity(identity *one)
@@ -119,8 +120,8 @@ static void free_identity(identity *one)
     free(one);
 }
 
-static organ_status import_identity(const organ_tls *tls, identity *one, const gnutls_datum_t *certificate, const gnutls_datum_t *key,
-                                    organ_error *error)
+static organ_status import_identity(const organ_tls *tls, identity *one, const gnutls_datum_t *certificate,
+                                    const gnutls_datum_t *key, organ_error *error)
 {
     unsigned count = LONGEST_CHAIN;
     int code = gnutls.import_chain(one->chain, &count, certificate, GNUTLS_X509_FMT_PEM, 0);
@@ -161,7 +162,8 @@ organ_status organ_tls_open(const char *certificate, const char *key, organ_tls 
 {
     *made = NULL;
     if (organ_mhd.is_feature_supported(MHD_FEATURE_TLS) != MHD_YES)
-        return organ_fail(error, ORGAN_IO, "--tls-cert: this libmicrohttpd (%s) was built without TLS", organ_mhd.get_version());
+        return organ_fail(error, ORGAN_IO, "--tls-cert: this libmicrohttpd (%s) was built without TLS",
+                          organ_mhd.get_version());
     if (organ_library_load("libgnutls.so.30", names, sizeof names / sizeof *names, &gnutls, error) != ORGAN_OK)
         return error->status;
     organ_tls *const tls = *made = calloc(1, sizeof *tls);

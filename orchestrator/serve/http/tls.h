@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: MIT
- * Encrypted connections by libmicrohttpd, which uses GnuTLS: the certificate and the key are read and checked here, before anything
- * listens. */
+ * Encrypted connections by libmicrohttpd, which uses GnuTLS: the certificate and the key are read and checked here,
+ * before anything listens. */
 #ifndef ORGAN_HTTP_TLS_H
 #define ORGAN_HTTP_TLS_H
 
@@ -10,9 +10,10 @@
 
 typedef struct organ_tls organ_tls;
 
-/* Both files are PEM; the certificate's may hold those of its issuers behind it. ORGAN_BAD_INPUT, with the name of the file, where one is
- * malformed, they do not belong together, or the key's may be read or changed by all users. ORGAN_IO where one cannot be read, or the
- * library was built without TLS. One at a time in a process: the library asks for a certificate without saying for which server. */
+/* Both files are PEM; the certificate's may hold those of its issuers behind it. ORGAN_BAD_INPUT, with the name of the
+ * file, where one is malformed, they do not belong together, or the key's may be read or changed by all users. ORGAN_IO
+ * where one cannot be read, or the library was built without TLS. One at a time in a process: the library asks for a
+ * certificate without saying for which server. */
 organ_status organ_tls_open(const char *certificate, const char *key, organ_tls **tls, organ_error *error);
 void organ_tls_close(organ_tls *tls); /* after the daemon has stopped; NULL is allowed */
 

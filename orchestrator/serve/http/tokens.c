@@ -43,7 +43,8 @@ struct organ_tokens {
 bool organ_secret_is(const char *secret, const char *given)
 {
     const size_t right = strlen(secret), length = strlen(given);
-    /* As many steps as the given text is long, whatever the secret is; volatile keeps the compiler from leaving early. */
+    /* As many steps as the given text is long, whatever the secret is; volatile keeps the compiler from leaving early.
+     */
     volatile unsigned char differs = right != length;
     for (size_t k = 0; k < length; k++)
         differs |= (unsigned char)(secret[k % (right + 1)] ^ given[k]);
@@ -77,12 +78,13 @@ static void forget_tokens(token_list *list)
 static organ_status check_token(const char *file, const char *text, size_t length, organ_error *error)
 {
     if (length < SHORTEST_TOKEN || length > LONGEST_TOKEN)
-        return organ_fail(error, ORGAN_BAD_INPUT, "%s: the token has %zu characters; allowed are %d to %d", file, length, SHORTEST_TOKEN,
-                          LONGEST_TOKEN);
+        return organ_fail(error, ORGAN_BAD_INPUT, "%s: the token has %zu characters; allowed are %d to %d", file,
+                          length, SHORTEST_TOKEN, LONGEST_TOKEN);
     for (size_t k = 0; k < length; k++)
         if (text[k] <= ' ' || text[k] > '~')
-            return organ_fail(error, ORGAN_BAD_INPUT, "%s: character %zu of the token is neither a letter, a digit nor a sign of ASCII",
-                              file, k + 1);
+            return organ_fail(error, ORGAN_BAD_INPUT,
+                              "%s: character %zu of the token is neither a letter, a digit nor a sign of ASCII", file,
+                              k + 1);
     return ORGAN_OK;
 }
 
@@ -105,8 +107,8 @@ static bool is_name(const char *text, size_t length)
     return length > 0 && length < sizeof((organ_bearer *)NULL)->name;
 }
 
-static organ_status add_token(token_list *list, const char *file, const char *name, size_t name_length, organ_access access,
-                              const char *text, size_t length, organ_error *error)
+static organ_status add_token(token_list *list, const char *file, const char *name, size_t name_length,
+                              organ_access access, const char *text, size_t length, organ_error *error)
 {
     tokens_token *const t = &list->tokens[list->count];
     if (check_token(file, text, length, error) != ORGAN_OK || organ_session_make(t->session, error) != ORGAN_OK)
@@ -121,12 +123,14 @@ static organ_status add_token(token_list *list, const char *file, const char *na
         if (strcmp(other->who.name, t->who.name) == 0)
             return organ_fail(error, ORGAN_BAD_INPUT, "%s: two tokens have the name '%s'", file, t->who.name);
         if (strcmp(other->text, t->text) == 0)
-            return organ_fail(error, ORGAN_BAD_INPUT, "%s: '%s' and '%s' have the same token", file, other->who.name, t->who.name);
+            return organ_fail(error, ORGAN_BAD_INPUT, "%s: '%s' and '%s' have the same token", file, other->who.name,
+                              t->who.name);
     }
     return ORGAN_OK;
 }
 
-static organ_status read_line(token_list *list, const char *file, size_t number, const char *at, const char *end, organ_error *error)
+static organ_status read_line(token_list *list, const char *file, size_t number, const char *at, const char *end,
+                              organ_error *error)
 {
     const char *words[4];
     size_t lengths[4], count = 0;
@@ -140,14 +144,16 @@ static organ_status read_line(token_list *list, const char *file, size_t number,
                           : count == 1 ? "one word"
                                        : "two words");
     if (!is_name(words[0], lengths[0]))
-        return organ_fail(error, ORGAN_BAD_INPUT, "%s: line %zu: a name has 1 to 63 letters, digits, '.', '_' or '-'", file, number);
+        return organ_fail(error, ORGAN_BAD_INPUT, "%s: line %zu: a name has 1 to 63 letters, digits, '.', '_' or '-'",
+                          file, number);
     const bool run = lengths[1] == 3 && memcmp(words[1], "run", 3) == 0;
     if (!run && (lengths[1] != 4 || memcmp(words[1], "read", 4) != 0))
-        return organ_fail(error, ORGAN_BAD_INPUT, "%s: line %zu: the role of '%.*s' is neither read nor run", file, number, (int)lengths[0],
-                          words[0]);
+        return organ_fail(error, ORGAN_BAD_INPUT, "%s: line %zu: the role of '%.*s' is neither read nor run", file,
+                          number, (int)lengths[0], words[0]);
     if (list->count == MOST_TOKENS)
         return organ_fail(error, ORGAN_BAD_INPUT, "%s: there are more than %d tokens", file, MOST_TOKENS);
-    return add_token(list, file, words[0], lengths[0], run ? ORGAN_ACCESS_RUN : ORGAN_ACCESS_READ, words[2], lengths[2], error);
+    return add_token(list, file, words[0], lengths[0], run ? ORGAN_ACCESS_RUN : ORGAN_ACCESS_READ, words[2], lengths[2],
+                     error);
 }
 
 static organ_status read_lines(token_list *list, const char *file, const char *text, size_t length, organ_error *error)
@@ -175,12 +181,15 @@ static file_identity tokens_identity_of(const struct stat *about)
     return (file_identity){about->st_dev, about->st_ino, about->st_size, about->st_mtim, about->st_ctim};
 }
 
-static bool same_time(const struct timespec *a, const struct timespec *b) { return a->tv_sec == b->tv_sec && a->tv_nsec == b->tv_nsec; }
+static bool same_time(const struct timespec *a, const struct timespec *b)
+{
+    return a->tv_sec == b->tv_sec && a->tv_nsec == b->tv_nsec;
+}
 
 static bool same_identity(const file_identity *a, const file_identity *b)
 {
-    return a->device == b->device && a->number == b->number && a->bytes == b->bytes && same_time(&a->modified, &b->modified) &&
-           same_time(&a->changed, &b->changed);
+    return a->device == b->device && a->number == b->number && a->bytes == b->bytes &&
+           same_time(&a->modified, &b->modified) && same_time(&a->changed, &b->changed);
 }
 
 static organ_status read_tokens(const char *file, token_list *list, struct stat *about, organ_error *error)
@@ -294,14 +303,18 @@ static bool know_secret(organ_tokens *tokens, const char *given, bool by_session
     return found != NULL;
 }
 
-bool organ_tokens_know(organ_tokens *tokens, const char *given, organ_bearer *who) { return know_secret(tokens, given, false, who, NULL); }
+bool organ_tokens_know(organ_tokens *tokens, const char *given, organ_bearer *who)
+{
+    return know_secret(tokens, given, false, who, NULL);
+}
 
 bool organ_tokens_know_session(organ_tokens *tokens, const char *given, organ_bearer *who)
 {
     return know_secret(tokens, given, true, who, NULL);
 }
 
-bool organ_tokens_login(organ_tokens *tokens, const char *given, organ_bearer *who, char session[ORGAN_SESSION_DIGITS + 1])
+bool organ_tokens_login(organ_tokens *tokens, const char *given, organ_bearer *who,
+                        char session[ORGAN_SESSION_DIGITS + 1])
 {
     return know_secret(tokens, given, false, who, session);
 }

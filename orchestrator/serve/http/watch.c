@@ -12,8 +12,8 @@
 #include <sys/socket.h>
 #include <time.h>
 
-/* An eighth of the places is reserved for clients that connect while the others are taken. A tick checks at most LOOKS connections for a
- * close. */
+/* An eighth of the places is reserved for clients that connect while the others are taken. A tick checks at most LOOKS
+ * connections for a close. */
 enum { DOOR = 8, LOOKS = 1024 };
 
 struct organ_watched {
@@ -69,7 +69,8 @@ static void cut_off(organ_watched *watched)
     shutdown(watched->fd, SHUT_RDWR);
 }
 
-/* Shuts down connections if the new one makes too many. A connection that was shut down frees its place at once and does not count. */
+/* Shuts down connections if the new one makes too many. A connection that was shut down frees its place at once and
+ * does not count. */
 static void watch_make_room(organ_connection_watch *watch, const organ_watched *new)
 {
     organ_watched *w, *oldest = NULL, *oldest_near = NULL;
@@ -192,9 +193,10 @@ size_t organ_watch_most_of_one(organ_connection_watch *watch)
     return most;
 }
 
-/* libmicrohttpd reads from a connection when the system reports a change. If the last bytes and the client's close arrive together, the
- * system reports no further change, and the connection waits for its deadline. This function shuts down the receiving direction, which is
- * such a change. A client that has closed its sending side still receives its reply. */
+/* libmicrohttpd reads from a connection when the system reports a change. If the last bytes and the client's close
+ * arrive together, the system reports no further change, and the connection waits for its deadline. This function shuts
+ * down the receiving direction, which is such a change. A client that has closed its sending side still receives its
+ * reply. */
 static void wake_if_ended(const organ_watched *watched)
 {
     char byte;
@@ -212,7 +214,8 @@ void organ_watch_tick(organ_connection_watch *watch, void (*tell)(void *context,
     const size_t turns = 1 + watch->count / LOOKS, turn = watch->ticks++ % turns;
     TAILQ_FOREACH(w, &watch->all, entry)
     {
-        const bool late = now.tv_sec > w->deadline.tv_sec || (now.tv_sec == w->deadline.tv_sec && now.tv_nsec > w->deadline.tv_nsec);
+        const bool late =
+            now.tv_sec > w->deadline.tv_sec || (now.tv_sec == w->deadline.tv_sec && now.tv_nsec > w->deadline.tv_nsec);
         if (has_flag(&w->cut))
             continue;
         if (tell && (!w->limited || !late)) {

@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: MIT
- * The events of a job as server-sent events. The id of an event is the offset behind its line in events.jsonl: a client that
- * reconnects gets what was missed, and nothing is kept in memory for it. */
+ * The events of a job as server-sent events. The id of an event is the offset behind its line in events.jsonl: a client
+ * that reconnects gets what was missed, and nothing is kept in memory for it. */
 #include "orchestrator/machine/stopwatch.h"
 #include "orchestrator/report/text/document.h"
 #include "orchestrator/report/text/text.h"
@@ -50,7 +50,8 @@ static bool put_lines(organ_job_stream *stream, FILE *out)
     const ssize_t got = chunk && stream->fd >= 0 ? pread(stream->fd, chunk, CHUNK, stream->offset) : 0;
     const char *const first = jumped && got > 0 ? memchr(chunk, '\n', (size_t)got) : NULL;
     size_t at = first ? (size_t)(first - chunk) + 1 : 0;
-    for (const char *end; got > 0 && (end = memchr(chunk + at, '\n', (size_t)got - at)); at = (size_t)(end - chunk) + 1) {
+    for (const char *end; got > 0 && (end = memchr(chunk + at, '\n', (size_t)got - at));
+         at = (size_t)(end - chunk) + 1) {
         json_t *const event = organ_job_event(chunk + at, (size_t)(end - chunk) - at);
         fprintf(out, "id: %lld\n", (long long)stream->offset + (end - chunk) + 1);
         put_sent_event(out, event ? organ_json_text(event, "event") : "note", event);
@@ -119,12 +120,14 @@ static organ_stream_state read_job_events(void *context, char *to, size_t room, 
     return ORGAN_STREAM_DATA;
 }
 
-/* The place that Last-Event-ID means: behind a line of this file, else its beginning. *end: the client has seen the end. */
+/* The place that Last-Event-ID means: behind a line of this file, else its beginning. *end: the client has seen the
+ * end. */
 static int64_t place_of_event(int fd, const char *last, bool *end)
 {
     char *rest = NULL, before = 0;
     const long long at = last && isdigit((unsigned char)*last) ? strtoll(last, &rest, 10) : 0;
-    if (at <= 0 || fd < 0 || (*rest && strcmp(rest, "-end") != 0) || pread(fd, &before, 1, at - 1) != 1 || before != '\n')
+    if (at <= 0 || fd < 0 || (*rest && strcmp(rest, "-end") != 0) || pread(fd, &before, 1, at - 1) != 1 ||
+        before != '\n')
         return 0;
     *end = *rest == '-' && pread(fd, &before, 1, at) == 0;
     return at;
@@ -163,7 +166,8 @@ void organ_jobs_events(organ_jobs *jobs, const char *id, const char *last, organ
     } else {
         organ_http_waker *const waker = organ_http_reply_stream(
             reply, "text/event-stream",
-            &(organ_http_stream){.read = read_job_events, .close = close_job_events, .context = stream, .heartbeat = HEARTBEAT});
+            &(organ_http_stream){
+                .read = read_job_events, .close = close_job_events, .context = stream, .heartbeat = HEARTBEAT});
         if (!waker)
             return;
         pthread_mutex_lock(&jobs->mutex);

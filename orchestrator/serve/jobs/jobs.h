@@ -1,5 +1,6 @@
 /* SPDX-License-Identifier: MIT
- * Verbs as jobs. In comes a verb with its arguments as JSON, out come a process that does it and what it says: its progress, its events as
+ * Verbs as jobs. In comes a verb with its arguments as JSON, out come a process that does it and what it says: its
+ * progress, its events as
  * a stream, its report. Jobs wait in a queue, survive the server, and can be cancelled and resumed.
  *
  *   words.h      JSON -> command line, with every path checked

@@ -17,11 +17,13 @@ static const long tick_nanoseconds = 100 * 1000 * 1000; /* how often running job
 
 static void forget_oldest(organ_jobs *jobs)
 {
-    size_t finished = jobs->count - organ_jobs_count_in(jobs, ORGAN_JOB_QUEUED) - organ_jobs_count_in(jobs, ORGAN_JOB_RUNNING);
+    size_t finished =
+        jobs->count - organ_jobs_count_in(jobs, ORGAN_JOB_QUEUED) - organ_jobs_count_in(jobs, ORGAN_JOB_RUNNING);
     uint64_t bytes = 0;
     for (size_t k = 0; k < jobs->count; k++)
         bytes += jobs->list[k]->bytes;
-    for (size_t k = 0; k < jobs->count && (finished > jobs->setup.kept || (jobs->setup.keep_bytes && bytes > jobs->setup.keep_bytes));) {
+    for (size_t k = 0; k < jobs->count &&
+                       (finished > jobs->setup.kept || (jobs->setup.keep_bytes && bytes > jobs->setup.keep_bytes));) {
         if (organ_job_active(jobs->list[k]->state)) {
             k++;
             continue;
@@ -122,8 +124,8 @@ organ_status organ_jobs_open(const organ_jobs_setup *setup, FILE *notes, organ_j
     jobs->store.lock = jobs->plan.root = jobs->plan.program = -1;
     pthread_mutex_init(&jobs->mutex, NULL);
     pthread_cond_init(&jobs->changed, NULL);
-    if (organ_job_store_open(organ_jail_root(setup->jail), &jobs->store, error) == ORGAN_OK && make_plan(jobs, error) == ORGAN_OK &&
-        load_all(jobs, notes, error) == ORGAN_OK) {
+    if (organ_job_store_open(organ_jail_root(setup->jail), &jobs->store, error) == ORGAN_OK &&
+        make_plan(jobs, error) == ORGAN_OK && load_all(jobs, notes, error) == ORGAN_OK) {
         const int fault = pthread_create(&jobs->thread, NULL, keep_jobs, jobs);
         jobs->threaded = fault == 0;
         if (fault)
@@ -171,15 +173,18 @@ organ_confinement organ_jobs_confinement(const organ_jobs *jobs) { return jobs->
 /* ---- what clients ask for ---- */
 
 /* Whether it would get into the way of a job that is queued or running. */
-static bool clashes(const organ_jobs *jobs, const organ_job *self, const json_t *reads, const json_t *writes, organ_error *error)
+static bool clashes(const organ_jobs *jobs, const organ_job *self, const json_t *reads, const json_t *writes,
+                    organ_error *error)
 {
     for (size_t k = 0; k < jobs->count; k++) {
         const organ_job *const other = jobs->list[k];
         const char *path = NULL;
         if (other == self || !organ_job_active(other->state))
             continue;
-        if (organ_job_words_clash(reads, writes, json_object_get(other->fixed, "reads"), json_object_get(other->fixed, "writes"), &path)) {
-            organ_fail(error, ORGAN_USAGE, "%s belongs to job %s, which is %s", path, other->id, organ_job_state_names[other->state]);
+        if (organ_job_words_clash(reads, writes, json_object_get(other->fixed, "reads"),
+                                  json_object_get(other->fixed, "writes"), &path)) {
+            organ_fail(error, ORGAN_USAGE, "%s belongs to job %s, which is %s", path, other->id,
+                       organ_job_state_names[other->state]);
             return true;
         }
     }
@@ -202,8 +207,8 @@ static bool made_by_a_job(const organ_jobs *jobs, const char *path)
     return false;
 }
 
-/* Returns whether the job would replace an output that no job of this server has made: a token for running jobs must not allow a client to
- * delete models. An output that the job replaces counts as made by the job. */
+/* Returns whether the job would replace an output that no job of this server has made: a token for running jobs must
+ * not allow a client to delete models. An output that the job replaces counts as made by the job. */
 static bool replaces_others(const organ_jobs *jobs, const organ_job_words *words, organ_error *error)
 {
     const bool forces = json_is_true(json_object_get(words->arguments, "force"));
@@ -212,7 +217,8 @@ static bool replaces_others(const organ_jobs *jobs, const organ_job_words *words
         if (has_text(words->made, path))
             continue;
         if (!made_by_a_job(jobs, path)) {
-            organ_fail(error, ORGAN_USAGE, "%s is there and was made by none of this server's jobs: \"force\" does not replace it", path);
+            organ_fail(error, ORGAN_USAGE,
+                       "%s is there and was made by none of this server's jobs: \"force\" does not replace it", path);
             return true;
         }
         json_array_append_new(words->made, json_string(path));
@@ -307,12 +313,13 @@ unsigned organ_job_delete(organ_jobs *jobs, organ_job *job, json_t **view, organ
 unsigned organ_job_resume(organ_jobs *jobs, organ_job *job, json_t **view, organ_error *error)
 {
     if (organ_job_active(job->state) || job->state == ORGAN_JOB_DONE) {
-        organ_fail(error, ORGAN_USAGE, "job %s is %s: there is nothing to resume", job->id, organ_job_state_names[job->state]);
+        organ_fail(error, ORGAN_USAGE, "job %s is %s: there is nothing to resume", job->id,
+                   organ_job_state_names[job->state]);
         return 409;
     }
     if (!json_is_true(json_object_get(job->fixed, "resumes")) || job->attempts == 0) {
-        organ_fail(error, ORGAN_USAGE, job->attempts ? "job %s: %s cannot be resumed" : "job %s: %s has never begun", job->id,
-                   json_string_value(json_object_get(job->fixed, "verb")));
+        organ_fail(error, ORGAN_USAGE, job->attempts ? "job %s: %s cannot be resumed" : "job %s: %s has never begun",
+                   job->id, json_string_value(json_object_get(job->fixed, "verb")));
         return 409;
     }
     const unsigned refused = organ_jobs_renew(jobs, job, error);
@@ -402,7 +409,8 @@ unsigned organ_jobs_result(organ_jobs *jobs, const char *id, json_t **result, or
     if (status != 200)
         return status;
     if (now.size > ORGAN_JOB_PAGE_BYTES) {
-        organ_fail(error, ORGAN_USAGE, "the result of job %s has %llu bytes: pages are made of at most %u; take the JSON", id,
+        organ_fail(error, ORGAN_USAGE,
+                   "the result of job %s has %llu bytes: pages are made of at most %u; take the JSON", id,
                    (unsigned long long)now.size, ORGAN_JOB_PAGE_BYTES);
         return 409;
     }
@@ -414,7 +422,8 @@ unsigned organ_jobs_result(organ_jobs *jobs, const char *id, json_t **result, or
 static void print_job_quotas(const organ_jobs *jobs, FILE *out)
 {
     const organ_jobs_setup *const setup = &jobs->setup;
-    const size_t queued = organ_jobs_count_in(jobs, ORGAN_JOB_QUEUED), running = organ_jobs_count_in(jobs, ORGAN_JOB_RUNNING);
+    const size_t queued = organ_jobs_count_in(jobs, ORGAN_JOB_QUEUED),
+                 running = organ_jobs_count_in(jobs, ORGAN_JOB_RUNNING);
     uint64_t memory = 0, output = 0;
     for (size_t k = 0; k < jobs->count; k++) {
         const organ_job *const job = jobs->list[k];
@@ -425,7 +434,8 @@ static void print_job_quotas(const organ_jobs *jobs, FILE *out)
     organ_http_quota(out, "organ_jobs_waiting", "Jobs that wait.", queued, setup->most_queued);
     organ_http_quota(out, "organ_jobs_finished", "Jobs that have finished and are kept; the oldest go first.",
                      jobs->count - queued - running, setup->kept);
-    organ_http_quota(out, "organ_jobs_kept_bytes", "What the records, logs and results of all jobs take.", jobs->bytes, setup->keep_bytes);
+    organ_http_quota(out, "organ_jobs_kept_bytes", "What the records, logs and results of all jobs take.", jobs->bytes,
+                     setup->keep_bytes);
     organ_http_quota(out, "organ_job_output_bytes", "The longest result that is kept.", output, setup->output);
     organ_http_quota(out, "organ_job_memory_bytes", "What the running job that may take most memory may take.", memory,
                      setup->memory ? organ_job_memory_limit(setup->memory, NULL) : 0);
@@ -436,7 +446,8 @@ void organ_jobs_metrics(organ_jobs *jobs, FILE *out)
     pthread_mutex_lock(&jobs->mutex);
     fputs("# HELP organ_jobs Jobs that are remembered, by state.\n# TYPE organ_jobs gauge\n", out);
     for (int state = 0; state < ORGAN_JOB_STATES; state++)
-        fprintf(out, "organ_jobs{state=\"%s\"} %zu\n", organ_job_state_names[state], organ_jobs_count_in(jobs, (organ_job_state)state));
+        fprintf(out, "organ_jobs{state=\"%s\"} %zu\n", organ_job_state_names[state],
+                organ_jobs_count_in(jobs, (organ_job_state)state));
     organ_http_metric(out, "organ_jobs_started_total", "counter", "Processes started for jobs.", jobs->started);
     print_job_quotas(jobs, out);
     fputs("# HELP organ_jobs_ended_total Jobs that have ended, by how.\n# TYPE organ_jobs_ended_total counter\n", out);

@@ -54,7 +54,8 @@ static bool read_members(const organ_json_text *text, bool *page)
     while (organ_json_walk_next(&walk, &error))
         if (strcmp(json_string_value(walk.name), "schema") == 0 &&
             organ_json_parse(text, walk.value, "schema", &schema, &error) == ORGAN_OK) {
-            *page = json_is_string(schema) && has_page(json_string_value(schema)) && text->length <= ORGAN_JOB_PAGE_BYTES;
+            *page =
+                json_is_string(schema) && has_page(json_string_value(schema)) && text->length <= ORGAN_JOB_PAGE_BYTES;
             json_decref(schema);
         }
     return !error.status;
@@ -87,7 +88,8 @@ static uint64_t hollow_log(const organ_job_store *store, const char *id, uint64_
     const uint64_t size = (uint64_t)about.st_size, taken = (uint64_t)about.st_blocks * 512, stays = log_share(limit);
     const uint64_t end = (size - stays < (uint64_t)read ? size - stays : (uint64_t)read) / BLOCK * BLOCK;
     const bool large = limit > 0 && size > limit && taken > limit && stays > 0 && end > stays;
-    const bool hollowed = large && fallocate(fd, FALLOC_FL_PUNCH_HOLE | FALLOC_FL_KEEP_SIZE, (off_t)stays, (off_t)(end - stays)) == 0;
+    const bool hollowed =
+        large && fallocate(fd, FALLOC_FL_PUNCH_HOLE | FALLOC_FL_KEEP_SIZE, (off_t)stays, (off_t)(end - stays)) == 0;
     organ_job_close(fd);
     return hollowed ? taken - (end - stays) : taken;
 }
@@ -97,8 +99,10 @@ static bool copy_part(int from, uint64_t at, uint64_t bytes, FILE *to)
     char *const part = malloc((size_t)bytes + 1);
     const ssize_t got = part ? pread(from, part, (size_t)bytes, (off_t)at) : -1;
     /* Whole lines only: up to the last end of one, or from behind the first. */
-    const char *const cut = got > 0 ? (at == 0 ? memrchr(part, '\n', (size_t)got) : memchr(part, '\n', (size_t)got)) : NULL;
-    const size_t begin = cut && at > 0 ? (size_t)(cut + 1 - part) : 0, end = cut && at == 0 ? (size_t)(cut + 1 - part) : (size_t)got;
+    const char *const cut =
+        got > 0 ? (at == 0 ? memrchr(part, '\n', (size_t)got) : memchr(part, '\n', (size_t)got)) : NULL;
+    const size_t begin = cut && at > 0 ? (size_t)(cut + 1 - part) : 0,
+                 end = cut && at == 0 ? (size_t)(cut + 1 - part) : (size_t)got;
     const bool good = got == (ssize_t)bytes && cut && fwrite(part + begin, 1, end - begin, to) == end - begin;
     free(part);
     return good;
@@ -115,8 +119,10 @@ static void shorten_log(const organ_job_store *store, const char *id, uint64_t l
         const int made = organ_job_open(store, id, "events.short", O_WRONLY | O_CREAT | O_TRUNC);
         FILE *const out = made < 0 ? NULL : fdopen(made, "w");
         bool good = out && copy_part(log, 0, stays, out);
-        good = good && fprintf(out, "{\"event\":\"note\",\"text\":\"%llu bytes of the log are left out here (--job-output)\"}\n",
-                               (unsigned long long)(size - 2 * stays)) > 0;
+        good =
+            good &&
+            fprintf(out, "{\"event\":\"note\",\"text\":\"%llu bytes of the log are left out here (--job-output)\"}\n",
+                    (unsigned long long)(size - 2 * stays)) > 0;
         good = good && copy_part(log, size - stays, stays, out);
         good = out && fclose(out) == 0 && good;
         if (!good || rename(from, to) != 0)

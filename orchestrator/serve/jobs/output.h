@@ -8,8 +8,9 @@
 /* Results above this size get no page: a page is made from a tree, which takes ten times as much memory. */
 #define ORGAN_JOB_PAGE_BYTES (8u << 20)
 
-/* Of a job that runs: what it has printed beyond `limit` bytes (0: no limit) goes, and of its log all but the beginning and the end, of
- * which only what lies before `read` is touched. *cut becomes the size of the result if that is larger. Returns the bytes that both take.
+/* Of a job that runs: what it has printed beyond `limit` bytes (0: no limit) goes, and of its log all but the beginning
+ * and the end, of which only what lies before `read` is touched. *cut becomes the size of the result if that is larger.
+ * Returns the bytes that both take.
  */
 uint64_t organ_job_trim(const organ_job_store *store, const char *id, uint64_t limit, int64_t read, uint64_t *cut);
 

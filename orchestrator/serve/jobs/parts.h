@@ -55,7 +55,8 @@ void organ_jobs_leave(organ_job *job);                              /* one user 
 /* ---- run.c ---- */
 
 /* Whether the job asks for no more memory than jobs may have; *limit is what its process gets then, 0: no limit. */
-bool organ_jobs_memory(const organ_jobs *jobs, const char *verb, const json_t *argv, uint64_t *limit, organ_error *error);
+bool organ_jobs_memory(const organ_jobs *jobs, const char *verb, const json_t *argv, uint64_t *limit,
+                       organ_error *error);
 /* Starts the next attempt of a queued job; one that cannot be started has failed. */
 void organ_jobs_start(organ_jobs *jobs, organ_job *job);
 /* Reads what a running job has said, and finds out whether it has ended. */
@@ -67,7 +68,8 @@ void organ_jobs_adopt(organ_jobs *jobs, organ_job *job);
 /* Gives a job its last state and writes it down. */
 void organ_jobs_conclude(organ_jobs *jobs, organ_job *job, organ_job_state state);
 
-/* Reads the arguments of a job again, as if they came from a client now: argv and paths are made anew. 0, or the HTTP status. */
+/* Reads the arguments of a job again, as if they came from a client now: argv and paths are made anew. 0, or the HTTP
+ * status. */
 unsigned organ_jobs_renew(organ_jobs *jobs, organ_job *job, organ_error *error);
 
 #endif

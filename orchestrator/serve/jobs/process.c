@@ -31,7 +31,8 @@ static bool read_small_file(const char *path, char *text, size_t size)
     return got > 0;
 }
 
-/* The start time: field 22 of /proc/PID/stat, counted from the end of the name, which may hold any bytes. A zombie counts as dead. */
+/* The start time: field 22 of /proc/PID/stat, counted from the end of the name, which may hold any bytes. A zombie
+ * counts as dead. */
 static bool read_birth(pid_t pid, uint64_t *born)
 {
     char path[40], text[1024];
@@ -56,7 +57,8 @@ bool organ_process_lives(const organ_process *process)
     char boot[40];
     uint64_t born = 0;
     this_boot(boot);
-    return process->pid > 0 && read_birth(process->pid, &born) && born == process->born && strcmp(boot, process->boot) == 0;
+    return process->pid > 0 && read_birth(process->pid, &born) && born == process->born &&
+           strcmp(boot, process->boot) == 0;
 }
 
 /* ---- starting ---- */
@@ -70,16 +72,17 @@ typedef struct child {
     int far_gate, hearer; /* and the server's */
 } child;
 
-/* Prepares the child up to exec. Between fork and exec only async-signal-safe calls are made: another thread may have held any lock at the
- * time of the fork. */
+/* Prepares the child up to exec. Between fork and exec only async-signal-safe calls are made: another thread may have
+ * held any lock at the time of the fork. */
 static bool prepare_child(const child *self, int program)
 {
     const struct rlimit none = {0, 0}, memory = {self->memory, self->memory};
-    const int root = organ_child_lift(self->plan->root), output = organ_child_lift(self->output), log = organ_child_lift(self->log);
+    const int root = organ_child_lift(self->plan->root), output = organ_child_lift(self->output),
+              log = organ_child_lift(self->log);
     const int nothing = open("/dev/null", O_RDONLY | O_CLOEXEC);
     organ_child_plain_signals();
-    /* A group of its own, to be signalled by; not a session, for where the scheduler shares processors out by session, the server's lower
-     * priority would count for nothing. */
+    /* A group of its own, to be signalled by; not a session, for where the scheduler shares processors out by session,
+     * the server's lower priority would count for nothing. */
     setpgid(0, 0);
     if (setrlimit(RLIMIT_CORE, &none) != 0 || (self->memory && setrlimit(RLIMIT_DATA, &memory) != 0))
         return false;
@@ -92,7 +95,8 @@ static bool prepare_child(const child *self, int program)
 
 enum { PROGRAM = ORGAN_PROGRAM_DESCRIPTOR, GATE, READY, OTHERS };
 
-/* Closes all other descriptors of the server before exec, above all the lock of its jobs: the next server may start before the exec. */
+/* Closes all other descriptors of the server before exec, above all the lock of its jobs: the next server may start
+ * before the exec. */
 static bool keep_only(int program, int gate, int ready)
 {
     if (dup3(program, PROGRAM, O_CLOEXEC) < 0 || dup3(gate, GATE, O_CLOEXEC) < 0 || dup3(ready, READY, O_CLOEXEC) < 0)
@@ -103,9 +107,10 @@ static bool keep_only(int program, int gate, int ready)
 
 static void become_program(const child *self)
 {
-    static const char lost[] =
-        "{\"event\":\"error\",\"status\":\"input or output\",\"code\":4,\"message\":\"the program could not be executed\"}\n";
-    const int program = organ_child_lift(self->plan->program), gate = organ_child_lift(self->gate), ready = organ_child_lift(self->ready);
+    static const char lost[] = "{\"event\":\"error\",\"status\":\"input or output\",\"code\":4,\"message\":\"the "
+                               "program could not be executed\"}\n";
+    const int program = organ_child_lift(self->plan->program), gate = organ_child_lift(self->gate),
+              ready = organ_child_lift(self->ready);
     const bool good = program >= 0 && gate >= 0 && ready >= 0 && prepare_child(self, program);
     int why = good ? 0 : errno;
     char go = 0;
@@ -155,8 +160,8 @@ static organ_status fork_child(child *self, organ_process *process, organ_error 
                             self->plan->confine.landlock || self->plan->confine.seccomp ? "confined" : "prepared");
 }
 
-organ_status organ_process_start(const organ_process_plan *plan, char *const *argv, uint64_t memory, int output, int log,
-                                 organ_process *process, int *gate, organ_error *error)
+organ_status organ_process_start(const organ_process_plan *plan, char *const *argv, uint64_t memory, int output,
+                                 int log, organ_process *process, int *gate, organ_error *error)
 {
     int gates[2] = {-1, -1}, readies[2] = {-1, -1};
     int failed = pipe2(gates, O_CLOEXEC);

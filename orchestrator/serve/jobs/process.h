@@ -25,11 +25,13 @@ typedef struct organ_process_plan {
     char **environ;            /* NULL-terminated */
 } organ_process_plan;
 
-/* Starts the program in a process group of its own, with standard output and error going to those descriptors, none other open, without
- * core dumps, and with at most `memory` bytes of its own (RLIMIT_DATA; 0: no limit). It waits for organ_process_release (or ends where
- * `*gate` is closed unreleased), so that it can be written down before it does anything. ORGAN_IO if it cannot be started or confined. */
-organ_status organ_process_start(const organ_process_plan *plan, char *const *argv, uint64_t memory, int output, int log,
-                                 organ_process *process, int *gate, organ_error *error);
+/* Starts the program in a process group of its own, with standard output and error going to those descriptors, none
+ * other open, without core dumps, and with at most `memory` bytes of its own (RLIMIT_DATA; 0: no limit). It waits for
+ * organ_process_release (or ends where
+ * `*gate` is closed unreleased), so that it can be written down before it does anything. ORGAN_IO if it cannot be
+ * started or confined. */
+organ_status organ_process_start(const organ_process_plan *plan, char *const *argv, uint64_t memory, int output,
+                                 int log, organ_process *process, int *gate, organ_error *error);
 void organ_process_release(int gate);                               /* lets it run; closes the gate */
 void organ_process_abandon(const organ_process *process, int gate); /* or ends it before it has begun */
 
@@ -38,8 +40,8 @@ void organ_job_close(int fd); /* does nothing for -1 */
 /* Whether exactly this process lives. */
 bool organ_process_lives(const organ_process *process);
 
-/* A child that has ended is collected: true, with *code its exit code, or -1 with *signal. false while it runs, and for processes that are
- * no children of ours. */
+/* A child that has ended is collected: true, with *code its exit code, or -1 with *signal. false while it runs, and for
+ * processes that are no children of ours. */
 bool organ_process_reap(const organ_process *process, int *code, int *signal);
 
 /* To the process and all it has started; nothing if it does not live any more. */

@@ -91,7 +91,8 @@ bool organ_job_progress_read(organ_job_progress *progress, int fd)
     for (int k = 0; chunk && k < MOST_CHUNKS; k++) {
         const ssize_t got = pread(fd, chunk, CHUNK, progress->offset);
         size_t at = 0;
-        for (const char *end; got > 0 && (end = memchr(chunk + at, '\n', (size_t)got - at)); at = (size_t)(end - chunk) + 1)
+        for (const char *end; got > 0 && (end = memchr(chunk + at, '\n', (size_t)got - at));
+             at = (size_t)(end - chunk) + 1)
             take_line(progress, chunk + at, (size_t)(end - chunk) - at, first);
         if (got == CHUNK && at == 0)
             at = CHUNK; /* a line as long as that is no event */
@@ -106,12 +107,15 @@ bool organ_job_progress_read(organ_job_progress *progress, int fd)
 
 json_t *organ_job_progress_view(const organ_job_progress *progress, bool running)
 {
-    const double seconds = organ_seconds_now() - progress->since, of = (double)progress->of, done = (double)progress->bytes;
+    const double seconds = organ_seconds_now() - progress->since, of = (double)progress->of,
+                 done = (double)progress->bytes;
     const bool timed = running && progress->bytes > progress->before && seconds >= settle_seconds;
     const double speed = timed ? (double)(progress->bytes - progress->before) / seconds : 1;
-    return ORGAN_OBJECT(SET_BYTES("stage", progress->stage), SET_COUNT("bytes", progress->bytes), SET_COUNT("of", progress->of),
-                        SET_COUNT("tensors", progress->tensors), SET_COUNT("of_tensors", progress->many),
+    return ORGAN_OBJECT(SET_BYTES("stage", progress->stage), SET_COUNT("bytes", progress->bytes),
+                        SET_COUNT("of", progress->of), SET_COUNT("tensors", progress->tensors),
+                        SET_COUNT("of_tensors", progress->many),
                         SET_REAL_OF("fraction", progress->of > 0, done >= of ? 1.0 : done / of),
-                        SET_BYTES_OF("tensor", *progress->tensor ? progress->tensor : NULL), SET_REAL_OF("bytes_per_second", timed, speed),
+                        SET_BYTES_OF("tensor", *progress->tensor ? progress->tensor : NULL),
+                        SET_REAL_OF("bytes_per_second", timed, speed),
                         SET_REAL_OF("seconds_left", timed && done < of, (of - done) / speed));
 }

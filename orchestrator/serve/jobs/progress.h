@@ -24,11 +24,12 @@ typedef struct organ_job_progress {
 /* Reads the whole lines that have come since, at most a megabyte at once; true if there were any. */
 bool organ_job_progress_read(organ_job_progress *progress, int fd);
 
-/* One line without its end, as a new object: what is no event becomes {"event": "note", "text": ...}. NULL without memory. */
+/* One line without its end, as a new object: what is no event becomes {"event": "note", "text": ...}. NULL without
+ * memory. */
 json_t *organ_job_event(const char *line, size_t length);
 
-/* {"stage", "bytes", "of", "fraction", "tensors", "of_tensors", "tensor", "bytes_per_second", "seconds_left"}; what is not known is null,
- * and so are the last two of a job that does not run. NULL without memory. */
+/* {"stage", "bytes", "of", "fraction", "tensors", "of_tensors", "tensor", "bytes_per_second", "seconds_left"}; what is
+ * not known is null, and so are the last two of a job that does not run. NULL without memory. */
 json_t *organ_job_progress_view(const organ_job_progress *progress, bool running);
 
 #endif

@@ -38,11 +38,13 @@ static void refuse_faults(organ_http_reply *reply, unsigned status, json_t *faul
     json_decref(detail);
 }
 
-/* What is wrong with one argument, "/arguments/memory: it asks for ...", as "errors" has it; NULL if there is no memory. */
+/* What is wrong with one argument, "/arguments/memory: it asks for ...", as "errors" has it; NULL if there is no
+ * memory. */
 static json_t *faults_of(const char *message)
 {
     const char *const detail = strstr(message, ": ");
-    return detail ? json_pack("[{s:s%, s:s}]", "field", message, (size_t)(detail - message), "detail", detail + 2) : NULL;
+    return detail ? json_pack("[{s:s%, s:s}]", "field", message, (size_t)(detail - message), "detail", detail + 2)
+                  : NULL;
 }
 
 /* A view, or a problem with the message; the reference is taken. */
@@ -66,7 +68,8 @@ static void post_job(const organ_server_request *request, organ_http_reply *repl
     organ_error error = {0};
     if (!body)
         return;
-    const unsigned refused = organ_job_words_read(app->options->verbs->verbs, app->options->verbs->count, app->jail, body, &words, &faults);
+    const unsigned refused =
+        organ_job_words_read(app->options->verbs->verbs, app->options->verbs->count, app->jail, body, &words, &faults);
     json_decref(body);
     if (refused) {
         refuse_faults(reply, refused, faults);
@@ -88,7 +91,9 @@ static void get_jobs(const organ_server_request *request, organ_http_reply *repl
     const organ_job_state state = wanted ? organ_job_state_named(wanted) : ORGAN_JOB_STATES;
     uint64_t offset, limit;
     if (wanted && state == ORGAN_JOB_STATES)
-        organ_http_problem(reply, 400, "state is '%.60s', but must be queued, running, done, failed, cancelled or interrupted", wanted);
+        organ_http_problem(reply, 400,
+                           "state is '%.60s', but must be queued, running, done, failed, cancelled or interrupted",
+                           wanted);
     else if (organ_http_query_count(request, reply, "offset", 0, 1000000000, 0, &offset) &&
              organ_http_query_count(request, reply, "limit", 1, MOST_SHOWN, 100, &limit))
         organ_http_reply_json(reply, 200, organ_jobs_list(jobs_of(request), state, offset, limit));
@@ -102,13 +107,23 @@ static void answer_for_job(const organ_server_request *request, organ_http_reply
     answer_view(reply, status, view, &error);
 }
 
-static void get_job(const organ_server_request *request, organ_http_reply *reply) { answer_for_job(request, reply, organ_job_show); }
-static void delete_job(const organ_server_request *request, organ_http_reply *reply) { answer_for_job(request, reply, organ_job_delete); }
-static void resume_job(const organ_server_request *request, organ_http_reply *reply) { answer_for_job(request, reply, organ_job_resume); }
+static void get_job(const organ_server_request *request, organ_http_reply *reply)
+{
+    answer_for_job(request, reply, organ_job_show);
+}
+static void delete_job(const organ_server_request *request, organ_http_reply *reply)
+{
+    answer_for_job(request, reply, organ_job_delete);
+}
+static void resume_job(const organ_server_request *request, organ_http_reply *reply)
+{
+    answer_for_job(request, reply, organ_job_resume);
+}
 
 static void get_events(const organ_server_request *request, organ_http_reply *reply)
 {
-    organ_jobs_events(jobs_of(request), organ_http_parameter(request, "id"), organ_http_header(request, "Last-Event-ID"), reply);
+    organ_jobs_events(jobs_of(request), organ_http_parameter(request, "id"),
+                      organ_http_header(request, "Last-Event-ID"), reply);
 }
 
 /* The text with its line ends kept and other control characters made visible; NULL without memory. */
@@ -143,10 +158,12 @@ static json_t *describe_cut_result(int fd, uint64_t cut)
     char *const text = calloc(1, SHOWN + 1);
     const ssize_t got = text && fstat(fd, &about) == 0 ? pread(fd, text, SHOWN, 0) : -1;
     json_t *const shown =
-        got < 0 ? NULL
-                : json_pack("{s:b, s:I, s:I, s:s, s:o}", "cut", 1, "bytes", (json_int_t)cut, "kept", (json_int_t)about.st_size, "detail",
-                            "the result was larger than a job may keep (--job-output); raw=true gives what was kept of it", "beginning",
-                            visible_lines(text));
+        got < 0
+            ? NULL
+            : json_pack("{s:b, s:I, s:I, s:s, s:o}", "cut", 1, "bytes", (json_int_t)cut, "kept",
+                        (json_int_t)about.st_size, "detail",
+                        "the result was larger than a job may keep (--job-output); raw=true gives what was kept of it",
+                        "beginning", visible_lines(text));
     free(text);
     close(fd);
     return shown;
@@ -163,7 +180,8 @@ static void get_result(const organ_server_request *request, organ_http_reply *re
         organ_http_problem(reply, 400, "raw is '%.60s', but must be true or false", raw);
         return;
     }
-    const unsigned status = organ_jobs_printed(jobs_of(request), organ_http_parameter(request, "id"), &fd, &cut, &error);
+    const unsigned status =
+        organ_jobs_printed(jobs_of(request), organ_http_parameter(request, "id"), &fd, &cut, &error);
     if (status != 200)
         organ_http_problem(reply, status, "%s", error.message);
     else if (cut && !(raw && *raw == 't'))
@@ -194,7 +212,8 @@ static void get_log(const organ_server_request *request, organ_http_reply *reply
 {
     int fd = -1;
     organ_error error = {0};
-    const unsigned status = organ_jobs_file(jobs_of(request), organ_http_parameter(request, "id"), "events.jsonl", &fd, &error);
+    const unsigned status =
+        organ_jobs_file(jobs_of(request), organ_http_parameter(request, "id"), "events.jsonl", &fd, &error);
     if (status == 200)
         organ_http_reply_file(reply, request, fd, "log.txt");
     else
@@ -250,7 +269,8 @@ static void stop_jobs(organ_app *app)
     const size_t running = app->jobs ? organ_jobs_count(app->jobs, ORGAN_JOB_RUNNING) : 0;
     const size_t waiting = app->jobs ? organ_jobs_count(app->jobs, ORGAN_JOB_QUEUED) : 0;
     if (running + waiting > 0)
-        fprintf(stderr, "organ: %zu running and %zu waiting jobs are left for the next server; what runs goes on\n", running, waiting);
+        fprintf(stderr, "organ: %zu running and %zu waiting jobs are left for the next server; what runs goes on\n",
+                running, waiting);
     organ_jobs_close(app->jobs);
     app->jobs = NULL;
 }
@@ -269,4 +289,5 @@ static const organ_http_route routes[] = {{ORGAN_HTTP_POST, "/api/v1/jobs", post
                                           {ORGAN_HTTP_GET, "/api/v1/verbs", get_verbs, .open = false},
                                           {ORGAN_HTTP_GET, "/api/v1/verbs/{verb}", get_verb, .open = false}};
 
-const organ_area organ_area_jobs = {ORGAN_ROUTES(routes), .start = start_jobs, .stop = stop_jobs, .metrics = print_job_metrics};
+const organ_area organ_area_jobs = {ORGAN_ROUTES(routes), .start = start_jobs, .stop = stop_jobs,
+                                    .metrics = print_job_metrics};

@@ -37,8 +37,8 @@ static void explain_memory(organ_job *job, int number)
 {
     char limit[24];
     const size_t used = strlen(job->message);
-    if (job->memory == 0 || (number == 0 && !strcasestr(job->message, "memory")) || number == SIGKILL || number == SIGINT ||
-        number == SIGTERM)
+    if (job->memory == 0 || (number == 0 && !strcasestr(job->message, "memory")) || number == SIGKILL ||
+        number == SIGINT || number == SIGTERM)
         return;
     snprintf(job->message + used, sizeof job->message - used, "%s a job that asks for this --memory may take %s in all",
              number ? ", perhaps for lack of memory:" : ";", organ_quantity_option(job->memory, limit));
@@ -73,7 +73,9 @@ static void end_job(organ_jobs *jobs, organ_job *job, int code, int number, cons
     else if (cancelled)
         organ_jobs_conclude(jobs, job, ORGAN_JOB_CANCELLED);
     else
-        organ_jobs_conclude(jobs, job, code == ORGAN_INTERRUPTED || (code < 0 && number == 0) ? ORGAN_JOB_INTERRUPTED : ORGAN_JOB_FAILED);
+        organ_jobs_conclude(jobs, job,
+                            code == ORGAN_INTERRUPTED || (code < 0 && number == 0) ? ORGAN_JOB_INTERRUPTED
+                                                                                   : ORGAN_JOB_FAILED);
 }
 
 /* Gives up the lock: a result may be long. The job cannot go meanwhile, since only this thread ends running jobs. */
@@ -90,7 +92,8 @@ void organ_jobs_watch(organ_jobs *jobs, organ_job *job)
 {
     int code = -1, number = 0;
     /* Asked before the last lines are read: what comes later is not lost. */
-    const bool over = job->child ? organ_process_reap(&job->process, &code, &number) : !organ_process_lives(&job->process);
+    const bool over =
+        job->child ? organ_process_reap(&job->process, &code, &number) : !organ_process_lives(&job->process);
     if (job->events < 0)
         job->events = organ_job_open(&jobs->store, job->id, "events.jsonl", O_RDONLY);
     bool heard = false;
@@ -129,7 +132,8 @@ static char **argv_words(const json_t *argv)
     return words;
 }
 
-bool organ_jobs_memory(const organ_jobs *jobs, const char *name, const json_t *argv, uint64_t *limit, organ_error *error)
+bool organ_jobs_memory(const organ_jobs *jobs, const char *name, const json_t *argv, uint64_t *limit,
+                       organ_error *error)
 {
     const organ_verb *const verb = organ_job_verb(jobs->setup.verbs, jobs->setup.verb_count, name);
     char asked[24], allowed[24];
@@ -140,16 +144,19 @@ bool organ_jobs_memory(const organ_jobs *jobs, const char *name, const json_t *a
     *limit = jobs->setup.memory ? organ_job_memory_limit(memory, argv) : 0;
     if (jobs->setup.memory == 0 || memory <= jobs->setup.memory)
         return true;
-    organ_fail(error, ORGAN_USAGE,
-               "/arguments/memory: the job asks for %s (%llu bytes), but a job of this server may have %s (--job-memory)",
-               organ_quantity_option(memory, asked), (unsigned long long)memory, organ_quantity_option(jobs->setup.memory, allowed));
+    organ_fail(
+        error, ORGAN_USAGE,
+        "/arguments/memory: the job asks for %s (%llu bytes), but a job of this server may have %s (--job-memory)",
+        organ_quantity_option(memory, asked), (unsigned long long)memory,
+        organ_quantity_option(jobs->setup.memory, allowed));
     return false;
 }
 
 static organ_status launch(organ_jobs *jobs, organ_job *job, char *const *argv, uint64_t memory, organ_error *error)
 {
     int gate = -1;
-    const int log = organ_job_open(&jobs->store, job->id, "events.jsonl", O_WRONLY | O_CREAT | O_APPEND | (job->resume ? 0 : O_TRUNC));
+    const int log = organ_job_open(&jobs->store, job->id, "events.jsonl",
+                                   O_WRONLY | O_CREAT | O_APPEND | (job->resume ? 0 : O_TRUNC));
     const int output = organ_job_open(&jobs->store, job->id, "result.json", O_WRONLY | O_CREAT | O_TRUNC);
     if (log < 0 || output < 0)
         organ_fail_errno(error, errno, "the files of job %s", job->id);
@@ -204,13 +211,15 @@ unsigned organ_jobs_renew(organ_jobs *jobs, organ_job *job, organ_error *error)
     const organ_jobs_setup *const setup = &jobs->setup;
     json_t *faults = NULL;
     organ_job_words words;
-    json_t *const request =
-        json_pack("{s:O, s:O}", "verb", json_object_get(job->fixed, "verb"), "arguments", json_object_get(job->fixed, "arguments"));
-    const unsigned refused = request ? organ_job_words_read(setup->verbs, setup->verb_count, setup->jail, request, &words, &faults) : 500;
+    json_t *const request = json_pack("{s:O, s:O}", "verb", json_object_get(job->fixed, "verb"), "arguments",
+                                      json_object_get(job->fixed, "arguments"));
+    const unsigned refused =
+        request ? organ_job_words_read(setup->verbs, setup->verb_count, setup->jail, request, &words, &faults) : 500;
     json_decref(request);
     if (refused) {
         const json_t *const first = json_array_get(faults, 0);
-        organ_fail(error, ORGAN_BAD_INPUT, "%s: %s", first ? json_string_value(json_object_get(first, "field")) : "no memory",
+        organ_fail(error, ORGAN_BAD_INPUT, "%s: %s",
+                   first ? json_string_value(json_object_get(first, "field")) : "no memory",
                    first ? json_string_value(json_object_get(first, "detail")) : "");
         json_decref(faults);
         return refused;

@@ -20,7 +20,8 @@
 #include <time.h>
 #include <unistd.h>
 
-const char *const organ_job_state_names[ORGAN_JOB_STATES] = {"queued", "running", "done", "failed", "cancelled", "interrupted"};
+const char *const organ_job_state_names[ORGAN_JOB_STATES] = {"queued", "running",   "done",
+                                                             "failed", "cancelled", "interrupted"};
 
 organ_job_state organ_job_state_named(const char *name)
 {
@@ -61,7 +62,9 @@ static organ_status enter_directory(const char *parent, const char *name, char *
         return organ_fail_errno(error, errno, "%s cannot be made", *path);
     if (lstat(*path, &about) != 0)
         return organ_fail_errno(error, errno, "%s", *path);
-    return S_ISDIR(about.st_mode) ? ORGAN_OK : organ_fail(error, ORGAN_USAGE, "%s is no directory, but jobs are kept there", *path);
+    return S_ISDIR(about.st_mode)
+               ? ORGAN_OK
+               : organ_fail(error, ORGAN_USAGE, "%s is no directory, but jobs are kept there", *path);
 }
 
 static organ_status take_lock(organ_job_store *store, organ_error *error)
@@ -79,7 +82,8 @@ organ_status organ_job_store_open(const char *root, organ_job_store *store, orga
 {
     char *hidden = NULL;
     *store = (organ_job_store){.lock = -1};
-    if (enter_directory(root, ".organ", &hidden, error) == ORGAN_OK && enter_directory(hidden, "jobs", &store->path, error) == ORGAN_OK)
+    if (enter_directory(root, ".organ", &hidden, error) == ORGAN_OK &&
+        enter_directory(hidden, "jobs", &store->path, error) == ORGAN_OK)
         take_lock(store, error);
     free(hidden);
     if (error->status != ORGAN_OK)
@@ -161,7 +165,10 @@ static bool remove_files(const organ_job_store *store, const char *id, const cha
 }
 
 void organ_job_erase(const organ_job_store *store, const char *id) { remove_files(store, id, "*"); }
-bool organ_job_unmade(const organ_job_store *store, const char *id) { return remove_files(store, id, "job.json.*.tmp"); }
+bool organ_job_unmade(const organ_job_store *store, const char *id)
+{
+    return remove_files(store, id, "job.json.*.tmp");
+}
 
 /* ---- one record ---- */
 
@@ -178,14 +185,16 @@ static json_t *record_of(const organ_job *job)
 {
     const organ_process *const p = &job->process;
     json_t *const process =
-        p->pid <= 0 ? NULL : ORGAN_OBJECT(SET_COUNT("pid", p->pid), SET_COUNT("born", p->born), SET_TEXT("boot", p->boot));
-    json_t *const record =
-        ORGAN_OBJECT(SET_TEXT("schema", "organ.job/1"), SET_TEXT("id", job->id), SET_TEXT("state", organ_job_state_names[job->state]),
-                     SET_TEXT("created", job->created), SET_TEXT("started", job->started), SET_TEXT("finished", job->finished),
-                     SET_COUNT("attempts", job->attempts), SET_FLAG("resume", job->resume), SET_FLAG("cancelling", job->cancelling),
-                     SET_COUNT("code", job->code), SET_BYTES("message", job->message), SET_REAL("began", job->began),
-                     SET_REAL("seconds", job->seconds), SET_FLAG("result", job->result), SET_FLAG("page", job->page),
-                     SET_COUNT("size", job->size), SET_COUNT("cut", job->cut), SET_IF(p->pid > 0, "process", process));
+        p->pid <= 0 ? NULL
+                    : ORGAN_OBJECT(SET_COUNT("pid", p->pid), SET_COUNT("born", p->born), SET_TEXT("boot", p->boot));
+    json_t *const record = ORGAN_OBJECT(
+        SET_TEXT("schema", "organ.job/1"), SET_TEXT("id", job->id),
+        SET_TEXT("state", organ_job_state_names[job->state]), SET_TEXT("created", job->created),
+        SET_TEXT("started", job->started), SET_TEXT("finished", job->finished), SET_COUNT("attempts", job->attempts),
+        SET_FLAG("resume", job->resume), SET_FLAG("cancelling", job->cancelling), SET_COUNT("code", job->code),
+        SET_BYTES("message", job->message), SET_REAL("began", job->began), SET_REAL("seconds", job->seconds),
+        SET_FLAG("result", job->result), SET_FLAG("page", job->page), SET_COUNT("size", job->size),
+        SET_COUNT("cut", job->cut), SET_IF(p->pid > 0, "process", process));
     return organ_json_joined(record, json_incref(job->fixed));
 }
 
@@ -226,7 +235,8 @@ static organ_status make_job_directory(const organ_job_store *store, organ_job *
     return organ_fail(error, ORGAN_IO, "no name is left for the job");
 }
 
-organ_status organ_job_create(const organ_job_store *store, organ_job_words *words, organ_job **made, organ_error *error)
+organ_status organ_job_create(const organ_job_store *store, organ_job_words *words, organ_job **made,
+                              organ_error *error)
 {
     organ_job *const job = calloc(1, sizeof *job);
     *made = NULL;
@@ -234,10 +244,9 @@ organ_status organ_job_create(const organ_job_store *store, organ_job_words *wor
         return organ_fail_errno(error, ENOMEM, "a job");
     job->events = job->code = -1;
     job->seconds = -1;
-    job->fixed =
-        json_pack("{s:s, s:O, s:O, s:s, s:O, s:O, s:O, s:b}", "verb", words->verb->name, "arguments", words->arguments, "argv",
-                  words->argv, "command", words->command, "reads", words->reads, "writes", words->writes, "made", words->made, "resumes",
-                  words->resumes);
+    job->fixed = json_pack("{s:s, s:O, s:O, s:s, s:O, s:O, s:O, s:b}", "verb", words->verb->name, "arguments",
+                           words->arguments, "argv", words->argv, "command", words->command, "reads", words->reads,
+                           "writes", words->writes, "made", words->made, "resumes", words->resumes);
     organ_job_stamp(job->created);
     if (!job->fixed)
         organ_fail_errno(error, ENOMEM, "a job");
@@ -269,7 +278,8 @@ static bool is_record(const json_t *record, const char *id)
     if ((made && !all_texts(made)) || json_array_size(json_object_get(record, "argv")) < 2 ||
         !json_is_object(json_object_get(record, "arguments")))
         return false;
-    return *organ_json_text(record, "verb") && *organ_json_text(record, "command") && strcmp(organ_json_text(record, "id"), id) == 0 &&
+    return *organ_json_text(record, "verb") && *organ_json_text(record, "command") &&
+           strcmp(organ_json_text(record, "id"), id) == 0 &&
            strcmp(organ_json_text(record, "schema"), "organ.job/1") == 0;
 }
 
@@ -336,21 +346,28 @@ organ_status organ_job_load(const organ_job_store *store, const char *id, organ_
 static json_t *member_text(const char *text) { return *text ? organ_document_string(text) : json_null(); }
 
 /* A view leaves the lock that guards the job; a reference to a part of the job would be counted without it. */
-static json_t *copy_fixed(const organ_job *job, const char *key) { return json_deep_copy(json_object_get(job->fixed, key)); }
+static json_t *copy_fixed(const organ_job *job, const char *key)
+{
+    return json_deep_copy(json_object_get(job->fixed, key));
+}
 
 json_t *organ_job_view(const organ_job *job)
 {
     const bool resumes = json_is_true(json_object_get(job->fixed, "resumes")), active = organ_job_active(job->state);
-    const bool stopped = job->state == ORGAN_JOB_FAILED || job->state == ORGAN_JOB_CANCELLED || job->state == ORGAN_JOB_INTERRUPTED;
+    const bool stopped =
+        job->state == ORGAN_JOB_FAILED || job->state == ORGAN_JOB_CANCELLED || job->state == ORGAN_JOB_INTERRUPTED;
     const bool staged = *job->progress.stage != '\0';
-    return ORGAN_OBJECT(SET_TEXT("id", job->id), SET("verb", copy_fixed(job, "verb")), SET("arguments", copy_fixed(job, "arguments")),
-                        SET("command", copy_fixed(job, "command")), SET("outputs", copy_fixed(job, "writes")),
-                        SET_TEXT("state", organ_job_state_names[job->state]), SET("created", member_text(job->created)),
-                        SET("started", member_text(job->started)), SET("finished", member_text(job->finished)),
-                        SET_REAL_OF("seconds", job->seconds >= 0 && !active, job->seconds), SET_COUNT("attempts", job->attempts),
-                        SET_COUNT_OF("exit_code", job->code >= 0, job->code), SET("error", member_text(job->message)),
-                        SET_FLAG("cancelling", job->cancelling && active), SET_FLAG("resumable", resumes && stopped && job->attempts > 0),
-                        SET_FLAG("result", job->result && !active), SET_FLAG("report", job->page && !active),
-                        SET("progress", staged ? organ_job_progress_view(&job->progress, job->state == ORGAN_JOB_RUNNING) : json_null()),
-                        SET_COUNT_OF("result_bytes", !active, job->size), SET_COUNT_OF("cut", job->cut && !active, job->cut));
+    return ORGAN_OBJECT(
+        SET_TEXT("id", job->id), SET("verb", copy_fixed(job, "verb")), SET("arguments", copy_fixed(job, "arguments")),
+        SET("command", copy_fixed(job, "command")), SET("outputs", copy_fixed(job, "writes")),
+        SET_TEXT("state", organ_job_state_names[job->state]), SET("created", member_text(job->created)),
+        SET("started", member_text(job->started)), SET("finished", member_text(job->finished)),
+        SET_REAL_OF("seconds", job->seconds >= 0 && !active, job->seconds), SET_COUNT("attempts", job->attempts),
+        SET_COUNT_OF("exit_code", job->code >= 0, job->code), SET("error", member_text(job->message)),
+        SET_FLAG("cancelling", job->cancelling && active),
+        SET_FLAG("resumable", resumes && stopped && job->attempts > 0), SET_FLAG("result", job->result && !active),
+        SET_FLAG("report", job->page && !active),
+        SET("progress",
+            staged ? organ_job_progress_view(&job->progress, job->state == ORGAN_JOB_RUNNING) : json_null()),
+        SET_COUNT_OF("result_bytes", !active, job->size), SET_COUNT_OF("cut", job->cut && !active, job->cut));
 }

@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: MIT
- * Jobs as they lie on the disk: ROOT/.organ/jobs/ID with job.json (what was asked and how far it is), events.jsonl (standard error of the
- * program) and result.json (its standard output). Whatever happens to the server, this is what it knows afterwards. */
+ * Jobs as they lie on the disk: ROOT/.organ/jobs/ID with job.json (what was asked and how far it is), events.jsonl
+ * (standard error of the program) and result.json (its standard output). Whatever happens to the server, this is what
+ * it knows afterwards. */
 #ifndef ORGAN_JOB_STORE_H
 #define ORGAN_JOB_STORE_H
 
@@ -30,7 +31,7 @@ bool organ_job_active(organ_job_state state);            /* queued or running */
 typedef struct organ_job {
     char id[32]; /* the moment it was made, "20261120-153201-004711": ids are ordered as the jobs are */
     organ_job_state state;
-    json_t *fixed;                               /* {"verb", "arguments", "argv", "command", "reads", "writes", "made", "resumes"} */
+    json_t *fixed; /* {"verb", "arguments", "argv", "command", "reads", "writes", "made", "resumes"} */
     char created[32], started[32], finished[32]; /* RFC 3339, UTC; "" if not yet */
     unsigned attempts;
     bool resume;           /* the next attempt goes on with the last */
@@ -60,17 +61,20 @@ typedef struct organ_job_store {
     int lock;   /* one server at a time; -1: closed */
 } organ_job_store;
 
-/* Makes what is missing of the directories. ORGAN_USAGE if another server has this root, or if one of them is a link; ORGAN_IO. */
+/* Makes what is missing of the directories. ORGAN_USAGE if another server has this root, or if one of them is a link;
+ * ORGAN_IO. */
 organ_status organ_job_store_open(const char *root, organ_job_store *store, organ_error *error);
 void organ_job_store_close(organ_job_store *store); /* allowed on zeroes with lock -1 */
 
 /* A new job with its directory and record, queued; takes what `words` has. ORGAN_IO. */
-organ_status organ_job_create(const organ_job_store *store, organ_job_words *words, organ_job **job, organ_error *error);
+organ_status organ_job_create(const organ_job_store *store, organ_job_words *words, organ_job **job,
+                              organ_error *error);
 /* Writes the record, durably. */
 organ_status organ_job_save(const organ_job_store *store, const organ_job *job, organ_error *error);
 /* ORGAN_BAD_INPUT if the record is malformed. */
 organ_status organ_job_load(const organ_job_store *store, const char *id, organ_job **job, organ_error *error);
-/* The ids of all directories that could be jobs, in their order: an array of strings to be released. NULL and ORGAN_IO on failure. */
+/* The ids of all directories that could be jobs, in their order: an array of strings to be released. NULL and ORGAN_IO
+ * on failure. */
 json_t *organ_job_ids(const organ_job_store *store, organ_error *error);
 void organ_job_erase(const organ_job_store *store, const char *id); /* the record and its directory */
 /* Removes the directory of a job whose server was ended before it wrote the record: nothing is in it but
@@ -87,8 +91,8 @@ json_t *organ_job_result(const organ_job_store *store, const char *id);
 /* RFC 3339 with milliseconds, now; also the seconds since 1970. */
 double organ_job_stamp(char stamp[32]);
 
-/* What clients see: {"id", "verb", "arguments", "command", "outputs", "state", "created", "started", "finished", "seconds", "attempts",
- * "exit_code", "error", "cancelling", "resumable", "result", "report", "progress",
+/* What clients see: {"id", "verb", "arguments", "command", "outputs", "state", "created", "started", "finished",
+ * "seconds", "attempts", "exit_code", "error", "cancelling", "resumable", "result", "report", "progress",
  * "result_bytes", "cut"}; null for what is not known. NULL without memory. */
 json_t *organ_job_view(const organ_job *job);
 

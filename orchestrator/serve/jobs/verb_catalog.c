@@ -52,7 +52,8 @@ organ_option organ_job_operand(const organ_operand *operand, char key[64])
 
 /* ---- schemas ---- */
 
-/* Segments that are not empty and do not begin with a dot, without backslashes and control characters: what the jail lets in. */
+/* Segments that are not empty and do not begin with a dot, without backslashes and control characters: what the jail
+ * lets in. */
 #define SEGMENT "[^./\\\\\\u0000-\\u001f\\u007f][^/\\\\\\u0000-\\u001f\\u007f]*"
 #define PATH    SEGMENT "(/" SEGMENT ")*"
 
@@ -60,22 +61,27 @@ static json_t *path_schema(organ_names names)
 {
     static const char *const about[] = {[ORGAN_NAMES_MODEL] = "path of a model below the root",
                                         [ORGAN_NAMES_INPUT] = "path of a file or directory below the root",
-                                        [ORGAN_NAMES_OUTPUT] = "path below the root of what is to be written; its parent exists"};
+                                        [ORGAN_NAMES_OUTPUT] =
+                                            "path below the root of what is to be written; its parent exists"};
     return json_pack("{s:s, s:i, s:i, s:s, s:s}", "type", "string", "minLength", 1, "maxLength", 500, "pattern",
                      names == ORGAN_NAMES_OUTPUT ? "^" PATH "$" : "^(\\.|" PATH ")$", "description", about[names]);
 }
 
 static json_t *plain_schema(void)
 {
-    return json_pack("{s:s, s:i, s:i, s:s}", "type", "string", "minLength", 1, "maxLength", 4000, "pattern", "^[^\\u0000]+$");
+    return json_pack("{s:s, s:i, s:i, s:s}", "type", "string", "minLength", 1, "maxLength", 4000, "pattern",
+                     "^[^\\u0000]+$");
 }
 
-static json_t *text_schema(organ_names names) { return names == ORGAN_NAMES_NOTHING ? plain_schema() : path_schema(names); }
+static json_t *text_schema(organ_names names)
+{
+    return names == ORGAN_NAMES_NOTHING ? plain_schema() : path_schema(names);
+}
 
 static json_t *words_schema(organ_names names, unsigned least)
 {
-    return json_pack("{s:s, s:i, s:i, s:o}", "type", "array", "minItems", (int)(least ? least : 1), "maxItems", ORGAN_MOST_WORDS, "items",
-                     text_schema(names));
+    return json_pack("{s:s, s:i, s:i, s:o}", "type", "array", "minItems", (int)(least ? least : 1), "maxItems",
+                     ORGAN_MOST_WORDS, "items", text_schema(names));
 }
 
 static json_t *choices_array(const organ_option *option)
@@ -100,7 +106,8 @@ static json_t *range_schema(const organ_option *option)
                         SET(option->before_to ? "exclusiveMaximum" : "maximum", option_number(option, range->to)));
 }
 
-/* A number of bytes, or a text like "512M". A schema cannot bound the text, so the pattern allows only amounts that are always in range. */
+/* A number of bytes, or a text like "512M". A schema cannot bound the text, so the pattern allows only amounts that are
+ * always in range. */
 static json_t *bytes_schema(const organ_option *option)
 {
     return json_pack("{s:[o, {s:s, s:s}]}", "anyOf", range_schema(option), "type", "string", "pattern",
@@ -111,7 +118,8 @@ static json_t *fallback_value(const organ_option *option)
 {
     if (option->value == ORGAN_VALUE_COUNT)
         return json_integer(strtoll(option->fallback, NULL, 10));
-    return option->value == ORGAN_VALUE_REAL ? json_real(strtod(option->fallback, NULL)) : json_string(option->fallback);
+    return option->value == ORGAN_VALUE_REAL ? json_real(strtod(option->fallback, NULL))
+                                             : json_string(option->fallback);
 }
 
 static json_t *option_schema(const organ_option *option)
@@ -152,14 +160,15 @@ static json_t *arguments_schema(const organ_verb *verb)
         if (option->required)
             json_array_append_new(required, json_string(option->name));
     }
-    return json_pack("{s:s, s:o, s:o, s:o, s:b}", "type", "object", "properties", properties, "required", required, "dependentRequired",
-                     together, "additionalProperties", 0);
+    return json_pack("{s:s, s:o, s:o, s:o, s:b}", "type", "object", "properties", properties, "required", required,
+                     "dependentRequired", together, "additionalProperties", 0);
 }
 
 json_t *organ_verb_request_schema(const organ_verb *verb)
 {
-    return json_pack("{s:s, s:s, s:{s:{s:s}, s:o}, s:[s, s], s:b}", "type", "object", "description", verb->summary, "properties", "verb",
-                     "const", verb->name, "arguments", arguments_schema(verb), "required", "verb", "arguments", "additionalProperties", 0);
+    return json_pack("{s:s, s:s, s:{s:{s:s}, s:o}, s:[s, s], s:b}", "type", "object", "description", verb->summary,
+                     "properties", "verb", "const", verb->name, "arguments", arguments_schema(verb), "required", "verb",
+                     "arguments", "additionalProperties", 0);
 }
 
 /* ---- descriptions ---- */
@@ -188,8 +197,10 @@ json_t *organ_verb_list(const organ_verb_table *table)
 
 static const char *names_word(organ_names names)
 {
-    static const char *const words[] = {
-        [ORGAN_NAMES_NOTHING] = "nothing", [ORGAN_NAMES_MODEL] = "model", [ORGAN_NAMES_INPUT] = "input", [ORGAN_NAMES_OUTPUT] = "output"};
+    static const char *const words[] = {[ORGAN_NAMES_NOTHING] = "nothing",
+                                        [ORGAN_NAMES_MODEL] = "model",
+                                        [ORGAN_NAMES_INPUT] = "input",
+                                        [ORGAN_NAMES_OUTPUT] = "output"};
     return words[names];
 }
 
@@ -199,29 +210,33 @@ static json_t *describe_operands(const organ_verb *verb)
     char key[64];
     for (size_t k = 0; list && k < verb->operand_count; k++) {
         const organ_operand *const operand = &verb->operands[k];
-        json_array_append_new(list, json_pack("{s:s, s:s, s:s, s:b, s:b}", "name", organ_operand_key(operand, key), "help", operand->help,
-                                              "names", names_word(operand->names), "required", !operand->optional, "repeats",
-                                              organ_operand_repeats(operand)));
+        json_array_append_new(list, json_pack("{s:s, s:s, s:s, s:b, s:b}", "name", organ_operand_key(operand, key),
+                                              "help", operand->help, "names", names_word(operand->names), "required",
+                                              !operand->optional, "repeats", organ_operand_repeats(operand)));
     }
     return list;
 }
 
 static json_t *describe_option(const organ_option *option)
 {
-    static const char *const kinds[] = {[ORGAN_VALUE_FLAG] = "flag",   [ORGAN_VALUE_TEXT] = "text", [ORGAN_VALUE_WORDS] = "words",
-                                        [ORGAN_VALUE_COUNT] = "count", [ORGAN_VALUE_REAL] = "real", [ORGAN_VALUE_BYTES] = "bytes"};
+    static const char *const kinds[] = {
+        [ORGAN_VALUE_FLAG] = "flag",   [ORGAN_VALUE_TEXT] = "text", [ORGAN_VALUE_WORDS] = "words",
+        [ORGAN_VALUE_COUNT] = "count", [ORGAN_VALUE_REAL] = "real", [ORGAN_VALUE_BYTES] = "bytes"};
     char allowed[160];
     organ_option_allows(option, allowed, sizeof allowed);
     const organ_range *const range = option->value >= ORGAN_VALUE_COUNT ? &option->range : NULL;
     return ORGAN_OBJECT(
         SET_TEXT("name", option->name), SET_TEXT("kind", kinds[option->value]), SET_TEXT("help", option->help),
-        SET_TEXT("names", names_word(option->names)), SET_FLAG("required", option->required), SET_TEXT("allowed", allowed),
-        SET_IF(option->letter, "letter", json_stringn(&option->letter, 1)),
-        SET_IF(option->argument, "argument", json_string(option->argument)), SET_IF(option->fallback, "default", fallback_value(option)),
-        SET_IF(option->choices, "choices", choices_array(option)), SET_IF(option->takes, "takes", json_integer(option->takes)),
+        SET_TEXT("names", names_word(option->names)), SET_FLAG("required", option->required),
+        SET_TEXT("allowed", allowed), SET_IF(option->letter, "letter", json_stringn(&option->letter, 1)),
+        SET_IF(option->argument, "argument", json_string(option->argument)),
+        SET_IF(option->fallback, "default", fallback_value(option)),
+        SET_IF(option->choices, "choices", choices_array(option)),
+        SET_IF(option->takes, "takes", json_integer(option->takes)),
         SET_IF(range, "range",
-               ORGAN_OBJECT(SET("from", option_number(option, range->from)), SET("to", option_number(option, range->to)),
-                            SET_FLAG("after_from", option->after_from), SET_FLAG("before_to", option->before_to))));
+               ORGAN_OBJECT(SET("from", option_number(option, range->from)),
+                            SET("to", option_number(option, range->to)), SET_FLAG("after_from", option->after_from),
+                            SET_FLAG("before_to", option->before_to))));
 }
 
 static json_t *describe_groups(const organ_verb *verb)
@@ -243,7 +258,8 @@ json_t *organ_verb_describe(const organ_verb *verb)
 {
     json_t *const json = describe_in_brief(verb), *const examples = json_array();
     for (size_t k = 0; k < verb->example_count; k++)
-        json_array_append_new(examples, json_pack("{s:s, s:s}", "command", verb->examples[k].command, "does", verb->examples[k].does));
+        json_array_append_new(
+            examples, json_pack("{s:s, s:s}", "command", verb->examples[k].command, "does", verb->examples[k].does));
     ORGAN_ADD(json, SET_TEXT("about", verb->about), SET_TEXT("exits", verb->exits ? verb->exits : ""),
               SET("operands", describe_operands(verb)), SET("groups", describe_groups(verb)), SET("examples", examples),
               SET("schema", arguments_schema(verb)));

@@ -25,7 +25,8 @@ typedef struct words_reader {
 
 /* ---- faults ---- */
 
-static void fault(words_reader *r, unsigned status, const char *field, const char *format, ...) __attribute__((format(printf, 4, 5)));
+static void fault(words_reader *r, unsigned status, const char *field, const char *format, ...)
+    __attribute__((format(printf, 4, 5)));
 
 /* The detail goes through organ_fail, which escapes control characters. */
 static void fault(words_reader *r, unsigned status, const char *field, const char *format, ...)
@@ -78,7 +79,8 @@ static const char *plain_text(words_reader *r, const char *field, const json_t *
     return NULL;
 }
 
-/* Checks the path of an output: an output in the folder of a model would change that model. Collects the paths at which nothing exists yet.
+/* Checks the path of an output: an output in the folder of a model would change that model. Collects the paths at which
+ * nothing exists yet.
  */
 static void words_check_output(words_reader *r, const char *field, const char *path)
 {
@@ -102,7 +104,8 @@ static void check_path(words_reader *r, const char *field, const char *path, org
         return;
     }
     const bool output = names == ORGAN_NAMES_OUTPUT;
-    const unsigned refused = output ? organ_jail_output(r->jail, path, &error) : organ_jail_input(r->jail, path, NULL, &error);
+    const unsigned refused =
+        output ? organ_jail_output(r->jail, path, &error) : organ_jail_input(r->jail, path, NULL, &error);
     if (refused) {
         fault(r, refused == 400 ? 422 : refused, field, "%s", error.message);
         return;
@@ -127,8 +130,8 @@ static bool read_amount(const json_t *value, uint64_t *bytes)
     const char *const text = json_is_string(value) ? json_string_value(value) : "";
     const size_t digits = strspn(text, "0123456789");
     const bool mega = text[digits] == 'M' || text[digits] == 'm', giga = text[digits] == 'G' || text[digits] == 'g';
-    return *text != '0' && ((mega && digits >= 2 && digits <= 4) || (giga && digits >= 1 && digits <= 3)) && text[digits + 1] == '\0' &&
-           organ_quantity_parse(text, bytes);
+    return *text != '0' && ((mega && digits >= 2 && digits <= 4) || (giga && digits >= 1 && digits <= 3)) &&
+           text[digits + 1] == '\0' && organ_quantity_parse(text, bytes);
 }
 
 /* The number as the command line reads it, or NULL after a fault. */
@@ -138,7 +141,8 @@ static json_t *number_word(words_reader *r, const char *field, const organ_optio
     uint64_t bytes = 0;
     const bool amount = option->value == ORGAN_VALUE_BYTES && read_amount(value, &bytes);
     const double number = amount ? (double)bytes : json_number_value(value);
-    const bool whole = option->value == ORGAN_VALUE_REAL || (number >= 0 && number < 9e18 && number == (double)(uint64_t)number);
+    const bool whole =
+        option->value == ORGAN_VALUE_REAL || (number >= 0 && number < 9e18 && number == (double)(uint64_t)number);
     organ_option_allows(option, allowed, sizeof allowed);
     if (!amount && !json_is_number(value))
         fault(r, 422, field, "is %s, but must be %s", json_kind(value), allowed);
@@ -181,7 +185,8 @@ static void each_word(words_reader *r, json_t *to, const char *field, const json
     for (size_t k = 0; k < json_array_size(value); k++) {
         char item[160];
         snprintf(item, sizeof item, "%s/%zu", field, k);
-        add_word(to, to == r->options && k % takes == 0 ? option->name : NULL, text_word(r, item, json_array_get(value, k), option->names));
+        add_word(to, to == r->options && k % takes == 0 ? option->name : NULL,
+                 text_word(r, item, json_array_get(value, k), option->names));
     }
 }
 
@@ -269,7 +274,8 @@ static const organ_verb *find_verb(words_reader *r, const organ_verb *const *ver
     if (!value)
         fault(r, 422, "/verb", "is missing: what to do, for example \"inspect\"");
     else if (name)
-        fault(r, 422, "/verb", "'%.60s' is no verb that can be a job%s", name, organ_nearest_hint(name, names, jobs, "", hint));
+        fault(r, 422, "/verb", "'%.60s' is no verb that can be a job%s", name,
+              organ_nearest_hint(name, names, jobs, "", hint));
     return NULL;
 }
 
@@ -361,12 +367,13 @@ static bool finish_words(words_reader *r)
     return true;
 }
 
-unsigned organ_job_words_read(const organ_verb *const *verbs, size_t count, const organ_jail *jail, const json_t *request,
-                              organ_job_words *words, json_t **faults)
+unsigned organ_job_words_read(const organ_verb *const *verbs, size_t count, const organ_jail *jail,
+                              const json_t *request, organ_job_words *words, json_t **faults)
 {
     *words = (organ_job_words){.reads = json_array(), .writes = json_array(), .made = json_array()};
     *faults = NULL;
-    words_reader r = {.words = words, .jail = jail, .options = json_array(), .operands = json_array(), .faults = json_array()};
+    words_reader r = {
+        .words = words, .jail = jail, .options = json_array(), .operands = json_array(), .faults = json_array()};
     if (words->reads && words->writes && words->made && r.options && r.operands && r.faults) {
         read_request(&r, verbs, count, request);
         if (r.status == 0 && !finish_words(&r))
@@ -429,8 +436,9 @@ static bool any_overlap(const json_t *a, const json_t *b, const char **path)
     return false;
 }
 
-bool organ_job_words_clash(const json_t *reads, const json_t *writes, const json_t *other_reads, const json_t *other_writes,
-                           const char **path)
+bool organ_job_words_clash(const json_t *reads, const json_t *writes, const json_t *other_reads,
+                           const json_t *other_writes, const char **path)
 {
-    return any_overlap(writes, other_writes, path) || any_overlap(writes, other_reads, path) || any_overlap(reads, other_writes, path);
+    return any_overlap(writes, other_writes, path) || any_overlap(writes, other_reads, path) ||
+           any_overlap(reads, other_writes, path);
 }

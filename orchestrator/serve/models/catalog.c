@@ -71,15 +71,17 @@ static void lay_out_model(layout *l, const organ_model *model, const texts *t)
     catalog->bytes = l->size;
 }
 
-static unsigned pack_model(const organ_model *model, const texts *t, const char *path, size_t most, organ_catalog **catalog,
-                           organ_error *error)
+static unsigned pack_model(const organ_model *model, const texts *t, const char *path, size_t most,
+                           organ_catalog **catalog, organ_error *error)
 {
     layout l = {0};
     char needed[32], allowed[32];
     lay_out_model(&l, model, t);
     if (l.size > most) {
-        organ_fail(error, ORGAN_IO, "'%s': the list of its %zu tensors takes %s of memory, more than the server keeps (--shelf %s)", path,
-                   model->tensor_count, organ_quantity_option(l.size, needed), organ_quantity_option(most, allowed));
+        organ_fail(error, ORGAN_IO,
+                   "'%s': the list of its %zu tensors takes %s of memory, more than the server keeps (--shelf %s)",
+                   path, model->tensor_count, organ_quantity_option(l.size, needed),
+                   organ_quantity_option(most, allowed));
         return 507;
     }
     void *const block = mmap(NULL, l.size, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
@@ -104,12 +106,14 @@ typedef struct foreign_block {
     char *at;
     size_t bytes;
     uint64_t base;
-    size_t begin;     /* of shapes and texts: what lies before them is changed while the block is adopted, so that no pointer leads there */
+    size_t begin;     /* of shapes and texts: what lies before them is changed while the block is adopted, so that no
+                         pointer leads there */
     size_t named;     /* bytes of the names so far */
     uint64_t weights; /* bytes of the tensors so far, in their files */
 } foreign_block;
 
-/* Where a pointer of the other process points to in this one, with room for `size` bytes; NULL if that is not among shapes and texts. */
+/* Where a pointer of the other process points to in this one, with room for `size` bytes; NULL if that is not among
+ * shapes and texts. */
 static const void *own_place(const foreign_block *b, const void *pointer, size_t size)
 {
     const uint64_t offset = (uint64_t)(uintptr_t)pointer - b->base;
@@ -129,8 +133,9 @@ static const char *own_name(foreign_block *b, const char *text)
 
 static const uint64_t *own_shape(const foreign_block *b, const organ_tensor *tensor)
 {
-    const void *const own =
-        tensor->rank <= ORGAN_SAFETENSORS_RANK_LIMIT ? own_place(b, tensor->shape, tensor->rank * sizeof *tensor->shape) : NULL;
+    const void *const own = tensor->rank <= ORGAN_SAFETENSORS_RANK_LIMIT
+                                ? own_place(b, tensor->shape, tensor->rank * sizeof *tensor->shape)
+                                : NULL;
     return (uintptr_t)own % _Alignof(uint64_t) == 0 ? own : NULL;
 }
 
@@ -146,12 +151,14 @@ static bool adopt_tensor(foreign_block *b, organ_tensor *tensor, size_t files)
     tensor->name = own_name(b, tensor->name);
     tensor->shape = own_shape(b, tensor);
     return tensor->name && organ_utf8_valid(tensor->name) && tensor->shape && sum_is_number(b, tensor) &&
-           (unsigned)tensor->dtype < ORGAN_DTYPE_COUNT && tensor->file < files && (unsigned)a->role < ORGAN_ROLE_COUNT &&
-           (unsigned)a->group <= ORGAN_GROUP_OTHER && (unsigned)a->experts <= ORGAN_EXPERTS_SHARED && organ_anatomy_role_name(a) &&
-           a->layer >= -1 && a->expert >= -1;
+           (unsigned)tensor->dtype < ORGAN_DTYPE_COUNT && tensor->file < files &&
+           (unsigned)a->role < ORGAN_ROLE_COUNT && (unsigned)a->group <= ORGAN_GROUP_OTHER &&
+           (unsigned)a->experts <= ORGAN_EXPERTS_SHARED && organ_anatomy_role_name(a) && a->layer >= -1 &&
+           a->expert >= -1;
 }
 
-/* Where things of `size` bytes lie that follow each other: the catalog, the tensors, the files, in this order and nowhere else. */
+/* Where things of `size` bytes lie that follow each other: the catalog, the tensors, the files, in this order and
+ * nowhere else. */
 static void *next_array(foreign_block *b, const void *pointer, size_t count, size_t size)
 {
     char *const own = b->at + b->begin;
@@ -192,13 +199,14 @@ bool organ_catalog_adopt(void *block, size_t bytes, uint64_t base)
                                .portrait = own_text(&b, catalog->portrait),
                                .portrait_length = catalog->portrait_length,
                                .summary = own_text(&b, catalog->summary)};
-    return catalog->portrait && catalog->summary && strlen(catalog->portrait) == catalog->portrait_length && is_object(catalog->portrait) &&
-           is_object(catalog->summary);
+    return catalog->portrait && catalog->summary && strlen(catalog->portrait) == catalog->portrait_length &&
+           is_object(catalog->portrait) && is_object(catalog->summary);
 }
 
 /* ---- reading ---- */
 
-unsigned organ_catalog_read(const char *absolute, const char *path, size_t most, organ_catalog **catalog, organ_error *error)
+unsigned organ_catalog_read(const char *absolute, const char *path, size_t most, organ_catalog **catalog,
+                            organ_error *error)
 {
     organ_model *model = NULL;
     texts t = {NULL, NULL};

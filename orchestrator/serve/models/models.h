@@ -1,5 +1,6 @@
 /* SPDX-License-Identifier: MIT
- * The models below the served directory. In comes the directory, out come a list of the models in it, what is in each, and its tensors,
+ * The models below the served directory. In comes the directory, out come a list of the models in it, what is in each,
+ * and its tensors,
  * page by page. No request waits for the disk: threads of the shelf read what is not known yet.
  *
  *   scan.h          finds models by the names of their files
@@ -14,7 +15,8 @@
 
 extern const organ_area organ_area_models; /* /api/v1/models ... */
 
-/* To be called first in `main` of a program that serves: true, and *code its exit code, where it was started to read models for a server.
+/* To be called first in `main` of a program that serves: true, and *code its exit code, where it was started to read
+ * models for a server.
  */
 bool organ_models_worked(int argc, char *const *argv, int *code);
 

@@ -22,8 +22,8 @@ typedef struct cell {
 static json_t *cell_json(const cell *c, json_int_t layer, size_t group, size_t role)
 {
     return json_pack("{s:o, s:s, s:s, s:I, s:I, s:I}", "layer", layer < 0 ? json_null() : json_integer(layer), "role",
-                     organ_anatomy_row_name((unsigned)role), "group", organ_group_name((organ_group)group), "tensors", c->tensors,
-                     "elements", c->elements, "bytes", c->bytes);
+                     organ_anatomy_row_name((unsigned)role), "group", organ_group_name((organ_group)group), "tensors",
+                     c->tensors, "elements", c->elements, "bytes", c->bytes);
 }
 
 /* Adds the tensors to their cells; line 0 is for those in no layer. True if there are layers beyond the last line. */
@@ -37,7 +37,8 @@ static bool count_cells(const organ_model *model, cell *cells)
             continue;
         }
         const size_t line = (size_t)(t->anatomy.layer + 1);
-        cell *const c = &cells[line * CELLS_OF_LAYER + (size_t)t->anatomy.group * ORGAN_ANATOMY_ROWS + organ_anatomy_row(&t->anatomy)];
+        cell *const c = &cells[line * CELLS_OF_LAYER + (size_t)t->anatomy.group * ORGAN_ANATOMY_ROWS +
+                               organ_anatomy_row(&t->anatomy)];
         c->tensors++;
         c->elements += (json_int_t)t->elements;
         c->bytes += (json_int_t)t->bytes;
@@ -56,7 +57,8 @@ static json_t *anatomy_cells(const organ_model *model, json_t *cut)
     for (size_t k = 0; whole && k < count; k++)
         if (cells[k].tensors)
             whole = json_array_append_new(anatomy, cell_json(&cells[k], (json_int_t)(k / CELLS_OF_LAYER) - 1,
-                                                             k % CELLS_OF_LAYER / ORGAN_ANATOMY_ROWS, k % ORGAN_ANATOMY_ROWS)) == 0;
+                                                             k % CELLS_OF_LAYER / ORGAN_ANATOMY_ROWS,
+                                                             k % ORGAN_ANATOMY_ROWS)) == 0;
     free(cells);
     if (whole)
         return anatomy;
@@ -89,13 +91,15 @@ static json_t *portrait_of(const organ_model *model, json_t *report, const char 
         return NULL;
     json_t *const cut = json_incref(json_object_get(report, "cut")), *const anatomy = anatomy_cells(model, cut);
     json_object_del(report, "cut");
-    return ORGAN_OBJECT(FACT("format"), FACT("architecture"), FACT("model_type"), FACT("tensors"), FACT("elements"), FACT("bytes"),
-                        FACT("files"), SET_TEXT("path", path), SET_HELD("problems", json_object_get(report, "problems")),
-                        SET_COUNT("layers", count_layers(model)), SET("dtypes", dtypes_of(report)), SET("anatomy", anatomy),
-                        SET("cut", cut), SET_HELD("inspect", report));
+    return ORGAN_OBJECT(FACT("format"), FACT("architecture"), FACT("model_type"), FACT("tensors"), FACT("elements"),
+                        FACT("bytes"), FACT("files"), SET_TEXT("path", path),
+                        SET_HELD("problems", json_object_get(report, "problems")),
+                        SET_COUNT("layers", count_layers(model)), SET("dtypes", dtypes_of(report)),
+                        SET("anatomy", anatomy), SET("cut", cut), SET_HELD("inspect", report));
 }
 
-organ_status organ_model_portrait(const organ_model *model, const char *path, char **portrait, char **summary, organ_error *error)
+organ_status organ_model_portrait(const organ_model *model, const char *path, char **portrait, char **summary,
+                                  organ_error *error)
 {
     const organ_inspect_options options = {.most = ORGAN_PORTRAIT_MOST};
     organ_error fault = {0};
@@ -107,8 +111,8 @@ organ_status organ_model_portrait(const organ_model *model, const char *path, ch
         return error->status;
     }
     const json_t *const facts = json_object_get(report, "model");
-    json_t *const shorter =
-        ORGAN_OBJECT(FACT("format"), FACT("architecture"), FACT("tensors"), FACT("elements"), FACT("bytes"), FACT("files"));
+    json_t *const shorter = ORGAN_OBJECT(FACT("format"), FACT("architecture"), FACT("tensors"), FACT("elements"),
+                                         FACT("bytes"), FACT("files"));
     json_t *const shown = portrait_of(model, report, path);
     const bool whole = shown && shorter;
     *portrait = whole ? json_dumps(shown, JSON_COMPACT) : NULL;

@@ -37,15 +37,17 @@ struct organ_reader {
 /* Between fork and exec: system calls only. */
 static void become_worker(const organ_reader *reader, int far, char *const *argv)
 {
-    const int program = organ_child_lift(reader->program), root = organ_child_lift(reader->root), ours = organ_child_lift(far);
+    const int program = organ_child_lift(reader->program), root = organ_child_lift(reader->root),
+              ours = organ_child_lift(far);
     const int nothing = organ_child_lift(open("/dev/null", O_RDWR | O_CLOEXEC));
     enum { PROGRAM = ORGAN_WORKER_ROOT + 1 };
     organ_child_plain_signals();
     /* Ctrl-C is for the server. If that dies, so does this. */
     setpgid(0, 0);
     prctl(PR_SET_PDEATHSIG, SIGKILL);
-    bool good = organ_child_place(nothing, 0) && organ_child_place(nothing, 1) && organ_child_place(ours, ORGAN_WORKER_SOCKET) &&
-                organ_child_place(root, ORGAN_WORKER_ROOT) && dup3(program, PROGRAM, O_CLOEXEC) == PROGRAM;
+    bool good = organ_child_place(nothing, 0) && organ_child_place(nothing, 1) &&
+                organ_child_place(ours, ORGAN_WORKER_SOCKET) && organ_child_place(root, ORGAN_WORKER_ROOT) &&
+                dup3(program, PROGRAM, O_CLOEXEC) == PROGRAM;
 #if !ORGAN_SANITIZED /* whose findings are to be seen; else nothing that reads files writes to the server's log */
     good = good && organ_child_place(nothing, 2);
 #endif
@@ -167,10 +169,12 @@ static unsigned tell_end(organ_reader *reader, const char *path, int how, organ_
 {
     reader->lost++;
     if (how > 0 && WIFSIGNALED(how))
-        organ_fail(error, ORGAN_BAD_INPUT, "'%s': the process that read it was ended by signal %d (%s); other models are not affected",
-                   path, WTERMSIG(how), strsignal(WTERMSIG(how)));
+        organ_fail(error, ORGAN_BAD_INPUT,
+                   "'%s': the process that read it was ended by signal %d (%s); other models are not affected", path,
+                   WTERMSIG(how), strsignal(WTERMSIG(how)));
     else
-        organ_fail(error, ORGAN_BAD_INPUT, "'%s': the process that read it has ended early; other models are not affected", path);
+        organ_fail(error, ORGAN_BAD_INPUT,
+                   "'%s': the process that read it has ended early; other models are not affected", path);
     return 422;
 }
 
@@ -198,8 +202,8 @@ static void *receive_block(int fd, size_t bytes, double until)
 }
 
 /* What the worker says, not believed before it is checked. */
-static unsigned take_answer(organ_reader *reader, organ_worker_answer *answer, const char *path, size_t most, double until,
-                            organ_catalog **catalog, organ_error *error)
+static unsigned take_answer(organ_reader *reader, organ_worker_answer *answer, const char *path, size_t most,
+                            double until, organ_catalog **catalog, organ_error *error)
 {
     char allowed[32];
     answer->message[sizeof answer->message - 1] = '\0';
@@ -213,7 +217,8 @@ static unsigned take_answer(organ_reader *reader, organ_worker_answer *answer, c
         organ_fail(error, answer->status == 422 ? ORGAN_BAD_INPUT : ORGAN_IO, "%s", answer->message);
         return answer->status == 422 || answer->status == 507 ? answer->status : 500;
     }
-    void *const block = answer->bytes <= most && answer->bytes > 0 ? receive_block(reader->socket, answer->bytes, until) : NULL;
+    void *const block =
+        answer->bytes <= most && answer->bytes > 0 ? receive_block(reader->socket, answer->bytes, until) : NULL;
     if (block && organ_catalog_adopt(block, answer->bytes, answer->base)) {
         *catalog = block;
         return 0;
@@ -227,8 +232,8 @@ static unsigned take_answer(organ_reader *reader, organ_worker_answer *answer, c
 }
 
 /* *ended: the process has ended by itself. */
-static unsigned ask_once(organ_reader *reader, const char *absolute, const char *path, size_t most, organ_catalog **catalog, bool *ended,
-                         organ_error *error)
+static unsigned ask_once(organ_reader *reader, const char *absolute, const char *path, size_t most,
+                         organ_catalog **catalog, bool *ended, organ_error *error)
 {
     organ_worker_answer answer;
     const double until = organ_seconds_now() + reader->options.seconds;
@@ -243,7 +248,8 @@ static unsigned ask_once(organ_reader *reader, const char *absolute, const char 
     if (!late)
         return tell_end(reader, path, how, error);
     reader->late++;
-    organ_fail(error, ORGAN_BAD_INPUT, "'%s': it was not read within %u seconds (--model-seconds); other models are not affected", path,
+    organ_fail(error, ORGAN_BAD_INPUT,
+               "'%s': it was not read within %u seconds (--model-seconds); other models are not affected", path,
                reader->options.seconds);
     return 422;
 }
@@ -255,8 +261,8 @@ static void set_asked(organ_reader *reader, double when)
     pthread_mutex_unlock(&reader->lock);
 }
 
-unsigned organ_reader_read(organ_reader *reader, const char *absolute, const char *path, size_t most, organ_catalog **catalog,
-                           organ_error *error)
+unsigned organ_reader_read(organ_reader *reader, const char *absolute, const char *path, size_t most,
+                           organ_catalog **catalog, organ_error *error)
 {
     const bool kept = reader->socket >= 0;
     bool ended;
@@ -322,14 +328,19 @@ void organ_reader_destroy(organ_reader *reader)
 void organ_reader_metrics(organ_reader *reader, FILE *out)
 {
     pthread_mutex_lock(&reader->lock);
-    /* The address space of the process beyond its programs, libraries and stacks is limited; what it has of it in use is told. */
+    /* The address space of the process beyond its programs, libraries and stacks is limited; what it has of it in use
+     * is told. */
     organ_http_quota(out, "organ_reader_memory_bytes", "Memory of the process that reads models.",
                      reader->pid ? organ_http_resident(reader->pid) : 0, reader->options.memory);
     organ_http_quota(out, "organ_reader_seconds", "How long it has read the model that it reads.",
-                     reader->asked > 0 ? (unsigned long long)(organ_seconds_now() - reader->asked) : 0, reader->options.seconds);
+                     reader->asked > 0 ? (unsigned long long)(organ_seconds_now() - reader->asked) : 0,
+                     reader->options.seconds);
     organ_http_metric(out, "organ_reader_processes", "gauge", "Processes that read models now.", reader->pid != 0);
-    organ_http_metric(out, "organ_reader_started_total", "counter", "Processes started to read models.", reader->started);
-    organ_http_metric(out, "organ_reader_lost_total", "counter", "Of these, that have ended while they read one.", reader->lost);
-    organ_http_metric(out, "organ_reader_late_total", "counter", "Of these, that were ended because a model took too long.", reader->late);
+    organ_http_metric(out, "organ_reader_started_total", "counter", "Processes started to read models.",
+                      reader->started);
+    organ_http_metric(out, "organ_reader_lost_total", "counter", "Of these, that have ended while they read one.",
+                      reader->lost);
+    organ_http_metric(out, "organ_reader_late_total", "counter",
+                      "Of these, that were ended because a model took too long.", reader->late);
     pthread_mutex_unlock(&reader->lock);
 }

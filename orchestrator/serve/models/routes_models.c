@@ -27,8 +27,8 @@ static void get_models(const organ_server_request *request, organ_http_reply *re
     organ_error error = {0};
     if (!read_page(request, reply, &offset, &limit))
         return;
-    if (organ_shelf_list(organ_http_app(request)->shelf, organ_http_query(request, "q"), (size_t)offset, (size_t)limit, &page, &error) !=
-        ORGAN_OK) {
+    if (organ_shelf_list(organ_http_app(request)->shelf, organ_http_query(request, "q"), (size_t)offset, (size_t)limit,
+                         &page, &error) != ORGAN_OK) {
         organ_http_problem_of(reply, &error);
         return;
     }
@@ -36,8 +36,9 @@ static void get_models(const organ_server_request *request, organ_http_reply *re
         organ_http_reply_later(reply, list_patience);
     else
         organ_http_reply_json(reply, 200,
-                              json_pack("{s:I, s:I, s:b, s:b, s:O}", "total", (json_int_t)page.total, "offset", (json_int_t)offset, "cut",
-                                        (int)page.cut, "looking", (int)page.looking, "models", page.models));
+                              json_pack("{s:I, s:I, s:b, s:b, s:O}", "total", (json_int_t)page.total, "offset",
+                                        (json_int_t)offset, "cut", (int)page.cut, "looking", (int)page.looking,
+                                        "models", page.models));
     json_decref(page.models);
 }
 
@@ -48,7 +49,8 @@ static const organ_catalog *find_model(const organ_server_request *request, orga
 {
     const organ_catalog *model;
     organ_error error = {0};
-    const unsigned status = organ_shelf_model(organ_http_app(request)->shelf, organ_http_parameter(request, "path"), &model, &error);
+    const unsigned status =
+        organ_shelf_model(organ_http_app(request)->shelf, organ_http_parameter(request, "path"), &model, &error);
     if (status == 202 && organ_http_waited(request) < model_patience)
         organ_http_reply_later(reply, model_patience);
     else if (status == 202 || status == 503) {
@@ -73,7 +75,8 @@ static bool read_wish(const organ_server_request *request, organ_http_reply *rep
 {
     uint64_t layer, offset, limit;
     const char *const sort = organ_http_query(request, "sort");
-    if (!read_page(request, reply, &offset, &limit) || !organ_http_query_count(request, reply, "layer", 0, INT32_MAX, UINT64_MAX, &layer))
+    if (!read_page(request, reply, &offset, &limit) ||
+        !organ_http_query_count(request, reply, "layer", 0, INT32_MAX, UINT64_MAX, &layer))
         return false;
     *w = (organ_tensor_wish){.match = organ_http_query(request, "match"),
                              .role = organ_http_query(request, "role"),
@@ -89,9 +92,10 @@ static bool read_wish(const organ_server_request *request, organ_http_reply *rep
         }
     if (!sort)
         return true;
-    organ_http_problem(reply, 400,
-                       "sort is '%s'; allowed are file, name, bytes, elements and layer, with a '-' in front for the other way round",
-                       sort + w->down);
+    organ_http_problem(
+        reply, 400,
+        "sort is '%s'; allowed are file, name, bytes, elements and layer, with a '-' in front for the other way round",
+        sort + w->down);
     return false;
 }
 
@@ -137,9 +141,10 @@ static void stop_models(organ_app *app)
 
 static void print_model_metrics(const organ_app *app, FILE *out) { organ_shelf_metrics(app->shelf, out); }
 
-static const organ_http_route routes[] = {{ORGAN_HTTP_GET, "/api/v1/models", get_models, .waits = true},
-                                          {ORGAN_HTTP_GET, "/api/v1/models/{path...}/tensors", get_tensors, .waits = true},
-                                          {ORGAN_HTTP_GET, "/api/v1/models/{path...}", get_model, .waits = true}};
+static const organ_http_route routes[] = {
+    {ORGAN_HTTP_GET, "/api/v1/models", get_models, .waits = true},
+    {ORGAN_HTTP_GET, "/api/v1/models/{path...}/tensors", get_tensors, .waits = true},
+    {ORGAN_HTTP_GET, "/api/v1/models/{path...}", get_model, .waits = true}};
 
-const organ_area organ_area_models = {ORGAN_ROUTES(routes), .start = start_models, .drain = drain_models, .stop = stop_models,
-                                      .metrics = print_model_metrics};
+const organ_area organ_area_models = {ORGAN_ROUTES(routes), .start = start_models, .drain = drain_models,
+                                      .stop = stop_models, .metrics = print_model_metrics};

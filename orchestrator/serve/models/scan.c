@@ -42,11 +42,14 @@ static const organ_jail_entry *file_named(const open_folder *f, const char *name
     return NULL;
 }
 
-static char *join_path(const char *path, const char *name) { return organ_format("%s%s%s", path, *path ? "/" : "", name); }
+static char *join_path(const char *path, const char *name)
+{
+    return organ_format("%s%s%s", path, *path ? "/" : "", name);
+}
 
 /* Takes over `path`; counts the files that end in `end`, and begin with the first `length` bytes of `stem`. */
-static void add_found_model(scan_walk *w, const open_folder *f, char *path, organ_found_kind kind, const char *stem, size_t length,
-                            const char *end)
+static void add_found_model(scan_walk *w, const open_folder *f, char *path, organ_found_kind kind, const char *stem,
+                            size_t length, const char *end)
 {
     organ_found_model model = {.path = path, .kind = kind};
     for (size_t k = 0; k < f->count; k++) {

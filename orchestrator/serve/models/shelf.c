@@ -38,9 +38,10 @@ struct organ_shelf {
     uint64_t clock;
     shelf_place places[PLACES];
     unsigned long long read;
-    char *wanted[MOST_WANTED];         /* paths, the first is read next */
-    size_t wanted_count, bytes, loose; /* bytes: of all catalogs in places; loose: of those in none any more, but still in use */
-    const char *reading;               /* NULL: none */
+    char *wanted[MOST_WANTED]; /* paths, the first is read next */
+    size_t wanted_count, bytes,
+        loose;           /* bytes: of all catalogs in places; loose: of those in none any more, but still in use */
+    const char *reading; /* NULL: none */
     organ_found_models found;
     bool walked, walk_wanted, walking;
     double walked_at, walk_seconds;
@@ -97,7 +98,8 @@ static shelf_place *make_place(organ_shelf *shelf, size_t bytes)
     }
 }
 
-/* Keeps what was read, good or not; takes the catalog. A model that was read only for the list does not evict others. */
+/* Keeps what was read, good or not; takes the catalog. A model that was read only for the list does not evict others.
+ */
 static void put_away(organ_shelf *shelf, const char *path, const shelf_place *made, bool asked_for)
 {
     const size_t bytes = made->catalog ? made->catalog->bytes : 0;
@@ -143,7 +145,8 @@ static unsigned digest_of_files(const organ_jail *jail, const char *path, uint64
     status = organ_jail_list(jail, directory, MOST_BESIDE, &entries, &count, &cut, error);
     for (size_t k = 0; k < count; k++) {
         const int64_t facts[] = {(int64_t)entries[k].bytes, entries[k].modified, entries[k].directory};
-        digest = XXH3_64bits_withSeed(entries[k].name, strlen(entries[k].name), XXH3_64bits_withSeed(facts, sizeof facts, digest));
+        digest = XXH3_64bits_withSeed(entries[k].name, strlen(entries[k].name),
+                                      XXH3_64bits_withSeed(facts, sizeof facts, digest));
     }
     organ_jail_list_free(entries, count);
     free(directory);
@@ -392,7 +395,8 @@ static json_t *listed_model(organ_found_model *model, bool *looking)
 {
     model->wanted = !model->summary;
     *looking = *looking || model->wanted;
-    return organ_json_joined(ORGAN_OBJECT(SET_TEXT("path", model->path), SET_TEXT("kind", organ_found_kind_name(model->kind)),
+    return organ_json_joined(ORGAN_OBJECT(SET_TEXT("path", model->path),
+                                          SET_TEXT("kind", organ_found_kind_name(model->kind)),
                                           SET_COUNT("bytes", model->bytes), SET_COUNT("files", model->files),
                                           SET_COUNT("modified", model->modified)),
                              model->summary ? json_loads(model->summary, 0, NULL) : json_pack("{s:b}", "pending", 1));
@@ -403,8 +407,8 @@ static bool list_is_fresh(const organ_shelf *shelf)
     return shelf->walked && organ_seconds_now() - shelf->walked_at < list_seconds + 2 * shelf->walk_seconds;
 }
 
-organ_status organ_shelf_list(organ_shelf *shelf, const char *search, size_t offset, size_t limit, organ_shelf_page *page,
-                              organ_error *error)
+organ_status organ_shelf_list(organ_shelf *shelf, const char *search, size_t offset, size_t limit,
+                              organ_shelf_page *page, organ_error *error)
 {
     *page = (organ_shelf_page){.models = json_array()};
     bool whole = page->models != NULL;
@@ -415,7 +419,8 @@ organ_status organ_shelf_list(organ_shelf *shelf, const char *search, size_t off
         if (search && !strcasestr(shelf->found.models[k].path, search))
             continue;
         if (page->total >= offset && page->total - offset < limit)
-            whole = json_array_append_new(page->models, listed_model(&shelf->found.models[k], &page->looking)) == 0 && whole;
+            whole = json_array_append_new(page->models, listed_model(&shelf->found.models[k], &page->looking)) == 0 &&
+                    whole;
         page->total++;
     }
     page->cut = shelf->found.cut;
@@ -445,8 +450,8 @@ void organ_shelf_metrics(organ_shelf *shelf, FILE *out)
 
 /* ---- the beginning and the end ---- */
 
-organ_status organ_shelf_create(const organ_jail *jail, const organ_reader_options *reading, size_t most, void (*tell_of)(void *context),
-                                void *context, organ_shelf **made, organ_error *error)
+organ_status organ_shelf_create(const organ_jail *jail, const organ_reader_options *reading, size_t most,
+                                void (*tell_of)(void *context), void *context, organ_shelf **made, organ_error *error)
 {
     organ_shelf *const shelf = *made = calloc(1, sizeof *shelf);
     if (!shelf)
@@ -458,8 +463,9 @@ organ_status organ_shelf_create(const organ_jail *jail, const organ_reader_optio
     pthread_mutex_init(&shelf->lock, NULL);
     pthread_mutex_init(&shelf->tell_lock, NULL);
     pthread_cond_init(&shelf->called, NULL);
-    int failed =
-        organ_reader_create(reading, &shelf->reader_process, error) ? ECANCELED : pthread_create(&shelf->walker, NULL, walk_root, shelf);
+    int failed = organ_reader_create(reading, &shelf->reader_process, error)
+                     ? ECANCELED
+                     : pthread_create(&shelf->walker, NULL, walk_root, shelf);
     shelf->walking_thread = failed == 0;
     if (!failed) {
         failed = pthread_create(&shelf->reader, NULL, read_models, shelf);

@@ -16,7 +16,8 @@ static bool tensor_is_wanted(const organ_tensor_wish *w, const organ_tensor *ten
 {
     return (!w->role || strcmp(organ_anatomy_role_name(&tensor->anatomy), w->role) == 0) &&
            (!w->group || strcmp(organ_group_name(tensor->anatomy.group), w->group) == 0) &&
-           (w->layer < 0 || tensor->anatomy.layer == w->layer) && (!w->match || fnmatch(w->match, tensor->name, 0) == 0);
+           (w->layer < 0 || tensor->anatomy.layer == w->layer) &&
+           (!w->match || fnmatch(w->match, tensor->name, 0) == 0);
 }
 
 /* ---- order ---- */
@@ -56,13 +57,15 @@ static int by_wish(const void *a, const void *b, void *context)
     return o->wish->down ? -result : result;
 }
 
-/* What matches: how many, their bytes, and where they are, in the order that was wished for (NULL: that of the files). */
+/* What matches: how many, their bytes, and where they are, in the order that was wished for (NULL: that of the files).
+ */
 typedef struct selection {
     uint32_t *places;
     uint64_t total, bytes;
 } selection;
 
-static organ_status tensor_page_choose_tensors(const organ_catalog *model, const organ_tensor_wish *w, selection *s, organ_error *error)
+static organ_status tensor_page_choose_tensors(const organ_catalog *model, const organ_tensor_wish *w, selection *s,
+                                               organ_error *error)
 {
     const bool sorted = w->key != ORGAN_BY_FILE || w->down;
     *s = (selection){.places = sorted ? malloc((model->count + 1) * sizeof *s->places) : NULL};
@@ -120,7 +123,8 @@ static void put_tensor_rows(page *p, const organ_tensor_wish *w, const selection
             put_tensor(p, &p->model->tensors[k]);
 }
 
-organ_status organ_tensor_page(const organ_catalog *model, const organ_tensor_wish *wish, char **json, organ_error *error)
+organ_status organ_tensor_page(const organ_catalog *model, const organ_tensor_wish *wish, char **json,
+                               organ_error *error)
 {
     organ_text text;
     selection s;
@@ -129,8 +133,8 @@ organ_status organ_tensor_page(const organ_catalog *model, const organ_tensor_wi
         return error->status;
     if (organ_text_open(&text, error) == ORGAN_OK) {
         page p = {.model = model, .out = text.out, .whole = true};
-        fprintf(text.out, "{\"total\":%" PRIu64 ",\"offset\":%" PRIu64 ",\"bytes\":%" PRIu64 ",\"tensors\":[", s.total, wish->offset,
-                s.bytes);
+        fprintf(text.out, "{\"total\":%" PRIu64 ",\"offset\":%" PRIu64 ",\"bytes\":%" PRIu64 ",\"tensors\":[", s.total,
+                wish->offset, s.bytes);
         put_tensor_rows(&p, wish, &s);
         if (wish->offset < s.total && p.rows < s.total - wish->offset)
             fprintf(text.out, "],\"next\":%" PRIu64 "}", wish->offset + p.rows);

@@ -26,8 +26,10 @@ typedef struct organ_tensor_wish {
     uint64_t offset, limit; /* how many are left out, and come at most */
 } organ_tensor_wish;
 
-/* {"total", "offset", "bytes", "next", "tensors"} as JSON text, for the caller to free: "bytes" are of all that match, "next" is the offset
- * of the next page, or null. Takes four bytes of memory for each tensor of the model if an order is wished for. */
-organ_status organ_tensor_page(const organ_catalog *model, const organ_tensor_wish *wish, char **json, organ_error *error);
+/* {"total", "offset", "bytes", "next", "tensors"} as JSON text, for the caller to free: "bytes" are of all that match,
+ * "next" is the offset of the next page, or null. Takes four bytes of memory for each tensor of the model if an order
+ * is wished for. */
+organ_status organ_tensor_page(const organ_catalog *model, const organ_tensor_wish *wish, char **json,
+                               organ_error *error);
 
 #endif

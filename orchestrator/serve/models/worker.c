@@ -32,7 +32,10 @@ static bool receive_all(int fd, void *data, size_t bytes)
     return true;
 }
 
-bool organ_worker_wanted(int argc, char *const *argv) { return argc == ORGAN_WORKER_WORDS && strcmp(argv[1], ORGAN_WORKER_WORD) == 0; }
+bool organ_worker_wanted(int argc, char *const *argv)
+{
+    return argc == ORGAN_WORKER_WORDS && strcmp(argv[1], ORGAN_WORKER_WORD) == 0;
+}
 
 /* The address space that it has, and so much more. Sanitizers take terabytes of it for tables. */
 static bool limit_memory(const char *more)
@@ -92,7 +95,9 @@ static bool answer_question(const organ_worker_question *question, organ_catalog
     organ_worker_answer answer = {0};
     organ_catalog *catalog = NULL;
     organ_error error = {0};
-    char *const absolute = receive_path(question->absolute_bytes), *const path = absolute ? receive_path(question->path_bytes) : NULL;
+    char *const absolute = receive_path(question->absolute_bytes), *const path =
+                                                                       absolute ? receive_path(question->path_bytes)
+                                                                                : NULL;
     if (path) {
         answer.status = read_model(absolute, path, (size_t)question->most, &catalog, &error);
         answer.no_memory = answer.status != 0 && error.errnum == ENOMEM;
@@ -116,7 +121,8 @@ int organ_worker_run(char *const *argv, organ_catalog_reader *read_model)
     const organ_worker_answer ready = {.status = (uint32_t)confine_worker(argv[ORGAN_WORKER_WORDS - 1])};
     bool goes_on = organ_write_all(ORGAN_WORKER_SOCKET, &ready, sizeof ready) == 0 && !ready.status;
     while (goes_on)
-        goes_on = receive_all(ORGAN_WORKER_SOCKET, &question, sizeof question) && answer_question(&question, read_model);
+        goes_on =
+            receive_all(ORGAN_WORKER_SOCKET, &question, sizeof question) && answer_question(&question, read_model);
     _exit(0);
 }
 

@@ -42,19 +42,21 @@ static void add_requests(json_t *schemas, const organ_verb *const *verbs, size_t
         json_object_set_new(mapping, verbs[k]->name, json_sprintf(REFERENCE "%s", name));
     }
     json_object_set_new(schemas, "JobRequest",
-                        json_pack("{s:s, s:o, s:{s:s, s:o}}", "description", "A verb and its arguments.", "oneOf", any, "discriminator",
-                                  "propertyName", "verb", "mapping", mapping));
+                        json_pack("{s:s, s:o, s:{s:s, s:o}}", "description", "A verb and its arguments.", "oneOf", any,
+                                  "discriminator", "propertyName", "verb", "mapping", mapping));
 }
 
 json_t *organ_open_api(const organ_verb *const *verbs, size_t count, organ_error *error)
 {
     json_error_t fault;
     bool no_memory;
-    json_t *const document = organ_json_load(organ_open_api_text, strlen(organ_open_api_text), JSON_REJECT_DUPLICATES, &fault, &no_memory);
+    json_t *const document =
+        organ_json_load(organ_open_api_text, strlen(organ_open_api_text), JSON_REJECT_DUPLICATES, &fault, &no_memory);
     if (no_memory)
         organ_fail(error, ORGAN_IO, "no memory for the description of the interface");
     else if (!document)
-        organ_fail(error, ORGAN_BAD_INPUT, "open_api.json: line %d, column %d: %s", fault.line, fault.column, fault.text);
+        organ_fail(error, ORGAN_BAD_INPUT, "open_api.json: line %d, column %d: %s", fault.line, fault.column,
+                   fault.text);
     if (!document)
         return NULL;
     json_object_set_new(json_object_get(document, "info"), "version", json_string(ORGAN_VERSION));

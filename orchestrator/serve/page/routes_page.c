@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: MIT
- * The page at / and its parts below /page/. They are the same for everybody and hold nothing of the models: they need no token, and a
- * browser keeps them until their tag changes. */
+ * The page at / and its parts below /page/. They are the same for everybody and hold nothing of the models: they need
+ * no token, and a browser keeps them until their tag changes. */
 #include "orchestrator/command/embedded.h"
 #include "orchestrator/serve/page/open_api.h"
 #include "orchestrator/serve/page/page.h"
@@ -16,27 +16,27 @@
 #define IMAGE  "image/svg+xml"
 
 /* FILE(symbol, name, type) */
-#define PAGE_FILES                                                                                                                         \
-    FILE(index_html, "index.html", HTML)                                                                                                   \
-    FILE(style_css, "style.css", STYLE)                                                                                                    \
-    FILE(organ_svg, "organ.svg", IMAGE)                                                                                                    \
-    FILE(page_js, "page.js", SCRIPT)                                                                                                       \
-    FILE(path_picker_js, "path_picker.js", SCRIPT)                                                                                         \
-    FILE(elements_js, "elements.js", SCRIPT)                                                                                               \
-    FILE(files_list_js, "files_list.js", SCRIPT)                                                                                           \
-    FILE(wire_js, "wire.js", SCRIPT)                                                                                                       \
-    FILE(words_js, "words.js", SCRIPT)                                                                                                     \
-    FILE(models_view_js, "models_view.js", SCRIPT)                                                                                         \
-    FILE(model_view_js, "model_view.js", SCRIPT)                                                                                           \
-    FILE(tensor_table_js, "tensor_table.js", SCRIPT)                                                                                       \
-    FILE(anatomy_js, "anatomy.js", SCRIPT)                                                                                                 \
-    FILE(verbs_view_js, "verbs_view.js", SCRIPT)                                                                                           \
-    FILE(form_view_js, "form_view.js", SCRIPT)                                                                                             \
-    FILE(form_fields_js, "form_fields.js", SCRIPT)                                                                                         \
-    FILE(command_line_js, "command_line.js", SCRIPT)                                                                                       \
-    FILE(jobs_view_js, "jobs_view.js", SCRIPT)                                                                                             \
-    FILE(job_panel_js, "job_panel.js", SCRIPT)                                                                                             \
-    FILE(job_view_js, "job_view.js", SCRIPT)                                                                                               \
+#define PAGE_FILES                                                                                                     \
+    FILE(index_html, "index.html", HTML)                                                                               \
+    FILE(style_css, "style.css", STYLE)                                                                                \
+    FILE(organ_svg, "organ.svg", IMAGE)                                                                                \
+    FILE(page_js, "page.js", SCRIPT)                                                                                   \
+    FILE(path_picker_js, "path_picker.js", SCRIPT)                                                                     \
+    FILE(elements_js, "elements.js", SCRIPT)                                                                           \
+    FILE(files_list_js, "files_list.js", SCRIPT)                                                                       \
+    FILE(wire_js, "wire.js", SCRIPT)                                                                                   \
+    FILE(words_js, "words.js", SCRIPT)                                                                                 \
+    FILE(models_view_js, "models_view.js", SCRIPT)                                                                     \
+    FILE(model_view_js, "model_view.js", SCRIPT)                                                                       \
+    FILE(tensor_table_js, "tensor_table.js", SCRIPT)                                                                   \
+    FILE(anatomy_js, "anatomy.js", SCRIPT)                                                                             \
+    FILE(verbs_view_js, "verbs_view.js", SCRIPT)                                                                       \
+    FILE(form_view_js, "form_view.js", SCRIPT)                                                                         \
+    FILE(form_fields_js, "form_fields.js", SCRIPT)                                                                     \
+    FILE(command_line_js, "command_line.js", SCRIPT)                                                                   \
+    FILE(jobs_view_js, "jobs_view.js", SCRIPT)                                                                         \
+    FILE(job_panel_js, "job_panel.js", SCRIPT)                                                                         \
+    FILE(job_view_js, "job_view.js", SCRIPT)                                                                           \
     FILE(progress_js, "progress.js", SCRIPT)
 
 #define FILE(symbol, name, type) ORGAN_EMBEDDED(organ_page_##symbol, "orchestrator/serve/page/site/" name)
@@ -54,8 +54,8 @@ static const page_file files[] = {PAGE_FILES};
 
 /* ---- what is sent ---- */
 
-/* Scripts and styles only from files of the page, requests only to this server, no string ever becomes markup. A report is shown in a
- * frame, whose own policy is the stricter one of what is served there. */
+/* Scripts and styles only from files of the page, requests only to this server, no string ever becomes markup. A report
+ * is shown in a frame, whose own policy is the stricter one of what is served there. */
 static const char policy[] =
     "default-src 'none'; script-src 'self'; style-src 'self'; img-src 'self'; connect-src 'self'; frame-src 'self'; "
     "base-uri 'none'; form-action 'none'; frame-ancestors 'none'; require-trusted-types-for 'script'; "
@@ -85,7 +85,10 @@ static void send_named(const organ_server_request *request, organ_http_reply *re
     organ_http_problem(reply, 404, "the page has no part '%s'", name);
 }
 
-static void handle_page(const organ_server_request *request, organ_http_reply *reply) { send_named(request, reply, "index.html"); }
+static void handle_page(const organ_server_request *request, organ_http_reply *reply)
+{
+    send_named(request, reply, "index.html");
+}
 
 static void handle_part(const organ_server_request *request, organ_http_reply *reply)
 {
@@ -95,7 +98,8 @@ static void handle_part(const organ_server_request *request, organ_http_reply *r
 /* What the page must know before it may ask anything. */
 static void handle_settings(const organ_server_request *request, organ_http_reply *reply)
 {
-    organ_http_reply_json(reply, 200, json_pack("{s:b}", "token", organ_http_app(request)->options->token_file != NULL));
+    organ_http_reply_json(reply, 200,
+                          json_pack("{s:b}", "token", organ_http_app(request)->options->token_file != NULL));
 }
 
 static void handle_open_api(const organ_server_request *request, organ_http_reply *reply)

@@ -7,8 +7,8 @@
 
 #include <stdlib.h>
 
-organ_status organ_block_multiply(const organ_engine *engine, const organ_block_matrix *h, const float *matrix, size_t rows, float *result,
-                                  organ_error *error)
+organ_status organ_block_multiply(const organ_engine *engine, const organ_block_matrix *h, const float *matrix,
+                                  size_t rows, float *result, organ_error *error)
 {
     const size_t n = h->size, blocks = (n + h->block - 1) / h->block;
     organ_product *const products = calloc(blocks + 1, sizeof *products);

@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: MIT
- * H = R R^T with R upper triangular, from the last column to the first, then U = R^-1: H^-1 = R^-T R^-1. In blocks of columns, products of
- * what is to the right of them or above; a block on the diagonal is inverted in FP64. */
+ * H = R R^T with R upper triangular, from the last column to the first, then U = R^-1: H^-1 = R^-T R^-1. In blocks of
+ * columns, products of what is to the right of them or above; a block on the diagonal is inverted in FP64. */
 #include "orchestrator/surgery/algebra/cholesky.h"
 
 #include "orchestrator/machine/extent.h"
@@ -69,7 +69,8 @@ bool organ_inverse_diagonal(const organ_kernels *kernels, double *a, size_t n, d
 
 /* ---- R ---- */
 
-/* `factor` becomes R^-1 of the block at (from, from), upper triangular: with the last row and column as the first, R is L. */
+/* `factor` becomes R^-1 of the block at (from, from), upper triangular: with the last row and column as the first, R is
+ * L. */
 static bool invert_block(const inversion *x, size_t from, size_t width)
 {
     const organ_kernels *const kernels = x->engine->kernels;
@@ -157,7 +158,8 @@ static void invert_columns(const inversion *x, size_t from, size_t width)
 uint64_t organ_inverse_factor_memory(uint64_t n)
 {
     const uint64_t blocks = (n + BLOCK - 1) / BLOCK;
-    return 2 * BLOCK * BLOCK * sizeof(double) + (blocks * BLOCK + n) * BLOCK * sizeof(float) + (blocks + 1) * sizeof(organ_product);
+    return 2 * BLOCK * BLOCK * sizeof(double) + (blocks * BLOCK + n) * BLOCK * sizeof(float) +
+           (blocks + 1) * sizeof(organ_product);
 }
 
 bool organ_inverse_factor(const organ_engine *engine, float *h, size_t n, bool *definite)

@@ -55,10 +55,12 @@ bool organ_counterpart_at(const char *name, const organ_anatomy *anatomy, int32_
     if (layer == anatomy->layer)
         return snprintf(out, size, "%s", name) < (int)size;
     const char *const number = anatomy->layer >= 0 ? find_number(name, anatomy->layer, &length) : NULL;
-    return number && snprintf(out, size, "%.*s%d%s", (int)(number - name), name, (int)layer, number + length) < (int)size;
+    return number &&
+           snprintf(out, size, "%.*s%d%s", (int)(number - name), name, (int)layer, number + length) < (int)size;
 }
 
-bool organ_counterpart_across(const char *name, const organ_anatomy *anatomy, bool to_gguf, int32_t layer, char *out, size_t size)
+bool organ_counterpart_across(const char *name, const organ_anatomy *anatomy, bool to_gguf, int32_t layer, char *out,
+                              size_t size)
 {
     char module[256];
     organ_anatomy_module(name, module, sizeof module);
@@ -75,8 +77,9 @@ bool organ_counterpart_across(const char *name, const organ_anatomy *anatomy, bo
         if (strcmp(pair[!to_gguf], module) != 0)
             continue;
         const char *const suffix = bias ? "bias" : "weight", *const other = pair[to_gguf];
-        const int wrote = inside ? snprintf(out, size, "%s.%d.%s.%s", to_gguf ? "blk" : "model.layers", (int)layer, other, suffix)
-                                 : snprintf(out, size, "%s.%s", other, suffix);
+        const int wrote =
+            inside ? snprintf(out, size, "%s.%d.%s.%s", to_gguf ? "blk" : "model.layers", (int)layer, other, suffix)
+                   : snprintf(out, size, "%s.%s", other, suffix);
         return wrote < (int)size;
     }
     return false;

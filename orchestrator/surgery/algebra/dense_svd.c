@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: MIT
- * From the eigenvectors V of A^T A: the columns of A V are orthogonal but for rounding, and made so in FP64 their lengths are the singular
- * values. Values far below the greatest have an error of 1e-8 of it, less than A has from being FP32. */
+ * From the eigenvectors V of A^T A: the columns of A V are orthogonal but for rounding, and made so in FP64 their
+ * lengths are the singular values. Values far below the greatest have an error of 1e-8 of it, less than A has from
+ * being FP32. */
 #include "orchestrator/surgery/algebra/eigen.h"
 
 #include "orchestrator/surgery/algebra/vectors64.h"
@@ -57,8 +58,8 @@ uint64_t organ_dense_svd_bytes(size_t rows, size_t cols, size_t wanted)
     return sizeof(double) * (shorter * (longer + shorter + 1 + wanted + ORGAN_EIGEN_ROOM) + wanted * longer + 5);
 }
 
-bool organ_dense_svd(const organ_kernels *kernels, const float *a, size_t rows, size_t cols, size_t wanted, float *u, float *sigma,
-                     float *v)
+bool organ_dense_svd(const organ_kernels *kernels, const float *a, size_t rows, size_t cols, size_t wanted, float *u,
+                     float *sigma, float *v)
 {
     const bool turned = rows < cols;
     tall t = {.rows = turned ? cols : rows, .cols = turned ? rows : cols};

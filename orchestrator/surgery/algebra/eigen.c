@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: MIT
- * Householder's reduction to three diagonals, the implicit QL method for the values (Martin & Wilkinson 1968), inverse iteration for the
- * vectors, each kept orthogonal to those whose values are near. */
+ * Householder's reduction to three diagonals, the implicit QL method for the values (Martin & Wilkinson 1968), inverse
+ * iteration for the vectors, each kept orthogonal to those whose values are near. */
 #include "orchestrator/surgery/algebra/eigen.h"
 
 #include "orchestrator/surgery/algebra/vectors64.h"
@@ -10,10 +10,13 @@
 #include <stdint.h>
 #include <string.h>
 
-#define MOST_STEPS 60   /* of QL for one value: a few are usual */
-#define SOLVES     3    /* of inverse iteration: one finds the vector, the others take away what rounding left of its neighbours */
-#define STARTS     8    /* random vectors that are tried for one eigenvector */
-#define NEAR       1e-3 /* values nearer than this share of the greatest: their vectors come out orthogonal only if they are made so */
+#define MOST_STEPS 60 /* of QL for one value: a few are usual */
+#define SOLVES                                                                                                         \
+    3 /* of inverse iteration: one finds the vector, the others take away what rounding left of its neighbours */
+#define STARTS 8 /* random vectors that are tried for one eigenvector */
+#define NEAR                                                                                                           \
+    1e-3 /* values nearer than this share of the greatest: their vectors come out orthogonal only if they are made so  \
+          */
 
 typedef struct eigen {
     const organ_kernels *kernels;
@@ -38,13 +41,15 @@ static void make_reflector(eigen *x, size_t i)
         return;
     for (size_t k = 0; k < i; k++)
         row[k] /= most;
-    const double square = x->kernels->dot_f64(row, row, i), before = row[i - 1], length = before > 0 ? -sqrt(square) : sqrt(square);
+    const double square = x->kernels->dot_f64(row, row, i), before = row[i - 1],
+                 length = before > 0 ? -sqrt(square) : sqrt(square);
     x->e[i] = most * length;
     row[i - 1] = before - length;
     x->scale[i] = square - before * length;
 }
 
-/* Rows below i lose v w^T + w v^T of the last step, and meet this step's v: product = A v. One time through memory for both. */
+/* Rows below i lose v w^T + w v^T of the last step, and meet this step's v: product = A v. One time through memory for
+ * both. */
 static void update_and_multiply(const eigen *x, size_t i, const double *v, const double *w, double *product)
 {
     const double *const next = x->a + i * x->n;
@@ -184,7 +189,8 @@ static void eigen_factorise(const eigen *x, double shift, const eigen_factors *f
     const size_t n = x->n;
     double here = x->d[0] - shift, right = n > 1 ? x->e[1] : 0;
     for (size_t k = 0; k < n; k++) {
-        const double below = k + 1 < n ? x->e[k + 1] : 0, next = k + 1 < n ? x->d[k + 1] - shift : 0, after = k + 2 < n ? x->e[k + 2] : 0;
+        const double below = k + 1 < n ? x->e[k + 1] : 0, next = k + 1 < n ? x->d[k + 1] - shift : 0,
+                     after = k + 2 < n ? x->e[k + 2] : 0;
         const bool exchange = fabs(below) > fabs(here);
         if (!exchange && fabs(here) < DBL_EPSILON / 2)
             here = DBL_EPSILON / 2;
@@ -213,7 +219,8 @@ static void eigen_solve(const eigen_factors *f, size_t n, double *z)
 }
 
 /* From a random vector. Returns how much the last solve has lengthened it, which is one over the residual. */
-static double eigen_iterate(const eigen *x, const eigen_factors *f, double *vectors, size_t first, size_t at, uint64_t seed)
+static double eigen_iterate(const eigen *x, const eigen_factors *f, double *vectors, size_t first, size_t at,
+                            uint64_t seed)
 {
     double *const z = vectors + at * x->n, length = 0;
     organ_any_vector(seed, z, x->n);
@@ -261,7 +268,8 @@ static void turn_back(const eigen *x, size_t wanted, double *vectors)
             }
 }
 
-bool organ_symmetric_eigen(const organ_kernels *kernels, double *a, size_t n, size_t wanted, double *values, double *vectors, double *room)
+bool organ_symmetric_eigen(const organ_kernels *kernels, double *a, size_t n, size_t wanted, double *values,
+                           double *vectors, double *room)
 {
     if (n == 0)
         return true;

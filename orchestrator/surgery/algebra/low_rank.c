@@ -24,7 +24,8 @@ static void copy_strip(void *context, const organ_strip *strip, size_t worker)
 {
     const whole *const w = context;
     (void)worker;
-    memcpy(w->matrix + strip->index * ORGAN_STRIP_ROWS * w->cols, strip->values, strip->rows * w->cols * sizeof *w->matrix);
+    memcpy(w->matrix + strip->index * ORGAN_STRIP_ROWS * w->cols, strip->values,
+           strip->rows * w->cols * sizeof *w->matrix);
 }
 
 static organ_status run_whole(organ_strips *strips, size_t rank, organ_svd *svd, organ_error *error)
@@ -35,7 +36,8 @@ static organ_status run_whole(organ_strips *strips, size_t rank, organ_svd *svd,
     if (!w.matrix || !organ_svd_make(svd, (size_t)matrix->rows, (size_t)matrix->cols, rank))
         organ_fail_memory(error, matrix->name);
     else if (organ_strips_run(strips, &work, error) == ORGAN_OK && /* W^T = V diag(sigma) U^T */
-             !organ_dense_svd(organ_strips_engine(strips)->kernels, w.matrix, svd->cols, svd->rows, svd->rank, svd->vt, svd->sigma, svd->u))
+             !organ_dense_svd(organ_strips_engine(strips)->kernels, w.matrix, svd->cols, svd->rows, svd->rank, svd->vt,
+                              svd->sigma, svd->u))
         organ_fail_errno(error, ENOMEM, "%s: decomposition of %zu x %zu", matrix->name, svd->rows, svd->cols);
     free(w.matrix);
     return error->status;
@@ -56,7 +58,8 @@ static low_rank_search search_of(uint64_t rows, uint64_t cols, const organ_low_r
     return (low_rank_search){rank, oversampling, options->exact || (rank + oversampling) * 2 > least};
 }
 
-uint64_t organ_low_rank_bytes(uint64_t rows, uint64_t cols, const organ_low_rank_options *options, const organ_engine *engine)
+uint64_t organ_low_rank_bytes(uint64_t rows, uint64_t cols, const organ_low_rank_options *options,
+                              const organ_engine *engine)
 {
     const low_rank_search s = search_of(rows, cols, options);
     const uint64_t svd = sizeof(float) * s.rank * (rows + cols + 1);
@@ -73,8 +76,8 @@ static organ_status check_exact(const organ_strips *strips, organ_error *error)
     char needs[16], has[16];
     if (bytes <= memory)
         return ORGAN_OK;
-    return organ_fail(error, ORGAN_USAGE, "%s: an exact decomposition holds the whole matrix, %s; memory is %s", matrix->name,
-                      organ_quantity_text(bytes, needs), organ_quantity_text(memory, has));
+    return organ_fail(error, ORGAN_USAGE, "%s: an exact decomposition holds the whole matrix, %s; memory is %s",
+                      matrix->name, organ_quantity_text(bytes, needs), organ_quantity_text(memory, has));
 }
 
 static void summarise(organ_svd *svd, const organ_strips *strips)
@@ -89,7 +92,8 @@ static void summarise(organ_svd *svd, const organ_strips *strips)
     }
 }
 
-organ_status organ_low_rank(organ_strips *strips, const organ_low_rank_options *options, organ_svd *svd, organ_error *error)
+organ_status organ_low_rank(organ_strips *strips, const organ_low_rank_options *options, organ_svd *svd,
+                            organ_error *error)
 {
     const organ_rows *matrix = organ_strips_matrix(strips);
     const low_rank_search s = search_of(matrix->rows, matrix->cols, options);
@@ -152,15 +156,18 @@ static void measure_strip(void *context, const organ_strip *strip, size_t worker
 
 uint64_t organ_residual_bytes(const organ_engine *engine)
 {
-    return organ_workers_count(engine->workers) * (ORGAN_STRIP_ROWS + 1) * PANEL * sizeof(float) + organ_products_scratch(engine);
+    return organ_workers_count(engine->workers) * (ORGAN_STRIP_ROWS + 1) * PANEL * sizeof(float) +
+           organ_products_scratch(engine);
 }
 
-organ_status organ_residual(organ_strips *strips, const float *b, const float *a, size_t rank, double *rest, organ_error *error)
+organ_status organ_residual(organ_strips *strips, const float *b, const float *a, size_t rank, double *rest,
+                            organ_error *error)
 {
     const organ_rows *matrix = organ_strips_matrix(strips);
     const size_t workers = organ_workers_count(organ_strips_engine(strips)->workers);
     const size_t count = (size_t)((matrix->rows + ORGAN_STRIP_ROWS - 1) / ORGAN_STRIP_ROWS);
-    remains r = {.b = b, .a = a, .rank = rank, .cols = (size_t)matrix->cols, .kernels = organ_strips_engine(strips)->kernels};
+    remains r = {
+        .b = b, .a = a, .rank = rank, .cols = (size_t)matrix->cols, .kernels = organ_strips_engine(strips)->kernels};
     r.product = organ_floats(workers, ORGAN_STRIP_ROWS * PANEL);
     r.gap = organ_floats(workers, PANEL);
     r.sums = calloc(count, sizeof *r.sums);

@@ -1,12 +1,12 @@
 /* SPDX-License-Identifier: MIT
- * Room surgery/algebra: matrices that need not fit into memory. In go rows of weights, out come factors (here), products (block_matrix.h),
- * bands (matrix_bands.h) and strips (strips.h) of them; dense decompositions (eigen.h, orthonormal.h, cholesky.h) over products
- * (multiply.h); ridge regression over tokens (ridge.h); random numbers (philox.h), room for arrays (floats.h), and the name that a matrix
- * has in another model (counterpart.h).
+ * Room surgery/algebra: matrices that need not fit into memory. In go rows of weights, out come factors (here),
+ * products (block_matrix.h), bands (matrix_bands.h) and strips (strips.h) of them; dense decompositions (eigen.h,
+ * orthonormal.h, cholesky.h) over products (multiply.h); ridge regression over tokens (ridge.h); random numbers
+ * (philox.h), room for arrays (floats.h), and the name that a matrix has in another model (counterpart.h).
  *
- * Here: the best approximation of a matrix by one of low rank: truncated singular value decomposition, of a matrix that is read row by row
- * and never held beyond the memory, or of a product of two factors. The same bits on every machine, for any number of threads and any
- * memory. */
+ * Here: the best approximation of a matrix by one of low rank: truncated singular value decomposition, of a matrix that
+ * is read row by row and never held beyond the memory, or of a product of two factors. The same bits on every machine,
+ * for any number of threads and any memory. */
 #ifndef ORGAN_LOW_RANK_H
 #define ORGAN_LOW_RANK_H
 
@@ -32,31 +32,36 @@ typedef struct organ_low_rank_options {
     bool exact; /* the whole matrix decomposed, which must fit the memory */
 } organ_low_rank_options;
 
-/* The best approximation of that rank, by block Krylov iteration with a thick restart (Musco & Musco 2015; its vectors are among those of
- * the subspace iteration of Halko, Martinsson & Tropp 2011 and more): l = rank + max(16, rank / 4) vectors are sought. From a block of l /
- * 2 vectors of uniform Philox numbers, each pass over the matrix gives the next block, W^T W Q made orthogonal to all before it; where the
- * basis has 3 l vectors, the best l in it and the newest block are kept. It ends with the pass that captures less than 1e-5 ||W||^2 more
- * than the one before, and one more for U. A matrix with less than 2 l rows or columns is decomposed whole. svd->rank is min(rank, rows,
- * cols), or 0 for a matrix of zeros. Takes, beside what the strips hold, about 3.5 l cols + l rows numbers and those of *svd.
- * ORGAN_USAGE where `exact` does not fit the memory; errors as of organ_strips_run; ORGAN_IO without memory. Then *svd is empty. */
-organ_status organ_low_rank(organ_strips *strips, const organ_low_rank_options *options, organ_svd *svd, organ_error *error);
+/* The best approximation of that rank, by block Krylov iteration with a thick restart (Musco & Musco 2015; its vectors
+ * are among those of the subspace iteration of Halko, Martinsson & Tropp 2011 and more): l = rank + max(16, rank / 4)
+ * vectors are sought. From a block of l / 2 vectors of uniform Philox numbers, each pass over the matrix gives the next
+ * block, W^T W Q made orthogonal to all before it; where the basis has 3 l vectors, the best l in it and the newest
+ * block are kept. It ends with the pass that captures less than 1e-5 ||W||^2 more than the one before, and one more for
+ * U. A matrix with less than 2 l rows or columns is decomposed whole. svd->rank is min(rank, rows, cols), or 0 for a
+ * matrix of zeros. Takes, beside what the strips hold, about 3.5 l cols + l rows numbers and those of *svd. ORGAN_USAGE
+ * where `exact` does not fit the memory; errors as of organ_strips_run; ORGAN_IO without memory. Then *svd is empty. */
+organ_status organ_low_rank(organ_strips *strips, const organ_low_rank_options *options, organ_svd *svd,
+                            organ_error *error);
 
-/* Bytes that organ_low_rank allocates in addition to the strips, *svd included, and organ_residual in addition to the strips and its
- * factors. */
-uint64_t organ_low_rank_bytes(uint64_t rows, uint64_t cols, const organ_low_rank_options *options, const organ_engine *engine);
+/* Bytes that organ_low_rank allocates in addition to the strips, *svd included, and organ_residual in addition to the
+ * strips and its factors. */
+uint64_t organ_low_rank_bytes(uint64_t rows, uint64_t cols, const organ_low_rank_options *options,
+                              const organ_engine *engine);
 uint64_t organ_residual_bytes(const organ_engine *engine);
 
-/* ||W - U diag(sigma) V^T|| / ||W|| as the energies tell it: sqrt(1 - captured / energy). What is below about 0.01 of it is rounding of
- * FP32, which organ_residual measures. 0 for a matrix of zeros. */
+/* ||W - U diag(sigma) V^T|| / ||W|| as the energies tell it: sqrt(1 - captured / energy). What is below about 0.01 of
+ * it is rounding of FP32, which organ_residual measures. 0 for a matrix of zeros. */
 double organ_svd_residual(const organ_svd *svd);
 
 /* ||W - B A||^2, with B rows x rank and A rank x cols, both row by row: measured, not derived. */
-organ_status organ_residual(organ_strips *strips, const float *b, const float *a, size_t rank, double *rest, organ_error *error);
+organ_status organ_residual(organ_strips *strips, const float *b, const float *a, size_t rank, double *rest,
+                            organ_error *error);
 
-/* The whole decomposition of B A, with B out x inner and A inner x in, both row by row: from QR decompositions of both, so that the product
- * is never formed. svd->rank is min(out, inner, in); its energy, captured and passes are zero. Any thread, one thread's work. Values must
- * be finite. ORGAN_USAGE for an empty factor, ORGAN_IO without memory; then *svd is empty. */
-organ_status organ_factored_svd(const organ_kernels *kernels, const float *b, const float *a, size_t out, size_t inner, size_t in,
-                                organ_svd *svd, organ_error *error);
+/* The whole decomposition of B A, with B out x inner and A inner x in, both row by row: from QR decompositions of both,
+ * so that the product is never formed. svd->rank is min(out, inner, in); its energy, captured and passes are zero. Any
+ * thread, one thread's work. Values must be finite. ORGAN_USAGE for an empty factor, ORGAN_IO without memory; then *svd
+ * is empty. */
+organ_status organ_factored_svd(const organ_kernels *kernels, const float *b, const float *a, size_t out, size_t inner,
+                                size_t in, organ_svd *svd, organ_error *error);
 
 #endif

@@ -1,5 +1,6 @@
 /* SPDX-License-Identifier: MIT
- * B = Q1 R1 and A^T = Q2 R2 give B A = Q1 (R1 R2^T) Q2^T: what is left to decompose has the size of the inner dimension. */
+ * B = Q1 R1 and A^T = Q2 R2 give B A = Q1 (R1 R2^T) Q2^T: what is left to decompose has the size of the inner
+ * dimension. */
 #include "orchestrator/surgery/algebra/low_rank_job.h"
 
 #include "orchestrator/machine/extent.h"
@@ -21,7 +22,8 @@ void organ_svd_free(organ_svd *svd)
     *svd = (organ_svd){0};
 }
 
-/* `count` vectors of n values as Q R: the vectors of Q take their place, rt becomes R^T, count x k with k = min(count, n). */
+/* `count` vectors of n values as Q R: the vectors of Q take their place, rt becomes R^T, count x k with k = min(count,
+ * n). */
 typedef struct qr {
     size_t count, n, k;
     float *q, *rt;
@@ -40,10 +42,16 @@ static void free_qr(qr *f)
 }
 
 /* Combinations of the vectors of Q: `count` rows of k factors each. */
-static void combine(const organ_kernels *kernels, const qr *f, const float *factors, size_t count, float *to, void *scratch)
+static void combine(const organ_kernels *kernels, const qr *f, const float *factors, size_t count, float *to,
+                    void *scratch)
 {
-    const organ_product product = {
-        .m = count, .n = f->n, .k = f->k, .a = organ_by_rows(factors, f->k), .b = organ_by_columns(f->q, f->n), .c = to, .c_stride = f->n};
+    const organ_product product = {.m = count,
+                                   .n = f->n,
+                                   .k = f->k,
+                                   .a = organ_by_rows(factors, f->k),
+                                   .b = organ_by_columns(f->q, f->n),
+                                   .c = to,
+                                   .c_stride = f->n};
     kernels->product(&product, scratch);
 }
 
@@ -86,12 +94,13 @@ bool organ_svd_make(organ_svd *svd, size_t rows, size_t cols, size_t rank)
     return svd->sigma && svd->u && svd->vt;
 }
 
-organ_status organ_factored_svd(const organ_kernels *kernels, const float *b, const float *a, size_t out, size_t inner, size_t in,
-                                organ_svd *svd, organ_error *error)
+organ_status organ_factored_svd(const organ_kernels *kernels, const float *b, const float *a, size_t out, size_t inner,
+                                size_t in, organ_svd *svd, organ_error *error)
 {
     *svd = (organ_svd){0};
     if (out == 0 || inner == 0 || in == 0 || out > INT_MAX || inner > INT_MAX || in > INT_MAX)
-        return organ_fail(error, ORGAN_USAGE, "a product of %zu x %zu and %zu x %zu has no decomposition", out, inner, inner, in);
+        return organ_fail(error, ORGAN_USAGE, "a product of %zu x %zu and %zu x %zu has no decomposition", out, inner,
+                          inner, in);
     qr left = make_qr(inner, out), right = make_qr(inner, in);
     bool done = organ_svd_make(svd, out, in, organ_lesser(left.k, right.k)) && left.q && left.rt && right.q && right.rt;
     if (done) {
@@ -106,7 +115,8 @@ organ_status organ_factored_svd(const organ_kernels *kernels, const float *b, co
     free_qr(&right);
     if (!done) {
         organ_svd_free(svd);
-        return organ_fail_errno(error, ENOMEM, "decomposition of a product of %zu x %zu and %zu x %zu", out, inner, inner, in);
+        return organ_fail_errno(error, ENOMEM, "decomposition of a product of %zu x %zu and %zu x %zu", out, inner,
+                                inner, in);
     }
     return ORGAN_OK;
 }

@@ -1,7 +1,8 @@
 /* SPDX-License-Identifier: MIT
- * Block Krylov iteration on W^T W with full reorthogonalisation and a thick restart. With W = m x n and blocks of l vectors of n values,
- * H = V^T W^T W V of the basis V tells how much of ||W||^2 the best vectors in it capture. Every product is cut by the shape of the matrix
- * alone and summed in the order of its strips, so that the bits depend on nothing else. */
+ * Block Krylov iteration on W^T W with full reorthogonalisation and a thick restart. With W = m x n and blocks of l
+ * vectors of n values, H = V^T W^T W V of the basis V tells how much of ||W||^2 the best vectors in it capture. Every
+ * product is cut by the shape of the matrix alone and summed in the order of its strips, so that the bits depend on
+ * nothing else. */
 #include "orchestrator/surgery/algebra/low_rank_job.h"
 
 #include "orchestrator/machine/extent.h"
@@ -31,15 +32,15 @@ typedef struct krylov {
     float *block;                  /* b vectors: W^T W of the new block, then the next new block */
     float *image;                  /* l vectors of m values; W of the new block in the first b */
     float *h;                      /* most x most; symmetric */
-    float *c;                      /* most x most: what the vectors of the block have of those of the basis, a row each */
-    float *best;                   /* l x most: the best vectors in the space of the basis, the best first */
-    double *square, *values;       /* most x most and most: what becomes of H, and its eigenvalues, descending */
-    double *vectors;               /* l x most */
-    double *room;                  /* of the eigenvectors */
-    int halves[2];                 /* what is decomposed is W times 2^(their sum), whose squares are numbers too */
-    float *panels;                 /* per worker: PANEL x l */
-    unsigned char *scratch;        /* of products */
-    const float *source;           /* what the matrix is multiplied by, and how many vectors they are */
+    float *c;                /* most x most: what the vectors of the block have of those of the basis, a row each */
+    float *best;             /* l x most: the best vectors in the space of the basis, the best first */
+    double *square, *values; /* most x most and most: what becomes of H, and its eigenvalues, descending */
+    double *vectors;         /* l x most */
+    double *room;            /* of the eigenvectors */
+    int halves[2];           /* what is decomposed is W times 2^(their sum), whose squares are numbers too */
+    float *panels;           /* per worker: PANEL x l */
+    unsigned char *scratch;  /* of products */
+    const float *source;     /* what the matrix is multiplied by, and how many vectors they are */
     size_t width;
     bool back;
     uint64_t seed;
@@ -96,7 +97,8 @@ static void map_back(void *context, size_t task, const organ_strip *strips, size
 /* block = W^T W of the b vectors of the source; or image = W of its l vectors alone. */
 static organ_status pass(krylov *y, float *source, bool back, organ_error *error)
 {
-    const organ_strip_work work = {.context = y, .each = map_strip, .after = back ? map_back : NULL, .tasks = panels_of(y->n)};
+    const organ_strip_work work = {
+        .context = y, .each = map_strip, .after = back ? map_back : NULL, .tasks = panels_of(y->n)};
     y->source = source;
     y->back = back;
     y->width = back ? y->b : y->l;
@@ -158,7 +160,8 @@ static bool analyse(krylov *y, size_t wanted)
     for (size_t i = 0; i < y->k; i++)
         for (size_t j = 0; j < y->k; j++)
             y->square[i * y->k + j] = (double)y->h[i * y->most + j];
-    return organ_symmetric_eigen(organ_strips_engine(y->strips)->kernels, y->square, y->k, wanted, y->values, y->vectors, y->room);
+    return organ_symmetric_eigen(organ_strips_engine(y->strips)->kernels, y->square, y->k, wanted, y->values,
+                                 y->vectors, y->room);
 }
 
 /* What the best `rank` vectors of the basis capture. */
@@ -205,7 +208,8 @@ static bool orthonormal_block(krylov *y, float *r)
     return organ_orthonormal(organ_strips_engine(y->strips)->kernels, y->block, y->b, y->n, y->n, r);
 }
 
-/* Vectors of which nothing but rounding was left become random ones; R says which. What is lost is far below what ends the iteration. */
+/* Vectors of which nothing but rounding was left become random ones; R says which. What is lost is far below what ends
+ * the iteration. */
 static bool replace_nothing(krylov *y, const float *r)
 {
     const double nothing = 1e-6 * y->values[0];
@@ -236,11 +240,12 @@ static bool refine(krylov *y)
 
 static organ_status krylov_no_memory(const krylov *y, organ_error *error)
 {
-    return organ_fail_errno(error, ENOMEM, "%s: decomposition of %zu x %zu", organ_strips_matrix(y->strips)->name, y->m, y->n);
+    return organ_fail_errno(error, ENOMEM, "%s: decomposition of %zu x %zu", organ_strips_matrix(y->strips)->name, y->m,
+                            y->n);
 }
 
-/* block = W^T W of the new block of the basis. Only once the first pass is over is it known how large W is; where W^T W leaves the range of
- * FP32, that pass is made again. */
+/* block = W^T W of the new block of the basis. Only once the first pass is over is it known how large W is; where W^T W
+ * leaves the range of FP32, that pass is made again. */
 static organ_status extend(krylov *y, organ_error *error)
 {
     float *const fresh = y->basis + y->k * y->n;
@@ -266,7 +271,8 @@ static organ_status low_rank_krylov_iterate(krylov *y, organ_error *error)
         make_orthogonal(y, y->k + y->b);
         grow(y);
         done = analyse(y, 0);
-        const double now = captured(y), energy = ldexp(organ_strips_energy(y->strips), 2 * (y->halves[0] + y->halves[1]));
+        const double now = captured(y),
+                     energy = ldexp(organ_strips_energy(y->strips), 2 * (y->halves[0] + y->halves[1]));
         if (y->k >= y->l && !(now - before >= ENOUGH * energy))
             break;
         before = now;
@@ -278,12 +284,18 @@ static organ_status low_rank_krylov_iterate(krylov *y, organ_error *error)
 /* The first `rank` of combinations of vectors of n values: factors are rows of l. */
 static void combine(const krylov *y, const float *factors, const float *vectors, size_t n, float *to)
 {
-    const organ_product product = {
-        .m = y->rank, .n = n, .k = y->l, .a = organ_by_rows(factors, y->l), .b = organ_by_columns(vectors, n), .c = to, .c_stride = n};
+    const organ_product product = {.m = y->rank,
+                                   .n = n,
+                                   .k = y->l,
+                                   .a = organ_by_rows(factors, y->l),
+                                   .b = organ_by_columns(vectors, n),
+                                   .c = to,
+                                   .c_stride = n};
     organ_products_run(organ_strips_engine(y->strips), NULL, &product, 1, y->scratch);
 }
 
-/* From W X = Q R, X the best l vectors of the basis, and R^T = S diag(sigma) P^T: U = Q P and V = X S, each for the first `rank`. */
+/* From W X = Q R, X the best l vectors of the basis, and R^T = S diag(sigma) P^T: U = Q P and V = X S, each for the
+ * first `rank`. */
 static organ_status low_rank_krylov_finish(krylov *y, organ_svd *svd, organ_error *error)
 {
     const organ_kernels *const kernels = organ_strips_engine(y->strips)->kernels;
@@ -322,8 +334,8 @@ static bool low_rank_krylov_take_memory(krylov *y)
     y->values = calloc(y->most, sizeof *y->values);
     y->vectors = calloc(y->l, y->most * sizeof *y->vectors);
     y->room = calloc(y->most, ORGAN_EIGEN_ROOM * sizeof *y->room);
-    return y->basis && y->block && y->image && y->h && y->c && y->best && y->panels && y->scratch && y->square && y->values && y->vectors &&
-           y->room;
+    return y->basis && y->block && y->image && y->h && y->c && y->best && y->panels && y->scratch && y->square &&
+           y->values && y->vectors && y->room;
 }
 
 static void size_krylov(krylov *y, uint64_t rows, uint64_t cols, size_t rank, size_t oversampling)
@@ -333,7 +345,8 @@ static void size_krylov(krylov *y, uint64_t rows, uint64_t cols, size_t rank, si
     y->rank = rank;
     y->l = rank + oversampling;
     y->b = (y->l + 1) / 2;
-    y->most = organ_lesser(3 * y->l, organ_lesser(y->m, y->n) - y->b); /* one more block must be orthogonal to all of them */
+    y->most =
+        organ_lesser(3 * y->l, organ_lesser(y->m, y->n) - y->b); /* one more block must be orthogonal to all of them */
 }
 
 /* The sum of what take_memory takes. */
@@ -342,11 +355,12 @@ uint64_t organ_krylov_bytes(uint64_t rows, uint64_t cols, size_t rank, size_t ov
     krylov y = {0};
     size_krylov(&y, rows, cols, rank, oversampling);
     const uint64_t n = y.n, most = y.most, l = y.l, b = y.b, workers = organ_workers_count(engine->workers);
-    return sizeof(float) * (n * (most + b) + y.m * l + most * (most + b + l) + workers * PANEL * l) + organ_products_scratch(engine) +
-           sizeof(double) * most * (most + 1 + l + ORGAN_EIGEN_ROOM);
+    return sizeof(float) * (n * (most + b) + y.m * l + most * (most + b + l) + workers * PANEL * l) +
+           organ_products_scratch(engine) + sizeof(double) * most * (most + 1 + l + ORGAN_EIGEN_ROOM);
 }
 
-organ_status organ_krylov(organ_strips *strips, size_t rank, size_t oversampling, uint64_t seed, organ_svd *svd, organ_error *error)
+organ_status organ_krylov(organ_strips *strips, size_t rank, size_t oversampling, uint64_t seed, organ_svd *svd,
+                          organ_error *error)
 {
     const organ_rows *matrix = organ_strips_matrix(strips);
     krylov y = {.strips = strips, .seed = seed};
@@ -358,7 +372,8 @@ organ_status organ_krylov(organ_strips *strips, size_t rank, size_t oversampling
         if (low_rank_krylov_iterate(&y, error) == ORGAN_OK)
             low_rank_krylov_finish(&y, svd, error);
     }
-    void *const parts[] = {y.basis, y.block, y.image, y.h, y.c, y.best, y.panels, y.scratch, y.square, y.values, y.vectors, y.room};
+    void *const parts[] = {y.basis,  y.block,   y.image,  y.h,      y.c,       y.best,
+                           y.panels, y.scratch, y.square, y.values, y.vectors, y.room};
     for (size_t k = 0; k < sizeof parts / sizeof *parts; k++)
         free(parts[k]);
     return error->status;

@@ -11,14 +11,18 @@
 
 static size_t matrix_bands_size_of(const organ_matrix_bands *b) { return organ_dtype_describe(b->dtype)->bytes; }
 
-size_t organ_matrix_band_rows(const organ_matrix_bands *b, size_t first) { return organ_lesser(b->band_rows, b->rows - first); }
+size_t organ_matrix_band_rows(const organ_matrix_bands *b, size_t first)
+{
+    return organ_lesser(b->band_rows, b->rows - first);
+}
 
 size_t organ_matrix_band_bytes(const organ_matrix_bands *b, size_t first)
 {
     return organ_matrix_band_rows(b, first) * b->cols * matrix_bands_size_of(b);
 }
 
-const float *organ_matrix_band_values(const organ_engine *engine, const organ_matrix_bands *b, size_t at, size_t n, float *room)
+const float *organ_matrix_band_values(const organ_engine *engine, const organ_matrix_bands *b, size_t at, size_t n,
+                                      float *room)
 {
     if (b->dtype == ORGAN_F32)
         return (const float *)b->values + at;
@@ -74,8 +78,8 @@ static organ_status check(const organ_engine *engine, organ_matrix_bands *b, siz
     if (l.row != SIZE_MAX) {
         float value = 0;
         const size_t column = odd_column(&l, l.row, &value);
-        return organ_fail(error, ORGAN_BAD_INPUT, "%s: weight [%zu, %zu] is %g; it must be finite", b->name, first + l.row, column,
-                          (double)value);
+        return organ_fail(error, ORGAN_BAD_INPUT, "%s: weight [%zu, %zu] is %g; it must be finite", b->name,
+                          first + l.row, column, (double)value);
     }
     b->checked = first + rows;
     return ORGAN_OK;
@@ -88,7 +92,8 @@ organ_status organ_matrix_band(const organ_engine *engine, organ_matrix_bands *b
     if (b->model && !(b->loaded && b->at == first)) {
         const uint64_t offset = b->offset + (uint64_t)first * b->cols * matrix_bands_size_of(b);
         b->loaded = false;
-        if (organ_model_read(b->model, b->file, b->values, organ_matrix_band_bytes(b, first), offset, error) != ORGAN_OK)
+        if (organ_model_read(b->model, b->file, b->values, organ_matrix_band_bytes(b, first), offset, error) !=
+            ORGAN_OK)
             return error->status;
         b->loaded = true;
         b->at = first;

@@ -1,5 +1,6 @@
 /* SPDX-License-Identifier: MIT
- * A matrix in bands of rows, to be gone through as often as wanted: all of it in memory, or read from a model one band at a time. */
+ * A matrix in bands of rows, to be gone through as often as wanted: all of it in memory, or read from a model one band
+ * at a time. */
 #ifndef ORGAN_MATRIX_BANDS_H
 #define ORGAN_MATRIX_BANDS_H
 
@@ -8,9 +9,9 @@
 typedef struct organ_matrix_bands {
     const char *name; /* for messages */
     size_t rows, cols;
-    organ_dtype dtype;        /* F32, F16 or BF16 */
-    size_t band_rows;         /* of each band but the last, at least 1; where it is `rows`, the matrix is read once and stays */
-    void *values;             /* room for a band; without a model all of the matrix */
+    organ_dtype dtype; /* F32, F16 or BF16 */
+    size_t band_rows; /* of each band but the last, at least 1; where it is `rows`, the matrix is read once and stays */
+    void *values;     /* room for a band; without a model all of the matrix */
     const organ_model *model; /* NULL: it is in memory. Else where it begins: */
     uint32_t file;
     uint64_t offset;
@@ -24,11 +25,14 @@ typedef struct organ_matrix_bands {
 size_t organ_matrix_band_rows(const organ_matrix_bands *bands, size_t first);
 size_t organ_matrix_band_bytes(const organ_matrix_bands *bands, size_t first);
 
-/* Brings the band that begins at row `first`, a multiple of band_rows, to `values`. ORGAN_BAD_INPUT for a weight that is not finite, named
- * by row and column, where its row is seen for the first time; ORGAN_INTERRUPTED if the engine is stopped; errors of reading. */
+/* Brings the band that begins at row `first`, a multiple of band_rows, to `values`. ORGAN_BAD_INPUT for a weight that
+ * is not finite, named by row and column, where its row is seen for the first time; ORGAN_INTERRUPTED if the engine is
+ * stopped; errors of reading. */
 organ_status organ_matrix_band(const organ_engine *engine, organ_matrix_bands *bands, size_t first, organ_error *error);
 
-/* n weights of the band from position `at` (row of the band times cols, plus column) on, as FP32: where they are, or in `room`. */
-const float *organ_matrix_band_values(const organ_engine *engine, const organ_matrix_bands *bands, size_t at, size_t n, float *room);
+/* n weights of the band from position `at` (row of the band times cols, plus column) on, as FP32: where they are, or in
+ * `room`. */
+const float *organ_matrix_band_values(const organ_engine *engine, const organ_matrix_bands *bands, size_t at, size_t n,
+                                      float *room);
 
 #endif

@@ -1,5 +1,6 @@
 /* SPDX-License-Identifier: MIT
- * A block of vectors is reduced in FP64; its reflections I - V T V^T, V rounded to FP32, meet the other vectors as two products. */
+ * A block of vectors is reduced in FP64; its reflections I - V T V^T, V rounded to FP32, meet the other vectors as two
+ * products. */
 #include "orchestrator/surgery/algebra/orthonormal.h"
 
 #include "orchestrator/machine/extent.h"
@@ -23,7 +24,8 @@ typedef struct reduction {
     void *scratch;
 } reduction;
 
-/* The reflector of vector c of the panel, from its place `at` on. Rounded, as the products have it: then T is of what they use. */
+/* The reflector of vector c of the panel, from its place `at` on. Rounded, as the products have it: then T is of what
+ * they use. */
 static double make_reflector(const reduction *q, double *v, size_t n, float *rounded)
 {
     const double square = q->kernels->dot_f64(v, v, n), length = v[0] > 0 ? -sqrt(square) : sqrt(square);
@@ -40,7 +42,8 @@ static double make_reflector(const reduction *q, double *v, size_t n, float *rou
     return 2 / q->kernels->dot_f64(v, v, n);
 }
 
-/* Panel `from` (of `width` vectors): reflectors, T, and what its vectors have of each other, which stays in their place. */
+/* Panel `from` (of `width` vectors): reflectors, T, and what its vectors have of each other, which stays in their
+ * place. */
 static void reduce_panel(const reduction *q, size_t from, size_t width)
 {
     const size_t n = q->n - from;
@@ -53,7 +56,8 @@ static void reduce_panel(const reduction *q, size_t from, size_t width)
         float *const rounded = q->reflectors + (from + c) * q->n + from;
         for (size_t b = 0; b < c; b++) {
             const double *const other = q->panel + b * n;
-            q->kernels->add_scaled_f64(v + b, -t[b][b] * q->kernels->dot_f64(other + b, v + b, n - b), other + b, n - b);
+            q->kernels->add_scaled_f64(v + b, -t[b][b] * q->kernels->dot_f64(other + b, v + b, n - b), other + b,
+                                       n - b);
         }
         for (size_t i = 0; i < c; i++)
             q->vectors[(from + c) * q->stride + from + i] = (float)v[i];
@@ -134,7 +138,8 @@ static void orthonormal_run(reduction *q, float *r)
 
 bool organ_orthonormal(const organ_kernels *kernels, float *vectors, size_t count, size_t n, size_t stride, float *r)
 {
-    reduction q = {.kernels = kernels, .vectors = vectors, .count = count, .n = n, .stride = stride, .k = organ_lesser(count, n)};
+    reduction q = {
+        .kernels = kernels, .vectors = vectors, .count = count, .n = n, .stride = stride, .k = organ_lesser(count, n)};
     q.panel = malloc((BLOCK * n + 1) * sizeof *q.panel);
     q.reflectors = organ_floats(q.k, n);
     q.t = calloc(q.k + 1, sizeof *q.t);

@@ -8,7 +8,8 @@ void organ_philox4x32(const uint32_t counter[4], const uint32_t key[2], uint32_t
     uint32_t c[4] = {counter[0], counter[1], counter[2], counter[3]}, k[2] = {key[0], key[1]};
     for (int round = 0; round < 10; round++) {
         const uint64_t a = (uint64_t)0xD2511F53u * c[0], b = (uint64_t)0xCD9E8D57u * c[2];
-        const uint32_t next[4] = {(uint32_t)(b >> 32) ^ c[1] ^ k[0], (uint32_t)b, (uint32_t)(a >> 32) ^ c[3] ^ k[1], (uint32_t)a};
+        const uint32_t next[4] = {(uint32_t)(b >> 32) ^ c[1] ^ k[0], (uint32_t)b, (uint32_t)(a >> 32) ^ c[3] ^ k[1],
+                                  (uint32_t)a};
         for (int w = 0; w < 4; w++)
             c[w] = next[w];
         k[0] += 0x9E3779B9u; /* Weyl steps: the golden ratio and sqrt(3) - 1 */

@@ -18,7 +18,10 @@
 
 const double organ_ridge_lambdas[ORGAN_RIDGE_LAMBDAS] = {0.01, 0.03, 0.1, 0.3, 1};
 
-static size_t ridge_tokens_of(const organ_ridge_shape *shape) { return shape->tokens[ORGAN_RIDGE_FIT] + shape->tokens[ORGAN_RIDGE_HELD]; }
+static size_t ridge_tokens_of(const organ_ridge_shape *shape)
+{
+    return shape->tokens[ORGAN_RIDGE_FIT] + shape->tokens[ORGAN_RIDGE_HELD];
+}
 
 static const organ_ridge_way *way_of(const organ_ridge_shape *shape)
 {
@@ -35,16 +38,18 @@ const char *organ_ridge_solved_by(const organ_ridge_shape *shape) { return way_o
 
 uint64_t organ_ridge_memory(const organ_ridge_shape *shape)
 {
-    const double width = (double)shape->width, used = (double)shape->used, blocks = (double)shape->blocks, outputs = (double)shape->outputs;
-    const double tokens = (double)shape->tokens[ORGAN_RIDGE_FIT] + (double)shape->tokens[ORGAN_RIDGE_HELD], features = blocks * width;
+    const double width = (double)shape->width, used = (double)shape->used, blocks = (double)shape->blocks,
+                 outputs = (double)shape->outputs;
+    const double tokens = (double)shape->tokens[ORGAN_RIDGE_FIT] + (double)shape->tokens[ORGAN_RIDGE_HELD],
+                 features = blocks * width;
     if (features >= (double)TOO_MUCH || tokens >= (double)TOO_MUCH)
         return TOO_MUCH;
     const organ_ridge_way *const way = way_of(shape);
     const bool pieces = way == &organ_ridge_by_blocks;
     const double n = pieces ? (double)organ_ridge_piece(shape) : fmin(features, tokens), rows = pieces ? features : n;
     const double tiles = n / (double)ORGAN_RIDGE_TILE + 1;
-    const double shared = 4 * (n + outputs) * rows + 4 * outputs * n + (double)organ_inverse_factor_memory((uint64_t)n) +
-                          tiles * (double)sizeof(organ_product);
+    const double shared = 4 * (n + outputs) * rows + 4 * outputs * n +
+                          (double)organ_inverse_factor_memory((uint64_t)n) + tiles * (double)sizeof(organ_product);
     const double by_inputs = 16 * (n + outputs) * n + 8 * (double)ORGAN_RIDGE_CHUNK * (features + outputs);
     const double by_tokens = (4 * n + 4 * outputs + (4 * width + 12) * used) * tokens + 8 * blocks + 4 * width + 8;
     const double own = way == &organ_ridge_by_inputs ? by_inputs : by_tokens;
@@ -61,17 +66,20 @@ static bool ridge_take_memory(organ_ridge *ridge)
     ridge->room = organ_floats(ridge->n, ridge->shape.outputs);
     ridge->products = calloc(organ_pieces_of(ridge->n, ORGAN_RIDGE_TILE), sizeof *ridge->products);
     ridge->scratch = aligned_alloc(64, organ_workers_count(ridge->engine->workers) * ridge->worker_bytes);
-    return ridge->factor && ridge->solution && ridge->room && ridge->products && ridge->scratch && ridge->way->take_memory(ridge);
+    return ridge->factor && ridge->solution && ridge->room && ridge->products && ridge->scratch &&
+           ridge->way->take_memory(ridge);
 }
 
-organ_status organ_ridge_open(const organ_ridge_shape *shape, const organ_engine *engine, organ_ridge **ridge, organ_error *error)
+organ_status organ_ridge_open(const organ_ridge_shape *shape, const organ_engine *engine, organ_ridge **ridge,
+                              organ_error *error)
 {
     *ridge = NULL;
     if (shape->tokens[ORGAN_RIDGE_FIT] == 0 || shape->outputs == 0 || shape->width == 0 || shape->used == 0 ||
         shape->used > shape->blocks || organ_ridge_memory(shape) == TOO_MUCH ||
         (double)ridge_tokens_of(shape) * (double)shape->used > (double)UINT32_MAX)
-        return organ_fail(error, ORGAN_USAGE, "%s: least squares over %zu tokens of %zu times %zu inputs, %zu used, and %zu outputs",
-                          shape->name, ridge_tokens_of(shape), shape->blocks, shape->width, shape->used, shape->outputs);
+        return organ_fail(
+            error, ORGAN_USAGE, "%s: least squares over %zu tokens of %zu times %zu inputs, %zu used, and %zu outputs",
+            shape->name, ridge_tokens_of(shape), shape->blocks, shape->width, shape->used, shape->outputs);
     organ_ridge *made = calloc(1, sizeof *made);
     if (made) {
         const size_t features = shape->blocks * shape->width, tokens = ridge_tokens_of(shape);
@@ -110,25 +118,28 @@ void organ_ridge_close(organ_ridge *ridge)
 
 /* ---- tokens ---- */
 
-static organ_status check_values(const organ_ridge *ridge, organ_ridge_part part, const float *values, size_t tokens, size_t each,
-                                 const char *what, organ_error *error)
+static organ_status check_values(const organ_ridge *ridge, organ_ridge_part part, const float *values, size_t tokens,
+                                 size_t each, const char *what, organ_error *error)
 {
     for (size_t k = 0; k < tokens * each; k++)
         if (!(fabsf(values[k]) <= LARGEST))
-            return organ_fail(error, ORGAN_BAD_INPUT,
-                              "%s: calibration token %zu%s, %s %zu: the activation is %g; it must be finite and within %g",
-                              ridge->shape.name, ridge->sums[part].added + k / each, part == ORGAN_RIDGE_HELD ? " of those held back" : "",
-                              what, k % each, (double)values[k], (double)LARGEST);
+            return organ_fail(
+                error, ORGAN_BAD_INPUT,
+                "%s: calibration token %zu%s, %s %zu: the activation is %g; it must be finite and within %g",
+                ridge->shape.name, ridge->sums[part].added + k / each,
+                part == ORGAN_RIDGE_HELD ? " of those held back" : "", what, k % each, (double)values[k],
+                (double)LARGEST);
     return ORGAN_OK;
 }
 
-organ_status organ_ridge_add(organ_ridge *ridge, organ_ridge_part part, size_t tokens, const uint32_t *blocks, const float *inputs,
-                             const float *wanted, organ_error *error)
+organ_status organ_ridge_add(organ_ridge *ridge, organ_ridge_part part, size_t tokens, const uint32_t *blocks,
+                             const float *inputs, const float *wanted, organ_error *error)
 {
     const organ_ridge_shape *const s = &ridge->shape;
     organ_ridge_sums *const sums = &ridge->sums[part];
     if (ridge->finished || tokens > s->tokens[part] - sums->added)
-        return organ_fail(error, ORGAN_USAGE, "%s: more calibration tokens than the %zu announced", s->name, s->tokens[part]);
+        return organ_fail(error, ORGAN_USAGE, "%s: more calibration tokens than the %zu announced", s->name,
+                          s->tokens[part]);
     if (check_values(ridge, part, inputs, tokens, s->used * s->width, "input", error) ||
         check_values(ridge, part, wanted, tokens, s->outputs, "output", error))
         return error->status;
@@ -143,8 +154,8 @@ static organ_status ridge_finish(organ_ridge *ridge, organ_error *error)
 {
     for (size_t part = 0; part < ORGAN_RIDGE_PARTS; part++)
         if (ridge->sums[part].added != ridge->shape.tokens[part])
-            return organ_fail(error, ORGAN_USAGE, "%s: %zu calibration tokens came of the %zu announced", ridge->shape.name,
-                              ridge->sums[part].added, ridge->shape.tokens[part]);
+            return organ_fail(error, ORGAN_USAGE, "%s: %zu calibration tokens came of the %zu announced",
+                              ridge->shape.name, ridge->sums[part].added, ridge->shape.tokens[part]);
     if (!ridge->finished && ridge->way->finish(ridge, error) != ORGAN_OK)
         return error->status;
     ridge->finished = true;

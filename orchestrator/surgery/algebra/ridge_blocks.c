@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: MIT
- * Block after block, where a joint matrix would be too large: D of a block's inputs is solved for what the others leave, which then leaves
- * less for the next one (Gauss and Seidel). Sweep after sweep, until one brings little more. */
+ * Block after block, where a joint matrix would be too large: D of a block's inputs is solved for what the others
+ * leave, which then leaves less for the next one (Gauss and Seidel). Sweep after sweep, until one brings little more.
+ */
 #include "orchestrator/surgery/algebra/ridge_job.h"
 
 #include "orchestrator/machine/extent.h"
@@ -38,11 +39,15 @@ static size_t per_block(const organ_ridge *ridge) { return organ_pieces_of(ridge
 
 static ridge_blocks_piece piece_of(const organ_ridge *ridge, size_t number)
 {
-    const size_t from = number % per_block(ridge) * ridge->n, block = number / per_block(ridge), width = ridge->shape.width;
+    const size_t from = number % per_block(ridge) * ridge->n, block = number / per_block(ridge),
+                 width = ridge->shape.width;
     return (ridge_blocks_piece){block, from, organ_lesser(ridge->n, width - from), block * width + from};
 }
 
-static float *factor_of(const organ_ridge *ridge, const ridge_blocks_piece *p) { return ridge->factor + p->input * ridge->n; }
+static float *factor_of(const organ_ridge *ridge, const ridge_blocks_piece *p)
+{
+    return ridge->factor + p->input * ridge->n;
+}
 
 /* ---- memory ---- */
 
@@ -56,7 +61,8 @@ double organ_ridge_blocks_memory(const organ_ridge_shape *shape)
 {
     const double n = (double)organ_ridge_piece(shape), outputs = (double)shape->outputs;
     const double tokens = (double)shape->tokens[ORGAN_RIDGE_FIT] + (double)shape->tokens[ORGAN_RIDGE_HELD];
-    return organ_ridge_rows_memory(shape) + 4 * (tokens + (double)ORGAN_RIDGE_READ) * outputs + (8 * n + 16 * outputs) * n;
+    return organ_ridge_rows_memory(shape) + 4 * (tokens + (double)ORGAN_RIDGE_READ) * outputs +
+           (8 * n + 16 * outputs) * n;
 }
 
 static bool ridge_blocks_take_memory(organ_ridge *ridge)
@@ -92,12 +98,13 @@ void organ_ridge_blocks_free(organ_ridge_blocks *b)
 
 /* ---- tokens ---- */
 
-static organ_status ridge_blocks_add(organ_ridge *ridge, organ_ridge_part part, size_t tokens, const uint32_t *blocks, const float *inputs,
-                                     const float *wanted, organ_error *error)
+static organ_status ridge_blocks_add(organ_ridge *ridge, organ_ridge_part part, size_t tokens, const uint32_t *blocks,
+                                     const float *inputs, const float *wanted, organ_error *error)
 {
     const organ_ridge_shape *const s = &ridge->shape;
     organ_ridge_sums *const sums = &ridge->sums[part];
-    const size_t first = (part == ORGAN_RIDGE_HELD ? s->tokens[ORGAN_RIDGE_FIT] : 0) + sums->added, row = s->used * s->width;
+    const size_t first = (part == ORGAN_RIDGE_HELD ? s->tokens[ORGAN_RIDGE_FIT] : 0) + sums->added,
+                 row = s->used * s->width;
     memcpy(ridge->by_blocks->left + first * s->outputs, wanted, tokens * s->outputs * sizeof *wanted);
     for (size_t t = 0; t < tokens && !error->status; t++) {
         sums->trace += organ_sum_of_squares(inputs + t * row, row);
@@ -117,7 +124,8 @@ static organ_status ridge_blocks_finish(organ_ridge *ridge, organ_error *error)
 
 /* Calls `each` with the rows of a block in FIT, or in both parts. */
 static organ_status for_batches(organ_ridge *ridge, const ridge_blocks_piece *p, bool all,
-                                void (*each)(organ_ridge *ridge, const ridge_blocks_piece *p, const organ_ridge_batch *batch),
+                                void (*each)(organ_ridge *ridge, const ridge_blocks_piece *p,
+                                             const organ_ridge_batch *batch),
                                 organ_error *error)
 {
     organ_ridge_rows *const rows = ridge->by_blocks->rows;
@@ -135,15 +143,16 @@ static void add_gram(organ_ridge *ridge, const ridge_blocks_piece *p, const orga
 {
     size_t count = 0;
     for (size_t from = 0; from < p->width; from += ORGAN_RIDGE_TILE)
-        ridge->products[count++] = (organ_product){.m = organ_lesser(ORGAN_RIDGE_TILE, p->width - from),
-                                                   .n = p->width - from,
-                                                   .k = batch->rows,
-                                                   .a = organ_by_columns(batch->inputs + p->from + from, ridge->shape.width),
-                                                   .b = organ_by_columns(batch->inputs + p->from + from, ridge->shape.width),
-                                                   .c = ridge->by_blocks->gram + from * (p->width + 1),
-                                                   .c_stride = p->width,
-                                                   .wide = true,
-                                                   .into = ORGAN_PRODUCT_ADD};
+        ridge->products[count++] =
+            (organ_product){.m = organ_lesser(ORGAN_RIDGE_TILE, p->width - from),
+                            .n = p->width - from,
+                            .k = batch->rows,
+                            .a = organ_by_columns(batch->inputs + p->from + from, ridge->shape.width),
+                            .b = organ_by_columns(batch->inputs + p->from + from, ridge->shape.width),
+                            .c = ridge->by_blocks->gram + from * (p->width + 1),
+                            .c_stride = p->width,
+                            .wide = true,
+                            .into = ORGAN_PRODUCT_ADD};
     organ_products_run(ridge->engine, NULL, ridge->products, count, ridge->scratch);
 }
 
@@ -209,7 +218,8 @@ static void subtract_step(organ_ridge *ridge, const ridge_blocks_piece *p, const
 /* ---- a piece ---- */
 
 /* Of Z^T Z + shift I the factor of the inverse, to its place. */
-static organ_status ridge_blocks_invert(organ_ridge *ridge, const ridge_blocks_piece *p, bool all, double shift, organ_error *error)
+static organ_status ridge_blocks_invert(organ_ridge *ridge, const ridge_blocks_piece *p, bool all, double shift,
+                                        organ_error *error)
 {
     const double *const gram = ridge->by_blocks->gram;
     const size_t n = p->width;
@@ -223,10 +233,10 @@ static organ_status ridge_blocks_invert(organ_ridge *ridge, const ridge_blocks_p
     return organ_ridge_invert(ridge, factor, n, error);
 }
 
-/* Adds to D of the piece what is best beside that of the others, takes what it gives off what is left of all tokens, and adds to *fell how
- * much less there is of ||R - Z D||^2 + shift ||D||^2. */
-static organ_status ridge_blocks_improve(organ_ridge *ridge, const ridge_blocks_piece *p, bool all, double shift, double *fell,
-                                         organ_error *error)
+/* Adds to D of the piece what is best beside that of the others, takes what it gives off what is left of all tokens,
+ * and adds to *fell how much less there is of ||R - Z D||^2 + shift ||D||^2. */
+static organ_status ridge_blocks_improve(organ_ridge *ridge, const ridge_blocks_piece *p, bool all, double shift,
+                                         double *fell, organ_error *error)
 {
     const organ_ridge_blocks *const b = ridge->by_blocks;
     const size_t outputs = ridge->shape.outputs, count = p->width * outputs;

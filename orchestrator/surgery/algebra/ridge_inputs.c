@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: MIT
- * The normal matrix of the inputs. Tokens are gathered into chunks of one size, in which blocks that a token has not are zeros; products of
- * 256 tokens are FP32 and are added to sums in FP64, of the tokens that D is fitted to and of those held back apart. */
+ * The normal matrix of the inputs. Tokens are gathered into chunks of one size, in which blocks that a token has not
+ * are zeros; products of 256 tokens are FP32 and are added to sums in FP64, of the tokens that D is fitted to and of
+ * those held back apart. */
 #include "orchestrator/surgery/algebra/ridge_job.h"
 
 #include "orchestrator/machine/extent.h"
@@ -56,8 +57,8 @@ static void ridge_inputs_add_chunk(const organ_ridge *ridge, const organ_ridge_s
     organ_products_run(ridge->engine, NULL, &cross, 1, ridge->scratch);
 }
 
-static organ_status ridge_inputs_add(organ_ridge *ridge, organ_ridge_part part, size_t tokens, const uint32_t *blocks, const float *inputs,
-                                     const float *wanted, organ_error *error)
+static organ_status ridge_inputs_add(organ_ridge *ridge, organ_ridge_part part, size_t tokens, const uint32_t *blocks,
+                                     const float *inputs, const float *wanted, organ_error *error)
 {
     const organ_ridge_shape *const shape = &ridge->shape;
     const organ_ridge_sums *const s = &ridge->sums[part];
@@ -66,8 +67,8 @@ static organ_status ridge_inputs_add(organ_ridge *ridge, organ_ridge_part part, 
         const size_t at = (s->added + t) % ORGAN_RIDGE_CHUNK;
         memset(s->inputs + at * ridge->n, 0, ridge->n * sizeof *s->inputs);
         for (size_t u = 0; u < shape->used; u++)
-            memcpy(s->inputs + at * ridge->n + (blocks ? blocks[t * shape->used + u] : u) * width, inputs + (t * shape->used + u) * width,
-                   width * sizeof *s->inputs);
+            memcpy(s->inputs + at * ridge->n + (blocks ? blocks[t * shape->used + u] : u) * width,
+                   inputs + (t * shape->used + u) * width, width * sizeof *s->inputs);
         memcpy(s->wanted + at * outputs, wanted + t * outputs, outputs * sizeof *s->wanted);
         if (at + 1 == ORGAN_RIDGE_CHUNK)
             ridge_inputs_add_chunk(ridge, s, ORGAN_RIDGE_CHUNK);

@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: MIT
- * What the parts of ridge.h share: ridge.c takes tokens and chooses; ridge_factor.c inverts; ridge_inputs.c and ridge_tokens.c have the
- * normal matrix of the inputs, or of the tokens, of which those of FIT stand first; ridge_blocks.c has those of blocks. */
+ * What the parts of ridge.h share: ridge.c takes tokens and chooses; ridge_factor.c inverts; ridge_inputs.c and
+ * ridge_tokens.c have the normal matrix of the inputs, or of the tokens, of which those of FIT stand first;
+ * ridge_blocks.c has those of blocks. */
 #ifndef ORGAN_RIDGE_JOB_H
 #define ORGAN_RIDGE_JOB_H
 
@@ -44,13 +45,14 @@ typedef struct organ_ridge_way {
     uint64_t worker_bytes; /* beside those of products */
     bool (*take_memory)(organ_ridge *ridge);
     organ_status (*begin)(organ_ridge *ridge, organ_error *error); /* once there is memory; NULL: nothing */
-    organ_status (*add)(organ_ridge *ridge, organ_ridge_part part, size_t tokens, const uint32_t *blocks, const float *inputs,
-                        const float *wanted, organ_error *error);
-    organ_status (*finish)(organ_ridge *ridge, organ_error *error); /* after the last token: sets the traces, if `add` does not */
+    organ_status (*add)(organ_ridge *ridge, organ_ridge_part part, size_t tokens, const uint32_t *blocks,
+                        const float *inputs, const float *wanted, organ_error *error);
+    organ_status (*finish)(organ_ridge *ridge,
+                           organ_error *error); /* after the last token: sets the traces, if `add` does not */
     /* The solution of all tokens, or of FIT alone. NULL: by `prepare`. */
     organ_status (*solve)(organ_ridge *ridge, bool all, double shift, organ_error *error);
-    /* The normal matrix of all tokens, or of FIT alone, with `shift` on its diagonal, to `factor`; *sides becomes what stands beside it, a
-     * row for each of its rows, the number of which is returned. */
+    /* The normal matrix of all tokens, or of FIT alone, with `shift` on its diagonal, to `factor`; *sides becomes what
+     * stands beside it, a row for each of its rows, the number of which is returned. */
     size_t (*prepare)(organ_ridge *ridge, bool all, double shift, const float **sides);
     double (*rest)(organ_ridge *ridge); /* ||R - Z D||^2 over the tokens held back, for the solution of FIT */
     void (*block)(organ_ridge *ridge, size_t block, float *values);
@@ -58,7 +60,8 @@ typedef struct organ_ridge_way {
 
 extern const organ_ridge_way organ_ridge_by_inputs, organ_ridge_by_tokens, organ_ridge_by_blocks;
 
-/* U of A^-1 = U^T U, with zeros below its diagonal, in the place of A, n x n; ridge->found becomes false where there is none. ORGAN_IO. */
+/* U of A^-1 = U^T U, with zeros below its diagonal, in the place of A, n x n; ridge->found becomes false where there is
+ * none. ORGAN_IO. */
 organ_status organ_ridge_invert(organ_ridge *ridge, float *factor, size_t n, organ_error *error);
 /* solution = U^T U sides, n x outputs each. */
 void organ_ridge_apply(organ_ridge *ridge, const float *factor, size_t n, const float *sides, float *solution);

@@ -25,13 +25,17 @@ struct organ_ridge_rows {
 };
 
 static size_t slots_of(const organ_ridge_shape *shape) { return ORGAN_RIDGE_PARTS * shape->blocks; }
-static size_t slot_of(const organ_ridge_rows *r, organ_ridge_part part, size_t block) { return part * r->shape.blocks + block; }
+static size_t slot_of(const organ_ridge_rows *r, organ_ridge_part part, size_t block)
+{
+    return part * r->shape.blocks + block;
+}
 static size_t batch_values(const organ_ridge_shape *shape) { return ORGAN_RIDGE_BATCH * shape->width; }
 
 /* Of each block and part the last batch may be as good as empty. */
 static size_t most_batches(const organ_ridge_shape *shape)
 {
-    return (shape->tokens[ORGAN_RIDGE_FIT] + shape->tokens[ORGAN_RIDGE_HELD]) * shape->used / ORGAN_RIDGE_BATCH + slots_of(shape);
+    return (shape->tokens[ORGAN_RIDGE_FIT] + shape->tokens[ORGAN_RIDGE_HELD]) * shape->used / ORGAN_RIDGE_BATCH +
+           slots_of(shape);
 }
 
 double organ_ridge_rows_memory(const organ_ridge_shape *shape)
@@ -65,7 +69,8 @@ static bool ridge_rows_take_memory(organ_ridge_rows *r)
 
 static organ_status file_failed(const organ_ridge_rows *r, const organ_error *fault, organ_error *error)
 {
-    return organ_fail_errno(error, fault->errnum, "%s: %llu bytes of what experts get (--scratch) cannot be kept there", r->file.path,
+    return organ_fail_errno(error, fault->errnum, "%s: %llu bytes of what experts get (--scratch) cannot be kept there",
+                            r->file.path,
                             (unsigned long long)most_batches(&r->shape) * batch_values(&r->shape) * sizeof(float));
 }
 
@@ -82,7 +87,8 @@ organ_status organ_ridge_rows_open(const organ_ridge_shape *shape, organ_ridge_r
     else if (!shape->scratch)
         return ORGAN_OK;
     else if (organ_scratch_open(shape->scratch, &r->file, error) == ORGAN_OK) {
-        if (organ_direct_reserve(&r->file, (uint64_t)most_batches(shape) * batch_values(shape) * sizeof(float), &fault) == ORGAN_OK)
+        if (organ_direct_reserve(&r->file, (uint64_t)most_batches(shape) * batch_values(shape) * sizeof(float),
+                                 &fault) == ORGAN_OK)
             return ORGAN_OK;
         file_failed(r, &fault, error);
     }
@@ -96,7 +102,8 @@ void organ_ridge_rows_close(organ_ridge_rows *r)
     if (!r)
         return;
     organ_direct_close(&r->file);
-    void *const parts[] = {r->all, r->begun, r->values, r->read, r->digests, r->tokens, r->rows, r->next, r->first, r->last, r};
+    void *const parts[] = {r->all,  r->begun, r->values, r->read, r->digests, r->tokens,
+                           r->rows, r->next,  r->first,  r->last, r};
     for (size_t k = 0; k < sizeof parts / sizeof *parts; k++)
         free(parts[k]);
 }
@@ -120,8 +127,8 @@ static organ_status write_batch(organ_ridge_rows *r, size_t slot, organ_error *e
     return ORGAN_OK;
 }
 
-organ_status organ_ridge_rows_add(organ_ridge_rows *r, organ_ridge_part part, size_t block, size_t token, const float *inputs,
-                                  organ_error *error)
+organ_status organ_ridge_rows_add(organ_ridge_rows *r, organ_ridge_part part, size_t block, size_t token,
+                                  const float *inputs, organ_error *error)
 {
     const size_t slot = slot_of(r, part, block), width = r->shape.width;
     if (r->last[slot] == ORGAN_RIDGE_NONE || r->rows[r->last[slot]] == ORGAN_RIDGE_BATCH) {
@@ -141,7 +148,8 @@ organ_status organ_ridge_rows_add(organ_ridge_rows *r, organ_ridge_part part, si
 organ_status organ_ridge_rows_finish(organ_ridge_rows *r, organ_error *error)
 {
     for (size_t slot = 0; r->begun && slot < slots_of(&r->shape); slot++)
-        if (r->last[slot] != ORGAN_RIDGE_NONE && r->rows[r->last[slot]] < ORGAN_RIDGE_BATCH && write_batch(r, slot, error) != ORGAN_OK)
+        if (r->last[slot] != ORGAN_RIDGE_NONE && r->rows[r->last[slot]] < ORGAN_RIDGE_BATCH &&
+            write_batch(r, slot, error) != ORGAN_OK)
             return error->status;
     free(r->begun);
     r->begun = NULL;
@@ -161,14 +169,15 @@ static organ_status read_batch(organ_ridge_rows *r, uint32_t number, float *valu
         return error->status;
     if (XXH3_64bits(values, bytes) == r->digests[number])
         return ORGAN_OK;
-    return organ_fail_errno(error, EIO, "%s: %zu bytes of what experts get (--scratch) are not those that were written", r->file.path,
-                            bytes);
+    return organ_fail_errno(error, EIO, "%s: %zu bytes of what experts get (--scratch) are not those that were written",
+                            r->file.path, bytes);
 }
 
 organ_status organ_ridge_rows_read(organ_ridge_rows *r, uint32_t *number, organ_ridge_batch *batch, organ_error *error)
 {
     *batch = (organ_ridge_batch){.tokens = r->read, .inputs = r->values};
-    for (; *number != ORGAN_RIDGE_NONE && batch->rows < ORGAN_RIDGE_READ && !error->status; *number = r->next[*number]) {
+    for (; *number != ORGAN_RIDGE_NONE && batch->rows < ORGAN_RIDGE_READ && !error->status;
+         *number = r->next[*number]) {
         const size_t rows = r->rows[*number];
         float *const to = r->values + batch->rows * r->shape.width;
         memcpy(r->read + batch->rows, r->tokens + *number * ORGAN_RIDGE_BATCH, rows * sizeof *r->read);

@@ -1,20 +1,23 @@
 /* SPDX-License-Identifier: MIT
- * The inputs of tokens by block, in memory or in a scratch file: what a ridge that is solved block by block goes through again and again.
- * Rows of a block and part keep the order in which they came. They are kept in batches, and several of these are read at once. */
+ * The inputs of tokens by block, in memory or in a scratch file: what a ridge that is solved block by block goes
+ * through again and again. Rows of a block and part keep the order in which they came. They are kept in batches, and
+ * several of these are read at once. */
 #ifndef ORGAN_RIDGE_ROWS_H
 #define ORGAN_RIDGE_ROWS_H
 
 #include "orchestrator/surgery/algebra/ridge.h"
 
-#define ORGAN_RIDGE_BATCH ((size_t)256)                   /* rows: a product sums up as many, so their number changes no bit */
-#define ORGAN_RIDGE_READ  ((size_t)8 * ORGAN_RIDGE_BATCH) /* rows that are read at once: what is done with them keeps all workers busy */
-#define ORGAN_RIDGE_NONE  UINT32_MAX                      /* no batch */
+#define ORGAN_RIDGE_BATCH ((size_t)256) /* rows: a product sums up as many, so their number changes no bit */
+#define ORGAN_RIDGE_READ                                                                                               \
+    ((size_t)8 * ORGAN_RIDGE_BATCH) /* rows that are read at once: what is done with them keeps all workers busy */
+#define ORGAN_RIDGE_NONE UINT32_MAX /* no batch */
 
 /* Rows that were read, until the next are. */
 typedef struct organ_ridge_batch {
-    size_t rows;            /* at most ORGAN_RIDGE_READ, and but for the last of a block and part so many */
-    const uint32_t *tokens; /* of each row the number of its token: those of FIT from 0 on, then those of HELD. Each occurs once */
-    const float *inputs;    /* rows x width */
+    size_t rows; /* at most ORGAN_RIDGE_READ, and but for the last of a block and part so many */
+    const uint32_t
+        *tokens; /* of each row the number of its token: those of FIT from 0 on, then those of HELD. Each occurs once */
+    const float *inputs; /* rows x width */
 } organ_ridge_batch;
 
 typedef struct organ_ridge_rows organ_ridge_rows;
@@ -27,16 +30,17 @@ organ_status organ_ridge_rows_open(const organ_ridge_shape *shape, organ_ridge_r
 void organ_ridge_rows_close(organ_ridge_rows *rows); /* NULL is allowed */
 
 /* A row of `width` inputs. ORGAN_IO. */
-organ_status organ_ridge_rows_add(organ_ridge_rows *rows, organ_ridge_part part, size_t block, size_t token, const float *inputs,
-                                  organ_error *error);
+organ_status organ_ridge_rows_add(organ_ridge_rows *rows, organ_ridge_part part, size_t block, size_t token,
+                                  const float *inputs, organ_error *error);
 /* After the last row. ORGAN_IO. */
 organ_status organ_ridge_rows_finish(organ_ridge_rows *rows, organ_error *error);
 
 /* The first batch of a block and part; ORGAN_RIDGE_NONE where there is none. */
 uint32_t organ_ridge_rows_first(const organ_ridge_rows *rows, organ_ridge_part part, size_t block);
 
-/* Reads batches from *number on, which becomes the next one of that block and part, or ORGAN_RIDGE_NONE. ORGAN_IO also where the file has
- * other bytes than were written: a network may lose some. */
-organ_status organ_ridge_rows_read(organ_ridge_rows *rows, uint32_t *number, organ_ridge_batch *batch, organ_error *error);
+/* Reads batches from *number on, which becomes the next one of that block and part, or ORGAN_RIDGE_NONE. ORGAN_IO also
+ * where the file has other bytes than were written: a network may lose some. */
+organ_status organ_ridge_rows_read(organ_ridge_rows *rows, uint32_t *number, organ_ridge_batch *batch,
+                                   organ_error *error);
 
 #endif

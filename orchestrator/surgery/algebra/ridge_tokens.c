@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: MIT
- * The normal matrix of the tokens: element (x, y) is the sum over the blocks that both have, in order, of products of their inputs, in
- * FP64, rounded to FP32 in the end. */
+ * The normal matrix of the tokens: element (x, y) is the sum over the blocks that both have, in order, of products of
+ * their inputs, in FP64, rounded to FP32 in the end. */
 #include "orchestrator/surgery/algebra/ridge_job.h"
 
 #include "orchestrator/machine/extent.h"
@@ -27,8 +27,8 @@ static bool ridge_tokens_take_memory(organ_ridge *ridge)
     return ridge->inputs && ridge->wanted && ridge->gram && ridge->block && ridge->token && ridge->begin;
 }
 
-static organ_status ridge_tokens_add(organ_ridge *ridge, organ_ridge_part part, size_t tokens, const uint32_t *blocks, const float *inputs,
-                                     const float *wanted, organ_error *error)
+static organ_status ridge_tokens_add(organ_ridge *ridge, organ_ridge_part part, size_t tokens, const uint32_t *blocks,
+                                     const float *inputs, const float *wanted, organ_error *error)
 {
     const organ_ridge_shape *const s = &ridge->shape;
     const size_t at = (part == ORGAN_RIDGE_HELD ? s->tokens[ORGAN_RIDGE_FIT] : 0) + ridge->sums[part].added;
@@ -52,7 +52,8 @@ static void ridge_tokens_exchange(organ_ridge *ridge, size_t row, size_t with)
     }
 }
 
-/* Rows stand by block, those of a block by token. `block` becomes where each row goes, and is followed until it is there. */
+/* Rows stand by block, those of a block by token. `block` becomes where each row goes, and is followed until it is
+ * there. */
 static void sort_rows(organ_ridge *ridge)
 {
     const organ_ridge_shape *const s = &ridge->shape;
@@ -156,7 +157,8 @@ static size_t ridge_tokens_prepare(organ_ridge *ridge, bool all, double shift, c
 
 static double ridge_tokens_rest(organ_ridge *ridge)
 {
-    const size_t fit = ridge->shape.tokens[ORGAN_RIDGE_FIT], held = ridge->shape.tokens[ORGAN_RIDGE_HELD], outputs = ridge->shape.outputs;
+    const size_t fit = ridge->shape.tokens[ORGAN_RIDGE_FIT], held = ridge->shape.tokens[ORGAN_RIDGE_HELD],
+                 outputs = ridge->shape.outputs;
     const float *const wanted = ridge->wanted + fit * outputs;
     const organ_product product = {.m = held,
                                    .n = outputs,
@@ -183,7 +185,8 @@ static void block(organ_ridge *ridge, size_t index, float *values)
     const size_t width = ridge->shape.width, outputs = ridge->shape.outputs, first = ridge->begin[index];
     const size_t rows = ridge->begin[index + 1] - first;
     for (size_t r = 0; r < rows; r++)
-        memcpy(ridge->room + r * outputs, ridge->solution + ridge->token[first + r] * outputs, outputs * sizeof *ridge->room);
+        memcpy(ridge->room + r * outputs, ridge->solution + ridge->token[first + r] * outputs,
+               outputs * sizeof *ridge->room);
     const organ_product product = {.m = outputs,
                                    .n = width,
                                    .k = rows,

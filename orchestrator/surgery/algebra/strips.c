@@ -50,7 +50,8 @@ uint64_t organ_strips_least(const organ_rows *matrix)
     return matrix->beside_bytes + organ_to_line(matrix->scratch_bytes) + strip_of(matrix);
 }
 
-/* How many strips and readers the memory has room for: scratch takes half of it at most, unless one reader's is more. */
+/* How many strips and readers the memory has room for: scratch takes half of it at most, unless one reader's is more.
+ */
 static organ_status strips_divide(organ_strips *s, bool hold, organ_error *error)
 {
     const uint64_t given = s->engine->memory, least = organ_strips_least(s->matrix), strip = strip_bytes(s);
@@ -77,7 +78,8 @@ static void ask_for_large_pages(const organ_strips *s)
         (void)madvise((void *)from, to - from, MADV_HUGEPAGE);
 }
 
-organ_status organ_strips_open(const organ_rows *matrix, const organ_engine *engine, bool hold, organ_strips **strips, organ_error *error)
+organ_status organ_strips_open(const organ_rows *matrix, const organ_engine *engine, bool hold, organ_strips **strips,
+                               organ_error *error)
 {
     *strips = NULL;
     if (matrix->rows > INT_MAX || matrix->cols > INT_MAX / ORGAN_STRIP_ROWS)
@@ -152,12 +154,14 @@ static void keep_fault(passage *p, size_t strip, const organ_error *error)
     pthread_mutex_unlock(&p->lock);
 }
 
-static organ_status find_infinite(const organ_rows *matrix, uint64_t first, size_t rows, const float *values, organ_error *error)
+static organ_status find_infinite(const organ_rows *matrix, uint64_t first, size_t rows, const float *values,
+                                  organ_error *error)
 {
     for (size_t k = 0; k < rows * matrix->cols; k++)
         if (!isfinite(values[k]))
             return organ_fail(error, ORGAN_BAD_INPUT, "%s: the value in row %llu, column %llu is %g", matrix->name,
-                              (unsigned long long)(first + k / matrix->cols), (unsigned long long)(k % matrix->cols), (double)values[k]);
+                              (unsigned long long)(first + k / matrix->cols), (unsigned long long)(k % matrix->cols),
+                              (double)values[k]);
     return ORGAN_OK;
 }
 
@@ -178,7 +182,8 @@ static void go_through(void *context, size_t worker)
 {
     passage *const p = context;
     organ_strips *const s = p->strips;
-    for (size_t k; (!p->read || worker < s->readers) && (k = __atomic_fetch_add(&p->next, 1, __ATOMIC_RELAXED)) < p->set_count;) {
+    for (size_t k;
+         (!p->read || worker < s->readers) && (k = __atomic_fetch_add(&p->next, 1, __ATOMIC_RELAXED)) < p->set_count;) {
         organ_error error = {0};
         if (organ_stop_asked(s->engine->stop))
             organ_fail(&error, ORGAN_INTERRUPTED, "interrupted");

@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: MIT
- * A matrix gone through again and again, strip by strip: held where the memory has room for it, else read anew each time. The cut into
- * strips depends on nothing but the number of rows. */
+ * A matrix gone through again and again, strip by strip: held where the memory has room for it, else read anew each
+ * time. The cut into strips depends on nothing but the number of rows. */
 #ifndef ORGAN_STRIPS_H
 #define ORGAN_STRIPS_H
 
@@ -13,7 +13,8 @@ typedef struct organ_rows {
     uint64_t rows, cols;   /* not 0 */
     const char *name;      /* of the matrix, for messages: "FILE: tensor 'x'" */
     size_t scratch_bytes;  /* scratch memory of `read` for one strip */
-    uint64_t beside_bytes; /* allocated by the caller while the strips are open; the strips get the rest of the engine's memory */
+    uint64_t beside_bytes; /* allocated by the caller while the strips are open; the strips get the rest of the engine's
+                              memory */
     void *context;
     /* Rows [first, first + rows) to `values`, one behind the other. Any thread; the same values each time. */
     organ_status (*read)(void *context, uint64_t first, size_t rows, float *values, void *scratch, organ_error *error);
@@ -30,9 +31,11 @@ typedef struct organ_strips organ_strips;
 /* The least engine memory with which organ_strips_open succeeds. */
 uint64_t organ_strips_least(const organ_rows *matrix);
 
-/* `hold`: keep the matrix in memory if it fits. ORGAN_USAGE if the engine's memory has no room for one strip, with the amount that is
- * enough in the message; ORGAN_IO if an allocation fails. All arguments must outlive the strips. *strips is NULL on error. */
-organ_status organ_strips_open(const organ_rows *matrix, const organ_engine *engine, bool hold, organ_strips **strips, organ_error *error);
+/* `hold`: keep the matrix in memory if it fits. ORGAN_USAGE if the engine's memory has no room for one strip, with the
+ * amount that is enough in the message; ORGAN_IO if an allocation fails. All arguments must outlive the strips. *strips
+ * is NULL on error. */
+organ_status organ_strips_open(const organ_rows *matrix, const organ_engine *engine, bool hold, organ_strips **strips,
+                               organ_error *error);
 void organ_strips_close(organ_strips *strips); /* NULL is allowed */
 
 const organ_rows *organ_strips_matrix(const organ_strips *strips);
@@ -43,14 +46,14 @@ bool organ_strips_held(const organ_strips *strips);
 typedef struct organ_strip_work {
     void *context;
     void (*each)(void *context, const organ_strip *strip, size_t worker); /* any order */
-    /* NULL, or called for every task = 0 .. tasks-1 whenever each of strips[0 .. count) has been through `each`: sets of strips that follow
-     * one another, in order. */
+    /* NULL, or called for every task = 0 .. tasks-1 whenever each of strips[0 .. count) has been through `each`: sets
+     * of strips that follow one another, in order. */
     void (*after)(void *context, size_t task, const organ_strip *strips, size_t count, size_t worker);
     size_t tasks;
 } organ_strip_work;
 
-/* Goes through all strips once. ORGAN_BAD_INPUT if a value is NaN or infinite (looked for the first time through), ORGAN_INTERRUPTED, or
- * what reading returned. */
+/* Goes through all strips once. ORGAN_BAD_INPUT if a value is NaN or infinite (looked for the first time through),
+ * ORGAN_INTERRUPTED, or what reading returned. */
 organ_status organ_strips_run(organ_strips *strips, const organ_strip_work *work, organ_error *error);
 
 /* The sum of the squares in FP64, once all strips have been gone through. */

@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: MIT
- * Room surgery/allocate: one budget for a whole model. In goes what each tensor costs when it alone is made smaller (its curve: the
- * divergence from the donor at some levels, measured or read from a file), out comes how much of the budget each tensor gets.
+ * Room surgery/allocate: one budget for a whole model. In goes what each tensor costs when it alone is made smaller
+ * (its curve: the divergence from the donor at some levels, measured or read from a file), out comes how much of the
+ * budget each tensor gets.
  *
  * Here: curves, the file that keeps them, and the division of a budget. */
 #ifndef ORGAN_ALLOCATE_H
@@ -25,17 +26,17 @@ extern const double organ_sparsity_levels[ORGAN_SPARSITY_LEVELS];
 #define ORGAN_ALLOCATION_MOST  0.95 /* nor a higher one */
 #define ORGAN_ALLOCATION_WAY   0.8  /* from the uniform division to that of least cost */
 
-/* The levels at which curves of a quantisation are measured: 2, 3, 4 and 8 bits, with a half of a bit more for the scales of groups of 32
- * columns, without it for those of the widest groups that the tensor has. */
+/* The levels at which curves of a quantisation are measured: 2, 3, 4 and 8 bits, with a half of a bit more for the
+ * scales of groups of 32 columns, without it for those of the widest groups that the tensor has. */
 #define ORGAN_WIDTH_LEVELS 8
 extern const double organ_width_levels[ORGAN_WIDTH_LEVELS];
 /* The widths that a walk measures: 2 and 4 bits in the widest groups. */
 extern const bool organ_width_measured[ORGAN_WIDTH_LEVELS];
 
-/* Sets the costs of the other widths. A cost is proportional to a power of the largest code (3, 7, 15, 255 steps). The power is fitted to
- * the two measured widths and is at least 1: rounding errors are proportional to a step, and the divergence to their square. The cost in
- * groups of 32 is the cost in groups of `group` (32, 64 or 128) times the square of the ratio of the expected largest magnitude of 32
- * normal weights to that of `group` normal weights. */
+/* Sets the costs of the other widths. A cost is proportional to a power of the largest code (3, 7, 15, 255 steps). The
+ * power is fitted to the two measured widths and is at least 1: rounding errors are proportional to a step, and the
+ * divergence to their square. The cost in groups of 32 is the cost in groups of `group` (32, 64 or 128) times the
+ * square of the ratio of the expected largest magnitude of 32 normal weights to that of `group` normal weights. */
 void organ_width_derive(double cost[ORGAN_WIDTH_LEVELS], size_t group);
 
 /* ---- what is asked ---- */
@@ -57,7 +58,8 @@ typedef struct organ_budget {
     double amount; /* percent of zeros, bits a weight, bytes */
 } organ_budget;
 
-/* "50%", "3.5bpw", "9GB" (an amount of bytes as --memory takes it). ORGAN_USAGE for anything else, naming the option. */
+/* "50%", "3.5bpw", "9GB" (an amount of bytes as --memory takes it). ORGAN_USAGE for anything else, naming the option.
+ */
 organ_status organ_budget_parse(const char *text, organ_budget *budget, organ_error *error);
 
 /* ---- curves and their division ---- */
@@ -77,54 +79,63 @@ typedef struct organ_allocation_tensor {
 typedef struct organ_allocation {
     const double *levels; /* what the costs of a curve are of: sparsities ascending, bits a weight */
     size_t level_count;
-    const bool *measured; /* the levels that a walk measures; the costs of the others are derived from these. NULL: all levels */
+    const bool *measured; /* the levels that a walk measures; the costs of the others are derived from these. NULL: all
+                             levels */
     size_t count;
     organ_allocation_tensor *tensors;
     double budget;             /* of all elements, 0 .. 1 */
     double cost, uniform_cost; /* sums of the curves as divided, and with the budget for every tensor */
 } organ_allocation;
 
-/* Returns the cost of a sparsity by the curve, in nats a token; 0 at a sparsity of 0. Between two levels, and beyond the first and the
- * last, the cost is proportional to a power of F(sparsity): the share of the sum of all squares that this fraction of the smallest of
- * normally distributed weights has. The power is at least a half, so no curve falls. */
-double organ_allocation_cost(const organ_allocation *allocation, const organ_allocation_tensor *tensor, double sparsity);
+/* Returns the cost of a sparsity by the curve, in nats a token; 0 at a sparsity of 0. Between two levels, and beyond
+ * the first and the last, the cost is proportional to a power of F(sparsity): the share of the sum of all squares that
+ * this fraction of the smallest of normally distributed weights has. The power is at least a half, so no curve falls.
+ */
+double organ_allocation_cost(const organ_allocation *allocation, const organ_allocation_tensor *tensor,
+                             double sparsity);
 
-/* Divides `budget` (0.20 .. 0.95) over the tensors, whose curves over sparsities are known: the sum of costs is least among sparsities of
- * 0.20, 0.205 .. 0.95 for one price of an element; between the two divisions on either side of the budget the point that meets it; then
- * `way` (0 .. 1) of the way from uniform to that. The sum of given x elements is budget x elements but for rounding. false without memory.
+/* Divides `budget` (0.20 .. 0.95) over the tensors, whose curves over sparsities are known: the sum of costs is least
+ * among sparsities of 0.20, 0.205 .. 0.95 for one price of an element; between the two divisions on either side of the
+ * budget the point that meets it; then `way` (0 .. 1) of the way from uniform to that. The sum of given x elements is
+ * budget x elements but for rounding. false without memory.
  */
 bool organ_allocation_divide(organ_allocation *allocation, double budget, double way);
 
-/* Chooses a width for each tensor, whose curves over widths are known: `sizes` has what a tensor takes at each level and, last, as it is,
- * which costs nothing. The sum of the costs is least for one price of a bit while the sum of sizes is within the budget, which the lowest
- * levels together must be; steps that fit use the rest of the budget, and exchanges between pairs of tensors end the search. If the result
- * costs more than the greatest level that all tensors can have, the search runs again from that level, so the cost is never above that of
- * *uniform. chosen[t] is a level, or level_count for an unchanged tensor. *uniform is the greatest that all of them can have. The sum of
- * the sizes. */
-double organ_allocation_choose(organ_allocation *allocation, const double *sizes, double budget, size_t *chosen, size_t *uniform);
+/* Chooses a width for each tensor, whose curves over widths are known: `sizes` has what a tensor takes at each level
+ * and, last, as it is, which costs nothing. The sum of the costs is least for one price of a bit while the sum of sizes
+ * is within the budget, which the lowest levels together must be; steps that fit use the rest of the budget, and
+ * exchanges between pairs of tensors end the search. If the result costs more than the greatest level that all tensors
+ * can have, the search runs again from that level, so the cost is never above that of *uniform. chosen[t] is a level,
+ * or level_count for an unchanged tensor. *uniform is the greatest that all of them can have. The sum of the sizes. */
+double organ_allocation_choose(organ_allocation *allocation, const double *sizes, double budget, size_t *chosen,
+                               size_t *uniform);
 
-/* Curves of tensors that were not measured: the logarithm of each level lies on the line through the nearest measured layers before and
- * after of the same role; where there is one of them, it is that one's. false, with *missing, for a tensor whose role was not measured. */
+/* Curves of tensors that were not measured: the logarithm of each level lies on the line through the nearest measured
+ * layers before and after of the same role; where there is one of them, it is that one's. false, with *missing, for a
+ * tensor whose role was not measured. */
 bool organ_allocation_fill(organ_allocation *allocation, size_t *missing);
 
 void organ_allocation_release(organ_allocation *allocation);
 
 /* ---- the file ---- */
 
-/* `identity` is an object of what curves belong to: digests of the model and the text, the method and all that changes them. */
+/* `identity` is an object of what curves belong to: digests of the model and the text, the method and all that changes
+ * them. */
 
-/* {"schema": "organ.allocation/1", "organ", the identity, "levels", "tensors": [{"name", "role", "layer", "elements", "between", "cost"}]},
- * where the cost is null of those that are not known; NULL without memory. */
+/* {"schema": "organ.allocation/1", "organ", the identity, "levels", "tensors": [{"name", "role", "layer", "elements",
+ * "between", "cost"}]}, where the cost is null of those that are not known; NULL without memory. */
 json_t *organ_allocation_json(const organ_allocation *allocation, const json_t *identity);
 
-/* Reads the curves of the tensors, whose names and elements are set. *whole is false where there is no such file, and where a run that
- * was interrupted has left one without all of them. ORGAN_BAD_INPUT for what is no such document, ORGAN_USAGE where it belongs to something
- * else; both name the member. After an error no curve is known. */
-organ_status organ_allocation_read(organ_allocation *allocation, const json_t *identity, const char *path, bool *whole, organ_error *error);
+/* Reads the curves of the tensors, whose names and elements are set. *whole is false where there is no such file, and
+ * where a run that was interrupted has left one without all of them. ORGAN_BAD_INPUT for what is no such document,
+ * ORGAN_USAGE where it belongs to something else; both name the member. After an error no curve is known. */
+organ_status organ_allocation_read(organ_allocation *allocation, const json_t *identity, const char *path, bool *whole,
+                                   organ_error *error);
 
 /* Whether a new file can be made there: measuring takes long. ORGAN_IO. */
 organ_status organ_allocation_check_place(const char *path, organ_error *error);
-organ_status organ_allocation_write(const organ_allocation *allocation, const json_t *identity, const char *path, organ_error *error);
+organ_status organ_allocation_write(const organ_allocation *allocation, const json_t *identity, const char *path,
+                                    organ_error *error);
 
 /* The curve as a line of a journal, and back: false where it is of another tensor or no curve. */
 json_t *organ_allocation_line(const organ_allocation *allocation, const organ_allocation_tensor *tensor);

@@ -39,28 +39,29 @@ bool organ_allocation_recall(organ_allocation *allocation, const json_t *line)
     return false;
 }
 
-static organ_status read_tensor(organ_allocation_tensor *t, size_t levels, const json_t *row, size_t k, const char *path,
-                                organ_error *error)
+static organ_status read_tensor(organ_allocation_tensor *t, size_t levels, const json_t *row, size_t k,
+                                const char *path, organ_error *error)
 {
     const char *const name = json_string_value(json_object_get(row, "name"));
     const json_t *const elements = json_object_get(row, "elements");
     if (!name || strcmp(name, t->name) != 0)
-        return organ_fail(error, ORGAN_USAGE, "%s: tensors[%zu].name is '%.200s', not '%.200s': it is of other targets", path, k,
-                          name ? name : "", t->name);
+        return organ_fail(error, ORGAN_USAGE, "%s: tensors[%zu].name is '%.200s', not '%.200s': it is of other targets",
+                          path, k, name ? name : "", t->name);
     if (!json_is_integer(elements) || (uint64_t)json_integer_value(elements) != t->elements)
         return organ_fail(error, ORGAN_BAD_INPUT, "%s: tensors[%zu].elements is %lld, and '%.200s' has %llu", path, k,
                           (long long)json_integer_value(elements), t->name, (unsigned long long)t->elements);
     if (json_is_null(json_object_get(row, "cost")))
         return ORGAN_OK;
     if (!read_costs(json_object_get(row, "cost"), levels, t->cost))
-        return organ_fail(error, ORGAN_BAD_INPUT, "%s: tensors[%zu].cost is not %zu numbers of 0 to %g", path, k, levels, MOST_COST);
+        return organ_fail(error, ORGAN_BAD_INPUT, "%s: tensors[%zu].cost is not %zu numbers of 0 to %g", path, k,
+                          levels, MOST_COST);
     t->known = true;
     t->between = json_is_true(json_object_get(row, "between"));
     return ORGAN_OK;
 }
 
-static organ_status allocation_file_read_document(organ_allocation *a, const json_t *document, const json_t *identity, const char *path,
-                                                  organ_error *error)
+static organ_status allocation_file_read_document(organ_allocation *a, const json_t *document, const json_t *identity,
+                                                  const char *path, organ_error *error)
 {
     double levels[ORGAN_ALLOCATION_LEVELS];
     const json_t *const tensors = json_object_get(document, "tensors");
@@ -69,11 +70,11 @@ static organ_status allocation_file_read_document(organ_allocation *a, const jso
         return error->status;
     if (!read_costs(json_object_get(document, "levels"), a->level_count, levels) ||
         memcmp(levels, a->levels, a->level_count * sizeof *levels) != 0)
-        return organ_fail(error, ORGAN_BAD_INPUT, "%s: its levels are not the %zu from %g to %g", path, a->level_count, a->levels[0],
-                          a->levels[a->level_count - 1]);
+        return organ_fail(error, ORGAN_BAD_INPUT, "%s: its levels are not the %zu from %g to %g", path, a->level_count,
+                          a->levels[0], a->levels[a->level_count - 1]);
     if (json_array_size(tensors) != a->count)
-        return organ_fail(error, ORGAN_USAGE, "%s: has %zu tensors, not the %zu of this run: it is of other targets", path,
-                          json_array_size(tensors), a->count);
+        return organ_fail(error, ORGAN_USAGE, "%s: has %zu tensors, not the %zu of this run: it is of other targets",
+                          path, json_array_size(tensors), a->count);
     for (size_t k = 0; k < a->count && !error->status; k++)
         read_tensor(&a->tensors[k], a->level_count, json_array_get(tensors, k), k, path, error);
     for (size_t k = 0; k < a->count && error->status; k++)
@@ -81,7 +82,8 @@ static organ_status allocation_file_read_document(organ_allocation *a, const jso
     return error->status;
 }
 
-organ_status organ_allocation_read(organ_allocation *allocation, const json_t *identity, const char *path, bool *whole, organ_error *error)
+organ_status organ_allocation_read(organ_allocation *allocation, const json_t *identity, const char *path, bool *whole,
+                                   organ_error *error)
 {
     json_t *document;
     organ_json_file_read(path, &document, error);

@@ -19,12 +19,14 @@ static json_t *allocation_json_tensor_json(const void *context, size_t k)
 json_t *organ_allocation_json(const organ_allocation *allocation, const json_t *identity)
 {
     json_t *const head = ORGAN_OBJECT(SET_TEXT("schema", ORGAN_ALLOCATION_SCHEMA), SET_TEXT("organ", ORGAN_VERSION));
-    json_t *const body = ORGAN_OBJECT(SET("levels", costs_json(allocation->level_count, allocation->levels)),
-                                      SET("tensors", organ_json_rows(allocation->count, allocation_json_tensor_json, allocation)));
+    json_t *const body =
+        ORGAN_OBJECT(SET("levels", costs_json(allocation->level_count, allocation->levels)),
+                     SET("tensors", organ_json_rows(allocation->count, allocation_json_tensor_json, allocation)));
     return organ_json_joined(organ_json_joined(head, json_deep_copy(identity)), body);
 }
 
 json_t *organ_allocation_line(const organ_allocation *allocation, const organ_allocation_tensor *tensor)
 {
-    return ORGAN_OBJECT(SET_BYTES("curve_of", tensor->name), SET("cost", costs_json(allocation->level_count, tensor->cost)));
+    return ORGAN_OBJECT(SET_BYTES("curve_of", tensor->name),
+                        SET("cost", costs_json(allocation->level_count, tensor->cost)));
 }

@@ -45,7 +45,9 @@ organ_status organ_allocate_check(const organ_allocate_options *o, organ_error *
         return organ_fail(error, ORGAN_USAGE, "--allocate-tokens %u is not in 64 .. 16777216", o->tokens);
     if (organ_allocate_layers(o) < 2 || organ_allocate_layers(o) > 1u << 14)
         return organ_fail(error, ORGAN_USAGE, "--allocate-layers %u is not in 2 .. 16384", o->layers);
-    return organ_allocate_way(o) <= 1 ? ORGAN_OK : organ_fail(error, ORGAN_USAGE, "--allocate-way %g is not above 0 and at most 1", o->way);
+    return organ_allocate_way(o) <= 1
+               ? ORGAN_OK
+               : organ_fail(error, ORGAN_USAGE, "--allocate-way %g is not above 0 and at most 1", o->way);
 }
 
 organ_status organ_allocation_check_place(const char *file, organ_error *error)
@@ -60,7 +62,8 @@ organ_status organ_allocation_check_place(const char *file, organ_error *error)
     return error->status;
 }
 
-organ_status organ_allocation_write(const organ_allocation *allocation, const json_t *identity, const char *path, organ_error *error)
+organ_status organ_allocation_write(const organ_allocation *allocation, const json_t *identity, const char *path,
+                                    organ_error *error)
 {
     json_t *const document = organ_allocation_json(allocation, identity);
     if (document)

@@ -1,7 +1,8 @@
 /* SPDX-License-Identifier: MIT
- * Widths of codes: from the least of all tensors on, step by step the one that spares most divergence for its bits. Steps go to any greater
- * width, so that those on the convex hull of a curve are taken in the order of their slopes: one price of a bit for all tensors. At the end
- * pairs of tensors are exchanged, since what the last steps leave of the budget is not always theirs to use. */
+ * Widths of codes: from the least of all tensors on, step by step the one that spares most divergence for its bits.
+ * Steps go to any greater width, so that those on the convex hull of a curve are taken in the order of their slopes:
+ * one price of a bit for all tensors. At the end pairs of tensors are exchanged, since what the last steps leave of the
+ * budget is not always theirs to use. */
 #include "orchestrator/surgery/allocate/allocate.h"
 
 #include <math.h>
@@ -23,7 +24,8 @@ void organ_width_derive(double cost[ORGAN_WIDTH_LEVELS], size_t group)
                           : group <= 64 ? NARROWER
                                         : NARROWEST;
     for (size_t l = 0; l < ORGAN_WIDTH_LEVELS; l++) {
-        const double steps = exp2(floor(organ_width_levels[l])) - 1, from = steps < 15 ? two : four, begun = steps < 15 ? 3 : 15;
+        const double steps = exp2(floor(organ_width_levels[l])) - 1, from = steps < 15 ? two : four,
+                     begun = steps < 15 ? 3 : 15;
         cost[l] = exp(from - power * log(steps / begun)) * (l % 2 ? narrow : 1);
     }
 }
@@ -42,7 +44,8 @@ static double all_at(const organ_allocation *a, const double *sizes, size_t leve
 }
 
 /* The step that spares most for its size and fits into `left`. false: there is none. */
-static bool best_step(const organ_allocation *a, const double *sizes, double left, const size_t *chosen, size_t *tensor, size_t *level)
+static bool best_step(const organ_allocation *a, const double *sizes, double left, const size_t *chosen, size_t *tensor,
+                      size_t *level)
 {
     double most = 0;
     for (size_t t = 0; t < a->count; t++) {
@@ -64,14 +67,17 @@ typedef struct choose_change {
     double size, cost;
 } choose_change;
 
-static choose_change change_to(const organ_allocation *a, const double *sizes, const size_t *chosen, size_t tensor, size_t level)
+static choose_change change_to(const organ_allocation *a, const double *sizes, const size_t *chosen, size_t tensor,
+                               size_t level)
 {
     const double *const own = sizes + tensor * (a->level_count + 1);
-    return (choose_change){own[level] - own[chosen[tensor]], cost_at(a, tensor, level) - cost_at(a, tensor, chosen[tensor])};
+    return (choose_change){own[level] - own[chosen[tensor]],
+                           cost_at(a, tensor, level) - cost_at(a, tensor, chosen[tensor])};
 }
 
 /* The best that another tensor can make of a change of this one. false: nothing spares anything. */
-static bool choose_exchange(const organ_allocation *a, const double *sizes, size_t tensor, size_t level, double *left, size_t *chosen)
+static bool choose_exchange(const organ_allocation *a, const double *sizes, size_t tensor, size_t level, double *left,
+                            size_t *chosen)
 {
     const choose_change first = change_to(a, sizes, chosen, tensor, level);
     const double room = *left - first.size;
@@ -149,7 +155,8 @@ double organ_allocation_choose(organ_allocation *a, const double *sizes, double 
         a->uniform_cost += cost_at(a, k, *uniform);
     give_all(a, 0, chosen);
     double left = choose_improve(a, sizes, budget, chosen);
-    if (cost_of(a, chosen) > a->uniform_cost) { /* small tensors took what a step of a large one needs: all experts are one choice */
+    if (cost_of(a, chosen) >
+        a->uniform_cost) { /* small tensors took what a step of a large one needs: all experts are one choice */
         give_all(a, *uniform, chosen);
         left = choose_improve(a, sizes, budget, chosen);
     }

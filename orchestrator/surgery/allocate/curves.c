@@ -13,7 +13,8 @@
 #include <stdlib.h>
 #include <string.h>
 
-#define PLENTY        4 /* what the walk takes with several variants at a time is at most this part of what a layer leaves */
+/* Several variants at a time take at most this part of the memory that a layer leaves. */
+#define PLENTY        4
 #define MOST_TOGETHER ((size_t)256)
 #define DONOR         ((size_t)0) /* what matrices of one tensor are kept at: as they were */
 
@@ -85,8 +86,8 @@ bool organ_curves_list(const organ_targets *targets, organ_allocation *allocatio
     return allocation->tensors != NULL;
 }
 
-/* Of the layers that have a target at most `most` are chosen, evenly spread from the first to the last. A flag for each layer, to be freed;
- * NULL without memory. */
+/* Of the layers that have a target at most `most` are chosen, evenly spread from the first to the last. A flag for each
+ * layer, to be freed; NULL without memory. */
 static bool *choose_layers(const organ_targets *all, size_t most)
 {
     int32_t last = 0;
@@ -115,7 +116,10 @@ static size_t matrices_of(const organ_targets *targets)
     return count;
 }
 
-static bool is_chosen(const organ_tensor *tensor, const bool *layers) { return tensor->anatomy.layer < 0 || layers[tensor->anatomy.layer]; }
+static bool is_chosen(const organ_tensor *tensor, const bool *layers)
+{
+    return tensor->anatomy.layer < 0 || layers[tensor->anatomy.layer];
+}
 
 /* Those of the layers that are chosen, and where a role is in none of these all that have it. */
 static organ_status choose_targets(organ_curves *c, const organ_targets *all, const size_t *of, organ_error *error)
@@ -152,20 +156,23 @@ static uint64_t least_beside(const organ_curves *c, const organ_forward *forward
     uint64_t most = 0;
     for (size_t k = 0; k < c->targets.count; k++) {
         const organ_matrices m = organ_tensor_matrices(c->targets.tensors[k]);
-        const uint64_t own = 2 * m.rows * m.cols * sizeof(float) + c->work->memory(c->work->context, c->targets.tensors[k]) +
+        const uint64_t own = 2 * m.rows * m.cols * sizeof(float) +
+                             c->work->memory(c->work->context, c->targets.tensors[k]) +
                              organ_pooled_memory(c->pooled, c->targets.tensors[k]->anatomy.layer, false);
         most = own > most ? own : most;
     }
-    return organ_along_memory(walk, forward) + most + organ_variants_memory(forward, c->options.tokens + walk->context, 1);
+    return organ_along_memory(walk, forward) + most +
+           organ_variants_memory(forward, c->options.tokens + walk->context, 1);
 }
 
-/* More than one only where there is plenty, so that the memory that a refusal names is enough; by nothing that depends on the number of
- * threads. */
+/* More than one only where there is plenty, so that the memory that a refusal names is enough; by nothing that depends
+ * on the number of threads. */
 static size_t variants_together(const organ_curves *c, const organ_forward *forward)
 {
     const size_t tokens = c->options.tokens + c->options.walk.context;
     const uint64_t one = organ_variants_memory(forward, tokens, 2) - organ_variants_memory(forward, tokens, 1);
-    const uint64_t plenty = organ_forward_spare(forward, c->options.walk.context) / PLENTY, least = least_beside(c, forward);
+    const uint64_t plenty = organ_forward_spare(forward, c->options.walk.context) / PLENTY,
+                   least = least_beside(c, forward);
     const uint64_t more = plenty > least ? (plenty - least) / one : 0;
     return more < MOST_TOGETHER ? 1 + (size_t)more : MOST_TOGETHER;
 }
@@ -177,7 +184,8 @@ static uint64_t work_memory(void *context, const organ_along_text *along, const 
     const organ_forward *const forward = organ_along_describe(along)->forward;
     const uint64_t copy = m.rows * m.cols * sizeof(float);
     c->together = c->together ? c->together : variants_together(c, forward);
-    return copy + c->work->memory(c->work->context, tensor) + organ_pooled_memory(c->pooled, tensor->anatomy.layer, false) +
+    return copy + c->work->memory(c->work->context, tensor) +
+           organ_pooled_memory(c->pooled, tensor->anatomy.layer, false) +
            organ_variants_memory(forward, c->options.tokens + c->options.walk.context, c->together);
 }
 
@@ -203,7 +211,8 @@ static organ_status reach(void *context, const organ_along_layer *layer, organ_e
 {
     organ_curves *const c = context;
     const organ_along_facts *const facts = organ_along_describe(c->along);
-    if (!c->variants && organ_variants_open(facts->forward, c->engine, &c->rest.windows, c->together, &c->variants, error))
+    if (!c->variants &&
+        organ_variants_open(facts->forward, c->engine, &c->rest.windows, c->together, &c->variants, error))
         return error->status;
     c->measured_count = c->waiting_count = 0;
     return organ_variants_reach(c->variants, layer->number, error);
@@ -213,14 +222,16 @@ static organ_status reach(void *context, const organ_along_layer *layer, organ_e
 static void tell_time(organ_curves *c, int32_t number)
 {
     char text[24];
-    const double layers = organ_forward_describe(organ_along_describe(c->along)->forward)->layers, seconds = organ_seconds_now() - c->begun;
+    const double layers = organ_forward_describe(organ_along_describe(c->along)->forward)->layers,
+                 seconds = organ_seconds_now() - c->begun;
     double through = 0, left = 0;
     for (size_t k = 0; k < c->targets.count; k++) {
         const int32_t own = c->targets.tensors[k]->anatomy.layer;
         *(own <= number ? &through : &left) += layers - own;
     }
     if (left > 0 && through > 0 && !c->told++)
-        organ_progress_note(c->progress, "allocation: the first layer's curves took %.1f s; the others will take about %s", seconds,
+        organ_progress_note(c->progress,
+                            "allocation: the first layer's curves took %.1f s; the others will take about %s", seconds,
                             organ_duration_text(seconds * left / through, text));
 }
 
@@ -258,7 +269,8 @@ static organ_status share_curves(organ_curves *c, organ_error *error)
         own[k].tensor = c->measured[k];
         memcpy(own[k].cost, c->allocation->tensors[c->measured[k]].cost, sizeof own[k].cost);
     }
-    organ_ranks_gather(ranks, "curves of a layer are measured", own, own ? c->measured_count * sizeof *own : 0, &all, error);
+    organ_ranks_gather(ranks, "curves of a layer are measured", own, own ? c->measured_count * sizeof *own : 0, &all,
+                       error);
     for (size_t r = 0; r < all.count; r++)
         for (size_t k = 0; k < all.bytes[r] / sizeof *own && !error->status; k++) {
             measured_curve m;
@@ -281,7 +293,10 @@ static organ_status curves_settle(void *context, const organ_along_layer *layer,
     return error->status;
 }
 
-static bool is_measured(const organ_curves *c, size_t level) { return !c->allocation->measured || c->allocation->measured[level]; }
+static bool is_measured(const organ_curves *c, size_t level)
+{
+    return !c->allocation->measured || c->allocation->measured[level];
+}
 
 static size_t measured_levels(const organ_curves *c)
 {
@@ -292,8 +307,8 @@ static size_t measured_levels(const organ_curves *c)
 }
 
 /* One matrix that is a tensor of the allocation by itself. */
-static organ_status vary_alone(organ_curves *c, const organ_along_matrix *m, const float *weights, organ_allocation_tensor *t,
-                               organ_error *error)
+static organ_status vary_alone(organ_curves *c, const organ_along_matrix *m, const float *weights,
+                               organ_allocation_tensor *t, organ_error *error)
 {
     const size_t bytes = (size_t)(m->rows * m->cols) * sizeof *weights;
     float *const made = aligned_alloc(64, (bytes + 63) / 64 * 64);
@@ -314,7 +329,8 @@ static organ_status vary_alone(organ_curves *c, const organ_along_matrix *m, con
 }
 
 /* The layer gets a matrix, which it has as the donor, at that level; or as the donor it is kept. */
-static organ_status make_in_layer(organ_curves *c, const organ_along_matrix *m, size_t tensor, const size_t *level, organ_error *error)
+static organ_status make_in_layer(organ_curves *c, const organ_along_matrix *m, size_t tensor, const size_t *level,
+                                  organ_error *error)
 {
     const size_t bytes = (size_t)(m->rows * m->cols) * sizeof(float);
     float *const made = aligned_alloc(64, (bytes + 63) / 64 * 64);
@@ -337,8 +353,8 @@ static organ_status make_all(organ_curves *c, size_t tensor, const size_t *level
     return error->status;
 }
 
-/* One of several: once all are there they are made smaller together, a level after the other, so that besides the layer none but the
- * donor's of one tensor are held. Their calibrations live as long as the walk is in the layer. */
+/* One of several: once all are there they are made smaller together, a level after the other, so that besides the layer
+ * none but the donor's of one tensor are held. Their calibrations live as long as the walk is in the layer. */
 static organ_status vary_pooled(organ_curves *c, const organ_along_matrix *m, size_t tensor, organ_error *error)
 {
     organ_allocation_tensor *const t = &c->allocation->tensors[tensor];
@@ -373,15 +389,20 @@ static organ_status vary(void *context, const organ_along_matrix *m, float *weig
 
 /* ---- all of it ---- */
 
-organ_status organ_curves_open(const organ_curves_options *options, const organ_model *model, const organ_targets *targets,
-                               organ_allocation *allocation, const size_t *of, const organ_curves_work *work, const organ_engine *engine,
+organ_status organ_curves_open(const organ_curves_options *options, const organ_model *model,
+                               const organ_targets *targets, organ_allocation *allocation, const size_t *of,
+                               const organ_curves_work *work, const organ_engine *engine,
                                const organ_progress *progress, organ_curves **curves, organ_error *error)
 {
     organ_curves *const c = *curves = calloc(1, sizeof *c);
     if (!c)
         return organ_fail_memory(error, model->path);
-    *c =
-        (organ_curves){.options = *options, .model = model, .engine = engine, .progress = progress, .allocation = allocation, .work = work};
+    *c = (organ_curves){.options = *options,
+                        .model = model,
+                        .engine = engine,
+                        .progress = progress,
+                        .allocation = allocation,
+                        .work = work};
     c->options.walk.samples = (options->walk.samples + 1) / 2; /* a curve needs less precise inputs than the output */
     c->options.walk.counted = "half of --samples";
     c->options.walk.streams = ORGAN_ALONG_DONOR;
@@ -468,8 +489,8 @@ organ_status organ_curves_run(organ_curves *c, organ_error *error)
     if (unknown) {
         c->begun = organ_seconds_now();
         if (organ_ranks_first(c->engine->ranks))
-            organ_progress_note(c->progress, "allocation: %zu tensors at %zu levels, each measured on %zu tokens", unknown,
-                                measured_levels(c), c->rest.windows.begin[c->rest.windows.count]);
+            organ_progress_note(c->progress, "allocation: %zu tensors at %zu levels, each measured on %zu tokens",
+                                unknown, measured_levels(c), c->rest.windows.begin[c->rest.windows.count]);
         organ_progress_begin(c->progress, "measuring curves", 0, unknown);
         organ_along_run(c->along, error);
         organ_progress_end(c->progress);
@@ -477,8 +498,9 @@ organ_status organ_curves_run(organ_curves *c, organ_error *error)
     organ_variants_close(c->variants);
     c->variants = NULL;
     if (!error->status && !organ_allocation_fill(c->allocation, &missing))
-        return organ_fail(error, ORGAN_USAGE,
-                          "tensor '%s': none of its kind is in a layer that is measured: more --allocate-layers reach it",
-                          c->allocation->tensors[missing].name);
+        return organ_fail(
+            error, ORGAN_USAGE,
+            "tensor '%s': none of its kind is in a layer that is measured: more --allocate-layers reach it",
+            c->allocation->tensors[missing].name);
     return error->status;
 }

@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: MIT
- * One price for an element that is spared: each tensor takes the sparsity at which its cost less the price is least. The price is found
- * by bisection; at the last step the tensors on either side of it meet the budget between them. */
+ * One price for an element that is spared: each tensor takes the sparsity at which its cost less the price is least.
+ * The price is found by bisection; at the last step the tensors on either side of it meet the budget between them. */
 #include "orchestrator/surgery/allocate/allocate.h"
 
 #include <math.h>
@@ -19,8 +19,9 @@ const double organ_sparsity_levels[ORGAN_SPARSITY_LEVELS] = {0.50, 0.80};
 
 static double at_least(double cost) { return cost > LEAST_COST ? cost : LEAST_COST; }
 
-/* ln of the share that the s N least of N normal weights have in the sum of all squares: s - 2 t p(t), where p is the density and t the
- * quantile of (1 + s) / 2. The error function is concave, so Newton's method from a value below t stays below it. */
+/* ln of the share that the s N least of N normal weights have in the sum of all squares: s - 2 t p(t), where p is the
+ * density and t the quantile of (1 + s) / 2. The error function is concave, so Newton's method from a value below t
+ * stays below it. */
 static double weight_of_least(double s)
 {
     const double pi = 3.14159265358979323846;
@@ -46,7 +47,10 @@ double organ_allocation_cost(const organ_allocation *a, const organ_allocation_t
     return exp(cost + power * (weight_of_least(sparsity) - from));
 }
 
-static double step_at(size_t k) { return ORGAN_ALLOCATION_LEAST + (ORGAN_ALLOCATION_MOST - ORGAN_ALLOCATION_LEAST) * (double)k / STEPS; }
+static double step_at(size_t k)
+{
+    return ORGAN_ALLOCATION_LEAST + (ORGAN_ALLOCATION_MOST - ORGAN_ALLOCATION_LEAST) * (double)k / STEPS;
+}
 
 static double all_elements(const organ_allocation *a)
 {
@@ -73,10 +77,12 @@ static double divide_choose(const organ_allocation *a, const double *costs, doub
 }
 
 /* `few` and `many` become the divisions on either side of the budget, for prices as near as can be. */
-static void bisect(const organ_allocation *a, const double *costs, double budget, double *few, double *many, double *tried)
+static void bisect(const organ_allocation *a, const double *costs, double budget, double *few, double *many,
+                   double *tried)
 {
     const size_t bytes = a->count * sizeof *tried;
-    double low = LEAST_PRICE, high = MOST_PRICE, spare = divide_choose(a, costs, low, few), spent = divide_choose(a, costs, high, many);
+    double low = LEAST_PRICE, high = MOST_PRICE, spare = divide_choose(a, costs, low, few),
+           spent = divide_choose(a, costs, high, many);
     for (size_t k = 0; k < BISECTIONS; k++) {
         const double price = sqrt(low * high), share = divide_choose(a, costs, price, tried);
         if (share < budget) {
@@ -96,7 +102,8 @@ static void bisect(const organ_allocation *a, const double *costs, double budget
 
 bool organ_allocation_divide(organ_allocation *a, double budget, double way)
 {
-    double *const costs = malloc((a->count * (STEPS + 1) + 1) * sizeof *costs), *const few = malloc((3 * a->count + 1) * sizeof *few);
+    double *const costs = malloc((a->count * (STEPS + 1) + 1) * sizeof *costs), *const few = malloc((3 * a->count + 1) *
+                                                                                                    sizeof *few);
     if (!costs || !few) {
         free(costs);
         free(few);
@@ -125,8 +132,8 @@ static const organ_allocation_tensor *nearest(const organ_allocation *a, const o
     const organ_allocation_tensor *best = NULL;
     for (size_t k = 0; k < a->count; k++) {
         const organ_allocation_tensor *const t = &a->tensors[k];
-        const bool meant =
-            t->known && !t->between && strcmp(t->role, to->role) == 0 && (before ? t->layer <= to->layer : t->layer >= to->layer);
+        const bool meant = t->known && !t->between && strcmp(t->role, to->role) == 0 &&
+                           (before ? t->layer <= to->layer : t->layer >= to->layer);
         if (meant && (!best || (before ? t->layer > best->layer : t->layer < best->layer)))
             best = t;
     }
@@ -144,9 +151,11 @@ bool organ_allocation_fill(organ_allocation *a, size_t *missing)
         *missing = k;
         if (!from)
             return false;
-        const double span = (double)to->layer - from->layer, at = span > 0 ? ((double)t->layer - from->layer) / span : 0;
+        const double span = (double)to->layer - from->layer,
+                     at = span > 0 ? ((double)t->layer - from->layer) / span : 0;
         for (size_t l = 0; l < a->level_count; l++)
-            t->cost[l] = exp(log(at_least(from->cost[l])) + at * (log(at_least(to->cost[l])) - log(at_least(from->cost[l]))));
+            t->cost[l] =
+                exp(log(at_least(from->cost[l])) + at * (log(at_least(to->cost[l])) - log(at_least(from->cost[l]))));
         t->known = t->between = true;
     }
     return true;

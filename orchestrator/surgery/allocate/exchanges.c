@@ -46,7 +46,10 @@ struct organ_exchanges {
 };
 
 /* The rank that carries the stream of a pair; that of the model as given is carried by all. */
-static uint32_t owner_of(const organ_exchanges *x, size_t k) { return (uint32_t)(k * organ_ranks_count(x->engine->ranks) / x->pair_count); }
+static uint32_t owner_of(const organ_exchanges *x, size_t k)
+{
+    return (uint32_t)(k * organ_ranks_count(x->engine->ranks) / x->pair_count);
+}
 
 static bool is_own(const organ_exchanges *x, size_t k) { return owner_of(x, k) == organ_ranks_rank(x->engine->ranks); }
 
@@ -76,7 +79,8 @@ static uint64_t work_memory(void *context, const organ_along_text *along, const 
     const organ_matrices m = organ_tensor_matrices(tensor);
     const size_t tokens = x->options.tokens + x->options.walk.context;
     const uint64_t copy = m.rows * m.cols * sizeof(float);
-    return copy + x->work->memory(x->work->context, tensor) + organ_pooled_memory(x->pooled, tensor->anatomy.layer, true) +
+    return copy + x->work->memory(x->work->context, tensor) +
+           organ_pooled_memory(x->pooled, tensor->anatomy.layer, true) +
            organ_variants_memory(organ_along_describe(along)->forward, tokens, 1 + MOST_PAIRS);
 }
 
@@ -98,16 +102,21 @@ static organ_status exchanges_change(void *context, const organ_along_matrix *m,
             organ_pooled_keep(x->pooled, tensor, m->name, stored, EXCHANGED, other, error);
         free(other);
     }
-    if (error->status || x->work->make(x->work->context, m, x->allocation->tensors[tensor].given, weights, error) != ORGAN_OK)
+    if (error->status ||
+        x->work->make(x->work->context, m, x->allocation->tensors[tensor].given, weights, error) != ORGAN_OK)
         return error->status;
     organ_layer_write(m->layer->loaded, m->name, weights);
-    return which < MOST_PAIRS ? organ_pooled_keep(x->pooled, tensor, m->name, stored, AS_GIVEN, weights, error) : ORGAN_OK;
+    return which < MOST_PAIRS ? organ_pooled_keep(x->pooled, tensor, m->name, stored, AS_GIVEN, weights, error)
+                              : ORGAN_OK;
 }
 
-static bool in_layer(const organ_exchanges *x, size_t tensor, int32_t layer) { return x->allocation->tensors[tensor].layer == layer; }
+static bool in_layer(const organ_exchanges *x, size_t tensor, int32_t layer)
+{
+    return x->allocation->tensors[tensor].layer == layer;
+}
 
-static organ_status exchanges_put(organ_exchanges *x, const exchanges_pair *p, size_t level, const organ_along_layer *layer,
-                                  organ_error *error)
+static organ_status exchanges_put(organ_exchanges *x, const exchanges_pair *p, size_t level,
+                                  const organ_along_layer *layer, organ_error *error)
 {
     if (in_layer(x, p->of.more, layer->number))
         organ_pooled_write(x->pooled, p->of.more, level, layer->loaded, error);
@@ -141,11 +150,14 @@ static organ_status carry_layer(void *context, const organ_along_layer *layer, o
         p->apart |= here;
         if (!p->apart || (here && exchanges_put(x, p, EXCHANGED, layer, error)))
             continue;
-        if (organ_layer_run(forward, layer->loaded, &x->rest.windows, exchanges_stream(x, 1 + k), NULL, error) == ORGAN_OK && here &&
-            exchanges_put(x, p, AS_GIVEN, layer, error) == ORGAN_OK)
+        if (organ_layer_run(forward, layer->loaded, &x->rest.windows, exchanges_stream(x, 1 + k), NULL, error) ==
+                ORGAN_OK &&
+            here && exchanges_put(x, p, AS_GIVEN, layer, error) == ORGAN_OK)
             let_go(x, p, layer->number);
     }
-    return error->status ? error->status : organ_layer_run(forward, layer->loaded, &x->rest.windows, exchanges_stream(x, 0), NULL, error);
+    return error->status
+               ? error->status
+               : organ_layer_run(forward, layer->loaded, &x->rest.windows, exchanges_stream(x, 0), NULL, error);
 }
 
 /* Layers without a target, and those behind the last, as the donor has them. */
@@ -188,7 +200,8 @@ static int32_t exchanges_last_layer(const organ_exchanges *x)
 
 static organ_status exchanges_open_walk(organ_exchanges *x, organ_error *error)
 {
-    return organ_along_open(&x->options.walk, x->model, x->targets, &x->walk_work, x->engine, x->progress, &x->along, error);
+    return organ_along_open(&x->options.walk, x->model, x->targets, &x->walk_work, x->engine, x->progress, &x->along,
+                            error);
 }
 
 /* Of the model as given, and of this rank's pairs, which follow one another. */
@@ -212,7 +225,8 @@ static organ_status share_divergences(const organ_exchanges *x, double *divergen
     uint32_t owner[MOST_PAIRS];
     for (size_t k = 0; k < x->pair_count; k++)
         owner[k] = owner_of(x, k);
-    return organ_ranks_complete(x->engine->ranks, "pairs are judged", divergence + 1, sizeof *divergence, x->pair_count, owner, error);
+    return organ_ranks_complete(x->engine->ranks, "pairs are judged", divergence + 1, sizeof *divergence, x->pair_count,
+                                owner, error);
 }
 
 /* *found becomes the divergence of the model as given, those of the pairs theirs. */
@@ -225,7 +239,8 @@ static organ_status judge_all(organ_exchanges *x, double *found, organ_error *er
         return error->status;
     x->states = organ_variants_room(x->variants);
     if (organ_forward_embed(forward, &x->rest.windows, exchanges_stream(x, 0), error) == ORGAN_OK &&
-        organ_along_run(x->along, error) == ORGAN_OK && catch_up(x, exchanges_last_layer(x) + 1, layers, error) == ORGAN_OK)
+        organ_along_run(x->along, error) == ORGAN_OK &&
+        catch_up(x, exchanges_last_layer(x) + 1, layers, error) == ORGAN_OK)
         judge_own(x, divergence, error);
     organ_variants_close(x->variants);
     x->variants = NULL;
@@ -252,7 +267,8 @@ static organ_status judge_round(organ_exchanges *x, double *found, organ_error *
 /* What a further zero costs by the curve. */
 static double slope(const organ_allocation *a, const organ_allocation_tensor *t)
 {
-    const double step = 0.005, above = organ_allocation_cost(a, t, t->given + step), below = organ_allocation_cost(a, t, t->given - step);
+    const double step = 0.005, above = organ_allocation_cost(a, t, t->given + step),
+                 below = organ_allocation_cost(a, t, t->given - step);
     return (above - below) / (2 * step * (double)t->elements);
 }
 
@@ -271,7 +287,8 @@ static bool exchange_zeros(const organ_exchanges *x, size_t one, size_t other, o
 static bool propose(const organ_exchanges *x, size_t one, size_t other, exchanges_pair *made)
 {
     *made = (exchanges_pair){.apart = false};
-    return x->work->propose ? x->work->propose(x->work->context, one, other, &made->of) : exchange_zeros(x, one, other, &made->of);
+    return x->work->propose ? x->work->propose(x->work->context, one, other, &made->of)
+                            : exchange_zeros(x, one, other, &made->of);
 }
 
 /* Tensors in an order of their own for each round: neighbours are pairs. */
@@ -350,7 +367,8 @@ organ_status organ_exchanges_run(organ_exchanges *x, organ_exchanges_report *rep
         else if (round < x->options.rounds)
             report->taken += exchanges_take(x, found, alone);
         if (organ_ranks_first(x->engine->ranks))
-            organ_progress_note(x->progress, "exchanges: round %zu of %zu, %.4g nats a token", round, x->options.rounds, found);
+            organ_progress_note(x->progress, "exchanges: round %zu of %zu, %.4g nats a token", round, x->options.rounds,
+                                found);
     }
     report->after = x->nearest;
     return error->status;
@@ -358,10 +376,10 @@ organ_status organ_exchanges_run(organ_exchanges *x, organ_exchanges_report *rep
 
 /* ---- opening ---- */
 
-organ_status organ_exchanges_open(const organ_exchanges_options *options, const organ_model *model, const organ_targets *targets,
-                                  organ_allocation *allocation, const size_t *of, const organ_exchanges_work *work,
-                                  const organ_engine *engine, const organ_progress *progress, organ_exchanges **exchanges,
-                                  organ_error *error)
+organ_status organ_exchanges_open(const organ_exchanges_options *options, const organ_model *model,
+                                  const organ_targets *targets, organ_allocation *allocation, const size_t *of,
+                                  const organ_exchanges_work *work, const organ_engine *engine,
+                                  const organ_progress *progress, organ_exchanges **exchanges, organ_error *error)
 {
     organ_exchanges *const x = *exchanges = calloc(1, sizeof *x);
     if (!x)
@@ -387,12 +405,13 @@ organ_status organ_exchanges_open(const organ_exchanges_options *options, const 
                                       .leave = carry_layer};
     if (!x->pooled || !x->best)
         return organ_fail_memory(error, model->path);
-    return exchanges_open_walk(x, error) ? error->status
-                                         : organ_along_rest_cut(x->along, options->tokens, "--allocate-tokens", &x->rest, error);
+    return exchanges_open_walk(x, error)
+               ? error->status
+               : organ_along_rest_cut(x->along, options->tokens, "--allocate-tokens", &x->rest, error);
 }
 
-/* Each round walks once, makes every matrix as given and the matrices of pairs once more, and carries the pairs through the layers behind
- * their first, half of all on average. */
+/* Each round walks once, makes every matrix as given and the matrices of pairs once more, and carries the pairs through
+ * the layers behind their first, half of all on average. */
 void organ_exchanges_foresee(const organ_exchanges *x, const organ_plan_solve *solve, organ_plan *plan)
 {
     const double rounds = 1 + (double)x->options.rounds, pairs = MOST_PAIRS;
@@ -401,7 +420,8 @@ void organ_exchanges_foresee(const organ_exchanges *x, const organ_plan_solve *s
     organ_plan once = {0};
     organ_along_foresee(x->along, solve, &once);
     once.products +=
-        (1 + pairs) * organ_variants_products(forward, x->model, middle, x->rest.windows.begin[x->rest.windows.count], x->rest.length);
+        (1 + pairs) * organ_variants_products(forward, x->model, middle, x->rest.windows.begin[x->rest.windows.count],
+                                              x->rest.length);
     organ_plan_memory(plan, once.memory_enough, once.memory_good);
     plan->products += rounds * once.products;
 }

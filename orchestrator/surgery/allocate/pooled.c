@@ -71,7 +71,10 @@ void organ_pooled_destroy(organ_pooled_tensors *pooled)
     free(pooled);
 }
 
-uint64_t organ_pooled_matrices(const organ_pooled_tensors *pooled, size_t tensor) { return pooled->pools[tensor].matrices; }
+uint64_t organ_pooled_matrices(const organ_pooled_tensors *pooled, size_t tensor)
+{
+    return pooled->pools[tensor].matrices;
+}
 
 bool organ_pooled_is(const organ_pooled_tensors *pooled, size_t tensor) { return pooled->pools[tensor].matrices > 1; }
 
@@ -86,8 +89,8 @@ uint64_t organ_pooled_memory(const organ_pooled_tensors *pooled, int32_t layer, 
     return bytes;
 }
 
-organ_status organ_pooled_keep(organ_pooled_tensors *pooled, size_t tensor, const char *name, const organ_tensor *stored, size_t level,
-                               const float *weights, organ_error *error)
+organ_status organ_pooled_keep(organ_pooled_tensors *pooled, size_t tensor, const char *name,
+                               const organ_tensor *stored, size_t level, const float *weights, organ_error *error)
 {
     const organ_matrices m = organ_tensor_matrices(stored);
     pool *const p = &pooled->pools[tensor];
@@ -105,7 +108,8 @@ organ_status organ_pooled_keep(organ_pooled_tensors *pooled, size_t tensor, cons
     return ORGAN_OK;
 }
 
-organ_status organ_pooled_write(const organ_pooled_tensors *pooled, size_t tensor, size_t level, organ_layer *layer, organ_error *error)
+organ_status organ_pooled_write(const organ_pooled_tensors *pooled, size_t tensor, size_t level, organ_layer *layer,
+                                organ_error *error)
 {
     const pool *const p = &pooled->pools[tensor];
     for (size_t k = 0; k < p->count; k++) {

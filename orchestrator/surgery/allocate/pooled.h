@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: MIT
- * Matrices that are one tensor of an allocation: all experts of a layer and projection. They come one after the other, each is kept in the
- * type of the file at one level or several, and once all are there the layer gets them together. */
+ * Matrices that are one tensor of an allocation: all experts of a layer and projection. They come one after the other,
+ * each is kept in the type of the file at one level or several, and once all are there the layer gets them together. */
 #ifndef ORGAN_POOLED_H
 #define ORGAN_POOLED_H
 
@@ -10,7 +10,8 @@
 
 typedef struct organ_pooled_tensors organ_pooled_tensors;
 
-/* `count` tensors at `levels` levels and one more, the last; `of` says to which of them each target belongs. NULL without memory. */
+/* `count` tensors at `levels` levels and one more, the last; `of` says to which of them each target belongs. NULL
+ * without memory. */
 organ_pooled_tensors *organ_pooled_create(size_t count, size_t levels, const organ_targets *targets, const size_t *of,
                                           const organ_kernels *kernels);
 void organ_pooled_destroy(organ_pooled_tensors *pooled); /* NULL is allowed */
@@ -20,12 +21,13 @@ bool organ_pooled_is(const organ_pooled_tensors *pooled, size_t tensor); /* more
 /* Bytes that those of a layer take at most: all together, or one at a time of those of more than one matrix. */
 uint64_t organ_pooled_memory(const organ_pooled_tensors *pooled, int32_t layer, bool all);
 
-/* Keeps the next matrix at a level, by its name in the forward pass, rounded to the type of its tensor. Levels come in order; with the
- * last the matrix is complete. */
-organ_status organ_pooled_keep(organ_pooled_tensors *pooled, size_t tensor, const char *name, const organ_tensor *stored, size_t level,
-                               const float *weights, organ_error *error);
+/* Keeps the next matrix at a level, by its name in the forward pass, rounded to the type of its tensor. Levels come in
+ * order; with the last the matrix is complete. */
+organ_status organ_pooled_keep(organ_pooled_tensors *pooled, size_t tensor, const char *name,
+                               const organ_tensor *stored, size_t level, const float *weights, organ_error *error);
 /* Gives the layer all of them at that level. */
-organ_status organ_pooled_write(const organ_pooled_tensors *pooled, size_t tensor, size_t level, organ_layer *layer, organ_error *error);
+organ_status organ_pooled_write(const organ_pooled_tensors *pooled, size_t tensor, size_t level, organ_layer *layer,
+                                organ_error *error);
 void organ_pooled_let_go(organ_pooled_tensors *pooled, size_t tensor);
 uint64_t organ_pooled_matrices(const organ_pooled_tensors *pooled, size_t tensor);
 

@@ -41,11 +41,14 @@ uint64_t organ_variants_memory(const organ_forward *forward, size_t tokens, size
 
 static organ_status variants_stopped(const organ_variants *v, organ_error *error)
 {
-    return organ_stop_asked(v->engine->stop) ? organ_fail(error, ORGAN_INTERRUPTED, "stopped while measuring divergences") : ORGAN_OK;
+    return organ_stop_asked(v->engine->stop)
+               ? organ_fail(error, ORGAN_INTERRUPTED, "stopped while measuring divergences")
+               : ORGAN_OK;
 }
 
 /* Streams of hidden states, one behind the other, through layers [from, to), each loaded once. */
-static organ_status variants_carry(organ_variants *v, int32_t from, int32_t to, float *states, size_t streams, organ_error *error)
+static organ_status variants_carry(organ_variants *v, int32_t from, int32_t to, float *states, size_t streams,
+                                   organ_error *error)
 {
     for (int32_t l = from; l < to && !error->status; l++) {
         organ_layer *layer = NULL;
@@ -72,8 +75,8 @@ static bool variants_allocate(organ_variants *v)
     return v->donor && v->last && v->states && v->results && v->logits && v->sums && v->rows && v->found;
 }
 
-organ_status organ_variants_open(organ_forward *forward, const organ_engine *engine, const organ_windows *windows, size_t together,
-                                 organ_variants **variants, organ_error *error)
+organ_status organ_variants_open(organ_forward *forward, const organ_engine *engine, const organ_windows *windows,
+                                 size_t together, organ_variants **variants, organ_error *error)
 {
     const organ_forward_config *const c = organ_forward_describe(forward);
     organ_variants *const v = *variants = calloc(1, sizeof *v);
@@ -142,8 +145,8 @@ static void compare(void *context, size_t k, float *logits)
 }
 
 /* Adds the divergences of tokens [first, first + tokens) to those of each stream, in the order of the tokens. */
-static organ_status judge_tile(organ_variants *v, const float *states, size_t count, size_t first, size_t tokens, double *divergence,
-                               organ_error *error)
+static organ_status judge_tile(organ_variants *v, const float *states, size_t count, size_t first, size_t tokens,
+                               double *divergence, organ_error *error)
 {
     const variants_tile t = {v, tokens};
     for (size_t k = 0; k < count * tokens; k++)
@@ -156,7 +159,8 @@ static organ_status judge_tile(organ_variants *v, const float *states, size_t co
     return ORGAN_OK;
 }
 
-organ_status organ_variants_judge(organ_variants *v, const float *states, size_t count, double *divergence, organ_error *error)
+organ_status organ_variants_judge(organ_variants *v, const float *states, size_t count, double *divergence,
+                                  organ_error *error)
 {
     memset(divergence, 0, count * sizeof *divergence);
     for (size_t first = 0; first < v->tokens && !variants_stopped(v, error) && !error->status; first += TILE)
@@ -218,7 +222,8 @@ organ_status organ_variants_pass(organ_variants *v, const organ_layer *loaded, o
     return ORGAN_OK;
 }
 
-double organ_variants_products(const organ_forward *forward, const organ_model *model, int32_t layer, size_t tokens, size_t context)
+double organ_variants_products(const organ_forward *forward, const organ_model *model, int32_t layer, size_t tokens,
+                               size_t context)
 {
     const organ_forward_config *const c = organ_forward_describe(forward);
     double token = 2 * (double)c->hidden * (double)c->vocabulary;

@@ -19,7 +19,8 @@
 /* The option that says how many windows. */
 static const char *counted_by(const organ_along_options *o) { return o->counted ? o->counted : "--samples"; }
 
-/* Lowers the number of windows to what the text has room for. For a reserve the number falls by 1/64 a step: at most 900 steps. */
+/* Lowers the number of windows to what the text has room for. For a reserve the number falls by 1/64 a step: at most
+ * 900 steps. */
 static organ_status fit_samples(organ_along_text *along, organ_error *error)
 {
     organ_along_options *const o = along->options;
@@ -28,7 +29,8 @@ static organ_status fit_samples(organ_along_text *along, organ_error *error)
     if (count == 0)
         return organ_fail(error, ORGAN_BAD_INPUT, "%s: has no tokens: there is nothing to calibrate by", o->text);
     if (windows < least)
-        return organ_fail(error, ORGAN_USAGE, "%s: has %zu token%s, which is %zu window%s of %u (--context), and at least %zu %s needed",
+        return organ_fail(error, ORGAN_USAGE,
+                          "%s: has %zu token%s, which is %zu window%s of %u (--context), and at least %zu %s needed",
                           o->text, count, count == 1 ? "" : "s", windows, windows == 1 ? "" : "s", o->context, least,
                           least == 1 ? "is" : "are");
     const unsigned there = o->samples = windows < asked ? (unsigned)windows : asked;
@@ -39,8 +41,9 @@ static organ_status fit_samples(organ_along_text *along, organ_error *error)
     if (o->reserve && !organ_along_rest_has(along, o->reserve))
         o->samples = there; /* organ_along_rest_cut reports the error */
     if (o->samples < asked)
-        organ_progress_note(along->progress, "%s has %zu tokens: %u window%s of %u %s used, not %u (%s)", o->text, count, o->samples,
-                            o->samples == 1 ? "" : "s", o->context, o->samples == 1 ? "is" : "are", asked, counted_by(o));
+        organ_progress_note(along->progress, "%s has %zu tokens: %u window%s of %u %s used, not %u (%s)", o->text,
+                            count, o->samples, o->samples == 1 ? "" : "s", o->context, o->samples == 1 ? "is" : "are",
+                            asked, counted_by(o));
     return ORGAN_OK;
 }
 
@@ -109,8 +112,8 @@ static bool copied(const organ_along_options *o, const organ_forward *forward)
     return o->streams != ORGAN_ALONG_DONOR || (o->reruns && organ_forward_describe(forward)->experts > 0);
 }
 
-/* Of chunks 0, step, 2 step and so on. What of the text itself is in memory is next to nothing beside its states, unless those are
- * elsewhere. */
+/* Of chunks 0, step, 2 step and so on. What of the text itself is in memory is next to nothing beside its states,
+ * unless those are elsewhere. */
 static uint64_t states_memory(const organ_along_options *o, const organ_forward *forward, bool scratch, size_t step)
 {
     organ_along_chunks chunks = chunks_of(o, forward);
@@ -125,7 +128,8 @@ uint64_t organ_along_memory(const organ_along_options *options, const organ_forw
     return states_memory(options, forward, options->scratch != NULL, 1);
 }
 
-/* Inputs of a token that the targets of a layer get in all streams, and the widest of them once more; of the layer where that is most. */
+/* Inputs of a token that the targets of a layer get in all streams, and the widest of them once more; of the layer
+ * where that is most. */
 static uint64_t most_heard(const organ_along_text *along)
 {
     const organ_targets *const targets = along->targets;
@@ -148,13 +152,14 @@ static uint64_t most_heard(const organ_along_text *along)
     return most;
 }
 
-/* What several ranks take beside what one process does: each keeps what its chunk has heard, for the others, and has room for what it gets
- * from them. But of the states in memory it has only its own chunks, half of them at most. */
+/* What several ranks take beside what one process does: each keeps what its chunk has heard, for the others, and has
+ * room for what it gets from them. But of the states in memory it has only its own chunks, half of them at most. */
 static uint64_t exchange_bytes(const organ_along_text *along, bool scratch)
 {
     const organ_along_options *const o = along->options;
     const uint64_t heard = most_heard(along) * along->chunks.together * o->context * sizeof(float);
-    const uint64_t less = states_memory(o, along->facts.forward, scratch, 1) - states_memory(o, along->facts.forward, scratch, 2);
+    const uint64_t less =
+        states_memory(o, along->facts.forward, scratch, 1) - states_memory(o, along->facts.forward, scratch, 2);
     return organ_ranks_count(along->engine->ranks) > 1 && heard > less ? heard - less : 0;
 }
 
@@ -174,8 +179,10 @@ static bool leaves_more(void *context, uint64_t memory)
 static uint64_t kept_beside(const organ_along_text *along, bool scratch)
 {
     const organ_along_work *const work = along->work;
-    const uint64_t gathering = kept_bytes(along, along->chunks.together * along->options->context), working = work_bytes(along);
-    return (gathering > working ? gathering : working) + (work->beside ? work->beside(work->context, along, scratch) : 0);
+    const uint64_t gathering = kept_bytes(along, along->chunks.together * along->options->context),
+                   working = work_bytes(along);
+    return (gathering > working ? gathering : working) +
+           (work->beside ? work->beside(work->context, along, scratch) : 0);
 }
 
 static along_text_beside wanted_of(const organ_along_text *along, bool scratch)
@@ -191,7 +198,8 @@ uint64_t organ_along_enough(const organ_along_text *along)
     return work > along->text_memory ? work : along->text_memory;
 }
 
-/* Second moments of a layer's targets as whole matrices, each target with moments of its own; of the layer with most. */
+/* Second moments of a layer's targets as whole matrices, each target with moments of its own; of the layer with most.
+ */
 static uint64_t whole_moments(const organ_along_text *along)
 {
     const organ_targets *const targets = along->targets;
@@ -223,8 +231,8 @@ static organ_status refuse_memory(const organ_along_text *along, organ_error *er
     const uint64_t memory = along->engine->memory;
     along_text_beside here = wanted_of(along, o->scratch != NULL), scratch = wanted_of(along, true);
     organ_memory_refuse(error, memory, organ_memory_enough(memory, leaves_more, &here),
-                        "the hidden states of %u windows (%s) of %u tokens (--context), a layer and what %s it takes", o->samples,
-                        counted_by(o), o->context, o->doing);
+                        "the hidden states of %u windows (%s) of %u tokens (--context), a layer and what %s it takes",
+                        o->samples, counted_by(o), o->context, o->doing);
     if (!o->scratch && scratch.wanted < here.wanted)
         organ_memory_offer_scratch(error, organ_memory_enough(0, leaves_more, &scratch));
     return error->status;
@@ -237,8 +245,9 @@ static organ_status open_states(organ_along_text *along, organ_error *error)
     organ_along_states_open(&along->chunks, copied(o, along->facts.forward), o->scratch, &along->states, error);
     if (two_streams(o) && !error->status)
         organ_along_states_open(&along->chunks, false, o->scratch, &along->donor_states, error);
-    return error->status || !o->scratch ? error->status
-                                        : organ_transfer_room(o->scratch, o->scratch, "the hidden states (--scratch) need", bytes, error);
+    return error->status || !o->scratch
+               ? error->status
+               : organ_transfer_room(o->scratch, o->scratch, "the hidden states (--scratch) need", bytes, error);
 }
 
 static void set_chunks(organ_along_text *along)
@@ -262,7 +271,8 @@ static organ_status along_text_share_memory(organ_along_text *along, organ_error
     const uint64_t states = organ_along_memory(o, forward), kept = kept_beside(along, o->scratch != NULL);
     if (!holds_work(along))
         return refuse_memory(along, error);
-    /* Not by what this number of threads or ranks leaves: whether moments are whole would depend on it, and with it the result. */
+    /* Not by what this number of threads or ranks leaves: whether moments are whole would depend on it, and with it the
+     * result. */
     along->moments_memory = organ_forward_spare(forward, o->context) - states - kept;
     return open_states(along, error);
 }
@@ -271,8 +281,8 @@ static void note_context(const organ_along_text *along)
 {
     const uint64_t made_for = organ_forward_describe(along->facts.forward)->context;
     if (made_for && along->options->context > made_for)
-        organ_progress_note(along->progress, "windows of %u tokens are longer than the %llu that %s was made for", along->options->context,
-                            (unsigned long long)made_for, along->model->path);
+        organ_progress_note(along->progress, "windows of %u tokens are longer than the %llu that %s was made for",
+                            along->options->context, (unsigned long long)made_for, along->model->path);
 }
 
 organ_status organ_along_check(unsigned samples, unsigned context, organ_error *error)
@@ -290,7 +300,8 @@ static organ_status along_text_load(organ_along_text *along, organ_text_input *t
     organ_along_facts *const facts = &along->facts;
     organ_error other = {0}, fault = {0};
     const bool loaded = organ_text_load(text, along->options->text, along->engine->memory, error) == ORGAN_OK;
-    if ((!loaded && !organ_memory_named(error)) || organ_tokenizer_open(along->model, &facts->tokenizer, loaded ? error : &fault) ||
+    if ((!loaded && !organ_memory_named(error)) ||
+        organ_tokenizer_open(along->model, &facts->tokenizer, loaded ? error : &fault) ||
         organ_forward_open(along->model, along->engine, &facts->forward, loaded ? error : &fault))
         return error->status;
     if (loaded)
@@ -311,7 +322,8 @@ static organ_status read_text(organ_along_text *along, organ_error *error)
         facts->bytes = text.size;
         facts->tokens = text.tokens;
         along->text_memory = organ_text_memory(&text);
-        snprintf(facts->digest, sizeof facts->digest, "%016llx", (unsigned long long)XXH3_64bits(text.bytes, text.size));
+        snprintf(facts->digest, sizeof facts->digest, "%016llx",
+                 (unsigned long long)XXH3_64bits(text.bytes, text.size));
         along_text_cut(along, text.ids, error);
     }
     organ_text_release(&text);
@@ -329,8 +341,8 @@ organ_status organ_along_open(organ_along_options *options, const organ_model *m
     *along = NULL;
     if (!(*along = malloc(sizeof **along)))
         return organ_fail_memory(error, options->text);
-    **along =
-        (organ_along_text){.options = options, .model = model, .targets = targets, .work = work, .engine = engine, .progress = progress};
+    **along = (organ_along_text){
+        .options = options, .model = model, .targets = targets, .work = work, .engine = engine, .progress = progress};
     return read_text(*along, error);
 }
 
@@ -357,14 +369,15 @@ json_t *organ_along_json(const organ_along_text *along, const char *streams)
 {
     const organ_tokenizer_facts *const facts = organ_tokenizer_describe(along->facts.tokenizer);
     const organ_along_options *const o = along->options;
-    return ORGAN_OBJECT(SET("text", ORGAN_OBJECT(SET_BYTES("name", organ_path_name(o->text)), SET_COUNT("bytes", along->facts.bytes),
-                                                 SET_TEXT("xxh3", along->facts.digest), SET_COUNT("tokens", along->facts.tokens))),
-                        SET("tokenizer", ORGAN_OBJECT(SET_TEXT("kind", facts->kind), SET_COUNT("vocabulary", facts->vocabulary),
-                                                      SET_TEXT("digest", facts->digest))),
-                        SET_COUNT("samples", o->samples), SET_COUNT("context", o->context),
-                        SET_COUNT("tokens", o->samples * (json_int_t)o->context),
-                        SET_TEXT("windows", "evenly spread from the first token of the text to the last, without overlap"),
-                        SET_TEXT("bos", facts->adds_bos && facts->bos >= 0 ? "BOS in place of the first token of every window"
-                                                                           : "no BOS: the model's tokenizer puts none before a text"),
-                        SET_TEXT("streams", streams), SET_IF(o->all_experts, "all_experts", json_true()));
+    return ORGAN_OBJECT(
+        SET("text", ORGAN_OBJECT(SET_BYTES("name", organ_path_name(o->text)), SET_COUNT("bytes", along->facts.bytes),
+                                 SET_TEXT("xxh3", along->facts.digest), SET_COUNT("tokens", along->facts.tokens))),
+        SET("tokenizer", ORGAN_OBJECT(SET_TEXT("kind", facts->kind), SET_COUNT("vocabulary", facts->vocabulary),
+                                      SET_TEXT("digest", facts->digest))),
+        SET_COUNT("samples", o->samples), SET_COUNT("context", o->context),
+        SET_COUNT("tokens", o->samples * (json_int_t)o->context),
+        SET_TEXT("windows", "evenly spread from the first token of the text to the last, without overlap"),
+        SET_TEXT("bos", facts->adds_bos && facts->bos >= 0 ? "BOS in place of the first token of every window"
+                                                           : "no BOS: the model's tokenizer puts none before a text"),
+        SET_TEXT("streams", streams), SET_IF(o->all_experts, "all_experts", json_true()));
 }

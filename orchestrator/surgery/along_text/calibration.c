@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: MIT
- * Tokens are gathered into chunks of one size, whatever the calls bring: the sums do not depend on them. Products of 256 tokens are FP32
- * and are added to sums in FP64. */
+ * Tokens are gathered into chunks of one size, whatever the calls bring: the sums do not depend on them. Products of
+ * 256 tokens are FP32 and are added to sums in FP64. */
 #include "orchestrator/surgery/along_text/calibration.h"
 
 #include "orchestrator/machine/extent.h"
@@ -40,7 +40,8 @@ struct organ_calibration {
     float *chunk[2];        /* CHUNK x features: behind pruned layers, in the donor */
     size_t held;            /* tokens in the chunk */
     unsigned char *scratch; /* of products */
-    float *shift; /* CHUNK x rows: what the chunk's outputs in the donor are more than behind pruned layers; NULL without weights */
+    float *shift; /* CHUNK x rows: what the chunk's outputs in the donor are more than behind pruned layers; NULL
+                     without weights */
     panel *panels;
     size_t panel_count;
     int singular; /* a tile that has no inverse */
@@ -172,7 +173,8 @@ static void list_panels(organ_calibration *c)
 
 static bool calibration_take_memory(organ_calibration *c)
 {
-    const size_t n = c->options.features, block = c->moments.block, entries = n / block * block * block + n % block * (n % block);
+    const size_t n = c->options.features, block = c->moments.block,
+                 entries = n / block * block * block + n % block * (n % block);
     const size_t panels = (n + PANEL - 1) / PANEL, across = block / PANEL + 1;
     c->h = calloc(entries, sizeof *c->h);
     c->c = c->options.two_streams && !c->options.weights.values ? calloc(entries, sizeof *c->c) : NULL;
@@ -193,8 +195,9 @@ static bool calibration_take_memory(organ_calibration *c)
         double *const s = c->sum_room;
         c->sums = (organ_saliency_sums){s, s + n, s + 2 * n, s + 3 * n, s + 4 * n};
     }
-    return c->h && (c->c || !c->options.two_streams || (c->bent && c->shift)) && c->factors && ((c->sum_room && c->levels) || !salient) &&
-           c->chunk[0] && (c->chunk[1] || !c->options.two_streams) && c->scratch && c->panels;
+    return c->h && (c->c || !c->options.two_streams || (c->bent && c->shift)) && c->factors &&
+           ((c->sum_room && c->levels) || !salient) && c->chunk[0] && (c->chunk[1] || !c->options.two_streams) &&
+           c->scratch && c->panels;
 }
 
 bool organ_calibration_takes_weights(size_t rows, size_t features) { return rows < features / 2; }
@@ -210,19 +213,20 @@ uint64_t organ_calibration_memory(uint64_t features, uint64_t rows, bool two_str
 static void choose_sums(organ_calibration *c)
 {
     const organ_calibration_options *const o = &c->options;
-    const bool fits = organ_calibration_memory(o->features, o->weights.values ? o->rows : 0, o->two_streams, true) <= c->engine->memory;
+    const bool fits = organ_calibration_memory(o->features, o->weights.values ? o->rows : 0, o->two_streams, true) <=
+                      c->engine->memory;
     c->moments.block = fits || o->features <= PANEL ? o->features : PANEL;
     if (!fits || !o->two_streams || !o->weights.values || !organ_calibration_takes_weights(o->rows, o->features))
         c->options.weights.values = NULL;
 }
 
-organ_status organ_calibration_create(const organ_calibration_options *options, const organ_engine *engine, organ_calibration **calibration,
-                                      organ_error *error)
+organ_status organ_calibration_create(const organ_calibration_options *options, const organ_engine *engine,
+                                      organ_calibration **calibration, organ_error *error)
 {
     *calibration = NULL;
     if (options->features == 0 || options->features > MOST_FEATURES)
-        return organ_fail(error, ORGAN_USAGE, "%s: a calibration is for 1 to %zu inputs, not %zu", options->name, MOST_FEATURES,
-                          options->features);
+        return organ_fail(error, ORGAN_USAGE, "%s: a calibration is for 1 to %zu inputs, not %zu", options->name,
+                          MOST_FEATURES, options->features);
     organ_calibration *c = calloc(1, sizeof *c);
     if (!c)
         return calibration_no_memory(options, error);
@@ -269,20 +273,22 @@ void organ_calibration_destroy(organ_calibration *c)
 
 /* ---- tokens ---- */
 
-static organ_status check_inputs(const organ_calibration *c, const float *inputs, size_t tokens, const char *where, organ_error *error)
+static organ_status check_inputs(const organ_calibration *c, const float *inputs, size_t tokens, const char *where,
+                                 organ_error *error)
 {
     const size_t n = c->options.features;
     for (size_t k = 0; k < tokens * n; k++)
         if (!(fabsf(inputs[k]) <= LARGEST_INPUT))
-            return organ_fail(error, ORGAN_BAD_INPUT,
-                              "%s: calibration token %llu, input %zu%s: the activation is %g; it must be finite and within %g",
-                              c->options.name, (unsigned long long)(c->moments.tokens + c->held + k / n), k % n, where, (double)inputs[k],
-                              (double)LARGEST_INPUT);
+            return organ_fail(
+                error, ORGAN_BAD_INPUT,
+                "%s: calibration token %llu, input %zu%s: the activation is %g; it must be finite and within %g",
+                c->options.name, (unsigned long long)(c->moments.tokens + c->held + k / n), k % n, where,
+                (double)inputs[k], (double)LARGEST_INPUT);
     return ORGAN_OK;
 }
 
-organ_status organ_calibration_add(organ_calibration *c, const float *pruned_inputs, const float *donor_inputs, size_t tokens,
-                                   organ_error *error)
+organ_status organ_calibration_add(organ_calibration *c, const float *pruned_inputs, const float *donor_inputs,
+                                   size_t tokens, organ_error *error)
 {
     const size_t n = c->options.features;
     if (c->finished || (donor_inputs != NULL) != c->options.two_streams)
@@ -314,7 +320,8 @@ typedef enum movement { COUNTED, TAKEN, PUT } movement;
 static size_t move_sums(double *sums, size_t rows, size_t cols, size_t stride, double *packed, movement way)
 {
     for (size_t i = 0; i < rows && way != COUNTED; i++)
-        memcpy(way == PUT ? sums + i * stride : packed + i * cols, way == PUT ? packed + i * cols : sums + i * stride, cols * sizeof *sums);
+        memcpy(way == PUT ? sums + i * stride : packed + i * cols, way == PUT ? packed + i * cols : sums + i * stride,
+               cols * sizeof *sums);
     return rows * cols;
 }
 
@@ -347,7 +354,8 @@ static void complete_saliency(const organ_calibration *c, size_t rank, double *p
 {
     const size_t features = c->options.features;
     const organ_row_range tiles = share_of(c, tile_count(c), rank);
-    const size_t first = tiles.first * PANEL, count = organ_lesser(tiles.end * PANEL, features) - organ_lesser(first, features);
+    const size_t first = tiles.first * PANEL,
+                 count = organ_lesser(tiles.end * PANEL, features) - organ_lesser(first, features);
     const bool own = rank == organ_ranks_rank(c->engine->ranks);
     if (own)
         move_sums(c->sum_room + first, SUMS, count, features, packed, TAKEN);
@@ -422,14 +430,17 @@ organ_status organ_calibration_finish(organ_calibration *c, organ_error *error)
         return organ_fail(error, ORGAN_USAGE, "%s: the calibration is finished already", c->options.name);
     calibration_add_chunk(c);
     if (c->moments.tokens == 0)
-        return organ_fail(error, ORGAN_BAD_INPUT, "%s: no calibration token has come here: there is nothing to go by", c->options.name);
+        return organ_fail(error, ORGAN_BAD_INPUT, "%s: no calibration token has come here: there is nothing to go by",
+                          c->options.name);
     c->moments.mean_diagonal = mean_diagonal(c);
     if (!(c->moments.mean_diagonal > 0))
-        return organ_fail(error, ORGAN_BAD_INPUT, "%s: all %zu inputs are zero for all %llu calibration tokens: there is nothing to go by",
+        return organ_fail(error, ORGAN_BAD_INPUT,
+                          "%s: all %zu inputs are zero for all %llu calibration tokens: there is nothing to go by",
                           c->options.name, n, (unsigned long long)c->moments.tokens);
     organ_share(c->engine, NULL, tile_count(c), settle_tile, c);
     if (c->singular)
-        return organ_fail(error, ORGAN_BAD_INPUT, "%s: the second moments of the inputs of a tile cannot be inverted (mean square %g)",
+        return organ_fail(error, ORGAN_BAD_INPUT,
+                          "%s: the second moments of the inputs of a tile cannot be inverted (mean square %g)",
                           c->options.name, c->moments.mean_diagonal);
     c->moments.h = c->h;
     c->moments.c = c->c;
@@ -449,7 +460,8 @@ organ_status organ_calibration_from_norms(const organ_calibration_options *optio
     const size_t n = options->features;
     *calibration = NULL;
     if (n == 0 || n > MOST_FEATURES)
-        return organ_fail(error, ORGAN_USAGE, "%s: a calibration is for 1 to %zu inputs, not %zu", options->name, MOST_FEATURES, n);
+        return organ_fail(error, ORGAN_USAGE, "%s: a calibration is for 1 to %zu inputs, not %zu", options->name,
+                          MOST_FEATURES, n);
     organ_calibration *const c = calloc(1, sizeof *c);
     if (!c || !(c->factors = calloc(3 * n, sizeof *c->factors))) {
         free(c);
@@ -459,15 +471,16 @@ organ_status organ_calibration_from_norms(const organ_calibration_options *optio
     c->options = *options;
     for (size_t j = 0; j < n && !error->status; j++) {
         if (!(norms[j] >= 0) || !isfinite(norms[j]))
-            organ_fail(error, ORGAN_BAD_INPUT, "%s: the norm of input %zu is %g; it must be finite and not negative", options->name, j,
-                       (double)norms[j]);
+            organ_fail(error, ORGAN_BAD_INPUT, "%s: the norm of input %zu is %g; it must be finite and not negative",
+                       options->name, j, (double)norms[j]);
         known |= norms[j] > 0;
         c->factors[j] = norms[j];
         c->factors[n + j] = c->factors[2 * n + j] = 1;
         c->moments.mean_diagonal += (double)norms[j] * (double)norms[j] / (double)n;
     }
     if (!error->status && !known)
-        organ_fail(error, ORGAN_BAD_INPUT, "%s: the norms of all %zu inputs are zero: there is nothing to go by", options->name, n);
+        organ_fail(error, ORGAN_BAD_INPUT, "%s: the norms of all %zu inputs are zero: there is nothing to go by",
+                   options->name, n);
     c->moments.features = c->moments.block = n;
     c->moments.tokens = tokens;
     c->moments.act_norm = c->factors;
@@ -481,4 +494,7 @@ organ_status organ_calibration_from_norms(const organ_calibration_options *optio
     return error->status;
 }
 
-const organ_input_moments *organ_calibration_moments(const organ_calibration *c) { return c->finished ? &c->moments : NULL; }
+const organ_input_moments *organ_calibration_moments(const organ_calibration *c)
+{
+    return c->finished ? &c->moments : NULL;
+}

@@ -18,7 +18,8 @@ static void expand_rows(void *context, size_t index, size_t worker)
 {
     const expansion *const x = context;
     const organ_input_moments *const m = x->moments;
-    const size_t first = index * PANEL, start = first / m->block * m->block, width = organ_lesser(m->block, m->features - start);
+    const size_t first = index * PANEL, start = first / m->block * m->block,
+                 width = organ_lesser(m->block, m->features - start);
     const double *const h = m->h + start * m->block, *const c = m->c ? m->c + start * m->block : NULL;
     const double tokens = (double)m->tokens;
     float *const values = x->values + start * m->block;
@@ -31,7 +32,8 @@ static void expand_rows(void *context, size_t index, size_t worker)
         }
 }
 
-float *organ_expand_moments(const organ_engine *engine, const organ_input_moments *m, double c, double h, double damping)
+float *organ_expand_moments(const organ_engine *engine, const organ_input_moments *m, double c, double h,
+                            double damping)
 {
     const size_t rest = m->features % m->block, entries = m->features / m->block * m->block * m->block + rest * rest;
     expansion x = {m, c, h, damping, organ_floats(entries, 1)};

@@ -5,7 +5,9 @@
 
 #include "orchestrator/surgery/along_text/calibration.h"
 
-/* (c C + h H) / tokens + damping I in FP32, whole and mirrored; damping is a number here. Without C it counts as H. NULL without memory. */
-float *organ_expand_moments(const organ_engine *engine, const organ_input_moments *moments, double c, double h, double damping);
+/* (c C + h H) / tokens + damping I in FP32, whole and mirrored; damping is a number here. Without C it counts as H.
+ * NULL without memory. */
+float *organ_expand_moments(const organ_engine *engine, const organ_input_moments *moments, double c, double h,
+                            double damping);
 
 #endif

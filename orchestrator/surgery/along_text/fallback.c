@@ -32,7 +32,8 @@ typedef struct fallback_place {
 static int fallback_by_place(const void *a, const void *b)
 {
     const fallback_place *const x = a, *const y = b;
-    return x->layer != y->layer ? (x->layer > y->layer) - (x->layer < y->layer) : (x->expert > y->expert) - (x->expert < y->expert);
+    return x->layer != y->layer ? (x->layer > y->layer) - (x->layer < y->layer)
+                                : (x->expert > y->expert) - (x->expert < y->expert);
 }
 
 /* Sorted and each once: gate, up and down of an expert fall back together. */
@@ -46,7 +47,8 @@ static size_t list_places(organ_along_fallback_row *row, const void *context, si
     for (size_t k = 0; list && k < count; k++) {
         const json_t *const experts = row(context, k, &tensor);
         for (size_t e = 0; e < json_array_size(experts); e++)
-            list[used++] = (fallback_place){tensor->anatomy.layer, (int32_t)json_integer_value(json_array_get(experts, e))};
+            list[used++] =
+                (fallback_place){tensor->anatomy.layer, (int32_t)json_integer_value(json_array_get(experts, e))};
     }
     if (used)
         qsort(list, used, sizeof *list, fallback_by_place);

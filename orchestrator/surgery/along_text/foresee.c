@@ -9,9 +9,15 @@
 #define VALUE           150.0 /* and for each value that a norm or an activation makes */
 #define EXPERT_BLOCK    256   /* columns of a block where second moments do not fit the memory */
 
-static double foresee_tokens_of(const organ_along_text *along) { return (double)along->options->samples * along->options->context; }
+static double foresee_tokens_of(const organ_along_text *along)
+{
+    return (double)along->options->samples * along->options->context;
+}
 
-static bool is_expert(const organ_tensor *tensor) { return tensor->anatomy.expert >= 0 || organ_tensor_matrices(tensor).count > 1; }
+static bool is_expert(const organ_tensor *tensor)
+{
+    return tensor->anatomy.expert >= 0 || organ_tensor_matrices(tensor).count > 1;
+}
 
 /* The part of the tokens that a matrix of the tensor gets. */
 static double share_of(const organ_along_text *along, const organ_tensor *tensor)
@@ -55,13 +61,16 @@ static bool follows(const organ_tensor *tensor)
     return role == ORGAN_ROLE_K || role == ORGAN_ROLE_V || role == ORGAN_ROLE_UP;
 }
 
-static void add_layer_targets(const organ_along_text *along, size_t first, size_t end, const organ_plan_solve *solve, organ_plan *plan)
+static void add_layer_targets(const organ_along_text *along, size_t first, size_t end, const organ_plan_solve *solve,
+                              organ_plan *plan)
 {
     const double sums = along->options->streams == ORGAN_ALONG_BOTH ? MOMENTS_BOTH : MOMENTS_CHANGED;
     uint64_t moments = 0;
     for (size_t k = first; k < end; k++) {
         const organ_matrices m = organ_tensor_matrices(along->targets->tensors[k]);
-        moments += follows(along->targets->tensors[k]) ? 0 : m.count * organ_calibration_memory(m.cols, m.rows, sums > 1, true);
+        moments += follows(along->targets->tensors[k])
+                       ? 0
+                       : m.count * organ_calibration_memory(m.cols, m.rows, sums > 1, true);
     }
     const bool whole = along->work->mixtures || moments <= along->moments_memory;
     for (size_t k = first; k < end; k++) {
@@ -77,11 +86,13 @@ static void add_layer_targets(const organ_along_text *along, size_t first, size_
 
 void organ_along_foresee(const organ_along_text *along, const organ_plan_solve *solve, organ_plan *plan)
 {
-    const double passes = along->options->streams == ORGAN_ALONG_DONOR ? 1 : along->options->streams == ORGAN_ALONG_BOTH ? 3 : 2;
+    const double passes = along->options->streams == ORGAN_ALONG_DONOR  ? 1
+                          : along->options->streams == ORGAN_ALONG_BOTH ? 3
+                                                                        : 2;
     const organ_targets *const targets = along->targets;
     for (int32_t l = 0; l <= foresee_last_layer(along); l++)
-        plan->products +=
-            passes * foresee_tokens_of(along) * organ_along_token_products(along->facts.forward, along->model, l, along->options->context);
+        plan->products += passes * foresee_tokens_of(along) *
+                          organ_along_token_products(along->facts.forward, along->model, l, along->options->context);
     for (size_t k = 0, end = 0; k < targets->count; k = end) {
         while (end < targets->count && targets->tensors[end]->anatomy.layer == targets->tensors[k]->anatomy.layer)
             end++;

@@ -77,13 +77,14 @@ static organ_status open_group(gathering_gathering *g, size_t index, size_t feat
 }
 
 /* The group that listens to this unit, or NULL where another unit of it does. */
-static gathering_group *listener(gathering_gathering *g, size_t index, size_t features, const float *inputs, organ_error *error)
+static gathering_group *listener(gathering_gathering *g, size_t index, size_t features, const float *inputs,
+                                 organ_error *error)
 {
     gathering_unit *const u = &g->units[index];
     if (u->group == SIZE_MAX) {
         const gathering_unit *const before = g->last == SIZE_MAX ? NULL : &g->units[g->last];
-        if (before && inputs == g->last_input && organ_along_same_place(g, u, before) && features == before->cols && features == u->cols &&
-            !g->groups[before->group].alone)
+        if (before && inputs == g->last_input && organ_along_same_place(g, u, before) && features == before->cols &&
+            features == u->cols && !g->groups[before->group].alone)
             u->group = before->group;
         else if (open_group(g, index, features, error) != ORGAN_OK)
             return NULL;
@@ -96,8 +97,8 @@ static gathering_group *listener(gathering_gathering *g, size_t index, size_t fe
 
 void organ_along_hear_again(organ_along_gathering *g) { g->last = SIZE_MAX; }
 
-organ_status organ_along_hear(void *context, const char *tensor, size_t first, size_t tokens, size_t features, const float *inputs,
-                              organ_error *error)
+organ_status organ_along_hear(void *context, const char *tensor, size_t first, size_t tokens, size_t features,
+                              const float *inputs, organ_error *error)
 {
     gathering_gathering *const g = context;
     const size_t index = organ_along_unit_named(g, tensor);
@@ -111,8 +112,8 @@ organ_status organ_along_hear(void *context, const char *tensor, size_t first, s
     return ORGAN_OK;
 }
 
-organ_status organ_along_hear_donor(void *context, const char *tensor, size_t first, size_t tokens, size_t features, const float *inputs,
-                                    organ_error *error)
+organ_status organ_along_hear_donor(void *context, const char *tensor, size_t first, size_t tokens, size_t features,
+                                    const float *inputs, organ_error *error)
 {
     const gathering_gathering *const g = context;
     const size_t index = organ_along_unit_named(g, tensor);
@@ -126,7 +127,10 @@ organ_status organ_along_hear_donor(void *context, const char *tensor, size_t fi
 
 /* ---- the units of a layer ---- */
 
-static bool gathering_belongs(const gathering_gathering *g, const organ_tensor *tensor) { return tensor->anatomy.layer == g->layer; }
+static bool gathering_belongs(const gathering_gathering *g, const organ_tensor *tensor)
+{
+    return tensor->anatomy.layer == g->layer;
+}
 
 static size_t count_units(const gathering_gathering *g)
 {
@@ -152,10 +156,14 @@ static int by_cols(const void *a, const void *b)
 }
 
 /* Whether the moments of a unit are whole in any case, gathered in as many passes as that takes. */
-static bool is_mixed(const gathering_gathering *g, const gathering_unit *u) { return g->along->work->mixtures && u->expert; }
+static bool is_mixed(const gathering_gathering *g, const gathering_unit *u)
+{
+    return g->along->work->mixtures && u->expert;
+}
 
-/* Experts whose moments do not fit beside those of the others come in passes before them; one fits in any case (`memory` counts it). The
- * down projections of experts are the last of a layer: changing some of them changes no input that is gathered later. */
+/* Experts whose moments do not fit beside those of the others come in passes before them; one fits in any case
+ * (`memory` counts it). The down projections of experts are the last of a layer: changing some of them changes no input
+ * that is gathered later. */
 static void deal_passes(gathering_gathering *g, uint64_t taken)
 {
     const uint64_t room = g->along->moments_memory;
@@ -181,7 +189,8 @@ static void deal_passes(gathering_gathering *g, uint64_t taken)
     g->passes = last + 1;
 }
 
-/* As many units as the memory allows have their moments whole: the narrow ones first, each as if no other saw its inputs. */
+/* As many units as the memory allows have their moments whole: the narrow ones first, each as if no other saw its
+ * inputs. */
 static organ_status share_moments(gathering_gathering *g, organ_error *error)
 {
     gathering_unit **const sorted = calloc(g->unit_count + 1, sizeof *sorted);
@@ -217,8 +226,8 @@ static void add_units(gathering_gathering *g, size_t target)
     }
 }
 
-organ_status organ_along_gathering_open(const organ_along_text *along, organ_layer *loaded, int32_t layer, gathering_gathering *g,
-                                        organ_error *error)
+organ_status organ_along_gathering_open(const organ_along_text *along, organ_layer *loaded, int32_t layer,
+                                        gathering_gathering *g, organ_error *error)
 {
     *g = (gathering_gathering){.along = along, .layer = layer, .loaded = loaded, .last = SIZE_MAX};
     const size_t count = count_units(g);
@@ -311,7 +320,8 @@ static organ_status check_heard(const gathering_gathering *g, organ_error *error
     for (size_t k = 0; k < g->unit_count; k++)
         if (g->units[k].pass == g->pass && g->units[k].group == SIZE_MAX && !is_mixed(g, &g->units[k]) &&
             !(g->units[k].expert && g->units[k].done))
-            return organ_fail(error, ORGAN_USAGE, "tensor '%s' is no linear layer of the forward pass: '%s' cannot %s it", g->units[k].name,
+            return organ_fail(error, ORGAN_USAGE,
+                              "tensor '%s' is no linear layer of the forward pass: '%s' cannot %s it", g->units[k].name,
                               o->method, o->verb);
     return error->status;
 }

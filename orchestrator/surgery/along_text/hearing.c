@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: MIT
- * Ranks hear each other's chunks: while one runs its chunk it keeps what its taps are told, and then all hear that of all, in the order of
- * the chunks. So each hears what one process would. */
+ * Ranks hear each other's chunks: while one runs its chunk it keeps what its taps are told, and then all hear that of
+ * all, in the order of the chunks. So each hears what one process would. */
 #include "orchestrator/ranks/ranks.h"
 #include "orchestrator/surgery/along_text/job.h"
 
@@ -28,11 +28,13 @@ static bool same_inputs(const hearing_gathering *g, const call *c, const float *
 {
     const organ_along_record *const r = &g->record;
     const call *const before = r->count ? &r->calls[r->count - 1] : NULL;
-    return before && inputs == r->last_input && c->donor == before->donor && c->first == before->first && c->tokens == before->tokens &&
-           c->features == before->features && organ_along_same_place(g, &g->units[c->unit], &g->units[before->unit]);
+    return before && inputs == r->last_input && c->donor == before->donor && c->first == before->first &&
+           c->tokens == before->tokens && c->features == before->features &&
+           organ_along_same_place(g, &g->units[c->unit], &g->units[before->unit]);
 }
 
-static organ_status keep_call(hearing_gathering *g, const char *tensor, call made, const float *inputs, organ_error *error)
+static organ_status keep_call(hearing_gathering *g, const char *tensor, call made, const float *inputs,
+                              organ_error *error)
 {
     organ_along_record *const r = &g->record;
     made.unit = organ_along_unit_named(g, tensor);
@@ -42,7 +44,8 @@ static organ_status keep_call(hearing_gathering *g, const char *tensor, call mad
         return organ_fail_memory(error, tensor);
     made.same = same_inputs(g, &made, inputs);
     /* Rows of another width are a fault, which is found when they are heard. */
-    made.bytes = made.same || made.features != g->units[made.unit].cols ? 0 : made.tokens * made.features * sizeof *inputs;
+    made.bytes =
+        made.same || made.features != g->units[made.unit].cols ? 0 : made.tokens * made.features * sizeof *inputs;
     float *const kept = malloc(made.bytes + 1);
     if (!kept)
         return organ_fail_memory(error, tensor);
@@ -53,16 +56,17 @@ static organ_status keep_call(hearing_gathering *g, const char *tensor, call mad
     return ORGAN_OK;
 }
 
-static organ_status keep_changed(void *context, const char *tensor, size_t first, size_t tokens, size_t features, const float *inputs,
-                                 organ_error *error)
+static organ_status keep_changed(void *context, const char *tensor, size_t first, size_t tokens, size_t features,
+                                 const float *inputs, organ_error *error)
 {
     return keep_call(context, tensor, (call){.first = first, .tokens = tokens, .features = features}, inputs, error);
 }
 
-static organ_status keep_donor(void *context, const char *tensor, size_t first, size_t tokens, size_t features, const float *inputs,
-                               organ_error *error)
+static organ_status keep_donor(void *context, const char *tensor, size_t first, size_t tokens, size_t features,
+                               const float *inputs, organ_error *error)
 {
-    return keep_call(context, tensor, (call){.first = first, .tokens = tokens, .features = features, .donor = true}, inputs, error);
+    return keep_call(context, tensor, (call){.first = first, .tokens = tokens, .features = features, .donor = true},
+                     inputs, error);
 }
 
 static void forget_calls(organ_along_record *r)
@@ -86,7 +90,8 @@ static void hear_call(hearing_gathering *g, const call *c, const float *inputs, 
 {
     if (!c->same)
         organ_along_hear_again(g);
-    (c->donor ? organ_along_hear_donor : organ_along_hear)(g, g->units[c->unit].name, c->first, c->tokens, c->features, inputs, error);
+    (c->donor ? organ_along_hear_donor : organ_along_hear)(g, g->units[c->unit].name, c->first, c->tokens, c->features,
+                                                           inputs, error);
 }
 
 /* All go through all calls, even who has a fault: the others wait for the bytes. */
@@ -109,8 +114,8 @@ organ_status organ_along_hear_all(hearing_gathering *g, organ_error *error)
     organ_ranks *const ranks = g->along->engine->ranks;
     organ_along_record *const r = &g->record;
     organ_gathered all = {0};
-    if (organ_ranks_count(ranks) > 1 &&
-        organ_ranks_gather(ranks, "chunks of the text are through", r->calls, r->count * sizeof *r->calls, &all, error) == ORGAN_OK)
+    if (organ_ranks_count(ranks) > 1 && organ_ranks_gather(ranks, "chunks of the text are through", r->calls,
+                                                           r->count * sizeof *r->calls, &all, error) == ORGAN_OK)
         for (size_t rank = 0; rank < all.count; rank++)
             hear_rank(g, rank, (const call *)(const void *)all.of[rank], (size_t)all.bytes[rank] / sizeof(call), error);
     organ_gathered_free(&all);
@@ -125,7 +130,8 @@ organ_status organ_along_record_open(hearing_gathering *g, organ_error *error)
         return ORGAN_OK;
     for (size_t k = 0; k < g->unit_count; k++)
         widest = g->units[k].cols > widest ? (size_t)g->units[k].cols : widest;
-    g->record.others = malloc(g->along->chunks.together * g->along->options->context * widest * sizeof *g->record.others + 1);
+    g->record.others =
+        malloc(g->along->chunks.together * g->along->options->context * widest * sizeof *g->record.others + 1);
     return g->record.others ? ORGAN_OK : organ_fail_memory(error, g->along->model->path);
 }
 

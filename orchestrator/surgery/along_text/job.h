@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: MIT
- * What the parts of a walk along a text share: along_text.c opens it, walk.c goes through the layers, gathering.c hears the inputs of one,
- * hearing.c those that other ranks have, sharing.c deals its matrices to ranks, states.c keeps the hidden states of windows, rows.c knows
- * the order of rows in files. */
+ * What the parts of a walk along a text share: along_text.c opens it, walk.c goes through the layers, gathering.c hears
+ * the inputs of one, hearing.c those that other ranks have, sharing.c deals its matrices to ranks, states.c keeps the
+ * hidden states of windows, rows.c knows the order of rows in files. */
 #ifndef ORGAN_ALONG_TEXT_JOB_H
 #define ORGAN_ALONG_TEXT_JOB_H
 
@@ -9,7 +9,8 @@
 #include "orchestrator/surgery/along_text/states.h"
 
 struct organ_along_text {
-    organ_along_options *options; /* belongs to the caller; organ_along_open lowers `samples` if the text is too short */
+    organ_along_options
+        *options; /* belongs to the caller; organ_along_open lowers `samples` if the text is too short */
     const organ_model *model;
     const organ_targets *targets;
     const organ_along_work *work;
@@ -91,43 +92,47 @@ typedef struct organ_along_gathering {
 } organ_along_gathering;
 
 /* Lists the units of the layer. To be closed whatever it returns. */
-organ_status organ_along_gathering_open(const organ_along_text *along, organ_layer *loaded, int32_t layer, organ_along_gathering *gathering,
-                                        organ_error *error);
+organ_status organ_along_gathering_open(const organ_along_text *along, organ_layer *loaded, int32_t layer,
+                                        organ_along_gathering *gathering, organ_error *error);
 void organ_along_gathering_close(organ_along_gathering *gathering);
 /* What was heard in a pass is of no use any more: the next one. */
 void organ_along_gathering_next(organ_along_gathering *gathering);
-/* Hears a chunk: for taps of organ_layer_run in the stream that is changed, and after it, of the same chunk, in the donor. A new chunk
- * begins with organ_along_hear_again. */
+/* Hears a chunk: for taps of organ_layer_run in the stream that is changed, and after it, of the same chunk, in the
+ * donor. A new chunk begins with organ_along_hear_again. */
 void organ_along_hear_again(organ_along_gathering *gathering);
-organ_status organ_along_hear(void *gathering, const char *tensor, size_t first, size_t tokens, size_t features, const float *inputs,
-                              organ_error *error);
-organ_status organ_along_hear_donor(void *gathering, const char *tensor, size_t first, size_t tokens, size_t features, const float *inputs,
-                                    organ_error *error);
-size_t organ_along_unit_named(const organ_along_gathering *gathering, const char *name); /* SIZE_MAX: none in this pass */
+organ_status organ_along_hear(void *gathering, const char *tensor, size_t first, size_t tokens, size_t features,
+                              const float *inputs, organ_error *error);
+organ_status organ_along_hear_donor(void *gathering, const char *tensor, size_t first, size_t tokens, size_t features,
+                                    const float *inputs, organ_error *error);
+size_t organ_along_unit_named(const organ_along_gathering *gathering,
+                              const char *name); /* SIZE_MAX: none in this pass */
 /* Both in the attention or both in the feed-forward, whose inputs may come in the same memory. */
-bool organ_along_same_place(const organ_along_gathering *gathering, const organ_along_unit *a, const organ_along_unit *b);
+bool organ_along_same_place(const organ_along_gathering *gathering, const organ_along_unit *a,
+                            const organ_along_unit *b);
 
 /* The tap for a stream: it hears, or among ranks it keeps what it is told until organ_along_hear_all. */
 organ_tap organ_along_tap(organ_along_gathering *gathering, bool donor);
-/* All ranks have run their chunk of those that follow one another, or have none left: all hear them. Also after an error, which is then
- * that of all. Nothing without ranks. */
+/* All ranks have run their chunk of those that follow one another, or have none left: all hear them. Also after an
+ * error, which is then that of all. Nothing without ranks. */
 organ_status organ_along_hear_all(organ_along_gathering *gathering, organ_error *error);
 organ_status organ_along_record_open(organ_along_gathering *gathering, organ_error *error);
 void organ_along_record_close(organ_along_record *record);
-/* Called after the inputs of all routed tokens were gathered: marks the units of experts with fewer than ORGAN_ALONG_LEAST_TOKENS of these
- * tokens and discards their calibration. Sets *listened to a flag for each expert of the layer, which the caller frees, or to NULL if all
- * experts have enough tokens. ORGAN_IO without memory. */
+/* Called after the inputs of all routed tokens were gathered: marks the units of experts with fewer than
+ * ORGAN_ALONG_LEAST_TOKENS of these tokens and discards their calibration. Sets *listened to a flag for each expert of
+ * the layer, which the caller frees, or to NULL if all experts have enough tokens. ORGAN_IO without memory. */
 organ_status organ_along_find_unreached(organ_along_gathering *gathering, bool **listened, organ_error *error);
-/* Sets *listened to flags that are true for all experts of the layer, which the caller frees; NULL with ORGAN_OK if the layer has no
- * experts. */
+/* Sets *listened to flags that are true for all experts of the layer, which the caller frees; NULL with ORGAN_OK if the
+ * layer has no experts. */
 organ_status organ_along_every_expert(const organ_along_gathering *gathering, bool **listened, organ_error *error);
 /* All was heard. */
 organ_status organ_along_gathering_finish(organ_along_gathering *gathering, organ_error *error);
 
 /* Once all was heard: which rank changes which units. The same on all ranks. */
 organ_status organ_along_deal(const organ_along_gathering *gathering, organ_error *error);
-/* Once each rank has changed its units, also after an error: all know of the fault of any, or have the layer as it is then. */
-organ_status organ_along_exchange(const organ_along_gathering *gathering, const organ_along_layer *layer, organ_error *error);
+/* Once each rank has changed its units, also after an error: all know of the fault of any, or have the layer as it is
+ * then. */
+organ_status organ_along_exchange(const organ_along_gathering *gathering, const organ_along_layer *layer,
+                                  organ_error *error);
 
 void organ_along_free_states(organ_along_text *along);
 

@@ -11,7 +11,8 @@
 size_t organ_along_window_at(const organ_along_text *along, size_t window)
 {
     const size_t samples = along->options->samples;
-    return samples > 1 ? (size_t)((uint64_t)window * (along->facts.tokens - along->options->context) / (samples - 1)) : 0;
+    return samples > 1 ? (size_t)((uint64_t)window * (along->facts.tokens - along->options->context) / (samples - 1))
+                       : 0;
 }
 
 /* A stretch behind window `w` that no window covers: where it begins; *length is what it has. */
@@ -24,7 +25,10 @@ static size_t stretch(const organ_along_text *along, size_t w, size_t *length)
 }
 
 /* Behind the last of several windows there is nothing. */
-static size_t stretches(const organ_along_text *along) { return along->options->samples > 1 ? along->options->samples - 1 : 1; }
+static size_t stretches(const organ_along_text *along)
+{
+    return along->options->samples > 1 ? along->options->samples - 1 : 1;
+}
 
 /* The places of windows of that length, `all` of them where `begins` is NULL. */
 static size_t places(const organ_along_text *along, size_t length, size_t *begins)
@@ -63,8 +67,8 @@ static organ_status encode(const organ_along_text *along, organ_text_input *text
 }
 
 /* `count` of `all` places, evenly spread. */
-static organ_status fill(const organ_along_text *along, const size_t *begins, size_t all, size_t count, organ_along_rest *rest,
-                         organ_error *error)
+static organ_status fill(const organ_along_text *along, const size_t *begins, size_t all, size_t count,
+                         organ_along_rest *rest, organ_error *error)
 {
     const organ_tokenizer_facts *const facts = organ_tokenizer_describe(along->facts.tokenizer);
     organ_text_input text = {0};
@@ -91,17 +95,20 @@ bool organ_along_rest_has(const organ_along_text *along, size_t tokens)
     return length >= ORGAN_ALONG_LEAST_REST && places(along, length, NULL) >= (tokens + length - 1) / length;
 }
 
-organ_status organ_along_rest_cut(const organ_along_text *along, size_t wanted, const char *option, organ_along_rest *rest,
-                                  organ_error *error)
+organ_status organ_along_rest_cut(const organ_along_text *along, size_t wanted, const char *option,
+                                  organ_along_rest *rest, organ_error *error)
 {
     *rest = (organ_along_rest){.length = length_of(along)};
     const bool enough = rest->length >= ORGAN_ALONG_LEAST_REST;
-    const size_t all = enough ? places(along, rest->length, NULL) : 0, count = enough ? (wanted + rest->length - 1) / rest->length : 1;
+    const size_t all = enough ? places(along, rest->length, NULL) : 0,
+                 count = enough ? (wanted + rest->length - 1) / rest->length : 1;
     if (count > all)
         return organ_fail(error, ORGAN_USAGE,
-                          "%s: its windows (--samples, --context) leave %zu tokens in stretches of %zu or more that calibrate nothing, not "
+                          "%s: its windows (--samples, --context) leave %zu tokens in stretches of %zu or more that "
+                          "calibrate nothing, not "
                           "%zu (%s)",
-                          along->options->text, all * rest->length, enough ? rest->length : ORGAN_ALONG_LEAST_REST, wanted, option);
+                          along->options->text, all * rest->length, enough ? rest->length : ORGAN_ALONG_LEAST_REST,
+                          wanted, option);
     size_t *const begins = malloc(all * sizeof *begins);
     if (!begins)
         return organ_fail_memory(error, along->options->text);

@@ -17,8 +17,8 @@ uint64_t organ_along_turned_rows(const organ_along_text *along, const organ_tens
 }
 
 /* In the file a head of h rows is 0, h/2, 1, h/2 + 1, ... */
-organ_status organ_along_turn(const organ_along_text *along, const organ_tensor *tensor, float *weights, uint64_t count, bool to_file,
-                              organ_error *error)
+organ_status organ_along_turn(const organ_along_text *along, const organ_tensor *tensor, float *weights, uint64_t count,
+                              bool to_file, organ_error *error)
 {
     const organ_matrices m = organ_tensor_matrices(tensor);
     const uint64_t head = organ_along_turned_rows(along, tensor);
@@ -51,18 +51,22 @@ static uint64_t strip_rows(const organ_along_text *along, const organ_tensor *te
 
 uint64_t organ_along_strip_memory(const organ_along_text *along, const organ_tensor *tensor)
 {
-    return 2 * strip_rows(along, tensor) * organ_tensor_matrices(tensor).cols * organ_dtype_describe(tensor->dtype)->bytes;
+    return 2 * strip_rows(along, tensor) * organ_tensor_matrices(tensor).cols *
+           organ_dtype_describe(tensor->dtype)->bytes;
 }
 
 void *organ_along_room(size_t bytes) { return aligned_alloc(4096, (bytes + 4095) / 4096 * 4096); }
 
-organ_status organ_along_strips(const organ_along_text *along, const organ_tensor *tensor, uint64_t matrix, float *weights, void *context,
-                                organ_status (*each)(void *context, const organ_along_strip *strip, organ_error *error), organ_error *error)
+organ_status organ_along_strips(const organ_along_text *along, const organ_tensor *tensor, uint64_t matrix,
+                                float *weights, void *context,
+                                organ_status (*each)(void *context, const organ_along_strip *strip, organ_error *error),
+                                organ_error *error)
 {
     const organ_matrices m = organ_tensor_matrices(tensor);
     const uint64_t together = strip_rows(along, tensor), size = organ_dtype_describe(tensor->dtype)->bytes;
     const size_t bytes = (size_t)(together * m.cols * size);
-    organ_along_strip s = {.tensor = tensor, .matrix = matrix, .donor = malloc(bytes), .stored = organ_along_room(bytes)};
+    organ_along_strip s = {
+        .tensor = tensor, .matrix = matrix, .donor = malloc(bytes), .stored = organ_along_room(bytes)};
     if (!s.donor || !s.stored)
         organ_fail_memory(error, tensor->name);
     for (; s.first < m.rows && !error->status; s.first += together) {
@@ -94,7 +98,8 @@ organ_status organ_along_round(const organ_along_text *along, const organ_along_
     organ_widen(along->engine->kernels, tensor->dtype, s->stored, s->weights, s->count);
     for (size_t k = 0; k < s->count; k++)
         if (!isfinite(s->weights[k]))
-            return organ_fail(error, ORGAN_BAD_INPUT, "tensor '%s': weight %llu is beyond the range of %s after compensation", tensor->name,
+            return organ_fail(error, ORGAN_BAD_INPUT,
+                              "tensor '%s': weight %llu is beyond the range of %s after compensation", tensor->name,
                               (unsigned long long)(s->first * organ_tensor_matrices(tensor).cols + k),
                               organ_dtype_describe(tensor->dtype)->name);
     return organ_along_turn(along, tensor, s->weights, s->rows, false, error);

@@ -9,7 +9,8 @@
 
 #define LEVELS 65536
 
-/* x with P(normal < x) = p, for p in (0, 1/2): Newton's steps from the asymptote, on the logarithm of p, which is concave. */
+/* x with P(normal < x) = p, for p in (0, 1/2): Newton's steps from the asymptote, on the logarithm of p, which is
+ * concave. */
 static double quantile(double p)
 {
     double x = -sqrt(-2 * log(2 * p));
@@ -46,8 +47,8 @@ void organ_saliency_noise(uint64_t seed, uint32_t layer, uint64_t token, size_t 
     }
 }
 
-void organ_saliency_add(const organ_saliency_sums *sums, const organ_input_noise *noise, uint64_t token, size_t tokens, const float *inputs,
-                        size_t stride, size_t first, size_t n)
+void organ_saliency_add(const organ_saliency_sums *sums, const organ_input_noise *noise, uint64_t token, size_t tokens,
+                        const float *inputs, size_t stride, size_t first, size_t n)
 {
     double scale[ORGAN_SALIENCY_BLOCK];
     uint16_t drawn[ORGAN_SALIENCY_BLOCK];
@@ -71,18 +72,20 @@ void organ_saliency_add(const organ_saliency_sums *sums, const organ_input_noise
     }
 }
 
-void organ_saliency_settle(const organ_saliency_sums *sums, size_t feature, uint64_t tokens, float *act_norm, float *stability)
+void organ_saliency_settle(const organ_saliency_sums *sums, size_t feature, uint64_t tokens, float *act_norm,
+                           float *stability)
 {
     const double act = sqrt(sums->xx[feature] / (double)tokens), scale = ORGAN_INPUT_NOISE * act;
     const double mean = (sums->sx[feature] + scale * sums->sn[feature]) / (double)tokens;
-    const double square = (sums->xx[feature] + 2 * scale * sums->xn[feature] + scale * scale * sums->nn[feature]) / (double)tokens;
+    const double square =
+        (sums->xx[feature] + 2 * scale * sums->xn[feature] + scale * scale * sums->nn[feature]) / (double)tokens;
     *act_norm = (float)act;
     /* With V the variance, 1 + V / mean^2 = (mean of squares) / mean^2. */
     *stability = square > 0 ? (float)fmin(1, mean * mean / square) : 1.0f;
 }
 
-bool organ_saliency_contribution(const organ_kernels *kernels, const double *h, size_t stride, size_t width, uint64_t tokens,
-                                 double damping, float *contribution)
+bool organ_saliency_contribution(const organ_kernels *kernels, const double *h, size_t stride, size_t width,
+                                 uint64_t tokens, double damping, float *contribution)
 {
     double *const room = malloc((2 * width * width + width) * sizeof *room), *const diagonal = room + 2 * width * width;
     bool done = room != NULL;

@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: MIT
- * Which rank changes which matrices of a layer, and how the others come to have them. Their inputs are all gathered before, so that each
- * can be changed without the others. */
+ * Which rank changes which matrices of a layer, and how the others come to have them. Their inputs are all gathered
+ * before, so that each can be changed without the others. */
 #include "orchestrator/ranks/ranks.h"
 #include "orchestrator/surgery/along_text/job.h"
 
@@ -27,8 +27,14 @@ static uint64_t thousands(double products) { return (uint64_t)fmin(products / 1e
 #define TIMES 8 /* that the rows of a matrix go through the second moments, more or less */
 
 /* Rows times second moments; and what is computed of these once for all units that a rank has of them. */
-static uint64_t cost_of_rows(const sharing_unit *u) { return thousands(TIMES * (double)u->rows * (double)u->cols * (double)u->cols); }
-static uint64_t cost_of_inputs(const sharing_unit *u) { return thousands((double)u->cols * (double)u->cols * (double)u->cols / 3); }
+static uint64_t cost_of_rows(const sharing_unit *u)
+{
+    return thousands(TIMES * (double)u->rows * (double)u->cols * (double)u->cols);
+}
+static uint64_t cost_of_inputs(const sharing_unit *u)
+{
+    return thousands((double)u->cols * (double)u->cols * (double)u->cols / 3);
+}
 
 /* A tensor of the output, or what the caller else makes as one thing. */
 static size_t thing_of(const sharing_gathering *g, const sharing_unit *u)
@@ -60,14 +66,15 @@ static void find_parts(const sharing_gathering *g, bool by_inputs, sharing_plan 
 static bool brings_inputs(const sharing_gathering *g, const sharing_plan *p, size_t k)
 {
     size_t before = 0;
-    while (before < k && (p->part[before] != p->part[k] || g->units[before].group != g->units[k].group || g->units[before].common ||
-                          g->units[before].done))
+    while (before < k && (p->part[before] != p->part[k] || g->units[before].group != g->units[k].group ||
+                          g->units[before].common || g->units[before].done))
         before++;
     return before == k;
 }
 
 /* *most becomes what the rank with most has. */
-static organ_status deal_parts(const sharing_gathering *g, bool by_inputs, sharing_plan *p, uint64_t *most, organ_error *error)
+static organ_status deal_parts(const sharing_gathering *g, bool by_inputs, sharing_plan *p, uint64_t *most,
+                               organ_error *error)
 {
     organ_ranks *const ranks = g->along->engine->ranks;
     memset(p->cost, 0, g->unit_count * sizeof *p->cost);
@@ -75,7 +82,8 @@ static organ_status deal_parts(const sharing_gathering *g, bool by_inputs, shari
     find_parts(g, by_inputs, p);
     for (size_t k = 0; k < g->unit_count; k++)
         if (!g->units[k].done && !g->units[k].common)
-            p->cost[p->part[k]] += cost_of_rows(&g->units[k]) + (brings_inputs(g, p, k) ? cost_of_inputs(&g->units[k]) : 0);
+            p->cost[p->part[k]] +=
+                cost_of_rows(&g->units[k]) + (brings_inputs(g, p, k) ? cost_of_inputs(&g->units[k]) : 0);
     if (organ_ranks_deal(ranks, p->cost, g->unit_count, p->owner, error) != ORGAN_OK)
         return error->status;
     *most = 0;
@@ -171,7 +179,8 @@ organ_status organ_along_exchange(const sharing_gathering *g, const organ_along_
     if (!ranks || !g->unit_count)
         return error->status;
     snprintf(where, sizeof where, "layer %d is changed", (int)layer->number);
-    if (organ_ranks_agree(ranks, where, error) || g->along->options->streams == ORGAN_ALONG_DONOR || g->along->work->alike)
+    if (organ_ranks_agree(ranks, where, error) || g->along->options->streams == ORGAN_ALONG_DONOR ||
+        g->along->work->alike)
         return error->status;
     for (size_t k = 0; k < g->unit_count && !error->status; k++) {
         const sharing_unit *const u = &g->units[k];

@@ -19,7 +19,10 @@ struct organ_along_states {
     uint64_t *digests;      /* XXH3 of each in the file */
 };
 
-size_t organ_along_chunks_count(const organ_along_chunks *chunks) { return (chunks->windows + chunks->together - 1) / chunks->together; }
+size_t organ_along_chunks_count(const organ_along_chunks *chunks)
+{
+    return (chunks->windows + chunks->together - 1) / chunks->together;
+}
 
 size_t organ_along_chunk_windows(const organ_along_chunks *chunks, size_t chunk)
 {
@@ -33,7 +36,10 @@ static size_t chunk_bytes(const organ_along_chunks *chunks, size_t chunk)
 }
 
 /* How many chunks before this one are held. */
-static size_t position_of(const organ_along_chunks *chunks, size_t chunk) { return (chunk - chunks->first) / chunks->step; }
+static size_t position_of(const organ_along_chunks *chunks, size_t chunk)
+{
+    return (chunk - chunks->first) / chunks->step;
+}
 
 /* Where its states begin among those that are held. */
 static size_t place(const organ_along_chunks *chunks, size_t chunk)
@@ -61,8 +67,8 @@ uint64_t organ_along_states_memory(const organ_along_chunks *chunks, bool copied
     return scratch ? one + held(chunks) * sizeof(uint64_t) : organ_along_states_bytes(chunks) + (copied ? one : 0);
 }
 
-organ_status organ_along_states_open(const organ_along_chunks *chunks, bool copied, const char *scratch, organ_along_states **states,
-                                     organ_error *error)
+organ_status organ_along_states_open(const organ_along_chunks *chunks, bool copied, const char *scratch,
+                                     organ_along_states **states, organ_error *error)
 {
     organ_along_states *const s = *states = calloc(1, sizeof *s);
     if (s) {
@@ -95,13 +101,14 @@ void organ_along_states_close(organ_along_states *s)
 /* The fault of the file, told with what was to go into it. */
 static organ_status file_failed(const organ_along_states *s, const organ_error *fault, organ_error *error)
 {
-    return organ_fail_errno(error, fault->errnum, "%s: %llu bytes of hidden states (--scratch) cannot be kept there", s->file.path,
-                            (unsigned long long)organ_along_states_bytes(&s->chunks));
+    return organ_fail_errno(error, fault->errnum, "%s: %llu bytes of hidden states (--scratch) cannot be kept there",
+                            s->file.path, (unsigned long long)organ_along_states_bytes(&s->chunks));
 }
 
 static float *read_chunk(organ_along_states *s, size_t chunk, organ_error *error)
 {
-    const size_t bytes = chunk_bytes(&s->chunks, chunk), position = position_of(&s->chunks, chunk), next = chunk + s->chunks.step;
+    const size_t bytes = chunk_bytes(&s->chunks, chunk), position = position_of(&s->chunks, chunk),
+                 next = chunk + s->chunks.step;
     organ_error fault = {0};
     if (!s->reserved && organ_direct_reserve(&s->file, organ_along_states_bytes(&s->chunks), &fault) != ORGAN_OK) {
         file_failed(s, &fault, error);
@@ -116,7 +123,8 @@ static float *read_chunk(organ_along_states *s, size_t chunk, organ_error *error
         organ_scratch_announce(&s->file, chunk_bytes(&s->chunks, next), place(&s->chunks, next));
     if (XXH3_64bits(s->one, bytes) == s->digests[position])
         return s->one;
-    organ_fail_errno(error, EIO, "%s: %zu bytes of hidden states (--scratch) are not those that were written", s->file.path, bytes);
+    organ_fail_errno(error, EIO, "%s: %zu bytes of hidden states (--scratch) are not those that were written",
+                     s->file.path, bytes);
     return NULL;
 }
 

@@ -1,5 +1,6 @@
 /* SPDX-License-Identifier: MIT
- * Layer by layer: inputs are gathered, the matrices are changed, and the stream goes on through the weights as they are then. */
+ * Layer by layer: inputs are gathered, the matrices are changed, and the stream goes on through the weights as they are
+ * then. */
 #include "orchestrator/machine/extent.h"
 #include "orchestrator/ranks/ranks.h"
 #include "orchestrator/surgery/along_text/job.h"
@@ -19,7 +20,9 @@ static organ_windows chunk_at(const organ_along_text *along, size_t chunk)
 
 static organ_status walk_stopped(const organ_along_text *along, int32_t layer, organ_error *error)
 {
-    return organ_stop_asked(along->engine->stop) ? organ_fail(error, ORGAN_INTERRUPTED, "stopped in layer %d", (int)layer) : ORGAN_OK;
+    return organ_stop_asked(along->engine->stop)
+               ? organ_fail(error, ORGAN_INTERRUPTED, "stopped in layer %d", (int)layer)
+               : ORGAN_OK;
 }
 
 /* What is done with every chunk of the text. */
@@ -31,7 +34,8 @@ typedef struct pass {
 } pass;
 
 /* Chunks that follow one another go to ranks that do. */
-static organ_status for_chunks(const pass *p, organ_status (*each)(const pass *p, size_t chunk, organ_error *error), organ_error *error)
+static organ_status for_chunks(const pass *p, organ_status (*each)(const pass *p, size_t chunk, organ_error *error),
+                               organ_error *error)
 {
     const organ_along_chunks *const chunks = &p->along->chunks;
     const size_t count = organ_along_chunks_count(chunks);
@@ -44,7 +48,8 @@ static organ_status for_chunks(const pass *p, organ_status (*each)(const pass *p
     return error->status;
 }
 
-static organ_status run_chunk(const pass *p, organ_along_states *states, size_t chunk, const organ_tap *tap, organ_error *error)
+static organ_status run_chunk(const pass *p, organ_along_states *states, size_t chunk, const organ_tap *tap,
+                              organ_error *error)
 {
     const organ_windows windows = chunk_at(p->along, chunk);
     float *const values = organ_along_states_take(states, chunk, error);
@@ -57,15 +62,16 @@ static organ_status carry_chunk(const pass *p, size_t chunk, organ_error *error)
 {
     const organ_along_work *const work = p->along->work;
     if (!p->gathering)
-        return run_chunk(p, p->states, chunk, NULL, error) || !work->heard ? error->status
-                                                                           : work->heard(work->context, p->layer, chunk, error);
+        return run_chunk(p, p->states, chunk, NULL, error) || !work->heard
+                   ? error->status
+                   : work->heard(work->context, p->layer, chunk, error);
     const organ_tap tap = organ_along_tap(p->gathering, false);
     organ_along_hear_again(p->gathering);
     return run_chunk(p, p->states, chunk, &tap, error);
 }
 
-static organ_status walk_carry(const organ_along_text *along, const organ_along_layer *layer, organ_along_states *states,
-                               organ_along_gathering *g, organ_error *error)
+static organ_status walk_carry(const organ_along_text *along, const organ_along_layer *layer,
+                               organ_along_states *states, organ_along_gathering *g, organ_error *error)
 {
     return for_chunks(&(pass){.along = along, .layer = layer, .states = states, .gathering = g}, carry_chunk, error);
 }
@@ -99,8 +105,8 @@ static organ_status gather_again(const pass *p, size_t chunk, organ_error *error
     return copy ? organ_layer_run(along->facts.forward, p->layer->loaded, &windows, copy, &tap, error) : error->status;
 }
 
-/* Gathers the inputs of the routed tokens, or with --all-experts those of all tokens for every expert; then, for experts that too few
- * tokens were routed to, those of all. */
+/* Gathers the inputs of the routed tokens, or with --all-experts those of all tokens for every expert; then, for
+ * experts that too few tokens were routed to, those of all. */
 static organ_status gather_experts(organ_along_gathering *g, const organ_along_layer *layer, organ_error *error)
 {
     const pass again = {.along = g->along, .layer = layer, .gathering = g};
@@ -126,7 +132,8 @@ static organ_status compare_chunk(const pass *p, size_t chunk, organ_error *erro
 {
     const organ_along_text *const along = p->along;
     const organ_along_work *const work = along->work;
-    const bool there = chunk < organ_along_chunks_count(&along->chunks) && !walk_stopped(along, p->layer->number, error);
+    const bool there =
+        chunk < organ_along_chunks_count(&along->chunks) && !walk_stopped(along, p->layer->number, error);
     const organ_windows windows = there ? chunk_at(along, chunk) : (organ_windows){NULL, 0, along->begin};
     float *const donor = there ? organ_along_states_take(along->donor_states, chunk, error) : NULL;
     float *const changed = donor ? organ_along_states_copy(along->states, chunk, error) : NULL;
@@ -138,7 +145,8 @@ static organ_status compare(const organ_along_text *along, const organ_along_lay
 {
     const organ_along_chunks *const chunks = &along->chunks;
     const pass p = {.along = along, .layer = layer};
-    for (size_t c = chunks->first; c < organ_along_chunks_count(chunks) + chunks->first && !error->status; c += chunks->step)
+    for (size_t c = chunks->first; c < organ_along_chunks_count(chunks) + chunks->first && !error->status;
+         c += chunks->step)
         compare_chunk(&p, c, error);
     return error->status;
 }
@@ -149,13 +157,15 @@ static organ_status embed_chunk(const pass *p, size_t chunk, organ_error *error)
     const organ_along_text *const along = p->along;
     const organ_windows windows = chunk_at(along, chunk);
     float *const values = organ_along_states_take(along->states, chunk, error);
-    float *const donor = along->donor_states && values ? organ_along_states_take(along->donor_states, chunk, error) : NULL;
+    float *const donor =
+        along->donor_states && values ? organ_along_states_take(along->donor_states, chunk, error) : NULL;
     if (error->status || organ_forward_embed(along->facts.forward, &windows, values, error) != ORGAN_OK)
         return error->status;
     if (donor)
         memcpy(donor, values, windows.count * along->chunks.window_bytes);
-    return organ_along_states_give(along->states, chunk, error) || !donor ? error->status
-                                                                          : organ_along_states_give(along->donor_states, chunk, error);
+    return organ_along_states_give(along->states, chunk, error) || !donor
+               ? error->status
+               : organ_along_states_give(along->donor_states, chunk, error);
 }
 
 /* ---- a layer ---- */
@@ -185,9 +195,10 @@ static size_t count_after(const organ_along_gathering *g, const organ_along_unit
     return count;
 }
 
-/* The layer holds the matrix as the file does, which is what changed values are rounded to: they go back as they are. */
-static organ_status change_unit(const organ_along_gathering *g, const organ_along_unit *u, const organ_along_layer *layer,
-                                organ_error *error)
+/* The layer holds the matrix as the file does, which is what changed values are rounded to: they go back as they are.
+ */
+static organ_status change_unit(const organ_along_gathering *g, const organ_along_unit *u,
+                                const organ_along_layer *layer, organ_error *error)
 {
     const organ_along_work *const work = g->along->work;
     const bool done = u->done, heard = !done && u->group != SIZE_MAX;
@@ -207,8 +218,10 @@ static organ_status change_unit(const organ_along_gathering *g, const organ_alon
     uint64_t rows = 0, cols = 0;
     organ_factor held;
     if (!organ_layer_matrix(layer->loaded, u->name, &rows, &cols, &held) || rows != u->rows || cols != u->cols)
-        return organ_fail(error, ORGAN_BAD_INPUT, "tensor '%s' is %llu x %llu in the file and %llu x %llu in the forward pass", u->name,
-                          (unsigned long long)u->rows, (unsigned long long)u->cols, (unsigned long long)rows, (unsigned long long)cols);
+        return organ_fail(error, ORGAN_BAD_INPUT,
+                          "tensor '%s' is %llu x %llu in the file and %llu x %llu in the forward pass", u->name,
+                          (unsigned long long)u->rows, (unsigned long long)u->cols, (unsigned long long)rows,
+                          (unsigned long long)cols);
     float *const weights = aligned_alloc(64, organ_to_line((size_t)(rows * cols * sizeof *weights)));
     if (!weights)
         return organ_fail_memory(error, u->name);
@@ -229,7 +242,8 @@ static bool has_experts(const organ_along_gathering *g)
     return false;
 }
 
-/* Of what an earlier run has done nothing but the weights is needed: they are read back. A donor that is alone goes on in any case. */
+/* Of what an earlier run has done nothing but the weights is needed: they are read back. A donor that is alone goes on
+ * in any case. */
 static organ_status hear_layer(organ_along_gathering *g, const organ_along_layer *layer, organ_error *error)
 {
     const organ_along_text *const along = g->along;
@@ -240,7 +254,8 @@ static organ_status hear_layer(organ_along_gathering *g, const organ_along_layer
         return walk_carry(along, layer, along->donor_states, NULL, error);
     if (!done)
         organ_along_record_open(g, error);
-    const bool donor = along->options->streams == ORGAN_ALONG_DONOR, apart = !donor || (along->options->reruns && has_experts(g));
+    const bool donor = along->options->streams == ORGAN_ALONG_DONOR,
+               apart = !donor || (along->options->reruns && has_experts(g));
     if (!done && apart)
         gather_experts(g, layer, error);
     if (donor && !error->status)
@@ -250,7 +265,8 @@ static organ_status hear_layer(organ_along_gathering *g, const organ_along_layer
 }
 
 /* Unit k and, where they are to follow one another, those that see the same inputs. */
-static organ_status change_from(const organ_along_gathering *g, size_t k, bool *changed, const organ_along_layer *layer, organ_error *error)
+static organ_status change_from(const organ_along_gathering *g, size_t k, bool *changed, const organ_along_layer *layer,
+                                organ_error *error)
 {
     const size_t group = g->units[k].group;
     for (size_t l = k; l < g->unit_count && !walk_stopped(g->along, layer->number, error); l++) {
@@ -313,7 +329,8 @@ static organ_status change_layer(const organ_along_text *along, const organ_alon
 
 /* ---- all layers ---- */
 
-/* A target that the layers of the forward pass do not reach (an output head, a prediction layer behind the last) has no inputs. */
+/* A target that the layers of the forward pass do not reach (an output head, a prediction layer behind the last) has no
+ * inputs. */
 static organ_status walk_check_targets(const organ_along_text *along, organ_error *error)
 {
     const organ_targets *const targets = along->targets;
@@ -325,7 +342,8 @@ static organ_status walk_check_targets(const organ_along_text *along, organ_erro
             continue;
         if (layer >= 0)
             snprintf(way, sizeof way, "; 'organ layers --drop %d,' takes its block out", (int)layer);
-        return organ_fail(error, ORGAN_USAGE, "tensor '%s' is in none of the %u layers of the forward pass: '%s' cannot %s it%s",
+        return organ_fail(error, ORGAN_USAGE,
+                          "tensor '%s' is in none of the %u layers of the forward pass: '%s' cannot %s it%s",
                           targets->tensors[k]->name, layers, along->options->method, along->options->verb, way);
     }
     return ORGAN_OK;
@@ -366,7 +384,8 @@ void organ_along_free_states(organ_along_text *along)
 
 organ_status organ_along_run(organ_along_text *along, organ_error *error)
 {
-    if (walk_check_targets(along, error) == ORGAN_OK && for_chunks(&(pass){.along = along}, embed_chunk, error) == ORGAN_OK) {
+    if (walk_check_targets(along, error) == ORGAN_OK &&
+        for_chunks(&(pass){.along = along}, embed_chunk, error) == ORGAN_OK) {
         if (!along->options->moments_only && !(along->levels = organ_normal_levels()))
             organ_fail_memory(error, along->model->path);
         else

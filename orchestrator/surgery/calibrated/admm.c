@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: MIT
- * All is in units of the roots of H's diagonal. With the multiplier U, D is what is kept of Z = V + U / rho, and the next U is rho (Z - D):
- * rho Z where nothing is kept, 0 elsewhere. So Z, its mask and the rho it was made with are all that an iteration leaves. */
+ * All is in units of the roots of H's diagonal. With the multiplier U, D is what is kept of Z = V + U / rho, and the
+ * next U is rho (Z - D): rho Z where nothing is kept, 0 elsewhere. So Z, its mask and the rho it was made with are all
+ * that an iteration leaves. */
 #include "orchestrator/surgery/calibrated/admm.h"
 
 #include "orchestrator/machine/extent.h"
@@ -46,7 +47,8 @@ static void scale_row(void *context, size_t row, size_t worker)
     const size_t n = s->cols;
     (void)worker;
     if (row < n) {
-        const size_t start = row / s->problem.h.block * s->problem.h.block, width = organ_lesser(s->problem.h.block, n - start);
+        const size_t start = row / s->problem.h.block * s->problem.h.block,
+                     width = organ_lesser(s->problem.h.block, n - start);
         float *const h = s->problem.values + start * s->problem.h.block + (row - start) * width;
         for (size_t j = 0; j < width; j++)
             h[j] = start + j == row ? 1.0f : h[j] / (s->root[row] * s->root[start + j]);
@@ -55,7 +57,10 @@ static void scale_row(void *context, size_t row, size_t worker)
         s->problem.target[row * n + j] /= s->root[j];
 }
 
-static size_t entries(size_t size, size_t block) { return size / block * block * block + size % block * (size % block); }
+static size_t entries(size_t size, size_t block)
+{
+    return size / block * block * block + size % block * (size % block);
+}
 
 uint64_t organ_admm_factors_memory(uint64_t size, uint64_t block)
 {
@@ -88,7 +93,8 @@ uint64_t organ_admm_memory(uint64_t rows, uint64_t cols)
     return 4 * rows * cols + 8 * together * cols + 1024 + 16 * cols + rows + organ_inverse_factor_memory(cols);
 }
 
-organ_status organ_admm_create(const organ_engine *engine, const organ_admm_problem *problem, organ_admm **admm, organ_error *error)
+organ_status organ_admm_create(const organ_engine *engine, const organ_admm_problem *problem, organ_admm **admm,
+                               organ_error *error)
 {
     organ_admm *const s = calloc(1, sizeof *s);
     if (!(*admm = s))
@@ -141,8 +147,8 @@ static organ_status make_factor(const organ_admm *s, float rho, float *made, org
             return organ_fail_memory(error, s->problem.name);
         if (!definite)
             return organ_fail(error, ORGAN_BAD_INPUT,
-                              "%s: the second moments of inputs %zu to %zu, with %g on the diagonal, have no factor", s->problem.name,
-                              start, start + width - 1, (double)rho);
+                              "%s: the second moments of inputs %zu to %zu, with %g on the diagonal, have no factor",
+                              s->problem.name, start, start + width - 1, (double)rho);
     }
     return ORGAN_OK;
 }
@@ -173,7 +179,8 @@ static void aim_rows(void *context, size_t index, size_t worker)
     const organ_admm *const s = context;
     const size_t own = index * ROWS_A_GO * s->cols, at = s->from * s->cols + own,
                  n = organ_lesser(ROWS_A_GO, s->count - index * ROWS_A_GO) * s->cols;
-    const float *restrict const z = s->z + at, *restrict const target = s->problem.target + at, rho = s->rho, used = -s->used;
+    const float *restrict const z = s->z + at, *restrict const target = s->problem.target + at, rho = s->rho,
+                                used = -s->used;
     const uint8_t *restrict const keep = s->keep + at;
     float *restrict const a = s->a + own;
     (void)worker;

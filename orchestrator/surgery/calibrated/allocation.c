@@ -8,7 +8,8 @@
 #include <stdlib.h>
 #include <string.h>
 
-/* Of the iterations of physarum v3, for a curve: half of them leave 3 to 6 % more error at both levels alike, and the division stays. */
+/* Of the iterations of physarum v3, for a curve: half of them leave 3 to 6 % more error at both levels alike, and the
+ * division stays. */
 #define CURVE_EFFORT 0.5
 
 struct organ_prune_allocation {
@@ -36,50 +37,57 @@ static bool allocation_is_first(const organ_prune_allocation *a) { return organ_
 
 /* ---- what goes with what ---- */
 
-static organ_status read_budget(const organ_prune_calibrated_options *c, double sparsity, organ_budget *told, organ_error *error)
+static organ_status read_budget(const organ_prune_calibrated_options *c, double sparsity, organ_budget *told,
+                                organ_error *error)
 {
     const organ_allocate_options *const o = &c->allocate;
     *told = (organ_budget){ORGAN_BUDGET_PERCENT, sparsity};
     if (o->budget && organ_budget_parse(o->budget, told, error) != ORGAN_OK)
         return error->status;
     if (o->budget && sparsity > 0)
-        return organ_fail(error, ORGAN_USAGE, "--budget %s and --sparsity %g: one of the two says how much", o->budget, sparsity);
+        return organ_fail(error, ORGAN_USAGE, "--budget %s and --sparsity %g: one of the two says how much", o->budget,
+                          sparsity);
     if (!o->budget && !(sparsity > 0))
         return organ_fail(error, ORGAN_USAGE, "--allocate global needs --budget or --sparsity");
     if (told->unit != ORGAN_BUDGET_PERCENT && c->then)
         return ORGAN_OK; /* what codes take is known once the model is open */
     if (told->unit != ORGAN_BUDGET_PERCENT)
-        return organ_fail(
-            error, ORGAN_USAGE,
-            "--budget %s has no meaning for prune: zeros are stored like other weights, so its output is as large as the donor; a "
-            "percentage of zeros has one, and with --then bits and bytes have",
-            o->budget);
+        return organ_fail(error, ORGAN_USAGE,
+                          "--budget %s has no meaning for prune: zeros are stored like other weights, so its output is "
+                          "as large as the donor; a "
+                          "percentage of zeros has one, and with --then bits and bytes have",
+                          o->budget);
     if (told->amount < 100 * ORGAN_ALLOCATION_LEAST || told->amount > 100 * ORGAN_ALLOCATION_MOST)
-        return organ_fail(error, ORGAN_USAGE, "--allocate global gives each tensor %g to %g %%: all of them together cannot get %g %%",
+        return organ_fail(error, ORGAN_USAGE,
+                          "--allocate global gives each tensor %g to %g %%: all of them together cannot get %g %%",
                           100 * ORGAN_ALLOCATION_LEAST, 100 * ORGAN_ALLOCATION_MOST, told->amount);
     return ORGAN_OK;
 }
 
-organ_status organ_prune_allocation_check(const organ_prune_calibrated_options *c, double sparsity, organ_budget *budget,
-                                          organ_error *error)
+organ_status organ_prune_allocation_check(const organ_prune_calibrated_options *c, double sparsity,
+                                          organ_budget *budget, organ_error *error)
 {
     const organ_allocate_options *const o = &c->allocate;
     *budget = (organ_budget){0};
     if (organ_allocate_check(o, error) != ORGAN_OK || !o->allocate)
         return error->status;
     if (c->pattern)
-        return organ_fail(error, ORGAN_USAGE, "--pattern %s gives every tensor the same: --allocate cannot be asked for as well",
+        return organ_fail(error, ORGAN_USAGE,
+                          "--pattern %s gives every tensor the same: --allocate cannot be asked for as well",
                           c->pattern);
     if (c->imatrix)
-        return organ_fail(error, ORGAN_USAGE, "--allocate has no meaning with --imatrix: divergences are measured on a text");
+        return organ_fail(error, ORGAN_USAGE,
+                          "--allocate has no meaning with --imatrix: divergences are measured on a text");
     if (!c->calibration)
-        return organ_fail(error, ORGAN_USAGE, "--allocate global needs --calibration FILE: divergences are measured on a part of it");
+        return organ_fail(error, ORGAN_USAGE,
+                          "--allocate global needs --calibration FILE: divergences are measured on a part of it");
     return read_budget(c, sparsity, budget, error);
 }
 
 /* ---- how a curve is measured ---- */
 
-static organ_prune_matrix_options wish_at(const organ_prune_allocation *a, const char *name, double sparsity, double effort)
+static organ_prune_matrix_options wish_at(const organ_prune_allocation *a, const char *name, double sparsity,
+                                          double effort)
 {
     organ_prune_matrix_options options = a->wish;
     options.name = name;
@@ -110,16 +118,16 @@ static organ_status prune_by(organ_prune_allocation *a, const organ_along_matrix
     if (!keep)
         return organ_fail_memory(error, m->name);
     organ_prune_share(&a->shared, &options, calibration, true, m->spare);
-    if (organ_prune_matrix(a->job->engine, &options, calibration, weights, (size_t)m->rows, (size_t)m->cols, keep, &report, error) ==
-        ORGAN_OK)
+    if (organ_prune_matrix(a->job->engine, &options, calibration, weights, (size_t)m->rows, (size_t)m->cols, keep,
+                           &report, error) == ORGAN_OK)
         for (uint64_t k = 0; k < m->rows * m->cols; k++)
             weights[k] = keep[k] ? weights[k] : 0.0f;
     free(keep);
     return error->status;
 }
 
-static organ_status prune_at(organ_prune_allocation *a, const organ_along_matrix *m, double sparsity, double effort, float *weights,
-                             organ_error *error)
+static organ_status prune_at(organ_prune_allocation *a, const organ_along_matrix *m, double sparsity, double effort,
+                             float *weights, organ_error *error)
 {
     organ_calibration *flat = NULL;
     if (!a->by_weight || flat_inputs(m, &flat, error) == ORGAN_OK)
@@ -129,12 +137,14 @@ static organ_status prune_at(organ_prune_allocation *a, const organ_along_matrix
 }
 
 /* The model is judged as it will be, hence all iterations. */
-static organ_status allocation_exchange(void *context, const organ_along_matrix *m, double sparsity, float *weights, organ_error *error)
+static organ_status allocation_exchange(void *context, const organ_along_matrix *m, double sparsity, float *weights,
+                                        organ_error *error)
 {
     return prune_at(context, m, sparsity, 1, weights, error);
 }
 
-static organ_status allocation_make(void *context, const organ_along_matrix *m, size_t level, float *weights, organ_error *error)
+static organ_status allocation_make(void *context, const organ_along_matrix *m, size_t level, float *weights,
+                                    organ_error *error)
 {
     const organ_prune_allocation *const a = context;
     return prune_at(context, m, a->curves.levels[level], CURVE_EFFORT, weights, error);
@@ -166,8 +176,9 @@ static json_t *allocation_identity_of(const organ_prune_allocation *a, const cha
     const organ_prune_calibrated_options *const c = a->options;
     return ORGAN_OBJECT(SET_TEXT("definition", ORGAN_ALLOCATION_DEFINITION), SET_TEXT("model", a->job->fingerprint),
                         SET_TEXT("method", a->job->definition), SET_FLAG("compensate", !a->wish.no_compensate),
-                        SET_REAL("effort", c->effort), SET_COUNT("seed", c->seed), SET_TEXT("text", text), SET_COUNT("samples", c->samples),
-                        SET_COUNT("context", c->context), SET_COUNT("allocate_tokens", organ_allocate_tokens(&c->allocate)),
+                        SET_REAL("effort", c->effort), SET_COUNT("seed", c->seed), SET_TEXT("text", text),
+                        SET_COUNT("samples", c->samples), SET_COUNT("context", c->context),
+                        SET_COUNT("allocate_tokens", organ_allocate_tokens(&c->allocate)),
                         SET_COUNT("allocate_layers", organ_allocate_layers(&c->allocate)),
                         SET_IF(c->all_experts, "all_experts", json_true()));
 }
@@ -193,20 +204,25 @@ static organ_status open_exchanges(organ_prune_allocation *a, organ_error *error
     const organ_allocate_options *const o = &a->options->allocate;
     const organ_exchanges_options options = {
         .walk = walk_of(a), .tokens = organ_allocate_tokens(o), .rounds = o->rounds, .seed = a->options->seed};
-    a->exchange_work = (organ_exchanges_work){.context = a, .make = allocation_exchange, .memory = allocation_memory, .forget = let_go};
-    return organ_exchanges_open(&options, a->job->donor, &a->job->targets, &a->curves, a->of, &a->exchange_work, a->job->engine,
-                                a->job->progress, &a->exchanges, error);
+    a->exchange_work = (organ_exchanges_work){
+        .context = a, .make = allocation_exchange, .memory = allocation_memory, .forget = let_go};
+    return organ_exchanges_open(&options, a->job->donor, &a->job->targets, &a->curves, a->of, &a->exchange_work,
+                                a->job->engine, a->job->progress, &a->exchanges, error);
 }
 
 static organ_status allocation_open_walk(organ_prune_allocation *a, organ_error *error)
 {
     const organ_prune_calibrated_options *const c = a->options;
-    const organ_curves_options options = {
-        .walk = walk_of(a), .tokens = organ_allocate_tokens(&c->allocate), .layers = organ_allocate_layers(&c->allocate)};
-    a->work = (organ_curves_work){
-        .context = a, .make = allocation_make, .memory = allocation_memory, .forget = let_go, .found = allocation_found};
-    if (organ_curves_open(&options, a->job->donor, &a->job->targets, &a->curves, a->of, &a->work, a->job->engine, a->job->progress,
-                          &a->walk, error))
+    const organ_curves_options options = {.walk = walk_of(a),
+                                          .tokens = organ_allocate_tokens(&c->allocate),
+                                          .layers = organ_allocate_layers(&c->allocate)};
+    a->work = (organ_curves_work){.context = a,
+                                  .make = allocation_make,
+                                  .memory = allocation_memory,
+                                  .forget = let_go,
+                                  .found = allocation_found};
+    if (organ_curves_open(&options, a->job->donor, &a->job->targets, &a->curves, a->of, &a->work, a->job->engine,
+                          a->job->progress, &a->walk, error))
         return error->status;
     const organ_windows *const windows = &organ_curves_rest(a->walk)->windows;
     a->tokens = windows->begin[windows->count];
@@ -215,9 +231,9 @@ static organ_status allocation_open_walk(organ_prune_allocation *a, organ_error 
     return a->identity ? ORGAN_OK : organ_fail_memory(error, a->job->donor->path);
 }
 
-organ_status organ_prune_allocation_open(const organ_prune_calibrated_options *options, const organ_prune_matrix_options *wish,
-                                         bool by_weight, organ_prune_job *job, double budget, organ_prune_allocation **allocation,
-                                         organ_error *error)
+organ_status organ_prune_allocation_open(const organ_prune_calibrated_options *options,
+                                         const organ_prune_matrix_options *wish, bool by_weight, organ_prune_job *job,
+                                         double budget, organ_prune_allocation **allocation, organ_error *error)
 {
     const char *const file = options->allocate.file;
     organ_prune_allocation *const a = *allocation = calloc(1, sizeof *a);
@@ -288,7 +304,10 @@ static bool recall_division(organ_prune_allocation *a)
     return found;
 }
 
-static json_t *given_json(const void *context, size_t k) { return json_real(((const organ_allocation *)context)->tensors[k].given); }
+static json_t *given_json(const void *context, size_t k)
+{
+    return json_real(((const organ_allocation *)context)->tensors[k].given);
+}
 
 static json_t *exchanges_json(const organ_prune_allocation *a)
 {
@@ -367,7 +386,8 @@ organ_status organ_prune_allocation_run(organ_prune_allocation *a, organ_error *
     if (measured)
         begin_pruning(a);
     if (allocation_is_first(a))
-        organ_progress_note(a->job->progress, "allocation: by the curves %.4g nats a token, where the same for each tensor costs %.4g",
+        organ_progress_note(a->job->progress,
+                            "allocation: by the curves %.4g nats a token, where the same for each tensor costs %.4g",
                             a->curves.cost, a->curves.uniform_cost);
     return ORGAN_OK;
 }
@@ -377,9 +397,9 @@ organ_status organ_prune_allocation_run(organ_prune_allocation *a, organ_error *
 json_t *organ_prune_allocation_parameters(const organ_prune_calibrated_options *c, double budget)
 {
     const organ_allocate_options *const o = &c->allocate;
-    return ORGAN_OBJECT(SET_TEXT("allocate", o->allocate), SET_REAL("budget", 100 * budget), SET_REAL("way", organ_allocate_way(o)),
-                        SET_COUNT("rounds", o->rounds), SET_COUNT("tokens", organ_allocate_tokens(o)),
-                        SET_COUNT("layers", organ_allocate_layers(o)));
+    return ORGAN_OBJECT(SET_TEXT("allocate", o->allocate), SET_REAL("budget", 100 * budget),
+                        SET_REAL("way", organ_allocate_way(o)), SET_COUNT("rounds", o->rounds),
+                        SET_COUNT("tokens", organ_allocate_tokens(o)), SET_COUNT("layers", organ_allocate_layers(o)));
 }
 
 static json_t *allocation_tensor_json(const void *context, size_t k)
@@ -389,7 +409,8 @@ static json_t *allocation_tensor_json(const void *context, size_t k)
     return ORGAN_OBJECT(SET_BYTES("name", t->name), SET_TEXT("role", t->role), SET_INDEX("layer", t->layer),
                         SET_COUNT("elements", t->elements), SET_REAL("sparsity", 100 * t->given),
                         SET_REAL("cost", organ_allocation_cost(&a->curves, t, t->given)),
-                        SET_REAL("uniform_cost", organ_allocation_cost(&a->curves, t, a->budget)), SET_FLAG("between", t->between));
+                        SET_REAL("uniform_cost", organ_allocation_cost(&a->curves, t, a->budget)),
+                        SET_FLAG("between", t->between));
 }
 
 json_t *organ_prune_allocation_json(const organ_prune_allocation *a)
@@ -400,12 +421,13 @@ json_t *organ_prune_allocation_json(const organ_prune_allocation *a)
     for (size_t k = 0; k < a->curves.count && a->known; k++)
         measured += !a->curves.tensors[k].between;
     return ORGAN_OBJECT(SET_TEXT("definition", ORGAN_ALLOCATION_DEFINITION), SET_REAL("budget", 100 * a->budget),
-                        SET_IF(counted, "asked", json_string(asked)), SET_REAL("way", organ_allocate_way(&a->options->allocate)),
-                        SET_FLAG("known", a->known),
+                        SET_IF(counted, "asked", json_string(asked)),
+                        SET_REAL("way", organ_allocate_way(&a->options->allocate)), SET_FLAG("known", a->known),
                         SET("text", ORGAN_OBJECT(SET_BYTES("name", organ_path_name(a->options->calibration)),
                                                  SET_HELD("xxh3", json_object_get(a->identity, "text")))),
-                        SET_COUNT("tokens", a->tokens), SET_COUNT("windows", a->windows), SET_COUNT("tensors_in_all", a->curves.count),
-                        SET_COUNT("measured", measured), SET_REAL_OF("cost", a->divided, a->curves.cost),
+                        SET_COUNT("tokens", a->tokens), SET_COUNT("windows", a->windows),
+                        SET_COUNT("tensors_in_all", a->curves.count), SET_COUNT("measured", measured),
+                        SET_REAL_OF("cost", a->divided, a->curves.cost),
                         SET_REAL_OF("uniform_cost", a->divided, a->curves.uniform_cost),
                         SET("exchanges", a->options->allocate.rounds && a->divided ? exchanges_json(a) : json_null()),
                         SET("tensors", organ_json_rows(a->divided ? a->curves.count : 0, allocation_tensor_json, a)));

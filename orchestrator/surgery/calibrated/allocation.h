@@ -11,22 +11,24 @@
 
 typedef struct organ_prune_allocation organ_prune_allocation;
 
-/* Whether the options go together, and the budget: its amount is 0 without --allocate, and it is in percent where nothing becomes codes.
- * `sparsity` is what --sparsity says, not above 0: nothing. ORGAN_USAGE. */
-organ_status organ_prune_allocation_check(const organ_prune_calibrated_options *options, double sparsity, organ_budget *budget,
-                                          organ_error *error);
+/* Whether the options go together, and the budget: its amount is 0 without --allocate, and it is in percent where
+ * nothing becomes codes. `sparsity` is what --sparsity says, not above 0: nothing. ORGAN_USAGE. */
+organ_status organ_prune_allocation_check(const organ_prune_calibrated_options *options, double sparsity,
+                                          organ_budget *budget, organ_error *error);
 
-/* Reads the curves of --allocation, or opens what measures them: whether memory and text are enough is known then. `wish` is how a matrix
- * is pruned, but for name and sparsity; `by_weight`: as if all its inputs were alike. The job is open; everything must outlive it. To be
- * closed whatever it returns. */
-organ_status organ_prune_allocation_open(const organ_prune_calibrated_options *options, const organ_prune_matrix_options *wish,
-                                         bool by_weight, organ_prune_job *job, double budget, organ_prune_allocation **allocation,
-                                         organ_error *error);
+/* Reads the curves of --allocation, or opens what measures them: whether memory and text are enough is known then.
+ * `wish` is how a matrix is pruned, but for name and sparsity; `by_weight`: as if all its inputs were alike. The job is
+ * open; everything must outlive it. To be closed whatever it returns. */
+organ_status organ_prune_allocation_open(const organ_prune_calibrated_options *options,
+                                         const organ_prune_matrix_options *wish, bool by_weight, organ_prune_job *job,
+                                         double budget, organ_prune_allocation **allocation, organ_error *error);
 /* Adds its memory and work to a plan. `solve` is the work on a matrix. */
-void organ_prune_allocation_foresee(const organ_prune_allocation *allocation, const organ_plan_solve *solve, organ_plan *plan);
+void organ_prune_allocation_foresee(const organ_prune_allocation *allocation, const organ_plan_solve *solve,
+                                    organ_plan *plan);
 void organ_prune_allocation_close(organ_prune_allocation *allocation); /* NULL is allowed */
 
-/* Measures what is not known, keeps it in the journal of the run and in the file, and divides the budget: job->shares. */
+/* Measures what is not known, keeps it in the journal of the run and in the file, and divides the budget: job->shares.
+ */
 organ_status organ_prune_allocation_run(organ_prune_allocation *allocation, organ_error *error);
 
 /* "allocation" of the document; NULL without memory. */

@@ -25,9 +25,12 @@ static bool fit(const organ_calibrated_job *job, const organ_tensor *tensor, org
 {
     const organ_engine *const engine = job->base.engine;
     const organ_matrices m = organ_tensor_matrices(tensor);
-    const uint64_t workers = organ_workers_count(engine->workers), norms = 4 * sizeof(float); /* of an input: what an imatrix says */
-    *bands = (organ_matrix_bands){.name = tensor->name, .rows = (size_t)m.rows, .cols = (size_t)m.cols, .dtype = tensor->dtype};
-    return organ_prune_bands_fit(engine, job->method->method, m.cols * (workers * weight_bytes(tensor) + norms), bands, least);
+    const uint64_t workers = organ_workers_count(engine->workers),
+                   norms = 4 * sizeof(float); /* of an input: what an imatrix says */
+    *bands = (organ_matrix_bands){
+        .name = tensor->name, .rows = (size_t)m.rows, .cols = (size_t)m.cols, .dtype = tensor->dtype};
+    return organ_prune_bands_fit(engine, job->method->method, m.cols * (workers * weight_bytes(tensor) + norms), bands,
+                                 least);
 }
 
 /* The least memory for all targets; *widest is the one that takes most. */
@@ -60,8 +63,8 @@ organ_status organ_calibrated_fits(const organ_calibrated_job *job, organ_error 
     if (most <= job->base.engine->memory)
         return ORGAN_OK;
     return organ_memory_refuse(error, job->base.engine->memory, most,
-                               "tensor '%s' and the fewest of its rows of %llu weights that are pruned together", widest->name,
-                               (unsigned long long)organ_tensor_matrices(widest).cols);
+                               "tensor '%s' and the fewest of its rows of %llu weights that are pruned together",
+                               widest->name, (unsigned long long)organ_tensor_matrices(widest).cols);
 }
 
 /* ---- a band, once its mask is there ---- */
@@ -92,7 +95,8 @@ static void clear_row(void *context, size_t row, size_t worker)
 static organ_status write_band(void *context, size_t first, organ_error *error)
 {
     bands_writing *const w = context;
-    const size_t workers = organ_workers_count(w->job->base.engine->workers), bytes = organ_matrix_band_bytes(&w->bands, first);
+    const size_t workers = organ_workers_count(w->job->base.engine->workers),
+                 bytes = organ_matrix_band_bytes(&w->bands, first);
     const uint64_t at = w->bands.offset - w->tensor->offset + (uint64_t)first * w->bands.cols * weight_bytes(w->tensor);
     memset(w->counts, 0, workers * sizeof *w->counts);
     organ_share(w->job->base.engine, NULL, organ_matrix_band_rows(&w->bands, first), clear_row, w);
@@ -103,7 +107,8 @@ static organ_status write_band(void *context, size_t first, organ_error *error)
 
 /* ---- matrices ---- */
 
-static organ_status prune_bands(bands_writing *w, uint64_t matrix, const organ_calibration *calibration, organ_error *error)
+static organ_status prune_bands(bands_writing *w, uint64_t matrix, const organ_calibration *calibration,
+                                organ_error *error)
 {
     organ_calibrated_job *const job = w->job;
     const organ_prune_matrix_options options = organ_calibrated_wish(job, w->part);
@@ -113,7 +118,8 @@ static organ_status prune_bands(bands_writing *w, uint64_t matrix, const organ_c
     w->bands.offset = w->tensor->offset + matrix * (w->tensor->bytes / organ_tensor_matrices(w->tensor).count);
     w->bands.loaded = false;
     w->bands.checked = 0;
-    if (organ_prune_bands(job->base.engine, &options, calibration, &w->bands, w->keep, write_band, w, &report, error) == ORGAN_OK)
+    if (organ_prune_bands(job->base.engine, &options, calibration, &w->bands, w->keep, write_band, w, &report, error) ==
+        ORGAN_OK)
         organ_calibrated_note(job, w->part, calibration, &report);
     return error->status;
 }
@@ -133,7 +139,8 @@ static organ_status prune_matrix(bands_writing *w, uint64_t matrix, organ_error 
 static organ_status prune_unit(organ_calibrated_job *job, size_t unit, organ_error *error)
 {
     const size_t workers = organ_workers_count(job->base.engine->workers);
-    bands_writing w = {.job = job, .unit = unit, .part = job->base.units[unit].target, .tensor = job->base.units[unit].tensor};
+    bands_writing w = {
+        .job = job, .unit = unit, .part = job->base.units[unit].target, .tensor = job->base.units[unit].tensor};
     uint64_t least;
     (void)fit(job, w.tensor, &w.bands, &least); /* all do: organ_calibrated_fits */
     w.bands.values = organ_along_room(organ_matrix_band_bytes(&w.bands, 0));

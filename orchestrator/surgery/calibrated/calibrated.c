@@ -35,7 +35,12 @@ static const organ_calibrated_method methods[] = {
      .products = true,
      .effort = true,
      .solve = {30, 2000}},
-    {.name = "alps", .method = ORGAN_PRUNE_ALPS, .version = 2, .compensates = true, .products = true, .solve = {100, 2000}},
+    {.name = "alps",
+     .method = ORGAN_PRUNE_ALPS,
+     .version = 2,
+     .compensates = true,
+     .products = true,
+     .solve = {100, 2000}},
     {.name = "magnitude", .method = ORGAN_PRUNE_MAGNITUDE, .version = 1, .solve = {0, 1000}},
     {.name = "wanda", .method = ORGAN_PRUNE_WANDA, .version = 1, .by_imatrix = true, .solve = {0, 1000}},
     {.name = "sparsegpt", .method = ORGAN_PRUNE_SPARSEGPT, .version = 1, .compensates = true, .solve = {1.66, 1000}}};
@@ -50,8 +55,8 @@ static void note_method(organ_calibrated_job *job)
     job->two_streams = m->two_streams && !alone;
     job->compensates = m->compensates && !alone;
     job->base.along = job->needs_text;
-    snprintf(job->base.definition, sizeof job->base.definition, "%s%s/%d", m->name, job->options->imatrix && m->flows ? "-imatrix" : "",
-             m->version);
+    snprintf(job->base.definition, sizeof job->base.definition, "%s%s/%d", m->name,
+             job->options->imatrix && m->flows ? "-imatrix" : "", m->version);
 }
 
 static organ_status choose_method(organ_calibrated_job *job, organ_error *error)
@@ -62,9 +67,10 @@ static organ_status choose_method(organ_calibrated_job *job, organ_error *error)
             note_method(job);
             return ORGAN_OK;
         }
-    return organ_fail(error, ORGAN_USAGE,
-                      "--method '%s' is not known: physarum-v1, physarum-v2, physarum-v3, alps, magnitude, wanda or sparsegpt",
-                      job->options->method);
+    return organ_fail(
+        error, ORGAN_USAGE,
+        "--method '%s' is not known: physarum-v1, physarum-v2, physarum-v3, alps, magnitude, wanda or sparsegpt",
+        job->options->method);
 }
 
 static organ_status choose_pattern(organ_calibrated_job *job, organ_error *error)
@@ -73,10 +79,11 @@ static organ_status choose_pattern(organ_calibrated_job *job, organ_error *error
     int end = 0;
     if (!pattern)
         return ORGAN_OK;
-    const bool read = sscanf(pattern, "%2u:%2u%n", &job->pattern.keep, &job->pattern.of, &end) == 2 && pattern[end] == 0 &&
-                      strspn(pattern, "0123456789:") == strlen(pattern);
+    const bool read = sscanf(pattern, "%2u:%2u%n", &job->pattern.keep, &job->pattern.of, &end) == 2 &&
+                      pattern[end] == 0 && strspn(pattern, "0123456789:") == strlen(pattern);
     if (!read || job->pattern.keep < 1 || job->pattern.keep >= job->pattern.of || job->pattern.of > ORGAN_PATTERN_MOST)
-        return organ_fail(error, ORGAN_USAGE, "--pattern is N:M, N kept of each M neighbours with 1 <= N < M <= %d, not '%s'",
+        return organ_fail(error, ORGAN_USAGE,
+                          "--pattern is N:M, N kept of each M neighbours with 1 <= N < M <= %d, not '%s'",
                           ORGAN_PATTERN_MOST, pattern);
     return ORGAN_OK;
 }
@@ -106,12 +113,14 @@ static organ_status check_imatrix(const organ_calibrated_job *job, organ_error *
     const organ_prune_calibrated_options *const c = job->options;
     static const char with[] = "%s has no meaning with --imatrix: it has no %s";
     if (c->calibration)
-        return organ_fail(error, ORGAN_USAGE, "--calibration and --imatrix: one of the two says what the inputs are like, not both");
+        return organ_fail(error, ORGAN_USAGE,
+                          "--calibration and --imatrix: one of the two says what the inputs are like, not both");
     if (job->method->method == ORGAN_PRUNE_MAGNITUDE)
         return no_use("--imatrix", c->method, error);
     if (!job->method->by_imatrix)
         return organ_fail(error, ORGAN_USAGE,
-                          "--method %s needs how the inputs go together, and an imatrix has only how large each is: --calibration FILE",
+                          "--method %s needs how the inputs go together, and an imatrix has only how large each is: "
+                          "--calibration FILE",
                           c->method);
     if (c->samples != 128)
         return organ_fail(error, ORGAN_USAGE, with, "--samples", "windows");
@@ -126,7 +135,8 @@ static organ_status check_imatrix(const organ_calibrated_job *job, organ_error *
     return c->seed ? organ_fail(error, ORGAN_USAGE, with, "--seed", "noise") : ORGAN_OK;
 }
 
-static organ_status refuse_options(const organ_calibrated_method *m, const organ_prune_calibrated_options *c, organ_error *error)
+static organ_status refuse_options(const organ_calibrated_method *m, const organ_prune_calibrated_options *c,
+                                   organ_error *error)
 {
     if (c->no_compensate && !m->can_leave)
         return no_use("--no-compensate", m->name, error);
@@ -149,7 +159,8 @@ static organ_status refuse_v1(const organ_prune_options *o, const organ_prune_ca
     return ORGAN_OK;
 }
 
-static organ_status check_ranges(const organ_prune_options *o, const organ_prune_calibrated_options *c, organ_error *error)
+static organ_status check_ranges(const organ_prune_options *o, const organ_prune_calibrated_options *c,
+                                 organ_error *error)
 {
     if (organ_along_check(c->samples, c->context, error) != ORGAN_OK)
         return error->status;
@@ -175,8 +186,9 @@ static organ_status calibrated_check_options(organ_calibrated_job *job, organ_er
 {
     const organ_prune_calibrated_options *const c = job->options;
     if (choose_method(job, error) || choose_pattern(job, error) || check_ranges(job->base.options, c, error) ||
-        refuse_v1(job->base.options, c, error) || organ_prune_allocation_check(c, job->base.options->sparsity, &job->asked, error) ||
-        check_goal(job, error) || refuse_options(job->method, c, error))
+        refuse_v1(job->base.options, c, error) ||
+        organ_prune_allocation_check(c, job->base.options->sparsity, &job->asked, error) || check_goal(job, error) ||
+        refuse_options(job->method, c, error))
         return error->status;
     job->base.divides = job->asked.amount > 0;
     job->budget = job->asked.unit == ORGAN_BUDGET_PERCENT ? job->asked.amount / 100 : 0;
@@ -216,8 +228,8 @@ static organ_status open_text(organ_calibrated_job *job, organ_error *error)
                                    .change = organ_calibrated_matrix,
                                    .grouped = job->method->method == ORGAN_PRUNE_PHYSARUM_V3,
                                    .rows = job->method->rows && job->compensates};
-    return organ_along_open(&job->walk, job->base.donor, &job->base.targets, &job->work, job->base.engine, job->base.progress, &job->along,
-                            error);
+    return organ_along_open(&job->walk, job->base.donor, &job->base.targets, &job->work, job->base.engine,
+                            job->base.progress, &job->along, error);
 }
 
 /* What the matrices are pruned by. */
@@ -244,7 +256,8 @@ static void calibrated_foresee(organ_calibrated_job *job)
         organ_plan_memory(plan, organ_calibrated_enough(job), 0);
     for (size_t k = 0; k < job->base.targets.count && !job->along; k++) {
         const organ_matrices m = organ_tensor_matrices(job->base.targets.tensors[k]);
-        organ_plan_matrices(plan, &(organ_plan_solve){0, job->method->solve.weights}, (double)m.count, (double)m.rows, (double)m.cols, 0);
+        organ_plan_matrices(plan, &(organ_plan_solve){0, job->method->solve.weights}, (double)m.count, (double)m.rows,
+                            (double)m.cols, 0);
     }
     if (job->allocation)
         organ_prune_allocation_foresee(job->allocation, &job->method->solve, plan);
@@ -262,7 +275,8 @@ static organ_status calibrated_open_all(organ_calibrated_job *job, organ_error *
     for (size_t k = 0; job->pattern.of && k < job->base.targets.count; k++) {
         const organ_tensor *const t = job->base.targets.tensors[k];
         if (organ_tensor_matrices(t).cols % job->pattern.of)
-            return organ_fail(error, ORGAN_USAGE, "tensor '%s': rows of %llu weights do not divide into the groups of --pattern %s",
+            return organ_fail(error, ORGAN_USAGE,
+                              "tensor '%s': rows of %llu weights do not divide into the groups of --pattern %s",
                               t->name, (unsigned long long)organ_tensor_matrices(t).cols, job->options->pattern);
     }
     return open_means(job, error);
@@ -323,10 +337,12 @@ static void close_calibrated(void *context)
 }
 
 static organ_status run_method(const organ_prune_options *options, const organ_prune_calibrated_options *calibrated,
-                               const organ_engine *engine, const organ_progress *progress, json_t **report, organ_error *error)
+                               const organ_engine *engine, const organ_progress *progress, json_t **report,
+                               organ_error *error)
 {
     if (strcmp(calibrated->method, version_1.name) == 0) {
-        if ((!calibrated->allocate.allocate && refuse_text(calibrated, error)) || refuse_options(&version_1, calibrated, error))
+        if ((!calibrated->allocate.allocate && refuse_text(calibrated, error)) ||
+            refuse_options(&version_1, calibrated, error))
             return error->status;
         if (calibrated->imatrix)
             return no_use("--imatrix", version_1.name, error);
@@ -339,11 +355,13 @@ static organ_status run_method(const organ_prune_options *options, const organ_p
     organ_calibrated_job job = {
         .options = calibrated,
         .base = {.kind = &kind, .options = options, .engine = engine, .progress = progress, .started_at = time(NULL)}};
-    return organ_operation_run(&(organ_operation){options->donor, &job, prune_calibrated, close_calibrated, true}, report, error);
+    return organ_operation_run(&(organ_operation){options->donor, &job, prune_calibrated, close_calibrated, true},
+                               report, error);
 }
 
 organ_status organ_prune_by_method(const organ_prune_options *options, const organ_prune_calibrated_options *calibrated,
-                                   const organ_engine *engine, const organ_progress *progress, json_t **report, organ_error *error)
+                                   const organ_engine *engine, const organ_progress *progress, json_t **report,
+                                   organ_error *error)
 {
     organ_prune_calibrated_options chosen = *calibrated;
     *report = NULL;

@@ -54,9 +54,11 @@ static organ_status divided_run(void *context, json_t **report, organ_error *err
 {
     divided_job *const job = context;
     const organ_prune_options *const o = job->base.options;
-    static const organ_prune_matrix_options flow = {.method = ORGAN_PRUNE_PHYSARUM_V2, .no_compensate = true, .effort = 1};
+    static const organ_prune_matrix_options flow = {
+        .method = ORGAN_PRUNE_PHYSARUM_V2, .no_compensate = true, .effort = 1};
     if (organ_prune_check_options(o, error) || check_flow(o, error) ||
-        organ_along_check(job->options->samples, job->options->context, error) || organ_prune_job_open(&job->base, error) ||
+        organ_along_check(job->options->samples, job->options->context, error) ||
+        organ_prune_job_open(&job->base, error) ||
         organ_prune_allocation_open(job->options, &flow, true, &job->base, job->budget, &job->allocation, error))
         return error->status;
     if (o->dry_run && organ_prune_foresee(&job->base, error) != ORGAN_OK)
@@ -74,7 +76,8 @@ static void close_divided(void *context)
 }
 
 organ_status organ_prune_divided(const organ_prune_options *options, const organ_prune_calibrated_options *calibrated,
-                                 const organ_engine *engine, const organ_progress *progress, json_t **report, organ_error *error)
+                                 const organ_engine *engine, const organ_progress *progress, json_t **report,
+                                 organ_error *error)
 {
     divided_job job = {.options = calibrated,
                        .base = {.kind = &kind,
@@ -90,5 +93,6 @@ organ_status organ_prune_divided(const organ_prune_options *options, const organ
     job.budget = asked.amount / 100;
     if (!calibrated->allocate.allocate)
         return organ_prune(options, engine, progress, report, error);
-    return organ_operation_run(&(organ_operation){options->donor, &job, divided_run, close_divided, true}, report, error);
+    return organ_operation_run(&(organ_operation){options->donor, &job, divided_run, close_divided, true}, report,
+                               error);
 }

@@ -9,10 +9,13 @@
 static json_t *not_told_json(const organ_calibrated_job *job)
 {
     const char *const told[] = {
-        "Quality. What pruning costs is not measured here: the verb evaluate does, with a text that was not calibrated on.",
+        "Quality. What pruning costs is not measured here: the verb evaluate does, with a text that was not calibrated "
+        "on.",
         "Size. Pruned weights are stored as zeros in the same type, so the files are as long as the donor's.",
-        job->pattern.of ? "Speed. The zeros keep the pattern, but they are stored one by one, not packed as hardware for it wants them."
-                        : "Speed. Zeros scattered like these are no faster on hardware that expects structured sparsity."};
+        job->pattern.of
+            ? "Speed. The zeros keep the pattern, but they are stored one by one, not packed as hardware for it wants "
+              "them."
+            : "Speed. Zeros scattered like these are no faster on hardware that expects structured sparsity."};
     return organ_json_texts(sizeof told / sizeof *told, told);
 }
 
@@ -25,9 +28,11 @@ json_t *organ_calibrated_parameters(void *context)
     const organ_calibrated_method *const m = job->method;
     return ORGAN_OBJECT(
         SET_TEXT("method", c->method), SET_REAL_OF("sparsity", sparsity >= 0 && !job->base.divides, sparsity),
-        SET("pattern", c->pattern ? json_string(c->pattern) : json_null()), SET_IF(m->flows, "compensate", json_boolean(job->compensates)),
-        SET_IF(m->noise, "contribution", json_boolean(!job->imatrix)), SET_IF(m->noise, "stability", json_boolean(!job->imatrix)),
-        SET_IF(m->effort, "effort", json_real(c->effort)), SET_IF(m->noise, "seed", json_integer((json_int_t)c->seed)),
+        SET("pattern", c->pattern ? json_string(c->pattern) : json_null()),
+        SET_IF(m->flows, "compensate", json_boolean(job->compensates)),
+        SET_IF(m->noise, "contribution", json_boolean(!job->imatrix)),
+        SET_IF(m->noise, "stability", json_boolean(!job->imatrix)), SET_IF(m->effort, "effort", json_real(c->effort)),
+        SET_IF(m->noise, "seed", json_integer((json_int_t)c->seed)),
         SET_IF(job->needs_text, "samples", json_integer((json_int_t)c->samples)),
         SET_IF(job->needs_text, "context", json_integer((json_int_t)c->context)), SET_BYTES_OF("targets", targets),
         SET_IF(job->base.divides, "allocation", organ_prune_allocation_parameters(c, job->budget)));
@@ -41,8 +46,9 @@ static json_t *document_calibration_json(const organ_calibrated_job *job)
     for (size_t k = 0; k < job->base.targets.count; k++)
         block_diagonal += job->parts[k].block_diagonal;
     json_t *const told = organ_along_json(
-        job->along, job->two_streams ? "inputs behind pruned layers and in the donor (of experts behind pruned layers alone)"
-                                     : "inputs behind pruned layers");
+        job->along, job->two_streams
+                        ? "inputs behind pruned layers and in the donor (of experts behind pruned layers alone)"
+                        : "inputs behind pruned layers");
     ORGAN_ADD(told, SET_COUNT("block_diagonal_tensors", block_diagonal));
     return told;
 }
@@ -57,7 +63,8 @@ static const json_t *document_fallback_row(const void *context, size_t k, const 
 /* With what the run has found. */
 static json_t *with_fallback(const organ_calibrated_job *job, json_t *told)
 {
-    json_t *const fallback = json_is_object(told) ? organ_along_fallback_json(document_fallback_row, job, job->base.targets.count) : NULL;
+    json_t *const fallback =
+        json_is_object(told) ? organ_along_fallback_json(document_fallback_row, job, job->base.targets.count) : NULL;
     ORGAN_ADD(told, SET_IF(fallback, "fallback", fallback));
     return told;
 }
@@ -67,11 +74,12 @@ static json_t *imatrix_json(const organ_calibrated_job *job)
     const organ_imatrix *const m = job->imatrix;
     if (!m)
         return json_null();
-    return ORGAN_OBJECT(SET_BYTES("name", organ_path_name(m->path)), SET_TEXT("format", m->format), SET_COUNT("bytes", m->bytes),
-                        SET_TEXT("xxh3", job->digest), SET_COUNT("entries", m->entry_count),
-                        SET("datasets", organ_json_texts(m->dataset_count, (const char *const *)m->datasets)),
-                        SET_INDEX("chunks", m->chunks), SET_INDEX("chunk_size", m->chunk_size),
-                        SET_TEXT("lacks", "contribution, stability and compensation: it has only the mean square of each input"));
+    return ORGAN_OBJECT(
+        SET_BYTES("name", organ_path_name(m->path)), SET_TEXT("format", m->format), SET_COUNT("bytes", m->bytes),
+        SET_TEXT("xxh3", job->digest), SET_COUNT("entries", m->entry_count),
+        SET("datasets", organ_json_texts(m->dataset_count, (const char *const *)m->datasets)),
+        SET_INDEX("chunks", m->chunks), SET_INDEX("chunk_size", m->chunk_size),
+        SET_TEXT("lacks", "contribution, stability and compensation: it has only the mean square of each input"));
 }
 
 int organ_calibrated_amend(const organ_prune_job *base, json_t *document)
@@ -81,15 +89,18 @@ int organ_calibrated_amend(const organ_prune_job *base, json_t *document)
     for (size_t k = 0; k < base->targets.count; k++)
         changed += job->parts[k].compensated;
     const organ_prune_allocation *const divided = job->allocation;
-    json_t *const run = json_incref(json_object_get(document, "run")), *const definitions = json_object_get(document, "definitions");
+    json_t *const run = json_incref(json_object_get(document, "run")), *const definitions =
+                                                                           json_object_get(document, "definitions");
     json_object_del(document, "run");
     json_object_del(json_object_get(document, "coverage"), "tiles");
     ORGAN_ADD(definitions,
-              SET_TEXT("compensated", "a target weight that is not zero in the output and not the donor's; counted among the kept"));
+              SET_TEXT("compensated",
+                       "a target weight that is not zero in the output and not the donor's; counted among the kept"));
     ORGAN_ADD(document, SET("not_in_this_report", not_told_json(job)),
-              SET("calibration", with_fallback(job, document_calibration_json(job))), SET("imatrix", with_fallback(job, imatrix_json(job))),
-              SET_IF(divided, "allocation", organ_prune_allocation_json(divided)), SET_FLAG("compensates", job->compensates),
-              SET_COUNT("compensated", changed), SET("run", run));
+              SET("calibration", with_fallback(job, document_calibration_json(job))),
+              SET("imatrix", with_fallback(job, imatrix_json(job))),
+              SET_IF(divided, "allocation", organ_prune_allocation_json(divided)),
+              SET_FLAG("compensates", job->compensates), SET_COUNT("compensated", changed), SET("run", run));
     return 0;
 }
 
@@ -100,8 +111,10 @@ int organ_calibrated_amend_line(const organ_prune_job *base, const organ_prune_p
     json_object_del(line, "tiles");
     json_object_del(line, "gain");
     const bool flow = job->method->flows, text = job->needs_text;
-    const char *const count = job->imatrix && strcmp(job->imatrix->format, "GGUF") != 0 ? "calibration_chunks" : "calibration_tokens";
-    ORGAN_ADD(line, SET_COUNT("compensated", told->compensated), SET_IF(text, "calibration_tokens", json_integer((json_int_t)told->tokens)),
+    const char *const count =
+        job->imatrix && strcmp(job->imatrix->format, "GGUF") != 0 ? "calibration_chunks" : "calibration_tokens";
+    ORGAN_ADD(line, SET_COUNT("compensated", told->compensated),
+              SET_IF(text, "calibration_tokens", json_integer((json_int_t)told->tokens)),
               SET_IF(text, "block_diagonal", json_boolean(told->block_diagonal)),
               SET_IF(told->fallback, "fallback_experts", json_incref(told->fallback)),
               SET_IF(job->imatrix, "imatrix_entry", json_string(told->entry)),
@@ -122,14 +135,18 @@ json_t *organ_calibrated_identity(void *context)
                         SET_IF(job->imatrix, "imatrix", imatrix_json(job)));
 }
 
-static uint64_t document_count_of(const json_t *line, const char *key) { return (uint64_t)json_integer_value(json_object_get(line, key)); }
+static uint64_t document_count_of(const json_t *line, const char *key)
+{
+    return (uint64_t)json_integer_value(json_object_get(line, key));
+}
 
 void organ_calibrated_recall(organ_prune_job *base, const organ_prune_part *part, const json_t *line)
 {
     const organ_calibrated_job *const job = (const organ_calibrated_job *)base;
     organ_calibrated_part *const told = &job->parts[part->target];
     told->compensated = document_count_of(line, "compensated");
-    told->tokens = document_count_of(line, json_object_get(line, "calibration_tokens") ? "calibration_tokens" : "calibration_chunks");
+    told->tokens = document_count_of(line, json_object_get(line, "calibration_tokens") ? "calibration_tokens"
+                                                                                       : "calibration_chunks");
     told->block_diagonal = json_is_true(json_object_get(line, "block_diagonal"));
     json_decref(told->fallback);
     told->fallback = json_incref(json_object_get(line, "fallback_experts"));

@@ -16,8 +16,8 @@ static organ_status check_target(organ_calibrated_job *job, size_t part, organ_e
         return organ_fail_memory(error, tensor->name);
     told->experts = organ_experts_beside(job->base.donor, tensor, known);
     for (uint64_t k = 0; k < m.count && !error->status; k++)
-        if (organ_importance_norms(job->imatrix, job->base.donor, tensor, k, told->experts, norms, &count, &told->entry, error) ==
-                ORGAN_OK &&
+        if (organ_importance_norms(job->imatrix, job->base.donor, tensor, k, told->experts, norms, &count, &told->entry,
+                                   error) == ORGAN_OK &&
             count == 0)
             organ_along_note_expert(&told->fallback, tensor, k);
     free(norms);
@@ -35,8 +35,8 @@ organ_status organ_calibrated_imatrix(organ_calibrated_job *job, organ_error *er
     return error->status;
 }
 
-organ_status organ_calibrated_norms(const organ_calibrated_job *job, size_t part, uint64_t matrix, organ_calibration **calibration,
-                                    organ_error *error)
+organ_status organ_calibrated_norms(const organ_calibrated_job *job, size_t part, uint64_t matrix,
+                                    organ_calibration **calibration, organ_error *error)
 {
     const organ_tensor *const tensor = job->base.targets.tensors[part];
     const size_t features = (size_t)organ_tensor_matrices(tensor).cols;
@@ -47,8 +47,8 @@ organ_status organ_calibrated_norms(const organ_calibrated_job *job, size_t part
     *calibration = NULL;
     if (!norms)
         return organ_fail_memory(error, tensor->name);
-    if (organ_importance_norms(job->imatrix, job->base.donor, tensor, matrix, job->parts[part].experts, norms, &count, &entry, error) ==
-        ORGAN_OK)
+    if (organ_importance_norms(job->imatrix, job->base.donor, tensor, matrix, job->parts[part].experts, norms, &count,
+                               &entry, error) == ORGAN_OK)
         organ_calibration_from_norms(&options, norms, (uint64_t)count, calibration, error);
     free(norms);
     return error->status;

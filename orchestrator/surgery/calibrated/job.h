@@ -26,16 +26,16 @@ typedef struct organ_calibrated_part {
 typedef struct organ_calibrated_method {
     const char *name;
     organ_prune_method method;
-    int version;            /* of its definition */
-    bool flows;             /* may decide the sparsity by itself */
-    bool compensates;       /* weights that are kept are changed, */
-    bool two_streams;       /* towards what the donor does as well, */
-    bool products;          /* the method solves by matrix products, whose number the document states */
-    bool noise;             /* the method draws noise to score stability and contribution, so that --seed has a meaning */
-    bool effort;            /* has --effort, */
-    bool can_leave;         /* --no-compensate, */
-    bool by_imatrix;        /* and --imatrix */
-    bool rows;              /* ranks can share the rows of a matrix, where weights that are kept are changed */
+    int version;      /* of its definition */
+    bool flows;       /* may decide the sparsity by itself */
+    bool compensates; /* weights that are kept are changed, */
+    bool two_streams; /* towards what the donor does as well, */
+    bool products;    /* the method solves by matrix products, whose number the document states */
+    bool noise;       /* the method draws noise to score stability and contribution, so that --seed has a meaning */
+    bool effort;      /* has --effort, */
+    bool can_leave;   /* --no-compensate, */
+    bool by_imatrix;  /* and --imatrix */
+    bool rows;        /* ranks can share the rows of a matrix, where weights that are kept are changed */
     organ_plan_solve solve; /* the work on a matrix */
 } organ_calibrated_method;
 
@@ -62,10 +62,11 @@ typedef struct organ_calibrated_job {
 /* Opens the imatrix and finds the entries of all targets. Needs the donor. */
 organ_status organ_calibrated_imatrix(organ_calibrated_job *job, organ_error *error);
 /* What it says of a matrix of a target, to be destroyed by the caller. */
-organ_status organ_calibrated_norms(const organ_calibrated_job *job, size_t part, uint64_t matrix, organ_calibration **calibration,
-                                    organ_error *error);
+organ_status organ_calibrated_norms(const organ_calibrated_job *job, size_t part, uint64_t matrix,
+                                    organ_calibration **calibration, organ_error *error);
 
-/* Without a text: whether the memory holds what must be together of every target; ORGAN_USAGE with the least that does. */
+/* Without a text: whether the memory holds what must be together of every target; ORGAN_USAGE with the least that does.
+ */
 organ_status organ_calibrated_fits(const organ_calibrated_job *job, organ_error *error);
 /* That least. */
 uint64_t organ_calibrated_enough(const organ_calibrated_job *job);
@@ -76,9 +77,11 @@ organ_status organ_calibrated_alone(organ_calibrated_job *job, organ_error *erro
 uint64_t organ_calibrated_matrix_memory(void *job, const organ_along_text *along, const organ_tensor *tensor);
 bool organ_calibrated_done(void *job, size_t target);
 organ_status organ_calibrated_restore(void *job, const organ_along_matrix *matrix, float *weights, organ_error *error);
-/* Prunes a matrix: what is killed becomes 0. What it shares with those that see the same inputs lives until the last of them. */
-organ_status organ_calibrated_prune(organ_calibrated_job *job, const organ_along_matrix *matrix, organ_prune_matrix_options wish,
-                                    float *weights, uint8_t *keep, organ_prune_matrix_report *report, organ_error *error);
+/* Prunes a matrix: what is killed becomes 0. What it shares with those that see the same inputs lives until the last of
+ * them. */
+organ_status organ_calibrated_prune(organ_calibrated_job *job, const organ_along_matrix *matrix,
+                                    organ_prune_matrix_options wish, float *weights, uint8_t *keep,
+                                    organ_prune_matrix_report *report, organ_error *error);
 /* Prunes one matrix of a target along a text, counts and writes it. */
 organ_status organ_calibrated_matrix(void *job, const organ_along_matrix *matrix, float *weights, organ_error *error);
 
@@ -90,14 +93,15 @@ organ_prune_matrix_options organ_calibrated_wish_alike(const organ_calibrated_jo
 void organ_calibrated_note(organ_calibrated_job *job, size_t part, const organ_calibration *calibration,
                            const organ_prune_matrix_report *report);
 /* Counts n stored weights against the donor's. */
-void organ_calibrated_compare(const organ_calibrated_job *job, organ_dtype dtype, const void *donor, const void *stored, size_t n,
-                              organ_audit_counts *counts);
+void organ_calibrated_compare(const organ_calibrated_job *job, organ_dtype dtype, const void *donor, const void *stored,
+                              size_t n, organ_audit_counts *counts);
 void organ_calibrated_count(organ_calibrated_job *job, size_t unit, const organ_audit_counts *counts);
 /* Prunes and quantises (`then` of the options, which are checked otherwise) along the text. */
 organ_status organ_prune_then(organ_calibrated_job *job, json_t **report, organ_error *error);
 /* Physarum v1, with or without one budget for all targets. */
 organ_status organ_prune_divided(const organ_prune_options *options, const organ_prune_calibrated_options *calibrated,
-                                 const organ_engine *engine, const organ_progress *progress, json_t **report, organ_error *error);
+                                 const organ_engine *engine, const organ_progress *progress, json_t **report,
+                                 organ_error *error);
 
 /* For organ_prune_kind. */
 json_t *organ_calibrated_parameters(void *job);

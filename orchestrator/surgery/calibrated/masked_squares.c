@@ -12,8 +12,10 @@
 #include <string.h>
 
 #define ROWS_A_GO ((size_t)64)
-#define TOGETHER  ((size_t)1024) /* rows that are solved together: a multiple of what products and preconditioner take at once */
-#define AHEAD     0.7f           /* of the preconditioner's step that nothing measures: it goes too far along directions it does not know */
+#define TOGETHER                                                                                                       \
+    ((size_t)1024) /* rows that are solved together: a multiple of what products and preconditioner take at once */
+#define AHEAD                                                                                                          \
+    0.7f /* of the preconditioner's step that nothing measures: it goes too far along directions it does not know */
 
 struct organ_masked_squares {
     const organ_engine *engine;
@@ -34,8 +36,8 @@ struct organ_masked_squares {
 
 /* ---- making ---- */
 
-organ_status organ_masked_squares_create(const organ_engine *engine, const organ_block_matrix *h, size_t rows, const char *name,
-                                         organ_masked_squares **squares, organ_error *error)
+organ_status organ_masked_squares_create(const organ_engine *engine, const organ_block_matrix *h, size_t rows,
+                                         const char *name, organ_masked_squares **squares, organ_error *error)
 {
     *squares = NULL;
     organ_masked_squares *s = calloc(1, sizeof *s);
@@ -89,13 +91,13 @@ static void masked_squares_add(float *y, float a, const float *x, size_t n)
         y[k] += a * x[k];
 }
 
-/* p = what v was ahead, the weights that go, negative, and what the preconditioner puts in their place; v without the one and with the
- * other. */
+/* p = what v was ahead, the weights that go, negative, and what the preconditioner puts in their place; v without the
+ * one and with the other. */
 static void begin_rows(void *context, size_t index, size_t worker)
 {
     organ_masked_squares *const s = context;
-    const size_t n = s->h.size, own = index * ROWS_A_GO, rows = organ_lesser(ROWS_A_GO, s->count - own), first = s->from + own,
-                 at = first * n;
+    const size_t n = s->h.size, own = index * ROWS_A_GO, rows = organ_lesser(ROWS_A_GO, s->count - own),
+                 first = s->from + own, at = first * n;
     float *const z = s->room + worker * (ROWS_A_GO * n + s->scratch), *const scratch = z + ROWS_A_GO * n;
     float *restrict const p = s->p + own * n, *restrict const v = s->v + at, *restrict const ahead = s->ahead + at;
     const uint8_t *restrict const keep = s->keep + at;
@@ -129,8 +131,8 @@ static void settle_rows(void *context, size_t index, size_t worker)
 static void turn_rows(void *context, size_t index, size_t worker)
 {
     organ_masked_squares *const s = context;
-    const size_t n = s->h.size, own = index * ROWS_A_GO, rows = organ_lesser(ROWS_A_GO, s->count - own), first = s->from + own,
-                 at = first * n;
+    const size_t n = s->h.size, own = index * ROWS_A_GO, rows = organ_lesser(ROWS_A_GO, s->count - own),
+                 first = s->from + own, at = first * n;
     float *const scratch = s->room + worker * (ROWS_A_GO * n + s->scratch), *const p = s->p + own * n;
     settle_rows(s, index, worker);
     organ_preconditioner_solve(s->preconditioner, first, rows, s->r + at, s->keep + at, p, scratch);
@@ -155,8 +157,8 @@ static void step_rows(void *context, size_t index, size_t worker)
 static void aim_rows(void *context, size_t index, size_t worker)
 {
     organ_masked_squares *const s = context;
-    const size_t n = s->h.size, own = index * ROWS_A_GO, rows = organ_lesser(ROWS_A_GO, s->count - own), first = s->from + own,
-                 at = first * n;
+    const size_t n = s->h.size, own = index * ROWS_A_GO, rows = organ_lesser(ROWS_A_GO, s->count - own),
+                 first = s->from + own, at = first * n;
     float *const z = s->room + worker * (ROWS_A_GO * n + s->scratch);
     organ_preconditioner_solve(s->preconditioner, first, rows, s->r + at, s->keep + at, z, z + ROWS_A_GO * n);
     for (size_t i = 0; i < rows; i++) {
@@ -173,8 +175,8 @@ static void aim_rows(void *context, size_t index, size_t worker)
 static void run_ahead(void *context, size_t index, size_t worker)
 {
     organ_masked_squares *const s = context;
-    const size_t n = s->h.size, own = index * ROWS_A_GO, rows = organ_lesser(ROWS_A_GO, s->count - own), first = s->from + own,
-                 at = first * n;
+    const size_t n = s->h.size, own = index * ROWS_A_GO, rows = organ_lesser(ROWS_A_GO, s->count - own),
+                 first = s->from + own, at = first * n;
     float *const scratch = s->room + worker * (ROWS_A_GO * n + s->scratch) + ROWS_A_GO * n;
     float *restrict const ahead = s->ahead + at, *restrict const v = s->v + at;
     organ_preconditioner_solve(s->preconditioner, first, rows, s->r + at, s->keep + at, ahead, scratch);
@@ -207,22 +209,25 @@ static organ_status solve_together(organ_masked_squares *s, unsigned products, o
     return ORGAN_OK;
 }
 
-organ_status organ_masked_squares_solve(organ_masked_squares *s, const uint8_t *keep, unsigned products, float *v, organ_error *error)
+organ_status organ_masked_squares_solve(organ_masked_squares *s, const uint8_t *keep, unsigned products, float *v,
+                                        organ_error *error)
 {
     s->keep = keep;
     s->v = v;
-    const organ_row_range own = organ_ranks_rows(s->engine->ranks, organ_ranks_rank(s->engine->ranks), s->rows, ROWS_A_GO);
+    const organ_row_range own =
+        organ_ranks_rows(s->engine->ranks, organ_ranks_rank(s->engine->ranks), s->rows, ROWS_A_GO);
     for (s->from = own.first; s->from < own.end && !error->status; s->from += TOGETHER) {
         s->count = organ_lesser(TOGETHER, own.end - s->from);
         solve_together(s, products, error);
     }
-    return organ_ranks_complete_rows(s->engine->ranks, "rows are solved", v, s->h.size * sizeof *v, s->rows, ROWS_A_GO, error);
+    return organ_ranks_complete_rows(s->engine->ranks, "rows are solved", v, s->h.size * sizeof *v, s->rows, ROWS_A_GO,
+                                     error);
 }
 
 uint64_t organ_masked_squares_memory(uint64_t rows, uint64_t cols)
 {
     const uint64_t together = rows < TOGETHER ? rows : TOGETHER;
-    /* Residual, what is ahead, and mask; direction and product; the preconditioner's squares for a whole H, or of its blocks; its
-     * directions and what finding them takes. */
+    /* Residual, what is ahead, and mask; direction and product; the preconditioner's squares for a whole H, or of its
+     * blocks; its directions and what finding them takes. */
     return 9 * rows * cols + 8 * together * cols + 16640 * rows + 1664 * cols;
 }

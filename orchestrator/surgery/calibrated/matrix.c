@@ -22,7 +22,8 @@ organ_prune_matrix_options organ_calibrated_wish(const organ_calibrated_job *job
     return wish;
 }
 
-void organ_calibrated_note(organ_calibrated_job *job, size_t part, const organ_calibration *calibration, const organ_prune_matrix_report *r)
+void organ_calibrated_note(organ_calibrated_job *job, size_t part, const organ_calibration *calibration,
+                           const organ_prune_matrix_report *r)
 {
     organ_calibrated_part *const told = &job->parts[part];
     told->natural += r->natural_sparsity / (double)organ_tensor_matrices(job->base.targets.tensors[part]).count;
@@ -32,8 +33,9 @@ void organ_calibrated_note(organ_calibrated_job *job, size_t part, const organ_c
     told->tokens += calibration ? organ_calibration_moments(calibration)->tokens : 0;
 }
 
-organ_status organ_calibrated_prune(organ_calibrated_job *job, const organ_along_matrix *m, organ_prune_matrix_options wish, float *weights,
-                                    uint8_t *keep, organ_prune_matrix_report *report, organ_error *error)
+organ_status organ_calibrated_prune(organ_calibrated_job *job, const organ_along_matrix *m,
+                                    organ_prune_matrix_options wish, float *weights, uint8_t *keep,
+                                    organ_prune_matrix_report *report, organ_error *error)
 {
     organ_engine engine = *job->base.engine;
     engine.ranks = m->ranks;
@@ -48,8 +50,8 @@ organ_status organ_calibrated_prune(organ_calibrated_job *job, const organ_along
 
 /* ---- what is stored ---- */
 
-void organ_calibrated_compare(const organ_calibrated_job *job, organ_dtype dtype, const void *donor, const void *stored, size_t n,
-                              organ_audit_counts *counts)
+void organ_calibrated_compare(const organ_calibrated_job *job, organ_dtype dtype, const void *donor, const void *stored,
+                              size_t n, organ_audit_counts *counts)
 {
     const organ_kernels *const kernels = job->base.engine->kernels;
     if (dtype == ORGAN_F32)
@@ -78,7 +80,8 @@ static organ_status store_strip(void *context, const organ_along_strip *s, organ
     const matrix_storing *const x = context;
     organ_calibrated_job *const job = x->job;
     organ_audit_counts counts;
-    if (organ_model_read(job->base.donor, s->tensor->file, s->donor, s->bytes, s->tensor->offset + s->at, error) != ORGAN_OK ||
+    if (organ_model_read(job->base.donor, s->tensor->file, s->donor, s->bytes, s->tensor->offset + s->at, error) !=
+            ORGAN_OK ||
         organ_along_round(job->along, s, error) != ORGAN_OK ||
         organ_prune_part_write(&job->base, &job->base.units[x->part], s->stored, s->bytes, s->at, error) != ORGAN_OK)
         return error->status;
@@ -108,14 +111,17 @@ static organ_status restore_strip(void *context, const organ_along_strip *s, org
     return organ_along_widen(x->job->along, s, error);
 }
 
-organ_status organ_calibrated_restore(void *context, const organ_along_matrix *matrix, float *weights, organ_error *error)
+organ_status organ_calibrated_restore(void *context, const organ_along_matrix *matrix, float *weights,
+                                      organ_error *error)
 {
     organ_calibrated_job *const job = context;
     matrix_storing x = {job, matrix->target};
-    return organ_along_strips(job->along, job->base.units[x.part].tensor, matrix->matrix, weights, &x, restore_strip, error);
+    return organ_along_strips(job->along, job->base.units[x.part].tensor, matrix->matrix, weights, &x, restore_strip,
+                              error);
 }
 
-organ_status organ_calibrated_matrix(void *context, const organ_along_matrix *matrix, float *weights, organ_error *error)
+organ_status organ_calibrated_matrix(void *context, const organ_along_matrix *matrix, float *weights,
+                                     organ_error *error)
 {
     organ_calibrated_job *const job = context;
     organ_prune_part *const part = &job->base.units[matrix->target]; /* along a text targets are not cut */
@@ -124,7 +130,9 @@ organ_status organ_calibrated_matrix(void *context, const organ_along_matrix *ma
     if (!keep)
         return organ_fail_memory(error, part->tensor->name);
     organ_prune_matrix_report report;
-    if (organ_calibrated_prune(job, matrix, organ_calibrated_wish(job, x.part), weights, keep, &report, error) == ORGAN_OK && matrix->own)
+    if (organ_calibrated_prune(job, matrix, organ_calibrated_wish(job, x.part), weights, keep, &report, error) ==
+            ORGAN_OK &&
+        matrix->own)
         organ_calibrated_note(job, x.part, matrix->calibration, &report);
     if (!error->status && matrix->own)
         organ_along_note_fallback(&job->parts[x.part].fallback, matrix);
@@ -132,5 +140,7 @@ organ_status organ_calibrated_matrix(void *context, const organ_along_matrix *ma
     if (error->status || !matrix->own ||
         organ_along_strips(job->along, part->tensor, matrix->matrix, weights, &x, store_strip, error) != ORGAN_OK)
         return error->status;
-    return matrix->matrix + 1 == organ_tensor_matrices(part->tensor).count ? organ_prune_part_done(&job->base, part, error) : ORGAN_OK;
+    return matrix->matrix + 1 == organ_tensor_matrices(part->tensor).count
+               ? organ_prune_part_done(&job->base, part, error)
+               : ORGAN_OK;
 }

@@ -41,16 +41,16 @@ struct organ_preconditioner {
     float *directions_of;  /* the same turned: k x width, from at[part] on */
     size_t *at;
     float *gap; /* Lambda - mu, per direction */
-    /* Per row and part a k x k matrix E + (masked U)^T (masked U), E = mu / (Lambda - mu): L^T of its Cholesky factor on and above
-     * the diagonal, the matrix itself below it; then its diagonal. */
+    /* Per row and part a k x k matrix E + (masked U)^T (masked U), E = mu / (Lambda - mu): L^T of its Cholesky factor
+     * on and above the diagonal, the matrix itself below it; then its diagonal. */
     float *square;
 };
 
 /* ---- directions ---- */
 
 /* The scaled H: rows of q times D^-1 H D^-1. */
-static organ_status multiply_scaled(const organ_engine *engine, const organ_preconditioner *c, float *q, size_t count, float *product,
-                                    organ_error *error)
+static organ_status multiply_scaled(const organ_engine *engine, const organ_preconditioner *c, float *q, size_t count,
+                                    float *product, organ_error *error)
 {
     const size_t n = c->h.size;
     for (size_t i = 0; i < count; i++)
@@ -88,7 +88,8 @@ typedef struct ritz {
 } ritz;
 
 /* The greatest values first, and the vectors of the first k. false where they are not finite. */
-static bool find_ritz(const organ_preconditioner *c, const preconditioner_part *p, const float *q, const float *s, ritz *r)
+static bool find_ritz(const organ_preconditioner *c, const preconditioner_part *p, const float *q, const float *s,
+                      ritz *r)
 {
     const size_t f = followed(p), n = c->h.size;
     const organ_product product = {.m = f,
@@ -115,7 +116,8 @@ static bool find_part(organ_preconditioner *c, size_t index, const float *q, con
     for (size_t d = 0; d < p->k; d++)
         sum += r->values[d];
     /* The trace of the scaled H is its width. */
-    const double mean = ((double)p->width - sum) / (double)(p->width - p->k), weakest = p->k > 0 ? r->values[p->k - 1] : 0;
+    const double mean = ((double)p->width - sum) / (double)(p->width - p->k),
+                 weakest = p->k > 0 ? r->values[p->k - 1] : 0;
     p->mu = (float)fmax(fmax(REST * mean, WEAKEST * weakest), 1e-6);
     for (size_t d = 0; d < p->k; d++)
         c->gap[p->first + d] = fmaxf((float)r->values[d] - p->mu, LEAST_GAP * p->mu);
@@ -130,8 +132,8 @@ static bool find_part(organ_preconditioner *c, size_t index, const float *q, con
     return true;
 }
 
-static organ_status preconditioner_follow(const organ_engine *engine, organ_preconditioner *c, float *q, float *s, size_t count, ritz *r,
-                                          organ_error *error)
+static organ_status preconditioner_follow(const organ_engine *engine, organ_preconditioner *c, float *q, float *s,
+                                          size_t count, ritz *r, organ_error *error)
 {
     const size_t n = c->h.size;
     organ_philox_normal(n, 0, 0, q, count * n);
@@ -146,7 +148,8 @@ static organ_status preconditioner_follow(const organ_engine *engine, organ_prec
         return error->status;
     for (size_t b = 0; b < c->part_count; b++)
         if (!find_part(c, b, q, s, r))
-            return organ_fail(error, ORGAN_BAD_INPUT, "%s: the second moments of the inputs have no eigenvectors", c->name);
+            return organ_fail(error, ORGAN_BAD_INPUT, "%s: the second moments of the inputs have no eigenvectors",
+                              c->name);
     return ORGAN_OK;
 }
 
@@ -207,15 +210,18 @@ static void begin_squares(organ_preconditioner *c)
         }
 }
 
-organ_status organ_preconditioner_create(const organ_engine *engine, const organ_block_matrix *h, size_t rows, const char *name,
-                                         organ_preconditioner **made, organ_error *error)
+organ_status organ_preconditioner_create(const organ_engine *engine, const organ_block_matrix *h, size_t rows,
+                                         const char *name, organ_preconditioner **made, organ_error *error)
 {
     *made = NULL;
     organ_preconditioner *c = calloc(1, sizeof *c);
     if (!c)
         return organ_fail_memory(error, name);
-    *c = (organ_preconditioner){
-        .kernels = engine->kernels, .name = name, .h = *h, .rows = rows, .part_count = (h->size + h->block - 1) / h->block};
+    *c = (organ_preconditioner){.kernels = engine->kernels,
+                                .name = name,
+                                .h = *h,
+                                .rows = rows,
+                                .part_count = (h->size + h->block - 1) / h->block};
     c->parts = calloc(c->part_count, sizeof *c->parts);
     c->at = calloc(c->part_count, sizeof *c->at);
     c->root = organ_floats(h->size, 1);
@@ -278,7 +284,8 @@ static uint64_t going(const uint8_t *before, const uint8_t *keep)
 }
 
 /* The rows of U that go, one behind the other; how many. Few go at a time: eight are looked at at once. */
-static size_t preconditioner_gather(const organ_preconditioner *c, size_t index, const uint8_t *before, const uint8_t *keep, float *rows)
+static size_t preconditioner_gather(const organ_preconditioner *c, size_t index, const uint8_t *before,
+                                    const uint8_t *keep, float *rows)
 {
     const preconditioner_part *const p = &c->parts[index];
     const float *const u = c->u + c->at[index];
@@ -292,7 +299,8 @@ static size_t preconditioner_gather(const organ_preconditioner *c, size_t index,
     return count;
 }
 
-void organ_preconditioner_remove(organ_preconditioner *c, size_t row, const uint8_t *before, const uint8_t *keep, float *scratch)
+void organ_preconditioner_remove(organ_preconditioner *c, size_t row, const uint8_t *before, const uint8_t *keep,
+                                 float *scratch)
 {
     for (size_t b = 0; b < c->part_count; b++) {
         const preconditioner_part *const p = &c->parts[b];
@@ -321,7 +329,8 @@ void organ_preconditioner_remove(organ_preconditioner *c, size_t row, const uint
 }
 
 /* shares (rows x k) = x U, of rows of the part. */
-static void project(const organ_preconditioner *c, size_t index, size_t rows, const float *x, float *shares, void *scratch)
+static void project(const organ_preconditioner *c, size_t index, size_t rows, const float *x, float *shares,
+                    void *scratch)
 {
     const preconditioner_part *const p = &c->parts[index];
     const organ_product product = {.m = rows,
@@ -335,8 +344,8 @@ static void project(const organ_preconditioner *c, size_t index, size_t rows, co
 }
 
 /* x += or -= shares U^T */
-static void bring_back(const organ_preconditioner *c, size_t index, size_t rows, const float *shares, float *x, organ_product_into into,
-                       void *scratch)
+static void bring_back(const organ_preconditioner *c, size_t index, size_t rows, const float *shares, float *x,
+                       organ_product_into into, void *scratch)
 {
     const preconditioner_part *const p = &c->parts[index];
     const organ_product product = {.m = rows,
@@ -350,7 +359,8 @@ static void bring_back(const organ_preconditioner *c, size_t index, size_t rows,
     c->kernels->product(&product, scratch);
 }
 
-void organ_preconditioner_multiply(const organ_preconditioner *c, size_t rows, const float *matrix, float *product, float *scratch)
+void organ_preconditioner_multiply(const organ_preconditioner *c, size_t rows, const float *matrix, float *product,
+                                   float *scratch)
 {
     const size_t n = c->h.size;
     float *const shares = own_scratch(scratch);
@@ -393,8 +403,8 @@ static void scale_kept(float *y, float a, const float *x, const float *z, const 
         y[j] = a * x[j] * z[j] * (float)keep[j];
 }
 
-void organ_preconditioner_solve(const organ_preconditioner *c, size_t first, size_t rows, const float *residual, const uint8_t *keep,
-                                float *result, float *scratch)
+void organ_preconditioner_solve(const organ_preconditioner *c, size_t first, size_t rows, const float *residual,
+                                const uint8_t *keep, float *result, float *scratch)
 {
     const size_t n = c->h.size;
     for (size_t i = 0; i < rows; i++)

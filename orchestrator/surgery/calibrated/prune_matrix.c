@@ -18,42 +18,47 @@
 
 static bool compensates(const organ_prune_matrix_options *o)
 {
-    return o->method == ORGAN_PRUNE_SPARSEGPT || o->method == ORGAN_PRUNE_ALPS || o->method == ORGAN_PRUNE_PHYSARUM_V3 ||
-           (o->method == ORGAN_PRUNE_PHYSARUM_V2 && !o->no_compensate);
+    return o->method == ORGAN_PRUNE_SPARSEGPT || o->method == ORGAN_PRUNE_ALPS ||
+           o->method == ORGAN_PRUNE_PHYSARUM_V3 || (o->method == ORGAN_PRUNE_PHYSARUM_V2 && !o->no_compensate);
 }
 
 static organ_status check_goal(const organ_prune_matrix_options *o, size_t cols, organ_error *error)
 {
     const bool flow = o->method == ORGAN_PRUNE_PHYSARUM_V2 || o->method == ORGAN_PRUNE_PHYSARUM_V3;
-    if (o->pattern.of && (o->pattern.of > ORGAN_PATTERN_MOST || o->pattern.keep < 1 || o->pattern.keep >= o->pattern.of))
-        return organ_fail(error, ORGAN_USAGE, "%s: a pattern keeps N of M with 1 <= N < M <= %d, not %u:%u", o->name, ORGAN_PATTERN_MOST,
-                          o->pattern.keep, o->pattern.of);
+    if (o->pattern.of &&
+        (o->pattern.of > ORGAN_PATTERN_MOST || o->pattern.keep < 1 || o->pattern.keep >= o->pattern.of))
+        return organ_fail(error, ORGAN_USAGE, "%s: a pattern keeps N of M with 1 <= N < M <= %d, not %u:%u", o->name,
+                          ORGAN_PATTERN_MOST, o->pattern.keep, o->pattern.of);
     if (o->pattern.of && cols % o->pattern.of)
-        return organ_fail(error, ORGAN_USAGE, "%s: rows of %zu weights do not divide into the groups of pattern %u:%u", o->name, cols,
-                          o->pattern.keep, o->pattern.of);
+        return organ_fail(error, ORGAN_USAGE, "%s: rows of %zu weights do not divide into the groups of pattern %u:%u",
+                          o->name, cols, o->pattern.keep, o->pattern.of);
     if (o->pattern.of && o->sparsity != 0)
-        return organ_fail(error, ORGAN_USAGE, "%s: pattern %u:%u sets the sparsity; %g %% cannot be asked for as well", o->name,
-                          o->pattern.keep, o->pattern.of, o->sparsity);
+        return organ_fail(error, ORGAN_USAGE, "%s: pattern %u:%u sets the sparsity; %g %% cannot be asked for as well",
+                          o->name, o->pattern.keep, o->pattern.of, o->sparsity);
     if (!(o->sparsity >= 0 && o->sparsity < 100) || (o->sparsity == 0 && !o->pattern.of && !flow))
-        return organ_fail(error, ORGAN_USAGE, "%s: a sparsity is above 0 and below 100 %%, not %g", o->name, o->sparsity);
+        return organ_fail(error, ORGAN_USAGE, "%s: a sparsity is above 0 and below 100 %%, not %g", o->name,
+                          o->sparsity);
     if (flow && !(o->effort > 0 && o->effort <= 100))
         return organ_fail(error, ORGAN_USAGE, "%s: an effort is above 0 and at most 100, not %g", o->name, o->effort);
     return ORGAN_OK;
 }
 
-static organ_status prune_matrix_check_shape(const organ_prune_matrix_options *o, const organ_input_moments *moments, size_t rows,
-                                             size_t cols, organ_error *error)
+static organ_status prune_matrix_check_shape(const organ_prune_matrix_options *o, const organ_input_moments *moments,
+                                             size_t rows, size_t cols, organ_error *error)
 {
     if (rows == 0 || cols == 0 || rows > INT_MAX || cols > INT_MAX)
         return organ_fail(error, ORGAN_USAGE, "%s: a matrix of %zu x %zu cannot be pruned", o->name, rows, cols);
     if (!moments && (o->method != ORGAN_PRUNE_MAGNITUDE || o->measure))
         return organ_fail(error, ORGAN_USAGE, "%s: this method needs a finished calibration", o->name);
     if (moments && !moments->h && (compensates(o) || o->measure))
-        return organ_fail(error, ORGAN_USAGE, "%s: needs the second moments of the inputs, and only their norms are known", o->name);
+        return organ_fail(error, ORGAN_USAGE,
+                          "%s: needs the second moments of the inputs, and only their norms are known", o->name);
     if (moments && moments->features != cols)
-        return organ_fail(error, ORGAN_USAGE, "%s: rows of %zu weights, calibrated with %zu inputs", o->name, cols, moments->features);
+        return organ_fail(error, ORGAN_USAGE, "%s: rows of %zu weights, calibrated with %zu inputs", o->name, cols,
+                          moments->features);
     if (moments && moments->bent && moments->rows != rows)
-        return organ_fail(error, ORGAN_USAGE, "%s: %zu rows, calibrated with the weights of %zu", o->name, rows, moments->rows);
+        return organ_fail(error, ORGAN_USAGE, "%s: %zu rows, calibrated with the weights of %zu", o->name, rows,
+                          moments->rows);
     return ORGAN_OK;
 }
 
@@ -70,8 +75,8 @@ static double weighted_norm(const float *a, const float *h_a, size_t n)
 static organ_status prune_matrix_measure(const organ_matrix_job *job, float *before, organ_error *error)
 {
     const size_t n = job->rows * job->cols;
-    float *product = organ_floats(n, 1),
-          *h = organ_expand_moments(job->engine, job->moments, 0, 1, ORGAN_SQUARES_DAMPING * job->moments->mean_diagonal);
+    float *product = organ_floats(n, 1), *h = organ_expand_moments(job->engine, job->moments, 0, 1,
+                                                                   ORGAN_SQUARES_DAMPING * job->moments->mean_diagonal);
     const organ_block_matrix moments = {job->cols, job->moments->block, h};
     if (!product || !h)
         organ_fail_errno(error, ENOMEM, "%s: output error of %zu x %zu", job->options->name, job->rows, job->cols);
@@ -92,8 +97,8 @@ static organ_status check_result(const organ_matrix_job *job, organ_error *error
     for (size_t k = 0; k < job->rows * job->cols; k++)
         if (!isfinite(job->weights[k]))
             return organ_fail(error, ORGAN_BAD_INPUT,
-                              "%s: weight [%zu, %zu] of the pruned matrix is %g: weights or activations are too large", job->options->name,
-                              k / job->cols, k % job->cols, (double)job->weights[k]);
+                              "%s: weight [%zu, %zu] of the pruned matrix is %g: weights or activations are too large",
+                              job->options->name, k / job->cols, k % job->cols, (double)job->weights[k]);
     return ORGAN_OK;
 }
 
@@ -147,11 +152,12 @@ static void report_mask(const organ_matrix_job *job)
     job->report->sparsity = 100 * (double)masked / (double)n;
 }
 
-organ_status organ_prune_matrix(const organ_engine *engine, const organ_prune_matrix_options *options, const organ_calibration *calibration,
-                                float *weights, size_t rows, size_t cols, uint8_t *keep, organ_prune_matrix_report *report,
-                                organ_error *error)
+organ_status organ_prune_matrix(const organ_engine *engine, const organ_prune_matrix_options *options,
+                                const organ_calibration *calibration, float *weights, size_t rows, size_t cols,
+                                uint8_t *keep, organ_prune_matrix_report *report, organ_error *error)
 {
-    organ_matrix_bands all = {.name = options->name, .rows = rows, .cols = cols, .dtype = ORGAN_F32, .band_rows = rows, .values = weights};
+    organ_matrix_bands all = {
+        .name = options->name, .rows = rows, .cols = cols, .dtype = ORGAN_F32, .band_rows = rows, .values = weights};
     organ_matrix_job job = {.engine = engine,
                             .options = options,
                             .moments = calibration ? organ_calibration_moments(calibration) : NULL,
@@ -197,8 +203,8 @@ uint64_t organ_prune_matrix_memory(const organ_prune_matrix_options *options, ui
 
 /* ---- in bands ---- */
 
-organ_status organ_prune_bands(const organ_engine *engine, const organ_prune_matrix_options *options, const organ_calibration *calibration,
-                               organ_matrix_bands *bands, uint8_t *keep,
+organ_status organ_prune_bands(const organ_engine *engine, const organ_prune_matrix_options *options,
+                               const organ_calibration *calibration, organ_matrix_bands *bands, uint8_t *keep,
                                organ_status (*take)(void *context, size_t first, organ_error *error), void *context,
                                organ_prune_matrix_report *report, organ_error *error)
 {
@@ -215,26 +221,30 @@ organ_status organ_prune_bands(const organ_engine *engine, const organ_prune_mat
     *report = (organ_prune_matrix_report){.output_error = NAN};
     if (compensates(options) || options->measure)
         return organ_fail(error, ORGAN_USAGE, "%s: this method, or measuring, needs the whole matrix", options->name);
-    if (prune_matrix_check_shape(options, job.moments, bands->rows, bands->cols, error) || check_goal(options, bands->cols, error))
+    if (prune_matrix_check_shape(options, job.moments, bands->rows, bands->cols, error) ||
+        check_goal(options, bands->cols, error))
         return error->status;
     return prune_matrix_run(&job, error);
 }
 
 /* Bytes with so many rows in a band. */
-static uint64_t bands_memory(const organ_matrix_bands *bands, organ_prune_method method, size_t workers, size_t band_rows)
+static uint64_t bands_memory(const organ_matrix_bands *bands, organ_prune_method method, size_t workers,
+                             size_t band_rows)
 {
     organ_matrix_bands some = *bands;
     some.band_rows = band_rows;
     const uint64_t band = (uint64_t)band_rows * bands->cols * (organ_dtype_describe(bands->dtype)->bytes + 1);
-    return band + (method == ORGAN_PRUNE_PHYSARUM_V2 ? organ_flow_memory(workers) + bands->cols * sizeof(float) /* the food */
-                                                     : organ_rank_memory(&some, workers));
+    return band + (method == ORGAN_PRUNE_PHYSARUM_V2
+                       ? organ_flow_memory(workers) + bands->cols * sizeof(float) /* the food */
+                       : organ_rank_memory(&some, workers));
 }
 
-bool organ_prune_bands_fit(const organ_engine *engine, organ_prune_method method, uint64_t beside, organ_matrix_bands *bands,
-                           uint64_t *least)
+bool organ_prune_bands_fit(const organ_engine *engine, organ_prune_method method, uint64_t beside,
+                           organ_matrix_bands *bands, uint64_t *least)
 {
     const size_t workers = organ_workers_count(engine->workers);
-    const size_t tile = method == ORGAN_PRUNE_PHYSARUM_V2 ? ORGAN_FLOW_TILE : 1, step = organ_lesser(tile, bands->rows ? bands->rows : 1);
+    const size_t tile = method == ORGAN_PRUNE_PHYSARUM_V2 ? ORGAN_FLOW_TILE : 1,
+                 step = organ_lesser(tile, bands->rows ? bands->rows : 1);
     const uint64_t fixed = beside + bands_memory(bands, method, workers, 0);
     const uint64_t of_step = beside + bands_memory(bands, method, workers, step) - fixed + (bands->cols == 0);
     *least = fixed + of_step;

@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: MIT
- * Physarum v3 and ALPS: ADMM from the mask of a flow, with rho by a table; and from the largest weights, with rho steered by how much the
- * mask still changes, as published. */
+ * Physarum v3 and ALPS: ADMM from the mask of a flow, with rho by a table; and from the largest weights, with rho
+ * steered by how much the mask still changes, as published. */
 #include "orchestrator/surgery/calibrated/prune_matrix_job.h"
 
 #include "orchestrator/surgery/algebra/floats.h"
@@ -47,15 +47,16 @@ static organ_status find_target(solving *s, double share, double damping, organ_
     float *const mixed = organ_expand_moments(job->engine, m, share, 1 - share, damping);
     if (!mixed)
         return organ_fail_errno(error, ENOMEM, "%s: ADMM of %zu x %zu", job->options->name, job->rows, job->cols);
-    organ_block_multiply(job->engine, &(organ_block_matrix){job->cols, m->block, mixed}, job->weights, job->rows, s->target, error);
+    organ_block_multiply(job->engine, &(organ_block_matrix){job->cols, m->block, mixed}, job->weights, job->rows,
+                         s->target, error);
     free(mixed);
     for (size_t k = 0; m->bent && k < job->rows * job->cols; k++)
         s->target[k] += (float)(share * m->bent[k] / (double)m->tokens);
     return error->status;
 }
 
-static organ_status prune_matrix_admm_prepare(solving *s, double share, double damping, size_t killed, organ_admm_factors *factors,
-                                              organ_error *error)
+static organ_status prune_matrix_admm_prepare(solving *s, double share, double damping, size_t killed,
+                                              organ_admm_factors *factors, organ_error *error)
 {
     const organ_matrix_job *const job = s->job;
     s->target = organ_floats(job->rows, job->cols);
@@ -106,8 +107,8 @@ void organ_prune_share_end(organ_prune_shared *shared)
     shared->of = NULL;
 }
 
-void organ_prune_share(organ_prune_shared *shared, organ_prune_matrix_options *options, const organ_calibration *calibration, bool again,
-                       uint64_t spare)
+void organ_prune_share(organ_prune_shared *shared, organ_prune_matrix_options *options,
+                       const organ_calibration *calibration, bool again, uint64_t spare)
 {
     const organ_input_moments *const m = calibration ? organ_calibration_moments(calibration) : NULL;
     options->factors = NULL;
@@ -149,8 +150,8 @@ organ_status organ_prune_by_flow_and_admm(organ_matrix_job *job, organ_error *er
     size_t killed = 0;
     if (flow_once(job, &killed, error) != ORGAN_OK)
         return error->status;
-    if (prune_matrix_admm_prepare(&s, ORGAN_DONOR_SHARE, ORGAN_SQUARES_DAMPING * job->moments->mean_diagonal, killed, job->options->factors,
-                                  error) == ORGAN_OK) {
+    if (prune_matrix_admm_prepare(&s, ORGAN_DONOR_SHARE, ORGAN_SQUARES_DAMPING * job->moments->mean_diagonal, killed,
+                                  job->options->factors, error) == ORGAN_OK) {
         organ_admm_begin(s.admm, job->weights, true, job->keep);
         for (unsigned k = 0; k < PHASES * iterations && !error->status; k++)
             prune_matrix_admm_step(&s, phases[k / iterations], RELAXED, error);
@@ -208,12 +209,14 @@ static organ_status prune_matrix_admm_iterate(solving *s, double kept, organ_err
 organ_status organ_prune_by_alps(organ_matrix_job *job, organ_error *error)
 {
     const organ_pattern *const pattern = &job->options->pattern;
-    const size_t n = job->rows * job->cols, killed = pattern->of ? n / pattern->of * (pattern->of - pattern->keep)
-                                                                 : (size_t)llround(job->options->sparsity / 100 * (double)n);
+    const size_t n = job->rows * job->cols, killed = pattern->of
+                                                         ? n / pattern->of * (pattern->of - pattern->keep)
+                                                         : (size_t)llround(job->options->sparsity / 100 * (double)n);
     solving s = {.job = job, .before = malloc(n)};
     if (!s.before)
         organ_fail_errno(error, ENOMEM, "%s: ADMM of %zu x %zu", job->options->name, job->rows, job->cols);
-    else if (prune_matrix_admm_prepare(&s, 0, ALPS_DAMPING * job->moments->mean_diagonal, killed, NULL, error) == ORGAN_OK &&
+    else if (prune_matrix_admm_prepare(&s, 0, ALPS_DAMPING * job->moments->mean_diagonal, killed, NULL, error) ==
+                 ORGAN_OK &&
              prune_matrix_admm_iterate(&s, (double)(n - killed), error) == ORGAN_OK)
         prune_matrix_admm_finish(&s, ALPS_FINAL_STEPS, error);
     close_solving(&s);

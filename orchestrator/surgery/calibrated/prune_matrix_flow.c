@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: MIT
- * Physarum v2: flow takes away in stages, and after each the weights that are left are solved for anew. Without compensation it is one
- * flow, and a pattern one more stage. */
+ * Physarum v2: flow takes away in stages, and after each the weights that are left are solved for anew. Without
+ * compensation it is one flow, and a pattern one more stage. */
 #include "orchestrator/surgery/calibrated/prune_matrix_job.h"
 
 #include "orchestrator/surgery/algebra/floats.h"
@@ -26,7 +26,8 @@ typedef struct staged {
     double percent; /* in the end */
 } staged;
 
-/* act_norm stability contribution, with 1 for the greatest: only their ratios matter, and products with weights stay in the range of FP32.
+/* act_norm stability contribution, with 1 for the greatest: only their ratios matter, and products with weights stay in
+ * the range of FP32.
  */
 static float *make_food(const organ_input_moments *m)
 {
@@ -39,14 +40,16 @@ static float *make_food(const organ_input_moments *m)
     return food;
 }
 
-/* The solution without a mask would be W (alpha C + (1 - alpha) H) H^-1, and what W itself misses of it alpha W (C - H). */
+/* The solution without a mask would be W (alpha C + (1 - alpha) H) H^-1, and what W itself misses of it alpha W (C -
+ * H). */
 static organ_status prepare_squares(staged *s, organ_error *error)
 {
     const organ_matrix_job *const job = s->job;
     const organ_input_moments *const m = job->moments;
     s->h = organ_expand_moments(job->engine, job->moments, 0, 1, ORGAN_SQUARES_DAMPING * m->mean_diagonal);
     if (!s->h)
-        return organ_fail_errno(error, ENOMEM, "%s: physarum v2 of %zu x %zu", job->options->name, job->rows, job->cols);
+        return organ_fail_errno(error, ENOMEM, "%s: physarum v2 of %zu x %zu", job->options->name, job->rows,
+                                job->cols);
     const organ_block_matrix h = {job->cols, m->block, s->h};
     if (organ_masked_squares_create(job->engine, &h, job->rows, job->options->name, &s->squares, error) != ORGAN_OK)
         return error->status;
@@ -62,8 +65,10 @@ static organ_status prepare_squares(staged *s, organ_error *error)
     }
     float *const bent = organ_expand_moments(job->engine, job->moments, ORGAN_DONOR_SHARE, -ORGAN_DONOR_SHARE, 0);
     if (!bent)
-        return organ_fail_errno(error, ENOMEM, "%s: physarum v2 of %zu x %zu", job->options->name, job->rows, job->cols);
-    organ_block_multiply(job->engine, &(organ_block_matrix){job->cols, m->block, bent}, job->weights, job->rows, residual, error);
+        return organ_fail_errno(error, ENOMEM, "%s: physarum v2 of %zu x %zu", job->options->name, job->rows,
+                                job->cols);
+    organ_block_multiply(job->engine, &(organ_block_matrix){job->cols, m->block, bent}, job->weights, job->rows,
+                         residual, error);
     free(bent);
     return error->status;
 }
@@ -79,11 +84,13 @@ static organ_status compensate(const staged *s, unsigned stage, organ_error *err
 
 static organ_flow flow_of(const organ_matrix_job *job, const float *food, bool last)
 {
-    return (organ_flow){job->bands, food, job->options->pattern, last ? ORGAN_FLOW_TOLERANCE : ORGAN_FLOW_STAGE_TOLERANCE};
+    return (organ_flow){job->bands, food, job->options->pattern,
+                        last ? ORGAN_FLOW_TOLERANCE : ORGAN_FLOW_STAGE_TOLERANCE};
 }
 
 /* The mask at a gain that a search has found, of a matrix of one band. */
-static organ_status settle_mask(const staged *s, const organ_flow *flow, const organ_flow_gain *found, organ_error *error)
+static organ_status settle_mask(const staged *s, const organ_flow *flow, const organ_flow_gain *found,
+                                organ_error *error)
 {
     const organ_matrix_job *const job = s->job;
     if (!found->held && organ_flow_mask(job->engine, flow, found->gain, 0, job->keep, s->kept, error) != ORGAN_OK)
@@ -109,7 +116,8 @@ static organ_status stage(staged *s, double percent, organ_flow_gain *found, org
 }
 
 /* What the flow decides by itself, which is the goal where none was given. */
-static organ_status find_natural(const organ_matrix_job *job, const organ_flow *flow, double *percent, organ_error *error)
+static organ_status find_natural(const organ_matrix_job *job, const organ_flow *flow, double *percent,
+                                 organ_error *error)
 {
     organ_flow_gain found = {.gain = DEFINED_GAIN};
     if (organ_flow_search(job->engine, flow, 0, NULL, NULL, &found, error) == ORGAN_OK)
@@ -153,8 +161,8 @@ organ_status organ_prune_by_stages(organ_matrix_job *job, organ_error *error)
 /* ---- without compensation, and where ADMM follows ---- */
 
 /* A matrix of one band may have the mask already. */
-static organ_status mask_band(const organ_matrix_job *job, const organ_flow *flow, const organ_flow_gain *found, size_t first,
-                              organ_error *error)
+static organ_status mask_band(const organ_matrix_job *job, const organ_flow *flow, const organ_flow_gain *found,
+                              size_t first, organ_error *error)
 {
     if (!found->held && organ_flow_mask(job->engine, flow, found->gain, first, NULL, job->keep, error) != ORGAN_OK)
         return error->status;

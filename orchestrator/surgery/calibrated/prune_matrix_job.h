@@ -31,8 +31,9 @@ organ_status organ_prune_by_stages(organ_matrix_job *job, organ_error *error); /
 organ_status organ_prune_by_sweep(organ_matrix_job *job, organ_error *error);  /* sparsegpt */
 organ_status organ_prune_by_alps(organ_matrix_job *job, organ_error *error);
 organ_status organ_prune_by_flow_and_admm(organ_matrix_job *job, organ_error *error); /* physarum v3 */
-organ_status organ_prune_by_flow(organ_matrix_job *job,
-                                 organ_error *error); /* physarum v2 without compensation, in bands; the mask that v3 begins with */
+organ_status
+organ_prune_by_flow(organ_matrix_job *job,
+                    organ_error *error); /* physarum v2 without compensation, in bands; the mask that v3 begins with */
 organ_status organ_prune_by_rank(organ_matrix_job *job, organ_error *error); /* magnitude, wanda, in bands */
 
 /* Bytes that the latter take beside the band and its mask. */

@@ -25,7 +25,10 @@ typedef struct ranking {
     uint64_t *equals; /* per row of the band: how many are at the edge, then how many of them go */
 } ranking;
 
-static bool by_row(const organ_matrix_job *job) { return job->options->method == ORGAN_PRUNE_WANDA || job->options->pattern.of; }
+static bool by_row(const organ_matrix_job *job)
+{
+    return job->options->method == ORGAN_PRUNE_WANDA || job->options->pattern.of;
+}
 
 static float *ranked_masks_room_of(const ranking *r, size_t worker) { return r->room + worker * r->job->bands->cols; }
 
@@ -35,7 +38,9 @@ static void each_row(const ranking *r, size_t index, size_t worker,
 {
     const size_t cols = r->job->bands->cols;
     for (size_t row = index * ROWS_A_GO; row < organ_lesser((index + 1) * ROWS_A_GO, r->rows); row++)
-        act(r, row, organ_matrix_band_values(r->job->engine, r->job->bands, row * cols, cols, ranked_masks_room_of(r, worker)), worker);
+        act(r, row,
+            organ_matrix_band_values(r->job->engine, r->job->bands, row * cols, cols, ranked_masks_room_of(r, worker)),
+            worker);
 }
 
 static void count_row(const ranking *r, size_t row, const float *weights, size_t worker)
@@ -79,7 +84,10 @@ static void cut_equals(const ranking *r, size_t row, const float *weights, size_
 
 static void digits_counted(void *context, size_t index, size_t worker) { each_row(context, index, worker, count_row); }
 static void rows_cut(void *context, size_t index, size_t worker) { each_row(context, index, worker, cut_row); }
-static void equals_counted(void *context, size_t index, size_t worker) { each_row(context, index, worker, count_equals); }
+static void equals_counted(void *context, size_t index, size_t worker)
+{
+    each_row(context, index, worker, count_equals);
+}
 static void equals_cut(void *context, size_t index, size_t worker) { each_row(context, index, worker, cut_equals); }
 
 static void ranked_masks_share_rows(ranking *r, void (*task)(void *context, size_t index, size_t worker))
@@ -137,7 +145,8 @@ static void mask_band(ranking *r, size_t first)
 
 uint64_t organ_rank_memory(const organ_matrix_bands *bands, size_t workers)
 {
-    return workers * (bands->cols * sizeof(float) + ORGAN_EDGE_DIGIT * sizeof(uint64_t)) + (uint64_t)bands->band_rows * sizeof(uint64_t);
+    return workers * (bands->cols * sizeof(float) + ORGAN_EDGE_DIGIT * sizeof(uint64_t)) +
+           (uint64_t)bands->band_rows * sizeof(uint64_t);
 }
 
 organ_status organ_prune_by_rank(organ_matrix_job *job, organ_error *error)

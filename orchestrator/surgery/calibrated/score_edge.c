@@ -14,8 +14,8 @@ static uint32_t score_edge_bits_of(float score)
     return bits & 0x7fffffff;
 }
 
-/* The first digit takes as many bits as it can: few scores share it with the edge, and the others are passed over from then on. The second
- * repeats a bit of it. */
+/* The first digit takes as many bits as it can: few scores share it with the edge, and the others are passed over from
+ * then on. The second repeats a bit of it. */
 static const unsigned shifts[ORGAN_EDGE_DIGITS] = {20, 10, 0};
 
 /* Neighbours often have the same digit: with several tables in turn an addition does not wait for the one before. */
@@ -43,7 +43,8 @@ static void count_one(const organ_score_edge *e, unsigned digit, float score, ui
     counts[bits >> shifts[digit] & (ORGAN_EDGE_DIGIT - 1)] += (bits & e->known) == e->bits;
 }
 
-void organ_edge_count(const organ_score_edge *e, unsigned digit, const float *scores, size_t n, uint64_t counts[ORGAN_EDGE_DIGIT])
+void organ_edge_count(const organ_score_edge *e, unsigned digit, const float *scores, size_t n,
+                      uint64_t counts[ORGAN_EDGE_DIGIT])
 {
     size_t k = 0;
     for (; digit == 0 && n - k >= MANY; k += MANY)
@@ -70,7 +71,8 @@ void organ_edge_settle(organ_score_edge *e, unsigned digit, const uint64_t count
     e->known |= (uint32_t)(ORGAN_EDGE_DIGIT - 1) << shifts[digit];
 }
 
-/* Without a branch, and TOGETHER at a time, so that the compiler makes vectors of it. Sizes without a sign compare like numbers with one.
+/* Without a branch, and TOGETHER at a time, so that the compiler makes vectors of it. Sizes without a sign compare like
+ * numbers with one.
  */
 static uint32_t cut_some(int32_t edge, const float *restrict scores, uint8_t *restrict keep)
 {

@@ -1,5 +1,6 @@
 /* SPDX-License-Identifier: MIT
- * The score of a rank among many, found exactly by the bits of the scores, a digit at a time from above; and the mask that cuts there. */
+ * The score of a rank among many, found exactly by the bits of the scores, a digit at a time from above; and the mask
+ * that cuts there. */
 #ifndef ORGAN_SCORE_EDGE_H
 #define ORGAN_SCORE_EDGE_H
 
@@ -16,7 +17,8 @@ typedef struct organ_score_edge {
 } organ_score_edge;
 
 /* Adds how many of the scores that agree with what is known have which digit next. */
-void organ_edge_count(const organ_score_edge *edge, unsigned digit, const float *scores, size_t n, uint64_t counts[ORGAN_EDGE_DIGIT]);
+void organ_edge_count(const organ_score_edge *edge, unsigned digit, const float *scores, size_t n,
+                      uint64_t counts[ORGAN_EDGE_DIGIT]);
 /* Finds the digit by the counts of all scores; `rank`: 0 is the least. */
 void organ_edge_settle(organ_score_edge *edge, unsigned digit, const uint64_t counts[ORGAN_EDGE_DIGIT], uint64_t rank);
 /* keep[k] = 0 below the edge, and for the first `equals` at it; returns how many of these were there. */

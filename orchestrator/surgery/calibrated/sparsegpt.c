@@ -1,5 +1,6 @@
 /* SPDX-License-Identifier: MIT
- * SparseGPT (Frantar & Alistarh 2023): columns from left to right, what a killed weight did is taken over by those to its right. */
+ * SparseGPT (Frantar & Alistarh 2023): columns from left to right, what a killed weight did is taken over by those to
+ * its right. */
 #include "orchestrator/surgery/calibrated/prune_matrix_job.h"
 
 #include "orchestrator/machine/extent.h"
@@ -31,7 +32,8 @@ typedef struct sparsegpt_sweep {
     const float *u;      /* that block's factor at (first, first) */
 } sparsegpt_sweep;
 
-/* U of one block in place, from the whole H. An input that is never there would make it singular: its weights do nothing and become 0. */
+/* U of one block in place, from the whole H. An input that is never there would make it singular: its weights do
+ * nothing and become 0. */
 static organ_status sparsegpt_factorise(const sparsegpt_sweep *s, float *h, organ_error *error)
 {
     const float mean = (float)s->job->moments->mean_diagonal;
@@ -43,7 +45,8 @@ static organ_status sparsegpt_factorise(const sparsegpt_sweep *s, float *h, orga
     if (!organ_inverse_factor(s->job->engine, h, s->width, &definite))
         return organ_fail_memory(error, s->job->options->name);
     if (!definite)
-        return organ_fail(error, ORGAN_BAD_INPUT, "%s: the second moments of inputs %zu to %zu cannot be inverted (mean square %g)",
+        return organ_fail(error, ORGAN_BAD_INPUT,
+                          "%s: the second moments of inputs %zu to %zu cannot be inverted (mean square %g)",
                           s->job->options->name, s->start, s->start + s->width - 1, s->job->moments->mean_diagonal);
     return ORGAN_OK;
 }
@@ -51,7 +54,8 @@ static organ_status sparsegpt_factorise(const sparsegpt_sweep *s, float *h, orga
 /* Of a column, whichever block it lies in. */
 static float own_factor(const sparsegpt_sweep *s, size_t column)
 {
-    const size_t block = s->job->moments->block, start = column / block * block, width = organ_lesser(block, s->job->cols - start);
+    const size_t block = s->job->moments->block, start = column / block * block,
+                 width = organ_lesser(block, s->job->cols - start);
     return s->factor[start * block + (column - start) * (width + 1)];
 }
 

@@ -79,7 +79,8 @@ static bool staged_flow_lay_out(const staged_flow_trial *t, const staged_flow_pl
     return some != 0;
 }
 
-/* The most important that were killed come back until the group has as many as the pattern keeps. Returns how many it has. */
+/* The most important that were killed come back until the group has as many as the pattern keeps. Returns how many it
+ * has. */
 static unsigned revive(const organ_pattern *pattern, const float *importance, const uint8_t *before, uint8_t *after)
 {
     unsigned count = 0;
@@ -123,7 +124,8 @@ static uint64_t stay_in_row(const uint8_t *before, const float *flowed, size_t c
 }
 
 /* importance: NULL without a pattern. flowed: NULL where there was nothing to flow. */
-static uint64_t harvest(const staged_flow_trial *t, const staged_flow_place *p, const float *importance, const float *flowed)
+static uint64_t harvest(const staged_flow_trial *t, const staged_flow_place *p, const float *importance,
+                        const float *flowed)
 {
     const organ_pattern *const pattern = &t->flow->pattern;
     uint64_t count = 0;
@@ -149,7 +151,9 @@ static void try_tile(void *context, size_t index, size_t worker)
     staged_flow_trial *const t = context;
     const staged_flow_place p = staged_flow_place_of(t, index);
     const bool pattern = t->flow->pattern.of > 0;
-    float *const importance = t->importance + worker * 2 * TILE * TILE, *const flowed = pattern ? importance + TILE * TILE : importance;
+    float *const importance = t->importance + worker * 2 * TILE * TILE, *const flowed = pattern
+                                                                                            ? importance + TILE * TILE
+                                                                                            : importance;
     const bool some = staged_flow_lay_out(t, &p, importance);
     if (some) {
         const organ_physarum_params params = {.iterations = 30, .beta = 2, .coupling = 1, .gain = (float)t->gain};
@@ -165,7 +169,8 @@ static void try_tile(void *context, size_t index, size_t worker)
     __atomic_fetch_add(&t->count, harvest(t, &p, importance, some ? flowed : NULL), __ATOMIC_RELAXED);
 }
 
-static organ_status open_trial(staged_flow_trial *t, const organ_engine *engine, const organ_flow *flow, organ_error *error)
+static organ_status open_trial(staged_flow_trial *t, const organ_engine *engine, const organ_flow *flow,
+                               organ_error *error)
 {
     const size_t workers = organ_workers_count(engine->workers), cols = flow->weights->cols;
     const size_t of = flow->pattern.of ? flow->pattern.of : 1;
@@ -174,7 +179,8 @@ static organ_status open_trial(staged_flow_trial *t, const organ_engine *engine,
     t->scratch = aligned_alloc(64, workers * organ_physarum_scratch(TILE, TILE));
     t->importance = organ_floats(workers, 2 * TILE * TILE);
     if (!t->scratch || !t->importance)
-        return organ_fail_errno(error, ENOMEM, "%s: flow through %zu x %zu", flow->weights->name, flow->weights->rows, cols);
+        return organ_fail_errno(error, ENOMEM, "%s: flow through %zu x %zu", flow->weights->name, flow->weights->rows,
+                                cols);
     memset(t->importance, 0, workers * 2 * TILE * TILE * sizeof *t->importance);
     return ORGAN_OK;
 }
@@ -185,7 +191,10 @@ static void close_trial(staged_flow_trial *t)
     free(t->importance);
 }
 
-uint64_t organ_flow_memory(size_t workers) { return workers * (organ_physarum_scratch(TILE, TILE) + 2 * TILE * TILE * sizeof(float)); }
+uint64_t organ_flow_memory(size_t workers)
+{
+    return workers * (organ_physarum_scratch(TILE, TILE) + 2 * TILE * TILE * sizeof(float));
+}
 
 static organ_status try_band(staged_flow_trial *t, size_t first, organ_error *error)
 {
@@ -195,7 +204,8 @@ static organ_status try_band(staged_flow_trial *t, size_t first, organ_error *er
     t->rows = organ_matrix_band_rows(weights, first);
     organ_share(t->engine, NULL, (t->rows + TILE - 1) / TILE * t->across, try_tile, t);
     if (t->nonfinite)
-        return organ_fail(error, ORGAN_BAD_INPUT, "%s: a tile has weights that are NaN or infinite: there is no flow through them",
+        return organ_fail(error, ORGAN_BAD_INPUT,
+                          "%s: a tile has weights that are NaN or infinite: there is no flow through them",
                           weights->name);
     return ORGAN_OK;
 }
@@ -224,8 +234,8 @@ typedef struct staged_flow_search {
     bool best_is_last;
 } staged_flow_search;
 
-/* The line through the last two tries over the logarithm of the gain, or of the search before: points by which an octave lowers the rate.
- * 0: no line, or one that rises. */
+/* The line through the last two tries over the logarithm of the gain, or of the search before: points by which an
+ * octave lowers the rate. 0: no line, or one that rises. */
 static double fall_of(const staged_flow_search *s)
 {
     if (s->last == 0 || s->now == 0 || s->now == s->last)
@@ -236,12 +246,15 @@ static double fall_of(const staged_flow_search *s)
 /* Where that line meets the goal, at most two octaves away. */
 static double along(const staged_flow_search *s, double percent)
 {
-    const double fall = fall_of(s), octaves = fall > 0 ? (s->now_rate - percent) / fall : s->now_rate > percent ? 0.25 : -0.25;
+    const double fall = fall_of(s), octaves = fall > 0                ? (s->now_rate - percent) / fall
+                                              : s->now_rate > percent ? 0.25
+                                                                      : -0.25;
     return s->now * exp2(fmin(2, fmax(-2, octaves)));
 }
 
-/* The next gain to try: while all kill too much, or all too little, a step of at least 1/64 octave. Between two ends where the line of the
- * last two tries meets the goal; if that is next to an end or beyond, on the line between both. */
+/* The next gain to try: while all kill too much, or all too little, a step of at least 1/64 octave. Between two ends
+ * where the line of the last two tries meets the goal; if that is next to an end or beyond, on the line between both.
+ */
 static double next_gain(const staged_flow_search *s, double percent)
 {
     const double next = along(s, percent), least = exp2(1.0 / 64);
@@ -279,7 +292,8 @@ static void remember(staged_flow_search *s, const staged_flow_trial *t, double r
 }
 
 /* `from`: the search before, of which the mask has something left, or a gain to begin with. */
-static organ_status find(staged_flow_trial *t, staged_flow_search *s, double percent, const organ_flow_gain *from, organ_error *error)
+static organ_status find(staged_flow_trial *t, staged_flow_search *s, double percent, const organ_flow_gain *from,
+                         organ_error *error)
 {
     const staged_flow_search before = {.now = from->gain, .now_rate = from->killed, .fall = from->fall};
     const double first = from->fall > 0 ? along(&before, percent) : from->gain;
@@ -301,8 +315,8 @@ static organ_status find(staged_flow_trial *t, staged_flow_search *s, double per
     return ORGAN_OK;
 }
 
-organ_status organ_flow_search(const organ_engine *engine, const organ_flow *flow, double percent, const uint8_t *before, uint8_t *kept,
-                               organ_flow_gain *found, organ_error *error)
+organ_status organ_flow_search(const organ_engine *engine, const organ_flow *flow, double percent,
+                               const uint8_t *before, uint8_t *kept, organ_flow_gain *found, organ_error *error)
 {
     staged_flow_trial t;
     staged_flow_search s = {.fall = found->fall};
@@ -316,8 +330,8 @@ organ_status organ_flow_search(const organ_engine *engine, const organ_flow *flo
     return error->status;
 }
 
-organ_status organ_flow_mask(const organ_engine *engine, const organ_flow *flow, double gain, size_t first, const uint8_t *before,
-                             uint8_t *kept, organ_error *error)
+organ_status organ_flow_mask(const organ_engine *engine, const organ_flow *flow, double gain, size_t first,
+                             const uint8_t *before, uint8_t *kept, organ_error *error)
 {
     staged_flow_trial t;
     if (open_trial(&t, engine, flow, error) == ORGAN_OK) {
@@ -360,7 +374,8 @@ static void keep_groups(void *context, size_t row, size_t worker)
     }
 }
 
-organ_status organ_flow_pattern(const organ_engine *engine, const organ_flow *flow, size_t first, uint8_t *keep, organ_error *error)
+organ_status organ_flow_pattern(const organ_engine *engine, const organ_flow *flow, size_t first, uint8_t *keep,
+                                organ_error *error)
 {
     groups g = {engine, flow, keep};
     if (organ_matrix_band(engine, flow->weights, first, error) == ORGAN_OK)

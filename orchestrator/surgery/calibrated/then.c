@@ -1,5 +1,6 @@
 /* SPDX-License-Identifier: MIT
- * Pruning and quantisation in one walk: each matrix is pruned, what is left gets its codes, and the layers behind it see both. */
+ * Pruning and quantisation in one walk: each matrix is pruned, what is left gets its codes, and the layers behind it
+ * see both. */
 #include "orchestrator/surgery/calibrated/job.h"
 #include "orchestrator/surgery/output/resharding.h"
 #include "orchestrator/surgery/output/experiment.h"
@@ -13,7 +14,8 @@ static uint64_t then_memory(void *context, uint64_t rows, uint64_t cols)
     return organ_prune_matrix_memory(&wish, rows, cols);
 }
 
-static organ_status prune(void *context, const organ_along_matrix *matrix, float *weights, uint8_t *keep, organ_error *error)
+static organ_status prune(void *context, const organ_along_matrix *matrix, float *weights, uint8_t *keep,
+                          organ_error *error)
 {
     organ_calibrated_job *const job = context;
     organ_prune_matrix_options wish = organ_calibrated_wish_alike(job, matrix->name);
@@ -36,14 +38,15 @@ static organ_status check(const organ_calibrated_job *job, organ_error *error)
 {
     if (!job->compensates)
         return organ_fail(error, ORGAN_USAGE,
-                          "--then needs a method that makes up for what is lost: physarum-v2, physarum-v3, alps or sparsegpt, and a text");
+                          "--then needs a method that makes up for what is lost: physarum-v2, physarum-v3, alps or "
+                          "sparsegpt, and a text");
     return ORGAN_OK;
 }
 
 /* ---- one budget ---- */
 
-/* What the budget leaves of the weights. In bits or bytes it counts the codes of what is kept, the scales and a bit for each weight, which
- * says whether it is kept: what an output takes that does not store zeros. */
+/* What the budget leaves of the weights. In bits or bytes it counts the codes of what is kept, the scales and a bit for
+ * each weight, which says whether it is kept: what an output takes that does not store zeros. */
 static organ_status settle_budget(organ_calibrated_job *job, const organ_quantize_held *held, organ_error *error)
 {
     const organ_budget *const asked = &job->asked;
@@ -55,15 +58,18 @@ static organ_status settle_budget(organ_calibrated_job *job, const organ_quantiz
         weights += (double)held->targets->tensors[k]->elements;
     const double unit = bits ? weights / 8 : 1, codes = (double)held->codes / unit;
     const double fixed = (weights / 8 + (double)held->scales + (bits ? 0 : (double)held->besides)) / unit;
-    const double least = fixed + codes * (1 - ORGAN_ALLOCATION_MOST), most = fixed + codes * (1 - ORGAN_ALLOCATION_LEAST);
+    const double least = fixed + codes * (1 - ORGAN_ALLOCATION_MOST),
+                 most = fixed + codes * (1 - ORGAN_ALLOCATION_LEAST);
     if (asked->amount < least || asked->amount > most)
-        return organ_fail(error, ORGAN_USAGE, "--budget %s: with %g to %g %% of their weights zero the targets take %.*f to %.*f %s as %s",
-                          job->options->allocate.budget, 100 * ORGAN_ALLOCATION_MOST, 100 * ORGAN_ALLOCATION_LEAST, bits ? 3 : 0,
-                          bits ? ceil(1e3 * least) / 1e3 : ceil(least), bits ? 3 : 0, bits ? floor(1e3 * most) / 1e3 : floor(most),
+        return organ_fail(error, ORGAN_USAGE,
+                          "--budget %s: with %g to %g %% of their weights zero the targets take %.*f to %.*f %s as %s",
+                          job->options->allocate.budget, 100 * ORGAN_ALLOCATION_MOST, 100 * ORGAN_ALLOCATION_LEAST,
+                          bits ? 3 : 0, bits ? ceil(1e3 * least) / 1e3 : ceil(least), bits ? 3 : 0,
+                          bits ? floor(1e3 * most) / 1e3 : floor(most),
                           bits ? "bits a weight" : "bytes with all other tensors", job->options->then);
     job->budget = fmin(ceil(1e6 * (1 - (asked->amount - fixed) / codes)) / 1e6, ORGAN_ALLOCATION_MOST);
-    organ_progress_note(job->base.progress, "--budget %s: %.4f %% of the weights are zero then", job->options->allocate.budget,
-                        100 * job->budget);
+    organ_progress_note(job->base.progress, "--budget %s: %.4f %% of the weights are zero then",
+                        job->options->allocate.budget, 100 * job->budget);
     return ORGAN_OK;
 }
 
@@ -93,7 +99,10 @@ static void then_foresee(void *context, organ_plan *plan)
     organ_prune_allocation_foresee(job->allocation, &job->method->solve, plan);
 }
 
-static json_t *allocation_json(void *context) { return organ_prune_allocation_json(((organ_calibrated_job *)context)->allocation); }
+static json_t *allocation_json(void *context)
+{
+    return organ_prune_allocation_json(((organ_calibrated_job *)context)->allocation);
+}
 
 static void close_division(void *context)
 {

@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: MIT
- * What was cut out is found in the bytes; then the smaller model is planned as a cut would, and each of its tensors is held against the
- * kept bytes of the donor. */
+ * What was cut out is found in the bytes; then the smaller model is planned as a cut would, and each of its tensors is
+ * held against the kept bytes of the donor. */
 #include "orchestrator/surgery/cut/audit_cut.h"
 
 #include "formats/base/paged_rows.h"
@@ -61,8 +61,8 @@ static organ_status compare_piece(organ_cut_audit *a, size_t piece, organ_error 
     audit_cut_beside b = {.audit = a, .tensor = found, .room = room};
     if (!room)
         return organ_fail_memory(error, p->name);
-    organ_cut_gather(a->donor, v->part ? v->part : &whole, found->bytes, room + ORGAN_CUT_WINDOW, room + 2 * ORGAN_CUT_WINDOW,
-                     compare_bytes, &b, error);
+    organ_cut_gather(a->donor, v->part ? v->part : &whole, found->bytes, room + ORGAN_CUT_WINDOW,
+                     room + 2 * ORGAN_CUT_WINDOW, compare_bytes, &b, error);
     v->different = b.different;
     free(room);
     return error->status;
@@ -86,7 +86,8 @@ static void compare_task(void *context, size_t piece, size_t worker)
         return;
     }
     pthread_mutex_lock(&c->lock);
-    organ_progress_advance(c->audit->progress, c->audit->verdicts[piece].donor->bytes, c->audit->run.pieces[piece].name, NULL);
+    organ_progress_advance(c->audit->progress, c->audit->verdicts[piece].donor->bytes, c->audit->run.pieces[piece].name,
+                           NULL);
     pthread_mutex_unlock(&c->lock);
 }
 
@@ -141,7 +142,8 @@ static bool is_behind_gap(const organ_cut_audit *a, int32_t layer)
     return false;
 }
 
-/* What healing gives other values: outputs; in blocks behind one that was dropped also what reads their inputs, and the norm behind all. */
+/* What healing gives other values: outputs; in blocks behind one that was dropped also what reads their inputs, and the
+ * norm behind all. */
 static bool may_change(const organ_cut_audit *a, const organ_tensor *t)
 {
     const organ_role role = t->anatomy.role;
@@ -158,7 +160,8 @@ static void judge_piece(organ_cut_audit *a, size_t piece)
     if (v->missing)
         organ_problem_add(&a->problems, "tensor '%s' is missing in %s", p->name, a->copy->path);
     else if (v->misfit)
-        organ_problem_add(&a->problems, "tensor '%s' of %s has not the type and the shape that '%s' of the donor leaves", p->name,
+        organ_problem_add(&a->problems,
+                          "tensor '%s' of %s has not the type and the shape that '%s' of the donor leaves", p->name,
                           a->copy->path, v->donor->name);
     else if (v->different && may_change(a, v->donor)) {
         a->resolved++;
@@ -170,8 +173,8 @@ static void judge_piece(organ_cut_audit *a, size_t piece)
                               "counts them)",
                               p->name, v->different, v->donor->name);
     } else if (v->different)
-        organ_problem_add(&a->problems, "tensor '%s': %" PRIu64 " bytes are not those of '%s' in the donor", p->name, v->different,
-                          v->donor->name);
+        organ_problem_add(&a->problems, "tensor '%s': %" PRIu64 " bytes are not those of '%s' in the donor", p->name,
+                          v->different, v->donor->name);
     a->identical += !v->missing && !v->misfit && v->different == 0;
 }
 
@@ -183,8 +186,8 @@ static organ_status judge_names(organ_cut_audit *a, organ_error *error)
             organ_fail_memory(error, a->copy->path);
     for (size_t t = 0; t < a->copy->tensor_count && !error->status; t++)
         if (!organ_name_table_find(&names, a->copy->tensors[t].name))
-            organ_problem_add(&a->problems, "tensor '%s' of %s is of nothing that the donor leaves", a->copy->tensors[t].name,
-                              a->copy->path);
+            organ_problem_add(&a->problems, "tensor '%s' of %s is of nothing that the donor leaves",
+                              a->copy->tensors[t].name, a->copy->path);
     organ_name_table_release(&names);
     for (size_t k = 0; k < a->copy->problem_count; k++)
         organ_problem_add(&a->problems, "%s", a->copy->problems[k]);
@@ -195,22 +198,30 @@ static json_t *checks_json(const organ_cut_audit *a)
 {
     const size_t pieces = a->run.piece_count;
     json_t *const checks = json_array();
-    organ_check_add(checks, "what stays is the donor's, in its order", a->after_recovery == 0, "%zu layers", a->run.layers_after);
-    organ_check_add(checks, a->options->compensated ? "tensors are kept bytes, or weights that were re-solved" : "tensors are kept bytes",
-                    a->identical + (a->options->compensated ? a->resolved : 0) == pieces, "%zu of %zu", a->identical, pieces);
+    organ_check_add(checks, "what stays is the donor's, in its order", a->after_recovery == 0, "%zu layers",
+                    a->run.layers_after);
+    organ_check_add(
+        checks,
+        a->options->compensated ? "tensors are kept bytes, or weights that were re-solved" : "tensors are kept bytes",
+        a->identical + (a->options->compensated ? a->resolved : 0) == pieces, "%zu of %zu", a->identical, pieces);
     organ_check_add(checks, "no other tensors", a->copy->tensor_count == pieces, "%zu tensors", a->copy->tensor_count);
-    organ_check_add(checks, "configuration follows", a->settings_hold, "%s", a->donor->gguf ? "key-values" : "config.json");
+    organ_check_add(checks, "configuration follows", a->settings_hold, "%s",
+                    a->donor->gguf ? "key-values" : "config.json");
     return checks;
 }
 
 static json_t *audit_cut_definitions_json(void)
 {
     return ORGAN_OBJECT(
-        SET_TEXT("cut", "Blocks, experts, channels or heads of the donor that the copy has not. Which are left is found in the "
-                        "bytes: blocks by their norms, keys and values, experts by rows of routers, channels and heads by rows."),
+        SET_TEXT(
+            "cut",
+            "Blocks, experts, channels or heads of the donor that the copy has not. Which are left is found in the "
+            "bytes: blocks by their norms, keys and values, experts by rows of routers, channels and heads by rows."),
         SET_TEXT("kept bytes", "The bytes of the donor's tensor along what stays of its axes, in their order."),
-        SET_TEXT("re-solved", "A down or output projection with other bytes, or in a block behind one that was dropped any projection: a "
-                              "healing gives such values."));
+        SET_TEXT(
+            "re-solved",
+            "A down or output projection with other bytes, or in a block behind one that was dropped any projection: a "
+            "healing gives such values."));
 }
 
 static json_t *audit_cut_document_of(organ_cut_audit *a)
@@ -220,14 +231,15 @@ static json_t *audit_cut_document_of(organ_cut_audit *a)
         bytes += a->copy->tensors[t].bytes;
     json_t *const checks = checks_json(a);
     const double seconds = organ_seconds_now() - a->started;
-    json_t *const made = ORGAN_OBJECT(SET_HEAD("organ.audit_cut/1", "cut/1"), SET("donor", organ_model_json(a->donor)),
-                                      SET("copy", organ_model_json(a->copy)), SET_FLAG("compensated", a->options->compensated));
-    json_t *const rest =
-        ORGAN_OBJECT(SET_COUNT("tensors", a->run.piece_count), SET_COUNT("identical", a->identical), SET_COUNT("resolved", a->resolved),
-                     SET_HELD("resolved_tensors", a->resolved_names), SET("checks", checks),
-                     SET("problems", organ_problems_json(&a->problems)), SET("definitions", audit_cut_definitions_json()),
-                     SET("run", ORGAN_OBJECT(SET_BYTES("donor", a->options->donor), SET_BYTES("pruned", a->options->pruned),
-                                             SET_REAL("seconds", organ_milliseconds(seconds)), SET_ENGINE(a->engine))));
+    json_t *const made =
+        ORGAN_OBJECT(SET_HEAD("organ.audit_cut/1", "cut/1"), SET("donor", organ_model_json(a->donor)),
+                     SET("copy", organ_model_json(a->copy)), SET_FLAG("compensated", a->options->compensated));
+    json_t *const rest = ORGAN_OBJECT(
+        SET_COUNT("tensors", a->run.piece_count), SET_COUNT("identical", a->identical),
+        SET_COUNT("resolved", a->resolved), SET_HELD("resolved_tensors", a->resolved_names), SET("checks", checks),
+        SET("problems", organ_problems_json(&a->problems)), SET("definitions", audit_cut_definitions_json()),
+        SET("run", ORGAN_OBJECT(SET_BYTES("donor", a->options->donor), SET_BYTES("pruned", a->options->pruned),
+                                SET_REAL("seconds", organ_milliseconds(seconds)), SET_ENGINE(a->engine))));
     return organ_json_joined(organ_json_joined(made, organ_cut_told(&a->run, bytes)), rest);
 }
 
@@ -262,15 +274,17 @@ static organ_status audit_work(void *context, json_t **report, organ_error *erro
     a->run.settings = json_array();
     if (organ_weights_find(a->donor, &a->donor_weights, error) || organ_weights_find(a->copy, &a->copy_weights, error))
         return error->status;
-    *r = (organ_cut_recovery){a->donor, a->copy, a->donor_weights, a->copy_weights, a->engine, &a->problems, NULL, 0, 0, {0}};
+    *r = (organ_cut_recovery){a->donor, a->copy, a->donor_weights, a->copy_weights, a->engine, &a->problems, NULL, 0,
+                              0,        {0}};
     if (organ_cut_recover(r, error))
         return error->status;
     a->after_recovery = organ_problems_count(&a->problems);
-    a->cut = (organ_cut_out){.model = a->donor, .layers = r->layers, .layer_count = r->layer_count, .engine = a->engine};
+    a->cut =
+        (organ_cut_out){.model = a->donor, .layers = r->layers, .layer_count = r->layer_count, .engine = a->engine};
     a->run.cut = &a->cut;
     a->run.model = a->donor;
-    if (plan(a, error) || compare_all(a, error) || audit_cut_judge(a, error) || organ_model_unchanged(a->donor, error) ||
-        organ_model_unchanged(a->copy, error))
+    if (plan(a, error) || compare_all(a, error) || audit_cut_judge(a, error) ||
+        organ_model_unchanged(a->donor, error) || organ_model_unchanged(a->copy, error))
         return error->status;
     *report = audit_cut_document_of(a);
     if (*report && organ_problems_count(&a->problems))
@@ -291,8 +305,8 @@ static void audit_release(void *context)
     organ_rows_free(a->verdicts);
 }
 
-organ_status organ_audit_any(const organ_audit_options *options, const organ_engine *engine, const organ_progress *progress,
-                             json_t **report, organ_error *error)
+organ_status organ_audit_any(const organ_audit_options *options, const organ_engine *engine,
+                             const organ_progress *progress, json_t **report, organ_error *error)
 {
     organ_cut_audit a = {.options = options, .engine = engine, .progress = progress, .started = organ_seconds_now()};
     *report = NULL;

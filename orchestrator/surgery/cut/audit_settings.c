@@ -9,21 +9,24 @@
 
 /* ---- config.json ---- */
 
-static void judge_member(organ_cut_audit *a, const char *inside, const char *key, const json_t *wanted, const json_t *found)
+static void judge_member(organ_cut_audit *a, const char *inside, const char *key, const json_t *wanted,
+                         const json_t *found)
 {
     if (wanted && found && json_equal(wanted, found))
         return;
     if (json_is_object(wanted) && json_is_object(found) && !*inside) {
         const char *name;
         json_t *value;
-        json_object_foreach((json_t *)wanted, name, value) judge_member(a, key, name, value, json_object_get(found, name));
-        json_object_foreach((json_t *)found, name, value) if (!json_object_get(wanted, name)) judge_member(a, key, name, NULL, value);
+        json_object_foreach((json_t *)wanted, name, value)
+            judge_member(a, key, name, value, json_object_get(found, name));
+        json_object_foreach((json_t *)found, name, value) if (!json_object_get(wanted, name))
+            judge_member(a, key, name, NULL, value);
         return;
     }
     char *const is = found ? organ_json_dump(found, JSON_ENCODE_ANY | JSON_COMPACT) : NULL;
     char *const should = wanted ? organ_json_dump(wanted, JSON_ENCODE_ANY | JSON_COMPACT) : NULL;
-    organ_problem_add(&a->problems, "config.json of %s: %s%s%s is %.150s, not %.150s", a->copy->path, inside, *inside ? "." : "", key,
-                      is ? is : "absent", should ? should : "absent");
+    organ_problem_add(&a->problems, "config.json of %s: %s%s%s is %.150s, not %.150s", a->copy->path, inside,
+                      *inside ? "." : "", key, is ? is : "absent", should ? should : "absent");
     free(is);
     free(should);
 }
@@ -47,7 +50,8 @@ static json_t *wanted_config(organ_cut_audit *a, organ_error *error)
     json_t *root = NULL;
     if (organ_model_load(a->donor, "config.json", ORGAN_CONFIG_LIMIT, &bytes, &length, error) == ORGAN_OK && bytes &&
         organ_json_edit_begin(&edit, "config.json", bytes, length, error) == ORGAN_OK &&
-        organ_leftovers_strip(a->donor, &edit, &stripped, error) == ORGAN_OK && organ_cut_edit_config(&a->run, &edit, error) == ORGAN_OK)
+        organ_leftovers_strip(a->donor, &edit, &stripped, error) == ORGAN_OK &&
+        organ_cut_edit_config(&a->run, &edit, error) == ORGAN_OK)
         root = parse_tidied(edit.bytes, edit.length, "config.json", error);
     organ_json_edit_release(&edit);
     free(bytes);
@@ -60,7 +64,8 @@ static organ_status judge_config(organ_cut_audit *a, organ_error *error)
     size_t length = 0;
     const char *name;
     json_t *value, *found = NULL, *const wanted = wanted_config(a, error);
-    if (wanted && organ_model_load(a->copy, "config.json", ORGAN_CONFIG_LIMIT, &bytes, &length, error) == ORGAN_OK && bytes)
+    if (wanted && organ_model_load(a->copy, "config.json", ORGAN_CONFIG_LIMIT, &bytes, &length, error) == ORGAN_OK &&
+        bytes)
         found = parse_tidied(bytes, length, a->copy->path, error);
     if (error->status == ORGAN_BAD_INPUT) { /* no config could tell of such a cut */
         organ_problem_add(&a->problems, "%s", error->message);
@@ -70,7 +75,8 @@ static organ_status judge_config(organ_cut_audit *a, organ_error *error)
         organ_problem_add(&a->problems, "%s has no config.json", a->copy->path);
     if (found) {
         json_object_foreach(wanted, name, value) judge_member(a, "", name, value, json_object_get(found, name));
-        json_object_foreach(found, name, value) if (!json_object_get(wanted, name)) judge_member(a, "", name, NULL, value);
+        json_object_foreach(found, name, value) if (!json_object_get(wanted, name))
+            judge_member(a, "", name, NULL, value);
     }
     json_decref(wanted);
     json_decref(found);

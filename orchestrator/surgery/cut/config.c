@@ -25,12 +25,14 @@ static void set_number(const organ_cut_config *c, const char *key, uint64_t valu
 }
 
 /* Those of the members that are `before` become `after`; how many. */
-static size_t change_numbers(const organ_cut_config *c, const char *const *keys, size_t count, uint64_t before, uint64_t after)
+static size_t change_numbers(const organ_cut_config *c, const char *const *keys, size_t count, uint64_t before,
+                             uint64_t after)
 {
     size_t found = 0;
     for (size_t k = 0; k < count; k++) {
         if (json_is_array(json_object_get(c->object, keys[k])))
-            organ_cut_refuse(c, keys[k], "a list gives each layer its own number, and it is not known which reader takes it");
+            organ_cut_refuse(c, keys[k],
+                             "a list gives each layer its own number, and it is not known which reader takes it");
         if (config_number_of(c, keys[k]) != before)
             continue;
         set_number(c, keys[k], after);
@@ -43,9 +45,11 @@ static size_t change_numbers(const organ_cut_config *c, const char *const *keys,
 
 static size_t edit_experts(const organ_cut_config *c)
 {
-    static const char *const counts[] = {"num_experts", "num_local_experts", "n_routed_experts", "moe_num_experts", "num_moe_experts"};
-    static const char *const chosen[] = {"num_experts_per_tok", "num_experts_per_token", "experts_per_token", "moe_topk", "moe_k",
-                                         "moe_top_k",           "top_k_experts"};
+    static const char *const counts[] = {"num_experts", "num_local_experts", "n_routed_experts", "moe_num_experts",
+                                         "num_moe_experts"};
+    static const char *const chosen[] = {
+        "num_experts_per_tok", "num_experts_per_token", "experts_per_token", "moe_topk", "moe_k",
+        "moe_top_k",           "top_k_experts"};
     const organ_cut_run *const run = c->run;
     uint64_t most = 0;
     const size_t found = change_numbers(c, counts, COUNT_OF(counts), run->experts_before, run->experts_after);
@@ -55,7 +59,8 @@ static size_t edit_experts(const organ_cut_config *c)
             set_number(c, chosen[k], each = run->experts_after);
         most = each > most ? each : most;
     }
-    const char *const why = organ_cut_groups_fault(run, config_number_of(c, "n_group"), config_number_of(c, "topk_group"), most);
+    const char *const why =
+        organ_cut_groups_fault(run, config_number_of(c, "n_group"), config_number_of(c, "topk_group"), most);
     if (why)
         organ_cut_refuse(c, "n_group", why);
     return found;
@@ -96,10 +101,12 @@ static size_t edit_expert_channels(const organ_cut_config *c)
     static const char *const own[] = {"moe_intermediate_size"}, *const common[] = {"intermediate_size"};
     const organ_cut_run *const run = c->run;
     const bool has_own = json_object_get(c->object, own[0]) != NULL;
-    const size_t found = change_numbers(c, has_own ? own : common, 1, run->expert_channels_before, run->expert_channels_after);
+    const size_t found =
+        change_numbers(c, has_own ? own : common, 1, run->expert_channels_before, run->expert_channels_after);
     if (found && !has_own && has_dense(run) &&
         (run->channels_before != run->expert_channels_before || run->channels_after != run->expert_channels_after))
-        organ_cut_refuse(c, common[0], "it is the width of layers without experts too, and these would have another one");
+        organ_cut_refuse(c, common[0],
+                         "it is the width of layers without experts too, and these would have another one");
     return found;
 }
 
@@ -163,7 +170,8 @@ typedef struct found {
     size_t experts, channels, expert_channels, shared_channels, heads, blocks;
 } found;
 
-static organ_status check_found(const organ_cut_run *run, const organ_json_edit *config, const found *f, organ_error *error)
+static organ_status check_found(const organ_cut_run *run, const organ_json_edit *config, const found *f,
+                                organ_error *error)
 {
     const struct {
         bool wanted;
@@ -179,7 +187,8 @@ static organ_status check_found(const organ_cut_run *run, const organ_json_edit 
                {run->cuts_blocks, f->blocks, "layers", run->layer_count}};
     for (size_t k = 0; k < COUNT_OF(all); k++)
         if (all[k].wanted && all[k].found == 0)
-            return organ_fail(error, ORGAN_BAD_INPUT, "%s: has no member that is known to be the number of %s, %" PRIu64 " by the tensors",
+            return organ_fail(error, ORGAN_BAD_INPUT,
+                              "%s: has no member that is known to be the number of %s, %" PRIu64 " by the tensors",
                               config->label, all[k].what, all[k].number);
     return ORGAN_OK;
 }

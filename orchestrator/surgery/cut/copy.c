@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: MIT
- * The kept bytes of tensors of which a part stays: gathered through a window on the donor's file, and put in order, by as many workers as
- * the memory has buffers for. */
+ * The kept bytes of tensors of which a part stays: gathered through a window on the donor's file, and put in order, by
+ * as many workers as the memory has buffers for. */
 #include "orchestrator/surgery/cut/cut_job.h"
 
 #include "orchestrator/machine/enough_memory.h"

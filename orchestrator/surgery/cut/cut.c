@@ -67,7 +67,10 @@ static json_t *cut_parameters(void *context)
 }
 
 /* [[kept numbers] or null] of a layer; what it keeps all of is null. */
-static json_t *keep_json(const organ_cut_keep *keep) { return keep->numbers ? organ_ids_json(keep->numbers, keep->count) : json_null(); }
+static json_t *keep_json(const organ_cut_keep *keep)
+{
+    return keep->numbers ? organ_ids_json(keep->numbers, keep->count) : json_null();
+}
 
 /* A digest of the numbers that experts keep: they are too many to write down. */
 static json_t *experts_digest(const organ_cut_run *run, size_t l)
@@ -86,11 +89,13 @@ static json_t *asked_json(const void *context, size_t l)
 {
     const organ_cut_run *const run = context;
     const organ_cut_layer *const layer = &run->cut->layers[l];
-    return layer->dropped ? json_null()
-                          : ORGAN_OBJECT(SET("experts", keep_json(&layer->experts)), SET("channels", keep_json(&layer->channels)),
-                                         SET("kv_heads", keep_json(&layer->kv_heads)),
-                                         SET_IF(layer->expert_channels, "expert_channels", experts_digest(run, l)),
-                                         SET_IF(layer->shared_channels.numbers, "shared_channels", keep_json(&layer->shared_channels)));
+    return layer->dropped
+               ? json_null()
+               : ORGAN_OBJECT(
+                     SET("experts", keep_json(&layer->experts)), SET("channels", keep_json(&layer->channels)),
+                     SET("kv_heads", keep_json(&layer->kv_heads)),
+                     SET_IF(layer->expert_channels, "expert_channels", experts_digest(run, l)),
+                     SET_IF(layer->shared_channels.numbers, "shared_channels", keep_json(&layer->shared_channels)));
 }
 
 static json_t *cut_identity(void *context)
@@ -128,7 +133,8 @@ static json_t *cut_layer_json(const void *context, size_t l)
         SET_COUNT_OF("kv_heads", stays && cut->kv_heads.numbers, run->kv_heads_before),
         SET("kept_kv_heads", stays ? keep_json(&cut->kv_heads) : json_null()),
         SET_IF(stays && cut->expert_channels, "expert_channels", json_integer((json_int_t)run->expert_channels_before)),
-        SET_IF(stays && cut->expert_channels, "expert_channels_after", json_integer((json_int_t)run->expert_channels_after)),
+        SET_IF(stays && cut->expert_channels, "expert_channels_after",
+               json_integer((json_int_t)run->expert_channels_after)),
         SET_IF(shared, "shared_channels", json_integer((json_int_t)run->shared_channels_before)),
         SET_IF(shared, "kept_shared_channels", keep_json(&cut->shared_channels)));
 }
@@ -147,10 +153,11 @@ json_t *organ_cut_told(const organ_cut_run *run, uint64_t bytes_after)
     uint64_t bytes = 0;
     for (size_t t = 0; t < run->model->tensor_count; t++)
         bytes += run->model->tensors[t].bytes;
-    return ORGAN_OBJECT(SET_COUNT("bytes_before", bytes), SET_COUNT("bytes_after", bytes_after), SET_COUNT("elements_before", before),
-                        SET_COUNT("elements_after", after), SET_COUNT("layers_after", run->layers_after),
-                        SET_COUNT("experts_before", run->experts_before), SET_COUNT("experts_after", run->experts_after),
-                        SET("layers", organ_json_rows(run->layer_count, cut_layer_json, run)), SET_HELD("settings", run->settings));
+    return ORGAN_OBJECT(
+        SET_COUNT("bytes_before", bytes), SET_COUNT("bytes_after", bytes_after), SET_COUNT("elements_before", before),
+        SET_COUNT("elements_after", after), SET_COUNT("layers_after", run->layers_after),
+        SET_COUNT("experts_before", run->experts_before), SET_COUNT("experts_after", run->experts_after),
+        SET("layers", organ_json_rows(run->layer_count, cut_layer_json, run)), SET_HELD("settings", run->settings));
 }
 
 json_t *organ_cut_json(const organ_cut_run *run, const organ_unit_output *made)
@@ -187,7 +194,8 @@ static organ_status cut_check_output(const organ_cut_run *run, organ_error *erro
     if (run->cut->engine->memory < organ_cut_copy_memory())
         return organ_memory_refuse(error, run->cut->engine->memory, organ_cut_copy_memory(), "the buffers of a copy");
     if (!run->model->gguf && run->model->config.present && organ_output_is_file(run->cut->path))
-        return organ_fail(error, ORGAN_USAGE, "%s: the smaller model has a config.json of its own: name a directory", run->cut->path);
+        return organ_fail(error, ORGAN_USAGE, "%s: the smaller model has a config.json of its own: name a directory",
+                          run->cut->path);
     return organ_model_is_here(run->model, "cut", error);
 }
 

@@ -14,13 +14,15 @@
 /* A tensor that goes on with a part of its bytes, or with other ones. */
 typedef struct organ_cut_part {
     const organ_tensor *tensor;
-    size_t piece;                        /* of the output */
-    uint64_t shape[ORGAN_CUT_AXES];      /* there */
-    organ_cut_keep axes[ORGAN_CUT_AXES]; /* what stays along each axis, in units of storage: elements, of the last axis blocks */
-    const organ_cut_keep *each;          /* of each number of the first axis, as the donor counts, what stays along axis `each_axis`; */
-    unsigned each_axis;                  /* its places differ from one to the next, not how many they are. NULL: they do not differ */
-    const unsigned char *values;         /* its bytes, where they are known (a weight_shape); NULL: kept ones of the donor */
-    size_t matrices, put;                /* resolved: how many the output has, how many of them were put; 0: it is not resolved */
+    size_t piece;                   /* of the output */
+    uint64_t shape[ORGAN_CUT_AXES]; /* there */
+    organ_cut_keep
+        axes[ORGAN_CUT_AXES]; /* what stays along each axis, in units of storage: elements, of the last axis blocks */
+    const organ_cut_keep
+        *each;          /* of each number of the first axis, as the donor counts, what stays along axis `each_axis`; */
+    unsigned each_axis; /* its places differ from one to the next, not how many they are. NULL: they do not differ */
+    const unsigned char *values; /* its bytes, where they are known (a weight_shape); NULL: kept ones of the donor */
+    size_t matrices, put; /* resolved: how many the output has, how many of them were put; 0: it is not resolved */
 } organ_cut_part;
 
 /* What the tensors and the configuration say of a layer of the donor. */
@@ -40,7 +42,7 @@ struct organ_cut_run {
     organ_cut_facts *facts;
     size_t layers_after;
     bool cuts_experts, cuts_blocks, cuts_channels, cuts_heads, cuts_expert_channels, cuts_shared_channels;
-    uint32_t experts_before, experts_after;                                    /* of the layers that have some; 0: none has */
+    uint32_t experts_before, experts_after; /* of the layers that have some; 0: none has */
     uint64_t channels_before, channels_after, kv_heads_before, kv_heads_after; /* 0: no layer loses any */
     uint64_t expert_channels_before, expert_channels_after, shared_channels_before, shared_channels_after;
     organ_shard_piece *pieces;
@@ -59,7 +61,8 @@ struct organ_cut_run {
 
 /* ---- the plan of a smaller model (cut.c), of which an audit has the same ---- */
 
-/* Finds out what becomes of each tensor and of key-values; `run` has cut, model and settings. To be released whatever it returns. */
+/* Finds out what becomes of each tensor and of key-values; `run` has cut, model and settings. To be released whatever
+ * it returns. */
 organ_status organ_cut_prepare(organ_cut_run *run, organ_error *error);
 void organ_cut_release(organ_cut_run *run);
 
@@ -71,8 +74,8 @@ json_t *organ_cut_told(const organ_cut_run *run, uint64_t bytes_after);
 /* Checks the numbers of `cut` against the model, and settles the facts of each layer. */
 organ_status organ_cut_settle(organ_cut_run *run, organ_error *error);
 
-/* Channels of the feed-forward of a layer without experts, of its shared expert (ORGAN_EXPERTS_SHARED), or (ORGAN_EXPERTS_ROUTED) of each
- * of its routed ones; 0: it has none, or their widths differ. */
+/* Channels of the feed-forward of a layer without experts, of its shared expert (ORGAN_EXPERTS_SHARED), or
+ * (ORGAN_EXPERTS_ROUTED) of each of its routed ones; 0: it has none, or their widths differ. */
 uint64_t organ_cut_channels(const organ_weights *weights, size_t layer, organ_experts experts);
 
 /* Whether the tensor is a router, its bias or another part of one; not the gate of a shared expert. */
@@ -92,14 +95,16 @@ typedef struct organ_cut_shares {
 } organ_cut_shares;
 
 /* Sets axes, shape and values of the part. */
-organ_status organ_cut_select(organ_cut_run *run, const organ_cut_shares *shares, organ_cut_part *part, organ_error *error);
+organ_status organ_cut_select(organ_cut_run *run, const organ_cut_shares *shares, organ_cut_part *part,
+                              organ_error *error);
 
 /* ---- configurations (config.c, layers.c, names.c, keys.c) ---- */
 
 organ_status organ_cut_edit_config(void *context, organ_json_edit *config, organ_error *error);
 organ_status organ_cut_edit_keys(organ_cut_run *run, organ_error *error);
 
-/* ORGAN_BAD_INPUT where another file beside the tensors, which goes along as it is, names modules by numbers that change. */
+/* ORGAN_BAD_INPUT where another file beside the tensors, which goes along as it is, names modules by numbers that
+ * change. */
 organ_status organ_cut_check_beside(const organ_cut_run *run, organ_error *error);
 
 /* ---- bytes (gather.c, copy.c, put.c) ---- */
@@ -107,11 +112,12 @@ organ_status organ_cut_check_beside(const organ_cut_run *run, organ_error *error
 /* Takes `size` bytes of the part that is gathered, from `at` on. */
 typedef organ_status organ_cut_sink(void *context, const void *bytes, size_t size, uint64_t at, organ_error *error);
 
-/* The kept bytes of a part, in their order; window and out are of ORGAN_CUT_WINDOW bytes. `bytes`: how many it has. ORGAN_IO; what the sink
- * returned. */
+/* The kept bytes of a part, in their order; window and out are of ORGAN_CUT_WINDOW bytes. `bytes`: how many it has.
+ * ORGAN_IO; what the sink returned. */
 #define ORGAN_CUT_WINDOW ((size_t)1 << 20)
-organ_status organ_cut_gather(const organ_model *model, const organ_cut_part *part, uint64_t bytes, unsigned char *window,
-                              unsigned char *out, organ_cut_sink *sink, void *context, organ_error *error);
+organ_status organ_cut_gather(const organ_model *model, const organ_cut_part *part, uint64_t bytes,
+                              unsigned char *window, unsigned char *out, organ_cut_sink *sink, void *context,
+                              organ_error *error);
 
 organ_status organ_cut_copy(organ_cut_run *run, organ_error *error);
 uint64_t organ_cut_copy_memory(void); /* of a worker */

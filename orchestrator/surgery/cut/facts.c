@@ -46,8 +46,8 @@ uint64_t organ_cut_experts(const organ_model *model, size_t layer)
 
 /* ---- what is asked ---- */
 
-static organ_status check_keep(const organ_cut_run *run, size_t layer, const organ_cut_keep *keep, uint64_t have, const char *what,
-                               organ_error *error)
+static organ_status check_keep(const organ_cut_run *run, size_t layer, const organ_cut_keep *keep, uint64_t have,
+                               const char *what, organ_error *error)
 {
     if (!keep->numbers)
         return ORGAN_OK;
@@ -58,7 +58,8 @@ static organ_status check_keep(const organ_cut_run *run, size_t layer, const org
     for (size_t k = 0; k < keep->count; k++)
         if (keep->numbers[k] >= have || (k && keep->numbers[k] <= keep->numbers[k - 1]))
             return organ_fail(error, ORGAN_USAGE,
-                              "%s: layer %zu: number %" PRIu32 " of the kept %s is not above the one before and below %" PRIu64,
+                              "%s: layer %zu: number %" PRIu32
+                              " of the kept %s is not above the one before and below %" PRIu64,
                               run->model->path, layer, keep->numbers[k], what, have);
     return ORGAN_OK;
 }
@@ -109,7 +110,8 @@ static organ_status settle_blocks(organ_cut_run *run, organ_error *error)
         run->facts[l].becomes = run->cut->layers[l].dropped ? -1 : (int32_t)run->layers_after++;
         run->cuts_blocks = run->cuts_blocks || run->cut->layers[l].dropped;
     }
-    return run->layers_after ? ORGAN_OK : organ_fail(error, ORGAN_USAGE, "%s: no block would be left", run->model->path);
+    return run->layers_after ? ORGAN_OK
+                             : organ_fail(error, ORGAN_USAGE, "%s: no block would be left", run->model->path);
 }
 
 /* ---- channels and heads ---- */
@@ -130,16 +132,16 @@ uint64_t organ_cut_channels(const organ_weights *weights, size_t layer, organ_ex
 }
 
 /* Adds what a layer keeps to what all keep: one number in the configuration. */
-static organ_status even_out(const organ_cut_run *run, size_t layer, const organ_cut_keep *keep, uint64_t have, const char *what,
-                             uint64_t *before, uint64_t *after, organ_error *error)
+static organ_status even_out(const organ_cut_run *run, size_t layer, const organ_cut_keep *keep, uint64_t have,
+                             const char *what, uint64_t *before, uint64_t *after, organ_error *error)
 {
     const uint64_t kept = keep->numbers ? keep->count : have;
     if (check_keep(run, layer, keep, have, what, error))
         return error->status;
     if (have && *before && (*before != have || *after != kept))
         return organ_fail(error, ORGAN_USAGE,
-                          "%s: layer %zu would have %" PRIu64 " of %" PRIu64 " %s, a layer before it %" PRIu64 " of %" PRIu64
-                          ": config.json and the keys of GGUF have one number for all layers",
+                          "%s: layer %zu would have %" PRIu64 " of %" PRIu64 " %s, a layer before it %" PRIu64
+                          " of %" PRIu64 ": config.json and the keys of GGUF have one number for all layers",
                           run->model->path, layer, kept, have, what, *after, *before);
     if (have) {
         *before = have;
@@ -172,7 +174,8 @@ static organ_status settle_experts_width(organ_cut_run *run, size_t layer, organ
     const organ_cut_facts *const f = &run->facts[layer];
     const uint64_t have = organ_cut_channels(run->weights, layer, ORGAN_EXPERTS_ROUTED);
     if (f->experts && have == 0)
-        return organ_fail(error, ORGAN_BAD_INPUT, "%s: layer %zu: down projections do not tell one number of channels of its experts",
+        return organ_fail(error, ORGAN_BAD_INPUT,
+                          "%s: layer %zu: down projections do not tell one number of channels of its experts",
                           run->model->path, layer);
     for (uint32_t e = 0; each && e < f->experts; e++) {
         if (f->expert_of && f->expert_of[e] < 0)
@@ -181,7 +184,8 @@ static organ_status settle_experts_width(organ_cut_run *run, size_t layer, organ
         if (check_keep(run, layer, &each[e], have, "channels of an expert", error))
             return error->status;
         if (!each[e].numbers || each[e].count != first->count)
-            return organ_fail(error, ORGAN_USAGE, "%s: layer %zu: expert %" PRIu32 " would have %zu channels and one before it %zu",
+            return organ_fail(error, ORGAN_USAGE,
+                              "%s: layer %zu: expert %" PRIu32 " would have %zu channels and one before it %zu",
                               run->model->path, layer, e, each[e].numbers ? each[e].count : (size_t)have, first->count);
     }
     return even_out(run, layer, first ? first : &all, f->experts || each ? have : 0, "channels of each expert",
@@ -207,12 +211,13 @@ static organ_status settle_widths(organ_cut_run *run, organ_error *error)
             return error->status;
         if (of_experts && settle_experts_width(run, l, error))
             return error->status;
-        if (of_shared && even_out(run, l, &layer->shared_channels, organ_cut_channels(run->weights, l, ORGAN_EXPERTS_SHARED),
-                                  "channels of the shared expert", &run->shared_channels_before, &run->shared_channels_after, error))
+        if (of_shared &&
+            even_out(run, l, &layer->shared_channels, organ_cut_channels(run->weights, l, ORGAN_EXPERTS_SHARED),
+                     "channels of the shared expert", &run->shared_channels_before, &run->shared_channels_after, error))
             return error->status;
         if (kv_heads)
-            even_out(run, l, &layer->kv_heads, (uint64_t)(kv >= 1 ? kv : heads), "heads of K and V", &run->kv_heads_before,
-                     &run->kv_heads_after, error);
+            even_out(run, l, &layer->kv_heads, (uint64_t)(kv >= 1 ? kv : heads), "heads of K and V",
+                     &run->kv_heads_before, &run->kv_heads_after, error);
     }
     run->cuts_channels = run->channels_after < run->channels_before;
     run->cuts_heads = run->kv_heads_after < run->kv_heads_before;
@@ -226,7 +231,8 @@ organ_status organ_cut_settle(organ_cut_run *run, organ_error *error)
     const organ_model *const model = run->model;
     run->layer_count = organ_cut_layers(model);
     if (run->cut->layer_count != run->layer_count)
-        return organ_fail(error, ORGAN_USAGE, "%s: has %zu layers, not %zu", model->path, run->layer_count, run->cut->layer_count);
+        return organ_fail(error, ORGAN_USAGE, "%s: has %zu layers, not %zu", model->path, run->layer_count,
+                          run->cut->layer_count);
     run->facts = organ_arena_take(&run->arena, (run->layer_count + 1) * sizeof *run->facts);
     if (!run->facts)
         return organ_fail_memory(error, model->path);
@@ -242,8 +248,8 @@ organ_status organ_cut_settle(organ_cut_run *run, organ_error *error)
             return error->status;
     if (check_even(run, error) || settle_widths(run, error))
         return error->status;
-    if (!run->cuts_blocks && !run->cuts_experts && !run->cuts_channels && !run->cuts_heads && !run->cuts_expert_channels &&
-        !run->cuts_shared_channels && !run->cut->resolved)
+    if (!run->cuts_blocks && !run->cuts_experts && !run->cuts_channels && !run->cuts_heads &&
+        !run->cuts_expert_channels && !run->cuts_shared_channels && !run->cut->resolved)
         return organ_fail(error, ORGAN_USAGE, "%s: all of it would stay: there is nothing to cut", model->path);
     return ORGAN_OK;
 }

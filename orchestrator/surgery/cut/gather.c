@@ -70,7 +70,9 @@ static organ_status take_axis(gather_gathering *g, unsigned axis, uint64_t from,
     for (unsigned k = axis + 1; k < ORGAN_CUT_AXES; k++)
         deeper = deeper || g->part->axes[k].numbers || (g->part->each && k == g->part->each_axis);
     const uint64_t all = axis < g->part->tensor->rank ? strides[axis] : 1;
-    const size_t count = keep->numbers ? keep->count : axis ? (size_t)(strides[axis - 1] / all) : (size_t)(g->part->tensor->bytes / all);
+    const size_t count = keep->numbers ? keep->count
+                         : axis        ? (size_t)(strides[axis - 1] / all)
+                                       : (size_t)(g->part->tensor->bytes / all);
     for (size_t k = 0; k < count && !g->error->status;) {
         size_t together = 1;
         const uint64_t number = keep->numbers ? keep->numbers[k] : k;
@@ -98,10 +100,12 @@ static void find_strides(const organ_tensor *t, uint64_t *strides)
     }
 }
 
-organ_status organ_cut_gather(const organ_model *model, const organ_cut_part *part, uint64_t bytes, unsigned char *window,
-                              unsigned char *out, organ_cut_sink *sink, void *context, organ_error *error)
+organ_status organ_cut_gather(const organ_model *model, const organ_cut_part *part, uint64_t bytes,
+                              unsigned char *window, unsigned char *out, organ_cut_sink *sink, void *context,
+                              organ_error *error)
 {
-    gather_gathering g = {.model = model, .part = part, .window = window, .out = out, .sink = sink, .context = context, .error = error};
+    gather_gathering g = {
+        .model = model, .part = part, .window = window, .out = out, .sink = sink, .context = context, .error = error};
     uint64_t strides[ORGAN_CUT_AXES] = {0};
     if (part->values)
         return bytes ? sink(context, part->values, (size_t)bytes, 0, error) : ORGAN_OK;

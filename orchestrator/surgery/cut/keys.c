@@ -44,13 +44,14 @@ static void set_key(const keys *k, const char *name, uint64_t value)
     if (before == (int64_t)value)
         return;
     if (organ_gguf_writer_set_integer(k->run->gguf, key, ORGAN_GGUF_U32, (int64_t)value, k->error) == ORGAN_OK)
-        organ_cut_note(k->run, "GGUF", key, before < 0 ? NULL : json_integer(before), json_integer((json_int_t)value), k->error);
+        organ_cut_note(k->run, "GGUF", key, before < 0 ? NULL : json_integer(before), json_integer((json_int_t)value),
+                       k->error);
 }
 
 static void keys_refuse(const keys *k, const char *name, const char *why)
 {
-    organ_fail(k->error, ORGAN_BAD_INPUT, "%s: key '%s.%s' is %" PRId64 ": %s", k->run->model->path, k->architecture, name,
-               keys_number_of(k, name), why);
+    organ_fail(k->error, ORGAN_BAD_INPUT, "%s: key '%s.%s' is %" PRId64 ": %s", k->run->model->path, k->architecture,
+               name, keys_number_of(k, name), why);
 }
 
 /* A key that must be there with what the tensors say. */
@@ -59,8 +60,8 @@ static void keys_change(const keys *k, const char *name, uint64_t before, uint64
     if (keys_number_of(k, name) == (int64_t)before)
         set_key(k, name, after);
     else
-        organ_fail(k->error, ORGAN_BAD_INPUT, "%s: key '%s.%s' is not the %" PRIu64 " that the tensors have", k->run->model->path,
-                   k->architecture, name, before);
+        organ_fail(k->error, ORGAN_BAD_INPUT, "%s: key '%s.%s' is not the %" PRIu64 " that the tensors have",
+                   k->run->model->path, k->architecture, name, before);
 }
 
 /* ---- experts, widths ---- */
@@ -74,7 +75,8 @@ static void edit_experts(const keys *k)
     keys_change(k, "expert_count", run->experts_before, run->experts_after);
     if (used > (int64_t)each)
         set_key(k, "expert_used_count", each);
-    const char *const why = organ_cut_groups_fault(run, groups > 0 ? (uint64_t)groups : 0, in > 0 ? (uint64_t)in : 0, each);
+    const char *const why =
+        organ_cut_groups_fault(run, groups > 0 ? (uint64_t)groups : 0, in > 0 ? (uint64_t)in : 0, each);
     if (why)
         keys_refuse(k, "expert_group_count", why);
 }
@@ -85,19 +87,23 @@ static void edit_expert_channels(const keys *k)
     const organ_cut_run *const run = k->run;
     const bool own = find(k, "expert_feed_forward_length") != NULL;
     if (!own && run->cuts_channels)
-        keys_refuse(k, "feed_forward_length", "it is the width of experts and of layers without them, which cannot be cut both");
+        keys_refuse(k, "feed_forward_length",
+                    "it is the width of experts and of layers without them, which cannot be cut both");
     else
-        keys_change(k, own ? "expert_feed_forward_length" : "feed_forward_length", run->expert_channels_before, run->expert_channels_after);
+        keys_change(k, own ? "expert_feed_forward_length" : "feed_forward_length", run->expert_channels_before,
+                    run->expert_channels_after);
 }
 
-/* Shared experts that are counted in widths of a routed one follow; others have a key of their own, and keep their channels. */
+/* Shared experts that are counted in widths of a routed one follow; others have a key of their own, and keep their
+ * channels. */
 static void check_shared(const keys *k)
 {
     const bool counted = keys_number_of(k, "expert_shared_count") > 0 && !find(k, "expert_shared_feed_forward_length");
     if (counted && !organ_cut_shared_follow(k->run))
         keys_refuse(k, "expert_shared_count", ORGAN_CUT_SHARED_FOLLOW);
     else if (!counted && k->run->cuts_shared_channels)
-        keys_refuse(k, "expert_shared_feed_forward_length", "channels of shared experts can be cut only where it is not there");
+        keys_refuse(k, "expert_shared_feed_forward_length",
+                    "channels of shared experts can be cut only where it is not there");
 }
 
 static void edit_heads(const keys *k)
@@ -126,31 +132,37 @@ static void check_architecture(const keys *k)
         uint64_t period;
     } fixed[] = {{"gemma2", 2}, {"gemma3", 6},  {"gemma3n", 5}, {"cohere2", 4}, {"gpt-oss", 2},
                  {"llama4", 4}, {"smollm3", 4}, {"exaone4", 4}, {"olmo2", 4}};
-    const bool listed =
-        find(k, "attention.sliding_window_pattern") && find(k, "attention.sliding_window_pattern")->type == ORGAN_GGUF_ARRAY;
+    const bool listed = find(k, "attention.sliding_window_pattern") &&
+                        find(k, "attention.sliding_window_pattern")->type == ORGAN_GGUF_ARRAY;
     for (size_t i = 0; i < COUNT_OF(fixed) && !listed; i++)
-        if (strcmp(k->architecture, fixed[i].architecture) == 0 && !organ_cut_period_holds(k->run, k->run->layer_count, fixed[i].period, 1))
+        if (strcmp(k->architecture, fixed[i].architecture) == 0 &&
+            !organ_cut_period_holds(k->run, k->run->layer_count, fixed[i].period, 1))
             organ_fail(k->error, ORGAN_BAD_INPUT,
-                       "%s: llama.cpp gives every %" PRIu64 "th layer of %s another attention by its place: drop whole periods of %" PRIu64
+                       "%s: llama.cpp gives every %" PRIu64
+                       "th layer of %s another attention by its place: drop whole periods of %" PRIu64
                        ", so that the layers that stay keep their kind",
                        k->run->model->path, fixed[i].period, k->architecture, fixed[i].period);
-    const uint64_t largest = strcmp(k->architecture, "gemma2") == 0 ? 46 : strcmp(k->architecture, "gemma3") == 0 ? 62 : 0;
+    const uint64_t largest = strcmp(k->architecture, "gemma2") == 0   ? 46
+                             : strcmp(k->architecture, "gemma3") == 0 ? 62
+                                                                      : 0;
     if (largest && k->run->layer_count == largest)
         organ_fail(k->error, ORGAN_BAD_INPUT,
-                   "%s: llama.cpp knows the %s whose attention is scaled in another way by its %" PRIu64 " layers: none can be dropped",
+                   "%s: llama.cpp knows the %s whose attention is scaled in another way by its %" PRIu64
+                   " layers: none can be dropped",
                    k->run->model->path, k->architecture, largest);
 }
 
 static void check_periods(const keys *k)
 {
-    static const char *const names[] = {"attention.sliding_window_pattern", "full_attention_interval", "interleave_moe_layer_step",
-                                        "moe_every_n_layers"};
+    static const char *const names[] = {"attention.sliding_window_pattern", "full_attention_interval",
+                                        "interleave_moe_layer_step", "moe_every_n_layers"};
     for (size_t i = 0; i < COUNT_OF(names); i++)
         if (keys_number_of(k, names[i]) > 1 &&
             !organ_cut_period_holds(k->run, k->run->layer_count, (uint64_t)keys_number_of(k, names[i]), 1))
             keys_refuse(k, names[i], "without these blocks it would say something else of the layers that stay");
     if (keys_number_of(k, "attention.shared_kv_layers") > 0)
-        keys_refuse(k, "attention.shared_kv_layers", "layers take the keys and values of others by their place: blocks cannot be dropped");
+        keys_refuse(k, "attention.shared_kv_layers",
+                    "layers take the keys and values of others by their place: blocks cannot be dropped");
 }
 
 /* An array with an element for each layer, without those that are gone. Strings are no such elements. */
@@ -171,8 +183,8 @@ static void cut_array(const keys *k, const organ_gguf_kv *kv)
         bytes[4 + b] = (unsigned char)((uint64_t)run->layers_after >> 8 * b);
     for (size_t l = 0; l < run->layer_count; l++)
         if (run->facts[l].becomes >= 0)
-            memcpy(bytes + ORGAN_GGUF_ARRAY_HEAD + (size_t)run->facts[l].becomes * each, kv->bytes + ORGAN_GGUF_ARRAY_HEAD + l * each,
-                   each);
+            memcpy(bytes + ORGAN_GGUF_ARRAY_HEAD + (size_t)run->facts[l].becomes * each,
+                   kv->bytes + ORGAN_GGUF_ARRAY_HEAD + l * each, each);
     cut.bytes = bytes;
     if (organ_gguf_writer_kv(k->run->gguf, &cut, k->error) == ORGAN_OK)
         organ_cut_note(k->run, "GGUF", kv->key, NULL, json_string("an element for each layer that stays"), k->error);
@@ -183,8 +195,10 @@ static void cut_arrays(const keys *k)
     const size_t length = strlen(k->architecture);
     for (size_t i = 0; i < k->gguf->kv_count && !k->error->status; i++) {
         const organ_gguf_kv *const kv = &k->gguf->kvs[i];
-        const bool its = strncmp(kv->key, k->architecture, length) == 0 && kv->key[length] == '.' && kv->type == ORGAN_GGUF_ARRAY;
-        if (its && kv->count == k->run->layer_count && organ_gguf_type_bytes(kv->element) && !strstr(kv->key, "sections"))
+        const bool its =
+            strncmp(kv->key, k->architecture, length) == 0 && kv->key[length] == '.' && kv->type == ORGAN_GGUF_ARRAY;
+        if (its && kv->count == k->run->layer_count && organ_gguf_type_bytes(kv->element) &&
+            !strstr(kv->key, "sections"))
             cut_array(k, kv);
     }
 }
@@ -192,12 +206,14 @@ static void cut_arrays(const keys *k)
 static void edit_blocks(const keys *k)
 {
     const organ_cut_run *const run = k->run;
-    const int64_t later = keys_number_of(k, "nextn_predict_layers"), dense = keys_number_of(k, "leading_dense_block_count");
+    const int64_t later = keys_number_of(k, "nextn_predict_layers"),
+                  dense = keys_number_of(k, "leading_dense_block_count");
     check_architecture(k);
     check_periods(k);
     keys_change(k, "block_count", run->layer_count, run->layers_after);
     if (later > 0 && (uint64_t)later < run->layer_count)
-        set_key(k, "nextn_predict_layers", run->layers_after - organ_cut_kept_before(run, run->layer_count - (size_t)later));
+        set_key(k, "nextn_predict_layers",
+                run->layers_after - organ_cut_kept_before(run, run->layer_count - (size_t)later));
     if (dense > 0)
         set_key(k, "leading_dense_block_count", organ_cut_kept_before(run, (size_t)dense));
     cut_arrays(k);

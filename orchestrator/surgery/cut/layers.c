@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: MIT
- * What config.json says of single layers, when blocks go: lists with an entry for each, lists of numbers, numbers that count layers, and
- * patterns by position, which hold on or are written as lists. */
+ * What config.json says of single layers, when blocks go: lists with an entry for each, lists of numbers, numbers that
+ * count layers, and patterns by position, which hold on or are written as lists. */
 #include "orchestrator/surgery/cut/settings.h"
 
 #include <stdlib.h>
@@ -16,7 +16,10 @@ static bool is_among(const char *key, const char *const *keys, size_t count)
     return false;
 }
 
-static bool stays(const organ_cut_config *c, size_t layer) { return layer < c->run->layer_count && c->run->facts[layer].becomes >= 0; }
+static bool stays(const organ_cut_config *c, size_t layer)
+{
+    return layer < c->run->layer_count && c->run->facts[layer].becomes >= 0;
+}
 
 /* ---- lists ---- */
 
@@ -77,7 +80,8 @@ static void edit_list(const organ_cut_config *c, const char *key, const json_t *
                                            "num_kv_heads"};
     static const char *const of_numbers[] = {"mlp_only_layers",    "moe_layers",       "cross_attention_layers",
                                              "attn_layer_indices", "hybrid_layer_ids", "full_attn_idxs"};
-    static const char *const of_others[] = {"architectures", "eos_token_id", "bos_token_id", "pad_token_id", "suppress_tokens"};
+    static const char *const of_others[] = {"architectures", "eos_token_id", "bos_token_id", "pad_token_id",
+                                            "suppress_tokens"};
     const size_t count = json_array_size(list);
     if (is_among(key, of_others, COUNT_OF(of_others)))
         return;
@@ -86,7 +90,8 @@ static void edit_list(const organ_cut_config *c, const char *key, const json_t *
     else if (is_among(key, of_numbers, COUNT_OF(of_numbers)) && are_numbers_below(list, c->run->layer_count))
         organ_cut_set(c, key, kept_numbers(c, list));
     else if (count && (count == c->layers || strstr(key, "layer")))
-        organ_cut_refuse(c, key, "it may have an entry for each layer, or name layers, and it is not known how it would be cut");
+        organ_cut_refuse(
+            c, key, "it may have an entry for each layer, or name layers, and it is not known how it would be cut");
 }
 
 /* One letter for each layer. */
@@ -132,8 +137,8 @@ static const json_t *whole(const organ_cut_config *c, const char *key, uint64_t 
 
 static void edit_bounds(const organ_cut_config *c)
 {
-    static const char *const bounds[] = {"max_window_layers", "first_k_dense_replace", "num_dense_layers", "n_dense_layers",
-                                         "moe_layer_start_index"};
+    static const char *const bounds[] = {"max_window_layers", "first_k_dense_replace", "num_dense_layers",
+                                         "n_dense_layers", "moe_layer_start_index"};
     uint64_t value;
     for (size_t k = 0; k < COUNT_OF(bounds); k++)
         if (whole(c, bounds[k], &value))
@@ -141,7 +146,8 @@ static void edit_bounds(const organ_cut_config *c)
     if (whole(c, "moe_layer_end_index", &value) && organ_cut_kept_before(c->run, (size_t)value + 1) == 0)
         organ_cut_refuse(c, "moe_layer_end_index", "no layer up to it would be left");
     else if (whole(c, "moe_layer_end_index", &value))
-        organ_cut_set(c, "moe_layer_end_index", json_integer((json_int_t)organ_cut_kept_before(c->run, (size_t)value + 1) - 1));
+        organ_cut_set(c, "moe_layer_end_index",
+                      json_integer((json_int_t)organ_cut_kept_before(c->run, (size_t)value + 1) - 1));
 }
 
 /* The last layers take keys and values from the last one of their kind before them. */
@@ -153,7 +159,8 @@ static void edit_shared_kv(const organ_cut_config *c)
     if (!whole(c, key, &shared) || shared == 0)
         return;
     if (shared >= c->layers || json_array_size(types) != c->layers) {
-        organ_cut_refuse(c, key, "without a list layer_types it is not known whose keys and values the last layers take");
+        organ_cut_refuse(c, key,
+                         "without a list layer_types it is not known whose keys and values the last layers take");
         return;
     }
     const size_t first = c->layers - (size_t)shared;
@@ -175,8 +182,9 @@ static void edit_shared_kv(const organ_cut_config *c)
 
 /* What layer i is, for the value that a list has for it: `hit` where (i + shift) % period is 0. */
 typedef struct layers_pattern {
-    const char *model, *key; /* the key with the period; of models that say nothing: `model` is the beginning of their model_type */
-    uint64_t period;         /* then */
+    const char *model,
+        *key; /* the key with the period; of models that say nothing: `model` is the beginning of their model_type */
+    uint64_t period; /* then */
     uint64_t shift;
     const char *list, *hit, *miss; /* a list that counts before it; NULL: none. Without words it has numbers 0 and 1. */
 } layers_pattern;
@@ -219,7 +227,8 @@ static void edit_pattern(const organ_cut_config *c, const layers_pattern *p)
         return;
     if (p->model && (!model || strncmp(model, p->model, strlen(p->model)) != 0))
         return;
-    if (period < 2 || json_is_array(json_object_get(c->object, p->list)) || organ_json_edit_has(c->edit, c->inside, p->list))
+    if (period < 2 || json_is_array(json_object_get(c->object, p->list)) ||
+        organ_json_edit_has(c->edit, c->inside, p->list))
         return;
     if (!organ_cut_period_holds(c->run, c->layers, period, p->shift))
         organ_cut_set(c, p->list, pattern_list(c, p, period));
@@ -235,7 +244,8 @@ static void edit_steps(const organ_cut_config *c)
                  {"attn_layer_period", 0},  {"expert_layer_period", 0}, {"global_attn_every_n_layers", 0}};
     uint64_t period;
     for (size_t k = 0; k < COUNT_OF(fixed); k++) {
-        const bool listed = strncmp(fixed[k].key, "interleave", 10) == 0 && json_is_array(json_object_get(c->object, "moe_layers"));
+        const bool listed =
+            strncmp(fixed[k].key, "interleave", 10) == 0 && json_is_array(json_object_get(c->object, "moe_layers"));
         uint64_t offset = 0;
         if (strcmp(fixed[k].key, "attn_layer_period") == 0)
             whole(c, "attn_layer_offset", &offset);
@@ -243,7 +253,8 @@ static void edit_steps(const organ_cut_config *c)
             whole(c, "expert_layer_offset", &offset);
         if (!listed && whole(c, fixed[k].key, &period) && period > 1 &&
             !organ_cut_period_holds(c->run, c->layers, period, fixed[k].shift + period - offset % period))
-            organ_cut_refuse(c, fixed[k].key, "without these blocks it would say something else of the layers that stay");
+            organ_cut_refuse(c, fixed[k].key,
+                             "without these blocks it would say something else of the layers that stay");
     }
     if (!whole(c, "decoder_sparse_step", &period) || period < 2 || organ_cut_period_holds(c->run, c->layers, period, 1))
         return;

@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: MIT
- * Names of modules in what is said of quantisation: lists of those left out, members by module. The numbers in them follow; a pattern that
- * has a number of a layer or an expert in a way that is not plain is refused, since what it means would change. */
+ * Names of modules in what is said of quantisation: lists of those left out, members by module. The numbers in them
+ * follow; a pattern that has a number of a layer or an expert in a way that is not plain is refused, since what it
+ * means would change. */
 #include "orchestrator/surgery/cut/settings.h"
 
 #include "formats/base/json_text.h"
@@ -95,7 +96,8 @@ static outcome rename_text(const organ_cut_run *run, char **text)
 }
 
 /* The text of a string or a name; NULL where it goes. */
-static char *renamed_text(const organ_cut_run *run, const char *where, const char *text, bool *changed, organ_error *error)
+static char *renamed_text(const organ_cut_run *run, const char *where, const char *text, bool *changed,
+                          organ_error *error)
 {
     char *made = strdup(text);
     if (!made) {
@@ -104,8 +106,9 @@ static char *renamed_text(const organ_cut_run *run, const char *where, const cha
     }
     const outcome what = rename_text(run, &made);
     if (what == UNCLEAR)
-        organ_fail(error, ORGAN_BAD_INPUT, "config.json: %s has '%.200s', whose numbers of layers or experts cannot follow what is cut",
-                   where, text);
+        organ_fail(error, ORGAN_BAD_INPUT,
+                   "config.json: %s has '%.200s', whose numbers of layers or experts cannot follow what is cut", where,
+                   text);
     *changed = *changed || what == CHANGED || what == GONE;
     if (what != UNCLEAR && what != GONE)
         return made;
@@ -113,7 +116,8 @@ static char *renamed_text(const organ_cut_run *run, const char *where, const cha
     return NULL;
 }
 
-static json_t *renamed_object(const organ_cut_run *run, const char *where, const json_t *value, bool *changed, organ_error *error)
+static json_t *renamed_object(const organ_cut_run *run, const char *where, const json_t *value, bool *changed,
+                              organ_error *error)
 {
     json_t *const made = json_object(), *member;
     const char *name;
@@ -128,7 +132,8 @@ static json_t *renamed_object(const organ_cut_run *run, const char *where, const
     return made;
 }
 
-static json_t *renamed_array(const organ_cut_run *run, const char *where, const json_t *value, bool *changed, organ_error *error)
+static json_t *renamed_array(const organ_cut_run *run, const char *where, const json_t *value, bool *changed,
+                             organ_error *error)
 {
     json_t *const made = json_array();
     for (size_t k = 0; k < json_array_size(value) && !error->status; k++) {
@@ -140,7 +145,8 @@ static json_t *renamed_array(const organ_cut_run *run, const char *where, const 
 }
 
 /* A string in a list that is gone is NULL without an error. */
-json_t *organ_cut_renamed(const organ_cut_run *run, const char *where, const json_t *value, bool *changed, organ_error *error)
+json_t *organ_cut_renamed(const organ_cut_run *run, const char *where, const json_t *value, bool *changed,
+                          organ_error *error)
 {
     if (json_is_object(value))
         return renamed_object(run, where, value, changed, error);
@@ -170,8 +176,8 @@ organ_status organ_cut_check_beside(const organ_cut_run *run, organ_error *error
             json_decref(organ_cut_renamed(run, names[k], root, &changed, error));
         if (changed)
             organ_fail(error, ORGAN_BAD_INPUT,
-                       "%s: %s names modules by numbers that change: put what it says into config.json, and remove it", run->model->path,
-                       names[k]);
+                       "%s: %s names modules by numbers that change: put what it says into config.json, and remove it",
+                       run->model->path, names[k]);
         json_decref(root);
         free(bytes);
     }

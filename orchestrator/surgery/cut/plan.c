@@ -62,13 +62,15 @@ static uint64_t head_size(const organ_cut_run *run, size_t layer)
     return 0;
 }
 
-static organ_status list_heads(organ_cut_run *run, size_t layer, const organ_cut_keep *keep, layer_lists *lists, organ_error *error)
+static organ_status list_heads(organ_cut_run *run, size_t layer, const organ_cut_keep *keep, layer_lists *lists,
+                               organ_error *error)
 {
     const organ_hf_config *const c = &run->model->config;
     const uint64_t head = head_size(run, layer), heads = (uint64_t)c->num_attention_heads;
     const uint64_t kv = run->kv_heads_before, group = heads / kv, kept = keep->count * head;
     if (head == 0)
-        return organ_fail(error, ORGAN_BAD_INPUT, "%s: layer %zu has no output projection whose columns are those of %" PRIu64 " heads",
+        return organ_fail(error, ORGAN_BAD_INPUT,
+                          "%s: layer %zu has no output projection whose columns are those of %" PRIu64 " heads",
                           run->model->path, layer, heads);
     uint32_t *const list = organ_arena_take(&run->arena, (size_t)(kept * (2 * group + 3) + 1) * sizeof *list);
     if (!list)
@@ -95,13 +97,15 @@ static organ_status plan_list_experts(organ_cut_run *run, size_t layer, layer_li
         const bool stays = !run->facts[layer].expert_of || run->facts[layer].expert_of[e] >= 0;
         lists->each_gate_up[e] = (organ_cut_keep){NULL, 0};
         for (uint64_t half = 0; half < 2 && stays; half++)
-            plan_add_rows(&lists->each_gate_up[e], list + 2 * kept * e, &each[e], 1, half * run->expert_channels_before);
+            plan_add_rows(&lists->each_gate_up[e], list + 2 * kept * e, &each[e], 1,
+                          half * run->expert_channels_before);
     }
     return ORGAN_OK;
 }
 
 /* Rows of both halves, of which each has `before`. */
-static organ_status list_halves(organ_cut_run *run, const organ_cut_keep *keep, uint64_t before, organ_cut_keep *halves, organ_error *error)
+static organ_status list_halves(organ_cut_run *run, const organ_cut_keep *keep, uint64_t before, organ_cut_keep *halves,
+                                organ_error *error)
 {
     uint32_t *const list = organ_arena_take(&run->arena, (2 * keep->count + 1) * sizeof *list);
     if (!list)
@@ -130,9 +134,10 @@ static organ_status make_lists(organ_cut_run *run, size_t layer, layer_lists *li
 
 /* ---- shares of a tensor ---- */
 
-/* A tensor that has something for each expert, whatever it is called, is cut along it; what could name experts by number is refused. */
-static organ_status share_unknown(const organ_tensor *t, const organ_cut_facts *f, const organ_cut_keep *keep, organ_cut_shares *shares,
-                                  organ_error *error)
+/* A tensor that has something for each expert, whatever it is called, is cut along it; what could name experts by
+ * number is refused. */
+static organ_status share_unknown(const organ_tensor *t, const organ_cut_facts *f, const organ_cut_keep *keep,
+                                  organ_cut_shares *shares, organ_error *error)
 {
     const bool routes = strstr(t->name, ".gate.") || strstr(t->name, "router.");
     const bool expert = strstr(t->name, "expert") && !strstr(t->name, "shared_expert");
@@ -142,18 +147,22 @@ static organ_status share_unknown(const organ_tensor *t, const organ_cut_facts *
     if (floats && t->rank && t->shape[0] == f->experts)
         shares->experts = *keep;
     else if (!floats || expert)
-        return plan_refuse(t, "it may tell of experts by their number, and it is not known how: the layer's experts cannot be cut", error);
+        return plan_refuse(
+            t, "it may tell of experts by their number, and it is not known how: the layer's experts cannot be cut",
+            error);
     return ORGAN_OK;
 }
 
-static organ_status share_experts(const organ_cut_run *run, const organ_tensor *t, organ_cut_shares *shares, organ_error *error)
+static organ_status share_experts(const organ_cut_run *run, const organ_tensor *t, organ_cut_shares *shares,
+                                  organ_error *error)
 {
     const organ_cut_facts *const f = &run->facts[t->anatomy.layer];
     const organ_cut_keep *const keep = &run->cut->layers[t->anatomy.layer].experts;
     const bool routed = t->anatomy.experts == ORGAN_EXPERTS_ROUTED, router = organ_cut_is_router(t->name);
     if (t->anatomy.expert >= 0) {
         if ((uint32_t)t->anatomy.expert >= f->experts)
-            return organ_fail(error, ORGAN_BAD_INPUT, "tensor '%s': is of expert %d, the router of its layer has %" PRIu32, t->name,
+            return organ_fail(error, ORGAN_BAD_INPUT,
+                              "tensor '%s': is of expert %d, the router of its layer has %" PRIu32, t->name,
                               (int)t->anatomy.expert, f->experts);
         return ORGAN_OK;
     }
@@ -163,14 +172,15 @@ static organ_status share_experts(const organ_cut_run *run, const organ_tensor *
         return ORGAN_OK;
     if (t->rank == 0 || t->shape[0] != f->experts)
         return organ_fail(error, ORGAN_BAD_INPUT,
-                          "tensor '%s': its first axis is not that of the %" PRIu32 " experts of the layer's router", t->name, f->experts);
+                          "tensor '%s': its first axis is not that of the %" PRIu32 " experts of the layer's router",
+                          t->name, f->experts);
     shares->experts = *keep;
     return ORGAN_OK;
 }
 
 /* Of a feed-forward: rows of gate and up, columns of down. */
-static void share_rows_and_cols(const organ_tensor *t, organ_role role, const organ_cut_keep *keep, const organ_cut_keep *gate_up,
-                                organ_cut_shares *shares)
+static void share_rows_and_cols(const organ_tensor *t, organ_role role, const organ_cut_keep *keep,
+                                const organ_cut_keep *gate_up, organ_cut_shares *shares)
 {
     if (role == ORGAN_ROLE_GATE || role == ORGAN_ROLE_UP)
         shares->rows = *keep;
@@ -180,13 +190,13 @@ static void share_rows_and_cols(const organ_tensor *t, organ_role role, const or
         shares->cols = *keep;
 }
 
-static organ_status share_channels(const organ_cut_run *run, const organ_tensor *t, const layer_lists *lists, organ_cut_shares *shares,
-                                   organ_error *error)
+static organ_status share_channels(const organ_cut_run *run, const organ_tensor *t, const layer_lists *lists,
+                                   organ_cut_shares *shares, organ_error *error)
 {
     const organ_role role = owner_role(run, t);
     if (run->facts[t->anatomy.layer].experts)
-        return organ_fail(error, ORGAN_USAGE, "%s: layer %d has experts: channels that all of them share cannot be cut", run->model->path,
-                          (int)t->anatomy.layer);
+        return organ_fail(error, ORGAN_USAGE, "%s: layer %d has experts: channels that all of them share cannot be cut",
+                          run->model->path, (int)t->anatomy.layer);
     share_rows_and_cols(t, role, &run->cut->layers[t->anatomy.layer].channels, &lists->gate_up, shares);
     if (role == ORGAN_ROLE_OTHER && (strstr(t->name, "mlp.") || strstr(t->name, "ffn_")))
         return plan_refuse(t, "it is not known what it does in the feed-forward: channels cannot be cut", error);
@@ -203,8 +213,8 @@ static organ_status check_rows(const organ_cut_run *run, const organ_tensor *t, 
         return plan_refuse(t, "rows of gate and up take turns in it: its channels cannot be cut", error);
     if (role != ORGAN_ROLE_DOWN && w && w->rank > 1 && t->anatomy.role == role &&
         w->shape[w->rank - 2] != halves * run->expert_channels_before)
-        return organ_fail(error, ORGAN_BAD_INPUT, "tensor '%s': has not the rows of %" PRIu64 " channels of gate%s", t->name,
-                          run->expert_channels_before, halves == 2 ? " and up" : " or up");
+        return organ_fail(error, ORGAN_BAD_INPUT, "tensor '%s': has not the rows of %" PRIu64 " channels of gate%s",
+                          t->name, run->expert_channels_before, halves == 2 ? " and up" : " or up");
     return ORGAN_OK;
 }
 
@@ -234,8 +244,8 @@ static organ_status share_expert_channels(const organ_cut_run *run, const organ_
     return ORGAN_OK;
 }
 
-static organ_status share_heads(const organ_cut_run *run, const organ_tensor *t, const layer_lists *lists, organ_cut_shares *shares,
-                                organ_error *error)
+static organ_status share_heads(const organ_cut_run *run, const organ_tensor *t, const layer_lists *lists,
+                                organ_cut_shares *shares, organ_error *error)
 {
     const organ_role role = owner_role(run, t);
     const bool inside = strstr(t->name, "attn") || strstr(t->name, "attention.");
@@ -257,8 +267,8 @@ static organ_status share_heads(const organ_cut_run *run, const organ_tensor *t,
     return ORGAN_OK;
 }
 
-static organ_status plan_share(const organ_cut_run *run, const organ_tensor *t, const layer_lists *lists, organ_cut_shares *shares,
-                               organ_error *error)
+static organ_status plan_share(const organ_cut_run *run, const organ_tensor *t, const layer_lists *lists,
+                               organ_cut_shares *shares, organ_error *error)
 {
     const organ_cut_layer *const cut = &run->cut->layers[t->anatomy.layer];
     if (run->facts[t->anatomy.layer].expert_of && share_experts(run, t, shares, error))
@@ -282,7 +292,8 @@ static organ_status check_resolved(const organ_cut_run *run, const organ_tensor 
     char text[160];
     if (plain && organ_cut_takes(run->cut->engine, t->dtype))
         return ORGAN_OK;
-    return organ_fail(error, ORGAN_USAGE, "tensor '%s': is %s, which cannot take other values: leave the healing out, or dequantize first",
+    return organ_fail(error, ORGAN_USAGE,
+                      "tensor '%s': is %s, which cannot take other values: leave the healing out, or dequantize first",
                       t->name, w ? organ_weight_text(w, text, sizeof text) : organ_dtype_describe(t->dtype)->name);
 }
 
@@ -304,8 +315,8 @@ static bool changes(const organ_cut_part *part)
     return part->each != NULL || part->values != NULL || part->matrices > 0;
 }
 
-static organ_status plan_add_piece(organ_cut_run *run, const organ_tensor *t, const char *name, const organ_cut_part *part,
-                                   organ_error *error)
+static organ_status plan_add_piece(organ_cut_run *run, const organ_tensor *t, const char *name,
+                                   const organ_cut_part *part, organ_error *error)
 {
     organ_shard_piece piece = organ_piece_same(t);
     if (!name)
@@ -330,10 +341,13 @@ static organ_status plan_add_piece(organ_cut_run *run, const organ_tensor *t, co
 static organ_status check_outside(const organ_cut_run *run, const organ_tensor *t, organ_error *error)
 {
     if (run->cuts_experts && strstr(t->name, ".experts."))
-        return plan_refuse(t, "it is of experts in no layer of the model's body, which would stay as many as they are: they cannot be cut",
+        return plan_refuse(t,
+                           "it is of experts in no layer of the model's body, which would stay as many as they are: "
+                           "they cannot be cut",
                            error);
     if (run->cuts_blocks && (strstr(t->name, "_per_layer") || strstr(t->name, "per_layer_")))
-        return plan_refuse(t, "it has a part for each layer, and it is not known which: blocks cannot be dropped", error);
+        return plan_refuse(t, "it has a part for each layer, and it is not known which: blocks cannot be dropped",
+                           error);
     return ORGAN_OK;
 }
 

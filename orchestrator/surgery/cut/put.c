@@ -35,9 +35,11 @@ static put_place put_place_of(const organ_cut_run *run, const organ_tensor *tens
     organ_tensor as = *tensor;
     as.shape = part->shape;
     const organ_matrices m = organ_tensor_matrices(&as);
-    const int32_t *const expert_of = tensor->rank > 2 && tensor->anatomy.layer >= 0 ? run->facts[tensor->anatomy.layer].expert_of : NULL;
+    const int32_t *const expert_of =
+        tensor->rank > 2 && tensor->anatomy.layer >= 0 ? run->facts[tensor->anatomy.layer].expert_of : NULL;
     const uint64_t number = expert_of ? (uint64_t)expert_of[matrix] : matrix;
-    put_place p = {.part = part, .type = organ_dtype_describe(tensor->dtype), .rows = (size_t)m.rows, .cols = (size_t)m.cols};
+    put_place p = {
+        .part = part, .type = organ_dtype_describe(tensor->dtype), .rows = (size_t)m.rows, .cols = (size_t)m.cols};
     p.row_bytes = p.cols / p.type->elements * p.type->bytes;
     p.band = organ_larger(BAND / organ_larger(p.cols, 1), 1);
     p.at = number * m.rows * p.row_bytes;
@@ -63,7 +65,8 @@ static void round_rows(const organ_cut_run *run, const put_place *p, float *valu
     organ_widen(kernels, p->part->tensor->dtype, units, values, count);
 }
 
-static organ_status put_rows(organ_cut_run *run, const put_place *p, bool own, float *weights, void *units, organ_error *error)
+static organ_status put_rows(organ_cut_run *run, const put_place *p, bool own, float *weights, void *units,
+                             organ_error *error)
 {
     for (size_t r = 0; r < p->rows; r += p->band) {
         const size_t rows = organ_lesser(p->band, p->rows - r);
@@ -73,9 +76,10 @@ static organ_status put_rows(organ_cut_run *run, const put_place *p, bool own, f
         if (finite)
             round_rows(run, p, values, rows, units);
         if (!finite || !isfinite(kernels->amax(values, rows * p->cols)))
-            return organ_fail(error, ORGAN_BAD_INPUT, "tensor '%s': its new values are not all finite as %s", p->part->tensor->name,
-                              p->type->name);
-        if (own && organ_unit_run_put(run->run, p->part->piece, units, rows * p->row_bytes, p->at + r * p->row_bytes, NULL, error))
+            return organ_fail(error, ORGAN_BAD_INPUT, "tensor '%s': its new values are not all finite as %s",
+                              p->part->tensor->name, p->type->name);
+        if (own && organ_unit_run_put(run->run, p->part->piece, units, rows * p->row_bytes, p->at + r * p->row_bytes,
+                                      NULL, error))
             return error->status;
     }
     return ORGAN_OK;
@@ -87,14 +91,15 @@ static organ_status copy_rows(organ_cut_run *run, const put_place *p, uint64_t m
     const organ_tensor *const tensor = p->part->tensor;
     for (size_t r = 0; r < p->rows && !error->status; r += p->band) {
         const size_t bytes = organ_lesser(p->band, p->rows - r) * p->row_bytes;
-        if (organ_model_read(run->model, tensor->file, units, bytes, tensor->offset + (matrix * p->rows + r) * p->row_bytes, error) ==
-            ORGAN_OK)
+        if (organ_model_read(run->model, tensor->file, units, bytes,
+                             tensor->offset + (matrix * p->rows + r) * p->row_bytes, error) == ORGAN_OK)
             organ_unit_run_put(run->run, p->part->piece, units, bytes, p->at + r * p->row_bytes, NULL, error);
     }
     return error->status;
 }
 
-organ_status organ_cut_put(organ_cut_run *run, const organ_tensor *tensor, uint64_t matrix, bool own, float *weights, organ_error *error)
+organ_status organ_cut_put(organ_cut_run *run, const organ_tensor *tensor, uint64_t matrix, bool own, float *weights,
+                           organ_error *error)
 {
     const put_place p = put_place_of(run, tensor, matrix);
     void *const units = aligned_alloc(64, organ_to_line(p.band * p.row_bytes + 64));
@@ -113,7 +118,8 @@ organ_status organ_cut_put(organ_cut_run *run, const organ_tensor *tensor, uint6
     return error->status;
 }
 
-organ_status organ_cut_get(const organ_cut_run *run, const organ_tensor *tensor, uint64_t matrix, float *weights, organ_error *error)
+organ_status organ_cut_get(const organ_cut_run *run, const organ_tensor *tensor, uint64_t matrix, float *weights,
+                           organ_error *error)
 {
     const put_place p = put_place_of(run, tensor, matrix);
     void *const units = aligned_alloc(64, organ_to_line(p.band * p.row_bytes + 64));
@@ -121,8 +127,10 @@ organ_status organ_cut_get(const organ_cut_run *run, const organ_tensor *tensor,
         return organ_fail_memory(error, tensor->name);
     for (size_t r = 0; r < p.rows && !error->status; r += p.band) {
         const size_t rows = organ_lesser(p.band, p.rows - r);
-        if (organ_unit_run_read(run->run, p.part->piece, units, rows * p.row_bytes, p.at + r * p.row_bytes, error) == ORGAN_OK)
-            organ_widen(run->cut->engine->kernels, tensor->dtype, units, weights + r * p.cols, rows * p.cols / p.type->elements);
+        if (organ_unit_run_read(run->run, p.part->piece, units, rows * p.row_bytes, p.at + r * p.row_bytes, error) ==
+            ORGAN_OK)
+            organ_widen(run->cut->engine->kernels, tensor->dtype, units, weights + r * p.cols,
+                        rows * p.cols / p.type->elements);
     }
     free(units);
     return error->status;

@@ -16,7 +16,8 @@ bool organ_cut_is_smaller(const organ_model *donor, const organ_model *copy)
     bool smaller = organ_cut_layers(copy) < organ_cut_layers(donor);
     for (size_t t = 0; t < donor->tensor_count && !smaller; t++) {
         const organ_tensor *const a = &donor->tensors[t], *const b = organ_model_find(copy, a->name);
-        bool less = false, more = !b || b->rank != a->rank || a->anatomy.layer < 0 || a->anatomy.role == ORGAN_ROLE_OTHER;
+        bool less = false,
+             more = !b || b->rank != a->rank || a->anatomy.layer < 0 || a->anatomy.role == ORGAN_ROLE_OTHER;
         for (unsigned axis = 0; !more && axis < a->rank; axis++) {
             less = less || b->shape[axis] < a->shape[axis];
             more = b->shape[axis] > a->shape[axis];
@@ -35,8 +36,8 @@ typedef struct recover_side {
     const organ_kernels *kernels;
 } recover_side;
 
-/* Rows that belong to something that may have been kept: row r >= skip to digest first + (r - skip) / each % count. With `halves` rows r
- * and r + halves of each 2 halves of a stack belong together. */
+/* Rows that belong to something that may have been kept: row r >= skip to digest first + (r - skip) / each % count.
+ * With `halves` rows r and r + halves of each 2 halves of a stack belong together. */
 typedef struct rows_of {
     uint64_t skip, each, first, count, halves;
 } rows_of;
@@ -49,7 +50,8 @@ static uint64_t recover_place_of(const rows_of *of, uint64_t row)
 }
 
 /* Folds the values of rows into the digests of what they belong to. */
-static organ_status fold_rows(const recover_side *s, const organ_weight *w, rows_of of, uint64_t *digests, organ_error *error)
+static organ_status fold_rows(const recover_side *s, const organ_weight *w, rows_of of, uint64_t *digests,
+                              organ_error *error)
 {
     organ_weight_reader *reader = NULL;
     if (organ_weight_reader_open(s->model, w, s->kernels, NULL, &reader, error))
@@ -77,8 +79,8 @@ static organ_status fold_rows(const recover_side *s, const organ_weight *w, rows
 }
 
 /* The kept of `have` things by their digests, which ascend in both; NULL where all stay. */
-static organ_status match(organ_cut_recovery *r, size_t layer, const char *what, const uint64_t *donor, size_t have, const uint64_t *copy,
-                          size_t left, organ_cut_keep *keep, organ_error *error)
+static organ_status match(organ_cut_recovery *r, size_t layer, const char *what, const uint64_t *donor, size_t have,
+                          const uint64_t *copy, size_t left, organ_cut_keep *keep, organ_error *error)
 {
     uint32_t *const list = organ_arena_take(&r->arena, (left + 1) * sizeof *list);
     size_t at = 0;
@@ -89,8 +91,8 @@ static organ_status match(organ_cut_recovery *r, size_t layer, const char *what,
         while (found < have && donor[found] != copy[k])
             found++;
         if (found == have || have - found < left - k) {
-            organ_problem_add(r->problems, "layer %zu: %s %zu of %s is none of the donor's, or stands in another order", layer, what, k,
-                              r->copy->path);
+            organ_problem_add(r->problems, "layer %zu: %s %zu of %s is none of the donor's, or stands in another order",
+                              layer, what, k, r->copy->path);
             found = at;
         }
         list[k] = (uint32_t)found;
@@ -108,13 +110,14 @@ typedef struct recover_block {
     size_t count;
 } recover_block;
 
-static organ_status see_block(const organ_model *model, const organ_tensor *t, recover_block *blocks, organ_error *error)
+static organ_status see_block(const organ_model *model, const organ_tensor *t, recover_block *blocks,
+                              organ_error *error)
 {
     char module[256];
     const organ_role role = t->anatomy.role;
     recover_block *const b = &blocks[t->anatomy.layer];
-    if ((role != ORGAN_ROLE_NORM && role != ORGAN_ROLE_K && role != ORGAN_ROLE_V) || b->count == sizeof b->digests / sizeof *b->digests ||
-        t->bytes > (uint64_t)1 << 30)
+    if ((role != ORGAN_ROLE_NORM && role != ORGAN_ROLE_K && role != ORGAN_ROLE_V) ||
+        b->count == sizeof b->digests / sizeof *b->digests || t->bytes > (uint64_t)1 << 30)
         return ORGAN_OK;
     void *const bytes = malloc((size_t)t->bytes + 1);
     if (!bytes)
@@ -147,7 +150,8 @@ static unsigned alike(const recover_block *a, const recover_block *b)
 static void align(organ_cut_recovery *r, const recover_block *donor, const recover_block *copy, uint32_t *best)
 {
     const size_t all = r->layer_count, left = r->copy_layers, row = all + 1;
-    /* best[k][l]: most that blocks k.. of the copy have in common with blocks l.. of the donor, + 1; 0: there are too few left */
+    /* best[k][l]: most that blocks k.. of the copy have in common with blocks l.. of the donor, + 1; 0: there are too
+     * few left */
     for (size_t k = left + 1; k-- > 0;)
         for (size_t l = all + 1; l-- > 0;) {
             uint32_t *const here = &best[k * row + l];
@@ -168,7 +172,8 @@ static void align(organ_cut_recovery *r, const recover_block *donor, const recov
 
 static organ_status recover_find_blocks(organ_cut_recovery *r, organ_error *error)
 {
-    recover_block *const donor = calloc(r->layer_count + 1, sizeof *donor), *const copy = calloc(r->copy_layers + 1, sizeof *copy);
+    recover_block *const donor = calloc(r->layer_count + 1, sizeof *donor), *const copy = calloc(r->copy_layers + 1,
+                                                                                                 sizeof *copy);
     uint32_t *const best = calloc((r->layer_count + 1) * (r->copy_layers + 1), sizeof *best);
     if (!donor || !copy || !best)
         organ_fail_memory(error, r->copy->path);
@@ -183,12 +188,13 @@ static organ_status recover_find_blocks(organ_cut_recovery *r, organ_error *erro
 /* ---- what is in a block ---- */
 
 /* The weight of that role in a layer, not one of a routed expert; NULL: none. */
-static const organ_weight *weight_among(const organ_weights *weights, size_t layer, organ_role role, organ_experts experts)
+static const organ_weight *weight_among(const organ_weights *weights, size_t layer, organ_role role,
+                                        organ_experts experts)
 {
     for (size_t k = 0; k < weights->count; k++) {
         const organ_weight *const w = &weights->weights[k];
-        if (w->anatomy.layer == (int32_t)layer && w->anatomy.role == role && w->anatomy.experts == experts && w->rank == 2 &&
-            (role != ORGAN_ROLE_ROUTER || organ_cut_is_router(w->name)))
+        if (w->anatomy.layer == (int32_t)layer && w->anatomy.role == role && w->anatomy.experts == experts &&
+            w->rank == 2 && (role != ORGAN_ROLE_ROUTER || organ_cut_is_router(w->name)))
             return w;
     }
     return NULL;
@@ -214,7 +220,8 @@ static uint64_t count_experts(const organ_model *model, const organ_weights *wei
     return organ_cut_experts(model, layer);
 }
 
-static organ_status digest_experts(const recover_side *s, size_t layer, uint64_t count, uint64_t *digests, organ_error *error)
+static organ_status digest_experts(const recover_side *s, size_t layer, uint64_t count, uint64_t *digests,
+                                   organ_error *error)
 {
     const organ_weight *const router = recover_weight_of(s->weights, layer, ORGAN_ROLE_ROUTER);
     return router ? fold_rows(s, router, (rows_of){0, 1, 0, count, 0}, digests, error) : ORGAN_OK;
@@ -230,7 +237,8 @@ static bool has_twins(const uint64_t *digests, uint64_t count)
 }
 
 /* Experts to which the router has the same rows are told apart by their matrices. */
-static organ_status digest_matrices(const recover_side *s, size_t layer, uint64_t count, uint64_t *digests, organ_error *error)
+static organ_status digest_matrices(const recover_side *s, size_t layer, uint64_t count, uint64_t *digests,
+                                    organ_error *error)
 {
     for (size_t k = 0; k < s->weights->count && !error->status; k++) {
         const organ_weight *const w = &s->weights->weights[k];
@@ -258,8 +266,8 @@ static uint64_t count_shared_channels(const organ_model *model, const organ_weig
     return organ_cut_channels(weights, layer, ORGAN_EXPERTS_SHARED);
 }
 
-static organ_status digest_rows(const recover_side *s, size_t layer, organ_experts experts, uint64_t count, uint64_t *digests,
-                                organ_error *error)
+static organ_status digest_rows(const recover_side *s, size_t layer, organ_experts experts, uint64_t count,
+                                uint64_t *digests, organ_error *error)
 {
     static const organ_role roles[] = {ORGAN_ROLE_UP, ORGAN_ROLE_GATE, ORGAN_ROLE_GATE_UP};
     for (size_t k = 0; k < sizeof roles / sizeof *roles; k++) {
@@ -270,12 +278,14 @@ static organ_status digest_rows(const recover_side *s, size_t layer, organ_exper
     return ORGAN_OK;
 }
 
-static organ_status digest_channels(const recover_side *s, size_t layer, uint64_t count, uint64_t *digests, organ_error *error)
+static organ_status digest_channels(const recover_side *s, size_t layer, uint64_t count, uint64_t *digests,
+                                    organ_error *error)
 {
     return digest_rows(s, layer, ORGAN_EXPERTS_NONE, count, digests, error);
 }
 
-static organ_status digest_shared_channels(const recover_side *s, size_t layer, uint64_t count, uint64_t *digests, organ_error *error)
+static organ_status digest_shared_channels(const recover_side *s, size_t layer, uint64_t count, uint64_t *digests,
+                                           organ_error *error)
 {
     return digest_rows(s, layer, ORGAN_EXPERTS_SHARED, count, digests, error);
 }
@@ -287,16 +297,18 @@ static uint64_t count_heads(const organ_model *model, const organ_weights *weigh
     return recover_weight_of(weights, layer, ORGAN_ROLE_O) && heads > 0 ? (uint64_t)(kv > 0 ? kv : heads) : 0;
 }
 
-static organ_status digest_heads(const recover_side *s, size_t layer, uint64_t count, uint64_t *digests, organ_error *error)
+static organ_status digest_heads(const recover_side *s, size_t layer, uint64_t count, uint64_t *digests,
+                                 organ_error *error)
 {
     static const organ_role roles[] = {ORGAN_ROLE_K, ORGAN_ROLE_V};
     const uint64_t heads = (uint64_t)s->model->config.num_attention_heads;
-    const organ_weight *const o = recover_weight_of(s->weights, layer, ORGAN_ROLE_O), *const fused = recover_weight_of(s->weights, layer,
-                                                                                                                       ORGAN_ROLE_QKV);
+    const organ_weight *const o = recover_weight_of(s->weights, layer, ORGAN_ROLE_O), *const fused = recover_weight_of(
+                                                                                          s->weights, layer,
+                                                                                          ORGAN_ROLE_QKV);
     const uint64_t head = o->shape[1] / heads;
     if (head == 0 || o->shape[1] % heads)
-        return organ_fail(error, ORGAN_BAD_INPUT, "%s: layer %zu: the columns of '%s' are not those of %llu heads", s->model->path, layer,
-                          o->name, (unsigned long long)heads);
+        return organ_fail(error, ORGAN_BAD_INPUT, "%s: layer %zu: the columns of '%s' are not those of %llu heads",
+                          s->model->path, layer, o->name, (unsigned long long)heads);
     if (fused)
         return fold_rows(s, fused, (rows_of){heads * head, head, 0, count, 0}, digests, error);
     for (size_t k = 0; k < 2; k++) {
@@ -312,18 +324,21 @@ static const recover_kind kinds[] = {{"expert", count_experts, digest_experts, d
                                      {"head of K and V", count_heads, digest_heads, NULL},
                                      {"shared expert: channel", count_shared_channels, digest_shared_channels, NULL}};
 
-static organ_status find_kept(organ_cut_recovery *r, const recover_kind *k, size_t layer, size_t becomes, organ_cut_keep *keep,
-                              organ_error *error)
+static organ_status find_kept(organ_cut_recovery *r, const recover_kind *k, size_t layer, size_t becomes,
+                              organ_cut_keep *keep, organ_error *error)
 {
-    const recover_side donor = {r->donor, r->donor_weights, r->engine->kernels}, copy = {r->copy, r->copy_weights, r->engine->kernels};
-    const uint64_t have = k->count(r->donor, r->donor_weights, layer), left = k->count(r->copy, r->copy_weights, becomes);
+    const recover_side donor = {r->donor, r->donor_weights, r->engine->kernels},
+                       copy = {r->copy, r->copy_weights, r->engine->kernels};
+    const uint64_t have = k->count(r->donor, r->donor_weights, layer),
+                   left = k->count(r->copy, r->copy_weights, becomes);
     if (left >= have || left == 0)
         return ORGAN_OK;
     uint64_t *const was = calloc((size_t)have, sizeof *was), *const is = calloc((size_t)left, sizeof *is);
     if (!was || !is)
         organ_fail_memory(error, r->copy->path);
-    else if (k->digest(&donor, layer, have, was, error) == ORGAN_OK && k->digest(&copy, becomes, left, is, error) == ORGAN_OK && k->part &&
-             has_twins(was, have) && k->part(&donor, layer, have, was, error) == ORGAN_OK)
+    else if (k->digest(&donor, layer, have, was, error) == ORGAN_OK &&
+             k->digest(&copy, becomes, left, is, error) == ORGAN_OK && k->part && has_twins(was, have) &&
+             k->part(&donor, layer, have, was, error) == ORGAN_OK)
         k->part(&copy, becomes, left, is, error);
     if (!error->status)
         match(r, layer, k->what, was, (size_t)have, is, (size_t)left, keep, error);
@@ -334,8 +349,8 @@ static organ_status find_kept(organ_cut_recovery *r, const recover_kind *k, size
 
 /* ---- channels of experts ---- */
 
-static organ_status digest_expert_channels(const recover_side *s, size_t layer, uint64_t experts, uint64_t count, uint64_t *digests,
-                                           organ_error *error)
+static organ_status digest_expert_channels(const recover_side *s, size_t layer, uint64_t experts, uint64_t count,
+                                           uint64_t *digests, organ_error *error)
 {
     static const organ_role roles[] = {ORGAN_ROLE_UP, ORGAN_ROLE_GATE, ORGAN_ROLE_GATE_UP};
     for (size_t k = 0; k < sizeof roles / sizeof *roles * s->weights->count && !error->status; k++) {
@@ -343,8 +358,8 @@ static organ_status digest_expert_channels(const recover_side *s, size_t layer, 
         const organ_weight *const w = &s->weights->weights[k % s->weights->count];
         const organ_matrices m = organ_weight_matrices(w);
         const bool fused = role == ORGAN_ROLE_GATE_UP;
-        if (w->anatomy.layer != (int32_t)layer || w->anatomy.role != role || w->anatomy.experts != ORGAN_EXPERTS_ROUTED ||
-            m.rows != (fused ? 2 : 1) * count)
+        if (w->anatomy.layer != (int32_t)layer || w->anatomy.role != role ||
+            w->anatomy.experts != ORGAN_EXPERTS_ROUTED || m.rows != (fused ? 2 : 1) * count)
             continue;
         if (w->anatomy.expert < 0 && m.count == experts)
             fold_rows(s, w, (rows_of){0, 1, 0, experts * count, fused ? count : 0}, digests, error);
@@ -359,8 +374,8 @@ typedef struct counts {
     uint64_t experts, copy_experts, have, left;
 } counts;
 
-static organ_status match_experts(organ_cut_recovery *r, size_t layer, const counts *n, const uint64_t *was, const uint64_t *is,
-                                  organ_error *error)
+static organ_status match_experts(organ_cut_recovery *r, size_t layer, const counts *n, const uint64_t *was,
+                                  const uint64_t *is, organ_error *error)
 {
     const organ_cut_keep *const experts = &r->layers[layer].experts;
     organ_cut_keep *const each = organ_arena_take(&r->arena, (size_t)(n->experts + 1) * sizeof *each);
@@ -372,7 +387,8 @@ static organ_status match_experts(organ_cut_recovery *r, size_t layer, const cou
         char what[48];
         snprintf(what, sizeof what, "expert %zu: channel", k);
         if (expert < n->experts)
-            match(r, layer, what, was + expert * n->have, (size_t)n->have, is + k * n->left, (size_t)n->left, &each[expert], error);
+            match(r, layer, what, was + expert * n->have, (size_t)n->have, is + k * n->left, (size_t)n->left,
+                  &each[expert], error);
     }
     r->layers[layer].expert_channels = each;
     return error->status;
@@ -380,7 +396,8 @@ static organ_status match_experts(organ_cut_recovery *r, size_t layer, const cou
 
 static organ_status find_expert_channels(organ_cut_recovery *r, size_t layer, size_t becomes, organ_error *error)
 {
-    const recover_side donor = {r->donor, r->donor_weights, r->engine->kernels}, copy = {r->copy, r->copy_weights, r->engine->kernels};
+    const recover_side donor = {r->donor, r->donor_weights, r->engine->kernels},
+                       copy = {r->copy, r->copy_weights, r->engine->kernels};
     const organ_cut_keep *const experts = &r->layers[layer].experts;
     const counts n = {organ_cut_experts(r->donor, layer), organ_cut_experts(r->copy, becomes),
                       organ_cut_channels(r->donor_weights, layer, ORGAN_EXPERTS_ROUTED),

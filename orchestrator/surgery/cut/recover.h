@@ -20,8 +20,9 @@ typedef struct organ_cut_recovery {
 /* Whether a tensor of both is smaller in the copy, or blocks are missing, as after a cut. */
 bool organ_cut_is_smaller(const organ_model *donor, const organ_model *copy);
 
-/* Finds the kept blocks by the bytes of what is in each, kept experts by rows of routers (and by their matrices where rows are alike), kept
- * channels and heads by rows of matrices. What has no counterpart is a problem. To be released whatever it returns. */
+/* Finds the kept blocks by the bytes of what is in each, kept experts by rows of routers (and by their matrices where
+ * rows are alike), kept channels and heads by rows of matrices. What has no counterpart is a problem. To be released
+ * whatever it returns. */
 organ_status organ_cut_recover(organ_cut_recovery *recovery, organ_error *error);
 void organ_cut_recovery_release(organ_cut_recovery *recovery);
 

@@ -1,22 +1,23 @@
 /* SPDX-License-Identifier: MIT
- * Which elements of a stored tensor stay, where rows or columns of the weight that it stores do: codes may be packed along either, scales
- * are for blocks of both. */
+ * Which elements of a stored tensor stay, where rows or columns of the weight that it stores do: codes may be packed
+ * along either, scales are for blocks of both. */
 #include "orchestrator/surgery/cut/cut_job.h"
 
 #include <inttypes.h>
 #include <string.h>
 
-/* How one axis of a stored tensor follows the rows or columns of the plain one: `per` of these are `places` of storage. */
+/* How one axis of a stored tensor follows the rows or columns of the plain one: `per` of these are `places` of storage.
+ */
 typedef struct packing {
     uint64_t per, places;
 } packing;
 
 static const packing ONE = {1, 1}, NONE = {0, 0};
 
-/* The places of storage of the kept numbers, of `have`: whole groups of `per` of them (the last one may be short in the donor), or
- * ORGAN_BAD_INPUT. */
-static organ_status pack_list(organ_cut_run *run, const organ_tensor *tensor, const organ_cut_keep *keep, uint64_t have, packing p,
-                              uint64_t axis, organ_cut_keep *out, organ_error *error)
+/* The places of storage of the kept numbers, of `have`: whole groups of `per` of them (the last one may be short in the
+ * donor), or ORGAN_BAD_INPUT. */
+static organ_status pack_list(organ_cut_run *run, const organ_tensor *tensor, const organ_cut_keep *keep, uint64_t have,
+                              packing p, uint64_t axis, organ_cut_keep *out, organ_error *error)
 {
     const uint64_t room = (keep->count + p.per - 1) / p.per * p.places;
     uint32_t *const list = organ_arena_take(&run->arena, (size_t)(room + 1) * sizeof *list);
@@ -42,8 +43,8 @@ static organ_status pack_list(organ_cut_run *run, const organ_tensor *tensor, co
 }
 
 /* Lets an axis of the part follow the kept numbers. */
-static organ_status select_follow(organ_cut_run *run, organ_cut_part *part, unsigned axis, const organ_cut_keep *keep, uint64_t have,
-                                  packing p, organ_error *error)
+static organ_status select_follow(organ_cut_run *run, organ_cut_part *part, unsigned axis, const organ_cut_keep *keep,
+                                  uint64_t have, packing p, organ_error *error)
 {
     const organ_tensor *const t = part->tensor;
     const organ_dtype_info *const type = organ_dtype_describe(t->dtype);
@@ -94,31 +95,39 @@ static void packing_of_codes(const organ_weight *w, packing *rows, packing *cols
 }
 
 /* The axis of a scale follows a row or column where there is one scale for a part of them. */
-static packing packing_of_scale(uint64_t block, uint64_t all) { return block == 0 || block >= all ? NONE : (packing){block, 1}; }
+static packing packing_of_scale(uint64_t block, uint64_t all)
+{
+    return block == 0 || block >= all ? NONE : (packing){block, 1};
+}
 
-static organ_status follow_both(organ_cut_run *run, const organ_weight *w, organ_cut_part *part, const organ_cut_shares *shares,
-                                packing rows, packing cols, organ_error *error)
+static organ_status follow_both(organ_cut_run *run, const organ_weight *w, organ_cut_part *part,
+                                const organ_cut_shares *shares, packing rows, packing cols, organ_error *error)
 {
     const organ_tensor *const t = part->tensor;
-    const unsigned axis_of_rows = w->transposed ? t->rank - 1 : t->rank - 2, axis_of_cols = w->transposed ? t->rank - 2 : t->rank - 1;
+    const unsigned axis_of_rows = w->transposed ? t->rank - 1 : t->rank - 2,
+                   axis_of_cols = w->transposed ? t->rank - 2 : t->rank - 1;
     if (t->rank < 2)
-        return organ_fail(error, ORGAN_BAD_INPUT, "tensor '%s': has %u axes, where rows or columns cannot be told apart", t->name, t->rank);
+        return organ_fail(error, ORGAN_BAD_INPUT,
+                          "tensor '%s': has %u axes, where rows or columns cannot be told apart", t->name, t->rank);
     if (select_follow(run, part, axis_of_rows, &shares->rows, w->shape[w->rank - 2], rows, error) == ORGAN_OK)
         select_follow(run, part, axis_of_cols, &shares->cols, w->shape[w->rank - 1], cols, error);
     return error->status;
 }
 
 /* weight_shape has the rows and columns as numbers. */
-static organ_status tell_shape(organ_cut_run *run, const organ_cut_shares *shares, organ_cut_part *part, organ_error *error)
+static organ_status tell_shape(organ_cut_run *run, const organ_cut_shares *shares, organ_cut_part *part,
+                               organ_error *error)
 {
     const organ_tensor *const t = part->tensor;
     const size_t width = organ_dtype_describe(t->dtype)->bytes;
-    const uint64_t wanted[2] = {shares->rows.numbers ? shares->rows.count : 0, shares->cols.numbers ? shares->cols.count : 0};
+    const uint64_t wanted[2] = {shares->rows.numbers ? shares->rows.count : 0,
+                                shares->cols.numbers ? shares->cols.count : 0};
     unsigned char *const bytes = organ_arena_take(&run->arena, 2 * sizeof(uint64_t));
     if (!bytes)
         return organ_fail_memory(error, t->name);
     if (t->elements != 2 || (width != 4 && width != 8))
-        return organ_fail(error, ORGAN_BAD_INPUT, "tensor '%s': is not the two numbers of rows and columns that it should be", t->name);
+        return organ_fail(error, ORGAN_BAD_INPUT,
+                          "tensor '%s': is not the two numbers of rows and columns that it should be", t->name);
     if (organ_model_read(run->model, t->file, bytes, 2 * width, t->offset, error))
         return error->status;
     for (size_t k = 0; k < 2; k++)
@@ -129,30 +138,32 @@ static organ_status tell_shape(organ_cut_run *run, const organ_cut_shares *share
 }
 
 /* Zero points are packed as the codes are, but along other axes: those of compressed-tensors along rows. */
-static organ_status select_zero(organ_cut_run *run, const organ_weight *w, const organ_cut_shares *shares, organ_cut_part *part,
-                                organ_error *error)
+static organ_status select_zero(organ_cut_run *run, const organ_weight *w, const organ_cut_shares *shares,
+                                organ_cut_part *part, organ_error *error)
 {
-    packing rows = packing_of_scale(w->block_rows, w->shape[w->rank - 2]), cols = packing_of_scale(w->block_cols, w->shape[w->rank - 1]);
+    packing rows = packing_of_scale(w->block_rows, w->shape[w->rank - 2]),
+            cols = packing_of_scale(w->block_cols, w->shape[w->rank - 1]);
     if (w->scheme == ORGAN_SCHEME_PACKED || w->scheme == ORGAN_SCHEME_GPTQ)
         rows = select_words_of(w);
     if (w->scheme == ORGAN_SCHEME_AWQ_GEMM)
         rows = (packing){8, 1};
     if (w->scheme == ORGAN_SCHEME_AWQ_GEMV && shares->cols.numbers)
         return organ_fail(error, ORGAN_BAD_INPUT,
-                          "tensor '%s': zero points of several groups of columns share a word: columns cannot be cut", part->tensor->name);
+                          "tensor '%s': zero points of several groups of columns share a word: columns cannot be cut",
+                          part->tensor->name);
     return follow_both(run, w, part, shares, rows, cols, error);
 }
 
-static organ_status select_of_weight(organ_cut_run *run, const organ_weight *w, const organ_cut_shares *shares, organ_cut_part *part,
-                                     organ_error *error)
+static organ_status select_of_weight(organ_cut_run *run, const organ_weight *w, const organ_cut_shares *shares,
+                                     organ_cut_part *part, organ_error *error)
 {
     const organ_tensor *const t = part->tensor;
     packing rows, cols;
     if (w->rank < 2 || t == w->global || t->elements == 1)
         return ORGAN_OK;
     if (shares->cols.numbers && w->g_idx)
-        return organ_fail(error, ORGAN_BAD_INPUT, "tensor '%s': its columns are in groups by %s: they cannot be cut", w->codes->name,
-                          w->g_idx->name);
+        return organ_fail(error, ORGAN_BAD_INPUT, "tensor '%s': its columns are in groups by %s: they cannot be cut",
+                          w->codes->name, w->g_idx->name);
     if (t == w->g_idx)
         return ORGAN_OK;
     if (t == w->shape_tensor)
@@ -173,7 +184,8 @@ static organ_status select_of_weight(organ_cut_run *run, const organ_weight *w, 
 /* ---- stacks of which each matrix keeps places of its own ---- */
 
 /* A bias has a row for each matrix. */
-static organ_status select_matrix(organ_cut_run *run, const organ_cut_shares *one, bool bias, organ_cut_part *part, organ_error *error)
+static organ_status select_matrix(organ_cut_run *run, const organ_cut_shares *one, bool bias, organ_cut_part *part,
+                                  organ_error *error)
 {
     const organ_tensor *const t = part->tensor;
     const size_t at = run->weight_of[t - run->model->tensors];
@@ -183,7 +195,8 @@ static organ_status select_matrix(organ_cut_run *run, const organ_cut_shares *on
 }
 
 /* Takes over what stays of matrix `number`, which has been found as if it were that of all. */
-static organ_status take_each(organ_cut_part *part, organ_cut_keep *each, uint32_t number, const organ_cut_part *found, organ_error *error)
+static organ_status take_each(organ_cut_part *part, organ_cut_keep *each, uint32_t number, const organ_cut_part *found,
+                              organ_error *error)
 {
     for (unsigned axis = 1; axis < part->tensor->rank; axis++)
         if (found->axes[axis].numbers) {
@@ -193,23 +206,27 @@ static organ_status take_each(organ_cut_part *part, organ_cut_keep *each, uint32
             each[number] = found->axes[axis];
         }
     return found->axes[0].numbers || found->values
-               ? organ_fail(error, ORGAN_BAD_INPUT, "tensor '%s': its first axis is not that of experts alone: they cannot lose channels",
+               ? organ_fail(error, ORGAN_BAD_INPUT,
+                            "tensor '%s': its first axis is not that of experts alone: they cannot lose channels",
                             part->tensor->name)
                : ORGAN_OK;
 }
 
-static organ_status select_each(organ_cut_run *run, const organ_cut_shares *shares, organ_cut_part *part, organ_error *error)
+static organ_status select_each(organ_cut_run *run, const organ_cut_shares *shares, organ_cut_part *part,
+                                organ_error *error)
 {
     const organ_tensor *const t = part->tensor;
     const size_t at = run->weight_of[t - run->model->tensors];
     const organ_weight *const w = at == SIZE_MAX ? NULL : &run->weights->weights[at];
     const bool bias = t->rank == 2 && t->anatomy.role == ORGAN_ROLE_BIAS;
-    if ((w && t == w->global) || t->elements == shares->count || t->elements == 1) /* a scale of each matrix, or of all */
+    if ((w && t == w->global) || t->elements == shares->count ||
+        t->elements == 1) /* a scale of each matrix, or of all */
         return ORGAN_OK;
     if (!bias && (!w || w->rank != 3 || t->rank != 3 || t->shape[0] != shares->count))
         return organ_fail(error, ORGAN_BAD_INPUT,
-                          "tensor '%s': is not known to have a matrix for each of %" PRIu32 " experts: they cannot lose channels", t->name,
-                          shares->count);
+                          "tensor '%s': is not known to have a matrix for each of %" PRIu32
+                          " experts: they cannot lose channels",
+                          t->name, shares->count);
     organ_cut_keep *const each = organ_arena_take(&run->arena, shares->count * sizeof *each);
     if (!each)
         return organ_fail_memory(error, t->name);
@@ -224,13 +241,14 @@ static organ_status select_each(organ_cut_run *run, const organ_cut_shares *shar
     return error->status;
 }
 
-organ_status organ_cut_select(organ_cut_run *run, const organ_cut_shares *shares, organ_cut_part *part, organ_error *error)
+organ_status organ_cut_select(organ_cut_run *run, const organ_cut_shares *shares, organ_cut_part *part,
+                              organ_error *error)
 {
     const organ_tensor *const t = part->tensor;
     const size_t at = run->weight_of[t - run->model->tensors];
     if (t->rank > ORGAN_CUT_AXES)
-        return organ_fail(error, ORGAN_BAD_INPUT, "tensor '%s': has %u axes, more than %zu: it cannot be cut", t->name, t->rank,
-                          ORGAN_CUT_AXES);
+        return organ_fail(error, ORGAN_BAD_INPUT, "tensor '%s': has %u axes, more than %zu: it cannot be cut", t->name,
+                          t->rank, ORGAN_CUT_AXES);
     if (t->rank)
         memcpy(part->shape, t->shape, t->rank * sizeof *t->shape);
     if (shares->count && select_each(run, shares, part, error))
@@ -242,6 +260,7 @@ organ_status organ_cut_select(organ_cut_run *run, const organ_cut_shares *shares
     if (t->rank == 1 && (at == SIZE_MAX || run->weights->weights[at].rank < 2)) /* a bias */
         return select_follow(run, part, 0, &shares->rows, t->shape[0], ONE, error);
     if (at == SIZE_MAX)
-        return organ_fail(error, ORGAN_BAD_INPUT, "tensor '%s': is not known to belong to a weight: it cannot be cut with it", t->name);
+        return organ_fail(error, ORGAN_BAD_INPUT,
+                          "tensor '%s': is not known to belong to a weight: it cannot be cut with it", t->name);
     return select_of_weight(run, &run->weights->weights[at], shares, part, error);
 }

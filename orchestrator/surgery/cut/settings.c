@@ -8,10 +8,12 @@
 #include <stdlib.h>
 #include <string.h>
 
-void organ_cut_note(organ_cut_run *run, const char *where, const char *key, json_t *before, json_t *after, organ_error *error)
+void organ_cut_note(organ_cut_run *run, const char *where, const char *key, json_t *before, json_t *after,
+                    organ_error *error)
 {
-    json_t *const row = ORGAN_OBJECT(SET_TEXT("where", where), SET_BYTES("key", key), SET("before", before ? before : json_null()),
-                                     SET("after", after ? after : json_null()));
+    json_t *const row =
+        ORGAN_OBJECT(SET_TEXT("where", where), SET_BYTES("key", key), SET("before", before ? before : json_null()),
+                     SET("after", after ? after : json_null()));
     if (!row || json_array_append_new(run->settings, row))
         organ_fail_memory(error, run->model->path);
 }
@@ -23,7 +25,8 @@ void organ_cut_set(const organ_cut_config *c, const char *key, json_t *value)
     snprintf(full, sizeof full, "%s%s%s", c->inside ? c->inside : "", c->inside ? "." : "", key);
     if (!value)
         organ_fail_memory(c->error, "config.json");
-    if (value && !(old && json_equal(old, value)) && organ_json_edit_set(c->edit, c->inside, key, value, c->error) == ORGAN_OK)
+    if (value && !(old && json_equal(old, value)) &&
+        organ_json_edit_set(c->edit, c->inside, key, value, c->error) == ORGAN_OK)
         organ_cut_note(c->run, "config.json", full, json_incref(old), json_incref(value), c->error);
     json_decref(value);
 }
@@ -46,7 +49,8 @@ size_t organ_cut_kept_before(const organ_cut_run *run, size_t count)
 bool organ_cut_period_holds(const organ_cut_run *run, size_t layers, uint64_t period, uint64_t shift)
 {
     for (size_t l = 0; l < layers && l < run->layer_count && period > 1; l++)
-        if (run->facts[l].becomes >= 0 && ((l + shift) % period == 0) != (((uint64_t)run->facts[l].becomes + shift) % period == 0))
+        if (run->facts[l].becomes >= 0 &&
+            ((l + shift) % period == 0) != (((uint64_t)run->facts[l].becomes + shift) % period == 0))
             return false;
     return true;
 }
@@ -54,7 +58,8 @@ bool organ_cut_period_holds(const organ_cut_run *run, size_t layers, uint64_t pe
 bool organ_cut_shared_follow(const organ_cut_run *run)
 {
     return run->shared_channels_before && run->expert_channels_before &&
-           run->shared_channels_before * run->expert_channels_after == run->shared_channels_after * run->expert_channels_before;
+           run->shared_channels_before * run->expert_channels_after ==
+               run->shared_channels_after * run->expert_channels_before;
 }
 
 const char *organ_cut_groups_fault(const organ_cut_run *run, uint64_t groups, uint64_t used, uint64_t chosen)

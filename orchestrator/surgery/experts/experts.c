@@ -19,16 +19,22 @@ static organ_status read_keep(const char *text, const organ_expert_scores *s, ui
     char *end;
     const double number = strtod(text, &end);
     const bool percent = strcmp(end, "%") == 0, counts = number > 0 && number < 1e9;
-    const double count = !counts ? 0 : percent ? groups * (double)(uint32_t)(number * experts / 100 / groups + 0.5) : number;
+    const double count = !counts   ? 0
+                         : percent ? groups * (double)(uint32_t)(number * experts / 100 / groups + 0.5)
+                                   : number;
     if (end == text || (*end && !percent) || !counts || (!percent && number != (double)(uint32_t)number))
-        return organ_fail(error, ORGAN_USAGE, "--keep %s: is neither a number of experts nor a share of them, such as 50%%", text);
+        return organ_fail(error, ORGAN_USAGE,
+                          "--keep %s: is neither a number of experts nor a share of them, such as 50%%", text);
     if (!(count < experts))
-        return organ_fail(error, ORGAN_USAGE, "--keep %s: each layer has %u experts: nothing would be cut", text, experts);
+        return organ_fail(error, ORGAN_USAGE, "--keep %s: each layer has %u experts: nothing would be cut", text,
+                          experts);
     if (count < used)
-        return organ_fail(error, ORGAN_USAGE, "--keep %s: %u experts work on each token, and no fewer can stay", text, used);
+        return organ_fail(error, ORGAN_USAGE, "--keep %s: %u experts work on each token, and no fewer can stay", text,
+                          used);
     if (count < s->least || (uint32_t)count % groups)
         return organ_fail(error, ORGAN_USAGE,
-                          "--keep %s: the router chooses among %u groups of experts, which are told apart by their place: as many of each "
+                          "--keep %s: the router chooses among %u groups of experts, which are told apart by their "
+                          "place: as many of each "
                           "must stay, a multiple of %u from %u on",
                           text, groups, groups, s->least);
     *keep = (uint32_t)count;
@@ -39,7 +45,8 @@ static organ_status experts_check_options(organ_experts_job *job, organ_error *e
 {
     const organ_experts_options *const o = job->options;
     if (!o->calibration && !o->scores)
-        return organ_fail(error, ORGAN_USAGE, "name a text to measure experts on, --calibration TEXT, or what was measured, --scores FILE");
+        return organ_fail(error, ORGAN_USAGE,
+                          "name a text to measure experts on, --calibration TEXT, or what was measured, --scores FILE");
     if (!o->calibration && o->scratch)
         return organ_fail(error, ORGAN_USAGE, "--scratch has no meaning without --calibration: nothing is measured");
     if (o->heal && !o->calibration)
@@ -66,7 +73,8 @@ static organ_status take_layers(organ_experts_job *job, organ_error *error)
         job->layers[l].dropped = true;
     if (job->layer_count > s->layers)
         organ_progress_note(job->progress,
-                            "what is behind the %zu blocks that a text goes through, for tokens after the next one, is left out: nothing "
+                            "what is behind the %zu blocks that a text goes through, for tokens after the next one, is "
+                            "left out: nothing "
                             "tells which experts to keep there",
                             s->layers);
     return ORGAN_OK;
@@ -144,7 +152,8 @@ static json_t *experts_identity(void *context)
     return ORGAN_OBJECT(SET_HELD("healed_along", job->scores.calibration));
 }
 
-/* Whether it can be healed, and in this memory, is seen before the text is gone along; which experts stay is not known then. */
+/* Whether it can be healed, and in this memory, is seen before the text is gone along; which experts stay is not known
+ * then. */
 static organ_status foresee_heal(organ_experts_job *job, organ_error *error)
 {
     organ_error other = {0};
@@ -191,9 +200,11 @@ static organ_status experts_open_all(organ_experts_job *job, organ_error *error)
 {
     const organ_experts_options *const o = job->options;
     if (experts_check_options(job, error) || organ_donor_open(o->model, "cut", job->progress, &job->model, error) ||
-        organ_output_spares(o->output, job->model, error) || organ_output_check(o->output, organ_output_like(job->model), o->force, error))
+        organ_output_spares(o->output, job->model, error) ||
+        organ_output_check(o->output, organ_output_like(job->model), o->force, error))
         return error->status;
-    if (organ_expert_scores_open(job->model, job->score == ORGAN_EXPERT_LOSS || job->global, &job->scores, error) != ORGAN_OK)
+    if (organ_expert_scores_open(job->model, job->score == ORGAN_EXPERT_LOSS || job->global, &job->scores, error) !=
+        ORGAN_OK)
         return error->status;
     return read_keep(o->keep, &job->scores, &job->keep, error);
 }
@@ -203,7 +214,8 @@ static organ_status work(void *context, json_t **report, organ_error *error)
     organ_experts_job *const job = context;
     if (experts_open_all(job, error) != ORGAN_OK)
         return error->status;
-    if (take_layers(job, error) == ORGAN_OK && foresee_heal(job, error) == ORGAN_OK && organ_experts_know(job, error) == ORGAN_OK) {
+    if (take_layers(job, error) == ORGAN_OK && foresee_heal(job, error) == ORGAN_OK &&
+        organ_experts_know(job, error) == ORGAN_OK) {
         experts_choose(job);
         /* Nothing is written by scores of which a part found no memory. */
         const organ_experts_options *const o = job->options;
@@ -229,8 +241,8 @@ static void experts_release(void *context)
     organ_model_close(job->model);
 }
 
-organ_status organ_experts_cut(const organ_experts_options *options, const organ_engine *engine, const organ_progress *progress,
-                               json_t **report, organ_error *error)
+organ_status organ_experts_cut(const organ_experts_options *options, const organ_engine *engine,
+                               const organ_progress *progress, json_t **report, organ_error *error)
 {
     organ_experts_job job = {.options = options, .engine = engine, .progress = progress};
     return organ_operation_run(&(organ_operation){options->model, &job, work, experts_release, true}, report, error);

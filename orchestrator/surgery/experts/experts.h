@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: MIT
- * Room surgery/experts: what routed experts of a model are worth, which of them stay, and the model without the others. measure.h takes
- * scores along a text, scores.h keeps them and chooses.
+ * Room surgery/experts: what routed experts of a model are worth, which of them stay, and the model without the others.
+ * measure.h takes scores along a text, scores.h keeps them and chooses.
  *
  * Here: the verb, over both and surgery/cut. */
 #ifndef ORGAN_EXPERTS_H
@@ -25,12 +25,13 @@ typedef struct organ_experts_options {
     const organ_experiment_options *evaluate; /* score model and output on its text; NULL: not */
 } organ_experts_options;
 
-/* Makes the model without the experts that are worth least. *report is schema organ.experts/1, which has the scores; it lies with an
- * EXPERTS_REPORT.md in the output's organ/ folder, beside a GGUF file under its name; the caller releases it; NULL on error. Errors are
- * those of the measurement and of organ_cut_make, besides ORGAN_USAGE for a --keep that is no count of the experts or is below those that
- * work on each token. A dry run measures nothing: without scores that are there it tells sizes, and not which experts would stay. */
-organ_status organ_experts_cut(const organ_experts_options *options, const organ_engine *engine, const organ_progress *progress,
-                               json_t **report, organ_error *error);
+/* Makes the model without the experts that are worth least. *report is schema organ.experts/1, which has the scores; it
+ * lies with an EXPERTS_REPORT.md in the output's organ/ folder, beside a GGUF file under its name; the caller releases
+ * it; NULL on error. Errors are those of the measurement and of organ_cut_make, besides ORGAN_USAGE for a --keep that
+ * is no count of the experts or is below those that work on each token. A dry run measures nothing: without scores that
+ * are there it tells sizes, and not which experts would stay. */
+organ_status organ_experts_cut(const organ_experts_options *options, const organ_engine *engine,
+                               const organ_progress *progress, json_t **report, organ_error *error);
 
 ORGAN_API_END
 

@@ -19,24 +19,30 @@ static json_t *missed_json(const void *context, size_t l)
     const bool there = job->known && job->scores.with_loss && !job->scores.of[l].dense;
     return ORGAN_OBJECT(
         SET_COUNT("layer", l), SET_COUNT("keep", job->counts[l]),
-        SET_REAL_OF("missed", there, there ? organ_millionth(organ_expert_scores_missed(&job->scores, l, job->counts[l])) : 0));
+        SET_REAL_OF("missed", there,
+                    there ? organ_millionth(organ_expert_scores_missed(&job->scores, l, job->counts[l])) : 0));
 }
 
 static json_t *experts_document_definitions_json(void)
 {
     return ORGAN_OBJECT(
-        SET_TEXT("kept", "Experts are counted from 0 as the model before has them; the kept ones follow one another in their order. Their "
-                         "bytes, those of scales and other companions too, are as they were, but for down projections that were healed."),
-        SET_TEXT("loss", "What the layer's output loses, squared and summed over tokens, when the router chooses among the kept experts "
+        SET_TEXT("kept", "Experts are counted from 0 as the model before has them; the kept ones follow one another in "
+                         "their order. Their "
+                         "bytes, those of scales and other companions too, are as they were, but for down projections "
+                         "that were healed."),
+        SET_TEXT("loss", "What the layer's output loses, squared and summed over tokens, when the router chooses among "
+                         "the kept experts "
                          "alone: experts go one after the other, each time the one whose going costs least."),
         SET_TEXT("reap", "Mean over the tokens of an expert of its gate times the norm of its output."),
         SET_TEXT("sum", "The same, summed."), SET_TEXT("frequency", "Tokens that were routed to an expert."),
         SET_TEXT("missed", "The loss of a layer's choice, as a part of the squares of all that it gives."),
-        SET_TEXT("heal",
-                 "The down projections of a layer's kept experts are solved anew together, so that the state behind the layer comes "
-                 "nearer to what it would be with all experts. Before and after are what it misses, squared, a token, over the "
-                 "windows that are held back: every fourth; lambda is the ridge that is best there. A layer that is not helped "
-                 "there stays as it was."));
+        SET_TEXT("heal", "The down projections of a layer's kept experts are solved anew together, so that the state "
+                         "behind the layer comes "
+                         "nearer to what it would be with all experts. Before and after are what it misses, squared, a "
+                         "token, over the "
+                         "windows that are held back: every fourth; lambda is the ridge that is best there. A layer "
+                         "that is not helped "
+                         "there stays as it was."));
 }
 
 json_t *organ_experts_document(void *context, const organ_cut_run *run, const organ_unit_output *made)
@@ -48,13 +54,14 @@ json_t *organ_experts_document(void *context, const organ_cut_run *run, const or
         json_decref(cut);
         return NULL;
     }
-    return organ_json_joined(cut,
-                             ORGAN_OBJECT(SET_FLAG("uneven", job->uneven), SET_COUNT("left_out", job->layer_count - job->scores.layers),
-                                          SET_COUNT("keep", job->keep), SET_TEXT("score", organ_expert_score_name(job->score)),
-                                          SET_FLAG("measured", job->known), SET_HELD("measurement", job->needs),
-                                          SET("losses", organ_json_rows(job->scores.layers, missed_json, job)),
-                                          SET_HELD("calibration", job->scores.calibration),
-                                          SET("scores", job->known ? organ_expert_scores_json(&job->scores, job->identity) : json_null()),
-                                          SET("heal", job->heal ? organ_expert_heal_json(job->heal) : json_null()),
-                                          SET("definitions", experts_document_definitions_json())));
+    return organ_json_joined(
+        cut,
+        ORGAN_OBJECT(SET_FLAG("uneven", job->uneven), SET_COUNT("left_out", job->layer_count - job->scores.layers),
+                     SET_COUNT("keep", job->keep), SET_TEXT("score", organ_expert_score_name(job->score)),
+                     SET_FLAG("measured", job->known), SET_HELD("measurement", job->needs),
+                     SET("losses", organ_json_rows(job->scores.layers, missed_json, job)),
+                     SET_HELD("calibration", job->scores.calibration),
+                     SET("scores", job->known ? organ_expert_scores_json(&job->scores, job->identity) : json_null()),
+                     SET("heal", job->heal ? organ_expert_heal_json(job->heal) : json_null()),
+                     SET("definitions", experts_document_definitions_json())));
 }

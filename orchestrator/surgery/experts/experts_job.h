@@ -35,7 +35,8 @@ typedef struct organ_experts_job {
 organ_status organ_experts_know(organ_experts_job *job, organ_error *error);
 /* Opens what measures and closes it again: whether memory and text are enough. */
 organ_status organ_experts_try(organ_experts_job *job, organ_error *error);
-/* After the run, which has ended so: what lies beside the output goes where that is whole, and where no run could go on with it. */
+/* After the run, which has ended so: what lies beside the output goes where that is whole, and where no run could go on
+ * with it. */
 void organ_experts_forget(const organ_experts_job *job, organ_status status);
 
 /* ---- experts_document.c ---- */

@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: MIT
- * The order in which experts go: each time the one without which the layer misses least. What a token misses is known exactly for any
- * choice of experts, by the products of what they give it; it is computed anew where the expert that went worked on it or would have been
- * the next to. */
+ * The order in which experts go: each time the one without which the layer misses least. What a token misses is known
+ * exactly for any choice of experts, by the products of what they give it; it is computed anew where the expert that
+ * went worked on it or would have been the next to. */
 #include "orchestrator/machine/extent.h"
 #include "orchestrator/ranks/ranks.h"
 #include "orchestrator/stream/share.h"
@@ -27,15 +27,19 @@ typedef struct greedy {
     organ_first_fault fault;
 } greedy;
 
-/* Only where gates do not depend on what else is there does an expert that does not work on a token change nothing for it: a softmax must
- * be divided by their sum, and with groups others may be chosen from. */
-static bool changes_alone(const organ_forward_config *c) { return (c->normalise_experts || c->logistic_router) && c->router_groups < 2; }
+/* Only where gates do not depend on what else is there does an expert that does not work on a token change nothing for
+ * it: a softmax must be divided by their sum, and with groups others may be chosen from. */
+static bool changes_alone(const organ_forward_config *c)
+{
+    return (c->normalise_experts || c->logistic_router) && c->router_groups < 2;
+}
 
 static size_t greedy_width_of(const organ_forward_config *c) { return changes_alone(c) ? c->experts_used : c->experts; }
 
 uint64_t organ_expert_greedy_memory(const organ_forward_config *c, uint64_t tokens)
 {
-    return tokens * (sizeof(double) * (1 + greedy_width_of(c)) + sizeof(unsigned) * (1 + c->experts_used) + sizeof(bool)) +
+    return tokens *
+               (sizeof(double) * (1 + greedy_width_of(c)) + sizeof(unsigned) * (1 + c->experts_used) + sizeof(bool)) +
            c->experts * (sizeof(bool) + 3 * sizeof(double));
 }
 
@@ -51,8 +55,8 @@ static void route(const greedy *g, size_t t, const bool *kept, const organ_exper
 static double missed(const greedy *g, size_t t, const float *products, const organ_expert_worker *w)
 {
     const organ_forward_config *const c = g->measure->config;
-    return organ_expert_products_apart(products, c->experts, g->measure->dense + t * c->experts_used, w->chosen, c->experts_used,
-                                       w->differences);
+    return organ_expert_products_apart(products, c->experts, g->measure->dense + t * c->experts_used, w->chosen,
+                                       c->experts_used, w->differences);
 }
 
 static bool serves(const unsigned *served, unsigned used, unsigned expert)
@@ -69,7 +73,8 @@ static unsigned least_of(const greedy *g) { return organ_forward_least_experts(g
 static bool may_go(const greedy *g, unsigned expert)
 {
     const organ_forward_config *const c = g->measure->config;
-    const unsigned groups = c->router_groups > 1 ? c->router_groups : 1, size = c->experts / groups, first = expert / size * size;
+    const unsigned groups = c->router_groups > 1 ? c->router_groups : 1, size = c->experts / groups,
+                   first = expert / size * size;
     unsigned own = 0;
     for (unsigned e = first; groups > 1 && e < first + size; e++)
         own += g->kept[e];
@@ -77,7 +82,8 @@ static bool may_go(const greedy *g, unsigned expert)
 }
 
 /* Without candidate `expert`: what is missed more, and who works in its place. */
-static void try_without(greedy *g, size_t t, const float *products, const organ_expert_worker *w, size_t candidate, unsigned expert)
+static void try_without(greedy *g, size_t t, const float *products, const organ_expert_worker *w, size_t candidate,
+                        unsigned expert)
 {
     const unsigned used = g->measure->config->experts_used;
     const unsigned *const served = g->served + t * used;
@@ -153,7 +159,8 @@ static organ_status look(greedy *g, const char *where, double *loss, organ_error
     *loss = g->sums[2 * m->config->experts];
     for (size_t e = 0; e < m->config->experts; e++)
         if (!isfinite(g->sums[e] + *loss))
-            return organ_fail(error, ORGAN_BAD_INPUT, "%s: an expert gives what is not finite (%s)", m->options.model->path, where);
+            return organ_fail(error, ORGAN_BAD_INPUT, "%s: an expert gives what is not finite (%s)",
+                              m->options.model->path, where);
     return ORGAN_OK;
 }
 
@@ -173,7 +180,8 @@ static void remove_expert(greedy *g, unsigned expert)
     g->kept[expert] = false;
     g->count--;
     for (size_t t = 0; t < g->measure->tokens; t++)
-        g->stale[t] = !changes_alone(c) || g->next[t] == expert || serves(g->served + t * c->experts_used, c->experts_used, expert);
+        g->stale[t] = !changes_alone(c) || g->next[t] == expert ||
+                      serves(g->served + t * c->experts_used, c->experts_used, expert);
 }
 
 static organ_status remove_all(greedy *g, int32_t number, organ_expert_layer *layer, organ_error *error)

@@ -37,9 +37,12 @@ static uint64_t beside(void *context, const organ_along_text *along, bool scratc
 {
     organ_expert_heal *const h = context;
     const organ_forward_config *const c = h->config = organ_forward_describe(organ_along_describe(along)->forward);
-    const uint64_t tokens = organ_along_chunks_of(along)->together * (uint64_t)h->options.context, used = c->experts_used;
-    const uint64_t rows = used * (c->expert_intermediate + 1) + c->hidden, sets = organ_ranks_count(h->options.engine->ranks) > 1 ? 2 : 1;
-    const uint64_t of_token = 4 * (3 * c->hidden + c->experts + c->expert_intermediate + sets * rows) + used * (sizeof(organ_choice) + 8);
+    const uint64_t tokens = organ_along_chunks_of(along)->together * (uint64_t)h->options.context,
+                   used = c->experts_used;
+    const uint64_t rows = used * (c->expert_intermediate + 1) + c->hidden,
+                   sets = organ_ranks_count(h->options.engine->ranks) > 1 ? 2 : 1;
+    const uint64_t of_token =
+        4 * (3 * c->hidden + c->experts + c->expert_intermediate + sets * rows) + used * (sizeof(organ_choice) + 8);
     uint64_t ridge = 0;
     for (size_t l = 0; l < c->layers; l++)
         if (h->layers[l].cut) {
@@ -53,7 +56,8 @@ static uint64_t beside(void *context, const organ_along_text *along, bool scratc
 static bool heal_take_room(organ_expert_heal *h)
 {
     const size_t tokens = (size_t)chunk_tokens(h), hidden = (size_t)h->config->hidden, used = h->config->experts_used;
-    const size_t width = (size_t)h->config->expert_intermediate, sets = organ_ranks_count(h->options.engine->ranks) > 1 ? 2 : 1;
+    const size_t width = (size_t)h->config->expert_intermediate,
+                 sets = organ_ranks_count(h->options.engine->ranks) > 1 ? 2 : 1;
     h->normed = organ_floats(tokens, hidden);
     h->logits = organ_floats(tokens, h->config->experts);
     h->dense = organ_floats(tokens, hidden);
@@ -125,9 +129,10 @@ static organ_status resolve_layer(organ_expert_heal *h, size_t number, organ_err
         const uint32_t expert = h->options.layers[number].experts.numbers[k];
         const organ_tensor *const tensor = layer->tensors[expert];
         if (!tensor)
-            return organ_fail(error, ORGAN_USAGE,
-                              "%s: the down projection of expert %u of layer %zu is packed: --heal cannot give it other values",
-                              h->options.model->path, expert, number);
+            return organ_fail(
+                error, ORGAN_USAGE,
+                "%s: the down projection of expert %u of layer %zu is packed: --heal cannot give it other values",
+                h->options.model->path, expert, number);
         if (!organ_cut_takes(h->options.engine, tensor->dtype))
             return organ_fail(error, ORGAN_USAGE, "tensor '%s' is %s: --heal cannot give it other values", tensor->name,
                               organ_dtype_name(tensor->dtype));
@@ -145,7 +150,8 @@ static organ_status heal_enter(void *context, const organ_along_layer *layer, or
     bool done = true;
     /* Blocks that were put are made again: what was read back of them would not give the same ones. */
     for (size_t e = 0; own->cut && e < h->config->experts; e++)
-        done = done && (!own->kept[e] || (!organ_dtype_is_blocks(own->tensors[e]->dtype) && organ_cut_done(h->run, own->tensors[e])));
+        done = done && (!own->kept[e] ||
+                        (!organ_dtype_is_blocks(own->tensors[e]->dtype) && organ_cut_done(h->run, own->tensors[e])));
     h->open = own->cut && !done;
     const organ_ridge_shape shape = organ_heal_shape(h, own);
     if (h->open)
@@ -169,7 +175,8 @@ static organ_status open_layers(organ_expert_heal *h, organ_error *error)
     return error->status;
 }
 
-organ_status organ_expert_heal_open(const organ_expert_heal_options *options, organ_expert_heal **heal, organ_error *error)
+organ_status organ_expert_heal_open(const organ_expert_heal_options *options, organ_expert_heal **heal,
+                                    organ_error *error)
 {
     organ_expert_heal *const h = *heal = calloc(1, sizeof *h);
     if (!h)
@@ -185,14 +192,19 @@ organ_status organ_expert_heal_open(const organ_expert_heal_options *options, or
                                     .streams = ORGAN_ALONG_BOTH,
                                     .moments_only = true,
                                     .least = ORGAN_EXPERT_HEAL_WINDOWS};
-    h->work = (organ_along_work){
-        .context = h, .enter = heal_enter, .leave = organ_heal_settle, .every = true, .compare = organ_heal_compare, .beside = beside};
+    h->work = (organ_along_work){.context = h,
+                                 .enter = heal_enter,
+                                 .leave = organ_heal_settle,
+                                 .every = true,
+                                 .compare = organ_heal_compare,
+                                 .beside = beside};
     if (options->samples < ORGAN_EXPERT_HEAL_WINDOWS)
         return organ_fail(error, ORGAN_USAGE, "--heal takes at least %d windows (--samples): every %dth is held back",
                           ORGAN_EXPERT_HEAL_WINDOWS, ORGAN_EXPERT_HEAL_WINDOWS);
     if (organ_along_check(options->samples, options->context, error) || open_layers(h, error))
         return error->status;
-    return organ_along_open(&h->walk, options->model, &h->targets, &h->work, options->engine, options->progress, &h->along, error);
+    return organ_along_open(&h->walk, options->model, &h->targets, &h->work, options->engine, options->progress,
+                            &h->along, error);
 }
 
 void organ_expert_heal_close(organ_expert_heal *h)
@@ -235,8 +247,9 @@ organ_status organ_expert_heal_run(organ_expert_heal *h, organ_cut_run *run, org
     h->run = run;
     if (!heal_take_room(h))
         organ_fail_memory(error, h->options.text);
-    return organ_ranks_agree(h->options.engine->ranks, "there is room for the heal", error) ? error->status
-                                                                                            : organ_along_run(h->along, error);
+    return organ_ranks_agree(h->options.engine->ranks, "there is room for the heal", error)
+               ? error->status
+               : organ_along_run(h->along, error);
 }
 
 /* ---- the journal ---- */
@@ -266,8 +279,10 @@ static json_t *heal_layer_json(const organ_expert_heal *h, size_t number)
     const organ_ridge_shape shape = organ_heal_shape(h, layer);
     const double held = (double)shape.tokens[ORGAN_RIDGE_HELD];
     return ORGAN_OBJECT(
-        SET_COUNT("layer", number), SET_COUNT("inputs", shape.blocks * shape.width), SET_TEXT("solved_by", organ_ridge_solved_by(&shape)),
-        SET_REAL_OF("before", layer->known, layer->choice.before / held), SET_REAL_OF("after", layer->known, layer->choice.after / held),
+        SET_COUNT("layer", number), SET_COUNT("inputs", shape.blocks * shape.width),
+        SET_TEXT("solved_by", organ_ridge_solved_by(&shape)),
+        SET_REAL_OF("before", layer->known, layer->choice.before / held),
+        SET_REAL_OF("after", layer->known, layer->choice.after / held),
         SET("lambda", layer->known && layer->choice.lambda > 0 ? json_real(layer->choice.lambda) : json_null()),
         SET("healed", layer->known ? json_boolean(layer->choice.lambda > 0) : json_null()));
 }
@@ -281,7 +296,8 @@ json_t *organ_expert_heal_json(const organ_expert_heal *h)
             json_array_append_new(layers, heal_layer_json(h, l));
         healed += h->layers[l].known && h->layers[l].choice.lambda > 0;
     }
-    return ORGAN_OBJECT(SET_COUNT("held_windows", h->walk.samples / ORGAN_EXPERT_HEAL_WINDOWS), SET_COUNT("healed_layers", healed),
-                        SET("calibration", organ_along_json(h->along, "the donor's, and behind the layers that are healed")),
-                        SET("layers", layers));
+    return ORGAN_OBJECT(
+        SET_COUNT("held_windows", h->walk.samples / ORGAN_EXPERT_HEAL_WINDOWS), SET_COUNT("healed_layers", healed),
+        SET("calibration", organ_along_json(h->along, "the donor's, and behind the layers that are healed")),
+        SET("layers", layers));
 }

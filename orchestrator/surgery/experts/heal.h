@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: MIT
- * What is left of a mixture is healed: the down projections of a layer's kept experts are solved anew together, so that the layer gives
- * again what it gave with all of them. Layer by layer along a text, each on what it sees behind those that are healed already. The same
- * bytes on every machine, for any number of threads and ranks and any memory. */
+ * What is left of a mixture is healed: the down projections of a layer's kept experts are solved anew together, so that
+ * the layer gives again what it gave with all of them. Layer by layer along a text, each on what it sees behind those
+ * that are healed already. The same bytes on every machine, for any number of threads and ranks and any memory. */
 #ifndef ORGAN_EXPERT_HEAL_H
 #define ORGAN_EXPERT_HEAL_H
 
@@ -13,7 +13,8 @@
 
 /* Of so many windows that follow one another the last is held back. */
 #define ORGAN_EXPERT_HEAL_WINDOWS 4
-/* What is aimed at is the state behind the layer: this share of that in the donor, the rest of that which all experts would give. */
+/* What is aimed at is the state behind the layer: this share of that in the donor, the rest of that which all experts
+ * would give. */
 #define ORGAN_EXPERT_HEAL_DONOR_SHARE 0.75
 
 /* What the caller says. Everything must outlive the heal. */
@@ -22,7 +23,8 @@ typedef struct organ_expert_heal_options {
     const organ_cut_layer *layers; /* of each layer of the donor: its kept experts */
     const char *text;              /* its windows are those of a walk along it */
     unsigned samples, context;
-    const char *scratch; /* a directory for hidden states, and for what experts get where they are solved for in turn; NULL: memory */
+    const char *scratch; /* a directory for hidden states, and for what experts get where they are solved for in turn;
+                            NULL: memory */
     size_t largest;      /* as organ_ridge_shape has it; 0 but in tests */
     const organ_engine *engine;
     const organ_progress *progress;
@@ -30,9 +32,11 @@ typedef struct organ_expert_heal_options {
 
 typedef struct organ_expert_heal organ_expert_heal;
 
-/* Reads the text and looks whether the memory is enough. To be closed whatever it returns. ORGAN_USAGE for fewer windows than
- * ORGAN_EXPERT_HEAL_WINDOWS, and for a down projection whose type cannot take other values, by name; else errors of organ_along_open. */
-organ_status organ_expert_heal_open(const organ_expert_heal_options *options, organ_expert_heal **heal, organ_error *error);
+/* Reads the text and looks whether the memory is enough. To be closed whatever it returns. ORGAN_USAGE for fewer
+ * windows than ORGAN_EXPERT_HEAL_WINDOWS, and for a down projection whose type cannot take other values, by name; else
+ * errors of organ_along_open. */
+organ_status organ_expert_heal_open(const organ_expert_heal_options *options, organ_expert_heal **heal,
+                                    organ_error *error);
 void organ_expert_heal_close(organ_expert_heal *heal); /* NULL is allowed */
 
 /* The least --memory that would do. */
@@ -43,7 +47,8 @@ void organ_expert_heal_foresee(const organ_expert_heal *heal, organ_plan *plan);
 /* A flag for each tensor of the model: it gets other values. For organ_cut.resolved. */
 const bool *organ_expert_heal_resolved(const organ_expert_heal *heal);
 
-/* For organ_cut.resolve: heals layer by layer, and puts the matrices. Layers that an earlier run has put are read back. */
+/* For organ_cut.resolve: heals layer by layer, and puts the matrices. Layers that an earlier run has put are read back.
+ */
 organ_status organ_expert_heal_run(organ_expert_heal *heal, organ_cut_run *run, organ_error *error);
 
 /* For organ_cut_out.results and .recall: what is known of the layer of such a tensor. */
@@ -51,8 +56,8 @@ json_t *organ_expert_heal_results(const organ_expert_heal *heal, const organ_ten
 bool organ_expert_heal_recall(organ_expert_heal *heal, const organ_tensor *tensor, const json_t *results);
 
 /* {"held_windows", "healed_layers", "calibration", "layers": [{"layer", "inputs", "solved_by", "before", "after",
- * "lambda", "healed"}]}: of layers that lose experts; before and after are squared and per token, over the windows held back, null where
- * nothing was run. NULL without memory. */
+ * "lambda", "healed"}]}: of layers that lose experts; before and after are squared and per token, over the windows held
+ * back, null where nothing was run. NULL without memory. */
 json_t *organ_expert_heal_json(const organ_expert_heal *heal);
 
 #endif

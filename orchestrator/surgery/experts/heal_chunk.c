@@ -1,5 +1,6 @@
 /* SPDX-License-Identifier: MIT
- * A chunk goes through the layer three times: as it is in the donor, then behind what is healed with all experts, and with the kept ones.
+ * A chunk goes through the layer three times: as it is in the donor, then behind what is healed with all experts, and
+ * with the kept ones.
  */
 #include "orchestrator/ranks/ranks.h"
 #include "orchestrator/surgery/experts/heal_job.h"
@@ -14,8 +15,8 @@ typedef struct chunk_job {
     size_t tokens;
 } chunk_job;
 
-static organ_status heal_chunk_hear(void *context, int32_t layer, size_t first, size_t tokens, const float *normed, const float *logits,
-                                    organ_error *error)
+static organ_status heal_chunk_hear(void *context, int32_t layer, size_t first, size_t tokens, const float *normed,
+                                    const float *logits, organ_error *error)
 {
     organ_expert_heal *const h = context;
     const size_t hidden = (size_t)h->config->hidden, experts = h->config->experts;
@@ -61,15 +62,16 @@ static void route(const chunk_job *j)
 static organ_status take_inner(const chunk_job *j, unsigned expert, organ_error *error)
 {
     const organ_expert_heal *const h = j->heal;
-    const size_t used = h->config->experts_used, hidden = (size_t)h->config->hidden, width = (size_t)h->config->expert_intermediate;
+    const size_t used = h->config->experts_used, hidden = (size_t)h->config->hidden,
+                 width = (size_t)h->config->expert_intermediate;
     size_t count = 0;
     for (size_t k = 0; k < j->tokens * used; k++)
         if (h->chosen[k].expert == expert) {
             memcpy(h->gathered + count * hidden, h->normed + k / used * hidden, hidden * sizeof *h->normed);
             h->turn[count++] = k;
         }
-    if (count == 0 ||
-        organ_layer_expert(organ_along_describe(h->along)->forward, j->layer->loaded, expert, h->gathered, count, h->inner, NULL, error))
+    if (count == 0 || organ_layer_expert(organ_along_describe(h->along)->forward, j->layer->loaded, expert, h->gathered,
+                                         count, h->inner, NULL, error))
         return error->status;
     for (size_t r = 0; r < count; r++) {
         const float weight = h->chosen[h->turn[r]].weight;
@@ -97,10 +99,12 @@ static organ_status heal_chunk_take_rows(const chunk_job *j, float *donor, float
 
 /* ---- what is solved for, of all ranks ---- */
 
-static organ_status heal_chunk_add_rows(const organ_expert_heal *h, size_t chunk, const organ_heal_rows *rows, organ_error *error)
+static organ_status heal_chunk_add_rows(const organ_expert_heal *h, size_t chunk, const organ_heal_rows *rows,
+                                        organ_error *error)
 {
     const organ_along_chunks *const chunks = organ_along_chunks_of(h->along);
-    const size_t context = h->options.context, used = h->config->experts_used, width = (size_t)h->config->expert_intermediate;
+    const size_t context = h->options.context, used = h->config->experts_used,
+                 width = (size_t)h->config->expert_intermediate;
     for (size_t w = 0; w < organ_along_chunk_windows(chunks, chunk) && !error->status; w++) {
         const size_t window = chunk * chunks->together + w, at = w * context;
         const bool held = window % ORGAN_EXPERT_HEAL_WINDOWS == ORGAN_EXPERT_HEAL_WINDOWS - 1;
@@ -115,14 +119,18 @@ static organ_status heal_chunk_exchange(const organ_expert_heal *h, size_t first
 {
     organ_ranks *const ranks = h->options.engine->ranks;
     const organ_along_chunks *const chunks = organ_along_chunks_of(h->along);
-    const size_t used = h->config->experts_used, width = (size_t)h->config->expert_intermediate, hidden = (size_t)h->config->hidden;
+    const size_t used = h->config->experts_used, width = (size_t)h->config->expert_intermediate,
+                 hidden = (size_t)h->config->hidden;
     organ_error fault = {0}; /* of this rank's scratch file */
-    for (size_t r = 0; r < organ_ranks_count(ranks) && first + r < organ_along_chunks_count(chunks) && !error->status; r++) {
+    for (size_t r = 0; r < organ_ranks_count(ranks) && first + r < organ_along_chunks_count(chunks) && !error->status;
+         r++) {
         const organ_heal_rows *const rows = &h->rows[r != organ_ranks_rank(ranks)];
         const size_t tokens = organ_along_chunk_windows(chunks, first + r) * h->options.context;
         if (organ_ranks_broadcast(ranks, r, rows->blocks, tokens * used * sizeof *rows->blocks, error) == ORGAN_OK &&
-            organ_ranks_broadcast(ranks, r, rows->inputs, tokens * used * width * sizeof *rows->inputs, error) == ORGAN_OK &&
-            organ_ranks_broadcast(ranks, r, rows->wanted, tokens * hidden * sizeof *rows->wanted, error) == ORGAN_OK && !fault.status)
+            organ_ranks_broadcast(ranks, r, rows->inputs, tokens * used * width * sizeof *rows->inputs, error) ==
+                ORGAN_OK &&
+            organ_ranks_broadcast(ranks, r, rows->wanted, tokens * hidden * sizeof *rows->wanted, error) == ORGAN_OK &&
+            !fault.status)
             heal_chunk_add_rows(h, first + r, rows, &fault);
     }
     if (!error->status)
@@ -130,14 +138,15 @@ static organ_status heal_chunk_exchange(const organ_expert_heal *h, size_t first
     return organ_ranks_agree(ranks, "what a layer is healed by was taken", error);
 }
 
-organ_status organ_heal_compare(void *context, const organ_along_layer *layer, const organ_windows *windows, size_t chunk, float *donor,
-                                float *changed, organ_error *error)
+organ_status organ_heal_compare(void *context, const organ_along_layer *layer, const organ_windows *windows,
+                                size_t chunk, float *donor, float *changed, organ_error *error)
 {
     organ_expert_heal *const h = context;
     const chunk_job j = {h, layer, &h->layers[layer->number], windows, windows->count * h->options.context};
     if (!error->status && windows->count > 0)
         heal_chunk_take_rows(&j, donor, changed, error);
-    if (organ_ranks_agree(h->options.engine->ranks, "a chunk went through a layer that is healed", error) != ORGAN_OK || !h->open)
+    if (organ_ranks_agree(h->options.engine->ranks, "a chunk went through a layer that is healed", error) != ORGAN_OK ||
+        !h->open)
         return error->status;
     return heal_chunk_exchange(h, chunk - organ_ranks_rank(h->options.engine->ranks), error);
 }

@@ -1,5 +1,6 @@
 /* SPDX-License-Identifier: MIT
- * Inside of heal.h: heal.c walks along the text, heal_chunk.c gathers what is solved for, heal_layer.c solves and puts. */
+ * Inside of heal.h: heal.c walks along the text, heal_chunk.c gathers what is solved for, heal_layer.c solves and puts.
+ */
 #ifndef ORGAN_EXPERT_HEAL_JOB_H
 #define ORGAN_EXPERT_HEAL_JOB_H
 
@@ -7,8 +8,8 @@
 #include "orchestrator/surgery/along_text/along_text.h"
 #include "orchestrator/surgery/experts/heal.h"
 
-/* The tokens of a chunk: for each the experts that work on it, among the kept ones, what their down projections get, times their weights,
- * and what its hidden state lacks. */
+/* The tokens of a chunk: for each the experts that work on it, among the kept ones, what their down projections get,
+ * times their weights, and what its hidden state lacks. */
 typedef struct organ_heal_rows {
     uint32_t *blocks;
     float *inputs, *wanted;
@@ -49,8 +50,8 @@ struct organ_expert_heal {
 organ_ridge_shape organ_heal_shape(const organ_expert_heal *heal, const organ_heal_layer *layer);
 
 /* As organ_along_work has it. */
-organ_status organ_heal_compare(void *context, const organ_along_layer *layer, const organ_windows *windows, size_t chunk, float *donor,
-                                float *changed, organ_error *error);
+organ_status organ_heal_compare(void *context, const organ_along_layer *layer, const organ_windows *windows,
+                                size_t chunk, float *donor, float *changed, organ_error *error);
 
 /* All chunks went through the layer: solves it, or takes what was put, and leaves it as the smaller model has it. */
 organ_status organ_heal_settle(void *context, const organ_along_layer *layer, organ_error *error);

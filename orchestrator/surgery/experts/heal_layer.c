@@ -1,5 +1,6 @@
 /* SPDX-License-Identifier: MIT
- * The down projections of a layer's kept experts: solved together, or read back, put into the smaller model and into the layer. */
+ * The down projections of a layer's kept experts: solved together, or read back, put into the smaller model and into
+ * the layer. */
 #include "orchestrator/ranks/ranks.h"
 #include "orchestrator/surgery/algebra/floats.h"
 #include "orchestrator/surgery/experts/heal_job.h"
@@ -35,7 +36,8 @@ static bool heal_layer_is_mine(const layer_job *j, size_t expert)
     return tensor % organ_ranks_count(ranks) == organ_ranks_rank(ranks);
 }
 
-static organ_status heal_layer_check_shape(const layer_job *j, const organ_tensor *tensor, const char *name, organ_error *error)
+static organ_status heal_layer_check_shape(const layer_job *j, const organ_tensor *tensor, const char *name,
+                                           organ_error *error)
 {
     const organ_forward_config *const c = j->heal->config;
     const organ_dtype_info *const type = organ_dtype_describe(tensor->dtype);
@@ -44,11 +46,12 @@ static organ_status heal_layer_check_shape(const layer_job *j, const organ_tenso
     const bool is =
         organ_dtype_is_blocks(tensor->dtype)
             ? organ_layer_blocks(j->layer->loaded, name, &bytes) && bytes == j->size / type->elements * type->bytes
-            : organ_layer_matrix(j->layer->loaded, name, &rows, &cols, &held) && rows == c->hidden && cols == c->expert_intermediate;
+            : organ_layer_matrix(j->layer->loaded, name, &rows, &cols, &held) && rows == c->hidden &&
+                  cols == c->expert_intermediate;
     return is ? ORGAN_OK
               : organ_fail(error, ORGAN_BAD_INPUT,
-                           "tensor '%s' is no matrix of %llu x %llu values in the forward pass: it cannot be healed", name,
-                           (unsigned long long)c->hidden, (unsigned long long)c->expert_intermediate);
+                           "tensor '%s' is no matrix of %llu x %llu values in the forward pass: it cannot be healed",
+                           name, (unsigned long long)c->hidden, (unsigned long long)c->expert_intermediate);
 }
 
 static void add_change(const layer_job *j, size_t block)
@@ -58,7 +61,8 @@ static void add_change(const layer_job *j, size_t block)
         j->weights[k] += j->change[k];
 }
 
-/* The matrix of an expert, the one of number `block` among the kept. Blocks that are not healed keep their own bytes. */
+/* The matrix of an expert, the one of number `block` among the kept. Blocks that are not healed keep their own bytes.
+ */
 static organ_status settle_expert(const layer_job *j, size_t expert, size_t block, organ_error *error)
 {
     const organ_expert_heal *const h = j->heal;

@@ -28,9 +28,10 @@ static organ_status check_unfinished(const organ_experts_job *job, organ_error *
     if (!job->unfinished || o->resume || o->dry_run || access(job->unfinished, F_OK) != 0)
         return ORGAN_OK;
     if (!o->force)
-        return organ_fail(error, ORGAN_USAGE,
-                          "%s: is of a run that was interrupted while it measured; --resume continues it, --force starts over",
-                          job->unfinished);
+        return organ_fail(
+            error, ORGAN_USAGE,
+            "%s: is of a run that was interrupted while it measured; --resume continues it, --force starts over",
+            job->unfinished);
     if (organ_ranks_first(job->engine->ranks))
         unlink(job->unfinished);
     return ORGAN_OK;
@@ -45,7 +46,8 @@ static organ_status refuse_part(const organ_experts_job *job, organ_error *error
     if (json_is_integer(samples) && json_is_integer(context))
         snprintf(windows, sizeof windows, " --samples %lld --context %lld", (long long)json_integer_value(samples),
                  (long long)json_integer_value(context));
-    return organ_fail(error, ORGAN_USAGE, "%s: has not the scores of all layers: --calibration TEXT%s measures the others",
+    return organ_fail(error, ORGAN_USAGE,
+                      "%s: has not the scores of all layers: --calibration TEXT%s measures the others",
                       job->options->scores, windows);
 }
 
@@ -59,7 +61,8 @@ static organ_status read_only(organ_experts_job *job, organ_error *error)
     if (!job->identity)
         return organ_fail_memory(error, job->model->path);
     if (organ_expert_scores_read(&job->scores, job->identity, job->options->scores,
-                                 "--calibration TEXT and another name for --scores measure it", &job->known, error) == ORGAN_OK &&
+                                 "--calibration TEXT and another name for --scores measure it", &job->known,
+                                 error) == ORGAN_OK &&
         !job->known)
         refuse_part(job, error);
     return error->status;
@@ -69,14 +72,16 @@ static organ_status known_scores_measure(organ_experts_job *job, organ_expert_me
 {
     const organ_experts_options *const o = job->options;
     const char *const file = o->scores ? o->scores : job->unfinished;
-    const char *const anew = o->scores ? "another name for --scores measures anew" : "--force without --resume measures anew";
+    const char *const anew =
+        o->scores ? "another name for --scores measures anew" : "--force without --resume measures anew";
     job->identity = json_deep_copy(organ_expert_measure_identity(along));
     if (!job->identity)
         return organ_fail_memory(error, file);
     if (check_unfinished(job, error) != ORGAN_OK)
         return error->status;
     organ_ranks_agree(job->engine->ranks, "scores of experts are looked for", error);
-    if (error->status || organ_expert_scores_read(&job->scores, job->identity, file, anew, &job->known, error) != ORGAN_OK)
+    if (error->status ||
+        organ_expert_scores_read(&job->scores, job->identity, file, anew, &job->known, error) != ORGAN_OK)
         return error->status;
     if (!job->known && o->dry_run && !(job->needs = organ_expert_measure_needs(along)))
         return organ_fail_memory(error, file);
@@ -132,6 +137,7 @@ void organ_experts_forget(const organ_experts_job *job, organ_status status)
         return;
     if (!can_go_on)
         unlink(job->unfinished);
-    else if ((job->known || status != ORGAN_USAGE) && access(job->unfinished, F_OK) == 0) /* a refusal has said what can be done */
+    else if ((job->known || status != ORGAN_USAGE) &&
+             access(job->unfinished, F_OK) == 0) /* a refusal has said what can be done */
         organ_progress_note(job->progress, "what was measured stays in %s: --resume continues it", job->unfinished);
 }

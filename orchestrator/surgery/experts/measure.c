@@ -40,7 +40,10 @@ static uint64_t most_tokens(const organ_along_text *along, unsigned context)
     return held_tokens(&chunks, context);
 }
 
-static uint64_t token_products(const organ_forward_config *c) { return organ_expert_products_count(c->experts) * sizeof(float); }
+static uint64_t token_products(const organ_forward_config *c)
+{
+    return organ_expert_products_count(c->experts) * sizeof(float);
+}
 
 /* Bytes of what a token takes while it is computed together with others; `kept`: its products go to a file. */
 static uint64_t batch_token(const measure_measuring *m, bool kept)
@@ -52,8 +55,8 @@ static uint64_t batch_token(const measure_measuring *m, bool kept)
 
 static uint64_t worker_bytes(const organ_forward_config *c)
 {
-    return ORGAN_PRODUCT_SCRATCH + c->experts * ((uint64_t)c->experts * sizeof(float) + sizeof(float) + sizeof(bool)) + token_products(c) +
-           c->experts_used * (sizeof(organ_choice) + 2 * sizeof(organ_expert_difference));
+    return ORGAN_PRODUCT_SCRATCH + c->experts * ((uint64_t)c->experts * sizeof(float) + sizeof(float) + sizeof(bool)) +
+           token_products(c) + c->experts_used * (sizeof(organ_choice) + 2 * sizeof(organ_expert_difference));
 }
 
 /* What the measurement takes at least beside products that are in memory. */
@@ -64,7 +67,8 @@ static uint64_t least_beside(const measure_measuring *m, const organ_along_text 
     const uint64_t tokens = most_tokens(along, m->walk.context), chunk = (uint64_t)chunks->together * m->walk.context;
     const uint64_t of_token = c->experts * sizeof(float) + c->experts_used * sizeof(organ_choice);
     const uint64_t of_chunk = chunk * (c->hidden * sizeof(float) + (c->experts_used + 1) * sizeof(double));
-    const uint64_t rows = organ_along_chunks_count(chunks) * (organ_expert_row_width(m) * sizeof(double) + sizeof(uint32_t));
+    const uint64_t rows =
+        organ_along_chunks_count(chunks) * (organ_expert_row_width(m) * sizeof(double) + sizeof(uint32_t));
     return tokens * of_token + of_chunk + rows + LEAST_BATCH * batch_token(m, scratch) +
            organ_workers_count(m->options.engine->workers) * worker_bytes(c) +
            (m->scores->with_loss ? organ_expert_greedy_memory(c, tokens) : 0);
@@ -75,13 +79,14 @@ static uint64_t beside(void *context, const organ_along_text *along, bool scratc
     measure_measuring *const m = context;
     m->config = organ_forward_describe(organ_along_describe(along)->forward);
     const bool held = m->scores->with_loss && !scratch;
-    return least_beside(m, along, scratch) + (held ? most_tokens(along, m->walk.context) * token_products(m->config) : 0);
+    return least_beside(m, along, scratch) +
+           (held ? most_tokens(along, m->walk.context) * token_products(m->config) : 0);
 }
 
 /* ---- what is heard ---- */
 
-static organ_status measure_hear(void *context, int32_t layer, size_t first, size_t tokens, const float *normed, const float *logits,
-                                 organ_error *error)
+static organ_status measure_hear(void *context, int32_t layer, size_t first, size_t tokens, const float *normed,
+                                 const float *logits, organ_error *error)
 {
     measure_measuring *const m = context;
     const size_t hidden = (size_t)m->config->hidden, experts = m->config->experts;
@@ -174,7 +179,8 @@ static json_t *measure_identity_of(const measure_measuring *m, organ_error *erro
 
 static bool take_workers(measure_measuring *m)
 {
-    const size_t count = organ_workers_count(m->options.engine->workers), experts = m->config->experts, used = m->config->experts_used;
+    const size_t count = organ_workers_count(m->options.engine->workers), experts = m->config->experts,
+                 used = m->config->experts_used;
     m->workers = calloc(count, sizeof *m->workers);
     bool there = m->workers != NULL;
     for (size_t k = 0; k < count && there; k++) {
@@ -207,8 +213,8 @@ static bool measure_take_room(measure_measuring *m)
     m->owner = calloc(m->chunks, sizeof *m->owner);
     for (size_t c = 0; c < m->chunks && m->owner; c++)
         m->owner[c] = (uint32_t)(c % organ_ranks_count(m->options.engine->ranks));
-    return m->normed && m->logits && m->dense && m->norms && m->powers && m->places && m->outputs && (m->made || !loss) && m->rows &&
-           m->owner && take_workers(m);
+    return m->normed && m->logits && m->dense && m->norms && m->powers && m->places && m->outputs &&
+           (m->made || !loss) && m->rows && m->owner && take_workers(m);
 }
 
 /* What the walk leaves goes to products first, and then to as many tokens together as it holds. */
@@ -226,15 +232,16 @@ static organ_status measure_share_memory(measure_measuring *m, organ_error *erro
     m->batch = (size_t)(batch < MOST_BATCH ? batch : MOST_BATCH);
     m->batch = organ_lesser(m->batch, m->chunk_tokens);
     if (m->scores->with_loss &&
-        organ_expert_products_open(m->config->experts, m->tokens + 1, spills ? m->options.scratch : NULL, &m->products, error) != ORGAN_OK)
+        organ_expert_products_open(m->config->experts, m->tokens + 1, spills ? m->options.scratch : NULL, &m->products,
+                                   error) != ORGAN_OK)
         return error->status;
-    return measure_take_room(m)
-               ? ORGAN_OK
-               : organ_fail_errno(error, ENOMEM, "the scores of %u experts along %zu tokens", m->config->experts, m->tokens);
+    return measure_take_room(m) ? ORGAN_OK
+                                : organ_fail_errno(error, ENOMEM, "the scores of %u experts along %zu tokens",
+                                                   m->config->experts, m->tokens);
 }
 
-organ_status organ_expert_measure_open(const organ_expert_measure_options *o, organ_expert_scores *scores, measure_measuring **measure,
-                                       organ_error *error)
+organ_status organ_expert_measure_open(const organ_expert_measure_options *o, organ_expert_scores *scores,
+                                       measure_measuring **measure, organ_error *error)
 {
     measure_measuring *const m = *measure = calloc(1, sizeof *m);
     if (!m)
@@ -250,7 +257,8 @@ organ_status organ_expert_measure_open(const organ_expert_measure_options *o, or
                                     .doing = "measuring",
                                     .streams = ORGAN_ALONG_DONOR,
                                     .moments_only = true};
-    m->work = (organ_along_work){.context = m, .enter = measure_enter, .leave = leave, .every = true, .heard = heard, .beside = beside};
+    m->work = (organ_along_work){
+        .context = m, .enter = measure_enter, .leave = leave, .every = true, .heard = heard, .beside = beside};
     if (organ_along_check(o->samples, o->context, error) ||
         organ_along_open(&m->walk, o->model, &m->targets, &m->work, o->engine, o->progress, &m->along, error))
         return error->status;
@@ -282,16 +290,19 @@ void organ_expert_measure_close(measure_measuring *m)
 
 const json_t *organ_expert_measure_identity(const measure_measuring *m) { return m->identity; }
 
-/* The outputs of the experts of a token are made once more than the walk makes them; for the loss those of all experts. */
+/* The outputs of the experts of a token are made once more than the walk makes them; for the loss those of all experts.
+ */
 void organ_expert_measure_foresee(const measure_measuring *m, organ_plan *plan)
 {
     const organ_forward_config *const c = m->config;
-    const double tokens = (double)most_tokens(m->along, m->walk.context), expert = 6 * (double)c->hidden * (double)c->expert_intermediate;
+    const double tokens = (double)most_tokens(m->along, m->walk.context),
+                 expert = 6 * (double)c->hidden * (double)c->expert_intermediate;
     const double outputs = (double)c->experts * (double)c->experts * (double)c->hidden;
     for (size_t l = 0; l < m->scores->layers; l++)
         if (!m->scores->of[l].dense)
             plan->products +=
-                tokens * (m->scores->with_loss ? c->experts * expert + outputs + LOSS * c->experts * c->experts : c->experts_used * expert);
+                tokens * (m->scores->with_loss ? c->experts * expert + outputs + LOSS * c->experts * c->experts
+                                               : c->experts_used * expert);
     organ_along_foresee(m->along, &(organ_plan_solve){0}, plan);
 }
 
@@ -318,7 +329,8 @@ organ_status organ_expert_measure_run(measure_measuring *m, const char *file, or
     if (known == mixtures || measure_share_memory(m, error) != ORGAN_OK)
         return error->status;
     if (known)
-        organ_progress_note(m->options.progress, "the experts of %zu of %zu layers are measured already", known, mixtures);
+        organ_progress_note(m->options.progress, "the experts of %zu of %zu layers are measured already", known,
+                            mixtures);
     organ_progress_begin(m->options.progress, "Measuring experts",
                          m->scores->layers * (uint64_t)m->tokens * m->config->hidden * sizeof(float), 0);
     organ_along_run(m->along, error);

@@ -16,7 +16,8 @@ double *organ_expert_row_of(const organ_expert_measure *m, size_t token)
 organ_status organ_expert_rows_sum(organ_expert_measure *m, const char *where, double *sums, organ_error *error)
 {
     const size_t width = organ_expert_row_width(m);
-    if (organ_ranks_complete(m->options.engine->ranks, where, m->rows, width * sizeof *m->rows, m->chunks, m->owner, error) != ORGAN_OK)
+    if (organ_ranks_complete(m->options.engine->ranks, where, m->rows, width * sizeof *m->rows, m->chunks, m->owner,
+                             error) != ORGAN_OK)
         return error->status;
     memset(sums, 0, width * sizeof *sums);
     for (size_t c = 0; c < m->chunks; c++)

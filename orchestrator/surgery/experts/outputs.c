@@ -1,5 +1,6 @@
 /* SPDX-License-Identifier: MIT
- * What the experts of a layer give the tokens of a chunk: norms of what works on them and, with the loss, of all experts the products. */
+ * What the experts of a layer give the tokens of a chunk: norms of what works on them and, with the loss, of all
+ * experts the products. */
 #include "orchestrator/machine/extent.h"
 #include "orchestrator/stream/share.h"
 #include "orchestrator/surgery/algebra/floats.h"
@@ -32,7 +33,8 @@ static void route_token(void *context, size_t t, size_t worker)
     organ_expert_measure *const m = context;
     const organ_forward_config *const c = m->config;
     const size_t token = m->next + t;
-    organ_forward_route(&m->router, NULL, m->logits + token * c->experts, m->workers[worker].values, m->dense + token * c->experts_used);
+    organ_forward_route(&m->router, NULL, m->logits + token * c->experts, m->workers[worker].values,
+                        m->dense + token * c->experts_used);
 }
 
 /* ---- all experts on every token ---- */
@@ -50,11 +52,13 @@ static void take_token(void *context, size_t index, size_t worker)
     const outputs_job *const j = context;
     organ_expert_measure *const m = j->measure;
     const organ_expert_worker *const w = &m->workers[worker];
-    const size_t experts = m->config->experts, used = m->config->experts_used, hidden = (size_t)m->config->hidden, t = j->first + index;
+    const size_t experts = m->config->experts, used = m->config->experts_used, hidden = (size_t)m->config->hidden,
+                 t = j->first + index;
     const organ_factor outputs = organ_by_rows(m->outputs + index * hidden, j->count * hidden);
     const organ_product product = {
         .m = experts, .n = experts, .k = hidden, .a = outputs, .b = outputs, .c = w->square, .c_stride = experts};
-    float *const kept = organ_expert_products_place(&m->products, m->next + t, m->made + index * organ_expert_products_count(experts));
+    float *const kept =
+        organ_expert_products_place(&m->products, m->next + t, m->made + index * organ_expert_products_count(experts));
     const organ_choice *const chosen = choices_of(m, t);
     m->options.engine->kernels->product(&product, w->scratch);
     pack_upper(w->square, experts, kept);
@@ -83,8 +87,10 @@ static organ_status take_all(outputs_job *j, size_t tokens, organ_error *error)
 
 /* ---- each expert on its tokens ---- */
 
-/* The next tokens from *t on, at most a batch, that expert `e` works on: their rows to `x`, their norms' places to `places`. */
-static size_t outputs_gather(const organ_expert_measure *m, unsigned e, size_t tokens, size_t *t, float *x, size_t *places)
+/* The next tokens from *t on, at most a batch, that expert `e` works on: their rows to `x`, their norms' places to
+ * `places`. */
+static size_t outputs_gather(const organ_expert_measure *m, unsigned e, size_t tokens, size_t *t, float *x,
+                             size_t *places)
 {
     const size_t used = m->config->experts_used, hidden = (size_t)m->config->hidden;
     size_t count = 0;
@@ -107,7 +113,8 @@ static organ_status take_routed(outputs_job *j, size_t tokens, organ_error *erro
     for (unsigned e = 0; e < m->config->experts; e++)
         for (size_t t = 0; t < tokens;) {
             const size_t count = outputs_gather(m, e, tokens, &t, x, m->places);
-            if (count && organ_layer_expert(organ_along_describe(m->along)->forward, j->layer->loaded, e, x, count, NULL, y, error))
+            if (count && organ_layer_expert(organ_along_describe(m->along)->forward, j->layer->loaded, e, x, count,
+                                            NULL, y, error))
                 return error->status;
             for (size_t k = 0; k < count; k++)
                 m->norms[m->places[k]] = norm_of(m, y + k * hidden);
@@ -128,8 +135,8 @@ static organ_status add_up(organ_expert_measure *m, int32_t layer, size_t tokens
         for (size_t k = 0; k < used; k++) {
             const double value = (double)chosen[k].weight * m->norms[t * used + k];
             if (!isfinite(value))
-                return organ_fail(error, ORGAN_BAD_INPUT, "%s: expert %u of layer %d gives what is not finite", m->options.model->path,
-                                  chosen[k].expert, (int)layer);
+                return organ_fail(error, ORGAN_BAD_INPUT, "%s: expert %u of layer %d gives what is not finite",
+                                  m->options.model->path, chosen[k].expert, (int)layer);
             row[chosen[k].expert] += value;
             row[experts + chosen[k].expert]++;
         }
@@ -138,7 +145,8 @@ static organ_status add_up(organ_expert_measure *m, int32_t layer, size_t tokens
     return ORGAN_OK;
 }
 
-organ_status organ_expert_outputs_take(organ_expert_measure *m, const organ_along_layer *layer, size_t tokens, organ_error *error)
+organ_status organ_expert_outputs_take(organ_expert_measure *m, const organ_along_layer *layer, size_t tokens,
+                                       organ_error *error)
 {
     outputs_job j = {.measure = m, .layer = layer};
     organ_share(m->options.engine, NULL, tokens, route_token, m);

@@ -8,9 +8,13 @@
 
 size_t organ_expert_products_count(size_t experts) { return experts * (experts + 1) / 2; }
 
-static size_t token_bytes(const organ_expert_products *p) { return organ_expert_products_count(p->experts) * sizeof(float); }
+static size_t token_bytes(const organ_expert_products *p)
+{
+    return organ_expert_products_count(p->experts) * sizeof(float);
+}
 
-organ_status organ_expert_products_open(size_t experts, size_t tokens, const char *scratch, organ_expert_products *p, organ_error *error)
+organ_status organ_expert_products_open(size_t experts, size_t tokens, const char *scratch, organ_expert_products *p,
+                                        organ_error *error)
 {
     *p = (organ_expert_products){.experts = experts, .tokens = tokens, .file = {.fd = -1, .direct = -1}};
     if (!scratch && !(p->all = organ_floats(tokens, organ_expert_products_count(experts))))
@@ -33,16 +37,20 @@ float *organ_expert_products_place(const organ_expert_products *p, size_t token,
     return p->all ? p->all + token * organ_expert_products_count(p->experts) : room;
 }
 
-organ_status organ_expert_products_keep(organ_expert_products *p, size_t token, size_t count, const float *room, organ_error *error)
+organ_status organ_expert_products_keep(organ_expert_products *p, size_t token, size_t count, const float *room,
+                                        organ_error *error)
 {
-    return p->all ? ORGAN_OK : organ_direct_write(&p->file, room, count * token_bytes(p), (uint64_t)token * token_bytes(p), error);
+    return p->all ? ORGAN_OK
+                  : organ_direct_write(&p->file, room, count * token_bytes(p), (uint64_t)token * token_bytes(p), error);
 }
 
 const float *organ_expert_products_of(const organ_expert_products *p, size_t token, float *room, organ_error *error)
 {
     if (p->all)
         return organ_expert_products_place(p, token, NULL);
-    return organ_scratch_read(&p->file, room, token_bytes(p), (uint64_t)token * token_bytes(p), error) == ORGAN_OK ? room : NULL;
+    return organ_scratch_read(&p->file, room, token_bytes(p), (uint64_t)token * token_bytes(p), error) == ORGAN_OK
+               ? room
+               : NULL;
 }
 
 /* ---- squares ---- */
@@ -62,8 +70,8 @@ static size_t subtract(const organ_choice *a, const organ_choice *b, unsigned us
     return count;
 }
 
-double organ_expert_products_apart(const float *products, size_t experts, const organ_choice *a, const organ_choice *b, unsigned used,
-                                   organ_expert_difference *list)
+double organ_expert_products_apart(const float *products, size_t experts, const organ_choice *a, const organ_choice *b,
+                                   unsigned used, organ_expert_difference *list)
 {
     const size_t count = subtract(a, b, used, list);
     double sum = 0;

@@ -37,7 +37,8 @@ static bool scores_take_memory(organ_expert_scores *s)
     return there;
 }
 
-organ_status organ_expert_scores_open(const organ_model *model, bool with_loss, organ_expert_scores *scores, organ_error *error)
+organ_status organ_expert_scores_open(const organ_model *model, bool with_loss, organ_expert_scores *scores,
+                                      organ_error *error)
 {
     organ_forward_config config;
     *scores = (organ_expert_scores){.with_loss = with_loss};
@@ -85,7 +86,8 @@ static bool goes_first(const organ_expert_layer *layer, organ_expert_score score
 }
 
 /* Whether it is among those that go when `count` do. */
-static bool goes(const organ_expert_scores *s, const organ_expert_layer *layer, organ_expert_score score, uint32_t count, uint32_t expert)
+static bool goes(const organ_expert_scores *s, const organ_expert_layer *layer, organ_expert_score score,
+                 uint32_t count, uint32_t expert)
 {
     uint32_t before = 0;
     if (score == ORGAN_EXPERT_LOSS) {
@@ -100,7 +102,8 @@ static bool goes(const organ_expert_scores *s, const organ_expert_layer *layer, 
     return before < count / s->groups;
 }
 
-void organ_expert_scores_choose(const organ_expert_scores *s, size_t layer, organ_expert_score score, uint32_t keep, uint32_t *kept)
+void organ_expert_scores_choose(const organ_expert_scores *s, size_t layer, organ_expert_score score, uint32_t keep,
+                                uint32_t *kept)
 {
     uint32_t count = 0;
     for (uint32_t e = 0; e < s->experts; e++)
@@ -129,7 +132,8 @@ void organ_expert_scores_divide(const organ_expert_scores *s, uint64_t budget, u
     for (; all > budget; all -= s->groups) {
         size_t best = SIZE_MAX;
         for (size_t l = 0; l < s->layers; l++)
-            if (keep[l] > s->least && (best == SIZE_MAX || scores_step(s, l, keep[l]) < scores_step(s, best, keep[best])))
+            if (keep[l] > s->least &&
+                (best == SIZE_MAX || scores_step(s, l, keep[l]) < scores_step(s, best, keep[best])))
                 best = l;
         if (best == SIZE_MAX)
             return;

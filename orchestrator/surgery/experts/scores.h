@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: MIT
- * What the routed experts of a model are worth along a text, layer by layer: measured once, kept in a file, and asked for any number of
- * experts that are to stay. */
+ * What the routed experts of a model are worth along a text, layer by layer: measured once, kept in a file, and asked
+ * for any number of experts that are to stay. */
 #ifndef ORGAN_EXPERT_SCORES_H
 #define ORGAN_EXPERT_SCORES_H
 
@@ -14,7 +14,12 @@
 #define ORGAN_EXPERT_SCORES_SCHEMA     "organ.expert_scores/1"
 #define ORGAN_EXPERT_SCORES_DEFINITION "experts/1"
 
-typedef enum organ_expert_score { ORGAN_EXPERT_LOSS, ORGAN_EXPERT_REAP, ORGAN_EXPERT_SUM, ORGAN_EXPERT_FREQUENCY } organ_expert_score;
+typedef enum organ_expert_score {
+    ORGAN_EXPERT_LOSS,
+    ORGAN_EXPERT_REAP,
+    ORGAN_EXPERT_SUM,
+    ORGAN_EXPERT_FREQUENCY
+} organ_expert_score;
 
 /* ORGAN_USAGE for a name that is none of loss, reap, sum, frequency. */
 organ_status organ_expert_score_named(const char *name, organ_expert_score *score, organ_error *error);
@@ -25,8 +30,9 @@ typedef struct organ_expert_layer {
     uint64_t *frequency; /* tokens routed to each expert */
     double *sum, *reap;  /* of gate x norm of what it gives over these, and their mean: 0 without a token */
     double power;        /* sum over tokens of what the layer gives, squared */
-    /* One after the other goes, as long as more than `least` are there; loss[k] is what the layer then misses, squared and summed over
-     * tokens. Of groups each loses one before any loses another one. Where the loss was not measured both are of no use. */
+    /* One after the other goes, as long as more than `least` are there; loss[k] is what the layer then misses, squared
+     * and summed over tokens. Of groups each loses one before any loses another one. Where the loss was not measured
+     * both are of no use. */
     uint32_t *removed;
     double *loss;
     bool dense; /* the layer has no experts: it is known, and nothing else of it is of use */
@@ -42,35 +48,41 @@ typedef struct organ_expert_scores {
     json_t *calibration; /* of the document: organ_along_json; NULL before it is known */
 } organ_expert_scores;
 
-/* Nothing is known yet. ORGAN_USAGE for a model without experts or of an architecture that is not known. To be released whatever it
- * returns. */
-organ_status organ_expert_scores_open(const organ_model *model, bool with_loss, organ_expert_scores *scores, organ_error *error);
+/* Nothing is known yet. ORGAN_USAGE for a model without experts or of an architecture that is not known. To be released
+ * whatever it returns. */
+organ_status organ_expert_scores_open(const organ_model *model, bool with_loss, organ_expert_scores *scores,
+                                      organ_error *error);
 void organ_expert_scores_release(organ_expert_scores *scores);
 
-/* The experts of a layer that stay: `keep` numbers, ascending. By loss those that go last, else those of each group with the largest
- * score; of equal ones the higher number goes. `keep` is `least` at least, and a multiple of `groups`. */
-void organ_expert_scores_choose(const organ_expert_scores *scores, size_t layer, organ_expert_score score, uint32_t keep, uint32_t *kept);
+/* The experts of a layer that stay: `keep` numbers, ascending. By loss those that go last, else those of each group
+ * with the largest score; of equal ones the higher number goes. `keep` is `least` at least, and a multiple of `groups`.
+ */
+void organ_expert_scores_choose(const organ_expert_scores *scores, size_t layer, organ_expert_score score,
+                                uint32_t keep, uint32_t *kept);
 
-/* What the layer misses of what it gives with so many chosen by loss: squared and summed over tokens, as a part of it. */
+/* What the layer misses of what it gives with so many chosen by loss: squared and summed over tokens, as a part of it.
+ */
 double organ_expert_scores_missed(const organ_expert_scores *scores, size_t layer, uint32_t keep);
 
-/* How many of `budget` experts in all each layer keeps where what all layers miss, each as a part of what it gives, is least: one expert
- * of each group after the other goes where that grows least. At least `least` a layer, of a dense one 0. The loss must be known. */
+/* How many of `budget` experts in all each layer keeps where what all layers miss, each as a part of what it gives, is
+ * least: one expert of each group after the other goes where that grows least. At least `least` a layer, of a dense one
+ * 0. The loss must be known. */
 void organ_expert_scores_divide(const organ_expert_scores *scores, uint64_t budget, uint32_t *keep);
 
 /* ---- the file ---- */
 
-/* `identity`: what the scores belong to: {"definition", "model", "text", "samples", "context"}, of which a reader may leave out those of
- * the text: then they are of whatever text. */
+/* `identity`: what the scores belong to: {"definition", "model", "text", "samples", "context"}, of which a reader may
+ * leave out those of the text: then they are of whatever text. */
 
-/* {"schema", "organ", the identity, "loss", "calibration", "experts", "used", "layers": [{"layer", "frequency", "sum", "reap", "power",
- * "removed", "loss"}]}, where a layer that is not known is null; NULL without memory. */
+/* {"schema", "organ", the identity, "loss", "calibration", "experts", "used", "layers": [{"layer", "frequency", "sum",
+ * "reap", "power", "removed", "loss"}]}, where a layer that is not known is null; NULL without memory. */
 json_t *organ_expert_scores_json(const organ_expert_scores *scores, const json_t *identity);
 
-/* Reads what is known: such a document, or that of an output of organ experts, which has it as member "scores". *whole is false where
- * there is no such file or a layer is missing. ORGAN_BAD_INPUT for what is no such document, ORGAN_USAGE where it belongs to something else
- * or has no loss that is asked for, with the words `anew` for what measures anew; both name the member. After an error nothing is known. */
-organ_status organ_expert_scores_read(organ_expert_scores *scores, const json_t *identity, const char *path, const char *anew, bool *whole,
-                                      organ_error *error);
+/* Reads what is known: such a document, or that of an output of organ experts, which has it as member "scores". *whole
+ * is false where there is no such file or a layer is missing. ORGAN_BAD_INPUT for what is no such document, ORGAN_USAGE
+ * where it belongs to something else or has no loss that is asked for, with the words `anew` for what measures anew;
+ * both name the member. After an error nothing is known. */
+organ_status organ_expert_scores_read(organ_expert_scores *scores, const json_t *identity, const char *path,
+                                      const char *anew, bool *whole, organ_error *error);
 
 #endif

@@ -16,8 +16,9 @@ typedef struct scores_read_reading {
 } scores_read_reading;
 
 /* As many numbers as there should be, none negative. */
-static organ_status scores_read_read_numbers(const scores_read_reading *r, const json_t *layer, size_t l, const char *name, size_t count,
-                                             double most, double *to, organ_error *error)
+static organ_status scores_read_read_numbers(const scores_read_reading *r, const json_t *layer, size_t l,
+                                             const char *name, size_t count, double most, double *to,
+                                             organ_error *error)
 {
     const json_t *const array = json_object_get(layer, name);
     bool good = json_array_size(array) == count;
@@ -27,10 +28,12 @@ static organ_status scores_read_read_numbers(const scores_read_reading *r, const
         good = json_is_number(value) && to[k] >= 0 && to[k] <= most && (most > 0x1p54 || to[k] == floor(to[k]));
     }
     return good ? ORGAN_OK
-                : organ_fail(error, ORGAN_BAD_INPUT, "%s: layers[%zu].%s is not %zu numbers of 0 to %g", r->path, l, name, count, most);
+                : organ_fail(error, ORGAN_BAD_INPUT, "%s: layers[%zu].%s is not %zu numbers of 0 to %g", r->path, l,
+                             name, count, most);
 }
 
-static organ_status read_order(const scores_read_reading *r, const json_t *json, size_t l, double *room, organ_error *error)
+static organ_status read_order(const scores_read_reading *r, const json_t *json, size_t l, double *room,
+                               organ_error *error)
 {
     const organ_expert_scores *const s = r->scores;
     organ_expert_layer *const layer = &s->of[l];
@@ -46,7 +49,8 @@ static organ_status read_order(const scores_read_reading *r, const json_t *json,
         layer->removed[k] = (uint32_t)room[k];
         for (size_t before = 0; before < k; before++)
             if (layer->removed[before] == layer->removed[k])
-                return organ_fail(error, ORGAN_BAD_INPUT, "%s: layers[%zu].removed has expert %u twice", r->path, l, layer->removed[k]);
+                return organ_fail(error, ORGAN_BAD_INPUT, "%s: layers[%zu].removed has expert %u twice", r->path, l,
+                                  layer->removed[k]);
     }
     return ORGAN_OK;
 }
@@ -82,13 +86,15 @@ static bool has_missing_layers(const scores_read_reading *r)
     return false;
 }
 
-/* What else can be asked for where scores are of other windows of the same text: their rest, with the windows that they are of. */
+/* What else can be asked for where scores are of other windows of the same text: their rest, with the windows that they
+ * are of. */
 static void name_windows(const scores_read_reading *r, const char *key, char *words, size_t size)
 {
-    const json_t *const samples = json_object_get(r->document, "samples"), *const context = json_object_get(r->document, "context");
+    const json_t *const samples = json_object_get(r->document, "samples"), *const context =
+                                                                               json_object_get(r->document, "context");
     *words = 0;
-    if ((strcmp(key, "samples") == 0 || strcmp(key, "context") == 0) && json_is_integer(samples) && json_is_integer(context) &&
-        has_missing_layers(r))
+    if ((strcmp(key, "samples") == 0 || strcmp(key, "context") == 0) && json_is_integer(samples) &&
+        json_is_integer(context) && has_missing_layers(r))
         snprintf(words, size, "--samples %lld --context %lld go on with it, ", (long long)json_integer_value(samples),
                  (long long)json_integer_value(context));
 }
@@ -97,8 +103,8 @@ static organ_status differs(const scores_read_reading *r, const organ_kept_diffe
 {
     char windows[100];
     name_windows(r, d->key, windows, sizeof windows);
-    return organ_fail(error, ORGAN_USAGE, "%s: has the scores of another run%s: its %s is %s, here it is %s; %s%s", r->path,
-                      *windows ? ", which is unfinished" : "", d->key, d->was, d->is, windows, r->anew);
+    return organ_fail(error, ORGAN_USAGE, "%s: has the scores of another run%s: its %s is %s, here it is %s; %s%s",
+                      r->path, *windows ? ", which is unfinished" : "", d->key, d->was, d->is, windows, r->anew);
 }
 
 /* What the scores belong to, and what they must have. */
@@ -116,7 +122,8 @@ static organ_status scores_read_belongs(const scores_read_reading *r, const json
         differs(r, &d, error);
     json_decref(wanted);
     if (!error->status && s->with_loss && !json_is_true(json_object_get(r->document, "loss")))
-        organ_fail(error, ORGAN_USAGE, "%s: was measured without the loss, which --score loss goes by; %s", r->path, r->anew);
+        organ_fail(error, ORGAN_USAGE, "%s: was measured without the loss, which --score loss goes by; %s", r->path,
+                   r->anew);
     if (!error->status && json_array_size(json_object_get(r->document, "layers")) != s->layers)
         organ_fail(error, ORGAN_BAD_INPUT, "%s: has %zu layers, and the model has %zu", r->path,
                    json_array_size(json_object_get(r->document, "layers")), s->layers);
@@ -128,7 +135,8 @@ static organ_status scores_read_read_document(scores_read_reading *r, const json
     const json_t *const within = json_object_get(r->document, "scores");
     organ_expert_scores *const s = r->scores;
     r->document = json_is_object(within) ? within : r->document;
-    if (organ_kept_schema(r->document, ORGAN_EXPERT_SCORES_SCHEMA, r->path, error) || scores_read_belongs(r, identity, error))
+    if (organ_kept_schema(r->document, ORGAN_EXPERT_SCORES_SCHEMA, r->path, error) ||
+        scores_read_belongs(r, identity, error))
         return error->status;
     double *const room = calloc(s->experts, sizeof *room);
     if (!room)
@@ -145,8 +153,8 @@ static organ_status scores_read_read_document(scores_read_reading *r, const json
     return error->status;
 }
 
-organ_status organ_expert_scores_read(organ_expert_scores *s, const json_t *identity, const char *path, const char *anew, bool *whole,
-                                      organ_error *error)
+organ_status organ_expert_scores_read(organ_expert_scores *s, const json_t *identity, const char *path,
+                                      const char *anew, bool *whole, organ_error *error)
 {
     json_t *document;
     organ_json_file_read(path, &document, error);

@@ -25,7 +25,8 @@ static const char *why_unread(const organ_weight *weight)
 {
     if (weight->elements == 0)
         return "it has no elements";
-    return weight->scheme == ORGAN_SCHEME_PLAIN && weight->codes->dtype == ORGAN_C64 ? "its values are complex numbers" : NULL;
+    return weight->scheme == ORGAN_SCHEME_PLAIN && weight->codes->dtype == ORGAN_C64 ? "its values are complex numbers"
+                                                                                     : NULL;
 }
 
 static organ_status choose_weights(organ_autopsy_job *job, organ_error *error)
@@ -51,17 +52,19 @@ static organ_status open_models(organ_autopsy_job *job, organ_error *error)
     job->ranges = organ_ranges_default();
     if (o->ranges && organ_ranges_read(o->ranges, &job->ranges, error))
         return error->status;
-    if (organ_model_open_with(o->model, o->access, &job->model, error) || organ_weights_find(job->model, &job->weights, error) ||
-        choose_weights(job, error))
+    if (organ_model_open_with(o->model, o->access, &job->model, error) ||
+        organ_weights_find(job->model, &job->weights, error) || choose_weights(job, error))
         return error->status;
     if (o->text && !organ_autopsy_has_scales(job))
         return organ_fail(error, ORGAN_USAGE,
-                          "--text '%s': no weight of %s has scales beside its codes, so that there is nothing to test; compare it with its "
+                          "--text '%s': no weight of %s has scales beside its codes, so that there is nothing to test; "
+                          "compare it with its "
                           "original instead",
                           o->text, o->model);
     if (!o->other)
         return ORGAN_OK;
-    if (organ_model_open_with(o->other, o->access, &job->other, error) || organ_weights_find(job->other, &job->other_weights, error))
+    if (organ_model_open_with(o->other, o->access, &job->other, error) ||
+        organ_weights_find(job->other, &job->other_weights, error))
         return error->status;
     organ_autopsy_pair(job);
     return ORGAN_OK;
@@ -120,13 +123,14 @@ static json_t *autopsy_run_json(const organ_autopsy_job *job)
     const uint64_t bytes = autopsy_bytes_of(job);
     return ORGAN_OBJECT(SET_BYTES("model", job->options->model), SET_BYTES_OF("other", job->options->other),
                         SET_REAL("seconds", round(seconds * 1e3) / 1e3),
-                        SET_REAL("bytes_per_second", seconds > 0 ? round((double)bytes / seconds) : 0.0), SET_COUNT("bytes", bytes),
-                        SET_ENGINE(job->engine));
+                        SET_REAL("bytes_per_second", seconds > 0 ? round((double)bytes / seconds) : 0.0),
+                        SET_COUNT("bytes", bytes), SET_ENGINE(job->engine));
 }
 
 /* ---- files ---- */
 
-static organ_status tell_findings(organ_autopsy_job *job, const organ_report_folder *folder, json_t **report, organ_error *error)
+static organ_status tell_findings(organ_autopsy_job *job, const organ_report_folder *folder, json_t **report,
+                                  organ_error *error)
 {
     *report = organ_autopsy_document(job);
     if (!*report || json_object_set_new(*report, "run", autopsy_run_json(job)))
@@ -136,9 +140,9 @@ static organ_status tell_findings(organ_autopsy_job *job, const organ_report_fol
     const size_t count = json_array_size(job->findings);
     const json_t *const first = json_array_get(job->findings, 0);
     if (count > 0)
-        return organ_fail(error, ORGAN_CHECK_FAILED, "%s: %zu finding%s, the first: tensor '%s': %s (%s)", job->options->model, count,
-                          count == 1 ? "" : "s", organ_json_text(first, "tensor"), organ_json_text(first, "what"),
-                          organ_json_text(first, "value"));
+        return organ_fail(error, ORGAN_CHECK_FAILED, "%s: %zu finding%s, the first: tensor '%s': %s (%s)",
+                          job->options->model, count, count == 1 ? "" : "s", organ_json_text(first, "tensor"),
+                          organ_json_text(first, "what"), organ_json_text(first, "value"));
     return ORGAN_OK;
 }
 
@@ -165,16 +169,16 @@ static organ_status look_into(void *context, json_t **report, organ_error *error
     const organ_autopsy_options *const o = job->options;
     organ_report_folder folder = {o->output, {"autopsy.json", "AUTOPSY_REPORT.md", NULL}, job->engine->ranks, false};
     if (organ_report_folder_check(&folder, (const char *const[]){o->model, o->other}, 2, error) == ORGAN_OK &&
-        open_models(job, error) == ORGAN_OK && organ_report_folder_make(&folder, error) == ORGAN_OK && examine(job, error) == ORGAN_OK &&
-        (!o->text || organ_autopsy_judge_text(job, error) == ORGAN_OK))
+        open_models(job, error) == ORGAN_OK && organ_report_folder_make(&folder, error) == ORGAN_OK &&
+        examine(job, error) == ORGAN_OK && (!o->text || organ_autopsy_judge_text(job, error) == ORGAN_OK))
         tell_findings(job, &folder, report, error);
     if (error->status != ORGAN_OK && error->status != ORGAN_CHECK_FAILED)
         organ_report_folder_abandon(&folder);
     return error->status;
 }
 
-organ_status organ_autopsy(const organ_autopsy_options *options, const organ_engine *engine, const organ_progress *progress,
-                           json_t **report, organ_error *error)
+organ_status organ_autopsy(const organ_autopsy_options *options, const organ_engine *engine,
+                           const organ_progress *progress, json_t **report, organ_error *error)
 {
     organ_autopsy_job job = {.options = options,
                              .engine = engine,
@@ -183,5 +187,6 @@ organ_status organ_autopsy(const organ_autopsy_options *options, const organ_eng
                              .remarks = json_array(),
                              .only_in_other = json_array(),
                              .started = organ_seconds_now()};
-    return organ_operation_run(&(organ_operation){options->model, &job, look_into, close_autopsy, false}, report, error);
+    return organ_operation_run(&(organ_operation){options->model, &job, look_into, close_autopsy, false}, report,
+                               error);
 }

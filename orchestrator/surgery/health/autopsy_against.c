@@ -61,7 +61,8 @@ static bool name_factor(const autopsy_against_factors *f, bool scaled, char *val
 {
     if (fabs(f->middle) <= OFF || 20 * off_blocks(f, f->middle) > autopsy_against_count_of(f))
         return false;
-    snprintf(value, size, "all its %s are %.3g times what they should be", scaled ? "scales" : "values", exp(f->middle));
+    snprintf(value, size, "all its %s are %.3g times what they should be", scaled ? "scales" : "values",
+             exp(f->middle));
     return true;
 }
 
@@ -76,8 +77,8 @@ static double left_by_order(const autopsy_against_factors *f, organ_order order,
     for (size_t r = range.row; r < range.row_end; r++)
         for (size_t c = range.col; c < range.col_end; c++) {
             const size_t k = r * f->blocks->cols + c;
-            const double expected =
-                log((double)f->blocks->scales[k]) - log((double)f->blocks->scales[organ_order_index(f->blocks, order, r, c)]);
+            const double expected = log((double)f->blocks->scales[k]) -
+                                    log((double)f->blocks->scales[organ_order_index(f->blocks, order, r, c)]);
             if (!isfinite(f->ln[k]))
                 continue;
             left += (f->ln[k] - expected) * (f->ln[k] - expected);
@@ -103,7 +104,8 @@ static bool name_order(const autopsy_against_factors *f, char *value, size_t siz
     if (best == ORGAN_ORDER_COUNT)
         return false;
     snprintf(value, size,
-             "%s: the factor between both scatters by %.3g percent from block to block, and by %.2g percent with them put back",
+             "%s: the factor between both scatters by %.3g percent from block to block, and by %.2g percent with them "
+             "put back",
              organ_order_text(best), 100 * all, 100 * least);
     return true;
 }
@@ -134,9 +136,10 @@ static bool name_lines(const autopsy_against_factors *f, bool row, char *value, 
             continue;
         explained += each;
         if (found++ < MOST_LINES && used < size)
-            used += (size_t)snprintf(value + used, size - used, "%s%s %zu of blocks (from %s %llu on): scales %.3g times",
-                                     found > 1 ? "; " : "", row ? "row" : "column", line, row ? "row" : "column",
-                                     (unsigned long long)(line * width), exp(ln));
+            used +=
+                (size_t)snprintf(value + used, size - used, "%s%s %zu of blocks (from %s %llu on): scales %.3g times",
+                                 found > 1 ? "; " : "", row ? "row" : "column", line, row ? "row" : "column",
+                                 (unsigned long long)(line * width), exp(ln));
     }
     if (found > MOST_LINES && used < size)
         snprintf(value + used, size - used, "; and %zu more", found - MOST_LINES);
@@ -151,8 +154,8 @@ static void name_some(const autopsy_against_factors *f, char *value, size_t size
             least = fmin(least, f->ln[k]);
             most = fmax(most, f->ln[k]);
         }
-    snprintf(value, size, "the scales of %zu of %zu blocks are %.3g to %.3g times what they should be", off_blocks(f, 0),
-             autopsy_against_count_of(f), exp(least), exp(most));
+    snprintf(value, size, "the scales of %zu of %zu blocks are %.3g to %.3g times what they should be",
+             off_blocks(f, 0), autopsy_against_count_of(f), exp(least), exp(most));
 }
 
 /* ---- the verdict ---- */
@@ -161,38 +164,43 @@ static void tell_scales(organ_autopsy_job *job, const organ_vitals *v, const aut
 {
     static const organ_verdict verdicts[] = {
         {"scale_factor", "scales wrong by one factor", "factors of 1 between both, in each block",
-         "A global scale that was left out or applied twice, the scales of another tensor, or scales multiplied after they were computed.",
+         "A global scale that was left out or applied twice, the scales of another tensor, or scales multiplied after "
+         "they were computed.",
          true},
         {"scale_order", "scales in the wrong order", "factors of 1 between both, in each block",
-         "Each block has the scale of another one: the grid was written in another order than it is read, or a row or column of it was "
+         "Each block has the scale of another one: the grid was written in another order than it is read, or a row or "
+         "column of it was "
          "inserted, dropped or padded.",
          true},
         {"scale_row", "some rows or columns of blocks have wrong scales", "factors of 1 between both, in each block",
          "These scales were overwritten or converted apart from the others.", true},
         {"scales", "some blocks have wrong scales", "factors of 1 between both, in each block",
-         "Codes are right and scales are not: scales of other blocks, of another tensor, or of another block size.", true}};
+         "Codes are right and scales are not: scales of other blocks, of another tensor, or of another block size.",
+         true}};
     char value[256];
-    const organ_verdict *const verdict = name_factor(f, v->weight->scale != NULL, value, sizeof value) ? &verdicts[0]
-                                         : name_order(f, value, sizeof value)                          ? &verdicts[1]
-                                         : name_lines(f, true, value, sizeof value) || name_lines(f, false, value, sizeof value)
-                                             ? &verdicts[2]
-                                             : &verdicts[3];
+    const organ_verdict *const verdict =
+        name_factor(f, v->weight->scale != NULL, value, sizeof value)                           ? &verdicts[0]
+        : name_order(f, value, sizeof value)                                                    ? &verdicts[1]
+        : name_lines(f, true, value, sizeof value) || name_lines(f, false, value, sizeof value) ? &verdicts[2]
+                                                                                                : &verdicts[3];
     if (verdict == &verdicts[3])
         name_some(f, value, sizeof value);
-    organ_autopsy_tell(job, true, v->weight, verdict, "%s; relative error %.3g percent, %.3g percent with each block divided by its factor",
-                       value, 100 * f->before, 100 * f->after);
+    organ_autopsy_tell(job, true, v->weight, verdict,
+                       "%s; relative error %.3g percent, %.3g percent with each block divided by its factor", value,
+                       100 * f->before, 100 * f->after);
 }
 
 organ_status organ_autopsy_judge_against(organ_autopsy_job *job, const organ_vitals *v, bool *named, organ_error *error)
 {
     organ_blocks blocks = {0};
     autopsy_against_factors f = {.blocks = &blocks};
-    if (!v->other || v->unread || v->moments.nan + v->moments.inf > 0 || v->distance.skipped > 0 || v->moments.zero == v->moments.n)
+    if (!v->other || v->unread || v->moments.nan + v->moments.inf > 0 || v->distance.skipped > 0 ||
+        v->moments.zero == v->moments.n)
         return ORGAN_OK;
     const organ_usual_error usual = organ_usual_error_between(v->weight, v->other);
     const double most = usual.most;
-    if (!(organ_distance_seen(&v->distance).relative > most) || organ_blocks_read(job, v, true, &blocks, error) != ORGAN_OK ||
-        blocks.rows == 0) {
+    if (!(organ_distance_seen(&v->distance).relative > most) ||
+        organ_blocks_read(job, v, true, &blocks, error) != ORGAN_OK || blocks.rows == 0) {
         organ_blocks_free(&blocks);
         return error->status;
     }

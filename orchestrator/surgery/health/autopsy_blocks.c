@@ -10,7 +10,9 @@
 #include <stdlib.h>
 
 #define MOST_BLOCKS ((size_t)1 << 16)
-#define MOST_VALUES ((uint64_t)1 << 20) /* that are read of a weight, unless FEW_LINES of each row of blocks are more */
+#define MOST_VALUES                                                                                                    \
+    ((uint64_t)1 << 20) /* that are read of a weight, unless FEW_LINES of each row of blocks are more                  \
+                         */
 #define FEW_LINES   4
 #define MOST_SCALES ((uint64_t)1 << 24) /* bytes of a tensor of scales that is read whole */
 #define EDGE        128                 /* of the blocks of a weight without scales */
@@ -64,8 +66,8 @@ typedef struct autopsy_blocks_side {
     size_t bytes;
 } autopsy_blocks_side;
 
-static organ_status open_side(const organ_model *model, const organ_weight *weight, const organ_kernels *kernels, autopsy_blocks_side *s,
-                              organ_error *error)
+static organ_status open_side(const organ_model *model, const organ_weight *weight, const organ_kernels *kernels,
+                              autopsy_blocks_side *s, organ_error *error)
 {
     char note[256];
     if (organ_weight_reader_open(model, weight, kernels, note, &s->reader, error) != ORGAN_OK)
@@ -81,7 +83,8 @@ static void close_side(autopsy_blocks_side *s)
     free(s->room);
 }
 
-static organ_status read_side(const autopsy_blocks_side *s, uint64_t row, size_t rows, const float **values, organ_error *error)
+static organ_status read_side(const autopsy_blocks_side *s, uint64_t row, size_t rows, const float **values,
+                              organ_error *error)
 {
     *values = (const float *)(const void *)s->room;
     return organ_weight_read(s->reader, row, rows, ORGAN_F32, s->room, s->room + s->bytes, error);
@@ -108,12 +111,14 @@ static double add_line(const float *a, const float *b, size_t cols, uint64_t wid
     return log(whole / (double)cols) / 2;
 }
 
-/* Rows of values [first, first + count), all of one row of blocks (of as many as there are rows, if blocks are one row high). */
-static organ_status add_lines(const autopsy_blocks_side sides[2], uint64_t first, size_t count, size_t cols, organ_blocks *blocks,
-                              double *spreads, organ_error *error)
+/* Rows of values [first, first + count), all of one row of blocks (of as many as there are rows, if blocks are one row
+ * high). */
+static organ_status add_lines(const autopsy_blocks_side sides[2], uint64_t first, size_t count, size_t cols,
+                              organ_blocks *blocks, double *spreads, organ_error *error)
 {
     const float *a = NULL, *b = NULL;
-    if (read_side(&sides[0], first, count, &a, error) || (sides[1].reader && read_side(&sides[1], first, count, &b, error)))
+    if (read_side(&sides[0], first, count, &a, error) ||
+        (sides[1].reader && read_side(&sides[1], first, count, &b, error)))
         return error->status;
     for (size_t r = 0; r < count; r++)
         spreads[r] = add_line(a + r * cols, b ? b + r * cols : NULL, cols, blocks->width,
@@ -121,8 +126,8 @@ static organ_status add_lines(const autopsy_blocks_side sides[2], uint64_t first
     return ORGAN_OK;
 }
 
-static organ_status add_high_blocks(const autopsy_blocks_side sides[2], const organ_matrices *m, uint64_t lines, organ_blocks *b,
-                                    double *spreads, organ_error *error)
+static organ_status add_high_blocks(const autopsy_blocks_side sides[2], const organ_matrices *m, uint64_t lines,
+                                    organ_blocks *b, double *spreads, organ_error *error)
 {
     for (size_t r = 0; r < b->rows && !error->status; r++) {
         const uint64_t first = r * b->height;
@@ -136,7 +141,8 @@ static organ_status add_high_blocks(const autopsy_blocks_side sides[2], const or
     return error->status;
 }
 
-static organ_status add_flat_blocks(const autopsy_blocks_side sides[2], const organ_matrices *m, organ_blocks *b, organ_error *error)
+static organ_status add_flat_blocks(const autopsy_blocks_side sides[2], const organ_matrices *m, organ_blocks *b,
+                                    organ_error *error)
 {
     for (size_t r = 0, n; r < b->rows && !error->status; r += n) {
         n = organ_lesser(AT_ONCE, b->rows - r);
@@ -145,8 +151,8 @@ static organ_status add_flat_blocks(const autopsy_blocks_side sides[2], const or
     return error->status;
 }
 
-static organ_status sum_blocks(const organ_autopsy_job *job, const organ_vitals *v, bool compare, uint64_t lines, organ_blocks *b,
-                               organ_error *error)
+static organ_status sum_blocks(const organ_autopsy_job *job, const organ_vitals *v, bool compare, uint64_t lines,
+                               organ_blocks *b, organ_error *error)
 {
     const organ_matrices m = organ_weight_matrices(v->weight);
     const organ_kernels *const kernels = job->engine->kernels;
@@ -168,12 +174,13 @@ static organ_status sum_blocks(const organ_autopsy_job *job, const organ_vitals 
 static bool has_scales(const organ_weight *weight, const organ_matrices *m, const organ_blocks *b)
 {
     const organ_tensor *const scale = weight->scale;
-    return scale && (scale->dtype == ORGAN_F32 || scale->dtype == ORGAN_F16 || scale->dtype == ORGAN_BF16) && scale->bytes <= MOST_SCALES &&
-           scale->elements == organ_pieces_of(m->rows, b->height) * b->cols;
+    return scale && (scale->dtype == ORGAN_F32 || scale->dtype == ORGAN_F16 || scale->dtype == ORGAN_BF16) &&
+           scale->bytes <= MOST_SCALES && scale->elements == organ_pieces_of(m->rows, b->height) * b->cols;
 }
 
 /* Sets b->scales; GPTQ and AWQ store them with the axes exchanged. */
-static organ_status read_scales(const organ_autopsy_job *job, const organ_weight *weight, organ_blocks *b, organ_error *error)
+static organ_status read_scales(const organ_autopsy_job *job, const organ_weight *weight, organ_blocks *b,
+                                organ_error *error)
 {
     const organ_tensor *const scale = weight->scale;
     const size_t all = (size_t)scale->elements / b->cols, used = b->rows * b->cols;
@@ -199,7 +206,8 @@ static organ_status read_scales(const organ_autopsy_job *job, const organ_weight
     return error->status;
 }
 
-organ_status organ_blocks_read(const organ_autopsy_job *job, const organ_vitals *v, bool compare, organ_blocks *blocks, organ_error *error)
+organ_status organ_blocks_read(const organ_autopsy_job *job, const organ_vitals *v, bool compare, organ_blocks *blocks,
+                               organ_error *error)
 {
     const organ_matrices m = organ_weight_matrices(v->weight);
     uint64_t lines = 0;

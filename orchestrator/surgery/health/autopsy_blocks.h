@@ -1,30 +1,34 @@
 /* SPDX-License-Identifier: MIT
- * Reads the blocks of a weight: for each block the sums of squares of some of its values, and its stored scale. This is a second pass over
- * a part of the weight, small enough for one thread. */
+ * Reads the blocks of a weight: for each block the sums of squares of some of its values, and its stored scale. This is
+ * a second pass over a part of the weight, small enough for one thread. */
 #ifndef ORGAN_AUTOPSY_BLOCKS_H
 #define ORGAN_AUTOPSY_BLOCKS_H
 
 #include "orchestrator/surgery/health/autopsy_job.h"
 
-/* Sums over the sampled values of one block: a^2, b^2 and a b, where b is the value of the counterpart (0 without one). */
+/* Sums over the sampled values of one block: a^2, b^2 and a b, where b is the value of the counterpart (0 without one).
+ */
 typedef struct organ_block_sums {
     double own, other, product;
     uint64_t n;
 } organ_block_sums;
 
-/* The grid of a weight's scales, from the first row of blocks on. A weight without scales gets blocks of 128 x 128, which most FP8 models
- * have. */
+/* The grid of a weight's scales, from the first row of blocks on. A weight without scales gets blocks of 128 x 128,
+ * which most FP8 models have. */
 typedef struct organ_blocks {
     size_t rows, cols;      /* of the blocks read; 0: the weight has no such grid, and all pointers are NULL */
     uint64_t height, width; /* values in a block, before clipping at the edges */
     bool whole;             /* all blocks of the weight were read */
     organ_block_sums *sums; /* rows x cols */
     float *scales;          /* rows x cols, all positive and finite; NULL: not stored as F32, F16 or BF16 */
-    double *lines;          /* rows: the median, over the sampled rows of values in this row of blocks, of ln rms of the row of values */
+    double *lines; /* rows: the median, over the sampled rows of values in this row of blocks, of ln rms of the row of
+                      values */
 } organ_blocks;
 
-/* Reads the blocks of v->weight, and of v->other if `compare`. ORGAN_IO, ORGAN_BAD_INPUT. The caller frees *blocks, also after an error. */
-organ_status organ_blocks_read(const organ_autopsy_job *job, const organ_vitals *v, bool compare, organ_blocks *blocks, organ_error *error);
+/* Reads the blocks of v->weight, and of v->other if `compare`. ORGAN_IO, ORGAN_BAD_INPUT. The caller frees *blocks,
+ * also after an error. */
+organ_status organ_blocks_read(const organ_autopsy_job *job, const organ_vitals *v, bool compare, organ_blocks *blocks,
+                               organ_error *error);
 void organ_blocks_free(organ_blocks *blocks);
 
 /* ln rms of a block; not finite if it holds only zeros. */
@@ -47,12 +51,14 @@ typedef enum organ_order {
 /* The text of a finding: "the grid of scales is transposed". */
 const char *organ_order_text(organ_order order);
 
-/* The blocks [row, row_end) x [col, col_end) whose correct scale is still in the grid if the scales are stored in that order. */
+/* The blocks [row, row_end) x [col, col_end) whose correct scale is still in the grid if the scales are stored in that
+ * order. */
 typedef struct organ_order_range {
     size_t row, row_end, col, col_end;
 } organ_order_range;
 
-/* Sets *range for this order. Returns false if the grid is too small for the order or, for the transposed order, was not read completely.
+/* Sets *range for this order. Returns false if the grid is too small for the order or, for the transposed order, was
+ * not read completely.
  */
 bool organ_order_fits(const organ_blocks *blocks, organ_order order, organ_order_range *range);
 

@@ -1,5 +1,6 @@
 /* SPDX-License-Identifier: MIT
- * A model beside its original: which weights have a counterpart, and whether they are as near as their scheme allows. */
+ * A model beside its original: which weights have a counterpart, and whether they are as near as their scheme allows.
+ */
 #include "orchestrator/surgery/health/autopsy_job.h"
 
 #include "orchestrator/surgery/algebra/counterpart.h"
@@ -13,7 +14,8 @@
 organ_distance_view organ_distance_seen(const organ_distance *d)
 {
     const double own = sqrt(d->own), other = sqrt(d->other);
-    return (organ_distance_view){.relative = other > 0 ? sqrt(d->difference) / other : (d->pairs && d->difference == 0 ? 0 : (double)NAN),
+    return (organ_distance_view){.relative = other > 0 ? sqrt(d->difference) / other
+                                                       : (d->pairs && d->difference == 0 ? 0 : (double)NAN),
                                  .cosine = own > 0 && other > 0 ? d->product / (own * other) : (double)NAN,
                                  .ratio = other > 0 ? own / other : (double)NAN};
 }
@@ -116,16 +118,20 @@ static const char *cause_of(const organ_weight *weight, organ_distance_view d, b
     if (!(fabs(d.cosine) <= 1.001))
         return "One of the two is zero: it was never loaded, or its scales are.";
     if (d.cosine > 0.95)
-        return "The same direction in another size: one scale for the whole tensor is wrong, or was applied twice or not at all.";
+        return "The same direction in another size: one scale for the whole tensor is wrong, or was applied twice or "
+               "not at all.";
     if (d.cosine < -0.5)
         return "The opposite direction: a sign was lost, or codes were read as unsigned.";
     if (fabs(d.cosine) < 0.1)
-        return "The two have nothing in common: nibbles in the wrong order, a matrix read transposed, rows in another order (q and k of "
+        return "The two have nothing in common: nibbles in the wrong order, a matrix read transposed, rows in another "
+               "order (q and k of "
                "some GGUF files), or other weights under the same name.";
     if (weight->scheme == ORGAN_SCHEME_AWQ_GEMM || weight->scheme == ORGAN_SCHEME_AWQ_GEMV)
-        return "Partly alike: AWQ moves scales of activations from one weight into another, so that single weights differ from the "
+        return "Partly alike: AWQ moves scales of activations from one weight into another, so that single weights "
+               "differ from the "
                "original; otherwise a wrong order of nibbles or zero points.";
-    return "Partly alike: scales of other blocks (a grid transposed or of the wrong block size), zero points that are off, some rows or "
+    return "Partly alike: scales of other blocks (a grid transposed or of the wrong block size), zero points that are "
+           "off, some rows or "
            "nibbles in the wrong order, or a model that was trained on.";
 }
 
@@ -137,21 +143,24 @@ void organ_autopsy_judge_distance(organ_autopsy_job *job, const organ_vitals *v,
     const organ_usual_error usual = organ_usual_error_between(v->weight, v->other);
     const bool far = !(d.relative <= fmax(FAR, usual.most)) && v->distance.pairs > 0;
     char range[160];
-    snprintf(range, sizeof range, "usual for %s: %.3g to %.3g percent; more than %.3g is a finding", usual.what, 100 * usual.least,
-             100 * usual.most, 100 * fmax(FAR, usual.most));
+    snprintf(range, sizeof range, "usual for %s: %.3g to %.3g percent; more than %.3g is a finding", usual.what,
+             100 * usual.least, 100 * usual.most, 100 * fmax(FAR, usual.most));
     if (far) {
         const organ_verdict verdict = {"far", "far from the other model", range, cause_of(v->weight, d, sick), true};
         if (isfinite(d.cosine))
-            organ_autopsy_tell(job, true, v->weight, &verdict, "relative error %.4g percent, cosine %.4f, norm %.4g of the other's",
-                               100 * d.relative, d.cosine, d.ratio);
+            organ_autopsy_tell(job, true, v->weight, &verdict,
+                               "relative error %.4g percent, cosine %.4f, norm %.4g of the other's", 100 * d.relative,
+                               d.cosine, d.ratio);
         else
             organ_autopsy_tell(job, true, v->weight, &verdict, "norms %.4g here and %.4g there", sqrt(v->distance.own),
                                sqrt(v->distance.other));
     } else if (d.relative > 1.5 * usual.most) {
         const organ_verdict verdict = {
             "unusual", "farther from the other model than is usual", range,
-            "It was changed by more than its type can explain: trained on, merged, pruned, or quantised on the way.", true};
-        organ_autopsy_tell(job, false, v->weight, &verdict, "relative error %.4g percent, cosine %.4f", 100 * d.relative, d.cosine);
+            "It was changed by more than its type can explain: trained on, merged, pruned, or quantised on the way.",
+            true};
+        organ_autopsy_tell(job, false, v->weight, &verdict, "relative error %.4g percent, cosine %.4f",
+                           100 * d.relative, d.cosine);
     }
 }
 
@@ -179,7 +188,8 @@ static const organ_weight *find_across(const organ_model *model, const organ_wei
     char name[ORGAN_COUNTERPART_SIZE];
     const organ_weight *const same = organ_weights_named(in, weight->name);
     if (same || !model->gguf == !other->gguf ||
-        !organ_counterpart_across(weight->name, &weight->anatomy, other->gguf != NULL, weight->anatomy.layer, name, sizeof name))
+        !organ_counterpart_across(weight->name, &weight->anatomy, other->gguf != NULL, weight->anatomy.layer, name,
+                                  sizeof name))
         return same;
     return organ_weights_named(in, name);
 }
@@ -204,17 +214,19 @@ static const char *why_not_across(const organ_autopsy_job *job, const organ_weig
 /* An output head that is tied to the embedding may be stored or not. */
 static bool is_tied(const organ_autopsy_job *job, const organ_weight *weight)
 {
-    return weight->anatomy.role == ORGAN_ROLE_OUTPUT && (job->model->config.tie_word_embeddings || job->other->config.tie_word_embeddings);
+    return weight->anatomy.role == ORGAN_ROLE_OUTPUT &&
+           (job->model->config.tie_word_embeddings || job->other->config.tie_word_embeddings);
 }
 
 static void tell_alone(organ_autopsy_job *job, const organ_weight *weight, bool here)
 {
     char shape[128];
     const bool tied = is_tied(job, weight);
-    const organ_verdict verdict = {here ? "missing" : "extra", here ? "not in the other model" : "only in the other model", "",
-                                   tied ? "An output head that is tied to the embedding may be stored or not."
-                                        : "The two are of different kinds or formats, or a conversion lost or renamed it.",
-                                   true};
+    const organ_verdict verdict = {
+        here ? "missing" : "extra", here ? "not in the other model" : "only in the other model", "",
+        tied ? "An output head that is tied to the embedding may be stored or not."
+             : "The two are of different kinds or formats, or a conversion lost or renamed it.",
+        true};
     organ_autopsy_tell(job, !tied, weight, &verdict, "%s", autopsy_distance_shape_text(weight, shape));
 }
 
@@ -227,9 +239,10 @@ static void pair_up(organ_autopsy_job *job, organ_vitals *v, const organ_weight 
         organ_autopsy_tell(job, false, v->weight, &verdict, "%s", autopsy_distance_shape_text(v->weight, mine));
     } else if (!autopsy_distance_same_shape(v->weight, other)) {
         const organ_verdict verdict = {"shape", "another shape in the other model", "the same shape",
-                                       "A vocabulary that was extended or cut, a transposed matrix, or another model.", true};
-        organ_autopsy_tell(job, true, v->weight, &verdict, "%s here, %s there", autopsy_distance_shape_text(v->weight, mine),
-                           autopsy_distance_shape_text(other, its));
+                                       "A vocabulary that was extended or cut, a transposed matrix, or another model.",
+                                       true};
+        organ_autopsy_tell(job, true, v->weight, &verdict, "%s here, %s there",
+                           autopsy_distance_shape_text(v->weight, mine), autopsy_distance_shape_text(other, its));
     } else if (!v->unread)
         v->other = other;
 }

@@ -14,14 +14,16 @@ static json_t *distance_json(const organ_vitals *v)
 {
     const organ_distance *const d = &v->distance;
     const organ_distance_view seen = organ_distance_seen(d);
-    return ORGAN_OBJECT(SET_REAL_OF("relative_error", true, organ_billionth(seen.relative)),
-                        SET_REAL_OF("max_abs_difference", true, d->most), SET_REAL_OF("cosine", true, organ_billionth(seen.cosine)),
-                        SET_REAL_OF("norm_ratio", true, organ_billionth(seen.ratio)), SET_COUNT("not_finite", d->skipped));
+    return ORGAN_OBJECT(
+        SET_REAL_OF("relative_error", true, organ_billionth(seen.relative)),
+        SET_REAL_OF("max_abs_difference", true, d->most), SET_REAL_OF("cosine", true, organ_billionth(seen.cosine)),
+        SET_REAL_OF("norm_ratio", true, organ_billionth(seen.ratio)), SET_COUNT("not_finite", d->skipped));
 }
 
 static json_t *levels_json(const organ_vitals *v)
 {
-    return v->levels > ORGAN_AUTOPSY_LEVELS ? json_sprintf("more than %d", ORGAN_AUTOPSY_LEVELS) : json_integer((json_int_t)v->levels);
+    return v->levels > ORGAN_AUTOPSY_LEVELS ? json_sprintf("more than %d", ORGAN_AUTOPSY_LEVELS)
+                                            : json_integer((json_int_t)v->levels);
 }
 
 static json_t *numbers_json(const organ_vitals *v)
@@ -30,9 +32,11 @@ static json_t *numbers_json(const organ_vitals *v)
     const bool any = m->n > 0;
     return ORGAN_OBJECT(SET_REAL_OF("mean", any, m->mean), SET_REAL_OF("std", any, organ_vitals_std(v)),
                         SET_REAL_OF("min", any, (double)m->min), SET_REAL_OF("max", any, (double)m->max),
-                        SET_REAL_OF("kurtosis", any, organ_vitals_kurtosis(v)), SET_COUNT("nan", m->nan), SET_COUNT("inf", m->inf),
-                        SET_COUNT("zero", m->zero), SET_REAL("zero_percent", organ_percent(m->zero, v->weight->elements)),
-                        SET_COUNT("dead_rows", v->dead.count), SET_COUNT("dead_columns", v->dead_columns), SET("levels", levels_json(v)));
+                        SET_REAL_OF("kurtosis", any, organ_vitals_kurtosis(v)), SET_COUNT("nan", m->nan),
+                        SET_COUNT("inf", m->inf), SET_COUNT("zero", m->zero),
+                        SET_REAL("zero_percent", organ_percent(m->zero, v->weight->elements)),
+                        SET_COUNT("dead_rows", v->dead.count), SET_COUNT("dead_columns", v->dead_columns),
+                        SET("levels", levels_json(v)));
 }
 
 static json_t *autopsy_document_tensor_json(const void *context, size_t k)
@@ -40,10 +44,11 @@ static json_t *autopsy_document_tensor_json(const void *context, size_t k)
     char stored[128];
     const organ_autopsy_job *const job = context;
     const organ_vitals *const v = &job->vitals[k];
-    json_t *const row =
-        ORGAN_OBJECT(SET_TEXT("name", v->weight->name), SET_TEXT("role", organ_anatomy_role_name(&v->weight->anatomy)),
-                     SET_INDEX("layer", v->weight->anatomy.layer), SET_TEXT("stored", organ_weight_text(v->weight, stored, sizeof stored)),
-                     SET("shape", organ_counts_json(v->weight->rank, v->weight->shape)), SET_COUNT("elements", v->weight->elements));
+    json_t *const row = ORGAN_OBJECT(
+        SET_TEXT("name", v->weight->name), SET_TEXT("role", organ_anatomy_role_name(&v->weight->anatomy)),
+        SET_INDEX("layer", v->weight->anatomy.layer),
+        SET_TEXT("stored", organ_weight_text(v->weight, stored, sizeof stored)),
+        SET("shape", organ_counts_json(v->weight->rank, v->weight->shape)), SET_COUNT("elements", v->weight->elements));
     ORGAN_ADD(row, SET_IF(v->unread, "unread", json_string(v->unread)));
     json_t *const whole = v->unread ? row : organ_json_joined(row, numbers_json(v));
     ORGAN_ADD(whole, SET_IF(job->other && v->other && !v->unread, "against_other", distance_json(v)));
@@ -89,7 +94,8 @@ static json_int_t count_role(const json_t *rows, const char *role, bool expected
     json_int_t count = 0;
     for (size_t k = 0; k < json_array_size(rows); k++) {
         const json_t *const row = json_array_get(rows, k);
-        count += strcmp(organ_json_text(row, "role"), role) == 0 && (strcmp(organ_json_text(row, "kind"), "expected") == 0) == expected;
+        count += strcmp(organ_json_text(row, "role"), role) == 0 &&
+                 (strcmp(organ_json_text(row, "kind"), "expected") == 0) == expected;
     }
     return count;
 }
@@ -105,25 +111,29 @@ static json_t *autopsy_document_role_json(const void *context, size_t role)
     if (!s->tensors)
         return NULL;
     const bool any = s->numbers > 0;
-    json_t *const row = ORGAN_OBJECT(
-        SET_TEXT("role", name), SET_COUNT("tensors", s->tensors), SET_COUNT("elements", s->elements),
-        SET_REAL_OF("largest_mean", any, s->mean_most), SET_REAL_OF("least_std", any, s->std_least),
-        SET_REAL_OF("largest_std", any, s->std_most), SET_REAL_OF("min", any, s->min), SET_REAL_OF("max", any, s->max),
-        SET_COUNT("not_finite", s->bad), SET_REAL("zero_percent", organ_percent((uint64_t)s->zero, (uint64_t)s->elements)),
-        SET_COUNT("dead_rows", s->dead_rows), SET_COUNT("dead_columns", s->dead_columns),
-        SET_COUNT("findings", count_role(job->findings, name, false)), SET_COUNT("remarks", count_role(job->remarks, name, false)),
-        SET_COUNT("outside_expected", count_role(job->remarks, name, true)));
+    json_t *const row =
+        ORGAN_OBJECT(SET_TEXT("role", name), SET_COUNT("tensors", s->tensors), SET_COUNT("elements", s->elements),
+                     SET_REAL_OF("largest_mean", any, s->mean_most), SET_REAL_OF("least_std", any, s->std_least),
+                     SET_REAL_OF("largest_std", any, s->std_most), SET_REAL_OF("min", any, s->min),
+                     SET_REAL_OF("max", any, s->max), SET_COUNT("not_finite", s->bad),
+                     SET_REAL("zero_percent", organ_percent((uint64_t)s->zero, (uint64_t)s->elements)),
+                     SET_COUNT("dead_rows", s->dead_rows), SET_COUNT("dead_columns", s->dead_columns),
+                     SET_COUNT("findings", count_role(job->findings, name, false)),
+                     SET_COUNT("remarks", count_role(job->remarks, name, false)),
+                     SET_COUNT("outside_expected", count_role(job->remarks, name, true)));
     if (job->other)
-        json_object_set_new(row, "against_other",
-                            ORGAN_OBJECT(SET_COUNT("tensors", s->pairs),
-                                         SET_REAL_OF("mean_relative_error", s->pairs, organ_billionth(s->relative / (double)s->pairs)),
-                                         SET_REAL_OF("largest_relative_error", s->pairs, organ_billionth(s->relative_most))));
+        json_object_set_new(
+            row, "against_other",
+            ORGAN_OBJECT(SET_COUNT("tensors", s->pairs),
+                         SET_REAL_OF("mean_relative_error", s->pairs, organ_billionth(s->relative / (double)s->pairs)),
+                         SET_REAL_OF("largest_relative_error", s->pairs, organ_billionth(s->relative_most))));
     return row;
 }
 
 /* ---- schemes ---- */
 
-/* {"stored", "tensors", "usual_error_percent"} for each way in which weights are stored, in the order in which they appear. */
+/* {"stored", "tensors", "usual_error_percent"} for each way in which weights are stored, in the order in which they
+ * appear. */
 static json_t *autopsy_document_schemes_json(const organ_autopsy_job *job)
 {
     json_t *const rows = json_array();
@@ -135,9 +145,10 @@ static json_t *autopsy_document_schemes_json(const organ_autopsy_job *job)
             at++;
         if (at == json_array_size(rows)) {
             const organ_usual_error usual = organ_usual_error_of(job->vitals[k].weight);
-            json_array_append_new(rows, ORGAN_OBJECT(SET_TEXT("stored", stored), SET_COUNT("tensors", 0),
-                                                     SET("usual_error_percent", json_pack("[f, f]", organ_billionth(100 * usual.least),
-                                                                                          organ_billionth(100 * usual.most)))));
+            json_array_append_new(
+                rows, ORGAN_OBJECT(SET_TEXT("stored", stored), SET_COUNT("tensors", 0),
+                                   SET("usual_error_percent", json_pack("[f, f]", organ_billionth(100 * usual.least),
+                                                                        organ_billionth(100 * usual.most)))));
         }
         json_t *const row = json_array_get(rows, at);
         json_object_set_new(row, "tensors", json_integer((json_int_t)organ_json_count(row, "tensors") + 1));
@@ -164,8 +175,9 @@ static json_t *notes_json(const organ_autopsy_job *job)
 {
     json_t *const notes = organ_json_texts(job->weights->note_count, (const char *const *)job->weights->notes);
     if (organ_autopsy_has_scales(job) && !job->other && !job->options->text)
-        json_array_append_new(notes, json_string("Not tested: whether all scales of the model are wrong by one factor. --text FILE tests "
-                                                 "that, and so does the original as OTHER."));
+        json_array_append_new(
+            notes, json_string("Not tested: whether all scales of the model are wrong by one factor. --text FILE tests "
+                               "that, and so does the original as OTHER."));
     for (size_t k = 0; k < job->model->problem_count; k++)
         json_array_append_new(notes, organ_document_string(job->model->problems[k]));
     for (size_t k = 0; k < job->model->warning_count; k++)
@@ -176,17 +188,22 @@ static json_t *notes_json(const organ_autopsy_job *job)
 static json_t *autopsy_document_definitions_json(const organ_autopsy_job *job)
 {
     return ORGAN_OBJECT(
-        SET_TEXT("std", "Standard deviation of all finite values of the tensor, dequantised to FP32 (not of a sample)."),
-        SET_TEXT("kurtosis", "Excess kurtosis of the finite values: 0 for a normal distribution, -1.2 for a uniform one."),
+        SET_TEXT("std",
+                 "Standard deviation of all finite values of the tensor, dequantised to FP32 (not of a sample)."),
+        SET_TEXT("kurtosis",
+                 "Excess kurtosis of the finite values: 0 for a normal distribution, -1.2 for a uniform one."),
         SET_TEXT("levels", "Distinct finite values after dequantisation, -0 and +0 being one."),
-        SET_TEXT("dead rows and columns", "Rows and columns of nothing but zeros; in a stack of matrices those of each matrix."),
-        SET_TEXT("relative error",
-                 "Frobenius norm of the difference over that of the other model's weight, pairs that are not finite left out."),
-        SET_IF(
-            job->scale_test, "scale test",
-            json_string("Perplexity of the first tokens of the text (at most 512, in windows of 256) with all scales of the model times a "
-                        "factor; the difference in nats a token from the scales as stored, with its standard error over tokens.")),
-        SET_TEXT("finding", "A number beyond the wider ranges, or a pattern that healthy weights do not have. A remark is outside of what "
+        SET_TEXT("dead rows and columns",
+                 "Rows and columns of nothing but zeros; in a stack of matrices those of each matrix."),
+        SET_TEXT("relative error", "Frobenius norm of the difference over that of the other model's weight, pairs that "
+                                   "are not finite left out."),
+        SET_IF(job->scale_test, "scale test",
+               json_string("Perplexity of the first tokens of the text (at most 512, in windows of 256) with all "
+                           "scales of the model times a "
+                           "factor; the difference in nats a token from the scales as stored, with its standard error "
+                           "over tokens.")),
+        SET_TEXT("finding", "A number beyond the wider ranges, or a pattern that healthy weights do not have. A remark "
+                            "is outside of what "
                             "is expected (of std by more than 2.5 percent), or worth knowing, and no fault."));
 }
 
@@ -196,14 +213,16 @@ json_t *organ_autopsy_document(organ_autopsy_job *job)
         return NULL;
     return ORGAN_OBJECT(
         SET_HEAD("organ.autopsy/1", "autopsy/1"), SET("model", organ_model_json(job->model)),
-        SET("other", job->other ? organ_model_json(job->other) : json_null()), SET_FLAG("healthy", json_array_size(job->findings) == 0),
-        SET_COUNT("weights", job->count), SET_COUNT("packed", job->weights->packed), SET("findings", json_incref(job->findings)),
-        SET("remarks", json_incref(job->remarks)), SET("matrices", organ_matrices_among(job->weights, job->count, examined, job)),
-        SET("roles", organ_anatomy_rows_json(autopsy_document_role_json, job)), SET("schemes", autopsy_document_schemes_json(job)),
-        SET("notes", notes_json(job)),
+        SET("other", job->other ? organ_model_json(job->other) : json_null()),
+        SET_FLAG("healthy", json_array_size(job->findings) == 0), SET_COUNT("weights", job->count),
+        SET_COUNT("packed", job->weights->packed), SET("findings", json_incref(job->findings)),
+        SET("remarks", json_incref(job->remarks)),
+        SET("matrices", organ_matrices_among(job->weights, job->count, examined, job)),
+        SET("roles", organ_anatomy_rows_json(autopsy_document_role_json, job)),
+        SET("schemes", autopsy_document_schemes_json(job)), SET("notes", notes_json(job)),
         SET("strays", organ_json_rows(job->weights->stray_count, autopsy_document_stray_json, job->weights->strays)),
         SET_IF(job->other, "only_in_other", json_incref(job->only_in_other)),
         SET_IF(job->scale_test, "scale_test", json_incref(job->scale_test)),
-        SET("tensors", organ_json_rows(job->count, autopsy_document_tensor_json, job)), SET("ranges", organ_ranges_json(&job->ranges)),
-        SET("definitions", autopsy_document_definitions_json(job)));
+        SET("tensors", organ_json_rows(job->count, autopsy_document_tensor_json, job)),
+        SET("ranges", organ_ranges_json(&job->ranges)), SET("definitions", autopsy_document_definitions_json(job)));
 }

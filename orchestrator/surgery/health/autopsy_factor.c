@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: MIT
- * Scales of a weight that are all wrong by one factor. No block of the weight shows it; the other weights do, and the digits of the scales
- * if the factor is no power of two. One factor of all scales of a model is found by autopsy_text.c alone, or by the original. */
+ * Scales of a weight that are all wrong by one factor. No block of the weight shows it; the other weights do, and the
+ * digits of the scales if the factor is no power of two. One factor of all scales of a model is found by autopsy_text.c
+ * alone, or by the original. */
 #include "orchestrator/surgery/health/autopsy_scales.h"
 
 #include "orchestrator/report/text/members.h"
@@ -22,7 +23,8 @@
 #define BROKEN        0.7  /* share of scales, below which the digits of a BF16 model are gone */
 #define WHOLE         0.99 /* from which on they are there */
 
-/* Whether x is m 2^e for a whole number m below 2^8, within what one division and one product in FP32 leave. Chance: 2^-13. */
+/* Whether x is m 2^e for a whole number m below 2^8, within what one division and one product in FP32 leave. Chance:
+ * 2^-13. */
 static bool is_bf16(double x)
 {
     int exponent;
@@ -39,16 +41,17 @@ static double share_of_bf16(const organ_blocks *b, double times)
     return (double)good / (double)count;
 }
 
-/* The largest value of a block of a BF16 model is a BF16 value, and is the scale times the largest code. A factor of 3 breaks that in two
- * of three blocks, and a third of the scales mends it again; powers of two leave no trace. */
+/* The largest value of a block of a BF16 model is a BF16 value, and is the scale times the largest code. A factor of 3
+ * breaks that in two of three blocks, and a third of the scales mends it again; powers of two leave no trace. */
 void organ_autopsy_judge_digits(organ_autopsy_job *job, const organ_vitals *v, const organ_blocks *blocks)
 {
     static const double factors[] = {3, 1 / 3.0, 5, 1 / 5.0, 7, 1 / 7.0, 9, 1 / 9.0, 3 / 5.0, 5 / 3.0};
     static const char *const names[] = {"3", "1/3", "5", "1/5", "7", "1/7", "9", "1/9", "3/5", "5/3"};
-    static const organ_verdict verdict = {"scale_factor", "scales wrong by one factor", "scales whose digits are those of a BF16 model",
-                                          "All its scales were multiplied by the same factor after they were computed. Divide them by it, "
-                                          "or convert the original again.",
-                                          true};
+    static const organ_verdict verdict = {
+        "scale_factor", "scales wrong by one factor", "scales whose digits are those of a BF16 model",
+        "All its scales were multiplied by the same factor after they were computed. Divide them by it, "
+        "or convert the original again.",
+        true};
     const organ_dtype code = v->weight->codes->dtype;
     const double largest = code == ORGAN_F8_E4M3 ? 448 : code == ORGAN_F8_E5M2 ? 57344 : 0;
     if (v->weight->scheme != ORGAN_SCHEME_FP8 || v->weight->scale->dtype != ORGAN_F32 || largest == 0 ||
@@ -57,7 +60,8 @@ void organ_autopsy_judge_digits(organ_autopsy_job *job, const organ_vitals *v, c
     for (size_t k = 0; k < sizeof factors / sizeof *factors; k++)
         if (share_of_bf16(blocks, largest / factors[k]) >= WHOLE) {
             organ_autopsy_tell(job, true, v->weight, &verdict,
-                               "%.0f percent of %zu scales are a BF16 value over the largest code; divided by %s (or %s times a power of "
+                               "%.0f percent of %zu scales are a BF16 value over the largest code; divided by %s (or "
+                               "%s times a power of "
                                "two) %.0f percent are",
                                100 * share_of_bf16(blocks, largest), blocks->rows * blocks->cols, names[k], names[k],
                                100 * share_of_bf16(blocks, largest / factors[k]));
@@ -92,7 +96,8 @@ static int autopsy_factor_by_layer(const void *a, const void *b)
     return x->layer != y->layer ? (x->layer > y->layer) - (x->layer < y->layer) : autopsy_factor_by_place(a, b);
 }
 
-/* The median of up to two layers on either side; at an end of the model the nearest on the other side take the place of those missing. */
+/* The median of up to two layers on either side; at an end of the model the nearest on the other side take the place of
+ * those missing. */
 static double neighbours_of(const peer *peers, size_t count, size_t k)
 {
     double values[2 * NEIGHBOURS];
@@ -117,7 +122,8 @@ static void compare_layers(peer *peers, size_t count)
 
 #define FEW_WEIGHTS 8 /* in a layer, up to which a weight is left out of what it is compared with */
 
-/* The weights of one layer: takes off the median of the others, if there are at least two. `room` has a place for each. */
+/* The weights of one layer: takes off the median of the others, if there are at least two. `room` has a place for each.
+ */
 static void compare_weights(peer *peers, size_t count, double *room)
 {
     size_t used = 0;
@@ -130,7 +136,9 @@ static void compare_weights(peer *peers, size_t count, double *room)
         for (size_t j = 0; used <= FEW_WEIGHTS && j < count; j++)
             if (j != k && peers[j].count)
                 room[others++] = peers[j].off;
-        peers[k].alone = peers[k].off - (used > FEW_WEIGHTS ? all : others >= 2 ? organ_autopsy_median(room, others) : 0);
+        peers[k].alone = peers[k].off - (used > FEW_WEIGHTS ? all
+                                         : others >= 2      ? organ_autopsy_median(room, others)
+                                                            : 0);
     }
 }
 
@@ -173,19 +181,20 @@ static bool was_told(const organ_autopsy_job *job, const organ_weight *weight)
 
 static void judge_peer(organ_autopsy_job *job, const peer *p, double usual)
 {
-    static const organ_verdict verdict = {"scale_factor", "scales wrong by one factor", "a spread like that of the layers beside it",
-                                          "All its scales are too large or too small by the same factor: those of another tensor, a global "
-                                          "scale that was left out, applied twice or inverted.",
-                                          true};
+    static const organ_verdict verdict = {
+        "scale_factor", "scales wrong by one factor", "a spread like that of the layers beside it",
+        "All its scales are too large or too small by the same factor: those of another tensor, a global "
+        "scale that was left out, applied twice or inverted.",
+        true};
     const bool end = p->count > 2 * NEIGHBOURS + 1 && (p->place < NEIGHBOURS || p->place + NEIGHBOURS >= p->count);
     const double least = fmin(fabs(p->off), fabs(p->alone));
     if (p->count && p->off * p->alone > 0 && least > log(end ? WRONG_AT_END : WRONG) && least > BEYOND * usual &&
         !was_told(job, p->vitals->weight))
-        organ_autopsy_tell(
-            job, true, p->vitals->weight, &verdict,
-            "std %.4g, %.3g times that of the same role in the layers beside it, and %.3g times once the rest of its layer is "
-            "accounted for",
-            organ_vitals_std(p->vitals), exp(p->off), exp(p->alone));
+        organ_autopsy_tell(job, true, p->vitals->weight, &verdict,
+                           "std %.4g, %.3g times that of the same role in the layers beside it, and %.3g times once "
+                           "the rest of its layer is "
+                           "accounted for",
+                           organ_vitals_std(p->vitals), exp(p->off), exp(p->alone));
 }
 
 /* The median of |alone| over the model and over the role say what is usual. */
@@ -226,8 +235,9 @@ organ_status organ_autopsy_judge_factors(organ_autopsy_job *job, organ_error *er
         organ_fail_memory(error, job->options->model);
     for (size_t k = 0; k < job->count && !error->status; k++)
         if (is_scaled(&job->vitals[k]))
-            peers[count++] = (peer){
-                .vitals = &job->vitals[k], .layer = job->vitals[k].weight->anatomy.layer, .ln_std = log(organ_vitals_std(&job->vitals[k]))};
+            peers[count++] = (peer){.vitals = &job->vitals[k],
+                                    .layer = job->vitals[k].weight->anatomy.layer,
+                                    .ln_std = log(organ_vitals_std(&job->vitals[k]))};
     if (count && !error->status)
         judge_peers(job, peers, count, room);
     free(peers);

@@ -29,18 +29,21 @@ typedef struct organ_autopsy_job {
 /* Adds what is to be said of one weight. Whether there was a finding. */
 bool organ_autopsy_judge(organ_autopsy_job *job, const organ_vitals *v);
 
-/* Adds a finding or remark about the distance of the weight from its counterpart. `sick`: another finding already explains the distance. */
+/* Adds a finding or remark about the distance of the weight from its counterpart. `sick`: another finding already
+ * explains the distance. */
 void organ_autopsy_judge_distance(organ_autopsy_job *job, const organ_vitals *v, bool sick);
 
-/* Compares the scales with the original. If the weight is farther from its counterpart than is usual, reads the blocks of both and computes
- * the least-squares factor between each pair of blocks. If these factors explain the distance, adds a finding that names the fault and sets
- * *named. ORGAN_IO, ORGAN_BAD_INPUT. */
-organ_status organ_autopsy_judge_against(organ_autopsy_job *job, const organ_vitals *v, bool *named, organ_error *error);
+/* Compares the scales with the original. If the weight is farther from its counterpart than is usual, reads the blocks
+ * of both and computes the least-squares factor between each pair of blocks. If these factors explain the distance,
+ * adds a finding that names the fault and sets *named. ORGAN_IO, ORGAN_BAD_INPUT. */
+organ_status organ_autopsy_judge_against(organ_autopsy_job *job, const organ_vitals *v, bool *named,
+                                         organ_error *error);
 
 /* Reads some rows of the weight again and judges the order of its scales and their digits without the original. */
 organ_status organ_autopsy_judge_grid(organ_autopsy_job *job, const organ_vitals *v, organ_error *error);
 
-/* Judges the scales of each weight by those of all weights. The caller calls it after the last call of organ_autopsy_judge_grid. */
+/* Judges the scales of each weight by those of all weights. The caller calls it after the last call of
+ * organ_autopsy_judge_grid. */
 organ_status organ_autopsy_judge_scales(organ_autopsy_job *job, organ_error *error);
 
 void organ_autopsy_scales_free(organ_autopsy_job *job);
@@ -48,16 +51,18 @@ void organ_autopsy_scales_free(organ_autopsy_job *job);
 /* Returns whether at least one weight of the model has scales. */
 bool organ_autopsy_has_scales(const organ_autopsy_job *job);
 
-/* Scores the first tokens of job->options->text with all scales multiplied by 1, 1/4, 1/2, 2 and 4. Stores the scores in job->scale_test
- * and adds a finding if a factor other than 1 gives a clearly better score. ORGAN_USAGE if job->engine->memory is too small;
- * ORGAN_BAD_INPUT if the tokenizer or architecture is unknown or the text is too short; ORGAN_IO, ORGAN_INTERRUPTED. */
+/* Scores the first tokens of job->options->text with all scales multiplied by 1, 1/4, 1/2, 2 and 4. Stores the scores
+ * in job->scale_test and adds a finding if a factor other than 1 gives a clearly better score. ORGAN_USAGE if
+ * job->engine->memory is too small; ORGAN_BAD_INPUT if the tokenizer or architecture is unknown or the text is too
+ * short; ORGAN_IO, ORGAN_INTERRUPTED. */
 organ_status organ_autopsy_judge_text(organ_autopsy_job *job, organ_error *error);
 
-/* Finds the counterparts of job->vitals, by name or, of GGUF and Hugging Face, by the name in the other format; says which weights of
- * either have none. */
+/* Finds the counterparts of job->vitals, by name or, of GGUF and Hugging Face, by the name in the other format; says
+ * which weights of either have none. */
 void organ_autopsy_pair(organ_autopsy_job *job);
 
-/* ||a - b|| / ||b||, the cosine of both, ||a|| / ||b||; NaN where the counterpart is zero or nothing could be compared. */
+/* ||a - b|| / ||b||, the cosine of both, ||a|| / ||b||; NaN where the counterpart is zero or nothing could be compared.
+ */
 typedef struct organ_distance_view {
     double relative, cosine, ratio;
 } organ_distance_view;
@@ -82,8 +87,8 @@ typedef struct organ_verdict {
 } organ_verdict;
 
 /* Adds it to job->findings, or to job->remarks. The value is what was found. */
-void organ_autopsy_tell(organ_autopsy_job *job, bool finding, const organ_weight *weight, const organ_verdict *verdict, const char *value,
-                        ...) __attribute__((format(printf, 5, 6)));
+void organ_autopsy_tell(organ_autopsy_job *job, bool finding, const organ_weight *weight, const organ_verdict *verdict,
+                        const char *value, ...) __attribute__((format(printf, 5, 6)));
 
 /* The report without what it says of the run. NULL without memory. */
 json_t *organ_autopsy_document(organ_autopsy_job *job);

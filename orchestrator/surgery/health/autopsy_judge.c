@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: MIT
- * From numbers to sentences. What explains a weight best is said first and ends what follows from it: a weight of zeros is not also told to
- * have too small a spread. */
+ * From numbers to sentences. What explains a weight best is said first and ends what follows from it: a weight of zeros
+ * is not also told to have too small a spread. */
 #include "orchestrator/surgery/health/autopsy_job.h"
 
 #include "formats/base/text_buffer.h"
@@ -47,29 +47,39 @@ static json_t *command_json(const organ_autopsy_job *job, const organ_weight *we
     return string;
 }
 
-void organ_autopsy_tell(organ_autopsy_job *job, bool finding, const organ_weight *weight, const organ_verdict *verdict, const char *value,
-                        ...)
+void organ_autopsy_tell(organ_autopsy_job *job, bool finding, const organ_weight *weight, const organ_verdict *verdict,
+                        const char *value, ...)
 {
     char found[400];
     va_list args;
     va_start(args, value);
     vsnprintf(found, sizeof found, value, args);
     va_end(args);
-    json_t *const row = ORGAN_OBJECT(SET_TEXT("tensor", weight->name), SET_TEXT("role", organ_anatomy_role_name(&weight->anatomy)),
-                                     SET_TEXT("kind", verdict->kind), SET_TEXT("severity", finding ? "finding" : "remark"),
-                                     SET_TEXT("what", verdict->what), SET_TEXT("value", found), SET_TEXT("range", verdict->range),
-                                     SET_TEXT("cause", verdict->cause), SET("command", command_json(job, weight, verdict->compare)));
+    json_t *const row =
+        ORGAN_OBJECT(SET_TEXT("tensor", weight->name), SET_TEXT("role", organ_anatomy_role_name(&weight->anatomy)),
+                     SET_TEXT("kind", verdict->kind), SET_TEXT("severity", finding ? "finding" : "remark"),
+                     SET_TEXT("what", verdict->what), SET_TEXT("value", found), SET_TEXT("range", verdict->range),
+                     SET_TEXT("cause", verdict->cause), SET("command", command_json(job, weight, verdict->compare)));
     job->broken = json_array_append_new(finding ? job->findings : job->remarks, row) || job->broken;
 }
 
 /* ---- what kind of weight it is ---- */
 
-static bool is_projection(const organ_weight *w) { return organ_role_describe(w->anatomy.role)->projection && w->rank >= 2; }
+static bool is_projection(const organ_weight *w)
+{
+    return organ_role_describe(w->anatomy.role)->projection && w->rank >= 2;
+}
 
-static bool is_table(const organ_weight *w) { return w->anatomy.role == ORGAN_ROLE_EMBED || w->anatomy.role == ORGAN_ROLE_OUTPUT; }
+static bool is_table(const organ_weight *w)
+{
+    return w->anatomy.role == ORGAN_ROLE_EMBED || w->anatomy.role == ORGAN_ROLE_OUTPUT;
+}
 
 /* A matrix that must carry something. */
-static bool is_matrix(const organ_weight *w) { return is_projection(w) || is_table(w) || w->anatomy.role == ORGAN_ROLE_ROUTER; }
+static bool is_matrix(const organ_weight *w)
+{
+    return is_projection(w) || is_table(w) || w->anatomy.role == ORGAN_ROLE_ROUTER;
+}
 
 static bool is_plain_float(const organ_weight *w)
 {
@@ -106,7 +116,10 @@ static bool has_zero_points(const organ_weight *w)
            (w->scheme == ORGAN_SCHEME_PACKED && w->zero);
 }
 
-static double largest(const organ_vitals *v) { return fmax(fabs((double)v->moments.min), fabs((double)v->moments.max)); }
+static double largest(const organ_vitals *v)
+{
+    return fmax(fabs((double)v->moments.min), fabs((double)v->moments.max));
+}
 
 static bool exact_levels(const organ_vitals *v) { return v->levels <= ORGAN_AUTOPSY_LEVELS; }
 
@@ -131,15 +144,18 @@ static void judge_finite(organ_autopsy_job *job, const organ_vitals *v)
     if (m->nan + m->inf == 0)
         return;
     const char *const cause =
-        v->weight->scheme != ORGAN_SCHEME_PLAIN ? "A code that means NaN (0x7F of E4M3), or a scale that is NaN, infinite or 0xFF of E8M0: "
-                                                  "the quantisation went wrong, or codes and scales do not belong together."
-        : m->nan > 0 && m->n == 0 ? "Nothing is left of it: a merge or conversion computed with NaN or divided by zero throughout."
-        : m->nan > 0              ? "A merge or conversion computed with NaN, divided by zero or overflowed; or the file was damaged."
-                                  : "Values beyond the type became infinite: BF16 or F32 converted to F16 overflows above 65504.";
+        v->weight->scheme != ORGAN_SCHEME_PLAIN
+            ? "A code that means NaN (0x7F of E4M3), or a scale that is NaN, infinite or 0xFF of E8M0: "
+              "the quantisation went wrong, or codes and scales do not belong together."
+        : m->nan > 0 && m->n == 0
+            ? "Nothing is left of it: a merge or conversion computed with NaN or divided by zero throughout."
+        : m->nan > 0
+            ? "A merge or conversion computed with NaN, divided by zero or overflowed; or the file was damaged."
+            : "Values beyond the type became infinite: BF16 or F32 converted to F16 overflows above 65504.";
     const organ_verdict verdict = {"not_finite", "values that are not finite", "none", cause, false};
-    organ_autopsy_tell(job, true, v->weight, &verdict, "%llu NaN, %llu infinite, in %llu of %llu rows: %s", (unsigned long long)m->nan,
-                       (unsigned long long)m->inf, (unsigned long long)v->sick.count, (unsigned long long)(shape.count * shape.rows),
-                       rows_text(&v->sick, rows));
+    organ_autopsy_tell(job, true, v->weight, &verdict, "%llu NaN, %llu infinite, in %llu of %llu rows: %s",
+                       (unsigned long long)m->nan, (unsigned long long)m->inf, (unsigned long long)v->sick.count,
+                       (unsigned long long)(shape.count * shape.rows), rows_text(&v->sick, rows));
 }
 
 /* All zeros, or all the same. */
@@ -151,20 +167,22 @@ static bool judge_constant(organ_autopsy_job *job, const organ_vitals *v)
         return false;
     if (m->zero == m->n) {
         const bool finding = is_matrix(v->weight) || role == ORGAN_ROLE_NORM;
-        const organ_verdict verdict = {"all_zero", "nothing but zeros", "some values other than zero",
-                                       role == ORGAN_ROLE_BIAS
-                                           ? "A bias that was never trained, or one that the architecture has but does not use: harmless."
-                                           : "It was never loaded or written: a name that did not match while the model was converted, a "
-                                             "file that was made in its full size and not filled, or scales that are all zero.",
-                                       false};
+        const organ_verdict verdict = {
+            "all_zero", "nothing but zeros", "some values other than zero",
+            role == ORGAN_ROLE_BIAS
+                ? "A bias that was never trained, or one that the architecture has but does not use: harmless."
+                : "It was never loaded or written: a name that did not match while the model was converted, a "
+                  "file that was made in its full size and not filled, or scales that are all zero.",
+            false};
         organ_autopsy_tell(job, finding, v->weight, &verdict, "%llu zeros", (unsigned long long)m->zero);
     } else if (m->n > 1) {
-        const organ_verdict verdict = {"constant", "all values are the same", "values that differ",
-                                       is_matrix(v->weight)
-                                           ? "It was never trained or loaded: what is there is what it was initialised with."
-                                           : "Normal where it was never trained: norms begin as ones.",
-                                       false};
-        organ_autopsy_tell(job, is_matrix(v->weight), v->weight, &verdict, "%llu times %.6g", (unsigned long long)m->n, (double)m->min);
+        const organ_verdict verdict = {
+            "constant", "all values are the same", "values that differ",
+            is_matrix(v->weight) ? "It was never trained or loaded: what is there is what it was initialised with."
+                                 : "Normal where it was never trained: norms begin as ones.",
+            false};
+        organ_autopsy_tell(job, is_matrix(v->weight), v->weight, &verdict, "%llu times %.6g", (unsigned long long)m->n,
+                           (double)m->min);
     }
     return true;
 }
@@ -177,29 +195,37 @@ static const char *codes_cause(const organ_vitals *v, const char **kind)
     const bool scaled = v->weight->scheme != ORGAN_SCHEME_PLAIN;
     if (most == 448 && std > 1) {
         *kind = "values that are FP8 E4M3 codes";
-        return scaled ? "The largest value is 448, the largest code: its scales are all 1, so codes are read as values. The scales were "
+        return scaled ? "The largest value is 448, the largest code: its scales are all 1, so codes are read as "
+                        "values. The scales were "
                         "lost or replaced, and are in the original."
-                      : "The largest value is 448, the largest code of FP8 E4M3: codes were read as values, without their scales "
-                        "(weight_scale_inv or weight_scale), or with one scale of 1 where each block of 128 x 128 has its own.";
+                      : "The largest value is 448, the largest code of FP8 E4M3: codes were read as values, without "
+                        "their scales "
+                        "(weight_scale_inv or weight_scale), or with one scale of 1 where each block of 128 x 128 has "
+                        "its own.";
     }
     if (most == 57344 && std > 1) {
         *kind = "values that are FP8 E5M2 codes";
-        return "The largest value is 57344, the largest code of FP8 E5M2: codes were read as values, without their scales.";
+        return "The largest value is 57344, the largest code of FP8 E5M2: codes were read as values, without their "
+               "scales.";
     }
     if (integers && v->levels > 4 && v->levels <= 16 && most <= 15) {
         *kind = "values that are INT4 codes";
-        return (double)v->moments.min < 0 ? "All values are whole numbers from -8 to 7: INT4 codes without their scales."
-                                          : "All values are whole numbers from 0 to 15: INT4 codes without zero points and scales.";
+        return (double)v->moments.min < 0
+                   ? "All values are whole numbers from -8 to 7: INT4 codes without their scales."
+                   : "All values are whole numbers from 0 to 15: INT4 codes without zero points and scales.";
     }
     if (integers && v->levels > 1 && v->levels <= 256 && most <= 255) {
         *kind = v->levels <= 4 ? "values that are codes of 2 bits or less" : "values that are INT8 codes";
-        return v->levels <= 4 ? "All values are whole numbers of at most four kinds: codes without their scales, or a ternary model whose "
+        return v->levels <= 4 ? "All values are whole numbers of at most four kinds: codes without their scales, or a "
+                                "ternary model whose "
                                 "scale stands elsewhere."
-                              : "All values are whole numbers of at most 8 bits: INT8 codes, or packed bytes, without their scales.";
+                              : "All values are whole numbers of at most 8 bits: INT8 codes, or packed bytes, without "
+                                "their scales.";
     }
     if (exact && v->kind.fp4 && v->levels >= 8 && most == 6) {
         *kind = "values that are FP4 codes";
-        return "All values are among 0, 0.5, 1, 1.5, 2, 3, 4, 6 and their negatives: FP4 (E2M1) codes without their scales.";
+        return "All values are among 0, 0.5, 1, 1.5, 2, 3, 4, 6 and their negatives: FP4 (E2M1) codes without their "
+               "scales.";
     }
     return NULL;
 }
@@ -216,8 +242,8 @@ static bool judge_codes(organ_autopsy_job *job, const organ_vitals *v)
     if (exact_levels(v))
         snprintf(levels, sizeof levels, ", %u levels", (unsigned)v->levels);
     const organ_verdict verdict = {"codes", what, "codes times scales", cause, false};
-    organ_autopsy_tell(job, true, v->weight, &verdict, "min %.6g, max %.6g, std %.4g%s", (double)v->moments.min, (double)v->moments.max,
-                       organ_vitals_std(v), levels);
+    organ_autopsy_tell(job, true, v->weight, &verdict, "min %.6g, max %.6g, std %.4g%s", (double)v->moments.min,
+                       (double)v->moments.max, organ_vitals_std(v), levels);
     return true;
 }
 
@@ -226,10 +252,13 @@ static const char *exploded_cause(const organ_vitals *v)
     if (organ_vitals_kurtosis(v) > PEAKED)
         return "A few values carry it all: flipped bits, one wrong scale, or an overflow in a merge.";
     if (v->weight->scheme == ORGAN_SCHEME_PLAIN)
-        return "Hundreds are codes read as values, or block-quantised codes with one scale for the whole tensor instead of one for each "
-               "block; more than that: a scale that divides where it should multiply (weight_scale_inv multiplies, a global scale of NVFP4 "
+        return "Hundreds are codes read as values, or block-quantised codes with one scale for the whole tensor "
+               "instead of one for each "
+               "block; more than that: a scale that divides where it should multiply (weight_scale_inv multiplies, a "
+               "global scale of NVFP4 "
                "divides).";
-    return "Its scales are too large: of another tensor, the inverse of what they should be, or one scale of the whole tensor where each "
+    return "Its scales are too large: of another tensor, the inverse of what they should be, or one scale of the whole "
+           "tensor where each "
            "block has its own.";
 }
 
@@ -237,11 +266,12 @@ static bool judge_exploded(organ_autopsy_job *job, const organ_vitals *v)
 {
     const double std = organ_vitals_std(v);
     const organ_limits *const sick = &job->ranges.of[v->weight->anatomy.role].sick;
-    const bool mean = fabs(v->moments.mean) > fmax(EXPLODED_MEAN, sick->mean), spread = std > fmax(EXPLODED_STD, sick->std_most);
+    const bool mean = fabs(v->moments.mean) > fmax(EXPLODED_MEAN, sick->mean),
+               spread = std > fmax(EXPLODED_STD, sick->std_most);
     if (!is_matrix(v->weight) || !(mean || spread))
         return false;
-    const organ_verdict verdict = {"exploded", mean ? "exploded mean" : "exploded spread", "|mean| at most 1, std at most 10",
-                                   exploded_cause(v), true};
+    const organ_verdict verdict = {"exploded", mean ? "exploded mean" : "exploded spread",
+                                   "|mean| at most 1, std at most 10", exploded_cause(v), true};
     organ_autopsy_tell(job, true, v->weight, &verdict, "mean %.4g, std %.4g, min %.4g, max %.4g", v->moments.mean, std,
                        (double)v->moments.min, (double)v->moments.max);
     return true;
@@ -249,7 +279,8 @@ static bool judge_exploded(organ_autopsy_job *job, const organ_vitals *v)
 
 static void range_text(const organ_limits *l, char out[160])
 {
-    snprintf(out, 160, "|mean| at most %g, std %g to %g, values from %g to %g", l->mean, l->std_least, l->std_most, l->min, l->max);
+    snprintf(out, 160, "|mean| at most %g, std %g to %g, values from %g to %g", l->mean, l->std_least, l->std_most,
+             l->min, l->max);
 }
 
 /* Whether the numbers are within limits; `what` becomes a name of the first that is not. */
@@ -270,12 +301,16 @@ static bool judge_range(organ_autopsy_job *job, const organ_vitals *v)
     static const struct {
         const char *what, *title, *cause;
     } causes[] = {
-        {"mean", "mean out of range", "Zero points that are off, a scale that is wrong in some blocks, or values of another tensor."},
-        {"std too large", "spread too large", "Scales that are too large, of another tensor, or applied twice; or training that diverged."},
+        {"mean", "mean out of range",
+         "Zero points that are off, a scale that is wrong in some blocks, or values of another tensor."},
+        {"std too large", "spread too large",
+         "Scales that are too large, of another tensor, or applied twice; or training that diverged."},
         {"std too small", "spread too small",
          "Scales that are too small, applied twice or inverted: the weight has vanished; or it was hardly trained."},
-        {"min", "values far out", "A few values are far beyond the rest: flipped bits, one wrong scale, or an overflow in a merge."},
-        {"max", "values far out", "A few values are far beyond the rest: flipped bits, one wrong scale, or an overflow in a merge."}};
+        {"min", "values far out",
+         "A few values are far beyond the rest: flipped bits, one wrong scale, or an overflow in a merge."},
+        {"max", "values far out",
+         "A few values are far beyond the rest: flipped bits, one wrong scale, or an overflow in a merge."}};
     const organ_limits *const sick = &job->ranges.of[v->weight->anatomy.role].sick;
     char range[160];
     const char *what;
@@ -285,8 +320,8 @@ static bool judge_range(organ_autopsy_job *job, const organ_vitals *v)
     for (size_t k = 0; k < sizeof causes / sizeof *causes; k++)
         if (strcmp(causes[k].what, what) == 0) {
             const organ_verdict verdict = {"range", causes[k].title, range, causes[k].cause, true};
-            organ_autopsy_tell(job, true, v->weight, &verdict, "mean %.4g, std %.4g, min %.4g, max %.4g", v->moments.mean,
-                               organ_vitals_std(v), (double)v->moments.min, (double)v->moments.max);
+            organ_autopsy_tell(job, true, v->weight, &verdict, "mean %.4g, std %.4g, min %.4g, max %.4g",
+                               v->moments.mean, organ_vitals_std(v), (double)v->moments.min, (double)v->moments.max);
         }
     return true;
 }
@@ -303,9 +338,10 @@ static void judge_expected(organ_autopsy_job *job, const organ_vitals *v)
         return;
     range_text(expected, range);
     const organ_verdict verdict = {"expected", "outside of what is expected", range,
-                                   "Nothing to worry about: small models have wider weights, large ones narrower.", false};
-    organ_autopsy_tell(job, false, v->weight, &verdict, "%s: mean %.4g, std %.4g, min %.4g, max %.4g", what, v->moments.mean,
-                       organ_vitals_std(v), (double)v->moments.min, (double)v->moments.max);
+                                   "Nothing to worry about: small models have wider weights, large ones narrower.",
+                                   false};
+    organ_autopsy_tell(job, false, v->weight, &verdict, "%s: mean %.4g, std %.4g, min %.4g, max %.4g", what,
+                       v->moments.mean, organ_vitals_std(v), (double)v->moments.min, (double)v->moments.max);
 }
 
 /* Evenly spread values, as codes are that were read at the wrong bits. */
@@ -318,20 +354,24 @@ static void judge_shape(organ_autopsy_job *job, const organ_vitals *v)
     if (v->levels > 64 && !is_coarse(v->weight) && kurtosis > -1.3 && kurtosis < -1.1 && range < 4 * std) {
         const organ_verdict verdict = {
             "flat", "evenly spread values, like noise", "excess kurtosis about 0 or more",
-            "Trained weights crowd around zero; these do not. Codes were read with the wrong width, order of nibbles or layout of words, "
+            "Trained weights crowd around zero; these do not. Codes were read with the wrong width, order of nibbles "
+            "or layout of words, "
             "so that any code is as likely as another; or it was initialised and never trained.",
             true};
-        organ_autopsy_tell(job, true, v->weight, &verdict, "excess kurtosis %.3f, range %.3g standard deviations", kurtosis, range / std);
+        organ_autopsy_tell(job, true, v->weight, &verdict, "excess kurtosis %.3f, range %.3g standard deviations",
+                           kurtosis, range / std);
     }
     if (is_projection(v->weight) && fabs(v->moments.mean) > (is_coarse(v->weight) ? COARSELY : 1) * BIASED * std) {
-        const organ_verdict verdict = {"biased", "biased mean", "|mean| at most 0.2 std",
-                                       has_zero_points(v->weight)
-                                           ? "Zero points that are off by one shift all values by one step: a GPTQ file of the other "
-                                             "version (v1 stores the zero point minus one, v2 as it is), or AWQ read with GPTQ's rule."
-                                           : "Codes of 4 bits or less whose zero point was off by one when they became values (GPTQ v1 "
-                                             "read as v2 or the reverse), or unsigned codes whose zero point was left out.",
-                                       true};
-        organ_autopsy_tell(job, true, v->weight, &verdict, "mean %.4g, %.2f std; a step of 4-bit codes is 0.3 to 0.5 std", v->moments.mean,
+        const organ_verdict verdict = {
+            "biased", "biased mean", "|mean| at most 0.2 std",
+            has_zero_points(v->weight)
+                ? "Zero points that are off by one shift all values by one step: a GPTQ file of the other "
+                  "version (v1 stores the zero point minus one, v2 as it is), or AWQ read with GPTQ's rule."
+                : "Codes of 4 bits or less whose zero point was off by one when they became values (GPTQ v1 "
+                  "read as v2 or the reverse), or unsigned codes whose zero point was left out.",
+            true};
+        organ_autopsy_tell(job, true, v->weight, &verdict,
+                           "mean %.4g, %.2f std; a step of 4-bit codes is 0.3 to 0.5 std", v->moments.mean,
                            fabs(v->moments.mean) / std);
     }
 }
@@ -342,8 +382,10 @@ static void judge_levels(organ_autopsy_job *job, const organ_vitals *v)
         return;
     char text[160];
     snprintf(text, sizeof text,
-             "It was quantised, with one scale for the whole tensor, and stored as %s again: what was rounded away is lost.%s",
-             organ_dtype_describe(v->weight->codes->dtype)->name, v->levels <= 4 ? " Right where the model is binary or ternary." : "");
+             "It was quantised, with one scale for the whole tensor, and stored as %s again: what was rounded away is "
+             "lost.%s",
+             organ_dtype_describe(v->weight->codes->dtype)->name,
+             v->levels <= 4 ? " Right where the model is binary or ternary." : "");
     const organ_verdict verdict = {"few_levels", "too few levels", "more than 256", text, true};
     organ_autopsy_tell(job, v->levels <= 32, v->weight, &verdict, "%u distinct values among %llu", (unsigned)v->levels,
                        (unsigned long long)v->moments.n);
@@ -354,10 +396,11 @@ static void judge_jumps(organ_autopsy_job *job, const organ_vitals *v)
     const bool rows = v->row_period > 0, both = rows && v->column_period > 0;
     if (!rows && v->column_period == 0)
         return;
-    const organ_verdict verdict = {"blocks", "the spread of values jumps between blocks", "neighbours alike",
-                                   "Blocks have the scales of other blocks: a scale grid that is transposed, shifted or of another tensor, "
-                                   "or a block size other than that which it was quantised with (128 x 128 is usual).",
-                                   true};
+    const organ_verdict verdict = {
+        "blocks", "the spread of values jumps between blocks", "neighbours alike",
+        "Blocks have the scales of other blocks: a scale grid that is transposed, shifted or of another tensor, "
+        "or a block size other than that which it was quantised with (128 x 128 is usual).",
+        true};
     organ_autopsy_tell(job, true, v->weight, &verdict, "at multiples of %u %s%s, by a factor of %.2f",
                        rows ? v->row_period : v->column_period, rows ? "rows" : "columns", both ? " and columns" : "",
                        rows ? v->row_factor : v->column_factor);
@@ -366,19 +409,24 @@ static void judge_jumps(organ_autopsy_job *job, const organ_vitals *v)
 static bool tell_dead(organ_autopsy_job *job, const organ_vitals *v, bool rows, uint64_t count, uint64_t all, bool hole)
 {
     const bool table = rows && is_table(v->weight);
-    const bool finding = is_matrix(v->weight) && !is_coarse(v->weight) && (table ? 2 * count > all : (double)count > DEAD * (double)all);
-    const char *const cause =
-        table && !finding ? "Padding of the vocabulary, or tokens that never occurred: normal in embeddings."
-        : hole ? "The zeros are one piece at the end: a file that was made in its full size and not filled, as by a download that was "
-                 "interrupted; or padding to a multiple of the block size."
-               : "Structured pruning, padding, or channels that died in training or were too small for the codes; harmless if it is meant.";
+    const bool finding =
+        is_matrix(v->weight) && !is_coarse(v->weight) && (table ? 2 * count > all : (double)count > DEAD * (double)all);
+    const char *const cause = table && !finding
+                                  ? "Padding of the vocabulary, or tokens that never occurred: normal in embeddings."
+                              : hole ? "The zeros are one piece at the end: a file that was made in its full size and "
+                                       "not filled, as by a download that was "
+                                       "interrupted; or padding to a multiple of the block size."
+                                     : "Structured pruning, padding, or channels that died in training or were too "
+                                       "small for the codes; harmless if it is meant.";
     const organ_verdict verdict = {rows ? "dead_rows" : "dead_columns", rows ? "rows of zeros" : "columns of zeros",
                                    "at most 5 percent, and in embeddings half of the rows", cause, false};
     if (rows)
-        organ_autopsy_tell(job, finding, v->weight, &verdict, "%llu of %llu rows, from %llu to %llu", (unsigned long long)count,
-                           (unsigned long long)all, (unsigned long long)v->dead.first, (unsigned long long)v->dead.last);
+        organ_autopsy_tell(job, finding, v->weight, &verdict, "%llu of %llu rows, from %llu to %llu",
+                           (unsigned long long)count, (unsigned long long)all, (unsigned long long)v->dead.first,
+                           (unsigned long long)v->dead.last);
     else
-        organ_autopsy_tell(job, finding, v->weight, &verdict, "%llu of %llu columns", (unsigned long long)count, (unsigned long long)all);
+        organ_autopsy_tell(job, finding, v->weight, &verdict, "%llu of %llu columns", (unsigned long long)count,
+                           (unsigned long long)all);
     return finding;
 }
 
@@ -388,7 +436,8 @@ static void judge_zeros(organ_autopsy_job *job, const organ_vitals *v, bool told
     const uint64_t rows = shape.count * shape.rows, columns = shape.count * shape.cols;
     if (v->weight->rank >= 2 && shape.cols > 1 && v->dead.count > 0)
         told |= tell_dead(job, v, true, v->dead.count, rows,
-                          v->dead.last + 1 == rows && v->dead.last - v->dead.first + 1 == v->dead.count && v->dead.count > 1);
+                          v->dead.last + 1 == rows && v->dead.last - v->dead.first + 1 == v->dead.count &&
+                              v->dead.count > 1);
     if (v->weight->rank >= 2 && v->dead_columns > 0)
         told |= tell_dead(job, v, false, v->dead_columns, columns, false);
     const double share = v->moments.n ? (double)v->moments.zero / (double)v->moments.n : 0;
@@ -410,7 +459,8 @@ bool organ_autopsy_judge(organ_autopsy_job *job, const organ_vitals *v)
 {
     const size_t before = json_array_size(job->findings);
     if (v->unread || v->note) {
-        const organ_verdict verdict = {v->unread ? "unread" : "note", v->unread ? "not looked at" : "a note of the reader", "", "", false};
+        const organ_verdict verdict = {v->unread ? "unread" : "note",
+                                       v->unread ? "not looked at" : "a note of the reader", "", "", false};
         organ_autopsy_tell(job, false, v->weight, &verdict, "%s", v->unread ? v->unread : without_name(v));
     }
     if (v->unread)

@@ -1,5 +1,6 @@
 /* SPDX-License-Identifier: MIT
- * Every fourth pair of rows (15 and 16, 19 and 20, ...) is looked at: enough for columns; for rows those at multiples of 16 are. */
+ * Every fourth pair of rows (15 and 16, 19 and 20, ...) is looked at: enough for columns; for rows those at multiples
+ * of 16 are. */
 #include "orchestrator/surgery/health/autopsy_jumps.h"
 
 #include <math.h>
@@ -65,7 +66,8 @@ void organ_jumps_join(organ_jumps *jumps, uint64_t row, const organ_jump_edges *
 static double ln_rms(double sum, size_t n) { return sum > 0 && isfinite(sum) ? log(sum / (double)n) / 2 : (double)NAN; }
 
 /* n <= SEGMENT values as FP32. */
-static const float *widen(const organ_kernels *kernels, organ_dtype as, const void *values, size_t at, size_t n, float room[SEGMENT])
+static const float *widen(const organ_kernels *kernels, organ_dtype as, const void *values, size_t at, size_t n,
+                          float room[SEGMENT])
 {
     if (as == ORGAN_F32)
         return (const float *)values + at;
@@ -107,8 +109,10 @@ static void make_profile(const autopsy_jumps_walk *w, size_t row, organ_row_prof
     for (size_t s = 0; s < ORGAN_JUMP_SEGMENTS; s++)
         profile->ln[s] = NAN;
     for (size_t s = 0; s < w->segments; s++)
-        profile->ln[s] = (float)ln_rms(
-            autopsy_jumps_squares_of(widen(w->kernels, w->as, w->values, row * w->cols + s * SEGMENT, SEGMENT, room), SEGMENT), SEGMENT);
+        profile->ln[s] =
+            (float)ln_rms(autopsy_jumps_squares_of(
+                              widen(w->kernels, w->as, w->values, row * w->cols + s * SEGMENT, SEGMENT, room), SEGMENT),
+                          SEGMENT);
 }
 
 /* The squares of the row at both sides of each multiple of 16. */
@@ -141,10 +145,10 @@ static void flush_columns(autopsy_jumps_walk *w)
         return;
     }
     for (size_t line = 0; line < ORGAN_JUMP_LINES; line++)
-        here->change[line] =
-            line > 0 && line * STEP < w->cols
-                ? (float)(ln_rms(w->scratch->squares[2 * line + 1], w->rows_in) - ln_rms(w->scratch->squares[2 * line], w->rows_in))
-                : NAN;
+        here->change[line] = line > 0 && line * STEP < w->cols
+                                 ? (float)(ln_rms(w->scratch->squares[2 * line + 1], w->rows_in) -
+                                           ln_rms(w->scratch->squares[2 * line], w->rows_in))
+                                 : NAN;
     for (size_t line = 1; line < ORGAN_JUMP_LINES; line++)
         count_jump(w->jumps->whole_columns, line * STEP, (double)here->change[line]);
     if (w->groups++ > 0)
@@ -162,8 +166,8 @@ static void forget(organ_jump_edges *edges)
         edges->first_columns.change[line] = edges->last_columns.change[line] = NAN;
 }
 
-void organ_jumps_strip(organ_jumps *jumps, const organ_kernels *kernels, organ_dtype as, const void *values, uint64_t first, size_t rows,
-                       size_t cols, organ_jump_scratch *scratch, organ_jump_edges *edges)
+void organ_jumps_strip(organ_jumps *jumps, const organ_kernels *kernels, organ_dtype as, const void *values,
+                       uint64_t first, size_t rows, size_t cols, organ_jump_scratch *scratch, organ_jump_edges *edges)
 {
     const size_t segments = cols / SEGMENT < ORGAN_JUMP_SEGMENTS ? cols / SEGMENT : ORGAN_JUMP_SEGMENTS;
     autopsy_jumps_walk w = {jumps, kernels, as, values, cols, segments, scratch, edges, 0, 0};
@@ -203,8 +207,9 @@ static double median(const uint32_t counts[ORGAN_JUMP_BINS])
     return (double)NAN;
 }
 
-/* The medians of few lines scatter: by about 1.16 / sqrt(lines) of themselves where lines are independent. They are not quite, for what a
- * channel is like goes with it through all rows, more so with the change of whole rows and columns: that many times it are allowed. */
+/* The medians of few lines scatter: by about 1.16 / sqrt(lines) of themselves where lines are independent. They are not
+ * quite, for what a channel is like goes with it through all rows, more so with the change of whole rows and columns:
+ * that many times it are allowed. */
 static unsigned period_of(organ_jump_counts counts, uint64_t lines, uint64_t fewest, double allowed, double *factor)
 {
     static const unsigned periods[ORGAN_JUMP_CLASSES] = {0, 64, 128};

@@ -54,8 +54,8 @@ void organ_levels_begin(organ_level_scratch *scratch, const organ_level_union *a
     empty(&scratch->other);
 }
 
-/* A value whose lower half is zero is marked by its upper half, for what was BF16 before it became FP32 has many values of few levels. Most
- * others of few levels are found at once where they were put. */
+/* A value whose lower half is zero is marked by its upper half, for what was BF16 before it became FP32 has many values
+ * of few levels. Most others of few levels are found at once where they were put. */
 static void add_floats(organ_level_scratch *scratch, const float *values, size_t n)
 {
     const uint32_t *const slots = scratch->other.slots;
@@ -74,7 +74,8 @@ static void add_floats(organ_level_scratch *scratch, const float *values, size_t
     }
 }
 
-void organ_levels_add(organ_level_scratch *scratch, const organ_level_union *all, organ_dtype as, const void *values, size_t n)
+void organ_levels_add(organ_level_scratch *scratch, const organ_level_union *all, organ_dtype as, const void *values,
+                      size_t n)
 {
     if (is_over(all))
         return;
@@ -87,7 +88,8 @@ void organ_levels_add(organ_level_scratch *scratch, const organ_level_union *all
         scratch->seen[words[k]] = 1;
 }
 
-static void unite_page(const unsigned char *seen, uint32_t first, organ_level_set *set, organ_dtype as, const organ_kernels *kernels)
+static void unite_page(const unsigned char *seen, uint32_t first, organ_level_set *set, organ_dtype as,
+                       const organ_kernels *kernels)
 {
     uint16_t words[PAGE];
     float values[PAGE];
@@ -107,7 +109,8 @@ static void unite_page(const unsigned char *seen, uint32_t first, organ_level_se
     }
 }
 
-void organ_levels_unite(organ_level_scratch *scratch, organ_level_union *all, organ_dtype as, const organ_kernels *kernels)
+void organ_levels_unite(organ_level_scratch *scratch, organ_level_union *all, organ_dtype as,
+                        const organ_kernels *kernels)
 {
     if (is_over(all))
         return;

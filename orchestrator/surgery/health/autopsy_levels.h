@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: MIT
- * How many distinct values a weight has, exact up to a limit, counted by many threads: a set for each strip, united into the set of the
- * weight. Unions do not depend on their order. */
+ * How many distinct values a weight has, exact up to a limit, counted by many threads: a set for each strip, united
+ * into the set of the weight. Unions do not depend on their order. */
 #ifndef ORGAN_AUTOPSY_LEVELS_H
 #define ORGAN_AUTOPSY_LEVELS_H
 
@@ -33,11 +33,13 @@ typedef struct organ_level_scratch {
     organ_level_set other;     /* FP32 values with a lower half */
 } organ_level_scratch;
 
-/* A strip begins, is added to in parts, and ends: then its levels are in `all`. `as` is ORGAN_F32, ORGAN_BF16 or ORGAN_F16. Infinities and
- * NaN are no levels; -0 is +0. Does next to nothing once `all` has more than the limit. */
+/* A strip begins, is added to in parts, and ends: then its levels are in `all`. `as` is ORGAN_F32, ORGAN_BF16 or
+ * ORGAN_F16. Infinities and NaN are no levels; -0 is +0. Does next to nothing once `all` has more than the limit. */
 void organ_levels_begin(organ_level_scratch *scratch, const organ_level_union *all);
-void organ_levels_add(organ_level_scratch *scratch, const organ_level_union *all, organ_dtype as, const void *values, size_t n);
-void organ_levels_unite(organ_level_scratch *scratch, organ_level_union *all, organ_dtype as, const organ_kernels *kernels);
+void organ_levels_add(organ_level_scratch *scratch, const organ_level_union *all, organ_dtype as, const void *values,
+                      size_t n);
+void organ_levels_unite(organ_level_scratch *scratch, organ_level_union *all, organ_dtype as,
+                        const organ_kernels *kernels);
 
 /* What kind of numbers the levels are; all false where there are more than the limit, or none. */
 typedef struct organ_level_kind {

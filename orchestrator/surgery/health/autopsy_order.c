@@ -1,10 +1,10 @@
 /* SPDX-License-Identifier: MIT
  * Scales that stand at the wrong block, and rows of blocks whose scales are off by a factor, without the original.
  *
- * An absmax scale is the block's largest value over the largest code. The largest of many values scatters more from block to block than
- * their rms does: by 6 to 10 percent where the rms of neighbouring blocks differs by 1 percent. Codes therefore vary inversely to their own
- * scales, and values (code times scale) have blocks of nearly the same rms. With the scales of other blocks they have not, and with the
- * scales put back they have again. */
+ * An absmax scale is the block's largest value over the largest code. The largest of many values scatters more from
+ * block to block than their rms does: by 6 to 10 percent where the rms of neighbouring blocks differs by 1 percent.
+ * Codes therefore vary inversely to their own scales, and values (code times scale) have blocks of nearly the same rms.
+ * With the scales of other blocks they have not, and with the scales put back they have again. */
 #include "orchestrator/surgery/health/autopsy_blocks.h"
 #include "orchestrator/surgery/health/autopsy_scales.h"
 
@@ -52,41 +52,46 @@ static double residue(double *table, size_t rows, size_t cols, bool both)
     return sum / (double)(rows * cols);
 }
 
-/* An upper bound of ln P(F > ratio) of the F distribution with `freedom` degrees of freedom on both sides, from the series of the
- * incomplete beta function; ratio > 1. */
+/* An upper bound of ln P(F > ratio) of the F distribution with `freedom` degrees of freedom on both sides, from the
+ * series of the incomplete beta function; ratio > 1. */
 static double ln_chance(double ratio, double freedom)
 {
     const double a = freedom / 2, y = 1 / (1 + ratio);
     return a * log(y * (1 - y)) - log(a) - (2 * lgamma(a) - lgamma(2 * a)) - log(1 - 2 * y);
 }
 
-/* Variance of a ln F of that distribution, times a^2 for a = freedom / 2: by the first terms of the trigamma function, never too small. */
+/* Variance of a ln F of that distribution, times a^2 for a = freedom / 2: by the first terms of the trigamma function,
+ * never too small. */
 static double evidence_variance(double freedom)
 {
     const double a = freedom / 2;
     return 2 * a * a * (1 / a + 1 / (2 * a * a) + 1 / (6 * a * a * a));
 }
 
-/* What is left of ln rms of blocks, in mean square, with the scales as stored and put back; freedom 0: it cannot be judged. */
+/* What is left of ln rms of blocks, in mean square, with the scales as stored and put back; freedom 0: it cannot be
+ * judged. */
 typedef struct order_fit {
     double own, moved, freedom;
 } order_fit;
 
-/* A transposed grid of 2 x 2 has other means of rows and columns but the same rest, so that there the means are left in. */
+/* A transposed grid of 2 x 2 has other means of rows and columns but the same rest, so that there the means are left
+ * in. */
 static order_fit fit_order(const organ_blocks *b, organ_order order, double *room)
 {
     organ_order_range range;
     if (!organ_order_fits(b, order, &range))
         return (order_fit){0};
     const size_t rows = range.row_end - range.row, cols = range.col_end - range.col;
-    const bool square = order == ORGAN_ORDER_TRANSPOSED && rows == 2 && cols == 2, both = rows > 1 && cols > 1 && !square;
+    const bool square = order == ORGAN_ORDER_TRANSPOSED && rows == 2 && cols == 2,
+               both = rows > 1 && cols > 1 && !square;
     double *const stored = room, *const moved = room + rows * cols;
     size_t n = 0;
     for (size_t r = range.row; r < range.row_end; r++)
         for (size_t c = range.col; c < range.col_end; c++, n++) {
             const size_t k = r * b->cols + c;
             stored[n] = organ_block_spread(&b->sums[k]);
-            moved[n] = stored[n] - log((double)b->scales[k]) + log((double)b->scales[organ_order_index(b, order, r, c)]);
+            moved[n] =
+                stored[n] - log((double)b->scales[k]) + log((double)b->scales[organ_order_index(b, order, r, c)]);
             if (!isfinite(stored[n]))
                 return (order_fit){0};
         }
@@ -100,12 +105,13 @@ static order_fit fit_order(const organ_blocks *b, organ_order order, double *roo
 static void tell_order(organ_autopsy_job *job, const organ_weight *weight, organ_order order, const char *value)
 {
     const bool turned = order == ORGAN_ORDER_TRANSPOSED;
-    const organ_verdict verdict = {"scale_order", "scales in the wrong order", "blocks whose rms differs less than with another order",
-                                   turned ? "The grid of scales was written column by column and is read row by row, or the reverse. "
-                                            "Transpose it in the file, or convert the original again."
-                                          : "The scales belong to the neighbouring blocks: a row or column was inserted, dropped or "
-                                            "padded when they were written. Move them back, or convert the original again.",
-                                   true};
+    const organ_verdict verdict = {
+        "scale_order", "scales in the wrong order", "blocks whose rms differs less than with another order",
+        turned ? "The grid of scales was written column by column and is read row by row, or the reverse. "
+                 "Transpose it in the file, or convert the original again."
+               : "The scales belong to the neighbouring blocks: a row or column was inserted, dropped or "
+                 "padded when they were written. Move them back, or convert the original again.",
+        true};
     organ_autopsy_tell(job, true, weight, &verdict, "%s: %s", organ_order_text(order), value);
 }
 
@@ -126,8 +132,8 @@ static void tell_gain(organ_autopsy_job *job, const organ_weight *weight, organ_
     tell_order(job, weight, order, value);
 }
 
-static organ_status suspect_order(organ_scale_pool *pool, const organ_weight *weight, organ_order order, const order_fit *fit,
-                                  organ_error *error)
+static organ_status suspect_order(organ_scale_pool *pool, const organ_weight *weight, organ_order order,
+                                  const order_fit *fit, organ_error *error)
 {
     organ_order_suspect *const more = realloc(pool->suspects, (pool->suspect_count + 1) * sizeof *more);
     if (!more)
@@ -138,8 +144,8 @@ static organ_status suspect_order(organ_scale_pool *pool, const organ_weight *we
 }
 
 /* The order under which least is left. Where chance is not ruled out by this weight alone, it waits for the others. */
-static organ_status judge_order(organ_autopsy_job *job, organ_scale_pool *pool, const organ_weight *weight, const organ_blocks *b,
-                                double *room, organ_error *error)
+static organ_status judge_order(organ_autopsy_job *job, organ_scale_pool *pool, const organ_weight *weight,
+                                const organ_blocks *b, double *room, organ_error *error)
 {
     organ_order best = ORGAN_ORDER_COUNT;
     order_fit least = {0};
@@ -165,7 +171,8 @@ static organ_status judge_order(organ_autopsy_job *job, organ_scale_pool *pool, 
 }
 
 /* Keeps what is left of the blocks as they are, for comparison. */
-static organ_status note_rest(organ_scale_pool *pool, const organ_weight *weight, const organ_blocks *b, double *room, organ_error *error)
+static organ_status note_rest(organ_scale_pool *pool, const organ_weight *weight, const organ_blocks *b, double *room,
+                              organ_error *error)
 {
     if (b->rows < 3 || b->cols < 3 || b->height < EDGE_ROWS)
         return ORGAN_OK;
@@ -201,15 +208,18 @@ static void judge_pooled_order(organ_autopsy_job *job, const organ_scale_pool *p
     for (organ_order order = 0; order < ORGAN_ORDER_COUNT; order++) {
         const organ_order_pool *const p = &pool->orders[order];
         char value[96];
-        snprintf(value, sizeof value, "put back, the rms of blocks would differ less in %zu of %zu weights", p->better, p->weights);
-        if (p->weights >= FEW_WEIGHTS && p->told == 0 && 4 * p->better >= 3 * p->weights && p->evidence > POOLED * sqrt(p->variance))
+        snprintf(value, sizeof value, "put back, the rms of blocks would differ less in %zu of %zu weights", p->better,
+                 p->weights);
+        if (p->weights >= FEW_WEIGHTS && p->told == 0 && 4 * p->better >= 3 * p->weights &&
+            p->evidence > POOLED * sqrt(p->variance))
             tell_order(job, p->first, order, value);
     }
 }
 
 /* ---- one row of blocks ---- */
 
-/* The row of blocks that is furthest from the median of all, by how much (ln), and by how much (median of the size) rows differ. */
+/* The row of blocks that is furthest from the median of all, by how much (ln), and by how much (median of the size)
+ * rows differ. */
 static size_t odd_row(const organ_blocks *b, double *room, double *off, double *usual)
 {
     size_t odd = 0;
@@ -228,7 +238,8 @@ static size_t odd_row(const organ_blocks *b, double *room, double *off, double *
 }
 
 /* Keeps what judge_rows needs once all weights of the role were read. */
-static organ_status note_rows(organ_scale_pool *pool, const organ_vitals *v, const organ_blocks *b, double *room, organ_error *error)
+static organ_status note_rows(organ_scale_pool *pool, const organ_vitals *v, const organ_blocks *b, double *room,
+                              organ_error *error)
 {
     const organ_role role = v->weight->anatomy.role;
     double off, usual;
@@ -259,11 +270,13 @@ static void judge_rows(organ_autopsy_job *job, const organ_scale_pool *pool)
     for (size_t k = 0; k < pool->odd_count; k++) {
         const organ_odd_row *const o = &pool->odd[k];
         const organ_role role = o->weight->anatomy.role;
-        const double usual = fmax(fmax(o->usual, pool->row_usual[role] / (double)pool->row_weights[role]) * 1.4826, ROW_SPREAD);
+        const double usual =
+            fmax(fmax(o->usual, pool->row_usual[role] / (double)pool->row_weights[role]) * 1.4826, ROW_SPREAD);
         if (fabs(o->off) > ROW_BEYOND * usual)
-            organ_autopsy_tell(job, true, o->weight, &verdict, "row %zu of blocks (rows %llu to %llu) has %.3g times the rms of the others",
-                               o->row, (unsigned long long)(o->row * o->height), (unsigned long long)((o->row + 1) * o->height - 1),
-                               exp(o->off));
+            organ_autopsy_tell(job, true, o->weight, &verdict,
+                               "row %zu of blocks (rows %llu to %llu) has %.3g times the rms of the others", o->row,
+                               (unsigned long long)(o->row * o->height),
+                               (unsigned long long)((o->row + 1) * o->height - 1), exp(o->off));
     }
 }
 

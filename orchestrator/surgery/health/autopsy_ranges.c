@@ -15,10 +15,11 @@
 /* clang-format off: tables are laid out by hand */
 
 #define ANY INFINITY
-/* Of trained projections of models of some billion parameters; beyond |mean| 1 and std 10 a weight has exploded in any case. */
-#define PROJECTION                                                                                                                         \
-    {                                                                                                                                      \
-        .expected = {0.01, 0.02, 0.05, -0.5, 0.5}, .sick = { 0.1, 1e-4, 1, -100, 100 }                                                     \
+/* Of trained projections of models of some billion parameters; beyond |mean| 1 and std 10 a weight has exploded in any
+ * case. */
+#define PROJECTION                                                                                                     \
+    {                                                                                                                  \
+        .expected = {0.01, 0.02, 0.05, -0.5, 0.5}, .sick = { 0.1, 1e-4, 1, -100, 100 }                                 \
     }
 
 static const struct {
@@ -98,11 +99,12 @@ typedef struct autopsy_ranges_place {
 
 static organ_status refuse_range(const autopsy_ranges_place *p, organ_error *error, const char *key, const char *what)
 {
-    return organ_fail(error, ORGAN_BAD_INPUT, "%s: %s%s%s%s: %s", p->path, p->name, p->expected ? ".expected" : "", *key ? "." : "", key,
-                      what);
+    return organ_fail(error, ORGAN_BAD_INPUT, "%s: %s%s%s%s: %s", p->path, p->name, p->expected ? ".expected" : "",
+                      *key ? "." : "", key, what);
 }
 
-static organ_status read_number(const autopsy_ranges_place *p, const char *key, const json_t *value, double *number, organ_error *error)
+static organ_status read_number(const autopsy_ranges_place *p, const char *key, const json_t *value, double *number,
+                                organ_error *error)
 {
     if (!json_is_number(value))
         return refuse_range(p, error, key, "must be a number");
@@ -110,13 +112,15 @@ static organ_status read_number(const autopsy_ranges_place *p, const char *key, 
     return ORGAN_OK;
 }
 
-static organ_status read_std(const autopsy_ranges_place *p, const json_t *value, organ_limits *limits, organ_error *error)
+static organ_status read_std(const autopsy_ranges_place *p, const json_t *value, organ_limits *limits,
+                             organ_error *error)
 {
     char what[128];
     double least, most;
     if (!json_is_array(value) || json_array_size(value) != 2)
         return refuse_range(p, error, "std", "must be two numbers, [least, most]");
-    if (read_number(p, "std", json_array_get(value, 0), &least, error) || read_number(p, "std", json_array_get(value, 1), &most, error))
+    if (read_number(p, "std", json_array_get(value, 0), &least, error) ||
+        read_number(p, "std", json_array_get(value, 1), &most, error))
         return error->status;
     snprintf(what, sizeof what, "[%g, %g] must be 0 or more and not run backwards", least, most);
     if (!(least >= 0 && least <= most))
@@ -135,7 +139,8 @@ static const organ_limits unsaid = {(double)NAN, (double)NAN, (double)NAN, (doub
 
 static organ_status read_limits(const autopsy_ranges_place *p, const json_t *object, rule *to, organ_error *error);
 
-static organ_status read_member(const autopsy_ranges_place *p, const char *key, const json_t *value, rule *to, organ_error *error)
+static organ_status read_member(const autopsy_ranges_place *p, const char *key, const json_t *value, rule *to,
+                                organ_error *error)
 {
     organ_limits *const limits = p->expected ? &to->expected : &to->sick;
     const autopsy_ranges_place within = {p->path, p->name, true};
@@ -147,7 +152,8 @@ static organ_status read_member(const autopsy_ranges_place *p, const char *key, 
     if (strcmp(key, "max") == 0)
         return read_number(p, key, value, &limits->max, error);
     if (strcmp(key, "expected") == 0 && !p->expected)
-        return json_is_object(value) ? read_limits(&within, value, to, error) : refuse_range(&within, error, "", "must be an object");
+        return json_is_object(value) ? read_limits(&within, value, to, error)
+                                     : refuse_range(&within, error, "", "must be an object");
     if (strcmp(key, "mean") != 0) {
         snprintf(what, sizeof what, "unknown; a range has mean, std, min, max%s", p->expected ? "" : " and expected");
         return refuse_range(p, error, key, what);
@@ -195,7 +201,10 @@ static void apply(organ_ranges *ranges, organ_role role, const rule *said)
 
 static bool is_role(organ_role role, const char *name) { return strcmp(organ_role_describe(role)->name, name) == 0; }
 
-static bool is_group(organ_role role, const char *name) { return strcmp(organ_group_name(organ_role_describe(role)->group), name) == 0; }
+static bool is_group(organ_role role, const char *name)
+{
+    return strcmp(organ_group_name(organ_role_describe(role)->group), name) == 0;
+}
 
 static bool autopsy_ranges_is_known(const char *name)
 {
@@ -211,14 +220,15 @@ static organ_status check_order(const char *path, const organ_ranges *ranges, or
         for (int expected = 0; expected < 2; expected++) {
             const organ_limits *const l = expected ? &ranges->of[role].expected : &ranges->of[role].sick;
             if (!(l->min <= l->max))
-                return organ_fail(error, ORGAN_BAD_INPUT, "%s: %s%s: min %g is above max %g", path, organ_role_describe(role)->name,
-                                  expected ? ".expected" : "", l->min, l->max);
+                return organ_fail(error, ORGAN_BAD_INPUT, "%s: %s%s: min %g is above max %g", path,
+                                  organ_role_describe(role)->name, expected ? ".expected" : "", l->min, l->max);
         }
     return ORGAN_OK;
 }
 
 /* The least specific first: what is said later goes before. `level`: 0 default, 1 groups, 2 roles. */
-static organ_status apply_level(const char *path, const json_t *document, int level, organ_ranges *ranges, organ_error *error)
+static organ_status apply_level(const char *path, const json_t *document, int level, organ_ranges *ranges,
+                                organ_error *error)
 {
     const char *name;
     json_t *value;
@@ -227,9 +237,10 @@ static organ_status apply_level(const char *path, const json_t *document, int le
         const autopsy_ranges_place p = {path, name, false};
         rule said = {unsaid, unsaid};
         if (!autopsy_ranges_is_known(name))
-            return organ_fail(error, ORGAN_BAD_INPUT,
-                              "%s: '%s' is no role, no group and not \"default\"; 'organ autopsy --print-ranges' shows them all", path,
-                              name);
+            return organ_fail(
+                error, ORGAN_BAD_INPUT,
+                "%s: '%s' is no role, no group and not \"default\"; 'organ autopsy --print-ranges' shows them all",
+                path, name);
         if (strcmp(name, "schema") == 0)
             continue;
         if (!json_is_object(value))
@@ -250,7 +261,8 @@ static organ_status apply_document(const char *path, const json_t *document, org
     const json_t *const schema = json_object_get(document, "schema");
     if (!json_is_string(schema) || strcmp(json_string_value(schema), SCHEMA) != 0)
         return organ_fail(error, ORGAN_BAD_INPUT, "%s: schema must be \"%s\", it is %s%s%s", path, SCHEMA,
-                          json_is_string(schema) ? "\"" : "", json_is_string(schema) ? json_string_value(schema) : "not there",
+                          json_is_string(schema) ? "\"" : "",
+                          json_is_string(schema) ? json_string_value(schema) : "not there",
                           json_is_string(schema) ? "\"" : "");
     for (int level = 0; level < 3; level++)
         if (apply_level(path, document, level, ranges, error))

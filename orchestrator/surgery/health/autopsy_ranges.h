@@ -24,10 +24,11 @@ typedef struct organ_ranges {
 /* The defaults. */
 organ_ranges organ_ranges_default(void);
 
-/* The defaults changed by a file {"schema": "organ.ranges/1", "q_proj": {"mean": 0.01, "std": [0.005, 0.2], "min": -1, "max": 1}, ...}. A
- * key is the name of a role, of a group, or "default"; for each number the role goes before the group, the group before "default", and what
- * nobody names stays as it was. A number given is the limit of what is healthy and ends what was expected; "expected" within such an object
- * sets that again. ORGAN_BAD_INPUT naming file, role, key and both values; ORGAN_IO. */
+/* The defaults changed by a file {"schema": "organ.ranges/1", "q_proj": {"mean": 0.01, "std": [0.005, 0.2], "min": -1,
+ * "max": 1}, ...}. A key is the name of a role, of a group, or "default"; for each number the role goes before the
+ * group, the group before "default", and what nobody names stays as it was. A number given is the limit of what is
+ * healthy and ends what was expected; "expected" within such an object sets that again. ORGAN_BAD_INPUT naming file,
+ * role, key and both values; ORGAN_IO. */
 organ_status organ_ranges_read(const char *path, organ_ranges *ranges, organ_error *error);
 
 /* As such a file. NULL without memory. */

@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: MIT
- * Weights of 16-bit floats are read as they are, all others as FP32: one pass for each of the three. What is folded strip by strip does not
- * depend on that, for widening is exact and parts are cut alike. */
+ * Weights of 16-bit floats are read as they are, all others as FP32: one pass for each of the three. What is folded
+ * strip by strip does not depend on that, for widening is exact and parts are cut alike. */
 #include "orchestrator/surgery/health/autopsy_scan.h"
 
 #include "formats/base/paged_rows.h"
@@ -12,7 +12,8 @@
 #include <stdlib.h>
 #include <string.h>
 
-#define PART ((size_t)32768) /* values that stay in the caches of a core; a multiple of the 4096 that moments are made of */
+#define PART                                                                                                           \
+    ((size_t)32768) /* values that stay in the caches of a core; a multiple of the 4096 that moments are made of */
 
 /* What strips of one weight share; it lives from its first strip to its last. */
 typedef struct autopsy_scan_patient {
@@ -63,7 +64,10 @@ double organ_vitals_kurtosis(const organ_vitals *v)
 
 static size_t element_bytes(organ_dtype as) { return as == ORGAN_F32 ? sizeof(float) : sizeof(uint16_t); }
 
-static const void *at(const void *values, organ_dtype as, size_t index) { return (const char *)values + index * element_bytes(as); }
+static const void *at(const void *values, organ_dtype as, size_t index)
+{
+    return (const char *)values + index * element_bytes(as);
+}
 
 /* The bits of a value without its sign, and those of infinity in its type. */
 static uint32_t magnitude(const void *values, organ_dtype as, size_t index)
@@ -78,9 +82,13 @@ static uint32_t magnitude(const void *values, organ_dtype as, size_t index)
     return narrow & 0x7fff;
 }
 
-static uint32_t infinity_of(organ_dtype as) { return as == ORGAN_F32 ? 0x7f800000 : as == ORGAN_BF16 ? 0x7f80 : 0x7c00; }
+static uint32_t infinity_of(organ_dtype as)
+{
+    return as == ORGAN_F32 ? 0x7f800000 : as == ORGAN_BF16 ? 0x7f80 : 0x7c00;
+}
 
-static void autopsy_scan_moments_of(const organ_kernels *kernels, organ_dtype as, const void *values, size_t n, organ_moments *moments)
+static void autopsy_scan_moments_of(const organ_kernels *kernels, organ_dtype as, const void *values, size_t n,
+                                    organ_moments *moments)
 {
     if (as == ORGAN_F32)
         kernels->moments_f32(values, n, moments);
@@ -124,7 +132,8 @@ static bool column_is_dead(const organ_weight_strip *strip, organ_dtype as, size
     return true;
 }
 
-/* Only columns that no strip has found alive yet are looked at, and of most the first row tells. Threads clear bits and set none. */
+/* Only columns that no strip has found alive yet are looked at, and of most the first row tells. Threads clear bits and
+ * set none. */
 static void find_columns(const organ_weight_strip *strip, organ_dtype as, const autopsy_scan_finding *f, uint64_t *dead)
 {
     if (f->moments.zero == strip->rows * strip->cols)
@@ -203,8 +212,8 @@ static void add_distance(organ_distance *sum, const float *a, const float *b, si
     add_distances(sum, &part);
 }
 
-/* Scales are along rows and columns of projections, and of the columns of embeddings. Rows of q, k and v and columns of o change with the
- * head, which is as wide as a block may be. */
+/* Scales are along rows and columns of projections, and of the columns of embeddings. Rows of q, k and v and columns of
+ * o change with the head, which is as wide as a block may be. */
 static bool has_blocks(const organ_weight *weight, bool rows)
 {
     switch (weight->anatomy.role) {
@@ -227,9 +236,13 @@ static bool has_blocks(const organ_weight *weight, bool rows)
     }
 }
 
-static bool looks_for_jumps(const organ_weight *weight) { return has_blocks(weight, true) || has_blocks(weight, false); }
+static bool looks_for_jumps(const organ_weight *weight)
+{
+    return has_blocks(weight, true) || has_blocks(weight, false);
+}
 
-static organ_status examine_strip(void *context, const organ_weight_strip *strip, void *room, void *result, organ_error *error)
+static organ_status examine_strip(void *context, const organ_weight_strip *strip, void *room, void *result,
+                                  organ_error *error)
 {
     const autopsy_scan_scan *const s = context;
     autopsy_scan_patient *const p = s->patients[strip->item];
@@ -255,8 +268,8 @@ static organ_status examine_strip(void *context, const organ_weight_strip *strip
     if (p->dead_columns)
         find_columns(strip, s->as, f, p->dead_columns + strip->first / shape.rows * p->words);
     if (looks_for_jumps(weight))
-        organ_jumps_strip(&f->jumps, s->kernels, s->as, strip->values, strip->first % shape.rows, strip->rows, strip->cols, &mine->jumps,
-                          &f->edges);
+        organ_jumps_strip(&f->jumps, s->kernels, s->as, strip->values, strip->first % shape.rows, strip->rows,
+                          strip->cols, &mine->jumps, &f->edges);
     return ORGAN_OK;
 }
 
@@ -314,12 +327,15 @@ static void conclude(organ_vitals *v, autopsy_scan_patient *p)
     v->levels = p->levels.set.count;
     v->kind = organ_level_kind_of(&p->levels.set);
     if (has_blocks(v->weight, true))
-        v->row_period = organ_jumps_period(p->jumps.rows, p->jumps.whole_rows, shape.count * (shape.rows / 16), &v->row_factor);
+        v->row_period =
+            organ_jumps_period(p->jumps.rows, p->jumps.whole_rows, shape.count * (shape.rows / 16), &v->row_factor);
     if (has_blocks(v->weight, false))
-        v->column_period = organ_jumps_period(p->jumps.columns, p->jumps.whole_columns, shape.cols / 16, &v->column_factor);
+        v->column_period =
+            organ_jumps_period(p->jumps.columns, p->jumps.whole_columns, shape.cols / 16, &v->column_factor);
 }
 
-static organ_status autopsy_scan_retire_strip(void *context, const organ_weight_strip *strip, const void *result, organ_error *error)
+static organ_status autopsy_scan_retire_strip(void *context, const organ_weight_strip *strip, const void *result,
+                                              organ_error *error)
 {
     autopsy_scan_scan *const s = context;
     organ_vitals *const v = s->chosen[strip->item];
@@ -338,7 +354,9 @@ static organ_status autopsy_scan_retire_strip(void *context, const organ_weight_
         p->edges = f->edges;
     }
     const uint64_t all = organ_vitals_bytes(v);
-    const uint64_t now = strip->last ? all : (uint64_t)((double)all * ((double)(strip->rows * strip->cols) / (double)v->weight->elements));
+    const uint64_t now =
+        strip->last ? all
+                    : (uint64_t)((double)all * ((double)(strip->rows * strip->cols) / (double)v->weight->elements));
     const uint64_t step = strip->last ? all - p->read : p->read + now < all ? now : 0;
     p->read += step;
     if (strip->last) {
@@ -380,8 +398,9 @@ static organ_status run_type(autopsy_scan_scan *s, organ_weight_item *items, siz
     return error->status;
 }
 
-static organ_status take_mine(const organ_model *model, const organ_model *other, organ_vitals *vitals, const organ_deal *deal,
-                              const organ_engine *engine, const organ_scan_progress *progress, organ_error *error)
+static organ_status take_mine(const organ_model *model, const organ_model *other, organ_vitals *vitals,
+                              const organ_deal *deal, const organ_engine *engine, const organ_scan_progress *progress,
+                              organ_error *error)
 {
     static const organ_dtype types[] = {ORGAN_BF16, ORGAN_F16, ORGAN_F32};
     autopsy_scan_scan s = {.kernels = engine->kernels, .progress = progress};
@@ -408,7 +427,10 @@ static organ_status take_mine(const organ_model *model, const organ_model *other
     return error->status;
 }
 
-static uint64_t autopsy_scan_bytes_of(const void *vitals, size_t k) { return organ_vitals_bytes((const organ_vitals *)vitals + k); }
+static uint64_t autopsy_scan_bytes_of(const void *vitals, size_t k)
+{
+    return organ_vitals_bytes((const organ_vitals *)vitals + k);
+}
 
 /* The notes of all weights, where they belong. */
 static organ_status exchange_notes(organ_vitals *vitals, const organ_deal *deal, organ_error *error)
@@ -431,8 +453,8 @@ organ_status organ_vitals_take(const organ_model *model, const organ_model *othe
     organ_deal deal;
     if (organ_deal_make(engine->ranks, count, autopsy_scan_bytes_of, vitals, &deal, error) == ORGAN_OK)
         take_mine(model, other, vitals, &deal, engine, progress, error);
-    if (organ_deal_complete(&deal, "the weights are examined", &vitals->moments, sizeof *vitals - offsetof(organ_vitals, moments),
-                            sizeof *vitals, error) == ORGAN_OK &&
+    if (organ_deal_complete(&deal, "the weights are examined", &vitals->moments,
+                            sizeof *vitals - offsetof(organ_vitals, moments), sizeof *vitals, error) == ORGAN_OK &&
         engine->ranks)
         exchange_notes(vitals, &deal, error);
     organ_deal_release(&deal);

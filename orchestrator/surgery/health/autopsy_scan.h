@@ -41,12 +41,14 @@ double organ_vitals_std(const organ_vitals *v);      /* of the finite values, no
 double organ_vitals_kurtosis(const organ_vitals *v); /* excess; 0 where all are the same */
 
 typedef struct organ_scan_progress {
-    void (*advance)(void *context, uint64_t bytes, const organ_vitals *done); /* `done`: a weight is finished, else NULL */
+    void (*advance)(void *context, uint64_t bytes,
+                    const organ_vitals *done); /* `done`: a weight is finished, else NULL */
     void *context;
 } organ_scan_progress;
 
-/* Examines vitals[0 .. count): weight, other and unread are set, the rest is zero. Those with an `unread` are passed over. Of several ranks
- * each examines some, and all learn of all. Errors as organ_weight_pass_run and organ_ranks_agree. */
+/* Examines vitals[0 .. count): weight, other and unread are set, the rest is zero. Those with an `unread` are passed
+ * over. Of several ranks each examines some, and all learn of all. Errors as organ_weight_pass_run and
+ * organ_ranks_agree. */
 organ_status organ_vitals_take(const organ_model *model, const organ_model *other, organ_vitals *vitals, size_t count,
                                const organ_engine *engine, const organ_scan_progress *progress, organ_error *error);
 

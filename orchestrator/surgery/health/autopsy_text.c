@@ -1,5 +1,6 @@
 /* SPDX-License-Identifier: MIT
- * One factor of all scales of a model, found without the original: the model predicts a text best with its scales at another size. */
+ * One factor of all scales of a model, found without the original: the model predicts a text best with its scales at
+ * another size. */
 #include "orchestrator/surgery/health/autopsy_job.h"
 
 #include "orchestrator/report/text/members.h"
@@ -27,11 +28,13 @@ bool organ_autopsy_has_scales(const organ_autopsy_job *job)
 static json_t *trial_json(const organ_trial *trial, size_t k, const organ_perplexity_comparison *c)
 {
     const double perplexity = organ_perplexity_sum(trial->models[k].scores.nll, trial->plan.scored).perplexity;
-    return ORGAN_OBJECT(SET_REAL("factor", (double)factors[k]), SET_TEXT("scales", names[k]), SET_REAL_OF("perplexity", true, perplexity),
-                        SET_REAL_OF("nll_difference", k > 0, c->nll.mean), SET_REAL_OF("nll_difference_error", k > 0, c->nll.error));
+    return ORGAN_OBJECT(SET_REAL("factor", (double)factors[k]), SET_TEXT("scales", names[k]),
+                        SET_REAL_OF("perplexity", true, perplexity), SET_REAL_OF("nll_difference", k > 0, c->nll.mean),
+                        SET_REAL_OF("nll_difference_error", k > 0, c->nll.error));
 }
 
-static void tell_best(organ_autopsy_job *job, const organ_trial *trial, size_t best, const organ_perplexity_comparison *c)
+static void tell_best(organ_autopsy_job *job, const organ_trial *trial, size_t best,
+                      const organ_perplexity_comparison *c)
 {
     static const organ_weight all = {.name = "*", .anatomy = {.layer = -1}};
     const organ_verdict verdict = {
@@ -40,10 +43,11 @@ static void tell_best(organ_autopsy_job *job, const organ_trial *trial, size_t b
         "by another largest code than that of the type, a global factor applied twice or left out.",
         true};
     organ_autopsy_tell(job, true, &all, &verdict,
-                       "with all scales %s times as large perplexity is %.4g, as stored %.4g (%.3g +- %.2g nats a token over %zu tokens)",
+                       "with all scales %s times as large perplexity is %.4g, as stored %.4g (%.3g +- %.2g nats a "
+                       "token over %zu tokens)",
                        names[best], organ_perplexity_sum(trial->models[best].scores.nll, trial->plan.scored).perplexity,
-                       organ_perplexity_sum(trial->models[0].scores.nll, trial->plan.scored).perplexity, c->nll.mean, c->nll.error,
-                       trial->plan.scored);
+                       organ_perplexity_sum(trial->models[0].scores.nll, trial->plan.scored).perplexity, c->nll.mean,
+                       c->nll.error, trial->plan.scored);
 }
 
 static organ_status compare_factors(organ_autopsy_job *job, const organ_trial *trial, organ_error *error)
@@ -52,14 +56,16 @@ static organ_status compare_factors(organ_autopsy_job *job, const organ_trial *t
     json_t *const trials = json_array();
     size_t best = 0;
     for (size_t k = 0; k < COUNT && !error->status; k++) {
-        if (k > 0 && organ_perplexity_compare(&trial->models[0].scores, &trial->models[k].scores, trial->plan.scored, &all[k], error))
+        if (k > 0 && organ_perplexity_compare(&trial->models[0].scores, &trial->models[k].scores, trial->plan.scored,
+                                              &all[k], error))
             break;
         const bool better = k > 0 && all[k].nll.mean < -BETTER && all[k].nll.mean < -SURELY * all[k].nll.error;
         if (better && all[k].nll.mean < all[best].nll.mean)
             best = k;
         job->broken = json_array_append_new(trials, trial_json(trial, k, &all[k])) || job->broken;
     }
-    job->scale_test = ORGAN_OBJECT(SET_BYTES("text", job->options->text), SET_COUNT("tokens", trial->plan.scored), SET("trials", trials));
+    job->scale_test = ORGAN_OBJECT(SET_BYTES("text", job->options->text), SET_COUNT("tokens", trial->plan.scored),
+                                   SET("trials", trials));
     if (best > 0 && !error->status)
         tell_best(job, trial, best, &all[best]);
     return error->status;

@@ -33,8 +33,8 @@ static void add_amount(amount *sum, const inspect_part *one)
     sum->bytes += one->tensor->bytes;
 }
 
-#define SET_AMOUNT(sum)                                                                                                                    \
-    SET_COUNT("tensors", (sum).tensors), SET_COUNT("weights", (sum).weights), SET_COUNT("elements", (sum).elements),                       \
+#define SET_AMOUNT(sum)                                                                                                \
+    SET_COUNT("tensors", (sum).tensors), SET_COUNT("weights", (sum).weights), SET_COUNT("elements", (sum).elements),   \
         SET_COUNT("bytes", (sum).bytes)
 
 /* ---- the model as a whole ---- */
@@ -45,7 +45,8 @@ static json_t *describe_files(const organ_inspect_lists *lists, const organ_mode
     for (size_t k = 0; k < model->file_count && organ_inspect_has_room(lists, "files", k); k++) {
         const organ_model_file *const file = &model->files[k];
         json_array_append_new(files, ORGAN_OBJECT(SET_BYTES("name", file->name), SET_COUNT("bytes", file->size),
-                                                  SET_COUNT("header_bytes", file->data_offset), SET_COUNT("tensors", file->count)));
+                                                  SET_COUNT("header_bytes", file->data_offset),
+                                                  SET_COUNT("tensors", file->count)));
     }
     return files;
 }
@@ -59,9 +60,9 @@ static json_t *describe_model(const organ_model *model, const inspect_part *part
     for (size_t k = 0; k < model->file_count; k++)
         size += model->files[k].size;
     return ORGAN_OBJECT(SET("name", organ_name_json(model->path)), SET_TEXT("format", model->format),
-                        SET_BYTES("architecture", model->config.architecture), SET_BYTES("model_type", model->config.model_type),
-                        SET_COUNT("files", model->file_count), SET_COUNT("file_bytes", size), SET_AMOUNT(all),
-                        SET_BYTES_OF("index", model->index));
+                        SET_BYTES("architecture", model->config.architecture),
+                        SET_BYTES("model_type", model->config.model_type), SET_COUNT("files", model->file_count),
+                        SET_COUNT("file_bytes", size), SET_AMOUNT(all), SET_BYTES_OF("index", model->index));
 }
 
 static json_t *describe_config(const organ_hf_config *config)
@@ -69,8 +70,9 @@ static json_t *describe_config(const organ_hf_config *config)
     if (!config->present)
         return json_null();
 #define SET_FACT(fact) SET_IF(config->fact >= 0, #fact, json_integer(config->fact))
-    return ORGAN_OBJECT(SET_FACT(num_hidden_layers), SET_FACT(hidden_size), SET_FACT(intermediate_size), SET_FACT(num_attention_heads),
-                        SET_FACT(num_key_value_heads), SET_FACT(head_dim), SET_FACT(num_experts), SET_FACT(vocab_size),
+    return ORGAN_OBJECT(SET_FACT(num_hidden_layers), SET_FACT(hidden_size), SET_FACT(intermediate_size),
+                        SET_FACT(num_attention_heads), SET_FACT(num_key_value_heads), SET_FACT(head_dim),
+                        SET_FACT(num_experts), SET_FACT(vocab_size),
                         SET_FLAG("tie_word_embeddings", config->tie_word_embeddings),
                         SET_IF(*config->torch_dtype, "torch_dtype", organ_document_string(config->torch_dtype)),
                         SET_IF(*config->quant_method, "quant_method", organ_document_string(config->quant_method)));
@@ -79,8 +81,8 @@ static json_t *describe_config(const organ_hf_config *config)
 
 /* ---- roles ---- */
 
-/* Orders parts by their row of the anatomy, companions behind weights, then by shape, so that equal shapes of a role stand together; names
- * do not matter. */
+/* Orders parts by their row of the anatomy, companions behind weights, then by shape, so that equal shapes of a role
+ * stand together; names do not matter. */
 static int by_role_and_shape(const void *a, const void *b)
 {
     const inspect_part *const x = *(const inspect_part *const *)a, *const y = *(const inspect_part *const *)b;
@@ -110,16 +112,18 @@ static json_t *describe_role(const organ_inspect_lists *lists, const inspect_par
         seen[parts[k]->tensor->dtype] |= parts[k]->weight;
         if (parts[k]->weight && (k + 1 == count || by_role_and_shape(&parts[k], &parts[k + 1]) != 0)) {
             if (organ_inspect_has_room(lists, "shapes", json_array_size(shapes)))
-                json_array_append_new(shapes, ORGAN_OBJECT(SET("shape", organ_counts_json(parts[k]->rank, parts[k]->shape)),
-                                                           SET_COUNT("tensors", k + 1 - first)));
+                json_array_append_new(shapes,
+                                      ORGAN_OBJECT(SET("shape", organ_counts_json(parts[k]->rank, parts[k]->shape)),
+                                                   SET_COUNT("tensors", k + 1 - first)));
             first = k + 1;
         }
     }
     for (size_t d = 0; d < ORGAN_DTYPE_COUNT; d++)
         if (seen[d])
             json_array_append_new(dtypes, json_string(organ_dtype_describe((organ_dtype)d)->name));
-    return ORGAN_OBJECT(SET_TEXT("role", organ_anatomy_role_name(&parts[0]->anatomy)), SET_TEXT("group", organ_group_name(role->group)),
-                        SET_FLAG("projection", role->projection), SET_AMOUNT(sum), SET("dtypes", dtypes), SET("shapes", shapes));
+    return ORGAN_OBJECT(SET_TEXT("role", organ_anatomy_role_name(&parts[0]->anatomy)),
+                        SET_TEXT("group", organ_group_name(role->group)), SET_FLAG("projection", role->projection),
+                        SET_AMOUNT(sum), SET("dtypes", dtypes), SET("shapes", shapes));
 }
 
 static json_t *describe_roles(const organ_inspect_lists *lists, const inspect_part **parts, size_t count)
@@ -139,8 +143,8 @@ static json_t *dtype_json(const void *sums, size_t d)
     const amount *const sum = (const amount *)sums + d;
     if (sum->tensors == 0)
         return NULL;
-    return ORGAN_OBJECT(SET_DTYPE("dtype", (organ_dtype)d), SET_COUNT("tensors", sum->tensors), SET_COUNT("elements", sum->elements),
-                        SET_COUNT("bytes", sum->bytes));
+    return ORGAN_OBJECT(SET_DTYPE("dtype", (organ_dtype)d), SET_COUNT("tensors", sum->tensors),
+                        SET_COUNT("elements", sum->elements), SET_COUNT("bytes", sum->bytes));
 }
 
 /* Elements are stored ones here: words of packed weights, and scales. */
@@ -206,9 +210,10 @@ static void note_problem(json_t *problems, const char *format, ...)
     json_array_append_new(problems, organ_document_string(sentence));
 }
 
-/* The number of the first layer below `layers` that no weight belongs to, or `layers`. Weights of unknown role count only in a model that
- * has no others in its layers: an architecture whose names are not in the anatomy. Returns `layers` also if no name has a layer's number,
- * since nothing can be said then. A bit field is enough: real models have hundreds of layers. */
+/* The number of the first layer below `layers` that no weight belongs to, or `layers`. Weights of unknown role count
+ * only in a model that has no others in its layers: an architecture whose names are not in the anatomy. Returns
+ * `layers` also if no name has a layer's number, since nothing can be said then. A bit field is enough: real models
+ * have hundreds of layers. */
 static int64_t missing_layer(const organ_weights *weights, int64_t layers)
 {
     enum { MOST = 65536 };
@@ -235,7 +240,8 @@ static bool is_of_tokens(const organ_tensor *tensor)
 }
 
 /* Only what no loader could accept: conventions of one architecture are not faults of another. */
-static void check_against_config(const organ_inspect_lists *lists, const organ_model *model, const organ_weights *weights, json_t *problems)
+static void check_against_config(const organ_inspect_lists *lists, const organ_model *model,
+                                 const organ_weights *weights, json_t *problems)
 {
     const organ_hf_config *const config = &model->config;
     const int64_t missing = missing_layer(weights, config->num_hidden_layers);
@@ -246,16 +252,18 @@ static void check_against_config(const organ_inspect_lists *lists, const organ_m
                      (long long)config->num_hidden_layers, (long long)missing);
     for (size_t k = 0; k < model->tensor_count; k++) {
         const organ_tensor *const tensor = &model->tensors[k];
-        if (tensor->anatomy.role == ORGAN_ROLE_EMBED && tensor->rank == 2 && config->vocab_size >= 0 && is_of_tokens(tensor) &&
-            tensor->shape[0] < (uint64_t)config->vocab_size && organ_inspect_has_room(lists, "problems", json_array_size(problems)))
-            note_problem(problems, "%s: tensor '%.128s' has %llu rows, but the vocabulary in %s has %lld", model->files[tensor->file].name,
-                         tensor->name, (unsigned long long)tensor->shape[0], place, (long long)config->vocab_size);
+        if (tensor->anatomy.role == ORGAN_ROLE_EMBED && tensor->rank == 2 && config->vocab_size >= 0 &&
+            is_of_tokens(tensor) && tensor->shape[0] < (uint64_t)config->vocab_size &&
+            organ_inspect_has_room(lists, "problems", json_array_size(problems)))
+            note_problem(problems, "%s: tensor '%.128s' has %llu rows, but the vocabulary in %s has %lld",
+                         model->files[tensor->file].name, tensor->name, (unsigned long long)tensor->shape[0], place,
+                         (long long)config->vocab_size);
     }
 }
 
 /* `weights` is NULL if they could not be found, which `fault` explains. */
-static json_t *describe_problems(const organ_inspect_lists *lists, const organ_model *model, const organ_weights *weights,
-                                 const char *fault)
+static json_t *describe_problems(const organ_inspect_lists *lists, const organ_model *model,
+                                 const organ_weights *weights, const char *fault)
 {
     json_t *const problems = organ_json_texts(weights ? 0 : 1, &fault);
     for (size_t k = 0; k < model->problem_count; k++)
@@ -270,10 +278,11 @@ static json_t *describe_problems(const organ_inspect_lists *lists, const organ_m
 json_t *organ_inspect_tensor(const organ_tensor *tensor, const char *file)
 {
     const organ_anatomy *const anatomy = &tensor->anatomy;
-    return ORGAN_OBJECT(SET_TEXT("name", tensor->name), SET_DTYPE("dtype", tensor->dtype), SET("shape", organ_shape_json(tensor)),
-                        SET_COUNT("elements", tensor->elements), SET_COUNT("bytes", tensor->bytes),
-                        SET_TEXT("role", organ_anatomy_role_name(anatomy)), SET_TEXT("group", organ_group_name(anatomy->group)),
-                        SET_INDEX("layer", anatomy->layer), SET_INDEX("expert", anatomy->expert), SET_BYTES("file", file),
+    return ORGAN_OBJECT(SET_TEXT("name", tensor->name), SET_DTYPE("dtype", tensor->dtype),
+                        SET("shape", organ_shape_json(tensor)), SET_COUNT("elements", tensor->elements),
+                        SET_COUNT("bytes", tensor->bytes), SET_TEXT("role", organ_anatomy_role_name(anatomy)),
+                        SET_TEXT("group", organ_group_name(anatomy->group)), SET_INDEX("layer", anatomy->layer),
+                        SET_INDEX("expert", anatomy->expert), SET_BYTES("file", file),
                         SET_COUNT("offset", tensor->offset));
 }
 
@@ -293,23 +302,28 @@ static json_t *inspect_tensor_json(const void *context, size_t k)
 {
     const subject *const s = context;
     const organ_tensor *const tensor = &s->model->tensors[k];
-    return organ_inspect_selects(&s->lists, tensor->name) ? organ_inspect_tensor(tensor, s->model->files[tensor->file].name) : NULL;
+    return organ_inspect_selects(&s->lists, tensor->name)
+               ? organ_inspect_tensor(tensor, s->model->files[tensor->file].name)
+               : NULL;
 }
 
 static json_t *make_report(const subject *s)
 {
     const organ_model *const model = s->model;
-    json_t *const report = ORGAN_OBJECT(SET_TEXT("schema", "organ.inspect/1"), SET_TEXT("organ", ORGAN_VERSION),
-                                        SET("model", describe_model(model, s->parts)), SET("config", describe_config(&model->config)),
-                                        SET("files", describe_files(&s->lists, model)), SET_BYTES_OF("match", s->lists.match));
+    json_t *const report =
+        ORGAN_OBJECT(SET_TEXT("schema", "organ.inspect/1"), SET_TEXT("organ", ORGAN_VERSION),
+                     SET("model", describe_model(model, s->parts)), SET("config", describe_config(&model->config)),
+                     SET("files", describe_files(&s->lists, model)), SET_BYTES_OF("match", s->lists.match));
     describe_totals(report, s->chosen, s->count);
-    json_t *const roles = describe_roles(&s->lists, s->chosen, s->count); /* one after the other: both may add to the lists that were cut */
+    json_t *const roles = describe_roles(&s->lists, s->chosen,
+                                         s->count); /* one after the other: both may add to the lists that were cut */
     json_t *const layers = describe_layers(&s->lists, s->chosen, s->count);
     ORGAN_ADD(report, SET("dtypes", describe_dtypes(s->chosen, s->count)), SET("roles", roles), SET("by_layer", layers),
               SET("quantization", json_incref(s->quantization)), SET("problems", json_incref(s->problems)),
               SET("warnings", organ_json_texts(model->warning_count, (const char *const *)model->warnings)),
               SET_IF(s->lists.tensors, "tensors", organ_json_rows(model->tensor_count, inspect_tensor_json, s)),
-              SET_IF(s->lists.most, "cut", json_incref(s->lists.cut)), SET("run", ORGAN_OBJECT(SET_BYTES("model", model->path))));
+              SET_IF(s->lists.most, "cut", json_incref(s->lists.cut)),
+              SET("run", ORGAN_OBJECT(SET_BYTES("model", model->path))));
     return report;
 }
 
@@ -328,8 +342,8 @@ static json_t *report_of(subject *s, organ_inspect_part *parts)
     return made;
 }
 
-/* Every tensor is a weight of its own. Such weights are let go before the report is made: of a model of many small tensors they take half
- * of all memory. */
+/* Every tensor is a weight of its own. Such weights are let go before the report is made: of a model of many small
+ * tensors they take half of all memory. */
 static bool are_tensors(const organ_model *model, const organ_weights *weights)
 {
     return weights && weights->packed == 0 && weights->count == model->tensor_count;
@@ -354,7 +368,8 @@ static json_t *describe(subject *s, organ_weights *weights, const char *fault)
 }
 
 /* A document that memory was too short for is none. */
-static organ_status make_document(subject *s, organ_weights *weights, const char *fault, json_t **report, organ_error *error)
+static organ_status make_document(subject *s, organ_weights *weights, const char *fault, json_t **report,
+                                  organ_error *error)
 {
     const organ_memory_work work = organ_memory_work_begin();
     *report = describe(s, weights, fault);
@@ -363,7 +378,8 @@ static organ_status make_document(subject *s, organ_weights *weights, const char
     return organ_memory_work_end(&work, report, s->model->path, error);
 }
 
-organ_status organ_inspect_model(const organ_inspect_options *options, const organ_model *model, json_t **report, organ_error *error)
+organ_status organ_inspect_model(const organ_inspect_options *options, const organ_model *model, json_t **report,
+                                 organ_error *error)
 {
     organ_error fault = {0};
     organ_weights *weights;
@@ -372,7 +388,8 @@ organ_status organ_inspect_model(const organ_inspect_options *options, const org
         *error = fault;
         return fault.status;
     }
-    subject s = {.lists = {.match = options->match, .tensors = options->tensors, .most = options->most}, .model = model};
+    subject s = {.lists = {.match = options->match, .tensors = options->tensors, .most = options->most},
+                 .model = model};
     if (make_document(&s, weights, fault.message, report, error) != ORGAN_OK)
         return error->status;
     const json_t *const problems = json_object_get(*report, "problems");

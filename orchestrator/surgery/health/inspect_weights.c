@@ -19,7 +19,8 @@ static bool is_packed(const organ_weight *weight) { return weight->scheme != ORG
 
 static bool selected_weight(const organ_inspect_lists *lists, const organ_weight *weight)
 {
-    return is_packed(weight) && (organ_inspect_selects(lists, weight->name) || organ_inspect_selects(lists, weight->codes->name));
+    return is_packed(weight) &&
+           (organ_inspect_selects(lists, weight->name) || organ_inspect_selects(lists, weight->codes->name));
 }
 
 /* ---- kinds ---- */
@@ -27,7 +28,8 @@ static bool selected_weight(const organ_inspect_lists *lists, const organ_weight
 static const char *const companion_keys[] = {"codes", "scale", "zero", "g_idx", "global", "shape_tensor", "biases"};
 #define COMPANIONS (sizeof companion_keys / sizeof *companion_keys)
 
-/* [rows, columns] of the plain weight that share a scale; for whole rows or matrices its own size, as the first of a kind has it. */
+/* [rows, columns] of the plain weight that share a scale; for whole rows or matrices its own size, as the first of a
+ * kind has it. */
 static json_t *block_of(const organ_weight *weight)
 {
     return organ_counts_json(2, (const uint64_t[]){weight->block_rows, weight->block_cols});
@@ -37,13 +39,14 @@ static json_t *describe_kind(const inspect_weights_kind *one)
 {
     const organ_weight *const w = one->first;
     /* Floats are neither; of GPTQ the values of the zero points would tell. */
-    const bool told = w->scheme == ORGAN_SCHEME_INT8 || w->scheme == ORGAN_SCHEME_PACKED || w->scheme == ORGAN_SCHEME_AWQ_GEMM ||
-                      w->scheme == ORGAN_SCHEME_AWQ_GEMV;
-    return ORGAN_OBJECT(SET_TEXT("scheme", organ_scheme_name(w->scheme)), SET_TEXT("text", one->text), SET_COUNT("bits", w->bits),
-                        SET("block", block_of(w)), SET_DTYPE("codes_dtype", w->codes->dtype), SET_DTYPE("scale_dtype", w->scale->dtype),
-                        SET("symmetric", told ? json_boolean(!w->zero) : json_null()), SET_FLAG("zero_points", w->zero),
-                        SET_FLAG("biases", w->bias), SET_FLAG("group_index", w->g_idx), SET_COUNT("weights", one->weights),
-                        SET_COUNT("elements", one->elements), SET_COUNT("bytes", one->bytes));
+    const bool told = w->scheme == ORGAN_SCHEME_INT8 || w->scheme == ORGAN_SCHEME_PACKED ||
+                      w->scheme == ORGAN_SCHEME_AWQ_GEMM || w->scheme == ORGAN_SCHEME_AWQ_GEMV;
+    return ORGAN_OBJECT(
+        SET_TEXT("scheme", organ_scheme_name(w->scheme)), SET_TEXT("text", one->text), SET_COUNT("bits", w->bits),
+        SET("block", block_of(w)), SET_DTYPE("codes_dtype", w->codes->dtype), SET_DTYPE("scale_dtype", w->scale->dtype),
+        SET("symmetric", told ? json_boolean(!w->zero) : json_null()), SET_FLAG("zero_points", w->zero),
+        SET_FLAG("biases", w->bias), SET_FLAG("group_index", w->g_idx), SET_COUNT("weights", one->weights),
+        SET_COUNT("elements", one->elements), SET_COUNT("bytes", one->bytes));
 }
 
 static void count_weight(inspect_weights_kind *one, const organ_weight *weight)
@@ -86,10 +89,11 @@ static json_t *describe_kinds(const organ_inspect_lists *lists, const organ_weig
 static json_t *describe_weight(const organ_weight *weight)
 {
     char text[128];
-    json_t *const row = ORGAN_OBJECT(SET_TEXT("name", weight->name), SET_TEXT("scheme", organ_scheme_name(weight->scheme)),
-                                     SET_TEXT("text", organ_weight_text(weight, text, sizeof text)),
-                                     SET("shape", organ_counts_json(weight->rank, weight->shape)), SET("block", block_of(weight)),
-                                     SET_FLAG("transposed", weight->transposed));
+    json_t *const row =
+        ORGAN_OBJECT(SET_TEXT("name", weight->name), SET_TEXT("scheme", organ_scheme_name(weight->scheme)),
+                     SET_TEXT("text", organ_weight_text(weight, text, sizeof text)),
+                     SET("shape", organ_counts_json(weight->rank, weight->shape)), SET("block", block_of(weight)),
+                     SET_FLAG("transposed", weight->transposed));
     for (size_t k = 0; k < COMPANIONS; k++) {
         const organ_tensor *const tensor = organ_weight_tensor(weight, k);
         ORGAN_ADD(row, SET(companion_keys[k], tensor ? json_string(tensor->name) : json_null()));
@@ -107,8 +111,8 @@ static json_t *describe_strays(const organ_inspect_lists *lists, const organ_wei
             continue;
         if (!organ_inspect_has_room(lists, "strays", json_array_size(rows)))
             break;
-        json_array_append_new(
-            rows, ORGAN_OBJECT(SET_TEXT("name", stray->tensor->name), SET_FLAG("dropped", stray->dropped), SET_TEXT("why", stray->why)));
+        json_array_append_new(rows, ORGAN_OBJECT(SET_TEXT("name", stray->tensor->name),
+                                                 SET_FLAG("dropped", stray->dropped), SET_TEXT("why", stray->why)));
     }
     return rows;
 }
@@ -128,9 +132,9 @@ json_t *organ_inspect_weights(const organ_inspect_lists *lists, const organ_mode
         return ORGAN_OBJECT(SET_BYTES("method", model->config.quant_method), SET_FLAG("found", false));
     if (weights->packed == 0 && weights->stray_count == 0 && weights->note_count == 0 && !*weights->method)
         return json_null();
-    return ORGAN_OBJECT(SET_BYTES("method", weights->method), SET_FLAG("found", true), SET_COUNT("packed", weights->packed),
-                        SET_COUNT("plain", weights->count - weights->packed), SET("schemes", describe_kinds(lists, weights)),
-                        SET("strays", describe_strays(lists, weights)),
+    return ORGAN_OBJECT(SET_BYTES("method", weights->method), SET_FLAG("found", true),
+                        SET_COUNT("packed", weights->packed), SET_COUNT("plain", weights->count - weights->packed),
+                        SET("schemes", describe_kinds(lists, weights)), SET("strays", describe_strays(lists, weights)),
                         SET("notes", organ_json_texts(weights->note_count, (const char *const *)weights->notes)),
                         SET_IF(lists->tensors, "weights", selected_weights(lists, weights)));
 }

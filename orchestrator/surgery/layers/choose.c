@@ -1,5 +1,6 @@
 /* SPDX-License-Identifier: MIT
- * The search along a part of a text. What is known already is not measured again: neither what a file has, nor what a round before had. */
+ * The search along a part of a text. What is known already is not measured again: neither what a file has, nor what a
+ * round before had. */
 #include "orchestrator/surgery/layers/job.h"
 
 #include "orchestrator/surgery/allocate/variants.h"
@@ -16,11 +17,15 @@
 /* Of the plan: sets of blocks that are judged in a round, and the part of their layers that is computed for each. */
 #define ROUND_SETS 16.0
 #define SHARED     0.6
-#define BETTER     1.5 /* how often all exchanges are judged: once around the best set, in part around those before it */
+/* Rounds of all exchanges: one around the best set, and a part of one around each earlier set. */
+#define BETTER 1.5
 
 static bool choose_is_first(const organ_layers_job *job) { return organ_ranks_first(job->engine->ranks); }
 
-static const organ_windows *windows_of(const organ_layers_job *job) { return &organ_along_describe(job->choice.along)->windows; }
+static const organ_windows *windows_of(const organ_layers_job *job)
+{
+    return &organ_along_describe(job->choice.along)->windows;
+}
 
 /* ---- opening ---- */
 
@@ -31,8 +36,8 @@ static organ_status identify(organ_layers_job *job, organ_error *error)
     if (organ_model_fingerprint(job->model, fingerprint, error) != ORGAN_OK)
         return error->status;
     c->identity = ORGAN_OBJECT(SET_TEXT("definition", ORGAN_LAYERS_DEFINITION), SET_TEXT("model", fingerprint),
-                               SET_TEXT("text", organ_along_describe(c->along)->digest), SET_COUNT("context", c->walk.context),
-                               SET_COUNT("windows", c->walk.samples));
+                               SET_TEXT("text", organ_along_describe(c->along)->digest),
+                               SET_COUNT("context", c->walk.context), SET_COUNT("windows", c->walk.samples));
     return c->identity ? ORGAN_OK : organ_fail_memory(error, job->options->model);
 }
 
@@ -51,8 +56,8 @@ static organ_status open_text(organ_layers_job *job, organ_error *error)
         return error->status;
     const unsigned layers = organ_forward_describe(organ_along_describe(c->along)->forward)->layers;
     if (layers > job->layers || job->drop.count >= layers)
-        return organ_fail(error, ORGAN_USAGE, "--drop %zu leaves no block: a text goes through %u of the %zu of %s", job->drop.count,
-                          layers, job->layers, job->model->path);
+        return organ_fail(error, ORGAN_USAGE, "--drop %zu leaves no block: a text goes through %u of the %zu of %s",
+                          job->drop.count, layers, job->layers, job->model->path);
     job->layers = layers; /* those behind are for tokens after the next one: they stay */
     return ORGAN_OK;
 }
@@ -61,7 +66,8 @@ organ_status organ_layers_choice_open(organ_layers_job *job, organ_error *error)
 {
     organ_layers_choice *const c = &job->choice;
     const char *const file = job->options->scores;
-    if (open_text(job, error) || organ_layers_sets_check(organ_along_describe(c->along)->forward, job->engine, windows_of(job), error) ||
+    if (open_text(job, error) ||
+        organ_layers_sets_check(organ_along_describe(c->along)->forward, job->engine, windows_of(job), error) ||
         identify(job, error))
         return error->status;
     organ_layers_known_read(&c->known, job->layers, file, c->identity, error);
@@ -70,7 +76,8 @@ organ_status organ_layers_choice_open(organ_layers_job *job, organ_error *error)
     return organ_ranks_agree(job->engine->ranks, "scores are read", error);
 }
 
-/* The whole model once, then sets of blocks: at most 16 of a round, until all that differ in one block from the best were judged. */
+/* The whole model once, then sets of blocks: at most 16 of a round, until all that differ in one block from the best
+ * were judged. */
 void organ_layers_choice_foresee(organ_layers_job *job)
 {
     const organ_along_facts *const facts = organ_along_describe(job->choice.along);
@@ -114,7 +121,8 @@ static organ_status need_sets(organ_layers_job *job, organ_error *error)
     organ_layers_choice *const c = &job->choice;
     if (c->sets)
         return ORGAN_OK;
-    return organ_layers_sets_open(organ_along_describe(c->along)->forward, job->engine, windows_of(job), ORGAN_LAYERS_ALL, &c->sets, error);
+    return organ_layers_sets_open(organ_along_describe(c->along)->forward, job->engine, windows_of(job),
+                                  ORGAN_LAYERS_ALL, &c->sets, error);
 }
 
 /* Those that nobody knows, one behind the other. */
@@ -124,7 +132,8 @@ static organ_status judge_unknown(organ_layers_job *job, const bool *dropped, si
     double *const divergence = malloc(count * sizeof *divergence);
     if (!divergence)
         return organ_fail_errno(error, ENOMEM, "%zu sets of blocks", count);
-    if (need_sets(job, error) == ORGAN_OK && organ_layers_sets_judge(c->sets, dropped, count, divergence, error) == ORGAN_OK)
+    if (need_sets(job, error) == ORGAN_OK &&
+        organ_layers_sets_judge(c->sets, dropped, count, divergence, error) == ORGAN_OK)
         for (size_t k = 0; k < count && !error->status; k++)
             if (!organ_layers_known_add(&c->known, dropped + k * job->layers, divergence[k]))
                 organ_fail_errno(error, ENOMEM, "%zu sets of blocks", count);
@@ -134,7 +143,8 @@ static organ_status judge_unknown(organ_layers_job *job, const bool *dropped, si
     return error->status ? error->status : write_known(job, error);
 }
 
-static organ_status choose_judge(void *context, const bool *dropped, size_t count, double *divergence, organ_error *error)
+static organ_status choose_judge(void *context, const bool *dropped, size_t count, double *divergence,
+                                 organ_error *error)
 {
     organ_layers_job *const job = context;
     const organ_layers_known *const known = &job->choice.known;
@@ -157,8 +167,9 @@ static void tell(void *context, size_t round, size_t judged, const organ_layers_
 {
     const organ_layers_job *const job = context;
     if (choose_is_first(job))
-        organ_progress_note(job->progress, "search: round %zu, %zu sets of blocks judged, the best is %.4g nats a token from the donor",
-                            round, judged, best->divergence);
+        organ_progress_note(
+            job->progress, "search: round %zu, %zu sets of blocks judged, the best is %.4g nats a token from the donor",
+            round, judged, best->divergence);
 }
 
 static organ_status know_influence(organ_layers_job *job, organ_error *error)
@@ -170,7 +181,8 @@ static organ_status know_influence(organ_layers_job *job, organ_error *error)
         return organ_ranks_agree(job->engine->ranks, "influences are known", error);
     if (!organ_layers_known_influence(&c->known, organ_layers_sets_influence(c->sets)))
         organ_fail_memory(error, job->options->model);
-    return organ_ranks_agree(job->engine->ranks, "influences are known", error) ? error->status : write_known(job, error);
+    return organ_ranks_agree(job->engine->ranks, "influences are known", error) ? error->status
+                                                                                : write_known(job, error);
 }
 
 organ_status organ_layers_choice_run(organ_layers_job *job, organ_error *error)

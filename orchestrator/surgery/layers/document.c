@@ -12,10 +12,12 @@ json_t *organ_layers_parameters(void *context)
 {
     const organ_layers_job *const job = context;
     const organ_layers_options *const o = job->options;
-    return ORGAN_OBJECT(SET_BYTES("drop", o->drop), SET_BYTES_OF("calibration", o->calibration ? organ_path_name(o->calibration) : NULL),
+    return ORGAN_OBJECT(SET_BYTES("drop", o->drop),
+                        SET_BYTES_OF("calibration", o->calibration ? organ_path_name(o->calibration) : NULL),
                         SET_COUNT_OF("search_tokens", !job->drop.named, o->search_tokens),
-                        SET_COUNT_OF("rounds", !job->drop.named, o->rounds), SET_COUNT_OF("context", o->calibration, o->context),
-                        SET_FLAG("heal", o->heal), SET_COUNT_OF("samples", o->heal, o->samples));
+                        SET_COUNT_OF("rounds", !job->drop.named, o->rounds),
+                        SET_COUNT_OF("context", o->calibration, o->context), SET_FLAG("heal", o->heal),
+                        SET_COUNT_OF("samples", o->heal, o->samples));
 }
 
 /* "3,7,9-11"; NULL without memory. */
@@ -48,7 +50,8 @@ static json_t *set_json(const void *context, size_t k)
         best |= f->path[step] == k;
     return ORGAN_OBJECT(SET_COUNT("set", k + 1), SET_COUNT("round", set->round),
                         SET("dropped", organ_layers_numbers_json(set->dropped, job->layers)),
-                        SET("blocks", document_words_of(set->dropped, job->layers)), SET_REAL("divergence", set->divergence),
+                        SET("blocks", document_words_of(set->dropped, job->layers)),
+                        SET_REAL("divergence", set->divergence),
                         SET_TEXT("kind", best ? "the best of its time" : "judged"));
 }
 
@@ -70,14 +73,16 @@ static json_t *search_json(const organ_layers_job *job)
     const organ_layers_found *const f = &c->found;
     if (job->drop.named)
         return json_null();
-    json_t *const head = ORGAN_OBJECT(SET("text", ORGAN_OBJECT(SET_BYTES("name", organ_path_name(job->options->calibration)),
-                                                               SET_HELD("xxh3", json_object_get(c->identity, "text")))),
-                                      SET_COUNT("windows", c->walk.samples), SET_COUNT("context", c->walk.context),
-                                      SET_COUNT("tokens", (json_int_t)c->walk.samples * c->walk.context), SET_FLAG("done", c->done));
+    json_t *const head =
+        ORGAN_OBJECT(SET("text", ORGAN_OBJECT(SET_BYTES("name", organ_path_name(job->options->calibration)),
+                                              SET_HELD("xxh3", json_object_get(c->identity, "text")))),
+                     SET_COUNT("windows", c->walk.samples), SET_COUNT("context", c->walk.context),
+                     SET_COUNT("tokens", (json_int_t)c->walk.samples * c->walk.context), SET_FLAG("done", c->done));
     if (!c->done)
         return head;
-    return organ_json_joined(head, ORGAN_OBJECT(SET_COUNT("judged", f->count), SET_COUNT("rounds", f->rounds), SET_FLAG("whole", f->whole),
-                                                SET_FLAG("settled", f->settled), SET_REAL("divergence", f->sets[f->best].divergence),
+    return organ_json_joined(head, ORGAN_OBJECT(SET_COUNT("judged", f->count), SET_COUNT("rounds", f->rounds),
+                                                SET_FLAG("whole", f->whole), SET_FLAG("settled", f->settled),
+                                                SET_REAL("divergence", f->sets[f->best].divergence),
                                                 SET_REAL("start_divergence", f->sets[0].divergence),
                                                 SET("path", organ_json_rows(f->steps, step_json, job)),
                                                 SET("blocks", organ_json_rows(job->layers, block_json, job)),
@@ -87,10 +92,12 @@ static json_t *search_json(const organ_layers_job *job)
 static json_t *solved_json(const void *context, size_t k)
 {
     size_t count;
-    const organ_layers_solved *const s = &organ_layers_heal_solved(((const organ_layers_job *)context)->heal, &count)[k];
+    const organ_layers_solved *const s =
+        &organ_layers_heal_solved(((const organ_layers_job *)context)->heal, &count)[k];
     return ORGAN_OBJECT(SET("layer", s->layer < 0 ? json_null() : json_integer(s->layer)),
-                        SET_TEXT("part", organ_layers_kind_name(s->kind)), SET_REAL_OF("lambda", s->kind != ORGAN_HEAL_FINAL, s->lambda),
-                        SET_REAL("step", s->step), SET_REAL_OF("times", s->kind == ORGAN_HEAL_FINAL, s->times), SET_REAL("kl", s->after));
+                        SET_TEXT("part", organ_layers_kind_name(s->kind)),
+                        SET_REAL_OF("lambda", s->kind != ORGAN_HEAL_FINAL, s->lambda), SET_REAL("step", s->step),
+                        SET_REAL_OF("times", s->kind == ORGAN_HEAL_FINAL, s->times), SET_REAL("kl", s->after));
 }
 
 static json_t *heal_json(const organ_layers_job *job)
@@ -102,10 +109,12 @@ static json_t *heal_json(const organ_layers_job *job)
     const organ_layers_judged judged = organ_layers_heal_judged(job->heal);
     const bool done = !job->options->dry_run;
     return ORGAN_OBJECT(
-        SET_COUNT("judged_tokens", judged.tokens), SET_REAL_OF("kl_before", done, judged.before), SET_REAL_OF("kl", done, judged.after),
-        SET_FLAG("done", done), SET_FLAG("lower", done && judged.after < judged.before),
-        SET("calibration", organ_along_json(organ_layers_heal_text(job->heal),
-                                            "the whole model's, and that of what is left of it, healed as far as it has come")),
+        SET_COUNT("judged_tokens", judged.tokens), SET_REAL_OF("kl_before", done, judged.before),
+        SET_REAL_OF("kl", done, judged.after), SET_FLAG("done", done),
+        SET_FLAG("lower", done && judged.after < judged.before),
+        SET("calibration",
+            organ_along_json(organ_layers_heal_text(job->heal),
+                             "the whole model's, and that of what is left of it, healed as far as it has come")),
         SET("parts", organ_json_rows(job->options->dry_run ? 0 : count, solved_json, job)));
 }
 
@@ -113,41 +122,50 @@ static json_t *heal_json(const organ_layers_job *job)
 static json_t *heal_definitions_json(void)
 {
     return ORGAN_OBJECT(
+        SET_TEXT("heal", "In the block before a gap the outputs of attention and feed-forward are solved for anew, in "
+                         "every block behind one "
+                         "also what their inputs are read by, each in least squares with a ridge lambda x the mean of "
+                         "the diagonal, so that "
+                         "the hidden state is that of the whole model; in the end the final norm is taken times one "
+                         "number. Windows that nothing is "
+                         "fitted to judge each solution by the KL divergence of the whole model: they choose lambda "
+                         "and how much of the solution "
+                         "is taken, and where nothing lowers the divergence the weights stay (step 0)."),
         SET_TEXT(
-            "heal",
-            "In the block before a gap the outputs of attention and feed-forward are solved for anew, in every block behind one "
-            "also what their inputs are read by, each in least squares with a ridge lambda x the mean of the diagonal, so that "
-            "the hidden state is that of the whole model; in the end the final norm is taken times one number. Windows that nothing is "
-            "fitted to judge each solution by the KL divergence of the whole model: they choose lambda and how much of the solution "
-            "is taken, and where nothing lowers the divergence the weights stay (step 0)."),
-        SET_TEXT("kl", "The mean over the judged tokens of KL(model || model without these blocks), in nats, with all that is "
-                       "healed by then."));
+            "kl",
+            "The mean over the judged tokens of KL(model || model without these blocks), in nats, with all that is "
+            "healed by then."));
 }
 
 static json_t *layers_definitions_json(const organ_layers_job *job)
 {
-    json_t *const all = ORGAN_OBJECT(
-        SET_TEXT("block", "A layer of the model: attention and feed-forward. Blocks are counted from 0, as in the names of tensors; those "
-                          "that stay get the numbers that follow each other, and keep their bytes."));
+    json_t *const all =
+        ORGAN_OBJECT(SET_TEXT("block", "A layer of the model: attention and feed-forward. Blocks are counted from 0, "
+                                       "as in the names of tensors; those "
+                                       "that stay get the numbers that follow each other, and keep their bytes."));
     json_t *const both = job->heal ? organ_json_joined(all, heal_definitions_json()) : all;
     if (job->drop.named)
         return both;
     return organ_json_joined(
         both,
-        ORGAN_OBJECT(SET_TEXT("influence", "1 - the mean over the tokens of the search of the cosine between what goes into a block and "
-                                           "what comes out of it. The search begins with the blocks of least influence."),
-                     SET_TEXT("divergence", "The mean over the tokens of the search of KL(model || model without these blocks), in "
-                                            "nats. The best set is left for a better one that differs in one block; what a block "
-                                            "costs beside others is not what it costs alone.")));
+        ORGAN_OBJECT(
+            SET_TEXT("influence",
+                     "1 - the mean over the tokens of the search of the cosine between what goes into a block and "
+                     "what comes out of it. The search begins with the blocks of least influence."),
+            SET_TEXT("divergence",
+                     "The mean over the tokens of the search of KL(model || model without these blocks), in "
+                     "nats. The best set is left for a better one that differs in one block; what a block "
+                     "costs beside others is not what it costs alone.")));
 }
 
 json_t *organ_layers_document(void *context, const organ_cut_run *run, const organ_unit_output *made)
 {
     const organ_layers_job *const job = context;
     const bool known = job->drop.named || job->choice.done;
-    return organ_json_joined(ORGAN_OBJECT(SET_COUNT("layers_before", job->layers), SET_COUNT("layers_dropped", job->drop.count),
-                                          SET("dropped", known ? organ_layers_numbers_json(job->drop.dropped, job->layers) : json_null()),
-                                          SET("blocks", known ? document_words_of(job->drop.dropped, job->layers) : json_null()),
-                                          SET("search", search_json(job)), SET("heal", heal_json(job))),
-                             organ_json_joined(organ_cut_json(run, made), ORGAN_OBJECT(SET("definitions", layers_definitions_json(job)))));
+    return organ_json_joined(
+        ORGAN_OBJECT(SET_COUNT("layers_before", job->layers), SET_COUNT("layers_dropped", job->drop.count),
+                     SET("dropped", known ? organ_layers_numbers_json(job->drop.dropped, job->layers) : json_null()),
+                     SET("blocks", known ? document_words_of(job->drop.dropped, job->layers) : json_null()),
+                     SET("search", search_json(job)), SET("heal", heal_json(job))),
+        organ_json_joined(organ_cut_json(run, made), ORGAN_OBJECT(SET("definitions", layers_definitions_json(job)))));
 }

@@ -22,16 +22,18 @@ static bool read_number(const char **text, size_t *number)
 static organ_status refuse_word(const char *word, organ_error *error)
 {
     return organ_fail(error, ORGAN_USAGE,
-                      "--drop has '%.200s', but it takes numbers of blocks and ranges such as 5-8 or 3,7,9-11 (8-8 or 8, for one), or how "
+                      "--drop has '%.200s', but it takes numbers of blocks and ranges such as 5-8 or 3,7,9-11 (8-8 or "
+                      "8, for one), or how "
                       "many are to be found: 8",
                       word);
 }
 
-static organ_status take_range(size_t from, size_t to, size_t layers, const char *model, organ_layers_drop *drop, organ_error *error)
+static organ_status take_range(size_t from, size_t to, size_t layers, const char *model, organ_layers_drop *drop,
+                               organ_error *error)
 {
     if (to >= layers)
-        return organ_fail(error, ORGAN_USAGE, "--drop names block %.0f, and %s has blocks 0 to %zu", (double)(from < layers ? to : from),
-                          model, layers - 1);
+        return organ_fail(error, ORGAN_USAGE, "--drop names block %.0f, and %s has blocks 0 to %zu",
+                          (double)(from < layers ? to : from), model, layers - 1);
     for (size_t l = from; l <= to; l++) {
         if (drop->dropped[l])
             return organ_fail(error, ORGAN_USAGE, "--drop names block %zu twice", l);
@@ -41,7 +43,8 @@ static organ_status take_range(size_t from, size_t to, size_t layers, const char
     return ORGAN_OK;
 }
 
-static organ_status read_blocks(const char *text, size_t layers, const char *model, organ_layers_drop *drop, organ_error *error)
+static organ_status read_blocks(const char *text, size_t layers, const char *model, organ_layers_drop *drop,
+                                organ_error *error)
 {
     drop->named = true;
     for (const char *at = text; *at;) {
@@ -61,7 +64,8 @@ static organ_status read_blocks(const char *text, size_t layers, const char *mod
     return drop->count ? ORGAN_OK : refuse_word(text, error);
 }
 
-organ_status organ_layers_drop_parse(const char *text, size_t layers, const char *model, organ_layers_drop *drop, organ_error *error)
+organ_status organ_layers_drop_parse(const char *text, size_t layers, const char *model, organ_layers_drop *drop,
+                                     organ_error *error)
 {
     const char *at = text;
     *drop = (organ_layers_drop){.dropped = calloc(layers + 1, sizeof *drop->dropped)};

@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: MIT
- * Along the text: the donor's stream goes ahead to where the next kept block begins, then the block is solved for, and the other stream
- * goes through what became of it. */
+ * Along the text: the donor's stream goes ahead to where the next kept block begins, then the block is solved for, and
+ * the other stream goes through what became of it. */
 #include "orchestrator/surgery/layers/heal.h"
 
 #include "orchestrator/machine/enough_memory.h"
@@ -14,7 +14,8 @@
 #include <stdlib.h>
 #include <string.h>
 
-/* Of the plan: solutions of a part that are judged by the whole model, and how much faster a dense part is solved than experts. */
+/* Of the plan: solutions of a part that are judged by the whole model, and how much faster a dense part is solved than
+ * experts. */
 #define TRIED        8.0
 #define SWEEPS_WHOLE 10.0
 
@@ -27,10 +28,12 @@ static organ_status heal_check_model(const organ_layers_heal *h, organ_error *er
     const organ_forward_config *const c = organ_forward_describe(h->forward);
     const char *const path = h->is.model->path;
     if (c->layers > h->is.layers)
-        return organ_fail(error, ORGAN_USAGE, "%s: has tensors of %zu blocks, and %u that a text goes through: --heal cannot go along it",
+        return organ_fail(error, ORGAN_USAGE,
+                          "%s: has tensors of %zu blocks, and %u that a text goes through: --heal cannot go along it",
                           path, h->is.layers, c->layers);
     if (c->sandwich_norms)
-        return organ_fail(error, ORGAN_USAGE, "%s: norms what its projections give: --heal has no linear equations for it", path);
+        return organ_fail(error, ORGAN_USAGE,
+                          "%s: norms what its projections give: --heal has no linear equations for it", path);
     if (h->windows.count < HEAL_HELD)
         return organ_fail(error, ORGAN_USAGE, "--heal holds back one window of %zu: --samples %u is too few", HEAL_HELD,
                           h->is.walk.samples);
@@ -39,7 +42,8 @@ static organ_status heal_check_model(const organ_layers_heal *h, organ_error *er
 
 /* Calls `each` for every part of every block that is solved for, in their order. */
 static organ_status for_parts(organ_layers_heal *h, void *context,
-                              organ_status (*each)(organ_layers_heal *heal, const heal_part *part, void *context, organ_error *error),
+                              organ_status (*each)(organ_layers_heal *heal, const heal_part *part, void *context,
+                                                   organ_error *error),
                               organ_error *error)
 {
     for (size_t l = 0; l < h->is.layers; l++)
@@ -58,7 +62,8 @@ static organ_status mark_tensor(const organ_layers_heal *h, const organ_tensor *
 {
     if (!organ_cut_takes(h->is.engine, t->dtype))
         return organ_fail(error, ORGAN_USAGE,
-                          "tensor '%s' is %s: --heal cannot give it other values; drop blocks of the model in floats, and quantise what "
+                          "tensor '%s' is %s: --heal cannot give it other values; drop blocks of the model in floats, "
+                          "and quantise what "
                           "comes of it",
                           t->name, organ_dtype_name(t->dtype));
     resolved[t - h->is.model->tensors] = true;
@@ -101,7 +106,8 @@ static bool heal_fits(void *context, uint64_t memory)
     return organ_forward_left(n->heal->forward, memory, n->heal->is.walk.context) > n->most + n->states;
 }
 
-/* Two streams, each with a copy of a chunk, the donor's block beside what becomes of it, what solving takes, and a stream to judge by. */
+/* Two streams, each with a copy of a chunk, the donor's block beside what becomes of it, what solving takes, and a
+ * stream to judge by. */
 static organ_status take_needs(organ_layers_heal *h, bool scratch, needs *n, organ_error *error)
 {
     *n = (needs){.heal = h, .states = 2 * organ_along_states_memory(&h->chunks, true, scratch), .scratch = scratch};
@@ -128,11 +134,11 @@ static organ_status check_memory(organ_layers_heal *h, organ_error *error)
         heal_share_memory(h, organ_forward_left(h->forward, memory, o->context) - n.most - n.states);
         return ORGAN_OK;
     }
-    organ_memory_refuse(
-        error, memory, organ_memory_enough(memory, heal_fits, &n),
-        "the hidden states of %u windows (--samples) of %u tokens (--context) twice over, three layers and what solving for one "
-        "takes (--heal)",
-        o->samples, o->context);
+    organ_memory_refuse(error, memory, organ_memory_enough(memory, heal_fits, &n),
+                        "the hidden states of %u windows (--samples) of %u tokens (--context) twice over, three layers "
+                        "and what solving for one "
+                        "takes (--heal)",
+                        o->samples, o->context);
     if (!o->scratch)
         organ_memory_offer_scratch(error, organ_memory_enough(0, heal_fits, &with_scratch));
     return error->status;
@@ -146,7 +152,8 @@ typedef struct foreseen {
 static organ_status heal_add_part(organ_layers_heal *h, const heal_part *part, void *context, organ_error *error)
 {
     const foreseen *const f = context;
-    const double tokens = (double)h->windows.count * (double)h->is.walk.context, width = (double)part->used * (double)part->width;
+    const double tokens = (double)h->windows.count * (double)h->is.walk.context,
+                 width = (double)part->used * (double)part->width;
     const double solved = ORGAN_RIDGE_SWEEPS / SWEEPS_WHOLE * tokens * width * (double)(part->width + part->outputs);
     f->plan->products += solved + TRIED * f->judged;
     return error->status;
@@ -159,7 +166,8 @@ void organ_layers_heal_foresee(organ_layers_heal *h, organ_plan *plan)
     organ_error ignored = {0};
     needs n;
     plan->products += 4 * organ_variants_products(h->forward, h->is.model, 0, tokens, h->is.walk.context);
-    foreseen f = {plan, organ_variants_products(h->forward, h->is.model, (int32_t)organ_forward_describe(h->forward)->layers / 2,
+    foreseen f = {plan, organ_variants_products(h->forward, h->is.model,
+                                                (int32_t)organ_forward_describe(h->forward)->layers / 2,
                                                 h->judged.begin[h->judged.count], h->is.walk.context)};
     for_parts(h, &f, heal_add_part, &ignored);
     if (take_needs(h, h->is.walk.scratch != NULL, &n, &ignored) == ORGAN_OK)
@@ -174,21 +182,24 @@ static void cut_chunks(organ_layers_heal *h)
                                      context * (size_t)organ_forward_describe(h->forward)->hidden * sizeof(float)};
 }
 
-organ_status organ_layers_heal_open(const organ_layers_healing *healing, bool *resolved, organ_layers_heal **heal, organ_error *error)
+organ_status organ_layers_heal_open(const organ_layers_healing *healing, bool *resolved, organ_layers_heal **heal,
+                                    organ_error *error)
 {
     organ_layers_heal *const h = *heal = calloc(1, sizeof *h);
     if (!h)
         return organ_fail_memory(error, healing->model->path);
     h->is = *healing;
     h->is.walk.least = HEAL_HELD;
-    if (organ_along_open(&h->is.walk, h->is.model, NULL, NULL, h->is.engine, h->is.progress, &h->along, error) != ORGAN_OK)
+    if (organ_along_open(&h->is.walk, h->is.model, NULL, NULL, h->is.engine, h->is.progress, &h->along, error) !=
+        ORGAN_OK)
         return error->status;
     h->forward = organ_along_describe(h->along)->forward;
     h->windows = organ_along_describe(h->along)->windows;
     cut_chunks(h);
     if (heal_check_model(h, error) != ORGAN_OK)
         return error->status;
-    h->is.layers = organ_forward_describe(h->forward)->layers; /* those behind are for tokens after the next one: they stay as they are */
+    h->is.layers = organ_forward_describe(h->forward)
+                       ->layers; /* those behind are for tokens after the next one: they stay as they are */
     if (mark_resolved(h, resolved, error) || organ_layers_heal_take_judged(h, error) || check_memory(h, error))
         return error->status;
     h->solved = calloc(h->solved_count + 1, sizeof *h->solved);
@@ -252,7 +263,9 @@ bool organ_layers_heal_recall(organ_layers_heal *h, const organ_tensor *tensor, 
 
 static organ_status heal_stopped(const organ_layers_heal *h, organ_error *error)
 {
-    return organ_stop_asked(h->is.engine->stop) ? organ_fail(error, ORGAN_INTERRUPTED, "stopped while blocks are healed") : ORGAN_OK;
+    return organ_stop_asked(h->is.engine->stop)
+               ? organ_fail(error, ORGAN_INTERRUPTED, "stopped while blocks are healed")
+               : ORGAN_OK;
 }
 
 static organ_status embed(organ_layers_heal *h, organ_error *error)
@@ -266,7 +279,8 @@ static organ_status embed(organ_layers_heal *h, organ_error *error)
     return error->status;
 }
 
-static organ_status heal_carry(organ_layers_heal *h, organ_along_states *states, const organ_layer *layer, organ_error *error)
+static organ_status heal_carry(organ_layers_heal *h, organ_along_states *states, const organ_layer *layer,
+                               organ_error *error)
 {
     for (size_t c = 0; c < organ_along_chunks_count(&h->chunks) && !heal_stopped(h, error) && !error->status; c++) {
         const organ_windows windows = organ_layers_heal_chunk_at(h, c);
@@ -366,7 +380,8 @@ static organ_status heal_block(organ_layers_heal *h, size_t layer, size_t next, 
     if (error->status || go_ahead(h, layer, next, h->loaded_donor, error) != ORGAN_OK)
         return error->status;
     h->ahead = true;
-    if ((gap && heal_part_of(h, ORGAN_HEAL_ATTENDED, error) != ORGAN_OK) || heal_part_of(h, ORGAN_HEAL_FED, error) != ORGAN_OK)
+    if ((gap && heal_part_of(h, ORGAN_HEAL_ATTENDED, error) != ORGAN_OK) ||
+        heal_part_of(h, ORGAN_HEAL_FED, error) != ORGAN_OK)
         return error->status;
     return heal_carry(h, h->cut, h->loaded, error);
 }
@@ -417,10 +432,11 @@ organ_status organ_layers_heal_run(organ_layers_heal *h, organ_cut_run *run, org
     const char *const scratch = h->is.walk.scratch;
     h->run = run;
     if (organ_along_states_open(&h->chunks, true, scratch, &h->donor, error) != ORGAN_OK ||
-        (scratch && organ_transfer_room(scratch, scratch, "the hidden states (--scratch) need", 2 * organ_along_states_bytes(&h->chunks),
-                                        error) != ORGAN_OK))
+        (scratch && organ_transfer_room(scratch, scratch, "the hidden states (--scratch) need",
+                                        2 * organ_along_states_bytes(&h->chunks), error) != ORGAN_OK))
         return error->status;
-    if (organ_layers_heal_judge_open(h, error) == ORGAN_OK && embed(h, error) == ORGAN_OK && run_blocks(h, error) == ORGAN_OK)
+    if (organ_layers_heal_judge_open(h, error) == ORGAN_OK && embed(h, error) == ORGAN_OK &&
+        run_blocks(h, error) == ORGAN_OK)
         organ_layers_heal_final(h, error);
     organ_along_states_close(h->donor);
     organ_along_states_close(h->cut);

@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: MIT
- * The final norm gives every hidden state the same length, also where it knows less than that of the whole model: the head is surer then
- * than it has reason to be. One number that all weights of the norm are taken times gives that back: in least squares, so that what the
- * head sees is nearest to what it saw. */
+ * The final norm gives every hidden state the same length, also where it knows less than that of the whole model: the
+ * head is surer then than it has reason to be. One number that all weights of the norm are taken times gives that back:
+ * in least squares, so that what the head sees is nearest to what it saw. */
 #include "orchestrator/ranks/ranks.h"
 #include "orchestrator/surgery/algebra/floats.h"
 #include "orchestrator/surgery/layers/heal_job.h"
@@ -21,7 +21,8 @@ static void heal_final_add(products *sums, const float *x, const float *y, size_
 }
 
 /* Of the windows that nothing else was solved by: on others what is left of the model looks nearer than it is. */
-static organ_status hear_chunk(organ_layers_heal *h, size_t chunk, float *x, float *y, products *sums, organ_error *error)
+static organ_status hear_chunk(organ_layers_heal *h, size_t chunk, float *x, float *y, products *sums,
+                               organ_error *error)
 {
     const size_t context = h->is.walk.context, hidden = (size_t)organ_forward_describe(h->forward)->hidden;
     const float *const donor = organ_along_states_copy(h->donor, chunk, error);
@@ -38,10 +39,12 @@ static organ_status hear_chunk(organ_layers_heal *h, size_t chunk, float *x, flo
 }
 
 /* How much of the way to `least` is best for the whole model; step 0: none of it. */
-static organ_status heal_final_choose(organ_layers_heal *h, double least, organ_layers_solved *solved, organ_error *error)
+static organ_status heal_final_choose(organ_layers_heal *h, double least, organ_layers_solved *solved,
+                                      organ_error *error)
 {
     static const double steps[] = {1, 0.5, 0.25};
-    *solved = (organ_layers_solved){.layer = -1, .kind = ORGAN_HEAL_FINAL, .times = 1, .before = h->divergence, .after = h->divergence};
+    *solved = (organ_layers_solved){
+        .layer = -1, .kind = ORGAN_HEAL_FINAL, .times = 1, .before = h->divergence, .after = h->divergence};
     for (size_t k = 0; k < sizeof steps / sizeof *steps && least > 0; k++) {
         const double times = 1 + steps[k] * (least - 1);
         double divergence = 0;
@@ -57,14 +60,16 @@ static organ_status heal_final_choose(organ_layers_heal *h, double least, organ_
     return ORGAN_OK;
 }
 
-static organ_status heal_final_put(organ_layers_heal *h, const organ_layers_solved *solved, float *weights, organ_error *error)
+static organ_status heal_final_put(organ_layers_heal *h, const organ_layers_solved *solved, float *weights,
+                                   organ_error *error)
 {
     const organ_final_norm norm = organ_forward_final_norm(h->forward);
     const double times = solved->times;
     const double plus = (double)norm.plus;
     for (uint64_t k = 0; k < norm.tensor->elements; k++)
         weights[k] = (float)(times * (plus + (double)norm.weights[k]) - plus);
-    return organ_cut_put(h->run, norm.tensor, 0, organ_ranks_first(h->is.engine->ranks), solved->step > 0 ? weights : NULL, error);
+    return organ_cut_put(h->run, norm.tensor, 0, organ_ranks_first(h->is.engine->ranks),
+                         solved->step > 0 ? weights : NULL, error);
 }
 
 organ_status organ_layers_heal_final(organ_layers_heal *h, organ_error *error)
@@ -85,7 +90,8 @@ organ_status organ_layers_heal_final(organ_layers_heal *h, organ_error *error)
         hear_chunk(h, chunk, x, y, &sums, error);
     if (!error->status) {
         const bool found = sums.xy > 0 && sums.yy > 0;
-        if (heal_final_choose(h, found ? sums.xy / sums.yy : 0, known, error) == ORGAN_OK && heal_final_put(h, known, x, error) == ORGAN_OK)
+        if (heal_final_choose(h, found ? sums.xy / sums.yy : 0, known, error) == ORGAN_OK &&
+            heal_final_put(h, known, x, error) == ORGAN_OK)
             h->solved[h->solved_count++] = *known;
     }
     free(x);

@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: MIT
- * What the parts of healing share: heal.c goes along the text, heal_parts.c knows what is solved for, heal_solve.c hears and solves a part
- * of a block, heal_final.c the norm behind the last one, heal_judge.c judges each solution by the whole model. */
+ * What the parts of healing share: heal.c goes along the text, heal_parts.c knows what is solved for, heal_solve.c
+ * hears and solves a part of a block, heal_final.c the norm behind the last one, heal_judge.c judges each solution by
+ * the whole model. */
 #ifndef ORGAN_LAYERS_HEAL_JOB_H
 #define ORGAN_LAYERS_HEAL_JOB_H
 
@@ -39,7 +40,8 @@ struct organ_layers_heal {
     organ_along_chunks chunks;
     organ_along_states *donor, *cut; /* cut NULL: they are the same as far */
     organ_cut_run *run;
-    organ_layers_solved *known; /* of each kind of each block, and of the final norm: solved by now, or by an earlier run */
+    organ_layers_solved
+        *known; /* of each kind of each block, and of the final norm: solved by now, or by an earlier run */
     organ_layers_solved *solved;
     size_t solved_count;
     /* heal_judge.c: */
@@ -49,7 +51,8 @@ struct organ_layers_heal {
     organ_variants *variants;
     size_t together, tried;         /* streams that fit the memory, and streams in use */
     double *results[HEAL_TOGETHER]; /* where the divergences of the streams in use are stored */
-    double before, divergence;      /* KL from the donor: of the smaller model before the heal, and with the solutions taken so far */
+    double before,
+        divergence; /* KL from the donor: of the smaller model before the heal, and with the solutions taken so far */
     /* Of the part that is worked on: */
     int32_t layer;
     organ_layers_kind kind;
@@ -66,8 +69,8 @@ struct organ_layers_heal {
 /* Whether a block's matrices of that kind are solved for. */
 bool organ_layers_heal_wants(const organ_layers_heal *heal, int32_t layer, organ_layers_kind kind);
 /* Lists them; part->count may be 0. To be released whatever it returns. */
-organ_status organ_layers_heal_part_list(const organ_layers_heal *heal, int32_t layer, organ_layers_kind kind, heal_part *part,
-                                         organ_error *error);
+organ_status organ_layers_heal_part_list(const organ_layers_heal *heal, int32_t layer, organ_layers_kind kind,
+                                         heal_part *part, organ_error *error);
 void organ_layers_heal_part_release(heal_part *part);
 /* Where in `known` the solution is that a tensor is of. */
 size_t organ_layers_heal_number(const organ_layers_heal *heal, const organ_tensor *tensor);
@@ -81,7 +84,8 @@ uint64_t organ_layers_heal_memory(const organ_layers_heal *heal, const heal_part
 
 /* The windows of a chunk, and what one of these is for. */
 organ_windows organ_layers_heal_chunk_at(const organ_layers_heal *heal, size_t chunk);
-heal_use organ_layers_heal_use_of(const organ_layers_heal *heal, size_t window); /* `window`: number in the whole text */
+heal_use organ_layers_heal_use_of(const organ_layers_heal *heal,
+                                  size_t window); /* `window`: number in the whole text */
 heal_use organ_layers_heal_use(const organ_layers_heal *heal, size_t chunk, size_t window);
 /* Hears all chunks, solves, and puts what became of heal->part into the layer and the output. */
 organ_status organ_layers_heal_solve(organ_layers_heal *heal, organ_error *error);
@@ -92,14 +96,16 @@ organ_status organ_layers_heal_take_judged(organ_layers_heal *heal, organ_error 
 uint64_t organ_layers_heal_judge_memory(const organ_layers_heal *heal, size_t together);
 /* Runs the held-out windows through the donor. The caller releases heal->variants with organ_variants_close. */
 organ_status organ_layers_heal_judge_open(organ_layers_heal *heal, organ_error *error);
-/* Judges heal->loaded with its present weights. Sets *divergence to the mean KL divergence of the model with this block over the held-out
- * tokens, in nats, at the latest when organ_layers_heal_settle returns. */
+/* Judges heal->loaded with its present weights. Sets *divergence to the mean KL divergence of the model with this block
+ * over the held-out tokens, in nats, at the latest when organ_layers_heal_settle returns. */
 organ_status organ_layers_heal_try(organ_layers_heal *heal, double *divergence, organ_error *error);
 organ_status organ_layers_heal_settle(organ_layers_heal *heal, organ_error *error);
 /* Judges the donor's kept blocks from `layer` on, where the stream has arrived. */
-organ_status organ_layers_heal_judge_rest(organ_layers_heal *heal, size_t layer, double *divergence, organ_error *error);
+organ_status organ_layers_heal_judge_rest(organ_layers_heal *heal, size_t layer, double *divergence,
+                                          organ_error *error);
 /* After the last block: judges the final norm multiplied by `times`. */
-organ_status organ_layers_heal_judge_final(organ_layers_heal *heal, double times, double *divergence, organ_error *error);
+organ_status organ_layers_heal_judge_final(organ_layers_heal *heal, double times, double *divergence,
+                                           organ_error *error);
 
 /* The same of the final norm, when both streams are behind the last block. */
 organ_status organ_layers_heal_final(organ_layers_heal *heal, organ_error *error);

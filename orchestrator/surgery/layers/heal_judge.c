@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: MIT
- * The judge of every step of a heal: the KL divergence of what is left of the model, as a whole, from the donor, on windows that no
- * solution is fitted to. A block is changed, its output is carried through the kept blocks behind it as they are so far, and the logits are
- * compared. */
+ * The judge of every step of a heal: the KL divergence of what is left of the model, as a whole, from the donor, on
+ * windows that no solution is fitted to. A block is changed, its output is carried through the kept blocks behind it as
+ * they are so far, and the logits are compared. */
 #include "orchestrator/surgery/layers/heal_job.h"
 
 #include <stdlib.h>
@@ -29,7 +29,8 @@ organ_status organ_layers_heal_take_judged(organ_layers_heal *h, organ_error *er
     size_t count = 0;
     for (size_t w = 0; w < h->windows.count; w++)
         if (organ_layers_heal_use_of(h, w) == HEAL_CHOICES)
-            memcpy(h->judged_tokens + count++ * context, h->windows.tokens + h->windows.begin[w], context * sizeof *h->judged_tokens);
+            memcpy(h->judged_tokens + count++ * context, h->windows.tokens + h->windows.begin[w],
+                   context * sizeof *h->judged_tokens);
     for (size_t w = 0; w <= count; w++)
         h->judged_begin[w] = w * context;
     h->judged = (organ_windows){h->judged_tokens, count, h->judged_begin};
@@ -103,7 +104,9 @@ organ_status organ_layers_heal_try(organ_layers_heal *h, double *divergence, org
         return error->status;
     float *const states = heal_judge_stream(h, h->tried);
     h->results[h->tried++] = divergence;
-    return heal_judge_gather(h, states, error) ? error->status : organ_layer_run(h->forward, h->loaded, &h->judged, states, NULL, error);
+    return heal_judge_gather(h, states, error)
+               ? error->status
+               : organ_layer_run(h->forward, h->loaded, &h->judged, states, NULL, error);
 }
 
 organ_status organ_layers_heal_judge_rest(organ_layers_heal *h, size_t layer, double *divergence, organ_error *error)

@@ -20,7 +20,10 @@ static const struct {
 
 const char *organ_layers_kind_name(organ_layers_kind kind) { return kinds[kind].name; }
 
-bool organ_layers_heal_is_inputs(organ_layers_kind kind) { return kind == ORGAN_HEAL_ATTENTION_INPUTS || kind == ORGAN_HEAL_FEED_INPUTS; }
+bool organ_layers_heal_is_inputs(organ_layers_kind kind)
+{
+    return kind == ORGAN_HEAL_ATTENTION_INPUTS || kind == ORGAN_HEAL_FEED_INPUTS;
+}
 
 static bool is_dropped(const organ_layers_heal *h, int32_t layer)
 {
@@ -68,7 +71,8 @@ static void name_matrix(const organ_tensor *tensor, uint64_t matrix, uint64_t co
     const organ_matrices m = organ_tensor_matrices(tensor);
     *made = (heal_matrix){.tensor = tensor, .matrix = matrix, .rows = m.rows, .cols = m.cols};
     made->expert = tensor->anatomy.expert >= 0 ? (size_t)tensor->anatomy.expert : (size_t)matrix;
-    snprintf(made->name, sizeof made->name, count > 1 ? "%.300s[%llu]" : "%.300s", tensor->name, (unsigned long long)matrix);
+    snprintf(made->name, sizeof made->name, count > 1 ? "%.300s[%llu]" : "%.300s", tensor->name,
+             (unsigned long long)matrix);
 }
 
 static size_t count_matrices(const organ_layers_heal *h, int32_t layer, organ_layers_kind kind, heal_matrix *made)
@@ -87,18 +91,19 @@ static size_t count_matrices(const organ_layers_heal *h, int32_t layer, organ_la
     return count;
 }
 
-organ_status organ_layers_heal_part_list(const organ_layers_heal *h, int32_t layer, organ_layers_kind kind, heal_part *part,
-                                         organ_error *error)
+organ_status organ_layers_heal_part_list(const organ_layers_heal *h, int32_t layer, organ_layers_kind kind,
+                                         heal_part *part, organ_error *error)
 {
     const organ_forward_config *const c = organ_forward_describe(h->forward);
-    *part = (heal_part){.count = count_matrices(h, layer, kind, NULL), .blocks = 1, .used = 1, .outputs = (size_t)c->hidden};
+    *part = (heal_part){
+        .count = count_matrices(h, layer, kind, NULL), .blocks = 1, .used = 1, .outputs = (size_t)c->hidden};
     part->matrices = calloc(part->count + 1, sizeof *part->matrices);
     if (!part->matrices)
         return organ_fail_memory(error, h->is.model->path);
     (void)count_matrices(h, layer, kind, part->matrices);
     if (part->count == 0)
-        return organ_fail(error, ORGAN_BAD_INPUT, "%s: layer %d has no weight of the %s, which --heal would solve for", h->is.model->path,
-                          (int)layer, organ_layers_kind_name(kind));
+        return organ_fail(error, ORGAN_BAD_INPUT, "%s: layer %d has no weight of the %s, which --heal would solve for",
+                          h->is.model->path, (int)layer, organ_layers_kind_name(kind));
     part->width = (size_t)part->matrices[0].cols;
     if (kind == ORGAN_HEAL_FED && part->matrices[0].tensor->anatomy.experts == ORGAN_EXPERTS_ROUTED) {
         part->blocks = c->experts;

@@ -25,7 +25,8 @@ static const heal_matrix *named(const organ_layers_heal *h, const char *name)
 static bool is_mixture(const organ_layers_heal *h) { return h->part.blocks > 1; }
 
 /* Where the rows of what was told go: for those that see the same, the same again. */
-static void heal_solve_take_rows(organ_layers_heal *h, const heal_matrix *m, size_t first, size_t tokens, const float *inputs, float *to)
+static void heal_solve_take_rows(organ_layers_heal *h, const heal_matrix *m, size_t first, size_t tokens,
+                                 const float *inputs, float *to)
 {
     const size_t width = h->part.width;
     if (!is_mixture(h)) {
@@ -44,11 +45,12 @@ typedef struct listener {
     float *to;
 } listener;
 
-static organ_status heal_solve_hear(void *context, const char *tensor, size_t first, size_t tokens, size_t in, const float *inputs,
-                                    organ_error *error)
+static organ_status heal_solve_hear(void *context, const char *tensor, size_t first, size_t tokens, size_t in,
+                                    const float *inputs, organ_error *error)
 {
     const listener *const l = context;
-    const bool mixed = l->heal->kind == ORGAN_HEAL_FEED_INPUTS && organ_layer_experts(l->heal->loaded); /* heard with the router */
+    const bool mixed =
+        l->heal->kind == ORGAN_HEAL_FEED_INPUTS && organ_layer_experts(l->heal->loaded); /* heard with the router */
     const heal_matrix *const m = mixed ? NULL : named(l->heal, tensor);
     if (m && in == l->heal->part.width)
         heal_solve_take_rows(l->heal, m, first, tokens, inputs, l->to);
@@ -69,9 +71,10 @@ static void sort_rows(organ_layers_heal *h, size_t rows)
         h->routed[begin[h->blocks[r] + 1]++] = r;
 }
 
-/* Of these tokens; experts are told of their rows of all tokens of the batch so far, in order, and so are these sorted anew each time. */
-static organ_status hear_router(void *context, int32_t layer, size_t first, size_t tokens, const float *normed, const float *logits,
-                                organ_error *error)
+/* Of these tokens; experts are told of their rows of all tokens of the batch so far, in order, and so are these sorted
+ * anew each time. */
+static organ_status hear_router(void *context, int32_t layer, size_t first, size_t tokens, const float *normed,
+                                const float *logits, organ_error *error)
 {
     const listener *const l = context;
     organ_layers_heal *const h = l->heal;
@@ -104,12 +107,13 @@ static organ_status hear_router(void *context, int32_t layer, size_t first, size
 organ_windows organ_layers_heal_chunk_at(const organ_layers_heal *h, size_t chunk)
 {
     const size_t first = chunk * h->chunks.together;
-    return (organ_windows){h->windows.tokens + h->windows.begin[first], organ_along_chunk_windows(&h->chunks, chunk), h->windows.begin};
+    return (organ_windows){h->windows.tokens + h->windows.begin[first], organ_along_chunk_windows(&h->chunks, chunk),
+                           h->windows.begin};
 }
 
 /* A copy of the states of a stream goes through a layer, and what is heard goes to `to`. NULL with an error. */
-static float *heal_solve_carry(organ_layers_heal *h, organ_along_states *states, organ_layer *layer, size_t chunk, float *to,
-                               organ_error *error)
+static float *heal_solve_carry(organ_layers_heal *h, organ_along_states *states, organ_layer *layer, size_t chunk,
+                               float *to, organ_error *error)
 {
     const organ_windows windows = organ_layers_heal_chunk_at(h, chunk);
     listener l = {h, to};
@@ -146,8 +150,8 @@ static float unit_of(const float *target, size_t outputs)
 static organ_status hear_outputs(organ_layers_heal *h, size_t chunk, size_t tokens, organ_error *error)
 {
     const size_t outputs = h->part.outputs, inputs = h->part.used * h->part.width;
-    const float *const target =
-        h->ahead ? organ_along_states_copy(h->donor, chunk, error) : heal_solve_carry(h, h->donor, h->loaded_donor, chunk, NULL, error);
+    const float *const target = h->ahead ? organ_along_states_copy(h->donor, chunk, error)
+                                         : heal_solve_carry(h, h->donor, h->loaded_donor, chunk, NULL, error);
     if (!target)
         return error->status;
     memcpy(h->wanted, target, tokens * outputs * sizeof *target);
@@ -184,8 +188,8 @@ static organ_status hear_chunk(organ_layers_heal *h, size_t chunk, organ_error *
 /* ---- the solution ---- */
 
 /* W + W D: what reads x reads x + D x then. */
-static organ_status heal_solve_add_product(const organ_layers_heal *h, const heal_matrix *m, const float *change, float *weights,
-                                           organ_error *error)
+static organ_status heal_solve_add_product(const organ_layers_heal *h, const heal_matrix *m, const float *change,
+                                           float *weights, organ_error *error)
 {
     const size_t rows = (size_t)m->rows, cols = (size_t)m->cols;
     float *const before = organ_floats(rows, cols);
@@ -209,8 +213,8 @@ static organ_status heal_solve_add_product(const organ_layers_heal *h, const hea
 }
 
 /* The donor's matrix with `step` of the change. */
-static organ_status heal_solve_make(const organ_layers_heal *h, const heal_matrix *m, const float *change, double step, float *weights,
-                                    organ_error *error)
+static organ_status heal_solve_make(const organ_layers_heal *h, const heal_matrix *m, const float *change, double step,
+                                    float *weights, organ_error *error)
 {
     const size_t values = (size_t)(m->rows * m->cols);
     organ_layer_read(h->loaded_donor, m->name, weights);
@@ -231,7 +235,8 @@ static organ_status heal_solve_make(const organ_layers_heal *h, const heal_matri
 
 /* Makes each matrix of the part with `step` of the change and gives it to `take`. */
 static organ_status make_all(organ_layers_heal *h, double step,
-                             organ_status (*take)(organ_layers_heal *heal, const heal_matrix *m, float *weights, organ_error *error),
+                             organ_status (*take)(organ_layers_heal *heal, const heal_matrix *m, float *weights,
+                                                  organ_error *error),
                              organ_error *error)
 {
     float *const change = organ_floats(h->part.outputs, h->part.width);
@@ -323,8 +328,9 @@ static const heal_solve_trial *better(const heal_solve_trial *best, const heal_s
     return best;
 }
 
-/* First whole solutions of several ridges, from the strongest on, then more and less of the best of them. The matrix of the equations is
- * known, what the blocks behind make of a change is not: a solution that is nearer behind its block may be farther in the end. */
+/* First whole solutions of several ridges, from the strongest on, then more and less of the best of them. The matrix of
+ * the equations is known, what the blocks behind make of a change is not: a solution that is nearer behind its block
+ * may be farther in the end. */
 static organ_status heal_solve_choose(organ_layers_heal *h, heal_solve_trial *chosen, organ_error *error)
 {
     heal_solve_trial whole[] = {{.lambda = 3, .step = 1},   {.lambda = 1, .step = 1},    {.lambda = 0.3, .step = 1},
@@ -353,8 +359,9 @@ static organ_status heal_solve_take_room(organ_layers_heal *h, organ_error *erro
     h->gates = organ_floats(tokens, h->part.used);
     h->routed = calloc(tokens * h->part.used, sizeof *h->routed);
     h->begin = calloc(experts + 2, sizeof *h->begin);
-    return h->inputs && h->wanted && h->blocks && h->gates && h->routed && h->begin ? ORGAN_OK
-                                                                                    : organ_fail_memory(error, h->is.model->path);
+    return h->inputs && h->wanted && h->blocks && h->gates && h->routed && h->begin
+               ? ORGAN_OK
+               : organ_fail_memory(error, h->is.model->path);
 }
 
 static void give_room_back(organ_layers_heal *h)
@@ -374,7 +381,8 @@ static organ_status heal_solve_put(organ_layers_heal *h, const heal_solve_trial 
     bool found = false;
     if (chosen->step == 0)
         return leave_all(h, error);
-    return organ_ridge_solve(h->ridge, chosen->lambda, &found, error) ? error->status : make_all(h, chosen->step, into_output, error);
+    return organ_ridge_solve(h->ridge, chosen->lambda, &found, error) ? error->status
+                                                                      : make_all(h, chosen->step, into_output, error);
 }
 
 organ_status organ_layers_heal_solve(organ_layers_heal *h, organ_error *error)

@@ -76,13 +76,15 @@ static organ_status read_influence(organ_layers_known *known, const json_t *arra
     return error->status;
 }
 
-static organ_status read_set(organ_layers_known *known, const json_t *set, size_t k, const char *path, organ_error *error)
+static organ_status read_set(organ_layers_known *known, const json_t *set, size_t k, const char *path,
+                             organ_error *error)
 {
     const json_t *const numbers = json_object_get(set, "dropped"), *number;
     double divergence = 0, ignored;
     size_t at;
     if (!json_is_array(numbers) || !read_value(json_object_get(set, "divergence"), 0, &divergence))
-        return organ_fail(error, ORGAN_BAD_INPUT, "%s: sets[%zu] has no array 'dropped' or no divergence of 0 or more", path, k);
+        return organ_fail(error, ORGAN_BAD_INPUT, "%s: sets[%zu] has no array 'dropped' or no divergence of 0 or more",
+                          path, k);
     bool *const flags = calloc(known->layers, sizeof *flags);
     if (!flags)
         return organ_fail_memory(error, path);
@@ -90,20 +92,21 @@ static organ_status read_set(organ_layers_known *known, const json_t *set, size_
     {
         const json_int_t block = json_integer_value(number);
         if (!json_is_integer(number) || block < 0 || (size_t)block >= known->layers || flags[block]) {
-            organ_fail(error, ORGAN_BAD_INPUT, "%s: sets[%zu].dropped[%zu] is no block of 0 to %zu, or there twice", path, k, at,
-                       known->layers - 1);
+            organ_fail(error, ORGAN_BAD_INPUT, "%s: sets[%zu].dropped[%zu] is no block of 0 to %zu, or there twice",
+                       path, k, at, known->layers - 1);
             break;
         }
         flags[block] = true;
     }
-    if (!error->status && !organ_layers_known_find(known, flags, &ignored) && !organ_layers_known_add(known, flags, divergence))
+    if (!error->status && !organ_layers_known_find(known, flags, &ignored) &&
+        !organ_layers_known_add(known, flags, divergence))
         organ_fail_memory(error, path);
     free(flags);
     return error->status;
 }
 
-static organ_status known_sets_read_document(organ_layers_known *known, const json_t *document, const json_t *identity, const char *path,
-                                             organ_error *error)
+static organ_status known_sets_read_document(organ_layers_known *known, const json_t *document, const json_t *identity,
+                                             const char *path, organ_error *error)
 {
     const json_t *const sets = json_object_get(document, "sets");
     if (organ_kept_schema(document, ORGAN_LAYERS_SCORES_SCHEMA, path, error) ||
@@ -117,7 +120,8 @@ static organ_status known_sets_read_document(organ_layers_known *known, const js
     return error->status;
 }
 
-organ_status organ_layers_known_read(organ_layers_known *known, size_t layers, const char *path, const json_t *identity, organ_error *error)
+organ_status organ_layers_known_read(organ_layers_known *known, size_t layers, const char *path, const json_t *identity,
+                                     organ_error *error)
 {
     json_t *document;
     *known = (organ_layers_known){.layers = layers};

@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: MIT
- * What was measured of blocks, kept in a file: influences, and divergences of sets. A search that was ended goes on with it, and one for
- * another number of blocks begins with the influences. */
+ * What was measured of blocks, kept in a file: influences, and divergences of sets. A search that was ended goes on
+ * with it, and one for another number of blocks begins with the influences. */
 #ifndef ORGAN_LAYERS_KNOWN_SETS_H
 #define ORGAN_LAYERS_KNOWN_SETS_H
 
@@ -19,12 +19,13 @@ typedef struct organ_layers_known {
     double *divergence;
 } organ_layers_known;
 
-/* What the file has; nothing where there is none, or `path` is NULL. `identity` is an object of what it all belongs to: digests of model
- * and text, and how it is cut. ORGAN_BAD_INPUT for what is no such document, ORGAN_USAGE where it belongs to something else. To be released
- * whatever it returns. */
+/* What the file has; nothing where there is none, or `path` is NULL. `identity` is an object of what it all belongs to:
+ * digests of model and text, and how it is cut. ORGAN_BAD_INPUT for what is no such document, ORGAN_USAGE where it
+ * belongs to something else. To be released whatever it returns. */
 organ_status organ_layers_known_read(organ_layers_known *known, size_t layers, const char *path, const json_t *identity,
                                      organ_error *error);
-organ_status organ_layers_known_write(const organ_layers_known *known, const char *path, const json_t *identity, organ_error *error);
+organ_status organ_layers_known_write(const organ_layers_known *known, const char *path, const json_t *identity,
+                                      organ_error *error);
 void organ_layers_known_release(organ_layers_known *known);
 
 /* false: nobody has judged it. */

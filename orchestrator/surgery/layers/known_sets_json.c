@@ -19,15 +19,20 @@ static json_t *set_json(const void *context, size_t k)
                         SET_REAL("divergence", known->divergence[k]));
 }
 
-static json_t *influence_json(const void *context, size_t l) { return json_real(((const organ_layers_known *)context)->influence[l]); }
+static json_t *influence_json(const void *context, size_t l)
+{
+    return json_real(((const organ_layers_known *)context)->influence[l]);
+}
 
-organ_status organ_layers_known_write(const organ_layers_known *known, const char *path, const json_t *identity, organ_error *error)
+organ_status organ_layers_known_write(const organ_layers_known *known, const char *path, const json_t *identity,
+                                      organ_error *error)
 {
     json_t *const head = ORGAN_OBJECT(SET_TEXT("schema", ORGAN_LAYERS_SCORES_SCHEMA), SET_TEXT("organ", ORGAN_VERSION));
     json_t *const document = organ_json_joined(
         organ_json_joined(head, json_deep_copy(identity)),
-        ORGAN_OBJECT(SET("influence", known->influence ? organ_json_rows(known->layers, influence_json, known) : json_null()),
-                     SET("sets", organ_json_rows(known->count, set_json, known))));
+        ORGAN_OBJECT(
+            SET("influence", known->influence ? organ_json_rows(known->layers, influence_json, known) : json_null()),
+            SET("sets", organ_json_rows(known->count, set_json, known))));
     if (document)
         organ_document_write(path, document, error);
     else

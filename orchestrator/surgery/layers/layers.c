@@ -31,7 +31,8 @@ static organ_status layers_check_text(const organ_layers_job *job, organ_error *
     const organ_layers_options *const o = job->options;
     if (searches(job) && !o->calibration)
         return organ_fail(error, ORGAN_USAGE,
-                          "--drop %s: which %zu of the %zu blocks go is found on a text: --calibration FILE (block %s alone is named by "
+                          "--drop %s: which %zu of the %zu blocks go is found on a text: --calibration FILE (block %s "
+                          "alone is named by "
                           "%s-%s)",
                           o->drop, job->drop.count, job->layers, o->drop, o->drop, o->drop);
     if (o->heal && !o->calibration)
@@ -52,7 +53,8 @@ static organ_status layers_check_output(const organ_layers_job *job, organ_error
     return organ_output_check(o->output, organ_output_like(job->model), o->force, error);
 }
 
-/* BART, Whisper, T5: blocks of the encoder and of the decoder have the same numbers and counts of their own in config.json. */
+/* BART, Whisper, T5: blocks of the encoder and of the decoder have the same numbers and counts of their own in
+ * config.json. */
 static organ_status refuse_two_stacks(const organ_model *model, organ_error *error)
 {
     const char *encoder = NULL, *decoder = NULL;
@@ -62,9 +64,10 @@ static organ_status refuse_two_stacks(const organ_model *model, organ_error *err
         decoder = strncmp(name, "model.decoder.", 14) == 0 || strncmp(name, "decoder.", 8) == 0 ? name : decoder;
     }
     if (encoder && decoder)
-        return organ_fail(error, ORGAN_BAD_INPUT,
-                          "%s: has an encoder ('%.100s') and a decoder ('%.100s'), which cannot be made smaller together", model->path,
-                          encoder, decoder);
+        return organ_fail(
+            error, ORGAN_BAD_INPUT,
+            "%s: has an encoder ('%.100s') and a decoder ('%.100s'), which cannot be made smaller together",
+            model->path, encoder, decoder);
     return ORGAN_OK;
 }
 
@@ -125,10 +128,12 @@ static organ_status open_heal(organ_layers_job *job, organ_error *error)
     if (!o->heal)
         return ORGAN_OK;
     job->resolved = calloc(job->model->tensor_count + 1, sizeof *job->resolved);
-    return job->resolved ? organ_layers_heal_open(&healing, job->resolved, &job->heal, error) : organ_fail_memory(error, o->model);
+    return job->resolved ? organ_layers_heal_open(&healing, job->resolved, &job->heal, error)
+                         : organ_fail_memory(error, o->model);
 }
 
-/* Whether the heal fits the memory is known before the search, which takes long: without the smallest blocks as without others. */
+/* Whether the heal fits the memory is known before the search, which takes long: without the smallest blocks as without
+ * others. */
 static organ_status foresee_heal(organ_layers_job *job, organ_error *error)
 {
     drop_smallest(job);
@@ -180,7 +185,8 @@ static bool layers_recall(void *context, const organ_tensor *tensor, const json_
 static json_t *layers_identity(void *context)
 {
     const organ_layers_job *const job = context;
-    return ORGAN_OBJECT(SET_IF(job->heal, "text", json_string(organ_along_describe(organ_layers_heal_text(job->heal))->digest)));
+    return ORGAN_OBJECT(
+        SET_IF(job->heal, "text", json_string(organ_along_describe(organ_layers_heal_text(job->heal))->digest)));
 }
 
 static organ_status layers_cut(organ_layers_job *job, json_t **report, organ_error *error)
@@ -227,7 +233,9 @@ static organ_status layers_cut(organ_layers_job *job, json_t **report, organ_err
 static organ_status layers_make(void *context, json_t **report, organ_error *error)
 {
     organ_layers_job *const job = context;
-    return open_model(job, error) || layers_choose(job, error) || open_heal(job, error) ? error->status : layers_cut(job, report, error);
+    return open_model(job, error) || layers_choose(job, error) || open_heal(job, error)
+               ? error->status
+               : layers_cut(job, report, error);
 }
 
 static void layers_release(void *context)
@@ -240,9 +248,10 @@ static void layers_release(void *context)
     organ_model_close(job->model);
 }
 
-organ_status organ_layers(const organ_layers_options *options, const organ_engine *engine, const organ_progress *progress, json_t **report,
-                          organ_error *error)
+organ_status organ_layers(const organ_layers_options *options, const organ_engine *engine,
+                          const organ_progress *progress, json_t **report, organ_error *error)
 {
     organ_layers_job job = {.options = options, .engine = engine, .progress = progress};
-    return organ_operation_run(&(organ_operation){options->model, &job, layers_make, layers_release, true}, report, error);
+    return organ_operation_run(&(organ_operation){options->model, &job, layers_make, layers_release, true}, report,
+                               error);
 }

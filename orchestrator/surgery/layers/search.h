@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: MIT
- * Which blocks go: a set is judged by what somebody makes of it, and is left for a better one that differs in one block. What a block costs
- * beside others is not what it costs alone, so that the best of more blocks need not hold the best of fewer. */
+ * Which blocks go: a set is judged by what somebody makes of it, and is left for a better one that differs in one
+ * block. What a block costs beside others is not what it costs alone, so that the best of more blocks need not hold the
+ * best of fewer. */
 #ifndef ORGAN_LAYERS_SEARCH_H
 #define ORGAN_LAYERS_SEARCH_H
 
@@ -41,9 +42,10 @@ typedef struct organ_layers_found {
     bool settled; /* no exchange of one block makes it better; always with `whole` */
 } organ_layers_found;
 
-/* From the blocks of least influence on, rounds of exchanges of one dropped block for one that is kept, those first that add least
- * influence; the best of a round is taken where it is better. Ends when all exchanges were judged, or after the rounds. The same whatever
- * judges, and however often it was asked before. To be released whatever it returns. */
+/* From the blocks of least influence on, rounds of exchanges of one dropped block for one that is kept, those first
+ * that add least influence; the best of a round is taken where it is better. Ends when all exchanges were judged, or
+ * after the rounds. The same whatever judges, and however often it was asked before. To be released whatever it
+ * returns. */
 organ_status organ_layers_search_run(const organ_layers_search *search, organ_layers_found *found, organ_error *error);
 void organ_layers_found_release(organ_layers_found *found);
 

@@ -60,7 +60,8 @@ static size_t longest(const organ_windows *windows)
 static bool sets_fits(void *context, uint64_t memory)
 {
     const sets_wanted *const w = context;
-    return organ_forward_left(w->forward, memory, longest(w->windows)) > organ_layers_sets_memory(w->forward, sets_tokens_of(w->windows));
+    return organ_forward_left(w->forward, memory, longest(w->windows)) >
+           organ_layers_sets_memory(w->forward, sets_tokens_of(w->windows));
 }
 
 uint64_t organ_layers_sets_enough(const organ_forward *forward, const organ_windows *windows)
@@ -69,8 +70,8 @@ uint64_t organ_layers_sets_enough(const organ_forward *forward, const organ_wind
     return organ_memory_enough(0, sets_fits, &w);
 }
 
-organ_status organ_layers_sets_check(const organ_forward *forward, const organ_engine *engine, const organ_windows *windows,
-                                     organ_error *error)
+organ_status organ_layers_sets_check(const organ_forward *forward, const organ_engine *engine,
+                                     const organ_windows *windows, organ_error *error)
 {
     sets_wanted w = {forward, windows};
     if (sets_fits(&w, engine->memory))
@@ -84,9 +85,10 @@ organ_status organ_layers_sets_check(const organ_forward *forward, const organ_e
 static void sets_share_memory(organ_layers_sets *s, size_t most)
 {
     const uint64_t one = states_bytes(s->forward, s->tokens) + 1;
-    const uint64_t left =
-        organ_forward_left(s->forward, s->engine->memory, longest(s->windows)) - organ_layers_sets_memory(s->forward, s->tokens);
-    const uint64_t more = left / 2 / (organ_variants_memory(s->forward, s->tokens, 3) - organ_variants_memory(s->forward, s->tokens, 2));
+    const uint64_t left = organ_forward_left(s->forward, s->engine->memory, longest(s->windows)) -
+                          organ_layers_sets_memory(s->forward, s->tokens);
+    const uint64_t more =
+        left / 2 / (organ_variants_memory(s->forward, s->tokens, 3) - organ_variants_memory(s->forward, s->tokens, 2));
     s->together = 1 + (size_t)(more < most - 1 ? more : most - 1);
     const uint64_t room = 1 + (left - left / 2) / one;
     s->stride = room >= s->layers ? 1 : (s->layers + (size_t)room - 1) / (size_t)room;
@@ -96,10 +98,15 @@ static void sets_share_memory(organ_layers_sets *s, size_t most)
 
 static organ_status sets_stopped(const organ_layers_sets *s, organ_error *error)
 {
-    return organ_stop_asked(s->engine->stop) ? organ_fail(error, ORGAN_INTERRUPTED, "stopped while sets of blocks are judged") : ORGAN_OK;
+    return organ_stop_asked(s->engine->stop)
+               ? organ_fail(error, ORGAN_INTERRUPTED, "stopped while sets of blocks are judged")
+               : ORGAN_OK;
 }
 
-static float *kept_before(const organ_layers_sets *s, size_t layer) { return s->kept + layer / s->stride * sets_floats_of(s); }
+static float *kept_before(const organ_layers_sets *s, size_t layer)
+{
+    return s->kept + layer / s->stride * sets_floats_of(s);
+}
 
 /* In the order of the tokens: the same sum everywhere. Two vectors without a direction are alike. */
 static double influence_of(const organ_layers_sets *s, const float *before, const float *after)
@@ -138,8 +145,8 @@ static organ_status walk_donor(organ_layers_sets *s, organ_error *error)
     return error->status;
 }
 
-organ_status organ_layers_sets_open(organ_forward *forward, const organ_engine *engine, const organ_windows *windows, size_t most,
-                                    organ_layers_sets **sets, organ_error *error)
+organ_status organ_layers_sets_open(organ_forward *forward, const organ_engine *engine, const organ_windows *windows,
+                                    size_t most, organ_layers_sets **sets, organ_error *error)
 {
     const organ_forward_config *const c = organ_forward_describe(forward);
     *sets = NULL;
@@ -186,7 +193,8 @@ const double *organ_layers_sets_influence(const organ_layers_sets *s) { return s
 
 /* ---- sets ---- */
 
-/* The first stream of a batch in which the same of the first blocks are dropped as in set k; s->together: the donor's. */
+/* The first stream of a batch in which the same of the first blocks are dropped as in set k; s->together: the donor's.
+ */
 static size_t leader_of(const organ_layers_sets *s, const bool *dropped, size_t k, size_t blocks)
 {
     const bool *const own = dropped + k * s->layers;
@@ -236,7 +244,8 @@ static organ_status run_layer(organ_layers_sets *s, const bool *dropped, size_t 
 }
 
 /* At most s->together of them. */
-static organ_status judge_batch(organ_layers_sets *s, const bool *dropped, size_t count, double *divergence, organ_error *error)
+static organ_status judge_batch(organ_layers_sets *s, const bool *dropped, size_t count, double *divergence,
+                                organ_error *error)
 {
     size_t first = s->layers - 1;
     for (size_t k = 0; k < count; k++) {
@@ -262,7 +271,8 @@ static uint32_t owner_of(const organ_layers_sets *s, size_t k, size_t count)
     return (uint32_t)(k * organ_ranks_count(s->engine->ranks) / count);
 }
 
-organ_status organ_layers_sets_judge(organ_layers_sets *s, const bool *dropped, size_t count, double *divergence, organ_error *error)
+organ_status organ_layers_sets_judge(organ_layers_sets *s, const bool *dropped, size_t count, double *divergence,
+                                     organ_error *error)
 {
     const uint32_t own = organ_ranks_rank(s->engine->ranks);
     uint32_t *const owner = malloc((count + 1) * sizeof *owner);
@@ -278,7 +288,8 @@ organ_status organ_layers_sets_judge(organ_layers_sets *s, const bool *dropped, 
         if (owner[k] == own)
             judge_batch(s, dropped + k * s->layers, next - k, divergence + k, error);
     }
-    organ_ranks_complete(s->engine->ranks, "sets of blocks are judged", divergence, sizeof *divergence, count, owner, error);
+    organ_ranks_complete(s->engine->ranks, "sets of blocks are judged", divergence, sizeof *divergence, count, owner,
+                         error);
     free(owner);
     return error->status;
 }

@@ -72,11 +72,13 @@ static organ_status check_bytes(const organ_adapter_writer *w, const json_t *lin
 {
     struct stat info;
     char found[17];
-    const json_int_t begin = json_integer_value(json_object_get(line, "begin")), bytes = json_integer_value(json_object_get(line, "bytes"));
+    const json_int_t begin = json_integer_value(json_object_get(line, "begin")),
+                     bytes = json_integer_value(json_object_get(line, "bytes"));
     const char *const written = json_string_value(json_object_get(line, "xxh3"));
     *holds = false;
     if (begin < 0 || (uint64_t)begin != w->since || bytes < 0 || !written || fstat(w->file.fd, &info) ||
-        (uint64_t)info.st_size < 8 + w->room + w->since || (uint64_t)info.st_size - (8 + w->room + w->since) < (uint64_t)bytes)
+        (uint64_t)info.st_size < 8 + w->room + w->since ||
+        (uint64_t)info.st_size - (8 + w->room + w->since) < (uint64_t)bytes)
         return ORGAN_OK;
     if (digest_of(w, (uint64_t)bytes, found, error) == ORGAN_OK)
         *holds = strcmp(found, written) == 0;
@@ -97,8 +99,9 @@ const json_t *organ_adapter_writer_recall(organ_adapter_writer *w, size_t turn, 
         json_int_t width, from, to;
         const char *name;
         json_t *entry;
-        if (json_unpack(row, "[s, I, o]", &name, &width, &entry) || json_unpack(entry, "{s: [I, I]}", "data_offsets", &from, &to) ||
-            from < 0 || (uint64_t)from != w->bytes || to < from || width < 1 || width > 8)
+        if (json_unpack(row, "[s, I, o]", &name, &width, &entry) ||
+            json_unpack(entry, "{s: [I, I]}", "data_offsets", &from, &to) || from < 0 || (uint64_t)from != w->bytes ||
+            to < from || width < 1 || width > 8)
             organ_fail(error, ORGAN_IO, "%s: line %zu is not understood", w->journal.path, w->turn);
         else if (organ_adapter_enter(w, name, (unsigned)width, entry, (uint64_t)(to - from), error) == ORGAN_OK)
             w->bytes += (uint64_t)(to - from);
@@ -117,8 +120,9 @@ organ_status organ_adapter_writer_done(organ_adapter_writer *w, json_t *results,
         return error->status;
     }
     w->output.done++;
-    json_t *const line = ORGAN_OBJECT(SET_COUNT("turn", w->turn), SET_COUNT("rank", organ_ranks_rank(w->output.ranks)),
-                                      SET_COUNT("begin", w->since), SET_COUNT("bytes", w->bytes - w->since), SET_TEXT("xxh3", digits),
-                                      SET("tensors", json_incref(w->of_turn)), SET("results", results));
+    json_t *const line =
+        ORGAN_OBJECT(SET_COUNT("turn", w->turn), SET_COUNT("rank", organ_ranks_rank(w->output.ranks)),
+                     SET_COUNT("begin", w->since), SET_COUNT("bytes", w->bytes - w->since), SET_TEXT("xxh3", digits),
+                     SET("tensors", json_incref(w->of_turn)), SET("results", results));
     return organ_run_journal_add(&w->journal, line, error);
 }

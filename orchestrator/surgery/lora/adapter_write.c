@@ -22,21 +22,26 @@
 
 char *organ_adapter_key(const char *module, char factor, bool embedding)
 {
-    return organ_format("base_model.model.%s.lora_%s%c%s", module, embedding ? "embedding_" : "", factor, embedding ? "" : ".weight");
+    return organ_format("base_model.model.%s.lora_%s%c%s", module, embedding ? "embedding_" : "", factor,
+                        embedding ? "" : ".weight");
 }
 
 json_t *organ_adapter_config_make(const char *base, int64_t r, json_t *targets)
 {
-    return ORGAN_OBJECT(SET_NULL("auto_mapping"), SET("base_model_name_or_path", base ? json_string(base) : json_null()),
+    return ORGAN_OBJECT(SET_NULL("auto_mapping"),
+                        SET("base_model_name_or_path", base ? json_string(base) : json_null()),
                         SET_TEXT("bias", "none"), SET_FLAG("fan_in_fan_out", 0), SET_FLAG("inference_mode", 1),
                         SET_FLAG("init_lora_weights", 1), SET_NULL("layers_pattern"), SET_NULL("layers_to_transform"),
                         SET_COUNT("lora_alpha", r), SET_REAL("lora_dropout", 0.0), SET_NULL("modules_to_save"),
-                        SET_TEXT("peft_type", "LORA"), SET_COUNT("r", r), SET("rank_pattern", json_object()), SET_NULL("revision"),
-                        SET("target_modules", targets), SET("alpha_pattern", json_object()), SET_TEXT("task_type", "CAUSAL_LM"),
-                        SET_FLAG("use_dora", 0), SET_FLAG("use_rslora", 0));
+                        SET_TEXT("peft_type", "LORA"), SET_COUNT("r", r), SET("rank_pattern", json_object()),
+                        SET_NULL("revision"), SET("target_modules", targets), SET("alpha_pattern", json_object()),
+                        SET_TEXT("task_type", "CAUSAL_LM"), SET_FLAG("use_dora", 0), SET_FLAG("use_rslora", 0));
 }
 
-static int adapter_write_by_text(const void *a, const void *b) { return strcmp(*(const char *const *)a, *(const char *const *)b); }
+static int adapter_write_by_text(const void *a, const void *b)
+{
+    return strcmp(*(const char *const *)a, *(const char *const *)b);
+}
 
 json_t *organ_adapter_targets(const char *const *modules, size_t count)
 {
@@ -87,24 +92,27 @@ static organ_status adapter_write_open_file(organ_adapter_writer *w, organ_error
     return organ_direct_open(w->path, 0666, &w->file, error);
 }
 
-organ_status organ_adapter_writer_begin(const char *path, const char *like, bool force, organ_ranks *ranks, size_t tensors,
-                                        size_t name_bytes, uint64_t bytes, const organ_adapter_resumable *resumable,
-                                        organ_adapter_writer **writer, organ_error *error)
+organ_status organ_adapter_writer_begin(const char *path, const char *like, bool force, organ_ranks *ranks,
+                                        size_t tensors, size_t name_bytes, uint64_t bytes,
+                                        const organ_adapter_resumable *resumable, organ_adapter_writer **writer,
+                                        organ_error *error)
 {
     organ_adapter_writer *const w = *writer = calloc(1, sizeof *w);
     if (!w) {
         json_decref(resumable ? resumable->head : NULL);
         return organ_fail_memory(error, path);
     }
-    *w = (organ_adapter_writer){
-        .output = {.path = path, .like = like, .force = force, .ranks = ranks}, .file = {.fd = -1, .direct = -1}, .narrowest = 8};
+    *w = (organ_adapter_writer){.output = {.path = path, .like = like, .force = force, .ranks = ranks},
+                                .file = {.fd = -1, .direct = -1},
+                                .narrowest = 8};
     if (resumable) {
         w->output.journal = &w->journal;
         w->output.resume = resumable->resume;
         w->output.all = resumable->units;
     }
     w->room = (tensors * ENTRY_BYTES + name_bytes + 64 + 7) & ~(uint64_t)7;
-    const bool begun = !organ_ranks_first(ranks) || organ_output_begin(&w->output, (ranks ? 2 : 1) * bytes + w->room, error) == ORGAN_OK;
+    const bool begun = !organ_ranks_first(ranks) ||
+                       organ_output_begin(&w->output, (ranks ? 2 : 1) * bytes + w->room, error) == ORGAN_OK;
     organ_output_share(&w->output, error);
     if (!begun) {
         json_decref(resumable ? resumable->head : NULL);
@@ -132,8 +140,8 @@ static organ_status write_data(organ_adapter_writer *w, const void *data, size_t
 }
 
 /* Into the header, before its data. */
-static organ_status enter_tensor(organ_adapter_writer *w, const char *name, organ_dtype dtype, unsigned rank, const uint64_t *shape,
-                                 uint64_t bytes, organ_error *error)
+static organ_status enter_tensor(organ_adapter_writer *w, const char *name, organ_dtype dtype, unsigned rank,
+                                 const uint64_t *shape, uint64_t bytes, organ_error *error)
 {
     const organ_dtype_info *const type = organ_dtype_describe(dtype);
     json_t *const sizes = json_array();
@@ -148,16 +156,17 @@ static organ_status enter_tensor(organ_adapter_writer *w, const char *name, orga
     return error->status;
 }
 
-static organ_status fail_value(const organ_adapter_writer *w, const char *name, uint64_t at, double value, organ_dtype dtype,
-                               organ_error *error)
+static organ_status fail_value(const organ_adapter_writer *w, const char *name, uint64_t at, double value,
+                               organ_dtype dtype, organ_error *error)
 {
-    return organ_fail(error, ORGAN_BAD_INPUT, "%s: tensor '%s': value %" PRIu64 " is %g, which %s%s", w->output.path, name, at, value,
-                      isfinite(value) ? "is beyond the range of " : "is no number to compute with",
+    return organ_fail(error, ORGAN_BAD_INPUT, "%s: tensor '%s': value %" PRIu64 " is %g, which %s%s", w->output.path,
+                      name, at, value, isfinite(value) ? "is beyond the range of " : "is no number to compute with",
                       isfinite(value) ? organ_dtype_describe(dtype)->name : "");
 }
 
-organ_status organ_adapter_writer_add(organ_adapter_writer *w, const organ_kernels *kernels, const char *name, organ_dtype dtype,
-                                      unsigned rank, const uint64_t *shape, const float *values, organ_error *error)
+organ_status organ_adapter_writer_add(organ_adapter_writer *w, const organ_kernels *kernels, const char *name,
+                                      organ_dtype dtype, unsigned rank, const uint64_t *shape, const float *values,
+                                      organ_error *error)
 {
     /* Above these a value rounds to infinity. */
     const double limit = dtype == ORGAN_F16 ? 65519.99609375 : dtype == ORGAN_BF16 ? 0x1.feffffp127 : INFINITY;
@@ -165,7 +174,8 @@ organ_status organ_adapter_writer_add(organ_adapter_writer *w, const organ_kerne
     for (unsigned k = 0; k < rank; k++)
         count *= shape[k];
     if (!organ_dtype_bytes(dtype, count, &bytes) || enter_tensor(w, name, dtype, rank, shape, bytes, error) != ORGAN_OK)
-        return error->status ? error->status : organ_fail(error, ORGAN_BAD_INPUT, "%s: tensor '%s' is too large", w->output.path, name);
+        return error->status ? error->status
+                             : organ_fail(error, ORGAN_BAD_INPUT, "%s: tensor '%s' is too large", w->output.path, name);
     for (uint64_t at = 0; at < count && !error->status; at += CHUNK) {
         const size_t n = count - at < CHUNK ? (size_t)(count - at) : CHUNK;
         for (size_t k = 0; k < n; k++)
@@ -177,8 +187,8 @@ organ_status organ_adapter_writer_add(organ_adapter_writer *w, const organ_kerne
     return error->status;
 }
 
-organ_status organ_adapter_writer_copy(organ_adapter_writer *w, const organ_model *model, const organ_tensor *tensor, const char *name,
-                                       organ_error *error)
+organ_status organ_adapter_writer_copy(organ_adapter_writer *w, const organ_model *model, const organ_tensor *tensor,
+                                       const char *name, organ_error *error)
 {
     const size_t most = CHUNK * sizeof(float);
     enter_tensor(w, name, tensor->dtype, tensor->rank, tensor->shape, tensor->bytes, error);
@@ -198,7 +208,10 @@ typedef struct told {
     size_t rank, index;
 } told;
 
-static json_int_t adapter_write_number_at(const json_t *row, size_t k) { return json_integer_value(json_array_get(row, k)); }
+static json_int_t adapter_write_number_at(const json_t *row, size_t k)
+{
+    return json_integer_value(json_array_get(row, k));
+}
 
 static int by_turn(const void *a, const void *b)
 {
@@ -208,14 +221,15 @@ static int by_turn(const void *a, const void *b)
 }
 
 /* Takes the tensor into the adapter; its bytes too if `own`, a file with what this rank has appended, has them. */
-static organ_status adapter_write_take_tensor(organ_adapter_writer *w, const told *t, const organ_direct_file *own, organ_error *error)
+static organ_status adapter_write_take_tensor(organ_adapter_writer *w, const told *t, const organ_direct_file *own,
+                                              organ_error *error)
 {
     json_t *const entry = json_array_get(t->row, 3), *const place = json_object_get(entry, "data_offsets");
-    const uint64_t from = (uint64_t)adapter_write_number_at(place, 0), bytes = (uint64_t)adapter_write_number_at(place, 1) - from,
-                   data = 8 + w->room;
+    const uint64_t from = (uint64_t)adapter_write_number_at(place, 0),
+                   bytes = (uint64_t)adapter_write_number_at(place, 1) - from, data = 8 + w->room;
     const uint64_t to = w->bytes;
-    if (organ_adapter_enter(w, json_string_value(json_array_get(t->row, 2)), (unsigned)adapter_write_number_at(t->row, 1), entry, bytes,
-                            error))
+    if (organ_adapter_enter(w, json_string_value(json_array_get(t->row, 2)),
+                            (unsigned)adapter_write_number_at(t->row, 1), entry, bytes, error))
         return error->status;
     w->bytes += bytes;
     if (t->rank != organ_ranks_rank(w->output.ranks) || bytes == 0)
@@ -224,8 +238,8 @@ static organ_status adapter_write_take_tensor(organ_adapter_writer *w, const tol
 }
 
 /* Fills `tensors` with what all ranks told, in the order of their turns. */
-static organ_status order_tensors(const organ_adapter_writer *w, json_t *const *lists, size_t ranks, told **tensors, size_t *count,
-                                  organ_error *error)
+static organ_status order_tensors(const organ_adapter_writer *w, json_t *const *lists, size_t ranks, told **tensors,
+                                  size_t *count, organ_error *error)
 {
     size_t all = 0;
     for (size_t r = 0; r < ranks; r++)
@@ -270,7 +284,8 @@ static organ_status take_tensors(organ_adapter_writer *w, const told *tensors, s
     return error->status;
 }
 
-static organ_status read_lists(const organ_adapter_writer *w, const organ_gathered *all, json_t **lists, organ_error *error)
+static organ_status read_lists(const organ_adapter_writer *w, const organ_gathered *all, json_t **lists,
+                               organ_error *error)
 {
     for (size_t r = 0; r < all->count && !error->status; r++) {
         bool no_memory = false;
@@ -292,8 +307,10 @@ static organ_status unite(organ_adapter_writer *w, organ_error *error)
     size_t count;
     if (!text || !lists)
         organ_fail_memory(error, w->output.path);
-    if (organ_ranks_gather(w->output.ranks, "what was appended is known", text, text ? strlen(text) : 0, &all, error) == ORGAN_OK &&
-        read_lists(w, &all, lists, error) == ORGAN_OK && order_tensors(w, lists, ranks, &tensors, &count, error) == ORGAN_OK)
+    if (organ_ranks_gather(w->output.ranks, "what was appended is known", text, text ? strlen(text) : 0, &all, error) ==
+            ORGAN_OK &&
+        read_lists(w, &all, lists, error) == ORGAN_OK &&
+        order_tensors(w, lists, ranks, &tensors, &count, error) == ORGAN_OK)
         take_tensors(w, tensors, count, error);
     for (size_t r = 0; r < ranks && lists; r++)
         json_decref(lists[r]);
@@ -312,8 +329,8 @@ static organ_status write_header(organ_adapter_writer *w, organ_error *error)
     const size_t length = text ? strlen(text) : 0;
     unsigned char *const bytes = text && length <= w->room ? malloc(8 + w->room) : NULL;
     if (text && length > w->room)
-        organ_fail(error, ORGAN_BAD_INPUT, "%s: a header of %zu bytes does not fit into the %" PRIu64 " kept for it", w->output.path,
-                   length, w->room);
+        organ_fail(error, ORGAN_BAD_INPUT, "%s: a header of %zu bytes does not fit into the %" PRIu64 " kept for it",
+                   w->output.path, length, w->room);
     else if (!bytes)
         organ_fail_memory(error, w->output.path);
     else {
@@ -374,10 +391,13 @@ uint64_t organ_adapter_writer_bytes(const organ_adapter_writer *w) { return w->b
 
 const organ_output *organ_adapter_writer_output(const organ_adapter_writer *w) { return &w->output; }
 
-organ_status organ_adapter_writer_sync(organ_adapter_writer *w, organ_error *error) { return organ_output_sync(&w->output, error); }
+organ_status organ_adapter_writer_sync(organ_adapter_writer *w, organ_error *error)
+{
+    return organ_output_sync(&w->output, error);
+}
 
-organ_status organ_adapter_writer_report(organ_adapter_writer *w, const char *name, const json_t *report, const char *markdown_name,
-                                         organ_error *error)
+organ_status organ_adapter_writer_report(organ_adapter_writer *w, const char *name, const json_t *report,
+                                         const char *markdown_name, organ_error *error)
 {
     if (!organ_ranks_first(w->output.ranks))
         return ORGAN_OK;

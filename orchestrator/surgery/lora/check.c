@@ -36,7 +36,8 @@ const char *organ_lora_unservable(const char *name, bool factor)
 bool organ_lora_is_target(const char *target, const char *module)
 {
     const size_t length = strlen(module), tail = strlen(target);
-    return length >= tail && strcmp(module + length - tail, target) == 0 && (length == tail || module[length - tail - 1] == '.');
+    return length >= tail && strcmp(module + length - tail, target) == 0 &&
+           (length == tail || module[length - tail - 1] == '.');
 }
 
 typedef struct check {
@@ -45,7 +46,8 @@ typedef struct check {
     organ_error *error;
 } check;
 
-static void note_finding(check *c, const char *rule, const char *where, const char *format, ...) __attribute__((format(printf, 4, 5)));
+static void note_finding(check *c, const char *rule, const char *where, const char *format, ...)
+    __attribute__((format(printf, 4, 5)));
 
 static void note_finding(check *c, const char *rule, const char *where, const char *format, ...)
 {
@@ -63,7 +65,8 @@ static void note_finding(check *c, const char *rule, const char *where, const ch
 
 static bool is_set(const json_t *value)
 {
-    return value && !json_is_null(value) && !json_is_false(value) && !(json_is_array(value) && json_array_size(value) == 0) &&
+    return value && !json_is_null(value) && !json_is_false(value) &&
+           !(json_is_array(value) && json_array_size(value) == 0) &&
            !(json_is_object(value) && json_object_size(value) == 0);
 }
 
@@ -75,11 +78,13 @@ static void check_check_targets(check *c)
     for (size_t k = 0; k < json_array_size(targets); k++) {
         const char *const target = json_string_value(json_array_get(targets, k));
         if (organ_lora_unservable(target, true))
-            note_finding(c, "target", "target_modules", "'%s' cannot be served: %s", target, organ_lora_unservable(target, true));
+            note_finding(c, "target", "target_modules", "'%s' cannot be served: %s", target,
+                         organ_lora_unservable(target, true));
     }
 }
 
-/* Whether patterns change nothing for a server that does not read them: every module's scale is that of lora_alpha and r alone. */
+/* Whether patterns change nothing for a server that does not read them: every module's scale is that of lora_alpha and
+ * r alone. */
 static bool has_one_scale(const organ_adapter *adapter)
 {
     const double scale = adapter->alpha / (adapter->rslora ? sqrt((double)adapter->r) : (double)adapter->r);
@@ -109,7 +114,8 @@ static void check_config(check *c)
     if (bias && strcmp(bias, "none") != 0)
         note_finding(c, "field", "bias", "it is \"%s\": biases are not served", bias);
     if (organ_adapter_changed_base(c->adapter))
-        note_finding(c, "field", "init_lora_weights", "it is \"%s\": the factors fit only the base that the training changed first",
+        note_finding(c, "field", "init_lora_weights",
+                     "it is \"%s\": the factors fit only the base that the training changed first",
                      organ_adapter_changed_base(c->adapter));
     check_check_targets(c);
 }
@@ -122,7 +128,8 @@ static void check_key(check *c, const char *name)
     if (why)
         note_finding(c, "key", name, "%s", why);
     if (strncmp(name, "base_model.model.", 17) != 0)
-        note_finding(c, "key", name, "it does not begin with 'base_model.model.': peft would load nothing of it, silently");
+        note_finding(c, "key", name,
+                     "it does not begin with 'base_model.model.': peft would load nothing of it, silently");
     if (strstr(name, ".default"))
         note_finding(c, "key", name, "it has the name of the adapter in it, 'default', as no file should");
 }
@@ -142,13 +149,14 @@ static void check_fit(check *c, const organ_adapter_pair *pair, const organ_weig
     if (!w)
         note_finding(c, "base", pair->module, "the base has no '%s'", name);
     else if (!straight && !crossed)
-        note_finding(c, "base", pair->module, "B A is %llu x %llu, but '%s' of the base is %s", (unsigned long long)pair->out_features,
-                     (unsigned long long)pair->in_features, w->name, organ_shape_text(w->rank, w->shape, shape));
+        note_finding(c, "base", pair->module, "B A is %llu x %llu, but '%s' of the base is %s",
+                     (unsigned long long)pair->out_features, (unsigned long long)pair->in_features, w->name,
+                     organ_shape_text(w->rank, w->shape, shape));
     free(name);
 }
 
-organ_status organ_lora_findings(const organ_adapter *adapter, const organ_weights *base, uint64_t most, json_t *findings,
-                                 organ_error *error)
+organ_status organ_lora_findings(const organ_adapter *adapter, const organ_weights *base, uint64_t most,
+                                 json_t *findings, organ_error *error)
 {
     check c = {adapter, findings, error};
     uint64_t rank = 0;
@@ -171,6 +179,7 @@ organ_status organ_lora_findings(const organ_adapter *adapter, const organ_weigh
         note_finding(&c, "key", ORGAN_ADAPTER_WEIGHTS, "no module is left that could be served");
     if (rank > most || (uint64_t)adapter->r > most)
         note_finding(&c, "rank", "r", "the rank is %llu, above %llu: organ lora resize makes it smaller",
-                     (unsigned long long)(rank > (uint64_t)adapter->r ? rank : (uint64_t)adapter->r), (unsigned long long)most);
+                     (unsigned long long)(rank > (uint64_t)adapter->r ? rank : (uint64_t)adapter->r),
+                     (unsigned long long)most);
     return error->status;
 }

@@ -18,11 +18,14 @@ static organ_status read_share(organ_lora_job *job, organ_error *error)
 {
     const char *const by = job->options->rank_by, *text = job->options->share;
     if (!by)
-        return text ? organ_fail(error, ORGAN_USAGE, "'%s' is one word too many: a share goes with --rank-by energy", text) : ORGAN_OK;
+        return text ? organ_fail(error, ORGAN_USAGE, "'%s' is one word too many: a share goes with --rank-by energy",
+                                 text)
+                    : ORGAN_OK;
     if (strncmp(by, "energy", 6) != 0 || (by[6] && by[6] != '='))
         return organ_fail(error, ORGAN_USAGE, "--rank-by '%s' is not 'energy 0.95' or the like", by);
     if (by[6] && text)
-        return organ_fail(error, ORGAN_USAGE, "'%s' is one word too many: --rank-by %s has its share already", text, by);
+        return organ_fail(error, ORGAN_USAGE, "'%s' is one word too many: --rank-by %s has its share already", text,
+                          by);
     text = by[6] ? by + 7 : text;
     if (!text)
         return organ_fail(error, ORGAN_USAGE, "--rank-by energy needs a share behind it: --rank-by energy 0.95");
@@ -46,14 +49,16 @@ static organ_status open_one(const char *path, organ_model **model, organ_weight
     if (organ_donor_open(path, "extracted from", NULL, model, error))
         return error->status;
     if ((*model)->gguf)
-        return organ_fail(error, ORGAN_USAGE, "%s: an adapter has the names of safetensors models, which a GGUF does not have", path);
+        return organ_fail(error, ORGAN_USAGE,
+                          "%s: an adapter has the names of safetensors models, which a GGUF does not have", path);
     return organ_weights_find(*model, weights, error);
 }
 
 static organ_status open_both(organ_lora_job *job, organ_error *error)
 {
     const organ_lora_extract_options *const o = job->options;
-    if (open_one(o->base, &job->base, &job->base_weights, error) || open_one(o->tuned, &job->tuned, &job->tuned_weights, error) ||
+    if (open_one(o->base, &job->base, &job->base_weights, error) ||
+        open_one(o->tuned, &job->tuned, &job->tuned_weights, error) ||
         organ_output_spares(o->output, job->base, error) || organ_output_spares(o->output, job->tuned, error))
         return error->status;
     if (organ_output_is_file(o->output))
@@ -63,13 +68,15 @@ static organ_status open_both(organ_lora_job *job, organ_error *error)
 
 /* ---- the adapter ---- */
 
-/* The first line of the journal. The ranks share the modules by their number, and each has a file of its own. NULL without memory. */
+/* The first line of the journal. The ranks share the modules by their number, and each has a file of its own. NULL
+ * without memory. */
 static json_t *extract_head_of(const organ_lora_job *job)
 {
     const organ_lora_extract_options *const o = job->options;
-    return ORGAN_OBJECT(SET_TEXT("schema", "organ.journal/1"), SET_TEXT("definition", "lora-extract/1"), SET_TEXT("organ", ORGAN_VERSION),
-                        SET("parameters", organ_lora_extract_parameters(job)), SET_BYTES("base_path", o->base),
-                        SET("base", organ_run_files(job->base, NULL)), SET("tuned", organ_run_files(job->tuned, NULL)),
+    return ORGAN_OBJECT(SET_TEXT("schema", "organ.journal/1"), SET_TEXT("definition", "lora-extract/1"),
+                        SET_TEXT("organ", ORGAN_VERSION), SET("parameters", organ_lora_extract_parameters(job)),
+                        SET_BYTES("base_path", o->base), SET("base", organ_run_files(job->base, NULL)),
+                        SET("tuned", organ_run_files(job->tuned, NULL)),
                         SET_COUNT("ranks", organ_ranks_count(job->engine->ranks)));
 }
 
@@ -82,7 +89,8 @@ static organ_status begin_adapter(organ_lora_job *job, organ_error *error)
         const organ_lora_module *const m = &job->modules[k];
         const uint64_t least = m->base->shape[0] < m->base->shape[1] ? m->base->shape[0] : m->base->shape[1];
         names += 2 * (strlen(m->name) + sizeof "base_model.model..lora_A.weight");
-        bytes += (m->base->shape[0] + m->base->shape[1]) * (least < job->options->rank ? least : job->options->rank) * each;
+        bytes +=
+            (m->base->shape[0] + m->base->shape[1]) * (least < job->options->rank ? least : job->options->rank) * each;
     }
     for (size_t k = 0; k < job->other_count && job->options->save_full; k++)
         if (job->others[k].tuned) {
@@ -91,9 +99,11 @@ static organ_status begin_adapter(organ_lora_job *job, organ_error *error)
         }
     const organ_adapter_resumable resumable = {.resume = job->options->resume,
                                                .units = job->module_count,
-                                               .head = organ_ranks_first(job->engine->ranks) ? extract_head_of(job) : NULL};
+                                               .head =
+                                                   organ_ranks_first(job->engine->ranks) ? extract_head_of(job) : NULL};
     return organ_adapter_writer_begin(job->options->output, NULL, job->options->force, job->engine->ranks,
-                                      2 * job->module_count + job->other_count, names, bytes, &resumable, &job->writer, error);
+                                      2 * job->module_count + job->other_count, names, bytes, &resumable, &job->writer,
+                                      error);
 }
 
 static uint64_t extract_bytes_of(const organ_lora_module *m) { return m->tuned->codes->bytes; }
@@ -107,7 +117,8 @@ static organ_status factorise_one(void *context, size_t k, organ_error *error)
     if (error->status)
         return error->status;
     if (results ? organ_lora_module_recall(job, m, results, error)
-                : (organ_lora_factorise(job, m, error) || organ_adapter_writer_done(job->writer, organ_lora_module_results(m), error)))
+                : (organ_lora_factorise(job, m, error) ||
+                   organ_adapter_writer_done(job->writer, organ_lora_module_results(m), error)))
         return error->status;
     if (m->rank)
         snprintf(remark, sizeof remark, "rank %zu, %.1f %% explained", m->rank, 100 * (1 - m->rest / m->change));
@@ -149,7 +160,8 @@ static organ_status share_modules(organ_lora_job *job, organ_error *error)
     organ_deal_complete(&job->module_deal, "the modules are known", &job->modules->rank,
                         sizeof *job->modules - offsetof(organ_lora_module, rank), sizeof *job->modules, error);
     for (size_t k = 0; k < job->module_count && spectra; k++)
-        spectra[k] = (organ_found){job->modules[k].spectrum, job->modules[k].spectrum ? job->modules[k].rank * sizeof(float) : 0};
+        spectra[k] = (organ_found){job->modules[k].spectrum,
+                                   job->modules[k].spectrum ? job->modules[k].rank * sizeof(float) : 0};
     organ_deal_exchange(&job->module_deal, "the spectra are known", spectra, error);
     for (size_t k = 0; k < job->module_count && spectra; k++)
         job->modules[k].spectrum = spectra[k].is;
@@ -162,7 +174,8 @@ static organ_status check_changed(const organ_lora_job *job, organ_error *error)
     for (size_t k = 0; k < job->module_count; k++)
         if (job->modules[k].rank)
             return ORGAN_OK;
-    return organ_fail(error, ORGAN_BAD_INPUT, "%s: none of its %zu linear layers differs from %s: there is nothing to extract",
+    return organ_fail(error, ORGAN_BAD_INPUT,
+                      "%s: none of its %zu linear layers differs from %s: there is nothing to extract",
                       job->tuned->path, job->module_count, job->base->path);
 }
 
@@ -197,7 +210,10 @@ static organ_status make_adapter(organ_lora_job *job, json_t **report, organ_err
     return organ_adapter_writer_end(job->writer, error);
 }
 
-static uint64_t values_of_module(const void *modules, size_t k) { return ((const organ_lora_module *)modules + k)->base->elements; }
+static uint64_t values_of_module(const void *modules, size_t k)
+{
+    return ((const organ_lora_module *)modules + k)->base->elements;
+}
 
 static uint64_t bytes_of_other(const void *others, size_t k)
 {
@@ -257,9 +273,10 @@ static organ_status extract(void *context, json_t **report, organ_error *error)
     return ORGAN_OK;
 }
 
-organ_status organ_lora_extract(const organ_lora_extract_options *options, const organ_engine *engine, const organ_progress *progress,
-                                json_t **report, organ_error *error)
+organ_status organ_lora_extract(const organ_lora_extract_options *options, const organ_engine *engine,
+                                const organ_progress *progress, json_t **report, organ_error *error)
 {
     organ_lora_job job = {.options = options, .engine = engine, .progress = progress};
-    return organ_operation_run(&(organ_operation){options->output, &job, extract, close_extraction, false}, report, error);
+    return organ_operation_run(&(organ_operation){options->output, &job, extract, close_extraction, false}, report,
+                               error);
 }

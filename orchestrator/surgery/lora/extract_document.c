@@ -44,14 +44,16 @@ static void add_module(extract_document_sums *s, const organ_lora_module *m)
 
 static json_t *extract_document_sums_json(const organ_lora_job *job, const char *role, const extract_document_sums *s)
 {
-    json_t *const row =
-        ORGAN_OBJECT(SET_IF(role, "role", json_string(role)), SET_COUNT("modules", s->modules), SET_COUNT("unchanged", s->unchanged),
-                     SET_COUNT("elements", s->elements), SET_COUNT("parameters", s->parameters), SET_COUNT("rank_from", s->rank_from),
-                     SET_COUNT("rank_to", s->rank_to));
+    json_t *const row = ORGAN_OBJECT(SET_IF(role, "role", json_string(role)), SET_COUNT("modules", s->modules),
+                                     SET_COUNT("unchanged", s->unchanged), SET_COUNT("elements", s->elements),
+                                     SET_COUNT("parameters", s->parameters), SET_COUNT("rank_from", s->rank_from),
+                                     SET_COUNT("rank_to", s->rank_to));
     if (!row || is_dry(job))
         return row;
-    ORGAN_ADD(row, SET_REAL("change", norm_ratio(s->change, s->norm)), SET_REAL("residual", norm_ratio(s->rest, s->change)),
-              SET_REAL("explained", organ_ratio(s->change - s->rest, s->change)), SET_REAL("least_explained", organ_millionth(s->worst)));
+    ORGAN_ADD(row, SET_REAL("change", norm_ratio(s->change, s->norm)),
+              SET_REAL("residual", norm_ratio(s->rest, s->change)),
+              SET_REAL("explained", organ_ratio(s->change - s->rest, s->change)),
+              SET_REAL("least_explained", organ_millionth(s->worst)));
     return row;
 }
 
@@ -70,10 +72,11 @@ static json_t *extract_document_module_json(const void *context, size_t k)
     const organ_lora_job *const job = context;
     const organ_lora_module *const m = &job->modules[k];
     char base[120], tuned[120];
-    json_t *const row = ORGAN_OBJECT(
-        SET_TEXT("module", m->name), SET_PLACE(&m->base->anatomy), SET("shape", organ_counts_json(m->base->rank, m->base->shape)),
-        SET_TEXT("base_stored", organ_weight_text(m->base, base, sizeof base)),
-        SET_TEXT("tuned_stored", organ_weight_text(m->tuned, tuned, sizeof tuned)), SET_COUNT("rank", m->rank));
+    json_t *const row = ORGAN_OBJECT(SET_TEXT("module", m->name), SET_PLACE(&m->base->anatomy),
+                                     SET("shape", organ_counts_json(m->base->rank, m->base->shape)),
+                                     SET_TEXT("base_stored", organ_weight_text(m->base, base, sizeof base)),
+                                     SET_TEXT("tuned_stored", organ_weight_text(m->tuned, tuned, sizeof tuned)),
+                                     SET_COUNT("rank", m->rank));
     if (!row || is_dry(job))
         return row;
     ORGAN_ADD(row, SET_REAL("change_norm", sqrt(m->change)), SET_REAL("base_norm", sqrt(m->norm)),
@@ -85,7 +88,10 @@ static json_t *extract_document_module_json(const void *context, size_t k)
     return row;
 }
 
-static const organ_weight *with_factors(const void *job, size_t k) { return ((const organ_lora_job *)job)->modules[k].tuned; }
+static const organ_weight *with_factors(const void *job, size_t k)
+{
+    return ((const organ_lora_job *)job)->modules[k].tuned;
+}
 
 /* ---- the rest ---- */
 
@@ -124,14 +130,16 @@ static json_t *other_json(const void *context, size_t k)
 
 static json_t *method_json(const organ_lora_job *job)
 {
-    const char *const text = job->packed == 0
-                                 ? "Method A: the base is plain. B A approximates what tuning changed, and belongs on this base."
-                             : job->packed == job->module_count
-                                 ? "Method B: the base is quantised and was dequantised on the way. B A approximates what tuning changed "
-                                   "together with what quantising took away, and belongs on this quantised base."
-                                 : "Method B: part of the base is quantised and was dequantised on the way. Where it is, B A approximates "
-                                   "what tuning changed together with what quantising took away, and belongs on this quantised base.";
-    return ORGAN_OBJECT(SET_TEXT("name", job->packed ? "B" : "A"), SET_TEXT("text", text), SET_COUNT("quantised_modules", job->packed));
+    const char *const text =
+        job->packed == 0
+            ? "Method A: the base is plain. B A approximates what tuning changed, and belongs on this base."
+        : job->packed == job->module_count
+            ? "Method B: the base is quantised and was dequantised on the way. B A approximates what tuning changed "
+              "together with what quantising took away, and belongs on this quantised base."
+            : "Method B: part of the base is quantised and was dequantised on the way. Where it is, B A approximates "
+              "what tuning changed together with what quantising took away, and belongs on this quantised base.";
+    return ORGAN_OBJECT(SET_TEXT("name", job->packed ? "B" : "A"), SET_TEXT("text", text),
+                        SET_COUNT("quantised_modules", job->packed));
 }
 
 static json_t *adapter_json(const organ_lora_job *job, const extract_document_sums *all)
@@ -162,7 +170,10 @@ static size_t count_others(const organ_lora_job *job, bool kept)
     return count;
 }
 
-static void add_warning(json_t *warnings, size_t count, const char *what) { organ_say(warnings, "%zu %s", count, what); }
+static void add_warning(json_t *warnings, size_t count, const char *what)
+{
+    organ_say(warnings, "%zu %s", count, what);
+}
 
 static json_t *warnings_json(const organ_lora_job *job, const extract_document_sums *all)
 {
@@ -173,20 +184,24 @@ static json_t *warnings_json(const organ_lora_job *job, const extract_document_s
     if (all->rank_to > (size_t)served[sizeof served / sizeof *served - 1])
         add_warning(warnings, all->rank_to, "is a rank that vLLM does not serve: 512 is its most.");
     if (short_of)
-        add_warning(warnings, short_of, "modules need more rank than --rank allows for the share of their change that was asked for.");
+        add_warning(warnings, short_of,
+                    "modules need more rank than --rank allows for the share of their change that was asked for.");
     if (!is_dry(job) && count_others(job, false))
         add_warning(warnings, count_others(job, false),
-                    "tensors changed that are not in the adapter: without them it is not the tuned model. --save-full keeps them.");
+                    "tensors changed that are not in the adapter: without them it is not the tuned model. --save-full "
+                    "keeps them.");
     if (!is_dry(job) && count_others(job, true))
         add_warning(warnings, count_others(job, true),
-                    "tensors are kept whole in the adapter: peft and organ lora merge put them in place, vLLM refuses such an adapter.");
+                    "tensors are kept whole in the adapter: peft and organ lora merge put them in place, vLLM refuses "
+                    "such an adapter.");
     return warnings;
 }
 
 json_t *organ_lora_extract_parameters(const organ_lora_job *job)
 {
     const organ_lora_extract_options *const o = job->options;
-    return ORGAN_OBJECT(SET_COUNT("rank", o->rank), SET("energy_share", job->share > 0 ? json_real(job->share) : json_null()),
+    return ORGAN_OBJECT(SET_COUNT("rank", o->rank),
+                        SET("energy_share", job->share > 0 ? json_real(job->share) : json_null()),
                         SET_FLAG("exact", o->exact), SET_DTYPE("dtype", job->dtype), SET_COUNT("seed", o->seed),
                         SET_BYTES_OF("modules", o->modules), SET_FLAG("save_full", o->save_full));
 }
@@ -195,20 +210,23 @@ static json_t *extract_document_definitions_json(void)
 {
     return ORGAN_OBJECT(
         SET_TEXT("change", "||W_tuned - W_base|| / ||W_base||, Frobenius norms of FP32 differences"),
-        SET_TEXT("residual", "||W_tuned - W_base - B A|| / ||W_tuned - W_base||, measured with the factors as they are stored"),
-        SET_TEXT("explained", "1 - residual^2"), SET_TEXT("spectrum", "the singular values of W_tuned - W_base that are kept"),
+        SET_TEXT("residual",
+                 "||W_tuned - W_base - B A|| / ||W_tuned - W_base||, measured with the factors as they are stored"),
+        SET_TEXT("explained", "1 - residual^2"),
+        SET_TEXT("spectrum", "the singular values of W_tuned - W_base that are kept"),
         SET_TEXT("scale", "B = U sqrt(Sigma), A = sqrt(Sigma) V^T, lora_alpha = r: what is added is B A itself"));
 }
 
 static json_t *extract_document_run_json(const organ_lora_job *job)
 {
-    json_t *const run = job->writer ? organ_output_run(organ_adapter_writer_output(job->writer), organ_adapter_writer_bytes(job->writer))
+    json_t *const run = job->writer ? organ_output_run(organ_adapter_writer_output(job->writer),
+                                                       organ_adapter_writer_bytes(job->writer))
                                     : ORGAN_OBJECT(SET_BYTES("output", job->options->output));
     json_t *const seconds = json_array();
     for (size_t k = 0; k < job->module_count && !is_dry(job); k++)
         json_array_append_new(seconds, json_real(round(job->modules[k].seconds * 1e3) / 1e3));
-    ORGAN_ADD(run, SET("module_seconds", seconds), SET_BYTES("base", job->options->base), SET_BYTES("tuned", job->options->tuned),
-              SET_COUNT("threads", organ_workers_count(job->engine->workers)));
+    ORGAN_ADD(run, SET("module_seconds", seconds), SET_BYTES("base", job->options->base),
+              SET_BYTES("tuned", job->options->tuned), SET_COUNT("threads", organ_workers_count(job->engine->workers)));
     return run;
 }
 
@@ -217,17 +235,21 @@ json_t *organ_lora_extract_document(const organ_lora_job *job)
     extract_document_sums all = {0};
     for (size_t k = 0; k < job->module_count; k++)
         add_module(&all, &job->modules[k]);
-    json_t *const totals = extract_document_sums_json(job, NULL, &all), *const others = organ_json_rows(job->other_count, other_json, job);
+    json_t *const totals = extract_document_sums_json(job, NULL, &all), *const others = organ_json_rows(
+                                                                            job->other_count, other_json, job);
     json_object_set_new(totals, "others", json_integer((json_int_t)job->other_count));
     if (!is_dry(job))
         json_object_set_new(totals, "others_changed", json_integer((json_int_t)json_array_size(others)));
-    return ORGAN_OBJECT(
-        SET_HEAD("organ.lora_extract/1", "lora-extract/1"), SET_FLAG("dry_run", is_dry(job)), SET("method", method_json(job)),
-        SET("base", organ_model_json(job->base)), SET("tuned", organ_model_json(job->tuned)),
-        SET("parameters", organ_lora_extract_parameters(job)), SET("adapter", adapter_json(job, &all)), SET("totals", totals),
-        SET("matrices", organ_matrices_among(job->tuned_weights, job->module_count, with_factors, job)),
-        SET("warnings", warnings_json(job, &all)), SET("notes", organ_json_texts(job->note_count, (const char *const *)job->notes)),
-        SET("roles", organ_anatomy_rows_json(extract_document_role_json, job)),
-        SET("modules", organ_json_rows(job->module_count, extract_document_module_json, job)), SET("not_extracted", others),
-        SET("definitions", extract_document_definitions_json()), SET("run", extract_document_run_json(job)));
+    return ORGAN_OBJECT(SET_HEAD("organ.lora_extract/1", "lora-extract/1"), SET_FLAG("dry_run", is_dry(job)),
+                        SET("method", method_json(job)), SET("base", organ_model_json(job->base)),
+                        SET("tuned", organ_model_json(job->tuned)),
+                        SET("parameters", organ_lora_extract_parameters(job)), SET("adapter", adapter_json(job, &all)),
+                        SET("totals", totals),
+                        SET("matrices", organ_matrices_among(job->tuned_weights, job->module_count, with_factors, job)),
+                        SET("warnings", warnings_json(job, &all)),
+                        SET("notes", organ_json_texts(job->note_count, (const char *const *)job->notes)),
+                        SET("roles", organ_anatomy_rows_json(extract_document_role_json, job)),
+                        SET("modules", organ_json_rows(job->module_count, extract_document_module_json, job)),
+                        SET("not_extracted", others), SET("definitions", extract_document_definitions_json()),
+                        SET("run", extract_document_run_json(job)));
 }

@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: MIT
- * What the parts of an extraction share: extract.c runs it, extract_plan.c pairs the weights, extract_rest.c measures what
- * is no linear layer, extract_module.c decomposes, extract_notes.c keeps what readers say, extract_document.c tells. */
+ * What the parts of an extraction share: extract.c runs it, extract_plan.c pairs the weights, extract_rest.c measures
+ * what is no linear layer, extract_module.c decomposes, extract_notes.c keeps what readers say, extract_document.c
+ * tells. */
 #ifndef ORGAN_LORA_EXTRACT_JOB_H
 #define ORGAN_LORA_EXTRACT_JOB_H
 
@@ -12,11 +13,11 @@
 /* One linear layer. */
 typedef struct organ_lora_module {
     const organ_weight *base, *tuned;
-    char *name;                /* without ".weight" */
-    char *note;                /* what readers said, a line each; NULL: nothing */
-    float *spectrum;           /* `rank` singular values of the change */
-    size_t turn;               /* among all that is written */
-    size_t rank;               /* of its factors; 0: it did not change; of a dry run the most it can be. From here on numbers alone */
+    char *name;      /* without ".weight" */
+    char *note;      /* what readers said, a line each; NULL: nothing */
+    float *spectrum; /* `rank` singular values of the change */
+    size_t turn;     /* among all that is written */
+    size_t rank; /* of its factors; 0: it did not change; of a dry run the most it can be. From here on numbers alone */
     double change, norm, rest; /* ||dW||^2, ||W_base||^2, ||dW - B A||^2 with the factors as they are stored */
     bool short_of_share;       /* more rank would be needed for the share of energy that was asked for */
     unsigned passes;
@@ -64,16 +65,18 @@ bool organ_lora_other_changed(const organ_lora_other *other);
 /* Sets change and norm of the others, on all ranks. */
 organ_status organ_lora_compare(organ_lora_job *job, organ_error *error);
 
-/* Gives a turn to those that changed and whose elements take so many bytes in the adapter, and appends those of this rank. */
+/* Gives a turn to those that changed and whose elements take so many bytes in the adapter, and appends those of this
+ * rank. */
 organ_status organ_lora_keep(organ_lora_job *job, unsigned element_bytes, organ_error *error);
 
 /* Decomposes the change of one module and appends its factors. */
 organ_status organ_lora_factorise(organ_lora_job *job, organ_lora_module *module, organ_error *error);
 
-/* Returns the journal entry of a finished module: every result of organ_lora_factorise. NULL without memory. Recall takes it over;
- * ORGAN_IO if it is not understood. */
+/* Returns the journal entry of a finished module: every result of organ_lora_factorise. NULL without memory. Recall
+ * takes it over; ORGAN_IO if it is not understood. */
 json_t *organ_lora_module_results(const organ_lora_module *module);
-organ_status organ_lora_module_recall(const organ_lora_job *job, organ_lora_module *module, const json_t *results, organ_error *error);
+organ_status organ_lora_module_recall(const organ_lora_job *job, organ_lora_module *module, const json_t *results,
+                                      organ_error *error);
 
 /* The same of what a reader said of a weight that is kept whole. */
 json_t *organ_lora_note_results(const char *note);
@@ -85,8 +88,8 @@ json_t *organ_lora_extract_parameters(const organ_lora_job *job);
 /* A sentence of a reader, kept once. */
 void organ_lora_note(organ_lora_job *job, const char *note);
 
-/* All ranks have the notes of all, in the order in which one process would have come by them: those of the comparison, or of what was
- * written. As organ_ranks_agree. */
+/* All ranks have the notes of all, in the order in which one process would have come by them: those of the comparison,
+ * or of what was written. As organ_ranks_agree. */
 organ_status organ_lora_notes_compared(organ_lora_job *job, organ_error *error);
 organ_status organ_lora_notes_written(organ_lora_job *job, organ_error *error);
 

@@ -22,7 +22,8 @@ typedef struct extract_module_change {
     double *norms;           /* ||W_base||^2 of each strip */
 } extract_module_change;
 
-static organ_status read_change(void *context, uint64_t first, size_t rows, float *values, void *scratch, organ_error *error)
+static organ_status read_change(void *context, uint64_t first, size_t rows, float *values, void *scratch,
+                                organ_error *error)
 {
     const extract_module_change *const c = context;
     float *const base = scratch;
@@ -72,7 +73,8 @@ typedef struct extract_module_factors {
 /* B = U sqrt(sigma), A = sqrt(sigma) V^T. */
 static bool make_factors(const organ_svd *svd, size_t rank, extract_module_factors *f)
 {
-    *f = (extract_module_factors){rank, svd->rows, svd->cols, organ_floats(svd->rows, rank), organ_floats(rank, svd->cols)};
+    *f = (extract_module_factors){rank, svd->rows, svd->cols, organ_floats(svd->rows, rank),
+                                  organ_floats(rank, svd->cols)};
     if (!f->b || !f->a)
         return false;
     for (size_t k = 0; k < rank; k++) {
@@ -85,8 +87,8 @@ static bool make_factors(const organ_svd *svd, size_t rank, extract_module_facto
     return true;
 }
 
-static organ_status write_factor(organ_lora_job *job, const char *module, char factor, uint64_t rows, uint64_t cols, const float *values,
-                                 organ_error *error)
+static organ_status write_factor(organ_lora_job *job, const char *module, char factor, uint64_t rows, uint64_t cols,
+                                 const float *values, organ_error *error)
 {
     const uint64_t shape[2] = {rows, cols};
     char *const key = organ_adapter_key(module, factor, false);
@@ -97,7 +99,8 @@ static organ_status write_factor(organ_lora_job *job, const char *module, char f
     return error->status;
 }
 
-static organ_status keep_factors(organ_lora_job *job, organ_lora_module *m, organ_strips *strips, const organ_svd *svd, organ_error *error)
+static organ_status keep_factors(organ_lora_job *job, organ_lora_module *m, organ_strips *strips, const organ_svd *svd,
+                                 organ_error *error)
 {
     extract_module_factors f;
     m->rank = extract_module_cut(job, svd, &m->short_of_share);
@@ -119,7 +122,8 @@ static organ_status keep_factors(organ_lora_job *job, organ_lora_module *m, orga
 
 static organ_low_rank_options options_of(const organ_lora_job *job)
 {
-    return (organ_low_rank_options){.rank = job->options->rank, .seed = job->options->seed, .exact = job->options->exact};
+    return (organ_low_rank_options){
+        .rank = job->options->rank, .seed = job->options->seed, .exact = job->options->exact};
 }
 
 /* The singular vectors are in memory with what finds them, then with the factors. */
@@ -149,8 +153,8 @@ static organ_status decompose(organ_lora_job *job, organ_lora_module *m, const o
     return error->status;
 }
 
-static organ_status extract_module_open_readers(organ_lora_job *job, const organ_lora_module *m, extract_module_change *c, bool notes,
-                                                organ_error *error)
+static organ_status extract_module_open_readers(organ_lora_job *job, const organ_lora_module *m,
+                                                extract_module_change *c, bool notes, organ_error *error)
 {
     char note[256];
     if (organ_weight_reader_open(job->tuned, m->tuned, job->engine->kernels, note, &c->tuned, error))
@@ -165,12 +169,13 @@ static organ_status extract_module_open_readers(organ_lora_job *job, const organ
 }
 
 /* The rows of the difference that `c`, whose readers are open, reads. */
-static organ_rows extract_module_rows_of(const organ_lora_job *job, const organ_lora_module *m, extract_module_change *c, const char *name)
+static organ_rows extract_module_rows_of(const organ_lora_job *job, const organ_lora_module *m,
+                                         extract_module_change *c, const char *name)
 {
     c->cols = (size_t)m->base->shape[1];
     c->base_bytes = organ_to_line(ORGAN_STRIP_ROWS * c->cols * sizeof(float));
-    const size_t rest =
-        organ_larger(organ_weight_reader_scratch(c->tuned, ORGAN_STRIP_ROWS), organ_weight_reader_scratch(c->base, ORGAN_STRIP_ROWS));
+    const size_t rest = organ_larger(organ_weight_reader_scratch(c->tuned, ORGAN_STRIP_ROWS),
+                                     organ_weight_reader_scratch(c->base, ORGAN_STRIP_ROWS));
     return (organ_rows){.rows = m->base->shape[0],
                         .cols = m->base->shape[1],
                         .name = name,
@@ -197,7 +202,8 @@ organ_status organ_lora_check_memory(organ_lora_job *job, organ_error *error)
     }
     if (error->status || least <= job->engine->memory)
         return error->status;
-    return organ_memory_refuse(error, job->engine->memory, least, "the factors of %.200s in %s", largest->name, job->tuned->path);
+    return organ_memory_refuse(error, job->engine->memory, least, "the factors of %.200s in %s", largest->name,
+                               job->tuned->path);
 }
 
 organ_status organ_lora_factorise(organ_lora_job *job, organ_lora_module *m, organ_error *error)
@@ -208,7 +214,8 @@ organ_status organ_lora_factorise(organ_lora_job *job, organ_lora_module *m, org
     char name[600];
     job->saying = &m->note;
     organ_adapter_writer_turn(job->writer, m->turn);
-    snprintf(name, sizeof name, "%.200s less %.200s: tensor '%.150s'", job->tuned->path, job->base->path, m->tuned->name);
+    snprintf(name, sizeof name, "%.200s less %.200s: tensor '%.150s'", job->tuned->path, job->base->path,
+             m->tuned->name);
     if (!c.norms)
         organ_fail_memory(error, name);
     else if (extract_module_open_readers(job, m, &c, true, error) == ORGAN_OK) {

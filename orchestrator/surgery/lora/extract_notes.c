@@ -14,7 +14,8 @@ static bool add_note(organ_lora_job *job, const char *note)
     for (size_t k = 0; k < job->note_count; k++)
         if (strcmp(job->notes[k], note) == 0)
             return false;
-    return job->note_count < sizeof job->notes / sizeof *job->notes && (job->notes[job->note_count] = strdup(note)) && ++job->note_count;
+    return job->note_count < sizeof job->notes / sizeof *job->notes && (job->notes[job->note_count] = strdup(note)) &&
+           ++job->note_count;
 }
 
 void organ_lora_note(organ_lora_job *job, const char *note)

@@ -37,13 +37,18 @@ static bool is_named(organ_globs *globs, const organ_weight *weight, const char 
     return organ_globs_match(globs, last_word(module)) || named || is_module;
 }
 
-static bool is_linear(const organ_weight *weight) { return weight->rank == 2 && weight->anatomy.role != ORGAN_ROLE_EMBED; }
+static bool is_linear(const organ_weight *weight)
+{
+    return weight->rank == 2 && weight->anatomy.role != ORGAN_ROLE_EMBED;
+}
 
-static bool extract_plan_is_meant(const organ_lora_job *job, const organ_weight *weight, const char *module, organ_globs *globs)
+static bool extract_plan_is_meant(const organ_lora_job *job, const organ_weight *weight, const char *module,
+                                  organ_globs *globs)
 {
     if (!is_linear(weight) || weight->elements == 0)
         return false;
-    return job->options->modules ? is_named(globs, weight, module) : organ_role_describe(weight->anatomy.role)->projection;
+    return job->options->modules ? is_named(globs, weight, module)
+                                 : organ_role_describe(weight->anatomy.role)->projection;
 }
 
 static bool extract_plan_same_shape(const organ_weight *a, const organ_weight *b)
@@ -51,15 +56,16 @@ static bool extract_plan_same_shape(const organ_weight *a, const organ_weight *b
     return a->rank == b->rank && (a->rank == 0 || memcmp(a->shape, b->shape, a->rank * sizeof *a->shape) == 0);
 }
 
-static organ_status extract_plan_check_shape(const organ_lora_job *job, const organ_weight *base, const organ_weight *tuned,
-                                             organ_error *error)
+static organ_status extract_plan_check_shape(const organ_lora_job *job, const organ_weight *base,
+                                             const organ_weight *tuned, organ_error *error)
 {
     if (extract_plan_same_shape(base, tuned))
         return ORGAN_OK;
-    return organ_fail(error, ORGAN_BAD_INPUT, "%s: tensor '%.300s' is %llu x %llu, in %s it is %llu x %llu (rank %u)", job->tuned->path,
-                      tuned->name, (unsigned long long)tuned->shape[0], (unsigned long long)tuned->shape[1], job->base->path,
-                      (unsigned long long)(base->rank ? base->shape[0] : 1), (unsigned long long)(base->rank > 1 ? base->shape[1] : 1),
-                      base->rank);
+    return organ_fail(error, ORGAN_BAD_INPUT, "%s: tensor '%.300s' is %llu x %llu, in %s it is %llu x %llu (rank %u)",
+                      job->tuned->path, tuned->name, (unsigned long long)tuned->shape[0],
+                      (unsigned long long)tuned->shape[1], job->base->path,
+                      (unsigned long long)(base->rank ? base->shape[0] : 1),
+                      (unsigned long long)(base->rank > 1 ? base->shape[1] : 1), base->rank);
 }
 
 static void add_other(organ_lora_job *job, const organ_weight *base, const organ_weight *tuned)
@@ -85,9 +91,13 @@ static organ_status place_weight(organ_lora_job *job, const organ_weight *tuned,
         return organ_fail_memory(error, job->tuned->path);
     if (module && base && organ_weight_has_numbers(base) && organ_weight_has_numbers(tuned) &&
         extract_plan_is_meant(job, tuned, module, globs)) {
-        const uint64_t least = base->shape[0] < base->shape[1] ? base->shape[0] : base->shape[1], most = job->options->rank;
-        job->modules[job->module_count++] = (organ_lora_module){
-            .base = base, .tuned = tuned, .name = module, .rank = job->options->dry_run ? (size_t)(least < most ? least : most) : 0};
+        const uint64_t least = base->shape[0] < base->shape[1] ? base->shape[0] : base->shape[1],
+                       most = job->options->rank;
+        job->modules[job->module_count++] =
+            (organ_lora_module){.base = base,
+                                .tuned = tuned,
+                                .name = module,
+                                .rank = job->options->dry_run ? (size_t)(least < most ? least : most) : 0};
         job->packed += base->scheme != ORGAN_SCHEME_PLAIN;
         return extract_plan_check_shape(job, base, tuned, error);
     }
@@ -112,10 +122,12 @@ organ_status organ_lora_plan(organ_lora_job *job, organ_error *error)
         if (!organ_weights_named(t, b->weights[k].name))
             add_other(job, &b->weights[k], NULL);
     if (!error->status && organ_globs_unused(&globs))
-        organ_fail(error, ORGAN_USAGE, "--modules: no linear layer that both models have matches '%s'", organ_globs_unused(&globs));
+        organ_fail(error, ORGAN_USAGE, "--modules: no linear layer that both models have matches '%s'",
+                   organ_globs_unused(&globs));
     organ_globs_free(&globs);
     if (!error->status && job->module_count == 0)
-        organ_fail(error, ORGAN_BAD_INPUT, "%s and %s have no linear layer of one name: are they a base and what was made of it?",
+        organ_fail(error, ORGAN_BAD_INPUT,
+                   "%s and %s have no linear layer of one name: are they a base and what was made of it?",
                    job->base->path, job->tuned->path);
     return error->status;
 }
@@ -201,13 +213,17 @@ json_t *organ_lora_config(const organ_lora_job *job)
     for (size_t k = 0; k < job->module_count; k++)
         r = job->modules[k].rank > r ? job->modules[k].rank : r;
     json_t *const targets = targets_of(job), *const kept = kept_of(job);
-    json_t *const config = targets && kept ? organ_adapter_config_make(job->options->base, (json_int_t)r, targets) : NULL;
-    /* alpha = r in each module: a scale of 1, to those who read the patterns and to those who know lora_alpha / r alone. */
+    json_t *const config =
+        targets && kept ? organ_adapter_config_make(job->options->base, (json_int_t)r, targets) : NULL;
+    /* alpha = r in each module: a scale of 1, to those who read the patterns and to those who know lora_alpha / r
+     * alone. */
     for (size_t k = 0; config && k < job->module_count; k++)
         if (job->modules[k].rank && job->modules[k].rank != r) {
             char *const name = escaped(job->modules[k].name);
-            json_object_set_new(json_object_get(config, "rank_pattern"), name ? name : "", json_integer((json_int_t)job->modules[k].rank));
-            json_object_set_new(json_object_get(config, "alpha_pattern"), name ? name : "", json_integer((json_int_t)job->modules[k].rank));
+            json_object_set_new(json_object_get(config, "rank_pattern"), name ? name : "",
+                                json_integer((json_int_t)job->modules[k].rank));
+            json_object_set_new(json_object_get(config, "alpha_pattern"), name ? name : "",
+                                json_integer((json_int_t)job->modules[k].rank));
             free(name);
         }
     if (config && json_array_size(kept))

@@ -24,7 +24,8 @@ json_t *organ_lora_module_results(const organ_lora_module *m)
     for (size_t k = 0; k < m->rank; k++)
         json_array_append_new(spectrum, organ_exact_json((double)m->spectrum[k]));
     return organ_json_joined(ORGAN_OBJECT(SET_COUNT("rank", m->rank), SET("change", organ_exact_json(m->change)),
-                                          SET("norm", organ_exact_json(m->norm)), SET("rest", organ_exact_json(m->rest)),
+                                          SET("norm", organ_exact_json(m->norm)),
+                                          SET("rest", organ_exact_json(m->rest)),
                                           SET_FLAG("short_of_share", m->short_of_share), SET_COUNT("passes", m->passes),
                                           SET("seconds", organ_exact_json(m->seconds)), SET("spectrum", spectrum)),
                              organ_lora_note_results(m->note));
@@ -36,7 +37,8 @@ static bool take_numbers(organ_lora_module *m, const json_t *results)
     bool known = organ_exact_value(json_object_get(results, "change"), &m->change) &&
                  organ_exact_value(json_object_get(results, "norm"), &m->norm) &&
                  organ_exact_value(json_object_get(results, "rest"), &m->rest) &&
-                 organ_exact_value(json_object_get(results, "seconds"), &m->seconds) && json_array_size(spectrum) == m->rank;
+                 organ_exact_value(json_object_get(results, "seconds"), &m->seconds) &&
+                 json_array_size(spectrum) == m->rank;
     m->short_of_share = json_is_true(json_object_get(results, "short_of_share"));
     m->passes = (unsigned)json_integer_value(json_object_get(results, "passes"));
     for (size_t k = 0; k < m->rank && known; k++) {
@@ -47,15 +49,18 @@ static bool take_numbers(organ_lora_module *m, const json_t *results)
     return known;
 }
 
-organ_status organ_lora_module_recall(const organ_lora_job *job, organ_lora_module *m, const json_t *results, organ_error *error)
+organ_status organ_lora_module_recall(const organ_lora_job *job, organ_lora_module *m, const json_t *results,
+                                      organ_error *error)
 {
     const json_int_t rank = json_integer_value(json_object_get(results, "rank"));
-    const json_int_t least = (json_int_t)(m->base->shape[0] < m->base->shape[1] ? m->base->shape[0] : m->base->shape[1]);
+    const json_int_t least =
+        (json_int_t)(m->base->shape[0] < m->base->shape[1] ? m->base->shape[0] : m->base->shape[1]);
     const bool sane = rank >= 0 && rank <= least;
     m->rank = sane ? (size_t)rank : 0;
     if (sane && m->rank && !(m->spectrum = organ_floats(m->rank, 1)))
         return organ_fail_memory(error, m->name);
     if (!sane || !take_numbers(m, results))
-        return organ_fail(error, ORGAN_IO, "%s: what the journal says of '%s' is not understood", job->options->output, m->name);
+        return organ_fail(error, ORGAN_IO, "%s: what the journal says of '%s' is not understood", job->options->output,
+                          m->name);
     return organ_lora_note_recall(job, results, &m->note, error);
 }

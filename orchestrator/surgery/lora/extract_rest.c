@@ -33,7 +33,8 @@ static organ_status compare_begin(void *context, size_t item, const char *note, 
     return ORGAN_OK;
 }
 
-static organ_status compare_strip(void *context, const organ_weight_strip *strip, void *scratch, void *result, organ_error *error)
+static organ_status compare_strip(void *context, const organ_weight_strip *strip, void *scratch, void *result,
+                                  organ_error *error)
 {
     extract_rest_sums *const s = result;
     float *const values = strip->values;
@@ -47,7 +48,8 @@ static organ_status compare_strip(void *context, const organ_weight_strip *strip
     return ORGAN_OK;
 }
 
-static organ_status compare_retire(void *context, const organ_weight_strip *strip, const void *result, organ_error *error)
+static organ_status compare_retire(void *context, const organ_weight_strip *strip, const void *result,
+                                   organ_error *error)
 {
     const extract_rest_comparison *const c = context;
     const extract_rest_sums *const s = result;
@@ -102,8 +104,8 @@ organ_status organ_lora_compare(organ_lora_job *job, organ_error *error)
     organ_progress_begin(job->progress, "comparing the rest", values, 0);
     if (others)
         compare_others(job, others, count, error);
-    if (organ_deal_complete(&job->other_deal, "the rest is compared", &job->others->change, 2 * sizeof(double), sizeof *job->others,
-                            error) == ORGAN_OK)
+    if (organ_deal_complete(&job->other_deal, "the rest is compared", &job->others->change, 2 * sizeof(double),
+                            sizeof *job->others, error) == ORGAN_OK)
         organ_lora_notes_compared(job, error);
     organ_progress_end(job->progress);
     free(others);
@@ -112,8 +114,10 @@ organ_status organ_lora_compare(organ_lora_job *job, organ_error *error)
 
 /* ---- kept whole ---- */
 
-/* Whether peft wraps the layer that this bias belongs to: it does where the layer gets factors, which is where its weight changed. */
-static organ_status find_wrapped(organ_lora_job *job, const char *name, size_t length, bool *wrapped, organ_error *error)
+/* Whether peft wraps the layer that this bias belongs to: it does where the layer gets factors, which is where its
+ * weight changed. */
+static organ_status find_wrapped(organ_lora_job *job, const char *name, size_t length, bool *wrapped,
+                                 organ_error *error)
 {
     *wrapped = false;
     for (size_t k = 0; k < job->module_count; k++)
@@ -134,7 +138,8 @@ static char *key_of(organ_lora_job *job, const char *name, organ_error *error)
     char *key;
     if (find_wrapped(job, name, length, &wrapped, error))
         return NULL;
-    if (asprintf(&key, "base_model.model.%.*s%s%s", (int)length, name, wrapped ? ".base_layer" : "", dot ? dot : name) < 0)
+    if (asprintf(&key, "base_model.model.%.*s%s%s", (int)length, name, wrapped ? ".base_layer" : "", dot ? dot : name) <
+        0)
         organ_fail_memory(error, job->tuned->path);
     return error->status ? NULL : key;
 }
@@ -152,7 +157,8 @@ static organ_status keep_packed(organ_lora_job *job, const organ_weight *weight,
     if (!values || !scratch)
         organ_fail_errno(error, ENOMEM, "%s: tensor '%s'", job->tuned->path, weight->name);
     else if (organ_weight_read(reader, 0, rows, ORGAN_F32, values, scratch, error) == ORGAN_OK)
-        organ_adapter_writer_add(job->writer, job->engine->kernels, key, job->dtype, weight->rank, weight->shape, values, error);
+        organ_adapter_writer_add(job->writer, job->engine->kernels, key, job->dtype, weight->rank, weight->shape,
+                                 values, error);
     free(values);
     free(scratch);
     organ_weight_reader_close(reader);
@@ -173,7 +179,8 @@ static organ_status keep_other(organ_lora_job *job, organ_lora_other *other, org
     else
         keep_packed(job, other->tuned, key, error);
     free(key);
-    return error->status ? error->status : organ_adapter_writer_done(job->writer, organ_lora_note_results(other->note), error);
+    return error->status ? error->status
+                         : organ_adapter_writer_done(job->writer, organ_lora_note_results(other->note), error);
 }
 
 organ_status organ_lora_keep(organ_lora_job *job, unsigned element_bytes, organ_error *error)

@@ -18,8 +18,8 @@
 /* Calls use(context, values, count, first) for all values of a tensor, in order. */
 typedef organ_status use_values(void *context, const float *values, size_t count, uint64_t first, organ_error *error);
 
-static organ_status each_chunk(const organ_adapter *adapter, const organ_tensor *t, const organ_kernels *kernels, use_values *use,
-                               void *context, organ_error *error)
+static organ_status each_chunk(const organ_adapter *adapter, const organ_tensor *t, const organ_kernels *kernels,
+                               use_values *use, void *context, organ_error *error)
 {
     const size_t width = organ_dtype_describe(t->dtype)->bytes;
     unsigned char *const raw = malloc(CHUNK * (width + sizeof(float)));
@@ -50,16 +50,17 @@ static organ_status store_values(void *context, const float *values, size_t coun
     for (size_t k = 0; k < count; k++) {
         const float value = s->scale == 1 ? values[k] : (float)((double)values[k] * s->scale);
         if (!isfinite(value))
-            return organ_fail(error, ORGAN_BAD_INPUT, "%s: tensor '%s': value %" PRIu64 " is %g%s, a factor has finite ones",
-                              s->adapter->model->files[s->tensor->file].name, s->tensor->name, first + k, (double)values[k],
-                              isfinite(values[k]) ? ", beyond FP32 with its scale" : "");
+            return organ_fail(error, ORGAN_BAD_INPUT,
+                              "%s: tensor '%s': value %" PRIu64 " is %g%s, a factor has finite ones",
+                              s->adapter->model->files[s->tensor->file].name, s->tensor->name, first + k,
+                              (double)values[k], isfinite(values[k]) ? ", beyond FP32 with its scale" : "");
         s->to[first + k] = value;
     }
     return ORGAN_OK;
 }
 
-static organ_status read_factor(const organ_adapter *adapter, const organ_tensor *t, const organ_kernels *kernels, double scale, float **to,
-                                organ_error *error)
+static organ_status read_factor(const organ_adapter *adapter, const organ_tensor *t, const organ_kernels *kernels,
+                                double scale, float **to, organ_error *error)
 {
     *to = t->elements <= SIZE_MAX / sizeof(float) ? malloc((size_t)t->elements * sizeof(float)) : NULL;
     if (!*to)
@@ -68,17 +69,19 @@ static organ_status read_factor(const organ_adapter *adapter, const organ_tensor
     return each_chunk(adapter, t, kernels, store_values, &s, error);
 }
 
-organ_status organ_lora_factors_read(const organ_adapter *adapter, const organ_adapter_pair *pair, const organ_kernels *kernels,
-                                     double scale, organ_lora_factors *factors, organ_error *error)
+organ_status organ_lora_factors_read(const organ_adapter *adapter, const organ_adapter_pair *pair,
+                                     const organ_kernels *kernels, double scale, organ_lora_factors *factors,
+                                     organ_error *error)
 {
-    *factors = (organ_lora_factors){(size_t)pair->rank, (size_t)pair->in_features, (size_t)pair->out_features, NULL, NULL};
+    *factors =
+        (organ_lora_factors){(size_t)pair->rank, (size_t)pair->in_features, (size_t)pair->out_features, NULL, NULL};
     if (read_factor(adapter, pair->a, kernels, 1, &factors->a, error) == ORGAN_OK)
         read_factor(adapter, pair->b, kernels, scale, &factors->b, error);
     return error->status;
 }
 
-organ_status organ_adapter_values(const organ_adapter *adapter, const organ_tensor *tensor, const organ_kernels *kernels, float **values,
-                                  organ_error *error)
+organ_status organ_adapter_values(const organ_adapter *adapter, const organ_tensor *tensor,
+                                  const organ_kernels *kernels, float **values, organ_error *error)
 {
     if (read_factor(adapter, tensor, kernels, 1, values, error) != ORGAN_OK) {
         free(*values);
@@ -127,7 +130,8 @@ organ_status organ_lora_factors_placed(const organ_adapter *adapter, const organ
     *a = transposed ? f.b : f.a;
     /* No element of a product is larger than the product of the norms. */
     if (!error->status && norm(f.b, f.out * f.rank) * norm(f.a, f.rank * f.in) > (double)FLT_MAX / 4)
-        organ_fail(error, ORGAN_BAD_INPUT, "%s: module '%s': the product of its factors is beyond FP32", adapter->path, pair->module);
+        organ_fail(error, ORGAN_BAD_INPUT, "%s: module '%s': the product of its factors is beyond FP32", adapter->path,
+                   pair->module);
     return error->status;
 }
 
@@ -183,8 +187,8 @@ static organ_status add_squares(void *context, const float *values, size_t count
     return error->status;
 }
 
-organ_status organ_adapter_norm(const organ_adapter *adapter, const organ_tensor *tensor, const organ_kernels *kernels, double *norm,
-                                organ_error *error)
+organ_status organ_adapter_norm(const organ_adapter *adapter, const organ_tensor *tensor, const organ_kernels *kernels,
+                                double *norm, organ_error *error)
 {
     double sum = 0;
     *norm = -1;
@@ -223,7 +227,8 @@ static organ_status compare_rows(const organ_adapter *adapter, const organ_tenso
 static void *aligned_room(size_t bytes) { return aligned_alloc(64, (bytes + 64) / 64 * 64); }
 
 organ_status organ_adapter_change(const organ_adapter *adapter, const organ_tensor *tensor, const organ_model *base,
-                                  const organ_weight *weight, const organ_kernels *kernels, double *norm, organ_error *error)
+                                  const organ_weight *weight, const organ_kernels *kernels, double *norm,
+                                  organ_error *error)
 {
     factors_comparison c = {0};
     char note[256];
@@ -255,7 +260,8 @@ organ_status organ_adapter_change(const organ_adapter *adapter, const organ_tens
 char *organ_adapter_plain_name(const char *name)
 {
     static const char prefix[] = "base_model.model.";
-    static const char *const infixes[] = {".modules_to_save.default.", ".modules_to_save.", ".base_layer.", ".default."};
+    static const char *const infixes[] = {".modules_to_save.default.", ".modules_to_save.", ".base_layer.",
+                                          ".default."};
     char *const plain = strdup(strncmp(name, prefix, sizeof prefix - 1) == 0 ? name + sizeof prefix - 1 : name);
     for (size_t k = 0; plain && k < sizeof infixes / sizeof *infixes; k++) {
         char *const at = strstr(plain, infixes[k]);
@@ -312,8 +318,8 @@ json_t *organ_adapter_json(const organ_adapter *adapter)
     const char *const slash = strrchr(adapter->path, '/');
     return ORGAN_OBJECT(SET_BYTES("name", slash && slash[1] ? slash + 1 : adapter->path), SET_COUNT("r", adapter->r),
                         SET_REAL("lora_alpha", adapter->alpha), SET_FLAG("use_rslora", adapter->rslora),
-                        SET_FLAG("use_dora", adapter->dora), SET_BYTES("base", adapter->base), SET_COUNT("pairs", adapter->pair_count),
-                        SET_COUNT("other_tensors", adapter->rest_count));
+                        SET_FLAG("use_dora", adapter->dora), SET_BYTES("base", adapter->base),
+                        SET_COUNT("pairs", adapter->pair_count), SET_COUNT("other_tensors", adapter->rest_count));
 }
 
 const char *organ_shape_text(unsigned rank, const uint64_t *shape, char out[96])

@@ -28,14 +28,16 @@ static organ_status check_adapter(const organ_adapter *adapter, double scale, or
 {
     const char *const changed = organ_adapter_changed_base(adapter);
     if (adapter->dora && scale != 1)
-        return organ_fail(error, ORGAN_USAGE,
-                          "%s: use_dora is set: what DoRA does to a weight has no scale, it is merged as it is or not at all",
-                          adapter->path);
+        return organ_fail(
+            error, ORGAN_USAGE,
+            "%s: use_dora is set: what DoRA does to a weight has no scale, it is merged as it is or not at all",
+            adapter->path);
     if (changed)
-        return organ_fail(error, ORGAN_BAD_INPUT,
-                          "%s: init_lora_weights is \"%s\": the training began by changing the base, and these factors fit only that "
-                          "changed base; save the adapter with peft's path_initial_model_for_weight_conversion",
-                          adapter->path, changed);
+        return organ_fail(
+            error, ORGAN_BAD_INPUT,
+            "%s: init_lora_weights is \"%s\": the training began by changing the base, and these factors fit only that "
+            "changed base; save the adapter with peft's path_initial_model_for_weight_conversion",
+            adapter->path, changed);
     return ORGAN_OK;
 }
 
@@ -47,11 +49,13 @@ static organ_status open_merged(organ_merge_job *job, organ_error *error)
         return error->status;
     if (job->base->gguf)
         return organ_fail(error, ORGAN_USAGE,
-                          "%s: adapters are merged into safetensors models, whose names they use; convert the merged model to GGUF, not "
+                          "%s: adapters are merged into safetensors models, whose names they use; convert the merged "
+                          "model to GGUF, not "
                           "the other way round",
                           o->base);
     if (check_adapter(job->adapter, o->scale, error) || organ_adapter_spares(o->output, job->adapter, error) ||
-        organ_output_spares(o->output, job->base, error) || organ_output_check(o->output, organ_output_like(job->base), o->force, error))
+        organ_output_spares(o->output, job->base, error) ||
+        organ_output_check(o->output, organ_output_like(job->base), o->force, error))
         return error->status;
     return organ_weights_find(job->base, &job->weights, error);
 }
@@ -124,10 +128,11 @@ static organ_status tell_unplaced(organ_merge_job *job, json_t **report, organ_e
     const json_t *const first = json_array_get(job->unplaced, 0);
     if (!(*report = organ_merge_document(job, NULL)))
         return organ_fail_memory(error, job->options->adapter);
-    return organ_fail(error, ORGAN_BAD_INPUT, "%s: %zu key%s of the adapter find%s no place in %s, nothing was written; %s'%s': %s",
-                      job->adapter->path, count, count == 1 ? "" : "s", count == 1 ? "s" : "", job->base->path,
-                      count == 1 ? "" : "the first (the report lists all) is ", json_string_value(json_object_get(first, "tensor")),
-                      json_string_value(json_object_get(first, "reason")));
+    return organ_fail(
+        error, ORGAN_BAD_INPUT, "%s: %zu key%s of the adapter find%s no place in %s, nothing was written; %s'%s': %s",
+        job->adapter->path, count, count == 1 ? "" : "s", count == 1 ? "s" : "", job->base->path,
+        count == 1 ? "" : "the first (the report lists all) is ", json_string_value(json_object_get(first, "tensor")),
+        json_string_value(json_object_get(first, "reason")));
 }
 
 static organ_status plan_and_merge(void *context, json_t **report, organ_error *error)
@@ -152,9 +157,10 @@ static void close_merge(void *context)
     organ_adapter_close(job->adapter);
 }
 
-organ_status organ_lora_merge(const organ_lora_merge_options *options, const organ_engine *engine, const organ_progress *progress,
-                              json_t **report, organ_error *error)
+organ_status organ_lora_merge(const organ_lora_merge_options *options, const organ_engine *engine,
+                              const organ_progress *progress, json_t **report, organ_error *error)
 {
     organ_merge_job job = {.options = options, .engine = engine, .progress = progress};
-    return organ_operation_run(&(organ_operation){options->output, &job, plan_and_merge, close_merge, true}, report, error);
+    return organ_operation_run(&(organ_operation){options->output, &job, plan_and_merge, close_merge, true}, report,
+                               error);
 }

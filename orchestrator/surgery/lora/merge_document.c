@@ -27,14 +27,16 @@ static json_t *merge_document_module_json(const void *context, size_t k)
     const organ_adapter_pair *const p = part->pair;
     const organ_merge_sums *const s = &part->sums;
     json_t *const row =
-        ORGAN_OBJECT(SET_TEXT("module", p->module), SET_TEXT("tensor", w->name), SET_TEXT("role", organ_anatomy_role_name(&p->anatomy)),
-                     SET_COUNT("layer", p->anatomy.layer), SET_COUNT("rank", p->rank), SET_COUNT("elements", w->elements),
-                     SET_REAL("scale", part->scale), SET_TEXT("stored", organ_weight_text(w, stored, sizeof stored)),
+        ORGAN_OBJECT(SET_TEXT("module", p->module), SET_TEXT("tensor", w->name),
+                     SET_TEXT("role", organ_anatomy_role_name(&p->anatomy)), SET_COUNT("layer", p->anatomy.layer),
+                     SET_COUNT("rank", p->rank), SET_COUNT("elements", w->elements), SET_REAL("scale", part->scale),
+                     SET_TEXT("stored", organ_weight_text(w, stored, sizeof stored)),
                      SET_DTYPE("dtype", job->pieces[part->weight].dtype), SET_FLAG("dora", part->magnitudes != NULL));
     if (job->options->dry_run || json_array_size(job->unplaced))
         return row;
     ORGAN_ADD(row, SET_REAL("delta_norm", sqrt(s->delta)), SET_REAL("applied_norm", sqrt(s->applied)),
-              SET_REAL("applied_ratio", organ_ratio(sqrt(s->applied), sqrt(s->delta))), SET_REAL("arrived", organ_ratio(s->dot, s->delta)),
+              SET_REAL("applied_ratio", organ_ratio(sqrt(s->applied), sqrt(s->delta))),
+              SET_REAL("arrived", organ_ratio(s->dot, s->delta)),
               SET_REAL("rounding_error", organ_ratio(sqrt(s->miss), sqrt(s->delta))), SET_FLAG("erased", is_erased(s)));
     return row;
 }
@@ -45,8 +47,9 @@ static json_t *replaced_json(const void *context, size_t k)
     const organ_merge_part *const part = &job->parts[k];
     if (!part->saved)
         return NULL;
-    return ORGAN_OBJECT(SET_TEXT("tensor", job->weights->weights[part->weight].name), SET_TEXT("from", part->saved->name),
-                        SET_DTYPE("dtype_in", part->saved->dtype), SET_DTYPE("dtype", job->pieces[part->weight].dtype));
+    return ORGAN_OBJECT(SET_TEXT("tensor", job->weights->weights[part->weight].name),
+                        SET_TEXT("from", part->saved->name), SET_DTYPE("dtype_in", part->saved->dtype),
+                        SET_DTYPE("dtype", job->pieces[part->weight].dtype));
 }
 
 /* Tensors of the base that have no use in a plain model, or that nothing is known of. */
@@ -78,9 +81,11 @@ static json_t *merge_document_totals_json(const organ_merge_job *job)
     }
     return ORGAN_OBJECT(SET_COUNT("modules", modules), SET_COUNT("replaced", replaced), SET_COUNT("elements", changed),
                         SET_COUNT("weights", job->weights->count), SET_COUNT("dequantised", job->packed),
-                        SET_REAL("delta_norm", sqrt(all.delta)), SET_REAL("applied_ratio", organ_ratio(sqrt(all.applied), sqrt(all.delta))),
+                        SET_REAL("delta_norm", sqrt(all.delta)),
+                        SET_REAL("applied_ratio", organ_ratio(sqrt(all.applied), sqrt(all.delta))),
                         SET_REAL("arrived", organ_ratio(all.dot, all.delta)),
-                        SET_REAL("rounding_error", organ_ratio(sqrt(all.miss), sqrt(all.delta))), SET_COUNT("erased", erased));
+                        SET_REAL("rounding_error", organ_ratio(sqrt(all.miss), sqrt(all.delta))),
+                        SET_COUNT("erased", erased));
 }
 
 static const organ_weight *changed(const void *context, size_t k)
@@ -93,10 +98,12 @@ static json_t *merge_document_definitions_json(void)
 {
     return ORGAN_OBJECT(
         SET_TEXT("delta_norm", "||scale B A||, Frobenius, computed in FP32; with DoRA the norm of all that changes"),
-        SET_TEXT("applied_ratio",
-                 "||T|| / ||scale B A||, where T is the rounded sum W + scale B A less the rounded W: what the output has of the change"),
-        SET_TEXT("arrived", "<T, scale B A> / ||scale B A||^2"), SET_TEXT("rounding_error", "||T - scale B A|| / ||scale B A||"),
-        SET_TEXT("erased", "applied_ratio or arrived is below 0.5: rounding to the type took more than half of the change"));
+        SET_TEXT("applied_ratio", "||T|| / ||scale B A||, where T is the rounded sum W + scale B A less the rounded W: "
+                                  "what the output has of the change"),
+        SET_TEXT("arrived", "<T, scale B A> / ||scale B A||^2"),
+        SET_TEXT("rounding_error", "||T - scale B A|| / ||scale B A||"),
+        SET_TEXT("erased",
+                 "applied_ratio or arrived is below 0.5: rounding to the type took more than half of the change"));
 }
 
 json_t *organ_merge_document(void *context, const organ_unit_output *made)
@@ -104,17 +111,19 @@ json_t *organ_merge_document(void *context, const organ_unit_output *made)
     const organ_merge_job *const job = context;
     json_t *const run = made ? organ_output_run(&made->output, organ_resharding_bytes(made->plan)) : json_object();
     ORGAN_ADD(run, SET_BYTES("adapter", job->options->adapter));
-    return ORGAN_OBJECT(
-        SET_TEXT("schema", "organ.lora_merge/1"), SET_TEXT("organ", ORGAN_VERSION),
-        SET_TEXT("definition", "W + scale B A in FP32, rounded once"), SET_FLAG("dry_run", job->options->dry_run),
-        SET("base", organ_model_json(job->base)), SET("adapter", organ_adapter_json(job->adapter)), SET_REAL("scale", job->options->scale),
-        SET_TEXT("dtype", job->options->dtype ? job->options->dtype : ""), SET("unplaced", json_incref(job->unplaced)),
-        SET("modules", organ_json_rows(job->part_count, merge_document_module_json, job)),
-        SET("replaced", organ_json_rows(job->part_count, replaced_json, job)),
-        SET("dropped", organ_json_rows(job->weights->stray_count, dropped_json, job)),
-        SET("not_understood", organ_json_rows(job->weights->stray_count, not_understood_json, job)),
-        SET("output", ORGAN_OBJECT(SET_COUNT("files", made ? organ_resharding_files(made->plan) : 0),
-                                   SET_COUNT("bytes", made ? organ_resharding_bytes(made->plan) : 0))),
-        SET("totals", merge_document_totals_json(job)), SET("matrices", organ_matrices_among(job->weights, job->part_count, changed, job)),
-        SET("definitions", merge_document_definitions_json()), SET("run", run));
+    return ORGAN_OBJECT(SET_TEXT("schema", "organ.lora_merge/1"), SET_TEXT("organ", ORGAN_VERSION),
+                        SET_TEXT("definition", "W + scale B A in FP32, rounded once"),
+                        SET_FLAG("dry_run", job->options->dry_run), SET("base", organ_model_json(job->base)),
+                        SET("adapter", organ_adapter_json(job->adapter)), SET_REAL("scale", job->options->scale),
+                        SET_TEXT("dtype", job->options->dtype ? job->options->dtype : ""),
+                        SET("unplaced", json_incref(job->unplaced)),
+                        SET("modules", organ_json_rows(job->part_count, merge_document_module_json, job)),
+                        SET("replaced", organ_json_rows(job->part_count, replaced_json, job)),
+                        SET("dropped", organ_json_rows(job->weights->stray_count, dropped_json, job)),
+                        SET("not_understood", organ_json_rows(job->weights->stray_count, not_understood_json, job)),
+                        SET("output", ORGAN_OBJECT(SET_COUNT("files", made ? organ_resharding_files(made->plan) : 0),
+                                                   SET_COUNT("bytes", made ? organ_resharding_bytes(made->plan) : 0))),
+                        SET("totals", merge_document_totals_json(job)),
+                        SET("matrices", organ_matrices_among(job->weights, job->part_count, changed, job)),
+                        SET("definitions", merge_document_definitions_json()), SET("run", run));
 }

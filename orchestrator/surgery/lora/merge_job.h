@@ -8,7 +8,8 @@
 #include "orchestrator/surgery/lora/merge.h"
 #include "orchestrator/surgery/output/unit_output.h"
 
-/* Sums over a weight. D is scale B A, with DoRA all that changes; T is what the merge changed: the rounded sum W + D less the rounded W. */
+/* Sums over a weight. D is scale B A, with DoRA all that changes; T is what the merge changed: the rounded sum W + D
+ * less the rounded W. */
 typedef struct organ_merge_sums {
     double delta, applied, dot, miss; /* of D^2, T^2, T D, (T - D)^2 */
     uint64_t overflow;                /* 1 + the place of the first value that left the range of the type; 0: none */

@@ -16,7 +16,8 @@
 
 /* About so many values of a product are computed at once; a row at least. */
 #define BLOCK_VALUES ((size_t)1 << 18)
-_Static_assert(BLOCK_VALUES * sizeof(float) >= ORGAN_PRODUCT_SCRATCH, "the room for the codes does for a product before");
+_Static_assert(BLOCK_VALUES * sizeof(float) >= ORGAN_PRODUCT_SCRATCH,
+               "the room for the codes does for a product before");
 
 typedef struct merge_pass_run {
     organ_merge_job *job;
@@ -31,8 +32,8 @@ static size_t rows_at_once(size_t cols) { return cols < BLOCK_VALUES ? BLOCK_VAL
 static size_t scratch_bytes(const merge_pass_run *r) { return 2 * r->block * sizeof(float) + ORGAN_PUT_SCRATCH; }
 
 /* D = B A of these rows of the weight. */
-static void merge_pass_multiply(const organ_kernels *kernels, const organ_merge_part *part, uint64_t first, size_t rows, size_t cols,
-                                float *d, void *scratch)
+static void merge_pass_multiply(const organ_kernels *kernels, const organ_merge_part *part, uint64_t first, size_t rows,
+                                size_t cols, float *d, void *scratch)
 {
     const organ_lora_factors *const f = &part->factors;
     const organ_product product = {.m = rows,
@@ -46,7 +47,8 @@ static void merge_pass_multiply(const organ_kernels *kernels, const organ_merge_
     kernels->product(&product, scratch);
 }
 
-/* What the merge changed, in the type that is written: both sides are rounded, so that the error of dequantising does not count. */
+/* What the merge changed, in the type that is written: both sides are rounded, so that the error of dequantising does
+ * not count. */
 static void add_sums(organ_merge_sums *sums, const float *before, const float *after, const float *d, size_t n)
 {
     double delta[4] = {0}, applied[4] = {0}, dot[4] = {0}, miss[4] = {0};
@@ -88,8 +90,8 @@ static void scale_rows(const float *norms, size_t rows, size_t cols, const float
 }
 
 /* One block: `values` become the codes of the output, from values[0] on. `part` may be NULL. */
-static void merge_block(const merge_pass_run *r, const organ_merge_part *part, organ_dtype dtype, uint64_t first, size_t rows, size_t cols,
-                        float *values, float *d, void *codes, organ_merge_sums *sums)
+static void merge_block(const merge_pass_run *r, const organ_merge_part *part, organ_dtype dtype, uint64_t first,
+                        size_t rows, size_t cols, float *values, float *d, void *codes, organ_merge_sums *sums)
 {
     const organ_kernels *const kernels = r->job->engine->kernels;
     const size_t n = rows * cols;
@@ -124,16 +126,19 @@ static void merge_block(const merge_pass_run *r, const organ_merge_part *part, o
             if (isinf(after[k]) && isfinite(values[at + k]))
                 sums->overflow = first * cols + at + k + 1;
         add_sums(sums, values + at, after, d + at, m);
-        memcpy((unsigned char *)codes + at * organ_dtype_describe(dtype)->bytes, narrow, m * organ_dtype_describe(dtype)->bytes);
+        memcpy((unsigned char *)codes + at * organ_dtype_describe(dtype)->bytes, narrow,
+               m * organ_dtype_describe(dtype)->bytes);
     }
 }
 
-/* All rows of a strip, in blocks; the codes are put together at the beginning of `values` and go from there to the disk. */
-static organ_status merge_rows(const merge_pass_run *r, size_t weight, uint64_t first, size_t rows, size_t cols, float *values,
-                               void *scratch, organ_merge_sums *sums, organ_error *error)
+/* All rows of a strip, in blocks; the codes are put together at the beginning of `values` and go from there to the
+ * disk. */
+static organ_status merge_rows(const merge_pass_run *r, size_t weight, uint64_t first, size_t rows, size_t cols,
+                               float *values, void *scratch, organ_merge_sums *sums, organ_error *error)
 {
     const organ_merge_job *const job = r->job;
-    const organ_merge_part *const part = job->part_of[weight] == ORGAN_NO_PART ? NULL : &job->parts[job->part_of[weight]];
+    const organ_merge_part *const part =
+        job->part_of[weight] == ORGAN_NO_PART ? NULL : &job->parts[job->part_of[weight]];
     const organ_dtype dtype = job->pieces[weight].dtype;
     const size_t width = organ_dtype_describe(dtype)->bytes, step = rows_at_once(cols);
     float *const d = scratch, *const codes = d + r->block;
@@ -142,7 +147,8 @@ static organ_status merge_rows(const merge_pass_run *r, size_t weight, uint64_t 
         merge_block(r, part, dtype, first + at, m, cols, values + at * cols, d, codes, sums);
         memcpy((unsigned char *)values + at * cols * width, codes, m * cols * width);
     }
-    return organ_unit_run_put(r->units, weight, values, rows * cols * width, first * cols * width, codes + r->block, error);
+    return organ_unit_run_put(r->units, weight, values, rows * cols * width, first * cols * width, codes + r->block,
+                              error);
 }
 
 /* ---- what the journal has of a weight ---- */
@@ -172,7 +178,8 @@ static organ_status merge_pass_finish(const merge_pass_run *r, size_t weight, or
 {
     const size_t at = r->job->part_of[weight];
     const organ_merge_sums none = {0};
-    return organ_unit_run_finish(r->units, weight, results_of(at == ORGAN_NO_PART ? &none : &r->job->parts[at].sums), error);
+    return organ_unit_run_finish(r->units, weight, results_of(at == ORGAN_NO_PART ? &none : &r->job->parts[at].sums),
+                                 error);
 }
 
 /* ---- weights that come from the base ---- */
@@ -180,7 +187,8 @@ static organ_status merge_pass_finish(const merge_pass_run *r, size_t weight, or
 static organ_status load_part(const organ_merge_job *job, organ_merge_part *part, organ_error *error)
 {
     const organ_kernels *const kernels = job->engine->kernels;
-    if (organ_lora_factors_read(job->adapter, part->pair, kernels, 1, &part->factors, error) == ORGAN_OK && part->magnitudes)
+    if (organ_lora_factors_read(job->adapter, part->pair, kernels, 1, &part->factors, error) == ORGAN_OK &&
+        part->magnitudes)
         organ_adapter_values(job->adapter, part->magnitudes, kernels, &part->row_norms, error);
     return error->status;
 }
@@ -204,18 +212,23 @@ static organ_status begin(void *context, size_t item, const char *note, organ_er
     return load_part(job, &job->parts[at], error);
 }
 
-static organ_status work(void *context, const organ_weight_strip *strip, void *scratch, void *result, organ_error *error)
+static organ_status work(void *context, const organ_weight_strip *strip, void *scratch, void *result,
+                         organ_error *error)
 {
     const merge_pass_run *const r = context;
-    return merge_rows(r, r->job->item_of[strip->item], strip->first, strip->rows, strip->cols, strip->values, scratch, result, error);
+    return merge_rows(r, r->job->item_of[strip->item], strip->first, strip->rows, strip->cols, strip->values, scratch,
+                      result, error);
 }
 
-static organ_status check_range(const organ_merge_job *job, size_t weight, const organ_merge_sums *sums, organ_error *error)
+static organ_status check_range(const organ_merge_job *job, size_t weight, const organ_merge_sums *sums,
+                                organ_error *error)
 {
     if (!sums->overflow)
         return ORGAN_OK;
-    return organ_fail(error, ORGAN_BAD_INPUT, "%s: tensor '%s': value %" PRIu64 " of the output is beyond the range of %s", job->base->path,
-                      job->weights->weights[weight].name, sums->overflow - 1, organ_dtype_describe(job->pieces[weight].dtype)->name);
+    return organ_fail(error, ORGAN_BAD_INPUT,
+                      "%s: tensor '%s': value %" PRIu64 " of the output is beyond the range of %s", job->base->path,
+                      job->weights->weights[weight].name, sums->overflow - 1,
+                      organ_dtype_describe(job->pieces[weight].dtype)->name);
 }
 
 static organ_status retire(void *context, const organ_weight_strip *strip, const void *result, organ_error *error)
@@ -227,7 +240,8 @@ static organ_status retire(void *context, const organ_weight_strip *strip, const
     const organ_merge_sums *const more = result;
     const uint64_t rows = strip->cols ? w->elements / strip->cols : 0, bytes = w->codes->bytes;
     const uint64_t before = rows ? (uint64_t)((double)bytes * ((double)strip->first / (double)rows)) : 0;
-    const uint64_t after = strip->last ? bytes : (uint64_t)((double)bytes * ((double)(strip->first + strip->rows) / (double)rows));
+    const uint64_t after =
+        strip->last ? bytes : (uint64_t)((double)bytes * ((double)(strip->first + strip->rows) / (double)rows));
     organ_progress_advance(job->progress, after - before, strip->last ? w->name : NULL, NULL);
     if (at != ORGAN_NO_PART) {
         organ_merge_sums *const sums = &job->parts[at].sums;
@@ -261,8 +275,8 @@ static organ_status replace(merge_pass_run *r, organ_merge_part *part, organ_err
         const size_t rows = m.count * m.rows - at < step ? (size_t)(m.count * m.rows - at) : step;
         if (organ_stop_asked(job->engine->stop))
             organ_fail(error, ORGAN_INTERRUPTED, "interrupted");
-        else if (organ_model_read(job->adapter->model, t->file, raw, rows * cols * width, t->offset + at * cols * width, error) ==
-                 ORGAN_OK) {
+        else if (organ_model_read(job->adapter->model, t->file, raw, rows * cols * width, t->offset + at * cols * width,
+                                  error) == ORGAN_OK) {
             organ_widen(job->engine->kernels, t->dtype, raw, values, rows * cols);
             merge_rows(r, part->weight, at, rows, cols, values, scratch, &part->sums, error);
         }

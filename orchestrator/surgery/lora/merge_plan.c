@@ -16,15 +16,16 @@
 static organ_status add_unplaced(organ_merge_job *job, const organ_tensor *tensor, const char *why, organ_error *error)
 {
     json_t *const row = ORGAN_OBJECT(SET_TEXT("tensor", tensor->name), SET_BYTES("reason", why));
-    return row && json_array_append_new(job->unplaced, row) == 0 ? ORGAN_OK : organ_fail_memory(error, job->options->adapter);
+    return row && json_array_append_new(job->unplaced, row) == 0 ? ORGAN_OK
+                                                                 : organ_fail_memory(error, job->options->adapter);
 }
 
-static organ_status note_unplaced(organ_merge_job *job, const organ_tensor *tensor, const organ_tensor *other, organ_error *error,
-                                  const char *format, ...) __attribute__((format(printf, 5, 6)));
+static organ_status note_unplaced(organ_merge_job *job, const organ_tensor *tensor, const organ_tensor *other,
+                                  organ_error *error, const char *format, ...) __attribute__((format(printf, 5, 6)));
 
 /* Notes keys that find no place, `other` may be NULL; the run goes on, so that all are found. */
-static organ_status note_unplaced(organ_merge_job *job, const organ_tensor *tensor, const organ_tensor *other, organ_error *error,
-                                  const char *format, ...)
+static organ_status note_unplaced(organ_merge_job *job, const organ_tensor *tensor, const organ_tensor *other,
+                                  organ_error *error, const char *format, ...)
 {
     char why[512];
     va_list args;
@@ -109,18 +110,19 @@ static organ_status place_pair(organ_merge_job *job, const organ_adapter_pair *p
         return note_unplaced(job, p->a, p->b, error, "the base has %s there, which are no numbers",
                              organ_dtype_describe(w->codes->dtype)->name);
     const bool flag = job->adapter->fan_in_fan_out, square = is_straight(w, p) && is_crossed(w, p);
-    if (!(p->embedding ? is_crossed(w, p) : is_straight(w, p) || (flag && is_crossed(w, p))) || p->in_features > INT_MAX ||
-        p->out_features > INT_MAX)
+    if (!(p->embedding ? is_crossed(w, p) : is_straight(w, p) || (flag && is_crossed(w, p))) ||
+        p->in_features > INT_MAX || p->out_features > INT_MAX)
         return note_unplaced(job, p->a, p->b, error, "B A is %llu x %llu, but '%.200s' of the base is %s%s",
                              (unsigned long long)p->out_features, (unsigned long long)p->in_features, w->name,
                              organ_shape_text(w->rank, w->shape, shape),
                              !p->embedding && !flag && is_crossed(w, p) ? " and fan_in_fan_out is not set" : "");
     if (flag && square && !p->embedding && (v.straight > 0) == (v.crossed > 0))
-        return note_unplaced(job, p->a, p->b, error, "'%.200s' is square: with fan_in_fan_out nothing tells which way it is stored",
-                             w->name);
+        return note_unplaced(job, p->a, p->b, error,
+                             "'%.200s' is square: with fan_in_fan_out nothing tells which way it is stored", w->name);
     organ_merge_part *const part = merge_plan_part_of(job, w);
     if (part->pair)
-        return note_unplaced(job, p->a, p->b, error, "'%.200s' of the base is changed by '%.200s' already", w->name, part->pair->b->name);
+        return note_unplaced(job, p->a, p->b, error, "'%.200s' of the base is changed by '%.200s' already", w->name,
+                             part->pair->b->name);
     part->pair = p;
     part->transposed = p->embedding || (square ? flag && v.crossed > 0 : is_crossed(w, p));
     part->scale = p->scale * job->options->scale;
@@ -149,7 +151,8 @@ static organ_status place_magnitudes(organ_merge_job *job, const organ_tensor *t
         return note_unplaced(job, t, NULL, error, "there is no pair of factors for it");
     if (!organ_can_widen(t->dtype) || t->elements != pair->out_features)
         return note_unplaced(job, t, NULL, error, "has %llu values of %s, one for each of %llu rows is expected",
-                             (unsigned long long)t->elements, organ_dtype_describe(t->dtype)->name, (unsigned long long)pair->out_features);
+                             (unsigned long long)t->elements, organ_dtype_describe(t->dtype)->name,
+                             (unsigned long long)pair->out_features);
     for (size_t k = 0; k < job->part_count; k++)
         if (job->parts[k].pair == pair) {
             job->parts[k].magnitudes = t;
@@ -164,9 +167,11 @@ static organ_status check_magnitudes(organ_merge_job *job, organ_error *error)
     for (size_t k = 0; k < job->part_count && job->adapter->dora && !error->status; k++) {
         const organ_merge_part *const part = &job->parts[k];
         if (part->pair && !part->magnitudes)
-            note_unplaced(job, part->pair->a, part->pair->b, error, "use_dora is set, but there is no magnitude vector for it");
+            note_unplaced(job, part->pair->a, part->pair->b, error,
+                          "use_dora is set, but there is no magnitude vector for it");
         else if (part->pair && part->transposed)
-            note_unplaced(job, part->pair->a, part->pair->b, error, "DoRA of embeddings and of weights stored in x out is not merged");
+            note_unplaced(job, part->pair->a, part->pair->b, error,
+                          "DoRA of embeddings and of weights stored in x out is not merged");
     }
     return error->status;
 }
@@ -190,24 +195,31 @@ static organ_status place_rest(organ_merge_job *job, const organ_tensor *t, orga
         return note_unplaced(job, t, NULL, error, "%s", missing);
     if (w->rank != t->rank || (t->rank && memcmp(w->shape, t->shape, t->rank * sizeof *t->shape) != 0))
         return note_unplaced(job, t, NULL, error, "its shape is %s, that of '%.200s' in the base %s",
-                             organ_shape_text(t->rank, t->shape, is), w->name, organ_shape_text(w->rank, w->shape, was));
+                             organ_shape_text(t->rank, t->shape, is), w->name,
+                             organ_shape_text(w->rank, w->shape, was));
     if (!organ_can_widen(t->dtype) || !organ_weight_has_numbers(w))
         return note_unplaced(job, t, NULL, error, "it is %s, '%.200s' of the base %s: one of them is not computed with",
-                             organ_dtype_describe(t->dtype)->name, w->name, organ_dtype_describe(w->codes->dtype)->name);
+                             organ_dtype_describe(t->dtype)->name, w->name,
+                             organ_dtype_describe(w->codes->dtype)->name);
     organ_merge_part *const part = merge_plan_part_of(job, w);
     if (part->saved)
-        return note_unplaced(job, t, NULL, error, "'%.200s' of the base is replaced by '%.200s' already", w->name, part->saved->name);
+        return note_unplaced(job, t, NULL, error, "'%.200s' of the base is replaced by '%.200s' already", w->name,
+                             part->saved->name);
     part->saved = t;
     return ORGAN_OK;
 }
 
 /* ---- the output ---- */
 
-static bool is_plain_float(organ_dtype dtype) { return dtype == ORGAN_F32 || dtype == ORGAN_BF16 || dtype == ORGAN_F16; }
+static bool is_plain_float(organ_dtype dtype)
+{
+    return dtype == ORGAN_F32 || dtype == ORGAN_BF16 || dtype == ORGAN_F16;
+}
 
 static void merge_plan_add_piece(organ_merge_job *job, organ_shard_piece piece, uint64_t bytes)
 {
-    job->units[job->piece_count] = (organ_run_unit){.first = job->piece_count, .count = 1, .item = job->piece_count, .bytes = bytes};
+    job->units[job->piece_count] =
+        (organ_run_unit){.first = job->piece_count, .count = 1, .item = job->piece_count, .bytes = bytes};
     job->pieces[job->piece_count++] = piece;
 }
 
@@ -222,7 +234,9 @@ static void make_pieces(organ_merge_job *job)
             dtype = job->dtype;
         job->packed += !plain;
         merge_plan_add_piece(
-            job, (organ_shard_piece){.name = w->name, .dtype = dtype, .rank = w->rank, .shape = w->shape, .same = stays ? w->codes : NULL},
+            job,
+            (organ_shard_piece){
+                .name = w->name, .dtype = dtype, .rank = w->rank, .shape = w->shape, .same = stays ? w->codes : NULL},
             w->codes->bytes);
     }
     for (size_t k = 0; k < weights->stray_count; k++) {

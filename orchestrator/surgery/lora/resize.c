@@ -60,7 +60,8 @@ static json_t *resize_totals_json(const resize_job *j)
         worst = row->residual > worst ? row->residual : worst;
     }
     return ORGAN_OBJECT(SET_COUNT("modules", j->rewrite.count), SET_COUNT("cut", cut), SET_COUNT("rank_before", before),
-                        SET_REAL("norm", sqrt(energy)), SET_REAL("residual", energy > 0 ? organ_billionth(sqrt(lost / energy)) : 0.0),
+                        SET_REAL("norm", sqrt(energy)),
+                        SET_REAL("residual", energy > 0 ? organ_billionth(sqrt(lost / energy)) : 0.0),
                         SET_REAL("explained", energy > 0 ? organ_billionth(1 - lost / energy) : 1.0),
                         SET_REAL("worst_residual", organ_billionth(worst)), SET_COUNT("bytes_before", j->bytes_before),
                         SET_COUNT("bytes", j->rewrite.bytes));
@@ -73,9 +74,9 @@ static json_t *resize_document_of(const void *context)
     for (size_t k = 0; k < j->adapter->rest_count; k++)
         json_array_append_new(rest, json_string(j->adapter->rest[k]->name));
     ORGAN_ADD(run, SET_BYTES("adapter", j->options->adapter));
-    json_t *const definitions =
-        ORGAN_OBJECT(SET_TEXT("norm", "||scale B A||, Frobenius"), SET_TEXT("residual", "|| scale B A - what is kept || / || scale B A ||"),
-                     SET_TEXT("explained", "1 - residual^2"));
+    json_t *const definitions = ORGAN_OBJECT(SET_TEXT("norm", "||scale B A||, Frobenius"),
+                                             SET_TEXT("residual", "|| scale B A - what is kept || / || scale B A ||"),
+                                             SET_TEXT("explained", "1 - residual^2"));
     return ORGAN_OBJECT(SET_TEXT("schema", "organ.lora_resize/1"), SET_TEXT("organ", ORGAN_VERSION),
                         SET("adapter", organ_adapter_json(j->adapter)), SET_COUNT("asked_rank", j->options->rank),
                         SET_REAL("asked_energy", j->options->energy), SET_COUNT("r", j->rewrite.rank),
@@ -107,7 +108,8 @@ static organ_status write_out(resize_job *j, json_t **report, organ_error *error
 static organ_status resize(void *context, json_t **report, organ_error *error)
 {
     resize_job *const j = context;
-    return open_resized(j, error) || organ_lora_survey(&j->rewrite, error) ? error->status : write_out(j, report, error);
+    return open_resized(j, error) || organ_lora_survey(&j->rewrite, error) ? error->status
+                                                                           : write_out(j, report, error);
 }
 
 static void close_resizing(void *context)
@@ -117,8 +119,8 @@ static void close_resizing(void *context)
     organ_adapter_close(j->adapter);
 }
 
-organ_status organ_lora_resize(const organ_lora_resize_options *options, const organ_engine *engine, const organ_progress *progress,
-                               json_t **report, organ_error *error)
+organ_status organ_lora_resize(const organ_lora_resize_options *options, const organ_engine *engine,
+                               const organ_progress *progress, json_t **report, organ_error *error)
 {
     resize_job j = {.options = options, .rewrite = {.engine = engine, .progress = progress}};
     return organ_operation_run(&(organ_operation){options->adapter, &j, resize, close_resizing, false}, report, error);

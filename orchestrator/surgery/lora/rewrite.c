@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: MIT
- * Modules are independent of each other: a batch of them, as many as the memory holds, is worked on by all workers and then written in
- * order. */
+ * Modules are independent of each other: a batch of them, as many as the memory holds, is worked on by all workers and
+ * then written in order. */
 #include "orchestrator/surgery/lora/rewrite.h"
 
 #include "formats/base/paged_rows.h"
@@ -69,11 +69,12 @@ static bool is_next(const organ_lora_rewrite *rw, size_t k, unsigned width)
 
 /* Calls `work` for all rows of this rank that have that width (0: any), and `then` for each of them in order. */
 static organ_status for_rows(const organ_lora_rewrite *rw, unsigned width, row_work *work,
-                             organ_status (*then)(void *context, organ_lora_row *row, organ_error *error), void *context,
-                             organ_error *error)
+                             organ_status (*then)(void *context, organ_lora_row *row, organ_error *error),
+                             void *context, organ_error *error)
 {
     const size_t most = 4 * organ_workers_count(rw->engine->workers);
-    batch b = {.rewrite = rw, .work = work, .rows = malloc(most * sizeof *b.rows), .errors = malloc(most * sizeof *b.errors)};
+    batch b = {
+        .rewrite = rw, .work = work, .rows = malloc(most * sizeof *b.rows), .errors = malloc(most * sizeof *b.errors)};
     if (!b.rows || !b.errors)
         organ_fail_memory(error, rw->adapter->path);
     for (size_t k = 0; k < rw->count && !error->status;) {
@@ -98,7 +99,10 @@ static organ_status for_rows(const organ_lora_rewrite *rw, unsigned width, row_w
 
 /* ---- ranks ---- */
 
-static bool is_cut(const organ_lora_rewrite *rw, const organ_lora_row *row) { return rw->energy > 0 || row->pair->rank > rw->most; }
+static bool is_cut(const organ_lora_rewrite *rw, const organ_lora_row *row)
+{
+    return rw->energy > 0 || row->pair->rank > rw->most;
+}
 
 /* The sum of the squares of all singular values from `first` on, from the smallest up. */
 static double tail_energy(const organ_svd *svd, size_t first)
@@ -128,7 +132,8 @@ static organ_status survey_row(const organ_lora_rewrite *rw, organ_lora_row *row
         row->rank = row->pair->rank < rw->most ? row->pair->rank : rw->most;
         if (energy < 0)
             organ_fail_memory(error, row->pair->module);
-        else if (rw->energy > 0 && organ_factored_svd(rw->engine->kernels, f.b, f.a, f.out, f.rank, f.in, &svd, error) == ORGAN_OK)
+        else if (rw->energy > 0 &&
+                 organ_factored_svd(rw->engine->kernels, f.b, f.a, f.out, f.rank, f.in, &svd, error) == ORGAN_OK)
             row->rank = rank_of(rw, &svd);
     }
     organ_svd_free(&svd);
@@ -146,8 +151,8 @@ static organ_status tell_read(void *context, organ_lora_row *row, organ_error *e
 /* All ranks learn what became of each row. */
 static organ_status rewrite_share_rows(organ_lora_rewrite *rw, const char *where, organ_error *error)
 {
-    return organ_deal_complete(&rw->deal, where, &rw->rows->rank, sizeof *rw->rows - offsetof(organ_lora_row, rank), sizeof *rw->rows,
-                               error);
+    return organ_deal_complete(&rw->deal, where, &rw->rows->rank, sizeof *rw->rows - offsetof(organ_lora_row, rank),
+                               sizeof *rw->rows, error);
 }
 
 static organ_status share_spectra(organ_lora_rewrite *rw, organ_error *error)
@@ -201,8 +206,8 @@ static void take_leading(const organ_svd *svd, size_t rank, size_t padded, float
     }
 }
 
-static organ_status cut_factors(const organ_kernels *kernels, organ_lora_row *row, const organ_lora_factors *f, size_t padded,
-                                organ_lora_factors *to, organ_error *error)
+static organ_status cut_factors(const organ_kernels *kernels, organ_lora_row *row, const organ_lora_factors *f,
+                                size_t padded, organ_lora_factors *to, organ_error *error)
 {
     organ_svd svd;
     if (organ_factored_svd(kernels, f->b, f->a, f->out, f->rank, f->in, &svd, error) != ORGAN_OK)
@@ -243,7 +248,8 @@ static organ_status make_factors(const organ_lora_rewrite *rw, organ_lora_row *r
     organ_lora_factors f, *const to = &row->factors;
     const size_t padded = (size_t)rw->rank;
     if (organ_lora_factors_read(rw->adapter, row->pair, rw->engine->kernels, row->pair->scale, &f, error) == ORGAN_OK) {
-        *to = (organ_lora_factors){padded, f.in, f.out, calloc(padded, f.in * sizeof(float)), calloc(f.out, padded * sizeof(float))};
+        *to = (organ_lora_factors){padded, f.in, f.out, calloc(padded, f.in * sizeof(float)),
+                                   calloc(f.out, padded * sizeof(float))};
         if (!to->a || !to->b)
             organ_fail_memory(error, row->pair->module);
         else if (is_cut(rw, row))
@@ -270,9 +276,11 @@ static organ_status write_factors(void *context, organ_lora_row *row, organ_erro
 {
     const rewrite_writing *const w = context;
     const organ_adapter_pair *const pair = row->pair;
-    const uint64_t a_shape[2] = {row->factors.rank, row->factors.in}, b_shape[2] = {row->factors.out, row->factors.rank};
+    const uint64_t a_shape[2] = {row->factors.rank, row->factors.in},
+                   b_shape[2] = {row->factors.out, row->factors.rank};
     const organ_kernels *const kernels = w->rewrite->engine->kernels;
-    char *const a = organ_adapter_key(pair->module, 'A', pair->embedding), *const b = organ_adapter_key(pair->module, 'B', pair->embedding);
+    char *const a = organ_adapter_key(pair->module, 'A', pair->embedding), *const b = organ_adapter_key(
+                                                                               pair->module, 'B', pair->embedding);
     organ_adapter_writer_turn(w->writer, w->turn + (size_t)(row - w->rewrite->rows));
     if (!a || !b)
         organ_fail_memory(error, row->pair->module);
@@ -286,8 +294,8 @@ static organ_status write_factors(void *context, organ_lora_row *row, organ_erro
 }
 
 /* What goes along as it is: the first rank's. */
-static organ_status append_rest(const organ_lora_rewrite *rw, organ_adapter_writer *writer, const organ_lora_output *output, unsigned width,
-                                organ_error *error)
+static organ_status append_rest(const organ_lora_rewrite *rw, organ_adapter_writer *writer,
+                                const organ_lora_output *output, unsigned width, organ_error *error)
 {
     for (size_t k = 0; k < output->rest_count && organ_ranks_first(rw->engine->ranks) && !error->status; k++)
         if (organ_dtype_describe(output->rest[k]->dtype)->bytes == width)
@@ -295,8 +303,8 @@ static organ_status append_rest(const organ_lora_rewrite *rw, organ_adapter_writ
     return error->status;
 }
 
-static organ_status append_tensors(organ_lora_rewrite *rw, organ_adapter_writer *writer, const organ_lora_output *output,
-                                   organ_error *error)
+static organ_status append_tensors(organ_lora_rewrite *rw, organ_adapter_writer *writer,
+                                   const organ_lora_output *output, organ_error *error)
 {
     rewrite_writing w = {rw, writer, 1};
     organ_progress_begin(rw->progress, rw->stage, all_bytes(rw), rw->count);
@@ -313,8 +321,8 @@ static organ_status append_tensors(organ_lora_rewrite *rw, organ_adapter_writer 
 }
 
 /* Bytes of the names and of the data. */
-static organ_status find_sizes(const organ_lora_rewrite *rw, const organ_lora_output *output, size_t *name_bytes, uint64_t *bytes,
-                               organ_error *error)
+static organ_status find_sizes(const organ_lora_rewrite *rw, const organ_lora_output *output, size_t *name_bytes,
+                               uint64_t *bytes, organ_error *error)
 {
     *name_bytes = 0;
     *bytes = 0;
@@ -334,8 +342,8 @@ static organ_status find_sizes(const organ_lora_rewrite *rw, const organ_lora_ou
     return error->status;
 }
 
-static organ_status write_inside(organ_lora_rewrite *rw, organ_adapter_writer *w, const organ_lora_output *output, json_t **report,
-                                 organ_error *error)
+static organ_status write_inside(organ_lora_rewrite *rw, organ_adapter_writer *w, const organ_lora_output *output,
+                                 json_t **report, organ_error *error)
 {
     const organ_report_files *const files = &output->files;
     if (append_tensors(rw, w, output, error) || organ_adapter_writer_finish(w, output->config, error) ||
@@ -350,14 +358,15 @@ static organ_status write_inside(organ_lora_rewrite *rw, organ_adapter_writer *w
     return error->status ? error->status : organ_adapter_writer_sync(w, error);
 }
 
-organ_status organ_lora_write(organ_lora_rewrite *rw, const organ_lora_output *output, json_t **report, organ_error *error)
+organ_status organ_lora_write(organ_lora_rewrite *rw, const organ_lora_output *output, json_t **report,
+                              organ_error *error)
 {
     organ_adapter_writer *w = NULL;
     size_t name_bytes;
     uint64_t bytes;
     if (find_sizes(rw, output, &name_bytes, &bytes, error) ||
-        organ_adapter_writer_begin(output->path, rw->adapter->path, output->force, rw->engine->ranks, 2 * rw->count + output->rest_count,
-                                   name_bytes, bytes, NULL, &w, error))
+        organ_adapter_writer_begin(output->path, rw->adapter->path, output->force, rw->engine->ranks,
+                                   2 * rw->count + output->rest_count, name_bytes, bytes, NULL, &w, error))
         return error->status;
     write_inside(rw, w, output, report, error);
     return organ_adapter_writer_end(w, error);
@@ -367,8 +376,9 @@ organ_status organ_lora_write(organ_lora_rewrite *rw, const organ_lora_output *o
 
 json_t *organ_lora_folded_config(const organ_adapter *adapter, uint64_t rank)
 {
-    json_t *const folded = ORGAN_OBJECT(SET_COUNT("r", rank), SET_COUNT("lora_alpha", rank), SET_FLAG("use_rslora", false),
-                                        SET("rank_pattern", json_object()), SET("alpha_pattern", json_object()));
+    json_t *const folded =
+        ORGAN_OBJECT(SET_COUNT("r", rank), SET_COUNT("lora_alpha", rank), SET_FLAG("use_rslora", false),
+                     SET("rank_pattern", json_object()), SET("alpha_pattern", json_object()));
     return organ_json_joined(json_deep_copy(adapter->config), folded);
 }
 
@@ -377,8 +387,9 @@ static json_t *row_json(const void *rows, size_t k)
     const organ_lora_row *const row = (const organ_lora_row *)rows + k;
     const organ_adapter_pair *const pair = row->pair;
     return ORGAN_OBJECT(SET_TEXT("module", pair->module), SET_TEXT("role", organ_anatomy_role_name(&pair->anatomy)),
-                        SET_COUNT("layer", pair->anatomy.layer), SET_COUNT("rank_before", pair->rank), SET_COUNT("rank", row->rank),
-                        SET_REAL("scale", pair->scale), SET_REAL("norm", row->norm), SET_REAL("residual", organ_billionth(row->residual)),
+                        SET_COUNT("layer", pair->anatomy.layer), SET_COUNT("rank_before", pair->rank),
+                        SET_COUNT("rank", row->rank), SET_REAL("scale", pair->scale), SET_REAL("norm", row->norm),
+                        SET_REAL("residual", organ_billionth(row->residual)),
                         SET_REAL("explained", organ_billionth(1 - row->residual * row->residual)),
                         SET_REAL("folding_error", organ_billionth(row->folding_error)), SET_DTYPE("dtype", row->dtype),
                         SET("sigma", row->sigma ? organ_json_reals(row->sigma_count, row->sigma) : json_null()));

@@ -17,10 +17,10 @@ typedef struct organ_lora_row {
     /* Set by the rewriting: */
     organ_lora_factors factors; /* while it is kept in memory */
     float *sigma;               /* of a pair that was decomposed, sigma_count of them; else NULL */
-    uint64_t rank;              /* that carries something; zeros fill up to the rank of all. From here on numbers alone */
-    double norm;                /* ||scale B A|| */
-    double residual;            /* || scale B A - what is kept of it || / ||scale B A||; 0 where nothing was cut */
-    double folding_error;       /* || B as written - B || / ||B||: rounding of what was folded in */
+    uint64_t rank;        /* that carries something; zeros fill up to the rank of all. From here on numbers alone */
+    double norm;          /* ||scale B A|| */
+    double residual;      /* || scale B A - what is kept of it || / ||scale B A||; 0 where nothing was cut */
+    double folding_error; /* || B as written - B || / ||B||: rounding of what was folded in */
     size_t sigma_count;
 } organ_lora_row;
 
@@ -41,8 +41,8 @@ typedef struct organ_lora_rewrite {
 
 organ_lora_row organ_lora_row_of(const organ_adapter_pair *pair);
 
-/* Reads all factors once: norms, and the ranks that are left; of several processes each reads some. ORGAN_BAD_INPUT for values that are not
- * finite, ORGAN_INTERRUPTED. */
+/* Reads all factors once: norms, and the ranks that are left; of several processes each reads some. ORGAN_BAD_INPUT for
+ * values that are not finite, ORGAN_INTERRUPTED. */
 organ_status organ_lora_survey(organ_lora_rewrite *rewrite, organ_error *error);
 
 /* What becomes of the rows. */
@@ -57,15 +57,17 @@ typedef struct organ_lora_output {
     json_t *(*document)(const void *context); /* the report; NULL without memory */
 } organ_lora_output;
 
-/* After a survey: makes the adapter of all rows and `rest`, wide types first, with the files that lie beside the old one and the report.
- * The old one was not changed meanwhile. */
-organ_status organ_lora_write(organ_lora_rewrite *rewrite, const organ_lora_output *output, json_t **report, organ_error *error);
+/* After a survey: makes the adapter of all rows and `rest`, wide types first, with the files that lie beside the old
+ * one and the report. The old one was not changed meanwhile. */
+organ_status organ_lora_write(organ_lora_rewrite *rewrite, const organ_lora_output *output, json_t **report,
+                              organ_error *error);
 
-/* A copy of the adapter's config in which r and lora_alpha are `rank` and no other scale is left. NULL without memory. */
+/* A copy of the adapter's config in which r and lora_alpha are `rank` and no other scale is left. NULL without memory.
+ */
 json_t *organ_lora_folded_config(const organ_adapter *adapter, uint64_t rank);
 
-/* Of each row {"module", "role", "layer", "rank_before", "rank", "scale", "norm", "residual", "explained", "folding_error", "dtype",
- * "sigma"} */
+/* Of each row {"module", "role", "layer", "rank_before", "rank", "scale", "norm", "residual", "explained",
+ * "folding_error", "dtype", "sigma"} */
 json_t *organ_lora_rows_json(const organ_lora_rewrite *rewrite);
 
 void organ_lora_rewrite_release(organ_lora_rewrite *rewrite); /* frees the rows too */

@@ -25,28 +25,32 @@ static organ_status open_sanitized(sanitize_job *j, organ_error *error)
 {
     const organ_lora_sanitize_options *const o = j->options;
     if (!o->check && !o->output)
-        return organ_fail(error, ORGAN_USAGE, "-o OUT is missing: where the adapter goes; --check alone writes nothing");
+        return organ_fail(error, ORGAN_USAGE,
+                          "-o OUT is missing: where the adapter goes; --check alone writes nothing");
     if (o->check && o->output)
         return organ_fail(error, ORGAN_USAGE, "%s: with --check nothing is written", o->output);
     if (organ_adapter_open(o->adapter, &j->adapter, error) != ORGAN_OK)
         return error->status;
-    if (!o->check &&
-        (organ_adapter_spares(o->output, j->adapter, error) || organ_output_check(o->output, j->adapter->path, o->force, error)))
+    if (!o->check && (organ_adapter_spares(o->output, j->adapter, error) ||
+                      organ_output_check(o->output, j->adapter->path, o->force, error)))
         return error->status;
     if (!o->base || organ_model_open_with(o->base, o->access, &j->base, error) ||
-        (!o->check && organ_output_spares(o->output, j->base, error)) || organ_weights_find(j->base, &j->weights, error))
+        (!o->check && organ_output_spares(o->output, j->base, error)) ||
+        organ_weights_find(j->base, &j->weights, error))
         return error->status;
     return ORGAN_OK;
 }
 
 /* ---- what is left out ---- */
 
-static organ_status note_dropped(sanitize_job *j, const organ_tensor *t, const char *why, double norm, const char *of, organ_error *error)
+static organ_status note_dropped(sanitize_job *j, const organ_tensor *t, const char *why, double norm, const char *of,
+                                 organ_error *error)
 {
-    json_t *const row =
-        ORGAN_OBJECT(SET_BYTES("tensor", t->name), SET_TEXT("why", why), SET_DTYPE("dtype", t->dtype), SET("shape", organ_shape_json(t)),
-                     SET_COUNT("bytes", t->bytes), SET_REAL_OF("norm", norm >= 0, norm), SET_TEXT("norm_of", of));
-    return row && json_array_append_new(j->dropped, row) == 0 ? ORGAN_OK : organ_fail_memory(error, j->options->adapter);
+    json_t *const row = ORGAN_OBJECT(SET_BYTES("tensor", t->name), SET_TEXT("why", why), SET_DTYPE("dtype", t->dtype),
+                                     SET("shape", organ_shape_json(t)), SET_COUNT("bytes", t->bytes),
+                                     SET_REAL_OF("norm", norm >= 0, norm), SET_TEXT("norm_of", of));
+    return row && json_array_append_new(j->dropped, row) == 0 ? ORGAN_OK
+                                                              : organ_fail_memory(error, j->options->adapter);
 }
 
 /* What is lost with a pair is its product. */
@@ -73,8 +77,8 @@ static organ_status drop_whole(sanitize_job *j, const organ_tensor *t, organ_err
     if (!name)
         return organ_fail_memory(error, j->options->adapter);
     free(name);
-    if (w &&
-        (w->rank != t->rank || (t->rank && memcmp(w->shape, t->shape, t->rank * sizeof *t->shape) != 0) || !organ_weight_has_numbers(w)))
+    if (w && (w->rank != t->rank || (t->rank && memcmp(w->shape, t->shape, t->rank * sizeof *t->shape) != 0) ||
+              !organ_weight_has_numbers(w)))
         w = NULL;
     if (w ? organ_adapter_change(j->adapter, t, j->base, w, kernels, &norm, error)
           : organ_adapter_norm(j->adapter, t, kernels, &norm, error))
@@ -111,7 +115,8 @@ static bool is_kept_target(const sanitize_job *j, const char *target)
     return false;
 }
 
-/* A list keeps what still has keys. An expression could mean more than what is left: it gives way to the names of the modules. */
+/* A list keeps what still has keys. An expression could mean more than what is left: it gives way to the names of the
+ * modules. */
 static json_t *targets_of(sanitize_job *j)
 {
     const json_t *const old = json_object_get(j->adapter->config, "target_modules");
@@ -130,7 +135,8 @@ static organ_status make_config(sanitize_job *j, organ_error *error)
     const json_t *const old = j->adapter->config;
     json_t *const config = j->config = organ_lora_folded_config(j->adapter, j->rewrite.rank);
     ORGAN_ADD(config, SET("target_modules", targets_of(j)), SET_TEXT("bias", "none"), SET_FLAG("use_dora", false),
-              SET_NULL("modules_to_save"), SET_IF(json_object_get(old, "trainable_token_indices"), "trainable_token_indices", json_null()),
+              SET_NULL("modules_to_save"),
+              SET_IF(json_object_get(old, "trainable_token_indices"), "trainable_token_indices", json_null()),
               SET_IF(json_object_get(old, "lora_bias"), "lora_bias", json_false()));
     return config ? ORGAN_OK : organ_fail_memory(error, j->options->adapter);
 }
@@ -150,16 +156,17 @@ static json_t *sanitize_totals_json(const sanitize_job *j)
         worst = row->folding_error > worst ? row->folding_error : worst;
     }
     return ORGAN_OBJECT(SET_COUNT("modules", j->rewrite.count), SET_COUNT("dropped_keys", json_array_size(j->dropped)),
-                        SET_COUNT("folded", folded), SET_COUNT("padded", padded), SET_COUNT("cut", cut), SET_REAL("norm", sqrt(energy)),
-                        SET_REAL("worst_folding_error", worst));
+                        SET_COUNT("folded", folded), SET_COUNT("padded", padded), SET_COUNT("cut", cut),
+                        SET_REAL("norm", sqrt(energy)), SET_REAL("worst_folding_error", worst));
 }
 
 static json_t *sanitize_definitions_json(void)
 {
     return ORGAN_OBJECT(
-        SET_TEXT("norm",
-                 "||scale B A||, Frobenius; of a tensor that is no factor its own norm, or with a base that of its difference to it"),
-        SET_TEXT("residual", "|| scale B A - what is kept of it || / || scale B A ||"), SET_TEXT("explained", "1 - residual^2"),
+        SET_TEXT("norm", "||scale B A||, Frobenius; of a tensor that is no factor its own norm, or with a base that of "
+                         "its difference to it"),
+        SET_TEXT("residual", "|| scale B A - what is kept of it || / || scale B A ||"),
+        SET_TEXT("explained", "1 - residual^2"),
         SET_TEXT("folding_error", "|| B as written - scale B || / || scale B ||: rounding to the type of the factors"));
 }
 
@@ -170,14 +177,15 @@ static json_t *sanitize_document_of(const void *context)
     const unsigned served = organ_served_rank(j->rewrite.rank);
     json_t *const run = o->check ? json_object() : organ_output_run(&j->rewrite.made, j->rewrite.bytes);
     ORGAN_ADD(run, SET_BYTES("adapter", o->adapter));
-    return ORGAN_OBJECT(SET_TEXT("schema", "organ.lora_sanitize/1"), SET_TEXT("organ", ORGAN_VERSION), SET_FLAG("check", o->check),
-                        SET("adapter", organ_adapter_json(j->adapter)), SET("base", j->base ? organ_model_json(j->base) : json_null()),
-                        SET_COUNT_OF("max_rank", o->max_rank, o->max_rank), SET("findings", json_incref(j->findings)),
-                        SET("dropped", json_incref(j->dropped)), SET("targets_removed", json_incref(j->targets_removed)),
-                        SET("modules", organ_lora_rows_json(&j->rewrite)),
-                        SET("output", ORGAN_OBJECT(SET_COUNT("r", j->rewrite.rank), SET_COUNT_OF("max_lora_rank", served, served),
-                                                   SET_COUNT("bytes", j->rewrite.bytes))),
-                        SET("totals", sanitize_totals_json(j)), SET("definitions", sanitize_definitions_json()), SET("run", run));
+    return ORGAN_OBJECT(
+        SET_TEXT("schema", "organ.lora_sanitize/1"), SET_TEXT("organ", ORGAN_VERSION), SET_FLAG("check", o->check),
+        SET("adapter", organ_adapter_json(j->adapter)), SET("base", j->base ? organ_model_json(j->base) : json_null()),
+        SET_COUNT_OF("max_rank", o->max_rank, o->max_rank), SET("findings", json_incref(j->findings)),
+        SET("dropped", json_incref(j->dropped)), SET("targets_removed", json_incref(j->targets_removed)),
+        SET("modules", organ_lora_rows_json(&j->rewrite)),
+        SET("output", ORGAN_OBJECT(SET_COUNT("r", j->rewrite.rank), SET_COUNT_OF("max_lora_rank", served, served),
+                                   SET_COUNT("bytes", j->rewrite.bytes))),
+        SET("totals", sanitize_totals_json(j)), SET("definitions", sanitize_definitions_json()), SET("run", run));
 }
 
 /* ---- the run ---- */
@@ -201,12 +209,14 @@ static organ_status refuse_unmendable(const sanitize_job *j, organ_error *error)
     const char *const changed = organ_adapter_changed_base(j->adapter);
     if (j->adapter->dora)
         return organ_fail(error, ORGAN_BAD_INPUT,
-                          "%s: use_dora is set: its magnitudes scale rows of W + scale B A, which cannot be folded into B; merge it (organ "
+                          "%s: use_dora is set: its magnitudes scale rows of W + scale B A, which cannot be folded "
+                          "into B; merge it (organ "
                           "lora merge), or train without DoRA",
                           j->adapter->path);
     if (changed)
         return organ_fail(error, ORGAN_BAD_INPUT,
-                          "%s: init_lora_weights is \"%s\": the factors fit only a base that the training changed first; save the adapter "
+                          "%s: init_lora_weights is \"%s\": the factors fit only a base that the training changed "
+                          "first; save the adapter "
                           "with peft's path_initial_model_for_weight_conversion",
                           j->adapter->path, changed);
     if (j->rewrite.count == 0)
@@ -214,8 +224,8 @@ static organ_status refuse_unmendable(const sanitize_job *j, organ_error *error)
     for (size_t k = 0; k < json_array_size(j->findings); k++) {
         const json_t *const row = json_array_get(j->findings, k);
         if (strcmp(json_string_value(json_object_get(row, "rule")), "base") == 0)
-            return organ_fail(error, ORGAN_BAD_INPUT, "%s: module '%s' does not fit %s: %s; --check lists all such", j->adapter->path,
-                              json_string_value(json_object_get(row, "where")), j->base->path,
+            return organ_fail(error, ORGAN_BAD_INPUT, "%s: module '%s' does not fit %s: %s; --check lists all such",
+                              j->adapter->path, json_string_value(json_object_get(row, "where")), j->base->path,
                               json_string_value(json_object_get(row, "text")));
     }
     return ORGAN_OK;
@@ -272,9 +282,10 @@ static void close_sanitizing(void *context)
     organ_adapter_close(j->adapter);
 }
 
-organ_status organ_lora_sanitize(const organ_lora_sanitize_options *options, const organ_engine *engine, const organ_progress *progress,
-                                 json_t **report, organ_error *error)
+organ_status organ_lora_sanitize(const organ_lora_sanitize_options *options, const organ_engine *engine,
+                                 const organ_progress *progress, json_t **report, organ_error *error)
 {
     sanitize_job j = {.options = options, .rewrite = {.engine = engine, .progress = progress}};
-    return organ_operation_run(&(organ_operation){options->adapter, &j, sanitize, close_sanitizing, false}, report, error);
+    return organ_operation_run(&(organ_operation){options->adapter, &j, sanitize, close_sanitizing, false}, report,
+                               error);
 }

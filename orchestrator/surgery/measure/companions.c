@@ -14,7 +14,8 @@
 #include <unistd.h>
 
 /* Enters the module of every tensor that is no companion, with its shard; modules live in `arena`. */
-static organ_status enter_codes(const organ_companions *c, organ_name_table *modules, organ_arena *arena, organ_error *error)
+static organ_status enter_codes(const organ_companions *c, organ_name_table *modules, organ_arena *arena,
+                                organ_error *error)
 {
     for (size_t e = 0; e < c->index->entry_count; e++) {
         size_t length;
@@ -27,7 +28,8 @@ static organ_status enter_codes(const organ_companions *c, organ_name_table *mod
     return ORGAN_OK;
 }
 
-static organ_status find_apart(organ_companions *c, const organ_name_table *modules, organ_arena *arena, organ_error *error)
+static organ_status find_apart(organ_companions *c, const organ_name_table *modules, organ_arena *arena,
+                               organ_error *error)
 {
     for (size_t e = 0; e < c->index->entry_count; e++) {
         size_t length;
@@ -46,7 +48,8 @@ static organ_status find_apart(organ_companions *c, const organ_name_table *modu
     return ORGAN_OK;
 }
 
-organ_status organ_companions_find(const organ_shards *index, const char *stem, organ_companions *companions, organ_error *error)
+organ_status organ_companions_find(const organ_shards *index, const char *stem, organ_companions *companions,
+                                   organ_error *error)
 {
     organ_name_table modules = {0};
     organ_arena arena = {0};
@@ -73,7 +76,10 @@ size_t organ_companions_codes_in(const organ_companions *c, const char *tensor)
     return entry ? c->codes_in[*entry] : ORGAN_AT_HOME;
 }
 
-char *organ_companions_path(const organ_companions *c, size_t file) { return organ_format("%s-%zu.safetensors", c->stem, file + 1); }
+char *organ_companions_path(const organ_companions *c, size_t file)
+{
+    return organ_format("%s-%zu.safetensors", c->stem, file + 1);
+}
 
 /* Onto the disk, and under its name once it is whole. */
 static organ_status settle_file(const char *temporary, const char *path, const char *folder, organ_error *error)
@@ -92,8 +98,8 @@ static organ_status settle_file(const char *temporary, const char *path, const c
     return error->status;
 }
 
-static organ_status write_file(const organ_companions *c, size_t file, const organ_model *shard, organ_shard_piece *pieces, size_t count,
-                               const organ_stop *stop, organ_error *error)
+static organ_status write_file(const organ_companions *c, size_t file, const organ_model *shard,
+                               organ_shard_piece *pieces, size_t count, const organ_stop *stop, organ_error *error)
 {
     organ_resharding *plan = NULL;
     char *path = organ_companions_path(c, file), *temporary = NULL;
@@ -103,7 +109,8 @@ static organ_status write_file(const organ_companions *c, size_t file, const org
         temporary = (organ_fail_memory(error, c->stem), NULL);
     else {
         unlink(temporary);
-        if (organ_resharding_plan(shard, pieces, count, UINT64_MAX, organ_path_name(temporary), true, &plan, error) == ORGAN_OK &&
+        if (organ_resharding_plan(shard, pieces, count, UINT64_MAX, organ_path_name(temporary), true, &plan, error) ==
+                ORGAN_OK &&
             organ_resharding_begin(plan, folder, error) == ORGAN_OK)
             organ_resharding_copy(plan, NULL, NULL, stop, error);
         organ_resharding_free(plan);
@@ -119,7 +126,8 @@ static organ_status write_file(const organ_companions *c, size_t file, const org
 }
 
 organ_status organ_companions_keep(const organ_companions *c, size_t file, const organ_model *shard,
-                                   bool (*wanted)(void *context, size_t codes), void *context, const organ_stop *stop, organ_error *error)
+                                   bool (*wanted)(void *context, size_t codes), void *context, const organ_stop *stop,
+                                   organ_error *error)
 {
     organ_shard_piece *const pieces = calloc(shard->tensor_count + 1, sizeof *pieces);
     size_t count = 0;
@@ -137,7 +145,8 @@ organ_status organ_companions_keep(const organ_companions *c, size_t file, const
 }
 
 organ_status organ_companions_needed(const organ_companions *c, size_t file,
-                                     organ_status (*each)(void *context, size_t from, const char *tensor, organ_error *error),
+                                     organ_status (*each)(void *context, size_t from, const char *tensor,
+                                                          organ_error *error),
                                      void *context, organ_error *error)
 {
     bool *const seen = c->apart ? calloc(c->index->file_count + 1, sizeof *seen) : NULL;

@@ -56,18 +56,23 @@ static json_t *document_fold_json(const char *key, json_t *name, const fold *f)
                         SET_COUNT("elements", f->elements), SET_MILLIONTH("theta_mean", any, f->sum / n),
                         SET_MILLIONTH("theta_weighted", any, f->weighted / (any ? (double)f->theta_elements : 1)),
                         SET_MILLIONTH("theta_min", any, f->least), SET_MILLIONTH("theta_max", any, f->most),
-                        SET_MILLIONTH("signal_mean", any, f->signal / n), SET("levels_min", levels_json(f->least_levels)),
-                        SET("levels_max", levels_json(f->most_levels)), SET_FLAG("more_levels", f->most_levels > ORGAN_Z_LEVELS));
+                        SET_MILLIONTH("signal_mean", any, f->signal / n),
+                        SET("levels_min", levels_json(f->least_levels)), SET("levels_max", levels_json(f->most_levels)),
+                        SET_FLAG("more_levels", f->most_levels > ORGAN_Z_LEVELS));
 }
 
 static bool is_of(const organ_weight *weight, int group, int row, int64_t layer)
 {
-    return (group < 0 || (int)weight->anatomy.group == group) && (row < 0 || (int)organ_anatomy_row(&weight->anatomy) == row) &&
+    return (group < 0 || (int)weight->anatomy.group == group) &&
+           (row < 0 || (int)organ_anatomy_row(&weight->anatomy) == row) &&
            (layer < 0 || weight->anatomy.layer == layer);
 }
 
 /* The weight that was measured in the place of a tensor, or NULL. */
-static const organ_weight *weight_at(const organ_measured *m, size_t t) { return m->z[t].done ? m->subjects->of[t] : NULL; }
+static const organ_weight *weight_at(const organ_measured *m, size_t t)
+{
+    return m->z[t].done ? m->subjects->of[t] : NULL;
+}
 
 /* The fold of what was measured of a group, a row of the anatomy, a layer; each < 0 for any. */
 static fold document_fold_of(const organ_measured *m, int group, int row, int64_t layer)
@@ -99,8 +104,9 @@ static json_t *document_layers_json(const organ_measured *m)
     for (size_t t = 0; t < m->model->tensor_count; t++)
         last = weight_at(m, t) && weight_at(m, t)->anatomy.layer > last ? weight_at(m, t)->anatomy.layer : last;
     /* a file may name any layer: how many rows there are is limited, and the same for a packed model and its copy */
-    const size_t count =
-        (size_t)(last + 1) <= organ_larger(m->model->tensor_count - m->subjects->companions, LAYERS) ? (size_t)(last + 1) : 0;
+    const size_t count = (size_t)(last + 1) <= organ_larger(m->model->tensor_count - m->subjects->companions, LAYERS)
+                             ? (size_t)(last + 1)
+                             : 0;
     fold(*folds)[FOLDS] = calloc(count + 1, sizeof *folds);
     json_t *rows = folds ? json_array() : NULL;
     for (size_t t = 0; folds && t < m->model->tensor_count; t++) {
@@ -116,7 +122,8 @@ static json_t *document_layers_json(const organ_measured *m)
         json_t *row = document_fold_json("layer", json_integer((json_int_t)layer), &folds[layer][ALL]);
         for (int group = ORGAN_GROUP_SKELETON; group < ALL; group++) {
             const fold *f = &folds[layer][group];
-            ORGAN_ADD(row, SET_MILLIONTH(organ_group_name((organ_group)group), f->with_theta > 0, f->sum / (double)f->with_theta));
+            ORGAN_ADD(row, SET_MILLIONTH(organ_group_name((organ_group)group), f->with_theta > 0,
+                                         f->sum / (double)f->with_theta));
         }
         json_array_append_new(rows, row);
     }
@@ -124,7 +131,10 @@ static json_t *document_layers_json(const organ_measured *m)
     return rows;
 }
 
-const char *organ_measure_rating(double theta) { return theta >= 85 ? "***" : theta >= 60 ? "**" : theta >= 30 ? "*" : ""; }
+const char *organ_measure_rating(double theta)
+{
+    return theta >= 85 ? "***" : theta >= 60 ? "**" : theta >= 30 ? "*" : "";
+}
 
 static json_t *document_tensor_json(const void *context, size_t k)
 {
@@ -137,22 +147,24 @@ static json_t *document_tensor_json(const void *context, size_t k)
     const char *const stored = measured->stored ? measured->stored[k] : organ_weight_text(weight, text, sizeof text);
     const bool there = !z->reason, any = z->moments.n > 0, slope = z->scales >= 2;
     const organ_moments *m = &z->moments;
-    json_t *const row = ORGAN_OBJECT(SET_BYTES("name", weight->name), SET_TEXT("role", organ_anatomy_role_name(&weight->anatomy)),
-                                     SET_TEXT("group", organ_group_name(weight->anatomy.group)), SET_INDEX("layer", weight->anatomy.layer),
-                                     SET_INDEX("expert", weight->anatomy.expert), SET_DTYPE("dtype", weight->codes->dtype),
-                                     SET_TEXT("scheme", organ_scheme_name(weight->scheme)), SET_TEXT("stored", stored),
-                                     SET("shape", organ_counts_json(weight->rank, weight->shape)), SET_COUNT("elements", weight->elements));
-    json_t *const shape = ORGAN_OBJECT(SET_MILLIONTH("theta", there, z->theta), SET("reason", there ? json_null() : json_string(z->reason)),
-                                       SET("rating", there ? json_string(organ_measure_rating(z->theta)) : json_null()),
-                                       SET_MILLIONTH("E", there, z->e), SET_MILLIONTH("K", there, z->k), SET_MILLIONTH("C", there, z->c),
-                                       SET_MILLIONTH("signal", there, z->signal), SET_MILLIONTH("dI_dlog2s", slope, z->dI_dlog2s),
-                                       SET_MILLIONTH("coherence", slope, z->coherence), SET_COUNT("scales", z->scales));
-    json_t *const moments =
-        ORGAN_OBJECT(SET_REAL_OF("mean", any, m->mean), SET_REAL_OF("std", any, z->std), SET_REAL_OF("min", any, (double)m->min),
-                     SET_REAL_OF("max", any, (double)m->max), SET_MILLIONTH("kurtosis", any && m->m2 > 0, z->kurtosis),
-                     SET_MILLIONTH("zero_share", any, (double)m->zero / (any ? (double)m->n : 1)), SET_COUNT("nan", m->nan),
-                     SET_COUNT("inf", m->inf), SET_COUNT_OF("levels", any, z->levels < ORGAN_Z_LEVELS ? z->levels : ORGAN_Z_LEVELS),
-                     SET_FLAG("more_levels", z->levels > ORGAN_Z_LEVELS));
+    json_t *const row = ORGAN_OBJECT(
+        SET_BYTES("name", weight->name), SET_TEXT("role", organ_anatomy_role_name(&weight->anatomy)),
+        SET_TEXT("group", organ_group_name(weight->anatomy.group)), SET_INDEX("layer", weight->anatomy.layer),
+        SET_INDEX("expert", weight->anatomy.expert), SET_DTYPE("dtype", weight->codes->dtype),
+        SET_TEXT("scheme", organ_scheme_name(weight->scheme)), SET_TEXT("stored", stored),
+        SET("shape", organ_counts_json(weight->rank, weight->shape)), SET_COUNT("elements", weight->elements));
+    json_t *const shape = ORGAN_OBJECT(
+        SET_MILLIONTH("theta", there, z->theta), SET("reason", there ? json_null() : json_string(z->reason)),
+        SET("rating", there ? json_string(organ_measure_rating(z->theta)) : json_null()),
+        SET_MILLIONTH("E", there, z->e), SET_MILLIONTH("K", there, z->k), SET_MILLIONTH("C", there, z->c),
+        SET_MILLIONTH("signal", there, z->signal), SET_MILLIONTH("dI_dlog2s", slope, z->dI_dlog2s),
+        SET_MILLIONTH("coherence", slope, z->coherence), SET_COUNT("scales", z->scales));
+    json_t *const moments = ORGAN_OBJECT(
+        SET_REAL_OF("mean", any, m->mean), SET_REAL_OF("std", any, z->std), SET_REAL_OF("min", any, (double)m->min),
+        SET_REAL_OF("max", any, (double)m->max), SET_MILLIONTH("kurtosis", any && m->m2 > 0, z->kurtosis),
+        SET_MILLIONTH("zero_share", any, (double)m->zero / (any ? (double)m->n : 1)), SET_COUNT("nan", m->nan),
+        SET_COUNT("inf", m->inf), SET_COUNT_OF("levels", any, z->levels < ORGAN_Z_LEVELS ? z->levels : ORGAN_Z_LEVELS),
+        SET_FLAG("more_levels", z->levels > ORGAN_Z_LEVELS));
     return organ_json_joined(organ_json_joined(row, shape), moments);
 }
 
@@ -166,14 +178,16 @@ static json_t *ratings_json(const organ_measured *m)
                         SET_COUNT("none", by_stars[0]));
 }
 
-/* The model as it is stored, but for its elements, which are those of its weights; and how many tensors only belong to weights. */
+/* The model as it is stored, but for its elements, which are those of its weights; and how many tensors only belong to
+ * weights. */
 static json_t *model_json(const organ_measured *m)
 {
     uint64_t elements = 0;
     for (size_t t = 0; t < m->model->tensor_count; t++)
         elements += m->subjects->of[t] ? m->subjects->of[t]->elements : 0;
-    return organ_json_joined(organ_model_json(m->model),
-                             ORGAN_OBJECT(SET_COUNT("elements", elements), SET_COUNT("companions", m->subjects->companions)));
+    return organ_json_joined(
+        organ_model_json(m->model),
+        ORGAN_OBJECT(SET_COUNT("elements", elements), SET_COUNT("companions", m->subjects->companions)));
 }
 
 static const organ_weight *subject_at(const void *context, size_t t, bool *target)
@@ -190,29 +204,36 @@ json_t *organ_measure_model_json(const organ_measured *m)
         SET("matrices", organ_matrices_each(m->model->tensor_count, subject_at, m)), SET("ratings", ratings_json(m)),
         SET("groups", organ_json_rows(ORGAN_GROUP_OTHER + 1, document_group_json, m)),
         SET("roles", organ_anatomy_rows_json(document_role_json, m)), SET("layers", document_layers_json(m)),
-        SET("wells", organ_measure_wells(m)), SET("per_tensor", organ_json_rows(m->model->tensor_count, document_tensor_json, m)));
+        SET("wells", organ_measure_wells(m)),
+        SET("per_tensor", organ_json_rows(m->model->tensor_count, document_tensor_json, m)));
     return organ_json_joined(document_fold_json("model", model_json(m), &all), rest);
 }
 
 static json_t *definitions(void)
 {
     static const char *const sentences[] = {
-        "theta says how far the distribution of a tensor's values is from that of noise: 0 degrees is a normal distribution, 90 degrees as "
+        "theta says how far the distribution of a tensor's values is from that of noise: 0 degrees is a normal "
+        "distribution, 90 degrees as "
         "far as can be. It is no evidence of a better model: filters that destroy a model can raise it.",
-        "theta = asin sqrt((E + K + C) / 3), each of the three between 0 and 1 with its sampling noise taken off: E from the entropy, K "
+        "theta = asin sqrt((E + K + C) / 3), each of the three between 0 and 1 with its sampling noise taken off: E "
+        "from the entropy, K "
         "from the kurtosis, C from the spacings of the quantiles. One resolution for every storage type.",
-        "dI_dlog2s is the change of information per doubling of scale along the rows, over pairwise means (an unpaired end of a row is "
+        "dI_dlog2s is the change of information per doubling of scale along the rows, over pairwise means (an unpaired "
+        "end of a row is "
         "left out): -0.5 bit for noise, 0 for what survives scaling. coherence = clamp(1 + 2 dI_dlog2s, 0, 1).",
-        "A packed weight is measured from its values: its codes times its scales, rounded to BF16, as organ dequantize writes them. It "
+        "A packed weight is measured from its values: its codes times its scales, rounded to BF16, as organ dequantize "
+        "writes them. It "
         "counts once, under its plain name; scales, zero points and the like belong to it and are not measured.",
         "levels is how many distinct values a tensor has: few of them are the mark of quantisation, not of signal.",
         "theta_mean counts every tensor once, theta_weighted by its elements; tensors without theta are in neither.",
-        "A well is a tensor whose theta is lower than that of its neighbours in the layers before and after by more than one standard "
+        "A well is a tensor whose theta is lower than that of its neighbours in the layers before and after by more "
+        "than one standard "
         "deviation of its role. Ratings: *** from 85, ** from 60, * from 30 degrees."};
     return organ_json_texts(sizeof sentences / sizeof *sentences, sentences);
 }
 
 json_t *organ_measure_document(json_t *models)
 {
-    return ORGAN_OBJECT(SET_HEAD("organ.measure/1", ORGAN_Z_DEFINITION), SET("models", models), SET("definitions", definitions()));
+    return ORGAN_OBJECT(SET_HEAD("organ.measure/1", ORGAN_Z_DEFINITION), SET("models", models),
+                        SET("definitions", definitions()));
 }

@@ -25,12 +25,12 @@ json_t *organ_measure_ranked(const json_t *entries);
 /* A report around entries of models, without "run"; takes the array over. NULL without memory. */
 json_t *organ_measure_document(json_t *models);
 
-/* The tensors that lie lower than their neighbours: {"name", "role", "layer", "theta", "before", "after", "std"} each. NULL without
- * memory. */
+/* The tensors that lie lower than their neighbours: {"name", "role", "layer", "theta", "before", "after", "std"} each.
+ * NULL without memory. */
 json_t *organ_measure_wells(const organ_measured *measured);
 
-/* What the older measure says, {"definition", "tensors", "theta_mean", ..., "roles", "groups", "per_tensor"}; z_theta_mean is z/1's over
- * the same tensors. NULL without memory. */
+/* What the older measure says, {"definition", "tensors", "theta_mean", ..., "roles", "groups", "per_tensor"};
+ * z_theta_mean is z/1's over the same tensors. NULL without memory. */
 json_t *organ_measure_seed_json(const organ_measured *measured);
 
 /* Adds what the older measure is to the definitions of a report. */

@@ -35,15 +35,17 @@ typedef struct fleet {
     const organ_progress *progress;
     organ_ranks *ranks;
     organ_fleet_list list;
-    json_t *before;                /* what the last run did that need not be done again: name -> {"identity", "dissection", "measure"} */
-    json_t *state;                 /* the same of this run */
-    json_t *times;                 /* name -> {"name", "seconds", "measure_seconds"} of the models that this run has done */
+    json_t
+        *before; /* what the last run did that need not be done again: name -> {"identity", "dissection", "measure"} */
+    json_t *state; /* the same of this run */
+    json_t *times; /* name -> {"name", "seconds", "measure_seconds"} of the models that this run has done */
     size_t failed, reused, others; /* the latter: what is no model */
 } fleet;
 
 static char *path_in(const fleet *f, const char *name) { return organ_format("%s/%s", f->options->output, name); }
 
-/* Where a model is dissected to: "a/b.gguf" -> "organs/a__b". Two models that would share a folder get the identity behind the name. */
+/* Where a model is dissected to: "a/b.gguf" -> "organs/a__b". Two models that would share a folder get the identity
+ * behind the name. */
 static char *folder_of(const fleet *f, const organ_fleet_member *member)
 {
     char folder[PATH_MAX], *path = NULL;
@@ -61,7 +63,8 @@ static char *folder_of(const fleet *f, const organ_fleet_member *member)
     const char *key;
     json_t *entry;
     json_object_foreach(f->state, key, entry) if (strcmp(organ_json_text(entry, "dissection.folder"), folder) ==
-                                                  0) return asprintf(&path, "%s-%016llx", folder, (unsigned long long)member->identity) < 0
+                                                  0) return asprintf(&path, "%s-%016llx", folder,
+                                                                     (unsigned long long)member->identity) < 0
         ? NULL
         : path;
     return strdup(folder);
@@ -84,15 +87,20 @@ static json_t *groups_json(const organ_model *model)
     return groups;
 }
 
-/* Goes on with what an earlier run has left. Where the model was another one then, or what was finished did not get its name, it is made
- * anew. */
-static organ_status dissect(const fleet *f, const organ_fleet_member *member, const char *folder, double *seconds, organ_error *error)
+/* Goes on with what an earlier run has left. Where the model was another one then, or what was finished did not get its
+ * name, it is made anew. */
+static organ_status dissect(const fleet *f, const organ_fleet_member *member, const char *folder, double *seconds,
+                            organ_error *error)
 {
     char *output = path_in(f, folder);
     json_t *report = NULL;
     const double started = organ_seconds_now();
-    organ_extract_options options = {
-        .model = member->path, .output = output, .resume = true, .force = true, .resumed_by = "the same command", .ranks = f->ranks};
+    organ_extract_options options = {.model = member->path,
+                                     .output = output,
+                                     .resume = true,
+                                     .force = true,
+                                     .resumed_by = "the same command",
+                                     .ranks = f->ranks};
     if (!output)
         organ_fail_memory(error, member->name);
     else
@@ -112,7 +120,8 @@ static organ_status dissect(const fleet *f, const organ_fleet_member *member, co
     return error->status;
 }
 
-static organ_status measure_member(const fleet *f, const organ_model *model, json_t **entry, double *seconds, organ_error *error)
+static organ_status measure_member(const fleet *f, const organ_model *model, json_t **entry, double *seconds,
+                                   organ_error *error)
 {
     organ_z *measured = organ_rows_take(model->tensor_count + 1, sizeof *measured);
     organ_z_subjects subjects = {0};
@@ -151,12 +160,14 @@ static json_t *work_on(const fleet *f, const organ_fleet_member *member, json_t 
         const bool extract = needs_extract(f, model);
         if ((!extract || dissect(f, member, folder, &extracting, error) == ORGAN_OK) &&
             measure_member(f, model, z, &measuring, error) == ORGAN_OK)
-            dissection = ORGAN_OBJECT(SET_TEXT("status", "ok"), SET("model", organ_model_json(model)), SET("organs", groups_json(model)),
-                                      SET_TEXT("folder", extract ? folder : ""), SET("error", json_null()));
-        if (dissection && json_object_set_new(f->times, member->name,
-                                              ORGAN_OBJECT(SET_BYTES("name", member->name),
-                                                           SET_IF(extract, "seconds", json_real(organ_milliseconds(extracting))),
-                                                           SET_REAL("measure_seconds", organ_milliseconds(measuring)))))
+            dissection = ORGAN_OBJECT(SET_TEXT("status", "ok"), SET("model", organ_model_json(model)),
+                                      SET("organs", groups_json(model)), SET_TEXT("folder", extract ? folder : ""),
+                                      SET("error", json_null()));
+        if (dissection &&
+            json_object_set_new(f->times, member->name,
+                                ORGAN_OBJECT(SET_BYTES("name", member->name),
+                                             SET_IF(extract, "seconds", json_real(organ_milliseconds(extracting))),
+                                             SET_REAL("measure_seconds", organ_milliseconds(measuring)))))
             organ_fail_memory(error, member->name);
         if (dissection)
             json_object_set_new(dissection, "pruning", organ_fleet_pruning(model));
@@ -166,7 +177,8 @@ static json_t *work_on(const fleet *f, const organ_fleet_member *member, json_t 
     return dissection;
 }
 
-/* true: the fault is that of one model, and the others go on. A lack of memory and a disk that takes nothing are nobody's. */
+/* true: the fault is that of one model, and the others go on. A lack of memory and a disk that takes nothing are
+ * nobody's. */
 static bool is_of_model(const organ_error *fault)
 {
     static const int nobodys[] = {ENOMEM, ENOSPC, EDQUOT, EROFS};
@@ -214,11 +226,12 @@ static organ_status do_member(fleet *f, const organ_fleet_member *member, organ_
             json_decref(z);
             z = NULL;
             organ_progress_note(f->progress, "%s: %s", member->name, fault.message);
-            dissection =
-                ORGAN_OBJECT(SET_TEXT("status", "failed"), SET_BYTES("error", organ_ranks_said(f->ranks, &fault)), SET_TEXT("folder", ""));
+            dissection = ORGAN_OBJECT(SET_TEXT("status", "failed"),
+                                      SET_BYTES("error", organ_ranks_said(f->ranks, &fault)), SET_TEXT("folder", ""));
         }
         snprintf(identity, sizeof identity, "%016llx", (unsigned long long)member->identity);
-        entry = ORGAN_OBJECT(SET_TEXT("identity", identity), SET("dissection", dissection), SET("measure", z ? z : json_null()));
+        entry = ORGAN_OBJECT(SET_TEXT("identity", identity), SET("dissection", dissection),
+                             SET("measure", z ? z : json_null()));
     }
     f->others += organ_fleet_is_other(entry);
     if (!entry || json_object_set_new(f->state, member->name, entry))
@@ -232,7 +245,8 @@ static json_t *other_json(const void *context, size_t k)
     const json_t *const member = json_object_get(f->state, f->list.members[k].name);
     if (!organ_fleet_is_other(member))
         return NULL;
-    return ORGAN_OBJECT(SET_BYTES("name", f->list.members[k].name), SET_TEXT("kind", organ_json_text(member, "dissection.kind")),
+    return ORGAN_OBJECT(SET_BYTES("name", f->list.members[k].name),
+                        SET_TEXT("kind", organ_json_text(member, "dissection.kind")),
                         SET_COUNT("bytes", organ_json_count(member, "dissection.model.bytes")));
 }
 
@@ -251,7 +265,8 @@ static json_t *dissection_report(const fleet *f, double seconds)
     json_t *models = json_array();
     json_int_t bytes = 0, tensors = 0;
     for (size_t k = 0; k < f->list.count; k++) {
-        const json_t *member = json_object_get(f->state, f->list.members[k].name), *dissection = json_object_get(member, "dissection");
+        const json_t *member = json_object_get(f->state, f->list.members[k].name),
+                     *dissection = json_object_get(member, "dissection");
         json_t *theta = json_object_get(json_object_get(member, "measure"), "theta_mean");
         if (organ_fleet_is_other(member))
             continue;
@@ -264,9 +279,11 @@ static json_t *dissection_report(const fleet *f, double seconds)
         organ_json_add_count(&tensors, dissection, "model.tensors");
     }
     return ORGAN_OBJECT(
-        SET_TEXT("schema", "organ.fleet/1"), SET_TEXT("organ", ORGAN_VERSION), SET("models", models), SET("others", others_json(f)),
-        SET("totals", ORGAN_OBJECT(SET_COUNT("models", (f->list.count - f->others)), SET_COUNT("others", f->others),
-                                   SET_COUNT("failed", f->failed), SET_COUNT("bytes", bytes), SET_COUNT("tensors", tensors))),
+        SET_TEXT("schema", "organ.fleet/1"), SET_TEXT("organ", ORGAN_VERSION), SET("models", models),
+        SET("others", others_json(f)),
+        SET("totals",
+            ORGAN_OBJECT(SET_COUNT("models", (f->list.count - f->others)), SET_COUNT("others", f->others),
+                         SET_COUNT("failed", f->failed), SET_COUNT("bytes", bytes), SET_COUNT("tensors", tensors))),
         SET("run", ORGAN_OBJECT(SET_BYTES("directory", f->options->directory), SET_BYTES("output", f->options->output),
                                 SET_FLAG("extracted", !f->options->no_extract), SET_COUNT("unchanged", f->reused),
                                 SET_REAL("seconds", organ_milliseconds(seconds)),
@@ -304,7 +321,8 @@ static organ_status write_page(const char *markdown, const json_t *report, json_
 static organ_status make_markdown(const json_t *report, const json_t *z, char **markdown, organ_error *error)
 {
     char *measured = NULL, *rest = NULL;
-    if (organ_report_markdown(z, &measured, error) == ORGAN_OK && organ_report_markdown(report, &rest, error) == ORGAN_OK &&
+    if (organ_report_markdown(z, &measured, error) == ORGAN_OK &&
+        organ_report_markdown(report, &rest, error) == ORGAN_OK &&
         asprintf(markdown, "%s%s%s", measured, *rest ? "\n" : "", rest) < 0) {
         *markdown = NULL;
         organ_fail_errno(error, ENOMEM, "the report");
@@ -317,13 +335,16 @@ static organ_status make_markdown(const json_t *report, const json_t *z, char **
 static organ_status fleet_write_reports(const fleet *f, json_t *report, organ_error *error)
 {
     enum { DISSECTION, Z, MARKDOWN, COUNT };
-    char *paths[COUNT] = {path_in(f, "dissection_report.json"), path_in(f, "z_report_complete.json"), path_in(f, "Z_MEASURE_REPORT.md")};
+    char *paths[COUNT] = {path_in(f, "dissection_report.json"), path_in(f, "z_report_complete.json"),
+                          path_in(f, "Z_MEASURE_REPORT.md")};
     json_t *z = z_report(f);
     char *markdown = NULL;
     if (!z || !report || !paths[DISSECTION] || !paths[Z] || !paths[MARKDOWN])
         organ_fail_memory(error, f->options->output);
-    else if (organ_document_write(paths[DISSECTION], report, error) == ORGAN_OK && organ_document_write(paths[Z], z, error) == ORGAN_OK &&
-             make_markdown(report, z, &markdown, error) == ORGAN_OK && organ_text_write(paths[MARKDOWN], markdown, error) == ORGAN_OK)
+    else if (organ_document_write(paths[DISSECTION], report, error) == ORGAN_OK &&
+             organ_document_write(paths[Z], z, error) == ORGAN_OK &&
+             make_markdown(report, z, &markdown, error) == ORGAN_OK &&
+             organ_text_write(paths[MARKDOWN], markdown, error) == ORGAN_OK)
         write_page(paths[MARKDOWN], report, z, error);
     for (int k = 0; k < COUNT; k++)
         free(paths[k]);
@@ -350,13 +371,14 @@ static organ_status prepare_fleet(fleet *f, organ_error *error)
     if (!realpath(o->directory, directory))
         return organ_fail_errno(error, errno, "%s: cannot be looked through", o->directory);
     if (skip && strcmp(skip, directory) == 0)
-        return organ_fail(error, ORGAN_USAGE, "%s: the reports cannot go into the directory that is looked through; one in it will do",
+        return organ_fail(error, ORGAN_USAGE,
+                          "%s: the reports cannot go into the directory that is looked through; one in it will do",
                           o->output);
     if (organ_fleet_find(o->directory, skip, &f->list, error))
         return error->status;
     if (f->list.count == 0)
-        return organ_fail(error, ORGAN_BAD_INPUT, "%s: no model lies under it: no GGUF or safetensors file, no organ directory",
-                          o->directory);
+        return organ_fail(error, ORGAN_BAD_INPUT,
+                          "%s: no model lies under it: no GGUF or safetensors file, no organ directory", o->directory);
     for (size_t k = 0; k < f->list.count && !error->status; k++)
         organ_output_check_apart(o->output, f->list.members[k].path, error);
     return error->status ? error->status : organ_output_check_reports(o->output, names, error);
@@ -374,14 +396,15 @@ static organ_status make_directories(const fleet *f, organ_error *error)
     return error->status;
 }
 
-/* How a run that did not come to its end leaves the output: what is done is kept, also of a model that was being taken apart. Where nothing
- * is done, nothing is left. */
+/* How a run that did not come to its end leaves the output: what is done is kept, also of a model that was being taken
+ * apart. Where nothing is done, nothing is left. */
 static void tell_kept(const fleet *f, size_t done, organ_error *error)
 {
     const organ_error cause = *error;
     if (done > 0) {
         *error = (organ_error){0};
-        organ_fail(error, cause.status, "%.700s (%zu of %zu models are done and kept in %.200s; the same command goes on)", cause.message,
+        organ_fail(error, cause.status,
+                   "%.700s (%zu of %zu models are done and kept in %.200s; the same command goes on)", cause.message,
                    done, f->list.count, f->options->output);
         error->errnum = cause.errnum;
         return;
@@ -416,8 +439,8 @@ static organ_status tell_fleet(const fleet *f, json_t *report, organ_error *erro
     organ_error_output_whole(error, f->options->output);
     if (!f->failed)
         return ORGAN_OK;
-    return organ_fail(error, ORGAN_CHECK_FAILED, "%zu of %zu models under %s could not be dissected and measured", f->failed,
-                      f->list.count - f->others, f->options->directory);
+    return organ_fail(error, ORGAN_CHECK_FAILED, "%zu of %zu models under %s could not be dissected and measured",
+                      f->failed, f->list.count - f->others, f->options->directory);
 }
 
 static organ_status dissect_all(void *context, json_t **report, organ_error *error)
@@ -444,10 +467,15 @@ static void close_fleet(void *context)
     organ_fleet_free(&f->list);
 }
 
-organ_status organ_fleet(const organ_fleet_options *options, const organ_engine *engine, const organ_progress *progress, json_t **report,
-                         organ_error *error)
+organ_status organ_fleet(const organ_fleet_options *options, const organ_engine *engine, const organ_progress *progress,
+                         json_t **report, organ_error *error)
 {
-    fleet f = {
-        .options = options, .engine = engine, .progress = progress, .ranks = engine->ranks, .state = json_object(), .times = json_object()};
-    return organ_operation_run(&(organ_operation){options->directory, &f, dissect_all, close_fleet, false}, report, error);
+    fleet f = {.options = options,
+               .engine = engine,
+               .progress = progress,
+               .ranks = engine->ranks,
+               .state = json_object(),
+               .times = json_object()};
+    return organ_operation_run(&(organ_operation){options->directory, &f, dissect_all, close_fleet, false}, report,
+                               error);
 }

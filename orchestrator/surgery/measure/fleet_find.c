@@ -36,8 +36,8 @@ typedef struct fleet_find_folder {
 static char *join_path(const char *a, const char *b) { return organ_format("%s%s%s", a, *a && *b ? "/" : "", b); }
 
 /* Digest of the files of a folder whose names begin with `stem`. */
-static uint64_t fleet_find_identity_of(const fleet_find_walk *w, const char *path, const fleet_find_folder *f, const char *stem,
-                                       size_t length)
+static uint64_t fleet_find_identity_of(const fleet_find_walk *w, const char *path, const fleet_find_folder *f,
+                                       const char *stem, size_t length)
 {
     uint64_t digest = 0;
     for (int k = 0; k < f->count; k++) {
@@ -76,12 +76,14 @@ static void add_member(fleet_find_walk *w, char *path, char *name, uint64_t iden
 static bool fleet_find_is_whole(const fleet_find_folder *f)
 {
     for (int k = 0; k < f->count; k++)
-        if (strcmp(f->entries[k]->d_name, ORGAN_INDEX_NAME) == 0 || strcmp(f->entries[k]->d_name, ORGAN_SINGLE_NAME) == 0)
+        if (strcmp(f->entries[k]->d_name, ORGAN_INDEX_NAME) == 0 ||
+            strcmp(f->entries[k]->d_name, ORGAN_SINGLE_NAME) == 0)
             return true;
     return false;
 }
 
-static void add_file(fleet_find_walk *w, const char *path, const char *relative, const fleet_find_folder *f, const char *file)
+static void add_file(fleet_find_walk *w, const char *path, const char *relative, const fleet_find_folder *f,
+                     const char *file)
 {
     unsigned part, parts;
     const size_t length = strlen(file), stem = organ_gguf_split_parse(file, &part, &parts);
@@ -95,8 +97,8 @@ static void add_file(fleet_find_walk *w, const char *path, const char *relative,
 
 static void visit_directory(fleet_find_walk *w, const char *relative, int depth);
 
-static void visit_entry(fleet_find_walk *w, const char *path, const char *relative, const fleet_find_folder *f, const char *entry,
-                        int depth)
+static void visit_entry(fleet_find_walk *w, const char *path, const char *relative, const fleet_find_folder *f,
+                        const char *entry, int depth)
 {
     struct stat link;
     int fault = 0;

@@ -19,9 +19,10 @@ typedef struct organ_fleet_list {
     organ_fleet_member *members; /* ordered by name */
 } organ_fleet_list;
 
-/* Walks `directory`: a folder with model.safetensors.index.json, model.safetensors or manifest.json is one model; of other folders every
- * .gguf (a split set once) and every .safetensors is one. Nothing is looked for in an organ directory, which is one model. Hidden entries,
- * unfinished outputs, links to directories and `skip` (a real path, may be NULL) are passed over; a folder that cannot be read is ORGAN_IO.
+/* Walks `directory`: a folder with model.safetensors.index.json, model.safetensors or manifest.json is one model; of
+ * other folders every .gguf (a split set once) and every .safetensors is one. Nothing is looked for in an organ
+ * directory, which is one model. Hidden entries, unfinished outputs, links to directories and `skip` (a real path, may
+ * be NULL) are passed over; a folder that cannot be read is ORGAN_IO.
  */
 organ_status organ_fleet_find(const char *directory, const char *skip, organ_fleet_list *list, organ_error *error);
 void organ_fleet_free(organ_fleet_list *list);

@@ -5,8 +5,8 @@
 
 #include "formats/model/model.h"
 
-/* "adapter", "imatrix", "vocabulary only", "multimodal projector", "control vector", "optimizer state", "no tensors"; NULL for a model.
- * What the file says of itself counts, or what its tensors are called. */
+/* "adapter", "imatrix", "vocabulary only", "multimodal projector", "control vector", "optimizer state", "no tensors";
+ * NULL for a model. What the file says of itself counts, or what its tensors are called. */
 const char *organ_fleet_kind(const organ_model *model);
 
 #endif

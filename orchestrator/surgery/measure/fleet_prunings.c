@@ -16,11 +16,11 @@ json_t *organ_fleet_pruning(const organ_model *model)
         organ_memory_refused();
         return NULL;
     }
-    json_t *const pruning =
-        fault.status ? ORGAN_OBJECT(SET_BYTES("fault", fault.message))
-        : !log       ? json_null()
-                     : ORGAN_OBJECT(SET("experiment", organ_experiment_of(log)), SET_HELD("target", organ_json_at(log, "totals.target")),
-                                    SET_HELD("full", organ_json_at(log, "totals.full")));
+    json_t *const pruning = fault.status ? ORGAN_OBJECT(SET_BYTES("fault", fault.message))
+                            : !log       ? json_null()
+                                         : ORGAN_OBJECT(SET("experiment", organ_experiment_of(log)),
+                                                        SET_HELD("target", organ_json_at(log, "totals.target")),
+                                                        SET_HELD("full", organ_json_at(log, "totals.full")));
     json_decref(log);
     return pruning;
 }
@@ -46,14 +46,16 @@ static int add_model(json_t *groups, const json_t *model)
     json_t *const group = experiment ? group_of(groups, experiment) : NULL;
     if (!experiment)
         return 0;
-    return json_array_append_new(json_object_get(group, "models"), ORGAN_OBJECT(SET("name", json_incref(json_object_get(model, "name"))),
-                                                                                SET_HELD("target", organ_json_at(model, "pruning.target")),
-                                                                                SET_HELD("full", organ_json_at(model, "pruning.full"))));
+    return json_array_append_new(json_object_get(group, "models"),
+                                 ORGAN_OBJECT(SET("name", json_incref(json_object_get(model, "name"))),
+                                              SET_HELD("target", organ_json_at(model, "pruning.target")),
+                                              SET_HELD("full", organ_json_at(model, "pruning.full"))));
 }
 
 int organ_fleet_tell_prunings(json_t *report)
 {
-    json_t *const groups = json_array(), *const experiments = json_array(), *const run = json_incref(json_object_get(report, "run"));
+    json_t *const groups = json_array(), *const experiments = json_array(),
+                  *const run = json_incref(json_object_get(report, "run"));
     int failed = 0;
     size_t k;
     json_t *row;

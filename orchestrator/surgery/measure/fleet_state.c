@@ -17,13 +17,16 @@
 
 static char *state_path(const char *output) { return organ_format("%s/fleet.json", output); }
 
-bool organ_fleet_is_other(const json_t *entry) { return strcmp(organ_json_text(entry, "dissection.status"), "apart") == 0; }
+bool organ_fleet_is_other(const json_t *entry)
+{
+    return strcmp(organ_json_text(entry, "dissection.status"), "apart") == 0;
+}
 
 organ_status organ_fleet_state_write(const char *output, const json_t *state, organ_error *error)
 {
     char *path = state_path(output);
-    json_t *document = ORGAN_OBJECT(SET_TEXT("schema", "organ.fleet-state/2"), SET_TEXT("definition", ORGAN_Z_DEFINITION),
-                                    SET_HELD("models", (json_t *)state));
+    json_t *document = ORGAN_OBJECT(SET_TEXT("schema", "organ.fleet-state/2"),
+                                    SET_TEXT("definition", ORGAN_Z_DEFINITION), SET_HELD("models", (json_t *)state));
     if (!path || !document)
         organ_fail_memory(error, output);
     else
@@ -80,7 +83,8 @@ static organ_status share_known(organ_ranks *ranks, json_t **known, organ_error 
     json_error_t fault;
     if (organ_ranks_first(ranks) && !text && !error->status)
         organ_fail_memory(error, "the state of the fleet");
-    if (organ_ranks_gather(ranks, "the state of the fleet is known", text, text ? strlen(text) : 0, &all, error) == ORGAN_OK &&
+    if (organ_ranks_gather(ranks, "the state of the fleet is known", text, text ? strlen(text) : 0, &all, error) ==
+            ORGAN_OK &&
         !organ_ranks_first(ranks)) {
         json_decref(*known);
         if (!(*known = organ_json_load(all.of[0], all.bytes[0], 0, &fault, &no_memory)))
@@ -91,14 +95,15 @@ static organ_status share_known(organ_ranks *ranks, json_t **known, organ_error 
     return error->status;
 }
 
-organ_status organ_fleet_known(const char *output, bool no_extract, const organ_fleet_list *list, organ_ranks *ranks, json_t **known,
-                               organ_error *error)
+organ_status organ_fleet_known(const char *output, bool no_extract, const organ_fleet_list *list, organ_ranks *ranks,
+                               json_t **known, organ_error *error)
 {
     json_t *const before = organ_ranks_first(ranks) ? read_state(output) : NULL;
     *known = json_object();
     for (size_t k = 0; k < list->count && before; k++) {
         json_t *const entry = json_object_get(before, list->members[k].name);
-        if (holds(output, no_extract, &list->members[k], entry) && json_object_set(*known, list->members[k].name, entry))
+        if (holds(output, no_extract, &list->members[k], entry) &&
+            json_object_set(*known, list->members[k].name, entry))
             organ_fail_memory(error, output);
     }
     json_decref(before);

@@ -50,8 +50,8 @@ static organ_status measure_choose_tensors(const measure_measuring *m, measure_p
         count += p->chosen[t];
     }
     if (count == 0)
-        return organ_fail(error, model->tensor_count ? ORGAN_USAGE : ORGAN_BAD_INPUT, "%s has no tensor to measure%s", model->path,
-                          model->tensor_count ? " among those that --type and --layers select" : "");
+        return organ_fail(error, model->tensor_count ? ORGAN_USAGE : ORGAN_BAD_INPUT, "%s has no tensor to measure%s",
+                          model->path, model->tensor_count ? " among those that --type and --layers select" : "");
     return ORGAN_OK;
 }
 
@@ -70,7 +70,8 @@ static void note_access(void *context, const char *text)
 static organ_status open_patient(const measure_measuring *m, const char *path, measure_patient *p, organ_error *error)
 {
     *p = (measure_patient){0};
-    return organ_model_open_with(path, &m->access, &p->model, error) == ORGAN_OK ? measure_choose_tensors(m, p, error) : error->status;
+    return organ_model_open_with(path, &m->access, &p->model, error) == ORGAN_OK ? measure_choose_tensors(m, p, error)
+                                                                                 : error->status;
 }
 
 static void close_patient(measure_patient *p)
@@ -90,8 +91,8 @@ static organ_status measure_look_at(const measure_measuring *m, const char *path
 }
 
 /* With a journal where the model is far away and there is a place for one. */
-static organ_status measure_tensors(const measure_measuring *m, const measure_patient *p, organ_measure_stream **stream, organ_z *z,
-                                    organ_error *error)
+static organ_status measure_tensors(const measure_measuring *m, const measure_patient *p, organ_measure_stream **stream,
+                                    organ_z *z, organ_error *error)
 {
     const organ_model *const model = p->model;
     const organ_z_options options = {.chosen = p->chosen, .seed = m->options->seed, .subjects = &p->subjects};
@@ -99,10 +100,12 @@ static organ_status measure_tensors(const measure_measuring *m, const measure_pa
         return organ_measure_tensors(model, &options, m->engine, m->progress, z, error);
     if (organ_ranks_refuse(m->engine->ranks, "measure of a URL with -o", error) != ORGAN_OK)
         return error->status;
-    if (organ_measure_stream_open(model, m->options->seed, m->options->output, m->progress, stream, error) == ORGAN_OK &&
+    if (organ_measure_stream_open(model, m->options->seed, m->options->output, m->progress, stream, error) ==
+            ORGAN_OK &&
         json_array_append_new(m->journals, organ_document_string(organ_measure_stream_path(*stream))))
         organ_fail_memory(error, model->path);
-    return error->status ? error->status : organ_measure_stream_run(*stream, p->chosen, &p->subjects, m->engine, z, error);
+    return error->status ? error->status
+                         : organ_measure_stream_run(*stream, p->chosen, &p->subjects, m->engine, z, error);
 }
 
 static json_t *entry_of(const measure_measuring *m, const organ_measured *measured)
@@ -156,8 +159,8 @@ static json_t *measure_run_json(const measure_measuring *m)
 {
     const double seconds = organ_seconds_now() - m->started;
     return ORGAN_OBJECT(SET_REAL("seconds", organ_milliseconds(seconds)),
-                        SET_REAL("bytes_per_second", seconds > 0 ? round((double)m->bytes / seconds) : 0.0), SET_COUNT("bytes", m->bytes),
-                        SET_ENGINE(m->engine));
+                        SET_REAL("bytes_per_second", seconds > 0 ? round((double)m->bytes / seconds) : 0.0),
+                        SET_COUNT("bytes", m->bytes), SET_ENGINE(m->engine));
 }
 
 /* The shards of a model one by one, each deleted when it is measured. */
@@ -166,7 +169,8 @@ static organ_status measure_and_delete(measure_measuring *m, const char *path, o
     json_t *entry = NULL;
     char *journal = NULL;
     if (organ_measure_shards(path, m->options->output, m->engine, m->progress, &entry, &journal, error) == ORGAN_OK &&
-        (json_array_append_new(m->entries, entry) || json_array_append_new(m->journals, organ_document_string(journal))))
+        (json_array_append_new(m->entries, entry) ||
+         json_array_append_new(m->journals, organ_document_string(journal))))
         organ_fail_memory(error, path);
     free(journal);
     return error->status;
@@ -180,14 +184,18 @@ static organ_status check_deleting(const organ_measure_options *options, const o
     if (organ_ranks_refuse(ranks, "measure --delete-after", error) != ORGAN_OK)
         return error->status;
     if (!options->output)
-        return organ_fail(error, ORGAN_USAGE, "--delete-after needs -o OUTDIR: there is written down what was measured of deleted shards");
+        return organ_fail(error, ORGAN_USAGE,
+                          "--delete-after needs -o OUTDIR: there is written down what was measured of deleted shards");
     if (options->seed)
-        return organ_fail(error, ORGAN_USAGE, "--delete-after writes down z/1 alone: it cannot be had with --definition seed");
+        return organ_fail(error, ORGAN_USAGE,
+                          "--delete-after writes down z/1 alone: it cannot be had with --definition seed");
     if (options->types || options->layers)
-        return organ_fail(error, ORGAN_USAGE, "--delete-after measures all of a shard: it cannot be had with --type or --layers");
+        return organ_fail(error, ORGAN_USAGE,
+                          "--delete-after measures all of a shard: it cannot be had with --type or --layers");
     for (size_t k = 0; k < options->model_count; k++)
         if (organ_http_is_url(options->models[k]))
-            return organ_fail(error, ORGAN_USAGE, "--delete-after is for shards on this machine: of a URL nothing comes to the disk");
+            return organ_fail(error, ORGAN_USAGE,
+                              "--delete-after is for shards on this machine: of a URL nothing comes to the disk");
     return ORGAN_OK;
 }
 
@@ -222,8 +230,8 @@ static organ_status measure_and_report(void *context, json_t **report, organ_err
     if (check_deleting(o, m->engine->ranks, error) == ORGAN_OK &&
         organ_selection_parse(o->types, o->layers, &m->selection, error) == ORGAN_OK &&
         organ_report_folder_check(&folder, o->models, o->model_count, error) == ORGAN_OK &&
-        organ_report_folder_make(&folder, error) == ORGAN_OK && measure_measure_all(m, report, error) == ORGAN_OK && *report &&
-        organ_report_folder_write(&folder, *report, error) == ORGAN_OK && o->output)
+        organ_report_folder_make(&folder, error) == ORGAN_OK && measure_measure_all(m, report, error) == ORGAN_OK &&
+        *report && organ_report_folder_write(&folder, *report, error) == ORGAN_OK && o->output)
         forget_journals(m);
     if (error->status || !*report)            /* the latter without memory */
         organ_report_folder_abandon(&folder); /* what was measured of deleted shards stays */
@@ -237,8 +245,8 @@ static void close_measuring(void *context)
     json_decref(m->journals);
 }
 
-organ_status organ_measure(const organ_measure_options *options, const organ_engine *engine, const organ_progress *progress,
-                           json_t **report, organ_error *error)
+organ_status organ_measure(const organ_measure_options *options, const organ_engine *engine,
+                           const organ_progress *progress, json_t **report, organ_error *error)
 {
     measure_measuring m = {.options = options,
                            .engine = engine,
@@ -252,5 +260,6 @@ organ_status organ_measure(const organ_measure_options *options, const organ_eng
                                     .context = &m,
                                     .stopped = is_stopped,
                                     .note = note_access};
-    return organ_operation_run(&(organ_operation){"the report", &m, measure_and_report, close_measuring, false}, report, error);
+    return organ_operation_run(&(organ_operation){"the report", &m, measure_and_report, close_measuring, false}, report,
+                               error);
 }

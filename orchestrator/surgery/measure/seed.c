@@ -35,7 +35,8 @@ static json_t *seed_fold_json(const seed_fold *f)
     return ORGAN_OBJECT(SET_COUNT("tensors", f->tensors), SET_MILLIONTH("theta_mean", any, f->theta / n),
                         SET_MILLIONTH("theta_weighted", any, f->weighted / (any ? (double)f->elements : 1)),
                         SET_MILLIONTH("theta_min", any, f->least), SET_MILLIONTH("theta_max", any, f->most),
-                        SET_MILLIONTH("signal_mean", any, f->signal / n), SET_MILLIONTH("z_theta_mean", any, f->beside / n));
+                        SET_MILLIONTH("signal_mean", any, f->signal / n),
+                        SET_MILLIONTH("z_theta_mean", any, f->beside / n));
 }
 
 /* Of a group or of a row of the anatomy, the other < 0; of all where both are. */
@@ -54,13 +55,17 @@ static seed_fold seed_fold_of(const organ_measured *m, int group, int row)
 static json_t *seed_role_json(const void *m, size_t row)
 {
     const seed_fold f = seed_fold_of(m, -1, (int)row);
-    return f.tensors ? organ_json_joined(ORGAN_OBJECT(SET_TEXT("role", organ_anatomy_row_name((unsigned)row))), seed_fold_json(&f)) : NULL;
+    return f.tensors ? organ_json_joined(ORGAN_OBJECT(SET_TEXT("role", organ_anatomy_row_name((unsigned)row))),
+                                         seed_fold_json(&f))
+                     : NULL;
 }
 
 static json_t *seed_group_json(const void *m, size_t group)
 {
     const seed_fold f = seed_fold_of(m, (int)group, -1);
-    return f.tensors ? organ_json_joined(ORGAN_OBJECT(SET_TEXT("group", organ_group_name((organ_group)group))), seed_fold_json(&f)) : NULL;
+    return f.tensors ? organ_json_joined(ORGAN_OBJECT(SET_TEXT("group", organ_group_name((organ_group)group))),
+                                         seed_fold_json(&f))
+                     : NULL;
 }
 
 static json_t *seed_tensor_json(const void *context, size_t t)
@@ -74,8 +79,8 @@ static json_t *seed_tensor_json(const void *context, size_t t)
     return ORGAN_OBJECT(SET_BYTES("name", weight->name), SET_MILLIONTH("theta", s->there, s->theta),
                         SET_MILLIONTH("z_theta", !z->reason, z->theta), SET_MILLIONTH("E", s->there, s->e),
                         SET_MILLIONTH("K", s->there, s->k), SET_MILLIONTH("C", s->there, s->c),
-                        SET_MILLIONTH("signal", s->there, s->signal), SET_MILLIONTH("dI_dlog2s", s->scales >= 2, s->dI_dlog2s),
-                        SET_COUNT("scales", s->scales));
+                        SET_MILLIONTH("signal", s->there, s->signal),
+                        SET_MILLIONTH("dI_dlog2s", s->scales >= 2, s->dI_dlog2s), SET_COUNT("scales", s->scales));
 }
 
 json_t *organ_measure_seed_json(const organ_measured *m)
@@ -84,17 +89,22 @@ json_t *organ_measure_seed_json(const organ_measured *m)
     json_t *const rest = ORGAN_OBJECT(SET("roles", organ_anatomy_rows_json(seed_role_json, m)),
                                       SET("groups", organ_json_rows(ORGAN_GROUP_OTHER + 1, seed_group_json, m)),
                                       SET("per_tensor", organ_json_rows(m->model->tensor_count, seed_tensor_json, m)));
-    return organ_json_joined(organ_json_joined(ORGAN_OBJECT(SET_TEXT("definition", ORGAN_SEED_DEFINITION)), seed_fold_json(&all)), rest);
+    return organ_json_joined(
+        organ_json_joined(ORGAN_OBJECT(SET_TEXT("definition", ORGAN_SEED_DEFINITION)), seed_fold_json(&all)), rest);
 }
 
 void organ_measure_seed_define(json_t *report)
 {
-    json_array_append_new(
-        json_object_get(report, "definitions"),
-        json_string("seed/1, beside z/1 where asked for, is an older measure, reconstructed from what was published of it: at most 4,096 "
-                    "values of a tensor, evenly over its storage, sorted; E = 1 - 2^(-2 J) with J the negentropy of a histogram of 256 "
-                    "bins between the least and the greatest, K = k / (1 + k) of the excess kurtosis k, C = 1 - exp(-|ln CV|) with CV the "
-                    "coefficient of variation of the spacings between the lowest and the highest tenth; theta = asin sqrt((E + K + C) / "
-                    "3). Nothing is taken off for sampling or for the grid of the storage type: spacings see that grid, so that "
-                    "quantisation moves this theta without any change of what the weights say."));
+    json_array_append_new(json_object_get(report, "definitions"),
+                          json_string("seed/1, beside z/1 where asked for, is an older measure, reconstructed from "
+                                      "what was published of it: at most 4,096 "
+                                      "values of a tensor, evenly over its storage, sorted; E = 1 - 2^(-2 J) with J "
+                                      "the negentropy of a histogram of 256 "
+                                      "bins between the least and the greatest, K = k / (1 + k) of the excess kurtosis "
+                                      "k, C = 1 - exp(-|ln CV|) with CV the "
+                                      "coefficient of variation of the spacings between the lowest and the highest "
+                                      "tenth; theta = asin sqrt((E + K + C) / "
+                                      "3). Nothing is taken off for sampling or for the grid of the storage type: "
+                                      "spacings see that grid, so that "
+                                      "quantisation moves this theta without any change of what the weights say."));
 }

@@ -45,7 +45,8 @@ void organ_seed_pass(organ_seed_sample *sample, unsigned k, const float *values,
     sample->seen[k] += n;
 }
 
-void organ_seed_pass_words(organ_seed_sample *sample, const uint16_t *words, size_t n, void (*widen)(const uint16_t *, float *, size_t))
+void organ_seed_pass_words(organ_seed_sample *sample, const uint16_t *words, size_t n,
+                           void (*widen)(const uint16_t *, float *, size_t))
 {
     for (size_t at; next_wanted(sample, 0, n, &at);)
         widen(words + at, &sample->values[0][sample->taken[0]++], 1);
@@ -80,7 +81,8 @@ static moments seed_measure_moments_of(const float *x, size_t n)
     return m;
 }
 
-/* Differential entropy in bits of sorted values that are not all the same, from equal bins between the least and the greatest. */
+/* Differential entropy in bits of sorted values that are not all the same, from equal bins between the least and the
+ * greatest. */
 static double entropy_of(const float *x, size_t n)
 {
     uint32_t counts[BINS] = {0};
@@ -98,8 +100,8 @@ static double entropy_of(const float *x, size_t n)
     return h + log2(width);
 }
 
-/* Coefficient of variation of the spacings of sorted values without the lowest and the highest tenth; negative where those values are all
- * the same. */
+/* Coefficient of variation of the spacings of sorted values without the lowest and the highest tenth; negative where
+ * those values are all the same. */
 static double spacing_variation(const float *x, size_t n)
 {
     const size_t from = n / 10, to = n - 1 - from;

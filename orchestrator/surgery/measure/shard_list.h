@@ -1,5 +1,6 @@
 /* SPDX-License-Identifier: MIT
- * Inside of shards.h: the shards of a model that are measured one after the other, and what was written down of them. */
+ * Inside of shards.h: the shards of a model that are measured one after the other, and what was written down of them.
+ */
 #ifndef ORGAN_SHARD_LIST_H
 #define ORGAN_SHARD_LIST_H
 
@@ -28,7 +29,8 @@ typedef struct shard_list {
     organ_error first; /* what is wrong with the first shard that is not measured */
 } shard_list;
 
-/* The model as an entry of a report, of what was written down. ORGAN_BAD_INPUT where a line of the journal is no weight; ORGAN_IO. */
+/* The model as an entry of a report, of what was written down. ORGAN_BAD_INPUT where a line of the journal is no
+ * weight; ORGAN_IO. */
 organ_status organ_shards_entry(shard_list *s, json_t **entry, organ_error *error);
 
 #endif

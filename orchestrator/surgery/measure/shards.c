@@ -69,11 +69,13 @@ static organ_status find_shards(shard_list *s, organ_error *error)
     if (organ_ends_with(s->path, ".gguf") || organ_ends_with(s->path, ".safetensors"))
         return shards_take_file(s, organ_path_name(s->path), error);
     return organ_fail(error, ORGAN_USAGE,
-                      "%s: --delete-after takes a directory with " ORGAN_INDEX_NAME ", such an index, or a .gguf or .safetensors file",
+                      "%s: --delete-after takes a directory with " ORGAN_INDEX_NAME
+                      ", such an index, or a .gguf or .safetensors file",
                       s->path);
 }
 
-/* ---- the journal: tensors of a shard, then the shard itself; what has no shard behind it was cut off by a kill ---- */
+/* ---- the journal: tensors of a shard, then the shard itself; what has no shard behind it was cut off by a kill ----
+ */
 
 static void take_lines(shard_list *s, const json_t *lines)
 {
@@ -97,7 +99,8 @@ static organ_status open_journal(shard_list *s, const char *directory, organ_err
 {
     if (organ_measure_journal_open(directory, "shards", s->path, &s->journal, error))
         return error->status;
-    if (!(s->kept = organ_format("%.*s-companions", (int)(strlen(s->journal.path) - strlen(".jsonl")), s->journal.path)))
+    if (!(s->kept =
+              organ_format("%.*s-companions", (int)(strlen(s->journal.path) - strlen(".jsonl")), s->journal.path)))
         return organ_fail_memory(error, directory);
     take_lines(s, s->journal.lines);
     return ORGAN_OK;
@@ -120,14 +123,15 @@ static json_int_t version_of(const organ_model_file *file)
 static json_t *weight_json(const organ_weight *weight, const organ_z *z)
 {
     char stored[160];
-    return ORGAN_OBJECT(SET_TEXT("tensor", weight->codes->name), SET_TEXT("weight", weight->name), SET_COUNT("dtype", weight->codes->dtype),
-                        SET_COUNT("scheme", weight->scheme), SET_TEXT("stored", organ_weight_text(weight, stored, sizeof stored)),
+    return ORGAN_OBJECT(SET_TEXT("tensor", weight->codes->name), SET_TEXT("weight", weight->name),
+                        SET_COUNT("dtype", weight->codes->dtype), SET_COUNT("scheme", weight->scheme),
+                        SET_TEXT("stored", organ_weight_text(weight, stored, sizeof stored)),
                         SET("shape", organ_counts_json(weight->rank, weight->shape)), SET("z", organ_z_json(z)));
 }
 
 /* Writes down a shard and brings that to the disk: after this it may go. */
-static organ_status write_down(shard_list *s, const organ_model *shard, const organ_z_subjects *subjects, const organ_z *z,
-                               organ_error *error)
+static organ_status write_down(shard_list *s, const organ_model *shard, const organ_z_subjects *subjects,
+                               const organ_z *z, organ_error *error)
 {
     json_t *tensors = json_array();
     for (size_t t = 0; t < shard->tensor_count && !error->status; t++) {
@@ -137,10 +141,11 @@ static organ_status write_down(shard_list *s, const organ_model *shard, const or
             append_line(s, line, error);
         }
     }
-    json_t *line = ORGAN_OBJECT(SET_TEXT("shard", shard->files[0].name), SET_COUNT("bytes", shard->files[0].size),
-                                SET_COUNT("version", version_of(&shard->files[0])), SET_COUNT("holds", shard->files[0].count),
-                                SET_TEXT("format", shard->format), SET_TEXT("architecture", shard->config.architecture),
-                                SET_TEXT("model_type", shard->config.model_type));
+    json_t *line =
+        ORGAN_OBJECT(SET_TEXT("shard", shard->files[0].name), SET_COUNT("bytes", shard->files[0].size),
+                     SET_COUNT("version", version_of(&shard->files[0])), SET_COUNT("holds", shard->files[0].count),
+                     SET_TEXT("format", shard->format), SET_TEXT("architecture", shard->config.architecture),
+                     SET_TEXT("model_type", shard->config.model_type));
     json_t *record = json_deep_copy(line);
     if (append_line(s, line, error) == ORGAN_OK && organ_sync_file(s->journal.journal.fd))
         organ_fail_errno(error, errno, "%s: cannot be synchronised with the disk", s->journal.path);
@@ -151,7 +156,8 @@ static organ_status write_down(shard_list *s, const organ_model *shard, const or
 
 /* ---- one shard ---- */
 
-/* Somebody has the file open for writing: a lease for reading is not to be had then. Where there are no leases, nobody knows. */
+/* Somebody has the file open for writing: a lease for reading is not to be had then. Where there are no leases, nobody
+ * knows. */
 static bool is_being_written(int fd)
 {
     fcntl(fd, F_SETSIG, SIGURG); /* a signal that does nothing */
@@ -181,9 +187,10 @@ static bool was_measured(const shard_list *s, const organ_model_file *file)
            json_integer_value(json_object_get(record, "version")) == version_of(file);
 }
 
-/* What is measured with shard k: what lies in it, but for companions of codes elsewhere; and of what was kept for it whatever turns out to
- * be a weight of its own. */
-static bool *shards_choose_tensors(const shard_list *s, size_t k, const organ_model *model, const organ_z_subjects *subjects)
+/* What is measured with shard k: what lies in it, but for companions of codes elsewhere; and of what was kept for it
+ * whatever turns out to be a weight of its own. */
+static bool *shards_choose_tensors(const shard_list *s, size_t k, const organ_model *model,
+                                   const organ_z_subjects *subjects)
 {
     bool *const chosen = calloc(model->tensor_count + 1, sizeof *chosen);
     for (size_t t = 0; chosen && t < model->tensor_count; t++) {
@@ -200,7 +207,8 @@ static organ_status measure_open(shard_list *s, size_t k, const organ_model *mod
     bool *chosen = NULL;
     if (!z)
         organ_fail_memory(error, model->path);
-    else if (organ_z_subjects_find(model, &subjects, error) == ORGAN_OK && !(chosen = shards_choose_tensors(s, k, model, &subjects)))
+    else if (organ_z_subjects_find(model, &subjects, error) == ORGAN_OK &&
+             !(chosen = shards_choose_tensors(s, k, model, &subjects)))
         organ_fail_memory(error, model->path);
     const organ_z_options options = {.chosen = chosen, .subjects = &subjects};
     /* At its end the shard is looked at again: one that was changed meanwhile is not written down. */
@@ -240,7 +248,8 @@ static organ_status measure_shard(shard_list *s, size_t k, const organ_model *sh
     if (!kept.paths)
         organ_fail_memory(error, shard->path);
     else if (organ_companions_needed(&s->companions, k, take_kept, &kept, error) == ORGAN_OK) {
-        const organ_model_access access = {.alone = true, .also = (const char *const *)kept.paths, .also_count = kept.count};
+        const organ_model_access access = {
+            .alone = true, .also = (const char *const *)kept.paths, .also_count = kept.count};
         if (kept.count == 0)
             measure_open(s, k, shard, error);
         else if (organ_model_open_with(shard->path, &access, &whole, error) == ORGAN_OK)
@@ -276,11 +285,13 @@ static organ_status shards_belongs(const shard_list *s, size_t k, const organ_mo
     for (size_t t = 0; t < shard->tensor_count && s->index.entry_count; t++) {
         const size_t *entry = organ_name_table_find(&s->index.tensor_names, shard->tensors[t].name);
         if (!entry || s->index.entries[*entry].file != k)
-            return organ_fail(error, ORGAN_BAD_INPUT, "%s: is no shard of this model: the index has tensor '%s' not in it", shard->path,
+            return organ_fail(error, ORGAN_BAD_INPUT,
+                              "%s: is no shard of this model: the index has tensor '%s' not in it", shard->path,
                               shard->tensors[t].name);
     }
     if (s->index.entry_count && listed != shard->tensor_count)
-        return organ_fail(error, ORGAN_BAD_INPUT, "%s: is no shard of this model: it has %zu tensors, the index says %zu", shard->path,
+        return organ_fail(error, ORGAN_BAD_INPUT,
+                          "%s: is no shard of this model: it has %zu tensors, the index says %zu", shard->path,
                           shard->tensor_count, listed);
     return ORGAN_OK;
 }
@@ -315,7 +326,8 @@ static bool is_waiting(void *context, size_t codes)
     return !json_object_get(s->done, s->names[codes]);
 }
 
-/* Keeps of every shard that is there what weights in others will need: a shard that is not fit is spoken of when its turn comes. */
+/* Keeps of every shard that is there what weights in others will need: a shard that is not fit is spoken of when its
+ * turn comes. */
 static organ_status keep_companions(shard_list *s, organ_error *error)
 {
     for (size_t k = 0; s->companions.apart && k < s->count && !error->status; k++) {
@@ -352,12 +364,12 @@ static organ_status go_through(shard_list *s, organ_error *error)
     if (error->status || s->waiting + s->broken == 0)
         return error->status;
     return organ_fail(error, ORGAN_BAD_INPUT,
-                      "%s: %zu of %zu shards are measured (%.600s); the same command goes on when the others are there", s->path,
-                      s->count - s->waiting - s->broken, s->count, s->first.message);
+                      "%s: %zu of %zu shards are measured (%.600s); the same command goes on when the others are there",
+                      s->path, s->count - s->waiting - s->broken, s->count, s->first.message);
 }
 
-organ_status organ_measure_shards(const char *path, const char *directory, const organ_engine *engine, const organ_progress *progress,
-                                  json_t **entry, char **journal, organ_error *error)
+organ_status organ_measure_shards(const char *path, const char *directory, const organ_engine *engine,
+                                  const organ_progress *progress, json_t **entry, char **journal, organ_error *error)
 {
     shard_list s = {.engine = engine, .progress = progress, .journal = {.journal = {.fd = -1}}, .done = json_object()};
     size_t length = strlen(path);
@@ -369,8 +381,9 @@ organ_status organ_measure_shards(const char *path, const char *directory, const
     if (!s.path || !s.done)
         organ_fail_memory(error, path);
     else if (find_shards(&s, error) == ORGAN_OK && open_journal(&s, directory, error) == ORGAN_OK &&
-             organ_companions_find(&s.index, s.kept, &s.companions, error) == ORGAN_OK && keep_companions(&s, error) == ORGAN_OK &&
-             go_through(&s, error) == ORGAN_OK && organ_shards_entry(&s, entry, error) == ORGAN_OK) {
+             organ_companions_find(&s.index, s.kept, &s.companions, error) == ORGAN_OK &&
+             keep_companions(&s, error) == ORGAN_OK && go_through(&s, error) == ORGAN_OK &&
+             organ_shards_entry(&s, entry, error) == ORGAN_OK) {
         organ_companions_forget(&s.companions);
         *journal = s.journal.path;
         s.journal.path = NULL;

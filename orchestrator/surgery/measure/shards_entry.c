@@ -10,7 +10,8 @@
 #include <stdio.h>
 #include <stdlib.h>
 
-/* Room for what the shards held: weights in the place of their tensors, then companions, of which only the number matters. */
+/* Room for what the shards held: weights in the place of their tensors, then companions, of which only the number
+ * matters. */
 typedef struct remembered {
     organ_tensor *tensors;
     organ_weight *weights;
@@ -47,23 +48,26 @@ static organ_status take_weight(shard_list *s, const json_t *line, remembered *r
     const json_t *shape = json_object_get(line, "shape");
     const unsigned rank = (unsigned)json_array_size(shape);
     uint64_t *extents = organ_arena_take(&s->arena, (rank + 1) * sizeof *extents);
-    const char *name = json_string_value(json_object_get(line, "weight")), *tensor = json_string_value(json_object_get(line, "tensor"));
+    const char *name = json_string_value(json_object_get(line, "weight")),
+               *tensor = json_string_value(json_object_get(line, "tensor"));
     const json_int_t dtype = json_integer_value(json_object_get(line, "dtype")),
                      scheme = json_integer_value(json_object_get(line, "scheme"));
     organ_weight *const weight = &r->weights[r->count];
     if (!extents)
         return organ_fail_memory(error, s->path);
-    *weight = (organ_weight){.name = name, .scheme = (organ_scheme)scheme, .rank = rank, .shape = extents, .elements = 1};
-    bool sound = name && tensor && dtype >= 0 && dtype < ORGAN_DTYPE_COUNT && scheme >= 0 && scheme < ORGAN_SCHEME_COUNT;
+    *weight =
+        (organ_weight){.name = name, .scheme = (organ_scheme)scheme, .rank = rank, .shape = extents, .elements = 1};
+    bool sound =
+        name && tensor && dtype >= 0 && dtype < ORGAN_DTYPE_COUNT && scheme >= 0 && scheme < ORGAN_SCHEME_COUNT;
     for (unsigned k = 0; k < rank; k++) {
         extents[k] = (uint64_t)json_integer_value(json_array_get(shape, k));
         sound = sound && !__builtin_mul_overflow(weight->elements, extents[k], &weight->elements);
     }
     if (!sound || !(r->stored[r->count] = json_string_value(json_object_get(line, "stored"))))
-        return organ_fail(
-            error, ORGAN_BAD_INPUT,
-            "%s: a line of it is no weight, or was written by a version that did not unpack weights: remove it and measure anew",
-            s->journal.path);
+        return organ_fail(error, ORGAN_BAD_INPUT,
+                          "%s: a line of it is no weight, or was written by a version that did not unpack weights: "
+                          "remove it and measure anew",
+                          s->journal.path);
     weight->anatomy = organ_anatomy_of(name);
     r->tensors[r->count] = (organ_tensor){.name = tensor, .dtype = (organ_dtype)dtype, .anatomy = weight->anatomy};
     weight->codes = &r->tensors[r->count];

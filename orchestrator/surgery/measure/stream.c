@@ -35,13 +35,15 @@ static const struct stream_field {
 } fields[] = {
 /* clang-format off */
 #define Z(member, stream_kind) {#member, offsetof(organ_z, member), stream_kind}
-    Z(e, REAL), Z(k, REAL), Z(c, REAL), Z(power, REAL), Z(signal, REAL), Z(theta, REAL), Z(moments.n, COUNT64), Z(moments.zero, COUNT64),
-    Z(moments.nan, COUNT64), Z(moments.inf, COUNT64), Z(moments.mean, REAL), Z(moments.m2, REAL), Z(moments.m3, REAL), Z(moments.m4, REAL),
-    Z(moments.min, SINGLE), Z(moments.max, SINGLE), Z(std, REAL), Z(kurtosis, REAL), Z(levels, COUNT32), Z(scales, COUNT32),
+    Z(e, REAL), Z(k, REAL), Z(c, REAL), Z(power, REAL), Z(signal, REAL), Z(theta, REAL), Z(moments.n, COUNT64),
+    Z(moments.zero, COUNT64), Z(moments.nan, COUNT64), Z(moments.inf, COUNT64), Z(moments.mean, REAL),
+    Z(moments.m2, REAL), Z(moments.m3, REAL), Z(moments.m4, REAL), Z(moments.min, SINGLE), Z(moments.max, SINGLE),
+    Z(std, REAL), Z(kurtosis, REAL), Z(levels, COUNT32), Z(scales, COUNT32),
     Z(dI_dlog2s, REAL), Z(coherence, REAL), Z(information[0], REAL), Z(information[1], REAL), Z(information[2], REAL),
     Z(information[3], REAL), Z(information[4], REAL),
     /* of the older measure, last: left out where it was not asked for */
-    Z(seed.e, REAL), Z(seed.k, REAL), Z(seed.c, REAL), Z(seed.signal, REAL), Z(seed.theta, REAL), Z(seed.scales, COUNT32),
+    Z(seed.e, REAL), Z(seed.k, REAL), Z(seed.c, REAL), Z(seed.signal, REAL), Z(seed.theta, REAL),
+    Z(seed.scales, COUNT32),
     Z(seed.dI_dlog2s, REAL)
     /* clang-format on */
 };
@@ -53,7 +55,10 @@ static json_t *real_json(double value)
     return isfinite(value) ? json_real(value) : json_string(isnan(value) ? "nan" : value > 0 ? "inf" : "-inf");
 }
 
-static double real_of(const json_t *json) { return json_is_string(json) ? strtod(json_string_value(json), NULL) : json_number_value(json); }
+static double real_of(const json_t *json)
+{
+    return json_is_string(json) ? strtod(json_string_value(json), NULL) : json_number_value(json);
+}
 
 json_t *organ_z_json(const organ_z *z)
 {
@@ -105,23 +110,27 @@ static json_t *version_json(const organ_model_file *file)
 static json_t *file_json(const void *files, size_t k)
 {
     const organ_model_file *const file = (const organ_model_file *)files + k;
-    return ORGAN_OBJECT(SET_BYTES("file", file->name), SET_COUNT("bytes", file->size), SET("version", version_json(file)));
+    return ORGAN_OBJECT(SET_BYTES("file", file->name), SET_COUNT("bytes", file->size),
+                        SET("version", version_json(file)));
 }
 
 /* The first line: what must be the same for the others to count. */
 static json_t *head_json(const organ_model *model, bool seed)
 {
-    return ORGAN_OBJECT(SET_TEXT("schema", "organ.measure-journal/2"),
-                        SET_TEXT("definition", seed ? ORGAN_Z_DEFINITION ", " ORGAN_SEED_DEFINITION : ORGAN_Z_DEFINITION),
-                        SET_BYTES("model", model->path), SET("files", organ_json_rows(model->file_count, file_json, model->files)));
+    return ORGAN_OBJECT(
+        SET_TEXT("schema", "organ.measure-journal/2"),
+        SET_TEXT("definition", seed ? ORGAN_Z_DEFINITION ", " ORGAN_SEED_DEFINITION : ORGAN_Z_DEFINITION),
+        SET_BYTES("model", model->path), SET("files", organ_json_rows(model->file_count, file_json, model->files)));
 }
 
 static organ_status begin_anew(organ_measure_stream *s, const json_t *head, organ_error *error)
 {
     if (json_array_size(s->is.lines) > 0)
-        organ_progress_note(s->progress, "%s: the model is not the one that was measured so far: it is measured anew", s->is.path);
+        organ_progress_note(s->progress, "%s: the model is not the one that was measured so far: it is measured anew",
+                            s->is.path);
     json_array_clear(s->is.lines);
-    return organ_journal_clear(&s->is.journal, error) == ORGAN_OK ? organ_journal_append(&s->is.journal, head, error) : error->status;
+    return organ_journal_clear(&s->is.journal, error) == ORGAN_OK ? organ_journal_append(&s->is.journal, head, error)
+                                                                  : error->status;
 }
 
 static organ_status check_head(organ_measure_stream *s, organ_error *error)
@@ -135,8 +144,8 @@ static organ_status check_head(organ_measure_stream *s, organ_error *error)
     return error->status;
 }
 
-organ_status organ_measure_journal_open(const char *directory, const char *name, const char *model, organ_measure_journal *opened,
-                                        organ_error *error)
+organ_status organ_measure_journal_open(const char *directory, const char *name, const char *model,
+                                        organ_measure_journal *opened, organ_error *error)
 {
     char *folder = NULL;
     const unsigned long long key = (unsigned long long)XXH3_64bits(model, strlen(model));
@@ -161,8 +170,9 @@ void organ_measure_journal_close(organ_measure_journal *opened)
     free(opened->path);
 }
 
-organ_status organ_measure_stream_open(const organ_model *model, bool seed, const char *directory, const organ_progress *progress,
-                                       organ_measure_stream **result, organ_error *error)
+organ_status organ_measure_stream_open(const organ_model *model, bool seed, const char *directory,
+                                       const organ_progress *progress, organ_measure_stream **result,
+                                       organ_error *error)
 {
     organ_measure_stream *s = *result = calloc(1, sizeof *s);
     if (!s)
@@ -230,7 +240,8 @@ static organ_status write_down(void *context, const organ_weight *weight, const 
 organ_status organ_measure_stream_run(organ_measure_stream *s, const bool *chosen, const organ_z_subjects *subjects,
                                       const organ_engine *engine, organ_z *out, organ_error *error)
 {
-    const organ_z_options options = {.chosen = chosen, .seed = s->seed, .finished = write_down, .context = s, .subjects = subjects};
+    const organ_z_options options = {
+        .chosen = chosen, .seed = s->seed, .finished = write_down, .context = s, .subjects = subjects};
     const size_t count = take_over(s, chosen, out);
     if (count)
         organ_progress_note(s->progress, "continuing: %zu tensors were measured before", count);

@@ -32,10 +32,14 @@ static int by_series(const void *a, const void *b)
 static bool follows(const link *a, const link *b)
 {
     return strcmp(a->module, b->module) == 0 && a->weight->anatomy.expert == b->weight->anatomy.expert &&
-           a->weight->anatomy.role == b->weight->anatomy.role && a->weight->anatomy.layer + 1 == b->weight->anatomy.layer;
+           a->weight->anatomy.role == b->weight->anatomy.role &&
+           a->weight->anatomy.layer + 1 == b->weight->anatomy.layer;
 }
 
-static bool has_theta(const organ_measured *m, size_t t) { return m->z[t].done && !m->z[t].reason && m->subjects->of[t]; }
+static bool has_theta(const organ_measured *m, size_t t)
+{
+    return m->z[t].done && !m->z[t].reason && m->subjects->of[t];
+}
 
 /* Standard deviation of theta over all weights of each role. */
 static void spread_of_roles(const organ_measured *m, double std[ORGAN_ROLE_COUNT])
@@ -56,10 +60,11 @@ static void spread_of_roles(const organ_measured *m, double std[ORGAN_ROLE_COUNT
 
 static json_t *well_json(const link *before, const link *well, const link *after, double std)
 {
-    return ORGAN_OBJECT(SET_BYTES("name", well->weight->name), SET_TEXT("role", organ_anatomy_role_name(&well->weight->anatomy)),
-                        SET_COUNT("layer", well->weight->anatomy.layer), SET_REAL("theta", organ_millionth(well->theta)),
-                        SET_REAL("before", organ_millionth(before->theta)), SET_REAL("after", organ_millionth(after->theta)),
-                        SET_REAL("std", organ_millionth(std)));
+    return ORGAN_OBJECT(
+        SET_BYTES("name", well->weight->name), SET_TEXT("role", organ_anatomy_role_name(&well->weight->anatomy)),
+        SET_COUNT("layer", well->weight->anatomy.layer), SET_REAL("theta", organ_millionth(well->theta)),
+        SET_REAL("before", organ_millionth(before->theta)), SET_REAL("after", organ_millionth(after->theta)),
+        SET_REAL("std", organ_millionth(std)));
 }
 
 static size_t collect_links(const organ_measured *m, link *links)

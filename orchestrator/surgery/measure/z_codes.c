@@ -72,7 +72,8 @@ void organ_z_codes_moments(const uint64_t codes[65536], widener *widen, organ_z 
     z->moments = m;
 }
 
-void organ_z_codes_bins(const uint64_t codes[65536], widener *widen, double mean, double std, uint64_t counts[ORGAN_Z_BINS])
+void organ_z_codes_bins(const uint64_t codes[65536], widener *widen, double mean, double std,
+                        uint64_t counts[ORGAN_Z_BINS])
 {
     const double per_bin = ORGAN_Z_BINS_PER_STD / std;
     float values[PAGE];

@@ -9,7 +9,7 @@
 void organ_z_codes_moments(const uint64_t codes[65536], void (*widen)(const uint16_t *, float *, size_t), organ_z *z);
 
 /* What organ_kernels.z_bins would count; all codes that occur are finite. */
-void organ_z_codes_bins(const uint64_t codes[65536], void (*widen)(const uint16_t *, float *, size_t), double mean, double std,
-                        uint64_t counts[ORGAN_Z_BINS]);
+void organ_z_codes_bins(const uint64_t codes[65536], void (*widen)(const uint16_t *, float *, size_t), double mean,
+                        double std, uint64_t counts[ORGAN_Z_BINS]);
 
 #endif

@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: MIT
- * Every tensor is measured by one thread from its first element to its last: nothing depends on how many threads there are. Tensors that
- * would keep one thread busy after all others are done go first. */
+ * Every tensor is measured by one thread from its first element to its last: nothing depends on how many threads there
+ * are. Tensors that would keep one thread busy after all others are done go first. */
 #include "orchestrator/surgery/measure/z_measure.h"
 
 #include "orchestrator/machine/enough_memory.h"
@@ -130,7 +130,8 @@ static organ_status size_rooms(const z_measure_crew *c, uint64_t *least, uint64_
     return ORGAN_OK;
 }
 
-/* Each thread has its part of three quarters of the memory: the rest is for headers, stacks and what else the process holds. */
+/* Each thread has its part of three quarters of the memory: the rest is for headers, stacks and what else the process
+ * holds. */
 static uint64_t z_measure_room_of(const z_measure_crew *c, uint64_t memory)
 {
     return memory / 4 * 3 / organ_workers_count(c->engine->workers) / 4096 * 4096;
@@ -154,7 +155,8 @@ static organ_status make_rooms(z_measure_crew *c, organ_error *error)
         return organ_memory_refuse(error, c->engine->memory, organ_memory_enough(c->engine->memory, holds_rooms, c),
                                    "the tensors of %s and %zu threads", c->model->path, workers);
     c->room_bytes = (size_t)(most < part ? most : part);
-    if (!(c->memory = calloc(workers, sizeof *c->memory)) || (c->options->seed && !(c->samples = calloc(workers, sizeof *c->samples))))
+    if (!(c->memory = calloc(workers, sizeof *c->memory)) ||
+        (c->options->seed && !(c->samples = calloc(workers, sizeof *c->samples))))
         return organ_fail_memory(error, c->model->path);
     for (size_t k = 0; k < workers; k++) {
         const unsigned node = organ_workers_place(c->engine->workers, k).node;
@@ -192,8 +194,12 @@ static organ_status run_crew(z_measure_crew *c, organ_error *error)
 organ_status organ_measure_tensors(const organ_model *model, const organ_z_options *options, const organ_engine *engine,
                                    const organ_progress *progress, organ_z *out, organ_error *error)
 {
-    z_measure_crew c = {
-        .model = model, .options = options, .engine = engine, .progress = progress, .out = out, .subjects = options->subjects};
+    z_measure_crew c = {.model = model,
+                        .options = options,
+                        .engine = engine,
+                        .progress = progress,
+                        .out = out,
+                        .subjects = options->subjects};
     organ_z_subjects mine = {0};
     c.deal.ranks = engine->ranks; /* which meet even where there is nothing to deal */
     pthread_mutex_init(&c.lock, NULL);
@@ -210,8 +216,8 @@ organ_status organ_measure_tensors(const organ_model *model, const organ_z_optio
     return error->status;
 }
 
-organ_status organ_measure_least(const organ_model *model, const organ_z_options *options, const organ_engine *engine, uint64_t *least,
-                                 organ_error *error)
+organ_status organ_measure_least(const organ_model *model, const organ_z_options *options, const organ_engine *engine,
+                                 uint64_t *least, organ_error *error)
 {
     z_measure_crew c = {.model = model, .options = options, .engine = engine};
     organ_z_subjects mine = {0};
@@ -227,8 +233,8 @@ organ_status organ_measure_least(const organ_model *model, const organ_z_options
     return error->status;
 }
 
-organ_status organ_measure_model(const organ_model *model, const organ_engine *engine, const organ_progress *progress, organ_z *out,
-                                 organ_error *error)
+organ_status organ_measure_model(const organ_model *model, const organ_engine *engine, const organ_progress *progress,
+                                 organ_z *out, organ_error *error)
 {
     return organ_measure_tensors(model, &(organ_z_options){0}, engine, progress, out, error);
 }

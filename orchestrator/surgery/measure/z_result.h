@@ -41,8 +41,8 @@ typedef struct organ_z {
     double kurtosis; /* excess; 0 where std is 0 */
     uint32_t levels; /* distinct values, -0 and +0 being one; ORGAN_Z_LEVELS + 1: more than ORGAN_Z_LEVELS */
 
-    /* Over scales 1, 2, 4 ... at which there are at least 16 pairwise means along the rows and they differ; an unpaired end of a row is
-     * left out. */
+    /* Over scales 1, 2, 4 ... at which there are at least 16 pairwise means along the rows and they differ; an unpaired
+     * end of a row is left out. */
     unsigned scales;       /* how many */
     double dI_dlog2s;      /* bits per octave: -0.5 for noise, 0 for what survives scaling; where scales >= 2 */
     double coherence;      /* clamp(1 + 2 dI_dlog2s, 0, 1); where scales >= 2 */

@@ -36,8 +36,8 @@ static void smooth(const uint64_t counts[ORGAN_Z_BINS], uint64_t n, double densi
     }
 }
 
-/* Where the cumulative sum, straight between the edges of the bins, passes q/QUANTILES, for q = 1 .. QUANTILES - 1; in standard
- * deviations. */
+/* Where the cumulative sum, straight between the edges of the bins, passes q/QUANTILES, for q = 1 .. QUANTILES - 1; in
+ * standard deviations. */
 static void find_quantiles(const double density[SMOOTHED], double places[QUANTILES - 1])
 {
     double below = 0; /* cumulative sum at the left edge of bin k */

@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: MIT
- * Of a packed weight the window holds whole rows. Where all of them do not fit, or where small pieces are slow to read, the matrix as it is
- * stored is kept beside them: it is read once, however often its rows are decoded. */
+ * Of a packed weight the window holds whole rows. Where all of them do not fit, or where small pieces are slow to read,
+ * the matrix as it is stored is kept beside them: it is read once, however often its rows are decoded. */
 #include "orchestrator/surgery/measure/z_source.h"
 
 #include "orchestrator/machine/extent.h"
@@ -9,7 +9,9 @@
 #include <string.h>
 
 #define PIECE ((size_t)1 << 20) /* values that are decoded before somebody may stop it */
-#define READ  ((size_t)1 << 18) /* bytes that are read at once from a file that is here: the caches hold them until they are looked at */
+#define READ                                                                                                           \
+    ((size_t)1                                                                                                         \
+     << 18) /* bytes that are read at once from a file that is here: the caches hold them until they are looked at */
 
 static uint64_t z_source_rounded(uint64_t bytes) { return (bytes + 63) & ~(uint64_t)63; }
 
@@ -22,8 +24,8 @@ static uint64_t least_rows(const organ_matrices *m)
     return strip < all ? strip : all;
 }
 
-organ_status organ_z_source_size(const organ_model *model, const organ_weight *weight, const organ_kernels *kernels, uint64_t *least,
-                                 uint64_t *most, organ_error *error)
+organ_status organ_z_source_size(const organ_model *model, const organ_weight *weight, const organ_kernels *kernels,
+                                 uint64_t *least, uint64_t *most, organ_error *error)
 {
     const organ_dtype decoded = organ_z_decoded(weight);
     const organ_matrices m = organ_weight_matrices(weight);
@@ -36,8 +38,8 @@ organ_status organ_z_source_size(const organ_model *model, const organ_weight *w
         organ_weight_reader_size(model, weight, kernels, (size_t)(m.count * m.rows), &all_scratch, error))
         return error->status;
     *least = z_source_rounded(scratch) + z_source_rounded(least_rows(&m) * m.cols * z_source_size_of(decoded));
-    *most =
-        z_source_rounded(all_scratch) + z_source_rounded(weight->elements * z_source_size_of(decoded)) + organ_weight_bytes(weight) + 256;
+    *most = z_source_rounded(all_scratch) + z_source_rounded(weight->elements * z_source_size_of(decoded)) +
+            organ_weight_bytes(weight) + 256;
     return ORGAN_OK;
 }
 
@@ -80,8 +82,9 @@ static void divide_memory(organ_z_source *s, const organ_matrices *m, unsigned c
     s->window = memory + z_source_rounded(organ_weight_reader_scratch(s->reader, (size_t)s->window_rows));
 }
 
-organ_status organ_z_source_open(organ_z_source *source, const organ_model *model, const organ_weight *weight, const organ_kernels *kernels,
-                                 const organ_stop *stop, void *memory, size_t bytes, organ_error *error)
+organ_status organ_z_source_open(organ_z_source *source, const organ_model *model, const organ_weight *weight,
+                                 const organ_kernels *kernels, const organ_stop *stop, void *memory, size_t bytes,
+                                 organ_error *error)
 {
     const organ_dtype decoded = organ_z_decoded(weight);
     const organ_matrices m = organ_weight_matrices(weight);
@@ -131,10 +134,12 @@ static organ_status read_on(organ_z_source *s, uint64_t from, uint64_t to, organ
 {
     if (from < s->from || from > s->to || to > s->from + s->window_bytes)
         s->to = s->from = from;
-    const uint64_t at = s->to - s->from, room = s->window_bytes - at, left = s->bytes - s->to, most = left < room ? left : room;
-    const size_t bytes = s->model->files[s->weight->codes->file].remote ? (size_t)most : organ_lesser(READ, (size_t)most);
-    if (z_source_stopped(s, error) ||
-        organ_model_read(s->model, s->weight->codes->file, s->window + at, bytes, s->weight->codes->offset + s->to, error))
+    const uint64_t at = s->to - s->from, room = s->window_bytes - at, left = s->bytes - s->to,
+                   most = left < room ? left : room;
+    const size_t bytes =
+        s->model->files[s->weight->codes->file].remote ? (size_t)most : organ_lesser(READ, (size_t)most);
+    if (z_source_stopped(s, error) || organ_model_read(s->model, s->weight->codes->file, s->window + at, bytes,
+                                                       s->weight->codes->offset + s->to, error))
         return error->status;
     s->to += bytes;
     return ORGAN_OK;

@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: MIT
- * Two passes over the strips of a tensor: one for the moments at every scale, one for the histograms. A strip is what the first-level
- * caches hold; its pairwise means never leave it, for it begins at a multiple of 16 within its row. */
+ * Two passes over the strips of a tensor: one for the moments at every scale, one for the histograms. A strip is what
+ * the first-level caches hold; its pairwise means never leave it, for it begins at a multiple of 16 within its row. */
 #include "orchestrator/surgery/measure/z_tensor.h"
 
 #include "orchestrator/stream/widen.h"
@@ -37,9 +37,9 @@ typedef struct z_tensor_scan {
     organ_z_source source;
     const organ_kernels *kernels;
     organ_z_room *room;
-    uint64_t cols;   /* of a row */
-    bool flat;       /* rows need not be told apart: groups of 16 never cross from one into the next, or there is one row */
-    unsigned scales; /* that rows are long enough for */
+    uint64_t cols; /* of a row */
+    bool flat; /* rows need not be told apart: groups of 16 never cross from one into the next, or there is one row */
+    unsigned scales;                                  /* that rows are long enough for */
     void (*widen)(const uint16_t *, float *, size_t); /* of a 16-bit float, else NULL */
     organ_spread spreads[SCALES];                     /* from scale 2 on */
     uint64_t bins[SCALES][4 * ORGAN_Z_BINS];
@@ -232,8 +232,9 @@ static const char *why_unread(const organ_weight *weight)
 {
     if (weight->elements == 0)
         return "it has no elements";
-    return organ_z_decoded(weight) == ORGAN_DTYPE_COUNT && !organ_can_widen(weight->codes->dtype) ? "values of its type cannot be read"
-                                                                                                  : NULL;
+    return organ_z_decoded(weight) == ORGAN_DTYPE_COUNT && !organ_can_widen(weight->codes->dtype)
+               ? "values of its type cannot be read"
+               : NULL;
 }
 
 void organ_z_reason(const organ_weight *weight, organ_z *z)
@@ -244,8 +245,8 @@ void organ_z_reason(const organ_weight *weight, organ_z *z)
     z->reason = z->reason ? z->reason : why_no_theta(z);
 }
 
-organ_status organ_z_tensor(const organ_model *model, const organ_weight *weight, const organ_kernels *kernels, const organ_stop *stop,
-                            organ_z_room *room, organ_z *z, organ_error *error)
+organ_status organ_z_tensor(const organ_model *model, const organ_weight *weight, const organ_kernels *kernels,
+                            const organ_stop *stop, organ_z_room *room, organ_z *z, organ_error *error)
 {
     const uint64_t cols = organ_weight_matrices(weight).cols;
     z_tensor_scan s = {.kernels = kernels, .room = room, .cols = cols, .scales = 1};
@@ -257,7 +258,8 @@ organ_status organ_z_tensor(const organ_model *model, const organ_weight *weight
         s.scales++;
     if (room->sample)
         organ_seed_begin(room->sample, weight->elements / cols, cols, s.scales);
-    if (organ_z_source_open(&s.source, model, weight, kernels, stop, room->window, room->window_bytes, error) == ORGAN_OK) {
+    if (organ_z_source_open(&s.source, model, weight, kernels, stop, room->window, room->window_bytes, error) ==
+        ORGAN_OK) {
         if (s.source.dtype == ORGAN_BF16 || s.source.dtype == ORGAN_F16)
             s.widen = s.source.dtype == ORGAN_BF16 ? kernels->bf16_to_f32 : kernels->f16_to_f32;
         measure_scan(&s, z, error);

@@ -25,11 +25,12 @@ size_t organ_z_room_fixed(void);
 /* Makes a room of `bytes` bytes of memory, 64-byte aligned: at least the sum of both. */
 organ_z_room organ_z_room_make(void *memory, size_t bytes);
 
-/* Sets z->reason of what another process has measured: what it points to there is not here. `weight` NULL: the tensor is none. */
+/* Sets z->reason of what another process has measured: what it points to there is not here. `weight` NULL: the tensor
+ * is none. */
 void organ_z_reason(const organ_weight *weight, organ_z *z);
 
 /* ORGAN_OK also where z->reason says why there is no theta. */
-organ_status organ_z_tensor(const organ_model *model, const organ_weight *weight, const organ_kernels *kernels, const organ_stop *stop,
-                            organ_z_room *room, organ_z *z, organ_error *error);
+organ_status organ_z_tensor(const organ_model *model, const organ_weight *weight, const organ_kernels *kernels,
+                            const organ_stop *stop, organ_z_room *room, organ_z *z, organ_error *error);
 
 #endif

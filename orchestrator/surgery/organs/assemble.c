@@ -32,7 +32,8 @@ static organ_status check_assembled(const assembly *a, organ_error *error)
     const char *const path = a->options->output, *const format = a->written.layout.format;
     const char *const ending = strcmp(format, "GGUF") == 0 ? ".gguf" : ".safetensors";
     if (a->written.made.output.single && strcmp(strrchr(path, '.'), ending) != 0)
-        return organ_fail(error, ORGAN_USAGE, "%s: %s was made from %s files: nothing is converted here, the output is a %s or a directory",
+        return organ_fail(error, ORGAN_USAGE,
+                          "%s: %s was made from %s files: nothing is converted here, the output is a %s or a directory",
                           path, a->options->directory, format, ending);
     return ORGAN_OK;
 }
@@ -42,13 +43,15 @@ static organ_status check_assembled(const assembly *a, organ_error *error)
 /* Tensors whose bytes are not those that were taken out of the donor. */
 static json_t *changed_json(const void *layout, size_t k)
 {
-    return organ_layout_piece_changed(layout, k) ? json_string(((const organ_layout *)layout)->pieces[k].as.name) : NULL;
+    return organ_layout_piece_changed(layout, k) ? json_string(((const organ_layout *)layout)->pieces[k].as.name)
+                                                 : NULL;
 }
 
 static json_t *file_json(const void *layout, size_t f)
 {
     const organ_layout_file *const file = &((const organ_layout *)layout)->files[f];
-    return ORGAN_OBJECT(SET_BYTES("name", file->name), SET_COUNT("tensors", file->count), SET_COUNT("bytes", file->size));
+    return ORGAN_OBJECT(SET_BYTES("name", file->name), SET_COUNT("tensors", file->count),
+                        SET_COUNT("bytes", file->size));
 }
 
 /* Of a part that has tensors. */
@@ -66,16 +69,18 @@ static json_t *assemble_document(void *context)
     const bool dry = a->options->dry_run;
     json_t *const changed = dry ? json_null() : organ_json_rows(w->layout.piece_count, changed_json, &w->layout);
     json_t *const run = organ_output_run(&w->made.output, bytes);
-    const bool same = a->model->manifest && !a->merged && !w->layout.changed && json_is_array(changed) && json_array_size(changed) == 0;
+    const bool same = a->model->manifest && !a->merged && !w->layout.changed && json_is_array(changed) &&
+                      json_array_size(changed) == 0;
     ORGAN_ADD(run, SET_BYTES("directory", a->options->directory));
-    return ORGAN_OBJECT(SET_TEXT("schema", "organ.assemble/1"), SET_TEXT("organ", ORGAN_VERSION), SET_FLAG("dry_run", dry),
-                        SET("model", organ_model_json(a->model)), SET_TEXT("format", w->layout.format),
-                        SET("files", organ_json_rows(w->layout.file_count, file_json, &w->layout)),
-                        SET("totals", ORGAN_OBJECT(SET_COUNT("tensors", w->layout.piece_count), SET_COUNT("bytes", bytes))),
-                        SET("beside", ORGAN_OBJECT(SET_COUNT("files", w->beside.count), SET_COUNT("bytes", w->beside.bytes))),
-                        SET_FLAG("merged", a->merged), SET("donor_again", dry ? json_null() : json_boolean(same)), SET("changed", changed),
-                        SET("groups", organ_json_rows(ORGAN_ALL_GROUPS, assemble_group_json, &w->layout)),
-                        SET("by_layer", organ_layout_by_layer_json(&w->layout, NULL)), SET("run", run));
+    return ORGAN_OBJECT(
+        SET_TEXT("schema", "organ.assemble/1"), SET_TEXT("organ", ORGAN_VERSION), SET_FLAG("dry_run", dry),
+        SET("model", organ_model_json(a->model)), SET_TEXT("format", w->layout.format),
+        SET("files", organ_json_rows(w->layout.file_count, file_json, &w->layout)),
+        SET("totals", ORGAN_OBJECT(SET_COUNT("tensors", w->layout.piece_count), SET_COUNT("bytes", bytes))),
+        SET("beside", ORGAN_OBJECT(SET_COUNT("files", w->beside.count), SET_COUNT("bytes", w->beside.bytes))),
+        SET_FLAG("merged", a->merged), SET("donor_again", dry ? json_null() : json_boolean(same)),
+        SET("changed", changed), SET("groups", organ_json_rows(ORGAN_ALL_GROUPS, assemble_group_json, &w->layout)),
+        SET("by_layer", organ_layout_by_layer_json(&w->layout, NULL)), SET("run", run));
 }
 
 /* ---- the run ---- */
@@ -85,8 +90,9 @@ static organ_status assemble(void *job, json_t **report, organ_error *error)
     assembly *const a = job;
     const organ_assemble_options *const o = a->options;
     organ_layout_output *const w = &a->written;
-    if (organ_model_open_with(o->directory, o->access, &a->model, error) || organ_output_spares(o->output, a->model, error) ||
-        organ_layout_copy(a->model, &w->layout, error) || check_assembled(a, error) || (w->made.output.single && make_one(a, error)))
+    if (organ_model_open_with(o->directory, o->access, &a->model, error) ||
+        organ_output_spares(o->output, a->model, error) || organ_layout_copy(a->model, &w->layout, error) ||
+        check_assembled(a, error) || (w->made.output.single && make_one(a, error)))
         return error->status;
     w->model = a->model;
     return organ_layout_output_make(w, report, error);
@@ -99,8 +105,8 @@ static void close_assembly(void *job)
     organ_model_close(a->model);
 }
 
-organ_status organ_assemble(const organ_assemble_options *options, const organ_progress *progress, const organ_stop *stop, json_t **report,
-                            organ_error *error)
+organ_status organ_assemble(const organ_assemble_options *options, const organ_progress *progress,
+                            const organ_stop *stop, json_t **report, organ_error *error)
 {
     assembly a = {.options = options,
                   .written = {.made = {.output = {.path = options->output,
@@ -116,5 +122,6 @@ organ_status organ_assemble(const organ_assemble_options *options, const organ_p
                               .model_is = "model",
                               .context = &a,
                               .document = assemble_document}};
-    return organ_operation_run(&(organ_operation){options->directory, &a, assemble, close_assembly, false}, report, error);
+    return organ_operation_run(&(organ_operation){options->directory, &a, assemble, close_assembly, false}, report,
+                               error);
 }

@@ -15,12 +15,13 @@ typedef struct organ_assemble_options {
     struct organ_ranks *ranks;        /* (room ranks) that share the work; NULL: this process does it */
 } organ_assemble_options;
 
-/* An output that ends in .gguf or .safetensors is one file: that of the donor, byte for byte, or, if the donor had several, one with a
- * new header. Any other output is a directory with the donor's files, byte for byte, and what lay beside them. Where the bytes of a tensor
- * are not those that were taken out, they go along and the report says so. *report has the schema organ.assemble/1; the caller releases it;
- * NULL on error. Errors as organ_extract; ORGAN_USAGE also where the output's format is not the donor's. */
-organ_status organ_assemble(const organ_assemble_options *options, const organ_progress *progress, const organ_stop *stop, json_t **report,
-                            organ_error *error);
+/* An output that ends in .gguf or .safetensors is one file: that of the donor, byte for byte, or, if the donor had
+ * several, one with a new header. Any other output is a directory with the donor's files, byte for byte, and what lay
+ * beside them. Where the bytes of a tensor are not those that were taken out, they go along and the report says so.
+ * *report has the schema organ.assemble/1; the caller releases it; NULL on error. Errors as organ_extract; ORGAN_USAGE
+ * also where the output's format is not the donor's. */
+organ_status organ_assemble(const organ_assemble_options *options, const organ_progress *progress,
+                            const organ_stop *stop, json_t **report, organ_error *error);
 
 ORGAN_API_END
 

@@ -16,8 +16,8 @@ typedef struct extraction {
 static json_t *folder_json(const void *layout, size_t group)
 {
     const organ_amount in = organ_layout_amount(layout, (organ_group)group, NULL);
-    return ORGAN_OBJECT(SET_TEXT("folder", organ_group_folder((organ_group)group)), SET_TEXT("group", organ_group_name((organ_group)group)),
-                        SET_AMOUNT(in));
+    return ORGAN_OBJECT(SET_TEXT("folder", organ_group_folder((organ_group)group)),
+                        SET_TEXT("group", organ_group_name((organ_group)group)), SET_AMOUNT(in));
 }
 
 static json_t *extract_source_json(const void *layout, size_t f)
@@ -26,8 +26,8 @@ static json_t *extract_source_json(const void *layout, size_t f)
     uint64_t gaps = 0;
     for (size_t k = 1; k < file->filler_count; k++)
         gaps += file->fillers[k].bytes;
-    return ORGAN_OBJECT(SET_BYTES("name", file->name), SET_COUNT("bytes", file->size), SET_COUNT("header_bytes", file->data_offset),
-                        SET_COUNT("gap_bytes", gaps));
+    return ORGAN_OBJECT(SET_BYTES("name", file->name), SET_COUNT("bytes", file->size),
+                        SET_COUNT("header_bytes", file->data_offset), SET_COUNT("gap_bytes", gaps));
 }
 
 static json_t *extract_document(void *context)
@@ -38,11 +38,13 @@ static json_t *extract_document(void *context)
     json_t *const run = organ_output_run(&w->made.output, all.bytes);
     ORGAN_ADD(run, SET_BYTES("model", e->options->model));
     return ORGAN_OBJECT(
-        SET_TEXT("schema", "organ.extract/1"), SET_TEXT("organ", ORGAN_VERSION), SET_FLAG("dry_run", e->options->dry_run),
-        SET("model", organ_model_json(e->model)), SET("folders", organ_json_rows(ORGAN_ALL_GROUPS, folder_json, &w->layout)),
+        SET_TEXT("schema", "organ.extract/1"), SET_TEXT("organ", ORGAN_VERSION),
+        SET_FLAG("dry_run", e->options->dry_run), SET("model", organ_model_json(e->model)),
+        SET("folders", organ_json_rows(ORGAN_ALL_GROUPS, folder_json, &w->layout)),
         SET("totals", ORGAN_OBJECT(SET_AMOUNT(all))), SET("by_layer", organ_layout_by_layer_json(&w->layout, NULL)),
         SET("sources", organ_json_rows(w->layout.file_count, extract_source_json, &w->layout)),
-        SET("beside", ORGAN_OBJECT(SET_COUNT("files", w->beside.count), SET_COUNT("bytes", w->beside.bytes))), SET("run", run));
+        SET("beside", ORGAN_OBJECT(SET_COUNT("files", w->beside.count), SET_COUNT("bytes", w->beside.bytes))),
+        SET("run", run));
 }
 
 static organ_status extract(void *job, json_t **report, organ_error *error)
@@ -50,8 +52,8 @@ static organ_status extract(void *job, json_t **report, organ_error *error)
     extraction *const e = job;
     const organ_extract_options *const o = e->options;
     organ_layout_output *const w = &e->written;
-    if (organ_model_open_with(o->model, o->access, &e->model, error) || organ_output_spares(o->output, e->model, error) ||
-        organ_layout_copy(e->model, &w->layout, error))
+    if (organ_model_open_with(o->model, o->access, &e->model, error) ||
+        organ_output_spares(o->output, e->model, error) || organ_layout_copy(e->model, &w->layout, error))
         return error->status;
     w->model = e->model;
     return organ_layout_output_make(w, report, error);
@@ -64,8 +66,8 @@ static void close_extraction(void *job)
     organ_model_close(e->model);
 }
 
-organ_status organ_extract(const organ_extract_options *options, const organ_progress *progress, const organ_stop *stop, json_t **report,
-                           organ_error *error)
+organ_status organ_extract(const organ_extract_options *options, const organ_progress *progress, const organ_stop *stop,
+                           json_t **report, organ_error *error)
 {
     extraction e = {.options = options,
                     .written = {.made = {.output = {.path = options->output,

@@ -18,8 +18,10 @@ static organ_status check_grafted(organ_graft_job *job, organ_error *error)
     const char *const ending = strcmp(format, "GGUF") == 0 ? ".gguf" : ".safetensors";
     output->like = organ_output_like(job->target);
     if (output->single && strcmp(strrchr(path, '.'), ending) != 0)
-        return organ_fail(error, ORGAN_USAGE, "%s: the target's format is %s: the output is a %s or a directory", path, format, ending);
-    if (!output->single && !job->target->manifest && !job->target->whole_directory && job->written.layout.file_count == 1)
+        return organ_fail(error, ORGAN_USAGE, "%s: the target's format is %s: the output is a %s or a directory", path,
+                          format, ending);
+    if (!output->single && !job->target->manifest && !job->target->whole_directory &&
+        job->written.layout.file_count == 1)
         return organ_fail(error, ORGAN_USAGE, "%s: the target is one file, so is the output: name a %s", path, ending);
     if (organ_output_spares(path, job->source, error) || organ_output_spares(path, job->target, error))
         return error->status;
@@ -33,8 +35,10 @@ static organ_status settle_header(organ_graft_job *job, organ_error *error)
     const organ_output *const output = &job->written.made.output;
     organ_gguf_writer *writer = NULL;
     job->anew = job->anew || (output->single && layout->file_count > 1);
-    if (organ_graft_metadata(job, &writer, error) == ORGAN_OK && !json_array_size(job->mismatches) && (job->anew || output->single))
-        organ_layout_name(layout, output->single ? organ_output_name(output) : layout->files[0].name, job->anew, writer, error);
+    if (organ_graft_metadata(job, &writer, error) == ORGAN_OK && !json_array_size(job->mismatches) &&
+        (job->anew || output->single))
+        organ_layout_name(layout, output->single ? organ_output_name(output) : layout->files[0].name, job->anew, writer,
+                          error);
     organ_gguf_writer_destroy(writer);
     return error->status;
 }
@@ -48,8 +52,8 @@ static json_t *graft_group_json(const void *context, size_t group)
     const organ_amount taken = organ_layout_amount(&job->written.layout, (organ_group)group, job->source);
     if (!all.tensors)
         return NULL;
-    return ORGAN_OBJECT(SET_TEXT("group", organ_group_name((organ_group)group)), SET("grafted", ORGAN_OBJECT(SET_AMOUNT(taken))),
-                        SET("output", ORGAN_OBJECT(SET_AMOUNT(all))));
+    return ORGAN_OBJECT(SET_TEXT("group", organ_group_name((organ_group)group)),
+                        SET("grafted", ORGAN_OBJECT(SET_AMOUNT(taken))), SET("output", ORGAN_OBJECT(SET_AMOUNT(all))));
 }
 
 /* Of the tensors that are the source's. */
@@ -59,9 +63,10 @@ static json_t *graft_tensor_json(const void *context, size_t k)
     const organ_piece *const piece = &job->written.layout.pieces[k];
     if (piece->model != job->source)
         return NULL;
-    return ORGAN_OBJECT(SET_TEXT("name", piece->as.name), SET_TEXT("from", piece->from->name), SET_DTYPE("dtype", piece->as.dtype),
-                        SET_DTYPE("source_dtype", piece->from->dtype),
-                        SET("xxh3", job->options->dry_run ? json_null() : organ_layout_digest(&job->written.layout, k)));
+    return ORGAN_OBJECT(
+        SET_TEXT("name", piece->as.name), SET_TEXT("from", piece->from->name), SET_DTYPE("dtype", piece->as.dtype),
+        SET_DTYPE("source_dtype", piece->from->dtype),
+        SET("xxh3", job->options->dry_run ? json_null() : organ_layout_digest(&job->written.layout, k)));
 }
 
 static json_t *graft_totals_json(const organ_graft_job *job)
@@ -83,12 +88,13 @@ static json_t *graft_document(organ_graft_job *job)
     const organ_graft_options *const o = job->options;
     const organ_layout *const layout = &job->written.layout;
     json_t *const run = organ_output_run(&job->written.made.output, organ_layout_bytes(layout));
-    json_t *const document =
-        ORGAN_OBJECT(SET_TEXT("schema", "organ.graft/1"), SET_TEXT("organ", ORGAN_VERSION), SET_FLAG("dry_run", o->dry_run),
-                     SET("source", organ_model_json(job->source)), SET("target", organ_model_json(job->target)),
-                     SET("parameters", graft_parameters_json(job)), SET("mismatches", json_incref(job->mismatches)));
+    json_t *const document = ORGAN_OBJECT(
+        SET_TEXT("schema", "organ.graft/1"), SET_TEXT("organ", ORGAN_VERSION), SET_FLAG("dry_run", o->dry_run),
+        SET("source", organ_model_json(job->source)), SET("target", organ_model_json(job->target)),
+        SET("parameters", graft_parameters_json(job)), SET("mismatches", json_incref(job->mismatches)));
     if (document && json_array_size(job->mismatches) == 0)
-        ORGAN_ADD(document, SET("totals", graft_totals_json(job)), SET("groups", organ_json_rows(ORGAN_ALL_GROUPS, graft_group_json, job)),
+        ORGAN_ADD(document, SET("totals", graft_totals_json(job)),
+                  SET("groups", organ_json_rows(ORGAN_ALL_GROUPS, graft_group_json, job)),
                   SET("by_layer", organ_layout_by_layer_json(layout, job->source)), SET_FLAG("header_anew", job->anew),
                   SET("metadata", json_incref(job->metadata)), SET("notes", json_incref(job->notes)),
                   SET("tensors", organ_json_rows(layout->piece_count, graft_tensor_json, job)));
@@ -102,8 +108,8 @@ static json_t *graft_document(organ_graft_job *job)
 static void evaluate(organ_graft_job *job)
 {
     const organ_output *const output = &job->written.made.output;
-    char *const path =
-        organ_output_copy_path(organ_output_directory(output), job->target, output->single ? organ_output_name(output) : NULL);
+    char *const path = organ_output_copy_path(organ_output_directory(output), job->target,
+                                              output->single ? organ_output_name(output) : NULL);
     organ_evaluation_run(&job->evaluation, path);
     free(path);
 }
@@ -124,10 +130,12 @@ static organ_status plan_graft(organ_graft_job *job, organ_error *error)
     job->metadata = json_array();
     if (!job->mismatches || !job->notes || !job->metadata)
         return organ_fail_memory(error, o->target);
-    if (organ_selection_parse(o->types, o->layers, &job->selection, error) || organ_layer_map_parse(o->map, &job->map, error) ||
+    if (organ_selection_parse(o->types, o->layers, &job->selection, error) ||
+        organ_layer_map_parse(o->map, &job->map, error) ||
         organ_model_open_with(o->source, o->access, &job->source, error) ||
-        organ_model_open_with(o->target, o->access, &job->target, error) || organ_layout_copy(job->target, &job->written.layout, error) ||
-        check_grafted(job, error) || organ_graft_match(job, error))
+        organ_model_open_with(o->target, o->access, &job->target, error) ||
+        organ_layout_copy(job->target, &job->written.layout, error) || check_grafted(job, error) ||
+        organ_graft_match(job, error))
         return error->status;
     return settle_header(job, error);
 }
@@ -137,8 +145,9 @@ static organ_status tell_mismatches(organ_graft_job *job, json_t **report, organ
     const size_t count = json_array_size(job->mismatches);
     if (!(*report = graft_document(job)))
         return organ_fail_memory(error, job->options->target);
-    return organ_fail(error, ORGAN_BAD_INPUT, "%s does not fit into %s: %s%s", job->options->source, job->options->target,
-                      json_string_value(json_array_get(job->mismatches, 0)), count > 1 ? " (and more; the report lists everything)" : "");
+    return organ_fail(error, ORGAN_BAD_INPUT, "%s does not fit into %s: %s%s", job->options->source,
+                      job->options->target, json_string_value(json_array_get(job->mismatches, 0)),
+                      count > 1 ? " (and more; the report lists everything)" : "");
 }
 
 static organ_status graft(void *context, json_t **report, organ_error *error)
@@ -173,8 +182,8 @@ static void close_graft(void *context)
     free(job->taken);
 }
 
-organ_status organ_graft(const organ_graft_options *options, const organ_kernels *kernels, const organ_progress *progress,
-                         const organ_stop *stop, json_t **report, organ_error *error)
+organ_status organ_graft(const organ_graft_options *options, const organ_kernels *kernels,
+                         const organ_progress *progress, const organ_stop *stop, json_t **report, organ_error *error)
 {
     organ_graft_job job = {.options = options,
                            .written = {.made = {.output = {.path = options->output,

@@ -21,13 +21,14 @@ typedef struct organ_graft_options {
     struct organ_ranks *ranks;                /* (room ranks) that share the work; NULL: this process does it */
 } organ_graft_options;
 
-/* Both models are read-only and streamed: nothing is unpacked. Whatever does not fit is found before anything is written: then the status
- * is ORGAN_BAD_INPUT with *report set, whose "mismatches" are complete. Else *report (schema organ.graft/1) tells what was done; the caller
- * releases it. A type that differs is carried as it is where the target is GGUF and its header can be made anew, else converted to the
- * target's type with `kernels`. Other errors as organ_extract. With `evaluate` also those of organ_perplexity: before anything is written
- * where they can be known; an output that is whole stays, and *report says why it was not scored. */
-organ_status organ_graft(const organ_graft_options *options, const organ_kernels *kernels, const organ_progress *progress,
-                         const organ_stop *stop, json_t **report, organ_error *error);
+/* Both models are read-only and streamed: nothing is unpacked. Whatever does not fit is found before anything is
+ * written: then the status is ORGAN_BAD_INPUT with *report set, whose "mismatches" are complete. Else *report (schema
+ * organ.graft/1) tells what was done; the caller releases it. A type that differs is carried as it is where the target
+ * is GGUF and its header can be made anew, else converted to the target's type with `kernels`. Other errors as
+ * organ_extract. With `evaluate` also those of organ_perplexity: before anything is written where they can be known; an
+ * output that is whole stays, and *report says why it was not scored. */
+organ_status organ_graft(const organ_graft_options *options, const organ_kernels *kernels,
+                         const organ_progress *progress, const organ_stop *stop, json_t **report, organ_error *error);
 
 ORGAN_API_END
 

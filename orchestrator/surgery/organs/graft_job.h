@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: MIT
- * What the parts of a graft share: graft.c runs it, graft_match.c finds what fits and what does not, graft_metadata.c lets key-values
- * follow. */
+ * What the parts of a graft share: graft.c runs it, graft_match.c finds what fits and what does not, graft_metadata.c
+ * lets key-values follow. */
 #ifndef ORGAN_GRAFT_JOB_H
 #define ORGAN_GRAFT_JOB_H
 
@@ -19,7 +19,8 @@ typedef struct organ_graft_job {
     organ_model *source, *target;
     organ_selection selection;
     organ_layer_moves map;
-    organ_layout_output written; /* its layout is the target's; pieces[k] is tensor k of the target, added ones follow */
+    organ_layout_output
+        written; /* its layout is the target's; pieces[k] is tensor k of the target, added ones follow */
     const organ_kernels *kernels;
     organ_layer_pair *pairs; /* by `to`, each layer once */
     size_t pair_count;
@@ -36,20 +37,21 @@ typedef struct organ_graft_job {
 /* A sentence for job->mismatches, job->notes or job->metadata. */
 void organ_graft_say(json_t *list, const char *format, ...) __attribute__((format(printf, 2, 3)));
 
-/* Whether the target's header can be made anew, so that types and layers may change: it is GGUF, and the output is one file or an organ
- * directory. */
+/* Whether the target's header can be made anew, so that types and layers may change: it is GGUF, and the output is one
+ * file or an organ directory. */
 bool organ_graft_header_is_free(const organ_graft_job *job);
 
-/* Pairs layers and tensors and changes the layout; what does not fit goes to job->mismatches. ORGAN_USAGE where two layers would become one
- * or nothing is selected; ORGAN_IO without memory. */
+/* Pairs layers and tensors and changes the layout; what does not fit goes to job->mismatches. ORGAN_USAGE where two
+ * layers would become one or nothing is selected; ORGAN_IO without memory. */
 organ_status organ_graft_match(organ_graft_job *job, organ_error *error);
 
-/* Packed weights are grafted only between models that pack them in one way: ORGAN_BAD_INPUT where source and target pack a selected weight
- * differently, or only one of both packs it; and what organ_weights_find says. Models without packed weights pass. */
+/* Packed weights are grafted only between models that pack them in one way: ORGAN_BAD_INPUT where source and target
+ * pack a selected weight differently, or only one of both packs it; and what organ_weights_find says. Models without
+ * packed weights pass. */
 organ_status organ_graft_packed(organ_graft_job *job, organ_error *error);
 
-/* The key-values of the output: the target's, in which those that give every layer its own value follow the layers. NULL in *writer if
- * nothing changes and the header stays. Adds to job->metadata and job->mismatches. */
+/* The key-values of the output: the target's, in which those that give every layer its own value follow the layers.
+ * NULL in *writer if nothing changes and the header stays. Adds to job->metadata and job->mismatches. */
 organ_status organ_graft_metadata(organ_graft_job *job, organ_gguf_writer **writer, organ_error *error);
 
 #endif

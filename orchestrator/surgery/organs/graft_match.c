@@ -23,7 +23,8 @@ void organ_graft_say(json_t *list, const char *format, ...)
 
 bool organ_graft_header_is_free(const organ_graft_job *job)
 {
-    return strcmp(job->written.layout.format, "GGUF") == 0 && (job->written.made.output.single || job->target->manifest);
+    return strcmp(job->written.layout.format, "GGUF") == 0 &&
+           (job->written.made.output.single || job->target->manifest);
 }
 
 static organ_status graft_no_memory(const organ_graft_job *job, organ_error *error)
@@ -64,7 +65,8 @@ static organ_status pair_layers(organ_graft_job *job, organ_error *error)
     for (size_t t = 0; t < job->source->tensor_count; t++) {
         const organ_tensor *const tensor = &job->source->tensors[t];
         if (organ_selected(&job->selection, tensor) && tensor->anatomy.layer >= 0)
-            job->pairs[count++] = (organ_layer_pair){tensor->anatomy.layer, organ_layer_mapped(&job->map, tensor->anatomy.layer)};
+            job->pairs[count++] =
+                (organ_layer_pair){tensor->anatomy.layer, organ_layer_mapped(&job->map, tensor->anatomy.layer)};
     }
     qsort(job->pairs, count, sizeof *job->pairs, by_from);
     for (size_t k = 0; k < count; k++)
@@ -73,7 +75,8 @@ static organ_status pair_layers(organ_graft_job *job, organ_error *error)
     qsort(job->pairs, job->pair_count, sizeof *job->pairs, by_to);
     for (size_t k = 1; k < job->pair_count; k++)
         if (job->pairs[k].to == job->pairs[k - 1].to)
-            return organ_fail(error, ORGAN_USAGE, "layers %d and %d of the source would both become layer %d: --map needs a place for each",
+            return organ_fail(error, ORGAN_USAGE,
+                              "layers %d and %d of the source would both become layer %d: --map needs a place for each",
                               (int)job->pairs[k - 1].from, (int)job->pairs[k].from, (int)job->pairs[k].to);
     return ORGAN_OK;
 }
@@ -84,8 +87,8 @@ static void check_layers(organ_graft_job *job)
     for (size_t k = 0; k < job->selection.span_count; k++) {
         const organ_layer_span *const span = &job->selection.spans[k];
         if (span->to >= job->source_layers)
-            organ_graft_say(job->mismatches, "layer count: layers %d-%d were asked for, but the source has %d (0-%d)", (int)span->from,
-                            (int)span->to, (int)job->source_layers, (int)job->source_layers - 1);
+            organ_graft_say(job->mismatches, "layer count: layers %d-%d were asked for, but the source has %d (0-%d)",
+                            (int)span->from, (int)span->to, (int)job->source_layers, (int)job->source_layers - 1);
     }
     job->layers_after = job->target_layers;
     for (size_t k = 0; k < job->pair_count; k++) {
@@ -94,11 +97,13 @@ static void check_layers(organ_graft_job *job)
             continue;
         if (!organ_graft_header_is_free(job))
             organ_graft_say(job->mismatches,
-                            "layer count: layer %d of the source would become layer %d of a target that has %d (0-%d), and layers can be "
+                            "layer count: layer %d of the source would become layer %d of a target that has %d (0-%d), "
+                            "and layers can be "
                             "added to a GGUF file only",
                             (int)pair->from, (int)pair->to, (int)job->target_layers, (int)job->target_layers - 1);
         else if (pair->to != job->layers_after)
-            organ_graft_say(job->mismatches, "layer count: layer %d would be added to the target, but not layer %d before it",
+            organ_graft_say(job->mismatches,
+                            "layer count: layer %d would be added to the target, but not layer %d before it",
                             (int)pair->to, (int)job->layers_after);
         else
             job->layers_after++;
@@ -110,7 +115,8 @@ static void check_layers(organ_graft_job *job)
 static void compare_fact(organ_graft_job *job, const char *what, int64_t source, int64_t target)
 {
     if (source >= 0 && target >= 0 && source != target)
-        organ_graft_say(job->mismatches, "%s: %lld in the source, %lld in the target", what, (long long)source, (long long)target);
+        organ_graft_say(job->mismatches, "%s: %lld in the source, %lld in the target", what, (long long)source,
+                        (long long)target);
 }
 
 static bool wants(const organ_graft_job *job, organ_group group) { return job->selection.groups >> group & 1; }
@@ -133,7 +139,8 @@ static void compare_rope(organ_graft_job *job)
         return;
     const bool source_permuted = !straight;
     organ_graft_say(job->mismatches,
-                    "rope: in GGUF files of architecture '%s' the rows of q and k are permuted within each head (or it is not known that "
+                    "rope: in GGUF files of architecture '%s' the rows of q and k are permuted within each head (or it "
+                    "is not known that "
                     "they are not), in the %s they are not: attention cannot be carried over",
                     source_permuted ? source : target, source_permuted ? "target" : "source");
 }
@@ -145,7 +152,8 @@ static void compare_words(organ_graft_job *job)
     const organ_gguf_kv *const a = job->source->gguf ? organ_gguf_find(job->source->gguf, key) : NULL;
     const organ_gguf_kv *const b = job->target->gguf ? organ_gguf_find(job->target->gguf, key) : NULL;
     if (a && b && a->count == b->count && (a->size != b->size || memcmp(a->bytes, b->bytes, a->size) != 0))
-        organ_graft_say(job->mismatches, "vocabulary: %llu tokens in both, but not the same ones", (unsigned long long)a->count);
+        organ_graft_say(job->mismatches, "vocabulary: %llu tokens in both, but not the same ones",
+                        (unsigned long long)a->count);
 }
 
 static void compare_facts(organ_graft_job *job)
@@ -170,9 +178,11 @@ static void compare_facts(organ_graft_job *job)
     architecture_of(job->source, source);
     architecture_of(job->target, target);
     if (job->across && wants(job, ORGAN_GROUP_NORM) && strncmp(*source ? source : target, "gemma", 5) == 0)
-        organ_graft_say(job->mismatches, "norms: GGUF files of Gemma store them with 1 added, the other model does not");
+        organ_graft_say(job->mismatches,
+                        "norms: GGUF files of Gemma store them with 1 added, the other model does not");
     if (*source && *target && strcmp(source, target) != 0)
-        organ_graft_say(job->notes, "The architectures differ: '%s' in the source, '%s' in the target.", source, target);
+        organ_graft_say(job->notes, "The architectures differ: '%s' in the source, '%s' in the target.", source,
+                        target);
 }
 
 /* ---- tensors ---- */
@@ -190,8 +200,8 @@ static bool graft_match_same_shape(const organ_tensor *a, const organ_tensor *b)
     return a->rank == b->rank && (a->rank == 0 || memcmp(a->shape, b->shape, a->rank * sizeof *a->shape) == 0);
 }
 
-/* The type in which the source's tensor will stand in the output. Between files of the same kind nothing is lost where the header is free.
- * A vector that the target keeps in F32 stays so: engines demand it. */
+/* The type in which the source's tensor will stand in the output. Between files of the same kind nothing is lost where
+ * the header is free. A vector that the target keeps in F32 stays so: engines demand it. */
 static void settle_type(organ_graft_job *job, const organ_tensor *from, organ_piece *piece)
 {
     const organ_dtype wanted = piece->as.dtype;
@@ -205,8 +215,8 @@ static void settle_type(organ_graft_job *job, const organ_tensor *from, organ_pi
     } else if (organ_can_widen(from->dtype) && organ_can_narrow(wanted)) {
         job->converted++;
     } else {
-        organ_graft_say(job->mismatches, "type of %s: %s in the source, %s in the target, which cannot be converted", piece->as.name,
-                        organ_dtype_describe(from->dtype)->name, organ_dtype_describe(wanted)->name);
+        organ_graft_say(job->mismatches, "type of %s: %s in the source, %s in the target, which cannot be converted",
+                        piece->as.name, organ_dtype_describe(from->dtype)->name, organ_dtype_describe(wanted)->name);
     }
 }
 
@@ -218,7 +228,8 @@ static void graft_match_take_tensor(organ_graft_job *job, const organ_tensor *fr
     graft_match_shape_text(from, source);
     graft_match_shape_text(&piece->as, target);
     if (!graft_match_same_shape(from, &piece->as)) {
-        organ_graft_say(job->mismatches, "shape of %s: %s in the source, %s in the target", piece->as.name, source, target);
+        organ_graft_say(job->mismatches, "shape of %s: %s in the source, %s in the target", piece->as.name, source,
+                        target);
         return;
     }
     settle_type(job, from, piece);
@@ -232,15 +243,16 @@ static void add_tensor(organ_graft_job *job, const organ_tensor *from, const cha
 {
     char sibling[ORGAN_COUNTERPART_SIZE], source[128], target[128];
     organ_anatomy anatomy = organ_anatomy_of(name);
-    const organ_tensor *const like = organ_counterpart_at(name, &anatomy, job->target_layers - 1, sibling, sizeof sibling)
-                                         ? organ_model_find(job->target, sibling)
-                                         : NULL;
+    const organ_tensor *const like =
+        organ_counterpart_at(name, &anatomy, job->target_layers - 1, sibling, sizeof sibling)
+            ? organ_model_find(job->target, sibling)
+            : NULL;
     if (!like || !graft_match_same_shape(like, from)) {
         graft_match_shape_text(from, source);
         if (like)
             graft_match_shape_text(like, target);
-        organ_graft_say(job->mismatches, "added layer %d: %s is %s, but in the target's last layer %s%s", (int)layer, name, source,
-                        like ? "it is " : "there is none", like ? target : "");
+        organ_graft_say(job->mismatches, "added layer %d: %s is %s, but in the target's last layer %s%s", (int)layer,
+                        name, source, like ? "it is " : "there is none", like ? target : "");
         return;
     }
     organ_piece *const piece = &job->written.layout.pieces[job->written.layout.piece_count];
@@ -261,12 +273,13 @@ static void match_one(organ_graft_job *job, const organ_tensor *from)
 {
     const int32_t layer = organ_layer_mapped(&job->map, from->anatomy.layer);
     char name[ORGAN_COUNTERPART_SIZE];
-    const bool named = job->across
-                           ? organ_counterpart_across(from->name, &from->anatomy, job->target->gguf != NULL, layer, name, sizeof name)
-                           : organ_counterpart_at(from->name, &from->anatomy, layer, name, sizeof name);
+    const bool named = job->across ? organ_counterpart_across(from->name, &from->anatomy, job->target->gguf != NULL,
+                                                              layer, name, sizeof name)
+                                   : organ_counterpart_at(from->name, &from->anatomy, layer, name, sizeof name);
     const organ_tensor *const found = named ? organ_model_find(job->target, name) : NULL;
     if (!named)
-        organ_graft_say(job->mismatches, "%s of the source has no counterpart with a name in the target's format", from->name);
+        organ_graft_say(job->mismatches, "%s of the source has no counterpart with a name in the target's format",
+                        from->name);
     else if (found)
         graft_match_take_tensor(job, from, (size_t)(found - job->target->tensors));
     else if (layer >= job->target_layers && layer < job->layers_after)
@@ -311,7 +324,8 @@ static void check_added(organ_graft_job *job)
         const int32_t to = organ_layer_mapped(&job->map, tensor->anatomy.layer);
         if (tensor->anatomy.layer >= 0 && to >= job->target_layers && to < job->layers_after && is_reached(job, to) &&
             !organ_selected(&job->selection, tensor))
-            organ_graft_say(job->mismatches, "added layer %d: %s of the source is not selected, but a layer must be whole (--type all)",
+            organ_graft_say(job->mismatches,
+                            "added layer %d: %s of the source is not selected, but a layer must be whole (--type all)",
                             (int)to, tensor->name);
     }
 }

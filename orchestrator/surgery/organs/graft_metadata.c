@@ -6,7 +6,8 @@
 #include <stdlib.h>
 #include <string.h>
 
-/* The key without the architecture that it begins with ("llama.attention.head_count" -> "attention.head_count"); NULL for another key. */
+/* The key without the architecture that it begins with ("llama.attention.head_count" -> "attention.head_count"); NULL
+ * for another key. */
 static const char *behind_architecture(const organ_gguf *gguf, const char *key)
 {
     size_t length = 0;
@@ -49,7 +50,8 @@ static bool put_element(const organ_gguf_kv *source, int32_t layer, organ_gguf_t
     }
     if (!organ_gguf_integer_at(source, index, &integer))
         return false;
-    const bool is_signed = type == ORGAN_GGUF_I8 || type == ORGAN_GGUF_I16 || type == ORGAN_GGUF_I32 || type == ORGAN_GGUF_I64;
+    const bool is_signed =
+        type == ORGAN_GGUF_I8 || type == ORGAN_GGUF_I16 || type == ORGAN_GGUF_I32 || type == ORGAN_GGUF_I64;
     const unsigned bits = type == ORGAN_GGUF_BOOL ? 1 : (unsigned)(8 * bytes) - is_signed;
     if ((integer < 0 && !is_signed) || (bits < 63 && (integer >> bits) != (integer < 0 ? -1 : 0)))
         return false;
@@ -57,11 +59,13 @@ static bool put_element(const organ_gguf_kv *source, int32_t layer, organ_gguf_t
     return true;
 }
 
-/* An array with a value for every layer, after the layers have moved. *data is to be freed; NULL where nothing changes. */
-static organ_status graft_metadata_follow(organ_graft_job *job, const organ_gguf_kv *kv, const char *rest, unsigned char **data,
-                                          organ_error *error)
+/* An array with a value for every layer, after the layers have moved. *data is to be freed; NULL where nothing changes.
+ */
+static organ_status graft_metadata_follow(organ_graft_job *job, const organ_gguf_kv *kv, const char *rest,
+                                          unsigned char **data, organ_error *error)
 {
-    const size_t bytes = organ_gguf_type_bytes(kv->element), size = ORGAN_GGUF_ARRAY_HEAD + (size_t)job->layers_after * bytes;
+    const size_t bytes = organ_gguf_type_bytes(kv->element),
+                 size = ORGAN_GGUF_ARRAY_HEAD + (size_t)job->layers_after * bytes;
     const organ_gguf_kv *const source = find_in_source(job->source->gguf, rest);
     unsigned char *const made = calloc(1, size);
     *data = NULL;
@@ -70,9 +74,12 @@ static organ_status graft_metadata_follow(organ_graft_job *job, const organ_gguf
     memcpy(made, kv->bytes, kv->size < size ? kv->size : size);
     put_little(made + 4, (uint64_t)job->layers_after, 8);
     for (size_t k = 0; k < job->pair_count; k++)
-        if (!put_element(source, job->pairs[k].from, kv->element, made + ORGAN_GGUF_ARRAY_HEAD + (size_t)job->pairs[k].to * bytes))
-            organ_graft_say(job->mismatches, "metadata: %s has a value for every layer of the target, the source has none for its layer %d",
-                            kv->key, (int)job->pairs[k].from);
+        if (!put_element(source, job->pairs[k].from, kv->element,
+                         made + ORGAN_GGUF_ARRAY_HEAD + (size_t)job->pairs[k].to * bytes))
+            organ_graft_say(
+                job->mismatches,
+                "metadata: %s has a value for every layer of the target, the source has none for its layer %d", kv->key,
+                (int)job->pairs[k].from);
     if (kv->size == size && memcmp(made, kv->bytes, size) == 0)
         free(made);
     else
@@ -87,8 +94,8 @@ static organ_status follow_all(organ_graft_job *job, organ_gguf_writer *writer, 
         organ_gguf_kv kv = target->kvs[k];
         const char *const rest = behind_architecture(target, kv.key);
         unsigned char *data = NULL;
-        if (!rest || kv.type != ORGAN_GGUF_ARRAY || kv.count != (uint64_t)job->target_layers || !organ_gguf_type_bytes(kv.element) ||
-            graft_metadata_follow(job, &kv, rest, &data, error) || !data)
+        if (!rest || kv.type != ORGAN_GGUF_ARRAY || kv.count != (uint64_t)job->target_layers ||
+            !organ_gguf_type_bytes(kv.element) || graft_metadata_follow(job, &kv, rest, &data, error) || !data)
             continue;
         kv.bytes = data;
         kv.count = (uint64_t)job->layers_after;
@@ -111,7 +118,8 @@ static organ_status count_blocks(organ_graft_job *job, organ_gguf_writer *writer
     snprintf(key, sizeof key, "%.*s.block_count", (int)(length < 100 ? length : 100), architecture ? architecture : "");
     const int64_t said = organ_gguf_integer(job->target->gguf, key, -1);
     if (said != job->target_layers) {
-        organ_graft_say(job->mismatches, "metadata: %s is %lld, but the tensors of the target have %d layers: none can be added", key,
+        organ_graft_say(job->mismatches,
+                        "metadata: %s is %lld, but the tensors of the target have %d layers: none can be added", key,
                         (long long)said, (int)job->target_layers);
         return ORGAN_OK;
     }

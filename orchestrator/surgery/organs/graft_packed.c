@@ -17,17 +17,19 @@ static bool packed_alike(const organ_weight *a, const organ_weight *b)
 }
 
 /* The weight of the target in whose place it would come; NULL if there is none. */
-static const organ_weight *replaced_by(const organ_graft_job *job, const organ_weights *targets, const organ_weight *weight)
+static const organ_weight *replaced_by(const organ_graft_job *job, const organ_weights *targets,
+                                       const organ_weight *weight)
 {
     char name[ORGAN_COUNTERPART_SIZE];
     const int32_t layer = organ_layer_mapped(&job->map, weight->anatomy.layer);
-    const bool named = job->across
-                           ? organ_counterpart_across(weight->name, &weight->anatomy, job->target->gguf != NULL, layer, name, sizeof name)
-                           : organ_counterpart_at(weight->name, &weight->anatomy, layer, name, sizeof name);
+    const bool named = job->across ? organ_counterpart_across(weight->name, &weight->anatomy, job->target->gguf != NULL,
+                                                              layer, name, sizeof name)
+                                   : organ_counterpart_at(weight->name, &weight->anatomy, layer, name, sizeof name);
     return named ? organ_weights_named(targets, name) : NULL;
 }
 
-static organ_status judge_packed(const organ_graft_job *job, const organ_weights *targets, const organ_weight *weight, organ_error *error)
+static organ_status judge_packed(const organ_graft_job *job, const organ_weights *targets, const organ_weight *weight,
+                                 organ_error *error)
 {
     char mine[160], its[160];
     if (!organ_selected(&job->selection, weight->codes))
@@ -37,15 +39,15 @@ static organ_status judge_packed(const organ_graft_job *job, const organ_weights
         return ORGAN_OK;
     const organ_model *const packed = is_packed(weight) ? job->source : job->target;
     return organ_dequantize_first(packed, error, "%.200s: is %s in %.150s and %s in %.150s", weight->name,
-                                  organ_weight_text(weight, mine, sizeof mine), job->source->path, organ_weight_text(old, its, sizeof its),
-                                  job->target->path);
+                                  organ_weight_text(weight, mine, sizeof mine), job->source->path,
+                                  organ_weight_text(old, its, sizeof its), job->target->path);
 }
 
 organ_status organ_graft_packed(organ_graft_job *job, organ_error *error)
 {
     organ_weights *sources = NULL, *targets = NULL;
-    if (organ_weights_find(job->source, &sources, error) == ORGAN_OK && organ_weights_find(job->target, &targets, error) == ORGAN_OK &&
-        sources->packed + targets->packed > 0)
+    if (organ_weights_find(job->source, &sources, error) == ORGAN_OK &&
+        organ_weights_find(job->target, &targets, error) == ORGAN_OK && sources->packed + targets->packed > 0)
         for (size_t k = 0; k < sources->count && !error->status; k++)
             judge_packed(job, targets, &sources->weights[k], error);
     organ_weights_free(sources);

@@ -1,5 +1,6 @@
 /* SPDX-License-Identifier: MIT
- * organ.orthogonality/1: module by module and folded by projection, by layer, and over the model. A number that does not exist is null. */
+ * organ.orthogonality/1: module by module and folded by projection, by layer, and over the model. A number that does
+ * not exist is null. */
 #include "orchestrator/machine/stopwatch.h"
 #include "orchestrator/report/text/members.h"
 #include "orchestrator/surgery/orthogonality/chance.h"
@@ -58,11 +59,13 @@ static json_t *document_fold_json(json_t *name, const organ_noise_fold *f, int w
 {
     const double norms = sqrt(f->defined_square) * sqrt(f->defined_change);
     const bool any = norms > 0, leaks = f->telling > 0 && f->inside_expected > 0;
-    ORGAN_ADD(name, SET_COUNT("modules", f->modules), SET_COUNT("elements", f->elements), SET_REAL("noise_norm", sqrt(f->square)),
+    ORGAN_ADD(name, SET_COUNT("modules", f->modules), SET_COUNT("elements", f->elements),
+              SET_REAL("noise_norm", sqrt(f->square)),
               SET_REAL(which == AGREEMENT ? "noise2_norm" : "change_norm", sqrt(f->change)),
-              SET_REAL_OF("ratio", f->change > 0, sqrt(f->square / f->change)), SET_REAL_OF("cosine", any, f->dot / norms),
-              SET_REAL_OF("chance_std", any, sqrt(f->variance) / norms), SET_REAL_OF("z", any, f->dot / sqrt(f->variance)),
-              SET_COUNT("beyond", f->beyond), SET_COUNT("with_cosine", f->defined), SET_REAL_OF("largest_cosine", any, f->largest));
+              SET_REAL_OF("ratio", f->change > 0, sqrt(f->square / f->change)),
+              SET_REAL_OF("cosine", any, f->dot / norms), SET_REAL_OF("chance_std", any, sqrt(f->variance) / norms),
+              SET_REAL_OF("z", any, f->dot / sqrt(f->variance)), SET_COUNT("beyond", f->beyond),
+              SET_COUNT("with_cosine", f->defined), SET_REAL_OF("largest_cosine", any, f->largest));
     if (which != AGREEMENT)
         ORGAN_ADD(name, SET_REAL_OF("z_signs", any && f->signs > 0, f->dot / sqrt(f->signs)),
                   SET_REAL_OF("leakage", leaks, sqrt(f->inside / f->inside_base)),
@@ -71,8 +74,8 @@ static json_t *document_fold_json(json_t *name, const organ_noise_fold *f, int w
     return name;
 }
 
-/* Of each layer, or of each projection in each layer, the experts of a layer together, which is what plots show. Modules come in the order
- * of their layers, those in none first. */
+/* Of each layer, or of each projection in each layer, the experts of a layer together, which is what plots show.
+ * Modules come in the order of their layers, those in none first. */
 static json_t *document_layers_json(const organ_orthogonality_job *job, int which, bool places)
 {
     json_t *rows = json_array();
@@ -80,13 +83,15 @@ static json_t *document_layers_json(const organ_orthogonality_job *job, int whic
         const int32_t layer = job->modules[from].pair->anatomy.layer;
         organ_noise_fold folds[ORGAN_ANATOMY_ROWS] = {{0}};
         for (; to < job->count && job->modules[to].pair->anatomy.layer == layer; to++)
-            document_fold_in(&folds[places ? organ_anatomy_row(&job->modules[to].pair->anatomy) : 0], &job->modules[to], which);
+            document_fold_in(&folds[places ? organ_anatomy_row(&job->modules[to].pair->anatomy) : 0], &job->modules[to],
+                             which);
         for (unsigned role = 0; role < (places ? ORGAN_ANATOMY_ROWS : 1); role++)
             if (folds[role].modules)
                 json_array_append_new(
-                    rows, document_fold_json(ORGAN_OBJECT(SET_IF(places, "projection", json_string(organ_anatomy_row_name(role))),
-                                                          SET_INDEX("layer", layer)),
-                                             &folds[role], which));
+                    rows, document_fold_json(
+                              ORGAN_OBJECT(SET_IF(places, "projection", json_string(organ_anatomy_row_name(role))),
+                                           SET_INDEX("layer", layer)),
+                              &folds[role], which));
     }
     return rows;
 }
@@ -98,7 +103,9 @@ static json_t *projections_json(const organ_orthogonality_job *job, int which)
     for (unsigned role = 0; role < ORGAN_ANATOMY_ROWS; role++) {
         const organ_noise_fold f = document_fold_of(job, which, (int)role);
         if (f.modules)
-            json_array_append_new(rows, document_fold_json(ORGAN_OBJECT(SET_TEXT("projection", organ_anatomy_row_name(role))), &f, which));
+            json_array_append_new(
+                rows,
+                document_fold_json(ORGAN_OBJECT(SET_TEXT("projection", organ_anatomy_row_name(role))), &f, which));
     }
     return rows;
 }
@@ -106,9 +113,10 @@ static json_t *projections_json(const organ_orthogonality_job *job, int which)
 static json_t *comparison_json(const organ_orthogonality_job *job, int which)
 {
     const organ_noise_fold all = document_fold_of(job, which, -1);
-    return ORGAN_OBJECT(SET("verdict", which == AGREEMENT ? organ_agreement_verdict(&all) : organ_noise_verdict(&all)),
-                        SET("total", document_fold_json(json_object(), &all, which)), SET("projections", projections_json(job, which)),
-                        SET("layers", document_layers_json(job, which, false)), SET("places", document_layers_json(job, which, true)));
+    return ORGAN_OBJECT(
+        SET("verdict", which == AGREEMENT ? organ_agreement_verdict(&all) : organ_noise_verdict(&all)),
+        SET("total", document_fold_json(json_object(), &all, which)), SET("projections", projections_json(job, which)),
+        SET("layers", document_layers_json(job, which, false)), SET("places", document_layers_json(job, which, true)));
 }
 
 static json_t *noise_json(const void *context, size_t n)
@@ -127,7 +135,8 @@ static json_t *reason(const organ_noise_module *m, size_t n)
 {
     if (!(m->change > 0))
         return json_string("the adapter does not change this module");
-    return m->noise[n].square > 0 ? json_null() : json_string("there is no noise: both models have the same values here");
+    return m->noise[n].square > 0 ? json_null()
+                                  : json_string("there is no noise: both models have the same values here");
 }
 
 static json_t *module_noise_json(const void *module, size_t n)
@@ -139,11 +148,13 @@ static json_t *module_noise_json(const void *module, size_t n)
     const double expected = (double)m->k / (double)m->rows;
     const double spread = organ_chance_share_std((double)m->k, (double)m->rows, (double)m->cols);
     return ORGAN_OBJECT(
-        SET_REAL("norm", sqrt(c.square)), SET_REAL_OF("ratio", c.change > 0, sqrt(c.square / c.change)), SET_REAL_OF("cosine", any, cosine),
+        SET_REAL("norm", sqrt(c.square)), SET_REAL_OF("ratio", c.change > 0, sqrt(c.square / c.change)),
+        SET_REAL_OF("cosine", any, cosine),
         SET_REAL_OF("z", any && m->drawn_std > 0, (cosine - m->drawn_mean) / m->drawn_std),
         SET_REAL_OF("z_exact", any, cosine * sqrt(elements_of(m))),
-        SET_REAL_OF("z_signs", any && m->noise[n].signs > 0, c.dot / sqrt(m->noise[n].signs)), SET_REAL_OF("leakage", leaks, sqrt(share)),
-        SET_REAL_OF("leakage_expected", leaks, sqrt(expected)), SET_REAL_OF("leakage_over_expected", leaks, sqrt(share / expected)),
+        SET_REAL_OF("z_signs", any && m->noise[n].signs > 0, c.dot / sqrt(m->noise[n].signs)),
+        SET_REAL_OF("leakage", leaks, sqrt(share)), SET_REAL_OF("leakage_expected", leaks, sqrt(expected)),
+        SET_REAL_OF("leakage_over_expected", leaks, sqrt(share / expected)),
         SET_REAL_OF("leakage_z", leaks && m->k < m->rows, (share - expected) / spread), SET("reason", reason(m, n)));
 }
 
@@ -151,19 +162,21 @@ static json_t *document_module_json(const void *context, size_t k)
 {
     const organ_orthogonality_job *const job = context;
     const organ_noise_module *const m = &job->modules[k];
-    json_t *row = ORGAN_OBJECT(SET_BYTES("module", m->pair->module), SET_TEXT("projection", projection_of(m)),
-                               SET_INDEX("layer", m->pair->anatomy.layer), SET_INDEX("expert", m->pair->anatomy.expert),
-                               SET_COUNT("rows", m->rows), SET_COUNT("cols", m->cols), SET_COUNT("rank", m->pair->rank),
-                               SET_COUNT("k", m->k), SET_REAL("change_norm", sqrt(m->change)),
-                               SET("chance", ORGAN_OBJECT(SET_COUNT("draws", job->options->draws), SET_REAL("mean", m->drawn_mean),
-                                                          SET_REAL("std", m->drawn_std), SET_REAL("std_exact", 1 / sqrt(elements_of(m))))),
-                               SET("noise", organ_json_rows(job->noises, module_noise_json, m)));
+    json_t *row = ORGAN_OBJECT(
+        SET_BYTES("module", m->pair->module), SET_TEXT("projection", projection_of(m)),
+        SET_INDEX("layer", m->pair->anatomy.layer), SET_INDEX("expert", m->pair->anatomy.expert),
+        SET_COUNT("rows", m->rows), SET_COUNT("cols", m->cols), SET_COUNT("rank", m->pair->rank), SET_COUNT("k", m->k),
+        SET_REAL("change_norm", sqrt(m->change)),
+        SET("chance", ORGAN_OBJECT(SET_COUNT("draws", job->options->draws), SET_REAL("mean", m->drawn_mean),
+                                   SET_REAL("std", m->drawn_std), SET_REAL("std_exact", 1 / sqrt(elements_of(m))))),
+        SET("noise", organ_json_rows(job->noises, module_noise_json, m)));
     if (job->noises > 1) {
         const organ_noise_comparison c = compared_of(m, AGREEMENT);
         const double cosine = organ_is_compared(&c) ? organ_compared_cosine(&c) : 0;
-        ORGAN_ADD(row, SET("agreement", ORGAN_OBJECT(SET_REAL_OF("cosine", organ_is_compared(&c), cosine),
-                                                     SET_REAL_OF("z_exact", organ_is_compared(&c), cosine * sqrt(elements_of(m))),
-                                                     SET_REAL_OF("ratio", c.change > 0, sqrt(c.square / c.change)))));
+        ORGAN_ADD(row, SET("agreement",
+                           ORGAN_OBJECT(SET_REAL_OF("cosine", organ_is_compared(&c), cosine),
+                                        SET_REAL_OF("z_exact", organ_is_compared(&c), cosine * sqrt(elements_of(m))),
+                                        SET_REAL_OF("ratio", c.change > 0, sqrt(c.square / c.change)))));
     }
     return row;
 }
@@ -173,43 +186,55 @@ static json_t *document_module_json(const void *context, size_t k)
 static json_t *orthogonality_definitions_json(void)
 {
     return ORGAN_OBJECT(
-        SET_TEXT("N", "What quantisation took: the weight of the clean model minus the dequantised one of the noisy model, so that W_noisy "
+        SET_TEXT("N", "What quantisation took: the weight of the clean model minus the dequantised one of the noisy "
+                      "model, so that W_noisy "
                       "= W_clean - N."),
         SET_TEXT("K", "What the adapter adds: scale B A."),
-        SET_TEXT("cosine",
-                 "<N, K> / (|N| |K|), the matrices taken as vectors. Several modules are folded as if they were one long vector."),
-        SET_TEXT("chance", "The same cosine for random matrices of N's norm: `draws` of them per module, drawn from its exact "
-                           "distribution, that of g / sqrt(g^2 + chi^2(n-1)) with g normal and n the elements. Mean 0, standard deviation "
-                           "1 / sqrt(n): std is of the draws, std_exact the latter."),
-        SET_TEXT("z",
-                 "Of a module: (cosine - mean of the draws) / their std. z_exact, and z of folded modules, take the exact mean and "
-                 "standard deviation; verdicts and tables use these, which no seed changes. z_signs takes the noise as it is and lets only "
-                 "the signs of its values be random: it is the fairer one where large noise sits where the adapter's change is large."),
-        SET_TEXT("leakage", "|U_k^T N| / |N|, with U_k the first k left singular vectors of K (all that K has, or --top-k): the share of "
-                            "the noise that lies in the adapter's output directions. Its square is a share of energy. leakage_z: standard "
-                            "deviations between that share and k / out, by the Beta distribution it has for random matrices."),
+        SET_TEXT("cosine", "<N, K> / (|N| |K|), the matrices taken as vectors. Several modules are folded as if they "
+                           "were one long vector."),
+        SET_TEXT("chance",
+                 "The same cosine for random matrices of N's norm: `draws` of them per module, drawn from its exact "
+                 "distribution, that of g / sqrt(g^2 + chi^2(n-1)) with g normal and n the elements. Mean 0, standard "
+                 "deviation "
+                 "1 / sqrt(n): std is of the draws, std_exact the latter."),
+        SET_TEXT("z", "Of a module: (cosine - mean of the draws) / their std. z_exact, and z of folded modules, take "
+                      "the exact mean and "
+                      "standard deviation; verdicts and tables use these, which no seed changes. z_signs takes the "
+                      "noise as it is and lets only "
+                      "the signs of its values be random: it is the fairer one where large noise sits where the "
+                      "adapter's change is large."),
+        SET_TEXT("leakage",
+                 "|U_k^T N| / |N|, with U_k the first k left singular vectors of K (all that K has, or --top-k): the "
+                 "share of "
+                 "the noise that lies in the adapter's output directions. Its square is a share of energy. leakage_z: "
+                 "standard "
+                 "deviations between that share and k / out, by the Beta distribution it has for random matrices."),
         SET_TEXT("leakage_expected", "sqrt(k / out_features): what noise without direction has."),
-        SET_TEXT("ratio", "|N| / |K|. Between W_clean + K and W_noisy + K lies N; between W_clean + K and W_noisy lies N + K."));
+        SET_TEXT("ratio",
+                 "|N| / |K|. Between W_clean + K and W_noisy + K lies N; between W_clean + K and W_noisy lies N + K."));
 }
 
 static json_t *thresholds_json(void)
 {
     return ORGAN_OBJECT(
-        SET_TEXT(
-            "direction",
-            "orthogonal: |z| <= 3 in all modules but as many as chance leaves outside (at most 1 % likely to be more), and for all as one "
-            "matrix; nearly orthogonal: those outside have no |cosine| above 0.03, nor have all as one matrix; else not orthogonal"),
+        SET_TEXT("direction", "orthogonal: |z| <= 3 in all modules but as many as chance leaves outside (at most 1 % "
+                              "likely to be more), and for all as one "
+                              "matrix; nearly orthogonal: those outside have no |cosine| above 0.03, nor have all as "
+                              "one matrix; else not orthogonal"),
         SET_TEXT("leakage", "isotropic: leakage over all modules within 10 % of its expectation"),
-        SET_TEXT("magnitude", "noise below adapter: |N| / |K| <= 0.5 (at cosine 0 the adapter removes at least 80 % of the squared "
-                              "distance); above: >= 2 (at most 20 %)"),
-        SET_TEXT("agreement", "unrelated: as orthogonal; hardly related: as nearly orthogonal; related: |cosine| below 0.5; else alike"));
+        SET_TEXT("magnitude",
+                 "noise below adapter: |N| / |K| <= 0.5 (at cosine 0 the adapter removes at least 80 % of the squared "
+                 "distance); above: >= 2 (at most 20 %)"),
+        SET_TEXT(
+            "agreement",
+            "unrelated: as orthogonal; hardly related: as nearly orthogonal; related: |cosine| below 0.5; else alike"));
 }
 
 static json_t *document_parameters_json(const organ_orthogonality_job *job)
 {
     const organ_orthogonality_options *const o = job->options;
-    return ORGAN_OBJECT(SET_COUNT("draws", o->draws), SET_COUNT_OF("top_k", o->top_k, o->top_k), SET_COUNT("seed", o->seed),
-                        SET_BYTES_OF("modules", o->modules));
+    return ORGAN_OBJECT(SET_COUNT("draws", o->draws), SET_COUNT_OF("top_k", o->top_k, o->top_k),
+                        SET_COUNT("seed", o->seed), SET_BYTES_OF("modules", o->modules));
 }
 
 static json_t *adapter_json(const organ_orthogonality_job *job)
@@ -224,20 +249,26 @@ static json_t *document_run_json(const organ_orthogonality_job *job)
     const organ_orthogonality_options *const o = job->options;
     const double seconds = organ_milliseconds(job->seconds);
     return ORGAN_OBJECT(SET_BYTES("clean", o->clean), SET_BYTES("noisy", o->noisy), SET_BYTES_OF("noisy2", o->noisy2),
-                        SET_BYTES("adapter", o->adapter), SET_BYTES_OF("output", o->output), SET_REAL("seconds", seconds),
-                        SET_COUNT("bytes_read", job->bytes), SET_COUNT("threads", organ_workers_count(job->engine->workers)),
+                        SET_BYTES("adapter", o->adapter), SET_BYTES_OF("output", o->output),
+                        SET_REAL("seconds", seconds), SET_COUNT("bytes_read", job->bytes),
+                        SET_COUNT("threads", organ_workers_count(job->engine->workers)),
                         SET_TEXT("cpu_isa", job->engine->kernels->isa));
 }
 
-static const organ_weight *compared(const void *job, size_t k) { return ((const organ_orthogonality_job *)job)->modules[k].clean; }
+static const organ_weight *compared(const void *job, size_t k)
+{
+    return ((const organ_orthogonality_job *)job)->modules[k].clean;
+}
 
 json_t *organ_orthogonality_document(const organ_orthogonality_job *job)
 {
-    return ORGAN_OBJECT(
-        SET_HEAD("organ.orthogonality/1", "orthogonality/1"), SET("clean", organ_model_json(job->clean)), SET("adapter", adapter_json(job)),
-        SET("parameters", document_parameters_json(job)), SET("noises", organ_json_rows(job->noises, noise_json, job)),
-        SET("agreement", job->noises > 1 ? comparison_json(job, AGREEMENT) : json_null()),
-        SET("matrices", organ_matrices_among(job->clean_weights, job->count, compared, job)),
-        SET("modules", organ_json_rows(job->count, document_module_json, job)), SET("definitions", orthogonality_definitions_json()),
-        SET("thresholds", thresholds_json()), SET("run", document_run_json(job)));
+    return ORGAN_OBJECT(SET_HEAD("organ.orthogonality/1", "orthogonality/1"),
+                        SET("clean", organ_model_json(job->clean)), SET("adapter", adapter_json(job)),
+                        SET("parameters", document_parameters_json(job)),
+                        SET("noises", organ_json_rows(job->noises, noise_json, job)),
+                        SET("agreement", job->noises > 1 ? comparison_json(job, AGREEMENT) : json_null()),
+                        SET("matrices", organ_matrices_among(job->clean_weights, job->count, compared, job)),
+                        SET("modules", organ_json_rows(job->count, document_module_json, job)),
+                        SET("definitions", orthogonality_definitions_json()), SET("thresholds", thresholds_json()),
+                        SET("run", document_run_json(job)));
 }

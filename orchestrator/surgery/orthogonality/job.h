@@ -70,13 +70,15 @@ typedef struct organ_compared_modules {
 } organ_compared_modules;
 
 /* Measures all of them; *seconds and *bytes: how long that took, and what was read. As organ_ranks_agree. */
-organ_status organ_compared_modules_measure(const organ_compared_modules *modules, double *seconds, uint64_t *bytes, organ_error *error);
+organ_status organ_compared_modules_measure(const organ_compared_modules *modules, double *seconds, uint64_t *bytes,
+                                            organ_error *error);
 
 /* Everything of a module that its values tell. */
 organ_status organ_orthogonality_measure(organ_orthogonality_job *job, organ_noise_module *module, organ_error *error);
 
 /* ORGAN_BAD_INPUT: a value of that row of a weight is NaN or infinite. */
-organ_status organ_noise_not_finite(const organ_model *model, const organ_weight *weight, uint64_t row, float value, organ_error *error);
+organ_status organ_noise_not_finite(const organ_model *model, const organ_weight *weight, uint64_t row, float value,
+                                    organ_error *error);
 
 /* Of several faults that of the first unit is told, whoever met it first. */
 typedef struct organ_unit_faults {
@@ -86,8 +88,8 @@ typedef struct organ_unit_faults {
 } organ_unit_faults;
 void organ_unit_faults_keep(organ_unit_faults *faults, size_t unit, const organ_error *error);
 
-/* What `count` weights are stored in, "... and others" where not all alike: *first is that of the first module, the next stands `stride`
- * bytes behind. */
+/* What `count` weights are stored in, "... and others" where not all alike: *first is that of the first module, the
+ * next stands `stride` bytes behind. */
 void organ_stored_as(const organ_weight *const *first, size_t stride, size_t count, char out[160]);
 
 /* The report; NULL without memory. */
@@ -111,11 +113,13 @@ typedef struct organ_noise_comparison {
     double signs; /* the variance of `dot` if the signs of the first were random; 0: not told */
 } organ_noise_comparison;
 
-bool organ_is_compared(const organ_noise_comparison *c);       /* whether there is a cosine: neither is zero */
-double organ_compared_cosine(const organ_noise_comparison *c); /* at most 1: the rounding of the sums is not of interest */
+bool organ_is_compared(const organ_noise_comparison *c); /* whether there is a cosine: neither is zero */
+double
+organ_compared_cosine(const organ_noise_comparison *c); /* at most 1: the rounding of the sums is not of interest */
 void organ_noise_fold_add(organ_noise_fold *fold, const organ_noise_comparison *c, uint64_t elements);
 
-/* The verdict on one noise (0 or 1), and on how the two agree, from the fold of all modules: levels and sentences. NULL without memory. */
+/* The verdict on one noise (0 or 1), and on how the two agree, from the fold of all modules: levels and sentences. NULL
+ * without memory. */
 json_t *organ_noise_verdict(const organ_noise_fold *all);
 json_t *organ_agreement_verdict(const organ_noise_fold *all);
 

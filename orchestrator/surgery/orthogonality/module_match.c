@@ -31,12 +31,13 @@ organ_status organ_misfits_end(const organ_misfits *misfits, const char *path, o
         return error->status;
     if (misfits->shown == misfits->count)
         return organ_fail(error, ORGAN_BAD_INPUT, "%s does not fit: %s", path, misfits->text);
-    return organ_fail(error, ORGAN_BAD_INPUT, "%s does not fit: %s; and %zu more", path, misfits->text, misfits->count - misfits->shown);
+    return organ_fail(error, ORGAN_BAD_INPUT, "%s does not fit: %s; and %zu more", path, misfits->text,
+                      misfits->count - misfits->shown);
 }
 
 /* By the very name, by the names that programs give it that train adapters, or by those of the other format. */
-static const organ_weight *weight_of_place(const organ_module_place *p, const organ_weights *weights, const organ_model *model,
-                                           organ_error *error)
+static const organ_weight *weight_of_place(const organ_module_place *p, const organ_weights *weights,
+                                           const organ_model *model, organ_error *error)
 {
     char *made = NULL, other[ORGAN_COUNTERPART_SIZE];
     if (!p->tensor && asprintf(&made, "%s.weight", p->module) < 0) {
@@ -62,21 +63,23 @@ static bool module_match_fits(const organ_module_place *p, const organ_weight *w
 static bool is_permuted(const organ_module_place *p, const organ_model *model)
 {
     const organ_role role = p->anatomy->role;
-    return p->gguf != (model->gguf != NULL) && (role == ORGAN_ROLE_Q || role == ORGAN_ROLE_K || role == ORGAN_ROLE_QKV) &&
+    return p->gguf != (model->gguf != NULL) &&
+           (role == ORGAN_ROLE_Q || role == ORGAN_ROLE_K || role == ORGAN_ROLE_QKV) &&
            !organ_keeps_rope_rows(model->config.model_type);
 }
 
-const organ_weight *organ_module_weight(const organ_module_place *place, const organ_weights *weights, const organ_model *model,
-                                        organ_misfits *misfits, organ_error *error)
+const organ_weight *organ_module_weight(const organ_module_place *place, const organ_weights *weights,
+                                        const organ_model *model, organ_misfits *misfits, organ_error *error)
 {
     char shape[96];
     const organ_weight *const weight = weight_of_place(place, weights, model, error);
     if (weight && !module_match_fits(place, weight))
         note_misfit(misfits, "'%.120s' is %s in %.120s, but [%zu, %zu] by %s", place->module,
-                    organ_shape_text(weight->rank, weight->shape, shape), model->path, place->rows, place->cols, misfits->said_by);
+                    organ_shape_text(weight->rank, weight->shape, shape), model->path, place->rows, place->cols,
+                    misfits->said_by);
     else if (weight && is_permuted(place, model))
-        note_misfit(misfits, "'%.120s' has its rows in another order in %.120s, a %s of architecture '%.40s'", place->module, model->path,
-                    model->gguf ? "GGUF file" : "model", model->config.model_type);
+        note_misfit(misfits, "'%.120s' has its rows in another order in %.120s, a %s of architecture '%.40s'",
+                    place->module, model->path, model->gguf ? "GGUF file" : "model", model->config.model_type);
     else if (weight)
         return weight;
     else if (!error->status)
@@ -87,5 +90,7 @@ const organ_weight *organ_module_weight(const organ_module_place *place, const o
 organ_status organ_modules_all_used(const organ_globs *globs, const char *path, organ_error *error)
 {
     const char *const unused = organ_globs_unused(globs);
-    return unused ? organ_fail(error, ORGAN_USAGE, "--modules: no module of %s has a name that matches '%s'", path, unused) : ORGAN_OK;
+    return unused
+               ? organ_fail(error, ORGAN_USAGE, "--modules: no module of %s has a name that matches '%s'", path, unused)
+               : ORGAN_OK;
 }

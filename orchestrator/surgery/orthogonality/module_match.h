@@ -23,10 +23,11 @@ typedef struct organ_misfits {
     char text[700];
 } organ_misfits;
 
-/* The weight of the module in a model, by the names of the other format too; NULL with a misfit where the model has none, has it in another
- * shape, or has its rows in another order (q and k of some architectures in GGUF); NULL with an error where there is no memory to look. */
-const organ_weight *organ_module_weight(const organ_module_place *place, const organ_weights *weights, const organ_model *model,
-                                        organ_misfits *misfits, organ_error *error);
+/* The weight of the module in a model, by the names of the other format too; NULL with a misfit where the model has
+ * none, has it in another shape, or has its rows in another order (q and k of some architectures in GGUF); NULL with an
+ * error where there is no memory to look. */
+const organ_weight *organ_module_weight(const organ_module_place *place, const organ_weights *weights,
+                                        const organ_model *model, organ_misfits *misfits, organ_error *error);
 
 /* ORGAN_BAD_INPUT with all misfits where there are any; `path` is what does not fit. */
 organ_status organ_misfits_end(const organ_misfits *misfits, const char *path, organ_error *error);

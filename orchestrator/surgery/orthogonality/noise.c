@@ -1,8 +1,8 @@
 /* SPDX-License-Identifier: MIT
- * One module. Strips of rows pass through memory; of each, all workers first read rows and take their differences, then divide its columns
- * into blocks of fixed width: K of the block by a product of the factors' parts, the sums over it, and U^T N of the block, added to FP64
- * sums that no other worker touches. Strips and blocks depend on the shapes alone and are folded in order, so the bits depend on neither
- * threads nor memory. */
+ * One module. Strips of rows pass through memory; of each, all workers first read rows and take their differences, then
+ * divide its columns into blocks of fixed width: K of the block by a product of the factors' parts, the sums over it,
+ * and U^T N of the block, added to FP64 sums that no other worker touches. Strips and blocks depend on the shapes alone
+ * and are folded in order, so the bits depend on neither threads nor memory. */
 #include "orchestrator/surgery/orthogonality/job.h"
 
 #include "orchestrator/machine/enough_memory.h"
@@ -56,7 +56,8 @@ static organ_status load_factors(noise_stage *s, organ_error *error)
 {
     organ_noise_module *const m = s->module;
     s->inner = (size_t)m->pair->rank;
-    if (organ_lora_factors_placed(s->job->adapter, m->pair, m->transposed, s->job->engine->kernels, &s->b, &s->a, error))
+    if (organ_lora_factors_placed(s->job->adapter, m->pair, m->transposed, s->job->engine->kernels, &s->b, &s->a,
+                                  error))
         return error->status;
     if (organ_factored_svd(s->job->engine->kernels, s->b, s->a, m->rows, s->inner, m->cols, &s->svd, error))
         return error->status;
@@ -76,18 +77,24 @@ typedef struct room {
     size_t strips, worker; /* bytes of the strips, and of what one thread takes besides */
 } room;
 
-static const organ_model *model_of(const organ_orthogonality_job *job, size_t n) { return n ? job->noisy[n - 1] : job->clean; }
-static const organ_weight *noise_weight_of(const organ_noise_module *m, size_t n) { return n ? m->noisy[n - 1] : m->clean; }
+static const organ_model *model_of(const organ_orthogonality_job *job, size_t n)
+{
+    return n ? job->noisy[n - 1] : job->clean;
+}
+static const organ_weight *noise_weight_of(const organ_noise_module *m, size_t n)
+{
+    return n ? m->noisy[n - 1] : m->clean;
+}
 
 /* About so many values, as many rows as all models like to read at once. */
-static organ_status noise_rows_of(const organ_orthogonality_job *job, const organ_noise_module *m, size_t values, size_t *rows,
-                                  organ_error *error)
+static organ_status noise_rows_of(const organ_orthogonality_job *job, const organ_noise_module *m, size_t values,
+                                  size_t *rows, organ_error *error)
 {
     *rows = 1;
     for (size_t n = 0; n <= job->noises && !error->status; n++) {
         size_t step = 1;
-        organ_weight_reader_step_of(model_of(job, n), noise_weight_of(m, n), job->engine->kernels, organ_larger(values / m->cols, 1), &step,
-                                    error);
+        organ_weight_reader_step_of(model_of(job, n), noise_weight_of(m, n), job->engine->kernels,
+                                    organ_larger(values / m->cols, 1), &step, error);
         *rows = organ_larger(*rows, step);
     }
     *rows = organ_lesser(*rows, m->rows);
@@ -95,19 +102,23 @@ static organ_status noise_rows_of(const organ_orthogonality_job *job, const orga
 }
 
 /* Reading needs a unit of both models and the reader's own room, a block needs its K and what a product takes. */
-static organ_status find_room(const organ_orthogonality_job *job, const organ_noise_module *m, room *r, organ_error *error)
+static organ_status find_room(const organ_orthogonality_job *job, const organ_noise_module *m, room *r,
+                              organ_error *error)
 {
     size_t reader = 0;
-    if (noise_rows_of(job, m, STRIP_VALUES, &r->strip_rows, error) || noise_rows_of(job, m, UNIT_VALUES, &r->unit_rows, error))
+    if (noise_rows_of(job, m, STRIP_VALUES, &r->strip_rows, error) ||
+        noise_rows_of(job, m, UNIT_VALUES, &r->unit_rows, error))
         return error->status;
     r->unit_rows = organ_lesser(r->unit_rows, r->strip_rows);
     for (size_t n = 0; n <= job->noises && !error->status; n++) {
         size_t scratch = 0;
-        organ_weight_reader_size(model_of(job, n), noise_weight_of(m, n), job->engine->kernels, r->unit_rows, &scratch, error);
+        organ_weight_reader_size(model_of(job, n), noise_weight_of(m, n), job->engine->kernels, r->unit_rows, &scratch,
+                                 error);
         reader = organ_larger(reader, scratch);
     }
     const size_t reading = 2 * organ_to_line(r->unit_rows * m->cols * sizeof(float)) + organ_to_line(reader);
-    const size_t block = ORGAN_PRODUCT_SCRATCH + organ_to_line(r->strip_rows * organ_lesser(BLOCK_COLS, m->cols) * sizeof(float));
+    const size_t block =
+        ORGAN_PRODUCT_SCRATCH + organ_to_line(r->strip_rows * organ_lesser(BLOCK_COLS, m->cols) * sizeof(float));
     r->worker = organ_to_line(organ_larger(reading, block));
     r->strips = job->noises * organ_to_line(r->strip_rows * m->cols * sizeof(float));
     return error->status;
@@ -126,7 +137,8 @@ organ_status organ_orthogonality_check_memory(const organ_orthogonality_job *job
     }
     if (most <= job->engine->memory)
         return ORGAN_OK;
-    return organ_memory_refuse(error, job->engine->memory, most, "strips of '%s' and the buffers of one thread", widest->clean->name);
+    return organ_memory_refuse(error, job->engine->memory, most, "strips of '%s' and the buffers of one thread",
+                               widest->clean->name);
 }
 
 static organ_status noise_make_room(noise_stage *s, organ_error *error)
@@ -156,15 +168,16 @@ static organ_status noise_make_room(noise_stage *s, organ_error *error)
 
 static size_t noise_take(noise_stage *s) { return __atomic_fetch_add(&s->next, 1, __ATOMIC_RELAXED); }
 
-organ_status organ_noise_not_finite(const organ_model *model, const organ_weight *weight, uint64_t row, float value, organ_error *error)
+organ_status organ_noise_not_finite(const organ_model *model, const organ_weight *weight, uint64_t row, float value,
+                                    organ_error *error)
 {
     return organ_fail(error, ORGAN_BAD_INPUT, "%s: tensor '%s': a value of row %llu is %s", model->path, weight->name,
                       (unsigned long long)row, isnan(value) ? "NaN" : "infinite");
 }
 
 /* Why a difference is not finite. */
-static organ_status find_fault(const noise_stage *s, size_t n, size_t first, const float *clean, const float *noisy, size_t count,
-                               organ_error *error)
+static organ_status find_fault(const noise_stage *s, size_t n, size_t first, const float *clean, const float *noisy,
+                               size_t count, organ_error *error)
 {
     const organ_noise_module *const m = s->module;
     for (size_t k = 0; k < count; k++) {
@@ -174,13 +187,14 @@ static organ_status find_fault(const noise_stage *s, size_t n, size_t first, con
         if (!isfinite(noisy[k]))
             return organ_noise_not_finite(s->job->noisy[n], m->noisy[n], row, noisy[k], error);
     }
-    return organ_fail(error, ORGAN_BAD_INPUT, "%s: tensor '%s': differs from the clean one by more than FP32 holds", s->job->noisy[n]->path,
-                      m->noisy[n]->name);
+    return organ_fail(error, ORGAN_BAD_INPUT, "%s: tensor '%s': differs from the clean one by more than FP32 holds",
+                      s->job->noisy[n]->path, m->noisy[n]->name);
 }
 
 static organ_status read_unit(noise_stage *s, size_t at, size_t rows, unsigned char *scratch, organ_error *error)
 {
-    const size_t cols = s->module->cols, count = rows * cols, bytes = organ_to_line(s->unit_rows * cols * sizeof(float));
+    const size_t cols = s->module->cols, count = rows * cols,
+                 bytes = organ_to_line(s->unit_rows * cols * sizeof(float));
     float *const clean = (float *)(void *)scratch, *const noisy = (float *)(void *)(scratch + bytes);
     if (organ_weight_read(s->clean, s->first + at, rows, ORGAN_F32, clean, scratch + 2 * bytes, error))
         return error->status;
@@ -293,8 +307,8 @@ static void sum_block(noise_stage *s, size_t block, unsigned char *scratch)
         for (size_t r = 0; r < s->rows; r++)
             add_row(&l, s->noise[n] + r * m->cols + col, change + r * width, width);
         to->change = noise_fold_lanes(l.change);
-        to->noise[n] =
-            (organ_noise_sums){.square = noise_fold_lanes(l.square), .dot = noise_fold_lanes(l.dot), .signs = noise_fold_lanes(l.signs)};
+        to->noise[n] = (organ_noise_sums){
+            .square = noise_fold_lanes(l.square), .dot = noise_fold_lanes(l.dot), .signs = noise_fold_lanes(l.signs)};
         if (m->k)
             add_inside(s, n, col, width, scratch);
     }
@@ -362,12 +376,12 @@ static void finish_sums(noise_stage *s)
     for (size_t n = 0; n < s->job->noises; n++)
         for (size_t k = 0; k < m->k * m->cols; k++)
             m->noise[n].inside += s->inside[n][k] * s->inside[n][k];
-    organ_chance_baseline(s->job->options->seed, m->index, s->job->options->draws, (uint64_t)m->rows * m->cols, &m->drawn_mean,
-                          &m->drawn_std);
+    organ_chance_baseline(s->job->options->seed, m->index, s->job->options->draws, (uint64_t)m->rows * m->cols,
+                          &m->drawn_mean, &m->drawn_std);
 }
 
-static organ_status open_reader(const noise_stage *s, const organ_model *model, const organ_weight *weight, organ_weight_reader **reader,
-                                organ_error *error)
+static organ_status open_reader(const noise_stage *s, const organ_model *model, const organ_weight *weight,
+                                organ_weight_reader **reader, organ_error *error)
 {
     char note[256];
     if (organ_weight_reader_open(model, weight, s->job->engine->kernels, note, reader, error))
@@ -406,8 +420,8 @@ organ_status organ_orthogonality_measure(organ_orthogonality_job *job, organ_noi
 {
     noise_stage s = {.job = job, .module = module};
     pthread_mutex_init(&s.faults.lock, NULL);
-    if (noise_open_readers(&s, error) == ORGAN_OK && load_factors(&s, error) == ORGAN_OK && noise_make_room(&s, error) == ORGAN_OK &&
-        run_strips(&s, error) == ORGAN_OK)
+    if (noise_open_readers(&s, error) == ORGAN_OK && load_factors(&s, error) == ORGAN_OK &&
+        noise_make_room(&s, error) == ORGAN_OK && run_strips(&s, error) == ORGAN_OK)
         finish_sums(&s);
     noise_release(&s);
     return error->status;

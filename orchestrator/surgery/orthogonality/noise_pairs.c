@@ -22,7 +22,8 @@ static bool is_adapter(const char *path)
     char *config = NULL;
     struct stat status;
     bool adapter = strcmp(organ_path_name(path), ORGAN_ADAPTER_WEIGHTS) == 0;
-    if (!adapter && stat(path, &status) == 0 && S_ISDIR(status.st_mode) && asprintf(&config, "%s/" ORGAN_ADAPTER_CONFIG, path) >= 0)
+    if (!adapter && stat(path, &status) == 0 && S_ISDIR(status.st_mode) &&
+        asprintf(&config, "%s/" ORGAN_ADAPTER_CONFIG, path) >= 0)
         adapter = access(config, F_OK) == 0;
     free(config);
     return adapter;
@@ -32,19 +33,21 @@ static bool is_same(const organ_model *a, const organ_model *b)
 {
     if (strcmp(a->path, b->path) == 0)
         return true;
-    return a->file_count && b->file_count && !a->files[0].remote && !b->files[0].remote && a->files[0].device == b->files[0].device &&
-           a->files[0].inode == b->files[0].inode;
+    return a->file_count && b->file_count && !a->files[0].remote && !b->files[0].remote &&
+           a->files[0].device == b->files[0].device && a->files[0].inode == b->files[0].inode;
 }
 
-/* Two names for one model make numbers that look like findings. A tuned model may be one of the second pair: it is what was made of A. */
+/* Two names for one model make numbers that look like findings. A tuned model may be one of the second pair: it is what
+ * was made of A. */
 static organ_status refuse_same(const organ_pairs_job *job, organ_error *error)
 {
-    static const char *const names[] = {"CLEAN of the first --pair", "NOISY of the first --pair", "CLEAN of the second --pair",
-                                        "NOISY of the second --pair", "the tuned model"};
+    static const char *const names[] = {"CLEAN of the first --pair", "NOISY of the first --pair",
+                                        "CLEAN of the second --pair", "NOISY of the second --pair", "the tuned model"};
     for (size_t b = 1; b < job->sources; b++)
         for (size_t a = 0; a < b; a++)
             if (is_same(job->model[a], job->model[b]) && !(b == ORGAN_TUNED && a == ORGAN_CLEAN_B))
-                return organ_fail(error, ORGAN_USAGE, "%s and %s are the same model: %s%s", names[a], names[b], job->model[b]->path,
+                return organ_fail(error, ORGAN_USAGE, "%s and %s are the same model: %s%s", names[a], names[b],
+                                  job->model[b]->path,
                                   a == ORGAN_CLEAN_A && b == ORGAN_CLEAN_B
                                       ? "; two quantisations of one model are held beside each other by --noisy2"
                                       : "");
@@ -76,7 +79,8 @@ static void tell_module(const organ_pairs_job *job, const organ_pairs_module *m)
     char remark[64] = "no cosine";
     const double norms = sqrt(m->sums.noise[0]) * sqrt(m->sums.noise[1]);
     if (norms > 0)
-        snprintf(remark, sizeof remark, "cosine %.5f, remains %.3g x N_A", m->sums.between / norms, sqrt(m->sums.rest / m->sums.noise[0]));
+        snprintf(remark, sizeof remark, "cosine %.5f, remains %.3g x N_A", m->sums.between / norms,
+                 sqrt(m->sums.rest / m->sums.noise[0]));
     organ_progress_advance(job->progress, 0, m->name, remark);
 }
 
@@ -134,13 +138,15 @@ static organ_status compare_pairs(void *context, json_t **report, organ_error *e
     if (open_inputs(job, error) || organ_pairs_check_memory(job, error) || noise_pairs_measure_all(job, error) ||
         !(*report = organ_pairs_document(job)) || !job->options->output)
         return error->status;
-    return organ_reports_make(&(organ_output){.path = job->options->output, .force = job->options->force, .ranks = job->engine->ranks},
-                              &files, NULL, *report, error);
+    return organ_reports_make(
+        &(organ_output){.path = job->options->output, .force = job->options->force, .ranks = job->engine->ranks},
+        &files, NULL, *report, error);
 }
 
-organ_status organ_noise_pairs(const organ_noise_pairs_options *options, const organ_engine *engine, const organ_progress *progress,
-                               json_t **report, organ_error *error)
+organ_status organ_noise_pairs(const organ_noise_pairs_options *options, const organ_engine *engine,
+                               const organ_progress *progress, json_t **report, organ_error *error)
 {
     organ_pairs_job job = {.options = options, .engine = engine, .progress = progress};
-    return organ_operation_run(&(organ_operation){options->clean[0], &job, compare_pairs, close_pairs, false}, report, error);
+    return organ_operation_run(&(organ_operation){options->clean[0], &job, compare_pairs, close_pairs, false}, report,
+                               error);
 }

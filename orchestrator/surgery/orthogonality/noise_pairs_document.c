@@ -1,5 +1,6 @@
 /* SPDX-License-Identifier: MIT
- * organ.noise_pairs/1: module by module and folded by projection, by layer, and over the model. A number that does not exist is null. */
+ * organ.noise_pairs/1: module by module and folded by projection, by layer, and over the model. A number that does not
+ * exist is null. */
 #include "orchestrator/machine/stopwatch.h"
 #include "orchestrator/report/text/members.h"
 #include "orchestrator/surgery/orthogonality/noise_pairs_job.h"
@@ -35,7 +36,8 @@ static void noise_pairs_document_fold_in(organ_pairs_fold *f, const organ_pairs_
     const organ_pair_sums *const s = &m->sums;
     const uint64_t elements = (uint64_t)m->rows * m->cols;
     add_sums(&f->sums, s);
-    organ_noise_fold_add(&f->noises, &(organ_noise_comparison){s->noise[0], s->noise[1], s->between, s->between_signs}, elements);
+    organ_noise_fold_add(&f->noises, &(organ_noise_comparison){s->noise[0], s->noise[1], s->between, s->between_signs},
+                         elements);
     organ_noise_fold_add(&f->along[0], &(organ_noise_comparison){s->noise[0], s->change, s->along[0], 0}, elements);
     organ_noise_fold_add(&f->along[1], &(organ_noise_comparison){s->noise[1], s->change, s->along[1], 0}, elements);
     organ_noise_fold_add(&f->along[2], &(organ_noise_comparison){s->rest, s->change, s->rest_along, 0}, elements);
@@ -59,18 +61,21 @@ static void put_sums(json_t *row, const organ_pair_sums *s)
     ORGAN_ADD(row, SET_REAL("noise_a", sqrt(s->noise[0])), SET_REAL("noise_b", sqrt(s->noise[1])),
               SET("noise_a_to_weight", root_share(s->noise[0], s->weight[0])),
               SET("noise_b_to_weight", root_share(s->noise[1], s->weight[1])), SET_REAL_OF("factor", both, factor),
-              SET_REAL_OF("explained", both, fmin(1, factor * (s->between / s->noise[1]))), SET_REAL("remains", sqrt(s->rest)),
-              SET("remains_to_noise_a", root_share(s->rest, s->noise[0])), SET("remains_to_noise_b", root_share(s->rest, s->noise[1])),
+              SET_REAL_OF("explained", both, fmin(1, factor * (s->between / s->noise[1]))),
+              SET_REAL("remains", sqrt(s->rest)), SET("remains_to_noise_a", root_share(s->rest, s->noise[0])),
+              SET("remains_to_noise_b", root_share(s->rest, s->noise[1])),
               SET_REAL_OF("cancelled", s->noise[0] + s->noise[1] > 0, 1 - s->rest / (s->noise[0] + s->noise[1])),
               SET_REAL("change", sqrt(s->change)), SET("noise_a_to_change", root_share(s->noise[0], s->change)),
-              SET("noise_b_to_change", root_share(s->noise[1], s->change)), SET("remains_to_change", root_share(s->rest, s->change)));
+              SET("noise_b_to_change", root_share(s->noise[1], s->change)),
+              SET("remains_to_change", root_share(s->rest, s->change)));
 }
 
 static json_t *along_json(const organ_noise_fold *f)
 {
     const double norms = sqrt(f->defined_square) * sqrt(f->defined_change);
     const bool any = norms > 0;
-    return ORGAN_OBJECT(SET_REAL_OF("cosine", any, f->dot / norms), SET_REAL_OF("chance_std", any, sqrt(f->variance) / norms),
+    return ORGAN_OBJECT(SET_REAL_OF("cosine", any, f->dot / norms),
+                        SET_REAL_OF("chance_std", any, sqrt(f->variance) / norms),
                         SET_REAL_OF("z", any, f->dot / sqrt(f->variance)), SET_COUNT("beyond", f->beyond),
                         SET_COUNT("with_cosine", f->defined));
 }
@@ -81,25 +86,28 @@ static json_t *noise_pairs_document_fold_json(json_t *name, const organ_pairs_fo
     const organ_noise_fold *const n = &f->noises;
     const double norms = sqrt(n->defined_square) * sqrt(n->defined_change);
     const bool any = norms > 0;
-    ORGAN_ADD(name, SET_COUNT("modules", n->modules), SET_COUNT("elements", n->elements), SET_REAL_OF("cosine", any, n->dot / norms),
-              SET_REAL_OF("chance_std", any, sqrt(n->variance) / norms), SET_REAL_OF("z", any, n->dot / sqrt(n->variance)),
+    ORGAN_ADD(name, SET_COUNT("modules", n->modules), SET_COUNT("elements", n->elements),
+              SET_REAL_OF("cosine", any, n->dot / norms), SET_REAL_OF("chance_std", any, sqrt(n->variance) / norms),
+              SET_REAL_OF("z", any, n->dot / sqrt(n->variance)),
               SET_REAL_OF("z_signs", any && n->signs > 0, n->dot / sqrt(n->signs)), SET_COUNT("beyond", n->beyond),
               SET_COUNT("with_cosine", n->defined), SET_REAL_OF("largest_cosine", any, n->largest));
     put_sums(name, &f->sums);
-    ORGAN_ADD(name, SET("with_change", ORGAN_OBJECT(SET("noise_a", along_json(&f->along[0])), SET("noise_b", along_json(&f->along[1])),
-                                                    SET("remains", along_json(&f->along[2])))));
+    ORGAN_ADD(name, SET("with_change",
+                        ORGAN_OBJECT(SET("noise_a", along_json(&f->along[0])), SET("noise_b", along_json(&f->along[1])),
+                                     SET("remains", along_json(&f->along[2])))));
     return name;
 }
 
 static json_t *projection_json(const void *job, size_t role)
 {
     const organ_pairs_fold f = noise_pairs_document_fold_of(job, (int)role);
-    return f.noises.modules
-               ? noise_pairs_document_fold_json(ORGAN_OBJECT(SET_TEXT("projection", organ_role_describe((organ_role)role)->name)), &f)
-               : NULL;
+    return f.noises.modules ? noise_pairs_document_fold_json(
+                                  ORGAN_OBJECT(SET_TEXT("projection", organ_role_describe((organ_role)role)->name)), &f)
+                            : NULL;
 }
 
-/* Modules come in the order of their layers, those in none first; `places`: each projection of a layer apart, else the layer. */
+/* Modules come in the order of their layers, those in none first; `places`: each projection of a layer apart, else the
+ * layer. */
 static json_t *noise_pairs_document_layers_json(const organ_pairs_job *job, bool places)
 {
     json_t *rows = json_array();
@@ -110,11 +118,12 @@ static json_t *noise_pairs_document_layers_json(const organ_pairs_job *job, bool
             noise_pairs_document_fold_in(&folds[places ? job->modules[to].anatomy->role : 0], &job->modules[to]);
         for (int role = 0; role < (places ? ORGAN_ROLE_COUNT : 1); role++)
             if (folds[role].noises.modules)
-                json_array_append_new(
-                    rows, noise_pairs_document_fold_json(
-                              ORGAN_OBJECT(SET_IF(places, "projection", json_string(organ_role_describe((organ_role)role)->name)),
-                                           SET_INDEX("layer", layer)),
-                              &folds[role]));
+                json_array_append_new(rows,
+                                      noise_pairs_document_fold_json(
+                                          ORGAN_OBJECT(SET_IF(places, "projection",
+                                                              json_string(organ_role_describe((organ_role)role)->name)),
+                                                       SET_INDEX("layer", layer)),
+                                          &folds[role]));
     }
     return rows;
 }
@@ -147,19 +156,22 @@ static json_t *noise_pairs_document_module_json(const void *context, size_t k)
     const organ_noise_comparison c = {s->noise[0], s->noise[1], s->between, s->between_signs};
     const bool any = organ_is_compared(&c);
     const double cosine = any ? organ_compared_cosine(&c) : 0;
-    json_t *const row = ORGAN_OBJECT(
-        SET_BYTES("module", m->name), SET_TEXT("projection", projection_of(m)), SET_INDEX("layer", m->anatomy->layer),
-        SET_INDEX("expert", m->anatomy->expert), SET_COUNT("rows", m->rows), SET_COUNT("cols", m->cols), SET_REAL_OF("cosine", any, cosine),
-        SET_REAL_OF("z", any && m->drawn_std > 0, (cosine - m->drawn_mean) / m->drawn_std),
-        SET_REAL_OF("z_exact", any, cosine * sqrt(elements)), SET_REAL_OF("z_signs", any && c.signs > 0, c.dot / sqrt(c.signs)),
-        SET("reason", reason(s) ? json_string(reason(s)) : json_null()));
+    json_t *const row =
+        ORGAN_OBJECT(SET_BYTES("module", m->name), SET_TEXT("projection", projection_of(m)),
+                     SET_INDEX("layer", m->anatomy->layer), SET_INDEX("expert", m->anatomy->expert),
+                     SET_COUNT("rows", m->rows), SET_COUNT("cols", m->cols), SET_REAL_OF("cosine", any, cosine),
+                     SET_REAL_OF("z", any && m->drawn_std > 0, (cosine - m->drawn_mean) / m->drawn_std),
+                     SET_REAL_OF("z_exact", any, cosine * sqrt(elements)),
+                     SET_REAL_OF("z_signs", any && c.signs > 0, c.dot / sqrt(c.signs)),
+                     SET("reason", reason(s) ? json_string(reason(s)) : json_null()));
     ORGAN_ADD(row, SET_FLAG("clean_models_differ", s->apart > 0),
               SET("chance", ORGAN_OBJECT(SET_COUNT("draws", job->options->draws), SET_REAL("mean", m->drawn_mean),
                                          SET_REAL("std", m->drawn_std), SET_REAL("std_exact", 1 / sqrt(elements)))));
     put_sums(row, s);
-    ORGAN_ADD(row, SET("with_change", ORGAN_OBJECT(SET("noise_a", cosine_json(s->noise[0], s->change, s->along[0], elements)),
-                                                   SET("noise_b", cosine_json(s->noise[1], s->change, s->along[1], elements)),
-                                                   SET("remains", cosine_json(s->rest, s->change, s->rest_along, elements)))));
+    ORGAN_ADD(row, SET("with_change",
+                       ORGAN_OBJECT(SET("noise_a", cosine_json(s->noise[0], s->change, s->along[0], elements)),
+                                    SET("noise_b", cosine_json(s->noise[1], s->change, s->along[1], elements)),
+                                    SET("remains", cosine_json(s->rest, s->change, s->rest_along, elements)))));
     return row;
 }
 
@@ -168,33 +180,43 @@ static json_t *noise_pairs_document_module_json(const void *context, size_t k)
 static json_t *noise_pairs_document_definitions_json(void)
 {
     return ORGAN_OBJECT(
-        SET_TEXT("N_A, N_B",
-                 "What quantisation took: the weight of the clean model of a pair minus the dequantised one of its noisy model."),
-        SET_TEXT("D", "The change: scale B A of an adapter; the weight of a tuned model minus that of the clean model of the first pair; "
+        SET_TEXT("N_A, N_B", "What quantisation took: the weight of the clean model of a pair minus the dequantised "
+                             "one of its noisy model."),
+        SET_TEXT("D", "The change: scale B A of an adapter; the weight of a tuned model minus that of the clean model "
+                      "of the first pair; "
                       "or, if neither is given, the clean weight of the second pair minus that of the first."),
-        SET_TEXT("cosine",
-                 "<N_A, N_B> / (|N_A| |N_B|), the matrices taken as vectors. Several modules are folded as if they were one long vector."),
-        SET_TEXT("chance",
-                 "The same cosine for random matrices: `draws` of them per module, drawn from its exact distribution, that of g / sqrt(g^2 "
-                 "+ chi^2(n-1)) with g normal and n the elements. Mean 0, standard deviation 1 / sqrt(n). z of a module: by the draws; "
-                 "z_exact, and z of folded modules: by the exact deviation; z_signs: if only the signs of the noise were random."),
-        SET_TEXT("factor and explained", "The least-squares multiple of N_A that N_B is (a regression through 0): <N_A, N_B> / |N_A|^2, "
-                                         "and the share of |N_B|^2 that it explains, which is the squared cosine (R^2)."),
-        SET_TEXT("remains",
-                 "|N_A - N_B|: what is left where one noisy model is subtracted from the other, or where both noises are taken as one."),
-        SET_TEXT("cancelled", "1 - |N_A - N_B|^2 / (|N_A|^2 + |N_B|^2): 1 where the noises are equal, 0 where they are unrelated, -1 where "
+        SET_TEXT("cosine", "<N_A, N_B> / (|N_A| |N_B|), the matrices taken as vectors. Several modules are folded as "
+                           "if they were one long vector."),
+        SET_TEXT("chance", "The same cosine for random matrices: `draws` of them per module, drawn from its exact "
+                           "distribution, that of g / sqrt(g^2 "
+                           "+ chi^2(n-1)) with g normal and n the elements. Mean 0, standard deviation 1 / sqrt(n). z "
+                           "of a module: by the draws; "
+                           "z_exact, and z of folded modules: by the exact deviation; z_signs: if only the signs of "
+                           "the noise were random."),
+        SET_TEXT("factor and explained",
+                 "The least-squares multiple of N_A that N_B is (a regression through 0): <N_A, N_B> / |N_A|^2, "
+                 "and the share of |N_B|^2 that it explains, which is the squared cosine (R^2)."),
+        SET_TEXT("remains", "|N_A - N_B|: what is left where one noisy model is subtracted from the other, or where "
+                            "both noises are taken as one."),
+        SET_TEXT("cancelled", "1 - |N_A - N_B|^2 / (|N_A|^2 + |N_B|^2): 1 where the noises are equal, 0 where they are "
+                              "unrelated, -1 where "
                               "they are opposed."),
-        SET_TEXT("Method A", "D put on the noisy model of A. Its premise is that N_A and N_B are the same: then the result is what "
-                             "quantising the clean model of B gives."));
+        SET_TEXT("Method A",
+                 "D put on the noisy model of A. Its premise is that N_A and N_B are the same: then the result is what "
+                 "quantising the clean model of B gives."));
 }
 
 static json_t *thresholds_json(void)
 {
     return ORGAN_OBJECT(
-        SET_TEXT("premise", "over the modules in which the clean models differ: holds: |N_A - N_B| / |N_A| <= 0.5 (a quarter of the energy "
-                            "of N_A is left); holds in part: below 1, and the noises are related or alike; else does not hold"),
-        SET_TEXT("noises", "unrelated: |z| <= 3 in all modules but as many as chance leaves outside (at most 1 % likely to be more), and "
-                           "for all as one matrix; hardly related: those outside have no |cosine| above 0.03, nor have all as one matrix; "
+        SET_TEXT("premise",
+                 "over the modules in which the clean models differ: holds: |N_A - N_B| / |N_A| <= 0.5 (a quarter of "
+                 "the energy "
+                 "of N_A is left); holds in part: below 1, and the noises are related or alike; else does not hold"),
+        SET_TEXT("noises", "unrelated: |z| <= 3 in all modules but as many as chance leaves outside (at most 1 % "
+                           "likely to be more), and "
+                           "for all as one matrix; hardly related: those outside have no |cosine| above 0.03, nor have "
+                           "all as one matrix; "
                            "related: |cosine| below 0.5; else alike"));
 }
 
@@ -216,27 +238,31 @@ static json_t *pair_json(const void *job, size_t p)
 static json_t *change_json(const organ_pairs_job *job)
 {
     static const char *const kinds[] = {"clean models", "tuned model", "adapter"};
-    json_t *const change =
-        ORGAN_OBJECT(SET_TEXT("of", kinds[job->change]), SET_TEXT("from", job->change == ORGAN_CHANGE_ADAPTER ? "B A" : "CLEAN_A"));
+    json_t *const change = ORGAN_OBJECT(SET_TEXT("of", kinds[job->change]),
+                                        SET_TEXT("from", job->change == ORGAN_CHANGE_ADAPTER ? "B A" : "CLEAN_A"));
     if (job->change == ORGAN_CHANGE_TUNED)
         json_object_set_new(change, "tuned", noise_pairs_document_source_json(job, ORGAN_TUNED));
     if (job->adapter)
-        json_object_set_new(change, "adapter",
-                            ORGAN_OBJECT(SET_COUNT("modules", job->adapter->pair_count), SET_COUNT("r", job->adapter->r)));
+        json_object_set_new(
+            change, "adapter",
+            ORGAN_OBJECT(SET_COUNT("modules", job->adapter->pair_count), SET_COUNT("r", job->adapter->r)));
     return change;
 }
 
 static json_t *noise_pairs_document_run_json(const organ_pairs_job *job)
 {
     const organ_noise_pairs_options *const o = job->options;
-    json_t *const pairs = json_pack("[[o, o], [o, o]]", organ_document_string(o->clean[0]), organ_document_string(o->noisy[0]),
-                                    organ_document_string(o->clean[1]), organ_document_string(o->noisy[1]));
+    json_t *const pairs =
+        json_pack("[[o, o], [o, o]]", organ_document_string(o->clean[0]), organ_document_string(o->noisy[0]),
+                  organ_document_string(o->clean[1]), organ_document_string(o->noisy[1]));
     return ORGAN_OBJECT(SET("pairs", pairs), SET_BYTES_OF("change", o->change), SET_BYTES_OF("output", o->output),
                         SET_REAL("seconds", organ_milliseconds(job->seconds)), SET_COUNT("bytes_read", job->bytes),
-                        SET_COUNT("threads", organ_workers_count(job->engine->workers)), SET_TEXT("cpu_isa", job->engine->kernels->isa));
+                        SET_COUNT("threads", organ_workers_count(job->engine->workers)),
+                        SET_TEXT("cpu_isa", job->engine->kernels->isa));
 }
 
-/* Where both clean models have the same values, equal noises are a matter of course: the verdict is about the other modules, if any. */
+/* Where both clean models have the same values, equal noises are a matter of course: the verdict is about the other
+ * modules, if any. */
 static json_t *verdict_json(const organ_pairs_job *job)
 {
     organ_pairs_fold differing = {0};
@@ -252,20 +278,26 @@ static json_t *verdict_json(const organ_pairs_job *job)
     return organ_pairs_verdict(&all, 0, job->change);
 }
 
-static const organ_weight *compared(const void *job, size_t k) { return ((const organ_pairs_job *)job)->modules[k].weight[ORGAN_CLEAN_A]; }
+static const organ_weight *compared(const void *job, size_t k)
+{
+    return ((const organ_pairs_job *)job)->modules[k].weight[ORGAN_CLEAN_A];
+}
 
 json_t *organ_pairs_document(const organ_pairs_job *job)
 {
     const organ_noise_pairs_options *const o = job->options;
     const organ_pairs_fold all = noise_pairs_document_fold_of(job, -1);
-    return ORGAN_OBJECT(
-        SET_HEAD("organ.noise_pairs/1", "noise-pairs/1"), SET("pairs", organ_json_rows(2, pair_json, job)), SET("change", change_json(job)),
-        SET("parameters", ORGAN_OBJECT(SET_COUNT("draws", o->draws), SET_COUNT("seed", o->seed), SET_BYTES_OF("modules", o->modules))),
-        SET("verdict", verdict_json(job)), SET("total", noise_pairs_document_fold_json(json_object(), &all)),
-        SET("matrices", organ_matrices_among(job->weights[ORGAN_CLEAN_A], job->count, compared, job)),
-        SET("projections", organ_json_rows(ORGAN_ROLE_COUNT, projection_json, job)),
-        SET("layers", noise_pairs_document_layers_json(job, false)), SET("places", noise_pairs_document_layers_json(job, true)),
-        SET("modules", organ_json_rows(job->count, noise_pairs_document_module_json, job)),
-        SET("definitions", noise_pairs_document_definitions_json()), SET("thresholds", thresholds_json()),
-        SET("run", noise_pairs_document_run_json(job)));
+    return ORGAN_OBJECT(SET_HEAD("organ.noise_pairs/1", "noise-pairs/1"),
+                        SET("pairs", organ_json_rows(2, pair_json, job)), SET("change", change_json(job)),
+                        SET("parameters", ORGAN_OBJECT(SET_COUNT("draws", o->draws), SET_COUNT("seed", o->seed),
+                                                       SET_BYTES_OF("modules", o->modules))),
+                        SET("verdict", verdict_json(job)),
+                        SET("total", noise_pairs_document_fold_json(json_object(), &all)),
+                        SET("matrices", organ_matrices_among(job->weights[ORGAN_CLEAN_A], job->count, compared, job)),
+                        SET("projections", organ_json_rows(ORGAN_ROLE_COUNT, projection_json, job)),
+                        SET("layers", noise_pairs_document_layers_json(job, false)),
+                        SET("places", noise_pairs_document_layers_json(job, true)),
+                        SET("modules", organ_json_rows(job->count, noise_pairs_document_module_json, job)),
+                        SET("definitions", noise_pairs_document_definitions_json()),
+                        SET("thresholds", thresholds_json()), SET("run", noise_pairs_document_run_json(job)));
 }

@@ -81,8 +81,8 @@ typedef struct organ_pairs_fold {
 /* The report; NULL without memory. */
 json_t *organ_pairs_document(const organ_pairs_job *job);
 
-/* Levels and sentences of the modules that the verdict is about; `same`: how many were left out, as both clean models have the same values
- * there. NULL without memory. */
+/* Levels and sentences of the modules that the verdict is about; `same`: how many were left out, as both clean models
+ * have the same values there. NULL without memory. */
 json_t *organ_pairs_verdict(const organ_pairs_fold *all, uint64_t same, organ_pair_change change);
 
 #endif

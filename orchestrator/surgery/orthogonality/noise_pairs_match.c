@@ -1,5 +1,6 @@
 /* SPDX-License-Identifier: MIT
- * Which weights of the models belong together: those of the adapter's modules, or else of the first clean model's projections. */
+ * Which weights of the models belong together: those of the adapter's modules, or else of the first clean model's
+ * projections. */
 #include "orchestrator/surgery/lora/factors.h"
 #include "orchestrator/surgery/orthogonality/module_match.h"
 #include "orchestrator/surgery/orthogonality/noise_pairs_job.h"
@@ -8,8 +9,8 @@
 #include <string.h>
 
 /* The weight of the module in every model but those that have it already. */
-static void find_weights(organ_pairs_job *job, organ_pairs_module *m, const organ_module_place *place, organ_misfits *misfits,
-                         organ_error *error)
+static void find_weights(organ_pairs_job *job, organ_pairs_module *m, const organ_module_place *place,
+                         organ_misfits *misfits, organ_error *error)
 {
     bool found = true;
     for (size_t k = 0; k < job->sources && found; k++) {
@@ -19,14 +20,16 @@ static void find_weights(organ_pairs_job *job, organ_pairs_module *m, const orga
     }
 }
 
-static void match_pair(organ_pairs_job *job, size_t index, organ_globs *globs, organ_misfits *misfits, organ_error *error)
+static void match_pair(organ_pairs_job *job, size_t index, organ_globs *globs, organ_misfits *misfits,
+                       organ_error *error)
 {
     const organ_adapter_pair *const pair = &job->adapter->pairs[index];
     const bool turned = pair->embedding || job->adapter->fan_in_fan_out;
     if (!organ_globs_match(globs, pair->module))
         return;
     organ_pairs_module *const m = &job->modules[job->count++];
-    *m = (organ_pairs_module){.name = strdup(pair->module), .pair = pair, .anatomy = &pair->anatomy, .index = index, .transposed = turned};
+    *m = (organ_pairs_module){
+        .name = strdup(pair->module), .pair = pair, .anatomy = &pair->anatomy, .index = index, .transposed = turned};
     m->rows = (size_t)(turned ? pair->in_features : pair->out_features);
     m->cols = (size_t)(turned ? pair->out_features : pair->in_features);
     const organ_module_place place = {.module = pair->module, .anatomy = m->anatomy, .rows = m->rows, .cols = m->cols};
@@ -42,14 +45,16 @@ static char *noise_pairs_match_module_of(const char *name)
     return strndup(name, length > 7 && strcmp(name + length - 7, ".weight") == 0 ? length - 7 : length);
 }
 
-static void match_weight(organ_pairs_job *job, size_t index, organ_globs *globs, organ_misfits *misfits, organ_error *error)
+static void match_weight(organ_pairs_job *job, size_t index, organ_globs *globs, organ_misfits *misfits,
+                         organ_error *error)
 {
     const organ_weight *const clean = &job->weights[ORGAN_CLEAN_A]->weights[index];
     char *const module = noise_pairs_match_module_of(clean->name);
     if (!module)
         organ_fail_memory(error, job->options->clean[0]);
     if (!module || clean->rank < 2 || !organ_weight_has_numbers(clean) || clean->elements == 0 ||
-        !(job->options->modules ? organ_globs_match(globs, module) : organ_role_describe(clean->anatomy.role)->projection)) {
+        !(job->options->modules ? organ_globs_match(globs, module)
+                                : organ_role_describe(clean->anatomy.role)->projection)) {
         free(module);
         return;
     }
@@ -95,7 +100,8 @@ organ_status organ_pairs_match(organ_pairs_job *job, organ_error *error)
     organ_globs_free(&globs);
     if (!error->status && job->count == 0)
         return organ_fail(error, ORGAN_BAD_INPUT, "%s: %s", path,
-                          job->adapter ? "the adapter changes no module" : "no projection to compare: --modules names other matrices");
+                          job->adapter ? "the adapter changes no module"
+                                       : "no projection to compare: --modules names other matrices");
     if (organ_misfits_end(&misfits, job->adapter ? path : "what --pair names", error))
         return error->status;
     qsort(job->modules, job->count, sizeof *job->modules, noise_pairs_match_by_layer);

@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: MIT
- * One module: workers take units of rows, read them from each model, and sum what they find in 16 lanes. Units depend on the shape alone
- * and are folded in order, so the bits depend on neither threads nor memory. */
+ * One module: workers take units of rows, read them from each model, and sum what they find in 16 lanes. Units depend
+ * on the shape alone and are folded in order, so the bits depend on neither threads nor memory. */
 #include "orchestrator/surgery/orthogonality/noise_pairs_job.h"
 
 #include "orchestrator/machine/enough_memory.h"
@@ -39,18 +39,24 @@ typedef struct noise_pairs_sums_stage {
     organ_unit_faults faults;
 } noise_pairs_sums_stage;
 
-static size_t buffer_bytes(const noise_pairs_sums_stage *s) { return organ_to_line(s->unit_rows * s->module->cols * sizeof(float)); }
+static size_t buffer_bytes(const noise_pairs_sums_stage *s)
+{
+    return organ_to_line(s->unit_rows * s->module->cols * sizeof(float));
+}
 
 /* ---- room ---- */
 
-/* What the headers of a module tell: rows of a unit, and the bytes of one thread, which has a unit of each model, and of the change. */
-static organ_status find_room(const organ_pairs_job *job, const organ_pairs_module *m, size_t *unit_rows, size_t *bytes, organ_error *error)
+/* What the headers of a module tell: rows of a unit, and the bytes of one thread, which has a unit of each model, and
+ * of the change. */
+static organ_status find_room(const organ_pairs_job *job, const organ_pairs_module *m, size_t *unit_rows, size_t *bytes,
+                              organ_error *error)
 {
     const organ_kernels *const kernels = job->engine->kernels;
     size_t rows = 1, reader = 0;
     for (size_t k = 0; k < job->sources && !error->status; k++) {
         size_t step = 1;
-        organ_weight_reader_step_of(job->model[k], m->weight[k], kernels, organ_larger(UNIT_VALUES / m->cols, 1), &step, error);
+        organ_weight_reader_step_of(job->model[k], m->weight[k], kernels, organ_larger(UNIT_VALUES / m->cols, 1), &step,
+                                    error);
         rows = organ_larger(rows, step);
     }
     *unit_rows = organ_lesser(rows, m->rows);
@@ -77,7 +83,8 @@ organ_status organ_pairs_check_memory(const organ_pairs_job *job, organ_error *e
     }
     if (most <= job->engine->memory)
         return ORGAN_OK;
-    return organ_memory_refuse(error, job->engine->memory, most, "rows of '%s' of all models in one thread", widest->name);
+    return organ_memory_refuse(error, job->engine->memory, most, "rows of '%s' of all models in one thread",
+                               widest->name);
 }
 
 static organ_status noise_pairs_sums_make_room(noise_pairs_sums_stage *s, organ_error *error)
@@ -132,9 +139,10 @@ static void noise_pairs_sums_add_product(double *restrict lane, const sixteen *x
 
 static void add_values(unit_sums *u, const float *const v[ORGAN_PAIR_SOURCES + 1])
 {
-    const sixteen clean = widened(v[ORGAN_CLEAN_A]), other = widened(v[ORGAN_CLEAN_B]), noisy_a = widened(v[ORGAN_NOISY_A]),
-                  noisy_b = widened(v[ORGAN_NOISY_B]);
-    const sixteen a = less(&clean, &noisy_a), b = less(&other, &noisy_b), rest = less(&a, &b), apart = less(&other, &clean);
+    const sixteen clean = widened(v[ORGAN_CLEAN_A]), other = widened(v[ORGAN_CLEAN_B]),
+                  noisy_a = widened(v[ORGAN_NOISY_A]), noisy_b = widened(v[ORGAN_NOISY_B]);
+    const sixteen a = less(&clean, &noisy_a), b = less(&other, &noisy_b), rest = less(&a, &b),
+                  apart = less(&other, &clean);
     const sixteen product = times(&a, &b), tuned = widened(v[v[ORGAN_TUNED] ? ORGAN_TUNED : ORGAN_CLEAN_B]);
     const sixteen d = v[ORGAN_PAIR_SOURCES] ? widened(v[ORGAN_PAIR_SOURCES]) : less(&tuned, &clean);
     noise_pairs_sums_add_product(u->lane[WEIGHT_A], &clean, &clean);
@@ -175,20 +183,22 @@ static bool all_finite(const float *values, size_t count)
     return finite;
 }
 
-static organ_status read_source(noise_pairs_sums_stage *s, size_t source, size_t first, size_t rows, float *to, void *scratch,
-                                organ_error *error)
+static organ_status read_source(noise_pairs_sums_stage *s, size_t source, size_t first, size_t rows, float *to,
+                                void *scratch, organ_error *error)
 {
     const size_t cols = s->module->cols, count = rows * cols;
     if (organ_weight_read(s->reader[source], first, rows, ORGAN_F32, to, scratch, error) || all_finite(to, count))
         return error->status;
     for (size_t k = 0; k < count; k++)
         if (!isfinite(to[k]))
-            return organ_noise_not_finite(s->job->model[source], s->module->weight[source], first + k / cols, to[k], error);
+            return organ_noise_not_finite(s->job->model[source], s->module->weight[source], first + k / cols, to[k],
+                                          error);
     return ORGAN_OK;
 }
 
 /* Rows of K. */
-static void noise_pairs_sums_multiply(const noise_pairs_sums_stage *s, size_t first, size_t rows, float *to, void *scratch)
+static void noise_pairs_sums_multiply(const noise_pairs_sums_stage *s, size_t first, size_t rows, float *to,
+                                      void *scratch)
 {
     const size_t inner = (size_t)s->module->pair->rank, cols = s->module->cols;
     const organ_product product = {.m = rows,
@@ -247,8 +257,9 @@ static double noise_pairs_sums_fold_lanes(double *lane)
 static void fold_units(noise_pairs_sums_stage *s)
 {
     organ_pair_sums *const to = &s->module->sums;
-    double *const terms[TERMS] = {&to->weight[0],     &to->weight[1], &to->apart,  &to->noise[0], &to->noise[1], &to->between,
-                                  &to->between_signs, &to->rest,      &to->change, &to->along[0], &to->along[1], &to->rest_along};
+    double *const terms[TERMS] = {&to->weight[0], &to->weight[1], &to->apart,         &to->noise[0],
+                                  &to->noise[1],  &to->between,   &to->between_signs, &to->rest,
+                                  &to->change,    &to->along[0],  &to->along[1],      &to->rest_along};
     for (size_t unit = 0; unit < s->units; unit++)
         for (size_t t = 0; t < TERMS; t++)
             *terms[t] += noise_pairs_sums_fold_lanes(s->sums[unit].lane[t]);
@@ -288,7 +299,9 @@ static organ_status noise_pairs_sums_open_readers(noise_pairs_sums_stage *s, org
         if (*note)
             organ_progress_note(job->progress, "%s: %s", job->model[k]->path, note);
     }
-    return m->pair ? organ_lora_factors_placed(job->adapter, m->pair, m->transposed, job->engine->kernels, &s->b, &s->a, error) : ORGAN_OK;
+    return m->pair ? organ_lora_factors_placed(job->adapter, m->pair, m->transposed, job->engine->kernels, &s->b, &s->a,
+                                               error)
+                   : ORGAN_OK;
 }
 
 static void noise_pairs_sums_release(noise_pairs_sums_stage *s)
@@ -308,8 +321,8 @@ organ_status organ_pairs_measure(organ_pairs_job *job, organ_pairs_module *modul
     pthread_mutex_init(&s.faults.lock, NULL);
     if (noise_pairs_sums_open_readers(&s, error) == ORGAN_OK && noise_pairs_sums_make_room(&s, error) == ORGAN_OK &&
         run_strips(&s, error) == ORGAN_OK)
-        organ_chance_baseline(job->options->seed, module->index, job->options->draws, (uint64_t)module->rows * module->cols,
-                              &module->drawn_mean, &module->drawn_std);
+        organ_chance_baseline(job->options->seed, module->index, job->options->draws,
+                              (uint64_t)module->rows * module->cols, &module->drawn_mean, &module->drawn_std);
     noise_pairs_sums_release(&s);
     return error->status;
 }

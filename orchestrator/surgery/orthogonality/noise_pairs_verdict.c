@@ -27,7 +27,8 @@ static void say_premise(json_t *to, const organ_pair_sums *s, const char *premis
         return;
     }
     organ_say(to,
-              "The premise of Method A, that both noises are the same and cancel, %s: |N_A - N_B| / |N_A| = %.4g, where equal "
+              "The premise of Method A, that both noises are the same and cancel, %s: |N_A - N_B| / |N_A| = %.4g, "
+              "where equal "
               "noises leave 0 and unrelated ones of one size 1.41. Of the energy of both noises %.2f %% cancels.",
               premise, sqrt(s->rest / s->noise[0]), 100 * (1 - s->rest / (s->noise[0] + s->noise[1])));
 }
@@ -48,23 +49,25 @@ static void say_factor(json_t *to, const organ_pair_sums *s)
     const double factor = s->between / s->noise[0], explained = fmin(1, factor * (s->between / s->noise[1]));
     const double size = sqrt(s->noise[1] / s->noise[0]);
     const bool scaled = explained >= ORGAN_MUCH_AGREEMENT * ORGAN_MUCH_AGREEMENT && fabs(size - 1) > ORGAN_FACTOR_ROOM;
-    organ_say(to, "As a multiple of N_A, N_B is best %.4g N_A, which explains %.4g %% of its energy (R^2 %.4g).%s", factor, 100 * explained,
-              explained,
-              scaled ? " The noises have a common direction but not a common size: N_A itself cancels less than this multiple of it would."
+    organ_say(to, "As a multiple of N_A, N_B is best %.4g N_A, which explains %.4g %% of its energy (R^2 %.4g).%s",
+              factor, 100 * explained, explained,
+              scaled ? " The noises have a common direction but not a common size: N_A itself cancels less than this "
+                       "multiple of it would."
                      : "");
 }
 
 static void say_change(json_t *to, const organ_pairs_fold *f, organ_pair_change kind)
 {
     static const char *const names[] = {"what the clean model of B changed in that of A",
-                                        "what the tuned model changed in the clean model of A", "what the adapter adds"};
+                                        "what the tuned model changed in the clean model of A",
+                                        "what the adapter adds"};
     const organ_pair_sums *const s = &f->sums;
     if (!(s->change > 0)) {
         organ_say(to, "The change, %s, is zero in these modules: there is no signal beside the noises.", names[kind]);
         return;
     }
-    organ_say(to, "Beside the change D, %s: |N_A| / |D| = %.3g, |N_B| / |D| = %.3g, |N_A - N_B| / |D| = %.3g.", names[kind],
-              sqrt(s->noise[0] / s->change), sqrt(s->noise[1] / s->change), sqrt(s->rest / s->change));
+    organ_say(to, "Beside the change D, %s: |N_A| / |D| = %.3g, |N_B| / |D| = %.3g, |N_A - N_B| / |D| = %.3g.",
+              names[kind], sqrt(s->noise[0] / s->change), sqrt(s->noise[1] / s->change), sqrt(s->rest / s->change));
     const double taken = s->change + s->rest + 2 * s->rest_along;
     if (kind == ORGAN_CHANGE_BETWEEN && taken > 0)
         organ_say(to,
@@ -88,8 +91,8 @@ static void say_directions(json_t *to, const organ_pairs_fold *f)
         const organ_noise_fold *const a = &f->along[k];
         const double norms = sqrt(a->defined_square) * sqrt(a->defined_change);
         if (norms > 0)
-            used += (size_t)snprintf(text + used, sizeof text - used, "%s%s %.4f (z %.1f)", used ? ", " : "", names[k], a->dot / norms,
-                                     a->dot / sqrt(a->variance));
+            used += (size_t)snprintf(text + used, sizeof text - used, "%s%s %.4f (z %.1f)", used ? ", " : "", names[k],
+                                     a->dot / norms, a->dot / sqrt(a->variance));
     }
     if (used)
         organ_say(to, "Cosine with the change: %s; |z| up to 3 is what random matrices have.", text);
@@ -100,7 +103,8 @@ static json_t *quotient(double part, double whole) { return whole > 0 ? json_rea
 json_t *organ_pairs_verdict(const organ_pairs_fold *all, uint64_t same, organ_pair_change change)
 {
     json_t *sentences = json_array(), *agreement = organ_agreement_verdict(&all->noises);
-    const char *const level = json_string_value(json_object_get(agreement, "level")), *const noises = level ? level : "undefined";
+    const char *const level = json_string_value(json_object_get(agreement, "level")), *const noises =
+                                                                                          level ? level : "undefined";
     const char *const premise = premise_of(&all->sums, noises);
     say_premise(sentences, &all->sums, premise);
     say_same(sentences, all->noises.modules, same);
@@ -109,11 +113,12 @@ json_t *organ_pairs_verdict(const organ_pairs_fold *all, uint64_t same, organ_pa
     say_change(sentences, all, change);
     say_directions(sentences, all);
     const organ_pair_sums *const sums = &all->sums;
-    json_t *const verdict =
-        ORGAN_OBJECT(SET_TEXT("premise", premise), SET_TEXT("noises", noises), SET_COUNT("modules", all->noises.modules),
-                     SET_COUNT("same_modules", same), SET("cosine", quotient(sums->between, sqrt(sums->noise[0]) * sqrt(sums->noise[1]))),
-                     SET("remains_to_noise_a", quotient(sqrt(sums->rest), sqrt(sums->noise[0]))),
-                     SET("remains_to_change", quotient(sqrt(sums->rest), sqrt(sums->change))), SET("sentences", sentences));
+    json_t *const verdict = ORGAN_OBJECT(
+        SET_TEXT("premise", premise), SET_TEXT("noises", noises), SET_COUNT("modules", all->noises.modules),
+        SET_COUNT("same_modules", same),
+        SET("cosine", quotient(sums->between, sqrt(sums->noise[0]) * sqrt(sums->noise[1]))),
+        SET("remains_to_noise_a", quotient(sqrt(sums->rest), sqrt(sums->noise[0]))),
+        SET("remains_to_change", quotient(sqrt(sums->rest), sqrt(sums->change))), SET("sentences", sentences));
     json_decref(agreement);
     return verdict;
 }

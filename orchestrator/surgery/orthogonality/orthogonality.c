@@ -23,7 +23,8 @@ static void match_module(organ_orthogonality_job *job, size_t index, organ_misfi
     *m = (organ_noise_module){.pair = pair, .index = index, .transposed = turned};
     m->rows = (size_t)(turned ? pair->in_features : pair->out_features);
     m->cols = (size_t)(turned ? pair->out_features : pair->in_features);
-    const organ_module_place place = {.module = pair->module, .anatomy = &pair->anatomy, .rows = m->rows, .cols = m->cols};
+    const organ_module_place place = {
+        .module = pair->module, .anatomy = &pair->anatomy, .rows = m->rows, .cols = m->cols};
     m->clean = organ_module_weight(&place, job->clean_weights, job->clean, c, error);
     for (size_t n = 0; n < job->noises && (m->clean || n > 0); n++)
         m->noisy[n] = organ_module_weight(&place, job->noisy_weights[n], job->noisy[n], c, error);
@@ -142,16 +143,19 @@ static organ_status compare_noise(void *context, json_t **report, organ_error *e
 {
     static const organ_report_files files = {"orthogonality.json", "ORTHOGONALITY_REPORT.md", NULL};
     organ_orthogonality_job *const job = context;
-    if (open_inputs(job, error) || organ_orthogonality_check_memory(job, error) || orthogonality_measure_all(job, error) ||
-        !(*report = organ_orthogonality_document(job)) || !job->options->output)
+    if (open_inputs(job, error) || organ_orthogonality_check_memory(job, error) ||
+        orthogonality_measure_all(job, error) || !(*report = organ_orthogonality_document(job)) ||
+        !job->options->output)
         return error->status;
-    return organ_reports_make(&(organ_output){.path = job->options->output, .force = job->options->force, .ranks = job->engine->ranks},
-                              &files, write_charts, *report, error);
+    return organ_reports_make(
+        &(organ_output){.path = job->options->output, .force = job->options->force, .ranks = job->engine->ranks},
+        &files, write_charts, *report, error);
 }
 
-organ_status organ_orthogonality(const organ_orthogonality_options *options, const organ_engine *engine, const organ_progress *progress,
-                                 json_t **report, organ_error *error)
+organ_status organ_orthogonality(const organ_orthogonality_options *options, const organ_engine *engine,
+                                 const organ_progress *progress, json_t **report, organ_error *error)
 {
     organ_orthogonality_job job = {.options = options, .engine = engine, .progress = progress};
-    return organ_operation_run(&(organ_operation){options->adapter, &job, compare_noise, close_inputs, false}, report, error);
+    return organ_operation_run(&(organ_operation){options->adapter, &job, compare_noise, close_inputs, false}, report,
+                               error);
 }

@@ -11,7 +11,10 @@
 
 bool organ_is_compared(const organ_noise_comparison *c) { return c->square > 0 && c->change > 0; }
 
-double organ_compared_cosine(const organ_noise_comparison *c) { return fmax(-1, fmin(1, c->dot / (sqrt(c->square) * sqrt(c->change)))); }
+double organ_compared_cosine(const organ_noise_comparison *c)
+{
+    return fmax(-1, fmin(1, c->dot / (sqrt(c->square) * sqrt(c->change))));
+}
 
 void organ_noise_fold_add(organ_noise_fold *f, const organ_noise_comparison *c, uint64_t elements)
 {
@@ -67,9 +70,11 @@ static json_t *counted(const organ_noise_fold *f, const verdict_reading *r)
     char signs[64] = "";
     if (f->signs > 0)
         snprintf(signs, sizeof signs, " (%.2f if only the signs of N are random)", f->dot / sqrt(f->signs));
-    return json_sprintf("|z| <= 3 in %llu of %llu modules (chance alone leaves up to %zu outside), z of all modules as one matrix %.2f%s, "
+    return json_sprintf("|z| <= 3 in %llu of %llu modules (chance alone leaves up to %zu outside), z of all modules as "
+                        "one matrix %.2f%s, "
                         "largest |cosine| %.4f.",
-                        (unsigned long long)(f->defined - f->beyond), (unsigned long long)f->defined, r->allowed, r->z, signs, f->largest);
+                        (unsigned long long)(f->defined - f->beyond), (unsigned long long)f->defined, r->allowed, r->z,
+                        signs, f->largest);
 }
 
 static const char *cosine_words(const organ_noise_fold *f, json_t *sentences)
@@ -78,26 +83,31 @@ static const char *cosine_words(const organ_noise_fold *f, json_t *sentences)
     const char *level = NULL;
     char energy[32];
     if (f->defined == 0) {
-        organ_say(sentences,
-                  "There is no cosine: wherever the adapter changes a weight, the noise is zero, or the adapter changes nothing.");
+        organ_say(sentences, "There is no cosine: wherever the adapter changes a weight, the noise is zero, or the "
+                             "adapter changes nothing.");
         return "undefined";
     }
     if (r.by_chance) {
         level = "orthogonal";
-        organ_say(sentences, "Orthogonal: noise and adapter point in directions as unrelated as those of random matrices.");
+        organ_say(sentences,
+                  "Orthogonal: noise and adapter point in directions as unrelated as those of random matrices.");
     } else if (r.tiny) {
         level = "nearly orthogonal";
         organ_say(sentences, "%s",
-                  "Nearly orthogonal: related more than chance explains, but by no |cosine| above 0.03, which is 0.1 % of the energy.");
+                  "Nearly orthogonal: related more than chance explains, but by no |cosine| above 0.03, which is 0.1 % "
+                  "of the energy.");
     } else {
         level = "not orthogonal";
-        organ_say(sentences,
-                  "Not orthogonal: overall cosine %.4f where chance gives about %.2g; a multiple of K explains %s of the energy of N. %s",
-                  r.cosine, r.chance, percent(r.cosine * r.cosine, energy),
-                  fabs(r.z) <= ORGAN_Z_LIMIT ? "Single modules go with or against N, all of them together do not."
-                  : r.cosine >= 0 ? "The adapter goes with N, that is, it brings back part of what quantisation took, as one made on the "
-                                    "noisy model (Method B) does."
-                                  : "The adapter goes against N, that is, it adds to what quantisation took.");
+        organ_say(
+            sentences,
+            "Not orthogonal: overall cosine %.4f where chance gives about %.2g; a multiple of K explains %s of the "
+            "energy of N. %s",
+            r.cosine, r.chance, percent(r.cosine * r.cosine, energy),
+            fabs(r.z) <= ORGAN_Z_LIMIT ? "Single modules go with or against N, all of them together do not."
+            : r.cosine >= 0
+                ? "The adapter goes with N, that is, it brings back part of what quantisation took, as one made on the "
+                  "noisy model (Method B) does."
+                : "The adapter goes against N, that is, it adds to what quantisation took.");
     }
     json_array_append_new(sentences, counted(f, &r));
     return level;
@@ -106,7 +116,9 @@ static const char *cosine_words(const organ_noise_fold *f, json_t *sentences)
 static const char *leakage_words(const organ_noise_fold *f, json_t *sentences)
 {
     if (f->telling == 0 || !(f->inside_expected > 0)) {
-        organ_say(sentences, "Leakage tells nothing here: there is no noise, or the directions of the adapter are all that there are.");
+        organ_say(
+            sentences,
+            "Leakage tells nothing here: there is no noise, or the directions of the adapter are all that there are.");
         return "undefined";
     }
     char energy[32];
@@ -115,7 +127,8 @@ static const char *leakage_words(const organ_noise_fold *f, json_t *sentences)
                               : over < 1 - ORGAN_LEAKAGE_ROOM ? "less than isotropic"
                                                               : "isotropic";
     organ_say(sentences,
-              "Leakage into the adapter's output directions is %.4f, %.2f x what noise without direction has (%s 10 %%): with these "
+              "Leakage into the adapter's output directions is %.4f, %.2f x what noise without direction has (%s 10 "
+              "%%): with these "
               "output directions and any other A, an adapter could take out %s of the noise's energy and no more.",
               sqrt(share), over, fabs(over - 1) <= ORGAN_LEAKAGE_ROOM ? "within" : "beyond", percent(share, energy));
     return level;
@@ -124,8 +137,10 @@ static const char *leakage_words(const organ_noise_fold *f, json_t *sentences)
 static const char *ratio_words(const organ_noise_fold *f, json_t *sentences)
 {
     if (!(f->change > 0) || !(f->square > 0)) {
-        json_array_append_new(sentences, json_string(f->change > 0 ? "There is no noise: both models have the same values in these modules."
-                                                                   : "The adapter changes nothing."));
+        json_array_append_new(sentences,
+                              json_string(f->change > 0
+                                              ? "There is no noise: both models have the same values in these modules."
+                                              : "The adapter changes nothing."));
         return "undefined";
     }
     char energy[32];
@@ -133,7 +148,9 @@ static const char *ratio_words(const organ_noise_fold *f, json_t *sentences)
     const char *const level = ratio <= ORGAN_SMALL_RATIO   ? "noise below adapter"
                               : ratio >= ORGAN_LARGE_RATIO ? "noise above adapter"
                                                            : "noise like adapter";
-    const char *const words = ratio <= ORGAN_SMALL_RATIO ? "smaller than" : ratio >= ORGAN_LARGE_RATIO ? "larger than" : "of the order of";
+    const char *const words = ratio <= ORGAN_SMALL_RATIO   ? "smaller than"
+                              : ratio >= ORGAN_LARGE_RATIO ? "larger than"
+                                                           : "of the order of";
     organ_say(sentences, "The noise is %s the adapter's change: |N| / |K| = %.3g.", words, ratio);
     const verdict_reading r = read_cosine(f);
     if (!r.by_chance && !r.tiny && r.cosine > 0)
@@ -153,7 +170,8 @@ json_t *organ_noise_verdict(const organ_noise_fold *all)
     const char *const cosine = cosine_words(all, sentences), *const leakage = leakage_words(all, sentences),
                       *const ratio = ratio_words(all, sentences);
     return ORGAN_OBJECT(SET_TEXT("direction", cosine), SET_TEXT("leakage", leakage), SET_TEXT("magnitude", ratio),
-                        SET_COUNT("beyond_allowed", organ_chance_beyond((size_t)all->defined)), SET("sentences", sentences));
+                        SET_COUNT("beyond_allowed", organ_chance_beyond((size_t)all->defined)),
+                        SET("sentences", sentences));
 }
 
 json_t *organ_agreement_verdict(const organ_noise_fold *all)
@@ -166,13 +184,17 @@ json_t *organ_agreement_verdict(const organ_noise_fold *all)
         organ_say(sentences, "The noises cannot be compared: one of them is zero.");
     } else {
         char energy[32];
-        level = r.by_chance ? "unrelated" : r.tiny ? "hardly related" : fabs(r.cosine) < ORGAN_MUCH_AGREEMENT ? "related" : "alike";
+        level = r.by_chance                             ? "unrelated"
+                : r.tiny                                ? "hardly related"
+                : fabs(r.cosine) < ORGAN_MUCH_AGREEMENT ? "related"
+                                                        : "alike";
         organ_say(sentences,
                   "The two noises are %s: overall cosine %.4f where chance gives about %.2g; a "
                   "multiple of one explains %s of the energy of the other.",
                   level, r.cosine, r.chance, percent(r.cosine * r.cosine, energy));
         json_array_append_new(sentences, counted(all, &r));
-        organ_say(sentences, "The second noise is %.3g x as large as the first.", sqrt(all->defined_change / all->defined_square));
+        organ_say(sentences, "The second noise is %.3g x as large as the first.",
+                  sqrt(all->defined_change / all->defined_square));
     }
     return ORGAN_OBJECT(SET_TEXT("level", level), SET("sentences", sentences));
 }

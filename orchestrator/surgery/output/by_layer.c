@@ -9,7 +9,9 @@
 /* -1, in no layer, comes last. */
 static int by_cell(const void *a, const void *b)
 {
-    const organ_anatomy *const x = &((const organ_layer_amount *)a)->anatomy, *const y = &((const organ_layer_amount *)b)->anatomy;
+    const organ_anatomy *const x = &((const organ_layer_amount *)a)->anatomy, *const y =
+                                                                                  &((const organ_layer_amount *)b)
+                                                                                       ->anatomy;
     const uint32_t l = (uint32_t)x->layer, m = (uint32_t)y->layer;
     return l != m ? (l > m) - (l < m) : (int)organ_anatomy_row(x) - (int)organ_anatomy_row(y);
 }
@@ -28,12 +30,14 @@ static void sum_layer(const organ_layer_amount *rows, size_t count, organ_layer_
 }
 
 /* One member of the sums of a layer, of the rows of the anatomy that are used. */
-static json_t *by_layer_line_of(const organ_layer_amount sums[ORGAN_ANATOMY_ROWS], const bool used[ORGAN_ANATOMY_ROWS], size_t offset)
+static json_t *by_layer_line_of(const organ_layer_amount sums[ORGAN_ANATOMY_ROWS], const bool used[ORGAN_ANATOMY_ROWS],
+                                size_t offset)
 {
     json_t *const line = json_array();
     for (int r = 0; r < ORGAN_ANATOMY_ROWS; r++)
         if (used[r])
-            json_array_append_new(line, json_integer((json_int_t) * (const uint64_t *)(const void *)((const char *)&sums[r] + offset)));
+            json_array_append_new(
+                line, json_integer((json_int_t) * (const uint64_t *)(const void *)((const char *)&sums[r] + offset)));
     return line;
 }
 
@@ -45,8 +49,8 @@ json_t *organ_by_layer_json(organ_layer_amount *rows, size_t count, bool grafted
         organ_memory_refused();
         return NULL;
     }
-    json_t *const roles = json_array(), *const layers = json_array(), *const elements = json_array(), *const bytes = json_array(),
-                  *const grafts = grafted ? json_array() : NULL;
+    json_t *const roles = json_array(), *const layers = json_array(), *const elements = json_array(),
+                  *const bytes = json_array(), *const grafts = grafted ? json_array() : NULL;
     qsort(rows, count, sizeof *rows, by_cell);
     for (size_t k = 0; k < count; k++)
         used[organ_anatomy_row(&rows[k].anatomy)] = true;

@@ -28,7 +28,8 @@ static knife knife_for(const organ_tensor *tensor, uint64_t rows)
     /* Either rows of each matrix are dealt out, or all matrices; in about equal stretches. */
     const bool inside = rows < k.m.rows && k.m.rows * k.row_bytes > ORGAN_CUT_BYTES;
     const uint64_t least = inside ? rows : k.m.rows, whole = inside ? k.m.rows : k.all;
-    const uint64_t most = organ_larger(ORGAN_CUT_BYTES / (least * k.row_bytes), 1) * least, stretches = organ_pieces_of(whole, most);
+    const uint64_t most = organ_larger(ORGAN_CUT_BYTES / (least * k.row_bytes), 1) * least,
+                   stretches = organ_pieces_of(whole, most);
     k.step = organ_pieces_of(organ_pieces_of(whole, stretches), least) * least;
     return k;
 }
@@ -52,7 +53,8 @@ static bool add_cut(organ_cuts *cuts, size_t *room, size_t t, const knife *k, ui
         const bool stacked = rows >= k->m.rows;
         if (!unit)
             return false;
-        sprintf(unit, stacked ? "%s (matrix %" PRIu64 ")" : "%s (row %" PRIu64 ")", tensor->name, stacked ? row / k->m.rows : row);
+        sprintf(unit, stacked ? "%s (matrix %" PRIu64 ")" : "%s (row %" PRIu64 ")", tensor->name,
+                stacked ? row / k->m.rows : row);
         c->unit = unit;
         c->at = row * k->row_bytes;
         c->shape[0] = stacked ? rows / k->m.rows : 1;
@@ -79,7 +81,8 @@ static bool cut_tensor(organ_cuts *cuts, size_t *room, size_t t, uint64_t rows)
     return true;
 }
 
-organ_status organ_cuts_make(const organ_tensor *const *tensors, size_t count, uint64_t rows, organ_cuts *cuts, organ_error *error)
+organ_status organ_cuts_make(const organ_tensor *const *tensors, size_t count, uint64_t rows, organ_cuts *cuts,
+                             organ_error *error)
 {
     size_t room = 0;
     *cuts = (organ_cuts){.tensors = tensors, .tensor_count = count, .hash = XXH3_createState(), .hashing = count};
@@ -153,7 +156,8 @@ static uint64_t bytes_read(const void *context, size_t t)
     return stretches_of(cuts, t) > 1 ? cuts->tensors[t]->bytes : 0;
 }
 
-/* What only one rank has seen whole the others do not know of: whether a tensor is read is decided by whom it is dealt to. */
+/* What only one rank has seen whole the others do not know of: whether a tensor is read is decided by whom it is dealt
+ * to. */
 static organ_status digest_written(void *context, size_t t, organ_error *error)
 {
     const cuts_reading *const r = context;
@@ -161,7 +165,8 @@ static organ_status digest_written(void *context, size_t t, organ_error *error)
     if (stretches_of(r->cuts, t) == 1 || r->cuts->xxh3[t][0])
         return ORGAN_OK;
     if (!there || there->bytes != whole->bytes)
-        return organ_fail(error, ORGAN_IO, "%s: the written output does not hold tensor '%s'", r->written->path, whole->name);
+        return organ_fail(error, ORGAN_IO, "%s: the written output does not hold tensor '%s'", r->written->path,
+                          whole->name);
     const cuts_place here = {r->written, there->file};
     return organ_run_digest(read_written, &here, there->offset, there->bytes, NULL, r->cuts->xxh3[t], error);
 }
@@ -172,7 +177,8 @@ organ_status organ_cuts_complete(organ_cuts *cuts, const organ_model *written, o
     organ_deal deal;
     if (organ_deal_make(ranks, cuts->tensor_count, bytes_read, &r, &deal, error) == ORGAN_OK)
         organ_deal_work(&deal, digest_written, &r, error);
-    organ_deal_complete(&deal, "the tensors have their digests", cuts->xxh3, sizeof *cuts->xxh3, sizeof *cuts->xxh3, error);
+    organ_deal_complete(&deal, "the tensors have their digests", cuts->xxh3, sizeof *cuts->xxh3, sizeof *cuts->xxh3,
+                        error);
     organ_deal_release(&deal);
     return error->status;
 }

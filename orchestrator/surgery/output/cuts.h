@@ -1,7 +1,8 @@
 /* SPDX-License-Identifier: MIT
- * Tensors as a run deals them out: one that is larger than ORGAN_CUT_BYTES is cut into stretches of its rows, and each of them is a unit of
- * the run. The cut depends on the tensor alone, never on how many processes there are: what is folded stretch by stretch is the same
- * everywhere, and any number of processes can go on with what another number has made. */
+ * Tensors as a run deals them out: one that is larger than ORGAN_CUT_BYTES is cut into stretches of its rows, and each
+ * of them is a unit of the run. The cut depends on the tensor alone, never on how many processes there are: what is
+ * folded stretch by stretch is the same everywhere, and any number of processes can go on with what another number has
+ * made. */
 #ifndef ORGAN_CUTS_H
 #define ORGAN_CUTS_H
 
@@ -11,8 +12,8 @@
 
 #include <xxhash.h>
 
-/* The one place that says how large a unit may be: small enough that a stack of experts is work for all processes of a cluster, large
- * enough that a line of the journal for each is little beside it. */
+/* The one place that says how large a unit may be: small enough that a stack of experts is work for all processes of a
+ * cluster, large enough that a line of the journal for each is little beside it. */
 #define ORGAN_CUT_BYTES ((uint64_t)64 << 20)
 
 /* Where tensors may be cut, in rows of a matrix: behind every so many of them, or */
@@ -41,7 +42,8 @@ typedef struct organ_cuts {
 } organ_cuts;
 
 /* `tensors` must outlive the cuts. To be freed whatever it returns. ORGAN_IO without memory. */
-organ_status organ_cuts_make(const organ_tensor *const *tensors, size_t count, uint64_t rows, organ_cuts *cuts, organ_error *error);
+organ_status organ_cuts_make(const organ_tensor *const *tensors, size_t count, uint64_t rows, organ_cuts *cuts,
+                             organ_error *error);
 void organ_cuts_free(organ_cuts *cuts); /* all zero is allowed */
 
 bool organ_cuts_is_whole(const organ_cuts *cuts, size_t cut); /* the stretch is all of its tensor */
@@ -49,8 +51,8 @@ bool organ_cuts_is_whole(const organ_cuts *cuts, size_t cut); /* the stretch is 
 /* Takes note of new bytes [at, at + bytes) of a stretch for the digest of its tensor; one behind the other. */
 void organ_cuts_see(organ_cuts *cuts, size_t cut, const void *data, size_t bytes, uint64_t at);
 
-/* Digests of tensors that were written in stretches, by several processes or by an earlier run, are made of what `written` has. All ranks
- * come here; each reads its share. Errors of reading. */
+/* Digests of tensors that were written in stretches, by several processes or by an earlier run, are made of what
+ * `written` has. All ranks come here; each reads its share. Errors of reading. */
 organ_status organ_cuts_complete(organ_cuts *cuts, const organ_model *written, organ_ranks *ranks, organ_error *error);
 
 #endif

@@ -11,49 +11,65 @@
 
 /* ---- the words ---- */
 
-static const char version_1[] = "Physarum v1 is static magnitude flow: the food of a weight is its magnitude within its own block. It sees "
-                                "no activation, no gradient and no effect on the output; it is not the activation-aware v2.";
+static const char version_1[] =
+    "Physarum v1 is static magnitude flow: the food of a weight is its magnitude within its own block. It sees "
+    "no activation, no gradient and no effect on the output; it is not the activation-aware v2.";
 
 static const struct {
     const char *method, *by_text, *by_imatrix;
 } methods[] = {
     {"physarum-v1", version_1, NULL},
     {"physarum-v2",
-     "Physarum v2: flow over importances of weights as the calibration text makes the inputs of their layers. It is another method than "
+     "Physarum v2: flow over importances of weights as the calibration text makes the inputs of their layers. It is "
+     "another method than "
      "physarum v1, and no number of the one says anything about the other.",
-     "Physarum v2 by an imatrix: no contribution, no stability, no compensation; flow over the magnitude of each weight times the root "
-     "mean square of its input, which is all that an imatrix tells. By a calibration text it is another method, which prunes better; "
+     "Physarum v2 by an imatrix: no contribution, no stability, no compensation; flow over the magnitude of each "
+     "weight times the root "
+     "mean square of its input, which is all that an imatrix tells. By a calibration text it is another method, which "
+     "prunes better; "
      "physarum v1 is another again, and no number of the one says anything about the other."},
     {"physarum-v3",
-     "Physarum v3: ADMM from the mask of a flow, towards what the donor does as well, along the calibration text. It is another method "
+     "Physarum v3: ADMM from the mask of a flow, towards what the donor does as well, along the calibration text. It "
+     "is another method "
      "than "
      "physarum v1 and v2, and no number of the one says anything about the others.",
      NULL},
     {"alps",
-     "ALPS: ADMM over each matrix from its largest weights, as its authors publish it, each layer on its inputs behind pruned layers, "
+     "ALPS: ADMM over each matrix from its largest weights, as its authors publish it, each layer on its inputs behind "
+     "pruned layers, "
      "along "
      "the calibration text.",
      NULL},
-    {"magnitude", "Magnitude: the smallest weights of each tensor are killed. It sees no activation and no effect on the output.", NULL},
-    {"wanda", "Wanda: of each row the weights are killed whose magnitude times the norm of their input over the calibration text is least.",
-     "Wanda by an imatrix: no contribution, no compensation; of each row the weights are killed whose magnitude times the root mean square "
+    {"magnitude",
+     "Magnitude: the smallest weights of each tensor are killed. It sees no activation and no effect on the output.",
+     NULL},
+    {"wanda",
+     "Wanda: of each row the weights are killed whose magnitude times the norm of their input over the calibration "
+     "text is least.",
+     "Wanda by an imatrix: no contribution, no compensation; of each row the weights are killed whose magnitude times "
+     "the root mean square "
      "of their input, as the imatrix tells it, is least."},
     {"sparsegpt",
-     "SparseGPT: blocks of 128 columns from left to right, each error made up for by the columns to come, along the calibration text.",
+     "SparseGPT: blocks of 128 columns from left to right, each error made up for by the columns to come, along the "
+     "calibration text.",
      NULL},
 };
 
-static const char coverage[] = "The blocks do not overlap and are clipped at the edges, so that every weight of a target tensor is "
-                               "processed exactly once: block coverage of the targets is 100 %.";
-static const char of_imatrix[] =
-    "What is killed depends on the imatrix, and so on the model, the tokenizer and the text that it was made with: nothing here can check "
-    "that the model was this donor. Its inputs are those of the whole model: what was pruned in the layers before is not in them.";
+static const char coverage[] =
+    "The blocks do not overlap and are clipped at the edges, so that every weight of a target tensor is "
+    "processed exactly once: block coverage of the targets is 100 %.";
+static const char of_imatrix[] = "What is killed depends on the imatrix, and so on the model, the tokenizer and the "
+                                 "text that it was made with: nothing here can check "
+                                 "that the model was this donor. Its inputs are those of the whole model: what was "
+                                 "pruned in the layers before is not in them.";
 static const char of_text[] =
     "What is killed depends on the calibration text, its windows and the tokenizer; another text gives another model.";
-static const char compensation[] = "Weights that were kept were changed too, to make up for those that were killed: the counts say what is "
-                                   "zero, not that the rest is the donor's.";
-static const char never_mixed[] = "Two experiments are never mixed: a kill rate of one run says nothing about perplexities or benchmark "
-                                  "scores of another run, snapshot, text or tokenizer.";
+static const char compensation[] =
+    "Weights that were kept were changed too, to make up for those that were killed: the counts say what is "
+    "zero, not that the rest is the donor's.";
+static const char never_mixed[] =
+    "Two experiments are never mixed: a kill rate of one run says nothing about perplexities or benchmark "
+    "scores of another run, snapshot, text or tokenizer.";
 
 /* ---- sentences ---- */
 
@@ -118,14 +134,16 @@ json_t *organ_errata_of_pruning(const json_t *log)
 json_t *organ_errata_of_audit(const json_t *audit, bool compensated)
 {
     json_t *const list = json_array();
-    add_once(list, "An audit reads no log: it counts which weights are zero now and were not before, whatever method killed them.");
+    add_once(list, "An audit reads no log: it counts which weights are zero now and were not before, whatever method "
+                   "killed them.");
     if (compensated)
         add_once(list, compensation);
     else
         organ_say(list, "Where the method was physarum-v1, its counts are to be read so: %s", version_1);
-    organ_say(list, "Every weight of the target tensors is compared: coverage is %.2f %%.", organ_json_real(audit, "coverage.percent"));
-    organ_say(list, "The experiment: this copy, held against donor %s (fingerprint %s). %s", organ_json_text(audit, "donor.name"),
-              organ_json_text(audit, "donor.fingerprint"), never_mixed);
+    organ_say(list, "Every weight of the target tensors is compared: coverage is %.2f %%.",
+              organ_json_real(audit, "coverage.percent"));
+    organ_say(list, "The experiment: this copy, held against donor %s (fingerprint %s). %s",
+              organ_json_text(audit, "donor.name"), organ_json_text(audit, "donor.fingerprint"), never_mixed);
     add_denominators(list, audit);
     return list;
 }
@@ -134,8 +152,8 @@ json_t *organ_errata_of_audit(const json_t *audit, bool compensated)
 static bool is_first_of_method(const json_t *experiments, size_t k)
 {
     for (size_t j = 0; j < k; j++)
-        if (strcmp(organ_json_text(json_array_get(experiments, j), "method"), organ_json_text(json_array_get(experiments, k), "method")) ==
-            0)
+        if (strcmp(organ_json_text(json_array_get(experiments, j), "method"),
+                   organ_json_text(json_array_get(experiments, k), "method")) == 0)
             return false;
     return true;
 }
@@ -166,9 +184,9 @@ json_t *organ_errata_of_experiments(const json_t *experiments)
         add_named(list, json_array_get(experiments, k));
     if (count) {
         add_once(list, never_mixed);
-        add_once(list,
-                 "A percentage of killed weights means nothing without its denominator: target counts the weights of the target tensors, "
-                 "full all weights of the model.");
+        add_once(list, "A percentage of killed weights means nothing without its denominator: target counts the "
+                       "weights of the target tensors, "
+                       "full all weights of the model.");
     }
     return list;
 }

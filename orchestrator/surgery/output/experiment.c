@@ -16,7 +16,8 @@
 /* ---- donors ---- */
 
 /* Sums do not depend on the order of tensors, which goes by files. */
-static organ_status add_tensor(const organ_model *model, const organ_tensor *t, bool sampled, uint64_t *sum, organ_error *error)
+static organ_status add_tensor(const organ_model *model, const organ_tensor *t, bool sampled, uint64_t *sum,
+                               organ_error *error)
 {
     char text[700], bytes[SAMPLE];
     const uint64_t take = !sampled ? 0 : t->bytes < SAMPLE ? t->bytes : SAMPLE;
@@ -76,9 +77,10 @@ json_t *organ_experiment_method(const json_t *log)
     const bool by_imatrix = json_is_object(organ_json_at(log, "imatrix"));
     if (!json_is_string(method))
         return json_null();
-    return json_sprintf("%s%s%s%s%s", json_string_value(method), pattern ? " " : "", pattern ? pattern : "",
-                        !by_imatrix && json_is_false(organ_json_at(log, "parameters.compensate")) ? " without compensation" : "",
-                        by_imatrix ? " by imatrix" : "");
+    return json_sprintf(
+        "%s%s%s%s%s", json_string_value(method), pattern ? " " : "", pattern ? pattern : "",
+        !by_imatrix && json_is_false(organ_json_at(log, "parameters.compensate")) ? " without compensation" : "",
+        by_imatrix ? " by imatrix" : "");
 }
 
 /* All parameters but those that say how much is killed. */
@@ -95,22 +97,25 @@ static json_t *calibration_of(const json_t *log)
 {
     const json_t *const text = organ_json_at(log, "calibration.text"), *const imatrix = organ_json_at(log, "imatrix");
     if (json_is_object(text))
-        return ORGAN_OBJECT(SET_HELD("name", json_object_get(text, "name")), SET_HELD("xxh3", json_object_get(text, "xxh3")),
+        return ORGAN_OBJECT(SET_HELD("name", json_object_get(text, "name")),
+                            SET_HELD("xxh3", json_object_get(text, "xxh3")),
                             SET_HELD("tokenizer", organ_json_at(log, "calibration.tokenizer.digest")));
     if (json_is_object(imatrix))
-        return ORGAN_OBJECT(SET_HELD("name", json_object_get(imatrix, "name")), SET_HELD("xxh3", json_object_get(imatrix, "xxh3")));
+        return ORGAN_OBJECT(SET_HELD("name", json_object_get(imatrix, "name")),
+                            SET_HELD("xxh3", json_object_get(imatrix, "xxh3")));
     return json_null();
 }
 
 json_t *organ_experiment_of(const json_t *log)
 {
     const json_t *const donor = organ_json_at(log, "donor");
-    return ORGAN_OBJECT(
-        SET("donor",
-            ORGAN_OBJECT(SET_HELD("name", json_object_get(donor, "name")), SET_HELD("fingerprint", json_object_get(donor, "fingerprint")),
-                         SET_HELD("elements", json_object_get(donor, "elements")), SET_HELD("bytes", json_object_get(donor, "bytes")))),
-        SET("method", organ_experiment_method(log)), SET_HELD("definition", organ_json_at(log, "definition")),
-        SET("settings", settings_of(log)), SET("calibration", calibration_of(log)));
+    return ORGAN_OBJECT(SET("donor", ORGAN_OBJECT(SET_HELD("name", json_object_get(donor, "name")),
+                                                  SET_HELD("fingerprint", json_object_get(donor, "fingerprint")),
+                                                  SET_HELD("elements", json_object_get(donor, "elements")),
+                                                  SET_HELD("bytes", json_object_get(donor, "bytes")))),
+                        SET("method", organ_experiment_method(log)),
+                        SET_HELD("definition", organ_json_at(log, "definition")), SET("settings", settings_of(log)),
+                        SET("calibration", calibration_of(log)));
 }
 
 /* ---- one or two ---- */
@@ -131,7 +136,8 @@ static bool same_donor(const json_t *a, const json_t *b)
 
 static bool same_settings(const json_t *a, const json_t *b, bool any_targets)
 {
-    json_t *const x = json_copy((json_t *)organ_json_at(a, "settings")), *const y = json_copy((json_t *)organ_json_at(b, "settings"));
+    json_t *const x = json_copy((json_t *)organ_json_at(a, "settings")), *const y = json_copy(
+                                                                             (json_t *)organ_json_at(b, "settings"));
     if (any_targets && x && y) {
         json_object_del(x, "targets");
         json_object_del(y, "targets");
@@ -162,10 +168,13 @@ const char *organ_experiment_difference(const json_t *a, const json_t *b, bool a
 
 json_t *organ_experiment_words(const json_t *e)
 {
-    const char *const fingerprint = organ_json_text(e, "donor.fingerprint"), *const method = organ_json_text(e, "method"),
-                      *const definition = organ_json_text(e, "definition"), *const text = organ_json_text(e, "calibration.name");
-    return json_sprintf("donor %s%s%s%s, %s%s%s%s%s%s%s%s%s", organ_json_text(e, "donor.name"), *fingerprint ? " (fingerprint " : "",
-                        fingerprint, *fingerprint ? ")" : "", *method ? method : "no log says how", *definition ? " (" : "", definition,
+    const char *const fingerprint = organ_json_text(e, "donor.fingerprint"),
+                      *const method = organ_json_text(e, "method"),
+                      *const definition = organ_json_text(e, "definition"),
+                      *const text = organ_json_text(e, "calibration.name");
+    return json_sprintf("donor %s%s%s%s, %s%s%s%s%s%s%s%s%s", organ_json_text(e, "donor.name"),
+                        *fingerprint ? " (fingerprint " : "", fingerprint, *fingerprint ? ")" : "",
+                        *method ? method : "no log says how", *definition ? " (" : "", definition,
                         *definition ? ")" : "", *text ? ", by " : "", text, *text ? " (XXH3 " : "",
                         *text ? organ_json_text(e, "calibration.xxh3") : "", *text ? ")" : "");
 }

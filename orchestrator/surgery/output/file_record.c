@@ -34,7 +34,8 @@ static json_t *file_entry(const char *path, organ_error *error)
         organ_file_digest(fd, path, digest, error);
     close(fd);
     json_t *const entry =
-        error->status ? NULL : ORGAN_OBJECT(SET_COUNT("bytes", info.st_size), SET_IF(*digest, "xxh3", json_string(digest)));
+        error->status ? NULL
+                      : ORGAN_OBJECT(SET_COUNT("bytes", info.st_size), SET_IF(*digest, "xxh3", json_string(digest)));
     if (!entry && !error->status)
         organ_fail_memory(error, path);
     return entry;
@@ -43,13 +44,15 @@ static json_t *file_entry(const char *path, organ_error *error)
 /* Reports of organ are recognised by themselves; those of the donor were copied like any other file. */
 static bool is_own_report(const char *name)
 {
-    return strncmp(name, ORGAN_REPORT_FOLDER "/", sizeof ORGAN_REPORT_FOLDER) == 0 && strncmp(name, "organ/donor/", 12) != 0;
+    return strncmp(name, ORGAN_REPORT_FOLDER "/", sizeof ORGAN_REPORT_FOLDER) == 0 &&
+           strncmp(name, "organ/donor/", 12) != 0;
 }
 
 static organ_status add_file(json_t *files, const char *directory, const char *name, organ_error *error)
 {
     char *const path = organ_format("%s/%s", directory, name);
-    json_t *const entry = path ? file_entry(path, error) : NULL, *const key = entry ? organ_document_string(name) : NULL;
+    json_t *const entry = path ? file_entry(path, error) : NULL, *const key =
+                                                                     entry ? organ_document_string(name) : NULL;
     if ((!key || json_object_set(files, json_string_value(key), entry)) && !error->status)
         organ_fail_memory(error, directory);
     json_decref(entry);

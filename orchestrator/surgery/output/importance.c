@@ -54,15 +54,18 @@ static organ_status check_axes(const organ_model *model, const organ_tensor *ten
     if (model->gguf || m.count == 1 || m.rows != m.cols)
         return ORGAN_OK;
     return organ_fail(error, ORGAN_BAD_INPUT,
-                      "tensor '%s': is a stack of %llu matrices of %llu x %llu: which of its axes are the inputs cannot be told, so that "
+                      "tensor '%s': is a stack of %llu matrices of %llu x %llu: which of its axes are the inputs "
+                      "cannot be told, so that "
                       "no imatrix can be put to it",
-                      tensor->name, (unsigned long long)m.count, (unsigned long long)m.rows, (unsigned long long)m.cols);
+                      tensor->name, (unsigned long long)m.count, (unsigned long long)m.rows,
+                      (unsigned long long)m.cols);
 }
 
-/* Over the tokens of all experts that some reached: gate and up of all experts see states of the same layer. Leaves ones if there is none.
+/* Over the tokens of all experts that some reached: gate and up of all experts see states of the same layer. Leaves
+ * ones if there is none.
  */
-static organ_status average_norms(const organ_imatrix *imatrix, organ_imatrix_place place, const char *tensor, uint64_t cols, float *norms,
-                                  organ_error *error)
+static organ_status average_norms(const organ_imatrix *imatrix, organ_imatrix_place place, const char *tensor,
+                                  uint64_t cols, float *norms, organ_error *error)
 {
     float *const own = malloc((size_t)cols * sizeof *own);
     double *const sums = calloc((size_t)cols, sizeof *sums), count, all = 0;
@@ -84,8 +87,9 @@ static organ_status average_norms(const organ_imatrix *imatrix, organ_imatrix_pl
     return error->status;
 }
 
-organ_status organ_importance_norms(const organ_imatrix *imatrix, const organ_model *model, const organ_tensor *tensor, uint64_t matrix,
-                                    uint64_t experts, float *norms, double *count, const char **entry, organ_error *error)
+organ_status organ_importance_norms(const organ_imatrix *imatrix, const organ_model *model, const organ_tensor *tensor,
+                                    uint64_t matrix, uint64_t experts, float *norms, double *count, const char **entry,
+                                    organ_error *error)
 {
     const organ_matrices m = organ_tensor_matrices(tensor);
     const bool single = tensor->anatomy.expert >= 0;
@@ -103,5 +107,6 @@ organ_status organ_importance_norms(const organ_imatrix *imatrix, const organ_mo
     *count = 0;
     for (uint64_t j = 0; j < m.cols; j++)
         norms[j] = 1;
-    return tensor->anatomy.role == ORGAN_ROLE_DOWN ? ORGAN_OK : average_norms(imatrix, place, tensor->name, m.cols, norms, error);
+    return tensor->anatomy.role == ORGAN_ROLE_DOWN ? ORGAN_OK
+                                                   : average_norms(imatrix, place, tensor->name, m.cols, norms, error);
 }

@@ -39,12 +39,13 @@ organ_status organ_kept_schema(const json_t *kept, const char *schema, const cha
     return organ_fail(error, ORGAN_BAD_INPUT, "%s: its schema is '%.100s', not %s", path, said ? said : "", schema);
 }
 
-organ_status organ_kept_belongs(const json_t *kept, const json_t *identity, const char *what, const char *path, const char *option,
-                                organ_error *error)
+organ_status organ_kept_belongs(const json_t *kept, const json_t *identity, const char *what, const char *path,
+                                const char *option, organ_error *error)
 {
     organ_kept_difference d;
     if (!organ_kept_differs(kept, identity, &d))
         return ORGAN_OK;
-    return organ_fail(error, ORGAN_USAGE, "%s: has the %s of another run: its %s is %s, here it is %s; another name for %s measures anew",
+    return organ_fail(error, ORGAN_USAGE,
+                      "%s: has the %s of another run: its %s is %s, here it is %s; another name for %s measures anew",
                       path, what, d.key, d.was, d.is, option);
 }

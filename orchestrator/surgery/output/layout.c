@@ -23,7 +23,10 @@ typedef struct layout_source {
     size_t first, count;
 } layout_source;
 
-static size_t source_count(const organ_model *model) { return model->manifest ? model->manifest->file_count : model->file_count; }
+static size_t source_count(const organ_model *model)
+{
+    return model->manifest ? model->manifest->file_count : model->file_count;
+}
 
 static layout_source source_at(const organ_model *model, size_t k)
 {
@@ -46,7 +49,8 @@ static layout_source source_at(const organ_model *model, size_t k)
     return s;
 }
 
-static organ_status add_filler(organ_layout_file *file, uint64_t offset, size_t bytes, unsigned char *data, organ_error *error)
+static organ_status add_filler(organ_layout_file *file, uint64_t offset, size_t bytes, unsigned char *data,
+                               organ_error *error)
 {
     organ_filler *fillers = data ? realloc(file->fillers, (file->filler_count + 1) * sizeof *fillers) : NULL;
     if (!fillers) {
@@ -59,8 +63,8 @@ static organ_status add_filler(organ_layout_file *file, uint64_t offset, size_t 
 }
 
 /* Bytes that an organ directory keeps as a file. */
-static organ_status load_filler(const organ_model *model, const char *name, uint64_t offset, uint64_t bytes, organ_layout_file *file,
-                                organ_error *error)
+static organ_status load_filler(const organ_model *model, const char *name, uint64_t offset, uint64_t bytes,
+                                organ_layout_file *file, organ_error *error)
 {
     char *path = NULL, *data = NULL;
     size_t length = 0;
@@ -76,8 +80,8 @@ static organ_status load_filler(const organ_model *model, const char *name, uint
     return add_filler(file, offset, length, (unsigned char *)data, error);
 }
 
-static organ_status read_filler(const layout_source *s, uint64_t offset, size_t bytes, bool wanted_as_zeros, organ_layout_file *file,
-                                organ_error *error)
+static organ_status read_filler(const layout_source *s, uint64_t offset, size_t bytes, bool wanted_as_zeros,
+                                organ_layout_file *file, organ_error *error)
 {
     unsigned char *data = malloc(bytes + 1);
     if (!data)
@@ -96,7 +100,8 @@ static organ_status read_filler(const layout_source *s, uint64_t offset, size_t 
     return add_filler(file, offset, bytes, data, error);
 }
 
-static organ_status read_gap(const layout_source *s, uint64_t from, uint64_t to, organ_layout_file *file, organ_error *error)
+static organ_status read_gap(const layout_source *s, uint64_t from, uint64_t to, organ_layout_file *file,
+                             organ_error *error)
 {
     while (from < to && !error->status) {
         const size_t bytes = to - from < STEP ? (size_t)(to - from) : STEP;
@@ -148,8 +153,8 @@ organ_status organ_layout_copy(const organ_model *model, organ_layout *layout, o
         return organ_fail_memory(error, model->path);
     for (size_t k = 0; k < count && !error->status; k++) {
         const layout_source s = source_at(model, k);
-        layout->files[k] =
-            (organ_layout_file){.name = s.name, .size = s.size, .data_offset = s.data_offset, .first = s.first, .count = s.count};
+        layout->files[k] = (organ_layout_file){
+            .name = s.name, .size = s.size, .data_offset = s.data_offset, .first = s.first, .count = s.count};
         layout->file_count = k + 1;
         for (size_t t = s.first; t < s.first + s.count; t++)
             layout->pieces[layout->piece_count++] = piece_of(model, t, (uint32_t)k);
@@ -216,7 +221,8 @@ organ_status organ_beside_list(const organ_model *model, char **root, organ_file
     return access(*root, F_OK) == 0 ? organ_list_files(*root, NULL, 0, list, error) : ORGAN_OK;
 }
 
-organ_status organ_beside_copy(const char *root, const organ_file_list *list, const char *directory, const char *folder, organ_error *error)
+organ_status organ_beside_copy(const char *root, const organ_file_list *list, const char *directory, const char *folder,
+                               organ_error *error)
 {
     for (size_t k = 0; k < list->count && !error->status; k++) {
         char *name = NULL;

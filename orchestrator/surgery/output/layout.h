@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: MIT
- * What the files of a model will hold, known to the last byte before one is written: headers and other bytes at hand, and tensors that come
- * from one model or several. Whatever takes models apart or puts them together makes one of these and has it written. */
+ * What the files of a model will hold, known to the last byte before one is written: headers and other bytes at hand,
+ * and tensors that come from one model or several. Whatever takes models apart or puts them together makes one of these
+ * and has it written. */
 #ifndef ORGAN_LAYOUT_H
 #define ORGAN_LAYOUT_H
 
@@ -34,19 +35,20 @@ typedef struct organ_layout {
     size_t file_count, piece_count;
     organ_layout_file *files;
     organ_piece *pieces;
-    bool changed;                 /* its bytes are not, or no longer, those of a donor: an organ directory made of it says so */
+    bool changed; /* its bytes are not, or no longer, those of a donor: an organ directory made of it says so */
     const organ_kernels *kernels; /* for pieces whose type is not that of `from`; else NULL is allowed */
     /* Set by organ_layout_plan: */
     organ_shard_piece *copies; /* of the pieces, one each, which is a unit; the unit run sets their digests */
     organ_run_unit *units;
-    organ_shard *shards; /* files of the output; of an organ directory: one for each filler of each file, then one for each piece */
+    organ_shard *shards; /* files of the output; of an organ directory: one for each filler of each file, then one for
+                            each piece */
     organ_filler *kept;  /* of an organ directory: the fillers, each at the beginning of its file */
     organ_resharding *plan;
     organ_arena arena;
 } organ_layout;
 
-/* The files of a model as they are; of an organ directory: as they were, with the bytes of the .bin files of today. `model` must outlive
- * the layout. ORGAN_BAD_INPUT, ORGAN_IO. The caller releases *layout also after an error. */
+/* The files of a model as they are; of an organ directory: as they were, with the bytes of the .bin files of today.
+ * `model` must outlive the layout. ORGAN_BAD_INPUT, ORGAN_IO. The caller releases *layout also after an error. */
 organ_status organ_layout_copy(const organ_model *model, organ_layout *layout, organ_error *error);
 
 /* Makes room for `more` pieces. False without memory: the layout is unchanged. */
@@ -55,10 +57,12 @@ bool organ_layout_grow(organ_layout *layout, size_t more);
 /* A writer with the key-values of a model, but for split.*: those tell of files that are no more. */
 organ_status organ_layout_metadata(const organ_gguf *gguf, organ_gguf_writer **writer, organ_error *error);
 
-/* Gives the only file this name or, with `anew`, makes all pieces one file of it, in their order: of safetensors with the entry
- * "__metadata__" of the first file, of GGUF with the key-values that `writer` has (NULL where it is not GGUF). ORGAN_BAD_INPUT where the
- * format cannot hold one of them. */
-organ_status organ_layout_name(organ_layout *layout, const char *name, bool anew, organ_gguf_writer *writer, organ_error *error);
+/* Gives the only file this name or, with `anew`, makes all pieces one file of it, in their order: of safetensors with
+ * the entry
+ * "__metadata__" of the first file, of GGUF with the key-values that `writer` has (NULL where it is not GGUF).
+ * ORGAN_BAD_INPUT where the format cannot hold one of them. */
+organ_status organ_layout_name(organ_layout *layout, const char *name, bool anew, organ_gguf_writer *writer,
+                               organ_error *error);
 
 /* organ_by_layer_json of the pieces, with those grafted that `giver` gives (NULL: without). NULL without memory. */
 json_t *organ_layout_by_layer_json(const organ_layout *layout, const organ_model *giver);
@@ -72,13 +76,14 @@ typedef struct organ_amount {
 #define ORGAN_ALL_GROUPS (ORGAN_GROUP_OTHER + 1)
 organ_amount organ_layout_amount(const organ_layout *layout, organ_group group, const organ_model *giver);
 
-#define SET_AMOUNT(of) SET_COUNT("tensors", (of).tensors), SET_COUNT("elements", (of).elements), SET_COUNT("bytes", (of).bytes)
+#define SET_AMOUNT(of)                                                                                                 \
+    SET_COUNT("tensors", (of).tensors), SET_COUNT("elements", (of).elements), SET_COUNT("bytes", (of).bytes)
 
 /* Bytes that the files will have. */
 uint64_t organ_layout_bytes(const organ_layout *layout);
 
-/* Plans the files of the output; `apart`: those of an organ directory, .bin files and kept headers. `model` is named in errors. ORGAN_IO
- * without memory. */
+/* Plans the files of the output; `apart`: those of an organ directory, .bin files and kept headers. `model` is named in
+ * errors. ORGAN_IO without memory. */
 organ_status organ_layout_plan(organ_layout *layout, const organ_model *model, bool apart, organ_error *error);
 
 /* Makes the folders of an organ directory; some may be there. ORGAN_IO. */

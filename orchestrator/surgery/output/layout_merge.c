@@ -17,8 +17,8 @@ static organ_status header_no_memory(const char *name, organ_error *error)
 }
 
 /* Takes `header` over; the offsets of the pieces are set already. */
-static organ_status become_one(organ_layout *layout, const char *name, unsigned char *header, size_t header_bytes, uint64_t size,
-                               organ_error *error)
+static organ_status become_one(organ_layout *layout, const char *name, unsigned char *header, size_t header_bytes,
+                               uint64_t size, organ_error *error)
 {
     organ_layout_file *const file = calloc(1, sizeof *file);
     organ_filler *const filler = calloc(1, sizeof *filler);
@@ -36,8 +36,12 @@ static organ_status become_one(organ_layout *layout, const char *name, unsigned 
     }
     free(layout->files);
     *filler = (organ_filler){0, header_bytes, header};
-    *file = (organ_layout_file){
-        .name = kept, .size = size, .data_offset = header_bytes, .count = layout->piece_count, .filler_count = 1, .fillers = filler};
+    *file = (organ_layout_file){.name = kept,
+                                .size = size,
+                                .data_offset = header_bytes,
+                                .count = layout->piece_count,
+                                .filler_count = 1,
+                                .fillers = filler};
     layout->files = file;
     layout->file_count = 1;
     for (size_t k = 0; k < layout->piece_count; k++)
@@ -83,7 +87,8 @@ static organ_status write_json(const organ_layout *layout, char **json, size_t *
     put_metadata(out, layout);
     for (size_t k = 0; k < layout->piece_count && !error->status; k++) {
         const organ_tensor *const as = &layout->pieces[k].as;
-        const organ_shard_piece piece = {.name = as->name, .dtype = as->dtype, .rank = as->rank, .shape = as->shape, .bytes = as->bytes};
+        const organ_shard_piece piece = {
+            .name = as->name, .dtype = as->dtype, .rank = as->rank, .shape = as->shape, .bytes = as->bytes};
         if (ftell(out) > 1)
             fputc(',', out);
         organ_piece_entry(out, &piece, at, error);
@@ -156,10 +161,12 @@ static organ_status merge_gguf(organ_layout *layout, const char *name, organ_ggu
 
 /* ---- either ---- */
 
-organ_status organ_layout_name(organ_layout *layout, const char *name, bool anew, organ_gguf_writer *writer, organ_error *error)
+organ_status organ_layout_name(organ_layout *layout, const char *name, bool anew, organ_gguf_writer *writer,
+                               organ_error *error)
 {
     if (anew)
-        return strcmp(layout->format, "GGUF") == 0 ? merge_gguf(layout, name, writer, error) : merge_safetensors(layout, name, error);
+        return strcmp(layout->format, "GGUF") == 0 ? merge_gguf(layout, name, writer, error)
+                                                   : merge_safetensors(layout, name, error);
     layout->files[0].name = organ_arena_copy(&layout->arena, name, strlen(name));
     return layout->files[0].name ? ORGAN_OK : organ_fail_memory(error, name);
 }

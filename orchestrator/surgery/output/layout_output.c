@@ -43,7 +43,8 @@ static organ_status layout_begin(void *context, const char *to, organ_error *err
     if (w->apart && organ_layout_folders(&w->layout, to, error))
         return error->status;
     size_t again = 0;
-    if (organ_beside_copy(w->root, &w->beside, to, w->apart ? ORGAN_FILES_FOLDER : "", error) == ORGAN_OK && w->stripped)
+    if (organ_beside_copy(w->root, &w->beside, to, w->apart ? ORGAN_FILES_FOLDER : "", error) == ORGAN_OK &&
+        w->stripped)
         organ_leftovers_strip_copy(w->model, to, &again, error);
     return error->status;
 }
@@ -100,7 +101,8 @@ organ_status organ_layout_output_make(organ_layout_output *w, json_t **report, o
         organ_layout_plan(layout, w->model, w->apart, error))
         return error->status;
     /* What is only taken apart and put together again is its donor again. */
-    if (w->source && !w->apart && !w->made.output.single && organ_leftovers_strip_copy(w->model, NULL, &w->stripped, error))
+    if (w->source && !w->apart && !w->made.output.single &&
+        organ_leftovers_strip_copy(w->model, NULL, &w->stripped, error))
         return error->status;
     organ_leftovers_note(w->made.progress, w->stripped);
     w->made.plan = layout->plan;

@@ -1,5 +1,6 @@
 /* SPDX-License-Identifier: MIT
- * A layout written as an output: files as others open them, or an organ directory, with what lies beside the model that it is of. */
+ * A layout written as an output: files as others open them, or an organ directory, with what lies beside the model that
+ * it is of. */
 #ifndef ORGAN_LAYOUT_OUTPUT_H
 #define ORGAN_LAYOUT_OUTPUT_H
 

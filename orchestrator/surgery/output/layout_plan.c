@@ -19,8 +19,8 @@ static void plan_together(organ_layout *layout)
 {
     for (size_t f = 0; f < layout->file_count; f++) {
         const organ_layout_file *const file = &layout->files[f];
-        layout->shards[f] =
-            (organ_shard){.name = file->name, .size = file->size, .filler_count = file->filler_count, .fillers = file->fillers};
+        layout->shards[f] = (organ_shard){
+            .name = file->name, .size = file->size, .filler_count = file->filler_count, .fillers = file->fillers};
     }
     for (size_t k = 0; k < layout->piece_count; k++) {
         layout->copies[k].file = layout->pieces[k].as.file;
@@ -30,13 +30,15 @@ static void plan_together(organ_layout *layout)
 
 /* ---- organ directories ---- */
 
-/* What a file may be called, made from a name that anybody may have thought up: letters, digits, "_" and "-", where `dots` also ".". */
+/* What a file may be called, made from a name that anybody may have thought up: letters, digits, "_" and "-", where
+ * `dots` also ".". */
 static void tame(const char *name, size_t length, bool dots, char out[NAME_LENGTH + 1])
 {
     size_t used = 0;
     for (; used < length && used < NAME_LENGTH; used++) {
         const char c = name[used];
-        const bool plain = (c >= 'a' && c <= 'z') || (c >= 'A' && c <= 'Z') || (c >= '0' && c <= '9') || c == '_' || c == '-';
+        const bool plain =
+            (c >= 'a' && c <= 'z') || (c >= 'A' && c <= 'Z') || (c >= '0' && c <= '9') || c == '_' || c == '-';
         out[used] = plain || (dots && c == '.' && used > 0) ? c : '_';
     }
     if (used == 0)
@@ -44,10 +46,10 @@ static void tame(const char *name, size_t length, bool dots, char out[NAME_LENGT
     out[used] = '\0';
 }
 
-/* "folder/name.suffix" that no other file of the directory has; names that would be the same are told apart by the digest of what they were
- * made from. NULL without memory. */
-static const char *unique(organ_layout *layout, organ_name_table *used, const char *folder, const char *name, const char *suffix,
-                          const char *origin)
+/* "folder/name.suffix" that no other file of the directory has; names that would be the same are told apart by the
+ * digest of what they were made from. NULL without memory. */
+static const char *unique(organ_layout *layout, organ_name_table *used, const char *folder, const char *name,
+                          const char *suffix, const char *origin)
 {
     char path[2 * NAME_LENGTH + 64];
     snprintf(path, sizeof path, "%s/%s%s", folder, name, suffix);
@@ -109,7 +111,8 @@ static organ_status plan_apart(organ_layout *layout, const organ_model *model, o
 organ_status organ_layout_folders(organ_layout *layout, const char *directory, organ_error *error)
 {
     for (int g = -1; g <= (int)ORGAN_GROUP_OTHER && !error->status; g++) {
-        char *path = organ_path_join(&layout->arena, directory, g < 0 ? ORGAN_HEADER_FOLDER : organ_group_folder((organ_group)g));
+        char *path = organ_path_join(&layout->arena, directory,
+                                     g < 0 ? ORGAN_HEADER_FOLDER : organ_group_folder((organ_group)g));
         if (!path)
             organ_fail_memory(error, directory);
         else if (mkdir(path, 0777) && errno != EEXIST)
@@ -154,5 +157,6 @@ organ_status organ_layout_plan(organ_layout *layout, const organ_model *model, b
         plan_together(layout);
     else if (plan_apart(layout, model, error))
         return error->status;
-    return organ_resharding_of(model, layout->copies, layout->piece_count, layout->shards, shards, layout->kernels, &layout->plan, error);
+    return organ_resharding_of(model, layout->copies, layout->piece_count, layout->shards, shards, layout->kernels,
+                               &layout->plan, error);
 }

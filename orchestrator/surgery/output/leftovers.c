@@ -25,7 +25,8 @@ static bool is_stored_so(const organ_model *model)
     return false;
 }
 
-organ_status organ_leftovers_strip(const organ_model *model, organ_json_edit *config, size_t *stripped, organ_error *error)
+organ_status organ_leftovers_strip(const organ_model *model, organ_json_edit *config, size_t *stripped,
+                                   organ_error *error)
 {
     return is_stored_so(model) ? ORGAN_OK : organ_json_edit_remove(config, LEFTOVER, stripped, error);
 }
@@ -48,9 +49,11 @@ organ_status organ_leftovers_strip_copy(const organ_model *model, const char *to
     char *bytes = NULL;
     size_t length = 0, found = 0;
     organ_json_edit config = {0};
-    if (model->gguf || model->manifest || organ_model_load(model, CONFIG, ORGAN_CONFIG_LIMIT, &bytes, &length, error) || !bytes)
+    if (model->gguf || model->manifest || organ_model_load(model, CONFIG, ORGAN_CONFIG_LIMIT, &bytes, &length, error) ||
+        !bytes)
         return error->status;
-    if (memmem(bytes, length, LEFTOVER, strlen(LEFTOVER)) && organ_json_edit_begin(&config, CONFIG, bytes, length, error) == ORGAN_OK &&
+    if (memmem(bytes, length, LEFTOVER, strlen(LEFTOVER)) &&
+        organ_json_edit_begin(&config, CONFIG, bytes, length, error) == ORGAN_OK &&
         organ_leftovers_strip(model, &config, &found, error) == ORGAN_OK && found && to)
         write_anew(to, &config, error);
     *stripped += found;
@@ -62,8 +65,9 @@ organ_status organ_leftovers_strip_copy(const organ_model *model, const char *to
 void organ_leftovers_note(const organ_progress *progress, size_t stripped)
 {
     if (stripped)
-        organ_progress_note(progress, CONFIG ": " LEFTOVER " is left out: no tensor is stored in the way that it tells of, and servers "
-                                             "refuse a model that has it");
+        organ_progress_note(progress, CONFIG
+                            ": " LEFTOVER " is left out: no tensor is stored in the way that it tells of, and servers "
+                            "refuse a model that has it");
 }
 
 void organ_leftovers_tell(json_t *document, size_t stripped)

@@ -48,25 +48,27 @@ static json_t *worker_json(const void *context, size_t k)
     const machine_plan_plan *const p = context;
     const organ_place place = p->places[k];
     const organ_pu pu = organ_topology_pu(p->topology, place.pu);
-    return ORGAN_OBJECT(SET_COUNT("worker", k), SET_COUNT("cpu", place.pu), SET_COUNT("core", pu.core), SET_COUNT("package", pu.package),
-                        SET_COUNT("kind", pu.kind), SET_COUNT("sibling", pu.sibling),
-                        SET_COUNT("node", organ_topology_node(p->topology, place.node).os), SET_FLAG("node_is_near", pu.near),
-                        SET_COUNT("workers_on_cpu", workers_on_pu(p, place.pu)));
+    return ORGAN_OBJECT(SET_COUNT("worker", k), SET_COUNT("cpu", place.pu), SET_COUNT("core", pu.core),
+                        SET_COUNT("package", pu.package), SET_COUNT("kind", pu.kind), SET_COUNT("sibling", pu.sibling),
+                        SET_COUNT("node", organ_topology_node(p->topology, place.node).os),
+                        SET_FLAG("node_is_near", pu.near), SET_COUNT("workers_on_cpu", workers_on_pu(p, place.pu)));
 }
 
 static json_t *node_json(const void *context, size_t k)
 {
     const machine_plan_plan *const p = context;
     const organ_node node = organ_topology_node(p->topology, (unsigned)k);
-    return ORGAN_OBJECT(SET_COUNT("node", node.os), SET_COUNT_OF("bytes", node.bytes, node.bytes), SET_COUNT("cores", node.cores),
-                        SET_COUNT("workers", workers_on_node(p, (unsigned)k)), SET_COUNT("band_buffers", bands_on_node(p, (unsigned)k)));
+    return ORGAN_OBJECT(SET_COUNT("node", node.os), SET_COUNT_OF("bytes", node.bytes, node.bytes),
+                        SET_COUNT("cores", node.cores), SET_COUNT("workers", workers_on_node(p, (unsigned)k)),
+                        SET_COUNT("band_buffers", bands_on_node(p, (unsigned)k)));
 }
 
 static bool add_absence(json_t *rows, const char *what, char *which, const char *why)
 {
     bool done = which != NULL;
     if (done && *which)
-        done = json_array_append_new(rows, ORGAN_OBJECT(SET_TEXT("what", what), SET_TEXT("which", which), SET_TEXT("why", why))) == 0;
+        done = json_array_append_new(
+                   rows, ORGAN_OBJECT(SET_TEXT("what", what), SET_TEXT("which", which), SET_TEXT("why", why))) == 0;
     free(which);
     return done;
 }
@@ -97,7 +99,8 @@ static json_t *left_out_rows(const machine_plan_plan *p)
     json_t *const rows = json_array();
     bool done = true;
     for (size_t k = 0; k < ORGAN_ABSENCES && done; k++)
-        done = add_absence(rows, absences[k].what, organ_topology_absent(p->topology, (organ_absence)k), absences[k].why);
+        done =
+            add_absence(rows, absences[k].what, organ_topology_absent(p->topology, (organ_absence)k), absences[k].why);
     if (done && add_idle(rows, p))
         return rows;
     json_decref(rows);
@@ -126,8 +129,9 @@ static json_t *rank_json(const machine_plan_plan *p, const organ_ranks *ranks)
         nodes[k] = organ_topology_node(p->topology, p->places[k].node).os;
     }
     if (cpus && nodes)
-        row = ORGAN_OBJECT(SET_COUNT("rank", rank), SET_BYTES("host", organ_ranks_host(ranks, rank)), SET_COUNT("workers", p->threads),
-                           SET("cpus", list_json(cpus, p->threads)), SET("nodes", list_json(nodes, p->threads)));
+        row = ORGAN_OBJECT(SET_COUNT("rank", rank), SET_BYTES("host", organ_ranks_host(ranks, rank)),
+                           SET_COUNT("workers", p->threads), SET("cpus", list_json(cpus, p->threads)),
+                           SET("nodes", list_json(nodes, p->threads)));
     free(cpus);
     free(nodes);
     return row;
@@ -158,22 +162,23 @@ static organ_status add_ranks(json_t *report, const machine_plan_plan *p, organ_
 
 static json_t *machine_plan_document(const machine_plan_plan *p, const char *import)
 {
-    return ORGAN_OBJECT(
-        SET_TEXT("schema", "organ.topology/1"),
-        SET("machine",
-            ORGAN_OBJECT(SET_BYTES("name", import ? import : "this machine"), SET_FLAG("recorded", import != NULL),
-                         SET_COUNT("cores", organ_topology_cores(p->topology)), SET_COUNT("nodes", organ_topology_nodes(p->topology)),
-                         SET_COUNT("kinds", organ_topology_kinds(p->topology)))),
-        SET_COUNT("threads", p->threads), SET("nodes", organ_json_rows(organ_topology_nodes(p->topology), node_json, p)),
-        SET("workers", organ_json_rows(p->threads, worker_json, p)), SET("left_out", left_out_rows(p)));
+    return ORGAN_OBJECT(SET_TEXT("schema", "organ.topology/1"),
+                        SET("machine", ORGAN_OBJECT(SET_BYTES("name", import ? import : "this machine"),
+                                                    SET_FLAG("recorded", import != NULL),
+                                                    SET_COUNT("cores", organ_topology_cores(p->topology)),
+                                                    SET_COUNT("nodes", organ_topology_nodes(p->topology)),
+                                                    SET_COUNT("kinds", organ_topology_kinds(p->topology)))),
+                        SET_COUNT("threads", p->threads),
+                        SET("nodes", organ_json_rows(organ_topology_nodes(p->topology), node_json, p)),
+                        SET("workers", organ_json_rows(p->threads, worker_json, p)), SET("left_out", left_out_rows(p)));
 }
 
 organ_status organ_machine_plan(const organ_machine_plan_options *options, json_t **report, organ_error *error)
 {
     machine_plan_plan p = {0};
     *report = NULL;
-    if ((options->import ? organ_topology_import(options->import, &p.topology, error) : organ_topology_discover(&p.topology, error)) !=
-        ORGAN_OK)
+    if ((options->import ? organ_topology_import(options->import, &p.topology, error)
+                         : organ_topology_discover(&p.topology, error)) != ORGAN_OK)
         return error->status;
     p.threads = options->threads ? options->threads : organ_topology_cores(p.topology);
     p.places = calloc(p.threads, sizeof *p.places);

@@ -1,5 +1,6 @@
 /* SPDX-License-Identifier: MIT
- * Where the work would run: which worker on which core, which buffers on which memory node, and what of the machine is left out. */
+ * Where the work would run: which worker on which core, which buffers on which memory node, and what of the machine is
+ * left out. */
 #ifndef ORGAN_MACHINE_PLAN_H
 #define ORGAN_MACHINE_PLAN_H
 
@@ -17,8 +18,9 @@ typedef struct organ_machine_plan_options {
     struct organ_ranks *ranks; /* (room ranks) whose plans are all told; NULL: this process alone */
 } organ_machine_plan_options;
 
-/* *report has the schema organ.topology/1; the caller releases it; NULL on error. The plan is the one by which organ_workers_create and
- * organ_pass_run act. Nothing is bound or started. ORGAN_BAD_INPUT for a record that is none, ORGAN_IO. */
+/* *report has the schema organ.topology/1; the caller releases it; NULL on error. The plan is the one by which
+ * organ_workers_create and organ_pass_run act. Nothing is bound or started. ORGAN_BAD_INPUT for a record that is none,
+ * ORGAN_IO. */
 organ_status organ_machine_plan(const organ_machine_plan_options *options, json_t **report, organ_error *error);
 
 ORGAN_API_END

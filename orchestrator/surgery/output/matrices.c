@@ -14,10 +14,11 @@
 
 /* ---- which weights are matrices ---- */
 
-/* Parts of names that weights outside of linear layers have: embeddings of tokens and positions, convolutions, states of Mamba (A_log,
- * ssm_a). */
+/* Parts of names that weights outside of linear layers have: embeddings of tokens and positions, convolutions, states
+ * of Mamba (A_log, ssm_a). */
 static const char *const parts_of_others[] = {"embed", "embd", "conv", "norm", "rope", "rotary", "A_log"};
-static const char *const words_of_others[] = {"wte", "wpe", "emb", "bias", "ssm_a", "ssm_d", "relative_attention_bias", "lm_head"};
+static const char *const words_of_others[] = {
+    "wte", "wpe", "emb", "bias", "ssm_a", "ssm_d", "relative_attention_bias", "lm_head"};
 
 static bool has_word(const char *name, const char *word)
 {
@@ -75,18 +76,21 @@ typedef struct kinds {
 /* Without ".weight", each word of digits as N. */
 static void fold_name(const char *name, char out[160])
 {
-    const size_t length = strlen(name), end = length > 7 && strcmp(name + length - 7, ".weight") == 0 ? length - 7 : length;
+    const size_t length = strlen(name),
+                 end = length > 7 && strcmp(name + length - 7, ".weight") == 0 ? length - 7 : length;
     size_t used = 0;
     for (size_t k = 0; k < end && used + 1 < 160;) {
         const size_t digits = strspn(name + k, "0123456789");
-        const bool word = digits > 0 && (k == 0 || name[k - 1] == '.') && (k + digits == end || name[k + digits] == '.');
+        const bool word =
+            digits > 0 && (k == 0 || name[k - 1] == '.') && (k + digits == end || name[k + digits] == '.');
         out[used++] = word ? 'N' : name[k];
         k += word ? digits : 1;
     }
     out[used] = 0;
 }
 
-/* Models have few kinds. A file whose names are all different must take neither memory nor time for each pair of names. */
+/* Models have few kinds. A file whose names are all different must take neither memory nor time for each pair of names.
+ */
 static void add_left(kinds *all, const char *name, uint64_t elements)
 {
     char folded[160];
@@ -132,14 +136,16 @@ static void count_weight(kinds *all, const organ_weight *w, bool target)
 static int by_elements(const void *a, const void *b)
 {
     const matrices_kind *const x = a, *const y = b;
-    return x->elements != y->elements ? (x->elements < y->elements) - (x->elements > y->elements) : strcmp(x->name, y->name);
+    return x->elements != y->elements ? (x->elements < y->elements) - (x->elements > y->elements)
+                                      : strcmp(x->name, y->name);
 }
 
 static json_t *matrices_left_json(const void *context, size_t k)
 {
     const kinds *const all = context;
     const matrices_kind *const one = &all->list[k];
-    return ORGAN_OBJECT(SET_BYTES("name", one->name), SET_COUNT("tensors", one->tensors), SET_COUNT("elements", one->elements),
+    return ORGAN_OBJECT(SET_BYTES("name", one->name), SET_COUNT("tensors", one->tensors),
+                        SET_COUNT("elements", one->elements),
                         SET_REAL("percent", organ_percent(one->elements, all->elements)));
 }
 
@@ -168,8 +174,9 @@ static json_t *kinds_json(kinds *all)
     json_t *const told =
         all->failed ? NULL
                     : ORGAN_OBJECT(SET_COUNT("tensors", all->tensors), SET_COUNT("elements", all->elements),
-                                   SET_COUNT("target_tensors", all->target_tensors), SET_COUNT("target_elements", all->target_elements),
-                                   SET_REAL("percent", percent), SET_FLAG("few", all->elements > 0 && percent < FEW),
+                                   SET_COUNT("target_tensors", all->target_tensors),
+                                   SET_COUNT("target_elements", all->target_elements), SET_REAL("percent", percent),
+                                   SET_FLAG("few", all->elements > 0 && percent < FEW),
                                    SET("left", organ_json_rows(all->count, matrices_left_json, all)));
     free(all->list);
     return told;
@@ -182,7 +189,8 @@ json_t *organ_matrices_json(const organ_model *model, const bool *chosen)
     return kinds_json(&all);
 }
 
-json_t *organ_matrices_each(size_t count, const organ_weight *(*weight)(const void *context, size_t k, bool *target), const void *context)
+json_t *organ_matrices_each(size_t count, const organ_weight *(*weight)(const void *context, size_t k, bool *target),
+                            const void *context)
 {
     kinds all = {0};
     for (size_t k = 0; k < count; k++) {
@@ -206,8 +214,8 @@ static const organ_weight *weight_among(const void *context, size_t k, bool *tar
     return &a->weights->weights[k];
 }
 
-json_t *organ_matrices_among(const organ_weights *weights, size_t count, const organ_weight *(*target)(const void *context, size_t k),
-                             const void *context)
+json_t *organ_matrices_among(const organ_weights *weights, size_t count,
+                             const organ_weight *(*target)(const void *context, size_t k), const void *context)
 {
     bool *const chosen = calloc(weights->count + 1, sizeof *chosen);
     if (!chosen) {

@@ -20,11 +20,17 @@
 #include <sys/stat.h>
 #include <unistd.h>
 
-bool organ_output_is_file(const char *path) { return organ_ends_with(path, ".gguf") || organ_ends_with(path, ".safetensors"); }
+bool organ_output_is_file(const char *path)
+{
+    return organ_ends_with(path, ".gguf") || organ_ends_with(path, ".safetensors");
+}
 
 char *organ_output_copy_path(const char *directory, const organ_model *donor, const char *single)
 {
-    const char *const name = single ? single : donor->whole_directory ? NULL : donor->index ? donor->index : donor->files[0].name;
+    const char *const name = single                   ? single
+                             : donor->whole_directory ? NULL
+                             : donor->index           ? donor->index
+                                                      : donor->files[0].name;
     return organ_format("%s%s%s", directory, name ? "/" : "", name ? name : "");
 }
 
@@ -37,7 +43,8 @@ static bool output_is_within(const char *path, const char *directory)
     return strncmp(path, directory, n) == 0 && (path[n] == '\0' || path[n] == '/' || strcmp(directory, "/") == 0);
 }
 
-/* The absolute name that `path` has or will have; false where its parent does not exist (which organ_publish_begin tells better). */
+/* The absolute name that `path` has or will have; false where its parent does not exist (which organ_publish_begin
+ * tells better). */
 static bool output_place_of(const char *path, char place[PATH_MAX])
 {
     if (realpath(path, place))
@@ -65,7 +72,8 @@ organ_status organ_output_spares(const char *path, const organ_model *model, org
         if (realpath(model->files[f].path, file) && strcmp(place, file) == 0)
             return fail_is_input(path, model->path, error);
     if (output_is_within(home, place))
-        return organ_fail(error, ORGAN_USAGE, "%s: the input %s lies in this directory, which the output would replace", path, model->path);
+        return organ_fail(error, ORGAN_USAGE, "%s: the input %s lies in this directory, which the output would replace",
+                          path, model->path);
     return ORGAN_OK;
 }
 
@@ -79,7 +87,8 @@ organ_status organ_output_check_apart(const char *directory, const char *input, 
     if (snprintf(copy, sizeof copy, "%s", input) >= (int)sizeof copy || !realpath(whole ? copy : dirname(copy), home))
         return ORGAN_OK;
     if (whole ? output_is_within(place, home) : strcmp(place, home) == 0)
-        return organ_fail(error, ORGAN_USAGE, "%s: reports cannot go into the directory of the input %s: name another one", directory,
+        return organ_fail(error, ORGAN_USAGE,
+                          "%s: reports cannot go into the directory of the input %s: name another one", directory,
                           input);
     return ORGAN_OK;
 }
@@ -96,7 +105,10 @@ organ_status organ_output_check_reports(const char *directory, const char *const
     return error->status;
 }
 
-const char *organ_output_like(const organ_model *model) { return model->whole_directory || model->manifest ? model->directory : NULL; }
+const char *organ_output_like(const organ_model *model)
+{
+    return model->whole_directory || model->manifest ? model->directory : NULL;
+}
 
 organ_status organ_output_check(const char *path, const char *like, bool force, organ_error *error)
 {
@@ -123,14 +135,16 @@ void organ_output_remove_report(const char *path)
 /* Without a journal nothing that is left of a killed run can be continued: it is always begun anew. */
 static organ_status grow(organ_output *output, bool resume, organ_error *error)
 {
-    const organ_publish_way way = {.resume = resume, .force = !output->journal || output->force, .journal = output->journal};
+    const organ_publish_way way = {
+        .resume = resume, .force = !output->journal || output->force, .journal = output->journal};
     organ_publish_begin(output->path, output->like, way, &output->publish, error);
     output->publish.force = output->force;
     output->publish.choice = output->choice;
     return error->status;
 }
 
-/* What another verb or a run without a first line has left is no run to continue, and its files are not those of this one. */
+/* What another verb or a run without a first line has left is no run to continue, and its files are not those of this
+ * one. */
 static organ_status begin_journal(organ_output *output, organ_error *error)
 {
     if (organ_run_journal_open(&output->publish, output->journal, error) || !output->publish.resumed ||
@@ -139,7 +153,8 @@ static organ_status begin_journal(organ_output *output, organ_error *error)
     organ_run_journal_close(output->journal);
     organ_publish_abandon(&output->publish);
     organ_publish_end(&output->publish);
-    return grow(output, false, error) ? error->status : organ_run_journal_open(&output->publish, output->journal, error);
+    return grow(output, false, error) ? error->status
+                                      : organ_run_journal_open(&output->publish, output->journal, error);
 }
 
 organ_status organ_output_begin(organ_output *output, uint64_t bytes, organ_error *error)
@@ -151,7 +166,8 @@ organ_status organ_output_begin(organ_output *output, uint64_t bytes, organ_erro
     if (grow(output, output->journal && output->resume, error))
         organ_publish_end(&output->publish);
     else if ((output->journal && begin_journal(output, error)) ||
-             (!output->publish.resumed && organ_transfer_room(output->publish.partial, output->path, "the output needs", bytes, error)))
+             (!output->publish.resumed &&
+              organ_transfer_room(output->publish.partial, output->path, "the output needs", bytes, error)))
         organ_output_end(output, error);
     return error->status;
 }
@@ -166,12 +182,14 @@ organ_status organ_output_share(organ_output *output, organ_error *error)
     if (first && !error->status) {
         struct timespec now;
         clock_gettime(CLOCK_REALTIME, &now);
-        snprintf(token, sizeof token, "%016llx%08lx%c", (unsigned long long)now.tv_sec * 1000000000 + (unsigned long long)now.tv_nsec,
-                 (unsigned long)getpid(), output->publish.resumed ? 'r' : 'n');
+        snprintf(token, sizeof token, "%016llx%08lx%c",
+                 (unsigned long long)now.tv_sec * 1000000000 + (unsigned long long)now.tv_nsec, (unsigned long)getpid(),
+                 output->publish.resumed ? 'r' : 'n');
         organ_publish_invite(&output->publish, token, error);
     }
     organ_ranks_gather(output->ranks, "the output is begun", token, first ? strlen(token) : 0, &all, error);
-    if (!first && !error->status && organ_publish_attend(output->path, all.of[0], &output->publish, error) == ORGAN_OK) {
+    if (!first && !error->status &&
+        organ_publish_attend(output->path, all.of[0], &output->publish, error) == ORGAN_OK) {
         output->started = organ_seconds_now();
         output->publish.resumed = organ_ends_with(all.of[0], "r");
     }
@@ -197,8 +215,8 @@ static organ_status remove_file(const organ_output *output, const char *name, or
     return error->status;
 }
 
-organ_status organ_output_clear_rest(const organ_output *output, bool (*keeps)(const void *context, const char *name), const void *context,
-                                     organ_error *error)
+organ_status organ_output_clear_rest(const organ_output *output, bool (*keeps)(const void *context, const char *name),
+                                     const void *context, organ_error *error)
 {
     static const char *const journal[] = {ORGAN_JOURNAL_NAME};
     organ_file_list there;
@@ -262,7 +280,8 @@ json_t *organ_output_run(const organ_output *output, uint64_t bytes) { return ru
 
 json_t *organ_output_run_on(const organ_output *output, uint64_t bytes, const char *model, const organ_engine *engine)
 {
-    return organ_json_joined(run_of(output, bytes, organ_output_seconds(output, engine)),
-                             ORGAN_OBJECT(SET_BYTES("model", model), SET_COUNT("threads", organ_workers_count(engine->workers)),
-                                          SET_TEXT("cpu_isa", engine->kernels->isa), SET_FLAG("single_file", output->single)));
+    return organ_json_joined(
+        run_of(output, bytes, organ_output_seconds(output, engine)),
+        ORGAN_OBJECT(SET_BYTES("model", model), SET_COUNT("threads", organ_workers_count(engine->workers)),
+                     SET_TEXT("cpu_isa", engine->kernels->isa), SET_FLAG("single_file", output->single)));
 }

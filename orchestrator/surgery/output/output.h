@@ -1,11 +1,12 @@
 /* SPDX-License-Identifier: MIT
- * Room surgery/output: what operations do around their work. operation.h is the frame of each, interface.h what all of them take. In go a
- * model and what a user chose of it (targets.h, selection.h, plain_only.h); out comes a model that is made of units and can be continued
- * (unit_output.h), or of tensors of other models (layout.h, layout_output.h, resharding.h), with its reports (output_reports.h). Parts of
- * documents: tally.h, by_layer.h, experiment.h, errata.h, machine_plan.h.
+ * Room surgery/output: what operations do around their work. operation.h is the frame of each, interface.h what all of
+ * them take. In go a model and what a user chose of it (targets.h, selection.h, plain_only.h); out comes a model that
+ * is made of units and can be continued (unit_output.h), or of tensors of other models (layout.h, layout_output.h,
+ * resharding.h), with its reports (output_reports.h). Parts of documents: tally.h, by_layer.h, experiment.h, errata.h,
+ * machine_plan.h.
  *
- * Here: the output of an operation that makes a model, a directory or one file, in a place where it hurts no input, there whole or not at
- * all. */
+ * Here: the output of an operation that makes a model, a directory or one file, in a place where it hurts no input,
+ * there whole or not at all. */
 #ifndef ORGAN_OUTPUT_H
 #define ORGAN_OUTPUT_H
 
@@ -23,7 +24,8 @@ typedef struct organ_output {
     const char *like; /* directory from which files are copied that are no part of the model; NULL: none */
     bool single;      /* one file, not a directory */
     bool force;
-    bool choice; /* the run keeps its choices in the unfinished output PATH.organ-choice, which is removed when this output has its name */
+    bool choice; /* the run keeps its choices in the unfinished output PATH.organ-choice, which is removed when this
+                    output has its name */
     /* A run that can be continued. NULL: none, and all below is not used. The caller closes it after the end. */
     organ_run_journal *journal;
     bool resume;                         /* continue the run that an earlier one left */
@@ -38,8 +40,8 @@ typedef struct organ_output {
 /* Whether `path` ends in ".gguf" or ".safetensors" and so means a single file. */
 bool organ_output_is_file(const char *path);
 
-/* A copy in `directory` as a user opens it: the directory itself, or the index or file by which the donor was named; `single` is the name
- * of the one file that the copy is, else NULL. To be freed; NULL without memory. */
+/* A copy in `directory` as a user opens it: the directory itself, or the index or file by which the donor was named;
+ * `single` is the name of the one file that the copy is, else NULL. To be freed; NULL without memory. */
 char *organ_output_copy_path(const char *directory, const organ_model *donor, const char *single);
 
 /* The last component of the path. */
@@ -48,16 +50,17 @@ const char *organ_output_name(const organ_output *output);
 /* ORGAN_USAGE if the output would be `model`, lie in it or swallow it. */
 organ_status organ_output_spares(const char *path, const organ_model *model, organ_error *error);
 
-/* Repeats organ_output_check after a long first phase, for a name that was free when the run began. Returns ORGAN_IO where
- * organ_output_check returns ORGAN_USAGE: the command was correct, and another process has taken the name meanwhile. */
+/* Repeats organ_output_check after a long first phase, for a name that was free when the run began. Returns ORGAN_IO
+ * where organ_output_check returns ORGAN_USAGE: the command was correct, and another process has taken the name
+ * meanwhile. */
 organ_status organ_output_still_free(const char *path, const char *like, bool force, organ_error *error);
 
-/* For reports that go into a directory which may be there and have other files. ORGAN_USAGE if it is the directory of `input`, a path, or
- * lies in the model that this names. */
+/* For reports that go into a directory which may be there and have other files. ORGAN_USAGE if it is the directory of
+ * `input`, a path, or lies in the model that this names. */
 organ_status organ_output_check_apart(const char *directory, const char *input, organ_error *error);
 
-/* ORGAN_USAGE if one of the files `names`, up to a NULL, is in the directory and is no report of this program. NULL for a directory is
- * allowed. */
+/* ORGAN_USAGE if one of the files `names`, up to a NULL, is in the directory and is no report of this program. NULL for
+ * a directory is allowed. */
 organ_status organ_output_check_reports(const char *directory, const char *const *names, organ_error *error);
 
 /* Removes what is left of a report of ours at `path`; a file that somebody else has put there stays. */
@@ -69,28 +72,30 @@ const char *organ_output_like(const organ_model *model);
 /* What may be known before anything is made: the place is free (or `force` is given, and what is there may go). */
 organ_status organ_output_check(const char *path, const char *like, bool force, organ_error *error);
 
-/* Makes the hidden directory in which the output grows; what a killed run left there is removed. ORGAN_IO if there is no room for `bytes`.
- * With `journal` what a killed run left is ORGAN_USAGE, unless `resume` continues it (output->publish.resumed, the journal has its lines)
- * or `force` removes it; where it has no journal there is nothing to continue, and it is removed. */
+/* Makes the hidden directory in which the output grows; what a killed run left there is removed. ORGAN_IO if there is
+ * no room for `bytes`. With `journal` what a killed run left is ORGAN_USAGE, unless `resume` continues it
+ * (output->publish.resumed, the journal has its lines) or `force` removes it; where it has no journal there is nothing
+ * to continue, and it is removed. */
 organ_status organ_output_begin(organ_output *output, uint64_t bytes, organ_error *error);
 
-/* Among ranks, after the first has begun: the others take part in what it has begun. `error` is that of the first, on all. */
+/* Among ranks, after the first has begun: the others take part in what it has begun. `error` is that of the first, on
+ * all. */
 organ_status organ_output_share(organ_output *output, organ_error *error);
 
 /* Where the output grows: the directory itself, or the one that holds the single file under its name. */
 const char *organ_output_directory(const organ_output *output);
 
-/* Removes the files that an interrupted run left where the output grows, but for the journal and those that `keeps` returns true for, by
- * their paths in that directory. ORGAN_IO. */
-organ_status organ_output_clear_rest(const organ_output *output, bool (*keeps)(const void *context, const char *name), const void *context,
-                                     organ_error *error);
+/* Removes the files that an interrupted run left where the output grows, but for the journal and those that `keeps`
+ * returns true for, by their paths in that directory. ORGAN_IO. */
+organ_status organ_output_clear_rest(const organ_output *output, bool (*keeps)(const void *context, const char *name),
+                                     const void *context, organ_error *error);
 
 /* Brings everything to the disk. */
 organ_status organ_output_sync(organ_output *output, organ_error *error);
 
-/* The first rank gives the output its name, or, if `error` is set already, removes it or, with `journal`, does as organ_run_settle. Always
- * the last call after a begin. An output that is whole when its name cannot be had stays where it has grown; the message says how to take
- * it. */
+/* The first rank gives the output its name, or, if `error` is set already, removes it or, with `journal`, does as
+ * organ_run_settle. Always the last call after a begin. An output that is whole when its name cannot be had stays where
+ * it has grown; the message says how to take it. */
 organ_status organ_output_end(organ_output *output, organ_error *error);
 
 /* {"output", "seconds", "bytes_per_second"} for the "run" of a report, and "resumed" of one with a journal. */
@@ -99,8 +104,8 @@ json_t *organ_output_run(const organ_output *output, uint64_t bytes);
 /* Seconds from the start of the run (engine->began) until all of the output was on the disk. */
 double organ_output_seconds(const organ_output *output, const organ_engine *engine);
 
-/* The same for the whole run of an operation that makes one model from another, with "model", "threads", "cpu_isa" and "single_file". NULL
- * without memory. */
+/* The same for the whole run of an operation that makes one model from another, with "model", "threads", "cpu_isa" and
+ * "single_file". NULL without memory. */
 json_t *organ_output_run_on(const organ_output *output, uint64_t bytes, const char *model, const organ_engine *engine);
 
 #endif

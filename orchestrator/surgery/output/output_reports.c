@@ -39,8 +39,8 @@ char *organ_output_report_path(const char *directory, const char *path, bool sin
 }
 
 /* "X.purify.json" and so on, for "X.gguf". */
-static organ_status name_beside(const organ_output *output, const organ_report_files *files, char *names[ORGAN_OUTPUT_REPORTS],
-                                organ_error *error)
+static organ_status name_beside(const organ_output *output, const organ_report_files *files,
+                                char *names[ORGAN_OUTPUT_REPORTS], organ_error *error)
 {
     const char *const name = organ_output_name(output), *const dot = strrchr(files->markdown, '.');
     const struct {
@@ -51,7 +51,8 @@ static organ_status name_beside(const organ_output *output, const organ_report_f
               [PAGE] = {files->markdown, ".html", (int)(dot - files->markdown)},
               [LINES] = {files->lines, "", files->lines ? (int)strlen(files->lines) : 0}};
     for (size_t k = 0; k < ORGAN_OUTPUT_REPORTS && !error->status; k++)
-        if (of[k].text && !(names[k] = organ_format("%.*s%.*s%s", stem_of(name), name, of[k].length, of[k].text, of[k].ending)))
+        if (of[k].text &&
+            !(names[k] = organ_format("%.*s%.*s%s", stem_of(name), name, of[k].length, of[k].text, of[k].ending)))
             organ_fail_memory(error, output->path);
     return error->status;
 }
@@ -75,8 +76,8 @@ organ_status organ_output_reports_check(const organ_output *output, const organ_
 static organ_status write_files(const char *json, const char *markdown, const json_t *report, organ_error *error)
 {
     char *text = NULL;
-    if (organ_document_write(json, report, error) == ORGAN_OK && organ_report_markdown(report, &text, error) == ORGAN_OK &&
-        organ_text_write(markdown, text, error) == ORGAN_OK)
+    if (organ_document_write(json, report, error) == ORGAN_OK &&
+        organ_report_markdown(report, &text, error) == ORGAN_OK && organ_text_write(markdown, text, error) == ORGAN_OK)
         organ_html_report_beside(markdown, report, error);
     free(text);
     return error->status;
@@ -85,7 +86,8 @@ static organ_status write_files(const char *json, const char *markdown, const js
 /* DIRECTORY/NAME; NULL without memory. */
 static char *in_directory(const char *directory, const char *name) { return organ_format("%s/%s", directory, name); }
 
-static organ_status write_into(const char *directory, const organ_report_files *files, const json_t *report, organ_error *error)
+static organ_status write_into(const char *directory, const organ_report_files *files, const json_t *report,
+                               organ_error *error)
 {
     char *const json = in_directory(directory, files->json), *const markdown = in_directory(directory, files->markdown);
     if (json && markdown)
@@ -97,14 +99,15 @@ static organ_status write_into(const char *directory, const organ_report_files *
     return error->status;
 }
 
-organ_status organ_output_reports_write(organ_output *output, const organ_report_files *files, const json_t *report, organ_error *error)
+organ_status organ_output_reports_write(organ_output *output, const organ_report_files *files, const json_t *report,
+                                        organ_error *error)
 {
     if (output->single) {
         if (name_beside(output, files, output->reports, error))
             free_names(output->reports);
         else
-            write_into(output->publish.partial, &(organ_report_files){output->reports[JSON], output->reports[MARKDOWN], NULL}, report,
-                       error);
+            write_into(output->publish.partial,
+                       &(organ_report_files){output->reports[JSON], output->reports[MARKDOWN], NULL}, report, error);
         return error->status;
     }
     char *const folder = organ_publish_path(&output->publish, ORGAN_REPORT_FOLDER);
@@ -118,8 +121,8 @@ organ_status organ_output_reports_write(organ_output *output, const organ_report
     return error->status;
 }
 
-organ_status organ_reports_make(organ_output *output, const organ_report_files *files, organ_more_reports *more, const json_t *report,
-                                organ_error *error)
+organ_status organ_reports_make(organ_output *output, const organ_report_files *files, organ_more_reports *more,
+                                const json_t *report, organ_error *error)
 {
     if (organ_ranks_agree(output->ranks, "the report is made", error) || !organ_ranks_first(output->ranks) ||
         organ_output_begin(output, 0, error))
@@ -133,11 +136,14 @@ organ_status organ_reports_make(organ_output *output, const organ_report_files *
 
 /* ---- a directory that may be there ---- */
 
-static bool output_reports_is_wanted(const organ_report_folder *folder) { return folder->path && organ_ranks_first(folder->ranks); }
+static bool output_reports_is_wanted(const organ_report_folder *folder)
+{
+    return folder->path && organ_ranks_first(folder->ranks);
+}
 
 /* Calls `use` for the three files. Nothing is allocated: they are removed where there is no memory. */
-static organ_status each_report(const organ_report_folder *folder, organ_status (*use)(const char *path, organ_error *error),
-                                organ_error *error)
+static organ_status each_report(const organ_report_folder *folder,
+                                organ_status (*use)(const char *path, organ_error *error), organ_error *error)
 {
     const int stem = (int)(strrchr(folder->files.markdown, '.') - folder->files.markdown);
     char page[64];
@@ -152,12 +158,14 @@ static organ_status each_report(const organ_report_folder *folder, organ_status 
     return error->status;
 }
 
-organ_status organ_report_folder_check(const organ_report_folder *folder, const char *const *inputs, size_t count, organ_error *error)
+organ_status organ_report_folder_check(const organ_report_folder *folder, const char *const *inputs, size_t count,
+                                       organ_error *error)
 {
     for (size_t k = 0; output_reports_is_wanted(folder) && k < count && !error->status; k++)
         if (inputs[k])
             organ_output_check_apart(folder->path, inputs[k], error);
-    return error->status || !output_reports_is_wanted(folder) ? error->status : each_report(folder, organ_check_report_place, error);
+    return error->status || !output_reports_is_wanted(folder) ? error->status
+                                                              : each_report(folder, organ_check_report_place, error);
 }
 
 organ_status organ_report_folder_make(organ_report_folder *folder, organ_error *error)
@@ -170,14 +178,16 @@ organ_status organ_report_folder_make(organ_report_folder *folder, organ_error *
         return organ_fail_errno(error, errno, "cannot make the directory %s", folder->path);
     if (stat(folder->path, &status) == 0 && !S_ISDIR(status.st_mode))
         return organ_fail(error, ORGAN_USAGE, "%s exists and is not a directory", folder->path);
-    return access(folder->path, W_OK) == 0 ? ORGAN_OK : organ_fail_errno(error, errno, "cannot write into %s", folder->path);
+    return access(folder->path, W_OK) == 0 ? ORGAN_OK
+                                           : organ_fail_errno(error, errno, "cannot write into %s", folder->path);
 }
 
 organ_status organ_report_folder_write(const organ_report_folder *folder, const json_t *report, organ_error *error)
 {
     if (folder->path)
         organ_ranks_agree(folder->ranks, "the report is made", error);
-    if (output_reports_is_wanted(folder) && !error->status && write_into(folder->path, &folder->files, report, error) == ORGAN_OK)
+    if (output_reports_is_wanted(folder) && !error->status &&
+        write_into(folder->path, &folder->files, report, error) == ORGAN_OK)
         organ_error_output_whole(error, folder->path);
     return error->status;
 }

@@ -21,7 +21,8 @@ organ_status organ_dequantize_first(const organ_model *model, organ_error *error
     va_start(args, what);
     vsnprintf(text, sizeof text, what, args);
     va_end(args);
-    organ_fail(error, ORGAN_BAD_INPUT, "%s: dequantize it first: organ dequantize %s -o OUT%s", text, word, model->gguf ? ".gguf" : "");
+    organ_fail(error, ORGAN_BAD_INPUT, "%s: dequantize it first: organ dequantize %s -o OUT%s", text, word,
+               model->gguf ? ".gguf" : "");
     free(word);
     return error->status;
 }
@@ -48,11 +49,12 @@ organ_status organ_plain_only(const organ_model *model, const bool *touched, org
         return error->status;
     for (size_t k = 0; k < weights->count && !error->status; k++) {
         const organ_weight *const weight = &weights->weights[k];
-        const organ_tensor *const part = weight->scheme == ORGAN_SCHEME_PLAIN ? NULL : touched_part(model, weight, touched);
+        const organ_tensor *const part =
+            weight->scheme == ORGAN_SCHEME_PLAIN ? NULL : touched_part(model, weight, touched);
         char text[160];
         if (part)
-            organ_dequantize_first(model, error, "%.300s: '%.200s' belongs to a packed weight (%s)", model->path, part->name,
-                                   organ_weight_text(weight, text, sizeof text));
+            organ_dequantize_first(model, error, "%.300s: '%.200s' belongs to a packed weight (%s)", model->path,
+                                   part->name, organ_weight_text(weight, text, sizeof text));
     }
     organ_weights_free(weights);
     return error->status;

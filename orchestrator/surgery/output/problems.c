@@ -22,7 +22,10 @@ void organ_problem_add(organ_problems *problems, const char *format, ...)
         problems->more++;
 }
 
-size_t organ_problems_count(const organ_problems *problems) { return json_array_size(problems->sentences) + problems->more; }
+size_t organ_problems_count(const organ_problems *problems)
+{
+    return json_array_size(problems->sentences) + problems->more;
+}
 
 json_t *organ_problems_json(organ_problems *problems)
 {

@@ -59,8 +59,8 @@ static organ_status measure_pieces(organ_resharding *r, organ_error *error)
         bool fits = true;
         for (unsigned d = 0; d < p->rank; d++)
             fits = fits && !__builtin_mul_overflow(elements, p->shape[d], &elements);
-        if (!fits || !organ_dtype_bytes(p->dtype, elements, &p->bytes) || __builtin_add_overflow(r->total, p->bytes, &r->total) ||
-            r->total > INT64_MAX)
+        if (!fits || !organ_dtype_bytes(p->dtype, elements, &p->bytes) ||
+            __builtin_add_overflow(r->total, p->bytes, &r->total) || r->total > INT64_MAX)
             organ_fail(error, ORGAN_BAD_INPUT, "%s: tensor '%s' would be too large as %s", r->model->path, p->name,
                        organ_dtype_describe(p->dtype)->name);
         else if (organ_name_table_find(&names, p->name))
@@ -195,7 +195,8 @@ static organ_status write_index(organ_resharding *r, organ_error *error)
         if (json_object_set_new(map, r->pieces[k].name, json_string(r->files[r->pieces[k].file].is.name)))
             resharding_no_memory(r, error);
     if (map && !error->status)
-        document = ORGAN_OBJECT(SET("metadata", ORGAN_OBJECT(SET_COUNT("total_size", r->total))), SET("weight_map", json_incref(map)));
+        document = ORGAN_OBJECT(SET("metadata", ORGAN_OBJECT(SET_COUNT("total_size", r->total))),
+                                SET("weight_map", json_incref(map)));
     r->index = document ? organ_json_dump(document, JSON_INDENT(2) | JSON_SORT_KEYS) : NULL;
     json_decref(document);
     json_decref(map);
@@ -210,7 +211,8 @@ static organ_resharding *create_plan(const organ_model *model, organ_shard_piece
     organ_resharding *const r = calloc(1, sizeof *r);
     if (!r)
         return NULL;
-    *r = (organ_resharding){.model = model, .pieces = pieces, .count = count, .order = calloc(count + 1, sizeof *r->order)};
+    *r = (organ_resharding){
+        .model = model, .pieces = pieces, .count = count, .order = calloc(count + 1, sizeof *r->order)};
     if (r->order)
         return r;
     free(r);
@@ -225,8 +227,8 @@ static organ_status keep_or_free(organ_resharding *r, organ_resharding **plan, o
     return error->status;
 }
 
-organ_status organ_resharding_plan(const organ_model *model, organ_shard_piece *pieces, size_t count, uint64_t most, const char *single,
-                                   bool single_only, organ_resharding **plan, organ_error *error)
+organ_status organ_resharding_plan(const organ_model *model, organ_shard_piece *pieces, size_t count, uint64_t most,
+                                   const char *single, bool single_only, organ_resharding **plan, organ_error *error)
 {
     organ_resharding *const r = create_plan(model, pieces, count);
     *plan = NULL;
@@ -250,7 +252,8 @@ static organ_status head_gguf(organ_resharding *r, const char *name, organ_gguf_
 {
     organ_gguf_layout made;
     for (size_t k = 0; k < r->count && !error->status; k++) {
-        organ_gguf_writer_tensor(writer, r->pieces[k].name, r->pieces[k].dtype, r->pieces[k].rank, r->pieces[k].shape, error);
+        organ_gguf_writer_tensor(writer, r->pieces[k].name, r->pieces[k].dtype, r->pieces[k].rank, r->pieces[k].shape,
+                                 error);
         r->order[k] = k;
     }
     if (error->status || organ_gguf_writer_finish(writer, &made, error))
@@ -269,8 +272,9 @@ static organ_status head_gguf(organ_resharding *r, const char *name, organ_gguf_
     return ORGAN_OK;
 }
 
-organ_status organ_resharding_plan_gguf(const organ_model *model, organ_shard_piece *pieces, size_t count, const char *name,
-                                        organ_gguf_writer *writer, organ_resharding **plan, organ_error *error)
+organ_status organ_resharding_plan_gguf(const organ_model *model, organ_shard_piece *pieces, size_t count,
+                                        const char *name, organ_gguf_writer *writer, organ_resharding **plan,
+                                        organ_error *error)
 {
     organ_resharding *const r = create_plan(model, pieces, count);
     *plan = NULL;
@@ -283,8 +287,9 @@ organ_status organ_resharding_plan_gguf(const organ_model *model, organ_shard_pi
 
 /* ---- laid out by others ---- */
 
-organ_status organ_resharding_of(const organ_model *model, organ_shard_piece *pieces, size_t count, const organ_shard *files,
-                                 size_t file_count, const organ_kernels *kernels, organ_resharding **plan, organ_error *error)
+organ_status organ_resharding_of(const organ_model *model, organ_shard_piece *pieces, size_t count,
+                                 const organ_shard *files, size_t file_count, const organ_kernels *kernels,
+                                 organ_resharding **plan, organ_error *error)
 {
     organ_resharding *const r = create_plan(model, pieces, count);
     *plan = NULL;
@@ -357,7 +362,8 @@ json_t *organ_pieces_same_json(const organ_shard_piece *pieces, size_t count)
 
 organ_shard_piece organ_piece_same(const organ_tensor *tensor)
 {
-    return (organ_shard_piece){.name = tensor->name, .dtype = tensor->dtype, .rank = tensor->rank, .shape = tensor->shape, .same = tensor};
+    return (organ_shard_piece){
+        .name = tensor->name, .dtype = tensor->dtype, .rank = tensor->rank, .shape = tensor->shape, .same = tensor};
 }
 
 /* ---- the files ---- */
@@ -427,8 +433,8 @@ static organ_status tell_copied(void *context, const organ_transfer *transfer, o
     return c->watch->copied(c->watch->context, c->pieces[transfer - c->transfers], transfer->xxh3, error);
 }
 
-organ_status organ_resharding_copy(organ_resharding *r, const organ_resharding_watch *watch, const organ_progress *progress,
-                                   const organ_stop *stop, organ_error *error)
+organ_status organ_resharding_copy(organ_resharding *r, const organ_resharding_watch *watch,
+                                   const organ_progress *progress, const organ_stop *stop, organ_error *error)
 {
     organ_transfer *const transfers = organ_rows_take(r->count + 1, sizeof *transfers);
     resharding_copying c = {.watch = watch, .transfers = transfers, .pieces = calloc(r->count + 1, sizeof *c.pieces)};
@@ -457,8 +463,8 @@ organ_status organ_resharding_copy(organ_resharding *r, const organ_resharding_w
 }
 
 /* By way of memory that lies as the file does. */
-static organ_status put_congruent(organ_direct_file *file, const char *data, size_t bytes, uint64_t offset, void *scratch,
-                                  organ_error *error)
+static organ_status put_congruent(organ_direct_file *file, const char *data, size_t bytes, uint64_t offset,
+                                  void *scratch, organ_error *error)
 {
     char *const pages = (char *)scratch + (-(uintptr_t)scratch & (PAGE - 1));
     const size_t room = (ORGAN_PUT_SCRATCH - PAGE) / PAGE * PAGE;
@@ -473,12 +479,13 @@ static organ_status put_congruent(organ_direct_file *file, const char *data, siz
     return error->status;
 }
 
-organ_status organ_resharding_put(organ_resharding *r, size_t piece, const void *data, size_t bytes, uint64_t at, void *scratch,
-                                  organ_error *error)
+organ_status organ_resharding_put(organ_resharding *r, size_t piece, const void *data, size_t bytes, uint64_t at,
+                                  void *scratch, organ_error *error)
 {
     const organ_shard_piece *const p = &r->pieces[piece];
     const uint64_t offset = p->offset + at;
-    organ_direct_file file; /* of this call alone: any thread may come, and there may be more shards than files that can be open */
+    organ_direct_file
+        file; /* of this call alone: any thread may come, and there may be more shards than files that can be open */
     if (organ_direct_open(r->files[p->file].path, 0666, &file, error))
         return error->status;
     if (scratch && bytes >= PAGE && (((uintptr_t)data ^ offset) & (PAGE - 1)))
@@ -489,7 +496,8 @@ organ_status organ_resharding_put(organ_resharding *r, size_t piece, const void 
     return error->status;
 }
 
-organ_status organ_resharding_read(const organ_resharding *r, size_t piece, void *data, size_t bytes, uint64_t at, organ_error *error)
+organ_status organ_resharding_read(const organ_resharding *r, size_t piece, void *data, size_t bytes, uint64_t at,
+                                   organ_error *error)
 {
     const organ_shard_piece *const p = &r->pieces[piece];
     const char *const path = r->files[p->file].path;

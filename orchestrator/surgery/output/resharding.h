@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: MIT
- * The files of a model that is written anew: which tensors, of which types and shapes, in which shards and where. Tensors that stay as they
- * are get copied, the others' bytes are put in by whoever computes them, from any thread, in any order. */
+ * The files of a model that is written anew: which tensors, of which types and shapes, in which shards and where.
+ * Tensors that stay as they are get copied, the others' bytes are put in by whoever computes them, from any thread, in
+ * any order. */
 #ifndef ORGAN_RESHARDING_H
 #define ORGAN_RESHARDING_H
 
@@ -21,7 +22,8 @@ typedef struct organ_shard_piece {
     organ_dtype dtype;
     unsigned rank;
     const uint64_t *shape;
-    const organ_tensor *same; /* whose bytes and type it has (the values, where the plan has kernels); NULL: its bytes are put in */
+    const organ_tensor
+        *same; /* whose bytes and type it has (the values, where the plan has kernels); NULL: its bytes are put in */
     const organ_model *model; /* of `same`; NULL: the model of the plan */
     /* Set by the plan: */
     uint64_t bytes;
@@ -53,37 +55,43 @@ organ_shard_piece organ_piece_same(const organ_tensor *tensor);
 /* Writes a tensor's entry of a safetensors header, its data from `begin` on. ORGAN_IO without memory. */
 organ_status organ_piece_entry(FILE *out, const organ_shard_piece *piece, uint64_t begin, organ_error *error);
 
-/* Lays out safetensors files for the pieces, in their order: a new shard begins where the next tensor would make one longer than `most`
- * bytes of data. One file is named `single` ("model.safetensors" if NULL), several model-00001-of-000NN.safetensors with an index. Within a
- * file data begin on a page, tensors of whole pages come first, then wider types before narrower ones, so that every tensor is aligned.
- * `pieces` is kept, not copied, and gets its places; it, its names and the model must outlive the plan. `single_only`: one file, whatever
- * its size. ORGAN_BAD_INPUT for two tensors of one name or a size that cannot be. *plan is NULL on error. */
-organ_status organ_resharding_plan(const organ_model *model, organ_shard_piece *pieces, size_t count, uint64_t most, const char *single,
-                                   bool single_only, organ_resharding **plan, organ_error *error);
+/* Lays out safetensors files for the pieces, in their order: a new shard begins where the next tensor would make one
+ * longer than `most` bytes of data. One file is named `single` ("model.safetensors" if NULL), several
+ * model-00001-of-000NN.safetensors with an index. Within a file data begin on a page, tensors of whole pages come
+ * first, then wider types before narrower ones, so that every tensor is aligned. `pieces` is kept, not copied, and gets
+ * its places; it, its names and the model must outlive the plan. `single_only`: one file, whatever its size.
+ * ORGAN_BAD_INPUT for two tensors of one name or a size that cannot be. *plan is NULL on error. */
+organ_status organ_resharding_plan(const organ_model *model, organ_shard_piece *pieces, size_t count, uint64_t most,
+                                   const char *single, bool single_only, organ_resharding **plan, organ_error *error);
 
 /* One GGUF file named `name` with the key-values that `writer` has; the pieces keep their order. */
-organ_status organ_resharding_plan_gguf(const organ_model *model, organ_shard_piece *pieces, size_t count, const char *name,
-                                        organ_gguf_writer *writer, organ_resharding **plan, organ_error *error);
+organ_status organ_resharding_plan_gguf(const organ_model *model, organ_shard_piece *pieces, size_t count,
+                                        const char *name, organ_gguf_writer *writer, organ_resharding **plan,
+                                        organ_error *error);
 
-/* Files that are laid out already: the pieces have their bytes, files and offsets. Everything given must outlive the plan. `kernels`, for
- * pieces whose type is not that of `same`, may be NULL where there are none. */
-organ_status organ_resharding_of(const organ_model *model, organ_shard_piece *pieces, size_t count, const organ_shard *files,
-                                 size_t file_count, const organ_kernels *kernels, organ_resharding **plan, organ_error *error);
+/* Files that are laid out already: the pieces have their bytes, files and offsets. Everything given must outlive the
+ * plan. `kernels`, for pieces whose type is not that of `same`, may be NULL where there are none. */
+organ_status organ_resharding_of(const organ_model *model, organ_shard_piece *pieces, size_t count,
+                                 const organ_shard *files, size_t file_count, const organ_kernels *kernels,
+                                 organ_resharding **plan, organ_error *error);
 void organ_resharding_free(organ_resharding *plan); /* NULL is allowed; closes the files */
 
 size_t organ_resharding_files(const organ_resharding *plan);
 const char *organ_resharding_file(const organ_resharding *plan, size_t file, uint64_t *bytes); /* its name and size */
-uint64_t organ_resharding_bytes(const organ_resharding *plan);                                 /* of all files, the index included */
+uint64_t organ_resharding_bytes(const organ_resharding *plan); /* of all files, the index included */
 uint64_t organ_resharding_total(const organ_resharding *plan); /* of the tensors alone: total_size of the index */
 
-/* For reports: [{"name", "bytes"}] of the files; {"tensors", "bytes"} of the pieces that stay as they are, after a plan. */
+/* For reports: [{"name", "bytes"}] of the files; {"tensors", "bytes"} of the pieces that stay as they are, after a
+ * plan. */
 json_t *organ_resharding_files_json(const organ_resharding *plan);
 json_t *organ_pieces_same_json(const organ_shard_piece *pieces, size_t count);
 
-/* Makes the files in `directory` (which must outlive the plan): headers and index are written, room for all is reserved. ORGAN_IO. */
+/* Makes the files in `directory` (which must outlive the plan): headers and index are written, room for all is
+ * reserved. ORGAN_IO. */
 organ_status organ_resharding_begin(organ_resharding *plan, const char *directory, organ_error *error);
 
-/* The same in a directory that an earlier run of the same plan has left: files of the right size keep their bytes behind the header. */
+/* The same in a directory that an earlier run of the same plan has left: files of the right size keep their bytes
+ * behind the header. */
 organ_status organ_resharding_continue(organ_resharding *plan, const char *directory, organ_error *error);
 
 /* XXH3 of all fillers and the index: equal for plans that give every tensor the same type, shape and place. */
@@ -96,18 +104,20 @@ typedef struct organ_resharding_watch {
     organ_status (*copied)(void *context, size_t piece, uint64_t xxh3, organ_error *error);
 } organ_resharding_watch;
 
-/* Copies the pieces that stay as they are; advances `progress` by their bytes and names. `watch` may be NULL: all are copied. ORGAN_IO,
- * ORGAN_BAD_INPUT, ORGAN_INTERRUPTED. */
-organ_status organ_resharding_copy(organ_resharding *plan, const organ_resharding_watch *watch, const organ_progress *progress,
-                                   const organ_stop *stop, organ_error *error);
+/* Copies the pieces that stay as they are; advances `progress` by their bytes and names. `watch` may be NULL: all are
+ * copied. ORGAN_IO, ORGAN_BAD_INPUT, ORGAN_INTERRUPTED. */
+organ_status organ_resharding_copy(organ_resharding *plan, const organ_resharding_watch *watch,
+                                   const organ_progress *progress, const organ_stop *stop, organ_error *error);
 
-/* Puts bytes [at, at + bytes) of a piece where they belong. Any thread; ranges do not overlap. Fast where `data` is aligned to 4096 and
- * `at` a multiple of it. Else `scratch`, of ORGAN_PUT_SCRATCH bytes and any alignment, saves the page cache; it may be NULL. ORGAN_IO. */
+/* Puts bytes [at, at + bytes) of a piece where they belong. Any thread; ranges do not overlap. Fast where `data` is
+ * aligned to 4096 and `at` a multiple of it. Else `scratch`, of ORGAN_PUT_SCRATCH bytes and any alignment, saves the
+ * page cache; it may be NULL. ORGAN_IO. */
 #define ORGAN_PUT_SCRATCH ((size_t)1 << 20)
-organ_status organ_resharding_put(organ_resharding *plan, size_t piece, const void *data, size_t bytes, uint64_t at, void *scratch,
-                                  organ_error *error);
+organ_status organ_resharding_put(organ_resharding *plan, size_t piece, const void *data, size_t bytes, uint64_t at,
+                                  void *scratch, organ_error *error);
 
 /* Reads bytes [at, at + bytes) of a piece back. ORGAN_IO. */
-organ_status organ_resharding_read(const organ_resharding *plan, size_t piece, void *data, size_t bytes, uint64_t at, organ_error *error);
+organ_status organ_resharding_read(const organ_resharding *plan, size_t piece, void *data, size_t bytes, uint64_t at,
+                                   organ_error *error);
 
 #endif

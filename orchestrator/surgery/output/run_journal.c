@@ -35,15 +35,18 @@ json_t *organ_run_files(const organ_model *model, const char *config)
         complete = json_array_append_new(rows, file_row(file->name, file->size, file->modified)) == 0;
     }
     if (complete && config && stat(config, &info) == 0)
-        complete = json_array_append_new(rows, file_row(organ_path_name(config), (uint64_t)info.st_size, info.st_mtim)) == 0;
+        complete =
+            json_array_append_new(rows, file_row(organ_path_name(config), (uint64_t)info.st_size, info.st_mtim)) == 0;
     if (complete)
         return rows;
     json_decref(rows);
     return NULL;
 }
 
-/* The lines of the journal of another rank, which goes then. A kill in between leaves lines twice, which does no harm. */
-static organ_status move_lines(const organ_publish *publish, organ_run_journal *journal, size_t rank, organ_error *error)
+/* The lines of the journal of another rank, which goes then. A kill in between leaves lines twice, which does no harm.
+ */
+static organ_status move_lines(const organ_publish *publish, organ_run_journal *journal, size_t rank,
+                               organ_error *error)
 {
     char name[64];
     organ_journal other = {.fd = -1};
@@ -66,7 +69,8 @@ static organ_status move_lines(const organ_publish *publish, organ_run_journal *
 }
 
 /* A journal without a first line is not gone on with, nor are the others then. */
-static organ_status gather_journals(const organ_publish *publish, organ_run_journal *journal, const char *folder, organ_error *error)
+static organ_status gather_journals(const organ_publish *publish, organ_run_journal *journal, const char *folder,
+                                    organ_error *error)
 {
     DIR *const directory = json_array_size(journal->lines) > 0 ? organ_open_folder(folder) : NULL;
     for (const struct dirent *entry; directory && !error->status && (entry = readdir(directory));) {
@@ -112,7 +116,8 @@ static organ_status open_own(const organ_publish *publish, organ_run_journal *jo
     return error->status;
 }
 
-organ_status organ_run_journal_share(const organ_publish *publish, organ_run_journal *journal, organ_ranks *ranks, organ_error *error)
+organ_status organ_run_journal_share(const organ_publish *publish, organ_run_journal *journal, organ_ranks *ranks,
+                                     organ_error *error)
 {
     organ_gathered all = {0};
     json_error_t fault;
@@ -149,7 +154,8 @@ static organ_status agree(organ_run_journal *journal, json_t *now, const char *o
     if (!organ_kept_differs(json_array_get(journal->lines, 0), now, &d))
         return error->status;
     journal->refused = true;
-    return organ_fail(error, ORGAN_USAGE, "%s: the unfinished run cannot be continued: its %s was %s, now it is %s; --force starts over",
+    return organ_fail(error, ORGAN_USAGE,
+                      "%s: the unfinished run cannot be continued: its %s was %s, now it is %s; --force starts over",
                       output, d.key, d.was, d.is);
 }
 
@@ -174,8 +180,8 @@ organ_status organ_run_journal_add(const organ_run_journal *journal, json_t *lin
     return error->status;
 }
 
-organ_status organ_run_digest(organ_run_read *read, const void *context, uint64_t offset, uint64_t bytes, const organ_progress *progress,
-                              char digits[17], organ_error *error)
+organ_status organ_run_digest(organ_run_read *read, const void *context, uint64_t offset, uint64_t bytes,
+                              const organ_progress *progress, char digits[17], organ_error *error)
 {
     XXH3_state_t *const state = XXH3_createState();
     char *const buffer = malloc(READ_STEP);
@@ -196,7 +202,8 @@ organ_status organ_run_digest(organ_run_read *read, const void *context, uint64_
     return error->status;
 }
 
-void organ_run_settle(organ_publish *publish, const organ_run_journal *journal, size_t done, size_t all, organ_error *error)
+void organ_run_settle(organ_publish *publish, const organ_run_journal *journal, size_t done, size_t all,
+                      organ_error *error)
 {
     if (publish->stage != ORGAN_OUTPUT_GROWING)
         return; /* whole: there is nothing to go on with */
@@ -211,7 +218,7 @@ void organ_run_settle(organ_publish *publish, const organ_run_journal *journal, 
         return; /* the message says what to do */
     const organ_error cause = *error;
     error->status = ORGAN_OK;
-    organ_fail(error, cause.status, "%.700s (%zu of %zu tensors are done; %s continues, or remove %.200s)", cause.message, done, all,
-               journal->resumed_by ? journal->resumed_by : "--resume", publish->partial);
+    organ_fail(error, cause.status, "%.700s (%zu of %zu tensors are done; %s continues, or remove %.200s)",
+               cause.message, done, all, journal->resumed_by ? journal->resumed_by : "--resume", publish->partial);
     error->errnum = cause.errnum; /* a full disk stays one, whoever hears of it */
 }

@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: MIT
- * The journal of a run that can be continued: what the run is, which of its parts are in the unfinished output, and what becomes of that
- * output when the run fails. */
+ * The journal of a run that can be continued: what the run is, which of its parts are in the unfinished output, and
+ * what becomes of that output when the run fails. */
 #ifndef ORGAN_RUN_JOURNAL_H
 #define ORGAN_RUN_JOURNAL_H
 
@@ -21,21 +21,22 @@ typedef struct organ_run_journal {
     const char *resumed_by; /* what continues the run when it fails, for the message; NULL: "--resume" */
 } organ_run_journal;
 
-/* [{"file", "bytes", "modified_ns"}] of the files of a model, and of `config`, a path, where there is such a file (NULL: none). NULL
- * without memory. */
+/* [{"file", "bytes", "modified_ns"}] of the files of a model, and of `config`, a path, where there is such a file
+ * (NULL: none). NULL without memory. */
 json_t *organ_run_files(const organ_model *model, const char *config);
 
-/* Opens or makes ORGAN_JOURNAL_NAME in the output that grows; what several ranks have written there into journals of their own is moved
- * into it. ORGAN_IO. To be closed whatever it returns. */
+/* Opens or makes ORGAN_JOURNAL_NAME in the output that grows; what several ranks have written there into journals of
+ * their own is moved into it. ORGAN_IO. To be closed whatever it returns. */
 organ_status organ_run_journal_open(const organ_publish *publish, organ_run_journal *journal, organ_error *error);
 void organ_run_journal_close(organ_run_journal *journal); /* a zeroed one is allowed */
 
-/* Among ranks, once the first has begun its journal: all learn the lines of the run that is continued, and the others open journals of
- * their own. */
-organ_status organ_run_journal_share(const organ_publish *publish, organ_run_journal *journal, organ_ranks *ranks, organ_error *error);
+/* Among ranks, once the first has begun its journal: all learn the lines of the run that is continued, and the others
+ * open journals of their own. */
+organ_status organ_run_journal_share(const organ_publish *publish, organ_run_journal *journal, organ_ranks *ranks,
+                                     organ_error *error);
 
-/* `head` says what the run is (taken over; NULL: no memory): it becomes the first line of a new journal. ORGAN_USAGE if the journal
- * is of a run for which a member of it was another; `output` names the output in the message. */
+/* `head` says what the run is (taken over; NULL: no memory): it becomes the first line of a new journal. ORGAN_USAGE if
+ * the journal is of a run for which a member of it was another; `output` names the output in the message. */
 organ_status organ_run_journal_begin(organ_run_journal *journal, json_t *head, const char *output, organ_error *error);
 
 /* Appends a line (taken over; NULL: no memory). */
@@ -43,11 +44,12 @@ organ_status organ_run_journal_add(const organ_run_journal *journal, json_t *lin
 
 /* XXH3 of bytes [offset, offset + bytes) that `read` gives, as 16 hexadecimal digits. The progress advances by them. */
 typedef organ_status organ_run_read(const void *context, void *data, size_t bytes, uint64_t offset, organ_error *error);
-organ_status organ_run_digest(organ_run_read *read, const void *context, uint64_t offset, uint64_t bytes, const organ_progress *progress,
-                              char digits[17], organ_error *error);
+organ_status organ_run_digest(organ_run_read *read, const void *context, uint64_t offset, uint64_t bytes,
+                              const organ_progress *progress, char digits[17], organ_error *error);
 
-/* After an error: what has grown stays if a later run can continue it, and the message says so; else it is removed. `done` of `all`
- * tensors are in it. `journal` is that of the run. */
-void organ_run_settle(organ_publish *publish, const organ_run_journal *journal, size_t done, size_t all, organ_error *error);
+/* After an error: what has grown stays if a later run can continue it, and the message says so; else it is removed.
+ * `done` of `all` tensors are in it. `journal` is that of the run. */
+void organ_run_settle(organ_publish *publish, const organ_run_journal *journal, size_t done, size_t all,
+                      organ_error *error);
 
 #endif

@@ -41,7 +41,8 @@ static organ_status read_types(const char *types, organ_selection *selection, or
             if (strlen(organ_group_name(g)) == length && memcmp(word, organ_group_name(g), length) == 0)
                 groups |= 1u << g;
         if (!groups)
-            return organ_fail(error, ORGAN_USAGE, "--type has '%.*s', but it takes skeleton, organ, embed, norm, other or all",
+            return organ_fail(error, ORGAN_USAGE,
+                              "--type has '%.*s', but it takes skeleton, organ, embed, norm, other or all",
                               (int)(length < 200 ? length : 200), word);
         selection->groups |= groups;
         word += length;
@@ -57,14 +58,16 @@ static organ_status read_layers(const char *layers, organ_selection *selection, 
             return organ_fail(error, ORGAN_USAGE, "--layers has more than %d ranges", ORGAN_SELECTION_SPANS);
         const char *at = word;
         if (!read_span(&at, &selection->spans[selection->span_count++]) || (*at && *at != ','))
-            return organ_fail(error, ORGAN_USAGE, "--layers has '%.200s', but it takes numbers and ranges such as 5-20 or 0-3,8", word);
+            return organ_fail(error, ORGAN_USAGE,
+                              "--layers has '%.200s', but it takes numbers and ranges such as 5-20 or 0-3,8", word);
         if (!*at)
             return ORGAN_OK;
         word = at;
     }
 }
 
-organ_status organ_selection_parse(const char *types, const char *layers, organ_selection *selection, organ_error *error)
+organ_status organ_selection_parse(const char *types, const char *layers, organ_selection *selection,
+                                   organ_error *error)
 {
     *selection = (organ_selection){0};
     if (!types)
@@ -91,10 +94,11 @@ organ_status organ_layer_map_parse(const char *text, organ_layer_moves *map, org
         if (map->count == ORGAN_SELECTION_SPANS)
             return organ_fail(error, ORGAN_USAGE, "--map has more than %d ranges", ORGAN_SELECTION_SPANS);
         if (!read_span(&at, &from) || *at++ != ':' || !read_span(&at, &to) || (*at && *at != ','))
-            return organ_fail(error, ORGAN_USAGE, "--map has '%.200s', but it takes pairs of ranges such as 5-20:6-21 or 3:7,4:9", word);
+            return organ_fail(error, ORGAN_USAGE,
+                              "--map has '%.200s', but it takes pairs of ranges such as 5-20:6-21 or 3:7,4:9", word);
         if (from.to - from.from != to.to - to.from)
-            return organ_fail(error, ORGAN_USAGE, "--map has '%.200s': %d-%d and %d-%d are not as many layers", word, (int)from.from,
-                              (int)from.to, (int)to.from, (int)to.to);
+            return organ_fail(error, ORGAN_USAGE, "--map has '%.200s': %d-%d and %d-%d are not as many layers", word,
+                              (int)from.from, (int)from.to, (int)to.from, (int)to.to);
         map->spans[map->count].from = from;
         map->spans[map->count++].to = to.from;
         if (!*at)

@@ -17,10 +17,11 @@ typedef struct organ_selection {
     organ_layer_span spans[ORGAN_SELECTION_SPANS];
 } organ_selection;
 
-/* `types` is a comma-separated list of skeleton, organ, embed, norm, other, all; NULL means all. `layers` is a comma-separated list of
- * numbers and ranges ("5-20", "3", "0-3,8"), counted from 0; NULL means every layer and what stands in none. ORGAN_USAGE, naming the option
- * and the word, for anything else. */
-organ_status organ_selection_parse(const char *types, const char *layers, organ_selection *selection, organ_error *error);
+/* `types` is a comma-separated list of skeleton, organ, embed, norm, other, all; NULL means all. `layers` is a
+ * comma-separated list of numbers and ranges ("5-20", "3", "0-3,8"), counted from 0; NULL means every layer and what
+ * stands in none. ORGAN_USAGE, naming the option and the word, for anything else. */
+organ_status organ_selection_parse(const char *types, const char *layers, organ_selection *selection,
+                                   organ_error *error);
 
 /* With spans given, tensors outside of layers (embedding, output, final norm) are not selected. */
 bool organ_selected(const organ_selection *selection, const organ_tensor *tensor);
@@ -34,7 +35,8 @@ typedef struct organ_layer_moves {
     } spans[ORGAN_SELECTION_SPANS];
 } organ_layer_moves;
 
-/* "5-20:6-21,30:31"; NULL gives the map that moves nothing. ORGAN_USAGE for anything else, and for ranges of different lengths. */
+/* "5-20:6-21,30:31"; NULL gives the map that moves nothing. ORGAN_USAGE for anything else, and for ranges of different
+ * lengths. */
 organ_status organ_layer_map_parse(const char *text, organ_layer_moves *map, organ_error *error);
 
 /* The layer that `layer` becomes; a layer that the map does not mention stays. */

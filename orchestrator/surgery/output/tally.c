@@ -13,13 +13,19 @@ typedef struct tally_group {
     double sum, least, most; /* of the tensors' percents */
 } tally_group;
 
-double organ_percent(uint64_t part, uint64_t whole) { return whole ? round(100.0 * (double)part / (double)whole * 1e6) / 1e6 : 0.0; }
+double organ_percent(uint64_t part, uint64_t whole)
+{
+    return whole ? round(100.0 * (double)part / (double)whole * 1e6) / 1e6 : 0.0;
+}
 
 double organ_millionth(double x) { return round(x * 1e6) / 1e6; }
 double organ_billionth(double x) { return round(x * 1e9) / 1e9; }
 double organ_ratio(double part, double whole) { return whole > 0 ? organ_millionth(part / whole) : 0.0; }
 
-json_t *organ_anatomy_rows_json(organ_json_row *row, const void *context) { return organ_json_rows(ORGAN_ANATOMY_ROWS, row, context); }
+json_t *organ_anatomy_rows_json(organ_json_row *row, const void *context)
+{
+    return organ_json_rows(ORGAN_ANATOMY_ROWS, row, context);
+}
 
 uint64_t organ_model_elements(const organ_model *model)
 {
@@ -44,8 +50,9 @@ json_t *organ_model_json(const organ_model *model)
     for (size_t f = 0; f < model->file_count; f++)
         bytes += model->files[f].size;
     return ORGAN_OBJECT(SET("name", organ_name_json(model->path)), SET_TEXT("format", model->format),
-                        SET_TEXT("architecture", model->config.architecture), SET_TEXT("model_type", model->config.model_type),
-                        SET_COUNT("files", model->file_count), SET_COUNT("bytes", bytes), SET_COUNT("tensors", model->tensor_count),
+                        SET_TEXT("architecture", model->config.architecture),
+                        SET_TEXT("model_type", model->config.model_type), SET_COUNT("files", model->file_count),
+                        SET_COUNT("bytes", bytes), SET_COUNT("tensors", model->tensor_count),
                         SET_COUNT("elements", organ_model_elements(model)));
 }
 
@@ -80,7 +87,8 @@ static void count_in(tally_group *g, const organ_tally *row)
 
 static json_t *share_json(uint64_t elements, uint64_t killed)
 {
-    return ORGAN_OBJECT(SET_COUNT("elements", elements), SET_COUNT("killed", killed), SET_REAL("percent", organ_percent(killed, elements)));
+    return ORGAN_OBJECT(SET_COUNT("elements", elements), SET_COUNT("killed", killed),
+                        SET_REAL("percent", organ_percent(killed, elements)));
 }
 
 /* A row with the module it belongs to, for sorting. */
@@ -114,8 +122,8 @@ static json_t *projections_json(named *rows, size_t count)
         json_array_append_new(list, ORGAN_OBJECT(SET_TEXT("name", rows[from].module), SET_COUNT("tensors", g.tensors),
                                                  SET_COUNT("elements", g.elements), SET_COUNT("killed", g.killed),
                                                  SET_REAL("percent", organ_percent(g.killed, g.elements)),
-                                                 SET_REAL("mean", organ_millionth(g.sum / (double)g.tensors)), SET_REAL("min", g.least),
-                                                 SET_REAL("max", g.most)));
+                                                 SET_REAL("mean", organ_millionth(g.sum / (double)g.tensors)),
+                                                 SET_REAL("min", g.least), SET_REAL("max", g.most)));
     }
     return list;
 }
@@ -148,17 +156,19 @@ static int add_totals(json_t *document, const organ_model *model, const organ_ta
         kept += rows[k].kept;
         accounted += rows[k].zero_before + rows[k].killed + rows[k].kept;
     }
-    json_t *totals =
-        ORGAN_OBJECT(SET("target", share_json(all.elements, all.killed)), SET("full", share_json(organ_model_elements(model), all.killed)));
-    json_t *coverage = ORGAN_OBJECT(SET_COUNT("target_elements", all.elements), SET_COUNT("processed_elements", accounted),
-                                    SET_REAL("percent", organ_percent(accounted, all.elements)));
+    json_t *totals = ORGAN_OBJECT(SET("target", share_json(all.elements, all.killed)),
+                                  SET("full", share_json(organ_model_elements(model), all.killed)));
+    json_t *coverage =
+        ORGAN_OBJECT(SET_COUNT("target_elements", all.elements), SET_COUNT("processed_elements", accounted),
+                     SET_REAL("percent", organ_percent(accounted, all.elements)));
     json_t *spread = ORGAN_OBJECT(SET_COUNT("tensors", all.tensors),
                                   SET_REAL("mean", all.tensors ? organ_millionth(all.sum / (double)all.tensors) : 0.0),
                                   SET_REAL("min", all.least), SET_REAL("max", all.most));
     const int failed = json_object_set_new(document, "totals", totals) |
                        json_object_set_new(document, "zero_before", json_integer((json_int_t)zero_before)) |
                        json_object_set_new(document, "kept", json_integer((json_int_t)kept)) |
-                       json_object_set_new(document, "coverage", coverage) | json_object_set_new(document, "per_tensor", spread);
+                       json_object_set_new(document, "coverage", coverage) |
+                       json_object_set_new(document, "per_tensor", spread);
     return failed ? -1 : 0;
 }
 
@@ -183,16 +193,23 @@ static json_t *tally_tensor_json(const organ_tally *row, bool audit)
     const organ_tensor *const tensor = row->tensor;
     char module[160];
     organ_anatomy_module(tensor->name, module, sizeof module);
-    return ORGAN_OBJECT(SET_TEXT("name", tensor->name), SET_TEXT("module", module), SET_INDEX("layer", tensor->anatomy.layer),
-                        SET_INDEX("expert", tensor->anatomy.expert), SET_TEXT("dtype", organ_dtype_describe(tensor->dtype)->name),
+    return ORGAN_OBJECT(SET_TEXT("name", tensor->name), SET_TEXT("module", module),
+                        SET_INDEX("layer", tensor->anatomy.layer), SET_INDEX("expert", tensor->anatomy.expert),
+                        SET_TEXT("dtype", organ_dtype_describe(tensor->dtype)->name),
                         SET("shape", organ_shape_json(tensor)), SET_COUNT("elements", tensor->elements),
-                        SET_COUNT("zero_before", row->zero_before), SET_COUNT("killed", row->killed), SET_COUNT("kept", row->kept),
-                        SET_IF(audit, "changed", json_integer((json_int_t)row->changed)),
+                        SET_COUNT("zero_before", row->zero_before), SET_COUNT("killed", row->killed),
+                        SET_COUNT("kept", row->kept), SET_IF(audit, "changed", json_integer((json_int_t)row->changed)),
                         SET_REAL("percent", organ_percent(row->killed, tensor->elements)));
 }
 
-static json_t *pruned_json(const void *rows, size_t k) { return tally_tensor_json((const organ_tally *)rows + k, false); }
-static json_t *audited_json(const void *rows, size_t k) { return tally_tensor_json((const organ_tally *)rows + k, true); }
+static json_t *pruned_json(const void *rows, size_t k)
+{
+    return tally_tensor_json((const organ_tally *)rows + k, false);
+}
+static json_t *audited_json(const void *rows, size_t k)
+{
+    return tally_tensor_json((const organ_tally *)rows + k, true);
+}
 
 json_t *organ_tally_tensors(const organ_tally *rows, size_t count, bool audit)
 {
@@ -206,7 +223,8 @@ void organ_check_add(json_t *checks, const char *check, bool ok, const char *det
     va_start(args, detail);
     vsnprintf(text, sizeof text, detail, args);
     va_end(args);
-    json_array_append_new(checks, ORGAN_OBJECT(SET_TEXT("check", check), SET_FLAG("ok", ok), SET_BYTES("detail", text)));
+    json_array_append_new(checks,
+                          ORGAN_OBJECT(SET_TEXT("check", check), SET_FLAG("ok", ok), SET_BYTES("detail", text)));
 }
 
 void organ_say(json_t *sentences, const char *format, ...)
@@ -223,8 +241,9 @@ json_t *organ_definitions_json(const char *targets)
         SET_TEXT("killed", "a weight that was not zero in the donor and is zero in the output"),
         SET_TEXT("zero_before", "a target weight that was zero in the donor already; never counted as killed"),
         SET_TEXT("percent", "100 x killed / elements of the denominator it stands beside"),
-        SET_TEXT("target", targets
-                               ? "elements of the matrices that were named as targets"
-                               : "elements of the target projections: q, k, v, o, gate, up and down, with their fused and expert forms"),
-        SET_TEXT("full", "elements of every tensor of the model: projections, embeddings, output head, norms and biases"));
+        SET_TEXT("target", targets ? "elements of the matrices that were named as targets"
+                                   : "elements of the target projections: q, k, v, o, gate, up and down, with their "
+                                     "fused and expert forms"),
+        SET_TEXT("full",
+                 "elements of every tensor of the model: projections, embeddings, output head, norms and biases"));
 }

@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: MIT
- * Counts of killed weights, and the parts of a document that are made of them: one arithmetic for what a pruning says and what an audit
- * finds. */
+ * Counts of killed weights, and the parts of a document that are made of them: one arithmetic for what a pruning says
+ * and what an audit finds. */
 #ifndef ORGAN_TALLY_H
 #define ORGAN_TALLY_H
 
@@ -25,7 +25,8 @@ double organ_billionth(double x);
 #define SET_PLACE(anatomy)    SET_TEXT("role", organ_anatomy_role_name(anatomy)), SET_INDEX("layer", (anatomy)->layer)
 #define SET_DTYPE(key, dtype) SET_TEXT(key, organ_dtype_describe(dtype)->name)
 /* Members of "run": "cpu_isa" and "threads" of an organ_engine. */
-#define SET_ENGINE(engine) SET_TEXT("cpu_isa", (engine)->kernels->isa), SET_COUNT("threads", organ_workers_count((engine)->workers))
+#define SET_ENGINE(engine)                                                                                             \
+    SET_TEXT("cpu_isa", (engine)->kernels->isa), SET_COUNT("threads", organ_workers_count((engine)->workers))
 
 /* An array of what `row` makes of `context` and each row of the anatomy; NULL is no row. */
 json_t *organ_anatomy_rows_json(organ_json_row *row, const void *context);
@@ -38,20 +39,23 @@ json_t *organ_model_json(const organ_model *model);
 
 /* The shape of a tensor as a JSON array. */
 json_t *organ_shape_json(const organ_tensor *tensor);
-json_t *organ_counts_json(size_t count, const uint64_t *counts); /* an array of numbers: the shape of a packed weight, say */
-json_t *organ_ids_json(const uint32_t *ids, size_t count);       /* an array of tokens */
+json_t *organ_counts_json(size_t count,
+                          const uint64_t *counts);         /* an array of numbers: the shape of a packed weight, say */
+json_t *organ_ids_json(const uint32_t *ids, size_t count); /* an array of tokens */
 
 uint64_t organ_model_elements(const organ_model *model);
 
-/* Adds "totals", "zero_before", "kept", "coverage", "per_tensor", "projections" and "layers" to `document`. -1 without memory, else 0. */
+/* Adds "totals", "zero_before", "kept", "coverage", "per_tensor", "projections" and "layers" to `document`. -1 without
+ * memory, else 0. */
 int organ_tally_add(json_t *document, const organ_model *model, const organ_tally *rows, size_t count);
 
-/* {"name", "module", "layer", "expert", "dtype", "shape", "elements", "zero_before", "killed", "kept", "percent"} of each row, and of an
- * audit "changed"; an array, NULL without memory. */
+/* {"name", "module", "layer", "expert", "dtype", "shape", "elements", "zero_before", "killed", "kept", "percent"} of
+ * each row, and of an audit "changed"; an array, NULL without memory. */
 json_t *organ_tally_tensors(const organ_tally *rows, size_t count, bool audit);
 
 /* Adds {"check", "ok", "detail"}, one thing that was looked at, to an array. */
-void organ_check_add(json_t *checks, const char *check, bool ok, const char *detail, ...) __attribute__((format(printf, 4, 5)));
+void organ_check_add(json_t *checks, const char *check, bool ok, const char *detail, ...)
+    __attribute__((format(printf, 4, 5)));
 
 /* Adds a sentence, in UTF-8, to an array. */
 void organ_say(json_t *sentences, const char *format, ...) __attribute__((format(printf, 2, 3)));

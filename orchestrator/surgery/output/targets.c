@@ -22,7 +22,8 @@ static organ_status choose_matching(const organ_model *model, const char *list, 
     for (size_t t = 0; t < model->tensor_count; t++)
         chosen[t] = is_matrix(&model->tensors[t]) && organ_globs_match(&globs, model->tensors[t].name);
     if (organ_globs_unused(&globs))
-        organ_fail(error, ORGAN_USAGE, "--targets: no matrix of %s has a name that matches '%s'", model->path, organ_globs_unused(&globs));
+        organ_fail(error, ORGAN_USAGE, "--targets: no matrix of %s has a name that matches '%s'", model->path,
+                   organ_globs_unused(&globs));
     organ_globs_free(&globs);
     return error->status;
 }
@@ -40,13 +41,15 @@ static organ_status collect_targets(const organ_model *model, organ_targets *tar
             targets->bytes += model->tensors[t].bytes;
         }
     if (targets->count == 0)
-        return organ_fail(error, ORGAN_BAD_INPUT,
-                          "%s: none of its %zu tensors is a projection (q, k, v, o, gate, up, down): name some with --targets", model->path,
-                          model->tensor_count);
+        return organ_fail(
+            error, ORGAN_BAD_INPUT,
+            "%s: none of its %zu tensors is a projection (q, k, v, o, gate, up, down): name some with --targets",
+            model->path, model->tensor_count);
     return ORGAN_OK;
 }
 
-organ_status organ_targets_select(const organ_model *model, const char *globs, organ_targets *targets, organ_error *error)
+organ_status organ_targets_select(const organ_model *model, const char *globs, organ_targets *targets,
+                                  organ_error *error)
 {
     *targets = (organ_targets){.chosen = calloc(model->tensor_count + 1, sizeof(bool))};
     if (!targets->chosen)
@@ -67,15 +70,16 @@ bool organ_target_is_float(const organ_tensor *tensor)
     return tensor->dtype == ORGAN_BF16 || tensor->dtype == ORGAN_F16 || tensor->dtype == ORGAN_F32;
 }
 
-organ_status organ_targets_select_floats(const organ_model *model, const char *globs, const char *done, organ_targets *targets,
-                                         organ_error *error)
+organ_status organ_targets_select_floats(const organ_model *model, const char *globs, const char *done,
+                                         organ_targets *targets, organ_error *error)
 {
     static const char format[] = "%.300s: tensor '%.200s': dtype %s cannot be %s, only BF16, F16 and F32 can";
     if (organ_targets_select(model, globs, targets, error) || organ_plain_only(model, targets->chosen, error))
         return error->status;
     for (size_t k = 0; k < targets->count && !error->status; k++) {
         const organ_tensor *const tensor = targets->tensors[k];
-        const char *const file = model->files[tensor->file].path, *const dtype = organ_dtype_describe(tensor->dtype)->name;
+        const char *const file = model->files[tensor->file].path, *const dtype =
+                                                                      organ_dtype_describe(tensor->dtype)->name;
         if (organ_dtype_is_blocks(tensor->dtype))
             organ_dequantize_first(model, error, format, file, tensor->name, dtype, done);
         else if (!organ_target_is_float(tensor))
@@ -84,7 +88,8 @@ organ_status organ_targets_select_floats(const organ_model *model, const char *g
     return error->status;
 }
 
-organ_status organ_donor_open(const char *path, const char *done, const organ_progress *progress, organ_model **model, organ_error *error)
+organ_status organ_donor_open(const char *path, const char *done, const organ_progress *progress, organ_model **model,
+                              organ_error *error)
 {
     if (organ_model_open(path, model, error) || organ_model_is_here(*model, done, error))
         return error->status;

@@ -6,9 +6,11 @@
 #include "formats/model/model.h"
 #include "orchestrator/stream/progress.h"
 
-/* Opens a model that is to be read whole, and says what there is to warn of. ORGAN_BAD_INPUT if it is behind a URL (in the message it
- * cannot be `done`: "pruned") or has a fault; else as organ_model_open. The caller closes *model also after an error. */
-organ_status organ_donor_open(const char *path, const char *done, const organ_progress *progress, organ_model **model, organ_error *error);
+/* Opens a model that is to be read whole, and says what there is to warn of. ORGAN_BAD_INPUT if it is behind a URL (in
+ * the message it cannot be `done`: "pruned") or has a fault; else as organ_model_open. The caller closes *model also
+ * after an error. */
+organ_status organ_donor_open(const char *path, const char *done, const organ_progress *progress, organ_model **model,
+                              organ_error *error);
 
 typedef struct organ_targets {
     size_t count;
@@ -17,18 +19,19 @@ typedef struct organ_targets {
     bool *chosen; /* a flag per tensor of the model */
 } organ_targets;
 
-/* `globs` NULL: every projection of the anatomy table that is a matrix or a stack of matrices. Else a comma-separated list of shell
- * patterns on names; of the tensors that match, the matrices. ORGAN_USAGE if a pattern matches no matrix; ORGAN_BAD_INPUT if nothing is
- * left to work on. */
-organ_status organ_targets_select(const organ_model *model, const char *globs, organ_targets *targets, organ_error *error);
+/* `globs` NULL: every projection of the anatomy table that is a matrix or a stack of matrices. Else a comma-separated
+ * list of shell patterns on names; of the tensors that match, the matrices. ORGAN_USAGE if a pattern matches no matrix;
+ * ORGAN_BAD_INPUT if nothing is left to work on. */
+organ_status organ_targets_select(const organ_model *model, const char *globs, organ_targets *targets,
+                                  organ_error *error);
 
 /* Whether its elements are stored so that each can be set to zero alone: BF16, F16, F32. */
 bool organ_target_is_float(const organ_tensor *tensor);
 
-/* The same, of targets whose elements can be written one by one. ORGAN_BAD_INPUT if one is stored in another type than BF16, F16 and F32
- * (which in the message cannot be `done`), or belongs to a packed weight, whatever its type. */
-organ_status organ_targets_select_floats(const organ_model *model, const char *globs, const char *done, organ_targets *targets,
-                                         organ_error *error);
+/* The same, of targets whose elements can be written one by one. ORGAN_BAD_INPUT if one is stored in another type than
+ * BF16, F16 and F32 (which in the message cannot be `done`), or belongs to a packed weight, whatever its type. */
+organ_status organ_targets_select_floats(const organ_model *model, const char *globs, const char *done,
+                                         organ_targets *targets, organ_error *error);
 
 void organ_targets_free(organ_targets *targets);
 

@@ -12,7 +12,8 @@ organ_status organ_text_check_size(const char *path, organ_error *error)
     struct stat info;
     if (stat(path, &info) != 0 || !S_ISREG(info.st_mode) || (uint64_t)info.st_size <= ORGAN_TEXT_LIMIT)
         return ORGAN_OK;
-    return organ_fail(error, ORGAN_BAD_INPUT, "%s: has %lld bytes, and texts of at most 1 GiB are read: give a part of it (head -c 1G %s)",
+    return organ_fail(error, ORGAN_BAD_INPUT,
+                      "%s: has %lld bytes, and texts of at most 1 GiB are read: give a part of it (head -c 1G %s)",
                       path, (long long)info.st_size, path);
 }
 
@@ -20,10 +21,11 @@ organ_status organ_text_load(organ_text_input *text, const char *path, uint64_t 
 {
     struct stat info;
     *text = (organ_text_input){.path = path, .memory = memory};
-    if (stat(path, &info) == 0 && S_ISREG(info.st_mode) && (uint64_t)info.st_size <= ORGAN_TEXT_LIMIT && (uint64_t)info.st_size > memory) {
+    if (stat(path, &info) == 0 && S_ISREG(info.st_mode) && (uint64_t)info.st_size <= ORGAN_TEXT_LIMIT &&
+        (uint64_t)info.st_size > memory) {
         text->size = text->tokens = (size_t)info.st_size;
-        return organ_memory_refuse(error, memory, organ_text_memory(text), "the %zu bytes of %s and their tokens", text->size,
-                                   organ_path_name(path));
+        return organ_memory_refuse(error, memory, organ_text_memory(text), "the %zu bytes of %s and their tokens",
+                                   text->size, organ_path_name(path));
     }
     if (organ_text_check_size(path, error) != ORGAN_OK)
         return error->status;
@@ -34,15 +36,19 @@ organ_status organ_text_encode(organ_text_input *text, organ_tokenizer *tokenize
 {
     const uint64_t room = text->memory > text->size ? (text->memory - text->size) / sizeof *text->ids : 0;
     organ_tokenizer_allow(tokenizer, text->memory);
-    if (organ_tokenizer_encode_some(tokenizer, text->bytes, text->size, special, room < SIZE_MAX ? (size_t)room : SIZE_MAX, &text->ids,
-                                    &text->tokens, error) == ORGAN_OK &&
+    if (organ_tokenizer_encode_some(tokenizer, text->bytes, text->size, special,
+                                    room < SIZE_MAX ? (size_t)room : SIZE_MAX, &text->ids, &text->tokens,
+                                    error) == ORGAN_OK &&
         text->tokens > room)
-        organ_memory_refuse(error, text->memory, organ_text_memory(text), "the %zu bytes of %s and their %zu tokens", text->size,
-                            organ_path_name(text->path), text->tokens);
+        organ_memory_refuse(error, text->memory, organ_text_memory(text), "the %zu bytes of %s and their %zu tokens",
+                            text->size, organ_path_name(text->path), text->tokens);
     return error->status;
 }
 
-uint64_t organ_text_memory(const organ_text_input *text) { return (uint64_t)text->size + (uint64_t)text->tokens * sizeof *text->ids; }
+uint64_t organ_text_memory(const organ_text_input *text)
+{
+    return (uint64_t)text->size + (uint64_t)text->tokens * sizeof *text->ids;
+}
 
 void organ_text_release(organ_text_input *text)
 {

@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: MIT
- * A text that a model goes along, with the ids of its tokens, in what --memory allows: both are there at the same time, and nothing else
- * that takes room is yet. */
+ * A text that a model goes along, with the ids of its tokens, in what --memory allows: both are there at the same time,
+ * and nothing else that takes room is yet. */
 #ifndef ORGAN_TEXT_INPUT_H
 #define ORGAN_TEXT_INPUT_H
 
@@ -8,8 +8,8 @@
 
 #define ORGAN_TEXT_LIMIT ((size_t)1 << 30) /* bytes of the longest text that is read */
 
-/* Returns ORGAN_BAD_INPUT, with advice in the message, for a regular file above that size. Returns ORGAN_OK for a file that cannot be
- * examined: the call that opens it reports the error. */
+/* Returns ORGAN_BAD_INPUT, with advice in the message, for a regular file above that size. Returns ORGAN_OK for a file
+ * that cannot be examined: the call that opens it reports the error. */
 organ_status organ_text_check_size(const char *path, organ_error *error);
 
 typedef struct organ_text_input {
@@ -21,8 +21,9 @@ typedef struct organ_text_input {
     size_t tokens;
 } organ_text_input;
 
-/* Reads the file `path`, which must outlive the text. Errors are those of organ_input_load, and ORGAN_USAGE as organ_memory_refuse has it,
- * which names what is surely enough: a token stands for one byte at least. To be released whatever it returned. */
+/* Reads the file `path`, which must outlive the text. Errors are those of organ_input_load, and ORGAN_USAGE as
+ * organ_memory_refuse has it, which names what is surely enough: a token stands for one byte at least. To be released
+ * whatever it returned. */
 organ_status organ_text_load(organ_text_input *text, const char *path, uint64_t memory, organ_error *error);
 
 /* Its ids, as organ_tokenizer_encode. ORGAN_USAGE as organ_memory_refuse has it, with the tokens counted. */

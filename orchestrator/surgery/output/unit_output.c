@@ -11,10 +11,12 @@
 static json_t *unit_output_head_of(const organ_unit_output *made)
 {
     const uint64_t digest = made->plan ? organ_resharding_digest(made->plan) : 0;
-    json_t *const head = organ_json_joined(
-        ORGAN_OBJECT(SET_TEXT("schema", "organ.journal/1"), SET_TEXT("definition", made->definition), SET_TEXT("organ", ORGAN_VERSION)),
-        made->identity(made->context));
-    return organ_json_joined(head, ORGAN_OBJECT(SET_IF(made->plan, "plan", json_sprintf("%016llx", (unsigned long long)digest))));
+    json_t *const head =
+        organ_json_joined(ORGAN_OBJECT(SET_TEXT("schema", "organ.journal/1"), SET_TEXT("definition", made->definition),
+                                       SET_TEXT("organ", ORGAN_VERSION)),
+                          made->identity(made->context));
+    return organ_json_joined(
+        head, ORGAN_OBJECT(SET_IF(made->plan, "plan", json_sprintf("%016llx", (unsigned long long)digest))));
 }
 
 /* ---- what an earlier run left ---- */
@@ -50,7 +52,8 @@ static organ_status make_units(const organ_unit_output *made, organ_unit_run *ru
     for (size_t u = 0; u < made->unit_count; u++)
         bytes -= made->units[u].done ? made->units[u].bytes : 0;
     organ_progress_begin(made->progress, made->stage, bytes, made->unit_count - run->done);
-    if (organ_unit_run_deal(run, error) == ORGAN_OK && (!made->fill || made->fill(made->context, run, error) == ORGAN_OK))
+    if (organ_unit_run_deal(run, error) == ORGAN_OK &&
+        (!made->fill || made->fill(made->context, run, error) == ORGAN_OK))
         organ_unit_run_copy(run, error);
     organ_unit_run_join(run, error);
     organ_progress_end(made->progress);
@@ -64,9 +67,10 @@ static organ_status unit_output_open_files(const organ_unit_output *made, organ_
     const char *const to = organ_output_directory(output);
     const bool made_already = output->publish.resumed || !organ_ranks_first(output->ranks);
     if (!made->plan)
-        return organ_model_copy_begin(made->model, &output->publish, made->replaced, output->single ? organ_output_name(output) : NULL,
-                                      made->stop, &run->copy, error);
-    return made_already ? organ_resharding_continue(made->plan, to, error) : organ_resharding_begin(made->plan, to, error);
+        return organ_model_copy_begin(made->model, &output->publish, made->replaced,
+                                      output->single ? organ_output_name(output) : NULL, made->stop, &run->copy, error);
+    return made_already ? organ_resharding_continue(made->plan, to, error)
+                        : organ_resharding_begin(made->plan, to, error);
 }
 
 /* All learn from the first how it has made the files; then each copies its share of what lies around the pieces. */
@@ -127,7 +131,8 @@ static organ_status write_all(organ_unit_output *made, json_t **report, organ_er
     if (organ_ranks_first(made->output.ranks))
         begin_output(made, to, error);
     organ_rows_rest();
-    if (organ_run_journal_share(&made->output.publish, made->output.journal, made->output.ranks, error) || write_tensors(made, error))
+    if (organ_run_journal_share(&made->output.publish, made->output.journal, made->output.ranks, error) ||
+        write_tensors(made, error))
         return error->status;
     organ_rows_rest();
     if (made->finish(made->context, to, error) || organ_output_sync(&made->output, error))
@@ -159,7 +164,8 @@ organ_status organ_unit_output_make(organ_unit_output *made, json_t **report, or
     output->journal = &journal;
     output->all = made->unit_count;
     if (made->dry_run)
-        organ_output_check(output->path, output->like, output->force, error) ? error->status : made->tell(made->context, report, error);
+        organ_output_check(output->path, output->like, output->force, error) ? error->status
+                                                                             : made->tell(made->context, report, error);
     else
         make_output(made, report, error);
     output->journal = NULL;

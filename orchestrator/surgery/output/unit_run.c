@@ -27,8 +27,8 @@ static bool add_extent(organ_unit_extents *all, organ_unit_extent one)
     return true;
 }
 
-organ_status organ_unit_run_put(organ_unit_run *run, size_t piece, const void *data, size_t bytes, uint64_t at, void *scratch,
-                                organ_error *error)
+organ_status organ_unit_run_put(organ_unit_run *run, size_t piece, const void *data, size_t bytes, uint64_t at,
+                                void *scratch, organ_error *error)
 {
     const organ_unit_extent one = {.at = at, .bytes = bytes, .xxh3 = XXH3_64bits(data, bytes)};
     const organ_shard_piece *const p = &run->pieces[piece];
@@ -58,7 +58,8 @@ static json_t *take_extents(organ_unit_extents *all)
         const organ_unit_extent *const e = &all->list[k];
         char digits[17];
         snprintf(digits, sizeof digits, "%016" PRIx64, e->xxh3);
-        complete = json_array_append_new(rows, json_pack("[I, I, s]", (json_int_t)e->at, (json_int_t)e->bytes, digits)) == 0;
+        complete =
+            json_array_append_new(rows, json_pack("[I, I, s]", (json_int_t)e->at, (json_int_t)e->bytes, digits)) == 0;
     }
     free(all->list);
     *all = (organ_unit_extents){0};
@@ -77,12 +78,14 @@ organ_status organ_unit_run_finish(organ_unit_run *run, size_t unit, json_t *res
     for (size_t k = 0; k < u->count && complete; k++)
         complete = json_array_append_new(pieces, take_extents(&run->log->of_piece[u->first + k])) == 0;
     pthread_mutex_unlock(&run->log->lock);
-    json_t *const line = complete ? ORGAN_OBJECT(SET_TEXT("unit", run->pieces[u->first].name), SET("pieces", json_incref(pieces)),
-                                                 SET("results", json_incref(results)))
-                                  : NULL;
+    json_t *const line = complete
+                             ? ORGAN_OBJECT(SET_TEXT("unit", run->pieces[u->first].name),
+                                            SET("pieces", json_incref(pieces)), SET("results", json_incref(results)))
+                             : NULL;
     json_decref(pieces);
     json_decref(results);
-    if (line && run->log->told && (json_dumpf(line, run->log->told, JSON_COMPACT) || fputc('\n', run->log->told) == EOF))
+    if (line && run->log->told &&
+        (json_dumpf(line, run->log->told, JSON_COMPACT) || fputc('\n', run->log->told) == EOF))
         organ_fail_memory(error, run->journal->path);
     if (organ_run_journal_add(run->journal, line, error))
         return error->status;
@@ -119,7 +122,8 @@ organ_status organ_unit_run_copy(organ_unit_run *run, organ_error *error)
 
 /* ---- what an earlier run did ---- */
 
-organ_status organ_unit_run_read(const organ_unit_run *run, size_t piece, void *data, size_t bytes, uint64_t at, organ_error *error)
+organ_status organ_unit_run_read(const organ_unit_run *run, size_t piece, void *data, size_t bytes, uint64_t at,
+                                 organ_error *error)
 {
     const organ_shard_piece *const p = &run->pieces[piece];
     return run->copy ? organ_model_copy_read(run->copy, p->file, data, bytes, p->offset + at, error)
@@ -138,7 +142,8 @@ static organ_status read_piece(const void *context, void *data, size_t bytes, ui
 }
 
 /* Whether the extents cover the piece without a gap and its bytes have their digests. */
-static organ_status check_piece(const organ_unit_run *run, size_t piece, const json_t *rows, bool *holds, organ_error *error)
+static organ_status check_piece(const organ_unit_run *run, size_t piece, const json_t *rows, bool *holds,
+                                organ_error *error)
 {
     const unit_run_place here = {run, piece};
     uint64_t at = 0;
@@ -152,8 +157,8 @@ static organ_status check_piece(const organ_unit_run *run, size_t piece, const j
         char found[17];
         if (organ_stop_asked(run->stop))
             return organ_fail(error, ORGAN_INTERRUPTED, "interrupted");
-        *holds = json_unpack((json_t *)row, "[I, I, s]", &from, &bytes, &written) == 0 && from >= 0 && (uint64_t)from == at && bytes > 0 &&
-                 (uint64_t)bytes <= run->pieces[piece].bytes - at;
+        *holds = json_unpack((json_t *)row, "[I, I, s]", &from, &bytes, &written) == 0 && from >= 0 &&
+                 (uint64_t)from == at && bytes > 0 && (uint64_t)bytes <= run->pieces[piece].bytes - at;
         if (!*holds || organ_run_digest(read_piece, &here, at, (uint64_t)bytes, run->progress, found, error))
             return error->status;
         *holds = strcmp(written, found) == 0;
@@ -166,7 +171,8 @@ static organ_status check_piece(const organ_unit_run *run, size_t piece, const j
 }
 
 /* Whether the bytes of a unit are those that its line tells of. */
-static organ_status check_unit(const organ_unit_run *run, size_t unit, const json_t *line, bool *holds, organ_error *error)
+static organ_status check_unit(const organ_unit_run *run, size_t unit, const json_t *line, bool *holds,
+                               organ_error *error)
 {
     const organ_run_unit *const u = &run->units[unit];
     const json_t *const pieces = json_object_get(line, "pieces");
@@ -183,7 +189,8 @@ void organ_unit_recall(organ_unit_run *run, size_t unit, const json_t *line)
     const json_t *const results = json_object_get(line, "results");
     organ_shard_piece *const first = &run->pieces[u->first];
     /* A piece that was copied is one row, or none if it is empty. */
-    const char *const digits = json_string_value(json_array_get(json_array_get(json_array_get(json_object_get(line, "pieces"), 0), 0), 2));
+    const char *const digits =
+        json_string_value(json_array_get(json_array_get(json_array_get(json_object_get(line, "pieces"), 0), 0), 2));
     if (first->same)
         first->xxh3 = digits ? strtoull(digits, NULL, 16) : XXH3_64bits(NULL, 0);
     u->done = json_is_object(results) && (first->same || run->recall(run->context, u->item, results));
@@ -229,8 +236,8 @@ typedef struct inventory {
 static organ_status make_inventory(const organ_unit_run *run, inventory *there, organ_error *error)
 {
     const size_t room = run->unit_count + 1;
-    *there = (inventory){calloc(room, sizeof *there->line_of), calloc(room, sizeof *there->bytes), calloc(room, sizeof *there->owner),
-                         calloc(room, sizeof *there->holds)};
+    *there = (inventory){calloc(room, sizeof *there->line_of), calloc(room, sizeof *there->bytes),
+                         calloc(room, sizeof *there->owner), calloc(room, sizeof *there->holds)};
     if (!there->line_of || !there->bytes || !there->owner || !there->holds)
         return organ_fail_memory(error, run->journal->path);
     if (find_lines(run, there->line_of, error))
@@ -261,9 +268,10 @@ static void look_through(const organ_unit_run *run, inventory *there, organ_erro
     for (size_t u = 0; u < run->unit_count && !error->status; u++)
         if (there->line_of[u] && there->owner[u] == organ_ranks_rank(run->ranks) &&
             check_unit(run, u, there->line_of[u], &there->holds[u], error) == ORGAN_OK && !there->holds[u])
-            organ_progress_note(run->progress,
-                                "%s: its bytes in the unfinished output are not those that were written down: it is made again",
-                                run->pieces[run->units[u].first].name);
+            organ_progress_note(
+                run->progress,
+                "%s: its bytes in the unfinished output are not those that were written down: it is made again",
+                run->pieces[run->units[u].first].name);
     organ_progress_end(run->progress);
 }
 
@@ -273,14 +281,16 @@ static organ_status take_all_over(organ_unit_run *run, organ_error *error)
     organ_gathered found = {0};
     if (make_inventory(run, &there, error) == ORGAN_OK)
         look_through(run, &there, error);
-    organ_ranks_gather(run->ranks, "what is there was checked", there.holds, there.holds ? run->unit_count : 0, &found, error);
+    organ_ranks_gather(run->ranks, "what is there was checked", there.holds, there.holds ? run->unit_count : 0, &found,
+                       error);
     for (size_t u = 0; u < run->unit_count && !error->status; u++)
         if (there.line_of[u] && found.of[there.owner[u]][u])
             organ_unit_recall(run, u, there.line_of[u]);
     organ_gathered_free(&found);
     free_inventory(&there);
     if (!error->status)
-        organ_progress_note(run->progress, "continuing: %zu of %zu tensors are done and intact", run->done, run->unit_count);
+        organ_progress_note(run->progress, "continuing: %zu of %zu tensors are done and intact", run->done,
+                            run->unit_count);
     return error->status;
 }
 

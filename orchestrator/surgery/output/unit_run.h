@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: MIT
- * A run over units: independent parts of an output, in order, each with its place in it. A unit that is done is written into the journal
- * with the digests of its bytes; a run that continues takes over the units whose bytes in the output still have them. */
+ * A run over units: independent parts of an output, in order, each with its place in it. A unit that is done is written
+ * into the journal with the digests of its bytes; a run that continues takes over the units whose bytes in the output
+ * still have them. */
 #ifndef ORGAN_UNIT_RUN_H
 #define ORGAN_UNIT_RUN_H
 
@@ -33,40 +34,44 @@ typedef struct organ_unit_run {
     const organ_stop *stop;
     organ_ranks *ranks; /* that share the units; NULL: this process makes all */
     void *context;
-    /* Takes over what organ_unit_run_finish was given as `results` for the unit of this item; false if that is not what it expects. Not
-     * called for pieces that stay as they are. */
+    /* Takes over what organ_unit_run_finish was given as `results` for the unit of this item; false if that is not what
+     * it expects. Not called for pieces that stay as they are. */
     bool (*recall)(void *context, size_t item, const json_t *results);
     organ_unit_log *log;
     size_t done;
 } organ_unit_run;
 
-/* Marks the units that the lines of the journal say are done, after comparing their bytes in the output with the digests, of which each
- * rank does its share. To be ended whatever it returns. ORGAN_IO, ORGAN_INTERRUPTED. */
+/* Marks the units that the lines of the journal say are done, after comparing their bytes in the output with the
+ * digests, of which each rank does its share. To be ended whatever it returns. ORGAN_IO, ORGAN_INTERRUPTED. */
 organ_status organ_unit_run_begin(organ_unit_run *run, organ_error *error);
 void organ_unit_run_end(organ_unit_run *run);
 
 /* As organ_resharding_put, and remembers the digest. Any thread; into a copy, one at a time. */
-organ_status organ_unit_run_put(organ_unit_run *run, size_t piece, const void *data, size_t bytes, uint64_t at, void *scratch,
-                                organ_error *error);
+organ_status organ_unit_run_put(organ_unit_run *run, size_t piece, const void *data, size_t bytes, uint64_t at,
+                                void *scratch, organ_error *error);
 
 /* Reads bytes [at, at + bytes) of a piece back. ORGAN_IO. */
-organ_status organ_unit_run_read(const organ_unit_run *run, size_t piece, void *data, size_t bytes, uint64_t at, organ_error *error);
+organ_status organ_unit_run_read(const organ_unit_run *run, size_t piece, void *data, size_t bytes, uint64_t at,
+                                 organ_error *error);
 
-/* All bytes of the unit were put: writes it into the journal with `results` (an object, taken over), what the caller must know of it when
- * the run is continued. One thread at a time. */
+/* All bytes of the unit were put: writes it into the journal with `results` (an object, taken over), what the caller
+ * must know of it when the run is continued. One thread at a time. */
 organ_status organ_unit_run_finish(organ_unit_run *run, size_t unit, json_t *results, organ_error *error);
 
-/* Copies the pieces that stay as they are and are not done yet; each is a unit. Errors as of organ_resharding_copy. With a copy of the
- * model, what lies around the pieces: organ_model_copy_finish. */
+/* Copies the pieces that stay as they are and are not done yet; each is a unit. Errors as of organ_resharding_copy.
+ * With a copy of the model, what lies around the pieces: organ_model_copy_finish. */
 organ_status organ_unit_run_copy(organ_unit_run *run, organ_error *error);
 
-/* Gives each rank its share of the units that are not done; those of the others count as done until organ_unit_run_join. */
+/* Gives each rank its share of the units that are not done; those of the others count as done until
+ * organ_unit_run_join. */
 organ_status organ_unit_run_deal(organ_unit_run *run, organ_error *error);
 
-/* Waits until all ranks have made their units, and takes over what the others know of theirs. Also after an error, as organ_ranks_agree. */
+/* Waits until all ranks have made their units, and takes over what the others know of theirs. Also after an error, as
+ * organ_ranks_agree. */
 organ_status organ_unit_run_join(organ_unit_run *run, organ_error *error);
 
-/* Sums of doubles go through the journal without losing a bit, infinity and NaN included. NULL without memory; false: not such a text. */
+/* Sums of doubles go through the journal without losing a bit, infinity and NaN included. NULL without memory; false:
+ * not such a text. */
 json_t *organ_exact_json(double value);
 bool organ_exact_value(const json_t *text, double *value);
 

@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: MIT
- * What the parts of a run over units share: unit_run.c makes units and takes over those of an earlier run, unit_share.c deals them to
- * ranks. */
+ * What the parts of a run over units share: unit_run.c makes units and takes over those of an earlier run, unit_share.c
+ * deals them to ranks. */
 #ifndef ORGAN_UNIT_RUN_PARTS_H
 #define ORGAN_UNIT_RUN_PARTS_H
 

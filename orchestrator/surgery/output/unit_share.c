@@ -26,7 +26,8 @@ organ_status organ_unit_run_deal(organ_unit_run *run, organ_error *error)
 }
 
 /* Takes over the units that the lines of another rank tell of. */
-static organ_status take_lines(organ_unit_run *run, const organ_name_table *names, const char *lines, organ_error *error)
+static organ_status take_lines(organ_unit_run *run, const organ_name_table *names, const char *lines,
+                               organ_error *error)
 {
     bool no_memory = false;
     json_error_t fault;
@@ -38,7 +39,8 @@ static organ_status take_lines(organ_unit_run *run, const organ_name_table *name
             organ_unit_recall(run, *unit, line);
         if (!unit || !run->units[*unit].done)
             organ_fail(error, ORGAN_IO, "%s: %s", run->journal->path,
-                       no_memory ? "no memory for what another rank has done" : "what another rank says it has done is not understood");
+                       no_memory ? "no memory for what another rank has done"
+                                 : "what another rank says it has done is not understood");
         json_decref(line);
     }
     return error->status;

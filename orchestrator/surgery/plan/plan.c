@@ -10,7 +10,8 @@
 #include <stdlib.h>
 #include <string.h>
 
-/* Of the test of the machine: rows of both factors for each worker, depth, bytes that are copied, seconds for each of the two. */
+/* Of the test of the machine: rows of both factors for each worker, depth, bytes that are copied, seconds for each of
+ * the two. */
 enum { TEST_ROWS = 256, TEST_DEPTH = 512, TEST_BYTES = 4 << 20 };
 #define TEST_SECONDS 0.05
 #define TEST_CALLS   20 /* fewer where they take longer than */
@@ -27,9 +28,11 @@ void organ_plan_memory(organ_plan *plan, uint64_t enough, uint64_t good)
     plan->memory_good = most > plan->memory_good ? most : plan->memory_good;
 }
 
-void organ_plan_matrices(organ_plan *plan, const organ_plan_solve *solve, double count, double rows, double cols, double block)
+void organ_plan_matrices(organ_plan *plan, const organ_plan_solve *solve, double count, double rows, double cols,
+                         double block)
 {
-    plan->products += count * (solve->squares * (rows * cols * block + cols * block * block / 3) + solve->weights * rows * cols);
+    plan->products +=
+        count * (solve->squares * (rows * cols * block + cols * block * block / 3) + solve->weights * rows * cols);
 }
 
 json_t *organ_plan_json(const organ_plan *plan)
@@ -59,7 +62,10 @@ static float *ones(size_t count)
 static bool open_test(test *t, const organ_engine *engine)
 {
     const size_t columns = TEST_ROWS * organ_workers_count(engine->workers);
-    *t = (test){.engine = engine, .a = ones(TEST_ROWS * TEST_DEPTH), .b = ones(columns * TEST_DEPTH), .c = ones(TEST_ROWS * columns)};
+    *t = (test){.engine = engine,
+                .a = ones(TEST_ROWS * TEST_DEPTH),
+                .b = ones(columns * TEST_DEPTH),
+                .c = ones(TEST_ROWS * columns)};
     t->scratch = aligned_alloc(64, organ_products_scratch(engine));
     t->product = (organ_product){.m = TEST_ROWS,
                                  .n = columns,
@@ -97,7 +103,8 @@ static double least_seconds(void (*call)(void *), void *context)
 {
     const double begun = organ_seconds_now();
     double least = INFINITY, now = begun;
-    for (unsigned calls = 0; calls < 3 || now - begun < TEST_SECONDS || (calls < TEST_CALLS && now - begun < TEST_MOST); calls++) {
+    for (unsigned calls = 0; calls < 3 || now - begun < TEST_SECONDS || (calls < TEST_CALLS && now - begun < TEST_MOST);
+         calls++) {
         const double before = now;
         call(context);
         now = organ_seconds_now();
@@ -113,10 +120,12 @@ json_t *organ_plan_time_json(const organ_plan *plan, const organ_engine *engine)
     json_t *told = NULL;
     if (open_test(&t, engine) && bytes) {
         const double work = 2.0 * (double)t.product.m * (double)t.product.n * (double)t.product.k;
-        const double products = work / least_seconds(plan_multiply, &t), copied = TEST_BYTES / least_seconds(copy, bytes);
+        const double products = work / least_seconds(plan_multiply, &t),
+                     copied = TEST_BYTES / least_seconds(copy, bytes);
         const double seconds = START + plan->products / (REACHED * products) + BYTE_COPIES * plan->bytes / copied;
-        told = ORGAN_OBJECT(SET_REAL("seconds", round(seconds * 1e3) / 1e3), SET_REAL("products_per_second", round(products)),
-                            SET_REAL("bytes_per_second", round(copied)), SET_COUNT("threads", organ_workers_count(engine->workers)));
+        told = ORGAN_OBJECT(
+            SET_REAL("seconds", round(seconds * 1e3) / 1e3), SET_REAL("products_per_second", round(products)),
+            SET_REAL("bytes_per_second", round(copied)), SET_COUNT("threads", organ_workers_count(engine->workers)));
     } else
         organ_memory_refused();
     free(bytes);

@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: MIT
- * The plan that a dry run prints: bytes of the output, the least and the useful --memory, and the time. Each part of an operation adds its
- * work to one plan; the time is that work divided by the speed of this machine, which a short test measures. docs/definitions.md,
- * section 3. */
+ * The plan that a dry run prints: bytes of the output, the least and the useful --memory, and the time. Each part of an
+ * operation adds its work to one plan; the time is that work divided by the speed of this machine, which a short test
+ * measures. docs/definitions.md, section 3. */
 #ifndef ORGAN_PLAN_H
 #define ORGAN_PLAN_H
 
@@ -11,11 +11,12 @@
 #include <stdint.h>
 
 typedef struct organ_plan {
-    uint64_t output_bytes;               /* of all tensors of the output */
-    uint64_t memory_enough, memory_good; /* --memory: the least for all parts; from the second on more changes neither result nor passes */
-    double products;                     /* operations (a multiplication and an addition are two) of products of FP32 matrices, and other
-                                          * work as the number of operations that take as long */
-    double bytes;                        /* read and written */
+    uint64_t output_bytes; /* of all tensors of the output */
+    uint64_t memory_enough,
+        memory_good; /* --memory: the least for all parts; from the second on more changes neither result nor passes */
+    double products; /* operations (a multiplication and an addition are two) of products of FP32 matrices, and other
+                      * work as the number of operations that take as long */
+    double bytes;    /* read and written */
 } organ_plan;
 
 /* The work on a matrix of rows x cols beside the walk along the text, in operations. */
@@ -29,14 +30,17 @@ typedef struct organ_plan_solve {
 /* Raises the memory of the plan to what another part of the operation takes. `good` 0: the same as `enough`. */
 void organ_plan_memory(organ_plan *plan, uint64_t enough, uint64_t good);
 
-/* Adds `count` matrices of this shape, whose inputs are known in blocks of `block` columns (`cols` for the whole matrix). */
-void organ_plan_matrices(organ_plan *plan, const organ_plan_solve *solve, double count, double rows, double cols, double block);
+/* Adds `count` matrices of this shape, whose inputs are known in blocks of `block` columns (`cols` for the whole
+ * matrix). */
+void organ_plan_matrices(organ_plan *plan, const organ_plan_solve *solve, double count, double rows, double cols,
+                         double block);
 
-/* {"output_bytes", "memory_enough", "memory_good", "products", "bytes"}: the same on every machine. NULL without memory. */
+/* {"output_bytes", "memory_enough", "memory_good", "products", "bytes"}: the same on every machine. NULL without
+ * memory. */
 json_t *organ_plan_json(const organ_plan *plan);
 
-/* {"seconds", "products_per_second", "bytes_per_second", "threads"}: measures for about a tenth of a second how many products and copied
- * bytes a second the engine does. NULL without memory. */
+/* {"seconds", "products_per_second", "bytes_per_second", "threads"}: measures for about a tenth of a second how many
+ * products and copied bytes a second the engine does. NULL without memory. */
 json_t *organ_plan_time_json(const organ_plan *plan, const organ_engine *engine);
 
 #endif

@@ -24,12 +24,14 @@ static bool is_plain(const organ_weight *weight)
 
 static bool dequantize_is_known(const organ_weight *weight)
 {
-    return weight->scheme != ORGAN_SCHEME_PLAIN || organ_dtype_is_fp8(weight->codes->dtype) || organ_can_widen(weight->codes->dtype);
+    return weight->scheme != ORGAN_SCHEME_PLAIN || organ_dtype_is_fp8(weight->codes->dtype) ||
+           organ_can_widen(weight->codes->dtype);
 }
 
 static void dequantize_add_piece(organ_dequantize_job *job, organ_shard_piece piece, uint64_t bytes_before)
 {
-    job->units[job->piece_count] = (organ_run_unit){.first = job->piece_count, .count = 1, .item = job->part_count, .bytes = bytes_before};
+    job->units[job->piece_count] =
+        (organ_run_unit){.first = job->piece_count, .count = 1, .item = job->part_count, .bytes = bytes_before};
     job->pieces[job->piece_count++] = piece;
 }
 
@@ -47,9 +49,12 @@ static void take_weight(organ_dequantize_job *job, const organ_weight *weight)
         keep_tensor(job, weight->codes);
     } else {
         const uint64_t before = organ_weight_bytes(weight);
-        job->parts[job->part_count] = (organ_dequantize_part){.weight = weight, .piece = job->piece_count, .bytes_before = before};
-        dequantize_add_piece(job, (organ_shard_piece){.name = weight->name, .dtype = job->as, .rank = weight->rank, .shape = weight->shape},
-                             before);
+        job->parts[job->part_count] =
+            (organ_dequantize_part){.weight = weight, .piece = job->piece_count, .bytes_before = before};
+        dequantize_add_piece(
+            job,
+            (organ_shard_piece){.name = weight->name, .dtype = job->as, .rank = weight->rank, .shape = weight->shape},
+            before);
         job->part_count++;
     }
 }
@@ -94,7 +99,8 @@ static organ_status dequantize_make_header(organ_dequantize_job *job, organ_erro
 
 static organ_status open_packed(organ_dequantize_job *job, organ_error *error)
 {
-    if (organ_model_open(job->options->model, &job->model, error) || organ_model_is_here(job->model, "dequantised", error))
+    if (organ_model_open(job->options->model, &job->model, error) ||
+        organ_model_is_here(job->model, "dequantised", error))
         return error->status;
     if (organ_weights_find(job->model, &job->weights, error) || dequantize_plan_pieces(job, error))
         return error->status;
@@ -108,7 +114,8 @@ static void dequantize_tell_before(const organ_dequantize_job *job)
     size_t dropped = 0;
     organ_progress_warn(job->progress, job->model);
     if (job->part_count == 0)
-        organ_progress_note(job->progress, "%s has no packed tensor: it is plain already, and is only written anew", job->options->model);
+        organ_progress_note(job->progress, "%s has no packed tensor: it is plain already, and is only written anew",
+                            job->options->model);
     for (size_t k = 0; k < w->note_count; k++)
         organ_progress_note(job->progress, "%s", w->notes[k]);
     for (size_t k = 0; k < w->stray_count; k++) {
@@ -117,11 +124,11 @@ static void dequantize_tell_before(const organ_dequantize_job *job)
             organ_progress_note(job->progress, "%s stays as it is: it %s", w->strays[k].tensor->name, w->strays[k].why);
     }
     for (size_t k = 0; k < job->kept_count; k++)
-        organ_progress_note(job->progress, "%s stays as it is: it is %s, which cannot be read alone", job->kept[k]->name,
-                            organ_dtype_describe(job->kept[k]->dtype)->name);
+        organ_progress_note(job->progress, "%s stays as it is: it is %s, which cannot be read alone",
+                            job->kept[k]->name, organ_dtype_describe(job->kept[k]->dtype)->name);
     if (dropped)
-        organ_progress_note(job->progress, "%zu scale%s of activations or caches left out; the report names %s", dropped,
-                            dropped == 1 ? "" : "s", dropped == 1 ? "it" : "them");
+        organ_progress_note(job->progress, "%zu scale%s of activations or caches left out; the report names %s",
+                            dropped, dropped == 1 ? "" : "s", dropped == 1 ? "it" : "them");
 }
 
 static void tell_after(const organ_dequantize_job *job)
@@ -132,7 +139,8 @@ static void tell_after(const organ_dequantize_job *job)
             organ_progress_note(job->progress, "%s: %s", part->weight->name, part->note);
         if (part->infinite || part->nan)
             organ_progress_note(job->progress, "%s: %llu values are infinite and %llu NaN as %s", part->weight->name,
-                                (unsigned long long)part->infinite, (unsigned long long)part->nan, organ_dtype_describe(job->as)->name);
+                                (unsigned long long)part->infinite, (unsigned long long)part->nan,
+                                organ_dtype_describe(job->as)->name);
     }
 }
 
@@ -195,9 +203,10 @@ static organ_status dequantize(void *context, json_t **report, organ_error *erro
     return error->status;
 }
 
-organ_status organ_dequantize_model(const organ_dequantize_options *options, const organ_engine *engine, const organ_progress *progress,
-                                    json_t **report, organ_error *error)
+organ_status organ_dequantize_model(const organ_dequantize_options *options, const organ_engine *engine,
+                                    const organ_progress *progress, json_t **report, organ_error *error)
 {
     organ_dequantize_job job = {.options = options, .engine = engine, .progress = progress};
-    return organ_operation_run(&(organ_operation){options->model, &job, dequantize, close_dequantize, true}, report, error);
+    return organ_operation_run(&(organ_operation){options->model, &job, dequantize, close_dequantize, true}, report,
+                               error);
 }

@@ -10,9 +10,13 @@ typedef struct dequantize_document_sums {
     uint64_t weights, elements, before, after, infinite, nan;
 } dequantize_document_sums;
 
-static uint64_t bytes_after(const organ_dequantize_job *job, const organ_dequantize_part *part) { return job->pieces[part->piece].bytes; }
+static uint64_t bytes_after(const organ_dequantize_job *job, const organ_dequantize_part *part)
+{
+    return job->pieces[part->piece].bytes;
+}
 
-static void dequantize_document_add_part(dequantize_document_sums *s, const organ_dequantize_job *job, const organ_dequantize_part *part)
+static void dequantize_document_add_part(dequantize_document_sums *s, const organ_dequantize_job *job,
+                                         const organ_dequantize_part *part)
 {
     s->weights++;
     s->elements += part->weight->elements;
@@ -24,11 +28,15 @@ static void dequantize_document_add_part(dequantize_document_sums *s, const orga
 
 static json_t *dequantize_document_sums_json(const dequantize_document_sums *s)
 {
-    return ORGAN_OBJECT(SET_COUNT("weights", s->weights), SET_COUNT("elements", s->elements), SET_COUNT("bytes_before", s->before),
-                        SET_COUNT("bytes_after", s->after), SET_COUNT("infinite", s->infinite), SET_COUNT("nan", s->nan));
+    return ORGAN_OBJECT(SET_COUNT("weights", s->weights), SET_COUNT("elements", s->elements),
+                        SET_COUNT("bytes_before", s->before), SET_COUNT("bytes_after", s->after),
+                        SET_COUNT("infinite", s->infinite), SET_COUNT("nan", s->nan));
 }
 
-static const char *scheme_text(const organ_dequantize_part *part, char text[160]) { return organ_weight_text(part->weight, text, 160); }
+static const char *scheme_text(const organ_dequantize_part *part, char text[160])
+{
+    return organ_weight_text(part->weight, text, 160);
+}
 
 /* One row for each text that a weight's scheme has, in the order of the first of them. */
 static json_t *dequantize_document_schemes_json(const organ_dequantize_job *job)
@@ -43,7 +51,8 @@ static json_t *dequantize_document_schemes_json(const organ_dequantize_job *job)
         for (size_t j = k; j < job->part_count; j++)
             if (strcmp(scheme_text(&job->parts[j], other), text) == 0)
                 dequantize_document_add_part(&s, job, &job->parts[j]);
-        json_array_append_new(rows, organ_json_joined(ORGAN_OBJECT(SET_TEXT("scheme", text)), dequantize_document_sums_json(&s)));
+        json_array_append_new(
+            rows, organ_json_joined(ORGAN_OBJECT(SET_TEXT("scheme", text)), dequantize_document_sums_json(&s)));
         json_object_set_new(seen, text, json_true());
     }
     json_decref(seen);
@@ -68,25 +77,27 @@ static json_t *dequantize_document_stray_json(const void *context, size_t k)
 {
     const organ_dequantize_job *const job = context;
     const size_t strays = job->weights->stray_count;
-    const organ_stray kept = {.tensor = k < strays ? NULL : job->kept[k - strays], .why = "is of a type that cannot be read alone"};
+    const organ_stray kept = {.tensor = k < strays ? NULL : job->kept[k - strays],
+                              .why = "is of a type that cannot be read alone"};
     const organ_stray *const s = k < strays ? &job->weights->strays[k] : &kept;
-    return ORGAN_OBJECT(SET_TEXT("tensor", s->tensor->name), SET_DTYPE("dtype", s->tensor->dtype), SET_FLAG("dropped", s->dropped),
-                        SET_TEXT("why", s->why));
+    return ORGAN_OBJECT(SET_TEXT("tensor", s->tensor->name), SET_DTYPE("dtype", s->tensor->dtype),
+                        SET_FLAG("dropped", s->dropped), SET_TEXT("why", s->why));
 }
 
 static json_t *dequantize_document_definitions_json(void)
 {
     return ORGAN_OBJECT(
-        SET_TEXT(
-            "dequantised",
-            "Code x scale in FP32 (integer codes less their zero point first), rounded once to the type of the output, to nearest even."),
+        SET_TEXT("dequantised", "Code x scale in FP32 (integer codes less their zero point first), rounded once to the "
+                                "type of the output, to nearest even."),
         SET_TEXT("plain", "A tensor that stands alone keeps its type and its bytes."),
-        SET_TEXT("infinite", "Values of the output that are infinite: beyond its type (65504 in F16), or infinite already."));
+        SET_TEXT("infinite",
+                 "Values of the output that are infinite: beyond its type (65504 in F16), or infinite already."));
 }
 
 json_t *organ_dequantize_results(const organ_dequantize_part *part)
 {
-    return ORGAN_OBJECT(SET_COUNT("infinite", part->infinite), SET_COUNT("nan", part->nan), SET_BYTES("note", part->note));
+    return ORGAN_OBJECT(SET_COUNT("infinite", part->infinite), SET_COUNT("nan", part->nan),
+                        SET_BYTES("note", part->note));
 }
 
 bool organ_dequantize_recall(void *context, size_t at, const json_t *results)
@@ -108,7 +119,10 @@ json_t *organ_dequantize_parameters(void *context)
     return ORGAN_OBJECT(SET_DTYPE("dtype", job->as), SET_COUNT("max_shard_bytes", job->options->most));
 }
 
-static const organ_weight *dequantised(const void *job, size_t k) { return ((const organ_dequantize_job *)job)->parts[k].weight; }
+static const organ_weight *dequantised(const void *job, size_t k)
+{
+    return ((const organ_dequantize_job *)job)->parts[k].weight;
+}
 
 json_t *organ_dequantize_document(void *context, const organ_unit_output *made)
 {
@@ -118,13 +132,15 @@ json_t *organ_dequantize_document(void *context, const organ_unit_output *made)
         dequantize_document_add_part(&all, job, &job->parts[k]);
     json_t *const totals = dequantize_document_sums_json(&all);
     ORGAN_ADD(totals, SET_COUNT("total_size", organ_resharding_total(made->plan)));
-    return ORGAN_OBJECT(SET_TEXT("quant_method", job->weights->method), SET("totals", totals),
-                        SET("matrices", organ_matrices_among(job->weights, job->part_count, dequantised, job)),
-                        SET("plain", organ_pieces_same_json(job->pieces, job->piece_count)),
-                        SET("schemes", dequantize_document_schemes_json(job)),
-                        SET("strays", organ_json_rows(job->weights->stray_count + job->kept_count, dequantize_document_stray_json, job)),
-                        SET("notes", organ_json_texts(job->weights->note_count, (const char *const *)job->weights->notes)),
-                        SET("files", organ_resharding_files_json(made->plan)),
-                        SET("weights", organ_json_rows(job->part_count, dequantize_document_part_json, job)),
-                        SET("definitions", dequantize_document_definitions_json()));
+    return ORGAN_OBJECT(
+        SET_TEXT("quant_method", job->weights->method), SET("totals", totals),
+        SET("matrices", organ_matrices_among(job->weights, job->part_count, dequantised, job)),
+        SET("plain", organ_pieces_same_json(job->pieces, job->piece_count)),
+        SET("schemes", dequantize_document_schemes_json(job)),
+        SET("strays",
+            organ_json_rows(job->weights->stray_count + job->kept_count, dequantize_document_stray_json, job)),
+        SET("notes", organ_json_texts(job->weights->note_count, (const char *const *)job->weights->notes)),
+        SET("files", organ_resharding_files_json(made->plan)),
+        SET("weights", organ_json_rows(job->part_count, dequantize_document_part_json, job)),
+        SET("definitions", dequantize_document_definitions_json()));
 }

@@ -13,12 +13,17 @@ typedef struct not_finite {
 
 static size_t dequantize_pass_width_of(organ_dtype dtype) { return dtype == ORGAN_F32 ? 4 : 2; }
 
-static uint64_t exponent_of(organ_dtype dtype) { return dtype == ORGAN_F32 ? 0x7F800000u : dtype == ORGAN_F16 ? 0x7C00u : 0x7F80u; }
+static uint64_t exponent_of(organ_dtype dtype)
+{
+    return dtype == ORGAN_F32 ? 0x7F800000u : dtype == ORGAN_F16 ? 0x7C00u : 0x7F80u;
+}
 
-/* Whether any of the values has an exponent of ones, in eight bytes at a time: such an exponent and a one at its end make the sign bit. */
+/* Whether any of the values has an exponent of ones, in eight bytes at a time: such an exponent and a one at its end
+ * make the sign bit. */
 static bool has_not_finite(organ_dtype dtype, const unsigned char *values, size_t bytes)
 {
-    const uint64_t spread = dtype == ORGAN_F32 ? 0x0000000100000001u : 0x0001000100010001u, mask = exponent_of(dtype) * spread;
+    const uint64_t spread = dtype == ORGAN_F32 ? 0x0000000100000001u : 0x0001000100010001u,
+                   mask = exponent_of(dtype) * spread;
     const uint64_t sign = (dtype == ORGAN_F32 ? 0x80000000u : 0x8000u) * spread;
     const uint64_t one = (exponent_of(dtype) & -exponent_of(dtype)) * spread;
     uint64_t any = 0, word = 0;
@@ -44,13 +49,15 @@ static void count_not_finite(organ_dtype dtype, const unsigned char *values, siz
     }
 }
 
-static organ_status convert_strip(void *context, const organ_weight_strip *strip, void *scratch, void *result, organ_error *error)
+static organ_status convert_strip(void *context, const organ_weight_strip *strip, void *scratch, void *result,
+                                  organ_error *error)
 {
     organ_dequantize_job *const job = context;
     const size_t row = strip->cols * dequantize_pass_width_of(job->as), bytes = strip->rows * row;
     if (has_not_finite(job->as, strip->values, bytes))
         count_not_finite(job->as, strip->values, bytes, result);
-    return organ_unit_run_put(job->run, job->todo[strip->item]->piece, strip->values, bytes, strip->first * row, scratch, error);
+    return organ_unit_run_put(job->run, job->todo[strip->item]->piece, strip->values, bytes, strip->first * row,
+                              scratch, error);
 }
 
 /* How much of what the weight is read from belongs to so many of its rows. */
@@ -61,7 +68,8 @@ static uint64_t dequantize_pass_share(const organ_dequantize_part *part, uint64_
     return all > 0 ? (uint64_t)((double)part->bytes_before * ((double)rows / all)) : 0;
 }
 
-static organ_status dequantize_pass_retire_strip(void *context, const organ_weight_strip *strip, const void *result, organ_error *error)
+static organ_status dequantize_pass_retire_strip(void *context, const organ_weight_strip *strip, const void *result,
+                                                 organ_error *error)
 {
     organ_dequantize_job *const job = context;
     organ_dequantize_part *const part = job->todo[strip->item];
@@ -71,7 +79,8 @@ static organ_status dequantize_pass_retire_strip(void *context, const organ_weig
     if (strip->last && organ_unit_run_finish(job->run, part->piece, organ_dequantize_results(part), error))
         return error->status;
     organ_progress_advance(job->progress,
-                           dequantize_pass_share(part, strip->first + strip->rows) - dequantize_pass_share(part, strip->first),
+                           dequantize_pass_share(part, strip->first + strip->rows) -
+                               dequantize_pass_share(part, strip->first),
                            strip->last ? part->weight->name : NULL, NULL);
     return ORGAN_OK;
 }

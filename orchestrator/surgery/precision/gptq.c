@@ -29,7 +29,8 @@ typedef struct visit {
 static int by_falling_weight(const void *a, const void *b)
 {
     const visit *const x = a, *const y = b;
-    return x->weight != y->weight ? (x->weight < y->weight) - (x->weight > y->weight) : (x->column > y->column) - (x->column < y->column);
+    return x->weight != y->weight ? (x->weight < y->weight) - (x->weight > y->weight)
+                                  : (x->column > y->column) - (x->column < y->column);
 }
 
 static bool order_block(organ_gptq_inputs *in, size_t start, size_t width)
@@ -56,7 +57,8 @@ organ_status organ_gptq_inputs_open(const organ_engine *engine, const organ_cali
 {
     const organ_input_moments *const m = organ_calibration_moments(calibration);
     const size_t n = m->features, rest = n % m->block, entries = n / m->block * m->block * m->block + rest * rest;
-    *in = (organ_gptq_inputs){.engine = engine, .of = calibration, .features = n, .block = m->block, .tokens = m->tokens};
+    *in =
+        (organ_gptq_inputs){.engine = engine, .of = calibration, .features = n, .block = m->block, .tokens = m->tokens};
     in->h = organ_expand_moments(engine, m, 0, 1, ORGAN_GPTQ_DAMPING * m->mean_diagonal);
     in->factor = organ_floats(entries, 1);
     in->order = malloc(n * sizeof *in->order);
@@ -65,11 +67,13 @@ organ_status organ_gptq_inputs_open(const organ_engine *engine, const organ_cali
     for (size_t start = 0; start < n; start += m->block) {
         const size_t width = organ_lesser(m->block, n - start);
         bool definite = false;
-        if (!order_block(in, start, width) || !organ_inverse_factor(engine, in->factor + start * m->block, width, &definite))
+        if (!order_block(in, start, width) ||
+            !organ_inverse_factor(engine, in->factor + start * m->block, width, &definite))
             return organ_fail_errno(error, ENOMEM, "%s: second moments of %zu inputs", name, n);
         if (!definite)
-            return organ_fail(error, ORGAN_BAD_INPUT, "%s: the second moments of inputs %zu to %zu cannot be inverted (mean square %g)",
-                              name, start, start + width - 1, m->mean_diagonal);
+            return organ_fail(error, ORGAN_BAD_INPUT,
+                              "%s: the second moments of inputs %zu to %zu cannot be inverted (mean square %g)", name,
+                              start, start + width - 1, m->mean_diagonal);
     }
     return ORGAN_OK;
 }
@@ -169,7 +173,8 @@ static void greatest_scales(organ_gptq_job *job)
     const size_t band = rows_in_band(job->matrix);
     for (size_t first = 0; first < job->rows; first += band)
         for (size_t g = 0; g < job->groups; g++) {
-            const size_t from = g * job->group, n = organ_lesser(job->group, job->cols - from), end = organ_lesser(first + band, job->rows);
+            const size_t from = g * job->group, n = organ_lesser(job->group, job->cols - from),
+                         end = organ_lesser(first + band, job->rows);
             float greatest = 0;
             for (size_t i = first; i < end; i++) {
                 const float here = kernels->amax(job->matrix->weights + i * job->cols + from, n);
@@ -198,7 +203,9 @@ static void weigh_columns(const organ_gptq_inputs *in, float *weights)
     }
     for (size_t j = 0; j < in->features; j++) {
         const double weight = (double)weights[j] / (sum / (double)in->features);
-        weights[j] = (float)(weight < ORGAN_LEAST_WEIGHT ? ORGAN_LEAST_WEIGHT : weight > ORGAN_MOST_WEIGHT ? ORGAN_MOST_WEIGHT : weight);
+        weights[j] = (float)(weight < ORGAN_LEAST_WEIGHT  ? ORGAN_LEAST_WEIGHT
+                             : weight > ORGAN_MOST_WEIGHT ? ORGAN_MOST_WEIGHT
+                                                          : weight);
     }
 }
 
@@ -216,8 +223,8 @@ static void fit_strip(void *context, size_t index, size_t worker)
     const organ_ggml_kind *const kind = organ_grid_blocks(grid);
     unsigned char *const blocks = job->room + worker * job->room_bytes;
     for (size_t i = index * STRIP; i < organ_lesser((index + 1) * STRIP, job->rows); i++) {
-        job->inputs->engine->kernels->fit[kind->type](job->matrix->weights + i * job->cols, f->weights, job->cols, blocks,
-                                                      job->cols / kind->elements);
+        job->inputs->engine->kernels->fit[kind->type](job->matrix->weights + i * job->cols, f->weights, job->cols,
+                                                      blocks, job->cols / kind->elements);
         organ_grid_split(grid, blocks, job->cols, job->scales + i, job->padded);
     }
 }
@@ -253,14 +260,17 @@ static void last_scales(const organ_gptq_job *job)
 static size_t cut_at(const organ_gptq *m)
 {
     const organ_scale_of of = m->grid.scale_of;
-    return of == ORGAN_SCALE_TENSOR ? organ_larger(m->rows, STRIP) : of == ORGAN_SCALE_BLOCK ? organ_larger(m->grid.size, STRIP) : STRIP;
+    return of == ORGAN_SCALE_TENSOR  ? organ_larger(m->rows, STRIP)
+           : of == ORGAN_SCALE_BLOCK ? organ_larger(m->grid.size, STRIP)
+                                     : STRIP;
 }
 
 /* What each rank has summed over its rows, in the order of the rows. */
 static organ_status sum_up(const organ_gptq_job *job, double *losses, double *sum, organ_error *error)
 {
     const organ_gptq *const all = job->whole;
-    if (organ_ranks_complete_rows(all->ranks, "rows have their codes", losses, sizeof *losses, all->rows, cut_at(all), error) == ORGAN_OK)
+    if (organ_ranks_complete_rows(all->ranks, "rows have their codes", losses, sizeof *losses, all->rows, cut_at(all),
+                                  error) == ORGAN_OK)
         *sum = gptq_sum_of(losses, all->rows);
     return error->status;
 }
@@ -328,11 +338,12 @@ static organ_status join_rows(const organ_gptq_job *job, organ_error *error)
 {
     const organ_gptq *const all = job->whole;
     const size_t step = cut_at(all), band = rows_in_band(all);
-    if (organ_ranks_complete_rows(all->ranks, "rows have their values", all->values, all->cols * sizeof *all->values, all->rows, step,
-                                  error) != ORGAN_OK)
+    if (organ_ranks_complete_rows(all->ranks, "rows have their values", all->values, all->cols * sizeof *all->values,
+                                  all->rows, step, error) != ORGAN_OK)
         return error->status;
-    return organ_ranks_complete_rows(all->ranks, "rows have their scales", all->scales, job->numbers * sizeof *all->scales,
-                                     (all->rows + band - 1) / band, organ_larger(step / band, 1), error);
+    return organ_ranks_complete_rows(all->ranks, "rows have their scales", all->scales,
+                                     job->numbers * sizeof *all->scales, (all->rows + band - 1) / band,
+                                     organ_larger(step / band, 1), error);
 }
 
 /* The rows of this rank. */
@@ -358,7 +369,8 @@ static size_t gptq_room_of(const organ_gptq_job *job)
 uint64_t organ_gptq_memory(const organ_grid *grid, uint64_t rows, uint64_t cols)
 {
     const uint64_t numbers = organ_grid_numbers(grid, (size_t)cols), padded = (rows + STRIP - 1) / STRIP * STRIP;
-    return sizeof(float) * (3 * rows * cols + 2 * numbers * padded) + 2 * rows * sizeof(double) + organ_inverse_factor_memory(cols);
+    return sizeof(float) * (3 * rows * cols + 2 * numbers * padded) + 2 * rows * sizeof(double) +
+           organ_inverse_factor_memory(cols);
 }
 
 organ_status organ_gptq_run(const organ_gptq_inputs *in, organ_gptq *m, organ_error *error)
@@ -379,7 +391,8 @@ organ_status organ_gptq_run(const organ_gptq_inputs *in, organ_gptq *m, organ_er
     job.scales = organ_floats(job.numbers, columns);
     job.room = aligned_alloc(64, workers * job.room_bytes);
     double *const losses = malloc(m->rows * sizeof *losses);
-    before gptq = {organ_floats(least, m->cols), organ_floats(job.numbers, columns), malloc(m->rows * sizeof *gptq.losses)};
+    before gptq = {organ_floats(least, m->cols), organ_floats(job.numbers, columns),
+                   malloc(m->rows * sizeof *gptq.losses)};
     part.rows_kept = 0;
     if (!job.field || !job.scales || !job.room || !losses || !gptq.values || !gptq.scales || !gptq.losses)
         organ_fail_errno(error, ENOMEM, "%s: GPTQ of %zu x %zu", m->name, m->rows, m->cols);

@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: MIT
- * Codes of one matrix by what its inputs are like: GPTQ (Frantar et al., arXiv 2210.17323), then its scales solved anew and its codes
- * improved one by one. The same bits on every machine and for any number of threads. */
+ * Codes of one matrix by what its inputs are like: GPTQ (Frantar et al., arXiv 2210.17323), then its scales solved anew
+ * and its codes improved one by one. The same bits on every machine and for any number of threads. */
 #ifndef ORGAN_GPTQ_H
 #define ORGAN_GPTQ_H
 
@@ -9,8 +9,8 @@
 
 #define ORGAN_GPTQ_DAMPING 0.01 /* of the mean of the diagonal */
 
-/* The second moments of a calibration made ready: H = X^T X / tokens + damping I in FP32, its columns by falling diagonal, and U with
- * H^-1 = U^T U of these. For all matrices that see these inputs. */
+/* The second moments of a calibration made ready: H = X^T X / tokens + damping I in FP32, its columns by falling
+ * diagonal, and U with H^-1 = U^T U of these. For all matrices that see these inputs. */
 typedef struct organ_gptq_inputs {
     const organ_engine *engine;
     const organ_calibration *of;
@@ -28,8 +28,8 @@ void organ_gptq_inputs_close(organ_gptq_inputs *inputs);
 organ_status organ_gptq_inputs_take(const organ_engine *engine, const organ_calibration *calibration, const char *name,
                                     organ_gptq_inputs *inputs, organ_error *error);
 
-/* A matrix and what becomes of it. The caller sets all but the figures. Ranks that share it each make some of its rows, unless all rows
- * have one scale, and then have all. */
+/* A matrix and what becomes of it. The caller sets all but the figures. Ranks that share it each make some of its rows,
+ * unless all rows have one scale, and then have all. */
 typedef struct organ_gptq {
     const char *name; /* for messages */
     organ_grid grid;
@@ -38,12 +38,14 @@ typedef struct organ_gptq {
     struct organ_ranks *ranks; /* NULL: this one makes it alone */
     const float *weights;      /* rows x cols, finite */
     const uint8_t *keep;       /* rows x cols: 0 where the weight is zero and stays it; NULL: all may have a code */
-    const float *weighing;     /* of GGUF's blocks: what columns weigh as their scales are chosen (organ_fit); NULL: the diagonal of H */
-    float *values;             /* rows x cols: code x scale in FP32, and of GGUF's blocks what dequantize makes of them */
-    /* As they are stored, bands x groups: a band is 128 rows of blocks, all rows of a tensor, else a row. Of GGUF's blocks rows x
-     * organ_grid_numbers. */
+    const float *weighing;     /* of GGUF's blocks: what columns weigh as their scales are chosen (organ_fit); NULL: the
+                                  diagonal of H */
+    float *values; /* rows x cols: code x scale in FP32, and of GGUF's blocks what dequantize makes of them */
+    /* As they are stored, bands x groups: a band is 128 rows of blocks, all rows of a tensor, else a row. Of GGUF's
+     * blocks rows x organ_grid_numbers. */
     float *scales;
-    /* tr(E H E^T): of E = W, of GPTQ's error, of the error in the end; of this rank's rows those that kept what GPTQ gave them */
+    /* tr(E H E^T): of E = W, of GPTQ's error, of the error in the end; of this rank's rows those that kept what GPTQ
+     * gave them */
     double energy, gptq_loss, loss;
     uint64_t rows_kept;
 } organ_gptq;

@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: MIT
- * With the codes of a row as they are, its values are linear in its scales and minima: the least loss is a system of as many equations as
- * the row has of both, M d = b for what is to be added to them. A minimum is a scale of codes that are all 1. */
+ * With the codes of a row as they are, its values are linear in its scales and minima: the least loss is a system of as
+ * many equations as the row has of both, M d = b for what is to be added to them. A minimum is a scale of codes that
+ * are all 1. */
 #include "orchestrator/surgery/precision/gptq_job.h"
 
 #include "orchestrator/machine/extent.h"
@@ -53,8 +54,9 @@ static gptq_scales_bench bench_at(const organ_gptq_job *job, float *at)
 size_t organ_gptq_scales_room(const organ_gptq_job *job)
 {
     const size_t rows = rows_at_once(job), unknowns = unknowns_of(job);
-    return (gptq_scales_floats_of((rows + 1) * job->cols) + (rows + 1) * PANEL + gptq_scales_floats_of(rows * unknowns * unknowns) +
-            gptq_scales_floats_of(rows * unknowns) + gptq_scales_floats_of(2 * unknowns)) *
+    return (gptq_scales_floats_of((rows + 1) * job->cols) + (rows + 1) * PANEL +
+            gptq_scales_floats_of(rows * unknowns * unknowns) + gptq_scales_floats_of(rows * unknowns) +
+            gptq_scales_floats_of(2 * unknowns)) *
                sizeof(float) +
            ORGAN_PRODUCT_SCRATCH;
 }
@@ -75,16 +77,19 @@ static float dot(const float *restrict a, const float *restrict b, size_t n)
 
 /* ---- the system ---- */
 
-/* Where columns [from, to), which lie in one group and on one side of the end of the chunk, meet a chunk of another or the same group. */
-static void add_meeting(const organ_gptq_job *job, const gptq_scales_bench *b, size_t chunk, size_t panel, size_t from, size_t to,
-                        size_t rows)
+/* Where columns [from, to), which lie in one group and on one side of the end of the chunk, meet a chunk of another or
+ * the same group. */
+static void add_meeting(const organ_gptq_job *job, const gptq_scales_bench *b, size_t chunk, size_t panel, size_t from,
+                        size_t to, size_t rows)
 {
     const size_t g = chunk / job->group, other = from / job->group, groups = job->groups, unknowns = unknowns_of(job);
-    const float twice = other == g && from >= chunk + CHUNK ? 2.0f : 1.0f; /* H is symmetric, and only what is to the right is met */
+    const float twice =
+        other == g && from >= chunk + CHUNK ? 2.0f : 1.0f; /* H is symmetric, and only what is to the right is met */
     const float *const ones = b->ones + from, *const of_ones = b->panel + rows * PANEL + from - panel;
     for (size_t i = 0; i < rows; i++) {
         float *const system = b->system + i * unknowns * unknowns;
-        const float *const of_codes = b->panel + i * PANEL + from - panel, *const codes = b->codes + i * job->cols + from;
+        const float *const of_codes = b->panel + i * PANEL + from - panel, *const codes =
+                                                                               b->codes + i * job->cols + from;
         system[g * unknowns + other] += twice * dot(of_codes, codes, to - from);
         if (job->terms == 1)
             continue;
@@ -96,7 +101,8 @@ static void add_meeting(const organ_gptq_job *job, const gptq_scales_bench *b, s
 }
 
 /* A chunk of columns that lie in one group, and all to its right within its block of H. */
-static void gptq_scales_add_chunk(const organ_gptq_job *job, const gptq_scales_bench *b, size_t chunk, size_t columns, size_t rows)
+static void gptq_scales_add_chunk(const organ_gptq_job *job, const gptq_scales_bench *b, size_t chunk, size_t columns,
+                                  size_t rows)
 {
     const organ_gptq_inputs *const in = job->inputs;
     const size_t start = chunk / in->block * in->block, width = organ_lesser(in->block, job->cols - start);
@@ -145,7 +151,8 @@ static void solve_row(organ_gptq_job *job, const gptq_scales_bench *b, size_t ro
 {
     const organ_kernels *const kernels = job->inputs->engine->kernels;
     const size_t n = unknowns_of(job);
-    float *const a = b->system + at * n * n, *const right = b->right + at * n, *const x = b->row, *const diagonal = b->row + n;
+    float *const a = b->system + at * n * n, *const right = b->right + at * n, *const x = b->row,
+                 *const diagonal = b->row + n;
     float trace = 0;
     for (size_t u = 0; u < n; u++)
         trace += a[u * (n + 1)];
@@ -197,7 +204,8 @@ static void end_row(const organ_gptq_job *job, const gptq_scales_bench *b, size_
 static void solve_rows(void *context, size_t index, size_t worker)
 {
     organ_gptq_job *const job = context;
-    const size_t some = rows_at_once(job), first = index * some, rows = organ_lesser(some, job->rows - first), n = unknowns_of(job);
+    const size_t some = rows_at_once(job), first = index * some, rows = organ_lesser(some, job->rows - first),
+                 n = unknowns_of(job);
     gptq_scales_bench b = bench_at(job, (float *)(void *)(job->room + worker * job->room_bytes));
     b.ones = b.codes + rows * job->cols;
     memset(b.system, 0, rows * n * n * sizeof *b.system);

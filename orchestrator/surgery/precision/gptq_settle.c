@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: MIT
- * Scales of blocks whose groups have scales of few bits: what the normal equations of a row ask for is brought to what such blocks store by
- * coordinate descent on the same equations, a code or a d at a time. */
+ * Scales of blocks whose groups have scales of few bits: what the normal equations of a row ask for is brought to what
+ * such blocks store by coordinate descent on the same equations, a code or a d at a time. */
 #include "orchestrator/surgery/precision/gptq_job.h"
 
 #include <math.h>
@@ -53,7 +53,8 @@ static float code_for(const row_of *r, size_t u, float number)
 static void settle_code(const row_of *r, size_t u)
 {
     if (r->diagonal[u] > 0)
-        gptq_settle_add(r, u, code_for(r, u, *gptq_settle_number_at(r, u) + r->left[u] / r->diagonal[u]) * unit_of(r, u));
+        gptq_settle_add(r, u,
+                        code_for(r, u, *gptq_settle_number_at(r, u) + r->left[u] / r->diagonal[u]) * unit_of(r, u));
 }
 
 /* d with the codes as they are; the first unknown of a block says which. It keeps its sign. */
@@ -68,8 +69,8 @@ static void settle_super(const row_of *r, size_t first)
         for (size_t h = 0; h < r->several; h++)
             under += codes[g] * codes[h] * entry(r, first + g, first + h);
     const float sign = first < r->job->groups ? 1.0f : -1.0f;
-    const float wanted =
-        organ_grid_stored(&r->job->matrix->grid, r->job->inputs->engine->kernels, under > 0 ? *d + sign * over / under : *d);
+    const float wanted = organ_grid_stored(&r->job->matrix->grid, r->job->inputs->engine->kernels,
+                                           under > 0 ? *d + sign * over / under : *d);
     if (!isfinite(wanted) || !(wanted * *d > 0))
         return;
     *d = wanted;
@@ -77,7 +78,8 @@ static void settle_super(const row_of *r, size_t first)
         gptq_settle_add(r, first + g, codes[g] * unit_of(r, first + g));
 }
 
-void organ_gptq_settle(organ_gptq_job *job, size_t row, const float *m, const float *diagonal, float *right, const float *wanted)
+void organ_gptq_settle(organ_gptq_job *job, size_t row, const float *m, const float *diagonal, float *right,
+                       const float *wanted)
 {
     const organ_ggml_kind *const kind = organ_grid_blocks(&job->matrix->grid);
     const row_of r = {job, row, job->groups * job->terms, kind->elements / kind->group, m, diagonal, right};

@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: MIT
- * Columns from left to right: what a column loses by its code is made up for by those to its right (GPTQ), or taken note of by them
- * (coordinate descent). A worker has a strip of rows; in it a column is consecutive. */
+ * Columns from left to right: what a column loses by its code is made up for by those to its right (GPTQ), or taken
+ * note of by them (coordinate descent). A worker has a strip of rows; in it a column is consecutive. */
 #include "orchestrator/surgery/precision/gptq_job.h"
 
 #include "orchestrator/machine/extent.h"
@@ -29,13 +29,17 @@ typedef struct gptq_sweep_bench {
 static gptq_sweep_bench bench_of(const organ_gptq_job *job, size_t worker)
 {
     float *const at = (float *)(void *)(job->room + worker * job->room_bytes);
-    return (gptq_sweep_bench){at, at + STRIP * COLUMNS, at + 2 * STRIP * COLUMNS, at + 3 * STRIP * COLUMNS, at + 4 * STRIP * COLUMNS};
+    return (gptq_sweep_bench){at, at + STRIP * COLUMNS, at + 2 * STRIP * COLUMNS, at + 3 * STRIP * COLUMNS,
+                              at + 4 * STRIP * COLUMNS};
 }
 
 size_t organ_gptq_sweep_room(void) { return 4 * STRIP * COLUMNS * sizeof(float) + ORGAN_PRODUCT_SCRATCH; }
 
 /* The column of the matrix at a position of the pass. */
-static size_t column_at(const gptq_sweep_sweep *s, size_t j) { return s->descent ? s->first + j : s->job->inputs->order[s->first + j]; }
+static size_t column_at(const gptq_sweep_sweep *s, size_t j)
+{
+    return s->descent ? s->first + j : s->job->inputs->order[s->first + j];
+}
 
 static void gptq_sweep_load(const gptq_sweep_sweep *s, const gptq_sweep_bench *b, size_t row, size_t rows)
 {
@@ -91,8 +95,8 @@ static gptq_sweep_place gptq_sweep_place_of(const gptq_sweep_sweep *s, size_t j,
 }
 
 /* GPTQ: the weight as it is by now becomes a code. */
-static void code_column(const gptq_sweep_place *at, float pivot, const float *restrict field, const float *keep, float *restrict values,
-                        float *restrict errors)
+static void code_column(const gptq_sweep_place *at, float pivot, const float *restrict field, const float *keep,
+                        float *restrict values, float *restrict errors)
 {
     memcpy(values, field, STRIP * sizeof *values);
     organ_grid_round(at->grid, at->scales, at->minima, values, STRIP);
@@ -103,8 +107,8 @@ static void code_column(const gptq_sweep_place *at, float pivot, const float *re
 }
 
 /* Descent: the code that is best while all others stay. */
-static void improve_column(const gptq_sweep_place *at, float pivot, const float *restrict field, const float *keep, float *restrict values,
-                           float *restrict errors)
+static void improve_column(const gptq_sweep_place *at, float pivot, const float *restrict field, const float *keep,
+                           float *restrict values, float *restrict errors)
 {
     memcpy(errors, values, STRIP * sizeof *errors);
     for (size_t i = 0; i < STRIP; i++)
@@ -120,14 +124,16 @@ static void sweep_strip(void *context, size_t index, size_t worker)
 {
     const gptq_sweep_sweep *const s = context;
     const organ_gptq_job *const job = s->job;
-    const size_t row = index * STRIP, rows = organ_lesser(STRIP, job->rows - row), rest = s->start + s->width - s->first - s->n;
+    const size_t row = index * STRIP, rows = organ_lesser(STRIP, job->rows - row),
+                 rest = s->start + s->width - s->first - s->n;
     const gptq_sweep_bench b = bench_of(job, worker);
     gptq_sweep_load(s, &b, row, rows);
     for (size_t j = 0; j < s->n; j++) {
         const float *const u = s->u + j * s->width;
         const gptq_sweep_place at = gptq_sweep_place_of(s, j, row);
-        (s->descent ? improve_column : code_column)(&at, u[j], b.field + j * STRIP, job->matrix->keep ? b.keep + j * STRIP : NULL,
-                                                    b.values + j * STRIP, b.errors + j * STRIP);
+        (s->descent ? improve_column : code_column)(&at, u[j], b.field + j * STRIP,
+                                                    job->matrix->keep ? b.keep + j * STRIP : NULL, b.values + j * STRIP,
+                                                    b.errors + j * STRIP);
         for (size_t k = j + 1; k < s->n; k++)
             subtract(b.field + k * STRIP, u[k], b.errors + j * STRIP);
     }

@@ -102,7 +102,8 @@ static void range_of(const organ_grid *grid, float *low, float *high)
 
 static inline float over(float x, float scale) { return scale != 0 ? x / scale : 0.0f; }
 
-void organ_grid_round(const organ_grid *grid, const float *restrict scales, const float *restrict minima, float *restrict values, size_t n)
+void organ_grid_round(const organ_grid *grid, const float *restrict scales, const float *restrict minima,
+                      float *restrict values, size_t n)
 {
     const bool affine = organ_grid_affine(grid);
     float low, high;
@@ -119,7 +120,8 @@ void organ_grid_round(const organ_grid *grid, const float *restrict scales, cons
                 values[l] = e4m3(values[l] / scales[l]) * scales[l];
 }
 
-void organ_grid_codes(const organ_grid *grid, float scale, float minimum, const float *restrict values, float *restrict codes, size_t n)
+void organ_grid_codes(const organ_grid *grid, float scale, float minimum, const float *restrict values,
+                      float *restrict codes, size_t n)
 {
     float low, high;
     range_of(grid, &low, &high);
@@ -132,7 +134,8 @@ void organ_grid_codes(const organ_grid *grid, float scale, float minimum, const 
 void organ_grid_split(const organ_grid *grid, const void *blocks, size_t cols, float *numbers, size_t stride)
 {
     const organ_ggml_kind *const kind = organ_grid_blocks(grid);
-    const size_t groups = organ_grid_groups(grid, cols), supers = organ_grid_supers(grid, cols), several = kind->elements / kind->group;
+    const size_t groups = organ_grid_groups(grid, cols), supers = organ_grid_supers(grid, cols),
+                 several = kind->elements / kind->group;
     const unsigned char *at = blocks;
     float *const minima = numbers + groups * stride, *const d = numbers + groups * (kind->affine ? 2 : 1) * stride,
                  *const dmin = d + supers * stride;
@@ -167,7 +170,8 @@ static void join_group(const organ_grid *grid, const float *values, float scale,
 void organ_grid_join(const organ_grid *grid, const float *values, const float *numbers, size_t cols, void *blocks)
 {
     const organ_ggml_kind *const kind = organ_grid_blocks(grid);
-    const size_t groups = organ_grid_groups(grid, cols), supers = organ_grid_supers(grid, cols), several = kind->elements / kind->group;
+    const size_t groups = organ_grid_groups(grid, cols), supers = organ_grid_supers(grid, cols),
+                 several = kind->elements / kind->group;
     const float *const minima = numbers + groups, *const d = minima + (kind->affine ? groups : 0);
     unsigned char *at = blocks;
     for (size_t b = 0; b < cols / kind->elements; b++, at += kind->bytes) {

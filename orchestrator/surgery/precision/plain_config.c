@@ -1,9 +1,10 @@
 /* SPDX-License-Identifier: MIT */
 #include "orchestrator/surgery/precision/plain_config.h"
 
-/* The members that name the type of the weights, one of old, one since transformers 5; in the document and where a model of several parts
- * keeps what is said of the text. */
-static organ_status set_type(organ_json_edit *config, const char *inside, const char *name, bool add, organ_error *error)
+/* The members that name the type of the weights, one of old, one since transformers 5; in the document and where a
+ * model of several parts keeps what is said of the text. */
+static organ_status set_type(organ_json_edit *config, const char *inside, const char *name, bool add,
+                             organ_error *error)
 {
     static const char *const types[] = {"torch_dtype", "dtype"};
     json_t *const value = json_string(name);
@@ -23,8 +24,8 @@ organ_status organ_config_make_plain(organ_json_edit *config, organ_dtype dtype,
 {
     const char *const name = dtype == ORGAN_F32 ? "float32" : dtype == ORGAN_F16 ? "float16" : "bfloat16";
     if (organ_json_edit_remove(config, "quantization_config", NULL, error) ||
-        organ_json_edit_remove(config, "compression_config", NULL, error) || organ_json_edit_remove(config, "quantization", NULL, error) ||
-        !packed)
+        organ_json_edit_remove(config, "compression_config", NULL, error) ||
+        organ_json_edit_remove(config, "quantization", NULL, error) || !packed)
         return error->status;
     if (set_type(config, "text_config", name, false, error))
         return error->status;

@@ -43,7 +43,8 @@ static organ_status check_method(const organ_quantize_options *o, organ_error *e
 static organ_status check_gguf(const organ_quantize_options *o, organ_error *error)
 {
     if (o->allocate.allocate)
-        return organ_fail(error, ORGAN_USAGE, "--allocate has no meaning with scheme %s: it writes no blocks of GGUF", o->scheme);
+        return organ_fail(error, ORGAN_USAGE, "--allocate has no meaning with scheme %s: it writes no blocks of GGUF",
+                          o->scheme);
     return organ_allocate_check(&o->allocate, error) ? error->status : check_method(o, error);
 }
 
@@ -51,15 +52,17 @@ static organ_status quantize_check_options(organ_quantize_job *job, organ_error 
 {
     job->scheme = organ_quantize_scheme_named(job->options->scheme);
     if (!job->scheme)
-        return organ_fail(
-            error, ORGAN_USAGE,
-            "scheme '%s' is none of fp8-block128, fp8-tensor, fp8-channel, int8-channel, int8-group128, int8-group64, int8-group32, "
-            "of int4, int3 and int2 with the same groups, mixed, and of GGUF models " ORGAN_GGUF_SCHEMES,
-            job->options->scheme);
-    if (organ_quantize_widths_check(job->options, organ_quantize_is_mixed(job->scheme), error) || check_method(job->options, error))
+        return organ_fail(error, ORGAN_USAGE,
+                          "scheme '%s' is none of fp8-block128, fp8-tensor, fp8-channel, int8-channel, int8-group128, "
+                          "int8-group64, int8-group32, "
+                          "of int4, int3 and int2 with the same groups, mixed, and of GGUF models " ORGAN_GGUF_SCHEMES,
+                          job->options->scheme);
+    if (organ_quantize_widths_check(job->options, organ_quantize_is_mixed(job->scheme), error) ||
+        check_method(job->options, error))
         return error->status;
     if (job->options->imatrix)
-        return organ_fail(error, ORGAN_USAGE, "--imatrix has no meaning with scheme %s: it weighs the blocks of GGUF models",
+        return organ_fail(error, ORGAN_USAGE,
+                          "--imatrix has no meaning with scheme %s: it weighs the blocks of GGUF models",
                           job->scheme->name);
     if (organ_output_is_file(job->options->output))
         return organ_fail(error, ORGAN_USAGE, "%s: a quantised model needs its config.json beside it: name a directory",
@@ -71,7 +74,8 @@ static organ_status quantize_check_model(const organ_quantize_job *job, organ_er
 {
     const organ_model *const model = job->model;
     if (model->gguf)
-        return organ_fail(error, ORGAN_USAGE, "%s: is GGUF, but %s is a scheme of safetensors models; those of GGUF: " ORGAN_GGUF_SCHEMES,
+        return organ_fail(error, ORGAN_USAGE,
+                          "%s: is GGUF, but %s is a scheme of safetensors models; those of GGUF: " ORGAN_GGUF_SCHEMES,
                           model->path, job->scheme->name);
     if (job->weights->packed || *job->weights->method)
         return organ_dequantize_first(model, error, "%.300s: is quantised already (%.100s)", model->path,
@@ -93,7 +97,8 @@ static const char *name_beside(organ_quantize_job *job, const char *weight, cons
     return kept;
 }
 
-static size_t quantize_add_piece(organ_quantize_job *job, const char *name, organ_dtype dtype, unsigned rank, const uint64_t *shape)
+static size_t quantize_add_piece(organ_quantize_job *job, const char *name, organ_dtype dtype, unsigned rank,
+                                 const uint64_t *shape)
 {
     job->pieces[job->piece_count] = (organ_shard_piece){.name = name, .dtype = dtype, .rank = rank, .shape = shape};
     return job->piece_count++;
@@ -113,22 +118,25 @@ static unsigned shape_scales(const organ_quantize_scheme *scheme, organ_quantize
 
 static size_t add_unit(organ_quantize_job *job, size_t first, size_t count, uint64_t bytes)
 {
-    job->units[job->unit_count] = (organ_run_unit){.first = first, .count = count, .item = job->part_count - 1, .bytes = bytes};
+    job->units[job->unit_count] =
+        (organ_run_unit){.first = first, .count = count, .item = job->part_count - 1, .bytes = bytes};
     return job->unit_count++;
 }
 
-static organ_status quantize_take_target(organ_quantize_job *job, const organ_weight *weight, const organ_quantize_scheme *scheme,
-                                         organ_error *error)
+static organ_status quantize_take_target(organ_quantize_job *job, const organ_weight *weight,
+                                         const organ_quantize_scheme *scheme, organ_error *error)
 {
     organ_quantize_part *const part = &job->parts[job->part_count++];
-    *part = (organ_quantize_part){.weight = weight, .scheme = scheme, .rows = weight->shape[0], .cols = weight->shape[1]};
+    *part =
+        (organ_quantize_part){.weight = weight, .scheme = scheme, .rows = weight->shape[0], .cols = weight->shape[1]};
     const unsigned rank = shape_scales(scheme, part);
     job->regrouped += scheme != job->scheme && !job->widths;
-    if (scheme->grid.scale_of == ORGAN_SCALE_BLOCK && (part->rows % scheme->grid.size != 0 || part->cols % scheme->grid.size != 0))
+    if (scheme->grid.scale_of == ORGAN_SCALE_BLOCK &&
+        (part->rows % scheme->grid.size != 0 || part->cols % scheme->grid.size != 0))
         job->partial++;
     const char *const codes = scheme->packed ? name_beside(job, weight->name, "weight_packed") : weight->name;
-    const char *const scale =
-        name_beside(job, weight->name, scheme->grid.scale_of == ORGAN_SCALE_BLOCK ? "weight_scale_inv" : "weight_scale");
+    const char *const scale = name_beside(
+        job, weight->name, scheme->grid.scale_of == ORGAN_SCALE_BLOCK ? "weight_scale_inv" : "weight_scale");
     const char *const shape = name_beside(job, weight->name, "weight_shape");
     if (!codes || !scale || !shape)
         return organ_fail_memory(error, job->options->model);
@@ -137,8 +145,8 @@ static organ_status quantize_take_target(organ_quantize_job *job, const organ_we
     part->words[1] = part->cols / 32 * scheme->grid.bits;
     part->codes = scheme->packed ? quantize_add_piece(job, codes, ORGAN_I32, 2, part->words)
                                  : quantize_add_piece(job, codes, plain, 2, weight->shape);
-    part->scale =
-        quantize_add_piece(job, scale, scheme->grid.scale_of == ORGAN_SCALE_BLOCK ? ORGAN_F32 : ORGAN_BF16, rank, part->scale_shape);
+    part->scale = quantize_add_piece(job, scale, scheme->grid.scale_of == ORGAN_SCALE_BLOCK ? ORGAN_F32 : ORGAN_BF16,
+                                     rank, part->scale_shape);
     if (scheme->packed)
         part->shape = quantize_add_piece(job, shape, ORGAN_I64, 1, two);
     part->unit = add_unit(job, part->codes, job->piece_count - part->codes, weight->codes->bytes);
@@ -197,9 +205,11 @@ static organ_status quantize_plan_pieces(organ_quantize_job *job, organ_error *e
 
 static organ_status open_plain(organ_quantize_job *job, organ_error *error)
 {
-    if (organ_model_open(job->options->model, &job->model, error) || organ_model_is_here(job->model, "quantised", error) ||
-        organ_weights_find(job->model, &job->weights, error) || quantize_check_model(job, error) ||
-        organ_targets_select(job->model, job->options->targets, &job->targets, error) || organ_quantize_forms(job, error))
+    if (organ_model_open(job->options->model, &job->model, error) ||
+        organ_model_is_here(job->model, "quantised", error) || organ_weights_find(job->model, &job->weights, error) ||
+        quantize_check_model(job, error) ||
+        organ_targets_select(job->model, job->options->targets, &job->targets, error) ||
+        organ_quantize_forms(job, error))
         return error->status;
     if (organ_quantize_is_mixed(job->scheme) && organ_quantize_widths_find(job, error) != ORGAN_OK)
         return error->status;
@@ -212,9 +222,10 @@ static void quantize_tell_before(const organ_quantize_job *job)
 {
     organ_quantize_tell_loaders(job);
     if (job->left_count)
-        organ_progress_note(job->progress, "%zu of the targets stay%s as %s: %s is the first; the report lists all and why",
-                            job->left_count, job->left_count == 1 ? "s" : "", job->left_count == 1 ? "it is" : "they are",
-                            job->left[0].tensor->name);
+        organ_progress_note(job->progress,
+                            "%zu of the targets stay%s as %s: %s is the first; the report lists all and why",
+                            job->left_count, job->left_count == 1 ? "s" : "",
+                            job->left_count == 1 ? "it is" : "they are", job->left[0].tensor->name);
 }
 
 static organ_status quantize_all(void *context, organ_unit_run *run, organ_error *error)
@@ -286,21 +297,24 @@ static organ_status quantize(void *context, json_t **report, organ_error *error)
     return organ_remake_run(&remake, report, error);
 }
 
-organ_status organ_quantize_model(const organ_quantize_options *options, const organ_engine *engine, const organ_progress *progress,
-                                  json_t **report, organ_error *error)
+organ_status organ_quantize_model(const organ_quantize_options *options, const organ_engine *engine,
+                                  const organ_progress *progress, json_t **report, organ_error *error)
 {
     if (organ_quantize_is_gguf(options->scheme))
-        return check_gguf(options, error) ? error->status : organ_quantize_gguf(options, engine, progress, report, error);
+        return check_gguf(options, error) ? error->status
+                                          : organ_quantize_gguf(options, engine, progress, report, error);
     organ_quantize_job job = {.options = options, .engine = engine, .progress = progress};
     return organ_operation_run(&(organ_operation){options->model, &job, quantize, close_quantize, true}, report, error);
 }
 
-organ_status organ_quantize_pruned(const organ_quantize_options *options, const organ_quantize_pruning *pruning, const organ_engine *engine,
-                                   const organ_progress *progress, json_t **report, organ_error *error)
+organ_status organ_quantize_pruned(const organ_quantize_options *options, const organ_quantize_pruning *pruning,
+                                   const organ_engine *engine, const organ_progress *progress, json_t **report,
+                                   organ_error *error)
 {
     organ_quantize_job job = {.options = options, .pruning = pruning, .engine = engine, .progress = progress};
     if (organ_quantize_is_gguf(options->scheme))
-        return organ_fail(error, ORGAN_USAGE, "scheme %s has no meaning here: blocks of GGUF are not made while a model is pruned",
+        return organ_fail(error, ORGAN_USAGE,
+                          "scheme %s has no meaning here: blocks of GGUF are not made while a model is pruned",
                           options->scheme);
     return organ_operation_run(&(organ_operation){options->model, &job, quantize, close_quantize, true}, report, error);
 }

@@ -46,7 +46,8 @@ static organ_status storing_open(organ_quantize_job *job, size_t part, quantize_
 {
     organ_quantize_part *const p = &job->parts[part];
     const organ_scale_of of = p->scheme->grid.scale_of;
-    *s = (quantize_along_storing){.job = job, .part = p, .rows = (size_t)p->rows, .cols = (size_t)p->cols, .groups = (size_t)p->groups};
+    *s = (quantize_along_storing){
+        .job = job, .part = p, .rows = (size_t)p->rows, .cols = (size_t)p->cols, .groups = (size_t)p->groups};
     s->row_bytes = organ_quantize_row_bytes(p->scheme, s->cols);
     s->band = of == ORGAN_SCALE_BLOCK ? p->scheme->grid.size : of == ORGAN_SCALE_TENSOR ? s->rows : 1;
     s->bands = (s->rows + s->band - 1) / s->band;
@@ -67,15 +68,20 @@ static organ_status storing_open(organ_quantize_job *job, size_t part, quantize_
 
 static uint64_t storing_memory(const organ_quantize_scheme *scheme, uint64_t rows, uint64_t cols)
 {
-    const size_t bytes = organ_quantize_row_bytes(scheme, (size_t)cols), group = organ_grid_group(&scheme->grid, (size_t)cols);
+    const size_t bytes = organ_quantize_row_bytes(scheme, (size_t)cols),
+                 group = organ_grid_group(&scheme->grid, (size_t)cols);
     const uint64_t scales = rows * ((cols + group - 1) / group);
     return 8 * scales + cols * sizeof(float) + strip_rows(bytes, (size_t)rows) * bytes + ORGAN_PUT_SCRATCH + 2 * 4096;
 }
 
-static const float *scales_of(const quantize_along_storing *s, size_t row) { return s->scales + row / s->band * s->groups; }
+static const float *scales_of(const quantize_along_storing *s, size_t row)
+{
+    return s->scales + row / s->band * s->groups;
+}
 
 /* Codes, scales and shape; `values` are what codes mean, `weights` what they were. */
-static organ_status quantize_along_store(quantize_along_storing *s, const float *weights, const float *values, organ_error *error)
+static organ_status quantize_along_store(quantize_along_storing *s, const float *weights, const float *values,
+                                         organ_error *error)
 {
     organ_quantize_job *const job = s->job;
     const organ_kernels *const kernels = job->engine->kernels;
@@ -88,13 +94,15 @@ static organ_status quantize_along_store(quantize_along_storing *s, const float 
                                s->codes + (r - first) * s->row_bytes, s->back);
             organ_quantize_lose(kernels, weights + r * s->cols, s->back, s->cols, &sums);
         }
-        if (organ_unit_run_put(job->run, s->part->codes, s->codes, rows * s->row_bytes, first * s->row_bytes, s->put, error))
+        if (organ_unit_run_put(job->run, s->part->codes, s->codes, rows * s->row_bytes, first * s->row_bytes, s->put,
+                               error))
             return error->status;
     }
     s->part->squares = sums.squares;
     s->part->error_squares = sums.error_squares;
     organ_quantize_store_scales(s->part->scheme, kernels, s->scales, scales, s->stored);
-    if (organ_unit_run_put(job->run, s->part->scale, s->stored, scales * organ_quantize_scale_bytes(s->part->scheme), 0, s->put, error))
+    if (organ_unit_run_put(job->run, s->part->scale, s->stored, scales * organ_quantize_scale_bytes(s->part->scheme), 0,
+                           s->put, error))
         return error->status;
     return organ_quantize_put_shape(job, s->part, error);
 }
@@ -104,15 +112,16 @@ static organ_status quantize_along_load(quantize_along_storing *s, float *weight
     organ_quantize_job *const job = s->job;
     const organ_kernels *const kernels = job->engine->kernels;
     const size_t scales = s->bands * s->groups;
-    if (organ_unit_run_read(job->run, s->part->scale, s->stored, scales * organ_quantize_scale_bytes(s->part->scheme), 0, error))
+    if (organ_unit_run_read(job->run, s->part->scale, s->stored, scales * organ_quantize_scale_bytes(s->part->scheme),
+                            0, error))
         return error->status;
     organ_quantize_load_scales(s->part->scheme, kernels, s->stored, scales, s->scales);
     for (size_t first = 0; first < s->rows && !error->status; first += s->strip_rows) {
         const size_t rows = organ_lesser(s->strip_rows, s->rows - first);
         organ_unit_run_read(job->run, s->part->codes, s->codes, rows * s->row_bytes, first * s->row_bytes, error);
         for (size_t r = first; r < first + rows && !error->status; r++)
-            organ_quantize_row_back(s->part->scheme, kernels, s->codes + (r - first) * s->row_bytes, scales_of(s, r), s->cols,
-                                    weights + r * s->cols);
+            organ_quantize_row_back(s->part->scheme, kernels, s->codes + (r - first) * s->row_bytes, scales_of(s, r),
+                                    s->cols, weights + r * s->cols);
     }
     return error->status;
 }
@@ -124,7 +133,8 @@ static uint64_t quantize_along_matrix_memory(void *context, const organ_along_te
     const organ_quantize_job *const job = context;
     const organ_matrices m = organ_tensor_matrices(tensor);
     const organ_quantize_scheme *const scheme = job->scheme_of[tensor - job->model->tensors];
-    const uint64_t codes = organ_gptq_memory(&scheme->grid, m.rows, m.cols), stored = storing_memory(scheme, m.rows, m.cols);
+    const uint64_t codes = organ_gptq_memory(&scheme->grid, m.rows, m.cols),
+                   stored = storing_memory(scheme, m.rows, m.cols);
     const uint64_t weights = m.rows * m.cols;
     (void)along;
     if (!job->pruning)
@@ -140,7 +150,8 @@ static bool quantize_along_is_done(void *context, size_t target)
 }
 
 /* Codes as they lie in the file, where rows may have another order. */
-static organ_status quantize_along_restore(void *context, const organ_along_matrix *matrix, float *weights, organ_error *error)
+static organ_status quantize_along_restore(void *context, const organ_along_matrix *matrix, float *weights,
+                                           organ_error *error)
 {
     organ_quantize_job *const job = context;
     quantize_along_storing s;
@@ -151,7 +162,8 @@ static organ_status quantize_along_restore(void *context, const organ_along_matr
 }
 
 /* The copies of second moments that pruning takes and those that codes take are not there at the same time. */
-static organ_status prune(quantize_along_storing *s, const organ_along_matrix *matrix, float *weights, organ_error *error)
+static organ_status prune(quantize_along_storing *s, const organ_along_matrix *matrix, float *weights,
+                          organ_error *error)
 {
     organ_quantize_job *const job = s->job;
     const size_t n = s->rows * s->cols;
@@ -177,8 +189,8 @@ static organ_status quantize_along_forget_inputs(void *context, const organ_alon
     return error->status;
 }
 
-static organ_status quantize_along_quantise(quantize_along_storing *s, const organ_along_matrix *matrix, float *weights, float *values,
-                                            organ_error *error)
+static organ_status quantize_along_quantise(quantize_along_storing *s, const organ_along_matrix *matrix, float *weights,
+                                            float *values, organ_error *error)
 {
     organ_quantize_job *const job = s->job;
     organ_gptq m = {.name = s->part->weight->name,
@@ -214,7 +226,8 @@ static organ_status quantize_along_quantise(quantize_along_storing *s, const org
     return organ_unit_run_finish(job->run, s->part->unit, organ_quantize_results(s->part), error);
 }
 
-static organ_status quantize_along_change(void *context, const organ_along_matrix *matrix, float *weights, organ_error *error)
+static organ_status quantize_along_change(void *context, const organ_along_matrix *matrix, float *weights,
+                                          organ_error *error)
 {
     organ_quantize_job *const job = context;
     const organ_tensor *const tensor = job->aimed.tensors[matrix->target];
@@ -223,7 +236,8 @@ static organ_status quantize_along_change(void *context, const organ_along_matri
     if (storing_open(job, matrix->target, &s, error) == ORGAN_OK && prune(&s, matrix, weights, error) == ORGAN_OK &&
         !(values = organ_floats(s.rows, s.cols)))
         organ_fail_memory(error, tensor->name);
-    if (!error->status && organ_gptq_inputs_take(job->engine, matrix->calibration, matrix->name, &job->inputs, error) == ORGAN_OK &&
+    if (!error->status &&
+        organ_gptq_inputs_take(job->engine, matrix->calibration, matrix->name, &job->inputs, error) == ORGAN_OK &&
         organ_along_turn(job->along, tensor, weights, s.rows, true, error) == ORGAN_OK &&
         quantize_along_quantise(&s, matrix, weights, values, error) == ORGAN_OK &&
         organ_along_turn(job->along, tensor, weights, s.rows, false, error) == ORGAN_OK && matrix->own)
@@ -286,7 +300,8 @@ static organ_status quantize_along_open_walk(organ_quantize_job *job, const orga
                                    .grouped = true,
                                    .rows = !pruning || pruning->rows,
                                    .leave = quantize_along_forget_inputs};
-    return organ_along_open(&job->walk, job->model, targets, &job->work, job->engine, job->progress, &job->along, error);
+    return organ_along_open(&job->walk, job->model, targets, &job->work, job->engine, job->progress, &job->along,
+                            error);
 }
 
 organ_status organ_quantize_try_text(organ_quantize_job *job, const organ_targets *targets, organ_error *error)

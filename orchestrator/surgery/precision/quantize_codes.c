@@ -6,7 +6,9 @@
 
 #include <string.h>
 
-#define TOGETHER ((size_t)2048) /* codes that are brought into or out of words at once: whole words, and whole groups of all schemes */
+#define TOGETHER                                                                                                       \
+    ((size_t)2048) /* codes that are brought into or out of words at once: whole words, and whole groups of all        \
+                      schemes */
 
 /* What codes of 4 bits have added, for each group. */
 static const float middles[TOGETHER / 32] = {8, 8, 8, 8, 8, 8, 8, 8, 8, 8, 8, 8, 8, 8, 8, 8, 8, 8, 8, 8, 8, 8,
@@ -38,8 +40,8 @@ static void pack(const int8_t *codes, unsigned bits, size_t n, unsigned char *by
     }
 }
 
-void organ_quantize_row_back(const organ_quantize_scheme *scheme, const organ_kernels *kernels, const void *codes, const float *scales,
-                             size_t cols, float *back)
+void organ_quantize_row_back(const organ_quantize_scheme *scheme, const organ_kernels *kernels, const void *codes,
+                             const float *scales, size_t cols, float *back)
 {
     const size_t group = organ_grid_group(&scheme->grid, cols);
     const unsigned bits = scheme->grid.bits;
@@ -51,8 +53,8 @@ void organ_quantize_row_back(const organ_quantize_scheme *scheme, const organ_ke
     for (size_t from = 0; from < cols; from += TOGETHER) {
         const size_t n = organ_lesser(TOGETHER, cols - from);
         if (bits == 4) {
-            kernels->decode[ORGAN_CODE_U4][ORGAN_REAL_F32]((const uint8_t *)codes + from / 2, scales + from / group, middles, group,
-                                                           back + from, n);
+            kernels->decode[ORGAN_CODE_U4][ORGAN_REAL_F32]((const uint8_t *)codes + from / 2, scales + from / group,
+                                                           middles, group, back + from, n);
             continue;
         }
         organ_unpack_bits(codes, bits, 1, from, some, n);
@@ -62,8 +64,8 @@ void organ_quantize_row_back(const organ_quantize_scheme *scheme, const organ_ke
     }
 }
 
-void organ_quantize_row(const organ_quantize_scheme *scheme, const organ_kernels *kernels, const float *values, const float *scales,
-                        size_t cols, void *codes, float *back)
+void organ_quantize_row(const organ_quantize_scheme *scheme, const organ_kernels *kernels, const float *values,
+                        const float *scales, size_t cols, void *codes, float *back)
 {
     const size_t group = organ_grid_group(&scheme->grid, cols);
     int8_t some[TOGETHER];
@@ -78,10 +80,13 @@ void organ_quantize_row(const organ_quantize_scheme *scheme, const organ_kernels
     organ_quantize_row_back(scheme, kernels, codes, scales, cols, back);
 }
 
-size_t organ_quantize_scale_bytes(const organ_quantize_scheme *scheme) { return scheme->grid.scale_of == ORGAN_SCALE_BLOCK ? 4 : 2; }
+size_t organ_quantize_scale_bytes(const organ_quantize_scheme *scheme)
+{
+    return scheme->grid.scale_of == ORGAN_SCALE_BLOCK ? 4 : 2;
+}
 
-void organ_quantize_store_scales(const organ_quantize_scheme *scheme, const organ_kernels *kernels, const float *scales, size_t n,
-                                 void *stored)
+void organ_quantize_store_scales(const organ_quantize_scheme *scheme, const organ_kernels *kernels, const float *scales,
+                                 size_t n, void *stored)
 {
     if (organ_quantize_scale_bytes(scheme) == 4)
         memcpy(stored, scales, 4 * n);
@@ -89,8 +94,8 @@ void organ_quantize_store_scales(const organ_quantize_scheme *scheme, const orga
         kernels->f32_to_bf16(scales, stored, n);
 }
 
-void organ_quantize_load_scales(const organ_quantize_scheme *scheme, const organ_kernels *kernels, const void *stored, size_t n,
-                                float *scales)
+void organ_quantize_load_scales(const organ_quantize_scheme *scheme, const organ_kernels *kernels, const void *stored,
+                                size_t n, float *scales)
 {
     if (organ_quantize_scale_bytes(scheme) == 4)
         memcpy(scales, stored, 4 * n);
@@ -116,7 +121,8 @@ static void take_from(float *restrict back, const float *restrict values, size_t
         back[at] = values[at] - back[at];
 }
 
-void organ_quantize_lose(const organ_kernels *kernels, const float *values, float *back, size_t cols, organ_quantize_loss *sums)
+void organ_quantize_lose(const organ_kernels *kernels, const float *values, float *back, size_t cols,
+                         organ_quantize_loss *sums)
 {
     take_from(back, values, cols);
     sums->squares += quantize_codes_squares_of(kernels, values, cols);

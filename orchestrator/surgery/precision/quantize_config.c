@@ -6,7 +6,8 @@
 #include <stdio.h>
 #include <string.h>
 
-/* "model.layers.0.mlp.gate" of the tensor "model.layers.0.mlp.gate.weight"; NULL if it is no matrix, is looked up, or is a bias. */
+/* "model.layers.0.mlp.gate" of the tensor "model.layers.0.mlp.gate.weight"; NULL if it is no matrix, is looked up, or
+ * is a bias. */
 static json_t *quantize_config_module_json(const organ_tensor *tensor)
 {
     const size_t length = strlen(tensor->name), end = strlen(".weight");
@@ -16,7 +17,8 @@ static json_t *quantize_config_module_json(const organ_tensor *tensor)
     return json_stringn(tensor->name, length - end);
 }
 
-/* The modules that are no targets, in file order. The output head is named even where it is tied to the embedding: a loader makes it. */
+/* The modules that are no targets, in file order. The output head is named even where it is tied to the embedding: a
+ * loader makes it. */
 static json_t *ignored_json(const organ_quantize_job *job)
 {
     json_t *const rows = json_array();
@@ -35,24 +37,27 @@ static json_t *ignored_json(const organ_quantize_job *job)
 /* As DeepSeek-V3 and Qwen3-FP8 have it. */
 static json_t *blocks_json(const organ_quantize_job *job)
 {
-    return ORGAN_OBJECT(SET_TEXT("activation_scheme", "dynamic"), SET_TEXT("fmt", "e4m3"), SET("modules_to_not_convert", ignored_json(job)),
-                        SET_TEXT("quant_method", "fp8"),
-                        SET("weight_block_size", json_pack("[i, i]", (int)job->scheme->grid.size, (int)job->scheme->grid.size)));
+    return ORGAN_OBJECT(
+        SET_TEXT("activation_scheme", "dynamic"), SET_TEXT("fmt", "e4m3"),
+        SET("modules_to_not_convert", ignored_json(job)), SET_TEXT("quant_method", "fp8"),
+        SET("weight_block_size", json_pack("[i, i]", (int)job->scheme->grid.size, (int)job->scheme->grid.size)));
 }
 
 static json_t *arguments_json(int bits, const char *type, const char *strategy, json_t *group_size, bool dynamic)
 {
-    return ORGAN_OBJECT(SET_NULL("actorder"), SET_NULL("block_structure"), SET_FLAG("dynamic", dynamic), SET("group_size", group_size),
-                        SET_COUNT("num_bits", bits), SET("observer", dynamic ? json_null() : json_string("minmax")),
+    return ORGAN_OBJECT(SET_NULL("actorder"), SET_NULL("block_structure"), SET_FLAG("dynamic", dynamic),
+                        SET("group_size", group_size), SET_COUNT("num_bits", bits),
+                        SET("observer", dynamic ? json_null() : json_string("minmax")),
                         SET("observer_kwargs", json_object()), SET_TEXT("strategy", strategy), SET_FLAG("symmetric", 1),
                         SET_TEXT("type", type));
 }
 
-/* All routed experts that are quantised have one scheme, and loaders look for it by this pattern: transformers takes the scheme of the
- * experts from the first group with a pattern that contains "experts". */
+/* All routed experts that are quantised have one scheme, and loaders look for it by this pattern: transformers takes
+ * the scheme of the experts from the first group with a pattern that contains "experts". */
 static const char experts_pattern[] = "re:.*\\.experts\\.[0-9]+\\..*";
 
-/* The modules that have codes of that scheme, in file order; the routed experts as one pattern, unless other routed experts stay plain. */
+/* The modules that have codes of that scheme, in file order; the routed experts as one pattern, unless other routed
+ * experts stay plain. */
 static json_t *modules_json(const organ_quantize_job *job, const organ_quantize_scheme *scheme)
 {
     const bool pattern = organ_quantize_plain_experts(job) == 0;
@@ -70,7 +75,8 @@ static json_t *modules_json(const organ_quantize_job *job, const organ_quantize_
 
 static json_t *quantize_config_group_json(json_t *targets, json_t *weights, json_t *inputs)
 {
-    return ORGAN_OBJECT(SET("input_activations", inputs), SET_NULL("output_activations"), SET("targets", targets), SET("weights", weights));
+    return ORGAN_OBJECT(SET("input_activations", inputs), SET_NULL("output_activations"), SET("targets", targets),
+                        SET("weights", weights));
 }
 
 static bool quantize_config_is_first(const organ_quantize_job *job, size_t part)
@@ -91,7 +97,8 @@ static json_t *quantize_config_schemes_json(const organ_quantize_job *job)
         if (!quantize_config_is_first(job, k))
             continue;
         snprintf(name, sizeof name, "group_%zu", json_object_size(groups));
-        json_t *const weights = arguments_json((int)s->grid.bits, "int", "group", json_integer((json_int_t)s->grid.size), false);
+        json_t *const weights =
+            arguments_json((int)s->grid.bits, "int", "group", json_integer((json_int_t)s->grid.size), false);
         if (json_object_set_new(groups, name, quantize_config_group_json(modules_json(job, s), weights, json_null()))) {
             json_decref(groups);
             return NULL;
@@ -114,17 +121,18 @@ static json_t *one_group_json(const organ_quantize_scheme *s)
     return ORGAN_OBJECT(SET("group_0", quantize_config_group_json(json_pack("[s]", "Linear"), weights, inputs)));
 }
 
-/* As compressed-tensors has it: activations beside codes of a byte are quantised token by token when the model runs, those beside packed
- * codes not at all. */
+/* As compressed-tensors has it: activations beside codes of a byte are quantised token by token when the model runs,
+ * those beside packed codes not at all. */
 static json_t *compressed_json(const organ_quantize_job *job)
 {
     const organ_quantize_scheme *const s = job->scheme;
-    return ORGAN_OBJECT(SET("config_groups", organ_quantize_several(job) ? quantize_config_schemes_json(job) : one_group_json(s)),
-                        SET_TEXT("format", s->packed      ? "pack-quantized"
-                                           : s->grid.bits ? "int-quantized"
-                                                          : "float-quantized"),
-                        SET_NULL("global_compression_ratio"), SET("ignore", ignored_json(job)), SET_NULL("kv_cache_scheme"),
-                        SET_TEXT("quant_method", "compressed-tensors"), SET_TEXT("quantization_status", "compressed"));
+    return ORGAN_OBJECT(
+        SET("config_groups", organ_quantize_several(job) ? quantize_config_schemes_json(job) : one_group_json(s)),
+        SET_TEXT("format", s->packed      ? "pack-quantized"
+                           : s->grid.bits ? "int-quantized"
+                                          : "float-quantized"),
+        SET_NULL("global_compression_ratio"), SET("ignore", ignored_json(job)), SET_NULL("kv_cache_scheme"),
+        SET_TEXT("quant_method", "compressed-tensors"), SET_TEXT("quantization_status", "compressed"));
 }
 
 organ_status organ_quantize_config(void *context, organ_json_edit *config, organ_error *error)

@@ -13,10 +13,12 @@ typedef struct quantize_document_sums {
 
 static uint64_t bytes_after(const organ_quantize_job *job, const organ_quantize_part *part)
 {
-    return job->pieces[part->codes].bytes + job->pieces[part->scale].bytes + (job->scheme->packed ? job->pieces[part->shape].bytes : 0);
+    return job->pieces[part->codes].bytes + job->pieces[part->scale].bytes +
+           (job->scheme->packed ? job->pieces[part->shape].bytes : 0);
 }
 
-static void quantize_document_add_part(quantize_document_sums *s, const organ_quantize_job *job, const organ_quantize_part *part)
+static void quantize_document_add_part(quantize_document_sums *s, const organ_quantize_job *job,
+                                       const organ_quantize_part *part)
 {
     s->tensors++;
     s->elements += part->weight->elements;
@@ -53,14 +55,15 @@ static json_t *pruned_json(const organ_quantize_job *job, uint64_t masked, uint6
 {
     const bool done = job->pruning && !job->options->dry_run;
     return ORGAN_OBJECT(SET_IF(done, "sparsity", json_real(100 * (double)masked / (double)elements)),
-                        SET_IF(done, "masked", json_integer((json_int_t)masked)), SET_IF(done, "zeros", json_integer((json_int_t)zeros)));
+                        SET_IF(done, "masked", json_integer((json_int_t)masked)),
+                        SET_IF(done, "zeros", json_integer((json_int_t)zeros)));
 }
 
 static json_t *quantize_document_sums_json(const organ_quantize_job *job, const quantize_document_sums *s)
 {
-    json_t *const told =
-        ORGAN_OBJECT(SET_COUNT("tensors", s->tensors), SET_COUNT("elements", s->elements), SET_COUNT("bytes_before", s->before),
-                     SET_COUNT("bytes_after", s->after), SET("relative_error", error_json(job, s->error_squares, s->squares)));
+    json_t *const told = ORGAN_OBJECT(SET_COUNT("tensors", s->tensors), SET_COUNT("elements", s->elements),
+                                      SET_COUNT("bytes_before", s->before), SET_COUNT("bytes_after", s->after),
+                                      SET("relative_error", error_json(job, s->error_squares, s->squares)));
     return organ_json_joined(organ_json_joined(told, pruned_json(job, s->masked, s->zeros, s->elements)),
                              output_json(job, s->energy, s->gptq_loss, s->loss));
 }
@@ -82,16 +85,18 @@ static json_t *quantize_document_part_json(const void *context, size_t k)
     const organ_quantize_job *const job = context;
     const organ_quantize_part *const part = &job->parts[k];
     const organ_tensor *const tensor = part->weight->codes;
-    json_t *const told = ORGAN_OBJECT(SET_TEXT("tensor", tensor->name), SET_PLACE(&tensor->anatomy), SET_DTYPE("dtype", tensor->dtype),
-                                      SET("shape", organ_shape_json(tensor)), SET_COUNT("bytes_before", tensor->bytes),
-                                      SET_COUNT("bytes_after", bytes_after(job, part)),
-                                      SET_IF(organ_quantize_several(job), "scheme", json_string(part->scheme->name)),
-                                      SET("relative_error", error_json(job, part->error_squares, part->squares)),
-                                      SET_IF(job->along, "calibration_tokens", json_integer((json_int_t)part->tokens)),
-                                      SET_IF(job->along, "block_diagonal", json_boolean(part->block_diagonal)),
-                                      SET_IF(part->fallback, "fallback_experts", json_incref(part->fallback)));
-    return organ_json_joined(organ_json_joined(told, pruned_json(job, part->masked, part->zeros, part->weight->elements)),
-                             output_json(job, part->energy, part->gptq_loss, part->loss));
+    json_t *const told =
+        ORGAN_OBJECT(SET_TEXT("tensor", tensor->name), SET_PLACE(&tensor->anatomy), SET_DTYPE("dtype", tensor->dtype),
+                     SET("shape", organ_shape_json(tensor)), SET_COUNT("bytes_before", tensor->bytes),
+                     SET_COUNT("bytes_after", bytes_after(job, part)),
+                     SET_IF(organ_quantize_several(job), "scheme", json_string(part->scheme->name)),
+                     SET("relative_error", error_json(job, part->error_squares, part->squares)),
+                     SET_IF(job->along, "calibration_tokens", json_integer((json_int_t)part->tokens)),
+                     SET_IF(job->along, "block_diagonal", json_boolean(part->block_diagonal)),
+                     SET_IF(part->fallback, "fallback_experts", json_incref(part->fallback)));
+    return organ_json_joined(
+        organ_json_joined(told, pruned_json(job, part->masked, part->zeros, part->weight->elements)),
+        output_json(job, part->energy, part->gptq_loss, part->loss));
 }
 
 static json_t *quantize_document_left_json(const void *context, size_t k)
@@ -107,64 +112,76 @@ static json_t *scale_text(const organ_quantize_job *job)
                                      [ORGAN_SCALE_TENSOR] = "the tensor",
                                      [ORGAN_SCALE_CHANNEL] = "a row",
                                      [ORGAN_SCALE_GROUP] = "a group of columns of a row"};
-    static const char *const then = " Then what makes the error of the outputs least with the codes as they are, rounded likewise.";
+    static const char *const then =
+        " Then what makes the error of the outputs least with the codes as they are, rounded likewise.";
     const organ_grid *const grid = &job->scheme->grid;
     const bool block = grid->scale_of == ORGAN_SCALE_BLOCK, solved = job->along && !job->options->no_resolve;
     const bool of_rows = grid->scale_of == ORGAN_SCALE_CHANNEL || grid->scale_of == ORGAN_SCALE_GROUP;
     if (job->widths)
-        return json_sprintf("%she greatest magnitude of %s / half of the steps between the least and the greatest code, rounded to BF16; "
+        return json_sprintf("%she greatest magnitude of %s / half of the steps between the least and the greatest "
+                            "code, rounded to BF16; "
                             "2^-7 where all are zero.%s",
                             solved ? "At first t" : "T", of[grid->scale_of], solved ? then : "");
-    return json_sprintf("%she greatest magnitude of %s / %g, %s where all are zero.%s", solved && of_rows ? "At first t" : "T",
-                        of[grid->scale_of], (double)organ_grid_most(grid), block ? "in FP32; 1" : "rounded to BF16; 2^-7",
-                        solved && of_rows ? then : "");
+    return json_sprintf("%she greatest magnitude of %s / %g, %s where all are zero.%s",
+                        solved && of_rows ? "At first t" : "T", of[grid->scale_of], (double)organ_grid_most(grid),
+                        block ? "in FP32; 1" : "rounded to BF16; 2^-7", solved && of_rows ? then : "");
 }
 
 static json_t *code_text(const organ_quantize_job *job)
 {
     const unsigned bits = job->scheme->grid.bits;
     const int half = bits ? 1 << (bits - 1) : 0;
-    const char *const rule = job->along ? " Value is the weight with what it makes up for: of columns that are stored already, "
-                                          "in order of falling mean square of the input."
-                                        : "";
+    const char *const rule =
+        job->along ? " Value is the weight with what it makes up for: of columns that are stored already, "
+                     "in order of falling mean square of the input."
+                   : "";
     if (job->widths)
-        return json_sprintf(
-            "The whole number from -2^(bits - 1) to 2^(bits - 1) - 1 nearest to value / scale in FP32, ties to even, stored "
-            "with 2^(bits - 1) added; bits as the budget gives them to the tensor.%s",
-            rule);
+        return json_sprintf("The whole number from -2^(bits - 1) to 2^(bits - 1) - 1 nearest to value / scale in FP32, "
+                            "ties to even, stored "
+                            "with 2^(bits - 1) added; bits as the budget gives them to the tensor.%s",
+                            rule);
     if (!bits)
-        return json_sprintf("The E4M3 code nearest to value / scale in FP32, ties to even, at most 448 in magnitude.%s", rule);
+        return json_sprintf("The E4M3 code nearest to value / scale in FP32, ties to even, at most 448 in magnitude.%s",
+                            rule);
     if (!job->scheme->packed)
-        return json_sprintf("The whole number from %d to %d nearest to value / scale in FP32, ties to even.%s", -half, half - 1, rule);
-    return json_sprintf("The whole number from %d to %d nearest to value / scale in FP32, ties to even, stored with %d added.%s", -half,
-                        half - 1, half, rule);
+        return json_sprintf("The whole number from %d to %d nearest to value / scale in FP32, ties to even.%s", -half,
+                            half - 1, rule);
+    return json_sprintf(
+        "The whole number from %d to %d nearest to value / scale in FP32, ties to even, stored with %d added.%s", -half,
+        half - 1, half, rule);
 }
 
 static json_t *quantize_document_definitions_json(const organ_quantize_job *job)
 {
     return ORGAN_OBJECT(
         SET("scale", scale_text(job)), SET("code", code_text(job)),
-        SET_TEXT("relative_error", "The Frobenius norm of W - code x scale over that of W, W being the values before, all in FP32, sums in "
-                                   "FP64; of several tensors, over all their values together."),
+        SET_TEXT(
+            "relative_error",
+            "The Frobenius norm of W - code x scale over that of W, W being the values before, all in FP32, sums in "
+            "FP64; of several tensors, over all their values together."),
+        SET_IF(job->along, "output_error",
+               json_string("The root of tr(E H E^T) / tr(W H W^T), E = W - code x scale, H the damped second moments "
+                           "of the inputs: how far "
+                           "outputs are off on the calibration text. gptq_output_error is that of GPTQ alone.")),
         SET_IF(
-            job->along, "output_error",
-            json_string("The root of tr(E H E^T) / tr(W H W^T), E = W - code x scale, H the damped second moments of the inputs: how far "
-                        "outputs are off on the calibration text. gptq_output_error is that of GPTQ alone.")),
-        SET_IF(job->pruning, "sparsity",
-               json_string("Percent of weights that the pruning left out (masked); zeros are the codes that mean 0, these among them. "
-                           "relative_error is of the weights before the pruning, the errors of outputs of those that it left.")));
+            job->pruning, "sparsity",
+            json_string(
+                "Percent of weights that the pruning left out (masked); zeros are the codes that mean 0, these among "
+                "them. "
+                "relative_error is of the weights before the pruning, the errors of outputs of those that it left.")));
 }
 
 json_t *organ_quantize_parameters(void *context)
 {
     const organ_quantize_job *const job = context;
     const organ_quantize_options *const o = job->options;
-    return ORGAN_OBJECT(SET_TEXT("scheme", job->scheme->name), SET_IF(job->along, "method", json_string(o->method)),
-                        SET_IF(job->along, "resolve", json_boolean(!o->no_resolve)),
-                        SET_IF(job->along, "samples", json_integer((json_int_t)o->samples)),
-                        SET_IF(job->along, "context", json_integer((json_int_t)o->context)), SET_BYTES_OF("targets", o->targets),
-                        SET_IF(job->pruning, "pruning", job->pruning->parameters(job->pruning->context)),
-                        SET_IF(job->widths, "allocation", organ_quantize_widths_parameters(o)), SET_COUNT("max_shard_bytes", o->most));
+    return ORGAN_OBJECT(
+        SET_TEXT("scheme", job->scheme->name), SET_IF(job->along, "method", json_string(o->method)),
+        SET_IF(job->along, "resolve", json_boolean(!o->no_resolve)),
+        SET_IF(job->along, "samples", json_integer((json_int_t)o->samples)),
+        SET_IF(job->along, "context", json_integer((json_int_t)o->context)), SET_BYTES_OF("targets", o->targets),
+        SET_IF(job->pruning, "pruning", job->pruning->parameters(job->pruning->context)),
+        SET_IF(job->widths, "allocation", organ_quantize_widths_parameters(o)), SET_COUNT("max_shard_bytes", o->most));
 }
 
 static const json_t *quantize_document_fallback_row(const void *context, size_t k, const organ_tensor **tensor)

@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: MIT
- * Chooses the scheme of each target. Loaders hold the routed experts of a layer as one or two stacked tensors, and transformers reads one
- * scheme for the experts of all layers: routed experts get one scheme, or the run is refused before anything is written. */
+ * Chooses the scheme of each target. Loaders hold the routed experts of a layer as one or two stacked tensors, and
+ * transformers reads one scheme for the experts of all layers: routed experts get one scheme, or the run is refused
+ * before anything is written. */
 #include "orchestrator/surgery/precision/quantize_job.h"
 
 #include <stdlib.h>
@@ -8,7 +9,8 @@
 
 /* The routed experts of a model. */
 typedef struct experts {
-    uint64_t step;   /* greatest common divisor of the lengths of their rows, of those that are targets and can be packed */
+    uint64_t
+        step; /* greatest common divisor of the lengths of their rows, of those that are targets and can be packed */
     int32_t *layers; /* of these, ascending */
     size_t count;
 } experts;
@@ -61,7 +63,8 @@ static organ_status quantize_forms_list_experts(const organ_quantize_job *job, e
     return ORGAN_OK;
 }
 
-/* ORGAN_USAGE if --targets takes some of a layer's experts and not others; ORGAN_BAD_INPUT if the scheme cannot hold one of them. */
+/* ORGAN_USAGE if --targets takes some of a layer's experts and not others; ORGAN_BAD_INPUT if the scheme cannot hold
+ * one of them. */
 static organ_status check_whole_layers(organ_quantize_job *job, const experts *found, organ_error *error)
 {
     for (size_t k = 0; k < job->weights->count; k++) {
@@ -72,11 +75,13 @@ static organ_status check_whole_layers(organ_quantize_job *job, const experts *f
             continue;
         if (!is_chosen(job, t))
             return organ_fail(error, ORGAN_USAGE,
-                              "--targets takes some experts of layer %d, but not '%s': loaders hold the routed experts of a layer as one "
+                              "--targets takes some experts of layer %d, but not '%s': loaders hold the routed experts "
+                              "of a layer as one "
                               "tensor, so take all of their projections or none",
                               (int)t->anatomy.layer, t->name);
         return organ_fail(error, ORGAN_BAD_INPUT,
-                          "tensor '%s': %s Loaders hold the routed experts of layer %d as one tensor, and the others can be quantised: "
+                          "tensor '%s': %s Loaders hold the routed experts of layer %d as one tensor, and the others "
+                          "can be quantised: "
                           "leave all experts out with --targets",
                           t->name, organ_quantize_kind_obstacle(t), (int)t->anatomy.layer);
     }
@@ -90,13 +95,16 @@ static organ_status refuse_width(const organ_quantize_job *job, organ_error *err
         const organ_tensor *const t = tensor_at(job, k);
         odd = organ_quantize_is_routed(t) && is_packable(job, t) && t->shape[1] % ORGAN_LEAST_GROUP ? t : NULL;
     }
-    return organ_fail(error, ORGAN_BAD_INPUT,
-                      "%s: cannot be quantised as %s: the rows of expert tensor '%s' have %llu values, which is not a multiple of %d, the "
-                      "smallest group, and loaders need one scheme for all routed experts; fp8-channel and fp8-tensor take any width",
-                      job->model->path, job->scheme->name, odd->name, (unsigned long long)odd->shape[1], ORGAN_LEAST_GROUP);
+    return organ_fail(
+        error, ORGAN_BAD_INPUT,
+        "%s: cannot be quantised as %s: the rows of expert tensor '%s' have %llu values, which is not a multiple of "
+        "%d, the "
+        "smallest group, and loaders need one scheme for all routed experts; fp8-channel and fp8-tensor take any width",
+        job->model->path, job->scheme->name, odd->name, (unsigned long long)odd->shape[1], ORGAN_LEAST_GROUP);
 }
 
-static organ_status find_experts_scheme(organ_quantize_job *job, const organ_quantize_scheme **scheme, organ_error *error)
+static organ_status find_experts_scheme(organ_quantize_job *job, const organ_quantize_scheme **scheme,
+                                        organ_error *error)
 {
     experts found = {0};
     if (quantize_forms_list_experts(job, &found, error) == ORGAN_OK)
@@ -150,9 +158,11 @@ static void tell_regrouped(const organ_quantize_job *job)
     const organ_quantize_part *first = NULL;
     for (size_t k = 0; k < job->part_count && !first; k++)
         first = job->parts[k].scheme != job->scheme ? &job->parts[k] : NULL;
-    organ_progress_note(
-        job->progress, "%zu tensor%s a smaller group than %zu, which does not divide the rows: %s is stored as %s; the report lists all",
-        job->regrouped, job->regrouped == 1 ? " has" : "s have", job->scheme->grid.size, first->weight->name, first->scheme->name);
+    organ_progress_note(job->progress,
+                        "%zu tensor%s a smaller group than %zu, which does not divide the rows: %s is stored as %s; "
+                        "the report lists all",
+                        job->regrouped, job->regrouped == 1 ? " has" : "s have", job->scheme->grid.size,
+                        first->weight->name, first->scheme->name);
 }
 
 static void tell_clipped(const organ_quantize_job *job)
@@ -163,10 +173,11 @@ static void tell_clipped(const organ_quantize_job *job)
         first = job->parts[k].rows % size || job->parts[k].cols % size ? &job->parts[k] : NULL;
     organ_progress_note(
         job->progress,
-        "%zu tensor%s rows or columns that are not whole blocks of %llu: %s (%llu x %llu) is the first. transformers without "
+        "%zu tensor%s rows or columns that are not whole blocks of %llu: %s (%llu x %llu) is the first. transformers "
+        "without "
         "a GPU may reject them, or give them wrong values without an error; fp8-channel has no such limit",
-        job->partial, job->partial == 1 ? " has" : "s have", (unsigned long long)size, first->weight->name, (unsigned long long)first->rows,
-        (unsigned long long)first->cols);
+        job->partial, job->partial == 1 ? " has" : "s have", (unsigned long long)size, first->weight->name,
+        (unsigned long long)first->rows, (unsigned long long)first->cols);
 }
 
 /* What transformers 5.23 with compressed-tensors 0.20 was found not to open. */
@@ -176,13 +187,14 @@ static void tell_experts(const organ_quantize_job *job)
     const size_t plain = organ_quantize_plain_experts(job);
     if (packed_experts(job) && grid->scale_of == ORGAN_SCALE_CHANNEL && grid->bits)
         organ_progress_note(job->progress,
-                            "transformers (5.23) does not open a mixture of experts as %s; it opens fp8-channel and schemes with groups",
+                            "transformers (5.23) does not open a mixture of experts as %s; it opens fp8-channel and "
+                            "schemes with groups",
                             job->scheme->name);
     if (plain && job->scheme->packed)
-        organ_progress_note(
-            job->progress,
-            "%zu matrices of experts stay plain: transformers (5.23) opens a mixture as %s only if all its experts are quantised", plain,
-            job->scheme->name);
+        organ_progress_note(job->progress,
+                            "%zu matrices of experts stay plain: transformers (5.23) opens a mixture as %s only if all "
+                            "its experts are quantised",
+                            plain, job->scheme->name);
 }
 
 void organ_quantize_tell_loaders(const organ_quantize_job *job)

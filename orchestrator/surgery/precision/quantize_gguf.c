@@ -66,19 +66,25 @@ static bool quantize_gguf_is_meant(const organ_gguf_job *job, const organ_tensor
     return *head || is_embedding(tensor);
 }
 
-static bool quantize_gguf_is_whole(uint64_t cols, organ_dtype dtype) { return cols % organ_dtype_describe(dtype)->elements == 0; }
+static bool quantize_gguf_is_whole(uint64_t cols, organ_dtype dtype)
+{
+    return cols % organ_dtype_describe(dtype)->elements == 0;
+}
 
 static bool quantize_gguf_take_target(organ_gguf_job *job, const organ_tensor *tensor, bool head)
 {
     const organ_weight weight = organ_weight_plain(tensor);
-    const organ_gguf_scheme *const scheme = !head ? job->scheme : job->scheme->dtype == ORGAN_Q8_0 ? &schemes[Q8_0] : &schemes[Q6_K];
+    const organ_gguf_scheme *const scheme = !head                              ? job->scheme
+                                            : job->scheme->dtype == ORGAN_Q8_0 ? &schemes[Q8_0]
+                                                                               : &schemes[Q6_K];
     const organ_matrices m = organ_weight_matrices(&weight);
     organ_gguf_left left = {.tensor = tensor};
     if (!organ_target_is_float(tensor))
         snprintf(left.why, sizeof left.why, "it is stored as %s: only BF16, F16 and F32 are quantised.",
                  organ_dtype_describe(tensor->dtype)->name);
     else if (!quantize_gguf_is_whole(m.cols, scheme->dtype) && !quantize_gguf_is_whole(m.cols, scheme->narrow))
-        snprintf(left.why, sizeof left.why, "its rows of %llu values are no whole blocks of 32.", (unsigned long long)m.cols);
+        snprintf(left.why, sizeof left.why, "its rows of %llu values are no whole blocks of 32.",
+                 (unsigned long long)m.cols);
     if (*left.why) {
         job->left[job->left_count++] = left;
         return false;
@@ -91,8 +97,8 @@ static bool quantize_gguf_take_target(organ_gguf_job *job, const organ_tensor *t
                                                     .falls_back = falls_back,
                                                     .is_head = head,
                                                     .piece = job->piece_count};
-    job->pieces[job->piece_count] =
-        (organ_shard_piece){.name = tensor->name, .dtype = job->parts[job->part_count].dtype, .rank = tensor->rank, .shape = tensor->shape};
+    job->pieces[job->piece_count] = (organ_shard_piece){
+        .name = tensor->name, .dtype = job->parts[job->part_count].dtype, .rank = tensor->rank, .shape = tensor->shape};
     return true;
 }
 
@@ -117,15 +123,16 @@ static organ_status quantize_gguf_plan_pieces(organ_gguf_job *job, organ_error *
         job->piece_count++;
     }
     if (job->part_count == 0)
-        return organ_fail(error, ORGAN_BAD_INPUT, "%s: no target can be quantised as %s; tensor '%s': %s", job->model->path,
-                          job->options->scheme, job->left[0].tensor->name, job->left[0].why);
+        return organ_fail(error, ORGAN_BAD_INPUT, "%s: no target can be quantised as %s; tensor '%s': %s",
+                          job->model->path, job->options->scheme, job->left[0].tensor->name, job->left[0].why);
     return ORGAN_OK;
 }
 
 /* ---- the importance matrix ---- */
 
 /* Embeddings and head need no entry: what they are multiplied with is not looked at by default. */
-static organ_status find_entry(organ_gguf_job *job, organ_gguf_part *part, organ_expert_census *known, organ_error *error)
+static organ_status find_entry(organ_gguf_job *job, organ_gguf_part *part, organ_expert_census *known,
+                               organ_error *error)
 {
     const organ_tensor *const tensor = part->weight.codes;
     const uint64_t matrices = organ_weight_matrices(&part->weight).count;
@@ -135,7 +142,8 @@ static organ_status find_entry(organ_gguf_job *job, organ_gguf_part *part, organ
         return organ_fail_memory(error, tensor->name);
     part->experts = organ_experts_beside(job->model, tensor, known);
     for (uint64_t k = 0; k < matrices && !error->status; k++)
-        if (organ_importance_norms(job->imatrix, job->model, tensor, k, part->experts, norms, &count, &part->entry, error) == ORGAN_OK)
+        if (organ_importance_norms(job->imatrix, job->model, tensor, k, part->experts, norms, &count, &part->entry,
+                                   error) == ORGAN_OK)
             part->unreached += count == 0;
     free(norms);
     return error->status;
@@ -157,7 +165,8 @@ static organ_status open_imatrix(organ_gguf_job *job, organ_error *error)
     organ_expert_census known = {0};
     if (!job->options->imatrix)
         return ORGAN_OK;
-    if (organ_imatrix_open(job->options->imatrix, &job->imatrix, error) || organ_importance_digest(job->imatrix, job->digest, error))
+    if (organ_imatrix_open(job->options->imatrix, &job->imatrix, error) ||
+        organ_importance_digest(job->imatrix, job->digest, error))
         return error->status;
     for (size_t k = 0; k < job->part_count && !error->status; k++)
         if (needs_entry(job, job->parts[k].weight.codes))
@@ -176,7 +185,8 @@ static organ_status tell_imatrix(const organ_gguf_job *job, organ_error *error)
     if (m->dataset_count && !error->status)
         organ_gguf_writer_set_string(w, "quantize.imatrix.dataset", m->datasets[0], strlen(m->datasets[0]), error);
     if (!error->status)
-        organ_gguf_writer_set_integer(w, "quantize.imatrix.entries_count", ORGAN_GGUF_U32, (int64_t)m->entry_count, error);
+        organ_gguf_writer_set_integer(w, "quantize.imatrix.entries_count", ORGAN_GGUF_U32, (int64_t)m->entry_count,
+                                      error);
     if (m->chunks >= 0 && !error->status)
         organ_gguf_writer_set_integer(w, "quantize.imatrix.chunks_count", ORGAN_GGUF_U32, m->chunks, error);
     return error->status;
@@ -191,8 +201,10 @@ static organ_status quantize_gguf_make_header(organ_gguf_job *job, organ_error *
     for (size_t k = 0; k < gguf->kv_count; k++)
         if (begins(gguf->kvs[k].key, "quantize."))
             organ_gguf_writer_remove(job->writer, gguf->kvs[k].key);
-    if (organ_gguf_writer_set_integer(job->writer, "general.file_type", ORGAN_GGUF_U32, job->scheme->file_type, error) ||
-        organ_gguf_writer_set_integer(job->writer, "general.quantization_version", ORGAN_GGUF_U32, QUANTIZATION_VERSION, error))
+    if (organ_gguf_writer_set_integer(job->writer, "general.file_type", ORGAN_GGUF_U32, job->scheme->file_type,
+                                      error) ||
+        organ_gguf_writer_set_integer(job->writer, "general.quantization_version", ORGAN_GGUF_U32, QUANTIZATION_VERSION,
+                                      error))
         return error->status;
     return job->imatrix ? tell_imatrix(job, error) : ORGAN_OK;
 }
@@ -205,12 +217,13 @@ static organ_status open_floats(organ_gguf_job *job, organ_error *error)
     if (organ_model_open(o->model, &job->model, error) || organ_model_is_here(job->model, "quantised", error))
         return error->status;
     if (!job->model->gguf)
-        return organ_fail(
-            error, ORGAN_USAGE,
-            "%s: is not GGUF, but %s is a scheme of GGUF models: convert the model first (llama.cpp's convert_hf_to_gguf.py "
-            "%s --outtype bf16 --outfile X.gguf) and quantise X.gguf; of safetensors models int4-group32 has about 4.5 bits a "
-            "weight, int8-channel 8",
-            job->model->path, o->scheme, job->model->path);
+        return organ_fail(error, ORGAN_USAGE,
+                          "%s: is not GGUF, but %s is a scheme of GGUF models: convert the model first (llama.cpp's "
+                          "convert_hf_to_gguf.py "
+                          "%s --outtype bf16 --outfile X.gguf) and quantise X.gguf; of safetensors models int4-group32 "
+                          "has about 4.5 bits a "
+                          "weight, int8-channel 8",
+                          job->model->path, o->scheme, job->model->path);
     if (organ_targets_select(job->model, o->targets, &job->targets, error) || quantize_gguf_plan_pieces(job, error) ||
         open_imatrix(job, error) || (o->calibration && organ_gguf_open_text(job, error)))
         return error->status;
@@ -228,15 +241,19 @@ static void quantize_gguf_tell_before(const organ_gguf_job *job)
     }
     organ_progress_warn(job->progress, job->model);
     if (as_asked == 0 && job->part_count > 0)
-        organ_progress_note(job->progress, "no tensor becomes %s, which needs rows of whole blocks of 256: this is a file of other types",
-                            organ_dtype_describe(job->scheme->dtype)->name);
+        organ_progress_note(
+            job->progress,
+            "no tensor becomes %s, which needs rows of whole blocks of 256: this is a file of other types",
+            organ_dtype_describe(job->scheme->dtype)->name);
     if (first)
-        organ_progress_note(job->progress, "%zu tensor%s rows that are no whole blocks of 256: %s becomes %s; the report lists all", others,
-                            others == 1 ? " has" : "s have", first->weight.name, organ_dtype_describe(first->dtype)->name);
+        organ_progress_note(
+            job->progress, "%zu tensor%s rows that are no whole blocks of 256: %s becomes %s; the report lists all",
+            others, others == 1 ? " has" : "s have", first->weight.name, organ_dtype_describe(first->dtype)->name);
     if (job->left_count)
-        organ_progress_note(job->progress, "%zu of the targets stay%s as %s: %s is the first; the report lists all and why",
-                            job->left_count, job->left_count == 1 ? "s" : "", job->left_count == 1 ? "it is" : "they are",
-                            job->left[0].tensor->name);
+        organ_progress_note(job->progress,
+                            "%zu of the targets stay%s as %s: %s is the first; the report lists all and why",
+                            job->left_count, job->left_count == 1 ? "s" : "",
+                            job->left_count == 1 ? "it is" : "they are", job->left[0].tensor->name);
 }
 
 static organ_status check_imatrix(void *context, const char *to, const char *path, organ_error *error)
@@ -247,7 +264,8 @@ static organ_status check_imatrix(void *context, const char *to, const char *pat
     return job->imatrix ? organ_imatrix_unchanged(job->imatrix, error) : ORGAN_OK;
 }
 
-/* The walk comes first: it takes more memory than the pass in any case, so that what cannot be is refused before anything is made. */
+/* The walk comes first: it takes more memory than the pass in any case, so that what cannot be is refused before
+ * anything is made. */
 static organ_status quantize_all(void *context, organ_unit_run *run, organ_error *error)
 {
     organ_gguf_job *const job = context;
@@ -308,9 +326,10 @@ static organ_status quantize(void *context, json_t **report, organ_error *error)
     return organ_remake_run(&remake, report, error);
 }
 
-organ_status organ_quantize_gguf(const organ_quantize_options *options, const organ_engine *engine, const organ_progress *progress,
-                                 json_t **report, organ_error *error)
+organ_status organ_quantize_gguf(const organ_quantize_options *options, const organ_engine *engine,
+                                 const organ_progress *progress, json_t **report, organ_error *error)
 {
-    organ_gguf_job job = {.options = options, .scheme = scheme_named(options->scheme), .engine = engine, .progress = progress};
+    organ_gguf_job job = {
+        .options = options, .scheme = scheme_named(options->scheme), .engine = engine, .progress = progress};
     return organ_operation_run(&(organ_operation){options->model, &job, quantize, close_quantize, true}, report, error);
 }

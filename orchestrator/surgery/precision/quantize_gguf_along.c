@@ -34,7 +34,8 @@ static void storing_close(quantize_gguf_along_storing *s)
         free(parts[k]);
 }
 
-static organ_status storing_open(organ_gguf_job *job, const organ_along_matrix *matrix, quantize_gguf_along_storing *s, organ_error *error)
+static organ_status storing_open(organ_gguf_job *job, const organ_along_matrix *matrix, quantize_gguf_along_storing *s,
+                                 organ_error *error)
 {
     organ_gguf_part *const part = job->texted[matrix->target];
     *s = (quantize_gguf_along_storing){
@@ -59,10 +60,14 @@ static organ_status storing_open(organ_gguf_job *job, const organ_along_matrix *
 static uint64_t storing_memory(const organ_gguf_part *part, const organ_grid *grid)
 {
     const uint64_t scales = part->rows * organ_grid_numbers(grid, (size_t)part->cols);
-    return sizeof(float) * (scales + 3 * part->cols) + part->rows * organ_gguf_row_bytes(part) + ORGAN_PUT_SCRATCH + 2 * 4096;
+    return sizeof(float) * (scales + 3 * part->cols) + part->rows * organ_gguf_row_bytes(part) + ORGAN_PUT_SCRATCH +
+           2 * 4096;
 }
 
-static uint64_t quantize_gguf_along_place_of(const quantize_gguf_along_storing *s) { return s->matrix * s->rows * s->row_bytes; }
+static uint64_t quantize_gguf_along_place_of(const quantize_gguf_along_storing *s)
+{
+    return s->matrix * s->rows * s->row_bytes;
+}
 
 static void blocks_mean(const quantize_gguf_along_storing *s, const void *blocks, size_t rows, float *values)
 {
@@ -71,7 +76,8 @@ static void blocks_mean(const quantize_gguf_along_storing *s, const void *blocks
 }
 
 /* Blocks of all rows, into the output where they are this rank's; `weights` become what they mean. */
-static organ_status quantize_gguf_along_store(quantize_gguf_along_storing *s, bool own, float *weights, organ_error *error)
+static organ_status quantize_gguf_along_store(quantize_gguf_along_storing *s, bool own, float *weights,
+                                              organ_error *error)
 {
     organ_gguf_loss lost = {0};
     organ_gguf_loss *const loss = own ? &s->part->loss : &lost;
@@ -84,8 +90,8 @@ static organ_status quantize_gguf_along_store(quantize_gguf_along_storing *s, bo
         blocks_mean(s, blocks, 1, row);
     }
     return !own ? ORGAN_OK
-                : organ_unit_run_put(s->job->run, s->part->piece, s->blocks, s->rows * s->row_bytes, quantize_gguf_along_place_of(s),
-                                     s->put, error);
+                : organ_unit_run_put(s->job->run, s->part->piece, s->blocks, s->rows * s->row_bytes,
+                                     quantize_gguf_along_place_of(s), s->put, error);
 }
 
 /* ---- for the walk ---- */
@@ -98,7 +104,8 @@ static organ_gguf_part *quantize_gguf_along_part_of(const organ_gguf_job *job, c
     return job->texted[k];
 }
 
-static uint64_t quantize_gguf_along_matrix_memory(void *context, const organ_along_text *along, const organ_tensor *tensor)
+static uint64_t quantize_gguf_along_matrix_memory(void *context, const organ_along_text *along,
+                                                  const organ_tensor *tensor)
 {
     const organ_gguf_part *const part = quantize_gguf_along_part_of(context, tensor);
     const organ_grid grid = grid_of(part);
@@ -112,12 +119,14 @@ static bool quantize_gguf_along_is_done(void *context, size_t target)
     return job->units[job->texted[target]->piece].done;
 }
 
-static organ_status quantize_gguf_along_restore(void *context, const organ_along_matrix *matrix, float *weights, organ_error *error)
+static organ_status quantize_gguf_along_restore(void *context, const organ_along_matrix *matrix, float *weights,
+                                                organ_error *error)
 {
     organ_gguf_job *const job = context;
     quantize_gguf_along_storing s;
     if (storing_open(job, matrix, &s, error) == ORGAN_OK &&
-        organ_unit_run_read(job->run, s.part->piece, s.blocks, s.rows * s.row_bytes, quantize_gguf_along_place_of(&s), error) == ORGAN_OK) {
+        organ_unit_run_read(job->run, s.part->piece, s.blocks, s.rows * s.row_bytes, quantize_gguf_along_place_of(&s),
+                            error) == ORGAN_OK) {
         blocks_mean(&s, s.blocks, s.rows, weights);
         organ_along_turn(job->along, s.part->weight.codes, weights, s.rows, false, error);
     }
@@ -134,8 +143,8 @@ static organ_status quantize_gguf_along_forget_inputs(void *context, const organ
 }
 
 /* A unit is done with the last matrix of its stack; which one that is depends on which of them see the same inputs. */
-static organ_status quantize_gguf_along_finish(const quantize_gguf_along_storing *s, const organ_along_matrix *matrix, const organ_gptq *m,
-                                               organ_error *error)
+static organ_status quantize_gguf_along_finish(const quantize_gguf_along_storing *s, const organ_along_matrix *matrix,
+                                               const organ_gptq *m, organ_error *error)
 {
     organ_gguf_job *const job = s->job;
     organ_gguf_part *const part = s->part;
@@ -153,8 +162,8 @@ static organ_status quantize_gguf_along_finish(const quantize_gguf_along_storing
     return ORGAN_OK;
 }
 
-static organ_status quantize_gguf_along_quantise(quantize_gguf_along_storing *s, const organ_along_matrix *matrix, float *weights,
-                                                 organ_error *error)
+static organ_status quantize_gguf_along_quantise(quantize_gguf_along_storing *s, const organ_along_matrix *matrix,
+                                                 float *weights, organ_error *error)
 {
     organ_gptq m = {.name = s->part->weight.name,
                     .grid = s->grid,
@@ -168,12 +177,14 @@ static organ_status quantize_gguf_along_quantise(quantize_gguf_along_storing *s,
                     .scales = s->scales};
     if (!isfinite(s->job->engine->kernels->amax(weights, s->rows * s->cols)))
         return organ_gguf_refuse_values(s->part, error);
-    if (organ_gptq_run(&s->job->inputs, &m, error) != ORGAN_OK || quantize_gguf_along_store(s, matrix->own, weights, error) != ORGAN_OK)
+    if (organ_gptq_run(&s->job->inputs, &m, error) != ORGAN_OK ||
+        quantize_gguf_along_store(s, matrix->own, weights, error) != ORGAN_OK)
         return error->status;
     return matrix->own ? quantize_gguf_along_finish(s, matrix, &m, error) : ORGAN_OK;
 }
 
-static organ_status quantize_gguf_along_change(void *context, const organ_along_matrix *matrix, float *weights, organ_error *error)
+static organ_status quantize_gguf_along_change(void *context, const organ_along_matrix *matrix, float *weights,
+                                               organ_error *error)
 {
     organ_gguf_job *const job = context;
     const organ_tensor *const tensor = job->aimed.tensors[matrix->target];
@@ -222,8 +233,10 @@ organ_status organ_gguf_open_text(organ_gguf_job *job, organ_error *error)
         job->aimed.tensors[job->aimed.count++] = part->weight.codes;
     }
     if (!job->aimed.count)
-        return organ_fail(error, ORGAN_USAGE, "--method gptq: none of the targets is in a layer; embeddings and head go by no text");
-    return organ_along_open(&job->walk, job->model, &job->aimed, &job->work, job->engine, job->progress, &job->along, error);
+        return organ_fail(error, ORGAN_USAGE,
+                          "--method gptq: none of the targets is in a layer; embeddings and head go by no text");
+    return organ_along_open(&job->walk, job->model, &job->aimed, &job->work, job->engine, job->progress, &job->along,
+                            error);
 }
 
 organ_status organ_gguf_along(organ_gguf_job *job, organ_error *error) { return organ_along_run(job->along, error); }

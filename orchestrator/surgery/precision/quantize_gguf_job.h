@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: MIT
- * quantize for GGUF: matrices become blocks of one of ggml's types, in one file that llama.cpp reads. What the parts of a quantisation to
- * GGUF block types share: quantize_gguf.c plans and runs it, quantize_gguf_pass.c makes the blocks, quantize_gguf_along.c those that go by
- * a text, quantize_gguf_document.c tells of them. */
+ * quantize for GGUF: matrices become blocks of one of ggml's types, in one file that llama.cpp reads. What the parts of
+ * a quantisation to GGUF block types share: quantize_gguf.c plans and runs it, quantize_gguf_pass.c makes the blocks,
+ * quantize_gguf_along.c those that go by a text, quantize_gguf_document.c tells of them. */
 #ifndef ORGAN_QUANTIZE_GGUF_JOB_H
 #define ORGAN_QUANTIZE_GGUF_JOB_H
 
@@ -20,8 +20,8 @@
 bool organ_quantize_is_gguf(const char *scheme);
 
 /* organ_quantize_model for them. */
-organ_status organ_quantize_gguf(const organ_quantize_options *options, const organ_engine *engine, const organ_progress *progress,
-                                 json_t **report, organ_error *error);
+organ_status organ_quantize_gguf(const organ_quantize_options *options, const organ_engine *engine,
+                                 const organ_progress *progress, json_t **report, organ_error *error);
 
 typedef struct organ_gguf_scheme {
     const char *name;
@@ -104,11 +104,12 @@ void organ_gguf_close_text(organ_gguf_job *job);
 
 size_t organ_gguf_row_bytes(const organ_gguf_part *part);
 /* What the columns of a matrix of the part weigh by the imatrix, and the roots of that. */
-organ_status organ_gguf_weigh(const organ_gguf_job *job, const organ_gguf_part *part, uint64_t matrix, float *weights, float *roots,
-                              organ_error *error);
-/* Adds what some rows of values lose; `back` is what their blocks mean, `roots` NULL without an imatrix. Both are gone afterwards. */
-void organ_gguf_lose(const organ_kernels *kernels, float *values, float *back, const float *roots, size_t rows, size_t cols,
-                     organ_gguf_loss *loss);
+organ_status organ_gguf_weigh(const organ_gguf_job *job, const organ_gguf_part *part, uint64_t matrix, float *weights,
+                              float *roots, organ_error *error);
+/* Adds what some rows of values lose; `back` is what their blocks mean, `roots` NULL without an imatrix. Both are gone
+ * afterwards. */
+void organ_gguf_lose(const organ_kernels *kernels, float *values, float *back, const float *roots, size_t rows,
+                     size_t cols, organ_gguf_loss *loss);
 organ_status organ_gguf_refuse_values(const organ_gguf_part *part, organ_error *error);
 
 /* For the journal: what a part has besides its bytes. */

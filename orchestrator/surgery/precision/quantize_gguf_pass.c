@@ -53,19 +53,19 @@ static void make_weights(float *weights, float *roots, size_t cols)
     }
 }
 
-organ_status organ_gguf_weigh(const organ_gguf_job *job, const organ_gguf_part *part, uint64_t matrix, float *weights, float *roots,
-                              organ_error *error)
+organ_status organ_gguf_weigh(const organ_gguf_job *job, const organ_gguf_part *part, uint64_t matrix, float *weights,
+                              float *roots, organ_error *error)
 {
     double count;
     const char *entry;
-    if (organ_importance_norms(job->imatrix, job->model, part->weight.codes, matrix, part->experts, roots, &count, &entry, error) ==
-        ORGAN_OK)
+    if (organ_importance_norms(job->imatrix, job->model, part->weight.codes, matrix, part->experts, roots, &count,
+                               &entry, error) == ORGAN_OK)
         make_weights(weights, roots, (size_t)part->cols);
     return error->status;
 }
 
-static organ_status quantize_gguf_pass_lay_out(const organ_gguf_job *job, const organ_weight_strip *strip, void *scratch,
-                                               quantize_gguf_pass_bench *b, organ_error *error)
+static organ_status quantize_gguf_pass_lay_out(const organ_gguf_job *job, const organ_weight_strip *strip,
+                                               void *scratch, quantize_gguf_pass_bench *b, organ_error *error)
 {
     const organ_gguf_part *const part = job->todo[strip->item];
     *b = (quantize_gguf_pass_bench){.kernels = job->engine->kernels,
@@ -109,8 +109,8 @@ static void multiply_row(float *restrict values, const float *restrict by, size_
             values[at + l] *= by[at + l];
 }
 
-void organ_gguf_lose(const organ_kernels *kernels, float *values, float *back, const float *roots, size_t rows, size_t cols,
-                     organ_gguf_loss *loss)
+void organ_gguf_lose(const organ_kernels *kernels, float *values, float *back, const float *roots, size_t rows,
+                     size_t cols, organ_gguf_loss *loss)
 {
     const size_t n = rows * cols;
     take_from(back, values, n);
@@ -137,13 +137,15 @@ static void make_band(const quantize_gguf_pass_bench *b, float *values, size_t r
 
 organ_status organ_gguf_refuse_values(const organ_gguf_part *part, organ_error *error)
 {
-    return organ_fail(error, ORGAN_BAD_INPUT,
-                      "tensor '%s' has values that are NaN or infinite, which have no scale: leave it out with --targets, or mend it",
-                      part->weight.name);
+    return organ_fail(
+        error, ORGAN_BAD_INPUT,
+        "tensor '%s' has values that are NaN or infinite, which have no scale: leave it out with --targets, or mend it",
+        part->weight.name);
 }
 
 /* The blocks of a band go to the front of the strip, where no value is needed any more. */
-static organ_status make_blocks(void *context, const organ_weight_strip *strip, void *scratch, void *result, organ_error *error)
+static organ_status make_blocks(void *context, const organ_weight_strip *strip, void *scratch, void *result,
+                                organ_error *error)
 {
     const organ_gguf_job *const job = context;
     const organ_gguf_part *const part = job->todo[strip->item];
@@ -159,10 +161,12 @@ static organ_status make_blocks(void *context, const organ_weight_strip *strip, 
     }
     if (!isfinite(loss->squares))
         return organ_gguf_refuse_values(part, error);
-    return organ_unit_run_put(job->run, part->piece, values, strip->rows * b.row_bytes, strip->first * b.row_bytes, b.put, error);
+    return organ_unit_run_put(job->run, part->piece, values, strip->rows * b.row_bytes, strip->first * b.row_bytes,
+                              b.put, error);
 }
 
-static organ_status quantize_gguf_pass_retire_strip(void *context, const organ_weight_strip *strip, const void *result, organ_error *error)
+static organ_status quantize_gguf_pass_retire_strip(void *context, const organ_weight_strip *strip, const void *result,
+                                                    organ_error *error)
 {
     organ_gguf_job *const job = context;
     organ_gguf_part *const part = job->todo[strip->item];
@@ -223,4 +227,7 @@ static organ_status pass_over_parts(organ_gguf_job *job, bool runs, organ_error 
 
 organ_status organ_gguf_pass(organ_gguf_job *job, organ_error *error) { return pass_over_parts(job, true, error); }
 
-organ_status organ_gguf_foresee_pass(organ_gguf_job *job, organ_error *error) { return pass_over_parts(job, false, error); }
+organ_status organ_gguf_foresee_pass(organ_gguf_job *job, organ_error *error)
+{
+    return pass_over_parts(job, false, error);
+}

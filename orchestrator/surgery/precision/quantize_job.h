@@ -30,7 +30,8 @@ typedef struct organ_quantize_part {
     size_t unit;                         /* of them */
     float greatest;                      /* magnitude, of the whole tensor; where a scale is for all of it */
     double squares, error_squares;       /* sums over its values, over what they lost */
-    /* By a calibration: tr(E H E^T) of the weights, of GPTQ's error, of the error in the end; tokens that it was calibrated with. */
+    /* By a calibration: tr(E H E^T) of the weights, of GPTQ's error, of the error in the end; tokens that it was
+     * calibrated with. */
     double energy, gptq_loss, loss;
     uint64_t tokens;
     bool block_diagonal;
@@ -64,7 +65,8 @@ typedef struct organ_quantize_job {
     organ_quantize_part *parts;
     size_t part_count;
     size_t regrouped; /* number of parts with a smaller group than the job's scheme; 0 for mixed widths */
-    size_t partial; /* number of parts with blocks clipped at their edges, which DeepSeek's code and vLLM read and transformers does not */
+    size_t partial;   /* number of parts with blocks clipped at their edges, which DeepSeek's code and vLLM read and
+                         transformers does not */
     organ_quantize_left *left;
     size_t left_count;
     organ_arena arena; /* names of new tensors */
@@ -94,8 +96,8 @@ organ_status organ_quantize_put_shape(organ_quantize_job *job, const organ_quant
 bool organ_quantize_is_mixed(const organ_quantize_scheme *scheme);
 /* NULL: there is none of that name. */
 const organ_quantize_scheme *organ_quantize_scheme_named(const char *name);
-/* Returns `scheme` if `cols` is a multiple of its group, else the scheme with the same bits and the widest smaller group that divides
- * `cols`; NULL if there is none. Schemes without groups fit all widths. */
+/* Returns `scheme` if `cols` is a multiple of its group, else the scheme with the same bits and the widest smaller
+ * group that divides `cols`; NULL if there is none. Schemes without groups fit all widths. */
 const organ_quantize_scheme *organ_quantize_scheme_fitting(const organ_quantize_scheme *asked, uint64_t cols);
 /* Returns the reason why no scheme can represent the tensor, for any width; NULL if schemes can. */
 const char *organ_quantize_kind_obstacle(const organ_tensor *tensor);
@@ -105,11 +107,11 @@ bool organ_quantize_is_routed(const organ_tensor *tensor);
 size_t organ_quantize_plain_experts(const organ_quantize_job *job);
 /* Returns whether parts have schemes other than job->scheme. */
 bool organ_quantize_several(const organ_quantize_job *job);
-/* Fills job->scheme_of. ORGAN_USAGE if --targets matches only some of the routed experts of a layer; ORGAN_BAD_INPUT if no single scheme
- * fits the routed experts. */
+/* Fills job->scheme_of. ORGAN_USAGE if --targets matches only some of the routed experts of a layer; ORGAN_BAD_INPUT if
+ * no single scheme fits the routed experts. */
 organ_status organ_quantize_forms(organ_quantize_job *job, organ_error *error);
-/* Prints notes on the terminal: tensors with smaller groups than the scheme's, and features that loaders do not support. The caller has
- * listed the parts before. */
+/* Prints notes on the terminal: tensors with smaller groups than the scheme's, and features that loaders do not
+ * support. The caller has listed the parts before. */
 void organ_quantize_tell_loaders(const organ_quantize_job *job);
 /* The same for one target and its width; NULL if the scheme can represent it. */
 const char *organ_quantize_obstacle(const organ_quantize_job *job, const organ_tensor *tensor);
@@ -118,15 +120,16 @@ const char *organ_quantize_obstacle(const organ_quantize_job *job, const organ_t
 
 /* Whether --allocate and scheme go together. ORGAN_USAGE. */
 organ_status organ_quantize_widths_check(const organ_quantize_options *options, bool mixed, organ_error *error);
-/* Measures or reads what each target costs at each width, and divides the budget: job->scheme_of. Errors of organ_curves_open,
- * organ_curves_run and organ_allocation_read; ORGAN_USAGE for a budget that is too little. */
+/* Measures or reads what each target costs at each width, and divides the budget: job->scheme_of. Errors of
+ * organ_curves_open, organ_curves_run and organ_allocation_read; ORGAN_USAGE for a budget that is too little. */
 organ_status organ_quantize_widths_find(organ_quantize_job *job, organ_error *error);
 void organ_quantize_widths_close(organ_quantize_widths *widths); /* NULL is allowed */
 /* "allocation" of the parameters and of the document; NULL without memory. */
 json_t *organ_quantize_widths_parameters(const organ_quantize_options *options);
 json_t *organ_quantize_widths_json(const organ_quantize_widths *widths);
 
-/* Opens the text of --method gptq for these targets and closes it again: its errors before anything else is done. Parts may be fewer. */
+/* Opens the text of --method gptq for these targets and closes it again: its errors before anything else is done. Parts
+ * may be fewer. */
 organ_status organ_quantize_try_text(organ_quantize_job *job, const organ_targets *targets, organ_error *error);
 /* Opens the text of --method gptq; the parts are known. */
 organ_status organ_quantize_open_text(organ_quantize_job *job, organ_error *error);
@@ -140,23 +143,24 @@ void organ_quantize_close_text(organ_quantize_job *job);
 
 size_t organ_quantize_row_bytes(const organ_quantize_scheme *scheme, size_t cols);
 /* The codes nearest to the values of a row, as they are stored, and what they mean; scales: of each group. */
-void organ_quantize_row(const organ_quantize_scheme *scheme, const organ_kernels *kernels, const float *values, const float *scales,
-                        size_t cols, void *codes, float *back);
+void organ_quantize_row(const organ_quantize_scheme *scheme, const organ_kernels *kernels, const float *values,
+                        const float *scales, size_t cols, void *codes, float *back);
 /* What stored codes mean. */
-void organ_quantize_row_back(const organ_quantize_scheme *scheme, const organ_kernels *kernels, const void *codes, const float *scales,
-                             size_t cols, float *back);
+void organ_quantize_row_back(const organ_quantize_scheme *scheme, const organ_kernels *kernels, const void *codes,
+                             const float *scales, size_t cols, float *back);
 /* Bytes of a stored scale, and scales as they are stored and back. */
 size_t organ_quantize_scale_bytes(const organ_quantize_scheme *scheme);
-void organ_quantize_store_scales(const organ_quantize_scheme *scheme, const organ_kernels *kernels, const float *scales, size_t n,
-                                 void *stored);
-void organ_quantize_load_scales(const organ_quantize_scheme *scheme, const organ_kernels *kernels, const void *stored, size_t n,
-                                float *scales);
+void organ_quantize_store_scales(const organ_quantize_scheme *scheme, const organ_kernels *kernels, const float *scales,
+                                 size_t n, void *stored);
+void organ_quantize_load_scales(const organ_quantize_scheme *scheme, const organ_kernels *kernels, const void *stored,
+                                size_t n, float *scales);
 /* Sums of squares over a row of values and of what they lost. */
 typedef struct organ_quantize_loss {
     double squares, error_squares;
 } organ_quantize_loss;
 /* Adds those of a row; `back` is what its codes mean, and becomes what was lost. */
-void organ_quantize_lose(const organ_kernels *kernels, const float *values, float *back, size_t cols, organ_quantize_loss *sums);
+void organ_quantize_lose(const organ_kernels *kernels, const float *values, float *back, size_t cols,
+                         organ_quantize_loss *sums);
 
 /* Adds quantization_config. */
 organ_status organ_quantize_config(void *job, organ_json_edit *config, organ_error *error);

@@ -36,7 +36,8 @@ static size_t pending_room(size_t groups) { return organ_to_line(groups * 4) + P
 static size_t scratch_for(const organ_quantize_part *part)
 {
     const size_t cols = (size_t)part->cols, groups = (size_t)part->groups;
-    return organ_to_line(cols) + organ_to_line(cols * 4) + organ_to_line(groups * 4) + pending_room(groups) + ORGAN_PUT_SCRATCH;
+    return organ_to_line(cols) + organ_to_line(cols * 4) + organ_to_line(groups * 4) + pending_room(groups) +
+           ORGAN_PUT_SCRATCH;
 }
 
 static quantize_pass_bench bench_of(const organ_quantize_job *job, const organ_weight_strip *strip, void *scratch)
@@ -57,7 +58,8 @@ static quantize_pass_bench bench_of(const organ_quantize_job *job, const organ_w
     at += organ_to_line(b.groups * 4);
     b.pending = at;
     b.put = at + b.pending_room;
-    const uint64_t row = part->scheme->grid.scale_of == ORGAN_SCALE_BLOCK ? strip->first / part->scheme->grid.size : strip->first;
+    const uint64_t row =
+        part->scheme->grid.scale_of == ORGAN_SCALE_BLOCK ? strip->first / part->scheme->grid.size : strip->first;
     b.pending_at = row * part->groups * organ_quantize_scale_bytes(part->scheme);
     return b;
 }
@@ -115,7 +117,8 @@ static void make_row(const quantize_pass_bench *b, const float *values, loss *su
 }
 
 /* The codes of a row go to the front of the strip, where no value is needed any more. */
-static organ_status make_codes(void *context, const organ_weight_strip *strip, void *scratch, void *result, organ_error *error)
+static organ_status make_codes(void *context, const organ_weight_strip *strip, void *scratch, void *result,
+                               organ_error *error)
 {
     const organ_quantize_job *const job = context;
     quantize_pass_bench b = bench_of(job, strip, scratch);
@@ -140,8 +143,10 @@ static organ_status make_codes(void *context, const organ_weight_strip *strip, v
 
 /* ---- passes ---- */
 
-/* What a stretch of rows is of the bytes of the tensor; a scale for the whole tensor takes two passes, each half of the way. */
-static uint64_t quantize_pass_share(const organ_quantize_job *job, const organ_quantize_part *part, const organ_weight_strip *strip)
+/* What a stretch of rows is of the bytes of the tensor; a scale for the whole tensor takes two passes, each half of the
+ * way. */
+static uint64_t quantize_pass_share(const organ_quantize_job *job, const organ_quantize_part *part,
+                                    const organ_weight_strip *strip)
 {
     const uint64_t bytes = part->weight->codes->bytes / (part->rows ? part->rows : 1) * strip->rows;
     return job->scheme->grid.scale_of == ORGAN_SCALE_TENSOR ? bytes / 2 : bytes;
@@ -156,11 +161,13 @@ static organ_status retire_codes(void *context, const organ_weight_strip *strip,
     part->error_squares += sums->error_squares;
     if (strip->last && organ_unit_run_finish(job->run, part->unit, organ_quantize_results(part), error))
         return error->status;
-    organ_progress_advance(job->progress, quantize_pass_share(job, part, strip), strip->last ? part->weight->name : NULL, NULL);
+    organ_progress_advance(job->progress, quantize_pass_share(job, part, strip),
+                           strip->last ? part->weight->name : NULL, NULL);
     return ORGAN_OK;
 }
 
-static organ_status measure_strip(void *context, const organ_weight_strip *strip, void *scratch, void *result, organ_error *error)
+static organ_status measure_strip(void *context, const organ_weight_strip *strip, void *scratch, void *result,
+                                  organ_error *error)
 {
     const organ_quantize_job *const job = context;
     float *const greatest = result;
@@ -183,7 +190,8 @@ static organ_status retire_look(void *context, const organ_weight_strip *strip, 
 organ_status organ_quantize_put_shape(organ_quantize_job *job, const organ_quantize_part *part, organ_error *error)
 {
     const int64_t shape[2] = {(int64_t)part->rows, (int64_t)part->cols};
-    return job->scheme->packed ? organ_unit_run_put(job->run, part->shape, shape, sizeof shape, 0, NULL, error) : ORGAN_OK;
+    return job->scheme->packed ? organ_unit_run_put(job->run, part->shape, shape, sizeof shape, 0, NULL, error)
+                               : ORGAN_OK;
 }
 
 /* What is known of a tensor before its codes: its shape where codes are packed, the scale that is for all of it. */
@@ -221,7 +229,8 @@ static organ_weight_pass codes_pass(organ_quantize_job *job, const organ_weight_
                                .retire = retire_codes};
 }
 
-static organ_status run_passes(organ_quantize_job *job, const organ_weight_item *items, size_t count, organ_error *error)
+static organ_status run_passes(organ_quantize_job *job, const organ_weight_item *items, size_t count,
+                               organ_error *error)
 {
     const organ_weight_pass codes = codes_pass(job, items, count);
     organ_weight_pass look = codes;
@@ -234,7 +243,8 @@ static organ_status run_passes(organ_quantize_job *job, const organ_weight_item 
     return error->status;
 }
 
-static organ_status quantize_pass_foresee(organ_quantize_job *job, const organ_weight_item *items, size_t count, organ_error *error)
+static organ_status quantize_pass_foresee(organ_quantize_job *job, const organ_weight_item *items, size_t count,
+                                          organ_error *error)
 {
     const organ_weight_pass pass = codes_pass(job, items, count);
     organ_plan_memory(&job->plan, organ_weight_pass_enough(&pass, job->engine, error), 0);
@@ -243,7 +253,8 @@ static organ_status quantize_pass_foresee(organ_quantize_job *job, const organ_w
     return error->status;
 }
 
-typedef organ_status use_items(organ_quantize_job *job, const organ_weight_item *items, size_t count, organ_error *error);
+typedef organ_status use_items(organ_quantize_job *job, const organ_weight_item *items, size_t count,
+                               organ_error *error);
 
 /* All parts that are not done, for one of the two functions above. */
 static organ_status with_items(organ_quantize_job *job, use_items *use, organ_error *error)
@@ -267,7 +278,10 @@ static organ_status with_items(organ_quantize_job *job, use_items *use, organ_er
     return error->status;
 }
 
-organ_status organ_quantize_pass(organ_quantize_job *job, organ_error *error) { return with_items(job, run_passes, error); }
+organ_status organ_quantize_pass(organ_quantize_job *job, organ_error *error)
+{
+    return with_items(job, run_passes, error);
+}
 
 organ_status organ_quantize_foresee_pass(organ_quantize_job *job, organ_error *error)
 {

@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: MIT
- * Quantisation by a text of a model that is pruned on the way: each matrix is pruned, then gets its codes, by the inputs that it has behind
- * the layers that have both already. */
+ * Quantisation by a text of a model that is pruned on the way: each matrix is pruned, then gets its codes, by the
+ * inputs that it has behind the layers that have both already. */
 #ifndef ORGAN_QUANTIZE_PRUNED_H
 #define ORGAN_QUANTIZE_PRUNED_H
 
@@ -27,10 +27,12 @@ typedef struct organ_quantize_pruning {
     /* Bytes that it takes at most, `keep` among them; the rest as in organ_along_work. */
     uint64_t (*memory)(void *context, uint64_t rows, uint64_t cols);
     /* Changes weights, rows x cols; keep becomes 1 for what may have a code, and 0 for what is zero. */
-    organ_status (*prune)(void *context, const organ_along_matrix *matrix, float *weights, uint8_t *keep, organ_error *error);
+    organ_status (*prune)(void *context, const organ_along_matrix *matrix, float *weights, uint8_t *keep,
+                          organ_error *error);
     json_t *(*parameters)(void *context); /* "pruning" of the parameters */
     organ_plan_solve solve;               /* the work of that, for the plan of a dry run */
-    /* The rest may be NULL. What is to become codes is known: whether memory and text are enough for what `begin` does is seen here. */
+    /* The rest may be NULL. What is to become codes is known: whether memory and text are enough for what `begin` does
+     * is seen here. */
     organ_status (*open)(void *context, const organ_quantize_held *held, organ_error *error);
     void (*foresee)(void *context, organ_plan *plan); /* adds what `begin` takes */
     /* Before the first matrix of a run. */
@@ -39,9 +41,10 @@ typedef struct organ_quantize_pruning {
     void (*close)(void *context);         /* while the model is still open, whatever has happened */
 } organ_quantize_pruning;
 
-/* organ_quantize_model with method gptq, which the options have. A target that the scheme cannot hold is not pruned either. ORGAN_USAGE for
- * a scheme of GGUF models. */
-organ_status organ_quantize_pruned(const organ_quantize_options *options, const organ_quantize_pruning *pruning, const organ_engine *engine,
-                                   const organ_progress *progress, json_t **report, organ_error *error);
+/* organ_quantize_model with method gptq, which the options have. A target that the scheme cannot hold is not pruned
+ * either. ORGAN_USAGE for a scheme of GGUF models. */
+organ_status organ_quantize_pruned(const organ_quantize_options *options, const organ_quantize_pruning *pruning,
+                                   const organ_engine *engine, const organ_progress *progress, json_t **report,
+                                   organ_error *error);
 
 #endif

@@ -6,10 +6,11 @@
 
 json_t *organ_quantize_results(const organ_quantize_part *part)
 {
-    return ORGAN_OBJECT(SET("squares", organ_exact_json(part->squares)), SET("error_squares", organ_exact_json(part->error_squares)),
-                        SET("energy", organ_exact_json(part->energy)), SET("gptq_loss", organ_exact_json(part->gptq_loss)),
-                        SET("loss", organ_exact_json(part->loss)), SET_COUNT("tokens", part->tokens),
-                        SET_FLAG("block_diagonal", part->block_diagonal),
+    return ORGAN_OBJECT(SET("squares", organ_exact_json(part->squares)),
+                        SET("error_squares", organ_exact_json(part->error_squares)),
+                        SET("energy", organ_exact_json(part->energy)),
+                        SET("gptq_loss", organ_exact_json(part->gptq_loss)), SET("loss", organ_exact_json(part->loss)),
+                        SET_COUNT("tokens", part->tokens), SET_FLAG("block_diagonal", part->block_diagonal),
                         SET_IF(part->fallback, "fallback_experts", json_incref(part->fallback)),
                         SET_IF(part->masked, "masked", json_integer((json_int_t)part->masked)),
                         SET_IF(part->zeros, "zeros", json_integer((json_int_t)part->zeros)));

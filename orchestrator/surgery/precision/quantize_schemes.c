@@ -65,12 +65,14 @@ const char *organ_quantize_obstacle(const organ_quantize_job *job, const organ_t
     const char *const kind = organ_quantize_kind_obstacle(tensor);
     if (kind || organ_quantize_scheme_fitting(job->scheme, tensor->shape[1]))
         return kind;
-    return "its columns are not a whole number of groups of 32, the smallest; int8-channel and the FP8 schemes need no groups.";
+    return "its columns are not a whole number of groups of 32, the smallest; int8-channel and the FP8 schemes need no "
+           "groups.";
 }
 
 organ_status organ_quantize_refuse_values(const char *tensor, organ_error *error)
 {
-    return organ_fail(error, ORGAN_BAD_INPUT,
-                      "tensor '%s' has values that are NaN or infinite, which have no scale: leave it out with --targets, or mend it",
-                      tensor);
+    return organ_fail(
+        error, ORGAN_BAD_INPUT,
+        "tensor '%s' has values that are NaN or infinite, which have no scale: leave it out with --targets, or mend it",
+        tensor);
 }

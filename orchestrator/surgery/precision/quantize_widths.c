@@ -1,5 +1,6 @@
 /* SPDX-License-Identifier: MIT
- * Mixed widths: what each target costs with codes of 2, 3, 4 and 8 bits is measured along the text, then one budget is divided. */
+ * Mixed widths: what each target costs with codes of 2, 3, 4 and 8 bits is measured along the text, then one budget is
+ * divided. */
 #include "orchestrator/machine/enough_memory.h"
 #include "orchestrator/machine/extent.h"
 #include "orchestrator/report/text/members.h"
@@ -31,7 +32,10 @@ static const organ_quantize_scheme *scheme_at(size_t level, const organ_quantize
     return organ_quantize_scheme_named(name);
 }
 
-static const organ_quantize_joined *joined_of(const organ_quantize_widths *w, size_t target) { return &w->joined[w->choice_of[target]]; }
+static const organ_quantize_joined *joined_of(const organ_quantize_widths *w, size_t target)
+{
+    return &w->joined[w->choice_of[target]];
+}
 
 /* ---- what goes with what ---- */
 
@@ -46,18 +50,22 @@ organ_status organ_quantize_widths_check(const organ_quantize_options *o, bool m
     if (!a->allocate && !mixed)
         return ORGAN_OK;
     if (!mixed)
-        return organ_fail(error, ORGAN_USAGE, "--allocate has no meaning with scheme %s, which has one width: mixed has 2, 3, 4 and 8 bits",
+        return organ_fail(error, ORGAN_USAGE,
+                          "--allocate has no meaning with scheme %s, which has one width: mixed has 2, 3, 4 and 8 bits",
                           o->scheme);
     if (!a->allocate || !a->budget)
-        return organ_fail(error, ORGAN_USAGE, "scheme %s needs --allocate global and --budget, bits a weight (3.5bpw) or bytes (9GB)",
+        return organ_fail(error, ORGAN_USAGE,
+                          "scheme %s needs --allocate global and --budget, bits a weight (3.5bpw) or bytes (9GB)",
                           o->scheme);
     if (!o->method || strcmp(o->method, "gptq") != 0)
-        return organ_fail(error, ORGAN_USAGE, "scheme %s needs --method gptq: divergences are measured on a part of its text", o->scheme);
+        return organ_fail(error, ORGAN_USAGE,
+                          "scheme %s needs --method gptq: divergences are measured on a part of its text", o->scheme);
     if (organ_budget_parse(a->budget, &budget, error) != ORGAN_OK)
         return error->status;
     return budget.unit != ORGAN_BUDGET_PERCENT
                ? ORGAN_OK
-               : organ_fail(error, ORGAN_USAGE, "--budget %s has no meaning for quantize: bits a weight (3.5bpw) or bytes (9GB) have",
+               : organ_fail(error, ORGAN_USAGE,
+                            "--budget %s has no meaning for quantize: bits a weight (3.5bpw) or bytes (9GB) have",
                             a->budget);
 }
 
@@ -82,7 +90,8 @@ static size_t target_named(const organ_quantize_widths *w, const char *name)
     return k;
 }
 
-static organ_status quantize_widths_make(void *context, const organ_along_matrix *m, size_t level, float *weights, organ_error *error)
+static organ_status quantize_widths_make(void *context, const organ_along_matrix *m, size_t level, float *weights,
+                                         organ_error *error)
 {
     organ_quantize_widths *const w = context;
     const size_t rows = (size_t)m->rows, cols = (size_t)m->cols;
@@ -113,7 +122,8 @@ static void derive(void *context, size_t tensor)
 }
 
 /* As it is, too. */
-static organ_status make_given(void *context, const organ_along_matrix *m, double given, float *weights, organ_error *error)
+static organ_status make_given(void *context, const organ_along_matrix *m, double given, float *weights,
+                               organ_error *error)
 {
     return given < ORGAN_WIDTH_LEVELS ? quantize_widths_make(context, m, (size_t)given, weights, error) : error->status;
 }
@@ -158,7 +168,8 @@ static bool are_routed(const organ_anatomy *a, const organ_anatomy *b)
     return a->experts == ORGAN_EXPERTS_ROUTED && b->experts == ORGAN_EXPERTS_ROUTED;
 }
 
-/* Servers hold q, k and v as one matrix, and gate and up as one; transformers reads one scheme for all routed experts of a model. */
+/* Servers hold q, k and v as one matrix, and gate and up as one; transformers reads one scheme for all routed experts
+ * of a model. */
 static bool is_joined(const organ_anatomy *a, const organ_anatomy *b)
 {
     static const organ_role with[ORGAN_ROLE_COUNT] = {
@@ -176,7 +187,8 @@ static void join(organ_quantize_widths *w, size_t target)
 {
     const organ_tensor *const t = w->held.tensors[target];
     const size_t group = t->shape[1] % 128 == 0 ? 128 : t->shape[1] % 64 == 0 ? 64 : NARROW;
-    bool (*const with)(const organ_anatomy *, const organ_anatomy *) = w->job->options->one_width ? is_joined : are_routed;
+    bool (*const with)(const organ_anatomy *, const organ_anatomy *) =
+        w->job->options->one_width ? is_joined : are_routed;
     size_t c = 0;
     while (c < w->choices.count && w->joined[c].curve != w->of[target] && !with(w->joined[c].first, &t->anatomy))
         c++;
@@ -206,7 +218,8 @@ static organ_status find_sizes(organ_quantize_widths *w, organ_error *error)
     for (size_t c = 0; c < w->choices.count; c++) {
         for (size_t l = 0; l < ORGAN_WIDTH_LEVELS; l++)
             w->sizes[c * ORGAN_WIDTH_CHOICES + l] =
-                (double)w->choices.tensors[c].elements * (floor(organ_width_levels[l]) + SCALE_BITS / (double)group_at(l, &w->joined[c]));
+                (double)w->choices.tensors[c].elements *
+                (floor(organ_width_levels[l]) + SCALE_BITS / (double)group_at(l, &w->joined[c]));
         w->sizes[c * ORGAN_WIDTH_CHOICES + ORGAN_WIDTH_LEVELS] = w->joined[c].stored;
     }
     return ORGAN_OK;
@@ -230,9 +243,10 @@ static organ_status find_budget(organ_quantize_widths *w, organ_error *error)
     if (w->budget >= least)
         return ORGAN_OK;
     if (bits)
-        return organ_fail(error, ORGAN_USAGE, "--budget %s: codes of 2 bits with their scales take %g bits a weight", asked,
-                          least / (double)w->held.elements);
-    return organ_fail(error, ORGAN_USAGE, "--budget %s: with all targets in 2 bits the tensors take %.0f bytes", asked, plain + least / 8);
+        return organ_fail(error, ORGAN_USAGE, "--budget %s: codes of 2 bits with their scales take %g bits a weight",
+                          asked, least / (double)w->held.elements);
+    return organ_fail(error, ORGAN_USAGE, "--budget %s: with all targets in 2 bits the tensors take %.0f bytes", asked,
+                      plain + least / 8);
 }
 
 /* What is known so far is kept: a run that is ended now measures only the rest when it is begun again. */
@@ -251,13 +265,14 @@ static organ_status identify(organ_quantize_widths *w, organ_error *error)
     char fingerprint[17];
     if (organ_model_fingerprint(w->job->model, fingerprint, error) != ORGAN_OK)
         return error->status;
-    w->identity =
-        ORGAN_OBJECT(SET_TEXT("definition", ORGAN_ALLOCATION_DEFINITION), SET_TEXT("model", fingerprint),
-                     SET_TEXT("method", o->no_resolve ? "gptq/1" : "gptq-resolved/1"),
-                     SET_TEXT("text", organ_along_describe(organ_curves_walk(w->walk))->digest), SET_COUNT("samples", o->samples),
-                     SET_COUNT("context", o->context), SET_FLAG("one_width", o->one_width),
-                     SET_COUNT("allocate_tokens", organ_allocate_tokens(&o->allocate)),
-                     SET_COUNT("allocate_layers", organ_allocate_layers(&o->allocate)), SET_IF(o->all_experts, "all_experts", json_true()));
+    w->identity = ORGAN_OBJECT(SET_TEXT("definition", ORGAN_ALLOCATION_DEFINITION), SET_TEXT("model", fingerprint),
+                               SET_TEXT("method", o->no_resolve ? "gptq/1" : "gptq-resolved/1"),
+                               SET_TEXT("text", organ_along_describe(organ_curves_walk(w->walk))->digest),
+                               SET_COUNT("samples", o->samples), SET_COUNT("context", o->context),
+                               SET_FLAG("one_width", o->one_width),
+                               SET_COUNT("allocate_tokens", organ_allocate_tokens(&o->allocate)),
+                               SET_COUNT("allocate_layers", organ_allocate_layers(&o->allocate)),
+                               SET_IF(o->all_experts, "all_experts", json_true()));
     return w->identity ? ORGAN_OK : organ_fail_memory(error, o->model);
 }
 
@@ -278,15 +293,19 @@ static organ_along_options walk_of(const organ_quantize_options *o)
 static organ_status quantize_widths_open_walk(organ_quantize_widths *w, organ_error *error)
 {
     const organ_quantize_options *const o = w->job->options;
-    const organ_curves_options options = {
-        .walk = walk_of(o), .tokens = organ_allocate_tokens(&o->allocate), .layers = organ_allocate_layers(&o->allocate)};
+    const organ_curves_options options = {.walk = walk_of(o),
+                                          .tokens = organ_allocate_tokens(&o->allocate),
+                                          .layers = organ_allocate_layers(&o->allocate)};
     w->curves.levels = organ_width_levels;
     w->curves.level_count = ORGAN_WIDTH_LEVELS;
     w->curves.measured = organ_width_measured;
-    w->work = (organ_curves_work){
-        .context = w, .make = quantize_widths_make, .memory = quantize_widths_memory, .derive = derive, .found = quantize_widths_found};
-    if (organ_curves_open(&options, w->job->model, &w->held, &w->curves, w->of, &w->work, w->job->engine, w->job->progress, &w->walk,
-                          error))
+    w->work = (organ_curves_work){.context = w,
+                                  .make = quantize_widths_make,
+                                  .memory = quantize_widths_memory,
+                                  .derive = derive,
+                                  .found = quantize_widths_found};
+    if (organ_curves_open(&options, w->job->model, &w->held, &w->curves, w->of, &w->work, w->job->engine,
+                          w->job->progress, &w->walk, error))
         return error->status;
     const organ_windows *const windows = &organ_curves_rest(w->walk)->windows;
     w->tokens = windows->begin[windows->count];
@@ -298,10 +317,12 @@ static organ_status quantize_widths_open_walk(organ_quantize_widths *w, organ_er
 
 static double change_of(const organ_quantize_widths *w, size_t c, size_t from, size_t to)
 {
-    return organ_quantize_width_cost(&w->choices.tensors[c], to) - organ_quantize_width_cost(&w->choices.tensors[c], from);
+    return organ_quantize_width_cost(&w->choices.tensors[c], to) -
+           organ_quantize_width_cost(&w->choices.tensors[c], from);
 }
 
-/* One takes the level below, of the sizes that are less, the other the greatest that this leaves room for. INFINITY: none. */
+/* One takes the level below, of the sizes that are less, the other the greatest that this leaves room for. INFINITY:
+ * none. */
 static double exchange_bits(const organ_quantize_widths *w, size_t down, size_t up, organ_exchange *made)
 {
     const double *const less = w->sizes + down * ORGAN_WIDTH_CHOICES, *const more = w->sizes + up * ORGAN_WIDTH_CHOICES;
@@ -315,12 +336,14 @@ static double exchange_bits(const organ_quantize_widths *w, size_t down, size_t 
     return to == from || becomes == was ? INFINITY : change_of(w, down, from, to) + change_of(w, up, was, becomes);
 }
 
-/* Routed experts are one choice over several layers, and an exchange changes at most two layers: they keep what they have. */
+/* Routed experts are one choice over several layers, and an exchange changes at most two layers: they keep what they
+ * have. */
 static bool propose(void *context, size_t one, size_t other, organ_exchange *made)
 {
     const organ_quantize_widths *const w = context;
     organ_exchange turned;
-    if (w->joined[one].first->experts == ORGAN_EXPERTS_ROUTED || w->joined[other].first->experts == ORGAN_EXPERTS_ROUTED)
+    if (w->joined[one].first->experts == ORGAN_EXPERTS_ROUTED ||
+        w->joined[other].first->experts == ORGAN_EXPERTS_ROUTED)
         return false;
     const double first = exchange_bits(context, one, other, made), second = exchange_bits(context, other, one, &turned);
     if (second < first)
@@ -333,10 +356,13 @@ static organ_status open_exchanges(organ_quantize_widths *w, organ_exchanges **e
     const organ_quantize_options *const o = w->job->options;
     const organ_exchanges_options options = {
         .walk = walk_of(o), .tokens = organ_allocate_tokens(&o->allocate), .rounds = o->allocate.rounds};
-    w->exchange_work = (organ_exchanges_work){
-        .context = w, .make = make_given, .memory = quantize_widths_memory, .propose = propose, .forget = quantize_widths_forget_inputs};
-    return organ_exchanges_open(&options, w->job->model, &w->held, &w->choices, w->choice_of, &w->exchange_work, w->job->engine,
-                                w->job->progress, exchanges, error);
+    w->exchange_work = (organ_exchanges_work){.context = w,
+                                              .make = make_given,
+                                              .memory = quantize_widths_memory,
+                                              .propose = propose,
+                                              .forget = quantize_widths_forget_inputs};
+    return organ_exchanges_open(&options, w->job->model, &w->held, &w->choices, w->choice_of, &w->exchange_work,
+                                w->job->engine, w->job->progress, exchanges, error);
 }
 
 static organ_status quantize_widths_exchange_pairs(organ_quantize_widths *w, organ_error *error)
@@ -362,7 +388,8 @@ static organ_status open_walks(organ_quantize_widths *w, organ_error *error)
     organ_error other = {0}, third = {0};
     organ_exchanges *exchanges = NULL;
     organ_quantize_try_text(w->job, &w->held, &other);
-    if (w->job->options->allocate.rounds && (!other.status || organ_memory_named(&other)) && !open_exchanges(w, &exchanges, &third))
+    if (w->job->options->allocate.rounds && (!other.status || organ_memory_named(&other)) &&
+        !open_exchanges(w, &exchanges, &third))
         organ_exchanges_foresee(exchanges, &ORGAN_GPTQ_SOLVE, &w->job->plan);
     organ_exchanges_close(exchanges);
     if ((!organ_memory_refuse_both(&other, &third) || organ_memory_named(&other)))
@@ -410,10 +437,12 @@ static organ_status quantize_widths_divide(organ_quantize_widths *w, organ_error
     if (job->options->allocate.rounds && quantize_widths_exchange_pairs(w, error) != ORGAN_OK)
         return error->status;
     for (size_t k = 0; k < w->held.count; k++)
-        job->scheme_of[w->held.tensors[k] - job->model->tensors] = scheme_at(w->chosen[w->choice_of[k]], joined_of(w, k));
-    organ_progress_note(job->progress, "allocation: by the curves %.4g nats a token, where %g bits a weight for each tensor cost %.4g",
-                        w->choices.cost, organ_width_levels[w->uniform < ORGAN_WIDTH_LEVELS ? w->uniform : ORGAN_WIDTH_LEVELS - 1],
-                        w->choices.uniform_cost);
+        job->scheme_of[w->held.tensors[k] - job->model->tensors] =
+            scheme_at(w->chosen[w->choice_of[k]], joined_of(w, k));
+    organ_progress_note(
+        job->progress, "allocation: by the curves %.4g nats a token, where %g bits a weight for each tensor cost %.4g",
+        w->choices.cost, organ_width_levels[w->uniform < ORGAN_WIDTH_LEVELS ? w->uniform : ORGAN_WIDTH_LEVELS - 1],
+        w->choices.uniform_cost);
     return ORGAN_OK;
 }
 
@@ -432,9 +461,10 @@ static void tell_apart(const organ_quantize_widths *w)
 {
     const organ_allocation_tensor *const apart = find_apart(w);
     if (apart)
-        organ_progress_note(
-            w->job->progress,
-            "servers that hold '%s' as one matrix with others of its layer (vLLM) want the same width for them: --one-width", apart->name);
+        organ_progress_note(w->job->progress,
+                            "servers that hold '%s' as one matrix with others of its layer (vLLM) want the same width "
+                            "for them: --one-width",
+                            apart->name);
 }
 
 /* Measuring takes long: what would refuse the output is found before. */
@@ -452,8 +482,8 @@ organ_status organ_quantize_widths_find(organ_quantize_job *job, organ_error *er
     if (!w)
         return organ_fail_memory(error, job->options->model);
     w->job = job;
-    if (quantize_widths_check_output(job, error) || list_tensors(w, error) || w->held.count == 0 || find_sizes(w, error) ||
-        find_budget(w, error) || know_curves(w, error))
+    if (quantize_widths_check_output(job, error) || list_tensors(w, error) || w->held.count == 0 ||
+        find_sizes(w, error) || find_budget(w, error) || know_curves(w, error))
         return error->status;
     stop_measuring(w);
     if (quantize_widths_divide(w, error) != ORGAN_OK)

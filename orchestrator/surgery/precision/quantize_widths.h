@@ -23,9 +23,10 @@ struct organ_quantize_widths {
     organ_allocation curves;  /* of each tensor */
     organ_allocation choices; /* their sums, of each that is joined */
     organ_quantize_joined *joined;
-    size_t *choice_of;        /* to what is joined each target belongs */
-    size_t *of, *in, *chosen; /* to which of the curves each target belongs, to what is joined each curve; levels of these */
-    double *sizes;            /* bits of each that is joined, at each choice */
+    size_t *choice_of; /* to what is joined each target belongs */
+    size_t *of, *in,
+        *chosen;   /* to which of the curves each target belongs, to what is joined each curve; levels of these */
+    double *sizes; /* bits of each that is joined, at each choice */
     double budget, spent;
     size_t uniform;
     json_t *identity;

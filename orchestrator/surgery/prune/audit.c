@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: MIT
- * Both models are read anew, band beside band. Of target tensors every element is put into one of four classes; of all others every byte is
- * compared. */
+ * Both models are read anew, band beside band. Of target tensors every element is put into one of four classes; of all
+ * others every byte is compared. */
 #include "orchestrator/surgery/prune/audit.h"
 
 #include "formats/base/paged_rows.h"
@@ -60,7 +60,8 @@ static void audit_shape_text(const organ_tensor *tensor, char *out, size_t size)
 {
     size_t used = (size_t)snprintf(out, size, "%s [", organ_dtype_describe(tensor->dtype)->name);
     for (unsigned k = 0; k < tensor->rank && used < size; k++)
-        used += (size_t)snprintf(out + used, size - used, "%s%llu", k ? ", " : "", (unsigned long long)tensor->shape[k]);
+        used +=
+            (size_t)snprintf(out + used, size - used, "%s%llu", k ? ", " : "", (unsigned long long)tensor->shape[k]);
     if (used < size)
         snprintf(out + used, size - used, "]");
 }
@@ -146,7 +147,8 @@ static organ_status pair_up(audit *a, organ_error *error)
     }
     for (size_t t = 0; t < a->copy->tensor_count; t++)
         if (!organ_model_find(a->donor, a->copy->tensors[t].name))
-            organ_problem_add(&a->problems, "tensor '%s' of %s is not in the donor", a->copy->tensors[t].name, a->copy->path);
+            organ_problem_add(&a->problems, "tensor '%s' of %s is not in the donor", a->copy->tensors[t].name,
+                              a->copy->path);
     return ORGAN_OK;
 }
 
@@ -194,7 +196,8 @@ static organ_status compare_models(audit *a, organ_error *error)
     organ_progress_begin(a->progress, "auditing", bytes, a->pair_count);
     if (cut)
         count_share(a, error);
-    organ_deal_complete(&a->compared.deal, "the tensors are audited", a->counts, sizeof *a->counts, sizeof *a->counts, error);
+    organ_deal_complete(&a->compared.deal, "the tensors are audited", a->counts, sizeof *a->counts, sizeof *a->counts,
+                        error);
     for (size_t k = 0; k < a->compared.cuts.count && !error->status; k++)
         add_counted(&a->pairs[a->compared.cuts.list[k].of]->found, &a->counts[k]);
     organ_progress_end(a->progress);
@@ -206,14 +209,16 @@ static void judge_tensors(audit *a)
     for (size_t t = 0; t < a->donor->tensor_count; t++) {
         const audit_finding *f = &a->findings[t];
         if (f->target && f->found.counts.changed && !a->options->compensated)
-            organ_problem_add(
-                &a->problems,
-                "tensor '%s': %llu of %llu weights are neither the donor's nor zero (a pruning that compensates changes what it keeps: "
-                "--compensated counts such weights)",
-                f->donor->name, (unsigned long long)f->found.counts.changed, (unsigned long long)f->donor->elements);
+            organ_problem_add(&a->problems,
+                              "tensor '%s': %llu of %llu weights are neither the donor's nor zero (a pruning that "
+                              "compensates changes what it keeps: "
+                              "--compensated counts such weights)",
+                              f->donor->name, (unsigned long long)f->found.counts.changed,
+                              (unsigned long long)f->donor->elements);
         if (!f->target && f->found.different)
-            organ_problem_add(&a->problems, "tensor '%s' is no target, but %llu of its %llu bytes differ from the donor's", f->donor->name,
-                              (unsigned long long)f->found.different, (unsigned long long)f->donor->bytes);
+            organ_problem_add(
+                &a->problems, "tensor '%s' is no target, but %llu of its %llu bytes differ from the donor's",
+                f->donor->name, (unsigned long long)f->found.different, (unsigned long long)f->donor->bytes);
     }
     for (size_t k = 0; k < a->copy->problem_count; k++)
         organ_problem_add(&a->problems, "%s", a->copy->problems[k]);
@@ -233,11 +238,13 @@ static bool index_valid(audit *a)
     if (needed && !a->copy->index)
         organ_problem_add(&a->problems, "%s has no %s", a->copy->path, a->donor->index);
     if (moved)
-        organ_problem_add(&a->problems, "%zu tensors of %s are in other shards than in the donor", moved, a->copy->path);
+        organ_problem_add(&a->problems, "%zu tensors of %s are in other shards than in the donor", moved,
+                          a->copy->path);
     return (!needed || a->copy->index) && moved == 0 && a->copy->problem_count == 0 && !spoiled_index(a);
 }
 
-/* The elements of targets and of all others, each counted tensor by tensor, must add up to the shapes of both headers. */
+/* The elements of targets and of all others, each counted tensor by tensor, must add up to the shapes of both headers.
+ */
 static bool denominators_hold(audit *a, uint64_t accounted)
 {
     uint64_t others = 0;
@@ -248,8 +255,8 @@ static bool denominators_hold(audit *a, uint64_t accounted)
         organ_problem_add(&a->problems, "%llu of %llu target weights are accounted for", (unsigned long long)accounted,
                           (unsigned long long)a->targets.elements);
     if (full != copy)
-        organ_problem_add(&a->problems, "the donor has %llu weights, %s has %llu", (unsigned long long)full, a->copy->path,
-                          (unsigned long long)copy);
+        organ_problem_add(&a->problems, "the donor has %llu weights, %s has %llu", (unsigned long long)full,
+                          a->copy->path, (unsigned long long)copy);
     return accounted == a->targets.elements && a->targets.elements + others == full && full == copy;
 }
 
@@ -279,14 +286,17 @@ static json_t *checks_json(audit *a, const audit_sums *s, bool denominators)
     const size_t count = a->donor->tensor_count;
     char accounted[32], targets[32];
     json_t *checks = json_array();
-    organ_check_add(checks, "dtype and shape preserved", s->comparable == count && a->copy->tensor_count == count, "%zu of %zu tensors",
-                    s->comparable, count);
-    organ_check_add(
-        checks, a->options->compensated ? "target weights are zero, the donor's or compensated" : "target weights are the donor's or zero",
-        s->accounted == a->targets.elements, "%s of %s", organ_count_text(s->accounted, accounted),
-        organ_count_text(a->targets.elements, targets));
-    organ_check_add(checks, "other tensors byte-identical", s->identical == s->others, "%zu of %zu", s->identical, s->others);
-    organ_check_add(checks, "index valid", index_valid(a), "%s", a->donor->index ? a->donor->index : "the donor has none, none is needed");
+    organ_check_add(checks, "dtype and shape preserved", s->comparable == count && a->copy->tensor_count == count,
+                    "%zu of %zu tensors", s->comparable, count);
+    organ_check_add(checks,
+                    a->options->compensated ? "target weights are zero, the donor's or compensated"
+                                            : "target weights are the donor's or zero",
+                    s->accounted == a->targets.elements, "%s of %s", organ_count_text(s->accounted, accounted),
+                    organ_count_text(a->targets.elements, targets));
+    organ_check_add(checks, "other tensors byte-identical", s->identical == s->others, "%zu of %zu", s->identical,
+                    s->others);
+    organ_check_add(checks, "index valid", index_valid(a), "%s",
+                    a->donor->index ? a->donor->index : "the donor has none, none is needed");
     organ_check_add(checks, "denominators add up", denominators, "targets and others make the full model");
     return checks;
 }
@@ -299,10 +309,12 @@ static json_t *audit_run_json(const audit *a)
         bytes += 2 * a->pairs[k]->donor->bytes;
     return ORGAN_OBJECT(SET_BYTES("donor", a->options->donor), SET_BYTES("pruned", a->options->pruned),
                         SET_REAL("seconds", organ_milliseconds(seconds)),
-                        SET_REAL("bytes_per_second", seconds > 0 ? round((double)bytes / seconds) : 0.0), SET_ENGINE(a->engine));
+                        SET_REAL("bytes_per_second", seconds > 0 ? round((double)bytes / seconds) : 0.0),
+                        SET_ENGINE(a->engine));
 }
 
-/* The targets; with `present`, those that the copy has. The count is at most that of the targets. NULL without memory. */
+/* The targets; with `present`, those that the copy has. The count is at most that of the targets. NULL without memory.
+ */
 static organ_tally *tally_rows(const audit *a, bool present, bool as_told, size_t *count)
 {
     organ_tally *rows = organ_rows_take(a->targets.count + 1, sizeof *rows);
@@ -352,19 +364,22 @@ static json_t *audit_document_of(audit *a)
     const bool denominators = denominators_hold(a, s.accounted);
     json_t *checks = checks_json(a, &s, denominators); /* may add problems: before they are counted */
     const char *const definition = a->options->compensated ? "compensated-pruning/1" : "physarum-v1/1";
-    json_t *const donor = organ_json_joined(organ_model_json(a->donor), ORGAN_OBJECT(SET_TEXT("fingerprint", a->fingerprint)));
-    json_t *document = ORGAN_OBJECT(SET_HEAD("organ.audit/1", definition), SET("donor", donor),
-                                    SET("parameters", ORGAN_OBJECT(SET_BYTES_OF("targets", a->options->targets))),
-                                    SET_IF(a->options->compensated, "compensated", json_integer((json_int_t)s.changed)));
-    json_t *const rest = ORGAN_OBJECT(SET_FLAG("denominator_correct", denominators),
-                                      SET("untouched", ORGAN_OBJECT(SET_COUNT("tensors", s.others), SET_COUNT("identical", s.identical))),
-                                      SET("checks", checks), SET("problems", organ_problems_json(&a->problems)),
-                                      SET("definitions", organ_definitions_json(a->options->targets)));
+    json_t *const donor =
+        organ_json_joined(organ_model_json(a->donor), ORGAN_OBJECT(SET_TEXT("fingerprint", a->fingerprint)));
+    json_t *document =
+        ORGAN_OBJECT(SET_HEAD("organ.audit/1", definition), SET("donor", donor),
+                     SET("parameters", ORGAN_OBJECT(SET_BYTES_OF("targets", a->options->targets))),
+                     SET_IF(a->options->compensated, "compensated", json_integer((json_int_t)s.changed)));
+    json_t *const rest = ORGAN_OBJECT(
+        SET_FLAG("denominator_correct", denominators),
+        SET("untouched", ORGAN_OBJECT(SET_COUNT("tensors", s.others), SET_COUNT("identical", s.identical))),
+        SET("checks", checks), SET("problems", organ_problems_json(&a->problems)),
+        SET("definitions", organ_definitions_json(a->options->targets)));
     const bool complete = document && add_counts(document, a) == 0;
     document = organ_json_joined(document, rest);
-    json_t *const end =
-        complete ? ORGAN_OBJECT(SET("errata", organ_errata_of_audit(document, a->options->compensated)), SET("run", audit_run_json(a)))
-                 : NULL;
+    json_t *const end = complete ? ORGAN_OBJECT(SET("errata", organ_errata_of_audit(document, a->options->compensated)),
+                                                SET("run", audit_run_json(a)))
+                                 : NULL;
     return organ_json_joined(document, end);
 }
 
@@ -407,8 +422,8 @@ static void close_audit(void *context)
     organ_rows_free(a->pairs);
 }
 
-organ_status organ_audit(const organ_audit_options *options, const organ_engine *engine, const organ_progress *progress, json_t **report,
-                         organ_error *error)
+organ_status organ_audit(const organ_audit_options *options, const organ_engine *engine, const organ_progress *progress,
+                         json_t **report, organ_error *error)
 {
     audit a = {.options = options, .engine = engine, .progress = progress, .started = organ_seconds_now()};
     return organ_operation_run(&(organ_operation){options->pruned, &a, audit_copy, close_audit, false}, report, error);

@@ -14,10 +14,10 @@ typedef struct organ_audit_options {
     const organ_model_access *access; /* how a model behind a URL is reached; NULL: as usual */
 } organ_audit_options;
 
-/* *report (schema organ.audit/1) is set for ORGAN_OK and for ORGAN_CHECK_FAILED, where report.problems says in sentences what does not
- * hold; the caller releases it. Other statuses: a model could not be read. */
-organ_status organ_audit(const organ_audit_options *options, const organ_engine *engine, const organ_progress *progress, json_t **report,
-                         organ_error *error);
+/* *report (schema organ.audit/1) is set for ORGAN_OK and for ORGAN_CHECK_FAILED, where report.problems says in
+ * sentences what does not hold; the caller releases it. Other statuses: a model could not be read. */
+organ_status organ_audit(const organ_audit_options *options, const organ_engine *engine, const organ_progress *progress,
+                         json_t **report, organ_error *error);
 
 ORGAN_API_END
 

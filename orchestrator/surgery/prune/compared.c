@@ -6,10 +6,13 @@
 
 #include <stdlib.h>
 
-static uint64_t compared_bytes_of(const void *cuts, size_t k) { return 2 * ((const organ_cuts *)cuts)->list[k].tensor.bytes; }
+static uint64_t compared_bytes_of(const void *cuts, size_t k)
+{
+    return 2 * ((const organ_cuts *)cuts)->list[k].tensor.bytes;
+}
 
-organ_status organ_compared_make(const organ_tensor *const *tensors, const organ_tensor *const *others, size_t count, organ_ranks *ranks,
-                                 organ_compared *pairs, organ_error *error)
+organ_status organ_compared_make(const organ_tensor *const *tensors, const organ_tensor *const *others, size_t count,
+                                 organ_ranks *ranks, organ_compared *pairs, organ_error *error)
 {
     *pairs = (organ_compared){0};
     if (organ_cuts_make(tensors, count, 1, &pairs->cuts, error)) /* nothing is added up over rows */
@@ -27,8 +30,8 @@ organ_status organ_compared_make(const organ_tensor *const *tensors, const organ
         pairs->others[k] = cut->tensor;
         pairs->others[k].file = other->file;
         pairs->others[k].offset = other->offset + cut->at;
-        pairs->items[k] =
-            (organ_pass_item){.tensor = &cut->tensor, .other = &pairs->others[k], .elsewhere = !organ_deal_mine(&pairs->deal, k)};
+        pairs->items[k] = (organ_pass_item){
+            .tensor = &cut->tensor, .other = &pairs->others[k], .elsewhere = !organ_deal_mine(&pairs->deal, k)};
         organ_rows_passed();
     }
     return ORGAN_OK;

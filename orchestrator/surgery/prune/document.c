@@ -13,12 +13,15 @@
 #include <time.h>
 #include <unistd.h>
 
-/* Files that usually hold weights, and that this program does not prune where they lie beside the model's own shards. */
-static const char *const weight_files[] = {"*.safetensors",       "*.gguf",        "*.pth", "*.pt", "*.ckpt", "*.h5", "*.msgpack", "*.onnx",
-                                           "*pytorch_model*.bin", "*consolidated*"};
+/* Files that usually hold weights, and that this program does not prune where they lie beside the model's own shards.
+ */
+static const char *const weight_files[] = {
+    "*.safetensors",       "*.gguf",        "*.pth", "*.pt", "*.ckpt", "*.h5", "*.msgpack", "*.onnx",
+    "*pytorch_model*.bin", "*consolidated*"};
 
 static const char *const not_told[] = {
-    "Quality. No forward pass was run: that a model loads does not say that it still speaks. Measure perplexity before it is used.",
+    "Quality. No forward pass was run: that a model loads does not say that it still speaks. Measure perplexity before "
+    "it is used.",
     "Size. Pruned weights are stored as zeros in the same type, so the files are as long as the donor's.",
     "Speed. Zeros scattered like these are no faster on hardware that expects structured sparsity.",
 };
@@ -28,10 +31,11 @@ json_t *organ_prune_parameters(void *context)
     const organ_prune_job *const job = context;
     const organ_prune_options *const o = job->options;
     const bool free_flow = o->sparsity < 0 && !job->divides;
-    return ORGAN_OBJECT(SET_TEXT("method", "physarum-v1"), SET_COUNT("block_size", o->block_size), SET_COUNT("iterations", o->iterations),
-                        SET_REAL("beta", o->beta), SET_REAL("coupling", o->coupling), SET_REAL_OF("gain", free_flow, ORGAN_PHYSARUM_GAIN),
-                        SET_REAL("step", 0.5), SET_REAL("threshold", 0.25),
-                        SET_REAL_OF("sparsity", !free_flow && !job->divides, o->sparsity), SET_BYTES_OF("targets", o->targets));
+    return ORGAN_OBJECT(
+        SET_TEXT("method", "physarum-v1"), SET_COUNT("block_size", o->block_size),
+        SET_COUNT("iterations", o->iterations), SET_REAL("beta", o->beta), SET_REAL("coupling", o->coupling),
+        SET_REAL_OF("gain", free_flow, ORGAN_PHYSARUM_GAIN), SET_REAL("step", 0.5), SET_REAL("threshold", 0.25),
+        SET_REAL_OF("sparsity", !free_flow && !job->divides, o->sparsity), SET_BYTES_OF("targets", o->targets));
 }
 
 json_t *organ_prune_line(const organ_prune_job *job, const organ_prune_part *part)
@@ -40,13 +44,14 @@ json_t *organ_prune_line(const organ_prune_job *job, const organ_prune_part *par
     const organ_prune_counts *const c = &part->counts;
     char module[160];
     organ_anatomy_module(tensor->name, module, sizeof module);
-    json_t *line = ORGAN_OBJECT(SET_TEXT("tensor", tensor->name), SET_TEXT("module", module), SET_INDEX("layer", tensor->anatomy.layer),
-                                SET_INDEX("expert", tensor->anatomy.expert), SET_TEXT("file", job->donor->files[tensor->file].name),
-                                SET_DTYPE("dtype", tensor->dtype), SET("shape", organ_shape_json(tensor)),
-                                SET_COUNT("elements", tensor->elements), SET_COUNT("processed", c->zero_before + c->killed + c->kept),
-                                SET_COUNT("tiles", part->tiles), SET_COUNT("zero_before", c->zero_before), SET_COUNT("killed", c->killed),
-                                SET_COUNT("kept", c->kept), SET_REAL("percent", organ_percent(c->killed, tensor->elements)),
-                                SET_REAL("gain", part->gain), SET_TEXT("xxh3", part->xxh3));
+    json_t *line = ORGAN_OBJECT(
+        SET_TEXT("tensor", tensor->name), SET_TEXT("module", module), SET_INDEX("layer", tensor->anatomy.layer),
+        SET_INDEX("expert", tensor->anatomy.expert), SET_TEXT("file", job->donor->files[tensor->file].name),
+        SET_DTYPE("dtype", tensor->dtype), SET("shape", organ_shape_json(tensor)),
+        SET_COUNT("elements", tensor->elements), SET_COUNT("processed", c->zero_before + c->killed + c->kept),
+        SET_COUNT("tiles", part->tiles), SET_COUNT("zero_before", c->zero_before), SET_COUNT("killed", c->killed),
+        SET_COUNT("kept", c->kept), SET_REAL("percent", organ_percent(c->killed, tensor->elements)),
+        SET_REAL("gain", part->gain), SET_TEXT("xxh3", part->xxh3));
     if (line && job->kind->amend_line && job->kind->amend_line(job, part, line)) {
         json_decref(line);
         line = NULL;
@@ -92,7 +97,8 @@ static json_t *shard_json(const organ_prune_job *job, size_t f, uint64_t *killed
             killed += job->parts[k].counts.killed;
         }
     *killed_so_far += killed;
-    return ORGAN_OBJECT(SET_TEXT("file", job->donor->files[f].name), SET_REAL("seconds", organ_milliseconds(clock->last - clock->first)),
+    return ORGAN_OBJECT(SET_TEXT("file", job->donor->files[f].name),
+                        SET_REAL("seconds", organ_milliseconds(clock->last - clock->first)),
                         SET_COUNT("tensors", tensors), SET_COUNT("bytes", clock->bytes), SET_COUNT("killed", killed),
                         SET_COUNT("killed_so_far", *killed_so_far));
 }
@@ -111,8 +117,9 @@ static json_t *document_run_json(const organ_prune_job *job, const organ_output 
     uint64_t killed = 0;
     for (size_t f = 0; f < job->donor->file_count; f++)
         json_array_append_new(shards, shard_json(job, f, &killed));
-    return ORGAN_OBJECT(SET_BYTES("donor", job->options->donor), SET_BYTES("output", job->options->output), SET_TEXT("started", started),
-                        SET_REAL("seconds", organ_milliseconds(seconds)), SET_BYTES("host", host), SET_ENGINE(engine),
+    return ORGAN_OBJECT(SET_BYTES("donor", job->options->donor), SET_BYTES("output", job->options->output),
+                        SET_TEXT("started", started), SET_REAL("seconds", organ_milliseconds(seconds)),
+                        SET_BYTES("host", host), SET_ENGINE(engine),
                         SET_COUNT("pinned", organ_workers_pinned(engine->workers)), SET_COUNT("memory", engine->memory),
                         SET_FLAG("resumed", output->publish.resumed), SET_FLAG("single_file", output->single),
                         SET_REAL("bytes_per_second", seconds > 0 ? round((double)job->pruned_bytes / seconds) : 0.0),
@@ -132,7 +139,8 @@ organ_tally *organ_prune_tally(const organ_prune_job *job)
     organ_tally *rows = organ_rows_take(job->targets.count + 1, sizeof *rows);
     for (size_t k = 0; rows && k < job->targets.count; k++) {
         const organ_prune_counts *c = &job->parts[k].counts;
-        rows[k] = (organ_tally){.tensor = job->parts[k].tensor, .zero_before = c->zero_before, .killed = c->killed, .kept = c->kept};
+        rows[k] = (organ_tally){
+            .tensor = job->parts[k].tensor, .zero_before = c->zero_before, .killed = c->killed, .kept = c->kept};
     }
     return rows;
 }
@@ -140,11 +148,12 @@ organ_tally *organ_prune_tally(const organ_prune_job *job)
 static int add_counts(json_t *document, const organ_prune_job *job)
 {
     organ_tally *rows = organ_prune_tally(job);
-    const int failed = !rows || organ_tally_add(document, job->donor, rows, job->targets.count) || add_coverage_tiles(document, job) ||
-                       json_object_set_new(document, "matrices", organ_matrices_json(job->donor, job->targets.chosen)) ||
-                       json_object_set_new(document, "tensors", organ_tally_tensors(rows, job->targets.count, false)) ||
-                       (job->tile_map && json_object_set(document, "tile_map", job->tile_map)) ||
-                       (job->magnitudes && json_object_set(document, "magnitudes", job->magnitudes));
+    const int failed =
+        !rows || organ_tally_add(document, job->donor, rows, job->targets.count) || add_coverage_tiles(document, job) ||
+        json_object_set_new(document, "matrices", organ_matrices_json(job->donor, job->targets.chosen)) ||
+        json_object_set_new(document, "tensors", organ_tally_tensors(rows, job->targets.count, false)) ||
+        (job->tile_map && json_object_set(document, "tile_map", job->tile_map)) ||
+        (job->magnitudes && json_object_set(document, "magnitudes", job->magnitudes));
     organ_rows_free(rows);
     return failed ? -1 : 0;
 }
@@ -164,8 +173,8 @@ static int add_errata(json_t *document)
 /* What is said of quality where there are figures. */
 static int settle_quality(json_t *document)
 {
-    static const char beyond[] =
-        "Quality beyond the one text that was evaluated: other texts, tasks and languages may have lost more or less than it.";
+    static const char beyond[] = "Quality beyond the one text that was evaluated: other texts, tasks and languages may "
+                                 "have lost more or less than it.";
     if (!json_is_object(organ_json_at(document, "evaluation.comparison")))
         return 0;
     return json_array_set_new(json_object_get(document, "not_in_this_report"), 0, json_string(beyond));
@@ -180,14 +189,16 @@ int organ_prune_settle(void *job, json_t *document)
 json_t *organ_prune_document(void *context, const organ_unit_output *made)
 {
     const organ_prune_job *const job = context;
-    json_t *const donor = organ_json_joined(organ_model_json(job->donor), ORGAN_OBJECT(SET_TEXT("fingerprint", job->fingerprint)));
+    json_t *const donor =
+        organ_json_joined(organ_model_json(job->donor), ORGAN_OBJECT(SET_TEXT("fingerprint", job->fingerprint)));
     json_t *document = ORGAN_OBJECT(SET("donor", donor));
-    json_t *const rest = ORGAN_OBJECT(SET("untouched", untouched_json(job)), SET("copied_files", files_json(&job->others, false)),
-                                      SET("other_weights", files_json(&job->others, true)),
-                                      SET("integrity", job->checks ? json_incref(job->checks) : json_array()),
-                                      SET("definitions", organ_definitions_json(job->options->targets)), SET("errata", json_array()),
-                                      SET("not_in_this_report", organ_json_texts(sizeof not_told / sizeof *not_told, not_told)),
-                                      SET("run", document_run_json(job, &made->output)));
+    json_t *const rest =
+        ORGAN_OBJECT(SET("untouched", untouched_json(job)), SET("copied_files", files_json(&job->others, false)),
+                     SET("other_weights", files_json(&job->others, true)),
+                     SET("integrity", job->checks ? json_incref(job->checks) : json_array()),
+                     SET("definitions", organ_definitions_json(job->options->targets)), SET("errata", json_array()),
+                     SET("not_in_this_report", organ_json_texts(sizeof not_told / sizeof *not_told, not_told)),
+                     SET("run", document_run_json(job, &made->output)));
     const bool counted = document && add_counts(document, job) == 0;
     document = organ_json_joined(document, rest);
     if (document && counted && (!job->kind->amend || job->kind->amend(job, document) == 0))

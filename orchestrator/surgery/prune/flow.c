@@ -11,14 +11,15 @@
 #define MOST_GAIN   0x1p30  /* kills almost nothing; the squared flow stays finite */
 #define MOST_ROUNDS 64
 
-organ_status organ_prune_pass_make(const organ_prune_job *job, bool (*wanted)(const organ_prune_part *part), organ_prune_flow *flow,
-                                   organ_pass *pass, organ_error *error)
+organ_status organ_prune_pass_make(const organ_prune_job *job, bool (*wanted)(const organ_prune_part *part),
+                                   organ_prune_flow *flow, organ_pass *pass, organ_error *error)
 {
     const organ_prune_options *options = job->options;
     const size_t block = options->block_size;
-    *flow = (organ_prune_flow){.kernels = job->engine->kernels, .parts = calloc(job->cuts.count, sizeof(organ_prune_part *))};
-    flow->params =
-        (organ_physarum_params){.iterations = (int)options->iterations, .beta = (float)options->beta, .coupling = (float)options->coupling};
+    *flow = (organ_prune_flow){.kernels = job->engine->kernels,
+                               .parts = calloc(job->cuts.count, sizeof(organ_prune_part *))};
+    flow->params = (organ_physarum_params){
+        .iterations = (int)options->iterations, .beta = (float)options->beta, .coupling = (float)options->coupling};
     organ_pass_item *items = calloc(job->cuts.count, sizeof *items);
     *pass = (organ_pass){.model = job->donor,
                          .items = items,
@@ -57,7 +58,8 @@ void organ_prune_tile(void *context, const organ_tile *tile, void *scratch, void
         flow->kernels->physarum_bf16(tile->data, tile->rows, tile->cols, tile->stride, &params, scratch, result);
 }
 
-organ_status organ_prune_fold(const organ_prune_job *job, organ_prune_part *part, const organ_band *band, organ_error *error)
+organ_status organ_prune_fold(const organ_prune_job *job, organ_prune_part *part, const organ_band *band,
+                              organ_error *error)
 {
     const organ_prune_counts *tiles = band->results;
     for (size_t t = 0; t < band->tiles; t++) {
@@ -68,9 +70,10 @@ organ_status organ_prune_fold(const organ_prune_job *job, organ_prune_part *part
     }
     part->tiles += band->tiles;
     if (part->counts.nonfinite)
-        return organ_fail(error, ORGAN_BAD_INPUT,
-                          "%s: tensor '%s': a block has %llu weights that are NaN or infinite: there is no flow through them",
-                          job->donor->files[part->tensor->file].path, part->tensor->name, (unsigned long long)part->counts.nonfinite);
+        return organ_fail(
+            error, ORGAN_BAD_INPUT,
+            "%s: tensor '%s': a block has %llu weights that are NaN or infinite: there is no flow through them",
+            job->donor->files[part->tensor->file].path, part->tensor->name, (unsigned long long)part->counts.nonfinite);
     return ORGAN_OK;
 }
 
@@ -101,7 +104,8 @@ bool organ_gain_step(organ_gain_search *s, double rate, double wanted)
     else if (s->low == 0.0)
         s->gain = s->high / 4.0;
     else {
-        /* Where the line between the two ends meets the wanted rate, but not next to an end: the curve is not a line. */
+        /* Where the line between the two ends meets the wanted rate, but not next to an end: the curve is not a line.
+         */
         const double share = (s->low_rate - wanted) / (s->low_rate - s->high_rate);
         s->gain = (double)(float)(s->low + (s->high - s->low) * (share < 0.1 ? 0.1 : share > 0.9 ? 0.9 : share));
     }
@@ -204,8 +208,9 @@ static organ_status search_for(flow_search *s, bool together, organ_error *error
 
 organ_status organ_prune_search_gains(organ_prune_job *job, organ_error *error)
 {
-    flow_search s = {
-        .job = job, .states = calloc(job->targets.count, sizeof *s.states), .killed = calloc(job->targets.count, sizeof *s.killed)};
+    flow_search s = {.job = job,
+                     .states = calloc(job->targets.count, sizeof *s.states),
+                     .killed = calloc(job->targets.count, sizeof *s.killed)};
     if (!s.states || !s.killed)
         organ_fail_errno(error, ENOMEM, "%s", job->donor->path);
     else if (search_for(&s, false, error) == ORGAN_OK)

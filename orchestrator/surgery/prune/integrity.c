@@ -18,7 +18,8 @@ static bool same_bytes(const organ_model *a, const organ_model *b, size_t file, 
     char x[HEADER_STEP], y[HEADER_STEP];
     for (uint64_t at = 0; at < bytes; at += HEADER_STEP) {
         const size_t step = bytes - at < HEADER_STEP ? (size_t)(bytes - at) : HEADER_STEP;
-        if (organ_model_read(a, file, x, step, at, error) || organ_model_read(b, file, y, step, at, error) || memcmp(x, y, step) != 0)
+        if (organ_model_read(a, file, x, step, at, error) || organ_model_read(b, file, y, step, at, error) ||
+            memcmp(x, y, step) != 0)
             return false;
     }
     return true;
@@ -41,7 +42,8 @@ static size_t same_tensors(const organ_model *donor, const organ_model *copy)
     size_t same = 0;
     for (size_t t = 0; t < donor->tensor_count; t++) {
         const organ_tensor *a = &donor->tensors[t], *b = organ_model_find(copy, a->name);
-        same += b && a->dtype == b->dtype && a->rank == b->rank && memcmp(a->shape, b->shape, a->rank * sizeof *a->shape) == 0;
+        same += b && a->dtype == b->dtype && a->rank == b->rank &&
+                memcmp(a->shape, b->shape, a->rank * sizeof *a->shape) == 0;
     }
     return same;
 }
@@ -51,14 +53,17 @@ static void check_against(const organ_prune_job *job, const organ_model *copy, j
     const organ_model *donor = job->donor;
     const bool single = organ_output_is_file(job->options->output);
     const size_t headers = same_headers(donor, copy, single, error), tensors = same_tensors(donor, copy);
-    organ_check_add(checks, "shards present", copy->file_count == donor->file_count, "%zu of %zu", copy->file_count, donor->file_count);
-    organ_check_add(checks, "headers identical to the donor's", headers == donor->file_count, "%zu of %zu shards", headers,
+    organ_check_add(checks, "shards present", copy->file_count == donor->file_count, "%zu of %zu", copy->file_count,
                     donor->file_count);
+    organ_check_add(checks, "headers identical to the donor's", headers == donor->file_count, "%zu of %zu shards",
+                    headers, donor->file_count);
     if (donor->index)
-        organ_check_add(checks, "index valid: every tensor where it says", copy->index != NULL && copy->problem_count == 0,
-                        "%zu entries in %s", copy->tensor_count, donor->index);
-    organ_check_add(checks, "dtype and shape preserved", tensors == donor->tensor_count && copy->tensor_count == donor->tensor_count,
-                    "%zu of %zu tensors", tensors, donor->tensor_count);
+        organ_check_add(checks, "index valid: every tensor where it says",
+                        copy->index != NULL && copy->problem_count == 0, "%zu entries in %s", copy->tensor_count,
+                        donor->index);
+    organ_check_add(checks, "dtype and shape preserved",
+                    tensors == donor->tensor_count && copy->tensor_count == donor->tensor_count, "%zu of %zu tensors",
+                    tensors, donor->tensor_count);
 }
 
 static void integrity_check_targets(const organ_prune_job *job, json_t *checks)
@@ -71,9 +76,10 @@ static void integrity_check_targets(const organ_prune_job *job, json_t *checks)
         processed += c->zero_before + c->killed + c->kept;
     }
     char a[32], b[32];
-    organ_check_add(checks, "target tensors processed", done == job->targets.count, "%zu of %zu", done, job->targets.count);
-    organ_check_add(checks, "target weights processed", processed == job->targets.elements, "%s of %s", organ_count_text(processed, a),
-                    organ_count_text(job->targets.elements, b));
+    organ_check_add(checks, "target tensors processed", done == job->targets.count, "%zu of %zu", done,
+                    job->targets.count);
+    organ_check_add(checks, "target weights processed", processed == job->targets.elements, "%s of %s",
+                    organ_count_text(processed, a), organ_count_text(job->targets.elements, b));
     organ_check_add(checks, "other files copied", true, "%zu", job->others.count);
 }
 
@@ -81,9 +87,9 @@ static organ_status fail_unsound(const organ_prune_job *job, organ_error *error)
 {
     size_t index;
     json_t *check;
-    json_array_foreach(job->checks, index, check) if (!json_is_true(json_object_get(check, "ok")))
-        organ_fail(error, ORGAN_IO, "%s: the written output does not hold: %s: %s", job->options->output,
-                   json_string_value(json_object_get(check, "check")), json_string_value(json_object_get(check, "detail")));
+    json_array_foreach(job->checks, index, check) if (!json_is_true(json_object_get(check, "ok"))) organ_fail(
+        error, ORGAN_IO, "%s: the written output does not hold: %s: %s", job->options->output,
+        json_string_value(json_object_get(check, "check")), json_string_value(json_object_get(check, "detail")));
     return error->status;
 }
 
@@ -92,8 +98,8 @@ static organ_status look_again(organ_prune_job *job, const organ_model *copy, or
     organ_tally *const rows = organ_prune_tally(job);
     if (!rows)
         organ_fail_memory(error, job->donor->path);
-    else if (organ_tile_map(job->donor, copy, rows, job->targets.count, job->options->block_size, job->engine, &job->tile_map, error) ==
-             ORGAN_OK)
+    else if (organ_tile_map(job->donor, copy, rows, job->targets.count, job->options->block_size, job->engine,
+                            &job->tile_map, error) == ORGAN_OK)
         organ_magnitudes_tell(job->sizes, copy, job->engine->ranks, &job->magnitudes, error);
     organ_rows_free(rows);
     return error->status;

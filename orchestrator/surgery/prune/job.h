@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: MIT
- * What the parts of a pruning share, also one by the methods of surgery/calibrated: prune.c runs it, flow.c works on tiles and searches
- * gains, document.c tells of it. */
+ * What the parts of a pruning share, also one by the methods of surgery/calibrated: prune.c runs it, flow.c works on
+ * tiles and searches gains, document.c tells of it. */
 #ifndef ORGAN_PRUNE_JOB_H
 #define ORGAN_PRUNE_JOB_H
 
@@ -39,11 +39,12 @@ typedef struct organ_prune_job organ_prune_job;
 typedef struct organ_prune_kind {
     /* Prunes all stretches that are not done: organ_prune_part_write, then organ_prune_part_done. */
     organ_status (*work)(organ_prune_job *job, organ_error *error);
-    uint64_t (*cuts)(const organ_prune_job *job); /* where targets may be cut, as organ_cuts_make takes it; NULL: they are not */
-    json_t *(*parameters)(void *job);             /* as in organ_remake, */
-    json_t *(*identity)(void *job);               /* and this, which may be NULL */
-    /* What other methods than physarum v1 have to say instead, of the document and of a line, and what they must know of a part that is
-     * done from its line; NULL: nothing. -1 without memory. */
+    uint64_t (*cuts)(
+        const organ_prune_job *job);  /* where targets may be cut, as organ_cuts_make takes it; NULL: they are not */
+    json_t *(*parameters)(void *job); /* as in organ_remake, */
+    json_t *(*identity)(void *job);   /* and this, which may be NULL */
+    /* What other methods than physarum v1 have to say instead, of the document and of a line, and what they must know
+     * of a part that is done from its line; NULL: nothing. -1 without memory. */
     int (*amend)(const organ_prune_job *job, json_t *document);
     int (*amend_line)(const organ_prune_job *job, const organ_prune_part *part, json_t *line);
     void (*recall)(organ_prune_job *job, const organ_prune_part *part, const json_t *line);
@@ -59,7 +60,8 @@ struct organ_prune_job {
     organ_targets targets;
     organ_prune_part *parts; /* one per target, in file order: what is known of all of it, once all is written */
     organ_cuts cuts;         /* of the targets, */
-    organ_prune_part *units; /* and one per stretch: what is worked on, unit k of the run; their results are in the parts in the end */
+    organ_prune_part *units; /* and one per stretch: what is worked on, unit k of the run; their results are in the
+                                parts in the end */
     bool along;              /* a text */
     bool divides;            /* one budget is divided over the targets, */
     const double *shares;    /* and this is it once it was: percent of zeros, one for each */
@@ -92,10 +94,10 @@ organ_status organ_prune_parts(organ_prune_job *job, organ_error *error);
 organ_status organ_prune_run(organ_prune_job *job, json_t **report, organ_error *error);
 
 /* Writes bytes [at, at + bytes) of one of the units, one behind the other. */
-organ_status organ_prune_part_write(organ_prune_job *job, organ_prune_part *unit, const void *data, size_t bytes, uint64_t at,
-                                    organ_error *error);
-/* All of it was written and its counts are final: writes the journal and says so, and after the last unit of a shard how many weights are
- * killed so far. */
+organ_status organ_prune_part_write(organ_prune_job *job, organ_prune_part *unit, const void *data, size_t bytes,
+                                    uint64_t at, organ_error *error);
+/* All of it was written and its counts are final: writes the journal and says so, and after the last unit of a shard
+ * how many weights are killed so far. */
 organ_status organ_prune_part_done(organ_prune_job *job, organ_prune_part *unit, organ_error *error);
 
 /* The flow over units: items[k] of the pass is parts[k]. */
@@ -105,17 +107,18 @@ typedef struct organ_prune_flow {
     organ_prune_part **parts;
 } organ_prune_flow;
 
-/* A pass of tiles over those units of the job that are wanted; the caller sets context and retire. `flow` and `pass->items` are to be
- * freed by organ_prune_pass_free. The result of a tile is organ_prune_counts. */
-organ_status organ_prune_pass_make(const organ_prune_job *job, bool (*wanted)(const organ_prune_part *part), organ_prune_flow *flow,
-                                   organ_pass *pass, organ_error *error);
+/* A pass of tiles over those units of the job that are wanted; the caller sets context and retire. `flow` and
+ * `pass->items` are to be freed by organ_prune_pass_free. The result of a tile is organ_prune_counts. */
+organ_status organ_prune_pass_make(const organ_prune_job *job, bool (*wanted)(const organ_prune_part *part),
+                                   organ_prune_flow *flow, organ_pass *pass, organ_error *error);
 void organ_prune_pass_free(organ_prune_flow *flow, organ_pass *pass);
 
 /* For organ_pass.work, called by one whose context begins with an organ_prune_flow. */
 void organ_prune_tile(void *flow, const organ_tile *tile, void *scratch, void *result);
 
 /* Adds the results of a band to its part. ORGAN_BAD_INPUT if there are weights that are not finite. */
-organ_status organ_prune_fold(const organ_prune_job *job, organ_prune_part *part, const organ_band *band, organ_error *error);
+organ_status organ_prune_fold(const organ_prune_job *job, organ_prune_part *part, const organ_band *band,
+                              organ_error *error);
 
 /* Where the search for one tensor's gain stands. */
 typedef struct organ_gain_search {
@@ -126,17 +129,17 @@ typedef struct organ_gain_search {
     unsigned rounds;
 } organ_gain_search;
 
-/* Takes the percentage that `search->gain` killed. true: search->best is the answer; false: search->gain is the next to try. Uses nothing
- * but IEEE operations, so that every machine tries the same gains. */
+/* Takes the percentage that `search->gain` killed. true: search->best is the answer; false: search->gain is the next to
+ * try. Uses nothing but IEEE operations, so that every machine tries the same gains. */
 bool organ_gain_step(organ_gain_search *search, double killed_percent, double wanted_percent);
 
-/* Finds the gain of every target that has none yet (--sparsity) by passes over the donor that write nothing. Ranks find together those of
- * targets that are cut. */
+/* Finds the gain of every target that has none yet (--sparsity) by passes over the donor that write nothing. Ranks find
+ * together those of targets that are cut. */
 organ_status organ_prune_search_gains(organ_prune_job *job, organ_error *error);
 
-/* Opens the finished copy by `path` and holds it against the donor: job->checks; an error if one of the checks does not hold. Then counts
- * anew, in both, where in one tensor the killed weights lie, and in what an earlier run wrote how large they were: job->tile_map,
- * job->magnitudes. */
+/* Opens the finished copy by `path` and holds it against the donor: job->checks; an error if one of the checks does not
+ * hold. Then counts anew, in both, where in one tensor the killed weights lie, and in what an earlier run wrote how
+ * large they were: job->tile_map, job->magnitudes. */
 organ_status organ_prune_check_copy(organ_prune_job *job, const char *path, organ_error *error);
 
 /* The counts of all parts, for the caller to free; NULL without memory. */

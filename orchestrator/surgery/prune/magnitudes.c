@@ -54,8 +54,8 @@ static void count_pairs(organ_magnitudes *c, size_t n)
     }
 }
 
-static organ_status widen_stored(organ_magnitudes *c, const organ_model *model, const organ_tensor *tensor, uint64_t from, size_t n,
-                                 float *values, organ_error *error)
+static organ_status widen_stored(organ_magnitudes *c, const organ_model *model, const organ_tensor *tensor,
+                                 uint64_t from, size_t n, float *values, organ_error *error)
 {
     const size_t each = organ_dtype_describe(tensor->dtype)->bytes;
     if (organ_model_read(model, tensor->file, c->bytes, n * each, tensor->offset + from * each, error) == ORGAN_OK)
@@ -63,9 +63,10 @@ static organ_status widen_stored(organ_magnitudes *c, const organ_model *model, 
     return error->status;
 }
 
-/* Weights [from, to) of a tensor, which lie in a row that is counted: as they are now in `data`, from weight `first` on, or in `copy`. */
-static organ_status count_span(organ_magnitudes *c, size_t t, uint64_t from, uint64_t to, const char *data, uint64_t first,
-                               const organ_model *copy, organ_error *error)
+/* Weights [from, to) of a tensor, which lie in a row that is counted: as they are now in `data`, from weight `first`
+ * on, or in `copy`. */
+static organ_status count_span(organ_magnitudes *c, size_t t, uint64_t from, uint64_t to, const char *data,
+                               uint64_t first, const organ_model *copy, organ_error *error)
 {
     const organ_tensor *const tensor = c->tensors[t], *const other = copy ? organ_model_find(copy, tensor->name) : NULL;
     const size_t each = organ_dtype_describe(tensor->dtype)->bytes;
@@ -83,8 +84,8 @@ static organ_status count_span(organ_magnitudes *c, size_t t, uint64_t from, uin
 }
 
 /* What of weights [from, to) lies in rows that are counted. */
-static organ_status count_rows(organ_magnitudes *c, size_t t, uint64_t from, uint64_t to, const char *data, const organ_model *copy,
-                               organ_error *error)
+static organ_status count_rows(organ_magnitudes *c, size_t t, uint64_t from, uint64_t to, const char *data,
+                               const organ_model *copy, organ_error *error)
 {
     const uint64_t cols = organ_tensor_matrices(c->tensors[t]).cols, stride = c->step * cols;
     if (c->step == 1)
@@ -96,8 +97,9 @@ static organ_status count_rows(organ_magnitudes *c, size_t t, uint64_t from, uin
     return error->status;
 }
 
-organ_status organ_magnitudes_open(const organ_model *donor, const organ_tensor *const *tensors, size_t count, uint64_t enough,
-                                   const organ_kernels *kernels, organ_magnitudes **magnitudes, organ_error *error)
+organ_status organ_magnitudes_open(const organ_model *donor, const organ_tensor *const *tensors, size_t count,
+                                   uint64_t enough, const organ_kernels *kernels, organ_magnitudes **magnitudes,
+                                   organ_error *error)
 {
     organ_magnitudes *const c = *magnitudes = calloc(1, sizeof *c);
     if (!c)
@@ -110,7 +112,9 @@ organ_status organ_magnitudes_open(const organ_model *donor, const organ_tensor 
     c->bytes = malloc(PIECE * sizeof(double));
     c->before = malloc(2 * PIECE * sizeof *c->before);
     c->after = c->before + PIECE;
-    return c->seen && c->bytes && c->before ? ORGAN_OK : organ_fail_errno(error, ENOMEM, "%s: magnitudes of the weights", donor->path);
+    return c->seen && c->bytes && c->before
+               ? ORGAN_OK
+               : organ_fail_errno(error, ENOMEM, "%s: magnitudes of the weights", donor->path);
 }
 
 void organ_magnitudes_close(organ_magnitudes *c)
@@ -123,7 +127,8 @@ void organ_magnitudes_close(organ_magnitudes *c)
     free(c);
 }
 
-organ_status organ_magnitudes_see(organ_magnitudes *c, size_t t, const void *data, uint64_t at, size_t bytes, organ_error *error)
+organ_status organ_magnitudes_see(organ_magnitudes *c, size_t t, const void *data, uint64_t at, size_t bytes,
+                                  organ_error *error)
 {
     const size_t each = organ_dtype_describe(c->tensors[t]->dtype)->bytes;
     c->seen[t] = 1;
@@ -132,10 +137,11 @@ organ_status organ_magnitudes_see(organ_magnitudes *c, size_t t, const void *dat
 
 static json_t *describe(const organ_magnitudes *c)
 {
-    return ORGAN_OBJECT(SET_TEXT("definition", "target weights of the donor by magnitude; each count is of half an octave"),
-                        SET_COUNT("weights", c->found.weights), SET_COUNT("of", c->of), SET_COUNT("every_row", c->step),
-                        SET_COUNT("from_log2", FROM_LOG2), SET_COUNT("per_octave", PER_OCTAVE), SET_COUNT("zero", c->found.zero),
-                        SET("count", organ_counts_json(BINS, c->found.all)), SET("killed", organ_counts_json(BINS, c->found.killed)));
+    return ORGAN_OBJECT(
+        SET_TEXT("definition", "target weights of the donor by magnitude; each count is of half an octave"),
+        SET_COUNT("weights", c->found.weights), SET_COUNT("of", c->of), SET_COUNT("every_row", c->step),
+        SET_COUNT("from_log2", FROM_LOG2), SET_COUNT("per_octave", PER_OCTAVE), SET_COUNT("zero", c->found.zero),
+        SET("count", organ_counts_json(BINS, c->found.all)), SET("killed", organ_counts_json(BINS, c->found.killed)));
 }
 
 /* Tensors that nobody was shown, from the copy. */
@@ -153,7 +159,8 @@ static uint64_t bytes_unseen(const void *context, size_t t)
 static organ_status count_unseen(void *context, size_t t, organ_error *error)
 {
     const unseen *const u = context;
-    return u->counts->seen[t] ? ORGAN_OK : count_rows(u->counts, t, 0, u->counts->tensors[t]->elements, NULL, u->copy, error);
+    return u->counts->seen[t] ? ORGAN_OK
+                              : count_rows(u->counts, t, 0, u->counts->tensors[t]->elements, NULL, u->copy, error);
 }
 
 static void count_share(organ_magnitudes *c, const organ_model *copy, organ_ranks *ranks, organ_error *error)
@@ -165,12 +172,14 @@ static void count_share(organ_magnitudes *c, const organ_model *copy, organ_rank
     organ_deal_release(&deal);
 }
 
-organ_status organ_magnitudes_tell(organ_magnitudes *c, const organ_model *copy, organ_ranks *ranks, json_t **report, organ_error *error)
+organ_status organ_magnitudes_tell(organ_magnitudes *c, const organ_model *copy, organ_ranks *ranks, json_t **report,
+                                   organ_error *error)
 {
     *report = NULL;
     if (organ_ranks_add(ranks, "the tensors are known that were counted", c->seen, c->count, error) == ORGAN_OK)
         count_share(c, copy, ranks, error);
-    _Static_assert(sizeof(magnitudes_sums) == (2 + 2 * BINS) * sizeof(uint64_t), "sums are counts, one behind the other");
+    _Static_assert(sizeof(magnitudes_sums) == (2 + 2 * BINS) * sizeof(uint64_t),
+                   "sums are counts, one behind the other");
     organ_ranks_add(ranks, "magnitudes are counted", &c->found.weights, sizeof c->found / sizeof(uint64_t), error);
     if (!error->status && c->of && !(*report = describe(c)))
         organ_fail_errno(error, ENOMEM, "%s: magnitudes of the weights", c->donor->path);

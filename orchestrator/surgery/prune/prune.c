@@ -15,7 +15,8 @@
 #include <stdlib.h>
 #include <string.h>
 
-/* Of the plan: operations that take as long as an iteration of a weight, and passes that find the gains of a sparsity. */
+/* Of the plan: operations that take as long as an iteration of a weight, and passes that find the gains of a sparsity.
+ */
 #define ITERATION 21.0
 #define SEARCHES  5.0
 
@@ -45,7 +46,8 @@ static organ_status check_cpu(const organ_prune_options *o, organ_error *error)
 {
     const organ_physarum_params params = {.beta = (float)o->beta, .coupling = (float)o->coupling};
     if (!organ_physarum_runs(organ_cpu_detect(), &params))
-        return organ_fail(error, ORGAN_USAGE, "this CPU has no FMA: it runs --beta 2 with --coupling 0 or 1 only, not %g with %g", o->beta,
+        return organ_fail(error, ORGAN_USAGE,
+                          "this CPU has no FMA: it runs --beta 2 with --coupling 0 or 1 only, not %g with %g", o->beta,
                           o->coupling);
     return ORGAN_OK;
 }
@@ -84,13 +86,15 @@ organ_status organ_prune_job_open(organ_prune_job *job, organ_error *error)
         return error->status;
     const organ_model *donor = job->donor;
     if (donor->manifest)
-        return organ_fail(error, ORGAN_BAD_INPUT, "%s: is an organ directory: 'organ assemble' makes the model of it that can be pruned",
+        return organ_fail(error, ORGAN_BAD_INPUT,
+                          "%s: is an organ directory: 'organ assemble' makes the model of it that can be pruned",
                           donor->path);
     if (organ_targets_select_floats(donor, job->options->targets, "pruned", &job->targets, error) ||
         organ_model_fingerprint(donor, job->fingerprint, error))
         return error->status;
-    if (list_parts(job, error) || organ_magnitudes_open(donor, job->targets.tensors, job->targets.count, ORGAN_MAGNITUDES_ENOUGH,
-                                                        job->engine->kernels, &job->sizes, error))
+    if (list_parts(job, error) ||
+        organ_magnitudes_open(donor, job->targets.tensors, job->targets.count, ORGAN_MAGNITUDES_ENOUGH,
+                              job->engine->kernels, &job->sizes, error))
         return error->status;
     /* A single file goes alone. */
     return organ_output_is_file(job->options->output) ? ORGAN_OK : organ_model_other_files(donor, &job->others, error);
@@ -123,12 +127,13 @@ static void tell_shard(const organ_prune_job *job, size_t file)
         all += unit->done ? unit->counts.killed : 0;
         gone_through += unit->done ? unit->tensor->elements : 0;
     }
-    organ_progress_note(job->progress, "%s is through: %s killed in it, %s so far, of %s target weights", job->donor->files[file].name,
-                        organ_count_text(here, in_it), organ_count_text(all, so_far), organ_count_text(gone_through, of));
+    organ_progress_note(job->progress, "%s is through: %s killed in it, %s so far, of %s target weights",
+                        job->donor->files[file].name, organ_count_text(here, in_it), organ_count_text(all, so_far),
+                        organ_count_text(gone_through, of));
 }
 
-organ_status organ_prune_part_write(organ_prune_job *job, organ_prune_part *unit, const void *data, size_t bytes, uint64_t at,
-                                    organ_error *error)
+organ_status organ_prune_part_write(organ_prune_job *job, organ_prune_part *unit, const void *data, size_t bytes,
+                                    uint64_t at, organ_error *error)
 {
     const size_t which = (size_t)(unit - job->units);
     if (organ_unit_run_put(job->run, which, data, bytes, at, NULL, error) ||
@@ -205,7 +210,8 @@ static organ_status run_flow(organ_prune_job *job, organ_error *error)
     return error->status;
 }
 
-/* Gains that an earlier run has found. Lines of the journal come in the order of the parts, repeated where a run searched again. */
+/* Gains that an earlier run has found. Lines of the journal come in the order of the parts, repeated where a run
+ * searched again. */
 static void recall_gains(organ_prune_job *job)
 {
     size_t k = 0, index;
@@ -213,7 +219,8 @@ static void recall_gains(organ_prune_job *job)
     json_array_foreach(job->run->journal->lines, index, line)
     {
         const char *const name = json_string_value(json_object_get(line, "gain_of"));
-        for (size_t tries = 0; name && tries < job->targets.count && strcmp(job->parts[k].tensor->name, name) != 0; tries++)
+        for (size_t tries = 0; name && tries < job->targets.count && strcmp(job->parts[k].tensor->name, name) != 0;
+             tries++)
             k = (k + 1) % job->targets.count;
         if (name && strcmp(job->parts[k].tensor->name, name) == 0)
             job->parts[k].gain = json_real_value(json_object_get(line, "gain"));
@@ -229,9 +236,10 @@ static organ_status find_gains(organ_prune_job *job, organ_error *error)
     organ_prune_search_gains(job, error);
     for (size_t k = 0; k < job->targets.count && !error->status; k++)
         if (job->parts[k].gain != 0) /* of what other ranks make it need not be known here */
-            organ_run_journal_add(job->run->journal,
-                                  ORGAN_OBJECT(SET_TEXT("gain_of", job->parts[k].tensor->name), SET_REAL("gain", job->parts[k].gain)),
-                                  error);
+            organ_run_journal_add(
+                job->run->journal,
+                ORGAN_OBJECT(SET_TEXT("gain_of", job->parts[k].tensor->name), SET_REAL("gain", job->parts[k].gain)),
+                error);
     return error->status;
 }
 
@@ -242,7 +250,10 @@ organ_status organ_prune_parts(organ_prune_job *job, organ_error *error)
 
 /* ---- what the remake asks for ---- */
 
-static uint64_t prune_count_of(const json_t *line, const char *key) { return (uint64_t)json_integer_value(json_object_get(line, key)); }
+static uint64_t prune_count_of(const json_t *line, const char *key)
+{
+    return (uint64_t)json_integer_value(json_object_get(line, key));
+}
 
 static bool recall_part(void *context, size_t item, const json_t *line)
 {
@@ -255,8 +266,9 @@ static bool recall_part(void *context, size_t item, const json_t *line)
     memcpy(unit->xxh3, digest, strlen(digest) + 1);
     if (whole)
         memcpy(job->cuts.xxh3[unit->target], unit->xxh3, sizeof unit->xxh3);
-    unit->counts = (organ_prune_counts){
-        .zero_before = prune_count_of(line, "zero_before"), .killed = prune_count_of(line, "killed"), .kept = prune_count_of(line, "kept")};
+    unit->counts = (organ_prune_counts){.zero_before = prune_count_of(line, "zero_before"),
+                                        .killed = prune_count_of(line, "killed"),
+                                        .kept = prune_count_of(line, "kept")};
     unit->tiles = prune_count_of(line, "tiles");
     unit->gain = job->parts[unit->target].gain = json_real_value(json_object_get(line, "gain"));
     if (job->kind->recall)
@@ -373,7 +385,8 @@ organ_status organ_prune_foresee(organ_prune_job *job, organ_error *error)
 
 static uint64_t cut_between_blocks(const organ_prune_job *job) { return job->options->block_size; }
 
-static const organ_prune_kind version_1 = {.work = organ_prune_parts, .cuts = cut_between_blocks, .parameters = organ_prune_parameters};
+static const organ_prune_kind version_1 = {
+    .work = organ_prune_parts, .cuts = cut_between_blocks, .parameters = organ_prune_parameters};
 
 static organ_status prune_version_1(void *context, json_t **report, organ_error *error)
 {
@@ -386,8 +399,8 @@ static organ_status prune_version_1(void *context, json_t **report, organ_error 
 
 static void close_version_1(void *job) { organ_prune_job_close(job); }
 
-organ_status organ_prune(const organ_prune_options *options, const organ_engine *engine, const organ_progress *progress, json_t **report,
-                         organ_error *error)
+organ_status organ_prune(const organ_prune_options *options, const organ_engine *engine, const organ_progress *progress,
+                         json_t **report, organ_error *error)
 {
     organ_prune_job job = {.kind = &version_1,
                            .definition = "physarum-v1/1",
@@ -395,5 +408,6 @@ organ_status organ_prune(const organ_prune_options *options, const organ_engine 
                            .engine = engine,
                            .progress = progress,
                            .started_at = time(NULL)};
-    return organ_operation_run(&(organ_operation){options->donor, &job, prune_version_1, close_version_1, true}, report, error);
+    return organ_operation_run(&(organ_operation){options->donor, &job, prune_version_1, close_version_1, true}, report,
+                               error);
 }

@@ -1,8 +1,9 @@
 /* SPDX-License-Identifier: MIT
- * Room surgery/prune: kills weights of a model and proves it. In goes a donor, out comes a copy with zeros and a report of them; audit.h
- * compares any two models in the same terms; job.h is for the methods of surgery/calibrated.
+ * Room surgery/prune: kills weights of a model and proves it. In goes a donor, out comes a copy with zeros and a report
+ * of them; audit.h compares any two models in the same terms; job.h is for the methods of surgery/calibrated.
  *
- * Here: physarum v1, static magnitude flow, tile by tile, from a donor directory into a new one, or from a single file into another. */
+ * Here: physarum v1, static magnitude flow, tile by tile, from a donor directory into a new one, or from a single file
+ * into another. */
 #ifndef ORGAN_PRUNE_H
 #define ORGAN_PRUNE_H
 
@@ -22,14 +23,15 @@ typedef struct organ_prune_options {
     const organ_experiment_options *evaluate; /* score donor and output on its text; NULL: not */
 } organ_prune_options;
 
-/* Prunes. The output is a directory, or one file with its reports next to it if its name ends in .gguf or .safetensors: then the donor must
- * be one such file. *report is the content of prune.json (schema organ.prune/1); the caller releases it; NULL on error. With dry_run
- * nothing is written and the report tells what would be done. Errors: ORGAN_USAGE (options, output exists), ORGAN_BAD_INPUT (donor
- * malformed or changed; nothing is left), ORGAN_IO, ORGAN_INTERRUPTED (the unfinished output is kept and can be resumed). With `evaluate`
- * also those of organ_perplexity: before anything is written where they can be known; an output that is whole stays, *report is set and
- * says why it was not scored. */
-organ_status organ_prune(const organ_prune_options *options, const organ_engine *engine, const organ_progress *progress, json_t **report,
-                         organ_error *error);
+/* Prunes. The output is a directory, or one file with its reports next to it if its name ends in .gguf or .safetensors:
+ * then the donor must be one such file. *report is the content of prune.json (schema organ.prune/1); the caller
+ * releases it; NULL on error. With dry_run nothing is written and the report tells what would be done. Errors:
+ * ORGAN_USAGE (options, output exists), ORGAN_BAD_INPUT (donor malformed or changed; nothing is left), ORGAN_IO,
+ * ORGAN_INTERRUPTED (the unfinished output is kept and can be resumed). With `evaluate` also those of organ_perplexity:
+ * before anything is written where they can be known; an output that is whole stays, *report is set and says why it was
+ * not scored. */
+organ_status organ_prune(const organ_prune_options *options, const organ_engine *engine, const organ_progress *progress,
+                         json_t **report, organ_error *error);
 
 ORGAN_API_END
 

@@ -80,15 +80,16 @@ static organ_status tile_map_retire_band(void *context, const organ_band *band, 
 
 static json_t *map_json(const mapping *m, double percent, double mean)
 {
-    return ORGAN_OBJECT(SET_TEXT("tensor", m->tensor->name), SET_REAL("percent", percent), SET_REAL("mean", organ_millionth(mean)),
-                        SET_COUNT("matrices", m->matrices), SET_COUNT("matrix_rows", m->matrix_rows),
-                        SET_COUNT("matrix_cols", m->matrix_cols), SET_COUNT("tile", m->side), SET_COUNT("rows", m->rows),
-                        SET_COUNT("cols", m->cols), SET("killed", organ_counts_json(m->rows * m->cols, m->killed)));
+    return ORGAN_OBJECT(SET_TEXT("tensor", m->tensor->name), SET_REAL("percent", percent),
+                        SET_REAL("mean", organ_millionth(mean)), SET_COUNT("matrices", m->matrices),
+                        SET_COUNT("matrix_rows", m->matrix_rows), SET_COUNT("matrix_cols", m->matrix_cols),
+                        SET_COUNT("tile", m->side), SET_COUNT("rows", m->rows), SET_COUNT("cols", m->cols),
+                        SET("killed", organ_counts_json(m->rows * m->cols, m->killed)));
 }
 
 /* Each rank counts its share of the stretches. */
-static organ_status map_share(mapping *m, const organ_model *donor, const organ_model *copy, const organ_compared *pairs,
-                              organ_error *error)
+static organ_status map_share(mapping *m, const organ_model *donor, const organ_model *copy,
+                              const organ_compared *pairs, organ_error *error)
 {
     const organ_pass pass = {.model = donor,
                              .other = copy,
@@ -113,8 +114,8 @@ static organ_status map_tensor(mapping *m, const organ_model *donor, const organ
     return organ_ranks_add(m->engine->ranks, "the tiles are mapped", m->killed, m->rows * m->cols, error);
 }
 
-organ_status organ_tile_map(const organ_model *donor, const organ_model *copy, const organ_tally *rows, size_t count, size_t block,
-                            const organ_engine *engine, json_t **map, organ_error *error)
+organ_status organ_tile_map(const organ_model *donor, const organ_model *copy, const organ_tally *rows, size_t count,
+                            size_t block, const organ_engine *engine, json_t **map, organ_error *error)
 {
     double mean;
     const organ_tally *const row = farthest(rows, count, &mean);
@@ -122,8 +123,11 @@ organ_status organ_tile_map(const organ_model *donor, const organ_model *copy, c
     if (!row)
         return ORGAN_OK;
     const organ_matrices matrices = organ_tensor_matrices(row->tensor);
-    mapping m = {
-        .engine = engine, .tensor = row->tensor, .matrices = matrices.count, .matrix_rows = matrices.rows, .matrix_cols = matrices.cols};
+    mapping m = {.engine = engine,
+                 .tensor = row->tensor,
+                 .matrices = matrices.count,
+                 .matrix_rows = matrices.rows,
+                 .matrix_cols = matrices.cols};
     choose_side(&m, block);
     m.killed = calloc(m.rows * m.cols, sizeof *m.killed);
     if (!m.killed)
@@ -137,7 +141,8 @@ organ_status organ_tile_map(const organ_model *donor, const organ_model *copy, c
 
 uint64_t organ_tile_map_memory(const organ_tensor *tensor, size_t workers)
 {
-    /* Two bands of a row in both models, a number for each tile beside, and what a pass that has little cuts its bands to. */
+    /* Two bands of a row in both models, a number for each tile beside, and what a pass that has little cuts its bands
+     * to. */
     const uint64_t cols = organ_tensor_matrices(tensor).cols, row = cols * organ_dtype_describe(tensor->dtype)->bytes;
     return workers * 4096 + 4 * row + 2 * sizeof(uint64_t) * divided(cols, LEAST_SIDE) + (160 << 10);
 }

@@ -36,7 +36,10 @@ static void document_add_part(document_sums *s, const organ_purify_job *job, siz
     }
 }
 
-static double removed_percent(double before, double after) { return before > 0 ? organ_millionth(100.0 * (before - after) / before) : 0.0; }
+static double removed_percent(double before, double after)
+{
+    return before > 0 ? organ_millionth(100.0 * (before - after) / before) : 0.0;
+}
 
 /* null where there is none. */
 #define SET_THETA(key, sum, count) SET_REAL_OF(key, (count) > 0, organ_millionth((sum) / (double)(count)))
@@ -44,13 +47,15 @@ static double removed_percent(double before, double after) { return before > 0 ?
 /* What a dry run does not know is left out. */
 static json_t *document_sums_json(const organ_purify_job *job, const document_sums *s)
 {
-    json_t *const object = ORGAN_OBJECT(SET_COUNT("tensors", s->tensors), SET_COUNT("elements", s->elements), SET_COUNT("bytes", s->bytes));
+    json_t *const object = ORGAN_OBJECT(SET_COUNT("tensors", s->tensors), SET_COUNT("elements", s->elements),
+                                        SET_COUNT("bytes", s->bytes));
     if (job->options->dry_run)
         return object;
-    return organ_json_joined(object, ORGAN_OBJECT(SET_REAL("energy_before", s->before), SET_REAL("energy_after", s->after),
-                                                  SET_REAL("energy_removed_percent", removed_percent(s->before, s->after)),
-                                                  SET_THETA("theta_before", s->theta_before, s->thetas),
-                                                  SET_THETA("theta_after", s->theta_after, s->thetas)));
+    return organ_json_joined(object,
+                             ORGAN_OBJECT(SET_REAL("energy_before", s->before), SET_REAL("energy_after", s->after),
+                                          SET_REAL("energy_removed_percent", removed_percent(s->before, s->after)),
+                                          SET_THETA("theta_before", s->theta_before, s->thetas),
+                                          SET_THETA("theta_after", s->theta_after, s->thetas)));
 }
 
 static json_t *document_role_json(const void *context, size_t role)
@@ -62,9 +67,9 @@ static json_t *document_role_json(const void *context, size_t role)
         if (organ_anatomy_row(&job->parts[k].tensor->anatomy) == role)
             document_add_part(&s, job, k);
     }
-    return s.tensors
-               ? organ_json_joined(ORGAN_OBJECT(SET_TEXT("role", organ_anatomy_row_name((unsigned)role))), document_sums_json(job, &s))
-               : NULL;
+    return s.tensors ? organ_json_joined(ORGAN_OBJECT(SET_TEXT("role", organ_anatomy_row_name((unsigned)role))),
+                                         document_sums_json(job, &s))
+                     : NULL;
 }
 
 static json_t *document_part_json(const void *context, size_t k)
@@ -72,16 +77,18 @@ static json_t *document_part_json(const void *context, size_t k)
     const organ_purify_job *const job = context;
     const organ_purify_part *const part = &job->parts[k];
     const organ_tensor *const tensor = part->tensor;
-    const double before = job->rows.results[k].sums[ORGAN_ENERGY_BEFORE], after = job->rows.results[k].sums[ORGAN_ENERGY_AFTER];
-    json_t *const object = ORGAN_OBJECT(SET_TEXT("tensor", tensor->name), SET_PLACE(&tensor->anatomy), SET_DTYPE("dtype", tensor->dtype),
-                                        SET("shape", organ_shape_json(tensor)));
+    const double before = job->rows.results[k].sums[ORGAN_ENERGY_BEFORE],
+                 after = job->rows.results[k].sums[ORGAN_ENERGY_AFTER];
+    json_t *const object = ORGAN_OBJECT(SET_TEXT("tensor", tensor->name), SET_PLACE(&tensor->anatomy),
+                                        SET_DTYPE("dtype", tensor->dtype), SET("shape", organ_shape_json(tensor)));
     if (job->options->dry_run)
         return object;
-    return organ_json_joined(object, ORGAN_OBJECT(SET_REAL("energy_before", before), SET_REAL("energy_after", after),
-                                                  SET_REAL("energy_removed_percent", removed_percent(before, after)),
-                                                  SET_THETA("theta_before", part->z_before.theta, has_theta(&part->z_before)),
-                                                  SET_THETA("theta_after", part->z_after.theta, has_theta(&part->z_after)),
-                                                  SET_TEXT("xxh3", job->rows.results[k].xxh3)));
+    return organ_json_joined(object,
+                             ORGAN_OBJECT(SET_REAL("energy_before", before), SET_REAL("energy_after", after),
+                                          SET_REAL("energy_removed_percent", removed_percent(before, after)),
+                                          SET_THETA("theta_before", part->z_before.theta, has_theta(&part->z_before)),
+                                          SET_THETA("theta_after", part->z_after.theta, has_theta(&part->z_after)),
+                                          SET_TEXT("xxh3", job->rows.results[k].xxh3)));
 }
 
 static json_t *document_left_json(const void *context, size_t k)
@@ -94,8 +101,9 @@ json_t *organ_purify_parameters(void *context)
 {
     const organ_purify_job *const job = context;
     const organ_purify_options *const o = job->options;
-    return ORGAN_OBJECT(SET_TEXT("method", o->method), SET_REAL("threshold", job->threshold), SET_REAL("strength", o->strength),
-                        SET_BYTES_OF("type", o->types), SET_BYTES_OF("layers", o->layers));
+    return ORGAN_OBJECT(SET_TEXT("method", o->method), SET_REAL("threshold", job->threshold),
+                        SET_REAL("strength", o->strength), SET_BYTES_OF("type", o->types),
+                        SET_BYTES_OF("layers", o->layers));
 }
 
 /* How the damage is measured. */
@@ -123,24 +131,28 @@ static json_t *warning_json(const organ_purify_job *job, const document_sums *al
         return json_null();
     return ORGAN_OBJECT(
         SET_TEXT("text",
-                 "More than 5 % of the energy of these tensors was removed. What such a filter calls noise is most of what a model knows: "
+                 "More than 5 % of the energy of these tensors was removed. What such a filter calls noise is most of "
+                 "what a model knows: "
                  "measure the damage, as the perplexity of both models on the same text, before this one is used."),
-        SET_REAL("energy_removed_percent", removed_percent(all->before, all->after)), SET("commands", json_pack("[o]", command_json(job))));
+        SET_REAL("energy_removed_percent", removed_percent(all->before, all->after)),
+        SET("commands", json_pack("[o]", command_json(job))));
 }
 
 static json_t *purify_definitions_json(const organ_purify_job *job)
 {
-    return ORGAN_OBJECT(
-        SET_TEXT("energy",
-                 "The sum of the squares of a tensor's values as they are stored, before and after; what is removed is their difference."),
-        SET_TEXT("noise",
-                 job->haar ? "A detail of a row's orthonormal Haar decomposition (at most 5 levels) that is not, together with its parent "
-                             "at twice the scale, above threshold x (median of |detail| of its level / 0.6745). It is multiplied by "
-                             "1 - strength."
-                           : "A bin of a row's spectrum whose power is below threshold x (median power of the row's bins / ln 2). It is "
-                             "multiplied by 1 - strength."),
-        SET_TEXT("theta", "The angle of the Z-measure, a mean over tensors. It tells how far values are from noise, not how good a model "
-                          "is: a filter that destroys a model can raise it."));
+    return ORGAN_OBJECT(SET_TEXT("energy", "The sum of the squares of a tensor's values as they are stored, before and "
+                                           "after; what is removed is their difference."),
+                        SET_TEXT("noise", job->haar ? "A detail of a row's orthonormal Haar decomposition (at most 5 "
+                                                      "levels) that is not, together with its parent "
+                                                      "at twice the scale, above threshold x (median of |detail| of "
+                                                      "its level / 0.6745). It is multiplied by "
+                                                      "1 - strength."
+                                                    : "A bin of a row's spectrum whose power is below threshold x "
+                                                      "(median power of the row's bins / ln 2). It is "
+                                                      "multiplied by 1 - strength."),
+                        SET_TEXT("theta", "The angle of the Z-measure, a mean over tensors. It tells how far values "
+                                          "are from noise, not how good a model "
+                                          "is: a filter that destroys a model can raise it."));
 }
 
 json_t *organ_purify_document(void *context, const organ_unit_output *made)
@@ -152,9 +164,10 @@ json_t *organ_purify_document(void *context, const organ_unit_output *made)
         organ_rows_passed();
         document_add_part(&all, job, k);
     }
-    return ORGAN_OBJECT(
-        SET("totals", document_sums_json(job, &all)), SET("warning", warning_json(job, &all)),
-        SET("matrices", organ_matrices_json(job->donor, job->chosen)), SET("roles", organ_anatomy_rows_json(document_role_json, job)),
-        SET("tensors", organ_json_rows(job->count, document_part_json, job)),
-        SET("left_alone", organ_json_rows(job->left_count, document_left_json, job)), SET("definitions", purify_definitions_json(job)));
+    return ORGAN_OBJECT(SET("totals", document_sums_json(job, &all)), SET("warning", warning_json(job, &all)),
+                        SET("matrices", organ_matrices_json(job->donor, job->chosen)),
+                        SET("roles", organ_anatomy_rows_json(document_role_json, job)),
+                        SET("tensors", organ_json_rows(job->count, document_part_json, job)),
+                        SET("left_alone", organ_json_rows(job->left_count, document_left_json, job)),
+                        SET("definitions", purify_definitions_json(job)));
 }

@@ -29,9 +29,15 @@ static size_t bins_of(size_t n) { return n / 2 + 1; }
 /* n + 2 values (the powers of the bins take their place) and the bins. */
 static size_t values_bytes(size_t n) { return organ_to_line((n + 2) * sizeof(double)); }
 
-uint64_t organ_fft_scratch(uint64_t n) { return n > INT_MAX ? 0 : values_bytes(n) + organ_to_line(bins_of(n) * sizeof(fftw_complex)); }
+uint64_t organ_fft_scratch(uint64_t n)
+{
+    return n > INT_MAX ? 0 : values_bytes(n) + organ_to_line(bins_of(n) * sizeof(fftw_complex));
+}
 
-static fftw_complex *bins_in(void *scratch, size_t n) { return (fftw_complex *)(void *)((char *)scratch + values_bytes(n)); }
+static fftw_complex *bins_in(void *scratch, size_t n)
+{
+    return (fftw_complex *)(void *)((char *)scratch + values_bytes(n));
+}
 
 typedef struct fft_planning {
     organ_fft *fft;
@@ -50,7 +56,8 @@ organ_status organ_fft_create(uint64_t n, organ_fft **result, organ_error *error
 {
     *result = NULL;
     if (n > INT_MAX)
-        return organ_fail(error, ORGAN_USAGE, "rows of %llu values are too long for a spectrum: leave them out by --type or --layers",
+        return organ_fail(error, ORGAN_USAGE,
+                          "rows of %llu values are too long for a spectrum: leave them out by --type or --layers",
                           (unsigned long long)n);
     organ_fft *fft = calloc(1, sizeof *fft);
     double *scratch = aligned_alloc(64, organ_fft_scratch(n));
@@ -105,7 +112,8 @@ static size_t part(double *values, size_t from, size_t to, uint64_t bit)
     return from;
 }
 
-/* The k-th smallest of n non-negative values, which are reordered: bit by bit from the highest, so that no order of them takes long. */
+/* The k-th smallest of n non-negative values, which are reordered: bit by bit from the highest, so that no order of
+ * them takes long. */
 static double kth(double *values, size_t n, size_t k)
 {
     size_t from = 0, to = n;

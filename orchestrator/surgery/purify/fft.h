@@ -17,8 +17,8 @@ void organ_fft_destroy(organ_fft *fft); /* NULL is allowed */
 /* Bytes of scratch, to be aligned to 64. */
 uint64_t organ_fft_scratch(uint64_t n);
 
-/* Multiplies by 1 - strength the bins of the row's real spectrum whose power is below threshold x (median power of the bins / ln 2); the
- * median of an even number is the mean of the two in the middle. Finite values. */
+/* Multiplies by 1 - strength the bins of the row's real spectrum whose power is below threshold x (median power of the
+ * bins / ln 2); the median of an even number is the mean of the two in the middle. Finite values. */
 void organ_fft_purify(const organ_fft *fft, float *row, double threshold, double strength, void *scratch);
 
 #endif

@@ -16,7 +16,8 @@ typedef struct organ_purify_part {
     organ_z z_before, z_after;
 } organ_purify_part;
 
-/* The sums of rows: energies, the sum of the squares of the values as they are stored, and how many rows have one that is not finite. */
+/* The sums of rows: energies, the sum of the squares of the values as they are stored, and how many rows have one that
+ * is not finite. */
 enum { ORGAN_ENERGY_BEFORE, ORGAN_ENERGY_AFTER, ORGAN_INFINITE_BEFORE, ORGAN_INFINITE_AFTER };
 
 typedef struct organ_purify_job {
@@ -36,7 +37,8 @@ typedef struct organ_purify_job {
     organ_row_work rows;
 } organ_purify_job;
 
-/* Makes the transforms that the parts need, and job->rows, which filters them; ORGAN_BAD_INPUT there where values are not finite. */
+/* Makes the transforms that the parts need, and job->rows, which filters them; ORGAN_BAD_INPUT there where values are
+ * not finite. */
 organ_status organ_purify_prepare(organ_purify_job *job, organ_error *error);
 
 json_t *organ_purify_parameters(void *job);

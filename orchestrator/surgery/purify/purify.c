@@ -27,7 +27,10 @@ static organ_status purify_check_options(organ_purify_job *job, organ_error *err
 
 /* ---- what is purified ---- */
 
-static bool has_rows(const organ_tensor *tensor) { return tensor->elements > 0 && organ_tensor_matrices(tensor).cols > 1; }
+static bool has_rows(const organ_tensor *tensor)
+{
+    return tensor->elements > 0 && organ_tensor_matrices(tensor).cols > 1;
+}
 
 static bool purify_is_meant(const organ_purify_job *job, const organ_selection *selection, const organ_tensor *tensor)
 {
@@ -42,10 +45,11 @@ static organ_status purify_take_tensor(organ_purify_job *job, const organ_tensor
         job->chosen[tensor - job->donor->tensors] = true;
         job->parts[job->count++].tensor = tensor;
     } else if (job->options->types)
-        return organ_fail(
-            error, ORGAN_USAGE,
-            "%s: tensor '%s' is selected by --type, but there is no way to write %s; without --type such tensors are left alone",
-            job->donor->files[tensor->file].path, tensor->name, organ_dtype_describe(tensor->dtype)->name);
+        return organ_fail(error, ORGAN_USAGE,
+                          "%s: tensor '%s' is selected by --type, but there is no way to write %s; without --type such "
+                          "tensors are left alone",
+                          job->donor->files[tensor->file].path, tensor->name,
+                          organ_dtype_describe(tensor->dtype)->name);
     else
         job->left[job->left_count++] = tensor;
     return ORGAN_OK;
@@ -85,14 +89,17 @@ static organ_status select_tensors(organ_purify_job *job, organ_error *error)
     if (!error->status && job->count == 0 && job->left_count > 0)
         return fail_unwritable(job, error);
     if (!error->status && job->count == 0)
-        return organ_fail(error, ORGAN_USAGE, "%s: there is no %s to purify%s", donor->path, job->options->types ? "tensor" : "projection",
-                          job->options->types || job->options->layers ? " among those that --type and --layers select" : "");
+        return organ_fail(error, ORGAN_USAGE, "%s: there is no %s to purify%s", donor->path,
+                          job->options->types ? "tensor" : "projection",
+                          job->options->types || job->options->layers ? " among those that --type and --layers select"
+                                                                      : "");
     return error->status;
 }
 
 static organ_status open_donor(organ_purify_job *job, organ_error *error)
 {
-    if (organ_donor_open(job->options->model, "purified", job->progress, &job->donor, error) || select_tensors(job, error))
+    if (organ_donor_open(job->options->model, "purified", job->progress, &job->donor, error) ||
+        select_tensors(job, error))
         return error->status;
     return organ_purify_prepare(job, error);
 }
@@ -127,7 +134,8 @@ static organ_status check_copy(void *context, const char *to, const char *path, 
     if (measure_theta(job, job->donor, false, error) || organ_model_open(path, &copy, error))
         return error->status;
     if (copy->tensor_count != job->donor->tensor_count)
-        organ_fail(error, ORGAN_IO, "%s: the copy has %zu tensors instead of %zu", path, copy->tensor_count, job->donor->tensor_count);
+        organ_fail(error, ORGAN_IO, "%s: the copy has %zu tensors instead of %zu", path, copy->tensor_count,
+                   job->donor->tensor_count);
     else
         measure_theta(job, copy, true, error);
     organ_model_close(copy);
@@ -169,11 +177,12 @@ static void close_purify(void *context)
 static organ_status purify(void *context, json_t **report, organ_error *error)
 {
     organ_purify_job *const job = context;
-    return purify_check_options(job, error) || open_donor(job, error) ? error->status : remake_donor(job, report, error);
+    return purify_check_options(job, error) || open_donor(job, error) ? error->status
+                                                                      : remake_donor(job, report, error);
 }
 
-organ_status organ_purify(const organ_purify_options *options, const organ_engine *engine, const organ_progress *progress, json_t **report,
-                          organ_error *error)
+organ_status organ_purify(const organ_purify_options *options, const organ_engine *engine,
+                          const organ_progress *progress, json_t **report, organ_error *error)
 {
     organ_purify_job job = {.options = options, .engine = engine, .progress = progress};
     return organ_operation_run(&(organ_operation){options->model, &job, purify, close_purify, true}, report, error);

@@ -39,7 +39,10 @@ typedef struct remake_work {
 
 /* ---- before anything is written ---- */
 
-static organ_report_files files_of(const organ_remake *m) { return (organ_report_files){m->name, m->markdown_name, m->lines_name}; }
+static organ_report_files files_of(const organ_remake *m)
+{
+    return (organ_report_files){m->name, m->markdown_name, m->lines_name};
+}
 
 /* A copy can be one file only where the model is one of its kind. */
 static organ_status check_ending(const organ_remake *m, bool single, organ_error *error)
@@ -53,10 +56,11 @@ static organ_status check_ending(const organ_remake *m, bool single, organ_error
     if (!single)
         return ORGAN_OK;
     if (m->replaced && (!its || strcmp(dot, its) != 0))
-        return organ_fail(error, ORGAN_USAGE, "%s: %s is not one %s file: name a directory for its copy", m->path, m->model->path, dot);
+        return organ_fail(error, ORGAN_USAGE, "%s: %s is not one %s file: name a directory for its copy", m->path,
+                          m->model->path, dot);
     if (!m->replaced && strcmp(dot, kind) != 0)
-        return organ_fail(error, ORGAN_USAGE, "%s: the format of %s stays what it is: name a %s%s", m->path, m->model->path, kind,
-                          m->gguf ? "" : " or a directory");
+        return organ_fail(error, ORGAN_USAGE, "%s: the format of %s stays what it is: name a %s%s", m->path,
+                          m->model->path, kind, m->gguf ? "" : " or a directory");
     return ORGAN_OK;
 }
 
@@ -67,7 +71,9 @@ static organ_status remake_check_place(const remake_work *w, organ_error *error)
     if (check_ending(m, output->single, error) || organ_output_spares(m->path, m->model, error))
         return error->status;
     const organ_report_files files = files_of(m);
-    return organ_output_check(m->path, output->like, m->force, error) ? error->status : organ_output_reports_check(output, &files, error);
+    return organ_output_check(m->path, output->like, m->force, error)
+               ? error->status
+               : organ_output_reports_check(output, &files, error);
 }
 
 /* Rows are cut wherever they are added up. */
@@ -101,7 +107,8 @@ static organ_status list_replaced(remake_work *w, organ_error *error)
     made->source_bytes = 0;
     for (size_t k = 0; k < count; k++) {
         const organ_tensor *const t = &w->cuts->list[k].tensor;
-        w->pieces[k] = (organ_shard_piece){.name = w->cuts->list[k].unit, .bytes = t->bytes, .file = t->file, .offset = t->offset};
+        w->pieces[k] =
+            (organ_shard_piece){.name = w->cuts->list[k].unit, .bytes = t->bytes, .file = t->file, .offset = t->offset};
         w->units[k] = (organ_run_unit){.first = k, .count = 1, .item = k, .bytes = t->bytes, .along = w->remake->along};
         made->source_bytes += t->bytes;
         organ_rows_passed();
@@ -117,7 +124,8 @@ static organ_status plan_files(remake_work *w, organ_error *error)
     const char *const name = w->made.output.single ? organ_output_name(&w->made.output) : NULL;
     if (m->gguf)
         return organ_resharding_plan_gguf(m->model, m->pieces, m->piece_count, name, m->gguf, &w->made.plan, error);
-    return organ_resharding_plan(m->model, m->pieces, m->piece_count, m->most, name, w->made.output.single, &w->made.plan, error);
+    return organ_resharding_plan(m->model, m->pieces, m->piece_count, m->most, name, w->made.output.single,
+                                 &w->made.plan, error);
 }
 
 static organ_status edit_config(remake_work *w, organ_error *error)
@@ -151,7 +159,8 @@ static organ_status prepare_evaluation(remake_work *w, organ_error *error)
                                        .output = m->path};
     if (m->evaluate && w->made.output.single && !m->gguf && m->repacked)
         return organ_fail(error, ORGAN_USAGE,
-                          "--evaluate: %s would be tensors alone, and the config.json of %s tells of packed weights: name a directory",
+                          "--evaluate: %s would be tensors alone, and the config.json of %s tells of packed weights: "
+                          "name a directory",
                           m->path, m->model->path);
     return organ_evaluation_prepare(&w->evaluation, error);
 }
@@ -163,7 +172,8 @@ static organ_status remake_prepare(remake_work *w, organ_error *error)
     if (!w->made.output.single && !w->remake->replaced &&
         (organ_beside_list(w->remake->model, &w->root, &w->beside, error) || edit_config(w, error)))
         return error->status;
-    if (!w->made.output.single && w->remake->replaced && organ_leftovers_strip_copy(w->remake->model, NULL, &w->stripped, error))
+    if (!w->made.output.single && w->remake->replaced &&
+        organ_leftovers_strip_copy(w->remake->model, NULL, &w->stripped, error))
         return error->status;
     organ_leftovers_note(w->remake->progress, w->stripped);
     w->made.beside_bytes = w->beside.bytes;
@@ -185,7 +195,8 @@ static bool is_planned(const remake_work *w, const char *name)
 static bool goes_along(const remake_work *w, const char *name)
 {
     const organ_model *const model = w->remake->model;
-    if (strcmp(name, CONFIG) == 0 || strcmp(name, ORGAN_INDEX_NAME) == 0 || (model->index && strcmp(name, model->index) == 0))
+    if (strcmp(name, CONFIG) == 0 || strcmp(name, ORGAN_INDEX_NAME) == 0 ||
+        (model->index && strcmp(name, model->index) == 0))
         return false;
     for (const char *const *out = w->remake->left_out; out && *out; out++)
         if (strcmp(name, *out) == 0)
@@ -245,11 +256,13 @@ static bool recall_remake(void *context, size_t item, const json_t *results)
     return m->rows ? organ_row_pass_recall(m->rows, w->cuts, item, results) : m->recall(m->context, item, results);
 }
 
-/* What the output opens by, while it grows. Shards of new names open as a directory, whatever the model was named by. */
+/* What the output opens by, while it grows. Shards of new names open as a directory, whatever the model was named by.
+ */
 static char *path_of(const remake_work *w)
 {
     const organ_output *const output = &w->made.output;
-    const char *const to = organ_output_directory(output), *const single = output->single ? organ_output_name(output) : NULL;
+    const char *const to = organ_output_directory(output), *const single =
+                                                               output->single ? organ_output_name(output) : NULL;
     return single || w->remake->replaced ? organ_output_copy_path(to, w->remake->model, single) : strdup(to);
 }
 
@@ -299,15 +312,17 @@ static json_t *remake_document_of(const remake_work *w)
     if (!m->schema)
         return told;
     const uint64_t bytes = w->made.plan ? organ_resharding_bytes(w->made.plan) : w->made.source_bytes;
-    json_t *const made =
-        organ_json_joined(ORGAN_OBJECT(SET_HEAD(m->schema, m->definition), SET_FLAG("dry_run", m->dry_run),
-                                       SET(m->model_is, organ_model_json(m->model)), SET("parameters", m->parameters(m->context))),
-                          told);
-    ORGAN_ADD(made, SET_IF(!json_object_get(made, "run"), "run", organ_output_run_on(&w->made.output, bytes, m->model->path, m->engine)));
+    json_t *const made = organ_json_joined(
+        ORGAN_OBJECT(SET_HEAD(m->schema, m->definition), SET_FLAG("dry_run", m->dry_run),
+                     SET(m->model_is, organ_model_json(m->model)), SET("parameters", m->parameters(m->context))),
+        told);
+    ORGAN_ADD(made, SET_IF(!json_object_get(made, "run"), "run",
+                           organ_output_run_on(&w->made.output, bytes, m->model->path, m->engine)));
     return made;
 }
 
-/* Adds the predictions of a dry run to the document: "plan", and the time in "run". Returns -1 if there is no memory. */
+/* Adds the predictions of a dry run to the document: "plan", and the time in "run". Returns -1 if there is no memory.
+ */
 static int tell_plan(const remake_work *w, json_t *report)
 {
     const organ_remake *const m = w->remake;
@@ -335,11 +350,11 @@ static organ_status tell_remake(void *context, json_t **report, organ_error *err
     const organ_report_files files = files_of(m);
     if (!m->dry_run)
         evaluate_remake(w);
-    if (!(*report = organ_evaluated_json(&w->evaluation, remake_document_of(w))) || (m->settle && m->settle(m->context, *report)) ||
-        tell_plan(w, *report))
+    if (!(*report = organ_evaluated_json(&w->evaluation, remake_document_of(w))) ||
+        (m->settle && m->settle(m->context, *report)) || tell_plan(w, *report))
         return organ_fail_memory(error, w->remake->path);
-    if (!m->dry_run && organ_ranks_first(output->ranks) && organ_output_reports_write(output, &files, *report, error) == ORGAN_OK &&
-        !output->single)
+    if (!m->dry_run && organ_ranks_first(output->ranks) &&
+        organ_output_reports_write(output, &files, *report, error) == ORGAN_OK && !output->single)
         organ_output_sync(output, error);
     return error->status;
 }

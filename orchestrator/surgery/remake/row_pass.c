@@ -73,7 +73,8 @@ void organ_row_pass_fold(organ_row_work *rows, const organ_cuts *cuts)
             for (size_t k = 0; k < ORGAN_ROW_SUMS; k++)
                 all.sums[k] += rows->results[cut].sums[k];
         memcpy(all.xxh3, cuts->xxh3[t], sizeof all.xxh3);
-        rows->results[t] = all; /* a tensor has a stretch at least: those that follow are not overwritten before they are read */
+        rows->results[t] =
+            all; /* a tensor has a stretch at least: those that follow are not overwritten before they are read */
     }
 }
 

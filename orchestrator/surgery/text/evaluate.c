@@ -27,12 +27,13 @@ typedef struct evaluate_scoring {
     organ_trial trial;
 } evaluate_scoring;
 
-static organ_status evaluate_write_reports(const evaluate_scoring *s, const organ_experiment_options *o, const organ_report_files *files,
-                                           const json_t *report, organ_error *error)
+static organ_status evaluate_write_reports(const evaluate_scoring *s, const organ_experiment_options *o,
+                                           const organ_report_files *files, const json_t *report, organ_error *error)
 {
     if (!report || !o->output || error->status)
         return error->status;
-    return organ_reports_make(&(organ_output){.path = o->output, .force = o->force, .ranks = s->engine->ranks}, files, NULL, report, error);
+    return organ_reports_make(&(organ_output){.path = o->output, .force = o->force, .ranks = s->engine->ranks}, files,
+                              NULL, report, error);
 }
 
 static void close_scoring(void *context)
@@ -47,7 +48,8 @@ static void close_scoring(void *context)
 static json_t *model_entry(const organ_trial *trial, size_t m, organ_error *error)
 {
     json_t *const comparison = m ? organ_trial_comparison_json(trial, m, error) : NULL;
-    return ORGAN_OBJECT(SET("model", organ_model_json(trial->models[m].model)), SET("figures", organ_trial_figures_json(trial, m)),
+    return ORGAN_OBJECT(SET("model", organ_model_json(trial->models[m].model)),
+                        SET("figures", organ_trial_figures_json(trial, m)),
                         SET("comparison", comparison ? comparison : json_null()));
 }
 
@@ -62,8 +64,9 @@ static json_t *models_json(const organ_trial *trial, organ_error *error)
 
 static json_t *evaluate_document(const organ_trial *trial, const char *schema, json_t *models)
 {
-    return ORGAN_OBJECT(SET_HEAD(schema, "perplexity/1"), SET("experiment", organ_trial_experiment_json(trial)), SET("models", models),
-                        SET("definitions", organ_trial_definitions_json(trial)), SET("run", organ_trial_run_json(trial)));
+    return ORGAN_OBJECT(SET_HEAD(schema, "perplexity/1"), SET("experiment", organ_trial_experiment_json(trial)),
+                        SET("models", models), SET("definitions", organ_trial_definitions_json(trial)),
+                        SET("run", organ_trial_run_json(trial)));
 }
 
 static organ_status score_models(void *context, json_t **report, organ_error *error)
@@ -80,11 +83,12 @@ static organ_status score_models(void *context, json_t **report, organ_error *er
     return evaluate_write_reports(s, &o->experiment, &files, *report, error);
 }
 
-organ_status organ_perplexity(const organ_perplexity_options *options, const organ_engine *engine, const organ_progress *progress,
-                              json_t **report, organ_error *error)
+organ_status organ_perplexity(const organ_perplexity_options *options, const organ_engine *engine,
+                              const organ_progress *progress, json_t **report, organ_error *error)
 {
     evaluate_scoring s = {.perplexity = options, .engine = engine, .progress = progress};
-    return organ_operation_run(&(organ_operation){options->model, &s, score_models, close_scoring, false}, report, error);
+    return organ_operation_run(&(organ_operation){options->model, &s, score_models, close_scoring, false}, report,
+                               error);
 }
 
 /* ---- evaluate: what was done to a model ---- */
@@ -104,8 +108,14 @@ static void pass_bytes(void *context, uint64_t bytes, const char *tensor, const 
 
 static void pass_end(void *context) { organ_progress_end(context); }
 
-static json_t *text_or_null(const json_t *value) { return json_is_string(value) ? json_incref((json_t *)value) : json_null(); }
-static json_t *number_or_null(const json_t *value) { return json_is_number(value) ? json_incref((json_t *)value) : json_null(); }
+static json_t *text_or_null(const json_t *value)
+{
+    return json_is_string(value) ? json_incref((json_t *)value) : json_null();
+}
+static json_t *number_or_null(const json_t *value)
+{
+    return json_is_number(value) ? json_incref((json_t *)value) : json_null();
+}
 
 static bool same_tensors(const json_t *audit)
 {
@@ -129,17 +139,21 @@ static json_t *sparsity_json(const json_t *audit)
         organ_json_add_count(&changed, tensor, "changed");
         organ_json_add_count(&zero_before, tensor, "zero_before");
     }
-    return ORGAN_OBJECT(SET_HELD("target", organ_json_at(audit, "totals.target")), SET_HELD("full", organ_json_at(audit, "totals.full")),
-                        SET_COUNT("zero_before", zero_before), SET_COUNT("changed", changed));
+    return ORGAN_OBJECT(SET_HELD("target", organ_json_at(audit, "totals.target")),
+                        SET_HELD("full", organ_json_at(audit, "totals.full")), SET_COUNT("zero_before", zero_before),
+                        SET_COUNT("changed", changed));
 }
 
 /* Counts the killed weights of one model; *why says where that means nothing. */
-static organ_status count_killed(const organ_evaluate_options *options, const organ_trial *trial, size_t m, const char *targets,
-                                 json_t **sparsity, char *why, size_t size, organ_error *error)
+static organ_status count_killed(const organ_evaluate_options *options, const organ_trial *trial, size_t m,
+                                 const char *targets, json_t **sparsity, char *why, size_t size, organ_error *error)
 {
-    const organ_audit_options audit = {
-        .donor = options->donor, .pruned = trial->models[m].path, .targets = targets, .access = options->experiment.access};
-    const organ_progress quiet = {.context = (void *)trial->progress, .begin = pass_begin, .advance = pass_bytes, .end = pass_end};
+    const organ_audit_options audit = {.donor = options->donor,
+                                       .pruned = trial->models[m].path,
+                                       .targets = targets,
+                                       .access = options->experiment.access};
+    const organ_progress quiet = {
+        .context = (void *)trial->progress, .begin = pass_begin, .advance = pass_bytes, .end = pass_end};
     organ_engine engine = trial->engine;
     organ_error found = {0};
     json_t *report = NULL;
@@ -164,14 +178,16 @@ static json_t *history_of(const organ_evaluate_options *options, const organ_tri
     json_t *const log = organ_experiment_log(trial->models[m].model, error), *sparsity = NULL;
     const char *const logged = json_string_value(organ_json_at(log, "parameters.targets"));
     if (!error->status)
-        count_killed(options, trial, m, options->targets ? options->targets : logged, &sparsity, why, sizeof why, error);
-    json_t *const history = error->status ? NULL
-                                          : ORGAN_OBJECT(SET("experiment", log ? organ_experiment_of(log) : json_null()),
-                                                         SET("method", organ_experiment_method(log)),
-                                                         SET("definition", text_or_null(organ_json_at(log, "definition"))),
-                                                         SET("wanted_sparsity", number_or_null(organ_json_at(log, "parameters.sparsity"))),
-                                                         SET("sparsity", sparsity ? sparsity : json_null()),
-                                                         SET("not_counted", *why ? organ_document_string(why) : json_null()));
+        count_killed(options, trial, m, options->targets ? options->targets : logged, &sparsity, why, sizeof why,
+                     error);
+    json_t *const history =
+        error->status ? NULL
+                      : ORGAN_OBJECT(SET("experiment", log ? organ_experiment_of(log) : json_null()),
+                                     SET("method", organ_experiment_method(log)),
+                                     SET("definition", text_or_null(organ_json_at(log, "definition"))),
+                                     SET("wanted_sparsity", number_or_null(organ_json_at(log, "parameters.sparsity"))),
+                                     SET("sparsity", sparsity ? sparsity : json_null()),
+                                     SET("not_counted", *why ? organ_document_string(why) : json_null()));
     json_decref(log);
     if (!error->status && !history)
         organ_fail_memory(error, trial->models[m].path);
@@ -215,14 +231,16 @@ static json_t *evaluation(const organ_trial *trial, const json_t *histories, org
     json_decref(experiments);
     ORGAN_ADD(
         definitions,
-        SET_TEXT("experiment", "killed weights are of one experiment where donor, method, definition, parameters and calibration are "
-                               "the same, whatever the sparsity; of two only where they are named as two."),
-        SET_TEXT(
-            "sparsity",
-            "killed weights, counted anew from the bytes of donor and copy: not zero in the donor, zero in the copy; as a share of the "
-            "target tensors (for each model: --targets, else what its log names, else the projections) and of the full model."),
-        SET_TEXT("method", "as the log of the pruning beside the model (organ/prune.json) names it, with its pattern, without "
-                           "compensation or by imatrix where that is so."));
+        SET_TEXT("experiment",
+                 "killed weights are of one experiment where donor, method, definition, parameters and calibration are "
+                 "the same, whatever the sparsity; of two only where they are named as two."),
+        SET_TEXT("sparsity", "killed weights, counted anew from the bytes of donor and copy: not zero in the donor, "
+                             "zero in the copy; as a share of the "
+                             "target tensors (for each model: --targets, else what its log names, else the "
+                             "projections) and of the full model."),
+        SET_TEXT("method",
+                 "as the log of the pruning beside the model (organ/prune.json) names it, with its pattern, without "
+                 "compensation or by imatrix where that is so."));
     return report;
 }
 
@@ -246,9 +264,10 @@ static organ_status score_prunings(void *context, json_t **report, organ_error *
     return evaluate_write_reports(s, &o->experiment, &files, *report, error);
 }
 
-organ_status organ_evaluate(const organ_evaluate_options *options, const organ_engine *engine, const organ_progress *progress,
-                            json_t **report, organ_error *error)
+organ_status organ_evaluate(const organ_evaluate_options *options, const organ_engine *engine,
+                            const organ_progress *progress, json_t **report, organ_error *error)
 {
     evaluate_scoring s = {.evaluate = options, .engine = engine, .progress = progress};
-    return organ_operation_run(&(organ_operation){options->donor, &s, score_prunings, close_scoring, false}, report, error);
+    return organ_operation_run(&(organ_operation){options->donor, &s, score_prunings, close_scoring, false}, report,
+                               error);
 }

@@ -13,14 +13,18 @@ typedef struct settling {
     json_t *histories;
 } settling;
 
-static json_t *experiment_of(const settling *s, size_t m) { return json_object_get(json_array_get(s->histories, m), "experiment"); }
+static json_t *experiment_of(const settling *s, size_t m)
+{
+    return json_object_get(json_array_get(s->histories, m), "experiment");
+}
 
 /* ---- names ---- */
 
 static bool is_for(const char *pattern, const char *path)
 {
     const char *const slash = strrchr(path, '/');
-    return strcmp(pattern, path) == 0 || fnmatch(pattern, path, 0) == 0 || (slash && fnmatch(pattern, slash + 1, 0) == 0);
+    return strcmp(pattern, path) == 0 || fnmatch(pattern, path, 0) == 0 ||
+           (slash && fnmatch(pattern, slash + 1, 0) == 0);
 }
 
 static organ_status name_models(const settling *s, organ_error *error)
@@ -46,13 +50,14 @@ static organ_status name_models(const settling *s, organ_error *error)
 
 /* ---- what stands in one table ---- */
 
-/* Of a model that nothing is known of: killed weights that nobody has told of are an experiment, no killed weights are none. */
+/* Of a model that nothing is known of: killed weights that nobody has told of are an experiment, no killed weights are
+ * none. */
 static json_t *unknown(const json_t *history)
 {
     if (organ_json_count(history, "sparsity.target.killed") == 0)
         return json_null();
-    return ORGAN_OBJECT(SET("donor", ORGAN_OBJECT(SET_TEXT("name", "unknown"))), SET_NULL("method"), SET_NULL("definition"),
-                        SET("settings", json_object()), SET_NULL("calibration"));
+    return ORGAN_OBJECT(SET("donor", ORGAN_OBJECT(SET_TEXT("name", "unknown"))), SET_NULL("method"),
+                        SET_NULL("definition"), SET("settings", json_object()), SET_NULL("calibration"));
 }
 
 static organ_status fill_in(const settling *s, organ_error *error)
@@ -68,9 +73,11 @@ static organ_status fill_in(const settling *s, organ_error *error)
 static organ_status fail_mixed(const settling *s, size_t a, size_t b, const char *difference, organ_error *error)
 {
     const char *const *const paths = s->options->pruned;
-    json_t *const x = organ_experiment_words(experiment_of(s, a)), *const y = organ_experiment_words(experiment_of(s, b));
+    json_t *const x = organ_experiment_words(experiment_of(s, a)), *const y =
+                                                                       organ_experiment_words(experiment_of(s, b));
     organ_fail(error, ORGAN_USAGE,
-               "%s and %s are of two experiments, which differ in their %s: %s; and %s. Two experiments stand in one table only under two "
+               "%s and %s are of two experiments, which differ in their %s: %s; and %s. Two experiments stand in one "
+               "table only under two "
                "names: --experiment NAME=%s --experiment OTHER=%s",
                paths[a], paths[b], difference, json_string_value(x), json_string_value(y), paths[a], paths[b]);
     json_decref(x);
@@ -88,7 +95,8 @@ static organ_status compare_experiments(const settling *s, size_t a, size_t b, o
         return ORGAN_OK;
     if (!*one || !*other)
         return fail_mixed(s, a, b, difference, error);
-    return organ_fail(error, ORGAN_USAGE, "--experiment: '%s' cannot be the name of two experiments: %s and %s differ in their %s", one,
+    return organ_fail(error, ORGAN_USAGE,
+                      "--experiment: '%s' cannot be the name of two experiments: %s and %s differ in their %s", one,
                       s->options->pruned[a], s->options->pruned[b], difference);
 }
 
@@ -100,13 +108,15 @@ static organ_status check_donor(const settling *s, size_t m, const char *fingerp
     if (!*own || !*fingerprint || strcmp(own, fingerprint) == 0 || *organ_json_text(e, "name"))
         return ORGAN_OK;
     return organ_fail(error, ORGAN_USAGE,
-                      "%s is a pruning of another donor (%s, fingerprint %s) than %s (fingerprint %s): its killed weights are counted "
+                      "%s is a pruning of another donor (%s, fingerprint %s) than %s (fingerprint %s): its killed "
+                      "weights are counted "
                       "against that only under a name of its own: --experiment NAME=%s",
-                      s->options->pruned[m], organ_json_text(e, "donor.name"), own, s->options->donor, fingerprint, s->options->pruned[m]);
+                      s->options->pruned[m], organ_json_text(e, "donor.name"), own, s->options->donor, fingerprint,
+                      s->options->pruned[m]);
 }
 
-organ_status organ_experiments_settle(const organ_evaluate_options *options, const organ_model *donor, json_t *histories,
-                                      organ_error *error)
+organ_status organ_experiments_settle(const organ_evaluate_options *options, const organ_model *donor,
+                                      json_t *histories, organ_error *error)
 {
     const settling s = {options, histories};
     char fingerprint[17];

@@ -38,11 +38,13 @@ static organ_status read_prompt(generation *g, organ_error *error)
     uint32_t *ids = NULL;
     size_t count = 0;
     organ_tokenizer_allow(g->tokenizer, g->engine.memory);
-    if (organ_tokenizer_encode(g->tokenizer, g->options->prompt, strlen(g->options->prompt), true, &ids, &count, error) != ORGAN_OK)
+    if (organ_tokenizer_encode(g->tokenizer, g->options->prompt, strlen(g->options->prompt), true, &ids, &count,
+                               error) != ORGAN_OK)
         return error->status;
     const size_t bos = facts->adds_bos && facts->bos >= 0;
     if (count + bos == 0)
-        organ_fail(error, ORGAN_BAD_INPUT, "%s: the prompt has no tokens, and the tokenizer puts no BOS before it", g->options->model);
+        organ_fail(error, ORGAN_BAD_INPUT, "%s: the prompt has no tokens, and the tokenizer puts no BOS before it",
+                   g->options->model);
     else if (!(g->ids = malloc((bos + count + g->options->count) * sizeof *g->ids)))
         organ_fail_memory(error, g->options->model);
     else {
@@ -60,8 +62,8 @@ static organ_status generate_make_room(generation *g, organ_error *error)
     const size_t most = g->prompt + g->options->count;
     const uint64_t context = organ_forward_describe(g->forward)->context;
     if (context && most > context)
-        organ_progress_note(g->progress, "%zu tokens are more than the %llu that %s was made for", most, (unsigned long long)context,
-                            g->options->model);
+        organ_progress_note(g->progress, "%zu tokens are more than the %llu that %s was made for", most,
+                            (unsigned long long)context, g->options->model);
     return organ_forward_past_open(g->forward, g->prompt, most, &g->past, error);
 }
 
@@ -90,7 +92,8 @@ static organ_status next_token(generation *g, uint32_t *token, organ_error *erro
     if (organ_forward_continue(g->forward, g->past, g->ids, g->count, &c, choose_token, error) != ORGAN_OK)
         return error->status;
     if (!c.finite)
-        return organ_fail(error, ORGAN_BAD_INPUT, "%s: after %zu tokens its logits are not finite numbers", g->options->model, g->count);
+        return organ_fail(error, ORGAN_BAD_INPUT, "%s: after %zu tokens its logits are not finite numbers",
+                          g->options->model, g->count);
     *token = (uint32_t)c.top;
     return ORGAN_OK;
 }
@@ -133,7 +136,8 @@ static organ_status continue_prompt(generation *g, organ_error *error)
         return error->status;
     organ_speech_add(&speech, g->options->prompt, strlen(g->options->prompt));
     organ_speech_end(&speech);
-    if (organ_speech_close(&speech, &g->prompt_text, error) != ORGAN_OK || organ_speech_open(&speech, error) != ORGAN_OK)
+    if (organ_speech_close(&speech, &g->prompt_text, error) != ORGAN_OK ||
+        organ_speech_open(&speech, error) != ORGAN_OK)
         return error->status;
     speak(g, &speech, error);
     organ_error ignored = {0};
@@ -154,9 +158,10 @@ static json_t *generate_document(const generation *g)
         SET("generated", ORGAN_OBJECT(SET_TEXT("text", g->text), SET("ids", organ_ids_json(g->ids + g->prompt, made)))),
         SET_TEXT("stopped", g->ended ? "eos" : "length"), SET_TEXT("compute", organ_compute_name(g->engine.compute)),
         SET_BYTES_OF("compute_isa", g->engine.dots ? g->engine.dots->isa : NULL),
-        SET("run", ORGAN_OBJECT(SET_REAL("seconds", organ_milliseconds(g->seconds)),
-                                SET_REAL("tokens_per_second", g->seconds > 0 ? round((double)made / g->seconds * 10) / 10 : 0.0),
-                                SET_ENGINE(&g->engine))));
+        SET("run", ORGAN_OBJECT(
+                       SET_REAL("seconds", organ_milliseconds(g->seconds)),
+                       SET_REAL("tokens_per_second", g->seconds > 0 ? round((double)made / g->seconds * 10) / 10 : 0.0),
+                       SET_ENGINE(&g->engine))));
 }
 
 static organ_status generate(void *context, json_t **report, organ_error *error)
@@ -164,8 +169,9 @@ static organ_status generate(void *context, json_t **report, organ_error *error)
     generation *const g = context;
     if (organ_engine_compute(&g->engine, g->options->compute, error) ||
         organ_model_open_with(g->options->model, g->options->access, &g->model, error) ||
-        organ_forward_open(g->model, &g->engine, &g->forward, error) || organ_tokenizer_open(g->model, &g->tokenizer, error) ||
-        read_prompt(g, error) || generate_make_room(g, error) || continue_prompt(g, error))
+        organ_forward_open(g->model, &g->engine, &g->forward, error) ||
+        organ_tokenizer_open(g->model, &g->tokenizer, error) || read_prompt(g, error) || generate_make_room(g, error) ||
+        continue_prompt(g, error))
         return error->status;
     *report = generate_document(g);
     return ORGAN_OK;
@@ -183,9 +189,11 @@ static void close_generation(void *context)
     free(g->text);
 }
 
-organ_status organ_generate(const organ_generate_options *options, const organ_engine *engine, const organ_progress *progress,
-                            const organ_listener *listener, json_t **report, organ_error *error)
+organ_status organ_generate(const organ_generate_options *options, const organ_engine *engine,
+                            const organ_progress *progress, const organ_listener *listener, json_t **report,
+                            organ_error *error)
 {
     generation g = {.options = options, .engine = *engine, .progress = progress, .listener = listener};
-    return organ_operation_run(&(organ_operation){options->model, &g, generate, close_generation, false}, report, error);
+    return organ_operation_run(&(organ_operation){options->model, &g, generate, close_generation, false}, report,
+                               error);
 }

@@ -15,7 +15,8 @@ typedef struct organ_speech {
 
 organ_status organ_speech_open(organ_speech *speech, organ_error *error);
 void organ_speech_add(organ_speech *speech, const char *bytes, size_t count);
-/* What was added since the last call, but for a character that is not whole. *text is valid until the next call. ORGAN_IO without memory.
+/* What was added since the last call, but for a character that is not whole. *text is valid until the next call.
+ * ORGAN_IO without memory.
  */
 organ_status organ_speech_next(organ_speech *speech, const char **text, size_t *bytes, organ_error *error);
 /* No more comes: what is held back is no character. */

@@ -90,8 +90,9 @@ static json_t *first_tokens(const organ_tokenizer *tokenizer, const uint32_t *id
 static json_t *tokenizer_facts(const organ_tokenizer *tokenizer)
 {
     const organ_tokenizer_facts *facts = organ_tokenizer_describe(tokenizer);
-    return ORGAN_OBJECT(SET_TEXT("kind", facts->kind), SET_COUNT("vocabulary", facts->vocabulary), SET_INDEX("bos", facts->bos),
-                        SET_INDEX("eos", facts->eos), SET_FLAG("adds_bos", facts->adds_bos), SET_TEXT("digest", facts->digest));
+    return ORGAN_OBJECT(SET_TEXT("kind", facts->kind), SET_COUNT("vocabulary", facts->vocabulary),
+                        SET_INDEX("bos", facts->bos), SET_INDEX("eos", facts->eos),
+                        SET_FLAG("adds_bos", facts->adds_bos), SET_TEXT("digest", facts->digest));
 }
 
 typedef struct tokenizing {
@@ -109,12 +110,13 @@ static json_t *tokenize_document(const tokenizing *t, size_t count)
     const organ_tokenize_options *const o = t->options;
     char digest[17];
     snprintf(digest, sizeof digest, "%016llx", (unsigned long long)XXH3_64bits(t->text, t->bytes));
-    return ORGAN_OBJECT(SET_TEXT("schema", "organ.tokenize/1"), SET_TEXT("model", o->model),
-                        SET("text", ORGAN_OBJECT(SET_TEXT("name", strcmp(o->text, "-") == 0 ? "standard input" : o->text),
-                                                 SET_COUNT("bytes", t->bytes), SET_TEXT("digest", digest))),
-                        SET("tokenizer", tokenizer_facts(t->tokenizer)), SET_FLAG("special", o->special), SET_COUNT("tokens", count),
-                        SET_REAL_OF("bytes_per_token", count, (double)t->bytes / (double)count),
-                        SET("first", first_tokens(t->tokenizer, t->ids, count)), SET_IF(o->ids, "ids", organ_ids_json(t->ids, count)));
+    return ORGAN_OBJECT(
+        SET_TEXT("schema", "organ.tokenize/1"), SET_TEXT("model", o->model),
+        SET("text", ORGAN_OBJECT(SET_TEXT("name", strcmp(o->text, "-") == 0 ? "standard input" : o->text),
+                                 SET_COUNT("bytes", t->bytes), SET_TEXT("digest", digest))),
+        SET("tokenizer", tokenizer_facts(t->tokenizer)), SET_FLAG("special", o->special), SET_COUNT("tokens", count),
+        SET_REAL_OF("bytes_per_token", count, (double)t->bytes / (double)count),
+        SET("first", first_tokens(t->tokenizer, t->ids, count)), SET_IF(o->ids, "ids", organ_ids_json(t->ids, count)));
 }
 
 static organ_status tokenize(void *context, json_t **report, organ_error *error)
@@ -122,14 +124,16 @@ static organ_status tokenize(void *context, json_t **report, organ_error *error)
     tokenizing *const t = context;
     const organ_tokenize_options *const o = t->options;
     size_t count;
-    if (organ_model_open_with(o->model, o->access, &t->model, error) || organ_tokenizer_open(t->model, &t->tokenizer, error))
+    if (organ_model_open_with(o->model, o->access, &t->model, error) ||
+        organ_tokenizer_open(t->model, &t->tokenizer, error))
         return error->status;
     if (strcmp(o->text, "-") == 0)
         read_stdin(t->stop, &t->text, &t->bytes, error);
     else if (organ_text_check_size(o->text, error) == ORGAN_OK)
         organ_input_load(o->text, o->text, ORGAN_TEXT_LIMIT, &t->text, &t->bytes, error);
     if (error->status || check_stop(t->stop, error) ||
-        organ_tokenizer_encode(t->tokenizer, t->text, t->bytes, o->special, &t->ids, &count, error) || check_stop(t->stop, error))
+        organ_tokenizer_encode(t->tokenizer, t->text, t->bytes, o->special, &t->ids, &count, error) ||
+        check_stop(t->stop, error))
         return error->status;
     *report = tokenize_document(t, count);
     return ORGAN_OK;
@@ -144,8 +148,10 @@ static void close_tokenizing(void *context)
     free(t->ids);
 }
 
-organ_status organ_tokenize(const organ_tokenize_options *options, const organ_stop *stop, json_t **report, organ_error *error)
+organ_status organ_tokenize(const organ_tokenize_options *options, const organ_stop *stop, json_t **report,
+                            organ_error *error)
 {
     tokenizing t = {.options = options, .stop = stop};
-    return organ_operation_run(&(organ_operation){options->model, &t, tokenize, close_tokenizing, false}, report, error);
+    return organ_operation_run(&(organ_operation){options->model, &t, tokenize, close_tokenizing, false}, report,
+                               error);
 }

@@ -8,14 +8,14 @@
 ORGAN_API_BEGIN
 
 typedef struct organ_experiment_options {
-    const char *text;    /* a file */
-    const char *style;   /* "hf", "llama.cpp", "lm-eval"; NULL: hf */
-    unsigned context;    /* tokens of a window; 0: 512 for llama.cpp, else 2048, but no more than the model was made for */
+    const char *text;  /* a file */
+    const char *style; /* "hf", "llama.cpp", "lm-eval"; NULL: hf */
+    unsigned context; /* tokens of a window; 0: 512 for llama.cpp, else 2048, but no more than the model was made for */
     unsigned max_tokens; /* only the beginning of the text; 0: all of it */
     const char *output;  /* directory to make, for the reports; NULL: none */
     bool force;
     const organ_model_access *access; /* how a model behind a URL is reached; NULL: as usual */
-    const char *compute;              /* "exact", "split", "bf16": as organ_product of kernels.h has them; NULL: exact */
+    const char *compute; /* "exact", "split", "bf16": as organ_product of kernels.h has them; NULL: exact */
 } organ_experiment_options;
 
 typedef struct organ_perplexity_options {
@@ -27,7 +27,8 @@ typedef struct organ_evaluate_options {
     const char *donor;
     const char *const *pruned;
     size_t count;
-    const char *const *experiments; /* "NAME=MODEL": the models whose paths or names match the pattern MODEL belong to experiment NAME */
+    const char *const *experiments; /* "NAME=MODEL": the models whose paths or names match the pattern MODEL belong to
+                                       experiment NAME */
     size_t experiment_count;
     const char *targets; /* as in organ_audit_options; NULL: what the log of each pruning says, else the projections */
     organ_experiment_options experiment;

@@ -12,14 +12,15 @@ static json_t *plan_json(const organ_evaluation *e, const organ_trial *trial)
 {
     json_t *const definitions = organ_trial_definitions_json(trial);
     if (definitions)
-        json_object_set_new(
-            definitions, "arithmetic",
-            json_string("Both models compute in FP32 on the numbers that their stored weights stand for; activations are not quantised."));
-    return ORGAN_OBJECT(SET_TEXT("definition", "perplexity/1"), SET("experiment", organ_trial_experiment_json(trial)),
-                        SET("before", ORGAN_OBJECT(SET_TEXT("is", e->before_is), SET("model", organ_model_json(trial->models[0].model)),
-                                                   SET_NULL("figures"))),
-                        SET("after", ORGAN_OBJECT(SET_BYTES("output", e->output), SET_NULL("figures"))), SET_NULL("comparison"),
-                        SET_NULL("not_evaluated"), SET("definitions", definitions));
+        json_object_set_new(definitions, "arithmetic",
+                            json_string("Both models compute in FP32 on the numbers that their stored weights stand "
+                                        "for; activations are not quantised."));
+    return ORGAN_OBJECT(
+        SET_TEXT("definition", "perplexity/1"), SET("experiment", organ_trial_experiment_json(trial)),
+        SET("before", ORGAN_OBJECT(SET_TEXT("is", e->before_is), SET("model", organ_model_json(trial->models[0].model)),
+                                   SET_NULL("figures"))),
+        SET("after", ORGAN_OBJECT(SET_BYTES("output", e->output), SET_NULL("figures"))), SET_NULL("comparison"),
+        SET_NULL("not_evaluated"), SET("definitions", definitions));
 }
 
 organ_status organ_evaluation_prepare(organ_evaluation *e, organ_error *error)
@@ -28,7 +29,8 @@ organ_status organ_evaluation_prepare(organ_evaluation *e, organ_error *error)
     organ_error found = {0};
     if (!e->options)
         return ORGAN_OK;
-    if (organ_trial_open_made(&trial, e->before, NULL, e->made_as, e->options, e->engine, e->progress, &found) == ORGAN_OK &&
+    if (organ_trial_open_made(&trial, e->before, NULL, e->made_as, e->options, e->engine, e->progress, &found) ==
+            ORGAN_OK &&
         !(e->document = plan_json(e, &trial)))
         organ_fail_memory(&found, e->output);
     organ_trial_close(&trial);
@@ -40,8 +42,8 @@ static organ_status same_text(const organ_evaluation *e, const organ_trial *tria
     const char *const before = organ_json_text(e->document, "experiment.text.xxh3");
     if (strcmp(before, trial->digest) == 0)
         return ORGAN_OK;
-    return organ_fail(error, ORGAN_BAD_INPUT, "%s: was changed meanwhile: its digest was %s, now it is %s", e->options->text, before,
-                      trial->digest);
+    return organ_fail(error, ORGAN_BAD_INPUT, "%s: was changed meanwhile: its digest was %s, now it is %s",
+                      e->options->text, before, trial->digest);
 }
 
 static organ_status put_figures(organ_evaluation *e, const organ_trial *trial, organ_error *error)
@@ -65,7 +67,8 @@ void organ_evaluation_run(organ_evaluation *e, const char *path)
     if (!path)
         organ_fail_memory(fault, e->output);
     else {
-        if (organ_trial_open_made(&trial, e->before, path, e->made_as, e->options, e->engine, e->progress, fault) == ORGAN_OK &&
+        if (organ_trial_open_made(&trial, e->before, path, e->made_as, e->options, e->engine, e->progress, fault) ==
+                ORGAN_OK &&
             same_text(e, &trial, fault) == ORGAN_OK && organ_trial_run(&trial, fault) == ORGAN_OK)
             put_figures(e, &trial, fault);
         organ_trial_close(&trial);
@@ -88,7 +91,8 @@ organ_status organ_evaluation_end(const organ_evaluation *e, organ_error *error)
     if (!e->fault.status)
         return ORGAN_OK;
     *error = (organ_error){0}; /* without the beginning of organ_error_output_whole: this message contains the same */
-    return organ_fail(error, e->fault.status, "%s is whole, but it could not be evaluated: %s", e->output, e->fault.message);
+    return organ_fail(error, e->fault.status, "%s is whole, but it could not be evaluated: %s", e->output,
+                      e->fault.message);
 }
 
 void organ_evaluation_release(organ_evaluation *e)

@@ -29,11 +29,13 @@ static organ_status open_tokenizer(organ_trial *trial, organ_trial_model *m, org
         trial->tokenizer = tokenizer;
         return ORGAN_OK;
     }
-    const char *const first = organ_tokenizer_describe(trial->tokenizer)->digest, *const own = organ_tokenizer_describe(tokenizer)->digest;
+    const char *const first = organ_tokenizer_describe(trial->tokenizer)->digest,
+                      *const own = organ_tokenizer_describe(tokenizer)->digest;
     if (strcmp(first, own) != 0)
-        organ_fail(error, ORGAN_BAD_INPUT,
-                   "%s has another tokenizer (digest %s) than %s (%s): perplexities by different tokens cannot be compared", m->path, own,
-                   trial->models[0].path, first);
+        organ_fail(
+            error, ORGAN_BAD_INPUT,
+            "%s has another tokenizer (digest %s) than %s (%s): perplexities by different tokens cannot be compared",
+            m->path, own, trial->models[0].path, first);
     organ_tokenizer_close(tokenizer);
     return error->status;
 }
@@ -51,7 +53,8 @@ static organ_status open_model(organ_trial *trial, organ_trial_model *m, organ_e
         m->model->config = trial->models[0].model->config;
     }
     if (organ_forward_open(m->model, &trial->engine, &m->forward, error) != ORGAN_OK ||
-        (m > trial->models && trial->made_as != ORGAN_MADE_ALIKE && organ_forward_foresee(m->forward, trial->made_as, error)))
+        (m > trial->models && trial->made_as != ORGAN_MADE_ALIKE &&
+         organ_forward_foresee(m->forward, trial->made_as, error)))
         return error->status;
     return open_tokenizer(trial, m, error);
 }
@@ -83,11 +86,12 @@ static organ_status choose_protocol(organ_trial *trial, organ_error *error)
     if (o->context)
         p->context = o->context;
     else if (p->context < 4)
-        return organ_fail(error, ORGAN_USAGE, "%s was made for windows of %zu token%s, and 4 are the least: --context N",
+        return organ_fail(error, ORGAN_USAGE,
+                          "%s was made for windows of %zu token%s, and 4 are the least: --context N",
                           trial->models[0].path, p->context, p->context == 1 ? "" : "s");
     if (made_for && p->context > made_for)
-        organ_progress_note(trial->progress, "windows of %zu tokens are longer than the %llu that %s was made for", p->context,
-                            (unsigned long long)made_for, trial->models[0].path);
+        organ_progress_note(trial->progress, "windows of %zu tokens are longer than the %llu that %s was made for",
+                            p->context, (unsigned long long)made_for, trial->models[0].path);
     return ORGAN_OK;
 }
 
@@ -133,11 +137,13 @@ static organ_status trial_lay_out(organ_trial *trial, organ_error *error)
 {
     const organ_experiment_options *const o = trial->options;
     /* llama.cpp reads the names of special tokens in a text as characters. */
-    if (organ_text_encode(&trial->text, trial->tokenizer, trial->protocol.style != ORGAN_STYLE_LLAMA_CPP, error) != ORGAN_OK)
+    if (organ_text_encode(&trial->text, trial->tokenizer, trial->protocol.style != ORGAN_STYLE_LLAMA_CPP, error) !=
+        ORGAN_OK)
         return error->status;
     trial->text_tokens = trial->text.tokens;
     trial->used_tokens = used_of(o, trial->text_tokens);
-    if (organ_perplexity_plan_make(&trial->protocol, trial->text.ids, trial->used_tokens, o->text, &trial->plan, error) == ORGAN_OK)
+    if (organ_perplexity_plan_make(&trial->protocol, trial->text.ids, trial->used_tokens, o->text, &trial->plan,
+                                   error) == ORGAN_OK)
         count_text(trial, error);
     return error->status;
 }
@@ -163,13 +169,13 @@ typedef struct extent {
 static uint64_t kept_bytes(const organ_trial *trial, size_t tokens)
 {
     const organ_token_scores *const s = NULL;
-    const size_t each =
-        2 * sizeof(uint32_t) + trial->count * sizeof *s->nll + (trial->count - 1) * (sizeof *s->divergence + sizeof *s->agrees);
+    const size_t each = 2 * sizeof(uint32_t) + trial->count * sizeof *s->nll +
+                        (trial->count - 1) * (sizeof *s->divergence + sizeof *s->agrees);
     return (uint64_t)tokens * each;
 }
 
-/* Beside what is kept a forward pass has all the memory where there is one model. Else it has half, and the hidden states of all models and
- * the logits of the first have a quarter each. False where that holds no window. */
+/* Beside what is kept a forward pass has all the memory where there is one model. Else it has half, and the hidden
+ * states of all models and the logits of the first have a quarter each. False where that holds no window. */
 static bool divide_memory(organ_trial *trial, uint64_t memory, size_t longest, size_t inputs)
 {
     const uint64_t kept = kept_bytes(trial, inputs);
@@ -204,8 +210,8 @@ static organ_status trial_share_memory(organ_trial *trial, extent e, organ_error
     if (holds_window(&e, given))
         return ORGAN_OK;
     return organ_memory_refuse(error, given, organ_memory_enough(given, holds_window, &e),
-                               "a window of %zu tokens, one layer, %zu tokens in all and %zu model%s", e.longest, e.tokens, trial->count,
-                               trial->count > 1 ? "s" : "");
+                               "a window of %zu tokens, one layer, %zu tokens in all and %zu model%s", e.longest,
+                               e.tokens, trial->count, trial->count > 1 ? "s" : "");
 }
 
 /* Where memory does not hold the text, what is named holds its windows, too. */
@@ -235,7 +241,8 @@ static organ_status trial_allocate(organ_trial *trial, organ_error *error)
 static void see_text(organ_trial *trial)
 {
     trial->utf8 = is_utf8(trial->text.bytes, trial->text.size);
-    snprintf(trial->digest, sizeof trial->digest, "%016llx", (unsigned long long)XXH3_64bits(trial->text.bytes, trial->text.size));
+    snprintf(trial->digest, sizeof trial->digest, "%016llx",
+             (unsigned long long)XXH3_64bits(trial->text.bytes, trial->text.size));
 }
 
 static organ_status trial_open_all(organ_trial *trial, const char *const *paths, size_t count, organ_error *error)
@@ -270,22 +277,26 @@ static organ_status trial_open_all(organ_trial *trial, const char *const *paths,
     organ_text_release(&trial->text);
     return error->status
                ? error->status
-               : trial_share_memory(trial, (extent){trial, longest_window(&trial->plan), trial->plan.begin[trial->plan.windows]}, error);
+               : trial_share_memory(
+                     trial, (extent){trial, longest_window(&trial->plan), trial->plan.begin[trial->plan.windows]},
+                     error);
 }
 
-organ_status organ_trial_open(organ_trial *trial, const char *const *paths, size_t count, const organ_experiment_options *options,
-                              const organ_engine *engine, const organ_progress *progress, organ_error *error)
+organ_status organ_trial_open(organ_trial *trial, const char *const *paths, size_t count,
+                              const organ_experiment_options *options, const organ_engine *engine,
+                              const organ_progress *progress, organ_error *error)
 {
     *trial = (organ_trial){.options = options, .progress = progress, .engine = *engine, .memory = engine->memory};
     return trial_open_all(trial, paths, count, error);
 }
 
 organ_status organ_trial_open_made(organ_trial *trial, const char *before, const char *after, organ_made_as as,
-                                   const organ_experiment_options *options, const organ_engine *engine, const organ_progress *progress,
-                                   organ_error *error)
+                                   const organ_experiment_options *options, const organ_engine *engine,
+                                   const organ_progress *progress, organ_error *error)
 {
     const char *const paths[2] = {before, after ? after : before};
-    *trial = (organ_trial){.options = options, .made = true, .progress = progress, .engine = *engine, .memory = engine->memory};
+    *trial = (organ_trial){
+        .options = options, .made = true, .progress = progress, .engine = *engine, .memory = engine->memory};
     trial->made_as = after ? ORGAN_MADE_ALIKE : as;
     return trial_open_all(trial, paths, 2, error);
 }
@@ -346,12 +357,13 @@ static organ_status score_share(organ_trial *trial, const organ_trial_share *sha
                                          .agrees = m ? all->agrees + share->first : NULL};
     }
     if (share->plan.windows)
-        organ_perplexity_score(trial->engine.kernels, &share->plan, sources, trial->count, trial->batch_tokens, trial->tile_rows, scores,
-                               trial->engine.stop, trial->progress, error);
+        organ_perplexity_score(trial->engine.kernels, &share->plan, sources, trial->count, trial->batch_tokens,
+                               trial->tile_rows, scores, trial->engine.stop, trial->progress, error);
     return error->status;
 }
 
-static organ_status score_windows(organ_trial *trial, organ_logit_source *sources, organ_token_scores *scores, organ_error *error)
+static organ_status score_windows(organ_trial *trial, organ_logit_source *sources, organ_token_scores *scores,
+                                  organ_error *error)
 {
     organ_ranks *const ranks = trial->engine.ranks;
     const size_t batches = organ_trial_share_batches(&trial->plan, trial->batch_tokens, organ_ranks_count(ranks));
@@ -359,11 +371,13 @@ static organ_status score_windows(organ_trial *trial, organ_logit_source *source
     uint64_t bytes = 0;
     for (size_t m = 0; m < trial->count; m++) {
         organ_trial_model *const model = &trial->models[m];
-        sources[m] = (organ_logit_source){model, organ_forward_describe(model->forward)->vocabulary, model->path, trial_carry, logits};
+        sources[m] = (organ_logit_source){model, organ_forward_describe(model->forward)->vocabulary, model->path,
+                                          trial_carry, logits};
         bytes += model->bytes * batches;
     }
     organ_progress_begin(trial->progress, "scoring", bytes, batches);
-    if (organ_trial_share_cut(&trial->plan, organ_ranks_rank(ranks), organ_ranks_count(ranks), &share, error) == ORGAN_OK)
+    if (organ_trial_share_cut(&trial->plan, organ_ranks_rank(ranks), organ_ranks_count(ranks), &share, error) ==
+        ORGAN_OK)
         score_share(trial, &share, sources, scores, error);
     for (size_t m = 0; m < trial->count; m++)
         organ_trial_share_scores(ranks, &trial->plan, &trial->models[m].scores, error);

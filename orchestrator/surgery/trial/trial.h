@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: MIT
- * Room surgery/trial: what models make of a text. In go models, a text and how it is cut (evaluate_options.h), out come figures;
- * evaluation.h takes them before and after an operation that writes a model.
+ * Room surgery/trial: what models make of a text. In go models, a text and how it is cut (evaluate_options.h), out come
+ * figures; evaluation.h takes them before and after an operation that writes a model.
  *
  * Here: one experiment: a text, a protocol, and models that all score the same tokens. */
 #ifndef ORGAN_TRIAL_H
@@ -25,7 +25,8 @@ typedef struct organ_trial_model {
 
 typedef struct organ_trial {
     const organ_experiment_options *options;
-    bool made; /* models[1] was made of models[0]: it has the same tokenizer, and what is not beside its tensors is beside those */
+    bool made; /* models[1] was made of models[0]: it has the same tokenizer, and what is not beside its tensors is
+                  beside those */
     organ_made_as made_as; /* what models[1] will be, where it is not there yet */
     const organ_progress *progress;
     organ_engine engine; /* its memory is what a forward pass may take */
@@ -46,22 +47,26 @@ typedef struct organ_trial {
     double seconds; /* of the scoring */
 } organ_trial;
 
-/* Opens everything, lays out the windows and sees that they fit the memory. organ_trial_close is to be called whatever it returns. */
-organ_status organ_trial_open(organ_trial *trial, const char *const *paths, size_t count, const organ_experiment_options *options,
-                              const organ_engine *engine, const organ_progress *progress, organ_error *error);
-/* The same with a model and what was just made of it, of which nothing but tensors need be there: config.json, where it has none, and the
- * tokenizer are those of the model before. With `after` NULL what is to be made does not exist yet: all that can be known is checked, by
- * `as` and else as if it were like the model before. */
+/* Opens everything, lays out the windows and sees that they fit the memory. organ_trial_close is to be called whatever
+ * it returns. */
+organ_status organ_trial_open(organ_trial *trial, const char *const *paths, size_t count,
+                              const organ_experiment_options *options, const organ_engine *engine,
+                              const organ_progress *progress, organ_error *error);
+/* The same with a model and what was just made of it, of which nothing but tensors need be there: config.json, where it
+ * has none, and the tokenizer are those of the model before. With `after` NULL what is to be made does not exist yet:
+ * all that can be known is checked, by `as` and else as if it were like the model before. */
 organ_status organ_trial_open_made(organ_trial *trial, const char *before, const char *after, organ_made_as as,
-                                   const organ_experiment_options *options, const organ_engine *engine, const organ_progress *progress,
-                                   organ_error *error);
+                                   const organ_experiment_options *options, const organ_engine *engine,
+                                   const organ_progress *progress, organ_error *error);
 organ_status organ_trial_run(organ_trial *trial, organ_error *error);
 void organ_trial_close(organ_trial *trial);
 
-/* Parts of a report; NULL without memory. Numbers that are not finite (the error of one token, the perplexity of a ruin) are null. */
+/* Parts of a report; NULL without memory. Numbers that are not finite (the error of one token, the perplexity of a
+ * ruin) are null. */
 json_t *organ_trial_experiment_json(const organ_trial *trial);
 json_t *organ_trial_figures_json(const organ_trial *trial, size_t m);
-json_t *organ_trial_comparison_json(const organ_trial *trial, size_t m, organ_error *error); /* of model m with the first */
+json_t *organ_trial_comparison_json(const organ_trial *trial, size_t m,
+                                    organ_error *error); /* of model m with the first */
 json_t *organ_trial_definitions_json(const organ_trial *trial);
 json_t *organ_trial_run_json(const organ_trial *trial);
 

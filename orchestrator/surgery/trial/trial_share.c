@@ -4,7 +4,10 @@
 #include <stdlib.h>
 
 /* Where the windows of a rank begin. */
-static size_t window_of(const organ_perplexity_plan *plan, size_t rank, size_t ranks) { return plan->windows * rank / ranks; }
+static size_t window_of(const organ_perplexity_plan *plan, size_t rank, size_t ranks)
+{
+    return plan->windows * rank / ranks;
+}
 
 /* The first scored token from that window on. */
 static size_t scored_from(const organ_perplexity_plan *plan, size_t window)
@@ -20,8 +23,8 @@ static size_t scored_from(const organ_perplexity_plan *plan, size_t window)
     return low;
 }
 
-organ_status organ_trial_share_cut(const organ_perplexity_plan *plan, size_t rank, size_t ranks, organ_trial_share *share,
-                                   organ_error *error)
+organ_status organ_trial_share_cut(const organ_perplexity_plan *plan, size_t rank, size_t ranks,
+                                   organ_trial_share *share, organ_error *error)
 {
     const size_t from = window_of(plan, rank, ranks), to = window_of(plan, rank + 1, ranks);
     const size_t first = scored_from(plan, from), scored = scored_from(plan, to) - first, origin = plan->begin[from];
@@ -54,7 +57,8 @@ size_t organ_trial_share_batches(const organ_perplexity_plan *plan, size_t batch
     for (size_t r = 0; r < ranks; r++) {
         const size_t from = window_of(plan, r, ranks);
         /* How windows make batches depends on their lengths alone. */
-        const organ_perplexity_plan windows = {.begin = plan->begin + from, .windows = window_of(plan, r + 1, ranks) - from};
+        const organ_perplexity_plan windows = {.begin = plan->begin + from,
+                                               .windows = window_of(plan, r + 1, ranks) - from};
         batches += organ_perplexity_batches(&windows, batch_tokens);
     }
     return batches;
@@ -72,8 +76,8 @@ static uint32_t *owners_of(const organ_perplexity_plan *plan, size_t ranks)
     return owner;
 }
 
-organ_status organ_trial_share_scores(organ_ranks *ranks, const organ_perplexity_plan *plan, const organ_token_scores *scores,
-                                      organ_error *error)
+organ_status organ_trial_share_scores(organ_ranks *ranks, const organ_perplexity_plan *plan,
+                                      const organ_token_scores *scores, organ_error *error)
 {
     if (!ranks)
         return error->status;
@@ -82,7 +86,8 @@ organ_status organ_trial_share_scores(organ_ranks *ranks, const organ_perplexity
         organ_fail_memory(error, "the scores of the ranks");
     organ_ranks_complete(ranks, "surprise is known", scores->nll, sizeof *scores->nll, plan->scored, owner, error);
     if (scores->divergence)
-        organ_ranks_complete(ranks, "divergence is known", scores->divergence, sizeof *scores->divergence, plan->scored, owner, error);
+        organ_ranks_complete(ranks, "divergence is known", scores->divergence, sizeof *scores->divergence, plan->scored,
+                             owner, error);
     if (scores->agrees)
         organ_ranks_complete(ranks, "agreement is known", scores->agrees, 1, plan->scored, owner, error);
     free(owner);

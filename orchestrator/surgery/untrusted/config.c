@@ -18,7 +18,8 @@ typedef void key_check(organ_findings *findings, const organ_json_key *key, cons
 static void shown(const organ_json_key *key, char out[100])
 {
     const size_t length = organ_json_value_end(key->text, key->value, STRICT_BYTES + 1) - key->value;
-    snprintf(out, 100, "%.*s%s", (int)(length > 80 ? 80 : length), key->text->bytes + key->value, length > 80 ? "..." : "");
+    snprintf(out, 100, "%.*s%s", (int)(length > 80 ? 80 : length), key->text->bytes + key->value,
+             length > 80 ? "..." : "");
 }
 
 static void asks_for_code(organ_findings *findings, const organ_json_key *key, const json_t *value)
@@ -32,7 +33,8 @@ static void asks_for_code(organ_findings *findings, const organ_json_key *key, c
 static void trusts(organ_findings *findings, const organ_json_key *key, const json_t *value)
 {
     if (!json_is_false(value) && !json_is_null(value))
-        organ_findings_add(findings, ORGAN_FINDING_REMOTE_CODE, key->path, "it tells the loader to trust code of the model");
+        organ_findings_add(findings, ORGAN_FINDING_REMOTE_CODE, key->path,
+                           "it tells the loader to trust code of the model");
 }
 
 /* peft imports this module; those of transformers are what it is for. */
@@ -40,7 +42,8 @@ static void imports_parent(organ_findings *findings, const organ_json_key *key, 
 {
     const char *const module = json_string_value(value);
     if (module && strncmp(module, "transformers.", 13) != 0 && strcmp(module, "transformers") != 0)
-        organ_findings_add(findings, ORGAN_FINDING_REMOTE_CODE, key->path, "peft would import the module '%.100s'", module);
+        organ_findings_add(findings, ORGAN_FINDING_REMOTE_CODE, key->path, "peft would import the module '%.100s'",
+                           module);
 }
 
 static void check_one_template(organ_findings *findings, const char *where, const json_t *value)
@@ -74,9 +77,15 @@ static void checks_template(organ_findings *findings, const organ_json_key *key,
 static const struct {
     const char *name;
     key_check *check;
-} keys[] = {{"auto_map", asks_for_code},           {"custom_pipelines", asks_for_code}, {"_target_", asks_for_code},
-            {"custom_code", asks_for_code},        {"trust_remote_code", trusts},       {"parent_library", imports_parent},
-            {"chat_template", checks_template},    {"chat_templates", checks_template}, {"default_chat_template", checks_template},
+} keys[] = {{"auto_map", asks_for_code},
+            {"custom_pipelines", asks_for_code},
+            {"_target_", asks_for_code},
+            {"custom_code", asks_for_code},
+            {"trust_remote_code", trusts},
+            {"parent_library", imports_parent},
+            {"chat_template", checks_template},
+            {"chat_templates", checks_template},
+            {"default_chat_template", checks_template},
             {"tool_use_template", checks_template}};
 
 /* Keys of one file that are looked at: real ones have a handful, and values within values are read again for each. */
@@ -93,12 +102,13 @@ static void config_look_at(organ_findings *findings, const organ_json_key *key, 
     bool no_memory;
     const size_t length = organ_json_value_end(key->text, key->value, STRICT_BYTES + 1) - key->value;
     json_t *const value = length > STRICT_BYTES ? NULL
-                                                : organ_json_load(key->text->bytes + key->value, length, JSON_DECODE_ANY | JSON_ALLOW_NUL,
-                                                                  &fault, &no_memory);
+                                                : organ_json_load(key->text->bytes + key->value, length,
+                                                                  JSON_DECODE_ANY | JSON_ALLOW_NUL, &fault, &no_memory);
     if (value)
         check(findings, key, value);
     else
-        organ_findings_add(findings, ORGAN_FINDING_CONFIG, key->path, "it cannot be read, or is longer than %zu bytes", STRICT_BYTES);
+        organ_findings_add(findings, ORGAN_FINDING_CONFIG, key->path, "it cannot be read, or is longer than %zu bytes",
+                           STRICT_BYTES);
     json_decref(value);
 }
 
@@ -114,14 +124,15 @@ void organ_config_check(organ_findings *findings, const organ_json_text *text)
 {
     organ_error error = {0};
     json_t *tree = NULL;
-    if (text->length <= STRICT_BYTES && organ_json_parse(text, (organ_json_span){0, text->length}, NULL, &tree, &error) != ORGAN_OK)
+    if (text->length <= STRICT_BYTES &&
+        organ_json_parse(text, (organ_json_span){0, text->length}, NULL, &tree, &error) != ORGAN_OK)
         organ_findings_add_error(findings, ORGAN_FINDING_CONFIG, &error);
     json_decref(tree);
     config_reading r = {.findings = findings};
     organ_json_keys(text, see_key, &r);
     if (r.keys > KEYS_MOST)
-        organ_findings_add(findings, ORGAN_FINDING_UNREAD, "", "%zu keys that loaders act on; the first %d were looked at", r.keys,
-                           KEYS_MOST);
+        organ_findings_add(findings, ORGAN_FINDING_UNREAD, "",
+                           "%zu keys that loaders act on; the first %d were looked at", r.keys, KEYS_MOST);
 }
 
 void organ_yaml_check(organ_findings *findings, const char *text, size_t length)

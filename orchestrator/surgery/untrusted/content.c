@@ -28,8 +28,10 @@ static const struct {
     {"\xca\xfe\xba\xbe", 0, 4, ORGAN_FINDING_PROGRAM, "an executable of macOS or a class of Java"},
     {"\0asm", 0, 4, ORGAN_FINDING_PROGRAM, "a program of WebAssembly"},
     {"#!", 0, 2, ORGAN_FINDING_PROGRAM, "a script, by its first line"},
-    {"\x80\x02\x8a\x0a\x6c\xfc\x9c\x46\xf9\x20\x6a\xa8\x50\x19", 0, 14, ORGAN_FINDING_PICKLE, "a pickle of PyTorch before 1.6"},
-    {"\x89HDF\r\n\x1a\n", 0, 8, ORGAN_FINDING_PICKLE, "an HDF5 file: Keras runs the Python of Lambda layers that one may hold"},
+    {"\x80\x02\x8a\x0a\x6c\xfc\x9c\x46\xf9\x20\x6a\xa8\x50\x19", 0, 14, ORGAN_FINDING_PICKLE,
+     "a pickle of PyTorch before 1.6"},
+    {"\x89HDF\r\n\x1a\n", 0, 8, ORGAN_FINDING_PICKLE,
+     "an HDF5 file: Keras runs the Python of Lambda layers that one may hold"},
     {"\x1f\x8b", 0, 2, ORGAN_FINDING_ARCHIVE, "compressed by gzip"},
     {"BZh", 0, 3, ORGAN_FINDING_ARCHIVE, "compressed by bzip2"},
     {"\xfd"
@@ -126,7 +128,8 @@ static bool is_text_pickle(const sample *s)
         return s->bytes[name] && strchr("(p}]0NSV)", s->bytes[name]) && memchr(s->bytes + name, '.', s->count - name);
     if (begins(s, 0, "(dp", 3) || begins(s, 0, "(lp", 3))
         return s->count > 3 && isdigit(s->bytes[3]);
-    return (begins(s, 0, "(S'", 3) || begins(s, 0, "(V", 2)) && memmem(s->bytes, s->count, "\ni", 2) && memchr(s->bytes, '.', s->count);
+    return (begins(s, 0, "(S'", 3) || begins(s, 0, "(V", 2)) && memmem(s->bytes, s->count, "\ni", 2) &&
+           memchr(s->bytes, '.', s->count);
 }
 
 /* Protocols 2 to 5 begin with their number, after which stands an instruction. */
@@ -140,7 +143,10 @@ static bool is_pickle(const sample *s)
 }
 
 /* An array of NumPy whose elements are objects of Python. */
-static bool is_object_array(const sample *s) { return begins(s, 0, "\x93NUMPY", 6) && memmem(s->bytes, s->count, "|O", 2); }
+static bool is_object_array(const sample *s)
+{
+    return begins(s, 0, "\x93NUMPY", 6) && memmem(s->bytes, s->count, "|O", 2);
+}
 
 /* The bytes that end the file; false with a finding where they cannot be read. */
 static bool read_end(organ_findings *findings, int fd, uint64_t size, void *bytes, size_t count)
@@ -159,7 +165,8 @@ static bool zip_has_pickle(organ_findings *findings, const sample *s, int fd, ui
     const size_t bytes = size < TAIL_BYTES ? (size_t)size : TAIL_BYTES;
     const bool read = read_end(findings, fd, size, tail, bytes);
     for (size_t k = 0; k < sizeof marks / sizeof *marks; k++)
-        if (memmem(s->bytes, s->count, marks[k], strlen(marks[k])) || (read && memmem(tail, bytes, marks[k], strlen(marks[k]))))
+        if (memmem(s->bytes, s->count, marks[k], strlen(marks[k])) ||
+            (read && memmem(tail, bytes, marks[k], strlen(marks[k]))))
             return true;
     return false;
 }
@@ -180,10 +187,12 @@ static bool add_by_content(organ_findings *findings, const sample *s, int fd, ui
     if (organ_findings_count(findings) == before && is_pickle(s) && (!bare || ends_with_stop(findings, fd, size)))
         organ_findings_add(findings, ORGAN_FINDING_PICKLE, "", "it is a pickle, by its first bytes");
     if (is_object_array(s))
-        organ_findings_add(findings, ORGAN_FINDING_PICKLE, "", "it is an array of NumPy of Python objects, which are pickled");
+        organ_findings_add(findings, ORGAN_FINDING_PICKLE, "",
+                           "it is an array of NumPy of Python objects, which are pickled");
     if (begins(s, 0, "PK\3\4", 4)) {
         if (zip_has_pickle(findings, s, fd, size))
-            organ_findings_add(findings, ORGAN_FINDING_PICKLE, "", "it is a zip archive with pickles in it, as PyTorch writes them");
+            organ_findings_add(findings, ORGAN_FINDING_PICKLE, "",
+                               "it is a zip archive with pickles in it, as PyTorch writes them");
         else
             organ_findings_add(findings, ORGAN_FINDING_ARCHIVE, "", "it is a zip archive");
     }

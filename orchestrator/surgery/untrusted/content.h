@@ -17,8 +17,9 @@ typedef enum organ_content {
     ORGAN_CONTENT_YAML      /* likewise */
 } organ_content;
 
-/* What the open file of `size` bytes is. Pickles, programs and archives are findings: by their first bytes, whatever they are called, and
- * by their names. Nothing is unpacked. Of `bare` numbers, whose first bytes can be any, only what no numbers are by chance is a finding. */
+/* What the open file of `size` bytes is. Pickles, programs and archives are findings: by their first bytes, whatever
+ * they are called, and by their names. Nothing is unpacked. Of `bare` numbers, whose first bytes can be any, only what
+ * no numbers are by chance is a finding. */
 organ_content organ_content_check(organ_findings *findings, const char *name, int fd, uint64_t size, bool bare);
 
 #endif

@@ -15,11 +15,12 @@ enum { MOST_LISTED = 200 };
 static const struct {
     const char *name, *severity, *title, *why;
 } kinds[ORGAN_FINDING_KINDS] = {
-    [ORGAN_FINDING_PICKLE] =
-        {"pickle", "high", "Pickles",
-         "Loading a pickle can run any function that it names: torch.load without weights_only, joblib, numpy with allow_pickle."},
-    [ORGAN_FINDING_PROGRAM] = {"program", "high", "Programs beside the weights",
-                               "Weights need no program. Loaders import what a config points to, and people run what looks useful."},
+    [ORGAN_FINDING_PICKLE] = {"pickle", "high", "Pickles",
+                              "Loading a pickle can run any function that it names: torch.load without weights_only, "
+                              "joblib, numpy with allow_pickle."},
+    [ORGAN_FINDING_PROGRAM] =
+        {"program", "high", "Programs beside the weights",
+         "Weights need no program. Loaders import what a config points to, and people run what looks useful."},
     [ORGAN_FINDING_REMOTE_CODE] =
         {"remote-code", "high", "Configs that ask for code",
          "With trust_remote_code, or in a loader that takes these keys as they are, the Python named here runs on "
@@ -28,8 +29,9 @@ static const struct {
         {"template", "high", "Chat templates that reach out",
          "Servers render chat templates for each request. Where the renderer has no sandbox, or one with a hole, this "
          "runs code (as in CVE-2024-34359 and CVE-2026-5760) or never ends."},
-    [ORGAN_FINDING_HEADER] = {"header", "high", "Headers that do not hold",
-                              "A loader that believes such a header reads or writes outside its memory, or takes all of it."},
+    [ORGAN_FINDING_HEADER] =
+        {"header", "high", "Headers that do not hold",
+         "A loader that believes such a header reads or writes outside its memory, or takes all of it."},
     [ORGAN_FINDING_TENSOR] =
         {"tensor", "high", "Tensors that are not where they claim to be",
          "Past the end, over each other or of another size: a loader that does not check reads foreign memory into the "
@@ -42,23 +44,28 @@ static const struct {
         {"tokenizer", "medium", "Tokenizers that grow without bound",
          "A short text, or loading alone, takes memory or time without limit; ids out of range write where no token "
          "is."},
-    [ORGAN_FINDING_MODEL] = {"model", "medium", "Files that do not make a model together",
-                             "What is loaded is not what the files say: shards missing or in excess, sizes that do not add up."},
-    [ORGAN_FINDING_CONFIG] = {"config", "medium", "Configs that readers understand differently",
-                              "Two programs read two different things in it: the one that checks, and the one that loads."},
+    [ORGAN_FINDING_MODEL] =
+        {"model", "medium", "Files that do not make a model together",
+         "What is loaded is not what the files say: shards missing or in excess, sizes that do not add up."},
+    [ORGAN_FINDING_CONFIG] =
+        {"config", "medium", "Configs that readers understand differently",
+         "Two programs read two different things in it: the one that checks, and the one that loads."},
     [ORGAN_FINDING_DEVICE] = {"device", "medium", "Devices, pipes and sockets",
                               "Opening one can wait for ever or act on the machine; no model has any."},
     [ORGAN_FINDING_ARCHIVE] = {"archive", "low", "Archives",
                                "They were not unpacked: what is in them, and how large it becomes, is not known."},
-    [ORGAN_FINDING_UNREAD] = {"unread", "low", "What could not be looked at", "Nothing is said about it: the verdict is not whole."},
-    [ORGAN_FINDING_NO_WEIGHTS] = {"no-weights", "low", "No weights", "There is no safetensors or GGUF file here that could be checked."},
+    [ORGAN_FINDING_UNREAD] = {"unread", "low", "What could not be looked at",
+                              "Nothing is said about it: the verdict is not whole."},
+    [ORGAN_FINDING_NO_WEIGHTS] = {"no-weights", "low", "No weights",
+                                  "There is no safetensors or GGUF file here that could be checked."},
 };
 
 /* Organ's own messages begin with the name of the file, which the finding has. */
 static const char *without_file(const char *message, const char *file)
 {
     const size_t length = strlen(file);
-    return strncmp(message, file, length) == 0 && strncmp(message + length, ": ", 2) == 0 ? message + length + 2 : message;
+    return strncmp(message, file, length) == 0 && strncmp(message + length, ": ", 2) == 0 ? message + length + 2
+                                                                                          : message;
 }
 
 void organ_findings_add(organ_findings *findings, organ_finding_kind kind, const char *where, const char *format, ...)
@@ -70,9 +77,9 @@ void organ_findings_add(organ_findings *findings, organ_finding_kind kind, const
     va_start(args, format);
     vsnprintf(sentence, sizeof sentence, format, args);
     va_end(args);
-    json_t *const row =
-        ORGAN_OBJECT(SET_TEXT("severity", kinds[kind].severity), SET_TEXT("kind", kinds[kind].name), SET_BYTES("file", findings->file),
-                     SET_BYTES("where", where), SET_BYTES("what", sentence), SET_TEXT("why", kinds[kind].why));
+    json_t *const row = ORGAN_OBJECT(SET_TEXT("severity", kinds[kind].severity), SET_TEXT("kind", kinds[kind].name),
+                                     SET_BYTES("file", findings->file), SET_BYTES("where", where),
+                                     SET_BYTES("what", sentence), SET_TEXT("why", kinds[kind].why));
     if (json_array_append_new(findings->list, row) != 0)
         organ_memory_refused();
 }
@@ -114,8 +121,12 @@ static json_t *kind_json(const void *context, size_t k)
     const organ_findings *const findings = context;
     if (findings->counts[k] == 0)
         return NULL;
-    return ORGAN_OBJECT(SET_TEXT("kind", kinds[k].name), SET_TEXT("severity", kinds[k].severity), SET_TEXT("title", kinds[k].title),
-                        SET_TEXT("why", kinds[k].why), SET_COUNT("findings", findings->counts[k]));
+    return ORGAN_OBJECT(SET_TEXT("kind", kinds[k].name), SET_TEXT("severity", kinds[k].severity),
+                        SET_TEXT("title", kinds[k].title), SET_TEXT("why", kinds[k].why),
+                        SET_COUNT("findings", findings->counts[k]));
 }
 
-json_t *organ_findings_kinds(const organ_findings *findings) { return organ_json_rows(ORGAN_FINDING_KINDS, kind_json, findings); }
+json_t *organ_findings_kinds(const organ_findings *findings)
+{
+    return organ_json_rows(ORGAN_FINDING_KINDS, kind_json, findings);
+}

@@ -36,12 +36,14 @@ typedef struct organ_findings {
     organ_error failure;                /* the first fault of the disk or the system: there is no verdict then */
 } organ_findings;
 
-/* Adds a finding about findings->file. `where` in it is "" where that is the whole file. Of each kind 200 are listed. */
+/* Adds a finding about findings->file. `where` in it is "" where that is the whole file. Of each kind 200 are listed.
+ */
 void organ_findings_add(organ_findings *findings, organ_finding_kind kind, const char *where, const char *format, ...)
     __attribute__((format(printf, 4, 5)));
 
-/* Adds what went wrong with reading findings->file: a fault of the input as one of `kind`, what the system refused as a file that could not
- * be read. What says nothing about the file becomes the failure; a lack of memory counts as a refusal (formats/base/memory_watch.h). */
+/* Adds what went wrong with reading findings->file: a fault of the input as one of `kind`, what the system refused as a
+ * file that could not be read. What says nothing about the file becomes the failure; a lack of memory counts as a
+ * refusal (formats/base/memory_watch.h). */
 void organ_findings_add_error(organ_findings *findings, organ_finding_kind kind, const organ_error *error);
 
 /* Whether the sentence ends with what has been found before, whatever the file is called there. */

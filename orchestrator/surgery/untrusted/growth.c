@@ -26,7 +26,8 @@ enum {
 static void add_if_more(organ_findings *findings, const char *where, const char *what, uint64_t count, uint64_t most)
 {
     if (count > most)
-        organ_findings_add(findings, ORGAN_FINDING_TOKENIZER, where, "%" PRIu64 " %s, more than %" PRIu64, count, what, most);
+        organ_findings_add(findings, ORGAN_FINDING_TOKENIZER, where, "%" PRIu64 " %s, more than %" PRIu64, count, what,
+                           most);
 }
 
 /* ---- tokenizer.json ---- */
@@ -41,15 +42,18 @@ typedef struct steps {
 static void check_pattern(steps *s, const json_t *pattern)
 {
     const json_t *const regex = json_object_get(pattern, "Regex");
-    const char *const risk = json_is_string(regex) ? organ_pattern_risk(json_string_value(regex), json_string_length(regex)) : NULL;
+    const char *const risk =
+        json_is_string(regex) ? organ_pattern_risk(json_string_value(regex), json_string_length(regex)) : NULL;
     if (risk)
-        organ_findings_add(s->findings, ORGAN_FINDING_TOKENIZER, s->where, "the pattern '%.200s' %s", json_string_value(regex), risk);
+        organ_findings_add(s->findings, ORGAN_FINDING_TOKENIZER, s->where, "the pattern '%.200s' %s",
+                           json_string_value(regex), risk);
 }
 
 static void check_replacement(steps *s, const json_t *step)
 {
     const json_t *const literal = json_object_get(json_object_get(step, "pattern"), "String"), *const made =
-                                                                                                   json_object_get(step, "content");
+                                                                                                   json_object_get(
+                                                                                                       step, "content");
     const size_t bytes = json_string_length(made), of = json_string_length(literal);
     const json_t *const prepended = json_object_get(step, "prepend");
     if (json_is_string(made))
@@ -80,7 +84,8 @@ static void check_steps(steps *s, const json_t *step)
     }
 }
 
-static void check_step_member(organ_findings *findings, const organ_json_text *text, const char *name, organ_json_span span)
+static void check_step_member(organ_findings *findings, const organ_json_text *text, const char *name,
+                              organ_json_span span)
 {
     organ_error error = {0};
     json_t *tree = NULL;
@@ -92,19 +97,21 @@ static void check_step_member(organ_findings *findings, const organ_json_text *t
     json_decref(tree);
     add_if_more(findings, name, "steps", s.count, STEPS_MOST);
     if (s.growth > EXPANSION_MOST)
-        organ_findings_add(findings, ORGAN_FINDING_TOKENIZER, name, "the replacements together make a text up to %.3g times as long",
-                           s.growth);
+        organ_findings_add(findings, ORGAN_FINDING_TOKENIZER, name,
+                           "the replacements together make a text up to %.3g times as long", s.growth);
 }
 
 /* Ids are numbered through, or arrays of them are made of holes. */
-static void check_words(organ_findings *findings, const organ_json_text *text, const char *where, organ_json_span span, uint64_t known)
+static void check_words(organ_findings *findings, const organ_json_text *text, const char *where, organ_json_span span,
+                        uint64_t known)
 {
     const organ_json_extent extent = organ_json_extent_of(text, span);
     const bool numbered = text->bytes[span.begin] == '{';
     add_if_more(findings, where, "words", extent.members, WORDS_MOST);
     add_if_more(findings, where, "bytes in one word", extent.longest, WORD_BYTES);
     if (numbered && extent.greatest > 2 * (extent.members + known) + ID_SLACK)
-        organ_findings_add(findings, ORGAN_FINDING_TOKENIZER, where, "the id %" PRIu64 ", but %zu words", extent.greatest, extent.members);
+        organ_findings_add(findings, ORGAN_FINDING_TOKENIZER, where, "the id %" PRIu64 ", but %zu words",
+                           extent.greatest, extent.members);
 }
 
 static void check_added(organ_findings *findings, const organ_json_text *text, organ_json_span span, uint64_t words)
@@ -121,16 +128,16 @@ static void check_added(organ_findings *findings, const organ_json_text *text, o
         const json_int_t id = json_integer_value(json_object_get(one, "id"));
         const json_t *const content = json_object_get(one, "content");
         if (id < 0 || (uint64_t)id > 2 * (words + count) + ID_SLACK)
-            organ_findings_add(findings, ORGAN_FINDING_TOKENIZER, "added_tokens", "the id %" JSON_INTEGER_FORMAT ", but %" PRIu64 " words",
-                               id, words + count);
+            organ_findings_add(findings, ORGAN_FINDING_TOKENIZER, "added_tokens",
+                               "the id %" JSON_INTEGER_FORMAT ", but %" PRIu64 " words", id, words + count);
         add_if_more(findings, "added_tokens", "bytes in one token", json_string_length(content), WORD_BYTES);
     }
     json_decref(list);
 }
 
 /* What the members of an object are, where it is one; members of one name: the last one. */
-static void find_members(const organ_json_text *text, organ_json_span object, const char *what, const char *const *names, size_t count,
-                         organ_json_span *spans, organ_error *error)
+static void find_members(const organ_json_text *text, organ_json_span object, const char *what,
+                         const char *const *names, size_t count, organ_json_span *spans, organ_error *error)
 {
     organ_json_walk walk;
     organ_json_walk_begin(&walk, text, object, what, error);
@@ -143,7 +150,8 @@ static void find_members(const organ_json_text *text, organ_json_span object, co
 
 static void check_tokenizer(organ_findings *findings, const organ_json_text *text)
 {
-    static const char *const names[] = {"normalizer", "pre_tokenizer", "post_processor", "decoder", "added_tokens", "model"};
+    static const char *const names[] = {"normalizer", "pre_tokenizer", "post_processor",
+                                        "decoder",    "added_tokens",  "model"};
     static const char *const parts[] = {"vocab", "merges"};
     enum { STEP_MEMBERS = 4, ADDED = 4, MODEL, MEMBERS };
     organ_json_span spans[MEMBERS] = {{0, 0}}, model[2] = {{0, 0}};
@@ -176,11 +184,12 @@ bool organ_growth_is_tokenizer(const char *name)
 static void see_decoder(void *context, const organ_json_key *key)
 {
     if (strcmp(key->name, "added_tokens_decoder") == 0 && strcmp(key->path, key->name) == 0)
-        add_if_more(
-            context, key->path, "added tokens",
-            organ_json_extent_of(key->text, (organ_json_span){key->value, organ_json_value_end(key->text, key->value, key->text->length)})
-                .members,
-            ADDED_MOST);
+        add_if_more(context, key->path, "added tokens",
+                    organ_json_extent_of(
+                        key->text,
+                        (organ_json_span){key->value, organ_json_value_end(key->text, key->value, key->text->length)})
+                        .members,
+                    ADDED_MOST);
 }
 
 void organ_growth_check(organ_findings *findings, const char *name, const organ_json_text *text)
@@ -190,23 +199,29 @@ void organ_growth_check(organ_findings *findings, const char *name, const organ_
     else if (strcasecmp(name, "tokenizer_config.json") == 0)
         organ_json_keys(text, see_decoder, findings);
     else if (text->length > 0) /* added tokens are numbered from the end of a vocabulary that stands elsewhere */
-        check_words(findings, text, "", (organ_json_span){0, text->length}, strcasecmp(name, "vocab.json") == 0 ? 0 : WORDS_MOST);
+        check_words(findings, text, "", (organ_json_span){0, text->length},
+                    strcasecmp(name, "vocab.json") == 0 ? 0 : WORDS_MOST);
 }
 
 /* ---- tokenizer.ggml.* ---- */
 
-static bool is_byte_token(const char *text, uint64_t length) { return length == 6 && strncmp(text, "<0x", 3) == 0 && text[5] == '>'; }
+static bool is_byte_token(const char *text, uint64_t length)
+{
+    return length == 6 && strncmp(text, "<0x", 3) == 0 && text[5] == '>';
+}
 
 /* A token of bytes: loaders take what stands after "<0x" for a number from 0 to 255. */
 static void check_gguf_token(organ_findings *findings, uint64_t index, const char *text, uint64_t length, bool byte)
 {
-    const bool named = is_byte_token(text, length), hex = named && isxdigit((unsigned char)text[3]) && isxdigit((unsigned char)text[4]);
+    const bool named = is_byte_token(text, length),
+               hex = named && isxdigit((unsigned char)text[3]) && isxdigit((unsigned char)text[4]);
     if ((named || byte) && !hex)
-        organ_findings_add(findings, ORGAN_FINDING_TOKENIZER, "tokenizer.ggml.tokens", "token %" PRIu64 " '%.*s' stands for no byte", index,
-                           (int)(length > 60 ? 60 : length), text);
+        organ_findings_add(findings, ORGAN_FINDING_TOKENIZER, "tokenizer.ggml.tokens",
+                           "token %" PRIu64 " '%.*s' stands for no byte", index, (int)(length > 60 ? 60 : length),
+                           text);
     if (length > WORD_BYTES)
-        organ_findings_add(findings, ORGAN_FINDING_TOKENIZER, "tokenizer.ggml.tokens", "token %" PRIu64 " has %" PRIu64 " bytes", index,
-                           length);
+        organ_findings_add(findings, ORGAN_FINDING_TOKENIZER, "tokenizer.ggml.tokens",
+                           "token %" PRIu64 " has %" PRIu64 " bytes", index, length);
 }
 
 static void check_gguf_tokens(organ_findings *findings, const organ_gguf *gguf, const organ_gguf_kv *tokens)
@@ -224,17 +239,20 @@ static void check_gguf_tokens(organ_findings *findings, const organ_gguf *gguf, 
 }
 
 /* Lists beside that of the tokens: readers go along them by its length and with the size of these types. */
-static void check_gguf_list(organ_findings *findings, const organ_gguf *gguf, const char *key, bool real, uint64_t tokens)
+static void check_gguf_list(organ_findings *findings, const organ_gguf *gguf, const char *key, bool real,
+                            uint64_t tokens)
 {
     const organ_gguf_kv *const kv = organ_gguf_find(gguf, key);
     if (!kv)
         return;
-    const bool fits = real ? kv->element == ORGAN_GGUF_F32 : kv->element == ORGAN_GGUF_I32 || kv->element == ORGAN_GGUF_U32;
+    const bool fits =
+        real ? kv->element == ORGAN_GGUF_F32 : kv->element == ORGAN_GGUF_I32 || kv->element == ORGAN_GGUF_U32;
     if (kv->type != ORGAN_GGUF_ARRAY || !fits)
-        organ_findings_add(findings, ORGAN_FINDING_TOKENIZER, key, "its elements are %s, not %s", organ_gguf_type_name(kv->element),
-                           real ? "f32" : "i32");
+        organ_findings_add(findings, ORGAN_FINDING_TOKENIZER, key, "its elements are %s, not %s",
+                           organ_gguf_type_name(kv->element), real ? "f32" : "i32");
     else if (kv->count != tokens)
-        organ_findings_add(findings, ORGAN_FINDING_TOKENIZER, key, "it has %" PRIu64 " elements for %" PRIu64 " tokens", kv->count, tokens);
+        organ_findings_add(findings, ORGAN_FINDING_TOKENIZER, key, "it has %" PRIu64 " elements for %" PRIu64 " tokens",
+                           kv->count, tokens);
 }
 
 void organ_growth_check_gguf(organ_findings *findings, const organ_gguf *gguf)

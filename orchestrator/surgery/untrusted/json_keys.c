@@ -63,7 +63,8 @@ static void path_of(const json_keys_walk *w, char path[400])
         const organ_json_span name = w->levels[k].name;
         if (w->levels[k].object && name.end > name.begin + 2)
             used += (size_t)snprintf(path + used, 400 - used, "%s%.*s", used ? "." : "",
-                                     (int)(name.end - name.begin > 102 ? 100 : name.end - name.begin - 2), w->text->bytes + name.begin + 1);
+                                     (int)(name.end - name.begin > 102 ? 100 : name.end - name.begin - 2),
+                                     w->text->bytes + name.begin + 1);
     }
 }
 

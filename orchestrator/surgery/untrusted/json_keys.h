@@ -19,8 +19,8 @@ typedef struct organ_json_key {
 
 typedef void organ_json_key_seen(void *context, const organ_json_key *key);
 
-/* Calls `seen` for the members of every object whose names have at most 64 bytes, in the order of the text. Text that is no JSON is walked
- * as far as strings and brackets go; below a depth of ORGAN_JSON_KEYS_DEPTH paths are not told. */
+/* Calls `seen` for the members of every object whose names have at most 64 bytes, in the order of the text. Text that
+ * is no JSON is walked as far as strings and brackets go; below a depth of ORGAN_JSON_KEYS_DEPTH paths are not told. */
 void organ_json_keys(const organ_json_text *text, organ_json_key_seen *seen, void *context);
 
 /* Behind the value that begins at `at`; of one that is longer than `most` bytes somewhere behind so many. */

@@ -121,7 +121,8 @@ static bool enter_folder(climb *c)
     if (fd < 0)
         return false;
     c->folders[++c->depth] = fd;
-    c->lengths[c->depth] = used + (size_t)snprintf(c->to->path + used, sizeof c->to->path - used, "%s%s", used ? "/" : "", c->word);
+    c->lengths[c->depth] =
+        used + (size_t)snprintf(c->to->path + used, sizeof c->to->path - used, "%s%s", used ? "/" : "", c->word);
     return true;
 }
 
@@ -199,7 +200,8 @@ static organ_link_end follow_words(climb *c)
     return taken < 0 ? ORGAN_LINK_NOWHERE : ORGAN_LINK_DIRECTORY;
 }
 
-/* A folder that merely looks like an entry may be a home directory: only its blobs and snapshots are those of the cache. */
+/* A folder that merely looks like an entry may be a home directory: only its blobs and snapshots are those of the
+ * cache. */
 static bool is_of_snapshots(const organ_link_base *base, const char *path)
 {
     return !base->store || base->named || strncmp(path, BLOBS "/", sizeof BLOBS) == 0 ||

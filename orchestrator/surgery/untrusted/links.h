@@ -1,15 +1,15 @@
 /* SPDX-License-Identifier: MIT
- * Finds where the symbolic links of a download lead. organ_link_follow resolves a link one component of its path at a time, by directory
- * descriptors and without letting the system follow a link, so that a process that changes the files meanwhile cannot make it open a file
- * outside of the base. */
+ * Finds where the symbolic links of a download lead. organ_link_follow resolves a link one component of its path at a
+ * time, by directory descriptors and without letting the system follow a link, so that a process that changes the files
+ * meanwhile cannot make it open a file outside of the base. */
 #ifndef ORGAN_UNTRUSTED_LINKS_H
 #define ORGAN_UNTRUSTED_LINKS_H
 
 #include <limits.h>
 #include <stdbool.h>
 
-/* The directory that links may not leave: the download itself or, if `store`, the entry of the cache of Hugging Face that it belongs to
- * (models--ORG--NAME, with the folders blobs and snapshots). */
+/* The directory that links may not leave: the download itself or, if `store`, the entry of the cache of Hugging Face
+ * that it belongs to (models--ORG--NAME, with the folders blobs and snapshots). */
 typedef struct organ_link_base {
     int fd;
     char *path; /* absolute and without links; allocated */
@@ -20,17 +20,18 @@ typedef struct organ_link_base {
 /* Returns whether the open directory has the folders of an entry of the cache. */
 bool organ_link_is_store(int fd);
 
-/* Makes the open directory `fd` a base, and duplicates the descriptor. Takes ownership of `path` (NULL: the caller ran out of memory).
- * Returns false with errno. */
+/* Makes the open directory `fd` a base, and duplicates the descriptor. Takes ownership of `path` (NULL: the caller ran
+ * out of memory). Returns false with errno. */
 bool organ_link_base_open(organ_link_base *base, int fd, char *path);
 
-/* Opens the entry of the cache whose folder snapshots contains the directory `root` (absolute, without links). Sets base->fd to -1 and
- * errno to 0 if there is none. The caller closes *base in any case. */
+/* Opens the entry of the cache whose folder snapshots contains the directory `root` (absolute, without links). Sets
+ * base->fd to -1 and errno to 0 if there is none. The caller closes *base in any case. */
 void organ_link_find_store(const char *root, organ_link_base *base);
 void organ_link_base_close(organ_link_base *base);
 
 typedef enum organ_link_end {
-    ORGAN_LINK_LEAVES,  /* leaves the base: by "..", by an absolute path, or to a part of an entry that has no files of a snapshot */
+    ORGAN_LINK_LEAVES, /* leaves the base: by "..", by an absolute path, or to a part of an entry that has no files of a
+                          snapshot */
     ORGAN_LINK_NOWHERE, /* the target does not exist or cannot be opened; errno has the reason */
     ORGAN_LINK_DIRECTORY,
     ORGAN_LINK_FILE /* a file, a pipe or a device */

@@ -72,7 +72,8 @@ static const struct {
              {"check_output", TRICK_CALL}};
 
 /* Parts of names that are looked for in texts, also where several texts of a tag make one. */
-static const char *const parts[] = {"subclasses", "builtins", "getattribute", "func_globals", "popen", "gi_frame", "f_globals"};
+static const char *const parts[] = {"subclasses", "builtins", "getattribute", "func_globals",
+                                    "popen",      "gi_frame", "f_globals"};
 
 typedef struct template_token {
     char kind; /* 'n' name, 's' string, '9' number, '(' '{' '%' ... a character; 0 none */
@@ -183,7 +184,8 @@ static long digits_of(const char *text, size_t left, size_t count, int base)
     return end == digits + count && isxdigit((unsigned char)*digits) ? value : -1;
 }
 
-/* What an escape in a string of Python stands for, and how many characters it takes. What is beyond ASCII is of no use to a name. */
+/* What an escape in a string of Python stands for, and how many characters it takes. What is beyond ASCII is of no use
+ * to a name. */
 static char unescape(const char *text, size_t left, size_t *taken)
 {
     static const struct {
@@ -193,7 +195,8 @@ static char unescape(const char *text, size_t left, size_t *taken)
     } kinds[] = {{'x', 2, 16}, {'u', 4, 16}, {'U', 8, 16}};
     *taken = left > 1 ? 2 : 1;
     for (size_t k = 0; left > 1 && k < sizeof kinds / sizeof *kinds; k++) {
-        const long value = text[1] == kinds[k].letter ? digits_of(text + 2, left - 2, kinds[k].digits, kinds[k].base) : -1;
+        const long value =
+            text[1] == kinds[k].letter ? digits_of(text + 2, left - 2, kinds[k].digits, kinds[k].base) : -1;
         if (value >= 0) {
             *taken = 2 + kinds[k].digits;
             return value > 0 && value < 0x80 ? (char)value : '?';
@@ -292,7 +295,8 @@ static void take_number(template_scan *s)
     const double value = strtod(word, NULL);
     for (next = s->at; next < s->end && s->text[next] == ' ';)
         next++;
-    if ((s->in_range && value > RANGE_MOST) || (value > REPEAT_MOST && (s->last[0].kind == '*' || (next < s->end && s->text[next] == '*'))))
+    if ((s->in_range && value > RANGE_MOST) ||
+        (value > REPEAT_MOST && (s->last[0].kind == '*' || (next < s->end && s->text[next] == '*'))))
         template_found(s, TRICK_ENDLESS, word);
     push(s, '9', word);
 }
@@ -304,7 +308,8 @@ static void take_mark(template_scan *s)
         s->in_range = true;
     if (c == '(' && s->last[0].kind == 'n' && strcmp(s->last[0].word, "dict") == 0)
         s->has_dict = true;
-    if (c == '*' && s->last[0].kind == 's' && *s->last[0].word && strspn(s->last[0].word, "_") == strlen(s->last[0].word))
+    if (c == '*' && s->last[0].kind == 's' && *s->last[0].word &&
+        strspn(s->last[0].word, "_") == strlen(s->last[0].word))
         template_found(s, TRICK_PIECE, s->last[0].word);
     s->line += c == '\n';
     s->open += c == '(' || c == '[' || c == '{';
@@ -377,7 +382,8 @@ static void check_whole(template_scan *s, size_t length)
 
 void organ_template_check(organ_findings *findings, const char *where, const char *text, size_t length)
 {
-    template_scan s = {.findings = findings, .where = where, .text = text, .end = length > LONGEST ? LONGEST : length, .line = 1};
+    template_scan s = {
+        .findings = findings, .where = where, .text = text, .end = length > LONGEST ? LONGEST : length, .line = 1};
     char bytes[32];
     snprintf(bytes, sizeof bytes, "%zu", length);
     if (length > LONGEST)

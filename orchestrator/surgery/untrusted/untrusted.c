@@ -8,19 +8,23 @@
 #include "orchestrator/surgery/output/tally.h"
 #include "orchestrator/surgery/untrusted/walk.h"
 
-static json_t *untrusted_document_of(const organ_untrusted_options *options, const organ_findings *findings, const organ_walked *walked)
+static json_t *untrusted_document_of(const organ_untrusted_options *options, const organ_findings *findings,
+                                     const organ_walked *walked)
 {
-    return ORGAN_OBJECT(SET_TEXT("schema", "organ.untrusted/1"), SET_TEXT("organ", ORGAN_VERSION),
-                        SET("model", ORGAN_OBJECT(SET("name", organ_name_json(options->model)))),
-                        SET_TEXT("verdict", organ_findings_count(findings) > 0 ? "findings" : "clean"),
-                        SET("looked_at", ORGAN_OBJECT(SET_COUNT("files", walked->files), SET_COUNT("bytes", walked->bytes),
-                                                      SET_COUNT("weights", walked->weights), SET_COUNT("directories", walked->directories),
-                                                      SET_COUNT("links", walked->links), SET_COUNT("passed_over", walked->passed))),
-                        SET_COUNT("findings_in_all", organ_findings_count(findings)), SET("kinds", organ_findings_kinds(findings)),
-                        SET_HELD("findings", findings->list), SET("run", ORGAN_OBJECT(SET_BYTES("model", options->model))));
+    return ORGAN_OBJECT(
+        SET_TEXT("schema", "organ.untrusted/1"), SET_TEXT("organ", ORGAN_VERSION),
+        SET("model", ORGAN_OBJECT(SET("name", organ_name_json(options->model)))),
+        SET_TEXT("verdict", organ_findings_count(findings) > 0 ? "findings" : "clean"),
+        SET("looked_at",
+            ORGAN_OBJECT(SET_COUNT("files", walked->files), SET_COUNT("bytes", walked->bytes),
+                         SET_COUNT("weights", walked->weights), SET_COUNT("directories", walked->directories),
+                         SET_COUNT("links", walked->links), SET_COUNT("passed_over", walked->passed))),
+        SET_COUNT("findings_in_all", organ_findings_count(findings)), SET("kinds", organ_findings_kinds(findings)),
+        SET_HELD("findings", findings->list), SET("run", ORGAN_OBJECT(SET_BYTES("model", options->model))));
 }
 
-static organ_status untrusted_judge(const organ_untrusted_options *options, organ_findings *findings, json_t **report, organ_error *error)
+static organ_status untrusted_judge(const organ_untrusted_options *options, organ_findings *findings, json_t **report,
+                                    organ_error *error)
 {
     organ_walked walked = {0};
     if (organ_walk(options->model, findings, &walked, error) != ORGAN_OK)
@@ -41,8 +45,8 @@ static organ_status untrusted_judge(const organ_untrusted_options *options, orga
     if (count == 0)
         return ORGAN_OK;
     const json_t *const first = json_array_get(findings->list, 0);
-    return organ_fail(error, ORGAN_CHECK_FAILED, "%s: %zu finding%s, the first: %s: %s", options->model, count, count > 1 ? "s" : "",
-                      organ_json_text(first, "file"), organ_json_text(first, "what"));
+    return organ_fail(error, ORGAN_CHECK_FAILED, "%s: %zu finding%s, the first: %s: %s", options->model, count,
+                      count > 1 ? "s" : "", organ_json_text(first, "file"), organ_json_text(first, "what"));
 }
 
 organ_status organ_untrusted(const organ_untrusted_options *options, json_t **report, organ_error *error)

@@ -60,8 +60,8 @@ static void walk_check_text(const tree *t, organ_content content, const char *na
 {
     organ_error error = {0};
     if (size > TEXT_BYTES) {
-        organ_findings_add(t->findings, ORGAN_FINDING_UNREAD, "", "it has %" PRIu64 " bytes, more than the %zu that are read of a text",
-                           size, TEXT_BYTES);
+        organ_findings_add(t->findings, ORGAN_FINDING_UNREAD, "",
+                           "it has %" PRIu64 " bytes, more than the %zu that are read of a text", size, TEXT_BYTES);
         return;
     }
     char *const bytes = malloc(size + 1);
@@ -106,7 +106,8 @@ static void check_content(const tree *t, const char *name, int fd, uint64_t size
         walk_check_text(t, content, name, fd, size);
 }
 
-/* The file `stored` in the directory `at`, which loaders find by the name `name`. The path of a single file, in AT_FDCWD, may be a link. */
+/* The file `stored` in the directory `at`, which loaders find by the name `name`. The path of a single file, in
+ * AT_FDCWD, may be a link. */
 static void check_file(const tree *t, int at, const char *stored, const char *name)
 {
     struct stat info;
@@ -132,9 +133,10 @@ static bool walk_is_within(const char *path, const char *folder)
     return strncmp(path, folder, length) == 0 && (path[length] == '/' || path[length] == 0);
 }
 
-/* The files of a snapshot in the cache of Hugging Face are links to its blobs: the name is that of the link, the bytes are the blob's.
- * Files that other links lead to within the download are looked at by themselves. */
-static void check_target(tree *t, const char *text, const char *name, organ_link_end end, const organ_link_target *target)
+/* The files of a snapshot in the cache of Hugging Face are links to its blobs: the name is that of the link, the bytes
+ * are the blob's. Files that other links lead to within the download are looked at by themselves. */
+static void check_target(tree *t, const char *text, const char *name, organ_link_end end,
+                         const organ_link_target *target)
 {
     const char *const base = t->base.path;
     if (!t->base.store)
@@ -147,7 +149,8 @@ static void check_target(tree *t, const char *text, const char *name, organ_link
     if (!whole)
         organ_memory_refused();
     else if (!walk_is_within(whole, t->root))
-        organ_findings_add(t->findings, ORGAN_FINDING_LINK, "", "the link to '%.300s' leads to a directory that was not looked at", text);
+        organ_findings_add(t->findings, ORGAN_FINDING_LINK, "",
+                           "the link to '%.300s' leads to a directory that was not looked at", text);
     free(whole);
 }
 
@@ -219,8 +222,9 @@ static void walk_check_model(const tree *t, const char *folder, const char *name
     unsigned part = 1, parts = 1;
     organ_gguf_split_parse(name, &part, &parts);
     const bool index = organ_ends_with(name, end), first = organ_ends_with(name, ".gguf") && part == 1;
-    char *const place = organ_format("%s%s%s", t->path, *folder ? "/" : "", folder), *const path =
-                                                                                         organ_format("%s/%s", place ? place : "", name);
+    char *const place = organ_format("%s%s%s", t->path, *folder ? "/" : "", folder), *const path = organ_format(
+                                                                                         "%s/%s", place ? place : "",
+                                                                                         name);
     if (!place || !path)
         organ_memory_refused();
     else if (index)
@@ -287,7 +291,8 @@ static void walk_entry(tree *t, int at, const char *name, const char *path, unsi
     } else if (strcmp(name, ".git") == 0) {
         t->walked->passed++;
     } else if (depth >= DEPTH_MOST) {
-        organ_findings_add(t->findings, ORGAN_FINDING_UNREAD, "", "directories within directories beyond %d", DEPTH_MOST);
+        organ_findings_add(t->findings, ORGAN_FINDING_UNREAD, "", "directories within directories beyond %d",
+                           DEPTH_MOST);
     } else {
         const int fd = organ_open_at(at, name, O_RDONLY | O_DIRECTORY | O_NOFOLLOW, 0);
         if (fd < 0)
@@ -314,8 +319,8 @@ static void walk_folder(tree *t, int fd, const char *folder, unsigned depth)
     }
     t->findings->file = *folder ? folder : ".";
     if (t->entries > ENTRIES_MOST || count == ENTRIES_MOST || kept < 0)
-        organ_findings_add(t->findings, ORGAN_FINDING_UNREAD, "", kept < 0 ? "it cannot be opened" : "there are more than %d entries",
-                           ENTRIES_MOST);
+        organ_findings_add(t->findings, ORGAN_FINDING_UNREAD, "",
+                           kept < 0 ? "it cannot be opened" : "there are more than %d entries", ENTRIES_MOST);
     if (!t->apart && t->findings->counts[ORGAN_FINDING_LINK] + t->findings->counts[ORGAN_FINDING_DEVICE] == 0)
         check_models(t, folder, names, count);
     if (kept >= 0)

@@ -29,8 +29,9 @@ static void check_tensor_names(organ_findings *findings, const organ_tensor_list
     unsigned code;
     for (size_t k = 0; k < list->count; k++)
         if (organ_names_hide(list->tensors[k].name, &code))
-            organ_findings_add(findings, ORGAN_FINDING_NAME, "", "the name of tensor '%.200s' has U+%04X, which cannot be seen",
-                               list->tensors[k].name, code);
+            organ_findings_add(findings, ORGAN_FINDING_NAME, "",
+                               "the name of tensor '%.200s' has U+%04X, which cannot be seen", list->tensors[k].name,
+                               code);
 }
 
 void organ_weights_check_safetensors(organ_findings *findings, int fd, uint64_t size)
@@ -51,7 +52,8 @@ static void check_templates(organ_findings *findings, const organ_gguf *gguf)
     static const char key[] = "tokenizer.chat_template";
     for (size_t k = 0; k < gguf->kv_count; k++)
         if (strncmp(gguf->kvs[k].key, key, sizeof key - 1) == 0 && gguf->kvs[k].type == ORGAN_GGUF_STRING)
-            organ_template_check(findings, gguf->kvs[k].key, (const char *)gguf->kvs[k].bytes + 8, gguf->kvs[k].size - 8);
+            organ_template_check(findings, gguf->kvs[k].key, (const char *)gguf->kvs[k].bytes + 8,
+                                 gguf->kvs[k].size - 8);
 }
 
 void organ_weights_check_gguf(organ_findings *findings, int fd, uint64_t size, bool data)
@@ -68,7 +70,8 @@ void organ_weights_check_gguf(organ_findings *findings, int fd, uint64_t size, b
     organ_findings_add_error(findings, ORGAN_FINDING_HEADER, &error);
     check_tensor_names(findings, &list);
     if (header.view.alignment > ALIGNMENT_MOST)
-        organ_findings_add(findings, ORGAN_FINDING_HEADER, "general.alignment", "%llu: readers pad sizes to multiples of it, which wraps",
+        organ_findings_add(findings, ORGAN_FINDING_HEADER, "general.alignment",
+                           "%llu: readers pad sizes to multiples of it, which wraps",
                            (unsigned long long)header.view.alignment);
     check_templates(findings, &header.view);
     organ_growth_check_gguf(findings, &header.view);

@@ -11,8 +11,8 @@
 /* Adds the faults of the header of a safetensors file that is open, and of the names in it. */
 void organ_weights_check_safetensors(organ_findings *findings, int fd, uint64_t size);
 
-/* The same for a GGUF file, and for what its key-values have: chat templates, a tokenizer. Without `data` it is a header that was kept
- * alone.
+/* The same for a GGUF file, and for what its key-values have: chat templates, a tokenizer. Without `data` it is a
+ * header that was kept alone.
  */
 void organ_weights_check_gguf(organ_findings *findings, int fd, uint64_t size, bool data);
 

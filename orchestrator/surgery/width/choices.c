@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: MIT
- * What is chosen waits on the disk until the output is whole: a hidden directory beside that, with the values that were solved and a
- * journal. It never gets a name of its own. */
+ * What is chosen waits on the disk until the output is whole: a hidden directory beside that, with the values that were
+ * solved and a journal. It never gets a name of its own. */
 #include "orchestrator/surgery/width/job.h"
 
 #include "formats/base/file_calls.h"
@@ -30,29 +30,34 @@ static organ_status read_values(const void *context, void *data, size_t bytes, u
     if (got < 0)
         organ_fail_errno(error, errno, "%s: cannot be read", c->path);
     else if ((size_t)got < bytes)
-        organ_fail(error, ORGAN_IO, "%s: ends at byte %llu of what was chosen", c->path, (unsigned long long)(offset + (uint64_t)got));
+        organ_fail(error, ORGAN_IO, "%s: ends at byte %llu of what was chosen", c->path,
+                   (unsigned long long)(offset + (uint64_t)got));
     if (fd >= 0)
         close(fd);
     return error->status;
 }
 
-static uint64_t value_at(const organ_width_part *part, uint64_t row) { return part->at + row * organ_width_columns(part) * sizeof(float); }
+static uint64_t value_at(const organ_width_part *part, uint64_t row)
+{
+    return part->at + row * organ_width_columns(part) * sizeof(float);
+}
 
-organ_status organ_width_choices_put(const organ_width_job *job, const organ_width_part *part, const float *values, uint64_t first,
-                                     uint64_t rows, organ_error *error)
+organ_status organ_width_choices_put(const organ_width_job *job, const organ_width_part *part, const float *values,
+                                     uint64_t first, uint64_t rows, organ_error *error)
 {
     const size_t bytes = (size_t)(rows * organ_width_columns(part)) * sizeof *values;
     return organ_transfer_bytes(job->choices.path, values, bytes, value_at(part, first), error);
 }
 
-organ_status organ_width_choices_get(const organ_width_job *job, const organ_width_part *part, float *values, uint64_t first, uint64_t rows,
-                                     organ_error *error)
+organ_status organ_width_choices_get(const organ_width_job *job, const organ_width_part *part, float *values,
+                                     uint64_t first, uint64_t rows, organ_error *error)
 {
     const size_t bytes = (size_t)(rows * organ_width_columns(part)) * sizeof *values;
     return read_values(&job->choices, values, bytes, value_at(part, first), error);
 }
 
-static organ_status digest(const organ_width_job *job, const organ_width_part *part, char digits[17], organ_error *error)
+static organ_status digest(const organ_width_job *job, const organ_width_part *part, char digits[17],
+                           organ_error *error)
 {
     const uint64_t bytes = organ_width_rows(part) * organ_width_columns(part) * sizeof(float);
     return organ_run_digest(read_values, &job->choices, part->at, bytes, NULL, digits, error);
@@ -69,10 +74,12 @@ organ_status organ_width_choices_add(organ_width_job *job, organ_width_part *par
     job->choices.output.done++;
     return organ_run_journal_add(
         &job->choices.journal,
-        ORGAN_OBJECT(SET_BYTES("tensor", part->tensor->name), SET_IF(part->matrix, "matrix", json_integer((json_int_t)part->matrix)),
-                     SET_TEXT("xxh3", digits), SET("kept", organ_ids_json(part->kept, part->share->keep)),
+        ORGAN_OBJECT(SET_BYTES("tensor", part->tensor->name),
+                     SET_IF(part->matrix, "matrix", json_integer((json_int_t)part->matrix)), SET_TEXT("xxh3", digits),
+                     SET("kept", organ_ids_json(part->kept, part->share->keep)),
                      SET("energy", organ_exact_json(r->energy)), SET("loss", organ_exact_json(r->loss)),
-                     SET("foretold", organ_exact_json(r->foretold)), SET_COUNT("tokens", r->tokens), SET_FLAG("blocks", r->block_diagonal)),
+                     SET("foretold", organ_exact_json(r->foretold)), SET_COUNT("tokens", r->tokens),
+                     SET_FLAG("blocks", r->block_diagonal)),
         error);
 }
 
@@ -81,7 +88,8 @@ static organ_width_part *choices_part_of(const organ_width_job *job, const json_
     const char *const name = json_string_value(json_object_get(line, "tensor"));
     const json_int_t matrix = json_integer_value(json_object_get(line, "matrix"));
     for (size_t k = 0; name && k < job->targets.count; k++)
-        if (strcmp(job->targets.tensors[k]->name, name) == 0 && matrix >= 0 && matrix < (json_int_t)(job->first[k + 1] - job->first[k]))
+        if (strcmp(job->targets.tensors[k]->name, name) == 0 && matrix >= 0 &&
+            matrix < (json_int_t)(job->first[k + 1] - job->first[k]))
             return &job->parts[job->first[k] + (size_t)matrix];
     return NULL;
 }
@@ -105,7 +113,8 @@ static bool read_report(const json_t *line, organ_narrow_report *r)
 {
     r->tokens = (uint64_t)json_integer_value(json_object_get(line, "tokens"));
     r->block_diagonal = json_is_true(json_object_get(line, "blocks"));
-    return organ_exact_value(json_object_get(line, "energy"), &r->energy) && organ_exact_value(json_object_get(line, "loss"), &r->loss) &&
+    return organ_exact_value(json_object_get(line, "energy"), &r->energy) &&
+           organ_exact_value(json_object_get(line, "loss"), &r->loss) &&
            organ_exact_value(json_object_get(line, "foretold"), &r->foretold);
 }
 
@@ -138,9 +147,9 @@ static json_t *choices_head_of(organ_width_job *job)
     char *const config = organ_format("%s/config.json", job->model->directory);
     json_t *const files = config ? organ_run_files(job->model, config) : NULL;
     free(config);
-    return organ_json_joined(ORGAN_OBJECT(SET_TEXT("schema", "organ.journal/1"), SET_TEXT("definition", "width-choice/1"),
-                                          SET_TEXT("organ", ORGAN_VERSION), SET("parameters", organ_width_parameters(job)),
-                                          SET("model", files)),
+    return organ_json_joined(ORGAN_OBJECT(SET_TEXT("schema", "organ.journal/1"),
+                                          SET_TEXT("definition", "width-choice/1"), SET_TEXT("organ", ORGAN_VERSION),
+                                          SET("parameters", organ_width_parameters(job)), SET("model", files)),
                              organ_width_identity(job));
 }
 
@@ -152,7 +161,8 @@ static organ_status name_place(organ_width_job *job, organ_error *error)
     return c->place ? ORGAN_OK : organ_fail_memory(error, output);
 }
 
-/* The file of values, as large as it will be: what was cut or never made counts for nothing, nor what never got its size. */
+/* The file of values, as large as it will be: what was cut or never made counts for nothing, nor what never got its
+ * size. */
 static organ_status make_values(const organ_width_choices *c, organ_error *error)
 {
     struct stat info;
@@ -177,7 +187,8 @@ static organ_status recall_all(organ_width_job *job, organ_error *error)
 {
     const json_t *line;
     size_t k;
-    json_array_foreach(job->choices.journal.lines, k, line) if (k > 0 && !error->status) choices_recall(job, line, error);
+    json_array_foreach(job->choices.journal.lines, k, line) if (k > 0 && !error->status)
+        choices_recall(job, line, error);
     return organ_ranks_agree(job->engine->ranks, "what was chosen is known", error);
 }
 
@@ -188,8 +199,12 @@ organ_status organ_width_choices_begin(organ_width_job *job, organ_error *error)
     const organ_width_options *const o = job->options;
     if (name_place(job, error) != ORGAN_OK)
         return error->status;
-    c->output = (organ_output){
-        .path = c->place, .force = o->force, .resume = o->resume, .journal = &c->journal, .all = job->part_count, .ranks = ranks};
+    c->output = (organ_output){.path = c->place,
+                               .force = o->force,
+                               .resume = o->resume,
+                               .journal = &c->journal,
+                               .all = job->part_count,
+                               .ranks = ranks};
     c->begun = !organ_ranks_first(ranks) || organ_output_begin(&c->output, c->bytes, error) == ORGAN_OK;
     organ_output_share(&c->output, error);
     if (error->status)
@@ -198,7 +213,8 @@ organ_status organ_width_choices_begin(organ_width_job *job, organ_error *error)
         organ_fail_memory(error, c->place);
     else if (organ_ranks_first(ranks))
         begin_values(job, error);
-    return organ_run_journal_share(&c->output.publish, &c->journal, ranks, error) ? error->status : recall_all(job, error);
+    return organ_run_journal_share(&c->output.publish, &c->journal, ranks, error) ? error->status
+                                                                                  : recall_all(job, error);
 }
 
 /* How to go on is said once, by who has come furthest. */

@@ -95,7 +95,10 @@ static organ_status choose_restore(void *context, const organ_along_matrix *matr
 }
 
 /* Bytes of the donor that a part is made of. */
-static uint64_t choose_bytes_of(const organ_width_part *part) { return part->tensor->bytes / organ_tensor_matrices(part->tensor).count; }
+static uint64_t choose_bytes_of(const organ_width_part *part)
+{
+    return part->tensor->bytes / organ_tensor_matrices(part->tensor).count;
+}
 
 static void tell(const organ_width_job *job, const organ_width_part *part, const char *name)
 {
@@ -106,8 +109,8 @@ static void tell(const organ_width_job *job, const organ_width_part *part, const
     organ_progress_advance(job->progress, choose_bytes_of(part), name, remark);
 }
 
-static organ_status narrow(organ_width_job *job, organ_width_part *part, const organ_along_matrix *matrix, float *weights,
-                           organ_error *error)
+static organ_status narrow(organ_width_job *job, organ_width_part *part, const organ_along_matrix *matrix,
+                           float *weights, organ_error *error)
 {
     const organ_width_options *const o = job->options;
     const organ_narrow_options options = {.name = matrix->name,
@@ -117,8 +120,8 @@ static organ_status narrow(organ_width_job *job, organ_width_part *part, const o
                                           .no_resolve = o->no_resolve};
     if (!matrix->calibration)
         return organ_width_by_norms(job, part, weights, error);
-    return organ_narrow_matrix(job->engine, &options, matrix->calibration, weights, (size_t)matrix->rows, (size_t)matrix->cols, part->kept,
-                               &part->report, error);
+    return organ_narrow_matrix(job->engine, &options, matrix->calibration, weights, (size_t)matrix->rows,
+                               (size_t)matrix->cols, part->kept, &part->report, error);
 }
 
 /* Every rank comes to the same, and the first one keeps it. */
@@ -156,7 +159,8 @@ organ_status organ_width_text(organ_width_job *job, organ_error *error)
                                    .change = choose_change,
                                    .alike = true,
                                    .mixtures = job->shares[ORGAN_WIDTH_EXPERTS].keep > 0};
-    if (organ_along_open(&job->walk, job->model, &job->targets, &job->work, job->engine, job->progress, &job->along, error) != ORGAN_OK)
+    if (organ_along_open(&job->walk, job->model, &job->targets, &job->work, job->engine, job->progress, &job->along,
+                         error) != ORGAN_OK)
         return error->status;
     snprintf(job->digest, sizeof job->digest, "%s", organ_along_describe(job->along)->digest);
     job->calibration = organ_along_json(job->along, "the model as narrowed so far");

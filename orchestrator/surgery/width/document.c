@@ -11,22 +11,25 @@ static json_t *share_json(const organ_width_job *job, organ_width_kind kind)
     const size_t multiple = share->multiple, query_heads = kind == ORGAN_WIDTH_HEADS ? job->query_heads : 0;
     if (!share->keep)
         return json_null();
-    return ORGAN_OBJECT(SET_COUNT("before", share->whole), SET_COUNT("after", share->keep),
-                        SET_IF(multiple, "multiple_of", json_integer((json_int_t)multiple)),
-                        SET_IF(query_heads, "query_heads_before", json_integer((json_int_t)query_heads)),
-                        SET_IF(query_heads, "query_heads_after", json_integer((json_int_t)(query_heads / share->whole * share->keep))));
+    return ORGAN_OBJECT(
+        SET_COUNT("before", share->whole), SET_COUNT("after", share->keep),
+        SET_IF(multiple, "multiple_of", json_integer((json_int_t)multiple)),
+        SET_IF(query_heads, "query_heads_before", json_integer((json_int_t)query_heads)),
+        SET_IF(query_heads, "query_heads_after", json_integer((json_int_t)(query_heads / share->whole * share->keep))));
 }
 
 json_t *organ_width_parameters(void *context)
 {
     const organ_width_job *const job = context;
     const organ_width_options *const o = job->options;
-    return ORGAN_OBJECT(SET_BYTES_OF("ffn", o->ffn), SET_BYTES_OF("heads", o->heads), SET_TEXT("score", o->score),
-                        SET_FLAG("resolve", !o->no_resolve), SET_REAL("damping", ORGAN_NARROW_DAMPING), SET_COUNT("samples", o->samples),
-                        SET_COUNT("context", o->context), SET("channels", share_json(job, ORGAN_WIDTH_CHANNELS)),
-                        SET("expert_channels", share_json(job, ORGAN_WIDTH_EXPERTS)),
-                        SET_IF(job->shares[ORGAN_WIDTH_SHARED].keep, "shared_channels", share_json(job, ORGAN_WIDTH_SHARED)),
-                        SET("kv_heads", share_json(job, ORGAN_WIDTH_HEADS)));
+    return ORGAN_OBJECT(
+        SET_BYTES_OF("ffn", o->ffn), SET_BYTES_OF("heads", o->heads), SET_TEXT("score", o->score),
+        SET_FLAG("resolve", !o->no_resolve), SET_REAL("damping", ORGAN_NARROW_DAMPING),
+        SET_COUNT("samples", o->samples), SET_COUNT("context", o->context),
+        SET("channels", share_json(job, ORGAN_WIDTH_CHANNELS)),
+        SET("expert_channels", share_json(job, ORGAN_WIDTH_EXPERTS)),
+        SET_IF(job->shares[ORGAN_WIDTH_SHARED].keep, "shared_channels", share_json(job, ORGAN_WIDTH_SHARED)),
+        SET("kv_heads", share_json(job, ORGAN_WIDTH_HEADS)));
 }
 
 json_t *organ_width_identity(void *context)
@@ -36,7 +39,10 @@ json_t *organ_width_identity(void *context)
 }
 
 /* What goes of the squares of the outputs. */
-static double lost_percent(double loss, double energy) { return energy > 0 ? organ_millionth(100 * loss / energy) : 0.0; }
+static double lost_percent(double loss, double energy)
+{
+    return energy > 0 ? organ_millionth(100 * loss / energy) : 0.0;
+}
 
 /* The number of the expert that a part is of; -1: it is of none. */
 static int64_t expert_of(const organ_width_part *part)
@@ -51,16 +57,18 @@ static json_t *document_part_json(const void *context, size_t k)
     const organ_width_part *const part = &job->parts[k];
     const organ_narrow_report *const r = &part->report;
     const organ_anatomy *const a = &part->tensor->anatomy;
-    json_t *const row = ORGAN_OBJECT(SET_TEXT("tensor", part->tensor->name), SET_PLACE(a), SET_INDEX("expert", expert_of(part)),
-                                     SET_TEXT("what", part->kind == ORGAN_WIDTH_HEADS ? "heads" : "channels"),
-                                     SET_COUNT("before", part->share->whole), SET_COUNT("after", part->share->keep));
+    json_t *const row =
+        ORGAN_OBJECT(SET_TEXT("tensor", part->tensor->name), SET_PLACE(a), SET_INDEX("expert", expert_of(part)),
+                     SET_TEXT("what", part->kind == ORGAN_WIDTH_HEADS ? "heads" : "channels"),
+                     SET_COUNT("before", part->share->whole), SET_COUNT("after", part->share->keep));
     if (job->options->dry_run)
         return row;
-    return organ_json_joined(row, ORGAN_OBJECT(SET_REAL_OF("lost_percent", r->tokens, lost_percent(r->loss, r->energy)),
-                                               SET_REAL_OF("foretold_percent", r->tokens, lost_percent(r->foretold, r->energy)),
-                                               SET_TEXT("chosen_by", r->tokens ? job->options->score : "norms"),
-                                               SET_REAL("energy", organ_billionth(r->energy)), SET_COUNT("tokens", r->tokens),
-                                               SET_FLAG("block_diagonal", r->block_diagonal)));
+    return organ_json_joined(
+        row, ORGAN_OBJECT(SET_REAL_OF("lost_percent", r->tokens, lost_percent(r->loss, r->energy)),
+                          SET_REAL_OF("foretold_percent", r->tokens, lost_percent(r->foretold, r->energy)),
+                          SET_TEXT("chosen_by", r->tokens ? job->options->score : "norms"),
+                          SET_REAL("energy", organ_billionth(r->energy)), SET_COUNT("tokens", r->tokens),
+                          SET_FLAG("block_diagonal", r->block_diagonal)));
 }
 
 /* Means over the projections of a kind that the text has reached; null where none go. */
@@ -81,13 +89,15 @@ static json_t *means_json(const organ_width_job *job, organ_width_kind kind)
     }
     if (!count)
         return json_null();
-    return ORGAN_OBJECT(SET_COUNT("projections", count),
-                        SET_REAL_OF("lost_percent", chosen && reached, organ_millionth(lost / (double)reached)),
-                        SET_IF(kind == ORGAN_WIDTH_EXPERTS && chosen, "by_norms", json_integer((json_int_t)(count - reached))),
-                        SET_IF(kind == ORGAN_WIDTH_EXPERTS && chosen, "fewest_tokens", json_integer((json_int_t)fewest)));
+    return ORGAN_OBJECT(
+        SET_COUNT("projections", count),
+        SET_REAL_OF("lost_percent", chosen && reached, organ_millionth(lost / (double)reached)),
+        SET_IF(kind == ORGAN_WIDTH_EXPERTS && chosen, "by_norms", json_integer((json_int_t)(count - reached))),
+        SET_IF(kind == ORGAN_WIDTH_EXPERTS && chosen, "fewest_tokens", json_integer((json_int_t)fewest)));
 }
 
-/* Bytes of the second moments of all experts of the layer with most: what is there at the same time where --memory holds it. */
+/* Bytes of the second moments of all experts of the layer with most: what is there at the same time where --memory
+ * holds it. */
 static uint64_t moments_bytes(const organ_width_job *job)
 {
     uint64_t most = 0;
@@ -95,7 +105,8 @@ static uint64_t moments_bytes(const organ_width_job *job)
         uint64_t bytes = 0;
         for (size_t k = 0; k < job->part_count; k++)
             if (job->parts[k].kind == ORGAN_WIDTH_EXPERTS && job->parts[k].tensor->anatomy.layer == (int32_t)l)
-                bytes += organ_calibration_memory(job->parts[k].share->whole, organ_width_rows(&job->parts[k]), false, true);
+                bytes +=
+                    organ_calibration_memory(job->parts[k].share->whole, organ_width_rows(&job->parts[k]), false, true);
         most = bytes > most ? bytes : most;
     }
     return most;
@@ -105,45 +116,53 @@ static uint64_t moments_bytes(const organ_width_job *job)
 static json_t *memory_json(const organ_width_job *job)
 {
     const uint64_t moments = moments_bytes(job);
-    return job->options->dry_run && job->along
-               ? ORGAN_OBJECT(SET_COUNT_OF("expert_moments", moments, moments), SET_COUNT("choices_on_disk", job->choices.bytes))
-               : json_null();
+    return job->options->dry_run && job->along ? ORGAN_OBJECT(SET_COUNT_OF("expert_moments", moments, moments),
+                                                              SET_COUNT("choices_on_disk", job->choices.bytes))
+                                               : json_null();
 }
 
 static json_t *width_definitions_json(const organ_width_job *job)
 {
     return ORGAN_OBJECT(
-        SET_TEXT("lost",
-                 "What of a projection's output on the text is missing after its columns have gone: trace(D H D^T) / trace(W H W^T) "
-                 "with D = W - W', H the second moments of its inputs behind the layers that were narrowed before, with 1 % of "
-                 "the mean of its diagonal added to it. It says what a layer loses, not what the model does: --evaluate says that."),
+        SET_TEXT("lost", "What of a projection's output on the text is missing after its columns have gone: trace(D H "
+                         "D^T) / trace(W H W^T) "
+                         "with D = W - W', H the second moments of its inputs behind the layers that were narrowed "
+                         "before, with 1 % of "
+                         "the mean of its diagonal added to it. It says what a layer loses, not what the model does: "
+                         "--evaluate says that."),
         SET_TEXT("choice", strcmp(job->options->score, "wanda") == 0
-                               ? "The channels (or heads) with the least sum of w^2 times the mean square of the input go, as they stand."
-                               : "One channel (or head of K and V with its query heads) goes after the other, each time the one by which "
+                               ? "The channels (or heads) with the least sum of w^2 times the mean square of the input "
+                                 "go, as they stand."
+                               : "One channel (or head of K and V with its query heads) goes after the other, each "
+                                 "time the one by which "
                                  "the output loses least when all columns that stay are solved anew."),
         SET_IF(job->shares[ORGAN_WIDTH_EXPERTS].keep, "experts",
-               json_string("Each expert chooses its own channels, by the tokens that are routed to it, each times the weight that it takes "
-                           "the expert's output by. Of an expert that no token was routed to those stay for which the product of the norms "
+               json_string("Each expert chooses its own channels, by the tokens that are routed to it, each times the "
+                           "weight that it takes "
+                           "the expert's output by. Of an expert that no token was routed to those stay for which the "
+                           "product of the norms "
                            "of the row of gate, the row of up and the column of down is greatest, with their values.")),
-        SET_IF(
-            job->shares[ORGAN_WIDTH_SHARED].keep, "shared",
-            json_string("The expert that every token goes through is as wide as so many routed ones, and keeps as many times what one of "
-                        "these keeps: its channels are chosen as those of a feed-forward.")),
-        SET_TEXT("values", job->options->no_resolve
-                               ? "What stays keeps its values."
-                               : "The columns that stay of the down (output) projections are the least-squares solution "
-                                 "for the output that all columns gave; everything else that stays is copied byte for byte."));
+        SET_IF(job->shares[ORGAN_WIDTH_SHARED].keep, "shared",
+               json_string("The expert that every token goes through is as wide as so many routed ones, and keeps as "
+                           "many times what one of "
+                           "these keeps: its channels are chosen as those of a feed-forward.")),
+        SET_TEXT("values",
+                 job->options->no_resolve
+                     ? "What stays keeps its values."
+                     : "The columns that stay of the down (output) projections are the least-squares solution "
+                       "for the output that all columns gave; everything else that stays is copied byte for byte."));
 }
 
 json_t *organ_width_document(void *context, const organ_cut_run *run, const organ_unit_output *made)
 {
     const organ_width_job *const job = context;
-    return organ_json_joined(organ_cut_json(run, made),
-                             ORGAN_OBJECT(SET_HELD("calibration", job->calibration), SET("memory", memory_json(job)),
-                                          SET("ffn", means_json(job, ORGAN_WIDTH_CHANNELS)),
-                                          SET("experts", means_json(job, ORGAN_WIDTH_EXPERTS)),
-                                          SET_IF(job->shares[ORGAN_WIDTH_SHARED].keep, "shared", means_json(job, ORGAN_WIDTH_SHARED)),
-                                          SET("attention", means_json(job, ORGAN_WIDTH_HEADS)),
-                                          SET("projections", organ_json_rows(job->part_count, document_part_json, job)),
-                                          SET("definitions", width_definitions_json(job))));
+    return organ_json_joined(
+        organ_cut_json(run, made),
+        ORGAN_OBJECT(SET_HELD("calibration", job->calibration), SET("memory", memory_json(job)),
+                     SET("ffn", means_json(job, ORGAN_WIDTH_CHANNELS)),
+                     SET("experts", means_json(job, ORGAN_WIDTH_EXPERTS)),
+                     SET_IF(job->shares[ORGAN_WIDTH_SHARED].keep, "shared", means_json(job, ORGAN_WIDTH_SHARED)),
+                     SET("attention", means_json(job, ORGAN_WIDTH_HEADS)),
+                     SET("projections", organ_json_rows(job->part_count, document_part_json, job)),
+                     SET("definitions", width_definitions_json(job))));
 }

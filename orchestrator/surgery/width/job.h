@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: MIT
- * What the parts of organ_width share: width.c runs it, plan.c says how much stays, parts.c lists the projections, choose.c goes along the
- * text, norms.c chooses where the text says nothing, choices.c keeps what is chosen, document.c tells. */
+ * What the parts of organ_width share: width.c runs it, plan.c says how much stays, parts.c lists the projections,
+ * choose.c goes along the text, norms.c chooses where the text says nothing, choices.c keeps what is chosen, document.c
+ * tells. */
 #ifndef ORGAN_WIDTH_JOB_H
 #define ORGAN_WIDTH_JOB_H
 
@@ -76,8 +77,9 @@ organ_status organ_width_plan(organ_width_job *job, organ_error *error);
 organ_status organ_width_list(organ_width_job *job, organ_error *error);
 organ_width_kind organ_width_kind_of(const organ_tensor *tensor); /* ORGAN_WIDTH_KINDS: no columns of it can go */
 
-/* Chooses the channels of an expert that no token was routed to: those stay for which the product of the norms of the row of gate, the row
- * of up and the column of down is greatest, of equals the later. Their columns keep their values, those of the others become +0. */
+/* Chooses the channels of an expert that no token was routed to: those stay for which the product of the norms of the
+ * row of gate, the row of up and the column of down is greatest, of equals the later. Their columns keep their values,
+ * those of the others become +0. */
 organ_status organ_width_by_norms(organ_width_job *job, organ_width_part *part, float *weights, organ_error *error);
 
 /* Opens the text; ORGAN_USAGE where the memory does not do. */
@@ -85,20 +87,27 @@ organ_status organ_width_text(organ_width_job *job, organ_error *error);
 /* Goes along it: parts that are not done are chosen and kept. */
 organ_status organ_width_choose(organ_width_job *job, organ_error *error);
 
-/* Finds what an earlier run has chosen, or begins. Ended by the other one whatever it returned; `done`: they are of no use any more. */
+/* Finds what an earlier run has chosen, or begins. Ended by the other one whatever it returned; `done`: they are of no
+ * use any more. */
 organ_status organ_width_choices_begin(organ_width_job *job, organ_error *error);
 organ_status organ_width_choices_end(organ_width_job *job, bool done, organ_error *error);
 /* Values of a part as the output has them, rows x what stays of the columns: `rows` of them from `first` on. */
-organ_status organ_width_choices_put(const organ_width_job *job, const organ_width_part *part, const float *values, uint64_t first,
-                                     uint64_t rows, organ_error *error);
-organ_status organ_width_choices_get(const organ_width_job *job, const organ_width_part *part, float *values, uint64_t first, uint64_t rows,
-                                     organ_error *error);
+organ_status organ_width_choices_put(const organ_width_job *job, const organ_width_part *part, const float *values,
+                                     uint64_t first, uint64_t rows, organ_error *error);
+organ_status organ_width_choices_get(const organ_width_job *job, const organ_width_part *part, float *values,
+                                     uint64_t first, uint64_t rows, organ_error *error);
 /* All its values are put. */
 organ_status organ_width_choices_add(organ_width_job *job, organ_width_part *part, organ_error *error);
 
 /* Columns of a part that stay; its rows. */
-static inline uint64_t organ_width_columns(const organ_width_part *part) { return part->share->keep * part->share->columns; }
-static inline uint64_t organ_width_rows(const organ_width_part *part) { return organ_tensor_matrices(part->tensor).rows; }
+static inline uint64_t organ_width_columns(const organ_width_part *part)
+{
+    return part->share->keep * part->share->columns;
+}
+static inline uint64_t organ_width_rows(const organ_width_part *part)
+{
+    return organ_tensor_matrices(part->tensor).rows;
+}
 
 /* Adds the memory and the work of the walk to job->plan. */
 void organ_width_foresee(organ_width_job *job);

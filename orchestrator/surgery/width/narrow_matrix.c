@@ -1,8 +1,9 @@
 /* SPDX-License-Identifier: MIT
- * Columns go one by one. With P = H^-1 and G = W^T W of the weights as they are solved so far, taking column c away costs G(c, c) / P(c,
- * c), and then, with p and g row c of each and q = p / P(c, c), P loses p q^T, W loses W_c q^T, and so G loses q h^T + h q^T with h = g - q
- * G(c, c) / 2. Of both matrices only the row that goes is needed at once, so that what they lose is put off until PENDING columns have
- * gone, and is a product then. The weights themselves are solved at the end, from the last P. */
+ * Columns go one by one. With P = H^-1 and G = W^T W of the weights as they are solved so far, taking column c away
+ * costs G(c, c) / P(c, c), and then, with p and g row c of each and q = p / P(c, c), P loses p q^T, W loses W_c q^T,
+ * and so G loses q h^T + h q^T with h = g - q G(c, c) / 2. Of both matrices only the row that goes is needed at once,
+ * so that what they lose is put off until PENDING columns have gone, and is a product then. The weights themselves are
+ * solved at the end, from the last P. */
 #include "orchestrator/surgery/width/narrow_matrix.h"
 
 #include "orchestrator/machine/extent.h"
@@ -20,9 +21,11 @@
 #include <string.h>
 
 #define PENDING ((size_t)128) /* columns whose going is put off */
-#define BAND    ((size_t)256) /* rows of a factor whose product with itself needs no more columns: products add up in chunks of as many */
-#define STRIP   ((size_t)512) /* rows that are solved together */
-#define SOLVES  3             /* the first leaves what FP32 and so many columns made of P, the others take it away */
+#define BAND                                                                                                           \
+    ((size_t)256) /* rows of a factor whose product with itself needs no more columns: products add up in chunks of as \
+                     many */
+#define STRIP  ((size_t)512) /* rows that are solved together */
+#define SOLVES 3             /* the first leaves what FP32 and so many columns made of P, the others take it away */
 
 typedef struct narrowing {
     const organ_engine *engine;
@@ -56,7 +59,10 @@ static narrow_matrix_block block_at(const narrowing *x, size_t column)
     return (narrow_matrix_block){start, organ_lesser(b, x->cols - start), start * b};
 }
 
-static organ_status out_of_memory(const narrowing *x, organ_error *error) { return organ_fail_memory(error, x->options->name); }
+static organ_status out_of_memory(const narrowing *x, organ_error *error)
+{
+    return organ_fail_memory(error, x->options->name);
+}
 
 /* ---- P and G ---- */
 
@@ -81,8 +87,13 @@ static void square_factor(const narrowing *x, const narrow_matrix_block *b)
 static void square_weights(const narrowing *x, const narrow_matrix_block *b)
 {
     const organ_factor columns = organ_by_columns(x->weights + b->start, x->cols);
-    const organ_product product = {
-        .m = b->width, .n = b->width, .k = x->rows, .a = columns, .b = columns, .c = x->g + b->at, .c_stride = b->width};
+    const organ_product product = {.m = b->width,
+                                   .n = b->width,
+                                   .k = x->rows,
+                                   .a = columns,
+                                   .b = columns,
+                                   .c = x->g + b->at,
+                                   .c_stride = b->width};
     organ_products_run(x->engine, NULL, &product, 1, x->scratch);
 }
 
@@ -114,7 +125,8 @@ static organ_status narrow_matrix_invert(narrowing *x, organ_error *error)
         if (!organ_inverse_factor(x->engine, x->g + b.at, b.width, &definite))
             return out_of_memory(x, error);
         if (!definite)
-            return organ_fail(error, ORGAN_BAD_INPUT, "%s: the second moments of inputs %zu to %zu cannot be inverted (mean square %g)",
+            return organ_fail(error, ORGAN_BAD_INPUT,
+                              "%s: the second moments of inputs %zu to %zu cannot be inverted (mean square %g)",
                               x->options->name, b.start, b.start + b.width - 1, x->moments->mean_diagonal);
         square_factor(x, &b);
         square_weights(x, &b);
@@ -151,7 +163,8 @@ static void narrow_matrix_settle(narrowing *x)
 }
 
 /* row -= sum over what is put off of left(column) right */
-static void take_pending(const narrowing *x, size_t column, const narrow_matrix_block *b, int left, int right, float *row)
+static void take_pending(const narrowing *x, size_t column, const narrow_matrix_block *b, int left, int right,
+                         float *row)
 {
     const organ_product product = {.m = 1,
                                    .n = b->width,
@@ -306,7 +319,8 @@ static void clear_gone(const narrowing *x, float *values, size_t rows)
 }
 
 /* (W - W') H, which is what W' misses. */
-static organ_status miss(const narrowing *x, const organ_block_matrix *h, const narrow_matrix_strip *s, organ_error *error)
+static organ_status miss(const narrowing *x, const organ_block_matrix *h, const narrow_matrix_strip *s,
+                         organ_error *error)
 {
     for (size_t k = 0; k < s->rows * x->cols; k++)
         s->difference[k] = s->donor[k] - s->weights[k];
@@ -314,7 +328,8 @@ static organ_status miss(const narrowing *x, const organ_block_matrix *h, const 
 }
 
 /* W' gets what it misses times H_KK^-1, which is what is left of P. */
-static organ_status solve_strip(const narrowing *x, const organ_block_matrix *h, const narrow_matrix_strip *s, organ_error *error)
+static organ_status solve_strip(const narrowing *x, const organ_block_matrix *h, const narrow_matrix_strip *s,
+                                organ_error *error)
 {
     const organ_block_matrix p = {x->cols, x->moments->block, x->p};
     const size_t n = s->rows * x->cols;
@@ -374,8 +389,8 @@ static bool narrow_matrix_take_room(narrowing *x)
     x->room = group > 1 ? calloc(organ_workers_count(x->engine->workers) * 3 * group * group, sizeof *x->room) : NULL;
     x->scratch = aligned_alloc(64, organ_products_scratch(x->engine));
     x->products = calloc(bands, sizeof *x->products);
-    return x->lost[Q] && x->lost[H] && x->lost[ROW] && x->own_p && x->own_g && x->gone && x->losses && (x->room || group == 1) &&
-           x->scratch && x->products;
+    return x->lost[Q] && x->lost[H] && x->lost[ROW] && x->own_p && x->own_g && x->gone && x->losses &&
+           (x->room || group == 1) && x->scratch && x->products;
 }
 
 static void narrow_matrix_release(const narrowing *x)
@@ -386,8 +401,9 @@ static void narrow_matrix_release(const narrowing *x)
         free(parts[k]);
 }
 
-organ_status organ_narrow_matrix(const organ_engine *engine, const organ_narrow_options *options, const organ_calibration *calibration,
-                                 float *weights, size_t rows, size_t cols, uint32_t *kept, organ_narrow_report *report, organ_error *error)
+organ_status organ_narrow_matrix(const organ_engine *engine, const organ_narrow_options *options,
+                                 const organ_calibration *calibration, float *weights, size_t rows, size_t cols,
+                                 uint32_t *kept, organ_narrow_report *report, organ_error *error)
 {
     const organ_input_moments *const moments = organ_calibration_moments(calibration);
     narrowing x = {.engine = engine,
@@ -412,6 +428,7 @@ organ_status organ_narrow_matrix(const organ_engine *engine, const organ_narrow_
 uint64_t organ_narrow_memory(uint64_t rows, uint64_t cols, uint64_t group)
 {
     const uint64_t together = rows < STRIP ? rows : STRIP, bands = cols / BAND + cols / ORGAN_CALIBRATION_BLOCK + 2;
-    return (3 * together + 3 * PENDING) * cols * sizeof(float) + 4 * cols * sizeof(double) + organ_inverse_factor_memory(cols) +
-           bands * sizeof(organ_product) + (group > 1 ? 3 * group * group * sizeof(double) : 0);
+    return (3 * together + 3 * PENDING) * cols * sizeof(float) + 4 * cols * sizeof(double) +
+           organ_inverse_factor_memory(cols) + bands * sizeof(organ_product) +
+           (group > 1 ? 3 * group * group * sizeof(double) : 0);
 }

@@ -1,5 +1,6 @@
 /* SPDX-License-Identifier: MIT
- * An expert that no token was routed to has no inputs to go by: its weights say which of its channels do most, and nothing is solved. */
+ * An expert that no token was routed to has no inputs to go by: its weights say which of its channels do most, and
+ * nothing is solved. */
 #include "formats/weights/weights.h"
 #include "orchestrator/machine/extent.h"
 #include "orchestrator/stream/weight_reader.h"
@@ -16,7 +17,8 @@ typedef struct rows {
 } rows;
 
 /* Each channel's score times the square of the norm of its row. */
-static organ_status fold_rows(const organ_width_job *job, const organ_weight *w, rows of, double *scores, organ_error *error)
+static organ_status fold_rows(const organ_width_job *job, const organ_weight *w, rows of, double *scores,
+                              organ_error *error)
 {
     organ_weight_reader *reader = NULL;
     if (organ_weight_reader_open(job->model, w, job->engine->kernels, NULL, &reader, error))
@@ -39,21 +41,23 @@ static organ_status fold_rows(const organ_width_job *job, const organ_weight *w,
 }
 
 /* The rows of an expert in its gate, its up, or what has both, one half behind the other. */
-static organ_status fold_weight(const organ_width_job *job, const organ_weight *w, uint64_t expert, double *scores, organ_error *error)
+static organ_status fold_weight(const organ_width_job *job, const organ_weight *w, uint64_t expert, double *scores,
+                                organ_error *error)
 {
     const organ_matrices m = organ_weight_matrices(w);
     const size_t width = job->shares[ORGAN_WIDTH_EXPERTS].whole;
-    const uint64_t first = w->anatomy.expert < 0 ? expert * m.rows : 0, halves = w->anatomy.role == ORGAN_ROLE_GATE_UP ? 2 : 1;
+    const uint64_t first = w->anatomy.expert < 0 ? expert * m.rows : 0,
+                   halves = w->anatomy.role == ORGAN_ROLE_GATE_UP ? 2 : 1;
     if (m.rows != halves * width)
-        return organ_fail(error, ORGAN_BAD_INPUT, "%s: '%s' has not the rows of %zu channels of an expert", job->model->path, w->name,
-                          width);
+        return organ_fail(error, ORGAN_BAD_INPUT, "%s: '%s' has not the rows of %zu channels of an expert",
+                          job->model->path, w->name, width);
     for (uint64_t half = 0; half < halves && !error->status; half++)
         fold_rows(job, w, (rows){first + half * width, width}, scores, error);
     return error->status;
 }
 
-static organ_status fold_expert(const organ_width_job *job, const organ_weights *weights, const organ_width_part *part, double *scores,
-                                organ_error *error)
+static organ_status fold_expert(const organ_width_job *job, const organ_weights *weights, const organ_width_part *part,
+                                double *scores, organ_error *error)
 {
     const organ_anatomy *const a = &part->tensor->anatomy;
     for (size_t k = 0; k < weights->count && !error->status; k++) {

@@ -17,22 +17,26 @@ organ_width_kind organ_width_kind_of(const organ_tensor *t)
 }
 
 /* Rows by columns, or of experts a stack of such. */
-static organ_status parts_check_shape(const organ_width_job *job, const organ_tensor *t, const organ_width_share *share, organ_error *error)
+static organ_status parts_check_shape(const organ_width_job *job, const organ_tensor *t, const organ_width_share *share,
+                                      organ_error *error)
 {
     const organ_width_kind kind = organ_width_kind_of(t);
     const uint64_t experts = kind == ORGAN_WIDTH_EXPERTS ? organ_cut_experts(job->model, (size_t)t->anatomy.layer) : 0;
     const bool stack = kind == ORGAN_WIDTH_EXPERTS && t->anatomy.expert < 0;
-    static const char *const what[] = {"channels", "channels of an expert", "channels of a shared expert", "heads of K and V"};
+    static const char *const what[] = {"channels", "channels of an expert", "channels of a shared expert",
+                                       "heads of K and V"};
     if (t->rank != (stack ? 3 : 2) || t->shape[t->rank - 1] != share->whole * share->columns)
         return organ_fail(error, ORGAN_USAGE, "%s: '%s' has not the %zu columns of %zu %s", job->model->path, t->name,
                           share->whole * share->columns, share->whole, what[kind]);
     if (kind == ORGAN_WIDTH_EXPERTS && (stack ? t->shape[0] != experts : (uint64_t)t->anatomy.expert >= experts))
-        return organ_fail(error, ORGAN_BAD_INPUT, "%s: '%s' is not of the %llu experts that the router of its layer has", job->model->path,
+        return organ_fail(error, ORGAN_BAD_INPUT,
+                          "%s: '%s' is not of the %llu experts that the router of its layer has", job->model->path,
                           t->name, (unsigned long long)experts);
     return ORGAN_OK;
 }
 
-static organ_status check_part(const organ_width_job *job, const organ_tensor *t, const organ_width_share *share, organ_error *error)
+static organ_status check_part(const organ_width_job *job, const organ_tensor *t, const organ_width_share *share,
+                               organ_error *error)
 {
     static const char format[] = "%.300s: tensor '%.200s': dtype %s cannot be solved anew, only BF16, F16 and F32 can";
     const organ_model *const model = job->model;
@@ -129,7 +133,8 @@ static void tell_part(organ_width_job *job, const organ_width_part *part)
     organ_cut_layer *const layer = &job->layers[a->layer];
     const organ_cut_keep keep = {part->kept, part->share->keep};
     if (part->kind == ORGAN_WIDTH_EXPERTS)
-        job->experts[(size_t)(layer->expert_channels - job->experts) + (a->expert < 0 ? (size_t)part->matrix : (size_t)a->expert)] = keep;
+        job->experts[(size_t)(layer->expert_channels - job->experts) +
+                     (a->expert < 0 ? (size_t)part->matrix : (size_t)a->expert)] = keep;
     else
         *(part->kind == ORGAN_WIDTH_HEADS    ? &layer->kv_heads
           : part->kind == ORGAN_WIDTH_SHARED ? &layer->shared_channels

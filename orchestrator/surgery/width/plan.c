@@ -39,11 +39,13 @@ static organ_status read_percent(const wish *w, double percent, size_t *keep, or
     const double stay = percent / 100 * (double)w->whole;
     *keep = (size_t)(round(stay / (double)w->multiple)) * w->multiple;
     if (*keep == 0)
-        return organ_fail(error, ORGAN_USAGE, "--%s %s leaves nothing: of %zu %s it is %.4g, and what stays is a multiple of %zu%s",
-                          w->option, w->text, w->whole, w->what, stay, w->multiple, w->multiple > 1 ? " (--multiple-of)" : "");
+        return organ_fail(
+            error, ORGAN_USAGE, "--%s %s leaves nothing: of %zu %s it is %.4g, and what stays is a multiple of %zu%s",
+            w->option, w->text, w->whole, w->what, stay, w->multiple, w->multiple > 1 ? " (--multiple-of)" : "");
     if (*keep >= w->whole)
-        return organ_fail(error, ORGAN_USAGE, "--%s %s takes nothing away: of %zu %s it is %.4g, to a multiple of %zu%s all of them",
-                          w->option, w->text, w->whole, w->what, stay, w->multiple, w->multiple > 1 ? " (--multiple-of)" : "");
+        return organ_fail(
+            error, ORGAN_USAGE, "--%s %s takes nothing away: of %zu %s it is %.4g, to a multiple of %zu%s all of them",
+            w->option, w->text, w->whole, w->what, stay, w->multiple, w->multiple > 1 ? " (--multiple-of)" : "");
     return ORGAN_OK;
 }
 
@@ -54,14 +56,15 @@ static organ_status read_wish(const wish *w, size_t *keep, organ_error *error)
     if (unit && strcmp(unit, "%") == 0)
         return read_percent(w, value, keep, error);
     if (!unit || *unit || value != floor(value))
-        return organ_fail(error, ORGAN_USAGE, "--%s '%s' is neither a share (75%%) nor a number of %s", w->option, w->text, w->what);
+        return organ_fail(error, ORGAN_USAGE, "--%s '%s' is neither a share (75%%) nor a number of %s", w->option,
+                          w->text, w->what);
     if (!(value > 0 && value < (double)w->whole))
-        return organ_fail(error, ORGAN_USAGE, "--%s %s: from 1 to %zu of %zu %s can stay", w->option, w->text, w->whole - 1, w->whole,
-                          w->what);
+        return organ_fail(error, ORGAN_USAGE, "--%s %s: from 1 to %zu of %zu %s can stay", w->option, w->text,
+                          w->whole - 1, w->whole, w->what);
     *keep = (size_t)value;
-    return *keep % w->multiple == 0
-               ? ORGAN_OK
-               : organ_fail(error, ORGAN_USAGE, "--%s %s is no multiple of %zu (--multiple-of)", w->option, w->text, w->multiple);
+    return *keep % w->multiple == 0 ? ORGAN_OK
+                                    : organ_fail(error, ORGAN_USAGE, "--%s %s is no multiple of %zu (--multiple-of)",
+                                                 w->option, w->text, w->multiple);
 }
 
 /* ---- what there is ---- */
@@ -72,9 +75,10 @@ static organ_status take_width(organ_width_job *job, const organ_tensor *t, orga
     const uint64_t cols = organ_tensor_matrices(t).cols;
     organ_width_share *const share = &job->shares[organ_width_kind_of(t)];
     if (share->whole && share->whole != cols)
-        return organ_fail(error, ORGAN_USAGE,
-                          "%s: '%s' has %llu channels, and those before it have %zu: only layers of one width can be narrowed",
-                          job->model->path, t->name, (unsigned long long)cols, share->whole);
+        return organ_fail(
+            error, ORGAN_USAGE,
+            "%s: '%s' has %llu channels, and those before it have %zu: only layers of one width can be narrowed",
+            job->model->path, t->name, (unsigned long long)cols, share->whole);
     *share = (organ_width_share){.whole = (size_t)cols, .columns = 1};
     return ORGAN_OK;
 }
@@ -90,7 +94,8 @@ static organ_status wish_channels(organ_width_job *job, organ_width_kind kind, o
     return read_wish(&(wish){"ffn", o->ffn, what, share->whole, share->multiple}, &share->keep, error);
 }
 
-/* A shared expert that is as wide as so many routed ones goes with them; one with a width of its own, behind a gate, stays as it is. */
+/* A shared expert that is as wide as so many routed ones goes with them; one with a width of its own, behind a gate,
+ * stays as it is. */
 static organ_status follow_experts(organ_width_job *job, organ_error *error)
 {
     const organ_width_share *const one = &job->shares[ORGAN_WIDTH_EXPERTS];
@@ -104,8 +109,8 @@ static organ_status follow_experts(organ_width_job *job, organ_error *error)
         return ORGAN_OK;
     if (shared->whole % one->whole)
         return organ_fail(error, ORGAN_BAD_INPUT,
-                          "%s: its shared expert has %zu channels, which are not those of so many routed ones of %zu", job->model->path,
-                          shared->whole, one->whole);
+                          "%s: its shared expert has %zu channels, which are not those of so many routed ones of %zu",
+                          job->model->path, shared->whole, one->whole);
     shared->keep = shared->whole / one->whole * one->keep;
     shared->multiple = one->multiple;
     return ORGAN_OK;
@@ -123,9 +128,11 @@ static organ_status plan_ffn(organ_width_job *job, organ_error *error)
     if (!error->status && !dense && !experts)
         return organ_fail(error, ORGAN_USAGE, "%s: has no down projection whose columns --ffn could take", model->path);
     if (!error->status && dense && experts && !strchr(job->options->ffn, '%'))
-        return organ_fail(error, ORGAN_USAGE, "--ffn %s: %s has feed-forwards of %zu channels and experts of %zu: say which share stays",
+        return organ_fail(error, ORGAN_USAGE,
+                          "--ffn %s: %s has feed-forwards of %zu channels and experts of %zu: say which share stays",
                           job->options->ffn, model->path, dense, experts);
-    if (error->status || wish_channels(job, ORGAN_WIDTH_CHANNELS, error) || wish_channels(job, ORGAN_WIDTH_EXPERTS, error))
+    if (error->status || wish_channels(job, ORGAN_WIDTH_CHANNELS, error) ||
+        wish_channels(job, ORGAN_WIDTH_EXPERTS, error))
         return error->status;
     return experts && job->shares[ORGAN_WIDTH_SHARED].whole ? follow_experts(job, error) : ORGAN_OK;
 }
@@ -136,11 +143,11 @@ static organ_status check_reader(const organ_width_job *job, organ_error *error)
     static const char *const fixed[] = {"qwen2", "qwen2moe", "phi3", NULL};
     const char *const architecture = job->model->config.architecture;
     if (job->model->gguf && organ_is_one_of(architecture, fixed))
-        return organ_fail(
-            error, ORGAN_USAGE,
-            "%s: llama.cpp reads no GGUF model of architecture '%s' with fewer heads than its hidden size asks for: --ffn can "
-            "narrow it",
-            job->model->path, architecture);
+        return organ_fail(error, ORGAN_USAGE,
+                          "%s: llama.cpp reads no GGUF model of architecture '%s' with fewer heads than its hidden "
+                          "size asks for: --ffn can "
+                          "narrow it",
+                          job->model->path, architecture);
     return ORGAN_OK;
 }
 
@@ -151,11 +158,13 @@ static organ_status plan_heads(organ_width_job *job, organ_error *error)
         return error->status;
     job->query_heads = config.heads;
     organ_width_share *const share = &job->shares[ORGAN_WIDTH_HEADS];
-    *share = (organ_width_share){.whole = config.kv_heads, .columns = (size_t)config.heads / config.kv_heads * config.head_dim};
+    *share = (organ_width_share){.whole = config.kv_heads,
+                                 .columns = (size_t)config.heads / config.kv_heads * config.head_dim};
     organ_forward_config_release(&config);
     const wish w = {"heads", job->options->heads, "heads of K and V", share->whole, 1};
     if (share->whole < 2)
-        return organ_fail(error, ORGAN_USAGE, "%s: has one head of K and V: --heads has nothing to take away", job->model->path);
+        return organ_fail(error, ORGAN_USAGE, "%s: has one head of K and V: --heads has nothing to take away",
+                          job->model->path);
     return read_wish(&w, &share->keep, error);
 }
 

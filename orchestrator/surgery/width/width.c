@@ -12,7 +12,8 @@
 static organ_status width_check_options(const organ_width_options *o, organ_error *error)
 {
     if (!o->ffn && !o->heads)
-        return organ_fail(error, ORGAN_USAGE, "nothing is to be taken away: --ffn or --heads says how much of what stays");
+        return organ_fail(error, ORGAN_USAGE,
+                          "nothing is to be taken away: --ffn or --heads says how much of what stays");
     if (o->multiple_of && !o->ffn)
         return organ_fail(error, ORGAN_USAGE, "--multiple-of has no meaning without --ffn: it is for channels");
     if (!o->calibration)
@@ -23,7 +24,8 @@ static organ_status width_check_options(const organ_width_options *o, organ_erro
 }
 
 /* What was solved, as the output has it. */
-static organ_status put_part(const organ_width_job *job, organ_cut_run *run, const organ_width_part *part, organ_error *error)
+static organ_status put_part(const organ_width_job *job, organ_cut_run *run, const organ_width_part *part,
+                             organ_error *error)
 {
     const uint64_t rows = organ_width_rows(part);
     float *const values = organ_floats((size_t)rows, (size_t)organ_width_columns(part));
@@ -90,7 +92,8 @@ static organ_status narrow(void *context, json_t **report, organ_error *error)
         return width_cut(job, true, report, error);
     }
     if (try_cut(job, error) || organ_width_choices_begin(job, error) || organ_width_choose(job, error) ||
-        organ_model_unchanged(job->model, error) || organ_output_still_free(o->output, organ_output_like(job->model), o->force, error))
+        organ_model_unchanged(job->model, error) ||
+        organ_output_still_free(o->output, organ_output_like(job->model), o->force, error))
         return organ_width_choices_end(job, false, error);
     /* Where another run stands in the way of the output, no later one could go on with what was chosen. */
     width_cut(job, false, report, error);
@@ -112,8 +115,8 @@ static void close_width(void *context)
     organ_model_close(job->model);
 }
 
-organ_status organ_width(const organ_width_options *options, const organ_engine *engine, const organ_progress *progress, json_t **report,
-                         organ_error *error)
+organ_status organ_width(const organ_width_options *options, const organ_engine *engine, const organ_progress *progress,
+                         json_t **report, organ_error *error)
 {
     organ_width_job job = {.options = options, .engine = engine, .progress = progress};
     return organ_operation_run(&(organ_operation){options->model, &job, narrow, close_width, true}, report, error);

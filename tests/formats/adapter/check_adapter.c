@@ -26,8 +26,8 @@ static void put_tensors(const char *file, const piece *pieces, size_t count)
     size_t at = 0;
     for (size_t k = 0; k < count && pieces[k].name; k++) {
         snprintf(header + strlen(header), sizeof header - strlen(header),
-                 "%s\"%s\":{\"dtype\":\"%s\",\"shape\":%s,\"data_offsets\":[%zu,%zu]}", k ? "," : "", pieces[k].name, pieces[k].dtype,
-                 pieces[k].shape, at, at + pieces[k].bytes);
+                 "%s\"%s\":{\"dtype\":\"%s\",\"shape\":%s,\"data_offsets\":[%zu,%zu]}", k ? "," : "", pieces[k].name,
+                 pieces[k].dtype, pieces[k].shape, at, at + pieces[k].bytes);
         at += pieces[k].bytes;
     }
     strcat(header, "}");
@@ -68,7 +68,8 @@ START_TEST(everything)
     put_config(
         CONFIG
         ",\"use_dora\":true,\"base_model_name_or_path\":\"a/b\",\"rank_pattern\":{\"up_proj\":4,\"mlp\\\\.up_proj\":8},"
-        "\"alpha_pattern\":{\"layers\\\\.(10|11)\\\\..*\":32,\".*q_proj\":1,\"model.embed_tokens\":3},\"target_modules\":[\"q_proj\"]");
+        "\"alpha_pattern\":{\"layers\\\\.(10|11)\\\\..*\":32,\".*q_proj\":1,\"model.embed_tokens\":3},\"target_"
+        "modules\":[\"q_proj\"]");
     organ_adapter *const a = open_good(scratch_path(""));
     ck_assert_uint_eq(a->pair_count, 4);
     ck_assert_uint_eq(a->rest_count, 2);
@@ -123,7 +124,9 @@ static const struct scaled {
     {"\"alpha_pattern\":{\"model.model.layers.0.self_attn.q_proj\":-2}", 2},
     {"\"alpha_pattern\":{\"up|q_proj\":7}", 3.5},
     {"\"alpha_pattern\":{\"\":7}", 2},
-    {"\"alpha_pattern\":null,\"rank_pattern\":{},\"bias\":null,\"target_modules\":\".*_proj\",\"modules_to_save\":[\"lm_head\"]", 2},
+    {"\"alpha_pattern\":null,\"rank_pattern\":{},\"bias\":null,\"target_modules\":\".*_proj\",\"modules_to_save\":["
+     "\"lm_head\"]",
+     2},
     {"\"layer_replication\":null,\"target_parameters\":[],\"use_qalora\":false,\"unknown\":[1]", 2},
 };
 
@@ -151,7 +154,8 @@ START_TEST(other_places)
     put_tensors("adapter_model-1.safetensors", pair, 1);
     put_tensors("adapter_model-2.safetensors", pair + 1, 1);
     scratch_text(ORGAN_ADAPTER_WEIGHTS ".index.json",
-                 "{\"weight_map\":{\"" P "model.layers.0.self_attn.q_proj.lora_A.weight\":\"adapter_model-1.safetensors\",\"" P
+                 "{\"weight_map\":{\"" P
+                 "model.layers.0.self_attn.q_proj.lora_A.weight\":\"adapter_model-1.safetensors\",\"" P
                  "model.layers.0.self_attn.q_proj.lora_B.weight\":\"adapter_model-2.safetensors\"}}");
     a = open_good(scratch_path(""));
     ck_assert_uint_eq(a->pair_count, 1);
@@ -160,17 +164,17 @@ START_TEST(other_places)
 }
 END_TEST
 
-#define A(shape, bytes)                                                                                                                    \
-    {                                                                                                                                      \
-        P "m.lora_A.weight", "F32", shape, bytes                                                                                           \
+#define A(shape, bytes)                                                                                                \
+    {                                                                                                                  \
+        P "m.lora_A.weight", "F32", shape, bytes                                                                       \
     }
-#define B(shape, bytes)                                                                                                                    \
-    {                                                                                                                                      \
-        P "m.lora_B.weight", "F32", shape, bytes                                                                                           \
+#define B(shape, bytes)                                                                                                \
+    {                                                                                                                  \
+        P "m.lora_B.weight", "F32", shape, bytes                                                                       \
     }
-#define GOOD                                                                                                                               \
-    {                                                                                                                                      \
-        A("[2,3]", 24), B("[5,2]", 40)                                                                                                     \
+#define GOOD                                                                                                           \
+    {                                                                                                                  \
+        A("[2,3]", 24), B("[5,2]", 40)                                                                                 \
     }
 
 static const struct broken {
@@ -203,7 +207,9 @@ static const struct broken {
     {CONFIG ",\"alora_invocation_tokens\":[1,2]", GOOD, {"alora_invocation_tokens is set"}},
     {CONFIG ",\"rank_pattern\":[]", GOOD, {"rank_pattern is [], not an object"}},
     {CONFIG ",\"rank_pattern\":{\"m\":0}", GOOD, {"rank_pattern is {\"m\":0}, not an object of whole numbers above 0"}},
-    {CONFIG ",\"rank_pattern\":{\"m\":4}", GOOD, {"tensor '" P "m.lora_A.weight': has rank 2, but by adapter_config.json it is 4"}},
+    {CONFIG ",\"rank_pattern\":{\"m\":4}",
+     GOOD,
+     {"tensor '" P "m.lora_A.weight': has rank 2, but by adapter_config.json it is 4"}},
     {CONFIG ",\"alpha_pattern\":{\"m\":\"x\"}", GOOD, {"alpha_pattern is {\"m\":\"x\"}, not an object of numbers"}},
     {CONFIG ",\"alpha_pattern\":{\"m(\":1}", GOOD, {"alpha_pattern: 'm(' is no pattern:"}},
     {CONFIG ",\"alpha_pattern\":{\"((a|aa)+)+[bd]\":1}",
@@ -214,15 +220,25 @@ static const struct broken {
     {CONFIG ",\"r\":2", GOOD, {"duplicate object key"}},
     {CONFIG, {A("[2,3]", 24)}, {"tensor '" P "m.lora_A.weight': there is no lora_B for it"}},
     {CONFIG, {B("[5,2]", 40)}, {"tensor '" P "m.lora_B.weight': there is no lora_A for it"}},
-    {CONFIG, {A("[2,3]", 24), B("[5,4]", 80)}, {"tensor '" P "m.lora_A.weight': has rank 2, but '" P "m.lora_B.weight' has 4"}},
+    {CONFIG,
+     {A("[2,3]", 24), B("[5,4]", 80)},
+     {"tensor '" P "m.lora_A.weight': has rank 2, but '" P "m.lora_B.weight' has 4"}},
     {CONFIG, {A("[4,3]", 48), B("[5,4]", 80)}, {"has rank 4, but by adapter_config.json it is 2"}},
     {CONFIG, {A("[6]", 24), B("[5,2]", 40)}, {"lora_A.weight': has 1 dimensions and 6 elements"}},
     {CONFIG, {A("[2,3]", 24), B("[0,2]", 0)}, {"lora_B.weight': has 2 dimensions and 0 elements", "not gathered"}},
-    {CONFIG, {{P "m.lora_A.weight", "I32", "[2,3]", 24}, B("[5,2]", 40)}, {"dtype is I32, a factor is F32, F16, BF16 or F64"}},
+    {CONFIG,
+     {{P "m.lora_A.weight", "I32", "[2,3]", 24}, B("[5,2]", 40)},
+     {"dtype is I32, a factor is F32, F16, BF16 or F64"}},
     {CONFIG, {{P "m.lora_A.weight", "F8_E4M3", "[2,3]", 6}, B("[5,2]", 40)}, {"dtype is F8_E4M3"}},
-    {CONFIG, {A("[2,3]", 24), {P "m.lora_A.default.weight", "F32", "[2,3]", 24}, B("[5,2]", 40)}, {"both claim to be the A of one module"}},
-    {CONFIG, {A("[2,3]", 24), {"m.lora_B.weight", "F32", "[5,2]", 40}, B("[5,2]", 40)}, {"both claim to be the B of one module"}},
-    {CONFIG, {A("[2,3]", 24), {P "m.lora_embedding_B", "F32", "[5,2]", 40}}, {"both claim to be factors of one module"}},
+    {CONFIG,
+     {A("[2,3]", 24), {P "m.lora_A.default.weight", "F32", "[2,3]", 24}, B("[5,2]", 40)},
+     {"both claim to be the A of one module"}},
+    {CONFIG,
+     {A("[2,3]", 24), {"m.lora_B.weight", "F32", "[5,2]", 40}, B("[5,2]", 40)},
+     {"both claim to be the B of one module"}},
+    {CONFIG,
+     {A("[2,3]", 24), {P "m.lora_embedding_B", "F32", "[5,2]", 40}},
+     {"both claim to be factors of one module"}},
 };
 
 static void expect_fault(const char *path, organ_status status, const char *const *fragments, size_t count)
@@ -252,12 +268,14 @@ START_TEST(wrong_places)
     expect_fault("https://example.org/adapter", ORGAN_USAGE, (const char *const[]){"download it first"}, 1);
     expect_fault(scratch_path(""), ORGAN_BAD_INPUT, (const char *const[]){"there is no adapter_model.safetensors"}, 1);
     put_config(CONFIG);
-    expect_fault(scratch_path(ORGAN_ADAPTER_CONFIG), ORGAN_BAD_INPUT, (const char *const[]){"is no adapter: a directory"}, 1);
+    expect_fault(scratch_path(ORGAN_ADAPTER_CONFIG), ORGAN_BAD_INPUT,
+                 (const char *const[]){"is no adapter: a directory"}, 1);
     scratch_text("adapter_model.bin", "");
-    expect_fault(scratch_path(""), ORGAN_BAD_INPUT, (const char *const[]){"adapter_model.bin: is a Python pickle, which can run any code"},
-                 1);
+    expect_fault(scratch_path(""), ORGAN_BAD_INPUT,
+                 (const char *const[]){"adapter_model.bin: is a Python pickle, which can run any code"}, 1);
     scratch_text(ORGAN_ADAPTER_WEIGHTS, "");
-    expect_fault(scratch_path(""), ORGAN_BAD_INPUT, (const char *const[]){"adapter_model.safetensors: the file has 0 bytes"}, 1);
+    expect_fault(scratch_path(""), ORGAN_BAD_INPUT,
+                 (const char *const[]){"adapter_model.safetensors: the file has 0 bytes"}, 1);
 }
 END_TEST
 
@@ -268,10 +286,11 @@ START_TEST(too_many_patterns)
     char *const header = malloc(MANY * 256), *const config = malloc(MANY * 32);
     size_t at = 0, used = 0, text = (size_t)sprintf(config, "{" CONFIG ",\"alpha_pattern\":{");
     for (size_t k = 0; k < MANY; k++) {
-        used += (size_t)sprintf(header + used,
-                                "%s\"m%zu.lora_A.weight\":{\"dtype\":\"F32\",\"shape\":[2,1],\"data_offsets\":[%zu,%zu]},"
-                                "\"m%zu.lora_B.weight\":{\"dtype\":\"F32\",\"shape\":[1,2],\"data_offsets\":[%zu,%zu]}",
-                                k ? "," : "{", k, at, at + 8, k, at + 8, at + 16);
+        used +=
+            (size_t)sprintf(header + used,
+                            "%s\"m%zu.lora_A.weight\":{\"dtype\":\"F32\",\"shape\":[2,1],\"data_offsets\":[%zu,%zu]},"
+                            "\"m%zu.lora_B.weight\":{\"dtype\":\"F32\",\"shape\":[1,2],\"data_offsets\":[%zu,%zu]}",
+                            k ? "," : "{", k, at, at + 8, k, at + 8, at + 16);
         at += 16;
         text += (size_t)sprintf(config + text, "%s\"[mn]%zu\":1", k ? "," : "", k);
     }
@@ -280,7 +299,9 @@ START_TEST(too_many_patterns)
     scratch_tensors(ORGAN_ADAPTER_WEIGHTS, header, at);
     scratch_text(ORGAN_ADAPTER_CONFIG, config);
     expect_fault(scratch_path(""), ORGAN_BAD_INPUT,
-                 (const char *const[]){"alpha_pattern has 1100 patterns (1100 of them expressions), too many to be matched with 1100"}, 1);
+                 (const char *const[]){
+                     "alpha_pattern has 1100 patterns (1100 of them expressions), too many to be matched with 1100"},
+                 1);
     for (char *s = config; (s = strstr(s, "[mn]"));) /* plain names of as many modules are found */
         memcpy(s, "mmmm", 4);
     scratch_text(ORGAN_ADAPTER_CONFIG, config);

@@ -124,7 +124,8 @@ START_TEST(names_are_found)
         for (size_t k = 0; k < MANY; k++) {
             char name[24];
             const int length = snprintf(name, sizeof name, "%zu", k);
-            const size_t *kept = organ_name_table_put(&table, organ_arena_copy(&arena, name, (size_t)length), round ? k + 1 : k);
+            const size_t *kept =
+                organ_name_table_put(&table, organ_arena_copy(&arena, name, (size_t)length), round ? k + 1 : k);
             ck_assert_ptr_nonnull(kept);
             ck_assert_uint_eq(*kept, k);
         }
@@ -151,7 +152,8 @@ START_TEST(arena)
 }
 END_TEST
 
-/* Large rows keep their contents while their pages go back; small rows and rows on the heap are the same to the caller. */
+/* Large rows keep their contents while their pages go back; small rows and rows on the heap are the same to the caller.
+ */
 START_TEST(rows_rest)
 {
     enum { LARGE = 500000, SMALL = 16 };

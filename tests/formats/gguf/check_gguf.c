@@ -55,12 +55,14 @@ END_TEST
 
 START_TEST(shapes)
 {
-    organ_model *model = made(HEAD(5, 0) "s:scalar 4:0 4:0 8:0 s:rows 4:2 8:64 8:3 4:8 8:32 s:none 4:3 8:0 8:5 8:2 4:30 8:256 "
-                                         "s:late 4:2 8:4 8:0 4:1 8:256 s:deep 4:4 8:1 8:2 8:3 8:4 4:24 8:256 p:32 z:280");
+    organ_model *model =
+        made(HEAD(5, 0) "s:scalar 4:0 4:0 8:0 s:rows 4:2 8:64 8:3 4:8 8:32 s:none 4:3 8:0 8:5 8:2 4:30 8:256 "
+                        "s:late 4:2 8:4 8:0 4:1 8:256 s:deep 4:4 8:1 8:2 8:3 8:4 4:24 8:256 p:32 z:280");
     const organ_tensor *t = model->tensors;
     ck_assert_uint_eq(model->tensor_count, 5);
     ck_assert(t[0].rank == 0 && t[0].elements == 1 && t[0].bytes == 4 && t[0].dtype == ORGAN_F32);
-    ck_assert(t[1].rank == 2 && t[1].shape[0] == 3 && t[1].shape[1] == 64 && t[1].bytes == 204 && t[1].dtype == ORGAN_Q8_0);
+    ck_assert(t[1].rank == 2 && t[1].shape[0] == 3 && t[1].shape[1] == 64 && t[1].bytes == 204 &&
+              t[1].dtype == ORGAN_Q8_0);
     ck_assert(t[2].elements == 0 && t[2].bytes == 0 && t[2].shape[2] == 0 && t[2].shape[0] == 2);
     ck_assert(t[3].elements == 0 && t[3].shape[0] == 0 && t[3].offset == t[4].offset);
     ck_assert(t[4].rank == 4 && t[4].shape[0] == 4 && t[4].shape[3] == 1 && t[4].bytes == 24);
@@ -77,7 +79,8 @@ START_TEST(alignment)
 {
     char words[300];
     const unsigned a = alignments[_i], second = (40 + a - 1) / a * a;
-    snprintf(words, sizeof words, HEAD(2, 1) "s:general.alignment 4:4 4:%u s:a 4:1 8:40 4:24 8:0 s:b 4:1 8:8 4:24 8:%u p:%u z:40 p:%u z:8",
+    snprintf(words, sizeof words,
+             HEAD(2, 1) "s:general.alignment 4:4 4:%u s:a 4:1 8:40 4:24 8:0 s:b 4:1 8:8 4:24 8:%u p:%u z:40 p:%u z:8",
              a, second, a, a);
     organ_model *model = made(words);
     ck_assert_uint_eq(model->gguf->alignment, a);
@@ -111,7 +114,8 @@ END_TEST
 START_TEST(directory_of_one_model)
 {
     gguf_file("x-00001-of-00002.gguf", HEAD(0, 2) "s:split.no 4:2 2:0 s:split.count 4:2 2:2");
-    gguf_file("x-00002-of-00002.gguf", HEAD(1, 2) "s:split.no 4:2 2:1 s:split.count 4:2 2:2 s:a 4:1 8:1 4:24 8:0 p:32 z:1");
+    gguf_file("x-00002-of-00002.gguf",
+              HEAD(1, 2) "s:split.no 4:2 2:1 s:split.count 4:2 2:2 s:a 4:1 8:1 4:24 8:0 p:32 z:1");
     scratch_text("README.md", "not a model");
     organ_model *model = opened(scratch_path(""));
     ck_assert(model->whole_directory);
@@ -136,9 +140,9 @@ END_TEST
 /* Values are not what a reader expects: nothing reads them as what they are not. */
 START_TEST(narrow_arrays)
 {
-    organ_model *model =
-        made(HEAD(0, 5) "s:general.architecture 4:8 s:x s:x.attention.head_count_kv 4:9 4:0 8:2 1:1 1:2 s:x.vocab_size 4:9 4:8 "
-                        "8:0 s:tokenizer.ggml.tokens 4:9 4:0 8:3 1:1 1:2 1:3 s:tokenizer.ggml.scores 4:9 4:0 8:3 1:1 1:2 1:3");
+    organ_model *model = made(HEAD(
+        0, 5) "s:general.architecture 4:8 s:x s:x.attention.head_count_kv 4:9 4:0 8:2 1:1 1:2 s:x.vocab_size 4:9 4:8 "
+              "8:0 s:tokenizer.ggml.tokens 4:9 4:0 8:3 1:1 1:2 1:3 s:tokenizer.ggml.scores 4:9 4:0 8:3 1:1 1:2 1:3");
     ck_assert(model->config.num_key_value_heads == -1 && model->config.vocab_size == 3);
     organ_model_close(model);
 }
@@ -162,17 +166,29 @@ END_TEST
 
 START_TEST(numbers)
 {
-    organ_model *model = made(HEAD(0, 15) "s:u8 4:0 1:0xfe s:i8 4:1 1:0xfe s:u16 4:2 2:0xfffe s:i16 4:3 2:0xfffe s:u32 4:4 4:0xfffffffe "
-                                          "s:i32 4:5 4:-2 s:f32 4:6 x:0000c03f s:bool 4:7 1:7 s:text 4:8 s:six s:u64 4:10 8:-2 s:i64 4:11 "
-                                          "8:-2 s:f64 4:12 x:000000000000f8bf s:list 4:9 4:3 8:3 2:1 2:-1 2:3 s:reals 4:9 4:6 8:1 "
-                                          "x:0000c07f s:none 4:9 4:8 8:0");
+    organ_model *model = made(
+        HEAD(0, 15) "s:u8 4:0 1:0xfe s:i8 4:1 1:0xfe s:u16 4:2 2:0xfffe s:i16 4:3 2:0xfffe s:u32 4:4 4:0xfffffffe "
+                    "s:i32 4:5 4:-2 s:f32 4:6 x:0000c03f s:bool 4:7 1:7 s:text 4:8 s:six s:u64 4:10 8:-2 s:i64 4:11 "
+                    "8:-2 s:f64 4:12 x:000000000000f8bf s:list 4:9 4:3 8:3 2:1 2:-1 2:3 s:reals 4:9 4:6 8:1 "
+                    "x:0000c07f s:none 4:9 4:8 8:0");
     static const struct {
         const char *key;
         int64_t integer;
         double real;
-    } expected[] = {{"u8", 254, 254}, {"i8", -2, -2},     {"u16", 65534, 65534}, {"i16", -2, -2},     {"u32", 4294967294, 4294967294},
-                    {"i32", -2, -2},  {"f32", -99, 1.5},  {"bool", 1, 1},        {"text", -99, -99},  {"u64", -99, -99},
-                    {"i64", -2, -2},  {"f64", -99, -1.5}, {"list", -99, -99},    {"absent", -99, -99}};
+    } expected[] = {{"u8", 254, 254},
+                    {"i8", -2, -2},
+                    {"u16", 65534, 65534},
+                    {"i16", -2, -2},
+                    {"u32", 4294967294, 4294967294},
+                    {"i32", -2, -2},
+                    {"f32", -99, 1.5},
+                    {"bool", 1, 1},
+                    {"text", -99, -99},
+                    {"u64", -99, -99},
+                    {"i64", -2, -2},
+                    {"f64", -99, -1.5},
+                    {"list", -99, -99},
+                    {"absent", -99, -99}};
     const organ_gguf *gguf = model->gguf;
     for (size_t k = 0; k < COUNT(expected); k++) {
         ck_assert_msg(organ_gguf_integer(gguf, expected[k].key, -99) == expected[k].integer, "%s", expected[k].key);
@@ -181,7 +197,8 @@ START_TEST(numbers)
     const organ_gguf_kv *list = organ_gguf_find(gguf, "list"), *reals = organ_gguf_find(gguf, "reals");
     int64_t integer;
     double real;
-    ck_assert(list->type == ORGAN_GGUF_ARRAY && list->element == ORGAN_GGUF_I16 && list->count == 3 && list->size == 18);
+    ck_assert(list->type == ORGAN_GGUF_ARRAY && list->element == ORGAN_GGUF_I16 && list->count == 3 &&
+              list->size == 18);
     ck_assert(organ_gguf_integer_at(list, 1, &integer) && integer == -1);
     ck_assert(organ_gguf_real_at(list, 2, &real) && real == 3);
     ck_assert(!organ_gguf_integer_at(list, 3, &integer) && !organ_gguf_real_at(list, UINT64_MAX, &real));
@@ -198,8 +215,9 @@ END_TEST
 START_TEST(version_1)
 {
     size_t size;
-    organ_model *model = made("'GGUF' 4:1 4:1 4:4 S:general.architecture 4:8 S:llama S:list 4:9 4:8 4:3 S:x S: S:yz "
-                              "S:few 4:9 4:3 4:2 2:5 2:6 S:one 4:4 4:9 S:blk.3.ffn_up.weight 4:2 4:32 4:2 4:8 8:0 p:32 z:68");
+    organ_model *model =
+        made("'GGUF' 4:1 4:1 4:4 S:general.architecture 4:8 S:llama S:list 4:9 4:8 4:3 S:x S: S:yz "
+             "S:few 4:9 4:3 4:2 2:5 2:6 S:one 4:4 4:9 S:blk.3.ffn_up.weight 4:2 4:32 4:2 4:8 8:0 p:32 z:68");
     unsigned char *list = gguf_bytes("4:8 8:3 s:x s: s:yz", &size);
     const organ_gguf_kv *kv = &model->gguf->kvs[1];
     ck_assert_uint_eq(model->gguf->version, 1);
@@ -231,14 +249,16 @@ START_TEST(fixture)
     ck_assert(!model->whole_directory && c->present && c->tie_word_embeddings);
     ck_assert_str_eq(c->architecture, "qwen2");
     ck_assert_str_eq(c->model_type, "qwen2");
-    ck_assert(c->hidden_size == 320 && c->intermediate_size == 864 && c->num_hidden_layers == 4 && c->num_attention_heads == 10);
+    ck_assert(c->hidden_size == 320 && c->intermediate_size == 864 && c->num_hidden_layers == 4 &&
+              c->num_attention_heads == 10);
     ck_assert(c->num_key_value_heads == 2 && c->vocab_size == 2048 && c->num_experts == -1 && c->head_dim == -1);
     const organ_tensor *down = organ_model_find(model, "blk.2.ffn_down.weight");
     ck_assert(down->shape[0] == 320 && down->shape[1] == 864 && down->dtype == (_i ? ORGAN_BF16 : ORGAN_Q8_0));
     ck_assert(down->anatomy.role == ORGAN_ROLE_DOWN && down->anatomy.layer == 2);
     ck_assert_str_eq(model->files[0].name, strrchr(fixtures[_i ? 1 : 0], '/') + 1);
     for (size_t k = 1; k < model->tensor_count; k++)
-        ck_assert(model->tensors[k].file > model->tensors[k - 1].file || model->tensors[k].offset > model->tensors[k - 1].offset);
+        ck_assert(model->tensors[k].file > model->tensors[k - 1].file ||
+                  model->tensors[k].offset > model->tensors[k - 1].offset);
     organ_model_close(model);
     ck_assert_int_eq(open_files(), before);
 }
@@ -312,8 +332,8 @@ START_TEST(round_trip_of_types)
     char words[200];
     if (type->ggml < 0)
         return;
-    snprintf(words, sizeof words, HEAD(2, 0) "s:a 4:3 8:%u 8:3 8:5 4:%d 8:0 s:b 4:1 8:1 4:0 8:%u p:32 z:%u p:32 z:32", 2 * type->elements,
-             type->ggml, (30 * type->bytes + 31) / 32 * 32, 30 * type->bytes);
+    snprintf(words, sizeof words, HEAD(2, 0) "s:a 4:3 8:%u 8:3 8:5 4:%d 8:0 s:b 4:1 8:1 4:0 8:%u p:32 z:%u p:32 z:32",
+             2 * type->elements, type->ggml, (30 * type->bytes + 31) / 32 * 32, 30 * type->bytes);
     gguf_file("t.gguf", words);
     check_round_trip(scratch_path("t.gguf"));
     organ_model *model = opened(scratch_path("t.gguf"));
@@ -368,9 +388,9 @@ START_TEST(tensors_that_cannot_be_written)
     organ_error error = {0};
     organ_gguf_writer *writer;
     organ_gguf_writer_create(&writer, &error);
-    ck_assert_int_eq(
-        organ_gguf_writer_tensor(writer, unwritable[_i].name, unwritable[_i].dtype, unwritable[_i].rank, unwritable[_i].shape, &error),
-        ORGAN_BAD_INPUT);
+    ck_assert_int_eq(organ_gguf_writer_tensor(writer, unwritable[_i].name, unwritable[_i].dtype, unwritable[_i].rank,
+                                              unwritable[_i].shape, &error),
+                     ORGAN_BAD_INPUT);
     ck_assert_msg(strstr(error.message, unwritable[_i].fragment), "%s", error.message);
     organ_gguf_writer_destroy(writer);
 }
@@ -417,7 +437,8 @@ START_TEST(header_of_gigabytes_is_not_written)
 }
 END_TEST
 
-/* The reader accepts a shape in which 0 stands before what would overflow, and what is read can be written. Found by fuzzing. */
+/* The reader accepts a shape in which 0 stands before what would overflow, and what is read can be written. Found by
+ * fuzzing. */
 START_TEST(shape_behind_a_zero_is_written)
 {
     static const uint64_t shape[] = {INT64_MAX, 3, 0};
@@ -452,8 +473,8 @@ END_TEST
 
 /* ---- speed ---- */
 
-/* 150,000 tokens with scores, types and merges: headers of such vocabularies are opened again and again. It takes 7 ms, some hundred on an
- * emulated processor; what compares all with all would take minutes. */
+/* 150,000 tokens with scores, types and merges: headers of such vocabularies are opened again and again. It takes 7 ms,
+ * some hundred on an emulated processor; what compares all with all would take minutes. */
 START_TEST(large_vocabulary)
 {
     enum { TOKENS = 150000 };
@@ -493,9 +514,10 @@ Suite *gguf_suite(void)
 {
     Suite *suite = suite_create("GGUF");
     TCase *files = tcase_create("reading"), *writing = tcase_create("writing");
-    const TTest *const plain[] = {no_tensors,    shapes,          padding_behind_the_last_tensor, names,          directory_of_one_model,
-                                  numbers,       version_1,       parts_that_stand_alone,         names_of_parts, name_without_gguf,
-                                  narrow_arrays, large_vocabulary};
+    const TTest *const plain[] = {
+        no_tensors,    shapes,          padding_behind_the_last_tensor, names,          directory_of_one_model,
+        numbers,       version_1,       parts_that_stand_alone,         names_of_parts, name_without_gguf,
+        narrow_arrays, large_vocabulary};
     tcase_add_checked_fixture(files, scratch_begin, scratch_end);
     tcase_add_checked_fixture(writing, scratch_begin, scratch_end);
     for (size_t k = 0; k < COUNT(plain); k++)

@@ -40,11 +40,14 @@ static const bad_file bad_files[] = {
     /* 3: numbers of things */
     {HEAD(-1, 0), {"header: n_tensors is -1, but in the 8 bytes that follow is room for 0 at most"}},
     {HEAD(0, -1), {"header: n_kv is -1, but in the 0 bytes that follow is room for 0 at most"}},
-    {HEAD(0x2000000000000000, 0) "z:100", {"n_tensors is 2305843009213693952, but in the 108 bytes that follow is room for 4 at most"}},
-    {HEAD(0, 0x2000000000000000) "z:100", {"n_kv is 2305843009213693952, but in the 100 bytes that follow is room for 7 at most"}},
+    {HEAD(0x2000000000000000, 0) "z:100",
+     {"n_tensors is 2305843009213693952, but in the 108 bytes that follow is room for 4 at most"}},
+    {HEAD(0, 0x2000000000000000) "z:100",
+     {"n_kv is 2305843009213693952, but in the 100 bytes that follow is room for 7 at most"}},
     {"'GGUF' 4:1 4:-1 4:0 z:42", {"n_tensors is 4294967295, but in the 46 bytes that follow is room for 2 at most"}},
     /* 4: lengths of keys */
-    {HEAD(0, 1) "8:-1 z:32", {"key 1 of 1: key length 18446744073709551615 is past the end of the file (32 bytes follow)"}},
+    {HEAD(0, 1) "8:-1 z:32",
+     {"key 1 of 1: key length 18446744073709551615 is past the end of the file (32 bytes follow)"}},
     {HEAD(0, 1) "8:33 c:32", {"key 1 of 1: key length 33 is past the end of the file (32 bytes follow)"}},
     {HEAD(0, 1) "8:65536 c:65536 4:0 1:0", {"key 1 of 1: key length 65536 is beyond the limit of 65535"}},
     {HEAD(0, 1) "s:abcdefghi", {"key 'abcdefghi': value type of 4 bytes at byte 41 is past the end of the file (41)"}},
@@ -61,20 +64,24 @@ static const bad_file bad_files[] = {
     {HEAD(0, 1) KEY("a", 9) "4:9 8:1 4:4 8:1 4:7", {"key 'a': is an array of arrays, which is not supported"}},
     {HEAD(0, 1) KEY("a", 12) "4:1", {"key 'a': value of 8 bytes at byte 37 is past the end of the file (41)"}},
     /* 7: arrays and strings */
-    {HEAD(0, 1) KEY("a", 9) "4:4 8:0x4000000000000000 z:8", {"key 'a': array of 4611686018427387904 elements, beyond the limit"}},
-    {HEAD(0, 1) KEY("a", 9) "4:0 8:0x40000001 z:8", {"key 'a': array of 1073741825 elements, beyond the limit of 1073741824"}},
+    {HEAD(0, 1) KEY("a", 9) "4:4 8:0x4000000000000000 z:8",
+     {"key 'a': array of 4611686018427387904 elements, beyond the limit"}},
+    {HEAD(0, 1) KEY("a", 9) "4:0 8:0x40000001 z:8",
+     {"key 'a': array of 1073741825 elements, beyond the limit of 1073741824"}},
     {HEAD(0, 1) KEY("a", 9) "4:10 8:2 z:15",
      {"key 'a': array of 2 u64 takes 16 bytes at least, past the end of the file (15 bytes follow)"}},
     {HEAD(0, 1) KEY("a", 9) "4:8 8:3 z:23",
      {"key 'a': array of 3 string takes 24 bytes at least, past the end of the file (23 bytes follow)"}},
-    {HEAD(0, 1) KEY("a", 9) "4:8 8:2 s:xy 8:-1", {"key 'a': a string of 18446744073709551615 bytes at byte 67 is past the end"}},
+    {HEAD(0, 1) KEY("a", 9) "4:8 8:2 s:xy 8:-1",
+     {"key 'a': a string of 18446744073709551615 bytes at byte 67 is past the end"}},
     {HEAD(0, 1) KEY("a", 8) "8:0x7fffffffffffffff z:9", {"key 'a': a string of 9223372036854775807 bytes"}},
     {HEAD(0, 1) KEY("a", 8) "8:10 z:9", {"key 'a': a string of 10 bytes at byte 45 is past the end of the file (54)"}},
     /* 9: alignment */
     {HEAD(0, 1) ALIGNMENT(4, "4:0"), {"key 'general.alignment': 0 is neither a power of two nor a multiple of 8"}},
     {HEAD(0, 1) ALIGNMENT(4, "4:13"), {"key 'general.alignment': 13 is neither"}},
     {HEAD(0, 1) ALIGNMENT(4, "4:0xFFFFFFFF"), {"key 'general.alignment': 4294967295 is neither"}},
-    {HEAD(1, 1) ALIGNMENT(4, "4:0x80000000") I8("a", 1, 0) "z:32", {"the data begins at byte 2147483648, past the end of the file (122)"}},
+    {HEAD(1, 1) ALIGNMENT(4, "4:0x80000000") I8("a", 1, 0) "z:32",
+     {"the data begins at byte 2147483648, past the end of the file (122)"}},
     {HEAD(0, 1) ALIGNMENT(5, "4:32"), {"key 'general.alignment': is of type i32, not u32"}},
     {HEAD(0, 1) ALIGNMENT(8, "s:32"), {"key 'general.alignment': is of type string, not u32"}},
     {HEAD(0, 1) ALIGNMENT(9, "4:4 8:1 4:32"), {"key 'general.alignment': is of type array, not u32"}},
@@ -86,7 +93,8 @@ static const bad_file bad_files[] = {
     {HEAD(1, 0) "8:60 c:20", {"tensor 1 of 1: name of 60 bytes at byte 32 is past the end of the file (52)"}},
     {HEAD(2, 0) "8:3 x:610062 4:1 8:1 4:24 8:0 z:64", {"tensor 1 of 2: the name 'a' has a NUL at byte 1 of 3"}},
     {HEAD(1, 0) "8:1 x:ff 4:1 8:1 4:24 8:0 z:64", {"tensor 1 of 1: the name '\\xff' is not valid UTF-8"}},
-    {HEAD(2, 0) I8("a", 1, 0) I8("a", 1, 32) "p:32 z:64", {"tensor 'a': duplicate name: tensor 1 and tensor 2 of the file"}},
+    {HEAD(2, 0) I8("a", 1, 0) I8("a", 1, 32) "p:32 z:64",
+     {"tensor 'a': duplicate name: tensor 1 and tensor 2 of the file"}},
     /* 11: numbers of dimensions */
     {HEAD(1, 0) "s:a 4:5 8:1 8:1 8:1 8:1 8:1 4:24 8:0", {"tensor 'a': n_dims is 5, more than 4"}},
     {HEAD(1, 0) "s:a 4:0xFFFFFFFF z:40", {"tensor 'a': n_dims is 4294967295, more than 4"}},
@@ -97,7 +105,8 @@ static const bad_file bad_files[] = {
     {HEAD(1, 0) "s:a 4:3 8:0x100000000 8:0x100000000 8:0 4:24 8:0", {"tensor 'a': with dimension 1 of 4294967296"}},
     {HEAD(1, 0) "s:a 4:1 8:0x7fffffffffffffff 4:27 8:0",
      {"tensor 'a': the bytes of 9223372036854775807 elements of I64 are beyond 64 bits"}},
-    {HEAD(1, 0) "s:a 4:1 8:0x40000000001 4:24 8:0 p:32", {"tensor 'a': its 4398046511105 bytes at byte 64 end at 4398046511169"}},
+    {HEAD(1, 0) "s:a 4:1 8:0x40000000001 4:24 8:0 p:32",
+     {"tensor 'a': its 4398046511105 bytes at byte 64 end at 4398046511169"}},
     {HEAD(1, 0) "s:a 4:2 8:0x4000000000 8:0x4000 4:0 8:0 p:32",
      {"tensor 'a': its 18014398509481984 bytes at byte 96 end at 18014398509482080, past the end of the file (96)"}},
     /* 13: types of tensors */
@@ -113,14 +122,17 @@ static const bad_file bad_files[] = {
     {HEAD(1, 0) "s:a 4:1 8:320 4:12 8:0", {"tensor 'a': rows of 320 elements are not whole blocks of Q4_K (256)"}},
     /* 14: offsets */
     {HEAD(1, 0) I8("a", 1, -1), {"tensor 'a': offset 18446744073709551615 is not a multiple of the alignment 32"}},
-    {HEAD(1, 0) I8("a", 1, -32), {"tensor 'a': offset 18446744073709551584 leaves a hole: the data before it, padded, ends at 0"}},
+    {HEAD(1, 0) I8("a", 1, -32),
+     {"tensor 'a': offset 18446744073709551584 leaves a hole: the data before it, padded, ends at 0"}},
     {HEAD(1, 0) I8("a", 1, 8) "z:64", {"tensor 'a': offset 8 is not a multiple of the alignment 32"}},
-    {HEAD(2, 0) I8("a", 33, 0) I8("b", 1, 32) "p:32 z:96", {"tensor 'b': offset 32 overlaps tensor 'a', which ends at 33"}},
+    {HEAD(2, 0) I8("a", 33, 0) I8("b", 1, 32) "p:32 z:96",
+     {"tensor 'b': offset 32 overlaps tensor 'a', which ends at 33"}},
     {HEAD(2, 0) I8("a", 1, 0) I8("b", 1, 0) "p:32 z:96", {"tensor 'b': offset 0 overlaps tensor 'a', which ends at 1"}},
     {HEAD(2, 0) I8("a", 1, 32) I8("b", 1, 0) "p:32 z:96", {"tensor 'a': offset 32 leaves a hole"}},
     {HEAD(3, 0) I8("a", 1, 0) I8("b", 1, 32) I8("c", 1, 0) "p:32 z:96",
      {"tensor 'c': offset 0 is out of order: that of tensor 'b' before it is 32"}},
-    {HEAD(2, 0) I8("a", 1, 0) I8("b", 1, 64) "p:32 z:96", {"tensor 'b': offset 64 leaves a hole: the data before it, padded, ends at 32"}},
+    {HEAD(2, 0) I8("a", 1, 0) I8("b", 1, 64) "p:32 z:96",
+     {"tensor 'b': offset 64 leaves a hole: the data before it, padded, ends at 32"}},
     {HEAD(1, 0) I8("a", 1, 32) "p:32 z:64", {"tensor 'a': offset 32 leaves a hole"}},
     /* 15, 16: sums that wrap */
     {HEAD(2, 0) I8("a", 0x7FFFFFFFFFFFFFC0, 0) I8("b", 0x7FFFFFFFFFFFFFC0, 0x7FFFFFFFFFFFFFC0) "p:32 z:64",
@@ -132,27 +144,35 @@ static const bad_file bad_files[] = {
      {"tensor 'b': offset 18446744073709551552 and 33 bytes, padded, are beyond 64 bits"}},
     {HEAD(1, 0) "s:a 4:1 8:0x7FFFFFFFFFFFFFFF 4:25 8:0 z:64",
      {"tensor 'a': offset 0 and 18446744073709551614 bytes, padded, are beyond 64"}},
-    {HEAD(1, 0) I8("a", 0x7FFFFFFFFFFFFFFF, 0) "p:32 z:64", {"data of 9223372036854775807 bytes is more than a file can have"}},
+    {HEAD(1, 0) I8("a", 0x7FFFFFFFFFFFFFFF, 0) "p:32 z:64",
+     {"data of 9223372036854775807 bytes is more than a file can have"}},
     /* 17: the end of the file */
     {HEAD(1, 0) I8("a", 1, 0), {"the data begins at byte 64, past the end of the file (57)"}},
-    {HEAD(1, 0) I8("a", 40, 0) "p:32 z:39", {"tensor 'a': its 40 bytes at byte 64 end at 104, past the end of the file (103)"}},
+    {HEAD(1, 0) I8("a", 40, 0) "p:32 z:39",
+     {"tensor 'a': its 40 bytes at byte 64 end at 104, past the end of the file (103)"}},
     {HEAD(2, 0) I8("a", 1, 0) I8("b", 40, 32) "p:32 z:71",
      {"tensor 'b': its 40 bytes at byte 128 end at 168, past the end of the file (167)"}},
-    {HEAD(1, 0) I8("a", 40, 0) "p:32 z:65", {"the tensors end at byte 128, but the file has 129 bytes: the rest belongs to no tensor"}},
+    {HEAD(1, 0) I8("a", 40, 0) "p:32 z:65",
+     {"the tensors end at byte 128, but the file has 129 bytes: the rest belongs to no tensor"}},
     {HEAD(0, 0) "z:9", {"the tensors end at byte 32, but the file has 33 bytes"}},
     {HEAD(1, 0) "s:a 4:1 8:1", {"tensor 'a': type of 4 bytes at byte 45 is past the end of the file (45)"}},
     {HEAD(1, 0) "s:a 4:1 8:1 4:24 4:0", {"tensor 'a': offset of 8 bytes at byte 49 is past the end of the file (53)"}},
-    {HEAD(2, 0) I8("a", 1, 0) "s:b 4:2 8:1 8:1 4:24", {"tensor 'b': offset of 8 bytes at byte 90 is past the end of the file (90)"}},
+    {HEAD(2, 0) I8("a", 1, 0) "s:b 4:2 8:1 8:1 4:24",
+     {"tensor 'b': offset of 8 bytes at byte 90 is past the end of the file (90)"}},
     /* what is known about models */
     {HEAD(0, 1) KEY("general.architecture", 4) "4:1", {"key 'general.architecture' is of type u32, not a string"}},
-    {HEAD(0, 1) KEY("general.architecture", 8) "8:3 x:610062", {"key 'general.architecture' is 'a', not valid UTF-8 without NUL"}},
+    {HEAD(0, 1) KEY("general.architecture", 8) "8:3 x:610062",
+     {"key 'general.architecture' is 'a', not valid UTF-8 without NUL"}},
     {HEAD(0, 1) KEY("general.architecture", 8) "8:64 c:64", {"key 'general.architecture' has 64 bytes, more than 63"}},
-    {HEAD(0, 2) KEY("general.architecture", 8) "s:x " KEY("x.block_count", 5) "4:-4", {"key 'x.block_count' is -4, below 0"}},
+    {HEAD(0, 2) KEY("general.architecture", 8) "s:x " KEY("x.block_count", 5) "4:-4",
+     {"key 'x.block_count' is -4, below 0"}},
     {HEAD(0, 2) KEY("general.architecture", 8) "s:x " KEY("x.block_count", 8) "s:4",
      {"key 'x.block_count' is of type string, not a whole number"}},
-    {HEAD(0, 2) KEY("general.architecture", 8) "s:x " KEY("x.block_count", 10) "8:-1", {"key 'x.block_count' is of type u64, not a whole"}},
+    {HEAD(0, 2) KEY("general.architecture", 8) "s:x " KEY("x.block_count", 10) "8:-1",
+     {"key 'x.block_count' is of type u64, not a whole"}},
     /* version 1: lengths of 4 bytes */
-    {"'GGUF' 4:1 4:0 4:1 4:-1 z:10", {"key 1 of 1: key length 4294967295 is past the end of the file (10 bytes follow)"}},
+    {"'GGUF' 4:1 4:0 4:1 4:-1 z:10",
+     {"key 1 of 1: key length 4294967295 is past the end of the file (10 bytes follow)"}},
     {"'GGUF' 4:1 4:0 4:1 S:a 4:9 4:8 4:3 z:11", {"key 'a': array of 3 string takes 12 bytes at least"}},
     {"'GGUF' 4:1 4:1 4:0 S:a 4:1 4:1 4:24 8:8 z:64", {"tensor 'a': offset 8 is not a multiple"}},
 };
@@ -168,8 +188,8 @@ START_TEST(file_is_refused)
         fragments[k + 1] = bad_files[_i].fragments[k];
     largest_allocation = 0;
     expect_refused(scratch_path("bad.gguf"), ORGAN_BAD_INPUT, fragments);
-    ck_assert_msg(largest_allocation <= (64 << 10) + 4 * size + 1024, "an allocation of %zu bytes for a file of %zu", largest_allocation,
-                  size);
+    ck_assert_msg(largest_allocation <= (64 << 10) + 4 * size + 1024, "an allocation of %zu bytes for a file of %zu",
+                  largest_allocation, size);
 }
 END_TEST
 
@@ -177,9 +197,10 @@ END_TEST
 START_TEST(file_is_cut)
 {
     size_t size;
-    unsigned char *bytes = gguf_bytes(HEAD(2, 3) KEY("general.architecture", 8) "s:llama " KEY("a", 9) "4:8 8:2 s:x s:yz " KEY(
-                                          "b", 9) "4:6 8:2 4:1 4:2 s:t 4:2 8:32 8:2 4:8 8:0 " I8("u", 7, 96) "p:32 z:103",
-                                      &size);
+    unsigned char *bytes =
+        gguf_bytes(HEAD(2, 3) KEY("general.architecture", 8) "s:llama " KEY("a", 9) "4:8 8:2 s:x s:yz " KEY(
+                       "b", 9) "4:6 8:2 4:1 4:2 s:t 4:2 8:32 8:2 4:8 8:0 " I8("u", 7, 96) "p:32 z:103",
+                   &size);
     for (size_t cut = 0; cut < size; cut++) {
         scratch_file("bad.gguf", bytes, cut);
         expect_refused(scratch_path("bad.gguf"), ORGAN_BAD_INPUT, (const char *const[]){"bad.gguf: ", NULL});
@@ -195,8 +216,9 @@ END_TEST
 
 /* ---- splits ---- */
 
-#define SPLIT(no, count, tensors)                                                                                                          \
-    KEY("split.no", 2) "2:" #no " " KEY("split.count", 2) "2:" #count " " KEY("split.tensors.count", 5) "4:" #tensors " "
+#define SPLIT(no, count, tensors)                                                                                      \
+    KEY("split.no", 2)                                                                                                 \
+    "2:" #no " " KEY("split.count", 2) "2:" #count " " KEY("split.tensors.count", 5) "4:" #tensors " "
 #define ARCHITECTURE(name) KEY("general.architecture", 8) "s:" name " "
 
 static const struct bad_split {
@@ -206,7 +228,9 @@ static const struct bad_split {
     {{"m-00001-of-00002.gguf"},
      {HEAD(0, 3) SPLIT(0, 2, 1)},
      {"m-00001-of-00002.gguf: is one part of a model, another is 'm-00002-of-00002.gguf', which is not there"}},
-    {{"m-00002-of-00002.gguf"}, {HEAD(0, 3) SPLIT(1, 2, 1)}, {"another is 'm-00001-of-00002.gguf', which is not there"}},
+    {{"m-00002-of-00002.gguf"},
+     {HEAD(0, 3) SPLIT(1, 2, 1)},
+     {"another is 'm-00001-of-00002.gguf', which is not there"}},
     {{"m-00001-of-65535.gguf"}, {HEAD(0, 3) SPLIT(0, 65535, 1)}, {"'m-00002-of-65535.gguf', which is not there"}},
     {{"m.gguf"},
      {HEAD(0, 3) SPLIT(0, 3, 1)},
@@ -234,11 +258,18 @@ static const struct bad_split {
      {HEAD(1, 3) SPLIT(0, 2, 2) I8("a", 1, 0) "p:32 z:32", HEAD(1, 3) SPLIT(1, 2, 2) I8("a", 1, 0) "p:32 z:32"},
      {"m-00002-of-00002.gguf: tensor 'a': m-00001-of-00002.gguf has a tensor of this name too"}},
     {{"m-00001-of-00002.gguf", "m-00002-of-00002.gguf"},
-     {HEAD(0, 4) SPLIT(0, 2, 1) ARCHITECTURE("llama"), HEAD(1, 4) SPLIT(1, 2, 1) ARCHITECTURE("qwen2") I8("a", 1, 0) "p:32 z:32"},
+     {HEAD(0, 4) SPLIT(0, 2, 1) ARCHITECTURE("llama"),
+      HEAD(1, 4) SPLIT(1, 2, 1) ARCHITECTURE("qwen2") I8("a", 1, 0) "p:32 z:32"},
      {"m-00002-of-00002.gguf: key 'general.architecture' is 'qwen2', but that of the first part is 'llama'"}},
-    {{"m-00001-of-00002.gguf"}, {HEAD(0, 1) KEY("split.count", 8) "s:2"}, {"key 'split.count' is of type string, not a whole number"}},
-    {{"m-00001-of-00002.gguf"}, {HEAD(0, 1) KEY("split.count", 3) "2:-2"}, {"key 'split.count' is -2, not from 0 to 65535"}},
-    {{"m-00001-of-00002.gguf"}, {HEAD(0, 1) KEY("split.count", 9) "4:2 8:1 2:2"}, {"key 'split.count' is of type array"}},
+    {{"m-00001-of-00002.gguf"},
+     {HEAD(0, 1) KEY("split.count", 8) "s:2"},
+     {"key 'split.count' is of type string, not a whole number"}},
+    {{"m-00001-of-00002.gguf"},
+     {HEAD(0, 1) KEY("split.count", 3) "2:-2"},
+     {"key 'split.count' is -2, not from 0 to 65535"}},
+    {{"m-00001-of-00002.gguf"},
+     {HEAD(0, 1) KEY("split.count", 9) "4:2 8:1 2:2"},
+     {"key 'split.count' is of type array"}},
 };
 
 START_TEST(split_is_refused)
@@ -257,7 +288,8 @@ START_TEST(directories)
     gguf_file("a.gguf", HEAD(0, 0));
     gguf_file("b.gguf", HEAD(0, 0));
     expect_refused(scratch_path(""), ORGAN_BAD_INPUT,
-                   (const char *const[]){"holds more than one GGUF model, among them ", "a.gguf", "b.gguf", ": name one file", NULL});
+                   (const char *const[]){"holds more than one GGUF model, among them ", "a.gguf", "b.gguf",
+                                         ": name one file", NULL});
 }
 END_TEST
 

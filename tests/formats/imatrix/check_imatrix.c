@@ -1,5 +1,6 @@
 /* SPDX-License-Identifier: MIT
- * Importance matrices: what is read of them, which entry belongs to which tensor, and what is refused, one row a defect. */
+ * Importance matrices: what is read of them, which entry belongs to which tensor, and what is refused, one row a
+ * defect. */
 #include "formats/base/input_file.h"
 #include "formats/imatrix/imatrix.h"
 #include "tests/kit/gguf_maker.h"
@@ -61,9 +62,10 @@ END_TEST
 
 START_TEST(facts)
 {
-    organ_imatrix *m = opened(HEAD(3, 4) TYPED "s:imatrix.datasets 4:9 4:8 8:2 s:a.txt s:b s:imatrix.chunk_count 4:4 4:7 "
-                                               "s:imatrix.chunk_size 4:4 4:512 " F32S("x.in_sum2", 2, 0) F32S("x.counts", 1, 32)
-                                                   F32S("x.in_sum", 2, 64) NUMBERS " p:32 4:1 4:1");
+    organ_imatrix *m =
+        opened(HEAD(3, 4) TYPED "s:imatrix.datasets 4:9 4:8 8:2 s:a.txt s:b s:imatrix.chunk_count 4:4 4:7 "
+                                "s:imatrix.chunk_size 4:4 4:512 " F32S("x.in_sum2", 2, 0) F32S("x.counts", 1, 32)
+                                    F32S("x.in_sum", 2, 64) NUMBERS " p:32 4:1 4:1");
     ck_assert_uint_eq(m->entry_count, 1);
     ck_assert_uint_eq(m->dataset_count, 2);
     ck_assert_str_eq(m->datasets[0], "a.txt");
@@ -84,9 +86,10 @@ START_TEST(facts)
 END_TEST
 
 /* Two experts of two inputs, each with its own count. */
-#define STACK(second)                                                                                                                      \
-    HEAD(2, 1)                                                                                                                             \
-    TYPED "s:blk.0.ffn_up_exps.weight.in_sum2 4:2 8:2 8:2 4:0 8:0 s:blk.0.ffn_up_exps.weight.counts 4:2 8:1 8:2 4:0 8:32 "                 \
+#define STACK(second)                                                                                                  \
+    HEAD(2, 1)                                                                                                         \
+    TYPED "s:blk.0.ffn_up_exps.weight.in_sum2 4:2 8:2 8:2 4:0 8:0 s:blk.0.ffn_up_exps.weight.counts 4:2 8:1 8:2 4:0 "  \
+          "8:32 "                                                                                                      \
           "p:32 4:0x41000000 4:0x41900000 4:0x41000000 4:0x41000000 p:32 4:0x40000000 4:" second
 
 START_TEST(experts_have_their_own_counts)
@@ -114,22 +117,28 @@ static const struct wish {
     const char *found;
     uint64_t matrix, matrices; /* of 4 experts */
 } wishes[] = {
-    {"blk.3.ffn_down.weight,blk.2.ffn_down.weight", "model.layers.2.mlp.down_proj.weight", -1, "blk.2.ffn_down.weight", 0, 1},
+    {"blk.3.ffn_down.weight,blk.2.ffn_down.weight", "model.layers.2.mlp.down_proj.weight", -1, "blk.2.ffn_down.weight",
+     0, 1},
     {"blk.0.attn_output.weight", "model.layers.0.self_attn.o_proj.weight", -1, "blk.0.attn_output.weight", 0, 1},
-    {"blk.0.attn_q.weight,blk.0.attn_k.weight", "model.layers.0.self_attn.k_proj.weight", -1, "blk.0.attn_k.weight", 0, 1},
+    {"blk.0.attn_q.weight,blk.0.attn_k.weight", "model.layers.0.self_attn.k_proj.weight", -1, "blk.0.attn_k.weight", 0,
+     1},
     {"blk.0.attn_qkv.weight", "model.layers.0.self_attn.v_proj.weight", -1, "blk.0.attn_qkv.weight", 0, 1},
-    {"blk.0.attn_k.weight,blk.0.attn_q.weight", "model.layers.0.self_attn.qkv_proj.weight", -1, "blk.0.attn_q.weight", 0, 1},
+    {"blk.0.attn_k.weight,blk.0.attn_q.weight", "model.layers.0.self_attn.qkv_proj.weight", -1, "blk.0.attn_q.weight",
+     0, 1},
     {"blk.0.ffn_up.weight", "model.layers.0.mlp.gate_up_proj.weight", -1, "blk.0.ffn_up.weight", 0, 1},
     {"output.weight", "lm_head.weight", -1, "output.weight", 0, 1},
     {"blk.0.ffn_gate_inp.weight", "model.layers.0.mlp.gate.weight", -1, "blk.0.ffn_gate_inp.weight", 0, 1},
-    {"blk.0.ffn_down_exps.weight", "model.layers.0.mlp.experts.3.down_proj.weight", -1, "blk.0.ffn_down_exps.weight", 3, 4},
-    {"blk.0.ffn_gate_exps.weight", "model.layers.0.block_sparse_moe.experts.1.w1.weight", -1, "blk.0.ffn_gate_exps.weight", 1, 4},
-    {"blk.0.ffn_down.1.weight,blk.0.ffn_down.3.weight", "model.layers.0.mlp.experts.3.down_proj.weight", -1, "blk.0.ffn_down.3.weight", 0,
-     1},
+    {"blk.0.ffn_down_exps.weight", "model.layers.0.mlp.experts.3.down_proj.weight", -1, "blk.0.ffn_down_exps.weight", 3,
+     4},
+    {"blk.0.ffn_gate_exps.weight", "model.layers.0.block_sparse_moe.experts.1.w1.weight", -1,
+     "blk.0.ffn_gate_exps.weight", 1, 4},
+    {"blk.0.ffn_down.1.weight,blk.0.ffn_down.3.weight", "model.layers.0.mlp.experts.3.down_proj.weight", -1,
+     "blk.0.ffn_down.3.weight", 0, 1},
     {"blk.0.ffn_up_exps.weight", "model.layers.0.mlp.experts.gate_up_proj", 2, "blk.0.ffn_up_exps.weight", 2, 4},
     {"blk.0.ffn_down_exps.weight,blk.0.ffn_down_shexp.weight", "model.layers.0.mlp.shared_expert.down_proj.weight", -1,
      "blk.0.ffn_down_shexp.weight", 0, 1},
-    {"blk.0.ffn_down_exps.weight,blk.0.ffn_down_shexp.weight", "blk.0.ffn_down_exps.weight", 2, "blk.0.ffn_down_exps.weight", 2, 4},
+    {"blk.0.ffn_down_exps.weight,blk.0.ffn_down_shexp.weight", "blk.0.ffn_down_exps.weight", 2,
+     "blk.0.ffn_down_exps.weight", 2, 4},
     {"model.layers.0.mlp.down_proj.weight,blk.0.ffn_down.weight", "model.layers.0.mlp.down_proj.weight", -1,
      "model.layers.0.mlp.down_proj.weight", 0, 1},
     {"blk.1.ffn_down.weight", "model.layers.0.mlp.down_proj.weight", -1, NULL, 0, 0},
@@ -147,7 +156,8 @@ static void make_named(const char *names)
     snprintf(list, sizeof list, "%s", names);
     for (char *name = strtok_r(list, ",", &rest); name; name = strtok_r(NULL, ",", &rest), count++) {
         const size_t used = strlen(words);
-        snprintf(words + used, sizeof words - used, "4:%zu '%s' 4:1 4:2 4:0x3f800000 4:0x40000000 ", strlen(name), name);
+        snprintf(words + used, sizeof words - used, "4:%zu '%s' 4:1 4:2 4:0x3f800000 4:0x40000000 ", strlen(name),
+                 name);
     }
     char whole[2100];
     snprintf(whole, sizeof whole, "4:%zu %s", count, words);
@@ -163,7 +173,8 @@ START_TEST(entry_is_found)
     const organ_anatomy a = organ_anatomy_of(w->tensor);
     make_named(w->entries);
     ck_assert_msg(organ_imatrix_open(scratch_path("m"), &m, &error) == ORGAN_OK, "%s", error.message);
-    const organ_status status = organ_imatrix_find(m, w->tensor, &a, w->expert >= 0 ? w->expert : a.expert, 4, &place, &error);
+    const organ_status status =
+        organ_imatrix_find(m, w->tensor, &a, w->expert >= 0 ? w->expert : a.expert, 4, &place, &error);
     if (w->found) {
         ck_assert_msg(status == ORGAN_OK, "%s", error.message);
         ck_assert_str_eq(place.entry->name, w->found);
@@ -171,7 +182,8 @@ START_TEST(entry_is_found)
         ck_assert_uint_eq(place.matrices, w->matrices);
     } else {
         ck_assert_int_eq(status, ORGAN_BAD_INPUT);
-        ck_assert_msg(strstr(error.message, w->tensor) && strstr(error.message, "has no entry for it among its 1 ('"), "%s", error.message);
+        ck_assert_msg(strstr(error.message, w->tensor) && strstr(error.message, "has no entry for it among its 1 ('"),
+                      "%s", error.message);
     }
     organ_imatrix_close(m);
 }
@@ -187,7 +199,8 @@ START_TEST(doubtful_entries)
     make_named("blk.0.ffn_down_exps.weight,blk.0.ffn_down.1.weight");
     ck_assert_int_eq(organ_imatrix_open(scratch_path("m"), &m, &error), ORGAN_OK);
     ck_assert_int_eq(organ_imatrix_find(m, tensor, &a, 1, 4, &place, &error), ORGAN_BAD_INPUT);
-    ck_assert_msg(strstr(error.message, "'blk.0.ffn_down_exps.weight' and 'blk.0.ffn_down.1.weight'") != NULL, "%s", error.message);
+    ck_assert_msg(strstr(error.message, "'blk.0.ffn_down_exps.weight' and 'blk.0.ffn_down.1.weight'") != NULL, "%s",
+                  error.message);
     organ_imatrix_close(m);
 }
 END_TEST
@@ -209,16 +222,18 @@ static const struct bad_numbers {
     {STACK("0x00000001"), 1, 2, 2, "the count of matrix 1 is 1.4013e-45: it must be finite and at least 1"},
     {STACK("0x7fc00000"), 1, 2, 2, "the count of matrix 1 is nan"},
     {STACK("0x7f800000"), 1, 2, 2, "the count of matrix 1 is inf"},
-    {HEAD(2, 1) TYPED F32S("x.in_sum2", 2, 0) F32S("x.counts", 1, 32) "p:32 4:0x41000000 4:0xbf800000 p:32 4:0x40000000", 0, 1, 2,
-     "entry 'x': the sum of squares 1 is -1; it must be finite and not negative"},
-    {HEAD(2, 1) TYPED F32S("x.in_sum2", 2, 0) F32S("x.counts", 1, 32) "p:32 4:0x7fc00000 4:0 p:32 4:0x40000000", 0, 1, 2,
-     "entry 'x': the sum of squares 0 is nan"},
-    {HEAD(2, 1) TYPED F32S("x.in_sum2", 2, 0) F32S("x.counts", 1, 32) "p:32 4:0 4:0x7f800000 p:32 4:0x40000000", 0, 1, 2,
-     "entry 'x': the sum of squares 1 is inf"},
+    {HEAD(2, 1) TYPED F32S("x.in_sum2", 2, 0)
+         F32S("x.counts", 1, 32) "p:32 4:0x41000000 4:0xbf800000 p:32 4:0x40000000",
+     0, 1, 2, "entry 'x': the sum of squares 1 is -1; it must be finite and not negative"},
+    {HEAD(2, 1) TYPED F32S("x.in_sum2", 2, 0) F32S("x.counts", 1, 32) "p:32 4:0x7fc00000 4:0 p:32 4:0x40000000", 0, 1,
+     2, "entry 'x': the sum of squares 0 is nan"},
+    {HEAD(2, 1) TYPED F32S("x.in_sum2", 2, 0) F32S("x.counts", 1, 32) "p:32 4:0 4:0x7f800000 p:32 4:0x40000000", 0, 1,
+     2, "entry 'x': the sum of squares 1 is inf"},
     {HEAD(2, 1) TYPED F32S("x.in_sum2", 2, 0) F32S("x.counts", 1, 32) "p:32 4:0 4:0 p:32 4:0x40000000", 0, 1, 2,
      "entry 'x': all 2 sums of matrix 0 are 0: they cannot rank the inputs"},
     {"4:1 4:1 'x' 4:0 4:2 4:0x3f800000 4:0x40000000", 0, 1, 2, "the count of matrix 0 is 0"},
-    {"4:1 4:1 'x' 4:3 4:4 4:0x3f800000 4:0x40000000 4:0x40400000 4:0x40400000", 1, 2, 2, "all 2 sums of matrix 1 are 3"},
+    {"4:1 4:1 'x' 4:3 4:4 4:0x3f800000 4:0x40000000 4:0x40400000 4:0x40400000", 1, 2, 2,
+     "all 2 sums of matrix 1 are 3"},
 };
 
 START_TEST(numbers_are_refused)
@@ -228,8 +243,10 @@ START_TEST(numbers_are_refused)
     float norms[4];
     double count;
     const organ_imatrix_place place = {&m->entries[0], bad_numbers[_i].matrix, bad_numbers[_i].matrices};
-    ck_assert_int_eq(organ_imatrix_norms(m, &place, "t", bad_numbers[_i].features, norms, &count, &error), ORGAN_BAD_INPUT);
-    ck_assert_msg(strstr(error.message, bad_numbers[_i].told) != NULL, "'%s' does not say '%s'", error.message, bad_numbers[_i].told);
+    ck_assert_int_eq(organ_imatrix_norms(m, &place, "t", bad_numbers[_i].features, norms, &count, &error),
+                     ORGAN_BAD_INPUT);
+    ck_assert_msg(strstr(error.message, bad_numbers[_i].told) != NULL, "'%s' does not say '%s'", error.message,
+                  bad_numbers[_i].told);
     organ_imatrix_close(m);
 }
 END_TEST
@@ -243,7 +260,8 @@ static void must_refuse(const char *told)
     organ_error error = {0};
     ck_assert_int_eq(organ_imatrix_open(scratch_path("m"), &m, &error), ORGAN_BAD_INPUT);
     ck_assert_ptr_null(m);
-    ck_assert_msg(strncmp(error.message, "m: ", 3) == 0 && strstr(error.message, told), "'%s' does not say '%s'", error.message, told);
+    ck_assert_msg(strncmp(error.message, "m: ", 3) == 0 && strstr(error.message, told), "'%s' does not say '%s'",
+                  error.message, told);
     ck_assert_int_eq(open_files(), before);
 }
 
@@ -264,10 +282,12 @@ static const struct bad_file {
     {HEAD(0, 1) "s:general.type 4:8 s:imatri", "'general.type' is 'imatri', not 'imatrix'"},
     {HEAD(0, 1) "s:general.type 4:4 4:1", "there is no 'general.type' that says"},
     {HEAD(0, 1) TYPED, "has no entries"},
-    {HEAD(0, 2) TYPED "s:imatrix.datasets 4:8 s:a", "key 'imatrix.datasets' is of type string, not an array of strings"},
+    {HEAD(0, 2) TYPED "s:imatrix.datasets 4:8 s:a",
+     "key 'imatrix.datasets' is of type string, not an array of strings"},
     {HEAD(0, 2) TYPED "s:imatrix.datasets 4:9 4:4 8:1 4:1", "key 'imatrix.datasets' is of type u32, not an array"},
     {HEAD(0, 2) TYPED "s:imatrix.datasets 4:9 4:8 8:70000 z:560000", "names 70000 texts, more than 65536"},
-    {HEAD(0, 2) TYPED "s:imatrix.datasets 4:9 4:8 8:1 8:2 x:ff61", "the name of text 1, of 2 bytes, is not valid UTF-8"},
+    {HEAD(0, 2) TYPED "s:imatrix.datasets 4:9 4:8 8:1 8:2 x:ff61",
+     "the name of text 1, of 2 bytes, is not valid UTF-8"},
     {HEAD(0, 2) TYPED "s:imatrix.datasets 4:9 4:8 8:2 s:a 8:2 x:6100", "the name of text 2, of 2 bytes, has a NUL"},
     {HEAD(1, 1) TYPED F32S("x.in_sum2", 2, 0) "p:32 z:8", "there is a tensor 'x.in_sum2', but no 'x.counts'"},
     {HEAD(1, 1) TYPED F32S("x.counts", 2, 0) "p:32 z:8", "there is a tensor 'x.counts', but no 'x.in_sum2'"},
@@ -292,9 +312,11 @@ static const struct bad_file {
     {"4:1 4:1 'x' 4:1 4:2000000000 z:4", "entry 'x': 2000000000 values at byte 17 are past the end of the file (21)"},
     {"4:2 " OLD_ENTRY(1, "x") OLD_ENTRY(1, "x"), "entry 'x' is there twice: number 1 and number 2"},
     {"4:2 " OLD_ENTRY(1, "x") "4:1 'y' z:9", "entry 'y': the number of values is 0, not from 1"},
-    {"4:1 " OLD_ENTRY(1, "x") "2:1", "behind the entries: the last chunk of 4 bytes at byte 25 is past the end of the file (27)"},
+    {"4:1 " OLD_ENTRY(1, "x") "2:1",
+     "behind the entries: the last chunk of 4 bytes at byte 25 is past the end of the file (27)"},
     {"4:1 " OLD_ENTRY(1, "x") "4:-5", "behind the entries: the last chunk is -5"},
-    {"4:1 " OLD_ENTRY(1, "x") "4:5 4:3 'ab'", "behind the entries: the name of the text of 3 bytes at byte 33 is past the end of the file"},
+    {"4:1 " OLD_ENTRY(1, "x") "4:5 4:3 'ab'",
+     "behind the entries: the name of the text of 3 bytes at byte 33 is past the end of the file"},
     {"4:1 " OLD_ENTRY(1, "x") "4:5 4:-3", "the length of the name of the text is -3, not from 0 to 4096"},
     {"4:1 " OLD_ENTRY(1, "x") "4:5 4:2 x:ff61", "the name of text 1, of 2 bytes, is not valid UTF-8"},
     {"4:1 " OLD_ENTRY(1, "x") "4:5 4:2 'ab' 1:0", "ends at byte 35, but the file has 36: the rest belongs to no entry"},
@@ -307,10 +329,12 @@ START_TEST(file_is_refused)
 }
 END_TEST
 
-/* Every beginning of a file that is right is wrong, but for the older kind where it ends with an entry or with the number behind them. */
+/* Every beginning of a file that is right is wrong, but for the older kind where it ends with an entry or with the
+ * number behind them. */
 START_TEST(file_is_cut)
 {
-    static const char *const whole[] = {PAIR("blk.0.ffn_down.weight"), "4:2 " OLD_ENTRY(1, "x") OLD_ENTRY(1, "y") "4:3 4:4 'text'"};
+    static const char *const whole[] = {PAIR("blk.0.ffn_down.weight"),
+                                        "4:2 " OLD_ENTRY(1, "x") OLD_ENTRY(1, "y") "4:3 4:4 'text'"};
     for (size_t f = 0; f < COUNT(whole); f++) {
         size_t size;
         unsigned char *const bytes = gguf_bytes(whole[f], &size);

@@ -1,5 +1,6 @@
 /* SPDX-License-Identifier: MIT
- * Opening of a model when memory runs out: at each allocation in turn. The program is linked with --wrap for the allocation functions. */
+ * Opening of a model when memory runs out: at each allocation in turn. The program is linked with --wrap for the
+ * allocation functions. */
 #include "formats/gguf/file.h"
 #include "formats/model/model.h"
 #include "orchestrator/surgery/organs/assemble.h"
@@ -28,7 +29,8 @@ static void open_with_each_fault(const char *path, bool in_parser)
         if (status == ORGAN_OK)
             organ_model_close(model);
         else
-            ck_assert_msg(status == ORGAN_IO && !model && *error.message, "allocation %ld: status %d: %s", k, (int)status, error.message);
+            ck_assert_msg(status == ORGAN_IO && !model && *error.message, "allocation %ld: status %d: %s", k,
+                          (int)status, error.message);
         ck_assert_int_eq(open_files(), before);
         if (all_granted) {
             ck_assert_int_eq(status, ORGAN_OK);
@@ -54,7 +56,9 @@ END_TEST
 START_TEST(odd_gguf)
 {
     scratch_begin();
-    gguf_file("a.gguf", "'GGUF' 4:1 4:1 4:2 S:general.alignment 4:4 4:24 S:list 4:9 4:8 4:2 S:x S:yz S:t 4:1 4:1 4:24 8:0 p:24 z:1");
+    gguf_file(
+        "a.gguf",
+        "'GGUF' 4:1 4:1 4:2 S:general.alignment 4:4 4:24 S:list 4:9 4:8 4:2 S:x S:yz S:t 4:1 4:1 4:24 8:0 p:24 z:1");
     open_with_each_fault(scratch_path(""), false);
     scratch_end();
 }
@@ -83,8 +87,10 @@ END_TEST
 START_TEST(single_file_with_metadata)
 {
     scratch_begin();
-    scratch_tensors("a.safetensors",
-                    "{\"__metadata__\":{\"format\":\"pt\"},\"a\\u00e9\":{\"dtype\":\"F4\",\"shape\":[2,3],\"data_offsets\":[0,3]}}", 3);
+    scratch_tensors(
+        "a.safetensors",
+        "{\"__metadata__\":{\"format\":\"pt\"},\"a\\u00e9\":{\"dtype\":\"F4\",\"shape\":[2,3],\"data_offsets\":[0,3]}}",
+        3);
     scratch_text("config.json", "{\"architectures\":[\"x\"],\"text_config\":{\"hidden_size\":5}}");
     open_with_each_fault(scratch_path(""), _i);
     open_with_each_fault(scratch_path("a.safetensors"), _i);
@@ -96,10 +102,12 @@ END_TEST
 static void check_left(const char *name, const organ_error *error)
 {
     const bool left = access(scratch_path(name), F_OK) == 0;
-    ck_assert_msg(left == (strstr(error->message, "--resume continues, or remove ") != NULL), "%d: %s", (int)left, error->message);
+    ck_assert_msg(left == (strstr(error->message, "--resume continues, or remove ") != NULL), "%d: %s", (int)left,
+                  error->message);
 }
 
-/* Taken apart, opened apart and put together, with each fault: what cannot be finished is not there. One tensor: no threads. */
+/* Taken apart, opened apart and put together, with each fault: what cannot be finished is not there. One tensor: no
+ * threads. */
 START_TEST(organ_directory)
 {
     memory_counts_json(false); /* whatever a test before this one has set */
@@ -108,7 +116,8 @@ START_TEST(organ_directory)
     for (long k = 0, all = 0; !all; k++) {
         organ_error error = {0};
         json_t *report = NULL;
-        const organ_extract_options options = {.model = scratch_path("a.gguf"), .output = scratch_path("apart"), .force = true};
+        const organ_extract_options options = {
+            .model = scratch_path("a.gguf"), .output = scratch_path("apart"), .force = true};
         memory_fails_after(k);
         organ_extract(&options, NULL, NULL, &report, &error);
         all = memory_returns();
@@ -121,7 +130,8 @@ START_TEST(organ_directory)
     for (long k = 0, all = 0; !all; k++) {
         organ_error error = {0};
         json_t *report = NULL;
-        const organ_assemble_options options = {.directory = scratch_path("apart"), .output = scratch_path("b.gguf"), .force = true};
+        const organ_assemble_options options = {
+            .directory = scratch_path("apart"), .output = scratch_path("b.gguf"), .force = true};
         memory_fails_after(k);
         organ_assemble(&options, NULL, NULL, &report, &error);
         all = memory_returns();

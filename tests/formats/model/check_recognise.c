@@ -1,5 +1,6 @@
 /* SPDX-License-Identifier: MIT
- * What --force may replace: directories as users have them, one row each, and what the first entry in them is that is nobody's output. */
+ * What --force may replace: directories as users have them, one row each, and what the first entry in them is that is
+ * nobody's output. */
 #include "formats/model/recognise.h"
 #include "tests/stream/check_stream.h"
 #include "tests/kit/model_maker.h"
@@ -16,12 +17,14 @@
 #define GGUF     "GGUF\3"
 #define REPORT   "{\n  \"schema\": \"organ.prune/1\"\n}\n"
 #define DONOR(n) "{\"schema\": \"organ.prune/1\", \"donor\": {\"files\": " #n "}, \"copied_files\": [\"vocab.json\"]}"
-#define RECORD                                                                                                                             \
-    "organ/files.json={\"schema\": \"organ.files/1\", \"files\": {\"m.gguf\": {\"bytes\": 5}, \"README.md\": {\"bytes\": 1, \"xxh3\": "    \
+#define RECORD                                                                                                         \
+    "organ/files.json={\"schema\": \"organ.files/1\", \"files\": {\"m.gguf\": {\"bytes\": 5}, \"README.md\": "         \
+    "{\"bytes\": 1, \"xxh3\": "                                                                                        \
     "\"8c16ea6eb2f9f7f1\"}}}"
 #define INDEX "model.safetensors.index.json={\"weight_map\": {\"a\": \"1.safetensors\", \"b\": \"2.safetensors\"}}"
-#define PIECES                                                                                                                             \
-    "\"schema\": \"organ.manifest/1\", \"x\": {\"file\": \"organs/a.bin\"}, \"files\": {\"files/vocab.txt\": {\"bytes\": 1}, "             \
+#define PIECES                                                                                                         \
+    "\"schema\": \"organ.manifest/1\", \"x\": {\"file\": \"organs/a.bin\"}, \"files\": {\"files/vocab.txt\": "         \
+    "{\"bytes\": 1}, "                                                                                                 \
     "\"files/a/b\": {\"bytes\": 1}}"
 #define MANIFEST "manifest.json={" PIECES "}"
 
@@ -44,7 +47,8 @@ static void put(const char *path, const char *text)
         spill(whole, text, strlen(text));
 }
 
-/* In "a/b=text" the text of a file, or of a link if it begins with '@'; SAFE is a file with weights; without a text it is a GGUF. */
+/* In "a/b=text" the text of a file, or of a link if it begins with '@'; SAFE is a file with weights; without a text it
+ * is a GGUF. */
 static const struct {
     const char *entries[12], *stranger; /* NULL: it may be replaced */
 } rows[] = {
@@ -61,7 +65,8 @@ static const struct {
     {{INDEX, "1.safetensors=SAFE", "2.safetensors=SAFE"}, NULL},
     {{INDEX, "1.safetensors=SAFE", "3.safetensors=SAFE"}, "'3.safetensors'"},
     {{INDEX, "1.safetensors=SAFE", "config.json={}"}, "'config.json'"},
-    {{INDEX, "1.safetensors=SAFE", "other.safetensors.index.json={\"weight_map\": {\"a\": \"3.safetensors\"}}", "3.safetensors=SAFE"},
+    {{INDEX, "1.safetensors=SAFE", "other.safetensors.index.json={\"weight_map\": {\"a\": \"3.safetensors\"}}",
+      "3.safetensors=SAFE"},
      "'1.safetensors'"},
     {{"model.safetensors.index.json={\"weight_map\": {}}"}, "'model.safetensors.index.json'"},
     {{INDEX, "1.safetensors=a text"}, "'1.safetensors'"},

@@ -1,5 +1,6 @@
 /* SPDX-License-Identifier: MIT
- * Tests of models as a whole: directories, indices and their shards, what users mistake for a model, files that change. */
+ * Tests of models as a whole: directories, indices and their shards, what users mistake for a model, files that change.
+ */
 #include "formats/model/model.h"
 #include "tests/formats/check_formats.h"
 #include "tests/kit/scratch_model.h"
@@ -20,9 +21,10 @@
 /* Two shards: a and b in the first, c in the second. */
 static void put_shards(void)
 {
-    scratch_tensors(
-        "s1.safetensors",
-        "{\"b\":{\"dtype\":\"U8\",\"shape\":[2],\"data_offsets\":[1,3]},\"a\":{\"dtype\":\"U8\",\"shape\":[1],\"data_offsets\":[0,1]}}", 3);
+    scratch_tensors("s1.safetensors",
+                    "{\"b\":{\"dtype\":\"U8\",\"shape\":[2],\"data_offsets\":[1,3]},\"a\":{\"dtype\":\"U8\",\"shape\":["
+                    "1],\"data_offsets\":[0,1]}}",
+                    3);
     scratch_tensors("s2.safetensors", "{\"c\":{\"dtype\":\"U8\",\"shape\":[3,1],\"data_offsets\":[0,3]}}", 3);
 }
 
@@ -91,12 +93,14 @@ static const struct bad_index {
     {MAP("\"a\":\"../../etc/passwd\""),
      {INDEX, "tensor 'a'", "'../../etc/passwd' is not the name of a file in the directory of the model"}},
     {MAP("\"a\":\"/etc/passwd\""), {INDEX, "tensor 'a'", "'/etc/passwd' is not the name of a file in the directory"}},
-    {MAP("\"a\":\"sub/s1.safetensors\""), {INDEX, "tensor 'a'", "'sub/s1.safetensors' is not the name of a file in the directory"}},
+    {MAP("\"a\":\"sub/s1.safetensors\""),
+     {INDEX, "tensor 'a'", "'sub/s1.safetensors' is not the name of a file in the directory"}},
     {MAP("\"a\":\"..\""), {INDEX, "tensor 'a'", "'..' is not the name"}},
     {MAP("\"a\":\".\""), {INDEX, "tensor 'a'", "'.' is not the name"}},
     {MAP("\"a\":\".hidden.safetensors\""), {INDEX, "tensor 'a'", "is not the name"}},
     {MAP("\"a\":\"\""), {INDEX, "tensor 'a'", "'' is not the name"}},
-    {MAP("\"a\":\"s1.safetensors\\u0000.txt\""), {INDEX, "tensor 'a'", "\"s1.safetensors\\u0000.txt\" is not the name of a file"}},
+    {MAP("\"a\":\"s1.safetensors\\u0000.txt\""),
+     {INDEX, "tensor 'a'", "\"s1.safetensors\\u0000.txt\" is not the name of a file"}},
     {MAP("\"a\":7"), {INDEX, "tensor 'a'", "7 is not the name of a file"}},
     {MAP("\"a\":[\"s1.safetensors\"]"), {INDEX, "tensor 'a'", "[\"s1.safetensors\"] is not the name of a file"}},
     {MAP("\"a\":\"s1.safetensors\",\"a\":\"s1.safetensors\""), {INDEX, "tensor 'a' is there twice"}},
@@ -104,9 +108,11 @@ static const struct bad_index {
     {MAP(BOTH ",\"d\":\"s3.safetensors\""), {INDEX ": names 's3.safetensors', which is not there"}},
     {MAP(BOTH ",\"d\":\"s1.safetensors\""), {INDEX, "tensor 'd' is not in 's1.safetensors' nor in any other shard"}},
     {MAP(BOTH ",\"d\":\"directory\""), {"directory: is a directory, not a file"}},
-    {MAP(BOTH ",\"d\":\"dangling\""), {INDEX ": names 'dangling', which is not there (the symbolic link leads nowhere)"}},
+    {MAP(BOTH ",\"d\":\"dangling\""),
+     {INDEX ": names 'dangling', which is not there (the symbolic link leads nowhere)"}},
     {MAP(BOTH ",\"d\":\"pipe\""), {"pipe: is a device or a pipe, not a file"}},
-    {MAP(BOTH ",\"d\":\"twin.safetensors\""), {"twin.safetensors: tensor 'c': s2.safetensors has a tensor of this name too"}},
+    {MAP(BOTH ",\"d\":\"twin.safetensors\""),
+     {"twin.safetensors: tensor 'c': s2.safetensors has a tensor of this name too"}},
     {MAP(BOTH ",\"d\":\"" INDEX "\""), {INDEX ": header length"}},
 };
 
@@ -146,7 +152,8 @@ START_TEST(total_size)
 {
     char text[200];
     put_shards();
-    snprintf(text, sizeof text, "{\"weight_map\":{" BOTH "},\"metadata\":{\"total_size\":%s,\"more\":[]}}", totals[_i].written);
+    snprintf(text, sizeof text, "{\"weight_map\":{" BOTH "},\"metadata\":{\"total_size\":%s,\"more\":[]}}",
+             totals[_i].written);
     scratch_text(INDEX, text);
     organ_model *model = opened(scratch_path(INDEX));
     ck_assert(!model->whole_directory);
@@ -220,7 +227,8 @@ START_TEST(single_file)
     ck_assert_uint_eq(model->file_count, 1);
     ck_assert_str_eq(model->files[0].name, "s1.safetensors");
     organ_model_close(model);
-    expect_refused(scratch_path(""), ORGAN_BAD_INPUT, (const char *const[]){"holds 2 .safetensors files and no", "name one file", NULL});
+    expect_refused(scratch_path(""), ORGAN_BAD_INPUT,
+                   (const char *const[]){"holds 2 .safetensors files and no", "name one file", NULL});
     ck_assert_int_eq(unlink(scratch_path("s2.safetensors")), 0);
     model = opened(scratch_path("///"));
     ck_assert(model->whole_directory);
@@ -260,17 +268,29 @@ static const struct mistake {
     organ_status status;
     const char *fragments[4];
 } mistakes[] = {
-    {NULL, "", ORGAN_BAD_INPUT, {"no model here: looked for " INDEX ", model.safetensors, another .safetensors file or a .gguf file"}},
+    {NULL,
+     "",
+     ORGAN_BAD_INPUT,
+     {"no model here: looked for " INDEX ", model.safetensors, another .safetensors file or a .gguf file"}},
     {NULL, "nowhere", ORGAN_IO, {"nowhere: no model here: No such file or directory"}},
     {"README.md", "", ORGAN_BAD_INPUT, {"no model here: looked for"}},
     {"pytorch_model.bin", "", ORGAN_BAD_INPUT, {"looked for", "pytorch_model.bin is a PyTorch pickle; convert it"}},
-    {"model.gguf", "", ORGAN_BAD_INPUT, {"model.gguf: header: magic of 4 bytes at byte 0 is past the end of the file (2)"}},
+    {"model.gguf",
+     "",
+     ORGAN_BAD_INPUT,
+     {"model.gguf: header: magic of 4 bytes at byte 0 is past the end of the file (2)"}},
     {"consolidated.00.pth", "", ORGAN_BAD_INPUT, {"looked for", "consolidated.00.pth is a PyTorch pickle"}},
     {"model.gguf", "model.gguf", ORGAN_BAD_INPUT, {"model.gguf: header: magic"}},
     {"pytorch_model.bin", "pytorch_model.bin", ORGAN_BAD_INPUT, {"pytorch_model.bin: is a PyTorch pickle"}},
-    {"config.json", "config.json", ORGAN_BAD_INPUT, {"config.json: is neither a directory nor a .safetensors or .gguf file"}},
+    {"config.json",
+     "config.json",
+     ORGAN_BAD_INPUT,
+     {"config.json: is neither a directory nor a .safetensors or .gguf file"}},
     {".hidden.safetensors", "", ORGAN_BAD_INPUT, {"no model here"}},
-    {"fp16.safetensors.index.json", "", ORGAN_BAD_INPUT, {"holds no " INDEX, "but fp16.safetensors.index.json: name that file"}},
+    {"fp16.safetensors.index.json",
+     "",
+     ORGAN_BAD_INPUT,
+     {"holds no " INDEX, "but fp16.safetensors.index.json: name that file"}},
     {"file", "file/model.safetensors", ORGAN_IO, {"Not a directory"}},
 };
 
@@ -286,8 +306,8 @@ END_TEST
 
 START_TEST(things_that_are_no_files)
 {
-    static const char *const directory[] = {"is a directory, not a file", NULL}, *const pipe[] = {"is a device or a pipe, not a file",
-                                                                                                  NULL};
+    static const char *const directory[] = {"is a directory, not a file", NULL},
+                             *const pipe[] = {"is a device or a pipe, not a file", NULL};
     ck_assert_int_eq(mkdir(scratch_path("model.safetensors"), 0755), 0);
     expect_refused(scratch_path(""), ORGAN_BAD_INPUT, directory);
     ck_assert_int_eq(mkdir(scratch_path(INDEX), 0755), 0);
@@ -394,8 +414,14 @@ static const struct folded {
     uint64_t shape[5];
     organ_matrices expected;
 } folds[] = {
-    {0, {0}, {1, 1, 1}},          {1, {7}, {1, 1, 7}},       {2, {5, 7}, {1, 5, 7}},           {3, {3, 5, 7}, {3, 5, 7}},
-    {4, {2, 3, 5, 7}, {6, 5, 7}}, {3, {0, 5, 7}, {0, 5, 7}}, {5, {2, 2, 3, 5, 0}, {12, 5, 0}}, {1, {0}, {1, 1, 0}},
+    {0, {0}, {1, 1, 1}},
+    {1, {7}, {1, 1, 7}},
+    {2, {5, 7}, {1, 5, 7}},
+    {3, {3, 5, 7}, {3, 5, 7}},
+    {4, {2, 3, 5, 7}, {6, 5, 7}},
+    {3, {0, 5, 7}, {0, 5, 7}},
+    {5, {2, 2, 3, 5, 0}, {12, 5, 0}},
+    {1, {0}, {1, 1, 0}},
 };
 
 START_TEST(matrices_of_a_tensor)

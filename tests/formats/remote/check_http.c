@@ -1,5 +1,6 @@
 /* SPDX-License-Identifier: MIT
- * Files behind URLs: the right bytes whatever the server and the connection do, or an error that says what; and no secrets in it. */
+ * Files behind URLs: the right bytes whatever the server and the connection do, or an error that says what; and no
+ * secrets in it. */
 #include "formats/remote/remote.h"
 #include "tests/formats/remote/check_http.h"
 #include "tests/kit/http_server.h"
@@ -13,7 +14,8 @@
 
 #define SIZE ((uint64_t)40 << 20)
 
-static const served_file files[] = {{"model.gguf", SIZE, "GGUF!", 5, "\"one\""}, {"small.json", 2000000, "{}", 2, NULL}};
+static const served_file files[] = {{"model.gguf", SIZE, "GGUF!", 5, "\"one\""},
+                                    {"small.json", 2000000, "{}", 2, NULL}};
 static http_server *server;
 static char notes[8192];
 
@@ -82,7 +84,8 @@ static void must_read(reading *r, uint64_t offset, size_t bytes)
 
 static void says(const reading *r, organ_status status, const char *words)
 {
-    ck_assert_msg(r->error.status == status && strstr(r->error.message, words), "status %d: %s", (int)r->error.status, r->error.message);
+    ck_assert_msg(r->error.status == status && strstr(r->error.message, words), "status %d: %s", (int)r->error.status,
+                  r->error.message);
     ck_assert_msg(strstr(r->error.message, "/some/where/model.gguf"), "%s", r->error.message);
 }
 
@@ -323,7 +326,9 @@ static const struct strange {
     {{.oddity = HTTP_LONG_HEADERS}, ORGAN_IO, "headers have more than"},
     {{.oddity = HTTP_LONG_HEADERS}, ORGAN_IO, "with 'X-Long'"},
     {{.oddity = HTTP_LONG_HEADER}, ORGAN_IO, "a header of its answer is too long, the one after 'X-Short'"},
-    {{.oddity = HTTP_STATUS, .code = 429, .retry_after = 61}, ORGAN_IO, "status 429 and asks to wait 61 s, longer than 60 s (--patience)"},
+    {{.oddity = HTTP_STATUS, .code = 429, .retry_after = 61},
+     ORGAN_IO,
+     "status 429 and asks to wait 61 s, longer than 60 s (--patience)"},
     {{.oddity = HTTP_STATUS, .code = 503, .retry_after = 99999}, ORGAN_IO, "asks to wait 99999 s"},
     {{.oddity = HTTP_REDIRECTS_IN_CIRCLES}, ORGAN_IO, "more than 8 times"},
     {{.oddity = HTTP_REDIRECTS, .location = "file:///etc"}, ORGAN_IO, "not https"},
@@ -348,7 +353,10 @@ START_TEST(strange_servers_are_refused)
                 reads(&r, 6000000, later ? 2 << 20 : 5000);
             } else
                 begin(&r, http_url(server, "model.gguf"), &hasty);
-            says(&r, strange[k].status, strange[k].words ? strange[k].words : later ? "changed on the server" : "is empty");
+            says(&r, strange[k].status,
+                 strange[k].words ? strange[k].words
+                 : later          ? "changed on the server"
+                                  : "is empty");
             end(&r);
         }
     ck_assert_str_eq(notes, "");
@@ -420,11 +428,13 @@ START_TEST(secrets_are_in_no_message)
         organ_http *http;
         organ_http_file *file;
         char url[200];
-        snprintf(url, sizeof url, "http://me:hushhush@127.0.0.1:%d/some/where/model.gguf?key=hushhush#hushhush", http_port(server));
+        snprintf(url, sizeof url, "http://me:hushhush@127.0.0.1:%d/some/where/model.gguf?key=hushhush#hushhush",
+                 http_port(server));
         http_behave(server, ways[k]);
         ck_assert_int_eq(organ_http_create(url, &access, &http, &error), ORGAN_OK);
         ck_assert_int_ne(organ_http_open(http, "model.gguf", &file, NULL, &error), ORGAN_OK);
-        ck_assert_msg(!strstr(error.message, "hush") && strstr(error.message, "/some/where/model.gguf:"), "%s", error.message);
+        ck_assert_msg(!strstr(error.message, "hush") && strstr(error.message, "/some/where/model.gguf:"), "%s",
+                      error.message);
         ck_assert_msg(!strstr(notes, "hush"), "%s", notes);
         organ_http_destroy(http);
     }
@@ -454,18 +464,21 @@ START_TEST(urls_are_taken_apart)
         {"http://h/a/b.gguf", "http://h/a/b.gguf", "http://h/a", "b.gguf"},
         {"HTTPS://u:p@h:8443/b%20c.gguf?x=/y#z", "https://h:8443/b%20c.gguf", "https://h:8443", "b c.gguf"},
         {"http://h/a/b.safetensors?download=true", "http://h/a/b.safetensors", "http://h/a", "b.safetensors"},
-        {"https://u:p@h/org/model/resolve/main?x=y", "https://h/org/model/resolve/main", "https://h/org/model/resolve/main", NULL},
+        {"https://u:p@h/org/model/resolve/main?x=y", "https://h/org/model/resolve/main",
+         "https://h/org/model/resolve/main", NULL},
         {"http://h/a.b/", "http://h/a.b", "http://h/a.b", NULL},
         {"http://h/", "http://h", "http://h", NULL},
         {"http://h", "http://h", "http://h", NULL},
     };
-    static const char *const bad[] = {"http://",       "http://h/a%2Fb.gguf", "http://h/a%2Fb",      "http://h/a%00.gguf",
-                                      "http://h/a%00", "http://h/.x",         "http://h:pass/x.gguf"};
+    static const char *const bad[] = {
+        "http://",       "http://h/a%2Fb.gguf", "http://h/a%2Fb",      "http://h/a%00.gguf",
+        "http://h/a%00", "http://h/.x",         "http://h:pass/x.gguf"};
     organ_arena arena = {0};
     const char *shown, *directory, *name;
     for (size_t k = 0; k < sizeof rows / sizeof *rows; k++) {
         organ_error error = {0};
-        ck_assert_msg(organ_http_place(rows[k].url, &arena, &shown, &directory, &name, &error) == ORGAN_OK, "%s", error.message);
+        ck_assert_msg(organ_http_place(rows[k].url, &arena, &shown, &directory, &name, &error) == ORGAN_OK, "%s",
+                      error.message);
         ck_assert_str_eq(shown, rows[k].shown);
         ck_assert_str_eq(directory, rows[k].directory);
         ck_assert(rows[k].name ? name && strcmp(name, rows[k].name) == 0 : !name);
@@ -509,19 +522,21 @@ Suite *http_source_suite(void)
 {
     const suite_case cases[] = {
         {"bytes",
-         {any_range_is_right, small_reads_are_read_ahead, reads_side_by_side_share_what_is_read_ahead, large_reads_go_straight,
-          shorter_parts_are_joined, whole_files_are_loaded}},
+         {any_range_is_right, small_reads_are_read_ahead, reads_side_by_side_share_what_is_read_ahead,
+          large_reads_go_straight, shorter_parts_are_joined, whole_files_are_loaded}},
         {"connection",
-         {broken_connections_are_tried_again, patience_ends, server_asks_to_wait, patience_is_the_users, trickling_servers_are_left,
-          nobody_answers, waiting_can_be_stopped}},
+         {broken_connections_are_tried_again, patience_ends, server_asks_to_wait, patience_is_the_users,
+          trickling_servers_are_left, nobody_answers, waiting_can_be_stopped}},
         {"server", {strange_servers_are_refused, changed_files_are_refused}},
-        {"secrets", {headers_stay_with_their_host, secrets_are_in_no_message, malformed_headers_are_refused, urls_are_taken_apart}},
+        {"secrets",
+         {headers_stay_with_their_host, secrets_are_in_no_message, malformed_headers_are_refused,
+          urls_are_taken_apart}},
     };
     return suite_of("http source", cases, sizeof cases / sizeof *cases, setup, teardown);
 }
 
 int main(void)
 {
-    return run_suites(
-        (Suite *const[]){http_source_suite(), http_redirects_suite(), http_model_suite(), http_measure_suite(), http_verbs_suite(), NULL});
+    return run_suites((Suite *const[]){http_source_suite(), http_redirects_suite(), http_model_suite(),
+                                       http_measure_suite(), http_verbs_suite(), NULL});
 }

@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: MIT
- * The long tier of streams: 61 blocks of 384 experts, 60 GB that lie nowhere, over a server that dies halfway. All bytes are looked at
- * once, and measured twice, with and without the interruption. */
+ * The long tier of streams: 61 blocks of 384 experts, 60 GB that lie nowhere, over a server that dies halfway. All
+ * bytes are looked at once, and measured twice, with and without the interruption. */
 #include "tests/kit/served_model.h"
 
 #include <stdio.h>
@@ -34,8 +34,9 @@ static bool stage(const char *name, const char *(*go)(uint64_t *grown), bool int
         fault = "the server was not killed halfway";
     if (!fault && grown >= GROWTH)
         fault = "the memory has grown too much";
-    printf("%-10s %zu tensors, %.1f GB, %.0f s, memory grown by %.0f MiB: %s\n", name, model.tensor_count, (double)model.bytes / 1e9,
-           (double)(to.tv_sec - from.tv_sec), (double)grown / 1048576.0, fault ? fault : "as it should be");
+    printf("%-10s %zu tensors, %.1f GB, %.0f s, memory grown by %.0f MiB: %s\n", name, model.tensor_count,
+           (double)model.bytes / 1e9, (double)(to.tv_sec - from.tv_sec), (double)grown / 1048576.0,
+           fault ? fault : "as it should be");
     return !fault;
 }
 

@@ -1,5 +1,6 @@
 /* SPDX-License-Identifier: MIT
- * Models behind URLs: opened by an index or a file, read through as if they were here, and refused where they must be. */
+ * Models behind URLs: opened by an index or a file, read through as if they were here, and refused where they must be.
+ */
 #include "formats/model/model.h"
 #include "orchestrator/surgery/health/inspect.h"
 #include "tests/formats/remote/check_http.h"
@@ -143,11 +144,13 @@ START_TEST(what_is_not_there)
     refuses(http_url(server, "none.safetensors.index.json"), ORGAN_IO, "no such file");
     refuses(http_url(server, "model.bin"), ORGAN_BAD_INPUT, "PyTorch pickle");
     refuses(http_url(server, "model.json"), ORGAN_BAD_INPUT, "/some/where/model.json: is neither");
-    refuses(http_url(server, "model"), ORGAN_IO, "/some/where/model: no model here: the server has no " INDEX " and no model.safetensors");
+    refuses(http_url(server, "model"), ORGAN_IO,
+            "/some/where/model: no model here: the server has no " INDEX " and no model.safetensors");
     refuses(http_url(server, "%2e%2e"), ORGAN_USAGE, "no name of a file or a directory");
     refuses(http_url(server, "a%2fb"), ORGAN_USAGE, "no name of a file or a directory");
     http_behave(server, (http_manners){.after = 1, .oddity = HTTP_STATUS, .code = 404, .count = -1});
-    refuses(http_url(server, INDEX), ORGAN_BAD_INPUT, INDEX ": names 'model-00001-of-00003.safetensors', which is not there");
+    refuses(http_url(server, INDEX), ORGAN_BAD_INPUT,
+            INDEX ": names 'model-00001-of-00003.safetensors', which is not there");
     http_behave(server, (http_manners){.after = 1, .oddity = HTTP_STATUS, .code = 500, .count = -1});
     refuses(http_url(server, INDEX), ORGAN_IO, "status 500");
     http_behave(server, (http_manners){0});
@@ -168,7 +171,8 @@ START_TEST(changed_meanwhile)
     ck_assert_int_eq(organ_model_unchanged(model, &error), ORGAN_OK);
     const char *const etag = http_set_etag(server, &small.files[2], "\"new\"");
     ck_assert_int_eq(organ_model_unchanged(model, &error), ORGAN_BAD_INPUT);
-    ck_assert_msg(strstr(error.message, "model-00003-of-00003.safetensors: was changed on the server"), "%s", error.message);
+    ck_assert_msg(strstr(error.message, "model-00003-of-00003.safetensors: was changed on the server"), "%s",
+                  error.message);
     http_set_etag(server, &small.files[2], etag);
     organ_model_close(model);
 }
@@ -221,8 +225,9 @@ START_TEST(opens_a_split_gguf)
     }
     http_server *other = http_start(parts, 2, 0);
     ck_assert_msg(organ_model_open(http_url(other, names[1]), &there, &error) == ORGAN_OK, "%s", error.message);
-    ck_assert_msg(organ_model_open("fixtures/tiny-qwen2-gguf/tiny-qwen2-BF16-00001-of-00002.gguf", &here, &error) == ORGAN_OK, "%s",
-                  error.message);
+    ck_assert_msg(organ_model_open("fixtures/tiny-qwen2-gguf/tiny-qwen2-BF16-00001-of-00002.gguf", &here, &error) ==
+                      ORGAN_OK,
+                  "%s", error.message);
     ck_assert_uint_eq(there->file_count, 2);
     ck_assert_uint_eq(there->tensor_count, here->tensor_count);
     ck_assert_str_eq(there->config.architecture, here->config.architecture);
@@ -267,8 +272,9 @@ Suite *http_model_suite(void)
 {
     const suite_case cases[] = {
         {"model",
-         {opens_by_its_index, opens_by_its_directory, opens_a_directory_without_index, opens_one_shard, reads_as_if_it_were_here,
-          what_is_not_there, changed_meanwhile, can_be_inspected, loads_small_files, opens_a_split_gguf, large_stream_over_a_dead_server}},
+         {opens_by_its_index, opens_by_its_directory, opens_a_directory_without_index, opens_one_shard,
+          reads_as_if_it_were_here, what_is_not_there, changed_meanwhile, can_be_inspected, loads_small_files,
+          opens_a_split_gguf, large_stream_over_a_dead_server}},
     };
     return suite_of("http model", cases, sizeof cases / sizeof *cases, setup, teardown);
 }

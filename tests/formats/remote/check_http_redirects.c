@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: MIT
- * Redirects from servers that all can reach to addresses that only this machine or its network can: they are not followed, however the
- * address is spelled. */
+ * Redirects from servers that all can reach to addresses that only this machine or its network can: they are not
+ * followed, however the address is spelled. */
 #include "formats/remote/http_address.h"
 #include "formats/remote/remote.h"
 #include "tests/formats/remote/check_http.h"
@@ -78,9 +78,10 @@ organ_reach __wrap_organ_http_text_reach(const char *text)
 
 START_TEST(addresses_are_told_apart)
 {
-    static const char *const open[] = {"1.1.1.1",           "8.8.8.8",        "172.15.255.255",   "172.32.0.0",      "100.63.255.255",
-                                       "100.128.0.0",       "169.253.1.1",    "192.167.1.1",      "223.255.255.255", "2606:4700::1111",
-                                       "[2606:4700::1111]", "::ffff:8.8.8.8", "64:ff9b::808:808", "2002:808:808::1"};
+    static const char *const open[] = {"1.1.1.1",          "8.8.8.8",         "172.15.255.255",    "172.32.0.0",
+                                       "100.63.255.255",   "100.128.0.0",     "169.253.1.1",       "192.167.1.1",
+                                       "223.255.255.255",  "2606:4700::1111", "[2606:4700::1111]", "::ffff:8.8.8.8",
+                                       "64:ff9b::808:808", "2002:808:808::1"};
     static const char *const shut[] = {"0.0.0.0",
                                        "10.0.0.1",
                                        "100.64.0.1",
@@ -109,21 +110,32 @@ START_TEST(addresses_are_told_apart)
                                        "localhost",
                                        "",
                                        "1.1.1"};
-    static const char *const links[] = {"169.254.0.0",        "169.254.169.254", "169.254.255.255", "100.100.100.200",
-                                        "168.63.129.16",      "192.0.0.192",     "fe80::1",         "fe80::1%lo",
-                                        "febf::1",            "[fd00:ec2::254]", "::ffff:169.254.169.254",
-                                        "64:ff9b::a9fe:a9fe", "2002:a9fe:a9fe::1"};
+    static const char *const links[] = {"169.254.0.0",
+                                        "169.254.169.254",
+                                        "169.254.255.255",
+                                        "100.100.100.200",
+                                        "168.63.129.16",
+                                        "192.0.0.192",
+                                        "fe80::1",
+                                        "fe80::1%lo",
+                                        "febf::1",
+                                        "[fd00:ec2::254]",
+                                        "::ffff:169.254.169.254",
+                                        "64:ff9b::a9fe:a9fe",
+                                        "2002:a9fe:a9fe::1"};
     for (size_t k = 0; k < sizeof open / sizeof *open; k++)
         ck_assert_msg(__real_organ_http_text_reach(open[k]) == ORGAN_REACH_PUBLIC, "%s", open[k]);
     for (size_t k = 0; k < sizeof shut / sizeof *shut; k++)
         ck_assert_msg(__real_organ_http_text_reach(shut[k]) == ORGAN_REACH_INSIDE, "%s", shut[k]);
     for (size_t k = 0; k < sizeof links / sizeof *links; k++)
         ck_assert_msg(__real_organ_http_text_reach(links[k]) == ORGAN_REACH_LINK, "%s", links[k]);
-    ck_assert(organ_http_is_address("127.0.0.1") && organ_http_is_address("[::1]") && !organ_http_is_address("localhost"));
+    ck_assert(organ_http_is_address("127.0.0.1") && organ_http_is_address("[::1]") &&
+              !organ_http_is_address("localhost"));
 }
 END_TEST
 
-/* From a public server to one of this machine, however it is spelled: not a connection is made. To another public one: followed. */
+/* From a public server to one of this machine, however it is spelled: not a connection is made. To another public one:
+ * followed. */
 START_TEST(redirects_into_the_house)
 {
     static const char *const hosts[] = {"127.0.0.1", "localhost",  "[::1]",      "[::ffff:127.0.0.1]",
@@ -136,8 +148,9 @@ START_TEST(redirects_into_the_house)
         snprintf(location, sizeof location, "http://%s:%d", hosts[k], http_port(server));
         http_behave(out, (http_manners){.oddity = HTTP_REDIRECTS, .location = location, .count = -1});
         ck_assert_int_eq(begin(&r, url), ORGAN_IO);
-        ck_assert_msg(strstr(r.error.message, "redirects to an address that is none") || strstr(r.error.message, "resolve"), "%s: %s",
-                      hosts[k], r.error.message);
+        ck_assert_msg(strstr(r.error.message, "redirects to an address that is none") ||
+                          strstr(r.error.message, "resolve"),
+                      "%s: %s", hosts[k], r.error.message);
         end(&r);
     }
     ck_assert_int_eq(http_connections(server), 0);
@@ -148,8 +161,9 @@ END_TEST
 /* Not even from a server of the user's own network, in one step or two. */
 START_TEST(redirects_to_the_metadata_of_a_cloud)
 {
-    static const char *const hosts[] = {"127.0.0.3",       "2130706435",      "169.254.169.254",          "2852039166",      "0xa9fea9fe",
-                                        "100.100.100.200", "[fd00:ec2::254]", "[::ffff:169.254.169.254]", "[64:ff9b::a9fe:a9fe]"};
+    static const char *const hosts[] = {
+        "127.0.0.3",       "2130706435",      "169.254.169.254",          "2852039166",          "0xa9fea9fe",
+        "100.100.100.200", "[fd00:ec2::254]", "[::ffff:169.254.169.254]", "[64:ff9b::a9fe:a9fe]"};
     http_server *const cloud = http_start_at(files, 1, "127.0.0.3", 0), *const near = http_start(files, 1, 0);
     char url[512], location[512], again[512];
     snprintf(url, sizeof url, "http://127.0.0.1:%d/some/where/model.gguf", http_port(near));
@@ -172,7 +186,8 @@ END_TEST
 
 START_TEST(redirects_outside)
 {
-    http_server *const out = http_start_at(files, 1, "127.0.0.2", 0), *const other = http_start_at(files, 1, "127.0.0.2", 0);
+    http_server *const out = http_start_at(files, 1, "127.0.0.2", 0), *const other =
+                                                                          http_start_at(files, 1, "127.0.0.2", 0);
     char url[512], location[512];
     reading r;
     snprintf(location, sizeof location, "http://127.0.0.2:%d", http_port(other));
@@ -195,7 +210,7 @@ END_TEST
 Suite *http_redirects_suite(void)
 {
     const suite_case cases[] = {{"redirects",
-                                 {addresses_are_told_apart, redirects_into_the_house, redirects_to_the_metadata_of_a_cloud,
-                                  redirects_outside}}};
+                                 {addresses_are_told_apart, redirects_into_the_house,
+                                  redirects_to_the_metadata_of_a_cloud, redirects_outside}}};
     return suite_of("http redirects", cases, 1, setup, teardown);
 }

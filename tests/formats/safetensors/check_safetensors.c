@@ -20,7 +20,8 @@ typedef struct bad_header {
     const char *fragments[FRAGMENTS]; /* besides the name of the file */
 } bad_header;
 
-#define T(name, dtype, shape, offsets) "\"" name "\":{\"dtype\":\"" dtype "\",\"shape\":" shape ",\"data_offsets\":" offsets "}"
+#define T(name, dtype, shape, offsets)                                                                                 \
+    "\"" name "\":{\"dtype\":\"" dtype "\",\"shape\":" shape ",\"data_offsets\":" offsets "}"
 
 static const bad_header bad_headers[] = {
     /* not an object, not JSON */
@@ -41,7 +42,9 @@ static const bad_header bad_headers[] = {
     {"{\"a\\", 0, {"has no closing quote"}},
     {"{\"a\":{\"x\":[1,2}", 0, {"the text ends inside this value"}},
     {"{\"a\":[}]}", 0, {"tensor 'a'", "is not an object but '[}'"}},
-    {"{\n\"a\":{\"dtype\":\"U8\",\n\"shape\":[01],\"data_offsets\":[0,1]}}", 1, {"tensor 'a'", "\"shape\"", "line 3, column 10"}},
+    {"{\n\"a\":{\"dtype\":\"U8\",\n\"shape\":[01],\"data_offsets\":[0,1]}}",
+     1,
+     {"tensor 'a'", "\"shape\"", "line 3, column 10"}},
     {"{'a':1}", 0, {"a name in quotes"}},
     {"{/**/}", 0, {"a name in quotes"}},
     {"{\"a\":{\"dtype\":nul}}", 0, {"tensor 'a'", "\"dtype\"", "invalid token near 'nul'"}},
@@ -70,11 +73,17 @@ static const bad_header bad_headers[] = {
     {"{\"a\":{\"shape\":[1],\"data_offsets\":[0,1]}}", 1, {"tensor 'a'", "dtype is missing"}},
     {"{\"a\":{\"dtype\":\"U8\",\"data_offsets\":[0,1]}}", 1, {"tensor 'a'", "shape is missing"}},
     {"{\"a\":{\"dtype\":\"U8\",\"shape\":[1]}}", 1, {"tensor 'a'", "data_offsets is missing"}},
-    {"{\"a\":{\"dtype\":\"U8\",\"dtype\":\"U8\",\"shape\":[1],\"data_offsets\":[0,1]}}", 1, {"tensor 'a'", "dtype is there twice"}},
+    {"{\"a\":{\"dtype\":\"U8\",\"dtype\":\"U8\",\"shape\":[1],\"data_offsets\":[0,1]}}",
+     1,
+     {"tensor 'a'", "dtype is there twice"}},
     {"{\"a\":[\"U8\",[1],[0,1]]}", 1, {"tensor 'a' is not an object but '[\"U8\",[1],[0,1]]'"}},
     {"{" T("a\\u0000b", "U8", "[1]", "[0,1]") "}", 1, {"a NUL character is in the name"}},
-    {"{\"a\":{\"dtype\":\"U8\",\"shape\":[1],\"data_offsets\":[0,1],\"x\":tru}}", 1, {"tensor 'a'", "\"x\"", "invalid token near 'tru'"}},
-    {"{\"a\":{\"dtype\":\"U8\",\"shape\":[1],\"data_offsets\":[0,1],\"x\":1e999}}", 1, {"tensor 'a'", "\"x\"", "overflow near '1e999'"}},
+    {"{\"a\":{\"dtype\":\"U8\",\"shape\":[1],\"data_offsets\":[0,1],\"x\":tru}}",
+     1,
+     {"tensor 'a'", "\"x\"", "invalid token near 'tru'"}},
+    {"{\"a\":{\"dtype\":\"U8\",\"shape\":[1],\"data_offsets\":[0,1],\"x\":1e999}}",
+     1,
+     {"tensor 'a'", "\"x\"", "overflow near '1e999'"}},
     {"{" T("a", "BF17", "[1]", "[0,2]") "}", 2, {"tensor 'a'", "dtype \"BF17\" is not a known type"}},
     {"{" T("a", "bf16", "[1]", "[0,2]") "}", 2, {"tensor 'a'", "dtype \"bf16\" is not a known type"}},
     {"{" T("a", "", "[1]", "[0,1]") "}", 1, {"tensor 'a'", "dtype \"\" is not a known type"}},
@@ -84,19 +93,33 @@ static const bad_header bad_headers[] = {
     {"{" T("a", "U8", "null", "[0,1]") "}", 1, {"tensor 'a'", "shape null: is not a list"}},
     {"{" T("a", "U8", "{}", "[0,1]") "}", 1, {"tensor 'a'", "shape {}: is not a list"}},
     /* dimensions */
-    {"{" T("a", "U8", "[4,-1]", "[0,1]") "}", 1, {"tensor 'a'", "shape [4,-1]", "number 2", "0 to 9223372036854775807"}},
+    {"{" T("a", "U8", "[4,-1]", "[0,1]") "}",
+     1,
+     {"tensor 'a'", "shape [4,-1]", "number 2", "0 to 9223372036854775807"}},
     {"{" T("a", "U8", "[1.0]", "[0,1]") "}", 1, {"tensor 'a'", "shape [1.0]", "number 1"}},
     {"{" T("a", "U8", "[1e3]", "[0,1000]") "}", 1000, {"tensor 'a'", "shape [1e3]", "number 1"}},
     {"{" T("a", "U8", "[1,2,\"3\"]", "[0,6]") "}", 6, {"tensor 'a'", "shape [1,2,\"3\"]", "number 3"}},
     {"{" T("a", "U8", "[true]", "[0,1]") "}", 1, {"tensor 'a'", "shape [true]", "number 1"}},
     {"{" T("a", "U8", "[[1]]", "[0,1]") "}", 1, {"tensor 'a'", "shape [[1]]", "number 1"}},
-    {"{" T("a", "U8", "[9223372036854775808]", "[0,1]") "}", 1, {"tensor 'a'", "\"shape\"", "too big integer near '9223372036854775808'"}},
-    {"{" T("a", "U8", "[2,18446744073709551614]", "[0,1]") "}", 1, {"tensor 'a'", "\"shape\"", "near '18446744073709551614'"}},
-    {"{" T("a", "U8", "[18446744073709551617]", "[0,1]") "}", 1, {"tensor 'a'", "\"shape\"", "near '18446744073709551617'"}},
-    {"{" T("a", "U8", "[-9223372036854775809]", "[0,1]") "}", 1, {"tensor 'a'", "\"shape\"", "too big negative integer"}},
+    {"{" T("a", "U8", "[9223372036854775808]", "[0,1]") "}",
+     1,
+     {"tensor 'a'", "\"shape\"", "too big integer near '9223372036854775808'"}},
+    {"{" T("a", "U8", "[2,18446744073709551614]", "[0,1]") "}",
+     1,
+     {"tensor 'a'", "\"shape\"", "near '18446744073709551614'"}},
+    {"{" T("a", "U8", "[18446744073709551617]", "[0,1]") "}",
+     1,
+     {"tensor 'a'", "\"shape\"", "near '18446744073709551617'"}},
+    {"{" T("a", "U8", "[-9223372036854775809]", "[0,1]") "}",
+     1,
+     {"tensor 'a'", "\"shape\"", "too big negative integer"}},
     {"{" T("a", "U8", "[1e999]", "[0,1]") "}", 1, {"tensor 'a'", "\"shape\"", "overflow near '1e999'"}},
-    {"{" T("a", "F32", "[2,9223372036854775807]", "[0,8]") "}", 8, {"tensor 'a'", "shape [2,9223372036854775807]", "bytes is beyond"}},
-    {"{" T("a", "U8", "[4,9223372036854775807]", "[0,8]") "}", 8, {"tensor 'a'", "shape [4,9223372036854775807]", "elements is beyond"}},
+    {"{" T("a", "F32", "[2,9223372036854775807]", "[0,8]") "}",
+     8,
+     {"tensor 'a'", "shape [2,9223372036854775807]", "bytes is beyond"}},
+    {"{" T("a", "U8", "[4,9223372036854775807]", "[0,8]") "}",
+     8,
+     {"tensor 'a'", "shape [4,9223372036854775807]", "elements is beyond"}},
     {"{" T("a", "U8", "[4294967296,4294967296,0]", "[0,0]") "}", 0, {"tensor 'a'", "shape", "elements is beyond"}},
     {"{" T("a", "F4", "[3]", "[0,1]") "}", 1, {"tensor 'a'", "shape [3]", "3 elements of F4", "whole number of bytes"}},
     {"{" T("a", "F4", "[3,5]", "[0,7]") "}", 7, {"tensor 'a'", "shape [3,5]", "15 elements"}},
@@ -108,7 +131,9 @@ static const bad_header bad_headers[] = {
     {"{" T("a", "U8", "[1]", "0") "}", 1, {"tensor 'a'", "data_offsets 0: is not a list"}},
     {"{" T("a", "U8", "[1]", "[-1,0]") "}", 1, {"tensor 'a'", "data_offsets [-1,0]", "number 1"}},
     {"{" T("a", "U8", "[1]", "[0,1.0]") "}", 1, {"tensor 'a'", "data_offsets [0,1.0]", "number 2"}},
-    {"{" T("a", "U8", "[1]", "[0,18446744073709551616]") "}", 1, {"tensor 'a'", "\"data_offsets\"", "near '18446744073709551616'"}},
+    {"{" T("a", "U8", "[1]", "[0,18446744073709551616]") "}",
+     1,
+     {"tensor 'a'", "\"data_offsets\"", "near '18446744073709551616'"}},
     {"{" T("a", "U8", "[4]", "[4,0]") "}", 4, {"tensor 'a'", "data_offsets end 0 is before begin 4"}},
     {"{" T("model.norm.weight", "U8", "[8]", "[0,8]") "}",
      7,
@@ -116,12 +141,18 @@ static const bad_header bad_headers[] = {
     {"{" T("a", "U8", "[1]", "[9223372036854775806,9223372036854775807]") "}",
      1,
      {"end 9223372036854775807 is past the end of the data (1)"}},
-    {"{" T("a", "F16", "[2,3]", "[0,10]") "}", 10, {"tensor 'a'", "shape [2,3] of F16 takes 12 bytes, but data_offsets span 10"}},
-    {"{" T("a", "F16", "[0]", "[0,2]") "}", 2, {"tensor 'a'", "shape [0] of F16 takes 0 bytes, but data_offsets span 2"}},
+    {"{" T("a", "F16", "[2,3]", "[0,10]") "}",
+     10,
+     {"tensor 'a'", "shape [2,3] of F16 takes 12 bytes, but data_offsets span 10"}},
+    {"{" T("a", "F16", "[0]", "[0,2]") "}",
+     2,
+     {"tensor 'a'", "shape [0] of F16 takes 0 bytes, but data_offsets span 2"}},
     {"{" T("a", "F64", "[]", "[0,4]") "}", 4, {"tensor 'a'", "shape [] of F64 takes 8 bytes, but data_offsets span 4"}},
     /* layout */
     {"{" T("a", "U8", "[1]", "[1,2]") "}", 2, {"tensor 'a'", "begin 1 leaves a hole after byte 0"}},
-    {"{" T("a", "U8", "[2]", "[0,2]") "," T("b", "U8", "[1]", "[3,4]") "}", 4, {"tensor 'b'", "begin 3 leaves a hole after byte 2"}},
+    {"{" T("a", "U8", "[2]", "[0,2]") "," T("b", "U8", "[1]", "[3,4]") "}",
+     4,
+     {"tensor 'b'", "begin 3 leaves a hole after byte 2"}},
     {"{" T("a", "U8", "[2]", "[0,2]") "," T("b", "U8", "[2]", "[1,3]") "}",
      3,
      {"tensor 'b'", "begin 1 overlaps tensor 'a', which ends at 2"}},
@@ -190,35 +221,41 @@ static const struct good_header {
     {"{}", 0, 0, NULL, 0, 0, 0, 0, 0},
     {" \t\r\n{ } \n ", 0, 0, NULL, 0, 0, 0, 0, 0},
     {"{\"__metadata__\":{}}", 0, 0, NULL, 0, 0, 0, 0, 0},
-    {"{\"__metadata__\":{\"format\":\"pt\",\"x\":\"\\u0000\"}," T("a", "U8", "[2]", "[0,2]") "}   ", 2, 1, "a", ORGAN_U8, 1, 2, 2, 0},
+    {"{\"__metadata__\":{\"format\":\"pt\",\"x\":\"\\u0000\"}," T("a", "U8", "[2]", "[0,2]") "}   ", 2, 1, "a",
+     ORGAN_U8, 1, 2, 2, 0},
     {"{" T("a", "F64", "[]", "[0,8]") "}", 8, 1, "a", ORGAN_F64, 0, 1, 8, 0},
     {"{" T("a", "F32", "[0]", "[0,0]") "}", 0, 1, "a", ORGAN_F32, 1, 0, 0, 0},
     {"{" T("a", "F32", "[3,0,7]", "[4,4]") "," T("b", "F32", "[1]", "[0,4]") "}", 4, 2, "a", ORGAN_F32, 3, 0, 0, 4},
-    {"{" T("b", "U8", "[4]", "[0,4]") "," T("z", "U8", "[0]", "[0,0]") "," T("a", "U8", "[0]", "[0,0]") "}", 4, 3, "b", ORGAN_U8, 1, 4, 4,
-     0},
+    {"{" T("b", "U8", "[4]", "[0,4]") "," T("z", "U8", "[0]", "[0,0]") "," T("a", "U8", "[0]", "[0,0]") "}", 4, 3, "b",
+     ORGAN_U8, 1, 4, 4, 0},
     {"{" T("b", "U8", "[1]", "[2,3]") "," T("a", "F16", "[1]", "[0,2]") "}", 3, 2, "b", ORGAN_U8, 1, 1, 1, 2},
     {"{" T("a", "F4", "[2,3]", "[0,3]") "}", 3, 1, "a", ORGAN_F4, 2, 6, 3, 0},
     {"{" T("a", "F6_E3M2", "[4]", "[0,3]") "}", 3, 1, "a", ORGAN_F6_E3M2, 1, 4, 3, 0},
     {"{" T("a", "C64", "[2]", "[0,16]") "}", 16, 1, "a", ORGAN_C64, 1, 2, 16, 0},
     {"{" T("a", "BOOL", "[3]", "[0,3]") "}", 3, 1, "a", ORGAN_BOOL, 1, 3, 3, 0},
-    {"{\"a\":{\"extra\":[1.5,null,{\"deep\":[]}],\"dtype\":\"U8\",\"shape\":[1],\"data_offsets\":[0,1]}}", 1, 1, "a", ORGAN_U8, 1, 1, 1, 0},
-    {"{\"a\" : { \"data_offsets\" : [ 0 , 1 ] , \"shape\" : [ 1 ] ,\n\t\"dtype\" : \"U8\" } }", 1, 1, "a", ORGAN_U8, 1, 1, 1, 0},
+    {"{\"a\":{\"extra\":[1.5,null,{\"deep\":[]}],\"dtype\":\"U8\",\"shape\":[1],\"data_offsets\":[0,1]}}", 1, 1, "a",
+     ORGAN_U8, 1, 1, 1, 0},
+    {"{\"a\" : { \"data_offsets\" : [ 0 , 1 ] , \"shape\" : [ 1 ] ,\n\t\"dtype\" : \"U8\" } }", 1, 1, "a", ORGAN_U8, 1,
+     1, 1, 0},
     {"{" T("../../x", "U8", "[1]", "[0,1]") "}", 1, 1, "../../x", ORGAN_U8, 1, 1, 1, 0},
     {"{" T("", "U8", "[1]", "[0,1]") "}", 1, 1, "", ORGAN_U8, 1, 1, 1, 0},
     {"{" T("\\\"}{\\\\", "U8", "[1]", "[0,1]") "}", 1, 1, "\"}{\\", ORGAN_U8, 1, 1, 1, 0},
     {"{" T("\\u00e9\\ud83d\\ude00", "U8", "[1]", "[0,1]") "}", 1, 1, "\xC3\xA9\xF0\x9F\x98\x80", ORGAN_U8, 1, 1, 1, 0},
-    {"{" T("a", "U8", "[1,1,1,1,1,1,1,1,1,1,1,1,1,1,1,1,1,1,1,1,1,1,1,1,1,1,1,1,1,1,1,1,1,1,1,1,1,1,1,2]", "[0,2]") "}", 2, 1, "a",
-     ORGAN_U8, 40, 2, 2, 0},
+    {"{" T("a", "U8", "[1,1,1,1,1,1,1,1,1,1,1,1,1,1,1,1,1,1,1,1,1,1,1,1,1,1,1,1,1,1,1,1,1,1,1,1,1,1,1,2]", "[0,2]") "}",
+     2, 1, "a", ORGAN_U8, 40, 2, 2, 0},
     {"{" T("a", "U8", "[-0]", "[0,0]") "}", 0, 1, "a", ORGAN_U8, 1, 0, 0, 0},
     /* what nobody reads is no reason to refuse a file */
     {"{\"__metadata__\":null," T("a", "U8", "[2]", "[0,2]") "}", 2, 1, "a", ORGAN_U8, 1, 2, 2, 0},
     {"{" T("a", "U8", "[2]", "[0,2]") ",\"__metadata__\" : null }", 2, 1, "a", ORGAN_U8, 1, 2, 2, 0},
     {"{\"__metadata__\":null}", 0, 0, NULL, 0, 0, 0, 0, 0},
-    {"{\"__metadata__\":{\"a\":\"b\",\"a\":\"c\",\"x\\u0000y\":\"\"}," T("a", "U8", "[2]", "[0,2]") "}", 2, 1, "a", ORGAN_U8, 1, 2, 2, 0},
-    {"{\"a\":{\"dtype\":\"U8\",\"shape\":[1],\"data_offsets\":[0,1],\"x\":1,\"x\":{\"y\":1,\"y\":2},\"dtype\\u0000\":1}}", 1, 1, "a",
-     ORGAN_U8, 1, 1, 1, 0},
-    {"{\"a\":{\"dtype\":\"U8\",\"shape\":[1],\"data_offsets\":[0,1],\"x\":[99999999999999999999999,-18446744073709551616]}}", 1, 1, "a",
-     ORGAN_U8, 1, 1, 1, 0},
+    {"{\"__metadata__\":{\"a\":\"b\",\"a\":\"c\",\"x\\u0000y\":\"\"}," T("a", "U8", "[2]", "[0,2]") "}", 2, 1, "a",
+     ORGAN_U8, 1, 2, 2, 0},
+    {"{\"a\":{\"dtype\":\"U8\",\"shape\":[1],\"data_offsets\":[0,1],\"x\":1,\"x\":{\"y\":1,\"y\":2},\"dtype\\u0000\":1}"
+     "}",
+     1, 1, "a", ORGAN_U8, 1, 1, 1, 0},
+    {"{\"a\":{\"dtype\":\"U8\",\"shape\":[1],\"data_offsets\":[0,1],\"x\":[99999999999999999999999,-"
+     "18446744073709551616]}}",
+     1, 1, "a", ORGAN_U8, 1, 1, 1, 0},
 };
 
 START_TEST(header_is_accepted)
@@ -318,8 +355,9 @@ START_TEST(many_tensors_on_one_range)
     add(&t, "}");
     scratch_tensors("bad.safetensors", t.bytes, 8);
     free(t.bytes);
-    expect_refused(scratch_path("bad.safetensors"), ORGAN_BAD_INPUT,
-                   (const char *const[]){"tensor 't000001'", "begin 0 overlaps tensor 't000000', which ends at 8", NULL});
+    expect_refused(
+        scratch_path("bad.safetensors"), ORGAN_BAD_INPUT,
+        (const char *const[]){"tensor 't000001'", "begin 0 overlaps tensor 't000000', which ends at 8", NULL});
 }
 END_TEST
 
@@ -329,7 +367,12 @@ static const struct large {
     size_t count, data;
     const char *fragments[3]; /* none: the file is legal */
 } larges[] = {
-    {"{\"a\":{\"dtype\":\"U8\",\"shape\":[1],\"data_offsets\":[0,1],\"x\":", "[", "}}", 1000000, 1, {"the text ends inside this value"}},
+    {"{\"a\":{\"dtype\":\"U8\",\"shape\":[1],\"data_offsets\":[0,1],\"x\":",
+     "[",
+     "}}",
+     1000000,
+     1,
+     {"the text ends inside this value"}},
     {"{\"a\":{\"x\":", "[", "", 200000, 0, {"the text ends inside this value"}},
     {"{\"a\":{\"x\":", "{\"x\":", "", 200000, 0, {"the text ends inside this value"}},
     {"{\"a\":", "[", "}", 5000, 0, {"the text ends inside this value"}},
@@ -383,8 +426,9 @@ START_TEST(depth_bomb)
     memset(t.bytes + strlen(before) + depth, ']', depth);
     scratch_tensors("bad.safetensors", t.bytes, 1);
     free(t.bytes);
-    expect_refused(scratch_path("bad.safetensors"), ORGAN_BAD_INPUT,
-                   (const char *const[]){"bad.safetensors", "tensor 'a'", _i ? "holds more than" : "maximum parsing depth", NULL});
+    expect_refused(
+        scratch_path("bad.safetensors"), ORGAN_BAD_INPUT,
+        (const char *const[]){"bad.safetensors", "tensor 'a'", _i ? "holds more than" : "maximum parsing depth", NULL});
 }
 END_TEST
 

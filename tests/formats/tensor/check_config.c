@@ -32,11 +32,12 @@ END_TEST
 
 START_TEST(plain)
 {
-    const organ_hf_config c = read_text("{\"architectures\":[\"LlamaForCausalLM\",\"x\"],\"model_type\":\"llama\",\"torch_dtype\":"
-                                        "\"bfloat16\",\"hidden_size\":1,\"intermediate_size\":2,"
-                                        "\"num_hidden_layers\":3,\"num_attention_heads\":4,\"num_key_value_heads\":5,\"head_dim\":6,"
-                                        "\"vocab_size\":7,\"num_local_experts\":8,"
-                                        "\"tie_word_embeddings\":true,\"quantization_config\":{\"quant_method\":\"fp8\"}}");
+    const organ_hf_config c =
+        read_text("{\"architectures\":[\"LlamaForCausalLM\",\"x\"],\"model_type\":\"llama\",\"torch_dtype\":"
+                  "\"bfloat16\",\"hidden_size\":1,\"intermediate_size\":2,"
+                  "\"num_hidden_layers\":3,\"num_attention_heads\":4,\"num_key_value_heads\":5,\"head_dim\":6,"
+                  "\"vocab_size\":7,\"num_local_experts\":8,"
+                  "\"tie_word_embeddings\":true,\"quantization_config\":{\"quant_method\":\"fp8\"}}");
     ck_assert_str_eq(c.architecture, "LlamaForCausalLM");
     ck_assert_str_eq(c.model_type, "llama");
     ck_assert_str_eq(c.torch_dtype, "bfloat16");
@@ -56,10 +57,11 @@ END_TEST
 /* A multimodal model; what stands at the top counts before what is nested. */
 START_TEST(nested)
 {
-    const organ_hf_config c =
-        read_text("{\"text_config\":{\"model_type\":\"inner\",\"hidden_size\":5,\"n_routed_experts\":64,\"tie_word_embeddings\":true,"
-                  "\"quantization_config\":{\"quant_method\":\"awq\"},\"architectures\":null},"
-                  "\"model_type\":\"outer\",\"dtype\":\"float16\",\"architectures\":[\"Vision\"],\"vision_config\":{\"hidden_size\":9}}");
+    const organ_hf_config c = read_text("{\"text_config\":{\"model_type\":\"inner\",\"hidden_size\":5,\"n_routed_"
+                                        "experts\":64,\"tie_word_embeddings\":true,"
+                                        "\"quantization_config\":{\"quant_method\":\"awq\"},\"architectures\":null},"
+                                        "\"model_type\":\"outer\",\"dtype\":\"float16\",\"architectures\":[\"Vision\"],"
+                                        "\"vision_config\":{\"hidden_size\":9}}");
     ck_assert_str_eq(c.model_type, "outer");
     ck_assert_str_eq(c.architecture, "Vision");
     ck_assert_str_eq(c.torch_dtype, "float16");
@@ -74,7 +76,8 @@ END_TEST
 START_TEST(odd_but_legal)
 {
     const organ_hf_config c =
-        read_text("{\"head_dim\":null,\"architectures\":[],\"torch_dtype\":null,\"intermediate_size\":[1,2],\"quantization_config\":null,"
+        read_text("{\"head_dim\":null,\"architectures\":[],\"torch_dtype\":null,\"intermediate_size\":[1,2],"
+                  "\"quantization_config\":null,"
                   "\"text_config\":null,\"tie_word_embeddings\":null,\"time_step_limit\":[0.0,Infinity,-Infinity, NaN],"
                   "\"text\":\"NaN \\\" Infinity\",\"vocab_size\":0}");
     ck_assert_int_eq(c.head_dim, -1);
@@ -101,7 +104,8 @@ static const struct bad_config {
     {"{\"vocab_size\":9223372036854775808}", {"\"vocab_size\"", "too big integer near '9223372036854775808'"}},
     {"{\"model_type\":7}", {"model_type is 7, not a string"}},
     {"{\"model_type\":\"a\\u0000b\"}", {"model_type is \"a\\u0000b\", not a string"}},
-    {"{\"model_type\":\"0123456789012345678901234567890123456789012345678901234567890123\"}", {"model_type is", "not a short string"}},
+    {"{\"model_type\":\"0123456789012345678901234567890123456789012345678901234567890123\"}",
+     {"model_type is", "not a short string"}},
     {"{\"architectures\":\"x\"}", {"architectures is \"x\", not a list of strings"}},
     {"{\"architectures\":[1]}", {"architectures is [1], not a string"}},
     {"{\"tie_word_embeddings\":1}", {"tie_word_embeddings is 1, not true or false"}},
@@ -122,7 +126,8 @@ START_TEST(refused)
     ck_assert(!config.present);
     ck_assert_msg(strncmp(error.message, "config.json: ", 13) == 0, "%s", error.message);
     for (int k = 0; k < 2 && bad_configs[_i].fragments[k]; k++)
-        ck_assert_msg(strstr(error.message, bad_configs[_i].fragments[k]), "no \"%s\" in: %s", bad_configs[_i].fragments[k], error.message);
+        ck_assert_msg(strstr(error.message, bad_configs[_i].fragments[k]), "no \"%s\" in: %s",
+                      bad_configs[_i].fragments[k], error.message);
     ck_assert_int_eq(open_files(), before);
 }
 END_TEST

@@ -1,5 +1,6 @@
 /* SPDX-License-Identifier: MIT
- * Tests of tokenizers: the ids that the package tokenizers gives for a megabyte of mixed text, tokenizers in GGUF files, what is malformed.
+ * Tests of tokenizers: the ids that the package tokenizers gives for a megabyte of mixed text, tokenizers in GGUF
+ * files, what is malformed.
  */
 #include "tests/formats/tokenizer/check_tokenizer.h"
 
@@ -47,7 +48,8 @@ uint32_t *tokenizer_ids(const organ_tokenizer *tokenizer, const char *text, size
 {
     uint32_t *ids;
     organ_error error = {0};
-    ck_assert_msg(organ_tokenizer_encode(tokenizer, text, bytes, special, &ids, count, &error) == ORGAN_OK, "%s", error.message);
+    ck_assert_msg(organ_tokenizer_encode(tokenizer, text, bytes, special, &ids, count, &error) == ORGAN_OK, "%s",
+                  error.message);
     return ids;
 }
 
@@ -55,7 +57,8 @@ char *tokenizer_load(const char *path, size_t *bytes)
 {
     organ_error error = {0};
     char *text;
-    ck_assert_msg(organ_input_load(path, path, (size_t)64 << 20, &text, bytes, &error) == ORGAN_OK, "%s", error.message);
+    ck_assert_msg(organ_input_load(path, path, (size_t)64 << 20, &text, bytes, &error) == ORGAN_OK, "%s",
+                  error.message);
     return text;
 }
 
@@ -119,8 +122,9 @@ static void check_golden(char *line, const char *text, size_t bytes, organ_token
     }
     char made[17];
     snprintf(made, sizeof made, "%016" PRIx64, digest_of(ids, count));
-    ck_assert_msg(count == wanted && strcmp(made, digest) == 0, "%s, special %d: %zu ids of digest %s instead of %zu of %s", name, special,
-                  count, made, wanted, digest);
+    ck_assert_msg(count == wanted && strcmp(made, digest) == 0,
+                  "%s, special %d: %zu ids of digest %s instead of %zu of %s", name, special, count, made, wanted,
+                  digest);
     free(ids);
     organ_tokenizer_close(tokenizer);
 }
@@ -155,7 +159,9 @@ START_TEST(ids_beyond_the_room_are_counted)
     ck_assert_uint_gt(all, 500);
     for (size_t k = 0; k < sizeof rooms / sizeof *rooms; k++) {
         const size_t kept = rooms[k] < all ? rooms[k] : all;
-        ck_assert_int_eq(organ_tokenizer_encode_some(tokenizer, text, TOKENIZER_TEXT, true, rooms[k], &some, &count, &error), ORGAN_OK);
+        ck_assert_int_eq(
+            organ_tokenizer_encode_some(tokenizer, text, TOKENIZER_TEXT, true, rooms[k], &some, &count, &error),
+            ORGAN_OK);
         ck_assert_uint_eq(count, all);
         ck_assert(kept == 0 || memcmp(some, ids, kept * sizeof *ids) == 0);
         free(some);
@@ -166,13 +172,15 @@ START_TEST(ids_beyond_the_room_are_counted)
 }
 END_TEST
 
-static void joined_is(const organ_tokenizer *tokenizer, const char *text, size_t bytes, const char *wanted, size_t wanted_bytes)
+static void joined_is(const organ_tokenizer *tokenizer, const char *text, size_t bytes, const char *wanted,
+                      size_t wanted_bytes)
 {
     size_t count, length, at = 0;
     uint32_t *ids = tokenizer_ids(tokenizer, text, bytes, true, &count);
     for (size_t k = 0; k < count; k++) {
         const char *piece = organ_tokenizer_piece(tokenizer, ids[k], &length);
-        ck_assert_msg(at + length <= wanted_bytes && memcmp(piece, wanted + at, length) == 0, "piece %zu at byte %zu", k, at);
+        ck_assert_msg(at + length <= wanted_bytes && memcmp(piece, wanted + at, length) == 0, "piece %zu at byte %zu",
+                      k, at);
         at += length;
     }
     ck_assert_uint_eq(at, wanted_bytes);
@@ -182,8 +190,8 @@ static void joined_is(const organ_tokenizer *tokenizer, const char *text, size_t
 START_TEST(pieces_joined_are_the_text)
 {
     static const char *const names[] = {"llama3", "gpt2", "smollm"};
-    static const char text[] =
-        "The end.\r\n\t\xE4\xBD\xA0\xE5\xA5\xBD \xF0\x9F\x91\x8D\xF0\x9F\x8F\xBD 123\0x cafe\xCC\x81  <tool_call> <|endoftext|>";
+    static const char text[] = "The end.\r\n\t\xE4\xBD\xA0\xE5\xA5\xBD \xF0\x9F\x91\x8D\xF0\x9F\x8F\xBD 123\0x "
+                               "cafe\xCC\x81  <tool_call> <|endoftext|>";
     for (size_t k = 0; k < sizeof names / sizeof *names; k++) {
         organ_tokenizer *tokenizer = kind(names[k]);
         joined_is(tokenizer, text, sizeof text - 1, text, sizeof text - 1);
@@ -192,7 +200,8 @@ START_TEST(pieces_joined_are_the_text)
         organ_tokenizer_close(tokenizer);
     }
     organ_tokenizer *tokenizer = kind("llama2");
-    joined_is(tokenizer, text, 39, " The end.\r\n\t\xE4\xBD\xA0\xE5\xA5\xBD \xF0\x9F\x91\x8D\xF0\x9F\x8F\xBD 123\0x cafe\xCC\x81", 40);
+    joined_is(tokenizer, text, 39,
+              " The end.\r\n\t\xE4\xBD\xA0\xE5\xA5\xBD \xF0\x9F\x91\x8D\xF0\x9F\x8F\xBD 123\0x cafe\xCC\x81", 40);
     organ_tokenizer_close(tokenizer);
 }
 END_TEST
@@ -229,12 +238,13 @@ START_TEST(long_words_come_to_an_end)
 }
 END_TEST
 
-/* A pattern that takes some million steps at each character of a text, but nowhere as many as end a search: a file of 200 bytes that would
- * keep a text of 100 KB busy for an hour. */
+/* A pattern that takes some million steps at each character of a text, but nowhere as many as end a search: a file of
+ * 200 bytes that would keep a text of 100 KB busy for an hour. */
 START_TEST(slow_patterns_come_to_an_end)
 {
-    static const char json[] = "{\"pre_tokenizer\":{\"type\":\"Split\",\"pattern\":{\"Regex\":\"(?:.|..){1,22}[\\u0001\\u0002]\"},"
-                               "\"behavior\":\"Isolated\"},\"model\":{\"type\":\"BPE\",\"vocab\":{\"a\":0},\"merges\":[]}}";
+    static const char json[] =
+        "{\"pre_tokenizer\":{\"type\":\"Split\",\"pattern\":{\"Regex\":\"(?:.|..){1,22}[\\u0001\\u0002]\"},"
+        "\"behavior\":\"Isolated\"},\"model\":{\"type\":\"BPE\",\"vocab\":{\"a\":0},\"merges\":[]}}";
     enum { BYTES = 100000 };
     organ_error error = {0};
     uint32_t *ids = NULL;
@@ -254,7 +264,8 @@ END_TEST
 
 START_TEST(the_model_of_the_fixtures)
 {
-    static const uint32_t first[] = {1064, 1305, 2004, 282, 402, 1734, 1052, 258, 1623, 1528, 11, 267, 886, 282, 1346, 875};
+    static const uint32_t first[] = {1064, 1305, 2004, 282, 402, 1734, 1052, 258,
+                                     1623, 1528, 11,   267, 886, 282,  1346, 875};
     static const char *const paths[] = {"fixtures/tiny-qwen2", "fixtures/tiny-qwen2-gguf/tiny-qwen2-Q8_0.gguf",
                                         "fixtures/tiny-qwen2-gguf/tiny-qwen2-BF16-00001-of-00002.gguf"};
     size_t bytes, count;
@@ -283,7 +294,9 @@ END_TEST
 int main(void)
 {
     const suite_case cases[] = {
-        {"ids", {ids_are_those_of_the_package, ids_beyond_the_room_are_counted, pieces_joined_are_the_text, the_model_of_the_fixtures}},
+        {"ids",
+         {ids_are_those_of_the_package, ids_beyond_the_room_are_counted, pieces_joined_are_the_text,
+          the_model_of_the_fixtures}},
         {"speed", {long_words_come_to_an_end, slow_patterns_come_to_an_end}},
     };
     Suite *const suites[] = {suite_of("tokenizer", cases, sizeof cases / sizeof *cases, scratch_begin, scratch_end),

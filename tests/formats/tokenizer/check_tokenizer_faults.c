@@ -12,8 +12,9 @@
 #define COUNT(array)       (sizeof(array) / sizeof((array)[0]))
 #define BPE(vocab, merges) "{\"model\":{\"type\":\"BPE\",\"vocab\":" vocab ",\"merges\":" merges "}}"
 #define WITH(part)         "{" part ",\"model\":{\"type\":\"BPE\",\"vocab\":{\"a\":0},\"merges\":[]}}"
-#define REGEX(pattern)                                                                                                                     \
-    WITH("\"pre_tokenizer\":{\"type\":\"Split\",\"pattern\":{\"Regex\":\"" pattern "\"},\"behavior\":\"Isolated\",\"invert\":false}")
+#define REGEX(pattern)                                                                                                 \
+    WITH("\"pre_tokenizer\":{\"type\":\"Split\",\"pattern\":{\"Regex\":\"" pattern                                     \
+         "\"},\"behavior\":\"Isolated\",\"invert\":false}")
 #define ADDED(members) WITH("\"added_tokens\":[{" members "}]")
 
 static const struct fault {
@@ -38,7 +39,8 @@ static const struct fault {
     {BPE("{\"a\":16777216}", "[]"), "'16777216' is no id"},
     {BPE("{\"a\":16777215}", "[]"), "'a': id 16777215 is far beyond the tokens that a file of 59 bytes can name"},
     {BPE("{\"a\":4100}", "[]"), "the highest id is 4100, but there are 1 tokens"},
-    {"{\"added_tokens\":[{\"content\":\"x\",\"id\":5000}],\"model\":{\"type\":\"BPE\",\"vocab\":{\"a\":0},\"merges\":[]}}",
+    {"{\"added_tokens\":[{\"content\":\"x\",\"id\":5000}],\"model\":{\"type\":\"BPE\",\"vocab\":{\"a\":0},\"merges\":[]"
+     "}}",
      "added_tokens: 'x': id 5000 is far beyond"},
     {BPE("{\"a\":0,\"b\":0}", "[]"), "id 0 is both 'a' and 'b'"},
     {BPE("{\"a\":0,\"a\":1}", "[]"), "'a' is there twice, as 0 and as 1"},
@@ -59,16 +61,20 @@ static const struct fault {
     {BPE("{\"a\":0,\"aa\":1}", "[\"a \\ud800\"]"), "merges"},
     {"{\"model\":{\"type\":\"BPE\",\"vocab\":{\"a\":0},\"merges\":[],\"unk_token\":\"<unk>\"}}", "unk_token '<unk>'"},
     {"{\"model\":{\"type\":\"BPE\",\"vocab\":{\"a\":0},\"merges\":[],\"dropout\":0.1}}", "'dropout' is not supported"},
-    {"{\"model\":{\"type\":\"BPE\",\"vocab\":{\"a\":0},\"merges\":[],\"end_of_word_suffix\":\"</w>\"}}", "'end_of_word_suffix'"},
-    {"{\"model\":{\"type\":\"BPE\",\"vocab\":{\"a\":0},\"merges\":[],\"byte_fallback\":1}}", "'byte_fallback' is neither"},
+    {"{\"model\":{\"type\":\"BPE\",\"vocab\":{\"a\":0},\"merges\":[],\"end_of_word_suffix\":\"</w>\"}}",
+     "'end_of_word_suffix'"},
+    {"{\"model\":{\"type\":\"BPE\",\"vocab\":{\"a\":0},\"merges\":[],\"byte_fallback\":1}}",
+     "'byte_fallback' is neither"},
     {WITH("\"normalizer\":{\"type\":\"Precompiled\"}"), "normalizer: Precompiled: this kind is not supported"},
     {WITH("\"normalizer\":{}"), "'type' is missing"},
     {WITH("\"normalizer\":{\"type\":\"Sequence\"}"), "no list of members"},
     {WITH("\"normalizer\":{\"type\":\"Replace\",\"content\":\"\"}"), "'pattern'"},
     {WITH("\"pre_tokenizer\":{\"type\":\"UnicodeScripts\"}"), "UnicodeScripts: this kind is not supported"},
-    {WITH("\"pre_tokenizer\":{\"type\":\"Metaspace\",\"replacement\":\"_\",\"prepend_scheme\":\"last\"}"), "prepend_scheme 'last'"},
+    {WITH("\"pre_tokenizer\":{\"type\":\"Metaspace\",\"replacement\":\"_\",\"prepend_scheme\":\"last\"}"),
+     "prepend_scheme 'last'"},
     {WITH("\"pre_tokenizer\":{\"type\":\"ByteLevel\",\"use_regex\":\"yes\"}"), "'use_regex' is neither"},
-    {WITH("\"pre_tokenizer\":{\"type\":\"Split\",\"pattern\":{\"String\":\"a\"},\"behavior\":\"Alone\"}"), "behavior 'Alone'"},
+    {WITH("\"pre_tokenizer\":{\"type\":\"Split\",\"pattern\":{\"String\":\"a\"},\"behavior\":\"Alone\"}"),
+     "behavior 'Alone'"},
     {REGEX("(a"), "is wrong"},
     {REGEX("[a"), "is wrong"},
     {REGEX("\\\\p{Nonsense}"), "is wrong"},
@@ -142,7 +148,8 @@ static char *repeated(const char *word, size_t times)
     return text;
 }
 
-/* Of each kind one, `step` as many times as `count` says; what "a" 61 times and 61 blanks may become is 64 KiB and 128 times that. */
+/* Of each kind one, `step` as many times as `count` says; what "a" 61 times and 61 blanks may become is 64 KiB and 128
+ * times that. */
 static const struct growing {
     const char *part, *step, *word; /* %s in `step` is `word`, `times` times */
     size_t times, count;
@@ -150,7 +157,8 @@ static const struct growing {
 } growing[] = {
     {"normalizer", "{\"type\":\"Replace\",\"pattern\":{\"String\":\"a\"},\"content\":\"%s\"}", "a", 100, 16, "",
      "normalizer: step 2 of 16, Replace, makes more than 81152 bytes of a text of 122"},
-    {"normalizer", "{\"type\":\"Replace\",\"pattern\":{\"Regex\":\"x*\"},\"content\":\"%s\"}", "b", 2000, 1, "", "step 1 of 1, Replace,"},
+    {"normalizer", "{\"type\":\"Replace\",\"pattern\":{\"Regex\":\"x*\"},\"content\":\"%s\"}", "b", 2000, 1, "",
+     "step 1 of 1, Replace,"},
     {"normalizer", "{\"type\":\"Prepend\",\"prepend\":\"%s\"}", "b", 90000, 1, "", "step 1 of 1, Prepend,"},
     {"normalizer", "{\"type\":\"Replace\",\"pattern\":{\"Regex\":\"^a\"},\"content\":\"%s\"}", "\xEF\xB7\xBA", 20000, 1,
      ",{\"type\":\"NFKC\"}", "step 2 of 2, NFKC,"},
@@ -158,10 +166,10 @@ static const struct growing {
      ",{\"type\":\"NFKD\"}", "step 2 of 2, NFKD,"},
     {"normalizer", "{\"type\":\"Replace\",\"pattern\":{\"Regex\":\"^a\"},\"content\":\"%s\"}", "\xC4\xB0", 30000, 1,
      ",{\"type\":\"Lowercase\"}", "step 2 of 2, Lowercase,"},
-    {"normalizer", "{\"type\":\"Replace\",\"pattern\":{\"Regex\":\"^a\"},\"content\":\"%s\"}", "\xF0\x9D\x85\xA0", 10000, 1,
-     ",{\"type\":\"NFC\"}", "step 2 of 2, NFC,"},
-    {"normalizer", "{\"type\":\"Replace\",\"pattern\":{\"Regex\":\"^a\"},\"content\":\"%s\"}", "\xF0\x9D\x85\xA0", 10000, 1,
-     ",{\"type\":\"NFD\"}", "step 2 of 2, NFD,"},
+    {"normalizer", "{\"type\":\"Replace\",\"pattern\":{\"Regex\":\"^a\"},\"content\":\"%s\"}", "\xF0\x9D\x85\xA0",
+     10000, 1, ",{\"type\":\"NFC\"}", "step 2 of 2, NFC,"},
+    {"normalizer", "{\"type\":\"Replace\",\"pattern\":{\"Regex\":\"^a\"},\"content\":\"%s\"}", "\xF0\x9D\x85\xA0",
+     10000, 1, ",{\"type\":\"NFD\"}", "step 2 of 2, NFD,"},
     {"pre_tokenizer", "{\"type\":\"ByteLevel\",\"add_prefix_space\":false,\"use_regex\":false}", "", 0, 16, "",
      "pre_tokenizer: step 11 of 16, ByteLevel,"},
 };
@@ -199,11 +207,14 @@ START_TEST(steps_that_grow)
 }
 END_TEST
 
-/* A long replacement of a blank; added tokens are normalised as the file is read, all under one limit; little memory allows less. */
+/* A long replacement of a blank; added tokens are normalised as the file is read, all under one limit; little memory
+ * allows less. */
 START_TEST(other_growth)
 {
     char *const mark = repeated("b", 2000), *const json = malloc(10000);
-    sprintf(json, WITH("\"pre_tokenizer\":{\"type\":\"Metaspace\",\"replacement\":\"%s\",\"prepend_scheme\":\"never\"}"), mark);
+    sprintf(json,
+            WITH("\"pre_tokenizer\":{\"type\":\"Metaspace\",\"replacement\":\"%s\",\"prepend_scheme\":\"never\"}"),
+            mark);
     organ_tokenizer *tokenizer = NULL;
     organ_error error = {0};
     uint32_t *ids;
@@ -214,21 +225,24 @@ START_TEST(other_growth)
     ck_assert_int_eq(error.status, ORGAN_BAD_INPUT);
     ck_assert_msg(strstr(error.message, "Metaspace"), "%s", error.message);
     organ_tokenizer_close(tokenizer);
-    sprintf(json,
-            WITH("\"added_tokens\":[{\"id\":1,\"content\":\"ab\",\"normalized\":true}],\"normalizer\":{\"type\":\"Replace\","
-                 "\"pattern\":{\"Regex\":\"b*\"},\"content\":\"%s\"}"),
-            mark);
+    sprintf(
+        json,
+        WITH(
+            "\"added_tokens\":[{\"id\":1,\"content\":\"ab\",\"normalized\":true}],\"normalizer\":{\"type\":\"Replace\","
+            "\"pattern\":{\"Regex\":\"b*\"},\"content\":\"%s\"}"),
+        mark);
     tokenizer = tokenizer_good(tokenizer_model(json, strlen(json)));
     organ_tokenizer_allow(tokenizer, 1 << 20);
     error = (organ_error){0};
     ck_assert_int_eq(organ_tokenizer_encode(tokenizer, many, 100000, true, &ids, &count, &error), ORGAN_BAD_INPUT);
     ck_assert_msg(strstr(error.message, "makes more than 1665536 bytes of a text of 100000"), "%s", error.message);
     organ_tokenizer_close(tokenizer);
-    /* Eight tokens of ten letters become 160,000 bytes, where 80 may become 64 KiB and 128 times that: all share one limit. */
+    /* Eight tokens of ten letters become 160,000 bytes, where 80 may become 64 KiB and 128 times that: all share one
+     * limit. */
     size_t at = 0;
     for (unsigned k = 0; k < 8; k++)
-        at += (size_t)sprintf(json + at, "%s{\"id\":%u,\"content\":\"aaaaaaaaa%c\",\"normalized\":true}", k ? "," : "{\"added_tokens\":[",
-                              k + 1, 'b' + (int)k);
+        at += (size_t)sprintf(json + at, "%s{\"id\":%u,\"content\":\"aaaaaaaaa%c\",\"normalized\":true}",
+                              k ? "," : "{\"added_tokens\":[", k + 1, 'b' + (int)k);
     sprintf(json + at,
             "],\"normalizer\":{\"type\":\"Replace\",\"pattern\":{\"String\":\"a\"},\"content\":\"%s\"},"
             "\"model\":{\"type\":\"BPE\",\"vocab\":{\"a\":0},\"merges\":[]}}",
@@ -320,16 +334,19 @@ static const struct fault gguf_faults[] = {
     {HEAD(0, 3) ARCH MODEL("gpt2") PRE("klingon"), "'klingon' is not supported"},
     {HEAD(0, 3) ARCH MODEL("gpt2") PRE("qwen2"), "'tokenizer.ggml.tokens' is missing"},
     {HEAD(0, 4) ARCH MODEL("gpt2") PRE("qwen2") TOKENS(1, "s:a"), "'tokenizer.ggml.merges' is missing"},
-    {HEAD(0, 5) ARCH MODEL("gpt2") PRE("qwen2") TOKENS(1, "x:0100000000000000ff") MERGES(1, "s:a"), "string 0 is not valid UTF-8"},
+    {HEAD(0, 5) ARCH MODEL("gpt2") PRE("qwen2") TOKENS(1, "x:0100000000000000ff") MERGES(1, "s:a"),
+     "string 0 is not valid UTF-8"},
     {HEAD(0, 5) ARCH MODEL("gpt2") PRE("qwen2") TOKENS(1, "s:a") MERGES(1, "s:a"), "not two words"},
-    {HEAD(0, 5) ARCH MODEL("gpt2") PRE("qwen2") TOKENS(1, "s:a") MERGES(1, "x:0300000000000000612061"), "not in the vocabulary"},
+    {HEAD(0, 5) ARCH MODEL("gpt2") PRE("qwen2") TOKENS(1, "s:a") MERGES(1, "x:0300000000000000612061"),
+     "not in the vocabulary"},
     {HEAD(0, 5) ARCH MODEL("gpt2") PRE("qwen2") TOKENS(1, "s:a") MERGES(1, "8:0"), "not two words"},
     {HEAD(0, 3) ARCH MODEL("llama") TOKENS(1, "s:a"), "'tokenizer.ggml.scores' is missing"},
     {HEAD(0, 4) ARCH MODEL("llama") TOKENS(1, "s:a") SCORES(2, "4:0 4:0"), "has 2 values for 1 tokens"},
     {HEAD(0, 4) ARCH MODEL("llama") TOKENS(1, "s:a") SCORES(1, "x:0000c07f"), "value 0 is no number"},
     {HEAD(0, 5) ARCH MODEL("llama") TOKENS(1, "s:a") SCORES(1, "4:0") "s:tokenizer.ggml.bos_token_id 4:4 4:7 ",
      "'tokenizer.ggml.bos_token_id' is 7"},
-    {HEAD(0, 5) ARCH MODEL("llama") TOKENS(1, "s:a") SCORES(1, "4:0") "s:tokenizer.ggml.unknown_token_id 4:4 4:9 ", "neither '<0x00>'"},
+    {HEAD(0, 5) ARCH MODEL("llama") TOKENS(1, "s:a") SCORES(1, "4:0") "s:tokenizer.ggml.unknown_token_id 4:4 4:9 ",
+     "neither '<0x00>'"},
 };
 
 START_TEST(malformed_metadata)
@@ -341,7 +358,8 @@ START_TEST(malformed_metadata)
 }
 END_TEST
 
-/* The marks stand for blanks; "c" is in a token but is none: it can be merged, and becomes the unknown one where it is not. */
+/* The marks stand for blanks; "c" is in a token but is none: it can be merged, and becomes the unknown one where it is
+ * not. */
 START_TEST(scores_decide)
 {
     static const struct {
@@ -354,7 +372,8 @@ START_TEST(scores_decide)
     gguf_file("model.gguf",
               HEAD(0, 5) ARCH MODEL("llama")
                   TOKENS(8, "s:<unk> x:0300000000000000e29681 s:a s:b s:ab s:bc s:<s> x:0400000000000000e2968161")
-                      SCORES(8, "4:0 4:0 4:0 4:0 x:000000c0 x:000000c0 4:0 x:000080bf") "s:tokenizer.ggml.token_type 4:9 4:5 8:8 4:2 4:1 "
+                      SCORES(8, "4:0 4:0 4:0 4:0 x:000000c0 x:000000c0 4:0 x:000080bf") "s:tokenizer.ggml.token_type "
+                                                                                        "4:9 4:5 8:8 4:2 4:1 "
                                                                                         "4:1 4:1 4:1 4:1 4:3 4:1 ");
     organ_tokenizer *tokenizer = tokenizer_good(scratch_path("model.gguf"));
     ck_assert_uint_eq(organ_tokenizer_describe(tokenizer)->vocabulary, 8);
@@ -377,7 +396,8 @@ END_TEST
 Suite *tokenizer_fault_suite(void)
 {
     const suite_case cases[] = {
-        {"documents", {malformed_documents, deep_and_strange_documents, names_of_bytes, words_of_no_token, settings_beside}},
+        {"documents",
+         {malformed_documents, deep_and_strange_documents, names_of_bytes, words_of_no_token, settings_beside}},
         {"growth", {steps_that_grow, other_growth}},
         {"metadata", {malformed_metadata, scores_decide}},
     };

@@ -1,5 +1,6 @@
 /* SPDX-License-Identifier: MIT
- * Tests of tokenizers in GGUF files, of which much is only named: how a text is cut, and what becomes of blanks behind special tokens. */
+ * Tests of tokenizers in GGUF files, of which much is only named: how a text is cut, and what becomes of blanks behind
+ * special tokens. */
 #include "tests/formats/tokenizer/check_tokenizer.h"
 #include "tests/kit/gguf_maker.h"
 #include "tests/kit/scratch_model.h"
@@ -50,7 +51,8 @@ static void write_merges(FILE *to, const json_t *merges)
     fprintf(to, KEY("merges") "4:9 4:8 8:%zu ", json_array_size(merges));
     json_array_foreach(merges, k, pair)
     {
-        const char *left = json_string_value(json_array_get(pair, 0)), *right = json_string_value(json_array_get(pair, 1));
+        const char *left = json_string_value(json_array_get(pair, 0)),
+                   *right = json_string_value(json_array_get(pair, 1));
         fprintf(to, "8:%zu '%s' x:20 '%s' ", strlen(left) + 1 + strlen(right), left, right);
     }
 }
@@ -91,11 +93,11 @@ END_TEST
 static organ_tokenizer *scored_of(const char *architecture)
 {
     char words[1200];
-    const int length =
-        snprintf(words, sizeof words,
-                 HEAD(0, 6) "s:general.architecture 4:8 s:%s " TEXT_KEY("model", "llama") KEY("tokens") SCORED_TOKENS KEY("scores")
-                     SCORED_SCORES KEY("token_type") SCORED_TYPES KEY("add_space_prefix") "4:7 1:0 ",
-                 architecture);
+    const int length = snprintf(words, sizeof words,
+                                HEAD(0, 6) "s:general.architecture 4:8 s:%s " TEXT_KEY("model", "llama") KEY("tokens")
+                                    SCORED_TOKENS KEY("scores") SCORED_SCORES KEY("token_type")
+                                        SCORED_TYPES KEY("add_space_prefix") "4:7 1:0 ",
+                                architecture);
     ck_assert_int_lt(length, (int)sizeof words);
     gguf_file("model.gguf", words);
     return tokenizer_good(scratch_path("model.gguf"));
@@ -121,7 +123,8 @@ START_TEST(blanks_behind_special_tokens)
         organ_tokenizer *tokenizer = scored_of(rows[k].architecture);
         uint32_t *ids = tokenizer_ids(tokenizer, rows[k].text, strlen(rows[k].text), rows[k].special, &count);
         ck_assert_msg(count == rows[k].count, "%s, '%s': %zu ids", rows[k].architecture, rows[k].text, count);
-        ck_assert_msg(memcmp(ids, rows[k].ids, count * sizeof *ids) == 0, "%s, '%s': other ids", rows[k].architecture, rows[k].text);
+        ck_assert_msg(memcmp(ids, rows[k].ids, count * sizeof *ids) == 0, "%s, '%s': other ids", rows[k].architecture,
+                      rows[k].text);
         free(ids);
         organ_tokenizer_close(tokenizer);
     }

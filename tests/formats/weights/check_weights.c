@@ -70,15 +70,21 @@ static const struct good {
      "$.weight_packed I32 64,32\n$.weight_scale BF16 64,2\n$.weight_shape I64 2=64,256",
      UP ".weight pack-quantized [64,256] 4 bits 1x128 scale shape: INT4, group 128, symmetric, BF16 scales\n"},
     {WORDS(4, ",\"group_size\":32"),
-     "$.weight_packed I32 65,8\n$.weight_scale F16 65,2\n$.weight_shape I32 2=65,64\n$.weight_zero_point I32 9,2\n$.weight_g_idx I32 64",
-     UP ".weight pack-quantized [65,64] 4 bits 1x32 scale zero g_idx shape: INT4, group 32, asymmetric, group index, F16 scales\n"},
-    {WORDS(4, ",\"strategy\":\"channel\""), "$.weight_packed I32 64,4\n$.weight_scale F32 64,1\n$.weight_shape I64 2=64,30",
+     "$.weight_packed I32 65,8\n$.weight_scale F16 65,2\n$.weight_shape I32 2=65,64\n$.weight_zero_point I32 "
+     "9,2\n$.weight_g_idx I32 64",
+     UP ".weight pack-quantized [65,64] 4 bits 1x32 scale zero g_idx shape: INT4, group 32, asymmetric, group index, "
+        "F16 scales\n"},
+    {WORDS(4, ",\"strategy\":\"channel\""),
+     "$.weight_packed I32 64,4\n$.weight_scale F32 64,1\n$.weight_shape I64 2=64,30",
      UP ".weight pack-quantized [64,30] 4 bits 1x30 scale shape: INT4, per channel, symmetric, F32 scales\n"},
-    {WORDS(3, ",\"group_size\":128"), "$.weight_packed I32 64,384\n$.weight_scale BF16 64,32\n$.weight_shape I64 2=64,4096",
+    {WORDS(3, ",\"group_size\":128"),
+     "$.weight_packed I32 64,384\n$.weight_scale BF16 64,32\n$.weight_shape I64 2=64,4096",
      UP ".weight pack-quantized [64,4096] 3 bits 1x128 scale shape DENSE: INT3, group 128, symmetric, BF16 scales\n"},
-    {WORDS(3, ",\"group_size\":128"), "$.weight_packed I32 64,410\n$.weight_scale BF16 64,32\n$.weight_shape I64 2=64,4096",
+    {WORDS(3, ",\"group_size\":128"),
+     "$.weight_packed I32 64,410\n$.weight_scale BF16 64,32\n$.weight_shape I64 2=64,4096",
      UP ".weight pack-quantized [64,4096] 3 bits 1x128 scale shape: INT3, group 128, symmetric, BF16 scales\n"},
-    {WORDS(8, ",\"strategy\":\"channel\""), "$.weight_packed I32 4,16,8\n$.weight_scale BF16 4,16,1\n$.weight_shape I64 3=4,16,32",
+    {WORDS(8, ",\"strategy\":\"channel\""),
+     "$.weight_packed I32 4,16,8\n$.weight_scale BF16 4,16,1\n$.weight_shape I64 3=4,16,32",
      UP ".weight pack-quantized [4,16,32] 8 bits 1x32 scale shape: INT8, per channel, symmetric, BF16 scales\n"},
     {NULL, "$.weight_packed I32 64,32\n$.weight_scale BF16 64,2\n$.weight_shape I64 2=64,256",
      UP ".weight pack-quantized [64,256] 4 bits 1x128 scale shape: INT4, group 128, symmetric, BF16 scales\n"},
@@ -92,23 +98,30 @@ static const struct good {
      UP ".weight pack-quantized [64,256] 4 bits 1x128 scale shape: INT4, group 128, symmetric, BF16 scales\n"
         "note: config.json says group_size 64, but the tensors of '" UP ".weight' say 128: the tensors are believed\n"},
     {WORDS(8, ",\"symmetric\":true"),
-     "$.weight I8 4,8\n$.weight_scale F32 4,1\n$.weight_zero_point I8 4,1\nb.weight I8 4,8\nb.weight_scale F32 4,1\nb.weight_zero_point I8 "
+     "$.weight I8 4,8\n$.weight_scale F32 4,1\n$.weight_zero_point I8 4,1\nb.weight I8 4,8\nb.weight_scale F32 "
+     "4,1\nb.weight_zero_point I8 "
      "4,1",
      UP ".weight int8 [4,8] 8 bits 1x8 scale zero: INT8, per channel, asymmetric, F32 scales\n"
         "b.weight int8 [4,8] 8 bits 1x8 scale zero: INT8, per channel, asymmetric, F32 scales\n"
-        "note: config.json says symmetric true, but the tensors of '" UP ".weight' and 1 other say false: the tensors are believed\n"},
+        "note: config.json says symmetric true, but the tensors of '" UP
+        ".weight' and 1 other say false: the tensors are believed\n"},
     /* floats of 4 bits, and of 8 with exponents */
-    {NULL, "$.weight_packed U8 64,32\n$.weight_scale F8_E4M3 64,4\n$.weight_global_scale F32 1\n$.input_global_scale F32 1",
+    {NULL,
+     "$.weight_packed U8 64,32\n$.weight_scale F8_E4M3 64,4\n$.weight_global_scale F32 1\n$.input_global_scale F32 1",
      UP ".weight nvfp4 [64,64] 4 bits 1x16 scale global DIVIDES: NVFP4, group 16, F8_E4M3 scales\n"
         "dropped " UP ".input_global_scale: scales activations, which a plain model does not\n"},
-    {NULL, "$.weight U8 64,32\n$.weight_scale F8_E4M3 64,4\n$.weight_scale_2 F32 -\nmodel.layers.0.self_attn.k_proj.k_scale F32 -",
+    {NULL,
+     "$.weight U8 64,32\n$.weight_scale F8_E4M3 64,4\n$.weight_scale_2 F32 -\nmodel.layers.0.self_attn.k_proj.k_scale "
+     "F32 -",
      UP ".weight nvfp4 [64,64] 4 bits 1x16 scale global: NVFP4, group 16, F8_E4M3 scales\n"
-        "dropped model.layers.0.self_attn.k_proj.k_scale: scales the cache or scores of attention, which a plain model does not\n"},
+        "dropped model.layers.0.self_attn.k_proj.k_scale: scales the cache or scores of attention, which a plain model "
+        "does not\n"},
     {NULL, "$.weight U8 4,64,32\n$.weight_scale F8_E4M3 4,64,4\n$.weight_scale_2 F32 4",
      UP ".weight nvfp4 [4,64,64] 4 bits 1x16 scale global: NVFP4, group 16, F8_E4M3 scales\n"},
     {NULL, "$.weight_packed U8 64,32\n$.weight_scale U8 64,2",
      UP ".weight mxfp4 [64,64] 4 bits 1x32 scale: MXFP4, group 32, E8M0 scales\n"},
-    {NULL, "$.weight U8 64,32\n$.weight_scale U8 64,2", UP ".weight mxfp4 [64,64] 4 bits 1x32 scale: MXFP4, group 32, E8M0 scales\n"},
+    {NULL, "$.weight U8 64,32\n$.weight_scale U8 64,2",
+     UP ".weight mxfp4 [64,64] 4 bits 1x32 scale: MXFP4, group 32, E8M0 scales\n"},
     {FP8(BLOCK128), "$.weight I8 64,32\n$.scale F8_E8M0 64,2",
      UP ".weight mxfp4 [64,64] 4 bits 1x32 scale: MXFP4, group 32, E8M0 scales\n"},
     {NULL, "$.weight F8_E4M3 64,64\n$.weight_scale U8 64,2",
@@ -119,45 +132,58 @@ static const struct good {
     {NULL, "block.0.mlp.mlp1_weight.blocks U8 4,96,2,16\nblock.0.mlp.mlp1_weight.scales U8 4,96,2",
      "block.0.mlp.mlp1_weight mxfp4 [4,96,64] 4 bits 1x32 scale: MXFP4, group 32, E8M0 scales\n"},
     /* GPTQ */
-    {GPTQ(",\"bits\":4,\"group_size\":128,\"desc_act\":true,\"sym\":true,\"checkpoint_format\":\"gptq\",\"pack_dtype\":\"int32\""),
+    {GPTQ(",\"bits\":4,\"group_size\":128,\"desc_act\":true,\"sym\":true,\"checkpoint_format\":\"gptq\",\"pack_dtype\":"
+          "\"int32\""),
      "$.qweight I32 32,96\n$.qzeros I32 2,12\n$.scales F16 2,96\n$.g_idx I32 256\n$.bias F16 96",
-     UP ".weight gptq [96,256] 4 bits 1x128 scale zero g_idx TRANSPOSED: GPTQ INT4, group 128, zero points, group index, F16 scales\n"},
-    {GPTQ(",\"bits\":3,\"group_size\":128,\"format\":\"GPTQ_V2\""), "$.qweight I32 24,96\n$.qzeros I32 2,9\n$.scales F16 2,96",
+     UP ".weight gptq [96,256] 4 bits 1x128 scale zero g_idx TRANSPOSED: GPTQ INT4, group 128, zero points, group "
+        "index, F16 scales\n"},
+    {GPTQ(",\"bits\":3,\"group_size\":128,\"format\":\"GPTQ_V2\""),
+     "$.qweight I32 24,96\n$.qzeros I32 2,9\n$.scales F16 2,96",
      UP ".weight gptq [96,256] 3 bits 1x128 scale zero TRANSPOSED V2: GPTQ INT3, group 128, zero points, F16 scales\n"},
     {GPTQ(",\"bits\":2,\"group_size\":-1"), "$.qweight I32 16,96\n$.qzeros I32 1,6\n$.scales BF16 1,96",
      UP ".weight gptq [96,256] 2 bits 1x256 scale zero TRANSPOSED: GPTQ INT2, per channel, zero points, BF16 scales\n"},
     {NULL, "$.qweight I32 64,96\n$.qzeros I32 2,24\n$.scales F16 2,96\n$.g_idx I32 256",
-     UP ".weight gptq [96,256] 8 bits 1x128 scale zero g_idx TRANSPOSED: GPTQ INT8, group 128, zero points, group index, F16 scales\n"},
-    {GPTQ(",\"bits\":4,\"group_size\":128,\"dynamic\":{\"-:.*down.*\":{},\"+:.*\\\\.0\\\\..*up.*\":{\"bits\":8,\"group_size\":64}}"),
+     UP ".weight gptq [96,256] 8 bits 1x128 scale zero g_idx TRANSPOSED: GPTQ INT8, group 128, zero points, group "
+        "index, F16 scales\n"},
+    {GPTQ(",\"bits\":4,\"group_size\":128,\"dynamic\":{\"-:.*down.*\":{},\"+:.*\\\\.0\\\\..*up.*\":{\"bits\":8,\"group_"
+          "size\":64}}"),
      "$.qweight I32 64,96\n$.qzeros I32 4,24\n$.scales F16 4,96",
      UP ".weight gptq [96,256] 8 bits 1x64 scale zero TRANSPOSED: GPTQ INT8, group 64, zero points, F16 scales\n"},
-    {GPTQ(",\"bits\":4,\"group_size\":64"), "$.qweight I32 64,96\n$.qzeros I32 2,24\n$.scales F16 2,96\n$.g_idx I32 256",
-     UP ".weight gptq [96,256] 8 bits 1x128 scale zero g_idx TRANSPOSED: GPTQ INT8, group 128, zero points, group index, F16 scales\n"
+    {GPTQ(",\"bits\":4,\"group_size\":64"),
+     "$.qweight I32 64,96\n$.qzeros I32 2,24\n$.scales F16 2,96\n$.g_idx I32 256",
+     UP ".weight gptq [96,256] 8 bits 1x128 scale zero g_idx TRANSPOSED: GPTQ INT8, group 128, zero points, group "
+        "index, F16 scales\n"
         "note: config.json says bits 4, but the tensors of '" UP ".weight' say 8: the tensors are believed\n"
         "note: config.json says group_size 64, but the tensors of '" UP ".weight' say 128: the tensors are believed\n"},
     /* AWQ */
     {AWQ(",\"group_size\":128,\"zero_point\":true,\"version\":\"gemm\",\"modules_to_not_convert\":null"),
      "$.qweight I32 256,12\n$.qzeros I32 2,12\n$.scales F16 2,96",
-     UP ".weight awq-gemm [96,256] 4 bits 1x128 scale zero TRANSPOSED: AWQ gemm INT4, group 128, asymmetric, F16 scales\n"},
+     UP ".weight awq-gemm [96,256] 4 bits 1x128 scale zero TRANSPOSED: AWQ gemm INT4, group 128, asymmetric, F16 "
+        "scales\n"},
     {AWQ(",\"group_size\":64,\"version\":\"GEMV\""), "$.qweight I32 96,32\n$.qzeros I32 96,2\n$.scales F16 96,16",
      UP ".weight awq-gemv [96,256] 4 bits 1x64 scale zero: AWQ gemv INT4, group 64, asymmetric, F16 scales\n"},
     {AWQ(",\"group_size\":128,\"version\":\"gemm\""), "$.qweight I32 96,32\n$.qzeros I32 96,1\n$.scales F16 96,8",
      UP ".weight awq-gemv [96,256] 4 bits 1x128 scale zero: AWQ gemv INT4, group 128, asymmetric, F16 scales\n"
-        "note: config.json says layout awq-gemm, but the tensors of '" UP ".weight' say awq-gemv: the tensors are believed\n"},
+        "note: config.json says layout awq-gemm, but the tensors of '" UP
+        ".weight' say awq-gemv: the tensors are believed\n"},
     /* MLX */
     {MLX(4, 64), "$.weight U32 8,32\n$.scales BF16 8,4\n$.biases BF16 8,4\n$.bias BF16 8",
      UP ".weight mlx-affine [8,256] 4 bits 1x64 scale bias DENSE: MLX INT4, group 64, BF16 scales and biases\n"},
     {MLX(6, 32), "$.weight U32 2,8,48\n$.scales F16 2,8,8\n$.biases F16 2,8,8",
      UP ".weight mlx-affine [2,8,256] 6 bits 1x32 scale bias DENSE: MLX INT6, group 32, F16 scales and biases\n"},
-    {MLX_MORE(4, 64, ",\"mode\":\"affine\",\"model.layers.0.mlp.up_proj\":{\"bits\":8,\"group_size\":32},\"lm_head\":false"),
+    {MLX_MORE(4, 64,
+              ",\"mode\":\"affine\",\"model.layers.0.mlp.up_proj\":{\"bits\":8,\"group_size\":32},\"lm_head\":false"),
      "$.weight U32 8,64\n$.scales F32 8,8\n$.biases F32 8,8\nlm_head.weight BF16 4,256",
      UP ".weight mlx-affine [8,256] 8 bits 1x32 scale bias DENSE: MLX INT8, group 32, F32 scales and biases\n"},
-    {"{\"quantization_config\":{\"group_size\":128,\"bits\":3}}", "$.weight U32 8,24\n$.scales BF16 8,2\n$.biases BF16 8,2",
+    {"{\"quantization_config\":{\"group_size\":128,\"bits\":3}}",
+     "$.weight U32 8,24\n$.scales BF16 8,2\n$.biases BF16 8,2",
      UP ".weight mlx-affine [8,256] 3 bits 1x128 scale bias DENSE: MLX INT3, group 128, BF16 scales and biases\n"},
-    {"{\"text_config\":{\"quantization\":{\"group_size\":64,\"bits\":2}}}", "$.weight U32 8,16\n$.scales BF16 8,4\n$.biases BF16 8,4",
+    {"{\"text_config\":{\"quantization\":{\"group_size\":64,\"bits\":2}}}",
+     "$.weight U32 8,16\n$.scales BF16 8,4\n$.biases BF16 8,4",
      UP ".weight mlx-affine [8,256] 2 bits 1x64 scale bias DENSE: MLX INT2, group 64, BF16 scales and biases\n"},
     /* What the model was before it was converted is not believed, and half of the numbers suffices. */
-    {"{\"quantization\":{\"group_size\":64},\"quantization_config\":{\"quant_method\":\"fp8\",\"weight_block_size\":[128,128]}}",
+    {"{\"quantization\":{\"group_size\":64},\"quantization_config\":{\"quant_method\":\"fp8\",\"weight_block_size\":["
+     "128,128]}}",
      "$.weight U32 8,32\n$.scales BF16 8,4\n$.biases BF16 8,4",
      UP ".weight mlx-affine [8,256] 4 bits 1x64 scale bias DENSE: MLX INT4, group 64, BF16 scales and biases\n"},
     /* 192 bits are 64 codes of 3 bits or 32 of 6; 96 are 32 of 3, and 320 are 64 of 5. */
@@ -167,19 +193,24 @@ static const struct good {
      UP ".weight mlx-affine [8,256] 5 bits 1x64 scale bias DENSE: MLX INT5, group 64, BF16 scales and biases\n"},
     {MLX_MORE(4, 32, ",\"mode\":\"mxfp4\""), "$.weight U32 4,8,16\n$.scales U8 4,8,4\n$.bias BF16 4,8",
      UP ".weight mxfp4 [4,8,128] 4 bits 1x32 scale: MXFP4, group 32, E8M0 scales\n"},
-    {NULL, "$.weight U32 8,32\n$.scales U8 8,4", UP ".weight mxfp8 [8,128] 8 bits 1x32 scale: MXFP8 E4M3, group 32, E8M0 scales\n"},
+    {NULL, "$.weight U32 8,32\n$.scales U8 8,4",
+     UP ".weight mxfp8 [8,128] 8 bits 1x32 scale: MXFP8 E4M3, group 32, E8M0 scales\n"},
     {MLX_MORE(4, 16, ",\"mode\":\"nvfp4\""), "$.weight U32 8,8\n$.scales U8 8,4",
      UP ".weight nvfp4 [8,64] 4 bits 1x16 scale: NVFP4, group 16, F8_E4M3 scales\n"},
     /* A tensor of numbers in U32 that nobody quantised. */
     {NULL, "$.weight U32 8,8", ""},
     /* Several schemes in one model; what is known of nothing. */
-    {"{\"quantization_config\":{\"quant_method\":\"compressed-tensors\",\"format\":\"mixed-precision\",\"config_groups\":{"
-     "\"a\":{\"targets\":[\"re:.*attn.*\"],\"format\":\"float-quantized\",\"weights\":{\"num_bits\":8,\"type\":\"float\",\"strategy\":"
+    {"{\"quantization_config\":{\"quant_method\":\"compressed-tensors\",\"format\":\"mixed-precision\",\"config_"
+     "groups\":{"
+     "\"a\":{\"targets\":[\"re:.*attn.*\"],\"format\":\"float-quantized\",\"weights\":{\"num_bits\":8,\"type\":"
+     "\"float\",\"strategy\":"
      "\"block\",\"block_structure\":[128,128]}},"
-     "\"b\":{\"targets\":[\"Linear\"],\"format\":\"pack-quantized\",\"weights\":{\"num_bits\":4,\"type\":\"int\",\"group_size\":32}}},"
+     "\"b\":{\"targets\":[\"Linear\"],\"format\":\"pack-quantized\",\"weights\":{\"num_bits\":4,\"type\":\"int\","
+     "\"group_size\":32}}},"
      "\"ignore\":[\"re:.*lm_head\"]}}",
      "m.attn.weight F8_E4M3 130,130\nm.attn.weight_scale BF16 2,2\n"
-     "m.mlp.weight_packed I32 16,8\nm.mlp.weight_scale BF16 16,2\nm.mlp.weight_shape I64 2=16,64\nlm_head.weight BF16 8,8\n"
+     "m.mlp.weight_packed I32 16,8\nm.mlp.weight_scale BF16 16,2\nm.mlp.weight_shape I64 2=16,64\nlm_head.weight BF16 "
+     "8,8\n"
      "m.mlp.weight_what F32 3\nm.old.weight_scale F32 1\nm.attn.bias F32 130",
      "m.attn.weight fp8 [130,130] 8 bits 128x128 scale: FP8 E4M3, block 128 x 128, BF16 scales\n"
      "m.mlp.weight pack-quantized [16,64] 4 bits 1x32 scale shape: INT4, group 32, symmetric, BF16 scales\n"
@@ -262,14 +293,16 @@ END_TEST
 static const struct side_file {
     const char *name, *text, *method, *tensors, *found;
 } side_files[] = {
-    {"quantize_config.json", "{\"bits\":4,\"group_size\":128,\"desc_act\":false,\"sym\":true,\"model_name_or_path\":null}", "gptq",
+    {"quantize_config.json",
+     "{\"bits\":4,\"group_size\":128,\"desc_act\":false,\"sym\":true,\"model_name_or_path\":null}", "gptq",
      "m.qweight I32 24,96\nm.qzeros I32 2,12\nm.scales F16 2,96",
      "m.weight gptq [96,192] 4 bits 1x128 scale zero TRANSPOSED: GPTQ INT4, group 128, zero points, F16 scales\n"},
     {"quant_config.json", "{\"zero_point\":true,\"q_group_size\":64,\"w_bit\":4,\"version\":\"GEMV\"}", "awq",
      "m.qweight I32 96,32\nm.qzeros I32 96,2\nm.scales F16 96,16",
      "m.weight awq-gemv [96,256] 4 bits 1x64 scale zero: AWQ gemv INT4, group 64, asymmetric, F16 scales\n"},
     {"hf_quant_config.json",
-     "{\"producer\":{\"name\":\"modelopt\"},\"quantization\":{\"quant_algo\":\"NVFP4\",\"kv_cache_quant_algo\":\"FP8\",\"group_size\":16,"
+     "{\"producer\":{\"name\":\"modelopt\"},\"quantization\":{\"quant_algo\":\"NVFP4\",\"kv_cache_quant_algo\":\"FP8\","
+     "\"group_size\":16,"
      "\"exclude_modules\":[\"lm_head\",\"*.router\"]}}",
      "modelopt", "m.weight U8 8,16\nm.weight_scale F8_E4M3 8,2\nm.weight_scale_2 F32 -\na.router.weight F8_E4M3 2,2",
      "m.weight nvfp4 [8,32] 4 bits 1x16 scale global: NVFP4, group 16, F8_E4M3 scales\n"
@@ -290,7 +323,8 @@ END_TEST
 START_TEST(side_file_refused)
 {
     static const char *const texts[] = {"[]", "{\"bits\":4", "{\"bits\":40}"},
-                             *const reasons[] = {"quantize_config.json: is not an object", "quantize_config.json: \"bits\": line 1",
+                             *const reasons[] = {"quantize_config.json: is not an object",
+                                                 "quantize_config.json: \"bits\": line 1",
                                                  "quantize_config.json: bits is 40, not a whole number from 1 to 8"};
     rig_model(NULL, "m.qweight I32 24,96\nm.qzeros I32 2,12\nm.scales F16 2,96");
     scratch_text("quantize_config.json", texts[_i]);
@@ -319,7 +353,8 @@ END_TEST
 /* The plain name decides what a weight is for. */
 START_TEST(anatomy)
 {
-    rig_model(GPTQ4, "model.layers.7.mlp.experts.3.down_proj.qweight I32 24,96\nmodel.layers.7.mlp.experts.3.down_proj.qzeros I32 2,12\n"
+    rig_model(GPTQ4, "model.layers.7.mlp.experts.3.down_proj.qweight I32 "
+                     "24,96\nmodel.layers.7.mlp.experts.3.down_proj.qzeros I32 2,12\n"
                      "model.layers.7.mlp.experts.3.down_proj.scales F16 2,96");
     ck_assert_msg(rig_find(&model, &weights, &error) == ORGAN_OK, "%s", error.message);
     const organ_anatomy a = weights->weights[0].anatomy;
@@ -330,16 +365,20 @@ START_TEST(anatomy)
 }
 END_TEST
 
-/* The tensor scale of NVFP4 in GGUF stands beside the tensor, under one of two names; what scales inputs does not count. */
+/* The tensor scale of NVFP4 in GGUF stands beside the tensor, under one of two names; what scales inputs does not
+ * count. */
 static const struct gguf {
     const char *scale, *type, *found;
     organ_status status;
 } ggufs[] = {
-    {"s:blk.0.ffn_up.scale", "8:1 4:0", "blk.0.ffn_up.weight plain [2,64] 0 bits 0x0 global: NVFP4, F32 tensor scale\n", ORGAN_OK},
-    {"s:blk.0.ffn_up.weight.scale", "8:1 4:0", "blk.0.ffn_up.weight plain [2,64] 0 bits 0x0 global: NVFP4, F32 tensor scale\n", ORGAN_OK},
+    {"s:blk.0.ffn_up.scale", "8:1 4:0", "blk.0.ffn_up.weight plain [2,64] 0 bits 0x0 global: NVFP4, F32 tensor scale\n",
+     ORGAN_OK},
+    {"s:blk.0.ffn_up.weight.scale", "8:1 4:0",
+     "blk.0.ffn_up.weight plain [2,64] 0 bits 0x0 global: NVFP4, F32 tensor scale\n", ORGAN_OK},
     {"s:blk.0.ffn_down.scale", "8:1 4:0", "", ORGAN_OK},
     {"s:blk.0.ffn_up.scale", "8:2 4:0",
-     "'blk.0.ffn_up.scale' is F32 of 2 values, but the tensor scale of 'blk.0.ffn_up.weight' is F32, one", ORGAN_BAD_INPUT},
+     "'blk.0.ffn_up.scale' is F32 of 2 values, but the tensor scale of 'blk.0.ffn_up.weight' is F32, one",
+     ORGAN_BAD_INPUT},
     {"s:blk.0.ffn_up.scale", "8:1 4:26", "'blk.0.ffn_up.scale' is I32 of 1 values", ORGAN_BAD_INPUT},
 };
 
@@ -347,8 +386,9 @@ START_TEST(in_gguf)
 {
     char words[400];
     const struct gguf *const g = &ggufs[_i];
-    snprintf(words, sizeof words, HEAD(2, 0) "s:blk.0.ffn_up.weight 4:2 8:64 8:2 4:40 8:0 %s 4:1 %s 8:96 p:32 z:72 p:32 z:%d p:32",
-             g->scale, g->type, strstr(g->type, "8:2") ? 8 : 4);
+    snprintf(words, sizeof words,
+             HEAD(2, 0) "s:blk.0.ffn_up.weight 4:2 8:64 8:2 4:40 8:0 %s 4:1 %s 8:96 p:32 z:72 p:32 z:%d p:32", g->scale,
+             g->type, strstr(g->type, "8:2") ? 8 : 4);
     gguf_file("m.gguf", words);
     ck_assert_msg(organ_model_open(scratch_path("m.gguf"), &model, &error) == ORGAN_OK, "%s", error.message);
     ck_assert_int_eq(organ_weights_find(model, &weights, &error), g->status);
@@ -426,10 +466,10 @@ START_TEST(hard_patterns)
         fprintf(out, "aaaaaaaaaaaaa%d.weight F8_E4M3 1,1\naaaaaaaaaaaaa%d.weight_scale F32 1\n", k, k);
     fclose(out);
     out = open_memstream(&config, &length);
-    fputs(
-        "{\"quantization_config\":{\"quant_method\":\"compressed-tensors\",\"config_groups\":{\"g\":{\"weights\":{\"num_bits\":8,\"type\":"
-        "\"float\"},\"targets\":[\"re:b\"",
-        out);
+    fputs("{\"quantization_config\":{\"quant_method\":\"compressed-tensors\",\"config_groups\":{\"g\":{\"weights\":{"
+          "\"num_bits\":8,\"type\":"
+          "\"float\"},\"targets\":[\"re:b\"",
+          out);
     for (int k = 0; k < 1000; k++)
         fprintf(out, ",\"re:(a+)+b%d\"", k);
     fputs("]}}}}", out);
@@ -438,7 +478,8 @@ START_TEST(hard_patterns)
     free(config);
     free(tensors);
     ck_assert_int_eq(rig_find(&model, &weights, &error), ORGAN_BAD_INPUT);
-    ck_assert_msg(strstr(error.message, "config.json: has 1001 patterns, which are too many for so many tensors"), "%s", error.message);
+    ck_assert_msg(strstr(error.message, "config.json: has 1001 patterns, which are too many for so many tensors"), "%s",
+                  error.message);
 }
 END_TEST
 

@@ -10,15 +10,19 @@
 #define COUNT(array) (sizeof(array) / sizeof((array)[0]))
 
 static const char document[] =
-    "{\"schema\": \"organ.test/1\", \"name\": \"a_b*\", \"count\": 1450103, \"one\": 1, \"none\": 0, \"null\": null, \"share\": 0.21891,"
-    " \"real\": 1.5, \"yes\": true, \"no\": false, \"empty\": [], \"list\": [\"x\", \"y\"], \"shape\": [64, 320], \"output\": "
+    "{\"schema\": \"organ.test/1\", \"name\": \"a_b*\", \"count\": 1450103, \"one\": 1, \"none\": 0, \"null\": null, "
+    "\"share\": 0.21891,"
+    " \"real\": 1.5, \"yes\": true, \"no\": false, \"empty\": [], \"list\": [\"x\", \"y\"], \"shape\": [64, 320], "
+    "\"output\": "
     "\"d.1/OUT.gguf\","
     " \"figure\": 20.69228, \"figure_error\": 0.123456, \"part\": {\"count\": 2, \"text\": \"in\\u001b\"},"
     " \"model\": {\"name\": \"tiny\", \"architecture\": \"Q\", \"format\": \"gguf\", \"files\": 1, \"bytes\": 9900000},"
-    " \"rows\": [{\"role\": \"q\", \"n\": 3, \"note\": \"\", \"told\": [\"one\", \"two\"]}, {\"role\": \"k\", \"n\": 4, \"note\": \"odd\", "
+    " \"rows\": [{\"role\": \"q\", \"n\": 3, \"note\": \"\", \"told\": [\"one\", \"two\"]}, {\"role\": \"k\", \"n\": "
+    "4, \"note\": \"odd\", "
     "\"zero\": -0.01, \"told\": [\"three\"]}], \"sum\": {\"n\": 7, \"zero\": 0.25}, "
     "\"stars\": {\"*\": 5},"
-    " \"again\": [{\"why\": \"a\", \"at\": 1}, {\"why\": \"\", \"at\": 2}, {\"why\": \"a\", \"at\": 3}, {\"why\": \"b\", \"at\": 4, "
+    " \"again\": [{\"why\": \"a\", \"at\": 1}, {\"why\": \"\", \"at\": 2}, {\"why\": \"a\", \"at\": 3}, {\"why\": "
+    "\"b\", \"at\": 4, "
     "\"ok\": true},"
     " {\"why\": \"a\", \"at\": 5, \"ok\": true}],"
     " \"definitions\": {\"n\": \"how many\"}}";
@@ -41,36 +45,36 @@ static void expect_words(const json_t *report, const char *words, organ_words_fo
 
 static const struct {
     const char *words, *wanted;
-} said[] = {
-    {"plain", "plain"},
-    {"", ""},
-    {"{name}", "a_b*"},
-    {"{count} {count:count}", "1450103 1,450,103"},
-    {"{real} {real:.3f} {real:.2e}", "1.5 1.500 1.50e+00"},
-    {"{count:bytes}", "1.5 MB"},
-    {"{share:share} {one:percent} {share:%.4f} {share:%.2}", "21.89 % 1.00 % 21.8910 % 21.89"},
-    {"{real:time}", "1.50 s"},
-    {"{null} {null:count} {null:.3f} {null:%.2f}", "- - - -"},
-    {"{yes} {no}", "yes no"},
-    {"{list:words}", "x y"},
-    {"{list:size} {list:join} {list:-1} {shape:shape} {list.1}", "2 x, y 1 64 x 320 y"},
-    {"{count:-part.count} {list:-one} {count:-gone}", "1450101 1 1450103"},
-    {"{again:sum.at:.2f} {again.@b.at} {rows.@q.n} {rows.@z.n}", "15.00 4 3 (no member)"},
-    {"{rows:sum.n} {empty:sum.n} {rows:sum.gone} {again:sum.ok}", "7 0 0 2"},
-    {"{stars.*} {rows.*.note}", "5 odd"},
-    {"weight{one:s} {one} weight{count:s} item{list:s} item{empty:s}", "weight 1 weights items items"},
-    {"{output:stem}|", "d.1/OUT.|"},
-    {"{part.count} {/part.count}", "2 2"},
-    {"{model:model}", "tiny (Q, gguf, 1 file, 9.9 MB)"},
-    {"{output:shell}", "d.1/OUT.gguf"},
-    {"{figure:measured} {figure:+measured} {real:measured} {null:measured}", "20.6923 +- 0.1235 +20.6923 +- 0.1235 1.5000 too large"},
-    {"{share:%measured}", "21.8910"},
-    {"{gone} {gone:count} {part.gone} {list.7}", "(no member) (no member) (no member) (no member)"},
-    {"{name:nonsense} {count:nonsense}", "- (no member)"},
-    {"{yes?A|B}{no?A|B}{yes?A}{no?A}", "ABA"},
-    {"{yes?in {part.count} {no?x|y}|B}", "in 2 y"},
-    {"{gone?{gone}|nothing}", "nothing"},
-    {"{rows.*.note} {rows.*.gone?A|B}", "odd B"}};
+} said[] = {{"plain", "plain"},
+            {"", ""},
+            {"{name}", "a_b*"},
+            {"{count} {count:count}", "1450103 1,450,103"},
+            {"{real} {real:.3f} {real:.2e}", "1.5 1.500 1.50e+00"},
+            {"{count:bytes}", "1.5 MB"},
+            {"{share:share} {one:percent} {share:%.4f} {share:%.2}", "21.89 % 1.00 % 21.8910 % 21.89"},
+            {"{real:time}", "1.50 s"},
+            {"{null} {null:count} {null:.3f} {null:%.2f}", "- - - -"},
+            {"{yes} {no}", "yes no"},
+            {"{list:words}", "x y"},
+            {"{list:size} {list:join} {list:-1} {shape:shape} {list.1}", "2 x, y 1 64 x 320 y"},
+            {"{count:-part.count} {list:-one} {count:-gone}", "1450101 1 1450103"},
+            {"{again:sum.at:.2f} {again.@b.at} {rows.@q.n} {rows.@z.n}", "15.00 4 3 (no member)"},
+            {"{rows:sum.n} {empty:sum.n} {rows:sum.gone} {again:sum.ok}", "7 0 0 2"},
+            {"{stars.*} {rows.*.note}", "5 odd"},
+            {"weight{one:s} {one} weight{count:s} item{list:s} item{empty:s}", "weight 1 weights items items"},
+            {"{output:stem}|", "d.1/OUT.|"},
+            {"{part.count} {/part.count}", "2 2"},
+            {"{model:model}", "tiny (Q, gguf, 1 file, 9.9 MB)"},
+            {"{output:shell}", "d.1/OUT.gguf"},
+            {"{figure:measured} {figure:+measured} {real:measured} {null:measured}",
+             "20.6923 +- 0.1235 +20.6923 +- 0.1235 1.5000 too large"},
+            {"{share:%measured}", "21.8910"},
+            {"{gone} {gone:count} {part.gone} {list.7}", "(no member) (no member) (no member) (no member)"},
+            {"{name:nonsense} {count:nonsense}", "- (no member)"},
+            {"{yes?A|B}{no?A|B}{yes?A}{no?A}", "ABA"},
+            {"{yes?in {part.count} {no?x|y}|B}", "in 2 y"},
+            {"{gone?{gone}|nothing}", "nothing"},
+            {"{rows.*.note} {rows.*.gone?A|B}", "odd B"}};
 
 START_TEST(words_say_what_the_document_has)
 {
@@ -94,18 +98,22 @@ END_TEST
 static const struct {
     const char *condition;
     bool holds;
-} conditions[] = {
-    {NULL, true},       {"name", true},       {"gone", false},       {"!gone", true},        {"none", false},          {"empty", false},
-    {"null", false},    {"part", true},       {"no", false},         {"name=a_b*", true},    {"name=b", false},        {"one=1", true},
-    {"list=2", true},   {"list>1", true},     {"list>2", false},     {"count>one", true},    {"one>count", false},     {"gone>1", false},
-    {"none>-1", true},  {"null>-1", false},   {"!list=2", false},    {"yes&one", true},      {"yes&no", false},        {"no|yes", true},
-    {"no|gone", false}, {"no&yes|one", true}, {"yes|no&gone", true}, {"no|yes&none", false}, {"rows.*.note=odd", true}};
+} conditions[] = {{NULL, true},           {"name", true},           {"gone", false},
+                  {"!gone", true},        {"none", false},          {"empty", false},
+                  {"null", false},        {"part", true},           {"no", false},
+                  {"name=a_b*", true},    {"name=b", false},        {"one=1", true},
+                  {"list=2", true},       {"list>1", true},         {"list>2", false},
+                  {"count>one", true},    {"one>count", false},     {"gone>1", false},
+                  {"none>-1", true},      {"null>-1", false},       {"!list=2", false},
+                  {"yes&one", true},      {"yes&no", false},        {"no|yes", true},
+                  {"no|gone", false},     {"no&yes|one", true},     {"yes|no&gone", true},
+                  {"no|yes&none", false}, {"rows.*.note=odd", true}};
 
 START_TEST(conditions_hold)
 {
     json_t *const report = open_document();
-    ck_assert_msg(organ_scope_holds(&(organ_scope){report, report}, conditions[_i].condition) == conditions[_i].holds, "%s",
-                  conditions[_i].condition ? conditions[_i].condition : "NULL");
+    ck_assert_msg(organ_scope_holds(&(organ_scope){report, report}, conditions[_i].condition) == conditions[_i].holds,
+                  "%s", conditions[_i].condition ? conditions[_i].condition : "NULL");
     json_decref(report);
 }
 END_TEST
@@ -115,11 +123,15 @@ END_TEST
 static const organ_field fields[] = {FIELD_TEXT("role", "role", ORGAN_FIELD_CODE), FIELD_COUNT("n", "n"),
                                      FIELD_IF("no", "not there", "n", "count", 0), FIELD_WORDS("twice", "{n}{n}", 0)};
 static const organ_field few[] = {FIELD_TEXT("role", "role", ORGAN_FIELD_CODE), FIELD_COUNT("n", "n")};
-static const organ_item items[] = {{NULL, "name", "{name}"}, {"no", "never", "{gone}"}, {"yes", "count of {one}", "{count:count}"}};
-static const organ_item of_rows[] = {{NULL, "n of {/name}", "{n}"}, {"no", "never", "{gone}"}, {"yes", "half", "{n:.1f}"}};
+static const organ_item items[] = {
+    {NULL, "name", "{name}"}, {"no", "never", "{gone}"}, {"yes", "count of {one}", "{count:count}"}};
+static const organ_item of_rows[] = {
+    {NULL, "n of {/name}", "{n}"}, {"no", "never", "{gone}"}, {"yes", "half", "{n:.1f}"}};
 static const organ_item unnamed[] = {{NULL, NULL, "It is {n}."}};
-static const organ_field kinds_of[] = {FIELD_TEXT("why", "why", 0), FIELD_COUNT("first", "at"), FIELD_COUNT("n", "count")};
-static const organ_field numbers[] = {FIELD_COUNT("n", "n"), FIELD_ROUNDED("about", "n", 0), FIELD_ROUNDED("zero", "zero", 1)};
+static const organ_field kinds_of[] = {FIELD_TEXT("why", "why", 0), FIELD_COUNT("first", "at"),
+                                       FIELD_COUNT("n", "count")};
+static const organ_field numbers[] = {FIELD_COUNT("n", "n"), FIELD_ROUNDED("about", "n", 0),
+                                      FIELD_ROUNDED("zero", "zero", 1)};
 static const organ_item merits[] = {{NULL, "of all", "{share:share}"}, {"no", "never", "{gone}"}};
 static const organ_block each[] = {ITEM(ON_ALL, NULL, "{role:code} of {/name}")};
 static const organ_block part[] = {SAY(ON_ALL, NULL, "Part {count}.")};
@@ -142,8 +154,8 @@ static const organ_block blocks[] = {
     SAY(ON_ALL, "no", "Never."),
     SAY_AFTER(ON_TERMINAL, NULL, "  NOTE  ", "noted"),
     SAY(ON_TENSORS, NULL, "Every tensor."),
-    TABLE(ON_ALL, NULL, "rows", FIELDS(fields), .total = "all", .total_row = "sum", .caption = "{list:size} rows", .most = 1,
-          .what = "rows"),
+    TABLE(ON_ALL, NULL, "rows", FIELDS(fields), .total = "all", .total_row = "sum", .caption = "{list:size} rows",
+          .most = 1, .what = "rows"),
     EACH(ON_ALL, "rows", BLOCKS_OF(each), .most = 1),
     WARN(ON_ALL, NULL, "Mind {name}."),
     COMMAND(ON_ALL, NULL, "organ {output:shell}"),
@@ -155,18 +167,22 @@ static const organ_block blocks[] = {
     EACH_IF(ON_TEXT, "yes", "rows", BLOCKS_OF(odd), .where = "note"),
     EACH_IF(ON_TEXT, "no", "rows", BLOCKS_OF(odd)),
     EACH_IF(ON_TEXT, NULL, "rows", BLOCKS_OF(odd), .where = "n=3", .most = 1, .rest = "Never."),
-    EACH_IF(ON_TEXT, NULL, "rows", BLOCKS_OF(odd), .most = 1, .lead = "  + ", .rest = "And {more} of {all} are not among {most}."),
-    TABLE_WHERE(ON_TEXT, NULL, "rows", "n>3", FIELDS(few), .sums = "rows", .sums_name = "role", .total = "{yes?all|none}",
-                .total_row = "sum"),
+    EACH_IF(ON_TEXT, NULL, "rows", BLOCKS_OF(odd), .most = 1, .lead = "  + ",
+            .rest = "And {more} of {all} are not among {most}."),
+    TABLE_WHERE(ON_TEXT, NULL, "rows", "n>3", FIELDS(few), .sums = "rows", .sums_name = "role",
+                .total = "{yes?all|none}", .total_row = "sum"),
     CAUTIONS(ON_ALL, NULL, "list", "Read this"),
-    TOGETHER(ON_ALL, NULL, "rows", BLOCKS(SAY(ON_ALL, NULL, "{rows:size} of {/rows:size}, {rows.0.role}.")), .where = "note"),
+    TOGETHER(ON_ALL, NULL, "rows", BLOCKS(SAY(ON_ALL, NULL, "{rows:size} of {/rows:size}, {rows.0.role}.")),
+             .where = "note"),
     TOGETHER(ON_ALL, NULL, "rows", BLOCKS(SAY(ON_ALL, NULL, "Never.")), .where = "n>4"),
     EACH(ON_ALL, "again", BLOCKS(SAY(ON_ALL, NULL, "{why} {at}.")), .where = "why", .new = "why", .most = 2),
     LINES_ON(ON_PAGE, NULL, "{name}\n\nbelow\n"),
     TERMS(ON_FILES, NULL, "definitions", "letter", "meaning"),
-    ITEMS(ON_TERMINAL, NULL, .name = "what", .of = "rows", .value = "of {role}", .align = ORGAN_RIGHT, ITEM_LIST(of_rows), .list = "more"),
+    ITEMS(ON_TERMINAL, NULL, .name = "what", .of = "rows", .value = "of {role}", .align = ORGAN_RIGHT,
+          ITEM_LIST(of_rows), .list = "more"),
     ITEMS(ON_TERMINAL, NULL, .of = "rows", .value = "{role}", ITEM_LIST(unnamed), .list = "told"),
-    BLOCK(TABLE, ON_TERMINAL, NULL, .rows = "again", .where = "why", .same = "{why}", .table = &(const organ_table_of){FIELDS(kinds_of)}),
+    BLOCK(TABLE, ON_TERMINAL, NULL, .rows = "again", .where = "why", .same = "{why}",
+          .table = &(const organ_table_of){FIELDS(kinds_of)}),
     TABLE(ON_TERMINAL, NULL, "sum rows.1", FIELDS(numbers)),
     DEFINITIONS,
     PAGE_ENDING,
@@ -245,15 +261,17 @@ START_TEST(a_view_is_written_as_markdown)
     char *text = NULL;
     ck_assert_int_eq(organ_view_markdown(&view, report, &text, &error), ORGAN_OK);
     ck_assert_str_eq(
-        text,
-        "# Test of a_b\\*\n\n## Rows\n\nThere are 2.\n\n"
-        "| role    |     n |  twice |\n|---------|------:|-------:|\n| `q`     |     3 |     33 |\n"
-        "| **all** | **7** | **77** |\n\nThe table shows the first 1 of 2 rows; the report as JSON has all.\n\n"
-        "- `q` of a_b\\*\n\n> **Warning.** Mind a_b\\*.\n\n    organ d.1/OUT.gguf\n\n"
-        "| item       | value     |\n|------------|-----------|\n| name       | a_b\\*     |\n| count of 1 | 1,450,103 |\n\n"
-        "Part 2.\n\nTwice 4 of a_b\\*.\n\nk is odd.\n\nq is .\n\nq is .\n\nAnd 1 of 2 are not among 1.\n\n"
-        "| role    |     n |\n|---------|------:|\n| `k`     |     4 |\n| **q**   | **3** |\n| **k**   | **4** |\n| **all** | **7** |\n\n"
-        "> **Read this.**\n>\n> - x\n> - y\n\n1 of 2, k.\n\na 1.\n\nb 4.\n\n- **n**: how many\n\n## Definitions\n\n- **n**: how many\n");
+        text, "# Test of a_b\\*\n\n## Rows\n\nThere are 2.\n\n"
+              "| role    |     n |  twice |\n|---------|------:|-------:|\n| `q`     |     3 |     33 |\n"
+              "| **all** | **7** | **77** |\n\nThe table shows the first 1 of 2 rows; the report as JSON has all.\n\n"
+              "- `q` of a_b\\*\n\n> **Warning.** Mind a_b\\*.\n\n    organ d.1/OUT.gguf\n\n"
+              "| item       | value     |\n|------------|-----------|\n| name       | a_b\\*     |\n| count of 1 | "
+              "1,450,103 |\n\n"
+              "Part 2.\n\nTwice 4 of a_b\\*.\n\nk is odd.\n\nq is .\n\nq is .\n\nAnd 1 of 2 are not among 1.\n\n"
+              "| role    |     n |\n|---------|------:|\n| `k`     |     4 |\n| **q**   | **3** |\n| **k**   | **4** "
+              "|\n| **all** | **7** |\n\n"
+              "> **Read this.**\n>\n> - x\n> - y\n\n1 of 2, k.\n\na 1.\n\nb 4.\n\n- **n**: how many\n\n## "
+              "Definitions\n\n- **n**: how many\n");
     free(text);
     json_decref(report);
 }
@@ -305,11 +323,13 @@ END_TEST
 
 static const organ_block asking[] = {
     SAY(ON_ALL, "yes&!null|one=1", "{name?{rows.*.note=odd?a|b}|{typed?c}}"),
-    EACH(ON_ALL, "rows", BLOCKS(SAY(ON_ALL, "/count>1", "{n>2?{note?x}}"), SAY(ON_ALL, "nothing=1", "")), .where = "role=q&wrong"),
+    EACH(ON_ALL, "rows", BLOCKS(SAY(ON_ALL, "/count>1", "{n>2?{note?x}}"), SAY(ON_ALL, "nothing=1", "")),
+         .where = "role=q&wrong"),
     PART(ON_ALL, "part", BLOCKS(SAY(ON_ALL, "count", ""), SAY(ON_ALL, "name", "{/name?x}"))),
     PART(ON_ALL, "nowhere", BLOCKS(SAY(ON_ALL, "inside", ""))),
 };
-static const organ_view asked = {.schema = "organ.test/1", .kind = "Test", .title = "{empty?x}{absent?y}", BLOCKS_OF(asking)};
+static const organ_view asked = {
+    .schema = "organ.test/1", .kind = "Test", .title = "{empty?x}{absent?y}", BLOCKS_OF(asking)};
 
 START_TEST(conditions_that_name_nothing_are_found)
 {
@@ -332,26 +352,33 @@ END_TEST
 
 /* ---- charts ---- */
 
-static const char charted[] =
-    "{\"rows\": [{\"role\": \"q\", \"layer\": 0, \"part\": 0.25, \"low\": 0.1, \"more\": \"odd\", \"list\": [7.25, null]},"
-    " {\"role\": \"q\", \"layer\": 1, \"part\": 0.5, \"low\": 0.2, \"list\": [1, 2, 3]},"
-    " {\"role\": \"k\", \"layer\": 0, \"part\": null, \"low\": 0.15}, {\"role\": \"q\", \"layer\": null, \"part\": 0.125}],"
-    " \"sizes\": [{\"role\": \"a\", \"bytes\": 2500000}, {\"role\": \"b\", \"bytes\": 500000}], \"costs\": [{\"name\": \"dear\", \"x\": 8, "
-    "\"e\": 0.5}, {\"name\": \"unknown\"}, {\"name\": \"cheap\", \"x\": 2}], \"none\": []}";
+static const char charted[] = "{\"rows\": [{\"role\": \"q\", \"layer\": 0, \"part\": 0.25, \"low\": 0.1, \"more\": "
+                              "\"odd\", \"list\": [7.25, null]},"
+                              " {\"role\": \"q\", \"layer\": 1, \"part\": 0.5, \"low\": 0.2, \"list\": [1, 2, 3]},"
+                              " {\"role\": \"k\", \"layer\": 0, \"part\": null, \"low\": 0.15}, {\"role\": \"q\", "
+                              "\"layer\": null, \"part\": 0.125}],"
+                              " \"sizes\": [{\"role\": \"a\", \"bytes\": 2500000}, {\"role\": \"b\", \"bytes\": "
+                              "500000}], \"costs\": [{\"name\": \"dear\", \"x\": 8, "
+                              "\"e\": 0.5}, {\"name\": \"unknown\"}, {\"name\": \"cheap\", \"x\": 2}], \"none\": []}";
 
 static const char *const columns[] = {"part", "nowhere", "low", NULL};
 static const char *const kinds[] = {"k", "q", "other", NULL};
-static const organ_panels_of panels = {.look = {.title = "Panels", .description = "d", .y_label = "v", .band_name = "usual: up to here"},
-                                       .role = "role",
-                                       .series = {{"part of {rows:size}", "rows", "part", 0, false}, {"never", "gone", "low", 0, true}},
-                                       .edges = {NULL, "low"},
-                                       .caption = "One panel a role"};
+static const organ_panels_of panels = {
+    .look = {.title = "Panels", .description = "d", .y_label = "v", .band_name = "usual: up to here"},
+    .role = "role",
+    .series = {{"part of {rows:size}", "rows", "part", 0, false}, {"never", "gone", "low", 0, true}},
+    .edges = {NULL, "low"},
+    .caption = "One panel a role"};
 static const organ_block charts[] = {
-    BARS(NULL, "rows", .look = {.title = "Sums", .description = "d", .value_label = "v", .series = {"part"}, .digits = 3, .unit = " %"},
-         .name = "role", .values = {"part"}, .sums = true, .spread = "rows", .factor = 100, .caption = "{rows:size} rows"),
-    MAP(NULL, "rows", .look = {.title = "Map", .description = "d", .value_label = "v"}, .role = "role", .value = "part", .factor = 100,
-        .step = 20, .caption = "A map"),
-    MAP(NULL, "none", .look = {.title = "No map", .description = "d", .value_label = "v"}, .role = "role", .value = "part", .caption = "-"),
+    BARS(NULL, "rows",
+         .look =
+             {.title = "Sums", .description = "d", .value_label = "v", .series = {"part"}, .digits = 3, .unit = " %"},
+         .name = "role", .values = {"part"}, .sums = true, .spread = "rows", .factor = 100,
+         .caption = "{rows:size} rows"),
+    MAP(NULL, "rows", .look = {.title = "Map", .description = "d", .value_label = "v"}, .role = "role", .value = "part",
+        .factor = 100, .step = 20, .caption = "A map"),
+    MAP(NULL, "none", .look = {.title = "No map", .description = "d", .value_label = "v"}, .role = "role",
+        .value = "part", .caption = "-"),
     BARS(NULL, "sizes",
          .look = {.title = "Sizes",
                   .subtitle = "{none?some}",
@@ -360,41 +387,60 @@ static const organ_block charts[] = {
                   .series = {"size", "of {sizes:size} sizes"},
                   .digits = 3},
          .name = "role", .values = {"bytes"}, .bytes = true, .low = "none", .high = "none", .caption = "In units"),
-    MAP(NULL, "sizes", .look = {.title = "Room", .description = "d", .value_label = "room"}, .role = "role", .value = "bytes", .zero = true,
-        .bytes = true, .caption = "From 0"),
+    MAP(NULL, "sizes", .look = {.title = "Room", .description = "d", .value_label = "room"}, .role = "role",
+        .value = "bytes", .zero = true, .bytes = true, .caption = "From 0"),
     {.kind = ORGAN_BLOCK_BARS,
      .on = ON_PAGE,
      .rows = "rows",
      .where = "part>0",
-     .bars = &(const organ_bars_of){.look = {.title = "Ends", .description = "d", .value_label = "v", .series = {"part"}, .digits = 3},
-                                    .name = "role",
-                                    .values = {"part"},
-                                    .low = "low",
-                                    .high = "part",
-                                    .remark = "{more?so {more}}",
-                                    .depth = "layer",
-                                    .caption = "With remarks"}},
-    BARS(NULL, "costs", .look = {.title = "Costs", .description = "d", .value_label = "v", .series = {"cost"}, .digits = 3},
+     .bars =
+         &(const organ_bars_of){
+             .look = {.title = "Ends", .description = "d", .value_label = "v", .series = {"part"}, .digits = 3},
+             .name = "role",
+             .values = {"part"},
+             .low = "low",
+             .high = "part",
+             .remark = "{more?so {more}}",
+             .depth = "layer",
+             .caption = "With remarks"}},
+    BARS(NULL, "costs",
+         .look = {.title = "Costs", .description = "d", .value_label = "v", .series = {"cost"}, .digits = 3},
          .named = "{name} one", .values = {"x"}, .error = "e", .ascending = true, .caption = "In order"),
     GRID(NULL, "rows",
-         .look = {.title = "Grid", .description = "d", .row_label = "role", .column_label = "what", .value_label = "v", .high = 90},
+         .look = {.title = "Grid",
+                  .description = "d",
+                  .row_label = "role",
+                  .column_label = "what",
+                  .value_label = "v",
+                  .high = 90},
          .name = "role", .members = columns, .factor = 100, .step = 15, .floor = 30, .caption = "A grid"),
     GRID(NULL, "rows",
-         .look = {.title = "List", .description = "d", .row_label = "role", .column_label = "place", .value_label = "v", .high = 8},
+         .look = {.title = "List",
+                  .description = "d",
+                  .row_label = "role",
+                  .column_label = "place",
+                  .value_label = "v",
+                  .high = 8},
          .name = "role", .values = "list", .caption = "A grid of lists"),
-    CURVES(NULL, "rows", .look = {.title = "Lines", .description = "d", .y_label = "v"}, .name = "role", .value = "part", .only = "part>0",
-           .caption = "Of roles"),
+    CURVES(NULL, "rows", .look = {.title = "Lines", .description = "d", .y_label = "v"}, .name = "role",
+           .value = "part", .only = "part>0", .caption = "Of roles"),
     CURVES(NULL, "rows", .look = {.title = "Members", .description = "d", .y_label = "v"}, .values = {"part", "low"},
            .caption = "Of members"),
-    CURVES(NULL, "rows", .look = {.title = "No lines", .description = "d", .y_label = "v"}, .name = "role", .value = "part", .only = "gone",
-           .caption = "-"),
+    CURVES(NULL, "rows", .look = {.title = "No lines", .description = "d", .y_label = "v"}, .name = "role",
+           .value = "part", .only = "gone", .caption = "-"),
     POINTS(NULL, "rows", NULL,
-           .look = {.title = "Points", .subtitle = "{rows:size} rows", .description = "d", .x_label = "x", .y_label = "y", .kinds = kinds},
+           .look = {.title = "Points",
+                    .subtitle = "{rows:size} rows",
+                    .description = "d",
+                    .x_label = "x",
+                    .y_label = "y",
+                    .kinds = kinds},
            .name = "role", .x = "low", .y = "part", .kind = "role", .x_factor = 10, .named = 1, .caption = "Far out"),
 };
 static const organ_block panel_blocks[] = {PANELS(NULL, &panels)};
 static const organ_block panel_part[] = {PART(ON_PAGE, "inner", BLOCKS_OF(panel_blocks))};
-static const organ_view panels_view = {.schema = "organ.test/1", .kind = "Test", .title = "panels", BLOCKS_OF(panel_part)};
+static const organ_view panels_view = {
+    .schema = "organ.test/1", .kind = "Test", .title = "panels", BLOCKS_OF(panel_part)};
 static const organ_view charts_view = {.schema = "organ.test/1", .kind = "Test", .title = "charts", BLOCKS_OF(charts)};
 
 START_TEST(charts_are_drawn_of_rows)

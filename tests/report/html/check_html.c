@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: MIT
- * Pages of reports: whole documents of well-formed HTML that act on nothing and ask for nothing, whatever the report holds; small enough;
- * and no half of one when memory runs out. The program is linked with --wrap for the allocation functions. `build/tests/html --print`
- * writes the page of a large made-up report to stdout, to be looked at. */
+ * Pages of reports: whole documents of well-formed HTML that act on nothing and ask for nothing, whatever the report
+ * holds; small enough; and no half of one when memory runs out. The program is linked with --wrap for the allocation
+ * functions. `build/tests/html --print` writes the page of a large made-up report to stdout, to be looked at. */
 #include "orchestrator/report/html/page.h"
 #include "orchestrator/report/svg/heat_map.h"
 #include "orchestrator/report/view/html_report.h"
@@ -22,13 +22,15 @@
 
 static json_t *counts_json(json_int_t elements, json_int_t killed)
 {
-    return json_pack("{s:I, s:I, s:f}", "elements", elements, "killed", killed, "percent", 100.0 * (double)killed / (double)elements);
+    return json_pack("{s:I, s:I, s:f}", "elements", elements, "killed", killed, "percent",
+                     100.0 * (double)killed / (double)elements);
 }
 
 static json_t *tensor_json(const char *prefix, size_t layer, const char *module)
 {
     char name[400];
-    const json_int_t elements = 4096 * 4096, killed = (json_int_t)(3600000 + 2000 * layer + 300 * (unsigned char)module[0]);
+    const json_int_t elements = 4096 * 4096,
+                     killed = (json_int_t)(3600000 + 2000 * layer + 300 * (unsigned char)module[0]);
     snprintf(name, sizeof name, "%s.layers.%zu.%s.weight", prefix, layer, module);
     json_t *const row = counts_json(elements, killed);
     json_object_set_new(row, "name", json_string(name));
@@ -47,15 +49,17 @@ static json_t *tile_map_json(const char *tensor)
     json_t *const killed = json_array();
     for (int k = 0; k < 1024; k++)
         json_array_append_new(killed, json_integer(3000 + k % 700));
-    return json_pack("{s:s, s:f, s:f, s:i, s:i, s:i, s:i, s:i, s:i, s:o}", "tensor", tensor, "percent", 22.5, "mean", 21.5, "matrices", 1,
-                     "matrix_rows", 4096, "matrix_cols", 4096, "tile", 128, "rows", 32, "cols", 32, "killed", killed);
+    return json_pack("{s:s, s:f, s:f, s:i, s:i, s:i, s:i, s:i, s:i, s:o}", "tensor", tensor, "percent", 22.5, "mean",
+                     21.5, "matrices", 1, "matrix_rows", 4096, "matrix_cols", 4096, "tile", 128, "rows", 32, "cols", 32,
+                     "killed", killed);
 }
 
 /* A pruning of so many layers of seven projections; `name` stands wherever a name can stand. It must be valid UTF-8. */
 static json_t *prune_report(size_t layers, const char *name)
 {
-    static const char *const modules[] = {"self_attn.q_proj", "self_attn.k_proj", "self_attn.v_proj", "self_attn.o_proj",
-                                          "mlp.gate_proj",    "mlp.up_proj",      "mlp.down_proj"};
+    static const char *const modules[] = {"self_attn.q_proj", "self_attn.k_proj", "self_attn.v_proj",
+                                          "self_attn.o_proj", "mlp.gate_proj",    "mlp.up_proj",
+                                          "mlp.down_proj"};
     json_t *const tensors = json_array(), *const by_layer = json_array(), *const projections = json_array();
     for (size_t l = 0; l < layers; l++) {
         for (size_t m = 0; m < 7; m++)
@@ -67,24 +71,27 @@ static json_t *prune_report(size_t layers, const char *name)
     }
     for (size_t m = 0; m < 7; m++) {
         json_t *const row = counts_json((json_int_t)layers * 16777216, (json_int_t)layers * 3600000);
-        json_object_update_new(row, json_pack("{s:s, s:I, s:f, s:f, s:f}", "name", m ? modules[m] : name, "tensors", (json_int_t)layers,
-                                              "mean", 21.5, "min", 21.0, "max", 22.5));
+        json_object_update_new(row, json_pack("{s:s, s:I, s:f, s:f, s:f}", "name", m ? modules[m] : name, "tensors",
+                                              (json_int_t)layers, "mean", 21.5, "min", 21.0, "max", 22.5));
         json_array_append_new(projections, row);
     }
-    json_t *const report = json_pack("{s:s, s:s, s:b, s:{s:s, s:s, s:s, s:i}, s:{s:s, s:s}, s:{s:o, s:o}}", "schema", "organ.prune/1",
-                                     "definition", "physarum-v1/1", "dry_run", 0, "donor", "name", name, "format", "safetensors",
-                                     "architecture", name, "files", 3, "parameters", "method", "physarum-v1", "targets", name, "totals",
-                                     "target", counts_json(7 * (json_int_t)layers * 16777216, 7 * (json_int_t)layers * 3600000), "full",
-                                     counts_json(9 * (json_int_t)layers * 16777216, 7 * (json_int_t)layers * 3600000));
-    json_object_update_new(report,
-                           json_pack("{s:{s:f, s:i, s:i}, s:{s:i, s:f, s:f, s:f}, s:o, s:o, s:o, s:o, s:[s], s:[s], s:[{s:s, s:b, s:s}]}",
-                                     "coverage", "percent", 100.0, "tiles", 144, "processed_elements", 100000, "per_tensor", "tensors",
-                                     (int)layers * 7, "mean", 21.5, "min", 21.0, "max", 22.5, "projections", projections, "layers",
-                                     by_layer, "tensors", tensors, "tile_map", tile_map_json(name), "errata", name, "not_in_this_report",
-                                     name, "integrity", "check", name, "ok", 0, "detail", name));
-    json_object_update_new(report, json_pack("{s:{s:s, s:s}, s:{s:s, s:s, s:f, s:f, s:[s], s:[{s:s, s:i}]}}", "definitions", "killed", name,
-                                             name, "a term", "run", "donor", name, "output", name, "seconds", 0.25, "bytes_per_second", 3e8,
-                                             "words", name, "shards", "file", name, "tensors", 3));
+    json_t *const report =
+        json_pack("{s:s, s:s, s:b, s:{s:s, s:s, s:s, s:i}, s:{s:s, s:s}, s:{s:o, s:o}}", "schema", "organ.prune/1",
+                  "definition", "physarum-v1/1", "dry_run", 0, "donor", "name", name, "format", "safetensors",
+                  "architecture", name, "files", 3, "parameters", "method", "physarum-v1", "targets", name, "totals",
+                  "target", counts_json(7 * (json_int_t)layers * 16777216, 7 * (json_int_t)layers * 3600000), "full",
+                  counts_json(9 * (json_int_t)layers * 16777216, 7 * (json_int_t)layers * 3600000));
+    json_object_update_new(
+        report,
+        json_pack("{s:{s:f, s:i, s:i}, s:{s:i, s:f, s:f, s:f}, s:o, s:o, s:o, s:o, s:[s], s:[s], s:[{s:s, s:b, s:s}]}",
+                  "coverage", "percent", 100.0, "tiles", 144, "processed_elements", 100000, "per_tensor", "tensors",
+                  (int)layers * 7, "mean", 21.5, "min", 21.0, "max", 22.5, "projections", projections, "layers",
+                  by_layer, "tensors", tensors, "tile_map", tile_map_json(name), "errata", name, "not_in_this_report",
+                  name, "integrity", "check", name, "ok", 0, "detail", name));
+    json_object_update_new(report, json_pack("{s:{s:s, s:s}, s:{s:s, s:s, s:f, s:f, s:[s], s:[{s:s, s:i}]}}",
+                                             "definitions", "killed", name, name, "a term", "run", "donor", name,
+                                             "output", name, "seconds", 0.25, "bytes_per_second", 3e8, "words", name,
+                                             "shards", "file", name, "tensors", 3));
     return report;
 }
 
@@ -106,7 +113,8 @@ END_TEST
 START_TEST(what_varies_stands_in_the_last_section)
 {
     json_t *const one = prune_report(2, "model"), *const two = prune_report(2, "model");
-    json_object_set_new(two, "run", json_pack("{s:s, s:s, s:f}", "donor", "elsewhere", "output", "there", "seconds", 99.0));
+    json_object_set_new(two, "run",
+                        json_pack("{s:s, s:s, s:f}", "donor", "elsewhere", "output", "there", "seconds", 99.0));
     char *const pages[] = {html_page_of(one), html_page_of(two)};
     const char *const runs[] = {strstr(pages[0], "<section aria-labelledby=\"s12-run\">"),
                                 strstr(pages[1], "<section aria-labelledby=\"s12-run\">")};
@@ -201,7 +209,8 @@ START_TEST(parts_are_where_they_belong)
     ck_assert(strstr(page, "<h2 id=\"s2-some-text\">"));
     ck_assert(strstr(page, "<table class=\"c1 n2\">\n<caption id=\"table1\"><span>Some &amp; text</span></caption>"));
     ck_assert(strstr(page, "<th scope=\"col\">&lt;n&gt;</th>"));
-    ck_assert(strstr(page, "<tbody>\n<tr><th scope=\"row\">Some &amp; text</th><td>1,234</td></tr>\n</tbody>\n<tfoot>"));
+    ck_assert(
+        strstr(page, "<tbody>\n<tr><th scope=\"row\">Some &amp; text</th><td>1,234</td></tr>\n</tbody>\n<tfoot>"));
     ck_assert(strstr(page, "<caption class=\"unseen\" id=\"table2\"><span>Table 2: Some &amp; text</span></caption>"));
     ck_assert(strstr(page, "role=\"img\" aria-describedby=\"about2\""));
     ck_assert(strstr(page, "<figcaption>Figure 2. Some &amp; text</figcaption>"));
@@ -217,8 +226,9 @@ START_TEST(figures_are_tables_too)
     ck_assert_int_eq(organ_html_finish(page_with("a <b>"), &page, &error), ORGAN_OK);
     ck_assert(strstr(page, "<div class=\"box\" role=\"group\" tabindex=\"0\" aria-label=\"a &lt;b&gt;\">\n<svg"));
     ck_assert(strstr(page, "<summary>Figure 2 as a table</summary>"));
-    ck_assert(strstr(page, "<caption id=\"numbers2\"><span>a &lt;b&gt;</span></caption>\n<thead>\n<tr><th scope=\"col\">"
-                           "a &lt;b&gt; \\ a &lt;b&gt;</th><th scope=\"col\">0</th><th scope=\"col\">1</th></tr>\n</thead>"));
+    ck_assert(strstr(page,
+                     "<caption id=\"numbers2\"><span>a &lt;b&gt;</span></caption>\n<thead>\n<tr><th scope=\"col\">"
+                     "a &lt;b&gt; \\ a &lt;b&gt;</th><th scope=\"col\">0</th><th scope=\"col\">1</th></tr>\n</thead>"));
     ck_assert(strstr(page, "<tr><th scope=\"row\">1</th><td>3</td><td>4</td></tr>\n</tbody>"));
     ck_assert_ptr_null(strstr(page, "<metadata>"));
     free(page);

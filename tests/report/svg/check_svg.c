@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: MIT
- * Charts: well-formed whatever comes in, the same bytes always, marks where the values are. `build/tests/svg --print NAME` writes one of
- * the charts of the tests to stdout, to be looked at, and "small" to be the golden file. */
+ * Charts: well-formed whatever comes in, the same bytes always, marks where the values are. `build/tests/svg --print
+ * NAME` writes one of the charts of the tests to stdout, to be looked at, and "small" to be the golden file. */
 #include "orchestrator/report/svg/chart.h"
 #include "orchestrator/report/svg/chart_scale.h"
 
@@ -20,10 +20,12 @@ static const double places[PLACES] = {0, 1, 2, 3, 4, 5, 6, 7, 8};
 
 /* ---- charts ---- */
 
-static const double small_a[] = {0.5, 0.25, NAN, 0.75}, small_b[] = {0.125, 0.375, 0.625, 0.5}, small_r[] = {0.4, 0.4, 0.4, 0.4};
+static const double small_a[] = {0.5, 0.25, NAN, 0.75}, small_b[] = {0.125, 0.375, 0.625, 0.5},
+                    small_r[] = {0.4, 0.4, 0.4, 0.4};
 static const double *const small_y[] = {small_a, small_b, small_r};
 static const double small_low[] = {0.3, 0.3, 0.35, 0.35}, small_high[] = {0.5, 0.5, 0.45, 0.45};
-static const organ_chart_series small_series[] = {{"measured & found", 0, false}, {"again", 1, false}, {"expected", 0, true}};
+static const organ_chart_series small_series[] = {
+    {"measured & found", 0, false}, {"again", 1, false}, {"expected", 0, true}};
 static const organ_chart_panel small_panel[] = {{"q_proj", 4, places, small_y, small_low, small_high}};
 static const organ_chart small = {.title = "A small chart",
                                   .subtitle = "of two series",
@@ -54,7 +56,8 @@ START_TEST(golden_chart)
     char *golden = slurp("tests/report/svg/small_chart.svg", &size);
     svg_must_be_well_formed(svg);
     ck_assert_ptr_nonnull(golden);
-    ck_assert_msg(strlen(svg) == size && memcmp(svg, golden, size) == 0, "differs from tests/report/svg/small_chart.svg");
+    ck_assert_msg(strlen(svg) == size && memcmp(svg, golden, size) == 0,
+                  "differs from tests/report/svg/small_chart.svg");
     free(golden);
     free(svg);
 }
@@ -102,7 +105,8 @@ START_TEST(bands_and_axes_end_where_they_should)
     panel.band_low = open;
     chart.panels = &panel;
     char *svg = draw(&chart);
-    ck_assert(strstr(svg, "class=\"oc-band\" d=\"M96.57 428V228H302.29") && strstr(svg, "H919.43V428H713.71V428H508V428H302.29V428z"));
+    ck_assert(strstr(svg, "class=\"oc-band\" d=\"M96.57 428V228H302.29") &&
+              strstr(svg, "H919.43V428H713.71V428H508V428H302.29V428z"));
     free(svg);
     chart.least_span = 100;
     svg = draw(&chart);
@@ -133,7 +137,8 @@ START_TEST(bars_stand_at_whole_places)
         snprintf(label, sizeof label, ">%zu</text>", k);
         ck_assert_msg(strstr(svg, label), "no label %s", label);
     }
-    ck_assert(strstr(svg, "class=\"oc-mark oc-f3\"><title>share, projection 0: -1</title>") && strstr(svg, "share, projection 2: 0<"));
+    ck_assert(strstr(svg, "class=\"oc-mark oc-f3\"><title>share, projection 0: -1</title>") &&
+              strstr(svg, "share, projection 2: 0<"));
     ck_assert_uint_eq(count_in(svg, "class=\"oc-ref\""), 2); /* the line, and its sample in the legend */
     free(svg);
 }
@@ -188,7 +193,8 @@ START_TEST(any_values_are_drawn)
         for (int kind = 0; kind < 4; kind++)
             for (size_t n = 0; n < 3; n++) {
                 const double *const ys[] = {hard[k], NULL, hard[k]};
-                const organ_chart_panel panels[] = {{NULL, counts[n], places, ys, hard[k], hard[k]}, {"none", 0, NULL, ys, NULL, NULL}};
+                const organ_chart_panel panels[] = {{NULL, counts[n], places, ys, hard[k], hard[k]},
+                                                    {"none", 0, NULL, ys, NULL, NULL}};
                 const organ_chart chart = {.title = "t",
                                            .x_label = "x",
                                            .y_label = "y",
@@ -282,9 +288,10 @@ int main(int argc, char **argv)
     }
     const suite_case cases[] = {
         {"charts",
-         {golden_chart, no_locale_shows, marks_lie_at_their_values, bands_and_axes_end_where_they_should, bars_stand_at_whole_places,
-          any_names_are_shown, any_values_are_drawn}},
+         {golden_chart, no_locale_shows, marks_lie_at_their_values, bands_and_axes_end_where_they_should,
+          bars_stand_at_whole_places, any_names_are_shown, any_values_are_drawn}},
         {"axes", {ticks_are_round, numbers_are_short}},
     };
-    return run_suites((Suite *const[]){suite_of("svg", cases, sizeof cases / sizeof *cases, NULL, NULL), svg_maps_suite(), NULL});
+    return run_suites(
+        (Suite *const[]){suite_of("svg", cases, sizeof cases / sizeof *cases, NULL, NULL), svg_maps_suite(), NULL});
 }

@@ -80,7 +80,9 @@ END_TEST
 START_TEST(cells_are_listed)
 {
     char *svg = heat(&small); /* the three layers go down */
-    must_have(svg, "<metadata>layer \\ projection\tq_proj\tk_proj\t\n0\t0\t2.5\t\n1\t5 (a well)\t\t\n2\t10\t7.5\t\n</metadata>");
+    must_have(
+        svg,
+        "<metadata>layer \\ projection\tq_proj\tk_proj\t\n0\t0\t2.5\t\n1\t5 (a well)\t\t\n2\t10\t7.5\t\n</metadata>");
     free(svg);
 }
 END_TEST
@@ -220,8 +222,13 @@ START_TEST(only_the_first_bars_are_drawn)
     organ_ranking_bar bars[100];
     for (size_t k = 0; k < 100; k++)
         bars[k] = (organ_ranking_bar){.name = "b", .value = {(double)k - 50, 0}};
-    const organ_ranking ranking = {
-        .title = "t", .description = "d", .value_label = "v", .series = {"s", NULL}, .digits = 3, .bars = bars, .count = 100};
+    const organ_ranking ranking = {.title = "t",
+                                   .description = "d",
+                                   .value_label = "v",
+                                   .series = {"s", NULL},
+                                   .digits = 3,
+                                   .bars = bars,
+                                   .count = 100};
     char *svg = rank(&ranking);
     ck_assert_uint_eq(count_in(svg, "<title>b: "), 60);
     must_have(svg, "the first 60 of 100");
@@ -265,7 +272,8 @@ START_TEST(kinds_are_told_apart_and_listed)
     enum { KINDS = 9 };
     static const char *const kinds[KINDS] = {"a", "b", "c", "d", "e", "f", "g", "h", "i"};
     organ_point points[KINDS];
-    organ_scatter scatter = {.title = "t", .description = "d", .x_label = "x", .y_label = "y", .kinds = kinds, .kind_count = KINDS};
+    organ_scatter scatter = {
+        .title = "t", .description = "d", .x_label = "x", .y_label = "y", .kinds = kinds, .kind_count = KINDS};
     for (unsigned k = 0; k < KINDS; k++) {
         points[k] = (organ_point){.x = 50, .y = 7, .kind = k, .name = "n", .joined = k > 0};
         for (unsigned j = 0; j < k; j++)
@@ -341,7 +349,8 @@ START_TEST(hard_values_are_drawn)
     for (size_t a = 0; a < COUNT; a++)
         for (size_t b = 0; b < COUNT; b++)
             for (int log = 0; log < 4; log++) {
-                const organ_point points[] = {{.x = hard[a], .y = hard[b]}, {.x = hard[b], .y = hard[a], .joined = true}};
+                const organ_point points[] = {{.x = hard[a], .y = hard[b]},
+                                              {.x = hard[b], .y = hard[a], .joined = true}};
                 const organ_scatter scatter = {.title = "t",
                                                .description = "d",
                                                .x_label = "x",
@@ -353,7 +362,8 @@ START_TEST(hard_values_are_drawn)
                                                .points = points,
                                                .count = log == 3 ? 0 : 2};
                 free(scatter_of(&scatter));
-                const organ_ranking_bar bars[] = {{.name = "n", .value = {hard[a], hard[b]}, .low = hard[b], .high = hard[a]}};
+                const organ_ranking_bar bars[] = {
+                    {.name = "n", .value = {hard[a], hard[b]}, .low = hard[b], .high = hard[a]}};
                 const organ_ranking ranking = {.title = "t",
                                                .description = "d",
                                                .value_label = "v",
@@ -381,8 +391,8 @@ Suite *svg_maps_suite(void)
 {
     const suite_case cases[] = {
         {"heat maps",
-         {cells_have_colour_text_and_tip, cells_are_listed, small_differences_look_small, scale_may_be_given_and_diverge,
-          many_cells_are_means, odd_shapes_are_drawn}},
+         {cells_have_colour_text_and_tip, cells_are_listed, small_differences_look_small,
+          scale_may_be_given_and_diverge, many_cells_are_means, odd_shapes_are_drawn}},
         {"rankings", {bars_end_at_their_values, only_the_first_bars_are_drawn}},
         {"scatter", {points_are_where_they_should_be, kinds_are_told_apart_and_listed}},
         {"all", {hostile_names_are_shown, hard_values_are_drawn, no_locale_changes_them}},

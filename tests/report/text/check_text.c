@@ -134,7 +134,8 @@ START_TEST(paragraphs_are_wrapped)
     organ_text_wrap(s.text.out, "", 0, "averyveryverylongwordthatfitsnowhere at all", &narrow);
     organ_text_wrap(s.text.out, "- ", 2, "no limit here, so that all of it stays on one line", &wide);
     organ_text_say(s.text.out, &narrow, "! ", "%s: %d\n", "x\033", 7);
-    expect(&s, "  ok  one two three\n      four\n      fifteenletters\n      six\n\naveryveryverylongwordthatfitsnowhere\nat all\n"
+    expect(&s, "  ok  one two three\n      four\n      fifteenletters\n      "
+               "six\n\naveryveryverylongwordthatfitsnowhere\nat all\n"
                "- no limit here, so that all of it stays on one line\n! x\\x1b: 7\\x0a\n");
 }
 END_TEST
@@ -240,8 +241,9 @@ END_TEST
 /* One column beside the names is already too much: both texts give way, a number never does. */
 START_TEST(tables_on_a_very_narrow_screen)
 {
-    static const organ_column columns[] = {
-        {"denominator", ORGAN_LEFT, false, false}, {"killed", ORGAN_RIGHT, false, false}, {"because", ORGAN_LEFT, false, false}};
+    static const organ_column columns[] = {{"denominator", ORGAN_LEFT, false, false},
+                                           {"killed", ORGAN_RIGHT, false, false},
+                                           {"because", ORGAN_LEFT, false, false}};
     const organ_page page = {.width = 30, .utf8 = false};
     organ_table *const table = organ_table_create(columns, COUNT(columns));
     organ_table_cell(table, "full: every weight of the model");
@@ -266,12 +268,13 @@ START_TEST(wide_lines_are_folded)
     const organ_page narrow = {.width = 20, .utf8 = true};
     sheet s;
     open_sheet(&s);
-    organ_text_fold(
-        s.text.out,
-        "short\n\n  Model:   tiny (Qwen2, 3 files)\naveryveryverylongwordthatfitsnowhere at all\n  Proof:  organ audit one two\nlast  one",
-        &narrow);
+    organ_text_fold(s.text.out,
+                    "short\n\n  Model:   tiny (Qwen2, 3 files)\naveryveryverylongwordthatfitsnowhere at all\n  Proof:  "
+                    "organ audit one two\nlast  one",
+                    &narrow);
     organ_text_fold(s.text.out, "\nno limit here, so that all of it stays on one line\n", &wide);
-    expect(&s, "short\n\n  Model:   tiny\n    (Qwen2, 3 files)\naveryveryverylongwordthatfitsnowhere\n  at all\n  Proof:  organ audit one "
+    expect(&s, "short\n\n  Model:   tiny\n    (Qwen2, 3 files)\naveryveryverylongwordthatfitsnowhere\n  at all\n  "
+               "Proof:  organ audit one "
                "two\nlast  one"
                "\nno limit here, so that all of it stays on one line\n");
 }

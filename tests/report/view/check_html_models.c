@@ -1,7 +1,8 @@
 /* SPDX-License-Identifier: MIT
- * Pages of what is measured, purified, taken apart, put together, grafted and inspected: from reports of the fixtures as the verbs make
- * them, with their numbers; from reports in which anything may stand; small enough; whole or not at all. `build/tests/html_models --print`
- * writes the page of a measured fleet of made-up models to stdout, to be looked at. */
+ * Pages of what is measured, purified, taken apart, put together, grafted and inspected: from reports of the fixtures
+ * as the verbs make them, with their numbers; from reports in which anything may stand; small enough; whole or not at
+ * all. `build/tests/html_models --print` writes the page of a measured fleet of made-up models to stdout, to be looked
+ * at. */
 #include "orchestrator/report/text/document.h"
 #include "orchestrator/report/view/html_report.h"
 #include "orchestrator/surgery/measure/fleet.h"
@@ -28,7 +29,10 @@
 /* ---- pages ---- */
 
 static void must_say(const char *page, const char *what) { ck_assert_msg(strstr(page, what) != NULL, "no '%s'", what); }
-static void must_not_say(const char *page, const char *what) { ck_assert_msg(strstr(page, what) == NULL, "'%s'", what); }
+static void must_not_say(const char *page, const char *what)
+{
+    ck_assert_msg(strstr(page, what) == NULL, "'%s'", what);
+}
 
 /* A number as the figures of merit have it. */
 static void must_say_real(const char *page, const char *format, double x)
@@ -47,7 +51,8 @@ static size_t rows_of(const char *page, const char *prefix)
 
 START_TEST(page_of_a_measured_model)
 {
-    json_t *const report = measured((const char *const[]){Q8}, 1), *const model = json_array_get(json_object_get(report, "models"), 0);
+    json_t *const report = measured((const char *const[]){Q8}, 1), *const model = json_array_get(
+                                                                       json_object_get(report, "models"), 0);
     char *const page = html_page_of(report);
     must_say_real(page, "<b>%.2f°</b>", organ_json_real(model, "theta_mean"));
     must_say_real(page, "<b>%.2f°</b>", organ_json_real(model, "theta_weighted"));
@@ -65,13 +70,15 @@ END_TEST
 
 START_TEST(wells_are_outlined)
 {
-    json_t *const report = measured((const char *const[]){Q8}, 1), *const model = json_array_get(json_object_get(report, "models"), 0);
+    json_t *const report = measured((const char *const[]){Q8}, 1), *const model = json_array_get(
+                                                                       json_object_get(report, "models"), 0);
     json_array_append_new(json_object_get(model, "wells"),
-                          json_pack("{s:s, s:s, s:i, s:f, s:f, s:f, s:f}", "name", "blk.1.attn_q.weight", "role", "q_proj", "layer", 1,
-                                    "theta", 7.5, "before", 12.5, "after", 8.25, "std", 0.5));
+                          json_pack("{s:s, s:s, s:i, s:f, s:f, s:f, s:f}", "name", "blk.1.attn_q.weight", "role",
+                                    "q_proj", "layer", 1, "theta", 7.5, "before", 12.5, "after", 8.25, "std", 0.5));
     char *const page = html_page_of(report);
     must_say(page, "gravitational well</text>");
-    must_say(page, "<tr><th scope=\"row\">blk.1.attn_q.weight</th><td>q_proj</td><td>7.50</td><td>12.50</td><td>8.25</td>");
+    must_say(page,
+             "<tr><th scope=\"row\">blk.1.attn_q.weight</th><td>q_proj</td><td>7.50</td><td>12.50</td><td>8.25</td>");
     must_not_say(page, "There are none");
     free(page);
     json_decref(report);
@@ -86,7 +93,8 @@ START_TEST(chimeras_stand_beside_their_bodies)
     json_t *const report = measured((const char *const[]){Q8, BF16, chimera}, 3);
     char *const page = html_page_of(report);
     must_say(page, "with 6 of tiny-qwen2-Q8_0.gguf");
-    must_say(page, "<td>a chimera in the body of</td><td>tiny-qwen2-BF16-00001-of-00002.gguf</td><td>44</td><td>50</td>");
+    must_say(page,
+             "<td>a chimera in the body of</td><td>tiny-qwen2-BF16-00001-of-00002.gguf</td><td>44</td><td>50</td>");
     must_say(page, "<td>with the rest of</td><td>tiny-qwen2-Q8_0.gguf</td><td>6</td><td>50</td>");
     ck_assert_uint_eq(count_in(page, "a chimera in the body of</td>"), 1);
     must_say(page, "<b>3</b>");
@@ -99,7 +107,8 @@ START_TEST(page_of_a_purification)
 {
     char output[4096];
     snprintf(output, sizeof output, "%s", scratch_path("pure"));
-    json_t *const report = purified(QWEN, output, 0.1, false), *const dry = purified(QWEN, scratch_path("none"), 0.1, true);
+    json_t *const report = purified(QWEN, output, 0.1, false), *const dry =
+                                                                   purified(QWEN, scratch_path("none"), 0.1, true);
     char *page = html_page_of(report), percent[32];
     snprintf(percent, sizeof percent, "<b>%.2f %%</b>", organ_json_real(report, "totals.energy_removed_percent"));
     must_say(page, percent);
@@ -145,12 +154,14 @@ START_TEST(pages_of_parts)
 }
 END_TEST
 
-/* The digest of a tensor that keeps its type is that of the model it comes from, as an extraction of that model tells. */
+/* The digest of a tensor that keeps its type is that of the model it comes from, as an extraction of that model tells.
+ */
 START_TEST(page_of_a_graft)
 {
     char output[4096];
     snprintf(output, sizeof output, "%s", scratch_path("grafted.gguf"));
-    json_t *const report = grafted(Q8, BF16, output, false), *const tensor = json_array_get(json_object_get(report, "tensors"), 0);
+    json_t *const report = grafted(Q8, BF16, output, false), *const tensor =
+                                                                 json_array_get(json_object_get(report, "tensors"), 0);
     json_decref(extracted(Q8, scratch_path("parts")));
     json_t *const manifest = json_load_file(scratch_path("parts/manifest.json"), 0, NULL);
     const json_t *const donors = json_object_get(json_object_get(manifest, "tensors"), organ_json_text(tensor, "from"));
@@ -282,7 +293,8 @@ START_TEST(pages_lie_beside_the_other_views)
     ck_assert_int_eq(organ_measure(&options, &html_room.engine, NULL, &report, &error), ORGAN_OK);
     json_decref(report);
     json_decref(purified(small, scratch_path("pure"), 0.1, false));
-    make_shard(scratch_path("one.safetensors"), (const made_tensor[]){{"model.layers.0.mlp.up_proj.weight", ORGAN_BF16, 2, {64, 64}}}, 1);
+    make_shard(scratch_path("one.safetensors"),
+               (const made_tensor[]){{"model.layers.0.mlp.up_proj.weight", ORGAN_BF16, 2, {64, 64}}}, 1);
     json_decref(purified(scratch_path("one.safetensors"), scratch_path("other.safetensors"), 0.1, false));
     must_lie_beside(scratch_path("out/z_report.json"), scratch_path("out/Z_MEASURE_REPORT.html"));
     must_lie_beside(scratch_path("pure/organ/purify.json"), scratch_path("pure/organ/PURIFY_REPORT.html"));
@@ -305,7 +317,8 @@ static json_t *deeper(const json_t *model, int layers, int seed)
             json_t *const copy = json_copy((json_t *)row);
             json_object_set_new(copy, "layer", json_integer(l));
             json_object_set_new(copy, "name", json_sprintf("model.layers.%d.%s", l, organ_json_text(row, "name") + 6));
-            json_object_set_new(copy, "theta", json_real(organ_json_real(row, "theta") + 7 * ((l * 31 + seed + (int)k * 17) % 11)));
+            json_object_set_new(copy, "theta",
+                                json_real(organ_json_real(row, "theta") + 7 * ((l * 31 + seed + (int)k * 17) % 11)));
             json_object_set_new(copy, "std", json_real(0.01 + 1e-5 * (double)(l * 100 + seed + (int)k)));
             json_array_append_new(tensors, copy);
         }
@@ -404,8 +417,8 @@ START_TEST(hostile_names_anywhere)
 }
 END_TEST
 
-/* Puts each of `others` in place of each member below `json` in turn, of arrays their first, and makes the page; on an emulated processor
- * and under sanitizers one in five, other ones for each member. */
+/* Puts each of `others` in place of each member below `json` in turn, of arrays their first, and makes the page; on an
+ * emulated processor and under sanitizers one in five, other ones for each member. */
 static void replace_each(const json_t *report, json_t *json, json_t *const *others, size_t count)
 {
     static size_t turn;
@@ -424,8 +437,8 @@ static void replace_each(const json_t *report, json_t *json, json_t *const *othe
             organ_error error = {0};
             char *page = NULL;
             json_object_set(json, key, others[k]);
-            ck_assert_msg(organ_html_report(report, &page, &error) == ORGAN_OK, "%s of %s: %s", key, organ_json_text(report, "schema"),
-                          error.message);
+            ck_assert_msg(organ_html_report(report, &page, &error) == ORGAN_OK, "%s of %s: %s", key,
+                          organ_json_text(report, "schema"), error.message);
             free(page);
         }
         json_object_set_new(json, key, was);
@@ -435,9 +448,14 @@ static void replace_each(const json_t *report, json_t *json, json_t *const *othe
 
 START_TEST(any_member_may_be_anything)
 {
-    json_t *reports[KINDS],
-        *const others[] = {json_null(),       json_string("<b>"), json_integer(-1),         json_integer(INT64_MAX),
-                           json_real(-1e308), json_array(),       json_pack("[[], {}, 3]"), json_pack("{s:{s:[i]}}", "name", "layer", 7)};
+    json_t *reports[KINDS], *const others[] = {json_null(),
+                                               json_string("<b>"),
+                                               json_integer(-1),
+                                               json_integer(INT64_MAX),
+                                               json_real(-1e308),
+                                               json_array(),
+                                               json_pack("[[], {}, 3]"),
+                                               json_pack("{s:{s:[i]}}", "name", "layer", 7)};
     all_kinds(reports);
     for (size_t r = 0; r < KINDS; r++) {
         replace_each(reports[r], reports[r], others, sizeof others / sizeof *others);
@@ -464,7 +482,8 @@ END_TEST
 
 START_TEST(conditions_name_members)
 {
-    const char *const parts = scratch_path("parts"), *const mixed = scratch_path("mixed.gguf"), *const pure = scratch_path("pure");
+    const char *const parts = scratch_path("parts"), *const mixed = scratch_path("mixed.gguf"),
+                      *const pure = scratch_path("pure");
     json_t *const taken = extracted(QWEN, parts), *const mix = grafted(Q8, BF16, mixed, false);
     json_t *const reports[] = {taken,
                                mix,
@@ -503,11 +522,12 @@ int main(int argc, char **argv)
         return print_fleet();
     const suite_case cases[] = {
         {"pages",
-         {page_of_a_measured_model, wells_are_outlined, chimeras_stand_beside_their_bodies, page_of_a_purification, pages_of_parts,
-          page_of_a_graft, layers_add_up, page_of_an_inspection, page_of_a_fleet, pages_lie_beside_the_other_views}},
+         {page_of_a_measured_model, wells_are_outlined, chimeras_stand_beside_their_bodies, page_of_a_purification,
+          pages_of_parts, page_of_a_graft, layers_add_up, page_of_an_inspection, page_of_a_fleet,
+          pages_lie_beside_the_other_views}},
         {"size", {pages_stay_below_a_megabyte}},
         {"anything", {hostile_names_anywhere, any_member_may_be_anything, no_memory, conditions_name_members}},
     };
-    return run_suites(
-        (Suite *const[]){suite_of("html_models", cases, sizeof cases / sizeof *cases, html_setup, html_teardown), kin_suite(), NULL});
+    return run_suites((Suite *const[]){
+        suite_of("html_models", cases, sizeof cases / sizeof *cases, html_setup, html_teardown), kin_suite(), NULL});
 }

@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: MIT
- * Pages of real reports about the small model that comes along: autopsies, adapters, noise, precision, perplexity, tokens. Each is a whole
- * document that shows what the report says, stays small for large models, and survives reports that are not what they should be. The
- * program is linked with --wrap for the allocation functions. */
+ * Pages of real reports about the small model that comes along: autopsies, adapters, noise, precision, perplexity,
+ * tokens. Each is a whole document that shows what the report says, stays small for large models, and survives reports
+ * that are not what they should be. The program is linked with --wrap for the allocation functions. */
 #include "orchestrator/report/text/document.h"
 #include "orchestrator/report/view/html_report.h"
 #include "orchestrator/surgery/health/autopsy.h"
@@ -82,11 +82,11 @@ static void made(document which, organ_status status, organ_status expected, con
     ck_assert_msg(status == expected, "document %d: status %d: %s", (int)which, (int)status, error->message);
     ck_assert_ptr_nonnull(documents[which]);
 }
-#define MADE(which, expected, call)                                                                                                        \
-    do {                                                                                                                                   \
-        organ_error error = {0};                                                                                                           \
-        json_t **const report = &documents[which];                                                                                         \
-        made(which, call, expected, &error);                                                                                               \
+#define MADE(which, expected, call)                                                                                    \
+    do {                                                                                                               \
+        organ_error error = {0};                                                                                       \
+        json_t **const report = &documents[which];                                                                     \
+        made(which, call, expected, &error);                                                                           \
     } while (0)
 
 static void make_precision(const organ_engine *e, const char *fp8, const char *int4)
@@ -112,7 +112,8 @@ static void make_precision(const organ_engine *e, const char *fp8, const char *i
     mixed.allocate = (organ_allocate_options){.allocate = "global", .budget = "4bpw", .tokens = 64, .rounds = 1};
     mixed.targets = "*.0.self_attn.[kv]_proj.weight";
     const organ_dequantize_options back = {.model = fp8, .output = at("plain"), .dtype = "bf16", .most = SHARD};
-    const organ_autopsy_options sick = {.model = "fixtures/precision/plain-types"}, beside = {.model = int4, .other = MODEL};
+    const organ_autopsy_options sick = {.model = "fixtures/precision/plain-types"},
+                                beside = {.model = int4, .other = MODEL};
     MADE(QUANTIZE, ORGAN_OK, organ_quantize_model(&to_int4, e, NULL, report, &error));
     json_decref(documents[QUANTIZE]);
     MADE(QUANTIZE, ORGAN_OK, organ_quantize_model(&to_fp8, e, NULL, report, &error));
@@ -131,7 +132,8 @@ static void make_adapters(const organ_engine *e, const char *fp8, const char *in
     organ_lora_extract_options extract = {.base = fp8, .tuned = tuned, .output = adapter, .rank = 4, .dtype = "bf16"};
     const organ_lora_resize_options resize = {.adapter = adapter, .output = at("small"), .rank = 2, .energy = 0.5};
     organ_lora_sanitize_options sanitize = {.adapter = lora, .output = at("servable")};
-    const organ_orthogonality_options noise = {.clean = MODEL, .noisy = fp8, .noisy2 = int4, .adapter = adapter, .draws = 2};
+    const organ_orthogonality_options noise = {
+        .clean = MODEL, .noisy = fp8, .noisy2 = int4, .adapter = adapter, .draws = 2};
     MADE(MERGE, ORGAN_OK, organ_lora_merge(&merge, e, NULL, report, &error));
     MADE(EXTRACT, ORGAN_OK, organ_lora_extract(&extract, e, NULL, report, &error));
     const organ_noise_pairs_options pairs = {.clean = {MODEL, tuned}, .noisy = {fp8, int4}, .draws = 2};
@@ -162,8 +164,13 @@ static void make_perplexity(const organ_engine *e)
     const organ_tokenize_options tokens = {.model = MODEL, .text = TEXT};
     const organ_generate_options speech = {.model = MODEL, .prompt = "In the <b>beginning\n\n", .count = 8};
     for (size_t k = 0; k < 2; k++) {
-        const organ_prune_options prune = {
-            .donor = MODEL, .output = pruned[k], .block_size = 256, .iterations = 2, .beta = 2, .coupling = 1, .sparsity = sparsities[k]};
+        const organ_prune_options prune = {.donor = MODEL,
+                                           .output = pruned[k],
+                                           .block_size = 256,
+                                           .iterations = 2,
+                                           .beta = 2,
+                                           .coupling = 1,
+                                           .sparsity = sparsities[k]};
         organ_error error = {0};
         json_t *report = NULL;
         ck_assert_msg(organ_prune(&prune, e, NULL, &report, &error) == ORGAN_OK, "%s", error.message);
@@ -255,14 +262,18 @@ static const char *percent(document which, const char *path, const char *format)
 START_TEST(the_numbers_are_there)
 {
     HAS(EXTRACT, "Method B: the base is quantised", percent(EXTRACT, "totals.explained", "<b>%.2f %%</b>"),
-        percent(EXTRACT, "totals.change", "<b>%.2f %%</b>"), "What each rank explains", "Explained share of the change, by layer");
+        percent(EXTRACT, "totals.change", "<b>%.2f %%</b>"), "What each rank explains",
+        "Explained share of the change, by layer");
     HAS(EXTRACT_ENERGY, "Rank by layer");
     HAS(RESIZE, percent(RESIZE, "totals.explained", "<b>%.2f %%</b>"), "keeping 0.5 of the energy of every module");
-    HAS(MERGE, percent(MERGE, "totals.arrived", "<b>%.2f %%</b>"), "The change was scaled by 4.", "Share of the change that arrived");
-    HAS(QUANTIZE, percent(QUANTIZE, "totals.relative_error", "<b>%.4f %%</b>"), "Relative error by layer", "organ perplexity --compare");
+    HAS(MERGE, percent(MERGE, "totals.arrived", "<b>%.2f %%</b>"), "The change was scaled by 4.",
+        "Share of the change that arrived");
+    HAS(QUANTIZE, percent(QUANTIZE, "totals.relative_error", "<b>%.4f %%</b>"), "Relative error by layer",
+        "organ perplexity --compare");
     HAS(QUANTIZE_MIXED, "What each projection of each layer got", "One budget of 4bpw was divided over 2 tensors by");
     HAS(DEQUANTIZE, "FP8 E4M3, block 128 x 128, F32 scales", "Schemes by role");
-    HAS(GENERATED, "In the &lt;b&gt;beginning</p>", "<b>8</b>", "tokens made", "d5c0be0cd93c3289", "at the number of tokens");
+    HAS(GENERATED, "In the &lt;b&gt;beginning</p>", "<b>8</b>", "tokens made", "d5c0be0cd93c3289",
+        "at the number of tokens");
     HAS(TOKENS, "<b>55,040</b>", "27cb235213128aac", "d5c0be0cd93c3289");
     HAS(MERGE_DRY, "Dry run, nothing was written: every key finds its place.");
     HAS(EXTRACT_DRY, "Dry run, nothing was written and nothing compared.");
@@ -274,12 +285,14 @@ END_TEST
 START_TEST(an_autopsy_begins_with_its_findings)
 {
     char *const page = html_page_of(documents[AUTOPSY]);
-    const char *const finding = strstr(page, organ_json_text(json_array_get(organ_json_at(documents[AUTOPSY], "findings"), 0), "cause"));
+    const char *const finding =
+        strstr(page, organ_json_text(json_array_get(organ_json_at(documents[AUTOPSY], "findings"), 0), "cause"));
     const char *const layers = strstr(page, "id=\"s2-");
     ck_assert(strstr(page, "<p class=\"lead\">NOT healthy: ") && finding && layers && finding < layers);
     free(page);
-    HAS(AUTOPSY_OTHER, "<p class=\"lead\">Healthy: 50 weights, no finding, ", "None: no weight has what no healthy weight has.",
-        "Standard deviation of the weights by layer", "Largest value by layer", "Distance from the other model by layer",
+    HAS(AUTOPSY_OTHER, "<p class=\"lead\">Healthy: 50 weights, no finding, ",
+        "None: no weight has what no healthy weight has.", "Standard deviation of the weights by layer",
+        "Largest value by layer", "Distance from the other model by layer",
         "How near each weight is to the limits of what is expected");
 }
 END_TEST
@@ -294,8 +307,9 @@ START_TEST(noise_begins_with_its_verdict)
         ck_assert_ptr_nonnull(strstr(page, organ_json_text(json_array_get(sentences, 0), "")));
         free(page);
     }
-    HAS(NOISE_PAIRS, "The premise of Method A", "All this is about weights", "Size of both noises, of what remains, and of the change",
-        "Cosine of both noises", "How unusual each cosine is");
+    HAS(NOISE_PAIRS, "The premise of Method A", "All this is about weights",
+        "Size of both noises, of what remains, and of the change", "Cosine of both noises",
+        "How unusual each cosine is");
     HAS(ORTHOGONALITY, "All this is about weights: what a model answers, only a measurement of its answers tells.",
         "Size of noise and adapter", "Cosine between noise and adapter", "Noise in the adapter's output directions",
         "The two noises beside each other", "Where the verdicts begin");
@@ -328,7 +342,8 @@ static void multiply(json_t *rows, json_int_t from, const char *key, size_t laye
         for (size_t k = 0; k < count; k++) {
             const json_t *const row = json_array_get(rows, k);
             char name[200];
-            if (json_integer_value(json_object_get(row, "layer")) != from || !json_is_integer(json_object_get(row, "layer")))
+            if (json_integer_value(json_object_get(row, "layer")) != from ||
+                !json_is_integer(json_object_get(row, "layer")))
                 continue;
             json_t *const copy = json_deep_copy(row);
             json_object_set_new(copy, "layer", json_integer((json_int_t)l));
@@ -421,7 +436,8 @@ static void trim(json_t *value)
 /* Each member of `value`, however deep, is in turn something else: there is a page all the same. */
 static void spoil(json_t *report, json_t *value, size_t *turn)
 {
-    static const char *const others[] = {"null", "\"<b>\"", "-1", "1e308", "[]", "[[], {}, 3]", "{\"layer\": 9007199254740992}", "true"};
+    static const char *const others[] = {
+        "null", "\"<b>\"", "-1", "1e308", "[]", "[[], {}, 3]", "{\"layer\": 9007199254740992}", "true"};
     const char *key;
     json_t *member;
     void *next;
@@ -431,7 +447,8 @@ static void spoil(json_t *report, json_t *value, size_t *turn)
             continue;
         spoil(report, member, turn);
         json_incref(member);
-        json_object_set_new(value, key, json_loads(others[(*turn)++ % (sizeof others / sizeof *others)], JSON_DECODE_ANY, NULL));
+        json_object_set_new(value, key,
+                            json_loads(others[(*turn)++ % (sizeof others / sizeof *others)], JSON_DECODE_ANY, NULL));
         free(html_page_of(report));
         json_object_set_new(value, key, member);
     }

@@ -15,9 +15,9 @@ static json_t *model_of(const char *letters)
 {
     json_t *const tensors = json_array();
     for (const char *c = letters; *c; c++)
-        json_array_append_new(tensors,
-                              json_pack("{s:i, s:f, s:f, s:f, s:f, s:f, s:f}", "elements", 64, "mean", 0.01 * *c, "std",
-                                        *c == '.' ? 0.0 : 1.0 + 0.1 * *c, "min", -3.0, "max", 3.0, "kurtosis", 0.5, "zero_share", 0.0));
+        json_array_append_new(tensors, json_pack("{s:i, s:f, s:f, s:f, s:f, s:f, s:f}", "elements", 64, "mean",
+                                                 0.01 * *c, "std", *c == '.' ? 0.0 : 1.0 + 0.1 * *c, "min", -3.0, "max",
+                                                 3.0, "kurtosis", 0.5, "zero_share", 0.0));
     return json_pack("{s:o}", "per_tensor", tensors);
 }
 
@@ -58,7 +58,8 @@ END_TEST
 
 START_TEST(what_is_no_chimera)
 {
-    find_kin((const char *const[]){"abcd", "abcd", "abcX", "...."}, 4); /* the same, one with something of its own, one without values */
+    find_kin((const char *const[]){"abcd", "abcd", "abcX", "...."},
+             4); /* the same, one with something of its own, one without values */
     for (size_t k = 0; k < 4; k++)
         ck_assert(kin[k].body == ORGAN_KIN_NONE && order[k] == k);
     ck_assert(kin[0].shared == 4 && kin[0].tensors == 4 && kin[0].like == 1);
@@ -124,7 +125,8 @@ START_TEST(means_by_layer_and_role)
     ck_assert(isnan(map->value[1 * 3 + 0]) && isnan(map->value[2 * 3 + 1]));
     for (size_t k = 0; k < 15; k++)
         ck_assert(map->marked[k] == (k == 3 * 3 + 1));
-    char *const svg = organ_layer_map_svg(map, &(organ_heat_map){.title = "a", .description = "b", .value_label = "c", .mark_name = "d"});
+    char *const svg = organ_layer_map_svg(
+        map, &(organ_heat_map){.title = "a", .description = "b", .value_label = "c", .mark_name = "d"});
     ck_assert_ptr_nonnull(svg);
     free(svg);
     organ_layer_map_destroy(map);
@@ -136,7 +138,8 @@ START_TEST(too_many_roles_and_none)
     char names[ORGAN_LAYER_MAP_ROLES + 8][8];
     organ_layer_map *map = organ_layer_map_create();
     ck_assert(map->count == 0 && !map->failed && !organ_layer_map_settle(map));
-    ck_assert_ptr_null(organ_layer_map_svg(map, &(organ_heat_map){.title = "a", .description = "b", .value_label = "c"}));
+    ck_assert_ptr_null(
+        organ_layer_map_svg(map, &(organ_heat_map){.title = "a", .description = "b", .value_label = "c"}));
     organ_layer_map_destroy(map);
     map = organ_layer_map_create();
     for (size_t k = 0; k < ORGAN_LAYER_MAP_ROLES + 8; k++) {
@@ -146,7 +149,8 @@ START_TEST(too_many_roles_and_none)
     ck_assert(organ_layer_map_settle(map));
     ck_assert_uint_eq(map->roles, ORGAN_LAYER_MAP_ROLES);
     ck_assert_double_eq_tol(map->value[0], 0, 1e-12);
-    ck_assert_double_eq_tol(map->value[ORGAN_LAYER_MAP_ROLES - 1], ORGAN_LAYER_MAP_ROLES + 3, 1e-12); /* the mean of the last nine */
+    ck_assert_double_eq_tol(map->value[ORGAN_LAYER_MAP_ROLES - 1], ORGAN_LAYER_MAP_ROLES + 3,
+                            1e-12); /* the mean of the last nine */
     organ_layer_map_destroy(map);
 }
 END_TEST

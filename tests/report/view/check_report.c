@@ -41,20 +41,24 @@ static void expect(sheet *s, const char *wanted)
 
 START_TEST(documents_are_readable_and_exact)
 {
-    json_t *const document = json_pack("{s:s, s:f, s:f, s:f, s:f, s:[i, i], s:[], s:{}, s:[s], s:n, s:b, s:I}", "z first", "\"q\"\n",
-                                       "plain", 22.22, "third", 1.0 / 3.0, "whole", 2.0, "tiny", 5e-324, "shape", 320, 864, "none", "empty",
-                                       "list", "x", "nothing", "yes", 1, "big", (json_int_t)6525288448);
+    json_t *const document =
+        json_pack("{s:s, s:f, s:f, s:f, s:f, s:[i, i], s:[], s:{}, s:[s], s:n, s:b, s:I}", "z first", "\"q\"\n",
+                  "plain", 22.22, "third", 1.0 / 3.0, "whole", 2.0, "tiny", 5e-324, "shape", 320, 864, "none", "empty",
+                  "list", "x", "nothing", "yes", 1, "big", (json_int_t)6525288448);
     sheet s;
     open_sheet(&s);
     ck_assert_int_eq(organ_document_print(document, s.text.out, &s.error), ORGAN_OK);
     ck_assert_int_eq(organ_document_line(document, s.text.out, &s.error), ORGAN_OK);
-    expect(
-        &s,
-        "{\n  \"z first\": \"\\\"q\\\"\\n\",\n  \"plain\": 22.22,\n  \"third\": 0.3333333333333333,\n  \"whole\": 2.0,\n"
-        "  \"tiny\": 4.94065645841247e-324,\n  \"shape\": [320, 864],\n  \"none\": [],\n  \"empty\": {},\n  \"list\": [\n    \"x\"\n  ],\n"
-        "  \"nothing\": null,\n  \"yes\": true,\n  \"big\": 6525288448\n}\n"
-        "{\"z first\":\"\\\"q\\\"\\n\",\"plain\":22.22,\"third\":0.3333333333333333,\"whole\":2.0,\"tiny\":4.94065645841247e-324,"
-        "\"shape\":[320,864],\"none\":[],\"empty\":{},\"list\":[\"x\"],\"nothing\":null,\"yes\":true,\"big\":6525288448}\n");
+    expect(&s, "{\n  \"z first\": \"\\\"q\\\"\\n\",\n  \"plain\": 22.22,\n  \"third\": 0.3333333333333333,\n  "
+               "\"whole\": 2.0,\n"
+               "  \"tiny\": 4.94065645841247e-324,\n  \"shape\": [320, 864],\n  \"none\": [],\n  \"empty\": {},\n  "
+               "\"list\": [\n    \"x\"\n  ],\n"
+               "  \"nothing\": null,\n  \"yes\": true,\n  \"big\": 6525288448\n}\n"
+               "{\"z "
+               "first\":\"\\\"q\\\"\\n\",\"plain\":22.22,\"third\":0.3333333333333333,\"whole\":2.0,\"tiny\":4."
+               "94065645841247e-324,"
+               "\"shape\":[320,864],\"none\":[],\"empty\":{},\"list\":[\"x\"],\"nothing\":null,\"yes\":true,\"big\":"
+               "6525288448}\n");
     json_decref(document);
 }
 END_TEST
@@ -91,7 +95,8 @@ START_TEST(strings_of_any_bytes_become_json)
 }
 END_TEST
 
-/* One list for messages and for tables: whatever a file calls its tensors, nothing that a reader sees is reordered or erased by it. */
+/* One list for messages and for tables: whatever a file calls its tensors, nothing that a reader sees is reordered or
+ * erased by it. */
 START_TEST(names_from_files_cannot_reorder_what_is_read)
 {
     static const char *const marks[] = {"\x1b",         "\x7f",         "\xc2\x85",     "\xc2\x9b",     "\xd8\x9c",
@@ -174,8 +179,8 @@ END_TEST
 
 START_TEST(values_are_found_by_path)
 {
-    json_t *const json =
-        json_pack("{s:{s:{s:i, s:f}}, s:s, s:i}", "totals", "target", "killed", 7, "percent", 2.5, "name", "x", "minus", -1);
+    json_t *const json = json_pack("{s:{s:{s:i, s:f}}, s:s, s:i}", "totals", "target", "killed", 7, "percent", 2.5,
+                                   "name", "x", "minus", -1);
     ck_assert_uint_eq(organ_json_count(json, "totals.target.killed"), 7);
     ck_assert(organ_json_real(json, "totals.target.killed") == 7.0);
     ck_assert(organ_json_real(json, "totals.target.percent") == 2.5);
@@ -193,31 +198,41 @@ END_TEST
 /* The numbers of a run over a model of 7.6e9 weights, in the layout of organ.prune/1. */
 static const char prune_json[] =
     "{'schema':'organ.prune/1','definition':'physarum-v1/1','organ':'0.2.0','dry_run':false,"
-    "'donor':{'name':'Qwen2.5-7B','format':'safetensors','architecture':'Qwen2ForCausalLM','model_type':'qwen2','files':4,'bytes':"
+    "'donor':{'name':'Qwen2.5-7B','format':'safetensors','architecture':'Qwen2ForCausalLM','model_type':'qwen2','files'"
+    ":4,'bytes':"
     "15231233024,"
     "'tensors':339,'elements':7615616512},"
-    "'parameters':{'method':'physarum-v1','block_size':256,'iterations':30,'beta':2.0,'coupling':1.0,'gain':6.0,'step':0.5,'threshold':0."
+    "'parameters':{'method':'physarum-v1','block_size':256,'iterations':30,'beta':2.0,'coupling':1.0,'gain':6.0,'step':"
+    "0.5,'threshold':0."
     "25,"
     "'sparsity':null,'targets':null},"
     "'totals':{'target':{'elements':6525288448,'killed':1450103613,'percent':22.222828},"
     "'full':{'elements':7615616512,'killed':1450103613,'percent':19.041184}},"
-    "'zero_before':11,'kept':5075184824,'coverage':{'target_elements':6525288448,'processed_elements':6525288448,'percent':100.0,'tiles':"
+    "'zero_before':11,'kept':5075184824,'coverage':{'target_elements':6525288448,'processed_elements':6525288448,'"
+    "percent':100.0,'tiles':"
     "99568},"
     "'per_tensor':{'tensors':196,'mean':22.33,'min':16.32,'max':45.92},"
-    "'projections':[{'name':'mlp.down_proj','tensors':28,'elements':1901068288,'killed':426068415,'percent':22.41,'mean':22.41,'min':19.91,"
-    "'max':43.54},{'name':'self_attn.v_proj','tensors':28,'elements':51380224,'killed':11334279,'percent':22.06,'mean':22.06,'min':16.32,"
+    "'projections':[{'name':'mlp.down_proj','tensors':28,'elements':1901068288,'killed':426068415,'percent':22.41,'"
+    "mean':22.41,'min':19.91,"
+    "'max':43.54},{'name':'self_attn.v_proj','tensors':28,'elements':51380224,'killed':11334279,'percent':22.06,'mean':"
+    "22.06,'min':16.32,"
     "'max':29.85}],"
-    "'layers':[{'layer':0,'tensors':7,'elements':1000,'killed':310,'percent':31.0},{'layer':1,'tensors':7,'elements':1000,'killed':440,"
-    "'percent':44.0},{'layer':2,'tensors':7,'elements':1000,'killed':300,'percent':30.0},{'layer':3,'tensors':7,'elements':1000,'killed':"
+    "'layers':[{'layer':0,'tensors':7,'elements':1000,'killed':310,'percent':31.0},{'layer':1,'tensors':7,'elements':"
+    "1000,'killed':440,"
+    "'percent':44.0},{'layer':2,'tensors':7,'elements':1000,'killed':300,'percent':30.0},{'layer':3,'tensors':7,'"
+    "elements':1000,'killed':"
     "180,"
     "'percent':18.0}],"
-    "'untouched':{'tensors':143,'elements':1090328064,'bytes':2180656128},'copied_files':['config.json','merges.txt'],'other_weights':[],"
+    "'untouched':{'tensors':143,'elements':1090328064,'bytes':2180656128},'copied_files':['config.json','merges.txt'],'"
+    "other_weights':[],"
     "'integrity':[{'check':'4 shards present','ok':true,'detail':'all 4'}],"
     "'definitions':{'killed':'was not zero, is zero'},'errata':['Static magnitude flow, not activation-aware.'],"
     "'not_in_this_report':['Quality.'],"
-    "'run':{'donor':'/data/my donor','output':'/data/out','started':'2026-11-20T09:00:00Z','seconds':9.5,'host':'h','cpu_isa':'avx512',"
+    "'run':{'donor':'/data/my "
+    "donor','output':'/data/out','started':'2026-11-20T09:00:00Z','seconds':9.5,'host':'h','cpu_isa':'avx512',"
     "'threads':48,'pinned':48,'memory':536870912,'resumed':false,'bytes_per_second':1373000000.0,"
-    "'shards':[{'file':'model-00001-of-00004.safetensors','seconds':2.5,'tensors':49,'bytes':3945441280,'killed':402974047,"
+    "'shards':[{'file':'model-00001-of-00004.safetensors','seconds':2.5,'tensors':49,'bytes':3945441280,'killed':"
+    "402974047,"
     "'killed_so_far':402974047}]}}";
 
 /* JSON with ' for ". */
@@ -255,11 +270,14 @@ START_TEST(the_surgery_report_tells_all)
         "Qwen2.5-7B (Qwen2ForCausalLM, qwen2)",
         "| target: every weight of the pruned tensors | 1,450,103,613 | 6,525,288,448 | 22.22 % |\n",
         "| full: every weight of the model            | 1,450,103,613 | 7,615,616,512 | 19.04 % |\n",
-        "| `mlp.down_proj`    |      28 |     22.41 % |     19.91 % |     43.54 % |       426,068,415 |     1,901,068,288 |     22.41 % "
+        "| `mlp.down_proj`    |      28 |     22.41 % |     19.91 % |     43.54 % |       426,068,415 |     "
+        "1,901,068,288 |     22.41 % "
         "|\n",
-        "| **all targets**    | **196** | **22.33 %** | **16.32 %** | **45.92 %** | **1,450,103,613** | **6,525,288,448** | **22.22 %** "
+        "| **all targets**    | **196** | **22.33 %** | **16.32 %** | **45.92 %** | **1,450,103,613** | "
+        "**6,525,288,448** | **22.22 %** "
         "|\n",
-        "Pruned most densely: layer 1 (44.00 % of its 1,000 target weights), layer 0 (31.00 % of its 1,000 target weights) and layer 2 "
+        "Pruned most densely: layer 1 (44.00 % of its 1,000 target weights), layer 0 (31.00 % of its 1,000 target "
+        "weights) and layer 2 "
         "(30.00 % "
         "of its 1,000 target weights); least: layer 3 (18.00 % of its 1,000 target weights).\n",
         "| 4 shards present | ok     | all 4  |\n",
@@ -280,7 +298,8 @@ START_TEST(only_the_last_section_varies)
 {
     json_t *const one = parse(prune_json), *const other = parse(prune_json);
     json_t *const run =
-        parse("{'donor':'/elsewhere/d','output':'o','started':'2027-01-01T00:00:00Z','seconds':1.0,'host':'x','cpu_isa':'neon',"
+        parse("{'donor':'/elsewhere/"
+              "d','output':'o','started':'2027-01-01T00:00:00Z','seconds':1.0,'host':'x','cpu_isa':'neon',"
               "'threads':1,'pinned':0,'memory':1048576,'resumed':true,'bytes_per_second':5.0,'shards':[]}");
     json_object_set_new(other, "run", run);
     char *const a = markdown_of(one), *const b = markdown_of(other);
@@ -298,8 +317,8 @@ END_TEST
 
 START_TEST(sparsity_and_targets_are_told)
 {
-    static const char *const wanted[] = {"so that 30 % of its elements are zeroed", "\\*.mlp.\\*", "--targets '*.mlp.*'", "|  none |",
-                                         "extra.safetensors"};
+    static const char *const wanted[] = {"so that 30 % of its elements are zeroed", "\\*.mlp.\\*",
+                                         "--targets '*.mlp.*'", "|  none |", "extra.safetensors"};
     json_t *const report = parse(prune_json);
     json_t *const parameters = json_object_get(report, "parameters");
     json_object_set_new(parameters, "sparsity", json_real(30));
@@ -339,15 +358,17 @@ END_TEST
 /* 2,001 tensors in two layers and one outside, the first of which has the mean. */
 static json_t *report_of_many(void)
 {
-    json_t *const report = parse("{'per_tensor':{'tensors':2001,'mean':20.0,'min':10.0,'max':30.0},'layers':[{'layer':0,'percent':20.0},"
-                                 "{'layer':1,'percent':30.0},{'layer':-1,'percent':10.0}],"
-                                 "'totals':{'target':{'elements':50,'killed':10},'full':{'elements':200,'killed':10}},"
-                                 "'tile_map':{'rows':1,'cols':2,'killed':[1]},"
-                                 "'magnitudes':{'weights':8,'per_octave':2,'from_log2':-3,'count':[0,2,0,6,0],'killed':[0,1,0,3,0]}}");
+    json_t *const report =
+        parse("{'per_tensor':{'tensors':2001,'mean':20.0,'min':10.0,'max':30.0},'layers':[{'layer':0,'percent':20.0},"
+              "{'layer':1,'percent':30.0},{'layer':-1,'percent':10.0}],"
+              "'totals':{'target':{'elements':50,'killed':10},'full':{'elements':200,'killed':10}},"
+              "'tile_map':{'rows':1,'cols':2,'killed':[1]},"
+              "'magnitudes':{'weights':8,'per_octave':2,'from_log2':-3,'count':[0,2,0,6,0],'killed':[0,1,0,3,0]}}");
     json_t *const tensors = json_array();
     for (int k = 0; k < 2001; k++)
-        json_array_append_new(tensors, json_pack("{s:i, s:f, s:i}", "number", k, "percent", k == 0 ? 20.0 : 20.0 + (k % 2 ? 10 : -10),
-                                                 "layer", k == 2000 ? -1 : k % 2));
+        json_array_append_new(tensors,
+                              json_pack("{s:i, s:f, s:i}", "number", k, "percent",
+                                        k == 0 ? 20.0 : 20.0 + (k % 2 ? 10 : -10), "layer", k == 2000 ? -1 : k % 2));
     json_object_set_new(report, "tensors", tensors);
     return report;
 }
@@ -381,13 +402,14 @@ END_TEST
 
 START_TEST(the_end_of_a_pruning)
 {
-    static const char *const wanted[] = {"Pruned Qwen2.5-7B (Qwen2ForCausalLM, safetensors, 4 files, 15.2 GB)\ninto /data/out\n",
-                                         "  target: every weight of the pruned tensors  1,450,103,613  6,525,288,448  22.22 %\n",
-                                         "  Zero before: 11, not counted as killed.\n",
-                                         "  Integrity: 0 of 1 checks hold.\n",
-                                         "  FAILED  4 shards present: all 4\n",
-                                         "48 threads, avx512",
-                                         "Proof:   organ audit '/data/my donor' /data/out\n"};
+    static const char *const wanted[] = {
+        "Pruned Qwen2.5-7B (Qwen2ForCausalLM, safetensors, 4 files, 15.2 GB)\ninto /data/out\n",
+        "  target: every weight of the pruned tensors  1,450,103,613  6,525,288,448  22.22 %\n",
+        "  Zero before: 11, not counted as killed.\n",
+        "  Integrity: 0 of 1 checks hold.\n",
+        "  FAILED  4 shards present: all 4\n",
+        "48 threads, avx512",
+        "Proof:   organ audit '/data/my donor' /data/out\n"};
     json_t *const report = parse(prune_json);
     organ_error error = {0};
     char *text = NULL;
@@ -419,9 +441,11 @@ START_TEST(the_verdict_of_an_audit)
     ck_assert_ptr_nonnull(strstr(text, "  ok      index valid: 339 entries\n"));
     ck_assert_ptr_nonnull(strstr(text, "  all targets       56  22.23 %  16.32 %  43.54 %  1,450,103,613"));
     free(text);
-    json_array_append_new(json_object_get(report, "problems"), json_string("tensor 'x\033': 3 weights were changed, not zeroed"));
+    json_array_append_new(json_object_get(report, "problems"),
+                          json_string("tensor 'x\033': 3 weights were changed, not zeroed"));
     ck_assert_int_eq(organ_report_terminal(report, &wide, &text, &error), ORGAN_OK);
-    ck_assert_ptr_nonnull(strstr(text, "  PROBLEM  tensor 'x\\x1b': 3 weights were changed, not zeroed\nIt does NOT hold: 1 problem.\n"));
+    ck_assert_ptr_nonnull(
+        strstr(text, "  PROBLEM  tensor 'x\\x1b': 3 weights were changed, not zeroed\nIt does NOT hold: 1 problem.\n"));
     free(text);
     json_decref(report);
 }

@@ -64,7 +64,8 @@ json_t *extracted(const char *model, const char *output)
 {
     json_t *report = NULL;
     organ_error error = {0};
-    const organ_status status = organ_extract(&(organ_extract_options){.model = model, .output = output}, NULL, NULL, &report, &error);
+    const organ_status status =
+        organ_extract(&(organ_extract_options){.model = model, .output = output}, NULL, NULL, &report, &error);
     return must(status, report, &error);
 }
 

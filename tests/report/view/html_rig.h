@@ -12,8 +12,9 @@ void html_setup(void);
 void html_teardown(void);
 
 json_t *measured(const char *const *models, size_t count);
-json_t *grafted(const char *source, const char *target, const char *output, bool dry_run); /* organs of layers 1 and 2 */
-json_t *purified(const char *model, const char *output, double strength, bool dry_run);    /* by wavelets */
+json_t *grafted(const char *source, const char *target, const char *output,
+                bool dry_run);                                                          /* organs of layers 1 and 2 */
+json_t *purified(const char *model, const char *output, double strength, bool dry_run); /* by wavelets */
 json_t *extracted(const char *model, const char *output);
 json_t *assembled(const char *directory, const char *output);
 json_t *inspected(const char *model); /* with its tensors; also of a model with problems */

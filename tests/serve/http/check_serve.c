@@ -71,9 +71,10 @@ START_TEST(quotas_are_told)
                 {"organ_job_memory_bytes", -1}};
     char name[80];
     int held[3];
-    static const char part[] =
-        "POST /api/v1/login HTTP/1.1\r\nHost: localhost\r\nContent-Type: application/json\r\nContent-Length: 900\r\n\r\n{\"token\"";
-    serve_begin((organ_serve_options){.connections = 20, .per_address = 15, .keep_bytes = 1 << 20, .job_output = 1 << 16});
+    static const char part[] = "POST /api/v1/login HTTP/1.1\r\nHost: localhost\r\nContent-Type: "
+                               "application/json\r\nContent-Length: 900\r\n\r\n{\"token\"";
+    serve_begin(
+        (organ_serve_options){.connections = 20, .per_address = 15, .keep_bytes = 1 << 20, .job_output = 1 << 16});
     for (size_t k = 0; k < COUNT(rows); k++) {
         snprintf(name, sizeof name, "%s_limit", rows[k].name);
         ck_assert_msg(metric_of(rows[k].name) >= 0, "%s", rows[k].name);
@@ -100,11 +101,13 @@ END_TEST
 
 START_TEST(methods_are_told)
 {
-    static const char *const lines[] = {"PUT /healthz", "OPTIONS /healthz", "DELETE /healthz", "BREW /healthz", "TRACE /healthz"};
+    static const char *const lines[] = {"PUT /healthz", "OPTIONS /healthz", "DELETE /healthz", "BREW /healthz",
+                                        "TRACE /healthz"};
     serve_begin((organ_serve_options){0});
     for (size_t k = 0; k < COUNT(lines); k++) {
         served answer = ask_for(lines[k], "", NULL);
-        ck_assert_msg(answer.status == 405 && has_header(&answer, "Allow: GET, HEAD\r\n"), "%s: %s", lines[k], answer.all);
+        ck_assert_msg(answer.status == 405 && has_header(&answer, "Allow: GET, HEAD\r\n"), "%s: %s", lines[k],
+                      answer.all);
         served_free(&answer);
     }
     expect_answer("GET /api/v1/login", "", NULL, 405, "allowed are POST");
@@ -116,7 +119,8 @@ START_TEST(models_are_listed)
 {
     serve_begin((organ_serve_options){0});
     json_t *list = expect_json("GET /api/v1/models");
-    for (int k = 0; k < 100 && json_is_true(json_object_get(list, "looking")); k++) { /* a slow machine is told what is known so far */
+    for (int k = 0; k < 100 && json_is_true(json_object_get(list, "looking"));
+         k++) { /* a slow machine is told what is known so far */
         json_decref(list);
         list = expect_json("GET /api/v1/models");
     }
@@ -189,7 +193,8 @@ START_TEST(tensors_are_searched_sorted_and_paged)
     json_t *page = expect_json("GET /api/v1/models/tiny/tensors?match=*.mlp.*&layer=2&sort=-name");
     ck_assert_uint_eq(organ_json_count(page, "total"), 3);
     ck_assert_uint_eq(organ_json_count(page, "bytes"), 3 * 552960);
-    ck_assert_str_eq(organ_json_text(json_array_get(json_object_get(page, "tensors"), 0), "name"), "model.layers.2.mlp.up_proj.weight");
+    ck_assert_str_eq(organ_json_text(json_array_get(json_object_get(page, "tensors"), 0), "name"),
+                     "model.layers.2.mlp.up_proj.weight");
     json_decref(page);
     page = expect_json("GET /api/v1/models/tiny/tensors?role=q_proj&group=skeleton&limit=1&offset=3&sort=layer");
     ck_assert_uint_eq(organ_json_count(page, "total"), 4);
@@ -204,7 +209,8 @@ START_TEST(tensors_are_searched_sorted_and_paged)
         char line[96];
         snprintf(line, sizeof line, "GET /api/v1/models/tiny/tensors?limit=1&sort=-bytes&offset=%u", k);
         page = expect_json(line);
-        snprintf(seen[k], sizeof seen[k], "%s", organ_json_text(json_array_get(json_object_get(page, "tensors"), 0), "name"));
+        snprintf(seen[k], sizeof seen[k], "%s",
+                 organ_json_text(json_array_get(json_object_get(page, "tensors"), 0), "name"));
         for (unsigned before = 0; before < k; before++)
             ck_assert_str_ne(seen[k], seen[before]);
         json_decref(page);
@@ -254,21 +260,27 @@ START_TEST(files_come_as_what_they_are)
     /* A page of this program is shown, and its script alone runs. */
     scratch_text("root/own.html", ORGAN_PAGE_START "content=\"\"><title>A report</title>");
     answer = ask_for("GET /files/own.html", "", NULL);
-    const char *const policy = header_of(&answer, "Content-Security-Policy"), *const script = strstr(policy, "script-src '");
+    const char *const policy = header_of(&answer, "Content-Security-Policy"), *const script =
+                                                                                  strstr(policy, "script-src '");
     ck_assert_msg(answer.status == 200 && has_header(&answer, "Content-Type: text/html; charset=utf-8\r\n") &&
-                      !has_header(&answer, "Content-Disposition:"), "%s", answer.all);
-    ck_assert_msg(strstr(policy, "sandbox allow-scripts; default-src 'none';") && script && !strstr(script, "unsafe-inline") &&
-                      strncmp(script + strlen("script-src '"), organ_html_script_hash, strlen(organ_html_script_hash)) == 0,
-                  "%s", policy);
+                      !has_header(&answer, "Content-Disposition:"),
+                  "%s", answer.all);
+    ck_assert_msg(
+        strstr(policy, "sandbox allow-scripts; default-src 'none';") && script && !strstr(script, "unsafe-inline") &&
+            strncmp(script + strlen("script-src '"), organ_html_script_hash, strlen(organ_html_script_hash)) == 0,
+        "%s", policy);
     served_free(&answer);
     answer = ask_for("GET /files/blue%20flower.md", "", NULL);
     ck_assert_msg(
         strcmp(answer.body, "# A flower") == 0 &&
-            has_header(&answer, "Content-Disposition: attachment; filename=\"blue flower.md\"; filename*=UTF-8''blue%20flower.md\r\n"),
+            has_header(
+                &answer,
+                "Content-Disposition: attachment; filename=\"blue flower.md\"; filename*=UTF-8''blue%20flower.md\r\n"),
         "%s", answer.all);
     served_free(&answer);
     answer = ask_for("GET /files/q8.gguf", "", NULL);
-    ck_assert_msg(answer.body_bytes == 5348832 && has_header(&answer, "Content-Type: application/octet-stream\r\n"), "%.300s", answer.all);
+    ck_assert_msg(answer.body_bytes == 5348832 && has_header(&answer, "Content-Type: application/octet-stream\r\n"),
+                  "%.300s", answer.all);
     served_free(&answer);
     expect_answer("GET /files/folder/inner.txt", "", NULL, 200, "inner");
     expect_answer("GET /files/empty", "", NULL, 200, "");
@@ -305,7 +317,8 @@ START_TEST(ranges)
     for (size_t k = 0; k < COUNT(rows); k++) {
         snprintf(header, sizeof header, "Range: %s\r\n", rows[k].range);
         served answer = ask_for("GET /files/text.txt", header, NULL);
-        ck_assert_msg(answer.status == rows[k].status && strcmp(header_of(&answer, "Content-Range"), rows[k].content_range) == 0 &&
+        ck_assert_msg(answer.status == rows[k].status &&
+                          strcmp(header_of(&answer, "Content-Range"), rows[k].content_range) == 0 &&
                           (!rows[k].body || strcmp(answer.body, rows[k].body) == 0),
                       "%s: %s", rows[k].range, answer.all);
         served_free(&answer);
@@ -396,12 +409,14 @@ START_TEST(origins)
     serve_begin((organ_serve_options){0});
     expect_answer("POST /api/v1/login", JSON_HEADERS, body, 204, "");
     expect_answer("POST /api/v1/login", JSON_HEADERS "Origin: http://localhost\r\n", body, 204, "");
-    expect_answer("POST /api/v1/login", JSON_HEADERS "Origin: https://LOCALHOST\r\nSec-Fetch-Site: same-origin\r\n", body, 204, "");
+    expect_answer("POST /api/v1/login", JSON_HEADERS "Origin: https://LOCALHOST\r\nSec-Fetch-Site: same-origin\r\n",
+                  body, 204, "");
     expect_answer("POST /api/v1/login", JSON_HEADERS "Origin: http://evil.example\r\n", body, 403, "another site");
     expect_answer("POST /api/v1/login", JSON_HEADERS "Origin: http://localhost:81\r\n", body, 403, "another site");
-    expect_answer("POST /api/v1/login", JSON_HEADERS "Origin: http://localhost\r\nOrigin: http://evil.example\r\n", body, 400,
+    expect_answer("POST /api/v1/login", JSON_HEADERS "Origin: http://localhost\r\nOrigin: http://evil.example\r\n",
+                  body, 400, "2 Origin headers");
+    expect_answer("GET /healthz", "Origin: http://localhost\r\nOrigin: http://localhost\r\n", NULL, 400,
                   "2 Origin headers");
-    expect_answer("GET /healthz", "Origin: http://localhost\r\nOrigin: http://localhost\r\n", NULL, 400, "2 Origin headers");
     expect_answer("POST /api/v1/login", JSON_HEADERS "Origin: null\r\n", body, 403, "another site");
     expect_answer("POST /api/v1/login", JSON_HEADERS "Sec-Fetch-Site: cross-site\r\n", body, 403, "another site");
     expect_answer("POST /api/v1/login", "Content-Type: text/plain\r\n", body, 415, "must be application/json");
@@ -458,8 +473,8 @@ START_TEST(a_login_gives_a_cookie)
     served answer = ask_for("POST /api/v1/login", JSON_HEADERS, "{\"token\": \"correct-horse-battery\"}");
     ck_assert_int_eq(answer.status, 204);
     ck_assert_ptr_nonnull(strstr(header_of(&answer, "Set-Cookie"), "; HttpOnly; SameSite=Strict"));
-    snprintf(cookie, sizeof cookie, "Cookie: other=1; %.*s; more=2\r\n", (int)strcspn(header_of(&answer, "Set-Cookie"), ";"),
-             header_of(&answer, "Set-Cookie"));
+    snprintf(cookie, sizeof cookie, "Cookie: other=1; %.*s; more=2\r\n",
+             (int)strcspn(header_of(&answer, "Set-Cookie"), ";"), header_of(&answer, "Set-Cookie"));
     served_free(&answer);
     expect_answer("GET /files/text.txt", cookie, NULL, 200, "0123456789");
     cookie[40] ^= 1;
@@ -479,8 +494,14 @@ int main(int argc, char **argv)
         {"resources", {health_and_metrics, quotas_are_told, methods_are_told}},
         {"files", {files_are_listed, files_come_as_what_they_are, ranges, what_a_client_has_is_not_sent_again}},
         {"guard", {hosts, origins, tokens, a_login_gives_a_cookie}},
-        {"models", {models_are_listed, a_model_is_described, a_changed_model_is_read_again, tensors_are_searched_sorted_and_paged}}};
+        {"models",
+         {models_are_listed, a_model_is_described, a_changed_model_is_read_again,
+          tensors_are_searched_sorted_and_paged}}};
     Suite *const suites[] = {suite_of("serve", cases, COUNT(cases), serve_root_make, serve_root_remove),
-                             serve_faults_suite(), serve_limits_suite(), serve_heads_suite(), serve_access_suite(), NULL};
+                             serve_faults_suite(),
+                             serve_limits_suite(),
+                             serve_heads_suite(),
+                             serve_access_suite(),
+                             NULL};
     return run_suites(suites);
 }

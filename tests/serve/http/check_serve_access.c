@@ -1,5 +1,6 @@
 /* SPDX-License-Identifier: MIT
- * Who may do what: tokens with roles, read again while the server runs; the address of a request behind proxies; the audit log. */
+ * Who may do what: tokens with roles, read again while the server runs; the address of a request behind proxies; the
+ * audit log. */
 #include "orchestrator/report/text/document.h"
 #include "orchestrator/serve/http/audit_log.h"
 #include "orchestrator/serve/http/proxies.h"
@@ -50,7 +51,8 @@ START_TEST(the_file_of_tokens)
         {"# a\n# b\n", 0600, false, 0, NULL, NULL, "there is no token in it"},
         {"alice run\nalice-alice-alice-alice", 0600, false, 0, NULL, NULL, "line 1 has two words"},
         {"alice run alice-alice-alice-alice x", 0600, false, 0, NULL, NULL, "line 1 has more than three words"},
-        {"\nalice write alice-alice-alice-alice", 0600, false, 0, NULL, NULL, "line 2: the role of 'alice' is neither read nor run"},
+        {"\nalice write alice-alice-alice-alice", 0600, false, 0, NULL, NULL,
+         "line 2: the role of 'alice' is neither read nor run"},
         {"al/ice run alice-alice-alice-alice", 0600, false, 0, NULL, NULL, "line 1: a name has"},
         {"alice run short", 0600, false, 0, NULL, NULL, "the token has 5 characters"},
         {TWO_TOKENS "bob run 0123456789abcdef", 0600, false, 0, NULL, NULL, "two tokens have the name 'bob'"},
@@ -63,13 +65,16 @@ START_TEST(the_file_of_tokens)
         scratch_text("token", rows[k].text);
         ck_assert_int_eq(chmod(scratch_path("token"), rows[k].mode), 0);
         const organ_status status = organ_tokens_open(scratch_path("token"), &tokens, &told, &error);
-        ck_assert_msg(rows[k].fault ? status == ORGAN_BAD_INPUT && !tokens && strstr(error.message, rows[k].fault) : status == ORGAN_OK,
+        ck_assert_msg(rows[k].fault ? status == ORGAN_BAD_INPUT && !tokens && strstr(error.message, rows[k].fault)
+                                    : status == ORGAN_OK,
                       "row %zu: %s", k, error.message);
-        ck_assert_msg(!strstr(error.message, "-horse") && !strstr(error.message, "-bob"), "row %zu: %s", k, error.message);
+        ck_assert_msg(!strstr(error.message, "-horse") && !strstr(error.message, "-bob"), "row %zu: %s", k,
+                      error.message);
         ck_assert_msg(told == rows[k].told, "row %zu", k);
         if (tokens) {
             ck_assert_uint_eq(organ_tokens_count(tokens), rows[k].count);
-            ck_assert_msg(organ_tokens_know(tokens, rows[k].token, &who) && strcmp(who.name, rows[k].name) == 0, "row %zu", k);
+            ck_assert_msg(organ_tokens_know(tokens, rows[k].token, &who) && strcmp(who.name, rows[k].name) == 0,
+                          "row %zu", k);
             ck_assert(!organ_tokens_know(tokens, "", &who) && !organ_tokens_know_session(tokens, rows[k].token, &who));
         }
         organ_tokens_close(tokens);
@@ -98,7 +103,8 @@ START_TEST(roles)
     expect_answer("GET /metrics", ALICE, NULL, 200, "organ_http");
     expect_answer("GET /metrics", BOB, NULL, 200, "organ_http");
     expect_answer("HEAD /files/text.txt", BOB, NULL, 200, NULL);
-    expect_answer("POST /api/v1/jobs", BOB JSON_HEADERS, job, 403, "the token 'bob' may read; POST needs one with the role run");
+    expect_answer("POST /api/v1/jobs", BOB JSON_HEADERS, job, 403,
+                  "the token 'bob' may read; POST needs one with the role run");
     expect_answer("DELETE /api/v1/jobs/x", BOB, NULL, 403, "DELETE needs one");
     expect_answer("POST /api/v1/jobs/x/resume", BOB, NULL, 403, "role run");
     expect_answer("POST /nothing", BOB, NULL, 403, "role run");
@@ -116,7 +122,8 @@ static void log_in(const char *token, char header[256], int status)
     snprintf(body, sizeof body, "{\"token\": \"%s\"}", token);
     served answer = ask_for("POST /api/v1/login", JSON_HEADERS, body);
     ck_assert_msg(answer.status == status, "%s", answer.all);
-    snprintf(header, 256, "Cookie: %.*s\r\n", (int)strcspn(header_of(&answer, "Set-Cookie"), ";"), header_of(&answer, "Set-Cookie"));
+    snprintf(header, 256, "Cookie: %.*s\r\n", (int)strcspn(header_of(&answer, "Set-Cookie"), ";"),
+             header_of(&answer, "Set-Cookie"));
     ck_assert(!strstr(header_of(&answer, "Set-Cookie"), "Secure")); /* which a browser would not send back over http */
     served_free(&answer);
 }
@@ -157,7 +164,8 @@ START_TEST(tokens_come_and_go)
     usleep(100000);
     expect_answer("GET /metrics", BOB, NULL, 200, NULL);
     scratch_text("token.open", TWO_TOKENS); /* open to all before it has the name that is read */
-    ck_assert(chmod(scratch_path("token.open"), 0644) == 0 && rename(scratch_path("token.open"), scratch_path("token")) == 0);
+    ck_assert(chmod(scratch_path("token.open"), 0644) == 0 &&
+              rename(scratch_path("token.open"), scratch_path("token")) == 0);
     usleep(100000);
     expect_answer("GET /metrics", ALICE, NULL, 401, NULL);
     ck_assert_int_eq(unlink(scratch_path("token")), 0);
@@ -226,7 +234,8 @@ START_TEST(the_last_untrusted_hop_counts)
     ck_assert_str_eq(address, "10.0.0.1");
     for (size_t k = 0; k < COUNT(bad); k++) {
         error = (organ_error){0};
-        ck_assert_msg(organ_proxies_read(&(organ_words){.word = {bad[k].word}, .count = 1}, &proxies, &error) == ORGAN_USAGE &&
+        ck_assert_msg(organ_proxies_read(&(organ_words){.word = {bad[k].word}, .count = 1}, &proxies, &error) ==
+                              ORGAN_USAGE &&
                           strstr(error.message, bad[k].part),
                       "%s: %s", bad[k].word, error.message);
     }
@@ -269,24 +278,30 @@ START_TEST(who_did_what)
         {"GET /metrics", ALICE, NULL, 200, "127.0.0.1", "alice", NULL},
         {"DELETE /api/v1/jobs/20260101-000000-000000", BOB, NULL, 403, "127.0.0.1", "bob", "20260101-000000-000000"},
         {"GET /api/v1/jobs/none/log", BOB, NULL, 404, "127.0.0.1", "bob", "none"},
-        {"GET /nothing/%22%0a%ff", ALICE "X-Forwarded-For: 9.9.9.9, 198.51.100.7\r\n", NULL, 400, "198.51.100.7", NULL, NULL},
-        {"GET /nothing", ALICE "X-Forwarded-For: 2001:db8::1\r\nx-forwarded-for: 127.0.0.5\r\n", NULL, 404, "2001:db8::1", "alice", NULL},
+        {"GET /nothing/%22%0a%ff", ALICE "X-Forwarded-For: 9.9.9.9, 198.51.100.7\r\n", NULL, 400, "198.51.100.7", NULL,
+         NULL},
+        {"GET /nothing", ALICE "X-Forwarded-For: 2001:db8::1\r\nx-forwarded-for: 127.0.0.5\r\n", NULL, 404,
+         "2001:db8::1", "alice", NULL},
         {"POST /api/v1/login", JSON_HEADERS, "{\"token\": \"bob-bob-bob-bob-bob\"}", 204, "127.0.0.1", "bob", NULL},
         {"GET /files/\xe2\x80\xae\xff\"", ALICE, NULL, 400, "127.0.0.1", NULL, NULL}};
     serve_tokens(TWO_TOKENS);
-    serve_begin((organ_serve_options){
-        .token_file = scratch_path("token"), .audit_log = scratch_path("audit"), .proxies = {.word = {"127.0.0.0/8"}, .count = 1}});
+    serve_begin((organ_serve_options){.token_file = scratch_path("token"),
+                                      .audit_log = scratch_path("audit"),
+                                      .proxies = {.word = {"127.0.0.0/8"}, .count = 1}});
     for (size_t k = 0; k < COUNT(rows); k++) {
         served answer = ask_for(rows[k].line, rows[k].headers, rows[k].body);
         ck_assert_msg(answer.status == rows[k].status, "row %zu: %s", k, answer.all);
         served_free(&answer);
         json_t *const line = audit_line((int)k);
-        const char *const token = json_string_value(json_object_get(line, "token")), *const job = organ_json_text(line, "job");
-        ck_assert_msg(strcmp(organ_json_text(line, "address"), rows[k].address) == 0, "row %zu: %s", k, organ_json_text(line, "address"));
+        const char *const token = json_string_value(json_object_get(line, "token")), *const job =
+                                                                                         organ_json_text(line, "job");
+        ck_assert_msg(strcmp(organ_json_text(line, "address"), rows[k].address) == 0, "row %zu: %s", k,
+                      organ_json_text(line, "address"));
         ck_assert_msg(rows[k].token ? token && strcmp(token, rows[k].token) == 0 : !token, "row %zu: %s", k, token);
         ck_assert_msg(strcmp(job, rows[k].job ? rows[k].job : "") == 0, "row %zu: %s", k, job);
         ck_assert_int_eq(json_integer_value(json_object_get(line, "status")), rows[k].status);
-        ck_assert_msg(strncmp(organ_json_text(line, "method"), rows[k].line, strcspn(rows[k].line, " ")) == 0, "row %zu", k);
+        ck_assert_msg(strncmp(organ_json_text(line, "method"), rows[k].line, strcspn(rows[k].line, " ")) == 0,
+                      "row %zu", k);
         ck_assert_uint_eq(strlen(organ_json_text(line, "time")), 24);
         json_decref(line);
     }
@@ -309,10 +324,12 @@ START_TEST(penalties_go_by_the_client)
     static const char wrong[] = "Authorization: Bearer wrong\r\nX-Forwarded-For: 198.51.100.7\r\n";
     struct timespec before, after;
     serve_tokens(TWO_TOKENS);
-    serve_begin((organ_serve_options){.token_file = scratch_path("token"), .proxies = {.word = {"127.0.0.1"}, .count = 1}});
+    serve_begin(
+        (organ_serve_options){.token_file = scratch_path("token"), .proxies = {.word = {"127.0.0.1"}, .count = 1}});
     for (int k = 0; k < 5; k++)
         expect_answer("GET /metrics", wrong, NULL, 401, NULL);
-    double other = 1e9; /* of three: a machine may stand still while one is answered, and two addresses may share a place in the table */
+    double other = 1e9; /* of three: a machine may stand still while one is answered, and two addresses may share a
+                           place in the table */
     for (int k = 0; k < 3; k++) {
         char another[128];
         snprintf(another, sizeof another, "Authorization: Bearer wrong\r\nX-Forwarded-For: 198.51.100.%d\r\n", 8 + k);
@@ -337,7 +354,8 @@ START_TEST(a_full_disk_does_not_end_the_server)
     expect_answer("GET /healthz", "", NULL, 200, "ok");
     expect_answer("GET /healthz", "", NULL, 200, "ok");
     serve_end();
-    const organ_audit_entry entry = {.address = "a", .token = "", .method = "GET", .path = "/", .job = "", .status = 200};
+    const organ_audit_entry entry = {
+        .address = "a", .token = "", .method = "GET", .path = "/", .job = "", .status = 200};
     ck_assert_int_eq(organ_audit_log_open("/dev/full", &audit, &error), ORGAN_OK);
     organ_audit_log_write(audit, &entry);
     organ_audit_log_write(audit, &entry);

@@ -78,8 +78,9 @@ START_TEST(no_path_leads_outside)
             snprintf(line, sizeof line, "%s%s", prefixes[p], ways_out[k].path);
             expect_answer(line, "", NULL, ways_out[k].status, NULL);
         }
-    static const char *const elsewhere[] = {"GET /proc/self/environ", "GET /etc/passwd", "GET /page/../../../etc/passwd",
-                                            "GET http://localhost/../etc/passwd", "GET file:///etc/passwd"};
+    static const char *const elsewhere[] = {"GET /proc/self/environ", "GET /etc/passwd",
+                                            "GET /page/../../../etc/passwd", "GET http://localhost/../etc/passwd",
+                                            "GET file:///etc/passwd"};
     for (size_t k = 0; k < COUNT(elsewhere); k++) {
         served answer = ask_for(elsewhere[k], "", NULL);
         ck_assert_msg(answer.status == 400 || answer.status == 404, "%s: %s", elsewhere[k], answer.all);
@@ -133,7 +134,8 @@ START_TEST(the_jail_holds)
             int fd;
             struct stat about;
             organ_error why[4] = {0};
-            const unsigned got[] = {organ_jail_file(jail, path, &fd, NULL, &why[0]), organ_jail_look(jail, path, &about, &why[1])};
+            const unsigned got[] = {organ_jail_file(jail, path, &fd, NULL, &why[0]),
+                                    organ_jail_look(jail, path, &about, &why[1])};
             if (!got[0])
                 close(fd);
             ck_assert_msg(got[0] == rows[k].read, "read '%s': %u %s", path, got[0], why[0].message);
@@ -212,28 +214,31 @@ START_TEST(requests_that_are_none)
     static const struct {
         const char *text;
         int from, to; /* statuses; 0: the connection is closed */
-    } rows[] = {{"GET /healthz HTTP/1.1\r\n\r\n", 400, 400},
-                {"GET /healthz HTTP/1.0\r\n\r\n", 400, 400},
-                {"\r\n\r\n\r\n", 0, 400},
-                {"GET\r\n\r\n", 0, 505},
-                {"GET /healthz HTTP/3.0\r\nHost: localhost\r\n\r\n", 0, 505},
-                {"GET /healthz\0x HTTP/1.1\r\nHost: localhost\r\n\r\n", 400, 400},
-                {"GET /healthz HTTP/1.1\r\nHost: localhost\r\nContent-Length: x\r\n\r\n", 400, 400},
-                {"POST /api/v1/login HTTP/1.1\r\nHost: localhost\r\nContent-Length: 2000000\r\n\r\n", 413, 413},
-                {"POST /api/v1/login HTTP/1.1\r\nHost: localhost\r\nContent-Length: 99999999999999999999999\r\n\r\n", 400, 413},
-                {"POST /api/v1/login HTTP/1.1\r\nHost: localhost\r\nTransfer-Encoding: chunked\r\n\r\nzz\r\n", 0, 400},
-                {"GET healthz HTTP/1.1\r\nHost: localhost\r\n\r\n", 400, 400},
-                {"GET * HTTP/1.1\r\nHost: localhost\r\n\r\n", 400, 400},
-                {"CONNECT localhost:80 HTTP/1.1\r\nHost: localhost\r\n\r\n", 400, 405}};
+    } rows[] = {
+        {"GET /healthz HTTP/1.1\r\n\r\n", 400, 400},
+        {"GET /healthz HTTP/1.0\r\n\r\n", 400, 400},
+        {"\r\n\r\n\r\n", 0, 400},
+        {"GET\r\n\r\n", 0, 505},
+        {"GET /healthz HTTP/3.0\r\nHost: localhost\r\n\r\n", 0, 505},
+        {"GET /healthz\0x HTTP/1.1\r\nHost: localhost\r\n\r\n", 400, 400},
+        {"GET /healthz HTTP/1.1\r\nHost: localhost\r\nContent-Length: x\r\n\r\n", 400, 400},
+        {"POST /api/v1/login HTTP/1.1\r\nHost: localhost\r\nContent-Length: 2000000\r\n\r\n", 413, 413},
+        {"POST /api/v1/login HTTP/1.1\r\nHost: localhost\r\nContent-Length: 99999999999999999999999\r\n\r\n", 400, 413},
+        {"POST /api/v1/login HTTP/1.1\r\nHost: localhost\r\nTransfer-Encoding: chunked\r\n\r\nzz\r\n", 0, 400},
+        {"GET healthz HTTP/1.1\r\nHost: localhost\r\n\r\n", 400, 400},
+        {"GET * HTTP/1.1\r\nHost: localhost\r\n\r\n", 400, 400},
+        {"CONNECT localhost:80 HTTP/1.1\r\nHost: localhost\r\n\r\n", 400, 405}};
     serve_begin((organ_serve_options){.timeout = 5});
     for (size_t k = 0; k < COUNT(rows); k++) {
         const size_t length = strlen(rows[k].text);
-        served answer =
-            send_bytes(rows[k].text, rows[k].text[length - 1] == '\n' ? length : length + 1 + strlen(rows[k].text + length + 1), true);
+        served answer = send_bytes(
+            rows[k].text, rows[k].text[length - 1] == '\n' ? length : length + 1 + strlen(rows[k].text + length + 1),
+            true);
         /* A strict library closes the connection at a zero byte. */
-        const bool closed = answer.status == 0 && organ_http_library_is_strict() && !strchr("\n", rows[k].text[length - 1]);
-        ck_assert_msg(closed || (answer.status >= rows[k].from && answer.status <= rows[k].to), "%s: %d: %s", rows[k].text, answer.status,
-                      answer.all);
+        const bool closed =
+            answer.status == 0 && organ_http_library_is_strict() && !strchr("\n", rows[k].text[length - 1]);
+        ck_assert_msg(closed || (answer.status >= rows[k].from && answer.status <= rows[k].to), "%s: %d: %s",
+                      rows[k].text, answer.status, answer.all);
         served_free(&answer);
     }
     serve_end();
@@ -264,17 +269,20 @@ START_TEST(sizes_have_limits)
                 {"GET /", 200000, " HTTP/1.1\r\nHost: localhost\r\n\r\n", 413, 431},
                 {"GET /files/", 3000, " HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\n\r\n", 400, 400},
                 {"GET /healthz?q=", 8000, " HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\n\r\n", 200, 200},
-                {"POST /api/v1/login HTTP/1.1\r\nHost: localhost\r\nContent-Type: application/json\r\nTransfer-Encoding: chunked\r\n"
+                {"POST /api/v1/login HTTP/1.1\r\nHost: localhost\r\nContent-Type: "
+                 "application/json\r\nTransfer-Encoding: chunked\r\n"
                  "Connection: close\r\n\r\n180000\r\n",
                  0x180000, "\r\n0\r\n\r\n", 413, 413},
-                {"POST /api/v1/login HTTP/1.1\r\nHost: localhost\r\nContent-Type: application/json\r\nContent-Length: 1000000\r\n"
+                {"POST /api/v1/login HTTP/1.1\r\nHost: localhost\r\nContent-Type: application/json\r\nContent-Length: "
+                 "1000000\r\n"
                  "Connection: close\r\n\r\n",
                  1000000, "", 400, 400}};
     serve_begin((organ_serve_options){0});
     for (size_t k = 0; k < COUNT(rows); k++) {
         char *const text = filled(rows[k].before, rows[k].size, rows[k].after);
         served answer = send_bytes(text, strlen(text), true);
-        ck_assert_msg(answer.status >= rows[k].from && answer.status <= rows[k].to, "row %zu: %d %.300s", k, answer.status, answer.all);
+        ck_assert_msg(answer.status >= rows[k].from && answer.status <= rows[k].to, "row %zu: %d %.300s", k,
+                      answer.status, answer.all);
         served_free(&answer);
         free(text);
     }
@@ -320,7 +328,8 @@ START_TEST(what_cannot_be_started)
     refuses((organ_serve_options){.token_file = scratch_path("nowhere")}, ORGAN_IO, "nowhere");
     scratch_text("short", "0123456789abcde\n");
     ck_assert_int_eq(chmod(scratch_path("short"), 0600), 0);
-    refuses((organ_serve_options){.token_file = scratch_path("short")}, ORGAN_BAD_INPUT, "15 characters; allowed are 16 to 1024");
+    refuses((organ_serve_options){.token_file = scratch_path("short")}, ORGAN_BAD_INPUT,
+            "15 characters; allowed are 16 to 1024");
     scratch_text("blank", "0123456789 abcdefg\n");
     ck_assert_int_eq(chmod(scratch_path("blank"), 0600), 0);
     refuses((organ_serve_options){.token_file = scratch_path("blank")}, ORGAN_BAD_INPUT, "line 1 has two words");
@@ -336,7 +345,8 @@ START_TEST(what_cannot_be_started)
     ck_assert_int_ne(access(scratch_path("root/audit"), F_OK), 0);
     refuses((organ_serve_options){.tls_certificate = "c"}, ORGAN_USAGE, "--tls-key is missing");
     refuses((organ_serve_options){.tls_key = "k"}, ORGAN_USAGE, "--tls-cert is missing");
-    refuses((organ_serve_options){.proxies = {.word = {"10.0.0.0/99"}, .count = 1}}, ORGAN_USAGE, "--trusted-proxy '10.0.0.0/99'");
+    refuses((organ_serve_options){.proxies = {.word = {"10.0.0.0/99"}, .count = 1}}, ORGAN_USAGE,
+            "--trusted-proxy '10.0.0.0/99'");
     serve_begin((organ_serve_options){0});
     snprintf(busy, sizeof busy, "127.0.0.1:%u", serve_port());
     refuses((organ_serve_options){.listen = busy}, ORGAN_IO, "another program listens there already");
@@ -347,10 +357,9 @@ END_TEST
 
 Suite *serve_faults_suite(void)
 {
-    const suite_case cases[] = {
-        {"jail", {no_path_leads_outside, the_jail_holds, links_beside_a_model}},
-        {"malformed", {malformed_requests, requests_that_are_none}},
-        {"sizes", {sizes_have_limits}},
-        {"starting", {what_cannot_be_started}}};
+    const suite_case cases[] = {{"jail", {no_path_leads_outside, the_jail_holds, links_beside_a_model}},
+                                {"malformed", {malformed_requests, requests_that_are_none}},
+                                {"sizes", {sizes_have_limits}},
+                                {"starting", {what_cannot_be_started}}};
     return suite_of("serve_faults", cases, COUNT(cases), serve_root_make, serve_root_remove);
 }

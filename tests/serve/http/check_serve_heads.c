@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: MIT
- * Requests of HTTP byte for byte: those that others may read in another way than we, those that the library refuses by itself, and clients
- * that have said their last word. */
+ * Requests of HTTP byte for byte: those that others may read in another way than we, those that the library refuses by
+ * itself, and clients that have said their last word. */
 #include "orchestrator/serve/http/parts.h"
 #include "tests/serve/http/check_serve.h"
 #include "tests/kit/scratch_model.h"
@@ -33,44 +33,45 @@ static int count_of(const served *answer, const char *part)
 /* With zero bytes: these are arrays, not texts. Each is followed by another request, which must not be answered. */
 START_TEST(heads_that_can_be_read_in_two_ways)
 {
-#define ROW(text, part)                                                                                                                    \
-    {                                                                                                                                      \
-        text SECOND, sizeof(text SECOND) - 1, part                                                                                         \
+#define ROW(text, part)                                                                                                \
+    {                                                                                                                  \
+        text SECOND, sizeof(text SECOND) - 1, part                                                                     \
     }
     static const struct {
         const char *bytes;
         size_t length;
         const char *part;
-    } rows[] = {ROW(POST "Content-Length: 13\r\nTransfer-Encoding: chunked\r\n\r\n" CHUNKS, "more than once how long"),
-                ROW(POST "Transfer-Encoding: chunked\r\nContent-Length: 13\r\n\r\n" CHUNKS, "more than once how long"),
-                ROW(POST "Content-Length: 0\r\nContent-Length: 13\r\n\r\n" BODY, "more than once how long"),
-                ROW(POST "Content-Length: 13\r\ncontent-length: 13\r\n\r\n" BODY, "more than once how long"),
-                ROW(POST "Transfer-Encoding: chunked\r\nTransfer-Encoding: identity\r\n\r\n" CHUNKS, "more than once how long"),
-                ROW(POST "Transfer-Encoding: gzip, chunked\r\n\r\n" CHUNKS, "not 'chunked'"),
-                ROW(POST "Transfer-Encoding: xchunked\r\n\r\n" CHUNKS, "not 'chunked'"),
-                ROW(POST "Transfer-Encoding: chunked \r\n\r\n" CHUNKS, "not 'chunked'"),
-                ROW("POST /api/v1/login HTTP/1.0\r\n" HOST "Transfer-Encoding: chunked\r\n\r\n" CHUNKS, "its version of HTTP"),
-                ROW(POST "Transfer-Encoding:\r\n chunked\r\n\r\n" CHUNKS, "goes on in the next line"),
-                ROW(GET "X: a\r\n\tb\r\nY: c\r\n\r\n", "goes on in the next line"),
-                ROW(GET " X: a\r\n\r\n", "whose name is none"),
-                ROW("GET /healthz HTTP/1.1\r\nHost : localhost\r\n\r\n", "whose name is none"),
-                ROW(GET "X(y): a\r\n\r\n", "whose name is none"),
-                ROW(GET ": a\r\nContent-Length: 13\r\n\r\n" BODY, "without a name"),
-                ROW("GET /healthz HTTP/1.1\r\nHost: localhost\0.evil\r\n\r\n", "zero byte"),
-                ROW(GET "X: a\0b\r\nY: c\r\n\r\n", "zero byte"),
-                ROW(GET "X: a\0\r\n\r\n", "zero byte"),
-                ROW(GET "X: a\rb\r\n\r\n", "control character"),
-                ROW(GET "X: a\r\r\n\r\n", "control character"),
-                ROW(GET "X: \x1b[2J\r\n\r\n", "control character"),
-                ROW(GET "X: \x7f\r\n\r\n", "control character"),
-                ROW("G\0ET /healthz HTTP/1.1\r\n" HOST "\r\n", "method that is none"),
-                ROW("G(T /healthz HTTP/1.1\r\n" HOST "\r\n", "method that is none"),
-                ROW("GET /healthz\0 HTTP/1.1\r\n" HOST "\r\n", "target with a zero byte"),
-                ROW("GET /healthz\0x HTTP/1.1\r\n" HOST "\r\n", "target with a zero byte"),
-                ROW("GET /healthz?a=\0b HTTP/1.1\r\n" HOST "\r\n", "target with a zero byte"),
-                ROW("GET /healthz  HTTP/1.1\r\n" HOST "\r\n", "target with a blank"),
-                ROW("GET /heal thz HTTP/1.1\r\n" HOST "\r\n", "target with a blank"),
-                ROW("GET /heal\tthz HTTP/1.1\r\n" HOST "\r\n", "target with a blank")};
+    } rows[] = {
+        ROW(POST "Content-Length: 13\r\nTransfer-Encoding: chunked\r\n\r\n" CHUNKS, "more than once how long"),
+        ROW(POST "Transfer-Encoding: chunked\r\nContent-Length: 13\r\n\r\n" CHUNKS, "more than once how long"),
+        ROW(POST "Content-Length: 0\r\nContent-Length: 13\r\n\r\n" BODY, "more than once how long"),
+        ROW(POST "Content-Length: 13\r\ncontent-length: 13\r\n\r\n" BODY, "more than once how long"),
+        ROW(POST "Transfer-Encoding: chunked\r\nTransfer-Encoding: identity\r\n\r\n" CHUNKS, "more than once how long"),
+        ROW(POST "Transfer-Encoding: gzip, chunked\r\n\r\n" CHUNKS, "not 'chunked'"),
+        ROW(POST "Transfer-Encoding: xchunked\r\n\r\n" CHUNKS, "not 'chunked'"),
+        ROW(POST "Transfer-Encoding: chunked \r\n\r\n" CHUNKS, "not 'chunked'"),
+        ROW("POST /api/v1/login HTTP/1.0\r\n" HOST "Transfer-Encoding: chunked\r\n\r\n" CHUNKS, "its version of HTTP"),
+        ROW(POST "Transfer-Encoding:\r\n chunked\r\n\r\n" CHUNKS, "goes on in the next line"),
+        ROW(GET "X: a\r\n\tb\r\nY: c\r\n\r\n", "goes on in the next line"),
+        ROW(GET " X: a\r\n\r\n", "whose name is none"),
+        ROW("GET /healthz HTTP/1.1\r\nHost : localhost\r\n\r\n", "whose name is none"),
+        ROW(GET "X(y): a\r\n\r\n", "whose name is none"),
+        ROW(GET ": a\r\nContent-Length: 13\r\n\r\n" BODY, "without a name"),
+        ROW("GET /healthz HTTP/1.1\r\nHost: localhost\0.evil\r\n\r\n", "zero byte"),
+        ROW(GET "X: a\0b\r\nY: c\r\n\r\n", "zero byte"),
+        ROW(GET "X: a\0\r\n\r\n", "zero byte"),
+        ROW(GET "X: a\rb\r\n\r\n", "control character"),
+        ROW(GET "X: a\r\r\n\r\n", "control character"),
+        ROW(GET "X: \x1b[2J\r\n\r\n", "control character"),
+        ROW(GET "X: \x7f\r\n\r\n", "control character"),
+        ROW("G\0ET /healthz HTTP/1.1\r\n" HOST "\r\n", "method that is none"),
+        ROW("G(T /healthz HTTP/1.1\r\n" HOST "\r\n", "method that is none"),
+        ROW("GET /healthz\0 HTTP/1.1\r\n" HOST "\r\n", "target with a zero byte"),
+        ROW("GET /healthz\0x HTTP/1.1\r\n" HOST "\r\n", "target with a zero byte"),
+        ROW("GET /healthz?a=\0b HTTP/1.1\r\n" HOST "\r\n", "target with a zero byte"),
+        ROW("GET /healthz  HTTP/1.1\r\n" HOST "\r\n", "target with a blank"),
+        ROW("GET /heal thz HTTP/1.1\r\n" HOST "\r\n", "target with a blank"),
+        ROW("GET /heal\tthz HTTP/1.1\r\n" HOST "\r\n", "target with a blank")};
 #undef ROW
     serve_begin((organ_serve_options){.timeout = 5});
     for (size_t k = 0; k < COUNT(rows); k++) {
@@ -80,10 +81,12 @@ START_TEST(heads_that_can_be_read_in_two_ways)
         served answer = send_bytes(rows[k].bytes, rows[k].length, false);
         /* At a zero byte in the first line it closes the connection. */
         if (answer.bytes > 0 || !organ_http_library_is_strict())
-            ck_assert_msg(answer.status == 400 && count_of(&answer, "HTTP/1.1 ") == 1, "row %zu: %.2000s", k, answer.all);
+            ck_assert_msg(answer.status == 400 && count_of(&answer, "HTTP/1.1 ") == 1, "row %zu: %.2000s", k,
+                          answer.all);
         /* A strict library has refused some of them itself. */
         const bool ours = !organ_http_library_is_strict() || (answer.bytes > 0 && !strstr(answer.body, "<html>"));
-        ck_assert_msg(organ_http_library_is_strict() || strstr(answer.body, rows[k].part), "row %zu: %.2000s", k, answer.all);
+        ck_assert_msg(organ_http_library_is_strict() || strstr(answer.body, rows[k].part), "row %zu: %.2000s", k,
+                      answer.all);
         ck_assert_msg(!ours || (has_header(&answer, "Connection: close\r\n") &&
                                 has_header(&answer, "Content-Type: application/problem+json\r\n") &&
                                 has_header(&answer, "X-Content-Type-Options: nosniff\r\n")),
@@ -101,27 +104,30 @@ START_TEST(heads_that_are_unusual)
         const char *text;
         int answers;
         const char *first;
-    } rows[] = {{GET "X:\r\nY:a\r\nZ: \t b \t\r\n\r\n", 1, "HTTP/1.1 200 "},
-                {"GET   /healthz HTTP/1.1\r\n" HOST "\r\n", 1, "HTTP/1.1 200 "},
-                {"GET /healthz?a=b&c&d=%20e+f HTTP/1.1\r\n" HOST "\r\n", 1, "HTTP/1.1 200 "},
-                {"GET /healthz HTTP/1.1\nHost: localhost\n\n", 1, "HTTP/1.1 200 "},
-                {"\r\n\r\n" GET "\r\n", 1, "HTTP/1.1 200 "},
-                {"GET /healthz HTTP/1.0\r\n" HOST "\r\n", 1, "HTTP/1.1 200 "},
-                {GET "Content-Length: 0\r\n\r\n" GET "\r\n", 2, "HTTP/1.1 200 "},
-                {GET "X: caf\xc3\xa9\r\n\r\n", 1, "HTTP/1.1 200 "},
-                {POST "Transfer-Encoding: Chunked\r\n\r\n" CHUNKS, 1, "HTTP/1.1 204 "},
-                {POST "Transfer-Encoding: chunked\r\n\r\nd;a=b\r\n" BODY "\r\n0\r\nHost: evil\r\n\r\n", 1, "HTTP/1.1 204 "},
-                {GET "Content-Length: 3\r\n\r\nabc" SECOND, 1, "HTTP/1.1 400 "}};
+    } rows[] = {
+        {GET "X:\r\nY:a\r\nZ: \t b \t\r\n\r\n", 1, "HTTP/1.1 200 "},
+        {"GET   /healthz HTTP/1.1\r\n" HOST "\r\n", 1, "HTTP/1.1 200 "},
+        {"GET /healthz?a=b&c&d=%20e+f HTTP/1.1\r\n" HOST "\r\n", 1, "HTTP/1.1 200 "},
+        {"GET /healthz HTTP/1.1\nHost: localhost\n\n", 1, "HTTP/1.1 200 "},
+        {"\r\n\r\n" GET "\r\n", 1, "HTTP/1.1 200 "},
+        {"GET /healthz HTTP/1.0\r\n" HOST "\r\n", 1, "HTTP/1.1 200 "},
+        {GET "Content-Length: 0\r\n\r\n" GET "\r\n", 2, "HTTP/1.1 200 "},
+        {GET "X: caf\xc3\xa9\r\n\r\n", 1, "HTTP/1.1 200 "},
+        {POST "Transfer-Encoding: Chunked\r\n\r\n" CHUNKS, 1, "HTTP/1.1 204 "},
+        {POST "Transfer-Encoding: chunked\r\n\r\nd;a=b\r\n" BODY "\r\n0\r\nHost: evil\r\n\r\n", 1, "HTTP/1.1 204 "},
+        {GET "Content-Length: 3\r\n\r\nabc" SECOND, 1, "HTTP/1.1 400 "}};
     serve_begin((organ_serve_options){.timeout = 5});
     for (size_t k = 0; k < COUNT(rows); k++) {
         served answer = send_bytes(rows[k].text, strlen(rows[k].text), true);
-        /* Several blanks, lines that end without a carriage return, empty ones in front, extensions of chunks: a strict library refuses
-         * them. */
-        const bool loose = strncmp(rows[k].text, "GET   ", 6) == 0 || !strchr(rows[k].text, '\r') || strstr(rows[k].text, "d;a=b");
+        /* Several blanks, lines that end without a carriage return, empty ones in front, extensions of chunks: a strict
+         * library refuses them. */
+        const bool loose =
+            strncmp(rows[k].text, "GET   ", 6) == 0 || !strchr(rows[k].text, '\r') || strstr(rows[k].text, "d;a=b");
         const bool empty = strncmp(rows[k].text, "\r\n", 2) == 0 && organ_http_library_is_strict();
         const char *const first = loose && organ_http_library_is_strict() ? "HTTP/1.1 400 " : rows[k].first;
-        ck_assert_msg(empty || (count_of(&answer, "HTTP/1.1 ") == rows[k].answers && strncmp(answer.all, first, 13) == 0), "row %zu: %s", k,
-                      answer.all);
+        ck_assert_msg(empty ||
+                          (count_of(&answer, "HTTP/1.1 ") == rows[k].answers && strncmp(answer.all, first, 13) == 0),
+                      "row %zu: %s", k, answer.all);
         served_free(&answer);
     }
     serve_end();
@@ -196,7 +202,8 @@ START_TEST(one_answer_to_a_bad_length)
                 {POST "Content-Length: 99999999999999999999999", "", 0, 413},
                 {POST "Transfer-Encoding: chunked\r\n\r\n1;", "aaaaaaaa", 8000, 413},
                 {POST "Transfer-Encoding: chunked\r\n\r\n1;a=\"", "aaaaaaaa", 100000, 413}};
-    static const char half_head[] = POST "Content-Length: 13\r\nX: ", half_body[] = POST "Transfer-Encoding: chunked\r\n\r\n4\r\n{\"to\r\n";
+    static const char half_head[] = POST "Content-Length: 13\r\nX: ",
+                      half_body[] = POST "Transfer-Encoding: chunked\r\n\r\n4\r\n{\"to\r\n";
     static const char head_end[] = "\r\n\r\n" BODY, body_end[] = "9\r\nken\":\"x\"}\r\n0\r\n\r\n";
     int heads[4], bodies[4];
     char reply[16];
@@ -210,7 +217,8 @@ START_TEST(one_answer_to_a_bad_length)
     for (size_t k = 0; k < COUNT(rows); k++) {
         char *const text = repeated(rows[k].before, rows[k].part, rows[k].times);
         served answer = send_bytes(text, strlen(text), false); /* reads until the server closes */
-        ck_assert_msg(answer.status == rows[k].status && count_of(&answer, "HTTP/1.1 ") == 1 && count_of(&answer, "Content-Length: ") == 1,
+        ck_assert_msg(answer.status == rows[k].status && count_of(&answer, "HTTP/1.1 ") == 1 &&
+                          count_of(&answer, "Content-Length: ") == 1,
                       "row %zu: %s", k, answer.all);
         served_free(&answer);
         free(text);
@@ -254,7 +262,8 @@ END_TEST
 /* As `nc -N` does. Nothing is lost, and nobody waits until the connection has been idle for a minute. */
 START_TEST(a_client_that_closes_its_half_is_answered)
 {
-    static const char *const paths[] = {"/healthz", "/files/text.txt", "/files", "/api/v1/models", "/api/v1/jobs", "/api/v1/models/tiny"};
+    static const char *const paths[] = {"/healthz",       "/files/text.txt", "/files",
+                                        "/api/v1/models", "/api/v1/jobs",    "/api/v1/models/tiny"};
     enum { TIMES = 10 };
     char text[256];
     serve_begin((organ_serve_options){.timeout = 600}); /* no answer is waited for so long */
@@ -262,11 +271,13 @@ START_TEST(a_client_that_closes_its_half_is_answered)
         for (int time = 0; time < TIMES; time++) {
             const int length = snprintf(text, sizeof text, "GET %s HTTP/1.1\r\n" HOST "\r\n", paths[k]);
             served answer = send_bytes(text, (size_t)length, true);
-            ck_assert_msg(answer.status == 200 && answer.body_bytes > 0, "%s, time %d: '%s'", paths[k], time, answer.all);
+            ck_assert_msg(answer.status == 200 && answer.body_bytes > 0, "%s, time %d: '%s'", paths[k], time,
+                          answer.all);
             served_free(&answer);
         }
     /* Several at once, of which those in the middle are slow. */
-    static const char four[] = GET "\r\nGET /api/v1/models HTTP/1.1\r\n" HOST "\r\nGET /files HTTP/1.1\r\n" HOST "\r\n" GET "\r\n";
+    static const char four[] =
+        GET "\r\nGET /api/v1/models HTTP/1.1\r\n" HOST "\r\nGET /files HTTP/1.1\r\n" HOST "\r\n" GET "\r\n";
     for (int time = 0; time < TIMES; time++) {
         served answer = send_bytes(four, sizeof four - 1, true);
         ck_assert_msg(count_of(&answer, "HTTP/1.1 200 ") == 4, "%s", answer.all);

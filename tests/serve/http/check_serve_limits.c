@@ -110,7 +110,8 @@ START_TEST(one_network_has_a_share_of_the_connections)
     serve_end();
     organ_server *server = NULL;
     organ_error error = {0};
-    const organ_serve_options options = {.root = scratch_path("root"), .listen = "127.0.0.1:0", .connections = 8, .per_address = 9};
+    const organ_serve_options options = {
+        .root = scratch_path("root"), .listen = "127.0.0.1:0", .connections = 8, .per_address = 9};
     ck_assert_int_eq(organ_server_open(&options, organ_areas, &server, &error), ORGAN_USAGE);
     ck_assert_ptr_nonnull(strstr(error.message, "--per-address is 9, but there are 8 connections in all"));
 }
@@ -147,7 +148,8 @@ static int ask_on(int fd, const char *request)
     return status;
 }
 
-static const char with_token[] = "GET /healthz HTTP/1.1\r\nHost: localhost\r\nAuthorization: Bearer correct-horse-battery\r\n\r\n";
+static const char with_token[] =
+    "GET /healthz HTTP/1.1\r\nHost: localhost\r\nAuthorization: Bearer correct-horse-battery\r\n\r\n";
 
 START_TEST(clients_without_a_token_keep_nobody_out)
 {
@@ -212,11 +214,13 @@ START_TEST(who_guesses_tokens_waits)
     serve_begin((organ_serve_options){.token_file = scratch_path("token")});
     for (size_t k = 0; k < COUNT(took); k++) {
         const double began = now();
-        expect_answer("GET /metrics", "Authorization: Bearer correct-horse-batterx\r\n", NULL, 401, "the token is wrong");
+        expect_answer("GET /metrics", "Authorization: Bearer correct-horse-batterx\r\n", NULL, 401,
+                      "the token is wrong");
         took[k] = now() - began;
     }
     ck_assert_msg(took[4] >= 0.5 && took[5] >= 1, "%.2f s, %.2f s", took[4], took[5]);
-    /* Many wrong ones wait at once, two of them less than 8 s, and hold no thread: who knows the token is answered meanwhile. */
+    /* Many wrong ones wait at once, two of them less than 8 s, and hold no thread: who knows the token is answered
+     * meanwhile. */
     static const char wrong[] = "GET /metrics HTTP/1.1\r\nHost: localhost\r\nAuthorization: Bearer x\r\n\r\n";
     int waiting[16];
     for (size_t k = 0; k < COUNT(waiting); k++) {
@@ -258,6 +262,8 @@ Suite *serve_limits_suite(void)
         {"connections",
          {connections_have_limits, networks_of_addresses, one_network_has_a_share_of_the_connections,
           clients_without_a_token_keep_nobody_out, places_of_clients_that_left_are_free}},
-        {"time", {slow_clients_are_cut_off, a_token_gives_time, who_guesses_tokens_waits, a_stop_waits_for_replies_not_for_idlers}}};
+        {"time",
+         {slow_clients_are_cut_off, a_token_gives_time, who_guesses_tokens_waits,
+          a_stop_waits_for_replies_not_for_idlers}}};
     return suite_of("serve_limits", cases, COUNT(cases), serve_root_make, serve_root_remove);
 }

@@ -47,8 +47,9 @@ static void copy_file(const char *from, const char *to)
 
 static void copy_model(void)
 {
-    static const char *const names[] = {"config.json", "model.safetensors.index.json", "model-00001-of-00003.safetensors",
-                                        "model-00002-of-00003.safetensors", "model-00003-of-00003.safetensors"};
+    static const char *const names[] = {"config.json", "model.safetensors.index.json",
+                                        "model-00001-of-00003.safetensors", "model-00002-of-00003.safetensors",
+                                        "model-00003-of-00003.safetensors"};
     char from[256], to[256];
     mkdir(scratch_path("root/tiny"), 0755);
     for (size_t k = 0; k < sizeof names / sizeof *names; k++) {
@@ -161,7 +162,8 @@ int serve_status_on(const char *address, int *fd)
     char answer[64] = "";
     int status = 0;
     *fd = serve_connect_from(address);
-    if (send(*fd, request, sizeof request - 1, MSG_NOSIGNAL) > 0 && serve_receive(*fd, answer, sizeof answer - 1, 0) > 0)
+    if (send(*fd, request, sizeof request - 1, MSG_NOSIGNAL) > 0 &&
+        serve_receive(*fd, answer, sizeof answer - 1, 0) > 0)
         sscanf(answer, "HTTP/1.1 %3d", &status);
     return status;
 }
@@ -233,8 +235,8 @@ served ask_for(const char *line, const char *headers, const char *body)
     if (body)
         snprintf(length, sizeof length, "Content-Length: %zu\r\n", strlen(body));
     const bool host = strstr(headers, "Host:") != NULL;
-    const int bytes = asprintf(&text, "%s HTTP/1.1\r\n%sConnection: close\r\n%s%s\r\n%s", line, host ? "" : "Host: localhost\r\n", headers,
-                               length, body ? body : "");
+    const int bytes = asprintf(&text, "%s HTTP/1.1\r\n%sConnection: close\r\n%s%s\r\n%s", line,
+                               host ? "" : "Host: localhost\r\n", headers, length, body ? body : "");
     ck_assert_int_gt(bytes, 0);
     const served answer = send_bytes(text, (size_t)bytes, false);
     free(text);
@@ -270,12 +272,15 @@ const char *header_of(const served *answer, const char *name)
 void expect_answer(const char *line, const char *headers, const char *body, int status, const char *part)
 {
     served answer = ask_for(line, headers, body);
-    ck_assert_msg(answer.status == status, "%s %s: %d instead of %d: %s", line, headers, answer.status, status, answer.all);
+    ck_assert_msg(answer.status == status, "%s %s: %d instead of %d: %s", line, headers, answer.status, status,
+                  answer.all);
     ck_assert_msg(!part || strstr(answer.body, part), "%s: '%s' is not in %s", line, part, answer.body);
-    ck_assert_msg(has_header(&answer, "Content-Security-Policy: ") && has_header(&answer, "X-Content-Type-Options: nosniff\r\n"), "%s: %s",
-                  line, answer.all);
+    ck_assert_msg(has_header(&answer, "Content-Security-Policy: ") &&
+                      has_header(&answer, "X-Content-Type-Options: nosniff\r\n"),
+                  "%s: %s", line, answer.all);
     ck_assert_msg(!has_header(&answer, "Access-Control-"), "%s: %s", line, answer.all);
-    ck_assert_msg(status < 400 || strncmp(line, "HEAD", 4) == 0 || has_header(&answer, "Content-Type: application/problem+json\r\n"),
+    ck_assert_msg(status < 400 || strncmp(line, "HEAD", 4) == 0 ||
+                      has_header(&answer, "Content-Type: application/problem+json\r\n"),
                   "%s: %s", line, answer.all);
     ck_assert_msg(!strstr(answer.all, "secret") && !strstr(answer.all, scratch_path("")), "%s: %s", line, answer.all);
     served_free(&answer);
@@ -299,7 +304,8 @@ json_t *expect_json(const char *line)
 {
     json_error_t wrong;
     served answer = ask_for(line, "", NULL);
-    ck_assert_msg(answer.status == 200 && has_header(&answer, "Content-Type: application/json\r\n"), "%s: %s", line, answer.all);
+    ck_assert_msg(answer.status == 200 && has_header(&answer, "Content-Type: application/json\r\n"), "%s: %s", line,
+                  answer.all);
     json_t *const json = json_loadb(answer.body, answer.body_bytes, 0, &wrong);
     ck_assert_msg(json != NULL, "%s: %s", line, wrong.text);
     served_free(&answer);

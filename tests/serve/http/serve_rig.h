@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: MIT
- * For tests: a server over a root that is made up, and a client that sends bytes as they are. Every function ends the test if the system
- * refuses. */
+ * For tests: a server over a root that is made up, and a client that sends bytes as they are. Every function ends the
+ * test if the system refuses. */
 #ifndef SERVE_RIG_H
 #define SERVE_RIG_H
 
@@ -44,19 +44,22 @@ typedef struct served {
     size_t body_bytes;
 } served;
 
-/* recv, which ends early where the process was stopped and goes on: it does on a socket with a limit of time, without a handler too. */
+/* recv, which ends early where the process was stopped and goes on: it does on a socket with a limit of time, without a
+ * handler too. */
 ssize_t serve_receive(int fd, void *to, size_t room, int flags);
-/* Sends bytes on a connection of its own and reads until the server ends it, 60 seconds at most. `ends`: says after them that no more will
- * come. */
+/* Sends bytes on a connection of its own and reads until the server ends it, 60 seconds at most. `ends`: says after
+ * them that no more will come. */
 served send_bytes(const char *bytes, size_t length, bool ends);
-/* A request of one line, "GET /path", with Host, Connection: close and further header lines ("A: b\r\n", may be ""). `body` may be NULL. */
+/* A request of one line, "GET /path", with Host, Connection: close and further header lines ("A: b\r\n", may be "").
+ * `body` may be NULL. */
 served ask_for(const char *line, const char *headers, const char *body);
 void served_free(served *answer);
 bool has_header(const served *answer, const char *line); /* "ETag: ", "Allow: GET, HEAD\r\n" */
 /* The value of a header in a static buffer, "" if there is none. */
 const char *header_of(const served *answer, const char *name);
 
-/* /metrics has the text soon: requests are counted when they end, which the server may learn of a little later than the client. */
+/* /metrics has the text soon: requests are counted when they end, which the server may learn of a little later than the
+ * client. */
 void expect_metric(const char *text);
 
 /* ask_for, which must give this status, a body with `part` in it (NULL: any), and the headers that all replies have. */
@@ -68,11 +71,12 @@ json_t *expect_json(const char *line);
 int serve_connect(void);
 int serve_connect_from(const char *address);
 
-/* Sends GET /healthz on a connection from this address, which stays open in *fd. Returns the status of the answer, 0 if the server closed
- * the connection. */
+/* Sends GET /healthz on a connection from this address, which stays open in *fd. Returns the status of the answer, 0 if
+ * the server closed the connection. */
 int serve_status_on(const char *address, int *fd);
 int serve_status_from(const char *address); /* the same, and closes the connection */
-/* Repeats the request until the answer is 200: a connection that a client has closed counts until the server removes it. */
+/* Repeats the request until the answer is 200: a connection that a client has closed counts until the server removes
+ * it. */
 void serve_is_reached(void);
 
 #endif

@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: MIT
- * Tests of jobs with their processes: queue, clashes, cancelling, restarts, crashes, and that a job cannot leave the root. The processes
- * are this program itself, which then does what the file says that it is given as model. */
+ * Tests of jobs with their processes: queue, clashes, cancelling, restarts, crashes, and that a job cannot leave the
+ * root. The processes are this program itself, which then does what the file says that it is given as model. */
 #include "orchestrator/cli/verb_table.h"
 #include "orchestrator/report/text/document.h"
 #include "orchestrator/serve/confine/confine.h"
@@ -49,7 +49,8 @@ END_TEST
 START_TEST(a_job_stays_below_the_root)
 {
     static const char *const yes[] = {"read_inside", "write_inside", "rename_inside", "leader"};
-    static const char *const no[] = {"read_link", "read_outside", "read_passwd", "write_outside", "write_up", "execute", "secret"};
+    static const char *const no[] = {"read_link", "read_outside", "read_passwd", "write_outside",
+                                     "write_up",  "execute",      "secret"};
     char id[ID];
     /* Without Landlock nothing would be shown here; the kernels that tests run on have it since 2022. */
     ck_assert_int_ge(organ_confinement_of_kernel().landlock, 2);
@@ -62,8 +63,9 @@ START_TEST(a_job_stays_below_the_root)
     for (size_t k = 0; k < COUNT(no); k++)
         ck_assert_msg(organ_json_count(result, no[k]) == 0, "%s", no[k]);
     ck_assert_uint_eq(organ_json_count(result, "files"), 3);
-    static const char *const forbidden[] = {"socket",      "pair",        "mount", "bpf",      "io_uring", "keyctl", "unshare",
-                                            "userfaultfd", "init_module", "fork",  "execveat", "limit",    "tiocsti"};
+    static const char *const forbidden[] = {"socket",   "pair",    "mount",       "bpf",         "io_uring",
+                                            "keyctl",   "unshare", "userfaultfd", "init_module", "fork",
+                                            "execveat", "limit",   "tiocsti"};
     for (size_t k = 0; k < COUNT(forbidden); k++)
         ck_assert_msg(organ_json_count(result, forbidden[k]) == EPERM, "%s", forbidden[k]);
     ck_assert_uint_eq(organ_json_count(result, "unknown"), ENOSYS);
@@ -88,7 +90,8 @@ START_TEST(a_cancelled_job_can_go_on)
     ck_assert_uint_eq(keeper_resume(id), 409);
     ck_assert_uint_eq(keeper_delete(id), 202);
     json_t *const view = keeper_await(id, "cancelled");
-    ck_assert(json_is_true(json_object_get(view, "resumable")) && json_integer_value(json_object_get(view, "exit_code")) == 130);
+    ck_assert(json_is_true(json_object_get(view, "resumable")) &&
+              json_integer_value(json_object_get(view, "exit_code")) == 130);
     json_decref(view);
     ck_assert_uint_eq(keeper_resume(id), 202);
     keeper_becomes(id, "done");
@@ -141,7 +144,8 @@ START_TEST(jobs_wait_their_turn)
     ck_assert(!json_is_true(json_object_get(view, "resumable")));
     json_decref(view);
     ck_assert_uint_eq(keeper_resume(third), 409);
-    json_t *const list = organ_jobs_list(jobs, ORGAN_JOB_STATES, 1, 1), *const queued = organ_jobs_list(jobs, ORGAN_JOB_QUEUED, 0, 10);
+    json_t *const list = organ_jobs_list(jobs, ORGAN_JOB_STATES, 1, 1), *const queued = organ_jobs_list(
+                                                                            jobs, ORGAN_JOB_QUEUED, 0, 10);
     ck_assert_uint_eq(organ_json_count(list, "total"), 3);
     ck_assert_str_eq(organ_json_text(json_array_get(json_object_get(list, "jobs"), 0), "id"), second);
     ck_assert_uint_eq(organ_json_count(queued, "total"), 1);
@@ -202,7 +206,8 @@ START_TEST(what_ran_is_watched_on)
     keeper_becomes(queued, "queued");
     scratch_text("root/go", "");
     json_t *const view = keeper_await(running, "done");
-    ck_assert(json_is_true(json_object_get(view, "result")) && json_integer_value(json_object_get(view, "exit_code")) == 0);
+    ck_assert(json_is_true(json_object_get(view, "result")) &&
+              json_integer_value(json_object_get(view, "exit_code")) == 0);
     json_decref(view);
     keeper_becomes(queued, "done");
     organ_jobs_close(jobs);
@@ -255,7 +260,8 @@ START_TEST(another_process_of_that_number_is_not_ours)
         const pid_t pid = keeper_process_of(id);
         organ_jobs_close(jobs);
         snprintf(path, sizeof path, "root/.organ/jobs/%s/job.json", id);
-        json_t *const record = json_load_file(scratch_path(path), 0, NULL), *const change = json_loads(changes[k], 0, NULL);
+        json_t *const record = json_load_file(scratch_path(path), 0, NULL), *const change =
+                                                                                json_loads(changes[k], 0, NULL);
         json_object_update(json_object_get(record, "process"), change);
         ck_assert_int_eq(json_dump_file(record, scratch_path(path), 0), 0);
         json_decref(record);
@@ -367,13 +373,16 @@ int main(int argc, char **argv)
         return act_as_job(argc, argv);
     signal(SIGPIPE, SIG_IGN);
     const suite_case cases[] = {
-        {"one", {jobs_end_as_their_programs_do, a_job_stays_below_the_root, a_cancelled_job_can_go_on, who_does_not_end_is_killed}},
+        {"one",
+         {jobs_end_as_their_programs_do, a_job_stays_below_the_root, a_cancelled_job_can_go_on,
+          who_does_not_end_is_killed}},
         {"many", {jobs_wait_their_turn, the_queue_has_an_end, the_oldest_records_go}},
         {"restart",
          {what_ran_is_watched_on, an_adopted_job_can_be_cancelled, who_died_meanwhile_was_interrupted,
-          another_process_of_that_number_is_not_ours, a_queued_record_is_read_as_a_request, a_link_planted_meanwhile_stops_a_resume,
-          broken_records_do_not_stop_the_server}},
+          another_process_of_that_number_is_not_ours, a_queued_record_is_read_as_a_request,
+          a_link_planted_meanwhile_stops_a_resume, broken_records_do_not_stop_the_server}},
         {"disk", {what_is_no_file_is_not_waited_for, a_job_that_cannot_be_written_down}}};
-    Suite *const suites[] = {suite_of("job keeper", cases, COUNT(cases), keeper_setup, keeper_teardown), job_limits_suite(), NULL};
+    Suite *const suites[] = {suite_of("job keeper", cases, COUNT(cases), keeper_setup, keeper_teardown),
+                             job_limits_suite(), NULL};
     return run_suites(suites);
 }

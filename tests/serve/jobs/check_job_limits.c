@@ -105,9 +105,10 @@ static unsigned add_with_memory(const char *memory, char said[ID])
     organ_job_words words;
     organ_error error = {0};
     json_t *faults = NULL, *view = NULL;
-    json_t *const request = json_pack("{s:s, s:{s:s, s:s, s:s, s:i}}", "verb", "prune", "arguments", "DONOR", "models/hungry", "output",
-                                      "out/h", "memory", memory, "threads", 1);
-    ck_assert_uint_eq(organ_job_words_read(organ_all_verbs.verbs, organ_all_verbs.count, jail, request, &words, &faults), 0);
+    json_t *const request = json_pack("{s:s, s:{s:s, s:s, s:s, s:i}}", "verb", "prune", "arguments", "DONOR",
+                                      "models/hungry", "output", "out/h", "memory", memory, "threads", 1);
+    ck_assert_uint_eq(
+        organ_job_words_read(organ_all_verbs.verbs, organ_all_verbs.count, jail, request, &words, &faults), 0);
     json_decref(request);
     const unsigned status = organ_jobs_add(jobs, &words, &view, &error);
     snprintf(said, ID, "%s", view ? organ_json_text(view, "id") : error.message);
@@ -132,7 +133,9 @@ START_TEST(a_job_has_a_limit_of_memory)
     ck_assert_msg(!organ_job_memory_limited || (atoi(why) >= 300 && atoi(why) < 508), "%s", why);
     json_decref(view);
     ck_assert_uint_eq(add_with_memory("2G", id), 422);
-    ck_assert_msg(strstr(id, "asks for 2048M (2147483648 bytes), but a job of this server may have 1024M (--job-memory)"), "%s", id);
+    ck_assert_msg(
+        strstr(id, "asks for 2048M (2147483648 bytes), but a job of this server may have 1024M (--job-memory)"), "%s",
+        id);
     organ_jobs_close(jobs);
     way.memory = (uint64_t)64 << 20;
     keeper_open_jobs();
@@ -140,7 +143,8 @@ START_TEST(a_job_has_a_limit_of_memory)
     organ_error error = {0};
     json_t *faults = NULL, *small = NULL;
     json_t *const inspect = json_pack("{s:s, s:{s:s}}", "verb", "inspect", "arguments", "MODEL", "models/hungry");
-    ck_assert_uint_eq(organ_job_words_read(organ_all_verbs.verbs, organ_all_verbs.count, jail, inspect, &words, &faults), 0);
+    ck_assert_uint_eq(
+        organ_job_words_read(organ_all_verbs.verbs, organ_all_verbs.count, jail, inspect, &words, &faults), 0);
     ck_assert_msg(organ_jobs_add(jobs, &words, &small, &error) == 201, "inspect has no --memory: %s", error.message);
     json_decref(small);
     json_decref(inspect);

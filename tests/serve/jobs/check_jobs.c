@@ -1,5 +1,6 @@
 /* SPDX-License-Identifier: MIT
- * Tests of jobs without their processes: words from JSON, clashes, what verbs say of themselves, records on the disk, progress from events.
+ * Tests of jobs without their processes: words from JSON, clashes, what verbs say of themselves, records on the disk,
+ * progress from events.
  */
 #include "orchestrator/cli/verb_table.h"
 #include "orchestrator/report/text/document.h"
@@ -50,7 +51,8 @@ static unsigned read_words(const char *text, organ_job_words *words, json_t **fa
     json_error_t wrong;
     json_t *const request = json_loads(text, 0, &wrong);
     ck_assert_msg(request != NULL, "%s: %s", text, wrong.text);
-    const unsigned status = organ_job_words_read(organ_all_verbs.verbs, organ_all_verbs.count, jail, request, words, faults);
+    const unsigned status =
+        organ_job_words_read(organ_all_verbs.verbs, organ_all_verbs.count, jail, request, words, faults);
     json_decref(request);
     return status;
 }
@@ -67,25 +69,33 @@ START_TEST(arguments_become_words)
          "organ inspect b.gguf --tensors '--match=*.mlp.*'", "[\"b.gguf\"]", "[]"},
         {"{\"verb\":\"prune\",\"arguments\":{\"DONOR\":\"models/a\",\"output\":\"out/"
          "p\",\"sparsity\":30,\"threads\":2,\"memory\":\"64M\"}}",
-         "[\"organ\",\"prune\",\"--output=out/p\",\"--sparsity=30\",\"--threads=2\",\"--memory=67108864\",\"--json\",\"--progress=json\","
+         "[\"organ\",\"prune\",\"--output=out/"
+         "p\",\"--sparsity=30\",\"--threads=2\",\"--memory=67108864\",\"--json\",\"--progress=json\","
          "\"--\",\"models/a\"]",
-         "organ prune models/a --output=out/p --sparsity=30 --threads=2 --memory=67108864", "[\"models/a\"]", "[\"out/p\"]"},
-        {"{\"verb\":\"prune\",\"arguments\":{\"DONOR\":\"-x\",\"output\":\"-y\",\"sparsity\":0.1,\"dry-run\":true,\"force\":false}}",
-         "[\"organ\",\"prune\",\"--output=./-y\",\"--sparsity=0.1\",\"--dry-run\",\"--json\",\"--progress=json\",\"--\",\"./-x\"]",
+         "organ prune models/a --output=out/p --sparsity=30 --threads=2 --memory=67108864", "[\"models/a\"]",
+         "[\"out/p\"]"},
+        {"{\"verb\":\"prune\",\"arguments\":{\"DONOR\":\"-x\",\"output\":\"-y\",\"sparsity\":0.1,\"dry-run\":true,"
+         "\"force\":false}}",
+         "[\"organ\",\"prune\",\"--output=./"
+         "-y\",\"--sparsity=0.1\",\"--dry-run\",\"--json\",\"--progress=json\",\"--\",\"./-x\"]",
          "organ prune ./-x --output=./-y --sparsity=0.1 --dry-run", "[\"-x\"]", "[]"},
         {"{\"verb\":\"measure\",\"arguments\":{\"MODEL\":[\"models/a\",\"b.gguf\"],\"output\":\"z\"}}",
          "[\"organ\",\"measure\",\"--output=z\",\"--json\",\"--progress=json\",\"--\",\"models/a\",\"b.gguf\"]",
          "organ measure models/a b.gguf --output=z", "[\"models/a\",\"b.gguf\"]", "[\"z\"]"},
-        {"{\"verb\":\"lora extract\",\"arguments\":{\"base\":\"models/a\",\"tuned\":\"it's\",\"output\":\"l\",\"SHARE\":\"-9\"}}",
+        {"{\"verb\":\"lora "
+         "extract\",\"arguments\":{\"base\":\"models/a\",\"tuned\":\"it's\",\"output\":\"l\",\"SHARE\":\"-9\"}}",
          "[\"organ\",\"lora\",\"extract\",\"--base=models/"
          "a\",\"--tuned=it's\",\"--output=l\",\"--json\",\"--progress=json\",\"--\",\"-9\"]",
-         "organ lora extract --base=models/a '--tuned=it'\\''s' --output=l -- -9", "[\"models/a\",\"it's\"]", "[\"l\"]"},
+         "organ lora extract --base=models/a '--tuned=it'\\''s' --output=l -- -9", "[\"models/a\",\"it's\"]",
+         "[\"l\"]"},
         {"{\"verb\":\"generate\",\"arguments\":{\"MODEL\":\"b.gguf\",\"prompt\":\"--help\",\"tokens\":3.0}}",
          "[\"organ\",\"generate\",\"--prompt=--help\",\"--tokens=3\",\"--json\",\"--progress=json\",\"--\",\"b.gguf\"]",
          "organ generate b.gguf --prompt=--help --tokens=3", "[\"b.gguf\"]", "[]"},
         {"{\"verb\":\"orthogonality\",\"arguments\":{\"pair\":[\"models/a\",\"-x\",\"b.gguf\",\"it's\"]}}",
-         "[\"organ\",\"orthogonality\",\"--pair=models/a\",\"./-x\",\"--pair=b.gguf\",\"it's\",\"--json\",\"--progress=json\",\"--\"]",
-         "organ orthogonality --pair=models/a ./-x --pair=b.gguf 'it'\\''s'", "[\"models/a\",\"-x\",\"b.gguf\",\"it's\"]", "[]"},
+         "[\"organ\",\"orthogonality\",\"--pair=models/a\",\"./"
+         "-x\",\"--pair=b.gguf\",\"it's\",\"--json\",\"--progress=json\",\"--\"]",
+         "organ orthogonality --pair=models/a ./-x --pair=b.gguf 'it'\\''s'",
+         "[\"models/a\",\"-x\",\"b.gguf\",\"it's\"]", "[]"},
         {"{\"verb\":\"fleet\",\"arguments\":{\"DIR\":\"models/a\",\"output\":\"out/f\"}}",
          "[\"organ\",\"fleet\",\"--output=out/f\",\"--json\",\"--progress=json\",\"--\",\"models/a\"]",
          "organ fleet models/a --output=out/f", "[\"models/a\"]", "[\"out/f\"]"}};
@@ -111,7 +121,9 @@ START_TEST(arguments_become_words)
 }
 END_TEST
 
-#define LONG          "0123456789012345678901234567890123456789012345678901234567890123456789012345678901234567890123456789"
+#define LONG                                                                                                           \
+    "01234567890123456789012345678901234567890123456789"                                                               \
+    "01234567890123456789012345678901234567890123456789"
 #define PRUNE(more)   "{\"verb\":\"prune\",\"arguments\":{\"DONOR\":\"models/a\",\"output\":\"out/p\"" more "}}"
 #define INSPECT(path) "{\"verb\":\"inspect\",\"arguments\":{\"MODEL\":" path "}}"
 
@@ -131,9 +143,12 @@ START_TEST(every_fault_is_named)
         {"{\"verb\":\"--help\",\"arguments\":{}}", 422, "/verb", "no verb that can be a job"},
         {"{\"verb\":\"prune\"}", 422, "/arguments", "is missing"},
         {"{\"verb\":\"prune\",\"arguments\":[]}", 422, "/arguments", "must be an object"},
-        {"{\"verb\":\"inspect\",\"arguments\":{\"MODEL\":\"b.gguf\"},\"env\":{}}", 422, "/env", "\"verb\" and \"arguments\" only"},
-        {"{\"verb\":\"prune\",\"arguments\":{\"output\":\"out/p\"}}", 422, "/arguments/DONOR", "is missing: the model to prune"},
-        {"{\"verb\":\"prune\",\"arguments\":{\"DONOR\":\"models/a\"}}", 422, "/arguments/output", "is missing: the directory to make"},
+        {"{\"verb\":\"inspect\",\"arguments\":{\"MODEL\":\"b.gguf\"},\"env\":{}}", 422, "/env",
+         "\"verb\" and \"arguments\" only"},
+        {"{\"verb\":\"prune\",\"arguments\":{\"output\":\"out/p\"}}", 422, "/arguments/DONOR",
+         "is missing: the model to prune"},
+        {"{\"verb\":\"prune\",\"arguments\":{\"DONOR\":\"models/a\"}}", 422, "/arguments/output",
+         "is missing: the directory to make"},
         {PRUNE(",\"sparsty\":30"), 422, "/arguments/sparsty", "did you mean 'sparsity'?"},
         {PRUNE(",\"json\":true"), 422, "/arguments/json", "prune has no such argument"},
         {PRUNE(",\"progress\":\"bar\""), 422, "/arguments/progress", "no such argument"},
@@ -151,16 +166,19 @@ START_TEST(every_fault_is_named)
         {PRUNE(",\"force\":\"yes\""), 422, "/arguments/force", "is a text, but must be true or false"},
         {PRUNE(",\"memory\":\"lots\""), 422, "/arguments/memory", "an amount of memory like 512M or 2G"},
         {PRUNE(",\"memory\":\"1M\""), 422, "/arguments/memory", "an amount of memory"},
-        {PRUNE(",\"memory\":1024"), 422, "/arguments/memory", "is 1024, but must be an amount of memory like 512M or 2G (8M to 16T)"},
+        {PRUNE(",\"memory\":1024"), 422, "/arguments/memory",
+         "is 1024, but must be an amount of memory like 512M or 2G (8M to 16T)"},
         {PRUNE(",\"targets\":\"\""), 422, "/arguments/targets", "has 0 characters"},
         {PRUNE(",\"targets\":[\"*\"]"), 422, "/arguments/targets", "is an array, but must be a text"},
-        {"{\"verb\":\"measure\",\"arguments\":{\"MODEL\":\"b.gguf\"}}", 422, "/arguments/MODEL", "must be an array of 1 to 256 texts"},
+        {"{\"verb\":\"measure\",\"arguments\":{\"MODEL\":\"b.gguf\"}}", 422, "/arguments/MODEL",
+         "must be an array of 1 to 256 texts"},
         {"{\"verb\":\"measure\",\"arguments\":{\"MODEL\":[]}}", 422, "/arguments/MODEL", "must be an array"},
-        {"{\"verb\":\"measure\",\"arguments\":{\"MODEL\":[\"b.gguf\",3]}}", 422, "/arguments/MODEL/1", "is a number, but must be a text"},
-        {"{\"verb\":\"measure\",\"arguments\":{\"MODEL\":[\"b.gguf\"],\"header\":[\"A: b\"]}}", 422, "/arguments/header",
-         "no such argument"},
-        {"{\"verb\":\"orthogonality\",\"arguments\":{\"pair\":[\"models/a\",\"b.gguf\",\"models/a\"]}}", 422, "/arguments/pair",
-         "has 3 texts, but 2 belong together"},
+        {"{\"verb\":\"measure\",\"arguments\":{\"MODEL\":[\"b.gguf\",3]}}", 422, "/arguments/MODEL/1",
+         "is a number, but must be a text"},
+        {"{\"verb\":\"measure\",\"arguments\":{\"MODEL\":[\"b.gguf\"],\"header\":[\"A: b\"]}}", 422,
+         "/arguments/header", "no such argument"},
+        {"{\"verb\":\"orthogonality\",\"arguments\":{\"pair\":[\"models/a\",\"b.gguf\",\"models/a\"]}}", 422,
+         "/arguments/pair", "has 3 texts, but 2 belong together"},
         {INSPECT("\"http://127.0.0.1/model.gguf\""), 422, "/arguments/MODEL", "is a URL"},
         {INSPECT("\"file:///etc/passwd\""), 422, "/arguments/MODEL", "is a URL"},
         {INSPECT("\"/etc/passwd\""), 422, "/arguments/MODEL", ""},
@@ -173,11 +191,16 @@ START_TEST(every_fault_is_named)
         {INSPECT("\"leak\""), 403, "/arguments/MODEL", ""},
         {INSPECT("\"models/etc/passwd\""), 403, "/arguments/MODEL", ""},
         {INSPECT("\".hidden\""), 403, "/arguments/MODEL", ""},
-        {"{\"verb\":\"prune\",\"arguments\":{\"DONOR\":\"models/a\",\"output\":\"leak\"}}", 403, "/arguments/output", ""},
-        {"{\"verb\":\"prune\",\"arguments\":{\"DONOR\":\"models/a\",\"output\":\"models/etc/x\"}}", 403, "/arguments/output", ""},
-        {"{\"verb\":\"prune\",\"arguments\":{\"DONOR\":\"models/a\",\"output\":\".organ/x\"}}", 403, "/arguments/output", ""},
-        {"{\"verb\":\"prune\",\"arguments\":{\"DONOR\":\"models/a\",\"output\":\"../x\"}}", 422, "/arguments/output", ""},
-        {"{\"verb\":\"prune\",\"arguments\":{\"DONOR\":\"models/a\",\"output\":\"none/x\"}}", 404, "/arguments/output", ""},
+        {"{\"verb\":\"prune\",\"arguments\":{\"DONOR\":\"models/a\",\"output\":\"leak\"}}", 403, "/arguments/output",
+         ""},
+        {"{\"verb\":\"prune\",\"arguments\":{\"DONOR\":\"models/a\",\"output\":\"models/etc/x\"}}", 403,
+         "/arguments/output", ""},
+        {"{\"verb\":\"prune\",\"arguments\":{\"DONOR\":\"models/a\",\"output\":\".organ/x\"}}", 403,
+         "/arguments/output", ""},
+        {"{\"verb\":\"prune\",\"arguments\":{\"DONOR\":\"models/a\",\"output\":\"../x\"}}", 422, "/arguments/output",
+         ""},
+        {"{\"verb\":\"prune\",\"arguments\":{\"DONOR\":\"models/a\",\"output\":\"none/x\"}}", 404, "/arguments/output",
+         ""},
         {PRUNE(",\"calibration\":\"/etc/passwd\""), 422, "/arguments/calibration", ""},
         {PRUNE(",\"scratch\":\"/tmp\""), 422, "/arguments/scratch", ""},
         {PRUNE(",\"scratch\":\"none\""), 404, "/arguments/scratch", ""},
@@ -188,7 +211,8 @@ START_TEST(every_fault_is_named)
         const unsigned status = read_words(rows[k].request, &words, &faults);
         char *const all = json_dumps(faults, JSON_COMPACT);
         const json_t *const first = json_array_get(faults, 0);
-        ck_assert_msg(status == rows[k].status, "%s: %u instead of %u: %s", rows[k].request, status, rows[k].status, all);
+        ck_assert_msg(status == rows[k].status, "%s: %u instead of %u: %s", rows[k].request, status, rows[k].status,
+                      all);
         bool found = false;
         for (size_t f = 0; f < json_array_size(faults); f++) {
             const json_t *const fault = json_array_get(faults, f);
@@ -208,7 +232,8 @@ START_TEST(all_faults_come_at_once)
     organ_job_words words;
     json_t *faults = NULL;
     const unsigned status =
-        read_words("{\"verb\":\"prune\",\"arguments\":{\"DONOR\":\"none\",\"sparsity\":-1,\"beta\":\"x\",\"oops\":1}}", &words, &faults);
+        read_words("{\"verb\":\"prune\",\"arguments\":{\"DONOR\":\"none\",\"sparsity\":-1,\"beta\":\"x\",\"oops\":1}}",
+                   &words, &faults);
     ck_assert_uint_eq(status, 422);
     ck_assert_uint_eq(json_array_size(faults), 5);
     json_decref(faults);
@@ -220,7 +245,8 @@ START_TEST(a_nul_never_ends_a_word)
     organ_job_words words;
     json_t *faults = NULL, *const request = json_loads(INSPECT("\"b.gguf\\u0000../x\""), JSON_ALLOW_NUL, NULL);
     ck_assert_ptr_nonnull(request);
-    ck_assert_uint_eq(organ_job_words_read(organ_all_verbs.verbs, organ_all_verbs.count, jail, request, &words, &faults), 422);
+    ck_assert_uint_eq(
+        organ_job_words_read(organ_all_verbs.verbs, organ_all_verbs.count, jail, request, &words, &faults), 422);
     ck_assert_ptr_nonnull(strstr(organ_json_text(json_array_get(faults, 0), "detail"), "NUL"));
     json_decref(faults);
     json_decref(request);
@@ -235,8 +261,8 @@ START_TEST(every_option_that_takes_a_file_says_so)
     for (size_t v = 0; v < organ_all_verbs.count; v++)
         for (size_t k = 0; (option = organ_job_option(organ_all_verbs.verbs[v], k)); k++)
             for (size_t f = 0; option->argument && f < COUNT(files); f++)
-                ck_assert_msg(strcmp(option->argument, files[f]) != 0 || option->names != ORGAN_NAMES_NOTHING, "%s --%s",
-                              organ_all_verbs.verbs[v]->name, option->name);
+                ck_assert_msg(strcmp(option->argument, files[f]) != 0 || option->names != ORGAN_NAMES_NOTHING,
+                              "%s --%s", organ_all_verbs.verbs[v]->name, option->name);
 }
 END_TEST
 
@@ -269,8 +295,8 @@ START_TEST(paths_clash_where_one_lies_in_the_other)
                 {"[\"a\"]", "[]", "[\"a\"]", "[]", NULL}};
     for (size_t k = 0; k < COUNT(rows); k++) {
         json_t *const reads = json_loads(rows[k].reads, 0, NULL), *const writes = json_loads(rows[k].writes, 0, NULL);
-        json_t *const other_reads = json_loads(rows[k].other_reads, 0, NULL), *const other_writes =
-                                                                                  json_loads(rows[k].other_writes, 0, NULL);
+        json_t *const other_reads = json_loads(rows[k].other_reads, 0, NULL), *const other_writes = json_loads(
+                                                                                  rows[k].other_writes, 0, NULL);
         const char *path = NULL;
         const bool clash = organ_job_words_clash(reads, writes, other_reads, other_writes, &path);
         ck_assert_int_eq(clash, rows[k].path != NULL);
@@ -308,8 +334,8 @@ START_TEST(verbs_describe_themselves)
             continue;
         json_t *const described = organ_verb_describe(organ_all_verbs.verbs[v]);
         ck_assert_ptr_nonnull(described);
-        const json_t *const properties = organ_json_at(described, "schema.properties"), *const groups =
-                                                                                            json_object_get(described, "groups");
+        const json_t *const properties = organ_json_at(described, "schema.properties"), *const groups = json_object_get(
+                                                                                            described, "groups");
         size_t options = json_array_size(json_object_get(described, "operands"));
         for (size_t g = 0; g < json_array_size(groups); g++)
             options += json_array_size(json_object_get(json_array_get(groups, g), "options"));
@@ -372,10 +398,18 @@ END_TEST
 /* What somebody wrote into a record must not be started. */
 START_TEST(records_that_are_none_are_refused)
 {
-    static const char *const changes[] = {
-        "{\"schema\":\"organ.job/2\"}", "{\"id\":\"1\"}",     "{\"state\":\"sleeping\"}", "{\"argv\":[\"organ\",7]}", "{\"argv\":[]}",
-        "{\"argv\":\"organ\"}",         "{\"arguments\":[]}", "{\"reads\":{}}",           "{\"writes\":[null]}",      "{\"verb\":3}",
-        "{\"created\":\"\"}",           "{\"command\":null}"};
+    static const char *const changes[] = {"{\"schema\":\"organ.job/2\"}",
+                                          "{\"id\":\"1\"}",
+                                          "{\"state\":\"sleeping\"}",
+                                          "{\"argv\":[\"organ\",7]}",
+                                          "{\"argv\":[]}",
+                                          "{\"argv\":\"organ\"}",
+                                          "{\"arguments\":[]}",
+                                          "{\"reads\":{}}",
+                                          "{\"writes\":[null]}",
+                                          "{\"verb\":3}",
+                                          "{\"created\":\"\"}",
+                                          "{\"command\":null}"};
     organ_job_store store;
     organ_error error = {0};
     ck_assert_int_eq(organ_job_store_open(scratch_path("root"), &store, &error), ORGAN_OK);
@@ -429,8 +463,9 @@ START_TEST(progress_follows_the_events)
     static const char begun[] =
         "{\"event\":\"begin\",\"what\":\"pruning\",\"bytes\":1000,\"tensors\":4}\n"
         "{\"event\":\"advance\",\"bytes\":250,\"of\":1000,\"tensors\":1,\"tensor\":\"a\",\"remark\":null}\nhalf a li";
-    static const char rest[] = "ne\n{\"event\":\"advance\",\"bytes\":500,\"of\":1000,\"tensors\":2,\"tensor\":\"b\",\"remark\":null}\n"
-                               "{\"event\":\"error\",\"status\":\"bad input\",\"code\":3,\"message\":\"no\"}\n";
+    static const char rest[] =
+        "ne\n{\"event\":\"advance\",\"bytes\":500,\"of\":1000,\"tensors\":2,\"tensor\":\"b\",\"remark\":null}\n"
+        "{\"event\":\"error\",\"status\":\"bad input\",\"code\":3,\"message\":\"no\"}\n";
     organ_job_progress progress = {0};
     scratch_file("events", begun, sizeof begun - 1);
     const int fd = open(scratch_path("events"), O_RDWR | O_APPEND);
@@ -454,7 +489,8 @@ END_TEST
 
 START_TEST(what_is_no_event_is_a_note)
 {
-    static const char *const lines[] = {"plain words", "{\"event\":7}", "{\"event\":\"a b\"}", "{\"event\":\"x\\ndata: y\"}", "[1]", ""};
+    static const char *const lines[] = {
+        "plain words", "{\"event\":7}", "{\"event\":\"a b\"}", "{\"event\":\"x\\ndata: y\"}", "[1]", ""};
     for (size_t k = 0; k < COUNT(lines); k++) {
         json_t *const event = organ_job_event(lines[k], strlen(lines[k]));
         ck_assert_str_eq(organ_json_text(event, "event"), "note");
@@ -472,9 +508,11 @@ int main(void)
     const suite_case cases[] = {
         {"words",
          {arguments_become_words, every_fault_is_named, all_faults_come_at_once, a_nul_never_ends_a_word,
-          every_option_that_takes_a_file_says_so, resumed_words_have_resume_once, paths_clash_where_one_lies_in_the_other}},
+          every_option_that_takes_a_file_says_so, resumed_words_have_resume_once,
+          paths_clash_where_one_lies_in_the_other}},
         {"description", {verbs_describe_themselves}},
-        {"records", {records_survive, records_that_are_none_are_refused, a_root_has_one_server, jobs_are_not_kept_behind_a_link}},
+        {"records",
+         {records_survive, records_that_are_none_are_refused, a_root_has_one_server, jobs_are_not_kept_behind_a_link}},
         {"progress", {progress_follows_the_events, what_is_no_event_is_a_note}}};
     Suite *const suites[] = {suite_of("jobs", cases, COUNT(cases), setup, teardown), open_api_suite(), NULL};
     return run_suites(suites);

@@ -30,7 +30,8 @@ static bool can_open(const char *path, int flags)
 
 static bool can_connect(void)
 {
-    const struct sockaddr_in there = {.sin_family = AF_INET, .sin_port = htons(9), .sin_addr.s_addr = htonl(INADDR_LOOPBACK)};
+    const struct sockaddr_in there = {
+        .sin_family = AF_INET, .sin_port = htons(9), .sin_addr.s_addr = htonl(INADDR_LOOPBACK)};
     const int fd = socket(AF_INET, SOCK_STREAM, 0);
     const bool reached = connect(fd, (const struct sockaddr *)&there, sizeof there) == 0 || errno == ECONNREFUSED;
     close(fd);
@@ -46,18 +47,23 @@ static int count_files(void)
 }
 
 /* What a system call without effect is refused with; 0: it is not refused. */
-static int refused(long number, long first, long second, long third) { return syscall(number, first, second, third) < 0 ? errno : 0; }
+static int refused(long number, long first, long second, long third)
+{
+    return syscall(number, first, second, third) < 0 ? errno : 0;
+}
 
 /* Calls that no job needs, as members of a report: what each was refused with. */
 static void try_calls(void)
 {
     struct rlimit most = {RLIM_INFINITY, RLIM_INFINITY};
-    printf("\"socket\":%d,\"pair\":%d,\"mount\":%d,\"bpf\":%d,\"io_uring\":%d,\"keyctl\":%d,\"unshare\":%d,\"userfaultfd\":%d,",
-           refused(SYS_socket, AF_UNIX, SOCK_STREAM, 0), refused(SYS_socketpair, AF_UNIX, SOCK_STREAM, 0), refused(SYS_mount, 0, 0, 0),
-           refused(SYS_bpf, 0, 0, 0), refused(SYS_io_uring_setup, 0, 0, 0), refused(SYS_keyctl, 0, 0, 0),
-           refused(SYS_unshare, CLONE_NEWUSER, 0, 0), refused(SYS_userfaultfd, 0, 0, 0));
-    printf("\"init_module\":%d,\"execveat\":%d,\"limit\":%d,\"tiocsti\":%d,\"unknown\":%d,", refused(SYS_finit_module, -1, 0, 0),
-           refused(SYS_execveat, -1, (long)"", 0), setrlimit(RLIMIT_DATA, &most) < 0 ? errno : 0, ioctl(0, TIOCSTI, "x") < 0 ? errno : 0,
+    printf("\"socket\":%d,\"pair\":%d,\"mount\":%d,\"bpf\":%d,\"io_uring\":%d,\"keyctl\":%d,\"unshare\":%d,"
+           "\"userfaultfd\":%d,",
+           refused(SYS_socket, AF_UNIX, SOCK_STREAM, 0), refused(SYS_socketpair, AF_UNIX, SOCK_STREAM, 0),
+           refused(SYS_mount, 0, 0, 0), refused(SYS_bpf, 0, 0, 0), refused(SYS_io_uring_setup, 0, 0, 0),
+           refused(SYS_keyctl, 0, 0, 0), refused(SYS_unshare, CLONE_NEWUSER, 0, 0), refused(SYS_userfaultfd, 0, 0, 0));
+    printf("\"init_module\":%d,\"execveat\":%d,\"limit\":%d,\"tiocsti\":%d,\"unknown\":%d,",
+           refused(SYS_finit_module, -1, 0, 0), refused(SYS_execveat, -1, (long)"", 0),
+           setrlimit(RLIMIT_DATA, &most) < 0 ? errno : 0, ioctl(0, TIOCSTI, "x") < 0 ? errno : 0,
            refused(4000, 0, 0, 0));
 #ifndef __SANITIZE_ADDRESS__ /* the leak checker looks at a process from a second one */
     printf("\"fork\":%d,", refused(SYS_clone, SIGCHLD, 0, 0));
@@ -70,15 +76,16 @@ static void try_calls(void)
 static int peek(void)
 {
     const int inside = can_open("models/peek", O_RDONLY), written = can_open("out/new", O_WRONLY | O_CREAT);
-    const int renamed = rename("out/new", "models/new") == 0, executed = execl("/bin/sh", "sh", "-c", "exit", (char *)NULL) == 0;
-    printf("{\"schema\":\"organ.peek/1\",\"read_inside\":%d,\"write_inside\":%d,\"rename_inside\":%d,\"execute\":%d,", inside, written,
-           renamed, executed);
-    printf("\"read_link\":%d,\"read_outside\":%d,\"read_passwd\":%d,\"write_outside\":%d,\"write_up\":%d,", can_open("leak", O_RDONLY),
-           can_open("../outside", O_RDONLY), can_open("/etc/passwd", O_RDONLY), can_open("/tmp/organ-escaped", O_WRONLY | O_CREAT),
-           can_open("../escaped", O_WRONLY | O_CREAT));
+    const int renamed = rename("out/new", "models/new") == 0,
+              executed = execl("/bin/sh", "sh", "-c", "exit", (char *)NULL) == 0;
+    printf("{\"schema\":\"organ.peek/1\",\"read_inside\":%d,\"write_inside\":%d,\"rename_inside\":%d,\"execute\":%d,",
+           inside, written, renamed, executed);
+    printf("\"read_link\":%d,\"read_outside\":%d,\"read_passwd\":%d,\"write_outside\":%d,\"write_up\":%d,",
+           can_open("leak", O_RDONLY), can_open("../outside", O_RDONLY), can_open("/etc/passwd", O_RDONLY),
+           can_open("/tmp/organ-escaped", O_WRONLY | O_CREAT), can_open("../escaped", O_WRONLY | O_CREAT));
     try_calls();
-    printf("\"tcp\":%d,\"signal\":%d,\"files\":%d,\"secret\":%d,\"leader\":%d}\n", can_connect(), kill(getppid(), 0) == 0, count_files(),
-           getenv("SECRET_TOKEN") != NULL, getpgid(0) == getpid());
+    printf("\"tcp\":%d,\"signal\":%d,\"files\":%d,\"secret\":%d,\"leader\":%d}\n", can_connect(),
+           kill(getppid(), 0) == 0, count_files(), getenv("SECRET_TOKEN") != NULL, getpgid(0) == getpid());
     return 0;
 }
 
@@ -118,7 +125,9 @@ static int eat(void)
         fflush(stdout);
         _exit(0); /* what was taken is lost on purpose, which a leak checker at the usual end would report */
     }
-    fprintf(stderr, "{\"event\":\"error\",\"status\":\"input or output\",\"code\":4,\"message\":\"%d MB: Cannot allocate memory\"}\n",
+    fprintf(stderr,
+            "{\"event\":\"error\",\"status\":\"input or output\",\"code\":4,\"message\":\"%d MB: Cannot allocate "
+            "memory\"}\n",
             bites * 16);
     return 4;
 }

@@ -25,7 +25,8 @@ void keeper_open_jobs(void)
 
 void keeper_setup(void)
 {
-    static const char *const models[] = {"peek", "wait", "stubborn", "crash", "fail", "check", "done", "gate", "long", "hungry"};
+    static const char *const models[] = {"peek",  "wait", "stubborn", "crash", "fail",
+                                         "check", "done", "gate",     "long",  "hungry"};
     organ_error error = {0};
     scratch_begin();
     mkdir(scratch_path("root"), 0755);
@@ -64,9 +65,10 @@ unsigned keeper_add(const char *model, const char *output, char id[ID])
     organ_job_words words;
     organ_error error = {0};
     json_t *faults = NULL, *view = NULL;
-    json_t *const request = json_pack("{s:s, s:{s:o, s:o}}", "verb", "prune", "arguments", "DONOR", json_sprintf("models/%s", model),
-                                      "output", json_sprintf("out/%s", output));
-    ck_assert_uint_eq(organ_job_words_read(organ_all_verbs.verbs, organ_all_verbs.count, jail, request, &words, &faults), 0);
+    json_t *const request = json_pack("{s:s, s:{s:o, s:o}}", "verb", "prune", "arguments", "DONOR",
+                                      json_sprintf("models/%s", model), "output", json_sprintf("out/%s", output));
+    ck_assert_uint_eq(
+        organ_job_words_read(organ_all_verbs.verbs, organ_all_verbs.count, jail, request, &words, &faults), 0);
     json_decref(request);
     const unsigned status = organ_jobs_add(jobs, &words, &view, &error);
     snprintf(id, ID, "%s", view ? organ_json_text(view, "id") : error.message);

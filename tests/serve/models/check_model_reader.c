@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: MIT
- * The process that reads models: what it gives is what is read without it; files that would end, hold up or eat it do so for themselves
- * alone; what it may not do it cannot. This program is its own worker, which does what the name of a file says. */
+ * The process that reads models: what it gives is what is read without it; files that would end, hold up or eat it do
+ * so for themselves alone; what it may not do it cannot. This program is its own worker, which does what the name of a
+ * file says. */
 #include "orchestrator/machine/stopwatch.h"
 #include "orchestrator/serve/confine/confine.h"
 #include "orchestrator/serve/models/reader.h"
@@ -45,8 +46,8 @@ static void open_socket(void) { close(socket(AF_INET, SOCK_STREAM, 0)); }
 static void call_bpf(void) { syscall(SYS_bpf, 0, NULL, 0); }
 static void start_program(void) { execl("/bin/true", "true", (char *)NULL); }
 
-/* Writing, reading outside of the root, changing a limit, getting memory that can be executed: each is refused, and the process goes on;
- * one that is not ends it with a signal that nothing else has. */
+/* Writing, reading outside of the root, changing a limit, getting memory that can be executed: each is refused, and the
+ * process goes on; one that is not ends it with a signal that nothing else has. */
 static void reach_out(void)
 {
     const int outside = open("/etc/passwd", O_RDONLY), written = open("written", O_WRONLY | O_CREAT, 0600);
@@ -78,12 +79,14 @@ static unsigned eat_memory(organ_error *error)
 static unsigned lie(organ_catalog **catalog)
 {
     organ_catalog *const block = mmap(NULL, 4096, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
-    *block = (organ_catalog){.bytes = 4096, .count = 1, .tensors = (const organ_tensor *)(const void *)((const char *)block + 65536)};
+    *block = (organ_catalog){
+        .bytes = 4096, .count = 1, .tensors = (const organ_tensor *)(const void *)((const char *)block + 65536)};
     *catalog = block;
     return 0;
 }
 
-static unsigned read_as_named(const char *absolute, const char *path, size_t most, organ_catalog **catalog, organ_error *error)
+static unsigned read_as_named(const char *absolute, const char *path, size_t most, organ_catalog **catalog,
+                              organ_error *error)
 {
     static const struct {
         const char *name;
@@ -108,7 +111,8 @@ static char *fixture;
 static void begin_reader(unsigned seconds)
 {
     organ_error error = {0};
-    const organ_reader_options options = {.program = "/proc/self/exe", .root = fixture, .memory = 256u << 20, .seconds = seconds};
+    const organ_reader_options options = {
+        .program = "/proc/self/exe", .root = fixture, .memory = 256u << 20, .seconds = seconds};
     ck_assert_msg(organ_reader_create(&options, &reader, &error) == ORGAN_OK, "%s", error.message);
 }
 
@@ -204,9 +208,11 @@ START_TEST(faults_of_files_are_told)
     organ_error error = {0};
     scratch_text("junk.gguf", "junk");
     organ_reader_destroy(reader);
-    const organ_reader_options options = {.program = "/proc/self/exe", .root = scratch_path(""), .memory = 256u << 20, .seconds = 20};
+    const organ_reader_options options = {
+        .program = "/proc/self/exe", .root = scratch_path(""), .memory = 256u << 20, .seconds = 20};
     ck_assert_int_eq(organ_reader_create(&options, &reader, &error), ORGAN_OK);
-    ck_assert_uint_eq(organ_reader_read(reader, scratch_path("junk.gguf"), "junk.gguf", shelf_bytes, &catalog, &error), 422);
+    ck_assert_uint_eq(organ_reader_read(reader, scratch_path("junk.gguf"), "junk.gguf", shelf_bytes, &catalog, &error),
+                      422);
     ck_assert_msg(strstr(error.message, "junk.gguf"), "%s", error.message);
     /* The root is another one now. */
     error = (organ_error){0};
@@ -334,8 +340,10 @@ START_TEST(no_block_leads_outside)
     ck_assert(area != MAP_FAILED && mprotect(area + room, page, PROT_NONE) == 0);
     /* Numbers are aligned in it, so that it may end a few bytes before the page. */
     char *const block = area + (room - bytes) / 8 * 8;
-    const size_t numbers = sizeof *good + good->count * sizeof *good->tensors + good->file_count * sizeof *good->files + 400;
-    const uint64_t values[] = {0, 1, UINT64_MAX, base, base + bytes - 1, base + bytes, base + bytes - 8, (uint64_t)1 << 63, 0x7fffffff};
+    const size_t numbers =
+        sizeof *good + good->count * sizeof *good->tensors + good->file_count * sizeof *good->files + 400;
+    const uint64_t values[] = {
+        0, 1, UINT64_MAX, base, base + bytes - 1, base + bytes, base + bytes - 8, (uint64_t)1 << 63, 0x7fffffff};
     unsigned long refused = 0, adopted = 0;
     memcpy(block, good, bytes);
     ck_assert(organ_catalog_adopt(block, bytes, base));
@@ -363,7 +371,8 @@ START_TEST(no_block_leads_outside)
 }
 END_TEST
 
-/* Its arrays lie where they always do: laid over each other, what is written into one would change the counts of another. */
+/* Its arrays lie where they always do: laid over each other, what is written into one would change the counts of
+ * another. */
 START_TEST(arrays_lie_side_by_side)
 {
     organ_catalog *good;
@@ -394,8 +403,8 @@ START_TEST(arrays_lie_side_by_side)
 }
 END_TEST
 
-/* The catalog is its own first tensor, where the block lay at 0: the place of that tensor's shape is the number of files, and the pointer
- * that is written there would lead through what lies behind the block. */
+/* The catalog is its own first tensor, where the block lay at 0: the place of that tensor's shape is the number of
+ * files, and the pointer that is written there would lead through what lies behind the block. */
 START_TEST(a_catalog_is_no_tensor)
 {
     enum { WORDS = 512, BEHIND = 64 };
@@ -459,7 +468,8 @@ START_TEST(bytes_of_tensors_add_up)
     organ_error error = {0};
     ck_assert_uint_eq(organ_catalog_read(fixture, "m", shelf_bytes, &good, &error), 0);
     const size_t bytes = good->bytes;
-    const uint64_t base = (uintptr_t)good, most = INT64_MAX, pairs[][2] = {{most, 1}, {UINT64_MAX, 1}, {most + 1, 0}, {most - 1, 1}};
+    const uint64_t base = (uintptr_t)good, most = INT64_MAX,
+                   pairs[][2] = {{most, 1}, {UINT64_MAX, 1}, {most + 1, 0}, {most - 1, 1}};
     organ_catalog *const block = malloc(bytes);
     ck_assert_ptr_nonnull(block);
     organ_tensor *const tensors = (organ_tensor *)(block + 1), *const all = (organ_tensor *)good->tensors;
@@ -501,14 +511,15 @@ START_TEST(what_is_missing_is_named)
     static const struct {
         organ_confinement has;
         const char *parts[3];
-    } rows[] = {{{7, true}, {""}},
-                {{6, true}, {""}},
-                {{0, false}, {"no Landlock and no seccomp", "reaching files outside of the root", "executing programs"}},
-                {{0, true}, {"no Landlock and seccomp", "reaching files outside"}},
-                {{6, false}, {"Landlock 6 of 6 and no seccomp", "executing programs and any system call"}},
-                {{2, true}, {"Landlock 2 of 6", "cutting files outside of the root short"}},
-                {{3, false}, {"Landlock 3 of 6", "TCP connections", "signals to other processes"}},
-                {{5, true}, {"Landlock 5 of 6", "seccomp closes"}}};
+    } rows[] = {
+        {{7, true}, {""}},
+        {{6, true}, {""}},
+        {{0, false}, {"no Landlock and no seccomp", "reaching files outside of the root", "executing programs"}},
+        {{0, true}, {"no Landlock and seccomp", "reaching files outside"}},
+        {{6, false}, {"Landlock 6 of 6 and no seccomp", "executing programs and any system call"}},
+        {{2, true}, {"Landlock 2 of 6", "cutting files outside of the root short"}},
+        {{3, false}, {"Landlock 3 of 6", "TCP connections", "signals to other processes"}},
+        {{5, true}, {"Landlock 5 of 6", "seccomp closes"}}};
     char text[512];
     for (size_t k = 0; k < COUNT(rows); k++) {
         organ_confinement_lacks(&rows[k].has, text, sizeof text);
@@ -528,11 +539,12 @@ int main(int argc, char **argv)
     signal(SIGPIPE, SIG_IGN);
     const suite_case cases[] = {
         {"worker",
-         {the_same_as_without_it, faults_of_files_are_told, whoever_dies_dies_alone, whoever_is_killed_meanwhile_is_replaced,
-          whoever_takes_too_long_is_ended, the_end_does_not_wait, a_bomb_meets_the_limit, calls_that_no_header_needs, a_list_that_is_none}},
+         {the_same_as_without_it, faults_of_files_are_told, whoever_dies_dies_alone,
+          whoever_is_killed_meanwhile_is_replaced, whoever_takes_too_long_is_ended, the_end_does_not_wait,
+          a_bomb_meets_the_limit, calls_that_no_header_needs, a_list_that_is_none}},
         {"block",
-         {no_block_leads_outside, arrays_lie_side_by_side, a_catalog_is_no_tensor, names_are_text, names_take_their_own_bytes,
-          bytes_of_tensors_add_up, seeds_are_catalogs}},
+         {no_block_leads_outside, arrays_lie_side_by_side, a_catalog_is_no_tensor, names_are_text,
+          names_take_their_own_bytes, bytes_of_tensors_add_up, seeds_are_catalogs}},
         {"kernel", {what_is_missing_is_named}}};
     Suite *const suites[] = {suite_of("model reader", cases, COUNT(cases), reader_setup, reader_teardown), NULL};
     return run_suites(suites);

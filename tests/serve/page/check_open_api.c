@@ -19,7 +19,8 @@ START_TEST(the_interface_describes_itself)
     json_t *const document = organ_open_api(organ_all_verbs.verbs, organ_all_verbs.count, &error);
     ck_assert_msg(document != NULL, "%s", error.message);
     ck_assert_str_eq(organ_json_text(document, "info.version"), ORGAN_VERSION);
-    ck_assert_ptr_nonnull(organ_json_at(document, "components.schemas.JobOfLoraExtract.properties.arguments.properties.output"));
+    ck_assert_ptr_nonnull(
+        organ_json_at(document, "components.schemas.JobOfLoraExtract.properties.arguments.properties.output"));
     ck_assert_str_eq(organ_json_text(document, "components.schemas.JobOfPrune.properties.verb.const"), "prune");
     ck_assert_uint_eq(json_array_size(organ_json_at(document, "components.schemas.JobRequest.oneOf")),
                       json_object_size(organ_json_at(document, "components.schemas.JobRequest.discriminator.mapping")));
@@ -45,13 +46,16 @@ static void refers_well(const json_t *document, const json_t *value)
     json_array_foreach(value, k, member) refers_well(document, member);
 }
 
-/* Of "/a/{path...}/b" the same as OpenAPI says it, "/a/{path}/b", and that each name in braces is a parameter that must be given. */
-static void pattern_is_described(const json_t *document, const json_t *operation, const char *pattern, char described[100])
+/* Of "/a/{path...}/b" the same as OpenAPI says it, "/a/{path}/b", and that each name in braces is a parameter that must
+ * be given. */
+static void pattern_is_described(const json_t *document, const json_t *operation, const char *pattern,
+                                 char described[100])
 {
     size_t in_path = 0, k;
     json_t *row;
     const char *const dots = strstr(pattern, "...");
-    snprintf(described, 100, "%.*s%s", dots ? (int)(dots - pattern) : (int)strlen(pattern), pattern, dots ? dots + 3 : "");
+    snprintf(described, 100, "%.*s%s", dots ? (int)(dots - pattern) : (int)strlen(pattern), pattern,
+             dots ? dots + 3 : "");
     for (const char *at = pattern; (at = strchr(at, '{')); at++)
         in_path++;
     json_array_foreach(json_object_get(operation, "parameters"), k, row)
@@ -64,13 +68,15 @@ static void pattern_is_described(const json_t *document, const json_t *operation
         if (strcmp(organ_json_text(meant, "in"), "path") != 0)
             continue;
         snprintf(name, sizeof name, "{%s}", organ_json_text(meant, "name"));
-        ck_assert_msg(strstr(described, name) && json_is_true(json_object_get(meant, "required")), "%s: %s", pattern, name);
+        ck_assert_msg(strstr(described, name) && json_is_true(json_object_get(meant, "required")), "%s: %s", pattern,
+                      name);
         in_path--;
     }
     ck_assert_msg(!operation || in_path == 0, "%s", pattern);
 }
 
-/* The description is written by hand: it has the routes that there are, and says of each whether it takes a body and asks for a token. */
+/* The description is written by hand: it has the routes that there are, and says of each whether it takes a body and
+ * asks for a token. */
 START_TEST(what_is_served_is_described)
 {
     static const char *const methods[ORGAN_HTTP_METHODS] = {"get", "post", "delete"};
@@ -93,7 +99,8 @@ START_TEST(what_is_served_is_described)
             const json_t *const operation = json_object_get(json_object_get(paths, name), methods[route->method]);
             ck_assert_msg(operation != NULL, "%s %s", methods[route->method], name);
             pattern_is_described(document, operation, route->pattern, name);
-            ck_assert_msg(*organ_json_text(operation, "operationId") && *organ_json_text(operation, "summary"), "%s", name);
+            ck_assert_msg(*organ_json_text(operation, "operationId") && *organ_json_text(operation, "summary"), "%s",
+                          name);
             ck_assert_msg((json_object_get(operation, "requestBody") != NULL) == route->body, "%s", name);
             ck_assert_msg((json_object_get(operation, "security") != NULL) == route->open, "%s", name);
             ck_assert_msg(json_object_get(json_object_get(operation, "responses"), "5XX") != NULL, "%s", name);

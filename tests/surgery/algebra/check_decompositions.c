@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: MIT
- * Dense decompositions: what each promises of random, ill-conditioned, deficient, empty and spoilt matrices; the same bits by every table
- * and with any number of threads. */
+ * Dense decompositions: what each promises of random, ill-conditioned, deficient, empty and spoilt matrices; the same
+ * bits by every table and with any number of threads. */
 #include "orchestrator/stream/engine.h"
 #include "orchestrator/surgery/algebra/cholesky.h"
 #include "orchestrator/surgery/algebra/eigen.h"
@@ -36,7 +36,11 @@ static float *vectors_of(int kind, size_t count, size_t n)
     for (size_t c = 0; c < count; c++)
         for (size_t i = 0; i < n; i++) {
             float *const x = &v[c * n + i];
-            *x = kind == STEEP ? ldexpf(*x, -(int)(c / 2)) : kind == SAME ? 1 : kind == ZERO ? 0 : kind == IDENTITY ? c == i : *x;
+            *x = kind == STEEP      ? ldexpf(*x, -(int)(c / 2))
+                 : kind == SAME     ? 1
+                 : kind == ZERO     ? 0
+                 : kind == IDENTITY ? c == i
+                                    : *x;
             if (kind == DEFICIENT && c >= 3)
                 *x = v[(c - 3) * n + i] - 2 * v[(c - 2) * n + i];
         }
@@ -57,7 +61,8 @@ static void check_eigen(int kind, size_t n)
 {
     float *const v = vectors_of(kind, n, n);
     double *const a = malloc((n * n + 1) * sizeof *a), *const copy = malloc((n * n + 1) * sizeof *copy),
-                  *const values = malloc((n + 1) * sizeof *values), *const vectors = malloc((n * n + 1) * sizeof *vectors),
+                  *const values = malloc((n + 1) * sizeof *values),
+                  *const vectors = malloc((n * n + 1) * sizeof *vectors),
                   *const room = malloc((ORGAN_EIGEN_ROOM * n + 1) * sizeof *room);
     for (size_t i = 0; i < n; i++)
         for (size_t j = 0; j < n; j++)
@@ -73,7 +78,8 @@ static void check_eigen(int kind, size_t n)
                 left += a[i * n + j] * vectors[k * n + j];
                 angle += vectors[k * n + j] * vectors[i * n + j];
             }
-            REQUIRE_MSG(fabs(left) <= 1e-13 * size, "kind %d, %zu: eigenvector %zu misses by %g of %g", kind, n, k, left, size);
+            REQUIRE_MSG(fabs(left) <= 1e-13 * size, "kind %d, %zu: eigenvector %zu misses by %g of %g", kind, n, k,
+                        left, size);
             REQUIRE_MSG(fabs(angle) < 1e-12, "kind %d, %zu: eigenvectors %zu and %zu: %g", kind, n, k, i, angle);
         }
     }
@@ -115,7 +121,8 @@ static void check_svd(int kind, size_t rows, size_t cols)
             double left = -(double)a[c * rows + r];
             for (size_t k = 0; k < least; k++)
                 left += (double)sigma[k] * (double)u[k * rows + r] * (double)v[k * cols + c];
-            REQUIRE_MSG(fabs(left) <= 3e-7 * (double)(least ? sigma[0] : 0), "kind %d, %zu x %zu: %g", kind, rows, cols, left);
+            REQUIRE_MSG(fabs(left) <= 3e-7 * (double)(least ? sigma[0] : 0), "kind %d, %zu x %zu: %g", kind, rows, cols,
+                        left);
         }
     for (size_t k = 1; k < least; k++)
         REQUIRE(sigma[k] <= sigma[k - 1] && sigma[k] >= 0);
@@ -153,7 +160,8 @@ static void check_orthonormal(int kind, size_t count, size_t n, size_t stride)
             double left = -(double)a[c * n + i];
             for (size_t j = 0; j < k; j++)
                 left += (double)r[c * k + j] * (double)plain[j * n + i];
-            REQUIRE_MSG(fabs(left) <= 1e-5 * size, "kind %d, %zu x %zu: vector %zu misses by %g of %g", kind, count, n, c, left, size);
+            REQUIRE_MSG(fabs(left) <= 1e-5 * size, "kind %d, %zu x %zu: vector %zu misses by %g of %g", kind, count, n,
+                        c, left, size);
         }
         for (size_t j = c + 1; j < k; j++)
             REQUIRE(r[c * k + j] == 0);
@@ -282,7 +290,8 @@ END_TEST
 START_TEST(bits_depend_on_neither_table_nor_threads)
 {
     enum { N = 301, COUNT = 37 };
-    float *const h = definite_matrix(N, 0.05f), *const first = malloc(2 * N * N * sizeof *first), *const next = first + (size_t)N * N;
+    float *const h = definite_matrix(N, 0.05f), *const first = malloc(2 * N * N * sizeof *first),
+                 *const next = first + (size_t)N * N;
     bool definite;
     for (size_t k = 0; k < 4; k++)
         for (size_t threads = 1; threads <= 5 && table(k); threads += 4) {
@@ -296,7 +305,8 @@ START_TEST(bits_depend_on_neither_table_nor_threads)
         }
     float *const v = vectors_of(DEFICIENT, COUNT, N), *const all = calloc(4, 4 * COUNT * N * sizeof *all);
     for (size_t k = 0; k < 4; k++) {
-        float *const q = all + k * 4 * COUNT * N, *const u = q + COUNT * N, *const right = u + COUNT * N, *const sigma = right + COUNT * N;
+        float *const q = all + k * 4 * COUNT * N, *const u = q + COUNT * N, *const right = u + COUNT * N,
+                     *const sigma = right + COUNT * N;
         if (!table(k))
             continue;
         memcpy(q, v, COUNT * N * sizeof *q);
@@ -314,7 +324,8 @@ END_TEST
 START_TEST(vectors_among_those_before_are_replaced)
 {
     double vectors[4][5] = {{1, 0, 0, 0, 0}, {0, 1, 0, 0, 0}, {3, -4, 0, 0, 0}, {0, 0, 0, 0, 0}};
-    ck_assert(organ_orthonormal_next(best(), vectors[0], 2, 5) == 0 && organ_orthonormal_next(best(), vectors[0], 3, 5) == 0);
+    ck_assert(organ_orthonormal_next(best(), vectors[0], 2, 5) == 0 &&
+              organ_orthonormal_next(best(), vectors[0], 3, 5) == 0);
     for (size_t i = 0; i < 4; i++)
         for (size_t j = 0; j < 4; j++)
             ck_assert_double_eq_tol(best()->dot_f64(vectors[i], vectors[j], 5), i == j, 1e-14);
@@ -328,7 +339,9 @@ Suite *decompositions_suite(void)
         {"eigen", {eigenvectors_are_orthonormal_and_right, what_is_not_finite_has_no_eigenvectors}},
         {"svd", {singular_vectors_give_the_matrix_back}},
         {"orthonormal", {orthonormal_vectors_give_the_matrix_back, vectors_among_those_before_are_replaced}},
-        {"inverse", {inverse_factors_are_factors_of_the_inverse, what_is_not_definite_has_no_inverse_factor, diagonals_of_inverses}},
+        {"inverse",
+         {inverse_factors_are_factors_of_the_inverse, what_is_not_definite_has_no_inverse_factor,
+          diagonals_of_inverses}},
         {"same", {bits_depend_on_neither_table_nor_threads}}};
     return suite_of("decompositions", cases, sizeof cases / sizeof *cases, NULL, NULL);
 }

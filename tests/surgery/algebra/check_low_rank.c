@@ -1,11 +1,13 @@
 /* SPDX-License-Identifier: MIT
- * Low-rank approximation: against whole decompositions, the same bits whatever the way, and everything that can be wrong with a matrix. */
+ * Low-rank approximation: against whole decompositions, the same bits whatever the way, and everything that can be
+ * wrong with a matrix. */
 #include "tests/surgery/algebra/low_rank_rig.h"
 #include "tests/kit/suite_table.h"
 
 int main(void)
 {
-    Suite *const suites[] = {
-        low_rank_random_suite(), low_rank_factored_suite(), low_rank_whole_suite(), decompositions_suite(), ridge_suite(), NULL};
+    Suite *const suites[] = {low_rank_random_suite(), low_rank_factored_suite(),
+                             low_rank_whole_suite(),  decompositions_suite(),
+                             ridge_suite(),           NULL};
     return run_suites(suites);
 }

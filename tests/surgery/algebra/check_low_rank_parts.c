@@ -14,10 +14,10 @@
 /* The answers that the authors of the generator publish. */
 START_TEST(words_are_the_published_ones)
 {
-    static const uint32_t cases[][10] = {
-        {0, 0, 0, 0, 0, 0, 0x6627e8d5, 0xe169c58d, 0xbc57ac4c, 0x9b00dbd8},
-        {~0u, ~0u, ~0u, ~0u, ~0u, ~0u, 0x408f276d, 0x41c83b0e, 0xa20bc7c6, 0x6d5451fd},
-        {0x243f6a88, 0x85a308d3, 0x13198a2e, 0x03707344, 0xa4093822, 0x299f31d0, 0xd16cfe09, 0x94fdcceb, 0x5001e420, 0x24126ea1}};
+    static const uint32_t cases[][10] = {{0, 0, 0, 0, 0, 0, 0x6627e8d5, 0xe169c58d, 0xbc57ac4c, 0x9b00dbd8},
+                                         {~0u, ~0u, ~0u, ~0u, ~0u, ~0u, 0x408f276d, 0x41c83b0e, 0xa20bc7c6, 0x6d5451fd},
+                                         {0x243f6a88, 0x85a308d3, 0x13198a2e, 0x03707344, 0xa4093822, 0x299f31d0,
+                                          0xd16cfe09, 0x94fdcceb, 0x5001e420, 0x24126ea1}};
     for (size_t k = 0; k < 3; k++) {
         uint32_t words[4];
         organ_philox4x32(cases[k], cases[k] + 4, words);
@@ -87,13 +87,16 @@ static float *product(const float *b, const float *a, size_t out, size_t inner, 
 
 START_TEST(products_are_decomposed_whole)
 {
-    static const size_t shapes[][3] = {{40, 6, 70}, {70, 6, 40}, {5, 9, 30}, {30, 9, 5}, {4, 50, 4}, {1, 1, 1}, {1, 3, 17}, {33, 1, 2}};
+    static const size_t shapes[][3] = {{40, 6, 70}, {70, 6, 40}, {5, 9, 30}, {30, 9, 5},
+                                       {4, 50, 4},  {1, 1, 1},   {1, 3, 17}, {33, 1, 2}};
     for (size_t k = 0; k < sizeof shapes / sizeof *shapes; k++) {
         const size_t out = shapes[k][0], inner = shapes[k][1], in = shapes[k][2];
-        float *b = noise_matrix(k, out, inner), *a = noise_matrix(100 + k, inner, in), *w = product(b, a, out, inner, in);
+        float *b = noise_matrix(k, out, inner), *a = noise_matrix(100 + k, inner, in),
+              *w = product(b, a, out, inner, in);
         organ_svd svd;
         organ_error error = {0};
-        ck_assert_msg(organ_factored_svd(organ_kernels_scalar, b, a, out, inner, in, &svd, &error) == ORGAN_OK, "%s", error.message);
+        ck_assert_msg(organ_factored_svd(organ_kernels_scalar, b, a, out, inner, in, &svd, &error) == ORGAN_OK, "%s",
+                      error.message);
         const size_t least = out < in ? out : in;
         ck_assert_uint_eq(svd.rank, least < inner ? least : inner);
         ck_assert(svd.rows == out && svd.cols == in);
@@ -130,7 +133,8 @@ END_TEST
 Suite *low_rank_random_suite(void)
 {
     const suite_case cases[] = {
-        {"random", {words_are_the_published_ones, numbers_do_not_depend_on_the_cut, numbers_are_distributed_as_they_should_be}}};
+        {"random",
+         {words_are_the_published_ones, numbers_do_not_depend_on_the_cut, numbers_are_distributed_as_they_should_be}}};
     return suite_of("random", cases, sizeof cases / sizeof *cases, NULL, NULL);
 }
 

@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: MIT
- * Matrices read strip by strip: against whole decompositions by rotations, the same bits whatever the way, and everything that can be
- * wrong. */
+ * Matrices read strip by strip: against whole decompositions by rotations, the same bits whatever the way, and
+ * everything that can be wrong. */
 #include "tests/surgery/algebra/low_rank_rig.h"
 #include "tests/kit/suite_table.h"
 
@@ -16,7 +16,8 @@ typedef struct source {
     size_t bad_row; /* reading it fails; 0: none */
 } source;
 
-static organ_status read_rows(void *context, uint64_t first, size_t rows, float *values, void *scratch, organ_error *error)
+static organ_status read_rows(void *context, uint64_t first, size_t rows, float *values, void *scratch,
+                              organ_error *error)
 {
     const source *const s = context;
     memset(scratch, 0xAA, 100);
@@ -54,8 +55,12 @@ static organ_status measure_rest(organ_strips *strips, const organ_svd *svd, dou
 
 static organ_status approximate(const source *s, way w, organ_svd *svd, organ_error *error)
 {
-    const organ_rows rows = {
-        .rows = s->rows, .cols = s->cols, .name = "matrix 'm'", .scratch_bytes = 100, .context = (void *)(uintptr_t)s, .read = read_rows};
+    const organ_rows rows = {.rows = s->rows,
+                             .cols = s->cols,
+                             .name = "matrix 'm'",
+                             .scratch_bytes = 100,
+                             .context = (void *)(uintptr_t)s,
+                             .read = read_rows};
     const organ_low_rank_options options = {.rank = w.rank, .seed = w.seed, .exact = w.exact};
     organ_topology *topology = NULL;
     organ_workers *workers = NULL;
@@ -144,7 +149,8 @@ static float *spectrum_of(const source *s)
 /* sum of k^-0.7 p_k q_k^T with random p and q: a decaying spectrum. */
 static float *decaying_matrix(uint64_t seed, size_t rows, size_t cols, size_t terms)
 {
-    float *p = noise_matrix(seed, terms, rows), *q = noise_matrix(seed + 1, terms, cols), *w = calloc(rows * cols, sizeof *w);
+    float *p = noise_matrix(seed, terms, rows), *q = noise_matrix(seed + 1, terms, cols),
+          *w = calloc(rows * cols, sizeof *w);
     for (size_t k = 0; k < terms; k++) {
         const float scale = (float)pow((double)(k + 1), -0.7);
         for (size_t i = 0; i < rows; i++)
@@ -176,8 +182,8 @@ static void check_against_spectrum(const source *s, size_t rank, bool iterated, 
     ck_assert_double_eq_tol(svd.energy, energy, 1e-5 * energy);
     ck_assert_double_eq_tol((double)svd.sigma[0], (double)sigma[0], 1e-4 * (double)sigma[0]);
     const double residual = organ_svd_residual(&svd), straight = distance(s->values, &svd) / sqrt(energy);
-    ck_assert_msg(residual <= fmax(bar * sqrt(best / energy), 5e-4), "%zu x %zu: residual %.7f, best %.7f", s->rows, s->cols, residual,
-                  sqrt(best / energy));
+    ck_assert_msg(residual <= fmax(bar * sqrt(best / energy), 5e-4), "%zu x %zu: residual %.7f, best %.7f", s->rows,
+                  s->cols, residual, sqrt(best / energy));
     ck_assert_double_eq_tol(residual, straight, straight > 0.01 ? 2e-5 : 5e-4);
     ck_assert_double_eq_tol(sqrt(rest / svd.energy), straight, 1e-5);
     organ_svd_free(&svd);
@@ -253,7 +259,8 @@ START_TEST(bits_do_not_depend_on_threads_memory_or_isa)
 {
     enum { M = 700, N = 220 };
     static const size_t threads[] = {1, 2, 7};
-    static const uint64_t memories[] = {64 << 20, 128 * N * 4 + 7 * 128, 3 * 128 * N * 4 + 7 * 128}; /* held, one strip, three */
+    static const uint64_t memories[] = {64 << 20, 128 * N * 4 + 7 * 128,
+                                        3 * 128 * N * 4 + 7 * 128}; /* held, one strip, three */
     float *w = noise_matrix(1, M, N);
     const source s = {M, N, w, 0};
     organ_svd first, svd;
@@ -265,7 +272,8 @@ START_TEST(bits_do_not_depend_on_threads_memory_or_isa)
             ck_assert_mem_eq(svd.sigma, first.sigma, 10 * sizeof *svd.sigma);
             ck_assert_mem_eq(svd.u, first.u, 10 * M * sizeof *svd.u);
             ck_assert_mem_eq(svd.vt, first.vt, 10 * N * sizeof *svd.vt);
-            ck_assert(svd.energy == first.energy && svd.captured == first.captured && svd.passes == first.passes && rest == first_rest);
+            ck_assert(svd.energy == first.energy && svd.captured == first.captured && svd.passes == first.passes &&
+                      rest == first_rest);
             organ_svd_free(&svd);
         }
     static const char *const isas[] = {"scalar", "avx2", "avx512", "neon"};
@@ -299,7 +307,8 @@ START_TEST(nothing_has_no_vectors)
         for (int exact = 0; exact < 2; exact++) {
             organ_svd svd;
             double rest = 1;
-            must_approximate(&(source){sizes[k][0], sizes[k][1], w, 0}, (way){.rank = 8, .exact = exact, .rest = &rest}, &svd);
+            must_approximate(&(source){sizes[k][0], sizes[k][1], w, 0}, (way){.rank = 8, .exact = exact, .rest = &rest},
+                             &svd);
             ck_assert(svd.rank == 0 && svd.energy == 0 && organ_svd_residual(&svd) == 0 && !svd.u && rest == 0);
             organ_svd_free(&svd);
         }
@@ -363,7 +372,8 @@ START_TEST(most_columns_of_nothing)
 }
 END_TEST
 
-/* The squares of these numbers, of 2^40 and more, have no FP32 either; a power of two changes nothing but the exponents. */
+/* The squares of these numbers, of 2^40 and more, have no FP32 either; a power of two changes nothing but the
+ * exponents. */
 START_TEST(a_scale_changes_nothing_else)
 {
     static const int exponents[] = {-100, -60, 60, 100};
@@ -376,7 +386,8 @@ START_TEST(a_scale_changes_nothing_else)
         for (size_t k = 0; k < M * N; k++)
             scaled[k] = ldexpf(w[k], exponents[e]);
         must_approximate(&(source){M, N, scaled, 0}, (way){.rank = 8, .rest = &rest}, &svd);
-        ck_assert_double_eq_tol((double)ldexpf(svd.sigma[0], -exponents[e]), (double)first.sigma[0], 1e-4 * (double)first.sigma[0]);
+        ck_assert_double_eq_tol((double)ldexpf(svd.sigma[0], -exponents[e]), (double)first.sigma[0],
+                                1e-4 * (double)first.sigma[0]);
         ck_assert_double_eq_tol(organ_svd_residual(&svd), organ_svd_residual(&first), 1e-4);
         ck_assert_double_eq_tol(sqrt(rest / svd.energy), sqrt(first_rest / first.energy), 1e-4);
         organ_svd_free(&svd);
@@ -404,7 +415,8 @@ START_TEST(what_is_not_finite_is_refused)
     float *w = noise_matrix(1, 300, 200);
     for (size_t k = 0; k < 3; k++) {
         w[257 * 200 + 31] = bad[k];
-        refused(&(source){300, 200, w, 0}, (way){.rank = 8}, ORGAN_BAD_INPUT, "matrix 'm': the value in row 257, column 31 is ");
+        refused(&(source){300, 200, w, 0}, (way){.rank = 8}, ORGAN_BAD_INPUT,
+                "matrix 'm': the value in row 257, column 31 is ");
         refused(&(source){300, 200, w, 0}, (way){.rank = 8, .memory = 200000}, ORGAN_BAD_INPUT, "row 257, column 31");
         refused(&(source){300, 200, w, 0}, (way){.rank = 200}, ORGAN_BAD_INPUT, "row 257, column 31");
         refused(&(source){300, 200, w, 0}, (way){.rank = 8, .exact = true}, ORGAN_BAD_INPUT, "row 257, column 31");
@@ -419,7 +431,8 @@ START_TEST(what_cannot_be_read_or_held_is_refused)
     const source s = {300, 200, w, 0}, broken = {300, 200, w, 140};
     const organ_stop stop = {.asked = 1};
     refused(&broken, (way){.rank = 8}, ORGAN_IO, "row 140 cannot be read");
-    refused(&s, (way){.rank = 8, .memory = 50000}, ORGAN_USAGE, "--memory 50000 is too little for matrix 'm'; --memory ");
+    refused(&s, (way){.rank = 8, .memory = 50000}, ORGAN_USAGE,
+            "--memory 50000 is too little for matrix 'm'; --memory ");
     refused(&s, (way){.rank = 8, .memory = 200000, .exact = true}, ORGAN_USAGE, "240 kB; memory is 200 kB");
     refused(&s, (way){.rank = 8, .stop = &stop}, ORGAN_INTERRUPTED, "interrupted");
     free(w);
@@ -429,11 +442,12 @@ END_TEST
 Suite *low_rank_whole_suite(void)
 {
     const suite_case cases[] = {
-        {"right", {decaying_spectra, white_noise, the_exact_way_is_the_best_there_is, a_change_of_low_rank_is_found_whole}},
+        {"right",
+         {decaying_spectra, white_noise, the_exact_way_is_the_best_there_is, a_change_of_low_rank_is_found_whole}},
         {"same", {bits_do_not_depend_on_threads_memory_or_isa}},
         {"odd",
-         {nothing_has_no_vectors, matrices_of_one_number_row_or_column, a_single_number_in_zeros, most_columns_of_nothing,
-          a_scale_changes_nothing_else}},
+         {nothing_has_no_vectors, matrices_of_one_number_row_or_column, a_single_number_in_zeros,
+          most_columns_of_nothing, a_scale_changes_nothing_else}},
         {"refused", {what_is_not_finite_is_refused, what_cannot_be_read_or_held_is_refused}}};
     return suite_of("whole", cases, sizeof cases / sizeof *cases, NULL, NULL);
 }

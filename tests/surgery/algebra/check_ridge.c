@@ -1,5 +1,6 @@
 /* SPDX-License-Identifier: MIT
- * Ridge regression over tokens: against FP64, by inputs, by tokens and block by block, the same bits whatever the way, and what is refused.
+ * Ridge regression over tokens: against FP64, by inputs, by tokens and block by block, the same bits whatever the way,
+ * and what is refused.
  */
 #include "orchestrator/machine/extent.h"
 #include "orchestrator/stream/engine.h"
@@ -33,8 +34,9 @@ static organ_engine *engine_of(const char *isa, size_t threads)
     const char *why;
     organ_error error = {0};
     organ_engine *made;
-    ck_assert_msg(organ_engine_create(organ_kernels_choose(organ_cpu_detect(), isa, &why), threads, 0, &made, &error) == ORGAN_OK, "%s",
-                  error.message);
+    ck_assert_msg(organ_engine_create(organ_kernels_choose(organ_cpu_detect(), isa, &why), threads, 0, &made, &error) ==
+                      ORGAN_OK,
+                  "%s", error.message);
     return made;
 }
 
@@ -70,8 +72,10 @@ static int by_number(const void *a, const void *b) { return (int)*(const uint32_
 
 static tokens tokens_of(size_t golden)
 {
-    const size_t fit = golden_ridges[golden].fit, held = golden_ridges[golden].held, blocks = golden_ridges[golden].blocks;
-    const size_t width = golden_ridges[golden].width, used = golden_ridges[golden].used, outputs = golden_ridges[golden].outputs;
+    const size_t fit = golden_ridges[golden].fit, held = golden_ridges[golden].held,
+                 blocks = golden_ridges[golden].blocks;
+    const size_t width = golden_ridges[golden].width, used = golden_ridges[golden].used,
+                 outputs = golden_ridges[golden].outputs;
     const size_t count = fit + held, wide = used * width;
     const float noise = golden_ridges[golden].noise;
     tokens t = {.shape = {"ridge", {fit, held}, blocks, width, used, outputs, 0, NULL},
@@ -102,7 +106,8 @@ static void tokens_free(tokens *t)
 }
 
 /* All tokens, `each` in a call; the held ones before the others where `reversed`. */
-static organ_ridge *ridge_of(const organ_engine *with, const tokens *t, const organ_ridge_shape *shape, size_t each, bool reversed)
+static organ_ridge *ridge_of(const organ_engine *with, const tokens *t, const organ_ridge_shape *shape, size_t each,
+                             bool reversed)
 {
     organ_error error = {0};
     organ_ridge *ridge;
@@ -112,9 +117,10 @@ static organ_ridge *ridge_of(const organ_engine *with, const tokens *t, const or
         const size_t first = part == ORGAN_RIDGE_HELD ? shape->tokens[0] : 0;
         for (size_t from = 0; from < shape->tokens[part]; from += each) {
             const size_t at = first + from, some = organ_lesser(each, shape->tokens[part] - from);
-            ck_assert_int_eq(organ_ridge_add(ridge, part, some, shape->blocks == 1 ? NULL : t->blocks + at * shape->used,
-                                             t->inputs + at * shape->used * shape->width, t->wanted + at * shape->outputs, &error),
-                             ORGAN_OK);
+            ck_assert_int_eq(
+                organ_ridge_add(ridge, part, some, shape->blocks == 1 ? NULL : t->blocks + at * shape->used,
+                                t->inputs + at * shape->used * shape->width, t->wanted + at * shape->outputs, &error),
+                ORGAN_OK);
         }
     }
     return ridge;
@@ -145,16 +151,16 @@ START_TEST(goldens)
         ck_assert_double_eq_tol(choice.before, before, 1e-5 * before);
         ck_assert_double_eq(choice.lambda, golden_ridges[g].lambda);
         for (size_t k = 0; k < ORGAN_RIDGE_LAMBDAS; k++) {
-            REQUIRE_MSG(fabs(choice.rests[k] - rests[k]) <= 1e-5 * before, "golden %zu, lambda %zu: %g, not %g", g, k, choice.rests[k],
-                        rests[k]);
+            REQUIRE_MSG(fabs(choice.rests[k] - rests[k]) <= 1e-5 * before, "golden %zu, lambda %zu: %g, not %g", g, k,
+                        choice.rests[k], rests[k]);
             least = fmin(least, choice.rests[k]);
         }
         ck_assert_double_eq(choice.after, least);
         float *const d = solution_of(ridge, &t.shape);
         for (size_t k = 0; k < 6; k++) {
             const size_t at = (k % t.shape.blocks * t.shape.outputs + k % 2) * t.shape.width + 7 * k % t.shape.width;
-            REQUIRE_MSG(fabs((double)d[at] - golden_ridges[g].d[k]) < 2e-6, "golden %zu, D %zu: %g, not %g", g, k, (double)d[at],
-                        golden_ridges[g].d[k]);
+            REQUIRE_MSG(fabs((double)d[at] - golden_ridges[g].d[k]) < 2e-6, "golden %zu, D %zu: %g, not %g", g, k,
+                        (double)d[at], golden_ridges[g].d[k]);
         }
         free(d);
         organ_ridge_close(ridge);
@@ -177,15 +183,18 @@ START_TEST(by_tokens_is_by_inputs)
             continue;
         }
         more.blocks = all / more.width + 2;
-        organ_ridge *const inputs = ridge_of(engine, &t, &t.shape, all, false), *const by_tokens = ridge_of(engine, &t, &more, all, false);
+        organ_ridge *const inputs = ridge_of(engine, &t, &t.shape, all, false), *const by_tokens = ridge_of(
+                                                                                    engine, &t, &more, all, false);
         ck_assert_int_eq(organ_ridge_solve(inputs, 0.1, &found, &error), ORGAN_OK);
         ck_assert(found);
-        ck_assert_int_eq(organ_ridge_solve(by_tokens, 0.1 * (double)more.blocks / (double)t.shape.blocks, &found, &error), ORGAN_OK);
+        ck_assert_int_eq(
+            organ_ridge_solve(by_tokens, 0.1 * (double)more.blocks / (double)t.shape.blocks, &found, &error), ORGAN_OK);
         ck_assert(found);
         float *const a = solution_of(inputs, &t.shape), *const b = solution_of(by_tokens, &more);
         const size_t own = t.shape.blocks * t.shape.outputs * t.shape.width;
         for (size_t k = 0; k < own; k++)
-            REQUIRE_MSG(fabs((double)a[k] - (double)b[k]) < 2e-6, "golden %zu, %zu: %g and %g", g, k, (double)a[k], (double)b[k]);
+            REQUIRE_MSG(fabs((double)a[k] - (double)b[k]) < 2e-6, "golden %zu, %zu: %g and %g", g, k, (double)a[k],
+                        (double)b[k]);
         for (size_t k = own; k < more.blocks * t.shape.outputs * t.shape.width; k++)
             REQUIRE(b[k] == 0);
         free(a);
@@ -210,7 +219,8 @@ static double apart(organ_ridge *ridge, const organ_ridge_shape *shape, const fl
     return sqrt(sum / all);
 }
 
-/* Block by block the first solution comes near to that of a joint matrix, and each one that follows goes on from there. */
+/* Block by block the first solution comes near to that of a joint matrix, and each one that follows goes on from there.
+ */
 START_TEST(blocks_converge_to_all_at_once)
 {
     for (size_t k = 0; k < MANY_BLOCKS; k++) {
@@ -220,7 +230,8 @@ START_TEST(blocks_converge_to_all_at_once)
         organ_ridge_shape blocks = t.shape;
         blocks.largest = many_blocks[k].largest;
         ck_assert_str_eq(organ_ridge_solved_by(&blocks), "blocks");
-        organ_ridge *const joint = ridge_of(engine, &t, &t.shape, 37, false), *const ridge = ridge_of(engine, &t, &blocks, 37, false);
+        organ_ridge *const joint = ridge_of(engine, &t, &t.shape, 37, false), *const ridge = ridge_of(
+                                                                                  engine, &t, &blocks, 37, false);
         ck_assert_int_eq(organ_ridge_solve(joint, 0.1, &found, &error), ORGAN_OK);
         ck_assert(found);
         float *const wanted = solution_of(joint, &t.shape);
@@ -228,7 +239,8 @@ START_TEST(blocks_converge_to_all_at_once)
             ck_assert_int_eq(organ_ridge_solve(ridge, 0.1, &found, &error), ORGAN_OK);
             ck_assert(found);
             if (turn == 0)
-                REQUIRE_MSG(apart(ridge, &blocks, wanted) < 0.2, "%zu: %g apart at first", k, apart(ridge, &blocks, wanted));
+                REQUIRE_MSG(apart(ridge, &blocks, wanted) < 0.2, "%zu: %g apart at first", k,
+                            apart(ridge, &blocks, wanted));
         }
         REQUIRE_MSG(apart(ridge, &blocks, wanted) < 0.02, "%zu: %g apart at last", k, apart(ridge, &blocks, wanted));
         free(wanted);
@@ -255,8 +267,8 @@ START_TEST(blocks_choose_as_all_at_once)
         ck_assert_double_eq_tol(choice.before, golden_ridges[g].before, 1e-5 * choice.before);
         double least = choice.before;
         for (size_t l = 0; l < ORGAN_RIDGE_LAMBDAS; l++) {
-            REQUIRE_MSG(fabs(choice.rests[l] / golden_ridges[g].rests[l] - 1) < 0.015, "golden %zu, lambda %zu: %g, not %g", g, l,
-                        choice.rests[l], golden_ridges[g].rests[l]);
+            REQUIRE_MSG(fabs(choice.rests[l] / golden_ridges[g].rests[l] - 1) < 0.015,
+                        "golden %zu, lambda %zu: %g, not %g", g, l, choice.rests[l], golden_ridges[g].rests[l]);
             least = fmin(least, choice.rests[l]);
         }
         ck_assert_double_eq(choice.after, least);
@@ -266,7 +278,8 @@ START_TEST(blocks_choose_as_all_at_once)
 }
 END_TEST
 
-/* All of them by all tables, by one and by three threads, by few and by many tokens a call, and in memory and in a file. */
+/* All of them by all tables, by one and by three threads, by few and by many tokens a call, and in memory and in a
+ * file. */
 static void same_bits(const tokens *t, size_t largest)
 {
     static const char *const isas[] = {"scalar", "avx2", "avx512", "neon"};
@@ -338,7 +351,8 @@ START_TEST(shapes_without_anything)
     refused_shape((organ_ridge_shape){"r", {1, 1}, 1, 1, 2, 1, 0, NULL});
     refused_shape((organ_ridge_shape){"r", {1, 1}, 1, 1, 1, 0, 0, NULL});
     refused_shape((organ_ridge_shape){"r", {(size_t)1 << 31, 1}, 1, (size_t)1 << 31, 1, 1, 0, NULL});
-    ck_assert_uint_eq(organ_ridge_memory(&(organ_ridge_shape){"r", {SIZE_MAX, SIZE_MAX}, SIZE_MAX, SIZE_MAX, SIZE_MAX, SIZE_MAX, 0, NULL}),
+    ck_assert_uint_eq(organ_ridge_memory(&(organ_ridge_shape){
+                          "r", {SIZE_MAX, SIZE_MAX}, SIZE_MAX, SIZE_MAX, SIZE_MAX, SIZE_MAX, 0, NULL}),
                       UINT64_C(1) << 62);
     organ_ridge_close(NULL);
 }
@@ -355,12 +369,13 @@ START_TEST(tokens_that_are_refused)
     ck_assert_int_eq(organ_ridge_open(&shape, engine, &ridge, &error), ORGAN_OK);
     some[3] = INFINITY;
     ck_assert_int_eq(organ_ridge_add(ridge, ORGAN_RIDGE_FIT, 2, NULL, some, some, &error), ORGAN_BAD_INPUT);
-    ck_assert_str_eq(error.message, "layer 3: calibration token 1, input 1: the activation is inf; it must be finite and within 1e+15");
-    error = (organ_error){0};
-    ck_assert_int_eq(organ_ridge_add(ridge, ORGAN_RIDGE_HELD, 1, NULL, some, some + 2, &error), ORGAN_BAD_INPUT);
     ck_assert_str_eq(
         error.message,
-        "layer 3: calibration token 0 of those held back, output 1: the activation is inf; it must be finite and within 1e+15");
+        "layer 3: calibration token 1, input 1: the activation is inf; it must be finite and within 1e+15");
+    error = (organ_error){0};
+    ck_assert_int_eq(organ_ridge_add(ridge, ORGAN_RIDGE_HELD, 1, NULL, some, some + 2, &error), ORGAN_BAD_INPUT);
+    ck_assert_str_eq(error.message, "layer 3: calibration token 0 of those held back, output 1: the activation is inf; "
+                                    "it must be finite and within 1e+15");
     error = (organ_error){0};
     ck_assert_int_eq(organ_ridge_add(ridge, ORGAN_RIDGE_HELD, 2, NULL, some, some, &error), ORGAN_USAGE);
     ck_assert_str_eq(error.message, "layer 3: more calibration tokens than the 1 announced");
@@ -425,7 +440,8 @@ static organ_ridge_shape scratched(const tokens *t)
     return shape;
 }
 
-/* The first batch of a block is written while tokens come, what is left of it when they have come, and both are read again and again. */
+/* The first batch of a block is written while tokens come, what is left of it when they have come, and both are read
+ * again and again. */
 START_TEST(a_scratch_file_that_fails)
 {
     tokens t = tokens_of(2);
@@ -496,6 +512,7 @@ Suite *ridge_suite(void)
          {goldens, by_tokens_is_by_inputs, blocks_converge_to_all_at_once, blocks_choose_as_all_at_once,
           bits_depend_on_neither_table_nor_threads_nor_calls, bits_of_blocks_depend_on_nothing_either}},
         {"refused",
-         {shapes_without_anything, tokens_that_are_refused, inputs_that_are_zero, a_scratch_file_that_fails, bytes_that_a_disk_changed}}};
+         {shapes_without_anything, tokens_that_are_refused, inputs_that_are_zero, a_scratch_file_that_fails,
+          bytes_that_a_disk_changed}}};
     return suite_of("ridge", cases, sizeof cases / sizeof *cases, set_up, tear_down);
 }

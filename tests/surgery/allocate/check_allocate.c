@@ -1,5 +1,6 @@
 /* SPDX-License-Identifier: MIT
- * One budget over many tensors: budgets as they are written, curves and their division against numpy, the file that keeps curves. */
+ * One budget over many tensors: budgets as they are written, curves and their division against numpy, the file that
+ * keeps curves. */
 #include "orchestrator/surgery/allocate/allocate.h"
 #include "tests/kit/model_maker.h"
 #include "tests/kit/require.h"
@@ -19,8 +20,9 @@ START_TEST(budgets_are_read)
         const char *text;
         organ_budget_unit unit;
         double amount;
-    } good[] = {{"50%", ORGAN_BUDGET_PERCENT, 50},      {"0.5%", ORGAN_BUDGET_PERCENT, 0.5}, {"99.9%", ORGAN_BUDGET_PERCENT, 99.9},
-                {"3.5bpw", ORGAN_BUDGET_BITS, 3.5},     {"16bpw", ORGAN_BUDGET_BITS, 16},    {"9GB", ORGAN_BUDGET_BYTES, 9.0 * 1073741824},
+    } good[] = {{"50%", ORGAN_BUDGET_PERCENT, 50},      {"0.5%", ORGAN_BUDGET_PERCENT, 0.5},
+                {"99.9%", ORGAN_BUDGET_PERCENT, 99.9},  {"3.5bpw", ORGAN_BUDGET_BITS, 3.5},
+                {"16bpw", ORGAN_BUDGET_BITS, 16},       {"9GB", ORGAN_BUDGET_BYTES, 9.0 * 1073741824},
                 {"512M", ORGAN_BUDGET_BYTES, 536870912}};
     organ_error error = {0};
     organ_budget budget;
@@ -34,8 +36,9 @@ END_TEST
 
 START_TEST(what_is_no_budget_is_refused)
 {
-    static const char *const bad[] = {"",    "50",  "%",    "50 %",  "-5%",   "+5%",  "0%",     "100%", "1e1%", "5%%", ".5%",
-                                      "5.%", "bpw", "0bpw", "65bpw", "3bpw2", "nan%", "1.2.3%", "0GB",  "GB",   "9XB", "0x10%"};
+    static const char *const bad[] = {"",     "50",     "%",   "50 %", "-5%", "+5%",  "0%",    "100%",
+                                      "1e1%", "5%%",    ".5%", "5.%",  "bpw", "0bpw", "65bpw", "3bpw2",
+                                      "nan%", "1.2.3%", "0GB", "GB",   "9XB", "0x10%"};
     for (size_t k = 0; k < sizeof bad / sizeof *bad; k++) {
         organ_error error = {0};
         organ_budget budget = {ORGAN_BUDGET_BITS, -1};
@@ -53,7 +56,8 @@ static json_t *read_golden(organ_allocation *a)
     json_t *const golden = json_load_file("fixtures/allocation/golden.json", 0, NULL);
     ck_assert_ptr_nonnull(golden);
     const json_t *const curves = json_object_get(golden, "curves"), *const sizes = json_object_get(golden, "sizes");
-    *a = (organ_allocation){.levels = organ_sparsity_levels, .level_count = ORGAN_SPARSITY_LEVELS, .count = json_array_size(curves)};
+    *a = (organ_allocation){
+        .levels = organ_sparsity_levels, .level_count = ORGAN_SPARSITY_LEVELS, .count = json_array_size(curves)};
     a->tensors = calloc(a->count, sizeof *a->tensors);
     for (size_t t = 0; t < a->count; t++) {
         a->tensors[t].elements = (uint64_t)json_integer_value(json_array_get(sizes, t));
@@ -74,7 +78,8 @@ START_TEST(curves_are_those_of_numpy)
     json_array_foreach(json_object_get(golden, "probes"), k, probe)
     {
         const double wanted = member(probe, "cost"),
-                     own = organ_allocation_cost(&a, &a.tensors[(size_t)member(probe, "tensor")], member(probe, "sparsity"));
+                     own = organ_allocation_cost(&a, &a.tensors[(size_t)member(probe, "tensor")],
+                                                 member(probe, "sparsity"));
         ck_assert_msg(fabs(own - wanted) <= 1e-12 * wanted, "probe %zu: %g, not %g", k, own, wanted);
     }
     ck_assert_uint_gt(k, 20);
@@ -96,7 +101,8 @@ START_TEST(budgets_are_divided_as_numpy_does)
         for (size_t t = 0; t < a.count; t++) {
             const organ_allocation_tensor *const own = &a.tensors[t];
             const double wanted = json_number_value(json_array_get(json_object_get(one, "given"), t));
-            ck_assert_msg(fabs(own->given - wanted) < 1e-9, "case %zu, tensor %zu: %.12g, not %.12g", k, t, own->given, wanted);
+            ck_assert_msg(fabs(own->given - wanted) < 1e-9, "case %zu, tensor %zu: %.12g, not %.12g", k, t, own->given,
+                          wanted);
             ck_assert(own->given >= ORGAN_ALLOCATION_LEAST - 1e-12 && own->given <= ORGAN_ALLOCATION_MOST + 1e-12);
             met += own->given * (double)own->elements;
             all += (double)own->elements;
@@ -118,7 +124,8 @@ END_TEST
 START_TEST(tensors_that_are_alike_get_the_same)
 {
     organ_allocation_tensor tensors[3];
-    organ_allocation a = {.levels = organ_sparsity_levels, .level_count = ORGAN_SPARSITY_LEVELS, .count = 3, .tensors = tensors};
+    organ_allocation a = {
+        .levels = organ_sparsity_levels, .level_count = ORGAN_SPARSITY_LEVELS, .count = 3, .tensors = tensors};
     static const double budgets[] = {0.20, 0.5, 0.95};
     for (size_t t = 0; t < 3; t++)
         tensors[t] = (organ_allocation_tensor){.elements = 1000, .cost = {4e-4, 1e-2}, .known = true};
@@ -140,7 +147,8 @@ START_TEST(layers_between_are_filled_in)
     ck_assert(organ_allocation_fill(&a, &missing));
     for (size_t t = 0; t < a.count; t++) {
         const organ_allocation_tensor *const own = &a.tensors[t];
-        const size_t role = t % 2, before = (size_t)own->layer / 4 * 8 + role, after = before + 8 < a.count ? before + 8 : before;
+        const size_t role = t % 2, before = (size_t)own->layer / 4 * 8 + role,
+                     after = before + 8 < a.count ? before + 8 : before;
         const double at = own->layer % 4 / 4.0, low = a.tensors[before].cost[1], high = a.tensors[after].cost[1];
         ck_assert(own->known && own->between == (own->layer % 4 != 0));
         ck_assert_double_eq_tol(log(own->cost[1]), log(low) + at * (log(high) - log(low)), 1e-9);
@@ -177,7 +185,8 @@ START_TEST(a_file_is_read_back_bit_for_bit)
     ck_assert(!found);
     a.tensors[2].between = true;
     write_file(&a, identity, scratch_path("curves"));
-    ck_assert_msg(organ_allocation_read(&b, identity, scratch_path("curves"), &found, &error) == ORGAN_OK, "%s", error.message);
+    ck_assert_msg(organ_allocation_read(&b, identity, scratch_path("curves"), &found, &error) == ORGAN_OK, "%s",
+                  error.message);
     ck_assert(found);
     for (size_t t = 0; t < a.count; t++) {
         ck_assert_mem_eq(a.tensors[t].cost, b.tensors[t].cost, sizeof a.tensors[t].cost);
@@ -207,7 +216,8 @@ START_TEST(a_file_without_all_curves_gives_those_that_it_has)
         b.tensors[t].known = false;
     }
     write_file(&a, identity, scratch_path("curves"));
-    ck_assert_msg(organ_allocation_read(&b, identity, scratch_path("curves"), &whole, &error) == ORGAN_OK, "%s", error.message);
+    ck_assert_msg(organ_allocation_read(&b, identity, scratch_path("curves"), &whole, &error) == ORGAN_OK, "%s",
+                  error.message);
     ck_assert(!whole);
     for (size_t t = 0; t < a.count; t++)
         ck_assert(b.tensors[t].known == (t != 3));
@@ -253,11 +263,13 @@ START_TEST(a_file_that_does_not_fit_is_refused_by_name)
     json_t *const document = organ_allocation_json(&a, identity);
     char *const good = json_dumps(document, 0), *at = strstr(good, d->from), changed[8000];
     ck_assert_msg(at != NULL, "'%s' is not in %s", d->from, good);
-    const int length = snprintf(changed, sizeof changed, "%.*s%s%s", (int)(at - good), good, d->to, at + strlen(d->from));
+    const int length =
+        snprintf(changed, sizeof changed, "%.*s%s%s", (int)(at - good), good, d->to, at + strlen(d->from));
     ck_assert_uint_lt((size_t)length, sizeof changed);
     spill(scratch_path("curves"), changed, (size_t)length);
     const organ_status status = organ_allocation_read(&a, identity, scratch_path("curves"), &found, &error);
-    ck_assert_msg(status == d->status && strstr(error.message, d->told), "ends with %d: %s", (int)status, error.message);
+    ck_assert_msg(status == d->status && strstr(error.message, d->told), "ends with %d: %s", (int)status,
+                  error.message);
     for (size_t t = 0; t < a.count; t++)
         ck_assert(d->status != ORGAN_BAD_INPUT || !a.tensors[t].known || strstr(d->told, "tensors[") == NULL);
     free(good);
@@ -270,13 +282,18 @@ END_TEST
 void rig_allocation(organ_allocation *a)
 {
     char name[40];
-    *a = (organ_allocation){
-        .levels = organ_sparsity_levels, .level_count = ORGAN_SPARSITY_LEVELS, .count = 18, .tensors = calloc(18, sizeof *a->tensors)};
+    *a = (organ_allocation){.levels = organ_sparsity_levels,
+                            .level_count = ORGAN_SPARSITY_LEVELS,
+                            .count = 18,
+                            .tensors = calloc(18, sizeof *a->tensors)};
     for (size_t t = 0; t < a->count; t++) {
         organ_allocation_tensor *const own = &a->tensors[t];
         snprintf(name, sizeof name, "layers.%zu.%s", t / 2, t % 2 ? "gate" : "up");
-        *own = (organ_allocation_tensor){
-            .name = strdup(name), .role = t % 2 ? "gate_proj" : "up_proj", .layer = (int32_t)(t / 2), .elements = 1000 + t, .known = true};
+        *own = (organ_allocation_tensor){.name = strdup(name),
+                                         .role = t % 2 ? "gate_proj" : "up_proj",
+                                         .layer = (int32_t)(t / 2),
+                                         .elements = 1000 + t,
+                                         .known = true};
         for (size_t k = 0; k < a->level_count; k++)
             own->cost[k] = exp((double)k - 9 + (double)(t * 7 % 5) / 3);
     }
@@ -284,7 +301,8 @@ void rig_allocation(organ_allocation *a)
 
 /* ---- widths ---- */
 
-/* Each measured level is a walk of every tensor through the layers behind it: more of them make an allocation that much slower. */
+/* Each measured level is a walk of every tensor through the layers behind it: more of them make an allocation that much
+ * slower. */
 START_TEST(two_levels_are_measured)
 {
     size_t widths = 0;
@@ -296,10 +314,12 @@ START_TEST(two_levels_are_measured)
 }
 END_TEST
 
-/* Errors that go exactly by the square of a step give back all widths; narrow groups cost less, and no tensor's curve rises. */
+/* Errors that go exactly by the square of a step give back all widths; narrow groups cost less, and no tensor's curve
+ * rises. */
 START_TEST(other_widths_follow_from_two)
 {
-    double cost[ORGAN_WIDTH_LEVELS] = {1.0 / (3 * 3), [4] = 1.0 / (15 * 15)}, flat[ORGAN_WIDTH_LEVELS] = {1e-3, [4] = 2e-3};
+    double cost[ORGAN_WIDTH_LEVELS] = {1.0 / (3 * 3), [4] = 1.0 / (15 * 15)},
+           flat[ORGAN_WIDTH_LEVELS] = {1e-3, [4] = 2e-3};
     organ_width_derive(cost, 128);
     ck_assert_double_eq_tol(cost[0], 1.0 / 9, 1e-15);
     ck_assert_double_eq_tol(cost[2], 1.0 / 49, 1e-12);
@@ -339,8 +359,10 @@ START_TEST(widths_are_chosen_within_the_budget)
     static const double elements[CHOSEN] = {100, 100, 400, 50}, bits[LEVELS + 1] = {2, 3, 4, 16};
     double sizes[CHOSEN * (LEVELS + 1)];
     size_t chosen[CHOSEN], uniform;
-    organ_allocation a = {
-        .levels = organ_width_levels, .level_count = LEVELS, .count = CHOSEN, .tensors = calloc(CHOSEN, sizeof *a.tensors)};
+    organ_allocation a = {.levels = organ_width_levels,
+                          .level_count = LEVELS,
+                          .count = CHOSEN,
+                          .tensors = calloc(CHOSEN, sizeof *a.tensors)};
     for (size_t t = 0; t < CHOSEN; t++)
         for (size_t l = 0; l <= LEVELS; l++) {
             sizes[t * (LEVELS + 1) + l] = elements[t] * bits[l];
@@ -356,8 +378,8 @@ START_TEST(widths_are_chosen_within_the_budget)
         ck_assert_double_eq(told, spent);
         ck_assert_double_le(spent, budget);
         ck_assert_double_eq_tol(a.cost, cost, 1e-12);
-        ck_assert_msg(cost <= 1.35 * least_cost(&a, sizes, budget) + 1e-12, "%g bits: %g, but %g can be had", budget, cost,
-                      least_cost(&a, sizes, budget));
+        ck_assert_msg(cost <= 1.35 * least_cost(&a, sizes, budget) + 1e-12, "%g bits: %g, but %g can be had", budget,
+                      cost, least_cost(&a, sizes, budget));
         ck_assert_uint_eq(uniform, budget >= 2600 ? 2 : budget >= 1950 ? 1 : 0);
         ck_assert_double_le(a.cost, a.uniform_cost);
     }
@@ -374,8 +396,10 @@ START_TEST(a_large_tensor_is_not_crowded_out)
     static const double elements[CHOSEN] = {1000, 30, 30, 30}, bits[LEVELS + 1] = {2, 3, 4, 16};
     double sizes[CHOSEN * (LEVELS + 1)];
     size_t chosen[CHOSEN], uniform;
-    organ_allocation a = {
-        .levels = organ_width_levels, .level_count = LEVELS, .count = CHOSEN, .tensors = calloc(CHOSEN, sizeof *a.tensors)};
+    organ_allocation a = {.levels = organ_width_levels,
+                          .level_count = LEVELS,
+                          .count = CHOSEN,
+                          .tensors = calloc(CHOSEN, sizeof *a.tensors)};
     for (size_t t = 0; t < CHOSEN; t++)
         for (size_t l = 0; l <= LEVELS; l++) {
             sizes[t * (LEVELS + 1) + l] = elements[t] * bits[l];

@@ -1,5 +1,6 @@
 /* SPDX-License-Identifier: MIT
- * Divergences of variants: those of the plain formula over whole forward passes, the same bits whatever is carried together. */
+ * Divergences of variants: those of the plain formula over whole forward passes, the same bits whatever is carried
+ * together. */
 #include "orchestrator/surgery/allocate/variants.h"
 #include "tests/kit/forward_rig.h"
 #include "tests/kit/suite_table.h"
@@ -58,7 +59,8 @@ static void measure(session *s, size_t together, double *divergence)
 {
     organ_error error = {0};
     organ_variants *v = NULL;
-    ck_assert_msg(organ_variants_open(s->forward, &s->engine, &windows, together, &v, &error) == ORGAN_OK, "%s", error.message);
+    ck_assert_msg(organ_variants_open(s->forward, &s->engine, &windows, together, &v, &error) == ORGAN_OK, "%s",
+                  error.message);
     for (int32_t l = 0; l < LAYERS; l++) {
         organ_layer *layer = NULL;
         ck_assert_int_eq(organ_layer_load(s->forward, l, &layer, &error), ORGAN_OK);
@@ -127,8 +129,8 @@ START_TEST(divergences_are_those_of_whole_passes)
     for (size_t k = 0; k < ALL; k++) {
         float *const other = whole_pass(&s, (int32_t)(k / CHANGED), k % CHANGED);
         const double wanted = mean_divergence(donor, other, TOKENS, words);
-        ck_assert_msg(wanted > 0 && fabs(found[k] - wanted) < 1e-9 + 1e-6 * wanted, "%s, variant %zu: %g, not %g", kinds[_i], k, found[k],
-                      wanted);
+        ck_assert_msg(wanted > 0 && fabs(found[k] - wanted) < 1e-9 + 1e-6 * wanted, "%s, variant %zu: %g, not %g",
+                      kinds[_i], k, found[k], wanted);
         free(other);
     }
     free(donor);

@@ -1,5 +1,6 @@
 /* SPDX-License-Identifier: MIT
- * The parts of physarum v2: calibrations and what they refuse, noise, ranks, and masked least squares against a dense solution. */
+ * The parts of physarum v2: calibrations and what they refuse, noise, ranks, and masked least squares against a dense
+ * solution. */
 #include "orchestrator/surgery/algebra/philox.h"
 #include "orchestrator/surgery/calibrated/prune_matrix_job.h"
 #include "orchestrator/surgery/calibrated/score_edge.h"
@@ -55,7 +56,8 @@ START_TEST(moments_are_the_sums)
 }
 END_TEST
 
-static void must_refuse(organ_calibration *c, const float *x, const float *d, size_t tokens, organ_status status, const char *message)
+static void must_refuse(organ_calibration *c, const float *x, const float *d, size_t tokens, organ_status status,
+                        const char *message)
 {
     organ_error error = {0};
     ck_assert_int_eq(organ_calibration_add(c, x, d, tokens, &error), status);
@@ -70,8 +72,9 @@ START_TEST(activations_that_are_no_numbers)
     must_refuse(c, x, good, 3, ORGAN_BAD_INPUT,
                 "q: calibration token 2, input 1: the activation is nan; it must be finite and within 1e+15");
     x[7] = 2e15f;
-    must_refuse(c, good, x, 3, ORGAN_BAD_INPUT,
-                "q: calibration token 2, input 1 in the donor: the activation is 2e+15; it must be finite and within 1e+15");
+    must_refuse(
+        c, good, x, 3, ORGAN_BAD_INPUT,
+        "q: calibration token 2, input 1 in the donor: the activation is 2e+15; it must be finite and within 1e+15");
     must_refuse(c, good, NULL, 1, ORGAN_USAGE, "q: the streams given are not those announced");
     organ_calibration_destroy(c);
 }
@@ -273,8 +276,9 @@ START_TEST(rows_do_not_depend_on_each_other)
         ck_assert_int_eq(organ_masked_squares_solve(few, s->keep, products, s->v, &error), ORGAN_OK);
         ck_assert_int_eq(organ_masked_squares_solve(many, keep, products, v, &error), ORGAN_OK);
         for (size_t k = 0; k < (size_t)MANY * SIZE; k++)
-            REQUIRE_MSG(fabs((double)(v[k] - s->v[k % (ROWS * SIZE)])) < 1e-4 * (1 + fabs((double)v[k])), "%g is not below %g",
-                        (double)(fabs((double)(v[k] - s->v[k % (ROWS * SIZE)]))), (double)(1e-4 * (1 + fabs((double)v[k]))));
+            REQUIRE_MSG(fabs((double)(v[k] - s->v[k % (ROWS * SIZE)])) < 1e-4 * (1 + fabs((double)v[k])),
+                        "%g is not below %g", (double)(fabs((double)(v[k] - s->v[k % (ROWS * SIZE)]))),
+                        (double)(1e-4 * (1 + fabs((double)v[k]))));
     }
     organ_masked_squares_destroy(few);
     organ_masked_squares_destroy(many);
@@ -287,7 +291,8 @@ END_TEST
 START_TEST(blocks_are_multiplied_each_alone)
 {
     enum { N = 600, B = 256 };
-    float *h = malloc((2 * B * B + 88 * 88) * sizeof *h), *m = malloc(3 * N * sizeof *m), *product = malloc(3 * N * sizeof *m);
+    float *h = malloc((2 * B * B + 88 * 88) * sizeof *h), *m = malloc(3 * N * sizeof *m),
+          *product = malloc(3 * N * sizeof *m);
     organ_philox_normal(3, 0, 0, h, 2 * B * B + 88 * 88);
     organ_philox_normal(3, 1, 0, m, 3 * N);
     const organ_block_matrix blocks = {N, B, h};
@@ -314,6 +319,7 @@ Suite *physarum_v2_parts_suite(void)
         {"moments", {moments_are_the_sums, activations_that_are_no_numbers, calibrations_without_anything}},
         {"noise", {noise_goes_by_its_place, levels_are_normal}},
         {"ranks", {the_least_are_masked}},
-        {"squares", {gradients_reach_the_dense_solution, rows_do_not_depend_on_each_other, blocks_are_multiplied_each_alone}}};
+        {"squares",
+         {gradients_reach_the_dense_solution, rows_do_not_depend_on_each_other, blocks_are_multiplied_each_alone}}};
     return suite_of("physarum v2: parts", cases, sizeof cases / sizeof *cases, set_up, tear_down);
 }

@@ -17,10 +17,11 @@ typedef struct moments_case {
     bool two_streams, moments_only, whole;
 } moments_case;
 
-static const moments_case cases[] = {{600, 0, false, false, true}, {600, 0, true, false, true},    {600, 0, true, true, false},
-                                     {600, 5, true, false, true},  {600, 100, true, true, true},   {600, 100, true, false, false},
-                                     {40, 0, true, false, true},   {1, 0, false, false, true},     {256, 30, true, false, true},
-                                     {1025, 0, false, true, true}, {1025, 0, false, false, false}, {600, 500, true, false, true}};
+static const moments_case cases[] = {
+    {600, 0, false, false, true}, {600, 0, true, false, true},    {600, 0, true, true, false},
+    {600, 5, true, false, true},  {600, 100, true, true, true},   {600, 100, true, false, false},
+    {40, 0, true, false, true},   {1, 0, false, false, true},     {256, 30, true, false, true},
+    {1025, 0, false, true, true}, {1025, 0, false, false, false}, {600, 500, true, false, true}};
 
 static const moments_case *of;
 static float *inputs, *donor, *weights;
@@ -28,8 +29,12 @@ static const organ_input_moments *wanted; /* of one process */
 
 static organ_calibration *moments_by(const organ_engine *engine, organ_error *error)
 {
-    organ_calibration_options options = {
-        .features = of->features, .name = "q", .seed = 9, .layer = 2, .moments_only = of->moments_only, .two_streams = of->two_streams};
+    organ_calibration_options options = {.features = of->features,
+                                         .name = "q",
+                                         .seed = 9,
+                                         .layer = 2,
+                                         .moments_only = of->moments_only,
+                                         .two_streams = of->two_streams};
     organ_calibration *c = NULL;
     if (of->rows) {
         options.weights = organ_by_rows(weights, of->features);
@@ -37,7 +42,8 @@ static organ_calibration *moments_by(const organ_engine *engine, organ_error *er
     }
     ck_assert_int_eq(organ_calibration_create(&options, engine, &c, error), ORGAN_OK);
     for (size_t t = 0; t < TOKENS; t += 100)
-        ck_assert_int_eq(organ_calibration_add(c, inputs + t * of->features, of->two_streams ? donor + t * of->features : NULL, 100, error),
+        ck_assert_int_eq(organ_calibration_add(c, inputs + t * of->features,
+                                               of->two_streams ? donor + t * of->features : NULL, 100, error),
                          ORGAN_OK);
     ck_assert_int_eq(organ_calibration_complete(c, error), ORGAN_OK);
     ck_assert_int_eq(organ_calibration_finish(c, error), ORGAN_OK);
@@ -66,7 +72,8 @@ static organ_calibration *moments_of(organ_ranks *ranks, organ_error *error)
 static void must_equal(const void *found, const void *other, size_t bytes, const char *what)
 {
     ck_assert_msg((found == NULL) == (other == NULL), "%zu inputs: not both have %s", of->features, what);
-    ck_assert_msg(!found || memcmp(found, other, bytes) == 0, "%zu inputs, %zu rows: %s differs", of->features, of->rows, what);
+    ck_assert_msg(!found || memcmp(found, other, bytes) == 0, "%zu inputs, %zu rows: %s differs", of->features,
+                  of->rows, what);
 }
 
 static void sum_together(organ_ranks *ranks, organ_error *error)

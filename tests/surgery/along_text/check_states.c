@@ -1,5 +1,6 @@
 /* SPDX-License-Identifier: MIT
- * Hidden states in memory and in a scratch file: what is given is what is taken, a disk that refuses ends the run, and nothing is left. */
+ * Hidden states in memory and in a scratch file: what is given is what is taken, a disk that refuses ends the run, and
+ * nothing is left. */
 #include "orchestrator/stream/scratch_file.h"
 #include "orchestrator/stream/transfer.h"
 #include "orchestrator/surgery/along_text/states.h"
@@ -171,7 +172,8 @@ static void must_say(const organ_error *error, int errnum, const char *told)
 {
     ck_assert_int_eq(error->status, ORGAN_IO);
     ck_assert_int_eq(error->errnum, errnum);
-    ck_assert_msg(strstr(error->message, scratch_path("scratch")) && strstr(error->message, told), "%s", error->message);
+    ck_assert_msg(strstr(error->message, scratch_path("scratch")) && strstr(error->message, told), "%s",
+                  error->message);
 }
 
 START_TEST(a_disk_that_refuses_is_told)
@@ -179,7 +181,8 @@ START_TEST(a_disk_that_refuses_is_told)
     const organ_along_chunks chunks = {4, 1, 0, 1, 4096};
     organ_along_states *states;
     organ_error error = {0};
-    ck_assert_int_eq(organ_along_states_open(&chunks, false, scratch_path("scratch/absent"), &states, &error), ORGAN_IO);
+    ck_assert_int_eq(organ_along_states_open(&chunks, false, scratch_path("scratch/absent"), &states, &error),
+                     ORGAN_IO);
     must_say(&error, ENOENT, "scratch/absent: no scratch file can be made in it: No such file");
     ck_assert_ptr_null(states);
     error = (organ_error){0};
@@ -233,26 +236,33 @@ START_TEST(a_file_may_be_refused_its_length)
     ck_assert_int_eq(organ_along_states_open(&chunks, false, scratch_path("scratch"), &states, &error), ORGAN_OK);
     signal(SIGXFSZ, SIG_IGN);
     ck_assert_int_eq(getrlimit(RLIMIT_FSIZE, &limit), 0);
-    const struct rlimit little = {100000, limit.rlim_max}; /* may be taken back: the tests after it may share the process */
+    const struct rlimit little = {100000,
+                                  limit.rlim_max}; /* may be taken back: the tests after it may share the process */
     ck_assert_int_eq(setrlimit(RLIMIT_FSIZE, &little), 0);
     ck_assert_ptr_null(organ_along_states_take(states, 0, &error));
     ck_assert_int_eq(setrlimit(RLIMIT_FSIZE, &limit), 0);
     ck_assert_int_eq(error.errnum, EFBIG);
-    ck_assert_ptr_nonnull(strstr(error.message, "4096000 bytes of hidden states (--scratch) cannot be kept there: File too large"));
+    ck_assert_ptr_nonnull(
+        strstr(error.message, "4096000 bytes of hidden states (--scratch) cannot be kept there: File too large"));
     organ_along_states_close(states);
 }
 END_TEST
 
 /* ---- whole runs ---- */
 
-static organ_status prune(const char *method, const char *output, const char *scratch, unsigned threads, organ_error *error)
+static organ_status prune(const char *method, const char *output, const char *scratch, unsigned threads,
+                          organ_error *error)
 {
-    const method_way w = {
-        .donor = scratch_path("donor"),
-        .sparsity = 50,
-        .force = true,
-        .threads = threads,
-        .options = {.method = method, .calibration = scratch_path("text"), .samples = 80, .context = 32, .effort = 1, .scratch = scratch}};
+    const method_way w = {.donor = scratch_path("donor"),
+                          .sparsity = 50,
+                          .force = true,
+                          .threads = threads,
+                          .options = {.method = method,
+                                      .calibration = scratch_path("text"),
+                                      .samples = 80,
+                                      .context = 32,
+                                      .effort = 1,
+                                      .scratch = scratch}};
     *error = (organ_error){0};
     return method_prune(output, &w, error);
 }
@@ -265,9 +275,12 @@ START_TEST(a_scratch_file_changes_no_byte)
     for (size_t m = 0; m < 2; m++)
         for (unsigned threads = 1; threads < 4; threads += 2) {
             ck_assert_msg(prune(methods[m], "in-memory", NULL, threads, &error) == ORGAN_OK, "%s", error.message);
-            ck_assert_msg(prune(methods[m], "spilled", scratch_path("scratch"), threads, &error) == ORGAN_OK, "%s", error.message);
-            ck_assert(same_files(scratch_path("in-memory/model.safetensors"), scratch_path("spilled/model.safetensors")));
-            ck_assert(same_files(scratch_path("in-memory/organ/prune.jsonl"), scratch_path("spilled/organ/prune.jsonl")));
+            ck_assert_msg(prune(methods[m], "spilled", scratch_path("scratch"), threads, &error) == ORGAN_OK, "%s",
+                          error.message);
+            ck_assert(
+                same_files(scratch_path("in-memory/model.safetensors"), scratch_path("spilled/model.safetensors")));
+            ck_assert(
+                same_files(scratch_path("in-memory/organ/prune.jsonl"), scratch_path("spilled/organ/prune.jsonl")));
         }
 }
 END_TEST
@@ -277,8 +290,9 @@ START_TEST(a_disk_without_room_is_found_before_the_work)
     organ_error error;
     method_make_donor("qwen3");
     free_bytes = 1 << 18;
-    method_must_have_failed(prune("physarum-v2", "out", scratch_path("scratch"), 1, &error), ORGAN_IO, &error,
-                            "no space: the hidden states (--scratch) need 655 kB more, 262 kB are free: 393 kB are missing");
+    method_must_have_failed(
+        prune("physarum-v2", "out", scratch_path("scratch"), 1, &error), ORGAN_IO, &error,
+        "no space: the hidden states (--scratch) need 655 kB more, 262 kB are free: 393 kB are missing");
     must_say(&error, ENOSPC, "scratch: no space");
     ck_assert_int_eq(prune("physarum-v2", "out", NULL, 1, &error), ORGAN_OK); /* the output has room */
 }
@@ -310,7 +324,9 @@ int main(void)
         {"store",
          {what_is_given_is_what_is_taken, the_file_has_no_name_and_one_reader, a_disk_that_refuses_is_told,
           bytes_that_change_on_the_disk_are_noticed, a_file_may_be_refused_its_length}},
-        {"runs", {a_scratch_file_changes_no_byte, a_disk_without_room_is_found_before_the_work, a_disk_that_fills_up_ends_the_run}},
+        {"runs",
+         {a_scratch_file_changes_no_byte, a_disk_without_room_is_found_before_the_work,
+          a_disk_that_fills_up_ends_the_run}},
     };
     Suite *const suites[] = {suite_of("states", cases, sizeof cases / sizeof *cases, setup, method_teardown), NULL};
     return run_suites(suites);

@@ -107,23 +107,26 @@ static organ_status enter(void *context, const organ_along_layer *layer, organ_e
         return error->status;
     if (wrong == FAULT_STOP)
         organ_stop_ask(&players[wrong_rank].stop);
-    return wrong == FAULT_ENTER ? organ_fail(error, ORGAN_IO, "no room in layer %d", (int)layer->number) : error->status;
+    return wrong == FAULT_ENTER ? organ_fail(error, ORGAN_IO, "no room in layer %d", (int)layer->number)
+                                : error->status;
 }
 
-/* What a rank has of states, keeps of its chunk, gets from another rank and compares the streams by has room: rows of 320 inputs go into
- * attention, o and the feed-forward, of 864 into down. */
+/* What a rank has of states, keeps of its chunk, gets from another rank and compares the streams by has room: rows of
+ * 320 inputs go into attention, o and the feed-forward, of 864 into down. */
 static void must_fit(const organ_along_text *along)
 {
     const uint64_t token = along->chunks.together * CONTEXT * sizeof(float), inputs = 3 * 320 + 864;
     const uint64_t streams = along->donor_states ? 2 : 1, kept = streams * inputs + 864 + (streams - 1) * inputs;
-    const uint64_t states = organ_along_states_memory(&along->chunks, along->options->streams != ORGAN_ALONG_DONOR, false) +
-                            (streams - 1) * organ_along_states_memory(&along->chunks, false, false);
+    const uint64_t states =
+        organ_along_states_memory(&along->chunks, along->options->streams != ORGAN_ALONG_DONOR, false) +
+        (streams - 1) * organ_along_states_memory(&along->chunks, false, false);
     ck_assert_uint_le(states + kept * token, organ_forward_spare(along->facts.forward, CONTEXT));
 }
 
 static void run(walker *w, organ_along_options *options, session *s, organ_error *error)
 {
-    const organ_along_work work = {.context = w, .memory = no_memory, .change = look, .alike = true, .enter = enter, .grouped = true};
+    const organ_along_work work = {
+        .context = w, .memory = no_memory, .change = look, .alike = true, .enter = enter, .grouped = true};
     organ_along_text *along = NULL;
     organ_targets targets;
     ck_assert_int_eq(organ_targets_select(s->model, NULL, &targets, error), ORGAN_OK);
@@ -146,15 +149,16 @@ static void walk(walker *w, organ_ranks *ranks, organ_error *error)
     *w = (walker){.ranks = ranks};
     snprintf(text, sizeof text, "%s/calibration.txt", of.model);
     organ_along_options options = {.text = text,
-                                         .samples = SAMPLES,
-                                         .context = CONTEXT,
-                                         .method = "test",
-                                         .verb = "test",
-                                         .doing = "testing",
-                                         .streams = of.streams,
-                                         .moments_only = of.moments_only,
-                                         .seed = 3};
-    ck_assert_msg(session_open(&s, of.model, 1, of.memory ? of.memory : ROOMY, error) == ORGAN_OK, "%s", error->message);
+                                   .samples = SAMPLES,
+                                   .context = CONTEXT,
+                                   .method = "test",
+                                   .verb = "test",
+                                   .doing = "testing",
+                                   .streams = of.streams,
+                                   .moments_only = of.moments_only,
+                                   .seed = 3};
+    ck_assert_msg(session_open(&s, of.model, 1, of.memory ? of.memory : ROOMY, error) == ORGAN_OK, "%s",
+                  error->message);
     s.engine.ranks = ranks;
     s.engine.stop = ranks ? &players[organ_ranks_rank(ranks)].stop : NULL;
     run(w, &options, &s, error);
@@ -182,10 +186,11 @@ static void see_the_same(organ_ranks *ranks, organ_error *error)
 
 #define MIB ((uint64_t)1 << 20)
 
-static const walk_case cases[] = {{DENSE, ORGAN_ALONG_BOTH, false, 0},           {MOE, ORGAN_ALONG_BOTH, false, 0},
-                                  {DENSE, ORGAN_ALONG_CHANGED, false, 34 * MIB}, {DENSE, ORGAN_ALONG_BOTH, true, 59 * MIB},
-                                  {MOE, ORGAN_ALONG_CHANGED, true, 0},           {MOE, ORGAN_ALONG_DONOR, true, 0},
-                                  {DENSE, ORGAN_ALONG_DONOR, false, 0}};
+static const walk_case cases[] = {
+    {DENSE, ORGAN_ALONG_BOTH, false, 0},           {MOE, ORGAN_ALONG_BOTH, false, 0},
+    {DENSE, ORGAN_ALONG_CHANGED, false, 34 * MIB}, {DENSE, ORGAN_ALONG_BOTH, true, 59 * MIB},
+    {MOE, ORGAN_ALONG_CHANGED, true, 0},           {MOE, ORGAN_ALONG_DONOR, true, 0},
+    {DENSE, ORGAN_ALONG_DONOR, false, 0}};
 
 START_TEST(ranks_see_what_one_process_sees)
 {

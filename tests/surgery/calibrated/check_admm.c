@@ -48,7 +48,8 @@ static void check_golden(const pruned *p, const char *method, double share_of_ma
     const json_t *const wanted = json_object_get(golden, method);
     const double exact = json_number_value(json_object_get(wanted, "objective")), value = objective(&given, p->weights);
     ck_assert_double_ge(golden_agreement(wanted, p->keep), share_of_masks);
-    ck_assert_msg(fabs(value - exact) <= share_of_objective * exact, "%.9g is not within %g of %.9g", value, share_of_objective, exact);
+    ck_assert_msg(fabs(value - exact) <= share_of_objective * exact, "%.9g is not within %g of %.9g", value,
+                  share_of_objective, exact);
 }
 
 START_TEST(physarum_v3_is_the_golden_one)
@@ -96,8 +97,8 @@ START_TEST(effort_is_iterations)
     static const unsigned products[] = {4, 12, 96};
     double last = INFINITY;
     for (size_t k = 0; k < 3 - (size_t)sampled(0, 1); k++) {
-        pruned p =
-            must_prune(streams, (organ_prune_matrix_options){.method = ORGAN_PRUNE_PHYSARUM_V3, .sparsity = 70, .effort = efforts[k]});
+        pruned p = must_prune(streams, (organ_prune_matrix_options){
+                                           .method = ORGAN_PRUNE_PHYSARUM_V3, .sparsity = 70, .effort = efforts[k]});
         const double value = objective(&given, p.weights);
         ck_assert_uint_eq(p.report.products, products[k]);
         ck_assert_double_lt(value, last);
@@ -149,7 +150,8 @@ END_TEST
 /* The same bits with factors that another matrix has left, or none; and they are used. */
 START_TEST(factors_are_shared)
 {
-    organ_prune_matrix_options options = {.method = ORGAN_PRUNE_PHYSARUM_V3, .sparsity = 50}, other = {.method = ORGAN_PRUNE_ALPS};
+    organ_prune_matrix_options options = {.method = ORGAN_PRUNE_PHYSARUM_V3, .sparsity = 50},
+                               other = {.method = ORGAN_PRUNE_ALPS};
     organ_prune_shared shared = {0};
     organ_calibration *one = calibrate_moments(&engine, &given, false);
     const organ_input_moments *const m = organ_calibration_moments(streams);
@@ -188,8 +190,8 @@ Suite *admm_suite(void)
 {
     suite_case cases[] = {{"golden", {physarum_v3_is_the_golden_one, alps_is_the_golden_one}},
                           {"runs",
-                           {effort_is_iterations, the_flow_decides_how_many, weights_take_the_place_of_moments_for_v3, factors_are_shared,
-                            alps_sees_one_stream, alps_begins_lower_where_nothing_moves}}};
+                           {effort_is_iterations, the_flow_decides_how_many, weights_take_the_place_of_moments_for_v3,
+                            factors_are_shared, alps_sees_one_stream, alps_begins_lower_where_nothing_moves}}};
     cases[1].tests[sampled(6, 4)] = NULL; /* the last take ALPS most iterations */
     return suite_of("physarum v3 and ALPS", cases, sizeof cases / sizeof *cases, set_up, tear_down);
 }

@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: MIT
- * One budget for a model: what curves and exchanges say of it is what the model becomes. By magnitude, which prunes a matrix alone as it
- * does in the whole. */
+ * One budget for a model: what curves and exchanges say of it is what the model becomes. By magnitude, which prunes a
+ * matrix alone as it does in the whole. */
 #include "orchestrator/surgery/along_text/along_text.h"
 #include "tests/kit/forward_rig.h"
 #include "tests/kit/model_maker.h"
@@ -75,7 +75,8 @@ static double divergence_of(const char *output, unsigned samples)
     organ_along_options options = along_options(samples);
     const organ_along_work work = {.memory = no_memory};
     ck_assert_int_eq(organ_targets_select(s.model, NULL, &targets, &error), ORGAN_OK);
-    ck_assert_msg(organ_along_open(&options, s.model, &targets, &work, &s.engine, NULL, &along, &error) == ORGAN_OK, "%s", error.message);
+    ck_assert_msg(organ_along_open(&options, s.model, &targets, &work, &s.engine, NULL, &along, &error) == ORGAN_OK,
+                  "%s", error.message);
     ck_assert_msg(organ_along_rest_cut(along, TOKENS, "test", &rest, &error) == ORGAN_OK, "%s", error.message);
     passed donor = pass_of("donor", &rest.windows), other = pass_of(output, &rest.windows);
     const double found = mean_divergence(donor.logits, other.logits, donor.rows, donor.words);
@@ -108,7 +109,8 @@ static void prune_by_magnitude(const char *output, const char *targets, organ_al
 }
 
 /* By physarum v3 along the text. */
-static void prune_by_v3(const char *output, const char *targets, unsigned samples, double effort, organ_allocate_options allocate)
+static void prune_by_v3(const char *output, const char *targets, unsigned samples, double effort,
+                        organ_allocate_options allocate)
 {
     organ_error error = {0};
     const method_way way = {.donor = scratch_path("donor"),
@@ -136,7 +138,8 @@ static double number_at(const json_t *json, const char *key) { return json_numbe
 START_TEST(a_curve_is_what_the_tensor_costs_alone)
 {
     method_make_donor(kinds[_i]);
-    prune_by_magnitude("out", NULL, (organ_allocate_options){.allocate = "global", .tokens = TOKENS, .file = scratch_path("curves")});
+    prune_by_magnitude(
+        "out", NULL, (organ_allocate_options){.allocate = "global", .tokens = TOKENS, .file = scratch_path("curves")});
     json_t *const curves = json_load_file(scratch_path("curves"), 0, NULL), *tensor;
     size_t k, tried = 0;
     ck_assert_ptr_nonnull(curves);
@@ -146,7 +149,8 @@ START_TEST(a_curve_is_what_the_tensor_costs_alone)
         if (!strstr(name, ".1.mlp") && !strstr(name, ".0.self_attn.v"))
             continue;
         prune_by_magnitude("alone", name, (organ_allocate_options){0});
-        near(json_number_value(json_array_get(json_object_get(tensor, "cost"), 0)), divergence_of("alone", SAMPLES / 2), name);
+        near(json_number_value(json_array_get(json_object_get(tensor, "cost"), 0)), divergence_of("alone", SAMPLES / 2),
+             name);
         tried++;
     }
     ck_assert_uint_ge(tried, 3);
@@ -154,12 +158,14 @@ START_TEST(a_curve_is_what_the_tensor_costs_alone)
 }
 END_TEST
 
-/* In the first layer a tensor has the donor's inputs when it is pruned alone too: half of the windows and of the iterations. */
+/* In the first layer a tensor has the donor's inputs when it is pruned alone too: half of the windows and of the
+ * iterations. */
 START_TEST(a_curve_of_v3_takes_half_of_the_iterations)
 {
     static const char name[] = "model.layers.0.self_attn.q_proj.weight";
     method_make_donor(kinds[0]);
-    prune_by_v3("out", NULL, SAMPLES, 2, (organ_allocate_options){.allocate = "global", .tokens = TOKENS, .file = scratch_path("curves")});
+    prune_by_v3("out", NULL, SAMPLES, 2,
+                (organ_allocate_options){.allocate = "global", .tokens = TOKENS, .file = scratch_path("curves")});
     json_t *const curves = json_load_file(scratch_path("curves"), 0, NULL), *tensor;
     double cost = 0;
     size_t k;
@@ -184,10 +190,14 @@ START_TEST(exchanges_judge_what_the_model_becomes)
     size_t k;
     json_t *tensor;
     method_make_donor(kinds[_i]);
-    prune_by_magnitude("divided", NULL, (organ_allocate_options){.allocate = "global", .tokens = TOKENS, .file = scratch_path("curves")});
-    prune_by_magnitude("out", NULL,
-                       (organ_allocate_options){.allocate = "global", .tokens = TOKENS, .file = scratch_path("curves"), .rounds = 3});
-    const json_t *const allocation = json_object_get(last_report, "allocation"), *const told = json_object_get(allocation, "exchanges");
+    prune_by_magnitude(
+        "divided", NULL,
+        (organ_allocate_options){.allocate = "global", .tokens = TOKENS, .file = scratch_path("curves")});
+    prune_by_magnitude(
+        "out", NULL,
+        (organ_allocate_options){.allocate = "global", .tokens = TOKENS, .file = scratch_path("curves"), .rounds = 3});
+    const json_t *const allocation = json_object_get(last_report, "allocation"), *const told = json_object_get(
+                                                                                     allocation, "exchanges");
     near(number_at(told, "before"), divergence_of("divided", SAMPLES), "before");
     near(number_at(told, "after"), divergence_of("out", SAMPLES), "after");
     ck_assert_double_le(number_at(told, "after"), number_at(told, "before"));
@@ -225,7 +235,8 @@ static organ_status meet(void *context, const organ_along_matrix *m, float *weig
     return error->status;
 }
 
-/* Of a layer q, k and v, gate and up follow one another, and say how many of them are still to come; o and down are alone. */
+/* Of a layer q, k and v, gate and up follow one another, and say how many of them are still to come; o and down are
+ * alone. */
 START_TEST(company_follows_one_another)
 {
     session s;
@@ -238,7 +249,8 @@ START_TEST(company_follows_one_another)
     const organ_along_work work = {.context = &met, .memory = no_memory, .change = meet, .grouped = true};
     ck_assert_msg(session_open(&s, scratch_path("donor"), 2, ROOMY, &error) == ORGAN_OK, "%s", error.message);
     ck_assert_int_eq(organ_targets_select(s.model, NULL, &targets, &error), ORGAN_OK);
-    ck_assert_msg(organ_along_open(&options, s.model, &targets, &work, &s.engine, NULL, &along, &error) == ORGAN_OK, "%s", error.message);
+    ck_assert_msg(organ_along_open(&options, s.model, &targets, &work, &s.engine, NULL, &along, &error) == ORGAN_OK,
+                  "%s", error.message);
     ck_assert_msg(organ_along_run(along, &error) == ORGAN_OK, "%s", error.message);
     const size_t layers = organ_forward_describe(organ_along_describe(along)->forward)->layers;
     ck_assert_uint_eq(met.together, 5 * layers);

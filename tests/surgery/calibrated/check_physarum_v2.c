@@ -1,5 +1,6 @@
 /* SPDX-License-Identifier: MIT
- * Physarum v2 and its baselines on one layer: against FP64 by another hand, the same bits however it is cut, and all that can be wrong. */
+ * Physarum v2 and its baselines on one layer: against FP64 by another hand, the same bits however it is cut, and all
+ * that can be wrong. */
 #include "tests/surgery/calibrated/physarum_v2_rig.h"
 #include "tests/kit/effort.h"
 #include "tests/kit/suite_table.h"
@@ -71,7 +72,8 @@ END_TEST
 static double run_with_effort(const organ_calibration *c, double effort, unsigned products, double *share)
 {
     const json_t *const wanted = json_object_get(golden, "physarum");
-    pruned p = prune_layer(&engine, &given, c, (organ_prune_matrix_options){.sparsity = 50, .effort = effort, .measure = true});
+    pruned p = prune_layer(&engine, &given, c,
+                           (organ_prune_matrix_options){.sparsity = 50, .effort = effort, .measure = true});
     ck_assert_msg(p.error.status == ORGAN_OK, "%s", p.error.message);
     ck_assert_double_le(fabs(p.report.sparsity - 50), 0.1);
     ck_assert_uint_eq(p.report.stages, 7);
@@ -106,7 +108,8 @@ END_TEST
 /* W (C - H), summed instead of C, is the same sum, and leads to the same solution. */
 START_TEST(weights_take_the_place_of_moments)
 {
-    organ_calibration *with = calibrate_with_weights(&engine, &given, 300), *without = calibrate(&engine, &given, true, LAYER_TOKENS);
+    organ_calibration *with = calibrate_with_weights(&engine, &given, 300),
+                      *without = calibrate(&engine, &given, true, LAYER_TOKENS);
     const organ_input_moments *const a = organ_calibration_moments(with), *const b = organ_calibration_moments(without);
     ck_assert(a->bent && !a->c && a->rows == LAYER_ROWS && !b->bent && b->c && b->rows == 0);
     double most = 0;
@@ -131,7 +134,8 @@ START_TEST(weights_take_the_place_of_moments)
     organ_prune_matrix_report report;
     const organ_prune_matrix_options options = {.name = "m", .sparsity = 50, .effort = 1};
     uint8_t keep[3 * LAYER_COLS];
-    ck_assert_int_eq(organ_prune_matrix(&engine, &options, with, given.weights, 3, LAYER_COLS, keep, &report, &error), ORGAN_USAGE);
+    ck_assert_int_eq(organ_prune_matrix(&engine, &options, with, given.weights, 3, LAYER_COLS, keep, &report, &error),
+                     ORGAN_USAGE);
     ck_assert_str_eq(error.message, "m: 3 rows, calibrated with the weights of 96");
     organ_calibration_destroy(with);
     organ_calibration_destroy(without);
@@ -162,7 +166,8 @@ START_TEST(sparsegpt_is_the_golden_one)
 {
     const json_t *const wanted = json_object_get(golden, "sparsegpt");
     organ_calibration *c = calibrate(&engine, &given, false, LAYER_TOKENS);
-    pruned p = prune_layer(&engine, &given, c, (organ_prune_matrix_options){.method = ORGAN_PRUNE_SPARSEGPT, .sparsity = 50});
+    pruned p =
+        prune_layer(&engine, &given, c, (organ_prune_matrix_options){.method = ORGAN_PRUNE_SPARSEGPT, .sparsity = 50});
     ck_assert_msg(p.error.status == ORGAN_OK, "%s", p.error.message);
     ck_assert_double_ge(golden_agreement(wanted, p.keep), 99.9);
     check_relative(objective(&given, p.weights), golden_number(wanted, "objective"), 1e-3);
@@ -174,14 +179,16 @@ END_TEST
 
 Suite *physarum_v2_golden_suite(void)
 {
-    const suite_case cases[] = {{"golden",
-                                 {saliency_is_the_golden_one, physarum_comes_to_the_golden_one, weights_take_the_place_of_moments,
-                                  flow_alone_is_the_golden_one, sparsegpt_is_the_golden_one}}};
+    const suite_case cases[] = {
+        {"golden",
+         {saliency_is_the_golden_one, physarum_comes_to_the_golden_one, weights_take_the_place_of_moments,
+          flow_alone_is_the_golden_one, sparsegpt_is_the_golden_one}}};
     return suite_of("physarum v2: golden", cases, sizeof cases / sizeof *cases, set_up, tear_down);
 }
 
 int main(void)
 {
-    Suite *const suites[] = {physarum_v2_golden_suite(), physarum_v2_matrix_suite(), physarum_v2_parts_suite(), admm_suite(), NULL};
+    Suite *const suites[] = {physarum_v2_golden_suite(), physarum_v2_matrix_suite(), physarum_v2_parts_suite(),
+                             admm_suite(), NULL};
     return run_suites(suites);
 }

@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: MIT
- * Prunings without a text in bands of rows: the same bytes however many bands there are, with the least memory that is said to do and with
- * plenty. */
+ * Prunings without a text in bands of rows: the same bytes however many bands there are, with the least memory that is
+ * said to do and with plenty. */
 #include "formats/model/model.h"
 #include "orchestrator/machine/quantity.h"
 #include "orchestrator/stream/widen.h"
@@ -28,14 +28,18 @@ typedef struct way {
 
 static organ_status prune(const char *output, way w, organ_error *error)
 {
-    const method_way whole = {
-        .donor = w.donor,
-        .targets = w.targets,
-        .sparsity = w.sparsity > 0 ? w.sparsity : -1,
-        .force = true,
-        .threads = w.threads ? w.threads : 1,
-        .memory = w.memory,
-        .options = {.method = w.method, .imatrix = w.imatrix, .pattern = w.pattern, .samples = 128, .context = 512, .effort = 1}};
+    const method_way whole = {.donor = w.donor,
+                              .targets = w.targets,
+                              .sparsity = w.sparsity > 0 ? w.sparsity : -1,
+                              .force = true,
+                              .threads = w.threads ? w.threads : 1,
+                              .memory = w.memory,
+                              .options = {.method = w.method,
+                                          .imatrix = w.imatrix,
+                                          .pattern = w.pattern,
+                                          .samples = 128,
+                                          .context = 512,
+                                          .effort = 1}};
     return method_prune(output, &whole, error);
 }
 
@@ -62,7 +66,8 @@ static uint64_t least_memory(way w)
 static void same_files_in(const char *a, const char *b, const char *const *names)
 {
     for (; *names; names++)
-        ck_assert_msg(same_files(scratch_path("%s/%s", a, *names), scratch_path("%s/%s", b, *names)), "%s differs", *names);
+        ck_assert_msg(same_files(scratch_path("%s/%s", a, *names), scratch_path("%s/%s", b, *names)), "%s differs",
+                      *names);
 }
 
 /* With as little memory as does, and so in as many bands as there can be; with some more; with plenty. */
@@ -138,7 +143,8 @@ static void make_matrix(const float *values, size_t rows, size_t cols)
     char header[200];
     const size_t bytes = rows * cols * sizeof *values;
     snprintf(header, sizeof header,
-             "{\"model.layers.0.mlp.up_proj.weight\":{\"dtype\":\"F32\",\"shape\":[%zu,%zu],\"data_offsets\":[0,%zu]}}", rows, cols, bytes);
+             "{\"model.layers.0.mlp.up_proj.weight\":{\"dtype\":\"F32\",\"shape\":[%zu,%zu],\"data_offsets\":[0,%zu]}}",
+             rows, cols, bytes);
     const uint64_t length = strlen(header);
     char *const file = malloc(sizeof length + length + bytes);
     memcpy(file, &length, sizeof length);
@@ -191,7 +197,8 @@ START_TEST(not_finite)
         values[rows[k] * COLS + 32] = k == 1 ? NAN : -INFINITY;
         values[ALL - 1] = INFINITY;
         make_matrix(values, ROWS, COLS);
-        snprintf(told, sizeof told, "model.layers.0.mlp.up_proj.weight: weight [%zu, 32] is %s; it must be finite", rows[k],
+        snprintf(told, sizeof told, "model.layers.0.mlp.up_proj.weight: weight [%zu, 32] is %s; it must be finite",
+                 rows[k],
                  k == 0   ? "-inf"
                  : k == 1 ? "nan"
                           : "inf");

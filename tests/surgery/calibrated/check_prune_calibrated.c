@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: MIT
- * Pruning along a text as a library: the same bytes whatever the way, what was asked for is there, better methods are better, and whatever
- * fails leaves nothing. */
+ * Pruning along a text as a library: the same bytes whatever the way, what was asked for is there, better methods are
+ * better, and whatever fails leaves nothing. */
 #include "formats/tokenizer/tokenizer.h"
 #include "orchestrator/machine/quantity.h"
 #include "orchestrator/stream/widen.h"
@@ -73,7 +73,8 @@ static void configure(const char *format, ...)
 {
     va_list values;
     va_start(values, format);
-    json_t *const config = json_load_file(scratch_path("donor/config.json"), 0, NULL), *const news = json_vpack_ex(NULL, 0, format, values);
+    json_t *const config = json_load_file(scratch_path("donor/config.json"), 0, NULL), *const news = json_vpack_ex(
+                                                                                           NULL, 0, format, values);
     va_end(values);
     ck_assert(config && news);
     ck_assert_int_eq(json_object_update(config, news), 0);
@@ -88,8 +89,8 @@ static void same_outputs(const char *a, const char *b)
 {
     static const char *const files[] = {"model.safetensors", "config.json", "tokenizer.json", "organ/prune.jsonl"};
     for (size_t k = 0; k < sizeof files / sizeof *files; k++)
-        ck_assert_msg(same_files(scratch_path("%s/%s", a, files[k]), scratch_path("%s/%s", b, files[k])), "%s differs in %s and %s",
-                      files[k], a, b);
+        ck_assert_msg(same_files(scratch_path("%s/%s", a, files[k]), scratch_path("%s/%s", b, files[k])),
+                      "%s differs in %s and %s", files[k], a, b);
 }
 
 START_TEST(same_bytes_whatever_the_way)
@@ -137,7 +138,8 @@ START_TEST(sparsity_is_met_and_audited)
     method_make_donor("qwen2");
     for (size_t m = 0; m < 6; m++) {
         must_prune("out", (way){.sparsity = 40, .force = true, .c = {.method = methods[m]}});
-        ck_assert_double_eq_tol(real_at("per_tensor.min"), 40, 1.6); /* rows of 32 allow wanda no less than 3 points a step */
+        ck_assert_double_eq_tol(real_at("per_tensor.min"), 40,
+                                1.6); /* rows of 32 allow wanda no less than 3 points a step */
         ck_assert_double_eq_tol(real_at("per_tensor.max"), 40, 1.6);
         ck_assert_double_eq(real_at("coverage.percent"), 100);
         const double killed = real_at("totals.target.killed"), changed = real_at("compensated");
@@ -149,7 +151,8 @@ START_TEST(sparsity_is_met_and_audited)
         organ_audit_options lenient = plain;
         lenient.compensated = true;
         json_decref(last_report);
-        ck_assert_int_eq(organ_audit(&plain, &s.engine, NULL, &last_report, &error), m < 4 ? ORGAN_CHECK_FAILED : ORGAN_OK);
+        ck_assert_int_eq(organ_audit(&plain, &s.engine, NULL, &last_report, &error),
+                         m < 4 ? ORGAN_CHECK_FAILED : ORGAN_OK);
         ck_assert(m >= 4 || strstr(error.message, "--compensated") != NULL);
         json_decref(last_report);
         error = (organ_error){0};
@@ -211,7 +214,8 @@ START_TEST(experts)
         ck_assert_double_eq(real_at("coverage.percent"), 100);
         ck_assert_int_eq(json_object_size(json_object_get(json_object_get(last_report, "calibration"), "fallback")), 0);
         must_prune("one", (way){.sparsity = 40, .force = true, .c = {.samples = 1, .context = 1}});
-        ck_assert_double_eq(real_at("calibration.fallback.experts"), 3 * 6); /* all: the only token is fewer than eight */
+        ck_assert_double_eq(real_at("calibration.fallback.experts"),
+                            3 * 6); /* all: the only token is fewer than eight */
     }
 }
 END_TEST
@@ -227,13 +231,15 @@ START_TEST(narrow_inputs_are_whole_before_wide_ones)
     must_prune("out", w);
     ck_assert_double_eq(real_at("calibration.block_diagonal_tensors"), 1);
     size_t size;
-    char *const lines = slurp(scratch_path("out/organ/prune.jsonl"), &size), *const wide = strstr(lines, "mlp.down_proj.weight");
+    char *const lines = slurp(scratch_path("out/organ/prune.jsonl"), &size), *const wide =
+                                                                                 strstr(lines, "mlp.down_proj.weight");
     ck_assert(wide && strstr(wide, "\"block_diagonal\":true") < strchr(wide, '\n'));
     free(lines);
 }
 END_TEST
 
-/* The hidden states of a usual calibration do not fit into the usual memory where a model is as wide as Qwen2.5-0.5B; nothing is begun. */
+/* The hidden states of a usual calibration do not fit into the usual memory where a model is as wide as Qwen2.5-0.5B;
+ * nothing is begun. */
 START_TEST(hidden_states_that_do_not_fit)
 {
     static const made_tensor tensors[] = {{"model.embed_tokens.weight", ORGAN_BF16, 2, {96, 896}},
@@ -251,14 +257,16 @@ START_TEST(hidden_states_that_do_not_fit)
                                           {"model.norm.weight", ORGAN_BF16, 1, {896}}};
     static char text[128 * 512];
     method_make_donor("qwen3");
-    configure("{s:i, s:i, s:i, s:i, s:i, s:i, s:[s]}", "num_hidden_layers", 1, "hidden_size", 896, "intermediate_size", 4864, "head_dim",
-              64, "num_attention_heads", 14, "num_key_value_heads", 2, "layer_types", "full_attention");
+    configure("{s:i, s:i, s:i, s:i, s:i, s:i, s:[s]}", "num_hidden_layers", 1, "hidden_size", 896, "intermediate_size",
+              4864, "head_dim", 64, "num_attention_heads", 14, "num_key_value_heads", 2, "layer_types",
+              "full_attention");
     make_shard(scratch_path("donor/model.safetensors"), tensors, sizeof tensors / sizeof *tensors);
     memset(text, 'a', sizeof text);
     spill(scratch_path("text"), text, sizeof text);
     const way w = {.sparsity = 50, .memory = (uint64_t)512 << 20, .c = {.samples = 128, .context = 512}};
     must_fail(w, ORGAN_USAGE,
-              "--memory 512M is too little for the hidden states of 128 windows (--samples) of 512 tokens (--context), a layer and ");
+              "--memory 512M is too little for the hidden states of 128 windows (--samples) of 512 tokens (--context), "
+              "a layer and ");
 }
 END_TEST
 
@@ -306,14 +314,15 @@ START_TEST(better_methods_are_better)
     ck_assert_uint_ge(count, 512);
     const organ_windows windows = {ids, 4, begin};
     for (size_t m = 0; m < 3; m++) {
-        must_prune(
-            "out",
-            (way){.donor = TINY,
-                  .sparsity = 50,
-                  .threads = 2,
-                  .force = true,
-                  .targets = "model.layers.0.*_proj.weight",
-                  .c = {.method = methods[m], .calibration = TINY "/calibration.txt", .samples = (unsigned)samples, .context = 128}});
+        must_prune("out", (way){.donor = TINY,
+                                .sparsity = 50,
+                                .threads = 2,
+                                .force = true,
+                                .targets = "model.layers.0.*_proj.weight",
+                                .c = {.method = methods[m],
+                                      .calibration = TINY "/calibration.txt",
+                                      .samples = (unsigned)samples,
+                                      .context = 128}});
         ck_assert_double_eq(real_at("calibration.block_diagonal_tensors"), 0);
         far[m] = distance(&donor, "out", &windows);
     }
@@ -335,7 +344,8 @@ static way memory_that_is_enough(way w)
     organ_error error;
     ck_assert_int_eq(prune("out", w, &error), ORGAN_USAGE);
     const char *const at = strstr(error.message, before);
-    ck_assert_msg(at && sscanf(at + sizeof before - 1, "%23s", size) == 1 && organ_quantity_parse(size, &w.memory), "%s", error.message);
+    ck_assert_msg(at && sscanf(at + sizeof before - 1, "%23s", size) == 1 && organ_quantity_parse(size, &w.memory),
+                  "%s", error.message);
     return w;
 }
 
@@ -382,12 +392,13 @@ START_TEST(weights_that_are_no_numbers)
     ck_assert_int_eq(pwrite(fd, (unsigned char[4]){0xff, 0xff, 0xff, 0xff}, size, at), (ssize_t)size);
     close(fd);
     must_fail((way){.sparsity = 40}, ORGAN_BAD_INPUT, "model.layers.1.mlp");
-    must_fail((way){.sparsity = 40, .c = {.method = "magnitude"}}, ORGAN_BAD_INPUT, "model.layers.1.mlp.up_proj.weight");
+    must_fail((way){.sparsity = 40, .c = {.method = "magnitude"}}, ORGAN_BAD_INPUT,
+              "model.layers.1.mlp.up_proj.weight");
 }
 END_TEST
 
-/* A donor of the shapes of fixtures/forward/qwen3 in F16; one projection of it is at the end of the range of F16, so that what makes up for
- * its killed weights is beyond. */
+/* A donor of the shapes of fixtures/forward/qwen3 in F16; one projection of it is at the end of the range of F16, so
+ * that what makes up for its killed weights is beyond. */
 static void make_full_range(void)
 {
     static const made_tensor tensors[] = {{"model.embed_tokens.weight", ORGAN_F16, 2, {96, 32}},
@@ -444,7 +455,8 @@ START_TEST(donor_that_changes)
     for (size_t m = 0; m < 3; m++) {
         method_make_donor("qwen3");
         fault_at(FAULT_PWRITE, 3, 0, false, touch);
-        must_fail((way){.sparsity = 40, .c = {.method = methods[m]}}, ORGAN_BAD_INPUT, "model.safetensors: was written to while");
+        must_fail((way){.sparsity = 40, .c = {.method = methods[m]}}, ORGAN_BAD_INPUT,
+                  "model.safetensors: was written to while");
         fault_clear();
         method_make_donor("qwen3");
         fault_at(FAULT_PWRITE, 3, 0, false, cut);
@@ -463,7 +475,8 @@ int main(void)
         {"objective", {better_methods_are_better}},
         {"faults", {refusals, weights_that_are_no_numbers, compensation_beyond_the_range, donor_that_changes}},
     };
-    Suite *const suites[] = {suite_of("prune_calibrated", cases, sizeof cases / sizeof *cases, method_setup, method_teardown),
-                             prune_resume_suite(), prune_allocation_suite(), NULL};
+    Suite *const suites[] = {
+        suite_of("prune_calibrated", cases, sizeof cases / sizeof *cases, method_setup, method_teardown),
+        prune_resume_suite(), prune_allocation_suite(), NULL};
     return run_suites(suites);
 }

@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: MIT
- * Pruning by an importance matrix as a library: what it says comes to the right weights, whatever the model's names are, and whatever does
- * not fit leaves nothing. */
+ * Pruning by an importance matrix as a library: what it says comes to the right weights, whatever the model's names
+ * are, and whatever does not fit leaves nothing. */
 #include "orchestrator/stream/widen.h"
 #include "orchestrator/surgery/calibrated/calibrated.h"
 #include "tests/kit/forward_rig.h"
@@ -99,12 +99,13 @@ static uint64_t different(const char *a, const char *b, const char *name, uint64
 
 /* ---- what it says ---- */
 
-/* In the first layer the same tokens make the same mask. Behind it the text's inputs are those behind pruned layers, the imatrix' those of
- * the whole model: a few weights more or less. */
+/* In the first layer the same tokens make the same mask. Behind it the text's inputs are those behind pruned layers,
+ * the imatrix' those of the whole model: a few weights more or less. */
 START_TEST(same_tokens_same_mask)
 {
-    static const char *const modules[] = {"self_attn.q_proj", "self_attn.k_proj", "self_attn.v_proj", "self_attn.o_proj",
-                                          "mlp.gate_proj",    "mlp.up_proj",      "mlp.down_proj"};
+    static const char *const modules[] = {"self_attn.q_proj", "self_attn.k_proj", "self_attn.v_proj",
+                                          "self_attn.o_proj", "mlp.gate_proj",    "mlp.up_proj",
+                                          "mlp.down_proj"};
     const char *const targets = "*.layers.0.*_proj.weight,*.layers.1.*_proj.weight";
     uint64_t all = 0, later = 0, count;
     char name[80];
@@ -117,7 +118,8 @@ START_TEST(same_tokens_same_mask)
         later += different("text", "imatrix", name, &count);
         all += count;
     }
-    ck_assert_msg(later > 0 && later < all / 40, "%llu of %llu differ", (unsigned long long)later, (unsigned long long)all);
+    ck_assert_msg(later > 0 && later < all / 40, "%llu of %llu differ", (unsigned long long)later,
+                  (unsigned long long)all);
 }
 END_TEST
 
@@ -131,10 +133,13 @@ START_TEST(same_bytes_whatever_the_way)
         w.memory = (uint64_t)8 << 20;
         w.imatrix = "fixtures/imatrix/tiny-qwen2.dat";
         must_prune(TINY, "b", w);
-        ck_assert(same_files(scratch_path("a/model-00002-of-00003.safetensors"), scratch_path("b/model-00002-of-00003.safetensors")));
-        ck_assert_str_eq(json_string_value(json_object_get(last_report, "definition")), m == 0 ? "physarum-v2-imatrix/2" : "wanda/1");
+        ck_assert(same_files(scratch_path("a/model-00002-of-00003.safetensors"),
+                             scratch_path("b/model-00002-of-00003.safetensors")));
+        ck_assert_str_eq(json_string_value(json_object_get(last_report, "definition")),
+                         m == 0 ? "physarum-v2-imatrix/2" : "wanda/1");
         ck_assert(json_is_false(json_object_get(last_report, "compensates")));
-        ck_assert_str_eq(json_string_value(json_object_get(json_object_get(last_report, "imatrix"), "name")), "tiny-qwen2.dat");
+        ck_assert_str_eq(json_string_value(json_object_get(json_object_get(last_report, "imatrix"), "name")),
+                         "tiny-qwen2.dat");
         ck_assert_int_eq(json_integer_value(json_object_get(last_report, "compensated")), 0);
     }
 }
@@ -144,8 +149,8 @@ END_TEST
 
 static void put_number(FILE *out, int32_t number) { ck_assert_uint_eq(fwrite(&number, sizeof number, 1, out), 1); }
 
-/* An imatrix of the older format at "m", for all projections of that GGUF model, of numbers that differ from input to input and from expert
- * to expert; those of expert `unseen` are all the same. */
+/* An imatrix of the older format at "m", for all projections of that GGUF model, of numbers that differ from input to
+ * input and from expert to expert; those of expert `unseen` are all the same. */
 static void make_imatrix(const char *gguf, int64_t unseen)
 {
     organ_model *const model = opened(gguf);
@@ -233,20 +238,26 @@ END_TEST
 /* ---- GGUF donors by a text ---- */
 
 /* Row `row` of Q or K of a model of the llama kind, of heads of `head` rows, in a GGUF file. */
-static uint64_t turned(uint64_t row, uint64_t head) { return row - row % head + row % head % (head / 2) * 2 + row % head / (head / 2); }
+static uint64_t turned(uint64_t row, uint64_t head)
+{
+    return row - row % head + row % head % (head / 2) * 2 + row % head / (head / 2);
+}
 
-static void compare_turned(const organ_model *a, const organ_model *b, const char *hf, const char *gguf, uint64_t cols, uint64_t head)
+static void compare_turned(const organ_model *a, const organ_model *b, const char *hf, const char *gguf, uint64_t cols,
+                           uint64_t head)
 {
     uint64_t count, all;
     float *const x = values_of(a, hf, &count), *const y = values_of(b, gguf, &all);
     ck_assert_uint_eq(count, all);
     for (uint64_t r = 0; r < count / cols; r++)
-        ck_assert_msg(memcmp(x + r * cols, y + turned(r, head) * cols, cols * sizeof *x) == 0, "%s: row %llu", hf, (unsigned long long)r);
+        ck_assert_msg(memcmp(x + r * cols, y + turned(r, head) * cols, cols * sizeof *x) == 0, "%s: row %llu", hf,
+                      (unsigned long long)r);
     free(x);
     free(y);
 }
 
-/* Wherever the same weights come from, the same is done to them: rows of Q and K that llama.cpp has in another order stay in it. */
+/* Wherever the same weights come from, the same is done to them: rows of Q and K that llama.cpp has in another order
+ * stay in it. */
 START_TEST(same_weights_in_both_formats)
 {
     static const char *const methods[] = {"physarum-v2", "wanda"};
@@ -281,11 +292,12 @@ END_TEST
 
 /* ---- what does not fit ---- */
 
-/* Expert 4 is told in the document of each layer. The others are pruned as with sums for all of them; so is the down projection of expert
- * 4, whose columns count alike, by magnitude. */
+/* Expert 4 is told in the document of each layer. The others are pruned as with sums for all of them; so is the down
+ * projection of expert 4, whose columns count alike, by magnitude. */
 START_TEST(expert_without_tokens)
 {
-    static const char donor[] = "fixtures/forward/mixtral", down[] = "model.layers.1.block_sparse_moe.experts.4.w2.weight";
+    static const char donor[] = "fixtures/forward/mixtral",
+                      down[] = "model.layers.1.block_sparse_moe.experts.4.w2.weight";
     make_imatrix("fixtures/forward/mixtral.gguf", -1);
     must_prune(donor, "all", (way){.imatrix = scratch_path("m")});
     ck_assert_ptr_null(json_object_get(json_object_get(last_report, "imatrix"), "fallback"));
@@ -294,7 +306,8 @@ START_TEST(expert_without_tokens)
     const json_t *const fallback = json_object_get(json_object_get(last_report, "imatrix"), "fallback");
     ck_assert_int_eq(json_integer_value(json_object_get(fallback, "experts")), 3);
     ck_assert_str_eq(json_string_value(json_array_get(json_object_get(fallback, "names"), 2)), "layer 2: 4");
-    organ_model *const all = opened(scratch_path("all")), *const part = opened(scratch_path("some")), *const before = opened(donor);
+    organ_model *const all = opened(scratch_path("all")), *const part = opened(scratch_path("some")),
+                       *const before = opened(donor);
     uint64_t count;
     float *const x = values_of(all, twins[7].hf, &count), *const y = values_of(part, twins[7].hf, &count);
     ck_assert_mem_eq(x, y, count * sizeof *x);
@@ -340,16 +353,17 @@ START_TEST(square_stack)
     mkdir(scratch_path("donor"), 0777);
     make_shard(scratch_path("donor/model.safetensors"), tensors, 2);
     must_fail(scratch_path("donor"), (way){.imatrix = scratch_path("m")}, ORGAN_BAD_INPUT,
-              "tensor 'model.layers.0.mlp.experts.down_proj': is a stack of 2 matrices of 32 x 32: which of its axes are the inputs");
+              "tensor 'model.layers.0.mlp.experts.down_proj': is a stack of 2 matrices of 32 x 32: which of its axes "
+              "are the inputs");
 }
 END_TEST
 
 START_TEST(memory)
 {
-    must_fail(
-        TINY, (way){.imatrix = GIVEN, .method = "physarum-v2", .memory = (uint64_t)1 << 20}, ORGAN_USAGE,
-        "--memory 1M is too little for tensor 'model.layers.0.mlp.down_proj.weight' and the fewest of its rows of 864 weights that are "
-        "pruned together; --memory ");
+    must_fail(TINY, (way){.imatrix = GIVEN, .method = "physarum-v2", .memory = (uint64_t)1 << 20}, ORGAN_USAGE,
+              "--memory 1M is too little for tensor 'model.layers.0.mlp.down_proj.weight' and the fewest of its rows "
+              "of 864 weights that are "
+              "pruned together; --memory ");
 }
 END_TEST
 
@@ -368,7 +382,8 @@ START_TEST(imatrix_that_changes)
     for (size_t k = 0; k < 2; k++) {
         copy_file(GIVEN, scratch_path("changing"));
         fault_at(FAULT_PWRITE, 5, 0, false, ways[k]);
-        must_fail(TINY, (way){.imatrix = scratch_path("changing")}, ORGAN_BAD_INPUT, k == 0 ? "now has" : "changing: ended at byte");
+        must_fail(TINY, (way){.imatrix = scratch_path("changing")}, ORGAN_BAD_INPUT,
+                  k == 0 ? "now has" : "changing: ended at byte");
         fault_clear();
     }
 }

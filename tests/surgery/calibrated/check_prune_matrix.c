@@ -1,5 +1,6 @@
 /* SPDX-License-Identifier: MIT
- * Pruning a matrix, whatever the method: what the mask must be, the same bits however it is cut, and what is refused. */
+ * Pruning a matrix, whatever the method: what the mask must be, the same bits however it is cut, and what is refused.
+ */
 #include "tests/surgery/calibrated/physarum_v2_rig.h"
 #include "tests/kit/effort.h"
 #include "tests/kit/suite_table.h"
@@ -46,7 +47,8 @@ START_TEST(sparsity_is_what_was_asked_for)
     static const double percents[] = {1, 22, 50, 83.5, 97};
     for (size_t m = 0; m < METHODS; m++)
         for (size_t k = 0; k < 5; k += sampled(1, 4)) {
-            pruned p = must_prune((organ_prune_matrix_options){.method = methods[m], .sparsity = percents[k], .effort = 0.2});
+            pruned p =
+                must_prune((organ_prune_matrix_options){.method = methods[m], .sparsity = percents[k], .effort = 0.2});
             uint64_t zeros = 0, masked = 0;
             for (size_t w = 0; w < LAYER_WEIGHTS; w++) {
                 REQUIRE(p.keep[w] <= 1 && (p.keep[w] || p.weights[w] == 0));
@@ -73,10 +75,12 @@ static void check_pattern(const organ_calibration *with, organ_prune_matrix_opti
             kept += p.keep[l];
             REQUIRE(p.keep[l] || p.weights[l] == 0);
         }
-        REQUIRE_MSG(kept == options.pattern.keep, "method %d: %u of %u are kept", (int)options.method, kept, options.pattern.of);
+        REQUIRE_MSG(kept == options.pattern.keep, "method %d: %u of %u are kept", (int)options.method, kept,
+                    options.pattern.of);
     }
     ck_assert_double_eq(p.report.sparsity,
-                        100.0 * (LAYER_WEIGHTS - LAYER_WEIGHTS / options.pattern.of * options.pattern.keep) / LAYER_WEIGHTS);
+                        100.0 * (LAYER_WEIGHTS - LAYER_WEIGHTS / options.pattern.of * options.pattern.keep) /
+                            LAYER_WEIGHTS);
     *output_error = p.report.output_error;
     free_pruned(&p);
 }
@@ -84,7 +88,8 @@ static void check_pattern(const organ_calibration *with, organ_prune_matrix_opti
 /* Groups of 5 and 10 do not divide a tile, nor a block of H, nor the columns of a sweep. */
 START_TEST(patterns_hold_exactly)
 {
-    static const organ_pattern patterns[] = {{2, 4}, {4, 8}, {6, 8}, {8, 16}, {1, 4}, {1, 2}, {15, 16}, {3, 5}, {7, 10}};
+    static const organ_pattern patterns[] = {{2, 4}, {4, 8},   {6, 8}, {8, 16}, {1, 4},
+                                             {1, 2}, {15, 16}, {3, 5}, {7, 10}};
     organ_engine small = make_engine(2, 1 << 20);
     organ_calibration *blocks = calibrate(&small, &given, false, LAYER_TOKENS);
     for (size_t k = 0; k < sizeof patterns / sizeof *patterns; k += sampled(1, 8)) {
@@ -95,8 +100,10 @@ START_TEST(patterns_hold_exactly)
             check_pattern(blocks, options, &in_blocks[m]);
         }
         check_pattern(calibration, (organ_prune_matrix_options){.pattern = patterns[k], .no_compensate = true}, &alone);
-        /* physarum v2 and v3, magnitude, wanda, sparsegpt, alps: who compensates loses less, with all of H and with its blocks. */
-        ck_assert(lost[0] < lost[3] && lost[4] < lost[3] && lost[5] < lost[3] && lost[3] < lost[2] && lost[2] < lost[1]);
+        /* physarum v2 and v3, magnitude, wanda, sparsegpt, alps: who compensates loses less, with all of H and with its
+         * blocks. */
+        ck_assert(lost[0] < lost[3] && lost[4] < lost[3] && lost[5] < lost[3] && lost[3] < lost[2] &&
+                  lost[2] < lost[1]);
         ck_assert(in_blocks[4] < in_blocks[2] && in_blocks[3] < in_blocks[2] && in_blocks[0] < in_blocks[2]);
     }
     organ_calibration_destroy(blocks);
@@ -119,7 +126,8 @@ static void check_ranks(const pruned *p, bool by_row, const float *factors)
                 least_kept = fmin(least_kept, (double)score);
             else
                 most_killed = fmax(most_killed, (double)score);
-            REQUIRE(p->weights[i * LAYER_COLS + j] == (p->keep[i * LAYER_COLS + j] ? given.weights[i * LAYER_COLS + j] : 0));
+            REQUIRE(p->weights[i * LAYER_COLS + j] ==
+                    (p->keep[i * LAYER_COLS + j] ? given.weights[i * LAYER_COLS + j] : 0));
         }
         ck_assert(!by_row || most_killed <= least_kept);
     }
@@ -140,8 +148,8 @@ END_TEST
 /* Each knows more of the inputs than the one before, and does less to the outputs. */
 START_TEST(better_methods_do_less_damage)
 {
-    static const organ_prune_method order[] = {ORGAN_PRUNE_MAGNITUDE, ORGAN_PRUNE_WANDA, ORGAN_PRUNE_SPARSEGPT, ORGAN_PRUNE_PHYSARUM_V2,
-                                               ORGAN_PRUNE_PHYSARUM_V3};
+    static const organ_prune_method order[] = {ORGAN_PRUNE_MAGNITUDE, ORGAN_PRUNE_WANDA, ORGAN_PRUNE_SPARSEGPT,
+                                               ORGAN_PRUNE_PHYSARUM_V2, ORGAN_PRUNE_PHYSARUM_V3};
     for (int patterned = 0; patterned < 2; patterned++) {
         double last = INFINITY;
         for (size_t m = 0; m < sizeof order / sizeof *order; m++) {
@@ -151,7 +159,8 @@ START_TEST(better_methods_do_less_damage)
                 options.pattern = (organ_pattern){2, 4};
             }
             pruned p = must_prune(options);
-            ck_assert_msg(p.report.output_error < last && p.report.output_error > 0, "%g after %g", p.report.output_error, last);
+            ck_assert_msg(p.report.output_error < last && p.report.output_error > 0, "%g after %g",
+                          p.report.output_error, last);
             last = p.report.output_error;
             free_pruned(&p);
         }
@@ -220,7 +229,8 @@ START_TEST(threads_and_calls_do_not_show)
     static const size_t threads[] = {1, 3, 8}, calls[] = {LAYER_TOKENS, 1, 77}, of_blocks[] = {0, 4, 5};
     for (size_t m = 0; m < METHODS + 3; m += sampled(1, 2)) { /* the last: H block-diagonal */
         const bool blocks = m >= METHODS;
-        const organ_prune_matrix_options options = {.method = methods[blocks ? of_blocks[m - METHODS] : m], .sparsity = 50};
+        const organ_prune_matrix_options options = {.method = methods[blocks ? of_blocks[m - METHODS] : m],
+                                                    .sparsity = 50};
         pruned first = {0};
         for (size_t k = 0; k < 3; k += sampled(1, 2)) {
             organ_engine other = make_engine(threads[k], blocks ? 1 << 20 : 1 << 30);
@@ -248,7 +258,8 @@ START_TEST(blocks_serve_where_memory_is_short)
     organ_calibration *c = calibrate(&small, &given, false, LAYER_TOKENS);
     ck_assert_uint_eq(organ_calibration_moments(c)->block, 256);
     for (size_t m = 0; m < METHODS; m++) {
-        pruned p = prune_layer(&small, &given, c, (organ_prune_matrix_options){.method = methods[m], .sparsity = 50, .measure = true});
+        pruned p = prune_layer(&small, &given, c,
+                               (organ_prune_matrix_options){.method = methods[m], .sparsity = 50, .measure = true});
         ck_assert_msg(p.error.status == ORGAN_OK, "%s", p.error.message);
         ck_assert(p.report.block_diagonal);
         ck_assert_double_lt(p.report.output_error, 0.2);
@@ -261,7 +272,8 @@ END_TEST
 
 /* ---- what is refused ---- */
 
-static void must_refuse(organ_prune_matrix_options options, const organ_calibration *with, organ_status status, const char *message)
+static void must_refuse(organ_prune_matrix_options options, const organ_calibration *with, organ_status status,
+                        const char *message)
 {
     pruned p = prune_layer(&engine, &given, with, options);
     ck_assert_int_eq(p.error.status, status);
@@ -282,16 +294,18 @@ START_TEST(options_that_do_not_go_together)
     static const organ_pattern wrong[] = {{0, 4}, {4, 4}, {5, 4}, {1, 1}, {8, 17}};
     for (size_t k = 0; k < sizeof wrong / sizeof *wrong; k++) {
         char message[100];
-        snprintf(message, sizeof message, "layer: a pattern keeps N of M with 1 <= N < M <= 16, not %u:%u", wrong[k].keep, wrong[k].of);
+        snprintf(message, sizeof message, "layer: a pattern keeps N of M with 1 <= N < M <= 16, not %u:%u",
+                 wrong[k].keep, wrong[k].of);
         must_refuse((organ_prune_matrix_options){.pattern = wrong[k]}, calibration, ORGAN_USAGE, message);
     }
     must_refuse((organ_prune_matrix_options){.sparsity = 50, .effort = 101}, calibration, ORGAN_USAGE,
                 "layer: an effort is above 0 and at most 100, not 101");
-    must_refuse((organ_prune_matrix_options){.method = ORGAN_PRUNE_PHYSARUM_V3, .sparsity = 50, .effort = -1}, calibration, ORGAN_USAGE,
-                "layer: an effort is above 0 and at most 100, not -1");
+    must_refuse((organ_prune_matrix_options){.method = ORGAN_PRUNE_PHYSARUM_V3, .sparsity = 50, .effort = -1},
+                calibration, ORGAN_USAGE, "layer: an effort is above 0 and at most 100, not -1");
     must_refuse((organ_prune_matrix_options){.method = ORGAN_PRUNE_ALPS}, calibration, ORGAN_USAGE,
                 "layer: a sparsity is above 0 and below 100 %, not 0");
-    must_refuse((organ_prune_matrix_options){.sparsity = 50}, NULL, ORGAN_USAGE, "layer: this method needs a finished calibration");
+    must_refuse((organ_prune_matrix_options){.sparsity = 50}, NULL, ORGAN_USAGE,
+                "layer: this method needs a finished calibration");
 }
 END_TEST
 
@@ -302,16 +316,20 @@ START_TEST(matrices_that_cannot_be_pruned)
     organ_prune_matrix_report report;
     organ_error error = {0};
     uint8_t keep[LAYER_COLS];
-    ck_assert_int_eq(organ_prune_matrix(&engine, &options, calibration, given.weights, 1, LAYER_COLS - 1, keep, &report, &error),
-                     ORGAN_USAGE);
+    ck_assert_int_eq(
+        organ_prune_matrix(&engine, &options, calibration, given.weights, 1, LAYER_COLS - 1, keep, &report, &error),
+        ORGAN_USAGE);
     ck_assert_str_eq(error.message, "m: rows of 319 weights, calibrated with 320 inputs");
     error = (organ_error){0};
-    ck_assert_int_eq(organ_prune_matrix(&engine, &options, calibration, given.weights, 0, LAYER_COLS, keep, &report, &error), ORGAN_USAGE);
+    ck_assert_int_eq(
+        organ_prune_matrix(&engine, &options, calibration, given.weights, 0, LAYER_COLS, keep, &report, &error),
+        ORGAN_USAGE);
     ck_assert_str_eq(error.message, "m: a matrix of 0 x 320 cannot be pruned");
     error = (organ_error){0};
     organ_prune_matrix_options plain = patterned;
     plain.method = ORGAN_PRUNE_MAGNITUDE;
-    ck_assert_int_eq(organ_prune_matrix(&engine, &plain, NULL, given.weights, 1, LAYER_COLS - 2, keep, &report, &error), ORGAN_USAGE);
+    ck_assert_int_eq(organ_prune_matrix(&engine, &plain, NULL, given.weights, 1, LAYER_COLS - 2, keep, &report, &error),
+                     ORGAN_USAGE);
     ck_assert_str_eq(error.message, "m: rows of 318 weights do not divide into the groups of pattern 2:4");
     given.weights[3 * LAYER_COLS + 7] = -INFINITY;
     for (size_t m = 0; m < METHODS; m++)
@@ -325,10 +343,12 @@ START_TEST(sums_beyond_the_range_of_numbers)
     for (size_t k = 0; k < LAYER_WEIGHTS; k++)
         given.weights[k] *= 1e38f;
     for (size_t m = 0; m < METHODS; m += m == 0 ? 3 : 1) {
-        pruned p = prune_layer(&engine, &given, calibration, (organ_prune_matrix_options){.method = methods[m], .sparsity = 50});
+        pruned p = prune_layer(&engine, &given, calibration,
+                               (organ_prune_matrix_options){.method = methods[m], .sparsity = 50});
         if (p.error.status) {
             ck_assert_int_eq(p.error.status, ORGAN_BAD_INPUT);
-            ck_assert_msg(strstr(p.error.message, "NaN or infinite") || strstr(p.error.message, "too large"), "%s", p.error.message);
+            ck_assert_msg(strstr(p.error.message, "NaN or infinite") || strstr(p.error.message, "too large"), "%s",
+                          p.error.message);
         } else
             for (size_t k = 0; k < LAYER_WEIGHTS; k++)
                 ck_assert(isfinite(p.weights[k]));
@@ -351,10 +371,13 @@ END_TEST
 Suite *physarum_v2_matrix_suite(void)
 {
     const suite_case cases[] = {
-        {"masks", {sparsity_is_what_was_asked_for, patterns_hold_exactly, ranked_methods_kill_the_least, better_methods_do_less_damage}},
+        {"masks",
+         {sparsity_is_what_was_asked_for, patterns_hold_exactly, ranked_methods_kill_the_least,
+          better_methods_do_less_damage}},
         {"nothing", {a_zero_matrix_stays_one, weights_of_dead_inputs_go_first, zeros_count_towards_the_sparsity}},
         {"same bits", {threads_and_calls_do_not_show, blocks_serve_where_memory_is_short}},
         {"refused",
-         {options_that_do_not_go_together, matrices_that_cannot_be_pruned, sums_beyond_the_range_of_numbers, a_stopped_engine_stops}}};
+         {options_that_do_not_go_together, matrices_that_cannot_be_pruned, sums_beyond_the_range_of_numbers,
+          a_stopped_engine_stops}}};
     return suite_of("physarum v2: matrices", cases, sizeof cases / sizeof *cases, set_up, tear_down);
 }

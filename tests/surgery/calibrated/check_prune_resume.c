@@ -1,5 +1,6 @@
 /* SPDX-License-Identifier: MIT
- * Whatever ends a pruning along a text, the run that continues it makes the same bytes, also in the middle of a layer. */
+ * Whatever ends a pruning along a text, the run that continues it makes the same bytes, also in the middle of a layer.
+ */
 #include "tests/kit/effort.h"
 #include "tests/kit/model_maker.h"
 #include "tests/kit/resume_rig.h"
@@ -15,12 +16,13 @@
 #define TINY  "fixtures/tiny-qwen2"
 #define SMALL "*self_attn*_proj.weight,*down_proj.weight"
 
-#define ONE_BUDGET                                                                                                                         \
-    {                                                                                                                                      \
-        .allocate = "global", .tokens = 64                                                                                                 \
+#define ONE_BUDGET                                                                                                     \
+    {                                                                                                                  \
+        .allocate = "global", .tokens = 64                                                                             \
     }
 
-/* A model of fixtures/forward with the way; NULL: fixtures/tiny-qwen2, which has three shards, without a text; what is small of it. */
+/* A model of fixtures/forward with the way; NULL: fixtures/tiny-qwen2, which has three shards, without a text; what is
+ * small of it. */
 typedef struct resumed_way {
     const char *kind;
     method_way way;
@@ -29,17 +31,31 @@ typedef struct resumed_way {
 /* Two streams; no text; what an imatrix says; stacks of experts; rows in another order than that of the file; tiles. */
 static const resumed_way ways[] = {
     {"qwen3", {.sparsity = 40, .options = {.method = "physarum-v2", .samples = 12, .context = 40, .effort = 1}}},
-    {NULL, {.sparsity = 40, .targets = SMALL, .options = {.method = "magnitude", .samples = 128, .context = 512, .effort = 1}}},
     {NULL,
      {.sparsity = 40,
       .targets = SMALL,
-      .options = {.method = "physarum-v2", .samples = 128, .context = 512, .effort = 1, .imatrix = "fixtures/imatrix/tiny-qwen2.gguf"}}},
-    {"qwen3moe-stacked", {.sparsity = -1, .options = {.method = "physarum-v2", .samples = 40, .context = 40, .effort = 1}}},
-    {"qwen3moe-stacked", {.sparsity = 40, .options = {.method = "physarum-v3", .samples = 40, .context = 40, .effort = 0.1}}},
+      .options = {.method = "magnitude", .samples = 128, .context = 512, .effort = 1}}},
+    {NULL,
+     {.sparsity = 40,
+      .targets = SMALL,
+      .options = {.method = "physarum-v2",
+                  .samples = 128,
+                  .context = 512,
+                  .effort = 1,
+                  .imatrix = "fixtures/imatrix/tiny-qwen2.gguf"}}},
+    {"qwen3moe-stacked",
+     {.sparsity = -1, .options = {.method = "physarum-v2", .samples = 40, .context = 40, .effort = 1}}},
+    {"qwen3moe-stacked",
+     {.sparsity = 40, .options = {.method = "physarum-v3", .samples = 40, .context = 40, .effort = 0.1}}},
     {"qwen3", {.sparsity = 40, .options = {.method = "alps", .samples = 12, .context = 40, .effort = 1}}},
     {"llama.gguf", {.sparsity = 40, .options = {.method = "sparsegpt", .samples = 12, .context = 40, .effort = 1}}},
-    {NULL, {.sparsity = -1, .targets = SMALL, .options = {.method = "physarum-v1", .samples = 128, .context = 512, .effort = 1}}},
-    {"qwen3", {.sparsity = 40, .options = {.method = "wanda", .samples = 3, .context = 40, .effort = 1, .allocate = ONE_BUDGET}}},
+    {NULL,
+     {.sparsity = -1,
+      .targets = SMALL,
+      .options = {.method = "physarum-v1", .samples = 128, .context = 512, .effort = 1}}},
+    {"qwen3",
+     {.sparsity = 40,
+      .options = {.method = "wanda", .samples = 3, .context = 40, .effort = 1, .allocate = ONE_BUDGET}}},
     {"qwen3",
      {.sparsity = 40,
       .targets = SMALL,
@@ -59,7 +75,8 @@ enum {
     WAYS
 };
 
-static organ_status prune_once(const void *way, const char *output, bool resume, size_t threads, organ_stop *stop, organ_error *error)
+static organ_status prune_once(const void *way, const char *output, bool resume, size_t threads, organ_stop *stop,
+                               organ_error *error)
 {
     const resumed_way *const of = way;
     method_way here = of->way;
@@ -122,7 +139,9 @@ static size_t lines_with(const char *output, const char *word)
 START_TEST(curves_are_measured_once)
 {
     const resumed_way way = {
-        "qwen3moe", {.sparsity = 40, .options = {.method = "wanda", .samples = 40, .context = 40, .effort = 1, .allocate = ONE_BUDGET}}};
+        "qwen3moe",
+        {.sparsity = 40,
+         .options = {.method = "wanda", .samples = 40, .context = 40, .effort = 1, .allocate = ONE_BUDGET}}};
     const resumed_verb verb = verb_of(&way);
     organ_error error;
     ck_assert_msg(prune_once(verb.way, "whole", false, 2, NULL, &error) == ORGAN_OK, "%s", error.message);
@@ -145,7 +164,8 @@ START_TEST(curves_are_measured_once)
     ck_assert_uint_gt(known, 0);
     ck_assert_uint_lt(known, curves);
     for (size_t k = 0; k < curves; k++) {
-        const json_t *const tensor = json_array_get(json_object_get(json_object_get(last_report, "allocation"), "tensors"), k);
+        const json_t *const tensor =
+            json_array_get(json_object_get(json_object_get(last_report, "allocation"), "tensors"), k);
         ck_assert_uint_le(lines_with("out", json_string_value(json_object_get(tensor, "name"))), 1);
     }
     ck_assert_msg(prune_once(verb.way, "out", true, 2, NULL, &error) == ORGAN_OK, "%s", error.message);

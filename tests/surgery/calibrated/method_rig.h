@@ -24,7 +24,8 @@ typedef struct method_way {
     organ_prune_calibrated_options options;
 } method_way;
 
-/* Makes "donor", the model fixtures/forward/KIND (a directory or a .gguf) with a tokenizer of single characters, and a "text" for it. */
+/* Makes "donor", the model fixtures/forward/KIND (a directory or a .gguf) with a tokenizer of single characters, and a
+ * "text" for it. */
 void method_make_donor(const char *kind);
 
 /* `output` is a name in the scratch directory. */

@@ -26,7 +26,8 @@ static float *drawn(uint64_t stream, size_t n)
 
 static void make_inputs(layer *l)
 {
-    float *latent = drawn(1, LAYER_TOKENS * LATENT), *mix = drawn(2, LATENT * LAYER_COLS), *own = drawn(3, LAYER_TOKENS * LAYER_COLS);
+    float *latent = drawn(1, LAYER_TOKENS * LATENT), *mix = drawn(2, LATENT * LAYER_COLS),
+          *own = drawn(3, LAYER_TOKENS * LAYER_COLS);
     float *scales = drawn(4, LAYER_COLS), *gaps = drawn(5, LAYER_TOKENS * LAYER_COLS), *means = drawn(6, LAYER_COLS);
     for (size_t t = 0; t < LAYER_TOKENS; t++)
         for (size_t j = 0; j < LAYER_COLS; j++) {
@@ -46,7 +47,8 @@ static void make_inputs(layer *l)
 
 layer make_layer(void)
 {
-    layer l = {numbers(LAYER_WEIGHTS), numbers((size_t)LAYER_TOKENS * LAYER_COLS), numbers((size_t)LAYER_TOKENS * LAYER_COLS)};
+    layer l = {numbers(LAYER_WEIGHTS), numbers((size_t)LAYER_TOKENS * LAYER_COLS),
+               numbers((size_t)LAYER_TOKENS * LAYER_COLS)};
     float *a = drawn(7, LAYER_WEIGHTS), *b = drawn(8, LAYER_WEIGHTS);
     for (size_t k = 0; k < LAYER_WEIGHTS; k++)
         l.weights[k] = (float)(0.05 * (double)a[k] * (double)b[k]);
@@ -71,8 +73,10 @@ organ_engine make_engine(size_t threads, uint64_t memory)
     const char *why;
     ck_assert_msg(organ_topology_discover(&topology, &error) == ORGAN_OK, "%s", error.message);
     ck_assert_msg(organ_workers_create(topology, threads, &workers, &error) == ORGAN_OK, "%s", error.message);
-    return (organ_engine){
-        .topology = topology, .workers = workers, .memory = memory, .kernels = organ_kernels_choose(organ_cpu_detect(), NULL, &why)};
+    return (organ_engine){.topology = topology,
+                          .workers = workers,
+                          .memory = memory,
+                          .kernels = organ_kernels_choose(organ_cpu_detect(), NULL, &why)};
 }
 
 void free_engine(organ_engine *engine)
@@ -97,7 +101,8 @@ static organ_calibration *calibrate_so(const organ_engine *engine, const layer *
     organ_calibration_create(&options, engine, &c, &error);
     for (size_t t = 0; t < LAYER_TOKENS && !error.status; t += tokens_a_call) {
         const size_t some = t + tokens_a_call < LAYER_TOKENS ? tokens_a_call : LAYER_TOKENS - t;
-        organ_calibration_add(c, l->inputs + t * LAYER_COLS, two_streams ? l->donor + t * LAYER_COLS : NULL, some, &error);
+        organ_calibration_add(c, l->inputs + t * LAYER_COLS, two_streams ? l->donor + t * LAYER_COLS : NULL, some,
+                              &error);
     }
     ck_assert_msg(!error.status && organ_calibration_finish(c, &error) == ORGAN_OK, "%s", error.message);
     return c;
@@ -118,7 +123,8 @@ organ_calibration *calibrate_moments(const organ_engine *engine, const layer *l,
     return calibrate_so(engine, l, two_streams, true, LAYER_TOKENS, NULL);
 }
 
-pruned prune_layer(const organ_engine *engine, const layer *l, const organ_calibration *calibration, organ_prune_matrix_options options)
+pruned prune_layer(const organ_engine *engine, const layer *l, const organ_calibration *calibration,
+                   organ_prune_matrix_options options)
 {
     pruned p = {.weights = numbers(LAYER_WEIGHTS), .keep = malloc(LAYER_WEIGHTS)};
     ck_assert_ptr_nonnull(p.keep);

@@ -8,7 +8,13 @@
 #include <check.h>
 #include <jansson.h>
 
-enum { LAYER_ROWS = 96, LAYER_COLS = 320, LAYER_TOKENS = 1100, LAYER_DEAD = 17, LAYER_WEIGHTS = LAYER_ROWS * LAYER_COLS };
+enum {
+    LAYER_ROWS = 96,
+    LAYER_COLS = 320,
+    LAYER_TOKENS = 1100,
+    LAYER_DEAD = 17,
+    LAYER_WEIGHTS = LAYER_ROWS * LAYER_COLS
+};
 
 typedef struct layer {
     float *weights, *inputs, *donor; /* rows x cols, tokens x cols twice */
@@ -38,7 +44,8 @@ typedef struct pruned {
 } pruned;
 
 /* A pruned copy of the layer's weights. */
-pruned prune_layer(const organ_engine *engine, const layer *l, const organ_calibration *calibration, organ_prune_matrix_options options);
+pruned prune_layer(const organ_engine *engine, const layer *l, const organ_calibration *calibration,
+                   organ_prune_matrix_options options);
 void free_pruned(pruned *p);
 
 /* What physarum v2 minimises, per token, from the activations themselves; damping 0.03 of the mean square. */

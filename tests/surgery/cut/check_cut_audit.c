@@ -10,16 +10,17 @@
 #include <string.h>
 #include <unistd.h>
 
-#define LAYER(l, more)                                                                                                                     \
-    "model.layers." #l ".input_layernorm.weight BF16 64\nmodel.layers." #l ".self_attn.k_proj.weight BF16 16,64\n"                         \
-    "model.layers." #l ".self_attn.o_proj.weight BF16 64,64\nmodel.layers." #l ".mlp.gate.weight BF16 4,64\n"                              \
-    "model.layers." #l ".mlp.experts.up_proj BF16 4,32,64\nmodel.layers." #l ".mlp.experts.down_proj BF16 4,64,32\n" more
+#define LAYER(l, more)                                                                                                 \
+    "model.layers." #l ".input_layernorm.weight BF16 64\nmodel.layers." #l ".self_attn.k_proj.weight BF16 16,64\n"     \
+    "model.layers." #l ".self_attn.o_proj.weight BF16 64,64\nmodel.layers." #l ".mlp.gate.weight BF16 4,64\n"          \
+    "model.layers." #l ".mlp.experts.up_proj BF16 4,32,64\nmodel.layers." #l                                           \
+    ".mlp.experts.down_proj BF16 4,64,32\n" more
 
 static void make_donor(void)
 {
-    rig_donor(
-        "{\"model_type\": \"qwen3_moe\", \"num_hidden_layers\": 3, \"num_experts\": 4, \"num_experts_per_tok\": 2, \"rope\": {\"a\": 1}}",
-        "model.embed_tokens.weight BF16 64,64\n" LAYER(0, "") LAYER(1, "") LAYER(2, ""));
+    rig_donor("{\"model_type\": \"qwen3_moe\", \"num_hidden_layers\": 3, \"num_experts\": 4, \"num_experts_per_tok\": "
+              "2, \"rope\": {\"a\": 1}}",
+              "model.embed_tokens.weight BF16 64,64\n" LAYER(0, "") LAYER(1, "") LAYER(2, ""));
 }
 
 /* Changes one bit of a tensor, or (`other`) exchanges its beginning with that of another one. */
@@ -76,7 +77,8 @@ START_TEST(any_bit_of_any_tensor)
             const uint64_t at = end ? sizes[t] - 16 : 0;
             tamper("out", names[t], at, NULL);
             audit_finds("out", false, names[t]);
-            const bool behind = strstr(names[t], "layers.1.") && (strstr(names[t], "_proj") || strstr(names[t], "mlp.gate."));
+            const bool behind =
+                strstr(names[t], "layers.1.") && (strstr(names[t], "_proj") || strstr(names[t], "mlp.gate."));
             if (!behind && !strstr(names[t], "down_proj") && !strstr(names[t], "o_proj")) /* what healing changes */
                 audit_finds("out", true, names[t]);
             tamper("out", names[t], at, NULL);
@@ -156,15 +158,17 @@ START_TEST(twins)
     close(fd);
     organ_model_close(model);
     must_cut("out", (cut_way){.cut = "e0:2,3 e1:0,1 e2:0,1"});
-    const json_t *const kept = json_object_get(json_array_get(json_object_get(audit_report, "layers"), 0), "kept_experts");
+    const json_t *const kept =
+        json_object_get(json_array_get(json_object_get(audit_report, "layers"), 0), "kept_experts");
     ck_assert_int_eq(json_integer_value(json_array_get(kept, 0)), 2);
 }
 END_TEST
 
 START_TEST(keys_of_gguf)
 {
-    rig_gguf("general.architecture=qwen3moe qwen3moe.block_count=1 qwen3moe.expert_count=4 qwen3moe.expert_used_count=1",
-             "blk.0.ffn_gate_inp.weight F32 4,64\nblk.0.ffn_up_exps.weight Q4_0 4,6,64\n");
+    rig_gguf(
+        "general.architecture=qwen3moe qwen3moe.block_count=1 qwen3moe.expert_count=4 qwen3moe.expert_used_count=1",
+        "blk.0.ffn_gate_inp.weight F32 4,64\nblk.0.ffn_up_exps.weight Q4_0 4,6,64\n");
     must_cut("out.gguf", (cut_way){0});
     replace_in(scratch_path("out.gguf"), "qwen3moe.expert_used_count", "qwen3moe.expert_uses_count");
     audit_finds("out.gguf", false, "key 'qwen3moe.expert_uses_count'");
@@ -187,8 +191,8 @@ Suite *cut_audit_suite(void)
 {
     const suite_case cases[] = {
         {"audit",
-         {any_bit_of_any_tensor, rows_in_another_order, settings_that_say_otherwise, tensors_of_other_names, healed_projections, twins,
-          keys_of_gguf, no_cut}},
+         {any_bit_of_any_tensor, rows_in_another_order, settings_that_say_otherwise, tensors_of_other_names,
+          healed_projections, twins, keys_of_gguf, no_cut}},
     };
     return suite_of("cut audit", cases, sizeof cases / sizeof *cases, cut_setup, cut_teardown);
 }

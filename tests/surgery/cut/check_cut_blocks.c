@@ -1,5 +1,6 @@
 /* SPDX-License-Identifier: MIT
- * Blocks that go: names close up, and what config.json and key-values say of layers stays true, or the cut is refused by name. */
+ * Blocks that go: names close up, and what config.json and key-values say of layers stays true, or the cut is refused
+ * by name. */
 #include "tests/surgery/cut/cut_rig.h"
 
 #include "tests/kit/suite_table.h"
@@ -8,16 +9,19 @@
 #include <string.h>
 
 /* Six layers of one norm each. */
-#define NORMS(l)    "model.layers." #l ".input_layernorm.weight F32 4\n"
-#define SIX         "model.embed_tokens.weight F32 8,4\n" NORMS(0) NORMS(1) NORMS(2) NORMS(3) NORMS(4) NORMS(5) "model.norm.weight F32 4\n"
+#define NORMS(l) "model.layers." #l ".input_layernorm.weight F32 4\n"
+#define SIX                                                                                                            \
+    "model.embed_tokens.weight F32 8,4\n" NORMS(0) NORMS(1) NORMS(2) NORMS(3) NORMS(4)                                 \
+        NORMS(5) "model.norm.weight F32 4\n"
 #define MADE(l, of) "model.layers." #l ".input_layernorm.weight = model.layers." #of ".input_layernorm.weight\n"
 
 START_TEST(names_close_up)
 {
     rig_donor("{\"model_type\": \"llama\", \"num_hidden_layers\": 6, \"rope_scaling\": null}", SIX);
     must_cut("out", (cut_way){.cut = "d1 d4"});
-    made_of("out", "model.embed_tokens.weight = model.embed_tokens.weight\nmodel.norm.weight = model.norm.weight\n" MADE(0, 0) MADE(1, 2)
-                       MADE(2, 3) MADE(3, 5));
+    made_of("out",
+            "model.embed_tokens.weight = model.embed_tokens.weight\nmodel.norm.weight = model.norm.weight\n" MADE(0, 0)
+                MADE(1, 2) MADE(2, 3) MADE(3, 5));
     ck_assert_str_eq(config_says("out", "num_hidden_layers"), "4");
     const json_t *const layers = json_object_get(cut_report, "layers");
     ck_assert(json_is_null(json_object_get(json_array_get(layers, 4), "becomes")));
@@ -27,9 +31,11 @@ END_TEST
 
 /* What a config says of six layers, and what is said without some of them. */
 static const struct told {
-    const char *config, *cut, *key, *value; /* config: members behind num_hidden_layers; value NULL: refused with `key` in the message */
+    const char *config, *cut, *key,
+        *value; /* config: members behind num_hidden_layers; value NULL: refused with `key` in the message */
 } told[] = {
-    {"\"layer_types\": [\"a\", \"b\", \"c\", \"d\", \"e\", \"f\"]", "d1 d2", "layer_types", "[\"a\",\"d\",\"e\",\"f\"]"},
+    {"\"layer_types\": [\"a\", \"b\", \"c\", \"d\", \"e\", \"f\"]", "d1 d2", "layer_types",
+     "[\"a\",\"d\",\"e\",\"f\"]"},
     {"\"no_rope_layers\": [1, 1, 1, 0, 1, 1]", "d0", "no_rope_layers", "[1,1,0,1,1]"},
     {"\"mlp_only_layers\": [0, 3, 5]", "d3", "mlp_only_layers", "[0,4]"},
     {"\"moe_layers\": [1, 3, 5]", "d0 d5", "moe_layers", "[0,2]"},
@@ -58,10 +64,12 @@ static const struct told {
     {"\"moe_layer_start_index\": 2, \"moe_layer_end_index\": 4", "d1", "moe_layer_start_index", "1"},
     {"\"decoder_sparse_step\": 2", "d0", "mlp_only_layers", "[0,1,2,3,4]"}, /* none of these has experts */
     {"\"decoder_sparse_step\": 2", "d0 d1", "decoder_sparse_step", "2"},
-    {"\"num_kv_shared_layers\": 2, \"layer_types\": [\"a\", \"b\", \"a\", \"b\", \"a\", \"b\"]", "d0 d4", "num_kv_shared_layers", "1"},
+    {"\"num_kv_shared_layers\": 2, \"layer_types\": [\"a\", \"b\", \"a\", \"b\", \"a\", \"b\"]", "d0 d4",
+     "num_kv_shared_layers", "1"},
     {"\"num_kv_shared_layers\": 2, \"layer_types\": [\"a\", \"b\", \"a\", \"b\", \"a\", \"b\"]", "d2",
      "takes its keys and values from one that would be dropped", NULL},
-    {"\"num_kv_shared_layers\": 2, \"layer_types\": [\"a\", \"b\", \"a\", \"b\", \"a\", \"b\"]", "d2 d4", "num_kv_shared_layers", "1"},
+    {"\"num_kv_shared_layers\": 2, \"layer_types\": [\"a\", \"b\", \"a\", \"b\", \"a\", \"b\"]", "d2 d4",
+     "num_kv_shared_layers", "1"},
     {"\"num_kv_shared_layers\": 2", "d0", "num_kv_shared_layers is 2: without a list", NULL},
     {"\"scales_of_something\": [1, 2, 3, 4, 5, 6]", "d0", "scales_of_something is [1,2,3,4,5,6]", NULL},
     {"\"odd_layers\": [1, 2]", "d0", "odd_layers is [1,2]", NULL},
@@ -71,12 +79,13 @@ static const struct told {
      "\"quant_method\": \"x\"}",
      "d0 d2", "quantization_config",
      "{\"ignore\":[\"lm_head\",\"model.layers.3.mlp.gate\",\"re:.*layers\\\\.2\\\\..*\"],\"quant_method\":\"x\"}"},
-    {"\"quantization_config\": {\"modules\": {\"model.layers.4.mlp\": {\"bits\": 8}, \"model.layers.1.mlp\": {\"bits\": 2}}}", "d1",
-     "quantization_config", "{\"modules\":{\"model.layers.3.mlp\":{\"bits\":8}}}"},
+    {"\"quantization_config\": {\"modules\": {\"model.layers.4.mlp\": {\"bits\": 8}, \"model.layers.1.mlp\": "
+     "{\"bits\": 2}}}",
+     "d1", "quantization_config", "{\"modules\":{\"model.layers.3.mlp\":{\"bits\":8}}}"},
     {"\"quantization_config\": {\"ignore\": [\"re:model.layers.(0|1).mlp\"]}", "d3", "re:model.layers.(0|1).mlp", NULL},
     {"\"quantization_config\": {\"ignore\": [\"model.layers.1*\"]}", "d3", "model.layers.1*", NULL},
-    {"\"quantization_config\": {\"ignore\": [\"model.layers.0*\", \"re:.*layers.[0-9]+.mlp\"]}", "d3", "quantization_config",
-     "{\"ignore\":[\"model.layers.0*\",\"re:.*layers.[0-9]+.mlp\"]}"},
+    {"\"quantization_config\": {\"ignore\": [\"model.layers.0*\", \"re:.*layers.[0-9]+.mlp\"]}", "d3",
+     "quantization_config", "{\"ignore\":[\"model.layers.0*\",\"re:.*layers.[0-9]+.mlp\"]}"},
 };
 
 START_TEST(what_is_told_of_layers)
@@ -109,7 +118,8 @@ START_TEST(prediction_layers)
     ck_assert_str_eq(config_says("bare", "num_hidden_layers"), "5");
     ck_assert_str_eq(config_says("bare", "num_nextn_predict_layers"), "0");
     rig_donor("{\"num_hidden_layers\": 4}", SIX);
-    cut_refused((cut_way){.cut = "d1"}, ORGAN_BAD_INPUT, "no member that is known to be the number of layers, 6 by the tensors");
+    cut_refused((cut_way){.cut = "d1"}, ORGAN_BAD_INPUT,
+                "no member that is known to be the number of layers, 6 by the tensors");
 }
 END_TEST
 
@@ -132,7 +142,8 @@ START_TEST(blocks_of_gguf)
     organ_model *made = NULL;
     organ_error error = {0};
     int64_t value;
-    rig_gguf("general.architecture=llama llama.block_count=4 llama.attention.head_count=[1,2,3,4] llama.rope.dimension_sections=[1,2,3,4] "
+    rig_gguf("general.architecture=llama llama.block_count=4 llama.attention.head_count=[1,2,3,4] "
+             "llama.rope.dimension_sections=[1,2,3,4] "
              "llama.leading_dense_block_count=2 tokenizer.ggml.scores=[1,2,3,4]",
              "token_embd.weight F32 8,4\n" BLK(0) BLK(1) BLK(2) BLK(3));
     must_cut("out.gguf", (cut_way){.cut = "d1 d2"});
@@ -156,9 +167,11 @@ static const struct refused {
     {"general.architecture=gemma2 gemma2.block_count=4", "d0", "every 2th layer of gemma2"},
     {"general.architecture=smollm3 smollm3.block_count=4", "d3", ""}, /* what is before it stays in its place */
     {"general.architecture=gemma2 gemma2.block_count=4", "d0 d1", ""},
-    {"general.architecture=x x.block_count=4 x.attention.sliding_window_pattern=2", "d0", "'x.attention.sliding_window_pattern' is 2"},
+    {"general.architecture=x x.block_count=4 x.attention.sliding_window_pattern=2", "d0",
+     "'x.attention.sliding_window_pattern' is 2"},
     {"general.architecture=x x.block_count=4 x.attention.sliding_window_pattern=[0,1,0,1]", "d0", ""},
-    {"general.architecture=x x.block_count=4 x.attention.shared_kv_layers=2", "d0", "'x.attention.shared_kv_layers' is 2"},
+    {"general.architecture=x x.block_count=4 x.attention.shared_kv_layers=2", "d0",
+     "'x.attention.shared_kv_layers' is 2"},
     {"general.architecture=x x.block_count=5", "d0", "'x.block_count' is not the 4 that the tensors have"},
     {"general.architecture=x x.block_count=4", "d0 d1 d2 d3", "no block would be left"},
 };
@@ -187,8 +200,8 @@ Suite *cut_blocks_suite(void)
 {
     const suite_case cases[] = {
         {"blocks",
-         {names_close_up, what_is_told_of_layers, prediction_layers, other_files_with_names, blocks_of_gguf, keys_of_blocks,
-          tensors_over_all_layers}},
+         {names_close_up, what_is_told_of_layers, prediction_layers, other_files_with_names, blocks_of_gguf,
+          keys_of_blocks, tensors_over_all_layers}},
     };
     return suite_of("cut blocks", cases, sizeof cases / sizeof *cases, cut_setup, cut_teardown);
 }

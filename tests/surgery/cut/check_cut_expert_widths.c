@@ -9,12 +9,14 @@
 #include <string.h>
 #include <unistd.h>
 
-#define M         "model.layers.0.mlp."
-#define E(n)      M "experts." #n "."
-#define QWEN      "{\"model_type\": \"qwen3_moe\", \"num_hidden_layers\": 1, \"num_experts\": 2, \"num_experts_per_tok\": 1, "
-#define WIDTH     "\"moe_intermediate_size\": 6, \"intermediate_size\": 6}"
-#define ROUTER    M "gate.weight BF16 2,16\n"
-#define EXPERT(n) E(n) "gate_proj.weight BF16 6,16\n" E(n) "up_proj.weight BF16 6,16\n" E(n) "down_proj.weight BF16 16,6\n"
+#define M    "model.layers.0.mlp."
+#define E(n) M "experts." #n "."
+#define QWEN                                                                                                           \
+    "{\"model_type\": \"qwen3_moe\", \"num_hidden_layers\": 1, \"num_experts\": 2, \"num_experts_per_tok\": 1, "
+#define WIDTH  "\"moe_intermediate_size\": 6, \"intermediate_size\": 6}"
+#define ROUTER M "gate.weight BF16 2,16\n"
+#define EXPERT(n)                                                                                                      \
+    E(n) "gate_proj.weight BF16 6,16\n" E(n) "up_proj.weight BF16 6,16\n" E(n) "down_proj.weight BF16 16,6\n"
 
 static const char stacks[] = ROUTER M "experts.gate_up_proj BF16 2,12,16\n" M "experts.down_proj BF16 2,16,6\n";
 
@@ -23,8 +25,8 @@ static void add_expert(char *lines, int number, int from, const char *kept)
 {
     static const char *const leaves[] = {"gate_proj", "up_proj", "down_proj"};
     for (int k = 0; k < 3; k++)
-        sprintf(lines + strlen(lines), M "experts.%d.%s.weight = " M "experts.%d.%s.weight %d:%s\n", number, leaves[k], from, leaves[k],
-                k == 2, kept);
+        sprintf(lines + strlen(lines), M "experts.%d.%s.weight = " M "experts.%d.%s.weight %d:%s\n", number, leaves[k],
+                from, leaves[k], k == 2, kept);
 }
 
 START_TEST(tensors_of_each_expert)
@@ -47,8 +49,9 @@ START_TEST(stacks_of_experts)
 {
     rig_donor(QWEN WIDTH, stacks);
     must_cut("out", (cut_way){.cut = "x0:1,4/0,5"});
-    made_of("out", M "gate.weight = " M "gate.weight\n" M "experts.gate_up_proj = " M "experts.gate_up_proj 1:1,4,7,10/0,5,6,11\n" M
-                     "experts.down_proj = " M "experts.down_proj 2:1,4/0,5\n");
+    made_of("out",
+            M "gate.weight = " M "gate.weight\n" M "experts.gate_up_proj = " M
+              "experts.gate_up_proj 1:1,4,7,10/0,5,6,11\n" M "experts.down_proj = " M "experts.down_proj 2:1,4/0,5\n");
     must_cut("healed", (cut_way){.cut = "x0:1,4/0,5", .resolved = "down_proj"});
 }
 END_TEST
@@ -59,8 +62,9 @@ START_TEST(experts_and_channels)
     char lines[2048] = M "gate.weight = " M "gate.weight 0:1\n";
     rig_donor(QWEN WIDTH, stacks);
     must_cut("out", (cut_way){.cut = "e0:1 x0:/0,5"});
-    made_of("out", M "gate.weight = " M "gate.weight 0:1\n" M "experts.gate_up_proj = " M "experts.gate_up_proj 0:1;1:0,5,6,11\n" M
-                     "experts.down_proj = " M "experts.down_proj 0:1;2:0,5\n");
+    made_of("out",
+            M "gate.weight = " M "gate.weight 0:1\n" M "experts.gate_up_proj = " M
+              "experts.gate_up_proj 0:1;1:0,5,6,11\n" M "experts.down_proj = " M "experts.down_proj 0:1;2:0,5\n");
     ck_assert_str_eq(config_says("out", "num_experts"), "1");
     rig_donor(QWEN WIDTH, ROUTER EXPERT(0) EXPERT(1));
     must_cut("other", (cut_way){.cut = "e0:1 x0:/0,5"});
@@ -73,9 +77,12 @@ START_TEST(experts_of_mixtral)
 {
     rig_donor(
         "{\"model_type\": \"mixtral\", \"num_hidden_layers\": 1, \"num_local_experts\": 2, \"intermediate_size\": 6}",
-        "model.layers.0.block_sparse_moe.gate.weight BF16 2,16\nmodel.layers.0.block_sparse_moe.experts.0.w1.weight BF16 6,16\n"
-        "model.layers.0.block_sparse_moe.experts.0.w2.weight BF16 16,6\nmodel.layers.0.block_sparse_moe.experts.0.w3.weight BF16 6,16\n"
-        "model.layers.0.block_sparse_moe.experts.1.w1.weight BF16 6,16\nmodel.layers.0.block_sparse_moe.experts.1.w2.weight BF16 16,6\n"
+        "model.layers.0.block_sparse_moe.gate.weight BF16 2,16\nmodel.layers.0.block_sparse_moe.experts.0.w1.weight "
+        "BF16 6,16\n"
+        "model.layers.0.block_sparse_moe.experts.0.w2.weight BF16 "
+        "16,6\nmodel.layers.0.block_sparse_moe.experts.0.w3.weight BF16 6,16\n"
+        "model.layers.0.block_sparse_moe.experts.1.w1.weight BF16 "
+        "6,16\nmodel.layers.0.block_sparse_moe.experts.1.w2.weight BF16 16,6\n"
         "model.layers.0.block_sparse_moe.experts.1.w3.weight BF16 6,16\n");
     must_cut("out", (cut_way){.cut = "x0:1,4/0,5"});
     ck_assert_str_eq(config_says("out", "intermediate_size"), "2");
@@ -84,21 +91,25 @@ END_TEST
 
 START_TEST(packed_stacks)
 {
-    const char config[] = "{\"num_hidden_layers\": 1, \"num_experts\": 2, \"moe_intermediate_size\": 64, \"quantization_config\": "
-                          "{\"quant_method\": \"fp8\", \"weight_block_size\": [32, 32]}}";
+    const char config[] =
+        "{\"num_hidden_layers\": 1, \"num_experts\": 2, \"moe_intermediate_size\": 64, \"quantization_config\": "
+        "{\"quant_method\": \"fp8\", \"weight_block_size\": [32, 32]}}";
     rig_donor(config, ROUTER M "experts.up_proj F8_E4M3 2,64,32\n" M "experts.up_proj_scale_inv F32 2,2,1\n" M
                                "experts.down_proj F8_E4M3 2,32,64\n" M "experts.down_proj_scale_inv F32 2,1,2\n");
     must_cut("out", (cut_way){.cut = "x0:32-63/0-31"});
     made_of("out", M "gate.weight = " M "gate.weight\n" M "experts.up_proj = " M "experts.up_proj 1:32-63/0-31\n" M
                      "experts.up_proj_scale_inv = " M "experts.up_proj_scale_inv 1:1/0\n" M "experts.down_proj = " M
-                     "experts.down_proj 2:32-63/0-31\n" M "experts.down_proj_scale_inv = " M "experts.down_proj_scale_inv 2:1/0\n");
+                     "experts.down_proj 2:32-63/0-31\n" M "experts.down_proj_scale_inv = " M
+                     "experts.down_proj_scale_inv 2:1/0\n");
     cut_refused((cut_way){.cut = "x0:32-63/1-32"}, ORGAN_BAD_INPUT, "kept whole or not at all");
 }
 END_TEST
 
-#define KEYS "general.architecture=qwen3moe qwen3moe.block_count=1 qwen3moe.expert_count=2 qwen3moe.feed_forward_length=96 "
-#define TENSORS                                                                                                                            \
-    "blk.0.ffn_gate_inp.weight F32 2,32\nblk.0.ffn_gate_exps.weight Q4_0 2,96,32\nblk.0.ffn_up_exps.weight BF16 2,96,32\n"                 \
+#define KEYS                                                                                                           \
+    "general.architecture=qwen3moe qwen3moe.block_count=1 qwen3moe.expert_count=2 qwen3moe.feed_forward_length=96 "
+#define TENSORS                                                                                                        \
+    "blk.0.ffn_gate_inp.weight F32 2,32\nblk.0.ffn_gate_exps.weight Q4_0 2,96,32\nblk.0.ffn_up_exps.weight BF16 "      \
+    "2,96,32\n"                                                                                                        \
     "blk.0.ffn_down_exps.weight Q8_0 2,32,96\n"
 
 START_TEST(stacks_of_gguf)
@@ -116,14 +127,16 @@ START_TEST(stacks_of_gguf)
     ck_assert_int_eq(organ_gguf_integer(made->gguf, "qwen3moe.expert_feed_forward_length", 0), 64);
     ck_assert_int_eq(organ_gguf_integer(made->gguf, "qwen3moe.feed_forward_length", 0), 96);
     organ_model_close(made);
-    cut_refused((cut_way){.cut = "x0:0-31/1-32"}, ORGAN_BAD_INPUT, "'blk.0.ffn_down_exps.weight': 0 to 31 are stored in one block");
+    cut_refused((cut_way){.cut = "x0:0-31/1-32"}, ORGAN_BAD_INPUT,
+                "'blk.0.ffn_down_exps.weight': 0 to 31 are stored in one block");
     rig_gguf(KEYS, TENSORS);
     must_cut("own.gguf", (cut_way){.cut = "x0:0-31/32-63"});
     ck_assert_int_eq(organ_model_open(scratch_path("own.gguf"), &made, &error), ORGAN_OK);
     ck_assert_int_eq(organ_gguf_integer(made->gguf, "qwen3moe.feed_forward_length", 0), 32);
     organ_model_close(made);
     rig_gguf(KEYS "qwen3moe.expert_feed_forward_length=64", TENSORS);
-    cut_refused((cut_way){.cut = "x0:0-31/32-63"}, ORGAN_BAD_INPUT, "'qwen3moe.expert_feed_forward_length' is not the 96");
+    cut_refused((cut_way){.cut = "x0:0-31/32-63"}, ORGAN_BAD_INPUT,
+                "'qwen3moe.expert_feed_forward_length' is not the 96");
 }
 END_TEST
 
@@ -133,7 +146,8 @@ START_TEST(dense_layers_beside_experts)
     const char dense[] = "model.layers.1.mlp.up_proj.weight BF16 6,16\nmodel.layers.1.mlp.down_proj.weight BF16 16,6\n";
     char tensors[2048];
     snprintf(tensors, sizeof tensors, "%s%s", stacks, dense);
-    rig_donor("{\"num_hidden_layers\": 2, \"num_experts\": 2, \"moe_intermediate_size\": 6, \"intermediate_size\": 6}", tensors);
+    rig_donor("{\"num_hidden_layers\": 2, \"num_experts\": 2, \"moe_intermediate_size\": 6, \"intermediate_size\": 6}",
+              tensors);
     must_cut("out", (cut_way){.cut = "x0:1,4/0,5"});
     ck_assert_str_eq(config_says("out", "intermediate_size"), "6");
     must_cut("both", (cut_way){.cut = "x0:1,4/0,5 c1:0,1,2"});
@@ -152,43 +166,49 @@ END_TEST
 
 START_TEST(shared_experts_follow)
 {
-    static const char tensors[] = ROUTER EXPERT(0) EXPERT(1) SHARED "gate_proj.weight BF16 12,16\n" SHARED
-                                                                    "up_proj.weight BF16 12,16\n" SHARED "down_proj.weight BF16 16,12\n";
-    static const char fused[] = ROUTER EXPERT(0) EXPERT(1) SHARED "gate_up_proj.weight BF16 24,16\n" SHARED "down_proj.weight BF16 16,12\n";
+    static const char tensors[] = ROUTER EXPERT(0) EXPERT(1) SHARED
+        "gate_proj.weight BF16 12,16\n" SHARED "up_proj.weight BF16 12,16\n" SHARED "down_proj.weight BF16 16,12\n";
+    static const char fused[] =
+        ROUTER EXPERT(0) EXPERT(1) SHARED "gate_up_proj.weight BF16 24,16\n" SHARED "down_proj.weight BF16 16,12\n";
     char lines[2048] = M "gate.weight = " M "gate.weight\n";
     add_expert(lines, 0, 0, "1,4");
     add_expert(lines, 1, 1, "0,5");
     const size_t routed = strlen(lines);
     rig_donor(QWEN "\"n_shared_experts\": 2, " WIDTH, tensors);
     must_cut("out", (cut_way){.cut = "x0:1,4/0,5 s0:0,3,6,11"});
-    strcat(lines, SHARED "gate_proj.weight = " SHARED "gate_proj.weight 0:0,3,6,11\n" SHARED "up_proj.weight = " SHARED
-                         "up_proj.weight 0:0,3,6,11\n" SHARED "down_proj.weight = " SHARED "down_proj.weight 1:0,3,6,11\n");
+    strcat(lines,
+           SHARED "gate_proj.weight = " SHARED "gate_proj.weight 0:0,3,6,11\n" SHARED "up_proj.weight = " SHARED
+                  "up_proj.weight 0:0,3,6,11\n" SHARED "down_proj.weight = " SHARED "down_proj.weight 1:0,3,6,11\n");
     made_of("out", lines);
     ck_assert_str_eq(config_says("out", "moe_intermediate_size"), "2");
     ck_assert_str_eq(config_says("out", "n_shared_experts"), "2");
     must_cut("healed", (cut_way){.cut = "x0:1,4/0,5 s0:0,3,6,11", .resolved = "down_proj.weight"});
     cut_refused((cut_way){.cut = "x0:1,4/0,5"}, ORGAN_BAD_INPUT,
                 "n_shared_experts is 2: shared experts are as wide as so many routed ones");
-    cut_refused((cut_way){.cut = "x0:1,4/0,5 s0:0,3,6"}, ORGAN_BAD_INPUT, "of both the same part of the channels must stay");
+    cut_refused((cut_way){.cut = "x0:1,4/0,5 s0:0,3,6"}, ORGAN_BAD_INPUT,
+                "of both the same part of the channels must stay");
     cut_refused((cut_way){.cut = "s0:0,3,6,11"}, ORGAN_BAD_INPUT, "of both the same part of the channels must stay");
-    cut_refused((cut_way){.cut = "x0:1,4/0,5 s0:0,3,6,12"}, ORGAN_USAGE, "number 12 of the kept channels of the shared expert");
+    cut_refused((cut_way){.cut = "x0:1,4/0,5 s0:0,3,6,12"}, ORGAN_USAGE,
+                "number 12 of the kept channels of the shared expert");
     rig_donor(QWEN "\"n_shared_experts\": 2, " WIDTH, fused);
     must_cut("fused", (cut_way){.cut = "x0:1,4/0,5 s0:0,3,6,11"});
     lines[routed] = '\0';
-    strcat(lines, SHARED "gate_up_proj.weight = " SHARED "gate_up_proj.weight 0:0,3,6,11,12,15,18,23\n" SHARED "down_proj.weight = " SHARED
-                         "down_proj.weight 1:0,3,6,11\n");
+    strcat(lines, SHARED "gate_up_proj.weight = " SHARED "gate_up_proj.weight 0:0,3,6,11,12,15,18,23\n" SHARED
+                         "down_proj.weight = " SHARED "down_proj.weight 1:0,3,6,11\n");
     made_of("fused", lines);
     rig_donor(QWEN WIDTH, tensors);
-    cut_refused((cut_way){.cut = "x0:1,4/0,5 s0:0,3,6,11"}, ORGAN_BAD_INPUT, "known to be the number of shared experts, 2 by the tensors");
+    cut_refused((cut_way){.cut = "x0:1,4/0,5 s0:0,3,6,11"}, ORGAN_BAD_INPUT,
+                "known to be the number of shared experts, 2 by the tensors");
     rig_donor(QWEN "\"n_shared_experts\": 2, " WIDTH, ROUTER EXPERT(0) EXPERT(1));
-    cut_refused((cut_way){.cut = "x0:1,4/0,5 s0:0,3"}, ORGAN_USAGE, "layer 0 has no channels of the shared expert to cut");
+    cut_refused((cut_way){.cut = "x0:1,4/0,5 s0:0,3"}, ORGAN_USAGE,
+                "layer 0 has no channels of the shared expert to cut");
 }
 END_TEST
 
 START_TEST(shared_experts_of_gguf)
 {
-    static const char tensors[] =
-        TENSORS "blk.0.ffn_gate_shexp.weight F16 192,32\nblk.0.ffn_up_shexp.weight F16 192,32\nblk.0.ffn_down_shexp.weight F16 32,192\n";
+    static const char tensors[] = TENSORS "blk.0.ffn_gate_shexp.weight F16 192,32\nblk.0.ffn_up_shexp.weight F16 "
+                                          "192,32\nblk.0.ffn_down_shexp.weight F16 32,192\n";
     organ_model *made = NULL;
     organ_error error = {0};
     rig_gguf(KEYS "qwen3moe.expert_feed_forward_length=96 qwen3moe.expert_shared_count=2", tensors);
@@ -197,12 +217,16 @@ START_TEST(shared_experts_of_gguf)
     ck_assert_int_eq(organ_gguf_integer(made->gguf, "qwen3moe.expert_feed_forward_length", 0), 32);
     ck_assert_int_eq(organ_gguf_integer(made->gguf, "qwen3moe.expert_shared_count", 0), 2);
     organ_model_close(made);
-    cut_refused((cut_way){.cut = "x0:0-31/32-63"}, ORGAN_BAD_INPUT, "'qwen3moe.expert_shared_count' is 2: shared experts are as wide");
-    cut_refused((cut_way){.cut = "x0:0-31/32-63 s0:64-95"}, ORGAN_BAD_INPUT, "of both the same part of the channels must stay");
-    rig_gguf(KEYS "qwen3moe.expert_feed_forward_length=96 qwen3moe.expert_shared_count=2 qwen3moe.expert_shared_feed_forward_length=192",
+    cut_refused((cut_way){.cut = "x0:0-31/32-63"}, ORGAN_BAD_INPUT,
+                "'qwen3moe.expert_shared_count' is 2: shared experts are as wide");
+    cut_refused((cut_way){.cut = "x0:0-31/32-63 s0:64-95"}, ORGAN_BAD_INPUT,
+                "of both the same part of the channels must stay");
+    rig_gguf(KEYS "qwen3moe.expert_feed_forward_length=96 qwen3moe.expert_shared_count=2 "
+                  "qwen3moe.expert_shared_feed_forward_length=192",
              tensors);
     must_cut("own.gguf", (cut_way){.cut = "x0:0-31/32-63"});
-    cut_refused((cut_way){.cut = "x0:0-31/32-63 s0:64-127"}, ORGAN_BAD_INPUT, "channels of shared experts can be cut only where it is not");
+    cut_refused((cut_way){.cut = "x0:0-31/32-63 s0:64-127"}, ORGAN_BAD_INPUT,
+                "channels of shared experts can be cut only where it is not");
 }
 END_TEST
 
@@ -218,19 +242,23 @@ START_TEST(channels_that_cannot_be)
     rig_donor(QWEN "\"moe_intermediate_size\": [6, 6]}", ROUTER EXPERT(0) EXPERT(1));
     cut_refused((cut_way){.cut = "x0:1,4/0,5"}, ORGAN_BAD_INPUT, "a list gives each layer its own number");
     rig_donor(QWEN "\"moe_intermediate_size\": 7}", ROUTER EXPERT(0) EXPERT(1));
-    cut_refused((cut_way){.cut = "x0:1,4/0,5"}, ORGAN_BAD_INPUT, "no member that is known to be the number of channels of an expert, 6");
+    cut_refused((cut_way){.cut = "x0:1,4/0,5"}, ORGAN_BAD_INPUT,
+                "no member that is known to be the number of channels of an expert, 6");
     rig_donor(QWEN WIDTH, ROUTER EXPERT(0) E(1) "down_proj.weight BF16 16,5\n");
     cut_refused((cut_way){.cut = "x0:1,4/0,3"}, ORGAN_BAD_INPUT, "down projections do not tell one number of channels");
     rig_donor(QWEN WIDTH, ROUTER EXPERT(0) E(1) "down_proj.weight BF16 16,6\n" E(1) "up_proj.weight BF16 7,16\n");
     cut_refused((cut_way){.cut = "x0:1,4/0,5"}, ORGAN_BAD_INPUT, "has not the rows of 6 channels");
     rig_donor(QWEN WIDTH, ROUTER EXPERT(0) EXPERT(1) M "experts.mystery BF16 2,6\n");
     cut_refused((cut_way){.cut = "x0:1,4/0,5"}, ORGAN_BAD_INPUT, "it is not known what it does in the experts");
-    rig_donor("{\"architectures\": [\"GptOssForCausalLM\"], \"num_hidden_layers\": 1, \"num_local_experts\": 2, \"intermediate_size\": 6}",
-              M "router.weight BF16 2,16\n" M "experts.gate_up_proj BF16 2,12,16\n" M "experts.down_proj BF16 2,16,6\n");
+    rig_donor("{\"architectures\": [\"GptOssForCausalLM\"], \"num_hidden_layers\": 1, \"num_local_experts\": 2, "
+              "\"intermediate_size\": 6}",
+              M "router.weight BF16 2,16\n" M "experts.gate_up_proj BF16 2,12,16\n" M
+                "experts.down_proj BF16 2,16,6\n");
     cut_refused((cut_way){.cut = "x0:1,4/0,5"}, ORGAN_BAD_INPUT, "rows of gate and up take turns");
     rig_donor("{\"num_hidden_layers\": 2, \"num_experts\": 2, \"moe_intermediate_size\": 6}",
-              ROUTER EXPERT(0) EXPERT(1) "model.layers.1.mlp.gate.weight BF16 2,16\nmodel.layers.1.mlp.experts.up_proj BF16 2,6,16\n"
-                                         "model.layers.1.mlp.experts.down_proj BF16 2,16,6\n");
+              ROUTER EXPERT(0)
+                  EXPERT(1) "model.layers.1.mlp.gate.weight BF16 2,16\nmodel.layers.1.mlp.experts.up_proj BF16 2,6,16\n"
+                            "model.layers.1.mlp.experts.down_proj BF16 2,16,6\n");
     cut_refused((cut_way){.cut = "x0:1,4/0,5"}, ORGAN_USAGE, "layer 1 would have 6 of 6 channels of each expert");
 }
 END_TEST
@@ -280,7 +308,9 @@ START_TEST(an_audit_finds_other_channels)
     organ_error error;
     rig_donor(QWEN WIDTH, models[_i].tensors);
     must_cut("out", (cut_way){.cut = "x0:1,4/0,5"});
-    ck_assert_int_eq(json_integer_value(json_object_get(json_array_get(json_object_get(audit_report, "layers"), 0), "expert_channels")), 6);
+    ck_assert_int_eq(json_integer_value(json_object_get(json_array_get(json_object_get(audit_report, "layers"), 0),
+                                                        "expert_channels")),
+                     6);
     for (uint64_t at = 0; at < (_i ? 256 : 64); at += 21) {
         tamper("out", models[_i].up, at);
         audit_finds("out", true, at >= 128 || !_i ? "expert 1: channel" : "expert 0: channel");
@@ -299,8 +329,9 @@ Suite *cut_expert_widths_suite(void)
 {
     const suite_case cases[] = {
         {"experts",
-         {tensors_of_each_expert, stacks_of_experts, experts_and_channels, experts_of_mixtral, packed_stacks, stacks_of_gguf,
-          dense_layers_beside_experts, shared_experts_follow, shared_experts_of_gguf, channels_that_cannot_be}},
+         {tensors_of_each_expert, stacks_of_experts, experts_and_channels, experts_of_mixtral, packed_stacks,
+          stacks_of_gguf, dense_layers_beside_experts, shared_experts_follow, shared_experts_of_gguf,
+          channels_that_cannot_be}},
     };
     Suite *const suite = suite_of("cut expert widths", cases, sizeof cases / sizeof *cases, cut_setup, cut_teardown);
     TCase *const audits = tcase_create("audits");

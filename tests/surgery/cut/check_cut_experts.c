@@ -6,8 +6,9 @@
 
 #include <string.h>
 
-#define MOE(more)                                                                                                                          \
-    "{\"architectures\": [\"Qwen3MoeForCausalLM\"], \"model_type\": \"qwen3_moe\", \"num_hidden_layers\": 1,\n  \"num_experts\": 4, "      \
+#define MOE(more)                                                                                                      \
+    "{\"architectures\": [\"Qwen3MoeForCausalLM\"], \"model_type\": \"qwen3_moe\", \"num_hidden_layers\": 1,\n  "      \
+    "\"num_experts\": 4, "                                                                                             \
     "\"num_experts_per_tok\": 3" more "}"
 
 /* One expert of tensors of its own: what stands for it in lines of donors and of outputs. */
@@ -19,19 +20,22 @@ START_TEST(experts_of_their_own)
                        "model.layers.0.mlp.gate.weight BF16 4,8\n"
                        "model.layers.0.mlp.gate.e_score_correction_bias F32 4\n" E "0.up_proj.weight BF16 6,8\n" E
                        "0.up_proj.bias BF16 6\n" E "1.up_proj.weight BF16 6,8\n" E "1.up_proj.bias BF16 6\n" E
-                       "2.up_proj.weight BF16 6,8\n" E "2.up_proj.bias BF16 6\n" E "3.up_proj.weight BF16 6,8\n" E "3.up_proj.bias BF16 6\n"
+                       "2.up_proj.weight BF16 6,8\n" E "2.up_proj.bias BF16 6\n" E "3.up_proj.weight BF16 6,8\n" E
+                       "3.up_proj.bias BF16 6\n"
                        "model.layers.0.mlp.shared_expert.up_proj.weight BF16 6,8\n"
                        "model.layers.0.mlp.shared_expert_gate.weight BF16 1,8\n"
                        "lm_head.weight BF16 10,8\n");
     must_cut("out", (cut_way){0});
-    made_of("out", "model.embed_tokens.weight = model.embed_tokens.weight\n"
-                   "model.layers.0.mlp.gate.weight = model.layers.0.mlp.gate.weight 0:1,3\n"
-                   "model.layers.0.mlp.gate.e_score_correction_bias = model.layers.0.mlp.gate.e_score_correction_bias 0:1,3\n" E
-                   "0.up_proj.weight = " E "1.up_proj.weight\n" E "0.up_proj.bias = " E "1.up_proj.bias\n" E "1.up_proj.weight = " E
-                   "3.up_proj.weight\n" E "1.up_proj.bias = " E "3.up_proj.bias\n"
-                   "model.layers.0.mlp.shared_expert.up_proj.weight = model.layers.0.mlp.shared_expert.up_proj.weight\n"
-                   "model.layers.0.mlp.shared_expert_gate.weight = model.layers.0.mlp.shared_expert_gate.weight\n"
-                   "lm_head.weight = lm_head.weight\n");
+    made_of(
+        "out",
+        "model.embed_tokens.weight = model.embed_tokens.weight\n"
+        "model.layers.0.mlp.gate.weight = model.layers.0.mlp.gate.weight 0:1,3\n"
+        "model.layers.0.mlp.gate.e_score_correction_bias = model.layers.0.mlp.gate.e_score_correction_bias 0:1,3\n" E
+        "0.up_proj.weight = " E "1.up_proj.weight\n" E "0.up_proj.bias = " E "1.up_proj.bias\n" E
+        "1.up_proj.weight = " E "3.up_proj.weight\n" E "1.up_proj.bias = " E "3.up_proj.bias\n"
+        "model.layers.0.mlp.shared_expert.up_proj.weight = model.layers.0.mlp.shared_expert.up_proj.weight\n"
+        "model.layers.0.mlp.shared_expert_gate.weight = model.layers.0.mlp.shared_expert_gate.weight\n"
+        "lm_head.weight = lm_head.weight\n");
     ck_assert_str_eq(config_says("out", "num_experts"), "2");
     ck_assert_str_eq(config_says("out", "num_experts_per_tok"), "2");
     ck_assert_str_eq(config_says("out", "model_type"), "\"qwen3_moe\"");
@@ -44,8 +48,10 @@ static const struct packed {
 } packed[] = {
     {", \"quantization_config\": {\"quant_method\": \"fp8\", \"weight_block_size\": [128, 128]}",
      "weight F8_E4M3 16,256\nweight_scale_inv F32 1,2\n"},
-    {", \"quantization_config\": {\"quant_method\": \"compressed-tensors\", \"format\": \"pack-quantized\", \"config_groups\": {\"g\": "
-     "{\"targets\": [\"Linear\"], \"weights\": {\"num_bits\": 4, \"type\": \"int\", \"group_size\": 128, \"symmetric\": false}}}}",
+    {", \"quantization_config\": {\"quant_method\": \"compressed-tensors\", \"format\": \"pack-quantized\", "
+     "\"config_groups\": {\"g\": "
+     "{\"targets\": [\"Linear\"], \"weights\": {\"num_bits\": 4, \"type\": \"int\", \"group_size\": 128, "
+     "\"symmetric\": false}}}}",
      "weight_packed I32 16,32\nweight_scale BF16 16,2\nweight_zero_point I32 2,2\nweight_shape I64 2=16,256\n"},
     {", \"quantization_config\": {\"quant_method\": \"awq\", \"bits\": 4, \"group_size\": 128}",
      "qweight I32 256,2\nqzeros I32 2,2\nscales F16 2,16\n"},
@@ -65,7 +71,8 @@ START_TEST(packed_experts_of_their_own)
             char *const to = donor + strlen(donor), *const out = wanted + strlen(wanted);
             sprintf(to, E "%d.up_proj.%.*s\n", e, (int)strcspn(s, "\n"), s);
             if (e % 2)
-                sprintf(out, E "%d.up_proj.%.*s = " E "%d.up_proj.%.*s\n", e / 2, (int)strcspn(s, " "), s, e, (int)strcspn(s, " "), s);
+                sprintf(out, E "%d.up_proj.%.*s = " E "%d.up_proj.%.*s\n", e / 2, (int)strcspn(s, " "), s, e,
+                        (int)strcspn(s, " "), s);
         }
     rig_donor(config, donor);
     must_cut("out", (cut_way){0});
@@ -79,17 +86,23 @@ static const struct stack {
     const char *config, *donor, *wanted;
 } stacks[] = {
     {"{\"model_type\": \"x\", \"text_config\": {\"num_experts\": 4, \"num_experts_per_tok\": 2}}",
-     "model.language_model.layers.0.mlp.gate.weight BF16 4,8\nmodel.language_model.layers.0.mlp.experts.gate_up_proj BF16 4,12,8\n"
-     "model.language_model.layers.0.mlp.experts.down_proj BF16 4,8,6\nmodel.visual.blocks.0.mlp.up_proj.weight BF16 4,8\n",
+     "model.language_model.layers.0.mlp.gate.weight BF16 4,8\nmodel.language_model.layers.0.mlp.experts.gate_up_proj "
+     "BF16 4,12,8\n"
+     "model.language_model.layers.0.mlp.experts.down_proj BF16 4,8,6\nmodel.visual.blocks.0.mlp.up_proj.weight BF16 "
+     "4,8\n",
      "model.language_model.layers.0.mlp.gate.weight = model.language_model.layers.0.mlp.gate.weight 0:1,3\n"
-     "model.language_model.layers.0.mlp.experts.gate_up_proj = model.language_model.layers.0.mlp.experts.gate_up_proj 0:1,3\n"
+     "model.language_model.layers.0.mlp.experts.gate_up_proj = model.language_model.layers.0.mlp.experts.gate_up_proj "
+     "0:1,3\n"
      "model.language_model.layers.0.mlp.experts.down_proj = model.language_model.layers.0.mlp.experts.down_proj 0:1,3\n"
      "model.visual.blocks.0.mlp.up_proj.weight = model.visual.blocks.0.mlp.up_proj.weight\n"},
-    {"{\"model_type\": \"gpt_oss\", \"num_local_experts\": 4, \"num_experts_per_tok\": 2, \"quantization_config\": {\"quant_method\": "
+    {"{\"model_type\": \"gpt_oss\", \"num_local_experts\": 4, \"num_experts_per_tok\": 2, \"quantization_config\": "
+     "{\"quant_method\": "
      "\"mxfp4\", \"modules_to_not_convert\": [\"model.layers.*.mlp.router\"]}}",
      "model.layers.0.mlp.router.weight BF16 4,64\nmodel.layers.0.mlp.router.bias BF16 4\n"
-     "model.layers.0.mlp.experts.gate_up_proj_blocks U8 4,12,2,16\nmodel.layers.0.mlp.experts.gate_up_proj_scales U8 4,12,2\n"
-     "model.layers.0.mlp.experts.gate_up_proj_bias BF16 4,12\nmodel.layers.0.mlp.experts.down_proj_blocks U8 4,64,1,16\n"
+     "model.layers.0.mlp.experts.gate_up_proj_blocks U8 4,12,2,16\nmodel.layers.0.mlp.experts.gate_up_proj_scales U8 "
+     "4,12,2\n"
+     "model.layers.0.mlp.experts.gate_up_proj_bias BF16 4,12\nmodel.layers.0.mlp.experts.down_proj_blocks U8 "
+     "4,64,1,16\n"
      "model.layers.0.mlp.experts.down_proj_scales U8 4,64,1\nmodel.layers.0.mlp.experts.down_proj_bias BF16 4,64\n",
      "model.layers.0.mlp.router.weight = model.layers.0.mlp.router.weight 0:1,3\n"
      "model.layers.0.mlp.router.bias = model.layers.0.mlp.router.bias 0:1,3\n"
@@ -100,11 +113,13 @@ static const struct stack {
      "model.layers.0.mlp.experts.down_proj_scales = model.layers.0.mlp.experts.down_proj_scales 0:1,3\n"
      "model.layers.0.mlp.experts.down_proj_bias = model.layers.0.mlp.experts.down_proj_bias 0:1,3\n"},
     {"{\"model_type\": \"granitemoe\", \"num_local_experts\": 4}",
-     "model.layers.0.block_sparse_moe.router.layer.weight BF16 4,8\nmodel.layers.0.block_sparse_moe.input_linear.weight BF16 4,12,8\n"
+     "model.layers.0.block_sparse_moe.router.layer.weight BF16 "
+     "4,8\nmodel.layers.0.block_sparse_moe.input_linear.weight BF16 4,12,8\n"
      "model.layers.0.block_sparse_moe.output_linear.weight BF16 4,8,6\n",
      "model.layers.0.block_sparse_moe.router.layer.weight = model.layers.0.block_sparse_moe.router.layer.weight 0:1,3\n"
      "model.layers.0.block_sparse_moe.input_linear.weight = model.layers.0.block_sparse_moe.input_linear.weight 0:1,3\n"
-     "model.layers.0.block_sparse_moe.output_linear.weight = model.layers.0.block_sparse_moe.output_linear.weight 0:1,3\n"},
+     "model.layers.0.block_sparse_moe.output_linear.weight = model.layers.0.block_sparse_moe.output_linear.weight "
+     "0:1,3\n"},
     {"{\"num_experts\": 4, \"quantization_config\": {\"quant_method\": \"fp8\", \"weight_block_size\": [128, 128]}}",
      "model.layers.0.mlp.gate.weight BF16 4,256\nmodel.layers.0.mlp.experts.down_proj F8_E4M3 4,128,256\n"
      "model.layers.0.mlp.experts.down_proj_scale_inv F32 4,1,2\n",
@@ -112,7 +127,8 @@ static const struct stack {
      "model.layers.0.mlp.experts.down_proj = model.layers.0.mlp.experts.down_proj 0:1,3\n"
      "model.layers.0.mlp.experts.down_proj_scale_inv = model.layers.0.mlp.experts.down_proj_scale_inv 0:1,3\n"},
     {"{\"model_type\": \"gemma4\", \"num_experts\": 4}",
-     "model.layers.0.router.proj.weight BF16 4,8\nmodel.layers.0.mlp.router.weight BF16 4,8\nmodel.layers.0.router.per_expert_scale BF16 "
+     "model.layers.0.router.proj.weight BF16 4,8\nmodel.layers.0.mlp.router.weight BF16 "
+     "4,8\nmodel.layers.0.router.per_expert_scale BF16 "
      "4\n"
      "model.layers.0.router.scale BF16 8\nmodel.layers.0.mlp.experts.down_proj BF16 4,8,6\n",
      "model.layers.0.router.proj.weight = model.layers.0.router.proj.weight 0:1,3\n"
@@ -137,19 +153,26 @@ END_TEST
 
 START_TEST(experts_of_gguf)
 {
-    rig_gguf("general.architecture=qwen3moe qwen3moe.block_count=2 qwen3moe.expert_count=4 qwen3moe.expert_used_count=3",
-             "token_embd.weight F16 10,64\nblk.0.ffn_gate_inp.weight F32 4,64\nblk.0.exp_probs_b.bias F32 4\n"
-             "blk.0.ffn_up_exps.weight Q4_0 4,6,64\nblk.0.ffn_down_exps.weight Q8_0 4,64,32\nblk.0.ffn_up_exps.bias F32 4,6\n"
-             "blk.0.ffn_gate_exps.weight Q4_K 4,6,256\nblk.1.ffn_gate_inp.weight F32 4,64\nblk.1.ffn_up_exps.weight MXFP4 4,6,64\n"
-             "blk.1.ffn_up_shexp.weight Q4_0 4,64\nblk.1.ffn_gate_inp_shexp.weight F32 64\n");
+    rig_gguf(
+        "general.architecture=qwen3moe qwen3moe.block_count=2 qwen3moe.expert_count=4 qwen3moe.expert_used_count=3",
+        "token_embd.weight F16 10,64\nblk.0.ffn_gate_inp.weight F32 4,64\nblk.0.exp_probs_b.bias F32 4\n"
+        "blk.0.ffn_up_exps.weight Q4_0 4,6,64\nblk.0.ffn_down_exps.weight Q8_0 4,64,32\nblk.0.ffn_up_exps.bias F32 "
+        "4,6\n"
+        "blk.0.ffn_gate_exps.weight Q4_K 4,6,256\nblk.1.ffn_gate_inp.weight F32 4,64\nblk.1.ffn_up_exps.weight MXFP4 "
+        "4,6,64\n"
+        "blk.1.ffn_up_shexp.weight Q4_0 4,64\nblk.1.ffn_gate_inp_shexp.weight F32 64\n");
     must_cut("out.gguf", (cut_way){.cut = "e0:0,3 e1:1,2"});
     made_of("out.gguf",
             "token_embd.weight = token_embd.weight\nblk.0.ffn_gate_inp.weight = blk.0.ffn_gate_inp.weight 0:0,3\n"
-            "blk.0.exp_probs_b.bias = blk.0.exp_probs_b.bias 0:0,3\nblk.0.ffn_up_exps.weight = blk.0.ffn_up_exps.weight 0:0,3\n"
-            "blk.0.ffn_down_exps.weight = blk.0.ffn_down_exps.weight 0:0,3\nblk.0.ffn_up_exps.bias = blk.0.ffn_up_exps.bias 0:0,3\n"
+            "blk.0.exp_probs_b.bias = blk.0.exp_probs_b.bias 0:0,3\nblk.0.ffn_up_exps.weight = "
+            "blk.0.ffn_up_exps.weight 0:0,3\n"
+            "blk.0.ffn_down_exps.weight = blk.0.ffn_down_exps.weight 0:0,3\nblk.0.ffn_up_exps.bias = "
+            "blk.0.ffn_up_exps.bias 0:0,3\n"
             "blk.0.ffn_gate_exps.weight = blk.0.ffn_gate_exps.weight 0:0,3\n"
-            "blk.1.ffn_gate_inp.weight = blk.1.ffn_gate_inp.weight 0:1,2\nblk.1.ffn_up_exps.weight = blk.1.ffn_up_exps.weight 0:1,2\n"
-            "blk.1.ffn_up_shexp.weight = blk.1.ffn_up_shexp.weight\nblk.1.ffn_gate_inp_shexp.weight = blk.1.ffn_gate_inp_shexp.weight\n");
+            "blk.1.ffn_gate_inp.weight = blk.1.ffn_gate_inp.weight 0:1,2\nblk.1.ffn_up_exps.weight = "
+            "blk.1.ffn_up_exps.weight 0:1,2\n"
+            "blk.1.ffn_up_shexp.weight = blk.1.ffn_up_shexp.weight\nblk.1.ffn_gate_inp_shexp.weight = "
+            "blk.1.ffn_gate_inp_shexp.weight\n");
     organ_model *made = NULL;
     organ_error error = {0};
     ck_assert_int_eq(organ_model_open(scratch_path("out.gguf"), &made, &error), ORGAN_OK);
@@ -163,13 +186,15 @@ END_TEST
 /* Groups that a router chooses from keep as many each, and the lists of what is left unpacked follow the numbers. */
 START_TEST(groups_and_names)
 {
-    rig_donor("{\"num_experts\": 4, \"num_experts_per_tok\": 1, \"quantization_config\": {\"quant_method\": \"fp8\", \"ignored_layers\": "
+    rig_donor("{\"num_experts\": 4, \"num_experts_per_tok\": 1, \"quantization_config\": {\"quant_method\": \"fp8\", "
+              "\"ignored_layers\": "
               "[\"model.layers.0.mlp.experts.3.up_proj\", \"model.layers.0.mlp.experts.0.up_proj\", \"lm_head\"]}}",
-              "model.layers.0.mlp.gate.weight BF16 4,8\n" E "0.up_proj.weight BF16 6,8\n" E "1.up_proj.weight BF16 6,8\n" E
-              "2.up_proj.weight BF16 6,8\n" E "3.up_proj.weight BF16 6,8\n");
+              "model.layers.0.mlp.gate.weight BF16 4,8\n" E "0.up_proj.weight BF16 6,8\n" E
+              "1.up_proj.weight BF16 6,8\n" E "2.up_proj.weight BF16 6,8\n" E "3.up_proj.weight BF16 6,8\n");
     must_cut("out", (cut_way){0});
-    ck_assert_str_eq(config_says("out", "quantization_config"),
-                     "{\"quant_method\":\"fp8\",\"ignored_layers\":[\"model.layers.0.mlp.experts.1.up_proj\",\"lm_head\"]}");
+    ck_assert_str_eq(
+        config_says("out", "quantization_config"),
+        "{\"quant_method\":\"fp8\",\"ignored_layers\":[\"model.layers.0.mlp.experts.1.up_proj\",\"lm_head\"]}");
     rig_donor("{\"n_routed_experts\": 8, \"n_group\": 2, \"topk_group\": 1, \"num_experts_per_tok\": 2}",
               "model.layers.0.mlp.gate.weight BF16 8,8\nmodel.layers.0.mlp.experts.up_proj BF16 8,6,8\n");
     must_cut("grouped", (cut_way){.cut = "e0:0,3,4,6"});
@@ -184,8 +209,9 @@ END_TEST
 /* Kept experts whose matrices get other values, in tensors of their own and in a stack; packed ones cannot. */
 START_TEST(resolved_matrices)
 {
-    rig_donor(MOE(""), "model.layers.0.mlp.gate.weight BF16 4,8\n" E "0.down_proj.weight BF16 6,8\n" E "1.down_proj.weight BF16 6,8\n" E
-                       "2.down_proj.weight BF16 6,8\n" E "3.down_proj.weight BF16 6,8\n");
+    rig_donor(MOE(""),
+              "model.layers.0.mlp.gate.weight BF16 4,8\n" E "0.down_proj.weight BF16 6,8\n" E
+              "1.down_proj.weight BF16 6,8\n" E "2.down_proj.weight BF16 6,8\n" E "3.down_proj.weight BF16 6,8\n");
     must_cut("out", (cut_way){.resolved = "down_proj"});
     organ_model *made = NULL;
     organ_error error = {0};
@@ -201,12 +227,14 @@ START_TEST(resolved_matrices)
     unsigned char block[34];
     ck_assert_int_eq(organ_model_open(scratch_path("out.gguf"), &made, &error), ORGAN_OK);
     const organ_tensor *const stack = organ_model_find(made, "blk.0.ffn_down_exps.weight");
-    ck_assert_int_eq(organ_model_read(made, stack->file, block, 34, stack->offset + stack->bytes - 34, &error), ORGAN_OK);
+    ck_assert_int_eq(organ_model_read(made, stack->file, block, 34, stack->offset + stack->bytes - 34, &error),
+                     ORGAN_OK);
     ck_assert_msg(block[2] == 127 && block[33] == 127, "%u %u", block[2], block[33]); /* expert 3: 3.5 everywhere */
     organ_model_close(made);
     remove(scratch_path("donor.gguf"));
     rig_donor(MOE(""), "model.layers.0.mlp.gate.weight BF16 4,8\n" E "0.down_proj.weight F8_E4M3 6,8\n" E
-                       "0.down_proj.weight_scale F32 1\n" E "1.down_proj.weight F8_E4M3 6,8\n" E "1.down_proj.weight_scale F32 1\n");
+                       "0.down_proj.weight_scale F32 1\n" E "1.down_proj.weight F8_E4M3 6,8\n" E
+                       "1.down_proj.weight_scale F32 1\n");
     cut_refused((cut_way){.cut = "e0:0,1", .resolved = "down_proj.weight"}, ORGAN_USAGE, "cannot take other values");
 }
 END_TEST

@@ -1,5 +1,6 @@
 /* SPDX-License-Identifier: MIT
- * Whatever happens to a cut, nothing half-done stands under the name of its output; what cannot be told is refused before it begins. */
+ * Whatever happens to a cut, nothing half-done stands under the name of its output; what cannot be told is refused
+ * before it begins. */
 #include "tests/surgery/cut/cut_rig.h"
 
 #include "tests/kit/resume_rig.h"
@@ -15,13 +16,16 @@ static const char donor[] =
     "down_proj BF16 4,64,32\nmodel.layers.1.mlp.gate.weight BF16 4,64\n"
     "model.layers.1.mlp.experts.0.up_proj.weight BF16 32,64\nmodel.layers.1.mlp.experts.1.up_proj.weight BF16 32,64\n"
     "model.layers.1.mlp.experts.2.up_proj.weight BF16 32,64\nmodel.layers.1.mlp.experts.3.up_proj.weight BF16 32,64\n"
-    "model.layers.1.mlp.experts.0.down_proj.weight BF16 64,32\nmodel.layers.1.mlp.experts.1.down_proj.weight BF16 64,32\n"
-    "model.layers.1.mlp.experts.2.down_proj.weight BF16 64,32\nmodel.layers.1.mlp.experts.3.down_proj.weight BF16 64,32\n";
+    "model.layers.1.mlp.experts.0.down_proj.weight BF16 64,32\nmodel.layers.1.mlp.experts.1.down_proj.weight BF16 "
+    "64,32\n"
+    "model.layers.1.mlp.experts.2.down_proj.weight BF16 64,32\nmodel.layers.1.mlp.experts.3.down_proj.weight BF16 "
+    "64,32\n";
 static const char config[] = "{\"num_experts\": 4}";
 
 static const cut_way ways[] = {{.cut = "e0:1,3 e1:0,2"}, {.cut = "e0:1,3 e1:0,2", .resolved = "down_proj"}};
 
-static organ_status cut_once(const void *way, const char *output, bool resume, size_t threads, organ_stop *stop, organ_error *error)
+static organ_status cut_once(const void *way, const char *output, bool resume, size_t threads, organ_stop *stop,
+                             organ_error *error)
 {
     cut_way here = *(const cut_way *)way;
     here.resume = resume;
@@ -137,18 +141,23 @@ static const struct asked {
     {config, "", "e0:1,4 e1:0,1", "number 4 of the kept routed experts", ORGAN_USAGE},
     {config, "", "e0: e1:0,1", "layer 0 would have no routed experts left", ORGAN_USAGE},
     {config, "", "e0:0-3 e1:0-3", "nothing to cut", ORGAN_USAGE},
-    {"{\"num_hidden_layers\": 2}", "", "e0:1,3 e1:0,2", "no member that is known to be the number of experts, 4 by the tensors",
-     ORGAN_BAD_INPUT},
+    {"{\"num_hidden_layers\": 2}", "", "e0:1,3 e1:0,2",
+     "no member that is known to be the number of experts, 4 by the tensors", ORGAN_BAD_INPUT},
     {"{\"num_experts\": 5}", "", "e0:1,3 e1:0,2", "the number of experts, 4 by the tensors", ORGAN_BAD_INPUT},
     {"{\"num_experts\": [4, 4]}", "", "e0:1,3 e1:0,2", "num_experts is [4,4]", ORGAN_BAD_INPUT},
-    {"{\"num_experts\": 4, \"quantization_config\": {\"ignore\": [\"re:.*experts\\\\.(1|2).*\"]}}", "", "e0:1,3 e1:0,2", "re:.*experts",
+    {"{\"num_experts\": 4, \"quantization_config\": {\"ignore\": [\"re:.*experts\\\\.(1|2).*\"]}}", "", "e0:1,3 e1:0,2",
+     "re:.*experts", ORGAN_BAD_INPUT},
+    {config, E "4.up_proj.weight BF16 8,8\n", "e0:1,3 e1:0,2", "is of expert 4, the router of its layer has 4",
      ORGAN_BAD_INPUT},
-    {config, E "4.up_proj.weight BF16 8,8\n", "e0:1,3 e1:0,2", "is of expert 4, the router of its layer has 4", ORGAN_BAD_INPUT},
     {config, E "up_proj BF16 5,8,8\n", "e0:1,3 e1:0,2", "its first axis is not that of the 4 experts", ORGAN_BAD_INPUT},
-    {config, "model.layers.0.mlp.gate.tid2eid I64 64\n", "e0:1,3 e1:0,2", "may tell of experts by their number", ORGAN_BAD_INPUT},
-    {config, "model.layers.0.ffn.experts.mlp.w1 BF16 64,8\n", "e0:1,3 e1:0,2", "may tell of experts by their number", ORGAN_BAD_INPUT},
-    {config, "mtp.layers.0.mlp.experts.0.up_proj.weight BF16 8,8\n", "e0:1,3 e1:0,2", "in no layer of the model's body", ORGAN_BAD_INPUT},
-    {config, "model.layers.2.mlp.gate.weight BF16 4,64\n", "e0:1,3 e1:0,2", "layer 0 would have 2 experts and layer 2 4", ORGAN_USAGE},
+    {config, "model.layers.0.mlp.gate.tid2eid I64 64\n", "e0:1,3 e1:0,2", "may tell of experts by their number",
+     ORGAN_BAD_INPUT},
+    {config, "model.layers.0.ffn.experts.mlp.w1 BF16 64,8\n", "e0:1,3 e1:0,2", "may tell of experts by their number",
+     ORGAN_BAD_INPUT},
+    {config, "mtp.layers.0.mlp.experts.0.up_proj.weight BF16 8,8\n", "e0:1,3 e1:0,2", "in no layer of the model's body",
+     ORGAN_BAD_INPUT},
+    {config, "model.layers.2.mlp.gate.weight BF16 4,64\n", "e0:1,3 e1:0,2",
+     "layer 0 would have 2 experts and layer 2 4", ORGAN_USAGE},
 };
 
 START_TEST(what_cannot_be_told)

@@ -11,29 +11,34 @@
 #define M "model.layers.0.mlp."
 #define A "model.layers.0.self_attn."
 
-/* A matrix of 256 x 256 in each packing: its tensors; what stays of its rows 64-191 and 192 of 256, and of its columns; NULL: columns
- * cannot. */
+/* A matrix of 256 x 256 in each packing: its tensors; what stays of its rows 64-191 and 192 of 256, and of its columns;
+ * NULL: columns cannot. */
 static const struct packed {
     const char *config, *tensors, *rows, *cols;
 } packed[] = {
     {"", "weight BF16 256,256\n", "0:0-127,192-255\n", "1:0-127,192-255\n"},
     {", \"quantization_config\": {\"quant_method\": \"fp8\", \"weight_block_size\": [64, 64]}",
      "weight F8_E4M3 256,256\nweight_scale_inv F32 4,4\n", "0:0-127,192-255\n0:0,1,3\n", "1:0-127,192-255\n1:0,1,3\n"},
-    {", \"quantization_config\": {\"quant_method\": \"compressed-tensors\", \"format\": \"float-quantized\", \"config_groups\": {\"g\": "
+    {", \"quantization_config\": {\"quant_method\": \"compressed-tensors\", \"format\": \"float-quantized\", "
+     "\"config_groups\": {\"g\": "
      "{\"targets\": [\"Linear\"], \"weights\": {\"num_bits\": 8, \"type\": \"float\", \"strategy\": \"channel\"}}}}",
      "weight F8_E4M3 256,256\nweight_scale BF16 256,1\n", "0:0-127,192-255\n0:0-127,192-255\n", "1:0-127,192-255\n\n"},
-    {", \"quantization_config\": {\"quant_method\": \"compressed-tensors\", \"format\": \"pack-quantized\", \"config_groups\": {\"g\": "
-     "{\"targets\": [\"Linear\"], \"weights\": {\"num_bits\": 4, \"type\": \"int\", \"group_size\": 64, \"symmetric\": false}}}}",
+    {", \"quantization_config\": {\"quant_method\": \"compressed-tensors\", \"format\": \"pack-quantized\", "
+     "\"config_groups\": {\"g\": "
+     "{\"targets\": [\"Linear\"], \"weights\": {\"num_bits\": 4, \"type\": \"int\", \"group_size\": 64, \"symmetric\": "
+     "false}}}}",
      "weight_packed I32 256,32\nweight_scale BF16 256,4\nweight_zero_point I32 32,4\nweight_shape I64 2=256,256\n",
      "0:0-127,192-255\n0:0-127,192-255\n0:0-15,24-31\n-\n", "1:0-15,24-31\n1:0,1,3\n1:0,1,3\n-\n"},
     {", \"quantization_config\": {\"quant_method\": \"awq\", \"bits\": 4, \"group_size\": 64}",
      "qweight I32 256,32\nqzeros I32 4,32\nscales F16 4,256\n", "1:0-15,24-31\n1:0-15,24-31\n1:0-127,192-255\n",
      "0:0-127,192-255\n0:0,1,3\n0:0,1,3\n"},
     {", \"quantization_config\": {\"quant_method\": \"gptq\", \"bits\": 4, \"group_size\": 64}",
-     "qweight I32 32,256\nqzeros I32 4,32\nscales F16 4,256\ng_idx I32 256\n", "1:0-127,192-255\n1:0-15,24-31\n1:0-127,192-255\n\n", NULL},
+     "qweight I32 32,256\nqzeros I32 4,32\nscales F16 4,256\ng_idx I32 256\n",
+     "1:0-127,192-255\n1:0-15,24-31\n1:0-127,192-255\n\n", NULL},
 };
 
-/* Lines "PREFIX.leaf = PREFIX.leaf SHARE" for the tensors, with the shares line by line; of "-" only that it is there. */
+/* Lines "PREFIX.leaf = PREFIX.leaf SHARE" for the tensors, with the shares line by line; of "-" only that it is there.
+ */
 static void add_wanted(char *to, const char *prefix, const char *tensors, const char *shares)
 {
     for (const char *s = tensors; *s; s = strchr(s, '\n') + 1) {
@@ -41,7 +46,8 @@ static void add_wanted(char *to, const char *prefix, const char *tensors, const 
         if (shares && *shares == '-') /* weight_shape has other numbers */
             sprintf(to + strlen(to), "%s.%.*s ! 2\n", prefix, leaf, s);
         else
-            sprintf(to + strlen(to), "%s.%.*s = %s.%.*s %.*s\n", prefix, leaf, s, prefix, leaf, s, share, shares ? shares : "");
+            sprintf(to + strlen(to), "%s.%.*s = %s.%.*s %.*s\n", prefix, leaf, s, prefix, leaf, s, share,
+                    shares ? shares : "");
         shares = shares ? shares + share + (shares[share] == '\n') : NULL;
     }
 }
@@ -80,20 +86,22 @@ END_TEST
 
 START_TEST(shapes_are_told)
 {
-    rig_donor(
-        "{\"num_hidden_layers\": 1, \"intermediate_size\": 64, \"quantization_config\": {\"quant_method\": \"compressed-tensors\", "
-        "\"format\": \"pack-quantized\", \"config_groups\": {\"g\": {\"targets\": [\"Linear\"], \"weights\": {\"num_bits\": 4, \"type\": "
-        "\"int\", \"group_size\": 32}}}}}",
-        M "up_proj.weight_packed I32 64,8\n" M "up_proj.weight_scale BF16 64,2\n" M "up_proj.weight_shape I64 2=64,64\n" M
-          "down_proj.weight_packed I32 64,8\n" M "down_proj.weight_scale BF16 64,2\n" M "down_proj.weight_shape I32 2=64,64\n");
+    rig_donor("{\"num_hidden_layers\": 1, \"intermediate_size\": 64, \"quantization_config\": {\"quant_method\": "
+              "\"compressed-tensors\", "
+              "\"format\": \"pack-quantized\", \"config_groups\": {\"g\": {\"targets\": [\"Linear\"], \"weights\": "
+              "{\"num_bits\": 4, \"type\": "
+              "\"int\", \"group_size\": 32}}}}}",
+              M "up_proj.weight_packed I32 64,8\n" M "up_proj.weight_scale BF16 64,2\n" M
+                "up_proj.weight_shape I64 2=64,64\n" M "down_proj.weight_packed I32 64,8\n" M
+                "down_proj.weight_scale BF16 64,2\n" M "down_proj.weight_shape I32 2=64,64\n");
     must_cut("out", (cut_way){.cut = "c0:32-63"});
     organ_model *made = NULL;
     organ_weights *weights = NULL;
     organ_error error = {0};
     ck_assert_int_eq(organ_model_open(scratch_path("out"), &made, &error), ORGAN_OK);
     ck_assert_msg(organ_weights_find(made, &weights, &error) == ORGAN_OK, "%s", error.message);
-    const organ_weight *const up = organ_weights_named(weights, M "up_proj.weight"), *const down =
-                                                                                         organ_weights_named(weights, M "down_proj.weight");
+    const organ_weight *const up = organ_weights_named(weights, M "up_proj.weight"), *const down = organ_weights_named(
+                                                                                         weights, M "down_proj.weight");
     ck_assert(up->shape[0] == 32 && up->shape[1] == 64 && down->shape[0] == 64 && down->shape[1] == 32);
     organ_weights_free(weights);
     organ_model_close(made);
@@ -104,14 +112,15 @@ START_TEST(heads_and_their_queries)
 {
     rig_donor("{\"model_type\": \"qwen2\", \"num_hidden_layers\": 1, \"hidden_size\": 16, \"num_attention_heads\": 4, "
               "\"num_key_value_heads\": 2}",
-              A "q_proj.weight BF16 16,16\n" A "q_proj.bias BF16 16\n" A "k_proj.weight BF16 8,16\n" A "k_proj.bias BF16 8\n" A
-                "v_proj.weight BF16 8,16\n" A "v_proj.bias BF16 8\n" A "o_proj.weight BF16 16,16\n" A "o_proj.bias BF16 16\n" A
-                "q_norm.weight BF16 4\n");
+              A "q_proj.weight BF16 16,16\n" A "q_proj.bias BF16 16\n" A "k_proj.weight BF16 8,16\n" A
+                "k_proj.bias BF16 8\n" A "v_proj.weight BF16 8,16\n" A "v_proj.bias BF16 8\n" A
+                "o_proj.weight BF16 16,16\n" A "o_proj.bias BF16 16\n" A "q_norm.weight BF16 4\n");
     must_cut("out", (cut_way){.cut = "h0:1"});
-    made_of("out", A "q_proj.weight = " A "q_proj.weight 0:8-15\n" A "q_proj.bias = " A "q_proj.bias 0:8-15\n" A "k_proj.weight = " A
-                     "k_proj.weight 0:4-7\n" A "k_proj.bias = " A "k_proj.bias 0:4-7\n" A "v_proj.weight = " A "v_proj.weight 0:4-7\n" A
-                     "v_proj.bias = " A "v_proj.bias 0:4-7\n" A "o_proj.weight = " A "o_proj.weight 1:8-15\n" A "o_proj.bias = " A
-                     "o_proj.bias\n" A "q_norm.weight = " A "q_norm.weight\n");
+    made_of("out", A "q_proj.weight = " A "q_proj.weight 0:8-15\n" A "q_proj.bias = " A "q_proj.bias 0:8-15\n" A
+                     "k_proj.weight = " A "k_proj.weight 0:4-7\n" A "k_proj.bias = " A "k_proj.bias 0:4-7\n" A
+                     "v_proj.weight = " A "v_proj.weight 0:4-7\n" A "v_proj.bias = " A "v_proj.bias 0:4-7\n" A
+                     "o_proj.weight = " A "o_proj.weight 1:8-15\n" A "o_proj.bias = " A "o_proj.bias\n" A
+                     "q_norm.weight = " A "q_norm.weight\n");
     ck_assert_str_eq(config_says("out", "num_attention_heads"), "2");
     ck_assert_str_eq(config_says("out", "num_key_value_heads"), "1");
     ck_assert_str_eq(config_says("out", "head_dim"), "4");
@@ -120,14 +129,15 @@ END_TEST
 
 START_TEST(fused_matrices)
 {
-    rig_donor(
-        "{\"model_type\": \"phi3\", \"num_hidden_layers\": 1, \"hidden_size\": 16, \"num_attention_heads\": 4, \"num_key_value_heads\": 2, "
-        "\"intermediate_size\": 6}",
-        A "qkv_proj.weight BF16 32,16\n" A "o_proj.weight BF16 16,16\n" M "gate_up_proj.weight BF16 12,16\n" M
-          "down_proj.weight BF16 16,6\n");
+    rig_donor("{\"model_type\": \"phi3\", \"num_hidden_layers\": 1, \"hidden_size\": 16, \"num_attention_heads\": 4, "
+              "\"num_key_value_heads\": 2, "
+              "\"intermediate_size\": 6}",
+              A "qkv_proj.weight BF16 32,16\n" A "o_proj.weight BF16 16,16\n" M "gate_up_proj.weight BF16 12,16\n" M
+                "down_proj.weight BF16 16,6\n");
     must_cut("out", (cut_way){.cut = "h0:1 c0:1,4"});
-    made_of("out", A "qkv_proj.weight = " A "qkv_proj.weight 0:8-15,20-23,28-31\n" A "o_proj.weight = " A "o_proj.weight 1:8-15\n" M
-                     "gate_up_proj.weight = " M "gate_up_proj.weight 0:1,4,7,10\n" M "down_proj.weight = " M "down_proj.weight 1:1,4\n");
+    made_of("out", A "qkv_proj.weight = " A "qkv_proj.weight 0:8-15,20-23,28-31\n" A "o_proj.weight = " A
+                     "o_proj.weight 1:8-15\n" M "gate_up_proj.weight = " M "gate_up_proj.weight 0:1,4,7,10\n" M
+                     "down_proj.weight = " M "down_proj.weight 1:1,4\n");
 }
 END_TEST
 
@@ -141,11 +151,13 @@ START_TEST(widths_of_gguf)
              "blk.0.attn_output.weight Q8_0 64,64\nblk.0.ffn_gate.weight Q4_0 96,64\nblk.0.ffn_up.weight Q4_0 96,64\n"
              "blk.0.ffn_down.weight Q8_0 64,96\n");
     must_cut("out.gguf", (cut_way){.cut = "h0:1 c0:0-31,64-95"});
-    made_of("out.gguf",
-            "blk.0.attn_q.weight = blk.0.attn_q.weight 0:32-63\nblk.0.attn_k.weight = blk.0.attn_k.weight 0:32-63\n"
-            "blk.0.attn_v.weight = blk.0.attn_v.weight 0:32-63\nblk.0.attn_output.weight = blk.0.attn_output.weight 1:1\n"
-            "blk.0.ffn_gate.weight = blk.0.ffn_gate.weight 0:0-31,64-95\nblk.0.ffn_up.weight = blk.0.ffn_up.weight 0:0-31,64-95\n"
-            "blk.0.ffn_down.weight = blk.0.ffn_down.weight 1:0,2\n");
+    made_of(
+        "out.gguf",
+        "blk.0.attn_q.weight = blk.0.attn_q.weight 0:32-63\nblk.0.attn_k.weight = blk.0.attn_k.weight 0:32-63\n"
+        "blk.0.attn_v.weight = blk.0.attn_v.weight 0:32-63\nblk.0.attn_output.weight = blk.0.attn_output.weight 1:1\n"
+        "blk.0.ffn_gate.weight = blk.0.ffn_gate.weight 0:0-31,64-95\nblk.0.ffn_up.weight = blk.0.ffn_up.weight "
+        "0:0-31,64-95\n"
+        "blk.0.ffn_down.weight = blk.0.ffn_down.weight 1:0,2\n");
     ck_assert_int_eq(organ_model_open(scratch_path("out.gguf"), &made, &error), ORGAN_OK);
     ck_assert_int_eq(organ_gguf_integer(made->gguf, "llama.feed_forward_length", 0), 64);
     ck_assert_int_eq(organ_gguf_integer(made->gguf, "llama.attention.head_count", 0), 1);
@@ -153,23 +165,25 @@ START_TEST(widths_of_gguf)
     ck_assert_int_eq(organ_gguf_integer(made->gguf, "llama.attention.key_length", 0), 32);
     ck_assert_int_eq(organ_gguf_integer(made->gguf, "llama.attention.value_length", 0), 32);
     organ_model_close(made);
-    cut_refused((cut_way){.cut = "c0:0-47"}, ORGAN_BAD_INPUT, "'blk.0.ffn_down.weight': 32 to 63 are stored in one block");
+    cut_refused((cut_way){.cut = "c0:0-47"}, ORGAN_BAD_INPUT,
+                "'blk.0.ffn_down.weight': 32 to 63 are stored in one block");
 }
 END_TEST
 
 START_TEST(widths_that_cannot_be)
 {
-    rig_donor("{\"num_hidden_layers\": 2, \"intermediate_size\": 6, \"hidden_size\": 16, \"num_attention_heads\": 4}",
-              M "up_proj.weight BF16 6,16\n" M "down_proj.weight BF16 16,6\nmodel.layers.1.mlp.up_proj.weight BF16 6,16\n"
-                "model.layers.1.mlp.down_proj.weight BF16 16,6\n" A "q_norm.weight BF16 16\n" A "o_proj.weight BF16 16,16\n"
-                "model.layers.1.self_attn.o_proj.weight BF16 16,16\n");
+    rig_donor("{\"num_hidden_layers\": 2, \"intermediate_size\": 6, \"hidden_size\": 16, \"num_attention_heads\": 4}", M
+              "up_proj.weight BF16 6,16\n" M "down_proj.weight BF16 16,6\nmodel.layers.1.mlp.up_proj.weight BF16 6,16\n"
+              "model.layers.1.mlp.down_proj.weight BF16 16,6\n" A "q_norm.weight BF16 16\n" A
+              "o_proj.weight BF16 16,16\n"
+              "model.layers.1.self_attn.o_proj.weight BF16 16,16\n");
     cut_refused((cut_way){.cut = "c0:1,4"}, ORGAN_USAGE,
                 "layer 1 would have 6 of 6 channels of the feed-forward, a layer before it 2 of 6");
     cut_refused((cut_way){.cut = "c0:1,4 c1:1"}, ORGAN_USAGE, "one number for all layers");
     cut_refused((cut_way){.cut = "h0:1 h1:1"}, ORGAN_BAD_INPUT, "it normalises over all heads together");
     cut_refused((cut_way){.cut = "c0:1,6 c1:0,1"}, ORGAN_USAGE, "number 6 of the kept channels");
-    rig_donor("{\"num_experts\": 2, \"moe_intermediate_size\": 6}",
-              M "gate.weight BF16 2,8\n" M "experts.up_proj BF16 2,6,8\n" M "shared_expert.down_proj.weight BF16 8,6\n");
+    rig_donor("{\"num_experts\": 2, \"moe_intermediate_size\": 6}", M
+              "gate.weight BF16 2,8\n" M "experts.up_proj BF16 2,6,8\n" M "shared_expert.down_proj.weight BF16 8,6\n");
     cut_refused((cut_way){.cut = "c0:1"}, ORGAN_USAGE, "no channels of the feed-forward to cut");
 }
 END_TEST

@@ -113,8 +113,8 @@ void rig_donor(const char *config, const char *tensors)
     fputc('{', text);
     for (const char *s = tensors; *s; s = next_line(s)) {
         const line l = line_of(s, strcspn(s, "\n"));
-        fprintf(text, "%s\"%s\":{\"dtype\":\"%s\",\"shape\":[%s],\"data_offsets\":[%" PRIu64 ",%" PRIu64 "]}", s == tensors ? "" : ",",
-                l.name, l.dtype, l.rank ? l.axes : "", offset, offset + l.bytes);
+        fprintf(text, "%s\"%s\":{\"dtype\":\"%s\",\"shape\":[%s],\"data_offsets\":[%" PRIu64 ",%" PRIu64 "]}",
+                s == tensors ? "" : ",", l.name, l.dtype, l.rank ? l.axes : "", offset, offset + l.bytes);
         offset += l.bytes;
     }
     fputc('}', text);
@@ -151,7 +151,8 @@ static void put_key(organ_gguf_writer *writer, const char *word, organ_error *er
             memcpy(bytes + ORGAN_GGUF_ARRAY_HEAD + 4 * count, &number, 4);
         }
         memcpy(bytes + 4, &count, 8);
-        const organ_gguf_kv kv = {key, ORGAN_GGUF_ARRAY, ORGAN_GGUF_I32, count, bytes, ORGAN_GGUF_ARRAY_HEAD + 4 * count};
+        const organ_gguf_kv kv = {
+            key, ORGAN_GGUF_ARRAY, ORGAN_GGUF_I32, count, bytes, ORGAN_GGUF_ARRAY_HEAD + 4 * count};
         organ_gguf_writer_kv(writer, &kv, error);
     } else {
         organ_gguf_writer_set_string(writer, key, value, strlen(value), error);
@@ -288,7 +289,8 @@ static organ_status resolve(void *context, organ_cut_run *run, organ_error *erro
                 continue;
             for (size_t k = 0; k < 1 << 16; k++)
                 values[k] = 0.5f + (float)m;
-            if (organ_cut_put(run, tensor, m, true, values, error) == ORGAN_OK && organ_cut_get(run, tensor, m, back, error) == ORGAN_OK)
+            if (organ_cut_put(run, tensor, m, true, values, error) == ORGAN_OK &&
+                organ_cut_get(run, tensor, m, back, error) == ORGAN_OK)
                 REQUIRE(values[0] == back[0]);
         }
     }
@@ -353,7 +355,8 @@ organ_status audit_cut(const char *output, bool compensated, organ_error *error)
 {
     run_engine room;
     char donor[4096], copy[4096];
-    snprintf(donor, sizeof donor, "%s", scratch_path("%s", exists(scratch_path("donor.gguf")) ? "donor.gguf" : "donor"));
+    snprintf(donor, sizeof donor, "%s",
+             scratch_path("%s", exists(scratch_path("donor.gguf")) ? "donor.gguf" : "donor"));
     snprintf(copy, sizeof copy, "%s", scratch_path("%s", output));
     const organ_audit_options options = {.donor = donor, .pruned = copy, .compensated = compensated};
     *error = (organ_error){0};
@@ -371,8 +374,8 @@ void audit_finds(const char *output, bool compensated, const char *word)
     const organ_status status = audit_cut(output, compensated, &error);
     char *const problems = json_dumps(json_object_get(audit_report, "problems"), JSON_ENCODE_ANY);
     ck_assert_msg(status == ORGAN_CHECK_FAILED, "%d: %s", (int)status, error.message);
-    ck_assert_msg(strstr(error.message, word) || (problems && strstr(problems, word)), "no '%s': %s\n%s", word, error.message,
-                  problems ? problems : "");
+    ck_assert_msg(strstr(error.message, word) || (problems && strstr(problems, word)), "no '%s': %s\n%s", word,
+                  error.message, problems ? problems : "");
     free(problems);
 }
 
@@ -381,7 +384,8 @@ void must_cut(const char *output, cut_way way)
     organ_error error;
     ck_assert_msg(cut_model(output, way, &error) == ORGAN_OK, "%s: %s", way.cut ? way.cut : "", error.message);
     if (!way.dry_run)
-        ck_assert_msg(audit_cut(output, way.resolved, &error) == ORGAN_OK, "%s: audit: %s", way.cut ? way.cut : "", error.message);
+        ck_assert_msg(audit_cut(output, way.resolved, &error) == ORGAN_OK, "%s: audit: %s", way.cut ? way.cut : "",
+                      error.message);
 }
 
 void cut_refused(cut_way way, organ_status status, const char *word)
@@ -389,8 +393,8 @@ void cut_refused(cut_way way, organ_status status, const char *word)
     organ_error error;
     const char *const output = exists(scratch_path("donor.gguf")) ? "refused.gguf" : "refused";
     const organ_status found = cut_model(output, way, &error);
-    ck_assert_msg(found == status && strstr(error.message, word), "%s: %d, not %d with '%s': %s", way.cut ? way.cut : "", (int)found,
-                  (int)status, word, error.message);
+    ck_assert_msg(found == status && strstr(error.message, word), "%s: %d, not %d with '%s': %s",
+                  way.cut ? way.cut : "", (int)found, (int)status, word, error.message);
     ck_assert(!scratch_left(output));
 }
 
@@ -400,8 +404,9 @@ static unsigned char *load_tensor(const organ_model *model, const organ_tensor *
 {
     organ_error error = {0};
     unsigned char *const bytes = malloc((size_t)tensor->bytes + 1);
-    ck_assert_msg(organ_model_read(model, tensor->file, bytes, (size_t)tensor->bytes, tensor->offset, &error) == ORGAN_OK, "%s",
-                  error.message);
+    ck_assert_msg(organ_model_read(model, tensor->file, bytes, (size_t)tensor->bytes, tensor->offset, &error) ==
+                      ORGAN_OK,
+                  "%s", error.message);
     return bytes;
 }
 
@@ -435,8 +440,8 @@ static void read_axes(const char *text, const organ_tensor *donor, wanted *w)
     }
 }
 
-static void compare(const organ_tensor *made, const unsigned char *found, const organ_tensor *donor, const unsigned char *from,
-                    const char *axes)
+static void compare(const organ_tensor *made, const unsigned char *found, const organ_tensor *donor,
+                    const unsigned char *from, const char *axes)
 {
     static wanted w;
     const size_t width = organ_dtype_describe(donor->dtype)->bytes;
@@ -445,8 +450,8 @@ static void compare(const organ_tensor *made, const unsigned char *found, const 
     read_axes(axes, donor, &w);
     for (unsigned axis = 0; axis < donor->rank; axis++) {
         const unsigned block = axis + 1 == donor->rank ? organ_dtype_describe(donor->dtype)->elements : 1;
-        REQUIRE_MSG(made->shape[axis] == w.counts[axis] * block, "%s: axis %u is %" PRIu64 ", not %zu", made->name, axis, made->shape[axis],
-                    w.counts[axis] * block);
+        REQUIRE_MSG(made->shape[axis] == w.counts[axis] * block, "%s: axis %u is %" PRIu64 ", not %zu", made->name,
+                    axis, made->shape[axis], w.counts[axis] * block);
         all *= w.counts[axis];
     }
     for (size_t k = 0; k < all; k++) {
@@ -457,8 +462,8 @@ static void compare(const organ_tensor *made, const unsigned char *found, const 
             each *= (size_t)w.places[axis];
             left /= w.counts[axis];
         }
-        REQUIRE_MSG(memcmp(found + k * width, from + at * width, width) == 0, "%s: place %zu is not %zu of %s", made->name, k, at,
-                    donor->name);
+        REQUIRE_MSG(memcmp(found + k * width, from + at * width, width) == 0, "%s: place %zu is not %zu of %s",
+                    made->name, k, at, donor->name);
     }
 }
 

@@ -11,9 +11,9 @@
 
 #define RIG_LAYERS 12
 
-/* What is cut, as words: "e0:1,3 d2 c1:0,1 h0:1" keeps experts 1 and 3 of layer 0, drops layer 2, keeps channels 0 and 1 of layer 1 and the
- * head 1 of K and V of layer 0; "x0:1,2/0,3" keeps channels 1 and 2 of expert 0 of layer 0, 0 and 3 of its expert 1, "s0:1,2" those of its
- * shared expert. 0-31 is a range. */
+/* What is cut, as words: "e0:1,3 d2 c1:0,1 h0:1" keeps experts 1 and 3 of layer 0, drops layer 2, keeps channels 0 and
+ * 1 of layer 1 and the head 1 of K and V of layer 0; "x0:1,2/0,3" keeps channels 1 and 2 of expert 0 of layer 0, 0 and
+ * 3 of its expert 1, "s0:1,2" those of its shared expert. 0-31 is a range. */
 typedef struct cut_way {
     const char *donor;    /* a name in the scratch directory; NULL: "donor", or "donor.gguf" where there is one */
     const char *cut;      /* NULL: "e0:1,3" */
@@ -29,7 +29,8 @@ extern json_t *cut_report; /* of the last run that succeeded */
 void cut_setup(void);
 void cut_teardown(void);
 
-/* Writes donor/model.safetensors and donor/config.json (NULL: none). `tensors` has a line "NAME DTYPE 4,32" for each, "-" for no axis, and
+/* Writes donor/model.safetensors and donor/config.json (NULL: none). `tensors` has a line "NAME DTYPE 4,32" for each,
+ * "-" for no axis, and
  * "=1,2" behind it for whole numbers that it holds; all other bytes are like no others. */
 void rig_donor(const char *config, const char *tensors);
 
@@ -50,12 +51,13 @@ void audit_finds(const char *output, bool compensated, const char *word);
 /* Cuts, and fails the test unless that is refused with this status, a message that has `word`, and nothing left. */
 void cut_refused(cut_way way, organ_status status, const char *word);
 
-/* The tensors of an output are those of the lines, no more and no fewer: "NAME = DONOR", all bytes of that tensor of the donor, or
- * "NAME = DONOR 0:1,3;2:0-7", the places of storage (elements, of the last axis blocks) that stay along these axes; "1:1,2/0,3" are those
- * of each number of the first axis. "NAME ! 2" is only there. */
+/* The tensors of an output are those of the lines, no more and no fewer: "NAME = DONOR", all bytes of that tensor of
+ * the donor, or "NAME = DONOR 0:1,3;2:0-7", the places of storage (elements, of the last axis blocks) that stay along
+ * these axes; "1:1,2/0,3" are those of each number of the first axis. "NAME ! 2" is only there. */
 void made_of(const char *output, const char *lines);
 
-/* The member of config.json of the output as compact JSON; "" where there is none. In a static buffer. "text_config.num_experts" is found.
+/* The member of config.json of the output as compact JSON; "" where there is none. In a static buffer.
+ * "text_config.num_experts" is found.
  */
 const char *config_says(const char *output, const char *key);
 

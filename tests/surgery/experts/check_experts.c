@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: MIT
- * What experts are worth: the numbers of an oracle, whatever the threads, the memory, the CPU and the ranks; the file of scores; the
- * choice. */
+ * What experts are worth: the numbers of an oracle, whatever the threads, the memory, the CPU and the ranks; the file
+ * of scores; the choice. */
 #include "orchestrator/surgery/experts/measure.h"
 #include "orchestrator/surgery/precision/precision.h"
 #include "tests/kit/effort.h"
@@ -35,7 +35,8 @@ typedef struct asked {
     organ_stop *stop;
 } asked;
 
-static const asked usual = {.model = MODEL, .samples = GOLDEN_SAMPLES, .context = GOLDEN_CONTEXT, .threads = 2, .memory = ROOMY};
+static const asked usual = {
+    .model = MODEL, .samples = GOLDEN_SAMPLES, .context = GOLDEN_CONTEXT, .threads = 2, .memory = ROOMY};
 
 /* *whole: what the file had. */
 static organ_status measure(const asked *a, organ_expert_scores *scores, bool *whole, organ_error *error)
@@ -47,12 +48,16 @@ static organ_status measure(const asked *a, organ_expert_scores *scores, bool *w
     s.engine.kernels = organ_kernels_choose(organ_cpu_detect(), a->isa, &why);
     s.engine.ranks = a->ranks;
     s.engine.stop = a->stop;
-    const organ_expert_measure_options options = {
-        .model = s.model, .text = TEXT, .samples = a->samples, .context = a->context, .scratch = a->scratch, .engine = &s.engine};
+    const organ_expert_measure_options options = {.model = s.model,
+                                                  .text = TEXT,
+                                                  .samples = a->samples,
+                                                  .context = a->context,
+                                                  .scratch = a->scratch,
+                                                  .engine = &s.engine};
     if (organ_expert_scores_open(s.model, !a->without_loss, scores, error) == ORGAN_OK &&
         organ_expert_measure_open(&options, scores, &m, error) == ORGAN_OK &&
-        (!a->file || organ_expert_scores_read(scores, organ_expert_measure_identity(m), a->file, "another name for --scores measures anew",
-                                              whole, error) == ORGAN_OK))
+        (!a->file || organ_expert_scores_read(scores, organ_expert_measure_identity(m), a->file,
+                                              "another name for --scores measures anew", whole, error) == ORGAN_OK))
         organ_expert_measure_run(m, a->file, error);
     organ_expert_measure_close(m);
     session_close(&s);
@@ -86,19 +91,21 @@ static void compare(const organ_expert_scores *s, const golden *g)
         ck_assert(s->of[l].known && s->of[l].dense);
     for (size_t l = 0; l < g->layers; l++) {
         const organ_expert_layer *const layer = &s->of[g->dense + l];
-        REQUIRE_MSG(layer->known && !layer->dense && near(layer->power, g->power[l]), "layer %zu: power %g, not %g", l, layer->power,
-                    g->power[l]);
+        REQUIRE_MSG(layer->known && !layer->dense && near(layer->power, g->power[l]), "layer %zu: power %g, not %g", l,
+                    layer->power, g->power[l]);
         for (size_t e = 0; e < g->experts; e++) {
             const size_t k = l * g->experts + e;
             REQUIRE_MSG(layer->frequency[e] == g->frequency[k], "layer %zu, expert %zu: %llu", l, e,
                         (unsigned long long)layer->frequency[e]);
-            REQUIRE_MSG(near(layer->sum[e], g->sum[k]), "layer %zu, expert %zu: sum %g, not %g", l, e, layer->sum[e], g->sum[k]);
+            REQUIRE_MSG(near(layer->sum[e], g->sum[k]), "layer %zu, expert %zu: sum %g, not %g", l, e, layer->sum[e],
+                        g->sum[k]);
             REQUIRE(layer->frequency[e] == 0 || near(layer->reap[e], g->sum[k] / (double)g->frequency[k]));
         }
         for (size_t k = 0; k < g->steps; k++) {
-            REQUIRE_MSG(layer->removed[k] == g->removed[l * g->steps + k], "layer %zu, step %zu: %u", l, k, layer->removed[k]);
-            REQUIRE_MSG(near(layer->loss[k], g->loss[l * g->steps + k]), "layer %zu, step %zu: loss %g, not %g", l, k, layer->loss[k],
-                        g->loss[l * g->steps + k]);
+            REQUIRE_MSG(layer->removed[k] == g->removed[l * g->steps + k], "layer %zu, step %zu: %u", l, k,
+                        layer->removed[k]);
+            REQUIRE_MSG(near(layer->loss[k], g->loss[l * g->steps + k]), "layer %zu, step %zu: loss %g, not %g", l, k,
+                        layer->loss[k], g->loss[l * g->steps + k]);
         }
     }
 }
@@ -107,7 +114,8 @@ START_TEST(scores_are_those_of_the_oracle)
 {
     organ_expert_scores s = measured(&usual);
     ck_assert_uint_eq(s.tokens, GOLDEN_SAMPLES * GOLDEN_CONTEXT);
-    compare(&s, &(golden){0, LAYERS, EXPERTS, STEPS, golden_frequency, golden_sum, golden_power, golden_loss, golden_removed});
+    compare(&s, &(golden){0, LAYERS, EXPERTS, STEPS, golden_frequency, golden_sum, golden_power, golden_loss,
+                          golden_removed});
     organ_expert_scores_release(&s);
 }
 END_TEST
@@ -147,12 +155,14 @@ START_TEST(gates_that_are_not_divided_are_known_too)
     a.samples = PLAIN_SAMPLES;
     a.context = PLAIN_CONTEXT;
     organ_expert_scores s = measured(&a);
-    compare(&s, &(golden){0, LAYERS, EXPERTS, STEPS, plain_frequency, plain_sum, plain_power, plain_loss, plain_removed});
+    compare(&s,
+            &(golden){0, LAYERS, EXPERTS, STEPS, plain_frequency, plain_sum, plain_power, plain_loss, plain_removed});
     organ_expert_scores_release(&s);
 }
 END_TEST
 
-/* A layer without experts, then two with a correction of what the choice goes by and two groups; and a block that no text goes through. */
+/* A layer without experts, then two with a correction of what the choice goes by and two groups; and a block that no
+ * text goes through. */
 static const char *logistic_model(void)
 {
     mkdir(scratch_path("logistic"), 0700);
@@ -176,7 +186,8 @@ START_TEST(logistic_routers_with_groups_are_known_too)
     asked a = of_logistic();
     a.file = scratch_path("logistic.json");
     organ_expert_scores s = measured(&a), again;
-    compare(&s, &(golden){1, 2, 6, 2, logistic_frequency, logistic_sum, logistic_power, logistic_loss, logistic_removed});
+    compare(&s,
+            &(golden){1, 2, 6, 2, logistic_frequency, logistic_sum, logistic_power, logistic_loss, logistic_removed});
     for (size_t l = 1; l < 3; l++) {
         uint32_t kept[6];
         for (organ_expert_score score = ORGAN_EXPERT_LOSS; score <= ORGAN_EXPERT_FREQUENCY; score++) {
@@ -207,7 +218,8 @@ static void same(const organ_expert_scores *a, const organ_expert_scores *b, con
         if (!a->with_loss || !b->with_loss)
             continue;
         REQUIRE_MSG(memcmp(&x->power, &y->power, sizeof x->power) == 0, "%s: power", what);
-        REQUIRE_MSG(memcmp(x->removed, y->removed, (a->experts - a->least) * sizeof *x->removed) == 0, "%s: removed", what);
+        REQUIRE_MSG(memcmp(x->removed, y->removed, (a->experts - a->least) * sizeof *x->removed) == 0, "%s: removed",
+                    what);
         REQUIRE_MSG(memcmp(x->loss, y->loss, (a->experts - a->least) * sizeof *x->loss) == 0, "%s: loss", what);
     }
 }
@@ -276,7 +288,8 @@ START_TEST(neither_threads_nor_memory_show)
     const uint64_t without = a.memory;
     a.scratch = scratch_path(".");
     a.memory = least(&a);
-    ck_assert_uint_lt(a.memory, without + (uint64_t)sampled(0, 1)); /* of few windows the products are less than what is named */
+    ck_assert_uint_lt(a.memory,
+                      without + (uint64_t)sampled(0, 1)); /* of few windows the products are less than what is named */
     little = measured(&a);
     same(&first, &little, "products in a file");
     organ_expert_scores_release(&little);
@@ -329,13 +342,15 @@ START_TEST(what_is_no_number_is_refused)
     ck_assert_int_eq(organ_model_open(a.model, &model, &error), ORGAN_OK);
     const organ_tensor *const tensor = organ_model_find(model, "model.layers.1.mlp.experts.3.down_proj.weight");
     FILE *const file = fopen(scratch_path("broken/%s", model->files[tensor->file].name), "r+b");
-    ck_assert(file && fseek(file, (long)tensor->offset, SEEK_SET) == 0 && fwrite("\xff\x7f", 1, 2, file) == 2 && fclose(file) == 0);
+    ck_assert(file && fseek(file, (long)tensor->offset, SEEK_SET) == 0 && fwrite("\xff\x7f", 1, 2, file) == 2 &&
+              fclose(file) == 0);
     organ_model_close(model);
     for (size_t k = 0; k < 2; k++) {
         a.without_loss = k == 1;
         error = (organ_error){0};
         ck_assert_msg(measure(&a, &s, &whole, &error) == ORGAN_BAD_INPUT, "%s", error.message);
-        ck_assert_msg(strstr(error.message, "expert 3 of layer 1 gives what is not finite") != NULL, "%s", error.message);
+        ck_assert_msg(strstr(error.message, "expert 3 of layer 1 gives what is not finite") != NULL, "%s",
+                      error.message);
         organ_expert_scores_release(&s);
     }
 }
@@ -437,7 +452,8 @@ START_TEST(what_is_wrong_in_a_file_is_named)
 {
     static const wrong_file wrongs[] = {
         {"schema", "\"organ.prune/1\"", ORGAN_BAD_INPUT, "its schema is 'organ.prune/1', not organ.expert_scores/1"},
-        {"model", "\"0123456789abcdef\"", ORGAN_USAGE, "has the scores of another run: its model is \"0123456789abcdef\", here it is"},
+        {"model", "\"0123456789abcdef\"", ORGAN_USAGE,
+         "has the scores of another run: its model is \"0123456789abcdef\", here it is"},
         {"text", "\"0123456789abcdef\"", ORGAN_USAGE, "its text is \"0123456789abcdef\""},
         {"samples", "5", ORGAN_USAGE, "its samples is 5, here it is 4; another name for --scores measures anew"},
         {"experts", "15", ORGAN_USAGE, "its experts is 15, here it is 16"},
@@ -446,10 +462,13 @@ START_TEST(what_is_wrong_in_a_file_is_named)
         {"tokens", "0", ORGAN_BAD_INPUT, "tokens is no count"},
         {"layers.layer", "2", ORGAN_BAD_INPUT, "layers[1].layer is not 1"},
         {"layers.sum", "[1,2]", ORGAN_BAD_INPUT, "layers[1].sum is not 16 numbers of 0 to 1e+300"},
-        {"layers.frequency", "[1,2,3,4,5,6,7,8,9,10,11,12,13,14,15,0.5]", ORGAN_BAD_INPUT, "layers[1].frequency is not 16 numbers"},
-        {"layers.removed", "[0,1,2,3,4,5,6,7,8,9,10,16]", ORGAN_BAD_INPUT, "layers[1].removed is not 12 numbers of 0 to 15"},
+        {"layers.frequency", "[1,2,3,4,5,6,7,8,9,10,11,12,13,14,15,0.5]", ORGAN_BAD_INPUT,
+         "layers[1].frequency is not 16 numbers"},
+        {"layers.removed", "[0,1,2,3,4,5,6,7,8,9,10,16]", ORGAN_BAD_INPUT,
+         "layers[1].removed is not 12 numbers of 0 to 15"},
         {"layers.removed", "[0,1,2,3,4,5,6,7,8,9,10,3]", ORGAN_BAD_INPUT, "layers[1].removed has expert 3 twice"},
-        {"layers.loss", "[0,1,2,3,4,5,6,7,8,9,10,-3]", ORGAN_BAD_INPUT, "layers[1].loss is not 12 numbers of 0 to 1e+300"},
+        {"layers.loss", "[0,1,2,3,4,5,6,7,8,9,10,-3]", ORGAN_BAD_INPUT,
+         "layers[1].loss is not 12 numbers of 0 to 1e+300"},
         {"layers.power", "null", ORGAN_BAD_INPUT, "layers[1].power is no number of 0 or more"}};
     asked a = usual;
     a.samples = 4;
@@ -481,7 +500,8 @@ START_TEST(what_stays_is_chosen)
     double sum[6] = {9, 0, 5, 10, 0, 8}, reap[6] = {3, 0, 1, 2, 0, 8}, loss[4] = {0, 0, 4, 6};
     uint32_t removed[4] = {4, 1, 2, 5}, kept[6];
     organ_expert_layer layer = {true, frequency, sum, reap, 20, removed, loss, false};
-    const organ_expert_scores s = {.layers = 1, .experts = 6, .used = 2, .least = 2, .groups = 1, .with_loss = true, .of = &layer};
+    const organ_expert_scores s = {
+        .layers = 1, .experts = 6, .used = 2, .least = 2, .groups = 1, .with_loss = true, .of = &layer};
     static const struct {
         organ_expert_score score;
         uint32_t keep, kept[6];
@@ -506,7 +526,8 @@ END_TEST
 START_TEST(a_budget_goes_where_it_costs_least)
 {
     double losses[3][3] = {{1, 2, 3}, {0, 0, 90}, {10, 20, 30}};
-    organ_expert_layer layers[3] = {{.power = 10, .loss = losses[0]}, {.power = 100, .loss = losses[1]}, {.power = 20, .loss = losses[2]}};
+    organ_expert_layer layers[3] = {
+        {.power = 10, .loss = losses[0]}, {.power = 100, .loss = losses[1]}, {.power = 20, .loss = losses[2]}};
     const organ_expert_scores s = {.layers = 3, .experts = 4, .used = 1, .least = 1, .groups = 1, .of = layers};
     uint32_t keep[3];
     organ_expert_scores_divide(&s, 10, keep);
@@ -542,12 +563,15 @@ int main(void)
 {
     const suite_case cases[] = {
         {"scores",
-         {scores_are_those_of_the_oracle, gates_that_are_not_divided_are_known_too, logistic_routers_with_groups_are_known_too,
-          what_is_no_number_is_refused}},
-        {"the same", {no_cpu_shows, neither_threads_nor_memory_show, packed_weights_are_measured, ranks_measure_what_one_process_does}},
+         {scores_are_those_of_the_oracle, gates_that_are_not_divided_are_known_too,
+          logistic_routers_with_groups_are_known_too, what_is_no_number_is_refused}},
+        {"the same",
+         {no_cpu_shows, neither_threads_nor_memory_show, packed_weights_are_measured,
+          ranks_measure_what_one_process_does}},
         {"file", {an_unfinished_measurement_goes_on, what_is_wrong_in_a_file_is_named}},
         {"choice", {what_stays_is_chosen, a_budget_goes_where_it_costs_least, what_cannot_be_measured_is_refused}},
     };
-    Suite *const suites[] = {suite_of("experts", cases, sizeof cases / sizeof *cases, scratch_make, scratch_remove), NULL};
+    Suite *const suites[] = {suite_of("experts", cases, sizeof cases / sizeof *cases, scratch_make, scratch_remove),
+                             NULL};
     return run_suites(suites);
 }

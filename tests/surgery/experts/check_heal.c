@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: MIT
- * What is left of a mixture is healed: it misses less on tokens that it has not seen, the same bytes whatever the way, and a run that
- * ended goes on to them. */
+ * What is left of a mixture is healed: it misses less on tokens that it has not seen, the same bytes whatever the way,
+ * and a run that ended goes on to them. */
 #include "formats/gguf/file.h"
 #include "orchestrator/report/text/members.h"
 #include "orchestrator/surgery/experts/heal.h"
@@ -77,7 +77,8 @@ enum { OF_MODEL = sizeof of_model / sizeof *of_model, OF_LAYER = sizeof of_layer
 static void put_values(FILE *out, const blocks_tensor *t, samples *from)
 {
     const organ_kernels *const kernels = organ_kernels_scalar;
-    const size_t stack = t->rank == 3 ? t->shape[0] : 1, each = t->rank == 1 ? t->shape[0] : t->shape[t->rank - 2] * t->shape[t->rank - 1];
+    const size_t stack = t->rank == 3 ? t->shape[0] : 1,
+                 each = t->rank == 1 ? t->shape[0] : t->shape[t->rank - 2] * t->shape[t->rank - 1];
     float *const common = malloc(each * sizeof *common), *const own = malloc(each * sizeof *own);
     samples_fill(from, NORMAL, common, each);
     for (size_t e = 0; e < stack; e++) {
@@ -88,13 +89,15 @@ static void put_values(FILE *out, const blocks_tensor *t, samples *from)
         if (t->dtype == ORGAN_Q8_0)
             kernels->quantize[organ_dtype_describe(ORGAN_Q8_0)->ggml](own, blocks, each / 32);
         const bool packed = t->dtype == ORGAN_Q8_0;
-        ck_assert_uint_eq(fwrite(packed ? (const void *)blocks : own, packed ? each / 32 * 34 : each * sizeof *own, 1, out), 1);
+        ck_assert_uint_eq(
+            fwrite(packed ? (const void *)blocks : own, packed ? each / 32 * 34 : each * sizeof *own, 1, out), 1);
     }
     free(common);
     free(own);
 }
 
-static void put_number(organ_gguf_writer *writer, const char *key, organ_gguf_type type, const void *value, organ_error *error)
+static void put_number(organ_gguf_writer *writer, const char *key, organ_gguf_type type, const void *value,
+                       organ_error *error)
 {
     const organ_gguf_kv kv = {key, type, type, 1, value, 4};
     organ_gguf_writer_kv(writer, &kv, error);
@@ -106,10 +109,17 @@ static void make_blocks(void)
     static const struct {
         const char *key;
         uint32_t value;
-    } numbers[] = {
-        {"block_count", STACKED_LAYERS},       {"context_length", 64},      {"embedding_length", HIDDEN},   {"feed_forward_length", WIDTH},
-        {"expert_feed_forward_length", WIDTH}, {"attention.head_count", 4}, {"attention.head_count_kv", 2}, {"attention.key_length", 16},
-        {"attention.value_length", 16},        {"expert_count", EXPERTS},   {"expert_used_count", 2}};
+    } numbers[] = {{"block_count", STACKED_LAYERS},
+                   {"context_length", 64},
+                   {"embedding_length", HIDDEN},
+                   {"feed_forward_length", WIDTH},
+                   {"expert_feed_forward_length", WIDTH},
+                   {"attention.head_count", 4},
+                   {"attention.head_count_kv", 2},
+                   {"attention.key_length", 16},
+                   {"attention.value_length", 16},
+                   {"expert_count", EXPERTS},
+                   {"expert_used_count", 2}};
     const float base = 10000, epsilon = 1e-6f;
     organ_error error = {0};
     organ_gguf_writer *writer = NULL;
@@ -177,15 +187,18 @@ static organ_status resolve(void *context, organ_cut_run *run, organ_error *erro
     return organ_expert_heal_run(((healing *)context)->heal, run, error);
 }
 
-static json_t *results(void *context, const organ_tensor *tensor) { return organ_expert_heal_results(((healing *)context)->heal, tensor); }
+static json_t *results(void *context, const organ_tensor *tensor)
+{
+    return organ_expert_heal_results(((healing *)context)->heal, tensor);
+}
 
 static bool recall(void *context, const organ_tensor *tensor, const json_t *results_of)
 {
     return organ_expert_heal_recall(((healing *)context)->heal, tensor, results_of);
 }
 
-static organ_status heal_model(const heal_way *way, const organ_model *model, const organ_engine *engine, const char *output, bool resume,
-                               organ_error *error)
+static organ_status heal_model(const heal_way *way, const organ_model *model, const organ_engine *engine,
+                               const char *output, bool resume, organ_error *error)
 {
     organ_cut_layer layers[LAYERS] = {{0}};
     healing h = {.way = way};
@@ -230,7 +243,8 @@ static organ_status heal_model(const heal_way *way, const organ_model *model, co
     return error->status;
 }
 
-static organ_status run_heal(const void *context, const char *output, bool resume, size_t threads, organ_stop *stop, organ_error *error)
+static organ_status run_heal(const void *context, const char *output, bool resume, size_t threads, organ_stop *stop,
+                             organ_error *error)
 {
     const heal_way *const way = context;
     const char *why;
@@ -253,14 +267,17 @@ static void must_heal(heal_way way, const char *output)
     ck_assert_msg(run_heal(&way, output, false, way.threads, NULL, &error) == ORGAN_OK, "%s", error.message);
 }
 
-static const json_t *layer_of(size_t index) { return json_array_get(json_object_get(json_object_get(report, "heal"), "layers"), index); }
+static const json_t *layer_of(size_t index)
+{
+    return json_array_get(json_object_get(json_object_get(report, "heal"), "layers"), index);
+}
 
 static double figure(const json_t *layer, const char *key) { return json_number_value(json_object_get(layer, key)); }
 
 /* ---- what it does ---- */
 
-/* 6 windows of 128 tokens have as many tokens as a layer has inputs: these are solved for by inputs, fewer by tokens; block by block where
- * neither is few enough. */
+/* 6 windows of 128 tokens have as many tokens as a layer has inputs: these are solved for by inputs, fewer by tokens;
+ * block by block where neither is few enough. */
 START_TEST(a_healed_layer_misses_less)
 {
     static const struct {
@@ -283,12 +300,13 @@ START_TEST(a_healed_layer_misses_less)
         ck_assert_str_eq(json_string_value(json_object_get(layer, "solved_by")), ways[w].by);
         const bool healed = json_is_true(json_object_get(layer, "healed"));
         REQUIRE_MSG(healed || l > 0, "layer 0 is not healed");
-        REQUIRE_MSG(healed ? figure(layer, "after") < figure(layer, "before") : figure(layer, "after") == figure(layer, "before"),
+        REQUIRE_MSG(healed ? figure(layer, "after") < figure(layer, "before")
+                           : figure(layer, "after") == figure(layer, "before"),
                     "layer %zu: %g to %g", l, figure(layer, "before"), figure(layer, "after"));
         ck_assert(healed == (figure(layer, "lambda") >= 0.01));
         if (w == 2) /* what it misses is what it misses by inputs */
-            REQUIRE_MSG(fabs(figure(layer, "after") / after[l] - 1) < 0.01, "layer %zu: %g, by inputs %g", l, figure(layer, "after"),
-                        after[l]);
+            REQUIRE_MSG(fabs(figure(layer, "after") / after[l] - 1) < 0.01, "layer %zu: %g, by inputs %g", l,
+                        figure(layer, "after"), after[l]);
         after[l] = figure(layer, "after");
         ck_assert_int_eq((int)figure(json_object_get(report, "heal"), "held_windows"), (int)way.samples / 4);
     }
@@ -311,7 +329,8 @@ START_TEST(down_projections_alone_change)
         snprintf(name, sizeof name, "%s", made->name);
         if (a->expert >= 0) {
             const char *const at = strstr(made->name, "experts.");
-            snprintf(name, sizeof name, "%.*s%u%s", (int)(at + 8 - made->name), made->name, kept[a->layer][a->expert], strchr(at + 8, '.'));
+            snprintf(name, sizeof name, "%.*s%u%s", (int)(at + 8 - made->name), made->name, kept[a->layer][a->expert],
+                     strchr(at + 8, '.'));
         }
         const organ_tensor *const from = organ_model_find(donor, name);
         REQUIRE_MSG(from, "%s", name);
@@ -319,8 +338,10 @@ START_TEST(down_projections_alone_change)
         ck_assert_int_eq(organ_model_read(out, made->file, bytes, made->bytes, made->offset, &error), ORGAN_OK);
         ck_assert_int_eq(organ_model_read(donor, from->file, of_donor, made->bytes, from->offset, &error), ORGAN_OK);
         const bool same = memcmp(bytes, of_donor, made->bytes) == 0;
-        const bool down = a->role == ORGAN_ROLE_DOWN && json_is_true(json_object_get(layer_of((size_t)a->layer), "healed"));
-        REQUIRE_MSG(same != down || a->role == ORGAN_ROLE_ROUTER, "%s %s", made->name, same ? "is the donor's" : "is another");
+        const bool down =
+            a->role == ORGAN_ROLE_DOWN && json_is_true(json_object_get(layer_of((size_t)a->layer), "healed"));
+        REQUIRE_MSG(same != down || a->role == ORGAN_ROLE_ROUTER, "%s %s", made->name,
+                    same ? "is the donor's" : "is another");
         changed += !same && down;
         free(bytes);
         free(of_donor);
@@ -361,7 +382,8 @@ START_TEST(bytes_do_not_depend_on_the_isa)
     } ways[] = {{8, 0, "tokens"}, {40, 0, "inputs"}, {40, 64, "blocks"}};
     method_make_donor("qwen3moe-stacked");
     for (size_t k = 0; k < sizeof ways / sizeof *ways; k++) {
-        heal_way way = {.stacked = true, .samples = 8, .context = ways[k].context, .threads = 1, .memory = (uint64_t)256 << 20};
+        heal_way way = {
+            .stacked = true, .samples = 8, .context = ways[k].context, .threads = 1, .memory = (uint64_t)256 << 20};
         char fast[16], scalar[16];
         snprintf(fast, sizeof fast, "fast%zu", k);
         snprintf(scalar, sizeof scalar, "scalar%zu", k);
@@ -393,7 +415,8 @@ static bool same_file(const char *a, const char *b)
 /* ---- what ends it ---- */
 
 /* All experts of a layer in one tensor. */
-static const heal_way brief = {.stacked = true, .samples = 8, .context = 40, .threads = 1, .memory = (uint64_t)256 << 20};
+static const heal_way brief = {
+    .stacked = true, .samples = 8, .context = 40, .threads = 1, .memory = (uint64_t)256 << 20};
 static const resumed_verb verb = {.run = run_heal, .way = &brief, .report = "experts.json", .threads = 1};
 
 START_TEST(killed_runs_go_on)
@@ -436,9 +459,9 @@ START_TEST(blocks_take_other_values)
         unsigned char mine[HIDDEN * WIDTH / 32 * 34], theirs[sizeof mine];
         ck_assert(made->dtype == ORGAN_Q8_0 && made->bytes == STACKED_KEPT * sizeof mine);
         ck_assert_int_eq(organ_model_read(out, made->file, mine, sizeof mine, made->offset, &error), ORGAN_OK);
-        ck_assert_int_eq(
-            organ_model_read(donor, from->file, theirs, sizeof theirs, from->offset + kept_of_stacks[l][0] * sizeof mine, &error),
-            ORGAN_OK);
+        ck_assert_int_eq(organ_model_read(donor, from->file, theirs, sizeof theirs,
+                                          from->offset + kept_of_stacks[l][0] * sizeof mine, &error),
+                         ORGAN_OK);
         ck_assert_int_eq(memcmp(mine, theirs, sizeof mine) != 0, json_is_true(json_object_get(layer_of(l), "healed")));
     }
     organ_model_close(donor);
@@ -476,7 +499,8 @@ END_TEST
 static void refused(heal_way way, organ_status status, const char *word)
 {
     organ_error error;
-    REQUIRE_MSG(run_heal(&way, "out", false, way.threads, NULL, &error) == status, "%d: %s", (int)error.status, error.message);
+    REQUIRE_MSG(run_heal(&way, "out", false, way.threads, NULL, &error) == status, "%d: %s", (int)error.status,
+                error.message);
     REQUIRE_MSG(strstr(error.message, word), "'%s' is not in: %s", word, error.message);
     ck_assert(!exists(scratch_path("out")));
 }
@@ -547,9 +571,11 @@ int main(void)
 {
     const suite_case cases[] = {
         {"healed",
-         {a_healed_layer_misses_less, down_projections_alone_change, bytes_do_not_depend_on_the_way, bytes_do_not_depend_on_the_isa}},
+         {a_healed_layer_misses_less, down_projections_alone_change, bytes_do_not_depend_on_the_way,
+          bytes_do_not_depend_on_the_isa}},
         {"ended", {killed_runs_go_on, killed_runs_with_blocks_go_on, stopped_runs_go_on, blocks_take_other_values}},
         {"refused", {too_few_windows, too_little_memory, a_scratch_file_of_one_rank_fails}}};
-    Suite *const suites[] = {suite_of("experts_heal", cases, sizeof cases / sizeof *cases, scratch_make, tear_down), NULL};
+    Suite *const suites[] = {suite_of("experts_heal", cases, sizeof cases / sizeof *cases, scratch_make, tear_down),
+                             NULL};
     return run_suites(suites);
 }

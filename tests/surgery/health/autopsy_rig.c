@@ -31,10 +31,12 @@ void rig_write(const char *path, const rig_tensor *tensors, size_t count)
     ck_assert(text && out);
     for (size_t k = 0; k < count; k++) {
         const rig_tensor *const t = &tensors[k];
-        fprintf(text, "%s\"%s\":{\"dtype\":\"%s\",\"shape\":[", k ? "," : "{", t->name, organ_dtype_describe(t->dtype)->name);
+        fprintf(text, "%s\"%s\":{\"dtype\":\"%s\",\"shape\":[", k ? "," : "{", t->name,
+                organ_dtype_describe(t->dtype)->name);
         for (unsigned d = 0; d < t->rank; d++)
             fprintf(text, "%s%llu", d ? "," : "", (unsigned long long)t->shape[d]);
-        fprintf(text, "],\"data_offsets\":[%llu,%llu]}", (unsigned long long)at, (unsigned long long)(at + bytes_of(t)));
+        fprintf(text, "],\"data_offsets\":[%llu,%llu]}", (unsigned long long)at,
+                (unsigned long long)(at + bytes_of(t)));
         at += bytes_of(t);
     }
     fputc('}', text);
@@ -80,7 +82,8 @@ void rig_quantise(const char *model, const char *scheme)
 }
 
 /* As FP32 values and back: scales are F32 or BF16. */
-static void edit_values(const organ_model *model, const organ_tensor *tensor, void (*edit)(float *values, size_t rows, size_t cols))
+static void edit_values(const organ_model *model, const organ_tensor *tensor,
+                        void (*edit)(float *values, size_t rows, size_t cols))
 {
     organ_error error = {0};
     const size_t n = tensor->elements, rows = tensor->shape[0];
@@ -141,12 +144,14 @@ organ_status autopsy(const char *model, autopsy_way w, organ_error *error)
     *error = (organ_error){0};
     json_decref(autopsy_result);
     autopsy_result = NULL;
-    run_engine_open(&room, (run_way){.isa = w.isa, .threads = w.threads, .memory = w.memory ? w.memory : 128 << 20, .stop = w.stop});
+    run_engine_open(
+        &room,
+        (run_way){.isa = w.isa, .threads = w.threads, .memory = w.memory ? w.memory : 128 << 20, .stop = w.stop});
     const organ_status status = organ_autopsy(&options, &room.engine, NULL, &autopsy_result, error);
     run_engine_close(&room);
     ck_assert_int_eq(status, error->status);
-    ck_assert_msg((autopsy_result != NULL) == (status == ORGAN_OK || status == ORGAN_CHECK_FAILED), "status %d: %s", (int)status,
-                  error->message);
+    ck_assert_msg((autopsy_result != NULL) == (status == ORGAN_OK || status == ORGAN_CHECK_FAILED), "status %d: %s",
+                  (int)status, error->message);
     return status;
 }
 

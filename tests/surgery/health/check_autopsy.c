@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: MIT
- * Autopsy as a library: the right numbers, each class of sickness found and explained and none in what is healthy, the same report whatever
- * the way. */
+ * Autopsy as a library: the right numbers, each class of sickness found and explained and none in what is healthy, the
+ * same report whatever the way. */
 #include "tests/surgery/health/autopsy_rig.h"
 #include "tests/kit/effort.h"
 #include "tests/kit/samples.h"
@@ -163,7 +163,10 @@ static void dead_columns(float *v, samples *random)
         v[k] = k % EDGE % 10 == 3 ? 0 : v[k];
 }
 
-static void unwritten_end(float *v, samples *random) { (void)random, memset(v + MATRIX / 2, 0, MATRIX / 2 * sizeof *v); }
+static void unwritten_end(float *v, samples *random)
+{
+    (void)random, memset(v + MATRIX / 2, 0, MATRIX / 2 * sizeof *v);
+}
 
 static void one_dead_row(float *v, samples *random) { (void)random, memset(v + 7 * EDGE, 0, EDGE * sizeof *v); }
 
@@ -192,7 +195,8 @@ static const struct fault {
     {"INT8 codes", int8_codes, UP, "codes", "", "INT8 codes"},
     {"ternary codes", ternary_codes, UP, "codes", "", "ternary"},
     {"FP4 codes", fp4_codes, UP, "codes", "", "FP4 (E2M1)"},
-    {"exploded spread", exploded_spread, UP, "exploded", "", "one scale for the whole tensor instead of one for each block"},
+    {"exploded spread", exploded_spread, UP, "exploded", "",
+     "one scale for the whole tensor instead of one for each block"},
     {"exploded mean", exploded_mean, UP, "exploded", "", "exploded mean"},
     {"too wide", too_wide, UP, "range", "", "applied twice"},
     {"vanished", vanished, UP, "range", "", "vanished"},
@@ -239,7 +243,8 @@ static void write_spoiled(const char *path, const struct fault *f, organ_dtype d
     for (size_t k = 0; k < 3; k++) {
         const bool sick = strcmp(names[k], f->tensor) == 0;
         const float *const floats = sick ? spoiled : healthy;
-        tensors[k] = (rig_tensor){names[k], dtype, 2, {sick ? EDGE : 64, EDGE}, dtype == ORGAN_F32 ? (const void *)floats : words[sick]};
+        tensors[k] = (rig_tensor){
+            names[k], dtype, 2, {sick ? EDGE : 64, EDGE}, dtype == ORGAN_F32 ? (const void *)floats : words[sick]};
     }
     rig_write(path, tensors, 3);
     free(words[0]);
@@ -253,12 +258,14 @@ static void examine(const struct fault *f, organ_dtype dtype)
     const char *const path = scratch_path("model.safetensors");
     write_spoiled(path, f, dtype);
     const organ_status status = autopsy(path, (autopsy_way){0}, &error);
-    ck_assert_msg(status == (*f->found ? ORGAN_CHECK_FAILED : ORGAN_OK), "%s: status %d: %s", f->name, (int)status, error.message);
+    ck_assert_msg(status == (*f->found ? ORGAN_CHECK_FAILED : ORGAN_OK), "%s: status %d: %s", f->name, (int)status,
+                  error.message);
     ck_assert_int_eq(json_is_true(json_object_get(autopsy_result, "healthy")), !*f->found);
     ck_assert_str_eq(found(GATE), "");
-    ck_assert_msg(strcmp(found(f->tensor), f->found) == 0, "%s: found '%s', not '%s'", f->name, found(f->tensor), f->found);
-    ck_assert_msg(strcmp(without_expected(remarked(f->tensor)), f->remarks) == 0, "%s: remarked '%s', not '%s'", f->name,
-                  without_expected(remarked(f->tensor)), f->remarks);
+    ck_assert_msg(strcmp(found(f->tensor), f->found) == 0, "%s: found '%s', not '%s'", f->name, found(f->tensor),
+                  f->found);
+    ck_assert_msg(strcmp(without_expected(remarked(f->tensor)), f->remarks) == 0, "%s: remarked '%s', not '%s'",
+                  f->name, without_expected(remarked(f->tensor)), f->remarks);
     if (!f->says)
         return;
     const json_t *const row = finding_of(f->tensor, *f->found ? f->found : f->remarks);
@@ -278,7 +285,8 @@ END_TEST
 /* What BF16 would round away does not change the verdict. */
 START_TEST(the_type_does_not_matter)
 {
-    static const char *const names[] = {"healthy", "FP8 codes", "scales of other blocks", "uniform", "dead columns", "one NaN"};
+    static const char *const names[] = {"healthy", "FP8 codes",    "scales of other blocks",
+                                        "uniform", "dead columns", "one NaN"};
     for (size_t n = 0; n < sizeof names / sizeof *names; n++)
         for (size_t k = 0; k < sizeof faults / sizeof *faults; k++)
             if (strcmp(faults[k].name, names[n]) == 0)
@@ -288,7 +296,10 @@ END_TEST
 
 /* ---- numbers ---- */
 
-static double number(const char *tensor, const char *key) { return json_number_value(json_object_get(numbers_of(tensor), key)); }
+static double number(const char *tensor, const char *key)
+{
+    return json_number_value(json_object_get(numbers_of(tensor), key));
+}
 
 START_TEST(numbers_are_those_of_the_definition)
 {
@@ -335,7 +346,8 @@ START_TEST(levels_are_exact_up_to_the_limit)
     for (size_t c = 0; c < sizeof counts / sizeof *counts; c++)
         for (int type = 0; type < 4; type++) {
             for (size_t k = 0; k < N; k++) {
-                const uint32_t level = (uint32_t)(k % counts[c]), bits = type == 0 ? 0x3d000001u + level * 7 : (0x2000u + level) << 16;
+                const uint32_t level = (uint32_t)(k % counts[c]),
+                               bits = type == 0 ? 0x3d000001u + level * 7 : (0x2000u + level) << 16;
                 words[k] = (uint16_t)((type == 2 ? 0x1000u : 0x2000u) + level);
                 memcpy(&values[k], &bits, sizeof bits);
             }
@@ -371,7 +383,8 @@ START_TEST(stacks_are_matrices)
     autopsy(scratch_path("m.safetensors"), (autopsy_way){0}, &error);
     ck_assert_int_eq((int)number(tensors[0].name, "dead_columns"), 1);
     ck_assert_int_eq((int)number(tensors[0].name, "dead_rows"), 1);
-    ck_assert_ptr_nonnull(strstr(json_string_value(json_object_get(finding_of(tensors[0].name, "dead_rows"), "value")), "from 59 to 59"));
+    ck_assert_ptr_nonnull(
+        strstr(json_string_value(json_object_get(finding_of(tensors[0].name, "dead_rows"), "value")), "from 59 to 59"));
     free(v);
 }
 END_TEST
@@ -463,10 +476,12 @@ int main(void)
 {
     const suite_case cases[] = {
         {"sickness", {each_sickness_is_found_and_explained, the_type_does_not_matter}},
-        {"numbers", {numbers_are_those_of_the_definition, levels_are_exact_up_to_the_limit, stacks_are_matrices, small_and_empty_tensors}},
+        {"numbers",
+         {numbers_are_those_of_the_definition, levels_are_exact_up_to_the_limit, stacks_are_matrices,
+          small_and_empty_tensors}},
         {"ways", {the_report_is_the_same_whatever_the_way}},
     };
-    Suite *suites[] = {suite_of("autopsy", cases, sizeof cases / sizeof *cases, autopsy_setup, autopsy_teardown), autopsy_packed_suite(),
-                       autopsy_faults_suite(), autopsy_scales_suite(), NULL};
+    Suite *suites[] = {suite_of("autopsy", cases, sizeof cases / sizeof *cases, autopsy_setup, autopsy_teardown),
+                       autopsy_packed_suite(), autopsy_faults_suite(), autopsy_scales_suite(), NULL};
     return run_suites(suites);
 }

@@ -68,9 +68,11 @@ static const struct {
     {"{" SCHEMA ", \"q_proj\": {\"min\": 2, \"max\": 1}}", "q_proj: min 2 is above max 1"},
     {"{" SCHEMA ", \"q_proj\": {\"max\": -1000}}", "q_proj: min -100 is above max -1000"},
     {"{" SCHEMA ", \"q_proj\": {\"expected\": 1}}", "q_proj.expected: must be an object"},
-    {"{" SCHEMA ", \"q_proj\": {\"expected\": {\"expected\": {}}}}", "q_proj.expected.expected: unknown; a range has mean, std, min, max"},
+    {"{" SCHEMA ", \"q_proj\": {\"expected\": {\"expected\": {}}}}",
+     "q_proj.expected.expected: unknown; a range has mean, std, min, max"},
     {"{" SCHEMA ", \"q_proj\": {\"expected\": {\"std\": [3, 2]}}}", "q_proj.expected.std: [3, 2]"},
-    {"{" SCHEMA ", \"q_proj\": {\"spread\": 1}}", "q_proj.spread: unknown; a range has mean, std, min, max and expected"},
+    {"{" SCHEMA ", \"q_proj\": {\"spread\": 1}}",
+     "q_proj.spread: unknown; a range has mean, std, min, max and expected"},
     {"{" SCHEMA ", \"default\": {\"mean\": 1e999}}", "ranges.json"},
 };
 
@@ -79,12 +81,14 @@ START_TEST(malformed_ranges_are_refused)
     organ_error error;
     for (size_t k = 0; k < sizeof malformed / sizeof *malformed; k++) {
         spill(scratch_path("ranges.json"), malformed[k].text, strlen(malformed[k].text));
-        ck_assert_int_eq(autopsy(scratch_path("m.safetensors"), (autopsy_way){.ranges = scratch_path("ranges.json")}, &error),
-                         ORGAN_BAD_INPUT);
-        ck_assert_msg(strstr(error.message, malformed[k].says) && strstr(error.message, "ranges.json"), "%s: %s", malformed[k].text,
-                      error.message);
+        ck_assert_int_eq(
+            autopsy(scratch_path("m.safetensors"), (autopsy_way){.ranges = scratch_path("ranges.json")}, &error),
+            ORGAN_BAD_INPUT);
+        ck_assert_msg(strstr(error.message, malformed[k].says) && strstr(error.message, "ranges.json"), "%s: %s",
+                      malformed[k].text, error.message);
     }
-    ck_assert_int_eq(autopsy(scratch_path("m.safetensors"), (autopsy_way){.ranges = scratch_path("no.json")}, &error), ORGAN_IO);
+    ck_assert_int_eq(autopsy(scratch_path("m.safetensors"), (autopsy_way){.ranges = scratch_path("no.json")}, &error),
+                     ORGAN_IO);
 }
 END_TEST
 
@@ -92,8 +96,9 @@ static void with_ranges(const char *text, organ_status status)
 {
     organ_error error;
     spill(scratch_path("ranges.json"), text, strlen(text));
-    ck_assert_msg(autopsy(scratch_path("m.safetensors"), (autopsy_way){.ranges = scratch_path("ranges.json")}, &error) == status,
-                  "%s: %d %s", text, (int)error.status, error.message);
+    ck_assert_msg(
+        autopsy(scratch_path("m.safetensors"), (autopsy_way){.ranges = scratch_path("ranges.json")}, &error) == status,
+        "%s: %d %s", text, (int)error.status, error.message);
 }
 
 /* A role goes before its group, the group before the default, whatever the order in the file. */
@@ -141,23 +146,28 @@ END_TEST
 START_TEST(missing_extra_and_misshapen_weights_are_named)
 {
     static const char *const fewer[] = {Q, NORM, HEAD};
-    const rig_tensor tensors[] = {
-        {Q, ORGAN_F32, 2, {EDGE / 2, 2 * EDGE}, values}, {UP, ORGAN_F32, 2, {EDGE, EDGE}, values}, {NORM, ORGAN_F32, 1, {EDGE}, ones}};
+    const rig_tensor tensors[] = {{Q, ORGAN_F32, 2, {EDGE / 2, 2 * EDGE}, values},
+                                  {UP, ORGAN_F32, 2, {EDGE, EDGE}, values},
+                                  {NORM, ORGAN_F32, 1, {EDGE}, ones}};
     organ_error error;
     write_model("fewer.safetensors", fewer, 3);
     rig_write(scratch_path("shape.safetensors"), tensors, 3);
-    ck_assert_int_eq(autopsy(scratch_path("m.safetensors"), (autopsy_way){.other = scratch_path("fewer.safetensors")}, &error),
-                     ORGAN_CHECK_FAILED);
+    ck_assert_int_eq(
+        autopsy(scratch_path("m.safetensors"), (autopsy_way){.other = scratch_path("fewer.safetensors")}, &error),
+        ORGAN_CHECK_FAILED);
     ck_assert_str_eq(found(UP), "missing");
     ck_assert_str_eq(found(HEAD), "extra");
     ck_assert_str_eq(found(Q), "");
     ck_assert_uint_eq(json_array_size(json_object_get(autopsy_result, "only_in_other")), 1);
-    ck_assert_int_eq(autopsy(scratch_path("m.safetensors"), (autopsy_way){.other = scratch_path("fewer.safetensors"), .match = Q}, &error),
+    ck_assert_int_eq(autopsy(scratch_path("m.safetensors"),
+                             (autopsy_way){.other = scratch_path("fewer.safetensors"), .match = Q}, &error),
                      ORGAN_OK);
-    ck_assert_int_eq(autopsy(scratch_path("m.safetensors"), (autopsy_way){.other = scratch_path("shape.safetensors")}, &error),
-                     ORGAN_CHECK_FAILED);
+    ck_assert_int_eq(
+        autopsy(scratch_path("m.safetensors"), (autopsy_way){.other = scratch_path("shape.safetensors")}, &error),
+        ORGAN_CHECK_FAILED);
     ck_assert_str_eq(found(Q), "shape");
-    ck_assert_str_eq(json_string_value(json_object_get(finding_of(Q, "shape"), "value")), "[64, 64] here, [32, 128] there");
+    ck_assert_str_eq(json_string_value(json_object_get(finding_of(Q, "shape"), "value")),
+                     "[64, 64] here, [32, 128] there");
     ck_assert_ptr_null(json_object_get(numbers_of(Q), "against_other"));
     ck_assert_ptr_nonnull(json_object_get(numbers_of(UP), "against_other"));
 }
@@ -174,22 +184,26 @@ START_TEST(causes_of_distance)
     static const struct {
         float factor;
         const char *found, *says;
-    } rows[] = {
-        {1, "", NULL}, {3, "scale_factor", "applied twice"}, {-1, "far", "opposite direction"}, {0, "far", "One of the two is zero"}};
+    } rows[] = {{1, "", NULL},
+                {3, "scale_factor", "applied twice"},
+                {-1, "far", "opposite direction"},
+                {0, "far", "One of the two is zero"}};
     float other[N];
     organ_error error;
     for (size_t k = 0; k < sizeof rows / sizeof *rows; k++) {
         for (size_t i = 0; i < N; i++)
             other[i] = rows[k].factor * values[i];
-        const rig_tensor tensors[] = {
-            {Q, ORGAN_F32, 2, {EDGE, EDGE}, values}, {UP, ORGAN_F32, 2, {EDGE, EDGE}, other}, {NORM, ORGAN_F32, 1, {EDGE}, ones}};
+        const rig_tensor tensors[] = {{Q, ORGAN_F32, 2, {EDGE, EDGE}, values},
+                                      {UP, ORGAN_F32, 2, {EDGE, EDGE}, other},
+                                      {NORM, ORGAN_F32, 1, {EDGE}, ones}};
         rig_write(scratch_path("o.safetensors"), tensors, 3);
         autopsy(scratch_path("m.safetensors"), (autopsy_way){.other = scratch_path("o.safetensors")}, &error);
         ck_assert_str_eq(found(UP), rows[k].found);
         ck_assert_str_eq(found(Q), "");
         ck_assert_double_eq(relative(Q), 0);
         if (rows[k].says)
-            ck_assert_ptr_nonnull(strstr(json_string_value(json_object_get(finding_of(UP, rows[k].found), "cause")), rows[k].says));
+            ck_assert_ptr_nonnull(
+                strstr(json_string_value(json_object_get(finding_of(UP, rows[k].found), "cause")), rows[k].says));
     }
 }
 END_TEST
@@ -204,9 +218,13 @@ START_TEST(wrong_calls_are_refused)
     ck_assert_int_eq(autopsy(scratch_path("m.safetensors"), (autopsy_way){.memory = 4096}, &error), ORGAN_USAGE);
     ck_assert_ptr_nonnull(strstr(error.message, "--memory"));
     ck_assert_int_eq(autopsy(scratch_path("no"), (autopsy_way){0}, &error), ORGAN_IO);
-    ck_assert_int_eq(autopsy(scratch_path("m.safetensors"), (autopsy_way){.other = scratch_path("no")}, &error), ORGAN_IO);
-    ck_assert_int_eq(autopsy(scratch_path("m.safetensors"), (autopsy_way){.output = scratch_path("m.safetensors")}, &error), ORGAN_USAGE);
-    ck_assert_int_eq(autopsy(scratch_path("m.safetensors"), (autopsy_way){.output = scratch_path("no/out")}, &error), ORGAN_IO);
+    ck_assert_int_eq(autopsy(scratch_path("m.safetensors"), (autopsy_way){.other = scratch_path("no")}, &error),
+                     ORGAN_IO);
+    ck_assert_int_eq(
+        autopsy(scratch_path("m.safetensors"), (autopsy_way){.output = scratch_path("m.safetensors")}, &error),
+        ORGAN_USAGE);
+    ck_assert_int_eq(autopsy(scratch_path("m.safetensors"), (autopsy_way){.output = scratch_path("no/out")}, &error),
+                     ORGAN_IO);
 }
 END_TEST
 
@@ -241,7 +259,8 @@ START_TEST(reports_that_cannot_be_written)
         for (long n = 1; n <= 2; n++) {
             fault_at(named ? FAULT_RENAMEAT2 : FAULT_FSYNC, n, ENOSPC, true, NULL);
             fault_at(FAULT_LINK, named, ENOSPC, true, NULL); /* the other way to a name */
-            const organ_status status = autopsy(scratch_path("m.safetensors"), (autopsy_way){.output = scratch_path("out")}, &error);
+            const organ_status status =
+                autopsy(scratch_path("m.safetensors"), (autopsy_way){.output = scratch_path("out")}, &error);
             ck_assert_int_ge(fault_count(named ? FAULT_RENAMEAT2 : FAULT_FSYNC), n);
             fault_clear();
             ck_assert_int_eq(status, ORGAN_IO);
@@ -255,8 +274,9 @@ START_TEST(a_stop_ends_it)
     organ_error error;
     organ_stop stop = {0};
     organ_stop_ask(&stop);
-    ck_assert_int_eq(autopsy(scratch_path("m.safetensors"), (autopsy_way){.stop = &stop, .output = scratch_path("out")}, &error),
-                     ORGAN_INTERRUPTED);
+    ck_assert_int_eq(
+        autopsy(scratch_path("m.safetensors"), (autopsy_way){.stop = &stop, .output = scratch_path("out")}, &error),
+        ORGAN_INTERRUPTED);
     ck_assert(!exists(scratch_path("out")));
 }
 END_TEST

@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: MIT
- * Quantised models, right and with the mistakes that are made with them: scales left out, of the whole tensor, of other blocks, blocks of
- * the wrong size, nibbles in the wrong order. */
+ * Quantised models, right and with the mistakes that are made with them: scales left out, of the whole tensor, of other
+ * blocks, blocks of the wrong size, nibbles in the wrong order. */
 #include "tests/surgery/health/autopsy_rig.h"
 #include "tests/kit/samples.h"
 
@@ -71,7 +71,10 @@ static double against(const char *key)
     return json_number_value(json_object_get(json_object_get(numbers_of(GATE), "against_other"), key));
 }
 
-static const char *cause(const char *kind) { return json_string_value(json_object_get(finding_of(GATE, kind), "cause")); }
+static const char *cause(const char *kind)
+{
+    return json_string_value(json_object_get(finding_of(GATE, kind), "cause"));
+}
 
 START_TEST(right_copies_are_healthy)
 {
@@ -161,8 +164,10 @@ START_TEST(wrong_scales_are_found)
     for (size_t k = 0; k < sizeof rows / sizeof *rows; k++) {
         quantise("fp8-block128");
         edit_tensor(SCALE, rows[k].edit);
-        ck_assert_msg(look(false, &error) == ORGAN_CHECK_FAILED, "%s: %d %s", rows[k].name, (int)error.status, error.message);
-        ck_assert_msg(strncmp(found(GATE), rows[k].found, strlen(rows[k].found)) == 0, "%s: found '%s'", rows[k].name, found(GATE));
+        ck_assert_msg(look(false, &error) == ORGAN_CHECK_FAILED, "%s: %d %s", rows[k].name, (int)error.status,
+                      error.message);
+        ck_assert_msg(strncmp(found(GATE), rows[k].found, strlen(rows[k].found)) == 0, "%s: found '%s'", rows[k].name,
+                      found(GATE));
         ck_assert_msg(strstr(cause(rows[k].found), rows[k].says) != NULL, "%s: %s", rows[k].name, cause(rows[k].found));
     }
 }
@@ -326,7 +331,8 @@ Suite *autopsy_packed_suite(void)
         {"packed", {right_copies_are_healthy, wrong_scales_are_found, a_wrong_block_size_is_refused}},
         {"distance", {nibbles_in_the_wrong_order_are_far_from_the_original, distances_are_those_of_the_definition}},
     };
-    Suite *const suite = suite_of("autopsy of packed models", cases, sizeof cases / sizeof *cases, setup, autopsy_teardown);
+    Suite *const suite =
+        suite_of("autopsy of packed models", cases, sizeof cases / sizeof *cases, setup, autopsy_teardown);
     TCase *const neighbours = tcase_create("neighbours");
     tcase_add_checked_fixture(neighbours, autopsy_setup, autopsy_teardown);
     tcase_add_test(neighbours, a_trained_model_is_healthy_in_every_scheme);

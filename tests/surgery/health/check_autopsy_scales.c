@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: MIT
- * Wrong scales that leave every single value possible: found without the original where that can be done, named by it always; and healthy
- * models, of which none has a finding. */
+ * Wrong scales that leave every single value possible: found without the original where that can be done, named by it
+ * always; and healthy models, of which none has a finding. */
 #include "tests/surgery/health/autopsy_rig.h"
 #include "tests/kit/effort.h"
 #include "tests/kit/samples.h"
@@ -67,33 +67,35 @@ typedef struct fault {
 #define INT4  "int4-group32"
 
 static const fault faults[] = {
-    {"one tensor x 3", QWEN, FP8, LAYER "mlp.up_proj.weight_scale_inv", thrice, LAYER "mlp.up_proj.weight", "scale_factor", "scale_factor",
-     "are 3 times"},
-    {"one small tensor x 3", QWEN, FP8, LAYER "self_attn.k_proj.weight_scale_inv", thrice, LAYER "self_attn.k_proj.weight", "scale_factor",
-     "scale_factor", "are 3 times"},
-    {"one expert x 3", MOE, FP8, LAYER "mlp.experts.3.up_proj.weight_scale_inv", thrice, LAYER "mlp.experts.3.up_proj.weight",
+    {"one tensor x 3", QWEN, FP8, LAYER "mlp.up_proj.weight_scale_inv", thrice, LAYER "mlp.up_proj.weight",
      "scale_factor", "scale_factor", "are 3 times"},
-    {"one INT4 tensor x 3", QWEN, INT4, LAYER "mlp.up_proj.weight_scale", thrice, LAYER "mlp.up_proj.weight", "scale_factor",
-     "scale_factor", "are 2.98 times"},
-    {"all x 3", QWEN, FP8, "*_scale_inv", thrice, LAYER "mlp.up_proj.weight", "scale_factor", "scale_factor", "are 3 times"},
+    {"one small tensor x 3", QWEN, FP8, LAYER "self_attn.k_proj.weight_scale_inv", thrice,
+     LAYER "self_attn.k_proj.weight", "scale_factor", "scale_factor", "are 3 times"},
+    {"one expert x 3", MOE, FP8, LAYER "mlp.experts.3.up_proj.weight_scale_inv", thrice,
+     LAYER "mlp.experts.3.up_proj.weight", "scale_factor", "scale_factor", "are 3 times"},
+    {"one INT4 tensor x 3", QWEN, INT4, LAYER "mlp.up_proj.weight_scale", thrice, LAYER "mlp.up_proj.weight",
+     "scale_factor", "scale_factor", "are 2.98 times"},
+    {"all x 3", QWEN, FP8, "*_scale_inv", thrice, LAYER "mlp.up_proj.weight", "scale_factor", "scale_factor",
+     "are 3 times"},
     {"all x 2", QWEN, FP8, "*_scale_inv", twice, LAYER "mlp.up_proj.weight", "", "scale_factor", "are 2 times"},
-    {"all INT4 x 4", QWEN, INT4, "*.weight_scale", four_times, LAYER "mlp.up_proj.weight", "", "scale_factor", "are 3.97 times"},
-    {"a row of blocks x 4", QWEN, FP8, LAYER "mlp.gate_proj.weight_scale_inv", second_row_four_times, LAYER "mlp.gate_proj.weight",
-     "scale_row", "scale_row", "row 1 of blocks (from row 128 on): scales 4 times"},
+    {"all INT4 x 4", QWEN, INT4, "*.weight_scale", four_times, LAYER "mlp.up_proj.weight", "", "scale_factor",
+     "are 3.97 times"},
+    {"a row of blocks x 4", QWEN, FP8, LAYER "mlp.gate_proj.weight_scale_inv", second_row_four_times,
+     LAYER "mlp.gate_proj.weight", "scale_row", "scale_row", "row 1 of blocks (from row 128 on): scales 4 times"},
     {"a row of 3 x 3 blocks x 4", QWEN, FP8, LAYER "self_attn.q_proj.weight_scale_inv", second_row_four_times,
      LAYER "self_attn.q_proj.weight", "scale_row", "scale_row", "row 1 of blocks (from row 128 on): scales 4 times"},
-    {"scale rows shifted", QWEN, FP8, LAYER "mlp.down_proj.weight_scale_inv", down, LAYER "mlp.down_proj.weight", "scale_order",
-     "scale_order", "shifted down by one row of blocks"},
-    {"scale rows of 3 x 3 shifted", QWEN, FP8, LAYER "self_attn.o_proj.weight_scale_inv", down, LAYER "self_attn.o_proj.weight",
+    {"scale rows shifted", QWEN, FP8, LAYER "mlp.down_proj.weight_scale_inv", down, LAYER "mlp.down_proj.weight",
      "scale_order", "scale_order", "shifted down by one row of blocks"},
-    {"INT4 scale rows shifted", QWEN, INT4, LAYER "mlp.up_proj.weight_scale", down, LAYER "mlp.up_proj.weight", "scale_order",
-     "scale_order", "shifted down by one row of blocks"},
-    {"a channel's scales shifted", QWEN, "fp8-channel", LAYER "mlp.up_proj.weight_scale", down, LAYER "mlp.up_proj.weight", "scale_order",
-     "scale_order", "shifted down by one row of blocks"},
+    {"scale rows of 3 x 3 shifted", QWEN, FP8, LAYER "self_attn.o_proj.weight_scale_inv", down,
+     LAYER "self_attn.o_proj.weight", "scale_order", "scale_order", "shifted down by one row of blocks"},
+    {"INT4 scale rows shifted", QWEN, INT4, LAYER "mlp.up_proj.weight_scale", down, LAYER "mlp.up_proj.weight",
+     "scale_order", "scale_order", "shifted down by one row of blocks"},
+    {"a channel's scales shifted", QWEN, "fp8-channel", LAYER "mlp.up_proj.weight_scale", down,
+     LAYER "mlp.up_proj.weight", "scale_order", "scale_order", "shifted down by one row of blocks"},
     {"a square grid transposed", QWEN, FP8, "model.layers.2.self_attn.o_proj.weight_scale_inv", transposed,
      "model.layers.2.self_attn.o_proj.weight", "scale_order", "scale_order", "the grid of scales is transposed"},
-    {"a grid of 2 x 2 transposed", MOE, FP8, LAYER "self_attn.o_proj.weight_scale_inv", transposed, LAYER "self_attn.o_proj.weight", "",
-     "scale_order", "the grid of scales is transposed"},
+    {"a grid of 2 x 2 transposed", MOE, FP8, LAYER "self_attn.o_proj.weight_scale_inv", transposed,
+     LAYER "self_attn.o_proj.weight", "", "scale_order", "the grid of scales is transposed"},
 };
 
 /* With the original each finding names the fault, and nothing says that the weight was trained on. */
@@ -103,11 +105,13 @@ START_TEST(a_fault_is_found_and_named)
     organ_error error;
     rig_quantise(f->model, f->scheme);
     rig_edit(f->scales, f->edit);
-    ck_assert_msg(autopsy(scratch_path("q"), (autopsy_way){0}, &error) == (*f->alone ? ORGAN_CHECK_FAILED : ORGAN_OK), "%s: %s", f->name,
-                  error.message);
+    ck_assert_msg(autopsy(scratch_path("q"), (autopsy_way){0}, &error) == (*f->alone ? ORGAN_CHECK_FAILED : ORGAN_OK),
+                  "%s: %s", f->name, error.message);
     ck_assert_msg(strcmp(found(f->weight), f->alone) == 0, "%s: found '%s'", f->name, found(f->weight));
-    ck_assert_msg(autopsy(scratch_path("q"), (autopsy_way){.other = f->model}, &error) == ORGAN_CHECK_FAILED, "%s", f->name);
-    ck_assert_msg(strcmp(found(f->weight), f->kind) == 0, "%s: found '%s' with the original", f->name, found(f->weight));
+    ck_assert_msg(autopsy(scratch_path("q"), (autopsy_way){.other = f->model}, &error) == ORGAN_CHECK_FAILED, "%s",
+                  f->name);
+    ck_assert_msg(strcmp(found(f->weight), f->kind) == 0, "%s: found '%s' with the original", f->name,
+                  found(f->weight));
     const json_t *const finding = finding_of(f->weight, f->kind);
     ck_assert_msg(strstr(json_string_value(json_object_get(finding, "value")), f->says) != NULL, "%s: %s", f->name,
                   json_string_value(json_object_get(finding, "value")));
@@ -155,7 +159,8 @@ START_TEST(a_text_is_refused_where_there_are_no_scales)
     ck_assert_msg(strstr(error.message, "no weight of fixtures/tiny-qwen2 has scales") != NULL, "%s", error.message);
     rig_quantise(QWEN, FP8);
     ck_assert_int_eq(autopsy(scratch_path("q"), (autopsy_way){.text = scratch_path("no.txt")}, &error), ORGAN_IO);
-    ck_assert_int_eq(autopsy(scratch_path("q"), (autopsy_way){.text = QWEN "/heldout.txt", .memory = 4 << 20}, &error), ORGAN_USAGE);
+    ck_assert_int_eq(autopsy(scratch_path("q"), (autopsy_way){.text = QWEN "/heldout.txt", .memory = 4 << 20}, &error),
+                     ORGAN_USAGE);
 }
 END_TEST
 
@@ -168,9 +173,10 @@ static void is_healthy(const char *model, const char *scheme)
 {
     organ_error error;
     rig_quantise(model, scheme);
-    ck_assert_msg(autopsy(scratch_path("q"), (autopsy_way){0}, &error) == ORGAN_OK, "%s in %s: %s", model, scheme, error.message);
-    ck_assert_msg(autopsy(scratch_path("q"), (autopsy_way){.other = model}, &error) == ORGAN_OK, "%s in %s: %s", model, scheme,
+    ck_assert_msg(autopsy(scratch_path("q"), (autopsy_way){0}, &error) == ORGAN_OK, "%s in %s: %s", model, scheme,
                   error.message);
+    ck_assert_msg(autopsy(scratch_path("q"), (autopsy_way){.other = model}, &error) == ORGAN_OK, "%s in %s: %s", model,
+                  scheme, error.message);
 }
 
 START_TEST(trained_models_are_healthy) { is_healthy(_i < SCHEMES ? QWEN : MOE, schemes[_i % SCHEMES]); }
@@ -210,7 +216,8 @@ static void make_uneven_model(uint64_t seed)
         for (size_t k = 0; k < ROLES; k++) {
             float *const v = uneven_weight(&random, layer * about(&random, 0.3));
             snprintf(names[l * ROLES + k], sizeof names[0], "model.layers.%zu.%s.weight", l, roles[k]);
-            tensors[l * ROLES + k] = (rig_tensor){names[l * ROLES + k], ORGAN_BF16, 2, {EDGE, EDGE}, rig_bf16(v, EDGE * EDGE)};
+            tensors[l * ROLES + k] =
+                (rig_tensor){names[l * ROLES + k], ORGAN_BF16, 2, {EDGE, EDGE}, rig_bf16(v, EDGE * EDGE)};
             free(v);
         }
     }
@@ -235,7 +242,8 @@ Suite *autopsy_scales_suite(void)
     tcase_add_checked_fixture(tests, autopsy_setup, autopsy_teardown);
     tcase_set_timeout(tests, 600);
     tcase_add_loop_test(tests, a_fault_is_found_and_named, 0, (int)sampled(sizeof faults / sizeof *faults, 6));
-    tcase_add_loop_test(tests, a_text_finds_one_factor_of_all_scales, 0, (int)sampled(sizeof all_of_them / sizeof *all_of_them, 3));
+    tcase_add_loop_test(tests, a_text_finds_one_factor_of_all_scales, 0,
+                        (int)sampled(sizeof all_of_them / sizeof *all_of_them, 3));
     tcase_add_test(tests, a_text_is_refused_where_there_are_no_scales);
     tcase_add_loop_test(tests, trained_models_are_healthy, 0, (int)sampled(2 * SCHEMES, 3));
     tcase_add_loop_test(tests, models_of_very_different_layers_are_healthy, 0, (int)sampled(4, 1));

@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: MIT
- * Models without some of their blocks: divergences and influences of the plain formulas over whole forward passes, the same bits whatever
- * is carried together. */
+ * Models without some of their blocks: divergences and influences of the plain formulas over whole forward passes, the
+ * same bits whatever is carried together. */
 #include "orchestrator/surgery/layers/sets.h"
 #include "tests/kit/forward_rig.h"
 #include "tests/kit/require.h"
@@ -13,7 +13,8 @@
 
 enum { TOKENS = 110, WINDOWS = 2, MOST = 8 };
 
-static const char *const kinds[] = {"fixtures/forward/gemma3", "fixtures/forward/qwen3moe", "fixtures/forward/llama.gguf"};
+static const char *const kinds[] = {"fixtures/forward/gemma3", "fixtures/forward/qwen3moe",
+                                    "fixtures/forward/llama.gguf"};
 enum { KINDS = 3 };
 
 static uint32_t tokens[TOKENS];
@@ -107,18 +108,19 @@ START_TEST(sets_are_judged_as_whole_passes)
     double influence[MOST], ignored[MOST];
     const size_t layers = open_model(&s, _i, 2, ROOMY), count = all_sets(layers, dropped);
     const size_t words = (size_t)organ_forward_describe(s.forward)->vocabulary;
-    ck_assert_msg(organ_layers_sets_open(s.forward, &s.engine, &windows, 5, &sets, &error) == ORGAN_OK, "%s", error.message);
+    ck_assert_msg(organ_layers_sets_open(s.forward, &s.engine, &windows, 5, &sets, &error) == ORGAN_OK, "%s",
+                  error.message);
     ck_assert_int_eq(organ_layers_sets_judge(sets, dropped, count, found, &error), ORGAN_OK);
     float *const donor = whole_pass(&s, dropped, influence);
     for (size_t l = 0; l < layers; l++)
-        REQUIRE_MSG(fabs(organ_layers_sets_influence(sets)[l] - influence[l]) < 1e-12, "influence of %zu: %g, not %g", l,
-                    organ_layers_sets_influence(sets)[l], influence[l]);
+        REQUIRE_MSG(fabs(organ_layers_sets_influence(sets)[l] - influence[l]) < 1e-12, "influence of %zu: %g, not %g",
+                    l, organ_layers_sets_influence(sets)[l], influence[l]);
     ck_assert_double_eq(found[0], 0);
     for (size_t k = 1; k < count; k++) {
         float *const other = whole_pass(&s, dropped + k * layers, ignored);
         const double wanted = mean_divergence(donor, other, TOKENS, words);
-        REQUIRE_MSG(wanted > 0 && fabs(found[k] - wanted) < 1e-9 + 1e-6 * wanted, "%s, set %zu: %g, not %g", kinds[_i], k, found[k],
-                    wanted);
+        REQUIRE_MSG(wanted > 0 && fabs(found[k] - wanted) < 1e-9 + 1e-6 * wanted, "%s, set %zu: %g, not %g", kinds[_i],
+                    k, found[k], wanted);
         free(other);
     }
     free(donor);
@@ -134,7 +136,8 @@ static void judge_with(int kind, unsigned threads, uint64_t memory, size_t most,
     organ_layers_sets *sets = NULL;
     static bool dropped[(1 << MOST) * MOST];
     const size_t layers = open_model(&s, kind, threads, memory), count = all_sets(layers, dropped);
-    ck_assert_msg(organ_layers_sets_open(s.forward, &s.engine, &windows, most, &sets, &error) == ORGAN_OK, "%s", error.message);
+    ck_assert_msg(organ_layers_sets_open(s.forward, &s.engine, &windows, most, &sets, &error) == ORGAN_OK, "%s",
+                  error.message);
     ck_assert_int_eq(organ_layers_sets_judge(sets, dropped, count, found, &error), ORGAN_OK);
     organ_layers_sets_close(sets);
     session_close(&s);

@@ -1,5 +1,6 @@
 /* SPDX-License-Identifier: MIT
- * Which blocks --drop names, and the search for them: against all sets there are, on costs where blocks matter to each other. */
+ * Which blocks --drop names, and the search for them: against all sets there are, on costs where blocks matter to each
+ * other. */
 #include "orchestrator/surgery/layers/drop.h"
 #include "orchestrator/surgery/layers/search.h"
 #include "tests/kit/require.h"
@@ -34,11 +35,13 @@ START_TEST(blocks_are_named_or_counted)
 {
     organ_error error = {0};
     organ_layers_drop drop;
-    ck_assert_msg(organ_layers_drop_parse(asked[_i].text, BLOCKS, "M", &drop, &error) == ORGAN_OK, "%s: %s", asked[_i].text, error.message);
+    ck_assert_msg(organ_layers_drop_parse(asked[_i].text, BLOCKS, "M", &drop, &error) == ORGAN_OK, "%s: %s",
+                  asked[_i].text, error.message);
     ck_assert_uint_eq(drop.count, asked[_i].count);
     ck_assert_int_eq(drop.named, asked[_i].flags != NULL);
     for (size_t l = 0; l < BLOCKS; l++)
-        REQUIRE_MSG(drop.dropped[l] == (asked[_i].flags && asked[_i].flags[l] == '1'), "%s: block %zu", asked[_i].text, l);
+        REQUIRE_MSG(drop.dropped[l] == (asked[_i].flags && asked[_i].flags[l] == '1'), "%s: block %zu", asked[_i].text,
+                    l);
     free(drop.dropped);
 }
 END_TEST
@@ -125,8 +128,13 @@ static costs make_costs(size_t layers, uint64_t seed)
 
 static organ_layers_search search_of(costs *c, size_t wanted, size_t rounds, size_t all)
 {
-    return (organ_layers_search){
-        .layers = c->layers, .wanted = wanted, .influence = c->alone, .rounds = rounds, .all = all, .context = c, .judge = judge};
+    return (organ_layers_search){.layers = c->layers,
+                                 .wanted = wanted,
+                                 .influence = c->alone,
+                                 .rounds = rounds,
+                                 .all = all,
+                                 .context = c,
+                                 .judge = judge};
 }
 
 /* The least over all sets, by counting in binary. */
@@ -192,7 +200,8 @@ START_TEST(no_exchange_makes_it_better)
 }
 END_TEST
 
-/* The best of four blocks need not hold the best of three: that is why blocks are exchanged, and not added one after the other. */
+/* The best of four blocks need not hold the best of three: that is why blocks are exchanged, and not added one after
+ * the other. */
 START_TEST(the_best_of_more_need_not_hold_the_best_of_fewer)
 {
     costs c = {.layers = 5, .alone = {1, 1.1, 1.2, 9, 9}};

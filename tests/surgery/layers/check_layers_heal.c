@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: MIT
- * Healing where the form of the file matters: rows in another order and blocks; and the number that the final norm is taken times, against
- * its formula over whole passes. */
+ * Healing where the form of the file matters: rows in another order and blocks; and the number that the final norm is
+ * taken times, against its formula over whole passes. */
 #include "orchestrator/surgery/along_text/along_text.h"
 #include "orchestrator/surgery/layers/layers.h"
 #include "orchestrator/surgery/precision/quantize.h"
@@ -38,7 +38,10 @@ static json_t *heal(const char *donor, const char *output)
     return report;
 }
 
-static const json_t *parts_of(const json_t *report) { return json_object_get(json_object_get(report, "heal"), "parts"); }
+static const json_t *parts_of(const json_t *report)
+{
+    return json_object_get(json_object_get(report, "heal"), "parts");
+}
 
 static size_t count_taken(const json_t *report)
 {
@@ -75,8 +78,8 @@ static float *some_logits(const char *model)
     return logits;
 }
 
-/* The model as llama.cpp has it, rows of Q and K in another order, becomes what the model of Hugging Face becomes; in blocks of 8 bits
- * nearly. */
+/* The model as llama.cpp has it, rows of Q and K in another order, becomes what the model of Hugging Face becomes; in
+ * blocks of 8 bits nearly. */
 START_TEST(rows_stay_in_the_order_of_the_file)
 {
     session s;
@@ -85,8 +88,10 @@ START_TEST(rows_stay_in_the_order_of_the_file)
     method_make_donor("llama");
     rename(scratch_path("donor"), scratch_path("plain"));
     method_make_donor("llama.gguf");
-    const organ_quantize_options o = {
-        .model = scratch_path("donor/model.gguf"), .output = scratch_path("blocks.gguf"), .scheme = "q8_0", .most = UINT64_MAX};
+    const organ_quantize_options o = {.model = scratch_path("donor/model.gguf"),
+                                      .output = scratch_path("blocks.gguf"),
+                                      .scheme = "q8_0",
+                                      .most = UINT64_MAX};
     ck_assert_int_eq(session_open(&s, o.model, 1, ROOMY, &error), ORGAN_OK);
     ck_assert_msg(organ_quantize_model(&o, &s.engine, NULL, &quantized, &error) == ORGAN_OK, "%s", error.message);
     session_close(&s);
@@ -101,7 +106,8 @@ START_TEST(rows_stay_in_the_order_of_the_file)
     for (size_t k = 0; k < json_array_size(parts_of(reports[0])); k++)
         ck_assert_double_lt(fabs(kl_of(reports[0], k) - kl_of(reports[1], k)), 1e-3 * kl_of(reports[0], k));
     float *const logits[] = {some_logits("healed"), some_logits("healed.gguf"), some_logits("healed8.gguf")};
-    const double alike = mean_divergence(logits[0], logits[1], ROWS, WORDS), nearly = mean_divergence(logits[0], logits[2], ROWS, WORDS);
+    const double alike = mean_divergence(logits[0], logits[1], ROWS, WORDS),
+                 nearly = mean_divergence(logits[0], logits[2], ROWS, WORDS);
     ck_assert_msg(alike < 1e-5, "the model of llama.cpp is %g from that of Hugging Face", alike);
     ck_assert_msg(nearly < 3e-3, "blocks are %g from floats", nearly);
     for (size_t k = 0; k < 3; k++) {
@@ -123,10 +129,15 @@ static float *judged_logits(const char *model)
     organ_along_text *along = NULL;
     static uint32_t tokens[JUDGED];
     static size_t begin[SAMPLES / 4 + 1], rows[JUDGED];
-    organ_along_options walk = {
-        .text = scratch_path("text"), .samples = SAMPLES, .context = CONTEXT, .method = "--heal", .verb = "heal", .doing = "healing"};
+    organ_along_options walk = {.text = scratch_path("text"),
+                                .samples = SAMPLES,
+                                .context = CONTEXT,
+                                .method = "--heal",
+                                .verb = "heal",
+                                .doing = "healing"};
     ck_assert_int_eq(session_open(&s, scratch_path("donor/model.gguf"), 1, ROOMY, &error), ORGAN_OK);
-    ck_assert_msg(organ_along_open(&walk, s.model, NULL, NULL, &s.engine, NULL, &along, &error) == ORGAN_OK, "%s", error.message);
+    ck_assert_msg(organ_along_open(&walk, s.model, NULL, NULL, &s.engine, NULL, &along, &error) == ORGAN_OK, "%s",
+                  error.message);
     const organ_windows all = organ_along_describe(along)->windows;
     for (size_t w = 0; w < SAMPLES / 4; w++) {
         memcpy(tokens + w * CONTEXT, all.tokens + all.begin[4 * w + 3], CONTEXT * sizeof *tokens);
@@ -152,14 +163,15 @@ START_TEST(solutions_are_judged_by_the_whole_model)
     double before = real_of(heal_of, "kl_before");
     for (size_t k = 0; k < json_array_size(parts_of(report)); k++) {
         const bool taken = real_of(json_array_get(parts_of(report), k), "step") > 0;
-        ck_assert_msg(taken ? kl_of(report, k) < before : kl_of(report, k) == before, "part %zu: %.9g after %.9g", k, kl_of(report, k),
-                      before);
+        ck_assert_msg(taken ? kl_of(report, k) < before : kl_of(report, k) == before, "part %zu: %.9g after %.9g", k,
+                      kl_of(report, k), before);
         before = kl_of(report, k);
     }
     ck_assert(before == real_of(heal_of, "kl") && before < real_of(heal_of, "kl_before"));
     ck_assert_uint_eq(json_integer_value(json_object_get(heal_of, "judged_tokens")), JUDGED);
     copy_file(scratch_path("donor/tokenizer.json"), scratch_path("tokenizer.json"));
-    float *const donor = judged_logits(scratch_path("donor/model.gguf")), *const made = judged_logits(scratch_path("healed.gguf"));
+    float *const donor = judged_logits(scratch_path("donor/model.gguf")), *const made = judged_logits(
+                                                                              scratch_path("healed.gguf"));
     const double kl = mean_divergence(donor, made, JUDGED, WORDS);
     ck_assert_msg(fabs(kl - before) < 1e-4 * before, "the report says %.9g, it is %.9g", before, kl);
     free(donor);
@@ -176,10 +188,15 @@ static float *seen_by_head(const char *model, const float *norm)
     session s;
     organ_error error = {0};
     organ_along_text *along = NULL;
-    organ_along_options walk = {
-        .text = scratch_path("text"), .samples = SAMPLES, .context = CONTEXT, .method = "--heal", .verb = "heal", .doing = "healing"};
+    organ_along_options walk = {.text = scratch_path("text"),
+                                .samples = SAMPLES,
+                                .context = CONTEXT,
+                                .method = "--heal",
+                                .verb = "heal",
+                                .doing = "healing"};
     ck_assert_int_eq(session_open(&s, model, 1, ROOMY, &error), ORGAN_OK);
-    ck_assert_msg(organ_along_open(&walk, s.model, NULL, NULL, &s.engine, NULL, &along, &error) == ORGAN_OK, "%s", error.message);
+    ck_assert_msg(organ_along_open(&walk, s.model, NULL, NULL, &s.engine, NULL, &along, &error) == ORGAN_OK, "%s",
+                  error.message);
     const organ_along_facts *const facts = organ_along_describe(along);
     const size_t tokens = SAMPLES * CONTEXT;
     float *const states = malloc(tokens * HIDDEN * sizeof *states);
@@ -197,7 +214,8 @@ static float *seen_by_head(const char *model, const float *norm)
         for (size_t k = 0; k < HIDDEN; k++)
             squares += (double)state[k] * state[k];
         for (size_t k = 0; k < HIDDEN; k++)
-            seen[t * HIDDEN + k] = (float)(state[k] * norm[k] / sqrt(squares / HIDDEN + organ_forward_describe(facts->forward)->rms_eps));
+            seen[t * HIDDEN + k] =
+                (float)(state[k] * norm[k] / sqrt(squares / HIDDEN + organ_forward_describe(facts->forward)->rms_eps));
     }
     free(states);
     organ_along_close(along);
@@ -249,8 +267,8 @@ END_TEST
 
 Suite *layers_heal_suite(void)
 {
-    const suite_case cases[] = {
-        {"healed",
-         {rows_stay_in_the_order_of_the_file, solutions_are_judged_by_the_whole_model, the_final_norm_is_taken_times_one_number}}};
+    const suite_case cases[] = {{"healed",
+                                 {rows_stay_in_the_order_of_the_file, solutions_are_judged_by_the_whole_model,
+                                  the_final_norm_is_taken_times_one_number}}};
     return suite_of("layers heal", cases, sizeof cases / sizeof *cases, method_setup, method_teardown);
 }

@@ -1,5 +1,6 @@
 /* SPDX-License-Identifier: MIT
- * Tests of what is done with LoRA adapters; here: whatever happens, nothing half-done stands under the name of an output. */
+ * Tests of what is done with LoRA adapters; here: whatever happens, nothing half-done stands under the name of an
+ * output. */
 #include "tests/kit/lora_rig.h"
 #include "tests/kit/suite_table.h"
 
@@ -13,8 +14,9 @@
 
 #define COUNT(array) (sizeof(array) / sizeof *(array))
 
-static const lora_way ways[] = {
-    {.verb = LORA_MERGE, .output = "out"}, {.verb = LORA_SANITIZE, .output = "out"}, {.verb = LORA_RESIZE, .rank = 2, .output = "out"}};
+static const lora_way ways[] = {{.verb = LORA_MERGE, .output = "out"},
+                                {.verb = LORA_SANITIZE, .output = "out"},
+                                {.verb = LORA_RESIZE, .rank = 2, .output = "out"}};
 
 static organ_status lora_once(const void *way, const char *output, organ_error *error)
 {
@@ -67,7 +69,10 @@ static void touch_adapter(void)
     ck_assert_int_eq(utimensat(AT_FDCWD, scratch_path("adapter/adapter_model.safetensors"), then, 0), 0);
 }
 
-static void cut_adapter(void) { ck_assert_int_eq(truncate(scratch_path("adapter/adapter_model.safetensors"), 3000), 0); }
+static void cut_adapter(void)
+{
+    ck_assert_int_eq(truncate(scratch_path("adapter/adapter_model.safetensors"), 3000), 0);
+}
 
 START_TEST(changed_under_the_run)
 {
@@ -76,7 +81,8 @@ START_TEST(changed_under_the_run)
         lora_teardown();
         lora_setup();
         fault_at(FAULT_PREAD, 14, 0, false, changes[k]);
-        lora_refused(ways[_i], ORGAN_BAD_INPUT, k == 2 ? "model-00001-of-00002.safetensors" : "adapter_model.safetensors");
+        lora_refused(ways[_i], ORGAN_BAD_INPUT,
+                     k == 2 ? "model-00001-of-00002.safetensors" : "adapter_model.safetensors");
         fault_clear();
     }
 }
@@ -136,7 +142,8 @@ END_TEST
 
 static const lora_way merges[] = {{.most = 20000}, {.base = "packed", .scale = 0.5, .most = 40000}};
 
-static organ_status merge_once(const void *way, const char *output, bool resume, size_t threads, organ_stop *asked, organ_error *error)
+static organ_status merge_once(const void *way, const char *output, bool resume, size_t threads, organ_stop *asked,
+                               organ_error *error)
 {
     lora_way here = *(const lora_way *)way;
     here.output = output;
@@ -228,4 +235,7 @@ Suite *lora_faults_suite(void)
     return suite;
 }
 
-int main(void) { return run_suites((Suite *const[]){lora_merge_suite(), lora_rank_suite(), lora_faults_suite(), NULL}); }
+int main(void)
+{
+    return run_suites((Suite *const[]){lora_merge_suite(), lora_rank_suite(), lora_faults_suite(), NULL});
+}

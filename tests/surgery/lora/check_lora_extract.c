@@ -1,5 +1,6 @@
 /* SPDX-License-Identifier: MIT
- * Adapters made of what tuning changed: what they say, what they explain, and that nothing that changed is lost without a word. */
+ * Adapters made of what tuning changed: what they say, what they explain, and that nothing that changed is lost without
+ * a word. */
 #include "orchestrator/surgery/precision/quantize.h"
 #include "tests/surgery/lora/lora_extract_rig.h"
 #include "tests/kit/suite_table.h"
@@ -10,8 +11,8 @@
 #include <string.h>
 #include <sys/stat.h>
 
-static const char *const all_modules[] = {L0 "self_attn.q_proj", L0 "self_attn.k_proj", L0 "mlp.down_proj", L1 "self_attn.q_proj",
-                                          L1 "mlp.down_proj"};
+static const char *const all_modules[] = {L0 "self_attn.q_proj", L0 "self_attn.k_proj", L0 "mlp.down_proj",
+                                          L1 "self_attn.q_proj", L1 "mlp.down_proj"};
 enum { MODULES = sizeof all_modules / sizeof *all_modules };
 
 static json_t *config_of(const char *output)
@@ -38,7 +39,8 @@ static double real(const json_t *row, const char *key) { return json_number_valu
 static double check_module(const organ_adapter *adapter, const char *module)
 {
     double change;
-    const double gap = lora_gap(scratch_path("base.safetensors"), scratch_path("tuned.safetensors"), adapter, module, &change);
+    const double gap =
+        lora_gap(scratch_path("base.safetensors"), scratch_path("tuned.safetensors"), adapter, module, &change);
     const json_t *row = lora_row("modules", "module", module);
     ck_assert_msg(row != NULL, "%s", module);
     ck_assert_double_eq_tol(real(row, "residual"), gap / change, 2e-6 + 1e-4 * gap / change);
@@ -75,12 +77,16 @@ START_TEST(the_config_is_what_peft_and_vllm_read)
     ck_assert_str_eq(json_string_value(json_object_get(config, "peft_type")), "LORA");
     ck_assert_str_eq(json_string_value(json_object_get(config, "task_type")), "CAUSAL_LM");
     ck_assert_str_eq(json_string_value(json_object_get(config, "bias")), "none");
-    ck_assert(json_integer_value(json_object_get(config, "r")) == 8 && json_number_value(json_object_get(config, "lora_alpha")) == 8);
-    ck_assert(json_is_false(json_object_get(config, "fan_in_fan_out")) && json_is_true(json_object_get(config, "inference_mode")));
-    ck_assert(json_is_false(json_object_get(config, "use_rslora")) && json_is_false(json_object_get(config, "use_dora")));
+    ck_assert(json_integer_value(json_object_get(config, "r")) == 8 &&
+              json_number_value(json_object_get(config, "lora_alpha")) == 8);
+    ck_assert(json_is_false(json_object_get(config, "fan_in_fan_out")) &&
+              json_is_true(json_object_get(config, "inference_mode")));
+    ck_assert(json_is_false(json_object_get(config, "use_rslora")) &&
+              json_is_false(json_object_get(config, "use_dora")));
     ck_assert(json_is_null(json_object_get(config, "modules_to_save")));
     ck_assert(json_object_size(json_object_get(config, "rank_pattern")) == 0);
-    ck_assert_str_eq(json_string_value(json_object_get(config, "base_model_name_or_path")), scratch_path("base.safetensors"));
+    ck_assert_str_eq(json_string_value(json_object_get(config, "base_model_name_or_path")),
+                     scratch_path("base.safetensors"));
     const json_t *targets = json_object_get(config, "target_modules");
     ck_assert(json_array_size(targets) == 3 && has_word(targets, "q_proj") && has_word(targets, "k_proj") &&
               has_word(targets, "down_proj"));
@@ -94,13 +100,15 @@ START_TEST(the_config_is_what_peft_and_vllm_read)
 }
 END_TEST
 
-/* A change of rank 3 in one layer and of rank 5 in the other: each module has what it needs, and a scale of 1 in both readings. */
+/* A change of rank 3 in one layer and of rank 5 in the other: each module has what it needs, and a scale of 1 in both
+ * readings. */
 START_TEST(ranks_by_energy)
 {
     static const char *const spellings[][2] = {{"energy", "0.999"}, {"energy=0.999", NULL}};
     lora_tune(scratch_path("tuned.safetensors"), "layers.1.self_attn.q_proj", 2, 0.1, 0);
     for (size_t s = 0; s < 2; s++) {
-        must_lora_extract("out", (lora_way){.options = {.rank_by = spellings[s][0], .share = spellings[s][1], .force = true}});
+        must_lora_extract("out",
+                          (lora_way){.options = {.rank_by = spellings[s][0], .share = spellings[s][1], .force = true}});
         organ_adapter *adapter = lora_open("out");
         size_t most = 0;
         for (size_t k = 0; k < MODULES; k++) {
@@ -114,8 +122,9 @@ START_TEST(ranks_by_energy)
         ck_assert_uint_ge(organ_adapter_find(adapter, L1 "self_attn.q_proj")->rank, 4);
         ck_assert(adapter->r == (int64_t)most && adapter->alpha == (double)most); /* vLLM knows alpha / r alone */
         json_t *config = config_of("out");
-        ck_assert_int_eq(
-            json_integer_value(json_object_get(json_object_get(config, "alpha_pattern"), "model\\.layers\\.0\\.self_attn\\.q_proj")), 3);
+        ck_assert_int_eq(json_integer_value(json_object_get(json_object_get(config, "alpha_pattern"),
+                                                            "model\\.layers\\.0\\.self_attn\\.q_proj")),
+                         3);
         json_decref(config);
         organ_adapter_close(adapter);
     }
@@ -134,7 +143,8 @@ START_TEST(more_rank_than_there_is)
         ck_assert_double_lt(check_module(adapter, all_modules[k]), 1e-5);
     organ_adapter_close(adapter);
     must_lora_extract("exact", (lora_way){.options = {.rank = 4, .exact = true}});
-    ck_assert_int_eq(json_integer_value(json_object_get(lora_row("modules", "module", L0 "self_attn.q_proj"), "passes")), 0);
+    ck_assert_int_eq(
+        json_integer_value(json_object_get(lora_row("modules", "module", L0 "self_attn.q_proj"), "passes")), 0);
 }
 END_TEST
 
@@ -143,22 +153,24 @@ END_TEST
 START_TEST(unchanged_layers_have_no_factors)
 {
     size_t rows, cols;
-    make_shard(
-        scratch_path("same.safetensors"),
-        (made_tensor[]){{L0 "self_attn.q_proj.weight", ORGAN_F32, 2, {144, 72}}, {L1 "self_attn.q_proj.weight", ORGAN_F32, 2, {144, 72}}},
-        2);
-    make_shard(
-        scratch_path("half.safetensors"),
-        (made_tensor[]){{L0 "self_attn.q_proj.weight", ORGAN_F32, 2, {144, 72}}, {L1 "self_attn.q_proj.weight", ORGAN_F32, 2, {144, 72}}},
-        2);
+    make_shard(scratch_path("same.safetensors"),
+               (made_tensor[]){{L0 "self_attn.q_proj.weight", ORGAN_F32, 2, {144, 72}},
+                               {L1 "self_attn.q_proj.weight", ORGAN_F32, 2, {144, 72}}},
+               2);
+    make_shard(scratch_path("half.safetensors"),
+               (made_tensor[]){{L0 "self_attn.q_proj.weight", ORGAN_F32, 2, {144, 72}},
+                               {L1 "self_attn.q_proj.weight", ORGAN_F32, 2, {144, 72}}},
+               2);
     lora_tune(scratch_path("half.safetensors"), L1, 2, 0.1, 0);
-    must_lora_extract("out", (lora_way){.base = scratch_path("same.safetensors"), .tuned = scratch_path("half.safetensors")});
+    must_lora_extract("out",
+                      (lora_way){.base = scratch_path("same.safetensors"), .tuned = scratch_path("half.safetensors")});
     json_t *config = config_of("out");
     const json_t *targets = json_object_get(config, "target_modules");
     ck_assert(json_array_size(targets) == 1 && has_word(targets, L1 "self_attn.q_proj"));
     json_decref(config);
     ck_assert_int_eq(json_integer_value(json_object_get(json_object_get(lora_result, "totals"), "unchanged")), 1);
-    free(lora_values(scratch_path("out/adapter_model.safetensors"), "base_model.model." L1 "self_attn.q_proj.lora_A.weight", &rows, &cols));
+    free(lora_values(scratch_path("out/adapter_model.safetensors"),
+                     "base_model.model." L1 "self_attn.q_proj.lora_A.weight", &rows, &cols));
     ck_assert(rows == 8 && cols == 72);
 }
 END_TEST
@@ -168,7 +180,8 @@ START_TEST(modules_are_chosen_by_pattern)
     static const struct {
         const char *globs;
         size_t count;
-    } cases[] = {{"q_proj", 2}, {"k_proj,down_proj", 3}, {"model.layers.1.*", 2}, {"*.0.mlp.down_proj.weight,", 1}, {"*", 5}};
+    } cases[] = {
+        {"q_proj", 2}, {"k_proj,down_proj", 3}, {"model.layers.1.*", 2}, {"*.0.mlp.down_proj.weight,", 1}, {"*", 5}};
     for (size_t k = 0; k < sizeof cases / sizeof *cases; k++) {
         must_lora_extract("out", (lora_way){.options = {.modules = cases[k].globs, .force = true}});
         organ_adapter *adapter = lora_open("out");
@@ -238,8 +251,8 @@ START_TEST(what_else_changed_is_kept)
     }
     json_t *config = config_of("out");
     const json_t *saved = json_object_get(config, "modules_to_save");
-    ck_assert(json_array_size(saved) == 3 && has_word(saved, "model.embed_tokens") && has_word(saved, L0 "input_layernorm") &&
-              has_word(saved, L1 "mlp.experts"));
+    ck_assert(json_array_size(saved) == 3 && has_word(saved, "model.embed_tokens") &&
+              has_word(saved, L0 "input_layernorm") && has_word(saved, L1 "mlp.experts"));
     json_decref(config);
 }
 END_TEST
@@ -256,10 +269,11 @@ START_TEST(a_bias_alone)
     make_shard(scratch_path("half.safetensors"), two, 3);
     lora_tune(scratch_path("half.safetensors"), L0, 2, 0.1, 0);
     lora_scale(scratch_path("half.safetensors"), L1 "self_attn.q_proj.bias", 2);
-    must_lora_extract(
-        "out",
-        (lora_way){.base = scratch_path("same.safetensors"), .tuned = scratch_path("half.safetensors"), .options = {.save_full = true}});
-    free(lora_values(scratch_path("out/adapter_model.safetensors"), "base_model.model." L1 "self_attn.q_proj.bias", &rows, &cols));
+    must_lora_extract("out", (lora_way){.base = scratch_path("same.safetensors"),
+                                        .tuned = scratch_path("half.safetensors"),
+                                        .options = {.save_full = true}});
+    free(lora_values(scratch_path("out/adapter_model.safetensors"), "base_model.model." L1 "self_attn.q_proj.bias",
+                     &rows, &cols));
 }
 END_TEST
 
@@ -290,7 +304,8 @@ END_TEST
 
 static void same_adapters(const char *a, const char *b)
 {
-    ck_assert(same_files(scratch_path("%s/adapter_model.safetensors", a), scratch_path("%s/adapter_model.safetensors", b)));
+    ck_assert(
+        same_files(scratch_path("%s/adapter_model.safetensors", a), scratch_path("%s/adapter_model.safetensors", b)));
     ck_assert(same_files(scratch_path("%s/adapter_config.json", a), scratch_path("%s/adapter_config.json", b)));
     same_reports(a, b, "lora_extract.json", NULL);
 }
@@ -303,7 +318,9 @@ START_TEST(bytes_do_not_depend_on_threads_or_memory)
     must_lora_extract("first", (lora_way){.bf16 = true});
     for (size_t t = 0; t < 3; t++)
         for (size_t m = 0; m < 3; m++) {
-            must_lora_extract("out", (lora_way){.bf16 = true, .threads = threads[t], .memory = memories[m], .options = {.force = true}});
+            must_lora_extract(
+                "out",
+                (lora_way){.bf16 = true, .threads = threads[t], .memory = memories[m], .options = {.force = true}});
             same_adapters("first", "out");
         }
 }
@@ -312,9 +329,11 @@ END_TEST
 Suite *lora_results_suite(void)
 {
     const suite_case cases[] = {
-        {"factors", {factors_are_the_change, the_config_is_what_peft_and_vllm_read, ranks_by_energy, more_rank_than_there_is}},
+        {"factors",
+         {factors_are_the_change, the_config_is_what_peft_and_vllm_read, ranks_by_energy, more_rank_than_there_is}},
         {"modules", {unchanged_layers_have_no_factors, modules_are_chosen_by_pattern}},
-        {"rest", {what_else_changed_is_told, what_else_changed_is_kept, a_bias_alone, models_that_do_not_match_everywhere}},
+        {"rest",
+         {what_else_changed_is_told, what_else_changed_is_kept, a_bias_alone, models_that_do_not_match_everywhere}},
         {"same", {bytes_do_not_depend_on_threads_or_memory}}};
     return suite_of("lora_extract", cases, sizeof cases / sizeof *cases, lora_setup, lora_teardown);
 }

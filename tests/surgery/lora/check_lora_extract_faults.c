@@ -22,23 +22,28 @@ START_TEST(values_that_are_not_finite)
     static const char *const files[] = {"tuned.safetensors", "base.safetensors"};
     for (size_t k = 0; k < 2; k++) {
         lora_poke(scratch_path("%s", files[k]), L0 "mlp.down_proj.weight", 70 * 181 + 13, k ? INFINITY : NAN);
-        refused((lora_way){0}, ORGAN_BAD_INPUT, "tensor 'model.layers.0.mlp.down_proj.weight': the value in row 70, column 13 is ");
+        refused((lora_way){0}, ORGAN_BAD_INPUT,
+                "tensor 'model.layers.0.mlp.down_proj.weight': the value in row 70, column 13 is ");
         refused((lora_way){.memory = 2 << 20, .options = {.exact = true}}, ORGAN_BAD_INPUT, "row 70, column 13");
         lora_poke(scratch_path("%s", files[k]), L0 "mlp.down_proj.weight", 70 * 181 + 13, 0);
     }
     lora_poke(scratch_path("tuned.safetensors"), L0 "input_layernorm.weight", 3, NAN); /* told, and no reason to stop */
     must_lora_extract("told", (lora_way){0});
-    ck_assert(json_is_null(json_object_get(lora_row("not_extracted", "tensor", L0 "input_layernorm.weight"), "change")));
+    ck_assert(
+        json_is_null(json_object_get(lora_row("not_extracted", "tensor", L0 "input_layernorm.weight"), "change")));
 }
 END_TEST
 
 START_TEST(models_that_do_not_belong_together)
 {
-    make_shard(scratch_path("wide.safetensors"), (made_tensor[]){{L0 "self_attn.q_proj.weight", ORGAN_F32, 2, {144, 73}}}, 1);
-    make_shard(scratch_path("strange.safetensors"), (made_tensor[]){{"transformer.h.0.attn.q.weight", ORGAN_F32, 2, {144, 72}}}, 1);
+    make_shard(scratch_path("wide.safetensors"),
+               (made_tensor[]){{L0 "self_attn.q_proj.weight", ORGAN_F32, 2, {144, 73}}}, 1);
+    make_shard(scratch_path("strange.safetensors"),
+               (made_tensor[]){{"transformer.h.0.attn.q.weight", ORGAN_F32, 2, {144, 72}}}, 1);
     refused((lora_way){.tuned = scratch_path("wide.safetensors")}, ORGAN_BAD_INPUT,
             "tensor 'model.layers.0.self_attn.q_proj.weight' is 144 x 73, in ");
-    refused((lora_way){.tuned = scratch_path("strange.safetensors")}, ORGAN_BAD_INPUT, "have no linear layer of one name");
+    refused((lora_way){.tuned = scratch_path("strange.safetensors")}, ORGAN_BAD_INPUT,
+            "have no linear layer of one name");
     refused((lora_way){.tuned = scratch_path("base.safetensors")}, ORGAN_BAD_INPUT, "there is nothing to extract");
     refused((lora_way){.tuned = scratch_path("nothing")}, ORGAN_IO, "nothing");
 }
@@ -76,12 +81,14 @@ START_TEST(a_dry_run_makes_nothing)
 {
     must_lora_extract("out", (lora_way){.options = {.dry_run = true, .rank = 40}});
     ck_assert(!scratch_left("out"));
-    ck_assert_int_eq(json_integer_value(json_object_get(lora_row("modules", "module", L0 "self_attn.k_proj"), "rank")), 36);
+    ck_assert_int_eq(json_integer_value(json_object_get(lora_row("modules", "module", L0 "self_attn.k_proj"), "rank")),
+                     36);
     ck_assert_int_eq(json_integer_value(json_object_get(json_object_get(lora_result, "totals"), "modules")), 5);
 }
 END_TEST
 
-/* The n-th such call and all after it fail. The next run continues from the files left behind and makes the adapter `whole`. */
+/* The n-th such call and all after it fail. The next run continues from the files left behind and makes the adapter
+ * `whole`. */
 static bool fails_at(lora_way way, fault_call call, long n, int fault)
 {
     static unsigned runs;
@@ -93,13 +100,15 @@ static bool fails_at(lora_way way, fault_call call, long n, int fault)
     const bool met = fault_count(call) >= n;
     fault_clear();
     ck_assert_msg(status == (met ? ORGAN_IO : ORGAN_OK), "%ld: %d %s", n, (int)status, error.message);
-    if (!met || !scratch_left(output) || strstr(error.message, "is whole")) /* the name, too: only its durability failed */
+    if (!met || !scratch_left(output) ||
+        strstr(error.message, "is whole")) /* the name, too: only its durability failed */
         return met;
     ck_assert_msg(strstr(error.message, "--resume continues"), "%s", error.message);
     ck_assert_int_eq(lora_extract(output, way, &error), ORGAN_USAGE);
     way.options.resume = true;
     must_lora_extract(output, way);
-    ck_assert(same_files(scratch_path("%s/adapter_model.safetensors", output), scratch_path("whole/adapter_model.safetensors")));
+    ck_assert(same_files(scratch_path("%s/adapter_model.safetensors", output),
+                         scratch_path("whole/adapter_model.safetensors")));
     return true;
 }
 

@@ -18,9 +18,9 @@
 
 #define COUNT(array) (sizeof(array) / sizeof *(array))
 #define PAIR         LORA_PAIR
-#define WEIGHT(name, rows, cols)                                                                                                           \
-    {                                                                                                                                      \
-        name ".weight", ORGAN_F32, 2, { rows, cols }                                                                                       \
+#define WEIGHT(name, rows, cols)                                                                                       \
+    {                                                                                                                  \
+        name ".weight", ORGAN_F32, 2, { rows, cols }                                                                   \
     }
 
 static double number(const char *path) { return organ_json_real(lora_report, path); }
@@ -48,7 +48,8 @@ START_TEST(the_same_as_peft)
     ck_assert_uint_eq(golden->tensor_count, 10);
     for (size_t t = 0; t < model->tensor_count; t++) {
         const char *const name = model->tensors[t].name;
-        const size_t rows = model->tensors[t].shape[0], cols = model->tensors[t].rank > 1 ? model->tensors[t].shape[1] : 0;
+        const size_t rows = model->tensors[t].shape[0],
+                     cols = model->tensors[t].rank > 1 ? model->tensors[t].shape[1] : 0;
         size_t n, wanted_n;
         float *const is = lora_values(scratch_path("out"), name, &n), *const was = lora_values(base, name, NULL);
         float *const wanted = lora_values(fixture("tiny-lora-merged.safetensors"), name, &wanted_n);
@@ -57,8 +58,8 @@ START_TEST(the_same_as_peft)
         for (size_t k = 0; k < wanted_n; k++) {
             const size_t row = cols ? (const size_t[]){0, rows / 2, rows - 1}[k / cols] : 0;
             const double value = (double)is[cols ? row * cols + k % cols : k];
-            REQUIRE_MSG(fabs(value - (double)wanted[k]) <= 1e-6 * (1e-2 + fabs((double)wanted[k])), "%s, value %zu: %.9g, not %.9g", name,
-                        k, value, (double)wanted[k]);
+            REQUIRE_MSG(fabs(value - (double)wanted[k]) <= 1e-6 * (1e-2 + fabs((double)wanted[k])),
+                        "%s, value %zu: %.9g, not %.9g", name, k, value, (double)wanted[k]);
         }
         free(is);
         free(was);
@@ -83,13 +84,14 @@ static void expect_merged(const char *base, const char *adapter, const char *mod
     size_t out, in, n;
     snprintf(name, sizeof name, "%s.weight", module);
     double *const d = lora_product(adapter, module, &out, &in);
-    float *const was = lora_values(scratch_path("%s", base), name, &n), *const is = lora_values(scratch_path("out"), name, NULL);
+    float *const was = lora_values(scratch_path("%s", base), name, &n), *const is = lora_values(scratch_path("out"),
+                                                                                                name, NULL);
     const size_t rows = crossed ? in : out, cols = crossed ? out : in;
     ck_assert_uint_eq(n, rows * cols);
     for (size_t k = 0; k < n; k++) {
         const double wanted = reference(d, was, k, crossed, rows, cols, scale);
-        REQUIRE_MSG(fabs((double)is[k] - wanted) <= 2e-6 * (0.01 + fabs(wanted)), "%s, value %zu: %.9g, not %.9g", name, k, (double)is[k],
-                    wanted);
+        REQUIRE_MSG(fabs((double)is[k] - wanted) <= 2e-6 * (0.01 + fabs(wanted)), "%s, value %zu: %.9g, not %.9g", name,
+                    k, (double)is[k], wanted);
     }
     free(d);
     free(was);
@@ -101,7 +103,8 @@ static const double factors[] = {1, -1, 0.25};
 START_TEST(the_same_as_fp64)
 {
     static const char *const modules[] = {"model.layers.0.self_attn.q_proj", "model.layers.0.self_attn.k_proj",
-                                          "model.layers.1.self_attn.v_proj", "model.layers.1.mlp.up_proj", "model.layers.1.mlp.down_proj"};
+                                          "model.layers.1.self_attn.v_proj", "model.layers.1.mlp.up_proj",
+                                          "model.layers.1.mlp.down_proj"};
     const double scale = factors[_i];
     lora_must((lora_way){.output = "out", .dtype = "f32", .scale = scale});
     for (size_t k = 0; k < COUNT(modules); k++)
@@ -109,7 +112,8 @@ START_TEST(the_same_as_fp64)
     expect_merged("donor", "adapter", "model.embed_tokens", true, scale);
     size_t n;
     float *const norm = lora_values(scratch_path("out"), "model.norm.weight", &n);
-    float *const saved = lora_values(scratch_path("adapter/adapter_model.safetensors"), LORA_PREFIX "model.norm.weight", NULL);
+    float *const saved =
+        lora_values(scratch_path("adapter/adapter_model.safetensors"), LORA_PREFIX "model.norm.weight", NULL);
     ck_assert(memcmp(norm, saved, n * sizeof *norm) == 0); /* what comes whole has no scale */
     free(norm);
     free(saved);
@@ -131,7 +135,8 @@ START_TEST(rounded_once)
         const organ_tensor *const tensor = &donor->tensors[t];
         size_t n;
         float *const wide = lora_values(scratch_path("wide"), tensor->name, &n), *const is =
-                                                                                     lora_values(scratch_path("out"), tensor->name, NULL);
+                                                                                     lora_values(scratch_path("out"),
+                                                                                                 tensor->name, NULL);
         void *const codes = malloc(n * 4);
         organ_narrow(organ_kernels_scalar, tensor->dtype, wide, codes, n);
         organ_widen(organ_kernels_scalar, tensor->dtype, codes, wide, n);
@@ -146,7 +151,8 @@ END_TEST
 
 START_TEST(any_threads_and_memory)
 {
-    static const lora_way ways[] = {{.threads = 1}, {.threads = 3, .memory = 24 << 20}, {.threads = 7, .memory = 1 << 30}};
+    static const lora_way ways[] = {
+        {.threads = 1}, {.threads = 3, .memory = 24 << 20}, {.threads = 7, .memory = 1 << 30}};
     static const made_tensor base[] = {{"big.weight", ORGAN_BF16, 2, {3000, 1100}},
                                        {"model.embed_tokens.weight", ORGAN_F16, 2, {2500, 1000}}};
     static const made_tensor pairs[] = {PAIR("big", 24, 3000, 1100),
@@ -176,7 +182,8 @@ END_TEST
 START_TEST(stored_the_other_way_round)
 {
     static const made_tensor base[] = {WEIGHT("h.0.attn.c_attn", 24, 72), WEIGHT("h.0.attn.c_proj", 24, 24)};
-    static const made_tensor pairs[] = {PAIR("transformer.h.0.attn.c_attn", 2, 72, 24), PAIR("transformer.h.0.attn.c_proj", 2, 24, 24)};
+    static const made_tensor pairs[] = {PAIR("transformer.h.0.attn.c_attn", 2, 72, 24),
+                                        PAIR("transformer.h.0.attn.c_proj", 2, 24, 24)};
     static const made_tensor named[] = {PAIR("h.0.attn.c_attn", 2, 72, 24), PAIR("h.0.attn.c_proj", 2, 24, 24)};
     make_shard(scratch_path("conv.safetensors"), base, 2);
     lora_adapter("lora", "\"r\": 2, \"lora_alpha\": 4, \"fan_in_fan_out\": true", pairs, 4);
@@ -190,14 +197,16 @@ START_TEST(stored_the_other_way_round)
     lora_refused((lora_way){.base = "conv.safetensors", .adapter = "lora", .output = "none"}, ORGAN_BAD_INPUT,
                  "nothing tells which way it is");
     lora_adapter("lora", "\"r\": 2, \"lora_alpha\": 4", named, 4);
-    lora_refused((lora_way){.base = "conv.safetensors", .adapter = "lora", .output = "none"}, ORGAN_BAD_INPUT, "fan_in_fan_out is not set");
+    lora_refused((lora_way){.base = "conv.safetensors", .adapter = "lora", .output = "none"}, ORGAN_BAD_INPUT,
+                 "fan_in_fan_out is not set");
 }
 END_TEST
 
 /* peft sets a wrong fan_in_fan_out right for layers that are linear; the square ones follow the others. */
 START_TEST(a_flag_that_is_wrong)
 {
-    static const made_tensor pairs[] = {PAIR("model.layers.0.self_attn.q_proj", 2, 72, 72), PAIR("model.layers.0.mlp.up_proj", 2, 181, 72)};
+    static const made_tensor pairs[] = {PAIR("model.layers.0.self_attn.q_proj", 2, 72, 72),
+                                        PAIR("model.layers.0.mlp.up_proj", 2, 181, 72)};
     lora_adapter("lora", "\"r\": 2, \"lora_alpha\": 4, \"fan_in_fan_out\": true", pairs, 4);
     lora_must((lora_way){.adapter = "lora", .output = "out", .dtype = "f32"});
     expect_merged("donor", "lora", "model.layers.0.self_attn.q_proj", false, 1);
@@ -208,11 +217,12 @@ END_TEST
 /* A base that the adapter brings itself, and a model that was trained without its head. */
 START_TEST(what_comes_whole)
 {
-    static const made_tensor tensors[] = {{LORA_PREFIX "embed_tokens.lora_embedding_A", ORGAN_F32, 2, {2, 216}},
-                                          {LORA_PREFIX "embed_tokens.lora_embedding_B", ORGAN_F32, 2, {72, 2}},
-                                          {LORA_PREFIX "embed_tokens.base_layer.weight", ORGAN_F16, 2, {216, 72}},
-                                          {LORA_PREFIX "norm.modules_to_save.default.weight", ORGAN_BF16, 1, {72}},
-                                          {LORA_PREFIX "layers.1.input_layernorm.modules_to_save.weight", ORGAN_F32, 1, {72}}};
+    static const made_tensor tensors[] = {
+        {LORA_PREFIX "embed_tokens.lora_embedding_A", ORGAN_F32, 2, {2, 216}},
+        {LORA_PREFIX "embed_tokens.lora_embedding_B", ORGAN_F32, 2, {72, 2}},
+        {LORA_PREFIX "embed_tokens.base_layer.weight", ORGAN_F16, 2, {216, 72}},
+        {LORA_PREFIX "norm.modules_to_save.default.weight", ORGAN_BF16, 1, {72}},
+        {LORA_PREFIX "layers.1.input_layernorm.modules_to_save.weight", ORGAN_F32, 1, {72}}};
     size_t out, in, n;
     lora_adapter("lora", "\"r\": 2, \"lora_alpha\": 4", tensors, COUNT(tensors));
     lora_must((lora_way){.adapter = "lora", .output = "out", .dtype = "f32"});
@@ -229,15 +239,16 @@ START_TEST(what_comes_whole)
 END_TEST
 
 #define DORA "\"r\": 4, \"lora_alpha\": 20, \"use_dora\": true"
-#define NORMS(name, n)                                                                                                                     \
-    {                                                                                                                                      \
-        LORA_PREFIX name ".lora_magnitude_vector", ORGAN_F32, 1, { n }                                                                     \
+#define NORMS(name, n)                                                                                                 \
+    {                                                                                                                  \
+        LORA_PREFIX name ".lora_magnitude_vector", ORGAN_F32, 1, { n }                                                 \
     }
 
 /* Rows of W + D get the norms that the adapter has for them. */
 START_TEST(dora)
 {
-    static const made_tensor tensors[] = {PAIR("model.layers.0.mlp.up_proj", 4, 181, 72), NORMS("model.layers.0.mlp.up_proj", 181)};
+    static const made_tensor tensors[] = {PAIR("model.layers.0.mlp.up_proj", 4, 181, 72),
+                                          NORMS("model.layers.0.mlp.up_proj", 181)};
     size_t out, in, rows;
     lora_adapter("lora", DORA, tensors, 3);
     lora_must((lora_way){.adapter = "lora", .output = "out", .dtype = "f32"});
@@ -254,8 +265,8 @@ START_TEST(dora)
         for (size_t k = i * in; k < (i + 1) * in; k++) {
             const double wanted = (double)norms[i] / sqrt(norm) * ((double)was[k] + d[k]);
             change += (wanted - (double)was[k]) * (wanted - (double)was[k]);
-            REQUIRE_MSG(fabs((double)is[k] - wanted) <= 2e-6 * (0.01 + fabs(wanted)), "value %zu: %.9g, not %.9g", k, (double)is[k],
-                        wanted);
+            REQUIRE_MSG(fabs((double)is[k] - wanted) <= 2e-6 * (0.01 + fabs(wanted)), "value %zu: %.9g, not %.9g", k,
+                        (double)is[k], wanted);
         }
     }
     ck_assert(fabs(number("totals.delta_norm") / sqrt(change) - 1) < 1e-5);
@@ -271,11 +282,15 @@ static const struct broken_dora {
     made_tensor tensors[4];
     const char *text;
 } broken_doras[] = {
-    {DORA, {PAIR("model.layers.0.mlp.up_proj", 4, 181, 72)}, "use_dora is set, but there is no magnitude vector for it"},
+    {DORA,
+     {PAIR("model.layers.0.mlp.up_proj", 4, 181, 72)},
+     "use_dora is set, but there is no magnitude vector for it"},
     {DORA,
      {PAIR("model.layers.0.mlp.up_proj", 4, 181, 72), NORMS("model.layers.0.mlp.up_proj", 180)},
      "has 180 values of F32, one for each of 181"},
-    {DORA, {PAIR("model.layers.9.mlp.up_proj", 4, 181, 72), NORMS("model.layers.9.mlp.up_proj", 181)}, "the base has no such tensor"},
+    {DORA,
+     {PAIR("model.layers.9.mlp.up_proj", 4, 181, 72), NORMS("model.layers.9.mlp.up_proj", 181)},
+     "the base has no such tensor"},
     {DORA,
      {PAIR("model.layers.0.mlp.up_proj", 4, 181, 72), NORMS("model.layers.0.mlp.up_proj", 181), NORMS("x", 181)},
      "there is no pair of factors for it"},
@@ -292,7 +307,8 @@ START_TEST(dora_without_its_norms)
     lora_adapter("lora", broken_doras[_i].members, broken_doras[_i].tensors, count);
     lora_refused((lora_way){.adapter = "lora", .output = "out"}, ORGAN_BAD_INPUT, broken_doras[_i].text);
     if (_i < 4)
-        lora_refused((lora_way){.adapter = "lora", .output = "out", .scale = 0.5}, ORGAN_USAGE, "what DoRA does to a weight has no scale");
+        lora_refused((lora_way){.adapter = "lora", .output = "out", .scale = 0.5}, ORGAN_USAGE,
+                     "what DoRA does to a weight has no scale");
 }
 END_TEST
 
@@ -312,7 +328,8 @@ START_TEST(other_names)
     make_shard(scratch_path("named.safetensors"), &aliases[_i].base, 1);
     lora_adapter("lora", "\"r\": 2, \"lora_alpha\": 4", aliases[_i].pair, 2);
     lora_must((lora_way){.base = "named.safetensors", .adapter = "lora", .output = "out"});
-    ck_assert_str_eq(organ_json_text(json_array_get(organ_json_at(lora_report, "modules"), 0), "tensor"), aliases[_i].base.name);
+    ck_assert_str_eq(organ_json_text(json_array_get(organ_json_at(lora_report, "modules"), 0), "tensor"),
+                     aliases[_i].base.name);
 }
 END_TEST
 
@@ -323,13 +340,17 @@ static const struct homeless {
     const char *reason;
 } homeless[] = {
     {{PAIR("model.layers.2.mlp.up_proj", 4, 181, 72)}, "lora_A.weight': the base has no such tensor"},
-    {{PAIR("model.layers.0.mlp.up_proj", 4, 180, 72)}, "B A is 180 x 72, but 'model.layers.0.mlp.up_proj.weight' of the base is [181, 72]"},
+    {{PAIR("model.layers.0.mlp.up_proj", 4, 180, 72)},
+     "B A is 180 x 72, but 'model.layers.0.mlp.up_proj.weight' of the base is [181, 72]"},
     {{PAIR("model.layers.0.mlp.up_proj", 4, 72, 181)}, "B A is 72 x 181"},
     {{PAIR("model.norm", 4, 72, 72)}, "'model.norm.weight' of the base is [72]"},
-    {{{LORA_PREFIX "model.norm.weight", ORGAN_F32, 1, {71}}}, "its shape is [71], that of 'model.norm.weight' in the base [72]"},
+    {{{LORA_PREFIX "model.norm.weight", ORGAN_F32, 1, {71}}},
+     "its shape is [71], that of 'model.norm.weight' in the base [72]"},
     {{{LORA_PREFIX "lm_head.weight", ORGAN_F32, 2, {216, 72}}}, "the base has no such tensor"},
-    {{{LORA_PREFIX "model.layers.0.mlp.up_proj.lora_B.bias", ORGAN_F32, 1, {181}}}, "a bias of B (lora_bias) is not merged"},
-    {{{LORA_PREFIX "model.norm.weight", ORGAN_F32, 1, {72}}, {"model.norm.weight", ORGAN_F32, 1, {72}}}, "is replaced by"},
+    {{{LORA_PREFIX "model.layers.0.mlp.up_proj.lora_B.bias", ORGAN_F32, 1, {181}}},
+     "a bias of B (lora_bias) is not merged"},
+    {{{LORA_PREFIX "model.norm.weight", ORGAN_F32, 1, {72}}, {"model.norm.weight", ORGAN_F32, 1, {72}}},
+     "is replaced by"},
 };
 
 START_TEST(no_place)
@@ -349,7 +370,8 @@ START_TEST(all_of_them_are_listed)
 {
     static const made_tensor pairs[] = {PAIR("a", 4, 72, 72), PAIR("b", 4, 72, 72), {"c.weight", ORGAN_F32, 1, {3}}};
     lora_adapter("lora", "\"r\": 4, \"lora_alpha\": 4", pairs, COUNT(pairs));
-    lora_refused((lora_way){.adapter = "lora", .output = "out"}, ORGAN_BAD_INPUT, "5 keys of the adapter find no place");
+    lora_refused((lora_way){.adapter = "lora", .output = "out"}, ORGAN_BAD_INPUT,
+                 "5 keys of the adapter find no place");
     ck_assert_uint_eq(json_array_size(organ_json_at(lora_report, "unplaced")), 5);
     ck_assert_str_eq(organ_json_text(json_array_get(organ_json_at(lora_report, "unplaced"), 4), "tensor"), "c.weight");
 }
@@ -364,7 +386,8 @@ START_TEST(rounded_away)
     lora_adapter("lora", "\"r\": 4, \"lora_alpha\": 1e-4", pairs, 2);
     lora_must((lora_way){.adapter = "lora", .output = "out"});
     ck_assert_uint_eq(organ_json_count(lora_report, "totals.erased"), 1);
-    ck_assert(number("totals.applied_ratio") < 0.5 && number("totals.arrived") < 0.5 && number("totals.delta_norm") > 0);
+    ck_assert(number("totals.applied_ratio") < 0.5 && number("totals.arrived") < 0.5 &&
+              number("totals.delta_norm") > 0);
     lora_must((lora_way){.adapter = "lora", .output = "wide", .dtype = "f32"});
     ck_assert_uint_eq(organ_json_count(lora_report, "totals.erased"), 0);
     ck_assert(fabs(number("totals.arrived") - 1) < 0.05);
@@ -378,10 +401,12 @@ START_TEST(beyond_the_range)
 {
     static const made_tensor pairs[] = {PAIR("model.layers.0.self_attn.k_proj", 4, 72, 72)};
     lora_adapter("lora", "\"r\": 4, \"lora_alpha\": 1e9", pairs, 2);
-    lora_refused((lora_way){.adapter = "lora", .output = "out"}, ORGAN_BAD_INPUT, "of the output is beyond the range of F16");
+    lora_refused((lora_way){.adapter = "lora", .output = "out"}, ORGAN_BAD_INPUT,
+                 "of the output is beyond the range of F16");
     lora_must((lora_way){.adapter = "lora", .output = "out", .dtype = "bf16"});
     lora_adapter("lora", "\"r\": 4, \"lora_alpha\": 1e60", pairs, 2);
-    lora_refused((lora_way){.adapter = "lora", .output = "none", .dtype = "f32"}, ORGAN_BAD_INPUT, "is beyond the range of F32");
+    lora_refused((lora_way){.adapter = "lora", .output = "none", .dtype = "f32"}, ORGAN_BAD_INPUT,
+                 "is beyond the range of F32");
 }
 END_TEST
 
@@ -393,8 +418,10 @@ static void quantize(const char *scheme)
     organ_error error = {0};
     json_t *report;
     run_engine_open(&room, (run_way){0});
-    const organ_quantize_options q = {.model = scratch_path("donor"), .output = scratch_path("packed"), .scheme = scheme, .most = 1u << 30};
-    const organ_dequantize_options d = {.model = q.output, .output = scratch_path("plain"), .dtype = "f32", .most = 1u << 30};
+    const organ_quantize_options q = {
+        .model = scratch_path("donor"), .output = scratch_path("packed"), .scheme = scheme, .most = 1u << 30};
+    const organ_dequantize_options d = {
+        .model = q.output, .output = scratch_path("plain"), .dtype = "f32", .most = 1u << 30};
     ck_assert_msg(organ_quantize_model(&q, &room.engine, NULL, &report, &error) == ORGAN_OK, "%s", error.message);
     json_decref(report);
     ck_assert_msg(organ_dequantize_model(&d, &room.engine, NULL, &report, &error) == ORGAN_OK, "%s", error.message);
@@ -404,7 +431,8 @@ static void quantize(const char *scheme)
 
 static const char *const schemes[] = {"fp8-block128", "fp8-channel"};
 
-/* Merging into codes is merging into what they mean: nothing of the change is lost in 8 bits, and the output is plain. */
+/* Merging into codes is merging into what they mean: nothing of the change is lost in 8 bits, and the output is plain.
+ */
 START_TEST(packed)
 {
     organ_model *out;
@@ -445,7 +473,8 @@ START_TEST(wrong_usage)
     lora_refused((lora_way){.base = gguf, .output = "out"}, ORGAN_USAGE, "merged into safetensors models");
     static const made_tensor pairs[] = {PAIR("model.layers.0.self_attn.q_proj", 4, 72, 72)};
     lora_adapter("lora", "\"r\": 4, \"lora_alpha\": 4, \"init_lora_weights\": \"pissa_niter_4\"", pairs, 2);
-    lora_refused((lora_way){.adapter = "lora", .output = "out"}, ORGAN_BAD_INPUT, "init_lora_weights is \"pissa_niter_4\"");
+    lora_refused((lora_way){.adapter = "lora", .output = "out"}, ORGAN_BAD_INPUT,
+                 "init_lora_weights is \"pissa_niter_4\"");
 }
 END_TEST
 

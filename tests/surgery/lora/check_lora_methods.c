@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: MIT
- * Method A and Method B on a real model: tuned by a seeded product of low rank and noise, and quantised. On the quantised base the adapter
- * that was made for it must come closer to the tuned model, in every module. */
+ * Method A and Method B on a real model: tuned by a seeded product of low rank and noise, and quantised. On the
+ * quantised base the adapter that was made for it must come closer to the tuned model, in every module. */
 #include "orchestrator/surgery/precision/quantize.h"
 #include "tests/surgery/lora/lora_extract_rig.h"
 #include "tests/kit/effort.h"
@@ -39,7 +39,8 @@ static void quantise(const char *scheme, const char *to)
     run_engine room;
     json_t *report = NULL;
     organ_error error = {0};
-    const organ_quantize_options options = {.model = MODEL, .output = scratch_path("%s", to), .scheme = scheme, .most = (uint64_t)1 << 40};
+    const organ_quantize_options options = {
+        .model = MODEL, .output = scratch_path("%s", to), .scheme = scheme, .most = (uint64_t)1 << 40};
     run_engine_open(&room, (run_way){0});
     ck_assert_msg(organ_quantize_model(&options, &room.engine, NULL, &report, &error) == ORGAN_OK, "%s", error.message);
     run_engine_close(&room);
@@ -64,7 +65,8 @@ static void compare(const char *scheme, unsigned rank)
         const char *module = made->pairs[k].module;
         const double by_a = lora_gap(scratch_path("quantised"), scratch_path("tuned"), plain, module, &change);
         const double by_b = lora_gap(scratch_path("quantised"), scratch_path("tuned"), made, module, &change);
-        ck_assert_msg(by_b < by_a && by_a < change, "%s: %s: without %g, A %g, B %g", scheme, module, change, by_a, by_b);
+        ck_assert_msg(by_b < by_a && by_a < change, "%s: %s: without %g, A %g, B %g", scheme, module, change, by_a,
+                      by_b);
     }
     organ_adapter_close(plain);
     organ_adapter_close(made);

@@ -81,7 +81,8 @@ START_TEST(sanitised)
     row = row_of("dropped", "tensor", LORA_PREFIX "model.norm.weight");
     ck_assert_str_eq(organ_json_text(row, "norm_of"), "its change");
     size_t n;
-    float *const saved = lora_values(scratch_path("adapter/adapter_model.safetensors"), LORA_PREFIX "model.norm.weight", &n);
+    float *const saved =
+        lora_values(scratch_path("adapter/adapter_model.safetensors"), LORA_PREFIX "model.norm.weight", &n);
     float *const base = lora_values(scratch_path("donor"), "model.norm.weight", NULL);
     double change = 0;
     for (size_t k = 0; k < n; k++)
@@ -109,7 +110,8 @@ START_TEST(sanitised)
     organ_adapter_close(a);
     ck_assert(same_files(scratch_path("adapter/README.md"), scratch_path("out/README.md")));
     ck_assert(!exists(scratch_path("out/organ/old.json")) && !exists(scratch_path("out/adapter_model.bin")));
-    ck_assert(exists(scratch_path("out/organ/lora_sanitize.json")) && exists(scratch_path("out/organ/LORA_SANITIZE_REPORT.md")));
+    ck_assert(exists(scratch_path("out/organ/lora_sanitize.json")) &&
+              exists(scratch_path("out/organ/LORA_SANITIZE_REPORT.md")));
     lora_must((lora_way){.verb = LORA_SANITIZE, .adapter = "out", .base = "donor", .check = true});
     ck_assert_uint_eq(json_array_size(organ_json_at(lora_report, "findings")), 0);
 }
@@ -118,7 +120,9 @@ END_TEST
 /* An expression in target_modules could mean what is gone: the modules are named. */
 START_TEST(targets_by_expression)
 {
-    lora_adapter("lora", "\"r\": 4, \"lora_alpha\": 4, \"target_modules\": \".*(q_proj|embed_tokens)\", \"bias\": \"all\"", q, 2);
+    lora_adapter("lora",
+                 "\"r\": 4, \"lora_alpha\": 4, \"target_modules\": \".*(q_proj|embed_tokens)\", \"bias\": \"all\"", q,
+                 2);
     lora_must((lora_way){.verb = LORA_SANITIZE, .adapter = "lora", .output = "out"});
     organ_adapter *const a = open_adapter("out");
     const json_t *const targets = json_object_get(a->config, "target_modules");
@@ -145,9 +149,13 @@ static const struct finding {
     {SANE ", \"init_lora_weights\": \"olora\"", .where = "init_lora_weights", .text = "olora"},
     {"\"r\": 4, \"lora_alpha\": 4", .where = "target_modules", .text = "missing"},
     {"\"r\": 4, \"lora_alpha\": 4, \"target_modules\": null", .where = "target_modules", .text = "missing"},
-    {"\"r\": 4, \"lora_alpha\": 4, \"target_modules\": [\"q_proj\", \"lm_head\"]", .where = "target_modules", .text = "'lm_head' cannot"},
+    {"\"r\": 4, \"lora_alpha\": 4, \"target_modules\": [\"q_proj\", \"lm_head\"]", .where = "target_modules",
+     .text = "'lm_head' cannot"},
     {SANE, {{LORA_PREFIX "x.weight", ORGAN_F32, 1, {3}}}, .where = LORA_PREFIX "x.weight", .text = "no factor"},
-    {SANE, {{LORA_PREFIX "x.rotary_emb.inv", ORGAN_F32, 1, {3}}}, .where = LORA_PREFIX "x.rotary_emb.inv", .text = "rotary_emb"},
+    {SANE,
+     {{LORA_PREFIX "x.rotary_emb.inv", ORGAN_F32, 1, {3}}},
+     .where = LORA_PREFIX "x.rotary_emb.inv",
+     .text = "rotary_emb"},
     {SANE, {{LORA_PREFIX "x.lora_B.bias", ORGAN_F32, 1, {3}}}, .where = LORA_PREFIX "x.lora_B.bias", .text = "bias"},
     {SANE, {PAIR("lm_head", 4, 9, 72)}, .where = LORA_PREFIX "lm_head.lora_A.weight", .text = "lm_head"},
     {SANE, {PAIR("x.layernorm", 4, 9, 72)}, .where = LORA_PREFIX "x.layernorm.lora_B.weight", .text = "layernorm"},
@@ -156,12 +164,17 @@ static const struct finding {
      .where = "x.lora_A.weight",
      .text = "silently"},
     {SANE,
-     {{LORA_PREFIX "x.lora_A.default.weight", ORGAN_F32, 2, {4, 2}}, {LORA_PREFIX "x.lora_B.weight", ORGAN_F32, 2, {2, 4}}},
+     {{LORA_PREFIX "x.lora_A.default.weight", ORGAN_F32, 2, {4, 2}},
+      {LORA_PREFIX "x.lora_B.weight", ORGAN_F32, 2, {2, 4}}},
      .where = LORA_PREFIX "x.lora_A.default.weight",
      .text = "'default'"},
     {SANE, .max_rank = 3, .where = "r", .text = "the rank is 4, above 3"},
     {SANE, {PAIR("x", 4, 9, 72)}, .base = "donor", .where = "x", .text = "the base has no 'x.weight'"},
-    {SANE, {PAIR("model.layers.1.mlp.up_proj", 4, 9, 72)}, .base = "donor", .where = "model.layers.1.mlp.up_proj", .text = "is [181, 72]"},
+    {SANE,
+     {PAIR("model.layers.1.mlp.up_proj", 4, 9, 72)},
+     .base = "donor",
+     .where = "model.layers.1.mlp.up_proj",
+     .text = "is [181, 72]"},
 };
 
 START_TEST(found)
@@ -171,8 +184,9 @@ START_TEST(found)
     memcpy(all, q, sizeof q);
     memcpy(all + 2, f->more, sizeof f->more);
     lora_adapter("lora", f->members, all, f->more[1].name ? 4 : f->more[0].name ? 3 : 2);
-    lora_refused((lora_way){.verb = LORA_SANITIZE, .adapter = "lora", .base = f->base, .rank = f->max_rank, .check = true},
-                 ORGAN_CHECK_FAILED, "a server would refuse");
+    lora_refused(
+        (lora_way){.verb = LORA_SANITIZE, .adapter = "lora", .base = f->base, .rank = f->max_rank, .check = true},
+        ORGAN_CHECK_FAILED, "a server would refuse");
     const json_t *const row = row_of("findings", "where", f->where);
     ck_assert_msg(strstr(organ_json_text(row, "text"), f->text), "%s", organ_json_text(row, "text"));
 }
@@ -180,7 +194,8 @@ END_TEST
 
 START_TEST(nothing_found)
 {
-    lora_adapter("lora", SANE ", \"rank_pattern\": {}, \"bias\": \"none\", \"modules_to_save\": [], \"use_rslora\": true", q, 2);
+    lora_adapter(
+        "lora", SANE ", \"rank_pattern\": {}, \"bias\": \"none\", \"modules_to_save\": [], \"use_rslora\": true", q, 2);
     lora_must((lora_way){.verb = LORA_SANITIZE, .adapter = "lora", .base = "donor", .rank = 4, .check = true});
     ck_assert_uint_eq(organ_json_count(lora_report, "output.max_lora_rank"), 8);
     /* Patterns that leave the scale what lora_alpha and r alone say. */
@@ -213,9 +228,10 @@ START_TEST(not_to_be_mended)
     lora_refused(way, ORGAN_BAD_INPUT, "is beyond the range of F16");
     static const made_tensor other[] = {PAIR("model.layers.7.mlp.up_proj", 4, 181, 72)};
     lora_adapter("lora", SANE, other, 2);
-    lora_refused((lora_way){.verb = LORA_SANITIZE, .adapter = "lora", .base = "donor", .output = "out"}, ORGAN_BAD_INPUT,
-                 "module 'model.layers.7.mlp.up_proj' does not fit");
-    lora_refused((lora_way){.verb = LORA_SANITIZE, .output = "out", .check = true}, ORGAN_USAGE, "with --check nothing is written");
+    lora_refused((lora_way){.verb = LORA_SANITIZE, .adapter = "lora", .base = "donor", .output = "out"},
+                 ORGAN_BAD_INPUT, "module 'model.layers.7.mlp.up_proj' does not fit");
+    lora_refused((lora_way){.verb = LORA_SANITIZE, .output = "out", .check = true}, ORGAN_USAGE,
+                 "with --check nothing is written");
     lora_refused((lora_way){.verb = LORA_SANITIZE}, ORGAN_USAGE, "-o OUT is missing");
 }
 END_TEST
@@ -225,7 +241,8 @@ END_TEST
 /* Ranks that are too high are cut to the best there is: what is lost are the singular values that the report lists. */
 static void expect_cut(unsigned rank)
 {
-    static const char *const modules[] = {"model.layers.0.self_attn.q_proj", "model.layers.1.mlp.up_proj", "model.layers.1.mlp.down_proj"};
+    static const char *const modules[] = {"model.layers.0.self_attn.q_proj", "model.layers.1.mlp.up_proj",
+                                          "model.layers.1.mlp.down_proj"};
     for (size_t k = 0; k < COUNT(modules); k++) {
         const json_t *const row = row_of("modules", "module", modules[k]), *const sigma = json_object_get(row, "sigma");
         const double residual = organ_json_real(row, "residual");
@@ -248,7 +265,8 @@ START_TEST(cut_to_rank)
     lora_must((lora_way){.verb = LORA_RESIZE, .output = "out", .rank = rank});
     expect_cut(rank);
     organ_adapter *a = open_adapter("out");
-    ck_assert(a->r == (int64_t)(rank < 6 ? rank : 6) && a->pair_count == 6 && a->rest_count == 1 && a->pairs[0].scale == 1);
+    ck_assert(a->r == (int64_t)(rank < 6 ? rank : 6) && a->pair_count == 6 && a->rest_count == 1 &&
+              a->pairs[0].scale == 1);
     organ_adapter_close(a);
     lora_must((lora_way){.verb = LORA_SANITIZE, .output = "out", .rank = rank, .force = true});
     expect_cut(rank);
@@ -275,7 +293,8 @@ START_TEST(by_energy)
         }
         ck_assert(kept >= 0.7 * all && kept - last < 0.7 * all);
         ck_assert(fabs(organ_json_real(row, "explained") - kept / all) < 1e-6);
-        ck_assert(fabs(distance("adapter", "out", organ_json_text(row, "module")) - organ_json_real(row, "residual")) < 4e-3);
+        ck_assert(fabs(distance("adapter", "out", organ_json_text(row, "module")) - organ_json_real(row, "residual")) <
+                  4e-3);
     }
     lora_must((lora_way){.verb = LORA_RESIZE, .output = "all", .rank = 600, .energy = 1});
     ck_assert(distance("adapter", "all", "model.layers.1.mlp.up_proj") < 1e-5);
@@ -292,16 +311,19 @@ START_TEST(larger)
     for (size_t k = 0; k < a->pair_count; k++)
         ck_assert(distance("adapter", "out", a->pairs[k].module) < 4e-3);
     organ_adapter_close(a);
-    float *const was = lora_values(scratch_path("adapter/adapter_model.safetensors"), LORA_PREFIX "model.norm.weight", &n);
+    float *const was =
+        lora_values(scratch_path("adapter/adapter_model.safetensors"), LORA_PREFIX "model.norm.weight", &n);
     float *const is = lora_values(scratch_path("out/adapter_model.safetensors"), LORA_PREFIX "model.norm.weight", &m);
     ck_assert(n == m && memcmp(was, is, n * sizeof *is) == 0);
     free(was);
     free(is);
     lora_refused((lora_way){.verb = LORA_RESIZE, .output = "none"}, ORGAN_USAGE, "the rank is 0");
-    lora_refused((lora_way){.verb = LORA_RESIZE, .output = "none", .rank = 2, .energy = 1.5}, ORGAN_USAGE, "energy 1.5");
+    lora_refused((lora_way){.verb = LORA_RESIZE, .output = "none", .rank = 2, .energy = 1.5}, ORGAN_USAGE,
+                 "energy 1.5");
     static const made_tensor alone[] = {{"x", ORGAN_F32, 1, {3}}};
     lora_adapter("lora", SANE, alone, 1);
-    lora_refused((lora_way){.verb = LORA_RESIZE, .adapter = "lora", .output = "none", .rank = 2}, ORGAN_BAD_INPUT, "no pair of factors");
+    lora_refused((lora_way){.verb = LORA_RESIZE, .adapter = "lora", .output = "none", .rank = 2}, ORGAN_BAD_INPUT,
+                 "no pair of factors");
 }
 END_TEST
 
@@ -310,9 +332,14 @@ START_TEST(any_threads_and_memory)
     static const size_t threads[] = {1, 3, 8};
     lora_must((lora_way){.verb = LORA_RESIZE, .output = "out", .rank = 3});
     for (size_t k = 0; k < COUNT(threads); k++) {
-        lora_must((lora_way){
-            .verb = LORA_RESIZE, .output = "again", .rank = 3, .force = true, .threads = threads[k], .memory = k ? 1 : 1u << 30});
-        ck_assert(same_files(scratch_path("out/adapter_model.safetensors"), scratch_path("again/adapter_model.safetensors")));
+        lora_must((lora_way){.verb = LORA_RESIZE,
+                             .output = "again",
+                             .rank = 3,
+                             .force = true,
+                             .threads = threads[k],
+                             .memory = k ? 1 : 1u << 30});
+        ck_assert(
+            same_files(scratch_path("out/adapter_model.safetensors"), scratch_path("again/adapter_model.safetensors")));
         ck_assert(same_files(scratch_path("out/adapter_config.json"), scratch_path("again/adapter_config.json")));
     }
 }
@@ -329,16 +356,20 @@ START_TEST(writer_refuses)
         const char *name;
         const float *values;
         const char *text;
-    } rows[] = {{ORGAN_BF16, ORGAN_F32, "b", good, "a wide type came behind a narrow one"},
-                {ORGAN_F32, ORGAN_F32, "a", good, "'a': comes twice"},
-                {ORGAN_F32, ORGAN_F32, "b", bad, "tensor 'b': value 1 is nan"},
-                {ORGAN_F32, ORGAN_BF16, "b", large, "tensor 'b': value 1 is 3.4e+38, which is beyond the range of BF16"}};
+    } rows[] = {
+        {ORGAN_BF16, ORGAN_F32, "b", good, "a wide type came behind a narrow one"},
+        {ORGAN_F32, ORGAN_F32, "a", good, "'a': comes twice"},
+        {ORGAN_F32, ORGAN_F32, "b", bad, "tensor 'b': value 1 is nan"},
+        {ORGAN_F32, ORGAN_BF16, "b", large, "tensor 'b': value 1 is 3.4e+38, which is beyond the range of BF16"}};
     for (size_t k = 0; k < COUNT(rows); k++) {
         organ_adapter_writer *w;
         organ_error error = {0};
-        ck_assert_int_eq(organ_adapter_writer_begin(scratch_path("out"), NULL, false, NULL, 2, 2, 16, NULL, &w, &error), ORGAN_OK);
-        ck_assert_int_eq(organ_adapter_writer_add(w, organ_kernels_scalar, "a", rows[k].first, 2, shape, good, &error), ORGAN_OK);
-        ck_assert_int_eq(organ_adapter_writer_add(w, organ_kernels_scalar, rows[k].name, rows[k].second, 2, shape, rows[k].values, &error),
+        ck_assert_int_eq(organ_adapter_writer_begin(scratch_path("out"), NULL, false, NULL, 2, 2, 16, NULL, &w, &error),
+                         ORGAN_OK);
+        ck_assert_int_eq(organ_adapter_writer_add(w, organ_kernels_scalar, "a", rows[k].first, 2, shape, good, &error),
+                         ORGAN_OK);
+        ck_assert_int_eq(organ_adapter_writer_add(w, organ_kernels_scalar, rows[k].name, rows[k].second, 2, shape,
+                                                  rows[k].values, &error),
                          ORGAN_BAD_INPUT);
         ck_assert_msg(strstr(error.message, rows[k].text), "%s", error.message);
         ck_assert_int_eq(organ_adapter_writer_end(w, &error), ORGAN_BAD_INPUT);
@@ -349,17 +380,20 @@ END_TEST
 
 START_TEST(config_that_all_read)
 {
-    static const char *const modules[] = {"model.layers.1.mlp.up_proj", "model.layers.0.self_attn.q_proj", "model.layers.0.mlp.up_proj",
-                                          "x"};
+    static const char *const modules[] = {"model.layers.1.mlp.up_proj", "model.layers.0.self_attn.q_proj",
+                                          "model.layers.0.mlp.up_proj", "x"};
     static const float values[8] = {1, 2, 3, 4, 5, 6, 7, 8};
     static const uint64_t a_shape[2] = {2, 4}, b_shape[2] = {4, 2};
     organ_adapter_writer *w;
     organ_error error = {0};
     json_t *const config = organ_adapter_config_make("a/b", 2, organ_adapter_targets(modules, 4));
     ck_assert_ptr_nonnull(config);
-    ck_assert_int_eq(organ_adapter_writer_begin(scratch_path("out"), NULL, false, NULL, 2, 60, 64, NULL, &w, &error), ORGAN_OK);
-    organ_adapter_writer_add(w, organ_kernels_scalar, LORA_PREFIX "x.lora_A.weight", ORGAN_F32, 2, a_shape, values, &error);
-    organ_adapter_writer_add(w, organ_kernels_scalar, LORA_PREFIX "x.lora_B.weight", ORGAN_BF16, 2, b_shape, values, &error);
+    ck_assert_int_eq(organ_adapter_writer_begin(scratch_path("out"), NULL, false, NULL, 2, 60, 64, NULL, &w, &error),
+                     ORGAN_OK);
+    organ_adapter_writer_add(w, organ_kernels_scalar, LORA_PREFIX "x.lora_A.weight", ORGAN_F32, 2, a_shape, values,
+                             &error);
+    organ_adapter_writer_add(w, organ_kernels_scalar, LORA_PREFIX "x.lora_B.weight", ORGAN_BF16, 2, b_shape, values,
+                             &error);
     organ_adapter_writer_finish(w, config, &error);
     organ_adapter_writer_sync(w, &error);
     ck_assert_msg(organ_adapter_writer_end(w, &error) == ORGAN_OK, "%s", error.message);

@@ -93,7 +93,8 @@ static void add_change(float *w, const float *d, size_t n, double size)
 
 static void change_matrix(float *w, uint64_t seed, size_t rows, size_t cols, size_t rank, double size, double noise)
 {
-    float *b = malloc(rows * rank * sizeof *b), *a = malloc(rank * cols * sizeof *a), *d = calloc(rows * cols, sizeof *d);
+    float *b = malloc(rows * rank * sizeof *b), *a = malloc(rank * cols * sizeof *a),
+          *d = calloc(rows * cols, sizeof *d);
     float *z = malloc(rows * cols * sizeof *z);
     organ_philox_normal(seed, 0, 0, b, rows * rank);
     organ_philox_normal(seed, 1, 0, a, rank * cols);
@@ -139,9 +140,15 @@ static void change_tensor(const char *path, const char *name, size_t at, float v
     organ_model_close(model);
 }
 
-void lora_scale(const char *path, const char *tensor, float factor) { change_tensor(path, tensor, SIZE_MAX, 0, factor); }
+void lora_scale(const char *path, const char *tensor, float factor)
+{
+    change_tensor(path, tensor, SIZE_MAX, 0, factor);
+}
 
-void lora_poke(const char *path, const char *tensor, size_t at, float value) { change_tensor(path, tensor, at, value, 1); }
+void lora_poke(const char *path, const char *tensor, size_t at, float value)
+{
+    change_tensor(path, tensor, at, value, 1);
+}
 
 float *lora_values(const char *path, const char *name, size_t *rows, size_t *cols)
 {
@@ -165,12 +172,14 @@ float *lora_weight(const char *path, const char *name, size_t *rows, size_t *col
     ck_assert_msg(organ_weights_find(model, &weights, &error) == ORGAN_OK, "%s", error.message);
     const organ_weight *weight = organ_weights_named(weights, name);
     ck_assert_msg(weight != NULL, "%s", name);
-    ck_assert_msg(organ_weight_reader_open(model, weight, organ_kernels_scalar, NULL, &reader, &error) == ORGAN_OK, "%s", error.message);
+    ck_assert_msg(organ_weight_reader_open(model, weight, organ_kernels_scalar, NULL, &reader, &error) == ORGAN_OK,
+                  "%s", error.message);
     *rows = organ_weight_reader_rows(reader);
     *cols = organ_weight_reader_cols(reader);
     float *values = aligned_alloc(64, (*rows * *cols * sizeof *values + 63) / 64 * 64);
     void *scratch = aligned_alloc(64, organ_weight_reader_scratch(reader, *rows) + 64);
-    ck_assert_msg(organ_weight_read(reader, 0, *rows, ORGAN_F32, values, scratch, &error) == ORGAN_OK, "%s", error.message);
+    ck_assert_msg(organ_weight_read(reader, 0, *rows, ORGAN_F32, values, scratch, &error) == ORGAN_OK, "%s",
+                  error.message);
     free(scratch);
     organ_weight_reader_close(reader);
     organ_weights_free(weights);

@@ -13,7 +13,8 @@
 #define L0 "model.layers.0."
 #define L1 "model.layers.1."
 
-/* How one run differs from the usual: rank 8 in F32 from "base.safetensors" and "tuned.safetensors", 2 threads, 64 MiB. */
+/* How one run differs from the usual: rank 8 in F32 from "base.safetensors" and "tuned.safetensors", 2 threads, 64 MiB.
+ */
 typedef struct lora_way {
     size_t threads;
     uint64_t memory;
@@ -25,13 +26,13 @@ typedef struct lora_way {
 
 extern json_t *lora_result; /* of the last successful run */
 
-/* The scratch directory with base.safetensors, two layers of odd shapes and types with embedding, norm, bias and stacked experts, and
- * tuned.safetensors, the same with a change of rank 3 and 10 % in each projection. */
+/* The scratch directory with base.safetensors, two layers of odd shapes and types with embedding, norm, bias and
+ * stacked experts, and tuned.safetensors, the same with a change of rank 3 and 10 % in each projection. */
 void lora_setup(void);
 void lora_teardown(void);
 
-/* Changes every matrix whose name has `part` in it, in all safetensors files at `path` (a file, or a directory): a product of that rank
- * with `size` times the norm of the matrix, and white noise with `noise` times it. */
+/* Changes every matrix whose name has `part` in it, in all safetensors files at `path` (a file, or a directory): a
+ * product of that rank with `size` times the norm of the matrix, and white noise with `noise` times it. */
 void lora_tune(const char *path, const char *part, size_t rank, double size, double noise);
 
 /* Multiplies the values of one tensor; 0 x and 1 x change nothing but what they say. */

@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: MIT
- * Shards that come one by one and go when they are measured: the same report as if the model had been there, and nothing lost that was not
- * measured. */
+ * Shards that come one by one and go when they are measured: the same report as if the model had been there, and
+ * nothing lost that was not measured. */
 #include "orchestrator/surgery/measure/measure.h"
 #include "tests/kit/run_rig.h"
 #include "tests/kit/suite_table.h"
@@ -69,8 +69,9 @@ static organ_status measure(const char *model, const char *output, json_t **repo
 {
     const char *path = scratch_path("%s", model);
     return measure_with(
-        (organ_measure_options){.models = &path, .model_count = 1, .output = scratch_path("%s", output), .delete_after = true}, report,
-        error);
+        (organ_measure_options){
+            .models = &path, .model_count = 1, .output = scratch_path("%s", output), .delete_after = true},
+        report, error);
 }
 
 /* The entry of the model as it is when it is there as a whole, under the other name. */
@@ -79,7 +80,8 @@ static json_t *right_entry(void)
     organ_error error;
     json_t *report;
     const char *path = scratch_path("whole");
-    ck_assert_int_eq(measure_with((organ_measure_options){.models = &path, .model_count = 1}, &report, &error), ORGAN_OK);
+    ck_assert_int_eq(measure_with((organ_measure_options){.models = &path, .model_count = 1}, &report, &error),
+                     ORGAN_OK);
     json_t *entry = json_incref(json_array_get(json_object_get(report, "models"), 0));
     json_decref(report);
     json_object_set_new(json_object_get(entry, "model"), "name", json_string("coming"));
@@ -99,8 +101,9 @@ START_TEST(shards_come_and_go)
     organ_error error;
     json_t *report;
     ck_assert_int_eq(measure("coming", "out", &report, &error), ORGAN_BAD_INPUT);
-    ck_assert_msg(strstr(error.message, "0 of 2 shards are measured") && strstr(error.message, FIRST ": is not there yet"), "%s",
-                  error.message);
+    ck_assert_msg(strstr(error.message, "0 of 2 shards are measured") &&
+                      strstr(error.message, FIRST ": is not there yet"),
+                  "%s", error.message);
     arrive(SECOND);
     ck_assert_int_eq(measure("coming", "out", &report, &error), ORGAN_BAD_INPUT);
     ck_assert_msg(strstr(error.message, "1 of 2 shards are measured"), "%s", error.message);
@@ -123,7 +126,8 @@ START_TEST(a_broken_shard_stays)
     ck_assert_int_eq(stat(scratch_path("coming/" FIRST), &info), 0);
     ck_assert_int_eq(truncate(scratch_path("coming/" FIRST), info.st_size - 2), 0);
     ck_assert_int_eq(measure("coming", "out", &report, &error), ORGAN_BAD_INPUT);
-    ck_assert_msg(strstr(error.message, "1 of 2 shards are measured") && strstr(error.message, FIRST), "%s", error.message);
+    ck_assert_msg(strstr(error.message, "1 of 2 shards are measured") && strstr(error.message, FIRST), "%s",
+                  error.message);
     ck_assert(is_there(FIRST) && !is_there(SECOND));
     arrive(FIRST);
     ck_assert_int_eq(measure("coming", "out", &report, &error), ORGAN_OK);
@@ -214,7 +218,8 @@ START_TEST(wrong_usage)
 {
     organ_error error;
     json_t *report;
-    const char *path = scratch_path("whole"), *url = "http://127.0.0.1:1/x.gguf", *text = scratch_path("whole/config.json");
+    const char *path = scratch_path("whole"), *url = "http://127.0.0.1:1/x.gguf",
+               *text = scratch_path("whole/config.json");
     const organ_measure_options rows[] = {
         {.models = &path, .model_count = 1, .delete_after = true},
         {.models = &path, .model_count = 1, .output = scratch_path("out"), .types = "organ", .delete_after = true},
@@ -237,5 +242,6 @@ int main(void)
          {shards_come_and_go, a_broken_shard_stays, a_shard_that_is_written_stays, a_file_of_another_model_stays,
           nothing_goes_that_is_not_written_down, killed_before_it_is_deleted, wrong_usage}},
     };
-    return run_suites((Suite *const[]){suite_of("delete after", cases, sizeof cases / sizeof *cases, setup, teardown), NULL});
+    return run_suites(
+        (Suite *const[]){suite_of("delete after", cases, sizeof cases / sizeof *cases, setup, teardown), NULL});
 }

@@ -1,5 +1,6 @@
 /* SPDX-License-Identifier: MIT
- * A fleet: every model is found once, a broken one does not stop the others, and what has not changed is not done again. */
+ * A fleet: every model is found once, a broken one does not stop the others, and what has not changed is not done
+ * again. */
 #include "orchestrator/report/text/document.h"
 #include "orchestrator/surgery/measure/fleet.h"
 #include "orchestrator/surgery/measure/fleet_find.h"
@@ -38,7 +39,8 @@ static void setup(void)
     fault_clear();
     scratch_make();
     stop = (organ_stop){0};
-    mkdir(scratch_path("models"), 0777), mkdir(scratch_path("models/deep"), 0777), mkdir(scratch_path("models/.hidden"), 0777);
+    mkdir(scratch_path("models"), 0777), mkdir(scratch_path("models/deep"), 0777),
+        mkdir(scratch_path("models/.hidden"), 0777);
     make_model(scratch_path("models/sharded"), 1, 64);
     make_shard(scratch_path("models/alone.safetensors"), alone, 2);
     make_shard(scratch_path("models/.hidden/unseen.safetensors"), alone, 2);
@@ -73,7 +75,8 @@ static const json_t *entry_of(const char *name)
 {
     size_t index;
     json_t *entry;
-    json_array_foreach(json_object_get(report, "models"), index, entry) if (strcmp(organ_json_text(entry, "name"), name) == 0) return entry;
+    json_array_foreach(json_object_get(report, "models"), index,
+                       entry) if (strcmp(organ_json_text(entry, "name"), name) == 0) return entry;
     ck_abort_msg("no entry '%s'", name);
     return NULL;
 }
@@ -98,8 +101,8 @@ START_TEST(every_model_is_found_once)
 }
 END_TEST
 
-/* A disk that fails for a moment, here by a link to memory that nobody can read, must not make one model of a folder of models: the others
- * would be missing, and nothing would say so. */
+/* A disk that fails for a moment, here by a link to memory that nobody can read, must not make one model of a folder of
+ * models: the others would be missing, and nothing would say so. */
 START_TEST(a_folder_that_cannot_be_told_ends_the_run)
 {
     organ_error error;
@@ -116,14 +119,16 @@ END_TEST
 /* What lies among models and is none is listed apart, and an organ directory is one model, not its tensors. */
 START_TEST(what_is_no_model_is_listed_apart)
 {
-    static const made_tensor lora[] = {{"base_model.model.model.layers.0.mlp.up_proj.lora_A.weight", ORGAN_BF16, 2, {4, 64}},
-                                       {"base_model.model.model.layers.0.mlp.up_proj.lora_B.weight", ORGAN_BF16, 2, {64, 4}},
-                                       {"base_model.model.model.norm.weight", ORGAN_BF16, 1, {64}}};
+    static const made_tensor lora[] = {
+        {"base_model.model.model.layers.0.mlp.up_proj.lora_A.weight", ORGAN_BF16, 2, {4, 64}},
+        {"base_model.model.model.layers.0.mlp.up_proj.lora_B.weight", ORGAN_BF16, 2, {64, 4}},
+        {"base_model.model.model.norm.weight", ORGAN_BF16, 1, {64}}};
     static const made_tensor state[] = {{"model.layers.0.mlp.up_proj.weight.exp_avg", ORGAN_F32, 2, {64, 64}},
                                         {"model.layers.0.mlp.up_proj.weight.exp_avg_sq", ORGAN_F32, 2, {64, 64}}};
     static const struct {
         const char *name, *kind;
-    } others[] = {{"imatrix.gguf", "imatrix"}, {"lora.safetensors", "adapter"}, {"optimizer.safetensors", "optimizer state"}};
+    } others[] = {
+        {"imatrix.gguf", "imatrix"}, {"lora.safetensors", "adapter"}, {"optimizer.safetensors", "optimizer state"}};
     organ_error error;
     mkdir(scratch_path("mixed"), 0777);
     make_model(scratch_path("mixed/whole"), 1, 64);
@@ -154,7 +159,8 @@ START_TEST(what_is_no_model_is_listed_apart)
         }
     }
     ck_assert_uint_eq(organ_json_count(report, "run.unchanged"), 5);
-    static const char *const views[] = {"Z_MEASURE_REPORT.md", "Z_MEASURE_REPORT.html", "z_report_complete.json", "dissection_report.json"};
+    static const char *const views[] = {"Z_MEASURE_REPORT.md", "Z_MEASURE_REPORT.html", "z_report_complete.json",
+                                        "dissection_report.json"};
     for (size_t k = 0; k < 4; k++) {
         size_t n;
         char *text = slurp(scratch_path("out/%s", views[k]), &n);
@@ -179,7 +185,8 @@ START_TEST(broken_model_is_told_and_the_rest_go_on)
         ck_assert(exists(scratch_path("models/out/%s/manifest.json", organ_json_text(entry, "folder"))));
         ck_assert_uint_gt(organ_json_count(entry, "organs.organ.bytes"), 0);
     }
-    static const char *const files[] = {"dissection_report.json", "z_report_complete.json", "Z_MEASURE_REPORT.md", "fleet.json"};
+    static const char *const files[] = {"dissection_report.json", "z_report_complete.json", "Z_MEASURE_REPORT.md",
+                                        "fleet.json"};
     for (size_t k = 0; k < 4; k++)
         ck_assert(exists(scratch_path("models/out/%s", files[k])));
     json_t *z = json_load_file(scratch_path("models/out/z_report_complete.json"), 0, NULL);
@@ -258,7 +265,8 @@ START_TEST(full_disk_ends_the_run)
         fault_at(FAULT_PWRITE, n, ENOSPC, true, NULL);
         ck_assert_msg(fleet("models", "out", false, &error) == ORGAN_IO, "%ld: %d %s", n, error.status, error.message);
         fault_clear();
-        ck_assert_msg(strstr(error.message, "No space left") && !strstr(error.message, "--resume"), "%s", error.message);
+        ck_assert_msg(strstr(error.message, "No space left") && !strstr(error.message, "--resume"), "%s",
+                      error.message);
         ck_assert_ptr_null(report);
         kept = strstr(error.message, "are done and kept in") != NULL;
         left = strstr(error.message, "the same command continues") != NULL;
@@ -270,14 +278,16 @@ START_TEST(full_disk_ends_the_run)
 }
 END_TEST
 
-/* Nor is it where the next call would find room: what was said of a model that can be gone on with still says that the disk was full. */
+/* Nor is it where the next call would find room: what was said of a model that can be gone on with still says that the
+ * disk was full. */
 START_TEST(disk_that_is_full_for_a_moment_ends_the_run)
 {
     organ_error error;
     bool going_on = false;
     for (long n = 1; n < 40 && !going_on; n += 3) {
         fault_at(FAULT_PWRITE, n, ENOSPC, false, NULL);
-        ck_assert_msg(fleet("models", "moment", false, &error) == ORGAN_IO, "%ld: %d %s", n, error.status, error.message);
+        ck_assert_msg(fleet("models", "moment", false, &error) == ORGAN_IO, "%ld: %d %s", n, error.status,
+                      error.message);
         fault_clear();
         ck_assert_int_eq(error.errnum, ENOSPC);
         going_on = strstr(error.message, "the same command continues") != NULL;
@@ -299,13 +309,15 @@ static void kill_fleet(const char *output, long n)
     ck_assert(WIFSIGNALED(status));
 }
 
-/* The disk refused the name at the end: the model is whole under the hidden one, and the same command must be able to go on. */
+/* The disk refused the name at the end: the model is whole under the hidden one, and the same command must be able to
+ * go on. */
 START_TEST(model_that_did_not_get_its_name_is_made_again)
 {
     organ_error error;
     unlink(scratch_path("models/broken.gguf"));
     ck_assert_msg(fleet("models", "out", false, &error) == ORGAN_OK, "%s", error.message);
-    char *hidden = strdup(scratch_path("out/organs/.sharded.organ-partial")), *named = strdup(scratch_path("out/organs/sharded"));
+    char *hidden = strdup(scratch_path("out/organs/.sharded.organ-partial")),
+         *named = strdup(scratch_path("out/organs/sharded"));
     ck_assert_int_eq(rename(named, hidden), 0);
     const int other = open(hidden, O_RDONLY | O_DIRECTORY);
     ck_assert_int_eq(flock(other, LOCK_EX), 0);
@@ -345,8 +357,8 @@ START_TEST(killed_run_goes_on_within_a_model)
         ck_assert_msg(fleet("models", output, false, &error) == ORGAN_OK, "%s", error.message);
         const long taken = fault_count(FAULT_PWRITE);
         ck_assert_msg(changed ? taken == writes : taken < writes, "%ld of %ld writes", taken, writes);
-        snprintf(command, sizeof command, "diff -r '%s' '%s' >'%s'", scratch_path("whole/organs"), scratch_path("%s/organs", output),
-                 scratch_path("differences"));
+        snprintf(command, sizeof command, "diff -r '%s' '%s' >'%s'", scratch_path("whole/organs"),
+                 scratch_path("%s/organs", output), scratch_path("differences"));
         ck_assert_int_eq(system(command), 0);
     }
 }
@@ -354,11 +366,12 @@ END_TEST
 
 int main(void)
 {
-    const suite_case cases[] = {{"fleet",
-                                 {what_is_no_model_is_listed_apart, every_model_is_found_once, a_folder_that_cannot_be_told_ends_the_run,
-                                  broken_model_is_told_and_the_rest_go_on, second_run_does_what_changed, measuring_alone_extracts_nothing,
-                                  refusals_leave_nothing, full_disk_ends_the_run, disk_that_is_full_for_a_moment_ends_the_run,
-                                  model_that_did_not_get_its_name_is_made_again, killed_run_goes_on_within_a_model}}};
+    const suite_case cases[] = {
+        {"fleet",
+         {what_is_no_model_is_listed_apart, every_model_is_found_once, a_folder_that_cannot_be_told_ends_the_run,
+          broken_model_is_told_and_the_rest_go_on, second_run_does_what_changed, measuring_alone_extracts_nothing,
+          refusals_leave_nothing, full_disk_ends_the_run, disk_that_is_full_for_a_moment_ends_the_run,
+          model_that_did_not_get_its_name_is_made_again, killed_run_goes_on_within_a_model}}};
     Suite *const suites[] = {suite_of("fleet", cases, sizeof cases / sizeof *cases, setup, teardown), NULL};
     return run_suites(suites);
 }

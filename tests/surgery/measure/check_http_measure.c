@@ -139,8 +139,9 @@ START_TEST(a_large_model_over_a_dead_server)
     json_t *report = must_measure(NULL, 2);
     ck_assert(served_model_was_interrupted());
     ck_assert_ptr_nonnull(strstr(notes, "trying again"));
-    ck_assert_uint_eq(json_array_size(json_object_get(json_array_get(json_object_get(report, "models"), 0), "per_tensor")),
-                      61 * (2 + 3 * 48));
+    ck_assert_uint_eq(
+        json_array_size(json_object_get(json_array_get(json_object_get(report, "models"), 0), "per_tensor")),
+        61 * (2 + 3 * 48));
     ck_assert(json_equal(whole, report));
     json_decref(report);
     json_decref(whole);
@@ -178,8 +179,11 @@ END_TEST
 
 START_TEST(what_is_written_down_is_exact)
 {
-    organ_z z = {
-        .done = true, .e = 0.1, .theta = 1.0 / 3, .moments = {.n = UINT64_C(1) << 60, .mean = -0x1.fffffffffffffp-1000}, .levels = 65537};
+    organ_z z = {.done = true,
+                 .e = 0.1,
+                 .theta = 1.0 / 3,
+                 .moments = {.n = UINT64_C(1) << 60, .mean = -0x1.fffffffffffffp-1000},
+                 .levels = 65537};
     z.moments.min = -INFINITY;
     z.moments.max = INFINITY;
     z.moments.m4 = 5e-324;

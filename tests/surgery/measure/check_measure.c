@@ -1,5 +1,6 @@
 /* SPDX-License-Identifier: MIT
- * The numbers of the Z-measure: those of the numpy oracle, the same whatever the way, small for noise, steady under quantisation. */
+ * The numbers of the Z-measure: those of the numpy oracle, the same whatever the way, small for noise, steady under
+ * quantisation. */
 #include "tests/kit/effort.h"
 #include "tests/kit/measure_rig.h"
 
@@ -107,10 +108,12 @@ START_TEST(numbers_are_the_oracles)
         ck_assert_msg(fabs(found->e - row->e) < 1e-6, "%s: E is %.12g instead of %.12g", name, found->e, row->e);
         ck_assert_msg(fabs(found->k - row->k) < 1e-6, "%s: K is %.12g instead of %.12g", name, found->k, row->k);
         ck_assert_msg(fabs(found->c - row->c) < 1e-6, "%s: C is %.12g instead of %.12g", name, found->c, row->c);
-        ck_assert_msg(fabs(found->theta - row->theta) < 1e-3, "%s: theta is %.9g instead of %.9g", name, found->theta, row->theta);
-        ck_assert_msg(fabs(found->dI_dlog2s - row->slope) < 1e-6, "%s: dI is %.9g instead of %.9g", name, found->dI_dlog2s, row->slope);
-        ck_assert_msg(found->scales == row->scales && found->levels == row->levels, "%s: %u scales, %u levels", name, found->scales,
-                      found->levels);
+        ck_assert_msg(fabs(found->theta - row->theta) < 1e-3, "%s: theta is %.9g instead of %.9g", name, found->theta,
+                      row->theta);
+        ck_assert_msg(fabs(found->dI_dlog2s - row->slope) < 1e-6, "%s: dI is %.9g instead of %.9g", name,
+                      found->dI_dlog2s, row->slope);
+        ck_assert_msg(found->scales == row->scales && found->levels == row->levels, "%s: %u scales, %u levels", name,
+                      found->scales, found->levels);
         ck_assert_double_eq_tol(found->signal, sin(found->theta * acos(-1) / 180), 1e-12);
     }
     free(z);
@@ -133,8 +136,10 @@ START_TEST(the_older_measure_is_its_oracles)
         ck_assert_msg(fabs(found->e - row->e) < 1e-6, "%s: E is %.12g instead of %.12g", name, found->e, row->e);
         ck_assert_msg(fabs(found->k - row->k) < 1e-6, "%s: K is %.12g instead of %.12g", name, found->k, row->k);
         ck_assert_msg(fabs(found->c - row->c) < 1e-6, "%s: C is %.12g instead of %.12g", name, found->c, row->c);
-        ck_assert_msg(fabs(found->theta - row->theta) < 1e-4, "%s: theta is %.9g instead of %.9g", name, found->theta, row->theta);
-        ck_assert_msg(fabs(found->dI_dlog2s - row->slope) < 1e-6, "%s: dI is %.9g instead of %.9g", name, found->dI_dlog2s, row->slope);
+        ck_assert_msg(fabs(found->theta - row->theta) < 1e-4, "%s: theta is %.9g instead of %.9g", name, found->theta,
+                      row->theta);
+        ck_assert_msg(fabs(found->dI_dlog2s - row->slope) < 1e-6, "%s: dI is %.9g instead of %.9g", name,
+                      found->dI_dlog2s, row->slope);
         ck_assert_uint_eq(found->scales, row->scales);
         ck_assert_double_eq_tol(found->signal, sin(found->theta * acos(-1) / 180), 1e-12);
     }
@@ -162,12 +167,14 @@ START_TEST(every_storage_type_is_the_oracles)
         const organ_z *found = z_of(model, z, row->name);
         ck_assert_str_eq(organ_dtype_describe(organ_model_find(model, row->name)->dtype)->name, row->name);
         ck_assert_msg(found->done && !found->reason, "%s: %s", row->name, found->reason);
-        ck_assert_msg(fabs(found->e - row->e) < 1e-6 && fabs(found->k - row->k) < 1e-6 && fabs(found->c - row->c) < 1e-6,
-                      "%s: E %.12g, K %.12g, C %.12g instead of %.12g, %.12g, %.12g", row->name, found->e, found->k, found->c, row->e,
-                      row->k, row->c);
-        ck_assert_msg(fabs(found->theta - row->theta) < 1e-3, "%s: theta is %.9g instead of %.9g", row->name, found->theta, row->theta);
-        ck_assert_msg(fabs(found->dI_dlog2s - row->slope) < 1e-6 && found->scales == row->scales, "%s: dI is %.9g instead of %.9g",
-                      row->name, found->dI_dlog2s, row->slope);
+        ck_assert_msg(fabs(found->e - row->e) < 1e-6 && fabs(found->k - row->k) < 1e-6 &&
+                          fabs(found->c - row->c) < 1e-6,
+                      "%s: E %.12g, K %.12g, C %.12g instead of %.12g, %.12g, %.12g", row->name, found->e, found->k,
+                      found->c, row->e, row->k, row->c);
+        ck_assert_msg(fabs(found->theta - row->theta) < 1e-3, "%s: theta is %.9g instead of %.9g", row->name,
+                      found->theta, row->theta);
+        ck_assert_msg(fabs(found->dI_dlog2s - row->slope) < 1e-6 && found->scales == row->scales,
+                      "%s: dI is %.9g instead of %.9g", row->name, found->dI_dlog2s, row->slope);
     }
     /* every type that blocks or real numbers of GGUF are stored in */
     for (int t = 0; t < ORGAN_GGML_TYPES; t++)
@@ -226,9 +233,10 @@ static bool same_bits(const organ_z *a, const organ_z *b)
 
 START_TEST(same_bits_whatever_the_way)
 {
-    const way ways[] = {{.isa = "scalar", .threads = 1}, {.isa = "scalar", .threads = 7},   {.isa = "avx2", .threads = 2},
-                        {.isa = "avx2", .threads = 7},   {.isa = "avx512", .threads = 1},   {.isa = "avx512", .threads = 7},
-                        {.isa = "neon", .threads = 2},   {.threads = 1, .memory = 2 << 20}, {.threads = 2, .memory = 4 << 20}};
+    const way ways[] = {
+        {.isa = "scalar", .threads = 1}, {.isa = "scalar", .threads = 7},   {.isa = "avx2", .threads = 2},
+        {.isa = "avx2", .threads = 7},   {.isa = "avx512", .threads = 1},   {.isa = "avx512", .threads = 7},
+        {.isa = "neon", .threads = 2},   {.threads = 1, .memory = 2 << 20}, {.threads = 2, .memory = 4 << 20}};
     write_goldens(scratch_path("golden.safetensors"));
     const char *const models[] = {scratch_path("golden.safetensors"), "fixtures/tiny-qwen2",
                                   "fixtures/tiny-qwen2-gguf/tiny-qwen2-Q8_0.gguf"};
@@ -244,7 +252,8 @@ START_TEST(same_bits_whatever_the_way)
                 continue;
             organ_z *z = must_measure(model, way_k);
             for (size_t t = 0; t < model->tensor_count; t++)
-                ck_assert_msg(same_bits(&first[t], &z[t]), "%s: way %zu gives another result", model->tensors[t].name, k);
+                ck_assert_msg(same_bits(&first[t], &z[t]), "%s: way %zu gives another result", model->tensors[t].name,
+                              k);
             free(z);
         }
         free(first);
@@ -302,7 +311,9 @@ static void write_quantised(const organ_model *donor, organ_dtype dtype, const c
     ck_assert_int_eq(organ_gguf_writer_set_string(writer, "general.architecture", "qwen2", 5, &error), ORGAN_OK);
     for (size_t t = 0; t < donor->tensor_count; t++)
         if (donor->tensors[t].rank == 2)
-            ck_assert_int_eq(organ_gguf_writer_tensor(writer, donor->tensors[t].name, dtype, 2, donor->tensors[t].shape, &error), ORGAN_OK);
+            ck_assert_int_eq(
+                organ_gguf_writer_tensor(writer, donor->tensors[t].name, dtype, 2, donor->tensors[t].shape, &error),
+                ORGAN_OK);
     ck_assert_int_eq(organ_gguf_writer_finish(writer, &layout, &error), ORGAN_OK);
     const int file = open(path, O_CREAT | O_TRUNC | O_RDWR, 0600);
     ck_assert_int_eq(ftruncate(file, (off_t)layout.file_size), 0);
@@ -314,7 +325,8 @@ static void write_quantised(const organ_model *donor, organ_dtype dtype, const c
         const size_t n = (size_t)tensor->elements, blocks = n / organ_dtype_describe(dtype)->elements;
         void *stored = malloc(n * 4), *units = malloc(n * 4);
         float *values = malloc(n * sizeof *values);
-        ck_assert_int_eq(organ_model_read(donor, tensor->file, units, (size_t)tensor->bytes, tensor->offset, &error), ORGAN_OK);
+        ck_assert_int_eq(organ_model_read(donor, tensor->file, units, (size_t)tensor->bytes, tensor->offset, &error),
+                         ORGAN_OK);
         organ_widen(organ_kernels_scalar, tensor->dtype, units, values, n);
         organ_narrow(organ_kernels_scalar, dtype, values, stored, blocks);
         const size_t bytes = blocks * organ_dtype_describe(dtype)->bytes;
@@ -334,7 +346,8 @@ static void compare_quantised(organ_dtype dtype, double most)
     ck_assert_uint_ge(copy->tensor_count, 28);
     for (size_t t = 0; t < copy->tensor_count; t++) {
         const double was = z_of(donor, before, copy->tensors[t].name)->theta;
-        ck_assert_msg(fabs(after[t].theta - was) < most, "%s: %.3f became %.3f", copy->tensors[t].name, was, after[t].theta);
+        ck_assert_msg(fabs(after[t].theta - was) < most, "%s: %.3f became %.3f", copy->tensors[t].name, was,
+                      after[t].theta);
     }
     free(before), free(after);
     organ_model_close(donor);
@@ -357,7 +370,8 @@ static double seed_moved(organ_dtype dtype)
     organ_model *donor = must_open("fixtures/tiny-qwen2");
     write_quantised(donor, dtype, scratch_path("copy.gguf"));
     organ_model *copy = must_open(scratch_path("copy.gguf"));
-    organ_z *before = must_measure(donor, (way){.options = &both}), *after = must_measure(copy, (way){.options = &both});
+    organ_z *before = must_measure(donor, (way){.options = &both}),
+            *after = must_measure(copy, (way){.options = &both});
     for (size_t t = 0; t < copy->tensor_count; t++)
         moved += after[t].seed.theta - z_of(donor, before, copy->tensors[t].name)->seed.theta;
     moved /= (double)copy->tensor_count;

@@ -1,5 +1,6 @@
 /* SPDX-License-Identifier: MIT
- * A packed model measures as its dequantised copy does, to the last digit, in every scheme and from wherever it is read. */
+ * A packed model measures as its dequantised copy does, to the last digit, in every scheme and from wherever it is
+ * read. */
 #include "orchestrator/report/text/document.h"
 #include "orchestrator/stream/weight_reader.h"
 #include "orchestrator/surgery/measure/measure.h"
@@ -66,7 +67,8 @@ static json_t *must_measure(const char *path, run_way way)
 static void must_equal(json_t *a, json_t *b, const char *what)
 {
     if (!json_equal(a, b)) {
-        char *const one = json_dumps(a, JSON_SORT_KEYS | JSON_INDENT(1)), *const other = json_dumps(b, JSON_SORT_KEYS | JSON_INDENT(1));
+        char *const one = json_dumps(a, JSON_SORT_KEYS | JSON_INDENT(1)), *const other = json_dumps(
+                                                                              b, JSON_SORT_KEYS | JSON_INDENT(1));
         size_t at = 0;
         while (one[at] && one[at] == other[at])
             at++;
@@ -83,8 +85,10 @@ static void dequantize(const char *path, const char *output)
     json_t *report = NULL;
     run_engine room;
     run_engine_open(&room, (run_way){0});
-    const organ_dequantize_options options = {.model = path, .output = output, .dtype = "bf16", .most = (uint64_t)1 << 30};
-    ck_assert_msg(organ_dequantize_model(&options, &room.engine, NULL, &report, &error) == ORGAN_OK, "%s: %s", path, error.message);
+    const organ_dequantize_options options = {
+        .model = path, .output = output, .dtype = "bf16", .most = (uint64_t)1 << 30};
+    ck_assert_msg(organ_dequantize_model(&options, &room.engine, NULL, &report, &error) == ORGAN_OK, "%s: %s", path,
+                  error.message);
     run_engine_close(&room);
     json_decref(report);
 }
@@ -102,11 +106,13 @@ START_TEST(every_scheme_is_as_its_copy)
         char path[512];
         snprintf(path, sizeof path, "fixtures/precision/%s", schemes[k]->d_name);
         dequantize(path, scratch_path("copy-%d", k));
-        json_t *packed = must_measure(path, (run_way){.threads = 3}), *copy = must_measure(scratch_path("copy-%d", k), (run_way){0});
+        json_t *packed = must_measure(path, (run_way){.threads = 3}),
+               *copy = must_measure(scratch_path("copy-%d", k), (run_way){0});
         const json_t *model = json_object_get(json_array_get(json_object_get(packed, "models"), 0), "model");
         const json_t *plain = json_object_get(json_array_get(json_object_get(copy, "models"), 0), "model");
         ck_assert_uint_eq(organ_json_count(model, "elements"), organ_json_count(plain, "elements"));
-        ck_assert_uint_eq(organ_json_count(model, "tensors") - organ_json_count(model, "companions"), organ_json_count(plain, "tensors"));
+        ck_assert_uint_eq(organ_json_count(model, "tensors") - organ_json_count(model, "companions"),
+                          organ_json_count(plain, "tensors"));
         must_equal(numbers_of(packed), numbers_of(copy), path);
         must_equal(numbers_of(must_measure(path, (run_way){.threads = 1, .isa = "scalar"})),
                    numbers_of(must_measure(scratch_path("copy-%d", k), (run_way){0})), path);
@@ -119,7 +125,8 @@ END_TEST
 START_TEST(stored_scheme_is_told)
 {
     json_t *report = must_measure("fixtures/precision/awq-gemm-64", (run_way){0});
-    const json_t *row = json_array_get(json_object_get(json_array_get(json_object_get(report, "models"), 0), "per_tensor"), 0);
+    const json_t *row =
+        json_array_get(json_object_get(json_array_get(json_object_get(report, "models"), 0), "per_tensor"), 0);
     ck_assert_str_eq(organ_json_text(row, "name"), "model.layers.0.self_attn.q_proj.weight");
     ck_assert_str_eq(organ_json_text(row, "role"), "q_proj");
     ck_assert_str_eq(organ_json_text(row, "dtype"), "I32");
@@ -129,7 +136,8 @@ START_TEST(stored_scheme_is_told)
 }
 END_TEST
 
-/* Weights that are larger than a thread's memory, decoded window by window, from the file or from what is held of it. */
+/* Weights that are larger than a thread's memory, decoded window by window, from the file or from what is held of it.
+ */
 START_TEST(windows_do_not_show)
 {
     static const char *const schemes[] = {"int4-group32", "fp8-block128", "fp8-channel"};
@@ -139,18 +147,23 @@ START_TEST(windows_do_not_show)
         json_t *report = NULL;
         run_engine room;
         run_engine_open(&room, (run_way){0});
-        const organ_quantize_options options = {
-            .model = "fixtures/tiny-qwen2", .output = scratch_path("packed-%zu", k), .scheme = schemes[k], .most = (uint64_t)1 << 30};
-        ck_assert_msg(organ_quantize_model(&options, &room.engine, NULL, &report, &error) == ORGAN_OK, "%s", error.message);
+        const organ_quantize_options options = {.model = "fixtures/tiny-qwen2",
+                                                .output = scratch_path("packed-%zu", k),
+                                                .scheme = schemes[k],
+                                                .most = (uint64_t)1 << 30};
+        ck_assert_msg(organ_quantize_model(&options, &room.engine, NULL, &report, &error) == ORGAN_OK, "%s",
+                      error.message);
         run_engine_close(&room);
         json_decref(report);
         dequantize(scratch_path("packed-%zu", k), scratch_path("copy-%zu", k));
         for (size_t n = 0; n < sizeof memory / sizeof *memory; n++)
-            must_equal(numbers_of(must_measure(scratch_path("packed-%zu", k), (run_way){.threads = 1, .memory = memory[n]})),
-                       numbers_of(must_measure(scratch_path("copy-%zu", k), (run_way){0})), schemes[k]);
+            must_equal(
+                numbers_of(must_measure(scratch_path("packed-%zu", k), (run_way){.threads = 1, .memory = memory[n]})),
+                numbers_of(must_measure(scratch_path("copy-%zu", k), (run_way){0})), schemes[k]);
     }
     organ_error error;
-    ck_assert_ptr_null(measure(scratch_path("packed-0"), (organ_measure_options){0}, (run_way){.threads = 1, .memory = 1 << 20}, &error));
+    ck_assert_ptr_null(measure(scratch_path("packed-0"), (organ_measure_options){0},
+                               (run_way){.threads = 1, .memory = 1 << 20}, &error));
     ck_assert_int_eq(error.status, ORGAN_USAGE);
 }
 END_TEST
@@ -159,9 +172,11 @@ static void rows_as_held(const organ_model *model, const organ_weight *weight, c
 {
     organ_weight_reader *reader;
     organ_error error = {0};
-    ck_assert_msg(organ_weight_reader_open(model, weight, kernels, NULL, &reader, &error) == ORGAN_OK, "%s", error.message);
+    ck_assert_msg(organ_weight_reader_open(model, weight, kernels, NULL, &reader, &error) == ORGAN_OK, "%s",
+                  error.message);
     const organ_matrices m = organ_weight_matrices(weight);
-    const size_t bytes = (size_t)(weight->elements * 2 + 64) & ~(size_t)63, rows = (size_t)organ_weight_reader_rows(reader);
+    const size_t bytes = (size_t)(weight->elements * 2 + 64) & ~(size_t)63,
+                 rows = (size_t)organ_weight_reader_rows(reader);
     size_t scratch;
     ck_assert_int_eq(organ_weight_reader_size(model, weight, kernels, rows, &scratch, &error), ORGAN_OK);
     ck_assert_uint_eq(scratch, organ_weight_reader_scratch(reader, rows));
@@ -174,8 +189,8 @@ static void rows_as_held(const organ_model *model, const organ_weight *weight, c
         for (uint64_t k = 0; k < m.count; k += some) {
             ck_assert_int_eq(organ_weight_reader_hold(reader, k, some, held, &error), ORGAN_OK);
             fault_at(FAULT_PREAD, 1, EIO, false, NULL); /* nothing is read from the file any more */
-            const organ_status status =
-                organ_weight_read(reader, k * m.rows, (size_t)(some * m.rows), ORGAN_BF16, b + k * m.rows * m.cols * 2, room, &error);
+            const organ_status status = organ_weight_read(reader, k * m.rows, (size_t)(some * m.rows), ORGAN_BF16,
+                                                          b + k * m.rows * m.cols * 2, room, &error);
             fault_clear();
             ck_assert_msg(status == ORGAN_OK, "%s: %s", weight->name, error.message);
         }
@@ -187,7 +202,8 @@ static void rows_as_held(const organ_model *model, const organ_weight *weight, c
 
 START_TEST(held_matrices_are_not_read_again)
 {
-    static const char *const models[] = {"ct-packed-stacked", "fp8-stacked", "gpt-oss-mxfp4", "awq-gemm-32", "gptq-v1-8", "modelopt-nvfp4"};
+    static const char *const models[] = {"ct-packed-stacked", "fp8-stacked", "gpt-oss-mxfp4",
+                                         "awq-gemm-32",       "gptq-v1-8",   "modelopt-nvfp4"};
     run_engine room;
     run_engine_open(&room, (run_way){0});
     for (size_t k = 0; k < sizeof models / sizeof *models; k++) {
@@ -212,7 +228,8 @@ END_TEST
 START_TEST(unknown_packing_is_refused)
 {
     organ_error error;
-    static const char header[] = "{\"model.layers.0.mlp.up_proj.weight\":{\"dtype\":\"U8\",\"shape\":[4,4],\"data_offsets\":[0,16]}}";
+    static const char header[] =
+        "{\"model.layers.0.mlp.up_proj.weight\":{\"dtype\":\"U8\",\"shape\":[4,4],\"data_offsets\":[0,16]}}";
     char file[8 + sizeof header - 1 + 16] = {(char)(sizeof header - 1)};
     memcpy(file + 8, header, sizeof header - 1);
     ck_assert_int_eq(mkdir(scratch_path("strange"), 0777), 0);
@@ -231,7 +248,8 @@ static const json_t *role_row(const json_t *entry, const char *role)
 {
     size_t k;
     json_t *row;
-    json_array_foreach(json_object_get(entry, "roles"), k, row) if (strcmp(organ_json_text(row, "role"), role) == 0) return row;
+    json_array_foreach(json_object_get(entry, "roles"), k,
+                       row) if (strcmp(organ_json_text(row, "role"), role) == 0) return row;
     ck_abort_msg("no row '%s'", role);
     return NULL;
 }
@@ -245,12 +263,17 @@ START_TEST(routed_and_shared_experts_are_rows)
     static const struct {
         const char *role;
         unsigned tensors;
-    } rows[] = {{"experts.gate_proj", 6}, {"experts.down_proj", 6}, {"shared_experts.gate_proj", 2}, {"gate_proj", 1}, {"router", 2}};
+    } rows[] = {{"experts.gate_proj", 6},
+                {"experts.down_proj", 6},
+                {"shared_experts.gate_proj", 2},
+                {"gate_proj", 1},
+                {"router", 2}};
     for (size_t k = 0; k < sizeof rows / sizeof *rows; k++)
         ck_assert_uint_eq(organ_json_count(role_row(packed, rows[k].role), "tensors"), rows[k].tensors);
     json_t *group;
     size_t k;
-    json_array_foreach(json_object_get(packed, "groups"), k, group) ck_assert_str_ne(organ_json_text(group, "group"), "other");
+    json_array_foreach(json_object_get(packed, "groups"), k, group)
+        ck_assert_str_ne(organ_json_text(group, "group"), "other");
     must_equal(packed, copy, "kimi");
 }
 END_TEST
@@ -265,8 +288,8 @@ static void arrive(const char *from, const char *name)
 
 static json_t *measure_coming(organ_error *error)
 {
-    return measure(scratch_path("coming"), (organ_measure_options){.output = scratch_path("out"), .delete_after = true}, (run_way){0},
-                   error);
+    return measure(scratch_path("coming"), (organ_measure_options){.output = scratch_path("out"), .delete_after = true},
+                   (run_way){0}, error);
 }
 
 /* Shards come in that order, one at a time; scales lie before and behind their codes. */
@@ -336,7 +359,8 @@ START_TEST(a_model_behind_a_url)
     must_equal(numbers_of(must_measure(http_url(server, INDEX), (run_way){.threads = 3})),
                numbers_of(must_measure(scratch_path("kimi"), (run_way){0})), "URL");
     organ_error error;
-    json_t *report = measure(http_url(server, INDEX), (organ_measure_options){.output = scratch_path("out")}, (run_way){0}, &error);
+    json_t *report =
+        measure(http_url(server, INDEX), (organ_measure_options){.output = scratch_path("out")}, (run_way){0}, &error);
     ck_assert_msg(report != NULL, "%s", error.message);
     must_equal(numbers_of(report), numbers_of(must_measure(scratch_path("kimi"), (run_way){0})), "URL with a journal");
     http_stop(server);
@@ -357,7 +381,8 @@ static Suite *packed_suite(void)
         {"schemes", {every_scheme_is_as_its_copy, stored_scheme_is_told, unknown_packing_is_refused}},
         {"windows", {windows_do_not_show, held_matrices_are_not_read_again}},
         {"kimi",
-         {routed_and_shared_experts_are_rows, scales_may_come_with_another_shard, a_shard_waits_for_its_scales, a_model_behind_a_url}},
+         {routed_and_shared_experts_are_rows, scales_may_come_with_another_shard, a_shard_waits_for_its_scales,
+          a_model_behind_a_url}},
     };
     return suite_of("measure packed", cases, sizeof cases / sizeof *cases, setup, scratch_remove);
 }

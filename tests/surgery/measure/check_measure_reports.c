@@ -36,7 +36,8 @@ static json_t *wells_of(const char *module, const double *theta, size_t layers)
     char(*names)[80] = calloc(layers, sizeof *names);
     for (size_t k = 0; k < layers; k++) {
         snprintf(names[k], sizeof names[k], "model.layers.%zu.%s.weight", k, module);
-        tensors[k] = (organ_tensor){.name = names[k], .elements = 100 * (k + 1), .dtype = ORGAN_F32, .anatomy = organ_anatomy_of(names[k])};
+        tensors[k] = (organ_tensor){
+            .name = names[k], .elements = 100 * (k + 1), .dtype = ORGAN_F32, .anatomy = organ_anatomy_of(names[k])};
         z[k] = (organ_z){.done = true, .theta = theta[k], .reason = theta[k] < 0 ? "it has no elements" : NULL};
     }
     organ_weight *weights = calloc(layers, sizeof *weights);
@@ -61,7 +62,8 @@ START_TEST(wells_are_lower_than_both_neighbours)
     ck_assert_double_eq_tol(organ_json_real(json_array_get(wells, 0), "before"), 40, 1e-9);
     ck_assert_double_eq_tol(organ_json_real(json_array_get(wells, 0), "std"), 11.195237, 1e-6);
     json_decref(wells);
-    wells = wells_of("mlp.down_proj", (double[]){10, 40, -1, 10, -1, 40, 10}, 7); /* ends, and neighbours without theta */
+    wells =
+        wells_of("mlp.down_proj", (double[]){10, 40, -1, 10, -1, 40, 10}, 7); /* ends, and neighbours without theta */
     ck_assert_uint_eq(json_array_size(wells), 0);
     json_decref(wells);
 }
@@ -78,8 +80,10 @@ static json_t *report_of(organ_measure_options options)
 /* Folds must be those of the tensors, and nothing that is not a number may be printed. */
 START_TEST(folds_are_those_of_the_tensors)
 {
-    json_t *report = report_of((organ_measure_options){.models = (const char *const[]){"fixtures/tiny-qwen2"}, .model_count = 1});
-    const json_t *model = json_array_get(organ_json_at(report, "models"), 0), *tensors = organ_json_at(model, "per_tensor");
+    json_t *report =
+        report_of((organ_measure_options){.models = (const char *const[]){"fixtures/tiny-qwen2"}, .model_count = 1});
+    const json_t *model = json_array_get(organ_json_at(report, "models"), 0),
+                 *tensors = organ_json_at(model, "per_tensor");
     double sum = 0, weighted = 0, elements = 0, stars = 0;
     for (size_t k = 0; k < json_array_size(tensors); k++) {
         const json_t *row = json_array_get(tensors, k);
@@ -104,8 +108,10 @@ END_TEST
 
 START_TEST(models_are_ranked_and_written)
 {
-    const char *const models[] = {scratch_path("donor"), "fixtures/tiny-qwen2", scratch_path("donor/model-00001-of-00002.safetensors")};
-    json_t *report = report_of((organ_measure_options){.models = models, .model_count = 3, .output = scratch_path("out")});
+    const char *const models[] = {scratch_path("donor"), "fixtures/tiny-qwen2",
+                                  scratch_path("donor/model-00001-of-00002.safetensors")};
+    json_t *report =
+        report_of((organ_measure_options){.models = models, .model_count = 3, .output = scratch_path("out")});
     const json_t *entries = organ_json_at(report, "models");
     ck_assert_uint_eq(json_array_size(entries), 3);
     for (size_t k = 1; k < 3; k++)
@@ -126,7 +132,8 @@ END_TEST
 START_TEST(only_what_is_selected)
 {
     const char *const models[] = {scratch_path("donor")};
-    json_t *report = report_of((organ_measure_options){.models = models, .model_count = 1, .types = "organ", .layers = "1-2"});
+    json_t *report =
+        report_of((organ_measure_options){.models = models, .model_count = 1, .types = "organ", .layers = "1-2"});
     const json_t *model = json_array_get(organ_json_at(report, "models"), 0);
     ck_assert_uint_eq(organ_json_count(model, "tensors"), 6);
     ck_assert_uint_eq(json_array_size(organ_json_at(model, "per_tensor")), 6);
@@ -198,9 +205,11 @@ START_TEST(refusals_name_what_is_wrong)
     fails(usual, (way){0}, ORGAN_IO, "donor");
     fault_clear();
     ck_assert(!exists(scratch_path("out")));
-    fails((organ_measure_options){.models = donor, .model_count = 1, .output = scratch_path("none/out")}, (way){0}, ORGAN_IO, "none/out");
+    fails((organ_measure_options){.models = donor, .model_count = 1, .output = scratch_path("none/out")}, (way){0},
+          ORGAN_IO, "none/out");
     spill(scratch_path("file"), "x", 1);
-    fails((organ_measure_options){.models = donor, .model_count = 1, .output = scratch_path("file")}, (way){0}, ORGAN_USAGE, "file");
+    fails((organ_measure_options){.models = donor, .model_count = 1, .output = scratch_path("file")}, (way){0},
+          ORGAN_USAGE, "file");
 }
 END_TEST
 
@@ -223,7 +232,8 @@ Suite *measure_reports_suite(void)
 {
     const suite_case cases[] = {
         {"reports",
-         {wells_are_lower_than_both_neighbours, folds_are_those_of_the_tensors, models_are_ranked_and_written, only_what_is_selected}},
+         {wells_are_lower_than_both_neighbours, folds_are_those_of_the_tensors, models_are_ranked_and_written,
+          only_what_is_selected}},
         {"parts", {what_is_done_is_not_done_again}},
         {"faults", {refusals_name_what_is_wrong, a_model_that_changes_is_noticed}},
     };

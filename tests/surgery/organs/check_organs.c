@@ -1,5 +1,6 @@
 /* SPDX-License-Identifier: MIT
- * Taking apart and putting together: the donor again byte for byte, whatever it is; and organ directories that are not to be believed. */
+ * Taking apart and putting together: the donor again byte for byte, whatever it is; and organ directories that are not
+ * to be believed. */
 #include "orchestrator/stream/transfer.h"
 #include "orchestrator/surgery/organs/assemble.h"
 #include "orchestrator/surgery/organs/extract.h"
@@ -124,8 +125,10 @@ START_TEST(versions_and_alignments)
     for (size_t k = 0; k < sizeof alignments / sizeof *alignments; k++) {
         char words[400];
         const unsigned a = alignments[k], second = (40 + a - 1) / a * a;
-        snprintf(words, sizeof words,
-                 HEAD(2, 1) "s:general.alignment 4:4 4:%u s:a 4:1 8:40 4:24 8:0 s:b 4:1 8:8 4:24 8:%u p:%u c:40 p:%u c:8", a, second, a, a);
+        snprintf(
+            words, sizeof words,
+            HEAD(2, 1) "s:general.alignment 4:4 4:%u s:a 4:1 8:40 4:24 8:0 s:b 4:1 8:8 4:24 8:%u p:%u c:40 p:%u c:8", a,
+            second, a, a);
         round_trip_of(words);
     }
 }
@@ -140,9 +143,10 @@ START_TEST(every_type)
         if (info->ggml < 0)
             continue;
         ck_assert(organ_dtype_bytes((organ_dtype)type, 512, &bytes));
-        snprintf(words, sizeof words,
-                 HEAD(2, 0) "s:blk.0.ffn_up.weight 4:2 8:256 8:2 4:%d 8:0 s:z 4:1 8:3 4:24 8:%u p:32 c:%u p:32 x:010203", info->ggml,
-                 (unsigned)(bytes + 31) / 32 * 32, (unsigned)bytes);
+        snprintf(
+            words, sizeof words,
+            HEAD(2, 0) "s:blk.0.ffn_up.weight 4:2 8:256 8:2 4:%d 8:0 s:z 4:1 8:3 4:24 8:%u p:32 c:%u p:32 x:010203",
+            info->ggml, (unsigned)(bytes + 31) / 32 * 32, (unsigned)bytes);
         round_trip_of(words);
     }
 }
@@ -151,8 +155,10 @@ END_TEST
 /* Bytes that belong to no tensor: in the padding behind the header, between tensors, behind the last. */
 START_TEST(what_lies_between)
 {
-    round_trip_of(HEAD(2, 0) "s:a 4:1 8:3 4:24 8:0 s:b 4:1 8:3 4:24 8:32 x:ff p:32 x:010203 x:00aa p:32 x:040506 x:bb00cc p:32");
-    gguf_file("m.gguf", HEAD(2, 0) "s:a 4:1 8:3 4:24 8:0 s:b 4:1 8:3 4:24 8:32 p:32 x:010203 x:00aa p:32 x:040506 x:bb00cc p:32");
+    round_trip_of(
+        HEAD(2, 0) "s:a 4:1 8:3 4:24 8:0 s:b 4:1 8:3 4:24 8:32 x:ff p:32 x:010203 x:00aa p:32 x:040506 x:bb00cc p:32");
+    gguf_file("m.gguf",
+              HEAD(2, 0) "s:a 4:1 8:3 4:24 8:0 s:b 4:1 8:3 4:24 8:32 p:32 x:010203 x:00aa p:32 x:040506 x:bb00cc p:32");
     must_extract(scratch_path("m.gguf"), "apart");
     const json_t *const source = json_array_get(json_object_get(organs_report, "sources"), 0);
     ck_assert_int_eq(json_integer_value(json_object_get(source, "gap_bytes")), 29 + 29);
@@ -247,7 +253,8 @@ START_TEST(large_tensors)
 {
     const size_t size = (20u << 20) + 3;
     char words[200];
-    snprintf(words, sizeof words, HEAD(2, 0) "s:a 4:1 8:5 4:24 8:0 s:blk.0.ffn_up.weight 4:1 8:%zu 4:24 8:32 p:32 c:5 p:32 c:%zu x:07",
+    snprintf(words, sizeof words,
+             HEAD(2, 0) "s:a 4:1 8:5 4:24 8:0 s:blk.0.ffn_up.weight 4:1 8:%zu 4:24 8:32 p:32 c:5 p:32 c:%zu x:07",
              size + 1, size);
     round_trip_of(words);
 }
@@ -258,20 +265,23 @@ END_TEST
 START_TEST(hostile_names)
 {
     gguf_file("m.gguf",
-              HEAD(7, 0) "s:../../escape 4:1 8:1 4:24 8:0 s:/etc/passwd 4:1 8:1 4:24 8:32 s:.. 4:1 8:1 4:24 8:64 s:a.b 4:1 8:1 4:24 8:96 "
+              HEAD(7, 0) "s:../../escape 4:1 8:1 4:24 8:0 s:/etc/passwd 4:1 8:1 4:24 8:32 s:.. 4:1 8:1 4:24 8:64 s:a.b "
+                         "4:1 8:1 4:24 8:96 "
                          "s:a/b 4:1 8:1 4:24 8:128 s:a_b 4:1 8:1 4:24 8:160 s:.weight 4:1 8:1 4:24 8:192 p:32 "
                          "x:01 p:32 x:02 p:32 x:03 p:32 x:04 p:32 x:05 p:32 x:06 p:32 x:07 p:32");
     round_trip(scratch_path("m.gguf"));
     must_extract(scratch_path("m.gguf"), "apart");
     json_error_t fault;
-    json_t *manifest = json_load_file(scratch_path("apart/manifest.json"), 0, &fault), *tensors = json_object_get(manifest, "tensors");
+    json_t *manifest = json_load_file(scratch_path("apart/manifest.json"), 0, &fault),
+           *tensors = json_object_get(manifest, "tensors");
     const char *name;
     json_t *entry;
     ck_assert_uint_eq(json_object_size(tensors), 7);
     json_object_foreach(tensors, name, entry)
     {
         const char *const file = json_string_value(json_object_get(entry, "file"));
-        ck_assert_msg(strncmp(file, "other/", 6) == 0 && !strchr(file + 6, '/') && file[6] != '.', "%s -> %s", name, file);
+        ck_assert_msg(strncmp(file, "other/", 6) == 0 && !strchr(file + 6, '/') && file[6] != '.', "%s -> %s", name,
+                      file);
     }
     json_decref(manifest);
     ck_assert(!is_there(scratch_path("escape")) && !is_there(scratch_path("../escape")));
@@ -349,7 +359,9 @@ static const defect defects[] = {
     {"\"size\": 168", "\"size\": 167", {"size is 167"}},
     {"\"size\": 168", "\"size\": 4611686018427387904", {"size is 4611686018427387904"}},
     {"\"gaps\": []", "\"gaps\": [{\"offset\": 128, \"bytes\": 40, \"file\": \"../m.gguf\"}]", {"'../m.gguf'"}},
-    {"\"gaps\": []", "\"gaps\": [{\"offset\": 9223372036854775807, \"bytes\": 96, \"file\": \"header/m.gguf\"}]", {"has no place"}},
+    {"\"gaps\": []",
+     "\"gaps\": [{\"offset\": 9223372036854775807, \"bytes\": 96, \"file\": \"header/m.gguf\"}]",
+     {"has no place"}},
     {"\"gaps\": []", "\"gaps\": {}", {"gaps is missing or not a list"}},
     {"\"donor_again\": true", "\"donor_again\": 1", {"donor_again is missing or neither"}},
     {"\"tensors\": {", "\"sensors\": {", {"tensors is missing"}},
@@ -416,12 +428,14 @@ START_TEST(outputs)
     ck_assert_int_eq(extract(scratch_path("apart"), "apart/in", &error), ORGAN_USAGE);
     ck_assert_int_eq(assemble("apart", "m.gguf", &error), ORGAN_USAGE);
     ck_assert_int_eq(extract(scratch_path("none.gguf"), "new", &error), ORGAN_IO);
-    const organ_extract_options over = {.model = scratch_path("m.gguf"), .output = scratch_path("m.gguf"), .force = true};
+    const organ_extract_options over = {
+        .model = scratch_path("m.gguf"), .output = scratch_path("m.gguf"), .force = true};
     error = (organ_error){0};
     json_decref(organs_report);
     ck_assert_int_eq(organ_extract(&over, NULL, NULL, &organs_report, &error), ORGAN_USAGE);
     ck_assert_ptr_nonnull(strstr(error.message, "cannot be the input"));
-    const organ_assemble_options again = {.directory = scratch_path("apart"), .output = scratch_path("m.gguf"), .force = true};
+    const organ_assemble_options again = {
+        .directory = scratch_path("apart"), .output = scratch_path("m.gguf"), .force = true};
     error = (organ_error){0};
     ck_assert_msg(organ_assemble(&again, NULL, NULL, &organs_report, &error) == ORGAN_OK, "%s", error.message);
     const organ_extract_options dry = {.model = scratch_path("m.gguf"), .output = scratch_path("dry"), .dry_run = true};
@@ -442,7 +456,8 @@ Suite *organs_suite(void)
 {
     const suite_case cases[] = {
         {"round trip",
-         {versions_and_alignments, every_type, what_lies_between, splits, merged, safetensors_directory, large_tensors, hostile_names}},
+         {versions_and_alignments, every_type, what_lies_between, splits, merged, safetensors_directory, large_tensors,
+          hostile_names}},
         {"directories", {edited_organs_go_along, directories_that_lie, outputs}},
     };
     Suite *const suite = suite_of("organs", cases, sizeof cases / sizeof *cases, organs_setup, organs_teardown);

@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: MIT
- * Taking apart, putting together and grafting while the disk fails, is full, the run is killed, or a model changes: nothing stands under
- * the name of the output, and what is left goes on to the same bytes. */
+ * Taking apart, putting together and grafting while the disk fails, is full, the run is killed, or a model changes:
+ * nothing stands under the name of the output, and what is left goes on to the same bytes. */
 #include "orchestrator/surgery/organs/assemble.h"
 #include "orchestrator/surgery/organs/extract.h"
 #include "orchestrator/surgery/organs/graft.h"
@@ -43,7 +43,8 @@ static const char *path_of(char room[4096], const char *name)
 
 static bool said_resumed; /* the report of the last run */
 
-static organ_status organs_once(const void *way, const char *output, bool resume, size_t threads, organ_stop *stop, organ_error *error)
+static organ_status organs_once(const void *way, const char *output, bool resume, size_t threads, organ_stop *stop,
+                                organ_error *error)
 {
     const organs_way *const w = way;
     char model[4096], source[4096], to[4096];
@@ -60,8 +61,12 @@ static organ_status organs_once(const void *way, const char *output, bool resume
         const organ_assemble_options options = {.directory = model, .output = to, .resume = resume, .force = w->force};
         organ_assemble(&options, NULL, stop, &report, error);
     } else {
-        const organ_graft_options options = {
-            .source = path_of(source, w->source), .target = model, .output = to, .types = w->types, .resume = resume, .force = w->force};
+        const organ_graft_options options = {.source = path_of(source, w->source),
+                                             .target = model,
+                                             .output = to,
+                                             .types = w->types,
+                                             .resume = resume,
+                                             .force = w->force};
         organ_graft(&options, organ_kernels_choose(organ_cpu_detect(), NULL, &why), NULL, stop, &report, error);
     }
     ck_assert_int_eq(report != NULL, error->status == ORGAN_OK);
@@ -121,7 +126,8 @@ static void each_call_fails(int verb, fault_call call, int errnum)
         const bool named = exists(scratch_path("%s", output_of(verb, name)));
         ck_assert(named == (status == ORGAN_OK) || (call == FAULT_FSYNC && status));
         const bool left = exists(scratch_path(".%s.organ-partial", output_of(verb, name)));
-        ck_assert_msg(left == (strstr(error.message, "--resume continues, or remove ") != NULL), "%d: %s", (int)left, error.message);
+        ck_assert_msg(left == (strstr(error.message, "--resume continues, or remove ") != NULL), "%d: %s", (int)left,
+                      error.message);
         if (left)
             ck_assert_msg(go(verb, name, true, &error) == ORGAN_OK, "%s", error.message);
         ck_assert(!exists(scratch_path(".%s.organ-partial", output_of(verb, name))));
@@ -143,9 +149,10 @@ static int turn; /* which of the runs, for what has no argument */
 
 static void lengthen_donor(void)
 {
-    FILE *file = fopen(scratch_path(strcmp(ways[turn].model, "apart") == 0 ? "apart/organs/model_layers_0_mlp_up_proj.bin"
-                                                                           : "donor/model-00002-of-00002.safetensors"),
-                       "r+b");
+    FILE *file =
+        fopen(scratch_path(strcmp(ways[turn].model, "apart") == 0 ? "apart/organs/model_layers_0_mlp_up_proj.bin"
+                                                                  : "donor/model-00002-of-00002.safetensors"),
+              "r+b");
     ck_assert(file && fseek(file, 0, SEEK_END) == 0 && fputc(1, file) == 1 && fclose(file) == 0);
 }
 

@@ -24,7 +24,8 @@ static organ_status graft(organ_graft_options options, const char *output, organ
     *error = (organ_error){0};
     json_decref(organs_report);
     organs_report = NULL;
-    return organ_graft(&options, organ_kernels_choose(organ_cpu_detect(), NULL, &why), NULL, NULL, &organs_report, error);
+    return organ_graft(&options, organ_kernels_choose(organ_cpu_detect(), NULL, &why), NULL, NULL, &organs_report,
+                       error);
 }
 
 static void must_graft(organ_graft_options options, const char *output)
@@ -88,7 +89,8 @@ START_TEST(onto_itself)
     must_graft((organ_graft_options){.source = Q8, .target = Q8}, "c.gguf");
     same_content(Q8, scratch_path("c.gguf"));
     must_extract(Q8, "apart");
-    must_graft((organ_graft_options){.source = scratch_path("apart"), .target = Q8, .types = "organ", .layers = "1-2"}, "d.gguf");
+    must_graft((organ_graft_options){.source = scratch_path("apart"), .target = Q8, .types = "organ", .layers = "1-2"},
+               "d.gguf");
     same_content(Q8, scratch_path("d.gguf"));
     must_graft((organ_graft_options){.source = Q8, .target = scratch_path("apart"), .types = "organ,norm"}, "apart2");
     must_assemble("apart2", "e.gguf");
@@ -107,7 +109,8 @@ START_TEST(organs_of_another_type)
     ck_assert_uint_eq(made->file_count, 1);
     for (size_t t = 0; t < made->tensor_count; t++) {
         const organ_tensor *const tensor = &made->tensors[t];
-        const bool taken = tensor->anatomy.group == ORGAN_GROUP_ORGAN && (tensor->anatomy.layer == 1 || tensor->anatomy.layer == 2);
+        const bool taken =
+            tensor->anatomy.group == ORGAN_GROUP_ORGAN && (tensor->anatomy.layer == 1 || tensor->anatomy.layer == 2);
         ck_assert_msg(equal(made, tensor->name, taken ? source : target, tensor->name), "%s", tensor->name);
     }
     organ_model_close(source);
@@ -116,7 +119,8 @@ START_TEST(organs_of_another_type)
 }
 END_TEST
 
-/* Names, order of axes and types differ, the model is the same: all of the one in the place of all of the other is the other. */
+/* Names, order of axes and types differ, the model is the same: all of the one in the place of all of the other is the
+ * other. */
 START_TEST(across_formats)
 {
     must_extract(BF16, "apart");
@@ -143,12 +147,14 @@ static void make_layers(const char *name, const char *architecture, const char *
     static const char *const modules[] = {"attn_norm", "attn_q", "ffn_up"};
     for (unsigned l = 0; l < layers; l++)
         for (unsigned m = 0; m < 3; m++, offset += 64, count++) {
-            sprintf(tensors + strlen(tensors), m ? "s:blk.%u.%s.weight 4:2 8:4 8:4 4:0 8:%u " : "s:blk.%u.%s.weight 4:1 8:16 4:0 8:%u ", l,
+            sprintf(tensors + strlen(tensors),
+                    m ? "s:blk.%u.%s.weight 4:2 8:4 8:4 4:0 8:%u " : "s:blk.%u.%s.weight 4:1 8:16 4:0 8:%u ", l,
                     modules[m], offset);
             sprintf(data + strlen(data), "x:%02x z:63 ", fill + count);
         }
     snprintf(words, sizeof words,
-             "'GGUF' 4:3 8:%u 8:4 s:general.architecture 4:8 s:%s s:%s.block_count 4:4 4:%u s:%s.attention.head_count_kv 4:9 4:4 8:%u %s "
+             "'GGUF' 4:3 8:%u 8:4 s:general.architecture 4:8 s:%s s:%s.block_count 4:4 4:%u "
+             "s:%s.attention.head_count_kv 4:9 4:4 8:%u %s "
              "s:tokenizer.ggml.tokens 4:9 4:8 8:1 s:a %sp:32 %s",
              count, architecture, architecture, layers, architecture, layers, values, tensors, data);
     gguf_file(name, words);
@@ -158,23 +164,29 @@ START_TEST(layers_move_and_metadata_follows)
 {
     make_layers("a.gguf", "qwen2", "4:7 4:8", 2, 1);
     make_layers("b.gguf", "qwen2", "4:1 4:2", 2, 101);
-    const organ_graft_options swap = {.source = scratch_path("a.gguf"), .target = scratch_path("b.gguf"), .layers = "0", .map = "0:1"};
+    const organ_graft_options swap = {
+        .source = scratch_path("a.gguf"), .target = scratch_path("b.gguf"), .layers = "0", .map = "0:1"};
     must_graft(swap, "c.gguf");
-    organ_model *a = opened(scratch_path("a.gguf")), *b = opened(scratch_path("b.gguf")), *c = opened(scratch_path("c.gguf"));
+    organ_model *a = opened(scratch_path("a.gguf")), *b = opened(scratch_path("b.gguf")),
+                *c = opened(scratch_path("c.gguf"));
     int64_t value;
     const organ_gguf_kv *kv = organ_gguf_find(c->gguf, "qwen2.attention.head_count_kv");
     ck_assert(kv && kv->count == 2 && organ_gguf_integer_at(kv, 0, &value) && value == 1);
     ck_assert(organ_gguf_integer_at(kv, 1, &value) && value == 7);
-    ck_assert(equal(c, "blk.1.ffn_up.weight", a, "blk.0.ffn_up.weight") && equal(c, "blk.0.ffn_up.weight", b, "blk.0.ffn_up.weight"));
+    ck_assert(equal(c, "blk.1.ffn_up.weight", a, "blk.0.ffn_up.weight") &&
+              equal(c, "blk.0.ffn_up.weight", b, "blk.0.ffn_up.weight"));
     organ_model_close(c);
-    must_graft((organ_graft_options){.source = scratch_path("a.gguf"), .target = scratch_path("b.gguf"), .layers = "0-1", .map = "0-1:2-3"},
-               "d.gguf");
+    must_graft(
+        (organ_graft_options){
+            .source = scratch_path("a.gguf"), .target = scratch_path("b.gguf"), .layers = "0-1", .map = "0-1:2-3"},
+        "d.gguf");
     c = opened(scratch_path("d.gguf"));
     kv = organ_gguf_find(c->gguf, "qwen2.attention.head_count_kv");
     ck_assert_int_eq((int)organ_gguf_integer(c->gguf, "qwen2.block_count", 0), 4);
     ck_assert(kv && kv->count == 4 && organ_gguf_integer_at(kv, 3, &value) && value == 8);
     ck_assert_uint_eq(c->tensor_count, 12);
-    ck_assert(equal(c, "blk.3.attn_q.weight", a, "blk.1.attn_q.weight") && equal(c, "blk.1.attn_q.weight", b, "blk.1.attn_q.weight"));
+    ck_assert(equal(c, "blk.3.attn_q.weight", a, "blk.1.attn_q.weight") &&
+              equal(c, "blk.1.attn_q.weight", b, "blk.1.attn_q.weight"));
     organ_model_close(a);
     organ_model_close(b);
     organ_model_close(c);
@@ -187,16 +199,19 @@ START_TEST(everything_is_listed)
 {
     make_layers("a.gguf", "llama", "4:7 4:8", 2, 1);
     make_layers("b.gguf", "qwen2", "4:1 4:2 4:3", 3, 101);
-    char *const a = strdup(scratch_path("a.gguf")), *const b = strdup(scratch_path("b.gguf")); /* scratch_path gives its places anew */
+    char *const a = strdup(scratch_path("a.gguf")), *const b = strdup(scratch_path(
+                                                        "b.gguf")); /* scratch_path gives its places anew */
     does_not_fit((organ_graft_options){.source = a, .target = b}, "c.gguf",
                  (const char *const[]){"rope: in GGUF files of architecture 'llama'",
                                        "blk.2.attn_norm.weight of the target has no counterpart",
                                        "blk.2.ffn_up.weight of the target has no counterpart", NULL});
     does_not_fit((organ_graft_options){.source = a, .target = b, .types = "organ", .layers = "1-5"}, "c.gguf",
                  (const char *const[]){"layers 1-5 were asked for, but the source has 2 (0-1)", NULL});
-    does_not_fit((organ_graft_options){.source = a, .target = b, .types = "organ", .layers = "0-1", .map = "0:4,1:6"}, "c.gguf",
+    does_not_fit((organ_graft_options){.source = a, .target = b, .types = "organ", .layers = "0-1", .map = "0:4,1:6"},
+                 "c.gguf",
                  (const char *const[]){"layer 4 would be added to the target, but not layer 3 before it", NULL});
-    does_not_fit((organ_graft_options){.source = a, .target = b, .types = "organ", .layers = "1", .map = "1:3"}, "c.gguf",
+    does_not_fit((organ_graft_options){.source = a, .target = b, .types = "organ", .layers = "1", .map = "1:3"},
+                 "c.gguf",
                  (const char *const[]){"added layer 3: blk.1.attn_q.weight of the source is not selected", NULL});
     does_not_fit((organ_graft_options){.source = HF, .target = b}, "c.gguf",
                  (const char *const[]){"shape of blk.0.attn_q.weight: [320, 320] in the source, [4, 4] in the target",

@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: MIT
- * Noises of two pairs: equal, unrelated and scaled ones, the plain formulas in double precision, the same bits whatever the way, and what
- * is refused. */
+ * Noises of two pairs: equal, unrelated and scaled ones, the plain formulas in double precision, the same bits whatever
+ * the way, and what is refused. */
 #include "orchestrator/report/text/document.h"
 #include "orchestrator/report/view/html_report.h"
 #include "orchestrator/surgery/orthogonality/noise_pairs.h"
@@ -26,8 +26,8 @@ static float *copy_of(const float *values, size_t count)
     return memcpy(copy, values, count * sizeof *copy);
 }
 
-/* Writes the first pair as a_clean and a_noisy, and the adapter. Then N_B = factor N_A + own of what the second noise was, around another
- * clean model; written as clean and noisy, with noisy2 for a tuned model. */
+/* Writes the first pair as a_clean and a_noisy, and the adapter. Then N_B = factor N_A + own of what the second noise
+ * was, around another clean model; written as clean and noisy, with noisy2 for a tuned model. */
 static void write_pairs(double factor, double own)
 {
     rig_write(3, NULL);
@@ -39,7 +39,8 @@ static void write_pairs(double factor, double own)
         first_clean[k] = copy_of(m->clean, count);
         first_noisy[k] = copy_of(m->noisy[0], count);
         for (size_t j = 0; j < count; j++) {
-            const double a = (double)m->clean[j] - (double)m->noisy[0][j], b = (double)m->clean[j] - (double)m->noisy[1][j];
+            const double a = (double)m->clean[j] - (double)m->noisy[0][j],
+                         b = (double)m->clean[j] - (double)m->noisy[1][j];
             m->clean[j] += (float)(0.02 * rig_normal());
             m->noisy[0][j] = (float)((double)m->clean[j] - factor * a - own * b);
             m->noisy[1][j] = m->clean[j] + (float)(0.03 * rig_normal());
@@ -244,10 +245,12 @@ START_TEST(numbers_are_those_of_the_formulas)
             while (strcmp(rig_modules[index].name, organ_json_text(row, "module")) != 0)
                 index++;
             const plain p = formulas(index, kind);
-            const double n = (double)(rig_modules[index].rows * rig_modules[index].cols), cosine = p.between / sqrt(p.a * p.b);
+            const double n = (double)(rig_modules[index].rows * rig_modules[index].cols),
+                         cosine = p.between / sqrt(p.a * p.b);
             compare(row, &p);
             ck_assert_double_eq_tol(rig_number(row, "z_exact"), cosine * sqrt(n), 1e-3);
-            ck_assert_double_eq_tol(rig_number(row, "z"), (cosine - rig_number(row, "chance.mean")) / rig_number(row, "chance.std"), 1e-3);
+            ck_assert_double_eq_tol(rig_number(row, "z"),
+                                    (cosine - rig_number(row, "chance.mean")) / rig_number(row, "chance.std"), 1e-3);
             for (size_t t = 0; t < sizeof p / sizeof(double); t++)
                 ((double *)&sum)[t] += ((const double *)&p)[t];
         }
@@ -285,9 +288,10 @@ START_TEST(no_noise_at_all)
     ck_assert_str_eq(organ_json_text(row, "reason"), "there is no noise in the first pair");
     ck_assert_str_eq(organ_json_text(rig_result, "verdict.premise"), "undefined");
     size_t size;
-    char *const markdown = slurp(scratch_path("out/NOISE_PAIRS_REPORT.md"), &size), *const html = slurp(
-                                                                                        scratch_path("out/NOISE_PAIRS_REPORT.html"), &size);
-    ck_assert(markdown && strstr(markdown, "has nothing to stand on") && !strstr(markdown, "nan") && html && strstr(html, "<svg"));
+    char *const markdown = slurp(scratch_path("out/NOISE_PAIRS_REPORT.md"), &size),
+                *const html = slurp(scratch_path("out/NOISE_PAIRS_REPORT.html"), &size);
+    ck_assert(markdown && strstr(markdown, "has nothing to stand on") && !strstr(markdown, "nan") && html &&
+              strstr(html, "<svg"));
     free(markdown);
     free(html);
 }
@@ -330,9 +334,9 @@ static void must_refuse(pairs_way way, organ_status status, const char *const *w
     ck_assert(!scratch_left("out"));
 }
 #define REFUSED(status, way, ...) must_refuse((pairs_way)way, status, (const char *const[]){__VA_ARGS__, NULL})
-#define WAY(...)                                                                                                                           \
-    {                                                                                                                                      \
-        __VA_ARGS__                                                                                                                        \
+#define WAY(...)                                                                                                       \
+    {                                                                                                                  \
+        __VA_ARGS__                                                                                                    \
     }
 
 START_TEST(wrong_calls)
@@ -349,13 +353,16 @@ START_TEST(wrong_calls)
             "NOISY of the first --pair and NOISY of the second");
     REFUSED(ORGAN_USAGE, WAY(.options = {.noisy = {scratch_path("a_clean.safetensors"), NULL}}),
             "CLEAN of the first --pair and NOISY of the first");
-    REFUSED(ORGAN_USAGE, WAY(.options = {.change = scratch_path("a_clean.safetensors")}), "CLEAN of the first --pair and the tuned model");
-    REFUSED(ORGAN_USAGE, WAY(.options = {.output = scratch_path("noisy.safetensors"), .force = true}), "noisy.safetensors");
+    REFUSED(ORGAN_USAGE, WAY(.options = {.change = scratch_path("a_clean.safetensors")}),
+            "CLEAN of the first --pair and the tuned model");
+    REFUSED(ORGAN_USAGE, WAY(.options = {.output = scratch_path("noisy.safetensors"), .force = true}),
+            "noisy.safetensors");
     REFUSED(ORGAN_IO, WAY(.options = {.change = scratch_path("nowhere")}), "nowhere");
     organ_stop asked = {0};
     organ_stop_ask(&asked);
     REFUSED(ORGAN_INTERRUPTED, WAY(.stop = &asked), "interrupted");
-    pairs_must((pairs_way){.options = {.change = scratch_path("clean.safetensors")}}); /* what was made of A is what stands in B */
+    pairs_must((pairs_way){
+        .options = {.change = scratch_path("clean.safetensors")}}); /* what was made of A is what stands in B */
     ck_assert_str_eq(organ_json_text(rig_result, "change.of"), "tuned model");
 }
 END_TEST
@@ -368,8 +375,8 @@ START_TEST(inputs_that_do_not_fit)
     rig_modules[0].rows = 29;
     rig_modules[1].name = "model.layers.5.self_attn.v_proj";
     rig_write(3, NULL);
-    REFUSED(ORGAN_BAD_INPUT, WAY(0), "what --pair names does not fit", "'" Q "' is [29, 40] in", "but [30, 40] by", "a_clean.safetensors",
-            "'" V "' is not in", "clean.safetensors");
+    REFUSED(ORGAN_BAD_INPUT, WAY(0), "what --pair names does not fit", "'" Q "' is [29, 40] in", "but [30, 40] by",
+            "a_clean.safetensors", "'" V "' is not in", "clean.safetensors");
     rig_modules[0].rows = 30;
     rig_modules[1].name = V;
     rig_modules[1].noisy[0][17 * 40 + 3] = NAN;

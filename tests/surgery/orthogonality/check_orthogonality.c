@@ -1,5 +1,6 @@
 /* SPDX-License-Identifier: MIT
- * Noise against an adapter: cases whose answers are known, the plain formulas in double precision, and the same bits whatever the way. */
+ * Noise against an adapter: cases whose answers are known, the plain formulas in double precision, and the same bits
+ * whatever the way. */
 #include "orchestrator/report/text/document.h"
 #include "orchestrator/surgery/orthogonality/chance.h"
 #include "tests/surgery/orthogonality/orthogonality_rig.h"
@@ -128,7 +129,8 @@ START_TEST(noise_along_the_adapter)
         rig_write(5, NULL);
         rig_must((rig_way){0});
         compare(0, 0, 1);
-        const json_t *row = rig_noise(0, 0), *verdict = organ_json_at(json_array_get(organ_json_at(rig_result, "noises"), 0), "verdict");
+        const json_t *row = rig_noise(0, 0),
+                     *verdict = organ_json_at(json_array_get(organ_json_at(rig_result, "noises"), 0), "verdict");
         ck_assert_double_eq_tol(rig_number(row, "cosine"), factors[k] > 0 ? 1 : -1, 1e-6);
         ck_assert_double_le(fabs(rig_number(row, "cosine")), 1);
         ck_assert_double_eq_tol(rig_number(row, "leakage"), 1, 1e-5);
@@ -194,7 +196,8 @@ START_TEST(leakage_into_the_strongest_directions)
     }
     for (size_t r = 0; r < m->rows; r++)
         for (size_t c = 0; c < m->cols; c++)
-            m->noisy[0][r * m->cols + c] = (float)((double)m->clean[r * m->cols + c] - u[r * m->rank + 2] * (double)(c + 1) / 100);
+            m->noisy[0][r * m->cols + c] =
+                (float)((double)m->clean[r * m->cols + c] - u[r * m->rank + 2] * (double)(c + 1) / 100);
     free(u);
     rig_write(4, NULL);
     for (unsigned k = 0; k <= 9; k++) {
@@ -257,7 +260,8 @@ END_TEST
 
 START_TEST(modules_fold_as_one_matrix)
 {
-    static const char *const names[] = {"model.layers.0.mlp.experts.0.down_proj", "model.layers.0.mlp.experts.1.down_proj",
+    static const char *const names[] = {"model.layers.0.mlp.experts.0.down_proj",
+                                        "model.layers.0.mlp.experts.1.down_proj",
                                         "model.layers.1.mlp.experts.0.down_proj", "lm_head"};
     plain sums[3] = {{0}}; /* all; layer 0; layer 1 */
     double variance = 0, expected = 0;
@@ -279,7 +283,8 @@ START_TEST(modules_fold_as_one_matrix)
                 sums[f].inside += p.inside;
             }
     }
-    const json_t *noise = json_array_get(organ_json_at(rig_result, "noises"), 0), *total = organ_json_at(noise, "total");
+    const json_t *noise = json_array_get(organ_json_at(rig_result, "noises"), 0),
+                 *total = organ_json_at(noise, "total");
     ck_assert_double_eq_tol(rig_number(total, "cosine"), sums[0].dot / sqrt(sums[0].noise * sums[0].change), 1e-6);
     ck_assert_double_eq_tol(rig_number(total, "z"), sums[0].dot / sqrt(variance), 1e-4);
     ck_assert_double_eq_tol(rig_number(total, "leakage"), sqrt(sums[0].inside / sums[0].noise), 1e-5);
@@ -303,11 +308,14 @@ START_TEST(nothing_to_compare)
     memset(idle->b, 0, 30 * 3 * sizeof(float));
     rig_write(3, NULL);
     rig_must((rig_way){.options = {.output = scratch_path("out")}});
-    ck_assert(json_is_null(json_object_get(rig_noise(1, 0), "cosine")) && json_is_null(json_object_get(rig_noise(0, 0), "cosine")));
-    ck_assert_str_eq(organ_json_text(rig_noise(1, 0), "reason"), "there is no noise: both models have the same values here");
+    ck_assert(json_is_null(json_object_get(rig_noise(1, 0), "cosine")) &&
+              json_is_null(json_object_get(rig_noise(0, 0), "cosine")));
+    ck_assert_str_eq(organ_json_text(rig_noise(1, 0), "reason"),
+                     "there is no noise: both models have the same values here");
     ck_assert_str_eq(organ_json_text(rig_noise(0, 0), "reason"), "the adapter does not change this module");
     ck_assert_double_eq(rig_number(rig_noise(1, 0), "ratio"), 0);
-    ck_assert(json_is_null(json_object_get(rig_noise(0, 0), "ratio")) && json_is_null(json_object_get(rig_noise(0, 0), "leakage")));
+    ck_assert(json_is_null(json_object_get(rig_noise(0, 0), "ratio")) &&
+              json_is_null(json_object_get(rig_noise(0, 0), "leakage")));
     const json_t *verdict = organ_json_at(json_array_get(organ_json_at(rig_result, "noises"), 0), "verdict");
     ck_assert_str_eq(organ_json_text(verdict, "direction"), "undefined");
     size_t size;
@@ -330,8 +338,9 @@ START_TEST(same_bits_whatever_the_way)
     rig_add(V, 70, 33, 12);
     rig_write(12, NULL);
     for (size_t k = 0; k < sizeof ways / sizeof *ways; k++) {
-        rig_must((rig_way){
-            .threads = ways[k].threads, .memory = ways[k].memory, .options = {.noisy2 = scratch_path("noisy2.safetensors"), .seed = 7}});
+        rig_must((rig_way){.threads = ways[k].threads,
+                           .memory = ways[k].memory,
+                           .options = {.noisy2 = scratch_path("noisy2.safetensors"), .seed = 7}});
         json_object_del(rig_result, "run");
         if (!first)
             first = json_incref(rig_result);
@@ -430,8 +439,9 @@ int main(void)
 {
     const suite_case cases[] = {
         {"numbers",
-         {random_noise_is_orthogonal, noise_along_the_adapter, noise_beside_the_adapter, leakage_into_the_strongest_directions,
-          directions_of_rounding_are_none, transposed_modules, two_noises, modules_fold_as_one_matrix, nothing_to_compare}},
+         {random_noise_is_orthogonal, noise_along_the_adapter, noise_beside_the_adapter,
+          leakage_into_the_strongest_directions, directions_of_rounding_are_none, transposed_modules, two_noises,
+          modules_fold_as_one_matrix, nothing_to_compare}},
         {"bits", {same_bits_whatever_the_way, chosen_modules}},
         {"chance", {draws_are_those_of_dense_matrices, draws_of_any_size, how_many_may_lie_outside}},
     };

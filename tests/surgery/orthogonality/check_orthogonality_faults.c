@@ -25,9 +25,9 @@ static void must_refuse(rig_way way, organ_status status, const char *const *wor
     ck_assert(!scratch_left("out"));
 }
 #define REFUSED(status, way, ...) must_refuse((rig_way)way, status, (const char *const[]){__VA_ARGS__, NULL})
-#define WAY(...)                                                                                                                           \
-    {                                                                                                                                      \
-        __VA_ARGS__                                                                                                                        \
+#define WAY(...)                                                                                                       \
+    {                                                                                                                  \
+        __VA_ARGS__                                                                                                    \
     }
 
 static void usual(void)
@@ -46,12 +46,12 @@ START_TEST(modules_that_do_not_fit)
     rig_count = 2;
     rig_modules[1].rows = 19;
     rig_write(3, NULL);
-    REFUSED(ORGAN_BAD_INPUT, WAY(.options = {.noisy = scratch_path("keep.safetensors")}), "does not fit", "'" Q "' is [30, 40] in",
-            "keep.safetensors, but [29, 40] by the adapter", "'" V "' is [20, 40]");
+    REFUSED(ORGAN_BAD_INPUT, WAY(.options = {.noisy = scratch_path("keep.safetensors")}), "does not fit",
+            "'" Q "' is [30, 40] in", "keep.safetensors, but [29, 40] by the adapter", "'" V "' is [20, 40]");
     rig_modules[0].name = "model.layers.7.self_attn.q_proj";
     rig_write(3, NULL);
-    REFUSED(ORGAN_BAD_INPUT, WAY(.options = {.noisy2 = scratch_path("keep.safetensors")}), "'model.layers.7.self_attn.q_proj' is not in",
-            "keep.safetensors", "'" V "' is [20, 40]");
+    REFUSED(ORGAN_BAD_INPUT, WAY(.options = {.noisy2 = scratch_path("keep.safetensors")}),
+            "'model.layers.7.self_attn.q_proj' is not in", "keep.safetensors", "'" V "' is [20, 40]");
     rig_modules[0].rows = 30;
     rig_modules[1].rows = 20;
 }
@@ -59,12 +59,13 @@ END_TEST
 
 START_TEST(a_list_that_is_too_long)
 {
-    static const char *const names[] = {"model.layers.0.a_name_that_takes_much_room_in_a_message_about_what_does_not_fit_here",
-                                        "model.layers.1.a_name_that_takes_much_room_in_a_message_about_what_does_not_fit_here",
-                                        "model.layers.2.a_name_that_takes_much_room_in_a_message_about_what_does_not_fit_here",
-                                        "model.layers.3.a_name_that_takes_much_room_in_a_message_about_what_does_not_fit_here",
-                                        "model.layers.4.a_name_that_takes_much_room_in_a_message_about_what_does_not_fit_here",
-                                        "model.layers.5.a_name_that_takes_much_room_in_a_message_about_what_does_not_fit_here"};
+    static const char *const names[] = {
+        "model.layers.0.a_name_that_takes_much_room_in_a_message_about_what_does_not_fit_here",
+        "model.layers.1.a_name_that_takes_much_room_in_a_message_about_what_does_not_fit_here",
+        "model.layers.2.a_name_that_takes_much_room_in_a_message_about_what_does_not_fit_here",
+        "model.layers.3.a_name_that_takes_much_room_in_a_message_about_what_does_not_fit_here",
+        "model.layers.4.a_name_that_takes_much_room_in_a_message_about_what_does_not_fit_here",
+        "model.layers.5.a_name_that_takes_much_room_in_a_message_about_what_does_not_fit_here"};
     usual();
     rename(scratch_path("noisy.safetensors"), scratch_path("keep.safetensors"));
     for (size_t k = 0; k < 6; k++)
@@ -93,7 +94,8 @@ START_TEST(values_that_are_none)
             const float before = *places[p];
             *places[p] = rows[k].value;
             rig_write(3, NULL);
-            REFUSED(ORGAN_BAD_INPUT, WAY(.options = {.noisy2 = scratch_path("noisy2.safetensors")}), where[p][0], where[p][1], "v_proj");
+            REFUSED(ORGAN_BAD_INPUT, WAY(.options = {.noisy2 = scratch_path("noisy2.safetensors")}), where[p][0],
+                    where[p][1], "v_proj");
             *places[p] = before;
         }
     rig_modules[0].clean[0] = 3e38f;
@@ -114,7 +116,8 @@ START_TEST(wrong_calls)
     REFUSED(ORGAN_USAGE, WAY(.options = {.draws = 1}), "1 draws");
     REFUSED(ORGAN_USAGE, WAY(.memory = 1000), "--memory 1000 is too little for ", Q);
     REFUSED(ORGAN_USAGE, WAY(.options = {.output = scratch_path("adapter")}), "adapter");
-    REFUSED(ORGAN_USAGE, WAY(.options = {.output = scratch_path("clean.safetensors"), .force = true}), "clean.safetensors");
+    REFUSED(ORGAN_USAGE, WAY(.options = {.output = scratch_path("clean.safetensors"), .force = true}),
+            "clean.safetensors");
     REFUSED(ORGAN_USAGE, WAY(.options = {.output = scratch_path("adapter"), .force = true}), "adapter");
     REFUSED(ORGAN_IO, WAY(.options = {.clean = scratch_path("nowhere")}), "nowhere");
     REFUSED(ORGAN_IO, WAY(.options = {.noisy2 = scratch_path("nowhere")}), "nowhere");
@@ -193,7 +196,8 @@ START_TEST(full_disk_at_any_moment)
     for (size_t c = 0; c < sizeof calls / sizeof *calls; c++) {
         fault_clear();
         rig_must((rig_way){.options = {.output = scratch_path("counted"), .force = true}});
-        /* The last two fsyncs are those of the output and its parent directory: the output is whole by then and stays. */
+        /* The last two fsyncs are those of the output and its parent directory: the output is whole by then and stays.
+         */
         const long count = fault_count(calls[c]) - (calls[c] == FAULT_FSYNC ? 2 : 0);
         for (long n = 1; n <= count; n++) {
             fault_at(calls[c], n, ENOSPC, true, NULL);

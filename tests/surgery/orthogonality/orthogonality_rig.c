@@ -98,8 +98,8 @@ static void write_pieces(const char *path, piece *pieces, size_t count)
     for (size_t k = 0; k < count; k++) {
         const size_t bytes = pieces[k].rows * pieces[k].cols * sizeof(float);
         snprintf(header + strlen(header), sizeof header - strlen(header),
-                 "%s\"%s\":{\"dtype\":\"F32\",\"shape\":[%zu,%zu],\"data_offsets\":[%zu,%zu]}", k ? "," : "", pieces[k].name,
-                 pieces[k].rows, pieces[k].cols, at, at + bytes);
+                 "%s\"%s\":{\"dtype\":\"F32\",\"shape\":[%zu,%zu],\"data_offsets\":[%zu,%zu]}", k ? "," : "",
+                 pieces[k].name, pieces[k].rows, pieces[k].cols, at, at + bytes);
         at += bytes;
     }
     strcat(header, "}");
@@ -132,8 +132,10 @@ static float *transposed(const float *values, size_t rows, size_t cols)
 /* Of a module whose weight is the transpose of B A, A holds b and B holds a. */
 static void put_factors(const rig_module *m, bool turned, piece *to)
 {
-    static const char *const suffix[2][2] = {{".lora_A.weight", ".lora_B.weight"}, {".lora_embedding_A", ".lora_embedding_B"}};
-    float *a = turned ? transposed(m->b, m->rows, m->rank) : NULL, *b = turned ? transposed(m->a, m->rank, m->cols) : NULL;
+    static const char *const suffix[2][2] = {{".lora_A.weight", ".lora_B.weight"},
+                                             {".lora_embedding_A", ".lora_embedding_B"}};
+    float *a = turned ? transposed(m->b, m->rows, m->rank) : NULL,
+          *b = turned ? transposed(m->a, m->rank, m->cols) : NULL;
     to[0] = (piece){.rows = m->rank, .cols = turned ? m->rows : m->cols, .values = turned ? a : m->a, .own = a};
     to[1] = (piece){.rows = turned ? m->cols : m->rows, .cols = m->rank, .values = turned ? b : m->b, .own = b};
     for (size_t k = 0; k < 2; k++)
@@ -158,7 +160,8 @@ void rig_write(double alpha, const char *config)
         put_factors(&rig_modules[k], turned || rig_modules[k].embedding, pieces + 2 * k);
     mkdir(scratch_path("adapter"), 0777);
     write_pieces(scratch_path("adapter/adapter_model.safetensors"), pieces, 2 * rig_count);
-    snprintf(text, sizeof text, "{\"peft_type\":\"LORA\",\"r\":%zu,\"lora_alpha\":%.17g,\"target_modules\":\"all-linear\"%s%s}",
+    snprintf(text, sizeof text,
+             "{\"peft_type\":\"LORA\",\"r\":%zu,\"lora_alpha\":%.17g,\"target_modules\":\"all-linear\"%s%s}",
              rig_modules[0].rank, alpha, config ? "," : "", config ? config : "");
     spill(scratch_path("adapter/adapter_config.json"), text, strlen(text));
 }
@@ -192,7 +195,8 @@ void rig_must(rig_way way)
 
 const json_t *rig_noise(size_t m, size_t n)
 {
-    const json_t *const row = json_array_get(organ_json_at(json_array_get(organ_json_at(rig_result, "modules"), m), "noise"), n);
+    const json_t *const row =
+        json_array_get(organ_json_at(json_array_get(organ_json_at(rig_result, "modules"), m), "noise"), n);
     ck_assert_ptr_nonnull(row);
     return row;
 }

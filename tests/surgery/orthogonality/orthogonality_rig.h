@@ -14,7 +14,8 @@ typedef struct rig_module {
     size_t rows, cols, rank;
     float *clean, *noisy[2]; /* rows x cols */
     float *b, *a;            /* rows x rank, rank x cols */
-    bool embedding;          /* the weight is (B A)^T, as lora_embedding_A and _B: `b` and `a` still give the weight as it is stored */
+    bool embedding; /* the weight is (B A)^T, as lora_embedding_A and _B: `b` and `a` still give the weight as it is
+                       stored */
 } rig_module;
 
 enum { RIG_MODULES = 8 };
@@ -28,11 +29,12 @@ void rig_teardown(void);
 /* A module with normal values: weights of deviation 0.05, noises of 0.01, factors of 0.1. */
 rig_module *rig_add(const char *name, size_t rows, size_t cols, size_t rank);
 
-/* Writes clean.safetensors, noisy.safetensors, noisy2.safetensors and the adapter; `config` adds members to adapter_config.json, NULL:
- * none. lora_alpha is `alpha`, r that of the first module. */
+/* Writes clean.safetensors, noisy.safetensors, noisy2.safetensors and the adapter; `config` adds members to
+ * adapter_config.json, NULL: none. lora_alpha is `alpha`, r that of the first module. */
 void rig_write(double alpha, const char *config);
 
-/* The usual run: what rig_write wrote, 2 threads, 64 MiB, 100 draws; members of `options` that are not 0 take precedence. */
+/* The usual run: what rig_write wrote, 2 threads, 64 MiB, 100 draws; members of `options` that are not 0 take
+ * precedence. */
 typedef struct rig_way {
     organ_orthogonality_options options;
     size_t threads;

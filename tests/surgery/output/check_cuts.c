@@ -1,5 +1,6 @@
 /* SPDX-License-Identifier: MIT
- * Tests of orchestrator/surgery/output/cuts: where large tensors are cut, and the digest of what is written in stretches. */
+ * Tests of orchestrator/surgery/output/cuts: where large tensors are cut, and the digest of what is written in
+ * stretches. */
 #include "orchestrator/surgery/output/cuts.h"
 
 #include "tests/kit/require.h"
@@ -52,7 +53,8 @@ START_TEST(tensors_are_cut_by_their_size_alone)
         organ_cuts cuts;
         cut_one(&whole, table[k].rows, &cuts);
         ck_assert_msg(cuts.count == table[k].stretches, "row %zu: %zu stretches", k, cuts.count);
-        ck_assert_msg(cuts.list[0].tensor.bytes == table[k].first, "row %zu: %zu bytes", k, (size_t)cuts.list[0].tensor.bytes);
+        ck_assert_msg(cuts.list[0].tensor.bytes == table[k].first, "row %zu: %zu bytes", k,
+                      (size_t)cuts.list[0].tensor.bytes);
         for (size_t c = 0; c < cuts.count; c++) {
             const organ_cut *const cut = &cuts.list[c];
             const organ_matrices m = organ_tensor_matrices(&cut->tensor);

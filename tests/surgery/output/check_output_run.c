@@ -1,5 +1,6 @@
 /* SPDX-License-Identifier: MIT
- * Tests of the "run" of a report (orchestrator/surgery/output/output.h): its seconds count from the begin of the run, not of the output. */
+ * Tests of the "run" of a report (orchestrator/surgery/output/output.h): its seconds count from the begin of the run,
+ * not of the output. */
 #include "orchestrator/surgery/output/output.h"
 
 #include <check.h>

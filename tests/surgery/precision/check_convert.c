@@ -1,5 +1,6 @@
 /* SPDX-License-Identifier: MIT
- * Quantisation and dequantisation as a library: every code and every number by a plain implementation, the same bytes whatever the way. */
+ * Quantisation and dequantisation as a library: every code and every number by a plain implementation, the same bytes
+ * whatever the way. */
 #include "tests/surgery/precision/convert_rig.h"
 #include "tests/surgery/precision/quantize_golden.h"
 #include "tests/kit/suite_table.h"
@@ -96,7 +97,8 @@ static plain quantize_plainly(const char *scheme, const float *values, size_t ro
         p.scales[k] = plain_scale(&p, p.scales[k]);
     double squares = 0, lost = 0;
     for (size_t k = 0; k < rows * cols; k++) {
-        const float scale = p.scales[k / cols / p.block_rows * p.scale_cols + k % cols / p.block_cols], x = values[k] / scale;
+        const float scale = p.scales[k / cols / p.block_rows * p.scale_cols + k % cols / p.block_cols],
+                    x = values[k] / scale;
         p.codes[k] = p.int4 ? (int)fminf(fmaxf(nearbyintf(x), -8), 7) : (int)nearest_e4m3(x);
         const double back = (double)((p.int4 ? (float)p.codes[k] : (float)e4m3((unsigned)p.codes[k])) * scale);
         squares += (double)values[k] * (double)values[k];
@@ -123,8 +125,8 @@ static const char *beside(const char *weight, const char *end)
 static void same_scales(const organ_model *model, const char *name, const plain *p)
 {
     size_t bytes;
-    unsigned char *const stored =
-        bytes_of(model, beside(name, p->wide ? "weight_scale_inv" : "weight_scale"), p->wide ? ORGAN_F32 : ORGAN_BF16, &bytes);
+    unsigned char *const stored = bytes_of(model, beside(name, p->wide ? "weight_scale_inv" : "weight_scale"),
+                                           p->wide ? ORGAN_F32 : ORGAN_BF16, &bytes);
     ck_assert_uint_eq(bytes, p->scale_rows * p->scale_cols * (p->wide ? 4 : 2));
     for (size_t k = 0; k < p->scale_rows * p->scale_cols; k++) {
         uint32_t bits = 0;
@@ -212,7 +214,8 @@ START_TEST(numbers_come_back)
                 if (d ? bits != to_bf16(value) : from_bits(bits) != value)
                     ck_abort_msg("%s as %s: %zu", schemes[s], dtypes[d], k);
             }
-            ck_assert_ptr_null(organ_model_find(model, beside(GATE_PROJ, p.wide ? "weight_scale_inv" : "weight_scale")));
+            ck_assert_ptr_null(
+                organ_model_find(model, beside(GATE_PROJ, p.wide ? "weight_scale_inv" : "weight_scale")));
             ck_assert_uint_eq(model->tensor_count, donor->tensor_count);
             ck_assert_str_eq(model->config.torch_dtype, d ? "bfloat16" : "float32");
             ck_assert_str_eq(model->config.quant_method, "");
@@ -228,10 +231,12 @@ END_TEST
 
 START_TEST(same_bytes_whatever_the_way)
 {
-    const convert_way ways[] = {{.threads = 1}, {.threads = 3, .memory = 24 << 20}, {.isa = "scalar", .threads = 1, .memory = 1 << 30}};
+    const convert_way ways[] = {
+        {.threads = 1}, {.threads = 3, .memory = 24 << 20}, {.isa = "scalar", .threads = 1, .memory = 1 << 30}};
     for (size_t s = 0; s < SCHEMES; s++) {
         must_convert("packed", (convert_way){.scheme = schemes[s], .force = true, .most = 50000});
-        must_convert("plain", (convert_way){.model = scratch_path("packed"), .force = true, .most = 50000, .dtype = "f16"});
+        must_convert("plain",
+                     (convert_way){.model = scratch_path("packed"), .force = true, .most = 50000, .dtype = "f16"});
         for (size_t k = 0; k < sizeof ways / sizeof *ways; k++) {
             convert_way way = ways[k];
             way.most = 50000;
@@ -282,12 +287,12 @@ START_TEST(codes_are_those_of_the_owners)
         const void *scales, *codes;
         size_t scale_bytes, code_bytes;
     } rows[] = {
-        {"fp8-block128", "weight_scale_inv", ORGAN_F32, golden_block_scales, golden_block_codes, sizeof golden_block_scales,
-         sizeof golden_block_codes},
-        {"fp8-tensor", "weight_scale", ORGAN_BF16, golden_tensor_scales, golden_tensor_codes, sizeof golden_tensor_scales,
-         sizeof golden_tensor_codes},
-        {"fp8-channel", "weight_scale", ORGAN_BF16, golden_channel_scales, golden_channel_codes, sizeof golden_channel_scales,
-         sizeof golden_channel_codes},
+        {"fp8-block128", "weight_scale_inv", ORGAN_F32, golden_block_scales, golden_block_codes,
+         sizeof golden_block_scales, sizeof golden_block_codes},
+        {"fp8-tensor", "weight_scale", ORGAN_BF16, golden_tensor_scales, golden_tensor_codes,
+         sizeof golden_tensor_scales, sizeof golden_tensor_codes},
+        {"fp8-channel", "weight_scale", ORGAN_BF16, golden_channel_scales, golden_channel_codes,
+         sizeof golden_channel_scales, sizeof golden_channel_codes},
         {"int4-group32", "weight_scale", ORGAN_BF16, golden_int4_scales, golden_int4_words, sizeof golden_int4_scales,
          sizeof golden_int4_words},
     };
@@ -300,7 +305,8 @@ START_TEST(codes_are_those_of_the_owners)
         must_convert("out", (convert_way){.model = scratch_path("small"), .scheme = rows[k].scheme, .force = true});
         organ_model *const model = open_sound("out");
         expect(model, beside(name, rows[k].scale), rows[k].scale_type, rows[k].scales, rows[k].scale_bytes);
-        expect(model, k == 3 ? beside(name, "weight_packed") : name, k == 3 ? ORGAN_I32 : ORGAN_F8_E4M3, rows[k].codes, rows[k].code_bytes);
+        expect(model, k == 3 ? beside(name, "weight_packed") : name, k == 3 ? ORGAN_I32 : ORGAN_F8_E4M3, rows[k].codes,
+               rows[k].code_bytes);
         organ_model_close(model);
     }
 }
@@ -315,8 +321,8 @@ START_TEST(zeros_have_a_scale)
         must_convert("packed", (convert_way){.scheme = schemes[s], .force = true});
         organ_model *model = open_sound("packed");
         const bool wide = s == 0;
-        unsigned char *const scales =
-            bytes_of(model, beside(Q_PROJ, wide ? "weight_scale_inv" : "weight_scale"), wide ? ORGAN_F32 : ORGAN_BF16, &bytes);
+        unsigned char *const scales = bytes_of(model, beside(Q_PROJ, wide ? "weight_scale_inv" : "weight_scale"),
+                                               wide ? ORGAN_F32 : ORGAN_BF16, &bytes);
         ck_assert(wide ? scales[3] == 0x3F && scales[2] == 0x80 : scales[1] == 0x3C && scales[0] == 0);
         ck_assert_double_eq(told_error(Q_PROJ), 0);
         free(scales);
@@ -339,7 +345,8 @@ START_TEST(values_that_are_not_finite)
         poke("donor", V_PROJ, 4000, &bad[k], 4);
         for (size_t s = 0; s < SCHEMES; s++) {
             ck_assert_int_eq(convert("out", (convert_way){.scheme = schemes[s]}, &error), ORGAN_BAD_INPUT);
-            ck_assert_msg(strstr(error.message, "'" V_PROJ "' has values that are NaN or infinite"), "%s", error.message);
+            ck_assert_msg(strstr(error.message, "'" V_PROJ "' has values that are NaN or infinite"), "%s",
+                          error.message);
             ck_assert(!scratch_left("out"));
         }
     }
@@ -347,7 +354,10 @@ START_TEST(values_that_are_not_finite)
 }
 END_TEST
 
-static long long counted(const char *key) { return json_integer_value(json_object_get(json_object_get(convert_report, "totals"), key)); }
+static long long counted(const char *key)
+{
+    return json_integer_value(json_object_get(json_object_get(convert_report, "totals"), key));
+}
 
 static char remarks[4096];
 static void remark(void *context, const char *text)
@@ -393,11 +403,14 @@ Suite *convert_numbers_suite(void)
 {
     const suite_case cases[] = {
         {"numbers",
-         {codes_are_the_nearest, codes_are_those_of_the_owners, numbers_come_back, zeros_have_a_scale, values_that_are_not_finite,
-          overflow_is_counted}},
+         {codes_are_the_nearest, codes_are_those_of_the_owners, numbers_come_back, zeros_have_a_scale,
+          values_that_are_not_finite, overflow_is_counted}},
         {"bytes", {same_bytes_whatever_the_way}},
     };
     return suite_of("convert", cases, sizeof cases / sizeof *cases, convert_setup, convert_teardown);
 }
 
-int main(void) { return run_suites((Suite *const[]){convert_numbers_suite(), convert_files_suite(), convert_faults_suite(), NULL}); }
+int main(void)
+{
+    return run_suites((Suite *const[]){convert_numbers_suite(), convert_files_suite(), convert_faults_suite(), NULL});
+}

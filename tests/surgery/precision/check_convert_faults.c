@@ -19,7 +19,8 @@ static convert_way way_of(int verb)
     return (convert_way){.scheme = schemes[verb], .model = verb == 1 ? packed : NULL, .most = 60000};
 }
 
-static organ_status convert_once(const void *way, const char *output, bool resume, size_t threads, organ_stop *stop, organ_error *error)
+static organ_status convert_once(const void *way, const char *output, bool resume, size_t threads, organ_stop *stop,
+                                 organ_error *error)
 {
     convert_way here = *(const convert_way *)way;
     here.resume = resume;
@@ -171,9 +172,11 @@ END_TEST
 Suite *convert_faults_suite(void)
 {
     const suite_case cases[] = {
-        {"faults", {donor_changed_under_the_run, unreadable_donor, leftovers_of_another_verb_go, single_file_is_resumed}},
+        {"faults",
+         {donor_changed_under_the_run, unreadable_donor, leftovers_of_another_verb_go, single_file_is_resumed}},
     };
-    Suite *const suite = suite_of("convert faults", cases, sizeof cases / sizeof *cases, convert_setup, convert_teardown);
+    Suite *const suite =
+        suite_of("convert faults", cases, sizeof cases / sizeof *cases, convert_setup, convert_teardown);
     TCase *const resumed = tcase_create("resume");
     tcase_set_timeout(resumed, 60);
     tcase_add_checked_fixture(resumed, convert_setup, convert_teardown);

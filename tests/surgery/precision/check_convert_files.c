@@ -29,14 +29,16 @@ static void same_tensors(const organ_model *a, const organ_model *b)
     for (size_t t = 0; t < a->tensor_count; t++) {
         size_t bytes, other;
         const organ_tensor *const x = &a->tensors[t];
-        unsigned char *const data = bytes_of(a, x->name, x->dtype, &bytes), *const same = bytes_of(b, x->name, x->dtype, &other);
+        unsigned char *const data = bytes_of(a, x->name, x->dtype, &bytes), *const same =
+                                                                                bytes_of(b, x->name, x->dtype, &other);
         ck_assert_msg(bytes == other && memcmp(data, same, bytes) == 0, "%s", x->name);
         free(data);
         free(same);
     }
 }
 
-/* Every tensor begins at a multiple of its type's width, data on a page; no shard of several tensors is longer than asked for. */
+/* Every tensor begins at a multiple of its type's width, data on a page; no shard of several tensors is longer than
+ * asked for. */
 static void check_shards(const organ_model *model, uint64_t most)
 {
     for (size_t f = 0; f < model->file_count; f++) {
@@ -69,7 +71,8 @@ START_TEST(shards_are_cut_as_asked)
             uint64_t total = 0;
             for (size_t t = 0; t < model->tensor_count; t++)
                 total += model->tensors[t].bytes;
-            ck_assert_int_eq(json_integer_value(json_object_get(json_object_get(index, "metadata"), "total_size")), (json_int_t)total);
+            ck_assert_int_eq(json_integer_value(json_object_get(json_object_get(index, "metadata"), "total_size")),
+                             (json_int_t)total);
             json_decref(index);
         }
         organ_model_close(model);
@@ -114,9 +117,11 @@ START_TEST(edits_keep_the_rest)
         {"{}", "a", NULL, NULL, NULL, "{}"},
         {"{\"a\":1}", "a", NULL, NULL, NULL, "{}"},
         {"{\"a\":1,\"b\":NaN}", "a", NULL, NULL, NULL, "{\"b\":NaN}"},
-        {"{\"b\":-Infinity, \"a\":{\"x\":[1,{}]}, \"c\":1.0e-06}", "a", NULL, NULL, NULL, "{\"b\":-Infinity, \"c\":1.0e-06}"},
+        {"{\"b\":-Infinity, \"a\":{\"x\":[1,{}]}, \"c\":1.0e-06}", "a", NULL, NULL, NULL,
+         "{\"b\":-Infinity, \"c\":1.0e-06}"},
         {"{\n  \"b\": 1e-06,\n  \"a\": \"}\\\"\"\n}\n", "a", NULL, NULL, NULL, "{\n  \"b\": 1e-06\n}\n"},
-        {"{\"t\":{\"a\":1,\"u\":{\"a\":2}},\"l\":[{\"a\":3}],\"a\":4}", "a", NULL, NULL, NULL, "{\"t\":{\"u\":{}},\"l\":[{\"a\":3}]}"},
+        {"{\"t\":{\"a\":1,\"u\":{\"a\":2}},\"l\":[{\"a\":3}],\"a\":4}", "a", NULL, NULL, NULL,
+         "{\"t\":{\"u\":{}},\"l\":[{\"a\":3}]}"},
         {"{}", NULL, NULL, "a", "[1]", "{\"a\": [1]}"},
         {"{\"b\":2}", NULL, NULL, "a", "\"x\"", "{\"b\":2,\"a\": \"x\"}"},
         {"{\n  \"b\": 2\n}\n", NULL, NULL, "a", "{\"x\":[1,2]}",
@@ -158,10 +163,12 @@ END_TEST
 /* The config of a quantised model that keeps what it says of the text apart. */
 START_TEST(config_becomes_that_of_a_plain_model)
 {
-    static const char before[] = "{\n  \"model_type\": \"llama\",\n  \"text_config\": {\"dtype\": \"float32\", \"x\": 1e-06},\n"
-                                 "  \"torch_dtype\": \"float32\"\n}\n";
-    static const char after[] = "{\n  \"model_type\": \"llama\",\n  \"text_config\": {\"dtype\": \"float16\", \"x\": 1e-06},\n"
-                                "  \"torch_dtype\": \"float16\"\n}\n";
+    static const char before[] =
+        "{\n  \"model_type\": \"llama\",\n  \"text_config\": {\"dtype\": \"float32\", \"x\": 1e-06},\n"
+        "  \"torch_dtype\": \"float32\"\n}\n";
+    static const char after[] =
+        "{\n  \"model_type\": \"llama\",\n  \"text_config\": {\"dtype\": \"float16\", \"x\": 1e-06},\n"
+        "  \"torch_dtype\": \"float16\"\n}\n";
     size_t size;
     spill(scratch_path("donor/config.json"), before, sizeof before - 1);
     must_convert("packed", (convert_way){.scheme = "int4-group32"});
@@ -197,14 +204,16 @@ START_TEST(what_is_left_alone_is_named)
     must_convert("out", (convert_way){.scheme = "int4-group32"});
     json_t *config = load(scratch_path("out/config.json"));
     const json_t *names = json_object_get(json_object_get(config, "quantization_config"), "ignore");
-    ck_assert(lists(names, "model.layers.0.mlp.down_proj") && lists(names, "model.layers.1.mlp.down_proj") && lists(names, "lm_head"));
+    ck_assert(lists(names, "model.layers.0.mlp.down_proj") && lists(names, "model.layers.1.mlp.down_proj") &&
+              lists(names, "lm_head"));
     ck_assert_uint_eq(json_array_size(names), 3);
     ck_assert_uint_eq(json_array_size(json_object_get(convert_report, "left_alone")), 2);
     json_decref(config);
     must_convert("some", (convert_way){.scheme = "fp8-block128", .targets = "*.mlp.*"});
     config = load(scratch_path("some/config.json"));
     names = json_object_get(json_object_get(config, "quantization_config"), "modules_to_not_convert");
-    ck_assert(lists(names, "model.layers.1.self_attn.o_proj") && !lists(names, "model.embed_tokens") && lists(names, "lm_head"));
+    ck_assert(lists(names, "model.layers.1.self_attn.o_proj") && !lists(names, "model.embed_tokens") &&
+              lists(names, "lm_head"));
     ck_assert_uint_eq(json_array_size(names), 9);
     json_decref(config);
 }
@@ -227,7 +236,8 @@ START_TEST(other_files_come_along)
         ck_assert_msg(!exists(scratch_path("out/%s", gone[k])), "%s", gone[k]);
     ck_assert(!exists(scratch_path("out/model.safetensors.index.json"))); /* of the shards that it had */
     ck_assert(same_files(scratch_path("packed/organ/quantize.json"), scratch_path("out/organ/donor/quantize.json")));
-    ck_assert(exists(scratch_path("out/organ/dequantize.json")) && exists(scratch_path("out/organ/DEQUANTIZE_REPORT.md")) &&
+    ck_assert(exists(scratch_path("out/organ/dequantize.json")) &&
+              exists(scratch_path("out/organ/DEQUANTIZE_REPORT.md")) &&
               exists(scratch_path("out/organ/DEQUANTIZE_REPORT.html")));
 }
 END_TEST
@@ -252,7 +262,8 @@ static void add_strays(void)
                                          {"model.layers.0.self_attn.k_scale", ORGAN_F32, 1, {1}},
                                          {"model.layers.0.mlp.up_proj.wobble", ORGAN_F32, 1, {3}}};
     const char *const path = scratch_path("packed/model.safetensors.index.json");
-    json_t *const index = load(path), *const map = json_object_get(index, "weight_map"), *const meta = json_object_get(index, "metadata");
+    json_t *const index = load(path), *const map = json_object_get(index, "weight_map"),
+                  *const meta = json_object_get(index, "metadata");
     make_shard(scratch_path("packed/extra.safetensors"), strays, 3);
     for (size_t k = 0; k < 3; k++)
         json_object_set_new(map, strays[k].name, json_string("extra.safetensors"));
@@ -280,7 +291,8 @@ START_TEST(strays_are_never_silent)
 }
 END_TEST
 
-/* Takes the shards of `from`, which have a tensor each, whose tensors have `part` in their names (or not: `without`). */
+/* Takes the shards of `from`, which have a tensor each, whose tensors have `part` in their names (or not: `without`).
+ */
 static void take_shards(const char *from, const char *part, bool without, json_t *map, uint64_t *total)
 {
     organ_model *const model = open_sound(from);
@@ -290,7 +302,8 @@ static void take_shards(const char *from, const char *part, bool without, json_t
         if ((strstr(tensor->name, part) != NULL) == without)
             continue;
         snprintf(name, sizeof name, "%s-%zu.safetensors", from, t);
-        snprintf(command, sizeof command, "cp '%s' '%s'", model->files[tensor->file].path, scratch_path("mixed/%s", name));
+        snprintf(command, sizeof command, "cp '%s' '%s'", model->files[tensor->file].path,
+                 scratch_path("mixed/%s", name));
         ck_assert_int_eq(system(command), 0);
         json_object_set_new(map, tensor->name, json_string(name));
         *total += tensor->bytes;
@@ -352,8 +365,9 @@ START_TEST(gguf_becomes_gguf)
         ck_assert_uint_eq(after->gguf->kv_count, before->gguf->kv_count);
         for (size_t t = 0; t < before->tensor_count; t += 7) {
             size_t count, other;
-            float *const x = numbers_of(before, before->tensors[t].name, &count), *const y =
-                                                                                      numbers_of(after, before->tensors[t].name, &other);
+            float *const x = numbers_of(before, before->tensors[t].name, &count), *const y = numbers_of(
+                                                                                      after, before->tensors[t].name,
+                                                                                      &other);
             ck_assert_uint_eq(count, other);
             size_t wrong = 0;
             for (size_t k = 0; k < count; k++)
@@ -421,7 +435,10 @@ START_TEST(wrong_usage)
         {{0}, "full", "exists", ORGAN_USAGE},
         {{.scheme = "fp8-tensor", .memory = 1000}, "no", "--memory", ORGAN_USAGE},
         {{.scheme = "fp8-tensor", .model = scratch_path("packed")}, "no", "quantised already", ORGAN_BAD_INPUT},
-        {{.scheme = "int4-group128", .targets = "*.down_proj.weight"}, "no", "whole number of groups of 32", ORGAN_BAD_INPUT},
+        {{.scheme = "int4-group128", .targets = "*.down_proj.weight"},
+         "no",
+         "whole number of groups of 32",
+         ORGAN_BAD_INPUT},
         {{.model = scratch_path("packed"), .memory = 1000}, "no", "--memory", ORGAN_USAGE},
         {{.model = scratch_path("nothing")}, "no", "nothing", ORGAN_IO},
     };
@@ -464,10 +481,12 @@ Suite *convert_files_suite(void)
     const suite_case cases[] = {
         {"shards", {shards_are_cut_as_asked, single_file, header_names_its_format}},
         {"config",
-         {edits_keep_the_rest, edits_refuse_what_is_no_object, config_becomes_that_of_a_plain_model, what_is_left_alone_is_named,
-          config_that_cannot_be_edited}},
+         {edits_keep_the_rest, edits_refuse_what_is_no_object, config_becomes_that_of_a_plain_model,
+          what_is_left_alone_is_named, config_that_cannot_be_edited}},
         {"beside", {other_files_come_along, a_stale_file_is_not_copied_over_the_output, strays_are_never_silent}},
-        {"models", {schemes_may_be_mixed, gguf_becomes_gguf, an_organ_directory_is_a_model_too, dry_run_writes_nothing, wrong_usage}},
+        {"models",
+         {schemes_may_be_mixed, gguf_becomes_gguf, an_organ_directory_is_a_model_too, dry_run_writes_nothing,
+          wrong_usage}},
     };
     return suite_of("convert files", cases, sizeof cases / sizeof *cases, setup, convert_teardown);
 }

@@ -22,8 +22,11 @@ static void setup(void)
 
 static convert_way way_of(const char *scheme, const char *calibration)
 {
-    return (convert_way){
-        .scheme = scheme, .model = donor, .calibration = calibration, .samples = calibration ? 100 : 0, .context = calibration ? 32 : 0};
+    return (convert_way){.scheme = scheme,
+                         .model = donor,
+                         .calibration = calibration,
+                         .samples = calibration ? 100 : 0,
+                         .context = calibration ? 32 : 0};
 }
 
 static const json_t *row_of(const char *tensor)
@@ -40,7 +43,8 @@ static const json_t *row_of(const char *tensor)
 
 static const char stack[] = "blk.1.ffn_up_exps.weight";
 
-/* Every matrix of a stack gets blocks of its own that lose less on the text; what goes by none has those that it has without one. */
+/* Every matrix of a stack gets blocks of its own that lose less on the text; what goes by none has those that it has
+ * without one. */
 START_TEST(stacks_and_what_goes_by_no_text)
 {
     size_t bytes;
@@ -53,7 +57,8 @@ START_TEST(stacks_and_what_goes_by_no_text)
     ck_assert_ptr_null(json_object_get(row_of("token_embd.weight"), "calibration_tokens"));
     organ_model *const plain = open_sound("plain.gguf"), *const made = open_sound("out.gguf");
     const organ_matrices m = organ_tensor_matrices(organ_model_find(made, stack));
-    unsigned char *const before = bytes_of(plain, stack, ORGAN_Q4_1, &bytes), *const after = bytes_of(made, stack, ORGAN_Q4_1, &bytes);
+    unsigned char *const before = bytes_of(plain, stack, ORGAN_Q4_1, &bytes), *const after = bytes_of(
+                                                                                  made, stack, ORGAN_Q4_1, &bytes);
     ck_assert_uint_gt(m.count, 2);
     for (size_t k = 0; k < m.count; k++)
         ck_assert_int_ne(memcmp(before + bytes / m.count * k, after + bytes / m.count * k, bytes / m.count), 0);
@@ -92,7 +97,8 @@ START_TEST(full_disk_and_what_goes_on)
 }
 END_TEST
 
-/* Of one token only the experts that work on it see anything: all are calibrated on all tokens, stacks of them in one tensor, too. */
+/* Of one token only the experts that work on it see anything: all are calibrated on all tokens, stacks of them in one
+ * tensor, too. */
 START_TEST(experts_that_no_token_reaches)
 {
     convert_way way = way_of("q4_0", text);
@@ -125,5 +131,6 @@ int main(void)
 {
     const suite_case cases[] = {{"stacks", {stacks_and_what_goes_by_no_text, experts_that_no_token_reaches}},
                                 {"faults", {full_disk_and_what_goes_on, what_cannot_be_is_refused}}};
-    return run_suites((Suite *const[]){suite_of("gguf_text", cases, sizeof cases / sizeof *cases, setup, convert_teardown), NULL});
+    return run_suites(
+        (Suite *const[]){suite_of("gguf_text", cases, sizeof cases / sizeof *cases, setup, convert_teardown), NULL});
 }

@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: MIT
- * GPTQ and what comes after it on one matrix, beside the same in FP64; the same bits on every table of kernels and for any number of
- * threads. */
+ * GPTQ and what comes after it on one matrix, beside the same in FP64; the same bits on every table of kernels and for
+ * any number of threads. */
 #include "orchestrator/surgery/precision/gptq.h"
 #include "tests/kit/effort.h"
 #include "tests/kit/require.h"
@@ -47,7 +47,8 @@ static quantised quantise(const organ_engine *engine, organ_grid grid, const uin
 static organ_grid grid_of(size_t k)
 {
     const bool channel = golden_losses[k].group == LAYER_COLS;
-    return (organ_grid){golden_losses[k].bits, channel ? ORGAN_SCALE_CHANNEL : ORGAN_SCALE_GROUP, channel ? 0 : golden_losses[k].group};
+    return (organ_grid){golden_losses[k].bits, channel ? ORGAN_SCALE_CHANNEL : ORGAN_SCALE_GROUP,
+                        channel ? 0 : golden_losses[k].group};
 }
 
 static void near_to(double found, double golden, double share)
@@ -87,8 +88,9 @@ START_TEST(codes_are_those_of_the_oracle)
 }
 END_TEST
 
-static const organ_grid grids[] = {{4, ORGAN_SCALE_GROUP, 32},  {3, ORGAN_SCALE_GROUP, 64}, {8, ORGAN_SCALE_CHANNEL, 0},
-                                   {0, ORGAN_SCALE_BLOCK, 128}, {0, ORGAN_SCALE_TENSOR, 0}, {0, ORGAN_SCALE_CHANNEL, 0}};
+static const organ_grid grids[] = {{4, ORGAN_SCALE_GROUP, 32},  {3, ORGAN_SCALE_GROUP, 64},
+                                   {8, ORGAN_SCALE_CHANNEL, 0}, {0, ORGAN_SCALE_BLOCK, 128},
+                                   {0, ORGAN_SCALE_TENSOR, 0},  {0, ORGAN_SCALE_CHANNEL, 0}};
 
 /* Every value is a code times its scale, and the encoder of the format finds that code. */
 START_TEST(values_are_what_codes_mean)
@@ -101,9 +103,12 @@ START_TEST(values_are_what_codes_mean)
         for (size_t i = 0; i < LAYER_ROWS; i++) {
             uint8_t codes[LAYER_COLS];
             float back[LAYER_COLS];
-            const size_t band = grids[k].scale_of == ORGAN_SCALE_BLOCK ? i / 128 : grids[k].scale_of == ORGAN_SCALE_TENSOR ? 0 : i;
+            const size_t band = grids[k].scale_of == ORGAN_SCALE_BLOCK    ? i / 128
+                                : grids[k].scale_of == ORGAN_SCALE_TENSOR ? 0
+                                                                          : i;
             engine.kernels->encode[code](q.values + i * LAYER_COLS, q.scales + band * groups, group, codes, LAYER_COLS);
-            engine.kernels->decode[code][ORGAN_REAL_F32](codes, q.scales + band * groups, NULL, group, back, LAYER_COLS);
+            engine.kernels->decode[code][ORGAN_REAL_F32](codes, q.scales + band * groups, NULL, group, back,
+                                                         LAYER_COLS);
             for (size_t j = 0; j < LAYER_COLS; j++)
                 REQUIRE(back[j] == q.values[i * LAYER_COLS + j]);
         }

@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: MIT
- * GPTQ within what blocks of GGUF can store: parts of blocks there and back, what is lost beside the blocks that weights become by
- * themselves, the same bits on every table of kernels and for any number of threads. */
+ * GPTQ within what blocks of GGUF can store: parts of blocks there and back, what is lost beside the blocks that
+ * weights become by themselves, the same bits on every table of kernels and for any number of threads. */
 #include "orchestrator/surgery/precision/gptq.h"
 #include "tests/kit/effort.h"
 #include "tests/kit/require.h"
@@ -12,7 +12,13 @@
 #include <string.h>
 
 /* The numbers of the layer, as a layer whose rows are whole blocks of 256. */
-enum { ROWS = 60, COLS = 512, TOKENS = LAYER_TOKENS * LAYER_COLS / COLS, MOST_BYTES = LAYER_WEIGHTS * 34 / 32, MOST_NUMBERS = ROWS * 40 };
+enum {
+    ROWS = 60,
+    COLS = 512,
+    TOKENS = LAYER_TOKENS * LAYER_COLS / COLS,
+    MOST_BYTES = LAYER_WEIGHTS * 34 / 32,
+    MOST_NUMBERS = ROWS * 40
+};
 
 /* Q4_0, Q4_1, Q5_0, Q5_1, Q8_0, Q4_K, Q5_K, Q6_K */
 static const organ_grid grids[] = {{4, ORGAN_SCALE_GGUF, 2},  {4, ORGAN_SCALE_GGUF, 3}, {5, ORGAN_SCALE_GGUF, 6},
@@ -42,7 +48,8 @@ static organ_calibration *see(const organ_engine *engine)
 }
 
 /* Into one of two places. */
-static quantised *quantise(const organ_engine *engine, organ_grid grid, const float *weighing, bool no_resolve, bool second)
+static quantised *quantise(const organ_engine *engine, organ_grid grid, const float *weighing, bool no_resolve,
+                           bool second)
 {
     static quantised places[2];
     quantised *const q = &places[second];
@@ -112,7 +119,8 @@ static double loss_of(const float *values)
         for (size_t t = 0; t < TOKENS; t++) {
             double sum = 0;
             for (size_t j = 0; j < COLS; j++)
-                sum += ((double)given.weights[i * COLS + j] - (double)values[i * COLS + j]) * (double)given.inputs[t * COLS + j];
+                sum += ((double)given.weights[i * COLS + j] - (double)values[i * COLS + j]) *
+                       (double)given.inputs[t * COLS + j];
             loss += sum * sum;
         }
     for (size_t k = 0; k < LAYER_WEIGHTS; k++)
@@ -136,15 +144,16 @@ START_TEST(blocks_lose_less)
         organ_kernels_scalar->fit[kind->type](given.weights, NULL, COLS, blocks, count_of(kind));
         organ_kernels_scalar->dequantize[kind->type](blocks, meant, count_of(kind));
         const double nearest = loss_of(meant);
-        ck_assert_msg(q->m.gptq_loss < 0.7 * nearest && q->m.loss < 0.97 * q->m.gptq_loss, "type %u: %g, GPTQ %g, nearest %g", kind->type,
-                      q->m.loss, q->m.gptq_loss, nearest);
+        ck_assert_msg(q->m.gptq_loss < 0.7 * nearest && q->m.loss < 0.97 * q->m.gptq_loss,
+                      "type %u: %g, GPTQ %g, nearest %g", kind->type, q->m.loss, q->m.gptq_loss, nearest);
         ck_assert_uint_lt(q->m.rows_kept, ROWS / 4);
     }
     free_engine(&engine);
 }
 END_TEST
 
-/* Without what comes after GPTQ the numbers are those of the blocks that the weights become by themselves, weighed as is asked. */
+/* Without what comes after GPTQ the numbers are those of the blocks that the weights become by themselves, weighed as
+ * is asked. */
 START_TEST(first_numbers_are_those_of_the_search)
 {
     organ_engine engine = make_engine(1, (uint64_t)1 << 30);
@@ -157,7 +166,8 @@ START_TEST(first_numbers_are_those_of_the_search)
         const quantised *const q = quantise(&engine, grids[k], weighing, true, false);
         organ_kernels_scalar->fit[kind->type](given.weights, weighing, COLS, blocks, count_of(kind));
         for (size_t i = 0; i < ROWS; i++)
-            organ_grid_split(&grids[k], blocks + i * (COLS / kind->elements * kind->bytes), COLS, numbers + i * count, 1);
+            organ_grid_split(&grids[k], blocks + i * (COLS / kind->elements * kind->bytes), COLS, numbers + i * count,
+                             1);
         ck_assert_mem_eq(numbers, q->scales, ROWS * count * sizeof *numbers);
         ck_assert_double_eq(q->m.loss, q->m.gptq_loss);
     }

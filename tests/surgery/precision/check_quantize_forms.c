@@ -1,5 +1,6 @@
 /* SPDX-License-Identifier: MIT
- * Which scheme each target gets: groups that fit its width, and one scheme for all routed experts, or a refusal that names the width. */
+ * Which scheme each target gets: groups that fit its width, and one scheme for all routed experts, or a refusal that
+ * names the width. */
 #include "tests/surgery/precision/convert_rig.h"
 #include "tests/kit/suite_table.h"
 
@@ -38,7 +39,8 @@ static void make_mixture(uint64_t hidden, uint64_t width)
         for (int e = 0; e < EXPERTS; e++)
             for (size_t p = 0; p < 3; p++) {
                 snprintf(names[count], sizeof *names, "model.layers.%d.mlp.experts.%d.%s.weight", l, e, projections[p]);
-                tensors[count] = (made_tensor){names[count], ORGAN_BF16, 2, {p == 2 ? hidden : width, p == 2 ? width : hidden}};
+                tensors[count] =
+                    (made_tensor){names[count], ORGAN_BF16, 2, {p == 2 ? hidden : width, p == 2 ? width : hidden}};
                 count++;
             }
     }
@@ -98,8 +100,8 @@ static uint64_t group_of_pattern(const json_t *config)
     size_t k;
     json_object_foreach(json_object_get(config, "config_groups"), key, group) json_array_foreach(
         json_object_get(group, "targets"), k,
-        target) if (strcmp(json_string_value(target), "re:.*\\.experts\\.[0-9]+\\..*") ==
-                    0) return (uint64_t)json_integer_value(json_object_get(json_object_get(group, "weights"), "group_size"));
+        target) if (strcmp(json_string_value(target), "re:.*\\.experts\\.[0-9]+\\..*") == 0) return (uint64_t)
+        json_integer_value(json_object_get(json_object_get(group, "weights"), "group_size"));
     return 0;
 }
 
@@ -127,7 +129,8 @@ static void check_groups(const char *scheme, uint64_t asked, uint64_t hidden, ui
     ck_assert_uint_eq(group_of_pattern(config), experts == asked && attention == asked ? 0 : experts);
     ck_assert_int_eq(strstr(remarks, "a smaller group than") != NULL, experts != asked || attention != asked);
     const json_t *const regrouped = json_object_get(json_object_get(convert_report, "totals"), "regrouped");
-    ck_assert_int_eq(json_integer_value(regrouped), (experts != asked) * LAYERS * EXPERTS * 3 + (attention != asked) * LAYERS);
+    ck_assert_int_eq(json_integer_value(regrouped),
+                     (experts != asked) * LAYERS * EXPERTS * 3 + (attention != asked) * LAYERS);
     json_decref(config);
     organ_model_close(model);
 }
@@ -164,11 +167,13 @@ END_TEST
 
 START_TEST(experts_are_taken_by_whole_layers)
 {
-    static const char *const parts[] = {"*.down_proj.weight", "*.experts.[01].*", "*.1.mlp.experts.*,*.0.mlp.experts.*.up_proj.weight"};
+    static const char *const parts[] = {"*.down_proj.weight", "*.experts.[01].*",
+                                        "*.1.mlp.experts.*,*.0.mlp.experts.*.up_proj.weight"};
     organ_error error;
     make_mixture(128, 96);
     for (size_t k = 0; k < 3; k++) {
-        ck_assert_int_eq(convert("out", (convert_way){.scheme = "fp8-tensor", .targets = parts[k]}, &error), ORGAN_USAGE);
+        ck_assert_int_eq(convert("out", (convert_way){.scheme = "fp8-tensor", .targets = parts[k]}, &error),
+                         ORGAN_USAGE);
         ck_assert_msg(strstr(error.message, "take all of their projections or none"), "%s", error.message);
         ck_assert(!scratch_left("out"));
     }
@@ -202,14 +207,17 @@ END_TEST
 /* A matrix that loaders hold alone stays plain where no group fits, and is ignored by name. */
 START_TEST(other_matrices_stay_plain)
 {
-    must_convert("out", (convert_way){.scheme = "int4-group128", .targets = "*_proj.weight"}); /* donor: 160 wide, 357 in between */
+    must_convert("out", (convert_way){.scheme = "int4-group128",
+                                      .targets = "*_proj.weight"}); /* donor: 160 wide, 357 in between */
     json_t *const config = config_of("out");
     const json_t *const left = json_object_get(convert_report, "left_alone");
     ck_assert_uint_eq(json_array_size(left), 2);
     ck_assert_str_eq(json_string_value(json_object_get(json_array_get(left, 0), "why")),
-                     "its columns are not a whole number of groups of 32, the smallest; int8-channel and the FP8 schemes need no groups.");
-    ck_assert_str_eq(json_string_value(json_object_get(json_array_get(json_object_get(convert_report, "tensors"), 0), "scheme")),
-                     "int4-group32");
+                     "its columns are not a whole number of groups of 32, the smallest; int8-channel and the FP8 "
+                     "schemes need no groups.");
+    ck_assert_str_eq(
+        json_string_value(json_object_get(json_array_get(json_object_get(convert_report, "tensors"), 0), "scheme")),
+        "int4-group32");
     bool named = false;
     size_t k;
     json_t *module;

@@ -1,5 +1,6 @@
 /* SPDX-License-Identifier: MIT
- * quantize of GGUF models: which tensors become what, the bytes, the metadata; the same by any way; nothing half-done where it fails. */
+ * quantize of GGUF models: which tensors become what, the bytes, the metadata; the same by any way; nothing half-done
+ * where it fails. */
 #include "tests/surgery/precision/convert_rig.h"
 #include "formats/gguf/file.h"
 #include "tests/kit/samples.h"
@@ -27,7 +28,10 @@ static uint64_t elements_of(const made_tensor *t)
     return n;
 }
 
-static void must(organ_status status, const organ_error *error) { ck_assert_msg(status == ORGAN_OK, "%s", error->message); }
+static void must(organ_status status, const organ_error *error)
+{
+    ck_assert_msg(status == ORGAN_OK, "%s", error->message);
+}
 
 /* Writes a GGUF file whose tensors have what `fill` makes of them. */
 static void write_gguf(const char *path, organ_gguf_writer *writer, const made_tensor *tensors, size_t count,
@@ -37,7 +41,9 @@ static void write_gguf(const char *path, organ_gguf_writer *writer, const made_t
     organ_gguf_layout layout;
     static float values[40 * 512];
     for (size_t k = 0; k < count; k++)
-        must(organ_gguf_writer_tensor(writer, tensors[k].name, tensors[k].dtype, tensors[k].rank, tensors[k].shape, &error), &error);
+        must(organ_gguf_writer_tensor(writer, tensors[k].name, tensors[k].dtype, tensors[k].rank, tensors[k].shape,
+                                      &error),
+             &error);
     must(organ_gguf_writer_finish(writer, &layout, &error), &error);
     unsigned char *const bytes = calloc(1, layout.file_size);
     memcpy(bytes, layout.bytes, layout.size);
@@ -78,10 +84,12 @@ static void make_donor(size_t tensors)
 }
 
 /* Sums of squares: input j of matrix m has (j mod 7 + 1)^2 (m + 1), none where j mod 11 is 5. */
-static const made_tensor importance[] = {
-    {"blk.0.attn_q.weight.in_sum2", ORGAN_F32, 2, {1, 512}},        {"blk.0.attn_q.weight.counts", ORGAN_F32, 2, {1, 1}},
-    {"blk.0.ffn_down.weight.in_sum2", ORGAN_F32, 2, {1, 96}},       {"blk.0.ffn_down.weight.counts", ORGAN_F32, 2, {1, 1}},
-    {"blk.0.ffn_gate_exps.weight.in_sum2", ORGAN_F32, 2, {3, 256}}, {"blk.0.ffn_gate_exps.weight.counts", ORGAN_F32, 2, {3, 1}}};
+static const made_tensor importance[] = {{"blk.0.attn_q.weight.in_sum2", ORGAN_F32, 2, {1, 512}},
+                                         {"blk.0.attn_q.weight.counts", ORGAN_F32, 2, {1, 1}},
+                                         {"blk.0.ffn_down.weight.in_sum2", ORGAN_F32, 2, {1, 96}},
+                                         {"blk.0.ffn_down.weight.counts", ORGAN_F32, 2, {1, 1}},
+                                         {"blk.0.ffn_gate_exps.weight.in_sum2", ORGAN_F32, 2, {3, 256}},
+                                         {"blk.0.ffn_gate_exps.weight.counts", ORGAN_F32, 2, {3, 1}}};
 
 static float input_square(size_t matrix, size_t j)
 {
@@ -178,7 +186,8 @@ START_TEST(tensors_become_what_is_said)
 }
 END_TEST
 
-/* Without a matrix of its own the head is the embedding; with --targets all that matches is in the scheme, and nothing else changes. */
+/* Without a matrix of its own the head is the embedding; with --targets all that matches is in the scheme, and nothing
+ * else changes. */
 START_TEST(head_and_targets)
 {
     make_donor(TENSORS - 1);
@@ -216,7 +225,8 @@ static void weights_of(size_t matrix, size_t cols, float *weights)
 static void blocks_are(const organ_model *model, const made_tensor *tensor, organ_dtype dtype, bool weighed)
 {
     const organ_dtype_info *const type = organ_dtype_describe(dtype);
-    const size_t cols = (size_t)tensor->shape[tensor->rank - 1], matrices = tensor->rank == 3 ? (size_t)tensor->shape[0] : 1;
+    const size_t cols = (size_t)tensor->shape[tensor->rank - 1],
+                 matrices = tensor->rank == 3 ? (size_t)tensor->shape[0] : 1;
     const size_t rows = (size_t)elements_of(tensor) / cols / matrices, blocks = rows * cols / type->elements;
     organ_model *const from = open_sound("donor.gguf");
     size_t bytes, count;
@@ -225,10 +235,11 @@ static void blocks_are(const organ_model *model, const made_tensor *tensor, orga
     ck_assert_uint_eq(bytes, matrices * blocks * type->bytes);
     for (size_t m = 0; m < matrices; m++) {
         weights_of(m, cols, weights);
-        organ_kernels_scalar->fit[type->ggml](values + m * rows * cols, weighed ? weights : NULL, cols, expected + m * blocks * type->bytes,
-                                              blocks);
+        organ_kernels_scalar->fit[type->ggml](values + m * rows * cols, weighed ? weights : NULL, cols,
+                                              expected + m * blocks * type->bytes, blocks);
     }
-    ck_assert_msg(memcmp(got, expected, bytes) == 0, "%s: other blocks%s", tensor->name, weighed ? " with weights" : "");
+    ck_assert_msg(memcmp(got, expected, bytes) == 0, "%s: other blocks%s", tensor->name,
+                  weighed ? " with weights" : "");
     free(expected);
     free(got);
     free(values);
@@ -289,7 +300,8 @@ START_TEST(report_tells_the_loss)
         const organ_matrices m = organ_tensor_matrices(organ_model_find(from, name));
         const bool weighed = json_is_real(json_object_get(row, "weighted_error"));
         size_t count;
-        float *const before = numbers_of(from, name, &count), *const after = numbers_of(model, name, &count), weights[512];
+        float *const before = numbers_of(from, name, &count), *const after = numbers_of(model, name, &count),
+                     weights[512];
         double sums[4] = {0};
         for (size_t j = 0; j < count; j++) {
             const double lost = (double)before[j] - after[j];
@@ -302,15 +314,17 @@ START_TEST(report_tells_the_loss)
         }
         ck_assert_double_eq_tol(json_real_value(json_object_get(row, "relative_error")), sqrt(sums[1] / sums[0]), 1e-7);
         if (weighed)
-            ck_assert_double_eq_tol(json_real_value(json_object_get(row, "weighted_error")), sqrt(sums[3] / sums[2]), 1e-7);
+            ck_assert_double_eq_tol(json_real_value(json_object_get(row, "weighted_error")), sqrt(sums[3] / sums[2]),
+                                    1e-7);
         ck_assert_int_eq(weighed, strcmp(name, "token_embd.weight") != 0 && strcmp(name, "output.weight") != 0);
         seen++;
         free(before);
         free(after);
     }
     ck_assert_uint_eq(seen, 5);
-    ck_assert_str_eq(json_string_value(json_object_get(json_array_get(json_object_get(convert_report, "left_alone"), 0), "tensor")),
-                     "blk.0.ffn_up.weight");
+    ck_assert_str_eq(
+        json_string_value(json_object_get(json_array_get(json_object_get(convert_report, "left_alone"), 0), "tensor")),
+        "blk.0.ffn_up.weight");
     organ_model_close(from);
     organ_model_close(model);
 }
@@ -326,7 +340,8 @@ START_TEST(what_cannot_be_is_refused)
     convert_refused(way, ORGAN_BAD_INPUT, "'blk.0.ffn_up.weight': its rows of 40 values are no whole blocks of 32");
     way = way_of("fp8-block128", NULL);
     ck_assert_int_eq(convert("out", way, &error), ORGAN_USAGE);
-    ck_assert_msg(strstr(error.message, "is GGUF, but fp8-block128 is a scheme of safetensors models"), "%s", error.message);
+    ck_assert_msg(strstr(error.message, "is GGUF, but fp8-block128 is a scheme of safetensors models"), "%s",
+                  error.message);
     way = way_of("fp8-block128", "imatrix.gguf");
     way.model = NULL;
     convert_refused(way, ORGAN_USAGE, "--imatrix has no meaning with scheme fp8-block128");
@@ -337,10 +352,12 @@ START_TEST(what_cannot_be_is_refused)
     convert_refused(way, ORGAN_USAGE, "is enough");
     spoilt = NAN;
     make_donor(TENSORS);
-    convert_refused(way_of("q6_k", NULL), ORGAN_BAD_INPUT, "'blk.0.ffn_gate_exps.weight' has values that are NaN or infinite");
+    convert_refused(way_of("q6_k", NULL), ORGAN_BAD_INPUT,
+                    "'blk.0.ffn_gate_exps.weight' has values that are NaN or infinite");
     spoilt = INFINITY;
     make_donor(TENSORS);
-    convert_refused(way_of("q4_1", "imatrix.gguf"), ORGAN_BAD_INPUT, "'blk.0.ffn_gate_exps.weight' has values that are NaN or infinite");
+    convert_refused(way_of("q4_1", "imatrix.gguf"), ORGAN_BAD_INPUT,
+                    "'blk.0.ffn_gate_exps.weight' has values that are NaN or infinite");
 }
 END_TEST
 
@@ -378,10 +395,12 @@ START_TEST(expert_that_no_token_reached)
 {
     write_importance(fill_averaged);
     must_convert("plain.gguf", way_of("q4_k", "imatrix.gguf"));
-    ck_assert_int_eq(json_integer_value(json_object_get(json_object_get(convert_report, "totals"), "unreached_experts")), 0);
+    ck_assert_int_eq(
+        json_integer_value(json_object_get(json_object_get(convert_report, "totals"), "unreached_experts")), 0);
     write_importance(fill_unreached);
     must_convert("out.gguf", way_of("q4_k", "imatrix.gguf"));
-    ck_assert_int_eq(json_integer_value(json_object_get(json_object_get(convert_report, "totals"), "unreached_experts")), 1);
+    ck_assert_int_eq(
+        json_integer_value(json_object_get(json_object_get(convert_report, "totals"), "unreached_experts")), 1);
     organ_model *const plain = open_sound("plain.gguf"), *const model = open_sound("out.gguf");
     size_t bytes;
     unsigned char *const alike = bytes_of(plain, donor[EXPERTS].name, ORGAN_Q4_K, &bytes);
@@ -398,7 +417,8 @@ START_TEST(imatrix_that_does_not_fit)
 {
     organ_error error;
     make_importance(4);
-    convert_refused(way_of("q4_k", "imatrix.gguf"), ORGAN_BAD_INPUT, "'blk.0.ffn_gate_exps.weight': imatrix.gguf has no entry for it");
+    convert_refused(way_of("q4_k", "imatrix.gguf"), ORGAN_BAD_INPUT,
+                    "'blk.0.ffn_gate_exps.weight': imatrix.gguf has no entry for it");
     convert_way way = way_of("q4_k", "imatrix.gguf");
     way.targets = "blk.0.attn_q.*";
     must_convert("some.gguf", way);
@@ -424,7 +444,8 @@ START_TEST(packed_targets_stay)
     type_is(model, "blk.0.ffn_gate_exps.weight", ORGAN_Q4_K);
     organ_model_close(model);
     const json_t *const left = json_array_get(json_object_get(convert_report, "left_alone"), 0);
-    ck_assert_str_eq(json_string_value(json_object_get(left, "why")), "it is stored as Q8_0: only BF16, F16 and F32 are quantised.");
+    ck_assert_str_eq(json_string_value(json_object_get(left, "why")),
+                     "it is stored as Q8_0: only BF16, F16 and F32 are quantised.");
     way.targets = "blk.0.attn_q.*";
     way.model = scratch_path("first.gguf");
     convert_refused(way, ORGAN_BAD_INPUT, "it is stored as Q8_0");
@@ -484,8 +505,12 @@ int main(void)
 {
     const suite_case cases[] = {
         {"types", {tensors_become_what_is_said, head_and_targets, packed_targets_stay}},
-        {"bytes", {blocks_are_those_of_the_kernel, same_bytes_by_any_way, report_tells_the_loss, expert_that_no_token_reached}},
-        {"faults", {what_cannot_be_is_refused, imatrix_that_does_not_fit, full_disk_and_what_goes_on, resume_refuses_another_imatrix}},
+        {"bytes",
+         {blocks_are_those_of_the_kernel, same_bytes_by_any_way, report_tells_the_loss, expert_that_no_token_reached}},
+        {"faults",
+         {what_cannot_be_is_refused, imatrix_that_does_not_fit, full_disk_and_what_goes_on,
+          resume_refuses_another_imatrix}},
     };
-    return run_suites((Suite *const[]){suite_of("quantize_gguf", cases, sizeof cases / sizeof *cases, setup, convert_teardown), NULL});
+    return run_suites((Suite *const[]){
+        suite_of("quantize_gguf", cases, sizeof cases / sizeof *cases, setup, convert_teardown), NULL});
 }

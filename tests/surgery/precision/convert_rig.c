@@ -110,7 +110,8 @@ float *numbers_of(const organ_model *model, const char *name, size_t *count)
     *count = rows * (size_t)organ_weight_reader_cols(reader);
     float *const values = aligned_alloc(64, (*count * 4 + 63) / 64 * 64);
     void *const scratch = aligned_alloc(64, organ_weight_reader_scratch(reader, rows) + 64);
-    ck_assert_msg(organ_weight_read(reader, 0, rows, ORGAN_F32, values, scratch, &error) == ORGAN_OK, "%s", error.message);
+    ck_assert_msg(organ_weight_read(reader, 0, rows, ORGAN_F32, values, scratch, &error) == ORGAN_OK, "%s",
+                  error.message);
     free(scratch);
     organ_weight_reader_close(reader);
     organ_weights_free(weights);

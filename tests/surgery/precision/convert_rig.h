@@ -29,8 +29,8 @@ typedef struct convert_way {
 
 extern json_t *convert_report; /* of the last successful run */
 
-/* The scratch directory with its "donor", a plain model of two shards, 160 wide: its columns are whole groups of 32, but for those of
- * down_proj; nothing is whole blocks of 128. */
+/* The scratch directory with its "donor", a plain model of two shards, 160 wide: its columns are whole groups of 32,
+ * but for those of down_proj; nothing is whole blocks of 128. */
 void convert_setup(void);
 void convert_teardown(void);
 

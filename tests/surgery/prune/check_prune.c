@@ -1,5 +1,6 @@
 /* SPDX-License-Identifier: MIT
- * Pruning and auditing as a library: the same bytes whatever the way, an audit that sees everything, and refusals that leave nothing. */
+ * Pruning and auditing as a library: the same bytes whatever the way, an audit that sees everything, and refusals that
+ * leave nothing. */
 #include "tests/surgery/prune/prune_rig.h"
 #include "tests/kit/effort.h"
 #include "tests/kit/suite_table.h"
@@ -40,13 +41,15 @@ START_TEST(audit_finds_what_prune_said)
     must_prune("out", (way){0});
     json_t *said = json_incref(last_report);
     ck_assert_int_gt(number_at(said, "totals", "target", "killed"), 1000);
-    ck_assert_int_eq(number_at(said, "coverage", "processed_elements", NULL), number_at(said, "totals", "target", "elements"));
+    ck_assert_int_eq(number_at(said, "coverage", "processed_elements", NULL),
+                     number_at(said, "totals", "target", "elements"));
     ck_assert_msg(audit("out", &error) == ORGAN_OK, "%s", error.message);
     static const char *const same[] = {"totals", "zero_before", "kept", "projections", "layers", "per_tensor"};
     for (size_t k = 0; k < sizeof same / sizeof *same; k++)
         ck_assert_msg(json_equal(json_object_get(said, same[k]), json_object_get(last_report, same[k])), "%s", same[k]);
     ck_assert(json_is_true(json_object_get(last_report, "denominator_correct")));
-    ck_assert_int_eq(number_at(last_report, "untouched", "tensors", NULL), number_at(last_report, "untouched", "identical", NULL));
+    ck_assert_int_eq(number_at(last_report, "untouched", "tensors", NULL),
+                     number_at(last_report, "untouched", "identical", NULL));
     ck_assert_uint_eq(json_array_size(json_object_get(last_report, "problems")), 0);
     json_decref(said);
 }
@@ -96,7 +99,8 @@ START_TEST(donor_is_left_alone)
     must_prune("out", (way){0});
     char *after = slurp(scratch_path("donor/model-00001-of-00002.safetensors"), &m);
     ck_assert(n == m && memcmp(before, after, n) == 0);
-    ck_assert(!same_files(scratch_path("donor/model-00001-of-00002.safetensors"), scratch_path("out/model-00001-of-00002.safetensors")));
+    ck_assert(!same_files(scratch_path("donor/model-00001-of-00002.safetensors"),
+                          scratch_path("out/model-00001-of-00002.safetensors")));
     free(before);
     free(after);
 }
@@ -108,10 +112,12 @@ START_TEST(sparsity_is_met)
     static const double wanted[] = {5, 22.5, 50, 90};
     for (size_t k = 0; k < 4; k += sampled(1, 3)) {
         must_prune("out", (way){.options = {.sparsity = wanted[k], .force = true}});
-        ck_assert_double_le(fabs(json_real_value(json_object_get(json_object_get(last_report, "per_tensor"), "min")) - wanted[k]),
-                            0.1000005);
-        ck_assert_double_le(fabs(json_real_value(json_object_get(json_object_get(last_report, "per_tensor"), "max")) - wanted[k]),
-                            0.1000005);
+        ck_assert_double_le(
+            fabs(json_real_value(json_object_get(json_object_get(last_report, "per_tensor"), "min")) - wanted[k]),
+            0.1000005);
+        ck_assert_double_le(
+            fabs(json_real_value(json_object_get(json_object_get(last_report, "per_tensor"), "max")) - wanted[k]),
+            0.1000005);
         ck_assert_int_eq(audit("out", &error), ORGAN_OK);
     }
     must_prune("other", (way){.threads = 7, .isa = "scalar", .options = {.sparsity = 90}});
@@ -224,8 +230,9 @@ END_TEST
 START_TEST(options_out_of_range)
 {
     organ_error error;
-    const organ_prune_options bad[] = {{.block_size = 8}, {.block_size = 5000}, {.iterations = 200000}, {.beta = -1},  {.beta = 65},
-                                       {.coupling = 9},   {.sparsity = 100},    {.sparsity = NAN},      {.beta = NAN}, {.coupling = NAN}};
+    const organ_prune_options bad[] = {
+        {.block_size = 8}, {.block_size = 5000}, {.iterations = 200000}, {.beta = -1},  {.beta = 65},
+        {.coupling = 9},   {.sparsity = 100},    {.sparsity = NAN},      {.beta = NAN}, {.coupling = NAN}};
     for (size_t k = 0; k < sizeof bad / sizeof *bad; k++) {
         ck_assert_msg(prune("out", (way){.options = bad[k]}, &error) == ORGAN_USAGE, "options %zu are taken", k);
         ck_assert(!scratch_left("out"));
@@ -249,7 +256,8 @@ START_TEST(types_that_cannot_be_pruned)
     memcpy(strstr(data + 8, "BF16"), "I16\" ", 5);
     spill(scratch_path("one.safetensors"), data, n);
     free(data);
-    ck_assert_int_eq(prune("out", (way){.options = {.donor = scratch_path("one.safetensors")}}, &error), ORGAN_BAD_INPUT);
+    ck_assert_int_eq(prune("out", (way){.options = {.donor = scratch_path("one.safetensors")}}, &error),
+                     ORGAN_BAD_INPUT);
     ck_assert_msg(strstr(error.message, "I16") != NULL, "%s", error.message);
     ck_assert(!scratch_left("out"));
 }
@@ -259,9 +267,12 @@ Suite *results_suite(void)
 {
     const suite_case cases[] = {
         {"results",
-         {same_bytes_whatever_the_way, audit_finds_what_prune_said, audit_fails_on_any_damage, donor_is_left_alone, sparsity_is_met,
-          gain_search_ends, targets_are_chosen_by_name, dry_run_writes_nothing, earlier_record_is_kept}},
-        {"refusals", {weights_that_are_not_finite, outputs_that_would_hurt_the_donor, options_out_of_range, types_that_cannot_be_pruned}},
+         {same_bytes_whatever_the_way, audit_finds_what_prune_said, audit_fails_on_any_damage, donor_is_left_alone,
+          sparsity_is_met, gain_search_ends, targets_are_chosen_by_name, dry_run_writes_nothing,
+          earlier_record_is_kept}},
+        {"refusals",
+         {weights_that_are_not_finite, outputs_that_would_hurt_the_donor, options_out_of_range,
+          types_that_cannot_be_pruned}},
     };
     return suite_of("prune", cases, sizeof cases / sizeof *cases, rig_setup, rig_teardown);
 }

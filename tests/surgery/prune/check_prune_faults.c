@@ -1,5 +1,6 @@
 /* SPDX-License-Identifier: MIT
- * Whatever happens to a run, nothing half-done stands under the name of its output, and what can be resumed ends with the same bytes. */
+ * Whatever happens to a run, nothing half-done stands under the name of its output, and what can be resumed ends with
+ * the same bytes. */
 #include "tests/surgery/prune/prune_rig.h"
 #include "tests/kit/effort.h"
 #include "tests/kit/suite_table.h"
@@ -149,8 +150,8 @@ START_TEST(unreadable_donor)
     organ_error error;
     fault_at(FAULT_PREAD, 14, EIO, true, NULL);
     ck_assert_int_eq(prune("out", (way){0}, &error), ORGAN_IO);
-    ck_assert_msg(strstr(error.message, ".safetensors") != NULL && strstr(error.message, "Input/output error") != NULL, "%s",
-                  error.message);
+    ck_assert_msg(strstr(error.message, ".safetensors") != NULL && strstr(error.message, "Input/output error") != NULL,
+                  "%s", error.message);
     ck_assert(!exists(scratch_path("out")));
     fault_clear();
     ck_assert_int_eq(unlink(scratch_path("donor/model-00002-of-00002.safetensors")), 0);
@@ -188,7 +189,8 @@ Suite *faults_suite(void)
     const suite_case cases[] = {
         {"faults",
          {killed_run_is_resumed_to_the_same_bytes, killed_twice_with_sparsity, damaged_partial_output_is_done_again,
-          resume_refuses_another_run, full_disk_at_any_moment, donor_changed_under_the_run, unreadable_donor, interrupted_run_goes_on}},
+          resume_refuses_another_run, full_disk_at_any_moment, donor_changed_under_the_run, unreadable_donor,
+          interrupted_run_goes_on}},
     };
     return suite_of("faults", cases, sizeof cases / sizeof *cases, rig_setup, rig_teardown);
 }

@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: MIT
- * Maps of tiles and magnitudes of killed weights: counted as a plain loop over the bytes counts them, whatever the shape, the type and the
- * memory. */
+ * Maps of tiles and magnitudes of killed weights: counted as a plain loop over the bytes counts them, whatever the
+ * shape, the type and the memory. */
 #include "orchestrator/stream/widen.h"
 #include "orchestrator/surgery/prune/magnitudes.h"
 #include "orchestrator/surgery/prune/tile_map.h"
@@ -44,7 +44,8 @@ static bool is_zero(const char *data, const organ_tensor *t, uint64_t element)
 static uint64_t count_plainly(const organ_tensor *t, uint64_t side, uint64_t *killed)
 {
     size_t size;
-    char *const before = slurp(scratch_path("a.safetensors"), &size), *const after = slurp(scratch_path("b.safetensors"), &size);
+    char *const before = slurp(scratch_path("a.safetensors"), &size), *const after =
+                                                                          slurp(scratch_path("b.safetensors"), &size);
     const organ_matrices m = organ_tensor_matrices(t);
     const uint64_t down = (m.rows + side - 1) / side, across = (m.cols + side - 1) / side;
     uint64_t all = 0;
@@ -66,7 +67,8 @@ static json_t *map_of(organ_model *const models[MODELS], uint64_t killed, size_t
     run_engine room;
     json_t *map = NULL;
     run_engine_open(&room, (run_way){.memory = memory});
-    ck_assert_msg(organ_tile_map(models[DONOR], models[COPY], &row, 1, block, &room.engine, &map, &error) == ORGAN_OK, "%s", error.message);
+    ck_assert_msg(organ_tile_map(models[DONOR], models[COPY], &row, 1, block, &room.engine, &map, &error) == ORGAN_OK,
+                  "%s", error.message);
     run_engine_close(&room);
     return map;
 }
@@ -92,7 +94,8 @@ START_TEST(counts_are_those_of_a_plain_loop)
     uint64_t *const expected = calloc((size_t)(shapes[_i].rows * shapes[_i].cols), sizeof *expected);
     ck_assert_ptr_nonnull(expected);
     const uint64_t all = count_plainly(t, (uint64_t)shapes[_i].side, expected);
-    json_t *const map = map_of(models, all, shapes[_i].block, 0), *const again = map_of(models, all, shapes[_i].block, 8 << 20);
+    json_t *const map = map_of(models, all, shapes[_i].block, 0), *const again =
+                                                                      map_of(models, all, shapes[_i].block, 8 << 20);
     ck_assert_uint_gt(all, 0);
     ck_assert(json_equal(map, again));
     ck_assert_str_eq(json_string_value(json_object_get(map, "tensor")), t->name);
@@ -137,7 +140,8 @@ START_TEST(pruning_and_audit_tell_the_same)
     for (size_t k = 0; k < json_array_size(tensors); k++) {
         const json_t *const row = json_array_get(tensors, k);
         ck_assert_double_le(fabs(json_number_value(json_object_get(row, "percent")) - mean), off + 1e-6);
-        if (strcmp(json_string_value(json_object_get(row, "name")), json_string_value(json_object_get(said, "tensor"))) == 0)
+        if (strcmp(json_string_value(json_object_get(row, "name")),
+                   json_string_value(json_object_get(said, "tensor"))) == 0)
             found = json_integer_value(json_object_get(row, "killed"));
     }
     ck_assert_int_gt(sum, 0);
@@ -155,7 +159,8 @@ END_TEST
 static float *values_of(const char *data, const organ_tensor *t)
 {
     float *const values = malloc(t->elements * sizeof *values);
-    organ_widen(organ_kernels_choose(organ_cpu_detect(), "scalar", &(const char *){0}), t->dtype, data + t->offset, values, t->elements);
+    organ_widen(organ_kernels_choose(organ_cpu_detect(), "scalar", &(const char *){0}), t->dtype, data + t->offset,
+                values, t->elements);
     return values;
 }
 
@@ -174,7 +179,8 @@ static size_t half_octave(double magnitude)
 }
 
 /* Of the files, or of bytes of the copy that are shown in pieces of `piece` weights, which end within rows. */
-static json_t *magnitudes_of(organ_model *const models[MODELS], uint64_t enough, const char *isa, const char *shown, uint64_t piece)
+static json_t *magnitudes_of(organ_model *const models[MODELS], uint64_t enough, const char *isa, const char *shown,
+                             uint64_t piece)
 {
     const organ_tensor *const t = &models[DONOR]->tensors[0], *const other = &models[COPY]->tensors[0];
     const size_t each = organ_dtype_describe(t->dtype)->bytes;
@@ -200,7 +206,8 @@ START_TEST(magnitudes_are_those_of_a_plain_loop)
     const organ_tensor *const t = &models[DONOR]->tensors[0];
     const organ_matrices m = organ_tensor_matrices(t);
     size_t size;
-    char *const before = slurp(scratch_path("a.safetensors"), &size), *const after = slurp(scratch_path("b.safetensors"), &size);
+    char *const before = slurp(scratch_path("a.safetensors"), &size), *const after =
+                                                                          slurp(scratch_path("b.safetensors"), &size);
     float *const values = values_of(before, t);
     for (uint64_t step = 1; step <= 3; step += 2) {
         const uint64_t enough = (t->elements - 1) / step + 1;

@@ -1,5 +1,6 @@
 /* SPDX-License-Identifier: MIT
- * Pruning and auditing as a library: the same bytes whatever the way, and nothing half-done under the name of the output whatever happens.
+ * Pruning and auditing as a library: the same bytes whatever the way, and nothing half-done under the name of the
+ * output whatever happens.
  */
 #include "tests/surgery/prune/prune_rig.h"
 
@@ -38,12 +39,15 @@ static void keep_note(void *context, const char *text)
     snprintf(notes + strlen(notes), sizeof notes - strlen(notes), "%s\n", text);
 }
 
-static organ_status with_engine(const way *w, organ_status (*go)(const way *, const organ_engine *, organ_error *), organ_error *error)
+static organ_status with_engine(const way *w, organ_status (*go)(const way *, const organ_engine *, organ_error *),
+                                organ_error *error)
 {
     run_engine room;
     *error = (organ_error){0};
     notes[0] = '\0';
-    run_engine_open(&room, (run_way){.isa = w->isa, .machine = w->machine, .threads = w->threads, .memory = w->memory, .stop = w->stop});
+    run_engine_open(
+        &room,
+        (run_way){.isa = w->isa, .machine = w->machine, .threads = w->threads, .memory = w->memory, .stop = w->stop});
     const organ_status status = go(w, &room.engine, error);
     run_engine_close(&room);
     return status;

@@ -1,5 +1,6 @@
 /* SPDX-License-Identifier: MIT
- * Purification as a library: the right numbers by a plain implementation, the same bytes whatever the way, and nothing else touched. */
+ * Purification as a library: the right numbers by a plain implementation, the same bytes whatever the way, and nothing
+ * else touched. */
 #include "orchestrator/surgery/organs/assemble.h"
 #include "orchestrator/surgery/organs/extract.h"
 #include "tests/kit/measure_rig.h"
@@ -62,7 +63,8 @@ static int ascending(const void *a, const void *b)
 static double plain_fft(const float *row, double *out, size_t n, double threshold, double strength)
 {
     const size_t bins = n / 2 + 1;
-    double *re = calloc(bins, sizeof *re), *im = calloc(bins, sizeof *im), *power = calloc(bins, sizeof *power), noise = 0;
+    double *re = calloc(bins, sizeof *re), *im = calloc(bins, sizeof *im), *power = calloc(bins, sizeof *power),
+           noise = 0;
     for (size_t b = 0; b < bins; b++) {
         for (size_t k = 0; k < n; k++) {
             const double angle = 2 * M_PI * (double)(b * k % n) / (double)n;
@@ -111,12 +113,14 @@ static uint32_t word_of(const void *units, size_t k, size_t size)
     return word;
 }
 
-/* Every bit. Of spectra too: the script takes none where the last bits of a transform, which differ among kinds of CPU, could show. */
+/* Every bit. Of spectra too: the script takes none where the last bits of a transform, which differ among kinds of CPU,
+ * could show. */
 static void compare_golden(const purify_golden *g, const void *units, size_t size)
 {
     for (size_t k = 0; k < g->rows * g->cols; k++)
-        ck_assert_msg(word_of(units, k, size) == purify_words[g->first + k], "%s %g, seed %llu: value %zu is 0x%x instead of 0x%x",
-                      g->method, g->strength, (unsigned long long)g->seed, k, word_of(units, k, size), purify_words[g->first + k]);
+        ck_assert_msg(word_of(units, k, size) == purify_words[g->first + k],
+                      "%s %g, seed %llu: value %zu is 0x%x instead of 0x%x", g->method, g->strength,
+                      (unsigned long long)g->seed, k, word_of(units, k, size), purify_words[g->first + k]);
 }
 
 START_TEST(results_are_the_oracles)
@@ -182,8 +186,11 @@ START_TEST(spectra_are_those_of_the_definition)
     static const double strengths[] = {0.1, 0.5, 1.0}, thresholds[] = {3.0, 0.3, 1.0};
     make_wide();
     for (size_t k = 0; k < 3; k++) {
-        must_purify("out", (purify_way){.model = scratch_path("wide.safetensors"),
-                                        .options = {.method = "fft", .strength = strengths[k], .threshold = thresholds[k], .force = true}});
+        must_purify(
+            "out",
+            (purify_way){
+                .model = scratch_path("wide.safetensors"),
+                .options = {.method = "fft", .strength = strengths[k], .threshold = thresholds[k], .force = true}});
         compare_spectra(V_PROJ, thresholds[k], strengths[k]);
         compare_spectra("model.layers.0.mlp.up_proj.weight", thresholds[k], strengths[k]);
         ck_assert_ptr_null(told("model.layers.0.mlp.down_proj.weight")); /* rows of one value */
@@ -203,7 +210,8 @@ START_TEST(wavelets_account_for_their_energy)
     for (size_t k = 0; k < rows * cols; k++)
         cross += (double)before[k] * (double)after[k];
     const double is = energy(after, rows * cols), was = energy(before, rows * cols);
-    ck_assert_double_eq_tol(cross, is, 1e-5 * is); /* at strength 1 what is left is a projection: orthogonal to what went */
+    ck_assert_double_eq_tol(cross, is,
+                            1e-5 * is); /* at strength 1 what is left is a projection: orthogonal to what went */
     ck_assert(is < 0.5 * was && is > 0.05 * was);
     ck_assert_double_eq_tol(number(told(V_PROJ), "energy_after"), is, 1e-9 * was);
     free(before);
@@ -225,7 +233,8 @@ START_TEST(same_bytes_whatever_the_way)
         must_purify(methods[m], (purify_way){.threads = 1, .options = {.method = methods[m]}});
         for (size_t t = 2; t < 8; t += 5) {
             snprintf(name, sizeof name, "%s-%zu", methods[m], t);
-            must_purify(name, (purify_way){.threads = t, .memory = t == 7 ? 12 << 20 : 0, .options = {.method = methods[m]}});
+            must_purify(name,
+                        (purify_way){.threads = t, .memory = t == 7 ? 12 << 20 : 0, .options = {.method = methods[m]}});
             purify_same(methods[m], name);
         }
     }
@@ -234,15 +243,18 @@ START_TEST(same_bytes_whatever_the_way)
             must_purify(isas[k], (purify_way){.isa = isas[k]});
             purify_same("haar", isas[k]);
         }
-    ck_assert(!same_files(scratch_path("haar/model-00001-of-00002.safetensors"), scratch_path("fft/model-00001-of-00002.safetensors")));
+    ck_assert(!same_files(scratch_path("haar/model-00001-of-00002.safetensors"),
+                          scratch_path("fft/model-00001-of-00002.safetensors")));
 }
 END_TEST
 
 START_TEST(strength_0_changes_nothing)
 {
     must_purify("out", (purify_way){.nothing = true});
-    ck_assert(same_files(scratch_path("donor/model-00001-of-00002.safetensors"), scratch_path("out/model-00001-of-00002.safetensors")));
-    ck_assert(same_files(scratch_path("donor/model-00002-of-00002.safetensors"), scratch_path("out/model-00002-of-00002.safetensors")));
+    ck_assert(same_files(scratch_path("donor/model-00001-of-00002.safetensors"),
+                         scratch_path("out/model-00001-of-00002.safetensors")));
+    ck_assert(same_files(scratch_path("donor/model-00002-of-00002.safetensors"),
+                         scratch_path("out/model-00002-of-00002.safetensors")));
     ck_assert_double_eq(number(json_object_get(purify_result, "totals"), "energy_removed_percent"), 0);
 }
 END_TEST
@@ -278,9 +290,12 @@ START_TEST(only_what_is_selected)
         const char *types, *layers;
         bool touched[6];
     } rows[] = {
-        {NULL, NULL, {true, true, true, true, false, false}},       {"organ", NULL, {false, true, false, true, false, false}},
-        {NULL, "1", {false, false, true, true, false, false}},      {"skeleton", "0", {true, false, false, false, false, false}},
-        {"norm", NULL, {false, false, false, false, true, false}},  {"all", NULL, {true, true, true, true, true, true}},
+        {NULL, NULL, {true, true, true, true, false, false}},
+        {"organ", NULL, {false, true, false, true, false, false}},
+        {NULL, "1", {false, false, true, true, false, false}},
+        {"skeleton", "0", {true, false, false, false, false, false}},
+        {"norm", NULL, {false, false, false, false, true, false}},
+        {"all", NULL, {true, true, true, true, true, true}},
         {"embed", NULL, {false, false, false, false, false, true}},
     };
     for (size_t k = 0; k < sizeof rows / sizeof *rows; k++) {
@@ -302,9 +317,11 @@ START_TEST(types_that_cannot_be_written)
     const json_t *left = json_object_get(purify_result, "left_alone");
     ck_assert_uint_eq(json_array_size(left), 1);
     ck_assert_str_eq(json_string_value(json_object_get(json_array_get(left, 0), "dtype")), "I16");
-    ck_assert_int_eq(purify("no", (purify_way){.model = scratch_path("mixed.safetensors"), .options = {.types = "organ"}}, &error),
-                     ORGAN_USAGE);
-    ck_assert_msg(strstr(error.message, "'model.layers.0.mlp.gate_proj.weight' is selected by --type") && strstr(error.message, "I16"),
+    ck_assert_int_eq(
+        purify("no", (purify_way){.model = scratch_path("mixed.safetensors"), .options = {.types = "organ"}}, &error),
+        ORGAN_USAGE);
+    ck_assert_msg(strstr(error.message, "'model.layers.0.mlp.gate_proj.weight' is selected by --type") &&
+                      strstr(error.message, "I16"),
                   "%s", error.message);
     ck_assert_int_eq(purify("no", (purify_way){.model = scratch_path("whole.safetensors")}, &error), ORGAN_BAD_INPUT);
     ck_assert_msg(strstr(error.message, "types like I16"), "%s", error.message);
@@ -326,7 +343,8 @@ START_TEST(organ_directory_and_single_file_agree)
     ck_assert(exists(scratch_path("direct.purify.json")) && exists(scratch_path("direct.PURIFY_REPORT.md")));
     must_purify("pure", (purify_way){.model = scratch_path("organs")});
     ck_assert(exists(scratch_path("pure/organ/purify.json")) && exists(scratch_path("pure/organ/PURIFY_REPORT.md")));
-    const organ_assemble_options together = {.directory = scratch_path("pure"), .output = scratch_path("again.safetensors")};
+    const organ_assemble_options together = {.directory = scratch_path("pure"),
+                                             .output = scratch_path("again.safetensors")};
     ck_assert_msg(organ_assemble(&together, NULL, NULL, &report, &error) == ORGAN_OK, "%s", error.message);
     json_decref(report);
     ck_assert(same_files(scratch_path("direct.safetensors"), scratch_path("again.safetensors")));
@@ -337,8 +355,10 @@ START_TEST(a_model_by_its_index)
 {
     must_purify("whole", (purify_way){0});
     must_purify("out", (purify_way){.model = scratch_path("donor/model.safetensors.index.json")});
-    ck_assert(same_files(scratch_path("whole/model-00001-of-00002.safetensors"), scratch_path("out/model-00001-of-00002.safetensors")));
-    ck_assert(same_files(scratch_path("donor/model.safetensors.index.json"), scratch_path("out/model.safetensors.index.json")));
+    ck_assert(same_files(scratch_path("whole/model-00001-of-00002.safetensors"),
+                         scratch_path("out/model-00001-of-00002.safetensors")));
+    ck_assert(same_files(scratch_path("donor/model.safetensors.index.json"),
+                         scratch_path("out/model.safetensors.index.json")));
 }
 END_TEST
 
@@ -375,7 +395,8 @@ START_TEST(wrong_usage)
     spill(scratch_path("full/x"), "x", 1);
     for (size_t k = 0; k < sizeof rows / sizeof *rows; k++) {
         const organ_status status = purify(rows[k].output, rows[k].way, &error);
-        ck_assert_msg(status == ORGAN_USAGE || (rows[k].way.model && status == ORGAN_IO), "row %zu: %d: %s", k, (int)status, error.message);
+        ck_assert_msg(status == ORGAN_USAGE || (rows[k].way.model && status == ORGAN_IO), "row %zu: %d: %s", k,
+                      (int)status, error.message);
         ck_assert_msg(strstr(error.message, rows[k].words), "row %zu: %s", k, error.message);
         ck_assert(!scratch_left("no") && !exists(scratch_path(".donor.organ-partial")));
     }

@@ -13,12 +13,14 @@
 #include <unistd.h>
 
 /* Weak enough for no warning, which names the output. */
-static const purify_way ways[] = {{.options = {.strength = 0.02}},
-                                  {.options = {.method = "fft", .strength = 0.02, .types = "organ,skeleton", .layers = "1"}},
-                                  {.options = {.strength = 0.02}}};
+static const purify_way ways[] = {
+    {.options = {.strength = 0.02}},
+    {.options = {.method = "fft", .strength = 0.02, .types = "organ,skeleton", .layers = "1"}},
+    {.options = {.strength = 0.02}}};
 enum { OF_SHARDS, OF_SHARDS_BY_FFT, OF_ORGANS, WAYS };
 
-static organ_status purify_once(const void *way, const char *output, bool resume, size_t threads, organ_stop *stop, organ_error *error)
+static organ_status purify_once(const void *way, const char *output, bool resume, size_t threads, organ_stop *stop,
+                                organ_error *error)
 {
     purify_way here = *(const purify_way *)way;
     here.options.resume = resume;
@@ -79,7 +81,8 @@ END_TEST
 START_TEST(resume_refuses_another_run)
 {
     purify_way way, other;
-    const resumed_verb verb = verb_of(OF_SHARDS, &way), changed = {.run = purify_once, .way = &other, .report = verb.report};
+    const resumed_verb verb = verb_of(OF_SHARDS, &way),
+                       changed = {.run = purify_once, .way = &other, .report = verb.report};
     leaves_unfinished(&verb, "out");
     other = way;
     other.options.strength = 0.03;
@@ -177,8 +180,9 @@ START_TEST(values_that_are_not_finite)
         for (size_t m = 0; m < 2; m++) {
             poison("model.layers.1.self_attn.v_proj.weight", bad[k]);
             ck_assert_int_eq(purify("out", (purify_way){.options = {.method = methods[m]}}, &error), ORGAN_BAD_INPUT);
-            ck_assert_msg(strstr(error.message, "'model.layers.1.self_attn.v_proj.weight' has values that are NaN or infinite"), "%s",
-                          error.message);
+            ck_assert_msg(
+                strstr(error.message, "'model.layers.1.self_attn.v_proj.weight' has values that are NaN or infinite"),
+                "%s", error.message);
             ck_assert(!scratch_left("out"));
         }
     must_purify("out", (purify_way){.options = {.layers = "0"}}); /* what is not selected may hold anything */
@@ -193,8 +197,8 @@ Suite *purify_faults_suite(void)
 {
     const suite_case cases[] = {
         {"faults",
-         {donor_changed_under_the_run, unreadable_donor, values_that_are_not_finite, damaged_partial_output_is_made_again,
-          resume_refuses_another_run, single_file_is_resumed}},
+         {donor_changed_under_the_run, unreadable_donor, values_that_are_not_finite,
+          damaged_partial_output_is_made_again, resume_refuses_another_run, single_file_is_resumed}},
     };
     Suite *const suite = suite_of("purify faults", cases, sizeof cases / sizeof *cases, purify_setup, purify_teardown);
     TCase *const resumed = tcase_create("resume");

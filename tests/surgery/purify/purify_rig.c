@@ -50,7 +50,7 @@ void purify_same(const char *a, const char *b)
     static const char *const files[] = {"model-00001-of-00002.safetensors", "model-00002-of-00002.safetensors",
                                         "model.safetensors.index.json", "config.json", "extra/merges.txt"};
     for (size_t k = 0; k < sizeof files / sizeof *files; k++)
-        ck_assert_msg(same_files(scratch_path("%s/%s", a, files[k]), scratch_path("%s/%s", b, files[k])), "%s differs in %s and %s",
-                      files[k], a, b);
+        ck_assert_msg(same_files(scratch_path("%s/%s", a, files[k]), scratch_path("%s/%s", b, files[k])),
+                      "%s differs in %s and %s", files[k], a, b);
     same_reports(a, b, "purify.json", "warning"); /* which has the paths */
 }

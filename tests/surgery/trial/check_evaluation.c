@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: MIT
- * --evaluate of every operation that writes a model: the figures of organ_perplexity, whatever threads and memory; refusals before anything
- * is written; and an output that is whole although its evaluation failed. */
+ * --evaluate of every operation that writes a model: the figures of organ_perplexity, whatever threads and memory;
+ * refusals before anything is written; and an output that is whole although its evaluation failed. */
 #include "orchestrator/report/text/document.h"
 #include "orchestrator/surgery/calibrated/calibrated.h"
 #include "orchestrator/surgery/lora/merge.h"
@@ -26,7 +26,8 @@
 
 static json_t *report;
 
-/* One run: of what, into what, and how. NULL and zeros: DONOR, "out", the text's first 200 tokens, 256 MiB, two threads. */
+/* One run: of what, into what, and how. NULL and zeros: DONOR, "out", the text's first 200 tokens, 256 MiB, two
+ * threads. */
 typedef struct made_way {
     const char *model, *output;
     const organ_experiment_options *evaluate;
@@ -37,8 +38,8 @@ typedef struct made_way {
     bool dry_run, resume, plain; /* plain: without --evaluate */
 } made_way;
 
-typedef organ_status make_with(const made_way *w, const char *model, const char *output, const organ_experiment_options *e,
-                               const organ_engine *engine, organ_error *error);
+typedef organ_status make_with(const made_way *w, const char *model, const char *output,
+                               const organ_experiment_options *e, const organ_engine *engine, organ_error *error);
 
 static organ_status prune_by(const char *method, const made_way *w, const char *model, const char *output,
                              const organ_experiment_options *e, const organ_engine *engine, organ_error *error)
@@ -88,16 +89,20 @@ static organ_status purify(const made_way *w, const char *model, const char *out
     return organ_purify(&o, engine, w->progress, &report, error);
 }
 
-static organ_status quantize(const made_way *w, const char *model, const char *output, const organ_experiment_options *e,
-                             const organ_engine *engine, organ_error *error)
+static organ_status quantize(const made_way *w, const char *model, const char *output,
+                             const organ_experiment_options *e, const organ_engine *engine, organ_error *error)
 {
-    const organ_quantize_options o = {
-        .model = model, .output = output, .scheme = "int4-group32", .most = 5 << 20, .dry_run = w->dry_run, .evaluate = e};
+    const organ_quantize_options o = {.model = model,
+                                      .output = output,
+                                      .scheme = "int4-group32",
+                                      .most = 5 << 20,
+                                      .dry_run = w->dry_run,
+                                      .evaluate = e};
     return organ_quantize_model(&o, engine, w->progress, &report, error);
 }
 
-static organ_status dequantize(const made_way *w, const char *model, const char *output, const organ_experiment_options *e,
-                               const organ_engine *engine, organ_error *error)
+static organ_status dequantize(const made_way *w, const char *model, const char *output,
+                               const organ_experiment_options *e, const organ_engine *engine, organ_error *error)
 {
     const organ_dequantize_options o = {
         .model = model, .output = output, .dtype = "bf16", .most = 5 << 20, .dry_run = w->dry_run, .evaluate = e};
@@ -135,8 +140,9 @@ static organ_status graft(const made_way *w, const char *model, const char *outp
 static const struct {
     const char *name, *before;
     make_with *run;
-} makers[] = {{"prune", "donor", prune},           {"wanda", "donor", wanda}, {"purify", "model", purify}, {"quantize", "model", quantize},
-              {"dequantize", "model", dequantize}, {"merge", "base", merge},  {"graft", "target", graft}};
+} makers[] = {{"prune", "donor", prune},       {"wanda", "donor", wanda},           {"purify", "model", purify},
+              {"quantize", "model", quantize}, {"dequantize", "model", dequantize}, {"merge", "base", merge},
+              {"graft", "target", graft}};
 enum { MAKERS = sizeof makers / sizeof *makers };
 
 /* The beginning of TEXT, in the scratch directory. */
@@ -198,7 +204,8 @@ static json_t *perplexity_of(const char *before, const char *after, const organ_
 
 static void same(const json_t *a, const json_t *b, const char *what)
 {
-    char *const x = json_dumps(a, JSON_INDENT(1) | JSON_ENCODE_ANY), *const y = json_dumps(b, JSON_INDENT(1) | JSON_ENCODE_ANY);
+    char *const x = json_dumps(a, JSON_INDENT(1) | JSON_ENCODE_ANY), *const y = json_dumps(b, JSON_INDENT(1) |
+                                                                                                  JSON_ENCODE_ANY);
     ck_assert_msg(a && b && json_equal(a, b), "%s: %s\n%s", what, x ? x : "nothing", y ? y : "nothing");
     free(x);
     free(y);
@@ -262,7 +269,9 @@ START_TEST(models_in_other_forms)
     must(graft, (made_way){.model = GGUF, .output = "graft.gguf"});
     expect_figures(GGUF, scratch_path("graft.gguf"), &usual);
     const char *const organs = scratch_path("organs");
-    ck_assert_int_eq(organ_extract(&(organ_extract_options){.model = DONOR, .output = organs}, NULL, NULL, &extracted, &error), ORGAN_OK);
+    ck_assert_int_eq(
+        organ_extract(&(organ_extract_options){.model = DONOR, .output = organs}, NULL, NULL, &extracted, &error),
+        ORGAN_OK);
     json_decref(extracted);
     must(purify, (made_way){.model = organs, .output = "pure"});
     expect_figures(organs, scratch_path("pure"), &usual);
@@ -284,8 +293,11 @@ START_TEST(tensors_alone)
     same(organ_json_at(report, "evaluation.after.figures"), organ_json_at(alone, "after.figures"), "figures");
     json_decref((json_t *)alone);
     must(quantize, (made_way){.output = "packed", .plain = true});
-    ck_assert_int_eq(make(dequantize, (made_way){.model = scratch_path("packed"), .output = "plain.safetensors"}, &error), ORGAN_USAGE);
-    ck_assert_msg(strstr(error.message, "--evaluate: ") && strstr(error.message, "name a directory"), "%s", error.message);
+    ck_assert_int_eq(
+        make(dequantize, (made_way){.model = scratch_path("packed"), .output = "plain.safetensors"}, &error),
+        ORGAN_USAGE);
+    ck_assert_msg(strstr(error.message, "--evaluate: ") && strstr(error.message, "name a directory"), "%s",
+                  error.message);
     ck_assert(!scratch_left("plain.safetensors"));
 }
 END_TEST
@@ -329,7 +341,8 @@ static void expect_refusal(size_t maker, made_way w, organ_status status, const 
     organ_error error;
     w.progress = &progress;
     ck_assert_int_eq(make(makers[maker].run, w, &error), status);
-    ck_assert_msg(strstr(error.message, "--evaluate: ") && strstr(error.message, text), "%s: %s", makers[maker].name, error.message);
+    ck_assert_msg(strstr(error.message, "--evaluate: ") && strstr(error.message, text), "%s: %s", makers[maker].name,
+                  error.message);
     ck_assert(report == NULL && watch.stages == 0 && !scratch_left("out"));
 }
 
@@ -356,7 +369,8 @@ static void link_model(const char *name, const char *other, const char *text)
 
 START_TEST(what_cannot_be_evaluated_is_not_begun)
 {
-    const organ_experiment_options none = {.text = scratch_path("none.txt")}, brief = {.text = scratch_path("brief.txt")},
+    const organ_experiment_options none = {.text = scratch_path("none.txt")},
+                                   brief = {.text = scratch_path("brief.txt")},
                                    strange = {.text = text_path, .style = "gpt"};
     spill(scratch_path("brief.txt"), "", 0);
     expect_refusal((size_t)_i, (made_way){.evaluate = &none}, ORGAN_IO, "none.txt");
@@ -369,7 +383,8 @@ START_TEST(what_cannot_be_evaluated_is_not_begun)
     expect_refusal((size_t)_i, (made_way){.model = scratch_path("mute")}, ORGAN_BAD_INPUT, "tokenizer");
     link_model("unheard", "config.json", "{\"architectures\": [\"UnheardOfModel\"], \"model_type\": \"unheard\"}");
     expect_refusal((size_t)_i, (made_way){.model = scratch_path("unheard")}, ORGAN_BAD_INPUT, "UnheardOfModel");
-    expect_refusal((size_t)_i, (made_way){.model = scratch_path("unheard"), .dry_run = true}, ORGAN_BAD_INPUT, "UnheardOfModel");
+    expect_refusal((size_t)_i, (made_way){.model = scratch_path("unheard"), .dry_run = true}, ORGAN_BAD_INPUT,
+                   "UnheardOfModel");
 }
 END_TEST
 
@@ -395,8 +410,8 @@ static void expect_whole(size_t maker, const char *why)
     ck_assert(json_is_null(organ_json_at(report, "evaluation.comparison")));
     ck_assert(exists(scratch_path("out")) && !exists(scratch_path(".out.organ-partial")));
     must(makers[maker].run, (made_way){.output = "plain", .plain = true});
-    const char *const names[] = {"model-00001-of-00003.safetensors", "model-00001-of-00002.safetensors", "model.safetensors",
-                                 "config.json"};
+    const char *const names[] = {"model-00001-of-00003.safetensors", "model-00001-of-00002.safetensors",
+                                 "model.safetensors", "config.json"};
     size_t compared = 0;
     for (size_t k = 0; k < sizeof names / sizeof *names; k++)
         if (exists(scratch_path("plain/%s", names[k]))) {
@@ -411,7 +426,8 @@ START_TEST(an_interrupted_evaluation_leaves_the_output)
     watcher watch = {0};
     const organ_progress progress = {.context = &watch, .begin = on_stage};
     organ_error error;
-    ck_assert_int_eq(make(makers[_i].run, (made_way){.progress = &progress, .stop = &watch.stop}, &error), ORGAN_INTERRUPTED);
+    ck_assert_int_eq(make(makers[_i].run, (made_way){.progress = &progress, .stop = &watch.stop}, &error),
+                     ORGAN_INTERRUPTED);
     ck_assert_msg(strstr(error.message, "out is whole, but it could not be evaluated: "), "%s", error.message);
     expect_whole((size_t)_i, "stopped");
 }
@@ -423,8 +439,8 @@ START_TEST(a_text_that_changes_leaves_the_output)
     const organ_progress progress = {.context = &watch, .begin = on_stage};
     organ_error error;
     const organ_status status = make(makers[_i].run, (made_way){.progress = &progress}, &error);
-    ck_assert_msg(status == ORGAN_BAD_INPUT && strstr(error.message, "was changed meanwhile: its digest was "), "%d %s", (int)status,
-                  error.message);
+    ck_assert_msg(status == ORGAN_BAD_INPUT && strstr(error.message, "was changed meanwhile: its digest was "), "%d %s",
+                  (int)status, error.message);
     expect_whole((size_t)_i, "was changed meanwhile");
 }
 END_TEST
@@ -445,7 +461,8 @@ START_TEST(a_resumed_pruning_is_evaluated)
     const organ_progress progress = {.context = &watch, .advance = stop_soon};
     organ_error error;
     must(prune, (made_way){.output = "whole"});
-    ck_assert_int_eq(make(prune, (made_way){.progress = &progress, .stop = &watch.stop, .threads = 1}, &error), ORGAN_INTERRUPTED);
+    ck_assert_int_eq(make(prune, (made_way){.progress = &progress, .stop = &watch.stop, .threads = 1}, &error),
+                     ORGAN_INTERRUPTED);
     ck_assert_msg(strstr(error.message, "--resume continues"), "%s", error.message);
     must(prune, (made_way){.resume = true});
     ck_assert(json_is_true(organ_json_at(report, "run.resumed")));

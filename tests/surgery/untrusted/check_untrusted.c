@@ -1,5 +1,6 @@
 /* SPDX-License-Identifier: MIT
- * Downloads that could harm who loads them: one row a trick, with the kind of the finding and what it must say; and what is no finding. */
+ * Downloads that could harm who loads them: one row a trick, with the kind of the finding and what it must say; and
+ * what is no finding. */
 #include "orchestrator/surgery/untrusted/untrusted.h"
 
 #include "orchestrator/report/text/document.h"
@@ -30,7 +31,8 @@ static json_t *look_at(const char *name, organ_status expected)
     organ_error error = {0};
     json_t *report = NULL;
     const int before = open_files();
-    const organ_status status = organ_untrusted(&(organ_untrusted_options){.model = scratch_path(name)}, &report, &error);
+    const organ_status status =
+        organ_untrusted(&(organ_untrusted_options){.model = scratch_path(name)}, &report, &error);
     ck_assert_msg(status == expected, "%s: status %d: %s", name, status, error.message);
     ck_assert_int_eq(open_files(), before);
     return report;
@@ -45,7 +47,8 @@ void expect_finding(const char *name, const char *kind, const char *file, const 
     size_t k;
     json_array_foreach(json_object_get(report, "findings"), k, one)
     {
-        found |= strcmp(organ_json_text(one, "kind"), kind) == 0 && (!*file || strcmp(organ_json_text(one, "file"), file) == 0) &&
+        found |= strcmp(organ_json_text(one, "kind"), kind) == 0 &&
+                 (!*file || strcmp(organ_json_text(one, "file"), file) == 0) &&
                  strstr(organ_json_text(one, "where"), where) && strstr(organ_json_text(one, "what"), what);
     }
     char *const text = json_dumps(json_object_get(report, "findings"), 0);
@@ -166,10 +169,14 @@ START_TEST(every_fault_is_told)
                     "\"h\\u200bidden\":{\"dtype\":\"U8\",\"shape\":[2],\"data_offsets\":[6,8]}}",
                     8);
     scratch_text("m/sub/x.py", "");
-    scratch_text("m/config.json", "{\"text_config\":{\"auto_map\":{\"AutoModel\":\"evil--m.Model\"}},\"trust_remote_code\":true}");
-    expect_finding("m", "tensor", "model.safetensors", "", "tensor 'over': data_offsets begin 2 overlaps tensor 'a', which ends at 4");
-    expect_finding("m", "tensor", "model.safetensors", "", "tensor 'short': shape [4] of F32 takes 16 bytes, but data_offsets span 4");
-    expect_finding("m", "tensor", "model.safetensors", "", "tensor 'past': data_offsets end 13 is past the end of the data (8)");
+    scratch_text("m/config.json",
+                 "{\"text_config\":{\"auto_map\":{\"AutoModel\":\"evil--m.Model\"}},\"trust_remote_code\":true}");
+    expect_finding("m", "tensor", "model.safetensors", "",
+                   "tensor 'over': data_offsets begin 2 overlaps tensor 'a', which ends at 4");
+    expect_finding("m", "tensor", "model.safetensors", "",
+                   "tensor 'short': shape [4] of F32 takes 16 bytes, but data_offsets span 4");
+    expect_finding("m", "tensor", "model.safetensors", "",
+                   "tensor 'past': data_offsets end 13 is past the end of the data (8)");
     expect_finding("m", "tensor", "model.safetensors", "", "tensor 'type': dtype \"F3\" is not a known type");
     expect_finding("m", "name", "model.safetensors", "", "has U+200B");
     expect_finding("m", "program", "sub/x.py", "", "Python source");
@@ -195,8 +202,9 @@ static const text_case configs[] = {
     {"{\"_target_\":\"os.system\"}", "remote-code", "_target_", "os.system"},
     {"{\"auto_mapping\":{\"parent_library\":\"evil\"}}", "remote-code", "auto_mapping.parent_library", "'evil'"},
     {"{\"auto_mapping\":{\"parent_library\":\"transformers.models.llama\"}}", "", "", ""},
-    {"{\"chat_template\":[{\"name\":\"default\",\"template\":\"x\"},{\"name\":\"tools\",\"template\":\"{{ x.__class__ }}\"}]}", "template",
-     "chat_template 'tools', line 1", "'__class__'"},
+    {"{\"chat_template\":[{\"name\":\"default\",\"template\":\"x\"},{\"name\":\"tools\",\"template\":\"{{ x.__class__ "
+     "}}\"}]}",
+     "template", "chat_template 'tools', line 1", "'__class__'"},
     {"{\"chat_template\":{\"a\":\"{{ x.__class__ }}\"}}", "template", "chat_template 'a'", "'__class__'"},
 };
 
@@ -216,7 +224,8 @@ END_TEST
 
 static const text_case templates[] = {
     {"{{ ''.__class__.__mro__[1].__subclasses__() }}", "template", "line 1", "'__class__'"},
-    {"a\n\n{% if x %}{{ cycler.__init__.__globals__.os.popen('id').read() }}{% endif %}", "template", "line 3", "'__init__'"},
+    {"a\n\n{% if x %}{{ cycler.__init__.__globals__.os.popen('id').read() }}{% endif %}", "template", "line 3",
+     "'__init__'"},
     {"{{ x['__class__'] }}", "template", "", "'__class__'"},
     {"{{ x|attr('name') }}", "template", "", "filter 'attr'"},
     {"{{ x | attr ( y ) }}", "template", "", "filter 'attr'"},
@@ -250,8 +259,10 @@ static const text_case templates[] = {
     {"{{ '}}' ~ x._hidden }}", "template", "", "'_hidden'"},
     {"{{ \"{#\" }}{{ x._hidden }}{{ '#}' }}", "template", "", "'_hidden'"},
     /* conversations */
-    {"{% for message in messages %}{{ '<|im_start|>' + message['role'] + '\\n' + message.content|trim }}{% endfor %}", "", "", ""},
-    {"{%- if tools is defined and not tools is none %}{{- raise_exception('no') }}{%- set ns = namespace(is_first=false) -%}{% endif %}",
+    {"{% for message in messages %}{{ '<|im_start|>' + message['role'] + '\\n' + message.content|trim }}{% endfor %}",
+     "", "", ""},
+    {"{%- if tools is defined and not tools is none %}{{- raise_exception('no') }}{%- set ns = "
+     "namespace(is_first=false) -%}{% endif %}",
      "", "", ""},
     {"{{ message.role|replace('_', ' ') }}{% for i in range(3) %}{{ loop.index0 * 10 }}{% endfor %}", "", "", ""},
     {"{% set x = messages|map(attribute='content')|join(' ') %}{{ strftime_now('%d %b %Y') }}", "", "", ""},
@@ -302,6 +313,6 @@ int main(void)
         {"configurations", {configurations_that_ask_for_code}},
         {"templates", {templates_that_reach_out, templates_everywhere}},
     };
-    return run_suites(
-        (Suite *const[]){suite_of("untrusted", cases, COUNT(cases), setup, scratch_end), untrusted_places_suite(setup), NULL});
+    return run_suites((Suite *const[]){suite_of("untrusted", cases, COUNT(cases), setup, scratch_end),
+                                       untrusted_places_suite(setup), NULL});
 }

@@ -5,8 +5,8 @@
 
 #include "tests/kit/suite_table.h"
 
-/* What is found in `name` of the scratch directory: nothing; or this, among what there is. `where` and `what` are fragments, a `file` of ""
- * is any. */
+/* What is found in `name` of the scratch directory: nothing; or this, among what there is. `where` and `what` are
+ * fragments, a `file` of "" is any. */
 void expect_clean(const char *name);
 void expect_finding(const char *name, const char *kind, const char *file, const char *where, const char *what);
 

@@ -43,10 +43,12 @@ START_TEST(links_that_leave)
 }
 END_TEST
 
-/* The store of a download of Hugging Face: files are links to blobs beside the snapshots. What is in them is looked at all the same. */
+/* The store of a download of Hugging Face: files are links to blobs beside the snapshots. What is in them is looked at
+ * all the same. */
 START_TEST(links_into_the_store)
 {
-    static const char *const folders[] = {"models--o--m", "models--o--m/blobs", "models--o--m/snapshots", "models--o--m/snapshots/abc"};
+    static const char *const folders[] = {"models--o--m", "models--o--m/blobs", "models--o--m/snapshots",
+                                          "models--o--m/snapshots/abc"};
     for (size_t k = 0; k < COUNT(folders); k++)
         ck_assert_int_eq(mkdir(scratch_path(folders[k]), 0700), 0);
     scratch_tensors("models--o--m/blobs/0a1b", "{\"a\":{\"dtype\":\"U8\",\"shape\":[4],\"data_offsets\":[0,4]}}", 4);
@@ -69,7 +71,8 @@ START_TEST(links_into_the_store)
 }
 END_TEST
 
-/* Caches that are not as the download leaves them. `link` in the snapshot leads to `to`; NULL for `what`: nothing is wrong with that. */
+/* Caches that are not as the download leaves them. `link` in the snapshot leads to `to`; NULL for `what`: nothing is
+ * wrong with that. */
 static const struct broken_cache {
     const char *link, *to, *what;
 } broken_caches[] = {
@@ -85,9 +88,9 @@ static const struct broken_cache {
     {"config.json", "/etc/passwd", "leaves the entry of the cache"},
     {"config.json", "../../../models--o--n/blobs/json", "leaves the entry of the cache"},
     {"config.json", "../../../models--o--m/blobs/json", "leaves the entry of the cache"}, /* and back */
-    {"config.json", "../../blobs/out", "leaves the entry of the cache"},                  /* a chain that ends outside */
-    {"config.json", "../../blobs/round", "leaves the entry of the cache"},                /* one that passes through the outside */
-    {"config.json", "../../blobs/folder/secret", "leaves the entry of the cache"},        /* through a linked folder */
+    {"config.json", "../../blobs/out", "leaves the entry of the cache"},   /* a chain that ends outside */
+    {"config.json", "../../blobs/round", "leaves the entry of the cache"}, /* one that passes through the outside */
+    {"config.json", "../../blobs/folder/secret", "leaves the entry of the cache"}, /* through a linked folder */
     {"config.json", "../../blobs", "leads to a directory that was not looked at"},
     {"config.json", "../def", "leads to a directory that was not looked at"},
     {"config.json", "../..", "leads to a directory that was not looked at"},
@@ -170,12 +173,15 @@ START_TEST(what_cannot_be_looked_at)
     expect_finding("m", "unread", "d/d/d/d/d/d/d/d/d/d/d/d/d/d/d/d/d/d/d/d/d/d/d/d/d/d/d/d/d/d/d/d/d", "", "beyond 32");
     ck_assert_int_eq(mkdir(scratch_path("empty"), 0700), 0);
     expect_finding("empty", "no-weights", ".", "", "no file of weights");
-    ck_assert_int_eq(organ_untrusted(&(organ_untrusted_options){.model = scratch_path("gone")}, &report, &error), ORGAN_IO);
+    ck_assert_int_eq(organ_untrusted(&(organ_untrusted_options){.model = scratch_path("gone")}, &report, &error),
+                     ORGAN_IO);
     ck_assert_ptr_null(report);
     error = (organ_error){0};
-    ck_assert_int_eq(organ_untrusted(&(organ_untrusted_options){.model = "http://127.0.0.1/m"}, &report, &error), ORGAN_USAGE);
+    ck_assert_int_eq(organ_untrusted(&(organ_untrusted_options){.model = "http://127.0.0.1/m"}, &report, &error),
+                     ORGAN_USAGE);
     error = (organ_error){0};
-    ck_assert_int_eq(organ_untrusted(&(organ_untrusted_options){.model = "/dev/null"}, &report, &error), ORGAN_BAD_INPUT);
+    ck_assert_int_eq(organ_untrusted(&(organ_untrusted_options){.model = "/dev/null"}, &report, &error),
+                     ORGAN_BAD_INPUT);
     ck_assert_ptr_null(report);
 }
 END_TEST
@@ -214,7 +220,8 @@ START_TEST(headers_of_gguf)
     expect_finding("m", "tensor", "a.gguf", "", "tensor 'over': offset 32 overlaps tensor 'a', which ends at 64");
     expect_finding("m", "tensor", "a.gguf", "", "tensor 'end': its 4 bytes at byte");
     ck_assert_uint_eq(findings_in("m"), 2);
-    gguf_file("m/a.gguf", HEAD(1, 2) "s:general.alignment 4:4 4:13 s:general.alignment 4:4 4:32 " I8("a", 4, 0) "p:32 z:4");
+    gguf_file("m/a.gguf",
+              HEAD(1, 2) "s:general.alignment 4:4 4:13 s:general.alignment 4:4 4:32 " I8("a", 4, 0) "p:32 z:4");
     expect_finding("m", "tensor", "a.gguf", "", "duplicate key: number 1 and number 2");
     expect_finding("m", "tensor", "a.gguf", "", "13 is neither a power of two nor a multiple of 8");
     gguf_file("m/a.gguf", HEAD(0, 0) "p:32");
@@ -229,13 +236,17 @@ START_TEST(tokenizers_of_gguf)
     static const struct {
         const char *words, *where, *what;
     } rows[] = {
-        {HEAD(0, 2) TOKENS(2, "s:a s:<0x-1>") TYPES(2, "4:1 4:6"), "tokenizer.ggml.tokens", "token 1 '<0x-1>' stands for no byte"},
+        {HEAD(0, 2) TOKENS(2, "s:a s:<0x-1>") TYPES(2, "4:1 4:6"), "tokenizer.ggml.tokens",
+         "token 1 '<0x-1>' stands for no byte"},
         {HEAD(0, 1) TOKENS(1, "s:<0xZZ>"), "tokenizer.ggml.tokens", "'<0xZZ>' stands for no byte"},
-        {HEAD(0, 2) TOKENS(2, "s:a s:b") TYPES(2, "4:1 4:6"), "tokenizer.ggml.tokens", "token 1 'b' stands for no byte"},
+        {HEAD(0, 2) TOKENS(2, "s:a s:b") TYPES(2, "4:1 4:6"), "tokenizer.ggml.tokens",
+         "token 1 'b' stands for no byte"},
         {HEAD(0, 2) TOKENS(2, "s:a s:b") TYPES(1, "4:1"), "tokenizer.ggml.token_type", "1 elements for 2 tokens"},
-        {HEAD(0, 2) TOKENS(2, "s:a s:b") "s:tokenizer.ggml.scores 4:9 4:0 8:2 1:0 1:0", "tokenizer.ggml.scores", "are u8, not f32"},
+        {HEAD(0, 2) TOKENS(2, "s:a s:b") "s:tokenizer.ggml.scores 4:9 4:0 8:2 1:0 1:0", "tokenizer.ggml.scores",
+         "are u8, not f32"},
         {HEAD(0, 1) "s:tokenizer.ggml.tokens 4:4 4:1", "tokenizer.ggml.tokens", "no list of strings"},
-        {HEAD(0, 1) "s:tokenizer.ggml.tokens 4:9 4:8 8:1 8:65537 c:65537", "tokenizer.ggml.tokens", "token 0 has 65537 bytes"},
+        {HEAD(0, 1) "s:tokenizer.ggml.tokens 4:9 4:8 8:1 8:65537 c:65537", "tokenizer.ggml.tokens",
+         "token 0 has 65537 bytes"},
     };
     for (size_t k = 0; k < COUNT(rows); k++) {
         gguf_file("m/a.gguf", rows[k].words);
@@ -274,19 +285,23 @@ static char *repeated(const char *before, const char *one, size_t count, const c
 
 START_TEST(tokenizers_that_grow)
 {
-#define SPLIT(regex)                                                                                                                       \
-    "{\"pre_tokenizer\":{\"type\":\"Sequence\",\"pretokenizers\":[{\"type\":\"Split\",\"pattern\":{\"Regex\":\"" regex "\"}}]}}"
+#define SPLIT(regex)                                                                                                   \
+    "{\"pre_tokenizer\":{\"type\":\"Sequence\",\"pretokenizers\":[{\"type\":\"Split\",\"pattern\":{\"Regex\":\"" regex \
+    "\"}}]}}"
 #define REPLACE(from, to) "{\"type\":\"Replace\",\"pattern\":{\"String\":\"" from "\"},\"content\":\"" to "\"}"
     expect_growth("tokenizer.json", SPLIT("(a+)+b"), "pre_tokenizer", "'(a+)+b' repeats what repeats without end");
     expect_growth("tokenizer.json", SPLIT("a{100000}"), "pre_tokenizer", "counts to a thousand");
-    expect_growth(
-        "tokenizer.json",
-        "{\"normalizer\":{\"type\":\"Sequence\",\"normalizers\":[" REPLACE("a", "aaaaaaaaaa") "," REPLACE("a", "aaaaaaaaaa") "]}}",
-        "normalizer", "100 times as long");
-    expect_growth("tokenizer.json", "{\"model\":{\"vocab\":{\"a\":0,\"b\":4000000000}}}", "model.vocab", "the id 4000000000, but 2 words");
-    expect_growth("tokenizer.json", "{\"model\":{\"vocab\":{\"a\":0}},\"added_tokens\":[{\"id\":16777215,\"content\":\"x\"}]}",
+    expect_growth("tokenizer.json",
+                  "{\"normalizer\":{\"type\":\"Sequence\",\"normalizers\":[" REPLACE("a", "aaaaaaaaaa") "," REPLACE(
+                      "a", "aaaaaaaaaa") "]}}",
+                  "normalizer", "100 times as long");
+    expect_growth("tokenizer.json", "{\"model\":{\"vocab\":{\"a\":0,\"b\":4000000000}}}", "model.vocab",
+                  "the id 4000000000, but 2 words");
+    expect_growth("tokenizer.json",
+                  "{\"model\":{\"vocab\":{\"a\":0}},\"added_tokens\":[{\"id\":16777215,\"content\":\"x\"}]}",
                   "added_tokens", "the id 16777215");
-    expect_growth("tokenizer.json", "{\"model\":{\"vocab\":{\"a\":-1}},\"added_tokens\":[{\"id\":-1,\"content\":\"x\"}]}", "added_tokens",
+    expect_growth("tokenizer.json",
+                  "{\"model\":{\"vocab\":{\"a\":-1}},\"added_tokens\":[{\"id\":-1,\"content\":\"x\"}]}", "added_tokens",
                   "the id -1");
     expect_growth("tokenizer.json", "{\"model\":", "", "the text ends here");
     expect_growth("added_tokens.json", "{\"a\":99999999999}", "", "the id 99999999999");
@@ -303,8 +318,9 @@ START_TEST(tokenizers_that_grow)
 }
 END_TEST
 
-#define GPT4_PATTERN                                                                                                                       \
-    "(?i:'s|'t|'re|'ve|'m|'ll|'d)|[^\\r\\n\\p{L}\\p{N}]?\\p{L}+|\\p{N}{1,3}| ?[^\\s\\p{L}\\p{N}]+[\\r\\n]*|\\s*[\\r\\n]+|\\s+(?!\\S)|\\s+"
+#define GPT4_PATTERN                                                                                                   \
+    "(?i:'s|'t|'re|'ve|'m|'ll|'d)|[^\\r\\n\\p{L}\\p{N}]?\\p{L}+|\\p{N}{1,3}| "                                         \
+    "?[^\\s\\p{L}\\p{N}]+[\\r\\n]*|\\s*[\\r\\n]+|\\s+(?!\\S)|\\s+"
 
 START_TEST(patterns_that_never_end)
 {
@@ -340,7 +356,8 @@ START_TEST(configurations_that_take_long)
     for (size_t k = 0; k < DEPTH; k++)
         memcpy(text + k * (sizeof key - 1), key, sizeof key);
     scratch_text("m/config_deep.json", text);
-    expect_finding("m", "unread", "config_deep.json", "", "3000 keys that loaders act on; the first 1000 were looked at");
+    expect_finding("m", "unread", "config_deep.json", "",
+                   "3000 keys that loaders act on; the first 1000 were looked at");
     expect_finding("m", "config", "config_deep.json", "auto_map", "it cannot be read");
     free(text);
 }
@@ -350,13 +367,13 @@ END_TEST
 
 START_TEST(models_that_are_not_whole)
 {
-    scratch_text(
-        "m/model.safetensors.index.json",
-        "{\"metadata\":{\"total_size\":9},\"weight_map\":{\"a\":\"model.safetensors\",\"b\":\"b.safetensors\",\"c\":\"c.safetensors\"}}");
+    scratch_text("m/model.safetensors.index.json", "{\"metadata\":{\"total_size\":9},\"weight_map\":{\"a\":\"model."
+                                                   "safetensors\",\"b\":\"b.safetensors\",\"c\":\"c.safetensors\"}}");
     expect_finding("m", "model", "model.safetensors.index.json", "", "names 'b.safetensors', which is not there");
     expect_finding("m", "model", "model.safetensors.index.json", "", "names 'c.safetensors', which is not there");
     ck_assert_uint_eq(findings_in("m"), 2);
-    scratch_text("m/model.safetensors.index.json", "{\"metadata\":{\"total_size\":9},\"weight_map\":{\"a\":\"model.safetensors\"}}");
+    scratch_text("m/model.safetensors.index.json",
+                 "{\"metadata\":{\"total_size\":9},\"weight_map\":{\"a\":\"model.safetensors\"}}");
     expect_finding("m", "model", "model.safetensors.index.json", "", "total_size is 9, but the tensors have 4 bytes");
     scratch_text("m/model.safetensors.index.json", "{\"weight_map\":{\"a\":\"../model.safetensors\"}}");
     expect_finding("m", "model", "model.safetensors.index.json", "", "../model.safetensors");

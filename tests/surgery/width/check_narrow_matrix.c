@@ -1,5 +1,6 @@
 /* SPDX-License-Identifier: MIT
- * Columns that go: which ones, by numbers that numpy found by solving every problem from nothing, and what the others become. */
+ * Columns that go: which ones, by numbers that numpy found by solving every problem from nothing, and what the others
+ * become. */
 #include "orchestrator/surgery/width/narrow_matrix.h"
 
 #include "tests/kit/require.h"
@@ -63,7 +64,8 @@ static void leave_part(part *p)
     free(p->inputs);
 }
 
-static void must_narrow(const organ_engine *with, const part *p, organ_narrow_options options, uint32_t *kept, organ_narrow_report *report)
+static void must_narrow(const organ_engine *with, const part *p, organ_narrow_options options, uint32_t *kept,
+                        organ_narrow_report *report)
 {
     organ_error error = {0};
     options.name = "part";
@@ -79,8 +81,8 @@ static bool is_kept(const uint32_t *kept, size_t count, size_t group)
     return false;
 }
 
-/* trace(D H D^T) in FP64 from the inputs themselves, D = W - W', and in `greatest` the greatest of D H among what is kept, in units of
- * the greatest of W H: 0 where W' is the best that there is. */
+/* trace(D H D^T) in FP64 from the inputs themselves, D = W - W', and in `greatest` the greatest of D H among what is
+ * kept, in units of the greatest of W H: 0 where W' is the best that there is. */
 static double loss_of(const part *p, const uint32_t *kept, size_t count, size_t group, double *greatest)
 {
     double loss = 0, square = 0, scale = 0;
@@ -89,7 +91,8 @@ static double loss_of(const part *p, const uint32_t *kept, size_t count, size_t 
     for (size_t t = 0; t < LAYER_TOKENS; t++)
         for (size_t i = 0; i < p->cols; i++)
             for (size_t j = 0; j < p->cols; j++)
-                h[i * p->cols + j] += (double)p->inputs[t * p->cols + i] * (double)p->inputs[t * p->cols + j] / LAYER_TOKENS;
+                h[i * p->cols + j] +=
+                    (double)p->inputs[t * p->cols + i] * (double)p->inputs[t * p->cols + j] / LAYER_TOKENS;
     for (size_t j = 0; j < p->cols; j++)
         square += h[j * (p->cols + 1)] / (double)p->cols;
     for (size_t j = 0; j < p->cols; j++)
@@ -120,8 +123,9 @@ static void check_zeros(const part *p, const uint32_t *kept, size_t count, size_
         REQUIRE(is_kept(kept, count, k % p->cols / group) || (p->weights[k] == 0 && !signbit(p->weights[k])));
 }
 
-#define NEAR(value, wanted, part)                                                                                                          \
-    ck_assert_msg(fabs((value) - (wanted)) <= (part)*fabs(wanted), "%s is %.9g, not %.9g", #value, (double)(value), (double)(wanted))
+#define NEAR(value, wanted, part)                                                                                      \
+    ck_assert_msg(fabs((value) - (wanted)) <= (part)*fabs(wanted), "%s is %.9g, not %.9g", #value, (double)(value),    \
+                  (double)(wanted))
 
 /* ---- what numpy says ---- */
 
@@ -133,15 +137,17 @@ static void check_golden(size_t k)
     organ_narrow_options options = {.group = golden[k].group, .keep = golden[k].keep};
     must_narrow(&engine, &p, options, kept, &report);
     for (size_t g = 0; g < golden[k].keep; g++)
-        ck_assert_msg(kept[g] == golden[k].kept[g], "case %zu: group %u is kept in place of %u", k, kept[g], golden[k].kept[g]);
+        ck_assert_msg(kept[g] == golden[k].kept[g], "case %zu: group %u is kept in place of %u", k, kept[g],
+                      golden[k].kept[g]);
     check_zeros(&p, kept, options.keep, options.group);
     NEAR(report.energy, golden[k].energy, 1e-5);
     NEAR(report.loss, golden[k].loss, 1e-5);
     NEAR(report.foretold, golden[k].loss, 1e-4);
     for (size_t v = 0; v < 3; v++)
-        ck_assert_msg(fabs((double)p.weights[golden[k].values[v].row * p.cols + golden[k].values[v].col] - golden[k].values[v].value) <
-                          5e-7,
-                      "case %zu: %.9g, not %.9g", k, (double)p.weights[golden[k].values[v].row * p.cols + golden[k].values[v].col],
+        ck_assert_msg(fabs((double)p.weights[golden[k].values[v].row * p.cols + golden[k].values[v].col] -
+                           golden[k].values[v].value) < 5e-7,
+                      "case %zu: %.9g, not %.9g", k,
+                      (double)p.weights[golden[k].values[v].row * p.cols + golden[k].values[v].col],
                       golden[k].values[v].value);
     memcpy(p.weights, p.donor, p.rows * p.cols * sizeof *p.donor);
     options.by_magnitude = options.no_resolve = true;
@@ -228,7 +234,8 @@ END_TEST
 
 /* ---- the same bits ---- */
 
-static void check_same(const organ_engine *with, organ_narrow_options options, const part *wanted, const uint32_t *wanted_kept)
+static void check_same(const organ_engine *with, organ_narrow_options options, const part *wanted,
+                       const uint32_t *wanted_kept)
 {
     uint32_t kept[LAYER_COLS];
     organ_narrow_report report;

@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: MIT
- * Channels of experts that go: which ones, by what each costs when all that stay are solved from nothing, in FP64, on what an expert's
- * tokens bring it times their weights; experts that see no token; the same bytes whatever the way. */
+ * Channels of experts that go: which ones, by what each costs when all that stay are solved from nothing, in FP64, on
+ * what an expert's tokens bring it times their weights; experts that see no token; the same bytes whatever the way. */
 #include "orchestrator/surgery/along_text/calibration.h"
 #include "tests/kit/model_maker.h"
 #include "tests/kit/require.h"
@@ -21,8 +21,10 @@
 static const expert_names donors[] = {
     {"qwen3moe", "model.layers.0.mlp.experts.%u.gate_proj.weight", "model.layers.0.mlp.experts.%u.up_proj.weight",
      "model.layers.0.mlp.experts.%u.down_proj.weight"},
-    {"qwen3moe.gguf", "blk.0.ffn_gate_exps.weight[%u]", "blk.0.ffn_up_exps.weight[%u]", "blk.0.ffn_down_exps.weight[%u]"},
-    {"qwen3moe-stacked", "model.layers.0.mlp.experts.gate_up_proj[%u]", NULL, "model.layers.0.mlp.experts.down_proj[%u]"},
+    {"qwen3moe.gguf", "blk.0.ffn_gate_exps.weight[%u]", "blk.0.ffn_up_exps.weight[%u]",
+     "blk.0.ffn_down_exps.weight[%u]"},
+    {"qwen3moe-stacked", "model.layers.0.mlp.experts.gate_up_proj[%u]", NULL,
+     "model.layers.0.mlp.experts.down_proj[%u]"},
 };
 
 /* ---- what an expert's tokens bring it ---- */
@@ -40,7 +42,8 @@ static void sum_tokens(const opened *o, unsigned samples, unsigned context, sums
         organ_choice chosen[EXPERTS];
         organ_forward_route(&(organ_router){o->s.engine.kernels, c, NULL}, NULL, h.logits + t * EXPERTS, room, chosen);
         for (unsigned k = 0; k < c->experts_used; k++) {
-            ck_assert_int_eq(organ_layer_expert(o->s.forward, o->layer, chosen[k].expert, h.normed + t * HIDDEN, 1, inner, NULL, &error),
+            ck_assert_int_eq(organ_layer_expert(o->s.forward, o->layer, chosen[k].expert, h.normed + t * HIDDEN, 1,
+                                                inner, NULL, &error),
                              0);
             sums_add(&s[chosen[k].expert], chosen[k].weight, inner);
         }
@@ -150,7 +153,8 @@ START_TEST(an_expert_without_a_token_goes_by_norms)
         REQUIRE(by_norms == json_is_null(json_object_get(row, "lost_percent")));
         unseen += by_norms;
     }
-    ck_assert_uint_eq((size_t)json_integer_value(json_object_get(json_object_get(width_report, "experts"), "by_norms")), unseen);
+    ck_assert_uint_eq((size_t)json_integer_value(json_object_get(json_object_get(width_report, "experts"), "by_norms")),
+                      unseen);
     ck_assert_int_eq(json_integer_value(json_object_get(json_object_get(width_report, "experts"), "fewest_tokens")), 0);
     close_layer(&out);
     close_layer(&donor);
@@ -170,30 +174,39 @@ static void same_output(const char *a, const char *b)
     free(two);
 }
 
-/* One layer whose experts have second moments of some MiB together, and more channels than a block of moments that are in blocks. */
+/* One layer whose experts have second moments of some MiB together, and more channels than a block of moments that are
+ * in blocks. */
 static void make_wide(void)
 {
     method_make_donor("qwen3moe");
-    rig_donor("{\"architectures\": [\"Qwen3MoeForCausalLM\"], \"model_type\": \"qwen3_moe\", \"head_dim\": 16, \"hidden_act\": \"silu\", "
-              "\"hidden_size\": 32, \"max_position_embeddings\": 64, \"moe_intermediate_size\": 320, \"norm_topk_prob\": true, "
-              "\"num_attention_heads\": 4, \"num_experts_per_tok\": 2, \"num_hidden_layers\": 1, \"num_key_value_heads\": 2, "
-              "\"num_experts\": 6, \"rms_norm_eps\": 1e-5, \"rope_theta\": 10000.0, \"vocab_size\": 96}",
-              "lm_head.weight BF16 96,32\nmodel.embed_tokens.weight BF16 96,32\nmodel.norm.weight BF16 32\n" L
-              "input_layernorm.weight BF16 "
-              "32\n" L "post_attention_layernorm.weight BF16 32\n" L "self_attn.k_norm.weight BF16 16\n" L
-              "self_attn.q_norm.weight BF16 16\n" L "self_attn.q_proj.weight BF16 64,32\n" L "self_attn.k_proj.weight BF16 32,32\n" L
-              "self_attn.v_proj.weight BF16 32,32\n" L "self_attn.o_proj.weight BF16 32,64\n" L "mlp.gate.weight BF16 6,32\n" L
-              "mlp.experts.gate_up_proj BF16 6,640,32\n" L "mlp.experts.down_proj BF16 6,32,320\n");
+    rig_donor(
+        "{\"architectures\": [\"Qwen3MoeForCausalLM\"], \"model_type\": \"qwen3_moe\", \"head_dim\": 16, "
+        "\"hidden_act\": \"silu\", "
+        "\"hidden_size\": 32, \"max_position_embeddings\": 64, \"moe_intermediate_size\": 320, \"norm_topk_prob\": "
+        "true, "
+        "\"num_attention_heads\": 4, \"num_experts_per_tok\": 2, \"num_hidden_layers\": 1, \"num_key_value_heads\": 2, "
+        "\"num_experts\": 6, \"rms_norm_eps\": 1e-5, \"rope_theta\": 10000.0, \"vocab_size\": 96}",
+        "lm_head.weight BF16 96,32\nmodel.embed_tokens.weight BF16 96,32\nmodel.norm.weight BF16 32\n" L
+        "input_layernorm.weight BF16 "
+        "32\n" L "post_attention_layernorm.weight BF16 32\n" L "self_attn.k_norm.weight BF16 16\n" L
+        "self_attn.q_norm.weight BF16 16\n" L "self_attn.q_proj.weight BF16 64,32\n" L
+        "self_attn.k_proj.weight BF16 32,32\n" L "self_attn.v_proj.weight BF16 32,32\n" L
+        "self_attn.o_proj.weight BF16 32,64\n" L "mlp.gate.weight BF16 6,32\n" L
+        "mlp.experts.gate_up_proj BF16 6,640,32\n" L "mlp.experts.down_proj BF16 6,32,320\n");
 }
 
-/* With the least memory that is enough there is not room for the moments of all experts: the layer is run several times. */
+/* With the least memory that is enough there is not room for the moments of all experts: the layer is run several
+ * times. */
 START_TEST(neither_memory_nor_threads_show)
 {
     static const struct {
         const char *kind, *ffn;
         size_t width;
-    } models[] = {
-        {"qwen3moe", "16", WIDTH}, {"mixtral", "40", 48}, {"qwen3moe.gguf", "16", WIDTH}, {"dots1", "67%", WIDTH}, {NULL, "304", 320}};
+    } models[] = {{"qwen3moe", "16", WIDTH},
+                  {"mixtral", "40", 48},
+                  {"qwen3moe.gguf", "16", WIDTH},
+                  {"dots1", "67%", WIDTH},
+                  {NULL, "304", 320}};
     width_way way = usual;
     const size_t width = models[_i].width;
     way.ffn = models[_i].ffn;

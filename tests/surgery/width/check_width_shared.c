@@ -1,5 +1,6 @@
 /* SPDX-License-Identifier: MIT
- * Shared experts that are as wide as so many routed ones and go with them: which of their channels, by what each costs on all tokens. */
+ * Shared experts that are as wide as so many routed ones and go with them: which of their channels, by what each costs
+ * on all tokens. */
 #include "tests/kit/require.h"
 #include "tests/kit/run_rig.h"
 #include "tests/kit/suite_table.h"
@@ -127,7 +128,8 @@ END_TEST
 static Suite *shared_suite(void)
 {
     const suite_case cases[] = {{"own", {one_with_a_width_of_its_own_keeps_it}}};
-    Suite *const suite = suite_of("width of shared experts", cases, sizeof cases / sizeof *cases, width_setup, width_teardown);
+    Suite *const suite =
+        suite_of("width of shared experts", cases, sizeof cases / sizeof *cases, width_setup, width_teardown);
     TCase *const kinds = tcase_create("kinds");
     tcase_add_checked_fixture(kinds, width_setup, width_teardown);
     tcase_add_loop_test(kinds, a_shared_expert_loses_what_it_misses_least, 0, sizeof donors / sizeof *donors);

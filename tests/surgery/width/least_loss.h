@@ -1,5 +1,6 @@
 /* SPDX-License-Identifier: MIT
- * What a choice of channels costs: the loss that is left when all columns that stay are solved from nothing, in FP64. */
+ * What a choice of channels costs: the loss that is left when all columns that stay are solved from nothing, in FP64.
+ */
 #ifndef LEAST_LOSS_H
 #define LEAST_LOSS_H
 
@@ -20,7 +21,8 @@ void sums_add(sums *s, float weight, const float *inner);
 /* The mean over the tokens, damped as the program does it. */
 void sums_end(sums *s);
 
-/* The least trace((W - V) H (W - V)^T) with V in the kept columns alone, w having HIDDEN rows; `v`, where it is not NULL, becomes that V.
+/* The least trace((W - V) H (W - V)^T) with V in the kept columns alone, w having HIDDEN rows; `v`, where it is not
+ * NULL, becomes that V.
  */
 double least_loss(const sums *s, const float *w, const bool *kept, double (*v)[WIDTH]);
 /* What is lost when one column goes after the other, each time the one without which least is. */

@@ -86,7 +86,8 @@ void read_matrix(const opened *o, const char *pattern, unsigned expert, uint64_t
     uint64_t r, c;
     organ_factor held;
     snprintf(name, sizeof name, pattern, expert);
-    ck_assert_msg(organ_layer_matrix(o->layer, name, &r, &c, &held) && r == rows && c == cols, "%s: %d x %d", name, (int)r, (int)c);
+    ck_assert_msg(organ_layer_matrix(o->layer, name, &r, &c, &held) && r == rows && c == cols, "%s: %d x %d", name,
+                  (int)r, (int)c);
     organ_layer_read(o->layer, name, values);
 }
 
@@ -123,15 +124,15 @@ void check_values(const opened *out, const expert_names *names, unsigned expert,
         for (size_t c = 0, at = 0; c < WIDTH; c++)
             if (kept[c]) {
                 const double found = (double)values[r * KEPT + at++];
-                REQUIRE_MSG(fabs(found - v[r][c]) <= fabs(v[r][c]) / 250 + 1e-5, "expert %u, row %zu, channel %zu: %g, not %g", expert, r,
-                            c, found, v[r][c]);
+                REQUIRE_MSG(fabs(found - v[r][c]) <= fabs(v[r][c]) / 250 + 1e-5,
+                            "expert %u, row %zu, channel %zu: %g, not %g", expert, r, c, found, v[r][c]);
             }
 }
 
 /* ---- the text ---- */
 
-static organ_status hear(void *context, int32_t layer, size_t first, size_t tokens, const float *normed, const float *logits,
-                         organ_error *error)
+static organ_status hear(void *context, int32_t layer, size_t first, size_t tokens, const float *normed,
+                         const float *logits, organ_error *error)
 {
     const hearing *const h = context;
     (void)layer;
@@ -146,8 +147,10 @@ void hear_text(const opened *before, const opened *o, unsigned samples, unsigned
     organ_error error = {0};
     char text[4096];
     snprintf(text, sizeof text, "%s", scratch_path("text"));
-    organ_along_options options = {.text = text, .samples = samples, .context = context, .method = "a", .verb = "b", .doing = "c"};
-    ck_assert_msg(organ_along_open(&options, o->s.model, NULL, NULL, &o->s.engine, NULL, &along, &error) == ORGAN_OK, "%s", error.message);
+    organ_along_options options = {
+        .text = text, .samples = samples, .context = context, .method = "a", .verb = "b", .doing = "c"};
+    ck_assert_msg(organ_along_open(&options, o->s.model, NULL, NULL, &o->s.engine, NULL, &along, &error) == ORGAN_OK,
+                  "%s", error.message);
     const organ_windows *const windows = &organ_along_describe(along)->windows;
     const size_t tokens = (size_t)samples * context;
     float *const hidden = malloc(tokens * HIDDEN * sizeof *hidden);

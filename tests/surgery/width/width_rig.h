@@ -30,7 +30,8 @@ const char *output_path(const char *name);
 organ_status narrow(const char *output, width_way way, organ_error *error);
 void must_narrow(const char *output, width_way way);
 
-/* How the matrices of expert %u of a layer are called, or those of its shared expert; up is NULL where gate has the rows of both. */
+/* How the matrices of expert %u of a layer are called, or those of its shared expert; up is NULL where gate has the
+ * rows of both. */
 typedef struct expert_names {
     const char *kind, *gate, *up, *down;
 } expert_names;
@@ -58,7 +59,8 @@ typedef struct hearing {
     float *normed, *logits;
 } hearing;
 
-/* The windows of the text as a run has them, through `before`, the layer in front of it (NULL: it is the first one), and the layer. */
+/* The windows of the text as a run has them, through `before`, the layer in front of it (NULL: it is the first one),
+ * and the layer. */
 void hear_text(const opened *before, const opened *o, unsigned samples, unsigned context, hearing *heard);
 void hearing_free(hearing *heard);
 
