@@ -101,39 +101,32 @@ static void note_unspooled(const organ_progress *progress)
             folder, strerror(fault));
 }
 
-static organ_status run_with(const organ_call *call, bool with_engine, organ_work *work, organ_error *error)
+organ_status organ_engine_room_open(organ_engine_room *room, const organ_call *call, bool with_engine,
+                                    organ_error *error)
 {
     const organ_experiment_options *const e = &call->evaluation;
-    organ_terminal terminal;
-    organ_engine *engine = NULL;
-    json_t *report = NULL;
+    *room = (organ_engine_room){.call = call};
     if (!e->text && (e->style || e->context || e->max_tokens || e->compute))
         return organ_fail(error, ORGAN_USAGE, "--%s has no meaning without --evaluate FILE",
                           e->style        ? "evaluate-style"
                           : e->context    ? "evaluate-context"
                           : e->max_tokens ? "evaluate-max-tokens"
                                           : "compute");
-    organ_terminal_open(&terminal, stderr, call->progress, call->quiet);
-    const organ_progress shown = organ_terminal_progress(&terminal), *const progress =
-                                                                         organ_ranks_progress(call->ranks, &shown);
-    if (with_engine && open_engine(call, progress, &engine, error) != ORGAN_OK)
+    organ_terminal_open(&room->terminal, stderr, call->progress, call->quiet);
+    room->shown = organ_terminal_progress(&room->terminal);
+    room->progress = organ_ranks_progress(call->ranks, &room->shown);
+    if (with_engine && open_engine(call, room->progress, &room->engine, error) != ORGAN_OK)
         return error->status;
     organ_unnamed_files_use(true);
-    work(call, engine, progress, &report, error);
-    note_unspooled(progress);
-    organ_engine_destroy(engine);
-    if (report && organ_ranks_first(call->ranks))
-        show_report(call, report, error);
+    return ORGAN_OK;
+}
+
+organ_status organ_engine_room_close(organ_engine_room *room, json_t *report, organ_error *error)
+{
+    note_unspooled(room->progress);
+    organ_engine_destroy(room->engine);
+    if (report && organ_ranks_first(room->call->ranks))
+        show_report(room->call, report, error);
     json_decref(report);
     return error->status;
-}
-
-organ_status organ_run_work(const organ_call *call, organ_work *work, organ_error *error)
-{
-    return run_with(call, true, work, error);
-}
-
-organ_status organ_run_light(const organ_call *call, organ_work *work, organ_error *error)
-{
-    return run_with(call, false, work, error);
 }

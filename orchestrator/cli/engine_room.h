@@ -9,17 +9,24 @@
 
 #include <jansson.h>
 
-/* A report for people. */
-/* What a verb does; *report may be set for a failed check too. */
-typedef organ_status organ_work(const organ_call *call, const organ_engine *engine, const organ_progress *progress,
-                                json_t **report, organ_error *error);
+/* What the program opens around the work of a verb. */
+typedef struct organ_engine_room {
+    const organ_call *call;
+    organ_terminal terminal;
+    organ_progress shown;           /* on the terminal; `progress` passes the first rank's on to it */
+    const organ_progress *progress; /* for the verb */
+    organ_engine *engine;           /* NULL without an engine */
+} organ_engine_room;
 
-/* A whole verb: the engine opened as the call says, the work done, its report shown on stdout as --json and --html ask.
- * The report is shown even if the check it tells of failed. Progress goes to stderr, and a note if threads could not be
- * pinned. */
-organ_status organ_run_work(const organ_call *call, organ_work *work, organ_error *error);
-/* The same without an engine (NULL), for verbs that only read or move bytes. */
-organ_status organ_run_light(const organ_call *call, organ_work *work, organ_error *error);
+/* Opens the progress on stderr and, if `with_engine`, the engine that the call asks for; verbs that only read or move
+ * bytes need none. Prints a note if threads could not be pinned. ORGAN_USAGE for options of an evaluation without
+ * --evaluate; otherwise as organ_engine_create. After an error there is nothing to close. */
+organ_status organ_engine_room_open(organ_engine_room *room, const organ_call *call, bool with_engine,
+                                    organ_error *error);
+
+/* Closes the engine, then prints `report` (taken over; NULL: there is none) on stdout as --json and --html ask, also
+ * if the check that the report describes failed. Returns the status of `error`. */
+organ_status organ_engine_room_close(organ_engine_room *room, json_t *report, organ_error *error);
 
 /* The kernels for this CPU, or those that the environment variable ORGAN_ISA names; NULL with ORGAN_USAGE if there are
  * none such. */

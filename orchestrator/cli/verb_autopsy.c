@@ -5,7 +5,7 @@
 
 #include <stdio.h>
 
-WORK(autopsy_work) { return organ_autopsy(&call->autopsy, engine, progress, report, error); }
+RUN(model_autopsy, organ_autopsy, autopsy)
 
 static organ_status print_ranges(const organ_call *call, organ_error *error)
 {
@@ -30,7 +30,7 @@ static organ_status run_autopsy(void *context, organ_error *error)
         return print_ranges(call, error);
     if (!call->autopsy.model)
         return organ_fail(error, ORGAN_USAGE, "MODEL is missing; see 'organ help autopsy'");
-    return organ_run_work(call, autopsy_work, error);
+    return run_model_autopsy(context, error);
 }
 
 /* Tables are laid out by hand. */

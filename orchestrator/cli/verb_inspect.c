@@ -14,7 +14,7 @@ WORK(inspect_work)
                                               "no meaning with it");
     return organ_untrusted(&(organ_untrusted_options){.model = call->inspect.model}, report, error);
 }
-RUN_WORK(inspect, organ_run_light)
+RUN_WORK(inspect, false)
 
 static const organ_option inspect_options[] = {
     FLAG("tensors", inspect.tensors, "list every tensor, and which tensors each packed weight is made of"),

@@ -17,7 +17,7 @@ WORK(extract_work)
     options.ranks = call->ranks;
     return organ_extract(&options, progress, call->stop, report, error);
 }
-RUN_WORK(extract, organ_run_light)
+RUN_WORK(extract, false)
 
 const organ_verb organ_extract_verb = {
     .name = "extract",
@@ -56,7 +56,7 @@ WORK(assemble_work)
     options.ranks = call->ranks;
     return organ_assemble(&options, progress, call->stop, report, error);
 }
-RUN_WORK(assemble, organ_run_light)
+RUN_WORK(assemble, false)
 
 const organ_verb organ_assemble_verb = {
     .name = "assemble",
@@ -115,7 +115,7 @@ WORK(graft_work)
     return organ_graft(&options, engine->kernels, progress, call->stop, report, error);
 }
 /* A chimera is a graft under other names: the table puts its options where those of a graft are. */
-RUN_WORK(graft, organ_run_work)
+RUN_WORK(graft, true)
 
 const organ_verb organ_graft_verb = {
     .name = "graft",

@@ -25,7 +25,7 @@ static const organ_option options[] = {
     NUMBER("seed", "N", orthogonality.seed, "of the random matrices", .range = {0, 4294967295.0}, .fallback = "0"),
     FORCE(orthogonality.force, "DIR")};
 
-WORK(orthogonality_work) { return organ_orthogonality(&call->orthogonality, engine, progress, report, error); }
+RUN(adapter, organ_orthogonality, orthogonality)
 
 WORK(pairs_work)
 {
@@ -38,6 +38,7 @@ WORK(pairs_work)
                                              .access = o->access};
     return organ_noise_pairs(&pairs, engine, progress, report, error);
 }
+RUN_WORK(pairs, true)
 
 static organ_status refuse_pairs(const organ_call *call, organ_error *error)
 {
@@ -64,12 +65,12 @@ static organ_status run_orthogonality(void *values, organ_error *error)
     const organ_call *const call = values;
     const organ_orthogonality_options *const o = &call->orthogonality;
     if (call->pairs.count)
-        return refuse_pairs(call, error) ? error->status : organ_run_work(call, pairs_work, error);
+        return refuse_pairs(call, error) ? error->status : run_pairs(values, error);
     if (!o->adapter) {
         const organ_operand *const missing = &organ_orthogonality_verb.operands[!o->clean ? 0 : !o->noisy ? 1 : 2];
         return organ_fail(error, ORGAN_USAGE, "orthogonality: %s is missing: %s", missing->name, missing->help);
     }
-    return organ_run_work(call, orthogonality_work, error);
+    return run_adapter(values, error);
 }
 
 const organ_verb organ_orthogonality_verb = {

@@ -131,25 +131,29 @@ extern const organ_option organ_help_options[1];              /* --help */
 
 /* ---- runs ---- */
 
-/* Begins the definition of an organ_work. */
+/* Begins the definition of the function that does the work of a verb; it may set *report for a failed check, too. */
 #define WORK(function) \
     static organ_status function(const organ_call *call __attribute__((unused)), \
                                  const organ_engine *engine __attribute__((unused)), \
                                  const organ_progress *progress __attribute__((unused)), json_t **report, \
                                  organ_error *error)
 
-/* Defines run_NAME, which does NAME_work by organ_run_work or organ_run_light and shows its report. */
-#define RUN_WORK(name, runner) \
+/* Defines run_NAME, which calls NAME_work and prints its report. `with_engine`: NAME_work needs an engine. */
+#define RUN_WORK(name, with_engine) \
     static organ_status run_##name(void *values, organ_error *error) \
     { \
-        const organ_call *const call = values; \
-        return runner(call, name##_work, error); \
+        organ_engine_room room; \
+        json_t *report = NULL; \
+        if (organ_engine_room_open(&room, values, with_engine, error) != ORGAN_OK) \
+            return error->status; \
+        name##_work(values, room.engine, room.progress, &report, error); \
+        return organ_engine_room_close(&room, report, error); \
     }
 
 /* Both, for an operation that takes the options in call->OPTIONS and an engine. */
 #define RUN(name, operation, options) \
     WORK(name##_work) { return operation(&call->options, engine, progress, report, error); } \
-    RUN_WORK(name, organ_run_work)
+    RUN_WORK(name, true)
 
 /* clang-format on */
 

@@ -142,7 +142,7 @@ WORK(generate_work)
     return error->status;
 }
 
-RUN_WORK(generate, organ_run_work)
+RUN_WORK(generate, true)
 
 /* clang-format off */
 

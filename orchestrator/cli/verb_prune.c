@@ -70,7 +70,7 @@ WORK(prune_work)
         flowing.kernels = organ_kernels_for_tiles(engine);
     return organ_prune_by_method(&call->prune, &call->calibrated, &flowing, progress, report, error);
 }
-RUN_WORK(prune, organ_run_work)
+RUN_WORK(prune, true)
 
 const organ_verb organ_prune_verb = {
     .name = "prune",

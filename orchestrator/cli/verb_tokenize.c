@@ -12,7 +12,7 @@ static const organ_option options[] = {
                                       "given they are text")};
 
 WORK(tokenize_work) { return organ_tokenize(&call->tokenize, call->stop, report, error); }
-RUN_WORK(tokenize, organ_run_light)
+RUN_WORK(tokenize, false)
 
 const organ_verb organ_tokenize_verb = {
     .name = "tokenize",

@@ -15,7 +15,7 @@ WORK(topology_work)
     const organ_machine_plan_options options = {.import = call->import, .threads = call->threads, .ranks = call->ranks};
     return organ_machine_plan(&options, report, error);
 }
-RUN_WORK(topology, organ_run_light)
+RUN_WORK(topology, false)
 
 const organ_verb organ_topology_verb = {
     .name = "topology",
