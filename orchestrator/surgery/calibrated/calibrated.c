@@ -1,8 +1,8 @@
 /* SPDX-License-Identifier: MIT */
 #include "orchestrator/surgery/calibrated/job.h"
 
+#include "formats/base/memory_watch.h"
 #include "orchestrator/machine/enough_memory.h"
-#include "orchestrator/surgery/output/operation.h"
 
 #include <errno.h>
 #include <stdio.h>
@@ -309,9 +309,8 @@ static const organ_prune_kind kind = {.work = prune_calibrated_parts,
                                       .amend_line = organ_calibrated_amend_line,
                                       .recall = organ_calibrated_recall};
 
-static organ_status prune_calibrated(void *context, json_t **report, organ_error *error)
+static organ_status prune_calibrated(organ_calibrated_job *job, json_t **report, organ_error *error)
 {
-    organ_calibrated_job *const job = context;
     if (calibrated_check_options(job, error) != ORGAN_OK)
         return error->status;
     if (job->options->then)
@@ -323,9 +322,8 @@ static organ_status prune_calibrated(void *context, json_t **report, organ_error
     return organ_prune_run(&job->base, report, error);
 }
 
-static void close_calibrated(void *context)
+static void close_calibrated(organ_calibrated_job *job)
 {
-    organ_calibrated_job *const job = context;
     organ_prune_allocation_close(job->allocation);
     organ_along_close(job->along);
     organ_prune_share_end(&job->shared);
@@ -355,8 +353,11 @@ static organ_status run_method(const organ_prune_options *options, const organ_p
     organ_calibrated_job job = {
         .options = calibrated,
         .base = {.kind = &kind, .options = options, .engine = engine, .progress = progress, .started_at = time(NULL)}};
-    return organ_operation_run(&(organ_operation){options->donor, &job, prune_calibrated, close_calibrated, true},
-                               report, error);
+    const organ_memory_work memory = organ_memory_work_begin();
+    *report = NULL;
+    prune_calibrated(&job, report, error);
+    close_calibrated(&job);
+    return organ_memory_work_end(&memory, report, options->donor, error);
 }
 
 organ_status organ_prune_by_method(const organ_prune_options *options, const organ_prune_calibrated_options *calibrated,

@@ -1,8 +1,8 @@
 /* SPDX-License-Identifier: MIT
  * Physarum v1 with one budget for all targets: its curves are those of the same flow over a matrix in memory. */
+#include "formats/base/memory_watch.h"
 #include "orchestrator/report/text/members.h"
 #include "orchestrator/surgery/calibrated/job.h"
-#include "orchestrator/surgery/output/operation.h"
 
 /* Of the plan: operations that take as long as the flow on a weight in memory. */
 #define FLOW 3000.0
@@ -50,9 +50,8 @@ static organ_status check_flow(const organ_prune_options *o, organ_error *error)
     return given ? organ_fail(error, ORGAN_USAGE, "%s cannot be asked for with --allocate", given) : ORGAN_OK;
 }
 
-static organ_status divided_run(void *context, json_t **report, organ_error *error)
+static organ_status divided_run(divided_job *job, json_t **report, organ_error *error)
 {
-    divided_job *const job = context;
     const organ_prune_options *const o = job->base.options;
     static const organ_prune_matrix_options flow = {
         .method = ORGAN_PRUNE_PHYSARUM_V2, .no_compensate = true, .effort = 1};
@@ -68,9 +67,8 @@ static organ_status divided_run(void *context, json_t **report, organ_error *err
     return organ_prune_run(&job->base, report, error);
 }
 
-static void close_divided(void *context)
+static void close_divided(divided_job *job)
 {
-    divided_job *const job = context;
     organ_prune_allocation_close(job->allocation);
     organ_prune_job_close(&job->base);
 }
@@ -93,6 +91,9 @@ organ_status organ_prune_divided(const organ_prune_options *options, const organ
     job.budget = asked.amount / 100;
     if (!calibrated->allocate.allocate)
         return organ_prune(options, engine, progress, report, error);
-    return organ_operation_run(&(organ_operation){options->donor, &job, divided_run, close_divided, true}, report,
-                               error);
+    const organ_memory_work memory = organ_memory_work_begin();
+    *report = NULL;
+    divided_run(&job, report, error);
+    close_divided(&job);
+    return organ_memory_work_end(&memory, report, options->donor, error);
 }

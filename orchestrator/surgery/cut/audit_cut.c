@@ -10,7 +10,7 @@
 #include "orchestrator/report/text/members.h"
 #include "orchestrator/stream/share.h"
 #include "orchestrator/surgery/cut/audit_job.h"
-#include "orchestrator/surgery/output/operation.h"
+#include "orchestrator/surgery/output/report_end.h"
 #include "orchestrator/surgery/output/tally.h"
 
 #include <inttypes.h>
@@ -265,9 +265,8 @@ static organ_status plan(organ_cut_audit *a, organ_error *error)
     return error->status;
 }
 
-static organ_status audit_work(void *context, json_t **report, organ_error *error)
+static organ_status audit_work(organ_cut_audit *a, json_t **report, organ_error *error)
 {
-    organ_cut_audit *const a = context;
     organ_cut_recovery *const r = &a->recovery;
     a->problems.sentences = json_array();
     a->resolved_names = json_array();
@@ -293,9 +292,8 @@ static organ_status audit_work(void *context, json_t **report, organ_error *erro
     return error->status;
 }
 
-static void audit_release(void *context)
+static void audit_release(organ_cut_audit *a)
 {
-    organ_cut_audit *const a = context;
     organ_cut_release(&a->run);
     organ_cut_recovery_release(&a->recovery);
     organ_weights_free(a->donor_weights);
@@ -303,6 +301,14 @@ static void audit_release(void *context)
     json_decref(a->problems.sentences);
     json_decref(a->resolved_names);
     organ_rows_free(a->verdicts);
+}
+
+static organ_status audit_smaller(organ_cut_audit *a, json_t **report, organ_error *error)
+{
+    const organ_memory_work memory = organ_memory_work_begin();
+    audit_work(a, report, error);
+    audit_release(a);
+    return organ_report_end(&memory, report, a->options->pruned, error);
 }
 
 organ_status organ_audit_any(const organ_audit_options *options, const organ_engine *engine,
@@ -314,7 +320,7 @@ organ_status organ_audit_any(const organ_audit_options *options, const organ_eng
         organ_model_open_with(options->pruned, options->access, &a.copy, error);
     const bool cut = !error->status && a.donor->problem_count == 0 && organ_cut_is_smaller(a.donor, a.copy);
     if (cut)
-        organ_operation_run(&(organ_operation){options->pruned, &a, audit_work, audit_release, false}, report, error);
+        audit_smaller(&a, report, error);
     organ_model_close(a.donor);
     organ_model_close(a.copy);
     return cut || error->status ? error->status : organ_audit(options, engine, progress, report, error);

@@ -4,7 +4,6 @@
 #include "formats/base/memory_watch.h"
 #include "orchestrator/machine/enough_memory.h"
 #include "orchestrator/report/text/members.h"
-#include "orchestrator/surgery/output/operation.h"
 #include "orchestrator/surgery/output/targets.h"
 
 #include <stdlib.h>
@@ -209,9 +208,8 @@ static organ_status experts_open_all(organ_experts_job *job, organ_error *error)
     return read_keep(o->keep, &job->scores, &job->keep, error);
 }
 
-static organ_status work(void *context, json_t **report, organ_error *error)
+static organ_status work(organ_experts_job *job, json_t **report, organ_error *error)
 {
-    organ_experts_job *const job = context;
     if (experts_open_all(job, error) != ORGAN_OK)
         return error->status;
     if (take_layers(job, error) == ORGAN_OK && foresee_heal(job, error) == ORGAN_OK &&
@@ -227,9 +225,8 @@ static organ_status work(void *context, json_t **report, organ_error *error)
     return error->status;
 }
 
-static void experts_release(void *context)
+static void experts_release(organ_experts_job *job)
 {
-    organ_experts_job *const job = context;
     organ_expert_heal_close(job->heal);
     organ_expert_scores_release(&job->scores);
     json_decref(job->identity);
@@ -245,5 +242,9 @@ organ_status organ_experts_cut(const organ_experts_options *options, const organ
                                const organ_progress *progress, json_t **report, organ_error *error)
 {
     organ_experts_job job = {.options = options, .engine = engine, .progress = progress};
-    return organ_operation_run(&(organ_operation){options->model, &job, work, experts_release, true}, report, error);
+    const organ_memory_work memory = organ_memory_work_begin();
+    *report = NULL;
+    work(&job, report, error);
+    experts_release(&job);
+    return organ_memory_work_end(&memory, report, options->model, error);
 }

@@ -5,7 +5,7 @@
 #include "orchestrator/machine/stopwatch.h"
 #include "orchestrator/report/text/members.h"
 #include "orchestrator/surgery/output/output_reports.h"
-#include "orchestrator/surgery/output/operation.h"
+#include "orchestrator/surgery/output/report_end.h"
 #include "orchestrator/surgery/output/tally.h"
 
 #include <fnmatch.h>
@@ -146,9 +146,8 @@ static organ_status tell_findings(organ_autopsy_job *job, const organ_report_fol
     return ORGAN_OK;
 }
 
-static void close_autopsy(void *context)
+static void close_autopsy(organ_autopsy_job *job)
 {
-    organ_autopsy_job *const job = context;
     for (size_t k = 0; job->vitals && k < job->count; k++)
         free(job->vitals[k].note);
     organ_rows_free(job->vitals);
@@ -163,9 +162,8 @@ static void close_autopsy(void *context)
     organ_model_close(job->other);
 }
 
-static organ_status look_into(void *context, json_t **report, organ_error *error)
+static organ_status look_into(organ_autopsy_job *job, json_t **report, organ_error *error)
 {
-    organ_autopsy_job *const job = context;
     const organ_autopsy_options *const o = job->options;
     organ_report_folder folder = {o->output, {"autopsy.json", "AUTOPSY_REPORT.md", NULL}, job->engine->ranks, false};
     if (organ_report_folder_check(&folder, (const char *const[]){o->model, o->other}, 2, error) == ORGAN_OK &&
@@ -187,6 +185,9 @@ organ_status organ_autopsy(const organ_autopsy_options *options, const organ_eng
                              .remarks = json_array(),
                              .only_in_other = json_array(),
                              .started = organ_seconds_now()};
-    return organ_operation_run(&(organ_operation){options->model, &job, look_into, close_autopsy, false}, report,
-                               error);
+    const organ_memory_work memory = organ_memory_work_begin();
+    *report = NULL;
+    look_into(&job, report, error);
+    close_autopsy(&job);
+    return organ_report_end(&memory, report, options->model, error);
 }

@@ -2,9 +2,9 @@
  * The verb: what is asked, what goes, and the smaller model. */
 #include "orchestrator/surgery/layers/job.h"
 
+#include "formats/base/memory_watch.h"
 #include "orchestrator/machine/enough_memory.h"
 #include "orchestrator/report/text/members.h"
-#include "orchestrator/surgery/output/operation.h"
 #include "orchestrator/surgery/output/output.h"
 
 #include <stdlib.h>
@@ -230,17 +230,15 @@ static organ_status layers_cut(organ_layers_job *job, json_t **report, organ_err
     return error->status;
 }
 
-static organ_status layers_make(void *context, json_t **report, organ_error *error)
+static organ_status layers_make(organ_layers_job *job, json_t **report, organ_error *error)
 {
-    organ_layers_job *const job = context;
     return open_model(job, error) || layers_choose(job, error) || open_heal(job, error)
                ? error->status
                : layers_cut(job, report, error);
 }
 
-static void layers_release(void *context)
+static void layers_release(organ_layers_job *job)
 {
-    organ_layers_job *const job = context;
     organ_layers_choice_release(job);
     organ_layers_heal_close(job->heal);
     free(job->resolved);
@@ -252,6 +250,9 @@ organ_status organ_layers(const organ_layers_options *options, const organ_engin
                           const organ_progress *progress, json_t **report, organ_error *error)
 {
     organ_layers_job job = {.options = options, .engine = engine, .progress = progress};
-    return organ_operation_run(&(organ_operation){options->model, &job, layers_make, layers_release, true}, report,
-                               error);
+    const organ_memory_work memory = organ_memory_work_begin();
+    *report = NULL;
+    layers_make(&job, report, error);
+    layers_release(&job);
+    return organ_memory_work_end(&memory, report, options->model, error);
 }

@@ -6,7 +6,7 @@
 #include "orchestrator/report/text/members.h"
 #include "orchestrator/surgery/output/selection.h"
 #include "orchestrator/surgery/output/targets.h"
-#include "orchestrator/surgery/output/operation.h"
+#include "orchestrator/surgery/output/report_end.h"
 
 #include <stddef.h>
 #include <stdlib.h>
@@ -229,9 +229,8 @@ static organ_status deal_parts(organ_lora_job *job, organ_error *error)
     return error->status;
 }
 
-static void close_extraction(void *context)
+static void close_extraction(organ_lora_job *job)
 {
-    organ_lora_job *const job = context;
     for (size_t k = 0; k < job->module_count; k++) {
         free(job->modules[k].name);
         free(job->modules[k].note);
@@ -261,9 +260,8 @@ static organ_status check_memory(organ_lora_job *job, organ_error *error)
     return organ_memory_refuse_both(error, &compared);
 }
 
-static organ_status extract(void *context, json_t **report, organ_error *error)
+static organ_status extract(organ_lora_job *job, json_t **report, organ_error *error)
 {
-    organ_lora_job *const job = context;
     if (extract_check_options(job, error) || open_both(job, error) || organ_lora_plan(job, error) ||
         (!job->options->dry_run && deal_parts(job, error)) || check_memory(job, error))
         return error->status;
@@ -277,6 +275,9 @@ organ_status organ_lora_extract(const organ_lora_extract_options *options, const
                                 const organ_progress *progress, json_t **report, organ_error *error)
 {
     organ_lora_job job = {.options = options, .engine = engine, .progress = progress};
-    return organ_operation_run(&(organ_operation){options->output, &job, extract, close_extraction, false}, report,
-                               error);
+    const organ_memory_work memory = organ_memory_work_begin();
+    *report = NULL;
+    extract(&job, report, error);
+    close_extraction(&job);
+    return organ_report_end(&memory, report, options->output, error);
 }

@@ -1,13 +1,13 @@
 /* SPDX-License-Identifier: MIT */
 #include "orchestrator/surgery/lora/merge_job.h"
 
+#include "formats/base/memory_watch.h"
 #include "formats/base/paged_rows.h"
 #include "formats/base/text_buffer.h"
 #include "orchestrator/report/text/members.h"
 #include "orchestrator/surgery/lora/adapter_write.h"
 #include "orchestrator/surgery/output/selection.h"
 #include "orchestrator/surgery/output/targets.h"
-#include "orchestrator/surgery/output/operation.h"
 #include "orchestrator/surgery/precision/plain_config.h"
 #include "orchestrator/surgery/remake/remake.h"
 
@@ -135,17 +135,15 @@ static organ_status tell_unplaced(organ_merge_job *job, json_t **report, organ_e
         json_string_value(json_object_get(first, "reason")));
 }
 
-static organ_status plan_and_merge(void *context, json_t **report, organ_error *error)
+static organ_status plan_and_merge(organ_merge_job *job, json_t **report, organ_error *error)
 {
-    organ_merge_job *const job = context;
     if (merge_check_options(job, error) || open_merged(job, error) || organ_merge_plan(job, error))
         return error->status;
     return json_array_size(job->unplaced) ? tell_unplaced(job, report, error) : remake_base(job, report, error);
 }
 
-static void close_merge(void *context)
+static void close_merge(organ_merge_job *job)
 {
-    organ_merge_job *const job = context;
     free(job->part_of);
     free(job->item_of);
     free(job->parts);
@@ -161,6 +159,9 @@ organ_status organ_lora_merge(const organ_lora_merge_options *options, const org
                               const organ_progress *progress, json_t **report, organ_error *error)
 {
     organ_merge_job job = {.options = options, .engine = engine, .progress = progress};
-    return organ_operation_run(&(organ_operation){options->output, &job, plan_and_merge, close_merge, true}, report,
-                               error);
+    const organ_memory_work memory = organ_memory_work_begin();
+    *report = NULL;
+    plan_and_merge(&job, report, error);
+    close_merge(&job);
+    return organ_memory_work_end(&memory, report, options->output, error);
 }

@@ -3,7 +3,7 @@
 
 #include "orchestrator/surgery/lora/rewrite.h"
 #include "orchestrator/surgery/output/tally.h"
-#include "orchestrator/surgery/output/operation.h"
+#include "orchestrator/surgery/output/report_end.h"
 
 #include <math.h>
 #include <stdlib.h>
@@ -105,16 +105,14 @@ static organ_status write_out(resize_job *j, json_t **report, organ_error *error
     return error->status;
 }
 
-static organ_status resize(void *context, json_t **report, organ_error *error)
+static organ_status resize(resize_job *j, json_t **report, organ_error *error)
 {
-    resize_job *const j = context;
     return open_resized(j, error) || organ_lora_survey(&j->rewrite, error) ? error->status
                                                                            : write_out(j, report, error);
 }
 
-static void close_resizing(void *context)
+static void close_resizing(resize_job *j)
 {
-    resize_job *const j = context;
     organ_lora_rewrite_release(&j->rewrite);
     organ_adapter_close(j->adapter);
 }
@@ -123,5 +121,9 @@ organ_status organ_lora_resize(const organ_lora_resize_options *options, const o
                                const organ_progress *progress, json_t **report, organ_error *error)
 {
     resize_job j = {.options = options, .rewrite = {.engine = engine, .progress = progress}};
-    return organ_operation_run(&(organ_operation){options->adapter, &j, resize, close_resizing, false}, report, error);
+    const organ_memory_work memory = organ_memory_work_begin();
+    *report = NULL;
+    resize(&j, report, error);
+    close_resizing(&j);
+    return organ_report_end(&memory, report, options->adapter, error);
 }

@@ -6,7 +6,7 @@
 #include "orchestrator/surgery/lora/check.h"
 #include "orchestrator/surgery/lora/rewrite.h"
 #include "orchestrator/surgery/output/tally.h"
-#include "orchestrator/surgery/output/operation.h"
+#include "orchestrator/surgery/output/report_end.h"
 
 #include <math.h>
 #include <stdlib.h>
@@ -244,9 +244,8 @@ static organ_status run_check(sanitize_job *j, json_t **report, organ_error *err
     return error->status;
 }
 
-static organ_status sanitize(void *context, json_t **report, organ_error *error)
+static organ_status sanitize(sanitize_job *j, json_t **report, organ_error *error)
 {
-    sanitize_job *const j = context;
     const organ_lora_sanitize_options *const o = j->options;
     const uint64_t served = o->max_rank ? o->max_rank : ORGAN_SERVED_RANK;
     if (open_sanitized(j, error))
@@ -269,9 +268,8 @@ static organ_status sanitize(void *context, json_t **report, organ_error *error)
     return write_out(j, report, error);
 }
 
-static void close_sanitizing(void *context)
+static void close_sanitizing(sanitize_job *j)
 {
-    sanitize_job *const j = context;
     organ_lora_rewrite_release(&j->rewrite);
     json_decref(j->findings);
     json_decref(j->dropped);
@@ -286,6 +284,9 @@ organ_status organ_lora_sanitize(const organ_lora_sanitize_options *options, con
                                  const organ_progress *progress, json_t **report, organ_error *error)
 {
     sanitize_job j = {.options = options, .rewrite = {.engine = engine, .progress = progress}};
-    return organ_operation_run(&(organ_operation){options->adapter, &j, sanitize, close_sanitizing, false}, report,
-                               error);
+    const organ_memory_work memory = organ_memory_work_begin();
+    *report = NULL;
+    sanitize(&j, report, error);
+    close_sanitizing(&j);
+    return organ_report_end(&memory, report, options->adapter, error);
 }

@@ -16,7 +16,7 @@
 #include "orchestrator/surgery/measure/fleet_state.h"
 #include "orchestrator/surgery/measure/z_subjects.h"
 #include "orchestrator/surgery/organs/organs.h"
-#include "orchestrator/surgery/output/operation.h"
+#include "orchestrator/surgery/output/report_end.h"
 #include "orchestrator/surgery/output/output.h"
 #include "orchestrator/surgery/output/tally.h"
 
@@ -443,9 +443,8 @@ static organ_status tell_fleet(const fleet *f, json_t *report, organ_error *erro
                       f->failed, f->list.count - f->others, f->options->directory);
 }
 
-static organ_status dissect_all(void *context, json_t **report, organ_error *error)
+static organ_status dissect_all(fleet *f, json_t **report, organ_error *error)
 {
-    fleet *const f = context;
     const double started = organ_seconds_now();
     size_t done = 0;
     prepare_fleet(f, error);
@@ -458,9 +457,8 @@ static organ_status dissect_all(void *context, json_t **report, organ_error *err
     return error->status;
 }
 
-static void close_fleet(void *context)
+static void close_fleet(fleet *f)
 {
-    fleet *const f = context;
     json_decref(f->before);
     json_decref(f->state);
     json_decref(f->times);
@@ -476,6 +474,9 @@ organ_status organ_fleet(const organ_fleet_options *options, const organ_engine 
                .ranks = engine->ranks,
                .state = json_object(),
                .times = json_object()};
-    return organ_operation_run(&(organ_operation){options->directory, &f, dissect_all, close_fleet, false}, report,
-                               error);
+    const organ_memory_work memory = organ_memory_work_begin();
+    *report = NULL;
+    dissect_all(&f, report, error);
+    close_fleet(&f);
+    return organ_report_end(&memory, report, options->directory, error);
 }

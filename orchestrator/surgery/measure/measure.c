@@ -12,7 +12,7 @@
 #include "orchestrator/surgery/output/output_reports.h"
 #include "orchestrator/surgery/output/selection.h"
 #include "orchestrator/surgery/output/tally.h"
-#include "orchestrator/surgery/output/operation.h"
+#include "orchestrator/surgery/output/report_end.h"
 
 #include <math.h>
 #include <stdio.h>
@@ -222,9 +222,8 @@ static organ_status measure_measure_all(measure_measuring *m, json_t **report, o
 }
 
 /* What would be lost or could not be written is told of before hours are spent on measuring. */
-static organ_status measure_and_report(void *context, json_t **report, organ_error *error)
+static organ_status measure_and_report(measure_measuring *m, json_t **report, organ_error *error)
 {
-    measure_measuring *const m = context;
     const organ_measure_options *const o = m->options;
     organ_report_folder folder = {o->output, {"z_report.json", "Z_MEASURE_REPORT.md", NULL}, m->engine->ranks, false};
     if (check_deleting(o, m->engine->ranks, error) == ORGAN_OK &&
@@ -238,9 +237,8 @@ static organ_status measure_and_report(void *context, json_t **report, organ_err
     return error->status;
 }
 
-static void close_measuring(void *context)
+static void close_measuring(measure_measuring *m)
 {
-    measure_measuring *const m = context;
     json_decref(m->entries);
     json_decref(m->journals);
 }
@@ -260,6 +258,9 @@ organ_status organ_measure(const organ_measure_options *options, const organ_eng
                                     .context = &m,
                                     .stopped = is_stopped,
                                     .note = note_access};
-    return organ_operation_run(&(organ_operation){"the report", &m, measure_and_report, close_measuring, false}, report,
-                               error);
+    const organ_memory_work memory = organ_memory_work_begin();
+    *report = NULL;
+    measure_and_report(&m, report, error);
+    close_measuring(&m);
+    return organ_report_end(&memory, report, "the report", error);
 }

@@ -3,7 +3,7 @@
 
 #include "orchestrator/surgery/output/layout_output.h"
 #include "orchestrator/surgery/output/tally.h"
-#include "orchestrator/surgery/output/operation.h"
+#include "orchestrator/surgery/output/report_end.h"
 
 #include <stdlib.h>
 #include <string.h>
@@ -85,9 +85,8 @@ static json_t *assemble_document(void *context)
 
 /* ---- the run ---- */
 
-static organ_status assemble(void *job, json_t **report, organ_error *error)
+static organ_status assemble(assembly *a, json_t **report, organ_error *error)
 {
-    assembly *const a = job;
     const organ_assemble_options *const o = a->options;
     organ_layout_output *const w = &a->written;
     if (organ_model_open_with(o->directory, o->access, &a->model, error) ||
@@ -98,9 +97,8 @@ static organ_status assemble(void *job, json_t **report, organ_error *error)
     return organ_layout_output_make(w, report, error);
 }
 
-static void close_assembly(void *job)
+static void close_assembly(assembly *a)
 {
-    assembly *const a = job;
     organ_layout_output_release(&a->written);
     organ_model_close(a->model);
 }
@@ -122,6 +120,9 @@ organ_status organ_assemble(const organ_assemble_options *options, const organ_p
                               .model_is = "model",
                               .context = &a,
                               .document = assemble_document}};
-    return organ_operation_run(&(organ_operation){options->directory, &a, assemble, close_assembly, false}, report,
-                               error);
+    const organ_memory_work memory = organ_memory_work_begin();
+    *report = NULL;
+    assemble(&a, report, error);
+    close_assembly(&a);
+    return organ_report_end(&memory, report, options->directory, error);
 }

@@ -3,7 +3,7 @@
 
 #include "orchestrator/surgery/output/layout_output.h"
 #include "orchestrator/surgery/output/tally.h"
-#include "orchestrator/surgery/output/operation.h"
+#include "orchestrator/surgery/output/report_end.h"
 
 #include <stdlib.h>
 
@@ -47,9 +47,8 @@ static json_t *extract_document(void *context)
         SET("run", run));
 }
 
-static organ_status extract(void *job, json_t **report, organ_error *error)
+static organ_status extract(extraction *e, json_t **report, organ_error *error)
 {
-    extraction *const e = job;
     const organ_extract_options *const o = e->options;
     organ_layout_output *const w = &e->written;
     if (organ_model_open_with(o->model, o->access, &e->model, error) ||
@@ -59,9 +58,8 @@ static organ_status extract(void *job, json_t **report, organ_error *error)
     return organ_layout_output_make(w, report, error);
 }
 
-static void close_extraction(void *job)
+static void close_extraction(extraction *e)
 {
-    extraction *const e = job;
     organ_layout_output_release(&e->written);
     organ_model_close(e->model);
 }
@@ -84,5 +82,9 @@ organ_status organ_extract(const organ_extract_options *options, const organ_pro
                                 .apart = true,
                                 .context = &e,
                                 .document = extract_document}};
-    return organ_operation_run(&(organ_operation){options->model, &e, extract, close_extraction, false}, report, error);
+    const organ_memory_work memory = organ_memory_work_begin();
+    *report = NULL;
+    extract(&e, report, error);
+    close_extraction(&e);
+    return organ_report_end(&memory, report, options->model, error);
 }

@@ -1,9 +1,9 @@
 /* SPDX-License-Identifier: MIT */
 #include "orchestrator/surgery/organs/graft_job.h"
 
+#include "formats/base/memory_watch.h"
 #include "formats/base/paged_rows.h"
 #include "orchestrator/surgery/output/tally.h"
-#include "orchestrator/surgery/output/operation.h"
 
 #include <stdlib.h>
 #include <string.h>
@@ -150,9 +150,8 @@ static organ_status tell_mismatches(organ_graft_job *job, json_t **report, organ
                       count > 1 ? " (and more; the report lists everything)" : "");
 }
 
-static organ_status graft(void *context, json_t **report, organ_error *error)
+static organ_status graft(organ_graft_job *job, json_t **report, organ_error *error)
 {
-    organ_graft_job *const job = context;
     organ_layout_output *const w = &job->written;
     if (plan_graft(job, error))
         return error->status;
@@ -168,9 +167,8 @@ static organ_status graft(void *context, json_t **report, organ_error *error)
     return organ_evaluation_end(&job->evaluation, error);
 }
 
-static void close_graft(void *context)
+static void close_graft(organ_graft_job *job)
 {
-    organ_graft_job *const job = context;
     organ_evaluation_release(&job->evaluation);
     organ_layout_output_release(&job->written);
     organ_model_close(job->source);
@@ -207,5 +205,9 @@ organ_status organ_graft(const organ_graft_options *options, const organ_kernels
                                           .before_is = "target",
                                           .output = options->output},
                            .kernels = kernels};
-    return organ_operation_run(&(organ_operation){options->target, &job, graft, close_graft, true}, report, error);
+    const organ_memory_work memory = organ_memory_work_begin();
+    *report = NULL;
+    graft(&job, report, error);
+    close_graft(&job);
+    return organ_memory_work_end(&memory, report, options->target, error);
 }

@@ -4,7 +4,7 @@
 #include "formats/base/path.h"
 #include "orchestrator/surgery/orthogonality/inputs.h"
 #include "orchestrator/surgery/output/output_reports.h"
-#include "orchestrator/surgery/output/operation.h"
+#include "orchestrator/surgery/output/report_end.h"
 
 #include <math.h>
 #include <stddef.h>
@@ -118,9 +118,8 @@ static organ_status noise_pairs_measure_all(organ_pairs_job *job, organ_error *e
     return error->status || !job->adapter ? error->status : organ_model_unchanged(job->adapter->model, error);
 }
 
-static void close_pairs(void *context)
+static void close_pairs(organ_pairs_job *job)
 {
-    organ_pairs_job *const job = context;
     for (size_t k = 0; k < job->count; k++)
         free(job->modules[k].name);
     free(job->modules);
@@ -131,10 +130,9 @@ static void close_pairs(void *context)
     organ_adapter_close(job->adapter);
 }
 
-static organ_status compare_pairs(void *context, json_t **report, organ_error *error)
+static organ_status compare_pairs(organ_pairs_job *job, json_t **report, organ_error *error)
 {
     static const organ_report_files files = {"noise_pairs.json", "NOISE_PAIRS_REPORT.md", NULL};
-    organ_pairs_job *const job = context;
     if (open_inputs(job, error) || organ_pairs_check_memory(job, error) || noise_pairs_measure_all(job, error) ||
         !(*report = organ_pairs_document(job)) || !job->options->output)
         return error->status;
@@ -147,6 +145,9 @@ organ_status organ_noise_pairs(const organ_noise_pairs_options *options, const o
                                const organ_progress *progress, json_t **report, organ_error *error)
 {
     organ_pairs_job job = {.options = options, .engine = engine, .progress = progress};
-    return organ_operation_run(&(organ_operation){options->clean[0], &job, compare_pairs, close_pairs, false}, report,
-                               error);
+    const organ_memory_work memory = organ_memory_work_begin();
+    *report = NULL;
+    compare_pairs(&job, report, error);
+    close_pairs(&job);
+    return organ_report_end(&memory, report, options->clean[0], error);
 }

@@ -6,7 +6,7 @@
 #include "orchestrator/surgery/orthogonality/inputs.h"
 #include "orchestrator/surgery/orthogonality/module_match.h"
 #include "orchestrator/surgery/output/output_reports.h"
-#include "orchestrator/surgery/output/operation.h"
+#include "orchestrator/surgery/output/report_end.h"
 
 #include <math.h>
 #include <stddef.h>
@@ -112,9 +112,8 @@ static organ_status orthogonality_measure_all(organ_orthogonality_job *job, orga
     return error->status ? error->status : organ_model_unchanged(job->adapter->model, error);
 }
 
-static void close_inputs(void *context)
+static void close_inputs(organ_orthogonality_job *job)
 {
-    organ_orthogonality_job *const job = context;
     free(job->modules);
     organ_weights_free(job->clean_weights);
     organ_model_close(job->clean);
@@ -139,10 +138,9 @@ static organ_status write_charts(const organ_output *output, const json_t *repor
     return error->status;
 }
 
-static organ_status compare_noise(void *context, json_t **report, organ_error *error)
+static organ_status compare_noise(organ_orthogonality_job *job, json_t **report, organ_error *error)
 {
     static const organ_report_files files = {"orthogonality.json", "ORTHOGONALITY_REPORT.md", NULL};
-    organ_orthogonality_job *const job = context;
     if (open_inputs(job, error) || organ_orthogonality_check_memory(job, error) ||
         orthogonality_measure_all(job, error) || !(*report = organ_orthogonality_document(job)) ||
         !job->options->output)
@@ -156,6 +154,9 @@ organ_status organ_orthogonality(const organ_orthogonality_options *options, con
                                  const organ_progress *progress, json_t **report, organ_error *error)
 {
     organ_orthogonality_job job = {.options = options, .engine = engine, .progress = progress};
-    return organ_operation_run(&(organ_operation){options->adapter, &job, compare_noise, close_inputs, false}, report,
-                               error);
+    const organ_memory_work memory = organ_memory_work_begin();
+    *report = NULL;
+    compare_noise(&job, report, error);
+    close_inputs(&job);
+    return organ_report_end(&memory, report, options->adapter, error);
 }

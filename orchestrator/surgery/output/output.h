@@ -1,9 +1,9 @@
 /* SPDX-License-Identifier: MIT
- * Room surgery/output: what operations do around their work. operation.h is the frame of each, interface.h what all of
- * them take. In go a model and what a user chose of it (targets.h, selection.h, plain_only.h); out comes a model that
- * is made of units and can be continued (unit_output.h), or of tensors of other models (layout.h, layout_output.h,
- * resharding.h), with its reports (output_reports.h). Parts of documents: tally.h, by_layer.h, experiment.h, errata.h,
- * machine_plan.h.
+ * Room surgery/output: what operations do around their work. report_end.h ends those that return a document only,
+ * interface.h lists the options of all. In go a model and what a user chose of it (targets.h, selection.h,
+ * plain_only.h); out comes a model that is made of units and can be continued (unit_output.h), or of tensors of other
+ * models (layout.h, layout_output.h, resharding.h), with its reports (output_reports.h). Parts of documents: tally.h,
+ * by_layer.h, experiment.h, errata.h, machine_plan.h.
  *
  * Here: the output of an operation that makes a model, a directory or one file, in a place where it hurts no input,
  * there whole or not at all. */

@@ -1,18 +1,13 @@
 /* SPDX-License-Identifier: MIT */
-#include "orchestrator/surgery/output/operation.h"
+#include "orchestrator/surgery/output/report_end.h"
 
-#include "formats/base/memory_watch.h"
-
-organ_status organ_operation_run(const organ_operation *operation, json_t **report, organ_error *error)
+organ_status organ_report_end(const organ_memory_work *memory, json_t **report, const char *what, organ_error *error)
 {
-    const organ_memory_work work = organ_memory_work_begin();
-    *report = NULL;
-    if (operation->work(operation->job, report, error) == ORGAN_OK && !*report)
-        organ_fail_memory(error, operation->what);
-    if (error->status && error->status != ORGAN_CHECK_FAILED && !operation->keeps) {
+    if (!error->status && !*report)
+        organ_fail_memory(error, what);
+    if (error->status && error->status != ORGAN_CHECK_FAILED) {
         json_decref(*report);
         *report = NULL;
     }
-    operation->release(operation->job);
-    return organ_memory_work_end(&work, report, operation->what, error);
+    return organ_memory_work_end(memory, report, what, error);
 }

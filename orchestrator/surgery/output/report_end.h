@@ -1,24 +1,14 @@
 /* SPDX-License-Identifier: MIT
- * What every verb does around its work: the document is whole or there is none, and what was opened is released. */
-#ifndef ORGAN_OPERATION_H
-#define ORGAN_OPERATION_H
+ * The end of a verb that returns a document and keeps none after an error. */
+#ifndef ORGAN_REPORT_END_H
+#define ORGAN_REPORT_END_H
 
-#include "formats/base/status.h"
+#include "formats/base/memory_watch.h"
 
-#include <jansson.h>
-#include <stdbool.h>
-
-typedef struct organ_operation {
-    const char *what; /* in messages: the input */
-    void *job;
-    /* Opens, works, and sets *report, which it may leave NULL where memory ran out. */
-    organ_status (*work)(void *job, json_t **report, organ_error *error);
-    void (*release)(void *job); /* also after an error */
-    bool keeps;                 /* what `work` leaves in *report after an error is kept */
-} organ_operation;
-
-/* *report is for the caller to release, NULL on error but ORGAN_CHECK_FAILED, of which the report tells why, and
- * what the operation keeps. */
-organ_status organ_operation_run(const organ_operation *operation, json_t **report, organ_error *error);
+/* Ends `memory`, which the verb began before its work; `what` names the input in messages. Returns ORGAN_IO if memory
+ * ran out for the document. After an error it releases *report and sets it to NULL, except after ORGAN_CHECK_FAILED:
+ * then the document lists what failed. A verb whose output can be whole although its evaluation failed keeps the
+ * document: it calls organ_memory_work_end in the place of this function. */
+organ_status organ_report_end(const organ_memory_work *memory, json_t **report, const char *what, organ_error *error);
 
 #endif

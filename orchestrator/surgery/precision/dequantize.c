@@ -1,12 +1,12 @@
 /* SPDX-License-Identifier: MIT */
 #include "orchestrator/surgery/precision/dequantize_job.h"
 
+#include "formats/base/memory_watch.h"
 #include "formats/base/paged_rows.h"
 #include "orchestrator/report/text/members.h"
 #include "orchestrator/stream/widen.h"
 #include "orchestrator/surgery/output/layout.h"
 #include "orchestrator/surgery/output/selection.h"
-#include "orchestrator/surgery/output/operation.h"
 #include "orchestrator/surgery/precision/plain_config.h"
 
 #include <stdlib.h>
@@ -157,9 +157,8 @@ static organ_status dequantize_all(void *context, organ_unit_run *run, organ_err
     return organ_dequantize_pass(job, error);
 }
 
-static void close_dequantize(void *context)
+static void close_dequantize(organ_dequantize_job *job)
 {
-    organ_dequantize_job *const job = context;
     organ_gguf_writer_destroy(job->gguf);
     organ_rows_free(job->pieces);
     organ_rows_free(job->units);
@@ -169,10 +168,9 @@ static void close_dequantize(void *context)
     organ_model_close(job->model);
 }
 
-static organ_status dequantize(void *context, json_t **report, organ_error *error)
+static organ_status dequantize(organ_dequantize_job *job, json_t **report, organ_error *error)
 {
     static const char *const left_out[] = {"quantize_config.json", "quant_config.json", "hf_quant_config.json", NULL};
-    organ_dequantize_job *const job = context;
     const organ_dequantize_options *const o = job->options;
     if (organ_dtype_asked(o->dtype, &job->as, error) || open_packed(job, error))
         return error->status;
@@ -207,6 +205,9 @@ organ_status organ_dequantize_model(const organ_dequantize_options *options, con
                                     const organ_progress *progress, json_t **report, organ_error *error)
 {
     organ_dequantize_job job = {.options = options, .engine = engine, .progress = progress};
-    return organ_operation_run(&(organ_operation){options->model, &job, dequantize, close_dequantize, true}, report,
-                               error);
+    const organ_memory_work memory = organ_memory_work_begin();
+    *report = NULL;
+    dequantize(&job, report, error);
+    close_dequantize(&job);
+    return organ_memory_work_end(&memory, report, options->model, error);
 }

@@ -2,11 +2,11 @@
 #include "orchestrator/surgery/precision/quantize_gguf_job.h"
 #include "orchestrator/surgery/precision/quantize_job.h"
 
+#include "formats/base/memory_watch.h"
 #include "formats/base/paged_rows.h"
 #include "orchestrator/report/text/members.h"
 #include "orchestrator/surgery/allocate/allocate.h"
 #include "orchestrator/surgery/output/plain_only.h"
-#include "orchestrator/surgery/output/operation.h"
 
 #include <stdio.h>
 #include <stdlib.h>
@@ -235,9 +235,8 @@ static organ_status quantize_all(void *context, organ_unit_run *run, organ_error
     return job->along ? organ_quantize_along(job, error) : organ_quantize_pass(job, error);
 }
 
-static void close_quantize(void *context)
+static void close_quantize(organ_quantize_job *job)
 {
-    organ_quantize_job *const job = context;
     organ_quantize_close_text(job);
     organ_quantize_widths_close(job->widths);
     free(job->scheme_of);
@@ -265,9 +264,8 @@ static organ_status quantize_foresee(organ_quantize_job *job, organ_error *error
     return ORGAN_OK;
 }
 
-static organ_status quantize(void *context, json_t **report, organ_error *error)
+static organ_status quantize(organ_quantize_job *job, json_t **report, organ_error *error)
 {
-    organ_quantize_job *const job = context;
     const organ_quantize_options *const o = job->options;
     if (quantize_check_options(job, error) || open_plain(job, error) || (o->dry_run && quantize_foresee(job, error)))
         return error->status;
@@ -297,6 +295,15 @@ static organ_status quantize(void *context, json_t **report, organ_error *error)
     return organ_remake_run(&remake, report, error);
 }
 
+static organ_status quantize_and_close(organ_quantize_job *job, json_t **report, organ_error *error)
+{
+    const organ_memory_work memory = organ_memory_work_begin();
+    *report = NULL;
+    quantize(job, report, error);
+    close_quantize(job);
+    return organ_memory_work_end(&memory, report, job->options->model, error);
+}
+
 organ_status organ_quantize_model(const organ_quantize_options *options, const organ_engine *engine,
                                   const organ_progress *progress, json_t **report, organ_error *error)
 {
@@ -304,7 +311,7 @@ organ_status organ_quantize_model(const organ_quantize_options *options, const o
         return check_gguf(options, error) ? error->status
                                           : organ_quantize_gguf(options, engine, progress, report, error);
     organ_quantize_job job = {.options = options, .engine = engine, .progress = progress};
-    return organ_operation_run(&(organ_operation){options->model, &job, quantize, close_quantize, true}, report, error);
+    return quantize_and_close(&job, report, error);
 }
 
 organ_status organ_quantize_pruned(const organ_quantize_options *options, const organ_quantize_pruning *pruning,
@@ -316,5 +323,5 @@ organ_status organ_quantize_pruned(const organ_quantize_options *options, const 
         return organ_fail(error, ORGAN_USAGE,
                           "scheme %s has no meaning here: blocks of GGUF are not made while a model is pruned",
                           options->scheme);
-    return organ_operation_run(&(organ_operation){options->model, &job, quantize, close_quantize, true}, report, error);
+    return quantize_and_close(&job, report, error);
 }

@@ -1,10 +1,10 @@
 /* SPDX-License-Identifier: MIT */
 #include "orchestrator/surgery/precision/quantize_gguf_job.h"
 
+#include "formats/base/memory_watch.h"
 #include "formats/base/path.h"
 #include "orchestrator/surgery/output/importance.h"
 #include "orchestrator/surgery/output/layout.h"
-#include "orchestrator/surgery/output/operation.h"
 
 #include <stdio.h>
 #include <stdlib.h>
@@ -275,9 +275,8 @@ static organ_status quantize_all(void *context, organ_unit_run *run, organ_error
     return organ_gguf_pass(job, error);
 }
 
-static void close_quantize(void *context)
+static void close_quantize(organ_gguf_job *job)
 {
-    organ_gguf_job *const job = context;
     organ_gguf_close_text(job);
     organ_gguf_writer_destroy(job->writer);
     free(job->pieces);
@@ -291,9 +290,8 @@ static void close_quantize(void *context)
     organ_model_close(job->model);
 }
 
-static organ_status quantize(void *context, json_t **report, organ_error *error)
+static organ_status quantize(organ_gguf_job *job, json_t **report, organ_error *error)
 {
-    organ_gguf_job *const job = context;
     const organ_quantize_options *const o = job->options;
     if (open_floats(job, error) || (o->dry_run && organ_gguf_foresee_pass(job, error)))
         return error->status;
@@ -331,5 +329,9 @@ organ_status organ_quantize_gguf(const organ_quantize_options *options, const or
 {
     organ_gguf_job job = {
         .options = options, .scheme = scheme_named(options->scheme), .engine = engine, .progress = progress};
-    return organ_operation_run(&(organ_operation){options->model, &job, quantize, close_quantize, true}, report, error);
+    const organ_memory_work memory = organ_memory_work_begin();
+    *report = NULL;
+    quantize(&job, report, error);
+    close_quantize(&job);
+    return organ_memory_work_end(&memory, report, options->model, error);
 }

@@ -10,7 +10,7 @@
 #include "orchestrator/surgery/output/matrices.h"
 #include "orchestrator/surgery/output/errata.h"
 #include "orchestrator/surgery/output/experiment.h"
-#include "orchestrator/surgery/output/operation.h"
+#include "orchestrator/surgery/output/report_end.h"
 #include "orchestrator/surgery/output/problems.h"
 #include "orchestrator/surgery/output/tally.h"
 #include "orchestrator/surgery/output/targets.h"
@@ -395,9 +395,8 @@ static organ_status open_both(audit *a, organ_error *error)
     return organ_model_fingerprint(a->donor, a->fingerprint, error);
 }
 
-static organ_status audit_copy(void *context, json_t **report, organ_error *error)
+static organ_status audit_copy(audit *a, json_t **report, organ_error *error)
 {
-    audit *const a = context;
     if (open_both(a, error) || pair_up(a, error) || compare_models(a, error) || map_tiles(a, error))
         return error->status;
     *report = audit_document_of(a);
@@ -407,9 +406,8 @@ static organ_status audit_copy(void *context, json_t **report, organ_error *erro
     return error->status;
 }
 
-static void close_audit(void *context)
+static void close_audit(audit *a)
 {
-    audit *const a = context;
     json_decref(a->problems.sentences);
     json_decref(a->tile_map);
     organ_targets_free(&a->targets);
@@ -426,5 +424,9 @@ organ_status organ_audit(const organ_audit_options *options, const organ_engine 
                          json_t **report, organ_error *error)
 {
     audit a = {.options = options, .engine = engine, .progress = progress, .started = organ_seconds_now()};
-    return organ_operation_run(&(organ_operation){options->pruned, &a, audit_copy, close_audit, false}, report, error);
+    const organ_memory_work memory = organ_memory_work_begin();
+    *report = NULL;
+    audit_copy(&a, report, error);
+    close_audit(&a);
+    return organ_report_end(&memory, report, options->pruned, error);
 }

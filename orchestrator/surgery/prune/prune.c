@@ -1,13 +1,13 @@
 /* SPDX-License-Identifier: MIT */
 #include "orchestrator/surgery/prune/job.h"
 
+#include "formats/base/memory_watch.h"
 #include "formats/base/paged_rows.h"
 #include "orchestrator/machine/quantity.h"
 #include "orchestrator/machine/stopwatch.h"
 #include "orchestrator/report/text/document.h"
 #include "orchestrator/stream/band_plan.h"
 #include "orchestrator/surgery/output/experiment.h"
-#include "orchestrator/surgery/output/operation.h"
 #include "orchestrator/surgery/output/output_reports.h"
 
 #include <malloc.h>
@@ -388,16 +388,13 @@ static uint64_t cut_between_blocks(const organ_prune_job *job) { return job->opt
 static const organ_prune_kind version_1 = {
     .work = organ_prune_parts, .cuts = cut_between_blocks, .parameters = organ_prune_parameters};
 
-static organ_status prune_version_1(void *context, json_t **report, organ_error *error)
+static organ_status prune_version_1(organ_prune_job *job, json_t **report, organ_error *error)
 {
-    organ_prune_job *const job = context;
     if (organ_prune_check_options(job->options, error) || organ_prune_job_open(job, error) ||
         (job->options->dry_run && organ_prune_foresee(job, error)))
         return error->status;
     return organ_prune_run(job, report, error);
 }
-
-static void close_version_1(void *job) { organ_prune_job_close(job); }
 
 organ_status organ_prune(const organ_prune_options *options, const organ_engine *engine, const organ_progress *progress,
                          json_t **report, organ_error *error)
@@ -408,6 +405,9 @@ organ_status organ_prune(const organ_prune_options *options, const organ_engine 
                            .engine = engine,
                            .progress = progress,
                            .started_at = time(NULL)};
-    return organ_operation_run(&(organ_operation){options->donor, &job, prune_version_1, close_version_1, true}, report,
-                               error);
+    const organ_memory_work memory = organ_memory_work_begin();
+    *report = NULL;
+    prune_version_1(&job, report, error);
+    organ_prune_job_close(&job);
+    return organ_memory_work_end(&memory, report, options->donor, error);
 }

@@ -1,11 +1,11 @@
 /* SPDX-License-Identifier: MIT */
 #include "orchestrator/surgery/purify/job.h"
 
+#include "formats/base/memory_watch.h"
 #include "formats/base/paged_rows.h"
 #include "orchestrator/stream/widen.h"
 #include "orchestrator/surgery/output/plain_only.h"
 #include "orchestrator/surgery/output/targets.h"
-#include "orchestrator/surgery/output/operation.h"
 
 #include <errno.h>
 #include <stdlib.h>
@@ -162,9 +162,8 @@ static organ_status remake_donor(organ_purify_job *job, json_t **report, organ_e
     return organ_remake_run(&remake, report, error);
 }
 
-static void close_purify(void *context)
+static void close_purify(organ_purify_job *job)
 {
-    organ_purify_job *const job = context;
     for (size_t k = 0; k < job->fft_count; k++)
         organ_fft_destroy(job->ffts[k]);
     free(job->ffts);
@@ -174,9 +173,8 @@ static void close_purify(void *context)
     organ_model_close(job->donor);
 }
 
-static organ_status purify(void *context, json_t **report, organ_error *error)
+static organ_status purify(organ_purify_job *job, json_t **report, organ_error *error)
 {
-    organ_purify_job *const job = context;
     return purify_check_options(job, error) || open_donor(job, error) ? error->status
                                                                       : remake_donor(job, report, error);
 }
@@ -185,5 +183,9 @@ organ_status organ_purify(const organ_purify_options *options, const organ_engin
                           const organ_progress *progress, json_t **report, organ_error *error)
 {
     organ_purify_job job = {.options = options, .engine = engine, .progress = progress};
-    return organ_operation_run(&(organ_operation){options->model, &job, purify, close_purify, true}, report, error);
+    const organ_memory_work memory = organ_memory_work_begin();
+    *report = NULL;
+    purify(&job, report, error);
+    close_purify(&job);
+    return organ_memory_work_end(&memory, report, options->model, error);
 }

@@ -7,7 +7,7 @@
 #include "orchestrator/surgery/output/experiment.h"
 #include "orchestrator/surgery/output/output_reports.h"
 #include "orchestrator/surgery/output/tally.h"
-#include "orchestrator/surgery/output/operation.h"
+#include "orchestrator/surgery/output/report_end.h"
 #include "orchestrator/surgery/prune/audit.h"
 #include "orchestrator/surgery/text/evaluate_experiments.h"
 #include "orchestrator/surgery/trial/trial.h"
@@ -36,9 +36,8 @@ static organ_status evaluate_write_reports(const evaluate_scoring *s, const orga
                               NULL, report, error);
 }
 
-static void close_scoring(void *context)
+static void close_scoring(evaluate_scoring *s)
 {
-    evaluate_scoring *const s = context;
     organ_trial_close(&s->trial);
     free(s->paths);
 }
@@ -69,10 +68,9 @@ static json_t *evaluate_document(const organ_trial *trial, const char *schema, j
                         SET("run", organ_trial_run_json(trial)));
 }
 
-static organ_status score_models(void *context, json_t **report, organ_error *error)
+static organ_status score_models(evaluate_scoring *s, json_t **report, organ_error *error)
 {
     static const organ_report_files files = {"perplexity.json", "PERPLEXITY_REPORT.md", NULL};
-    evaluate_scoring *const s = context;
     const organ_perplexity_options *const o = s->perplexity;
     const char *const paths[2] = {o->model, o->compare};
     if (organ_trial_open(&s->trial, paths, o->compare ? 2 : 1, &o->experiment, s->engine, s->progress, error) ||
@@ -87,8 +85,11 @@ organ_status organ_perplexity(const organ_perplexity_options *options, const org
                               const organ_progress *progress, json_t **report, organ_error *error)
 {
     evaluate_scoring s = {.perplexity = options, .engine = engine, .progress = progress};
-    return organ_operation_run(&(organ_operation){options->model, &s, score_models, close_scoring, false}, report,
-                               error);
+    const organ_memory_work memory = organ_memory_work_begin();
+    *report = NULL;
+    score_models(&s, report, error);
+    close_scoring(&s);
+    return organ_report_end(&memory, report, options->model, error);
 }
 
 /* ---- evaluate: what was done to a model ---- */
@@ -244,10 +245,9 @@ static json_t *evaluation(const organ_trial *trial, const json_t *histories, org
     return report;
 }
 
-static organ_status score_prunings(void *context, json_t **report, organ_error *error)
+static organ_status score_prunings(evaluate_scoring *s, json_t **report, organ_error *error)
 {
     static const organ_report_files files = {"evaluate.json", "EVALUATION_REPORT.md", NULL};
-    evaluate_scoring *const s = context;
     const organ_evaluate_options *const o = s->evaluate;
     if (!(s->paths = calloc(o->count + 1, sizeof *s->paths)))
         return organ_fail_memory(error, o->donor);
@@ -268,6 +268,9 @@ organ_status organ_evaluate(const organ_evaluate_options *options, const organ_e
                             const organ_progress *progress, json_t **report, organ_error *error)
 {
     evaluate_scoring s = {.evaluate = options, .engine = engine, .progress = progress};
-    return organ_operation_run(&(organ_operation){options->donor, &s, score_prunings, close_scoring, false}, report,
-                               error);
+    const organ_memory_work memory = organ_memory_work_begin();
+    *report = NULL;
+    score_prunings(&s, report, error);
+    close_scoring(&s);
+    return organ_report_end(&memory, report, options->donor, error);
 }

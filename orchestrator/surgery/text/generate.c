@@ -7,7 +7,7 @@
 #include "orchestrator/report/text/members.h"
 #include "orchestrator/stream/compute.h"
 #include "orchestrator/surgery/output/tally.h"
-#include "orchestrator/surgery/output/operation.h"
+#include "orchestrator/surgery/output/report_end.h"
 #include "orchestrator/surgery/text/speech.h"
 
 #include <math.h>
@@ -164,9 +164,8 @@ static json_t *generate_document(const generation *g)
                        SET_ENGINE(&g->engine))));
 }
 
-static organ_status generate(void *context, json_t **report, organ_error *error)
+static organ_status generate(generation *g, json_t **report, organ_error *error)
 {
-    generation *const g = context;
     if (organ_engine_compute(&g->engine, g->options->compute, error) ||
         organ_model_open_with(g->options->model, g->options->access, &g->model, error) ||
         organ_forward_open(g->model, &g->engine, &g->forward, error) ||
@@ -177,9 +176,8 @@ static organ_status generate(void *context, json_t **report, organ_error *error)
     return ORGAN_OK;
 }
 
-static void close_generation(void *context)
+static void close_generation(generation *g)
 {
-    generation *const g = context;
     organ_forward_past_close(g->past);
     organ_forward_close(g->forward);
     organ_tokenizer_close(g->tokenizer);
@@ -194,6 +192,9 @@ organ_status organ_generate(const organ_generate_options *options, const organ_e
                             organ_error *error)
 {
     generation g = {.options = options, .engine = *engine, .progress = progress, .listener = listener};
-    return organ_operation_run(&(organ_operation){options->model, &g, generate, close_generation, false}, report,
-                               error);
+    const organ_memory_work memory = organ_memory_work_begin();
+    *report = NULL;
+    generate(&g, report, error);
+    close_generation(&g);
+    return organ_report_end(&memory, report, options->model, error);
 }

@@ -3,7 +3,7 @@
 
 #include "formats/base/input_file.h"
 #include "orchestrator/surgery/output/tally.h"
-#include "orchestrator/surgery/output/operation.h"
+#include "orchestrator/surgery/output/report_end.h"
 #include "orchestrator/surgery/output/text_input.h"
 
 #include <errno.h>
@@ -119,9 +119,8 @@ static json_t *tokenize_document(const tokenizing *t, size_t count)
         SET("first", first_tokens(t->tokenizer, t->ids, count)), SET_IF(o->ids, "ids", organ_ids_json(t->ids, count)));
 }
 
-static organ_status tokenize(void *context, json_t **report, organ_error *error)
+static organ_status tokenize(tokenizing *t, json_t **report, organ_error *error)
 {
-    tokenizing *const t = context;
     const organ_tokenize_options *const o = t->options;
     size_t count;
     if (organ_model_open_with(o->model, o->access, &t->model, error) ||
@@ -139,9 +138,8 @@ static organ_status tokenize(void *context, json_t **report, organ_error *error)
     return ORGAN_OK;
 }
 
-static void close_tokenizing(void *context)
+static void close_tokenizing(tokenizing *t)
 {
-    tokenizing *const t = context;
     organ_tokenizer_close(t->tokenizer);
     organ_model_close(t->model);
     free(t->text);
@@ -152,6 +150,9 @@ organ_status organ_tokenize(const organ_tokenize_options *options, const organ_s
                             organ_error *error)
 {
     tokenizing t = {.options = options, .stop = stop};
-    return organ_operation_run(&(organ_operation){options->model, &t, tokenize, close_tokenizing, false}, report,
-                               error);
+    const organ_memory_work memory = organ_memory_work_begin();
+    *report = NULL;
+    tokenize(&t, report, error);
+    close_tokenizing(&t);
+    return organ_report_end(&memory, report, options->model, error);
 }

@@ -1,9 +1,9 @@
 /* SPDX-License-Identifier: MIT */
 #include "orchestrator/surgery/width/width.h"
 
+#include "formats/base/memory_watch.h"
 #include "orchestrator/ranks/ranks.h"
 #include "orchestrator/surgery/algebra/floats.h"
-#include "orchestrator/surgery/output/operation.h"
 #include "orchestrator/surgery/width/job.h"
 
 #include <stdlib.h>
@@ -80,9 +80,8 @@ static organ_status try_cut(organ_width_job *job, organ_error *error)
     return error->status;
 }
 
-static organ_status narrow(void *context, json_t **report, organ_error *error)
+static organ_status narrow(organ_width_job *job, json_t **report, organ_error *error)
 {
-    organ_width_job *const job = context;
     const organ_width_options *const o = job->options;
     if (width_check_options(o, error) || organ_donor_open(o->model, "narrowed", job->progress, &job->model, error) ||
         organ_width_plan(job, error) || organ_width_text(job, error))
@@ -100,9 +99,8 @@ static organ_status narrow(void *context, json_t **report, organ_error *error)
     return organ_width_choices_end(job, !error->status || *report || error->status == ORGAN_USAGE, error);
 }
 
-static void close_width(void *context)
+static void close_width(organ_width_job *job)
 {
-    organ_width_job *const job = context;
     organ_along_close(job->along);
     json_decref(job->calibration);
     for (size_t k = 0; k < job->part_count; k++)
@@ -119,5 +117,9 @@ organ_status organ_width(const organ_width_options *options, const organ_engine 
                          json_t **report, organ_error *error)
 {
     organ_width_job job = {.options = options, .engine = engine, .progress = progress};
-    return organ_operation_run(&(organ_operation){options->model, &job, narrow, close_width, true}, report, error);
+    const organ_memory_work memory = organ_memory_work_begin();
+    *report = NULL;
+    narrow(&job, report, error);
+    close_width(&job);
+    return organ_memory_work_end(&memory, report, options->model, error);
 }
