@@ -1,14 +1,16 @@
 #!/usr/bin/env bash
 # SPDX-License-Identifier: MIT
 # Runs the test suites of each of the trees named and ends with the line "N passed, N failed"; fails if anything failed, crashed, hung or
-# tested nothing. `ninja test`, `test-quick`, `sanitize` and `neon` call it from the root of the repository.
+# tested nothing. `ninja test`, `test-whole`, `test-quick`, `sanitize` and `neon` call it
+# from the root of the repository.
 #
 #   native    build/, which ninja has just built
+#   complete  build/ too, with EFFORT=all; runs the suites of `native` and those of `complete`
 #   quick     the suites of build/ whose tier is quick
 #   sanitize  build/sanitize/: the same build.ninja with AddressSanitizer and UndefinedBehaviorSanitizer
 #   whole     build/whole/: as sanitize, but vector kernels are instrumented too, and suites of the tree `whole` run as well
 #   threads   build/threads/: with ThreadSanitizer, the suites in which threads share what they write
-#   neon      build/neon/: the same for aarch64, run in qemu; "neon?" passes it over where the tools for it are not installed
+#   neon      build/neon/: the same for aarch64, run in qemu
 #
 # tests/suites.tsv has a row for each suite: its trees, its tier, whether it runs while no suite without `alone` does, and the seconds of processor
 # that it takes. All trees are built first. Then the suites run side by side, the most costly first, JOBS of them at a time (default: one more than there
@@ -195,10 +197,12 @@ in_tree() {
     done
 }
 
+# Both the trees `native` and `complete`.
 native() {
-    local suites
-    suites=$(suites_of native) || exit 2
-    in_tree native . "$suites" "CK_TIMEOUT_MULTIPLIER=30 EFFORT=${EFFORT:-some}"
+    local suites effort=some
+    [[ $1 == native ]] || effort=all
+    suites=$({ suites_of native && { [[ $1 == native || -n ${SUITES:-} ]] || suites_of complete; }; }) || exit 2
+    in_tree "$1" . "$suites" "CK_TIMEOUT_MULTIPLIER=30 EFFORT=${EFFORT:-$effort}"
 }
 
 quick() { in_tree native . "$(awk -F '\t' '$3 == "quick" { print $1 }' "$table")" "CK_TIMEOUT_MULTIPLIER=30 EFFORT=few"; }
@@ -245,15 +249,12 @@ neon_obstacle() {
 }
 
 neon() {
-    local optional=$1 cc=aarch64-linux-gnu-gcc ar=aarch64-linux-gnu-ar emulator=qemu-aarch64-static obstacle suites environment
+    local cc=aarch64-linux-gnu-gcc ar=aarch64-linux-gnu-ar emulator=qemu-aarch64-static obstacle suites environment
     if [[ $(uname -m) == aarch64 ]]; then
         cc=${CC:-cc} ar=${AR:-ar} emulator=
     fi
     obstacle=$(neon_obstacle "$cc" "$emulator")
-    if [[ -n $obstacle && -n $optional ]]; then
-        printf '%-9s not run: %s\n' neon "$obstacle"
-        return
-    elif [[ -n $obstacle ]]; then
+    if [[ -n $obstacle ]]; then
         echo "$obstacle" >"$scratch/log"
         report neon build 0 1 "$EPOCHREALTIME" "$scratch/log"
         return
@@ -270,11 +271,9 @@ neon() {
 unset ORGAN_ISA
 for tree in "$@"; do
     case $tree in
-    native | quick) "$tree" ;;
+    native | complete) native "$tree" ;;
     sanitize | whole) sanitize "$tree" ;;
-    threads) threads ;;
-    neon) neon "" ;;
-    "neon?") neon optional ;;
+    quick | threads | neon) "$tree" ;;
     *) echo "$0: no tree '$tree'" >&2 && exit 2 ;;
     esac
 done

@@ -47,7 +47,7 @@ ends 0 "${prune[@]}" -o exchanged --method physarum-v2 --budget 50% --allocation
 says 'exchanges: round 2 of 2'
 prints 'Exchanges between pairs of tensors: '
 prints '  50.00 %'
-if ! sampled; then
+if ! in_part; then
     ends 0 "${prune[@]}" -o other-threads --method physarum-v2 --budget 50% --allocation v2.curves --rounds 2 --threads 5 --memory 1G --quiet
     same exchanged other-threads
 fi

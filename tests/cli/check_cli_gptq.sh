@@ -40,7 +40,7 @@ long=(--method gptq --calibration $text --samples 20 --context 64 --quiet --forc
 ends 0 quantize tiny-qwen2 -o held --scheme int3-group32 "${long[@]}" --targets '*.[01].self_attn.[qk]_proj.weight'
 ends 0 quantize tiny-qwen2 -o spilled --scheme int3-group32 "${long[@]}" --targets '*.[01].self_attn.[qk]_proj.weight' --scratch disk
 judge "a scratch file changes the codes" cmp -s <(cat held/*.safetensors) <(cat spilled/*.safetensors)
-if ! sampled; then
+if ! in_part; then
     ends 0 quantize $plain -o held.gguf --scheme q4_0 "${long[@]}" --targets 'blk.[01].attn_[qk].weight'
     ends 0 quantize $plain -o spilled.gguf --scheme q4_0 "${long[@]}" --targets 'blk.[01].attn_[qk].weight' --scratch disk
     judge "a scratch file changes the blocks" cmp -s held.gguf spilled.gguf

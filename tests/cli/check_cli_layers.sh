@@ -61,7 +61,7 @@ ends 0 layers tiny-qwen2 -o again --drop 2 "${searched[@]}" --scores scores.json
 judge "another document by a file of scores" \
     test "$(jq -c .search ../out)" = "$(jq -c .search found/organ/layers.json)"
 judge "what was known was measured again" cmp -s kept.json scores.json
-if ! sampled; then
+if ! in_part; then
     ends 0 layers tiny-qwen2 -o three --drop 3 "${searched[@]}" --scores scores.json --memory 64M --quiet
     judge "sets of three were not added" test "$(jq '.sets | length' scores.json)" = 10
 fi
@@ -117,7 +117,8 @@ perplexity_of() { "$organ" perplexity "$1" --text tiny-qwen2/heldout.txt --max-t
 ends 0 quantize tiny-qwen2-gguf/tiny-qwen2-BF16-00001-of-00002.gguf -o q4.gguf --scheme q4_0 --quiet
 ln -s "$gguf" q8.gguf
 names="q8 q4" kept=
-if sampled; then names=q8 kept="--scratch ."; fi
+if in_part; then names=q8; fi
+if sampled; then kept="--scratch ."; fi
 for name in $names; do
     ends 0 layers $name.gguf -o $name-plain.gguf --drop 1-1 --quiet
     # shellcheck disable=SC2086 # words
@@ -129,11 +130,9 @@ for name in $names; do
     ends 0 audit $name.gguf $name-healed.gguf --compensated --quiet
     prints "It holds"
 done
-if ! sampled; then
+if ! in_part; then # as the healed layers of safetensors
     ends 0 layers q8.gguf -o q8-threads.gguf --drop 1-1 "${healed[@]}" --threads 3 --scratch . --quiet
     judge "other blocks by more threads and with --scratch" cmp q8-healed.gguf q8-threads.gguf
-fi
-if ! in_part; then # as the healed layers of safetensors below
     interrupted KILL q8-resumed.gguf layers q8.gguf -o q8-resumed.gguf --drop 1-1 "${healed[@]}" --threads 1
     ends 0 layers q8.gguf -o q8-resumed.gguf --drop 1-1 "${healed[@]}" --resume --quiet
     judge "a resumed run has other blocks" cmp q8-healed.gguf q8-resumed.gguf

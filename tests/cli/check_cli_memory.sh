@@ -10,7 +10,7 @@ ln -s "$model/../tiny-moe" tiny-moe
 text=tiny-qwen2/heldout.txt
 
 # enough ARGS...: with 8M the verb is refused, with what the refusal names it runs, with a K or M less it is refused again.
-# What goes along a text or generates a long one takes a sanitized program minutes: it is only refused there.
+# `ninja test-whole` alone runs what goes along a text or generates a long one; other trees see that it is refused.
 enough() {
     local named spared sentence='^organ: .*--memory 8M is too little for ..*; --memory [0-9]*[KM] is enough\(, or [0-9]*[KM] with --scratch DIR\)\?$'
     refused 2 "--memory 8M is too little for " "$@" --quiet --memory 8M
@@ -18,11 +18,11 @@ enough() {
     named=$(sed -n '1s/.*; --memory \([0-9]*[KM]\) is enough.*/\1/p' ../err)
     spared=$(sed -n '1s/.* is enough, or \([0-9]*[KM]\) with --scratch DIR$/\1/p' ../err)
     rm -rf new new.*
-    if ! sampled || [[ " $* " != *" --calibration "* && " $* " != *" -n 2000 "* ]]; then ends 0 "$@" --quiet --memory "${named:-none}"; fi
+    if ! in_part || [[ " $* " != *" --calibration "* && " $* " != *" -n 2000 "* ]]; then ends 0 "$@" --quiet --memory "${named:-none}"; fi
     rm -rf new new.*
     refused 2 "; --memory $named is enough" "$@" --quiet --memory "$((${named%[KM]} - 1))${named: -1}"
     [[ -n $spared ]] || return
-    if ! sampled; then ends 0 "$@" --quiet --memory "$spared" --scratch .; fi
+    if ! in_part; then ends 0 "$@" --quiet --memory "$spared" --scratch .; fi
     rm -rf new new.*
     refused 2 "; --memory $spared is enough" "$@" --quiet --scratch . --memory "$((${spared%[KM]} - 1))${spared: -1}"
 }
@@ -51,7 +51,7 @@ enough evaluate tiny-qwen2 pruned "${small[@]}"
 # A text that takes more than the layers, alone or with what is kept of its tokens; of one that is longer than --memory the tokens are not counted.
 for ((k = 0; k < 30; k++)); do cat tiny-qwen2/calibration.txt; done | head -c 7600000 >long
 enough perplexity tiny-qwen2 --text long --context 64 --max-tokens 200
-if ! sampled; then
+if ! in_part; then
     enough width tiny-qwen2 -o new --ffn 75% --multiple-of 8 --calibration long --samples 2 --context 64
     refused 2 "too little for a window of 63 tokens, one layer, 2068249 tokens in all" perplexity tiny-qwen2 --text long --context 64 --quiet --memory 17M
 fi

@@ -54,7 +54,7 @@ done
 # ---- one after the other: codes by a text move what was zero, codes without one lose more ----
 ends 0 prune tiny-qwen2 -o scored "${half[@]}" "${short[@]}" --then int3-group32 --json "${scored[@]}"
 cp ../out ../together
-if ! sampled; then # numbers, of a whole model
+if ! in_part; then # numbers, of a whole model
     ends 0 prune tiny-qwen2 -o first "${half[@]}" "${short[@]}"
     ends 0 quantize first -o second --scheme int4-group32 --method gptq "${short[@]}"
     ends 0 dequantize second -o second-plain --quiet

@@ -68,8 +68,8 @@ audited 0
 printf '\x11\x3f' | dd of=pruned/model.safetensors bs=1 seek=95000000 conv=notrunc status=none
 audited 1
 says "tensor 'model.layers.0.mlp.experts.gate_up_proj': "
-if sampled; then finish; fi
-in_part || same 3 prune large --sparsity 40 --iterations 1
+if in_part; then finish; fi
+same 3 prune large --sparsity 40 --iterations 1
 same 3 prune large --method magnitude -s 50
 same 3 purify large --method haar
 

@@ -46,7 +46,7 @@ judge "605 channels do not stay" test "$(number after ../out)" = 605
 judge "something lies beside the outputs" test -z "$(find . -maxdepth 1 -name '.*organ*')"
 
 # ---- each way against the others: what the layers lose, and what the model does ----
-if ! sampled; then
+if ! in_part; then
     scored=(--evaluate tiny-qwen2/heldout.txt --evaluate-context 128 --evaluate-max-tokens 2048 --json --force)
     lost=() cost=()
     for way in "" --no-resolve "--score wanda" "--score wanda --no-resolve"; do
@@ -98,7 +98,7 @@ prints "experts saw no token of the text: their channels are chosen by the"
 judge "the report does not name them" grep -q "saw no token of the text" seldom/organ/WIDTH_REPORT.md
 judge "no picture of the experts" grep -q "Output lost by layer and expert" seldom/organ/WIDTH_REPORT.html
 ends 0 audit tiny-moe seldom --compensated --quiet
-if ! sampled; then
+if ! in_part; then
     ends 0 "${mixed[@]}" -o both --heads 1 --quiet
     prints "72 of 96 channels of each expert stay, and 1 of 2 heads of K and V"
     ends 0 audit tiny-moe both --compensated --quiet

@@ -272,8 +272,12 @@ static void each_call_fails(const struct row *row, bool force)
     mute();
     for (size_t c = 0; c < sizeof calls / sizeof *calls; c++) {
         bool reached = true;
-        /* A write of one tensor is as one of the next. */
-        const long step = calls[c].call == FAULT_PWRITE ? (long)sampled_unless_all(1, 8, 8) : 1;
+        /* Writes of two tensors take the same path, and so do synchronisations of two files. */
+        long step = 1;
+        if (calls[c].call == FAULT_PWRITE)
+            step = (long)sampled_unless_all(1, 8, 8);
+        else if (calls[c].call == FAULT_FSYNC)
+            step = (long)sampled_unless_all(1, 3, 3);
         for (long n = 1; reached && n < 1000; n += step) {
             fault_clear();
             name_output(row, force ? "again" : "out");

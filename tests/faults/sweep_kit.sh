@@ -98,7 +98,7 @@ sweep() {
     case $name in measure* | autopsy | fleet | audit | report | inspect-html) leaves+=(--forced) ;; esac
     [[ -n $begin ]] && leaves+=(--from "$begin")
     [[ $name == fleet ]] && leaves+=(--keeps) # the next run takes what is done from it
-    [[ -n $asan && $count != paths && $count != last:* ]] && count=$((count / 8 + 1))
+    [[ -n $asan && $count != paths && $count != last:* ]] && count=$((count / 12 + 1))
     [[ -n $asan && $count == paths ]] && count=8
     [[ $count == paths || $count =~ ^last:[0-9]+$ ]] || count=$count:${FAULT_TURN:-0}
     here="organ ${words[*]}"
