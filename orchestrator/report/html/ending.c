@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: MIT
  * What every page ends with: the definitions of its terms, and what varies from run to run, whatever members it has. */
 #include "orchestrator/machine/quantity.h"
+#include "formats/base/path.h"
 #include "formats/base/text_buffer.h"
 #include "orchestrator/report/html/page.h"
 #include "orchestrator/report/text/document.h"
@@ -11,12 +12,6 @@
 
 enum { MOST_COLUMNS = 12, MOST_NUMBERS = 16 };
 
-static bool ends_with(const char *s, const char *end)
-{
-    const size_t length = strlen(s), tail = strlen(end);
-    return length >= tail && strcmp(s + length - tail, end) == 0;
-}
-
 /* A member by what it holds; its name says whether a number is a time or an amount. */
 static void put_value(FILE *out, const char *key, const json_t *value)
 {
@@ -26,11 +21,11 @@ static void put_value(FILE *out, const char *key, const json_t *value)
         fputs(json_string_value(value), out);
     else if (json_is_boolean(value))
         fputs(json_is_true(value) ? "yes" : "no", out);
-    else if (json_is_number(value) && ends_with(key, "bytes_per_second"))
+    else if (json_is_number(value) && organ_ends_with(key, "bytes_per_second"))
         fprintf(out, "%s/s", organ_number_form(number, "bytes", room));
-    else if (json_is_number(value) && ends_with(key, "seconds"))
+    else if (json_is_number(value) && organ_ends_with(key, "seconds"))
         fputs(organ_duration_text(number, text), out);
-    else if (json_is_integer(value) && (ends_with(key, "bytes") || strcmp(key, "memory") == 0))
+    else if (json_is_integer(value) && (organ_ends_with(key, "bytes") || strcmp(key, "memory") == 0))
         fputs(organ_quantity_text((uint64_t)json_integer_value(value), text), out);
     else if (json_is_integer(value) && json_integer_value(value) >= 0)
         fputs(organ_count_text((uint64_t)json_integer_value(value), text), out);
