@@ -5,6 +5,7 @@
 #include "orchestrator/report/text/members.h"
 #include "orchestrator/surgery/orthogonality/chance.h"
 #include "orchestrator/surgery/orthogonality/job.h"
+#include "orchestrator/surgery/orthogonality/orthogonality.h"
 #include "orchestrator/surgery/output/matrices.h"
 #include "orchestrator/surgery/output/tally.h"
 
@@ -14,20 +15,20 @@
 
 enum { AGREEMENT = 2 }; /* beside the noises 0 and 1: of the first with the second */
 
-static const char *projection_of(const organ_noise_module *m) { return organ_anatomy_role_name(&m->pair->anatomy); }
+static const char *projection_of(const organ_compared_module *m) { return organ_anatomy_role_name(&m->pair->anatomy); }
 
 /* ---- folds ---- */
 
-static organ_noise_comparison compared_of(const organ_noise_module *m, int which)
+static organ_noise_comparison compared_of(const organ_compared_module *m, int which)
 {
     if (which == AGREEMENT)
         return (organ_noise_comparison){m->noise[0].square, m->noise[1].square, m->between, 0};
     return (organ_noise_comparison){m->noise[which].square, m->change, m->noise[which].dot, m->noise[which].signs};
 }
 
-static double elements_of(const organ_noise_module *m) { return (double)m->rows * (double)m->cols; }
+static double elements_of(const organ_compared_module *m) { return (double)m->rows * (double)m->cols; }
 
-static void fold_leakage(organ_noise_fold *f, const organ_noise_module *m, int which)
+static void fold_leakage(organ_noise_fold *f, const organ_compared_module *m, int which)
 {
     if (which == AGREEMENT || m->k == 0 || m->k >= m->rows || !(m->noise[which].square > 0))
         return;
@@ -37,7 +38,7 @@ static void fold_leakage(organ_noise_fold *f, const organ_noise_module *m, int w
     f->inside_base += m->noise[which].square;
 }
 
-static void document_fold_in(organ_noise_fold *f, const organ_noise_module *m, int which)
+static void document_fold_in(organ_noise_fold *f, const organ_compared_module *m, int which)
 {
     const organ_noise_comparison c = compared_of(m, which);
     organ_noise_fold_add(f, &c, (uint64_t)m->rows * m->cols);
@@ -45,7 +46,7 @@ static void document_fold_in(organ_noise_fold *f, const organ_noise_module *m, i
 }
 
 /* role: -1 for any. */
-static organ_noise_fold document_fold_of(const organ_orthogonality_job *job, int which, int role)
+static organ_noise_fold document_fold_of(const organ_compared_job *job, int which, int role)
 {
     organ_noise_fold f = {0};
     for (size_t k = 0; k < job->count; k++)
@@ -76,7 +77,7 @@ static json_t *document_fold_json(json_t *name, const organ_noise_fold *f, int w
 
 /* Of each layer, or of each projection in each layer, the experts of a layer together, which is what plots show.
  * Modules come in the order of their layers, those in none first. */
-static json_t *document_layers_json(const organ_orthogonality_job *job, int which, bool places)
+static json_t *document_layers_json(const organ_compared_job *job, int which, bool places)
 {
     json_t *rows = json_array();
     for (size_t from = 0, to = 0; from < job->count; from = to) {
@@ -97,7 +98,7 @@ static json_t *document_layers_json(const organ_orthogonality_job *job, int whic
 }
 
 /* Of a noise with the adapter's change, or of the noises with each other. */
-static json_t *projections_json(const organ_orthogonality_job *job, int which)
+static json_t *projections_json(const organ_compared_job *job, int which)
 {
     json_t *const rows = json_array();
     for (unsigned role = 0; role < ORGAN_ANATOMY_ROWS; role++) {
@@ -110,7 +111,7 @@ static json_t *projections_json(const organ_orthogonality_job *job, int which)
     return rows;
 }
 
-static json_t *comparison_json(const organ_orthogonality_job *job, int which)
+static json_t *comparison_json(const organ_compared_job *job, int which)
 {
     const organ_noise_fold all = document_fold_of(job, which, -1);
     return ORGAN_OBJECT(
@@ -121,17 +122,17 @@ static json_t *comparison_json(const organ_orthogonality_job *job, int which)
 
 static json_t *noise_json(const void *context, size_t n)
 {
-    const organ_orthogonality_job *const job = context;
+    const organ_compared_job *const job = context;
     char scheme[160];
-    organ_stored_as(&job->modules[0].noisy[n], sizeof *job->modules, job->count, scheme);
+    organ_stored_as(&job->modules[0].weight[1 + n], sizeof *job->modules, job->count, scheme);
     json_t *const row = comparison_json(job, (int)n);
-    ORGAN_ADD(row, SET("noisy", organ_model_json(job->noisy[n])), SET_BYTES("stored_as", scheme));
+    ORGAN_ADD(row, SET("noisy", organ_model_json(job->model[1 + n])), SET_BYTES("stored_as", scheme));
     return row;
 }
 
 /* ---- modules ---- */
 
-static json_t *reason(const organ_noise_module *m, size_t n)
+static json_t *reason(const organ_compared_module *m, size_t n)
 {
     if (!(m->change > 0))
         return json_string("the adapter does not change this module");
@@ -141,7 +142,7 @@ static json_t *reason(const organ_noise_module *m, size_t n)
 
 static json_t *module_noise_json(const void *module, size_t n)
 {
-    const organ_noise_module *const m = module;
+    const organ_compared_module *const m = module;
     const organ_noise_comparison c = compared_of(m, (int)n);
     const bool any = organ_is_compared(&c), leaks = m->k > 0 && c.square > 0;
     const double cosine = any ? organ_compared_cosine(&c) : 0, share = leaks ? m->noise[n].inside / c.square : 0;
@@ -160,8 +161,8 @@ static json_t *module_noise_json(const void *module, size_t n)
 
 static json_t *document_module_json(const void *context, size_t k)
 {
-    const organ_orthogonality_job *const job = context;
-    const organ_noise_module *const m = &job->modules[k];
+    const organ_compared_job *const job = context;
+    const organ_compared_module *const m = &job->modules[k];
     json_t *row = ORGAN_OBJECT(
         SET_BYTES("module", m->pair->module), SET_TEXT("projection", projection_of(m)),
         SET_INDEX("layer", m->pair->anatomy.layer), SET_INDEX("expert", m->pair->anatomy.expert),
@@ -169,8 +170,8 @@ static json_t *document_module_json(const void *context, size_t k)
         SET_REAL("change_norm", sqrt(m->change)),
         SET("chance", ORGAN_OBJECT(SET_COUNT("draws", job->options->draws), SET_REAL("mean", m->drawn_mean),
                                    SET_REAL("std", m->drawn_std), SET_REAL("std_exact", 1 / sqrt(elements_of(m))))),
-        SET("noise", organ_json_rows(job->noises, module_noise_json, m)));
-    if (job->noises > 1) {
+        SET("noise", organ_json_rows(job->sources - 1, module_noise_json, m)));
+    if (job->sources > 2) {
         const organ_noise_comparison c = compared_of(m, AGREEMENT);
         const double cosine = organ_is_compared(&c) ? organ_compared_cosine(&c) : 0;
         ORGAN_ADD(row, SET("agreement",
@@ -230,21 +231,21 @@ static json_t *thresholds_json(void)
             "unrelated: as orthogonal; hardly related: as nearly orthogonal; related: |cosine| below 0.5; else alike"));
 }
 
-static json_t *document_parameters_json(const organ_orthogonality_job *job)
+static json_t *document_parameters_json(const organ_compared_job *job)
 {
     const organ_orthogonality_options *const o = job->options;
     return ORGAN_OBJECT(SET_COUNT("draws", o->draws), SET_COUNT_OF("top_k", o->top_k, o->top_k),
                         SET_COUNT("seed", o->seed), SET_BYTES_OF("modules", o->modules));
 }
 
-static json_t *adapter_json(const organ_orthogonality_job *job)
+static json_t *adapter_json(const organ_compared_job *job)
 {
     const organ_adapter *const a = job->adapter;
     return ORGAN_OBJECT(SET_COUNT("modules", a->pair_count), SET_COUNT("r", a->r), SET_REAL("alpha", a->alpha),
                         SET_FLAG("rslora", a->rslora), SET_BYTES("base", a->base));
 }
 
-static json_t *document_run_json(const organ_orthogonality_job *job)
+static json_t *document_run_json(const organ_compared_job *job)
 {
     const organ_orthogonality_options *const o = job->options;
     const double seconds = organ_milliseconds(job->seconds);
@@ -257,17 +258,17 @@ static json_t *document_run_json(const organ_orthogonality_job *job)
 
 static const organ_weight *compared(const void *job, size_t k)
 {
-    return ((const organ_orthogonality_job *)job)->modules[k].clean;
+    return ((const organ_compared_job *)job)->modules[k].weight[0];
 }
 
-json_t *organ_orthogonality_document(const organ_orthogonality_job *job)
+json_t *organ_orthogonality_document(const organ_compared_job *job)
 {
     return ORGAN_OBJECT(SET_HEAD("organ.orthogonality/1", "orthogonality/1"),
-                        SET("clean", organ_model_json(job->clean)), SET("adapter", adapter_json(job)),
+                        SET("clean", organ_model_json(job->model[0])), SET("adapter", adapter_json(job)),
                         SET("parameters", document_parameters_json(job)),
-                        SET("noises", organ_json_rows(job->noises, noise_json, job)),
-                        SET("agreement", job->noises > 1 ? comparison_json(job, AGREEMENT) : json_null()),
-                        SET("matrices", organ_matrices_among(job->clean_weights, job->count, compared, job)),
+                        SET("noises", organ_json_rows(job->sources - 1, noise_json, job)),
+                        SET("agreement", job->sources > 2 ? comparison_json(job, AGREEMENT) : json_null()),
+                        SET("matrices", organ_matrices_among(job->weights[0], job->count, compared, job)),
                         SET("modules", organ_json_rows(job->count, document_module_json, job)),
                         SET("definitions", orthogonality_definitions_json()), SET("thresholds", thresholds_json()),
                         SET("run", document_run_json(job)));

@@ -1,14 +1,12 @@
 /* SPDX-License-Identifier: MIT
- * What the parts of orthogonality.h share. */
+ * What orthogonality.h and noise_pairs.h share: the inputs, the modules, and how cosines are judged. */
 #ifndef ORGAN_ORTHOGONALITY_JOB_H
 #define ORGAN_ORTHOGONALITY_JOB_H
 
 #include "formats/adapter/adapter.h"
 #include "formats/weights/weights.h"
 #include "orchestrator/stream/engine.h"
-#include "orchestrator/surgery/orthogonality/orthogonality.h"
-
-#include <pthread.h>
+#include "orchestrator/stream/rows.h"
 
 /* Where "a few", "about" and "much" begin; every report states them. */
 #define ORGAN_Z_LIMIT        3.0  /* |z| that chance seldom exceeds */
@@ -18,7 +16,7 @@
 #define ORGAN_LARGE_RATIO    2.0  /* 20 % of it */
 #define ORGAN_MUCH_AGREEMENT 0.5  /* cosine of two noises: a quarter of the energy of one is a multiple of the other */
 
-/* Of one noisy model in one module, summed in FP64. */
+/* Sums over one noisy model in one module, in FP64. */
 typedef struct organ_noise_sums {
     double square; /* |N|^2 */
     double dot;    /* <N, K> */
@@ -26,74 +24,120 @@ typedef struct organ_noise_sums {
     double inside; /* |U_k^T N|^2 */
 } organ_noise_sums;
 
-typedef struct organ_noise_module {
-    const organ_adapter_pair *pair;
-    const organ_weight *clean, *noisy[2];
-    size_t index;      /* of the pair in the adapter: its stream of random numbers */
-    bool transposed;   /* K = (B A)^T: embeddings, and layers that keep their weight as in_features x out_features */
-    size_t rows, cols; /* of the weight as it is stored */
-    /* From here on what is measured. */
-    size_t k;       /* vectors in U_k; 0 where K is zero */
-    double change;  /* |K|^2 */
-    double between; /* <N_1, N_2> */
-    organ_noise_sums noise[2];
-    double drawn_mean, drawn_std;
-} organ_noise_module;
+/* Sums over one module of two pairs, or over several modules, in FP64. */
+typedef struct organ_pair_sums {
+    double weight[2];              /* |W_clean|^2 of A and B */
+    double apart;                  /* |W_clean_B - W_clean_A|^2 */
+    double noise[2];               /* |N_A|^2, |N_B|^2 */
+    double between, between_signs; /* <N_A, N_B>; sum of the squares of its terms */
+    double rest;                   /* |N_A - N_B|^2 */
+    double change;                 /* |D|^2 */
+    double along[2];               /* <N_A, D>, <N_B, D> */
+    double rest_along;             /* <N_A - N_B, D> */
+} organ_pair_sums;
 
-typedef struct organ_orthogonality_job {
-    const organ_orthogonality_options *options;
+/* One matrix that all models have. */
+typedef struct organ_compared_module {
+    const char *name;
+    char *own_name; /* `name` if no adapter owns it, else NULL */
+    const organ_anatomy *anatomy;
+    const organ_adapter_pair *pair;                /* NULL without an adapter */
+    const organ_weight *weight[ORGAN_ROW_SOURCES]; /* in each model */
+    size_t index;                                  /* in the adapter or model: selects the stream of random numbers */
+    bool transposed;   /* K = (B A)^T: embeddings, and layers that store their weight as in_features x out_features */
+    size_t rows, cols; /* of the weight as it is stored */
+    /* The measured members, which ranks exchange: from here to the end. */
+    double drawn_mean, drawn_std;
+    union {
+        struct {            /* orthogonality.h */
+            size_t k;       /* vectors in U_k; 0 if K is zero */
+            double change;  /* |K|^2 */
+            double between; /* <N_1, N_2> */
+            organ_noise_sums noise[2];
+        };
+        organ_pair_sums sums; /* noise_pairs.h */
+    };
+} organ_compared_module;
+
+typedef enum organ_pair_change { ORGAN_CHANGE_BETWEEN, ORGAN_CHANGE_TUNED, ORGAN_CHANGE_ADAPTER } organ_pair_change;
+
+/* A run of orthogonality.h, which compares one clean model with one or two noisy ones, or of noise_pairs.h, which
+ * compares two pairs. */
+typedef struct organ_compared_job {
+    const struct organ_orthogonality_options *options; /* NULL in a run of noise_pairs.h */
+    const struct organ_noise_pairs_options *pairs;     /* NULL in a run of orthogonality.h */
     const organ_engine *engine;
     const organ_progress *progress;
-    organ_model *clean, *noisy[2];
-    organ_weights *clean_weights, *noisy_weights[2];
+    /* The inputs, in the order in which they are opened: the adapter, if there is one, then the models. */
+    const char *adapter_path;
+    const char *path[ORGAN_ROW_SOURCES];
+    size_t sources;     /* models; the first is a clean one */
+    const char *output; /* directory of the reports; NULL: none */
+    const char *wanted; /* patterns on names of modules; NULL: all */
+    unsigned draws;     /* of random matrices per module */
+    unsigned seed;
+    bool force;
+    organ_pair_change change; /* noise_pairs.h */
+    /* Set by organ_compared_open and later functions: */
+    organ_model *model[ORGAN_ROW_SOURCES];
+    organ_weights *weights[ORGAN_ROW_SOURCES];
     organ_adapter *adapter;
-    size_t noises; /* 1 or 2 */
-    organ_noise_module *modules;
+    organ_compared_module *modules; /* in the order of their layers, those in none first */
     size_t count;
     double seconds;
     uint64_t bytes; /* read */
-} organ_orthogonality_job;
+} organ_compared_job;
 
-/* ORGAN_USAGE where the memory holds one of the modules not. */
-organ_status organ_orthogonality_check_memory(const organ_orthogonality_job *job, organ_error *error);
+/* Opens the inputs and notes what their headers report. ORGAN_USAGE for less than two draws, and for an output that
+ * exists or contains an input; ORGAN_BAD_INPUT for an adapter of DoRA. The caller closes the job, also after an
+ * error. */
+organ_status organ_compared_open(organ_compared_job *job, const organ_model_access *access, organ_error *error);
+void organ_compared_close(organ_compared_job *job);
 
-/* The modules of a run, each measured by one of the ranks. */
-typedef struct organ_compared_modules {
-    const organ_engine *engine;
-    const organ_progress *progress;
-    size_t count;
-    void *job;
-    uint64_t (*bytes)(const void *job, size_t module); /* that are read */
-    organ_status (*measure)(void *job, size_t module, organ_error *error);
-    void *found;                /* of the first module: what `measure` sets, */
-    size_t found_bytes, stride; /* so many bytes, of each other module `stride` bytes behind */
-} organ_compared_modules;
+/* Lists the modules, each with its weight in every model: those that the adapter changes, else the projections of the
+ * first model. ORGAN_USAGE for a pattern that matches no module; ORGAN_BAD_INPUT, with all of them, for modules that a
+ * model does not have in the same shape. */
+organ_status organ_compared_match(organ_compared_job *job, organ_error *error);
 
-/* Measures all of them; *seconds and *bytes: how long that took, and what was read. As organ_ranks_agree. */
-organ_status organ_compared_modules_measure(const organ_compared_modules *modules, double *seconds, uint64_t *bytes,
-                                            organ_error *error);
-
-/* Everything of a module that its values tell. */
-organ_status organ_orthogonality_measure(organ_orthogonality_job *job, organ_noise_module *module, organ_error *error);
-
-/* ORGAN_BAD_INPUT: a value of that row of a weight is NaN or infinite. */
-organ_status organ_noise_not_finite(const organ_model *model, const organ_weight *weight, uint64_t row, float value,
+/* Calls `measure` for each module, on one of the ranks, and gives the measured members to all. Sets `seconds` and
+ * `bytes`, and checks that no input has changed meanwhile. */
+organ_status organ_compared_measure(organ_compared_job *job,
+                                    organ_status (*measure)(void *job, size_t module, organ_error *error),
                                     organ_error *error);
 
-/* Of several faults that of the first unit is told, whoever met it first. */
-typedef struct organ_unit_faults {
-    pthread_mutex_t lock;
-    size_t unit;
-    organ_error first;
-} organ_unit_faults;
-void organ_unit_faults_keep(organ_unit_faults *faults, size_t unit, const organ_error *error);
+/* The weights of a module as sources of rows, not opened yet. */
+organ_row_sources organ_compared_sources(const organ_compared_job *job, const organ_compared_module *module);
+
+/* Computes from headers the memory that measuring one module needs with one worker. */
+typedef organ_status organ_compared_need(const organ_compared_job *job, const organ_compared_module *module,
+                                         uint64_t *bytes, organ_error *error);
+
+/* *widest becomes the module that needs most, and *most how much, if that is more than the engine's memory; else
+ * NULL. */
+organ_status organ_compared_widest(const organ_compared_job *job, organ_compared_need *need,
+                                   const organ_compared_module **widest, uint64_t *most, organ_error *error);
+
+/* Sets the mean and deviation of the module's random draws. */
+void organ_compared_draw(const organ_compared_job *job, organ_compared_module *module);
+
+/* Adds up 16 lanes, pairwise; changes them. */
+double organ_compared_fold_lanes(double *lanes);
+
+/* orthogonality.h: refuses too little memory with ORGAN_USAGE; measures a module. */
+organ_status organ_orthogonality_check_memory(const organ_compared_job *job, organ_error *error);
+organ_status organ_orthogonality_measure(const organ_compared_job *job, organ_compared_module *module,
+                                         organ_error *error);
+
+/* ORGAN_BAD_INPUT: a value in that row of the module's weight in model `source` is NaN or infinite. */
+organ_status organ_compared_not_finite(const organ_compared_job *job, const organ_compared_module *module,
+                                       size_t source, uint64_t row, float value, organ_error *error);
 
 /* What `count` weights are stored in, "... and others" where not all alike: *first is that of the first module, the
  * next stands `stride` bytes behind. */
 void organ_stored_as(const organ_weight *const *first, size_t stride, size_t count, char out[160]);
 
 /* The report; NULL without memory. */
-json_t *organ_orthogonality_document(const organ_orthogonality_job *job);
+json_t *organ_orthogonality_document(const organ_compared_job *job);
 
 /* Modules told together. A module in which K or N is zero has no cosine and counts only for norms. */
 typedef struct organ_noise_fold {

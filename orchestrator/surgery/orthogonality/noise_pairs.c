@@ -1,13 +1,12 @@
 /* SPDX-License-Identifier: MIT */
+#include "orchestrator/surgery/orthogonality/noise_pairs.h"
 #include "orchestrator/surgery/orthogonality/noise_pairs_job.h"
 
 #include "formats/base/path.h"
-#include "orchestrator/surgery/orthogonality/inputs.h"
 #include "orchestrator/surgery/output/output_reports.h"
 #include "orchestrator/surgery/output/report_end.h"
 
 #include <math.h>
-#include <stddef.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -39,7 +38,7 @@ static bool is_same(const organ_model *a, const organ_model *b)
 
 /* Two names for one model make numbers that look like findings. A tuned model may be one of the second pair: it is what
  * was made of A. */
-static organ_status refuse_same(const organ_pairs_job *job, organ_error *error)
+static organ_status refuse_same(const organ_compared_job *job, organ_error *error)
 {
     static const char *const names[] = {"CLEAN of the first --pair", "NOISY of the first --pair",
                                         "CLEAN of the second --pair", "NOISY of the second --pair", "the tuned model"};
@@ -54,100 +53,62 @@ static organ_status refuse_same(const organ_pairs_job *job, organ_error *error)
     return ORGAN_OK;
 }
 
-static organ_status open_inputs(organ_pairs_job *job, organ_error *error)
+static organ_status pairs_open_inputs(organ_compared_job *job, organ_error *error)
 {
-    const organ_noise_pairs_options *const o = job->options;
-    const organ_compared_inputs in = {o->access, o->output, job->progress};
-    const char *const paths[ORGAN_PAIR_SOURCES] = {o->clean[0], o->noisy[0], o->clean[1], o->noisy[1], o->change};
-    job->change = !o->change ? ORGAN_CHANGE_BETWEEN : is_adapter(o->change) ? ORGAN_CHANGE_ADAPTER : ORGAN_CHANGE_TUNED;
-    job->sources = job->change == ORGAN_CHANGE_TUNED ? ORGAN_PAIR_SOURCES : ORGAN_TUNED;
-    if (o->draws < 2)
-        return organ_fail(error, ORGAN_USAGE, "%u draws have no deviation: at least 2 are needed", o->draws);
-    if (o->output)
-        organ_output_check(o->output, NULL, o->force, error);
-    if (!error->status && job->change == ORGAN_CHANGE_ADAPTER)
-        organ_compared_adapter_open(&in, o->change, &job->adapter, error);
-    for (size_t k = 0; k < job->sources && !error->status; k++)
-        organ_compared_model_open(&in, paths[k], &job->model[k], &job->weights[k], error);
-    return error->status || refuse_same(job, error) ? error->status : organ_pairs_match(job, error);
+    return organ_compared_open(job, job->pairs->access, error) || refuse_same(job, error)
+               ? error->status
+               : organ_compared_match(job, error);
 }
 
 /* ---- the run ---- */
 
-static void tell_module(const organ_pairs_job *job, const organ_pairs_module *m)
+static organ_status pairs_measure_module(void *context, size_t k, organ_error *error)
 {
+    organ_compared_job *const job = context;
+    organ_compared_module *const m = &job->modules[k];
     char remark[64] = "no cosine";
+    if (organ_pairs_measure(job, m, error))
+        return error->status;
     const double norms = sqrt(m->sums.noise[0]) * sqrt(m->sums.noise[1]);
     if (norms > 0)
         snprintf(remark, sizeof remark, "cosine %.5f, remains %.3g x N_A", m->sums.between / norms,
                  sqrt(m->sums.rest / m->sums.noise[0]));
     organ_progress_advance(job->progress, 0, m->name, remark);
+    return ORGAN_OK;
 }
 
-static uint64_t noise_pairs_bytes_of(const void *context, size_t k)
-{
-    const organ_pairs_job *const job = context;
-    uint64_t bytes = 0;
-    for (size_t n = 0; n < job->sources; n++)
-        bytes += organ_weight_bytes(job->modules[k].weight[n]);
-    return bytes;
-}
-
-static organ_status measure_module(void *context, size_t k, organ_error *error)
-{
-    organ_pairs_job *const job = context;
-    if (organ_pairs_measure(job, &job->modules[k], error) == ORGAN_OK)
-        tell_module(job, &job->modules[k]);
-    return error->status;
-}
-
-static organ_status noise_pairs_measure_all(organ_pairs_job *job, organ_error *error)
-{
-    const organ_compared_modules modules = {.engine = job->engine,
-                                            .progress = job->progress,
-                                            .count = job->count,
-                                            .job = job,
-                                            .bytes = noise_pairs_bytes_of,
-                                            .measure = measure_module,
-                                            .found = &job->modules->sums,
-                                            .found_bytes = sizeof *job->modules - offsetof(organ_pairs_module, sums),
-                                            .stride = sizeof *job->modules};
-    organ_compared_modules_measure(&modules, &job->seconds, &job->bytes, error);
-    for (size_t n = 0; n < job->sources && !error->status; n++)
-        organ_model_unchanged(job->model[n], error);
-    return error->status || !job->adapter ? error->status : organ_model_unchanged(job->adapter->model, error);
-}
-
-static void close_pairs(organ_pairs_job *job)
-{
-    for (size_t k = 0; k < job->count; k++)
-        free(job->modules[k].name);
-    free(job->modules);
-    for (size_t k = 0; k < ORGAN_PAIR_SOURCES; k++) {
-        organ_weights_free(job->weights[k]);
-        organ_model_close(job->model[k]);
-    }
-    organ_adapter_close(job->adapter);
-}
-
-static organ_status compare_pairs(organ_pairs_job *job, json_t **report, organ_error *error)
+static organ_status compare_pairs(organ_compared_job *job, json_t **report, organ_error *error)
 {
     static const organ_report_files files = {"noise_pairs.json", "NOISE_PAIRS_REPORT.md", NULL};
-    if (open_inputs(job, error) || organ_pairs_check_memory(job, error) || noise_pairs_measure_all(job, error) ||
-        !(*report = organ_pairs_document(job)) || !job->options->output)
+    if (pairs_open_inputs(job, error) || organ_pairs_check_memory(job, error) ||
+        organ_compared_measure(job, pairs_measure_module, error) || !(*report = organ_pairs_document(job)) ||
+        !job->output)
         return error->status;
-    return organ_reports_make(
-        &(organ_output){.path = job->options->output, .force = job->options->force, .ranks = job->engine->ranks},
-        &files, NULL, *report, error);
+    return organ_reports_make(&(organ_output){.path = job->output, .force = job->force, .ranks = job->engine->ranks},
+                              &files, NULL, *report, error);
 }
 
-organ_status organ_noise_pairs(const organ_noise_pairs_options *options, const organ_engine *engine,
+organ_status organ_noise_pairs(const organ_noise_pairs_options *o, const organ_engine *engine,
                                const organ_progress *progress, json_t **report, organ_error *error)
 {
-    organ_pairs_job job = {.options = options, .engine = engine, .progress = progress};
     const organ_memory_work memory = organ_memory_work_begin();
+    const bool adapter = o->change && is_adapter(o->change), tuned = o->change && !adapter;
+    organ_compared_job job = {.pairs = o,
+                              .engine = engine,
+                              .progress = progress,
+                              .adapter_path = adapter ? o->change : NULL,
+                              .path = {o->clean[0], o->noisy[0], o->clean[1], o->noisy[1], tuned ? o->change : NULL},
+                              .sources = tuned ? ORGAN_TUNED + 1 : ORGAN_TUNED,
+                              .output = o->output,
+                              .wanted = o->modules,
+                              .draws = o->draws,
+                              .seed = o->seed,
+                              .force = o->force,
+                              .change = adapter ? ORGAN_CHANGE_ADAPTER : ORGAN_CHANGE_BETWEEN};
+    if (tuned)
+        job.change = ORGAN_CHANGE_TUNED;
     *report = NULL;
     compare_pairs(&job, report, error);
-    close_pairs(&job);
-    return organ_report_end(&memory, report, options->clean[0], error);
+    organ_compared_close(&job);
+    return organ_report_end(&memory, report, o->clean[0], error);
 }

@@ -3,6 +3,7 @@
  * exist is null. */
 #include "orchestrator/machine/stopwatch.h"
 #include "orchestrator/report/text/members.h"
+#include "orchestrator/surgery/orthogonality/noise_pairs.h"
 #include "orchestrator/surgery/orthogonality/noise_pairs_job.h"
 #include "orchestrator/surgery/output/matrices.h"
 #include "orchestrator/surgery/output/tally.h"
@@ -12,7 +13,7 @@
 #include <string.h>
 
 static json_t *root_share(double part, double whole) { return organ_json_real_of(whole > 0, sqrt(part / whole)); }
-static const char *projection_of(const organ_pairs_module *m) { return organ_role_describe(m->anatomy->role)->name; }
+static const char *projection_of(const organ_compared_module *m) { return organ_role_describe(m->anatomy->role)->name; }
 
 /* ---- folds ---- */
 
@@ -31,7 +32,7 @@ static void add_sums(organ_pair_sums *to, const organ_pair_sums *s)
     to->rest_along += s->rest_along;
 }
 
-static void noise_pairs_document_fold_in(organ_pairs_fold *f, const organ_pairs_module *m)
+static void noise_pairs_document_fold_in(organ_pairs_fold *f, const organ_compared_module *m)
 {
     const organ_pair_sums *const s = &m->sums;
     const uint64_t elements = (uint64_t)m->rows * m->cols;
@@ -44,7 +45,7 @@ static void noise_pairs_document_fold_in(organ_pairs_fold *f, const organ_pairs_
 }
 
 /* role: -1 for any. */
-static organ_pairs_fold noise_pairs_document_fold_of(const organ_pairs_job *job, int role)
+static organ_pairs_fold noise_pairs_document_fold_of(const organ_compared_job *job, int role)
 {
     organ_pairs_fold f = {0};
     for (size_t k = 0; k < job->count; k++)
@@ -108,7 +109,7 @@ static json_t *projection_json(const void *job, size_t role)
 
 /* Modules come in the order of their layers, those in none first; `places`: each projection of a layer apart, else the
  * layer. */
-static json_t *noise_pairs_document_layers_json(const organ_pairs_job *job, bool places)
+static json_t *noise_pairs_document_layers_json(const organ_compared_job *job, bool places)
 {
     json_t *rows = json_array();
     for (size_t from = 0, to = 0; from < job->count; from = to) {
@@ -149,8 +150,8 @@ static const char *reason(const organ_pair_sums *s)
 
 static json_t *noise_pairs_document_module_json(const void *context, size_t k)
 {
-    const organ_pairs_job *const job = context;
-    const organ_pairs_module *const m = &job->modules[k];
+    const organ_compared_job *const job = context;
+    const organ_compared_module *const m = &job->modules[k];
     const organ_pair_sums *const s = &m->sums;
     const double elements = (double)m->rows * (double)m->cols;
     const organ_noise_comparison c = {s->noise[0], s->noise[1], s->between, s->between_signs};
@@ -165,7 +166,7 @@ static json_t *noise_pairs_document_module_json(const void *context, size_t k)
                      SET_REAL_OF("z_signs", any && c.signs > 0, c.dot / sqrt(c.signs)),
                      SET("reason", reason(s) ? json_string(reason(s)) : json_null()));
     ORGAN_ADD(row, SET_FLAG("clean_models_differ", s->apart > 0),
-              SET("chance", ORGAN_OBJECT(SET_COUNT("draws", job->options->draws), SET_REAL("mean", m->drawn_mean),
+              SET("chance", ORGAN_OBJECT(SET_COUNT("draws", job->pairs->draws), SET_REAL("mean", m->drawn_mean),
                                          SET_REAL("std", m->drawn_std), SET_REAL("std_exact", 1 / sqrt(elements)))));
     put_sums(row, s);
     ORGAN_ADD(row, SET("with_change",
@@ -220,7 +221,7 @@ static json_t *thresholds_json(void)
                            "related: |cosine| below 0.5; else alike"));
 }
 
-static json_t *noise_pairs_document_source_json(const organ_pairs_job *job, size_t source)
+static json_t *noise_pairs_document_source_json(const organ_compared_job *job, size_t source)
 {
     char scheme[160];
     json_t *const model = organ_model_json(job->model[source]);
@@ -235,7 +236,7 @@ static json_t *pair_json(const void *job, size_t p)
                         SET("noisy", noise_pairs_document_source_json(job, 2 * p + 1)));
 }
 
-static json_t *change_json(const organ_pairs_job *job)
+static json_t *change_json(const organ_compared_job *job)
 {
     static const char *const kinds[] = {"clean models", "tuned model", "adapter"};
     json_t *const change = ORGAN_OBJECT(SET_TEXT("of", kinds[job->change]),
@@ -249,9 +250,9 @@ static json_t *change_json(const organ_pairs_job *job)
     return change;
 }
 
-static json_t *noise_pairs_document_run_json(const organ_pairs_job *job)
+static json_t *noise_pairs_document_run_json(const organ_compared_job *job)
 {
-    const organ_noise_pairs_options *const o = job->options;
+    const organ_noise_pairs_options *const o = job->pairs;
     json_t *const pairs =
         json_pack("[[o, o], [o, o]]", organ_document_string(o->clean[0]), organ_document_string(o->noisy[0]),
                   organ_document_string(o->clean[1]), organ_document_string(o->noisy[1]));
@@ -263,7 +264,7 @@ static json_t *noise_pairs_document_run_json(const organ_pairs_job *job)
 
 /* Where both clean models have the same values, equal noises are a matter of course: the verdict is about the other
  * modules, if any. */
-static json_t *verdict_json(const organ_pairs_job *job)
+static json_t *verdict_json(const organ_compared_job *job)
 {
     organ_pairs_fold differing = {0};
     uint64_t same = 0;
@@ -280,12 +281,12 @@ static json_t *verdict_json(const organ_pairs_job *job)
 
 static const organ_weight *compared(const void *job, size_t k)
 {
-    return ((const organ_pairs_job *)job)->modules[k].weight[ORGAN_CLEAN_A];
+    return ((const organ_compared_job *)job)->modules[k].weight[ORGAN_CLEAN_A];
 }
 
-json_t *organ_pairs_document(const organ_pairs_job *job)
+json_t *organ_pairs_document(const organ_compared_job *job)
 {
-    const organ_noise_pairs_options *const o = job->options;
+    const organ_noise_pairs_options *const o = job->pairs;
     const organ_pairs_fold all = noise_pairs_document_fold_of(job, -1);
     return ORGAN_OBJECT(SET_HEAD("organ.noise_pairs/1", "noise-pairs/1"),
                         SET("pairs", organ_json_rows(2, pair_json, job)), SET("change", change_json(job)),

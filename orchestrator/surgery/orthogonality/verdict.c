@@ -210,13 +210,3 @@ void organ_stored_as(const organ_weight *const *first, size_t stride, size_t cou
     }
     snprintf(out, 160, "%s%s", text, mixed ? " and others" : "");
 }
-
-void organ_unit_faults_keep(organ_unit_faults *faults, size_t unit, const organ_error *error)
-{
-    pthread_mutex_lock(&faults->lock);
-    if (!faults->first.status || unit < faults->unit) {
-        faults->first = *error;
-        faults->unit = unit;
-    }
-    pthread_mutex_unlock(&faults->lock);
-}

@@ -1,0 +1,139 @@
+/* SPDX-License-Identifier: MIT */
+#include "orchestrator/stream/rows.h"
+
+#include "orchestrator/machine/extent.h"
+
+#include <pthread.h>
+
+/* ---- the walk ---- */
+
+typedef struct rows_run {
+    const organ_row_walk *walk;
+    const organ_engine *engine;
+    organ_row_set set;
+    size_t next; /* unit or task of the set that no worker has taken */
+    pthread_mutex_t lock;
+    size_t failed; /* the first unit of the set that failed, and its error */
+    organ_error error;
+} rows_run;
+
+static size_t rows_take(rows_run *r) { return __atomic_fetch_add(&r->next, 1, __ATOMIC_RELAXED); }
+
+/* Workers take units in ascending order, so the first failing unit is always taken and its error is the one kept. */
+static void rows_keep(rows_run *r, size_t unit, const organ_error *error)
+{
+    pthread_mutex_lock(&r->lock);
+    if (!r->error.status || unit < r->failed) {
+        r->failed = unit;
+        r->error = *error;
+    }
+    pthread_mutex_unlock(&r->lock);
+}
+
+static void rows_read_units(void *context, size_t worker)
+{
+    rows_run *const r = context;
+    const organ_row_walk *const w = r->walk;
+    for (size_t k; worker < w->readers && (k = rows_take(r)) < r->set.units;) {
+        const size_t from = k * w->unit_rows;
+        const organ_row_unit unit = {k, r->set.first + from, organ_lesser(w->unit_rows, r->set.rows - from)};
+        organ_error error = {0};
+        if (organ_stop_asked(r->engine->stop))
+            organ_fail(&error, ORGAN_INTERRUPTED, "interrupted");
+        else
+            w->unit(w->context, &unit, worker, &error);
+        if (error.status) {
+            rows_keep(r, k, &error);
+            return;
+        }
+    }
+}
+
+static void rows_run_tasks(void *context, size_t worker)
+{
+    rows_run *const r = context;
+    const organ_row_walk *const w = r->walk;
+    for (size_t k; worker < w->helpers && (k = rows_take(r)) < w->tasks;)
+        w->task(w->context, &r->set, k, worker);
+}
+
+static organ_status rows_run_set(rows_run *r, organ_error *error)
+{
+    const organ_row_walk *const w = r->walk;
+    r->set.rows = w->rows - r->set.first < w->set_rows ? (size_t)(w->rows - r->set.first) : w->set_rows;
+    r->set.units = organ_pieces_of(r->set.rows, w->unit_rows);
+    r->next = 0;
+    organ_workers_run(r->engine->workers, rows_read_units, r);
+    if (r->error.status) {
+        *error = r->error;
+        return error->status;
+    }
+    r->next = 0;
+    if (w->tasks)
+        organ_workers_run(r->engine->workers, rows_run_tasks, r);
+    if (w->retire)
+        w->retire(w->context, &r->set);
+    return ORGAN_OK;
+}
+
+organ_status organ_row_walk_run(const organ_row_walk *walk, const organ_engine *engine, organ_error *error)
+{
+    rows_run r = {.walk = walk, .engine = engine};
+    pthread_mutex_init(&r.lock, NULL);
+    while (r.set.first < walk->rows && rows_run_set(&r, error) == ORGAN_OK)
+        r.set.first += r.set.rows;
+    pthread_mutex_destroy(&r.lock);
+    return error->status;
+}
+
+/* ---- the same rows of several weights ---- */
+
+organ_status organ_row_sources_step(const organ_row_sources *s, size_t values, size_t *rows, organ_error *error)
+{
+    *rows = 1;
+    for (size_t k = 0; k < s->count && !error->status; k++) {
+        size_t step = 1;
+        organ_weight_reader_step_of(s->model[k], s->weight[k], s->kernels, organ_larger(values / (size_t)s->cols, 1),
+                                    &step, error);
+        *rows = organ_larger(*rows, step);
+    }
+    *rows = organ_lesser(*rows, (size_t)s->rows);
+    return error->status;
+}
+
+organ_status organ_row_sources_scratch(const organ_row_sources *s, size_t rows, size_t *bytes, organ_error *error)
+{
+    *bytes = 0;
+    for (size_t k = 0; k < s->count && !error->status; k++) {
+        size_t scratch = 0;
+        organ_weight_reader_size(s->model[k], s->weight[k], s->kernels, rows, &scratch, error);
+        *bytes = organ_larger(*bytes, scratch);
+    }
+    return error->status;
+}
+
+organ_status organ_row_sources_open(organ_row_sources *s, const organ_progress *progress, organ_error *error)
+{
+    char note[256];
+    for (size_t k = 0; k < s->count; k++) {
+        if (organ_weight_reader_open(s->model[k], s->weight[k], s->kernels, note, &s->reader[k], error))
+            return error->status;
+        if (*note)
+            organ_progress_note(progress, "%s: %s", s->model[k]->path, note);
+    }
+    return ORGAN_OK;
+}
+
+void organ_row_sources_close(organ_row_sources *s)
+{
+    for (size_t k = 0; k < s->count; k++)
+        organ_weight_reader_close(s->reader[k]);
+}
+
+uint64_t organ_row_sources_bytes(const organ_row_sources *s, size_t rows)
+{
+    uint64_t bytes = 0;
+    for (size_t k = 0; k < s->count; k++)
+        bytes += organ_weight_reader_bytes(s->reader[k], rows);
+    return bytes;
+}

@@ -1,0 +1,79 @@
+/* SPDX-License-Identifier: MIT
+ * Goes through the rows of one matrix, or of the same matrix in several models.
+ *
+ * The rows are cut into sets, and each set into units. All workers read the units of a set; then they run the tasks of
+ * the set, which may use the rows of all its units; then the calling thread retires the set, and the next one begins.
+ * Sets are retired in order, units and tasks run in any order. The caller owns the memory that rows are read to.
+ *
+ * stream/pass.h and stream/weight_pass.h differ: they read ahead across the items of a whole model and never wait for
+ * the end of a set. */
+#ifndef ORGAN_STREAM_ROWS_H
+#define ORGAN_STREAM_ROWS_H
+
+#include "orchestrator/stream/pass.h"
+#include "orchestrator/stream/progress.h"
+#include "orchestrator/stream/weight_reader.h"
+
+/* ---- the walk ---- */
+
+typedef struct organ_row_unit {
+    size_t index;   /* within the set */
+    uint64_t first; /* row of the matrix */
+    size_t rows;
+} organ_row_unit;
+
+typedef struct organ_row_set {
+    uint64_t first; /* row of the matrix */
+    size_t rows, units;
+} organ_row_set;
+
+typedef struct organ_row_walk {
+    uint64_t rows;              /* of the matrix */
+    size_t set_rows, unit_rows; /* at least 1; the last set, and the last unit of each set, may be shorter */
+    size_t readers;             /* workers 0 .. readers-1 run `unit` */
+    size_t helpers;             /* workers 0 .. helpers-1 run `task` */
+    void *context;
+    /* Reads a unit and works on it, on any reader. */
+    organ_status (*unit)(void *context, const organ_row_unit *unit, size_t worker, organ_error *error);
+    /* Runs task 0 .. tasks-1 of a set whose units are all read, on any helper. NULL if tasks is 0. */
+    void (*task)(void *context, const organ_row_set *set, size_t task, size_t worker);
+    size_t tasks;
+    /* Folds the results of a set, on the calling thread. May be NULL. */
+    void (*retire)(void *context, const organ_row_set *set);
+} organ_row_walk;
+
+/* Goes through all rows once. Returns what `unit` returned for the first unit that failed, for any number of workers;
+ * ORGAN_INTERRUPTED if the engine is stopped. Sets before the failed one are retired, those after it are not begun. */
+organ_status organ_row_walk_run(const organ_row_walk *walk, const organ_engine *engine, organ_error *error);
+
+/* ---- the same rows of several weights ---- */
+
+#define ORGAN_ROW_SOURCES 5
+
+/* Weights with the same number of rows and columns; the caller sets all members but `reader`. */
+typedef struct organ_row_sources {
+    const organ_kernels *kernels;
+    size_t count;
+    uint64_t rows, cols;
+    const organ_model *model[ORGAN_ROW_SOURCES];
+    const organ_weight *weight[ORGAN_ROW_SOURCES];
+    organ_weight_reader *reader[ORGAN_ROW_SOURCES]; /* NULL until organ_row_sources_open */
+} organ_row_sources;
+
+/* The number of rows to read at once if about `values` values are wanted: the largest step of all sources, at most all
+ * rows. Reads headers only; errors as of organ_weight_reader_step_of. */
+organ_status organ_row_sources_step(const organ_row_sources *sources, size_t values, size_t *rows, organ_error *error);
+
+/* The bytes of scratch that reading `rows` rows of any one source needs. Reads headers only. */
+organ_status organ_row_sources_scratch(const organ_row_sources *sources, size_t rows, size_t *bytes,
+                                       organ_error *error);
+
+/* Opens a reader for each source and passes the readers' notes to `progress`. The caller closes them, also after an
+ * error. */
+organ_status organ_row_sources_open(organ_row_sources *sources, const organ_progress *progress, organ_error *error);
+void organ_row_sources_close(organ_row_sources *sources);
+
+/* Bytes of files that reading `rows` rows of every source takes. */
+uint64_t organ_row_sources_bytes(const organ_row_sources *sources, size_t rows);
+
+#endif
