@@ -6,11 +6,11 @@
 /* clang-format off */
 
 static const organ_option experts_options[] = {
-    OUTPUT("OUT", experts.output, "the directory to make, with the model's other files and a report; of a GGUF model a "
-                                  "single file, X.gguf",
+    OUTPUT("OUT", experts.write.output,
+           "the directory to make, with the model's other files and a report; of a GGUF model a single file, X.gguf",
            .required = true),
     TEXT("keep", "N|P%", experts.keep, "how many experts of each layer stay, or which share of them", .required = true),
-    INPUT("calibration", "TEXT", experts.calibration, "measure the experts along this text"),
+    INPUT("calibration", "TEXT", experts.calibration.text, "measure the experts along this text"),
     CHOICE("score", "loss|reap|sum|frequency", experts.score,
            "the worth of an expert: how much the layer's output changes without it, its tokens routed to the others "
            "(loss); mean (reap) or sum of gate times output over its tokens; number of its tokens (frequency)",
@@ -24,7 +24,7 @@ static const organ_option experts_options[] = {
          "solve the down projections of what stays anew along the text, so that each layer gives nearly what it gave; "
          "where that helps"),
     WINDOWS_ALONG(experts),
-    SHARD_SIZE(experts.most),
+    SHARD_SIZE(experts),
     WRITING(experts, "OUT", "say what would be kept and how large it would be; measures nothing")};
 
 RUN(experts, organ_experts_cut, experts)

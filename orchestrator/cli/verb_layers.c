@@ -6,7 +6,7 @@
 /* clang-format off */
 
 static const organ_option layers_options[] = {
-    OUTPUT("OUT", layers.output,
+    OUTPUT("OUT", layers.write.output,
            "the directory to make, with the files beside the weights and a report; X.gguf: a single file, of a GGUF "
            "model",
            .required = true),
@@ -14,10 +14,10 @@ static const organ_option layers_options[] = {
          "the blocks that go, from 0 on: 5-8 or 3,7,9-11 (one alone is 8-8 or 8,); a number alone, 8, is how many, "
          "found on --calibration",
          .required = true),
-    INPUT("calibration", "FILE", layers.calibration, "the text on which blocks are found, and healed"),
+    INPUT("calibration", "FILE", layers.calibration.text, "the text on which blocks are found, and healed"),
     FLAG("heal", layers.heal, "solve for projections around the gaps anew, by the hidden states of the whole model on "
                               "--calibration"),
-    SHARD_SIZE(layers.most),
+    SHARD_SIZE(layers),
     WRITING(layers, "OUT", "say what would become of the model: blocks are not searched")};
 
 static const organ_option search_options[] = {

@@ -11,7 +11,7 @@ static const organ_option extract_options[] = {
     MODEL("base", "MODEL", lora_extract.base,
           "the model that the adapter will sit on: plain, or quantised as it will be served", .required = true),
     MODEL("tuned", "MODEL", lora_extract.tuned, "what was made of it; both are only read", .required = true),
-    OUTPUT("ADAPTER", lora_extract.output, "the directory to make, as peft saves it", .required = true),
+    OUTPUT("ADAPTER", lora_extract.write.output, "the directory to make, as peft saves it", .required = true),
     NUMBER("rank", "R", lora_extract.rank,
            "the rank of each module, or the most with --rank-by",
            .letter = 'r', .range = {1, 65536}, .fallback = "256"),
@@ -101,7 +101,7 @@ static const organ_option merge_options[] = {
     MODEL("base", "MODEL", lora_merge.base,
           "the model that the adapter was trained on, plain or packed; it is only read", .required = true),
     INPUT("adapter", "DIR", lora_merge.adapter, "the adapter, as peft saves it", .required = true),
-    OUTPUT("OUT", lora_merge.output,
+    OUTPUT("OUT", lora_merge.write.output,
            "the directory to make, with all files of MODEL; X.safetensors: one file and no config", .required = true),
     REAL("scale", "S", lora_merge.scale,
          "multiply the whole change by S, besides the adapter's own scale; -1 takes it out again",
@@ -109,7 +109,7 @@ static const organ_option merge_options[] = {
     CHOICE("dtype", "bf16|f16|f32", lora_merge.dtype,
            "the type of merged weights and of what was packed; if not given, merged weights keep theirs and packed "
            "ones become bf16"),
-    SHARD_SIZE(lora_merge.most),
+    SHARD_SIZE(lora_merge),
     WRITING(lora_merge, "OUT", "find a place for every key and say what would be merged")};
 
 RUN(merge, organ_lora_merge, lora_merge)

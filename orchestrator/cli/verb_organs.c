@@ -8,7 +8,7 @@
 /* ---- extract ---- */
 
 static const organ_option extract_options[] = {
-    OUTPUT("DIR", extract.output, "the organ directory to make; it appears when it is whole", .required = true),
+    OUTPUT("DIR", extract.write.output, "the organ directory to make; it appears when it is whole", .required = true),
     WRITING(extract, "DIR", "say what would be in DIR")};
 
 WORK(extract_work)
@@ -45,7 +45,7 @@ const organ_verb organ_extract_verb = {
 /* ---- assemble ---- */
 
 static const organ_option assemble_options[] = {
-    OUTPUT("OUT", assemble.output,
+    OUTPUT("OUT", assemble.write.output,
            "X.gguf or X.safetensors: one file; any other name: a directory with the donor's files as they were cut",
            .required = true),
     WRITING(assemble, "OUT", "say which files there would be")};
@@ -92,7 +92,7 @@ const organ_verb organ_assemble_verb = {
 static const organ_option graft_options[] = {
     MODEL("source", "A", graft.source, "the model whose tensors are taken", .required = true),
     MODEL("target", "B", graft.target, "the model into a copy of which they are put", .required = true),
-    OUTPUT("C", graft.output, "the copy to make, of the format of B: .gguf, .safetensors, or a directory",
+    OUTPUT("C", graft.write.output, "the copy to make, of the format of B: .gguf, .safetensors, or a directory",
                               .required = true),
     TYPES("type", graft.types, "what is taken: skeleton is attention, organ feed-forward and experts; if not given, "
                                "all"),
@@ -103,7 +103,7 @@ static const organ_option chimera_options[] = {
     MODEL("donor", "B", graft.source, "the model that gives the rest", .required = true),
     TYPES("take", graft.types, "what is taken from the donor", .required = true),
     LAYERS_OPTION("donor"), MAP_OPTION,
-    OUTPUT("C", graft.output, "the model to make, of the format of the base", .required = true),
+    OUTPUT("C", graft.write.output, "the model to make, of the format of the base", .required = true),
     WRITING(graft, "C", "say whether it fits and what would be taken")};
 
 /* A graft itself only moves bytes: what its engine has of threads and memory is for the evaluation. */

@@ -36,6 +36,10 @@
 #define OUTPUT(value_name, member, ...) \
     TEXT("output", value_name, member, __VA_ARGS__, .letter = 'o', .names = ORGAN_NAMES_OUTPUT)
 
+/* The digits of a constant, for .fallback. */
+#define DIGITS(constant) DIGITS_OF(constant)
+#define DIGITS_OF(digits) #digits
+
 /* Options that mean the same wherever they are. */
 #define RESUME(member) FLAG("resume", member, "go on with a run that was interrupted; the result is the same")
 #define FORCE(member, what) \
@@ -43,20 +47,22 @@
          "replace " what " if it is a model, an adapter or an output of organ and has nothing else in it", \
          .letter = 'f')
 #define DRY_RUN(member, what) FLAG("dry-run", member, "write nothing, only " what, .letter = 'n')
-/* What every verb has that writes a model and can be resumed. */
-#define WRITING(of, what, dry) RESUME(of.resume), FORCE(of.force, what), DRY_RUN(of.dry_run, dry)
-#define SHARD_SIZE(member) \
-    BYTES("max-shard-size", "SIZE", member, "begin a new file where the next tensor would make one longer than this", \
+/* What every verb has that writes a model and can be resumed; `of` has an organ_write_options. */
+#define WRITING(of, what, dry) RESUME(of.write.resume), FORCE(of.write.force, what), DRY_RUN(of.write.dry_run, dry)
+#define SHARD_SIZE(of) \
+    BYTES("max-shard-size", "SIZE", of.write.max_shard_size, \
+          "begin a new file where the next tensor would make one longer than this", \
           .range = {1, 16384.0 * 1073741824.0}, .fallback = "5G")
 #define TYPES(called, member, ...) \
     TEXT(called, "TYPE,...", member, __VA_ARGS__, .choices = "skeleton|organ|embed|norm|other|all", .several = true)
 
-/* The windows of a text that is gone along, and where what they are in a layer is kept. */
+/* The windows of a calibration text; `of` has an organ_calibration_text. */
 #define WINDOWS_ALONG(of) \
-    NUMBER("samples", "N", of.samples, "windows of the text, evenly spread over it", \
-                                       .range = {1, 1000000}, .fallback = "128"), \
-    NUMBER("context", "N", of.context, "tokens of a window", .range = {1, 1048576}, .fallback = "512"), \
-    INPUT("scratch", "DIR", of.scratch, \
+    NUMBER("samples", "N", of.calibration.samples, "windows of the text, evenly spread over it", \
+                                       .range = {1, ORGAN_SAMPLES_MOST}, .fallback = DIGITS(ORGAN_SAMPLES_DEFAULT)), \
+    NUMBER("context", "N", of.calibration.context, "tokens of a window", .range = {1, ORGAN_CONTEXT_MOST}, \
+                                                   .fallback = DIGITS(ORGAN_CONTEXT_DEFAULT)), \
+    INPUT("scratch", "DIR", of.calibration.scratch, \
           "keep the hidden states of the windows in a file in DIR, best on a local disk, in place of --memory")
 
 #define ALL_EXPERTS(of) \

@@ -11,11 +11,11 @@
 /* ---- dequantize ---- */
 
 static const organ_option dequantize_options[] = {
-    OUTPUT("OUT", dequantize.output,
+    OUTPUT("OUT", dequantize.write.output,
            "the directory to make; X.safetensors: one file and no config; of a GGUF model: X.gguf", .required = true),
     CHOICE("dtype", "bf16|f16|f32", dequantize.dtype,
            "the type of what was packed; tensors that are plain keep theirs", .fallback = "bf16"),
-    SHARD_SIZE(dequantize.most),
+    SHARD_SIZE(dequantize),
     WRITING(dequantize, "OUT", "say what would be dequantised")};
 
 RUN(dequantize, organ_dequantize_model, dequantize)
@@ -86,7 +86,7 @@ static const char *explain_scheme(const char *typed)
 }
 
 static const organ_option quantize_options[] = {
-    OUTPUT("OUT", quantize.output, "the directory to make; of a GGUF model: X.gguf; it appears when it is whole",
+    OUTPUT("OUT", quantize.write.output, "the directory to make; of a GGUF model: X.gguf; it appears when it is whole",
                                    .required = true),
     TEXT("scheme", "SCHEME", quantize.scheme,
          "what the projections become",
@@ -100,11 +100,11 @@ static const organ_option quantize_options[] = {
           "of a GGUF model: an importance matrix of llama.cpp, by which columns are weighed"),
     TEXT("targets", "GLOB,...", quantize.targets,
          "quantise the matrices whose names match one of these instead of the projections"),
-    SHARD_SIZE(quantize.most),
+    SHARD_SIZE(quantize),
     WRITING(quantize, "OUT", "say what would be quantised")};
 
 static const organ_option gptq_options[] = {
-    INPUT("calibration", "FILE", quantize.calibration, "the text to go by; not one that is scored afterwards"),
+    INPUT("calibration", "FILE", quantize.calibration.text, "the text to go by; not one that is scored afterwards"),
     WINDOWS_ALONG(quantize), ALL_EXPERTS(quantize),
     FLAG("no-resolve", quantize.no_resolve, "leave scales and codes as GPTQ has them")};
 

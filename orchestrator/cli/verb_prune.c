@@ -10,7 +10,7 @@
 /* ---- prune ---- */
 
 static const organ_option prune_options[] = {
-    OUTPUT("OUT", prune.output,
+    OUTPUT("OUT", prune.write.output,
            "the directory to make, which appears when it is whole; X.gguf or X.safetensors: a single file, of a single "
            "file",
            .required = true),
@@ -26,7 +26,7 @@ static const organ_option prune_options[] = {
          "prune the tensors whose names match one of these instead of the projections"),
     WRITING(prune, "OUT", "say what would be pruned")};
 static const organ_option calibration_options[] = {
-    INPUT("calibration", "FILE", calibrated.calibration,
+    INPUT("calibration", "FILE", calibrated.calibration.text,
           "the text to go by, for all methods but physarum-v1 and magnitude; not one that is scored afterwards"),
     INPUT("imatrix", "FILE", calibrated.imatrix,
           "an importance matrix of llama.cpp to go by instead, for wanda and physarum-v2, which then does not "

@@ -6,7 +6,7 @@
 /* clang-format off */
 
 static const organ_option purify_options[] = {
-    OUTPUT("OUT", purify.output,
+    OUTPUT("OUT", purify.write.output,
            "the directory to make, with the model's files and a report; X.gguf or X.safetensors: a single file, of a "
            "single file",
            .required = true),

@@ -49,9 +49,9 @@ void organ_call_complete(organ_call *call)
     call->tokenize.access = call->generate.access = call->perplexity.experiment.access = &call->access;
     call->evaluate.experiment.access = &call->access;
     const organ_experiment_options *const evaluation = call->evaluation.text ? &call->evaluation : NULL;
-    call->prune.evaluate = call->purify.evaluate = call->layers.evaluate = call->graft.evaluate = evaluation;
-    call->dequantize.evaluate = call->quantize.evaluate = call->lora_merge.evaluate = evaluation;
-    call->experts.evaluate = call->width.evaluate = evaluation;
+    call->prune.write.evaluate = call->purify.write.evaluate = call->layers.write.evaluate = evaluation;
+    call->graft.write.evaluate = call->dequantize.write.evaluate = call->quantize.write.evaluate = evaluation;
+    call->lora_merge.write.evaluate = call->experts.write.evaluate = call->width.write.evaluate = evaluation;
     call->measure.models = call->models.word;
     call->measure.model_count = call->models.count;
     call->measure.headers = call->access.headers;

@@ -6,7 +6,7 @@
 /* clang-format off */
 
 static const organ_option width_options[] = {
-    OUTPUT("OUT", width.output,
+    OUTPUT("OUT", width.write.output,
            "the directory to make; X.safetensors: one file and no config; of a GGUF model: X.gguf", .required = true),
     TEXT("ffn", "SHARE", width.ffn, "what stays of the channels of each feed-forward, or of each expert: 75%, or a "
                                     "number of channels"),
@@ -16,10 +16,10 @@ static const organ_option width_options[] = {
            "the channels that stay are a multiple of this; if not given, 32, and 256 of a GGUF model whose width is "
            "one",
            .range = {1, 65536}),
-    SHARD_SIZE(width.most),
+    SHARD_SIZE(width),
     WRITING(width, "OUT", "say what would be taken out")};
 static const organ_option choice_options[] = {
-    INPUT("calibration", "FILE", width.calibration, "the text to go by; not one that is scored afterwards",
+    INPUT("calibration", "FILE", width.calibration.text, "the text to go by; not one that is scored afterwards",
           .required = true),
     WINDOWS_ALONG(width),
     CHOICE("score", "loss|wanda", width.score,

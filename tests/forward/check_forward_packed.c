@@ -129,10 +129,11 @@ static void make(const char *scheme, const char *packed, const char *values)
     json_t *report;
     ck_assert_int_eq(session_open(&s, "fixtures/tiny-qwen2", 2, ROOMY, &error), ORGAN_OK);
     const organ_quantize_options q = {
-        .model = "fixtures/tiny-qwen2", .output = packed, .scheme = scheme, .most = UINT64_MAX};
+        .model = "fixtures/tiny-qwen2", .write.output = packed, .scheme = scheme, .write.max_shard_size = UINT64_MAX};
     ck_assert_msg(organ_quantize_model(&q, &s.engine, NULL, &report, &error) == ORGAN_OK, "%s", error.message);
     json_decref(report);
-    const organ_dequantize_options d = {.model = packed, .output = values, .dtype = "f32", .most = UINT64_MAX};
+    const organ_dequantize_options d = {
+        .model = packed, .write.output = values, .dtype = "f32", .write.max_shard_size = UINT64_MAX};
     ck_assert_msg(organ_dequantize_model(&d, &s.engine, NULL, &report, &error) == ORGAN_OK, "%s", error.message);
     json_decref(report);
     session_close(&s);

@@ -72,13 +72,13 @@ static organ_status call(const lora_way *w, const organ_engine *engine, organ_er
     const char *const adapter = place(w->adapter, "adapter"), *const output = place(w->output, NULL);
     const organ_lora_merge_options merge = {.base = place(w->base, "donor"),
                                             .adapter = adapter,
-                                            .output = output,
+                                            .write.output = output,
                                             .scale = w->scale != 0 ? w->scale : 1,
                                             .dtype = w->dtype,
-                                            .most = w->most ? w->most : 5000000000u,
-                                            .resume = w->resume,
-                                            .force = w->force,
-                                            .dry_run = w->dry_run};
+                                            .write.max_shard_size = w->most ? w->most : 5000000000u,
+                                            .write.resume = w->resume,
+                                            .write.force = w->force,
+                                            .write.dry_run = w->dry_run};
     const organ_lora_sanitize_options sanitize = {adapter,  output, place(w->base, NULL), w->rank, w->check,
                                                   w->force, NULL};
     const organ_lora_resize_options resize = {adapter, output, w->rank, w->energy, w->force};

@@ -31,8 +31,13 @@ static const organ_progress quiet = {0};
 
 static organ_status prune(const char *output, const organ_engine *engine, json_t **report, organ_error *error)
 {
-    const organ_prune_options o = {
-        .donor = MODEL, .output = output, .block_size = 64, .iterations = 3, .beta = 2, .coupling = 1, .sparsity = -1};
+    const organ_prune_options o = {.donor = MODEL,
+                                   .write.output = output,
+                                   .block_size = 64,
+                                   .iterations = 3,
+                                   .beta = 2,
+                                   .coupling = 1,
+                                   .sparsity = -1};
     return organ_prune(&o, engine, &quiet, report, error);
 }
 
@@ -52,20 +57,23 @@ static organ_status measure(const char *output, const organ_engine *engine, json
 
 static organ_status haar(const char *output, const organ_engine *engine, json_t **report, organ_error *error)
 {
-    const organ_purify_options o = {.model = MODEL, .output = output, .method = "haar", .threshold = -1, .strength = 1};
+    const organ_purify_options o = {
+        .model = MODEL, .write.output = output, .method = "haar", .threshold = -1, .strength = 1};
     return organ_purify(&o, engine, &quiet, report, error);
 }
 
 static organ_status fft(const char *output, const organ_engine *engine, json_t **report, organ_error *error)
 {
-    const organ_purify_options o = {.model = MODEL, .output = output, .method = "fft", .threshold = -1, .strength = 1};
+    const organ_purify_options o = {
+        .model = MODEL, .write.output = output, .method = "fft", .threshold = -1, .strength = 1};
     return organ_purify(&o, engine, &quiet, report, error);
 }
 
 static organ_status quantize(const char *scheme, const char *output, const organ_engine *engine, json_t **report,
                              organ_error *error)
 {
-    const organ_quantize_options o = {.model = MODEL, .output = output, .scheme = scheme, .most = SHARD};
+    const organ_quantize_options o = {
+        .model = MODEL, .write.output = output, .scheme = scheme, .write.max_shard_size = SHARD};
     return organ_quantize_model(&o, engine, &quiet, report, error);
 }
 
@@ -87,7 +95,7 @@ static organ_status groups(const char *output, const organ_engine *engine, json_
 static organ_status dequantize(const char *output, const organ_engine *engine, json_t **report, organ_error *error)
 {
     const organ_dequantize_options o = {
-        .model = scratch_path("packed"), .output = output, .dtype = "bf16", .most = SHARD};
+        .model = scratch_path("packed"), .write.output = output, .dtype = "bf16", .write.max_shard_size = SHARD};
     return organ_dequantize_model(&o, engine, &quiet, report, error);
 }
 
@@ -103,7 +111,7 @@ static organ_status extract(const char *output, const organ_engine *engine, json
 {
     const organ_lora_extract_options o = {.base = scratch_path("packed"),
                                           .tuned = MODEL,
-                                          .output = output,
+                                          .write.output = output,
                                           .rank = 2,
                                           .dtype = "f32",
                                           .modules = "model.layers.1.*",
@@ -113,7 +121,8 @@ static organ_status extract(const char *output, const organ_engine *engine, json
 
 static organ_status merge(const char *output, const organ_engine *engine, json_t **report, organ_error *error)
 {
-    const organ_lora_merge_options o = {.base = MODEL, .adapter = LORA, .output = output, .scale = 1, .most = SHARD};
+    const organ_lora_merge_options o = {
+        .base = MODEL, .adapter = LORA, .write.output = output, .scale = 1, .write.max_shard_size = SHARD};
     return organ_lora_merge(&o, engine, &quiet, report, error);
 }
 

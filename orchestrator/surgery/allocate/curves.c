@@ -162,16 +162,16 @@ static uint64_t least_beside(const organ_curves *c, const organ_forward *forward
         most = own > most ? own : most;
     }
     return organ_along_memory(walk, forward) + most +
-           organ_variants_memory(forward, c->options.tokens + walk->context, 1);
+           organ_variants_memory(forward, c->options.tokens + walk->calibration.context, 1);
 }
 
 /* More than one only where there is plenty, so that the memory that a refusal names is enough; by nothing that depends
  * on the number of threads. */
 static size_t variants_together(const organ_curves *c, const organ_forward *forward)
 {
-    const size_t tokens = c->options.tokens + c->options.walk.context;
+    const size_t tokens = c->options.tokens + c->options.walk.calibration.context;
     const uint64_t one = organ_variants_memory(forward, tokens, 2) - organ_variants_memory(forward, tokens, 1);
-    const uint64_t plenty = organ_forward_spare(forward, c->options.walk.context) / PLENTY,
+    const uint64_t plenty = organ_forward_spare(forward, c->options.walk.calibration.context) / PLENTY,
                    least = least_beside(c, forward);
     const uint64_t more = plenty > least ? (plenty - least) / one : 0;
     return more < MOST_TOGETHER ? 1 + (size_t)more : MOST_TOGETHER;
@@ -186,7 +186,7 @@ static uint64_t work_memory(void *context, const organ_along_text *along, const 
     c->together = c->together ? c->together : variants_together(c, forward);
     return copy + c->work->memory(c->work->context, tensor) +
            organ_pooled_memory(c->pooled, tensor->anatomy.layer, false) +
-           organ_variants_memory(forward, c->options.tokens + c->options.walk.context, c->together);
+           organ_variants_memory(forward, c->options.tokens + c->options.walk.calibration.context, c->together);
 }
 
 /* ---- the walk ---- */
@@ -403,7 +403,8 @@ organ_status organ_curves_open(const organ_curves_options *options, const organ_
                         .progress = progress,
                         .allocation = allocation,
                         .work = work};
-    c->options.walk.samples = (options->walk.samples + 1) / 2; /* a curve needs less precise inputs than the output */
+    c->options.walk.calibration.samples =
+        (options->walk.calibration.samples + 1) / 2; /* a curve needs less precise inputs than the output */
     c->options.walk.counted = "half of --samples";
     c->options.walk.streams = ORGAN_ALONG_DONOR;
     c->options.walk.reruns = true;

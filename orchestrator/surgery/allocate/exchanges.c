@@ -77,7 +77,7 @@ static uint64_t work_memory(void *context, const organ_along_text *along, const 
 {
     const organ_exchanges *const x = context;
     const organ_matrices m = organ_tensor_matrices(tensor);
-    const size_t tokens = x->options.tokens + x->options.walk.context;
+    const size_t tokens = x->options.tokens + x->options.walk.calibration.context;
     const uint64_t copy = m.rows * m.cols * sizeof(float);
     return copy + x->work->memory(x->work->context, tensor) +
            organ_pooled_memory(x->pooled, tensor->anatomy.layer, true) +

@@ -24,36 +24,37 @@ static const char *counted_by(const organ_along_options *o) { return o->counted 
 static organ_status fit_samples(organ_along_text *along, organ_error *error)
 {
     organ_along_options *const o = along->options;
-    const size_t count = along->facts.tokens, windows = count / o->context, least = o->least ? o->least : 1;
-    const unsigned asked = o->samples;
+    const size_t count = along->facts.tokens, windows = count / o->calibration.context, least = o->least ? o->least : 1;
+    const unsigned asked = o->calibration.samples;
     if (count == 0)
-        return organ_fail(error, ORGAN_BAD_INPUT, "%s: has no tokens: there is nothing to calibrate by", o->text);
+        return organ_fail(error, ORGAN_BAD_INPUT, "%s: has no tokens: there is nothing to calibrate by",
+                          o->calibration.text);
     if (windows < least)
         return organ_fail(error, ORGAN_USAGE,
                           "%s: has %zu token%s, which is %zu window%s of %u (--context), and at least %zu %s needed",
-                          o->text, count, count == 1 ? "" : "s", windows, windows == 1 ? "" : "s", o->context, least,
-                          least == 1 ? "is" : "are");
-    const unsigned there = o->samples = windows < asked ? (unsigned)windows : asked;
-    while (o->reserve && o->samples > least && !organ_along_rest_has(along, o->reserve)) {
-        const size_t fewer = o->samples - 1 - o->samples / 64;
-        o->samples = (unsigned)(fewer > least ? fewer : least);
+                          o->calibration.text, count, count == 1 ? "" : "s", windows, windows == 1 ? "" : "s",
+                          o->calibration.context, least, least == 1 ? "is" : "are");
+    const unsigned there = o->calibration.samples = windows < asked ? (unsigned)windows : asked;
+    while (o->reserve && o->calibration.samples > least && !organ_along_rest_has(along, o->reserve)) {
+        const size_t fewer = o->calibration.samples - 1 - o->calibration.samples / 64;
+        o->calibration.samples = (unsigned)(fewer > least ? fewer : least);
     }
     if (o->reserve && !organ_along_rest_has(along, o->reserve))
-        o->samples = there; /* organ_along_rest_cut reports the error */
-    if (o->samples < asked)
-        organ_progress_note(along->progress, "%s has %zu tokens: %u window%s of %u %s used, not %u (%s)", o->text,
-                            count, o->samples, o->samples == 1 ? "" : "s", o->context, o->samples == 1 ? "is" : "are",
-                            asked, counted_by(o));
+        o->calibration.samples = there; /* organ_along_rest_cut reports the error */
+    if (o->calibration.samples < asked)
+        organ_progress_note(along->progress, "%s has %zu tokens: %u window%s of %u %s used, not %u (%s)",
+                            o->calibration.text, count, o->calibration.samples, o->calibration.samples == 1 ? "" : "s",
+                            o->calibration.context, o->calibration.samples == 1 ? "is" : "are", asked, counted_by(o));
     return ORGAN_OK;
 }
 
 static organ_status along_text_cut(organ_along_text *along, const uint32_t *ids, organ_error *error)
 {
     const organ_tokenizer_facts *const facts = organ_tokenizer_describe(along->facts.tokenizer);
-    const char *const path = along->options->text;
+    const char *const path = along->options->calibration.text;
     if (fit_samples(along, error) != ORGAN_OK)
         return error->status;
-    const size_t samples = along->options->samples, context = along->options->context;
+    const size_t samples = along->options->calibration.samples, context = along->options->calibration.context;
     along->tokens = malloc(samples * context * sizeof *along->tokens);
     along->begin = calloc(samples + 1, sizeof *along->begin);
     if (!along->tokens || !along->begin)
@@ -99,9 +100,10 @@ static uint64_t work_bytes(const organ_along_text *along)
 
 static organ_along_chunks chunks_of(const organ_along_options *o, const organ_forward *forward)
 {
-    const size_t full = o->context < CHUNK_TOKENS ? CHUNK_TOKENS / o->context : 1, samples = o->samples;
+    const size_t full = o->calibration.context < CHUNK_TOKENS ? CHUNK_TOKENS / o->calibration.context : 1,
+                 samples = o->calibration.samples;
     const size_t token = (size_t)organ_forward_describe(forward)->hidden * sizeof(float);
-    return (organ_along_chunks){samples, full < samples ? full : samples, 0, 1, o->context * token};
+    return (organ_along_chunks){samples, full < samples ? full : samples, 0, 1, o->calibration.context * token};
 }
 
 static bool two_streams(const organ_along_options *o) { return o->streams == ORGAN_ALONG_BOTH; }
@@ -117,7 +119,7 @@ static bool copied(const organ_along_options *o, const organ_forward *forward)
 static uint64_t states_memory(const organ_along_options *o, const organ_forward *forward, bool scratch, size_t step)
 {
     organ_along_chunks chunks = chunks_of(o, forward);
-    const uint64_t tokens = (uint64_t)o->samples * o->context * sizeof(uint32_t);
+    const uint64_t tokens = (uint64_t)o->calibration.samples * o->calibration.context * sizeof(uint32_t);
     chunks.step = step;
     return organ_along_states_memory(&chunks, copied(o, forward), scratch) +
            (two_streams(o) ? organ_along_states_memory(&chunks, false, scratch) : 0) + (scratch ? tokens : 0);
@@ -125,7 +127,7 @@ static uint64_t states_memory(const organ_along_options *o, const organ_forward 
 
 uint64_t organ_along_memory(const organ_along_options *options, const organ_forward *forward)
 {
-    return states_memory(options, forward, options->scratch != NULL, 1);
+    return states_memory(options, forward, options->calibration.scratch != NULL, 1);
 }
 
 /* Inputs of a token that the targets of a layer get in all streams, and the widest of them once more; of the layer
@@ -157,7 +159,7 @@ static uint64_t most_heard(const organ_along_text *along)
 static uint64_t exchange_bytes(const organ_along_text *along, bool scratch)
 {
     const organ_along_options *const o = along->options;
-    const uint64_t heard = most_heard(along) * along->chunks.together * o->context * sizeof(float);
+    const uint64_t heard = most_heard(along) * along->chunks.together * o->calibration.context * sizeof(float);
     const uint64_t less =
         states_memory(o, along->facts.forward, scratch, 1) - states_memory(o, along->facts.forward, scratch, 2);
     return organ_ranks_count(along->engine->ranks) > 1 && heard > less ? heard - less : 0;
@@ -172,14 +174,14 @@ typedef struct along_text_beside {
 static bool leaves_more(void *context, uint64_t memory)
 {
     const along_text_beside *const b = context;
-    return organ_forward_left(b->along->facts.forward, memory, b->along->options->context) > b->wanted;
+    return organ_forward_left(b->along->facts.forward, memory, b->along->options->calibration.context) > b->wanted;
 }
 
 /* What is taken beside the states. */
 static uint64_t kept_beside(const organ_along_text *along, bool scratch)
 {
     const organ_along_work *const work = along->work;
-    const uint64_t gathering = kept_bytes(along, along->chunks.together * along->options->context),
+    const uint64_t gathering = kept_bytes(along, along->chunks.together * along->options->calibration.context),
                    working = work_bytes(along);
     return (gathering > working ? gathering : working) +
            (work->beside ? work->beside(work->context, along, scratch) : 0);
@@ -193,7 +195,7 @@ static along_text_beside wanted_of(const organ_along_text *along, bool scratch)
 
 uint64_t organ_along_enough(const organ_along_text *along)
 {
-    along_text_beside b = wanted_of(along, along->options->scratch != NULL);
+    along_text_beside b = wanted_of(along, along->options->calibration.scratch != NULL);
     const uint64_t work = organ_memory_enough(0, leaves_more, &b);
     return work > along->text_memory ? work : along->text_memory;
 }
@@ -229,11 +231,11 @@ static organ_status refuse_memory(const organ_along_text *along, organ_error *er
 {
     const organ_along_options *const o = along->options;
     const uint64_t memory = along->engine->memory;
-    along_text_beside here = wanted_of(along, o->scratch != NULL), scratch = wanted_of(along, true);
+    along_text_beside here = wanted_of(along, o->calibration.scratch != NULL), scratch = wanted_of(along, true);
     organ_memory_refuse(error, memory, organ_memory_enough(memory, leaves_more, &here),
                         "the hidden states of %u windows (%s) of %u tokens (--context), a layer and what %s it takes",
-                        o->samples, counted_by(o), o->context, o->doing);
-    if (!o->scratch && scratch.wanted < here.wanted)
+                        o->calibration.samples, counted_by(o), o->calibration.context, o->doing);
+    if (!o->calibration.scratch && scratch.wanted < here.wanted)
         organ_memory_offer_scratch(error, organ_memory_enough(0, leaves_more, &scratch));
     return error->status;
 }
@@ -242,12 +244,14 @@ static organ_status open_states(organ_along_text *along, organ_error *error)
 {
     const organ_along_options *const o = along->options;
     const uint64_t bytes = organ_along_states_bytes(&along->chunks) * (two_streams(o) ? 2 : 1);
-    organ_along_states_open(&along->chunks, copied(o, along->facts.forward), o->scratch, &along->states, error);
+    organ_along_states_open(&along->chunks, copied(o, along->facts.forward), o->calibration.scratch, &along->states,
+                            error);
     if (two_streams(o) && !error->status)
-        organ_along_states_open(&along->chunks, false, o->scratch, &along->donor_states, error);
-    return error->status || !o->scratch
+        organ_along_states_open(&along->chunks, false, o->calibration.scratch, &along->donor_states, error);
+    return error->status || !o->calibration.scratch
                ? error->status
-               : organ_transfer_room(o->scratch, o->scratch, "the hidden states (--scratch) need", bytes, error);
+               : organ_transfer_room(o->calibration.scratch, o->calibration.scratch,
+                                     "the hidden states (--scratch) need", bytes, error);
 }
 
 static void set_chunks(organ_along_text *along)
@@ -259,7 +263,7 @@ static void set_chunks(organ_along_text *along)
 
 static bool holds_work(const organ_along_text *along)
 {
-    along_text_beside b = wanted_of(along, along->options->scratch != NULL);
+    along_text_beside b = wanted_of(along, along->options->calibration.scratch != NULL);
     return leaves_more(&b, along->engine->memory);
 }
 
@@ -268,21 +272,21 @@ static organ_status along_text_share_memory(organ_along_text *along, organ_error
     const organ_along_options *const o = along->options;
     const organ_forward *const forward = along->facts.forward;
     set_chunks(along);
-    const uint64_t states = organ_along_memory(o, forward), kept = kept_beside(along, o->scratch != NULL);
+    const uint64_t states = organ_along_memory(o, forward), kept = kept_beside(along, o->calibration.scratch != NULL);
     if (!holds_work(along))
         return refuse_memory(along, error);
     /* Not by what this number of threads or ranks leaves: whether moments are whole would depend on it, and with it the
      * result. */
-    along->moments_memory = organ_forward_spare(forward, o->context) - states - kept;
+    along->moments_memory = organ_forward_spare(forward, o->calibration.context) - states - kept;
     return open_states(along, error);
 }
 
 static void note_context(const organ_along_text *along)
 {
     const uint64_t made_for = organ_forward_describe(along->facts.forward)->context;
-    if (made_for && along->options->context > made_for)
+    if (made_for && along->options->calibration.context > made_for)
         organ_progress_note(along->progress, "windows of %u tokens are longer than the %llu that %s was made for",
-                            along->options->context, (unsigned long long)made_for, along->model->path);
+                            along->options->calibration.context, (unsigned long long)made_for, along->model->path);
 }
 
 organ_status organ_along_check(unsigned samples, unsigned context, organ_error *error)
@@ -299,7 +303,8 @@ static organ_status along_text_load(organ_along_text *along, organ_text_input *t
 {
     organ_along_facts *const facts = &along->facts;
     organ_error other = {0}, fault = {0};
-    const bool loaded = organ_text_load(text, along->options->text, along->engine->memory, error) == ORGAN_OK;
+    const bool loaded =
+        organ_text_load(text, along->options->calibration.text, along->engine->memory, error) == ORGAN_OK;
     if ((!loaded && !organ_memory_named(error)) ||
         organ_tokenizer_open(along->model, &facts->tokenizer, loaded ? error : &fault) ||
         organ_forward_open(along->model, along->engine, &facts->forward, loaded ? error : &fault))
@@ -340,7 +345,7 @@ organ_status organ_along_open(organ_along_options *options, const organ_model *m
 {
     *along = NULL;
     if (!(*along = malloc(sizeof **along)))
-        return organ_fail_memory(error, options->text);
+        return organ_fail_memory(error, options->calibration.text);
     **along = (organ_along_text){
         .options = options, .model = model, .targets = targets, .work = work, .engine = engine, .progress = progress};
     return read_text(*along, error);
@@ -370,12 +375,13 @@ json_t *organ_along_json(const organ_along_text *along, const char *streams)
     const organ_tokenizer_facts *const facts = organ_tokenizer_describe(along->facts.tokenizer);
     const organ_along_options *const o = along->options;
     return ORGAN_OBJECT(
-        SET("text", ORGAN_OBJECT(SET_BYTES("name", organ_path_name(o->text)), SET_COUNT("bytes", along->facts.bytes),
-                                 SET_TEXT("xxh3", along->facts.digest), SET_COUNT("tokens", along->facts.tokens))),
+        SET("text", ORGAN_OBJECT(SET_BYTES("name", organ_path_name(o->calibration.text)),
+                                 SET_COUNT("bytes", along->facts.bytes), SET_TEXT("xxh3", along->facts.digest),
+                                 SET_COUNT("tokens", along->facts.tokens))),
         SET("tokenizer", ORGAN_OBJECT(SET_TEXT("kind", facts->kind), SET_COUNT("vocabulary", facts->vocabulary),
                                       SET_TEXT("digest", facts->digest))),
-        SET_COUNT("samples", o->samples), SET_COUNT("context", o->context),
-        SET_COUNT("tokens", o->samples * (json_int_t)o->context),
+        SET_COUNT("samples", o->calibration.samples), SET_COUNT("context", o->calibration.context),
+        SET_COUNT("tokens", o->calibration.samples * (json_int_t)o->calibration.context),
         SET_TEXT("windows", "evenly spread from the first token of the text to the last, without overlap"),
         SET_TEXT("bos", facts->adds_bos && facts->bos >= 0 ? "BOS in place of the first token of every window"
                                                            : "no BOS: the model's tokenizer puts none before a text"),

@@ -17,6 +17,7 @@
 #include "orchestrator/surgery/along_text/states.h"
 #include "orchestrator/surgery/plan/plan.h"
 #include "orchestrator/surgery/output/targets.h"
+#include "orchestrator/surgery/output/calibration_text.h"
 
 #include <jansson.h>
 
@@ -28,17 +29,13 @@ typedef enum organ_along_streams {
 } organ_along_streams;
 
 typedef struct organ_along_options {
-    const char *text; /* path of a text file */
-    unsigned samples; /* windows to cut, evenly spread, without overlap; organ_along_open lowers the number if the text
-                         is too short */
-    unsigned context; /* tokens of a window */
-    const char *scratch; /* a directory for the hidden states; NULL: they are in memory */
-    const char *method;  /* for messages: "physarum-v2", */
-    const char *verb;    /* "prune", */
-    const char *doing;   /* "pruning" */
-    const char *counted; /* the option that sets `samples`, for messages; NULL: "--samples" */
-    unsigned least;      /* windows that the caller needs; 0: one is enough */
-    size_t reserve;      /* tokens that the windows must leave for organ_along_rest_cut; 0: none */
+    organ_calibration_text calibration; /* organ_along_open lowers `samples` if the text is too short */
+    const char *method;                 /* for messages: "physarum-v2", */
+    const char *verb;                   /* "prune", */
+    const char *doing;                  /* "pruning" */
+    const char *counted;                /* the option that sets `samples`, for messages; NULL: "--samples" */
+    unsigned least;                     /* windows that the caller needs; 0: one is enough */
+    size_t reserve;                     /* tokens that the windows must leave for organ_along_rest_cut; 0: none */
     organ_along_streams streams;
     bool moments_only; /* stability and contribution are not wanted: they are 1, and `seed` has no meaning */
     bool reruns; /* ORGAN_ALONG_DONOR: a layer with experts may run twice (ORGAN_ALONG_LEAST_TOKENS), on a copy of a

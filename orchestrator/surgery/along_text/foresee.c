@@ -11,7 +11,7 @@
 
 static double foresee_tokens_of(const organ_along_text *along)
 {
-    return (double)along->options->samples * along->options->context;
+    return (double)along->options->calibration.samples * along->options->calibration.context;
 }
 
 static bool is_expert(const organ_tensor *tensor)
@@ -91,8 +91,9 @@ void organ_along_foresee(const organ_along_text *along, const organ_plan_solve *
                                                                         : 2;
     const organ_targets *const targets = along->targets;
     for (int32_t l = 0; l <= foresee_last_layer(along); l++)
-        plan->products += passes * foresee_tokens_of(along) *
-                          organ_along_token_products(along->facts.forward, along->model, l, along->options->context);
+        plan->products +=
+            passes * foresee_tokens_of(along) *
+            organ_along_token_products(along->facts.forward, along->model, l, along->options->calibration.context);
     for (size_t k = 0, end = 0; k < targets->count; k = end) {
         while (end < targets->count && targets->tensors[end]->anatomy.layer == targets->tensors[k]->anatomy.layer)
             end++;

@@ -71,7 +71,8 @@ static organ_status open_group(gathering_gathering *g, size_t index, size_t feat
         made->alone = organ_layer_matrix(g->loaded, u->name, &rows, &cols, &options.weights);
         options.rows = (size_t)rows;
     }
-    if (two && !(made->kept = malloc(along->chunks.together * along->options->context * features * sizeof *made->kept)))
+    if (two && !(made->kept = malloc(along->chunks.together * along->options->calibration.context * features *
+                                     sizeof *made->kept)))
         return organ_fail_memory(error, u->name);
     return organ_calibration_create(&options, &made->engine, &made->calibration, error);
 }

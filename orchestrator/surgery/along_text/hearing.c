@@ -130,8 +130,8 @@ organ_status organ_along_record_open(hearing_gathering *g, organ_error *error)
         return ORGAN_OK;
     for (size_t k = 0; k < g->unit_count; k++)
         widest = g->units[k].cols > widest ? (size_t)g->units[k].cols : widest;
-    g->record.others =
-        malloc(g->along->chunks.together * g->along->options->context * widest * sizeof *g->record.others + 1);
+    g->record.others = malloc(
+        g->along->chunks.together * g->along->options->calibration.context * widest * sizeof *g->record.others + 1);
     return g->record.others ? ORGAN_OK : organ_fail_memory(error, g->along->model->path);
 }
 

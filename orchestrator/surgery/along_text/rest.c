@@ -10,16 +10,18 @@
 /* Evenly spread, from the first token of the text to the last. They do not overlap: the text has room for all. */
 size_t organ_along_window_at(const organ_along_text *along, size_t window)
 {
-    const size_t samples = along->options->samples;
-    return samples > 1 ? (size_t)((uint64_t)window * (along->facts.tokens - along->options->context) / (samples - 1))
+    const size_t samples = along->options->calibration.samples;
+    return samples > 1 ? (size_t)((uint64_t)window * (along->facts.tokens - along->options->calibration.context) /
+                                  (samples - 1))
                        : 0;
 }
 
 /* A stretch behind window `w` that no window covers: where it begins; *length is what it has. */
 static size_t stretch(const organ_along_text *along, size_t w, size_t *length)
 {
-    const size_t begin = organ_along_window_at(along, w) + along->options->context;
-    const size_t end = w + 1 < along->options->samples ? organ_along_window_at(along, w + 1) : along->facts.tokens;
+    const size_t begin = organ_along_window_at(along, w) + along->options->calibration.context;
+    const size_t end =
+        w + 1 < along->options->calibration.samples ? organ_along_window_at(along, w + 1) : along->facts.tokens;
     *length = end - begin;
     return begin;
 }
@@ -27,7 +29,7 @@ static size_t stretch(const organ_along_text *along, size_t w, size_t *length)
 /* Behind the last of several windows there is nothing. */
 static size_t stretches(const organ_along_text *along)
 {
-    return along->options->samples > 1 ? along->options->samples - 1 : 1;
+    return along->options->calibration.samples > 1 ? along->options->calibration.samples - 1 : 1;
 }
 
 /* The places of windows of that length, `all` of them where `begins` is NULL. */
@@ -46,7 +48,7 @@ static size_t places(const organ_along_text *along, size_t length, size_t *begin
 
 static size_t length_of(const organ_along_text *along)
 {
-    size_t length = along->options->context;
+    size_t length = along->options->calibration.context;
     for (size_t w = 0; w < stretches(along); w++) {
         size_t room = 0;
         (void)stretch(along, w, &room);
@@ -58,7 +60,7 @@ static size_t length_of(const organ_along_text *along)
 /* The states have not been written to yet. */
 static organ_status encode(const organ_along_text *along, organ_text_input *text, organ_error *error)
 {
-    const char *const path = along->options->text;
+    const char *const path = along->options->calibration.text;
     if (organ_text_load(text, path, along->engine->memory, error) == ORGAN_OK &&
         organ_text_encode(text, along->facts.tokenizer, true, error) == ORGAN_OK &&
         (text->size != along->facts.bytes || text->tokens != along->facts.tokens))
@@ -75,7 +77,7 @@ static organ_status fill(const organ_along_text *along, const size_t *begins, si
     rest->tokens = malloc(count * rest->length * sizeof *rest->tokens);
     rest->begin = calloc(count + 1, sizeof *rest->begin);
     if (!rest->tokens || !rest->begin)
-        return organ_fail_memory(error, along->options->text);
+        return organ_fail_memory(error, along->options->calibration.text);
     if (encode(along, &text, error) == ORGAN_OK)
         for (size_t w = 0; w < count; w++) {
             uint32_t *const own = rest->tokens + w * rest->length;
@@ -107,11 +109,11 @@ organ_status organ_along_rest_cut(const organ_along_text *along, size_t wanted, 
                           "%s: its windows (--samples, --context) leave %zu tokens in stretches of %zu or more that "
                           "calibrate nothing, not "
                           "%zu (%s)",
-                          along->options->text, all * rest->length, enough ? rest->length : ORGAN_ALONG_LEAST_REST,
-                          wanted, option);
+                          along->options->calibration.text, all * rest->length,
+                          enough ? rest->length : ORGAN_ALONG_LEAST_REST, wanted, option);
     size_t *const begins = malloc(all * sizeof *begins);
     if (!begins)
-        return organ_fail_memory(error, along->options->text);
+        return organ_fail_memory(error, along->options->calibration.text);
     (void)places(along, rest->length, begins);
     fill(along, begins, all, count, rest, error);
     free(begins);

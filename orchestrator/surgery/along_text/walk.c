@@ -14,7 +14,7 @@
 /* The windows of a chunk: all are of one length, so that they begin where the first ones do. */
 static organ_windows chunk_at(const organ_along_text *along, size_t chunk)
 {
-    return (organ_windows){along->tokens + chunk * along->chunks.together * along->options->context,
+    return (organ_windows){along->tokens + chunk * along->chunks.together * along->options->calibration.context,
                            organ_along_chunk_windows(&along->chunks, chunk), along->begin};
 }
 

@@ -78,7 +78,7 @@ organ_status organ_prune_allocation_check(const organ_prune_calibrated_options *
     if (c->imatrix)
         return organ_fail(error, ORGAN_USAGE,
                           "--allocate has no meaning with --imatrix: divergences are measured on a text");
-    if (!c->calibration)
+    if (!c->calibration.text)
         return organ_fail(error, ORGAN_USAGE,
                           "--allocate global needs --calibration FILE: divergences are measured on a part of it");
     return read_budget(c, sparsity, budget, error);
@@ -177,7 +177,7 @@ static json_t *allocation_identity_of(const organ_prune_allocation *a, const cha
     return ORGAN_OBJECT(SET_TEXT("definition", ORGAN_ALLOCATION_DEFINITION), SET_TEXT("model", a->job->fingerprint),
                         SET_TEXT("method", a->job->definition), SET_FLAG("compensate", !a->wish.no_compensate),
                         SET_REAL("effort", c->effort), SET_COUNT("seed", c->seed), SET_TEXT("text", text),
-                        SET_COUNT("samples", c->samples), SET_COUNT("context", c->context),
+                        SET_COUNT("samples", c->calibration.samples), SET_COUNT("context", c->calibration.context),
                         SET_COUNT("allocate_tokens", organ_allocate_tokens(&c->allocate)),
                         SET_COUNT("allocate_layers", organ_allocate_layers(&c->allocate)),
                         SET_IF(c->all_experts, "all_experts", json_true()));
@@ -186,10 +186,7 @@ static json_t *allocation_identity_of(const organ_prune_allocation *a, const cha
 static organ_along_options walk_of(const organ_prune_allocation *a)
 {
     const organ_prune_calibrated_options *const c = a->options;
-    return (organ_along_options){.text = c->calibration,
-                                 .samples = c->samples,
-                                 .context = c->context,
-                                 .scratch = c->scratch,
+    return (organ_along_options){.calibration = c->calibration,
                                  .method = "--allocate",
                                  .verb = "prune",
                                  .doing = "measuring divergences with",
@@ -423,7 +420,7 @@ json_t *organ_prune_allocation_json(const organ_prune_allocation *a)
     return ORGAN_OBJECT(SET_TEXT("definition", ORGAN_ALLOCATION_DEFINITION), SET_REAL("budget", 100 * a->budget),
                         SET_IF(counted, "asked", json_string(asked)),
                         SET_REAL("way", organ_allocate_way(&a->options->allocate)), SET_FLAG("known", a->known),
-                        SET("text", ORGAN_OBJECT(SET_BYTES("name", organ_path_name(a->options->calibration)),
+                        SET("text", ORGAN_OBJECT(SET_BYTES("name", organ_path_name(a->options->calibration.text)),
                                                  SET_HELD("xxh3", json_object_get(a->identity, "text")))),
                         SET_COUNT("tokens", a->tokens), SET_COUNT("windows", a->windows),
                         SET_COUNT("tensors_in_all", a->curves.count), SET_COUNT("measured", measured),

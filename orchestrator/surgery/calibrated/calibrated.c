@@ -96,15 +96,15 @@ static organ_status no_use(const char *option, const char *method, organ_error *
 /* Options of the text; `what` is the method that has none. */
 static organ_status refuse_text(const organ_prune_calibrated_options *c, organ_error *error)
 {
-    if (c->calibration)
+    if (c->calibration.text)
         return no_use("--calibration", c->method, error);
-    if (c->samples != 128)
+    if (c->calibration.samples != 128)
         return no_use("--samples", c->method, error);
-    if (c->scratch)
+    if (c->calibration.scratch)
         return no_use("--scratch", c->method, error);
     if (c->all_experts)
         return no_use("--all-experts", c->method, error);
-    return c->context != 512 ? no_use("--context", c->method, error) : ORGAN_OK;
+    return c->calibration.context != 512 ? no_use("--context", c->method, error) : ORGAN_OK;
 }
 
 /* An imatrix has neither windows nor what ties the inputs together. */
@@ -112,7 +112,7 @@ static organ_status check_imatrix(const organ_calibrated_job *job, organ_error *
 {
     const organ_prune_calibrated_options *const c = job->options;
     static const char with[] = "%s has no meaning with --imatrix: it has no %s";
-    if (c->calibration)
+    if (c->calibration.text)
         return organ_fail(error, ORGAN_USAGE,
                           "--calibration and --imatrix: one of the two says what the inputs are like, not both");
     if (job->method->method == ORGAN_PRUNE_MAGNITUDE)
@@ -122,13 +122,13 @@ static organ_status check_imatrix(const organ_calibrated_job *job, organ_error *
                           "--method %s needs how the inputs go together, and an imatrix has only how large each is: "
                           "--calibration FILE",
                           c->method);
-    if (c->samples != 128)
+    if (c->calibration.samples != 128)
         return organ_fail(error, ORGAN_USAGE, with, "--samples", "windows");
-    if (c->scratch)
+    if (c->calibration.scratch)
         return organ_fail(error, ORGAN_USAGE, with, "--scratch", "windows");
     if (c->all_experts)
         return organ_fail(error, ORGAN_USAGE, with, "--all-experts", "tokens to send to experts");
-    if (c->context != 512)
+    if (c->calibration.context != 512)
         return organ_fail(error, ORGAN_USAGE, with, "--context", "windows");
     if (c->effort != 1)
         return organ_fail(error, ORGAN_USAGE, with, "--effort", "compensation");
@@ -162,7 +162,7 @@ static organ_status refuse_v1(const organ_prune_options *o, const organ_prune_ca
 static organ_status check_ranges(const organ_prune_options *o, const organ_prune_calibrated_options *c,
                                  organ_error *error)
 {
-    if (organ_along_check(c->samples, c->context, error) != ORGAN_OK)
+    if (organ_along_check(c->calibration.samples, c->calibration.context, error) != ORGAN_OK)
         return error->status;
     if (!(c->effort > 0 && c->effort <= 100))
         return organ_fail(error, ORGAN_USAGE, "effort %g is not above 0 and at most 100", c->effort);
@@ -198,7 +198,7 @@ static organ_status calibrated_check_options(organ_calibrated_job *job, organ_er
         return check_imatrix(job, error);
     if (!job->needs_text)
         return job->base.divides ? ORGAN_OK : refuse_text(c, error);
-    if (!c->calibration)
+    if (!c->calibration.text)
         return organ_fail(error, ORGAN_USAGE, "--method %s needs --calibration FILE, a text%s", c->method,
                           job->method->by_imatrix ? ", or --imatrix FILE" : "");
     return ORGAN_OK;
@@ -209,10 +209,7 @@ static organ_status calibrated_check_options(organ_calibrated_job *job, organ_er
 static organ_status open_text(organ_calibrated_job *job, organ_error *error)
 {
     const organ_prune_calibrated_options *const c = job->options;
-    job->walk = (organ_along_options){.text = c->calibration,
-                                      .samples = c->samples,
-                                      .context = c->context,
-                                      .scratch = c->scratch,
+    job->walk = (organ_along_options){.calibration = c->calibration,
                                       .method = c->method,
                                       .verb = "prune",
                                       .doing = "pruning",
@@ -270,7 +267,7 @@ static organ_status calibrated_open_all(organ_calibrated_job *job, organ_error *
     const organ_model *const donor = job->base.donor;
     if (!(job->parts = calloc(job->base.targets.count, sizeof *job->parts)))
         return organ_fail_memory(error, donor->path);
-    if (organ_output_spares(job->base.options->output, donor, error) != ORGAN_OK)
+    if (organ_output_spares(job->base.options->write.output, donor, error) != ORGAN_OK)
         return error->status;
     for (size_t k = 0; job->pattern.of && k < job->base.targets.count; k++) {
         const organ_tensor *const t = job->base.targets.tensors[k];
@@ -317,7 +314,7 @@ static organ_status prune_calibrated(organ_calibrated_job *job, json_t **report,
         return organ_prune_then(job, report, error);
     if (calibrated_open_all(job, error) != ORGAN_OK)
         return error->status;
-    if (job->base.options->dry_run)
+    if (job->base.options->write.dry_run)
         calibrated_foresee(job);
     return organ_prune_run(&job->base, report, error);
 }
@@ -367,6 +364,6 @@ organ_status organ_prune_by_method(const organ_prune_options *options, const org
     organ_prune_calibrated_options chosen = *calibrated;
     *report = NULL;
     if (!chosen.method)
-        chosen.method = chosen.calibration ? "physarum-v3" : version_1.name;
+        chosen.method = chosen.calibration.text ? "physarum-v3" : version_1.name;
     return run_method(options, &chosen, engine, progress, report, error);
 }

@@ -56,13 +56,13 @@ static organ_status divided_run(divided_job *job, json_t **report, organ_error *
     static const organ_prune_matrix_options flow = {
         .method = ORGAN_PRUNE_PHYSARUM_V2, .no_compensate = true, .effort = 1};
     if (organ_prune_check_options(o, error) || check_flow(o, error) ||
-        organ_along_check(job->options->samples, job->options->context, error) ||
+        organ_along_check(job->options->calibration.samples, job->options->calibration.context, error) ||
         organ_prune_job_open(&job->base, error) ||
         organ_prune_allocation_open(job->options, &flow, true, &job->base, job->budget, &job->allocation, error))
         return error->status;
-    if (o->dry_run && organ_prune_foresee(&job->base, error) != ORGAN_OK)
+    if (o->write.dry_run && organ_prune_foresee(&job->base, error) != ORGAN_OK)
         return error->status;
-    if (o->dry_run)
+    if (o->write.dry_run)
         organ_prune_allocation_foresee(job->allocation, &(organ_plan_solve){0, FLOW}, &job->base.plan);
     return organ_prune_run(&job->base, report, error);
 }

@@ -33,8 +33,9 @@ json_t *organ_calibrated_parameters(void *context)
         SET_IF(m->noise, "contribution", json_boolean(!job->imatrix)),
         SET_IF(m->noise, "stability", json_boolean(!job->imatrix)), SET_IF(m->effort, "effort", json_real(c->effort)),
         SET_IF(m->noise, "seed", json_integer((json_int_t)c->seed)),
-        SET_IF(job->needs_text, "samples", json_integer((json_int_t)c->samples)),
-        SET_IF(job->needs_text, "context", json_integer((json_int_t)c->context)), SET_BYTES_OF("targets", targets),
+        SET_IF(job->needs_text, "samples", json_integer((json_int_t)c->calibration.samples)),
+        SET_IF(job->needs_text, "context", json_integer((json_int_t)c->calibration.context)),
+        SET_BYTES_OF("targets", targets),
         SET_IF(job->base.divides, "allocation", organ_prune_allocation_parameters(c, job->budget)));
 }
 
@@ -131,7 +132,7 @@ json_t *organ_calibrated_identity(void *context)
     const organ_calibrated_job *const job = context;
     return ORGAN_OBJECT(SET_IF(job->needs_text, "calibration", document_calibration_json(job)),
                         SET_IF(job->needs_text, "memory", json_integer((json_int_t)job->base.engine->memory)),
-                        SET_IF(job->needs_text, "scratch", json_boolean(job->options->scratch != NULL)),
+                        SET_IF(job->needs_text, "scratch", json_boolean(job->options->calibration.scratch != NULL)),
                         SET_IF(job->imatrix, "imatrix", imatrix_json(job)));
 }
 

@@ -118,20 +118,14 @@ organ_status organ_prune_then(organ_calibrated_job *job, json_t **report, organ_
     const organ_prune_options *const o = job->base.options;
     const organ_prune_calibrated_options *const c = job->options;
     const bool divides = job->base.divides;
+    organ_write_options write = o->write;
+    write.max_shard_size = ORGAN_SHARD_BYTES; /* prune has no option for it */
     const organ_quantize_options codes = {.model = o->donor,
-                                          .output = o->output,
+                                          .write = write,
                                           .scheme = c->then,
                                           .targets = o->targets,
-                                          .most = ORGAN_SHARD_BYTES,
-                                          .resume = o->resume,
-                                          .force = o->force,
-                                          .dry_run = o->dry_run,
-                                          .evaluate = o->evaluate,
                                           .method = "gptq",
                                           .calibration = c->calibration,
-                                          .samples = c->samples,
-                                          .context = c->context,
-                                          .scratch = c->scratch,
                                           .all_experts = c->all_experts};
     const organ_quantize_pruning pruning = {.context = job,
                                             .method = c->method,

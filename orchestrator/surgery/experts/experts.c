@@ -43,12 +43,12 @@ static organ_status read_keep(const char *text, const organ_expert_scores *s, ui
 static organ_status experts_check_options(organ_experts_job *job, organ_error *error)
 {
     const organ_experts_options *const o = job->options;
-    if (!o->calibration && !o->scores)
+    if (!o->calibration.text && !o->scores)
         return organ_fail(error, ORGAN_USAGE,
                           "name a text to measure experts on, --calibration TEXT, or what was measured, --scores FILE");
-    if (!o->calibration && o->scratch)
+    if (!o->calibration.text && o->calibration.scratch)
         return organ_fail(error, ORGAN_USAGE, "--scratch has no meaning without --calibration: nothing is measured");
-    if (o->heal && !o->calibration)
+    if (o->heal && !o->calibration.text)
         return organ_fail(error, ORGAN_USAGE, "--heal needs a text to heal along: --calibration TEXT");
     job->global = o->per_layer && strcmp(o->per_layer, "global") == 0;
     if (o->per_layer && !job->global && strcmp(o->per_layer, "uniform") != 0)
@@ -104,7 +104,7 @@ static void experts_choose(organ_experts_job *job)
             continue;
         uint32_t *const kept = job->kept + l * s->experts;
         /* Of a division that nothing could load a dry run tells the counts, and makes up as many bytes. */
-        const uint32_t count = job->options->dry_run ? each : job->counts[l];
+        const uint32_t count = job->options->write.dry_run ? each : job->counts[l];
         choose_layer(job, l, count, kept);
         job->layers[l].experts = (organ_cut_keep){kept, count};
         job->uneven |= job->counts[l] != each;
@@ -118,10 +118,7 @@ static organ_status open_heal(organ_experts_job *job, organ_error *error)
     const organ_experts_options *const o = job->options;
     const organ_expert_heal_options healing = {.model = job->model,
                                                .layers = job->layers,
-                                               .text = o->calibration,
-                                               .samples = o->samples,
-                                               .context = o->context,
-                                               .scratch = o->scratch,
+                                               .calibration = o->calibration,
                                                .engine = job->engine,
                                                .progress = job->progress};
     organ_expert_heal_close(job->heal);
@@ -170,13 +167,13 @@ static organ_status foresee_heal(organ_experts_job *job, organ_error *error)
 static organ_status experts_cut(organ_experts_job *job, json_t **report, organ_error *error)
 {
     const organ_experts_options *const o = job->options;
-    if (job->heal && o->dry_run)
+    if (job->heal && o->write.dry_run)
         organ_expert_heal_foresee(job->heal, &job->plan);
     const organ_cut_out all = {.model = job->model,
                                .layers = job->layers,
                                .layer_count = job->layer_count,
                                ORGAN_REMAKE_ASKED(o),
-                               .most = o->most,
+                               .most = o->write.max_shard_size,
                                ORGAN_REMAKE_BY(job),
                                .definition = ORGAN_EXPERT_SCORES_DEFINITION,
                                .schema = "organ.experts/1",
@@ -199,8 +196,8 @@ static organ_status experts_open_all(organ_experts_job *job, organ_error *error)
 {
     const organ_experts_options *const o = job->options;
     if (experts_check_options(job, error) || organ_donor_open(o->model, "cut", job->progress, &job->model, error) ||
-        organ_output_spares(o->output, job->model, error) ||
-        organ_output_check(o->output, organ_output_like(job->model), o->force, error))
+        organ_output_spares(o->write.output, job->model, error) ||
+        organ_output_check(o->write.output, organ_output_like(job->model), o->write.force, error))
         return error->status;
     if (organ_expert_scores_open(job->model, job->score == ORGAN_EXPERT_LOSS || job->global, &job->scores, error) !=
         ORGAN_OK)
@@ -218,7 +215,7 @@ static organ_status work(organ_experts_job *job, json_t **report, organ_error *e
         /* Nothing is written by scores of which a part found no memory. */
         const organ_experts_options *const o = job->options;
         if (open_heal(job, error) == ORGAN_OK && organ_memory_work_check(job->model->path, error) == ORGAN_OK &&
-            organ_output_still_free(o->output, organ_output_like(job->model), o->force, error) == ORGAN_OK)
+            organ_output_still_free(o->write.output, organ_output_like(job->model), o->write.force, error) == ORGAN_OK)
             experts_cut(job, report, error);
     }
     organ_experts_forget(job, error->status);

@@ -7,22 +7,20 @@
 #define ORGAN_EXPERTS_H
 
 #include "orchestrator/surgery/trial/evaluate_options.h"
+#include "orchestrator/surgery/output/write_options.h"
+#include "orchestrator/surgery/output/calibration_text.h"
 
 ORGAN_API_BEGIN
 
 typedef struct organ_experts_options {
-    const char *model, *output;
-    const char *keep;        /* of each layer's experts: "50%", "8" */
-    const char *score;       /* "loss", "reap", "sum", "frequency"; NULL: loss */
-    const char *per_layer;   /* "uniform": as many of each layer; "global": one budget. NULL: uniform */
-    const char *scores;      /* a file of scores: read where it is there, else written; NULL: none */
-    const char *calibration; /* a text that is gone along for what the file has not; NULL: the file has all */
-    unsigned samples, context;
-    const char *scratch; /* a directory for hidden states; NULL: memory */
-    uint64_t most;       /* bytes of a shard */
-    bool heal;           /* solve the down projections of what stays anew along the text */
-    bool resume, force, dry_run;
-    const organ_experiment_options *evaluate; /* score model and output on its text; NULL: not */
+    const char *model;
+    const char *keep;                   /* of each layer's experts: "50%", "8" */
+    const char *score;                  /* "loss", "reap", "sum", "frequency"; NULL: loss */
+    const char *per_layer;              /* "uniform": as many of each layer; "global": one budget. NULL: uniform */
+    const char *scores;                 /* a file of scores: read where it is there, else written; NULL: none */
+    organ_calibration_text calibration; /* for what the file of scores does not have; text NULL: the file has all */
+    bool heal;                          /* solve the down projections of what stays anew along the text */
+    organ_write_options write;
 } organ_experts_options;
 
 /* Makes the model without the experts that are worth least. *report is schema organ.experts/1, which has the scores; it

@@ -9,7 +9,7 @@ json_t *organ_experts_parameters(void *context)
     const organ_experts_options *const o = job->options;
     return ORGAN_OBJECT(SET_TEXT("keep", o->keep), SET_TEXT("score", organ_expert_score_name(job->score)),
                         SET_TEXT("per_layer", job->global ? "global" : "uniform"), SET_FLAG("heal", o->heal),
-                        SET_COUNT("max_shard_bytes", o->most));
+                        SET_COUNT("max_shard_bytes", o->write.max_shard_size));
 }
 
 /* What a layer then misses of what it gives; null where the loss is not known. */

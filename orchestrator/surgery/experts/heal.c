@@ -16,20 +16,21 @@
 
 static uint64_t chunk_tokens(const organ_expert_heal *h)
 {
-    return organ_along_chunks_of(h->along)->together * (uint64_t)h->options.context;
+    return organ_along_chunks_of(h->along)->together * (uint64_t)h->options.calibration.context;
 }
 
 organ_ridge_shape organ_heal_shape(const organ_expert_heal *h, const organ_heal_layer *layer)
 {
-    const size_t held = h->walk.samples / ORGAN_EXPERT_HEAL_WINDOWS, context = h->options.context;
+    const size_t held = h->walk.calibration.samples / ORGAN_EXPERT_HEAL_WINDOWS,
+                 context = h->options.calibration.context;
     return (organ_ridge_shape){.name = h->options.model->path,
-                               .tokens = {(h->walk.samples - held) * context, held * context},
+                               .tokens = {(h->walk.calibration.samples - held) * context, held * context},
                                .blocks = layer->count,
                                .width = (size_t)h->config->expert_intermediate,
                                .used = h->config->experts_used,
                                .outputs = (size_t)h->config->hidden,
                                .largest = h->options.largest,
-                               .scratch = h->options.scratch};
+                               .scratch = h->options.calibration.scratch};
 }
 
 /* The layer that takes most, what chunks bring, and an expert with what is added to it. */
@@ -37,7 +38,7 @@ static uint64_t beside(void *context, const organ_along_text *along, bool scratc
 {
     organ_expert_heal *const h = context;
     const organ_forward_config *const c = h->config = organ_forward_describe(organ_along_describe(along)->forward);
-    const uint64_t tokens = organ_along_chunks_of(along)->together * (uint64_t)h->options.context,
+    const uint64_t tokens = organ_along_chunks_of(along)->together * (uint64_t)h->options.calibration.context,
                    used = c->experts_used;
     const uint64_t rows = used * (c->expert_intermediate + 1) + c->hidden,
                    sets = organ_ranks_count(h->options.engine->ranks) > 1 ? 2 : 1;
@@ -180,12 +181,9 @@ organ_status organ_expert_heal_open(const organ_expert_heal_options *options, or
 {
     organ_expert_heal *const h = *heal = calloc(1, sizeof *h);
     if (!h)
-        return organ_fail_memory(error, options->text);
+        return organ_fail_memory(error, options->calibration.text);
     h->options = *options;
-    h->walk = (organ_along_options){.text = options->text,
-                                    .samples = options->samples,
-                                    .context = options->context,
-                                    .scratch = options->scratch,
+    h->walk = (organ_along_options){.calibration = options->calibration,
                                     .method = "experts",
                                     .verb = "heal",
                                     .doing = "healing",
@@ -198,10 +196,10 @@ organ_status organ_expert_heal_open(const organ_expert_heal_options *options, or
                                  .every = true,
                                  .compare = organ_heal_compare,
                                  .beside = beside};
-    if (options->samples < ORGAN_EXPERT_HEAL_WINDOWS)
+    if (options->calibration.samples < ORGAN_EXPERT_HEAL_WINDOWS)
         return organ_fail(error, ORGAN_USAGE, "--heal takes at least %d windows (--samples): every %dth is held back",
                           ORGAN_EXPERT_HEAL_WINDOWS, ORGAN_EXPERT_HEAL_WINDOWS);
-    if (organ_along_check(options->samples, options->context, error) || open_layers(h, error))
+    if (organ_along_check(options->calibration.samples, options->calibration.context, error) || open_layers(h, error))
         return error->status;
     return organ_along_open(&h->walk, options->model, &h->targets, &h->work, options->engine, options->progress,
                             &h->along, error);
@@ -232,7 +230,8 @@ uint64_t organ_expert_heal_enough(const organ_expert_heal *h) { return organ_alo
 void organ_expert_heal_foresee(const organ_expert_heal *h, organ_plan *plan)
 {
     const organ_forward_config *const c = h->config;
-    const double tokens = (double)h->walk.samples * h->options.context, width = (double)c->expert_intermediate;
+    const double tokens = (double)h->walk.calibration.samples * h->options.calibration.context,
+                 width = (double)c->expert_intermediate;
     const double used = (double)c->experts_used * width;
     for (size_t l = 0; l < h->layer_count; l++)
         if (h->layers[l].cut)
@@ -246,7 +245,7 @@ organ_status organ_expert_heal_run(organ_expert_heal *h, organ_cut_run *run, org
 {
     h->run = run;
     if (!heal_take_room(h))
-        organ_fail_memory(error, h->options.text);
+        organ_fail_memory(error, h->options.calibration.text);
     return organ_ranks_agree(h->options.engine->ranks, "there is room for the heal", error)
                ? error->status
                : organ_along_run(h->along, error);
@@ -297,7 +296,8 @@ json_t *organ_expert_heal_json(const organ_expert_heal *h)
         healed += h->layers[l].known && h->layers[l].choice.lambda > 0;
     }
     return ORGAN_OBJECT(
-        SET_COUNT("held_windows", h->walk.samples / ORGAN_EXPERT_HEAL_WINDOWS), SET_COUNT("healed_layers", healed),
+        SET_COUNT("held_windows", h->walk.calibration.samples / ORGAN_EXPERT_HEAL_WINDOWS),
+        SET_COUNT("healed_layers", healed),
         SET("calibration", organ_along_json(h->along, "the donor's, and behind the layers that are healed")),
         SET("layers", layers));
 }

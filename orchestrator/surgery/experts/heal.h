@@ -8,6 +8,7 @@
 #include "orchestrator/forward/forward.h"
 #include "orchestrator/stream/progress.h"
 #include "orchestrator/surgery/cut/cut.h"
+#include "orchestrator/surgery/output/calibration_text.h"
 
 #include <jansson.h>
 
@@ -21,11 +22,9 @@
 typedef struct organ_expert_heal_options {
     const organ_model *model;
     const organ_cut_layer *layers; /* of each layer of the donor: its kept experts */
-    const char *text;              /* its windows are those of a walk along it */
-    unsigned samples, context;
-    const char *scratch; /* a directory for hidden states, and for what experts get where they are solved for in turn;
-                            NULL: memory */
-    size_t largest;      /* as organ_ridge_shape has it; 0 but in tests */
+    organ_calibration_text
+        calibration; /* text must not be NULL; also for inputs of experts that are refitted in turn */
+    size_t largest;  /* as organ_ridge_shape has it; 0 but in tests */
     const organ_engine *engine;
     const organ_progress *progress;
 } organ_expert_heal_options;

@@ -103,7 +103,7 @@ static organ_status heal_chunk_add_rows(const organ_expert_heal *h, size_t chunk
                                         organ_error *error)
 {
     const organ_along_chunks *const chunks = organ_along_chunks_of(h->along);
-    const size_t context = h->options.context, used = h->config->experts_used,
+    const size_t context = h->options.calibration.context, used = h->config->experts_used,
                  width = (size_t)h->config->expert_intermediate;
     for (size_t w = 0; w < organ_along_chunk_windows(chunks, chunk) && !error->status; w++) {
         const size_t window = chunk * chunks->together + w, at = w * context;
@@ -125,7 +125,7 @@ static organ_status heal_chunk_exchange(const organ_expert_heal *h, size_t first
     for (size_t r = 0; r < organ_ranks_count(ranks) && first + r < organ_along_chunks_count(chunks) && !error->status;
          r++) {
         const organ_heal_rows *const rows = &h->rows[r != organ_ranks_rank(ranks)];
-        const size_t tokens = organ_along_chunk_windows(chunks, first + r) * h->options.context;
+        const size_t tokens = organ_along_chunk_windows(chunks, first + r) * h->options.calibration.context;
         if (organ_ranks_broadcast(ranks, r, rows->blocks, tokens * used * sizeof *rows->blocks, error) == ORGAN_OK &&
             organ_ranks_broadcast(ranks, r, rows->inputs, tokens * used * width * sizeof *rows->inputs, error) ==
                 ORGAN_OK &&
@@ -142,7 +142,7 @@ organ_status organ_heal_compare(void *context, const organ_along_layer *layer, c
                                 size_t chunk, float *donor, float *changed, organ_error *error)
 {
     organ_expert_heal *const h = context;
-    const chunk_job j = {h, layer, &h->layers[layer->number], windows, windows->count * h->options.context};
+    const chunk_job j = {h, layer, &h->layers[layer->number], windows, windows->count * h->options.calibration.context};
     if (!error->status && windows->count > 0)
         heal_chunk_take_rows(&j, donor, changed, error);
     if (organ_ranks_agree(h->options.engine->ranks, "a chunk went through a layer that is healed", error) != ORGAN_OK ||

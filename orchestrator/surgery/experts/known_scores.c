@@ -15,7 +15,7 @@
 /* "DIRECTORY/.NAME.organ-scores.json" of the output. */
 static organ_status name_unfinished(organ_experts_job *job, organ_error *error)
 {
-    const char *const path = job->options->output, *const name = organ_path_name(path);
+    const char *const path = job->options->write.output, *const name = organ_path_name(path);
     const size_t length = organ_path_length(path) - (size_t)(name - path);
     job->unfinished = organ_format("%.*s.%.*s.organ-scores.json", (int)(name - path), path, (int)length, name);
     return job->unfinished ? ORGAN_OK : organ_fail_memory(error, path);
@@ -25,9 +25,9 @@ static organ_status name_unfinished(organ_experts_job *job, organ_error *error)
 static organ_status check_unfinished(const organ_experts_job *job, organ_error *error)
 {
     const organ_experts_options *const o = job->options;
-    if (!job->unfinished || o->resume || o->dry_run || access(job->unfinished, F_OK) != 0)
+    if (!job->unfinished || o->write.resume || o->write.dry_run || access(job->unfinished, F_OK) != 0)
         return ORGAN_OK;
-    if (!o->force)
+    if (!o->write.force)
         return organ_fail(
             error, ORGAN_USAGE,
             "%s: is of a run that was interrupted while it measured; --resume continues it, --force starts over",
@@ -83,11 +83,11 @@ static organ_status known_scores_measure(organ_experts_job *job, organ_expert_me
     if (error->status ||
         organ_expert_scores_read(&job->scores, job->identity, file, anew, &job->known, error) != ORGAN_OK)
         return error->status;
-    if (!job->known && o->dry_run && !(job->needs = organ_expert_measure_needs(along)))
+    if (!job->known && o->write.dry_run && !(job->needs = organ_expert_measure_needs(along)))
         return organ_fail_memory(error, file);
-    if (!job->known && o->dry_run)
+    if (!job->known && o->write.dry_run)
         organ_expert_measure_foresee(along, &job->plan);
-    if (job->known || o->dry_run || organ_expert_measure_run(along, file, error) != ORGAN_OK)
+    if (job->known || o->write.dry_run || organ_expert_measure_run(along, file, error) != ORGAN_OK)
         return error->status;
     job->known = true;
     return ORGAN_OK;
@@ -96,13 +96,8 @@ static organ_status known_scores_measure(organ_experts_job *job, organ_expert_me
 static organ_status open_measure(organ_experts_job *job, organ_expert_measure **walk, organ_error *error)
 {
     const organ_experts_options *const o = job->options;
-    const organ_expert_measure_options options = {.model = job->model,
-                                                  .text = o->calibration,
-                                                  .samples = o->samples,
-                                                  .context = o->context,
-                                                  .scratch = o->scratch,
-                                                  .engine = job->engine,
-                                                  .progress = job->progress};
+    const organ_expert_measure_options options = {
+        .model = job->model, .calibration = o->calibration, .engine = job->engine, .progress = job->progress};
     return organ_expert_measure_open(&options, &job->scores, walk, error);
 }
 
@@ -120,7 +115,7 @@ organ_status organ_experts_know(organ_experts_job *job, organ_error *error)
 {
     const organ_experts_options *const o = job->options;
     organ_expert_measure *walk = NULL;
-    if (!o->calibration)
+    if (!o->calibration.text)
         return read_only(job, error);
     if (!o->scores && name_unfinished(job, error) != ORGAN_OK)
         return error->status;
@@ -133,7 +128,7 @@ organ_status organ_experts_know(organ_experts_job *job, organ_error *error)
 void organ_experts_forget(const organ_experts_job *job, organ_status status)
 {
     const bool can_go_on = status == ORGAN_INTERRUPTED || status == ORGAN_IO || status == ORGAN_USAGE;
-    if (!job->unfinished || job->options->dry_run || !organ_ranks_first(job->engine->ranks))
+    if (!job->unfinished || job->options->write.dry_run || !organ_ranks_first(job->engine->ranks))
         return;
     if (!can_go_on)
         unlink(job->unfinished);

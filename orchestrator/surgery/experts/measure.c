@@ -64,7 +64,8 @@ static uint64_t least_beside(const measure_measuring *m, const organ_along_text 
 {
     const organ_forward_config *const c = m->config;
     const organ_along_chunks *const chunks = organ_along_chunks_of(along);
-    const uint64_t tokens = most_tokens(along, m->walk.context), chunk = (uint64_t)chunks->together * m->walk.context;
+    const uint64_t tokens = most_tokens(along, m->walk.calibration.context),
+                   chunk = (uint64_t)chunks->together * m->walk.calibration.context;
     const uint64_t of_token = c->experts * sizeof(float) + c->experts_used * sizeof(organ_choice);
     const uint64_t of_chunk = chunk * (c->hidden * sizeof(float) + (c->experts_used + 1) * sizeof(double));
     const uint64_t rows =
@@ -80,7 +81,7 @@ static uint64_t beside(void *context, const organ_along_text *along, bool scratc
     m->config = organ_forward_describe(organ_along_describe(along)->forward);
     const bool held = m->scores->with_loss && !scratch;
     return least_beside(m, along, scratch) +
-           (held ? most_tokens(along, m->walk.context) * token_products(m->config) : 0);
+           (held ? most_tokens(along, m->walk.calibration.context) * token_products(m->config) : 0);
 }
 
 /* ---- what is heard ---- */
@@ -109,7 +110,8 @@ static organ_status measure_enter(void *context, const organ_along_layer *layer,
 static organ_status heard(void *context, const organ_along_layer *layer, size_t chunk, organ_error *error)
 {
     measure_measuring *const m = context;
-    const size_t tokens = organ_along_chunk_windows(organ_along_chunks_of(m->along), chunk) * m->walk.context;
+    const size_t tokens =
+        organ_along_chunk_windows(organ_along_chunks_of(m->along), chunk) * m->walk.calibration.context;
     if (m->open && organ_expert_outputs_take(m, layer, tokens, error) != ORGAN_OK)
         return error->status;
     m->next += tokens;
@@ -173,8 +175,9 @@ static json_t *measure_identity_of(const measure_measuring *m, organ_error *erro
     if (organ_model_fingerprint(m->options.model, model, error) != ORGAN_OK)
         return NULL;
     return ORGAN_OBJECT(SET_TEXT("definition", ORGAN_EXPERT_SCORES_DEFINITION), SET_TEXT("model", model),
-                        SET_TEXT("text", organ_along_describe(m->along)->digest), SET_COUNT("samples", m->walk.samples),
-                        SET_COUNT("context", m->options.context));
+                        SET_TEXT("text", organ_along_describe(m->along)->digest),
+                        SET_COUNT("samples", m->walk.calibration.samples),
+                        SET_COUNT("context", m->options.calibration.context));
 }
 
 static bool take_workers(measure_measuring *m)
@@ -222,18 +225,18 @@ static organ_status measure_share_memory(measure_measuring *m, organ_error *erro
 {
     const organ_along_chunks *const chunks = organ_along_chunks_of(m->along);
     uint64_t spare = organ_along_spare(m->along);
-    m->tokens = (size_t)held_tokens(chunks, m->walk.context);
-    m->chunk_tokens = chunks->together * m->walk.context;
+    m->tokens = (size_t)held_tokens(chunks, m->walk.calibration.context);
+    m->chunk_tokens = chunks->together * m->walk.calibration.context;
     m->chunks = organ_along_chunks_count(chunks);
     const uint64_t products = m->tokens * token_products(m->config);
-    const bool spills = m->options.scratch && m->scores->with_loss && products > spare;
-    spare -= m->options.scratch && m->scores->with_loss && !spills ? products : 0;
+    const bool spills = m->options.calibration.scratch && m->scores->with_loss && products > spare;
+    spare -= m->options.calibration.scratch && m->scores->with_loss && !spills ? products : 0;
     const uint64_t more = spare / batch_token(m, spills), batch = LEAST_BATCH + (more < MOST_BATCH ? more : MOST_BATCH);
     m->batch = (size_t)(batch < MOST_BATCH ? batch : MOST_BATCH);
     m->batch = organ_lesser(m->batch, m->chunk_tokens);
     if (m->scores->with_loss &&
-        organ_expert_products_open(m->config->experts, m->tokens + 1, spills ? m->options.scratch : NULL, &m->products,
-                                   error) != ORGAN_OK)
+        organ_expert_products_open(m->config->experts, m->tokens + 1, spills ? m->options.calibration.scratch : NULL,
+                                   &m->products, error) != ORGAN_OK)
         return error->status;
     return measure_take_room(m) ? ORGAN_OK
                                 : organ_fail_errno(error, ENOMEM, "the scores of %u experts along %zu tokens",
@@ -245,13 +248,10 @@ organ_status organ_expert_measure_open(const organ_expert_measure_options *o, or
 {
     measure_measuring *const m = *measure = calloc(1, sizeof *m);
     if (!m)
-        return organ_fail_memory(error, o->text);
+        return organ_fail_memory(error, o->calibration.text);
     m->options = *o;
     m->scores = scores;
-    m->walk = (organ_along_options){.text = o->text,
-                                    .samples = o->samples,
-                                    .context = o->context,
-                                    .scratch = o->scratch,
+    m->walk = (organ_along_options){.calibration = o->calibration,
                                     .method = "experts",
                                     .verb = "measure",
                                     .doing = "measuring",
@@ -259,13 +259,14 @@ organ_status organ_expert_measure_open(const organ_expert_measure_options *o, or
                                     .moments_only = true};
     m->work = (organ_along_work){
         .context = m, .enter = measure_enter, .leave = leave, .every = true, .heard = heard, .beside = beside};
-    if (organ_along_check(o->samples, o->context, error) ||
+    if (organ_along_check(o->calibration.samples, o->calibration.context, error) ||
         organ_along_open(&m->walk, o->model, &m->targets, &m->work, o->engine, o->progress, &m->along, error))
         return error->status;
-    scores->tokens = (uint64_t)m->walk.samples * o->context;
+    scores->tokens = (uint64_t)m->walk.calibration.samples * o->calibration.context;
     m->identity = measure_identity_of(m, error);
     scores->calibration = organ_along_json(m->along, "the donor's: nothing is cut while experts are measured");
-    return error->status || (m->identity && scores->calibration) ? error->status : organ_fail_memory(error, o->text);
+    return error->status || (m->identity && scores->calibration) ? error->status
+                                                                 : organ_fail_memory(error, o->calibration.text);
 }
 
 void organ_expert_measure_close(measure_measuring *m)
@@ -295,7 +296,7 @@ const json_t *organ_expert_measure_identity(const measure_measuring *m) { return
 void organ_expert_measure_foresee(const measure_measuring *m, organ_plan *plan)
 {
     const organ_forward_config *const c = m->config;
-    const double tokens = (double)most_tokens(m->along, m->walk.context),
+    const double tokens = (double)most_tokens(m->along, m->walk.calibration.context),
                  expert = 6 * (double)c->hidden * (double)c->expert_intermediate;
     const double outputs = (double)c->experts * (double)c->experts * (double)c->hidden;
     for (size_t l = 0; l < m->scores->layers; l++)
@@ -308,12 +309,13 @@ void organ_expert_measure_foresee(const measure_measuring *m, organ_plan *plan)
 
 json_t *organ_expert_measure_needs(const measure_measuring *m)
 {
-    const uint64_t tokens = most_tokens(m->along, m->walk.context),
+    const uint64_t tokens = most_tokens(m->along, m->walk.calibration.context),
                    products = m->scores->with_loss ? tokens * token_products(m->config) : 0;
-    return ORGAN_OBJECT(SET_COUNT("memory_enough", organ_along_enough(m->along)),
-                        SET_COUNT("states_bytes", organ_along_states_bytes(organ_along_chunks_of(m->along))),
-                        SET_COUNT("products_bytes", products),
-                        SET_FLAG("products_in_scratch", m->options.scratch && products > organ_along_spare(m->along)));
+    return ORGAN_OBJECT(
+        SET_COUNT("memory_enough", organ_along_enough(m->along)),
+        SET_COUNT("states_bytes", organ_along_states_bytes(organ_along_chunks_of(m->along))),
+        SET_COUNT("products_bytes", products),
+        SET_FLAG("products_in_scratch", m->options.calibration.scratch && products > organ_along_spare(m->along)));
 }
 
 /* ---- the run ---- */

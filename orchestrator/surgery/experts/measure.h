@@ -9,14 +9,12 @@
 #include "orchestrator/stream/progress.h"
 #include "orchestrator/surgery/experts/scores.h"
 #include "orchestrator/surgery/plan/plan.h"
+#include "orchestrator/surgery/output/calibration_text.h"
 
 /* What the caller says. Everything must outlive the measurement. */
 typedef struct organ_expert_measure_options {
     const organ_model *model;
-    const char *text; /* its windows are those of a walk along it */
-    unsigned samples, context;
-    const char *scratch; /* a directory for hidden states, and for what experts give where it does not fit the memory;
-                            NULL: none */
+    organ_calibration_text calibration;
     const organ_engine *engine;
     const organ_progress *progress;
 } organ_expert_measure_options;

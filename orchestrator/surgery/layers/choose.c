@@ -37,7 +37,8 @@ static organ_status identify(organ_layers_job *job, organ_error *error)
         return error->status;
     c->identity = ORGAN_OBJECT(SET_TEXT("definition", ORGAN_LAYERS_DEFINITION), SET_TEXT("model", fingerprint),
                                SET_TEXT("text", organ_along_describe(c->along)->digest),
-                               SET_COUNT("context", c->walk.context), SET_COUNT("windows", c->walk.samples));
+                               SET_COUNT("context", c->walk.calibration.context),
+                               SET_COUNT("windows", c->walk.calibration.samples));
     return c->identity ? ORGAN_OK : organ_fail_memory(error, job->options->model);
 }
 
@@ -45,9 +46,10 @@ static organ_status open_text(organ_layers_job *job, organ_error *error)
 {
     const organ_layers_options *const o = job->options;
     organ_layers_choice *const c = &job->choice;
-    c->walk = (organ_along_options){.text = o->calibration,
-                                    .samples = (o->search_tokens + o->context - 1) / o->context,
-                                    .context = o->context,
+    c->walk = (organ_along_options){.calibration.text = o->calibration.text,
+                                    .calibration.samples =
+                                        (o->search_tokens + o->calibration.context - 1) / o->calibration.context,
+                                    .calibration.context = o->calibration.context,
                                     .method = "--drop",
                                     .verb = "drop",
                                     .doing = "dropping blocks from",
@@ -71,7 +73,7 @@ organ_status organ_layers_choice_open(organ_layers_job *job, organ_error *error)
         identify(job, error))
         return error->status;
     organ_layers_known_read(&c->known, job->layers, file, c->identity, error);
-    if (!error->status && file && choose_is_first(job) && !job->options->dry_run)
+    if (!error->status && file && choose_is_first(job) && !job->options->write.dry_run)
         organ_allocation_check_place(file, error);
     return organ_ranks_agree(job->engine->ranks, "scores are read", error);
 }
@@ -85,7 +87,8 @@ void organ_layers_choice_foresee(organ_layers_job *job)
     const double most = 1 + ROUND_SETS * (double)job->options->rounds, near = 1 + BETTER * drop * (layers - drop);
     const double sets = most < near ? most : near;
     const size_t tokens = facts->windows.begin[facts->windows.count];
-    const double whole = organ_variants_products(facts->forward, job->model, 0, tokens, job->choice.walk.context);
+    const double whole =
+        organ_variants_products(facts->forward, job->model, 0, tokens, job->choice.walk.calibration.context);
     job->plan.products += whole * (1 + sets * kept * SHARED);
     organ_plan_memory(&job->plan, organ_layers_sets_enough(facts->forward, windows_of(job)), 0);
 }

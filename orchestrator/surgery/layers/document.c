@@ -13,11 +13,11 @@ json_t *organ_layers_parameters(void *context)
     const organ_layers_job *const job = context;
     const organ_layers_options *const o = job->options;
     return ORGAN_OBJECT(SET_BYTES("drop", o->drop),
-                        SET_BYTES_OF("calibration", o->calibration ? organ_path_name(o->calibration) : NULL),
+                        SET_BYTES_OF("calibration", o->calibration.text ? organ_path_name(o->calibration.text) : NULL),
                         SET_COUNT_OF("search_tokens", !job->drop.named, o->search_tokens),
                         SET_COUNT_OF("rounds", !job->drop.named, o->rounds),
-                        SET_COUNT_OF("context", o->calibration, o->context), SET_FLAG("heal", o->heal),
-                        SET_COUNT_OF("samples", o->heal, o->samples));
+                        SET_COUNT_OF("context", o->calibration.text, o->calibration.context), SET_FLAG("heal", o->heal),
+                        SET_COUNT_OF("samples", o->heal, o->calibration.samples));
 }
 
 /* "3,7,9-11"; NULL without memory. */
@@ -73,11 +73,12 @@ static json_t *search_json(const organ_layers_job *job)
     const organ_layers_found *const f = &c->found;
     if (job->drop.named)
         return json_null();
-    json_t *const head =
-        ORGAN_OBJECT(SET("text", ORGAN_OBJECT(SET_BYTES("name", organ_path_name(job->options->calibration)),
-                                              SET_HELD("xxh3", json_object_get(c->identity, "text")))),
-                     SET_COUNT("windows", c->walk.samples), SET_COUNT("context", c->walk.context),
-                     SET_COUNT("tokens", (json_int_t)c->walk.samples * c->walk.context), SET_FLAG("done", c->done));
+    json_t *const head = ORGAN_OBJECT(
+        SET("text", ORGAN_OBJECT(SET_BYTES("name", organ_path_name(job->options->calibration.text)),
+                                 SET_HELD("xxh3", json_object_get(c->identity, "text")))),
+        SET_COUNT("windows", c->walk.calibration.samples), SET_COUNT("context", c->walk.calibration.context),
+        SET_COUNT("tokens", (json_int_t)c->walk.calibration.samples * c->walk.calibration.context),
+        SET_FLAG("done", c->done));
     if (!c->done)
         return head;
     return organ_json_joined(head, ORGAN_OBJECT(SET_COUNT("judged", f->count), SET_COUNT("rounds", f->rounds),
@@ -107,7 +108,7 @@ static json_t *heal_json(const organ_layers_job *job)
         return json_null();
     (void)organ_layers_heal_solved(job->heal, &count);
     const organ_layers_judged judged = organ_layers_heal_judged(job->heal);
-    const bool done = !job->options->dry_run;
+    const bool done = !job->options->write.dry_run;
     return ORGAN_OBJECT(
         SET_COUNT("judged_tokens", judged.tokens), SET_REAL_OF("kl_before", done, judged.before),
         SET_REAL_OF("kl", done, judged.after), SET_FLAG("done", done),
@@ -115,7 +116,7 @@ static json_t *heal_json(const organ_layers_job *job)
         SET("calibration",
             organ_along_json(organ_layers_heal_text(job->heal),
                              "the whole model's, and that of what is left of it, healed as far as it has come")),
-        SET("parts", organ_json_rows(job->options->dry_run ? 0 : count, solved_json, job)));
+        SET("parts", organ_json_rows(job->options->write.dry_run ? 0 : count, solved_json, job)));
 }
 
 /* What --heal does. */

@@ -36,7 +36,7 @@ static organ_status heal_check_model(const organ_layers_heal *h, organ_error *er
                           "%s: norms what its projections give: --heal has no linear equations for it", path);
     if (h->windows.count < HEAL_HELD)
         return organ_fail(error, ORGAN_USAGE, "--heal holds back one window of %zu: --samples %u is too few", HEAL_HELD,
-                          h->is.walk.samples);
+                          h->is.walk.calibration.samples);
     return ORGAN_OK;
 }
 
@@ -103,7 +103,7 @@ static organ_status most_memory(organ_layers_heal *h, const heal_part *part, voi
 static bool heal_fits(void *context, uint64_t memory)
 {
     const needs *const n = context;
-    return organ_forward_left(n->heal->forward, memory, n->heal->is.walk.context) > n->most + n->states;
+    return organ_forward_left(n->heal->forward, memory, n->heal->is.walk.calibration.context) > n->most + n->states;
 }
 
 /* Two streams, each with a copy of a chunk, the donor's block beside what becomes of it, what solving takes, and a
@@ -128,18 +128,18 @@ static organ_status check_memory(organ_layers_heal *h, organ_error *error)
     const organ_along_options *const o = &h->is.walk;
     const uint64_t memory = h->is.engine->memory;
     needs n, with_scratch;
-    if (take_needs(h, o->scratch != NULL, &n, error) || take_needs(h, true, &with_scratch, error))
+    if (take_needs(h, o->calibration.scratch != NULL, &n, error) || take_needs(h, true, &with_scratch, error))
         return error->status;
     if (heal_fits(&n, memory)) {
-        heal_share_memory(h, organ_forward_left(h->forward, memory, o->context) - n.most - n.states);
+        heal_share_memory(h, organ_forward_left(h->forward, memory, o->calibration.context) - n.most - n.states);
         return ORGAN_OK;
     }
     organ_memory_refuse(error, memory, organ_memory_enough(memory, heal_fits, &n),
                         "the hidden states of %u windows (--samples) of %u tokens (--context) twice over, three layers "
                         "and what solving for one "
                         "takes (--heal)",
-                        o->samples, o->context);
-    if (!o->scratch)
+                        o->calibration.samples, o->calibration.context);
+    if (!o->calibration.scratch)
         organ_memory_offer_scratch(error, organ_memory_enough(0, heal_fits, &with_scratch));
     return error->status;
 }
@@ -152,7 +152,7 @@ typedef struct foreseen {
 static organ_status heal_add_part(organ_layers_heal *h, const heal_part *part, void *context, organ_error *error)
 {
     const foreseen *const f = context;
-    const double tokens = (double)h->windows.count * (double)h->is.walk.context,
+    const double tokens = (double)h->windows.count * (double)h->is.walk.calibration.context,
                  width = (double)part->used * (double)part->width;
     const double solved = ORGAN_RIDGE_SWEEPS / SWEEPS_WHOLE * tokens * width * (double)(part->width + part->outputs);
     f->plan->products += solved + TRIED * f->judged;
@@ -165,18 +165,18 @@ void organ_layers_heal_foresee(organ_layers_heal *h, organ_plan *plan)
     const size_t tokens = h->windows.begin[h->windows.count];
     organ_error ignored = {0};
     needs n;
-    plan->products += 4 * organ_variants_products(h->forward, h->is.model, 0, tokens, h->is.walk.context);
+    plan->products += 4 * organ_variants_products(h->forward, h->is.model, 0, tokens, h->is.walk.calibration.context);
     foreseen f = {plan, organ_variants_products(h->forward, h->is.model,
                                                 (int32_t)organ_forward_describe(h->forward)->layers / 2,
-                                                h->judged.begin[h->judged.count], h->is.walk.context)};
+                                                h->judged.begin[h->judged.count], h->is.walk.calibration.context)};
     for_parts(h, &f, heal_add_part, &ignored);
-    if (take_needs(h, h->is.walk.scratch != NULL, &n, &ignored) == ORGAN_OK)
+    if (take_needs(h, h->is.walk.calibration.scratch != NULL, &n, &ignored) == ORGAN_OK)
         organ_plan_memory(plan, organ_memory_enough(0, heal_fits, &n), 0);
 }
 
 static void cut_chunks(organ_layers_heal *h)
 {
-    const size_t context = h->is.walk.context, samples = h->windows.count;
+    const size_t context = h->is.walk.calibration.context, samples = h->windows.count;
     const size_t full = context < CHUNK_TOKENS ? CHUNK_TOKENS / context : 1;
     h->chunks = (organ_along_chunks){samples, full < samples ? full : samples, 0, 1,
                                      context * (size_t)organ_forward_describe(h->forward)->hidden * sizeof(float)};
@@ -294,7 +294,7 @@ static organ_status heal_carry(organ_layers_heal *h, organ_along_states *states,
 /* The streams part before block `layer`. */
 static organ_status part_streams(organ_layers_heal *h, size_t layer, organ_error *error)
 {
-    if (organ_along_states_open(&h->chunks, true, h->is.walk.scratch, &h->cut, error) != ORGAN_OK)
+    if (organ_along_states_open(&h->chunks, true, h->is.walk.calibration.scratch, &h->cut, error) != ORGAN_OK)
         return error->status;
     for (size_t c = 0; c < organ_along_chunks_count(&h->chunks) && !error->status; c++) {
         const float *const from = organ_along_states_copy(h->donor, c, error);
@@ -429,7 +429,7 @@ static organ_status run_blocks(organ_layers_heal *h, organ_error *error)
 
 organ_status organ_layers_heal_run(organ_layers_heal *h, organ_cut_run *run, organ_error *error)
 {
-    const char *const scratch = h->is.walk.scratch;
+    const char *const scratch = h->is.walk.calibration.scratch;
     h->run = run;
     if (organ_along_states_open(&h->chunks, true, scratch, &h->donor, error) != ORGAN_OK ||
         (scratch && organ_transfer_room(scratch, scratch, "the hidden states (--scratch) need",

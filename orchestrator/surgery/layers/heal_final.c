@@ -24,7 +24,7 @@ static void heal_final_add(products *sums, const float *x, const float *y, size_
 static organ_status hear_chunk(organ_layers_heal *h, size_t chunk, float *x, float *y, products *sums,
                                organ_error *error)
 {
-    const size_t context = h->is.walk.context, hidden = (size_t)organ_forward_describe(h->forward)->hidden;
+    const size_t context = h->is.walk.calibration.context, hidden = (size_t)organ_forward_describe(h->forward)->hidden;
     const float *const donor = organ_along_states_copy(h->donor, chunk, error);
     const float *const cut = donor ? organ_along_states_copy(h->cut, chunk, error) : NULL;
     for (size_t w = 0; cut && w < organ_along_chunk_windows(&h->chunks, chunk); w++) {
@@ -74,7 +74,7 @@ static organ_status heal_final_put(organ_layers_heal *h, const organ_layers_solv
 
 organ_status organ_layers_heal_final(organ_layers_heal *h, organ_error *error)
 {
-    const size_t context = h->is.walk.context, hidden = (size_t)organ_forward_describe(h->forward)->hidden;
+    const size_t context = h->is.walk.calibration.context, hidden = (size_t)organ_forward_describe(h->forward)->hidden;
     const organ_tensor *const tensor = organ_forward_final_norm(h->forward).tensor;
     organ_layers_solved *const known = &h->known[organ_layers_heal_number(h, tensor)];
     if (organ_cut_done(h->run, tensor)) {

@@ -21,7 +21,7 @@ static float *heal_judge_stream(const organ_layers_heal *h, size_t k)
 
 organ_status organ_layers_heal_take_judged(organ_layers_heal *h, organ_error *error)
 {
-    const size_t context = h->is.walk.context;
+    const size_t context = h->is.walk.calibration.context;
     h->judged_tokens = malloc(h->windows.count * context * sizeof *h->judged_tokens);
     h->judged_begin = malloc((h->windows.count + 1) * sizeof *h->judged_begin);
     if (!h->judged_tokens || !h->judged_begin)

@@ -120,13 +120,16 @@ void organ_layers_heal_part_release(heal_part *part)
 
 /* ---- memory ---- */
 
-size_t organ_layers_heal_chunk_tokens(const organ_layers_heal *h) { return h->chunks.together * h->is.walk.context; }
+size_t organ_layers_heal_chunk_tokens(const organ_layers_heal *h)
+{
+    return h->chunks.together * h->is.walk.calibration.context;
+}
 
 /* ---- windows ---- */
 
 static size_t stride_of(const organ_layers_heal *h)
 {
-    const size_t tokens = h->windows.count * h->is.walk.context;
+    const size_t tokens = h->windows.count * h->is.walk.calibration.context;
     const size_t stride = (tokens + JUDGED_TOKENS - 1) / JUDGED_TOKENS;
     const size_t most = h->windows.count < stride ? h->windows.count : stride; /* one window at least */
     const size_t least = h->windows.count < HEAL_MANY ? HEAL_HELD : 2 * HEAL_HELD;
@@ -149,7 +152,7 @@ heal_use organ_layers_heal_use(const organ_layers_heal *h, size_t chunk, size_t 
 
 organ_ridge_shape organ_layers_heal_shape(const organ_layers_heal *h, const heal_part *part)
 {
-    const size_t context = h->is.walk.context;
+    const size_t context = h->is.walk.calibration.context;
     size_t tokens[HEAL_USES] = {0};
     for (size_t w = 0; w < h->windows.count; w++)
         tokens[organ_layers_heal_use_of(h, w)] += context;
@@ -159,7 +162,7 @@ organ_ridge_shape organ_layers_heal_shape(const organ_layers_heal *h, const heal
                                .width = part->width,
                                .used = part->used,
                                .outputs = part->outputs,
-                               .scratch = h->is.walk.scratch};
+                               .scratch = h->is.walk.calibration.scratch};
 }
 
 /* Beside the hidden states: the sums, what is heard of a chunk, and a matrix with what is added to it. */

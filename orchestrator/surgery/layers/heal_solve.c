@@ -171,7 +171,7 @@ static organ_status hear_outputs(organ_layers_heal *h, size_t chunk, size_t toke
 
 static organ_status hear_chunk(organ_layers_heal *h, size_t chunk, organ_error *error)
 {
-    const size_t windows = organ_along_chunk_windows(&h->chunks, chunk), context = h->is.walk.context;
+    const size_t windows = organ_along_chunk_windows(&h->chunks, chunk), context = h->is.walk.calibration.context;
     const size_t inputs = h->part.used * h->part.width;
     const bool is_inputs = organ_layers_heal_is_inputs(h->kind);
     if ((is_inputs ? hear_inputs : hear_outputs)(h, chunk, windows * context, error) != ORGAN_OK)

@@ -23,21 +23,21 @@ static organ_status check_numbers(const organ_layers_options *o, organ_error *er
         return organ_fail(error, ORGAN_USAGE, "--search-tokens %u is not in 64 .. %u", o->search_tokens, MOST_SEARCH);
     if (o->rounds > MOST_ROUNDS)
         return organ_fail(error, ORGAN_USAGE, "%u rounds are not in 0 .. %u", o->rounds, MOST_ROUNDS);
-    return organ_along_check(o->heal ? o->samples : 1, o->context, error);
+    return organ_along_check(o->heal ? o->calibration.samples : 1, o->calibration.context, error);
 }
 
 static organ_status layers_check_text(const organ_layers_job *job, organ_error *error)
 {
     const organ_layers_options *const o = job->options;
-    if (searches(job) && !o->calibration)
+    if (searches(job) && !o->calibration.text)
         return organ_fail(error, ORGAN_USAGE,
                           "--drop %s: which %zu of the %zu blocks go is found on a text: --calibration FILE (block %s "
                           "alone is named by "
                           "%s-%s)",
                           o->drop, job->drop.count, job->layers, o->drop, o->drop, o->drop);
-    if (o->heal && !o->calibration)
+    if (o->heal && !o->calibration.text)
         return organ_fail(error, ORGAN_USAGE, "--heal needs a text: --calibration FILE");
-    if (o->calibration && !searches(job) && !o->heal)
+    if (o->calibration.text && !searches(job) && !o->heal)
         return organ_fail(error, ORGAN_USAGE, "--calibration has no meaning for blocks that are named, without --heal");
     if (o->scores && !searches(job))
         return organ_fail(error, ORGAN_USAGE, "--scores has no meaning for blocks that are named: nothing is searched");
@@ -48,9 +48,9 @@ static organ_status layers_check_text(const organ_layers_job *job, organ_error *
 static organ_status layers_check_output(const organ_layers_job *job, organ_error *error)
 {
     const organ_layers_options *const o = job->options;
-    if (organ_output_spares(o->output, job->model, error) != ORGAN_OK)
+    if (organ_output_spares(o->write.output, job->model, error) != ORGAN_OK)
         return error->status;
-    return organ_output_check(o->output, organ_output_like(job->model), o->force, error);
+    return organ_output_check(o->write.output, organ_output_like(job->model), o->write.force, error);
 }
 
 /* BART, Whisper, T5: blocks of the encoder and of the decoder have the same numbers and counts of their own in
@@ -113,18 +113,13 @@ static void drop_smallest(organ_layers_job *job)
 static organ_status open_heal(organ_layers_job *job, organ_error *error)
 {
     const organ_layers_options *const o = job->options;
-    const organ_layers_healing healing = {.walk = {.text = o->calibration,
-                                                   .samples = o->samples,
-                                                   .context = o->context,
-                                                   .scratch = o->scratch,
-                                                   .method = "--heal",
-                                                   .verb = "heal",
-                                                   .doing = "healing"},
-                                          .model = job->model,
-                                          .dropped = job->drop.dropped,
-                                          .layers = job->layers,
-                                          .engine = job->engine,
-                                          .progress = job->progress};
+    const organ_layers_healing healing = {
+        .walk = {.calibration = o->calibration, .method = "--heal", .verb = "heal", .doing = "healing"},
+        .model = job->model,
+        .dropped = job->drop.dropped,
+        .layers = job->layers,
+        .engine = job->engine,
+        .progress = job->progress};
     if (!o->heal)
         return ORGAN_OK;
     job->resolved = calloc(job->model->tensor_count + 1, sizeof *job->resolved);
@@ -154,7 +149,7 @@ static organ_status layers_choose(organ_layers_job *job, organ_error *error)
     if (organ_layers_choice_open(job, error) == ORGAN_OK || organ_memory_named(error))
         foresee_heal(job, &heal);
     if (organ_memory_refuse_both(error, &heal) == ORGAN_OK) {
-        if (job->options->dry_run) {
+        if (job->options->write.dry_run) {
             organ_layers_choice_foresee(job);
             drop_smallest(job);
         } else
@@ -193,7 +188,7 @@ static organ_status layers_cut(organ_layers_job *job, json_t **report, organ_err
 {
     const organ_layers_options *const o = job->options;
     const size_t blocks = organ_cut_layers(job->model);
-    if (job->heal && o->dry_run)
+    if (job->heal && o->write.dry_run)
         organ_layers_heal_foresee(job->heal, &job->plan);
     organ_cut_layer *const layers = calloc(blocks, sizeof *layers);
     if (!layers)
@@ -203,12 +198,12 @@ static organ_status layers_cut(organ_layers_job *job, json_t **report, organ_err
     const organ_cut_out made = {.model = job->model,
                                 .layers = layers,
                                 .layer_count = blocks,
-                                .path = o->output,
-                                .resume = o->resume,
-                                .force = o->force,
-                                .dry_run = o->dry_run,
-                                .most = o->most,
-                                .evaluate = o->evaluate,
+                                .path = o->write.output,
+                                .resume = o->write.resume,
+                                .force = o->write.force,
+                                .dry_run = o->write.dry_run,
+                                .most = o->write.max_shard_size,
+                                .evaluate = o->write.evaluate,
                                 .progress = job->progress,
                                 .engine = job->engine,
                                 .context = job,

@@ -6,23 +6,21 @@
 #define ORGAN_LAYERS_H
 
 #include "orchestrator/surgery/trial/evaluate_options.h"
+#include "orchestrator/surgery/output/write_options.h"
+#include "orchestrator/surgery/output/calibration_text.h"
 
 ORGAN_API_BEGIN
 
 typedef struct organ_layers_options {
-    const char *model, *output;
-    const char *drop;        /* blocks, "5-8" or "3,7,9-11", from 0 on; or how many, "8" */
-    const char *calibration; /* path of a text; NULL: none, which is enough for blocks that are named, without `heal` */
-    unsigned search_tokens;  /* of it, that sets of blocks are judged on */
-    unsigned rounds;         /* of exchanges, at most; 0: the blocks of least influence go */
-    const char *scores;      /* file in which influences and divergences are kept; NULL: none */
+    const char *model;
+    const char *drop; /* blocks, "5-8" or "3,7,9-11", from 0 on; or how many, "8" */
+    organ_calibration_text
+        calibration; /* samples of it for healing; text NULL is enough if `drop` names blocks and `heal` is unset */
+    unsigned search_tokens; /* of it, that sets of blocks are judged on */
+    unsigned rounds;        /* of exchanges, at most; 0: the blocks of least influence go */
+    const char *scores;     /* file in which influences and divergences are kept; NULL: none */
     bool heal;
-    unsigned samples;    /* windows of the text that projections are solved on, */
-    unsigned context;    /* and tokens of a window, also of the search */
-    const char *scratch; /* a directory for their hidden states; NULL: they are in memory */
-    uint64_t most;       /* bytes of a file of the output */
-    bool resume, force, dry_run;
-    const organ_experiment_options *evaluate; /* score model and output on its text; NULL: not */
+    organ_write_options write;
 } organ_layers_options;
 
 /* Makes the model without the blocks: the others get the numbers that follow, config.json and key-values say so, and

@@ -59,11 +59,12 @@ static organ_status open_both(organ_lora_job *job, organ_error *error)
     const organ_lora_extract_options *const o = job->options;
     if (open_one(o->base, &job->base, &job->base_weights, error) ||
         open_one(o->tuned, &job->tuned, &job->tuned_weights, error) ||
-        organ_output_spares(o->output, job->base, error) || organ_output_spares(o->output, job->tuned, error))
+        organ_output_spares(o->write.output, job->base, error) ||
+        organ_output_spares(o->write.output, job->tuned, error))
         return error->status;
-    if (organ_output_is_file(o->output))
-        return organ_fail(error, ORGAN_USAGE, "%s: an adapter is a directory", o->output);
-    return organ_output_check(o->output, NULL, o->force, error);
+    if (organ_output_is_file(o->write.output))
+        return organ_fail(error, ORGAN_USAGE, "%s: an adapter is a directory", o->write.output);
+    return organ_output_check(o->write.output, NULL, o->write.force, error);
 }
 
 /* ---- the adapter ---- */
@@ -97,11 +98,11 @@ static organ_status begin_adapter(organ_lora_job *job, organ_error *error)
             names += strlen(job->others[k].tuned->name) + sizeof "base_model.model..base_layer";
             bytes += organ_lora_other_changed(&job->others[k]) ? job->others[k].tuned->codes->bytes : 0;
         }
-    const organ_adapter_resumable resumable = {.resume = job->options->resume,
+    const organ_adapter_resumable resumable = {.resume = job->options->write.resume,
                                                .units = job->module_count,
                                                .head =
                                                    organ_ranks_first(job->engine->ranks) ? extract_head_of(job) : NULL};
-    return organ_adapter_writer_begin(job->options->output, NULL, job->options->force, job->engine->ranks,
+    return organ_adapter_writer_begin(job->options->write.output, NULL, job->options->write.force, job->engine->ranks,
                                       2 * job->module_count + job->other_count, names, bytes, &resumable, &job->writer,
                                       error);
 }
@@ -183,7 +184,7 @@ static organ_status write_config(organ_lora_job *job, organ_error *error)
 {
     json_t *config = organ_lora_config(job);
     if (!config)
-        return organ_fail_memory(error, job->options->output);
+        return organ_fail_memory(error, job->options->write.output);
     organ_adapter_writer_finish(job->writer, config, error);
     json_decref(config);
     return error->status;
@@ -192,7 +193,7 @@ static organ_status write_config(organ_lora_job *job, organ_error *error)
 static organ_status extract_write_reports(organ_lora_job *job, json_t **report, organ_error *error)
 {
     if (organ_adapter_writer_sync(job->writer, error) == ORGAN_OK && !(*report = organ_lora_extract_document(job)))
-        organ_fail_memory(error, job->options->output);
+        organ_fail_memory(error, job->options->write.output);
     if (!error->status)
         organ_adapter_writer_report(job->writer, "lora_extract.json", *report, "LORA_REPORT.md", error);
     return error->status;
@@ -254,7 +255,7 @@ static void close_extraction(organ_lora_job *job)
 static organ_status check_memory(organ_lora_job *job, organ_error *error)
 {
     organ_error compared = {0};
-    if (organ_lora_check_memory(job, error) == ORGAN_OK || job->options->dry_run || !organ_memory_named(error))
+    if (organ_lora_check_memory(job, error) == ORGAN_OK || job->options->write.dry_run || !organ_memory_named(error))
         return error->status;
     organ_lora_compare(job, &compared);
     return organ_memory_refuse_both(error, &compared);
@@ -263,9 +264,9 @@ static organ_status check_memory(organ_lora_job *job, organ_error *error)
 static organ_status extract(organ_lora_job *job, json_t **report, organ_error *error)
 {
     if (extract_check_options(job, error) || open_both(job, error) || organ_lora_plan(job, error) ||
-        (!job->options->dry_run && deal_parts(job, error)) || check_memory(job, error))
+        (!job->options->write.dry_run && deal_parts(job, error)) || check_memory(job, error))
         return error->status;
-    if (!job->options->dry_run)
+    if (!job->options->write.dry_run)
         return make_adapter(job, report, error);
     *report = organ_lora_extract_document(job);
     return ORGAN_OK;
@@ -279,5 +280,5 @@ organ_status organ_lora_extract(const organ_lora_extract_options *options, const
     *report = NULL;
     extract(&job, report, error);
     close_extraction(&job);
-    return organ_report_end(&memory, report, options->output, error);
+    return organ_report_end(&memory, report, options->write.output, error);
 }

@@ -4,12 +4,12 @@
 #ifndef ORGAN_LORA_EXTRACT_H
 #define ORGAN_LORA_EXTRACT_H
 
-#include "orchestrator/surgery/output/interface.h"
+#include "orchestrator/surgery/output/write_options.h"
 
 ORGAN_API_BEGIN
 
 typedef struct organ_lora_extract_options {
-    const char *base, *tuned, *output;
+    const char *base, *tuned;
     unsigned rank;       /* at most; at least 1 */
     const char *rank_by; /* NULL: each module has `rank`; "energy=0.95" or "energy": no more than explain that share of
                             its change */
@@ -20,8 +20,7 @@ typedef struct organ_lora_extract_options {
     unsigned seed;       /* of the random vectors that the decomposition starts from */
     bool exact;          /* whole decompositions */
     bool save_full;      /* what changed and is no linear layer is kept whole */
-    bool force, dry_run;
-    bool resume; /* continue a run that was interrupted */
+    organ_write_options write;
 } organ_lora_extract_options;
 
 /* Writes the directory OUTPUT with adapter_model.safetensors, adapter_config.json and its report in organ/. The change

@@ -14,7 +14,7 @@ static const json_int_t served[] = {1, 8, 16, 32, 64, 128, 256, 320, 512};
 /* Of norms, whose squares these are. */
 static double norm_ratio(double part, double whole) { return whole > 0 ? organ_millionth(sqrt(part / whole)) : 0.0; }
 
-static bool is_dry(const organ_lora_job *job) { return job->options->dry_run; }
+static bool is_dry(const organ_lora_job *job) { return job->options->write.dry_run; }
 
 /* ---- modules ---- */
 
@@ -221,7 +221,7 @@ static json_t *extract_document_run_json(const organ_lora_job *job)
 {
     json_t *const run = job->writer ? organ_output_run(organ_adapter_writer_output(job->writer),
                                                        organ_adapter_writer_bytes(job->writer))
-                                    : ORGAN_OBJECT(SET_BYTES("output", job->options->output));
+                                    : ORGAN_OBJECT(SET_BYTES("output", job->options->write.output));
     json_t *const seconds = json_array();
     for (size_t k = 0; k < job->module_count && !is_dry(job); k++)
         json_array_append_new(seconds, json_real(round(job->modules[k].seconds * 1e3) / 1e3));

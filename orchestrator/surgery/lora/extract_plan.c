@@ -97,7 +97,7 @@ static organ_status place_weight(organ_lora_job *job, const organ_weight *tuned,
             (organ_lora_module){.base = base,
                                 .tuned = tuned,
                                 .name = module,
-                                .rank = job->options->dry_run ? (size_t)(least < most ? least : most) : 0};
+                                .rank = job->options->write.dry_run ? (size_t)(least < most ? least : most) : 0};
         job->packed += base->scheme != ORGAN_SCHEME_PLAIN;
         return extract_plan_check_shape(job, base, tuned, error);
     }

@@ -14,7 +14,7 @@ organ_status organ_lora_note_recall(const organ_lora_job *job, const json_t *res
 {
     const char *const text = json_string_value(json_object_get(results, "note"));
     if (text && !(*note = strdup(text)))
-        organ_fail_memory(error, job->options->output);
+        organ_fail_memory(error, job->options->write.output);
     return error->status;
 }
 
@@ -60,7 +60,7 @@ organ_status organ_lora_module_recall(const organ_lora_job *job, organ_lora_modu
     if (sane && m->rank && !(m->spectrum = organ_floats(m->rank, 1)))
         return organ_fail_memory(error, m->name);
     if (!sane || !take_numbers(m, results))
-        return organ_fail(error, ORGAN_IO, "%s: what the journal says of '%s' is not understood", job->options->output,
-                          m->name);
+        return organ_fail(error, ORGAN_IO, "%s: what the journal says of '%s' is not understood",
+                          job->options->write.output, m->name);
     return organ_lora_note_recall(job, results, &m->note, error);
 }

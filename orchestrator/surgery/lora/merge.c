@@ -53,9 +53,9 @@ static organ_status open_merged(organ_merge_job *job, organ_error *error)
                           "model to GGUF, not "
                           "the other way round",
                           o->base);
-    if (check_adapter(job->adapter, o->scale, error) || organ_adapter_spares(o->output, job->adapter, error) ||
-        organ_output_spares(o->output, job->base, error) ||
-        organ_output_check(o->output, organ_output_like(job->base), o->force, error))
+    if (check_adapter(job->adapter, o->scale, error) || organ_adapter_spares(o->write.output, job->adapter, error) ||
+        organ_output_spares(o->write.output, job->base, error) ||
+        organ_output_check(o->write.output, organ_output_like(job->base), o->write.force, error))
         return error->status;
     return organ_weights_find(job->base, &job->weights, error);
 }
@@ -81,7 +81,7 @@ static json_t *merge_parameters_json(void *context)
 {
     const organ_lora_merge_options *const o = ((const organ_merge_job *)context)->options;
     return ORGAN_OBJECT(SET("scale", organ_exact_json(o->scale)), SET_TEXT("dtype", o->dtype ? o->dtype : ""),
-                        SET_COUNT("max_shard_bytes", o->most));
+                        SET_COUNT("max_shard_bytes", o->write.max_shard_size));
 }
 
 /* NULL without memory. */
@@ -163,5 +163,5 @@ organ_status organ_lora_merge(const organ_lora_merge_options *options, const org
     *report = NULL;
     plan_and_merge(&job, report, error);
     close_merge(&job);
-    return organ_memory_work_end(&memory, report, options->output, error);
+    return organ_memory_work_end(&memory, report, options->write.output, error);
 }

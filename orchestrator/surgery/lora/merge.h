@@ -4,17 +4,16 @@
 #define ORGAN_LORA_MERGE_H
 
 #include "orchestrator/surgery/trial/evaluate_options.h"
+#include "orchestrator/surgery/output/write_options.h"
 
 ORGAN_API_BEGIN
 
 typedef struct organ_lora_merge_options {
-    const char *base, *adapter, *output;
+    const char *base, *adapter;
     double scale;      /* of the whole adapter, besides its own; 1 as trained */
     const char *dtype; /* "bf16", "f16", "f32", of what is merged or was packed; NULL: merged weights keep their type,
                           packed ones get BF16 */
-    uint64_t most;     /* bytes of a shard */
-    bool resume, force, dry_run;
-    const organ_experiment_options *evaluate; /* score base and output on its text; NULL: not */
+    organ_write_options write;
 } organ_lora_merge_options;
 
 /* Makes a model like the base in which every module of the adapter has its change (with DoRA the rows of W + scale B A

@@ -32,7 +32,7 @@ static json_t *merge_document_module_json(const void *context, size_t k)
                      SET_COUNT("rank", p->rank), SET_COUNT("elements", w->elements), SET_REAL("scale", part->scale),
                      SET_TEXT("stored", organ_weight_text(w, stored, sizeof stored)),
                      SET_DTYPE("dtype", job->pieces[part->weight].dtype), SET_FLAG("dora", part->magnitudes != NULL));
-    if (job->options->dry_run || json_array_size(job->unplaced))
+    if (job->options->write.dry_run || json_array_size(job->unplaced))
         return row;
     ORGAN_ADD(row, SET_REAL("delta_norm", sqrt(s->delta)), SET_REAL("applied_norm", sqrt(s->applied)),
               SET_REAL("applied_ratio", organ_ratio(sqrt(s->applied), sqrt(s->delta))),
@@ -113,7 +113,7 @@ json_t *organ_merge_document(void *context, const organ_unit_output *made)
     ORGAN_ADD(run, SET_BYTES("adapter", job->options->adapter));
     return ORGAN_OBJECT(SET_TEXT("schema", "organ.lora_merge/1"), SET_TEXT("organ", ORGAN_VERSION),
                         SET_TEXT("definition", "W + scale B A in FP32, rounded once"),
-                        SET_FLAG("dry_run", job->options->dry_run), SET("base", organ_model_json(job->base)),
+                        SET_FLAG("dry_run", job->options->write.dry_run), SET("base", organ_model_json(job->base)),
                         SET("adapter", organ_adapter_json(job->adapter)), SET_REAL("scale", job->options->scale),
                         SET_TEXT("dtype", job->options->dtype ? job->options->dtype : ""),
                         SET("unplaced", json_incref(job->unplaced)),

@@ -96,9 +96,9 @@ static organ_status dissect(const fleet *f, const organ_fleet_member *member, co
     json_t *report = NULL;
     const double started = organ_seconds_now();
     organ_extract_options options = {.model = member->path,
-                                     .output = output,
-                                     .resume = true,
-                                     .force = true,
+                                     .write.output = output,
+                                     .write.resume = true,
+                                     .write.force = true,
                                      .resumed_by = "the same command",
                                      .ranks = f->ranks};
     if (!output)
@@ -108,7 +108,7 @@ static organ_status dissect(const fleet *f, const organ_fleet_member *member, co
     if (organ_ranks_settle(f->ranks, "the model is taken apart", error) == ORGAN_USAGE && output) {
         organ_ranks_overcome(f->ranks);
         *error = (organ_error){0};
-        options.resume = false;
+        options.write.resume = false;
         if (organ_ranks_first(f->ranks))
             organ_publish_give_up(output, error);
         if (organ_ranks_agree(f->ranks, "what is left of the model may go", error) == ORGAN_OK)

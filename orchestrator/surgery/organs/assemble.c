@@ -29,7 +29,7 @@ static organ_status make_one(assembly *a, organ_error *error)
 
 static organ_status check_assembled(const assembly *a, organ_error *error)
 {
-    const char *const path = a->options->output, *const format = a->written.layout.format;
+    const char *const path = a->options->write.output, *const format = a->written.layout.format;
     const char *const ending = strcmp(format, "GGUF") == 0 ? ".gguf" : ".safetensors";
     if (a->written.made.output.single && strcmp(strrchr(path, '.'), ending) != 0)
         return organ_fail(error, ORGAN_USAGE,
@@ -66,7 +66,7 @@ static json_t *assemble_document(void *context)
     const assembly *const a = context;
     const organ_layout_output *const w = &a->written;
     const uint64_t bytes = organ_layout_bytes(&w->layout);
-    const bool dry = a->options->dry_run;
+    const bool dry = a->options->write.dry_run;
     json_t *const changed = dry ? json_null() : organ_json_rows(w->layout.piece_count, changed_json, &w->layout);
     json_t *const run = organ_output_run(&w->made.output, bytes);
     const bool same = a->model->manifest && !a->merged && !w->layout.changed && json_is_array(changed) &&
@@ -90,7 +90,7 @@ static organ_status assemble(assembly *a, json_t **report, organ_error *error)
     const organ_assemble_options *const o = a->options;
     organ_layout_output *const w = &a->written;
     if (organ_model_open_with(o->directory, o->access, &a->model, error) ||
-        organ_output_spares(o->output, a->model, error) || organ_layout_copy(a->model, &w->layout, error) ||
+        organ_output_spares(o->write.output, a->model, error) || organ_layout_copy(a->model, &w->layout, error) ||
         check_assembled(a, error) || (w->made.output.single && make_one(a, error)))
         return error->status;
     w->model = a->model;
@@ -107,12 +107,12 @@ organ_status organ_assemble(const organ_assemble_options *options, const organ_p
                             const organ_stop *stop, json_t **report, organ_error *error)
 {
     assembly a = {.options = options,
-                  .written = {.made = {.output = {.path = options->output,
-                                                  .single = organ_output_is_file(options->output),
-                                                  .force = options->force,
-                                                  .resume = options->resume,
+                  .written = {.made = {.output = {.path = options->write.output,
+                                                  .single = organ_output_is_file(options->write.output),
+                                                  .force = options->write.force,
+                                                  .resume = options->write.resume,
                                                   .ranks = options->ranks},
-                                       .dry_run = options->dry_run,
+                                       .dry_run = options->write.dry_run,
                                        .definition = "assemble/1",
                                        .stage = "assembling",
                                        .progress = progress,

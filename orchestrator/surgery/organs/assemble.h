@@ -3,14 +3,13 @@
 #ifndef ORGAN_ASSEMBLE_H
 #define ORGAN_ASSEMBLE_H
 
-#include "orchestrator/surgery/output/interface.h"
+#include "orchestrator/surgery/output/write_options.h"
 
 ORGAN_API_BEGIN
 
 typedef struct organ_assemble_options {
     const char *directory; /* an organ directory; any other model is taken too, so that split ones can be merged */
-    const char *output;
-    bool resume, force, dry_run;
+    organ_write_options write;
     const organ_model_access *access; /* how a model behind a URL is reached; NULL: as usual */
     struct organ_ranks *ranks;        /* (room ranks) that share the work; NULL: this process does it */
 } organ_assemble_options;

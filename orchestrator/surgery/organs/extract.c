@@ -39,7 +39,7 @@ static json_t *extract_document(void *context)
     ORGAN_ADD(run, SET_BYTES("model", e->options->model));
     return ORGAN_OBJECT(
         SET_TEXT("schema", "organ.extract/1"), SET_TEXT("organ", ORGAN_VERSION),
-        SET_FLAG("dry_run", e->options->dry_run), SET("model", organ_model_json(e->model)),
+        SET_FLAG("dry_run", e->options->write.dry_run), SET("model", organ_model_json(e->model)),
         SET("folders", organ_json_rows(ORGAN_ALL_GROUPS, folder_json, &w->layout)),
         SET("totals", ORGAN_OBJECT(SET_AMOUNT(all))), SET("by_layer", organ_layout_by_layer_json(&w->layout, NULL)),
         SET("sources", organ_json_rows(w->layout.file_count, extract_source_json, &w->layout)),
@@ -52,7 +52,7 @@ static organ_status extract(extraction *e, json_t **report, organ_error *error)
     const organ_extract_options *const o = e->options;
     organ_layout_output *const w = &e->written;
     if (organ_model_open_with(o->model, o->access, &e->model, error) ||
-        organ_output_spares(o->output, e->model, error) || organ_layout_copy(e->model, &w->layout, error))
+        organ_output_spares(o->write.output, e->model, error) || organ_layout_copy(e->model, &w->layout, error))
         return error->status;
     w->model = e->model;
     return organ_layout_output_make(w, report, error);
@@ -68,12 +68,12 @@ organ_status organ_extract(const organ_extract_options *options, const organ_pro
                            json_t **report, organ_error *error)
 {
     extraction e = {.options = options,
-                    .written = {.made = {.output = {.path = options->output,
-                                                    .force = options->force,
-                                                    .resume = options->resume,
+                    .written = {.made = {.output = {.path = options->write.output,
+                                                    .force = options->write.force,
+                                                    .resume = options->write.resume,
                                                     .resumed_by = options->resumed_by,
                                                     .ranks = options->ranks},
-                                         .dry_run = options->dry_run,
+                                         .dry_run = options->write.dry_run,
                                          .definition = "extract/1",
                                          .stage = "extracting",
                                          .progress = progress,

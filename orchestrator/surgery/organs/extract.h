@@ -3,13 +3,13 @@
 #ifndef ORGAN_EXTRACT_H
 #define ORGAN_EXTRACT_H
 
-#include "orchestrator/surgery/output/interface.h"
+#include "orchestrator/surgery/output/write_options.h"
 
 ORGAN_API_BEGIN
 
 typedef struct organ_extract_options {
-    const char *model, *output;
-    bool resume, force, dry_run;
+    const char *model;
+    organ_write_options write;
     const char *resumed_by;           /* what continues an interrupted run, for the message; NULL: "--resume" */
     const organ_model_access *access; /* how a model behind a URL is reached; NULL: as usual */
     struct organ_ranks *ranks;        /* (room ranks) that share the work; NULL: this process does it */

@@ -25,7 +25,7 @@ static organ_status check_grafted(organ_graft_job *job, organ_error *error)
         return organ_fail(error, ORGAN_USAGE, "%s: the target is one file, so is the output: name a %s", path, ending);
     if (organ_output_spares(path, job->source, error) || organ_output_spares(path, job->target, error))
         return error->status;
-    return job->options->dry_run ? organ_output_check(path, output->like, output->force, error) : ORGAN_OK;
+    return job->options->write.dry_run ? organ_output_check(path, output->like, output->force, error) : ORGAN_OK;
 }
 
 /* The header of the output: the target's, unless something in it changes. */
@@ -66,7 +66,7 @@ static json_t *graft_tensor_json(const void *context, size_t k)
     return ORGAN_OBJECT(
         SET_TEXT("name", piece->as.name), SET_TEXT("from", piece->from->name), SET_DTYPE("dtype", piece->as.dtype),
         SET_DTYPE("source_dtype", piece->from->dtype),
-        SET("xxh3", job->options->dry_run ? json_null() : organ_layout_digest(&job->written.layout, k)));
+        SET("xxh3", job->options->write.dry_run ? json_null() : organ_layout_digest(&job->written.layout, k)));
 }
 
 static json_t *graft_totals_json(const organ_graft_job *job)
@@ -89,7 +89,7 @@ static json_t *graft_document(organ_graft_job *job)
     const organ_layout *const layout = &job->written.layout;
     json_t *const run = organ_output_run(&job->written.made.output, organ_layout_bytes(layout));
     json_t *const document = ORGAN_OBJECT(
-        SET_TEXT("schema", "organ.graft/1"), SET_TEXT("organ", ORGAN_VERSION), SET_FLAG("dry_run", o->dry_run),
+        SET_TEXT("schema", "organ.graft/1"), SET_TEXT("organ", ORGAN_VERSION), SET_FLAG("dry_run", o->write.dry_run),
         SET("source", organ_model_json(job->source)), SET("target", organ_model_json(job->target)),
         SET("parameters", graft_parameters_json(job)), SET("mismatches", json_incref(job->mismatches)));
     if (document && json_array_size(job->mismatches) == 0)
@@ -117,7 +117,7 @@ static void evaluate(organ_graft_job *job)
 static json_t *evaluated(void *context)
 {
     organ_graft_job *const job = context;
-    if (!job->options->dry_run)
+    if (!job->options->write.dry_run)
         evaluate(job);
     return organ_evaluated_json(&job->evaluation, graft_document(job));
 }
@@ -184,12 +184,12 @@ organ_status organ_graft(const organ_graft_options *options, const organ_kernels
                          const organ_progress *progress, const organ_stop *stop, json_t **report, organ_error *error)
 {
     organ_graft_job job = {.options = options,
-                           .written = {.made = {.output = {.path = options->output,
-                                                           .single = organ_output_is_file(options->output),
-                                                           .force = options->force,
-                                                           .resume = options->resume,
+                           .written = {.made = {.output = {.path = options->write.output,
+                                                           .single = organ_output_is_file(options->write.output),
+                                                           .force = options->write.force,
+                                                           .resume = options->write.resume,
                                                            .ranks = options->ranks},
-                                                .dry_run = options->dry_run,
+                                                .dry_run = options->write.dry_run,
                                                 .definition = "graft/1",
                                                 .stage = "grafting",
                                                 .progress = progress,
@@ -198,12 +198,12 @@ organ_status organ_graft(const organ_graft_options *options, const organ_kernels
                                        .context = &job,
                                        .parameters = graft_parameters_json,
                                        .document = evaluated},
-                           .evaluation = {.options = options->evaluate,
+                           .evaluation = {.options = options->write.evaluate,
                                           .engine = options->engine,
                                           .progress = progress,
                                           .before = options->target,
                                           .before_is = "target",
-                                          .output = options->output},
+                                          .output = options->write.output},
                            .kernels = kernels};
     const organ_memory_work memory = organ_memory_work_begin();
     *report = NULL;

@@ -4,21 +4,21 @@
 #define ORGAN_GRAFT_H
 
 #include "orchestrator/surgery/trial/evaluate_options.h"
+#include "orchestrator/surgery/output/write_options.h"
 
 ORGAN_API_BEGIN
 
 typedef struct organ_graft_options {
     const char *source; /* whose tensors are taken */
     const char *target; /* whose copy they are put into */
-    const char *output; /* of the target's format: .gguf, .safetensors, a directory of either, an organ directory */
     const char *types;  /* as organ_selection_parse takes them; of the source */
     const char *layers;
     const char *map; /* as organ_layer_map_parse takes it: layers of the source go to other layers of the target */
-    bool resume, force, dry_run;
-    const organ_experiment_options *evaluate; /* score target and output on its text; NULL: not */
-    const organ_engine *engine;               /* that does it; not used else */
-    const organ_model_access *access;         /* how a model behind a URL is reached; NULL: as usual */
-    struct organ_ranks *ranks;                /* (room ranks) that share the work; NULL: this process does it */
+    organ_write_options write;        /* output: .gguf, .safetensors, a directory of either, an organ directory; of the
+                                         target's format */
+    const organ_engine *engine;       /* that does it; not used else */
+    const organ_model_access *access; /* how a model behind a URL is reached; NULL: as usual */
+    struct organ_ranks *ranks;        /* (room ranks) that share the work; NULL: this process does it */
 } organ_graft_options;
 
 /* Both models are read-only and streamed: nothing is unpacked. Whatever does not fit is found before anything is

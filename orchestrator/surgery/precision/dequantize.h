@@ -4,15 +4,14 @@
 #define ORGAN_DEQUANTIZE_H
 
 #include "orchestrator/surgery/trial/evaluate_options.h"
+#include "orchestrator/surgery/output/write_options.h"
 
 ORGAN_API_BEGIN
 
 typedef struct organ_dequantize_options {
-    const char *model, *output;
+    const char *model;
     const char *dtype; /* "bf16", "f16" or "f32": of what was packed */
-    uint64_t most;     /* bytes of a shard, as far as tensors can be kept apart */
-    bool resume, force, dry_run;
-    const organ_experiment_options *evaluate; /* score model and output on its text; NULL: not */
+    organ_write_options write;
 } organ_dequantize_options;
 
 /* Writes the model anew with every packed weight as numbers of `dtype`, whatever it was packed in. Tensors that are

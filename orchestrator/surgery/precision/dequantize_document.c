@@ -116,7 +116,7 @@ bool organ_dequantize_recall(void *context, size_t at, const json_t *results)
 json_t *organ_dequantize_parameters(void *context)
 {
     const organ_dequantize_job *const job = context;
-    return ORGAN_OBJECT(SET_DTYPE("dtype", job->as), SET_COUNT("max_shard_bytes", job->options->most));
+    return ORGAN_OBJECT(SET_DTYPE("dtype", job->as), SET_COUNT("max_shard_bytes", job->options->write.max_shard_size));
 }
 
 static const organ_weight *dequantised(const void *job, size_t k)

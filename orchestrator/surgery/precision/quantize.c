@@ -19,19 +19,19 @@ static bool quantize_by_text(const organ_quantize_options *o) { return o->method
 static organ_status check_method(const organ_quantize_options *o, organ_error *error)
 {
     if (quantize_by_text(o)) {
-        if (!o->calibration)
+        if (!o->calibration.text)
             return organ_fail(error, ORGAN_USAGE, "--method gptq needs --calibration FILE, a text");
-        return organ_along_check(o->samples, o->context, error);
+        return organ_along_check(o->calibration.samples, o->calibration.context, error);
     }
     if (o->method && strcmp(o->method, "nearest") != 0)
         return organ_fail(error, ORGAN_USAGE, "--method '%s' is not known: nearest or gptq", o->method);
     const struct {
         bool given;
         const char *option;
-    } useless[] = {{o->calibration != NULL, "--calibration"},
-                   {o->samples && o->samples != 128, "--samples"},
-                   {o->context && o->context != 512, "--context"},
-                   {o->scratch != NULL, "--scratch"},
+    } useless[] = {{o->calibration.text != NULL, "--calibration"},
+                   {o->calibration.samples && o->calibration.samples != 128, "--samples"},
+                   {o->calibration.context && o->calibration.context != 512, "--context"},
+                   {o->calibration.scratch != NULL, "--scratch"},
                    {o->all_experts, "--all-experts"},
                    {o->no_resolve, "--no-resolve"}};
     for (size_t k = 0; k < sizeof useless / sizeof *useless; k++)
@@ -64,9 +64,9 @@ static organ_status quantize_check_options(organ_quantize_job *job, organ_error 
         return organ_fail(error, ORGAN_USAGE,
                           "--imatrix has no meaning with scheme %s: it weighs the blocks of GGUF models",
                           job->scheme->name);
-    if (organ_output_is_file(job->options->output))
+    if (organ_output_is_file(job->options->write.output))
         return organ_fail(error, ORGAN_USAGE, "%s: a quantised model needs its config.json beside it: name a directory",
-                          job->options->output);
+                          job->options->write.output);
     return ORGAN_OK;
 }
 
@@ -267,7 +267,8 @@ static organ_status quantize_foresee(organ_quantize_job *job, organ_error *error
 static organ_status quantize(organ_quantize_job *job, json_t **report, organ_error *error)
 {
     const organ_quantize_options *const o = job->options;
-    if (quantize_check_options(job, error) || open_plain(job, error) || (o->dry_run && quantize_foresee(job, error)))
+    if (quantize_check_options(job, error) || open_plain(job, error) ||
+        (o->write.dry_run && quantize_foresee(job, error)))
         return error->status;
     const organ_remake remake = {.model = job->model,
                                  ORGAN_REMAKE_ASKED(o),

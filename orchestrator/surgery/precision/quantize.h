@@ -6,11 +6,13 @@
 
 #include "orchestrator/surgery/allocate/allocate_options.h"
 #include "orchestrator/surgery/trial/evaluate_options.h"
+#include "orchestrator/surgery/output/write_options.h"
+#include "orchestrator/surgery/output/calibration_text.h"
 
 ORGAN_API_BEGIN
 
 typedef struct organ_quantize_options {
-    const char *model, *output;
+    const char *model;
     /* "fp8-block128", "fp8-tensor", "fp8-channel", "int8-channel"; "int8-", "int4-", "int3-" or "int2-" with
      * "group128", "group64" or "group32"; "mixed": each target as `allocate` gives it; of a GGUF model: "q4_0", "q4_1",
      * "q5_0", "q5_1", "q8_0", "q4_k", "q5_k" or "q6_k" */
@@ -19,18 +21,14 @@ typedef struct organ_quantize_options {
                             the output head */
     const char *imatrix; /* of GGUF models: an importance matrix that weighs what columns lose; NULL: all alike, with
                             gptq by the text */
-    uint64_t most;       /* bytes of a shard, as far as tensors can be kept apart */
-    bool resume, force, dry_run;
-    const organ_experiment_options *evaluate; /* score model and output on its text; NULL: not */
-    const char *method;                       /* "nearest" (NULL is that) or "gptq", which goes by a text: */
-    const char *calibration;                  /* a text file; NULL: none */
-    unsigned samples;                         /* windows of the text, 1 .. 1000000; default 128 */
-    unsigned context;                         /* tokens of a window, 1 .. 1048576; default 512 */
-    const char *scratch;             /* a directory for the hidden states of the windows; NULL: they are in memory */
-    bool no_resolve;                 /* gptq: scales and codes stay as GPTQ has them */
+    organ_write_options write;
+    const char *method; /* "nearest" (NULL is that) or "gptq", which goes by a text: */
+    organ_calibration_text calibration;
+    bool all_experts; /* calibrate every expert on all tokens of its layer, not only on those that the router sends to
+                         it */
+    bool no_resolve;  /* gptq: scales and codes stay as GPTQ has them */
     organ_allocate_options allocate; /* of mixed widths, which have no way */
     bool one_width;                  /* then what servers hold as one matrix gets one width */
-    bool all_experts;                /* gptq: calibrate every expert on all tokens of its layer */
 } organ_quantize_options;
 
 /* Writes the model anew with the targets quantised by the greatest magnitude of each block, channel, group or tensor,

@@ -280,10 +280,7 @@ static organ_status quantize_along_open_walk(organ_quantize_job *job, const orga
 {
     const organ_quantize_options *const o = job->options;
     const organ_quantize_pruning *const pruning = job->pruning;
-    job->walk = (organ_along_options){.text = o->calibration,
-                                      .samples = o->samples,
-                                      .context = o->context,
-                                      .scratch = o->scratch,
+    job->walk = (organ_along_options){.calibration = o->calibration,
                                       .all_experts = o->all_experts,
                                       .method = pruning ? pruning->method : o->method,
                                       .verb = pruning ? "prune" : "quantise",

@@ -36,7 +36,7 @@ static void quantize_document_add_part(quantize_document_sums *s, const organ_qu
 /* Nine digits: what stands behind them depends on the order of a sum. A tensor of zeros has lost nothing. */
 static json_t *error_json(const organ_quantize_job *job, double error_squares, double squares)
 {
-    if (job->options->dry_run)
+    if (job->options->write.dry_run)
         return json_null();
     const double ratio = squares > 0 ? sqrt(error_squares / squares) : 0.0;
     return json_real(organ_billionth(ratio));
@@ -53,7 +53,7 @@ static json_t *output_json(const organ_quantize_job *job, double energy, double 
 /* What a pruning on the way has left out; nothing without one. */
 static json_t *pruned_json(const organ_quantize_job *job, uint64_t masked, uint64_t zeros, uint64_t elements)
 {
-    const bool done = job->pruning && !job->options->dry_run;
+    const bool done = job->pruning && !job->options->write.dry_run;
     return ORGAN_OBJECT(SET_IF(done, "sparsity", json_real(100 * (double)masked / (double)elements)),
                         SET_IF(done, "masked", json_integer((json_int_t)masked)),
                         SET_IF(done, "zeros", json_integer((json_int_t)zeros)));
@@ -175,13 +175,14 @@ json_t *organ_quantize_parameters(void *context)
 {
     const organ_quantize_job *const job = context;
     const organ_quantize_options *const o = job->options;
-    return ORGAN_OBJECT(
-        SET_TEXT("scheme", job->scheme->name), SET_IF(job->along, "method", json_string(o->method)),
-        SET_IF(job->along, "resolve", json_boolean(!o->no_resolve)),
-        SET_IF(job->along, "samples", json_integer((json_int_t)o->samples)),
-        SET_IF(job->along, "context", json_integer((json_int_t)o->context)), SET_BYTES_OF("targets", o->targets),
-        SET_IF(job->pruning, "pruning", job->pruning->parameters(job->pruning->context)),
-        SET_IF(job->widths, "allocation", organ_quantize_widths_parameters(o)), SET_COUNT("max_shard_bytes", o->most));
+    return ORGAN_OBJECT(SET_TEXT("scheme", job->scheme->name), SET_IF(job->along, "method", json_string(o->method)),
+                        SET_IF(job->along, "resolve", json_boolean(!o->no_resolve)),
+                        SET_IF(job->along, "samples", json_integer((json_int_t)o->calibration.samples)),
+                        SET_IF(job->along, "context", json_integer((json_int_t)o->calibration.context)),
+                        SET_BYTES_OF("targets", o->targets),
+                        SET_IF(job->pruning, "pruning", job->pruning->parameters(job->pruning->context)),
+                        SET_IF(job->widths, "allocation", organ_quantize_widths_parameters(o)),
+                        SET_COUNT("max_shard_bytes", o->write.max_shard_size));
 }
 
 static const json_t *quantize_document_fallback_row(const void *context, size_t k, const organ_tensor **tensor)
@@ -211,7 +212,7 @@ json_t *organ_quantize_identity(void *context)
     const organ_quantize_job *const job = context;
     return ORGAN_OBJECT(SET_IF(job->along, "calibration", organ_along_json(job->along, "")),
                         SET_IF(job->along, "memory", json_integer((json_int_t)job->engine->memory)),
-                        SET_IF(job->along, "scratch", json_boolean(job->options->scratch != NULL)));
+                        SET_IF(job->along, "scratch", json_boolean(job->options->calibration.scratch != NULL)));
 }
 
 json_t *organ_quantize_document(void *context, const organ_unit_output *made)

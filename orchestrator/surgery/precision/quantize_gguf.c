@@ -225,7 +225,7 @@ static organ_status open_floats(organ_gguf_job *job, organ_error *error)
                           "weight, int8-channel 8",
                           job->model->path, o->scheme, job->model->path);
     if (organ_targets_select(job->model, o->targets, &job->targets, error) || quantize_gguf_plan_pieces(job, error) ||
-        open_imatrix(job, error) || (o->calibration && organ_gguf_open_text(job, error)))
+        open_imatrix(job, error) || (o->calibration.text && organ_gguf_open_text(job, error)))
         return error->status;
     return quantize_gguf_make_header(job, error);
 }
@@ -293,18 +293,18 @@ static void close_quantize(organ_gguf_job *job)
 static organ_status quantize(organ_gguf_job *job, json_t **report, organ_error *error)
 {
     const organ_quantize_options *const o = job->options;
-    if (open_floats(job, error) || (o->dry_run && organ_gguf_foresee_pass(job, error)))
+    if (open_floats(job, error) || (o->write.dry_run && organ_gguf_foresee_pass(job, error)))
         return error->status;
-    if (o->dry_run && job->along)
+    if (o->write.dry_run && job->along)
         organ_along_foresee(job->along, &ORGAN_GPTQ_SOLVE, &job->plan);
     const organ_remake remake = {.model = job->model,
                                  ORGAN_REMAKE_ASKED(o),
                                  ORGAN_REMAKE_BY(job),
                                  ORGAN_REMAKE_ANEW(o, job),
                                  .unit_count = job->piece_count,
-                                 .definition = !o->calibration ? "quantize-gguf/1"
-                                               : o->no_resolve ? "gptq-gguf/1"
-                                                               : "gptq-gguf-resolved/1",
+                                 .definition = !o->calibration.text ? "quantize-gguf/1"
+                                               : o->no_resolve      ? "gptq-gguf/1"
+                                                                    : "gptq-gguf-resolved/1",
                                  .gguf = job->writer,
                                  .plan = &job->plan,
                                  .stage = "quantizing",

@@ -201,10 +201,7 @@ static organ_status quantize_gguf_along_change(void *context, const organ_along_
 organ_status organ_gguf_open_text(organ_gguf_job *job, organ_error *error)
 {
     const organ_quantize_options *const o = job->options;
-    job->walk = (organ_along_options){.text = o->calibration,
-                                      .samples = o->samples,
-                                      .context = o->context,
-                                      .scratch = o->scratch,
+    job->walk = (organ_along_options){.calibration = o->calibration,
                                       .all_experts = o->all_experts,
                                       .method = o->method,
                                       .verb = "quantise",

@@ -34,8 +34,8 @@ static void quantize_gguf_document_add_part(quantize_gguf_document_sums *s, cons
 /* Nine digits: what stands behind them depends on the order of a sum. A tensor of zeros has lost nothing. */
 static json_t *error_json(const organ_gguf_job *job, double error_squares, double squares)
 {
-    return job->options->dry_run ? json_null()
-                                 : json_real(organ_billionth(squares > 0 ? sqrt(error_squares / squares) : 0.0));
+    return job->options->write.dry_run ? json_null()
+                                       : json_real(organ_billionth(squares > 0 ? sqrt(error_squares / squares) : 0.0));
 }
 
 /* Over the tensors that have an entry of the imatrix. */
@@ -108,7 +108,7 @@ static json_t *quantize_gguf_document_part_json(const void *context, size_t k)
     const organ_gguf_job *const job = context;
     const organ_gguf_part *const part = &job->parts[k];
     const organ_tensor *const tensor = part->weight.codes;
-    const bool by_text = part->by_text && !job->options->dry_run;
+    const bool by_text = part->by_text && !job->options->write.dry_run;
     json_t *const told = ORGAN_OBJECT(
         SET_TEXT("tensor", tensor->name), SET_PLACE(&tensor->anatomy), SET_DTYPE("dtype", tensor->dtype),
         SET_DTYPE("stored_as", part->dtype), SET("why", why_json(job, part)), SET("shape", organ_shape_json(tensor)),
@@ -234,8 +234,8 @@ json_t *organ_gguf_parameters(void *context)
     const organ_quantize_options *const o = job->options;
     return ORGAN_OBJECT(SET_TEXT("scheme", job->scheme->name), SET_IF(job->along, "method", json_string(o->method)),
                         SET_IF(job->along, "resolve", json_boolean(!o->no_resolve)),
-                        SET_IF(job->along, "samples", json_integer((json_int_t)o->samples)),
-                        SET_IF(job->along, "context", json_integer((json_int_t)o->context)),
+                        SET_IF(job->along, "samples", json_integer((json_int_t)o->calibration.samples)),
+                        SET_IF(job->along, "context", json_integer((json_int_t)o->calibration.context)),
                         SET_BYTES_OF("targets", o->targets));
 }
 
@@ -264,7 +264,7 @@ json_t *organ_gguf_identity(void *context)
     return ORGAN_OBJECT(SET("imatrix", imatrix_json(job)),
                         SET_IF(job->along, "calibration", organ_along_json(job->along, "")),
                         SET_IF(job->along, "memory", json_integer((json_int_t)job->engine->memory)),
-                        SET_IF(job->along, "scratch", json_boolean(job->options->scratch != NULL)));
+                        SET_IF(job->along, "scratch", json_boolean(job->options->calibration.scratch != NULL)));
 }
 
 json_t *organ_gguf_document(void *context, const organ_unit_output *made)

@@ -268,8 +268,8 @@ static organ_status identify(organ_quantize_widths *w, organ_error *error)
     w->identity = ORGAN_OBJECT(SET_TEXT("definition", ORGAN_ALLOCATION_DEFINITION), SET_TEXT("model", fingerprint),
                                SET_TEXT("method", o->no_resolve ? "gptq/1" : "gptq-resolved/1"),
                                SET_TEXT("text", organ_along_describe(organ_curves_walk(w->walk))->digest),
-                               SET_COUNT("samples", o->samples), SET_COUNT("context", o->context),
-                               SET_FLAG("one_width", o->one_width),
+                               SET_COUNT("samples", o->calibration.samples),
+                               SET_COUNT("context", o->calibration.context), SET_FLAG("one_width", o->one_width),
                                SET_COUNT("allocate_tokens", organ_allocate_tokens(&o->allocate)),
                                SET_COUNT("allocate_layers", organ_allocate_layers(&o->allocate)),
                                SET_IF(o->all_experts, "all_experts", json_true()));
@@ -278,10 +278,7 @@ static organ_status identify(organ_quantize_widths *w, organ_error *error)
 
 static organ_along_options walk_of(const organ_quantize_options *o)
 {
-    return (organ_along_options){.text = o->calibration,
-                                 .samples = o->samples,
-                                 .context = o->context,
-                                 .scratch = o->scratch,
+    return (organ_along_options){.calibration = o->calibration,
                                  .all_experts = o->all_experts,
                                  .method = "--allocate",
                                  .verb = "quantise",
@@ -471,9 +468,9 @@ static void tell_apart(const organ_quantize_widths *w)
 static organ_status quantize_widths_check_output(const organ_quantize_job *job, organ_error *error)
 {
     const organ_quantize_options *const o = job->options;
-    if (o->dry_run || organ_output_spares(o->output, job->model, error) != ORGAN_OK)
+    if (o->write.dry_run || organ_output_spares(o->write.output, job->model, error) != ORGAN_OK)
         return error->status;
-    return organ_output_check(o->output, organ_output_like(job->model), o->force, error);
+    return organ_output_check(o->write.output, organ_output_like(job->model), o->write.force, error);
 }
 
 organ_status organ_quantize_widths_find(organ_quantize_job *job, organ_error *error)

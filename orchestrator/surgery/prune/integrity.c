@@ -51,7 +51,7 @@ static size_t same_tensors(const organ_model *donor, const organ_model *copy)
 static void check_against(const organ_prune_job *job, const organ_model *copy, json_t *checks, organ_error *error)
 {
     const organ_model *donor = job->donor;
-    const bool single = organ_output_is_file(job->options->output);
+    const bool single = organ_output_is_file(job->options->write.output);
     const size_t headers = same_headers(donor, copy, single, error), tensors = same_tensors(donor, copy);
     organ_check_add(checks, "shards present", copy->file_count == donor->file_count, "%zu of %zu", copy->file_count,
                     donor->file_count);
@@ -88,7 +88,7 @@ static organ_status fail_unsound(const organ_prune_job *job, organ_error *error)
     size_t index;
     json_t *check;
     json_array_foreach(job->checks, index, check) if (!json_is_true(json_object_get(check, "ok"))) organ_fail(
-        error, ORGAN_IO, "%s: the written output does not hold: %s: %s", job->options->output,
+        error, ORGAN_IO, "%s: the written output does not hold: %s: %s", job->options->write.output,
         json_string_value(json_object_get(check, "check")), json_string_value(json_object_get(check, "detail")));
     return error->status;
 }

@@ -97,7 +97,8 @@ organ_status organ_prune_job_open(organ_prune_job *job, organ_error *error)
                               job->engine->kernels, &job->sizes, error))
         return error->status;
     /* A single file goes alone. */
-    return organ_output_is_file(job->options->output) ? ORGAN_OK : organ_model_other_files(donor, &job->others, error);
+    return organ_output_is_file(job->options->write.output) ? ORGAN_OK
+                                                            : organ_model_other_files(donor, &job->others, error);
 }
 
 void organ_prune_job_close(organ_prune_job *job)
@@ -330,7 +331,8 @@ static organ_status check_copy(void *context, const char *to, const char *path, 
     malloc_trim(0); /* what was freed in the middle of the heap goes back to the system */
     if (organ_prune_check_copy(job, path, error) || !organ_ranks_first(job->engine->ranks))
         return error->status;
-    lines = organ_output_report_path(to, job->options->output, organ_output_is_file(job->options->output), LINES_NAME);
+    lines = organ_output_report_path(to, job->options->write.output, organ_output_is_file(job->options->write.output),
+                                     LINES_NAME);
     if (!lines)
         return organ_fail_memory(error, to);
     organ_printed_write(lines, print_lines, job, error);
@@ -391,7 +393,7 @@ static const organ_prune_kind version_1 = {
 static organ_status prune_version_1(organ_prune_job *job, json_t **report, organ_error *error)
 {
     if (organ_prune_check_options(job->options, error) || organ_prune_job_open(job, error) ||
-        (job->options->dry_run && organ_prune_foresee(job, error)))
+        (job->options->write.dry_run && organ_prune_foresee(job, error)))
         return error->status;
     return organ_prune_run(job, report, error);
 }

@@ -8,19 +8,19 @@
 #define ORGAN_PRUNE_H
 
 #include "orchestrator/surgery/trial/evaluate_options.h"
+#include "orchestrator/surgery/output/write_options.h"
 
 ORGAN_API_BEGIN
 
 typedef struct organ_prune_options {
-    const char *donor, *output;
+    const char *donor;
     unsigned block_size; /* 16 .. 4096; default 256 */
     unsigned iterations; /* 1 .. 100000; default 30 */
     double beta;         /* > 0, <= 64; default 2 */
     double coupling;     /* 0 .. 8; default 1 */
     double sparsity;     /* in percent of a tensor's elements, 0 < S < 100; negative: whatever the flow decides */
     const char *targets; /* comma-separated globs on tensor names; NULL: the projections of the anatomy table */
-    bool resume, force, dry_run;
-    const organ_experiment_options *evaluate; /* score donor and output on its text; NULL: not */
+    organ_write_options write;
 } organ_prune_options;
 
 /* Prunes. The output is a directory, or one file with its reports next to it if its name ends in .gguf or .safetensors:

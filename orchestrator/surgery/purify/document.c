@@ -49,7 +49,7 @@ static json_t *document_sums_json(const organ_purify_job *job, const document_su
 {
     json_t *const object = ORGAN_OBJECT(SET_COUNT("tensors", s->tensors), SET_COUNT("elements", s->elements),
                                         SET_COUNT("bytes", s->bytes));
-    if (job->options->dry_run)
+    if (job->options->write.dry_run)
         return object;
     return organ_json_joined(object,
                              ORGAN_OBJECT(SET_REAL("energy_before", s->before), SET_REAL("energy_after", s->after),
@@ -81,7 +81,7 @@ static json_t *document_part_json(const void *context, size_t k)
                  after = job->rows.results[k].sums[ORGAN_ENERGY_AFTER];
     json_t *const object = ORGAN_OBJECT(SET_TEXT("tensor", tensor->name), SET_PLACE(&tensor->anatomy),
                                         SET_DTYPE("dtype", tensor->dtype), SET("shape", organ_shape_json(tensor)));
-    if (job->options->dry_run)
+    if (job->options->write.dry_run)
         return object;
     return organ_json_joined(object,
                              ORGAN_OBJECT(SET_REAL("energy_before", before), SET_REAL("energy_after", after),
@@ -116,7 +116,7 @@ static json_t *command_json(const organ_purify_job *job)
     fputs("organ evaluate ", text.out);
     organ_shell_word(text.out, job->donor->path);
     fputc(' ', text.out);
-    organ_shell_word(text.out, job->options->output);
+    organ_shell_word(text.out, job->options->write.output);
     fputs(" --text TEXT", text.out);
     char *command = NULL;
     organ_text_finish(&text, &command, &ignored);
@@ -127,7 +127,7 @@ static json_t *command_json(const organ_purify_job *job)
 
 static json_t *warning_json(const organ_purify_job *job, const document_sums *all)
 {
-    if (job->options->dry_run || removed_percent(all->before, all->after) <= MUCH)
+    if (job->options->write.dry_run || removed_percent(all->before, all->after) <= MUCH)
         return json_null();
     return ORGAN_OBJECT(
         SET_TEXT("text",

@@ -5,17 +5,17 @@
 #define ORGAN_PURIFY_H
 
 #include "orchestrator/surgery/trial/evaluate_options.h"
+#include "orchestrator/surgery/output/write_options.h"
 
 ORGAN_API_BEGIN
 
 typedef struct organ_purify_options {
-    const char *model, *output;
+    const char *model;
     const char *method;         /* "fft" or "haar" */
     double threshold;           /* k of fft, t of haar; >= 0; negative: 3 for fft, 1 for haar */
     double strength;            /* 0 to 1 */
     const char *types, *layers; /* as organ_selection_parse takes them; types NULL: the projections */
-    bool resume, force, dry_run;
-    const organ_experiment_options *evaluate; /* score model and output on its text; NULL: not */
+    organ_write_options write;
 } organ_purify_options;
 
 /* Makes a copy of the model in which the selected tensors are purified, in the types they had: a directory with the

@@ -71,12 +71,13 @@ typedef struct organ_remake {
 
 /* Members that the options of every such verb have, and that its job has. */
 #define ORGAN_REMAKE_ASKED(o)                                                                                          \
-    .path = (o)->output, .resume = (o)->resume, .force = (o)->force, .dry_run = (o)->dry_run, .evaluate = (o)->evaluate
+    .path = (o)->write.output, .resume = (o)->write.resume, .force = (o)->write.force, .dry_run = (o)->write.dry_run,  \
+    .evaluate = (o)->write.evaluate
 #define ORGAN_REMAKE_BY(job) .progress = (job)->progress, .engine = (job)->engine, .context = (job)
 
 /* The same of verbs that lay tensors out in new shards. */
 #define ORGAN_REMAKE_ANEW(o, job)                                                                                      \
-    .most = (o)->most, .pieces = (job)->pieces, .piece_count = (job)->piece_count, .units = (job)->units
+    .most = (o)->write.max_shard_size, .pieces = (job)->pieces, .piece_count = (job)->piece_count, .units = (job)->units
 
 /* Does it all. *report is for the caller to release; NULL on error. A run that is interrupted, or that the disk or the
  * memory ends, leaves what is done with a journal, and `resume` continues it to the same bytes; after any other error

@@ -156,7 +156,7 @@ static json_t *choices_head_of(organ_width_job *job)
 static organ_status name_place(organ_width_job *job, organ_error *error)
 {
     organ_width_choices *const c = &job->choices;
-    const char *const output = job->options->output;
+    const char *const output = job->options->write.output;
     c->place = organ_format("%.*s" ORGAN_CHOICE_ENDING, (int)organ_path_length(output), output);
     return c->place ? ORGAN_OK : organ_fail_memory(error, output);
 }
@@ -178,7 +178,7 @@ static organ_status make_values(const organ_width_choices *c, organ_error *error
 static organ_status begin_values(organ_width_job *job, organ_error *error)
 {
     organ_width_choices *const c = &job->choices;
-    if (organ_run_journal_begin(&c->journal, choices_head_of(job), job->options->output, error) == ORGAN_OK)
+    if (organ_run_journal_begin(&c->journal, choices_head_of(job), job->options->write.output, error) == ORGAN_OK)
         make_values(c, error);
     return error->status;
 }
@@ -200,8 +200,8 @@ organ_status organ_width_choices_begin(organ_width_job *job, organ_error *error)
     if (name_place(job, error) != ORGAN_OK)
         return error->status;
     c->output = (organ_output){.path = c->place,
-                               .force = o->force,
-                               .resume = o->resume,
+                               .force = o->write.force,
+                               .resume = o->write.resume,
                                .journal = &c->journal,
                                .all = job->part_count,
                                .ranks = ranks};

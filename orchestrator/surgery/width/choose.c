@@ -143,10 +143,7 @@ static organ_status choose_change(void *context, const organ_along_matrix *matri
 organ_status organ_width_text(organ_width_job *job, organ_error *error)
 {
     const organ_width_options *const o = job->options;
-    job->walk = (organ_along_options){.text = o->calibration,
-                                      .samples = o->samples,
-                                      .context = o->context,
-                                      .scratch = o->scratch,
+    job->walk = (organ_along_options){.calibration = o->calibration,
                                       .method = "width",
                                       .verb = "narrow",
                                       .doing = "narrowing",
@@ -164,7 +161,7 @@ organ_status organ_width_text(organ_width_job *job, organ_error *error)
         return error->status;
     snprintf(job->digest, sizeof job->digest, "%s", organ_along_describe(job->along)->digest);
     job->calibration = organ_along_json(job->along, "the model as narrowed so far");
-    return job->calibration ? ORGAN_OK : organ_fail_memory(error, o->calibration);
+    return job->calibration ? ORGAN_OK : organ_fail_memory(error, o->calibration.text);
 }
 
 /* Writes the choices to a file next to the output and reads them back. */

@@ -25,7 +25,7 @@ json_t *organ_width_parameters(void *context)
     return ORGAN_OBJECT(
         SET_BYTES_OF("ffn", o->ffn), SET_BYTES_OF("heads", o->heads), SET_TEXT("score", o->score),
         SET_FLAG("resolve", !o->no_resolve), SET_REAL("damping", ORGAN_NARROW_DAMPING),
-        SET_COUNT("samples", o->samples), SET_COUNT("context", o->context),
+        SET_COUNT("samples", o->calibration.samples), SET_COUNT("context", o->calibration.context),
         SET("channels", share_json(job, ORGAN_WIDTH_CHANNELS)),
         SET("expert_channels", share_json(job, ORGAN_WIDTH_EXPERTS)),
         SET_IF(job->shares[ORGAN_WIDTH_SHARED].keep, "shared_channels", share_json(job, ORGAN_WIDTH_SHARED)),
@@ -61,7 +61,7 @@ static json_t *document_part_json(const void *context, size_t k)
         ORGAN_OBJECT(SET_TEXT("tensor", part->tensor->name), SET_PLACE(a), SET_INDEX("expert", expert_of(part)),
                      SET_TEXT("what", part->kind == ORGAN_WIDTH_HEADS ? "heads" : "channels"),
                      SET_COUNT("before", part->share->whole), SET_COUNT("after", part->share->keep));
-    if (job->options->dry_run)
+    if (job->options->write.dry_run)
         return row;
     return organ_json_joined(
         row, ORGAN_OBJECT(SET_REAL_OF("lost_percent", r->tokens, lost_percent(r->loss, r->energy)),
@@ -74,7 +74,7 @@ static json_t *document_part_json(const void *context, size_t k)
 /* Means over the projections of a kind that the text has reached; null where none go. */
 static json_t *means_json(const organ_width_job *job, organ_width_kind kind)
 {
-    const bool chosen = !job->options->dry_run;
+    const bool chosen = !job->options->write.dry_run;
     double lost = 0;
     size_t count = 0, reached = 0;
     uint64_t fewest = UINT64_MAX;
@@ -116,9 +116,9 @@ static uint64_t moments_bytes(const organ_width_job *job)
 static json_t *memory_json(const organ_width_job *job)
 {
     const uint64_t moments = moments_bytes(job);
-    return job->options->dry_run && job->along ? ORGAN_OBJECT(SET_COUNT_OF("expert_moments", moments, moments),
-                                                              SET_COUNT("choices_on_disk", job->choices.bytes))
-                                               : json_null();
+    return job->options->write.dry_run && job->along ? ORGAN_OBJECT(SET_COUNT_OF("expert_moments", moments, moments),
+                                                                    SET_COUNT("choices_on_disk", job->choices.bytes))
+                                                     : json_null();
 }
 
 static json_t *width_definitions_json(const organ_width_job *job)

@@ -16,11 +16,11 @@ static organ_status width_check_options(const organ_width_options *o, organ_erro
                           "nothing is to be taken away: --ffn or --heads says how much of what stays");
     if (o->multiple_of && !o->ffn)
         return organ_fail(error, ORGAN_USAGE, "--multiple-of has no meaning without --ffn: it is for channels");
-    if (!o->calibration)
+    if (!o->calibration.text)
         return organ_fail(error, ORGAN_USAGE, "width needs --calibration FILE, a text");
     if (strcmp(o->score, "loss") != 0 && strcmp(o->score, "wanda") != 0)
         return organ_fail(error, ORGAN_USAGE, "score '%s' is neither 'loss' nor 'wanda'", o->score);
-    return organ_along_check(o->samples, o->context, error);
+    return organ_along_check(o->calibration.samples, o->calibration.context, error);
 }
 
 /* What was solved, as the output has it. */
@@ -55,7 +55,7 @@ static organ_status width_cut(organ_width_job *job, bool dry, json_t **report, o
                           .resolved = job->targets.chosen,
                           ORGAN_REMAKE_ASKED(o),
                           ORGAN_REMAKE_BY(job),
-                          .most = o->most,
+                          .most = o->write.max_shard_size,
                           .choice = true,
                           .plan = dry ? &job->plan : NULL,
                           .definition = "width/1",
@@ -86,13 +86,13 @@ static organ_status narrow(organ_width_job *job, json_t **report, organ_error *e
     if (width_check_options(o, error) || organ_donor_open(o->model, "narrowed", job->progress, &job->model, error) ||
         organ_width_plan(job, error) || organ_width_text(job, error))
         return error->status;
-    if (o->dry_run) {
+    if (o->write.dry_run) {
         organ_width_foresee(job);
         return width_cut(job, true, report, error);
     }
     if (try_cut(job, error) || organ_width_choices_begin(job, error) || organ_width_choose(job, error) ||
         organ_model_unchanged(job->model, error) ||
-        organ_output_still_free(o->output, organ_output_like(job->model), o->force, error))
+        organ_output_still_free(o->write.output, organ_output_like(job->model), o->write.force, error))
         return organ_width_choices_end(job, false, error);
     /* Where another run stands in the way of the output, no later one could go on with what was chosen. */
     width_cut(job, false, report, error);

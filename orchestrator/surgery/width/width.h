@@ -6,26 +6,23 @@
 #define ORGAN_WIDTH_H
 
 #include "orchestrator/surgery/trial/evaluate_options.h"
+#include "orchestrator/surgery/output/write_options.h"
+#include "orchestrator/surgery/output/calibration_text.h"
 
 ORGAN_API_BEGIN
 
 typedef struct organ_width_options {
-    const char *model, *output;
+    const char *model;
     const char *ffn;   /* what stays of the channels of each feed-forward and of each expert: "75%", or how many; NULL:
                         * all. A shared expert that is as wide as so many routed ones follows these, one with a width of
                         * its own keeps it */
     const char *heads; /* the same of the heads of K and V */
-    unsigned multiple_of;    /* the channels that stay are a multiple of it; 0: 256 of a GGUF model that has so many or
-                                more, else 32 */
-    const char *calibration; /* a text file */
-    unsigned samples;        /* windows of it, 1 .. 1000000 */
-    unsigned context;        /* tokens of a window, 1 .. 1048576 */
-    const char *scratch;     /* a directory for the hidden states of the windows; NULL: they are in memory */
-    const char *score;       /* "loss", or "wanda" to compare with */
-    bool no_resolve;         /* what stays keeps its values */
-    uint64_t most;           /* bytes of a file of the output */
-    bool resume, force, dry_run;
-    const organ_experiment_options *evaluate; /* score model and output on its text; NULL: not */
+    unsigned multiple_of; /* the channels that stay are a multiple of it; 0: 256 of a GGUF model that has so many or
+                             more, else 32 */
+    organ_calibration_text calibration;
+    const char *score; /* "loss", or "wanda" to compare with */
+    bool no_resolve;   /* what stays keeps its values */
+    organ_write_options write;
 } organ_width_options;
 
 /* Makes a narrower model: a directory, or one file if `output` ends in .safetensors or .gguf. The text decides layer by

@@ -117,7 +117,7 @@ START_TEST(organ_directory)
         organ_error error = {0};
         json_t *report = NULL;
         const organ_extract_options options = {
-            .model = scratch_path("a.gguf"), .output = scratch_path("apart"), .force = true};
+            .model = scratch_path("a.gguf"), .write.output = scratch_path("apart"), .write.force = true};
         memory_fails_after(k);
         organ_extract(&options, NULL, NULL, &report, &error);
         all = memory_returns();
@@ -131,7 +131,7 @@ START_TEST(organ_directory)
         organ_error error = {0};
         json_t *report = NULL;
         const organ_assemble_options options = {
-            .directory = scratch_path("apart"), .output = scratch_path("b.gguf"), .force = true};
+            .directory = scratch_path("apart"), .write.output = scratch_path("b.gguf"), .write.force = true};
         memory_fails_after(k);
         organ_assemble(&options, NULL, NULL, &report, &error);
         all = memory_returns();

@@ -91,27 +91,30 @@ static void made(document which, organ_status status, organ_status expected, con
 
 static void make_precision(const organ_engine *e, const char *fp8, const char *int4)
 {
-    const organ_quantize_options to_fp8 = {.model = MODEL, .output = fp8, .scheme = "fp8-block128", .most = SHARD};
-    const organ_quantize_options to_int4 = {.model = MODEL, .output = int4, .scheme = "int4-group32", .most = SHARD};
+    const organ_quantize_options to_fp8 = {
+        .model = MODEL, .write.output = fp8, .scheme = "fp8-block128", .write.max_shard_size = SHARD};
+    const organ_quantize_options to_int4 = {
+        .model = MODEL, .write.output = int4, .scheme = "int4-group32", .write.max_shard_size = SHARD};
     const organ_quantize_options to_blocks = {.model = "fixtures/tiny-qwen2-gguf/tiny-qwen2-BF16-00001-of-00002.gguf",
-                                              .output = at("blocks.gguf"),
+                                              .write.output = at("blocks.gguf"),
                                               .scheme = "q4_k",
                                               .imatrix = "fixtures/imatrix/tiny-qwen2.gguf"};
     const organ_quantize_options by_text = {.model = MODEL,
-                                            .output = at("by-text"),
+                                            .write.output = at("by-text"),
                                             .scheme = "int4-group32",
                                             .targets = "*.0.self_attn.k_proj.weight",
-                                            .most = SHARD,
+                                            .write.max_shard_size = SHARD,
                                             .method = "gptq",
-                                            .calibration = TEXT,
-                                            .samples = 1,
-                                            .context = 32};
+                                            .calibration.text = TEXT,
+                                            .calibration.samples = 1,
+                                            .calibration.context = 32};
     organ_quantize_options mixed = by_text;
-    mixed.output = at("mixed");
+    mixed.write.output = at("mixed");
     mixed.scheme = "mixed";
     mixed.allocate = (organ_allocate_options){.allocate = "global", .budget = "4bpw", .tokens = 64, .rounds = 1};
     mixed.targets = "*.0.self_attn.[kv]_proj.weight";
-    const organ_dequantize_options back = {.model = fp8, .output = at("plain"), .dtype = "bf16", .most = SHARD};
+    const organ_dequantize_options back = {
+        .model = fp8, .write.output = at("plain"), .dtype = "bf16", .write.max_shard_size = SHARD};
     const organ_autopsy_options sick = {.model = "fixtures/precision/plain-types"},
                                 beside = {.model = int4, .other = MODEL};
     MADE(QUANTIZE, ORGAN_OK, organ_quantize_model(&to_int4, e, NULL, report, &error));
@@ -128,8 +131,10 @@ static void make_precision(const organ_engine *e, const char *fp8, const char *i
 static void make_adapters(const organ_engine *e, const char *fp8, const char *int4)
 {
     const char *const lora = "fixtures/tiny-lora", *const tuned = at("tuned"), *const adapter = at("adapter");
-    organ_lora_merge_options merge = {.base = MODEL, .adapter = lora, .output = tuned, .scale = 4, .most = SHARD};
-    organ_lora_extract_options extract = {.base = fp8, .tuned = tuned, .output = adapter, .rank = 4, .dtype = "bf16"};
+    organ_lora_merge_options merge = {
+        .base = MODEL, .adapter = lora, .write.output = tuned, .scale = 4, .write.max_shard_size = SHARD};
+    organ_lora_extract_options extract = {
+        .base = fp8, .tuned = tuned, .write.output = adapter, .rank = 4, .dtype = "bf16"};
     const organ_lora_resize_options resize = {.adapter = adapter, .output = at("small"), .rank = 2, .energy = 0.5};
     organ_lora_sanitize_options sanitize = {.adapter = lora, .output = at("servable")};
     const organ_orthogonality_options noise = {
@@ -143,13 +148,17 @@ static void make_adapters(const organ_engine *e, const char *fp8, const char *in
     MADE(NOISE_PAIRS, ORGAN_OK, organ_noise_pairs(&pairs, e, NULL, report, &error));
     sanitize.check = true;
     sanitize.output = NULL;
-    merge.dry_run = extract.dry_run = true;
-    merge.output = extract.output = at("none");
+    merge.write.dry_run = extract.write.dry_run = true;
+    merge.write.output = extract.write.output = at("none");
     MADE(CHECKED, ORGAN_CHECK_FAILED, organ_lora_sanitize(&sanitize, e, NULL, report, &error));
     MADE(MERGE_DRY, ORGAN_OK, organ_lora_merge(&merge, e, NULL, report, &error));
     MADE(EXTRACT_DRY, ORGAN_OK, organ_lora_extract(&extract, e, NULL, report, &error));
-    extract = (organ_lora_extract_options){
-        .base = MODEL, .tuned = tuned, .output = at("energy"), .rank = 8, .rank_by = "energy=0.9", .dtype = "bf16"};
+    extract = (organ_lora_extract_options){.base = MODEL,
+                                           .tuned = tuned,
+                                           .write.output = at("energy"),
+                                           .rank = 8,
+                                           .rank_by = "energy=0.9",
+                                           .dtype = "bf16"};
     MADE(EXTRACT_ENERGY, ORGAN_OK, organ_lora_extract(&extract, e, NULL, report, &error));
 }
 
@@ -165,7 +174,7 @@ static void make_perplexity(const organ_engine *e)
     const organ_generate_options speech = {.model = MODEL, .prompt = "In the <b>beginning\n\n", .count = 8};
     for (size_t k = 0; k < 2; k++) {
         const organ_prune_options prune = {.donor = MODEL,
-                                           .output = pruned[k],
+                                           .write.output = pruned[k],
                                            .block_size = 256,
                                            .iterations = 2,
                                            .beta = 2,

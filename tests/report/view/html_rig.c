@@ -44,8 +44,12 @@ json_t *grafted(const char *source, const char *target, const char *output, bool
 {
     json_t *report = NULL;
     organ_error error = {0};
-    const organ_graft_options options = {
-        .source = source, .target = target, .output = output, .types = "organ", .layers = "1-2", .dry_run = dry_run};
+    const organ_graft_options options = {.source = source,
+                                         .target = target,
+                                         .write.output = output,
+                                         .types = "organ",
+                                         .layers = "1-2",
+                                         .write.dry_run = dry_run};
     const organ_status status = organ_graft(&options, html_room.engine.kernels, NULL, NULL, &report, &error);
     return must(status, report, &error);
 }
@@ -54,8 +58,12 @@ json_t *purified(const char *model, const char *output, double strength, bool dr
 {
     json_t *report = NULL;
     organ_error error = {0};
-    const organ_purify_options options = {
-        .model = model, .output = output, .method = "haar", .threshold = -1, .strength = strength, .dry_run = dry_run};
+    const organ_purify_options options = {.model = model,
+                                          .write.output = output,
+                                          .method = "haar",
+                                          .threshold = -1,
+                                          .strength = strength,
+                                          .write.dry_run = dry_run};
     const organ_status status = organ_purify(&options, &html_room.engine, NULL, &report, &error);
     return must(status, report, &error);
 }
@@ -65,7 +73,7 @@ json_t *extracted(const char *model, const char *output)
     json_t *report = NULL;
     organ_error error = {0};
     const organ_status status =
-        organ_extract(&(organ_extract_options){.model = model, .output = output}, NULL, NULL, &report, &error);
+        organ_extract(&(organ_extract_options){.model = model, .write.output = output}, NULL, NULL, &report, &error);
     return must(status, report, &error);
 }
 
@@ -73,7 +81,7 @@ json_t *assembled(const char *directory, const char *output)
 {
     json_t *report = NULL;
     organ_error error = {0};
-    const organ_assemble_options options = {.directory = directory, .output = output};
+    const organ_assemble_options options = {.directory = directory, .write.output = output};
     const organ_status status = organ_assemble(&options, NULL, NULL, &report, &error);
     return must(status, report, &error);
 }

@@ -258,11 +258,11 @@ static organ_status prune(const char *method, const char *output, const char *sc
                           .force = true,
                           .threads = threads,
                           .options = {.method = method,
-                                      .calibration = scratch_path("text"),
-                                      .samples = 80,
-                                      .context = 32,
+                                      .calibration.text = scratch_path("text"),
+                                      .calibration.samples = 80,
+                                      .calibration.context = 32,
                                       .effort = 1,
-                                      .scratch = scratch}};
+                                      .calibration.scratch = scratch}};
     *error = (organ_error){0};
     return method_prune(output, &w, error);
 }

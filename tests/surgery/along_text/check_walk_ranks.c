@@ -148,9 +148,9 @@ static void walk(walker *w, organ_ranks *ranks, organ_error *error)
     session s;
     *w = (walker){.ranks = ranks};
     snprintf(text, sizeof text, "%s/calibration.txt", of.model);
-    organ_along_options options = {.text = text,
-                                   .samples = SAMPLES,
-                                   .context = CONTEXT,
+    organ_along_options options = {.calibration.text = text,
+                                   .calibration.samples = SAMPLES,
+                                   .calibration.context = CONTEXT,
                                    .method = "test",
                                    .verb = "test",
                                    .doing = "testing",

@@ -54,9 +54,9 @@ static uint64_t no_memory(void *context, const organ_along_text *along, const or
 
 static organ_along_options along_options(unsigned samples)
 {
-    return (organ_along_options){.text = scratch_path("text"),
-                                 .samples = samples,
-                                 .context = CONTEXT,
+    return (organ_along_options){.calibration.text = scratch_path("text"),
+                                 .calibration.samples = samples,
+                                 .calibration.context = CONTEXT,
                                  .method = "test",
                                  .verb = "test",
                                  .doing = "testing",
@@ -100,9 +100,9 @@ static void prune_by_magnitude(const char *output, const char *targets, organ_al
                             .force = true,
                             .threads = 2,
                             .options = {.method = "magnitude",
-                                        .calibration = allocate.allocate ? scratch_path("text") : NULL,
-                                        .samples = allocate.allocate ? SAMPLES : 128,
-                                        .context = allocate.allocate ? CONTEXT : 512,
+                                        .calibration.text = allocate.allocate ? scratch_path("text") : NULL,
+                                        .calibration.samples = allocate.allocate ? SAMPLES : 128,
+                                        .calibration.context = allocate.allocate ? CONTEXT : 512,
                                         .effort = 1,
                                         .allocate = allocate}};
     ck_assert_msg(method_prune(output, &way, &error) == ORGAN_OK, "%s", error.message);
@@ -119,9 +119,9 @@ static void prune_by_v3(const char *output, const char *targets, unsigned sample
                             .force = true,
                             .threads = 2,
                             .options = {.method = "physarum-v3",
-                                        .calibration = scratch_path("text"),
-                                        .samples = samples,
-                                        .context = CONTEXT,
+                                        .calibration.text = scratch_path("text"),
+                                        .calibration.samples = samples,
+                                        .calibration.context = CONTEXT,
                                         .effort = effort,
                                         .allocate = allocate}};
     ck_assert_msg(method_prune(output, &way, &error) == ORGAN_OK, "%s", error.message);

@@ -37,8 +37,8 @@ static organ_status prune(const char *output, way w, organ_error *error)
                               .options = {.method = w.method,
                                           .imatrix = w.imatrix,
                                           .pattern = w.pattern,
-                                          .samples = 128,
-                                          .context = 512,
+                                          .calibration.samples = 128,
+                                          .calibration.context = 512,
                                           .effort = 1}};
     return method_prune(output, &whole, error);
 }

@@ -40,9 +40,9 @@ static organ_status prune(const char *output, way w, organ_error *error)
 {
     const bool text = !w.c.method || strcmp(w.c.method, "magnitude") != 0;
     w.c.method = w.c.method ? w.c.method : "physarum-v2";
-    w.c.calibration = w.c.calibration || !text ? w.c.calibration : scratch_path("text");
-    w.c.samples = w.c.samples ? w.c.samples : text ? 12 : 128;
-    w.c.context = w.c.context ? w.c.context : text ? 40 : 512;
+    w.c.calibration.text = w.c.calibration.text || !text ? w.c.calibration.text : scratch_path("text");
+    w.c.calibration.samples = w.c.calibration.samples ? w.c.calibration.samples : text ? 12 : 128;
+    w.c.calibration.context = w.c.calibration.context ? w.c.calibration.context : text ? 40 : 512;
     w.c.effort = w.c.effort > 0 ? w.c.effort : 1;
     const method_way whole = {.donor = w.donor ? w.donor : scratch_path("donor"),
                               .targets = w.targets,
@@ -115,7 +115,7 @@ START_TEST(seed_and_text_decide)
     must_prune("a", (way){.sparsity = 40});
     must_prune("b", (way){.sparsity = 40, .c = {.seed = 1}});
     ck_assert(!same_files(scratch_path("a/model.safetensors"), scratch_path("b/model.safetensors")));
-    must_prune("c", (way){.sparsity = 40, .c = {.samples = 11}});
+    must_prune("c", (way){.sparsity = 40, .c = {.calibration.samples = 11}});
     ck_assert(!same_files(scratch_path("a/model.safetensors"), scratch_path("c/model.safetensors")));
 }
 END_TEST
@@ -210,10 +210,11 @@ START_TEST(experts)
     static const char *const kinds[] = {"qwen3moe", "qwen3moe-stacked", "mixtral"};
     for (size_t k = 0; k < 3; k++) {
         method_make_donor(kinds[k]);
-        must_prune("whole", (way){.sparsity = 40, .force = true, .c = {.samples = 40}});
+        must_prune("whole", (way){.sparsity = 40, .force = true, .c = {.calibration.samples = 40}});
         ck_assert_double_eq(real_at("coverage.percent"), 100);
         ck_assert_int_eq(json_object_size(json_object_get(json_object_get(last_report, "calibration"), "fallback")), 0);
-        must_prune("one", (way){.sparsity = 40, .force = true, .c = {.samples = 1, .context = 1}});
+        must_prune("one",
+                   (way){.sparsity = 40, .force = true, .c = {.calibration.samples = 1, .calibration.context = 1}});
         ck_assert_double_eq(real_at("calibration.fallback.experts"),
                             3 * 6); /* all: the only token is fewer than eight */
     }
@@ -223,11 +224,12 @@ END_TEST
 /* What memory is short of is taken from the widest. */
 START_TEST(narrow_inputs_are_whole_before_wide_ones)
 {
-    const way w = {.donor = TINY,
-                   .sparsity = 50,
-                   .memory = (uint64_t)60 << 20,
-                   .targets = "model.layers.0.*_proj.weight",
-                   .c = {.calibration = TINY "/calibration.txt", .samples = 4, .context = 64}};
+    const way w = {
+        .donor = TINY,
+        .sparsity = 50,
+        .memory = (uint64_t)60 << 20,
+        .targets = "model.layers.0.*_proj.weight",
+        .c = {.calibration.text = TINY "/calibration.txt", .calibration.samples = 4, .calibration.context = 64}};
     must_prune("out", w);
     ck_assert_double_eq(real_at("calibration.block_diagonal_tensors"), 1);
     size_t size;
@@ -263,7 +265,8 @@ START_TEST(hidden_states_that_do_not_fit)
     make_shard(scratch_path("donor/model.safetensors"), tensors, sizeof tensors / sizeof *tensors);
     memset(text, 'a', sizeof text);
     spill(scratch_path("text"), text, sizeof text);
-    const way w = {.sparsity = 50, .memory = (uint64_t)512 << 20, .c = {.samples = 128, .context = 512}};
+    const way w = {
+        .sparsity = 50, .memory = (uint64_t)512 << 20, .c = {.calibration.samples = 128, .calibration.context = 512}};
     must_fail(w, ORGAN_USAGE,
               "--memory 512M is too little for the hidden states of 128 windows (--samples) of 512 tokens (--context), "
               "a layer and ");
@@ -320,9 +323,9 @@ START_TEST(better_methods_are_better)
                                 .force = true,
                                 .targets = "model.layers.0.*_proj.weight",
                                 .c = {.method = methods[m],
-                                      .calibration = TINY "/calibration.txt",
-                                      .samples = (unsigned)samples,
-                                      .context = 128}});
+                                      .calibration.text = TINY "/calibration.txt",
+                                      .calibration.samples = (unsigned)samples,
+                                      .calibration.context = 128}});
         ck_assert_double_eq(real_at("calibration.block_diagonal_tensors"), 0);
         far[m] = distance(&donor, "out", &windows);
     }
@@ -354,10 +357,10 @@ START_TEST(refusals)
     method_make_donor("qwen3");
     const way usual = {.sparsity = 40};
     way w = usual;
-    w.c.calibration = scratch_path("missing");
+    w.c.calibration.text = scratch_path("missing");
     must_fail(w, ORGAN_IO, "missing");
     w = usual;
-    w.c.context = 100000;
+    w.c.calibration.context = 100000;
     must_fail(w, ORGAN_USAGE, "0 windows of 100000 (--context), and at least 1 is needed");
     w = usual;
     w.memory = (uint64_t)2 << 20;

@@ -37,9 +37,9 @@ static organ_status prune(const char *donor, const char *output, way w, organ_er
                               .memory = w.memory,
                               .options = {.method = w.method ? w.method : "wanda",
                                           .imatrix = w.imatrix,
-                                          .calibration = w.calibration,
-                                          .samples = w.calibration ? 16 : 128,
-                                          .context = w.calibration ? 128 : 512,
+                                          .calibration.text = w.calibration,
+                                          .calibration.samples = w.calibration ? 16 : 128,
+                                          .calibration.context = w.calibration ? 128 : 512,
                                           .effort = 1}};
     return method_prune(output, &whole, error);
 }

@@ -30,36 +30,36 @@ typedef struct resumed_way {
 
 /* Two streams; no text; what an imatrix says; stacks of experts; rows in another order than that of the file; tiles. */
 static const resumed_way ways[] = {
-    {"qwen3", {.sparsity = 40, .options = {.method = "physarum-v2", .samples = 12, .context = 40, .effort = 1}}},
+    {"qwen3", {.sparsity = 40, .options = {.method = "physarum-v2", .calibration = {NULL, 12, 40, NULL}, .effort = 1}}},
     {NULL,
      {.sparsity = 40,
       .targets = SMALL,
-      .options = {.method = "magnitude", .samples = 128, .context = 512, .effort = 1}}},
+      .options = {.method = "magnitude", .calibration.samples = 128, .calibration.context = 512, .effort = 1}}},
     {NULL,
      {.sparsity = 40,
       .targets = SMALL,
       .options = {.method = "physarum-v2",
-                  .samples = 128,
-                  .context = 512,
+                  .calibration.samples = 128,
+                  .calibration.context = 512,
                   .effort = 1,
                   .imatrix = "fixtures/imatrix/tiny-qwen2.gguf"}}},
     {"qwen3moe-stacked",
-     {.sparsity = -1, .options = {.method = "physarum-v2", .samples = 40, .context = 40, .effort = 1}}},
+     {.sparsity = -1, .options = {.method = "physarum-v2", .calibration = {NULL, 40, 40, NULL}, .effort = 1}}},
     {"qwen3moe-stacked",
-     {.sparsity = 40, .options = {.method = "physarum-v3", .samples = 40, .context = 40, .effort = 0.1}}},
-    {"qwen3", {.sparsity = 40, .options = {.method = "alps", .samples = 12, .context = 40, .effort = 1}}},
-    {"llama.gguf", {.sparsity = 40, .options = {.method = "sparsegpt", .samples = 12, .context = 40, .effort = 1}}},
+     {.sparsity = 40, .options = {.method = "physarum-v3", .calibration = {NULL, 40, 40, NULL}, .effort = 0.1}}},
+    {"qwen3", {.sparsity = 40, .options = {.method = "alps", .calibration = {NULL, 12, 40, NULL}, .effort = 1}}},
+    {"llama.gguf", {.sparsity = 40, .options = {.method = "sparsegpt", .calibration = {NULL, 12, 40, NULL}, .effort = 1}}},
     {NULL,
      {.sparsity = -1,
       .targets = SMALL,
-      .options = {.method = "physarum-v1", .samples = 128, .context = 512, .effort = 1}}},
+      .options = {.method = "physarum-v1", .calibration.samples = 128, .calibration.context = 512, .effort = 1}}},
     {"qwen3",
      {.sparsity = 40,
-      .options = {.method = "wanda", .samples = 3, .context = 40, .effort = 1, .allocate = ONE_BUDGET}}},
+      .options = {.method = "wanda", .calibration = {NULL, 3, 40, NULL}, .effort = 1, .allocate = ONE_BUDGET}}},
     {"qwen3",
      {.sparsity = 40,
       .targets = SMALL,
-      .options = {.method = "physarum-v1", .samples = 3, .context = 40, .effort = 1, .allocate = ONE_BUDGET}}},
+      .options = {.method = "physarum-v1", .calibration = {NULL, 3, 40, NULL}, .effort = 1, .allocate = ONE_BUDGET}}},
 };
 enum {
     TWO_STREAMS,
@@ -82,7 +82,7 @@ static organ_status prune_once(const void *way, const char *output, bool resume,
     method_way here = of->way;
     *error = (organ_error){0};
     here.donor = of->kind ? scratch_path("donor") : TINY;
-    here.options.calibration = of->kind ? scratch_path("text") : NULL;
+    here.options.calibration.text = of->kind ? scratch_path("text") : NULL;
     here.resume = resume;
     here.threads = (unsigned)threads;
     here.stop = stop;
@@ -141,7 +141,7 @@ START_TEST(curves_are_measured_once)
     const resumed_way way = {
         "qwen3moe",
         {.sparsity = 40,
-         .options = {.method = "wanda", .samples = 40, .context = 40, .effort = 1, .allocate = ONE_BUDGET}}};
+         .options = {.method = "wanda", .calibration = {NULL, 40, 40, NULL}, .effort = 1, .allocate = ONE_BUDGET}}};
     const resumed_verb verb = verb_of(&way);
     organ_error error;
     ck_assert_msg(prune_once(verb.way, "whole", false, 2, NULL, &error) == ORGAN_OK, "%s", error.message);

@@ -45,15 +45,15 @@ organ_status method_prune(const char *output, const method_way *w, organ_error *
 {
     session s;
     const organ_prune_options o = {.donor = w->donor,
-                                   .output = scratch_path("%s", output),
+                                   .write.output = scratch_path("%s", output),
                                    .block_size = 256,
                                    .iterations = 30,
                                    .beta = 2,
                                    .coupling = 1,
                                    .sparsity = w->sparsity,
                                    .targets = w->targets,
-                                   .resume = w->resume,
-                                   .force = w->force};
+                                   .write.resume = w->resume,
+                                   .write.force = w->force};
     json_decref(last_report);
     last_report = NULL;
     /* The engine is what is wanted of it. */

@@ -49,10 +49,10 @@ static organ_status measure(const asked *a, organ_expert_scores *scores, bool *w
     s.engine.ranks = a->ranks;
     s.engine.stop = a->stop;
     const organ_expert_measure_options options = {.model = s.model,
-                                                  .text = TEXT,
-                                                  .samples = a->samples,
-                                                  .context = a->context,
-                                                  .scratch = a->scratch,
+                                                  .calibration.text = TEXT,
+                                                  .calibration.samples = a->samples,
+                                                  .calibration.context = a->context,
+                                                  .calibration.scratch = a->scratch,
                                                   .engine = &s.engine};
     if (organ_expert_scores_open(s.model, !a->without_loss, scores, error) == ORGAN_OK &&
         organ_expert_measure_open(&options, scores, &m, error) == ORGAN_OK &&
@@ -310,10 +310,12 @@ START_TEST(packed_weights_are_measured)
     json_t *report;
     const char *const packed = scratch_path("packed"), *const values = scratch_path("values");
     ck_assert_int_eq(session_open(&s, MODEL, 2, ROOMY, &error), ORGAN_OK);
-    const organ_quantize_options q = {.model = MODEL, .output = packed, .scheme = "int4-group32", .most = UINT64_MAX};
+    const organ_quantize_options q = {
+        .model = MODEL, .write.output = packed, .scheme = "int4-group32", .write.max_shard_size = UINT64_MAX};
     ck_assert_msg(organ_quantize_model(&q, &s.engine, NULL, &report, &error) == ORGAN_OK, "%s", error.message);
     json_decref(report);
-    const organ_dequantize_options d = {.model = packed, .output = values, .dtype = "f32", .most = UINT64_MAX};
+    const organ_dequantize_options d = {
+        .model = packed, .write.output = values, .dtype = "f32", .write.max_shard_size = UINT64_MAX};
     ck_assert_msg(organ_dequantize_model(&d, &s.engine, NULL, &report, &error) == ORGAN_OK, "%s", error.message);
     json_decref(report);
     session_close(&s);

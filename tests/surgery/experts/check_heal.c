@@ -208,10 +208,10 @@ static organ_status heal_model(const heal_way *way, const organ_model *model, co
         layers[l].experts = (organ_cut_keep){kept_of_stacks[l], STACKED_KEPT};
     const organ_expert_heal_options options = {.model = model,
                                                .layers = layers,
-                                               .text = way->stacked ? scratch_path("text") : TEXT,
-                                               .samples = way->samples,
-                                               .context = way->context,
-                                               .scratch = way->scratch ? scratch_path(".") : NULL,
+                                               .calibration.text = way->stacked ? scratch_path("text") : TEXT,
+                                               .calibration.samples = way->samples,
+                                               .calibration.context = way->context,
+                                               .calibration.scratch = way->scratch ? scratch_path(".") : NULL,
                                                .largest = way->largest,
                                                .engine = engine};
     json_decref(report);

@@ -70,8 +70,11 @@ uint16_t *rig_bf16(const float *values, size_t n)
 
 void rig_quantise(const char *model, const char *scheme)
 {
-    const organ_quantize_options options = {
-        .model = model, .output = scratch_path("q"), .scheme = scheme, .most = (uint64_t)1 << 30, .force = true};
+    const organ_quantize_options options = {.model = model,
+                                            .write.output = scratch_path("q"),
+                                            .scheme = scheme,
+                                            .write.max_shard_size = (uint64_t)1 << 30,
+                                            .write.force = true};
     run_engine room;
     organ_error error = {0};
     json_t *report = NULL;

@@ -24,14 +24,14 @@ static json_t *heal(const char *donor, const char *output)
     organ_error error = {0};
     json_t *report = NULL;
     const organ_layers_options o = {.model = donor,
-                                    .output = scratch_path("%s", output),
+                                    .write.output = scratch_path("%s", output),
                                     .drop = "1-1",
-                                    .calibration = scratch_path("text"),
+                                    .calibration.text = scratch_path("text"),
                                     .search_tokens = 64,
                                     .heal = true,
-                                    .samples = SAMPLES,
-                                    .context = CONTEXT,
-                                    .most = UINT64_MAX};
+                                    .calibration.samples = SAMPLES,
+                                    .calibration.context = CONTEXT,
+                                    .write.max_shard_size = UINT64_MAX};
     ck_assert_int_eq(session_open(&s, donor, 2, ROOMY, &error), ORGAN_OK);
     ck_assert_msg(organ_layers(&o, &s.engine, NULL, &report, &error) == ORGAN_OK, "%s", error.message);
     session_close(&s);
@@ -89,9 +89,9 @@ START_TEST(rows_stay_in_the_order_of_the_file)
     rename(scratch_path("donor"), scratch_path("plain"));
     method_make_donor("llama.gguf");
     const organ_quantize_options o = {.model = scratch_path("donor/model.gguf"),
-                                      .output = scratch_path("blocks.gguf"),
+                                      .write.output = scratch_path("blocks.gguf"),
                                       .scheme = "q8_0",
-                                      .most = UINT64_MAX};
+                                      .write.max_shard_size = UINT64_MAX};
     ck_assert_int_eq(session_open(&s, o.model, 1, ROOMY, &error), ORGAN_OK);
     ck_assert_msg(organ_quantize_model(&o, &s.engine, NULL, &quantized, &error) == ORGAN_OK, "%s", error.message);
     session_close(&s);
@@ -129,9 +129,9 @@ static float *judged_logits(const char *model)
     organ_along_text *along = NULL;
     static uint32_t tokens[JUDGED];
     static size_t begin[SAMPLES / 4 + 1], rows[JUDGED];
-    organ_along_options walk = {.text = scratch_path("text"),
-                                .samples = SAMPLES,
-                                .context = CONTEXT,
+    organ_along_options walk = {.calibration.text = scratch_path("text"),
+                                .calibration.samples = SAMPLES,
+                                .calibration.context = CONTEXT,
                                 .method = "--heal",
                                 .verb = "heal",
                                 .doing = "healing"};
@@ -188,9 +188,9 @@ static float *seen_by_head(const char *model, const float *norm)
     session s;
     organ_error error = {0};
     organ_along_text *along = NULL;
-    organ_along_options walk = {.text = scratch_path("text"),
-                                .samples = SAMPLES,
-                                .context = CONTEXT,
+    organ_along_options walk = {.calibration.text = scratch_path("text"),
+                                .calibration.samples = SAMPLES,
+                                .calibration.context = CONTEXT,
                                 .method = "--heal",
                                 .verb = "heal",
                                 .doing = "healing"};

@@ -159,8 +159,10 @@ static resumed_verb merge_of(int k)
     json_t *report = NULL;
     run_engine room;
     run_engine_open(&room, (run_way){.threads = 2});
-    const organ_quantize_options pack = {
-        .model = scratch_path("donor"), .output = scratch_path("packed"), .scheme = "fp8-channel", .most = 60000};
+    const organ_quantize_options pack = {.model = scratch_path("donor"),
+                                         .write.output = scratch_path("packed"),
+                                         .scheme = "fp8-channel",
+                                         .write.max_shard_size = 60000};
     ck_assert_msg(organ_quantize_model(&pack, &room.engine, NULL, &report, &error) == ORGAN_OK, "%s", error.message);
     run_engine_close(&room);
     json_decref(report);

@@ -52,7 +52,7 @@ static double check_module(const organ_adapter *adapter, const char *module)
 START_TEST(factors_are_the_change)
 {
     for (int bf16 = 0; bf16 < 2; bf16++) {
-        must_lora_extract("out", (lora_way){.bf16 = bf16, .options = {.force = true}});
+        must_lora_extract("out", (lora_way){.bf16 = bf16, .options = {.write.force = true}});
         organ_adapter *adapter = lora_open("out");
         ck_assert_uint_eq(adapter->pair_count, MODULES);
         ck_assert(adapter->r == 8 && adapter->alpha == 8 && adapter->rest_count == 0);
@@ -107,8 +107,8 @@ START_TEST(ranks_by_energy)
     static const char *const spellings[][2] = {{"energy", "0.999"}, {"energy=0.999", NULL}};
     lora_tune(scratch_path("tuned.safetensors"), "layers.1.self_attn.q_proj", 2, 0.1, 0);
     for (size_t s = 0; s < 2; s++) {
-        must_lora_extract("out",
-                          (lora_way){.options = {.rank_by = spellings[s][0], .share = spellings[s][1], .force = true}});
+        must_lora_extract(
+            "out", (lora_way){.options = {.rank_by = spellings[s][0], .share = spellings[s][1], .write.force = true}});
         organ_adapter *adapter = lora_open("out");
         size_t most = 0;
         for (size_t k = 0; k < MODULES; k++) {
@@ -183,12 +183,13 @@ START_TEST(modules_are_chosen_by_pattern)
     } cases[] = {
         {"q_proj", 2}, {"k_proj,down_proj", 3}, {"model.layers.1.*", 2}, {"*.0.mlp.down_proj.weight,", 1}, {"*", 5}};
     for (size_t k = 0; k < sizeof cases / sizeof *cases; k++) {
-        must_lora_extract("out", (lora_way){.options = {.modules = cases[k].globs, .force = true}});
+        must_lora_extract("out", (lora_way){.options = {.modules = cases[k].globs, .write.force = true}});
         organ_adapter *adapter = lora_open("out");
         ck_assert_uint_eq(adapter->pair_count, cases[k].count);
         organ_adapter_close(adapter);
     }
-    must_lora_extract("out", (lora_way){.options = {.modules = "q_proj", .force = true}}); /* the others are told of */
+    must_lora_extract("out",
+                      (lora_way){.options = {.modules = "q_proj", .write.force = true}}); /* the others are told of */
     ck_assert_ptr_nonnull(lora_row("not_extracted", "tensor", L0 "mlp.down_proj.weight"));
     ck_assert_uint_eq(json_array_size(json_object_get(lora_result, "not_extracted")), 3);
 }
@@ -236,7 +237,7 @@ START_TEST(what_else_changed_is_kept)
     size_t rows, cols;
     change_the_rest();
     for (int bf16 = 0; bf16 < 2; bf16++) {
-        must_lora_extract("out", (lora_way){.bf16 = bf16, .options = {.save_full = true, .force = true}});
+        must_lora_extract("out", (lora_way){.bf16 = bf16, .options = {.save_full = true, .write.force = true}});
         organ_adapter *adapter = lora_open("out");
         ck_assert_uint_eq(adapter->rest_count, 4);
         organ_adapter_close(adapter);
@@ -318,9 +319,10 @@ START_TEST(bytes_do_not_depend_on_threads_or_memory)
     must_lora_extract("first", (lora_way){.bf16 = true});
     for (size_t t = 0; t < 3; t++)
         for (size_t m = 0; m < 3; m++) {
-            must_lora_extract(
-                "out",
-                (lora_way){.bf16 = true, .threads = threads[t], .memory = memories[m], .options = {.force = true}});
+            must_lora_extract("out", (lora_way){.bf16 = true,
+                                                .threads = threads[t],
+                                                .memory = memories[m],
+                                                .options = {.write.force = true}});
             same_adapters("first", "out");
         }
 }

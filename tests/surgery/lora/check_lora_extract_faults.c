@@ -73,13 +73,13 @@ START_TEST(places_that_are_taken)
     ck_assert_int_eq(lora_extract("there", (lora_way){0}, &error), ORGAN_USAGE);
     ck_assert_int_eq(lora_extract("base.safetensors", (lora_way){0}, &error), ORGAN_USAGE);
     ck_assert_int_eq(lora_extract("new.safetensors", (lora_way){0}, &error), ORGAN_USAGE);
-    must_lora_extract("there", (lora_way){.options = {.force = true}});
+    must_lora_extract("there", (lora_way){.options = {.write.force = true}});
 }
 END_TEST
 
 START_TEST(a_dry_run_makes_nothing)
 {
-    must_lora_extract("out", (lora_way){.options = {.dry_run = true, .rank = 40}});
+    must_lora_extract("out", (lora_way){.options = {.write.dry_run = true, .rank = 40}});
     ck_assert(!scratch_left("out"));
     ck_assert_int_eq(json_integer_value(json_object_get(lora_row("modules", "module", L0 "self_attn.k_proj"), "rank")),
                      36);
@@ -105,7 +105,7 @@ static bool fails_at(lora_way way, fault_call call, long n, int fault)
         return met;
     ck_assert_msg(strstr(error.message, "--resume continues"), "%s", error.message);
     ck_assert_int_eq(lora_extract(output, way, &error), ORGAN_USAGE);
-    way.options.resume = true;
+    way.options.write.resume = true;
     must_lora_extract(output, way);
     ck_assert(same_files(scratch_path("%s/adapter_model.safetensors", output),
                          scratch_path("whole/adapter_model.safetensors")));

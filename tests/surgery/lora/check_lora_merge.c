@@ -418,10 +418,14 @@ static void quantize(const char *scheme)
     organ_error error = {0};
     json_t *report;
     run_engine_open(&room, (run_way){0});
-    const organ_quantize_options q = {
-        .model = scratch_path("donor"), .output = scratch_path("packed"), .scheme = scheme, .most = 1u << 30};
-    const organ_dequantize_options d = {
-        .model = q.output, .output = scratch_path("plain"), .dtype = "f32", .most = 1u << 30};
+    const organ_quantize_options q = {.model = scratch_path("donor"),
+                                      .write.output = scratch_path("packed"),
+                                      .scheme = scheme,
+                                      .write.max_shard_size = 1u << 30};
+    const organ_dequantize_options d = {.model = q.write.output,
+                                        .write.output = scratch_path("plain"),
+                                        .dtype = "f32",
+                                        .write.max_shard_size = 1u << 30};
     ck_assert_msg(organ_quantize_model(&q, &room.engine, NULL, &report, &error) == ORGAN_OK, "%s", error.message);
     json_decref(report);
     ck_assert_msg(organ_dequantize_model(&d, &room.engine, NULL, &report, &error) == ORGAN_OK, "%s", error.message);

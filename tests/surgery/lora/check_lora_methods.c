@@ -39,8 +39,10 @@ static void quantise(const char *scheme, const char *to)
     run_engine room;
     json_t *report = NULL;
     organ_error error = {0};
-    const organ_quantize_options options = {
-        .model = MODEL, .output = scratch_path("%s", to), .scheme = scheme, .most = (uint64_t)1 << 40};
+    const organ_quantize_options options = {.model = MODEL,
+                                            .write.output = scratch_path("%s", to),
+                                            .scheme = scheme,
+                                            .write.max_shard_size = (uint64_t)1 << 40};
     run_engine_open(&room, (run_way){0});
     ck_assert_msg(organ_quantize_model(&options, &room.engine, NULL, &report, &error) == ORGAN_OK, "%s", error.message);
     run_engine_close(&room);

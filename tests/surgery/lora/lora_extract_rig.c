@@ -196,7 +196,7 @@ organ_status lora_extract(const char *output, lora_way w, organ_error *error)
     *error = (organ_error){0};
     o.base = w.base ? w.base : scratch_path("base.safetensors");
     o.tuned = w.tuned ? w.tuned : scratch_path("tuned.safetensors");
-    o.output = scratch_path("%s", output);
+    o.write.output = scratch_path("%s", output);
     o.rank = o.rank ? o.rank : 8;
     o.dtype = o.dtype ? o.dtype : w.bf16 ? "bf16" : "f32";
     json_decref(lora_result);

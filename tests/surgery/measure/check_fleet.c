@@ -135,7 +135,8 @@ START_TEST(what_is_no_model_is_listed_apart)
     run_engine room;
     run_engine_open(&room, (run_way){.memory = 256 << 20, .stop = &stop});
     json_t *extracted = NULL;
-    const organ_extract_options options = {.model = scratch_path("mixed/whole"), .output = scratch_path("mixed/apart")};
+    const organ_extract_options options = {.model = scratch_path("mixed/whole"),
+                                           .write.output = scratch_path("mixed/apart")};
     error = (organ_error){0};
     ck_assert_msg(organ_extract(&options, NULL, &stop, &extracted, &error) == ORGAN_OK, "%s", error.message);
     json_decref(extracted);

@@ -86,7 +86,7 @@ static void dequantize(const char *path, const char *output)
     run_engine room;
     run_engine_open(&room, (run_way){0});
     const organ_dequantize_options options = {
-        .model = path, .output = output, .dtype = "bf16", .most = (uint64_t)1 << 30};
+        .model = path, .write.output = output, .dtype = "bf16", .write.max_shard_size = (uint64_t)1 << 30};
     ck_assert_msg(organ_dequantize_model(&options, &room.engine, NULL, &report, &error) == ORGAN_OK, "%s: %s", path,
                   error.message);
     run_engine_close(&room);
@@ -148,9 +148,9 @@ START_TEST(windows_do_not_show)
         run_engine room;
         run_engine_open(&room, (run_way){0});
         const organ_quantize_options options = {.model = "fixtures/tiny-qwen2",
-                                                .output = scratch_path("packed-%zu", k),
+                                                .write.output = scratch_path("packed-%zu", k),
                                                 .scheme = schemes[k],
-                                                .most = (uint64_t)1 << 30};
+                                                .write.max_shard_size = (uint64_t)1 << 30};
         ck_assert_msg(organ_quantize_model(&options, &room.engine, NULL, &report, &error) == ORGAN_OK, "%s",
                       error.message);
         run_engine_close(&room);

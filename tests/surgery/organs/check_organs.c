@@ -61,7 +61,7 @@ bool is_there(const char *path)
 
 organ_status extract(const char *model, const char *output, organ_error *error)
 {
-    const organ_extract_options options = {.model = model, .output = scratch_path(output)};
+    const organ_extract_options options = {.model = model, .write.output = scratch_path(output)};
     *error = (organ_error){0};
     json_decref(organs_report);
     return organ_extract(&options, NULL, NULL, &organs_report, error);
@@ -69,7 +69,7 @@ organ_status extract(const char *model, const char *output, organ_error *error)
 
 organ_status assemble(const char *directory, const char *output, organ_error *error)
 {
-    const organ_assemble_options options = {.directory = scratch_path(directory), .output = scratch_path(output)};
+    const organ_assemble_options options = {.directory = scratch_path(directory), .write.output = scratch_path(output)};
     *error = (organ_error){0};
     json_decref(organs_report);
     return organ_assemble(&options, NULL, NULL, &organs_report, error);
@@ -429,23 +429,24 @@ START_TEST(outputs)
     ck_assert_int_eq(assemble("apart", "m.gguf", &error), ORGAN_USAGE);
     ck_assert_int_eq(extract(scratch_path("none.gguf"), "new", &error), ORGAN_IO);
     const organ_extract_options over = {
-        .model = scratch_path("m.gguf"), .output = scratch_path("m.gguf"), .force = true};
+        .model = scratch_path("m.gguf"), .write.output = scratch_path("m.gguf"), .write.force = true};
     error = (organ_error){0};
     json_decref(organs_report);
     ck_assert_int_eq(organ_extract(&over, NULL, NULL, &organs_report, &error), ORGAN_USAGE);
     ck_assert_ptr_nonnull(strstr(error.message, "cannot be the input"));
     const organ_assemble_options again = {
-        .directory = scratch_path("apart"), .output = scratch_path("m.gguf"), .force = true};
+        .directory = scratch_path("apart"), .write.output = scratch_path("m.gguf"), .write.force = true};
     error = (organ_error){0};
     ck_assert_msg(organ_assemble(&again, NULL, NULL, &organs_report, &error) == ORGAN_OK, "%s", error.message);
-    const organ_extract_options dry = {.model = scratch_path("m.gguf"), .output = scratch_path("dry"), .dry_run = true};
+    const organ_extract_options dry = {
+        .model = scratch_path("m.gguf"), .write.output = scratch_path("dry"), .write.dry_run = true};
     json_decref(organs_report);
     ck_assert_int_eq(organ_extract(&dry, NULL, NULL, &organs_report, &error), ORGAN_OK);
     ck_assert(!is_there(scratch_path("dry")) && !is_there(scratch_path(".dry.organ-partial")));
     organ_stop stop = {0};
     organ_stop_ask(&stop);
     json_decref(organs_report);
-    const organ_extract_options stopped = {.model = scratch_path("m.gguf"), .output = scratch_path("new")};
+    const organ_extract_options stopped = {.model = scratch_path("m.gguf"), .write.output = scratch_path("new")};
     ck_assert_int_eq(organ_extract(&stopped, NULL, &stop, &organs_report, &error), ORGAN_INTERRUPTED);
     ck_assert(!is_there(scratch_path("new")) && !is_there(scratch_path(".new.organ-partial")));
     ck_assert_int_eq(open_files(), before);

@@ -55,18 +55,20 @@ static organ_status organs_once(const void *way, const char *output, bool resume
     path_of(model, w->model);
     path_of(to, output);
     if (w->verb == EXTRACT) {
-        const organ_extract_options options = {.model = model, .output = to, .resume = resume, .force = w->force};
+        const organ_extract_options options = {
+            .model = model, .write.output = to, .write.resume = resume, .write.force = w->force};
         organ_extract(&options, NULL, stop, &report, error);
     } else if (w->verb == ASSEMBLE || w->verb == ASSEMBLE_ONE) {
-        const organ_assemble_options options = {.directory = model, .output = to, .resume = resume, .force = w->force};
+        const organ_assemble_options options = {
+            .directory = model, .write.output = to, .write.resume = resume, .write.force = w->force};
         organ_assemble(&options, NULL, stop, &report, error);
     } else {
         const organ_graft_options options = {.source = path_of(source, w->source),
                                              .target = model,
-                                             .output = to,
+                                             .write.output = to,
                                              .types = w->types,
-                                             .resume = resume,
-                                             .force = w->force};
+                                             .write.resume = resume,
+                                             .write.force = w->force};
         organ_graft(&options, organ_kernels_choose(organ_cpu_detect(), NULL, &why), NULL, stop, &report, error);
     }
     ck_assert_int_eq(report != NULL, error->status == ORGAN_OK);

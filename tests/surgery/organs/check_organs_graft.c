@@ -20,7 +20,7 @@
 static organ_status graft(organ_graft_options options, const char *output, organ_error *error)
 {
     const char *why;
-    options.output = scratch_path(output);
+    options.write.output = scratch_path(output);
     *error = (organ_error){0};
     json_decref(organs_report);
     organs_report = NULL;
@@ -253,7 +253,7 @@ START_TEST(wrong_calls)
     ck_assert_int_eq(graft((organ_graft_options){.source = HF, .target = HF}, "c.gguf", &error), ORGAN_USAGE);
     ck_assert_int_eq(graft((organ_graft_options){.source = Q8, .target = "nowhere"}, "c.gguf", &error), ORGAN_IO);
     must_extract(Q8, "apart");
-    const organ_graft_options over = {.source = scratch_path("apart"), .target = Q8, .force = true};
+    const organ_graft_options over = {.source = scratch_path("apart"), .target = Q8, .write.force = true};
     ck_assert_int_eq(graft(over, "apart/organs/c.gguf", &error), ORGAN_USAGE);
 }
 END_TEST

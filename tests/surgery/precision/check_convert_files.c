@@ -388,7 +388,7 @@ END_TEST
 
 START_TEST(an_organ_directory_is_a_model_too)
 {
-    const organ_extract_options o = {.model = scratch_path("donor"), .output = scratch_path("apart")};
+    const organ_extract_options o = {.model = scratch_path("donor"), .write.output = scratch_path("apart")};
     organ_error error = {0};
     json_t *report = NULL;
     ck_assert_msg(organ_extract(&o, NULL, NULL, &report, &error) == ORGAN_OK, "%s", error.message);

@@ -31,27 +31,27 @@ static organ_status convert_on(const organ_engine *engine, const char *output, c
     const uint64_t most = w->most ? w->most : (uint64_t)1 << 40;
     if (w->scheme) {
         const organ_quantize_options o = {.model = model,
-                                          .output = to,
+                                          .write.output = to,
                                           .scheme = w->scheme,
                                           .targets = w->targets,
                                           .imatrix = w->imatrix,
                                           .method = w->calibration ? "gptq" : NULL,
-                                          .calibration = w->calibration,
-                                          .samples = w->samples,
-                                          .context = w->context,
-                                          .most = most,
-                                          .resume = w->resume,
-                                          .force = w->force,
-                                          .dry_run = w->dry_run};
+                                          .calibration.text = w->calibration,
+                                          .calibration.samples = w->samples,
+                                          .calibration.context = w->context,
+                                          .write.max_shard_size = most,
+                                          .write.resume = w->resume,
+                                          .write.force = w->force,
+                                          .write.dry_run = w->dry_run};
         return organ_quantize_model(&o, engine, w->progress, &convert_report, error);
     }
     const organ_dequantize_options o = {.model = model,
-                                        .output = to,
+                                        .write.output = to,
                                         .dtype = w->dtype ? w->dtype : "bf16",
-                                        .most = most,
-                                        .resume = w->resume,
-                                        .force = w->force,
-                                        .dry_run = w->dry_run};
+                                        .write.max_shard_size = most,
+                                        .write.resume = w->resume,
+                                        .write.force = w->force,
+                                        .write.dry_run = w->dry_run};
     return organ_dequantize_model(&o, engine, w->progress, &convert_report, error);
 }
 

@@ -111,7 +111,7 @@ START_TEST(sparsity_is_met)
     organ_error error;
     static const double wanted[] = {5, 22.5, 50, 90};
     for (size_t k = 0; k < 4; k += sampled(1, 3)) {
-        must_prune("out", (way){.options = {.sparsity = wanted[k], .force = true}});
+        must_prune("out", (way){.options = {.sparsity = wanted[k], .write.force = true}});
         ck_assert_double_le(
             fabs(json_real_value(json_object_get(json_object_get(last_report, "per_tensor"), "min")) - wanted[k]),
             0.1000005);
@@ -173,14 +173,14 @@ END_TEST
 
 START_TEST(dry_run_writes_nothing)
 {
-    must_prune("out", (way){.options = {.dry_run = true}});
+    must_prune("out", (way){.options = {.write.dry_run = true}});
     ck_assert(json_is_true(json_object_get(last_report, "dry_run")));
     ck_assert_int_gt(number_at(last_report, "totals", "target", "elements"), 0);
     ck_assert(!scratch_left("out"));
     organ_error error;
-    ck_assert_int_eq(prune("donor", (way){.options = {.dry_run = true}}, &error), ORGAN_USAGE);
+    ck_assert_int_eq(prune("donor", (way){.options = {.write.dry_run = true}}, &error), ORGAN_USAGE);
     must_prune("out", (way){0});
-    ck_assert_int_eq(prune("out", (way){.options = {.dry_run = true}}, &error), ORGAN_USAGE);
+    ck_assert_int_eq(prune("out", (way){.options = {.write.dry_run = true}}, &error), ORGAN_USAGE);
 }
 END_TEST
 
@@ -218,12 +218,12 @@ START_TEST(outputs_that_would_hurt_the_donor)
     static const char *const places[] = {"donor", "donor/out", "donor/", "donor/extra/out", "."};
     for (size_t k = 0; k < sizeof places / sizeof *places; k++)
         for (int force = 0; force < 2; force++) {
-            ck_assert_int_eq(prune(places[k], (way){.options = {.force = force}}, &error), ORGAN_USAGE);
+            ck_assert_int_eq(prune(places[k], (way){.options = {.write.force = force}}, &error), ORGAN_USAGE);
             ck_assert(exists(scratch_path("donor/config.json")) && !exists(scratch_path("donor/.out.organ-partial")));
         }
     ck_assert_int_eq(symlink("donor", scratch_path("alias")), 0);
-    ck_assert_int_eq(prune("alias", (way){.options = {.force = true}}, &error), ORGAN_USAGE);
-    ck_assert_int_eq(prune("alias/out", (way){.options = {.force = true}}, &error), ORGAN_USAGE);
+    ck_assert_int_eq(prune("alias", (way){.options = {.write.force = true}}, &error), ORGAN_USAGE);
+    ck_assert_int_eq(prune("alias/out", (way){.options = {.write.force = true}}, &error), ORGAN_USAGE);
 }
 END_TEST
 

@@ -38,7 +38,7 @@ START_TEST(killed_run_is_resumed_to_the_same_bytes)
         ck_assert(!exists(scratch_path("out")) && exists(scratch_path(".out.organ-partial")));
         ck_assert_int_eq(prune("out", (way){0}, &error), ORGAN_USAGE);
         ck_assert_ptr_nonnull(strstr(error.message, "--resume"));
-        must_prune("out", (way){.options = {.resume = true}, .threads = 1 + k});
+        must_prune("out", (way){.options = {.write.resume = true}, .threads = 1 + k});
         ck_assert(json_is_true(json_object_get(json_object_get(last_report, "run"), "resumed")));
         ck_assert_int_eq(strstr(notes, " 0 of 14 tensors") != NULL, k < 1);
         same_outputs("reference", "out");
@@ -56,7 +56,7 @@ START_TEST(killed_twice_with_sparsity)
     must_prune("reference", w);
     ck_assert(killed_at(12, w));
     way again = w;
-    again.options.resume = true;
+    again.options.write.resume = true;
     ck_assert(killed_at(9, again));
     must_prune("out", again);
     same_outputs("reference", "out");
@@ -76,7 +76,7 @@ START_TEST(damaged_partial_output_is_done_again)
     ck_assert_int_eq(pwrite(fd, "damage", 6, (off_t)(t->offset + 5000)), 6);
     close(fd);
     organ_model_close(model);
-    must_prune("out", (way){.options = {.resume = true}});
+    must_prune("out", (way){.options = {.write.resume = true}});
     ck_assert_ptr_nonnull(strstr(notes, "model.layers.0.self_attn.k_proj.weight: its bytes"));
     same_outputs("reference", "out");
 }
@@ -86,15 +86,15 @@ START_TEST(resume_refuses_another_run)
 {
     organ_error error;
     ck_assert(killed_at(20, (way){0}));
-    ck_assert_int_eq(prune("out", (way){.options = {.resume = true, .beta = 3}}, &error), ORGAN_USAGE);
+    ck_assert_int_eq(prune("out", (way){.options = {.write.resume = true, .beta = 3}}, &error), ORGAN_USAGE);
     ck_assert_ptr_nonnull(strstr(error.message, "parameters"));
     ck_assert(exists(scratch_path(".out.organ-partial")));
     const struct timespec then[2] = {{.tv_sec = 1000}, {.tv_sec = 1000}};
     ck_assert_int_eq(utimensat(AT_FDCWD, scratch_path("donor/model-00002-of-00002.safetensors"), then, 0), 0);
-    ck_assert_int_eq(prune("out", (way){.options = {.resume = true}}, &error), ORGAN_USAGE);
+    ck_assert_int_eq(prune("out", (way){.options = {.write.resume = true}}, &error), ORGAN_USAGE);
     ck_assert_ptr_nonnull(strstr(error.message, "donor"));
     ck_assert(exists(scratch_path(".out.organ-partial")));
-    must_prune("out", (way){.options = {.force = true}});
+    must_prune("out", (way){.options = {.write.force = true}});
     ck_assert(!exists(scratch_path(".out.organ-partial")));
 }
 END_TEST
@@ -114,7 +114,7 @@ START_TEST(full_disk_at_any_moment)
         fault_clear();
         if (exists(scratch_path(".out.organ-partial")))
             ck_assert_ptr_nonnull(strstr(error.message, "--resume"));
-        must_prune("out", (way){.options = {.resume = true}});
+        must_prune("out", (way){.options = {.write.resume = true}});
         same_outputs("reference", "out");
         ck_assert_int_eq(rename(scratch_path("out"), scratch_path("old%ld", n)), 0);
     }
@@ -122,11 +122,11 @@ START_TEST(full_disk_at_any_moment)
     for (size_t k = 0; k < sizeof calls / sizeof *calls; k++)
         for (long n = 1; n < 4; n += 2) {
             fault_at(calls[k], n, ENOSPC, true, NULL);
-            ck_assert_int_eq(prune("out", (way){.options = {.force = true}}, &error), ORGAN_IO);
+            ck_assert_int_eq(prune("out", (way){.options = {.write.force = true}}, &error), ORGAN_IO);
             ck_assert(!exists(scratch_path("out")));
             fault_clear();
         }
-    must_prune("out", (way){.options = {.force = true}});
+    must_prune("out", (way){.options = {.write.force = true}});
     same_outputs("reference", "out");
 }
 END_TEST
@@ -174,12 +174,13 @@ START_TEST(interrupted_run_goes_on)
     for (long n = 4; n < 40; n += 12) {
         stop = (organ_stop){0};
         fault_at(FAULT_PWRITE, n, 0, false, ask_to_stop);
-        ck_assert_int_eq(prune("out", (way){.stop = &stop, .options = {.force = true}}, &error), ORGAN_INTERRUPTED);
+        ck_assert_int_eq(prune("out", (way){.stop = &stop, .options = {.write.force = true}}, &error),
+                         ORGAN_INTERRUPTED);
         ck_assert(!exists(scratch_path("out")));
         fault_clear();
     }
     ck_assert_ptr_nonnull(strstr(error.message, "--resume"));
-    must_prune("out", (way){.options = {.resume = true}});
+    must_prune("out", (way){.options = {.write.resume = true}});
     same_outputs("reference", "out");
 }
 END_TEST

@@ -70,13 +70,13 @@ static organ_status go_prune(const way *w, const organ_engine *engine, organ_err
 
 organ_status prune(const char *output, way w, organ_error *error)
 {
-    w.options.output = scratch_path("%s", output);
+    w.options.write.output = scratch_path("%s", output);
     return with_engine(&w, go_prune, error);
 }
 
 static organ_status go_audit(const way *w, const organ_engine *engine, organ_error *error)
 {
-    const organ_audit_options o = {.donor = scratch_path("donor"), .pruned = w->options.output};
+    const organ_audit_options o = {.donor = scratch_path("donor"), .pruned = w->options.write.output};
     json_decref(last_report);
     last_report = NULL;
     return organ_audit(&o, engine, NULL, &last_report, error);
@@ -84,7 +84,7 @@ static organ_status go_audit(const way *w, const organ_engine *engine, organ_err
 
 organ_status audit(const char *output, organ_error *error)
 {
-    const way w = {.options = {.output = scratch_path("%s", output)}};
+    const way w = {.options = {.write.output = scratch_path("%s", output)}};
     return with_engine(&w, go_audit, error);
 }
 

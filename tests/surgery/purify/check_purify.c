@@ -137,8 +137,9 @@ START_TEST(results_are_the_oracles)
         samples_fill(&random, g->shape, values, n);
         text_floats(&text, V_PROJ, g->dtype, g->rows, g->cols, values);
         text_write(&text, scratch_path("golden.safetensors"));
-        must_purify("out", (purify_way){.model = scratch_path("golden.safetensors"),
-                                        .options = {.method = g->method, .strength = g->strength, .force = true}});
+        must_purify("out",
+                    (purify_way){.model = scratch_path("golden.safetensors"),
+                                 .options = {.method = g->method, .strength = g->strength, .write.force = true}});
         ck_assert_int_eq(organ_model_open(scratch_path("out/golden.safetensors"), &model, &error), ORGAN_OK);
         const organ_tensor *tensor = organ_model_find(model, V_PROJ);
         ck_assert(tensor && tensor->dtype == g->dtype && tensor->bytes == n * size);
@@ -186,11 +187,11 @@ START_TEST(spectra_are_those_of_the_definition)
     static const double strengths[] = {0.1, 0.5, 1.0}, thresholds[] = {3.0, 0.3, 1.0};
     make_wide();
     for (size_t k = 0; k < 3; k++) {
-        must_purify(
-            "out",
-            (purify_way){
-                .model = scratch_path("wide.safetensors"),
-                .options = {.method = "fft", .strength = strengths[k], .threshold = thresholds[k], .force = true}});
+        must_purify("out", (purify_way){.model = scratch_path("wide.safetensors"),
+                                        .options = {.method = "fft",
+                                                    .strength = strengths[k],
+                                                    .threshold = thresholds[k],
+                                                    .write.force = true}});
         compare_spectra(V_PROJ, thresholds[k], strengths[k]);
         compare_spectra("model.layers.0.mlp.up_proj.weight", thresholds[k], strengths[k]);
         ck_assert_ptr_null(told("model.layers.0.mlp.down_proj.weight")); /* rows of one value */
@@ -299,7 +300,8 @@ START_TEST(only_what_is_selected)
         {"embed", NULL, {false, false, false, false, false, true}},
     };
     for (size_t k = 0; k < sizeof rows / sizeof *rows; k++) {
-        must_purify("out", (purify_way){.options = {.types = rows[k].types, .layers = rows[k].layers, .force = true}});
+        must_purify("out",
+                    (purify_way){.options = {.types = rows[k].types, .layers = rows[k].layers, .write.force = true}});
         for (size_t n = 0; n < 6; n++)
             ck_assert_msg(untouched(names[n]) != rows[k].touched[n], "row %zu: %s", k, names[n]);
     }
@@ -336,7 +338,8 @@ START_TEST(organ_directory_and_single_file_agree)
     organ_error error = {0};
     json_t *report = NULL;
     make_wide();
-    const organ_extract_options apart = {.model = scratch_path("wide.safetensors"), .output = scratch_path("organs")};
+    const organ_extract_options apart = {.model = scratch_path("wide.safetensors"),
+                                         .write.output = scratch_path("organs")};
     ck_assert_msg(organ_extract(&apart, NULL, NULL, &report, &error) == ORGAN_OK, "%s", error.message);
     json_decref(report);
     must_purify("direct.safetensors", (purify_way){.model = scratch_path("wide.safetensors")});
@@ -344,7 +347,7 @@ START_TEST(organ_directory_and_single_file_agree)
     must_purify("pure", (purify_way){.model = scratch_path("organs")});
     ck_assert(exists(scratch_path("pure/organ/purify.json")) && exists(scratch_path("pure/organ/PURIFY_REPORT.md")));
     const organ_assemble_options together = {.directory = scratch_path("pure"),
-                                             .output = scratch_path("again.safetensors")};
+                                             .write.output = scratch_path("again.safetensors")};
     ck_assert_msg(organ_assemble(&together, NULL, NULL, &report, &error) == ORGAN_OK, "%s", error.message);
     json_decref(report);
     ck_assert(same_files(scratch_path("direct.safetensors"), scratch_path("again.safetensors")));
@@ -364,7 +367,7 @@ END_TEST
 
 START_TEST(dry_run_writes_nothing)
 {
-    must_purify("out", (purify_way){.options = {.dry_run = true}});
+    must_purify("out", (purify_way){.options = {.write.dry_run = true}});
     ck_assert(!scratch_left("out"));
     ck_assert_int_eq((int)number(json_object_get(purify_result, "totals"), "tensors"), 14);
 }
@@ -383,7 +386,7 @@ START_TEST(wrong_usage)
         {{.options = {.types = "brain"}}, "no", "brain"},
         {{.options = {.layers = "7-9"}}, "no", "--layers"},
         {{0}, "donor", "donor"},
-        {{.options = {.force = true}}, "donor/no", "donor"},
+        {{.options = {.write.force = true}}, "donor/no", "donor"},
         {{0}, "no.gguf", "is not one .gguf file"},
         {{0}, "no.safetensors", "is not one .safetensors file"},
         {{0}, "full", "exists"},

@@ -23,7 +23,7 @@ static organ_status purify_once(const void *way, const char *output, bool resume
                                 organ_error *error)
 {
     purify_way here = *(const purify_way *)way;
-    here.options.resume = resume;
+    here.options.write.resume = resume;
     here.threads = threads;
     here.stop = stop;
     return purify(output, here, error);
@@ -38,7 +38,7 @@ static resumed_verb verb_of(int k, purify_way *here)
         organ_error error = {0};
         json_t *report = NULL;
         snprintf(organs, sizeof organs, "%s", scratch_path("organs"));
-        const organ_extract_options options = {.model = scratch_path("donor"), .output = organs};
+        const organ_extract_options options = {.model = scratch_path("donor"), .write.output = organs};
         ck_assert_msg(organ_extract(&options, NULL, NULL, &report, &error) == ORGAN_OK, "%s", error.message);
         json_decref(report);
         here->model = organs;
@@ -97,7 +97,7 @@ START_TEST(resume_refuses_another_run)
     is_refused(&verb, "out", "its model was ");
     change_journal("out", "\"organ\":\"", "\"organ\":\"0.");
     is_refused(&verb, "out", "its organ was ");
-    way.options.force = true;
+    way.options.write.force = true;
     must_purify("out", way);
     ck_assert(!exists(scratch_path(".out.organ-partial")));
 }
@@ -117,7 +117,7 @@ START_TEST(single_file_is_resumed)
     ck_assert_int_eq(purify("out.safetensors", way, &error), ORGAN_IO);
     fault_clear();
     ck_assert_msg(strstr(error.message, "--resume continues"), "%s", error.message);
-    way.options.resume = true;
+    way.options.write.resume = true;
     must_purify("out.safetensors", way);
     ck_assert(json_is_true(json_object_get(json_object_get(purify_result, "run"), "resumed")));
     ck_assert(same_files(scratch_path("reference.safetensors"), scratch_path("out.safetensors")));
@@ -188,7 +188,7 @@ START_TEST(values_that_are_not_finite)
     must_purify("out", (purify_way){.options = {.layers = "0"}}); /* what is not selected may hold anything */
     poison("model.layers.1.self_attn.v_proj.weight", 0x7f7fffff);
     for (size_t m = 0; m < 2; m++) /* sums of neighbours are beyond FP32, or not */
-        if (purify("large", (purify_way){.options = {.method = methods[m], .force = true}}, &error) != ORGAN_OK)
+        if (purify("large", (purify_way){.options = {.method = methods[m], .write.force = true}}, &error) != ORGAN_OK)
             ck_assert_msg(strstr(error.message, "so large"), "%s", error.message);
 }
 END_TEST

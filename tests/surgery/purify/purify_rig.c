@@ -27,7 +27,7 @@ organ_status purify(const char *output, purify_way w, organ_error *error)
     organ_purify_options o = w.options;
     *error = (organ_error){0};
     o.model = w.model ? w.model : scratch_path("donor");
-    o.output = scratch_path("%s", output);
+    o.write.output = scratch_path("%s", output);
     o.method = o.method ? o.method : "haar";
     o.strength = w.nothing ? 0.0 : o.strength != 0 ? o.strength : 0.5;
     o.threshold = o.threshold != 0 ? o.threshold : -1.0;

@@ -46,19 +46,20 @@ static organ_status prune_by(const char *method, const made_way *w, const char *
 {
     const bool v1 = strcmp(method, "physarum-v1") == 0;
     const organ_prune_options o = {.donor = model,
-                                   .output = output,
+                                   .write.output = output,
                                    .block_size = 256,
                                    .iterations = 30,
                                    .beta = 2,
                                    .coupling = 1,
                                    .sparsity = v1 ? -1 : 30,
-                                   .resume = w->resume,
-                                   .dry_run = w->dry_run,
-                                   .evaluate = e};
+                                   .write.resume = w->resume,
+                                   .write.dry_run = w->dry_run,
+                                   .write.evaluate = e};
     const organ_prune_calibrated_options c = {.method = method,
-                                              .calibration = strcmp(method, "wanda") ? NULL : DONOR "/calibration.txt",
-                                              .samples = strcmp(method, "wanda") ? 128 : 4,
-                                              .context = strcmp(method, "wanda") ? 512 : 64,
+                                              .calibration.text =
+                                                  strcmp(method, "wanda") ? NULL : DONOR "/calibration.txt",
+                                              .calibration.samples = strcmp(method, "wanda") ? 128 : 4,
+                                              .calibration.context = strcmp(method, "wanda") ? 512 : 64,
                                               .effort = 1};
     return organ_prune_by_method(&o, &c, engine, w->progress, &report, error);
 }
@@ -79,13 +80,13 @@ static organ_status purify(const made_way *w, const char *model, const char *out
                            const organ_engine *engine, organ_error *error)
 {
     const organ_purify_options o = {.model = model,
-                                    .output = output,
+                                    .write.output = output,
                                     .method = "haar",
                                     .threshold = -1,
                                     .strength = 0.3,
                                     .layers = "0",
-                                    .dry_run = w->dry_run,
-                                    .evaluate = e};
+                                    .write.dry_run = w->dry_run,
+                                    .write.evaluate = e};
     return organ_purify(&o, engine, w->progress, &report, error);
 }
 
@@ -93,19 +94,23 @@ static organ_status quantize(const made_way *w, const char *model, const char *o
                              const organ_experiment_options *e, const organ_engine *engine, organ_error *error)
 {
     const organ_quantize_options o = {.model = model,
-                                      .output = output,
+                                      .write.output = output,
                                       .scheme = "int4-group32",
-                                      .most = 5 << 20,
-                                      .dry_run = w->dry_run,
-                                      .evaluate = e};
+                                      .write.max_shard_size = 5 << 20,
+                                      .write.dry_run = w->dry_run,
+                                      .write.evaluate = e};
     return organ_quantize_model(&o, engine, w->progress, &report, error);
 }
 
 static organ_status dequantize(const made_way *w, const char *model, const char *output,
                                const organ_experiment_options *e, const organ_engine *engine, organ_error *error)
 {
-    const organ_dequantize_options o = {
-        .model = model, .output = output, .dtype = "bf16", .most = 5 << 20, .dry_run = w->dry_run, .evaluate = e};
+    const organ_dequantize_options o = {.model = model,
+                                        .write.output = output,
+                                        .dtype = "bf16",
+                                        .write.max_shard_size = 5 << 20,
+                                        .write.dry_run = w->dry_run,
+                                        .write.evaluate = e};
     return organ_dequantize_model(&o, engine, w->progress, &report, error);
 }
 
@@ -114,11 +119,11 @@ static organ_status merge(const made_way *w, const char *model, const char *outp
 {
     const organ_lora_merge_options o = {.base = model,
                                         .adapter = "fixtures/tiny-lora",
-                                        .output = output,
+                                        .write.output = output,
                                         .scale = 0.5,
-                                        .most = 5 << 20,
-                                        .dry_run = w->dry_run,
-                                        .evaluate = e};
+                                        .write.max_shard_size = 5 << 20,
+                                        .write.dry_run = w->dry_run,
+                                        .write.evaluate = e};
     return organ_lora_merge(&o, engine, w->progress, &report, error);
 }
 
@@ -128,11 +133,11 @@ static organ_status graft(const made_way *w, const char *model, const char *outp
 {
     const organ_graft_options o = {.source = model,
                                    .target = model,
-                                   .output = output,
+                                   .write.output = output,
                                    .layers = "2",
                                    .map = "2:0",
-                                   .dry_run = w->dry_run,
-                                   .evaluate = e,
+                                   .write.dry_run = w->dry_run,
+                                   .write.evaluate = e,
                                    .engine = engine};
     return organ_graft(&o, engine->kernels, w->progress, engine->stop, &report, error);
 }
@@ -270,7 +275,7 @@ START_TEST(models_in_other_forms)
     expect_figures(GGUF, scratch_path("graft.gguf"), &usual);
     const char *const organs = scratch_path("organs");
     ck_assert_int_eq(
-        organ_extract(&(organ_extract_options){.model = DONOR, .output = organs}, NULL, NULL, &extracted, &error),
+        organ_extract(&(organ_extract_options){.model = DONOR, .write.output = organs}, NULL, NULL, &extracted, &error),
         ORGAN_OK);
     json_decref(extracted);
     must(purify, (made_way){.model = organs, .output = "pure"});

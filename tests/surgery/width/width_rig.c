@@ -27,16 +27,16 @@ organ_status narrow(const char *output, width_way way, organ_error *error)
     snprintf(text, sizeof text, "%s", scratch_path("text"));
     snprintf(out, sizeof out, "%s", output_path(output));
     const organ_width_options options = {.model = donor,
-                                         .output = out,
+                                         .write.output = out,
                                          .ffn = way.ffn,
                                          .multiple_of = 8,
-                                         .calibration = text,
-                                         .samples = way.samples,
-                                         .context = way.context,
+                                         .calibration.text = text,
+                                         .calibration.samples = way.samples,
+                                         .calibration.context = way.context,
                                          .score = way.score,
                                          .no_resolve = way.no_resolve,
-                                         .most = (uint64_t)1 << 40,
-                                         .dry_run = way.dry_run};
+                                         .write.max_shard_size = (uint64_t)1 << 40,
+                                         .write.dry_run = way.dry_run};
     *error = (organ_error){0};
     json_decref(width_report);
     width_report = NULL;
@@ -147,8 +147,12 @@ void hear_text(const opened *before, const opened *o, unsigned samples, unsigned
     organ_error error = {0};
     char text[4096];
     snprintf(text, sizeof text, "%s", scratch_path("text"));
-    organ_along_options options = {
-        .text = text, .samples = samples, .context = context, .method = "a", .verb = "b", .doing = "c"};
+    organ_along_options options = {.calibration.text = text,
+                                   .calibration.samples = samples,
+                                   .calibration.context = context,
+                                   .method = "a",
+                                   .verb = "b",
+                                   .doing = "c"};
     ck_assert_msg(organ_along_open(&options, o->s.model, NULL, NULL, &o->s.engine, NULL, &along, &error) == ORGAN_OK,
                   "%s", error.message);
     const organ_windows *const windows = &organ_along_describe(along)->windows;

@@ -1,0 +1,23 @@
+/* SPDX-License-Identifier: MIT
+ * Options of every operation that writes a model, an adapter or an organ directory. */
+#ifndef ORGAN_WRITE_OPTIONS_H
+#define ORGAN_WRITE_OPTIONS_H
+
+#include "orchestrator/surgery/output/interface.h"
+
+ORGAN_API_BEGIN
+
+typedef struct organ_write_options {
+    const char *output;      /* path of the output: a directory, or one file if the operation says so */
+    uint64_t max_shard_size; /* bytes of a new shard, at least 1; not used by operations that keep the model's files */
+    bool resume;             /* continue an interrupted run that had the same parameters and inputs */
+    bool force;              /* replace an existing output if organ_check_replaceable accepts it */
+    bool dry_run;            /* write nothing; the report says what would be written */
+    /* Score model and output on a text (surgery/trial/evaluate_options.h); NULL: do not. Not used by operations whose
+     * output is no model that can run: organ_extract, organ_assemble, organ_lora_extract. */
+    const struct organ_experiment_options *evaluate;
+} organ_write_options;
+
+ORGAN_API_END
+
+#endif
