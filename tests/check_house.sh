@@ -150,14 +150,14 @@ formats/tokenizer tokenizer.h
 formats/adapter adapter.h
 formats/imatrix imatrix.h
 forward forward.h perplexity.h
-surgery/output output.h by_layer.h calibration_text.h cuts.h errata.h experiment.h globs.h importance.h interface.h kept.h layout.h layout_output.h leftovers.h machine_plan.h matrices.h output_reports.h plain_only.h problems.h report_end.h resharding.h selection.h tally.h targets.h text_input.h unit_output.h write_options.h
+surgery/output output.h by_layer.h cuts.h errata.h experiment.h globs.h importance.h interface.h kept.h layout.h layout_output.h leftovers.h machine_plan.h matrices.h output_reports.h plain_only.h problems.h report_end.h resharding.h selection.h tally.h targets.h text_input.h unit_output.h write_options.h
 surgery/algebra low_rank.h block_matrix.h cholesky.h counterpart.h eigen.h floats.h matrix_bands.h multiply.h orthonormal.h philox.h ridge.h strips.h
 surgery/trial trial.h evaluate_options.h evaluation.h
 surgery/remake remake.h
 surgery/cut cut.h audit_cut.h
 surgery/allocate allocate.h allocate_options.h curves.h exchanges.h variants.h
 surgery/prune prune.h audit.h job.h
-surgery/along_text along_text.h calibration.h expand_moments.h states.h
+surgery/along_text along_text.h calibration.h calibration_text.h expand_moments.h states.h
 surgery/calibrated calibrated.h calibrated_options.h
 surgery/text text.h
 surgery/organs organs.h

@@ -49,11 +49,12 @@ START_TEST(defaults_come_from_the_table)
 {
     const organ_call call = parse_well("prune donor -o out");
     ck_assert_str_eq(call.prune.donor, "donor");
-    ck_assert_str_eq(call.prune.output, "out");
+    ck_assert_str_eq(call.prune.write.output, "out");
     ck_assert_uint_eq(call.prune.block_size, 256);
     ck_assert_uint_eq(call.prune.iterations, 30);
     ck_assert(call.prune.beta == 2.0 && call.prune.coupling == 1.0 && call.prune.sparsity < 0);
-    ck_assert(!call.prune.resume && !call.prune.force && !call.prune.dry_run && !call.json && !call.quiet);
+    ck_assert(!call.prune.write.resume && !call.prune.write.force && !call.prune.write.dry_run && !call.json &&
+              !call.quiet);
     ck_assert_ptr_null(call.prune.targets);
     ck_assert_uint_eq(call.threads, 0);
     ck_assert_uint_eq(call.memory, 512u << 20);
@@ -72,7 +73,7 @@ START_TEST(options_are_written_in_many_ways)
     for (size_t k = 0; k < COUNT(lines); k++) {
         const organ_call call = parse_well(lines[k]);
         ck_assert_str_eq(call.prune.donor, "donor");
-        ck_assert_str_eq(call.prune.output, "out");
+        ck_assert_str_eq(call.prune.write.output, "out");
         ck_assert(call.prune.sparsity == 30.0);
         ck_assert_uint_eq(call.prune.block_size, 64);
         ck_assert_uint_eq(call.memory, 1536ull << 20);

@@ -17,7 +17,7 @@
 #include "orchestrator/surgery/along_text/states.h"
 #include "orchestrator/surgery/plan/plan.h"
 #include "orchestrator/surgery/output/targets.h"
-#include "orchestrator/surgery/output/calibration_text.h"
+#include "orchestrator/surgery/along_text/calibration_text.h"
 
 #include <jansson.h>
 

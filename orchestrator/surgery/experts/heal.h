@@ -8,7 +8,7 @@
 #include "orchestrator/forward/forward.h"
 #include "orchestrator/stream/progress.h"
 #include "orchestrator/surgery/cut/cut.h"
-#include "orchestrator/surgery/output/calibration_text.h"
+#include "orchestrator/surgery/along_text/calibration_text.h"
 
 #include <jansson.h>
 

@@ -9,7 +9,7 @@
 #include "orchestrator/stream/progress.h"
 #include "orchestrator/surgery/experts/scores.h"
 #include "orchestrator/surgery/plan/plan.h"
-#include "orchestrator/surgery/output/calibration_text.h"
+#include "orchestrator/surgery/along_text/calibration_text.h"
 
 /* What the caller says. Everything must outlive the measurement. */
 typedef struct organ_expert_measure_options {
