@@ -17,7 +17,7 @@ fail() {
 
 # The value of a constant in a source: a #define, a member of an enum, or an initialised variable or array. Nothing where there is none.
 value_in() {
-    sed -E -e 's,/\*.*\*/,,' -e 's,/\*.*$,,' "$2" | awk -v name="$1" '
+    sed -E -e ':join' -e '/\\$/{N;s/ *\\\n */ /;bjoin' -e '}' -e 's,/\*.*\*/,,' -e 's,/\*.*$,,' "$2" | awk -v name="$1" '
         function tidy(text) {
             gsub(/\((size_t|uint64_t|uint32_t)\)|UINT64_C/, "", text)
             gsub(/^[ \t]+|[ \t;,]+$/, "", text)

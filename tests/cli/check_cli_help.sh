@@ -21,18 +21,19 @@ here="completion in bash"
 
 # ---- verbs: help names them all, and so do the others ----
 ends 0 help
-sed -nE 's/^  ([a-z]+( [a-z]+)?)(  .*|$)/\1/p' ../out >../verbs
+sed -nE 's/^  ([a-z]+([ -][a-z]+)*)(  .*|$)/\1/p' ../out >../verbs
 judge "there are few verbs" test "$(wc -l <../verbs)" -ge 24
 sort ../verbs >../sorted
-same "pages of the manual" <(sed 's/-/ /; 1d; s/^organ //; s/-/ /' ../pages | sort) ../sorted
-"$organ" manual | sed -nE '/^\.SH VERBS/,/^\.SH EXIT/s/^\.BR \\%organ\\-(.*) \(1\)$/\1/p' | sed 's/\\-/ /' | sort >../shown
-same "organ(1)" ../shown ../sorted
+tr ' ' - <../sorted | sort >../joined
+same "pages of the manual" <(sed '1d; s/^organ-//' ../pages | sort) ../joined
+"$organ" manual | sed -nE '/^\.SH VERBS/,/^\.SH EXIT/s/^\.BR \\%organ\\-(.*) \(1\)$/\1/p' | sed 's/\\-/-/g' | sort >../shown
+same "organ(1)" ../shown ../joined
 cut -d ' ' -f 1 ../verbs | sort -u >../first
 tr ' ' '\n' <<<"$_organ_verbs" | sort >../shown
 same "first words in bash" ../shown ../first
-sed -nE "/^_organ_verbs/,/^    \)/s/^        '([a-z]+):.*/\1/p" ../zsh_script | sort >../shown
+sed -nE "/^_organ_verbs/,/^    \)/s/^        '([a-z-]+):.*/\1/p" ../zsh_script | sort >../shown
 same "first words in zsh" ../shown ../first
-sed -nE "/^function __organ_verbs/,/^end/s/.*%s.n' ([a-z]+) .*/\1/p" ../fish_script | sort >../shown
+sed -nE "/^function __organ_verbs/,/^end/s/.*%s.n' ([a-z-]+) .*/\1/p" ../fish_script | sort >../shown
 same "first words in fish" ../shown ../first
 while read -r family; do
     sed -n "s/^$family //p" ../verbs | sort >../second
@@ -74,7 +75,7 @@ while read -r verb; do
 done <../verbs
 here="completion scripts"
 for script in bash_script:"^    '" zsh_script:"^    '" fish_script:"__organ_is "; do
-    sed -nE "s/.*${script#*:}([a-z]+( [a-z]+)?)'.*/\1/p" "../${script%%:*}" | sort -u >../shown
+    sed -nE "s/.*${script#*:}([a-z]+([ -][a-z]+)*)'.*/\1/p" "../${script%%:*}" | sort -u >../shown
     same "verbs of ${script%%:*}" ../shown ../sorted
 done
 
@@ -96,7 +97,7 @@ for document in "${documents[@]}"; do
             [[ $word == --[a-z]* ]] || continue
             judge "organ $verb has no ${word%%=*}" grep -qE -- "^ .*${word%%=*}( |$)" ../wanted
         done
-    done < <(sed -e ':a' -e '/\\$/{N;s/\\\n *//;ba' -e '}' "$document" | grep -oE 'organ [a-z]+ [^`&;<)]*')
+    done < <(sed -e ':a' -e '/\\$/{N;s/\\\n *//;ba' -e '}' "$document" | grep -oE 'organ [a-z][a-z-]* [^`&;<)]*')
 done
 
 # ---- pages are sound: no line is long, none begins like a command by accident ----

@@ -47,8 +47,9 @@ interface() {
 }
 interface >"$scratch/now" || exit 1
 if [[ ${1:-} == --renew ]]; then
-    cp "$scratch/now" "$known" && git --no-pager diff --stat -- "$known"
-    exit
+    cp "$scratch/now" "$known" || exit
+    git --no-pager diff --stat -- "$known" 2>/dev/null
+    exit 0
 fi
 grep -vxFf "$scratch/now" "$known" >"$scratch/gone"
 if [[ -s $scratch/gone ]]; then bad "gone or changed, which asks for another soname" "$scratch/gone"; else good; fi
