@@ -11,17 +11,18 @@ name=${1:-} summary=${2:-how many values each role of a model has}
 id=${name//-/_} upper=${name^^} upper=${upper//-/_} room=orchestrator/surgery/health
 ! grep -q "organ_${id}_verb" orchestrator/cli/verb_parts.h || { echo "$0: organ has a verb $name" >&2 && exit 2; }
 
-# after FILE REGEX TEXT: inserts lines below the last one that matches. before: above the first one. Both fail if no line matches.
+# put after|before FILE REGEX TEXT: inserts lines below the last line that matches, or above the first one; fails if there is none.
 put() {
-    local line
-    if [[ $1 == after ]]; then line=$(grep -nE -- "$3" "$2" | tail -n 1); else line=$(grep -nE -- "$3" "$2" | head -n 1); fi
+    local line end=1
+    [[ $1 == before ]] || end='$'
+    line=$(grep -nE -- "$3" "$2" | sed -n "$end{s/:.*//p}") || true
     [[ -n $line ]] || { echo "$0: $2 has no line '$3'" >&2 && exit 1; }
-    line=${line%%:*}
-    if [[ $1 == before ]]; then line=$((line - 1)); fi
+    [[ $1 == after ]] || line=$((line - 1))
     printf '%s\n' "$4" | sed -i "${line}r /dev/stdin" "$2"
 }
 after() { put after "$@"; }
 before() { put before "$@"; }
+# fill FILE: writes the template on stdin with the names of the verb.
 fill() { sed -e "s/@NAME@/$name/g" -e "s/@ID@/$id/g" -e "s/@UPPER@/$upper/g" -e "s|@SUMMARY@|$summary|g" >"$1"; }
 
 # ---- the work ----
