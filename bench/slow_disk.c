@@ -20,9 +20,8 @@
 typedef _Atomic int64_t lane;
 
 #define LEAST 65536 /* bytes of a request that waits */
-#define AHEAD                                                                                                          \
-    (16.0 * (1 << 20)) /* bytes that a kernel reads ahead and writes behind: a lane is not idle while a process works  \
-                        */
+/* Bytes that a kernel reads ahead and writes behind: a lane is not idle while a process works. */
+#define AHEAD (16.0 * (1 << 20))
 
 enum { IN, OUT };
 

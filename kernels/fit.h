@@ -11,8 +11,8 @@ typedef struct fit_groups {
     int size; /* 16 or 32 */
 } fit_groups;
 
-#define FIT_FARTHEST                                                                                                   \
-    0x1p30f /* in magnitude, of the values that are told apart: all that the block types can hold and more */
+/* In magnitude, of the values that are told apart: all that the block types can hold and more. */
+#define FIT_FARTHEST  0x1p30f
 #define FIT_NEAREST   0x1p-26f /* groups that do not reach so far have scales that are 0 as F16 */
 #define FIT_LEAST     0x1p-60f /* scales below have no inverse */
 #define FIT_ROUNDS    0x1.8p23f

@@ -5,8 +5,8 @@
  * before has left; the last one prunes. */
 #define STEP           0.5f /* of both: growth and what decay leaves */
 #define TWICE_SURVIVES 0.5f /* 2 tau */
-#define STRONGEST_PULL                                                                                                 \
-    0x1p60f /* a pull or a flow beyond these answers with saturation, not with infinity over infinity */
+/* A pull or a flow beyond these answers with saturation, not with infinity over infinity. */
+#define STRONGEST_PULL 0x1p60f
 #define STRONGEST_FLOW 0x1p126f
 /* Added to Q^beta, seen in no sum or threshold: a dying tube stays clear of subnormals, which cost time. */
 #define FAINTEST_FLOW 0x1p-100f

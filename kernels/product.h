@@ -5,8 +5,8 @@
 #include "kernels/product_row.h"
 
 #define PRODUCT_BLOCK 256 /* rows of a in the scratch */
-#define PRODUCT_PITCH                                                                                                  \
-    (PRODUCT_CHUNK + 16) /* floats from one of them to the next: not a multiple of what a cache maps to one place */
+/* Floats from one of them to the next: not a multiple of what a cache maps to one place. */
+#define PRODUCT_PITCH (PRODUCT_CHUNK + 16)
 #define PRODUCT_STRIP (16 * PRODUCT_VECTORS) /* rows of b in the scratch; at most 32 */
 #define PRODUCT_STEP  16                     /* values of k after which a tile asks for more of what is packed next */
 #define PACK_AHEAD    8                      /* rows asked for before they are packed */

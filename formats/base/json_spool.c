@@ -20,9 +20,9 @@ enum {
         256, /* visits of another page between two returns of pages; the system maps up to 16 pages at each visit */
     MAPS = 20
 };
-#define FIRST_MAP                                                                                                      \
-    ((size_t)64 << 20) /* bytes of the first mapping; each further mapping is twice as large as the one before */
-#define STEP ((size_t)4 << 20) /* bytes by which the file grows at a time */
+/* Bytes of the first mapping; each further mapping is twice as large as the one before. */
+#define FIRST_MAP ((size_t)64 << 20)
+#define STEP      ((size_t)4 << 20) /* bytes by which the file grows at a time */
 
 typedef struct json_spool_piece {
     struct json_spool_piece *next; /* the next free piece of the same size */

@@ -14,15 +14,14 @@
 #include <time.h>
 
 #define USUAL_TRIES 12
-#define GREETING_TRIES                                                                                                 \
-    3 /* until the server has answered for the first time: a name mistyped should not cost minutes                     \
-       */
+/* Until the server has answered for the first time: a name mistyped should not cost minutes. */
+#define GREETING_TRIES   3
 #define USUAL_FIRST_WAIT 500
 #define USUAL_PATIENCE   60     /* seconds */
 #define USUAL_READ       300000 /* ms */
 #define LONGEST_WAIT     30000  /* ms, unless the server asks for more */
-#define FIRST_SPAN                                                                                                     \
-    ((size_t)1 << 18) /* read ahead for a small read; doubled as long as reads go on where the last span ended */
+/* Read ahead for a small read; doubled as long as reads go on where the last span ended. */
+#define FIRST_SPAN   ((size_t)1 << 18)
 #define LONGEST_SPAN ((size_t)4 << 20)
 #define SPANS        8 /* threads that read tensors side by side do not throw away what the others will want */
 #define LARGE_READ   ((size_t)1 << 20) /* goes past the span */

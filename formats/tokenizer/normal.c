@@ -183,8 +183,8 @@ static organ_status replace_found(const organ_step *step, organ_search *search, 
 /* ---- how long a text may become ---- */
 
 #define GROWTH_BASE ((size_t)64 << 10)
-#define GROWTH                                                                                                         \
-    128u /* U+FDFA is 11 times as long in NFKC, blanks as marks 3 times, bytes as letters twice: 66 together */
+/* U+FDFA is 11 times as long in NFKC, blanks as marks 3 times, bytes as letters twice: 66 together. */
+#define GROWTH        128u
 #define GROWTH_ALWAYS 16u
 
 static size_t times(size_t text, size_t factor) { return text > SIZE_MAX / 2 / factor ? SIZE_MAX / 2 : text * factor; }

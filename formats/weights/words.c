@@ -6,8 +6,8 @@
 #include <string.h>
 
 #define WORD_BITS 32
-#define MOST_CODES                                                                                                     \
-    ((uint64_t)1 << 48) /* more than any tensor has; products of it with numbers of bits do not overflow */
+/* More than any tensor has; products of it with numbers of bits do not overflow. */
+#define MOST_CODES ((uint64_t)1 << 48)
 
 /* AWQ (github.com/mit-han-lab/llm-awq, awq/quantize/qmodule.py): eight codes of four bits in a word. */
 #define AWQ_BITS  4

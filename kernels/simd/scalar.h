@@ -25,8 +25,8 @@ double Sleef_finz_log2d1_u10purecfma(double);
 #endif
 
 #define FLOW_STRIP 4 /* vectors a strip of the physarum flow is wide */
-#define FLOW_MIXED                                                                                                     \
-    0 /* of 8 quotients of the flow, those that a second tile makes without the divider; 0: there is none */
+/* Of 8 quotients of the flow, those that a second tile makes without the divider; 0: there is none. */
+#define FLOW_MIXED      0
 #define PRODUCT_ROWS    4 /* a tile of the product: rows, at least 4, by vectors, at most 2 */
 #define PRODUCT_VECTORS 1
 

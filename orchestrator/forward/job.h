@@ -11,8 +11,8 @@
 
 #define FORWARD_GROUP   ((size_t)1024) /* tokens whose activations are held, or one window if it is longer */
 #define FORWARD_QUERIES ((size_t)64)   /* tokens of a tile of attention scores */
-#define FORWARD_KEYS                                                                                                   \
-    ((size_t)256) /* tokens that these see at once: blocks of so many, from position 0 on, decide the order of sums */
+/* Tokens that these see at once: blocks of so many, from position 0 on, decide the order of sums. */
+#define FORWARD_KEYS ((size_t)256)
 
 typedef enum forward_part {
     PART_NORM_ATTENTION, /* before the attention */

@@ -7,9 +7,8 @@
 #include <math.h>
 
 #define LEAST_TOKENS ((size_t)64) /* tokens whose logits are held at least */
-#define HEAD_TOKENS                                                                                                    \
-    ((size_t)128) /* tokens whose logits are held where a quarter of the memory does: the head is read once for so     \
-                     many */
+/* Tokens whose logits are held where a quarter of the memory does: the head is read once for so many. */
+#define HEAD_TOKENS ((size_t)128)
 
 /* ---- embedding ---- */
 

@@ -4,11 +4,11 @@
 #include "orchestrator/machine/enough_memory.h"
 #include "orchestrator/machine/extent.h"
 
-#define COMFORTABLE_BAND                                                                                               \
-    ((size_t)8 << 20) /* long enough for the disk, short enough to overlap reading, work and writing */
-#define FLAT_TILE    ((size_t)256 << 10) /* stays in the cache of one core; cut to whole elements or blocks */
-#define BUFFER_SLACK ((size_t)2 * 4096)  /* so that address and file offset can be congruent modulo a page */
-#define MOST_SLOTS   256
+/* Long enough for the disk, short enough to overlap reading, work and writing. */
+#define COMFORTABLE_BAND ((size_t)8 << 20)
+#define FLAT_TILE        ((size_t)256 << 10) /* stays in the cache of one core; cut to whole elements or blocks */
+#define BUFFER_SLACK     ((size_t)2 * 4096)  /* so that address and file offset can be congruent modulo a page */
+#define MOST_SLOTS       256
 
 /* Of the item, to go through. */
 static uint64_t band_plan_bytes_of(const organ_pass_item *item) { return item->elsewhere ? 0 : item->tensor->bytes; }

@@ -55,8 +55,8 @@ enum kind {
 #define GROWS     (FAILS | BIT(NO_SPACE) | BIT(NO_QUOTA) | BIT(FULL))
 #define WAITS     BIT(INTERRUPTED)
 #define PARTS     (BIT(INTERRUPTED) | BIT(SHORT))
-#define KILLS                                                                                                          \
-    (BIT(KILLED) | BIT(KILLED_THEN_FORCED) | BIT(KILLED_THEN_RESUMED)) /* what is run then is of no concern here */
+/* What is run then is of no concern here. */
+#define KILLS (BIT(KILLED) | BIT(KILLED_THEN_FORCED) | BIT(KILLED_THEN_RESUMED))
 #define DONOR (BIT(TRUNCATED) | BIT(REPLACED) | BIT(APPENDED) | BIT(DONOR_GONE))
 
 const unsigned preload_lasting = BIT(GONE) | BIT(FULL) | BIT(DONOR_GONE);

@@ -184,8 +184,8 @@ static organ_status run_pass(seen *s, size_t threads, uint64_t memory, bool coun
 }
 
 #define ROOMY ((uint64_t)512 << 20)
-#define TIGHT                                                                                                          \
-    ((uint64_t)19 << 20) /* one worker: the widest row is 6 MB, and so are its bytes and its FP32 values in scratch */
+/* One worker: the widest row is 6 MB, and so are its bytes and its FP32 values in scratch. */
+#define TIGHT ((uint64_t)19 << 20)
 
 START_TEST(the_same_with_any_threads_and_memory)
 {

@@ -11,12 +11,11 @@
 #include <string.h>
 
 #define MOST_STEPS 60 /* of QL for one value: a few are usual */
-#define SOLVES                                                                                                         \
-    3 /* of inverse iteration: one finds the vector, the others take away what rounding left of its neighbours */
+/* Of inverse iteration: one finds the vector, the others take away what rounding left of its neighbours. */
+#define SOLVES 3
 #define STARTS 8 /* random vectors that are tried for one eigenvector */
-#define NEAR                                                                                                           \
-    1e-3 /* values nearer than this share of the greatest: their vectors come out orthogonal only if they are made so  \
-          */
+/* Values nearer than this share of the greatest: their vectors come out orthogonal only if they are made so. */
+#define NEAR 1e-3
 
 typedef struct eigen {
     const organ_kernels *kernels;

@@ -25,10 +25,9 @@ typedef struct organ_ridge_shape {
                             outlive the ridge */
 } organ_ridge_shape;
 
-#define ORGAN_RIDGE_LARGEST                                                                                            \
-    ((size_t)8192)                       /* rows of a matrix that is solved as one, where there are several blocks,    \
-                                          */
-#define ORGAN_RIDGE_PIECE ((size_t)2048) /* and inputs of a block that are solved for at once where not */
+/* Rows of a matrix that is solved as one, where there are several blocks,. */
+#define ORGAN_RIDGE_LARGEST ((size_t)8192)
+#define ORGAN_RIDGE_PIECE   ((size_t)2048) /* and inputs of a block that are solved for at once where not */
 
 /* What goes into the matrix that is inverted: "inputs", "tokens" or "blocks". */
 const char *organ_ridge_solved_by(const organ_ridge_shape *shape);

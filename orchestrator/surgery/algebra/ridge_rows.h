@@ -8,8 +8,8 @@
 #include "orchestrator/surgery/algebra/ridge.h"
 
 #define ORGAN_RIDGE_BATCH ((size_t)256) /* rows: a product sums up as many, so their number changes no bit */
-#define ORGAN_RIDGE_READ                                                                                               \
-    ((size_t)8 * ORGAN_RIDGE_BATCH) /* rows that are read at once: what is done with them keeps all workers busy */
+/* Rows that are read at once: what is done with them keeps all workers busy. */
+#define ORGAN_RIDGE_READ ((size_t)8 * ORGAN_RIDGE_BATCH)
 #define ORGAN_RIDGE_NONE UINT32_MAX /* no batch */
 
 /* Rows that were read, until the next are. */

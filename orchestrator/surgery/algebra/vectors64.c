@@ -7,8 +7,8 @@
 #include <math.h>
 
 #define STREAM 0 /* of random numbers */
-#define TIMES                                                                                                          \
-    8 /* that a vector is made orthogonal at most: twice is enough, unless nothing but rounding is left of it */
+/* That a vector is made orthogonal at most: twice is enough, unless nothing but rounding is left of it. */
+#define TIMES 8
 
 double organ_greatest(const double *values, size_t n)
 {

@@ -8,8 +8,8 @@
 #include "orchestrator/stream/pass.h"
 #include "orchestrator/surgery/along_text/saliency.h"
 
-#define ORGAN_CALIBRATION_BLOCK                                                                                        \
-    ORGAN_SALIENCY_BLOCK               /* columns of a tile, and of a block of H where it is block-diagonal */
+/* Columns of a tile, and of a block of H where it is block-diagonal. */
+#define ORGAN_CALIBRATION_BLOCK   ORGAN_SALIENCY_BLOCK
 #define ORGAN_CALIBRATION_DAMPING 0.01 /* of the mean of the diagonal, for the contribution */
 
 typedef struct organ_calibration_options {

@@ -12,10 +12,10 @@
 #include <string.h>
 
 #define ROWS_A_GO ((size_t)64)
-#define TOGETHER                                                                                                       \
-    ((size_t)1024) /* rows that are solved together: a multiple of what products and preconditioner take at once */
-#define AHEAD                                                                                                          \
-    0.7f /* of the preconditioner's step that nothing measures: it goes too far along directions it does not know */
+/* Rows that are solved together: a multiple of what products and preconditioner take at once. */
+#define TOGETHER ((size_t)1024)
+/* Of the preconditioner's step that nothing measures: it goes too far along directions it does not know. */
+#define AHEAD 0.7f
 
 struct organ_masked_squares {
     const organ_engine *engine;

@@ -10,9 +10,8 @@
 #include <stdlib.h>
 
 #define MOST_BLOCKS ((size_t)1 << 16)
-#define MOST_VALUES                                                                                                    \
-    ((uint64_t)1 << 20) /* that are read of a weight, unless FEW_LINES of each row of blocks are more                  \
-                         */
+/* That are read of a weight, unless FEW_LINES of each row of blocks are more. */
+#define MOST_VALUES ((uint64_t)1 << 20)
 #define FEW_LINES   4
 #define MOST_SCALES ((uint64_t)1 << 24) /* bytes of a tensor of scales that is read whole */
 #define EDGE        128                 /* of the blocks of a weight without scales */

@@ -12,8 +12,8 @@
 #include <stdlib.h>
 #include <string.h>
 
-#define PART                                                                                                           \
-    ((size_t)32768) /* values that stay in the caches of a core; a multiple of the 4096 that moments are made of */
+/* Values that stay in the caches of a core; a multiple of the 4096 that moments are made of. */
+#define PART ((size_t)32768)
 
 /* What strips of one weight share; it lives from its first strip to its last. */
 typedef struct autopsy_scan_patient {

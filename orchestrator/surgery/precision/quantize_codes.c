@@ -6,9 +6,8 @@
 
 #include <string.h>
 
-#define TOGETHER                                                                                                       \
-    ((size_t)2048) /* codes that are brought into or out of words at once: whole words, and whole groups of all        \
-                      schemes */
+/* Codes that are brought into or out of words at once: whole words, and whole groups of all schemes. */
+#define TOGETHER ((size_t)2048)
 
 /* What codes of 4 bits have added, for each group. */
 static const float middles[TOGETHER / 32] = {8, 8, 8, 8, 8, 8, 8, 8, 8, 8, 8, 8, 8, 8, 8, 8, 8, 8, 8, 8, 8, 8,

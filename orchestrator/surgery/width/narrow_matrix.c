@@ -21,9 +21,8 @@
 #include <string.h>
 
 #define PENDING ((size_t)128) /* columns whose going is put off */
-#define BAND                                                                                                           \
-    ((size_t)256) /* rows of a factor whose product with itself needs no more columns: products add up in chunks of as \
-                     many */
+/* Rows of a factor whose product with itself needs no more columns: products add up in chunks of as many. */
+#define BAND   ((size_t)256)
 #define STRIP  ((size_t)512) /* rows that are solved together */
 #define SOLVES 3             /* the first leaves what FP32 and so many columns made of P, the others take it away */
 
