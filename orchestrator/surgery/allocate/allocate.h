@@ -119,21 +119,17 @@ void organ_allocation_release(organ_allocation *allocation);
 
 /* ---- the file ---- */
 
-/* `identity` is an object of what curves belong to: digests of the model and the text, the method and all that changes
- * them. */
+/* `identity` is an object of all that changes the curves: digests of the model and the text, the method, its
+ * parameters. */
 
-/* {"schema": "organ.allocation/1", "organ", the identity, "levels", "tensors": [{"name", "role", "layer", "elements",
- * "between", "cost"}]}, where the cost is null of those that are not known; NULL without memory. */
-json_t *organ_allocation_json(const organ_allocation *allocation, const json_t *identity);
-
-/* Reads the curves of the tensors, whose names and elements are set. *whole is false where there is no such file, and
- * where a run that was interrupted has left one without all of them. ORGAN_BAD_INPUT for what is no such document,
- * ORGAN_USAGE where it belongs to something else; both name the member. After an error no curve is known. */
+/* Reads the curves of the tensors, whose names and elements are set. *whole is false if there is no file, or if an
+ * interrupted run has left one without all curves. ORGAN_BAD_INPUT for another document, ORGAN_USAGE if the identity or
+ * a tensor differs; both name the member. After an error no curve is known. */
 organ_status organ_allocation_read(organ_allocation *allocation, const json_t *identity, const char *path, bool *whole,
                                    organ_error *error);
 
-/* Whether a new file can be made there: measuring takes long. ORGAN_IO. */
-organ_status organ_allocation_check_place(const char *path, organ_error *error);
+/* Writes {"schema": "organ.allocation/1", "organ", the identity, "levels", "tensors": [{"name", "role", "layer",
+ * "elements", "between", "cost"}]}, where the cost of a tensor that was not measured is null. ORGAN_IO. */
 organ_status organ_allocation_write(const organ_allocation *allocation, const json_t *identity, const char *path,
                                     organ_error *error);
 

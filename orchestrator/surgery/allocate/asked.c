@@ -1,15 +1,9 @@
 /* SPDX-License-Identifier: MIT
- * What is asked of an allocation, checked; where its curves are kept. */
+ * Checks and defaults of the options of an allocation. */
 #include "orchestrator/surgery/allocate/allocate.h"
 
-#include "formats/base/path.h"
-#include "formats/base/text_buffer.h"
-#include "orchestrator/report/text/document.h"
-
-#include <errno.h>
 #include <stdlib.h>
 #include <string.h>
-#include <unistd.h>
 
 #define TOKENS      1024u
 #define LAYERS      16u
@@ -48,28 +42,4 @@ organ_status organ_allocate_check(const organ_allocate_options *o, organ_error *
     return organ_allocate_way(o) <= 1
                ? ORGAN_OK
                : organ_fail(error, ORGAN_USAGE, "--allocate-way %g is not above 0 and at most 1", o->way);
-}
-
-organ_status organ_allocation_check_place(const char *file, organ_error *error)
-{
-    const size_t folder = (size_t)(organ_path_name(file) - file);
-    char *const path = folder ? organ_format("%.*s", (int)folder, file) : strdup(".");
-    if (!path)
-        return organ_fail_memory(error, file);
-    if (access(path, W_OK | X_OK))
-        organ_fail_errno(error, errno, "%s: cannot be made (--allocation)", file);
-    free(path);
-    return error->status;
-}
-
-organ_status organ_allocation_write(const organ_allocation *allocation, const json_t *identity, const char *path,
-                                    organ_error *error)
-{
-    json_t *const document = organ_allocation_json(allocation, identity);
-    if (document)
-        organ_document_write(path, document, error);
-    else
-        organ_fail_memory(error, path);
-    json_decref(document);
-    return error->status;
 }

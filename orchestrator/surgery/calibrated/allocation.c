@@ -4,6 +4,7 @@
 #include "formats/base/path.h"
 #include "orchestrator/machine/enough_memory.h"
 #include "orchestrator/report/text/members.h"
+#include "orchestrator/surgery/cache/cache.h"
 
 #include <stdlib.h>
 #include <string.h>
@@ -253,7 +254,7 @@ organ_status organ_prune_allocation_open(const organ_prune_calibrated_options *o
     if (organ_memory_refuse_both(error, &other) != ORGAN_OK || !file ||
         organ_allocation_read(&a->curves, a->identity, file, &a->known, error) != ORGAN_OK)
         return error->status;
-    return a->known || !allocation_is_first(a) ? ORGAN_OK : organ_allocation_check_place(file, error);
+    return a->known || !allocation_is_first(a) ? ORGAN_OK : organ_cache_check_place(file, "--allocation", error);
 }
 
 void organ_prune_allocation_foresee(const organ_prune_allocation *a, const organ_plan_solve *solve, organ_plan *plan)

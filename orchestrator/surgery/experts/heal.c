@@ -6,6 +6,7 @@
 #include "orchestrator/ranks/ranks.h"
 #include "orchestrator/report/text/members.h"
 #include "orchestrator/surgery/algebra/floats.h"
+#include "orchestrator/surgery/cache/cache.h"
 #include "orchestrator/surgery/experts/heal_job.h"
 #include "orchestrator/surgery/output/plain_only.h"
 
@@ -253,20 +254,18 @@ organ_status organ_expert_heal_run(organ_expert_heal *h, organ_cut_run *run, org
 
 /* ---- the journal ---- */
 
+#define CHOICE(member) ORGAN_CACHE_FIELD(organ_ridge_choice, member, EXACT)
+static const organ_cache_field heal_results[] = {CHOICE(before), CHOICE(after), CHOICE(lambda)};
+
 json_t *organ_expert_heal_results(const organ_expert_heal *h, const organ_tensor *tensor)
 {
-    const organ_ridge_choice *const c = &h->layers[tensor->anatomy.layer].choice;
-    return ORGAN_OBJECT(SET("before", organ_exact_json(c->before)), SET("after", organ_exact_json(c->after)),
-                        SET("lambda", organ_exact_json(c->lambda)));
+    return ORGAN_CACHE_ADD(json_object(), heal_results, &h->layers[tensor->anatomy.layer].choice);
 }
 
 bool organ_expert_heal_recall(organ_expert_heal *h, const organ_tensor *tensor, const json_t *results)
 {
     organ_heal_layer *const layer = &h->layers[tensor->anatomy.layer];
-    organ_ridge_choice *const c = &layer->choice;
-    layer->known = organ_exact_value(json_object_get(results, "before"), &c->before) &&
-                   organ_exact_value(json_object_get(results, "after"), &c->after) &&
-                   organ_exact_value(json_object_get(results, "lambda"), &c->lambda);
+    layer->known = ORGAN_CACHE_READ(results, heal_results, &layer->choice);
     return layer->known;
 }
 

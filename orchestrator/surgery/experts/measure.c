@@ -143,13 +143,7 @@ static organ_status keep_scores(const measure_measuring *m, organ_error *error)
 {
     if (!m->file || !organ_ranks_first(m->options.engine->ranks))
         return ORGAN_OK;
-    json_t *const document = organ_expert_scores_json(m->scores, m->identity);
-    if (document)
-        organ_document_write(m->file, document, error);
-    else
-        organ_fail_memory(error, m->file);
-    json_decref(document);
-    return error->status;
+    return organ_expert_scores_write(m->scores, m->identity, m->file, error);
 }
 
 static organ_status leave(void *context, const organ_along_layer *layer, organ_error *error)

@@ -71,17 +71,20 @@ void organ_expert_scores_divide(const organ_expert_scores *scores, uint64_t budg
 
 /* ---- the file ---- */
 
-/* `identity`: what the scores belong to: {"definition", "model", "text", "samples", "context"}, of which a reader may
- * leave out those of the text: then they are of whatever text. */
+/* `identity`: {"definition", "model", "text", "samples", "context"}. A reader that omits the last three accepts scores
+ * of any text. */
 
 /* {"schema", "organ", the identity, "loss", "calibration", "experts", "used", "layers": [{"layer", "frequency", "sum",
- * "reap", "power", "removed", "loss"}]}, where a layer that is not known is null; NULL without memory. */
+ * "reap", "power", "removed", "loss"}]}, where a layer that was not measured is null. json returns
+ * NULL without memory; write replaces the file in one rename, ORGAN_IO. */
 json_t *organ_expert_scores_json(const organ_expert_scores *scores, const json_t *identity);
+organ_status organ_expert_scores_write(const organ_expert_scores *scores, const json_t *identity, const char *path,
+                                       organ_error *error);
 
-/* Reads what is known: such a document, or that of an output of organ experts, which has it as member "scores". *whole
- * is false where there is no such file or a layer is missing. ORGAN_BAD_INPUT for what is no such document, ORGAN_USAGE
- * where it belongs to something else or has no loss that is asked for, with the words `anew` for what measures anew;
- * both name the member. After an error nothing is known. */
+/* Reads such a document, or the member "scores" of a report of organ experts. *whole is false if there is no file or a
+ * layer is missing. ORGAN_BAD_INPUT for another document; ORGAN_USAGE if the identity differs, or if with_loss is set
+ * and the file has no losses. Messages name the member, and end with `anew`, what the user can do. After an error no
+ * layer is known. */
 organ_status organ_expert_scores_read(organ_expert_scores *scores, const json_t *identity, const char *path,
                                       const char *anew, bool *whole, organ_error *error);
 

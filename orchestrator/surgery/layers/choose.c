@@ -7,7 +7,7 @@
 
 #include "orchestrator/ranks/ranks.h"
 #include "orchestrator/report/text/members.h"
-#include "orchestrator/surgery/allocate/allocate.h"
+#include "orchestrator/surgery/cache/cache.h"
 #include "orchestrator/surgery/output/experiment.h"
 
 #include <errno.h>
@@ -74,7 +74,7 @@ organ_status organ_layers_choice_open(organ_layers_job *job, organ_error *error)
         return error->status;
     organ_layers_known_read(&c->known, job->layers, file, c->identity, error);
     if (!error->status && file && choose_is_first(job) && !job->options->write.dry_run)
-        organ_allocation_check_place(file, error);
+        organ_cache_check_place(file, "--allocation", error);
     return organ_ranks_agree(job->engine->ranks, "scores are read", error);
 }
 

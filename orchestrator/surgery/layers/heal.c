@@ -8,6 +8,7 @@
 #include "orchestrator/report/text/members.h"
 #include "orchestrator/stream/transfer.h"
 #include "orchestrator/surgery/algebra/floats.h"
+#include "orchestrator/surgery/cache/cache.h"
 #include "orchestrator/surgery/layers/heal_job.h"
 #include "orchestrator/surgery/output/plain_only.h"
 
@@ -238,12 +239,13 @@ organ_layers_judged organ_layers_heal_judged(const organ_layers_heal *h)
 
 /* ---- the journal ---- */
 
+#define SOLVED(member) ORGAN_CACHE_FIELD(organ_layers_solved, member, EXACT)
+static const organ_cache_field heal_results[] = {SOLVED(lambda), SOLVED(step), SOLVED(times), SOLVED(before),
+                                                 SOLVED(after)};
+
 json_t *organ_layers_heal_results(const organ_layers_heal *h, const organ_tensor *tensor)
 {
-    const organ_layers_solved *const s = &h->known[organ_layers_heal_number(h, tensor)];
-    return ORGAN_OBJECT(SET("lambda", organ_exact_json(s->lambda)), SET("step", organ_exact_json(s->step)),
-                        SET("times", organ_exact_json(s->times)), SET("before", organ_exact_json(s->before)),
-                        SET("after", organ_exact_json(s->after)));
+    return ORGAN_CACHE_ADD(json_object(), heal_results, &h->known[organ_layers_heal_number(h, tensor)]);
 }
 
 bool organ_layers_heal_recall(organ_layers_heal *h, const organ_tensor *tensor, const json_t *results)
@@ -252,11 +254,7 @@ bool organ_layers_heal_recall(organ_layers_heal *h, const organ_tensor *tensor, 
     organ_layers_solved *const s = &h->known[number];
     s->layer = tensor->anatomy.layer;
     s->kind = s->layer < 0 ? ORGAN_HEAL_FINAL : (organ_layers_kind)(number % ORGAN_HEAL_KINDS);
-    return organ_exact_value(json_object_get(results, "lambda"), &s->lambda) &&
-           organ_exact_value(json_object_get(results, "step"), &s->step) &&
-           organ_exact_value(json_object_get(results, "times"), &s->times) &&
-           organ_exact_value(json_object_get(results, "before"), &s->before) &&
-           organ_exact_value(json_object_get(results, "after"), &s->after);
+    return ORGAN_CACHE_READ(results, heal_results, s);
 }
 
 /* ---- streams ---- */

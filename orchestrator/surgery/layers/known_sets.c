@@ -1,8 +1,7 @@
 /* SPDX-License-Identifier: MIT */
 #include "orchestrator/surgery/layers/known_sets.h"
 
-#include "formats/base/json_file.h"
-#include "orchestrator/surgery/output/kept.h"
+#include "orchestrator/report/text/members.h"
 
 #include <math.h>
 #include <stdlib.h>
@@ -53,10 +52,31 @@ void organ_layers_known_release(organ_layers_known *known)
     *known = (organ_layers_known){0};
 }
 
-/* ---- the file, read back ---- */
+/* ---- rows of the file ---- */
 
-/* A number that can be measured: finite, at least `least`. */
-static bool read_value(const json_t *json, double least, double *value)
+json_t *organ_layers_numbers_json(const bool *flags, size_t layers)
+{
+    json_t *const numbers = json_array();
+    for (size_t l = 0; l < layers; l++)
+        if (flags[l])
+            json_array_append_new(numbers, json_integer((json_int_t)l));
+    return numbers;
+}
+
+static json_t *set_json(const void *context, size_t k)
+{
+    const organ_layers_known *const known = context;
+    return ORGAN_OBJECT(SET("dropped", organ_layers_numbers_json(known->dropped + k * known->layers, known->layers)),
+                        SET_REAL("divergence", known->divergence[k]));
+}
+
+static json_t *influence_json(const void *context, size_t l)
+{
+    return json_real(((const organ_layers_known *)context)->influence[l]);
+}
+
+/* Whether it is a finite number of at least `least`. */
+static bool known_sets_read_value(const json_t *json, double least, double *value)
 {
     *value = json_number_value(json);
     return json_is_number(json) && isfinite(*value) && *value >= least;
@@ -71,7 +91,7 @@ static organ_status read_influence(organ_layers_known *known, const json_t *arra
     if (!(known->influence = calloc(known->layers, sizeof *known->influence)))
         return organ_fail_memory(error, path);
     for (size_t l = 0; l < known->layers && !error->status; l++)
-        if (!read_value(json_array_get(array, l), -1, &known->influence[l]))
+        if (!known_sets_read_value(json_array_get(array, l), -1, &known->influence[l]))
             organ_fail(error, ORGAN_BAD_INPUT, "%s: influence[%zu] is no number of -1 or more", path, l);
     return error->status;
 }
@@ -82,7 +102,7 @@ static organ_status read_set(organ_layers_known *known, const json_t *set, size_
     const json_t *const numbers = json_object_get(set, "dropped"), *number;
     double divergence = 0, ignored;
     size_t at;
-    if (!json_is_array(numbers) || !read_value(json_object_get(set, "divergence"), 0, &divergence))
+    if (!json_is_array(numbers) || !known_sets_read_value(json_object_get(set, "divergence"), 0, &divergence))
         return organ_fail(error, ORGAN_BAD_INPUT, "%s: sets[%zu] has no array 'dropped' or no divergence of 0 or more",
                           path, k);
     bool *const flags = calloc(known->layers, sizeof *flags);
@@ -105,13 +125,22 @@ static organ_status read_set(organ_layers_known *known, const json_t *set, size_
     return error->status;
 }
 
-static organ_status known_sets_read_document(organ_layers_known *known, const json_t *document, const json_t *identity,
-                                             const char *path, organ_error *error)
+/* ---- the file ---- */
+
+static organ_cache known_sets_cache(const char *path, const json_t *identity)
+{
+    return (organ_cache){.path = path,
+                         .schema = ORGAN_LAYERS_SCORES_SCHEMA,
+                         .identity = identity,
+                         .content = "scores of another run",
+                         .remedy = "another name for --scores measures anew"};
+}
+
+static organ_status known_sets_read_document(organ_layers_known *known, const json_t *document, const char *path,
+                                             organ_error *error)
 {
     const json_t *const sets = json_object_get(document, "sets");
-    if (organ_kept_schema(document, ORGAN_LAYERS_SCORES_SCHEMA, path, error) ||
-        organ_kept_belongs(document, identity, "scores", path, "--scores", error) ||
-        read_influence(known, json_object_get(document, "influence"), path, error))
+    if (read_influence(known, json_object_get(document, "influence"), path, error) != ORGAN_OK)
         return error->status;
     if (!json_is_array(sets))
         return organ_fail(error, ORGAN_BAD_INPUT, "%s: has no array 'sets'", path);
@@ -123,12 +152,23 @@ static organ_status known_sets_read_document(organ_layers_known *known, const js
 organ_status organ_layers_known_read(organ_layers_known *known, size_t layers, const char *path, const json_t *identity,
                                      organ_error *error)
 {
-    json_t *document;
+    const organ_cache cache = known_sets_cache(path, identity);
+    json_t *document = NULL;
     *known = (organ_layers_known){.layers = layers};
-    if (!path || organ_json_file_read(path, &document, error) != ORGAN_OK)
-        return error->status;
-    if (document)
-        known_sets_read_document(known, document, identity, path, error);
+    if (path && organ_cache_read(&cache, &document, error) == ORGAN_OK && document)
+        known_sets_read_document(known, document, path, error);
     json_decref(document);
     return error->status;
+}
+
+organ_status organ_layers_known_write(const organ_layers_known *known, const char *path, const json_t *identity,
+                                      organ_error *error)
+{
+    const organ_cache cache = known_sets_cache(path, identity);
+    return organ_cache_write(
+        &cache,
+        ORGAN_OBJECT(
+            SET("influence", known->influence ? organ_json_rows(known->layers, influence_json, known) : json_null()),
+            SET("sets", organ_json_rows(known->count, set_json, known))),
+        error);
 }

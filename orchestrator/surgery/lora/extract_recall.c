@@ -2,6 +2,7 @@
  * Journal entries of an extraction: writes one for each module, and reads them when a run continues. */
 #include "orchestrator/report/text/members.h"
 #include "orchestrator/surgery/algebra/floats.h"
+#include "orchestrator/surgery/cache/cache.h"
 #include "orchestrator/surgery/lora/extract_job.h"
 #include "orchestrator/surgery/output/unit_output.h"
 
@@ -18,29 +19,25 @@ organ_status organ_lora_note_recall(const organ_lora_job *job, const json_t *res
     return error->status;
 }
 
+#define MODULE(member, type) ORGAN_CACHE_FIELD(organ_lora_module, member, type)
+static const organ_cache_field extract_recall_fields[] = {MODULE(change, EXACT), MODULE(norm, EXACT),
+                                                          MODULE(rest, EXACT),   MODULE(short_of_share, FLAG),
+                                                          MODULE(passes, U32),   MODULE(seconds, EXACT)};
+
 json_t *organ_lora_module_results(const organ_lora_module *m)
 {
     json_t *const spectrum = json_array();
     for (size_t k = 0; k < m->rank; k++)
         json_array_append_new(spectrum, organ_exact_json((double)m->spectrum[k]));
-    return organ_json_joined(ORGAN_OBJECT(SET_COUNT("rank", m->rank), SET("change", organ_exact_json(m->change)),
-                                          SET("norm", organ_exact_json(m->norm)),
-                                          SET("rest", organ_exact_json(m->rest)),
-                                          SET_FLAG("short_of_share", m->short_of_share), SET_COUNT("passes", m->passes),
-                                          SET("seconds", organ_exact_json(m->seconds)), SET("spectrum", spectrum)),
+    json_t *const numbers = ORGAN_CACHE_ADD(ORGAN_OBJECT(SET_COUNT("rank", m->rank)), extract_recall_fields, m);
+    return organ_json_joined(organ_json_joined(numbers, ORGAN_OBJECT(SET("spectrum", spectrum))),
                              organ_lora_note_results(m->note));
 }
 
 static bool take_numbers(organ_lora_module *m, const json_t *results)
 {
     const json_t *const spectrum = json_object_get(results, "spectrum");
-    bool known = organ_exact_value(json_object_get(results, "change"), &m->change) &&
-                 organ_exact_value(json_object_get(results, "norm"), &m->norm) &&
-                 organ_exact_value(json_object_get(results, "rest"), &m->rest) &&
-                 organ_exact_value(json_object_get(results, "seconds"), &m->seconds) &&
-                 json_array_size(spectrum) == m->rank;
-    m->short_of_share = json_is_true(json_object_get(results, "short_of_share"));
-    m->passes = (unsigned)json_integer_value(json_object_get(results, "passes"));
+    bool known = ORGAN_CACHE_READ(results, extract_recall_fields, m) && json_array_size(spectrum) == m->rank;
     for (size_t k = 0; k < m->rank && known; k++) {
         double value = 0;
         known = organ_exact_value(json_array_get(spectrum, k), &value);

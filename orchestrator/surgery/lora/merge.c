@@ -5,6 +5,7 @@
 #include "formats/base/paged_rows.h"
 #include "formats/base/text_buffer.h"
 #include "orchestrator/report/text/members.h"
+#include "orchestrator/surgery/cache/cache.h"
 #include "orchestrator/surgery/lora/adapter_write.h"
 #include "orchestrator/surgery/output/selection.h"
 #include "orchestrator/surgery/output/targets.h"

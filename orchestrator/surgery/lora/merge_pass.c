@@ -8,6 +8,7 @@
 #include "orchestrator/stream/weight_pass.h"
 #include "orchestrator/stream/widen.h"
 #include "orchestrator/surgery/algebra/multiply.h"
+#include "orchestrator/surgery/cache/cache.h"
 
 #include <inttypes.h>
 #include <math.h>
@@ -153,22 +154,15 @@ static organ_status merge_rows(const merge_pass_run *r, size_t weight, uint64_t 
 
 /* ---- what the journal has of a weight ---- */
 
-/* NULL without memory. */
-static json_t *results_of(const organ_merge_sums *sums)
-{
-    return ORGAN_OBJECT(SET("delta", organ_exact_json(sums->delta)), SET("applied", organ_exact_json(sums->applied)),
-                        SET("dot", organ_exact_json(sums->dot)), SET("miss", organ_exact_json(sums->miss)));
-}
+#define SUM(member) ORGAN_CACHE_FIELD(organ_merge_sums, member, EXACT)
+static const organ_cache_field merge_pass_sums[] = {SUM(delta), SUM(applied), SUM(dot), SUM(miss)};
 
 bool organ_merge_recall(void *context, size_t weight, const json_t *results)
 {
     organ_merge_job *const job = context;
     const size_t at = job->part_of[weight];
     organ_merge_sums sums = {0};
-    const bool whole = organ_exact_value(json_object_get(results, "delta"), &sums.delta) &&
-                       organ_exact_value(json_object_get(results, "applied"), &sums.applied) &&
-                       organ_exact_value(json_object_get(results, "dot"), &sums.dot) &&
-                       organ_exact_value(json_object_get(results, "miss"), &sums.miss);
+    const bool whole = ORGAN_CACHE_READ(results, merge_pass_sums, &sums);
     if (whole && at != ORGAN_NO_PART)
         job->parts[at].sums = sums;
     return whole;
@@ -178,8 +172,8 @@ static organ_status merge_pass_finish(const merge_pass_run *r, size_t weight, or
 {
     const size_t at = r->job->part_of[weight];
     const organ_merge_sums none = {0};
-    return organ_unit_run_finish(r->units, weight, results_of(at == ORGAN_NO_PART ? &none : &r->job->parts[at].sums),
-                                 error);
+    const organ_merge_sums *const sums = at == ORGAN_NO_PART ? &none : &r->job->parts[at].sums;
+    return organ_unit_run_finish(r->units, weight, ORGAN_CACHE_ADD(json_object(), merge_pass_sums, sums), error);
 }
 
 /* ---- weights that come from the base ---- */

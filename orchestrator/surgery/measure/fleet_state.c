@@ -1,19 +1,17 @@
 /* SPDX-License-Identifier: MIT */
 #include "orchestrator/surgery/measure/fleet_state.h"
 
-#include "formats/base/file_calls.h"
 #include "formats/base/json_dump.h"
 #include "formats/base/memory_watch.h"
 #include "formats/base/text_buffer.h"
 #include "orchestrator/report/text/members.h"
+#include "orchestrator/surgery/cache/cache.h"
 #include "orchestrator/surgery/measure/document.h"
 
-#include <fcntl.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/stat.h>
-#include <unistd.h>
 
 static char *state_path(const char *output) { return organ_format("%s/fleet.json", output); }
 
@@ -22,34 +20,41 @@ bool organ_fleet_is_other(const json_t *entry)
     return strcmp(organ_json_text(entry, "dissection.status"), "apart") == 0;
 }
 
+static organ_cache fleet_state_cache(const char *path, const json_t *identity)
+{
+    return (organ_cache){.path = path,
+                         .schema = "organ.fleet-state/2",
+                         .identity = identity,
+                         .start_over = true,
+                         .unversioned = true,
+                         .unbounded = true};
+}
+
 organ_status organ_fleet_state_write(const char *output, const json_t *state, organ_error *error)
 {
-    char *path = state_path(output);
-    json_t *document = ORGAN_OBJECT(SET_TEXT("schema", "organ.fleet-state/2"),
-                                    SET_TEXT("definition", ORGAN_Z_DEFINITION), SET_HELD("models", (json_t *)state));
-    if (!path || !document)
-        organ_fail_memory(error, output);
+    char *const path = state_path(output);
+    json_t *const identity = ORGAN_OBJECT(SET_TEXT("definition", ORGAN_Z_DEFINITION));
+    const organ_cache cache = fleet_state_cache(path, identity);
+    if (path && identity)
+        organ_cache_write(&cache, ORGAN_OBJECT(SET_HELD("models", state)), error);
     else
-        organ_document_write(path, document, error);
-    json_decref(document);
+        organ_fail_memory(error, output);
+    json_decref(identity);
     free(path);
     return error->status;
 }
 
-/* The last run's state. */
+/* The entries of the last run. Without memory there are none: then writing the first document fails. */
 static json_t *read_state(const char *output)
 {
-    char *path = state_path(output);
-    json_error_t fault;
-    bool no_memory; /* then the run ends where it writes its first document */
-    const int fd = path ? organ_open(path, O_RDONLY, 0) : -1;
-    json_t *document = fd >= 0 ? organ_json_load_fd(fd, JSON_REJECT_DUPLICATES, &fault, &no_memory) : NULL;
-    if (fd >= 0)
-        close(fd);
-    const bool fits = strcmp(organ_json_text(document, "schema"), "organ.fleet-state/2") == 0 &&
-                      strcmp(organ_json_text(document, "definition"), ORGAN_Z_DEFINITION) == 0;
-    json_t *models = fits ? json_incref(json_object_get(document, "models")) : NULL;
+    char *const path = state_path(output);
+    json_t *const identity = ORGAN_OBJECT(SET_TEXT("definition", ORGAN_Z_DEFINITION)), *document = NULL;
+    const organ_cache cache = fleet_state_cache(path, identity);
+    if (path && identity)
+        organ_cache_read(&cache, &document, &(organ_error){0});
+    json_t *const models = json_incref(json_object_get(document, "models"));
     json_decref(document);
+    json_decref(identity);
     free(path);
     return models;
 }

@@ -97,22 +97,13 @@ static void take_lines(shard_list *s, const json_t *lines)
 
 static organ_status open_journal(shard_list *s, const char *directory, organ_error *error)
 {
-    if (organ_measure_journal_open(directory, "shards", s->path, &s->journal, error))
+    if (organ_cache_journal_open(directory, "shards", s->path, &s->journal, error))
         return error->status;
     if (!(s->kept =
               organ_format("%.*s-companions", (int)(strlen(s->journal.path) - strlen(".jsonl")), s->journal.path)))
         return organ_fail_memory(error, directory);
     take_lines(s, s->journal.lines);
     return ORGAN_OK;
-}
-
-static organ_status append_line(const shard_list *s, json_t *line, organ_error *error)
-{
-    if (!line)
-        return organ_fail_memory(error, s->journal.path);
-    organ_journal_append(&s->journal.journal, line, error);
-    json_decref(line);
-    return error->status;
 }
 
 static json_int_t version_of(const organ_model_file *file)
@@ -138,7 +129,7 @@ static organ_status write_down(shard_list *s, const organ_model *shard, const or
         json_t *line = z[t].done ? weight_json(subjects->of[t], &z[t]) : NULL;
         if (z[t].done) {
             json_array_append(tensors, line);
-            append_line(s, line, error);
+            organ_cache_journal_add(&s->journal, line, error);
         }
     }
     json_t *line =
@@ -147,7 +138,7 @@ static organ_status write_down(shard_list *s, const organ_model *shard, const or
                      SET_TEXT("format", shard->format), SET_TEXT("architecture", shard->config.architecture),
                      SET_TEXT("model_type", shard->config.model_type));
     json_t *record = json_deep_copy(line);
-    if (append_line(s, line, error) == ORGAN_OK && organ_sync_file(s->journal.journal.fd))
+    if (organ_cache_journal_add(&s->journal, line, error) == ORGAN_OK && organ_sync_file(s->journal.journal.fd))
         organ_fail_errno(error, errno, "%s: cannot be synchronised with the disk", s->journal.path);
     json_object_set_new(record, "tensors", tensors);
     json_object_set_new(s->done, shard->files[0].name, record);
@@ -388,7 +379,7 @@ organ_status organ_measure_shards(const char *path, const char *directory, const
         *journal = s.journal.path;
         s.journal.path = NULL;
     }
-    organ_measure_journal_close(&s.journal);
+    organ_cache_journal_close(&s.journal);
     json_decref(s.done);
     free(s.kept);
     organ_companions_free(&s.companions);

@@ -6,7 +6,7 @@
 #include "formats/base/memory_watch.h"
 #include "formats/base/path.h"
 #include "orchestrator/report/text/members.h"
-#include "orchestrator/surgery/output/kept.h"
+#include "orchestrator/surgery/cache/cache.h"
 
 #include <dirent.h>
 #include <errno.h>
@@ -150,8 +150,8 @@ void organ_run_journal_close(organ_run_journal *journal)
 /* Every member of the head that this run would write must be what the earlier run has written. */
 static organ_status agree(organ_run_journal *journal, json_t *now, const char *output, organ_error *error)
 {
-    organ_kept_difference d;
-    if (!organ_kept_differs(json_array_get(journal->lines, 0), now, &d))
+    organ_cache_difference d;
+    if (!organ_cache_differs(json_array_get(journal->lines, 0), now, &d))
         return error->status;
     journal->refused = true;
     return organ_fail(error, ORGAN_USAGE,

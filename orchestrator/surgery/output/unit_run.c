@@ -332,20 +332,3 @@ void organ_unit_run_end(organ_unit_run *run)
     free(log);
     run->log = NULL;
 }
-
-/* ---- exact numbers ---- */
-
-json_t *organ_exact_json(double value)
-{
-    char text[40];
-    snprintf(text, sizeof text, "%a", value);
-    return json_string(text);
-}
-
-bool organ_exact_value(const json_t *text, double *value)
-{
-    const char *const digits = json_string_value(text);
-    char *end = NULL;
-    *value = digits ? strtod(digits, &end) : 0;
-    return digits && end != digits && *end == '\0';
-}

@@ -70,9 +70,4 @@ organ_status organ_unit_run_deal(organ_unit_run *run, organ_error *error);
  * organ_ranks_agree. */
 organ_status organ_unit_run_join(organ_unit_run *run, organ_error *error);
 
-/* Sums of doubles go through the journal without losing a bit, infinity and NaN included. NULL without memory; false:
- * not such a text. */
-json_t *organ_exact_json(double value);
-bool organ_exact_value(const json_t *text, double *value);
-
 #endif

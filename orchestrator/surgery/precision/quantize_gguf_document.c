@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: MIT */
 #include "formats/base/path.h"
 #include "orchestrator/report/text/members.h"
+#include "orchestrator/surgery/cache/cache.h"
 #include "orchestrator/surgery/output/matrices.h"
 #include "orchestrator/surgery/output/tally.h"
 #include "orchestrator/surgery/precision/quantize_gguf_job.h"

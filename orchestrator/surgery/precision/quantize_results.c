@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: MIT
  * What the journal has of a part besides its bytes. */
 #include "orchestrator/report/text/members.h"
+#include "orchestrator/surgery/cache/cache.h"
 #include "orchestrator/surgery/output/tally.h"
 #include "orchestrator/surgery/precision/quantize_job.h"
 

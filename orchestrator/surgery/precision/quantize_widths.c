@@ -5,6 +5,7 @@
 #include "orchestrator/machine/extent.h"
 #include "orchestrator/report/text/members.h"
 #include "orchestrator/surgery/algebra/floats.h"
+#include "orchestrator/surgery/cache/cache.h"
 #include "orchestrator/surgery/output/experiment.h"
 #include "orchestrator/surgery/output/output.h"
 #include "orchestrator/surgery/precision/quantize_widths.h"
@@ -403,7 +404,7 @@ static organ_status know_curves(organ_quantize_widths *w, organ_error *error)
     organ_curves_foresee(w->walk, &ORGAN_GPTQ_SOLVE, &w->job->plan);
     const bool writes = file && organ_ranks_first(w->job->engine->ranks);
     if (writes)
-        organ_allocation_check_place(file, error);
+        organ_cache_check_place(file, "--allocation", error);
     if (organ_ranks_agree(w->job->engine->ranks, "the curves can be kept", error) || organ_curves_run(w->walk, error))
         return error->status;
     return writes ? organ_allocation_write(&w->curves, w->identity, file, error) : ORGAN_OK;

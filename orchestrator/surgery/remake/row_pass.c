@@ -3,6 +3,7 @@
 
 #include "orchestrator/report/text/members.h"
 #include "orchestrator/stream/widen.h"
+#include "orchestrator/surgery/cache/cache.h"
 
 #include <stdio.h>
 #include <stdlib.h>

@@ -9,6 +9,7 @@
 #include "orchestrator/ranks/ranks.h"
 #include "orchestrator/report/text/members.h"
 #include "orchestrator/stream/transfer.h"
+#include "orchestrator/surgery/cache/cache.h"
 #include "orchestrator/surgery/output/tally.h"
 
 #include <errno.h>
@@ -65,21 +66,28 @@ static organ_status digest(const organ_width_job *job, const organ_width_part *p
 
 /* ---- lines ---- */
 
+/* "blocks" is the member of a line for block_diagonal. */
+#define REPORT(member, type) ORGAN_CACHE_FIELD(organ_narrow_report, member, type)
+static const organ_cache_field choices_report[] = {
+    REPORT(energy, EXACT),
+    REPORT(loss, EXACT),
+    REPORT(foretold, EXACT),
+    REPORT(tokens, U64),
+    {"blocks", ORGAN_CACHE_FLAG, offsetof(organ_narrow_report, block_diagonal)}};
+
 organ_status organ_width_choices_add(organ_width_job *job, organ_width_part *part, organ_error *error)
 {
-    const organ_narrow_report *const r = &part->report;
     char digits[17];
     if (digest(job, part, digits, error) != ORGAN_OK)
         return error->status;
     job->choices.output.done++;
     return organ_run_journal_add(
         &job->choices.journal,
-        ORGAN_OBJECT(SET_BYTES("tensor", part->tensor->name),
-                     SET_IF(part->matrix, "matrix", json_integer((json_int_t)part->matrix)), SET_TEXT("xxh3", digits),
-                     SET("kept", organ_ids_json(part->kept, part->share->keep)),
-                     SET("energy", organ_exact_json(r->energy)), SET("loss", organ_exact_json(r->loss)),
-                     SET("foretold", organ_exact_json(r->foretold)), SET_COUNT("tokens", r->tokens),
-                     SET_FLAG("blocks", r->block_diagonal)),
+        ORGAN_CACHE_ADD(ORGAN_OBJECT(SET_BYTES("tensor", part->tensor->name),
+                                     SET_IF(part->matrix, "matrix", json_integer((json_int_t)part->matrix)),
+                                     SET_TEXT("xxh3", digits),
+                                     SET("kept", organ_ids_json(part->kept, part->share->keep))),
+                        choices_report, &part->report),
         error);
 }
 
@@ -109,15 +117,6 @@ static bool read_kept(const organ_width_part *part, const json_t *numbers, uint3
     return true;
 }
 
-static bool read_report(const json_t *line, organ_narrow_report *r)
-{
-    r->tokens = (uint64_t)json_integer_value(json_object_get(line, "tokens"));
-    r->block_diagonal = json_is_true(json_object_get(line, "blocks"));
-    return organ_exact_value(json_object_get(line, "energy"), &r->energy) &&
-           organ_exact_value(json_object_get(line, "loss"), &r->loss) &&
-           organ_exact_value(json_object_get(line, "foretold"), &r->foretold);
-}
-
 /* A line whose values are on the disk no more is as if it were not there. */
 static organ_status choices_recall(organ_width_job *job, const json_t *line, organ_error *error)
 {
@@ -128,8 +127,9 @@ static organ_status choices_recall(organ_width_job *job, const json_t *line, org
     uint32_t *const kept = part ? calloc(part->share->keep, sizeof *kept) : NULL;
     if (part && !kept)
         organ_fail_memory(error, job->choices.path);
-    else if (part && wanted && read_kept(part, json_object_get(line, "kept"), kept) && read_report(line, &report) &&
-             digest(job, part, digits, error) == ORGAN_OK && strcmp(digits, wanted) == 0) {
+    else if (part && wanted && read_kept(part, json_object_get(line, "kept"), kept) &&
+             ORGAN_CACHE_READ(line, choices_report, &report) && digest(job, part, digits, error) == ORGAN_OK &&
+             strcmp(digits, wanted) == 0) {
         memcpy(part->kept, kept, part->share->keep * sizeof *kept);
         part->report = report;
         job->choices.output.done += !part->done;

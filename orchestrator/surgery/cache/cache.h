@@ -1,0 +1,141 @@
+/* SPDX-License-Identifier: MIT
+ * Room surgery/cache: files with values that a run has measured, so that a later run need not measure them again.
+ *
+ * Each file begins with a schema and an identity: digests of the model and the text, and the parameters that change
+ * the values. A run uses a file only if all members of the identity have the values of this run. A document is one JSON
+ * object, written whole; a journal gets a line as soon as a value is measured. Callers describe the values of a row by
+ * a table of organ_cache_field. */
+#ifndef ORGAN_CACHE_H
+#define ORGAN_CACHE_H
+
+#include "orchestrator/stream/journal.h"
+#include "orchestrator/stream/progress.h"
+
+#include <stdbool.h>
+#include <stddef.h>
+
+#define ORGAN_CACHE_LIMIT ((size_t)256 << 20) /* bytes of a document */
+
+/* ---- identity ---- */
+
+enum { ORGAN_CACHE_SHOWN = 300 }; /* bytes of a value in a message */
+
+typedef struct organ_cache_difference {
+    const char *key;                                            /* points into the identity */
+    char was[ORGAN_CACHE_SHOWN + 1], is[ORGAN_CACHE_SHOWN + 1]; /* JSON, or "missing" */
+} organ_cache_difference;
+
+/* Finds the first member of `identity` that `head` lacks or has with another value, and returns whether there is one.
+ * Further members of `head` are ignored. */
+bool organ_cache_differs(const json_t *head, const json_t *identity, organ_cache_difference *found);
+
+/* ---- documents ---- */
+
+typedef struct organ_cache {
+    const char *path;
+    const char *schema; /* "organ.allocation/1" */
+    const json_t *identity;
+    const char *content; /* for messages: "curves of another run" */
+    const char *remedy;  /* for messages: what the user can do if the identity differs */
+    bool start_over;     /* treat a file that cannot be used as if there were none, instead of refusing it */
+    bool unversioned;    /* the head has no member "organ", the version that wrote the file */
+    bool unbounded;      /* also read files larger than ORGAN_CACHE_LIMIT */
+} organ_cache;
+
+/* Reads the document at cache->path and checks its schema and identity. *document is for the caller to release; NULL
+ * if there is no file, on error, or if start_over is set and the file cannot be used.
+ * Returns ORGAN_BAD_INPUT if the file is too large, no JSON object or of another schema;
+ * ORGAN_USAGE if the identity differs (the message names the first member, both values and the remedy); ORGAN_IO. */
+organ_status organ_cache_read(const organ_cache *cache, json_t **document, organ_error *error);
+
+/* The two steps of organ_cache_read for callers that check more: load also accepts a document that has the wanted one
+ * as its member `within` (NULL: none), and checks the schema; belongs checks the identity. */
+organ_status organ_cache_load(const organ_cache *cache, const char *within, json_t **document, organ_error *error);
+organ_status organ_cache_belongs(const organ_cache *cache, const json_t *document, organ_error *error);
+
+/* Returns {"schema", "organ", the identity, the members of `body`}. Takes over `body`. NULL without memory or if `body`
+ * is NULL. */
+json_t *organ_cache_document(const organ_cache *cache, json_t *body);
+/* Replaces the file by that document in one rename (organ_document_write). ORGAN_IO. */
+organ_status organ_cache_write(const organ_cache *cache, json_t *body, organ_error *error);
+
+/* Checks that a new file can be made at `path`, because measuring takes long. ORGAN_IO; the message names `option`. */
+organ_status organ_cache_check_place(const char *path, const char *option, organ_error *error);
+
+/* ---- journals ---- */
+
+typedef struct organ_cache_journal {
+    organ_journal journal;
+    char *path;
+    json_t *lines; /* lines of earlier runs; the first is the head */
+} organ_cache_journal;
+
+/* Opens or creates DIRECTORY/organ/KIND-DIGITS.jsonl, where DIGITS is a digest of `model`, and locks it. The journal
+ * must be closed in any case. ORGAN_IO; ORGAN_USAGE if another process has it open. */
+organ_status organ_cache_journal_open(const char *directory, const char *kind, const char *model,
+                                      organ_cache_journal *journal, organ_error *error);
+/* Compares the first line with `head` (taken over; NULL: no memory). If it differs, drops all lines, on the disk too,
+ * notes that, and writes `head`. */
+organ_status organ_cache_journal_begin(organ_cache_journal *journal, json_t *head, const organ_progress *progress,
+                                       organ_error *error);
+/* Appends a line (taken over; NULL: no memory). */
+organ_status organ_cache_journal_add(const organ_cache_journal *journal, json_t *line, organ_error *error);
+void organ_cache_journal_close(organ_cache_journal *journal);
+/* Removes the file of a closed journal, and its folder if that is empty then. */
+void organ_cache_journal_forget(const char *path);
+
+/* ---- values ---- */
+
+typedef enum organ_cache_type {
+    ORGAN_CACHE_FLAG,   /* bool */
+    ORGAN_CACHE_U32,    /* uint32_t */
+    ORGAN_CACHE_U64,    /* uint64_t */
+    ORGAN_CACHE_SINGLE, /* float: a JSON number, or "nan", "inf", "-inf" */
+    ORGAN_CACHE_REAL,   /* double, likewise */
+    ORGAN_CACHE_EXACT   /* double: a string in hexadecimal, which keeps all bits */
+} organ_cache_type;
+
+typedef struct organ_cache_field {
+    const char *name;
+    organ_cache_type type;
+    size_t at; /* offset in the struct of a row */
+} organ_cache_field;
+
+/* The element of the table for a member of a struct: its name there is that in the file. `type`: U32, EXACT ... */
+#define ORGAN_CACHE_FIELD(row, member, type)                                                                           \
+    {                                                                                                                  \
+#member, ORGAN_CACHE_##type, offsetof(row, member)                                                             \
+    }
+/* organ_cache_fields_add and _read with a table that is an array. */
+#define ORGAN_CACHE_ADD(object, table, row) organ_cache_fields_add(object, table, sizeof(table) / sizeof *(table), row)
+#define ORGAN_CACHE_READ(object, table, row)                                                                           \
+    organ_cache_fields_read(object, table, sizeof(table) / sizeof *(table), row)
+
+/* Adds the members of `row` to `object` (taken over; NULL: no memory) and returns it; NULL without memory. */
+json_t *organ_cache_fields_add(json_t *object, const organ_cache_field *fields, size_t count, const void *row);
+/* Sets the members of `row` from `object`, those that it lacks to 0. Returns whether it has all, each of its type. */
+bool organ_cache_fields_read(const json_t *object, const organ_cache_field *fields, size_t count, void *row);
+
+/* Stores a double without losing a bit, infinity and NaN included. NULL without memory. Reading returns false if `text`
+ * is not such a string. */
+json_t *organ_exact_json(double value);
+bool organ_exact_value(const json_t *text, double *value);
+
+/* An array of numbers of 0 to `most`, one after the other in memory. */
+typedef struct organ_cache_numbers {
+    const char *name;
+    organ_cache_type type; /* U32, U64 or REAL */
+    size_t count;
+    void *values;
+    double most;
+} organ_cache_numbers;
+
+json_t *organ_cache_numbers_json(const organ_cache_numbers *numbers);
+/* Returns false unless `array` has `count` numbers in the range, integers for U32 and U64. */
+bool organ_cache_numbers_read(const organ_cache_numbers *numbers, const json_t *array);
+/* Reads member numbers->name of `row`, which is number `k` of the array `rows` of the document at `path`.
+ * ORGAN_BAD_INPUT. */
+organ_status organ_cache_numbers_take(const organ_cache_numbers *numbers, const json_t *row, const char *rows, size_t k,
+                                      const char *path, organ_error *error);
+
+#endif
