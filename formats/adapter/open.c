@@ -4,6 +4,7 @@
 
 #include "formats/adapter/config.h"
 #include "formats/base/name_table.h"
+#include "formats/base/paged_rows.h"
 #include "formats/base/path.h"
 #include "formats/remote/remote.h"
 
@@ -178,13 +179,14 @@ static organ_status add_factor(open_state *s, const organ_tensor *t, const key *
 static organ_status sort_out(open_state *s, organ_error *error)
 {
     const size_t count = s->model->tensor_count;
-    s->pairs = calloc(count ? count : 1, sizeof *s->pairs);
-    s->rest = calloc(count ? count : 1, sizeof *s->rest);
+    s->pairs = organ_rows_take(count + 1, sizeof *s->pairs);
+    s->rest = organ_rows_take(count + 1, sizeof *s->rest);
     if (!s->pairs || !s->rest)
         return organ_fail_memory(error, s->adapter.path);
     for (size_t k = 0; k < count; k++) {
         const organ_tensor *const t = &s->model->tensors[k];
         key name;
+        organ_rows_passed();
         if (!take_key_apart(t->name, &name))
             s->rest[s->adapter.rest_count++] = t;
         else if (add_factor(s, t, &name, error) != ORGAN_OK)
@@ -239,12 +241,16 @@ static organ_status finish_pairs(open_state *s, organ_error *error)
 {
     if (organ_adapter_rules_room(&s->rules, s->adapter.pair_count, error) != ORGAN_OK)
         return error->status;
-    for (size_t k = 0; k < s->adapter.pair_count; k++)
+    organ_name_table_release(&s->names); /* before arrays that are as large are used */
+    s->names = (organ_name_table){0};
+    for (size_t k = 0; k < s->adapter.pair_count; k++) {
         if (finish_pair(s, &s->pairs[k], error) != ORGAN_OK)
             return error->status;
+        organ_rows_passed();
+    }
+    organ_rows_rest();
     qsort(s->pairs, s->adapter.pair_count, sizeof *s->pairs, by_layer_and_name);
-    organ_name_table_release(&s->names);
-    s->names = (organ_name_table){0};
+    organ_rows_rest();
     for (size_t k = 0; k < s->adapter.pair_count; k++)
         if (!organ_name_table_put(&s->names, s->pairs[k].module, k))
             return organ_fail_memory(error, s->adapter.path);
@@ -279,8 +285,8 @@ void organ_adapter_close(organ_adapter *adapter)
     json_decref(s->adapter.config);
     organ_name_table_release(&s->names);
     organ_arena_release(&s->arena);
-    free(s->pairs);
-    free(s->rest);
+    organ_rows_free(s->pairs);
+    organ_rows_free(s->rest);
     free(s);
 }
 

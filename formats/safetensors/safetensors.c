@@ -3,6 +3,7 @@
 
 #include "formats/base/input_file.h"
 #include "formats/base/json_text.h"
+#include "formats/base/paged_rows.h"
 #include "formats/base/text_buffer.h"
 #include "formats/remote/remote.h"
 
@@ -14,6 +15,7 @@
 
 /* How much of a name or of text of the header a message shows. */
 #define SHOWN 240
+#define PIECE ((size_t)4 << 20) /* bytes of the header that are read at once */
 
 typedef struct safetensors_reader {
     const organ_model_file *files, *file; /* all of the model for messages; the one that is read */
@@ -242,11 +244,13 @@ static organ_status read_entries(safetensors_reader *r)
 {
     organ_json_walk walk;
     organ_json_walk_begin(&walk, &r->header, (organ_json_span){0, r->header.length}, NULL, r->error);
-    while (organ_json_walk_next(&walk, r->error))
+    while (organ_json_walk_next(&walk, r->error)) {
         if (strcmp(json_string_value(walk.name), "__metadata__") == 0)
             read_on(r, check_metadata(r, walk.value));
         else if (read_on(r, read_entry(r, walk.name, walk.value)))
             r->some_refused = true;
+        organ_rows_passed();
+    }
     return r->error->status;
 }
 
@@ -361,12 +365,23 @@ static organ_status read_length(const organ_model_file *file, uint64_t *length, 
     return ORGAN_OK;
 }
 
-/* The text of the header goes before the table of names is made: it may have 100 MB. */
+/* The text may have 100 MB and is in paged rows: it is read in pieces, each of which leaves memory before the next. */
+static organ_status safetensors_read_text(const safetensors_reader *r, char *text)
+{
+    const size_t length = r->header.length;
+    for (size_t at = 0; at < length && !r->error->status; at += PIECE) {
+        organ_model_file_read(r->file, text + at, length - at < PIECE ? length - at : PIECE, 8 + at, r->error);
+        organ_rows_rest();
+    }
+    return r->error->status;
+}
+
+/* Releases the text before the table of names is made. */
 static organ_status read_header(safetensors_reader *r, char *text)
 {
-    if (organ_model_file_read(r->file, text, r->header.length, 8, r->error) == ORGAN_OK)
+    if (safetensors_read_text(r, text) == ORGAN_OK)
         read_entries(r);
-    free(text);
+    organ_rows_free(text);
     if (r->error->status)
         return r->error->status;
     const size_t count = r->list->count - r->file->first;
@@ -384,9 +399,9 @@ organ_status organ_safetensors_survey(organ_model_file *files, size_t index, org
         return error->status;
     file->data_offset = 8 + length;
     file->first = list->count;
-    char *const bytes = malloc(length + 1), *const label = organ_format("%s: header", file->name);
+    char *const bytes = organ_rows_take(1, length + 1), *const label = organ_format("%s: header", file->name);
     if (!bytes || !label) {
-        free(bytes);
+        organ_rows_free(bytes);
         free(label);
         return organ_fail_errno(error, ENOMEM, "%s: a header of %" PRIu64 " bytes", file->name, length);
     }

@@ -1,6 +1,45 @@
 /* SPDX-License-Identifier: MIT
- * The header of an adapter that grows: an entry for each tensor, and the turns in which they came. */
+ * The header of an adapter that grows: the JSON text of all entries so far, in paged rows, and their names. */
+#include "formats/base/json_dump.h"
+#include "formats/base/paged_rows.h"
 #include "orchestrator/surgery/lora/adapter_write_parts.h"
+
+#include <inttypes.h>
+#include <stdlib.h>
+#include <string.h>
+
+#define METADATA "{\"__metadata__\":{\"format\":\"pt\"}"
+#define PIECE    ((size_t)1 << 20) /* bytes of the header that are written at once */
+
+organ_status organ_adapter_header_begin(organ_adapter_writer *w, size_t tensors, size_t name_bytes, organ_error *error)
+{
+    w->names_room = name_bytes + tensors;
+    w->header = organ_rows_take(1, 8 + w->room);
+    w->names = organ_rows_take(1, w->names_room + 1);
+    if (!w->header || !w->names)
+        return organ_fail_memory(error, w->output.path);
+    organ_adapter_header_clear(w);
+    return ORGAN_OK;
+}
+
+void organ_adapter_header_clear(organ_adapter_writer *w)
+{
+    for (unsigned k = 0; k < 8; k++)
+        w->header[k] = (char)(w->room >> 8 * k);
+    memcpy(w->header + 8, METADATA, sizeof METADATA - 1);
+    w->header_end = 8 + sizeof METADATA - 1;
+    w->names_end = 0;
+    organ_name_table_release(&w->entered);
+    w->entered = (organ_name_table){0};
+}
+
+void organ_adapter_header_release(organ_adapter_writer *w)
+{
+    organ_name_table_release(&w->entered);
+    organ_rows_free(w->header);
+    organ_rows_free(w->names);
+    organ_rows_free(w->lines);
+}
 
 void organ_adapter_writer_turn(organ_adapter_writer *w, size_t turn)
 {
@@ -9,18 +48,75 @@ void organ_adapter_writer_turn(organ_adapter_writer *w, size_t turn)
     json_array_clear(w->of_turn);
 }
 
+static organ_status adapter_header_full(const organ_adapter_writer *w, const char *name, organ_error *error)
+{
+    return organ_fail(error, ORGAN_BAD_INPUT,
+                      "%s: tensor '%s': its entry does not fit into the %" PRIu64 " bytes kept for the header",
+                      w->output.path, name, w->room);
+}
+
+/* Appends ,"NAME":ENTRY and leaves room for the last brace. */
+static organ_status adapter_header_append(organ_adapter_writer *w, const char *name, json_t *entry, organ_error *error)
+{
+    json_t *const member = json_object();
+    char *const text =
+        member && json_object_set(member, name, entry) == 0 ? organ_json_dump(member, JSON_COMPACT) : NULL;
+    const size_t length = text ? strlen(text) - 1 : 0; /* `{` becomes `,`, `}` is not copied */
+    if (!text)
+        organ_fail_memory(error, w->output.path);
+    else if (length >= 8 + w->room - w->header_end)
+        adapter_header_full(w, name, error);
+    else {
+        memcpy(w->header + w->header_end, text, length);
+        w->header[w->header_end] = ',';
+        w->header_end += length;
+    }
+    free(text);
+    json_decref(member);
+    organ_rows_passed();
+    return error->status;
+}
+
+/* Enters the name, which must be new. */
+static organ_status adapter_header_name(organ_adapter_writer *w, const char *name, organ_error *error)
+{
+    const size_t length = strlen(name) + 1;
+    if (organ_name_table_find(&w->entered, name))
+        return organ_fail(error, ORGAN_BAD_INPUT, "%s: tensor '%s': comes twice", w->output.path, name);
+    if (length > w->names_room - w->names_end)
+        return adapter_header_full(w, name, error);
+    if (!organ_name_table_put(&w->entered, memcpy(w->names + w->names_end, name, length), 0))
+        return organ_fail_memory(error, w->output.path);
+    w->names_end += length;
+    return ORGAN_OK;
+}
+
 organ_status organ_adapter_enter(organ_adapter_writer *w, const char *name, unsigned width, json_t *entry,
                                  uint64_t bytes, organ_error *error)
 {
-    if (width > w->narrowest || json_object_get(w->header, name))
-        return organ_fail(error, ORGAN_BAD_INPUT, "%s: tensor '%s': %s", w->output.path, name,
-                          width > w->narrowest ? "a wide type came behind a narrow one" : "comes twice");
+    if (width > w->narrowest)
+        return organ_fail(error, ORGAN_BAD_INPUT, "%s: tensor '%s': a wide type came behind a narrow one",
+                          w->output.path, name);
     w->narrowest = width;
     json_t *const place = json_pack("[I, I]", (json_int_t)w->bytes, (json_int_t)(w->bytes + bytes));
-    if (json_object_set_new(entry, "data_offsets", place) || json_object_set(w->header, name, entry) ||
+    if (json_object_set_new(entry, "data_offsets", place) ||
         (w->of_turn && json_array_append_new(w->of_turn, json_pack("[s, I, O]", name, (json_int_t)width, entry))) ||
         (w->told && json_array_append_new(
                         w->told, json_pack("[I, I, s, O]", (json_int_t)w->turn, (json_int_t)width, name, entry))))
         return organ_fail_memory(error, w->output.path);
-    return ORGAN_OK;
+    return adapter_header_name(w, name, error) ? error->status : adapter_header_append(w, name, entry, error);
+}
+
+organ_status organ_adapter_header_write(organ_adapter_writer *w, organ_error *error)
+{
+    const size_t size = 8 + (size_t)w->room;
+    w->header[w->header_end++] = '}';
+    for (size_t at = 0; at < size && !error->status; at += PIECE) {
+        const size_t end = size - at < PIECE ? size : at + PIECE, blank = w->header_end > at ? w->header_end : at;
+        if (blank < end)
+            memset(w->header + blank, ' ', end - blank);
+        organ_direct_write(&w->file, w->header + at, end - at, at, error);
+        organ_rows_rest();
+    }
+    return error->status;
 }

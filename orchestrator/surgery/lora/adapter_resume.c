@@ -1,5 +1,7 @@
 /* SPDX-License-Identifier: MIT */
 #include "formats/base/file_calls.h"
+#include "formats/base/paged_rows.h"
+#include "orchestrator/report/text/document.h"
 #include "orchestrator/report/text/members.h"
 #include "orchestrator/surgery/lora/adapter_write_parts.h"
 
@@ -24,14 +26,34 @@ static bool has_tensors(const void *writer, const char *name)
     return w->output.ranks ? strncmp(name, OF_RANK, strlen(OF_RANK)) == 0 : strcmp(name, ORGAN_ADAPTER_WEIGHTS) == 0;
 }
 
-organ_status organ_adapter_journal_begin(organ_adapter_writer *w, json_t *head, organ_error *error)
+/* Fills `lines`: the last line of each turn that this rank has written. */
+static organ_status adapter_resume_index(organ_adapter_writer *w, size_t turns, organ_error *error)
+{
+    const size_t count = json_array_size(w->journal.lines);
+    if (count == 0 || error->status)
+        return error->status;
+    if (!(w->lines = organ_rows_take(turns, sizeof *w->lines)))
+        return organ_fail_memory(error, w->output.path);
+    w->line_count = turns;
+    for (size_t k = 0; k < count; k++) {
+        const json_t *const line = organ_json_row_at(w->journal.lines, k), *const turn = json_object_get(line, "turn"),
+                            *const rank = json_object_get(line, "rank");
+        if (json_is_integer(turn) && (uint64_t)json_integer_value(turn) < turns && json_is_integer(rank) &&
+            (size_t)json_integer_value(rank) == organ_ranks_rank(w->output.ranks))
+            w->lines[json_integer_value(turn)] = k + 1;
+    }
+    return ORGAN_OK;
+}
+
+organ_status organ_adapter_journal_begin(organ_adapter_writer *w, json_t *head, size_t turns, organ_error *error)
 {
     organ_ranks *const ranks = w->output.ranks;
     if (!organ_ranks_first(ranks) || error->status)
         json_decref(head);
     else if (organ_run_journal_begin(&w->journal, head, w->output.path, error) == ORGAN_OK && w->output.publish.resumed)
         organ_output_clear_rest(&w->output, has_tensors, w, error);
-    return organ_run_journal_share(&w->output.publish, &w->journal, ranks, error);
+    organ_run_journal_share(&w->output.publish, &w->journal, ranks, error);
+    return adapter_resume_index(w, turns, error);
 }
 
 /* ---- units ---- */
@@ -50,21 +72,6 @@ static organ_status digest_of(const organ_adapter_writer *w, uint64_t bytes, cha
 {
     static const organ_progress none;
     return organ_run_digest(read_data, w, w->since, bytes, &none, digits, error);
-}
-
-/* The last line of the unit, which tells of the bytes in the file, or NULL. */
-static json_t *adapter_resume_line_of(const organ_adapter_writer *w)
-{
-    json_t *found = NULL, *line;
-    size_t k;
-    json_array_foreach(w->journal.lines, k, line)
-    {
-        const json_t *const turn = json_object_get(line, "turn"), *const rank = json_object_get(line, "rank");
-        if (json_is_integer(turn) && (size_t)json_integer_value(turn) == w->turn && json_is_integer(rank) &&
-            (size_t)json_integer_value(rank) == organ_ranks_rank(w->output.ranks))
-            found = line;
-    }
-    return found;
 }
 
 /* Whether the bytes that the line tells of are in their place. */
@@ -91,7 +98,8 @@ const json_t *organ_adapter_writer_recall(organ_adapter_writer *w, size_t turn, 
     size_t k;
     json_t *row;
     organ_adapter_writer_turn(w, turn);
-    json_t *const line = w->output.journal ? adapter_resume_line_of(w) : NULL;
+    const size_t at = turn < w->line_count ? w->lines[turn] : 0;
+    const json_t *const line = at ? organ_json_row_at(w->journal.lines, at - 1) : NULL;
     if (!line || check_bytes(w, line, &holds, error) || !holds)
         return NULL;
     json_array_foreach(json_object_get(line, "tensors"), k, row)

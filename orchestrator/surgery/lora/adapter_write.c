@@ -75,19 +75,16 @@ organ_status organ_adapter_spares(const char *path, const organ_adapter *adapter
 
 /* ---- the file ---- */
 
-static json_t *begin_header(void) { return ORGAN_OBJECT(SET("__metadata__", ORGAN_OBJECT(SET_TEXT("format", "pt")))); }
-
 static organ_status adapter_write_open_file(organ_adapter_writer *w, organ_error *error)
 {
     organ_ranks *const ranks = w->output.ranks;
     char name[64];
     organ_adapter_file_name(w, name);
     w->of_turn = w->output.journal ? json_array() : NULL;
-    w->header = begin_header();
     w->told = ranks ? json_array() : NULL;
     w->path = organ_publish_path(&w->output.publish, name);
     w->piece = malloc(CHUNK * sizeof(float));
-    if (!w->header || !w->path || !w->piece || (ranks && !w->told) || (w->output.journal && !w->of_turn))
+    if (!w->path || !w->piece || (ranks && !w->told) || (w->output.journal && !w->of_turn))
         return organ_fail_memory(error, w->output.path);
     return organ_direct_open(w->path, 0666, &w->file, error);
 }
@@ -122,8 +119,8 @@ organ_status organ_adapter_writer_begin(const char *path, const char *like, bool
         return error->status;
     }
     if (resumable)
-        organ_adapter_journal_begin(w, resumable->head, error);
-    if (!error->status)
+        organ_adapter_journal_begin(w, resumable->head, tensors, error);
+    if (!error->status && organ_adapter_header_begin(w, tensors, name_bytes, error) == ORGAN_OK)
         adapter_write_open_file(w, error);
     if (organ_ranks_agree(ranks, "the adapter is begun", error)) {
         organ_adapter_writer_end(w, error);
@@ -260,15 +257,14 @@ static organ_status take_tensors(organ_adapter_writer *w, const told *tensors, s
 {
     organ_direct_file own = w->file;
     char *const own_path = w->path;
-    json_decref(w->header);
     json_decref(w->told);
     json_decref(w->of_turn);
     w->told = w->of_turn = NULL;
-    w->header = begin_header();
+    organ_adapter_header_clear(w);
     w->bytes = 0;
     w->narrowest = 8;
     w->file = (organ_direct_file){.fd = -1, .direct = -1};
-    if (!(w->path = organ_publish_path(&w->output.publish, ORGAN_ADAPTER_WEIGHTS)) || !w->header)
+    if (!(w->path = organ_publish_path(&w->output.publish, ORGAN_ADAPTER_WEIGHTS)))
         organ_fail_memory(error, w->output.path);
     else
         organ_direct_open(w->path, 0666, &w->file, error);
@@ -325,25 +321,9 @@ static organ_status unite(organ_adapter_writer *w, organ_error *error)
 
 static organ_status write_header(organ_adapter_writer *w, organ_error *error)
 {
-    char *const text = organ_json_dump(w->header, JSON_COMPACT);
-    const size_t length = text ? strlen(text) : 0;
-    unsigned char *const bytes = text && length <= w->room ? malloc(8 + w->room) : NULL;
-    if (text && length > w->room)
-        organ_fail(error, ORGAN_BAD_INPUT, "%s: a header of %zu bytes does not fit into the %" PRIu64 " kept for it",
-                   w->output.path, length, w->room);
-    else if (!bytes)
-        organ_fail_memory(error, w->output.path);
-    else {
-        for (unsigned k = 0; k < 8; k++)
-            bytes[k] = (unsigned char)(w->room >> 8 * k);
-        memset(bytes + 8, ' ', w->room);
-        memcpy(bytes + 8, text, length);
-        if (organ_direct_write(&w->file, bytes, 8 + w->room, 0, error) == ORGAN_OK &&
-            (!w->output.publish.resumed || organ_direct_resize(&w->file, 8 + w->room + w->bytes, error) == ORGAN_OK))
-            organ_direct_sync(&w->file, error);
-    }
-    free(bytes);
-    free(text);
+    if (organ_adapter_header_write(w, error) == ORGAN_OK &&
+        (!w->output.publish.resumed || organ_direct_resize(&w->file, 8 + w->room + w->bytes, error) == ORGAN_OK))
+        organ_direct_sync(&w->file, error);
     return error->status;
 }
 
@@ -414,7 +394,7 @@ organ_status organ_adapter_writer_end(organ_adapter_writer *w, organ_error *erro
     organ_run_journal_close(&w->journal);
     json_decref(w->of_turn);
     json_decref(w->told);
-    json_decref(w->header);
+    organ_adapter_header_release(w);
     free(w->path);
     free(w->piece);
     free(w);

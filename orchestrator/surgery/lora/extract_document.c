@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: MIT */
 #include "orchestrator/surgery/lora/extract_job.h"
 
+#include "formats/base/paged_rows.h"
 #include "orchestrator/report/text/members.h"
 #include "orchestrator/surgery/output/matrices.h"
 #include "orchestrator/surgery/output/tally.h"
@@ -61,9 +62,11 @@ static json_t *extract_document_role_json(const void *context, size_t role)
 {
     const organ_lora_job *const job = context;
     extract_document_sums s = {0};
-    for (size_t k = 0; k < job->module_count; k++)
+    for (size_t k = 0; k < job->module_count; k++) {
         if (organ_anatomy_row(&job->modules[k].base->anatomy) == role)
             add_module(&s, &job->modules[k]);
+        organ_rows_passed();
+    }
     return s.modules + s.unchanged ? extract_document_sums_json(job, organ_anatomy_row_name((unsigned)role), &s) : NULL;
 }
 
@@ -233,8 +236,10 @@ static json_t *extract_document_run_json(const organ_lora_job *job)
 json_t *organ_lora_extract_document(const organ_lora_job *job)
 {
     extract_document_sums all = {0};
-    for (size_t k = 0; k < job->module_count; k++)
+    for (size_t k = 0; k < job->module_count; k++) {
         add_module(&all, &job->modules[k]);
+        organ_rows_passed();
+    }
     json_t *const totals = extract_document_sums_json(job, NULL, &all), *const others = organ_json_rows(
                                                                             job->other_count, other_json, job);
     json_object_set_new(totals, "others", json_integer((json_int_t)job->other_count));

@@ -155,9 +155,12 @@ static bool all_have_factors(const organ_lora_job *job, const char *word)
         char *const module = extract_plan_module_of(job->base_weights->weights[k].name, &memory);
         in_base += module && strcmp(last_word(module), word) == 0;
         free(module);
+        organ_rows_passed();
     }
-    for (size_t k = 0; k < job->module_count; k++)
+    for (size_t k = 0; k < job->module_count; k++) {
         here += job->modules[k].rank > 0 && strcmp(last_word(job->modules[k].name), word) == 0;
+        organ_rows_passed();
+    }
     return in_base == here;
 }
 
