@@ -210,11 +210,18 @@ fill "orchestrator/cli/verb_$id.c" <<'C'
 /* SPDX-License-Identifier: MIT
  * organ @NAME@. */
 #include "orchestrator/cli/verb_parts.h"
+#include "orchestrator/surgery/health/@ID@.h"
+
+typedef struct @ID@_call {
+    organ_call call;
+    organ_@ID@_options @ID@;
+} @ID@_call;
+#define CALL @ID@_call
 
 /* Tables are laid out by hand. */
 /* clang-format off */
 
-RUN(@ID@, organ_@ID@, @ID@)
+RUN_REMOTE(@ID@, organ_@ID@, @ID@)
 
 const organ_verb organ_@ID@_verb = {
     .name = "@NAME@",
@@ -232,8 +239,6 @@ const organ_verb organ_@ID@_verb = {
 C
 after orchestrator/cli/verb_parts.h '^extern const organ_verb organ_inspect_verb' "extern const organ_verb organ_${id}_verb;"
 after orchestrator/cli/verb_table.c '^    &organ_inspect_verb,' "    &organ_${id}_verb,"
-before orchestrator/cli/verb_table.c '^    const organ_experiment_options \*const evaluation = ' "    call->$id.access = &call->access;"
-after orchestrator/cli/verb_call.h '^    organ_inspect_options inspect;' "    organ_${id}_options $id;"
 sed -i "s|$room/inspect.h|$room/inspect.h $room/$id.h|" build.ninja
 
 # ---- pages ----

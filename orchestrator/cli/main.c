@@ -135,13 +135,12 @@ static void say_end(const organ_verb *verb, int argc, char *const *argv, const o
         say_resume(verb, argc, argv);
 }
 
-static organ_status run_verb(const organ_verb *verb, int argc, char *const *argv, organ_error *error)
+static organ_status run_call(const organ_verb *verb, int argc, char *const *argv, organ_call *call, organ_error *error)
 {
     const organ_launch launch = organ_launch_find();
     const bool speaks = launch.rank == 0;
-    organ_call call = organ_call_make(&stop);
     bool help = false;
-    if (organ_options_parse(verb, argc, argv, &call, &help, error) != ORGAN_OK) {
+    if (organ_options_parse(verb, argc, argv, call, &help, error) != ORGAN_OK) {
         const bool events = asks_for_events(argc, argv);
         if (speaks)
             say_error(error, events);
@@ -155,11 +154,22 @@ static organ_status run_verb(const organ_verb *verb, int argc, char *const *argv
             organ_help_of_verb(stdout, verb, &page);
         return ORGAN_OK;
     }
-    organ_call_complete(&call);
-    run_shared(verb, &launch, &call, error);
-    if (speaks || organ_ranks_without_first(call.ranks))
-        say_end(verb, argc, argv, &call, error);
-    organ_ranks_leave(call.ranks);
+    organ_call_complete(call);
+    run_shared(verb, &launch, call, error);
+    if (speaks || organ_ranks_without_first(call->ranks))
+        say_end(verb, argc, argv, call, error);
+    organ_ranks_leave(call->ranks);
+    return error->status;
+}
+
+static organ_status run_verb(const organ_verb *verb, int argc, char *const *argv, organ_error *error)
+{
+    organ_call *const call = organ_call_create(verb, &stop, error);
+    if (!call)
+        say_error(error, asks_for_events(argc, argv));
+    else
+        run_call(verb, argc, argv, call, error);
+    free(call);
     return error->status;
 }
 

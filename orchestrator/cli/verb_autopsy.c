@@ -1,11 +1,19 @@
 /* SPDX-License-Identifier: MIT
  * autopsy: whether the weights of a model are healthy. */
 #include "orchestrator/cli/verb_parts.h"
+#include "orchestrator/surgery/health/health.h"
 #include "orchestrator/report/text/document.h"
 
 #include <stdio.h>
 
-RUN(model_autopsy, organ_autopsy, autopsy)
+typedef struct autopsy_call {
+    organ_call call;
+    organ_autopsy_options autopsy;
+    bool print_ranges;
+} autopsy_call;
+#define CALL autopsy_call
+
+RUN_REMOTE(model_autopsy, organ_autopsy, autopsy)
 
 static organ_status print_ranges(const organ_call *call, organ_error *error)
 {
@@ -20,15 +28,15 @@ static organ_status print_ranges(const organ_call *call, organ_error *error)
 
 static organ_status run_autopsy(void *context, organ_error *error)
 {
-    const organ_call *const call = context;
-    if (call->print_ranges && call->autopsy.model)
+    const CALL *const own = context;
+    if (own->print_ranges && own->autopsy.model)
         return organ_fail(error, ORGAN_USAGE,
                           "--print-ranges goes without a model: it prints the ranges that are used without --ranges");
-    if (call->print_ranges && call->html)
+    if (own->print_ranges && own->call.html)
         return organ_fail(error, ORGAN_USAGE, "--print-ranges goes without --html: what it prints is no report");
-    if (call->print_ranges)
-        return print_ranges(call, error);
-    if (!call->autopsy.model)
+    if (own->print_ranges)
+        return print_ranges(&own->call, error);
+    if (!own->autopsy.model)
         return organ_fail(error, ORGAN_USAGE, "MODEL is missing; see 'organ help autopsy'");
     return run_model_autopsy(context, error);
 }
@@ -46,7 +54,7 @@ static const organ_option options[] = {
     FLAG("print-ranges", print_ranges, "print the ranges that are used without --ranges, as such a file, and do "
                                        "nothing else"),
     TEXT("match", "GLOB", autopsy.match, "look only at weights whose name matches, for example '*.mlp.*'"),
-    FLAG("tensors", tensors, "list every tensor with its numbers"),
+    FLAG("tensors", call.tensors, "list every tensor with its numbers"),
     OUTPUT("DIR", autopsy.output, "write autopsy.json and AUTOPSY_REPORT.md and .html into this directory")};
 
 const organ_verb organ_autopsy_verb = {

@@ -1,6 +1,13 @@
 /* SPDX-License-Identifier: MIT
  * experts: a mixture of experts without those that are worth least. */
 #include "orchestrator/cli/verb_parts.h"
+#include "orchestrator/surgery/experts/experts.h"
+
+typedef struct experts_call {
+    organ_call call;
+    organ_experts_options experts;
+} experts_call;
+#define CALL experts_call
 
 /* Tables are laid out by hand. */
 /* clang-format off */
@@ -27,7 +34,7 @@ static const organ_option experts_options[] = {
     SHARD_SIZE(experts),
     WRITING(experts, "OUT", "say what would be kept and how large it would be; measures nothing")};
 
-RUN(experts, organ_experts_cut, experts)
+RUN_WRITING(experts, organ_experts_cut, experts)
 
 const organ_verb organ_experts_verb = {
     .name = "experts",

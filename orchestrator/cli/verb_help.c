@@ -10,6 +10,13 @@
 #include <stdlib.h>
 #include <string.h>
 
+typedef struct help_call {
+    organ_call call;
+    const char *topic, *topic_second; /* help VERB, manual VERB, completion SHELL */
+    bool list;                        /* manual --list */
+} help_call;
+#define CALL help_call
+
 static organ_status run_version(void *context, organ_error *error)
 {
     (void)context;
@@ -41,25 +48,25 @@ static organ_status run_version(void *context, organ_error *error)
 
 static organ_status run_help(void *context, organ_error *error)
 {
-    const organ_call *const call = context;
+    const CALL *const own = context;
     const organ_page page = organ_terminal_page(stdout);
-    if (call->topic && !call->topic_second && organ_help_family(stdout, call->table, call->topic, &page))
+    if (own->topic && !own->topic_second && organ_help_family(stdout, own->call.table, own->topic, &page))
         return ORGAN_OK;
     const organ_verb *const verb =
-        call->topic ? organ_verb_topic(call->table, call->topic, call->topic_second, "help", error) : NULL;
+        own->topic ? organ_verb_topic(own->call.table, own->topic, own->topic_second, "help", error) : NULL;
     if (verb)
         organ_help_of_verb(stdout, verb, &page);
-    else if (!call->topic)
-        organ_help_overview(stdout, call->table, &page);
+    else if (!own->topic)
+        organ_help_overview(stdout, own->call.table, &page);
     return error->status;
 }
 
 static organ_status run_manual(void *context, organ_error *error)
 {
-    const organ_call *const call = context;
-    const organ_verb_table *const table = call->table;
+    const CALL *const own = context;
+    const organ_verb_table *const table = own->call.table;
     char name[ORGAN_MANUAL_NAME_ROOM];
-    if (call->list) {
+    if (own->list) {
         puts("organ");
         for (size_t k = 0; k < table->count; k++) {
             organ_manual_name(table->verbs[k], name);
@@ -67,18 +74,18 @@ static organ_status run_manual(void *context, organ_error *error)
         }
         return ORGAN_OK;
     }
-    for (size_t k = 0; call->topic && k < table->count; k++) {
+    for (size_t k = 0; own->topic && k < table->count; k++) {
         organ_manual_name(table->verbs[k], name);
-        if (strcmp(call->topic, name) == 0 && !call->topic_second) {
+        if (strcmp(own->topic, name) == 0 && !own->topic_second) {
             organ_manual_of_verb(stdout, table, table->verbs[k]);
             return ORGAN_OK;
         }
     }
-    if (!call->topic || strcmp(call->topic, "organ") == 0) {
+    if (!own->topic || strcmp(own->topic, "organ") == 0) {
         organ_manual_of_program(stdout, table);
         return ORGAN_OK;
     }
-    const organ_verb *const verb = organ_verb_topic(table, call->topic, call->topic_second, "manual", error);
+    const organ_verb *const verb = organ_verb_topic(table, own->topic, own->topic_second, "manual", error);
     if (verb)
         organ_manual_of_verb(stdout, table, verb);
     return error->status;
@@ -86,14 +93,14 @@ static organ_status run_manual(void *context, organ_error *error)
 
 static organ_status run_completion(void *context, organ_error *error)
 {
-    const organ_call *const call = context;
+    const CALL *const own = context;
     (void)error;
-    if (strcmp(call->topic, "bash") == 0)
-        organ_completion_bash(stdout, call->table);
-    else if (strcmp(call->topic, "zsh") == 0)
-        organ_completion_zsh(stdout, call->table);
+    if (strcmp(own->topic, "bash") == 0)
+        organ_completion_bash(stdout, own->call.table);
+    else if (strcmp(own->topic, "zsh") == 0)
+        organ_completion_zsh(stdout, own->call.table);
     else
-        organ_completion_fish(stdout, call->table);
+        organ_completion_fish(stdout, own->call.table);
     return ORGAN_OK;
 }
 

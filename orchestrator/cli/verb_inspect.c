@@ -1,18 +1,28 @@
 /* SPDX-License-Identifier: MIT
  * inspect: what is in a model. */
 #include "orchestrator/cli/verb_parts.h"
+#include "orchestrator/surgery/health/health.h"
+#include "orchestrator/surgery/untrusted/untrusted.h"
+
+typedef struct inspect_call {
+    organ_call call;
+    organ_inspect_options inspect;
+    bool untrusted;
+} inspect_call;
+#define CALL inspect_call
 
 /* Tables are laid out by hand. */
 /* clang-format off */
 
 WORK(inspect_work)
 {
-    if (!call->untrusted)
-        return organ_inspect(&call->inspect, report, error);
-    if (call->inspect.tensors || call->inspect.match)
+    own->inspect.access = &call->access;
+    if (!own->untrusted)
+        return organ_inspect(&own->inspect, report, error);
+    if (own->inspect.tensors || own->inspect.match)
         return organ_fail(error, ORGAN_USAGE, "--untrusted looks at files, not at tensors: --tensors and --match have "
                                               "no meaning with it");
-    return organ_untrusted(&(organ_untrusted_options){.model = call->inspect.model}, report, error);
+    return organ_untrusted(&(organ_untrusted_options){.model = own->inspect.model}, report, error);
 }
 RUN_WORK(inspect, false)
 

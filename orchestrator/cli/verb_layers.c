@@ -1,6 +1,13 @@
 /* SPDX-License-Identifier: MIT
  * layers: a model with fewer blocks. */
 #include "orchestrator/cli/verb_parts.h"
+#include "orchestrator/surgery/layers/layers.h"
+
+typedef struct layers_call {
+    organ_call call;
+    organ_layers_options layers;
+} layers_call;
+#define CALL layers_call
 
 /* Tables are laid out by hand. */
 /* clang-format off */
@@ -33,7 +40,7 @@ static const organ_option search_options[] = {
          .names = ORGAN_NAMES_INPUT),
     WINDOWS_ALONG(layers)};
 
-RUN(layers, organ_layers, layers)
+RUN_WRITING(layers, organ_layers, layers)
 
 const organ_verb organ_layers_verb = {
     .name = "layers",

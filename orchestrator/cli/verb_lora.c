@@ -1,6 +1,16 @@
 /* SPDX-License-Identifier: MIT
  * lora extract, sanitize, merge, resize: the verbs that make or take a LoRA adapter. */
 #include "orchestrator/cli/verb_parts.h"
+#include "orchestrator/surgery/lora/lora.h"
+
+typedef struct lora_call {
+    organ_call call;
+    organ_lora_extract_options lora_extract;
+    organ_lora_sanitize_options lora_sanitize;
+    organ_lora_merge_options lora_merge;
+    organ_lora_resize_options lora_resize;
+} lora_call;
+#define CALL lora_call
 
 /* Tables are laid out by hand. */
 /* clang-format off */
@@ -68,7 +78,7 @@ static const organ_option sanitize_options[] = {
            "refused; a check takes 512 if it is not given, the most that vLLM serves", .range = {1, 65536}),
     FORCE(lora_sanitize.force, "OUT")};
 
-RUN(sanitize, organ_lora_sanitize, lora_sanitize)
+RUN_REMOTE(sanitize, organ_lora_sanitize, lora_sanitize)
 
 const organ_verb organ_lora_sanitize_verb = {
     .name = "lora sanitize",
@@ -112,7 +122,7 @@ static const organ_option merge_options[] = {
     SHARD_SIZE(lora_merge),
     WRITING(lora_merge, "OUT", "find a place for every key and say what would be merged")};
 
-RUN(merge, organ_lora_merge, lora_merge)
+RUN_WRITING(merge, organ_lora_merge, lora_merge)
 
 const organ_verb organ_lora_merge_verb = {
     .name = "lora merge",

@@ -1,6 +1,19 @@
 /* SPDX-License-Identifier: MIT
  * measure and fleet: how far weights are from noise. */
 #include "orchestrator/cli/verb_parts.h"
+#include "orchestrator/surgery/measure/fleet.h"
+#include "orchestrator/surgery/measure/measure.h"
+
+#include <string.h>
+
+typedef struct measure_call {
+    organ_call call;
+    organ_measure_options measure;
+    organ_words models;     /* MODEL... */
+    const char *definition; /* --definition */
+    organ_fleet_options fleet;
+} measure_call;
+#define CALL measure_call
 
 /* Tables are laid out by hand. */
 /* clang-format off */
@@ -19,9 +32,20 @@ static const organ_option measure_options[] = {
     FLAG("delete-after", measure.delete_after,
          "measure the shards that are there one by one and delete each that was measured, never another: for models "
          "that another program downloads; needs -o, and is given again until all shards have come"),
-    FLAG("tensors", tensors, "list every tensor")};
+    FLAG("tensors", call.tensors, "list every tensor")};
 
-RUN(measure, organ_measure, measure)
+WORK(measure_work)
+{
+    organ_measure_options *const o = &own->measure;
+    o->models = own->models.word;
+    o->model_count = own->models.count;
+    o->headers = call->access.headers;
+    o->header_count = call->access.header_count;
+    o->patience = call->access.patience;
+    o->seed = own->definition && strcmp(own->definition, "seed") == 0;
+    return organ_measure(o, engine, progress, report, error);
+}
+RUN_WORK(measure, true)
 
 const organ_verb organ_measure_verb = {
     .name = "measure",

@@ -1,6 +1,15 @@
 /* SPDX-License-Identifier: MIT
  * extract, assemble, graft, chimera: models taken apart and put together. */
 #include "orchestrator/cli/verb_parts.h"
+#include "orchestrator/surgery/organs/organs.h"
+
+typedef struct organs_call {
+    organ_call call;
+    organ_extract_options extract;
+    organ_assemble_options assemble;
+    organ_graft_options graft; /* of graft and of chimera */
+} organs_call;
+#define CALL organs_call
 
 /* Tables are laid out by hand. */
 /* clang-format off */
@@ -13,9 +22,9 @@ static const organ_option extract_options[] = {
 
 WORK(extract_work)
 {
-    organ_extract_options options = call->extract;
-    options.ranks = call->ranks;
-    return organ_extract(&options, progress, call->stop, report, error);
+    own->extract.access = &call->access;
+    own->extract.ranks = call->ranks;
+    return organ_extract(&own->extract, progress, call->stop, report, error);
 }
 RUN_WORK(extract, false)
 
@@ -52,9 +61,9 @@ static const organ_option assemble_options[] = {
 
 WORK(assemble_work)
 {
-    organ_assemble_options options = call->assemble;
-    options.ranks = call->ranks;
-    return organ_assemble(&options, progress, call->stop, report, error);
+    own->assemble.access = &call->access;
+    own->assemble.ranks = call->ranks;
+    return organ_assemble(&own->assemble, progress, call->stop, report, error);
 }
 RUN_WORK(assemble, false)
 
@@ -109,10 +118,11 @@ static const organ_option chimera_options[] = {
 /* A graft itself only moves bytes: what its engine has of threads and memory is for the evaluation. */
 WORK(graft_work)
 {
-    organ_graft_options options = call->graft;
-    options.engine = engine;
-    options.ranks = call->ranks;
-    return organ_graft(&options, engine->kernels, progress, call->stop, report, error);
+    own->graft.write.evaluate = organ_call_evaluation(call);
+    own->graft.access = &call->access;
+    own->graft.engine = engine;
+    own->graft.ranks = call->ranks;
+    return organ_graft(&own->graft, engine->kernels, progress, call->stop, report, error);
 }
 /* A chimera is a graft under other names: the table puts its options where those of a graft are. */
 RUN_WORK(graft, true)

@@ -1,6 +1,15 @@
 /* SPDX-License-Identifier: MIT
  * organ orthogonality. */
 #include "orchestrator/cli/verb_parts.h"
+#include "orchestrator/surgery/orthogonality/noise_pairs.h"
+#include "orchestrator/surgery/orthogonality/orthogonality.h"
+
+typedef struct orthogonality_call {
+    organ_call call;
+    organ_orthogonality_options orthogonality;
+    organ_words pairs; /* --pair: CLEAN, NOISY, CLEAN, NOISY */
+} orthogonality_call;
+#define CALL orthogonality_call
 
 /* Tables are laid out by hand. */
 /* clang-format off */
@@ -25,31 +34,31 @@ static const organ_option options[] = {
     NUMBER("seed", "N", orthogonality.seed, "of the random matrices", .range = {0, 4294967295.0}, .fallback = "0"),
     FORCE(orthogonality.force, "DIR")};
 
-RUN(adapter, organ_orthogonality, orthogonality)
+RUN_REMOTE(adapter, organ_orthogonality, orthogonality)
 
 WORK(pairs_work)
 {
-    const organ_orthogonality_options *const o = &call->orthogonality;
-    const char *const *const w = call->pairs.word;
+    const organ_orthogonality_options *const o = &own->orthogonality;
+    const char *const *const w = own->pairs.word;
     const organ_noise_pairs_options pairs = {.clean = {w[0], w[2]}, .noisy = {w[1], w[3]},
                                              .change = o->clean,    .output = o->output,
                                              .modules = o->modules, .draws = o->draws,
                                              .seed = o->seed,       .force = o->force,
-                                             .access = o->access};
+                                             .access = &call->access};
     return organ_noise_pairs(&pairs, engine, progress, report, error);
 }
 RUN_WORK(pairs, true)
 
-static organ_status refuse_pairs(const organ_call *call, organ_error *error)
+static organ_status refuse_pairs(const CALL *own, organ_error *error)
 {
-    const organ_orthogonality_options *const o = &call->orthogonality;
-    if (call->pairs.count == 2)
+    const organ_orthogonality_options *const o = &own->orthogonality;
+    if (own->pairs.count == 2)
         return organ_fail(error, ORGAN_USAGE, "orthogonality: --pair is given once: one noise has nothing to be "
                                               "compared with. A second --pair CLEAN NOISY is missing; for one noise "
                                               "against an adapter: CLEAN NOISY ADAPTER");
-    if (call->pairs.count != 4)
+    if (own->pairs.count != 4)
         return organ_fail(error, ORGAN_USAGE, "orthogonality: --pair is given %zu times, but two noises are compared",
-                          call->pairs.count / 2);
+                          own->pairs.count / 2);
     if (o->noisy)
         return organ_fail(error, ORGAN_USAGE, "orthogonality: behind two --pair comes one adapter or tuned model at "
                                               "most, not '%s' too",
@@ -62,10 +71,10 @@ static organ_status refuse_pairs(const organ_call *call, organ_error *error)
 
 static organ_status run_orthogonality(void *values, organ_error *error)
 {
-    const organ_call *const call = values;
-    const organ_orthogonality_options *const o = &call->orthogonality;
-    if (call->pairs.count)
-        return refuse_pairs(call, error) ? error->status : run_pairs(values, error);
+    const CALL *const own = values;
+    const organ_orthogonality_options *const o = &own->orthogonality;
+    if (own->pairs.count)
+        return refuse_pairs(own, error) ? error->status : run_pairs(values, error);
     if (!o->adapter) {
         const organ_operand *const missing = &organ_orthogonality_verb.operands[!o->clean ? 0 : !o->noisy ? 1 : 2];
         return organ_fail(error, ORGAN_USAGE, "orthogonality: %s is missing: %s", missing->name, missing->help);

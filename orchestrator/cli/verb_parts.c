@@ -1,6 +1,8 @@
 /* SPDX-License-Identifier: MIT */
 #include "orchestrator/cli/verb_parts.h"
 
+#define CALL organ_call
+
 /* Tables are laid out by hand. */
 /* clang-format off */
 

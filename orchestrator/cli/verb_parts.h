@@ -2,13 +2,16 @@
  * What the verbs of the program are written with. A verb is three things: rows of options, a run, and an organ_verb
  * that has both and the words about them.
  *
- *   static const organ_option scale_options[] = {OUTPUT("OUT", scale.output, "the directory to make", .required =
- * true), ...}; RUN(scale, organ_scale, scale) const organ_verb organ_scale_verb = {.name = "scale", ..., .run =
- * run_scale}; */
+ *   typedef struct scale_call { organ_call call; organ_scale_options scale; } scale_call;
+ *   #define CALL scale_call
+ *   static const organ_option scale_options[] = {OUTPUT("OUT", scale.write.output, "the directory to make"), ...};
+ *   RUN_WRITING(scale, organ_scale, scale)
+ *   const organ_verb organ_scale_verb = {.name = "scale", ..., .run = run_scale}; */
 #ifndef ORGAN_VERB_PARTS_H
 #define ORGAN_VERB_PARTS_H
 
 #include "orchestrator/cli/engine_room.h"
+#include "orchestrator/surgery/along_text/calibration_text.h"
 
 #include <stddef.h>
 
@@ -19,10 +22,11 @@
 
 /* ---- options ---- */
 
-/* A row of a table of options: its name, the name of its value in help, the member of organ_call that it fills, its
- * help, and further members of organ_option by their names. */
+/* A row of a table of options: its name, the name of its value in help, the member of CALL that it fills, its help,
+ * and further members of organ_option by their names. A file of verbs defines CALL: its struct that begins with an
+ * organ_call. */
 #define OPTION(kind, called, value_name, member, ...) \
-    {.name = called, .value = ORGAN_VALUE_##kind, .argument = value_name, .offset = offsetof(organ_call, member), \
+    {.name = called, .value = ORGAN_VALUE_##kind, .argument = value_name, .offset = offsetof(CALL, member), \
      .help = __VA_ARGS__}
 #define FLAG(called, member, ...) OPTION(FLAG, called, NULL, member, __VA_ARGS__)
 #define TEXT(...)   OPTION(TEXT, __VA_ARGS__)
@@ -99,9 +103,9 @@
 
 /* ---- operands, groups of options, examples ---- */
 
-/* An operand that names something (MODEL, INPUT, VERB, NOTHING), and the member of organ_call that it fills. */
-#define OPERAND(called, what, member, text)  {called, text, offsetof(organ_call, member), false, ORGAN_NAMES_##what}
-#define OPTIONAL(called, what, member, text) {called, text, offsetof(organ_call, member), true, ORGAN_NAMES_##what}
+/* An operand that names something (MODEL, INPUT, VERB, NOTHING), and the member of CALL that it fills. */
+#define OPERAND(called, what, member, text)  {called, text, offsetof(CALL, member), false, ORGAN_NAMES_##what}
+#define OPTIONAL(called, what, member, text) {called, text, offsetof(CALL, member), true, ORGAN_NAMES_##what}
 
 extern const organ_option organ_machine_options[3];           /* --threads, --memory, --ranks */
 extern const organ_option organ_ranks_options[1];             /* --ranks */
@@ -122,7 +126,7 @@ extern const organ_option organ_help_options[1];              /* --help */
 #define ROWS(member, count, type, ...) \
     .member = (const type[]){__VA_ARGS__}, .count = COUNT(((const type[]){__VA_ARGS__}))
 #define OPERANDS(...) ROWS(operands, operand_count, organ_operand, __VA_ARGS__)
-#define GROUPS(...)   ROWS(groups, group_count, organ_option_group, __VA_ARGS__)
+#define GROUPS(...)   .call_size = sizeof(CALL), ROWS(groups, group_count, organ_option_group, __VA_ARGS__)
 #define EXAMPLES(...) ROWS(examples, example_count, organ_example, __VA_ARGS__)
 
 /* For `about` and `exits` of verbs that have --evaluate. */
@@ -139,7 +143,7 @@ extern const organ_option organ_help_options[1];              /* --help */
 
 /* Begins the definition of the function that does the work of a verb; it may set *report for a failed check, too. */
 #define WORK(function) \
-    static organ_status function(const organ_call *call __attribute__((unused)), \
+    static organ_status function(CALL *own __attribute__((unused)), const organ_call *call __attribute__((unused)), \
                                  const organ_engine *engine __attribute__((unused)), \
                                  const organ_progress *progress __attribute__((unused)), json_t **report, \
                                  organ_error *error)
@@ -152,14 +156,19 @@ extern const organ_option organ_help_options[1];              /* --help */
         json_t *report = NULL; \
         if (organ_engine_room_open(&room, values, with_engine, error) != ORGAN_OK) \
             return error->status; \
-        name##_work(values, room.engine, room.progress, &report, error); \
+        name##_work(values, values, room.engine, room.progress, &report, error); \
         return organ_engine_room_close(&room, report, error); \
     }
 
-/* Both, for an operation that takes the options in call->OPTIONS and an engine. */
-#define RUN(name, operation, options) \
-    WORK(name##_work) { return operation(&call->options, engine, progress, report, error); } \
+/* Both, for an operation that takes the options own->OPTIONS and an engine. RUN_WRITING passes --evaluate on in
+ * OPTIONS.write, RUN_REMOTE --header and --patience in OPTIONS.access; RUN_FIRST does `first` before. */
+#define RUN_FIRST(name, operation, options, first) \
+    WORK(name##_work) { first; return operation(&own->options, engine, progress, report, error); } \
     RUN_WORK(name, true)
+#define RUN(name, operation, options)         RUN_FIRST(name, operation, options, (void)0)
+#define RUN_WRITING(name, operation, options) \
+    RUN_FIRST(name, operation, options, own->options.write.evaluate = organ_call_evaluation(call))
+#define RUN_REMOTE(name, operation, options)  RUN_FIRST(name, operation, options, own->options.access = &call->access)
 
 /* clang-format on */
 

@@ -1,10 +1,21 @@
 /* SPDX-License-Identifier: MIT
  * perplexity, evaluate, generate: whether a model still speaks, and what an operation cost. */
 #include "orchestrator/cli/verb_parts.h"
+#include "orchestrator/surgery/text/text.h"
 
 #include <errno.h>
 #include <stdio.h>
 #include <string.h>
+
+typedef struct perplexity_call {
+    organ_call call;
+    organ_perplexity_options perplexity;
+    organ_evaluate_options evaluate;
+    organ_words pruned;      /* evaluate PRUNED... */
+    organ_words experiments; /* evaluate --experiment */
+    organ_generate_options generate;
+} perplexity_call;
+#define CALL perplexity_call
 
 /* Tables are laid out by hand. */
 /* clang-format off */
@@ -42,7 +53,8 @@ static const organ_option perplexity_options[] = {
           "score OTHER on the same tokens too: difference and ratio with error, KL divergence from MODEL, and how "
           "often both find the same token likeliest")};
 
-RUN(perplexity, organ_perplexity, perplexity)
+RUN_FIRST(perplexity, organ_perplexity, perplexity,
+          own->perplexity.experiment.access = &call->access)
 
 const organ_verb organ_perplexity_verb = {
     .name = "perplexity",
@@ -84,7 +96,17 @@ static const organ_option evaluate_options[] = {
           "the name of the experiment that MODEL belongs to, or each whose path or name matches that pattern; may be "
           "given several times; two experiments come into one table only under two names")};
 
-RUN(evaluate, organ_evaluate, evaluate)
+WORK(evaluate_work)
+{
+    organ_evaluate_options *const o = &own->evaluate;
+    o->pruned = own->pruned.word;
+    o->count = own->pruned.count;
+    o->experiments = own->experiments.word;
+    o->experiment_count = own->experiments.count;
+    o->experiment.access = &call->access;
+    return organ_evaluate(o, engine, progress, report, error);
+}
+RUN_WORK(evaluate, true)
 
 const organ_verb organ_evaluate_verb = {
     .name = "evaluate",
@@ -136,7 +158,8 @@ WORK(generate_work)
 {
     bool said = false;
     const organ_listener listener = {&said, print_generated};
-    organ_generate(&call->generate, engine, progress, call->json ? NULL : &listener, report, error);
+    own->generate.access = &call->access;
+    organ_generate(&own->generate, engine, progress, call->json ? NULL : &listener, report, error);
     if (!*report && said)
         fputc('\n', stdout);
     return error->status;

@@ -1,9 +1,17 @@
 /* SPDX-License-Identifier: MIT
  * dequantize and quantize: what weights are stored in. */
 #include "orchestrator/cli/verb_parts.h"
+#include "orchestrator/surgery/precision/precision.h"
 
 #include <string.h>
 #include <strings.h>
+
+typedef struct precision_call {
+    organ_call call;
+    organ_dequantize_options dequantize;
+    organ_quantize_options quantize;
+} precision_call;
+#define CALL precision_call
 
 /* Tables are laid out by hand. */
 /* clang-format off */
@@ -18,7 +26,7 @@ static const organ_option dequantize_options[] = {
     SHARD_SIZE(dequantize),
     WRITING(dequantize, "OUT", "say what would be dequantised")};
 
-RUN(dequantize, organ_dequantize_model, dequantize)
+RUN_WRITING(dequantize, organ_dequantize_model, dequantize)
 
 const organ_verb organ_dequantize_verb = {
     .name = "dequantize",
@@ -113,7 +121,7 @@ static const organ_option width_options[] = {
                                      "9GB"), ALLOCATION_ROUNDS(quantize.allocate), ALLOCATION_TOKENS(quantize.allocate),
     FLAG("one-width", quantize.one_width, "the same for q, k and v, and for gate and up, of a layer")};
 
-RUN(quantize, organ_quantize_model, quantize)
+RUN_WRITING(quantize, organ_quantize_model, quantize)
 
 const organ_verb organ_quantize_verb = {
     .name = "quantize",

@@ -1,8 +1,20 @@
 /* SPDX-License-Identifier: MIT
  * prune, and audit, which proves what it did. */
 #include "orchestrator/cli/verb_parts.h"
+#include "orchestrator/surgery/calibrated/calibrated.h"
+#include "orchestrator/surgery/cut/audit_cut.h"
+#include "orchestrator/surgery/prune/audit.h"
+#include "orchestrator/surgery/prune/prune.h"
 
 #include <string.h>
+
+typedef struct prune_call {
+    organ_call call;
+    organ_prune_options prune;
+    organ_prune_calibrated_options calibrated; /* --method */
+    organ_audit_options audit;
+} prune_call;
+#define CALL prune_call
 
 /* Tables are laid out by hand. */
 /* clang-format off */
@@ -18,7 +30,7 @@ static const organ_option prune_options[] = {
          "percent of each tensor's weights to set to zero, 50 or 50%; below 1 with the sign, 0.5%; if not given, the "
          "flow decides",
          .letter = 's', .range = {0, 100}, .after_from = true,
-         .before_to = true, .percent = true),
+         .before_to = true, .percent = true, .unset = -1),
     TEXT("method", "NAME", calibrated.method,
          "how to choose the weights; if not given, physarum-v3 with --calibration, else physarum-v1",
          .choices = "physarum-v1|physarum-v2|physarum-v3|alps|magnitude|wanda|sparsegpt"),
@@ -64,11 +76,12 @@ static const organ_option flow_options[] = {
 /* Of all methods those of physarum have tiles, whose kernels are timed. */
 WORK(prune_work)
 {
-    const char *const method = call->calibrated.method;
+    const char *const method = own->calibrated.method;
     organ_engine flowing = *engine;
     if (!method || strncmp(method, "physarum", strlen("physarum")) == 0)
         flowing.kernels = organ_kernels_for_tiles(engine);
-    return organ_prune_by_method(&call->prune, &call->calibrated, &flowing, progress, report, error);
+    own->prune.write.evaluate = organ_call_evaluation(call);
+    return organ_prune_by_method(&own->prune, &own->calibrated, &flowing, progress, report, error);
 }
 RUN_WORK(prune, true)
 
@@ -141,7 +154,7 @@ static const organ_option audit_options[] = {
          "the pruning changed the weights that it kept (physarum-v2, physarum-v3, sparsegpt, alps), a cut was healed "
          "in its down or output projections: count them, do not fail for them")};
 
-RUN(audit, organ_audit_any, audit)
+RUN_REMOTE(audit, organ_audit_any, audit)
 
 const organ_verb organ_audit_verb = {
     .name = "audit",

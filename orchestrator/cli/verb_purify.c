@@ -1,6 +1,13 @@
 /* SPDX-License-Identifier: MIT
  * purify: what a filter takes for noise, weakened. */
 #include "orchestrator/cli/verb_parts.h"
+#include "orchestrator/surgery/purify/purify.h"
+
+typedef struct purify_call {
+    organ_call call;
+    organ_purify_options purify;
+} purify_call;
+#define CALL purify_call
 
 /* Tables are laid out by hand. */
 /* clang-format off */
@@ -14,13 +21,13 @@ static const organ_option purify_options[] = {
            "tell noise by the spectrum of each row, or by wavelets at scale s and 2s", .required = true),
     REAL("threshold", "K", purify.threshold,
          "how many times the noise floor something must be to be none; if not given, 3 for fft, 1 for haar",
-         .range = {0, 1e6}),
+         .range = {0, 1e6}, .unset = -1),
     REAL("strength", "S", purify.strength, "which part of the noise is removed", .range = {0, 1}, .fallback = "0.1"),
     TYPES("type", purify.types, "purify all tensors of these kinds instead of the projections"),
     TEXT("layers", "RANGE,...", purify.layers, "only in these layers, for example 5-20 or 0-3,8"),
     WRITING(purify, "OUT", "say what would be purified")};
 
-RUN(purify, organ_purify, purify)
+RUN_WRITING(purify, organ_purify, purify)
 
 const organ_verb organ_purify_verb = {
     .name = "purify",

@@ -10,6 +10,12 @@
 #include <jansson.h>
 #include <stdlib.h>
 
+typedef struct report_call {
+    organ_call call;
+    const char *saved_report, *saved_page; /* FILE -o PAGE */
+} report_call;
+#define CALL report_call
+
 #define LARGEST_REPORT ((size_t)64 << 20)
 
 static json_t *load_report(const char *path, organ_error *error)
@@ -31,18 +37,18 @@ static json_t *load_report(const char *path, organ_error *error)
 
 static organ_status run_report(void *context, organ_error *error)
 {
-    const organ_call *const call = context;
-    if (organ_html_file_check(call->saved_page, error) != ORGAN_OK)
+    const CALL *const own = context;
+    if (organ_html_file_check(own->saved_page, error) != ORGAN_OK)
         return error->status;
-    json_t *const report = load_report(call->saved_report, error);
+    json_t *const report = load_report(own->saved_report, error);
     char *html = NULL;
     if (report && organ_html_report(report, &html, error) != ORGAN_OK && error->status == ORGAN_BAD_INPUT) {
         const organ_error fault = *error;
         *error = (organ_error){0};
-        organ_fail(error, fault.status, "%s: %s", call->saved_report, fault.message);
+        organ_fail(error, fault.status, "%s: %s", own->saved_report, fault.message);
     }
     if (html)
-        organ_text_write(call->saved_page, html, error);
+        organ_text_write(own->saved_page, html, error);
     free(html);
     json_decref(report);
     return error->status;

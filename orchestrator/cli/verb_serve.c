@@ -1,14 +1,21 @@
 /* SPDX-License-Identifier: MIT
  * serve: everything over HTTP. */
 #include "orchestrator/cli/verb_parts.h"
+#include "orchestrator/serve/serve.h"
+
+typedef struct serve_call {
+    organ_call call;
+    organ_serve_options serve;
+} serve_call;
+#define CALL serve_call
 
 static organ_status run_serve(void *context, organ_error *error)
 {
-    organ_call *const call = context;
-    call->serve.quiet = call->quiet;
-    call->serve.stop = call->stop;
-    call->serve.verbs = call->table;
-    return organ_serve(&call->serve, error);
+    CALL *const own = context;
+    own->serve.quiet = own->call.quiet;
+    own->serve.stop = own->call.stop;
+    own->serve.verbs = own->call.table;
+    return organ_serve(&own->serve, error);
 }
 
 /* Tables are laid out by hand. */
@@ -61,8 +68,8 @@ static const organ_option limits[] = {
            "token",
            .range = {1, 3600}, .fallback = "20")};
 static const organ_option output[] = {
-    FLAG("quiet", quiet, "no line on stderr for each request", .letter = 'q'),
-    FLAG("help", help, "show this help", .letter = 'h')};
+    FLAG("quiet", call.quiet, "no line on stderr for each request", .letter = 'q'),
+    FLAG("help", call.help, "show this help", .letter = 'h')};
 
 const organ_verb organ_serve_verb = {
     .name = "serve",

@@ -4,7 +4,7 @@
 
 #include "orchestrator/cli/verb_parts.h"
 
-#include <string.h>
+#include <stdlib.h>
 
 /* Tables are laid out by hand. */
 /* clang-format off */
@@ -44,28 +44,14 @@ void organ_call_complete(organ_call *call)
                                         .patience = call->patience,
                                         .context = (void *)call->stop,
                                         .stopped = call_is_stopped};
-    call->inspect.access = call->audit.access = call->extract.access = call->assemble.access = &call->access;
-    call->graft.access = call->orthogonality.access = call->autopsy.access = call->lora_sanitize.access = &call->access;
-    call->tokenize.access = call->generate.access = call->perplexity.experiment.access = &call->access;
-    call->evaluate.experiment.access = &call->access;
-    const organ_experiment_options *const evaluation = call->evaluation.text ? &call->evaluation : NULL;
-    call->prune.write.evaluate = call->purify.write.evaluate = call->layers.write.evaluate = evaluation;
-    call->graft.write.evaluate = call->dequantize.write.evaluate = call->quantize.write.evaluate = evaluation;
-    call->lora_merge.write.evaluate = call->experts.write.evaluate = call->width.write.evaluate = evaluation;
-    call->measure.models = call->models.word;
-    call->measure.model_count = call->models.count;
-    call->measure.headers = call->access.headers;
-    call->measure.header_count = call->access.header_count;
-    call->measure.patience = call->access.patience;
-    call->measure.seed = call->definition && strcmp(call->definition, "seed") == 0;
-    call->evaluate.pruned = call->pruned.word;
-    call->evaluate.count = call->pruned.count;
-    call->evaluate.experiments = call->experiments.word;
-    call->evaluate.experiment_count = call->experiments.count;
 }
 
-organ_call organ_call_make(const organ_stop *stop)
+organ_call *organ_call_create(const organ_verb *verb, const organ_stop *stop, organ_error *error)
 {
-    return (organ_call){
-        .prune = {.sparsity = -1.0}, .purify = {.threshold = -1.0}, .stop = stop, .table = &organ_all_verbs};
+    organ_call *const call = calloc(1, verb->call_size);
+    if (!call)
+        organ_fail_memory(error, verb->name);
+    else
+        *call = (organ_call){.stop = stop, .table = &organ_all_verbs};
+    return call;
 }

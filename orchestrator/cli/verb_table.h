@@ -7,11 +7,10 @@
 
 extern const organ_verb_table organ_all_verbs;
 
-/* A call with the values that no option sets. */
-organ_call organ_call_make(const organ_stop *stop);
+/* The struct of `verb` (call_size bytes) with the values that no option sets, for free(); NULL without memory. */
+organ_call *organ_call_create(const organ_verb *verb, const organ_stop *stop, organ_error *error);
 
-/* Gives to the options of each verb what was read for many of them (--header, --patience, --evaluate) or as lists of
- * words. `call` must not be moved afterwards. */
+/* Sets `access` from --header and --patience. `call` must not be moved afterwards. */
 void organ_call_complete(organ_call *call);
 
 #endif

@@ -1,6 +1,13 @@
 /* SPDX-License-Identifier: MIT
  * organ tokenize. */
 #include "orchestrator/cli/verb_parts.h"
+#include "orchestrator/surgery/text/text.h"
+
+typedef struct tokenize_call {
+    organ_call call;
+    organ_tokenize_options tokenize;
+} tokenize_call;
+#define CALL tokenize_call
 
 /* Tables are laid out by hand. */
 /* clang-format off */
@@ -11,7 +18,11 @@ static const organ_option options[] = {
     FLAG("special", tokenize.special, "special tokens written in the text, such as <|endoftext|>, are meant; if not "
                                       "given they are text")};
 
-WORK(tokenize_work) { return organ_tokenize(&call->tokenize, call->stop, report, error); }
+WORK(tokenize_work)
+{
+    own->tokenize.access = &call->access;
+    return organ_tokenize(&own->tokenize, call->stop, report, error);
+}
 RUN_WORK(tokenize, false)
 
 const organ_verb organ_tokenize_verb = {

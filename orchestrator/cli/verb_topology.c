@@ -1,18 +1,25 @@
 /* SPDX-License-Identifier: MIT
  * organ topology. */
 #include "orchestrator/cli/verb_parts.h"
+#include "orchestrator/surgery/output/machine_plan.h"
+
+typedef struct topology_call {
+    organ_call call;
+    const char *import; /* --import */
+} topology_call;
+#define CALL topology_call
 
 /* Tables are laid out by hand. */
 /* clang-format off */
 
 static const organ_option planning[] = {
     INPUT("import", "FILE.xml", import, "a machine recorded by 'lstopo FILE.xml' of hwloc, instead of this one"),
-    NUMBER("threads", "N", threads, "workers to find places for; if not given, one per core",
+    NUMBER("threads", "N", call.threads, "workers to find places for; if not given, one per core",
                                     .letter = 't', .range = {1, 4096})};
 
 WORK(topology_work)
 {
-    const organ_machine_plan_options options = {.import = call->import, .threads = call->threads, .ranks = call->ranks};
+    const organ_machine_plan_options options = {.import = own->import, .threads = call->threads, .ranks = call->ranks};
     return organ_machine_plan(&options, report, error);
 }
 RUN_WORK(topology, false)

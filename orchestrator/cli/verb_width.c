@@ -1,6 +1,13 @@
 /* SPDX-License-Identifier: MIT
  * width: channels of the feed-forward and heads of K and V, taken out. */
 #include "orchestrator/cli/verb_parts.h"
+#include "orchestrator/surgery/width/width.h"
+
+typedef struct width_call {
+    organ_call call;
+    organ_width_options width;
+} width_call;
+#define CALL width_call
 
 /* Tables are laid out by hand. */
 /* clang-format off */
@@ -27,7 +34,7 @@ static const organ_option choice_options[] = {
            "least of weight times input", .fallback = "loss"),
     FLAG("no-resolve", width.no_resolve, "leave the values of what stays as they are")};
 
-RUN(width, organ_width, width)
+RUN_WRITING(width, organ_width, width)
 
 const organ_verb organ_width_verb = {
     .name = "width",

@@ -455,7 +455,9 @@ organ_status organ_options_parse(const organ_verb *verb, int argc, char *const *
     parser p = {.verb = verb, .values = values, .argv = argv, .argc = argc};
     const organ_option *option;
     for (size_t k = 0; (option = organ_verb_option_at(verb, k)); k++)
-        if (option->fallback && store_value(verb, option, option->fallback, values, error) != ORGAN_OK)
+        if (!option->fallback && option->value == ORGAN_VALUE_REAL)
+            store_number(option, option->unset, (char *)values + option->offset);
+        else if (option->fallback && store_value(verb, option, option->fallback, values, error) != ORGAN_OK)
             return error->status;
     const organ_status status = take_all(&p, error);
     *help = p.help;

@@ -40,7 +40,8 @@ typedef struct organ_option {
     organ_range range;          /* of counts, reals and bytes */
     bool after_from, before_to; /* the bound of the range itself is not allowed */
     bool required;
-    const char *fallback; /* the default, as written on a command line; NULL: the parser leaves the member unchanged */
+    const char *fallback; /* the default, as written on a command line; NULL: the parser leaves the member unchanged, */
+    double unset;         /* or stores this number, of reals */
     const char *help;     /* begins in lower case, no full stop */
     size_t offset;        /* of the member */
     organ_names names;    /* of texts and words */
@@ -89,6 +90,7 @@ typedef struct organ_verb {
     size_t operand_count;
     const organ_option_group *groups;
     size_t group_count;
+    size_t call_size; /* bytes of the struct that `run` is called with, whose members the offsets name */
     const organ_example *examples;
     size_t example_count;
     const char *exits; /* what its exit codes mean, paragraphs as in `about` */

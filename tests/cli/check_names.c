@@ -87,14 +87,16 @@ static organ_status run_words(const char *line, bool force, organ_error *error)
     const organ_verb *const verb =
         organ_verb_find(&organ_all_verbs, words[0], count > 1 ? words[1] : NULL, &used, error);
     ck_assert_msg(verb, "%s", error->message);
-    organ_call call = organ_call_make(NULL);
-    ck_assert_msg(organ_options_parse(verb, count - used, words + used, &call, &help, error) == ORGAN_OK, "%s: %s",
+    organ_call *const call = organ_call_create(verb, NULL, error);
+    ck_assert_ptr_nonnull(call);
+    ck_assert_msg(organ_options_parse(verb, count - used, words + used, call, &help, error) == ORGAN_OK, "%s: %s",
                   line, error->message);
-    call.quiet = true;
-    organ_call_complete(&call);
-    if (!call.html ||
-        organ_html_file_check(call.html, error) == ORGAN_OK) /* the program's main() looks at the page first */
-        verb->run(&call, error);
+    call->quiet = true;
+    organ_call_complete(call);
+    if (!call->html ||
+        organ_html_file_check(call->html, error) == ORGAN_OK) /* the program's main() looks at the page first */
+        verb->run(call, error);
+    free(call);
     fflush(stdout);
     return error->status;
 }

@@ -13,9 +13,36 @@
 
 enum { MOST_WORDS = 32 };
 
+/* What the last line was parsed as. */
+static const organ_verb *parsed;
+static organ_call *call;
+
+/* An empty call of `verb`, in the place of the last one. */
+static void begin_call(const organ_verb *verb)
+{
+    organ_error error = {0};
+    free(call);
+    parsed = verb;
+    call = organ_call_create(verb, NULL, &error);
+    ck_assert_ptr_nonnull(call);
+}
+
+/* The member that receives the option or operand `name`. */
+static const void *member_of(const char *name)
+{
+    const organ_option *const option = organ_verb_option(parsed, name);
+    for (size_t k = 0; k < parsed->operand_count; k++)
+        if (strcmp(parsed->operands[k].name, name) == 0)
+            return (const char *)call + parsed->operands[k].offset;
+    ck_assert_msg(option, "%s has no %s", parsed->name, name);
+    return (const char *)call + option->offset;
+}
+#define GIVEN(type, name) (*(const type *)member_of(name))
+#define GIVEN_TEXT(name)  GIVEN(char *const, name)
+
 /* Splits `line` at blanks ('_' stands for a blank inside a word, '~' for an empty word) and parses what follows the
  * verb. */
-static organ_status parse(const char *line, organ_call *call, bool *help, organ_error *error)
+static organ_status parse(const char *line, bool *help, organ_error *error)
 {
     static char buffer[512];
     char *words[MOST_WORDS];
@@ -30,34 +57,32 @@ static organ_status parse(const char *line, organ_call *call, bool *help, organ_
     const organ_verb *const verb =
         organ_verb_find(&organ_all_verbs, words[0], count > 1 ? words[1] : NULL, &used, error);
     ck_assert_ptr_nonnull(verb);
-    *call = organ_call_make(NULL);
+    begin_call(verb);
     *help = false;
     return organ_options_parse(verb, count - used, words + used, call, help, error);
 }
 
-static organ_call parse_well(const char *line)
+static void parse_well(const char *line)
 {
-    organ_call call;
     organ_error error = {0};
     bool help = true;
-    ck_assert_msg(parse(line, &call, &help, &error) == ORGAN_OK, "%s: %s", line, error.message);
+    ck_assert_msg(parse(line, &help, &error) == ORGAN_OK, "%s: %s", line, error.message);
     ck_assert(!help);
-    return call;
 }
 
 START_TEST(defaults_come_from_the_table)
 {
-    const organ_call call = parse_well("prune donor -o out");
-    ck_assert_str_eq(call.prune.donor, "donor");
-    ck_assert_str_eq(call.prune.write.output, "out");
-    ck_assert_uint_eq(call.prune.block_size, 256);
-    ck_assert_uint_eq(call.prune.iterations, 30);
-    ck_assert(call.prune.beta == 2.0 && call.prune.coupling == 1.0 && call.prune.sparsity < 0);
-    ck_assert(!call.prune.write.resume && !call.prune.write.force && !call.prune.write.dry_run && !call.json &&
-              !call.quiet);
-    ck_assert_ptr_null(call.prune.targets);
-    ck_assert_uint_eq(call.threads, 0);
-    ck_assert_uint_eq(call.memory, 512u << 20);
+    parse_well("prune donor -o out");
+    ck_assert_str_eq(GIVEN_TEXT("DONOR"), "donor");
+    ck_assert_str_eq(GIVEN_TEXT("output"), "out");
+    ck_assert_uint_eq(GIVEN(unsigned, "block-size"), 256);
+    ck_assert_uint_eq(GIVEN(unsigned, "iterations"), 30);
+    ck_assert(GIVEN(double, "beta") == 2.0 && GIVEN(double, "coupling") == 1.0 && GIVEN(double, "sparsity") < 0);
+    ck_assert(!GIVEN(bool, "resume") && !GIVEN(bool, "force") && !GIVEN(bool, "dry-run") && !call->json &&
+              !call->quiet);
+    ck_assert_ptr_null(GIVEN_TEXT("targets"));
+    ck_assert_uint_eq(call->threads, 0);
+    ck_assert_uint_eq(call->memory, 512u << 20);
 }
 END_TEST
 
@@ -71,13 +96,13 @@ START_TEST(options_are_written_in_many_ways)
         "1.5G donor",
     };
     for (size_t k = 0; k < COUNT(lines); k++) {
-        const organ_call call = parse_well(lines[k]);
-        ck_assert_str_eq(call.prune.donor, "donor");
-        ck_assert_str_eq(call.prune.write.output, "out");
-        ck_assert(call.prune.sparsity == 30.0);
-        ck_assert_uint_eq(call.prune.block_size, 64);
-        ck_assert_uint_eq(call.memory, 1536ull << 20);
-        ck_assert(call.json && call.quiet);
+        parse_well(lines[k]);
+        ck_assert_str_eq(GIVEN_TEXT("DONOR"), "donor");
+        ck_assert_str_eq(GIVEN_TEXT("output"), "out");
+        ck_assert(GIVEN(double, "sparsity") == 30.0);
+        ck_assert_uint_eq(GIVEN(unsigned, "block-size"), 64);
+        ck_assert_uint_eq(call->memory, 1536ull << 20);
+        ck_assert(call->json && call->quiet);
     }
 }
 END_TEST
@@ -88,20 +113,17 @@ START_TEST(the_last_operand_may_take_many_words)
     organ_error error = {0};
     bool help;
     int used;
-    organ_call call = parse_well("measure a --tensors b -o out c");
-    ck_assert_uint_eq(call.models.count, 3);
-    ck_assert_str_eq(call.models.word[0], "a");
-    ck_assert_str_eq(call.models.word[2], "c");
+    parse_well("measure a --tensors b -o out c");
+    ck_assert_uint_eq(GIVEN(organ_words, "MODEL...").count, 3);
+    ck_assert_str_eq(GIVEN(organ_words, "MODEL...").word[0], "a");
+    ck_assert_str_eq(GIVEN(organ_words, "MODEL...").word[2], "c");
     for (size_t k = 0; k < COUNT(words); k++)
         words[k] = "model";
-    call = organ_call_make(NULL);
-    ck_assert_int_eq(organ_options_parse(organ_verb_find(&organ_all_verbs, "measure", NULL, &used, &error),
-                                         ORGAN_MOST_WORDS, words, &call, &help, &error),
-                     ORGAN_OK);
-    call = organ_call_make(NULL);
-    ck_assert_int_eq(organ_options_parse(organ_verb_find(&organ_all_verbs, "measure", NULL, &used, &error),
-                                         ORGAN_MOST_WORDS + 1, words, &call, &help, &error),
-                     ORGAN_USAGE);
+    for (int k = 0; k < 2; k++) {
+        begin_call(organ_verb_find(&organ_all_verbs, "measure", NULL, &used, &error));
+        ck_assert_int_eq(organ_options_parse(parsed, ORGAN_MOST_WORDS + k, words, call, &help, &error),
+                         k ? ORGAN_USAGE : ORGAN_OK);
+    }
     ck_assert_msg(strstr(error.message, "more than 256 of MODEL...") != NULL, "%s", error.message);
 }
 END_TEST
@@ -112,32 +134,32 @@ START_TEST(an_option_may_take_two_words)
                                         "orthogonality --pair=a b e --pair c d",
                                         "orthogonality e --pair a -b --pair c d"};
     for (size_t k = 0; k < COUNT(lines); k++) {
-        const organ_call call = parse_well(lines[k]);
-        ck_assert_uint_eq(call.pairs.count, 4);
-        ck_assert_str_eq(call.pairs.word[0], "a");
-        ck_assert_str_eq(call.pairs.word[1], k == 2 ? "-b" : "b");
-        ck_assert_str_eq(call.pairs.word[2], "c");
-        ck_assert_str_eq(call.pairs.word[3], "d");
-        ck_assert_str_eq(call.orthogonality.clean, "e");
-        ck_assert_ptr_null(call.orthogonality.noisy);
+        parse_well(lines[k]);
+        ck_assert_uint_eq(GIVEN(organ_words, "pair").count, 4);
+        ck_assert_str_eq(GIVEN(organ_words, "pair").word[0], "a");
+        ck_assert_str_eq(GIVEN(organ_words, "pair").word[1], k == 2 ? "-b" : "b");
+        ck_assert_str_eq(GIVEN(organ_words, "pair").word[2], "c");
+        ck_assert_str_eq(GIVEN(organ_words, "pair").word[3], "d");
+        ck_assert_str_eq(GIVEN_TEXT("CLEAN"), "e");
+        ck_assert_ptr_null(GIVEN_TEXT("NOISY"));
     }
 }
 END_TEST
 
 START_TEST(what_looks_like_an_option_can_be_named)
 {
-    organ_call call = parse_well("inspect -- --tensors");
-    ck_assert_str_eq(call.inspect.model, "--tensors");
-    ck_assert(!call.inspect.tensors);
-    call = parse_well("inspect -");
-    ck_assert_str_eq(call.inspect.model, "-");
-    call = parse_well("inspect m --match -x");
-    ck_assert_str_eq(call.inspect.match, "-x");
-    call = parse_well("inspect m --match=a=b");
-    ck_assert_str_eq(call.inspect.match, "a=b");
-    call = parse_well("audit a_b c");
-    ck_assert_str_eq(call.audit.donor, "a b");
-    ck_assert_str_eq(call.audit.pruned, "c");
+    parse_well("inspect -- --tensors");
+    ck_assert_str_eq(GIVEN_TEXT("MODEL"), "--tensors");
+    ck_assert(!GIVEN(bool, "tensors"));
+    parse_well("inspect -");
+    ck_assert_str_eq(GIVEN_TEXT("MODEL"), "-");
+    parse_well("inspect m --match -x");
+    ck_assert_str_eq(GIVEN_TEXT("match"), "-x");
+    parse_well("inspect m --match=a=b");
+    ck_assert_str_eq(GIVEN_TEXT("match"), "a=b");
+    parse_well("audit a_b c");
+    ck_assert_str_eq(GIVEN_TEXT("DONOR"), "a b");
+    ck_assert_str_eq(GIVEN_TEXT("PRUNED"), "c");
 }
 END_TEST
 
@@ -161,10 +183,9 @@ START_TEST(help_wins_over_what_is_missing)
     static const char *const lines[] = {"prune --help",   "prune -h",       "prune x -qh",
                                         "audit a --help", "version --help", "help -h"};
     for (size_t k = 0; k < COUNT(lines); k++) {
-        organ_call call;
         organ_error error = {0};
         bool help = false;
-        ck_assert_int_eq(parse(lines[k], &call, &help, &error), ORGAN_OK);
+        ck_assert_int_eq(parse(lines[k], &help, &error), ORGAN_OK);
         ck_assert(help);
     }
 }
@@ -224,10 +245,9 @@ START_TEST(faults_name_option_value_and_range)
         {"help lora extract more", "help: unexpected argument 'more'"},
     };
     for (size_t k = 0; k < COUNT(rows); k++) {
-        organ_call call;
         organ_error error = {0};
         bool help = false;
-        ck_assert_msg(parse(rows[k][0], &call, &help, &error) == ORGAN_USAGE, "%s is accepted", rows[k][0]);
+        ck_assert_msg(parse(rows[k][0], &help, &error) == ORGAN_USAGE, "%s is accepted", rows[k][0]);
         ck_assert_str_eq(error.message, rows[k][1]);
     }
 }
@@ -290,17 +310,20 @@ END_TEST
 
 static void expect_fallback(const organ_verb *verb, const organ_option *option)
 {
-    organ_call given = organ_call_make(NULL), silent = organ_call_make(NULL);
     organ_error error = {0};
+    organ_call *const given = organ_call_create(verb, NULL, &error), *const silent =
+                                                                         organ_call_create(verb, NULL, &error);
     bool help = false;
     static const size_t sizes[] = {sizeof(bool), sizeof(char *), 0, sizeof(unsigned), sizeof(double), sizeof(uint64_t)};
     char name[64], *const words[] = {name, (char *)(uintptr_t)option->fallback,
                                      (char[]){"--help"}}; /* with it, nothing is missed */
     snprintf(name, sizeof name, "--%s", option->name);
-    ck_assert_msg(organ_options_parse(verb, 3, words, &given, &help, &error) == ORGAN_OK, "%s", error.message);
-    ck_assert_int_eq(organ_options_parse(verb, 1, words + 2, &silent, &help, &error), ORGAN_OK);
-    ck_assert_msg(memcmp((char *)&given + option->offset, (char *)&silent + option->offset, sizes[option->value]) == 0,
+    ck_assert_msg(organ_options_parse(verb, 3, words, given, &help, &error) == ORGAN_OK, "%s", error.message);
+    ck_assert_int_eq(organ_options_parse(verb, 1, words + 2, silent, &help, &error), ORGAN_OK);
+    ck_assert_msg(memcmp((char *)given + option->offset, (char *)silent + option->offset, sizes[option->value]) == 0,
                   "%s --%s %s", verb->name, option->name, option->fallback);
+    free(given);
+    free(silent);
 }
 
 /* Help and manual say of each option what it does, what it takes and what it is otherwise, and that is so. */
@@ -349,13 +372,12 @@ START_TEST(choices_are_held_to)
         {"completion fish", NULL, "", ""},
         {"completion fis", "completion: 'fis' is not one of bash|zsh|fish", "", ""}};
     for (size_t k = 0; k < COUNT(rows); k++) {
-        organ_call call;
         organ_error error = {0};
         bool help = false;
         char message[400] = "";
         if (rows[k].fault)
             snprintf(message, sizeof message, "%s%s%s", rows[k].fault, rows[k].allowed, rows[k].hint);
-        ck_assert_int_eq(parse(rows[k].line, &call, &help, &error), rows[k].fault ? ORGAN_USAGE : ORGAN_OK);
+        ck_assert_int_eq(parse(rows[k].line, &help, &error), rows[k].fault ? ORGAN_USAGE : ORGAN_OK);
         ck_assert_str_eq(error.message, message);
     }
 }
