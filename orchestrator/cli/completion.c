@@ -1,48 +1,193 @@
 /* SPDX-License-Identifier: MIT */
 #include "orchestrator/cli/completion.h"
 
+#include "orchestrator/command/embedded.h"
+
 #include <string.h>
 
-void organ_completion_brief(const char *help, char brief[ORGAN_BRIEF_ROOM])
+ORGAN_EMBEDDED(organ_bash_script, "orchestrator/cli/completion.bash")
+ORGAN_EMBEDDED(organ_zsh_script, "orchestrator/cli/completion.zsh")
+ORGAN_EMBEDDED(organ_fish_script, "orchestrator/cli/completion.fish")
+
+const char *organ_completion_script(const char *shell)
 {
-    const size_t room = ORGAN_BRIEF_ROOM - 1;
-    size_t length = strcspn(help, ";");
-    if (length > room)
-        for (length = room; length > 0 && help[length] != ' ';)
+    if (strcmp(shell, "bash") == 0)
+        return organ_bash_script;
+    return strcmp(shell, "zsh") == 0 ? organ_zsh_script : organ_fish_script;
+}
+
+typedef struct completing {
+    FILE *out;
+    const organ_verb_table *table;
+    const char *word;   /* to complete: */
+    size_t head;        /* these bytes of it stay, */
+    const char *typed;  /* and a candidate begins with the rest */
+    const char *before; /* the word before it, or "" */
+} completing;
+
+/* Prints a candidate if it begins with what is typed. `about` is cut where details begin. */
+static void offer_word(const completing *c, const char *dashes, const char *word, const char *about)
+{
+    enum { MOST_ABOUT = 95 };
+    char whole[160];
+    snprintf(whole, sizeof whole, "%s%s", dashes, word);
+    if (strncmp(whole, c->typed, strlen(c->typed)) != 0)
+        return;
+    size_t length = strcspn(about, ";");
+    if (length > MOST_ABOUT)
+        for (length = MOST_ABOUT; length > 0 && about[length] != ' ';)
             length--;
-    while (length > 0 && (help[length - 1] == ' ' || help[length - 1] == ','))
+    while (length > 0 && (about[length - 1] == ' ' || about[length - 1] == ','))
         length--;
-    snprintf(brief, ORGAN_BRIEF_ROOM, "%.*s", (int)length, help);
+    fprintf(c->out, "%.*s%s\t%.*s\n", (int)c->head, c->word, whole, (int)length, about);
 }
 
-/* The first word of a verb of two, "" for others; gives the second or only word. */
-static const char *split_name(const organ_verb *verb, char family[ORGAN_FAMILY_ROOM])
+/* The length of the first of two words of a verb's name; 0: the name is one word. */
+static size_t family_of(const organ_verb *verb)
 {
-    const char *const space = strchr(verb->name, ' ');
-    snprintf(family, ORGAN_FAMILY_ROOM, "%.*s", space ? (int)(space - verb->name) : 0, verb->name);
-    return space ? space + 1 : verb->name;
+    const char *const blank = strchr(verb->name, ' ');
+    return blank ? (size_t)(blank - verb->name) : 0;
 }
 
-bool organ_completion_opens_family(const organ_verb_table *table, size_t verb, char family[ORGAN_FAMILY_ROOM])
+static bool is_of_family(const organ_verb *verb, const char *family)
 {
-    char other[ORGAN_FAMILY_ROOM];
-    split_name(table->verbs[verb], family);
-    for (size_t k = 0; k < verb; k++)
-        if (split_name(table->verbs[k], other) && strcmp(family, other) == 0)
-            return false;
-    return *family != '\0';
+    return family_of(verb) && family_of(verb) == strlen(family) && strncmp(verb->name, family, family_of(verb)) == 0;
 }
 
-void organ_completion_words(FILE *out, const organ_verb_table *table, const char *of, organ_completion_word *put)
+/* First words of verbs; a family of verbs once, described by the section that its first verb begins. */
+static void offer_verbs(const completing *c)
 {
-    char family[ORGAN_FAMILY_ROOM];
-    size_t number = 0;
-    for (size_t k = 0; k < table->count; k++) {
-        const char *const word = split_name(table->verbs[k], family), *const section =
-                                                                          organ_verb_section_at(table, table->verbs[k]);
-        if (strcmp(family, of) == 0)
-            put(out, of, number++, word, table->verbs[k]->summary);
-        else if (!*of && organ_completion_opens_family(table, k, family))
-            put(out, of, number++, family, section ? section : table->verbs[k]->summary);
+    char family[32] = "";
+    for (size_t k = 0; k < c->table->count; k++) {
+        const organ_verb *const verb = c->table->verbs[k];
+        const char *const section = organ_verb_section_at(c->table, verb);
+        if (is_of_family(verb, family))
+            continue;
+        snprintf(family, sizeof family, "%.*s", (int)family_of(verb), verb->name);
+        if (*family)
+            offer_word(c, "", family, section ? section : verb->summary);
+        else
+            offer_word(c, "", verb->name, verb->summary);
     }
+}
+
+static bool offer_second_words(const completing *c, const char *family)
+{
+    bool found = false;
+    for (size_t k = 0; k < c->table->count; k++)
+        if (is_of_family(c->table->verbs[k], family)) {
+            offer_word(c, "", c->table->verbs[k]->name + strlen(family) + 1, c->table->verbs[k]->summary);
+            found = true;
+        }
+    return found;
+}
+
+/* What may be given for an option or an operand. */
+static void offer_values(completing *c, const organ_option *option)
+{
+    char choice[ORGAN_LONGEST_CHOICE];
+    const char *const comma = option->several ? strrchr(c->typed, ',') : NULL;
+    if (option->several)
+        fputs("+\n", c->out);
+    if (comma) {
+        c->typed = comma + 1;
+        c->head = (size_t)(c->typed - c->word);
+    }
+    for (size_t k = 0; organ_option_choice(option, k, choice); k++)
+        offer_word(c, "", choice, "");
+    if (option->choices || option->names == ORGAN_NAMES_NOTHING)
+        return;
+    if (option->names == ORGAN_NAMES_VERB)
+        offer_verbs(c);
+    else
+        fprintf(c->out, "@%.*s\n", (int)c->head, c->word);
+}
+
+static void offer_options(const completing *c, const organ_verb *verb)
+{
+    const organ_option *option;
+    for (size_t k = 0; (option = organ_verb_option_at(verb, k)); k++) {
+        if (option->letter)
+            offer_word(c, "-", (char[]){option->letter, '\0'}, option->help);
+        offer_word(c, "--", option->name, option->help);
+    }
+}
+
+static void offer_operands(completing *c, const organ_verb *verb, size_t taken)
+{
+    const size_t count = verb->operand_count;
+    const size_t k = taken < count ? taken : count - 1;
+    if (!count || (taken >= count && !organ_operand_repeats(&verb->operands[k])))
+        return;
+    organ_option option = organ_operand_as_option(&verb->operands[k]);
+    if (strchr(option.name, '|'))
+        option.choices = option.name;
+    if (option.names == ORGAN_NAMES_VERB && k > 0)
+        offer_second_words(c, c->before);
+    else
+        offer_values(c, &option);
+}
+
+/* The option that `word` names up to '=' or its end; NULL: none that takes a value. */
+static const organ_option *option_of(const organ_verb *verb, const char *word)
+{
+    const size_t length = strcspn(word, "=");
+    const organ_option *option;
+    for (size_t k = 0; (option = organ_verb_option_at(verb, k)); k++)
+        if (word[1] == '-' ? strlen(option->name) == length - 2 && strncmp(word + 2, option->name, length - 2) == 0
+                           : length == 2 && option->letter == word[1])
+            break;
+    return option && option->value != ORGAN_VALUE_FLAG ? option : NULL;
+}
+
+/* Completes the last of the words after the name of `verb`. */
+static void complete_of_verb(completing *c, const organ_verb *verb, int count, char *const *words)
+{
+    const organ_option *option = NULL; /* that takes a word which is to come, */
+    unsigned wanted = 0;               /* and how many */
+    size_t taken = 0;
+    bool ended = false;
+    for (int k = 0; k + 1 < count; k++) {
+        if (wanted) {
+            wanted--;
+        } else if (ended || *words[k] != '-') {
+            taken++;
+        } else if (strcmp(words[k], "--") == 0) {
+            ended = true;
+        } else if ((option = option_of(verb, words[k]))) {
+            wanted = option->takes ? option->takes : 1;
+            wanted -= strchr(words[k], '=') ? 1 : 0;
+        }
+    }
+    const char *const equals = strchr(c->word, '=');
+    if (wanted) {
+        offer_values(c, option);
+    } else if (ended || *c->word != '-') {
+        offer_operands(c, verb, taken);
+    } else if (!equals || c->word[1] != '-') {
+        offer_options(c, verb);
+    } else if ((option = option_of(verb, c->word))) {
+        c->typed = equals + 1;
+        c->head = (size_t)(c->typed - c->word);
+        offer_values(c, option);
+    }
+}
+
+void organ_complete(FILE *out, const organ_verb_table *table, int count, char *const *words)
+{
+    if (count < 1)
+        return;
+    const char *const word = words[count - 1];
+    completing c = {
+        .out = out, .table = table, .word = word, .typed = word, .before = count > 1 ? words[count - 2] : ""};
+    organ_error error = {0};
+    int used = 0;
+    const organ_verb *const verb =
+        count > 1 ? organ_verb_find(table, words[0], count > 2 ? words[1] : NULL, &used, &error) : NULL;
+    if (count == 1)
+        offer_verbs(&c);
+    else if (verb)
+        complete_of_verb(&c, verb, count - used, words + used);
+    else if (count == 2)
+        offer_second_words(&c, words[0]);
 }

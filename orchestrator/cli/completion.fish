@@ -1,21 +1,21 @@
-# Completion of organ for fish, made by 'organ completion fish'.
+# Completion of organ for fish, made by 'organ completion fish'. organ itself computes what may come: organ complete WORD...
 
-# Whether the words typed so far begin with this verb.
-function __organ_is
-    set -l typed (commandline -opc)
-    set -l last (math (count $argv) + 1)
-    test (count $typed) -ge $last; and test (string join -- ' ' $typed[2..$last]) = (string join -- ' ' $argv)
+function __organ_offers
+    set -l before (commandline -opc)
+    set -l word (commandline -ct)
+    for line in ($before[1] complete $before[2..-1] "$word" 2>/dev/null)
+        switch $line
+            case '@*'
+                set -l head (string sub -s 2 -- $line)
+                set -l typed (string sub -s (math (string length -- "$head") + 1) -- "$word")
+                for path in (__fish_complete_path "$typed")
+                    echo $head$path
+                end
+            case '+'
+            case '*'
+                echo $line
+        end
+    end
 end
 
-# Whether these are all the words typed so far.
-function __organ_behind
-    set -l typed (commandline -opc)
-    test (count $typed) -gt 1; and test (string join -- ' ' $typed[2..-1]) = (string join -- ' ' $argv)
-end
-
-function __organ_verbs
-@@
-end
-
-complete -c organ -f
-complete -c organ -n 'test (count (commandline -opc)) -eq 1' -a '(__organ_verbs)'
+complete -c organ -f -a '(__organ_offers)'

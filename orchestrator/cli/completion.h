@@ -1,5 +1,6 @@
 /* SPDX-License-Identifier: MIT
- * Scripts that let a shell complete verbs, options, choices and paths, made from the table of verbs. */
+ * Completion in shells. The scripts for bash, zsh and fish know no verb and no option: they run the hidden verb
+ * `organ complete WORD...`, which computes the candidates from the table of verbs. */
 #ifndef ORGAN_COMPLETION_H
 #define ORGAN_COMPLETION_H
 
@@ -7,26 +8,17 @@
 
 #include <stdio.h>
 
-/* Each writes the whole script for its shell. */
-void organ_completion_bash(FILE *out, const organ_verb_table *table);
-void organ_completion_zsh(FILE *out, const organ_verb_table *table);
-void organ_completion_fish(FILE *out, const organ_verb_table *table);
+/* The script for "bash", "zsh" or "fish". */
+const char *organ_completion_script(const char *shell);
 
-/* ---- for the three ---- */
+/* The name of the hidden verb. Its words are those of the command line after "organ"; the last one is the word to
+ * complete, as far as it is typed, and may be empty. */
+#define ORGAN_COMPLETE "complete"
 
-/* Copies what an option does up to where details begin, for the line beside it. */
-#define ORGAN_BRIEF_ROOM 96
-void organ_completion_brief(const char *help, char brief[ORGAN_BRIEF_ROOM]);
-
-/* Whether it is the first verb of two words in the table that begins with its first word, which is put into `family`.
- */
-#define ORGAN_FAMILY_ROOM 32
-bool organ_completion_opens_family(const organ_verb_table *table, size_t verb, char family[ORGAN_FAMILY_ROOM]);
-
-/* Puts the words that may come first (`of` is ""), each family once, which is about the section that its first verb
- * stands in; or the second words of a family. */
-typedef void organ_completion_word(FILE *out, const char *of, size_t number, const char *word,
-                                   const char *about); /* number: from 0 */
-void organ_completion_words(FILE *out, const organ_verb_table *table, const char *of, organ_completion_word *put);
+/* Prints the candidates for the last of `count` words, one a line:
+ *   WORD TAB DESCRIPTION  what the whole word may become; the description may be empty
+ *   @HEAD                 the word may become HEAD followed by the path of any file
+ *   +                     no blank is to follow a candidate: more may be appended to it */
+void organ_complete(FILE *out, const organ_verb_table *table, int count, char *const *words);
 
 #endif

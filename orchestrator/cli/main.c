@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: MIT
  * organ VERB ARGUMENTS [options] */
 #include "formats/base/memory_watch.h"
+#include "orchestrator/cli/completion.h"
 #include "orchestrator/cli/help.h"
 #include "orchestrator/cli/html_file.h"
 #include "orchestrator/cli/progress_events.h"
@@ -181,6 +182,10 @@ static organ_status run_program(int argc, char *const *argv, organ_error *error)
     const char *name = argc > 1 ? argv[1] : "";
     if (argc < 2) {
         organ_help_start(stdout, &organ_all_verbs, &page);
+        return ORGAN_OK;
+    }
+    if (strcmp(name, ORGAN_COMPLETE) == 0) {
+        organ_complete(stdout, &organ_all_verbs, argc - 2, argv + 2);
         return ORGAN_OK;
     }
     if (is_help(name))

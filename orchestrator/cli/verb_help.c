@@ -93,14 +93,8 @@ static organ_status run_manual(void *context, organ_error *error)
 
 static organ_status run_completion(void *context, organ_error *error)
 {
-    const CALL *const own = context;
     (void)error;
-    if (strcmp(own->topic, "bash") == 0)
-        organ_completion_bash(stdout, own->call.table);
-    else if (strcmp(own->topic, "zsh") == 0)
-        organ_completion_zsh(stdout, own->call.table);
-    else
-        organ_completion_fish(stdout, own->call.table);
+    fputs(organ_completion_script(((const CALL *)context)->topic), stdout);
     return ORGAN_OK;
 }
 
