@@ -44,6 +44,7 @@ while read -r verb; do
     ends 0 help $verb
     sed -nE 's/^  (-(.), |    )(--[a-z0-9-]+)( .*|$)/-\2 \3/p' ../out | tr ' ' '\n' | grep -vx -- - | sort >../wanted
     judge "--help is not among the options" grep -qx -- --help ../wanted
+    grep -qx -- --resume ../wanted && echo "$verb" >>../resuming
     # shellcheck disable=SC2086
     run manual organ-${verb// /-}
     sed -nE '/^\.TP$/{n;s/\\f[BIR]//g;s/\\-/-/g;s/^((-.), )?(--[a-z0-9-]+)( .*|$)/\2 \3/p}' ../out | tr ' ' '\n' | grep . | sort >../shown
@@ -60,6 +61,8 @@ while read -r verb; do
     words $verb - >../shown
     same "completed options of $verb" ../shown ../wanted
 done <../verbs
+sed -n 's/^The option `--resume` continues an interrupted run of //p' "$golden/../../docs/outputs.md" | grep -o '`[a-z ]*`' | tr -d '`' >../shown
+same "verbs with --resume in docs/outputs.md" ../shown ../resuming
 judge "the hidden verb is listed" test -z "$(grep -x complete ../verbs)"
 run complete
 judge "no word has candidates" test ! -s ../out
