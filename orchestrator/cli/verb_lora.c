@@ -24,7 +24,7 @@ static const organ_option extract_options[] = {
     OUTPUT("ADAPTER", lora_extract.write.output, "the directory to make, as peft saves it", .required = true),
     NUMBER("rank", "R", lora_extract.rank,
            "the rank of each module, or the most with --rank-by",
-           .letter = 'r', .range = {1, 65536}, .fallback = "256"),
+           .letter = 'r', .range = {RANKS}, .fallback = "256"),
     TEXT("rank-by", "energy", lora_extract.rank_by,
          "no more rank in each module than explains that SHARE of the square of its change: --rank-by energy 0.95, or "
          "energy=0.95"),
@@ -36,7 +36,7 @@ static const organ_option extract_options[] = {
          "keep what else changed (embeddings, norms, biases) whole in the adapter; vLLM refuses such an adapter"),
     CHOICE("dtype", "bf16|f16|f32", lora_extract.dtype, "the type of the factors", .fallback = "bf16"),
     NUMBER("seed", "N", lora_extract.seed,
-           "of the random vectors that decompositions start from", .range = {0, 4294967295.0}, .fallback = "0"),
+           "of the random vectors that decompositions start from", .range = {SEEDS}, .fallback = "0"),
     WRITING(lora_extract, "ADAPTER", "pair the weights and say what would be extracted")};
 
 RUN(extract, organ_lora_extract, lora_extract)
@@ -75,7 +75,7 @@ static const organ_option sanitize_options[] = {
     MODEL("base", "MODEL", lora_sanitize.base, "see that MODEL has every module, in the shape that the factors have"),
     NUMBER("max-rank", "N", lora_sanitize.max_rank,
            "the rank that the server is set to: higher ones are cut to their best approximation, or with --check "
-           "refused; a check takes 512 if it is not given, the most that vLLM serves", .range = {1, 65536}),
+           "refused; a check takes 512 if it is not given, the most that vLLM serves", .range = {RANKS}),
     FORCE(lora_sanitize.force, "OUT")};
 
 RUN_REMOTE(sanitize, organ_lora_sanitize, lora_sanitize)
@@ -159,7 +159,7 @@ const organ_verb organ_lora_merge_verb = {
 
 static const organ_option resize_options[] = {
     OUTPUT("OUT", lora_resize.output, "the adapter to make, a directory", .required = true),
-    NUMBER("rank", "R", lora_resize.rank, "no module has a higher rank", .required = true, .range = {1, 65536}),
+    NUMBER("rank", "R", lora_resize.rank, "no module has a higher rank", .required = true, .range = {RANKS}),
     REAL("energy", "E", lora_resize.energy,
          "give each module the lowest rank that keeps this share of the squared norm of its change, for example 0.95",
          .range = {0, 1}, .after_from = true),

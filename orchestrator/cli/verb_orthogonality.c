@@ -30,8 +30,8 @@ static const organ_option options[] = {
            .range = {2, 100000}, .fallback = "100"),
     NUMBER("top-k", "K", orthogonality.top_k,
            "leakage into so many output directions of the adapter, its strongest; if not given, into all that it has",
-           .range = {1, 65536}),
-    NUMBER("seed", "N", orthogonality.seed, "of the random matrices", .range = {0, 4294967295.0}, .fallback = "0"),
+           .range = {RANKS}),
+    NUMBER("seed", "N", orthogonality.seed, "of the random matrices", .range = {SEEDS}, .fallback = "0"),
     FORCE(orthogonality.force, "DIR")};
 
 RUN_REMOTE(adapter, organ_orthogonality, orthogonality)

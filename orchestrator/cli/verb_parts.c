@@ -9,12 +9,12 @@
 #define RANKS_OPTION \
     NUMBER("ranks", "N", ranks_wanted, \
            "refuse to run unless mpirun or srun has started N processes, which share the work; 1: this one alone", \
-           .range = {1, 65536})
+           .range = {RANKS})
 
 const organ_option organ_machine_options[] = {
     NUMBER("threads", "N", threads,
            "threads to work with, pinned to cores where the system allows it; if not given, one per core; the result "
-           "is the same with any number", .letter = 't', .range = {1, 4096}),
+           "is the same with any number", .letter = 't', .range = {THREADS}),
     BYTES("memory", "SIZE", memory,
           "how much the buffers may take, whatever the size of the model",
           .letter = 'm', .range = {8 * 1048576.0, 16384.0 * 1073741824.0}, .fallback = "512M"),
@@ -47,9 +47,9 @@ const organ_option organ_evaluation_options[] = {
     TEXT("evaluate-style", "STYLE", evaluation.style,
          "the protocol, as of perplexity; if not given, hf", .choices = "hf|llama.cpp|lm-eval"),
     NUMBER("evaluate-context", "N", evaluation.context, "tokens of a window; if not given, as of perplexity",
-           .range = {4, 1048576}),
+           .range = {TEXT_CONTEXTS}),
     NUMBER("evaluate-max-tokens", "N", evaluation.max_tokens,
-           "only the first N tokens of the text; if not given, all", .range = {2, 4294967295.0}),
+           "only the first N tokens of the text; if not given, all", .range = {TEXT_TOKENS}),
     COMPUTE(evaluation.compute,
             "what the evaluation computes with, as of perplexity; if not given, exact. What is written does not depend "
             "on it")};

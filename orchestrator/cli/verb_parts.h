@@ -44,6 +44,13 @@
 #define DIGITS(constant) DIGITS_OF(constant)
 #define DIGITS_OF(digits) #digits
 
+/* Ranges of options of the program that several verbs have. */
+#define THREADS       1, 4096
+#define RANKS         1, 65536 /* of processes, or of a matrix */
+#define SEEDS         0, 4294967295.0
+#define TEXT_CONTEXTS 4, 1048576 /* of perplexity */
+#define TEXT_TOKENS   2, 4294967295.0
+
 /* Options that mean the same wherever they are. */
 #define RESUME(member) FLAG("resume", member, "go on with a run that was interrupted; the result is the same")
 #define FORCE(member, what) \
@@ -63,8 +70,8 @@
 /* The windows of a calibration text; `of` has an organ_calibration_text. */
 #define WINDOWS_ALONG(of) \
     NUMBER("samples", "N", of.calibration.samples, "windows of the text, evenly spread over it", \
-                                       .range = {1, ORGAN_SAMPLES_MOST}, .fallback = DIGITS(ORGAN_SAMPLES_DEFAULT)), \
-    NUMBER("context", "N", of.calibration.context, "tokens of a window", .range = {1, ORGAN_CONTEXT_MOST}, \
+                                       .range = {ORGAN_SAMPLES}, .fallback = DIGITS(ORGAN_SAMPLES_DEFAULT)), \
+    NUMBER("context", "N", of.calibration.context, "tokens of a window", .range = {ORGAN_CONTEXTS}, \
                                                    .fallback = DIGITS(ORGAN_CONTEXT_DEFAULT)), \
     INPUT("scratch", "DIR", of.calibration.scratch, \
           "keep the hidden states of the windows in a file in DIR, best on a local disk, in place of --memory")
@@ -89,13 +96,13 @@
          .names = ORGAN_NAMES_INPUT)
 #define ALLOCATION_ROUNDS(member) \
     NUMBER("rounds", "N", member.rounds, \
-           "then try exchanges between pairs of tensors so often, each a walk through the model", .range = {0, 1000})
+           "then try exchanges between pairs of tensors so often, each a walk through the model", .range = {ORGAN_ALLOCATE_ROUNDS})
 #define ALLOCATION_TOKENS(member) \
     NUMBER("allocate-tokens", "N", member.tokens, \
            "tokens that divergences are taken on, which calibrate no curve; 1024 unless given", \
-           .range = {64, 16777216}), \
+           .range = {ORGAN_ALLOCATE_TOKENS}), \
     NUMBER("allocate-layers", "N", member.layers, "measure at most so many layers, evenly spread; 16 unless given", \
-           .range = {2, 16384})
+           .range = {ORGAN_ALLOCATE_LAYERS})
 #define ALLOCATION_WAY(member) \
     REAL("allocate-way", "W", member.way, \
          "how far to go from the same for each tensor to least cost; 0.8 unless given", .range = {0, 1}, \

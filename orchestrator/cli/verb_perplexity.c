@@ -31,9 +31,9 @@ typedef struct perplexity_call {
          .fallback = "hf", .choices = "hf|llama.cpp|lm-eval"), \
     NUMBER("context", "N", verb.experiment.context, \
            "tokens of a window; if not given, 2048 (llama.cpp: 512), or what the model was made for if that is less", \
-           .letter = 'c', .range = {4, 1048576}), \
+           .letter = 'c', .range = {TEXT_CONTEXTS}), \
     NUMBER("max-tokens", "N", verb.experiment.max_tokens, \
-           "only the first N tokens of the text; if not given, all", .range = {2, 4294967295.0}), \
+           "only the first N tokens of the text; if not given, all", .range = {TEXT_TOKENS}), \
     COMPUTE(verb.experiment.compute, COMPUTE_HELP, .fallback = "exact"), \
     OUTPUT("DIR", verb.experiment.output, "the directory to make, with the report as JSON, Markdown and HTML"), \
     FORCE(verb.experiment.force, "DIR")

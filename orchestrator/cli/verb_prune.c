@@ -29,7 +29,7 @@ static const organ_option prune_options[] = {
     REAL("sparsity", "S", prune.sparsity,
          "percent of each tensor's weights to set to zero, 50 or 50%; below 1 with the sign, 0.5%; if not given, the "
          "flow decides",
-         .letter = 's', .range = {0, 100}, .after_from = true,
+         .letter = 's', .range = {ORGAN_PRUNE_PERCENTS}, .after_from = true,
          .before_to = true, .percent = true, .unset = -1),
     TEXT("method", "NAME", calibrated.method,
          "how to choose the weights; if not given, physarum-v3 with --calibration, else physarum-v1",
@@ -57,21 +57,22 @@ static const organ_option calibration_options[] = {
     REAL("effort", "E", calibrated.effort,
          "physarum-v2: scales the products with the second moments that compensation takes; physarum-v3: the "
          "iterations",
-         .range = {0, 100}, .after_from = true, .fallback = "1"),
+         .range = {ORGAN_PRUNE_EFFORTS}, .after_from = true, .fallback = "1"),
     NUMBER("seed", "N", calibrated.seed,
-           "physarum-v2: of the noise that shows which inputs are stable", .range = {0, 4294967295}, .fallback = "0")};
+           "physarum-v2: of the noise that shows which inputs are stable", .range = {SEEDS}, .fallback = "0")};
 static const organ_option allocation_options[] = {
     ALLOCATION_OF(calibrated.allocate, "50%; with --then also 2.6bpw, 9GB"),
     ALLOCATION_ROUNDS(calibrated.allocate), ALLOCATION_TOKENS(calibrated.allocate),
     ALLOCATION_WAY(calibrated.allocate)};
 static const organ_option flow_options[] = {
-    NUMBER("block-size", "N", prune.block_size, "edge of a tile in weights", .range = {16, 4096}, .fallback = "256"),
+    NUMBER("block-size", "N", prune.block_size, "edge of a tile in weights", .range = {ORGAN_PRUNE_BLOCK_SIZES},
+           .fallback = DIGITS(ORGAN_PRUNE_BLOCK_SIZE_DEFAULT)),
     NUMBER("iterations", "N", prune.iterations, "steps of the flow in each tile",
-           .range = {1, 100000}, .fallback = "30"),
-    REAL("beta", "B", prune.beta, "how sharply growth answers to flow", .range = {0, 64}, .after_from = true,
+           .range = {ORGAN_PRUNE_ITERATIONS}, .fallback = DIGITS(ORGAN_PRUNE_ITERATIONS_DEFAULT)),
+    REAL("beta", "B", prune.beta, "how sharply growth answers to flow", .range = {ORGAN_PRUNE_BETAS}, .after_from = true,
          .fallback = "2.0"),
     REAL("coupling", "L", prune.coupling,
-         "how much a starved row or column pulls; with 0 magnitude alone decides", .range = {0, 8}, .fallback = "1.0")};
+         "how much a starved row or column pulls; with 0 magnitude alone decides", .range = {ORGAN_PRUNE_COUPLINGS}, .fallback = "1.0")};
 
 /* Of all methods those of physarum have tiles, whose kernels are timed. */
 WORK(prune_work)

@@ -15,7 +15,7 @@ typedef struct topology_call {
 static const organ_option planning[] = {
     INPUT("import", "FILE.xml", import, "a machine recorded by 'lstopo FILE.xml' of hwloc, instead of this one"),
     NUMBER("threads", "N", call.threads, "workers to find places for; if not given, one per core",
-                                    .letter = 't', .range = {1, 4096})};
+                                    .letter = 't', .range = {THREADS})};
 
 WORK(topology_work)
 {

@@ -5,9 +5,8 @@
 #include <stdlib.h>
 #include <string.h>
 
-#define TOKENS      1024u
-#define LAYERS      16u
-#define MOST_ROUNDS 1000u
+#define TOKENS 1024u
+#define LAYERS 16u
 
 unsigned organ_allocate_tokens(const organ_allocate_options *o) { return o->tokens ? o->tokens : TOKENS; }
 size_t organ_allocate_reserve(const organ_allocate_options *o) { return o->allocate ? organ_allocate_tokens(o) : 0; }
@@ -33,12 +32,14 @@ organ_status organ_allocate_check(const organ_allocate_options *o, organ_error *
         return refuse_alone(o, error);
     if (strcmp(o->allocate, "global") != 0)
         return organ_fail(error, ORGAN_USAGE, "--allocate '%s' is not known: global", o->allocate);
-    if (o->rounds > MOST_ROUNDS)
-        return organ_fail(error, ORGAN_USAGE, "%u rounds are not in 0 .. %u", o->rounds, MOST_ROUNDS);
-    if (organ_allocate_tokens(o) < 64 || organ_allocate_tokens(o) > 1u << 24)
-        return organ_fail(error, ORGAN_USAGE, "--allocate-tokens %u is not in 64 .. 16777216", o->tokens);
-    if (organ_allocate_layers(o) < 2 || organ_allocate_layers(o) > 1u << 14)
-        return organ_fail(error, ORGAN_USAGE, "--allocate-layers %u is not in 2 .. 16384", o->layers);
+    if (!organ_within(o->rounds, ORGAN_ALLOCATE_ROUNDS))
+        return organ_fail(error, ORGAN_USAGE, "%u rounds are not in %d .. %d", o->rounds, ORGAN_ALLOCATE_ROUNDS);
+    if (!organ_within(organ_allocate_tokens(o), ORGAN_ALLOCATE_TOKENS))
+        return organ_fail(error, ORGAN_USAGE, "--allocate-tokens %u is not in %d .. %d", o->tokens,
+                          ORGAN_ALLOCATE_TOKENS);
+    if (!organ_within(organ_allocate_layers(o), ORGAN_ALLOCATE_LAYERS))
+        return organ_fail(error, ORGAN_USAGE, "--allocate-layers %u is not in %d .. %d", o->layers,
+                          ORGAN_ALLOCATE_LAYERS);
     return organ_allocate_way(o) <= 1
                ? ORGAN_OK
                : organ_fail(error, ORGAN_USAGE, "--allocate-way %g is not above 0 and at most 1", o->way);

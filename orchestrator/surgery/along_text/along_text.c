@@ -6,6 +6,7 @@
 #include "orchestrator/report/text/members.h"
 #include "orchestrator/stream/transfer.h"
 #include "orchestrator/surgery/along_text/job.h"
+#include "orchestrator/surgery/output/interface.h"
 #include "orchestrator/surgery/output/text_input.h"
 
 #include <errno.h>
@@ -291,10 +292,10 @@ static void note_context(const organ_along_text *along)
 
 organ_status organ_along_check(unsigned samples, unsigned context, organ_error *error)
 {
-    if (samples < 1 || samples > 1000000)
-        return organ_fail(error, ORGAN_USAGE, "%u samples are not in 1 .. 1000000", samples);
-    if (context < 1 || context > 1048576)
-        return organ_fail(error, ORGAN_USAGE, "a context of %u tokens is not in 1 .. 1048576", context);
+    if (!organ_within(samples, ORGAN_SAMPLES))
+        return organ_fail(error, ORGAN_USAGE, "%u samples are not in %d .. %d", samples, ORGAN_SAMPLES);
+    if (!organ_within(context, ORGAN_CONTEXTS))
+        return organ_fail(error, ORGAN_USAGE, "a context of %u tokens is not in %d .. %d", context, ORGAN_CONTEXTS);
     return ORGAN_OK;
 }
 

@@ -130,7 +130,7 @@ typedef struct organ_along_work {
     uint64_t (*beside)(void *context, const organ_along_text *along, bool scratch);
 } organ_along_work;
 
-/* ORGAN_USAGE unless samples are 1 .. 1000000 and a context 1 .. 1048576. */
+/* ORGAN_USAGE unless samples are within ORGAN_SAMPLES and a context within ORGAN_CONTEXTS. */
 organ_status organ_along_check(unsigned samples, unsigned context, organ_error *error);
 
 /* Reads the text, cuts its windows, opens tokenizer and forward pass and takes the hidden states; without `work`

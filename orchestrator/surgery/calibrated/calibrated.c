@@ -98,13 +98,13 @@ static organ_status refuse_text(const organ_prune_calibrated_options *c, organ_e
 {
     if (c->calibration.text)
         return no_use("--calibration", c->method, error);
-    if (c->calibration.samples != 128)
+    if (c->calibration.samples != ORGAN_SAMPLES_DEFAULT)
         return no_use("--samples", c->method, error);
     if (c->calibration.scratch)
         return no_use("--scratch", c->method, error);
     if (c->all_experts)
         return no_use("--all-experts", c->method, error);
-    return c->calibration.context != 512 ? no_use("--context", c->method, error) : ORGAN_OK;
+    return c->calibration.context != ORGAN_CONTEXT_DEFAULT ? no_use("--context", c->method, error) : ORGAN_OK;
 }
 
 /* An imatrix has neither windows nor what ties the inputs together. */
@@ -122,13 +122,13 @@ static organ_status check_imatrix(const organ_calibrated_job *job, organ_error *
                           "--method %s needs how the inputs go together, and an imatrix has only how large each is: "
                           "--calibration FILE",
                           c->method);
-    if (c->calibration.samples != 128)
+    if (c->calibration.samples != ORGAN_SAMPLES_DEFAULT)
         return organ_fail(error, ORGAN_USAGE, with, "--samples", "windows");
     if (c->calibration.scratch)
         return organ_fail(error, ORGAN_USAGE, with, "--scratch", "windows");
     if (c->all_experts)
         return organ_fail(error, ORGAN_USAGE, with, "--all-experts", "tokens to send to experts");
-    if (c->calibration.context != 512)
+    if (c->calibration.context != ORGAN_CONTEXT_DEFAULT)
         return organ_fail(error, ORGAN_USAGE, with, "--context", "windows");
     if (c->effort != 1)
         return organ_fail(error, ORGAN_USAGE, with, "--effort", "compensation");
@@ -148,9 +148,9 @@ static organ_status refuse_options(const organ_calibrated_method *m, const organ
 /* Of the flow, that of v2 is defined with block size 256, 30 iterations, beta 2 and coupling 1. */
 static organ_status refuse_v1(const organ_prune_options *o, const organ_prune_calibrated_options *c, organ_error *error)
 {
-    if (o->block_size != 256)
+    if (o->block_size != ORGAN_PRUNE_BLOCK_SIZE_DEFAULT)
         return no_use("--block-size", c->method, error);
-    if (o->iterations != 30)
+    if (o->iterations != ORGAN_PRUNE_ITERATIONS_DEFAULT)
         return no_use("--iterations", c->method, error);
     if (o->beta != 2)
         return no_use("--beta", c->method, error);
@@ -164,8 +164,9 @@ static organ_status check_ranges(const organ_prune_options *o, const organ_prune
 {
     if (organ_along_check(c->calibration.samples, c->calibration.context, error) != ORGAN_OK)
         return error->status;
-    if (!(c->effort > 0 && c->effort <= 100))
-        return organ_fail(error, ORGAN_USAGE, "effort %g is not above 0 and at most 100", c->effort);
+    if (!organ_within(c->effort, ORGAN_PRUNE_EFFORTS) || c->effort == 0)
+        return organ_fail(error, ORGAN_USAGE, "effort %g is not above %d and at most %d", c->effort,
+                          ORGAN_PRUNE_EFFORTS);
     if (!(o->sparsity < 0) && !(o->sparsity > 0 && o->sparsity < 100))
         return organ_fail(error, ORGAN_USAGE, "sparsity %g is not between 0 and 100 percent", o->sparsity);
     return ORGAN_OK;

@@ -8,6 +8,8 @@
 
 ORGAN_API_BEGIN
 
+#define ORGAN_PRUNE_EFFORTS 0, 100 /* 0 itself is not allowed */
+
 typedef struct organ_prune_calibrated_options {
     /* "physarum-v1", "physarum-v2", "physarum-v3", "alps", "magnitude", "wanda", "sparsegpt"; NULL: physarum-v3 with
      * `calibration`, else physarum-v1 */

@@ -12,4 +12,7 @@
 #include <jansson.h>
 #include <stdbool.h>
 
+/* Ranges of options are macros of two numbers, "from, to", which tables of options, checks and messages use. */
+static inline bool organ_within(double value, double from, double to) { return value >= from && value <= to; }
+
 #endif

@@ -28,14 +28,16 @@ typedef struct writer {
 
 static organ_status prune_check_options(const organ_prune_options *o, organ_error *error)
 {
-    if (o->block_size < 16 || o->block_size > 4096)
-        return organ_fail(error, ORGAN_USAGE, "block size %u is not in 16 .. 4096", o->block_size);
-    if (o->iterations < 1 || o->iterations > 100000)
-        return organ_fail(error, ORGAN_USAGE, "%u iterations are not in 1 .. 100000", o->iterations);
-    if (!(o->beta > 0 && o->beta <= 64))
-        return organ_fail(error, ORGAN_USAGE, "beta %g is not in (0, 64]", o->beta);
-    if (!(o->coupling >= 0 && o->coupling <= 8))
-        return organ_fail(error, ORGAN_USAGE, "coupling %g is not in [0, 8]", o->coupling);
+    if (!organ_within(o->block_size, ORGAN_PRUNE_BLOCK_SIZES))
+        return organ_fail(error, ORGAN_USAGE, "block size %u is not in %d .. %d", o->block_size,
+                          ORGAN_PRUNE_BLOCK_SIZES);
+    if (!organ_within(o->iterations, ORGAN_PRUNE_ITERATIONS))
+        return organ_fail(error, ORGAN_USAGE, "%u iterations are not in %d .. %d", o->iterations,
+                          ORGAN_PRUNE_ITERATIONS);
+    if (!organ_within(o->beta, ORGAN_PRUNE_BETAS) || o->beta == 0)
+        return organ_fail(error, ORGAN_USAGE, "beta %g is not in (%d, %d]", o->beta, ORGAN_PRUNE_BETAS);
+    if (!organ_within(o->coupling, ORGAN_PRUNE_COUPLINGS))
+        return organ_fail(error, ORGAN_USAGE, "coupling %g is not in [%d, %d]", o->coupling, ORGAN_PRUNE_COUPLINGS);
     if (!(o->sparsity < 0) && !(o->sparsity > 0 && o->sparsity < 100)) /* a NaN is no sparsity either */
         return organ_fail(error, ORGAN_USAGE, "sparsity %g is not between 0 and 100 percent", o->sparsity);
     return ORGAN_OK;

@@ -12,10 +12,18 @@
 
 ORGAN_API_BEGIN
 
+#define ORGAN_PRUNE_BLOCK_SIZES        16, 4096
+#define ORGAN_PRUNE_ITERATIONS         1, 100000
+#define ORGAN_PRUNE_BETAS              0, 64 /* 0 itself is not allowed */
+#define ORGAN_PRUNE_COUPLINGS          0, 8
+#define ORGAN_PRUNE_PERCENTS           0, 100 /* neither 0 nor 100 is allowed */
+#define ORGAN_PRUNE_BLOCK_SIZE_DEFAULT 256
+#define ORGAN_PRUNE_ITERATIONS_DEFAULT 30
+
 typedef struct organ_prune_options {
     const char *donor;
-    unsigned block_size; /* 16 .. 4096; default 256 */
-    unsigned iterations; /* 1 .. 100000; default 30 */
+    unsigned block_size; /* within ORGAN_PRUNE_BLOCK_SIZES */
+    unsigned iterations; /* within ORGAN_PRUNE_ITERATIONS */
     double beta;         /* > 0, <= 64; default 2 */
     double coupling;     /* 0 .. 8; default 1 */
     double sparsity;     /* in percent of a tensor's elements, 0 < S < 100; negative: whatever the flow decides */

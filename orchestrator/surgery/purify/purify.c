@@ -17,11 +17,12 @@ static organ_status purify_check_options(organ_purify_job *job, organ_error *err
     job->haar = strcmp(o->method, "haar") == 0;
     if (!job->haar && strcmp(o->method, "fft") != 0)
         return organ_fail(error, ORGAN_USAGE, "method '%s' is neither 'fft' nor 'haar'", o->method);
-    if (!(o->strength >= 0 && o->strength <= 1))
-        return organ_fail(error, ORGAN_USAGE, "strength %g is not in [0, 1]", o->strength);
+    if (!organ_within(o->strength, ORGAN_PURIFY_STRENGTHS))
+        return organ_fail(error, ORGAN_USAGE, "strength %g is not in [%d, %d]", o->strength, ORGAN_PURIFY_STRENGTHS);
     job->threshold = o->threshold < 0 ? (job->haar ? 1.0 : 3.0) : o->threshold;
-    if (!(job->threshold >= 0 && job->threshold <= 1e6))
-        return organ_fail(error, ORGAN_USAGE, "threshold %g is not in [0, 1000000]", job->threshold);
+    if (!organ_within(job->threshold, ORGAN_PURIFY_THRESHOLDS))
+        return organ_fail(error, ORGAN_USAGE, "threshold %g is not in [%d, %d]", job->threshold,
+                          ORGAN_PURIFY_THRESHOLDS);
     return ORGAN_OK;
 }
 

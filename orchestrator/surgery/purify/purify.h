@@ -9,11 +9,14 @@
 
 ORGAN_API_BEGIN
 
+#define ORGAN_PURIFY_THRESHOLDS 0, 1000000
+#define ORGAN_PURIFY_STRENGTHS  0, 1
+
 typedef struct organ_purify_options {
     const char *model;
-    const char *method;         /* "fft" or "haar" */
-    double threshold;           /* k of fft, t of haar; >= 0; negative: 3 for fft, 1 for haar */
-    double strength;            /* 0 to 1 */
+    const char *method; /* "fft" or "haar" */
+    double threshold;   /* k of fft, t of haar, within ORGAN_PURIFY_THRESHOLDS; negative: 3 for fft, 1 for haar */
+    double strength;    /* within ORGAN_PURIFY_STRENGTHS */
     const char *types, *layers; /* as organ_selection_parse takes them; types NULL: the projections */
     organ_write_options write;
 } organ_purify_options;
