@@ -96,7 +96,8 @@
          .names = ORGAN_NAMES_INPUT)
 #define ALLOCATION_ROUNDS(member) \
     NUMBER("rounds", "N", member.rounds, \
-           "then try exchanges between pairs of tensors so often, each a walk through the model", .range = {ORGAN_ALLOCATE_ROUNDS})
+           "then try exchanges between pairs of tensors so often, each a walk through the model", \
+           .range = {ORGAN_ALLOCATE_ROUNDS})
 #define ALLOCATION_TOKENS(member) \
     NUMBER("allocate-tokens", "N", member.tokens, \
            "tokens that divergences are taken on, which calibrate no curve; 1024 unless given", \

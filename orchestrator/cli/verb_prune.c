@@ -69,10 +69,11 @@ static const organ_option flow_options[] = {
            .fallback = DIGITS(ORGAN_PRUNE_BLOCK_SIZE_DEFAULT)),
     NUMBER("iterations", "N", prune.iterations, "steps of the flow in each tile",
            .range = {ORGAN_PRUNE_ITERATIONS}, .fallback = DIGITS(ORGAN_PRUNE_ITERATIONS_DEFAULT)),
-    REAL("beta", "B", prune.beta, "how sharply growth answers to flow", .range = {ORGAN_PRUNE_BETAS}, .after_from = true,
-         .fallback = "2.0"),
+    REAL("beta", "B", prune.beta, "how sharply growth answers to flow",
+         .range = {ORGAN_PRUNE_BETAS}, .after_from = true, .fallback = "2.0"),
     REAL("coupling", "L", prune.coupling,
-         "how much a starved row or column pulls; with 0 magnitude alone decides", .range = {ORGAN_PRUNE_COUPLINGS}, .fallback = "1.0")};
+         "how much a starved row or column pulls; with 0 magnitude alone decides",
+         .range = {ORGAN_PRUNE_COUPLINGS}, .fallback = "1.0")};
 
 /* Of all methods those of physarum have tiles, whose kernels are timed. */
 WORK(prune_work)

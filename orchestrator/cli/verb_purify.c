@@ -22,7 +22,8 @@ static const organ_option purify_options[] = {
     REAL("threshold", "K", purify.threshold,
          "how many times the noise floor something must be to be none; if not given, 3 for fft, 1 for haar",
          .range = {ORGAN_PURIFY_THRESHOLDS}, .unset = -1),
-    REAL("strength", "S", purify.strength, "which part of the noise is removed", .range = {ORGAN_PURIFY_STRENGTHS}, .fallback = "0.1"),
+    REAL("strength", "S", purify.strength, "which part of the noise is removed",
+         .range = {ORGAN_PURIFY_STRENGTHS}, .fallback = "0.1"),
     TYPES("type", purify.types, "purify all tensors of these kinds instead of the projections"),
     TEXT("layers", "RANGE,...", purify.layers, "only in these layers, for example 5-20 or 0-3,8"),
     WRITING(purify, "OUT", "say what would be purified")};

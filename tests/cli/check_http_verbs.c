@@ -80,17 +80,19 @@ static int run(const char *name, const char *words, const char *header)
         argv[argc++] = word;
     argv[argc++] = (char *)header;
     argv[argc++] = (char *)"--patience=1";
-    organ_call call = organ_call_make(NULL);
     organ_error error = {0};
     bool help = false;
     const organ_verb *const verb = verb_named(name);
-    ck_assert_msg(organ_options_parse(verb, argc, argv, &call, &help, &error) == ORGAN_OK, "%s: %s", name,
+    organ_call *const call = organ_call_create(verb, NULL, &error);
+    ck_assert_ptr_nonnull(call);
+    ck_assert_msg(organ_options_parse(verb, argc, argv, call, &help, &error) == ORGAN_OK, "%s: %s", name,
                   error.message);
-    organ_call_complete(&call);
+    organ_call_complete(call);
     const int nowhere = open("/dev/null", O_WRONLY), out = dup(STDOUT_FILENO), err = dup(STDERR_FILENO);
     dup2(nowhere, STDOUT_FILENO);
     dup2(nowhere, STDERR_FILENO);
-    const int code = (int)verb->run(&call, &error);
+    const int code = (int)verb->run(call, &error);
+    free(call);
     fflush(stdout);
     fflush(stderr);
     dup2(out, STDOUT_FILENO);
