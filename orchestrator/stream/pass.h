@@ -1,6 +1,9 @@
 /* SPDX-License-Identifier: MIT
- * One pass over tensors of a model, in bounded memory: bands are read ahead of the workers, cut into tiles, worked on
- * by all workers, and retired in order. Everything that moves tensor bytes past kernels is one of these. */
+ * One pass over tensors of a model as they are stored, in bounded memory. A thread reads bands ahead of the workers,
+ * all workers take tiles of any band in memory, and the calling thread retires bands in order.
+ *
+ * The pass differs from stream/weight_pass.h and stream/rows.h because it must keep up with the disk: it never decodes
+ * or copies a band, reads at addresses that suit direct I/O, and a band is also the unit that is written. */
 #ifndef ORGAN_PASS_H
 #define ORGAN_PASS_H
 

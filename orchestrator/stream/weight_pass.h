@@ -1,7 +1,12 @@
 /* SPDX-License-Identifier: MIT
- * One pass over weights as numbers, in bounded memory: strips of rows are read, dequantised and worked on by all
- * workers, and retired in order. The cut into strips depends on the weights alone, never on threads or memory, so that
- * what is folded strip by strip is the same everywhere. */
+ * One pass over weights as numbers, in bounded memory. Workers read, dequantise and process strips of rows; the calling
+ * thread retires strips in order. The cut into strips depends on the weights alone, never on threads or memory, so sums
+ * that are folded strip by strip have the same bits everywhere.
+ *
+ * The pass differs from stream/rows.h because it goes through many weights: workers begin strips of the next weight
+ * while strips of the one before are retired, so models of small tensors keep all workers busy. It differs from
+ * stream/pass.h because rows of a packed weight come from several tensors (codes, scales), so no stretch of one file is
+ * a band of it; each worker reads and decodes into buffers of its own. */
 #ifndef ORGAN_WEIGHT_PASS_H
 #define ORGAN_WEIGHT_PASS_H
 

@@ -348,6 +348,6 @@ Suite *pass_suite(void)
 
 int main(void)
 {
-    Suite *const suites[] = {pass_suite(), files_suite(), widen_suite(), recognise_suite(), NULL};
+    Suite *const suites[] = {pass_suite(), files_suite(), rows_suite(), widen_suite(), recognise_suite(), NULL};
     return run_suites(suites);
 }

@@ -1,6 +1,10 @@
 /* SPDX-License-Identifier: MIT
- * A matrix in bands of rows, to be gone through as often as wanted: all of it in memory, or read from a model one band
- * at a time. */
+ * A matrix in bands of rows as they are stored: all of it in memory, or read from a model one band at a time. The
+ * caller goes through the bands as often as it needs to.
+ *
+ * The bands differ from the sets of stream/rows.h because a pruning method works on a band in several steps of all
+ * workers, decides from the results whether it needs the band again, and changes the stored weights in place. So the
+ * caller asks for a band, instead of the bands calling a function of the caller. */
 #ifndef ORGAN_MATRIX_BANDS_H
 #define ORGAN_MATRIX_BANDS_H
 

@@ -3,12 +3,11 @@
 
 #include "orchestrator/machine/enough_memory.h"
 #include "orchestrator/machine/extent.h"
-#include "orchestrator/stream/share.h"
+#include "orchestrator/stream/rows.h"
 #include "orchestrator/surgery/algebra/floats.h"
 
 #include <limits.h>
 #include <math.h>
-#include <pthread.h>
 #include <stdlib.h>
 #include <sys/mman.h>
 
@@ -133,26 +132,12 @@ double organ_strips_energy(const organ_strips *s)
 
 /* ---- one time through ---- */
 
-typedef struct passage {
+typedef struct strips_run {
     organ_strips *strips;
     const organ_strip_work *work;
-    organ_strip *set; /* the strips that are there */
-    size_t first, set_count, next;
-    bool read; /* they must be read */
-    pthread_mutex_t lock;
-    size_t fault; /* the lowest strip at fault, whose error is kept: the same whoever comes first */
-    organ_error error;
-} passage;
-
-static void keep_fault(passage *p, size_t strip, const organ_error *error)
-{
-    pthread_mutex_lock(&p->lock);
-    if (strip < p->fault) {
-        p->fault = strip;
-        p->error = *error;
-    }
-    pthread_mutex_unlock(&p->lock);
-}
+    organ_strip *set; /* the strips in memory: those of a set of the walk */
+    bool read;        /* they must be read */
+} strips_run;
 
 static organ_status find_infinite(const organ_rows *matrix, uint64_t first, size_t rows, const float *values,
                                   organ_error *error)
@@ -165,75 +150,55 @@ static organ_status find_infinite(const organ_rows *matrix, uint64_t first, size
     return ORGAN_OK;
 }
 
-static organ_status read_strip(passage *p, const organ_strip *strip, size_t worker, organ_error *error)
+static organ_status read_strip(organ_strips *s, const organ_row_unit *unit, size_t index, float *values, size_t worker,
+                               organ_error *error)
 {
-    organ_strips *const s = p->strips;
-    const uint64_t first = (uint64_t)strip->index * ORGAN_STRIP_ROWS;
-    float *const values = s->values + (strip->index - p->first) * ORGAN_STRIP_ROWS * s->matrix->cols;
-    if (s->matrix->read(s->matrix->context, first, strip->rows, values, s->scratch + worker * s->scratch_bytes, error))
+    if (s->matrix->read(s->matrix->context, unit->first, unit->rows, values, s->scratch + worker * s->scratch_bytes,
+                        error))
         return error->status;
     if (s->known)
         return ORGAN_OK;
-    const double energy = s->energies[strip->index] = organ_sum_of_squares(values, strip->rows * s->matrix->cols);
-    return isfinite(energy) ? ORGAN_OK : find_infinite(s->matrix, first, strip->rows, values, error);
+    const double energy = s->energies[index] = organ_sum_of_squares(values, unit->rows * s->matrix->cols);
+    return isfinite(energy) ? ORGAN_OK : find_infinite(s->matrix, unit->first, unit->rows, values, error);
 }
 
-static void go_through(void *context, size_t worker)
+static organ_status strips_each(void *context, const organ_row_unit *unit, size_t worker, organ_error *error)
 {
-    passage *const p = context;
-    organ_strips *const s = p->strips;
-    for (size_t k;
-         (!p->read || worker < s->readers) && (k = __atomic_fetch_add(&p->next, 1, __ATOMIC_RELAXED)) < p->set_count;) {
-        organ_error error = {0};
-        if (organ_stop_asked(s->engine->stop))
-            organ_fail(&error, ORGAN_INTERRUPTED, "interrupted");
-        else if (p->read)
-            read_strip(p, &p->set[k], worker, &error);
-        if (error.status) {
-            keep_fault(p, p->set[k].index, &error);
-            return;
-        }
-        p->work->each(p->work->context, &p->set[k], worker);
-    }
-}
-
-static void do_after(void *context, size_t task, size_t worker)
-{
-    const passage *const p = context;
-    p->work->after(p->work->context, task, p->set, p->set_count, worker);
-}
-
-static organ_status run_set(passage *p, organ_error *error)
-{
-    organ_strips *const s = p->strips;
-    p->set_count = organ_lesser(s->room, s->count - p->first);
-    p->next = 0;
-    for (size_t k = 0; k < p->set_count; k++) {
-        const uint64_t row = (uint64_t)(p->first + k) * ORGAN_STRIP_ROWS;
-        p->set[k] = (organ_strip){.index = p->first + k,
-                                  .rows = organ_lesser(ORGAN_STRIP_ROWS, (size_t)(s->matrix->rows - row)),
-                                  .values = s->values + k * ORGAN_STRIP_ROWS * s->matrix->cols};
-    }
-    organ_workers_run(s->engine->workers, go_through, p);
-    if (p->error.status)
-        return organ_fail(error, p->error.status, "%s", p->error.message);
-    if (p->work->after)
-        organ_share(s->engine, NULL, p->work->tasks, do_after, p);
-    p->first += p->set_count;
+    const strips_run *const r = context;
+    organ_strips *const s = r->strips;
+    float *const values = s->values + unit->index * ORGAN_STRIP_ROWS * s->matrix->cols;
+    organ_strip *const strip = &r->set[unit->index];
+    *strip = (organ_strip){.index = (size_t)(unit->first / ORGAN_STRIP_ROWS), .rows = unit->rows, .values = values};
+    if (r->read && read_strip(s, unit, strip->index, values, worker, error))
+        return error->status;
+    r->work->each(r->work->context, strip, worker);
     return ORGAN_OK;
+}
+
+static void strips_after(void *context, const organ_row_set *set, size_t task, size_t worker)
+{
+    const strips_run *const r = context;
+    r->work->after(r->work->context, task, r->set, set->units, worker);
 }
 
 organ_status organ_strips_run(organ_strips *s, const organ_strip_work *work, organ_error *error)
 {
-    passage p = {.strips = s, .work = work, .fault = SIZE_MAX, .read = !(s->held && s->known)};
-    p.set = calloc(s->room, sizeof *p.set);
-    if (!p.set)
+    strips_run r = {.strips = s, .work = work, .read = !(s->held && s->known)};
+    const size_t workers = organ_workers_count(s->engine->workers);
+    const organ_row_walk walk = {.rows = s->matrix->rows,
+                                 .set_rows = s->room * ORGAN_STRIP_ROWS,
+                                 .unit_rows = ORGAN_STRIP_ROWS,
+                                 .readers = r.read ? s->readers : workers,
+                                 .helpers = workers,
+                                 .context = &r,
+                                 .unit = strips_each,
+                                 .task = strips_after,
+                                 .tasks = work->after ? work->tasks : 0};
+    r.set = calloc(s->room, sizeof *r.set);
+    if (!r.set)
         return organ_fail_memory(error, s->matrix->name);
-    pthread_mutex_init(&p.lock, NULL);
-    while (p.first < s->count && run_set(&p, error) == ORGAN_OK)
-        ;
-    pthread_mutex_destroy(&p.lock);
-    free(p.set);
+    organ_row_walk_run(&walk, s->engine, error);
+    free(r.set);
     s->known = s->known || !error->status;
     return error->status;
 }

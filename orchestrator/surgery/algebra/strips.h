@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: MIT
- * A matrix gone through again and again, strip by strip: held where the memory has room for it, else read anew each
- * time. The cut into strips depends on nothing but the number of rows. */
+ * A matrix in strips of rows as FP32, for algorithms that go through it several times: the strips are held in memory if
+ * they fit, else read again each time. stream/rows.h runs each passage. The cut into strips depends on the number of
+ * rows alone. */
 #ifndef ORGAN_STRIPS_H
 #define ORGAN_STRIPS_H
 
