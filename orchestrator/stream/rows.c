@@ -4,6 +4,7 @@
 #include "orchestrator/machine/extent.h"
 
 #include <pthread.h>
+#include <stdlib.h>
 
 /* ---- the walk ---- */
 
@@ -136,4 +137,33 @@ uint64_t organ_row_sources_bytes(const organ_row_sources *s, size_t rows)
     for (size_t k = 0; k < s->count; k++)
         bytes += organ_weight_reader_bytes(s->reader[k], rows);
     return bytes;
+}
+
+/* ---- rows of one weight, on one thread ---- */
+
+organ_status organ_row_buffer_open(organ_row_buffer *b, const organ_model *model, const organ_weight *weight,
+                                   const organ_kernels *kernels, size_t room, bool round, organ_error *error)
+{
+    if (organ_weight_reader_open(model, weight, kernels, NULL, &b->reader, error))
+        return error->status;
+    b->rows = organ_weight_reader_rows(b->reader);
+    b->cols = (size_t)organ_weight_reader_cols(b->reader);
+    room = round ? organ_weight_reader_step(b->reader, room) : room;
+    b->room = b->rows && b->rows < room ? (size_t)b->rows : room;
+    b->values = aligned_alloc(64, organ_to_line(b->room * b->cols * sizeof(float) + 64));
+    b->scratch = aligned_alloc(64, organ_to_line(organ_weight_reader_scratch(b->reader, b->room) + 64));
+    return b->values && b->scratch ? ORGAN_OK : organ_fail_memory(error, weight->name);
+}
+
+void organ_row_buffer_close(organ_row_buffer *b)
+{
+    organ_weight_reader_close(b->reader);
+    free(b->values);
+    free(b->scratch);
+    *b = (organ_row_buffer){0};
+}
+
+organ_status organ_row_buffer_read(organ_row_buffer *b, uint64_t first, size_t rows, organ_error *error)
+{
+    return organ_weight_read(b->reader, first, rows, ORGAN_F32, b->values, b->scratch, error);
 }

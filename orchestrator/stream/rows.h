@@ -76,4 +76,26 @@ void organ_row_sources_close(organ_row_sources *sources);
 /* Bytes of files that reading `rows` rows of every source takes. */
 uint64_t organ_row_sources_bytes(const organ_row_sources *sources, size_t rows);
 
+/* ---- rows of one weight, on one thread ---- */
+
+/* All zero is closed. */
+typedef struct organ_row_buffer {
+    organ_weight_reader *reader;
+    uint64_t rows; /* of the weight */
+    size_t cols;
+    size_t room;   /* rows that `values` holds */
+    float *values; /* the rows that were read last, one after the other */
+    void *scratch;
+} organ_row_buffer;
+
+/* Opens a weight and allocates a buffer for `room` of its rows; `round`: for more rows if that many are best read at
+ * once (organ_weight_reader_step). Errors as of organ_weight_reader_open. The caller closes the buffer, also after an
+ * error. */
+organ_status organ_row_buffer_open(organ_row_buffer *buffer, const organ_model *model, const organ_weight *weight,
+                                   const organ_kernels *kernels, size_t room, bool round, organ_error *error);
+void organ_row_buffer_close(organ_row_buffer *buffer);
+
+/* Reads rows [first, first + rows), at most `room`. */
+organ_status organ_row_buffer_read(organ_row_buffer *buffer, uint64_t first, size_t rows, organ_error *error);
+
 #endif

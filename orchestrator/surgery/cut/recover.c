@@ -2,7 +2,7 @@
 #include "orchestrator/surgery/cut/recover.h"
 
 #include "orchestrator/machine/extent.h"
-#include "orchestrator/stream/weight_reader.h"
+#include "orchestrator/stream/rows.h"
 
 #include <stdio.h>
 #include <stdlib.h>
@@ -53,28 +53,19 @@ static uint64_t recover_place_of(const rows_of *of, uint64_t row)
 static organ_status fold_rows(const recover_side *s, const organ_weight *w, rows_of of, uint64_t *digests,
                               organ_error *error)
 {
-    organ_weight_reader *reader = NULL;
-    if (organ_weight_reader_open(s->model, w, s->kernels, NULL, &reader, error))
-        return error->status;
-    const uint64_t rows = organ_weight_reader_rows(reader), cols = organ_weight_reader_cols(reader);
-    const size_t step = organ_weight_reader_step(reader, STEP_ROWS);
-    float *const values = aligned_alloc(64, organ_to_line(step * cols * sizeof *values + 64));
-    void *const scratch = aligned_alloc(64, organ_to_line(organ_weight_reader_scratch(reader, step) + 64));
-    if (!values || !scratch)
-        organ_fail_memory(error, w->name);
-    for (uint64_t r = 0; r < rows && !error->status; r += step) {
-        const size_t n = rows - r < step ? (size_t)(rows - r) : step;
-        organ_weight_read(reader, r, n, ORGAN_F32, values, scratch, error);
+    organ_row_buffer rows = {0};
+    organ_row_buffer_open(&rows, s->model, w, s->kernels, STEP_ROWS, true, error);
+    for (uint64_t r = 0; r < rows.rows && !error->status; r += rows.room) {
+        const size_t n = rows.rows - r < rows.room ? (size_t)(rows.rows - r) : rows.room;
+        organ_row_buffer_read(&rows, r, n, error);
         for (size_t k = 0; k < n && !error->status; k++) {
             const uint64_t row = r + k;
             uint64_t *const digest = row < of.skip ? NULL : &digests[recover_place_of(&of, row)];
             if (digest)
-                *digest = XXH3_64bits_withSeed(values + k * cols, cols * sizeof *values, *digest);
+                *digest = XXH3_64bits_withSeed(rows.values + k * rows.cols, rows.cols * sizeof(float), *digest);
         }
     }
-    organ_weight_reader_close(reader);
-    free(values);
-    free(scratch);
+    organ_row_buffer_close(&rows);
     return error->status;
 }
 

@@ -2,7 +2,7 @@
 #include "orchestrator/surgery/health/autopsy_blocks.h"
 
 #include "orchestrator/machine/extent.h"
-#include "orchestrator/stream/weight_reader.h"
+#include "orchestrator/stream/rows.h"
 #include "orchestrator/stream/widen.h"
 
 #include <errno.h>
@@ -59,36 +59,6 @@ static bool plan_blocks(const organ_weight *weight, const organ_matrices *m, org
 
 /* ---- values ---- */
 
-typedef struct autopsy_blocks_side {
-    organ_weight_reader *reader;
-    char *room; /* AT_ONCE rows of values, and the reader's scratch behind them */
-    size_t bytes;
-} autopsy_blocks_side;
-
-static organ_status open_side(const organ_model *model, const organ_weight *weight, const organ_kernels *kernels,
-                              autopsy_blocks_side *s, organ_error *error)
-{
-    char note[256];
-    if (organ_weight_reader_open(model, weight, kernels, note, &s->reader, error) != ORGAN_OK)
-        return error->status;
-    s->bytes = organ_to_line(AT_ONCE * (size_t)organ_weight_reader_cols(s->reader) * sizeof(float));
-    s->room = aligned_alloc(64, s->bytes + organ_weight_reader_scratch(s->reader, AT_ONCE));
-    return s->room ? ORGAN_OK : organ_fail_errno(error, ENOMEM, "tensor '%s'", weight->name);
-}
-
-static void close_side(autopsy_blocks_side *s)
-{
-    organ_weight_reader_close(s->reader);
-    free(s->room);
-}
-
-static organ_status read_side(const autopsy_blocks_side *s, uint64_t row, size_t rows, const float **values,
-                              organ_error *error)
-{
-    *values = (const float *)(const void *)s->room;
-    return organ_weight_read(s->reader, row, rows, ORGAN_F32, s->room, s->room + s->bytes, error);
-}
-
 /* Adds one row of values to the sums of a row of blocks. Returns ln rms of the row. */
 static double add_line(const float *a, const float *b, size_t cols, uint64_t width, organ_block_sums *sums)
 {
@@ -112,12 +82,12 @@ static double add_line(const float *a, const float *b, size_t cols, uint64_t wid
 
 /* Rows of values [first, first + count), all of one row of blocks (of as many as there are rows, if blocks are one row
  * high). */
-static organ_status add_lines(const autopsy_blocks_side sides[2], uint64_t first, size_t count, size_t cols,
+static organ_status add_lines(organ_row_buffer sides[2], uint64_t first, size_t count, size_t cols,
                               organ_blocks *blocks, double *spreads, organ_error *error)
 {
-    const float *a = NULL, *b = NULL;
-    if (read_side(&sides[0], first, count, &a, error) ||
-        (sides[1].reader && read_side(&sides[1], first, count, &b, error)))
+    const float *const a = sides[0].values, *const b = sides[1].values;
+    if (organ_row_buffer_read(&sides[0], first, count, error) ||
+        (b && organ_row_buffer_read(&sides[1], first, count, error)))
         return error->status;
     for (size_t r = 0; r < count; r++)
         spreads[r] = add_line(a + r * cols, b ? b + r * cols : NULL, cols, blocks->width,
@@ -125,8 +95,8 @@ static organ_status add_lines(const autopsy_blocks_side sides[2], uint64_t first
     return ORGAN_OK;
 }
 
-static organ_status add_high_blocks(const autopsy_blocks_side sides[2], const organ_matrices *m, uint64_t lines,
-                                    organ_blocks *b, double *spreads, organ_error *error)
+static organ_status add_high_blocks(organ_row_buffer sides[2], const organ_matrices *m, uint64_t lines, organ_blocks *b,
+                                    double *spreads, organ_error *error)
 {
     for (size_t r = 0; r < b->rows && !error->status; r++) {
         const uint64_t first = r * b->height;
@@ -140,7 +110,7 @@ static organ_status add_high_blocks(const autopsy_blocks_side sides[2], const or
     return error->status;
 }
 
-static organ_status add_flat_blocks(const autopsy_blocks_side sides[2], const organ_matrices *m, organ_blocks *b,
+static organ_status add_flat_blocks(organ_row_buffer sides[2], const organ_matrices *m, organ_blocks *b,
                                     organ_error *error)
 {
     for (size_t r = 0, n; r < b->rows && !error->status; r += n) {
@@ -155,15 +125,16 @@ static organ_status sum_blocks(const organ_autopsy_job *job, const organ_vitals 
 {
     const organ_matrices m = organ_weight_matrices(v->weight);
     const organ_kernels *const kernels = job->engine->kernels;
-    autopsy_blocks_side sides[2] = {{0}};
+    organ_row_buffer sides[2] = {{0}};
     double *const spreads = calloc(lines, sizeof *spreads);
     if (!spreads)
         organ_fail_errno(error, ENOMEM, "tensor '%s'", v->weight->name);
-    else if (open_side(job->model, v->weight, kernels, &sides[0], error) == ORGAN_OK &&
-             (!compare || open_side(job->other, v->other, kernels, &sides[1], error) == ORGAN_OK))
+    else if (organ_row_buffer_open(&sides[0], job->model, v->weight, kernels, AT_ONCE, false, error) == ORGAN_OK &&
+             (!compare ||
+              organ_row_buffer_open(&sides[1], job->other, v->other, kernels, AT_ONCE, false, error) == ORGAN_OK))
         b->height == 1 ? add_flat_blocks(sides, &m, b, error) : add_high_blocks(sides, &m, lines, b, spreads, error);
-    close_side(&sides[0]);
-    close_side(&sides[1]);
+    organ_row_buffer_close(&sides[0]);
+    organ_row_buffer_close(&sides[1]);
     free(spreads);
     return error->status;
 }

@@ -3,11 +3,11 @@
 #include "orchestrator/surgery/lora/extract_job.h"
 
 #include "formats/base/paged_rows.h"
+#include "orchestrator/stream/rows.h"
 #include "orchestrator/stream/weight_pass.h"
 #include "orchestrator/surgery/algebra/floats.h"
 #include "orchestrator/surgery/algebra/low_rank.h"
 
-#include <errno.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -147,21 +147,14 @@ static char *key_of(organ_lora_job *job, const char *name, organ_error *error)
 /* A packed weight becomes numbers. */
 static organ_status keep_packed(organ_lora_job *job, const organ_weight *weight, const char *key, organ_error *error)
 {
-    organ_weight_reader *reader = NULL;
-    char note[256];
-    if (organ_weight_reader_open(job->tuned, weight, job->engine->kernels, note, &reader, error))
-        return error->status;
-    const size_t rows = (size_t)organ_weight_reader_rows(reader), cols = (size_t)organ_weight_reader_cols(reader);
-    float *const values = organ_floats(rows, cols);
-    void *const scratch = aligned_alloc(64, organ_weight_reader_scratch(reader, rows) + 64);
-    if (!values || !scratch)
-        organ_fail_errno(error, ENOMEM, "%s: tensor '%s'", job->tuned->path, weight->name);
-    else if (organ_weight_read(reader, 0, rows, ORGAN_F32, values, scratch, error) == ORGAN_OK)
+    organ_row_buffer all = {0};
+    const organ_matrices m = organ_weight_matrices(weight);
+    if (organ_row_buffer_open(&all, job->tuned, weight, job->engine->kernels, (size_t)(m.count * m.rows), false,
+                              error) == ORGAN_OK &&
+        organ_row_buffer_read(&all, 0, all.room, error) == ORGAN_OK)
         organ_adapter_writer_add(job->writer, job->engine->kernels, key, job->dtype, weight->rank, weight->shape,
-                                 values, error);
-    free(values);
-    free(scratch);
-    organ_weight_reader_close(reader);
+                                 all.values, error);
+    organ_row_buffer_close(&all);
     return error->status;
 }
 

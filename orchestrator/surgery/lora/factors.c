@@ -3,7 +3,7 @@
 
 #include "formats/base/memory_watch.h"
 #include "orchestrator/report/text/members.h"
-#include "orchestrator/stream/weight_reader.h"
+#include "orchestrator/stream/rows.h"
 #include "orchestrator/stream/widen.h"
 
 #include <float.h>
@@ -197,28 +197,22 @@ organ_status organ_adapter_norm(const organ_adapter *adapter, const organ_tensor
     return error->status;
 }
 
-/* Rows of the adapter's tensor beside those of the base. */
-typedef struct factors_comparison {
-    organ_weight_reader *reader;
-    size_t step, cols;
-    float *its, *mine;
-    void *raw, *scratch;
-} factors_comparison;
-
-static organ_status compare_rows(const organ_adapter *adapter, const organ_tensor *t, const organ_kernels *kernels,
-                                 const factors_comparison *c, double *norm, organ_error *error)
+/* Rows of the adapter's tensor, read to `raw` and widened to `mine`, are compared with those of the base. */
+static organ_status factors_compare_rows(const organ_adapter *adapter, const organ_tensor *t,
+                                         const organ_kernels *kernels, organ_row_buffer *base, void *raw, float *mine,
+                                         double *norm, organ_error *error)
 {
     const size_t width = organ_dtype_describe(t->dtype)->bytes;
-    const uint64_t all = organ_weight_reader_rows(c->reader);
     double sum = 0;
-    for (uint64_t at = 0; at < all; at += c->step) {
-        const size_t rows = all - at < c->step ? (size_t)(all - at) : c->step, n = rows * c->cols;
-        if (organ_weight_read(c->reader, at, rows, ORGAN_F32, c->its, c->scratch, error) ||
-            organ_model_read(adapter->model, t->file, c->raw, n * width, t->offset + at * c->cols * width, error))
+    for (uint64_t at = 0; at < base->rows; at += base->room) {
+        const size_t rows = base->rows - at < base->room ? (size_t)(base->rows - at) : base->room,
+                     n = rows * base->cols;
+        if (organ_row_buffer_read(base, at, rows, error) ||
+            organ_model_read(adapter->model, t->file, raw, n * width, t->offset + at * base->cols * width, error))
             return error->status;
-        organ_widen(kernels, t->dtype, c->raw, c->mine, n);
+        organ_widen(kernels, t->dtype, raw, mine, n);
         for (size_t k = 0; k < n; k++)
-            sum += ((double)c->mine[k] - (double)c->its[k]) * ((double)c->mine[k] - (double)c->its[k]);
+            sum += ((double)mine[k] - (double)base->values[k]) * ((double)mine[k] - (double)base->values[k]);
     }
     *norm = sqrt(sum);
     return ORGAN_OK;
@@ -230,28 +224,23 @@ organ_status organ_adapter_change(const organ_adapter *adapter, const organ_tens
                                   const organ_weight *weight, const organ_kernels *kernels, double *norm,
                                   organ_error *error)
 {
-    factors_comparison c = {0};
-    char note[256];
+    organ_row_buffer rows = {0};
     *norm = tensor->elements ? -1 : 0;
     if (tensor->elements == 0 || !organ_can_widen(tensor->dtype))
         return ORGAN_OK;
-    if (organ_weight_reader_open(base, weight, kernels, note, &c.reader, error) != ORGAN_OK)
-        return error->status;
-    c.cols = (size_t)organ_weight_reader_cols(c.reader);
-    c.step = organ_weight_reader_step(c.reader, c.cols < CHUNK ? CHUNK / c.cols : 1);
-    c.its = aligned_room(c.step * c.cols * sizeof(float));
-    c.mine = aligned_room(c.step * c.cols * sizeof(float));
-    c.raw = aligned_room(c.step * c.cols * organ_dtype_describe(tensor->dtype)->bytes);
-    c.scratch = aligned_room(organ_weight_reader_scratch(c.reader, c.step));
-    if (!c.its || !c.mine || !c.raw || !c.scratch)
-        organ_fail_memory(error, tensor->name);
-    else
-        compare_rows(adapter, tensor, kernels, &c, norm, error);
-    free(c.its);
-    free(c.mine);
-    free(c.raw);
-    free(c.scratch);
-    organ_weight_reader_close(c.reader);
+    const size_t cols = (size_t)organ_weight_matrices(weight).cols;
+    if (organ_row_buffer_open(&rows, base, weight, kernels, cols < CHUNK ? CHUNK / cols : 1, true, error) == ORGAN_OK) {
+        const size_t n = rows.room * rows.cols;
+        float *const mine = aligned_room(n * sizeof *mine);
+        void *const raw = aligned_room(n * organ_dtype_describe(tensor->dtype)->bytes);
+        if (!mine || !raw)
+            organ_fail_memory(error, tensor->name);
+        else
+            factors_compare_rows(adapter, tensor, kernels, &rows, raw, mine, norm, error);
+        free(mine);
+        free(raw);
+    }
+    organ_row_buffer_close(&rows);
     return error->status;
 }
 

@@ -3,7 +3,7 @@
  * nothing is solved. */
 #include "formats/weights/weights.h"
 #include "orchestrator/machine/extent.h"
-#include "orchestrator/stream/weight_reader.h"
+#include "orchestrator/stream/rows.h"
 #include "orchestrator/surgery/algebra/floats.h"
 #include "orchestrator/surgery/width/job.h"
 
@@ -20,23 +20,17 @@ typedef struct rows {
 static organ_status fold_rows(const organ_width_job *job, const organ_weight *w, rows of, double *scores,
                               organ_error *error)
 {
-    organ_weight_reader *reader = NULL;
-    if (organ_weight_reader_open(job->model, w, job->engine->kernels, NULL, &reader, error))
-        return error->status;
-    const size_t cols = (size_t)organ_weight_reader_cols(reader), step = organ_weight_reader_step(reader, 1);
-    float *const values = aligned_alloc(64, organ_to_line(step * cols * sizeof *values + 64));
-    void *const scratch = aligned_alloc(64, organ_to_line(organ_weight_reader_scratch(reader, step) + 64));
-    if (!values || !scratch)
-        organ_fail_memory(error, w->name);
-    for (size_t r = 0; r < of.count && !error->status; r += step) {
-        const size_t n = organ_lesser(step, of.count - r);
-        organ_weight_read(reader, of.first + r, n, ORGAN_F32, values, scratch, error);
-        for (size_t k = 0; k < n && !error->status; k++)
-            scores[r + k] *= organ_dot(values + k * cols, values + k * cols, cols);
+    organ_row_buffer buffer = {0};
+    organ_row_buffer_open(&buffer, job->model, w, job->engine->kernels, 1, true, error);
+    for (size_t r = 0; r < of.count && !error->status; r += buffer.room) {
+        const size_t n = organ_lesser(buffer.room, of.count - r);
+        organ_row_buffer_read(&buffer, of.first + r, n, error);
+        for (size_t k = 0; k < n && !error->status; k++) {
+            const float *const row = buffer.values + k * buffer.cols;
+            scores[r + k] *= organ_dot(row, row, buffer.cols);
+        }
     }
-    organ_weight_reader_close(reader);
-    free(values);
-    free(scratch);
+    organ_row_buffer_close(&buffer);
     return error->status;
 }
 
