@@ -83,67 +83,39 @@ static organ_status pairs_make_room(pairs_stage *s, organ_error *error)
 
 /* ---- a unit ---- */
 
-/* Sixteen values of a matrix. */
-typedef struct sixteen {
-    double at[LANES];
-} sixteen;
+/* Sixteen values of each matrix. The change D is `to` less `from`. */
+typedef struct pairs_values {
+    const float *clean, *noisy, *other, *other_noisy, *to, *from;
+} pairs_values;
 
-static sixteen widened(const float *from)
+static void pairs_add_sixteen(double (*restrict lane)[LANES], const pairs_values *v)
 {
-    sixteen x;
-    for (size_t j = 0; j < LANES; j++)
-        x.at[j] = (double)from[j];
-    return x;
+    const float *restrict const clean = v->clean, *restrict const noisy = v->noisy, *restrict const other = v->other,
+                                *restrict const other_noisy = v->other_noisy, *restrict const to = v->to,
+                                *restrict const from = v->from;
+    for (size_t j = 0; j < LANES; j++) {
+        const double x = (double)clean[j], y = (double)other[j], a = x - (double)noisy[j],
+                     b = y - (double)other_noisy[j], rest = a - b, apart = y - x, product = a * b,
+                     d = (double)to[j] - (double)from[j];
+        lane[WEIGHT_A][j] += x * x;
+        lane[WEIGHT_B][j] += y * y;
+        lane[APART][j] += apart * apart;
+        lane[NOISE_A][j] += a * a;
+        lane[NOISE_B][j] += b * b;
+        lane[BETWEEN][j] += product;
+        lane[SIGNS][j] += product * product;
+        lane[REST][j] += rest * rest;
+        lane[CHANGE][j] += d * d;
+        lane[ALONG_A][j] += a * d;
+        lane[ALONG_B][j] += b * d;
+        lane[ALONG_REST][j] += rest * d;
+    }
 }
 
-static sixteen less(const sixteen *x, const sixteen *y)
+/* Adds all values of the unit; the last, if there are fewer than sixteen, with zeros after them. */
+static void pairs_add_unit(unit_sums *u, size_t count, const float *const values[ORGAN_ROW_SOURCES + 1])
 {
-    sixteen z;
-    for (size_t j = 0; j < LANES; j++)
-        z.at[j] = x->at[j] - y->at[j];
-    return z;
-}
-
-static sixteen times(const sixteen *x, const sixteen *y)
-{
-    sixteen z;
-    for (size_t j = 0; j < LANES; j++)
-        z.at[j] = x->at[j] * y->at[j];
-    return z;
-}
-
-/* lane += x y */
-static void pairs_add_product(double *restrict lane, const sixteen *x, const sixteen *y)
-{
-    for (size_t j = 0; j < LANES; j++)
-        lane[j] += x->at[j] * y->at[j];
-}
-
-static void add_values(unit_sums *u, const float *const v[ORGAN_ROW_SOURCES + 1])
-{
-    const sixteen clean = widened(v[ORGAN_CLEAN_A]), other = widened(v[ORGAN_CLEAN_B]),
-                  noisy_a = widened(v[ORGAN_NOISY_A]), noisy_b = widened(v[ORGAN_NOISY_B]);
-    const sixteen a = less(&clean, &noisy_a), b = less(&other, &noisy_b), rest = less(&a, &b),
-                  apart = less(&other, &clean);
-    const sixteen product = times(&a, &b), tuned = widened(v[v[ORGAN_TUNED] ? ORGAN_TUNED : ORGAN_CLEAN_B]);
-    const sixteen d = v[ORGAN_ROW_SOURCES] ? widened(v[ORGAN_ROW_SOURCES]) : less(&tuned, &clean);
-    pairs_add_product(u->lane[WEIGHT_A], &clean, &clean);
-    pairs_add_product(u->lane[WEIGHT_B], &other, &other);
-    pairs_add_product(u->lane[APART], &apart, &apart);
-    pairs_add_product(u->lane[NOISE_A], &a, &a);
-    pairs_add_product(u->lane[NOISE_B], &b, &b);
-    pairs_add_product(u->lane[BETWEEN], &a, &b);
-    pairs_add_product(u->lane[SIGNS], &product, &product);
-    pairs_add_product(u->lane[REST], &rest, &rest);
-    pairs_add_product(u->lane[CHANGE], &d, &d);
-    pairs_add_product(u->lane[ALONG_A], &a, &d);
-    pairs_add_product(u->lane[ALONG_B], &b, &d);
-    pairs_add_product(u->lane[ALONG_REST], &rest, &d);
-}
-
-/* All values of the unit: the last, where there are fewer than sixteen, with zeros behind them. */
-static void add_unit(unit_sums *u, size_t count, const float *const values[ORGAN_ROW_SOURCES + 1])
-{
+    static const float zeros[LANES];
     float last[ORGAN_ROW_SOURCES + 1][LANES] = {{0}};
     const float *v[ORGAN_ROW_SOURCES + 1] = {NULL};
     for (size_t at = 0; at < count; at += LANES) {
@@ -153,7 +125,14 @@ static void add_unit(unit_sums *u, size_t count, const float *const values[ORGAN
                 memcpy(last[k], values[k] + at, (count - at) * sizeof(float));
             v[k] = !values[k] ? NULL : whole ? values[k] + at : last[k];
         }
-        add_values(u, v);
+        const float *const adapter = v[ORGAN_ROW_SOURCES], *const tuned =
+                                                               v[v[ORGAN_TUNED] ? ORGAN_TUNED : ORGAN_CLEAN_B];
+        pairs_add_sixteen(u->lane, &(pairs_values){.clean = v[ORGAN_CLEAN_A],
+                                                   .noisy = v[ORGAN_NOISY_A],
+                                                   .other = v[ORGAN_CLEAN_B],
+                                                   .other_noisy = v[ORGAN_NOISY_B],
+                                                   .to = adapter ? adapter : tuned,
+                                                   .from = adapter ? zeros : v[ORGAN_CLEAN_A]});
     }
 }
 
@@ -212,7 +191,7 @@ static organ_status pairs_sum_unit(void *context, const organ_row_unit *unit, si
         values[ORGAN_ROW_SOURCES] = to;
     }
     s->sums[unit->index] = (unit_sums){{{0}}};
-    add_unit(&s->sums[unit->index], unit->rows * s->module->cols, values);
+    pairs_add_unit(&s->sums[unit->index], unit->rows * s->module->cols, values);
     return ORGAN_OK;
 }
 
