@@ -114,23 +114,23 @@ surgery/plan
 surgery/algebra
 surgery/trial output algebra
 surgery/allocate cache output algebra along_text plan
-surgery/prune output algebra trial remake plan
+surgery/prune output algebra trial write plan
 surgery/along_text output algebra plan
-surgery/calibrated cache output algebra along_text trial remake prune allocate precision plan
+surgery/calibrated cache output algebra along_text trial write prune allocate precision plan
 surgery/text output algebra trial prune
-surgery/organs output algebra trial
+surgery/organs output algebra trial write
 surgery/measure cache output algebra organs
-surgery/remake cache output algebra trial plan
-surgery/purify output algebra trial remake measure
-surgery/cut output algebra trial remake prune plan
-surgery/precision cache output algebra along_text trial remake allocate plan
-surgery/layers cache output algebra along_text trial remake allocate cut plan
-surgery/lora cache output algebra trial remake precision
+surgery/write cache output algebra trial plan
+surgery/purify output algebra trial write measure
+surgery/cut output algebra trial write prune plan
+surgery/precision cache output algebra along_text trial write allocate plan
+surgery/layers cache output algebra along_text trial write allocate cut plan
+surgery/lora cache output algebra trial write precision
 surgery/orthogonality output algebra lora
 surgery/health output algebra trial
 surgery/untrusted output
-surgery/experts cache output algebra along_text trial remake cut plan
-surgery/width cache output algebra along_text trial remake cut plan
+surgery/experts cache output algebra along_text trial write cut plan
+surgery/width cache output algebra along_text trial write cut plan
 serve/confine
 serve/http
 serve/jobs confine http
@@ -152,10 +152,10 @@ formats/adapter adapter.h
 formats/imatrix imatrix.h
 forward forward.h perplexity.h
 surgery/cache cache.h
-surgery/output output.h by_layer.h cuts.h errata.h experiment.h globs.h importance.h interface.h layout.h layout_output.h leftovers.h machine_plan.h matrices.h output_reports.h plain_only.h problems.h report_end.h resharding.h selection.h tally.h targets.h text_input.h unit_output.h write_options.h
+surgery/output output.h by_layer.h cuts.h errata.h experiment.h file_record.h globs.h importance.h interface.h layout.h leftovers.h machine_plan.h matrices.h output_reports.h plain_only.h problems.h report_end.h resharding.h selection.h tally.h targets.h text_input.h write_options.h
 surgery/algebra low_rank.h block_matrix.h cholesky.h counterpart.h eigen.h floats.h matrix_bands.h multiply.h orthonormal.h philox.h ridge.h strips.h
 surgery/trial trial.h evaluate_options.h evaluation.h
-surgery/remake remake.h
+surgery/write write.h rows.h units.h
 surgery/cut cut.h audit_cut.h
 surgery/allocate allocate.h allocate_options.h curves.h exchanges.h variants.h
 surgery/prune prune.h audit.h job.h

@@ -164,9 +164,7 @@ static uint64_t allocation_memory(void *context, const organ_tensor *tensor)
 static organ_status allocation_found(void *context, const organ_allocation_tensor *tensor, organ_error *error)
 {
     const organ_prune_allocation *const a = context;
-    organ_run_journal *const journal = a->job->run->journal;
-    journal->worth = true;
-    return organ_run_journal_add(journal, organ_allocation_line(&a->curves, tensor), error);
+    return organ_write_note(a->job->run, organ_allocation_line(&a->curves, tensor), true, error);
 }
 
 /* ---- opening ---- */
@@ -286,7 +284,7 @@ static bool recall_division(organ_prune_allocation *a)
     size_t index;
     json_t *line;
     bool found = false;
-    json_array_foreach(a->job->run->journal->lines, index, line)
+    json_array_foreach(organ_write_lines(a->job->run), index, line)
     {
         const json_t *const given = json_object_get(line, "given");
         if (json_array_size(given) != a->curves.count)
@@ -319,13 +317,11 @@ static organ_status allocation_exchange_pairs(organ_prune_allocation *a, organ_e
 {
     if (recall_division(a) || organ_exchanges_run(a->exchanges, &a->exchanged, error) != ORGAN_OK)
         return error->status;
-    organ_run_journal *const journal = a->job->run->journal;
     if (!allocation_is_first(a))
         return ORGAN_OK;
     json_t *const line = exchanges_json(a);
     ORGAN_ADD(line, SET("given", organ_json_rows(a->curves.count, given_json, &a->curves)));
-    journal->worth = true;
-    return organ_run_journal_add(journal, line, error);
+    return organ_write_note(a->job->run, line, true, error);
 }
 
 static organ_status allocation_divide(organ_prune_allocation *a, organ_error *error)
@@ -348,11 +344,10 @@ static organ_status allocation_divide(organ_prune_allocation *a, organ_error *er
 
 static organ_status allocation_measure(organ_prune_allocation *a, organ_error *error)
 {
-    const organ_run_journal *const journal = a->job->run->journal;
     const char *const file = a->options->allocate.file;
     size_t index;
     json_t *line;
-    json_array_foreach(journal->lines, index, line)(void) organ_allocation_recall(&a->curves, line);
+    json_array_foreach(organ_write_lines(a->job->run), index, line)(void) organ_allocation_recall(&a->curves, line);
     if (organ_curves_run(a->walk, error) != ORGAN_OK || !file || !allocation_is_first(a))
         return error->status;
     return organ_allocation_write(&a->curves, a->identity, file, error);
@@ -361,13 +356,8 @@ static organ_status allocation_measure(organ_prune_allocation *a, organ_error *e
 /* The stage that measuring has interrupted. */
 static void begin_pruning(const organ_prune_allocation *a)
 {
-    uint64_t bytes = 0;
-    size_t left = 0;
-    const organ_unit_run *const run = a->job->run;
-    for (size_t k = 0; k < run->unit_count; k++) {
-        bytes += run->units[k].done ? 0 : run->units[k].bytes;
-        left += !run->units[k].done;
-    }
+    uint64_t bytes;
+    const size_t left = organ_write_left(a->job->run, &bytes);
     organ_progress_begin(a->job->progress, a->options->then ? "quantizing" : "pruning", bytes, left);
 }
 

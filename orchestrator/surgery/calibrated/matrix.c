@@ -106,7 +106,7 @@ bool organ_calibrated_done(void *context, size_t target)
 static organ_status restore_strip(void *context, const organ_along_strip *s, organ_error *error)
 {
     const matrix_storing *const x = context;
-    if (organ_unit_run_read(x->job->base.run, x->part, s->stored, s->bytes, s->at, error) != ORGAN_OK)
+    if (organ_write_read(x->job->base.run, x->part, s->stored, s->bytes, s->at, error) != ORGAN_OK)
         return error->status;
     return organ_along_widen(x->job->along, s, error);
 }

@@ -86,7 +86,7 @@ static organ_status open_division(void *context, const organ_quantize_held *held
     return organ_prune_allocation_open(job->options, &wish, false, base, job->budget, &job->allocation, error);
 }
 
-static organ_status then_divide(void *context, organ_unit_run *run, organ_error *error)
+static organ_status then_divide(void *context, organ_writing *run, organ_error *error)
 {
     organ_calibrated_job *const job = context;
     job->base.run = run;

@@ -37,7 +37,7 @@ static organ_status put_bytes(void *context, const void *bytes, size_t size, uin
     const putting *const p = context;
     if (organ_stop_asked(p->run->cut->engine->stop))
         return organ_fail(error, ORGAN_INTERRUPTED, "interrupted");
-    return organ_unit_run_put(p->run->run, p->part->piece, bytes, size, at, p->scratch, error);
+    return organ_write_put(p->run->run, p->part->piece, bytes, size, at, p->scratch, error);
 }
 
 static organ_status copy_part(organ_cut_run *run, const organ_cut_part *part, const copy_bench *b, organ_error *error)
@@ -56,7 +56,7 @@ static void copy_task(void *context, size_t k, size_t worker)
         return;
     if (copy_part(run, part, &c->benches[worker], &error) == ORGAN_OK) {
         pthread_mutex_lock(&run->lock);
-        organ_unit_run_finish(run->run, part->piece, json_object(), &error);
+        organ_write_finish(run->run, part->piece, json_object(), &error);
         organ_progress_advance(run->cut->progress, part->tensor->bytes, run->pieces[part->piece].name, NULL);
         pthread_mutex_unlock(&run->lock);
     }

@@ -40,9 +40,9 @@ static organ_status cut_make_header(organ_cut_run *run, organ_error *error)
     return organ_layout_metadata(run->model->gguf, &run->gguf, error) ? error->status : organ_cut_edit_keys(run, error);
 }
 
-/* ---- what the remake asks for ---- */
+/* ---- what the writer asks for ---- */
 
-static organ_status fill(void *context, organ_unit_run *units, organ_error *error)
+static organ_status fill(void *context, organ_writing *units, organ_error *error)
 {
     organ_cut_run *const run = context;
     run->run = units;
@@ -105,7 +105,7 @@ static json_t *cut_identity(void *context)
     return run->cut->identity ? organ_json_joined(kept, run->cut->identity(run->cut->context)) : kept;
 }
 
-static json_t *cut_document(void *context, const organ_unit_output *made)
+static json_t *cut_document(void *context, const organ_writing *made)
 {
     const organ_cut_run *const run = context;
     return run->cut->document(run->cut->context, run, made);
@@ -160,9 +160,9 @@ json_t *organ_cut_told(const organ_cut_run *run, uint64_t bytes_after)
         SET("layers", organ_json_rows(run->layer_count, cut_layer_json, run)), SET_HELD("settings", run->settings));
 }
 
-json_t *organ_cut_json(const organ_cut_run *run, const organ_unit_output *made)
+json_t *organ_cut_json(const organ_cut_run *run, const organ_writing *made)
 {
-    return organ_cut_told(run, organ_resharding_total(made->plan));
+    return organ_cut_told(run, organ_resharding_total(organ_write_files(made)));
 }
 
 /* ---- the run ---- */
@@ -193,49 +193,44 @@ static organ_status cut_check_output(const organ_cut_run *run, organ_error *erro
 {
     if (run->cut->engine->memory < organ_cut_copy_memory())
         return organ_memory_refuse(error, run->cut->engine->memory, organ_cut_copy_memory(), "the buffers of a copy");
-    if (!run->model->gguf && run->model->config.present && organ_output_is_file(run->cut->path))
+    if (!run->model->gguf && run->model->config.present && organ_output_is_file(run->cut->asked->output))
         return organ_fail(error, ORGAN_USAGE, "%s: the smaller model has a config.json of its own: name a directory",
-                          run->cut->path);
+                          run->cut->asked->output);
     return organ_model_is_here(run->model, "cut", error);
 }
 
-static organ_status remake(organ_cut_run *run, json_t **report, organ_error *error)
+static organ_status cut_write(organ_cut_run *run, json_t **report, organ_error *error)
 {
     const organ_cut_out *const cut = run->cut;
     if (cut->plan)
         organ_plan_memory(cut->plan, organ_cut_copy_memory(), 0);
-    const organ_remake all = {.model = run->model,
-                              .path = cut->path,
-                              .resume = cut->resume,
-                              .force = cut->force,
-                              .dry_run = cut->dry_run,
-                              .evaluate = cut->evaluate,
-                              .most = cut->most,
-                              .choice = cut->choice,
-                              .pieces = run->pieces,
-                              .piece_count = run->piece_count,
-                              .units = run->units,
-                              .unit_count = run->piece_count,
-                              .definition = cut->definition,
-                              .schema = cut->schema,
-                              .gguf = run->gguf,
-                              .stage = cut->stage,
-                              .name = cut->name,
-                              .markdown_name = cut->markdown_name,
-                              .progress = cut->progress,
-                              .engine = cut->engine,
-                              .plan = cut->plan,
-                              .model_is = "model",
-                              .made_as = ORGAN_MADE_ALIKE,
-                              .context = run,
-                              .edit = organ_cut_edit_config,
-                              .fill = fill,
-                              .recall = cut_recall,
-                              .parameters = cut_parameters,
-                              .identity = cut_identity,
-                              .document = cut_document,
-                              .settle = settle_document};
-    return organ_remake_run(&all, report, error);
+    const organ_write all = {.model = run->model,
+                             .asked = cut->asked,
+                             .choice = cut->choice,
+                             .pieces = run->pieces,
+                             .piece_count = run->piece_count,
+                             .units = run->units,
+                             .unit_count = run->piece_count,
+                             .definition = cut->definition,
+                             .schema = cut->schema,
+                             .gguf = run->gguf,
+                             .stage = cut->stage,
+                             .name = cut->name,
+                             .markdown_name = cut->markdown_name,
+                             .progress = cut->progress,
+                             .engine = cut->engine,
+                             .plan = cut->plan,
+                             .model_is = "model",
+                             .made_as = ORGAN_MADE_ALIKE,
+                             .context = run,
+                             .edit = organ_cut_edit_config,
+                             .fill = fill,
+                             .recall = cut_recall,
+                             .parameters = cut_parameters,
+                             .identity = cut_identity,
+                             .document = cut_document,
+                             .settle = settle_document};
+    return organ_write_run(&all, report, error);
 }
 
 organ_status organ_cut_make(const organ_cut_out *cut, json_t **report, organ_error *error)
@@ -244,7 +239,7 @@ organ_status organ_cut_make(const organ_cut_out *cut, json_t **report, organ_err
     *report = NULL;
     pthread_mutex_init(&run.lock, NULL);
     if (cut_check_output(&run, error) == ORGAN_OK && organ_cut_prepare(&run, error) == ORGAN_OK)
-        remake(&run, report, error);
+        cut_write(&run, report, error);
     pthread_mutex_destroy(&run.lock);
     organ_cut_release(&run);
     return error->status;

@@ -2,11 +2,11 @@
  * Room surgery/cut: in goes a model and what is cut out of it (routed experts, blocks, channels of feed-forwards,
  * groups of heads), out comes a smaller one. What stays keeps its bytes, packed types too: codes, scales and other
  * companions, blocks of GGUF; names, config.json and key-values become those of the smaller model. Built over
- * surgery/remake: new shards, journal, ranks, evaluation. */
+ * surgery/write: new shards, journal, ranks, evaluation. */
 #ifndef ORGAN_CUT_H
 #define ORGAN_CUT_H
 
-#include "orchestrator/surgery/remake/remake.h"
+#include "orchestrator/surgery/write/write.h"
 
 /* What stays of a row of things, ascending, as the donor counts them. All zero: all of it. */
 typedef struct organ_cut_keep {
@@ -36,21 +36,18 @@ typedef struct organ_cut_out {
     size_t layer_count;            /* which are as many as organ_cut_layers says */
     /* A flag for each tensor of the donor of which what stays gets other values, put by `resolve`; NULL: none does. */
     const bool *resolved;
-    /* As in organ_remake. */
-    const char *path;
-    bool resume, force, dry_run;
-    uint64_t most;
+    /* As in organ_write. */
+    const organ_write_options *asked;
     bool choice; /* as in organ_output */
-    const organ_experiment_options *evaluate;
     const organ_progress *progress;
     const organ_engine *engine;
     void *context;
     const char *definition, *schema, *name, *markdown_name, *stage;
     json_t *(*parameters)(void *context);
     json_t *(*identity)(void *context); /* the kept numbers are part of it without this */
-    json_t *(*document)(void *context, const organ_cut_run *run, const organ_unit_output *made);
+    json_t *(*document)(void *context, const organ_cut_run *run, const organ_writing *made);
     int (*settle)(void *context, json_t *report);
-    organ_plan *plan; /* of a dry run, as in organ_remake; what a copy takes of --memory is added */
+    organ_plan *plan; /* of a dry run, as in organ_write; what a copy takes of --memory is added */
     /* What the journal keeps with a resolved tensor that is whole, an object, and what takes it over where a run is
      * continued; false if that is not what it expects. NULL: nothing. */
     json_t *(*results)(void *context, const organ_tensor *tensor);
@@ -66,7 +63,7 @@ size_t organ_cut_layers(const organ_model *model);
 /* The routed experts of a layer, by the rows of its router; 0: it has none. */
 uint64_t organ_cut_experts(const organ_model *model, size_t layer);
 
-/* Makes the smaller model. Errors and what is left after them are those of organ_remake_run; besides, all before
+/* Makes the smaller model. Errors and what is left after them are those of organ_write_run; besides, all before
  * anything is written: ORGAN_USAGE for numbers that the layer does not have or that do not ascend, where a layer would
  * have no expert left, another number of experts or of their channels than the others (config.json and key-values have
  * one for all), or nothing would be cut, and where `resolved` names a tensor whose type cannot take other values;
@@ -107,6 +104,6 @@ organ_status organ_cut_get(const organ_cut_run *run, const organ_tensor *tensor,
  * "shared_channels" and "kept_shared_channels". Layers that have no experts, or keep all channels, have null there;
  * "becomes" is null where a block was dropped, "before" where a setting is new, "after" where it is gone. NULL without
  * memory. */
-json_t *organ_cut_json(const organ_cut_run *run, const organ_unit_output *made);
+json_t *organ_cut_json(const organ_cut_run *run, const organ_writing *made);
 
 #endif

@@ -46,7 +46,7 @@ struct organ_cut_run {
     uint64_t channels_before, channels_after, kv_heads_before, kv_heads_after; /* 0: no layer loses any */
     uint64_t expert_channels_before, expert_channels_after, shared_channels_before, shared_channels_after;
     organ_shard_piece *pieces;
-    organ_run_unit *units;
+    organ_unit *units;
     size_t piece_count;
     organ_cut_part *parts;
     size_t part_count;
@@ -54,7 +54,7 @@ struct organ_cut_run {
     organ_gguf_writer *gguf;
     json_t *settings; /* what changed in configurations: see organ_cut_json */
     size_t row_units;
-    organ_unit_run *run;
+    organ_writing *run;
     organ_arena arena;
     pthread_mutex_t lock;
 };

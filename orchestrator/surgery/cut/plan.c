@@ -329,11 +329,11 @@ static organ_status plan_add_piece(organ_cut_run *run, const organ_tensor *t, co
         piece.same = NULL;
         piece.shape = run->parts[run->part_count++].shape;
     }
-    run->units[run->piece_count] = (organ_run_unit){.first = run->piece_count,
-                                                    .count = 1,
-                                                    .item = run->piece_count,
-                                                    .bytes = t->bytes,
-                                                    .along = part->matrices > 0 && run->cut->engine->ranks};
+    run->units[run->piece_count] = (organ_unit){.first = run->piece_count,
+                                                .count = 1,
+                                                .item = run->piece_count,
+                                                .bytes = t->bytes,
+                                                .along = part->matrices > 0 && run->cut->engine->ranks};
     run->pieces[run->piece_count++] = piece;
     return ORGAN_OK;
 }

@@ -78,8 +78,8 @@ static organ_status put_rows(organ_cut_run *run, const put_place *p, bool own, f
         if (!finite || !isfinite(kernels->amax(values, rows * p->cols)))
             return organ_fail(error, ORGAN_BAD_INPUT, "tensor '%s': its new values are not all finite as %s",
                               p->part->tensor->name, p->type->name);
-        if (own && organ_unit_run_put(run->run, p->part->piece, units, rows * p->row_bytes, p->at + r * p->row_bytes,
-                                      NULL, error))
+        if (own && organ_write_put(run->run, p->part->piece, units, rows * p->row_bytes, p->at + r * p->row_bytes, NULL,
+                                   error))
             return error->status;
     }
     return ORGAN_OK;
@@ -93,7 +93,7 @@ static organ_status copy_rows(organ_cut_run *run, const put_place *p, uint64_t m
         const size_t bytes = organ_lesser(p->band, p->rows - r) * p->row_bytes;
         if (organ_model_read(run->model, tensor->file, units, bytes,
                              tensor->offset + (matrix * p->rows + r) * p->row_bytes, error) == ORGAN_OK)
-            organ_unit_run_put(run->run, p->part->piece, units, bytes, p->at + r * p->row_bytes, NULL, error);
+            organ_write_put(run->run, p->part->piece, units, bytes, p->at + r * p->row_bytes, NULL, error);
     }
     return error->status;
 }
@@ -111,7 +111,7 @@ organ_status organ_cut_put(organ_cut_run *run, const organ_tensor *tensor, uint6
         copy_rows(run, &p, matrix, units, error);
     if (!error->status && own && ++p.part->put == p.part->matrices) {
         json_t *const results = run->cut->results ? run->cut->results(run->cut->context, tensor) : json_object();
-        organ_unit_run_finish(run->run, p.part->piece, results, error);
+        organ_write_finish(run->run, p.part->piece, results, error);
         organ_progress_advance(run->cut->progress, tensor->bytes, run->pieces[p.part->piece].name, NULL);
     }
     free(units);
@@ -127,7 +127,7 @@ organ_status organ_cut_get(const organ_cut_run *run, const organ_tensor *tensor,
         return organ_fail_memory(error, tensor->name);
     for (size_t r = 0; r < p.rows && !error->status; r += p.band) {
         const size_t rows = organ_lesser(p.band, p.rows - r);
-        if (organ_unit_run_read(run->run, p.part->piece, units, rows * p.row_bytes, p.at + r * p.row_bytes, error) ==
+        if (organ_write_read(run->run, p.part->piece, units, rows * p.row_bytes, p.at + r * p.row_bytes, error) ==
             ORGAN_OK)
             organ_widen(run->cut->engine->kernels, tensor->dtype, units, weights + r * p.cols,
                         rows * p.cols / p.type->elements);

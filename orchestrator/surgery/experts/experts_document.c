@@ -45,7 +45,7 @@ static json_t *experts_document_definitions_json(void)
                          "there stays as it was."));
 }
 
-json_t *organ_experts_document(void *context, const organ_cut_run *run, const organ_unit_output *made)
+json_t *organ_experts_document(void *context, const organ_cut_run *run, const organ_writing *made)
 {
     const organ_experts_job *const job = context;
     json_t *const cut = organ_cut_json(run, made);

@@ -159,7 +159,7 @@ static json_t *layers_definitions_json(const organ_layers_job *job)
                      "costs beside others is not what it costs alone.")));
 }
 
-json_t *organ_layers_document(void *context, const organ_cut_run *run, const organ_unit_output *made)
+json_t *organ_layers_document(void *context, const organ_cut_run *run, const organ_writing *made)
 {
     const organ_layers_job *const job = context;
     const bool known = job->drop.named || job->choice.done;

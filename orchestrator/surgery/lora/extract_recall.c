@@ -4,7 +4,7 @@
 #include "orchestrator/surgery/algebra/floats.h"
 #include "orchestrator/surgery/cache/cache.h"
 #include "orchestrator/surgery/lora/extract_job.h"
-#include "orchestrator/surgery/output/unit_output.h"
+#include "orchestrator/surgery/write/write.h"
 
 #include <stdlib.h>
 #include <string.h>

@@ -10,7 +10,7 @@
 #include "orchestrator/surgery/output/selection.h"
 #include "orchestrator/surgery/output/targets.h"
 #include "orchestrator/surgery/precision/plain_config.h"
-#include "orchestrator/surgery/remake/remake.h"
+#include "orchestrator/surgery/write/write.h"
 
 #include <math.h>
 #include <stdio.h>
@@ -61,7 +61,7 @@ static organ_status open_merged(organ_merge_job *job, organ_error *error)
     return organ_weights_find(job->base, &job->weights, error);
 }
 
-/* ---- what the remake asks for ---- */
+/* ---- what the writer asks for ---- */
 
 /* A packed base becomes a plain model. */
 static organ_status edit_config(void *context, organ_json_edit *config, organ_error *error)
@@ -70,7 +70,7 @@ static organ_status edit_config(void *context, organ_json_edit *config, organ_er
     return job->packed ? organ_config_make_plain(config, job->dtype, true, error) : ORGAN_OK;
 }
 
-static organ_status merge_all(void *context, organ_unit_run *run, organ_error *error)
+static organ_status merge_all(void *context, organ_writing *run, organ_error *error)
 {
     organ_merge_job *const job = context;
     if (organ_merge_run(job, run, error) == ORGAN_OK)
@@ -97,29 +97,29 @@ static json_t *adapter_identity(void *context)
     return made;
 }
 
-static organ_status remake_base(organ_merge_job *job, json_t **report, organ_error *error)
+static organ_status write_merged(organ_merge_job *job, json_t **report, organ_error *error)
 {
     const organ_lora_merge_options *const o = job->options;
     static const char *const of_packed[] = {"quantize_config.json", "quant_config.json", "hf_quant_config.json", NULL};
-    const organ_remake remake = {.model = job->base,
-                                 ORGAN_REMAKE_ASKED(o),
-                                 ORGAN_REMAKE_BY(job),
-                                 ORGAN_REMAKE_ANEW(o, job),
-                                 .unit_count = job->piece_count,
-                                 .definition = "lora merge/1",
-                                 .left_out = job->packed ? of_packed : NULL,
-                                 .stage = "merging",
-                                 .name = "lora_merge.json",
-                                 .markdown_name = "LORA_MERGE_REPORT.md",
-                                 .model_is = "base",
-                                 .repacked = job->packed > 0,
-                                 .edit = edit_config,
-                                 .fill = merge_all,
-                                 .recall = organ_merge_recall,
-                                 .parameters = merge_parameters_json,
-                                 .identity = adapter_identity,
-                                 .document = organ_merge_document};
-    return organ_remake_run(&remake, report, error);
+    const organ_write made = {.model = job->base,
+                              .asked = &o->write,
+                              ORGAN_WRITE_BY(job),
+                              ORGAN_WRITE_PIECES(job),
+                              .unit_count = job->piece_count,
+                              .definition = "lora merge/1",
+                              .left_out = job->packed ? of_packed : NULL,
+                              .stage = "merging",
+                              .name = "lora_merge.json",
+                              .markdown_name = "LORA_MERGE_REPORT.md",
+                              .model_is = "base",
+                              .repacked = job->packed > 0,
+                              .edit = edit_config,
+                              .fill = merge_all,
+                              .recall = organ_merge_recall,
+                              .parameters = merge_parameters_json,
+                              .identity = adapter_identity,
+                              .document = organ_merge_document};
+    return organ_write_run(&made, report, error);
 }
 
 /* What finds no place is told with all of it. */
@@ -140,7 +140,7 @@ static organ_status plan_and_merge(organ_merge_job *job, json_t **report, organ_
 {
     if (merge_check_options(job, error) || open_merged(job, error) || organ_merge_plan(job, error))
         return error->status;
-    return json_array_size(job->unplaced) ? tell_unplaced(job, report, error) : remake_base(job, report, error);
+    return json_array_size(job->unplaced) ? tell_unplaced(job, report, error) : write_merged(job, report, error);
 }
 
 static void close_merge(organ_merge_job *job)

@@ -106,24 +106,26 @@ static json_t *merge_document_definitions_json(void)
                  "applied_ratio or arrived is below 0.5: rounding to the type took more than half of the change"));
 }
 
-json_t *organ_merge_document(void *context, const organ_unit_output *made)
+json_t *organ_merge_document(void *context, const organ_writing *made)
 {
     const organ_merge_job *const job = context;
-    json_t *const run = made ? organ_output_run(&made->output, organ_resharding_bytes(made->plan)) : json_object();
+    json_t *const run =
+        made ? organ_output_run(organ_write_output(made), organ_resharding_bytes(organ_write_files(made)))
+             : json_object();
     ORGAN_ADD(run, SET_BYTES("adapter", job->options->adapter));
-    return ORGAN_OBJECT(SET_TEXT("schema", "organ.lora_merge/1"), SET_TEXT("organ", ORGAN_VERSION),
-                        SET_TEXT("definition", "W + scale B A in FP32, rounded once"),
-                        SET_FLAG("dry_run", job->options->write.dry_run), SET("base", organ_model_json(job->base)),
-                        SET("adapter", organ_adapter_json(job->adapter)), SET_REAL("scale", job->options->scale),
-                        SET_TEXT("dtype", job->options->dtype ? job->options->dtype : ""),
-                        SET("unplaced", json_incref(job->unplaced)),
-                        SET("modules", organ_json_rows(job->part_count, merge_document_module_json, job)),
-                        SET("replaced", organ_json_rows(job->part_count, replaced_json, job)),
-                        SET("dropped", organ_json_rows(job->weights->stray_count, dropped_json, job)),
-                        SET("not_understood", organ_json_rows(job->weights->stray_count, not_understood_json, job)),
-                        SET("output", ORGAN_OBJECT(SET_COUNT("files", made ? organ_resharding_files(made->plan) : 0),
-                                                   SET_COUNT("bytes", made ? organ_resharding_bytes(made->plan) : 0))),
-                        SET("totals", merge_document_totals_json(job)),
-                        SET("matrices", organ_matrices_among(job->weights, job->part_count, changed, job)),
-                        SET("definitions", merge_document_definitions_json()), SET("run", run));
+    return ORGAN_OBJECT(
+        SET_TEXT("schema", "organ.lora_merge/1"), SET_TEXT("organ", ORGAN_VERSION),
+        SET_TEXT("definition", "W + scale B A in FP32, rounded once"), SET_FLAG("dry_run", job->options->write.dry_run),
+        SET("base", organ_model_json(job->base)), SET("adapter", organ_adapter_json(job->adapter)),
+        SET_REAL("scale", job->options->scale), SET_TEXT("dtype", job->options->dtype ? job->options->dtype : ""),
+        SET("unplaced", json_incref(job->unplaced)),
+        SET("modules", organ_json_rows(job->part_count, merge_document_module_json, job)),
+        SET("replaced", organ_json_rows(job->part_count, replaced_json, job)),
+        SET("dropped", organ_json_rows(job->weights->stray_count, dropped_json, job)),
+        SET("not_understood", organ_json_rows(job->weights->stray_count, not_understood_json, job)),
+        SET("output", ORGAN_OBJECT(SET_COUNT("files", made ? organ_resharding_files(organ_write_files(made)) : 0),
+                                   SET_COUNT("bytes", made ? organ_resharding_bytes(organ_write_files(made)) : 0))),
+        SET("totals", merge_document_totals_json(job)),
+        SET("matrices", organ_matrices_among(job->weights, job->part_count, changed, job)),
+        SET("definitions", merge_document_definitions_json()), SET("run", run));
 }

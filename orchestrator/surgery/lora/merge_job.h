@@ -6,7 +6,7 @@
 
 #include "orchestrator/surgery/lora/factors.h"
 #include "orchestrator/surgery/lora/merge.h"
-#include "orchestrator/surgery/output/unit_output.h"
+#include "orchestrator/surgery/write/write.h"
 
 /* Sums over a weight. D is scale B A, with DoRA all that changes; T is what the merge changed: the rounded sum W + D
  * less the rounded W. */
@@ -40,7 +40,7 @@ typedef struct organ_merge_job {
     organ_merge_part *parts;   /* in the order of the weights */
     size_t *part_of, *item_of; /* per weight its part; per item of the pass its weight */
     organ_shard_piece *pieces; /* of weight k: pieces[k]; strays that stay come behind */
-    organ_run_unit *units;     /* one for each piece; item: the weight */
+    organ_unit *units;         /* one for each piece; item: the weight */
     json_t *unplaced;          /* {"tensor", "reason"} */
 } organ_merge_job;
 
@@ -50,12 +50,12 @@ typedef struct organ_merge_job {
 organ_status organ_merge_plan(organ_merge_job *job, organ_error *error);
 
 /* Puts all tensors that change into their places. */
-organ_status organ_merge_run(organ_merge_job *job, organ_unit_run *run, organ_error *error);
+organ_status organ_merge_run(organ_merge_job *job, organ_writing *run, organ_error *error);
 
 /* Takes over the sums of a weight from the journal. */
 bool organ_merge_recall(void *job, size_t weight, const json_t *results);
 
 /* organ.lora_merge/1. `output` and `plan` are NULL where nothing fits. NULL without memory. */
-json_t *organ_merge_document(void *job, const organ_unit_output *made);
+json_t *organ_merge_document(void *job, const organ_writing *made);
 
 #endif

@@ -22,7 +22,7 @@ _Static_assert(BLOCK_VALUES * sizeof(float) >= ORGAN_PRODUCT_SCRATCH,
 
 typedef struct merge_pass_run {
     organ_merge_job *job;
-    organ_unit_run *units;
+    organ_writing *units;
     size_t items;
     size_t block; /* values of the largest block */
 } merge_pass_run;
@@ -148,8 +148,8 @@ static organ_status merge_rows(const merge_pass_run *r, size_t weight, uint64_t 
         merge_block(r, part, dtype, first + at, m, cols, values + at * cols, d, codes, sums);
         memcpy((unsigned char *)values + at * cols * width, codes, m * cols * width);
     }
-    return organ_unit_run_put(r->units, weight, values, rows * cols * width, first * cols * width, codes + r->block,
-                              error);
+    return organ_write_put(r->units, weight, values, rows * cols * width, first * cols * width, codes + r->block,
+                           error);
 }
 
 /* ---- what the journal has of a weight ---- */
@@ -173,7 +173,7 @@ static organ_status merge_pass_finish(const merge_pass_run *r, size_t weight, or
     const size_t at = r->job->part_of[weight];
     const organ_merge_sums none = {0};
     const organ_merge_sums *const sums = at == ORGAN_NO_PART ? &none : &r->job->parts[at].sums;
-    return organ_unit_run_finish(r->units, weight, ORGAN_CACHE_ADD(json_object(), merge_pass_sums, sums), error);
+    return organ_write_finish(r->units, weight, ORGAN_CACHE_ADD(json_object(), merge_pass_sums, sums), error);
 }
 
 /* ---- weights that come from the base ---- */
@@ -295,7 +295,7 @@ static organ_status run_pass(merge_pass_run *r, organ_error *error)
         return organ_fail_memory(error, job->base->path);
     for (size_t k = 0; k < job->weights->count; k++) {
         const size_t part = job->part_of[k];
-        if (job->pieces[k].same || r->units->units[k].done || (part != ORGAN_NO_PART && job->parts[part].saved))
+        if (job->pieces[k].same || organ_write_done(r->units, k) || (part != ORGAN_NO_PART && job->parts[part].saved))
             continue;
         job->item_of[r->items] = k;
         items[r->items++].weight = &job->weights->weights[k];
@@ -316,7 +316,7 @@ static organ_status run_pass(merge_pass_run *r, organ_error *error)
     return error->status;
 }
 
-organ_status organ_merge_run(organ_merge_job *job, organ_unit_run *units, organ_error *error)
+organ_status organ_merge_run(organ_merge_job *job, organ_writing *units, organ_error *error)
 {
     merge_pass_run r = {.job = job, .units = units, .block = BLOCK_VALUES};
     for (size_t k = 0; k < job->weights->count; k++) {
@@ -326,7 +326,7 @@ organ_status organ_merge_run(organ_merge_job *job, organ_unit_run *units, organ_
     }
     if (run_pass(&r, error) == ORGAN_OK)
         for (size_t k = 0; k < job->part_count && !error->status; k++)
-            if (job->parts[k].saved && job->parts[k].saved->elements && !units->units[job->parts[k].weight].done)
+            if (job->parts[k].saved && job->parts[k].saved->elements && !organ_write_done(units, job->parts[k].weight))
                 replace(&r, &job->parts[k], error);
     for (size_t k = 0; k < job->part_count; k++) /* of parts that an error left open */
         unload_part(&job->parts[k]);

@@ -219,7 +219,7 @@ static bool is_plain_float(organ_dtype dtype)
 static void merge_plan_add_piece(organ_merge_job *job, organ_shard_piece piece, uint64_t bytes)
 {
     job->units[job->piece_count] =
-        (organ_run_unit){.first = job->piece_count, .count = 1, .item = job->piece_count, .bytes = bytes};
+        (organ_unit){.first = job->piece_count, .count = 1, .item = job->piece_count, .bytes = bytes};
     job->pieces[job->piece_count++] = piece;
 }
 

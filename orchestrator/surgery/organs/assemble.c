@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: MIT */
 #include "orchestrator/surgery/organs/assemble.h"
 
-#include "orchestrator/surgery/output/layout_output.h"
+#include "orchestrator/surgery/write/write.h"
 #include "orchestrator/surgery/output/tally.h"
 #include "orchestrator/surgery/output/report_end.h"
 
@@ -10,28 +10,30 @@
 
 typedef struct assembly {
     const organ_assemble_options *options;
+    const organ_progress *progress;
+    const organ_stop *stop;
     organ_model *model;
     bool merged; /* files of the donor became one */
-    organ_layout_output written;
+    organ_layout layout;
 } assembly;
 
 /* The single file keeps its bytes and gets the name of the output, or there are several and they become one. */
 static organ_status make_one(assembly *a, organ_error *error)
 {
-    organ_layout *const layout = &a->written.layout;
+    organ_layout *const layout = &a->layout;
     organ_gguf_writer *writer = NULL;
     a->merged = layout->file_count > 1;
     if (!a->merged || !a->model->gguf || organ_layout_metadata(a->model->gguf, &writer, error) == ORGAN_OK)
-        organ_layout_name(layout, organ_output_name(&a->written.made.output), a->merged, writer, error);
+        organ_layout_name(layout, organ_path_name(a->options->write.output), a->merged, writer, error);
     organ_gguf_writer_destroy(writer);
     return error->status;
 }
 
 static organ_status check_assembled(const assembly *a, organ_error *error)
 {
-    const char *const path = a->options->write.output, *const format = a->written.layout.format;
+    const char *const path = a->options->write.output, *const format = a->layout.format;
     const char *const ending = strcmp(format, "GGUF") == 0 ? ".gguf" : ".safetensors";
-    if (a->written.made.output.single && strcmp(strrchr(path, '.'), ending) != 0)
+    if (organ_output_is_file(path) && strcmp(strrchr(path, '.'), ending) != 0)
         return organ_fail(error, ORGAN_USAGE,
                           "%s: %s was made from %s files: nothing is converted here, the output is a %s or a directory",
                           path, a->options->directory, format, ending);
@@ -61,26 +63,27 @@ static json_t *assemble_group_json(const void *layout, size_t group)
     return in.tensors ? ORGAN_OBJECT(SET_TEXT("group", organ_group_name((organ_group)group)), SET_AMOUNT(in)) : NULL;
 }
 
-static json_t *assemble_document(void *context)
+static json_t *assemble_document(void *context, const organ_writing *made)
 {
     const assembly *const a = context;
-    const organ_layout_output *const w = &a->written;
-    const uint64_t bytes = organ_layout_bytes(&w->layout);
+    const organ_layout *const layout = &a->layout;
+    const organ_file_list *const beside = organ_write_beside(made);
+    const uint64_t bytes = organ_layout_bytes(layout);
     const bool dry = a->options->write.dry_run;
-    json_t *const changed = dry ? json_null() : organ_json_rows(w->layout.piece_count, changed_json, &w->layout);
-    json_t *const run = organ_output_run(&w->made.output, bytes);
-    const bool same = a->model->manifest && !a->merged && !w->layout.changed && json_is_array(changed) &&
-                      json_array_size(changed) == 0;
+    json_t *const changed = dry ? json_null() : organ_json_rows(layout->piece_count, changed_json, layout);
+    json_t *const run = organ_output_run(organ_write_output(made), bytes);
+    const bool same =
+        a->model->manifest && !a->merged && !layout->changed && json_is_array(changed) && json_array_size(changed) == 0;
     ORGAN_ADD(run, SET_BYTES("directory", a->options->directory));
     return ORGAN_OBJECT(
         SET_TEXT("schema", "organ.assemble/1"), SET_TEXT("organ", ORGAN_VERSION), SET_FLAG("dry_run", dry),
-        SET("model", organ_model_json(a->model)), SET_TEXT("format", w->layout.format),
-        SET("files", organ_json_rows(w->layout.file_count, file_json, &w->layout)),
-        SET("totals", ORGAN_OBJECT(SET_COUNT("tensors", w->layout.piece_count), SET_COUNT("bytes", bytes))),
-        SET("beside", ORGAN_OBJECT(SET_COUNT("files", w->beside.count), SET_COUNT("bytes", w->beside.bytes))),
+        SET("model", organ_model_json(a->model)), SET_TEXT("format", layout->format),
+        SET("files", organ_json_rows(layout->file_count, file_json, layout)),
+        SET("totals", ORGAN_OBJECT(SET_COUNT("tensors", layout->piece_count), SET_COUNT("bytes", bytes))),
+        SET("beside", ORGAN_OBJECT(SET_COUNT("files", beside->count), SET_COUNT("bytes", beside->bytes))),
         SET_FLAG("merged", a->merged), SET("donor_again", dry ? json_null() : json_boolean(same)),
-        SET("changed", changed), SET("groups", organ_json_rows(ORGAN_ALL_GROUPS, assemble_group_json, &w->layout)),
-        SET("by_layer", organ_layout_by_layer_json(&w->layout, NULL)), SET("run", run));
+        SET("changed", changed), SET("groups", organ_json_rows(ORGAN_ALL_GROUPS, assemble_group_json, layout)),
+        SET("by_layer", organ_layout_by_layer_json(layout, NULL)), SET("run", run));
 }
 
 /* ---- the run ---- */
@@ -88,38 +91,34 @@ static json_t *assemble_document(void *context)
 static organ_status assemble(assembly *a, json_t **report, organ_error *error)
 {
     const organ_assemble_options *const o = a->options;
-    organ_layout_output *const w = &a->written;
     if (organ_model_open_with(o->directory, o->access, &a->model, error) ||
-        organ_output_spares(o->write.output, a->model, error) || organ_layout_copy(a->model, &w->layout, error) ||
-        check_assembled(a, error) || (w->made.output.single && make_one(a, error)))
+        organ_output_spares(o->write.output, a->model, error) || organ_layout_copy(a->model, &a->layout, error) ||
+        check_assembled(a, error) || (organ_output_is_file(o->write.output) && make_one(a, error)))
         return error->status;
-    w->model = a->model;
-    return organ_layout_output_make(w, report, error);
+    const organ_write made = {.model = a->model,
+                              .asked = &o->write,
+                              .layout = &a->layout,
+                              .ranks = o->ranks,
+                              .stop = a->stop,
+                              .definition = "assemble/1",
+                              .stage = "assembling",
+                              .model_is = "model",
+                              .progress = a->progress,
+                              .context = a,
+                              .document = assemble_document};
+    return organ_write_run(&made, report, error);
 }
 
 static void close_assembly(assembly *a)
 {
-    organ_layout_output_release(&a->written);
+    organ_layout_release(&a->layout);
     organ_model_close(a->model);
 }
 
 organ_status organ_assemble(const organ_assemble_options *options, const organ_progress *progress,
                             const organ_stop *stop, json_t **report, organ_error *error)
 {
-    assembly a = {.options = options,
-                  .written = {.made = {.output = {.path = options->write.output,
-                                                  .single = organ_output_is_file(options->write.output),
-                                                  .force = options->write.force,
-                                                  .resume = options->write.resume,
-                                                  .ranks = options->ranks},
-                                       .dry_run = options->write.dry_run,
-                                       .definition = "assemble/1",
-                                       .stage = "assembling",
-                                       .progress = progress,
-                                       .stop = stop},
-                              .model_is = "model",
-                              .context = &a,
-                              .document = assemble_document}};
+    assembly a = {.options = options, .progress = progress, .stop = stop};
     const organ_memory_work memory = organ_memory_work_begin();
     *report = NULL;
     assemble(&a, report, error);

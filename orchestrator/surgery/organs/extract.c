@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: MIT */
 #include "orchestrator/surgery/organs/extract.h"
 
-#include "orchestrator/surgery/output/layout_output.h"
+#include "orchestrator/surgery/write/write.h"
 #include "orchestrator/surgery/output/tally.h"
 #include "orchestrator/surgery/output/report_end.h"
 
@@ -9,8 +9,10 @@
 
 typedef struct extraction {
     const organ_extract_options *options;
+    const organ_progress *progress;
+    const organ_stop *stop;
     organ_model *model;
-    organ_layout_output written;
+    organ_layout layout;
 } extraction;
 
 static json_t *folder_json(const void *layout, size_t group)
@@ -30,58 +32,56 @@ static json_t *extract_source_json(const void *layout, size_t f)
                         SET_COUNT("header_bytes", file->data_offset), SET_COUNT("gap_bytes", gaps));
 }
 
-static json_t *extract_document(void *context)
+static json_t *extract_document(void *context, const organ_writing *made)
 {
     const extraction *const e = context;
-    const organ_layout_output *const w = &e->written;
-    const organ_amount all = organ_layout_amount(&w->layout, ORGAN_ALL_GROUPS, NULL);
-    json_t *const run = organ_output_run(&w->made.output, all.bytes);
+    const organ_layout *const layout = &e->layout;
+    const organ_file_list *const beside = organ_write_beside(made);
+    const organ_amount all = organ_layout_amount(layout, ORGAN_ALL_GROUPS, NULL);
+    json_t *const run = organ_output_run(organ_write_output(made), all.bytes);
     ORGAN_ADD(run, SET_BYTES("model", e->options->model));
     return ORGAN_OBJECT(
         SET_TEXT("schema", "organ.extract/1"), SET_TEXT("organ", ORGAN_VERSION),
         SET_FLAG("dry_run", e->options->write.dry_run), SET("model", organ_model_json(e->model)),
-        SET("folders", organ_json_rows(ORGAN_ALL_GROUPS, folder_json, &w->layout)),
-        SET("totals", ORGAN_OBJECT(SET_AMOUNT(all))), SET("by_layer", organ_layout_by_layer_json(&w->layout, NULL)),
-        SET("sources", organ_json_rows(w->layout.file_count, extract_source_json, &w->layout)),
-        SET("beside", ORGAN_OBJECT(SET_COUNT("files", w->beside.count), SET_COUNT("bytes", w->beside.bytes))),
+        SET("folders", organ_json_rows(ORGAN_ALL_GROUPS, folder_json, layout)),
+        SET("totals", ORGAN_OBJECT(SET_AMOUNT(all))), SET("by_layer", organ_layout_by_layer_json(layout, NULL)),
+        SET("sources", organ_json_rows(layout->file_count, extract_source_json, layout)),
+        SET("beside", ORGAN_OBJECT(SET_COUNT("files", beside->count), SET_COUNT("bytes", beside->bytes))),
         SET("run", run));
 }
 
 static organ_status extract(extraction *e, json_t **report, organ_error *error)
 {
     const organ_extract_options *const o = e->options;
-    organ_layout_output *const w = &e->written;
     if (organ_model_open_with(o->model, o->access, &e->model, error) ||
-        organ_output_spares(o->write.output, e->model, error) || organ_layout_copy(e->model, &w->layout, error))
+        organ_output_spares(o->write.output, e->model, error) || organ_layout_copy(e->model, &e->layout, error))
         return error->status;
-    w->model = e->model;
-    return organ_layout_output_make(w, report, error);
+    const organ_write made = {.model = e->model,
+                              .asked = &o->write,
+                              .resumed_by = o->resumed_by,
+                              .layout = &e->layout,
+                              .apart = true,
+                              .ranks = o->ranks,
+                              .stop = e->stop,
+                              .definition = "extract/1",
+                              .stage = "extracting",
+                              .model_is = "model",
+                              .progress = e->progress,
+                              .context = e,
+                              .document = extract_document};
+    return organ_write_run(&made, report, error);
 }
 
 static void close_extraction(extraction *e)
 {
-    organ_layout_output_release(&e->written);
+    organ_layout_release(&e->layout);
     organ_model_close(e->model);
 }
 
 organ_status organ_extract(const organ_extract_options *options, const organ_progress *progress, const organ_stop *stop,
                            json_t **report, organ_error *error)
 {
-    extraction e = {.options = options,
-                    .written = {.made = {.output = {.path = options->write.output,
-                                                    .force = options->write.force,
-                                                    .resume = options->write.resume,
-                                                    .resumed_by = options->resumed_by,
-                                                    .ranks = options->ranks},
-                                         .dry_run = options->write.dry_run,
-                                         .definition = "extract/1",
-                                         .stage = "extracting",
-                                         .progress = progress,
-                                         .stop = stop},
-                                .model_is = "model",
-                                .apart = true,
-                                .context = &e,
-                                .document = extract_document}};
+    extraction e = {.options = options, .progress = progress, .stop = stop};
     const organ_memory_work memory = organ_memory_work_begin();
     *report = NULL;
     extract(&e, report, error);

@@ -13,32 +13,30 @@
 /* The output is of the target's format. */
 static organ_status check_grafted(organ_graft_job *job, organ_error *error)
 {
-    organ_output *const output = &job->written.made.output;
-    const char *const path = output->path, *const format = job->written.layout.format;
+    const organ_graft_options *const o = job->options;
+    const char *const path = o->write.output, *const format = job->layout.format;
     const char *const ending = strcmp(format, "GGUF") == 0 ? ".gguf" : ".safetensors";
-    output->like = organ_output_like(job->target);
-    if (output->single && strcmp(strrchr(path, '.'), ending) != 0)
+    if (job->single && strcmp(strrchr(path, '.'), ending) != 0)
         return organ_fail(error, ORGAN_USAGE, "%s: the target's format is %s: the output is a %s or a directory", path,
                           format, ending);
-    if (!output->single && !job->target->manifest && !job->target->whole_directory &&
-        job->written.layout.file_count == 1)
+    if (!job->single && !job->target->manifest && !job->target->whole_directory && job->layout.file_count == 1)
         return organ_fail(error, ORGAN_USAGE, "%s: the target is one file, so is the output: name a %s", path, ending);
     if (organ_output_spares(path, job->source, error) || organ_output_spares(path, job->target, error))
         return error->status;
-    return job->options->write.dry_run ? organ_output_check(path, output->like, output->force, error) : ORGAN_OK;
+    return o->write.dry_run ? organ_output_check(path, organ_output_like(job->target), o->write.force, error)
+                            : ORGAN_OK;
 }
 
 /* The header of the output: the target's, unless something in it changes. */
 static organ_status settle_header(organ_graft_job *job, organ_error *error)
 {
-    organ_layout *const layout = &job->written.layout;
-    const organ_output *const output = &job->written.made.output;
+    organ_layout *const layout = &job->layout;
     organ_gguf_writer *writer = NULL;
-    job->anew = job->anew || (output->single && layout->file_count > 1);
+    job->anew = job->anew || (job->single && layout->file_count > 1);
     if (organ_graft_metadata(job, &writer, error) == ORGAN_OK && !json_array_size(job->mismatches) &&
-        (job->anew || output->single))
-        organ_layout_name(layout, output->single ? organ_output_name(output) : layout->files[0].name, job->anew, writer,
-                          error);
+        (job->anew || job->single))
+        organ_layout_name(layout, job->single ? organ_path_name(job->options->write.output) : layout->files[0].name,
+                          job->anew, writer, error);
     organ_gguf_writer_destroy(writer);
     return error->status;
 }
@@ -48,8 +46,8 @@ static organ_status settle_header(organ_graft_job *job, organ_error *error)
 static json_t *graft_group_json(const void *context, size_t group)
 {
     const organ_graft_job *const job = context;
-    const organ_amount all = organ_layout_amount(&job->written.layout, (organ_group)group, NULL);
-    const organ_amount taken = organ_layout_amount(&job->written.layout, (organ_group)group, job->source);
+    const organ_amount all = organ_layout_amount(&job->layout, (organ_group)group, NULL);
+    const organ_amount taken = organ_layout_amount(&job->layout, (organ_group)group, job->source);
     if (!all.tensors)
         return NULL;
     return ORGAN_OBJECT(SET_TEXT("group", organ_group_name((organ_group)group)),
@@ -60,38 +58,37 @@ static json_t *graft_group_json(const void *context, size_t group)
 static json_t *graft_tensor_json(const void *context, size_t k)
 {
     const organ_graft_job *const job = context;
-    const organ_piece *const piece = &job->written.layout.pieces[k];
+    const organ_piece *const piece = &job->layout.pieces[k];
     if (piece->model != job->source)
         return NULL;
-    return ORGAN_OBJECT(
-        SET_TEXT("name", piece->as.name), SET_TEXT("from", piece->from->name), SET_DTYPE("dtype", piece->as.dtype),
-        SET_DTYPE("source_dtype", piece->from->dtype),
-        SET("xxh3", job->options->write.dry_run ? json_null() : organ_layout_digest(&job->written.layout, k)));
+    return ORGAN_OBJECT(SET_TEXT("name", piece->as.name), SET_TEXT("from", piece->from->name),
+                        SET_DTYPE("dtype", piece->as.dtype), SET_DTYPE("source_dtype", piece->from->dtype),
+                        SET("xxh3", job->options->write.dry_run ? json_null() : organ_layout_digest(&job->layout, k)));
 }
 
 static json_t *graft_totals_json(const organ_graft_job *job)
 {
-    const organ_amount all = organ_layout_amount(&job->written.layout, ORGAN_ALL_GROUPS, NULL);
-    const organ_amount taken = organ_layout_amount(&job->written.layout, ORGAN_ALL_GROUPS, job->source);
+    const organ_amount all = organ_layout_amount(&job->layout, ORGAN_ALL_GROUPS, NULL);
+    const organ_amount taken = organ_layout_amount(&job->layout, ORGAN_ALL_GROUPS, job->source);
     return ORGAN_OBJECT(SET("grafted", ORGAN_OBJECT(SET_AMOUNT(taken))), SET("output", ORGAN_OBJECT(SET_AMOUNT(all))),
                         SET_REAL("percent_of_elements", organ_percent(taken.elements, all.elements)));
 }
 
-static json_t *graft_parameters_json(void *context)
+static json_t *graft_parameters_of(const organ_graft_options *o)
 {
-    const organ_graft_options *const o = ((const organ_graft_job *)context)->options;
     return ORGAN_OBJECT(SET_BYTES_OF("type", o->types), SET_BYTES_OF("layers", o->layers), SET_BYTES_OF("map", o->map));
 }
 
-static json_t *graft_document(organ_graft_job *job)
+/* `output` is as the writer has it, or has the path alone if nothing is written. */
+static json_t *graft_document_of(const organ_graft_job *job, const organ_output *output)
 {
     const organ_graft_options *const o = job->options;
-    const organ_layout *const layout = &job->written.layout;
-    json_t *const run = organ_output_run(&job->written.made.output, organ_layout_bytes(layout));
+    const organ_layout *const layout = &job->layout;
+    json_t *const run = organ_output_run(output, organ_layout_bytes(layout));
     json_t *const document = ORGAN_OBJECT(
         SET_TEXT("schema", "organ.graft/1"), SET_TEXT("organ", ORGAN_VERSION), SET_FLAG("dry_run", o->write.dry_run),
         SET("source", organ_model_json(job->source)), SET("target", organ_model_json(job->target)),
-        SET("parameters", graft_parameters_json(job)), SET("mismatches", json_incref(job->mismatches)));
+        SET("parameters", graft_parameters_of(o)), SET("mismatches", json_incref(job->mismatches)));
     if (document && json_array_size(job->mismatches) == 0)
         ORGAN_ADD(document, SET("totals", graft_totals_json(job)),
                   SET("groups", organ_json_rows(ORGAN_ALL_GROUPS, graft_group_json, job)),
@@ -105,21 +102,14 @@ static json_t *graft_document(organ_graft_job *job)
 
 /* ---- the run ---- */
 
-static void evaluate(organ_graft_job *job)
+static json_t *graft_parameters(void *context)
 {
-    const organ_output *const output = &job->written.made.output;
-    char *const path = organ_output_copy_path(organ_output_directory(output), job->target,
-                                              output->single ? organ_output_name(output) : NULL);
-    organ_evaluation_run(&job->evaluation, path);
-    free(path);
+    return graft_parameters_of(((const organ_graft_job *)context)->options);
 }
 
-static json_t *evaluated(void *context)
+static json_t *graft_document(void *context, const organ_writing *made)
 {
-    organ_graft_job *const job = context;
-    if (!job->options->write.dry_run)
-        evaluate(job);
-    return organ_evaluated_json(&job->evaluation, graft_document(job));
+    return graft_document_of(context, organ_write_output(made));
 }
 
 static organ_status plan_graft(organ_graft_job *job, organ_error *error)
@@ -134,7 +124,7 @@ static organ_status plan_graft(organ_graft_job *job, organ_error *error)
         organ_layer_map_parse(o->map, &job->map, error) ||
         organ_model_open_with(o->source, o->access, &job->source, error) ||
         organ_model_open_with(o->target, o->access, &job->target, error) ||
-        organ_layout_copy(job->target, &job->written.layout, error) || check_grafted(job, error) ||
+        organ_layout_copy(job->target, &job->layout, error) || check_grafted(job, error) ||
         organ_graft_match(job, error))
         return error->status;
     return settle_header(job, error);
@@ -143,7 +133,7 @@ static organ_status plan_graft(organ_graft_job *job, organ_error *error)
 static organ_status tell_mismatches(organ_graft_job *job, json_t **report, organ_error *error)
 {
     const size_t count = json_array_size(job->mismatches);
-    if (!(*report = graft_document(job)))
+    if (!(*report = graft_document_of(job, &(organ_output){.path = job->options->write.output})))
         return organ_fail_memory(error, job->options->target);
     return organ_fail(error, ORGAN_BAD_INPUT, "%s does not fit into %s: %s%s", job->options->source,
                       job->options->target, json_string_value(json_array_get(job->mismatches, 0)),
@@ -152,25 +142,34 @@ static organ_status tell_mismatches(organ_graft_job *job, json_t **report, organ
 
 static organ_status graft(organ_graft_job *job, json_t **report, organ_error *error)
 {
-    organ_layout_output *const w = &job->written;
+    const organ_graft_options *const o = job->options;
     if (plan_graft(job, error))
         return error->status;
     if (json_array_size(job->mismatches))
         return tell_mismatches(job, report, error);
-    w->layout.changed = true;
-    w->layout.kernels = job->kernels;
-    w->model = job->target;
-    w->source = job->source;
-    w->apart = job->target->manifest && !w->made.output.single;
-    if (organ_evaluation_prepare(&job->evaluation, error) || organ_layout_output_make(w, report, error))
-        return error->status;
-    return organ_evaluation_end(&job->evaluation, error);
+    job->layout.changed = true;
+    job->layout.kernels = job->kernels;
+    const organ_write made = {.model = job->target,
+                              .asked = &o->write,
+                              .layout = &job->layout,
+                              .source = job->source,
+                              .apart = job->target->manifest && !job->single,
+                              .ranks = o->ranks,
+                              .stop = job->stop,
+                              .definition = "graft/1",
+                              .stage = "grafting",
+                              .model_is = "target",
+                              .progress = job->progress,
+                              .engine = o->engine,
+                              .context = job,
+                              .parameters = graft_parameters,
+                              .document = graft_document};
+    return organ_write_run(&made, report, error);
 }
 
 static void close_graft(organ_graft_job *job)
 {
-    organ_evaluation_release(&job->evaluation);
-    organ_layout_output_release(&job->written);
+    organ_layout_release(&job->layout);
     organ_model_close(job->source);
     organ_model_close(job->target);
     json_decref(job->mismatches);
@@ -184,27 +183,10 @@ organ_status organ_graft(const organ_graft_options *options, const organ_kernels
                          const organ_progress *progress, const organ_stop *stop, json_t **report, organ_error *error)
 {
     organ_graft_job job = {.options = options,
-                           .written = {.made = {.output = {.path = options->write.output,
-                                                           .single = organ_output_is_file(options->write.output),
-                                                           .force = options->write.force,
-                                                           .resume = options->write.resume,
-                                                           .ranks = options->ranks},
-                                                .dry_run = options->write.dry_run,
-                                                .definition = "graft/1",
-                                                .stage = "grafting",
-                                                .progress = progress,
-                                                .stop = stop},
-                                       .model_is = "target",
-                                       .context = &job,
-                                       .parameters = graft_parameters_json,
-                                       .document = evaluated},
-                           .evaluation = {.options = options->write.evaluate,
-                                          .engine = options->engine,
-                                          .progress = progress,
-                                          .before = options->target,
-                                          .before_is = "target",
-                                          .output = options->write.output},
-                           .kernels = kernels};
+                           .single = organ_output_is_file(options->write.output),
+                           .kernels = kernels,
+                           .progress = progress,
+                           .stop = stop};
     const organ_memory_work memory = organ_memory_work_begin();
     *report = NULL;
     graft(&job, report, error);

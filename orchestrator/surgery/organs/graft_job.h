@@ -5,9 +5,8 @@
 #define ORGAN_GRAFT_JOB_H
 
 #include "orchestrator/surgery/organs/graft.h"
-#include "orchestrator/surgery/output/layout_output.h"
+#include "orchestrator/surgery/write/write.h"
 #include "orchestrator/surgery/output/selection.h"
-#include "orchestrator/surgery/trial/evaluation.h"
 
 /* A layer of the source and the layer of the target that it becomes (all of it, or some of its tensors). */
 typedef struct organ_layer_pair {
@@ -19,9 +18,11 @@ typedef struct organ_graft_job {
     organ_model *source, *target;
     organ_selection selection;
     organ_layer_moves map;
-    organ_layout_output
-        written; /* its layout is the target's; pieces[k] is tensor k of the target, added ones follow */
+    organ_layout layout; /* the target's: pieces[k] is tensor k of the target, added ones follow */
+    bool single;         /* the output is one file */
     const organ_kernels *kernels;
+    const organ_progress *progress;
+    const organ_stop *stop;
     organ_layer_pair *pairs; /* by `to`, each layer once */
     size_t pair_count;
     int32_t source_layers, target_layers; /* one more than the highest */
@@ -30,7 +31,6 @@ typedef struct organ_graft_job {
     size_t converted; /* tensors that get another type */
     bool across;      /* one model has GGUF's names, the other has not */
     bool anew;        /* the header is made anew: types, layers or metadata change, or files are merged */
-    organ_evaluation evaluation;
     json_t *mismatches, *notes, *metadata; /* arrays of sentences */
 } organ_graft_job;
 

@@ -23,8 +23,7 @@ void organ_graft_say(json_t *list, const char *format, ...)
 
 bool organ_graft_header_is_free(const organ_graft_job *job)
 {
-    return strcmp(job->written.layout.format, "GGUF") == 0 &&
-           (job->written.made.output.single || job->target->manifest);
+    return strcmp(job->layout.format, "GGUF") == 0 && (job->single || job->target->manifest);
 }
 
 static organ_status graft_no_memory(const organ_graft_job *job, organ_error *error)
@@ -222,7 +221,7 @@ static void settle_type(organ_graft_job *job, const organ_tensor *from, organ_pi
 
 static void graft_match_take_tensor(organ_graft_job *job, const organ_tensor *from, size_t k)
 {
-    organ_piece *const piece = &job->written.layout.pieces[k];
+    organ_piece *const piece = &job->layout.pieces[k];
     char source[128], target[128];
     job->taken[k] = true;
     graft_match_shape_text(from, source);
@@ -255,9 +254,9 @@ static void add_tensor(organ_graft_job *job, const organ_tensor *from, const cha
                         name, source, like ? "it is " : "there is none", like ? target : "");
         return;
     }
-    organ_piece *const piece = &job->written.layout.pieces[job->written.layout.piece_count];
+    organ_piece *const piece = &job->layout.pieces[job->layout.piece_count];
     *piece = (organ_piece){.as = *from, .model = job->source, .from = from};
-    piece->as.name = organ_arena_copy(&job->written.layout.arena, name, strlen(name));
+    piece->as.name = organ_arena_copy(&job->layout.arena, name, strlen(name));
     piece->as.anatomy = anatomy;
     piece->as.file = 0;
     if (from->rank < 2 && from->dtype != like->dtype && organ_can_widen(from->dtype) && organ_can_narrow(like->dtype) &&
@@ -265,7 +264,7 @@ static void add_tensor(organ_graft_job *job, const organ_tensor *from, const cha
         piece->as.dtype = like->dtype;
         job->converted++;
     }
-    job->taken[job->written.layout.piece_count++] = true;
+    job->taken[job->layout.piece_count++] = true;
     job->anew = true;
 }
 
@@ -338,8 +337,8 @@ organ_status organ_graft_match(organ_graft_job *job, organ_error *error)
     job->across = (job->source->gguf != NULL) != (job->target->gguf != NULL);
     for (size_t t = 0; t < job->source->tensor_count; t++)
         selected += organ_selected(&job->selection, &job->source->tensors[t]);
-    const bool grown = organ_layout_grow(&job->written.layout, selected);
-    job->taken = calloc(job->written.layout.piece_count + selected + 1, sizeof *job->taken);
+    const bool grown = organ_layout_grow(&job->layout, selected);
+    job->taken = calloc(job->layout.piece_count + selected + 1, sizeof *job->taken);
     if (!grown || !job->taken)
         return graft_no_memory(job, error);
     if (pair_layers(job, error))
@@ -353,8 +352,8 @@ organ_status organ_graft_match(organ_graft_job *job, organ_error *error)
     for (size_t t = 0; t < job->source->tensor_count; t++)
         if (organ_selected(&job->selection, &job->source->tensors[t]))
             match_one(job, &job->source->tensors[t]);
-    for (size_t k = 0; k < job->written.layout.piece_count; k++)
-        if (!job->written.layout.pieces[k].as.name)
+    for (size_t k = 0; k < job->layout.piece_count; k++)
+        if (!job->layout.pieces[k].as.name)
             return graft_no_memory(job, error);
     find_left_over(job);
     check_added(job);

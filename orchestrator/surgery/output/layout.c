@@ -245,7 +245,6 @@ void organ_layout_release(organ_layout *layout)
     organ_rows_free(layout->pieces);
     organ_resharding_free(layout->plan);
     organ_rows_free(layout->copies);
-    organ_rows_free(layout->units);
     organ_rows_free(layout->shards);
     free(layout->kept);
     organ_arena_release(&layout->arena);

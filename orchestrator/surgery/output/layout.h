@@ -9,7 +9,7 @@
 #include "formats/model/organ_directory.h"
 #include "orchestrator/stream/copy_tree.h"
 #include "orchestrator/surgery/output/by_layer.h"
-#include "orchestrator/surgery/output/unit_run.h"
+#include "orchestrator/surgery/output/resharding.h"
 
 #include <jansson.h>
 
@@ -38,8 +38,7 @@ typedef struct organ_layout {
     bool changed; /* its bytes are not, or no longer, those of a donor: an organ directory made of it says so */
     const organ_kernels *kernels; /* for pieces whose type is not that of `from`; else NULL is allowed */
     /* Set by organ_layout_plan: */
-    organ_shard_piece *copies; /* of the pieces, one each, which is a unit; the unit run sets their digests */
-    organ_run_unit *units;
+    organ_shard_piece *copies; /* of the pieces, one each, which is a unit; copying sets their digests */
     organ_shard *shards; /* files of the output; of an organ directory: one for each filler of each file, then one for
                             each piece */
     organ_filler *kept;  /* of an organ directory: the fillers, each at the beginning of its file */

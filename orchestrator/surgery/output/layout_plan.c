@@ -135,7 +135,6 @@ static void list_copies(organ_layout *layout)
                                                 .same = piece->from,
                                                 .model = piece->model,
                                                 .bytes = piece->as.bytes};
-        layout->units[k] = (organ_run_unit){.first = k, .count = 1, .item = k, .bytes = piece->from->bytes};
         organ_rows_passed();
     }
 }
@@ -147,10 +146,9 @@ organ_status organ_layout_plan(organ_layout *layout, const organ_model *model, b
         fillers += layout->files[f].filler_count;
     const size_t shards = apart ? fillers + layout->piece_count : layout->file_count;
     layout->copies = organ_rows_take(layout->piece_count + 1, sizeof *layout->copies);
-    layout->units = organ_rows_take(layout->piece_count + 1, sizeof *layout->units);
     layout->shards = organ_rows_take(shards + 1, sizeof *layout->shards);
     layout->kept = calloc(fillers + 1, sizeof *layout->kept);
-    if (!layout->copies || !layout->units || !layout->shards || !layout->kept)
+    if (!layout->copies || !layout->shards || !layout->kept)
         return organ_fail_memory(error, model->path);
     list_copies(layout);
     if (!apart)

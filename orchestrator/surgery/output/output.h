@@ -1,12 +1,11 @@
 /* SPDX-License-Identifier: MIT
- * Room surgery/output: what operations do around their work. report_end.h ends those that return a document only,
- * interface.h lists the options of all. In go a model and what a user chose of it (targets.h, selection.h,
- * plain_only.h); out comes a model that is made of units and can be continued (unit_output.h), or of tensors of other
- * models (layout.h, layout_output.h, resharding.h), with its reports (output_reports.h). Parts of documents: tally.h,
- * by_layer.h, experiment.h, errata.h, machine_plan.h.
+ * Room surgery/output: what lies beneath surgery/write, and what verbs share besides. Choice of tensors: targets.h,
+ * selection.h, plain_only.h, cuts.h. Files of an output: layout.h, resharding.h, run_journal.h (its journal),
+ * output_reports.h (its reports). Parts of documents: tally.h, by_layer.h, experiment.h, errata.h, machine_plan.h.
+ * report_end.h ends verbs that return a document only; interface.h has the types of all.
  *
- * Here: the output of an operation that makes a model, a directory or one file, in a place where it hurts no input,
- * there whole or not at all. */
+ * This header: an output that is a directory or one file. It grows under a hidden name, and gets its own name when it
+ * is whole. */
 #ifndef ORGAN_OUTPUT_H
 #define ORGAN_OUTPUT_H
 

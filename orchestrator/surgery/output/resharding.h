@@ -29,7 +29,7 @@ typedef struct organ_shard_piece {
     uint64_t bytes;
     size_t file;
     uint64_t offset; /* in that file */
-    uint64_t xxh3;   /* of what was copied; set by an organ_unit_run */
+    uint64_t xxh3;   /* of what was copied; set by an organ_writing */
 } organ_shard_piece;
 
 /* Bytes of a file that belong to no tensor: its header, and what is not zero between tensors. All else is zeros. */

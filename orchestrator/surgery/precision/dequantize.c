@@ -31,7 +31,7 @@ static bool dequantize_is_known(const organ_weight *weight)
 static void dequantize_add_piece(organ_dequantize_job *job, organ_shard_piece piece, uint64_t bytes_before)
 {
     job->units[job->piece_count] =
-        (organ_run_unit){.first = job->piece_count, .count = 1, .item = job->part_count, .bytes = bytes_before};
+        (organ_unit){.first = job->piece_count, .count = 1, .item = job->part_count, .bytes = bytes_before};
     job->pieces[job->piece_count++] = piece;
 }
 
@@ -150,7 +150,7 @@ static organ_status make_plain(void *context, organ_json_edit *config, organ_err
     return organ_config_make_plain(config, job->as, job->part_count > 0, error);
 }
 
-static organ_status dequantize_all(void *context, organ_unit_run *run, organ_error *error)
+static organ_status dequantize_all(void *context, organ_writing *run, organ_error *error)
 {
     organ_dequantize_job *const job = context;
     job->run = run;
@@ -174,28 +174,28 @@ static organ_status dequantize(organ_dequantize_job *job, json_t **report, organ
     const organ_dequantize_options *const o = job->options;
     if (organ_dtype_asked(o->dtype, &job->as, error) || open_packed(job, error))
         return error->status;
-    const organ_remake remake = {.model = job->model,
-                                 ORGAN_REMAKE_ASKED(o),
-                                 ORGAN_REMAKE_BY(job),
-                                 ORGAN_REMAKE_ANEW(o, job),
-                                 .unit_count = job->piece_count,
-                                 .definition = "dequantize/1",
-                                 .gguf = job->gguf,
-                                 .left_out = left_out,
-                                 .stage = "dequantizing",
-                                 .name = "dequantize.json",
-                                 .markdown_name = "DEQUANTIZE_REPORT.md",
-                                 .model_is = "model",
-                                 .made_as = job->as == ORGAN_F32 ? ORGAN_MADE_32 : ORGAN_MADE_16,
-                                 .repacked = job->part_count > 0,
-                                 .edit = make_plain,
-                                 .fill = dequantize_all,
-                                 .recall = organ_dequantize_recall,
-                                 .schema = "organ.dequantize/1",
-                                 .parameters = organ_dequantize_parameters,
-                                 .document = organ_dequantize_document};
+    const organ_write made = {.model = job->model,
+                              .asked = &o->write,
+                              ORGAN_WRITE_BY(job),
+                              ORGAN_WRITE_PIECES(job),
+                              .unit_count = job->piece_count,
+                              .definition = "dequantize/1",
+                              .gguf = job->gguf,
+                              .left_out = left_out,
+                              .stage = "dequantizing",
+                              .name = "dequantize.json",
+                              .markdown_name = "DEQUANTIZE_REPORT.md",
+                              .model_is = "model",
+                              .made_as = job->as == ORGAN_F32 ? ORGAN_MADE_32 : ORGAN_MADE_16,
+                              .repacked = job->part_count > 0,
+                              .edit = make_plain,
+                              .fill = dequantize_all,
+                              .recall = organ_dequantize_recall,
+                              .schema = "organ.dequantize/1",
+                              .parameters = organ_dequantize_parameters,
+                              .document = organ_dequantize_document};
     dequantize_tell_before(job);
-    organ_remake_run(&remake, report, error);
+    organ_write_run(&made, report, error);
     if (*report)
         tell_after(job);
     return error->status;

@@ -124,14 +124,14 @@ static const organ_weight *dequantised(const void *job, size_t k)
     return ((const organ_dequantize_job *)job)->parts[k].weight;
 }
 
-json_t *organ_dequantize_document(void *context, const organ_unit_output *made)
+json_t *organ_dequantize_document(void *context, const organ_writing *made)
 {
     const organ_dequantize_job *const job = context;
     dequantize_document_sums all = {0};
     for (size_t k = 0; k < job->part_count; k++)
         dequantize_document_add_part(&all, job, &job->parts[k]);
     json_t *const totals = dequantize_document_sums_json(&all);
-    ORGAN_ADD(totals, SET_COUNT("total_size", organ_resharding_total(made->plan)));
+    ORGAN_ADD(totals, SET_COUNT("total_size", organ_resharding_total(organ_write_files(made))));
     return ORGAN_OBJECT(
         SET_TEXT("quant_method", job->weights->method), SET("totals", totals),
         SET("matrices", organ_matrices_among(job->weights, job->part_count, dequantised, job)),
@@ -140,7 +140,7 @@ json_t *organ_dequantize_document(void *context, const organ_unit_output *made)
         SET("strays",
             organ_json_rows(job->weights->stray_count + job->kept_count, dequantize_document_stray_json, job)),
         SET("notes", organ_json_texts(job->weights->note_count, (const char *const *)job->weights->notes)),
-        SET("files", organ_resharding_files_json(made->plan)),
+        SET("files", organ_resharding_files_json(organ_write_files(made))),
         SET("weights", organ_json_rows(job->part_count, dequantize_document_part_json, job)),
         SET("definitions", dequantize_document_definitions_json()));
 }

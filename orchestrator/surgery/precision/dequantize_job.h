@@ -5,7 +5,7 @@
 
 #include "formats/weights/weights.h"
 #include "orchestrator/surgery/precision/dequantize.h"
-#include "orchestrator/surgery/remake/remake.h"
+#include "orchestrator/surgery/write/write.h"
 
 /* A packed weight that becomes numbers. */
 typedef struct organ_dequantize_part {
@@ -25,13 +25,13 @@ typedef struct organ_dequantize_job {
     organ_dtype as;
     organ_shard_piece *pieces;
     size_t piece_count;
-    organ_run_unit *units; /* one for each piece; item: the part */
+    organ_unit *units; /* one for each piece; item: the part */
     organ_dequantize_part *parts;
     size_t part_count;
     const organ_tensor **kept; /* packed tensors that stay as they are: their type has no values that are known */
     size_t kept_count;
     organ_gguf_writer *gguf;
-    organ_unit_run *run;          /* while the pass runs, */
+    organ_writing *run;           /* while the pass runs, */
     organ_dequantize_part **todo; /* and the parts that are not done, by the items of the pass */
 } organ_dequantize_job;
 
@@ -43,6 +43,6 @@ json_t *organ_dequantize_results(const organ_dequantize_part *part);
 bool organ_dequantize_recall(void *job, size_t part, const json_t *results);
 
 json_t *organ_dequantize_parameters(void *job);
-json_t *organ_dequantize_document(void *job, const organ_unit_output *made);
+json_t *organ_dequantize_document(void *job, const organ_writing *made);
 
 #endif

@@ -56,8 +56,8 @@ static organ_status convert_strip(void *context, const organ_weight_strip *strip
     const size_t row = strip->cols * dequantize_pass_width_of(job->as), bytes = strip->rows * row;
     if (has_not_finite(job->as, strip->values, bytes))
         count_not_finite(job->as, strip->values, bytes, result);
-    return organ_unit_run_put(job->run, job->todo[strip->item]->piece, strip->values, bytes, strip->first * row,
-                              scratch, error);
+    return organ_write_put(job->run, job->todo[strip->item]->piece, strip->values, bytes, strip->first * row, scratch,
+                           error);
 }
 
 /* How much of what the weight is read from belongs to so many of its rows. */
@@ -76,7 +76,7 @@ static organ_status dequantize_pass_retire_strip(void *context, const organ_weig
     const not_finite *const found = result;
     part->infinite += found->infinite;
     part->nan += found->nan;
-    if (strip->last && organ_unit_run_finish(job->run, part->piece, organ_dequantize_results(part), error))
+    if (strip->last && organ_write_finish(job->run, part->piece, organ_dequantize_results(part), error))
         return error->status;
     organ_progress_advance(job->progress,
                            dequantize_pass_share(part, strip->first + strip->rows) -

@@ -119,7 +119,7 @@ static unsigned shape_scales(const organ_quantize_scheme *scheme, organ_quantize
 static size_t add_unit(organ_quantize_job *job, size_t first, size_t count, uint64_t bytes)
 {
     job->units[job->unit_count] =
-        (organ_run_unit){.first = first, .count = count, .item = job->part_count - 1, .bytes = bytes};
+        (organ_unit){.first = first, .count = count, .item = job->part_count - 1, .bytes = bytes};
     return job->unit_count++;
 }
 
@@ -228,7 +228,7 @@ static void quantize_tell_before(const organ_quantize_job *job)
                             job->left_count == 1 ? "it is" : "they are", job->left[0].tensor->name);
 }
 
-static organ_status quantize_all(void *context, organ_unit_run *run, organ_error *error)
+static organ_status quantize_all(void *context, organ_writing *run, organ_error *error)
 {
     organ_quantize_job *const job = context;
     job->run = run;
@@ -270,30 +270,30 @@ static organ_status quantize(organ_quantize_job *job, json_t **report, organ_err
     if (quantize_check_options(job, error) || open_plain(job, error) ||
         (o->write.dry_run && quantize_foresee(job, error)))
         return error->status;
-    const organ_remake remake = {.model = job->model,
-                                 ORGAN_REMAKE_ASKED(o),
-                                 ORGAN_REMAKE_BY(job),
-                                 ORGAN_REMAKE_ANEW(o, job),
-                                 .unit_count = job->unit_count,
-                                 .plan = &job->plan,
-                                 .definition = job->pruning          ? "sparse-gptq-resolved/1"
-                                               : quantize_by_text(o) ? o->no_resolve ? "gptq/1" : "gptq-resolved/1"
-                                                                     : "quantize/1",
-                                 .stage = "quantizing",
-                                 .name = "quantize.json",
-                                 .markdown_name = "QUANTIZE_REPORT.md",
-                                 .model_is = "model",
-                                 .made_as = ORGAN_MADE_PACKED,
-                                 .repacked = true,
-                                 .edit = organ_quantize_config,
-                                 .fill = quantize_all,
-                                 .recall = organ_quantize_recall,
-                                 .schema = "organ.quantize/1",
-                                 .parameters = organ_quantize_parameters,
-                                 .identity = organ_quantize_identity,
-                                 .document = organ_quantize_document};
+    const organ_write made = {.model = job->model,
+                              .asked = &o->write,
+                              ORGAN_WRITE_BY(job),
+                              ORGAN_WRITE_PIECES(job),
+                              .unit_count = job->unit_count,
+                              .plan = &job->plan,
+                              .definition = job->pruning          ? "sparse-gptq-resolved/1"
+                                            : quantize_by_text(o) ? o->no_resolve ? "gptq/1" : "gptq-resolved/1"
+                                                                  : "quantize/1",
+                              .stage = "quantizing",
+                              .name = "quantize.json",
+                              .markdown_name = "QUANTIZE_REPORT.md",
+                              .model_is = "model",
+                              .made_as = ORGAN_MADE_PACKED,
+                              .repacked = true,
+                              .edit = organ_quantize_config,
+                              .fill = quantize_all,
+                              .recall = organ_quantize_recall,
+                              .schema = "organ.quantize/1",
+                              .parameters = organ_quantize_parameters,
+                              .identity = organ_quantize_identity,
+                              .document = organ_quantize_document};
     quantize_tell_before(job);
-    return organ_remake_run(&remake, report, error);
+    return organ_write_run(&made, report, error);
 }
 
 static organ_status quantize_and_close(organ_quantize_job *job, json_t **report, organ_error *error)

@@ -94,15 +94,15 @@ static organ_status quantize_along_store(quantize_along_storing *s, const float 
                                s->codes + (r - first) * s->row_bytes, s->back);
             organ_quantize_lose(kernels, weights + r * s->cols, s->back, s->cols, &sums);
         }
-        if (organ_unit_run_put(job->run, s->part->codes, s->codes, rows * s->row_bytes, first * s->row_bytes, s->put,
-                               error))
+        if (organ_write_put(job->run, s->part->codes, s->codes, rows * s->row_bytes, first * s->row_bytes, s->put,
+                            error))
             return error->status;
     }
     s->part->squares = sums.squares;
     s->part->error_squares = sums.error_squares;
     organ_quantize_store_scales(s->part->scheme, kernels, s->scales, scales, s->stored);
-    if (organ_unit_run_put(job->run, s->part->scale, s->stored, scales * organ_quantize_scale_bytes(s->part->scheme), 0,
-                           s->put, error))
+    if (organ_write_put(job->run, s->part->scale, s->stored, scales * organ_quantize_scale_bytes(s->part->scheme), 0,
+                        s->put, error))
         return error->status;
     return organ_quantize_put_shape(job, s->part, error);
 }
@@ -112,13 +112,13 @@ static organ_status quantize_along_load(quantize_along_storing *s, float *weight
     organ_quantize_job *const job = s->job;
     const organ_kernels *const kernels = job->engine->kernels;
     const size_t scales = s->bands * s->groups;
-    if (organ_unit_run_read(job->run, s->part->scale, s->stored, scales * organ_quantize_scale_bytes(s->part->scheme),
-                            0, error))
+    if (organ_write_read(job->run, s->part->scale, s->stored, scales * organ_quantize_scale_bytes(s->part->scheme), 0,
+                         error))
         return error->status;
     organ_quantize_load_scales(s->part->scheme, kernels, s->stored, scales, s->scales);
     for (size_t first = 0; first < s->rows && !error->status; first += s->strip_rows) {
         const size_t rows = organ_lesser(s->strip_rows, s->rows - first);
-        organ_unit_run_read(job->run, s->part->codes, s->codes, rows * s->row_bytes, first * s->row_bytes, error);
+        organ_write_read(job->run, s->part->codes, s->codes, rows * s->row_bytes, first * s->row_bytes, error);
         for (size_t r = first; r < first + rows && !error->status; r++)
             organ_quantize_row_back(s->part->scheme, kernels, s->codes + (r - first) * s->row_bytes, scales_of(s, r),
                                     s->cols, weights + r * s->cols);
@@ -223,7 +223,7 @@ static organ_status quantize_along_quantise(quantize_along_storing *s, const org
     organ_along_note_fallback(&s->part->fallback, matrix);
     s->part->block_diagonal = job->inputs.block < job->inputs.features;
     memcpy(weights, values, s->rows * s->cols * sizeof *weights);
-    return organ_unit_run_finish(job->run, s->part->unit, organ_quantize_results(s->part), error);
+    return organ_write_finish(job->run, s->part->unit, organ_quantize_results(s->part), error);
 }
 
 static organ_status quantize_along_change(void *context, const organ_along_matrix *matrix, float *weights,

@@ -215,7 +215,7 @@ json_t *organ_quantize_identity(void *context)
                         SET_IF(job->along, "scratch", json_boolean(job->options->calibration.scratch != NULL)));
 }
 
-json_t *organ_quantize_document(void *context, const organ_unit_output *made)
+json_t *organ_quantize_document(void *context, const organ_writing *made)
 {
     const organ_quantize_job *const job = context;
     const bool divides = job->pruning && job->pruning->allocation;
@@ -224,13 +224,13 @@ json_t *organ_quantize_document(void *context, const organ_unit_output *made)
         quantize_document_add_part(&all, job, &job->parts[k]);
     json_t *const totals = quantize_document_sums_json(job, &all);
     ORGAN_ADD(totals, SET_IF(job->regrouped, "regrouped", json_integer((json_int_t)job->regrouped)));
-    ORGAN_ADD(totals, SET_COUNT("total_size", organ_resharding_total(made->plan)));
+    ORGAN_ADD(totals, SET_COUNT("total_size", organ_resharding_total(organ_write_files(made))));
     return ORGAN_OBJECT(SET("totals", totals), SET_COUNT("clipped_blocks", job->partial),
                         SET("plain", organ_pieces_same_json(job->pieces, job->piece_count)),
                         SET("matrices", organ_matrices_json(job->model, job->targets.chosen)),
                         SET("roles", organ_anatomy_rows_json(quantize_document_role_json, job)),
                         SET("left_alone", organ_json_rows(job->left_count, quantize_document_left_json, job->left)),
-                        SET("files", organ_resharding_files_json(made->plan)),
+                        SET("files", organ_resharding_files_json(organ_write_files(made))),
                         SET("tensors", organ_json_rows(job->part_count, quantize_document_part_json, job)),
                         SET("definitions", quantize_document_definitions_json(job)),
                         SET_IF(job->along, "calibration", quantize_document_calibration_json(job)),

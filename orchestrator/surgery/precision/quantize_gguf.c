@@ -118,7 +118,7 @@ static organ_status quantize_gguf_plan_pieces(organ_gguf_job *job, organ_error *
         if (!taken)
             job->pieces[job->piece_count] = organ_piece_same(tensor);
         job->units[job->piece_count] =
-            (organ_run_unit){.first = job->piece_count, .count = 1, .item = job->part_count, .bytes = tensor->bytes};
+            (organ_unit){.first = job->piece_count, .count = 1, .item = job->part_count, .bytes = tensor->bytes};
         job->part_count += taken;
         job->piece_count++;
     }
@@ -266,7 +266,7 @@ static organ_status check_imatrix(void *context, const char *to, const char *pat
 
 /* The walk comes first: it takes more memory than the pass in any case, so that what cannot be is refused before
  * anything is made. */
-static organ_status quantize_all(void *context, organ_unit_run *run, organ_error *error)
+static organ_status quantize_all(void *context, organ_writing *run, organ_error *error)
 {
     organ_gguf_job *const job = context;
     job->run = run;
@@ -297,31 +297,31 @@ static organ_status quantize(organ_gguf_job *job, json_t **report, organ_error *
         return error->status;
     if (o->write.dry_run && job->along)
         organ_along_foresee(job->along, &ORGAN_GPTQ_SOLVE, &job->plan);
-    const organ_remake remake = {.model = job->model,
-                                 ORGAN_REMAKE_ASKED(o),
-                                 ORGAN_REMAKE_BY(job),
-                                 ORGAN_REMAKE_ANEW(o, job),
-                                 .unit_count = job->piece_count,
-                                 .definition = !o->calibration.text ? "quantize-gguf/1"
-                                               : o->no_resolve      ? "gptq-gguf/1"
-                                                                    : "gptq-gguf-resolved/1",
-                                 .gguf = job->writer,
-                                 .plan = &job->plan,
-                                 .stage = "quantizing",
-                                 .name = "quantize.json",
-                                 .markdown_name = "QUANTIZE_REPORT.md",
-                                 .model_is = "model",
-                                 .made_as = ORGAN_MADE_PACKED,
-                                 .repacked = true,
-                                 .fill = quantize_all,
-                                 .recall = organ_gguf_recall,
-                                 .schema = "organ.quantize/1",
-                                 .parameters = organ_gguf_parameters,
-                                 .identity = organ_gguf_identity,
-                                 .check = check_imatrix,
-                                 .document = organ_gguf_document};
+    const organ_write made = {.model = job->model,
+                              .asked = &o->write,
+                              ORGAN_WRITE_BY(job),
+                              ORGAN_WRITE_PIECES(job),
+                              .unit_count = job->piece_count,
+                              .definition = !o->calibration.text ? "quantize-gguf/1"
+                                            : o->no_resolve      ? "gptq-gguf/1"
+                                                                 : "gptq-gguf-resolved/1",
+                              .gguf = job->writer,
+                              .plan = &job->plan,
+                              .stage = "quantizing",
+                              .name = "quantize.json",
+                              .markdown_name = "QUANTIZE_REPORT.md",
+                              .model_is = "model",
+                              .made_as = ORGAN_MADE_PACKED,
+                              .repacked = true,
+                              .fill = quantize_all,
+                              .recall = organ_gguf_recall,
+                              .schema = "organ.quantize/1",
+                              .parameters = organ_gguf_parameters,
+                              .identity = organ_gguf_identity,
+                              .check = check_imatrix,
+                              .document = organ_gguf_document};
     quantize_gguf_tell_before(job);
-    return organ_remake_run(&remake, report, error);
+    return organ_write_run(&made, report, error);
 }
 
 organ_status organ_quantize_gguf(const organ_quantize_options *options, const organ_engine *engine,

@@ -90,8 +90,8 @@ static organ_status quantize_gguf_along_store(quantize_gguf_along_storing *s, bo
         blocks_mean(s, blocks, 1, row);
     }
     return !own ? ORGAN_OK
-                : organ_unit_run_put(s->job->run, s->part->piece, s->blocks, s->rows * s->row_bytes,
-                                     quantize_gguf_along_place_of(s), s->put, error);
+                : organ_write_put(s->job->run, s->part->piece, s->blocks, s->rows * s->row_bytes,
+                                  quantize_gguf_along_place_of(s), s->put, error);
 }
 
 /* ---- for the walk ---- */
@@ -125,8 +125,8 @@ static organ_status quantize_gguf_along_restore(void *context, const organ_along
     organ_gguf_job *const job = context;
     quantize_gguf_along_storing s;
     if (storing_open(job, matrix, &s, error) == ORGAN_OK &&
-        organ_unit_run_read(job->run, s.part->piece, s.blocks, s.rows * s.row_bytes, quantize_gguf_along_place_of(&s),
-                            error) == ORGAN_OK) {
+        organ_write_read(job->run, s.part->piece, s.blocks, s.rows * s.row_bytes, quantize_gguf_along_place_of(&s),
+                         error) == ORGAN_OK) {
         blocks_mean(&s, s.blocks, s.rows, weights);
         organ_along_turn(job->along, s.part->weight.codes, weights, s.rows, false, error);
     }
@@ -156,7 +156,7 @@ static organ_status quantize_gguf_along_finish(const quantize_gguf_along_storing
     part->gptq_loss += m->gptq_loss;
     part->output_loss += m->loss;
     const bool last = ++part->made == count;
-    if (last && organ_unit_run_finish(job->run, part->piece, organ_gguf_results(part), error))
+    if (last && organ_write_finish(job->run, part->piece, organ_gguf_results(part), error))
         return error->status;
     organ_progress_advance(job->progress, part->weight.codes->bytes / count, last ? part->weight.name : NULL, NULL);
     return ORGAN_OK;

@@ -268,14 +268,14 @@ json_t *organ_gguf_identity(void *context)
                         SET_IF(job->along, "scratch", json_boolean(job->options->calibration.scratch != NULL)));
 }
 
-json_t *organ_gguf_document(void *context, const organ_unit_output *made)
+json_t *organ_gguf_document(void *context, const organ_writing *made)
 {
     const organ_gguf_job *const job = context;
     quantize_gguf_document_sums all = {0};
     for (size_t k = 0; k < job->part_count; k++)
         quantize_gguf_document_add_part(&all, job, &job->parts[k]);
     json_t *const totals = quantize_gguf_document_sums_json(job, &all);
-    ORGAN_ADD(totals, SET_COUNT("total_size", organ_resharding_total(made->plan)));
+    ORGAN_ADD(totals, SET_COUNT("total_size", organ_resharding_total(organ_write_files(made))));
     return ORGAN_OBJECT(
         SET("imatrix", imatrix_json(job)), SET("totals", totals), SET_COUNT("clipped_blocks", 0),
         SET("plain", organ_pieces_same_json(job->pieces, job->piece_count)),
@@ -283,7 +283,7 @@ json_t *organ_gguf_document(void *context, const organ_unit_output *made)
         SET("roles", organ_anatomy_rows_json(quantize_gguf_document_role_json, job)),
         SET("types", organ_json_rows(ORGAN_DTYPE_COUNT, type_json, job)),
         SET("left_alone", organ_json_rows(job->left_count, quantize_gguf_document_left_json, job->left)),
-        SET("files", organ_resharding_files_json(made->plan)),
+        SET("files", organ_resharding_files_json(organ_write_files(made))),
         SET("tensors", organ_json_rows(job->part_count, quantize_gguf_document_part_json, job)),
         SET("definitions", quantize_gguf_document_definitions_json(job)),
         SET_IF(job->along, "calibration", quantize_gguf_document_calibration_json(job)));

@@ -11,7 +11,7 @@
 #include "orchestrator/surgery/output/targets.h"
 #include "orchestrator/surgery/precision/gptq.h"
 #include "orchestrator/surgery/precision/quantize.h"
-#include "orchestrator/surgery/remake/remake.h"
+#include "orchestrator/surgery/write/write.h"
 
 /* Of all schemes, for messages. */
 #define ORGAN_GGUF_SCHEMES "q4_0, q4_1, q5_0, q5_1, q8_0, q4_k, q5_k, q6_k"
@@ -74,7 +74,7 @@ typedef struct organ_gguf_job {
     char digest[17];        /* of it */
     organ_gguf_writer *writer;
     organ_shard_piece *pieces;
-    organ_run_unit *units; /* one for each piece; item: the part */
+    organ_unit *units; /* one for each piece; item: the part */
     size_t piece_count;
     organ_gguf_part *parts;
     size_t part_count;
@@ -87,7 +87,7 @@ typedef struct organ_gguf_job {
     organ_along_text *along;  /* NULL: none does */
     organ_gptq_inputs inputs; /* of the calibration that was used last */
     organ_plan plan;          /* of a dry run: the work beside reading and writing */
-    organ_unit_run *run;      /* while the passes run, */
+    organ_writing *run;       /* while the passes run, */
     organ_gguf_part **todo;   /* and the parts that are not done, by the items of a pass */
 } organ_gguf_job;
 
@@ -118,6 +118,6 @@ bool organ_gguf_recall(void *job, size_t part, const json_t *results);
 
 json_t *organ_gguf_parameters(void *job);
 json_t *organ_gguf_identity(void *job);
-json_t *organ_gguf_document(void *job, const organ_unit_output *made);
+json_t *organ_gguf_document(void *job, const organ_writing *made);
 
 #endif

@@ -161,8 +161,8 @@ static organ_status make_blocks(void *context, const organ_weight_strip *strip, 
     }
     if (!isfinite(loss->squares))
         return organ_gguf_refuse_values(part, error);
-    return organ_unit_run_put(job->run, part->piece, values, strip->rows * b.row_bytes, strip->first * b.row_bytes,
-                              b.put, error);
+    return organ_write_put(job->run, part->piece, values, strip->rows * b.row_bytes, strip->first * b.row_bytes, b.put,
+                           error);
 }
 
 static organ_status quantize_gguf_pass_retire_strip(void *context, const organ_weight_strip *strip, const void *result,
@@ -175,7 +175,7 @@ static organ_status quantize_gguf_pass_retire_strip(void *context, const organ_w
     part->loss.error_squares += loss->error_squares;
     part->loss.weighted += loss->weighted;
     part->loss.error_weighted += loss->error_weighted;
-    if (strip->last && organ_unit_run_finish(job->run, part->piece, organ_gguf_results(part), error))
+    if (strip->last && organ_write_finish(job->run, part->piece, organ_gguf_results(part), error))
         return error->status;
     const uint64_t all = part->weight.elements / part->cols, bytes = part->weight.codes->bytes / all * strip->rows;
     organ_progress_advance(job->progress, bytes, strip->last ? part->weight.name : NULL, NULL);

@@ -10,7 +10,7 @@
 #include "orchestrator/surgery/precision/gptq.h"
 #include "orchestrator/surgery/precision/quantize.h"
 #include "orchestrator/surgery/precision/quantize_pruned.h"
-#include "orchestrator/surgery/remake/remake.h"
+#include "orchestrator/surgery/write/write.h"
 
 #define ORGAN_LEAST_GROUP 32 /* columns */
 
@@ -60,7 +60,7 @@ typedef struct organ_quantize_job {
     const organ_quantize_scheme **scheme_of; /* of each tensor of the model; NULL: the tensor stays unchanged */
     organ_shard_piece *pieces;
     size_t piece_count;
-    organ_run_unit *units; /* item: the part */
+    organ_unit *units; /* item: the part */
     size_t unit_count;
     organ_quantize_part *parts;
     size_t part_count;
@@ -76,7 +76,7 @@ typedef struct organ_quantize_job {
     organ_along_text *along;    /* NULL: each code is the nearest to its weight */
     organ_gptq_inputs inputs;   /* of the calibration that was used last */
     organ_plan plan;            /* of a dry run: the work beside reading and writing */
-    organ_unit_run *run;        /* while the passes run, */
+    organ_writing *run;         /* while the passes run, */
     organ_quantize_part **todo; /* and the parts that are not done, by the items of a pass */
 } organ_quantize_job;
 
@@ -171,6 +171,6 @@ bool organ_quantize_recall(void *job, size_t part, const json_t *results);
 
 json_t *organ_quantize_parameters(void *job);
 json_t *organ_quantize_identity(void *job);
-json_t *organ_quantize_document(void *job, const organ_unit_output *made);
+json_t *organ_quantize_document(void *job, const organ_writing *made);
 
 #endif

@@ -69,7 +69,7 @@ static quantize_pass_bench bench_of(const organ_quantize_job *job, const organ_w
 static organ_status put_pending(quantize_pass_bench *b, organ_error *error)
 {
     if (b->pending_bytes)
-        organ_unit_run_put(b->job->run, b->part->scale, b->pending, b->pending_bytes, b->pending_at, NULL, error);
+        organ_write_put(b->job->run, b->part->scale, b->pending, b->pending_bytes, b->pending_at, NULL, error);
     b->pending_at += b->pending_bytes;
     b->pending_bytes = 0;
     return error->status;
@@ -138,7 +138,7 @@ static organ_status make_codes(void *context, const organ_weight_strip *strip, v
         return organ_quantize_refuse_values(b.part->weight->name, error);
     if (put_pending(&b, error))
         return error->status;
-    return organ_unit_run_put(job->run, b.part->codes, values, strip->rows * row, strip->first * row, b.put, error);
+    return organ_write_put(job->run, b.part->codes, values, strip->rows * row, strip->first * row, b.put, error);
 }
 
 /* ---- passes ---- */
@@ -159,7 +159,7 @@ static organ_status retire_codes(void *context, const organ_weight_strip *strip,
     const loss *const sums = result;
     part->squares += sums->squares;
     part->error_squares += sums->error_squares;
-    if (strip->last && organ_unit_run_finish(job->run, part->unit, organ_quantize_results(part), error))
+    if (strip->last && organ_write_finish(job->run, part->unit, organ_quantize_results(part), error))
         return error->status;
     organ_progress_advance(job->progress, quantize_pass_share(job, part, strip),
                            strip->last ? part->weight->name : NULL, NULL);
@@ -190,8 +190,7 @@ static organ_status retire_look(void *context, const organ_weight_strip *strip, 
 organ_status organ_quantize_put_shape(organ_quantize_job *job, const organ_quantize_part *part, organ_error *error)
 {
     const int64_t shape[2] = {(int64_t)part->rows, (int64_t)part->cols};
-    return job->scheme->packed ? organ_unit_run_put(job->run, part->shape, shape, sizeof shape, 0, NULL, error)
-                               : ORGAN_OK;
+    return job->scheme->packed ? organ_write_put(job->run, part->shape, shape, sizeof shape, 0, NULL, error) : ORGAN_OK;
 }
 
 /* What is known of a tensor before its codes: its shape where codes are packed, the scale that is for all of it. */
@@ -204,7 +203,7 @@ static organ_status put_small(organ_quantize_job *job, size_t count, organ_error
         if (organ_quantize_put_shape(job, part, error) != ORGAN_OK || job->scheme->grid.scale_of != ORGAN_SCALE_TENSOR)
             continue;
         settle_scale(&b, part->greatest, stored);
-        organ_unit_run_put(job->run, part->scale, stored, 2, 0, NULL, error);
+        organ_write_put(job->run, part->scale, stored, 2, 0, NULL, error);
     }
     return error->status;
 }

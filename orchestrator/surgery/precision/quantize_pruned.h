@@ -5,7 +5,7 @@
 #define ORGAN_QUANTIZE_PRUNED_H
 
 #include "orchestrator/surgery/along_text/along_text.h"
-#include "orchestrator/surgery/output/unit_output.h"
+#include "orchestrator/surgery/write/write.h"
 #include "orchestrator/surgery/precision/quantize.h"
 
 /* What becomes codes. */
@@ -36,7 +36,7 @@ typedef struct organ_quantize_pruning {
     organ_status (*open)(void *context, const organ_quantize_held *held, organ_error *error);
     void (*foresee)(void *context, organ_plan *plan); /* adds what `begin` takes */
     /* Before the first matrix of a run. */
-    organ_status (*begin)(void *context, organ_unit_run *run, organ_error *error);
+    organ_status (*begin)(void *context, organ_writing *run, organ_error *error);
     json_t *(*allocation)(void *context); /* "sparsity_allocation" of the document */
     void (*close)(void *context);         /* while the model is still open, whatever has happened */
 } organ_quantize_pruning;

@@ -186,7 +186,7 @@ int organ_prune_settle(void *job, json_t *document)
     return settle_quality(document) || add_errata(document) ? -1 : 0;
 }
 
-json_t *organ_prune_document(void *context, const organ_unit_output *made)
+json_t *organ_prune_document(void *context, const organ_writing *made)
 {
     const organ_prune_job *const job = context;
     json_t *const donor =
@@ -198,7 +198,7 @@ json_t *organ_prune_document(void *context, const organ_unit_output *made)
                      SET("integrity", job->checks ? json_incref(job->checks) : json_array()),
                      SET("definitions", organ_definitions_json(job->options->targets)), SET("errata", json_array()),
                      SET("not_in_this_report", organ_json_texts(sizeof not_told / sizeof *not_told, not_told)),
-                     SET("run", document_run_json(job, &made->output)));
+                     SET("run", document_run_json(job, organ_write_output(made))));
     const bool counted = document && add_counts(document, job) == 0;
     document = organ_json_joined(document, rest);
     if (document && counted && (!job->kind->amend || job->kind->amend(job, document) == 0))

@@ -10,7 +10,7 @@
 #include "orchestrator/surgery/prune/magnitudes.h"
 #include "orchestrator/surgery/prune/prune.h"
 #include "orchestrator/surgery/prune/tile_map.h"
-#include "orchestrator/surgery/remake/remake.h"
+#include "orchestrator/surgery/write/write.h"
 
 #define ORGAN_PHYSARUM_GAIN 6.0 /* g of definition physarum-v1/1 */
 
@@ -41,7 +41,7 @@ typedef struct organ_prune_kind {
     organ_status (*work)(organ_prune_job *job, organ_error *error);
     uint64_t (*cuts)(
         const organ_prune_job *job);  /* where targets may be cut, as organ_cuts_make takes it; NULL: they are not */
-    json_t *(*parameters)(void *job); /* as in organ_remake, */
+    json_t *(*parameters)(void *job); /* as in organ_write, */
     json_t *(*identity)(void *job);   /* and this, which may be NULL */
     /* What other methods than physarum v1 have to say instead, of the document and of a line, and what they must know
      * of a part that is done from its line; NULL: nothing. -1 without memory. */
@@ -75,7 +75,7 @@ struct organ_prune_job {
     json_t *checks;            /* the same: "integrity" of the document */
     char fingerprint[17];      /* of the donor */
     bool *seen_before;         /* of each target: an earlier run has written some of it */
-    organ_unit_run *run;       /* while parts are pruned */
+    organ_writing *run;        /* while parts are pruned */
     organ_plan plan;           /* of a dry run: the work beside reading and writing */
 };
 
@@ -90,7 +90,7 @@ organ_status organ_prune_foresee(organ_prune_job *job, organ_error *error);
 /* Its kind's `work`: finds gains where a sparsity is asked for, and prunes. */
 organ_status organ_prune_parts(organ_prune_job *job, organ_error *error);
 
-/* Prunes the open job's donor into its output, or tells what would be pruned. Errors as of organ_remake_run. */
+/* Prunes the open job's donor into its output, or tells what would be pruned. Errors as of organ_write_run. */
 organ_status organ_prune_run(organ_prune_job *job, json_t **report, organ_error *error);
 
 /* Writes bytes [at, at + bytes) of one of the units, one behind the other. */
@@ -145,8 +145,8 @@ organ_status organ_prune_check_copy(organ_prune_job *job, const char *path, orga
 /* The counts of all parts, for the caller to free; NULL without memory. */
 organ_tally *organ_prune_tally(const organ_prune_job *job);
 
-/* The content of prune.json, and what it says once it has an evaluation: both for organ_remake. */
-json_t *organ_prune_document(void *job, const organ_unit_output *made);
+/* The content of prune.json, and what it says once it has an evaluation: both for organ_write. */
+json_t *organ_prune_document(void *job, const organ_writing *made);
 int organ_prune_settle(void *job, json_t *document);
 
 /* A line of prune.jsonl and of the journal. NULL without memory. */

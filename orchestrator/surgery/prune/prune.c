@@ -7,6 +7,7 @@
 #include "orchestrator/machine/stopwatch.h"
 #include "orchestrator/report/text/document.h"
 #include "orchestrator/stream/band_plan.h"
+#include "orchestrator/stream/model_copy.h"
 #include "orchestrator/surgery/output/experiment.h"
 #include "orchestrator/surgery/output/output_reports.h"
 
@@ -139,7 +140,7 @@ organ_status organ_prune_part_write(organ_prune_job *job, organ_prune_part *unit
                                     uint64_t at, organ_error *error)
 {
     const size_t which = (size_t)(unit - job->units);
-    if (organ_unit_run_put(job->run, which, data, bytes, at, NULL, error) ||
+    if (organ_write_put(job->run, which, data, bytes, at, NULL, error) ||
         (!job->seen_before[unit->target] &&
          organ_magnitudes_see(job->sizes, unit->target, data, job->cuts.list[which].at + at, bytes, error)))
         return error->status;
@@ -155,7 +156,7 @@ organ_status organ_prune_part_done(organ_prune_job *job, organ_prune_part *unit,
     char remark[32];
     if (organ_cuts_is_whole(&job->cuts, which))
         memcpy(unit->xxh3, job->cuts.xxh3[unit->target], sizeof unit->xxh3);
-    if (organ_unit_run_finish(job->run, which, organ_prune_line(job, unit), error))
+    if (organ_write_finish(job->run, which, organ_prune_line(job, unit), error))
         return error->status;
     unit->done = true;
     snprintf(remark, sizeof remark, "%.2f %% killed", organ_percent(unit->counts.killed, unit->tensor->elements));
@@ -219,7 +220,7 @@ static void recall_gains(organ_prune_job *job)
 {
     size_t k = 0, index;
     json_t *line;
-    json_array_foreach(job->run->journal->lines, index, line)
+    json_array_foreach(organ_write_lines(job->run), index, line)
     {
         const char *const name = json_string_value(json_object_get(line, "gain_of"));
         for (size_t tries = 0; name && tries < job->targets.count && strcmp(job->parts[k].tensor->name, name) != 0;
@@ -239,10 +240,10 @@ static organ_status find_gains(organ_prune_job *job, organ_error *error)
     organ_prune_search_gains(job, error);
     for (size_t k = 0; k < job->targets.count && !error->status; k++)
         if (job->parts[k].gain != 0) /* of what other ranks make it need not be known here */
-            organ_run_journal_add(
-                job->run->journal,
+            organ_write_note(
+                job->run,
                 ORGAN_OBJECT(SET_TEXT("gain_of", job->parts[k].tensor->name), SET_REAL("gain", job->parts[k].gain)),
-                error);
+                false, error);
     return error->status;
 }
 
@@ -251,7 +252,7 @@ organ_status organ_prune_parts(organ_prune_job *job, organ_error *error)
     return find_gains(job, error) ? error->status : run_flow(job, error);
 }
 
-/* ---- what the remake asks for ---- */
+/* ---- what the writer asks for ---- */
 
 static uint64_t prune_count_of(const json_t *line, const char *key)
 {
@@ -282,12 +283,12 @@ static bool recall_part(void *context, size_t item, const json_t *line)
     return true;
 }
 
-static organ_status prune_left(void *context, organ_unit_run *run, organ_error *error)
+static organ_status prune_left(void *context, organ_writing *run, organ_error *error)
 {
     organ_prune_job *const job = context;
     job->run = run;
     for (size_t k = 0; k < job->cuts.count; k++)
-        job->units[k].done = run->units[k].done; /* also by another rank */
+        job->units[k].done = organ_write_done(run, k); /* also by another rank */
     return job->kind->work(job, error);
 }
 
@@ -345,28 +346,28 @@ static organ_status check_copy(void *context, const char *to, const char *path, 
 organ_status organ_prune_run(organ_prune_job *job, json_t **report, organ_error *error)
 {
     const organ_prune_options *const o = job->options;
-    const organ_remake remake = {.model = job->donor,
-                                 ORGAN_REMAKE_ASKED(o),
-                                 ORGAN_REMAKE_BY(job),
-                                 .replaced = job->targets.chosen,
-                                 .along = job->along,
-                                 .cuts = &job->cuts,
-                                 .definition = job->definition,
-                                 .stage = "pruning",
-                                 .name = "prune.json",
-                                 .markdown_name = "REPORT.md",
-                                 .lines_name = LINES_NAME,
-                                 .plan = &job->plan,
-                                 .model_is = "donor",
-                                 .fill = prune_left,
-                                 .recall = recall_part,
-                                 .schema = "organ.prune/1",
-                                 .parameters = job->kind->parameters,
-                                 .identity = job->kind->identity,
-                                 .check = check_copy,
-                                 .document = organ_prune_document,
-                                 .settle = organ_prune_settle};
-    return organ_remake_run(&remake, report, error);
+    const organ_write made = {.model = job->donor,
+                              .asked = &o->write,
+                              ORGAN_WRITE_BY(job),
+                              .replaced = job->targets.chosen,
+                              .along = job->along,
+                              .cuts = &job->cuts,
+                              .definition = job->definition,
+                              .stage = "pruning",
+                              .name = "prune.json",
+                              .markdown_name = "REPORT.md",
+                              .lines_name = LINES_NAME,
+                              .plan = &job->plan,
+                              .model_is = "donor",
+                              .fill = prune_left,
+                              .recall = recall_part,
+                              .schema = "organ.prune/1",
+                              .parameters = job->kind->parameters,
+                              .identity = job->kind->identity,
+                              .check = check_copy,
+                              .document = organ_prune_document,
+                              .settle = organ_prune_settle};
+    return organ_write_run(&made, report, error);
 }
 
 static bool is_any(const organ_prune_part *part) { return part->tensor; }

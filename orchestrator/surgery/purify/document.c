@@ -155,7 +155,7 @@ static json_t *purify_definitions_json(const organ_purify_job *job)
                                           "is: a filter that destroys a model can raise it."));
 }
 
-json_t *organ_purify_document(void *context, const organ_unit_output *made)
+json_t *organ_purify_document(void *context, const organ_writing *made)
 {
     (void)made; /* tensors keep their places */
     const organ_purify_job *const job = context;

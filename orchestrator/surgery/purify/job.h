@@ -7,7 +7,7 @@
 #include "orchestrator/surgery/output/selection.h"
 #include "orchestrator/surgery/purify/fft.h"
 #include "orchestrator/surgery/purify/purify.h"
-#include "orchestrator/surgery/remake/remake.h"
+#include "orchestrator/surgery/write/write.h"
 
 /* One tensor that is purified. */
 typedef struct organ_purify_part {
@@ -42,6 +42,6 @@ typedef struct organ_purify_job {
 organ_status organ_purify_prepare(organ_purify_job *job, organ_error *error);
 
 json_t *organ_purify_parameters(void *job);
-json_t *organ_purify_document(void *job, const organ_unit_output *made);
+json_t *organ_purify_document(void *job, const organ_writing *made);
 
 #endif

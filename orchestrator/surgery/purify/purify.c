@@ -143,24 +143,24 @@ static organ_status check_copy(void *context, const char *to, const char *path, 
     return error->status;
 }
 
-static organ_status remake_donor(organ_purify_job *job, json_t **report, organ_error *error)
+static organ_status write_purified(organ_purify_job *job, json_t **report, organ_error *error)
 {
     const organ_purify_options *const o = job->options;
-    const organ_remake remake = {.model = job->donor,
-                                 ORGAN_REMAKE_ASKED(o),
-                                 ORGAN_REMAKE_BY(job),
-                                 .replaced = job->chosen,
-                                 .definition = job->haar ? "purify-haar/1" : "purify-fft/1",
-                                 .stage = "purifying",
-                                 .name = "purify.json",
-                                 .markdown_name = "PURIFY_REPORT.md",
-                                 .model_is = "model",
-                                 .schema = "organ.purify/1",
-                                 .rows = &job->rows,
-                                 .parameters = organ_purify_parameters,
-                                 .check = check_copy,
-                                 .document = organ_purify_document};
-    return organ_remake_run(&remake, report, error);
+    const organ_write made = {.model = job->donor,
+                              .asked = &o->write,
+                              ORGAN_WRITE_BY(job),
+                              .replaced = job->chosen,
+                              .definition = job->haar ? "purify-haar/1" : "purify-fft/1",
+                              .stage = "purifying",
+                              .name = "purify.json",
+                              .markdown_name = "PURIFY_REPORT.md",
+                              .model_is = "model",
+                              .schema = "organ.purify/1",
+                              .rows = &job->rows,
+                              .parameters = organ_purify_parameters,
+                              .check = check_copy,
+                              .document = organ_purify_document};
+    return organ_write_run(&made, report, error);
 }
 
 static void close_purify(organ_purify_job *job)
@@ -177,7 +177,7 @@ static void close_purify(organ_purify_job *job)
 static organ_status purify(organ_purify_job *job, json_t **report, organ_error *error)
 {
     return purify_check_options(job, error) || open_donor(job, error) ? error->status
-                                                                      : remake_donor(job, report, error);
+                                                                      : write_purified(job, report, error);
 }
 
 organ_status organ_purify(const organ_purify_options *options, const organ_engine *engine,

@@ -153,7 +153,7 @@ static json_t *width_definitions_json(const organ_width_job *job)
                        "for the output that all columns gave; everything else that stays is copied byte for byte."));
 }
 
-json_t *organ_width_document(void *context, const organ_cut_run *run, const organ_unit_output *made)
+json_t *organ_width_document(void *context, const organ_cut_run *run, const organ_writing *made)
 {
     const organ_width_job *const job = context;
     return organ_json_joined(

@@ -48,26 +48,25 @@ static organ_status put_parts(void *context, organ_cut_run *run, organ_error *er
 
 static organ_status width_cut(organ_width_job *job, bool dry, json_t **report, organ_error *error)
 {
-    const organ_width_options *const o = job->options;
-    organ_cut_out made = {.model = job->model,
-                          .layers = job->layers,
-                          .layer_count = job->layer_count,
-                          .resolved = job->targets.chosen,
-                          ORGAN_REMAKE_ASKED(o),
-                          ORGAN_REMAKE_BY(job),
-                          .most = o->write.max_shard_size,
-                          .choice = true,
-                          .plan = dry ? &job->plan : NULL,
-                          .definition = "width/1",
-                          .schema = "organ.width/1",
-                          .name = "width.json",
-                          .markdown_name = "WIDTH_REPORT.md",
-                          .stage = "writing",
-                          .parameters = organ_width_parameters,
-                          .identity = organ_width_identity,
-                          .document = organ_width_document,
-                          .resolve = put_parts};
-    made.dry_run = dry;
+    organ_write_options asked = job->options->write;
+    asked.dry_run = dry;
+    const organ_cut_out made = {.model = job->model,
+                                .layers = job->layers,
+                                .layer_count = job->layer_count,
+                                .resolved = job->targets.chosen,
+                                .asked = &asked,
+                                ORGAN_WRITE_BY(job),
+                                .choice = true,
+                                .plan = dry ? &job->plan : NULL,
+                                .definition = "width/1",
+                                .schema = "organ.width/1",
+                                .name = "width.json",
+                                .markdown_name = "WIDTH_REPORT.md",
+                                .stage = "writing",
+                                .parameters = organ_width_parameters,
+                                .identity = organ_width_identity,
+                                .document = organ_width_document,
+                                .resolve = put_parts};
     return organ_cut_make(&made, report, error);
 }
 

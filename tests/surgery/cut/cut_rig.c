@@ -260,7 +260,7 @@ static json_t *parameters(void *context)
     return ORGAN_OBJECT(SET_TEXT("cut", j->way->cut ? j->way->cut : ""));
 }
 
-static json_t *document(void *context, const organ_cut_run *run, const organ_unit_output *made)
+static json_t *document(void *context, const organ_cut_run *run, const organ_writing *made)
 {
     (void)context;
     return organ_json_joined(organ_cut_json(run, made), ORGAN_OBJECT(SET("definitions", json_object())));
@@ -309,15 +309,16 @@ static organ_status run_cut(job *j, const organ_engine *engine, const char *path
         j->resolved[t] = strstr(j->model->tensors[t].name, way->resolved) != NULL;
     read_cut(way->cut ? way->cut : "e0:1,3", layers, lists);
     j->layers = layers;
+    const organ_write_options asked = {.output = path,
+                                       .resume = way->resume,
+                                       .force = way->force,
+                                       .dry_run = way->dry_run,
+                                       .max_shard_size = ORGAN_SHARD_BYTES};
     const organ_cut_out cut = {.model = j->model,
                                .layers = layers,
                                .layer_count = organ_cut_layers(j->model),
                                .resolved = way->resolved ? j->resolved : NULL,
-                               .path = path,
-                               .resume = way->resume,
-                               .force = way->force,
-                               .dry_run = way->dry_run,
-                               .most = ORGAN_SHARD_BYTES,
+                               .asked = &asked,
                                .engine = engine,
                                .context = j,
                                .definition = "experts/1",

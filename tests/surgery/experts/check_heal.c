@@ -174,7 +174,7 @@ typedef struct healing {
     organ_expert_heal *heal;
 } healing;
 
-static json_t *document(void *context, const organ_cut_run *run, const organ_unit_output *made)
+static json_t *document(void *context, const organ_cut_run *run, const organ_writing *made)
 {
     const healing *const h = context;
     (void)run;
@@ -217,14 +217,13 @@ static organ_status heal_model(const heal_way *way, const organ_model *model, co
     json_decref(report);
     report = NULL;
     if (organ_expert_heal_open(&options, &h.heal, error) == ORGAN_OK) {
+        const organ_write_options asked = {
+            .output = output, .resume = resume, .max_shard_size = UINT64_MAX, .dry_run = way->dry_run};
         const organ_cut_out cut = {.model = model,
                                    .layers = layers,
                                    .layer_count = way->stacked ? STACKED_LAYERS : LAYERS,
                                    .resolved = organ_expert_heal_resolved(h.heal),
-                                   .path = output,
-                                   .resume = resume,
-                                   .most = UINT64_MAX,
-                                   .dry_run = way->dry_run,
+                                   .asked = &asked,
                                    .engine = engine,
                                    .context = &h,
                                    .definition = "experts/1",

@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: MIT */
-#include "orchestrator/surgery/remake/row_pass.h"
+#include "orchestrator/surgery/write/writing.h"
 
 #include "orchestrator/report/text/members.h"
 #include "orchestrator/stream/widen.h"
@@ -10,8 +10,7 @@
 #include <string.h>
 
 typedef struct row_walk {
-    const organ_row_pass *pass;
-    organ_unit_run *run;
+    organ_writing *w;
     organ_pass_item *items;
     size_t *todo; /* which of the stretches each item is */
     size_t count;
@@ -26,22 +25,22 @@ void organ_row_store(const organ_row *row)
 
 static void work_rows(void *context, const organ_tile *tile, void *scratch, void *result)
 {
-    const row_walk *const w = context;
-    const organ_row_pass *const pass = w->pass;
-    const organ_tensor *const tensor = w->items[tile->item].tensor;
+    const row_walk *const walk = context;
+    const organ_write *const m = walk->w->write;
+    const organ_tensor *const tensor = walk->items[tile->item].tensor;
     const organ_dtype_info *const type = organ_dtype_describe(tensor->dtype);
-    organ_row row = {.kernels = pass->engine->kernels,
-                     .index = pass->cuts->list[w->todo[tile->item]].of,
+    organ_row row = {.kernels = m->engine->kernels,
+                     .index = walk->w->cuts->list[walk->todo[tile->item]].of,
                      .tensor = tensor,
                      .units = tile->cols,
                      .values = scratch,
                      .cols = tile->cols * type->elements,
-                     .scratch = (float *)scratch + w->floats,
+                     .scratch = (float *)scratch + walk->floats,
                      .sums = result};
     for (size_t r = 0; r < tile->rows; r++) {
         row.data = (char *)tile->data + r * tile->stride * type->bytes;
         organ_widen(row.kernels, tensor->dtype, row.data, row.values, row.units);
-        pass->rows->row(pass->context, &row);
+        m->rows->row(m->context, &row);
     }
 }
 
@@ -54,9 +53,10 @@ static json_t *result_json(const organ_row_result *result)
 }
 
 /* The digest of a tensor stands where all of it was made at once. */
-bool organ_row_pass_recall(const organ_row_work *rows, organ_cuts *cuts, size_t cut, const json_t *line)
+bool organ_row_work_recall(organ_writing *w, size_t cut, const json_t *line)
 {
-    organ_row_result *const result = &rows->results[cut];
+    organ_cuts *const cuts = w->cuts;
+    organ_row_result *const result = &w->write->rows->results[cut];
     const char *const digest = json_string_value(json_object_get(line, "xxh3"));
     bool whole = digest && (strlen(digest) + 1 == sizeof result->xxh3 || !organ_cuts_is_whole(cuts, cut));
     for (size_t k = 0; k < ORGAN_ROW_SUMS && whole; k++)
@@ -66,8 +66,10 @@ bool organ_row_pass_recall(const organ_row_work *rows, organ_cuts *cuts, size_t 
     return whole;
 }
 
-void organ_row_pass_fold(organ_row_work *rows, const organ_cuts *cuts)
+void organ_row_work_fold(const organ_writing *w)
 {
+    const organ_row_work *const rows = w->write->rows;
+    const organ_cuts *const cuts = w->cuts;
     for (size_t t = 0; t < cuts->tensor_count; t++) {
         organ_row_result all = rows->results[cuts->first[t]];
         for (size_t cut = cuts->first[t] + 1; cut < cuts->first[t + 1]; cut++)
@@ -79,37 +81,38 @@ void organ_row_pass_fold(organ_row_work *rows, const organ_cuts *cuts)
     }
 }
 
-static organ_status finish_stretch(const row_walk *w, size_t cut, organ_error *error)
+static organ_status finish_stretch(organ_writing *w, size_t cut, organ_error *error)
 {
-    const organ_row_work *const rows = w->pass->rows;
-    const organ_cuts *const cuts = w->pass->cuts;
+    const organ_row_work *const rows = w->write->rows;
+    const organ_cuts *const cuts = w->cuts;
     organ_row_result *const result = &rows->results[cut];
     char remark[64] = "";
     if (organ_cuts_is_whole(cuts, cut))
         memcpy(result->xxh3, cuts->xxh3[cuts->list[cut].of], sizeof result->xxh3);
-    if (organ_unit_run_finish(w->run, cut, result_json(result), error))
+    if (organ_write_finish(w, cut, result_json(result), error))
         return error->status;
     if (rows->remark)
         rows->remark(result->sums, remark);
-    organ_progress_advance(w->pass->progress, 0, cuts->list[cut].unit, remark);
+    organ_progress_advance(w->write->progress, 0, cuts->list[cut].unit, remark);
     return ORGAN_OK;
 }
 
 static organ_status retire_rows(void *context, const organ_band *band, organ_error *error)
 {
-    const row_walk *const w = context;
-    const organ_row_work *const rows = w->pass->rows;
-    const size_t cut = w->todo[band->item];
-    const uint64_t at = band->offset - w->items[band->item].tensor->offset;
+    const row_walk *const walk = context;
+    organ_writing *const w = walk->w;
+    const organ_row_work *const rows = w->write->rows;
+    const size_t cut = walk->todo[band->item];
+    const uint64_t at = band->offset - walk->items[band->item].tensor->offset;
     double *const sums = rows->results[cut].sums;
     for (size_t t = 0; t < band->tiles; t++)
         for (size_t k = 0; k < ORGAN_ROW_SUMS; k++)
             sums[k] += ((const double *)band->results)[t * ORGAN_ROW_SUMS + k];
-    if ((rows->judge && rows->judge(w->pass->context, w->pass->cuts->list[cut].of, sums, error)) ||
-        organ_unit_run_put(w->run, cut, band->data, band->bytes, at, NULL, error))
+    if ((rows->judge && rows->judge(w->write->context, w->cuts->list[cut].of, sums, error)) ||
+        organ_write_put(w, cut, band->data, band->bytes, at, NULL, error))
         return error->status;
-    organ_cuts_see(w->pass->cuts, cut, band->data, band->bytes, at);
-    organ_progress_advance(w->pass->progress, band->bytes, NULL, NULL);
+    organ_cuts_see(w->cuts, cut, band->data, band->bytes, at);
+    organ_progress_advance(w->write->progress, band->bytes, NULL, NULL);
     return band->last ? finish_stretch(w, cut, error) : ORGAN_OK;
 }
 
@@ -124,41 +127,41 @@ size_t organ_row_longest(const organ_model *model, const bool *chosen)
 }
 
 /* The stretches that are not done. */
-static void list_rows(row_walk *w)
+static void list_rows(row_walk *walk)
 {
-    const organ_cuts *const cuts = w->pass->cuts;
+    const organ_cuts *const cuts = walk->w->cuts;
     for (size_t k = 0; k < cuts->count; k++)
-        if (!w->run->units[k].done) {
-            w->todo[w->count] = k;
-            w->items[w->count++].tensor = &cuts->list[k].tensor;
+        if (!walk->w->units[k].done) {
+            walk->todo[walk->count] = k;
+            walk->items[walk->count++].tensor = &cuts->list[k].tensor;
         }
 }
 
-organ_status organ_row_pass_run(const organ_row_pass *pass, organ_unit_run *run, organ_error *error)
+organ_status organ_row_work_run(organ_writing *w, organ_error *error)
 {
-    const size_t room = pass->cuts->count + 1;
-    row_walk w = {.pass = pass,
-                  .run = run,
-                  .items = calloc(room, sizeof *w.items),
-                  .todo = calloc(room, sizeof *w.todo),
-                  .floats = (organ_row_longest(pass->model, pass->replaced) + 15) / 16 * 16}; /* whole cache lines */
-    if (w.items && w.todo)
-        list_rows(&w);
+    const organ_write *const m = w->write;
+    const size_t room = w->cuts->count + 1;
+    row_walk walk = {.w = w,
+                     .items = calloc(room, sizeof *walk.items),
+                     .todo = calloc(room, sizeof *walk.todo),
+                     .floats = (organ_row_longest(m->model, m->replaced) + 15) / 16 * 16}; /* whole cache lines */
+    if (walk.items && walk.todo)
+        list_rows(&walk);
     else
-        organ_fail_memory(error, pass->model->path);
-    const organ_pass bands = {.model = pass->model,
-                              .items = w.items,
-                              .item_count = w.count,
+        organ_fail_memory(error, m->model->path);
+    const organ_pass bands = {.model = m->model,
+                              .items = walk.items,
+                              .item_count = walk.count,
                               .tile_rows = ORGAN_ROWS_CUT,
-                              .scratch_bytes = w.floats * sizeof(float) + pass->rows->scratch_bytes,
+                              .scratch_bytes = walk.floats * sizeof(float) + m->rows->scratch_bytes,
                               .result_bytes = ORGAN_ROW_SUMS * sizeof(double),
-                              .least = pass->rows->least,
-                              .context = &w,
+                              .least = m->rows->least,
+                              .context = &walk,
                               .work = work_rows,
                               .retire = retire_rows};
-    if (w.count)
-        organ_pass_run(&bands, pass->engine, error);
-    free(w.todo);
-    free(w.items);
+    if (walk.count)
+        organ_pass_run(&bands, m->engine, error);
+    free(walk.todo);
+    free(walk.items);
     return error->status;
 }

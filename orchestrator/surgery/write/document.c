@@ -1,0 +1,94 @@
+/* SPDX-License-Identifier: MIT
+ * What is told of an output: the first line of its journal and its report. */
+#include "orchestrator/surgery/write/writing.h"
+
+#include "formats/base/text_buffer.h"
+#include "orchestrator/report/text/members.h"
+#include "orchestrator/surgery/output/leftovers.h"
+#include "orchestrator/surgery/output/output_reports.h"
+#include "orchestrator/surgery/output/tally.h"
+
+#include <stdlib.h>
+
+/* ---- the journal ---- */
+
+/* The files of a model with the file that describes it: config.json, or, for layouts, the manifest of an organ
+ * directory. NULL without memory. */
+static json_t *document_files_json(const organ_writing *w, const organ_model *model)
+{
+    const bool manifest = w->write->layout && model->manifest;
+    char *const about = organ_format("%s/%s", model->directory, manifest ? ORGAN_MANIFEST : "config.json");
+    json_t *const files = about ? organ_run_files(model, about) : NULL;
+    free(about);
+    return files;
+}
+
+json_t *organ_writing_head(const organ_writing *w)
+{
+    const organ_write *const m = w->write;
+    json_t *head =
+        ORGAN_OBJECT(SET_TEXT("schema", "organ.journal/1"), SET_TEXT("definition", m->definition),
+                     SET_TEXT("organ", ORGAN_VERSION), SET_IF(m->parameters, "parameters", m->parameters(m->context)));
+    if (m->identity)
+        head = organ_json_joined(head, m->identity(m->context));
+    return organ_json_joined(
+        head, ORGAN_OBJECT(SET(m->model_is, document_files_json(w, m->model)),
+                           SET_IF(m->source, "source", document_files_json(w, m->source)),
+                           SET_IF(w->plan, "plan",
+                                  json_sprintf("%016llx", (unsigned long long)organ_resharding_digest(w->plan)))));
+}
+
+/* ---- the report ---- */
+
+/* The document of the verb with the members that all documents of such verbs have. NULL without memory. */
+static json_t *document_of(const organ_writing *w)
+{
+    const organ_write *const m = w->write;
+    json_t *const told = m->document(m->context, w);
+    organ_leftovers_tell(told, w->stripped);
+    if (!m->schema)
+        return told;
+    const uint64_t bytes = w->plan ? organ_resharding_bytes(w->plan) : w->source_bytes;
+    json_t *const made = organ_json_joined(
+        ORGAN_OBJECT(SET_HEAD(m->schema, m->definition), SET_FLAG("dry_run", m->asked->dry_run),
+                     SET(m->model_is, organ_model_json(m->model)), SET("parameters", m->parameters(m->context))),
+        told);
+    ORGAN_ADD(made, SET_IF(!json_object_get(made, "run"), "run",
+                           organ_output_run_on(&w->output, bytes, m->model->path, m->engine)));
+    return made;
+}
+
+/* Adds the predictions of a dry run to the document: "plan", and the time in "run". Returns -1 without memory. */
+static int document_add_plan(const organ_writing *w, json_t *report)
+{
+    const organ_write *const m = w->write;
+    if (!m->asked->dry_run || !m->plan)
+        return 0;
+    organ_plan all = *m->plan;
+    uint64_t bytes = 0;
+    for (size_t t = 0; t < m->model->tensor_count; t++)
+        bytes += m->model->tensors[t].bytes;
+    all.output_bytes = w->plan ? organ_resharding_total(w->plan) : bytes;
+    organ_plan_memory(&all, ORGAN_PLAN_LEAST, 0);
+    all.bytes += (double)bytes + (double)all.output_bytes;
+    json_t *const run = json_incref(json_object_get(report, "run")); /* which stands last */
+    json_object_del(report, "run");
+    const int failed = json_object_set_new(report, "plan", organ_plan_json(&all)) ||
+                       json_object_set_new(run, "plan", organ_plan_time_json(&all, m->engine));
+    return json_object_set_new(report, "run", run) || failed ? -1 : 0;
+}
+
+organ_status organ_writing_tell(organ_writing *w, const char *path, json_t **report, organ_error *error)
+{
+    const organ_write *const m = w->write;
+    const organ_report_files files = {m->name, m->markdown_name, m->lines_name};
+    if (path)
+        organ_evaluation_run(&w->evaluation, path);
+    if (!(*report = organ_evaluated_json(&w->evaluation, document_of(w))) ||
+        (m->settle && m->settle(m->context, *report)) || document_add_plan(w, *report))
+        return organ_fail_memory(error, m->asked->output);
+    if (path && m->name && organ_ranks_first(w->output.ranks) &&
+        organ_output_reports_write(&w->output, &files, *report, error) == ORGAN_OK && !w->output.single)
+        organ_output_sync(&w->output, error);
+    return error->status;
+}

@@ -1,0 +1,262 @@
+/* SPDX-License-Identifier: MIT */
+#include "orchestrator/surgery/write/writing.h"
+
+#include "formats/base/memory_watch.h"
+#include "formats/base/name_table.h"
+#include "formats/base/paged_rows.h"
+#include "orchestrator/surgery/output/leftovers.h"
+
+#include <stdlib.h>
+#include <string.h>
+
+/* ---- what an earlier run left ---- */
+
+static bool write_is_planned(const void *planned, const char *name)
+{
+    return organ_name_table_find(planned, name) != NULL;
+}
+
+static const char *write_file_name(const organ_writing *w, size_t file)
+{
+    if (w->plan)
+        return organ_resharding_file(w->plan, file, NULL);
+    return w->output.single ? organ_output_name(&w->output) : w->write->model->files[file].name;
+}
+
+/* Keeps the files with tensors. All other files are made again: a half written one must not become part of the output.
+ */
+static organ_status write_clear_rest(const organ_writing *w, organ_error *error)
+{
+    organ_name_table planned = {0};
+    const size_t files = w->plan ? organ_resharding_files(w->plan) : w->write->model->file_count;
+    for (size_t f = 0; f < files && !error->status; f++)
+        if (!organ_name_table_put(&planned, write_file_name(w, f), f))
+            organ_fail_memory(error, w->output.path);
+    if (!error->status)
+        organ_output_clear_rest(&w->output, write_is_planned, &planned, error);
+    organ_name_table_release(&planned);
+    return error->status;
+}
+
+/* ---- the tensors ---- */
+
+/* By the first rank: all that does not depend on the bytes of tensors. */
+static organ_status write_begin(organ_writing *w, organ_error *error)
+{
+    if (organ_run_journal_begin(&w->journal, organ_writing_head(w), w->output.path, error) ||
+        (w->output.publish.resumed && write_clear_rest(w, error)))
+        return error->status;
+    return organ_writing_begin(w, organ_output_directory(&w->output), error);
+}
+
+/* The files, as this run finds or makes them, or as the first rank has made them. */
+static organ_status write_open_files(organ_writing *w, organ_error *error)
+{
+    const char *const to = organ_output_directory(&w->output);
+    const bool made_already = w->output.publish.resumed || !organ_ranks_first(w->output.ranks);
+    if (!w->plan)
+        return organ_model_copy_begin(w->write->model, &w->output.publish, w->write->replaced,
+                                      w->output.single ? organ_output_name(&w->output) : NULL, w->stop, &w->copy,
+                                      error);
+    return made_already ? organ_resharding_continue(w->plan, to, error) : organ_resharding_begin(w->plan, to, error);
+}
+
+/* All ranks learn from the first how it has made the files; then each copies its share of the bytes around the pieces.
+ */
+static organ_status write_make_files(organ_writing *w, organ_error *error)
+{
+    organ_ranks *const ranks = w->output.ranks;
+    organ_gathered how = {0};
+    size_t bytes = 0;
+    if (organ_ranks_first(ranks))
+        write_open_files(w, error);
+    const char *const mine = w->copy ? organ_model_copy_made(w->copy, &bytes) : NULL;
+    organ_ranks_gather(ranks, "the files are made", mine, bytes, &how, error);
+    if (!organ_ranks_first(ranks) && !error->status)
+        write_open_files(w, error);
+    if (organ_ranks_agree(ranks, "the files are open", error) == ORGAN_OK && w->copy)
+        organ_model_copy_start(w->copy, how.of[0], organ_ranks_rank(ranks), organ_ranks_count(ranks), error);
+    organ_gathered_free(&how);
+    return error->status;
+}
+
+/* The new bytes. A layout only copies. */
+static organ_status write_fill(organ_writing *w, organ_error *error)
+{
+    const organ_write *const m = w->write;
+    if (m->rows)
+        return organ_row_work_run(w, error);
+    return m->fill ? m->fill(m->context, w, error) : ORGAN_OK;
+}
+
+static organ_status write_units(organ_writing *w, organ_error *error)
+{
+    uint64_t bytes = w->source_bytes;
+    for (size_t u = 0; u < w->unit_count; u++)
+        bytes -= w->units[u].done ? w->units[u].bytes : 0;
+    organ_progress_begin(w->write->progress, w->write->stage, bytes, w->unit_count - w->done);
+    if (organ_units_deal(w, error) == ORGAN_OK && write_fill(w, error) == ORGAN_OK)
+        organ_units_copy(w, error);
+    organ_units_join(w, error);
+    organ_progress_end(w->write->progress);
+    return error->status;
+}
+
+static organ_status write_tensors(organ_writing *w, organ_error *error)
+{
+    if (write_make_files(w, error) == ORGAN_OK) {
+        organ_rows_rest();
+        organ_units_begin(w, error);
+        if (organ_ranks_agree(w->output.ranks, "the units are known", error) == ORGAN_OK)
+            write_units(w, error);
+    }
+    w->output.done = w->done;
+    organ_units_end(w);
+    organ_model_copy_end(w->copy);
+    w->copy = NULL;
+    return error->status;
+}
+
+/* ---- what depends on the bytes of tensors ---- */
+
+/* The path by which the growing output opens. Shards of new names open as a directory, whatever the model was named by.
+ * To be freed; NULL without memory. */
+static char *write_opens_by(const organ_writing *w)
+{
+    const char *const to = organ_output_directory(&w->output);
+    const char *const single = w->output.single ? organ_output_name(&w->output) : NULL;
+    return single || !w->write->pieces ? organ_output_copy_path(to, w->write->model, single) : strdup(to);
+}
+
+/* Digests of tensors that no rank has written alone, and then the sums of all. */
+static organ_status write_settle_cuts(const organ_writing *w, const char *path, organ_error *error)
+{
+    organ_model *written = NULL;
+    if (w->cuts->count > w->cuts->tensor_count && organ_model_open(path, &written, error) == ORGAN_OK)
+        organ_cuts_complete(w->cuts, written, w->output.ranks, error);
+    organ_model_close(written);
+    if (!error->status && w->write->rows)
+        organ_row_work_fold(w);
+    return error->status;
+}
+
+/* By all ranks, of which the first alone writes. */
+static organ_status write_finish(const organ_writing *w, const char *path, organ_error *error)
+{
+    const organ_write *const m = w->write;
+    const char *const to = organ_output_directory(&w->output);
+    size_t again = 0;
+    if ((m->source && organ_model_unchanged(m->source, error)) || organ_model_unchanged(m->model, error))
+        return error->status;
+    if (m->layout)
+        return organ_writing_end_layout(w, to, error);
+    if ((w->cuts && write_settle_cuts(w, path, error)) || (m->check && m->check(m->context, to, path, error)))
+        return error->status;
+    if (m->replaced && w->stripped && organ_ranks_first(w->output.ranks))
+        organ_leftovers_strip_copy(m->model, to, &again, error);
+    return error->status;
+}
+
+static organ_status write_whole(organ_writing *w, json_t **report, organ_error *error)
+{
+    if (organ_ranks_first(w->output.ranks))
+        write_begin(w, error);
+    organ_rows_rest();
+    if (organ_run_journal_share(&w->output.publish, &w->journal, w->output.ranks, error) || write_tensors(w, error))
+        return error->status;
+    organ_rows_rest();
+    char *const path = write_opens_by(w);
+    if (!path)
+        organ_fail_memory(error, w->output.path);
+    else if (write_finish(w, path, error) == ORGAN_OK && organ_output_sync(&w->output, error) == ORGAN_OK) {
+        organ_rows_rest();
+        organ_writing_tell(w, path, report, error);
+    }
+    free(path);
+    return error->status;
+}
+
+/* ---- the run ---- */
+
+/* By all ranks, if there are several. */
+static organ_status write_output(organ_writing *w, json_t **report, organ_error *error)
+{
+    const uint64_t bytes = (w->plan ? organ_resharding_bytes(w->plan) : 0) + w->beside.bytes;
+    const bool begun = !organ_ranks_first(w->output.ranks) || organ_output_begin(&w->output, bytes, error) == ORGAN_OK;
+    organ_output_share(&w->output, error);
+    if (!begun)
+        return error->status;
+    if (!error->status)
+        write_whole(w, report, error);
+    organ_ranks_agree(w->output.ranks, "the output is whole", error);
+    return organ_output_end(&w->output, error);
+}
+
+static organ_status write_foretell(organ_writing *w, json_t **report, organ_error *error)
+{
+    if (organ_output_check(w->output.path, w->output.like, w->output.force, error) != ORGAN_OK)
+        return error->status;
+    return organ_writing_tell(w, NULL, report, error);
+}
+
+static void write_release(organ_writing *w)
+{
+    organ_evaluation_release(&w->evaluation);
+    if (!w->write->layout)
+        organ_resharding_free(w->plan);
+    if (w->write->rows)
+        organ_rows_free(w->write->rows->results);
+    organ_run_journal_close(&w->journal);
+    organ_cuts_free(&w->own_cuts);
+    free(w->tensors);
+    organ_rows_free(w->own_pieces);
+    organ_rows_free(w->own_units);
+    organ_list_free(&w->beside);
+    organ_json_edit_release(&w->config);
+    free(w->root);
+    free(w->config_path);
+}
+
+static organ_writing write_of(const organ_write *m)
+{
+    const organ_engine *const engine = m->engine;
+    return (organ_writing){.write = m,
+                           .output = {.path = m->asked->output,
+                                      .single = organ_output_is_file(m->asked->output) && !m->apart,
+                                      .like = organ_output_like(m->model),
+                                      .force = m->asked->force,
+                                      .choice = m->choice,
+                                      .resume = m->asked->resume,
+                                      .resumed_by = m->resumed_by,
+                                      .ranks = m->layout ? m->ranks : engine->ranks},
+                           .stop = m->layout ? m->stop : engine->stop,
+                           .evaluation = {.options = m->asked->evaluate,
+                                          .engine = engine,
+                                          .progress = m->progress,
+                                          .before = m->model->path,
+                                          .before_is = m->model_is,
+                                          .made_as = m->made_as,
+                                          .output = m->asked->output}};
+}
+
+organ_status organ_write_run(const organ_write *write, json_t **report, organ_error *error)
+{
+    const organ_memory_work json = organ_memory_work_begin();
+    organ_writing w = write_of(write);
+    *report = NULL;
+    organ_rows_rest();
+    if (organ_writing_prepare(&w, error) == ORGAN_OK) {
+        w.output.journal = &w.journal;
+        w.output.all = w.unit_count;
+        write->asked->dry_run ? write_foretell(&w, report, error) : write_output(&w, report, error);
+        w.output.journal = NULL;
+        organ_run_journal_close(&w.journal);
+    }
+    if (error->status) {
+        json_decref(*report);
+        *report = NULL;
+    } else
+        organ_evaluation_end(&w.evaluation, error);
+    write_release(&w);
+    return organ_memory_work_end(&json, report, write->asked->output, error);
+}

@@ -1,0 +1,224 @@
+/* SPDX-License-Identifier: MIT
+ * Before an output is written: its place, its files, its units, its config.json, the files beside the tensors. */
+#include "orchestrator/surgery/write/writing.h"
+
+#include "formats/base/input_file.h"
+#include "formats/base/paged_rows.h"
+#include "formats/base/text_buffer.h"
+#include "formats/safetensors/safetensors.h"
+#include "orchestrator/report/text/document.h"
+#include "orchestrator/surgery/output/leftovers.h"
+#include "orchestrator/surgery/output/output_reports.h"
+
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <unistd.h>
+
+#define CONFIG "config.json"
+
+/* ---- the place ---- */
+
+/* A copy can be one file only where the model is one of its kind. */
+static organ_status prepare_check_ending(const organ_write *m, bool single, organ_error *error)
+{
+    const char *const dot = strrchr(m->asked->output, '.');
+    const bool one_file = !m->model->whole_directory && m->model->file_count == 1;
+    const char *const its = one_file ? strrchr(m->model->files[0].name, '.') : NULL;
+    const char *const kind = m->gguf ? ".gguf" : ".safetensors";
+    if (m->gguf && !single)
+        return organ_fail(error, ORGAN_USAGE, "%s: the output of a GGUF model is one file: name a .gguf",
+                          m->asked->output);
+    if (!single)
+        return ORGAN_OK;
+    if (m->replaced && (!its || strcmp(dot, its) != 0))
+        return organ_fail(error, ORGAN_USAGE, "%s: %s is not one %s file: name a directory for its copy",
+                          m->asked->output, m->model->path, dot);
+    if (!m->replaced && strcmp(dot, kind) != 0)
+        return organ_fail(error, ORGAN_USAGE, "%s: the format of %s stays what it is: name a %s%s", m->asked->output,
+                          m->model->path, kind, m->gguf ? "" : " or a directory");
+    return ORGAN_OK;
+}
+
+static organ_status prepare_check_place(const organ_writing *w, organ_error *error)
+{
+    const organ_write *const m = w->write;
+    const organ_report_files files = {m->name, m->markdown_name, m->lines_name};
+    if (prepare_check_ending(m, w->output.single, error) || organ_output_spares(m->asked->output, m->model, error))
+        return error->status;
+    return organ_output_check(m->asked->output, w->output.like, m->asked->force, error)
+               ? error->status
+               : organ_output_reports_check(&w->output, &files, error);
+}
+
+/* ---- files and units ---- */
+
+/* Rows are cut wherever they are added up. */
+static organ_status prepare_cut_rows(organ_writing *w, organ_error *error)
+{
+    const organ_write *const m = w->write;
+    const organ_model *const model = m->model;
+    size_t count = 0;
+    w->cuts = &w->own_cuts;
+    if (!(w->tensors = calloc(model->tensor_count + 1, sizeof *w->tensors)))
+        return organ_fail_memory(error, m->asked->output);
+    for (size_t t = 0; t < model->tensor_count; t++)
+        if (m->replaced[t])
+            w->tensors[count++] = &model->tensors[t];
+    if (organ_cuts_make(w->tensors, count, ORGAN_ROWS_CUT, w->cuts, error) == ORGAN_OK &&
+        !(m->rows->results = organ_rows_take(w->cuts->count + 1, sizeof *m->rows->results)))
+        organ_fail_memory(error, m->asked->output);
+    return error->status;
+}
+
+static organ_status prepare_replaced(organ_writing *w, organ_error *error)
+{
+    w->cuts = w->write->cuts;
+    if (w->write->rows && prepare_cut_rows(w, error))
+        return error->status;
+    const size_t count = w->piece_count = w->unit_count = w->cuts->count;
+    w->pieces = w->own_pieces = organ_rows_take(count + 1, sizeof *w->pieces);
+    w->units = w->own_units = organ_rows_take(count + 1, sizeof *w->units);
+    if (!w->pieces || !w->units)
+        return organ_fail_memory(error, w->write->asked->output);
+    for (size_t k = 0; k < count; k++) {
+        const organ_tensor *const t = &w->cuts->list[k].tensor;
+        w->pieces[k] =
+            (organ_shard_piece){.name = w->cuts->list[k].unit, .bytes = t->bytes, .file = t->file, .offset = t->offset};
+        w->units[k] = (organ_unit){.first = k, .count = 1, .item = k, .bytes = t->bytes, .along = w->write->along};
+        w->source_bytes += t->bytes;
+        organ_rows_passed();
+    }
+    return ORGAN_OK;
+}
+
+static organ_status prepare_pieces(organ_writing *w, organ_error *error)
+{
+    const organ_write *const m = w->write;
+    const char *const name = w->output.single ? organ_output_name(&w->output) : NULL;
+    w->pieces = m->pieces;
+    w->piece_count = m->piece_count;
+    w->units = m->units;
+    w->unit_count = m->unit_count;
+    for (size_t t = 0; t < m->model->tensor_count; t++)
+        w->source_bytes += m->model->tensors[t].bytes;
+    if (m->gguf)
+        return organ_resharding_plan_gguf(m->model, m->pieces, m->piece_count, name, m->gguf, &w->plan, error);
+    return organ_resharding_plan(m->model, m->pieces, m->piece_count, m->asked->max_shard_size, name, w->output.single,
+                                 &w->plan, error);
+}
+
+/* ---- config.json ---- */
+
+static organ_status prepare_config(organ_writing *w, organ_error *error)
+{
+    char *bytes = NULL;
+    size_t length = 0;
+    if (!(w->config_path = organ_format("%s/" CONFIG, w->root)))
+        return organ_fail_memory(error, w->write->asked->output);
+    if (access(w->config_path, F_OK)) {
+        free(w->config_path);
+        w->config_path = NULL;
+        return ORGAN_OK;
+    }
+    if (organ_input_load(w->config_path, w->config_path, ORGAN_CONFIG_LIMIT, &bytes, &length, error) == ORGAN_OK &&
+        organ_json_edit_begin(&w->config, w->config_path, bytes, length, error) == ORGAN_OK &&
+        organ_leftovers_strip(w->write->model, &w->config, &w->stripped, error) == ORGAN_OK && w->write->edit)
+        w->write->edit(w->write->context, &w->config, error);
+    free(bytes);
+    return error->status;
+}
+
+/* The files of a copy are not listed: organ_model_copy_begin copies all. */
+static organ_status prepare_beside(organ_writing *w, organ_error *error)
+{
+    const organ_model *const model = w->write->model;
+    if (w->output.single)
+        return ORGAN_OK;
+    if (w->write->replaced)
+        return organ_leftovers_strip_copy(model, NULL, &w->stripped, error);
+    return organ_beside_list(model, &w->root, &w->beside, error) ? error->status : prepare_config(w, error);
+}
+
+static organ_status prepare_evaluation(organ_writing *w, organ_error *error)
+{
+    const organ_write *const m = w->write;
+    if (m->asked->evaluate && w->output.single && !m->gguf && m->repacked)
+        return organ_fail(error, ORGAN_USAGE,
+                          "--evaluate: %s would be tensors alone, and the config.json of %s tells of packed weights: "
+                          "name a directory",
+                          m->asked->output, m->model->path);
+    return organ_evaluation_prepare(&w->evaluation, error);
+}
+
+static organ_status prepare_files(organ_writing *w, organ_error *error)
+{
+    if (w->write->layout)
+        return organ_writing_plan_layout(w, error);
+    if (prepare_check_place(w, error) || (w->write->replaced ? prepare_replaced(w, error) : prepare_pieces(w, error)))
+        return error->status;
+    return prepare_beside(w, error);
+}
+
+organ_status organ_writing_prepare(organ_writing *w, organ_error *error)
+{
+    if (prepare_files(w, error) != ORGAN_OK)
+        return error->status;
+    organ_leftovers_note(w->write->progress, w->stripped);
+    return prepare_evaluation(w, error);
+}
+
+/* ---- the files beside the tensors ---- */
+
+/* Whether a file is copied: it is no file of tensors, and neither made again nor unwanted as the index of old shards
+ * is. */
+static bool prepare_goes_along(const organ_writing *w, const char *name)
+{
+    const organ_model *const model = w->write->model;
+    if (strcmp(name, CONFIG) == 0 || strcmp(name, ORGAN_INDEX_NAME) == 0 ||
+        (model->index && strcmp(name, model->index) == 0))
+        return false;
+    for (const char *const *out = w->write->left_out; out && *out; out++)
+        if (strcmp(name, *out) == 0)
+            return false;
+    for (size_t f = 0; f < organ_resharding_files(w->plan); f++)
+        if (strcmp(name, organ_resharding_file(w->plan, f, NULL)) == 0)
+            return false;
+    return true;
+}
+
+/* Reports about the model go into organ/donor, beside those about the output. */
+static organ_status prepare_copy_beside(const organ_writing *w, const char *to, organ_error *error)
+{
+    for (size_t k = 0; k < w->beside.count && !error->status; k++) {
+        const char *const name = w->beside.names[k];
+        const bool record = strncmp(name, "organ/", 6) == 0;
+        char *new_name = NULL;
+        if (!prepare_goes_along(w, name))
+            continue;
+        if (asprintf(&new_name, "%s%s", record ? "organ/donor/" : "", record ? name + 6 : name) < 0)
+            return organ_fail_memory(error, w->write->asked->output);
+        organ_copy_file(w->root, name, to, new_name, error);
+        free(new_name);
+    }
+    return error->status;
+}
+
+static organ_status prepare_write_config(const organ_writing *w, const char *to, organ_error *error)
+{
+    char *const path = organ_format("%s/" CONFIG, to);
+    if (!path)
+        return organ_fail_memory(error, w->write->asked->output);
+    organ_text_write(path, w->config.bytes, error);
+    free(path);
+    return error->status;
+}
+
+organ_status organ_writing_begin(const organ_writing *w, const char *to, organ_error *error)
+{
+    if (w->write->layout)
+        return organ_writing_begin_layout(w, to, error);
+    if (w->config_path && prepare_write_config(w, to, error))
+        return error->status;
+    return prepare_copy_beside(w, to, error);
+}

@@ -1,0 +1,49 @@
+/* SPDX-License-Identifier: MIT
+ * Work on the rows of replaced tensors: organ_write_run reads each row, calls the verb for it, writes it back and
+ * finishes the units. */
+#ifndef ORGAN_WRITE_ROWS_H
+#define ORGAN_WRITE_ROWS_H
+
+#include "orchestrator/stream/pass.h"
+
+/* A row of a tensor that is replaced, on any worker. */
+typedef struct organ_row {
+    const organ_kernels *kernels;
+    size_t index; /* the tensor is the index-th of those that are replaced */
+    const organ_tensor *tensor;
+    void *data; /* the row as it is stored, so many units of its type */
+    size_t units;
+    float *values; /* the row widened, `cols` of them, 64-byte aligned; behind them the scratch that was asked for,
+                      aligned too */
+    size_t cols;
+    void *scratch;
+    double *sums; /* to be added to: zero before the first row of a tile */
+} organ_row;
+
+/* Narrows the values into the row, and widens them again: what is stored now. */
+void organ_row_store(const organ_row *row);
+
+/* What came of the rows of a tensor. */
+#define ORGAN_ROW_SUMS 4
+typedef struct organ_row_result {
+    double sums[ORGAN_ROW_SUMS]; /* of its tiles, in their order; of its stretches, in theirs */
+    char xxh3[17];               /* of its bytes in the output */
+} organ_row_result;
+
+/* The functions get the context of organ_write. */
+typedef struct organ_row_work {
+    size_t scratch_bytes;                             /* for a row */
+    uint64_t least;                                   /* bytes that the verb takes elsewhere: as organ_pass.least */
+    void (*row)(void *context, const organ_row *row); /* changes the row; on any worker */
+    /* Checks the sums of a stretch so far; ORGAN_BAD_INPUT ends the run. May be NULL. */
+    organ_status (*judge)(void *context, size_t index, const double *sums, organ_error *error);
+    void (*remark)(const double *sums, char remark[64]); /* text for the progress, of a finished stretch. May be NULL */
+    organ_row_result *results; /* set by the driver: of each stretch, and once all are written of each tensor */
+} organ_row_work;
+
+/* The elements of the longest row of the chosen tensors, a flag for each of the model. */
+size_t organ_row_longest(const organ_model *model, const bool *chosen);
+
+#define ORGAN_ROWS_CUT 8 /* tensors are cut between so many rows: sums of as many are added in their order */
+
+#endif

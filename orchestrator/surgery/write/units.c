@@ -1,0 +1,167 @@
+/* SPDX-License-Identifier: MIT
+ * Units of an output: bytes that are put and read, finished units, copied ones. */
+#include "orchestrator/surgery/write/writing.h"
+
+#include "formats/base/name_table.h"
+#include "orchestrator/report/text/members.h"
+
+#include <inttypes.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <xxhash.h>
+
+/* ---- what callbacks ask ---- */
+
+bool organ_write_done(const organ_writing *w, size_t unit) { return w->units[unit].done; }
+
+size_t organ_write_left(const organ_writing *w, uint64_t *bytes)
+{
+    size_t left = 0;
+    *bytes = 0;
+    for (size_t u = 0; u < w->unit_count; u++) {
+        *bytes += w->units[u].done ? 0 : w->units[u].bytes;
+        left += !w->units[u].done;
+    }
+    return left;
+}
+
+const json_t *organ_write_lines(const organ_writing *w) { return w->journal.lines; }
+
+organ_status organ_write_note(organ_writing *w, json_t *line, bool worth, organ_error *error)
+{
+    w->journal.worth |= worth;
+    return organ_run_journal_add(&w->journal, line, error);
+}
+
+const organ_output *organ_write_output(const organ_writing *w) { return &w->output; }
+
+const organ_resharding *organ_write_files(const organ_writing *w) { return w->plan; }
+
+const organ_file_list *organ_write_beside(const organ_writing *w) { return &w->beside; }
+
+/* ---- what is put ---- */
+
+static bool add_extent(organ_unit_extents *all, organ_unit_extent one)
+{
+    if (all->count == all->room) {
+        const size_t room = all->room ? 2 * all->room : 4;
+        organ_unit_extent *const more = realloc(all->list, room * sizeof *more);
+        if (!more)
+            return false;
+        all->list = more;
+        all->room = room;
+    }
+    all->list[all->count++] = one;
+    return true;
+}
+
+organ_status organ_write_put(organ_writing *w, size_t piece, const void *data, size_t bytes, uint64_t at, void *scratch,
+                             organ_error *error)
+{
+    const organ_unit_extent one = {.at = at, .bytes = bytes, .xxh3 = XXH3_64bits(data, bytes)};
+    const organ_shard_piece *const p = &w->pieces[piece];
+    if (w->copy ? organ_model_copy_write(w->copy, p->file, data, bytes, p->offset + at, error)
+                : organ_resharding_put(w->plan, piece, data, bytes, at, scratch, error))
+        return error->status;
+    pthread_mutex_lock(&w->log.lock);
+    const bool added = add_extent(&w->log.of_piece[piece], one);
+    pthread_mutex_unlock(&w->log.lock);
+    return added ? ORGAN_OK : organ_fail_memory(error, w->journal.path);
+}
+
+static int by_offset(const void *a, const void *b)
+{
+    const uint64_t x = ((const organ_unit_extent *)a)->at, y = ((const organ_unit_extent *)b)->at;
+    return (x > y) - (x < y);
+}
+
+/* [[at, bytes, "xxh3"], ...] in order of their offsets; NULL without memory. Forgets them. */
+static json_t *take_extents(organ_unit_extents *all)
+{
+    json_t *const rows = json_array();
+    bool complete = rows != NULL;
+    if (all->count)
+        qsort(all->list, all->count, sizeof *all->list, by_offset);
+    for (size_t k = 0; k < all->count && complete; k++) {
+        const organ_unit_extent *const e = &all->list[k];
+        char digits[17];
+        snprintf(digits, sizeof digits, "%016" PRIx64, e->xxh3);
+        complete =
+            json_array_append_new(rows, json_pack("[I, I, s]", (json_int_t)e->at, (json_int_t)e->bytes, digits)) == 0;
+    }
+    free(all->list);
+    *all = (organ_unit_extents){0};
+    if (complete)
+        return rows;
+    json_decref(rows);
+    return NULL;
+}
+
+organ_status organ_write_finish(organ_writing *w, size_t unit, json_t *results, organ_error *error)
+{
+    organ_unit *const u = &w->units[unit];
+    json_t *const pieces = json_array();
+    bool complete = pieces && results;
+    pthread_mutex_lock(&w->log.lock);
+    for (size_t k = 0; k < u->count && complete; k++)
+        complete = json_array_append_new(pieces, take_extents(&w->log.of_piece[u->first + k])) == 0;
+    pthread_mutex_unlock(&w->log.lock);
+    json_t *const line = complete
+                             ? ORGAN_OBJECT(SET_TEXT("unit", w->pieces[u->first].name),
+                                            SET("pieces", json_incref(pieces)), SET("results", json_incref(results)))
+                             : NULL;
+    json_decref(pieces);
+    json_decref(results);
+    if (line && w->log.told && (json_dumpf(line, w->log.told, JSON_COMPACT) || fputc('\n', w->log.told) == EOF))
+        organ_fail_memory(error, w->journal.path);
+    if (organ_run_journal_add(&w->journal, line, error))
+        return error->status;
+    u->done = true;
+    w->done++;
+    return ORGAN_OK;
+}
+
+/* ---- what is copied ---- */
+
+static bool units_is_wanted(void *context, size_t piece)
+{
+    const organ_writing *const w = context;
+    return !w->units[w->log.unit_of[piece]].done;
+}
+
+static organ_status finish_copied(void *context, size_t piece, uint64_t xxh3, organ_error *error)
+{
+    organ_writing *const w = context;
+    const organ_unit_extent whole = {.bytes = w->pieces[piece].bytes, .xxh3 = xxh3};
+    if (whole.bytes && !add_extent(&w->log.of_piece[piece], whole))
+        return organ_fail_memory(error, w->journal.path);
+    w->pieces[piece].xxh3 = xxh3;
+    return organ_write_finish(w, w->log.unit_of[piece], json_object(), error);
+}
+
+organ_status organ_units_copy(organ_writing *w, organ_error *error)
+{
+    const organ_resharding_watch watch = {.context = w, .wanted = units_is_wanted, .copied = finish_copied};
+    if (w->copy)
+        return organ_model_copy_finish(w->copy, error);
+    return organ_resharding_copy(w->plan, &watch, w->write->progress, w->stop, error);
+}
+
+/* ---- what is read ---- */
+
+organ_status organ_write_read(const organ_writing *w, size_t piece, void *data, size_t bytes, uint64_t at,
+                              organ_error *error)
+{
+    const organ_shard_piece *const p = &w->pieces[piece];
+    return w->copy ? organ_model_copy_read(w->copy, p->file, data, bytes, p->offset + at, error)
+                   : organ_resharding_read(w->plan, piece, data, bytes, at, error);
+}
+
+uint64_t organ_units_bytes(const organ_writing *w, size_t unit)
+{
+    uint64_t bytes = 0;
+    for (size_t k = 0; k < w->units[unit].count; k++)
+        bytes += w->pieces[w->units[unit].first + k].bytes;
+    return bytes;
+}

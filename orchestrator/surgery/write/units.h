@@ -1,0 +1,55 @@
+/* SPDX-License-Identifier: MIT
+ * The units of an output that organ_write_run writes, as its callbacks use them. A unit is an independent part of the
+ * output: one piece or several consecutive ones. A finished unit is written into the journal with digests of its bytes;
+ * a run that continues takes over the units whose bytes in the output still have these digests. */
+#ifndef ORGAN_WRITE_UNITS_H
+#define ORGAN_WRITE_UNITS_H
+
+#include "orchestrator/surgery/output/output.h"
+#include "orchestrator/surgery/output/resharding.h"
+
+/* The pieces that are made of one source tensor. */
+typedef struct organ_unit {
+    size_t first, count; /* consecutive pieces */
+    size_t item;         /* number of the source tensor, as the verb counts */
+    uint64_t bytes;      /* of the source, for the progress */
+    bool done;           /* the bytes of all its pieces are in the output, or another rank makes them */
+    bool along;          /* the ranks deal it while they walk through the model on a text; the driver does not */
+} organ_unit;
+
+typedef struct organ_writing organ_writing; /* an output that is being written */
+
+/* Whether an earlier run or another rank makes the unit. */
+bool organ_write_done(const organ_writing *writing, size_t unit);
+
+/* Number of the units that this rank must still make, and in *bytes the sum of their bytes. */
+size_t organ_write_left(const organ_writing *writing, uint64_t *bytes);
+
+/* Writes bytes [at, at + bytes) of a piece and keeps their digest. `scratch` as in organ_resharding_put. From any
+ * thread; for replaced tensors from one thread at a time. ORGAN_IO. */
+organ_status organ_write_put(organ_writing *writing, size_t piece, const void *data, size_t bytes, uint64_t at,
+                             void *scratch, organ_error *error);
+
+/* Reads bytes [at, at + bytes) of a piece that were put. ORGAN_IO. */
+organ_status organ_write_read(const organ_writing *writing, size_t piece, void *data, size_t bytes, uint64_t at,
+                              organ_error *error);
+
+/* After all bytes of the unit were put: writes it into the journal with `results` (an object, taken over; NULL: no
+ * memory), which `recall` gets when the run is continued. From one thread at a time. ORGAN_IO. */
+organ_status organ_write_finish(organ_writing *writing, size_t unit, json_t *results, organ_error *error);
+
+/* Appends a line to the journal (taken over; NULL: no memory): a value that took long and belongs to no unit. `worth`:
+ * because of it an interrupted run is kept for --resume although no unit is done. ORGAN_IO. */
+organ_status organ_write_note(organ_writing *writing, json_t *line, bool worth, organ_error *error);
+
+/* The lines of the run that is continued, an array; empty if there is none. */
+const json_t *organ_write_lines(const organ_writing *writing);
+
+/* For `document`: the output, and the files of new shards (NULL for replaced tensors). */
+const organ_output *organ_write_output(const organ_writing *writing);
+const organ_resharding *organ_write_files(const organ_writing *writing);
+
+/* For `document` of a layout: number and bytes of the files that are copied in addition to the tensors. */
+const organ_file_list *organ_write_beside(const organ_writing *writing);
+
+#endif

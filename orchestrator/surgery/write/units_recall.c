@@ -1,0 +1,207 @@
+/* SPDX-License-Identifier: MIT
+ * Units that an earlier run has finished: what its journal says is compared with the bytes of the output. */
+#include "orchestrator/surgery/write/writing.h"
+
+#include "formats/base/name_table.h"
+
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <xxhash.h>
+
+typedef struct units_place {
+    const organ_writing *w;
+    size_t piece;
+} units_place;
+
+static organ_status read_piece(const void *context, void *data, size_t bytes, uint64_t offset, organ_error *error)
+{
+    const units_place *const p = context;
+    return organ_write_read(p->w, p->piece, data, bytes, offset, error);
+}
+
+/* Whether the extents cover the piece without a gap and its bytes have their digests. */
+static organ_status check_piece(const organ_writing *w, size_t piece, const json_t *rows, bool *holds,
+                                organ_error *error)
+{
+    const units_place here = {w, piece};
+    uint64_t at = 0;
+    size_t k;
+    json_t *row;
+    *holds = json_is_array(rows);
+    json_array_foreach(rows, k, row)
+    {
+        json_int_t from, bytes;
+        const char *written;
+        char found[17];
+        if (organ_stop_asked(w->stop))
+            return organ_fail(error, ORGAN_INTERRUPTED, "interrupted");
+        *holds = json_unpack((json_t *)row, "[I, I, s]", &from, &bytes, &written) == 0 && from >= 0 &&
+                 (uint64_t)from == at && bytes > 0 && (uint64_t)bytes <= w->pieces[piece].bytes - at;
+        if (!*holds || organ_run_digest(read_piece, &here, at, (uint64_t)bytes, w->write->progress, found, error))
+            return error->status;
+        *holds = strcmp(written, found) == 0;
+        if (!*holds)
+            return ORGAN_OK;
+        at += (uint64_t)bytes;
+    }
+    *holds = *holds && at == w->pieces[piece].bytes;
+    return ORGAN_OK;
+}
+
+/* Whether the bytes of a unit are those that its line tells of. */
+static organ_status check_unit(const organ_writing *w, size_t unit, const json_t *line, bool *holds, organ_error *error)
+{
+    const organ_unit *const u = &w->units[unit];
+    const json_t *const pieces = json_object_get(line, "pieces");
+    *holds = json_array_size(pieces) == u->count;
+    for (size_t k = 0; k < u->count && *holds; k++)
+        if (check_piece(w, u->first + k, json_array_get(pieces, k), holds, error))
+            return error->status;
+    return ORGAN_OK;
+}
+
+static bool units_take(organ_writing *w, size_t item, const json_t *results)
+{
+    return w->write->rows ? organ_row_work_recall(w, item, results)
+                          : w->write->recall(w->write->context, item, results);
+}
+
+void organ_units_recall(organ_writing *w, size_t unit, const json_t *line)
+{
+    organ_unit *const u = &w->units[unit];
+    const json_t *const results = json_object_get(line, "results");
+    organ_shard_piece *const first = &w->pieces[u->first];
+    /* A piece that was copied is one row, or none if it is empty. */
+    const char *const digits =
+        json_string_value(json_array_get(json_array_get(json_array_get(json_object_get(line, "pieces"), 0), 0), 2));
+    if (first->same)
+        first->xxh3 = digits ? strtoull(digits, NULL, 16) : XXH3_64bits(NULL, 0);
+    u->done = json_is_object(results) && (first->same || units_take(w, u->item, results));
+    w->done += u->done;
+}
+
+/* The last line of each unit. */
+static organ_status find_lines(const organ_writing *w, const json_t **line_of, organ_error *error)
+{
+    organ_name_table names = {0};
+    size_t k;
+    json_t *line;
+    for (size_t u = 0; u < w->unit_count && !error->status; u++)
+        if (!organ_name_table_put(&names, w->pieces[w->units[u].first].name, u))
+            organ_fail_memory(error, w->journal.path);
+    json_array_foreach(w->journal.lines, k, line)
+    {
+        const char *const name = json_string_value(json_object_get(line, "unit"));
+        const size_t *const unit = name && !error->status ? organ_name_table_find(&names, name) : NULL;
+        if (unit)
+            line_of[*unit] = line;
+    }
+    organ_name_table_release(&names);
+    return error->status;
+}
+
+/* What is there, as the ranks find it: a flag for each unit. */
+typedef struct inventory {
+    const json_t **line_of;
+    uint64_t *bytes;
+    uint32_t *owner; /* the rank that looks at it */
+    bool *holds;
+} inventory;
+
+static organ_status make_inventory(const organ_writing *w, inventory *there, organ_error *error)
+{
+    const size_t room = w->unit_count + 1;
+    *there = (inventory){calloc(room, sizeof *there->line_of), calloc(room, sizeof *there->bytes),
+                         calloc(room, sizeof *there->owner), calloc(room, sizeof *there->holds)};
+    if (!there->line_of || !there->bytes || !there->owner || !there->holds)
+        return organ_fail_memory(error, w->journal.path);
+    if (find_lines(w, there->line_of, error))
+        return error->status;
+    for (size_t u = 0; u < w->unit_count; u++)
+        there->bytes[u] = there->line_of[u] ? organ_units_bytes(w, u) : 0;
+    return organ_ranks_deal(w->output.ranks, there->bytes, w->unit_count, there->owner, error);
+}
+
+static void free_inventory(inventory *there)
+{
+    free(there->line_of);
+    free(there->bytes);
+    free(there->owner);
+    free(there->holds);
+}
+
+/* Each rank looks at its share. */
+static void look_through(const organ_writing *w, inventory *there, organ_error *error)
+{
+    uint64_t bytes = 0;
+    size_t lines = 0;
+    for (size_t u = 0; u < w->unit_count; u++) {
+        bytes += there->bytes[u];
+        lines += there->line_of[u] != NULL;
+    }
+    organ_progress_begin(w->write->progress, "checking what is there", bytes, lines);
+    for (size_t u = 0; u < w->unit_count && !error->status; u++)
+        if (there->line_of[u] && there->owner[u] == organ_ranks_rank(w->output.ranks) &&
+            check_unit(w, u, there->line_of[u], &there->holds[u], error) == ORGAN_OK && !there->holds[u])
+            organ_progress_note(
+                w->write->progress,
+                "%s: its bytes in the unfinished output are not those that were written down: it is made again",
+                w->pieces[w->units[u].first].name);
+    organ_progress_end(w->write->progress);
+}
+
+static organ_status take_all_over(organ_writing *w, organ_error *error)
+{
+    inventory there = {0};
+    organ_gathered found = {0};
+    if (make_inventory(w, &there, error) == ORGAN_OK)
+        look_through(w, &there, error);
+    organ_ranks_gather(w->output.ranks, "what is there was checked", there.holds, there.holds ? w->unit_count : 0,
+                       &found, error);
+    for (size_t u = 0; u < w->unit_count && !error->status; u++)
+        if (there.line_of[u] && found.of[there.owner[u]][u])
+            organ_units_recall(w, u, there.line_of[u]);
+    organ_gathered_free(&found);
+    free_inventory(&there);
+    if (!error->status)
+        organ_progress_note(w->write->progress, "continuing: %zu of %zu tensors are done and intact", w->done,
+                            w->unit_count);
+    return error->status;
+}
+
+/* ---- begin and end ---- */
+
+organ_status organ_units_begin(organ_writing *w, organ_error *error)
+{
+    organ_unit_log *const log = &w->log;
+    pthread_mutex_init(&log->lock, NULL);
+    log->open = true;
+    log->of_piece = calloc(w->piece_count + 1, sizeof *log->of_piece);
+    log->unit_of = calloc(w->piece_count + 1, sizeof *log->unit_of);
+    log->elsewhere = calloc(w->unit_count + 1, sizeof *log->elsewhere);
+    log->told = w->output.ranks ? open_memstream(&log->text, &log->length) : NULL;
+    if (!log->of_piece || !log->unit_of || !log->elsewhere || (w->output.ranks && !log->told))
+        return organ_fail_memory(error, w->journal.path);
+    for (size_t u = 0; u < w->unit_count; u++)
+        for (size_t k = 0; k < w->units[u].count; k++)
+            log->unit_of[w->units[u].first + k] = u;
+    return json_array_size(w->journal.lines) > 0 ? take_all_over(w, error) : ORGAN_OK;
+}
+
+void organ_units_end(organ_writing *w)
+{
+    organ_unit_log *const log = &w->log;
+    if (!log->open)
+        return;
+    for (size_t k = 0; log->of_piece && k < w->piece_count; k++)
+        free(log->of_piece[k].list);
+    free(log->of_piece);
+    free(log->unit_of);
+    free(log->elsewhere);
+    if (log->told)
+        fclose(log->told);
+    free(log->text);
+    pthread_mutex_destroy(&log->lock);
+    *log = (organ_unit_log){0};
+}

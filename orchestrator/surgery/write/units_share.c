@@ -1,0 +1,80 @@
+/* SPDX-License-Identifier: MIT */
+#include "formats/base/memory_watch.h"
+#include "formats/base/name_table.h"
+#include "orchestrator/surgery/write/writing.h"
+
+#include <stdlib.h>
+#include <string.h>
+
+organ_status organ_units_deal(organ_writing *w, organ_error *error)
+{
+    const size_t room = w->unit_count + 1;
+    uint64_t *const bytes = calloc(room, sizeof *bytes);
+    uint32_t *const owner = calloc(room, sizeof *owner);
+    if (!bytes || !owner)
+        organ_fail_memory(error, w->journal.path);
+    for (size_t u = 0; u < w->unit_count && !error->status; u++)
+        bytes[u] = w->units[u].done || w->units[u].along ? 0 : w->units[u].bytes + organ_units_bytes(w, u);
+    if (!error->status)
+        organ_ranks_deal(w->output.ranks, bytes, w->unit_count, owner, error);
+    for (size_t u = 0; u < w->unit_count && !error->status; u++)
+        if (!w->units[u].done && !w->units[u].along && owner[u] != organ_ranks_rank(w->output.ranks))
+            w->units[u].done = w->log.elsewhere[u] = true;
+    free(owner);
+    free(bytes);
+    return error->status;
+}
+
+/* Takes over the units that the lines of another rank tell of. */
+static organ_status take_lines(organ_writing *w, const organ_name_table *names, const char *lines, organ_error *error)
+{
+    bool no_memory = false;
+    json_error_t fault;
+    for (const char *end; (end = strchr(lines, '\n')) && !error->status; lines = end + 1) {
+        json_t *const line = organ_json_load(lines, (size_t)(end - lines), 0, &fault, &no_memory);
+        const char *const name = json_string_value(json_object_get(line, "unit"));
+        const size_t *const unit = name ? organ_name_table_find(names, name) : NULL;
+        if (unit && !w->units[*unit].done)
+            organ_units_recall(w, *unit, line);
+        if (!unit || !w->units[*unit].done)
+            organ_fail(error, ORGAN_IO, "%s: %s", w->journal.path,
+                       no_memory ? "no memory for what another rank has done"
+                                 : "what another rank says it has done is not understood");
+        json_decref(line);
+    }
+    return error->status;
+}
+
+static organ_status take_shares(organ_writing *w, const organ_gathered *all, organ_error *error)
+{
+    organ_name_table names = {0};
+    for (size_t u = 0; u < w->unit_count; u++) {
+        if (!w->log.elsewhere[u] && (!w->units[u].along || w->units[u].done))
+            continue;
+        w->units[u].done = w->log.elsewhere[u] = false;
+        if (!error->status && !organ_name_table_put(&names, w->pieces[w->units[u].first].name, u))
+            organ_fail_memory(error, w->journal.path);
+    }
+    for (size_t r = 0; r < all->count && !error->status; r++)
+        if (r != organ_ranks_rank(w->output.ranks))
+            take_lines(w, &names, all->of[r] ? all->of[r] : "", error);
+    organ_name_table_release(&names);
+    return error->status;
+}
+
+organ_status organ_units_join(organ_writing *w, organ_error *error)
+{
+    organ_gathered all = {0};
+    organ_error untaken = {0};
+    if (!w->output.ranks)
+        return error->status;
+    if (fflush(w->log.told))
+        organ_fail_memory(error, w->journal.path);
+    organ_ranks_gather(w->output.ranks, "the units are made", w->log.text, w->log.length, &all, error);
+    /* After an error too: the message says how much is done. */
+    take_shares(w, &all, &untaken);
+    organ_gathered_free(&all);
+    if (untaken.status && !error->status)
+        *error = untaken;
+    return error->status;
+}
