@@ -280,9 +280,10 @@ static organ_status calibrated_open_all(organ_calibrated_job *job, organ_error *
     return open_means(job, error);
 }
 
-static organ_status prune_calibrated_parts(organ_prune_job *base, organ_error *error)
+static organ_status calibrated_fill(void *context, organ_writing *writing, organ_error *error)
 {
-    organ_calibrated_job *const job = (organ_calibrated_job *)base;
+    organ_calibrated_job *const job = context;
+    organ_prune_begin(&job->base, writing);
     if (job->allocation && organ_prune_allocation_run(job->allocation, error) != ORGAN_OK)
         return error->status;
     if (job->needs_text)
@@ -299,7 +300,7 @@ static uint64_t cut_between_matrices(const organ_prune_job *base)
     return job->method->method == ORGAN_PRUNE_MAGNITUDE ? ORGAN_CUT_MATRICES : ORGAN_CUT_NEVER;
 }
 
-static const organ_prune_kind kind = {.work = prune_calibrated_parts,
+static const organ_prune_kind kind = {.fill = calibrated_fill,
                                       .cuts = cut_between_matrices,
                                       .parameters = organ_calibrated_parameters,
                                       .identity = organ_calibrated_identity,

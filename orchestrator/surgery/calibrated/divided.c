@@ -14,10 +14,11 @@ typedef struct divided_job {
     organ_prune_allocation *allocation;
 } divided_job;
 
-static organ_status divide_and_prune(organ_prune_job *base, organ_error *error)
+static organ_status divided_fill(void *context, organ_writing *writing, organ_error *error)
 {
-    divided_job *const job = (divided_job *)base;
-    return organ_prune_allocation_run(job->allocation, error) ? error->status : organ_prune_parts(base, error);
+    divided_job *const job = context;
+    organ_prune_begin(&job->base, writing);
+    return organ_prune_allocation_run(job->allocation, error) ? error->status : organ_prune_parts(&job->base, error);
 }
 
 static json_t *divided_parameters(void *context)
@@ -37,7 +38,7 @@ static int amend(const organ_prune_job *base, json_t *document)
     return 0;
 }
 
-static const organ_prune_kind kind = {.work = divide_and_prune, .parameters = divided_parameters, .amend = amend};
+static const organ_prune_kind kind = {.fill = divided_fill, .parameters = divided_parameters, .amend = amend};
 
 /* Curves are measured with the flow as it is defined. */
 static organ_status check_flow(const organ_prune_options *o, organ_error *error)

@@ -37,8 +37,9 @@ typedef struct organ_prune_job organ_prune_job;
 
 /* What a method does and tells. */
 typedef struct organ_prune_kind {
-    /* Prunes all stretches that are not done: organ_prune_part_write, then organ_prune_part_done. */
-    organ_status (*work)(organ_prune_job *job, organ_error *error);
+    /* As in organ_write, with the job as context: calls organ_prune_begin, then prunes all stretches that are not done
+     * with organ_prune_part_write and organ_prune_part_done. */
+    organ_status (*fill)(void *job, organ_writing *writing, organ_error *error);
     uint64_t (*cuts)(
         const organ_prune_job *job);  /* where targets may be cut, as organ_cuts_make takes it; NULL: they are not */
     json_t *(*parameters)(void *job); /* as in organ_write, */
@@ -87,7 +88,10 @@ void organ_prune_job_close(organ_prune_job *job);
 organ_status organ_prune_check_options(const organ_prune_options *options, organ_error *error);
 /* Of physarum v1: adds its memory and work to job->plan. */
 organ_status organ_prune_foresee(organ_prune_job *job, organ_error *error);
-/* Its kind's `work`: finds gains where a sparsity is asked for, and prunes. */
+/* First call of a kind's `fill`: learns which stretches an earlier run or another rank makes. */
+void organ_prune_begin(organ_prune_job *job, organ_writing *writing);
+
+/* For `fill` of physarum v1: finds gains if a sparsity is asked for, and prunes. */
 organ_status organ_prune_parts(organ_prune_job *job, organ_error *error);
 
 /* Prunes the open job's donor into its output, or tells what would be pruned. Errors as of organ_write_run. */

@@ -283,13 +283,11 @@ static bool recall_part(void *context, size_t item, const json_t *line)
     return true;
 }
 
-static organ_status prune_left(void *context, organ_writing *run, organ_error *error)
+void organ_prune_begin(organ_prune_job *job, organ_writing *writing)
 {
-    organ_prune_job *const job = context;
-    job->run = run;
+    job->run = writing;
     for (size_t k = 0; k < job->cuts.count; k++)
-        job->units[k].done = organ_write_done(run, k); /* also by another rank */
-    return job->kind->work(job, error);
+        job->units[k].done = organ_write_done(writing, k);
 }
 
 /* All stretches are written, here or elsewhere: what came of them is what came of the targets. */
@@ -359,7 +357,7 @@ organ_status organ_prune_run(organ_prune_job *job, json_t **report, organ_error 
                               .lines_name = LINES_NAME,
                               .plan = &job->plan,
                               .model_is = "donor",
-                              .fill = prune_left,
+                              .fill = job->kind->fill,
                               .recall = recall_part,
                               .schema = "organ.prune/1",
                               .parameters = job->kind->parameters,
@@ -390,8 +388,14 @@ organ_status organ_prune_foresee(organ_prune_job *job, organ_error *error)
 
 static uint64_t cut_between_blocks(const organ_prune_job *job) { return job->options->block_size; }
 
+static organ_status prune_fill(void *job, organ_writing *writing, organ_error *error)
+{
+    organ_prune_begin(job, writing);
+    return organ_prune_parts(job, error);
+}
+
 static const organ_prune_kind version_1 = {
-    .work = organ_prune_parts, .cuts = cut_between_blocks, .parameters = organ_prune_parameters};
+    .fill = prune_fill, .cuts = cut_between_blocks, .parameters = organ_prune_parameters};
 
 static organ_status prune_version_1(organ_prune_job *job, json_t **report, organ_error *error)
 {
