@@ -3,14 +3,15 @@
  *
  * Each file begins with a schema and an identity: digests of the model and the text, and the parameters that change
  * the values. A run uses a file only if all members of the identity have the values of this run. A document is one JSON
- * object, written whole; a journal gets a line as soon as a value is measured. Callers describe the values of a row by
+ * object, written whole. Journals, which get a line for each value, are stream/journal.h and output/run_journal.h; they
+ * compare their first line by organ_cache_differs. Callers describe the values of a row by
  * a table of organ_cache_field. */
 #ifndef ORGAN_CACHE_H
 #define ORGAN_CACHE_H
 
-#include "orchestrator/stream/journal.h"
-#include "orchestrator/stream/progress.h"
+#include "formats/base/status.h"
 
+#include <jansson.h>
 #include <stdbool.h>
 #include <stddef.h>
 
@@ -61,28 +62,6 @@ organ_status organ_cache_write(const organ_cache *cache, json_t *body, organ_err
 
 /* Checks that a new file can be made at `path`, because measuring takes long. ORGAN_IO; the message names `option`. */
 organ_status organ_cache_check_place(const char *path, const char *option, organ_error *error);
-
-/* ---- journals ---- */
-
-typedef struct organ_cache_journal {
-    organ_journal journal;
-    char *path;
-    json_t *lines; /* lines of earlier runs; the first is the head */
-} organ_cache_journal;
-
-/* Opens or creates DIRECTORY/organ/KIND-DIGITS.jsonl, where DIGITS is a digest of `model`, and locks it. The journal
- * must be closed in any case. ORGAN_IO; ORGAN_USAGE if another process has it open. */
-organ_status organ_cache_journal_open(const char *directory, const char *kind, const char *model,
-                                      organ_cache_journal *journal, organ_error *error);
-/* Compares the first line with `head` (taken over; NULL: no memory). If it differs, drops all lines, on the disk too,
- * notes that, and writes `head`. */
-organ_status organ_cache_journal_begin(organ_cache_journal *journal, json_t *head, const organ_progress *progress,
-                                       organ_error *error);
-/* Appends a line (taken over; NULL: no memory). */
-organ_status organ_cache_journal_add(const organ_cache_journal *journal, json_t *line, organ_error *error);
-void organ_cache_journal_close(organ_cache_journal *journal);
-/* Removes the file of a closed journal, and its folder if that is empty then. */
-void organ_cache_journal_forget(const char *path);
 
 /* ---- values ---- */
 

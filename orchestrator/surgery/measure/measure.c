@@ -203,7 +203,7 @@ static void forget_journals(const measure_measuring *m)
 {
     size_t k;
     json_t *path;
-    json_array_foreach(m->journals, k, path) organ_cache_journal_forget(json_string_value(path));
+    json_array_foreach(m->journals, k, path) organ_measure_journal_forget(json_string_value(path));
 }
 
 static organ_status measure_measure_all(measure_measuring *m, json_t **report, organ_error *error)

@@ -21,7 +21,7 @@ typedef struct shard_list {
     organ_shards index;
     size_t count;
     const char **names;
-    organ_cache_journal journal;
+    organ_run_journal journal;
     char *kept; /* how paths of files that keep companions begin */
     organ_companions companions;
     json_t *done; /* name of a shard -> {"shard", "bytes", "version", "tensors": [...], ...} as it was written down */

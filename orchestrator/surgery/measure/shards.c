@@ -97,7 +97,7 @@ static void take_lines(shard_list *s, const json_t *lines)
 
 static organ_status open_journal(shard_list *s, const char *directory, organ_error *error)
 {
-    if (organ_cache_journal_open(directory, "shards", s->path, &s->journal, error))
+    if (organ_measure_journal_open(directory, "shards", s->path, &s->journal, error))
         return error->status;
     if (!(s->kept =
               organ_format("%.*s-companions", (int)(strlen(s->journal.path) - strlen(".jsonl")), s->journal.path)))
@@ -129,7 +129,7 @@ static organ_status write_down(shard_list *s, const organ_model *shard, const or
         json_t *line = z[t].done ? weight_json(subjects->of[t], &z[t]) : NULL;
         if (z[t].done) {
             json_array_append(tensors, line);
-            organ_cache_journal_add(&s->journal, line, error);
+            organ_run_journal_add(&s->journal, line, error);
         }
     }
     json_t *line =
@@ -138,7 +138,7 @@ static organ_status write_down(shard_list *s, const organ_model *shard, const or
                      SET_TEXT("format", shard->format), SET_TEXT("architecture", shard->config.architecture),
                      SET_TEXT("model_type", shard->config.model_type));
     json_t *record = json_deep_copy(line);
-    if (organ_cache_journal_add(&s->journal, line, error) == ORGAN_OK && organ_sync_file(s->journal.journal.fd))
+    if (organ_run_journal_add(&s->journal, line, error) == ORGAN_OK && organ_sync_file(s->journal.journal.fd))
         organ_fail_errno(error, errno, "%s: cannot be synchronised with the disk", s->journal.path);
     json_object_set_new(record, "tensors", tensors);
     json_object_set_new(s->done, shard->files[0].name, record);
@@ -376,10 +376,11 @@ organ_status organ_measure_shards(const char *path, const char *directory, const
              keep_companions(&s, error) == ORGAN_OK && go_through(&s, error) == ORGAN_OK &&
              organ_shards_entry(&s, entry, error) == ORGAN_OK) {
         organ_companions_forget(&s.companions);
+        organ_journal_close(&s.journal.journal);
         *journal = s.journal.path;
         s.journal.path = NULL;
     }
-    organ_cache_journal_close(&s.journal);
+    organ_run_journal_close(&s.journal);
     json_decref(s.done);
     free(s.kept);
     organ_companions_free(&s.companions);

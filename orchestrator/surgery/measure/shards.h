@@ -12,9 +12,9 @@
  * split one any part, there or not. Every shard that is there, whole and written by nobody is measured, written down in
  * a journal in directory/organ that is brought to the disk, and then deleted; nothing else is, no shard that could not
  * be measured, and none that was changed meanwhile. *entry is the model's part of a report once all shards were
- * measured; *journal is the path of the journal, to be removed when the report is written (organ_cache_journal_forget)
- * and freed. ORGAN_BAD_INPUT, with *entry NULL, where shards are still to come or are broken: the same call goes on
- * when they are there. ORGAN_IO, ORGAN_INTERRUPTED. */
+ * measured; *journal is the path of the journal, to be removed when the report is written
+ * (organ_measure_journal_forget) and freed. ORGAN_BAD_INPUT, with *entry NULL, where shards are still to come or are
+ * broken: the same call goes on when they are there. ORGAN_IO, ORGAN_INTERRUPTED. */
 organ_status organ_measure_shards(const char *path, const char *directory, const organ_engine *engine,
                                   const organ_progress *progress, json_t **entry, char **journal, organ_error *error);
 

@@ -1,17 +1,26 @@
 /* SPDX-License-Identifier: MIT */
 #include "orchestrator/surgery/measure/stream.h"
 
+#include "formats/base/text_buffer.h"
 #include "formats/remote/remote.h"
 #include "orchestrator/report/text/members.h"
+#include "orchestrator/surgery/cache/cache.h"
 
+#include <errno.h>
+#include <limits.h>
 #include <stddef.h>
 #include <stdlib.h>
+#include <string.h>
+#include <sys/file.h>
+#include <sys/stat.h>
+#include <unistd.h>
+#include <xxhash.h>
 
 struct organ_measure_stream {
     const organ_model *model;
     const organ_progress *progress;
     bool seed; /* the older measure, too */
-    organ_cache_journal is;
+    organ_run_journal is;
 };
 
 /* ---- one tensor ---- */
@@ -77,6 +86,50 @@ static json_t *head_json(const organ_model *model, bool seed)
         SET_BYTES("model", model->path), SET("files", organ_json_rows(model->file_count, file_json, model->files)));
 }
 
+organ_status organ_measure_journal_open(const char *directory, const char *kind, const char *model,
+                                        organ_run_journal *j, organ_error *error)
+{
+    const unsigned long long key = (unsigned long long)XXH3_64bits(model, strlen(model));
+    *j = (organ_run_journal){.journal = {.fd = -1}};
+    char *const folder = organ_format("%s/organ", directory);
+    if (!folder || !(j->path = organ_format("%s/%s-%016llx.jsonl", folder, kind, key)))
+        organ_fail_memory(error, directory);
+    else if (mkdir(folder, 0777) && errno != EEXIST)
+        organ_fail_errno(error, errno, "%s: cannot be made", folder);
+    else if (organ_journal_open(j->path, &j->journal, &j->lines, error) == ORGAN_OK &&
+             flock(j->journal.fd, LOCK_EX | LOCK_NB))
+        organ_fail(error, ORGAN_USAGE, "%s: another process is measuring this model", j->path);
+    free(folder);
+    return error->status;
+}
+
+void organ_measure_journal_forget(const char *path)
+{
+    char folder[PATH_MAX]; /* no allocation: the folder is removed even if memory has run out */
+    const char *const slash = strrchr(path, '/');
+    unlink(path);
+    if (slash && (size_t)(slash - path) < sizeof folder) {
+        memcpy(folder, path, (size_t)(slash - path));
+        folder[slash - path] = '\0';
+        rmdir(folder); /* fails if the folder is not empty */
+    }
+}
+
+/* Lines of another model or measure are dropped. */
+static organ_status stream_begin(organ_measure_stream *s, organ_error *error)
+{
+    organ_error other = {0};
+    organ_run_journal_begin(&s->is, head_json(s->model, s->seed), s->is.path, &other);
+    if (!s->is.refused) {
+        *error = other;
+        return error->status;
+    }
+    organ_progress_note(s->progress, "%s: the model is not the one that was measured so far: it is measured anew",
+                        s->is.path);
+    json_array_clear(s->is.lines);
+    return organ_run_journal_begin(&s->is, head_json(s->model, s->seed), s->is.path, error);
+}
+
 organ_status organ_measure_stream_open(const organ_model *model, bool seed, const char *directory,
                                        const organ_progress *progress, organ_measure_stream **result,
                                        organ_error *error)
@@ -85,8 +138,8 @@ organ_status organ_measure_stream_open(const organ_model *model, bool seed, cons
     if (!s)
         return organ_fail_memory(error, directory);
     *s = (organ_measure_stream){.model = model, .progress = progress, .seed = seed};
-    if (organ_cache_journal_open(directory, "measure", model->path, &s->is, error) == ORGAN_OK)
-        organ_cache_journal_begin(&s->is, head_json(model, seed), progress, error);
+    if (organ_measure_journal_open(directory, "measure", model->path, &s->is, error) == ORGAN_OK)
+        stream_begin(s, error);
     if (error->status) {
         organ_measure_stream_close(s);
         *result = NULL;
@@ -100,7 +153,7 @@ void organ_measure_stream_close(organ_measure_stream *s)
 {
     if (!s)
         return;
-    organ_cache_journal_close(&s->is);
+    organ_run_journal_close(&s->is);
     free(s);
 }
 
@@ -124,7 +177,7 @@ static size_t take_over(const organ_measure_stream *s, const bool *chosen, organ
 static organ_status write_down(void *context, const organ_weight *weight, const organ_z *z, organ_error *error)
 {
     const organ_measure_stream *s = context;
-    return organ_cache_journal_add(
+    return organ_run_journal_add(
         &s->is, ORGAN_OBJECT(SET_TEXT("tensor", weight->codes->name), SET("z", organ_z_json(z))), error);
 }
 

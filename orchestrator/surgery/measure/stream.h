@@ -4,15 +4,22 @@
 #ifndef ORGAN_MEASURE_STREAM_H
 #define ORGAN_MEASURE_STREAM_H
 
-#include "orchestrator/surgery/cache/cache.h"
 #include "orchestrator/surgery/measure/z_measure.h"
 #include "orchestrator/surgery/measure/z_subjects.h"
+#include "orchestrator/surgery/output/output.h"
+
+/* Opens or creates DIRECTORY/organ/KIND-DIGITS.jsonl, where DIGITS is a digest of `model`, and locks it. The caller
+ * closes it by organ_run_journal_close in any case. ORGAN_IO; ORGAN_USAGE if another process has it open. */
+organ_status organ_measure_journal_open(const char *directory, const char *kind, const char *model,
+                                        organ_run_journal *journal, organ_error *error);
+/* Removes the file of a closed journal, and its folder if that is empty then. */
+void organ_measure_journal_forget(const char *path);
 
 typedef struct organ_measure_stream organ_measure_stream;
 
 /* Opens the journal of the model in directory/organ. Lines of another version of the model's files (size, ETag, time of
  * modification) or with another value of `seed` are dropped. `model` and `progress` must outlive the stream. Errors are
- * those of organ_cache_journal_open. */
+ * those of organ_measure_journal_open. */
 organ_status organ_measure_stream_open(const organ_model *model, bool seed, const char *directory,
                                        const organ_progress *progress, organ_measure_stream **stream,
                                        organ_error *error);
@@ -25,7 +32,7 @@ organ_status organ_measure_stream_run(organ_measure_stream *stream, const bool *
 /* Returns the path of the journal. */
 const char *organ_measure_stream_path(const organ_measure_stream *stream);
 
-/* Closes the stream, which may be NULL. The journal stays until organ_cache_journal_forget removes it. */
+/* Closes the stream, which may be NULL. The journal stays until organ_measure_journal_forget removes it. */
 void organ_measure_stream_close(organ_measure_stream *stream);
 
 /* The values of one tensor as JSON, exactly, and back; `reason` of the latter points into `json`. NULL without memory.
