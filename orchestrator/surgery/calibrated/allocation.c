@@ -278,6 +278,10 @@ void organ_prune_allocation_close(organ_prune_allocation *a)
 
 /* ---- the run ---- */
 
+#define EXCHANGES(member, type) ORGAN_CACHE_FIELD(organ_exchanges_report, member, type)
+static const organ_cache_field allocation_exchanges[] = {EXCHANGES(tried, U64), EXCHANGES(taken, U64),
+                                                         EXCHANGES(before, REAL), EXCHANGES(after, REAL)};
+
 /* What an earlier run has found by exchanges. */
 static bool recall_division(organ_prune_allocation *a)
 {
@@ -291,11 +295,7 @@ static bool recall_division(organ_prune_allocation *a)
             continue;
         for (size_t k = 0; k < a->curves.count; k++)
             a->curves.tensors[k].given = json_real_value(json_array_get(given, k));
-        a->exchanged = (organ_exchanges_report){.tried = (size_t)json_integer_value(json_object_get(line, "tried")),
-                                                .taken = (size_t)json_integer_value(json_object_get(line, "taken")),
-                                                .before = json_real_value(json_object_get(line, "before")),
-                                                .after = json_real_value(json_object_get(line, "after"))};
-        found = true;
+        found = ORGAN_CACHE_READ(line, allocation_exchanges, &a->exchanged);
     }
     return found;
 }
@@ -307,9 +307,7 @@ static json_t *given_json(const void *context, size_t k)
 
 static json_t *exchanges_json(const organ_prune_allocation *a)
 {
-    const organ_exchanges_report *const r = &a->exchanged;
-    return ORGAN_OBJECT(SET_COUNT("tried", r->tried), SET_COUNT("taken", r->taken), SET_REAL("before", r->before),
-                        SET_REAL("after", r->after));
+    return ORGAN_CACHE_ADD(json_object(), allocation_exchanges, &a->exchanged);
 }
 
 /* The exchanges of pairs of tensors: their outcome is written down, since it took long. */
