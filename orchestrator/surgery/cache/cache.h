@@ -2,10 +2,10 @@
  * Room surgery/cache: files with values that a run has measured, so that a later run need not measure them again.
  *
  * Each file begins with a schema and an identity: digests of the model and the text, and the parameters that change
- * the values. A run uses a file only if all members of the identity have the values of this run. A document is one JSON
- * object, written whole. Journals, which get a line for each value, are stream/journal.h and output/run_journal.h; they
- * compare their first line by organ_cache_differs. Callers describe the values of a row by
- * a table of organ_cache_field. */
+ * the values. A run uses a file only if all members of the identity have the values of this run. This room reads and
+ * writes documents, which are one JSON object; output/run_journal.h writes journals, which get a line as soon as a
+ * value is measured. Callers describe the values of a row by a table of organ_cache_field, which serves both
+ * directions. */
 #ifndef ORGAN_CACHE_H
 #define ORGAN_CACHE_H
 
@@ -45,8 +45,8 @@ typedef struct organ_cache {
 
 /* Reads the document at cache->path and checks its schema and identity. *document is for the caller to release; NULL
  * if there is no file, on error, or if start_over is set and the file cannot be used.
- * Returns ORGAN_BAD_INPUT if the file is too large, no JSON object or of another schema;
- * ORGAN_USAGE if the identity differs (the message names the first member, both values and the remedy); ORGAN_IO. */
+ * Returns ORGAN_BAD_INPUT if the file is too large, no JSON object or of another schema; ORGAN_USAGE if the identity
+ * differs (the message names the first member, both values and the remedy); ORGAN_IO if it cannot be read. */
 organ_status organ_cache_read(const organ_cache *cache, json_t **document, organ_error *error);
 
 /* The two steps of organ_cache_read for callers that check more: load also accepts a document that has the wanted one
@@ -80,7 +80,7 @@ typedef struct organ_cache_field {
     size_t at; /* offset in the struct of a row */
 } organ_cache_field;
 
-/* The element of the table for a member of a struct: its name there is that in the file. `type`: U32, EXACT ... */
+/* An element of such a table: the file and the struct have the same name for the member. `type`: U32, EXACT ... */
 #define ORGAN_CACHE_FIELD(row, member, type)                                                                           \
     {                                                                                                                  \
 #member, ORGAN_CACHE_##type, offsetof(row, member)                                                             \
