@@ -123,43 +123,43 @@ static bool has_missing_layers(const json_t *document)
 
 /* Compares the identities. If an unfinished file has scores of other windows of the same text, the message also names
  * the options that continue it. */
-static organ_status check_identity(organ_cache *cache, const json_t *document, const char *anew, organ_error *error)
+static organ_status check_identity(organ_cache cache, const json_t *document, const char *anew, organ_error *error)
 {
     char remedy[300];
     organ_cache_difference d;
     const json_t *const samples = json_object_get(document, "samples"), *const context =
                                                                             json_object_get(document, "context");
-    cache->content = "scores of another run";
-    cache->remedy = anew;
-    if (organ_cache_differs(document, cache->identity, &d) &&
+    cache.content = "scores of another run";
+    cache.remedy = anew;
+    if (organ_cache_differs(document, cache.identity, &d) &&
         (strcmp(d.key, "samples") == 0 || strcmp(d.key, "context") == 0) && json_is_integer(samples) &&
         json_is_integer(context) && has_missing_layers(document)) {
         snprintf(remedy, sizeof remedy, "--samples %lld --context %lld go on with it, %s",
                  (long long)json_integer_value(samples), (long long)json_integer_value(context), anew);
-        cache->content = "scores of another run, which is unfinished";
-        cache->remedy = remedy;
+        cache.content = "scores of another run, which is unfinished";
+        cache.remedy = remedy;
     }
-    return organ_cache_belongs(cache, document, error);
+    return organ_cache_belongs(&cache, document, error);
 }
 
 /* Checks what the scores belong to, and that they have what this run needs. */
-static organ_status scores_file_check(const organ_expert_scores *s, organ_cache *cache, const json_t *document,
+static organ_status scores_file_check(const organ_expert_scores *s, organ_cache cache, const json_t *document,
                                       const char *anew, organ_error *error)
 {
     json_t *const wanted =
-        organ_json_joined(json_copy((json_t *)cache->identity),
+        organ_json_joined(json_copy((json_t *)cache.identity),
                           ORGAN_OBJECT(SET_COUNT("experts", s->experts), SET_COUNT("used", s->used)));
     const size_t layers = json_array_size(json_object_get(document, "layers"));
     if (!wanted)
-        return organ_fail_memory(error, cache->path);
-    cache->identity = wanted;
+        return organ_fail_memory(error, cache.path);
+    cache.identity = wanted;
     check_identity(cache, document, anew, error);
     json_decref(wanted);
     if (!error->status && s->with_loss && !json_is_true(json_object_get(document, "loss")))
-        organ_fail(error, ORGAN_USAGE, "%s: was measured without the loss, which --score loss goes by; %s", cache->path,
+        organ_fail(error, ORGAN_USAGE, "%s: was measured without the loss, which --score loss goes by; %s", cache.path,
                    anew);
     if (!error->status && layers != s->layers)
-        organ_fail(error, ORGAN_BAD_INPUT, "%s: has %zu layers, and the model has %zu", cache->path, layers, s->layers);
+        organ_fail(error, ORGAN_BAD_INPUT, "%s: has %zu layers, and the model has %zu", cache.path, layers, s->layers);
     return error->status;
 }
 
@@ -181,13 +181,13 @@ static organ_status scores_file_read_document(organ_expert_scores *s, const json
 organ_status organ_expert_scores_read(organ_expert_scores *s, const json_t *identity, const char *path,
                                       const char *anew, bool *whole, organ_error *error)
 {
-    organ_cache cache = scores_file_cache(path, identity);
+    const organ_cache cache = scores_file_cache(path, identity);
     json_t *document = NULL;
     organ_cache_load(&cache, "scores", &document, error);
     *whole = document != NULL;
     if (!document)
         return error->status;
-    if (scores_file_check(s, &cache, document, anew, error) == ORGAN_OK)
+    if (scores_file_check(s, cache, document, anew, error) == ORGAN_OK)
         scores_file_read_document(s, document, path, error);
     for (size_t l = 0; l < s->layers; l++) {
         s->of[l].known &= !error->status;
