@@ -99,9 +99,7 @@ static const organ_option quantize_options[] = {
     TEXT("scheme", "SCHEME", quantize.scheme,
          "what the projections become",
          .letter = 's', .required = true, .explain = explain_scheme,
-         .choices = "fp8-block128|fp8-tensor|fp8-channel|int8-channel|int8-group128|int8-group64|int8-group32|"
-                    "int4-group128|int4-group64|int4-group32|int3-group128|int3-group64|int3-group32|int2-group128|"
-                    "int2-group64|int2-group32|mixed|q4_0|q4_1|q5_0|q5_1|q8_0|q4_k|q5_k|q6_k"),
+         .choices = ORGAN_QUANTIZE_SCHEMES),
     TEXT("method", "NAME", quantize.method, "how codes are chosen: each the nearest to its weight, or by a text",
          .fallback = "nearest", .choices = "nearest|gptq"),
     INPUT("imatrix", "FILE", quantize.imatrix,

@@ -3,6 +3,7 @@
 #include "orchestrator/cli/verb_parts.h"
 #include "orchestrator/surgery/calibrated/calibrated.h"
 #include "orchestrator/surgery/cut/audit_cut.h"
+#include "orchestrator/surgery/precision/precision.h"
 #include "orchestrator/surgery/prune/audit.h"
 #include "orchestrator/surgery/prune/prune.h"
 
@@ -50,9 +51,7 @@ static const organ_option calibration_options[] = {
     TEXT("then", "SCHEME", calibrated.then,
          "physarum-v2, physarum-v3, alps, sparsegpt: what is left becomes codes of this scheme of quantize on the way, "
          "chosen as its --method gptq does",
-         .choices = "fp8-block128|fp8-tensor|fp8-channel|int8-channel|int8-group128|int8-group64|int8-group32|"
-                    "int4-group128|int4-group64|int4-group32|int3-group128|int3-group64|int3-group32|int2-group128|"
-                    "int2-group64|int2-group32"),
+         .choices = ORGAN_CODE_SCHEMES),
     FLAG("no-compensate", calibrated.no_compensate, "physarum-v2: leave the kept weights as they are"),
     REAL("effort", "E", calibrated.effort,
          "physarum-v2: scales the products with the second moments that compensation takes; physarum-v3: the "

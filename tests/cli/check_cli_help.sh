@@ -67,6 +67,17 @@ judge "the hidden verb is listed" test -z "$(grep -x complete ../verbs)"
 run complete
 judge "no word has candidates" test ! -s ../out
 
+# ---- quantize knows every scheme that --scheme offers, and prune --then those of codes ----
+words quantize --scheme '' >../schemes
+judge "there are few schemes" test "$(wc -l <../schemes)" -ge 25
+while read -r scheme; do
+    here="quantize --scheme $scheme"
+    run quantize tiny-qwen2 -o coded --scheme "$scheme" -n
+    judge "the scheme is not known" test -z "$(grep "^organ: scheme '" ../err)"
+done <../schemes
+here="prune --then"
+same "schemes" <(words prune --then '') <(grep -vE '^(mixed|q.*)$' ../schemes)
+
 # ---- README.md and docs/: their commands are of verbs and options that there are, and every verb that does something to a model is shown ----
 mapfile -t documents < <(find "$golden"/../../README.md "$golden"/../../docs/ -name '*.md' | LC_ALL=C sort)
 here="README.md and docs/"

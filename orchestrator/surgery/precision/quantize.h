@@ -11,12 +11,16 @@
 
 ORGAN_API_BEGIN
 
+/* The names of schemes, separated by '|': those of safetensors models with one width, and all. */
+#define ORGAN_CODE_SCHEMES                                                                                             \
+    "fp8-block128|fp8-tensor|fp8-channel|int8-channel|int8-group128|int8-group64|int8-group32|int4-group128|"          \
+    "int4-group64|int4-group32|int3-group128|int3-group64|int3-group32|int2-group128|int2-group64|int2-group32"
+#define ORGAN_QUANTIZE_SCHEMES ORGAN_CODE_SCHEMES "|mixed|q4_0|q4_1|q5_0|q5_1|q8_0|q4_k|q5_k|q6_k"
+
 typedef struct organ_quantize_options {
     const char *model;
-    /* "fp8-block128", "fp8-tensor", "fp8-channel", "int8-channel"; "int8-", "int4-", "int3-" or "int2-" with
-     * "group128", "group64" or "group32"; "mixed": each target as `allocate` gives it; of a GGUF model: "q4_0", "q4_1",
-     * "q5_0", "q5_1", "q8_0", "q4_k", "q5_k" or "q6_k" */
-    const char *scheme;
+    const char *scheme;  /* of ORGAN_QUANTIZE_SCHEMES; "mixed": each target gets the width that `allocate` chooses; GGUF
+                            models take those that begin with q */
     const char *targets; /* as organ_targets_select takes them; NULL: the projections, and of GGUF the embeddings and
                             the output head */
     const char *imatrix; /* of GGUF models: an importance matrix that weighs what columns lose; NULL: all alike, with
