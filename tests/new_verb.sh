@@ -210,7 +210,7 @@ fill "orchestrator/cli/verb_$id.c" <<'C'
 /* SPDX-License-Identifier: MIT
  * organ @NAME@. */
 #include "orchestrator/cli/verb_parts.h"
-#include "orchestrator/surgery/health/@ID@.h"
+#include "orchestrator/surgery/health/health.h"
 
 typedef struct @ID@_call {
     organ_call call;
