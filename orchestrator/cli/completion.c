@@ -175,6 +175,8 @@ static void complete_of_verb(completing *c, const organ_verb *verb, int count, c
 
 void organ_complete(FILE *out, const organ_verb_table *table, int count, char *const *words)
 {
+    for (; count > 1 && !*words[0]; count--) /* shells may pass an empty list as an empty word */
+        words++;
     if (count < 1)
         return;
     const char *const word = words[count - 1];

@@ -32,6 +32,8 @@ same "organ(1)" ../shown ../joined
 cut -d ' ' -f 1 ../verbs | sort -u >../first
 words '' >../shown
 same "first words" ../shown ../first
+words '' pru >../shown
+same "first words after an empty one" ../shown <(echo prune)
 while read -r family; do
     sed -n "s/^$family //p" ../verbs | sort >../second
     words "$family" '' >../shown
