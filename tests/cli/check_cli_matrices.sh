@@ -64,7 +64,7 @@ warning="Only 17.78 % of the weights in matrices are targets."
 for how in "prune unknown -o pruned --iterations 2" "quantize unknown -o codes --scheme int8-channel"; do
     # shellcheck disable=SC2086 # words
     ends 0 $how --quiet
-    prints "Matrices: the targets are 17.78 % of the 46,080 weights in matrices of linear"
+    prints "Matrices: the targets are 17.78 % of the 46,080 weights in matrices of"
     prints "$warning"
     prints "model.layers.N.moe.experts.N.w9"
 done
@@ -83,7 +83,7 @@ done
 
 # Nothing is left, or little: the share stands there, and no warning.
 ends 0 prune known -o all --iterations 2 --quiet
-prints "Matrices: the targets are 100.00 % of the 8,192 weights in matrices of linear"
+prints "Matrices: the targets are 100.00 % of the 8,192 weights in matrices of"
 judge "a warning about nothing" bash -c '! grep -q WARNING ../out'
 ends 0 prune tiny-moe -o moe --iterations 2 --quiet
 judge "a warning about routers" bash -c '! grep -q WARNING ../out'
@@ -139,6 +139,23 @@ for report in purified/organ/PURIFY_REPORT measured/Z_MEASURE_REPORT examined/AU
         judge "$page does not tell the share" grep -q '\(17.78\|22.22\) % of the 46,080 weights' "$page"
         judge "$page does not list the kinds" grep -qF 'N.mixer.in_proj' "$page"
     done
+done
+
+# evaluate: once for all models with the same targets.
+for name in every wanted; do
+    ends 0 prune "$model" -o "$name" --iterations 2 --quiet
+done
+scored=(--text "$model/heldout.txt" --context 32 --max-tokens 64 --quiet --experiment every=every --experiment wanted=wanted)
+ends 0 evaluate "$model" every wanted "${scored[@]}" -o evaluated
+prints "Matrices: the targets are 100.00 % of the 4,300,800 weights in matrices of"
+judge "a share for each of two models" jq -e '.coverage | length == 1 and .[0].models == ["every", "wanted"] and .[0].matrices.percent == 100' evaluated/evaluate.json
+judge "a share in a model's sparsity" jq -e '[.models[].sparsity | has("matrices")?] | any | not' evaluated/evaluate.json
+ends 0 evaluate "$model" wanted "${scored[@]:0:7}" --targets '*q_proj*,*k_proj*,*v_proj*,*o_proj*' -o evaluated --force
+prints "Only 22.86 % of the weights in matrices are targets."
+judge "other matrices" jq -e '.coverage[0].matrices | .few and ([.left[].name] == ["model.layers.N.mlp.down_proj", "model.layers.N.mlp.gate_proj", "model.layers.N.mlp.up_proj"])' evaluated/evaluate.json
+for page in evaluated/EVALUATION_REPORT.md evaluated/EVALUATION_REPORT.html; do
+    judge "$page does not tell the share" grep -q '22.86 % of the 4,300,800 weights' $page
+    judge "$page does not list the kinds" grep -qF 'N.mlp.gate_proj' $page
 done
 
 # Names that differ in more than numbers: a thousand kinds, and one of all others.

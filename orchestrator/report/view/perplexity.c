@@ -170,6 +170,7 @@ static const organ_block evaluation_blocks[] = {
         "in nats per token "
         "from "
         "the donor."),
+    EACH(ON_ALL, "coverage", BLOCKS(SAY(ON_ALL, "/coverage>1", "Targets of {models:join}:"), MATRICES(""))),
     SECTION(ON_PAGE, NULL, "What it cost"),
     FIGURE("models.*.sparsity.target", organ_perplexity_cloud,
            "Only models at the same sparsity compare methods; how sure the differences are is in the next chart."),

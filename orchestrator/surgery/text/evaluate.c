@@ -142,7 +142,7 @@ static json_t *sparsity_json(const json_t *audit)
     }
     return ORGAN_OBJECT(SET_HELD("target", organ_json_at(audit, "totals.target")),
                         SET_HELD("full", organ_json_at(audit, "totals.full")), SET_COUNT("zero_before", zero_before),
-                        SET_COUNT("changed", changed));
+                        SET_COUNT("changed", changed), SET_HELD("matrices", organ_json_at(audit, "matrices")));
 }
 
 /* Counts the killed weights of one model; *why says where that means nothing. */
@@ -220,15 +220,49 @@ static json_t *experiments_json(const json_t *histories)
     return list;
 }
 
+/* Appends a model to the group with the same matrices, or to a new group. */
+static void add_coverage(json_t *coverage, json_t *matrices, const organ_model *model)
+{
+    size_t k;
+    json_t *group;
+    json_array_foreach(coverage, k, group)
+    {
+        if (json_equal(json_object_get(group, "matrices"), matrices)) {
+            json_array_append_new(json_object_get(group, "models"), organ_name_json(model->path));
+            return;
+        }
+    }
+    json_array_append_new(coverage, ORGAN_OBJECT(SET("models", json_pack("[o]", organ_name_json(model->path))),
+                                                 SET_HELD("matrices", matrices)));
+}
+
+/* Moves "matrices" from the sparsity of each model into a list: [{"models", "matrices"}], one for models whose counted
+ * targets are the same share of the donor's matrices. */
+static json_t *coverage_json(const organ_trial *trial, const json_t *histories)
+{
+    json_t *const coverage = json_array();
+    for (size_t m = 1; m < trial->count; m++) {
+        json_t *const sparsity = json_object_get(json_array_get(histories, m - 1), "sparsity"), *const matrices =
+                                                                                                    json_object_get(
+                                                                                                        sparsity,
+                                                                                                        "matrices");
+        if (matrices)
+            add_coverage(coverage, matrices, trial->models[m].model);
+        json_object_del(sparsity, "matrices");
+    }
+    return coverage;
+}
+
 static json_t *evaluation(const organ_trial *trial, const json_t *histories, organ_error *error)
 {
+    json_t *const coverage = coverage_json(trial, histories);
     json_t *const models = models_json(trial, error), *const experiments = experiments_json(histories);
     for (size_t m = 1; m < json_array_size(models); m++)
         if (json_object_update(json_array_get(models, m), json_array_get(histories, m - 1)))
             organ_fail_memory(error, trial->models[m].path);
     json_t *const report = evaluate_document(trial, "organ.evaluate/1", models);
     json_t *const definitions = json_object_get(report, "definitions");
-    ORGAN_ADD(report, SET("errata", organ_errata_of_experiments(experiments)));
+    ORGAN_ADD(report, SET("errata", organ_errata_of_experiments(experiments)), SET("coverage", coverage));
     json_decref(experiments);
     ORGAN_ADD(
         definitions,
