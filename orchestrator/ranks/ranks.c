@@ -46,8 +46,8 @@ typedef struct arrival {
 /* A rank that was not heard of is why this one was interrupted. */
 static organ_status fail_silent(const organ_ranks *ranks, int silent, organ_error *error)
 {
-    const organ_error before = *error;
-    const bool interrupted = before.status == ORGAN_INTERRUPTED;
+    const bool interrupted = error->status == ORGAN_INTERRUPTED;
+    const organ_error before = interrupted ? *error : (organ_error){0};
     if (interrupted)
         *error = (organ_error){0};
     return organ_fail(error, ORGAN_IO,
@@ -92,7 +92,8 @@ static organ_status ranks_take_fault(organ_ranks *ranks, const arrival *of, cons
     if (!all_say(ranks, of, fault)) {
         if (!fault->agreed)
             snprintf(name, sizeof name, "rank %zu of %zu (%s): ", rank, ranks->count, ranks->hosts[rank]);
-        *error = (organ_error){0};
+        if (error->status) /* else it may record a whole output, which the message is to name */
+            *error = (organ_error){0};
         organ_fail(error, (organ_status)fault->status, "%s%.*s", name, fault->agreed ? (int)sizeof fault->message : 900,
                    fault->message);
     }

@@ -65,8 +65,10 @@ const char *organ_ranks_host(const organ_ranks *ranks,
                              size_t rank); /* of several ranks: the name of the host that it runs on */
 
 /* Waits for all ranks, also after an error, which is then that of all: of several the first rank's, an interruption
- * only where nothing else is wrong. What comes afterwards is exchanged as before, by all who go on. `where` says at
- * which point of the run this is: if ranks have come to different points, that is an error too. */
+ * only where nothing else is wrong. If this rank's error records a whole output (organ_error_output_whole), the
+ * message of another rank's ORGAN_IO or interruption begins with that output. What comes afterwards is exchanged as
+ * before, by all who go on. `where` says at which point of the run this is: if ranks have come to different points,
+ * that is an error too. */
 organ_status organ_ranks_agree(organ_ranks *ranks, const char *where, organ_error *error);
 
 /* What the ranks gave: `of[r]` has `bytes[r]` bytes. To be released with organ_gathered_free, whatever was returned. */

@@ -302,6 +302,34 @@ static void cut_wire(organ_ranks *ranks, organ_error *error)
     ck_assert_int_eq(organ_ranks_agree(ranks, "later", error), ORGAN_IO);
 }
 
+static void fail_after_the_output(organ_ranks *ranks, organ_error *error)
+{
+    if (organ_ranks_first(ranks))
+        organ_error_output_whole(error, "out");
+    if (organ_ranks_rank(ranks) == 2)
+        organ_fail(error, ORGAN_IO, "no memory");
+    organ_ranks_settle(ranks, "the end", error);
+}
+
+static void miss_one_after_the_output(organ_ranks *ranks, organ_error *error)
+{
+    organ_error_output_whole(error, "out");
+    __atomic_store_n(&ranks->watch.silent, 2, __ATOMIC_RELAXED);
+    cut_wire(ranks, error);
+}
+
+START_TEST(a_fault_after_the_output_says_that_it_is_whole)
+{
+    play(RANKS, fail_after_the_output);
+    all_end(ORGAN_IO, "): no memory");
+    ck_assert_int_eq(strncmp(players[0].error.message, "out is whole, but a later step failed: rank 2", 45), 0);
+    play(RANKS, miss_one_after_the_output);
+    wire_broken = false;
+    all_end(ORGAN_IO, "out is whole, but a later step failed: rank 2 of 4 (");
+    ck_assert_ptr_null(strstr(players[0].error.message + 1, "out is whole"));
+}
+END_TEST
+
 START_TEST(ranks_that_are_out_of_reach_end)
 {
     play(RANKS, cut_wire);
@@ -515,6 +543,7 @@ START_TEST(rows_of_all_reach_all)
 }
 END_TEST
 
+#define OMPI "OMPI_COMM_WORLD_"
 START_TEST(launchers_are_known_by_their_variables)
 {
     static const struct {
@@ -523,17 +552,11 @@ START_TEST(launchers_are_known_by_their_variables)
         size_t rank, count;
     } rows[] = {
         {{NULL}, NULL, 0, 1},
-        {{"OMPI_COMM_WORLD_SIZE=3", "OMPI_COMM_WORLD_RANK=2"}, "mpirun", 2, 3},
+        {{OMPI "SIZE=3", OMPI "RANK=2"}, "mpirun", 2, 3},
         {{"PMI_SIZE=2", "PMI_RANK=1"}, "mpirun", 1, 2},
         /* mpirun in a job of Slurm: its daemons are a step of srun */
-        {{"OMPI_COMM_WORLD_SIZE=3", "OMPI_COMM_WORLD_RANK=2", "SLURM_STEP_NUM_TASKS=2", "SLURM_PROCID=1"},
-         "mpirun",
-         2,
-         3},
-        {{"OMPI_COMM_WORLD_SIZE=1", "OMPI_COMM_WORLD_RANK=0", "SLURM_STEP_NUM_TASKS=2", "SLURM_PROCID=1"},
-         "mpirun",
-         0,
-         1},
+        {{OMPI "SIZE=3", OMPI "RANK=2", "SLURM_STEP_NUM_TASKS=2", "SLURM_PROCID=1"}, "mpirun", 2, 3},
+        {{OMPI "SIZE=1", OMPI "RANK=0", "SLURM_STEP_NUM_TASKS=2", "SLURM_PROCID=1"}, "mpirun", 0, 1},
         {{"PMI_SIZE=1", "PMI_RANK=0", "SLURM_STEP_NUM_TASKS=2", "SLURM_PROCID=0"}, "mpirun", 0, 1},
         /* srun --mpi=pmi2, which speaks as MPICH's mpirun does, and --mpi=pmix */
         {{"PMI_SIZE=3", "PMI_RANK=2", "SLURM_STEP_NUM_TASKS=3", "SLURM_PROCID=2"}, "mpirun", 2, 3},
@@ -541,11 +564,11 @@ START_TEST(launchers_are_known_by_their_variables)
         {{"SLURM_NTASKS=8", "SLURM_NPROCS=8"}, NULL, 0, 1}, /* a shell of salloc */
         {{"SLURM_STEP_NUM_TASKS=8", "SLURM_PROCID=7"}, "srun", 7, 8},
         {{"SLURM_NTASKS=8", "SLURM_PROCID=0"}, NULL, 0, 1}, /* a batch script */
-        {{"OMPI_COMM_WORLD_SIZE=1", "OMPI_COMM_WORLD_RANK=0"}, "mpirun", 0, 1},
-        {{"OMPI_COMM_WORLD_SIZE=0", "OMPI_COMM_WORLD_RANK=0"}, NULL, 0, 1},
-        {{"OMPI_COMM_WORLD_SIZE=2"}, NULL, 0, 1},
-        {{"OMPI_COMM_WORLD_SIZE=-2", "OMPI_COMM_WORLD_RANK=0"}, NULL, 0, 1},
-        {{"OMPI_COMM_WORLD_SIZE=2x", "OMPI_COMM_WORLD_RANK=0"}, NULL, 0, 1},
+        {{OMPI "SIZE=1", OMPI "RANK=0"}, "mpirun", 0, 1},
+        {{OMPI "SIZE=0", OMPI "RANK=0"}, NULL, 0, 1},
+        {{OMPI "SIZE=2"}, NULL, 0, 1},
+        {{OMPI "SIZE=-2", OMPI "RANK=0"}, NULL, 0, 1},
+        {{OMPI "SIZE=2x", OMPI "RANK=0"}, NULL, 0, 1},
     };
     for (size_t k = 0; k < COUNT(rows); k++) {
         clearenv();
@@ -566,9 +589,10 @@ int main(void)
          {all_get_what_each_has, an_array_is_completed, counts_are_added_up, what_is_found_of_parts_is_known_to_all}},
         {"faults",
          {a_fault_is_overcome_by_all, a_fault_of_one_is_that_of_all, a_fault_of_all_names_no_rank,
-          a_fault_comes_before_interruptions, ranks_that_part_ways_notice, ranks_that_are_out_of_reach_end,
-          ranks_that_beat_are_not_lost, a_silent_rank_is_named, the_first_rank_says_who_is_missed, silence_is_seconds,
-          another_library_is_noticed, one_process_needs_nobody}},
+          a_fault_after_the_output_says_that_it_is_whole, a_fault_comes_before_interruptions,
+          ranks_that_part_ways_notice, ranks_that_are_out_of_reach_end, ranks_that_beat_are_not_lost,
+          a_silent_rank_is_named, the_first_rank_says_who_is_missed, silence_is_seconds, another_library_is_noticed}},
+        {"alone", {one_process_needs_nobody}},
         {"dealing",
          {parts_are_dealt_by_size, shares_differ_by_less_than_a_part, rows_are_cut_at_steps, rows_of_all_reach_all,
           launchers_are_known_by_their_variables}}};
