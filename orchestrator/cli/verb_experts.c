@@ -32,7 +32,7 @@ static const organ_option experts_options[] = {
          "where that helps"),
     WINDOWS_ALONG(experts),
     SHARD_SIZE(experts),
-    WRITING(experts, "OUT", "say what would be kept and how large it would be; measures nothing")};
+    WRITING(experts, "OUT", "say what would be kept" AND_PLAN "; nothing is measured")};
 
 RUN_WRITING(experts, organ_experts_cut, experts)
 

@@ -25,7 +25,7 @@ static const organ_option layers_options[] = {
     FLAG("heal", layers.heal, "solve for projections around the gaps anew, by the hidden states of the whole model on "
                               "--calibration"),
     SHARD_SIZE(layers),
-    WRITING(layers, "OUT", "say what would become of the model: blocks are not searched")};
+    WRITING(layers, "OUT", "say what would become of the model" AND_PLAN "; blocks are not searched")};
 
 static const organ_option search_options[] = {
     NUMBER("search-tokens", "N", layers.search_tokens,

@@ -58,6 +58,8 @@
          "replace " what " if it is a model, an adapter or an output of organ and has nothing else in it", \
          .letter = 'f')
 #define DRY_RUN(member, what) FLAG("dry-run", member, "write nothing, only " what, .letter = 'n')
+/* In DRY_RUN of the verbs whose dry runs print a plan. */
+#define AND_PLAN ", and estimate the size of the output, the least --memory and the time"
 /* What every verb has that writes a model and can be resumed; `of` has an organ_write_options. */
 #define WRITING(of, what, dry) RESUME(of.write.resume), FORCE(of.write.force, what), DRY_RUN(of.write.dry_run, dry)
 #define SHARD_SIZE(of) \

@@ -107,7 +107,8 @@ static const organ_option quantize_options[] = {
     TEXT("targets", "GLOB,...", quantize.targets,
          "quantise the matrices whose names match one of these instead of the projections"),
     SHARD_SIZE(quantize),
-    WRITING(quantize, "OUT", "say what would be quantised")};
+    WRITING(quantize, "OUT", "say what would be quantised" AND_PLAN
+                             "; scheme mixed measures the widths first, as the run does")};
 
 static const organ_option gptq_options[] = {
     INPUT("calibration", "FILE", quantize.calibration.text, "the text to go by; not one that is scored afterwards"),
@@ -157,8 +158,8 @@ const organ_verb organ_quantize_verb = {
              "--budget (bits a weight of the targets with their scales, or bytes of all tensors) is spent where it "
              "spares most; a target may stay as it is. All routed experts of the model get the same. Servers that hold "
              "q, k and v or gate and up as one matrix (vLLM) load a model only if these are alike: --one-width sees to "
-             "it. --allocation keeps these measurements for the next budget, or for --resume; a dry run makes them "
-             "too.\n"
+             "it. --allocation keeps these measurements for the next budget, or for --resume; a dry run measures "
+             "too and first prints how long that takes.\n"
              "OUT/organ/QUANTIZE_REPORT.md (and .html) and quantize.json tell how much each tensor and each kind of "
              "projection has lost: the norm of the difference over the norm of the weights, and by a text the same of "
              "the outputs. Any other target that the scheme cannot hold stays as it is, is named in "

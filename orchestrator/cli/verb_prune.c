@@ -37,7 +37,7 @@ static const organ_option prune_options[] = {
          .choices = "physarum-v1|physarum-v2|physarum-v3|alps|magnitude|wanda|sparsegpt"),
     TEXT("targets", "GLOB,...", prune.targets,
          "prune the tensors whose names match one of these instead of the projections"),
-    WRITING(prune, "OUT", "say what would be pruned")};
+    WRITING(prune, "OUT", "say what would be pruned" AND_PLAN "; nothing is measured")};
 static const organ_option calibration_options[] = {
     INPUT("calibration", "FILE", calibrated.calibration.text,
           "the text to go by, for all methods but physarum-v1 and magnitude; not one that is scored afterwards"),

@@ -24,7 +24,7 @@ static const organ_option width_options[] = {
            "one",
            .range = {1, 65536}),
     SHARD_SIZE(width),
-    WRITING(width, "OUT", "say what would be taken out")};
+    WRITING(width, "OUT", "say what would be taken out" AND_PLAN)};
 static const organ_option choice_options[] = {
     INPUT("calibration", "FILE", width.calibration.text, "the text to go by; not one that is scored afterwards",
           .required = true),

@@ -68,6 +68,21 @@ for verb in "prune tiny-qwen2" "quantize tiny-qwen2 -s int8-channel" "experts ti
     for line in "Output: " "Memory: --memory " "Time: about "; do judge "a page without '$line'" grep -qF "$line" made.html; done
 done
 
+for verb in prune quantize experts layers width; do
+    ends 0 help $verb
+    judge "help of --dry-run without the time" grep -q "estimate the size of the output, the least --memory and the time" <(tr -s ' \n' ' ' <../out)
+done
+
+# A dry run that measures says so before, unless a file has the measurements.
+mixed=(quantize tiny-qwen2 -s mixed --method gptq "${text[@]}" --samples 2 --allocate global --budget 4bpw --allocate-tokens 64 --allocate-layers 2)
+says="scheme mixed measures the widths first, as the run does: about [0-9]* s on this machine"
+ends 0 "${mixed[@]}" -o made --dry-run
+judge "does not say that it measures, and for how long" grep -q "$says; with --allocation FILE the run reads them" ../err
+ends 0 "${mixed[@]}" -o made --dry-run --allocation curves.json
+judge "does not say that it measures" grep -q "$says\$" ../err
+ends 0 "${mixed[@]}" -o made --dry-run --allocation curves.json
+judge "says that it measures what is known" bash -c '! grep -q "measures the widths" ../err'
+
 # What the plan says is enough is, and a refusal names the least for all parts of the work: less than that is refused by the same number.
 least() {
     local enough named

@@ -395,6 +395,22 @@ static organ_status open_walks(organ_quantize_widths *w, organ_error *error)
     return organ_memory_refuse_both(error, &other);
 }
 
+/* The plan has the work of measuring alone so far. */
+static void tell_dry_run(const organ_quantize_widths *w)
+{
+    const organ_quantize_job *const job = w->job;
+    if (!job->options->write.dry_run || !organ_ranks_first(job->engine->ranks))
+        return;
+    json_t *const time = organ_plan_time_json(&job->plan, job->engine);
+    organ_progress_note(job->progress,
+                        "--dry-run: scheme mixed measures the widths first, as the run does: about %.0f s on this "
+                        "machine%s",
+                        ceil(json_number_value(json_object_get(time, "seconds"))),
+                        job->options->allocate.file ? ""
+                                                    : "; with --allocation FILE the run reads them from FILE instead");
+    json_decref(time);
+}
+
 static organ_status know_curves(organ_quantize_widths *w, organ_error *error)
 {
     const char *const file = w->job->options->allocate.file;
@@ -402,6 +418,7 @@ static organ_status know_curves(organ_quantize_widths *w, organ_error *error)
     if (open_walks(w, error) || (file && organ_allocation_read(&w->curves, w->identity, file, &known, error)) || known)
         return error->status;
     organ_curves_foresee(w->walk, &ORGAN_GPTQ_SOLVE, &w->job->plan);
+    tell_dry_run(w);
     const bool writes = file && organ_ranks_first(w->job->engine->ranks);
     if (writes)
         organ_cache_check_place(file, "--allocation", error);
