@@ -1,5 +1,6 @@
 /* SPDX-License-Identifier: MIT
- * Along a text: each matrix gets the codes that its inputs ask for, and the layers behind it see what it has become. */
+ * Calibrated codes: each matrix gets the codes that its inputs ask for, and later layers get the inputs that these
+ * codes make. */
 #include "orchestrator/machine/enough_memory.h"
 #include "orchestrator/machine/extent.h"
 #include "orchestrator/surgery/algebra/floats.h"
@@ -10,99 +11,125 @@
 #include <stdlib.h>
 #include <string.h>
 
-#define STRIP_BYTES ((size_t)1 << 20) /* of codes that are put into place together, or a row */
+#define STRIP_BYTES ((size_t)1 << 20) /* of codes that are written together, or a row */
 
-/* A matrix on its way into the output: rows in the order of the file. */
+/* A matrix that is encoded: rows in the order of the file. */
 typedef struct quantize_along_storing {
     organ_quantize_job *job;
     organ_quantize_part *part;
-    size_t rows, cols, groups, row_bytes;
-    size_t band, bands;   /* rows that have their scales together, and how many such there are */
-    float *scales, *back; /* of the matrix; of a row */
-    float *donor;         /* the matrix before it was pruned, and what is left of it; NULL where it is not */
+    size_t rows, cols, row_bytes;
+    size_t numbers;         /* that say what the codes of a row mean: organ_grid_numbers */
+    size_t band, bands;     /* rows that share these numbers, and how many such bands there are */
+    uint64_t place;         /* of the codes in their piece */
+    float *values, *scales; /* of the matrix: what its codes mean, and those numbers */
+    float *back;            /* of a row */
+    float *weights, *roots; /* of the columns by the imatrix; NULL: without */
+    float *donor;           /* the matrix before it was pruned, and which weights are kept; NULL if it is not pruned */
     uint8_t *keep;
     unsigned char *codes; /* of a strip */
     size_t strip_rows;
     void *stored, *put;
 } quantize_along_storing;
 
-static size_t strip_rows(size_t row_bytes, size_t rows)
+/* All blocks of a GGUF matrix are written together. */
+static size_t strip_rows(const organ_encoding *encoding, size_t rows, size_t cols)
 {
+    const size_t row_bytes = organ_encoding_row_bytes(encoding, cols);
+    if (organ_encoding_is_gguf(encoding))
+        return rows;
     return organ_lesser(organ_larger(STRIP_BYTES / organ_larger(row_bytes, 1), 1), rows);
 }
 
 static void storing_close(quantize_along_storing *s)
 {
-    free(s->scales);
-    free(s->donor);
-    free(s->keep);
-    free(s->back);
-    free(s->codes);
-    free(s->stored);
-    free(s->put);
+    void *const all[] = {s->values, s->scales, s->back,  s->weights, s->roots,
+                         s->donor,  s->keep,   s->codes, s->stored,  s->put};
+    for (size_t k = 0; k < sizeof all / sizeof *all; k++)
+        free(all[k]);
 }
 
-static organ_status storing_open(organ_quantize_job *job, size_t part, quantize_along_storing *s, organ_error *error)
+/* Bytes of the tensor of scales; 0 if blocks contain them. */
+static size_t quantize_along_scale_bytes(const quantize_along_storing *s)
 {
-    organ_quantize_part *const p = &job->parts[part];
-    const organ_scale_of of = p->scheme->grid.scale_of;
-    *s = (quantize_along_storing){
-        .job = job, .part = p, .rows = (size_t)p->rows, .cols = (size_t)p->cols, .groups = (size_t)p->groups};
-    s->row_bytes = organ_quantize_row_bytes(p->scheme, s->cols);
-    s->band = of == ORGAN_SCALE_BLOCK ? p->scheme->grid.size : of == ORGAN_SCALE_TENSOR ? s->rows : 1;
-    s->bands = (s->rows + s->band - 1) / s->band;
-    s->strip_rows = strip_rows(s->row_bytes, s->rows);
-    s->scales = organ_floats(s->bands, s->groups);
+    return s->bands * (size_t)s->part->groups * organ_encoding_scale_bytes(s->part->encoding);
+}
+
+static bool storing_allocate(quantize_along_storing *s)
+{
+    const bool weighs = s->part->entry, prunes = s->job->pruning;
+    const size_t scales = quantize_along_scale_bytes(s);
+    s->scales = organ_floats(s->bands, s->numbers);
     s->back = organ_floats(s->cols, 1);
     s->codes = organ_along_room(s->strip_rows * s->row_bytes);
-    s->stored = organ_along_room(s->bands * s->groups * organ_quantize_scale_bytes(p->scheme));
+    s->stored = scales ? organ_along_room(scales) : NULL;
     s->put = aligned_alloc(64, organ_to_line(ORGAN_PUT_SCRATCH));
-    if (job->pruning) {
-        s->donor = organ_floats(s->rows, s->cols);
-        s->keep = malloc(s->rows * s->cols);
-    }
-    if ((job->pruning && (!s->donor || !s->keep)) || !s->scales || !s->back || !s->codes || !s->stored || !s->put)
-        return organ_fail_memory(error, p->weight->name);
-    return ORGAN_OK;
+    s->weights = weighs ? organ_floats(s->cols, 1) : NULL;
+    s->roots = weighs ? organ_floats(s->cols, 1) : NULL;
+    s->donor = prunes ? organ_floats(s->rows, s->cols) : NULL;
+    s->keep = prunes ? malloc(s->rows * s->cols) : NULL;
+    return s->scales && s->back && s->codes && (!scales || s->stored) && s->put &&
+           (!weighs || (s->weights && s->roots)) && (!prunes || (s->donor && s->keep));
 }
 
-static uint64_t storing_memory(const organ_quantize_scheme *scheme, uint64_t rows, uint64_t cols)
+static organ_status storing_open(organ_quantize_job *job, const organ_along_matrix *matrix, quantize_along_storing *s,
+                                 organ_error *error)
 {
-    const size_t bytes = organ_quantize_row_bytes(scheme, (size_t)cols),
-                 group = organ_grid_group(&scheme->grid, (size_t)cols);
-    const uint64_t scales = rows * ((cols + group - 1) / group);
-    return 8 * scales + cols * sizeof(float) + strip_rows(bytes, (size_t)rows) * bytes + ORGAN_PUT_SCRATCH + 2 * 4096;
+    organ_quantize_part *const p = job->texted[matrix->target];
+    const size_t rows = (size_t)p->rows, cols = (size_t)p->cols;
+    *s = (quantize_along_storing){.job = job,
+                                  .part = p,
+                                  .rows = rows,
+                                  .cols = cols,
+                                  .row_bytes = organ_encoding_row_bytes(p->encoding, cols),
+                                  .numbers = organ_grid_numbers(&p->encoding->grid, cols),
+                                  .band = organ_encoding_band(p->encoding, rows),
+                                  .strip_rows = strip_rows(p->encoding, rows, cols)};
+    s->bands = (rows + s->band - 1) / s->band;
+    s->place = matrix->matrix * rows * s->row_bytes;
+    if (!storing_allocate(s))
+        return organ_fail_memory(error, p->weight->name);
+    return p->entry ? organ_quantize_gguf_weigh(job, p, matrix->matrix, s->weights, s->roots, error) : ORGAN_OK;
+}
+
+/* Scales in FP32 and, unless blocks contain them, as they are stored; rows of floats: what codes mean, and of GGUF the
+ * weights of an imatrix and their roots. */
+static uint64_t storing_memory(const organ_encoding *encoding, uint64_t rows, uint64_t cols)
+{
+    const bool gguf = organ_encoding_is_gguf(encoding);
+    const size_t width = (size_t)cols, bytes = organ_encoding_row_bytes(encoding, width);
+    const uint64_t scales = rows * organ_grid_numbers(&encoding->grid, width);
+    return (gguf ? 4 : 8) * scales + (gguf ? 3 : 1) * cols * sizeof(float) +
+           strip_rows(encoding, (size_t)rows, width) * bytes + ORGAN_PUT_SCRATCH + 2 * 4096;
 }
 
 static const float *scales_of(const quantize_along_storing *s, size_t row)
 {
-    return s->scales + row / s->band * s->groups;
+    return s->scales + row / s->band * s->numbers;
 }
 
-/* Codes, scales and shape; `values` are what codes mean, `weights` what they were. */
-static organ_status quantize_along_store(quantize_along_storing *s, const float *weights, const float *values,
-                                         organ_error *error)
+/* Writes codes, scales and shape and adds the losses of `weights`. Overwrites `weights` if there is an imatrix. */
+static organ_status quantize_along_store(quantize_along_storing *s, float *weights, organ_error *error)
 {
     organ_quantize_job *const job = s->job;
+    const organ_encoding *const encoding = s->part->encoding;
     const organ_kernels *const kernels = job->engine->kernels;
-    const size_t scales = s->bands * s->groups;
-    organ_quantize_loss sums = {0};
+    const size_t scales = quantize_along_scale_bytes(s);
     for (size_t first = 0; first < s->rows; first += s->strip_rows) {
         const size_t rows = organ_lesser(s->strip_rows, s->rows - first);
         for (size_t r = first; r < first + rows; r++) {
-            organ_quantize_row(s->part->scheme, kernels, values + r * s->cols, scales_of(s, r), s->cols,
-                               s->codes + (r - first) * s->row_bytes, s->back);
-            organ_quantize_lose(kernels, weights + r * s->cols, s->back, s->cols, &sums);
+            unsigned char *const codes = s->codes + (r - first) * s->row_bytes;
+            organ_encoding_encode(encoding, kernels, s->values + r * s->cols, scales_of(s, r), s->cols, codes);
+            organ_encoding_decode(encoding, kernels, codes, scales_of(s, r), s->cols, s->back);
+            organ_encoding_lose(kernels, weights + r * s->cols, s->back, s->roots, 1, s->cols, s->part->loss);
         }
-        if (organ_write_put(job->run, s->part->codes, s->codes, rows * s->row_bytes, first * s->row_bytes, s->put,
-                            error))
+        if (organ_write_put(job->run, s->part->codes, s->codes, rows * s->row_bytes, s->place + first * s->row_bytes,
+                            s->put, error))
             return error->status;
     }
-    s->part->squares = sums.squares;
-    s->part->error_squares = sums.error_squares;
-    organ_quantize_store_scales(s->part->scheme, kernels, s->scales, scales, s->stored);
-    if (organ_write_put(job->run, s->part->scale, s->stored, scales * organ_quantize_scale_bytes(s->part->scheme), 0,
-                        s->put, error))
+    if (!scales)
+        return ORGAN_OK;
+    organ_encoding_store_scales(encoding, kernels, s->scales, s->bands * s->numbers, s->stored);
+    if (organ_write_put(job->run, s->part->scale, s->stored, scales, 0, s->put, error))
         return error->status;
     return organ_quantize_put_shape(job, s->part, error);
 }
@@ -110,18 +137,21 @@ static organ_status quantize_along_store(quantize_along_storing *s, const float 
 static organ_status quantize_along_load(quantize_along_storing *s, float *weights, organ_error *error)
 {
     organ_quantize_job *const job = s->job;
+    const organ_encoding *const encoding = s->part->encoding;
     const organ_kernels *const kernels = job->engine->kernels;
-    const size_t scales = s->bands * s->groups;
-    if (organ_write_read(job->run, s->part->scale, s->stored, scales * organ_quantize_scale_bytes(s->part->scheme), 0,
-                         error))
-        return error->status;
-    organ_quantize_load_scales(s->part->scheme, kernels, s->stored, scales, s->scales);
+    const size_t scales = quantize_along_scale_bytes(s);
+    if (scales) {
+        if (organ_write_read(job->run, s->part->scale, s->stored, scales, 0, error))
+            return error->status;
+        organ_encoding_load_scales(encoding, kernels, s->stored, s->bands * s->numbers, s->scales);
+    }
     for (size_t first = 0; first < s->rows && !error->status; first += s->strip_rows) {
         const size_t rows = organ_lesser(s->strip_rows, s->rows - first);
-        organ_write_read(job->run, s->part->codes, s->codes, rows * s->row_bytes, first * s->row_bytes, error);
+        organ_write_read(job->run, s->part->codes, s->codes, rows * s->row_bytes, s->place + first * s->row_bytes,
+                         error);
         for (size_t r = first; r < first + rows && !error->status; r++)
-            organ_quantize_row_back(s->part->scheme, kernels, s->codes + (r - first) * s->row_bytes, scales_of(s, r),
-                                    s->cols, weights + r * s->cols);
+            organ_encoding_decode(encoding, kernels, s->codes + (r - first) * s->row_bytes, scales_of(s, r), s->cols,
+                                  weights + r * s->cols);
     }
     return error->status;
 }
@@ -132,9 +162,9 @@ static uint64_t quantize_along_matrix_memory(void *context, const organ_along_te
 {
     const organ_quantize_job *const job = context;
     const organ_matrices m = organ_tensor_matrices(tensor);
-    const organ_quantize_scheme *const scheme = job->scheme_of[tensor - job->model->tensors];
-    const uint64_t codes = organ_gptq_memory(&scheme->grid, m.rows, m.cols),
-                   stored = storing_memory(scheme, m.rows, m.cols);
+    const organ_encoding *const encoding = job->encodings[tensor - job->model->tensors];
+    const uint64_t codes = organ_gptq_memory(&encoding->grid, m.rows, m.cols),
+                   stored = storing_memory(encoding, m.rows, m.cols);
     const uint64_t weights = m.rows * m.cols;
     (void)along;
     if (!job->pruning)
@@ -146,22 +176,22 @@ static uint64_t quantize_along_matrix_memory(void *context, const organ_along_te
 static bool quantize_along_is_done(void *context, size_t target)
 {
     const organ_quantize_job *const job = context;
-    return job->units[job->parts[target].unit].done;
+    return job->units[job->texted[target]->unit].done;
 }
 
-/* Codes as they lie in the file, where rows may have another order. */
+/* Rows of the file may have another order than those of the forward pass. */
 static organ_status quantize_along_restore(void *context, const organ_along_matrix *matrix, float *weights,
                                            organ_error *error)
 {
     organ_quantize_job *const job = context;
     quantize_along_storing s;
-    if (storing_open(job, matrix->target, &s, error) == ORGAN_OK && quantize_along_load(&s, weights, error) == ORGAN_OK)
+    if (storing_open(job, matrix, &s, error) == ORGAN_OK && quantize_along_load(&s, weights, error) == ORGAN_OK)
         organ_along_turn(job->along, s.part->weight->codes, weights, s.rows, false, error);
     storing_close(&s);
     return error->status;
 }
 
-/* The copies of second moments that pruning takes and those that codes take are not there at the same time. */
+/* The copies of second moments that pruning takes and those that codes take are not in memory at the same time. */
 static organ_status prune(quantize_along_storing *s, const organ_along_matrix *matrix, float *weights,
                           organ_error *error)
 {
@@ -189,41 +219,52 @@ static organ_status quantize_along_forget_inputs(void *context, const organ_alon
     return error->status;
 }
 
+/* The last matrix of a stack finishes the unit. Matrices are not changed in the order of the stack: those with the same
+ * inputs come together. */
+static organ_status quantize_along_finish(const quantize_along_storing *s, const organ_along_matrix *matrix,
+                                          const organ_gptq *m, organ_error *error)
+{
+    organ_quantize_job *const job = s->job;
+    organ_quantize_part *const part = s->part;
+    const uint64_t count = organ_weight_matrices(part->weight).count;
+    for (size_t k = 0; k < s->rows * s->cols && job->pruning; k++)
+        part->zeros += s->values[k] == 0;
+    part->tokens = part->made && part->tokens < job->inputs.tokens ? part->tokens : job->inputs.tokens;
+    part->block_diagonal |= job->inputs.block < job->inputs.features;
+    organ_along_note_fallback(&part->fallback, matrix);
+    part->energy += m->energy;
+    part->gptq_loss += m->gptq_loss;
+    part->output_loss += m->loss;
+    const bool last = ++part->made == count;
+    if (last && organ_write_finish(job->run, part->unit, organ_quantize_results(part), error))
+        return error->status;
+    organ_progress_advance(job->progress, part->weight->codes->bytes / count, last ? part->weight->name : NULL, NULL);
+    return ORGAN_OK;
+}
+
 static organ_status quantize_along_quantise(quantize_along_storing *s, const organ_along_matrix *matrix, float *weights,
-                                            float *values, organ_error *error)
+                                            organ_error *error)
 {
     organ_quantize_job *const job = s->job;
     organ_gptq m = {.name = s->part->weight->name,
-                    .grid = s->part->scheme->grid,
+                    .grid = s->part->encoding->grid,
                     .no_resolve = job->options->no_resolve,
                     .rows = s->rows,
                     .cols = s->cols,
                     .ranks = matrix->ranks,
                     .weights = weights,
                     .keep = s->keep,
-                    .values = values,
+                    .weighing = s->weights,
+                    .values = s->values,
                     .scales = s->scales};
     if (!isfinite(job->engine->kernels->amax(weights, s->rows * s->cols)))
         return organ_quantize_refuse_values(s->part->weight->name, error);
-    if (organ_gptq_run(&job->inputs, &m, error) != ORGAN_OK)
+    if (organ_gptq_run(&job->inputs, &m, error) != ORGAN_OK ||
+        (matrix->own && (quantize_along_store(s, s->donor ? s->donor : weights, error) ||
+                         quantize_along_finish(s, matrix, &m, error))))
         return error->status;
-    if (!matrix->own) {
-        memcpy(weights, values, s->rows * s->cols * sizeof *weights);
-        return ORGAN_OK;
-    }
-    if (quantize_along_store(s, s->donor ? s->donor : weights, values, error) != ORGAN_OK)
-        return error->status;
-    s->part->zeros = 0;
-    for (size_t k = 0; k < s->rows * s->cols && job->pruning; k++)
-        s->part->zeros += values[k] == 0;
-    s->part->energy = m.energy;
-    s->part->gptq_loss = m.gptq_loss;
-    s->part->loss = m.loss;
-    s->part->tokens = job->inputs.tokens;
-    organ_along_note_fallback(&s->part->fallback, matrix);
-    s->part->block_diagonal = job->inputs.block < job->inputs.features;
-    memcpy(weights, values, s->rows * s->cols * sizeof *weights);
-    return organ_write_finish(job->run, s->part->unit, organ_quantize_results(s->part), error);
+    memcpy(weights, s->values, s->rows * s->cols * sizeof *weights);
+    return ORGAN_OK;
 }
 
 static organ_status quantize_along_change(void *context, const organ_along_matrix *matrix, float *weights,
@@ -231,19 +272,16 @@ static organ_status quantize_along_change(void *context, const organ_along_matri
 {
     organ_quantize_job *const job = context;
     const organ_tensor *const tensor = job->aimed.tensors[matrix->target];
-    float *values = NULL;
     quantize_along_storing s;
-    if (storing_open(job, matrix->target, &s, error) == ORGAN_OK && prune(&s, matrix, weights, error) == ORGAN_OK &&
-        !(values = organ_floats(s.rows, s.cols)))
+    if (storing_open(job, matrix, &s, error) == ORGAN_OK && prune(&s, matrix, weights, error) == ORGAN_OK &&
+        !(s.values = organ_floats(s.rows, s.cols)))
         organ_fail_memory(error, tensor->name);
     if (!error->status &&
         organ_gptq_inputs_take(job->engine, matrix->calibration, matrix->name, &job->inputs, error) == ORGAN_OK &&
         organ_along_turn(job->along, tensor, weights, s.rows, true, error) == ORGAN_OK &&
-        quantize_along_quantise(&s, matrix, weights, values, error) == ORGAN_OK &&
-        organ_along_turn(job->along, tensor, weights, s.rows, false, error) == ORGAN_OK && matrix->own)
-        organ_progress_advance(job->progress, tensor->bytes, tensor->name, NULL);
+        quantize_along_quantise(&s, matrix, weights, error) == ORGAN_OK)
+        organ_along_turn(job->along, tensor, weights, s.rows, false, error);
     storing_close(&s);
-    free(values);
     return error->status;
 }
 
@@ -257,7 +295,7 @@ static uint64_t piece_bytes(const organ_shard_piece *piece)
     return bytes;
 }
 
-/* After the walk was opened, as the error says: both name the memory that they want. */
+/* Called after the walk was opened. If both lack memory, the message names the larger amount. */
 static organ_status open_pruning(organ_quantize_job *job, organ_error *error)
 {
     organ_quantize_held held = {.model = job->model, .targets = &job->aimed};
@@ -270,7 +308,8 @@ static organ_status open_pruning(organ_quantize_job *job, organ_error *error)
         const organ_quantize_part *const p = &job->parts[k];
         held.codes += piece_bytes(&job->pieces[p->codes]);
         held.scales += piece_bytes(&job->pieces[p->scale]);
-        held.besides += (p->scheme->packed ? piece_bytes(&job->pieces[p->shape]) : 0) - p->weight->codes->bytes;
+        held.besides +=
+            (organ_encoding_is_packed(p->encoding) ? piece_bytes(&job->pieces[p->shape]) : 0) - p->weight->codes->bytes;
     }
     job->pruning->open(job->pruning->context, &held, &other);
     return organ_memory_refuse_both(error, &other);
@@ -315,12 +354,27 @@ organ_plan_solve organ_quantize_solve(const organ_quantize_job *job)
     return (organ_plan_solve){ORGAN_GPTQ_SOLVE.squares + pruning->squares, ORGAN_GPTQ_SOLVE.weights + pruning->weights};
 }
 
-organ_status organ_quantize_open_text(organ_quantize_job *job, organ_error *error)
+static organ_status list_calibrated(organ_quantize_job *job, organ_error *error)
 {
-    if (!(job->aimed.tensors = calloc(job->part_count, sizeof *job->aimed.tensors)))
+    job->aimed.tensors = calloc(job->part_count + 1, sizeof *job->aimed.tensors);
+    job->texted = calloc(job->part_count + 1, sizeof *job->texted);
+    if (!job->aimed.tensors || !job->texted)
         return organ_fail_memory(error, job->options->model);
     for (size_t k = 0; k < job->part_count; k++)
-        job->aimed.tensors[job->aimed.count++] = job->parts[k].weight->codes;
+        if (job->parts[k].by_text) {
+            job->texted[job->aimed.count] = &job->parts[k];
+            job->aimed.tensors[job->aimed.count++] = job->parts[k].weight->codes;
+        }
+    return job->aimed.count
+               ? ORGAN_OK
+               : organ_fail(error, ORGAN_USAGE,
+                            "--method gptq: none of the targets is in a layer; embeddings and head go by no text");
+}
+
+organ_status organ_quantize_open_text(organ_quantize_job *job, organ_error *error)
+{
+    if (list_calibrated(job, error) != ORGAN_OK)
+        return error->status;
     quantize_along_open_walk(job, &job->aimed, error);
     return job->pruning && job->pruning->open ? open_pruning(job, error) : error->status;
 }
@@ -340,4 +394,5 @@ void organ_quantize_close_text(organ_quantize_job *job)
     organ_gptq_inputs_close(&job->inputs);
     organ_along_close(job->along);
     free(job->aimed.tensors);
+    free(job->texted);
 }

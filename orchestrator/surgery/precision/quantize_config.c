@@ -40,7 +40,7 @@ static json_t *blocks_json(const organ_quantize_job *job)
     return ORGAN_OBJECT(
         SET_TEXT("activation_scheme", "dynamic"), SET_TEXT("fmt", "e4m3"),
         SET("modules_to_not_convert", ignored_json(job)), SET_TEXT("quant_method", "fp8"),
-        SET("weight_block_size", json_pack("[i, i]", (int)job->scheme->grid.size, (int)job->scheme->grid.size)));
+        SET("weight_block_size", json_pack("[i, i]", (int)job->encoding->grid.size, (int)job->encoding->grid.size)));
 }
 
 static json_t *arguments_json(int bits, const char *type, const char *strategy, json_t *group_size, bool dynamic)
@@ -58,7 +58,7 @@ static const char experts_pattern[] = "re:.*\\.experts\\.[0-9]+\\..*";
 
 /* The modules that have codes of that scheme, in file order; the routed experts as one pattern, unless other routed
  * experts stay plain. */
-static json_t *modules_json(const organ_quantize_job *job, const organ_quantize_scheme *scheme)
+static json_t *modules_json(const organ_quantize_job *job, const organ_encoding *encoding)
 {
     const bool pattern = organ_quantize_plain_experts(job) == 0;
     json_t *const rows = json_array();
@@ -66,9 +66,9 @@ static json_t *modules_json(const organ_quantize_job *job, const organ_quantize_
     for (size_t k = 0; k < job->part_count; k++) {
         const organ_tensor *const tensor = job->parts[k].weight->codes;
         const bool expert = pattern && organ_quantize_is_routed(tensor);
-        if (job->parts[k].scheme == scheme && !(expert && named))
+        if (job->parts[k].encoding == encoding && !(expert && named))
             json_array_append_new(rows, expert ? json_string(experts_pattern) : quantize_config_module_json(tensor));
-        named = named || (expert && job->parts[k].scheme == scheme);
+        named = named || (expert && job->parts[k].encoding == encoding);
     }
     return rows;
 }
@@ -82,7 +82,7 @@ static json_t *quantize_config_group_json(json_t *targets, json_t *weights, json
 static bool quantize_config_is_first(const organ_quantize_job *job, size_t part)
 {
     for (size_t k = 0; k < part; k++)
-        if (job->parts[k].scheme == job->parts[part].scheme)
+        if (job->parts[k].encoding == job->parts[part].encoding)
             return false;
     return true;
 }
@@ -93,7 +93,7 @@ static json_t *quantize_config_schemes_json(const organ_quantize_job *job)
     json_t *const groups = json_object();
     char name[24];
     for (size_t k = 0; k < job->part_count; k++) {
-        const organ_quantize_scheme *const s = job->parts[k].scheme;
+        const organ_encoding *const s = job->parts[k].encoding;
         if (!quantize_config_is_first(job, k))
             continue;
         snprintf(name, sizeof name, "group_%zu", json_object_size(groups));
@@ -108,7 +108,7 @@ static json_t *quantize_config_schemes_json(const organ_quantize_job *job)
 }
 
 /* One group for all linear layers but those to be ignored. */
-static json_t *one_group_json(const organ_quantize_scheme *s)
+static json_t *one_group_json(const organ_encoding *s)
 {
     const organ_grid *const grid = &s->grid;
     const char *const strategy = grid->scale_of == ORGAN_SCALE_TENSOR    ? "tensor"
@@ -117,7 +117,8 @@ static json_t *one_group_json(const organ_quantize_scheme *s)
     const char *const type = grid->bits ? "int" : "float";
     json_t *const weights = arguments_json(grid->bits ? (int)grid->bits : 8, type, strategy,
                                            grid->size ? json_integer((json_int_t)grid->size) : json_null(), false);
-    json_t *const inputs = s->packed ? json_null() : arguments_json(8, type, "token", json_null(), true);
+    json_t *const inputs =
+        organ_encoding_is_packed(s) ? json_null() : arguments_json(8, type, "token", json_null(), true);
     return ORGAN_OBJECT(SET("group_0", quantize_config_group_json(json_pack("[s]", "Linear"), weights, inputs)));
 }
 
@@ -125,12 +126,12 @@ static json_t *one_group_json(const organ_quantize_scheme *s)
  * those beside packed codes not at all. */
 static json_t *compressed_json(const organ_quantize_job *job)
 {
-    const organ_quantize_scheme *const s = job->scheme;
+    const organ_encoding *const s = job->encoding;
     return ORGAN_OBJECT(
         SET("config_groups", organ_quantize_several(job) ? quantize_config_schemes_json(job) : one_group_json(s)),
-        SET_TEXT("format", s->packed      ? "pack-quantized"
-                           : s->grid.bits ? "int-quantized"
-                                          : "float-quantized"),
+        SET_TEXT("format", organ_encoding_is_packed(s) ? "pack-quantized"
+                           : s->grid.bits              ? "int-quantized"
+                                                       : "float-quantized"),
         SET_NULL("global_compression_ratio"), SET("ignore", ignored_json(job)), SET_NULL("kv_cache_scheme"),
         SET_TEXT("quant_method", "compressed-tensors"), SET_TEXT("quantization_status", "compressed"));
 }
@@ -138,7 +139,7 @@ static json_t *compressed_json(const organ_quantize_job *job)
 organ_status organ_quantize_config(void *context, organ_json_edit *config, organ_error *error)
 {
     const organ_quantize_job *const job = context;
-    json_t *const made = job->scheme->grid.scale_of == ORGAN_SCALE_BLOCK ? blocks_json(job) : compressed_json(job);
+    json_t *const made = job->encoding->grid.scale_of == ORGAN_SCALE_BLOCK ? blocks_json(job) : compressed_json(job);
     if (!made)
         return organ_fail_memory(error, job->options->model);
     organ_json_edit_set(config, NULL, "quantization_config", made, error);

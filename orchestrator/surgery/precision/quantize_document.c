@@ -1,20 +1,27 @@
-/* SPDX-License-Identifier: MIT */
+/* SPDX-License-Identifier: MIT
+ * The report of quantize. Members that only one kind of output has are marked: `gguf`, or of a safetensors model
+ * `pruning` and `widths`. */
 #include "orchestrator/report/text/members.h"
+#include "orchestrator/surgery/output/importance.h"
 #include "orchestrator/surgery/output/matrices.h"
 #include "orchestrator/surgery/output/tally.h"
 #include "orchestrator/surgery/precision/quantize_job.h"
 
 #include <math.h>
+#include <stdio.h>
 
 typedef struct quantize_document_sums {
-    uint64_t tensors, elements, before, after, masked, zeros;
-    double squares, error_squares, energy, gptq_loss, loss;
+    uint64_t tensors, elements, before, after, masked, zeros, unreached;
+    organ_encoding_loss loss[ORGAN_LOSSES];
+    double energy, gptq_loss, output_loss;
 } quantize_document_sums;
 
 static uint64_t bytes_after(const organ_quantize_job *job, const organ_quantize_part *part)
 {
-    return job->pieces[part->codes].bytes + job->pieces[part->scale].bytes +
-           (job->scheme->packed ? job->pieces[part->shape].bytes : 0);
+    uint64_t bytes = 0;
+    for (size_t k = 0; k < job->units[part->unit].count; k++)
+        bytes += job->pieces[part->codes + k].bytes;
+    return bytes;
 }
 
 static void quantize_document_add_part(quantize_document_sums *s, const organ_quantize_job *job,
@@ -24,48 +31,61 @@ static void quantize_document_add_part(quantize_document_sums *s, const organ_qu
     s->elements += part->weight->elements;
     s->before += part->weight->codes->bytes;
     s->after += bytes_after(job, part);
-    s->squares += part->squares;
-    s->error_squares += part->error_squares;
+    s->unreached += part->unreached;
+    organ_encoding_add_losses(part->encoding, s->loss, part->loss);
     s->energy += part->energy;
     s->gptq_loss += part->gptq_loss;
-    s->loss += part->loss;
+    s->output_loss += part->output_loss;
     s->masked += part->masked;
     s->zeros += part->zeros;
 }
 
-/* Nine digits: what stands behind them depends on the order of a sum. A tensor of zeros has lost nothing. */
+/* Nine digits: those after them depend on the order of a sum. A tensor of zeros has lost nothing. */
 static json_t *error_json(const organ_quantize_job *job, double error_squares, double squares)
 {
     if (job->options->write.dry_run)
         return json_null();
-    const double ratio = squares > 0 ? sqrt(error_squares / squares) : 0.0;
-    return json_real(organ_billionth(ratio));
+    return json_real(organ_billionth(squares > 0 ? sqrt(error_squares / squares) : 0.0));
 }
 
-/* What goes by a calibration text; nothing without one. */
-static json_t *output_json(const organ_quantize_job *job, double energy, double gptq_loss, double loss)
+static json_t *relative_json(const organ_quantize_job *job, const organ_encoding_loss *loss)
 {
-    const bool along = job->along != NULL;
-    return ORGAN_OBJECT(SET_IF(along, "gptq_output_error", error_json(job, gptq_loss, energy)),
-                        SET_IF(along, "output_error", error_json(job, loss, energy)));
+    return error_json(job, loss->error_squares, loss->squares);
 }
 
-/* What a pruning on the way has left out; nothing without one. */
-static json_t *pruned_json(const organ_quantize_job *job, uint64_t masked, uint64_t zeros, uint64_t elements)
+/* Over the tensors that have an entry of the imatrix. */
+static json_t *weighted_json(const organ_quantize_job *job, const organ_encoding_loss *loss)
 {
-    const bool done = job->pruning && !job->options->write.dry_run;
-    return ORGAN_OBJECT(SET_IF(done, "sparsity", json_real(100 * (double)masked / (double)elements)),
-                        SET_IF(done, "masked", json_integer((json_int_t)masked)),
-                        SET_IF(done, "zeros", json_integer((json_int_t)zeros)));
+    return loss->squares > 0 ? relative_json(job, loss) : json_null();
 }
 
-static json_t *quantize_document_sums_json(const organ_quantize_job *job, const quantize_document_sums *s)
+/* Over the tensors that are calibrated. Of GGUF null if none is, or all of them are zeros. */
+static json_t *output_json(const organ_quantize_job *job, double loss, double energy)
 {
-    json_t *const told = ORGAN_OBJECT(SET_COUNT("tensors", s->tensors), SET_COUNT("elements", s->elements),
-                                      SET_COUNT("bytes_before", s->before), SET_COUNT("bytes_after", s->after),
-                                      SET("relative_error", error_json(job, s->error_squares, s->squares)));
-    return organ_json_joined(organ_json_joined(told, pruned_json(job, s->masked, s->zeros, s->elements)),
-                             output_json(job, s->energy, s->gptq_loss, s->loss));
+    return job->writer && !(energy > 0) ? json_null() : error_json(job, loss, energy);
+}
+
+/* What is known only with a calibration text or a pruning: S has the sums, as a part or quantize_document_sums. */
+#define SET_OUTPUT_ERRORS(job, s)                                                                                      \
+    SET_IF((job)->along, "gptq_output_error", output_json(job, (s)->gptq_loss, (s)->energy)),                          \
+        SET_IF((job)->along, "output_error", output_json(job, (s)->output_loss, (s)->energy))
+#define SET_PRUNED(job, s, elements)                                                                                   \
+    SET_IF((job)->pruning && !(job)->options->write.dry_run, "sparsity",                                               \
+           json_real(100 * (double)(s)->masked / (double)(elements))),                                                 \
+        SET_IF((job)->pruning && !(job)->options->write.dry_run, "masked", json_integer((json_int_t)(s)->masked)),     \
+        SET_IF((job)->pruning && !(job)->options->write.dry_run, "zeros", json_integer((json_int_t)(s)->zeros))
+
+static json_t *quantize_document_sums_json(json_t *told, const organ_quantize_job *job, const quantize_document_sums *s)
+{
+    const double bits = 8.0 * (double)s->after / (double)s->elements;
+    return organ_json_joined(
+        told, ORGAN_OBJECT(SET_COUNT("tensors", s->tensors), SET_COUNT("elements", s->elements),
+                           SET_COUNT("bytes_before", s->before), SET_COUNT("bytes_after", s->after),
+                           SET_IF(job->writer, "bits_per_weight", json_real(organ_millionth(bits))),
+                           SET("relative_error", relative_json(job, &s->loss[ORGAN_LOSS])),
+                           SET_IF(job->imatrix, "weighted_error", weighted_json(job, &s->loss[ORGAN_LOSS_WEIGHTED])),
+                           SET_IF(job->imatrix, "unreached_experts", json_integer((json_int_t)s->unreached)),
+                           SET_PRUNED(job, s, s->elements), SET_OUTPUT_ERRORS(job, s)));
 }
 
 static json_t *quantize_document_role_json(const void *context, size_t role)
@@ -75,9 +95,39 @@ static json_t *quantize_document_role_json(const void *context, size_t role)
     for (size_t k = 0; k < job->part_count; k++)
         if (organ_anatomy_row(&job->parts[k].weight->anatomy) == role)
             quantize_document_add_part(&s, job, &job->parts[k]);
-    return s.tensors ? organ_json_joined(ORGAN_OBJECT(SET_TEXT("role", organ_anatomy_row_name((unsigned)role))),
-                                         quantize_document_sums_json(job, &s))
-                     : NULL;
+    json_t *const told = ORGAN_OBJECT(SET_TEXT("role", organ_anatomy_row_name((unsigned)role)));
+    if (s.tensors)
+        return quantize_document_sums_json(told, job, &s);
+    json_decref(told);
+    return NULL;
+}
+
+static json_t *quantize_document_type_json(const void *context, size_t dtype)
+{
+    const organ_quantize_job *const job = context;
+    quantize_document_sums s = {0};
+    for (size_t k = 0; k < job->part_count; k++)
+        if (job->parts[k].encoding->codes == (organ_dtype)dtype)
+            quantize_document_add_part(&s, job, &job->parts[k]);
+    json_t *const told = ORGAN_OBJECT(SET_DTYPE("type", (organ_dtype)dtype));
+    if (s.tensors)
+        return quantize_document_sums_json(told, job, &s);
+    json_decref(told);
+    return NULL;
+}
+
+/* Why a tensor has another type than the scheme's. */
+static json_t *why_json(const organ_quantize_job *job, const organ_quantize_part *part)
+{
+    const bool head = part->meant != job->encoding, falls_back = part->encoding != part->meant;
+    char why[120];
+    if (!falls_back && !head)
+        return json_null();
+    const int length = snprintf(why, sizeof why, "%s", head ? "the output head gets Q6_K" : "");
+    if (falls_back)
+        snprintf(why + length, sizeof why - (size_t)length, "%sits rows of %llu values are no whole blocks of 256",
+                 head ? ", but " : "", (unsigned long long)part->cols);
+    return json_string(why);
 }
 
 static json_t *quantize_document_part_json(const void *context, size_t k)
@@ -85,18 +135,22 @@ static json_t *quantize_document_part_json(const void *context, size_t k)
     const organ_quantize_job *const job = context;
     const organ_quantize_part *const part = &job->parts[k];
     const organ_tensor *const tensor = part->weight->codes;
-    json_t *const told =
-        ORGAN_OBJECT(SET_TEXT("tensor", tensor->name), SET_PLACE(&tensor->anatomy), SET_DTYPE("dtype", tensor->dtype),
-                     SET("shape", organ_shape_json(tensor)), SET_COUNT("bytes_before", tensor->bytes),
-                     SET_COUNT("bytes_after", bytes_after(job, part)),
-                     SET_IF(organ_quantize_several(job), "scheme", json_string(part->scheme->name)),
-                     SET("relative_error", error_json(job, part->error_squares, part->squares)),
-                     SET_IF(job->along, "calibration_tokens", json_integer((json_int_t)part->tokens)),
-                     SET_IF(job->along, "block_diagonal", json_boolean(part->block_diagonal)),
-                     SET_IF(part->fallback, "fallback_experts", json_incref(part->fallback)));
-    return organ_json_joined(
-        organ_json_joined(told, pruned_json(job, part->masked, part->zeros, part->weight->elements)),
-        output_json(job, part->energy, part->gptq_loss, part->loss));
+    const bool gguf = job->writer, calibrated = part->by_text && !(gguf && job->options->write.dry_run);
+    return ORGAN_OBJECT(SET_TEXT("tensor", tensor->name), SET_PLACE(&tensor->anatomy),
+                        SET_DTYPE("dtype", tensor->dtype),
+                        SET_IF(gguf, "stored_as", json_string(organ_dtype_name(part->encoding->codes))),
+                        SET_IF(gguf, "why", why_json(job, part)), SET("shape", organ_shape_json(tensor)),
+                        SET_COUNT("bytes_before", tensor->bytes), SET_COUNT("bytes_after", bytes_after(job, part)),
+                        SET_IF(organ_quantize_several(job), "scheme", json_string(part->encoding->name)),
+                        SET("relative_error", relative_json(job, &part->loss[ORGAN_LOSS])),
+                        SET_IF(job->imatrix, "weighted_error",
+                               part->entry ? weighted_json(job, &part->loss[ORGAN_LOSS_WEIGHTED]) : json_null()),
+                        SET_IF(job->imatrix, "imatrix_entry", part->entry ? json_string(part->entry) : json_null()),
+                        SET_IF(job->imatrix, "unreached_experts", json_integer((json_int_t)part->unreached)),
+                        SET_IF(calibrated, "calibration_tokens", json_integer((json_int_t)part->tokens)),
+                        SET_IF(calibrated, "block_diagonal", json_boolean(part->block_diagonal)),
+                        SET_IF(part->fallback, "fallback_experts", json_incref(part->fallback)),
+                        SET_PRUNED(job, part, part->weight->elements), SET_OUTPUT_ERRORS(job, part));
 }
 
 static json_t *quantize_document_left_json(const void *context, size_t k)
@@ -106,83 +160,18 @@ static json_t *quantize_document_left_json(const void *context, size_t k)
                         SET("shape", organ_shape_json(left->tensor)), SET_TEXT("why", left->why));
 }
 
-static json_t *scale_text(const organ_quantize_job *job)
-{
-    static const char *const of[] = {[ORGAN_SCALE_BLOCK] = "a block of 128 x 128 values (fewer at the edges)",
-                                     [ORGAN_SCALE_TENSOR] = "the tensor",
-                                     [ORGAN_SCALE_CHANNEL] = "a row",
-                                     [ORGAN_SCALE_GROUP] = "a group of columns of a row"};
-    static const char *const then =
-        " Then what makes the error of the outputs least with the codes as they are, rounded likewise.";
-    const organ_grid *const grid = &job->scheme->grid;
-    const bool block = grid->scale_of == ORGAN_SCALE_BLOCK, solved = job->along && !job->options->no_resolve;
-    const bool of_rows = grid->scale_of == ORGAN_SCALE_CHANNEL || grid->scale_of == ORGAN_SCALE_GROUP;
-    if (job->widths)
-        return json_sprintf("%she greatest magnitude of %s / half of the steps between the least and the greatest "
-                            "code, rounded to BF16; "
-                            "2^-7 where all are zero.%s",
-                            solved ? "At first t" : "T", of[grid->scale_of], solved ? then : "");
-    return json_sprintf("%she greatest magnitude of %s / %g, %s where all are zero.%s",
-                        solved && of_rows ? "At first t" : "T", of[grid->scale_of], (double)organ_grid_most(grid),
-                        block ? "in FP32; 1" : "rounded to BF16; 2^-7", solved && of_rows ? then : "");
-}
-
-static json_t *code_text(const organ_quantize_job *job)
-{
-    const unsigned bits = job->scheme->grid.bits;
-    const int half = bits ? 1 << (bits - 1) : 0;
-    const char *const rule =
-        job->along ? " Value is the weight with what it makes up for: of columns that are stored already, "
-                     "in order of falling mean square of the input."
-                   : "";
-    if (job->widths)
-        return json_sprintf("The whole number from -2^(bits - 1) to 2^(bits - 1) - 1 nearest to value / scale in FP32, "
-                            "ties to even, stored "
-                            "with 2^(bits - 1) added; bits as the budget gives them to the tensor.%s",
-                            rule);
-    if (!bits)
-        return json_sprintf("The E4M3 code nearest to value / scale in FP32, ties to even, at most 448 in magnitude.%s",
-                            rule);
-    if (!job->scheme->packed)
-        return json_sprintf("The whole number from %d to %d nearest to value / scale in FP32, ties to even.%s", -half,
-                            half - 1, rule);
-    return json_sprintf(
-        "The whole number from %d to %d nearest to value / scale in FP32, ties to even, stored with %d added.%s", -half,
-        half - 1, half, rule);
-}
-
-static json_t *quantize_document_definitions_json(const organ_quantize_job *job)
-{
-    return ORGAN_OBJECT(
-        SET("scale", scale_text(job)), SET("code", code_text(job)),
-        SET_TEXT(
-            "relative_error",
-            "The Frobenius norm of W - code x scale over that of W, W being the values before, all in FP32, sums in "
-            "FP64; of several tensors, over all their values together."),
-        SET_IF(job->along, "output_error",
-               json_string("The root of tr(E H E^T) / tr(W H W^T), E = W - code x scale, H the damped second moments "
-                           "of the inputs: how far "
-                           "outputs are off on the calibration text. gptq_output_error is that of GPTQ alone.")),
-        SET_IF(
-            job->pruning, "sparsity",
-            json_string(
-                "Percent of weights that the pruning left out (masked); zeros are the codes that mean 0, these among "
-                "them. "
-                "relative_error is of the weights before the pruning, the errors of outputs of those that it left.")));
-}
-
 json_t *organ_quantize_parameters(void *context)
 {
     const organ_quantize_job *const job = context;
     const organ_quantize_options *const o = job->options;
-    return ORGAN_OBJECT(SET_TEXT("scheme", job->scheme->name), SET_IF(job->along, "method", json_string(o->method)),
+    return ORGAN_OBJECT(SET_TEXT("scheme", job->encoding->name), SET_IF(job->along, "method", json_string(o->method)),
                         SET_IF(job->along, "resolve", json_boolean(!o->no_resolve)),
                         SET_IF(job->along, "samples", json_integer((json_int_t)o->calibration.samples)),
                         SET_IF(job->along, "context", json_integer((json_int_t)o->calibration.context)),
                         SET_BYTES_OF("targets", o->targets),
                         SET_IF(job->pruning, "pruning", job->pruning->parameters(job->pruning->context)),
                         SET_IF(job->widths, "allocation", organ_quantize_widths_parameters(o)),
-                        SET_COUNT("max_shard_bytes", o->write.max_shard_size));
+                        SET_IF(!job->writer, "max_shard_bytes", json_integer((json_int_t)o->write.max_shard_size)));
 }
 
 static const json_t *quantize_document_fallback_row(const void *context, size_t k, const organ_tensor **tensor)
@@ -206,11 +195,12 @@ static json_t *quantize_document_calibration_json(const organ_quantize_job *job)
     return told;
 }
 
-/* Whether second moments are whole is decided by --memory, and by whether the hidden states are in it. */
+/* --memory, and whether the hidden states are in it, decide whether second moments are whole. */
 json_t *organ_quantize_identity(void *context)
 {
     const organ_quantize_job *const job = context;
-    return ORGAN_OBJECT(SET_IF(job->along, "calibration", organ_along_json(job->along, "")),
+    return ORGAN_OBJECT(SET_IF(job->writer, "imatrix", organ_quantize_gguf_imatrix_json(job)),
+                        SET_IF(job->along, "calibration", organ_along_json(job->along, "")),
                         SET_IF(job->along, "memory", json_integer((json_int_t)job->engine->memory)),
                         SET_IF(job->along, "scratch", json_boolean(job->options->calibration.scratch != NULL)));
 }
@@ -222,18 +212,20 @@ json_t *organ_quantize_document(void *context, const organ_writing *made)
     quantize_document_sums all = {0};
     for (size_t k = 0; k < job->part_count; k++)
         quantize_document_add_part(&all, job, &job->parts[k]);
-    json_t *const totals = quantize_document_sums_json(job, &all);
-    ORGAN_ADD(totals, SET_IF(job->regrouped, "regrouped", json_integer((json_int_t)job->regrouped)));
-    ORGAN_ADD(totals, SET_COUNT("total_size", organ_resharding_total(organ_write_files(made))));
-    return ORGAN_OBJECT(SET("totals", totals), SET_COUNT("clipped_blocks", job->partial),
-                        SET("plain", organ_pieces_same_json(job->pieces, job->piece_count)),
-                        SET("matrices", organ_matrices_json(job->model, job->targets.chosen)),
-                        SET("roles", organ_anatomy_rows_json(quantize_document_role_json, job)),
-                        SET("left_alone", organ_json_rows(job->left_count, quantize_document_left_json, job->left)),
-                        SET("files", organ_resharding_files_json(organ_write_files(made))),
-                        SET("tensors", organ_json_rows(job->part_count, quantize_document_part_json, job)),
-                        SET("definitions", quantize_document_definitions_json(job)),
-                        SET_IF(job->along, "calibration", quantize_document_calibration_json(job)),
-                        SET_IF(job->widths, "allocation", organ_quantize_widths_json(job->widths)),
-                        SET_IF(divides, "sparsity_allocation", job->pruning->allocation(job->pruning->context)));
+    json_t *const totals = quantize_document_sums_json(json_object(), job, &all);
+    ORGAN_ADD(totals, SET_IF(job->regrouped && !job->writer, "regrouped", json_integer((json_int_t)job->regrouped)),
+              SET_COUNT("total_size", organ_resharding_total(organ_write_files(made))));
+    return ORGAN_OBJECT(
+        SET_IF(job->writer, "imatrix", organ_quantize_gguf_imatrix_json(job)), SET("totals", totals),
+        SET_COUNT("clipped_blocks", job->partial), SET("plain", organ_pieces_same_json(job->pieces, job->piece_count)),
+        SET("matrices", organ_matrices_json(job->model, job->targets.chosen)),
+        SET("roles", organ_anatomy_rows_json(quantize_document_role_json, job)),
+        SET_IF(job->writer, "types", organ_json_rows(ORGAN_DTYPE_COUNT, quantize_document_type_json, job)),
+        SET("left_alone", organ_json_rows(job->left_count, quantize_document_left_json, job->left)),
+        SET("files", organ_resharding_files_json(organ_write_files(made))),
+        SET("tensors", organ_json_rows(job->part_count, quantize_document_part_json, job)),
+        SET("definitions", organ_quantize_definitions_json(job)),
+        SET_IF(job->along, "calibration", quantize_document_calibration_json(job)),
+        SET_IF(job->widths, "allocation", organ_quantize_widths_json(job->widths)),
+        SET_IF(divides, "sparsity_allocation", job->pruning->allocation(job->pruning->context)));
 }

@@ -7,6 +7,38 @@
 #include <stdlib.h>
 #include <string.h>
 
+/* ---- what no encoding can represent ---- */
+
+static bool ends_in_weight(const char *name)
+{
+    const size_t length = strlen(name);
+    return length > 7 && strcmp(name + length - 7, ".weight") == 0;
+}
+
+const char *organ_quantize_kind_obstacle(const organ_tensor *tensor)
+{
+    if (tensor->rank != 2)
+        return "it is a stack of matrices, for which the scheme has no layout that is generally loaded.";
+    if (!ends_in_weight(tensor->name))
+        return "its name does not end in '.weight', so its scales would have none.";
+    if (!organ_target_is_float(tensor))
+        return "its type is none of BF16, F16 and F32.";
+    if (tensor->anatomy.role == ORGAN_ROLE_EMBED)
+        return "embeddings are looked up, not multiplied: no server loads them in this scheme.";
+    return NULL;
+}
+
+const char *organ_quantize_obstacle(const organ_quantize_job *job, const organ_tensor *tensor)
+{
+    const char *const kind = organ_quantize_kind_obstacle(tensor);
+    if (kind || organ_encoding_fitting(job->encoding, tensor->shape[1]))
+        return kind;
+    return "its columns are not a whole number of groups of 32, the smallest; int8-channel and the FP8 schemes need no "
+           "groups.";
+}
+
+/* ---- which encoding a target gets ---- */
+
 /* The routed experts of a model. */
 typedef struct experts {
     uint64_t
@@ -100,11 +132,10 @@ static organ_status refuse_width(const organ_quantize_job *job, organ_error *err
         "%s: cannot be quantised as %s: the rows of expert tensor '%s' have %llu values, which is not a multiple of "
         "%d, the "
         "smallest group, and loaders need one scheme for all routed experts; fp8-channel and fp8-tensor take any width",
-        job->model->path, job->scheme->name, odd->name, (unsigned long long)odd->shape[1], ORGAN_LEAST_GROUP);
+        job->model->path, job->encoding->name, odd->name, (unsigned long long)odd->shape[1], ORGAN_LEAST_GROUP);
 }
 
-static organ_status find_experts_scheme(organ_quantize_job *job, const organ_quantize_scheme **scheme,
-                                        organ_error *error)
+static organ_status find_experts_encoding(organ_quantize_job *job, const organ_encoding **encoding, organ_error *error)
 {
     experts found = {0};
     if (quantize_forms_list_experts(job, &found, error) == ORGAN_OK)
@@ -112,23 +143,23 @@ static organ_status find_experts_scheme(organ_quantize_job *job, const organ_qua
     free(found.layers);
     if (error->status || !found.count)
         return error->status;
-    *scheme = organ_quantize_scheme_fitting(job->scheme, found.step);
-    return *scheme ? ORGAN_OK : refuse_width(job, error);
+    *encoding = organ_encoding_fitting(job->encoding, found.step);
+    return *encoding ? ORGAN_OK : refuse_width(job, error);
 }
 
 organ_status organ_quantize_forms(organ_quantize_job *job, organ_error *error)
 {
-    const organ_quantize_scheme *of_experts = NULL;
-    job->scheme_of = calloc(job->model->tensor_count + 1, sizeof *job->scheme_of);
-    if (!job->scheme_of)
+    const organ_encoding *of_experts = NULL;
+    job->encodings = calloc(job->model->tensor_count + 1, sizeof *job->encodings);
+    if (!job->encodings)
         return organ_fail_memory(error, job->options->model);
-    if (find_experts_scheme(job, &of_experts, error) != ORGAN_OK)
+    if (find_experts_encoding(job, &of_experts, error) != ORGAN_OK)
         return error->status;
     for (size_t k = 0; k < job->weights->count; k++) {
         const organ_tensor *const t = tensor_at(job, k);
         if (is_packable(job, t))
-            job->scheme_of[t - job->model->tensors] =
-                organ_quantize_is_routed(t) ? of_experts : organ_quantize_scheme_fitting(job->scheme, t->shape[1]);
+            job->encodings[t - job->model->tensors] =
+                organ_quantize_is_routed(t) ? of_experts : organ_encoding_fitting(job->encoding, t->shape[1]);
     }
     return ORGAN_OK;
 }
@@ -149,7 +180,7 @@ size_t organ_quantize_plain_experts(const organ_quantize_job *job)
     return count - packed_experts(job);
 }
 
-bool organ_quantize_several(const organ_quantize_job *job) { return job->widths || job->regrouped; }
+bool organ_quantize_several(const organ_quantize_job *job) { return !job->writer && (job->widths || job->regrouped); }
 
 /* ---- what a run says of loaders ---- */
 
@@ -157,18 +188,18 @@ static void tell_regrouped(const organ_quantize_job *job)
 {
     const organ_quantize_part *first = NULL;
     for (size_t k = 0; k < job->part_count && !first; k++)
-        first = job->parts[k].scheme != job->scheme ? &job->parts[k] : NULL;
+        first = job->parts[k].encoding != job->encoding ? &job->parts[k] : NULL;
     organ_progress_note(job->progress,
                         "%zu tensor%s a smaller group than %zu, which does not divide the rows: %s is stored as %s; "
                         "the report lists all",
-                        job->regrouped, job->regrouped == 1 ? " has" : "s have", job->scheme->grid.size,
-                        first->weight->name, first->scheme->name);
+                        job->regrouped, job->regrouped == 1 ? " has" : "s have", job->encoding->grid.size,
+                        first->weight->name, first->encoding->name);
 }
 
 static void tell_clipped(const organ_quantize_job *job)
 {
     const organ_quantize_part *first = NULL;
-    const uint64_t size = job->scheme->grid.size;
+    const uint64_t size = job->encoding->grid.size;
     for (size_t k = 0; k < job->part_count && !first; k++)
         first = job->parts[k].rows % size || job->parts[k].cols % size ? &job->parts[k] : NULL;
     organ_progress_note(
@@ -183,18 +214,18 @@ static void tell_clipped(const organ_quantize_job *job)
 /* What transformers 5.23 with compressed-tensors 0.20 was found not to open. */
 static void tell_experts(const organ_quantize_job *job)
 {
-    const organ_grid *const grid = &job->scheme->grid;
+    const organ_grid *const grid = &job->encoding->grid;
     const size_t plain = organ_quantize_plain_experts(job);
     if (packed_experts(job) && grid->scale_of == ORGAN_SCALE_CHANNEL && grid->bits)
         organ_progress_note(job->progress,
                             "transformers (5.23) does not open a mixture of experts as %s; it opens fp8-channel and "
                             "schemes with groups",
-                            job->scheme->name);
-    if (plain && job->scheme->packed)
+                            job->encoding->name);
+    if (plain && organ_encoding_is_packed(job->encoding))
         organ_progress_note(job->progress,
                             "%zu matrices of experts stay plain: transformers (5.23) opens a mixture as %s only if all "
                             "its experts are quantised",
-                            plain, job->scheme->name);
+                            plain, job->encoding->name);
 }
 
 void organ_quantize_tell_loaders(const organ_quantize_job *job)

@@ -1,5 +1,6 @@
 /* SPDX-License-Identifier: MIT
- * Each strip of a target is cut into bands whose rows share their scales: 128 rows of blocks, else single rows. */
+ * Codes nearest to the weights. Each strip of a target is cut into bands of rows that share their scales: 128 rows of
+ * blocks of values, else single rows; short rows of GGUF blocks are encoded several at a time. */
 #include "orchestrator/machine/extent.h"
 #include "orchestrator/stream/weight_pass.h"
 #include "orchestrator/surgery/precision/quantize_job.h"
@@ -10,58 +11,79 @@
 #include <stdlib.h>
 #include <string.h>
 
-#define NEAREST 300.0 /* operations of a plan that take as long as the code of a weight */
+/* Operations of a plan that take as long as the code of a weight, and as a weight in a block whose scales are searched
+ * for. */
+#define NEAREST 300.0
+#define BLOCKS  10000.0
 
-#define PENDING ((size_t)1 << 16) /* bytes of scales that are put into place together */
+#define PENDING ((size_t)1 << 16) /* bytes of scales that are written together */
+#define BAND    ((size_t)4096)    /* values: short rows of blocks are encoded together */
 
-typedef organ_quantize_loss loss;
-
-/* What a worker has for a strip. */
+/* The scratch memory of a worker for a strip. */
 typedef struct quantize_pass_bench {
     const organ_quantize_job *job;
     const organ_quantize_part *part;
     const organ_kernels *kernels;
     size_t cols, groups, group;
-    unsigned char *codes;   /* of one row */
+    size_t step, row_bytes; /* rows that are encoded together, bytes of the codes of one */
+    unsigned char *codes;   /* of these rows */
     float *back;            /* what they mean */
     float *scales;          /* of a band */
+    float *weights, *roots; /* of the columns by the imatrix; NULL: without */
     unsigned char *pending; /* scales as they are stored, since pending_at */
     size_t pending_bytes, pending_room;
     uint64_t pending_at;
     void *put; /* ORGAN_PUT_SCRATCH bytes */
 } quantize_pass_bench;
 
-static size_t pending_room(size_t groups) { return organ_to_line(groups * 4) + PENDING; }
-
-static size_t scratch_for(const organ_quantize_part *part)
+static void *quantize_pass_take(unsigned char *scratch, size_t *used, size_t bytes)
 {
-    const size_t cols = (size_t)part->cols, groups = (size_t)part->groups;
-    return organ_to_line(cols) + organ_to_line(cols * 4) + organ_to_line(groups * 4) + pending_room(groups) +
-           ORGAN_PUT_SCRATCH;
+    void *const at = scratch ? scratch + *used : NULL;
+    *used += organ_to_line(bytes);
+    return at;
 }
 
-static quantize_pass_bench bench_of(const organ_quantize_job *job, const organ_weight_strip *strip, void *scratch)
+/* Lays out the scratch memory of a worker and returns how many bytes that takes; `scratch` NULL: only counts. */
+static size_t lay_out(const organ_quantize_job *job, const organ_quantize_part *part, unsigned char *scratch,
+                      quantize_pass_bench *b)
+{
+    const organ_encoding *const encoding = part->encoding;
+    const bool gguf = organ_encoding_is_gguf(encoding);
+    const size_t cols = (size_t)part->cols, groups = (size_t)part->groups;
+    size_t used = 0;
+    *b = (quantize_pass_bench){.job = job,
+                               .part = part,
+                               .kernels = job->engine->kernels,
+                               .cols = cols,
+                               .groups = groups,
+                               .group = organ_grid_group(&encoding->grid, cols),
+                               .step = gguf && cols < BAND ? BAND / cols : 1,
+                               .row_bytes = organ_encoding_row_bytes(encoding, cols)};
+    b->codes = quantize_pass_take(scratch, &used, b->step * (gguf ? b->row_bytes : cols));
+    b->back = quantize_pass_take(scratch, &used, b->step * cols * sizeof(float));
+    if (groups) {
+        b->scales = quantize_pass_take(scratch, &used, groups * sizeof(float));
+        b->pending_room = organ_to_line(groups * sizeof(float)) + PENDING;
+        b->pending = quantize_pass_take(scratch, &used, b->pending_room);
+    }
+    if (part->entry) {
+        b->weights = quantize_pass_take(scratch, &used, cols * sizeof(float));
+        b->roots = quantize_pass_take(scratch, &used, cols * sizeof(float));
+    }
+    b->put = quantize_pass_take(scratch, &used, ORGAN_PUT_SCRATCH);
+    return used;
+}
+
+static organ_status bench_of(const organ_quantize_job *job, const organ_weight_strip *strip, void *scratch,
+                             quantize_pass_bench *b, organ_error *error)
 {
     const organ_quantize_part *const part = job->todo[strip->item];
-    quantize_pass_bench b = {.job = job,
-                             .part = part,
-                             .kernels = job->engine->kernels,
-                             .cols = strip->cols,
-                             .groups = (size_t)part->groups,
-                             .group = organ_grid_group(&part->scheme->grid, strip->cols),
-                             .codes = scratch,
-                             .pending_room = pending_room((size_t)part->groups)};
-    unsigned char *at = b.codes + organ_to_line(b.cols);
-    b.back = (float *)(void *)at;
-    at += organ_to_line(b.cols * 4);
-    b.scales = (float *)(void *)at;
-    at += organ_to_line(b.groups * 4);
-    b.pending = at;
-    b.put = at + b.pending_room;
-    const uint64_t row =
-        part->scheme->grid.scale_of == ORGAN_SCALE_BLOCK ? strip->first / part->scheme->grid.size : strip->first;
-    b.pending_at = row * part->groups * organ_quantize_scale_bytes(part->scheme);
-    return b;
+    const organ_grid *const grid = &part->encoding->grid;
+    lay_out(job, part, scratch, b);
+    b->pending_at = (grid->scale_of == ORGAN_SCALE_BLOCK ? strip->first / grid->size : strip->first) * part->groups *
+                    organ_encoding_scale_bytes(part->encoding);
+    return part->entry ? organ_quantize_gguf_weigh(job, part, strip->first / part->rows, b->weights, b->roots, error)
+                       : ORGAN_OK;
 }
 
 /* ---- scales ---- */
@@ -75,20 +97,20 @@ static organ_status put_pending(quantize_pass_bench *b, organ_error *error)
     return error->status;
 }
 
-/* A scale as it is stored, and its value then: codes are made with that one. */
+/* Writes a scale in its stored type and returns the stored value, which the codes are computed with. */
 static float settle_scale(const quantize_pass_bench *b, float greatest, unsigned char *stored)
 {
-    const float scale = organ_grid_scale(&b->part->scheme->grid, b->kernels, greatest);
-    organ_quantize_store_scales(b->part->scheme, b->kernels, &scale, 1, stored);
+    const float scale = organ_grid_scale(&b->part->encoding->grid, b->kernels, greatest);
+    organ_encoding_store_scales(b->part->encoding, b->kernels, &scale, 1, stored);
     return scale;
 }
 
-/* The scales of a band of rows, from the greatest magnitude in each group of its columns. */
+/* Computes the scales of a band of rows from the greatest magnitude in each group of its columns. */
 static organ_status make_scales(quantize_pass_bench *b, const float *values, size_t rows, organ_error *error)
 {
-    const size_t size = organ_quantize_scale_bytes(b->part->scheme);
+    const size_t size = organ_encoding_scale_bytes(b->part->encoding);
     unsigned char stored[4];
-    if (b->part->scheme->grid.scale_of == ORGAN_SCALE_TENSOR) {
+    if (b->part->encoding->grid.scale_of == ORGAN_SCALE_TENSOR) {
         b->scales[0] = settle_scale(b, b->part->greatest, stored);
         return ORGAN_OK;
     }
@@ -109,60 +131,65 @@ static organ_status make_scales(quantize_pass_bench *b, const float *values, siz
 
 /* ---- codes ---- */
 
-/* Codes of one row, and what its values lose by them. NaN where the row has a value that is not finite. */
-static void make_row(const quantize_pass_bench *b, const float *values, loss *sums)
+/* Encodes some rows and adds their losses; the sums become NaN if a value is not finite. */
+static void make_rows(const quantize_pass_bench *b, float *values, size_t rows, organ_encoding_loss *sums)
 {
-    organ_quantize_row(b->part->scheme, b->kernels, values, b->scales, b->cols, b->codes, b->back);
-    organ_quantize_lose(b->kernels, values, b->back, b->cols, sums);
+    const organ_encoding *const encoding = b->part->encoding;
+    if (b->groups)
+        organ_encoding_encode(encoding, b->kernels, values, b->scales, b->cols, b->codes);
+    else
+        organ_encoding_fit(encoding, b->kernels, values, b->weights, rows, b->cols, b->codes);
+    organ_encoding_decode(encoding, b->kernels, b->codes, b->scales, rows * b->cols, b->back);
+    organ_encoding_lose(b->kernels, values, b->back, b->roots, rows, b->cols, sums);
 }
 
-/* The codes of a row go to the front of the strip, where no value is needed any more. */
+/* Writes the codes of a row over values at the front of the strip that are encoded already. */
 static organ_status make_codes(void *context, const organ_weight_strip *strip, void *scratch, void *result,
                                organ_error *error)
 {
     const organ_quantize_job *const job = context;
-    quantize_pass_bench b = bench_of(job, strip, scratch);
-    const size_t row = organ_quantize_row_bytes(b.part->scheme, b.cols);
-    const organ_grid *const grid = &b.part->scheme->grid;
+    quantize_pass_bench b;
+    if (bench_of(job, strip, scratch, &b, error) != ORGAN_OK)
+        return error->status;
+    const organ_grid *const grid = &b.part->encoding->grid;
     const size_t band = grid->scale_of == ORGAN_SCALE_BLOCK ? grid->size : 1;
     float *const values = strip->values;
-    loss *const sums = result;
-    for (size_t r = 0; r < strip->rows; r++) {
-        const size_t left = strip->rows - r;
-        if (r % band == 0 && make_scales(&b, values + r * b.cols, left < band ? left : band, error))
+    organ_encoding_loss *const sums = result;
+    for (size_t r = 0; r < strip->rows; r += b.step) {
+        const size_t left = strip->rows - r, rows = organ_lesser(b.step, left);
+        if (b.groups && r % band == 0 && make_scales(&b, values + r * b.cols, organ_lesser(left, band), error))
             return error->status;
-        make_row(&b, values + r * b.cols, sums);
-        memcpy((unsigned char *)values + r * row, b.codes, row);
+        make_rows(&b, values + r * b.cols, rows, sums);
+        memcpy((unsigned char *)values + r * b.row_bytes, b.codes, rows * b.row_bytes);
     }
-    if (!isfinite(sums->squares))
+    if (!isfinite(sums[ORGAN_LOSS].squares))
         return organ_quantize_refuse_values(b.part->weight->name, error);
     if (put_pending(&b, error))
         return error->status;
-    return organ_write_put(job->run, b.part->codes, values, strip->rows * row, strip->first * row, b.put, error);
+    return organ_write_put(job->run, b.part->codes, values, strip->rows * b.row_bytes, strip->first * b.row_bytes,
+                           b.put, error);
 }
 
 /* ---- passes ---- */
 
-/* What a stretch of rows is of the bytes of the tensor; a scale for the whole tensor takes two passes, each half of the
- * way. */
-static uint64_t quantize_pass_share(const organ_quantize_job *job, const organ_quantize_part *part,
-                                    const organ_weight_strip *strip)
+/* The bytes of the tensor that a strip counts for in the progress. One scale for a whole tensor takes two passes, each
+ * of which counts for half of the bytes. */
+static uint64_t quantize_pass_share(const organ_quantize_part *part, const organ_weight_strip *strip)
 {
-    const uint64_t bytes = part->weight->codes->bytes / (part->rows ? part->rows : 1) * strip->rows;
-    return job->scheme->grid.scale_of == ORGAN_SCALE_TENSOR ? bytes / 2 : bytes;
+    const uint64_t rows = part->rows * organ_weight_matrices(part->weight).count;
+    const uint64_t bytes = part->weight->codes->bytes / (rows ? rows : 1) * strip->rows;
+    return part->encoding->grid.scale_of == ORGAN_SCALE_TENSOR ? bytes / 2 : bytes;
 }
 
 static organ_status retire_codes(void *context, const organ_weight_strip *strip, const void *result, organ_error *error)
 {
     organ_quantize_job *const job = context;
     organ_quantize_part *const part = job->todo[strip->item];
-    const loss *const sums = result;
-    part->squares += sums->squares;
-    part->error_squares += sums->error_squares;
+    organ_encoding_add_losses(part->encoding, part->loss, result);
     if (strip->last && organ_write_finish(job->run, part->unit, organ_quantize_results(part), error))
         return error->status;
-    organ_progress_advance(job->progress, quantize_pass_share(job, part, strip),
-                           strip->last ? part->weight->name : NULL, NULL);
+    organ_progress_advance(job->progress, quantize_pass_share(part, strip), strip->last ? part->weight->name : NULL,
+                           NULL);
     return ORGAN_OK;
 }
 
@@ -183,24 +210,35 @@ static organ_status retire_look(void *context, const organ_weight_strip *strip, 
     const float *const greatest = result;
     (void)error;
     part->greatest = *greatest > part->greatest ? *greatest : part->greatest;
-    organ_progress_advance(job->progress, quantize_pass_share(job, part, strip), NULL, NULL);
+    organ_progress_advance(job->progress, quantize_pass_share(part, strip), NULL, NULL);
     return ORGAN_OK;
+}
+
+organ_status organ_quantize_refuse_values(const char *tensor, organ_error *error)
+{
+    return organ_fail(
+        error, ORGAN_BAD_INPUT,
+        "tensor '%s' has values that are NaN or infinite, which have no scale: leave it out with --targets, or mend it",
+        tensor);
 }
 
 organ_status organ_quantize_put_shape(organ_quantize_job *job, const organ_quantize_part *part, organ_error *error)
 {
     const int64_t shape[2] = {(int64_t)part->rows, (int64_t)part->cols};
-    return job->scheme->packed ? organ_write_put(job->run, part->shape, shape, sizeof shape, 0, NULL, error) : ORGAN_OK;
+    return organ_encoding_is_packed(job->encoding)
+               ? organ_write_put(job->run, part->shape, shape, sizeof shape, 0, NULL, error)
+               : ORGAN_OK;
 }
 
-/* What is known of a tensor before its codes: its shape where codes are packed, the scale that is for all of it. */
+/* Writes what does not depend on the codes: the shape of packed codes, the scale of a whole tensor. */
 static organ_status put_small(organ_quantize_job *job, size_t count, organ_error *error)
 {
     for (size_t k = 0; k < count && !error->status; k++) {
         const organ_quantize_part *const part = job->todo[k];
         const quantize_pass_bench b = {.job = job, .part = part, .kernels = job->engine->kernels};
         unsigned char stored[4];
-        if (organ_quantize_put_shape(job, part, error) != ORGAN_OK || job->scheme->grid.scale_of != ORGAN_SCALE_TENSOR)
+        if (organ_quantize_put_shape(job, part, error) != ORGAN_OK ||
+            job->encoding->grid.scale_of != ORGAN_SCALE_TENSOR)
             continue;
         settle_scale(&b, part->greatest, stored);
         organ_write_put(job->run, part->scale, stored, 2, 0, NULL, error);
@@ -208,12 +246,13 @@ static organ_status put_small(organ_quantize_job *job, size_t count, organ_error
     return error->status;
 }
 
-/* The pass that makes codes. Another one before it, with the same memory, may measure the greatest values. */
+/* The pass that writes codes. A pass with the same memory may run before it to find the greatest values. */
 static organ_weight_pass codes_pass(organ_quantize_job *job, const organ_weight_item *items, size_t count)
 {
     size_t scratch = 0;
+    quantize_pass_bench b;
     for (size_t k = 0; k < count; k++) {
-        scratch = scratch_for(job->todo[k]) > scratch ? scratch_for(job->todo[k]) : scratch;
+        scratch = organ_larger(scratch, lay_out(job, job->todo[k], NULL, &b));
         organ_rows_passed();
     }
     return (organ_weight_pass){.model = job->model,
@@ -222,7 +261,7 @@ static organ_weight_pass codes_pass(organ_quantize_job *job, const organ_weight_
                                .as = ORGAN_F32,
                                .row_multiple = 128,
                                .scratch_bytes = scratch,
-                               .result_bytes = sizeof(loss),
+                               .result_bytes = organ_encoding_losses(job->encoding) * sizeof(organ_encoding_loss),
                                .context = job,
                                .work = make_codes,
                                .retire = retire_codes};
@@ -235,7 +274,7 @@ static organ_status run_passes(organ_quantize_job *job, const organ_weight_item 
     organ_weight_pass look = codes;
     look.work = measure_strip;
     look.retire = retire_look;
-    if (job->scheme->grid.scale_of == ORGAN_SCALE_TENSOR)
+    if (job->encoding->grid.scale_of == ORGAN_SCALE_TENSOR)
         organ_weight_pass_run(&look, job->engine, error);
     if (!error->status && put_small(job, count, error) == ORGAN_OK)
         organ_weight_pass_run(&codes, job->engine, error);
@@ -246,16 +285,17 @@ static organ_status quantize_pass_foresee(organ_quantize_job *job, const organ_w
                                           organ_error *error)
 {
     const organ_weight_pass pass = codes_pass(job, items, count);
+    const double each = organ_encoding_is_gguf(job->encoding) ? BLOCKS : NEAREST;
     organ_plan_memory(&job->plan, organ_weight_pass_enough(&pass, job->engine, error), 0);
     for (size_t k = 0; k < count; k++)
-        job->plan.products += NEAREST * (double)items[k].weight->elements;
+        job->plan.products += each * (double)items[k].weight->elements;
     return error->status;
 }
 
 typedef organ_status use_items(organ_quantize_job *job, const organ_weight_item *items, size_t count,
                                organ_error *error);
 
-/* All parts that are not done, for one of the two functions above. */
+/* Calls one of the two functions above with the parts that are neither calibrated nor done. */
 static organ_status with_items(organ_quantize_job *job, use_items *use, organ_error *error)
 {
     organ_weight_item *const items = organ_rows_take(job->part_count + 1, sizeof *items);
@@ -264,7 +304,7 @@ static organ_status with_items(organ_quantize_job *job, use_items *use, organ_er
     if (!items || !todo)
         organ_fail_memory(error, job->options->model);
     for (size_t k = 0; k < job->part_count && !error->status; k++)
-        if (!job->units[job->parts[k].unit].done) {
+        if (!job->parts[k].by_text && !job->units[job->parts[k].unit].done) {
             todo[count] = &job->parts[k];
             items[count++].weight = job->parts[k].weight;
             organ_rows_passed();

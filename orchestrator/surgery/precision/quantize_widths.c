@@ -24,13 +24,13 @@
 static size_t group_at(size_t level, const organ_quantize_joined *j) { return level % 2 != 0 ? NARROW : j->group; }
 
 /* What a tensor becomes; NULL: it stays. */
-static const organ_quantize_scheme *scheme_at(size_t level, const organ_quantize_joined *j)
+static const organ_encoding *encoding_at(size_t level, const organ_quantize_joined *j)
 {
     char name[32];
     if (level >= ORGAN_WIDTH_LEVELS)
         return NULL;
     snprintf(name, sizeof name, "int%d-group%zu", (int)organ_width_levels[level], group_at(level, j));
-    return organ_quantize_scheme_named(name);
+    return organ_encoding_named(name);
 }
 
 static const organ_quantize_joined *joined_of(const organ_quantize_widths *w, size_t target)
@@ -96,7 +96,7 @@ static organ_status quantize_widths_make(void *context, const organ_along_matrix
 {
     organ_quantize_widths *const w = context;
     const size_t rows = (size_t)m->rows, cols = (size_t)m->cols;
-    const organ_grid grid = scheme_at(level, joined_of(w, target_named(w, m->name)))->grid;
+    const organ_grid grid = encoding_at(level, joined_of(w, target_named(w, m->name)))->grid;
     organ_gptq g = {.name = m->name,
                     .grid = grid,
                     .no_resolve = w->job->options->no_resolve,
@@ -140,7 +140,7 @@ static uint64_t quantize_widths_memory(void *context, const organ_tensor *tensor
 {
     const organ_quantize_widths *const w = context;
     const organ_matrices m = organ_tensor_matrices(tensor);
-    const organ_grid *const grid = &w->job->scheme->grid;
+    const organ_grid *const grid = &w->job->encoding->grid;
     return organ_gptq_memory(grid, m.rows, m.cols) + sizeof(float) * m.rows * (m.cols / grid->size);
 }
 
@@ -452,8 +452,8 @@ static organ_status quantize_widths_divide(organ_quantize_widths *w, organ_error
     if (job->options->allocate.rounds && quantize_widths_exchange_pairs(w, error) != ORGAN_OK)
         return error->status;
     for (size_t k = 0; k < w->held.count; k++)
-        job->scheme_of[w->held.tensors[k] - job->model->tensors] =
-            scheme_at(w->chosen[w->choice_of[k]], joined_of(w, k));
+        job->encodings[w->held.tensors[k] - job->model->tensors] =
+            encoding_at(w->chosen[w->choice_of[k]], joined_of(w, k));
     organ_progress_note(
         job->progress, "allocation: by the curves %.4g nats a token, where %g bits a weight for each tensor cost %.4g",
         w->choices.cost, organ_width_levels[w->uniform < ORGAN_WIDTH_LEVELS ? w->uniform : ORGAN_WIDTH_LEVELS - 1],
@@ -467,7 +467,7 @@ static const organ_allocation_tensor *find_apart(const organ_quantize_widths *w)
     for (size_t c = 0; c < w->choices.count; c++)
         for (size_t d = 0; d < c; d++)
             if (is_joined(w->joined[c].first, w->joined[d].first) &&
-                scheme_at(w->chosen[c], &w->joined[c]) != scheme_at(w->chosen[d], &w->joined[d]))
+                encoding_at(w->chosen[c], &w->joined[c]) != encoding_at(w->chosen[d], &w->joined[d]))
                 return &w->curves.tensors[w->joined[c].curve];
     return NULL;
 }

@@ -1,0 +1,87 @@
+/* SPDX-License-Identifier: MIT
+ * Encodings: how quantize stores a matrix. An encoding is a row of one table: the values that codes can have, the types
+ * of the output's tensors, and the file that they lie in. quantize plans, makes and reports a model by these rows.
+ *
+ *   compressed-tensors   NAME.weight (codes of a byte) or NAME.weight_packed and NAME.weight_shape (codes in words of
+ *                        32 bits), and NAME.weight_scale or NAME.weight_scale_inv; config.json names the encoding
+ *   GGUF                 one tensor of blocks, which contain their scales; key-values name the encoding */
+#ifndef ORGAN_ENCODING_H
+#define ORGAN_ENCODING_H
+
+#include "formats/tensor/tensor.h"
+#include "orchestrator/surgery/precision/grid.h"
+
+#define ORGAN_LEAST_GROUP 32 /* columns */
+
+/* The encodings of GGUF models, for messages. */
+#define ORGAN_GGUF_SCHEMES "q4_0, q4_1, q5_0, q5_1, q8_0, q4_k, q5_k, q6_k"
+
+typedef struct organ_encoding {
+    const char *name;     /* as --scheme has it */
+    organ_grid grid;      /* ORGAN_SCALE_GGUF: the output is GGUF */
+    organ_dtype codes;    /* type of the tensor of codes or blocks; ORGAN_I32: packed codes */
+    organ_dtype scales;   /* type of the tensor of scales; ORGAN_DTYPE_COUNT: blocks contain them */
+    const char *narrower; /* GGUF: the encoding of rows that are not whole blocks of this one; NULL: none */
+    int64_t file_type;    /* GGUF: general.file_type as llama.cpp numbers it */
+} organ_encoding;
+
+/* ---- the table ---- */
+
+/* Returns NULL if there is no encoding of that name. */
+const organ_encoding *organ_encoding_named(const char *name);
+/* Each target has a width of its own; grid.bits is the greatest. */
+bool organ_encoding_is_mixed(const organ_encoding *encoding);
+bool organ_encoding_is_gguf(const organ_encoding *encoding);
+bool organ_encoding_is_packed(const organ_encoding *encoding);
+/* Returns `asked` if `cols` is a multiple of its group or block. Else returns the encoding with the same bits and the
+ * widest smaller group that divides `cols`, or of GGUF the narrower encoding; NULL if there is none. Encodings without
+ * groups fit all widths. */
+const organ_encoding *organ_encoding_fitting(const organ_encoding *asked, uint64_t cols);
+
+/* ---- rows ---- */
+
+/* Bytes of the codes or blocks of a row, and how many numbers say what they mean (organ_grid_numbers). */
+size_t organ_encoding_row_bytes(const organ_encoding *encoding, size_t cols);
+/* Rows that share their scales: 128 of blocks of values, all `rows` of a tensor, else 1. */
+size_t organ_encoding_band(const organ_encoding *encoding, size_t rows);
+
+/* Writes the codes nearest to the values of a row; `scales` has those of its groups. With GGUF the values are ones that
+ * these numbers and codes make, as organ_grid_join takes them. */
+void organ_encoding_encode(const organ_encoding *encoding, const organ_kernels *kernels, const float *values,
+                           const float *scales, size_t cols, void *codes);
+/* GGUF: searches for the scales of each block of `rows` rows and writes the blocks. `weights` has what the square of an
+ * error costs in each column; NULL: the same in all. */
+void organ_encoding_fit(const organ_encoding *encoding, const organ_kernels *kernels, const float *values,
+                        const float *weights, size_t rows, size_t cols, void *blocks);
+/* Writes what the stored codes of a row mean. With GGUF `scales` has no meaning, and `cols` may be those of several
+ * rows. */
+void organ_encoding_decode(const organ_encoding *encoding, const organ_kernels *kernels, const void *codes,
+                           const float *scales, size_t cols, float *values);
+
+/* Bytes of a stored scale, 0 of GGUF; scales to the stored type and back. */
+size_t organ_encoding_scale_bytes(const organ_encoding *encoding);
+void organ_encoding_store_scales(const organ_encoding *encoding, const organ_kernels *kernels, const float *scales,
+                                 size_t n, void *stored);
+void organ_encoding_load_scales(const organ_encoding *encoding, const organ_kernels *kernels, const void *stored,
+                                size_t n, float *scales);
+
+/* ---- errors ---- */
+
+/* Sums over values: of their squares, and of the squares of what they lost. */
+typedef struct organ_encoding_loss {
+    double squares, error_squares;
+} organ_encoding_loss;
+
+/* Which sums there are: of all values alike, and times the weights of an imatrix. */
+enum { ORGAN_LOSS, ORGAN_LOSS_WEIGHTED, ORGAN_LOSSES };
+size_t organ_encoding_losses(const organ_encoding *encoding); /* those that an encoding can have: ORGAN_LOSSES or 1 */
+
+/* Adds those that the encoding can have. */
+void organ_encoding_add_losses(const organ_encoding *encoding, organ_encoding_loss *sums,
+                               const organ_encoding_loss *more);
+/* Adds the sums of some rows; `back` is what their codes mean. `roots` has the root of each column's weight; NULL: only
+ * sums[ORGAN_LOSS] is added to. Overwrites `back`, and with `roots` also `values`. */
+void organ_encoding_lose(const organ_kernels *kernels, float *values, float *back, const float *roots, size_t rows,
+                         size_t cols, organ_encoding_loss *sums);
+
+#endif

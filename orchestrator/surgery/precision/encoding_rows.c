@@ -1,0 +1,196 @@
+/* SPDX-License-Identifier: MIT
+ * Codes, blocks and scales of rows as an encoding stores them, and what values lose by them. */
+#include "orchestrator/surgery/precision/encoding.h"
+
+#include "orchestrator/machine/extent.h"
+
+#include <string.h>
+
+/* Codes that are packed or unpacked at once: whole words, and whole groups of all encodings. */
+#define TOGETHER ((size_t)2048)
+
+/* The offset of 4-bit codes, for each group. */
+static const float middles[TOGETHER / 32] = {8, 8, 8, 8, 8, 8, 8, 8, 8, 8, 8, 8, 8, 8, 8, 8, 8, 8, 8, 8, 8, 8,
+                                             8, 8, 8, 8, 8, 8, 8, 8, 8, 8, 8, 8, 8, 8, 8, 8, 8, 8, 8, 8, 8, 8,
+                                             8, 8, 8, 8, 8, 8, 8, 8, 8, 8, 8, 8, 8, 8, 8, 8, 8, 8, 8, 8};
+
+/* The code of a byte; packed codes are converted from it or to it. */
+static organ_code encoding_rows_code(const organ_encoding *encoding)
+{
+    return encoding->grid.bits == 0 ? ORGAN_CODE_E4M3 : ORGAN_CODE_I8;
+}
+
+size_t organ_encoding_row_bytes(const organ_encoding *encoding, size_t cols)
+{
+    const organ_dtype_info *const type = organ_dtype_describe(encoding->codes);
+    return organ_encoding_is_packed(encoding) ? cols / 8 * encoding->grid.bits : cols / type->elements * type->bytes;
+}
+
+size_t organ_encoding_band(const organ_encoding *encoding, size_t rows)
+{
+    const organ_grid *const grid = &encoding->grid;
+    return grid->scale_of == ORGAN_SCALE_BLOCK ? grid->size : grid->scale_of == ORGAN_SCALE_TENSOR ? rows : 1;
+}
+
+/* Codes of `bits` each, one after the other from the lowest bit on; n is a multiple of 8. */
+static void encoding_rows_pack(const int8_t *codes, unsigned bits, size_t n, unsigned char *bytes)
+{
+    const int half = 1 << (bits - 1);
+    for (size_t k = 0; k < n; k += 8) {
+        uint64_t word = 0;
+        for (unsigned l = 0; l < 8; l++) {
+            const int code = codes[k + l] < -half ? -half : codes[k + l] >= half ? half - 1 : codes[k + l];
+            word |= (uint64_t)(code + half) << (l * bits);
+        }
+        for (unsigned byte = 0; byte < bits; byte++)
+            bytes[k / 8 * bits + byte] = (unsigned char)(word >> (8 * byte));
+    }
+}
+
+static void encoding_rows_decode_packed(const organ_encoding *encoding, const organ_kernels *kernels,
+                                        const uint8_t *codes, const float *scales, size_t cols, float *values)
+{
+    const size_t group = organ_grid_group(&encoding->grid, cols);
+    const unsigned bits = encoding->grid.bits;
+    uint8_t some[TOGETHER];
+    for (size_t from = 0; from < cols; from += TOGETHER) {
+        const size_t n = organ_lesser(TOGETHER, cols - from);
+        if (bits == 4) {
+            kernels->decode[ORGAN_CODE_U4][ORGAN_REAL_F32](codes + from / 2, scales + from / group, middles, group,
+                                                           values + from, n);
+            continue;
+        }
+        organ_unpack_bits(codes, bits, 1, from, some, n);
+        for (size_t k = 0; k < n; k++)
+            some[k] = (uint8_t)(some[k] - (1u << (bits - 1)));
+        kernels->decode[ORGAN_CODE_I8][ORGAN_REAL_F32](some, scales + from / group, NULL, group, values + from, n);
+    }
+}
+
+void organ_encoding_decode(const organ_encoding *encoding, const organ_kernels *kernels, const void *codes,
+                           const float *scales, size_t cols, float *values)
+{
+    const organ_ggml_kind *const blocks = organ_grid_blocks(&encoding->grid);
+    if (blocks)
+        kernels->dequantize[blocks->type](codes, values, cols / blocks->elements);
+    else if (organ_encoding_is_packed(encoding))
+        encoding_rows_decode_packed(encoding, kernels, codes, scales, cols, values);
+    else
+        kernels->decode[encoding_rows_code(encoding)][ORGAN_REAL_F32](
+            codes, scales, NULL, organ_grid_group(&encoding->grid, cols), values, cols);
+}
+
+void organ_encoding_fit(const organ_encoding *encoding, const organ_kernels *kernels, const float *values,
+                        const float *weights, size_t rows, size_t cols, void *blocks)
+{
+    const organ_ggml_kind *const kind = organ_grid_blocks(&encoding->grid);
+    kernels->fit[kind->type](values, weights, cols, blocks, rows * cols / kind->elements);
+}
+
+void organ_encoding_encode(const organ_encoding *encoding, const organ_kernels *kernels, const float *values,
+                           const float *scales, size_t cols, void *codes)
+{
+    const size_t group = organ_grid_group(&encoding->grid, cols);
+    const unsigned bits = encoding->grid.bits;
+    int8_t some[TOGETHER];
+    if (organ_encoding_is_gguf(encoding)) {
+        organ_grid_join(&encoding->grid, values, scales, cols, codes);
+        return;
+    }
+    if (!organ_encoding_is_packed(encoding) || bits == 4) {
+        const organ_code code = organ_encoding_is_packed(encoding) ? ORGAN_CODE_U4 : encoding_rows_code(encoding);
+        kernels->encode[code](values, scales, group, codes, cols);
+        return;
+    }
+    for (size_t from = 0; from < cols; from += TOGETHER) {
+        const size_t n = organ_lesser(TOGETHER, cols - from);
+        kernels->encode[ORGAN_CODE_I8](values + from, scales + from / group, group, some, n);
+        encoding_rows_pack(some, bits, n, (unsigned char *)codes + organ_encoding_row_bytes(encoding, from));
+    }
+}
+
+size_t organ_encoding_scale_bytes(const organ_encoding *encoding)
+{
+    return organ_encoding_is_gguf(encoding) ? 0 : organ_dtype_describe(encoding->scales)->bytes;
+}
+
+void organ_encoding_store_scales(const organ_encoding *encoding, const organ_kernels *kernels, const float *scales,
+                                 size_t n, void *stored)
+{
+    if (encoding->scales == ORGAN_F32)
+        memcpy(stored, scales, 4 * n);
+    else
+        kernels->f32_to_bf16(scales, stored, n);
+}
+
+void organ_encoding_load_scales(const organ_encoding *encoding, const organ_kernels *kernels, const void *stored,
+                                size_t n, float *scales)
+{
+    if (encoding->scales == ORGAN_F32)
+        memcpy(scales, stored, 4 * n);
+    else
+        kernels->bf16_to_f32(stored, scales, n);
+}
+
+/* ---- errors ---- */
+
+static double encoding_rows_squares(const organ_kernels *kernels, const float *values, size_t n)
+{
+    organ_spread spread;
+    kernels->spread(values, n, &spread);
+    return spread.m2 + (double)spread.n * spread.mean * spread.mean;
+}
+
+/* back[k] = values[k] - back[k]. The compiler makes vectors of a loop whose length it knows. */
+static void encoding_rows_subtract(float *restrict back, const float *restrict values, size_t n)
+{
+    size_t at = 0;
+    for (; at + 16 <= n; at += 16)
+        for (size_t l = 0; l < 16; l++)
+            back[at + l] = values[at + l] - back[at + l];
+    for (; at < n; at++)
+        back[at] = values[at] - back[at];
+}
+
+/* n is a multiple of 16: rows of blocks are. */
+static void encoding_rows_multiply(float *restrict values, const float *restrict by, size_t n)
+{
+    for (size_t at = 0; at < n; at += 16)
+        for (size_t l = 0; l < 16; l++)
+            values[at + l] *= by[at + l];
+}
+
+size_t organ_encoding_losses(const organ_encoding *encoding)
+{
+    return organ_encoding_is_gguf(encoding) ? ORGAN_LOSSES : 1;
+}
+
+void organ_encoding_add_losses(const organ_encoding *encoding, organ_encoding_loss *sums,
+                               const organ_encoding_loss *more)
+{
+    for (size_t k = 0; k < organ_encoding_losses(encoding); k++) {
+        sums[k].squares += more[k].squares;
+        sums[k].error_squares += more[k].error_squares;
+    }
+}
+
+static void encoding_rows_add(const organ_kernels *kernels, const float *values, const float *lost, size_t n,
+                              organ_encoding_loss *sums)
+{
+    sums->squares += encoding_rows_squares(kernels, values, n);
+    sums->error_squares += encoding_rows_squares(kernels, lost, n);
+}
+
+void organ_encoding_lose(const organ_kernels *kernels, float *values, float *back, const float *roots, size_t rows,
+                         size_t cols, organ_encoding_loss *sums)
+{
+    encoding_rows_subtract(back, values, rows * cols);
+    encoding_rows_add(kernels, values, back, rows * cols, &sums[ORGAN_LOSS]);
+    if (!roots)
+        return;
+    for (size_t r = 0; r < rows; r++) {
+        encoding_rows_multiply(values + r * cols, roots, cols);
+        encoding_rows_multiply(back + r * cols, roots, cols);
+    }
+    encoding_rows_add(kernels, values, back, rows * cols, &sums[ORGAN_LOSS_WEIGHTED]);
+}

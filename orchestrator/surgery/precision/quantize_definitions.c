@@ -1,0 +1,125 @@
+/* SPDX-License-Identifier: MIT
+ * Definitions in the report of quantize: how scales and codes are chosen, and what the figures mean. */
+#include "orchestrator/report/text/members.h"
+#include "orchestrator/surgery/precision/quantize_job.h"
+
+static json_t *quantize_definitions_scale(const organ_quantize_job *job)
+{
+    static const char *const of[] = {[ORGAN_SCALE_BLOCK] = "a block of 128 x 128 values (fewer at the edges)",
+                                     [ORGAN_SCALE_TENSOR] = "the tensor",
+                                     [ORGAN_SCALE_CHANNEL] = "a row",
+                                     [ORGAN_SCALE_GROUP] = "a group of columns of a row"};
+    static const char *const then =
+        " Then what makes the error of the outputs least with the codes as they are, rounded likewise.";
+    const organ_grid *const grid = &job->encoding->grid;
+    const bool block = grid->scale_of == ORGAN_SCALE_BLOCK, solved = job->along && !job->options->no_resolve;
+    const bool of_rows = grid->scale_of == ORGAN_SCALE_CHANNEL || grid->scale_of == ORGAN_SCALE_GROUP;
+    if (job->widths)
+        return json_sprintf("%she greatest magnitude of %s / half of the steps between the least and the greatest "
+                            "code, rounded to BF16; "
+                            "2^-7 where all are zero.%s",
+                            solved ? "At first t" : "T", of[grid->scale_of], solved ? then : "");
+    return json_sprintf("%she greatest magnitude of %s / %g, %s where all are zero.%s",
+                        solved && of_rows ? "At first t" : "T", of[grid->scale_of], (double)organ_grid_most(grid),
+                        block ? "in FP32; 1" : "rounded to BF16; 2^-7", solved && of_rows ? then : "");
+}
+
+static json_t *quantize_definitions_code(const organ_quantize_job *job)
+{
+    const unsigned bits = job->encoding->grid.bits;
+    const int half = bits ? 1 << (bits - 1) : 0;
+    const char *const rule =
+        job->along ? " Value is the weight with what it makes up for: of columns that are stored already, "
+                     "in order of falling mean square of the input."
+                   : "";
+    if (job->widths)
+        return json_sprintf("The whole number from -2^(bits - 1) to 2^(bits - 1) - 1 nearest to value / scale in FP32, "
+                            "ties to even, stored "
+                            "with 2^(bits - 1) added; bits as the budget gives them to the tensor.%s",
+                            rule);
+    if (!bits)
+        return json_sprintf("The E4M3 code nearest to value / scale in FP32, ties to even, at most 448 in magnitude.%s",
+                            rule);
+    if (!organ_encoding_is_packed(job->encoding))
+        return json_sprintf("The whole number from %d to %d nearest to value / scale in FP32, ties to even.%s", -half,
+                            half - 1, rule);
+    return json_sprintf(
+        "The whole number from %d to %d nearest to value / scale in FP32, ties to even, stored with %d added.%s", -half,
+        half - 1, half, rule);
+}
+
+static json_t *quantize_definitions_blocks_scale(const organ_quantize_job *job)
+{
+    const bool solved = job->along && !job->options->no_resolve;
+    return json_sprintf(
+        "%sf the scales that are tried for a block, those with which the sum of %s(value - what its code means)^2 is "
+        "least%s.%s",
+        job->along ? "At first, o" : "O", job->imatrix || job->along ? "weight x " : "",
+        job->imatrix ? "; the weight of a column is the mean square of its input, by the imatrix"
+        : job->along ? "; the weight of a column is the mean square of its input on the text, 1 for embeddings and head"
+                     : "",
+        solved ? " Then, but for embeddings and head, what makes the error of the outputs least with the codes as they "
+                 "are, "
+                 "within what blocks can store."
+               : "");
+}
+
+/* Of safetensors models. */
+static json_t *quantize_definitions_codes(const organ_quantize_job *job)
+{
+    return ORGAN_OBJECT(
+        SET("scale", quantize_definitions_scale(job)), SET("code", quantize_definitions_code(job)),
+        SET_TEXT(
+            "relative_error",
+            "The Frobenius norm of W - code x scale over that of W, W being the values before, all in FP32, sums in "
+            "FP64; of several tensors, over all their values together."),
+        SET_IF(job->along, "output_error",
+               json_string("The root of tr(E H E^T) / tr(W H W^T), E = W - code x scale, H the damped second moments "
+                           "of the inputs: how far "
+                           "outputs are off on the calibration text. gptq_output_error is that of GPTQ alone.")),
+        SET_IF(
+            job->pruning, "sparsity",
+            json_string(
+                "Percent of weights that the pruning left out (masked); zeros are the codes that mean 0, these among "
+                "them. "
+                "relative_error is of the weights before the pruning, the errors of outputs of those that it left.")));
+}
+
+/* Of GGUF models. */
+static json_t *quantize_definitions_blocks(const organ_quantize_job *job)
+{
+    return ORGAN_OBJECT(
+        SET("scale", quantize_definitions_blocks_scale(job)),
+        SET("code", json_sprintf("The nearest to the value with the scales as they are stored.%s",
+                                 job->along ? " But for embeddings and head, value is the weight with what it makes up "
+                                              "for: of columns that are "
+                                              "stored already, in order of falling mean square of the input."
+                                            : "")),
+        SET_TEXT(
+            "stored_as",
+            "The scheme's type. Rows that are no whole blocks of 256 become Q5_0 instead of Q4_K, Q5_1 instead of "
+            "Q5_K, "
+            "Q8_0 instead of Q6_K. Without --targets the output head (the embedding of tokens, where that is the head) "
+            "becomes Q6_K, or Q8_0 where that is the scheme."),
+        SET_TEXT("relative_error",
+                 "The Frobenius norm of W - what the blocks mean over that of W, in FP32, sums in FP64; of several "
+                 "tensors, over all their values together."),
+        SET_IF(job->imatrix, "weighted_error",
+               json_string("The same with each column times the root of its weight; over tensors with an entry.")),
+        SET_IF(job->imatrix, "unreached_experts",
+               json_string("Matrices of experts that no token of the imatrix's text reached: gate and up are weighed "
+                           "by the inputs of the "
+                           "layer's other experts, columns of down weigh alike.")),
+        SET_IF(job->along, "output_error",
+               json_string("The root of tr(E H E^T) / tr(W H W^T), E = W - what the blocks mean, H the damped second "
+                           "moments of the inputs: "
+                           "how far outputs are off on the calibration text, over the tensors that go by it. "
+                           "gptq_output_error is that of "
+                           "GPTQ alone.")),
+        SET_TEXT("bits_per_weight", "8 x bytes after / elements, of the quantised tensors."));
+}
+
+json_t *organ_quantize_definitions_json(const organ_quantize_job *job)
+{
+    return job->writer ? quantize_definitions_blocks(job) : quantize_definitions_codes(job);
+}

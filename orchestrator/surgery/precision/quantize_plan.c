@@ -1,0 +1,153 @@
+/* SPDX-License-Identifier: MIT
+ * Lists the tensors of the output: those of each target (codes, scales and shape, or blocks), and all others unchanged.
+ */
+#include "orchestrator/surgery/precision/quantize_job.h"
+
+#include "formats/base/paged_rows.h"
+
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+static const uint64_t two[] = {2};
+
+bool organ_quantize_by_text(const organ_quantize_options *o) { return o->method && strcmp(o->method, "gptq") == 0; }
+
+static const char *name_beside(organ_quantize_job *job, const char *weight, const char *end)
+{
+    char *text = NULL;
+    const int length = asprintf(&text, "%.*s%s", (int)(strlen(weight) - strlen("weight")), weight, end);
+    const char *const kept = length < 0 ? NULL : organ_arena_copy(&job->arena, text, (size_t)length);
+    if (length >= 0)
+        free(text);
+    return kept;
+}
+
+static size_t quantize_plan_add_piece(organ_quantize_job *job, const char *name, organ_dtype dtype, unsigned rank,
+                                      const uint64_t *shape)
+{
+    job->pieces[job->piece_count] = (organ_shard_piece){.name = name, .dtype = dtype, .rank = rank, .shape = shape};
+    return job->piece_count++;
+}
+
+static size_t add_unit(organ_quantize_job *job, size_t first, size_t count, uint64_t bytes)
+{
+    job->units[job->unit_count] =
+        (organ_unit){.first = first, .count = count, .item = job->part_count - 1, .bytes = bytes};
+    return job->unit_count++;
+}
+
+/* Embeddings and head of a GGUF model have no inputs in a layer. */
+static bool quantize_plan_is_by_text(const organ_quantize_job *job, const organ_weight *weight)
+{
+    const organ_role role = weight->anatomy.role;
+    const bool outside = role == ORGAN_ROLE_EMBED || role == ORGAN_ROLE_OUTPUT;
+    return organ_quantize_by_text(job->options) && !(outside && organ_encoding_is_gguf(job->encoding));
+}
+
+/* As compressed-tensors and DeepSeek-V3 name and shape them. */
+static organ_status add_codes_and_scales(organ_quantize_job *job, organ_quantize_part *part, organ_error *error)
+{
+    const organ_encoding *const e = part->encoding;
+    const bool packed = organ_encoding_is_packed(e), whole = e->grid.scale_of == ORGAN_SCALE_TENSOR;
+    const uint64_t size = e->grid.size, band = organ_encoding_band(e, (size_t)part->rows);
+    const char *const name = part->weight->name;
+    const char *const codes = packed ? name_beside(job, name, "weight_packed") : name;
+    const char *const scale =
+        name_beside(job, name, e->grid.scale_of == ORGAN_SCALE_BLOCK ? "weight_scale_inv" : "weight_scale");
+    const char *const shape = name_beside(job, name, "weight_shape");
+    if (!codes || !scale || !shape)
+        return organ_fail_memory(error, job->options->model);
+    job->partial += e->grid.scale_of == ORGAN_SCALE_BLOCK && (part->rows % size != 0 || part->cols % size != 0);
+    part->groups = organ_grid_groups(&e->grid, (size_t)part->cols);
+    part->scale_shape[0] = whole ? 1 : part->rows / band + (part->rows % band != 0);
+    part->scale_shape[1] = part->groups;
+    part->words[0] = part->rows;
+    part->words[1] = part->cols / 32 * e->grid.bits;
+    part->codes = quantize_plan_add_piece(job, codes, e->codes, 2, packed ? part->words : part->weight->shape);
+    part->scale = quantize_plan_add_piece(job, scale, e->scales, whole ? 1 : 2, part->scale_shape);
+    if (packed)
+        part->shape = quantize_plan_add_piece(job, shape, ORGAN_I64, 1, two);
+    return ORGAN_OK;
+}
+
+static organ_status take_target(organ_quantize_job *job, const organ_weight *weight, const organ_encoding *encoding,
+                                const organ_encoding *meant, organ_error *error)
+{
+    const organ_matrices m = organ_weight_matrices(weight);
+    organ_quantize_part *const part = &job->parts[job->part_count++];
+    const size_t first = job->piece_count;
+    *part = (organ_quantize_part){.weight = weight,
+                                  .encoding = encoding,
+                                  .meant = meant,
+                                  .rows = m.rows,
+                                  .cols = m.cols,
+                                  .by_text = quantize_plan_is_by_text(job, weight)};
+    job->regrouped += encoding != meant;
+    if (organ_encoding_is_gguf(encoding))
+        part->codes = quantize_plan_add_piece(job, weight->name, encoding->codes, weight->rank, weight->shape);
+    else if (add_codes_and_scales(job, part, error) != ORGAN_OK)
+        return error->status;
+    part->unit = add_unit(job, first, job->piece_count - first, weight->codes->bytes);
+    job->units[part->unit].along = part->by_text;
+    return ORGAN_OK;
+}
+
+static void keep_tensor(organ_quantize_job *job, const organ_tensor *tensor)
+{
+    add_unit(job, job->piece_count, 1, tensor->bytes);
+    job->pieces[job->piece_count++] = organ_piece_same(tensor);
+}
+
+/* What the tensor is to become, as far as it is a target, and why it stays unchanged instead. */
+static const organ_encoding *quantize_plan_meant(organ_quantize_job *job, const organ_tensor *tensor, const char **why,
+                                                 organ_error *error)
+{
+    const bool gguf = organ_encoding_is_gguf(job->encoding), chosen = job->targets.chosen[tensor - job->model->tensors];
+    const organ_encoding *const meant = gguf ? organ_quantize_gguf_meant(job, tensor) : chosen ? job->encoding : NULL;
+    *why = !meant ? NULL
+           : gguf ? organ_quantize_gguf_obstacle(job, tensor, error)
+                  : organ_quantize_obstacle(job, tensor);
+    return meant;
+}
+
+static organ_status list_weight(organ_quantize_job *job, const organ_weight *weight, organ_error *error)
+{
+    const organ_tensor *const tensor = weight->codes;
+    const char *why;
+    const organ_encoding *const meant = quantize_plan_meant(job, tensor, &why, error);
+    const organ_encoding *const encoding = meant && !why ? job->encodings[tensor - job->model->tensors] : NULL;
+    if (why)
+        job->left[job->left_count++] = (organ_quantize_left){tensor, why};
+    if (!error->status && encoding)
+        return take_target(job, weight, encoding, job->widths ? encoding : meant, error);
+    keep_tensor(job, tensor);
+    return error->status;
+}
+
+static organ_status refuse_nothing(const organ_quantize_job *job, organ_error *error)
+{
+    if (job->left_count == 0)
+        return organ_fail(error, ORGAN_USAGE, "--budget %s holds all targets as they are: nothing is to be quantised",
+                          job->options->allocate.budget);
+    return organ_fail(error, ORGAN_BAD_INPUT, "%s: no target can be quantised as %s; tensor '%s': %s", job->model->path,
+                      job->options->scheme, job->left[0].tensor->name, job->left[0].why);
+}
+
+organ_status organ_quantize_list_parts(organ_quantize_job *job, organ_error *error)
+{
+    const size_t room = job->model->tensor_count + 1;
+    job->pieces = organ_rows_take(3 * room, sizeof *job->pieces);
+    job->units = organ_rows_take(room, sizeof *job->units);
+    job->parts = organ_rows_take(room, sizeof *job->parts);
+    job->left = organ_rows_take(room, sizeof *job->left);
+    if (!job->pieces || !job->units || !job->parts || !job->left)
+        return organ_fail_memory(error, job->options->model);
+    for (size_t k = 0; k < job->given_count && !error->status; k++) {
+        organ_rows_passed();
+        list_weight(job, &job->given[k], error);
+    }
+    for (size_t k = 0; job->weights && k < job->weights->stray_count && !error->status; k++)
+        keep_tensor(job, job->weights->strays[k].tensor);
+    return error->status || job->part_count ? error->status : refuse_nothing(job, error);
+}
