@@ -30,8 +30,8 @@ typedef struct organ_row_set {
 typedef struct organ_row_walk {
     uint64_t rows;              /* of the matrix */
     size_t set_rows, unit_rows; /* at least 1; the last set, and the last unit of each set, may be shorter */
-    size_t readers;             /* workers 0 .. readers-1 run `unit` */
-    size_t helpers;             /* workers 0 .. helpers-1 run `task` */
+    size_t readers;             /* at least 1: workers 0 .. readers-1 run `unit` */
+    size_t helpers;             /* at least 1 if there are tasks: workers 0 .. helpers-1 run `task` */
     void *context;
     /* Reads a unit and works on it, on any reader. */
     organ_status (*unit)(void *context, const organ_row_unit *unit, size_t worker, organ_error *error);
@@ -88,11 +88,11 @@ typedef struct organ_row_buffer {
     void *scratch;
 } organ_row_buffer;
 
-/* Opens a weight and allocates a buffer for `room` of its rows; `round`: for more rows if that many are best read at
- * once (organ_weight_reader_step). Errors as of organ_weight_reader_open. The caller closes the buffer, also after an
- * error. */
+/* Opens a weight and allocates a buffer for `room` of its rows, or with `whole_steps` for the next multiple of the rows
+ * that are best read at once (organ_weight_reader_step). Errors as of organ_weight_reader_open. The caller closes the
+ * buffer, also after an error. */
 organ_status organ_row_buffer_open(organ_row_buffer *buffer, const organ_model *model, const organ_weight *weight,
-                                   const organ_kernels *kernels, size_t room, bool round, organ_error *error);
+                                   const organ_kernels *kernels, size_t room, bool whole_steps, organ_error *error);
 void organ_row_buffer_close(organ_row_buffer *buffer);
 
 /* Reads rows [first, first + rows), at most `room`. */
