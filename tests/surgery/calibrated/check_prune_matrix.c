@@ -46,7 +46,7 @@ START_TEST(sparsity_is_what_was_asked_for)
 {
     static const double percents[] = {1, 22, 50, 83.5, 97};
     for (size_t m = 0; m < METHODS; m++)
-        for (size_t k = 0; k < 5; k += sampled(1, 4)) {
+        for (size_t k = 0; k < 5; k += sampled_unless_all(1, 4, 4)) {
             pruned p =
                 must_prune((organ_prune_matrix_options){.method = methods[m], .sparsity = percents[k], .effort = 0.2});
             uint64_t zeros = 0, masked = 0;
@@ -92,7 +92,7 @@ START_TEST(patterns_hold_exactly)
                                              {1, 2}, {15, 16}, {3, 5}, {7, 10}};
     organ_engine small = make_engine(2, 1 << 20);
     organ_calibration *blocks = calibrate(&small, &given, false, LAYER_TOKENS);
-    for (size_t k = 0; k < sizeof patterns / sizeof *patterns; k += sampled(1, 8)) {
+    for (size_t k = 0; k < sizeof patterns / sizeof *patterns; k += sampled_unless_all(1, 8, 8)) {
         double lost[METHODS], in_blocks[METHODS], alone;
         for (size_t m = 0; m < METHODS; m++) {
             organ_prune_matrix_options options = {.method = methods[m], .pattern = patterns[k], .measure = true};
@@ -227,12 +227,12 @@ static void check_same(const pruned *a, const pruned *b)
 START_TEST(threads_and_calls_do_not_show)
 {
     static const size_t threads[] = {1, 3, 8}, calls[] = {LAYER_TOKENS, 1, 77}, of_blocks[] = {0, 4, 5};
-    for (size_t m = 0; m < METHODS + 3; m += sampled(1, 2)) { /* the last: H block-diagonal */
+    for (size_t m = 0; m < METHODS + 3; m += sampled_unless_all(1, 2, 2)) { /* the last: H block-diagonal */
         const bool blocks = m >= METHODS;
         const organ_prune_matrix_options options = {.method = methods[blocks ? of_blocks[m - METHODS] : m],
                                                     .sparsity = 50};
         pruned first = {0};
-        for (size_t k = 0; k < 3; k += sampled(1, 2)) {
+        for (size_t k = 0; k < 3; k += sampled_unless_all(1, 2, 2)) {
             organ_engine other = make_engine(threads[k], blocks ? 1 << 20 : 1 << 30);
             organ_calibration *c = calibrate(&other, &given, true, calls[k]);
             pruned p = prune_layer(&other, &given, c, options);

@@ -449,7 +449,7 @@ START_TEST(the_report_is_the_same_whatever_the_way)
                                   {"model.layers.0.mlp.down_proj.weight", ORGAN_F16, 2, {COLS, ROWS}, w}};
     v[N - 3] = NAN;
     rig_write(scratch_path("m.safetensors"), tensors, sizeof tensors / sizeof *tensors);
-    const size_t counts = sampled(sizeof threads / sizeof *threads, 2);
+    const size_t counts = sampled_unless_all(sizeof threads / sizeof *threads, 2, 2);
     for (int other = 0; other < 2; other++) {
         for (size_t i = 0; i < sizeof isas / sizeof *isas; i++)
             for (size_t t = 0; t < counts && organ_kernels_choose(organ_cpu_detect(), isas[i], &why); t++) {
