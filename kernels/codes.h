@@ -229,10 +229,8 @@ INLINE int is_moderate(float scale)
 INLINE u16x16 fp8_table(float scale, const organ_code code)
 {
     const int wide = code == ORGAN_CODE_E5M2 || code == ORGAN_CODE_E5M2FNUZ; /* 5 exponent bits */
-    const float unit = code == ORGAN_CODE_E4M3       ? 0x1p-9f
-                       : code == ORGAN_CODE_E5M2     ? 0x1p-16f
-                       : code == ORGAN_CODE_E4M3FNUZ ? 0x1p-10f
-                                                     : 0x1p-17f;
+    const int fnuz = code == ORGAN_CODE_E4M3FNUZ || code == ORGAN_CODE_E5M2FNUZ;
+    const float unit = (wide ? 0x1p-16f : 0x1p-9f) * (fnuz ? 0.5f : 1.0f); /* the smallest subnormal value */
     static const float counts[2][16] = {{0, 1, 2, 3, 4, 5, 6, 7, 4, 4.5f, 5, 5.5f, 6, 6.5f, 7, 7.5f},
                                         {0, 1, 2, 3, 2, 2.5f, 3, 3.5f}};
     return narrow_one_nan(f32_mul(f32_mul(f32_load(counts[wide]), f32_set1(unit)), f32_set1(scale)), BF16);
@@ -257,7 +255,8 @@ INLINE u8x16 special_rank(u8x16 codes, const organ_code code)
 INLINE int decode_fp8(const uint8_t *codes, float scale, uint16_t *values, size_t n, const organ_code code,
                       const int streams)
 {
-    const uint8_t special_from = code == ORGAN_CODE_E4M3 ? 0x7f : code == ORGAN_CODE_E5M2 ? 0x7c : 0xff;
+    const int fnuz = code == ORGAN_CODE_E4M3FNUZ || code == ORGAN_CODE_E5M2FNUZ;
+    const uint8_t not_finite = code == ORGAN_CODE_E4M3 ? 0x7f : 0x7c, special_from = fnuz ? 0xff : not_finite;
     const u16x16 table = fp8_table(scale, code);
     u8x16 rank = u8_set1(0);
     for (size_t at = 0; at < n; at += PAIR) {

@@ -207,7 +207,8 @@ static void dot_product(const organ_product *p, void *scratch)
     const bool split = p->compute == ORGAN_COMPUTE_SPLIT;
     const int a_terms = split ? DOT_TERMS : 1;
     uint16_t *const strip = scratch, *const block = strip + a_terms * DOT_STRIP_TERM;
-    const int b_terms = !split || p->b.type == ORGAN_REAL_BF16 ? 1 : p->b.type == ORGAN_REAL_F16 ? 2 : DOT_TERMS;
+    const int split_terms = p->b.type == ORGAN_REAL_F16 ? 2 : DOT_TERMS;
+    const int b_terms = !split || p->b.type == ORGAN_REAL_BF16 ? 1 : split_terms;
     size_t k = 0;
     dots_begin();
     do {

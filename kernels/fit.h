@@ -263,6 +263,7 @@ INLINE void fit_put_codes(const fit_groups *g, f32x16 inverse, f32x16 shift, flo
 INLINE float fit_put_half(uint8_t *to, float value)
 {
     const float most = 65504;
-    half_put(to, value > most ? most : value < -most ? -most : value);
+    const float below = value > most ? most : value;
+    half_put(to, below < -most ? -most : below);
     return half_at(to);
 }

@@ -83,10 +83,12 @@ typedef struct product_place {
 
 INLINE void meet_narrow(float *c, size_t n, f32x16 total, organ_product_into into)
 {
-    const f32x16 before = into == ORGAN_PRODUCT_SET ? total : n < 16 ? f32_load_part(c, n) : f32_load(c);
-    const f32x16 after = one_nan(into == ORGAN_PRODUCT_SET   ? total
-                                 : into == ORGAN_PRODUCT_ADD ? f32_add(before, total)
-                                                             : f32_sub(before, total));
+    f32x16 after = total;
+    if (into != ORGAN_PRODUCT_SET) {
+        const f32x16 before = n < 16 ? f32_load_part(c, n) : f32_load(c);
+        after = into == ORGAN_PRODUCT_ADD ? f32_add(before, total) : f32_sub(before, total);
+    }
+    after = one_nan(after);
     if (n < 16)
         f32_store_part(c, after, n);
     else
@@ -96,12 +98,14 @@ INLINE void meet_narrow(float *c, size_t n, f32x16 total, organ_product_into int
 INLINE void meet_wide(double *c, size_t n, f32x16 total, organ_product_into into)
 {
     double some[16] = {0}, *const place = n < 16 ? some : c;
-    const f64x16 wide = f64_of_f32(total);
+    f64x16 wide = f64_of_f32(total);
     if (n < 16)
         memcpy(some, c, n * sizeof *c);
-    f64_store(place, f64_one_nan(into == ORGAN_PRODUCT_SET   ? wide
-                                 : into == ORGAN_PRODUCT_ADD ? f64_add(f64_load(place), wide)
-                                                             : f64_sub(f64_load(place), wide)));
+    if (into == ORGAN_PRODUCT_ADD)
+        wide = f64_add(f64_load(place), wide);
+    else if (into == ORGAN_PRODUCT_SUBTRACT)
+        wide = f64_sub(f64_load(place), wide);
+    f64_store(place, f64_one_nan(wide));
     if (n < 16)
         memcpy(c, some, n * sizeof *c);
 }

@@ -166,9 +166,11 @@ static organ_status find_value(const organ_adapter_patterns *patterns, const cha
 {
     for (size_t k = 0; patterns && k < patterns->count; k++) {
         const config_pattern *const p = &patterns->list[k];
-        const int result =
-            p->code ? pcre2_match(p->code, (PCRE2_SPTR)module, strlen(module), 0, 0, patterns->match, patterns->context)
-                    : (ends_plainly(p, module) ? 1 : PCRE2_ERROR_NOMATCH);
+        int result = PCRE2_ERROR_NOMATCH;
+        if (p->code)
+            result = pcre2_match(p->code, (PCRE2_SPTR)module, strlen(module), 0, 0, patterns->match, patterns->context);
+        else if (ends_plainly(p, module))
+            result = 1;
         if (result >= 0) {
             *value = p->value;
             return ORGAN_OK;

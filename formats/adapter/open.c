@@ -167,10 +167,10 @@ static organ_status add_factor(open_state *s, const organ_tensor *t, const key *
     }
     const organ_tensor **const place = k->is_b ? &pair->b : &pair->a;
     if (*place || pair->embedding != k->embedding) {
-        const organ_tensor *const other = *place ? *place : pair->a ? pair->a : pair->b;
+        const organ_tensor *const half = pair->a ? pair->a : pair->b, *const other = *place ? *place : half;
+        const char *const role = k->is_b ? "the B" : "the A";
         return organ_fail(error, ORGAN_BAD_INPUT, "%s: tensors '%s' and '%s' both claim to be %s of one module",
-                          s->model->files[t->file].name, other->name, t->name,
-                          *place ? (k->is_b ? "the B" : "the A") : "factors");
+                          s->model->files[t->file].name, other->name, t->name, *place ? role : "factors");
     }
     *place = t;
     return ORGAN_OK;

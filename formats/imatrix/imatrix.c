@@ -86,9 +86,11 @@ static organ_status read_tensors(organ_imatrix_state *s, const organ_tensor_list
         const organ_tensor *const t = &list->tensors[k];
         const char *const summed = without(s, t->name, sums_suffix), *const counted =
                                                                          without(s, t->name, counts_suffix);
-        const organ_tensor *const other = summed    ? partner(list, summed, counts_suffix)
-                                          : counted ? partner(list, counted, sums_suffix)
-                                                    : NULL;
+        const organ_tensor *other = NULL;
+        if (summed)
+            other = partner(list, summed, counts_suffix);
+        else if (counted)
+            other = partner(list, counted, sums_suffix);
         if ((summed || counted) && !other)
             organ_fail(error, ORGAN_BAD_INPUT, "%s: there is a tensor '%s', but no '%s%s'", s->file.name, t->name,
                        summed ? summed : counted, summed ? counts_suffix : sums_suffix);

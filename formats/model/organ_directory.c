@@ -273,15 +273,20 @@ static void check_agreement(const organ_directory_reading *r, const organ_tensor
                                                                                                   object, "dtype");
     const uint64_t offset = organ_directory_count_of(r, tensor->name, object, "offset"),
                    bytes = organ_directory_count_of(r, tensor->name, object, "bytes");
-    const char *const wrong = strcmp(source, r->manifest->files[tensor->file].name)          ? "source"
-                              : strcmp(dtype, organ_dtype_name(tensor->dtype))               ? "dtype"
-                              : !says_shape(json_object_get(object, "shape"), tensor)        ? "shape"
-                              : offset != tensor->offset                                     ? "offset"
-                              : bytes != tensor->bytes                                       ? "bytes"
-                              : strlen(xxh3) != 16 || strspn(xxh3, "0123456789abcdef") != 16 ? "xxh3"
-                                                                                             : NULL;
-    if (wrong)
-        organ_directory_refuse(r, tensor->name, "%s is not what the kept header says", wrong);
+    const struct {
+        const char *member;
+        bool agrees;
+    } rows[] = {{"source", strcmp(source, r->manifest->files[tensor->file].name) == 0},
+                {"dtype", strcmp(dtype, organ_dtype_name(tensor->dtype)) == 0},
+                {"shape", says_shape(json_object_get(object, "shape"), tensor)},
+                {"offset", offset == tensor->offset},
+                {"bytes", bytes == tensor->bytes},
+                {"xxh3", strlen(xxh3) == 16 && strspn(xxh3, "0123456789abcdef") == 16}};
+    for (size_t k = 0; k < sizeof rows / sizeof *rows; k++)
+        if (!rows[k].agrees) {
+            organ_directory_refuse(r, tensor->name, "%s is not what the kept header says", rows[k].member);
+            return;
+        }
 }
 
 static void read_manifest_tensor(organ_directory_reading *r, const char *name, const json_t *object)

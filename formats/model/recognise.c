@@ -74,9 +74,11 @@ static bool is_in(const recognise_walk *w, const char *like, int fd, const char 
     bool same = false;
     for (int k = 0; k < 3 && !same; k++) {
         char other[PATH_MAX];
-        const int length = k < 2    ? snprintf(other, sizeof other, "%s/%s%s", like, k ? folder : "", path)
-                           : inside ? snprintf(other, sizeof other, "%s/%s", like, path + sizeof folder - 1)
-                                    : PATH_MAX;
+        int length = PATH_MAX;
+        if (k < 2)
+            length = snprintf(other, sizeof other, "%s/%s%s", like, k ? folder : "", path);
+        else if (inside)
+            length = snprintf(other, sizeof other, "%s/%s", like, path + sizeof folder - 1);
         const int twin = length < PATH_MAX ? open_one(w, AT_FDCWD, other) : -1;
         same = twin >= 0 && same_bytes(w, fd, twin, path);
         if (twin >= 0)

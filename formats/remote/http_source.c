@@ -148,7 +148,8 @@ static organ_status wait_or_fail(organ_http_file *file, const organ_http_answer 
 {
     organ_http *http = file->http;
     const organ_model_access *access = http->access;
-    const unsigned tries = access->tries ? access->tries : http->greeted ? USUAL_TRIES : GREETING_TRIES;
+    const unsigned usual = http->greeted ? USUAL_TRIES : GREETING_TRIES;
+    const unsigned tries = access->tries ? access->tries : usual;
     const unsigned patience = access->patience ? access->patience : USUAL_PATIENCE;
     char what[320], note[900];
     describe_fault(answer, what);

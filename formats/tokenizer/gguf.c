@@ -257,7 +257,9 @@ typedef struct scored {
 static int by_score(const void *left, const void *right)
 {
     const scored *a = left, *b = right;
-    return a->score != b->score ? (a->score < b->score ? 1 : -1) : (a->id > b->id) - (a->id < b->id);
+    if (a->score != b->score)
+        return a->score < b->score ? 1 : -1;
+    return (a->id > b->id) - (a->id < b->id);
 }
 
 static organ_status read_scores(const gguf_source *s, uint32_t *ranks)

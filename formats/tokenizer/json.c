@@ -387,9 +387,10 @@ organ_status organ_tokenizer_from_json(const organ_model *model, organ_tokenizer
         read_model(&r, top[TOP_MODEL]);
     if (!error->status)
         organ_tokenizer_settings(model, t, json_object_get(r.top, "post_processor"), error);
-    t->facts.kind = t->byte_level                                                              ? "byte-level BPE"
-                    : t->byte_fallback || organ_tokenizer_id(t, ORGAN_BLANK, 3) != ORGAN_NO_ID ? "SentencePiece BPE"
-                                                                                               : "BPE";
+    const bool sentence_piece = t->byte_fallback || organ_tokenizer_id(t, ORGAN_BLANK, 3) != ORGAN_NO_ID;
+    t->facts.kind = sentence_piece ? "SentencePiece BPE" : "BPE";
+    if (t->byte_level)
+        t->facts.kind = "byte-level BPE";
     json_decref(r.top);
     json_decref(r.model);
     free(bytes);

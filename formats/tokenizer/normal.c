@@ -13,22 +13,23 @@
  * Unicode recommends. */
 static size_t broken_length(const unsigned char *s, size_t left)
 {
-    const unsigned lead = s[0];
-    const size_t wanted = lead >= 0xC2 && lead < 0xE0   ? 2
-                          : (lead & 0xF0) == 0xE0       ? 3
-                          : lead >= 0xF0 && lead < 0xF5 ? 4
-                                                        : 1;
-    const unsigned low = lead == 0xE0   ? 0xA0
-                         : lead == 0xF0 ? 0x90
-                                        : 0x80,
-                   high = lead == 0xED   ? 0x9F
-                          : lead == 0xF4 ? 0x8F
-                                         : 0xBF;
-    size_t length = 1;
-    while (length < wanted && length < left && s[length] >= (length == 1 ? low : 0x80) &&
-           s[length] <= (length == 1 ? high : 0xBF))
-        length++;
-    return length;
+    /* Table 3-7 of the Unicode Standard: the first bytes, the range of the second byte, the length. */
+    static const struct {
+        unsigned char first, last, low, high, length;
+    } rows[] = {{0xC2, 0xDF, 0x80, 0xBF, 2}, {0xE0, 0xE0, 0xA0, 0xBF, 3}, {0xE1, 0xEC, 0x80, 0xBF, 3},
+                {0xED, 0xED, 0x80, 0x9F, 3}, {0xEE, 0xEF, 0x80, 0xBF, 3}, {0xF0, 0xF0, 0x90, 0xBF, 4},
+                {0xF1, 0xF3, 0x80, 0xBF, 4}, {0xF4, 0xF4, 0x80, 0x8F, 4}};
+    for (size_t k = 0; k < sizeof rows / sizeof *rows; k++) {
+        if (s[0] < rows[k].first || s[0] > rows[k].last)
+            continue;
+        if (left < 2 || s[1] < rows[k].low || s[1] > rows[k].high)
+            return 1;
+        size_t length = 2;
+        while (length < rows[k].length && length < left && s[length] >= 0x80 && s[length] <= 0xBF)
+            length++;
+        return length;
+    }
+    return 1;
 }
 
 bool organ_utf8_is_sound(const char *text, size_t bytes)

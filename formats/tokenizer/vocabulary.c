@@ -31,7 +31,7 @@ bool organ_bytes_add(organ_bytes *bytes, const char *from, size_t count)
 uint32_t organ_utf8_at(const char *s, size_t *length)
 {
     const unsigned char *u = (const unsigned char *)s;
-    *length = u[0] < 0x80 ? 1 : u[0] < 0xE0 ? 2 : u[0] < 0xF0 ? 3 : 4;
+    *length = 1 + (size_t)(u[0] >= 0x80) + (u[0] >= 0xE0) + (u[0] >= 0xF0);
     uint32_t code = *length == 1 ? u[0] : u[0] & (0x7Fu >> *length);
     for (size_t k = 1; k < *length; k++)
         code = code << 6 | (u[k] & 0x3Fu);
@@ -49,7 +49,9 @@ uint32_t organ_letter_of(unsigned char byte)
     if (shown)
         return byte;
     /* The others in their order, from U+0100 on: 0..32, 127..160, 173. */
-    return 256u + (byte <= 32 ? byte : byte <= 160 ? byte - 127u + 33u : 67u);
+    if (byte <= 32)
+        return 256u + byte;
+    return 256u + (byte <= 160 ? byte - 127u + 33u : 67u);
 }
 
 int organ_byte_of(uint32_t letter)
@@ -57,7 +59,11 @@ int organ_byte_of(uint32_t letter)
     if (letter < 256)
         return organ_letter_of((unsigned char)letter) == letter ? (int)letter : -1;
     const uint32_t k = letter - 256;
-    return k <= 32 ? (int)k : k <= 66 ? (int)(k - 33 + 127) : k == 67 ? 173 : -1;
+    if (k <= 32)
+        return (int)k;
+    if (k <= 66)
+        return (int)(k - 33 + 127);
+    return k == 67 ? 173 : -1;
 }
 
 /* ---- texts ---- */

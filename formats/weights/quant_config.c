@@ -180,12 +180,10 @@ static void read_layout(const scope *at)
         return; /* "format" and "version" mean other things there */
     if (json_is_true(marlin))
         config->layout = "marlin";
+    else if (organ_quant_member(at, "checkpoint_format"))
+        organ_quant_read_term(at, "checkpoint_format", &config->layout);
     else
-        organ_quant_read_term(at,
-                              organ_quant_member(at, "checkpoint_format") ? "checkpoint_format"
-                              : organ_quant_member(at, "version")         ? "version"
-                                                                          : "format",
-                              &config->layout);
+        organ_quant_read_term(at, organ_quant_member(at, "version") ? "version" : "format", &config->layout);
 }
 
 static void read_section(const scope *at, const char *method)

@@ -170,7 +170,9 @@ organ_status organ_quant_rules_find(organ_quant_rules *rules, const char *module
             best = rule;
     }
     *found = exact || best;
-    *value = exact ? rules->values[*exact] : best ? best->value : NULL;
+    *value = best ? best->value : NULL;
+    if (exact)
+        *value = rules->values[*exact];
     return ORGAN_OK;
 }
 

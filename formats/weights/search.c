@@ -83,7 +83,9 @@ organ_status organ_weight_shape(organ_weight_search *search, organ_weight *weigh
     bool fits = true;
     weight->elements = 1;
     for (unsigned k = 0; k < lead + 2; k++) {
-        shape[k] = k < lead ? axes[k] : k == lead ? rows : cols;
+        shape[k] = k == lead ? rows : cols;
+        if (k < lead)
+            shape[k] = axes[k];
         fits = fits && shape[k] > 0 && !__builtin_mul_overflow(weight->elements, shape[k], &weight->elements);
     }
     weight->rank = lead + 2;

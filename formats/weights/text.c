@@ -28,10 +28,16 @@ const char *organ_scheme_name(organ_scheme scheme) { return schemes[scheme].name
 
 static const char *fp8_name(organ_dtype dtype)
 {
-    return dtype == ORGAN_F8_E4M3       ? "FP8 E4M3"
-           : dtype == ORGAN_F8_E5M2     ? "FP8 E5M2"
-           : dtype == ORGAN_F8_E4M3FNUZ ? "FP8 E4M3FNUZ"
-                                        : "FP8 E5M2FNUZ";
+    switch (dtype) {
+    case ORGAN_F8_E4M3:
+        return "FP8 E4M3";
+    case ORGAN_F8_E5M2:
+        return "FP8 E5M2";
+    case ORGAN_F8_E4M3FNUZ:
+        return "FP8 E4M3FNUZ";
+    default:
+        return "FP8 E5M2FNUZ";
+    }
 }
 
 /* What the codes are: "FP8 E4M3", "INT4", "GPTQ INT4". */

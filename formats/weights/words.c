@@ -221,9 +221,8 @@ static organ_scheme find_layout(organ_weight_search *search, const organ_weight 
 {
     const uint64_t *const q = weight->codes->shape, *const z = weight->zero->shape, *const s = weight->scale->shape;
     const char *const method = search->config->method, *const layout = search->config->layout;
-    const organ_scheme said = !strstr(method, "awq")        ? ORGAN_SCHEME_GPTQ
-                              : strcmp(layout, "gemv") == 0 ? ORGAN_SCHEME_AWQ_GEMV
-                                                            : ORGAN_SCHEME_AWQ_GEMM;
+    const organ_scheme awq = strcmp(layout, "gemv") == 0 ? ORGAN_SCHEME_AWQ_GEMV : ORGAN_SCHEME_AWQ_GEMM,
+                       said = strstr(method, "awq") ? awq : ORGAN_SCHEME_GPTQ;
     const bool fits[] = {s[1] == q[1] && z[0] == s[0],
                          s[1] / AWQ_CODES == q[1] && s[1] % AWQ_CODES == 0 && z[1] == q[1] && z[0] == s[0],
                          s[0] == q[0] && z[0] == q[0] && s[1] / AWQ_CODES == z[1] && s[1] % AWQ_CODES == 0};
@@ -232,7 +231,9 @@ static organ_scheme find_layout(organ_weight_search *search, const organ_weight 
         organ_weight_fail(search, weight->codes, "may be GPTQ or AWQ by its shapes, and no config says which");
     if (count != 1 || fits[said - ORGAN_SCHEME_GPTQ])
         return said;
-    const organ_scheme found = fits[0] ? ORGAN_SCHEME_GPTQ : fits[1] ? ORGAN_SCHEME_AWQ_GEMM : ORGAN_SCHEME_AWQ_GEMV;
+    organ_scheme found = ORGAN_SCHEME_GPTQ; /* exactly one fits */
+    while (!fits[found - ORGAN_SCHEME_GPTQ])
+        found++;
     if (strstr(method, "awq") || strstr(method, "gptq"))
         organ_weight_disagree(search, weight, "layout", said, 0, found, 0);
     return found;
@@ -315,7 +316,7 @@ static organ_status add_gemv(organ_weight_search *search, organ_weight *weight, 
                                  "is AWQ gemv, whose group_size only a config can tell, and there is none");
     const uint64_t size = group->group_size < 0 || (uint64_t)group->group_size > in ? in : (uint64_t)group->group_size;
     /* calculate_zeros_width of llm-awq: a row has a multiple of so many words of zero points. */
-    const uint64_t multiple = size >= 128 ? 1 : size == 64 ? 2 : 4;
+    const uint64_t below_128 = size == 64 ? 2 : 4, multiple = size >= 128 ? 1 : below_128;
     const uint64_t width = organ_divide_up(organ_divide_up(in / size, AWQ_CODES), multiple) * multiple;
     weight->block_cols = size;
     if (in % size != 0)
@@ -324,6 +325,14 @@ static organ_status add_gemv(organ_weight_search *search, organ_weight *weight, 
     if (organ_weight_expect(search, weight, weight->zero, 2, (const uint64_t[]){out, width}))
         return search->error->status;
     return organ_weight_expect(search, weight, weight->scale, 2, (const uint64_t[]){out, width * AWQ_CODES});
+}
+
+/* What codes of this type may be, for a message. */
+static const char *other_layout(organ_dtype type)
+{
+    if (type == ORGAN_I8)
+        return " (this may be the layout of bitblas)";
+    return type == ORGAN_I16 ? " (this may be the layout gemv_fast)" : "";
 }
 
 /* Words of other types, and layouts that the config names, are for the kernels of one maker. */
@@ -340,10 +349,7 @@ static organ_status check_layout(const organ_weight_search *search, const organ_
                                  search->config->file);
     if (codes->dtype != ORGAN_I32)
         return organ_weight_fail(search, codes, "is %s: codes of GPTQ and AWQ can only be read from I32 words%s",
-                                 organ_dtype_name(codes->dtype),
-                                 codes->dtype == ORGAN_I8    ? " (this may be the layout of bitblas)"
-                                 : codes->dtype == ORGAN_I16 ? " (this may be the layout gemv_fast)"
-                                                             : "");
+                                 organ_dtype_name(codes->dtype), other_layout(codes->dtype));
     return ORGAN_OK;
 }
 

@@ -184,7 +184,9 @@ static organ_rope_config read_rope(const config_hf_source *s, const json_t *obje
 static void read_ropes(const config_hf_source *s, organ_forward_config *c)
 {
     const json_t *both = member(s->root, "rope_parameters"), *full = both ? member(both, "full_attention") : NULL;
-    const json_t *object = both ? (full ? full : both) : member(s->root, "rope_scaling");
+    const json_t *object = full ? full : both;
+    if (!both)
+        object = member(s->root, "rope_scaling");
     if (object && !json_is_object(object)) {
         refuse_member(s, both ? "rope_parameters" : "rope_scaling", object, "an object");
         return;
@@ -251,7 +253,10 @@ static void read_windows(const config_hf_source *s, organ_forward_config *c)
     if (c->layers > FORWARD_MOST_LAYERS ||
         !(traits & (TRAIT_WINDOW_ALL | TRAIT_WINDOW_FLAG | TRAIT_WINDOW_FROM | TRAIT_QWEN_EXPERTS | TRAIT_GEMMA)))
         return;
-    c->window = off ? 0 : traits & TRAIT_GEMMA ? needed(s, "sliding_window") : hf_size(s, "sliding_window", 0);
+    if (off)
+        c->window = 0;
+    else
+        c->window = traits & TRAIT_GEMMA ? needed(s, "sliding_window") : hf_size(s, "sliding_window", 0);
     if (types)
         read_layer_types(s, types, c);
     else if (c->window || traits & TRAIT_GEMMA)

@@ -210,7 +210,9 @@ size_t organ_forward_batch(const organ_forward *f, size_t context)
 {
     const uint64_t token = f->config.hidden * sizeof(float), memory = f->engine->memory;
     const uint64_t tokens = left_here(f, memory, group_of(context), organ_forward_head_rows(f, memory)) / token;
-    return context == 0 || tokens < context ? 0 : tokens < SIZE_MAX / token ? (size_t)tokens : SIZE_MAX / (size_t)token;
+    if (context == 0 || tokens < context)
+        return 0;
+    return tokens < SIZE_MAX / token ? (size_t)tokens : SIZE_MAX / (size_t)token;
 }
 
 /* The room of a layer stays while there are logits. */

@@ -13,12 +13,16 @@ organ_real organ_forward_type(const organ_weight *weight)
     if (weight->scheme != ORGAN_SCHEME_PLAIN || weight->rank < 2)
         return ORGAN_REAL_F32;
     const organ_dtype stored = weight->codes->dtype;
-    return stored == ORGAN_BF16 ? ORGAN_REAL_BF16 : stored == ORGAN_F16 ? ORGAN_REAL_F16 : ORGAN_REAL_F32;
+    if (stored == ORGAN_BF16)
+        return ORGAN_REAL_BF16;
+    return stored == ORGAN_F16 ? ORGAN_REAL_F16 : ORGAN_REAL_F32;
 }
 
 organ_dtype organ_forward_dtype(organ_real type)
 {
-    return type == ORGAN_REAL_BF16 ? ORGAN_BF16 : type == ORGAN_REAL_F16 ? ORGAN_F16 : ORGAN_F32;
+    if (type == ORGAN_REAL_BF16)
+        return ORGAN_BF16;
+    return type == ORGAN_REAL_F16 ? ORGAN_F16 : ORGAN_F32;
 }
 
 uint64_t organ_forward_stored_row(unsigned turned_head_dim, uint64_t row)

@@ -101,9 +101,9 @@ organ_status organ_perplexity_plan_make(const organ_perplexity_protocol *protoco
                                         const char *text, organ_perplexity_plan *plan, organ_error *error)
 {
     const organ_perplexity_style style = protocol->style;
-    const int64_t prefix = style != ORGAN_STYLE_LM_EVAL ? (protocol->adds_bos ? protocol->bos : -1)
-                           : protocol->bos >= 0         ? protocol->bos
-                                                        : protocol->eos;
+    int64_t prefix = protocol->adds_bos ? protocol->bos : -1;
+    if (style == ORGAN_STYLE_LM_EVAL)
+        prefix = protocol->bos >= 0 ? protocol->bos : protocol->eos;
     const size_t all = count + (prefix >= 0);
     *plan = (organ_perplexity_plan){0};
     if (check_protocol(protocol, count ? all : 0, text, error) != ORGAN_OK)

@@ -183,7 +183,9 @@ organ_status organ_perplexity_score(const organ_kernels *kernels, const organ_pe
     size_t next = 0;
     if (check_sources(&s, error) != ORGAN_OK)
         return error->status;
-    s.tile_rows = count > 1 ? (tile_rows ? tile_rows : 1) : plan->scored;
+    s.tile_rows = tile_rows ? tile_rows : 1;
+    if (count <= 1)
+        s.tile_rows = plan->scored;
     s.tile_rows = s.tile_rows < plan->scored ? s.tile_rows : plan->scored;
     s.rows = malloc((s.tile_rows + 1) * sizeof *s.rows);
     s.kept = count > 1 ? malloc(s.tile_rows * (size_t)sources[0].vocabulary * sizeof *s.kept) : NULL;

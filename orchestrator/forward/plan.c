@@ -88,7 +88,7 @@ static const organ_weight *find_weight(const organ_forward *forward, const char 
         return NULL;
     }
     const uint64_t shape[3] = {matrices, rows, cols};
-    const unsigned rank = matrices > 1 ? 3 : rows ? 2 : 1;
+    const unsigned one = rows ? 2 : 1, rank = matrices > 1 ? 3 : one;
     bool same = weight->rank == rank;
     for (unsigned k = 0; same && k < rank; k++)
         same = weight->shape[k] == shape[3 - rank + k];

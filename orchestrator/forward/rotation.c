@@ -98,10 +98,12 @@ organ_status organ_forward_rotation_open(const organ_forward *forward, const org
     plain_frequencies(rotation->kernels, (float)rope->theta, rope->dimensions, rotation->frequencies, rotation->half);
     for (unsigned k = 0; k < rotation->half; k++) {
         const float frequency = rotation->frequencies[k];
-        rotation->frequencies[k] = rope->kind == ORGAN_ROPE_LINEAR   ? frequency / (float)rope->factor
-                                   : rope->kind == ORGAN_ROPE_LLAMA3 ? llama3(rope, frequency)
-                                   : rope->kind == ORGAN_ROPE_YARN   ? yarn(rope, frequency, k)
-                                                                     : frequency;
+        if (rope->kind == ORGAN_ROPE_LINEAR)
+            rotation->frequencies[k] = frequency / (float)rope->factor;
+        else if (rope->kind == ORGAN_ROPE_LLAMA3)
+            rotation->frequencies[k] = llama3(rope, frequency);
+        else if (rope->kind == ORGAN_ROPE_YARN)
+            rotation->frequencies[k] = yarn(rope, frequency, k);
     }
     if (rope->kind == ORGAN_ROPE_LONGROPE && !rope->short_factors &&
         (read_factors(forward, ORGAN_ROPE_SHORT, rotation->half, &rotation->short_factors, error) ||

@@ -60,7 +60,10 @@ static float group_score(const organ_router *r, const bool *kept, const float *r
     float best = -INFINITY, next = -INFINITY;
     for (unsigned e = first; e < first + size; e++) {
         const float score = is_kept(kept, e) ? score_of(r, room, e) : -INFINITY;
-        next = score > best ? best : score > next ? score : next;
+        if (score > best)
+            next = best;
+        else if (score > next)
+            next = score;
         best = score > best ? score : best;
     }
     return best + next;

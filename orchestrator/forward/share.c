@@ -33,7 +33,9 @@ float *organ_forward_floats(size_t count, organ_error *error)
 {
     const size_t bytes = (count / 16 + 2) * LINE;
     const bool large = bytes >= LARGE_BLOCK;
-    unsigned char *const block = count >= SIZE_MAX / 8 ? NULL : large ? take_block(bytes) : aligned_alloc(LINE, bytes);
+    unsigned char *block = NULL;
+    if (count < SIZE_MAX / 8)
+        block = large ? take_block(bytes) : aligned_alloc(LINE, bytes);
     if (!block) {
         organ_fail_errno(error, ENOMEM, "cannot allocate %zu numbers", count);
         return NULL;

@@ -83,7 +83,9 @@ static hwloc_obj_t memory_of(const organ_topology *topology, unsigned pu, bool *
     }
     *near = false;
     const hwloc_obj_t nearest = own ? nearest_to(topology, own) : NULL;
-    return nearest ? nearest : any ? any : hwloc_get_obj_by_type(topology->machine, HWLOC_OBJ_NUMANODE, 0);
+    if (nearest)
+        return nearest;
+    return any ? any : hwloc_get_obj_by_type(topology->machine, HWLOC_OBJ_NUMANODE, 0);
 }
 
 /* The number of `node` among those in use; it becomes one of them if it is new. */

@@ -196,7 +196,10 @@ static void *copy_all(void *context)
 
 static organ_status make_shard(organ_model_copy *copy, model_copy_pair *p, organ_error *error)
 {
-    copy->made[p->file] = copy->publish->resumed ? RESUMED : organ_reflink(p->from, p->to.fd) ? SHARED : PLAIN;
+    if (copy->publish->resumed)
+        copy->made[p->file] = RESUMED;
+    else
+        copy->made[p->file] = organ_reflink(p->from, p->to.fd) ? SHARED : PLAIN;
     return organ_direct_resize(&p->to, copy->donor->files[p->file].size, error);
 }
 

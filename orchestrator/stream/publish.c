@@ -193,9 +193,11 @@ static organ_status fail_kept(const organ_publish *publish, organ_error *error)
     char *const file = organ_publish_path(publish, organ_path_name(publish->final));
     struct stat info;
     const bool single = file && lstat(file, &info) == 0, noted = lstat(publish->note, &info) == 0;
-    char *const command = !file    ? NULL
-                          : single ? organ_take_command(file, publish->final, NULL)
-                                   : organ_take_command(publish->partial, publish->final, noted ? publish->note : NULL);
+    char *command = NULL;
+    if (single)
+        command = organ_take_command(file, publish->final, NULL);
+    else if (file)
+        command = organ_take_command(publish->partial, publish->final, noted ? publish->note : NULL);
     if (command)
         organ_fail(error, ORGAN_USAGE,
                    "%.200s: %.200s keeps a finished output that could not get this name; remove that directory to give "

@@ -101,10 +101,11 @@ static organ_code weight_rows_code_of(const organ_weight *w)
     switch (w->scheme) {
     case ORGAN_SCHEME_FP8:
     case ORGAN_SCHEME_MXFP8:
-        return w->codes->dtype == ORGAN_F8_E5M2       ? ORGAN_CODE_E5M2
-               : w->codes->dtype == ORGAN_F8_E4M3FNUZ ? ORGAN_CODE_E4M3FNUZ
-               : w->codes->dtype == ORGAN_F8_E5M2FNUZ ? ORGAN_CODE_E5M2FNUZ
-                                                      : ORGAN_CODE_E4M3;
+        if (w->codes->dtype == ORGAN_F8_E5M2)
+            return ORGAN_CODE_E5M2;
+        if (w->codes->dtype == ORGAN_F8_E4M3FNUZ)
+            return ORGAN_CODE_E4M3FNUZ;
+        return w->codes->dtype == ORGAN_F8_E5M2FNUZ ? ORGAN_CODE_E5M2FNUZ : ORGAN_CODE_E4M3;
     case ORGAN_SCHEME_INT8:
         return ORGAN_CODE_I8;
     case ORGAN_SCHEME_MXFP4:
@@ -120,7 +121,8 @@ static organ_status prepare_codes(organ_weight_reader *r, organ_error *error)
 {
     const organ_weight *w = r->weight;
     const uint64_t rows = r->shape.count * r->shape.rows, cols = r->shape.cols;
-    const uint64_t bits = in_words(r) || r->code == ORGAN_CODE_E2M1 ? (w->bits ? w->bits : 4) : 8;
+    const uint64_t narrow = w->bits ? w->bits : 4;
+    const uint64_t bits = in_words(r) || r->code == ORGAN_CODE_E2M1 ? narrow : 8;
     const uint64_t need =
         !in_words(r) || w->dense_words || 32 % bits == 0 ? weight_up(cols * bits, 8) : weight_up(cols, 32 / bits) * 4;
     r->row_bytes = rows ? (size_t)(w->codes->bytes / rows) : 0;
@@ -146,18 +148,19 @@ static organ_status prepare_rows(organ_weight_reader *r, organ_error *error)
     if (w->zero && !r->packed_zero && organ_weight_grid_make(r, w->zero, &r->zero, error))
         return error->status;
     if (r->packed_zero) {
-        const uint64_t row_words = is_gemv(r) ? r->shape.rows * zero_row_words(r)
-                                   : r->shape.rows
-                                       ? organ_weight_span(w->bits, w->dense_words, 0, r->shape.rows).to * r->groups
-                                       : 0;
+        uint64_t row_words = 0;
+        if (is_gemv(r))
+            row_words = r->shape.rows * zero_row_words(r);
+        else if (r->shape.rows)
+            row_words = organ_weight_span(w->bits, w->dense_words, 0, r->shape.rows).to * r->groups;
         if (w->zero->elements < row_words * r->shape.count || w->zero->dtype != ORGAN_I32)
             return organ_fail(error, ORGAN_BAD_INPUT,
                               "tensor '%s': has %" PRIu64 " words, fewer than the %" PRIu64 " that '%s' takes",
                               w->zero->name, w->zero->elements, row_words * r->shape.count, w->name);
     }
-    r->step = w->block_rows > 1 && w->block_rows < r->shape.rows && w->block_rows <= 1024 ? (size_t)w->block_rows
-              : r->packed_zero                                                            ? 32
-                                                                                          : 1;
+    r->step = r->packed_zero ? 32 : 1;
+    if (w->block_rows > 1 && w->block_rows < r->shape.rows && w->block_rows <= 1024)
+        r->step = (size_t)w->block_rows;
     return ORGAN_OK;
 }
 

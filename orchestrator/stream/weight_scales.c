@@ -169,7 +169,9 @@ organ_status organ_weight_fetch_columns(const organ_weight_reader *r, const orga
     const bool held = organ_weight_in_memory(r, tensor, row * width, rows * (size_t)width) != NULL;
     const size_t whole = !held && width - n <= WORTH_A_CALL && width <= WEIGHT_ROOM ? (size_t)(WEIGHT_ROOM / width) : 0;
     for (size_t done = 0, take; done < rows; done += take) {
-        take = whole == 0 ? 1 : rows - done < whole ? rows - done : whole;
+        take = whole == 0 ? 1 : whole;
+        if (rows - done < take)
+            take = rows - done;
         unsigned char *at = to + done * n;
         if (whole == 0) {
             if (organ_weight_fetch(r, tensor, (row + done) * width + first, n, at, error))
@@ -228,5 +230,7 @@ bool organ_weight_writes_all(const organ_weight_reader *reader, organ_dtype as)
 
 organ_real organ_weight_real(organ_dtype as)
 {
-    return as == ORGAN_F32 ? ORGAN_REAL_F32 : as == ORGAN_BF16 ? ORGAN_REAL_BF16 : ORGAN_REAL_F16;
+    if (as == ORGAN_F32)
+        return ORGAN_REAL_F32;
+    return as == ORGAN_BF16 ? ORGAN_REAL_BF16 : ORGAN_REAL_F16;
 }

@@ -93,7 +93,9 @@ static organ_status prepare_words(organ_weight_reader *r, organ_error *error)
     const size_t fits =
         STRIP_BYTES / (stored_rows(r) * 4 + 1) * (is_awq(r) ? AWQ_CODES : 1); /* outputs, of so many bytes of codes */
     r->step = is_awq(r) ? AWQ_STEP : STEP;
-    r->batch = fits < STEP ? STEP : fits > 1024 ? 1024 : fits / STEP * STEP;
+    r->batch = fits > 1024 ? 1024 : fits / STEP * STEP;
+    if (fits < STEP)
+        r->batch = STEP;
     return ORGAN_OK;
 }
 
@@ -160,10 +162,9 @@ static organ_status read_strip_zeros(const organ_weight_reader *r, const weight_
     for (size_t g = 0; g < r->groups; g++) {
         if (r->weight->zero && read_zero_codes(r, rows, g, p, codes, error))
             return error->status;
-        for (size_t k = 0; k < rows->count;
-             k++) /* the 1 is added to a code by itself, and what is carried out of it is lost */
-            p->zeros[k * r->groups + g] =
-                (float)(r->weight->zero ? (codes[k] + (r->plus_one ? 1u : 0u)) & most : most / 2 + 1);
+        /* A carry of the 1 that is added to a code is lost. */
+        for (size_t k = 0; k < rows->count; k++)
+            p->zeros[k * r->groups + g] = (float)(r->weight->zero ? (codes[k] + r->plus_one) & most : most / 2 + 1);
     }
     return ORGAN_OK;
 }

@@ -102,7 +102,9 @@ static void set_unit(organ_ranking_bar *bars, size_t count, char unit[16])
 static int charts_by_value(const void *a, const void *b)
 {
     const double x = ((const organ_ranking_bar *)a)->value[0], y = ((const organ_ranking_bar *)b)->value[0];
-    return isnan(x) || isnan(y) ? isnan(x) - isnan(y) : x < y ? -1 : x > y;
+    if (isnan(x) || isnan(y))
+        return isnan(x) - isnan(y);
+    return (x > y) - (x < y);
 }
 
 static void put_bars(organ_walk *walk, const organ_bars_of *look, organ_ranking_bar *bars, size_t count)
@@ -173,7 +175,9 @@ static organ_layer_map *map_of(const organ_map_of *look, const json_t *rows, con
     organ_layer_map *const map = organ_layer_map_create();
     if (!map)
         return NULL;
-    map->fold = look->weight || look->mean ? ORGAN_FOLD_MEAN : look->least ? ORGAN_FOLD_LEAST : ORGAN_FOLD_MOST;
+    map->fold = look->least ? ORGAN_FOLD_LEAST : ORGAN_FOLD_MOST;
+    if (look->weight || look->mean)
+        map->fold = ORGAN_FOLD_MEAN;
     map->as_met = look->inside;
     for (size_t k = 0; k < json_array_size(rows); k++) {
         const json_t *const row = organ_json_row_at(rows, k);

@@ -83,9 +83,9 @@ static int layer_map_place_of(const char *role)
 {
     static const organ_anatomy other = {.role = ORGAN_ROLE_OTHER};
     const unsigned row = organ_anatomy_row_named(role);
-    return row == organ_anatomy_row(&other) ? ORGAN_ANATOMY_ROWS
-           : row == ORGAN_ANATOMY_ROWS      ? ORGAN_ANATOMY_ROWS + 1
-                                            : (int)row;
+    if (row == organ_anatomy_row(&other))
+        return ORGAN_ANATOMY_ROWS;
+    return row == ORGAN_ANATOMY_ROWS ? ORGAN_ANATOMY_ROWS + 1 : (int)row;
 }
 
 static void order_roles(organ_layer_map *map)
@@ -142,9 +142,8 @@ static size_t fold_cell(organ_layer_map *map, size_t first, size_t layer)
         map->marked[notes->role * map->layers + layer] |= notes[count].mark;
         count++;
     }
-    map->value[notes->role * map->layers + layer] = map->fold != ORGAN_FOLD_MEAN ? extreme
-                                                    : weight > 0                 ? sum / weight
-                                                                                 : NAN;
+    const double mean = weight > 0 ? sum / weight : (double)NAN;
+    map->value[notes->role * map->layers + layer] = map->fold == ORGAN_FOLD_MEAN ? mean : extreme;
     return count;
 }
 
@@ -165,7 +164,9 @@ bool organ_layer_map_settle(organ_layer_map *map)
     for (size_t k = 0, layer = 0; k < map->count; layer++) {
         const long long number = map->notes[k].layer;
         map->outside = number == LLONG_MAX;
-        map->layer[layer] = !map->outside ? (double)number : layer ? map->layer[layer - 1] + 1 : 0;
+        map->layer[layer] = (double)number;
+        if (map->outside)
+            map->layer[layer] = layer ? map->layer[layer - 1] + 1 : 0;
         while (k < map->count && map->notes[k].layer == number)
             k += fold_cell(map, k, layer);
     }

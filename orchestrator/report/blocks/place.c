@@ -65,7 +65,9 @@ json_t *organ_block_rows(organ_walk *walk, const organ_block *block)
 
 double organ_block_number(const json_t *row, const char *path, double factor)
 {
-    return path ? (factor != 0 ? factor : 1) * organ_json_number(row, path) : NAN;
+    if (!path)
+        return NAN;
+    return (factor != 0 ? factor : 1) * organ_json_number(row, path);
 }
 
 void organ_block_chart(organ_walk *walk, char *svg, const char *caption)

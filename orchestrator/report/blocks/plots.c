@@ -43,7 +43,9 @@ static double grid_value(const organ_grid_of *look, const json_t *row, const cha
     if (look->members)
         return organ_block_number(row, used[column], look->factor);
     const json_t *const value = organ_json_row_at(organ_json_at(row, look->values), column);
-    return json_is_number(value) ? (look->factor != 0 ? look->factor : 1) * json_number_value(value) : NAN;
+    if (!json_is_number(value))
+        return NAN;
+    return (look->factor != 0 ? look->factor : 1) * json_number_value(value);
 }
 
 void organ_grid_put(organ_walk *walk, const organ_block *block)

@@ -337,7 +337,9 @@ static void chart_arrange(chart_drawing *d)
     d->columns = columns_for(count);
     d->rows = (count + d->columns - 1) / d->columns;
     d->panel_width = (WIDTH - LEFT - RIGHT - GAP_X * (double)(d->columns - 1)) / (double)d->columns;
-    d->panel_height = d->rows == 1 && d->columns == 1 ? 320 : d->rows == 1 ? 240 : 165;
+    d->panel_height = 165;
+    if (d->rows == 1)
+        d->panel_height = d->columns == 1 ? 320 : 240;
     d->row_height = d->panel_height + (titled ? 44 : 26);
     d->top = put_legend(d, TITLE_ROW + (c->subtitle ? 20 : 0) + 24, false) - 4;
     d->height = d->top + d->row_height * (double)d->rows + (titled ? 0 : 14) + 24;

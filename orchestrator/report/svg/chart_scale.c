@@ -70,13 +70,22 @@ static void tick_text(double count, const organ_scale *scale, char out[32])
 
 /* ---- scales ---- */
 
+static int chart_scale_within(int n, int least, int most)
+{
+    if (n < least)
+        return least;
+    return n > most ? most : n;
+}
+
 /* The smallest step of 1, 2, 5 x 10^n that is not below `least`. */
 static void choose_step(organ_scale *s, double least)
 {
     char figures[16];
     s->exponent = take_apart(least, 15, figures);
     const double unit = pow(10, s->exponent), ratio = least / unit;
-    s->mantissa = ratio <= 1 ? 1 : ratio <= 2 ? 2 : 5;
+    s->mantissa = 1;
+    if (ratio > 1)
+        s->mantissa = ratio <= 2 ? 2 : 5;
     if (ratio > 5) {
         s->mantissa = 1;
         s->exponent++;
@@ -96,7 +105,7 @@ static organ_scale log_scale(double low, double high, unsigned ticks)
 
 organ_scale organ_scale_of(double low, double high, unsigned ticks, bool log, bool whole)
 {
-    ticks = ticks < 2 ? 2 : ticks > ORGAN_MOST_TICKS - 3 ? ORGAN_MOST_TICKS - 3 : ticks;
+    ticks = (unsigned)chart_scale_within((int)ticks, 2, ORGAN_MOST_TICKS - 3);
     if (low > high) {
         low = log ? 0.1 : 0;
         high = 1;
@@ -188,7 +197,7 @@ int organ_decimals_for(double largest, int digits)
     if (!(fabs(largest) < 1e6) || fabs(largest) < 1e-2)
         return -1;
     const int decimals = digits - 1 - (int)floor(log10(fabs(largest)));
-    return decimals < 0 ? 0 : decimals > 6 ? 6 : decimals;
+    return chart_scale_within(decimals, 0, 6);
 }
 
 char *organ_fixed_text(double value, int decimals, char out[32])

@@ -77,7 +77,8 @@ static void put_row(FILE *out, const char *from, const char *end, bool head)
     fputs("<tr>", out);
     for (bool first = true; from < end; first = false) {
         const char *const tab = memchr(from, '\t', (size_t)(end - from)), *const stop = tab ? tab : end;
-        fputs(head ? "<th scope=\"col\">" : first ? "<th scope=\"row\">" : "<td>", out);
+        const char *const cell = first ? "<th scope=\"row\">" : "<td>";
+        fputs(head ? "<th scope=\"col\">" : cell, out);
         fwrite(from, 1, (size_t)(stop - from), out);
         fputs(head || first ? "</th>" : "</td>", out);
         from = stop + 1;

@@ -190,12 +190,13 @@ static void ranking_put_numbers(const ranking_drawing *d)
     organ_svg_numbers_row(d->out);
     for (size_t k = 0; k < d->count; k++) {
         const organ_ranking_bar *const bar = &r->bars[k];
+        const double edges[] = {bar->low, bar->high};
         char text[64];
         organ_svg_numbers_text(d->out, bar->name);
         for (int v = 0; v < 1 + d->two; v++)
             organ_svg_numbers_text(d->out, isfinite(bar->value[v]) ? value_text(d, bar->value[v], text) : "");
         for (int end = 0; end < 2 && whiskers; end++)
-            organ_svg_numbers_value(d->out, bar->low != bar->high ? end ? bar->high : bar->low : (double)NAN);
+            organ_svg_numbers_value(d->out, bar->low == bar->high ? (double)NAN : edges[end]);
         if (remarks)
             organ_svg_numbers_text(d->out, bar->remark);
         organ_svg_numbers_row(d->out);

@@ -151,7 +151,8 @@ static void put_point(const scatter_drawing *d, const organ_point *p)
     char x[32], y[32];
     organ_svg_marker(d->out, p->kind, at_x(d, p->x), at_y(d, p->y));
     fputs("<title>", d->out);
-    organ_svg_text(d->out, p->name ? p->name : p->kind < d->scatter->kind_count ? d->scatter->kinds[p->kind] : "", 100);
+    const char *const kind = p->kind < d->scatter->kind_count ? d->scatter->kinds[p->kind] : "";
+    organ_svg_text(d->out, p->name ? p->name : kind, 100);
     fprintf(d->out, ": %s, %s</title></path>\n", organ_number_text(p->x, 4, x), organ_number_text(p->y, 4, y));
 }
 

@@ -74,7 +74,8 @@ static bool print_array(const json_t *array, FILE *out, int indent)
     bool whole = true;
     fputc('[', out);
     for (size_t k = 0; k < json_array_size(array) && whole; k++) {
-        fputs(k == 0 ? "" : flat && indent >= 0 ? ", " : ",", out);
+        const char *const comma = flat && indent >= 0 ? ", " : ",";
+        fputs(k == 0 ? "" : comma, out);
         new_line(out, inner);
         whole = print_value(organ_json_row_at(array, k), out, inner);
     }
@@ -134,9 +135,9 @@ static bool print_members(const json_t *object, const organ_long_member *rows, F
 
 static bool print_value(const json_t *value, FILE *out, int indent)
 {
-    return json_is_array(value)    ? print_array(value, out, indent)
-           : json_is_object(value) ? print_members(value, NULL, out, indent)
-                                   : print_scalar(value, out);
+    if (json_is_array(value))
+        return print_array(value, out, indent);
+    return json_is_object(value) ? print_members(value, NULL, out, indent) : print_scalar(value, out);
 }
 
 static organ_status end_document(bool whole, FILE *out, organ_error *error)
@@ -357,7 +358,9 @@ organ_status organ_text_write(const char *path, const char *text, organ_error *e
 
 double organ_json_amount(const json_t *value)
 {
-    return json_is_array(value) ? (double)json_array_size(value) : json_is_true(value) ? 1 : json_number_value(value);
+    if (json_is_array(value))
+        return (double)json_array_size(value);
+    return json_is_true(value) ? 1 : json_number_value(value);
 }
 
 bool organ_json_has_something(const json_t *value)

@@ -68,7 +68,9 @@ static size_t columns(uint32_t code)
 {
     if (code < 0x300)
         return 1;
-    return WITHIN(zero_width, code) ? 0 : WITHIN(two_wide, code) ? 2 : 1;
+    if (WITHIN(zero_width, code))
+        return 0;
+    return WITHIN(two_wide, code) ? 2 : 1;
 }
 
 /* Bytes of the longest beginning of `s` that takes at most `width` columns. */

@@ -330,9 +330,8 @@ static char **markdown_cells(const organ_table *table, size_t count)
     for (size_t k = 0; cells && k < count; k++) {
         const size_t column = k % table->column_count, cell = k - table->column_count;
         const bool title = k < table->column_count, bold = !title && cell >= table->totals;
-        const char *const content = title                      ? table->columns[column].title
-                                    : cell < table->cell_count ? table->cells[cell]
-                                                               : "";
+        const char *const filled = !title && cell < table->cell_count ? table->cells[cell] : "";
+        const char *const content = title ? table->columns[column].title : filled;
         organ_text text;
         organ_error ignored = {0};
         if (organ_text_open(&text, &ignored) != ORGAN_OK)

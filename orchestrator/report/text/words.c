@@ -107,8 +107,10 @@ static void put_plain(FILE *out, const json_t *value, bool code, organ_words_for
         fprintf(out, "%lld", (long long)json_integer_value(value));
     else if (json_is_real(value))
         fprintf(out, "%.15g", json_real_value(value));
+    else if (json_is_boolean(value))
+        fputs(json_is_true(value) ? "yes" : "no", out);
     else
-        fputs(json_is_true(value) ? "yes" : json_is_false(value) ? "no" : "-", out);
+        fputs("-", out);
 }
 
 static void put_joined(FILE *out, const json_t *array, const char *between, organ_words_for form)
@@ -119,29 +121,40 @@ static void put_joined(FILE *out, const json_t *array, const char *between, orga
     }
 }
 
+/* The format for about three digits of a number of this size. */
+static const char *general_form(double size)
+{
+    if (size != 0 && (size < 0.001 || size >= 1e6))
+        return "%.2e";
+    return size != 0 && size < 100 ? "%.3f" : "%.0f";
+}
+
 /* Without a minus before a rounded 0; digits 0: about three of them, or an exponent. */
 static const char *words_rounded(double x, int digits, char out[ORGAN_NUMBER_ROOM])
 {
     const double size = fabs(x);
     if (digits == 0)
-        snprintf(out, ORGAN_NUMBER_ROOM,
-                 size == 0                     ? "%.0f"
-                 : size < 0.001 || size >= 1e6 ? "%.2e"
-                 : size < 100                  ? "%.3f"
-                                               : "%.0f",
-                 x);
+        snprintf(out, ORGAN_NUMBER_ROOM, general_form(size), x);
     else
         snprintf(out, ORGAN_NUMBER_ROOM, "%.*f", digits, x);
     return out + (*out == '-' && strspn(out, "-0.") == strlen(out));
 }
 
 /* A document that others wrote may have any number: what no count can be is 0, or the greatest. */
-static uint64_t words_count_of(double x) { return !(x > 0) ? 0 : x < (double)UINT64_MAX ? (uint64_t)x : UINT64_MAX; }
+static uint64_t words_count_of(double x)
+{
+    if (!(x > 0))
+        return 0;
+    return x < (double)UINT64_MAX ? (uint64_t)x : UINT64_MAX;
+}
 
 const char *organ_number_form(double x, const char *form, char out[ORGAN_NUMBER_ROOM])
 {
     const size_t room = ORGAN_NUMBER_ROOM;
     const char last = *form ? form[strlen(form) - 1] : ' ';
+    const char *precise = last == 'e' ? "%.*e" : "%.*g";
+    if (last == 'f')
+        precise = "%.*f";
     if (strcmp(form, "count") == 0)
         return organ_count_text(words_count_of(x), out);
     if (strcmp(form, "bytes") == 0)
@@ -155,7 +168,7 @@ const char *organ_number_form(double x, const char *form, char out[ORGAN_NUMBER_
     if (*form == '%')
         snprintf(out, room, last == 'f' ? "%.*f %%" : "%.*f", atoi(form + 2), 100 * x);
     else if (*form == '.')
-        snprintf(out, room, last == 'f' ? "%.*f" : last == 'e' ? "%.*e" : "%.*g", atoi(form + 1), x);
+        snprintf(out, room, precise, atoi(form + 1), x);
     else
         return ORGAN_FIELD_MISSING;
     return out;
@@ -165,7 +178,9 @@ const char *organ_number_form(double x, const char *form, char out[ORGAN_NUMBER_
 static int decimals_for(double error, bool percent)
 {
     const int digits = error > 0 && isfinite(error) ? 1 - (int)floor(log10(error)) : 0, least = percent ? 2 : 4;
-    return digits < least ? least : digits > least + 2 ? least + 2 : digits;
+    if (digits < least)
+        return least;
+    return digits > least + 2 ? least + 2 : digits;
 }
 
 /* A number and its standard error, the member PATH_error: both, the first or the second alone. */
@@ -245,6 +260,9 @@ static void put_sum(FILE *out, const json_t *rows, const char *form)
 static void put_value(FILE *out, const organ_scope *scope, const json_t *value, const char *form, organ_words_for to)
 {
     char number[ORGAN_NUMBER_ROOM];
+    const char *joint = strcmp(form, "join") == 0 ? ", " : " ";
+    if (strcmp(form, "shape") == 0)
+        joint = " x ";
     if (!*form || strcmp(form, "code") == 0)
         put_plain(out, value, *form, to);
     else if (strcmp(form, "size") == 0)
@@ -256,7 +274,7 @@ static void put_value(FILE *out, const organ_scope *scope, const json_t *value, 
     else if (strcmp(form, "s") == 0)
         fputs(organ_json_amount(value) == 1 ? "" : "s", out);
     else if (strcmp(form, "join") == 0 || strcmp(form, "shape") == 0 || strcmp(form, "words") == 0)
-        put_joined(out, value, *form == 'j' ? ", " : *form == 's' ? " x " : " ", to);
+        put_joined(out, value, joint, to);
     else if (strcmp(form, "model") == 0)
         put_model(out, value);
     else if (strcmp(form, "module") == 0)

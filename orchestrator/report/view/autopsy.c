@@ -70,7 +70,8 @@ static double strain_of(const json_t *row, const json_t *limits)
     const double std = organ_json_number(row, "std"), least = std_limit(limits, 0);
     double most = ratio(fabs(organ_json_number(row, "mean")), organ_json_number(limits, "mean"));
     most = fmax(most, ratio(std, std_limit(limits, 1)));
-    most = fmax(most, least > 0 && std >= 0 ? (std > least / MOST ? least / std : MOST) : NAN);
+    if (least > 0 && std >= 0)
+        most = fmax(most, std > least / MOST ? least / std : MOST);
     most = fmax(most, ratio(-organ_json_number(row, "min"), -organ_json_number(limits, "min")));
     most = fmax(most, ratio(organ_json_number(row, "max"), organ_json_number(limits, "max")));
     return most > MOST ? MOST : most;
@@ -112,7 +113,9 @@ static bool has_near(const json_t *places, const char *value, const char *limit,
     for (size_t k = 0; k < json_array_size(places); k++) {
         const json_t *const row = organ_json_row_at(places, k);
         const double x = organ_json_number(row, value), end = limit ? organ_json_number(row, limit) : NAN;
-        if (limit ? x > 0 && end > 0 && (upper ? x > end / 5 : x < end * 5) : isfinite(x))
+        if (!limit && isfinite(x))
+            return true;
+        if (limit && x > 0 && end > 0 && (upper ? x > end / 5 : x < end * 5))
             return true;
     }
     return false;

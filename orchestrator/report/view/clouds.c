@@ -18,7 +18,9 @@ static const char *kind_name(const json_t *model)
 {
     const char *const method = organ_json_text(model, "method"), *const name =
                                                                      organ_json_text(model, "experiment.name");
-    return *name ? name : *method ? method : "no log";
+    if (*name)
+        return name;
+    return *method ? method : "no log";
 }
 
 /* Points of all models but the first, and of the first once a method and once as itself. */

@@ -24,8 +24,8 @@ static void params_cell(organ_table *table, const json_t *model)
         unit++;
     if (elements < 1000)
         organ_table_cell(table, "%llu", elements);
-    else
-        organ_table_cell(table, "%.*f%c", amount < 9.995 ? 2 : amount < 99.95 ? 1 : 0, amount, units[unit]);
+    else /* three digits */
+        organ_table_cell(table, "%.*f%c", (amount < 9.995) + (amount < 99.95), amount, units[unit]);
 }
 
 #define THETA_OF(group)    "groups.@" group ".theta_mean"
