@@ -327,6 +327,29 @@ each own_files awk '
     }
     END { for (name in count) if (count[name] > 2) print name ": in " count[name] " files" }' | sort | check "no static name is used in three files"
 
+# ---- conditional expressions ----
+# One `?:` in another is an if, a switch or a table. These rooms still have some; no room is added to the list.
+chained='orchestrator/surgery/(allocate|along_text|calibrated|cut|experts|measure|orthogonality|output|precision|width|write)|tests|bench'
+# shellcheck disable=SC2016 # $0 is awk's
+grep -vE "^($chained)/" "$scratch/code" | awk '
+    {
+        match($0, /^[^:]*:[0-9]+:/); place = substr($0, 1, RLENGTH); text = substr($0, RLENGTH + 1)
+        split(place, part, ":")
+        if (part[1] != file) { file = part[1]; depth = 0; open[0] = 0; before = "" }
+        if (text ~ /^#/) next
+        for (k = 1; k <= length(text); k++) {
+            c = substr(text, k, 1)
+            if (c == " ") continue
+            if (c == "?" && open[depth]++) print place text
+            # Arguments and indices are expressions of their own; what stands in brackets otherwise belongs to the one around it.
+            if (c == "(" || c == "[") { depth++; open[depth] = c == "(" && before !~ /[A-Za-z0-9_)\]]/ ? open[depth - 1] : 0 }
+            else if ((c == ")" || c == "]") && depth) depth--
+            else if (c == ",") open[depth] = 0
+            else if (c ~ /[;{}]/) { open[depth] = 0; if (c != ";") { depth = 0; open[0] = 0 } }
+            before = c
+        }
+    }' | check "no conditional expression in another"
+
 # ---- build files ----
 # described FOLDER: its build.ninja as it should be. What stands below the line of a source in the present file is kept, and so is all that
 # follows the first empty line: the programs of a folder of tests.

@@ -106,12 +106,16 @@ organ_status organ_engine_room_open(organ_engine_room *room, const organ_call *c
 {
     const organ_experiment_options *const e = &call->evaluation;
     *room = (organ_engine_room){.call = call};
-    if (!e->text && (e->style || e->context || e->max_tokens || e->compute))
-        return organ_fail(error, ORGAN_USAGE, "--%s has no meaning without --evaluate FILE",
-                          e->style        ? "evaluate-style"
-                          : e->context    ? "evaluate-context"
-                          : e->max_tokens ? "evaluate-max-tokens"
-                                          : "compute");
+    const struct {
+        const char *option;
+        bool given;
+    } rows[] = {{"evaluate-style", e->style},
+                {"evaluate-context", e->context},
+                {"evaluate-max-tokens", e->max_tokens},
+                {"compute", e->compute}};
+    for (size_t k = 0; k < sizeof rows / sizeof *rows && !e->text; k++)
+        if (rows[k].given)
+            return organ_fail(error, ORGAN_USAGE, "--%s has no meaning without --evaluate FILE", rows[k].option);
     organ_terminal_open(&room->terminal, stderr, call->progress, call->quiet);
     room->shown = organ_terminal_progress(&room->terminal);
     room->progress = organ_ranks_progress(call->ranks, &room->shown);

@@ -11,7 +11,8 @@ enum { INDENT = 2, WIDEST = 100, NARROWEST = 40, PIPED = 80 };
 static organ_page readable(const organ_page *page)
 {
     const size_t width = page->width == 0 ? PIPED : page->width;
-    return (organ_page){.width = width > WIDEST ? WIDEST : width < NARROWEST ? NARROWEST : width, .utf8 = page->utf8};
+    const size_t narrow = width < NARROWEST ? NARROWEST : width;
+    return (organ_page){.width = narrow > WIDEST ? WIDEST : narrow, .utf8 = page->utf8};
 }
 
 static void put_paragraphs(FILE *out, const char *text, size_t indent, const organ_page *page)

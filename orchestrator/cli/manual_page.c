@@ -17,7 +17,7 @@ enum { LINE_WIDTH = 78 };
 static uint32_t next_character(const char **s)
 {
     const unsigned char *const at = (const unsigned char *)*s;
-    const size_t more = *at < 0x80 ? 0 : *at < 0xe0 ? 1 : *at < 0xf0 ? 2 : 3;
+    const size_t more = (size_t)(*at >= 0x80) + (*at >= 0xe0) + (*at >= 0xf0);
     uint32_t character = more ? *at & (0x3fu >> more) : *at;
     for (size_t k = 1; k <= more; k++)
         character = character << 6 | (at[k] & 0x3fu);
@@ -67,7 +67,10 @@ static void put_roff_words(FILE *out, const char *text, size_t length, size_t co
             column = 0;
         } else if (column > 0)
             column += (size_t)fprintf(out, " ");
-        fputs(column == 0 && *text == '.' ? "\\&" : *text == '-' ? "\\%" : "", out);
+        if (column == 0 && *text == '.')
+            fputs("\\&", out);
+        else if (*text == '-')
+            fputs("\\%", out);
         put_escaped(out, text, word);
         column += width;
         text += word + strspn(text + word, " ");

@@ -48,8 +48,9 @@ void organ_terminal_open(organ_terminal *terminal, FILE *out, const char *progre
 static void put_progress_bar(FILE *out, double share, size_t width, bool utf8)
 {
     const size_t full = (size_t)(share * (double)width);
+    const char *const done = utf8 ? "━" : "#", *const left = utf8 ? "─" : ".";
     for (size_t k = 0; k < width; k++)
-        fputs(k < full ? (utf8 ? "━" : "#") : utf8 ? "─" : ".", out);
+        fputs(k < full ? done : left, out);
 }
 
 static double share_done(const organ_terminal *terminal)
@@ -111,7 +112,7 @@ static void put_finished(FILE *out, const organ_terminal *terminal, size_t room)
 /* The part of the line that is shown however narrow the screen is. */
 static char *line_start(const organ_terminal *terminal, size_t width, double now)
 {
-    const size_t bar = width >= 120 ? 30 : width >= 60 ? 14 : 8;
+    const size_t narrow = width >= 60 ? 14 : 8, bar = width >= 120 ? 30 : narrow;
     organ_text line;
     organ_error ignored = {0};
     char *text = NULL;

@@ -76,7 +76,8 @@ static organ_status run_orthogonality(void *values, organ_error *error)
     if (own->pairs.count)
         return refuse_pairs(own, error) ? error->status : run_pairs(values, error);
     if (!o->adapter) {
-        const organ_operand *const missing = &organ_orthogonality_verb.operands[!o->clean ? 0 : !o->noisy ? 1 : 2];
+        const int given = (o->clean != NULL) + (o->noisy != NULL);
+        const organ_operand *const missing = &organ_orthogonality_verb.operands[given];
         return organ_fail(error, ORGAN_USAGE, "orthogonality: %s is missing: %s", missing->name, missing->help);
     }
     return run_adapter(values, error);

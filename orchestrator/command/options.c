@@ -14,7 +14,11 @@ enum { MOST_NAMES = 64, LONGEST_NAME = 32, MOST_CHOICES = 32, LONGEST_NUMBER = 6
 
 /* ---- near names ---- */
 
-static size_t least_of(size_t a, size_t b, size_t c) { return a < b ? (a < c ? a : c) : (b < c ? b : c); }
+static size_t least_of(size_t a, size_t b, size_t c)
+{
+    const size_t least = a < b ? a : b;
+    return least < c ? least : c;
+}
 
 /* Letters to insert, delete, replace or swap with the next one to make one word of the other. Both are at most
  * LONGEST_NAME long. */

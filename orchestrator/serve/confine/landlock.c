@@ -144,9 +144,8 @@ static int make_ruleset(int version)
 {
     const struct ruleset wanted = {
         .files = files_of(version), .net = version >= 4 ? ALL_TCP : 0, .scoped = version >= 6 ? ALL_SCOPES : 0};
-    const size_t size = version >= 6   ? sizeof wanted
-                        : version >= 4 ? offsetof(struct ruleset, scoped)
-                                       : offsetof(struct ruleset, net);
+    const size_t before_6 = version >= 4 ? offsetof(struct ruleset, scoped) : offsetof(struct ruleset, net);
+    const size_t size = version >= 6 ? sizeof wanted : before_6;
     return (int)syscall(SYS_landlock_create_ruleset, &wanted, size, 0);
 }
 

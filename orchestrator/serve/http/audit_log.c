@@ -95,7 +95,9 @@ static int append_line(organ_audit_log *audit, const char *text)
     if (bytes < 0)
         return ENOMEM;
     const ssize_t wrote = write(audit->fd, whole, (size_t)bytes);
-    const int fault = wrote < 0 ? errno : wrote < bytes ? ENOSPC : 0;
+    int fault = wrote < bytes ? ENOSPC : 0;
+    if (wrote < 0)
+        fault = errno;
     if (wrote > 0)
         audit->torn = wrote < bytes;
     free(whole);

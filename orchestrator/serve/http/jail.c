@@ -174,7 +174,11 @@ static unsigned check_jail_path(const char *path, organ_error *error)
         organ_fail(error, ORGAN_USAGE, "'%s': hidden files are not served", path);
     else if (endless)
         organ_fail(error, ORGAN_USAGE, "there is no file with so long a name as in '%s'", path);
-    return wrong ? 400 : hidden ? 403 : endless ? 404 : 0;
+    if (wrong)
+        return 400;
+    if (hidden)
+        return 403;
+    return endless ? 404 : 0;
 }
 
 static unsigned refuse_path(const char *path, int number, organ_error *error)

@@ -115,7 +115,9 @@ void organ_http_problem_with(organ_http_reply *reply, unsigned status, const cha
 
 void organ_http_problem_of(organ_http_reply *reply, const organ_error *error)
 {
-    const unsigned status = error->status == ORGAN_USAGE ? 400 : error->status == ORGAN_BAD_INPUT ? 422 : 500;
+    unsigned status = error->status == ORGAN_USAGE ? 400 : 500;
+    if (error->status == ORGAN_BAD_INPUT)
+        status = 422;
     organ_http_problem(reply, status, "%s", error->message);
 }
 

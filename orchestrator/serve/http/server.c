@@ -114,7 +114,9 @@ static void *start_below_jobs(void *context)
     const organ_serve_options *const options = &server->options;
     organ_http_step_back();
     const long cores = sysconf(_SC_NPROCESSORS_ONLN);
-    const unsigned threads = cores > 4 ? 4 : cores < 2 ? 2 : (unsigned)cores;
+    unsigned threads = 2;
+    while (threads < 4 && threads < cores)
+        threads++;
     struct MHD_OptionItem more[ORGAN_TLS_OPTIONS + 1] = {{MHD_OPTION_END, 0, NULL}};
     if (server->tls) {
         organ_tls_options(more);

@@ -27,7 +27,9 @@ const char *organ_http_decode(char *text, bool form)
         const int high = coded ? hex(from[1]) : 0, low = coded && high >= 0 ? hex(from[2]) : 0;
         if (high < 0 || low < 0)
             return "a '%' without two hexadecimal digits";
-        *to = coded ? (char)(high << 4 | low) : form && *from == '+' ? ' ' : *from;
+        *to = form && *from == '+' ? ' ' : *from;
+        if (coded)
+            *to = (char)(high << 4 | low);
         from += coded ? 3 : 1;
         if ((unsigned char)*to < ' ' || *to == 0x7f)
             return *to ? "a control character" : "a zero byte";

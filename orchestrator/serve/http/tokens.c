@@ -132,6 +132,7 @@ static organ_status add_token(token_list *list, const char *file, const char *na
 static organ_status read_line(token_list *list, const char *file, size_t number, const char *at, const char *end,
                               organ_error *error)
 {
+    static const char *const found[] = {"", "one word", "two words", "", "more than three words"};
     const char *words[4];
     size_t lengths[4], count = 0;
     while (count < 4 && (lengths[count] = next_word(&at, end, &words[count])) > 0)
@@ -140,9 +141,7 @@ static organ_status read_line(token_list *list, const char *file, size_t number,
         return ORGAN_OK;
     if (count != 3)
         return organ_fail(error, ORGAN_BAD_INPUT, "%s: line %zu has %s; a line is: NAME ROLE TOKEN", file, number,
-                          count == 4   ? "more than three words"
-                          : count == 1 ? "one word"
-                                       : "two words");
+                          found[count]);
     if (!is_name(words[0], lengths[0]))
         return organ_fail(error, ORGAN_BAD_INPUT, "%s: line %zu: a name has 1 to 63 letters, digits, '.', '_' or '-'",
                           file, number);

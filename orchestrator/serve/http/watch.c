@@ -88,7 +88,9 @@ static void watch_make_room(organ_connection_watch *watch, const organ_watched *
             oldest = w;
     }
     const size_t door = (watch->most + DOOR - 1) / DOOR;
-    organ_watched *const yielding = near > watch->share ? oldest_near : open + door > watch->most ? oldest : NULL;
+    organ_watched *yielding = open + door > watch->most ? oldest : NULL;
+    if (near > watch->share)
+        yielding = oldest_near;
     if (yielding) {
         cut_off(yielding);
         watch->displaced++;

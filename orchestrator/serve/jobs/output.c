@@ -99,8 +99,9 @@ static bool copy_part(int from, uint64_t at, uint64_t bytes, FILE *to)
     char *const part = malloc((size_t)bytes + 1);
     const ssize_t got = part ? pread(from, part, (size_t)bytes, (off_t)at) : -1;
     /* Whole lines only: up to the last end of one, or from behind the first. */
-    const char *const cut =
-        got > 0 ? (at == 0 ? memrchr(part, '\n', (size_t)got) : memchr(part, '\n', (size_t)got)) : NULL;
+    const char *cut = NULL;
+    if (got > 0)
+        cut = at == 0 ? memrchr(part, '\n', (size_t)got) : memchr(part, '\n', (size_t)got);
     const size_t begin = cut && at > 0 ? (size_t)(cut + 1 - part) : 0,
                  end = cut && at == 0 ? (size_t)(cut + 1 - part) : (size_t)got;
     const bool good = got == (ssize_t)bytes && cut && fwrite(part + begin, 1, end - begin, to) == end - begin;

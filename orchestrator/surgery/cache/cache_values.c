@@ -28,7 +28,11 @@ bool organ_exact_value(const json_t *text, double *value)
 /* JSON has no infinity and no NaN: they are written as strings. */
 static json_t *real_json(double value)
 {
-    return isfinite(value) ? json_real(value) : json_string(isnan(value) ? "nan" : value > 0 ? "inf" : "-inf");
+    if (isfinite(value))
+        return json_real(value);
+    if (isnan(value))
+        return json_string("nan");
+    return json_string(value > 0 ? "inf" : "-inf");
 }
 
 static double real_value(const json_t *json)

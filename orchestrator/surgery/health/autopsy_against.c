@@ -178,11 +178,13 @@ static void tell_scales(organ_autopsy_job *job, const organ_vitals *v, const aut
          "Codes are right and scales are not: scales of other blocks, of another tensor, or of another block size.",
          true}};
     char value[256];
-    const organ_verdict *const verdict =
-        name_factor(f, v->weight->scale != NULL, value, sizeof value)                           ? &verdicts[0]
-        : name_order(f, value, sizeof value)                                                    ? &verdicts[1]
-        : name_lines(f, true, value, sizeof value) || name_lines(f, false, value, sizeof value) ? &verdicts[2]
-                                                                                                : &verdicts[3];
+    const organ_verdict *verdict = &verdicts[3];
+    if (name_factor(f, v->weight->scale != NULL, value, sizeof value))
+        verdict = &verdicts[0];
+    else if (name_order(f, value, sizeof value))
+        verdict = &verdicts[1];
+    else if (name_lines(f, true, value, sizeof value) || name_lines(f, false, value, sizeof value))
+        verdict = &verdicts[2];
     if (verdict == &verdicts[3])
         name_some(f, value, sizeof value);
     organ_autopsy_tell(job, true, v->weight, verdict,

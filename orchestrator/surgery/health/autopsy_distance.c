@@ -14,8 +14,8 @@
 organ_distance_view organ_distance_seen(const organ_distance *d)
 {
     const double own = sqrt(d->own), other = sqrt(d->other);
-    return (organ_distance_view){.relative = other > 0 ? sqrt(d->difference) / other
-                                                       : (d->pairs && d->difference == 0 ? 0 : (double)NAN),
+    const double without = d->pairs && d->difference == 0 ? 0 : (double)NAN;
+    return (organ_distance_view){.relative = other > 0 ? sqrt(d->difference) / other : without,
                                  .cosine = own > 0 && other > 0 ? d->product / (own * other) : (double)NAN,
                                  .ratio = other > 0 ? own / other : (double)NAN};
 }

@@ -53,7 +53,9 @@ void organ_autopsy_judge_digits(organ_autopsy_job *job, const organ_vitals *v, c
         "or convert the original again.",
         true};
     const organ_dtype code = v->weight->codes->dtype;
-    const double largest = code == ORGAN_F8_E4M3 ? 448 : code == ORGAN_F8_E5M2 ? 57344 : 0;
+    double largest = code == ORGAN_F8_E4M3 ? 448 : 0;
+    if (code == ORGAN_F8_E5M2)
+        largest = 57344;
     if (v->weight->scheme != ORGAN_SCHEME_FP8 || v->weight->scale->dtype != ORGAN_F32 || largest == 0 ||
         blocks->rows * blocks->cols < FEWEST_SCALES || share_of_bf16(blocks, largest) > BROKEN)
         return;
@@ -85,9 +87,11 @@ static int autopsy_factor_by_place(const void *a, const void *b)
 {
     const peer *const x = a, *const y = b;
     const organ_anatomy *const p = &x->vitals->weight->anatomy, *const q = &y->vitals->weight->anatomy;
-    return p->role != q->role       ? (p->role < q->role ? -1 : 1)
-           : p->expert != q->expert ? (p->expert < q->expert ? -1 : 1)
-                                    : (x->layer > y->layer) - (x->layer < y->layer);
+    if (p->role != q->role)
+        return p->role < q->role ? -1 : 1;
+    if (p->expert != q->expert)
+        return p->expert < q->expert ? -1 : 1;
+    return (x->layer > y->layer) - (x->layer < y->layer);
 }
 
 static int autopsy_factor_by_layer(const void *a, const void *b)
@@ -136,9 +140,10 @@ static void compare_weights(peer *peers, size_t count, double *room)
         for (size_t j = 0; used <= FEW_WEIGHTS && j < count; j++)
             if (j != k && peers[j].count)
                 room[others++] = peers[j].off;
-        peers[k].alone = peers[k].off - (used > FEW_WEIGHTS ? all
-                                         : others >= 2      ? organ_autopsy_median(room, others)
-                                                            : 0);
+        double usual = all;
+        if (used <= FEW_WEIGHTS)
+            usual = others >= 2 ? organ_autopsy_median(room, others) : 0;
+        peers[k].alone = peers[k].off - usual;
     }
 }
 

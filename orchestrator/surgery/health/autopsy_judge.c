@@ -143,15 +143,14 @@ static void judge_finite(organ_autopsy_job *job, const organ_vitals *v)
     char rows[128];
     if (m->nan + m->inf == 0)
         return;
-    const char *const cause =
-        v->weight->scheme != ORGAN_SCHEME_PLAIN
-            ? "A code that means NaN (0x7F of E4M3), or a scale that is NaN, infinite or 0xFF of E8M0: "
-              "the quantisation went wrong, or codes and scales do not belong together."
-        : m->nan > 0 && m->n == 0
-            ? "Nothing is left of it: a merge or conversion computed with NaN or divided by zero throughout."
-        : m->nan > 0
-            ? "A merge or conversion computed with NaN, divided by zero or overflowed; or the file was damaged."
-            : "Values beyond the type became infinite: BF16 or F32 converted to F16 overflows above 65504.";
+    const char *cause = "Values beyond the type became infinite: BF16 or F32 converted to F16 overflows above 65504.";
+    if (v->weight->scheme != ORGAN_SCHEME_PLAIN)
+        cause = "A code that means NaN (0x7F of E4M3), or a scale that is NaN, infinite or 0xFF of E8M0: "
+                "the quantisation went wrong, or codes and scales do not belong together.";
+    else if (m->nan > 0 && m->n == 0)
+        cause = "Nothing is left of it: a merge or conversion computed with NaN or divided by zero throughout.";
+    else if (m->nan > 0)
+        cause = "A merge or conversion computed with NaN, divided by zero or overflowed; or the file was damaged.";
     const organ_verdict verdict = {"not_finite", "values that are not finite", "none", cause, false};
     organ_autopsy_tell(job, true, v->weight, &verdict, "%llu NaN, %llu infinite, in %llu of %llu rows: %s",
                        (unsigned long long)m->nan, (unsigned long long)m->inf, (unsigned long long)v->sick.count,
@@ -287,12 +286,17 @@ static void range_text(const organ_limits *l, char out[160])
 static bool autopsy_judge_is_within(const organ_vitals *v, const organ_limits *l, const char **what)
 {
     const double std = organ_vitals_std(v);
-    *what = fabs(v->moments.mean) > l->mean            ? "mean"
-            : std > l->std_most                        ? "std too large"
-            : std < l->std_least && v->moments.n >= 16 ? "std too small"
-            : (double)v->moments.min < l->min          ? "min"
-            : (double)v->moments.max > l->max          ? "max"
-                                                       : NULL;
+    const struct {
+        const char *name;
+        bool beyond;
+    } rows[] = {{"mean", fabs(v->moments.mean) > l->mean},
+                {"std too large", std > l->std_most},
+                {"std too small", std < l->std_least && v->moments.n >= 16},
+                {"min", (double)v->moments.min < l->min},
+                {"max", (double)v->moments.max > l->max}};
+    *what = NULL;
+    for (size_t k = 0; k < sizeof rows / sizeof *rows && !*what; k++)
+        *what = rows[k].beyond ? rows[k].name : NULL;
     return *what == NULL;
 }
 
@@ -411,13 +415,13 @@ static bool tell_dead(organ_autopsy_job *job, const organ_vitals *v, bool rows, 
     const bool table = rows && is_table(v->weight);
     const bool finding =
         is_matrix(v->weight) && !is_coarse(v->weight) && (table ? 2 * count > all : (double)count > DEAD * (double)all);
-    const char *const cause = table && !finding
-                                  ? "Padding of the vocabulary, or tokens that never occurred: normal in embeddings."
-                              : hole ? "The zeros are one piece at the end: a file that was made in its full size and "
-                                       "not filled, as by a download that was "
-                                       "interrupted; or padding to a multiple of the block size."
-                                     : "Structured pruning, padding, or channels that died in training or were too "
-                                       "small for the codes; harmless if it is meant.";
+    const char *cause = "Structured pruning, padding, or channels that died in training or were too small for the "
+                        "codes; harmless if it is meant.";
+    if (table && !finding)
+        cause = "Padding of the vocabulary, or tokens that never occurred: normal in embeddings.";
+    else if (hole)
+        cause = "The zeros are one piece at the end: a file that was made in its full size and not filled, as by a "
+                "download that was interrupted; or padding to a multiple of the block size.";
     const organ_verdict verdict = {rows ? "dead_rows" : "dead_columns", rows ? "rows of zeros" : "columns of zeros",
                                    "at most 5 percent, and in embeddings half of the rows", cause, false};
     if (rows)

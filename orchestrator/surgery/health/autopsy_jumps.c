@@ -23,7 +23,7 @@ void organ_jumps_add(organ_jumps *sum, const organ_jumps *more)
         }
 }
 
-static unsigned class_of(uint64_t line) { return line % 128 == 0 ? 2 : line % 64 == 0 ? 1 : 0; }
+static unsigned class_of(uint64_t line) { return (line % 128 == 0) + (line % 64 == 0); }
 
 static void count_jump(organ_jump_counts counts, uint64_t line, double change)
 {

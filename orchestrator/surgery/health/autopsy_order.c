@@ -95,10 +95,9 @@ static order_fit fit_order(const organ_blocks *b, organ_order order, double *roo
             if (!isfinite(stored[n]))
                 return (order_fit){0};
         }
+    const uint64_t rests = both ? (rows - 1) * (cols - 1) : rows * cols - 1;
     const order_fit fit = {residue(stored, rows, cols, both), residue(moved, rows, cols, both),
-                           square ? 1
-                           : both ? (double)((rows - 1) * (cols - 1))
-                                  : (double)(rows * cols - 1)};
+                           square ? 1 : (double)rests};
     return fit.own > 0 && fit.moved > 0 ? fit : (order_fit){0};
 }
 

@@ -248,7 +248,8 @@ static organ_status apply_level(const char *path, const json_t *document, int le
         if (read_limits(&p, value, &said, error))
             return error->status;
         for (organ_role role = 0; role < ORGAN_ROLE_COUNT; role++)
-            if (level == 0 ? strcmp(name, "default") == 0 : level == 1 ? is_group(role, name) : is_role(role, name))
+            if ((level == 0 && strcmp(name, "default") == 0) || (level == 1 && is_group(role, name)) ||
+                (level > 1 && is_role(role, name)))
                 apply(ranges, role, &said);
     }
     return ORGAN_OK;

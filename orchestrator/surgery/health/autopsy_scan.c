@@ -49,7 +49,9 @@ _Static_assert(sizeof(autopsy_scan_finding) <= 65536, "the result of a strip");
 
 uint64_t organ_vitals_bytes(const organ_vitals *v)
 {
-    return v->unread ? 0 : v->weight->codes->bytes + (v->other ? v->other->codes->bytes : 0);
+    if (v->unread)
+        return 0;
+    return v->weight->codes->bytes + (v->other ? v->other->codes->bytes : 0);
 }
 
 double organ_vitals_std(const organ_vitals *v) { return v->moments.n ? sqrt(v->moments.m2 / (double)v->moments.n) : 0; }
@@ -84,7 +86,9 @@ static uint32_t magnitude(const void *values, organ_dtype as, size_t index)
 
 static uint32_t infinity_of(organ_dtype as)
 {
-    return as == ORGAN_F32 ? 0x7f800000 : as == ORGAN_BF16 ? 0x7f80 : 0x7c00;
+    if (as == ORGAN_F32)
+        return 0x7f800000;
+    return as == ORGAN_BF16 ? 0x7f80 : 0x7c00;
 }
 
 static void autopsy_scan_moments_of(const organ_kernels *kernels, organ_dtype as, const void *values, size_t n,
@@ -357,7 +361,9 @@ static organ_status autopsy_scan_retire_strip(void *context, const organ_weight_
     const uint64_t now =
         strip->last ? all
                     : (uint64_t)((double)all * ((double)(strip->rows * strip->cols) / (double)v->weight->elements));
-    const uint64_t step = strip->last ? all - p->read : p->read + now < all ? now : 0;
+    uint64_t step = p->read + now < all ? now : 0;
+    if (strip->last)
+        step = all - p->read;
     p->read += step;
     if (strip->last) {
         conclude(v, p);

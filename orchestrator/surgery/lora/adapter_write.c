@@ -166,7 +166,9 @@ organ_status organ_adapter_writer_add(organ_adapter_writer *w, const organ_kerne
                                       organ_error *error)
 {
     /* Above these a value rounds to infinity. */
-    const double limit = dtype == ORGAN_F16 ? 65519.99609375 : dtype == ORGAN_BF16 ? 0x1.feffffp127 : INFINITY;
+    double limit = dtype == ORGAN_F16 ? 65519.99609375 : (double)INFINITY;
+    if (dtype == ORGAN_BF16)
+        limit = 0x1.feffffp127;
     uint64_t count = 1, bytes;
     for (unsigned k = 0; k < rank; k++)
         count *= shape[k];

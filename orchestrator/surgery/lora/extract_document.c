@@ -109,7 +109,9 @@ static const char *reason_of(const organ_lora_other *other)
         return "an embedding";
     if (w->rank == 2)
         return "a matrix that is not asked for";
-    return w->anatomy.role == ORGAN_ROLE_BIAS ? "a bias" : w->anatomy.role == ORGAN_ROLE_NORM ? "a norm" : "no matrix";
+    if (w->anatomy.role == ORGAN_ROLE_BIAS)
+        return "a bias";
+    return w->anatomy.role == ORGAN_ROLE_NORM ? "a norm" : "no matrix";
 }
 
 /* What changed and has no factors. Of a dry run nothing is known but what cannot be compared. */
@@ -133,14 +135,14 @@ static json_t *other_json(const void *context, size_t k)
 
 static json_t *method_json(const organ_lora_job *job)
 {
-    const char *const text =
-        job->packed == 0
-            ? "Method A: the base is plain. B A approximates what tuning changed, and belongs on this base."
-        : job->packed == job->module_count
-            ? "Method B: the base is quantised and was dequantised on the way. B A approximates what tuning changed "
-              "together with what quantising took away, and belongs on this quantised base."
-            : "Method B: part of the base is quantised and was dequantised on the way. Where it is, B A approximates "
-              "what tuning changed together with what quantising took away, and belongs on this quantised base.";
+    const char *text =
+        "Method B: part of the base is quantised and was dequantised on the way. Where it is, B A approximates "
+        "what tuning changed together with what quantising took away, and belongs on this quantised base.";
+    if (job->packed == 0)
+        text = "Method A: the base is plain. B A approximates what tuning changed, and belongs on this base.";
+    else if (job->packed == job->module_count)
+        text = "Method B: the base is quantised and was dequantised on the way. B A approximates what tuning changed "
+               "together with what quantising took away, and belongs on this quantised base.";
     return ORGAN_OBJECT(SET_TEXT("name", job->packed ? "B" : "A"), SET_TEXT("text", text),
                         SET_COUNT("quantised_modules", job->packed));
 }

@@ -106,8 +106,12 @@ bool organ_gain_step(organ_gain_search *s, double rate, double wanted)
     else {
         /* Where the line between the two ends meets the wanted rate, but not next to an end: the curve is not a line.
          */
-        const double share = (s->low_rate - wanted) / (s->low_rate - s->high_rate);
-        s->gain = (double)(float)(s->low + (s->high - s->low) * (share < 0.1 ? 0.1 : share > 0.9 ? 0.9 : share));
+        double share = (s->low_rate - wanted) / (s->low_rate - s->high_rate);
+        if (share < 0.1)
+            share = 0.1;
+        else if (share > 0.9)
+            share = 0.9;
+        s->gain = (double)(float)(s->low + (s->high - s->low) * share);
     }
     return s->gain < LEAST_GAIN || s->gain > MOST_GAIN || s->gain == tried || s->gain == s->low || s->gain == s->high;
 }

@@ -37,7 +37,9 @@ static size_t bin_of(float magnitude)
     uint32_t bits;
     memcpy(&bits, &magnitude, sizeof bits);
     const int half = 2 * ((int)(bits >> 23) - 127 - FROM_LOG2) + ((bits & 0x7FFFFFu) >= ROOT_OF_2);
-    return half < 0 ? 0 : half >= BINS ? BINS - 1 : (size_t)half;
+    if (half < 0)
+        return 0;
+    return half >= BINS ? BINS - 1 : (size_t)half;
 }
 
 static void count_pairs(organ_magnitudes *c, size_t n)

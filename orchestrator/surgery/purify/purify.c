@@ -19,7 +19,8 @@ static organ_status purify_check_options(organ_purify_job *job, organ_error *err
         return organ_fail(error, ORGAN_USAGE, "method '%s' is neither 'fft' nor 'haar'", o->method);
     if (!organ_within(o->strength, ORGAN_PURIFY_STRENGTHS))
         return organ_fail(error, ORGAN_USAGE, "strength %g is not in [%d, %d]", o->strength, ORGAN_PURIFY_STRENGTHS);
-    job->threshold = o->threshold < 0 ? (job->haar ? 1.0 : 3.0) : o->threshold;
+    const double usual = job->haar ? 1.0 : 3.0;
+    job->threshold = o->threshold < 0 ? usual : o->threshold;
     if (!organ_within(job->threshold, ORGAN_PURIFY_THRESHOLDS))
         return organ_fail(error, ORGAN_USAGE, "threshold %g is not in [%d, %d]", job->threshold,
                           ORGAN_PURIFY_THRESHOLDS);

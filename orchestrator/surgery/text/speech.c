@@ -15,7 +15,9 @@ organ_status organ_speech_open(organ_speech *speech, organ_error *error)
 /* Whether more bytes could make a character of what is held. */
 static bool may_become(const unsigned char *s, size_t count)
 {
-    const size_t whole = *s >= 0xC2 && *s <= 0xDF ? 2 : *s >= 0xE0 && *s <= 0xEF ? 3 : *s >= 0xF0 && *s <= 0xF4 ? 4 : 0;
+    size_t whole = 0;
+    if (*s >= 0xC2 && *s <= 0xF4)
+        whole = 2 + (size_t)(*s >= 0xE0) + (*s >= 0xF0);
     for (size_t k = 1; k < count; k++)
         if ((s[k] & 0xC0U) != 0x80)
             return false;

@@ -56,8 +56,9 @@ static void check_replacement(steps *s, const json_t *step)
                                                                                                        step, "content");
     const size_t bytes = json_string_length(made), of = json_string_length(literal);
     const json_t *const prepended = json_object_get(step, "prepend");
+    const double least = of ? (double)of : 1;
     if (json_is_string(made))
-        s->growth *= bytes > of ? (double)bytes / (of ? (double)of : 1) : 1;
+        s->growth *= bytes > of ? (double)bytes / least : 1;
     add_if_more(s->findings, s->where, "bytes in the place of a match", bytes, REPLACEMENT_BYTES);
     add_if_more(s->findings, s->where, "bytes before each text", json_string_length(prepended), REPLACEMENT_BYTES);
 }

@@ -83,7 +83,10 @@ const char *organ_pattern_risk(const char *pattern, size_t length)
         }
         if (c == ')' && depth > 0)
             inner = endless[depth--];
-        at = c == '[' ? class_end(pattern, at, length) : at + (c == '\\' ? 2 : 1);
+        if (c == '[')
+            at = class_end(pattern, at, length);
+        else
+            at += c == '\\' ? 2 : 1;
         const quantifier q = at < length ? quantifier_at(pattern + at, length - at) : (quantifier){0};
         at += q.length;
         if (q.most >= COUNT_MOST)

@@ -284,10 +284,9 @@ static void walk_entry(tree *t, int at, const char *name, const char *path, unsi
     } else if (S_ISLNK(info.st_mode)) {
         check_link(t, at, name, path);
     } else if (!S_ISDIR(info.st_mode)) {
+        const char *const other = S_ISSOCK(info.st_mode) ? "a socket" : "a device";
         organ_findings_add(t->findings, ORGAN_FINDING_DEVICE, "", "it is %s",
-                           S_ISFIFO(info.st_mode)   ? "a pipe"
-                           : S_ISSOCK(info.st_mode) ? "a socket"
-                                                    : "a device");
+                           S_ISFIFO(info.st_mode) ? "a pipe" : other);
     } else if (strcmp(name, ".git") == 0) {
         t->walked->passed++;
     } else if (depth >= DEPTH_MOST) {
