@@ -2,7 +2,9 @@
 #ifndef ORGAN_VERSION_H
 #define ORGAN_VERSION_H
 
-#define ORGAN_VERSION  "0.2.0"
+/* Scripts read the version from this line: one blank, and none of clang-format's columns. */
+#define ORGAN_VERSION "0.2.0"
+
 #define ORGAN_RELEASED "2026-11-22" /* on the pages of the manual */
 
 #endif
