@@ -109,28 +109,29 @@ report/html text svg
 report/blocks text svg html
 report/view text svg blocks
 surgery/cache
-surgery/output cache
+surgery/facts
+surgery/output facts cache
 surgery/plan
 surgery/algebra
-surgery/trial output algebra
+surgery/trial facts output algebra
 surgery/allocate cache output algebra along_text plan
-surgery/prune output algebra trial write plan
+surgery/prune facts output algebra trial write plan
 surgery/along_text output algebra plan
-surgery/calibrated cache output algebra along_text trial write prune allocate precision plan
-surgery/text output algebra trial prune
-surgery/organs output algebra trial write
-surgery/measure cache output algebra organs
-surgery/write cache output algebra trial plan
-surgery/purify output algebra trial write measure
-surgery/cut output algebra trial write prune plan
-surgery/precision cache output algebra along_text trial write allocate plan
-surgery/layers cache output algebra along_text trial write allocate cut plan
-surgery/lora cache output algebra trial write precision
-surgery/orthogonality output algebra lora
-surgery/health output algebra trial
-surgery/untrusted output
-surgery/experts cache output algebra along_text trial write cut plan
-surgery/width cache output algebra along_text trial write cut plan
+surgery/calibrated facts cache output algebra along_text trial write prune allocate precision plan
+surgery/text facts output algebra trial prune
+surgery/organs facts output algebra trial write
+surgery/measure facts cache output algebra organs
+surgery/write facts cache output algebra trial plan
+surgery/purify facts output algebra trial write measure
+surgery/cut facts output algebra trial write prune plan
+surgery/precision facts cache output algebra along_text trial write allocate plan
+surgery/layers facts cache output algebra along_text trial write allocate cut plan
+surgery/lora facts cache output algebra trial write precision
+surgery/orthogonality facts output algebra lora
+surgery/health facts output algebra trial
+surgery/untrusted facts output
+surgery/experts facts cache output algebra along_text trial write cut plan
+surgery/width facts cache output algebra along_text trial write cut plan
 serve/confine
 serve/http
 serve/jobs confine http
@@ -152,7 +153,8 @@ formats/adapter adapter.h
 formats/imatrix imatrix.h
 forward forward.h perplexity.h
 surgery/cache cache.h
-surgery/output output.h by_layer.h cuts.h errata.h experiment.h file_record.h globs.h importance.h interface.h layout.h leftovers.h machine_plan.h matrices.h output_reports.h plain_only.h problems.h report_end.h resharding.h selection.h tally.h targets.h text_input.h write_options.h
+surgery/facts tally.h by_layer.h errata.h experiment.h
+surgery/output output.h cuts.h file_record.h globs.h importance.h interface.h layout.h leftovers.h machine_plan.h matrices.h output_reports.h plain_only.h problems.h report_end.h resharding.h selection.h targets.h text_input.h write_options.h
 surgery/algebra low_rank.h block_matrix.h cholesky.h counterpart.h eigen.h floats.h matrix_bands.h multiply.h orthonormal.h philox.h ridge.h strips.h
 surgery/trial trial.h evaluate_options.h evaluation.h
 surgery/write write.h rows.h units.h

@@ -60,7 +60,7 @@ fill "$room/$id.c" <<'C'
 #include "orchestrator/report/text/members.h"
 #include "orchestrator/stream/weight_pass.h"
 #include "orchestrator/surgery/output/report_end.h"
-#include "orchestrator/surgery/output/tally.h"
+#include "orchestrator/surgery/facts/tally.h"
 
 #include <stdlib.h>
 

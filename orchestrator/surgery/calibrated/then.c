@@ -3,7 +3,7 @@
  * see both. */
 #include "orchestrator/surgery/calibrated/job.h"
 #include "orchestrator/surgery/output/resharding.h"
-#include "orchestrator/surgery/output/experiment.h"
+#include "orchestrator/surgery/facts/experiment.h"
 #include "orchestrator/surgery/precision/quantize_pruned.h"
 
 #include <math.h>

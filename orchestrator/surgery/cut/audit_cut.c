@@ -11,7 +11,7 @@
 #include "orchestrator/stream/share.h"
 #include "orchestrator/surgery/cut/audit_job.h"
 #include "orchestrator/surgery/output/report_end.h"
-#include "orchestrator/surgery/output/tally.h"
+#include "orchestrator/surgery/facts/tally.h"
 
 #include <inttypes.h>
 #include <math.h>

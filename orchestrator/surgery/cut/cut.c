@@ -6,7 +6,7 @@
 #include "orchestrator/report/text/members.h"
 #include "orchestrator/surgery/output/layout.h"
 #include "orchestrator/surgery/output/plain_only.h"
-#include "orchestrator/surgery/output/tally.h"
+#include "orchestrator/surgery/facts/tally.h"
 
 #include <inttypes.h>
 #include <stdio.h>

@@ -5,7 +5,7 @@
 #include "orchestrator/ranks/ranks.h"
 #include "orchestrator/report/text/members.h"
 #include "orchestrator/surgery/experts/experts_job.h"
-#include "orchestrator/surgery/output/experiment.h"
+#include "orchestrator/surgery/facts/experiment.h"
 
 #include <stdio.h>
 #include <stdlib.h>

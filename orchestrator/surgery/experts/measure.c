@@ -7,7 +7,7 @@
 #include "orchestrator/report/text/members.h"
 #include "orchestrator/surgery/algebra/floats.h"
 #include "orchestrator/surgery/experts/measure_job.h"
-#include "orchestrator/surgery/output/experiment.h"
+#include "orchestrator/surgery/facts/experiment.h"
 
 #include <errno.h>
 #include <stdio.h>

@@ -6,7 +6,7 @@
 #include "orchestrator/report/text/members.h"
 #include "orchestrator/surgery/output/output_reports.h"
 #include "orchestrator/surgery/output/report_end.h"
-#include "orchestrator/surgery/output/tally.h"
+#include "orchestrator/surgery/facts/tally.h"
 
 #include <fnmatch.h>
 #include <math.h>

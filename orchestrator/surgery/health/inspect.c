@@ -8,8 +8,8 @@
 #include "orchestrator/surgery/health/inspect_lists.h"
 #include "orchestrator/surgery/health/inspect_parts.h"
 #include "orchestrator/surgery/health/inspect_weights.h"
-#include "orchestrator/surgery/output/by_layer.h"
-#include "orchestrator/surgery/output/tally.h"
+#include "orchestrator/surgery/facts/by_layer.h"
+#include "orchestrator/surgery/facts/tally.h"
 #include "orchestrator/surgery/output/targets.h"
 
 #include <math.h>

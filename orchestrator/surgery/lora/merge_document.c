@@ -3,7 +3,7 @@
 
 #include "orchestrator/report/text/members.h"
 #include "orchestrator/surgery/output/matrices.h"
-#include "orchestrator/surgery/output/tally.h"
+#include "orchestrator/surgery/facts/tally.h"
 
 #include <math.h>
 #include <string.h>

@@ -5,7 +5,7 @@
 #include "orchestrator/report/text/members.h"
 #include "orchestrator/surgery/lora/check.h"
 #include "orchestrator/surgery/lora/rewrite.h"
-#include "orchestrator/surgery/output/tally.h"
+#include "orchestrator/surgery/facts/tally.h"
 #include "orchestrator/surgery/output/report_end.h"
 
 #include <math.h>

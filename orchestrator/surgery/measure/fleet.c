@@ -18,7 +18,7 @@
 #include "orchestrator/surgery/organs/organs.h"
 #include "orchestrator/surgery/output/report_end.h"
 #include "orchestrator/surgery/output/output.h"
-#include "orchestrator/surgery/output/tally.h"
+#include "orchestrator/surgery/facts/tally.h"
 
 #include <errno.h>
 #include <fcntl.h>

@@ -3,8 +3,8 @@
 
 #include "formats/base/memory_watch.h"
 #include "orchestrator/report/text/members.h"
-#include "orchestrator/surgery/output/errata.h"
-#include "orchestrator/surgery/output/experiment.h"
+#include "orchestrator/surgery/facts/errata.h"
+#include "orchestrator/surgery/facts/experiment.h"
 
 #include <errno.h>
 

@@ -11,7 +11,7 @@
 #include "orchestrator/surgery/measure/z_subjects.h"
 #include "orchestrator/surgery/output/output_reports.h"
 #include "orchestrator/surgery/output/selection.h"
-#include "orchestrator/surgery/output/tally.h"
+#include "orchestrator/surgery/facts/tally.h"
 #include "orchestrator/surgery/output/report_end.h"
 
 #include <math.h>

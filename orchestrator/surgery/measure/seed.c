@@ -2,7 +2,7 @@
  * What the older measure says of a model, beside z/1: the member "seed" of an entry of organ.measure/1. */
 #include "orchestrator/surgery/measure/document.h"
 #include "orchestrator/surgery/measure/z_subjects.h"
-#include "orchestrator/surgery/output/tally.h"
+#include "orchestrator/surgery/facts/tally.h"
 
 #include <math.h>
 

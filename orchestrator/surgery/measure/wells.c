@@ -4,7 +4,7 @@
 
 #include "formats/base/memory_watch.h"
 #include "orchestrator/surgery/measure/z_subjects.h"
-#include "orchestrator/surgery/output/tally.h"
+#include "orchestrator/surgery/facts/tally.h"
 
 #include <math.h>
 #include <stdlib.h>

@@ -7,7 +7,7 @@
 #include "orchestrator/surgery/orthogonality/job.h"
 #include "orchestrator/surgery/orthogonality/orthogonality.h"
 #include "orchestrator/surgery/output/matrices.h"
-#include "orchestrator/surgery/output/tally.h"
+#include "orchestrator/surgery/facts/tally.h"
 
 #include <math.h>
 #include <stdio.h>

@@ -6,7 +6,7 @@
 #include "orchestrator/surgery/orthogonality/noise_pairs.h"
 #include "orchestrator/surgery/orthogonality/noise_pairs_job.h"
 #include "orchestrator/surgery/output/matrices.h"
-#include "orchestrator/surgery/output/tally.h"
+#include "orchestrator/surgery/facts/tally.h"
 
 #include <math.h>
 #include <stdio.h>

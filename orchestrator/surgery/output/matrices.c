@@ -3,7 +3,7 @@
 
 #include "formats/base/memory_watch.h"
 #include "orchestrator/report/text/members.h"
-#include "orchestrator/surgery/output/tally.h"
+#include "orchestrator/surgery/facts/tally.h"
 
 #include <ctype.h>
 #include <stdlib.h>

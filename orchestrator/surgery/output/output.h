@@ -1,8 +1,8 @@
 /* SPDX-License-Identifier: MIT
  * Room surgery/output: what lies beneath surgery/write, and what verbs share besides. Choice of tensors: targets.h,
  * selection.h, plain_only.h, cuts.h. Files of an output: layout.h, resharding.h, run_journal.h (its journal),
- * output_reports.h (its reports). Parts of documents: tally.h, by_layer.h, experiment.h, errata.h, machine_plan.h.
- * report_end.h ends verbs that return a document only; interface.h has the types of all.
+ * output_reports.h (its reports). report_end.h ends verbs that return a document only; interface.h has the types of
+ * all.
  *
  * This header: an output that is a directory or one file. It grows under a hidden name, and gets its own name when it
  * is whole. */

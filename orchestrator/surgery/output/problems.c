@@ -2,7 +2,7 @@
 #include "orchestrator/surgery/output/problems.h"
 
 #include "orchestrator/report/text/document.h"
-#include "orchestrator/surgery/output/tally.h"
+#include "orchestrator/surgery/facts/tally.h"
 
 #include <stdarg.h>
 #include <stdio.h>

@@ -4,7 +4,7 @@
 #include "orchestrator/report/text/members.h"
 #include "orchestrator/surgery/output/importance.h"
 #include "orchestrator/surgery/output/matrices.h"
-#include "orchestrator/surgery/output/tally.h"
+#include "orchestrator/surgery/facts/tally.h"
 #include "orchestrator/surgery/precision/quantize_job.h"
 
 #include <math.h>

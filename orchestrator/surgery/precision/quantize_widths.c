@@ -6,7 +6,7 @@
 #include "orchestrator/report/text/members.h"
 #include "orchestrator/surgery/algebra/floats.h"
 #include "orchestrator/surgery/cache/cache.h"
-#include "orchestrator/surgery/output/experiment.h"
+#include "orchestrator/surgery/facts/experiment.h"
 #include "orchestrator/surgery/output/output.h"
 #include "orchestrator/surgery/precision/quantize_widths.h"
 

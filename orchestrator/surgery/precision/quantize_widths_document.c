@@ -2,7 +2,7 @@
  * What is told of mixed widths. */
 #include "formats/base/path.h"
 #include "orchestrator/report/text/members.h"
-#include "orchestrator/surgery/output/experiment.h"
+#include "orchestrator/surgery/facts/experiment.h"
 #include "orchestrator/surgery/precision/quantize_widths.h"
 
 #include <math.h>

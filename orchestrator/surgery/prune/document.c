@@ -4,8 +4,8 @@
 #include "formats/base/paged_rows.h"
 #include "orchestrator/machine/stopwatch.h"
 #include "orchestrator/surgery/output/matrices.h"
-#include "orchestrator/surgery/output/errata.h"
-#include "orchestrator/surgery/output/experiment.h"
+#include "orchestrator/surgery/facts/errata.h"
+#include "orchestrator/surgery/facts/experiment.h"
 
 #include <fnmatch.h>
 #include <math.h>

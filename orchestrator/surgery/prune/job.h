@@ -5,7 +5,7 @@
 #define ORGAN_PRUNE_JOB_H
 
 #include "orchestrator/surgery/output/cuts.h"
-#include "orchestrator/surgery/output/tally.h"
+#include "orchestrator/surgery/facts/tally.h"
 #include "orchestrator/surgery/output/targets.h"
 #include "orchestrator/surgery/prune/magnitudes.h"
 #include "orchestrator/surgery/prune/prune.h"

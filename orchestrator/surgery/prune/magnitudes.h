@@ -5,7 +5,7 @@
 
 #include "kernels/kernels.h"
 #include "orchestrator/ranks/ranks.h"
-#include "orchestrator/surgery/output/tally.h"
+#include "orchestrator/surgery/facts/tally.h"
 
 /* Weights that a figure needs. */
 #define ORGAN_MAGNITUDES_ENOUGH ((uint64_t)1 << 24)

@@ -8,7 +8,7 @@
 #include "orchestrator/report/text/document.h"
 #include "orchestrator/stream/band_plan.h"
 #include "orchestrator/stream/model_copy.h"
-#include "orchestrator/surgery/output/experiment.h"
+#include "orchestrator/surgery/facts/experiment.h"
 #include "orchestrator/surgery/output/output_reports.h"
 
 #include <malloc.h>

@@ -5,7 +5,7 @@
 #define ORGAN_TILE_MAP_H
 
 #include "orchestrator/stream/pass.h"
-#include "orchestrator/surgery/output/tally.h"
+#include "orchestrator/surgery/facts/tally.h"
 
 /* Of the matrix among `rows` whose percentage of killed weights is farthest from the mean of all (of several the
  *first):

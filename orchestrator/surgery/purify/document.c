@@ -5,7 +5,7 @@
 #include "formats/base/text_buffer.h"
 #include "orchestrator/machine/shell_word.h"
 #include "orchestrator/surgery/output/matrices.h"
-#include "orchestrator/surgery/output/tally.h"
+#include "orchestrator/surgery/facts/tally.h"
 
 #include <stdlib.h>
 

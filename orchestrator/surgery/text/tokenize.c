@@ -2,7 +2,7 @@
 #include "orchestrator/surgery/text/tokenize.h"
 
 #include "formats/base/input_file.h"
-#include "orchestrator/surgery/output/tally.h"
+#include "orchestrator/surgery/facts/tally.h"
 #include "orchestrator/surgery/output/report_end.h"
 #include "orchestrator/surgery/output/text_input.h"
 

@@ -8,7 +8,7 @@
 #include "formats/model/recognise_lists.h"
 #include "orchestrator/surgery/output/file_record.h"
 #include "orchestrator/surgery/output/leftovers.h"
-#include "orchestrator/surgery/output/tally.h"
+#include "orchestrator/surgery/facts/tally.h"
 
 #include <errno.h>
 #include <stdio.h>

@@ -1,6 +1,10 @@
 /* SPDX-License-Identifier: MIT
- * Counts of killed weights, and the parts of a document that are made of them: one arithmetic for what a pruning says
- * and what an audit finds. */
+ * Room surgery/facts: parts of documents that several verbs have. tally.h: counts of killed weights. by_layer.h: what a
+ * model consists of, by layer and role. experiment.h: the experiment that a pruned model belongs to. errata.h: the
+ * sentences that a document states with any count of killed weights.
+ *
+ * This header: counts of killed weights, and the members of a document that are computed from them. The report of a
+ * pruning and its audit use the same arithmetic. */
 #ifndef ORGAN_TALLY_H
 #define ORGAN_TALLY_H
 

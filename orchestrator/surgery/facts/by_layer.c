@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: MIT */
-#include "orchestrator/surgery/output/by_layer.h"
+#include "orchestrator/surgery/facts/by_layer.h"
 
 #include "formats/base/memory_watch.h"
 #include "orchestrator/report/text/members.h"

@@ -1,10 +1,10 @@
 /* SPDX-License-Identifier: MIT */
-#include "orchestrator/surgery/output/errata.h"
+#include "orchestrator/surgery/facts/errata.h"
 
 #include "orchestrator/machine/quantity.h"
 #include "orchestrator/report/text/document.h"
-#include "orchestrator/surgery/output/experiment.h"
-#include "orchestrator/surgery/output/tally.h"
+#include "orchestrator/surgery/facts/experiment.h"
+#include "orchestrator/surgery/facts/tally.h"
 
 #include <stdio.h>
 #include <string.h>

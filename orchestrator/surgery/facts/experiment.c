@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: MIT */
-#include "orchestrator/surgery/output/experiment.h"
+#include "orchestrator/surgery/facts/experiment.h"
 
 #include "formats/base/memory_watch.h"
 #include "orchestrator/report/text/members.h"
@@ -20,7 +20,7 @@ static organ_status add_tensor(const organ_model *model, const organ_tensor *t, 
                                organ_error *error)
 {
     char text[700], bytes[SAMPLE];
-    const uint64_t take = !sampled ? 0 : t->bytes < SAMPLE ? t->bytes : SAMPLE;
+    const uint64_t most = t->bytes < SAMPLE ? t->bytes : SAMPLE, take = sampled ? most : 0;
     int length = snprintf(text, sizeof text, "%.500s %s", t->name, organ_dtype_describe(t->dtype)->name);
     for (unsigned k = 0; k < t->rank && length < (int)sizeof text - 24; k++)
         length += snprintf(text + length, sizeof text - (size_t)length, " %llu", (unsigned long long)t->shape[k]);
