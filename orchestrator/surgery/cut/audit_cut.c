@@ -278,8 +278,8 @@ static organ_status audit_work(organ_cut_audit *a, json_t **report, organ_error 
     if (organ_cut_recover(r, error))
         return error->status;
     a->after_recovery = organ_problems_count(&a->problems);
-    a->cut =
-        (organ_cut_out){.model = a->donor, .layers = r->layers, .layer_count = r->layer_count, .engine = a->engine};
+    a->cut = (organ_cut_out){
+        .write = {.model = a->donor, .engine = a->engine}, .layers = r->layers, .layer_count = r->layer_count};
     a->run.cut = &a->cut;
     a->run.model = a->donor;
     if (plan(a, error) || compare_all(a, error) || audit_cut_judge(a, error) ||

@@ -35,7 +35,7 @@ typedef struct putting {
 static organ_status put_bytes(void *context, const void *bytes, size_t size, uint64_t at, organ_error *error)
 {
     const putting *const p = context;
-    if (organ_stop_asked(p->run->cut->engine->stop))
+    if (organ_stop_asked(p->run->cut->write.engine->stop))
         return organ_fail(error, ORGAN_INTERRUPTED, "interrupted");
     return organ_write_put(p->run->run, p->part->piece, bytes, size, at, p->scratch, error);
 }
@@ -57,7 +57,7 @@ static void copy_task(void *context, size_t k, size_t worker)
     if (copy_part(run, part, &c->benches[worker], &error) == ORGAN_OK) {
         pthread_mutex_lock(&run->lock);
         organ_write_finish(run->run, part->piece, json_object(), &error);
-        organ_progress_advance(run->cut->progress, part->tensor->bytes, run->pieces[part->piece].name, NULL);
+        organ_progress_advance(run->cut->write.progress, part->tensor->bytes, run->pieces[part->piece].name, NULL);
         pthread_mutex_unlock(&run->lock);
     }
     if (error.status)
@@ -94,7 +94,7 @@ static void close_benches(copy_copying *c, size_t workers)
 /* Where the memory has buffers for fewer than all workers, one does it. */
 organ_status organ_cut_copy(organ_cut_run *run, organ_error *error)
 {
-    const organ_engine *const engine = run->cut->engine;
+    const organ_engine *const engine = run->cut->write.engine;
     const size_t workers = organ_workers_count(engine->workers);
     const bool all = engine->memory / organ_cut_copy_memory() >= workers;
     copy_copying c = {.run = run, .todo = calloc(run->part_count + 1, sizeof *c.todo), .first = {.error = error}};

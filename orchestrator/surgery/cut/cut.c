@@ -42,11 +42,11 @@ static organ_status cut_make_header(organ_cut_run *run, organ_error *error)
 
 /* ---- what the writer asks for ---- */
 
-static organ_status fill(void *context, organ_writing *units, organ_error *error)
+static organ_status cut_fill(void *context, organ_writing *units, organ_error *error)
 {
     organ_cut_run *const run = context;
     run->run = units;
-    if (run->cut->resolve && run->cut->resolve(run->cut->context, run, error))
+    if (run->cut->resolve && run->cut->resolve(run->cut->write.context, run, error))
         return error->status;
     return organ_cut_copy(run, error);
 }
@@ -56,14 +56,8 @@ static bool cut_recall(void *context, size_t item, const json_t *results)
     const organ_cut_run *const run = context;
     for (size_t k = 0; k < run->part_count && run->cut->recall; k++)
         if (run->parts[k].piece == item && run->parts[k].matrices > 0)
-            return run->cut->recall(run->cut->context, run->parts[k].tensor, results);
+            return run->cut->recall(run->cut->write.context, run->parts[k].tensor, results);
     return results != NULL;
-}
-
-static json_t *cut_parameters(void *context)
-{
-    const organ_cut_run *const run = context;
-    return run->cut->parameters(run->cut->context);
 }
 
 /* [[kept numbers] or null] of a layer; what it keeps all of is null. */
@@ -98,23 +92,11 @@ static json_t *asked_json(const void *context, size_t l)
                      SET_IF(layer->shared_channels.numbers, "shared_channels", keep_json(&layer->shared_channels)));
 }
 
-static json_t *cut_identity(void *context)
+/* The kept numbers, for the journal. */
+static json_t *cut_kept_json(void *context)
 {
     const organ_cut_run *const run = context;
-    json_t *const kept = ORGAN_OBJECT(SET("layers", organ_json_rows(run->cut->layer_count, asked_json, run)));
-    return run->cut->identity ? organ_json_joined(kept, run->cut->identity(run->cut->context)) : kept;
-}
-
-static json_t *cut_document(void *context, const organ_writing *made)
-{
-    const organ_cut_run *const run = context;
-    return run->cut->document(run->cut->context, run, made);
-}
-
-static int settle_document(void *context, json_t *report)
-{
-    const organ_cut_run *const run = context;
-    return run->cut->settle ? run->cut->settle(run->cut->context, report) : 0;
+    return ORGAN_OBJECT(SET("layers", organ_json_rows(run->cut->layer_count, asked_json, run)));
 }
 
 /* ---- documents ---- */
@@ -160,9 +142,9 @@ json_t *organ_cut_told(const organ_cut_run *run, uint64_t bytes_after)
         SET("layers", organ_json_rows(run->layer_count, cut_layer_json, run)), SET_HELD("settings", run->settings));
 }
 
-json_t *organ_cut_json(const organ_cut_run *run, const organ_writing *made)
+json_t *organ_cut_json(const organ_writing *made)
 {
-    return organ_cut_told(run, organ_resharding_total(organ_write_files(made)));
+    return organ_cut_told(organ_write_inner(made), organ_resharding_total(organ_write_files(made)));
 }
 
 /* ---- the run ---- */
@@ -191,55 +173,44 @@ void organ_cut_release(organ_cut_run *run)
 
 static organ_status cut_check_output(const organ_cut_run *run, organ_error *error)
 {
-    if (run->cut->engine->memory < organ_cut_copy_memory())
-        return organ_memory_refuse(error, run->cut->engine->memory, organ_cut_copy_memory(), "the buffers of a copy");
-    if (!run->model->gguf && run->model->config.present && organ_output_is_file(run->cut->asked->output))
+    if (run->cut->write.engine->memory < organ_cut_copy_memory())
+        return organ_memory_refuse(error, run->cut->write.engine->memory, organ_cut_copy_memory(),
+                                   "the buffers of a copy");
+    if (!run->model->gguf && run->model->config.present && organ_output_is_file(run->cut->write.asked->output))
         return organ_fail(error, ORGAN_USAGE, "%s: the smaller model has a config.json of its own: name a directory",
-                          run->cut->asked->output);
+                          run->cut->write.asked->output);
     return organ_model_is_here(run->model, "cut", error);
 }
 
-static organ_status cut_write(organ_cut_run *run, json_t **report, organ_error *error)
+static organ_status cut_write(organ_cut_run *run, organ_write *write, json_t **report, organ_error *error)
 {
-    const organ_cut_out *const cut = run->cut;
-    if (cut->plan)
-        organ_plan_memory(cut->plan, organ_cut_copy_memory(), 0);
-    const organ_write all = {.model = run->model,
-                             .asked = cut->asked,
-                             .choice = cut->choice,
-                             .pieces = run->pieces,
-                             .piece_count = run->piece_count,
-                             .units = run->units,
-                             .unit_count = run->piece_count,
-                             .definition = cut->definition,
-                             .schema = cut->schema,
-                             .gguf = run->gguf,
-                             .stage = cut->stage,
-                             .name = cut->name,
-                             .markdown_name = cut->markdown_name,
-                             .progress = cut->progress,
-                             .engine = cut->engine,
-                             .plan = cut->plan,
-                             .model_is = "model",
-                             .made_as = ORGAN_MADE_ALIKE,
-                             .context = run,
-                             .edit = organ_cut_edit_config,
-                             .fill = fill,
-                             .recall = cut_recall,
-                             .parameters = cut_parameters,
-                             .identity = cut_identity,
-                             .document = cut_document,
-                             .settle = settle_document};
-    return organ_write_run(&all, report, error);
+    organ_plan plan;
+    if (write->plan) {
+        plan = *write->plan;
+        organ_plan_memory(&plan, organ_cut_copy_memory(), 0);
+        write->plan = &plan;
+    }
+    write->pieces = run->pieces;
+    write->units = run->units;
+    write->piece_count = write->unit_count = run->piece_count;
+    write->gguf = run->gguf;
+    write->model_is = "model";
+    write->made_as = ORGAN_MADE_ALIKE;
+    write->inner = run;
+    write->edit = organ_cut_edit_config;
+    write->fill = cut_fill;
+    write->recall = cut_recall;
+    write->depends = cut_kept_json;
+    return organ_write_run(write, report, error);
 }
 
-organ_status organ_cut_make(const organ_cut_out *cut, json_t **report, organ_error *error)
+organ_status organ_cut_make(organ_cut_out *cut, json_t **report, organ_error *error)
 {
-    organ_cut_run run = {.cut = cut, .model = cut->model, .settings = json_array()};
+    organ_cut_run run = {.cut = cut, .model = cut->write.model, .settings = json_array()};
     *report = NULL;
     pthread_mutex_init(&run.lock, NULL);
     if (cut_check_output(&run, error) == ORGAN_OK && organ_cut_prepare(&run, error) == ORGAN_OK)
-        cut_write(&run, report, error);
+        cut_write(&run, &cut->write, report, error);
     pthread_mutex_destroy(&run.lock);
     organ_cut_release(&run);
     return error->status;

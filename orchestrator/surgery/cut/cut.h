@@ -29,30 +29,21 @@ typedef struct organ_cut_layer {
 
 typedef struct organ_cut_run organ_cut_run;
 
-/* What the caller says. Everything must outlive the call. */
+/* Everything must outlive the call. */
 typedef struct organ_cut_out {
-    const organ_model *model;
+    /* Set by the caller: model, asked, definition, schema, name, markdown_name, stage, progress, engine, context,
+     * parameters, document; if needed choice, identity (without the kept numbers, which are part of it), plan (the
+     * memory of a copy is added), settle. The rest is set by organ_cut_make. */
+    organ_write write;
     const organ_cut_layer *layers; /* of each layer of the donor, */
     size_t layer_count;            /* which are as many as organ_cut_layers says */
-    /* A flag for each tensor of the donor of which what stays gets other values, put by `resolve`; NULL: none does. */
+    /* A flag for each tensor of the donor whose kept part gets other values, put by `resolve`; NULL: none does. */
     const bool *resolved;
-    /* As in organ_write. */
-    const organ_write_options *asked;
-    bool choice; /* as in organ_output */
-    const organ_progress *progress;
-    const organ_engine *engine;
-    void *context;
-    const char *definition, *schema, *name, *markdown_name, *stage;
-    json_t *(*parameters)(void *context);
-    json_t *(*identity)(void *context); /* the kept numbers are part of it without this */
-    json_t *(*document)(void *context, const organ_cut_run *run, const organ_writing *made);
-    int (*settle)(void *context, json_t *report);
-    organ_plan *plan; /* of a dry run, as in organ_write; what a copy takes of --memory is added */
-    /* What the journal keeps with a resolved tensor that is whole, an object, and what takes it over where a run is
-     * continued; false if that is not what it expects. NULL: nothing. */
+    /* The object that the journal keeps with a whole resolved tensor, and the function that takes it over when a run is
+     * continued; it returns false if the object is malformed. NULL: nothing. Both get write.context. */
     json_t *(*results)(void *context, const organ_tensor *tensor);
     bool (*recall)(void *context, const organ_tensor *tensor, const json_t *results);
-    /* Puts the matrices of `resolved`, before what stays as it is gets copied. */
+    /* Puts the matrices of `resolved`, before unchanged parts are copied. */
     organ_status (*resolve)(void *context, organ_cut_run *run, organ_error *error);
 } organ_cut_out;
 
@@ -70,7 +61,7 @@ uint64_t organ_cut_experts(const organ_model *model, size_t layer);
  * ORGAN_BAD_INPUT, naming tensor, key and reason, where the smaller model could not be told: a tensor that is not known
  * to belong to one expert or all, a cut through a block of quantisation, a pattern of layers that the configuration
  * could not say any more. */
-organ_status organ_cut_make(const organ_cut_out *cut, json_t **report, organ_error *error);
+organ_status organ_cut_make(organ_cut_out *cut, json_t **report, organ_error *error);
 
 /* ---- for `resolve` ---- */
 
@@ -104,6 +95,6 @@ organ_status organ_cut_get(const organ_cut_run *run, const organ_tensor *tensor,
  * "shared_channels" and "kept_shared_channels". Layers that have no experts, or keep all channels, have null there;
  * "becomes" is null where a block was dropped, "before" where a setting is new, "after" where it is gone. NULL without
  * memory. */
-json_t *organ_cut_json(const organ_cut_run *run, const organ_writing *made);
+json_t *organ_cut_json(const organ_writing *made);
 
 #endif

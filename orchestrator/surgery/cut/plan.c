@@ -290,7 +290,7 @@ static organ_status check_resolved(const organ_cut_run *run, const organ_tensor 
     const organ_weight *const w = at == SIZE_MAX ? NULL : &run->weights->weights[at];
     const bool plain = w && w->scheme == ORGAN_SCHEME_PLAIN && !w->scale;
     char text[160];
-    if (plain && organ_cut_takes(run->cut->engine, t->dtype))
+    if (plain && organ_cut_takes(run->cut->write.engine, t->dtype))
         return ORGAN_OK;
     return organ_fail(error, ORGAN_USAGE,
                       "tensor '%s': is %s, which cannot take other values: leave the healing out, or dequantize first",
@@ -333,7 +333,7 @@ static organ_status plan_add_piece(organ_cut_run *run, const organ_tensor *t, co
                                                 .count = 1,
                                                 .item = run->piece_count,
                                                 .bytes = t->bytes,
-                                                .along = part->matrices > 0 && run->cut->engine->ranks};
+                                                .along = part->matrices > 0 && run->cut->write.engine->ranks};
     run->pieces[run->piece_count++] = piece;
     return ORGAN_OK;
 }

@@ -56,7 +56,7 @@ bool organ_cut_takes(const organ_engine *engine, organ_dtype type)
 /* Rounds rows, and lets them be what they were rounded to. */
 static void round_rows(const organ_cut_run *run, const put_place *p, float *values, size_t rows, void *units)
 {
-    const organ_kernels *const kernels = run->cut->engine->kernels;
+    const organ_kernels *const kernels = run->cut->write.engine->kernels;
     const size_t count = rows * p->cols / p->type->elements;
     if (organ_dtype_is_blocks(p->part->tensor->dtype))
         kernels->fit[p->type->ggml](values, NULL, p->cols, units, count);
@@ -71,7 +71,7 @@ static organ_status put_rows(organ_cut_run *run, const put_place *p, bool own, f
     for (size_t r = 0; r < p->rows; r += p->band) {
         const size_t rows = organ_lesser(p->band, p->rows - r);
         float *const values = weights + r * p->cols;
-        const organ_kernels *const kernels = run->cut->engine->kernels;
+        const organ_kernels *const kernels = run->cut->write.engine->kernels;
         const bool finite = isfinite(kernels->amax(values, rows * p->cols));
         if (finite)
             round_rows(run, p, values, rows, units);
@@ -110,9 +110,9 @@ organ_status organ_cut_put(organ_cut_run *run, const organ_tensor *tensor, uint6
     else if (own)
         copy_rows(run, &p, matrix, units, error);
     if (!error->status && own && ++p.part->put == p.part->matrices) {
-        json_t *const results = run->cut->results ? run->cut->results(run->cut->context, tensor) : json_object();
+        json_t *const results = run->cut->results ? run->cut->results(run->cut->write.context, tensor) : json_object();
         organ_write_finish(run->run, p.part->piece, results, error);
-        organ_progress_advance(run->cut->progress, tensor->bytes, run->pieces[p.part->piece].name, NULL);
+        organ_progress_advance(run->cut->write.progress, tensor->bytes, run->pieces[p.part->piece].name, NULL);
     }
     free(units);
     return error->status;
@@ -129,7 +129,7 @@ organ_status organ_cut_get(const organ_cut_run *run, const organ_tensor *tensor,
         const size_t rows = organ_lesser(p.band, p.rows - r);
         if (organ_write_read(run->run, p.part->piece, units, rows * p.row_bytes, p.at + r * p.row_bytes, error) ==
             ORGAN_OK)
-            organ_widen(run->cut->engine->kernels, tensor->dtype, units, weights + r * p.cols,
+            organ_widen(run->cut->write.engine->kernels, tensor->dtype, units, weights + r * p.cols,
                         rows * p.cols / p.type->elements);
     }
     free(units);

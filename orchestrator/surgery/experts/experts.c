@@ -169,24 +169,24 @@ static organ_status experts_cut(organ_experts_job *job, json_t **report, organ_e
     const organ_experts_options *const o = job->options;
     if (job->heal && o->write.dry_run)
         organ_expert_heal_foresee(job->heal, &job->plan);
-    const organ_cut_out all = {.model = job->model,
-                               .layers = job->layers,
-                               .layer_count = job->layer_count,
-                               .asked = &o->write,
-                               ORGAN_WRITE_BY(job),
-                               .definition = ORGAN_EXPERT_SCORES_DEFINITION,
-                               .schema = "organ.experts/1",
-                               .name = "experts.json",
-                               .markdown_name = "EXPERTS_REPORT.md",
-                               .stage = "cutting",
-                               .parameters = organ_experts_parameters,
-                               .document = organ_experts_document,
-                               .plan = &job->plan,
-                               .resolved = job->heal ? organ_expert_heal_resolved(job->heal) : NULL,
-                               .identity = job->heal ? experts_identity : NULL,
-                               .results = job->heal ? results : NULL,
-                               .recall = job->heal ? experts_recall : NULL,
-                               .resolve = job->heal ? resolve : NULL};
+    organ_cut_out all = {.write = {.model = job->model,
+                                   .asked = &o->write,
+                                   ORGAN_WRITE_BY(job),
+                                   .definition = ORGAN_EXPERT_SCORES_DEFINITION,
+                                   .schema = "organ.experts/1",
+                                   .name = "experts.json",
+                                   .markdown_name = "EXPERTS_REPORT.md",
+                                   .stage = "cutting",
+                                   .parameters = organ_experts_parameters,
+                                   .document = organ_experts_document,
+                                   .plan = &job->plan,
+                                   .identity = job->heal ? experts_identity : NULL},
+                         .layers = job->layers,
+                         .layer_count = job->layer_count,
+                         .resolved = job->heal ? organ_expert_heal_resolved(job->heal) : NULL,
+                         .results = job->heal ? results : NULL,
+                         .recall = job->heal ? experts_recall : NULL,
+                         .resolve = job->heal ? resolve : NULL};
     return organ_cut_make(&all, report, error);
 }
 

@@ -45,10 +45,10 @@ static json_t *experts_document_definitions_json(void)
                          "there stays as it was."));
 }
 
-json_t *organ_experts_document(void *context, const organ_cut_run *run, const organ_writing *made)
+json_t *organ_experts_document(void *context, const organ_writing *made)
 {
     const organ_experts_job *const job = context;
-    json_t *const cut = organ_cut_json(run, made);
+    json_t *const cut = organ_cut_json(made);
     if (cut && (!job->known || job->uneven) &&
         json_object_set_new(cut, "layers", json_array()) != 0) { /* nobody knows, or could load them */
         json_decref(cut);

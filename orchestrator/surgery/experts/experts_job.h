@@ -42,6 +42,6 @@ void organ_experts_forget(const organ_experts_job *job, organ_status status);
 /* ---- experts_document.c ---- */
 
 json_t *organ_experts_parameters(void *context);
-json_t *organ_experts_document(void *context, const organ_cut_run *run, const organ_writing *made);
+json_t *organ_experts_document(void *context, const organ_writing *made);
 
 #endif

@@ -159,7 +159,7 @@ static json_t *layers_definitions_json(const organ_layers_job *job)
                      "costs beside others is not what it costs alone.")));
 }
 
-json_t *organ_layers_document(void *context, const organ_cut_run *run, const organ_writing *made)
+json_t *organ_layers_document(void *context, const organ_writing *made)
 {
     const organ_layers_job *const job = context;
     const bool known = job->drop.named || job->choice.done;
@@ -168,5 +168,5 @@ json_t *organ_layers_document(void *context, const organ_cut_run *run, const org
                      SET("dropped", known ? organ_layers_numbers_json(job->drop.dropped, job->layers) : json_null()),
                      SET("blocks", known ? document_words_of(job->drop.dropped, job->layers) : json_null()),
                      SET("search", search_json(job)), SET("heal", heal_json(job))),
-        organ_json_joined(organ_cut_json(run, made), ORGAN_OBJECT(SET("definitions", layers_definitions_json(job)))));
+        organ_json_joined(organ_cut_json(made), ORGAN_OBJECT(SET("definitions", layers_definitions_json(job)))));
 }

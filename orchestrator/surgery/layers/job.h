@@ -54,6 +54,6 @@ void organ_layers_choice_release(organ_layers_job *job);
 /* ---- document.c ---- */
 
 json_t *organ_layers_parameters(void *job);
-json_t *organ_layers_document(void *job, const organ_cut_run *run, const organ_writing *made);
+json_t *organ_layers_document(void *job, const organ_writing *made);
 
 #endif

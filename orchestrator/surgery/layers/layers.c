@@ -195,26 +195,26 @@ static organ_status layers_cut(organ_layers_job *job, json_t **report, organ_err
         return organ_fail_memory(error, o->model);
     for (size_t l = 0; l < job->layers; l++)
         layers[l].dropped = job->drop.dropped[l];
-    const organ_cut_out made = {.model = job->model,
-                                .layers = layers,
-                                .layer_count = blocks,
-                                .asked = &o->write,
-                                .progress = job->progress,
-                                .engine = job->engine,
-                                .context = job,
-                                .plan = &job->plan,
-                                .definition = ORGAN_LAYERS_DEFINITION,
-                                .schema = ORGAN_LAYERS_SCHEMA,
-                                .name = "layers.json",
-                                .markdown_name = "LAYERS_REPORT.md",
-                                .stage = "dropping blocks",
-                                .parameters = organ_layers_parameters,
-                                .identity = layers_identity,
-                                .resolved = job->resolved,
-                                .results = job->heal ? results : NULL,
-                                .recall = job->heal ? layers_recall : NULL,
-                                .resolve = job->heal ? resolve : NULL,
-                                .document = organ_layers_document};
+    organ_cut_out made = {.write = {.model = job->model,
+                                    .asked = &o->write,
+                                    .progress = job->progress,
+                                    .engine = job->engine,
+                                    .context = job,
+                                    .plan = &job->plan,
+                                    .definition = ORGAN_LAYERS_DEFINITION,
+                                    .schema = ORGAN_LAYERS_SCHEMA,
+                                    .name = "layers.json",
+                                    .markdown_name = "LAYERS_REPORT.md",
+                                    .stage = "dropping blocks",
+                                    .parameters = organ_layers_parameters,
+                                    .identity = layers_identity,
+                                    .document = organ_layers_document},
+                          .layers = layers,
+                          .layer_count = blocks,
+                          .resolved = job->resolved,
+                          .results = job->heal ? results : NULL,
+                          .recall = job->heal ? layers_recall : NULL,
+                          .resolve = job->heal ? resolve : NULL};
     organ_cut_make(&made, report, error);
     free(layers);
     return error->status;

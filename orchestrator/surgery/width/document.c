@@ -153,11 +153,11 @@ static json_t *width_definitions_json(const organ_width_job *job)
                        "for the output that all columns gave; everything else that stays is copied byte for byte."));
 }
 
-json_t *organ_width_document(void *context, const organ_cut_run *run, const organ_writing *made)
+json_t *organ_width_document(void *context, const organ_writing *made)
 {
     const organ_width_job *const job = context;
     return organ_json_joined(
-        organ_cut_json(run, made),
+        organ_cut_json(made),
         ORGAN_OBJECT(SET_HELD("calibration", job->calibration), SET("memory", memory_json(job)),
                      SET("ffn", means_json(job, ORGAN_WIDTH_CHANNELS)),
                      SET("experts", means_json(job, ORGAN_WIDTH_EXPERTS)),

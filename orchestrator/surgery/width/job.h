@@ -114,6 +114,6 @@ void organ_width_foresee(organ_width_job *job);
 
 json_t *organ_width_parameters(void *job);
 json_t *organ_width_identity(void *job);
-json_t *organ_width_document(void *job, const organ_cut_run *run, const organ_writing *made);
+json_t *organ_width_document(void *job, const organ_writing *made);
 
 #endif

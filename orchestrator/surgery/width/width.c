@@ -50,23 +50,23 @@ static organ_status width_cut(organ_width_job *job, bool dry, json_t **report, o
 {
     organ_write_options asked = job->options->write;
     asked.dry_run = dry;
-    const organ_cut_out made = {.model = job->model,
-                                .layers = job->layers,
-                                .layer_count = job->layer_count,
-                                .resolved = job->targets.chosen,
-                                .asked = &asked,
-                                ORGAN_WRITE_BY(job),
-                                .choice = true,
-                                .plan = dry ? &job->plan : NULL,
-                                .definition = "width/1",
-                                .schema = "organ.width/1",
-                                .name = "width.json",
-                                .markdown_name = "WIDTH_REPORT.md",
-                                .stage = "writing",
-                                .parameters = organ_width_parameters,
-                                .identity = organ_width_identity,
-                                .document = organ_width_document,
-                                .resolve = put_parts};
+    organ_cut_out made = {.write = {.model = job->model,
+                                    .asked = &asked,
+                                    ORGAN_WRITE_BY(job),
+                                    .choice = true,
+                                    .plan = dry ? &job->plan : NULL,
+                                    .definition = "width/1",
+                                    .schema = "organ.width/1",
+                                    .name = "width.json",
+                                    .markdown_name = "WIDTH_REPORT.md",
+                                    .stage = "writing",
+                                    .parameters = organ_width_parameters,
+                                    .identity = organ_width_identity,
+                                    .document = organ_width_document},
+                          .layers = job->layers,
+                          .layer_count = job->layer_count,
+                          .resolved = job->targets.chosen,
+                          .resolve = put_parts};
     return organ_cut_make(&made, report, error);
 }
 

@@ -29,6 +29,8 @@ json_t *organ_writing_head(const organ_writing *w)
     json_t *head =
         ORGAN_OBJECT(SET_TEXT("schema", "organ.journal/1"), SET_TEXT("definition", m->definition),
                      SET_TEXT("organ", ORGAN_VERSION), SET_IF(m->parameters, "parameters", m->parameters(m->context)));
+    if (m->depends)
+        head = organ_json_joined(head, m->depends(organ_write_inner(w)));
     if (m->identity)
         head = organ_json_joined(head, m->identity(m->context));
     return organ_json_joined(

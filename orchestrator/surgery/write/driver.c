@@ -86,7 +86,7 @@ static organ_status write_fill(organ_writing *w, organ_error *error)
     const organ_write *const m = w->write;
     if (m->rows)
         return organ_row_work_run(w, error);
-    return m->fill ? m->fill(m->context, w, error) : ORGAN_OK;
+    return m->fill ? m->fill(organ_write_inner(w), w, error) : ORGAN_OK;
 }
 
 static organ_status write_units(organ_writing *w, organ_error *error)

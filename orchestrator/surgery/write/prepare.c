@@ -124,7 +124,7 @@ static organ_status prepare_config(organ_writing *w, organ_error *error)
     if (organ_input_load(w->config_path, w->config_path, ORGAN_CONFIG_LIMIT, &bytes, &length, error) == ORGAN_OK &&
         organ_json_edit_begin(&w->config, w->config_path, bytes, length, error) == ORGAN_OK &&
         organ_leftovers_strip(w->write->model, &w->config, &w->stripped, error) == ORGAN_OK && w->write->edit)
-        w->write->edit(w->write->context, &w->config, error);
+        w->write->edit(organ_write_inner(w), &w->config, error);
     free(bytes);
     return error->status;
 }

@@ -36,6 +36,8 @@ organ_status organ_write_note(organ_writing *w, json_t *line, bool worth, organ_
 
 const organ_output *organ_write_output(const organ_writing *w) { return &w->output; }
 
+void *organ_write_inner(const organ_writing *w) { return w->write->inner ? w->write->inner : w->write->context; }
+
 const organ_resharding *organ_write_files(const organ_writing *w) { return w->plan; }
 
 const organ_file_list *organ_write_beside(const organ_writing *w) { return &w->beside; }

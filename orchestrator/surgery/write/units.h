@@ -49,6 +49,9 @@ const json_t *organ_write_lines(const organ_writing *writing);
 const organ_output *organ_write_output(const organ_writing *writing);
 const organ_resharding *organ_write_files(const organ_writing *writing);
 
+/* The context of `fill`: organ_write.inner, or organ_write.context if that is NULL. */
+void *organ_write_inner(const organ_writing *writing);
+
 /* For `document` of a layout: number and bytes of the files that are copied in addition to the tensors. */
 const organ_file_list *organ_write_beside(const organ_writing *writing);
 

@@ -64,7 +64,7 @@ static organ_status check_unit(const organ_writing *w, size_t unit, const json_t
 static bool units_take(organ_writing *w, size_t item, const json_t *results)
 {
     return w->write->rows ? organ_row_work_recall(w, item, results)
-                          : w->write->recall(w->write->context, item, results);
+                          : w->write->recall(organ_write_inner(w), item, results);
 }
 
 void organ_units_recall(organ_writing *w, size_t unit, const json_t *line)

@@ -69,8 +69,10 @@ typedef struct organ_write {
     const organ_plan *plan; /* of a dry run: the work in addition to reading the model and writing the output; NULL: the
                                document has no plan */
 
-    /* ---- callbacks, on the thread of organ_write_run; all get `context` ---- */
+    /* ---- callbacks, on the thread of organ_write_run, with `context` ---- */
     void *context;
+    void *inner; /* the context of `edit`, `fill`, `recall` and `depends`, if a room between verb and driver has them
+                    (surgery/cut); NULL: `context` */
     /* Changes config.json of an output of pieces; not called if the model has none. */
     organ_status (*edit)(void *context, organ_json_edit *config, organ_error *error);
     /* Puts the bytes of the units that organ_write_done denies with organ_write_put, finishes each with
@@ -85,6 +87,7 @@ typedef struct organ_write {
     /* Further members on which the output depends, for the journal: a run is continued only if they are equal. Returns
      * a new object, or NULL without memory. */
     json_t *(*identity)(void *context);
+    json_t *(*depends)(void *context); /* the same of a room between verb and driver */
     /* Called when all tensors are written and cuts->xxh3 is complete: checks the output in the directory `to`, which
      * opens by `path`. */
     organ_status (*check)(void *context, const char *to, const char *path, organ_error *error);

@@ -260,10 +260,10 @@ static json_t *parameters(void *context)
     return ORGAN_OBJECT(SET_TEXT("cut", j->way->cut ? j->way->cut : ""));
 }
 
-static json_t *document(void *context, const organ_cut_run *run, const organ_writing *made)
+static json_t *document(void *context, const organ_writing *made)
 {
     (void)context;
-    return organ_json_joined(organ_cut_json(run, made), ORGAN_OBJECT(SET("definitions", json_object())));
+    return organ_json_joined(organ_cut_json(made), ORGAN_OBJECT(SET("definitions", json_object())));
 }
 
 static bool stays(const organ_cut_keep *keep, uint64_t number)
@@ -314,21 +314,21 @@ static organ_status run_cut(job *j, const organ_engine *engine, const char *path
                                        .force = way->force,
                                        .dry_run = way->dry_run,
                                        .max_shard_size = ORGAN_SHARD_BYTES};
-    const organ_cut_out cut = {.model = j->model,
-                               .layers = layers,
-                               .layer_count = organ_cut_layers(j->model),
-                               .resolved = way->resolved ? j->resolved : NULL,
-                               .asked = &asked,
-                               .engine = engine,
-                               .context = j,
-                               .definition = "experts/1",
-                               .schema = "organ.experts/1",
-                               .name = "experts.json",
-                               .markdown_name = "EXPERTS_REPORT.md",
-                               .stage = "cutting",
-                               .parameters = parameters,
-                               .document = document,
-                               .resolve = way->resolved ? resolve : NULL};
+    organ_cut_out cut = {.write = {.model = j->model,
+                                   .asked = &asked,
+                                   .engine = engine,
+                                   .context = j,
+                                   .definition = "experts/1",
+                                   .schema = "organ.experts/1",
+                                   .name = "experts.json",
+                                   .markdown_name = "EXPERTS_REPORT.md",
+                                   .stage = "cutting",
+                                   .parameters = parameters,
+                                   .document = document},
+                         .layers = layers,
+                         .layer_count = organ_cut_layers(j->model),
+                         .resolved = way->resolved ? j->resolved : NULL,
+                         .resolve = way->resolved ? resolve : NULL};
     organ_cut_make(&cut, &cut_report, error);
     free(j->resolved);
     return error->status;

@@ -174,10 +174,9 @@ typedef struct healing {
     organ_expert_heal *heal;
 } healing;
 
-static json_t *document(void *context, const organ_cut_run *run, const organ_writing *made)
+static json_t *document(void *context, const organ_writing *made)
 {
     const healing *const h = context;
-    (void)run;
     (void)made;
     return ORGAN_OBJECT(SET("heal", organ_expert_heal_json(h->heal)));
 }
@@ -219,23 +218,23 @@ static organ_status heal_model(const heal_way *way, const organ_model *model, co
     if (organ_expert_heal_open(&options, &h.heal, error) == ORGAN_OK) {
         const organ_write_options asked = {
             .output = output, .resume = resume, .max_shard_size = UINT64_MAX, .dry_run = way->dry_run};
-        const organ_cut_out cut = {.model = model,
-                                   .layers = layers,
-                                   .layer_count = way->stacked ? STACKED_LAYERS : LAYERS,
-                                   .resolved = organ_expert_heal_resolved(h.heal),
-                                   .asked = &asked,
-                                   .engine = engine,
-                                   .context = &h,
-                                   .definition = "experts/1",
-                                   .schema = "organ.experts/1",
-                                   .stage = "cutting",
-                                   .name = "experts.json",
-                                   .markdown_name = "EXPERTS_REPORT.md",
-                                   .parameters = parameters,
-                                   .document = document,
-                                   .results = results,
-                                   .recall = recall,
-                                   .resolve = resolve};
+        organ_cut_out cut = {.write = {.model = model,
+                                       .asked = &asked,
+                                       .engine = engine,
+                                       .context = &h,
+                                       .definition = "experts/1",
+                                       .schema = "organ.experts/1",
+                                       .stage = "cutting",
+                                       .name = "experts.json",
+                                       .markdown_name = "EXPERTS_REPORT.md",
+                                       .parameters = parameters,
+                                       .document = document},
+                             .layers = layers,
+                             .layer_count = way->stacked ? STACKED_LAYERS : LAYERS,
+                             .resolved = organ_expert_heal_resolved(h.heal),
+                             .results = results,
+                             .recall = recall,
+                             .resolve = resolve};
         organ_cut_make(&cut, &report, error);
     }
     organ_expert_heal_close(h.heal);
