@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: MIT
  * GPTQ within what blocks of GGUF can store: parts of blocks there and back, what is lost beside the blocks that
  * weights become by themselves, the same bits on every table of kernels and for any number of threads. */
+#include "orchestrator/surgery/precision/encoding.h"
 #include "orchestrator/surgery/precision/gptq.h"
 #include "tests/kit/effort.h"
 #include "tests/kit/require.h"
@@ -106,6 +107,28 @@ START_TEST(parts_there_and_back)
         ck_assert_msg(memcmp(blocks, again, count_of(kind) * kind->bytes) == 0, "type %u", kind->type);
     }
     ck_assert_ptr_null(organ_ggml_kind_of(10));
+}
+END_TEST
+
+/* The rows of GGUF encodings agree with the layouts of blocks in kernels and formats: bits, elements, and the narrower
+ * encoding of rows that are not whole blocks. */
+START_TEST(encodings_are_blocks)
+{
+    static const char *const names[] = {"q4_0", "q4_1", "q5_0", "q5_1", "q8_0", "q4_k", "q5_k", "q6_k"};
+    for (size_t k = 0; k < sizeof names / sizeof *names; k++) {
+        const organ_encoding *const e = organ_encoding_named(names[k]);
+        ck_assert_ptr_nonnull(e);
+        const organ_ggml_kind *const kind = organ_grid_blocks(&e->grid);
+        ck_assert_ptr_nonnull(kind);
+        ck_assert_uint_eq(kind->bits, e->grid.bits);
+        ck_assert_uint_eq(kind->elements, organ_dtype_describe(e->codes)->elements);
+        ck_assert_int_eq((int)kind->type, organ_dtype_describe(e->codes)->ggml);
+        ck_assert_uint_eq(organ_encoding_row_bytes(e, 512), 512 / kind->elements * kind->bytes);
+        const organ_encoding *const odd = organ_encoding_fitting(e, 480);
+        ck_assert_ptr_nonnull(odd);
+        ck_assert(kind->elements == 32 ? odd == e : organ_grid_blocks(&odd->grid)->elements == 32);
+        ck_assert_ptr_null(organ_encoding_fitting(e, 81));
+    }
 }
 END_TEST
 
@@ -223,9 +246,10 @@ END_TEST
 
 int main(void)
 {
-    const suite_case cases[] = {{"parts", {parts_there_and_back, first_numbers_are_those_of_the_search}},
-                                {"losses", {blocks_lose_less, edges}},
-                                {"same bits", {bits_are_the_same_for_any_threads_and_kernels}}};
+    const suite_case cases[] = {
+        {"parts", {parts_there_and_back, encodings_are_blocks, first_numbers_are_those_of_the_search}},
+        {"losses", {blocks_lose_less, edges}},
+        {"same bits", {bits_are_the_same_for_any_threads_and_kernels}}};
     Suite *const suites[] = {suite_of("gptq_blocks", cases, sizeof cases / sizeof *cases, set_up, tear_down), NULL};
     return run_suites(suites);
 }
