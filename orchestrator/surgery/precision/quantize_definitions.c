@@ -64,7 +64,7 @@ static json_t *quantize_definitions_blocks_scale(const organ_quantize_job *job)
                : "");
 }
 
-/* Of safetensors models. */
+/* The definitions of a safetensors output. */
 static json_t *quantize_definitions_codes(const organ_quantize_job *job)
 {
     return ORGAN_OBJECT(
@@ -85,7 +85,7 @@ static json_t *quantize_definitions_codes(const organ_quantize_job *job)
                 "relative_error is of the weights before the pruning, the errors of outputs of those that it left.")));
 }
 
-/* Of GGUF models. */
+/* The definitions of a GGUF output. */
 static json_t *quantize_definitions_blocks(const organ_quantize_job *job)
 {
     return ORGAN_OBJECT(

@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: MIT
- * The report of quantize. Members that only one kind of output has are marked: `gguf`, or of a safetensors model
- * `pruning` and `widths`. */
+ * The report of quantize. The condition of a member names the outputs that have it: job->writer is set for GGUF only,
+ * `pruning` and `widths` for safetensors only. */
 #include "orchestrator/report/text/members.h"
 #include "orchestrator/surgery/output/importance.h"
 #include "orchestrator/surgery/output/matrices.h"
@@ -65,7 +65,7 @@ static json_t *output_json(const organ_quantize_job *job, double loss, double en
     return job->writer && !(energy > 0) ? json_null() : error_json(job, loss, energy);
 }
 
-/* What is known only with a calibration text or a pruning: S has the sums, as a part or quantize_document_sums. */
+/* Members that only a calibrated or a pruned output has; s is a part, or the sums of several. */
 #define SET_OUTPUT_ERRORS(job, s)                                                                                      \
     SET_IF((job)->along, "gptq_output_error", output_json(job, (s)->gptq_loss, (s)->energy)),                          \
         SET_IF((job)->along, "output_error", output_json(job, (s)->output_loss, (s)->energy))

@@ -11,8 +11,7 @@
 #include <stdlib.h>
 #include <string.h>
 
-/* Operations of a plan that take as long as the code of a weight, and as a weight in a block whose scales are searched
- * for. */
+/* Operations of a plan for each weight: to find its code, and with a search for the scales of its block. */
 #define NEAREST 300.0
 #define BLOCKS  10000.0
 

@@ -45,7 +45,8 @@ static bool quantize_plan_is_by_text(const organ_quantize_job *job, const organ_
     return organ_quantize_by_text(job->options) && !(outside && organ_encoding_is_gguf(job->encoding));
 }
 
-/* As compressed-tensors and DeepSeek-V3 name and shape them. */
+/* Adds the tensors of codes, scales and shape, with the names and shapes that compressed-tensors and DeepSeek-V3 use.
+ */
 static organ_status add_codes_and_scales(organ_quantize_job *job, organ_quantize_part *part, organ_error *error)
 {
     const organ_encoding *const e = part->encoding;
@@ -99,7 +100,8 @@ static void keep_tensor(organ_quantize_job *job, const organ_tensor *tensor)
     job->pieces[job->piece_count++] = organ_piece_same(tensor);
 }
 
-/* What the tensor is to become, as far as it is a target, and why it stays unchanged instead. */
+/* Returns the encoding that --scheme gives the tensor, NULL if it is not a target. *why becomes the reason why a target
+ * stays unchanged, or NULL. */
 static const organ_encoding *quantize_plan_meant(organ_quantize_job *job, const organ_tensor *tensor, const char **why,
                                                  organ_error *error)
 {
