@@ -323,51 +323,58 @@ void organ_markdown_text(FILE *out, const char *s, bool code)
     }
 }
 
-/* Every title and cell as Markdown, row by row with the titles first; entries past the last cell are "". */
-static char **markdown_cells(const organ_table *table, size_t count)
+/* Entry k as Markdown, row by row with the titles first; entries past the last cell are "". To be freed; NULL without
+ * memory. A table of 100,000 rows has a million entries, so they are made one at a time, twice. */
+static char *markdown_entry(const organ_table *table, size_t k)
 {
-    char **const cells = calloc(count, sizeof *cells);
-    for (size_t k = 0; cells && k < count; k++) {
-        const size_t column = k % table->column_count, cell = k - table->column_count;
-        const bool title = k < table->column_count, bold = !title && cell >= table->totals;
-        const char *const filled = !title && cell < table->cell_count ? table->cells[cell] : "";
-        const char *const content = title ? table->columns[column].title : filled;
-        organ_text text;
-        organ_error ignored = {0};
-        if (organ_text_open(&text, &ignored) != ORGAN_OK)
-            continue;
-        fputs(bold && *content ? "**" : "", text.out);
-        organ_markdown_text(text.out, content, table->columns[column].code && !title && !bold);
-        fputs(bold && *content ? "**" : "", text.out);
-        organ_text_finish(&text, &cells[k], &ignored);
+    const size_t column = k % table->column_count, cell = k - table->column_count;
+    const bool title = k < table->column_count, bold = !title && cell >= table->totals;
+    const char *const filled = !title && cell < table->cell_count ? table->cells[cell] : "";
+    const char *const content = title ? table->columns[column].title : filled;
+    organ_text text;
+    organ_error ignored = {0};
+    char *entry = NULL;
+    if (organ_text_open(&text, &ignored) != ORGAN_OK)
+        return NULL;
+    fputs(bold && *content ? "**" : "", text.out);
+    organ_markdown_text(text.out, content, table->columns[column].code && !title && !bold);
+    fputs(bold && *content ? "**" : "", text.out);
+    organ_text_finish(&text, &entry, &ignored);
+    return entry;
+}
+
+static void markdown_rule(const organ_table *table, const size_t *widths, FILE *out)
+{
+    for (size_t c = 0; c < table->column_count; c++) {
+        fputc('|', out);
+        for (size_t dash = 0; dash < widths[c] + 1; dash++)
+            fputc('-', out);
+        fputs(table->columns[c].align == ORGAN_RIGHT ? ":" : "-", out);
     }
-    return cells;
+    fputs("|\n", out);
 }
 
 /* Padded, so that the source reads as well as what is made of it. */
-static organ_status markdown_rows(const organ_table *table, char *const *cells, size_t count, size_t *widths, FILE *out,
-                                  organ_error *error)
+static organ_status markdown_rows(const organ_table *table, size_t count, size_t *widths, FILE *out, organ_error *error)
 {
     const size_t columns = table->column_count;
-    for (size_t k = 0; k < count; k++) {
-        if (!cells[k])
+    char *entry;
+    for (size_t k = 0; k < count; k++, free(entry)) {
+        if (!(entry = markdown_entry(table, k)))
             return organ_fail(error, ORGAN_IO, "no memory for a table");
-        const size_t width = organ_text_width(cells[k]);
+        const size_t width = organ_text_width(entry);
         if (width > widths[k % columns])
             widths[k % columns] = width < WIDEST_PADDING ? width : WIDEST_PADDING;
     }
-    for (size_t k = 0; k < count; k++) {
+    for (size_t k = 0; k < count; k++, free(entry)) {
+        if (!(entry = markdown_entry(table, k)))
+            return organ_fail(error, ORGAN_IO, "no memory for a table");
         fputs(k % columns ? " | " : "| ", out);
-        print_field(out, cells[k], widths[k % columns], table->columns[k % columns].align, false);
+        print_field(out, entry, widths[k % columns], table->columns[k % columns].align, false);
         if (k % columns + 1 == columns)
             fputs(" |\n", out);
-        for (size_t c = 0; k + 1 == columns && c < columns; c++) {
-            fputc('|', out);
-            for (size_t dash = 0; dash < widths[c] + 1; dash++)
-                fputc('-', out);
-            fputs(table->columns[c].align == ORGAN_RIGHT ? ":" : "-", out);
-            fputs(c + 1 == columns ? "|\n" : "", out);
-        }
+        if (k + 1 == columns)
+            markdown_rule(table, widths, out);
     }
     return ORGAN_OK;
 }
@@ -378,12 +385,8 @@ organ_status organ_table_markdown(const organ_table *table, FILE *out, organ_err
         return ORGAN_IO;
     const size_t columns = table->column_count, rows = (table->cell_count + columns - 1) / columns + 1;
     size_t *const widths = calloc(columns, sizeof *widths);
-    char **const cells = widths ? markdown_cells(table, rows * columns) : NULL;
-    const organ_status status = cells ? markdown_rows(table, cells, rows * columns, widths, out, error)
-                                      : organ_fail(error, ORGAN_IO, "no memory for a table");
-    for (size_t k = 0; cells && k < rows * columns; k++)
-        free(cells[k]);
-    free(cells);
+    const organ_status status = widths ? markdown_rows(table, rows * columns, widths, out, error)
+                                       : organ_fail(error, ORGAN_IO, "no memory for a table");
     free(widths);
     return status;
 }
