@@ -2,10 +2,12 @@
 #include "orchestrator/stream/remove_tree.h"
 
 #include "formats/base/file_calls.h"
+#include "formats/model/recognise.h"
 
 #include <dirent.h>
 #include <errno.h>
 #include <fcntl.h>
+#include <stdbool.h>
 #include <stddef.h>
 #include <stdio.h>
 #include <string.h>
@@ -16,14 +18,15 @@
 
 static int remove_at(int folder, const char *name, int depth);
 
-/* All entries of the buffer but those that every folder has. What cannot be removed keeps nothing else. 0, or the first
- * errno. */
+/* Removes all entries of the buffer but those that every folder has, and the mark. An entry that cannot be removed does
+ * not keep the others. Returns 0, or the first errno. */
 static int remove_listed(int folder, const char *entries, ssize_t bytes, int depth)
 {
     int fault = 0, one;
     for (ssize_t at = 0; at < bytes;) {
         const struct dirent64 *const entry = (const struct dirent64 *)(const void *)(entries + at);
-        if (strcmp(entry->d_name, ".") != 0 && strcmp(entry->d_name, "..") != 0)
+        const bool stays = strcmp(entry->d_name, ".") == 0 || strcmp(entry->d_name, "..") == 0;
+        if (!stays && strcmp(entry->d_name, ORGAN_GROWING_MARK) != 0)
             if ((one = remove_at(folder, entry->d_name, depth)) != 0 && fault == 0)
                 fault = one;
         at += entry->d_reclen;
@@ -39,7 +42,10 @@ static int empty_folder(int folder, int depth)
     int fault = lseek(folder, 0, SEEK_SET) < 0 ? errno : 0;
     while (fault == 0 && (got = getdents64(folder, entries, sizeof entries)) > 0)
         fault = remove_listed(folder, entries, got, depth);
-    return fault == 0 && got < 0 ? errno : fault;
+    if (fault || got < 0)
+        return fault ? fault : errno;
+    /* The mark allows the next run to remove the rest if this one is killed: it goes last. */
+    return unlinkat(folder, ORGAN_GROWING_MARK, 0) && errno != ENOENT ? errno : 0;
 }
 
 /* 0, or an errno. */

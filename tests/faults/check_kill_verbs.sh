@@ -11,7 +11,7 @@ if [[ -w /dev/shm && $(($(stat -f -c '%a*%S' /dev/shm))) -ge $((1 << 30)) ]]; th
 last=14
 # kills NAME: all calls, or the last ones of those verbs that `ninja test` takes.
 kills() {
-    [[ -z ${FAULT_RUNS:-} && -z ${FAULT_VERBS:-} && " prune prune-force prune-gguf quantize-gguf quantize-gguf-force extract lora-extract lora-sanitize measure " != *" $1 "* ]] && return
+    [[ -z ${FAULT_RUNS:-} && -z ${FAULT_VERBS:-} && " prune prune-force prune-gguf quantize-gguf quantize-gguf-force extract lora-extract lora-sanitize lora-sanitize-force measure " != *" $1 "* ]] && return
     sweep kills "last:$last" "$1"
 }
 
