@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: MIT */
-#include "formats/tensor/tensor.h"
+#include "formats/tensor/anatomy_names.h"
 
 #include <stddef.h>
 #include <stdio.h>
@@ -9,19 +9,45 @@
 static const organ_role_info roles[ORGAN_ROLE_COUNT] = {
     [ORGAN_ROLE_OTHER] = {"other", ORGAN_GROUP_OTHER, false},
     [ORGAN_ROLE_EMBED] = {"embed", ORGAN_GROUP_EMBED, false},
+    [ORGAN_ROLE_POSITION] = {"position_embed", ORGAN_GROUP_EMBED, false},
     [ORGAN_ROLE_OUTPUT] = {"lm_head", ORGAN_GROUP_EMBED, false},
     [ORGAN_ROLE_NORM] = {"norm", ORGAN_GROUP_NORM, false},
     [ORGAN_ROLE_Q] = {"q_proj", ORGAN_GROUP_SKELETON, true},
     [ORGAN_ROLE_K] = {"k_proj", ORGAN_GROUP_SKELETON, true},
     [ORGAN_ROLE_V] = {"v_proj", ORGAN_GROUP_SKELETON, true},
     [ORGAN_ROLE_QKV] = {"qkv_proj", ORGAN_GROUP_SKELETON, true},
+    [ORGAN_ROLE_KV] = {"kv_proj", ORGAN_GROUP_SKELETON, true},
     [ORGAN_ROLE_O] = {"o_proj", ORGAN_GROUP_SKELETON, true},
+    [ORGAN_ROLE_Q_A] = {"q_a_proj", ORGAN_GROUP_SKELETON, true},
+    [ORGAN_ROLE_Q_B] = {"q_b_proj", ORGAN_GROUP_SKELETON, true},
+    [ORGAN_ROLE_KV_A] = {"kv_a_proj", ORGAN_GROUP_SKELETON, true},
+    [ORGAN_ROLE_KV_B] = {"kv_b_proj", ORGAN_GROUP_SKELETON, true},
+    [ORGAN_ROLE_K_B] = {"k_b_proj", ORGAN_GROUP_SKELETON, true},
+    [ORGAN_ROLE_V_B] = {"v_b_proj", ORGAN_GROUP_SKELETON, true},
+    [ORGAN_ROLE_ATTN_GATE] = {"attn_gate", ORGAN_GROUP_SKELETON, true},
+    [ORGAN_ROLE_INDEXER] = {"indexer", ORGAN_GROUP_SKELETON, true},
     [ORGAN_ROLE_ATTENTION] = {"attention", ORGAN_GROUP_SKELETON, false},
+    [ORGAN_ROLE_IN_PROJ] = {"in_proj", ORGAN_GROUP_SKELETON, true},
+    [ORGAN_ROLE_X_PROJ] = {"x_proj", ORGAN_GROUP_SKELETON, true},
+    [ORGAN_ROLE_DT_PROJ] = {"dt_proj", ORGAN_GROUP_SKELETON, true},
+    [ORGAN_ROLE_OUT_PROJ] = {"out_proj", ORGAN_GROUP_SKELETON, true},
+    [ORGAN_ROLE_STATE_GATE] = {"state_gate", ORGAN_GROUP_SKELETON, false},
+    [ORGAN_ROLE_CONV] = {"conv1d", ORGAN_GROUP_SKELETON, false},
+    [ORGAN_ROLE_STATE] = {"state", ORGAN_GROUP_SKELETON, false},
     [ORGAN_ROLE_GATE] = {"gate_proj", ORGAN_GROUP_ORGAN, true},
     [ORGAN_ROLE_UP] = {"up_proj", ORGAN_GROUP_ORGAN, true},
     [ORGAN_ROLE_GATE_UP] = {"gate_up_proj", ORGAN_GROUP_ORGAN, true},
     [ORGAN_ROLE_DOWN] = {"down_proj", ORGAN_GROUP_ORGAN, true},
     [ORGAN_ROLE_ROUTER] = {"router", ORGAN_GROUP_ORGAN, false},
+    [ORGAN_ROLE_LATENT] = {"latent_proj", ORGAN_GROUP_ORGAN, true},
+    [ORGAN_ROLE_PER_LAYER] = {"per_layer_proj", ORGAN_GROUP_ORGAN, true},
+    [ORGAN_ROLE_LOW_RANK] = {"low_rank", ORGAN_GROUP_ORGAN, true},
+    [ORGAN_ROLE_STREAM_PROJ] = {"stream_proj", ORGAN_GROUP_ORGAN, true},
+    [ORGAN_ROLE_STREAMS] = {"streams", ORGAN_GROUP_OTHER, false},
+    [ORGAN_ROLE_SCALE] = {"scale", ORGAN_GROUP_OTHER, false},
+    [ORGAN_ROLE_VISION] = {"vision", ORGAN_GROUP_OTHER, false},
+    [ORGAN_ROLE_AUDIO] = {"audio", ORGAN_GROUP_OTHER, false},
+    [ORGAN_ROLE_MTP] = {"mtp", ORGAN_GROUP_OTHER, false},
     [ORGAN_ROLE_BIAS] = {"bias", ORGAN_GROUP_OTHER, false},
     [ORGAN_ROLE_COMPANION] = {"companion", ORGAN_GROUP_OTHER, false},
 };
@@ -37,79 +63,63 @@ static const char *const expert_names[ORGAN_ROLE_COUNT][2] = {
 };
 /* clang-format on */
 
-typedef enum anatomy_place { TOP, LAYER } anatomy_place;
-
-/* The table of names. A pattern is the end of a module's name, whole words between dots, without the numbers of layer
- * and expert and without ".weight", ".bias" or "_bias"; where it begins with '*' the last word only has to end so. The
- * first row that fits counts. Rows have the names of Hugging Face first, where most architectures share them; then
- * those of Mixtral and of Meta and Mistral themselves (1 = gate, 2 = down, 3 = up) and of Granite; then those of GGUF,
- * where all architectures share theirs. */
-static const struct anatomy_row {
-    anatomy_place where;
-    organ_role role;
-    const char *patterns[20]; /* NULL ends them */
-} table[] = {
-    {LAYER, ORGAN_ROLE_Q, {"self_attn.q_proj", "attention.wq", "attn_q"}},
-    {LAYER, ORGAN_ROLE_K, {"self_attn.k_proj", "attention.wk", "attn_k"}},
-    {LAYER, ORGAN_ROLE_V, {"self_attn.v_proj", "attention.wv", "attn_v"}},
-    {LAYER, ORGAN_ROLE_QKV, {"self_attn.qkv_proj", "attn_qkv"}},
-    {LAYER, ORGAN_ROLE_O, {"self_attn.o_proj", "attention.wo", "attn_output"}},
-    /* Gates and sinks; latent attention of DeepSeek and Kimi: low-rank pairs, whose product is the projection. embed_q
-     * and unembed_out are the two halves of kv_b_proj, head by head, in MLX. */
-    {LAYER,
-     ORGAN_ROLE_ATTENTION,
-     {"self_attn.gate_proj", "self_attn.sinks", "self_attn.q_a_proj", "self_attn.q_b_proj",
-      "self_attn.kv_a_proj_with_mqa", "self_attn.kv_b_proj", "self_attn.embed_q", "self_attn.unembed_out", "attn_gate",
-      "attn_sinks", "attn_q_a", "attn_q_b", "attn_kv_a_mqa", "attn_kv_b", "attn_k_b", "attn_v_b"}},
-    /* Plain, numbered, shared, and all experts in one 3-D tensor */
-    {LAYER,
-     ORGAN_ROLE_GATE,
-     {"gate_proj", "experts.w1", "feed_forward.w1", "ffn_gate", "ffn_gate_exps", "ffn_gate_shexp"}},
-    {LAYER, ORGAN_ROLE_UP, {"up_proj", "experts.w3", "feed_forward.w3", "ffn_up", "ffn_up_exps", "ffn_up_shexp"}},
-    {LAYER,
-     ORGAN_ROLE_GATE_UP,
-     {"gate_up_proj", "block_sparse_moe.input_linear", "shared_mlp.input_linear", "ffn_gate_up_exps"}},
-    {LAYER,
-     ORGAN_ROLE_DOWN,
-     {"down_proj", "experts.w2", "feed_forward.w2", "block_sparse_moe.output_linear", "shared_mlp.output_linear",
-      "ffn_down", "ffn_down_exps", "ffn_down_shexp"}},
-    /* What chooses the experts */
-    {LAYER,
-     ORGAN_ROLE_ROUTER,
-     {"mlp.gate", "mlp.gate.wg", "mlp.router", "feed_forward.router", "feed_forward.gate", "block_sparse_moe.gate",
-      "block_sparse_moe.router.layer", "shared_expert_gate", "e_score_correction", "ffn_gate_inp", "ffn_gate_inp_shexp",
-      "exp_probs_b"}},
-    /* input_layernorm, post_attention_layernorm, pre_feedforward_layernorm, q_norm, kv_a_layernorm, attention_norm, ...
-     */
-    {LAYER, ORGAN_ROLE_NORM, {"*norm", "attn_norm_2", "ffn_norm_exps"}},
-    {TOP, ORGAN_ROLE_NORM, {"*norm"}},
-    /* The prediction layers of DeepSeek carry embeddings of their own. */
-    {LAYER, ORGAN_ROLE_EMBED, {"embed_tokens"}},
-    {LAYER, ORGAN_ROLE_OUTPUT, {"shared_head.head", "nextn.shared_head_head"}},
-    {TOP,
-     ORGAN_ROLE_EMBED,
-     {"embed_tokens", "embed_tokens_per_layer", "tok_embeddings", "token_embd", "per_layer_token_embd", "token_types",
-      "position_embd"}},
-    {TOP, ORGAN_ROLE_OUTPUT, {"lm_head", "output"}},
-};
-
 /* Words that the number of an expert follows in GGUF files of Mixtral that were made before experts were stacked. */
 static const char *const crowds[] = {"ffn_gate", "ffn_up", "ffn_down"};
 
 /* Words that may stand before the layers of a language model, in any order. A name with any other word there belongs to
- * something else: a vision or audio tower, a projector, a draft head. */
-static const char *const trunks[] = {"model", "language_model", "transformer", "thinker",
-                                     "llm",   "base_model",     "backbone",    "module"};
+ * something else: a tower, a projector, a draft head. */
+static const char *const trunks[] = {"model",
+                                     "language_model",
+                                     "transformer",
+                                     "thinker",
+                                     "llm",
+                                     "base_model",
+                                     "backbone",
+                                     "module",
+                                     "gpt_neox",
+                                     "decoder",
+                                     "biogpt",
+                                     "rwkv",
+                                     "hc_head",
+                                     "hc_pre",
+                                     "altup_projections",
+                                     "altup_unembed_projections"};
 
 /* Words that a layer number follows. */
 static const char *const ladders[] = {"layers", "h", "blocks", "blk"};
 
-/* Prefixes of layer names in architectures whose modules are not in the table: GPT-NeoX, OPT, BERT and its relatives. A
- * layer number follows the prefix. Such a tensor gets that layer and the role ORGAN_ROLE_OTHER. */
-static const char *const foreign_layers[] = {
-    "gpt_neox.layers.",       "model.decoder.layers.",  "decoder.layers.",
-    "encoder.layer.",         "bert.encoder.layer.",    "roberta.encoder.layer.",
-    "electra.encoder.layer.", "deberta.encoder.layer.", "distilbert.transformer.layer."};
+/* First words, after those of the trunk, of parts that the text forward pass does not run. */
+static const struct anatomy_part {
+    const char *word;
+    organ_role role;
+} others[] = {
+    {"visual", ORGAN_ROLE_VISION},
+    {"vision_tower", ORGAN_ROLE_VISION},
+    {"vision_model", ORGAN_ROLE_VISION},
+    {"vision_encoder", ORGAN_ROLE_VISION},
+    {"embed_vision", ORGAN_ROLE_VISION},
+    {"multi_modal_projector", ORGAN_ROLE_VISION},
+    {"mm_projector", ORGAN_ROLE_VISION},
+    {"v", ORGAN_ROLE_VISION},
+    {"mm", ORGAN_ROLE_VISION},
+    {"audio_tower", ORGAN_ROLE_AUDIO},
+    {"audio_model", ORGAN_ROLE_AUDIO},
+    {"audio_encoder", ORGAN_ROLE_AUDIO},
+    {"embed_audio", ORGAN_ROLE_AUDIO},
+    {"a", ORGAN_ROLE_AUDIO},
+    {"mtp", ORGAN_ROLE_MTP},
+    {"mtp_block", ORGAN_ROLE_MTP},
+    {"mtp_emb_norm", ORGAN_ROLE_MTP},
+    {"mtp_hidden_norm", ORGAN_ROLE_MTP},
+    {"mtp_linear_proj", ORGAN_ROLE_MTP},
+    {"nextn_predict", ORGAN_ROLE_MTP},
+};
+
+/* Prefixes of layer names of BERT and its relatives, whose modules are not in the table. A layer number follows the
+ * prefix. Such a tensor gets that layer and the role ORGAN_ROLE_OTHER. */
+static const char *const foreign_layers[] = {"encoder.layer.",         "bert.encoder.layer.",
+                                             "roberta.encoder.layer.", "electra.encoder.layer.",
+                                             "deberta.encoder.layer.", "distilbert.transformer.layer."};
 
 /* What the tensors of a packed weight are called: after the last dot of the name, or, where there is none of the
  * module's own, after an underscore ("experts.down_proj_scales"). */
@@ -255,28 +265,48 @@ static bool write_module(const parts *p, char *out, size_t size)
     return whole;
 }
 
-static bool fits_pattern(const char *module, const char *pattern)
-{
-    const char *end = module + strlen(module);
-    const bool open = *pattern == '*';
-    if (open)
-        return cut_suffix(module, &end, pattern + 1) || strcmp(module, pattern + 1) == 0;
-    return strcmp(module, pattern) == 0 || (cut_suffix(module, &end, pattern) && end[-1] == '.');
-}
-
 #define MODULE 256
 
-/* The role of the weight or of that to which the bias belongs; writes its module. */
+/* Removes the words that are numbers: of a second attention or feed-forward in one layer [LongCat], of norms of heads
+ * [StableLM], of streams. */
+static void remove_numbers(char *module)
+{
+    char *out = module;
+    for (const char *word = module; *word;) {
+        const char *const end = word_end(word);
+        const size_t length = (size_t)(end - word);
+        if (strspn(word, "0123456789") < length || length == 0) {
+            if (out > module)
+                *out++ = '.';
+            memmove(out, word, length);
+            out += length;
+        }
+        word = *end ? end + 1 : end;
+    }
+    *out = '\0';
+}
+
+/* The role of a part outside of the language model, by its first word behind those of the trunk. */
+static organ_role role_outside(const char *name)
+{
+    const char *word = name, *end = word_end(word);
+    while (*end && is_among(word, end, trunks, sizeof trunks / sizeof *trunks)) {
+        word = end + 1;
+        end = word_end(word);
+    }
+    for (size_t k = 0; *end && k < sizeof others / sizeof *others; k++)
+        if (is_word(word, end, others[k].word))
+            return others[k].role;
+    return ORGAN_ROLE_OTHER;
+}
+
+/* The role of the weight, or of the weight to which the bias belongs. Writes its module without numbers. */
 static organ_role role_of_parts(const parts *p, char module[MODULE])
 {
     if (!p->in_trunk || !write_module(p, module, MODULE))
         return ORGAN_ROLE_OTHER;
-    for (const struct anatomy_row *row = table; row < table + sizeof table / sizeof *table; row++)
-        for (const char *const *pattern = row->patterns; row->where == (p->has_layer ? LAYER : TOP) && *pattern;
-             pattern++)
-            if (fits_pattern(module, *pattern))
-                return row->role;
-    return ORGAN_ROLE_OTHER;
+    remove_numbers(module);
+    return organ_anatomy_module_role(module, p->has_layer);
 }
 
 /* Cuts the leaf of a packed weight off [name, *end) and returns it; NULL if it has none. */
@@ -319,10 +349,12 @@ static organ_experts experts_of(const parts *p, const char *module)
             found = ORGAN_EXPERTS_ROUTED;
         word = *end ? end + 1 : end;
     }
-    return fits_pattern(module, "block_sparse_moe.input_linear") ||
-                   fits_pattern(module, "block_sparse_moe.output_linear")
-               ? ORGAN_EXPERTS_ROUTED
-               : found;
+    const size_t length = strlen(module);
+    const bool granite = organ_anatomy_ends(module, length, "block_sparse_moe.input_linear") ||
+                         organ_anatomy_ends(module, length, "block_sparse_moe.output_linear") ||
+                         organ_anatomy_ends(module, length, "mlp.input_linear") ||
+                         organ_anatomy_ends(module, length, "mlp.output_linear");
+    return granite ? ORGAN_EXPERTS_ROUTED : found;
 }
 
 const organ_role_info *organ_role_describe(organ_role role) { return &roles[role]; }
@@ -356,6 +388,9 @@ organ_anatomy organ_anatomy_of(const char *tensor_name)
     char module[MODULE];
     const char *end = tensor_name + strlen(tensor_name);
     parts p = take_name_apart(tensor_name, end);
+    const organ_role outside = p.in_trunk || p.has_layer ? ORGAN_ROLE_OTHER : role_outside(tensor_name);
+    if (outside != ORGAN_ROLE_OTHER)
+        return (organ_anatomy){outside, ORGAN_GROUP_OTHER, ORGAN_EXPERTS_NONE, -1, -1};
     const organ_role role = role_of_parts(&p, module);
     const char *const *const leaf = role == ORGAN_ROLE_OTHER && !p.bias ? cut_leaf(tensor_name, &end) : NULL;
     if (!leaf)

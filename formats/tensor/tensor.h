@@ -112,26 +112,57 @@ typedef enum organ_group {
     ORGAN_GROUP_OTHER
 } organ_group;
 
+/* Names of architectures that have a role are in brackets where few have it. */
 typedef enum organ_role {
     ORGAN_ROLE_OTHER, /* unknown name: copied, never operated on by default */
     ORGAN_ROLE_EMBED,
-    ORGAN_ROLE_OUTPUT, /* lm_head */
+    ORGAN_ROLE_POSITION, /* learned embeddings of positions [GPT-2, OPT] */
+    ORGAN_ROLE_OUTPUT,   /* lm_head */
     ORGAN_ROLE_NORM,
+    /* Attention */
     ORGAN_ROLE_Q,
     ORGAN_ROLE_K,
     ORGAN_ROLE_V,
-    ORGAN_ROLE_QKV, /* fused, Phi-3 */
+    ORGAN_ROLE_QKV, /* fused [Phi-3, GPT-2, GPT-NeoX, Falcon, MPT, BLOOM] */
+    ORGAN_ROLE_KV,  /* fused [JetMoe]; one matrix for both [DeepSeek V4] */
     ORGAN_ROLE_O,
-    ORGAN_ROLE_ATTENTION, /* any other weight of the attention: the low-rank pairs of latent attention, gates, sinks */
+    ORGAN_ROLE_Q_A,       /* latent attention (MLA): hidden state to the latent query */
+    ORGAN_ROLE_Q_B,       /* latent query to heads */
+    ORGAN_ROLE_KV_A,      /* hidden state to the latent key and value, and the rotated part of the key */
+    ORGAN_ROLE_KV_B,      /* latent key and value to heads */
+    ORGAN_ROLE_K_B,       /* the half of KV_B for keys, in GGUF [heads, latent, nope] */
+    ORGAN_ROLE_V_B,       /* the half of KV_B for values */
+    ORGAN_ROLE_ATTN_GATE, /* gate on the output of attention, or of a recurrent mixer [Qwen3-Next's z in GGUF, Kimi] */
+    ORGAN_ROLE_INDEXER,   /* query and key that choose the keys of sparse attention [DeepSeek V3.2, GLM-5] */
+    ORGAN_ROLE_ATTENTION, /* small parameters of attention: sinks, decays */
+    /* Recurrent mixers: gated delta networks, Mamba, short convolutions */
+    ORGAN_ROLE_IN_PROJ,
+    ORGAN_ROLE_X_PROJ,  /* time step, B and C of Mamba-1 */
+    ORGAN_ROLE_DT_PROJ, /* time step of Mamba-1 */
+    ORGAN_ROLE_OUT_PROJ,
+    ORGAN_ROLE_STATE_GATE, /* decay and write strength of the state: in_proj_a, in_proj_b, f_a_proj, ssm_alpha */
+    ORGAN_ROLE_CONV,       /* causal convolution over tokens */
+    ORGAN_ROLE_STATE,      /* A_log, D, dt_bias and other small parameters of the recurrence */
+    /* Feed-forward */
     ORGAN_ROLE_GATE,
-    ORGAN_ROLE_UP,
+    ORGAN_ROLE_UP,      /* also the first of two matrices without a gate: fc1, c_fc, dense_h_to_4h */
     ORGAN_ROLE_GATE_UP, /* fused, Phi-3 and stacked experts */
-    ORGAN_ROLE_DOWN,
-    ORGAN_ROLE_ROUTER, /* chooses the experts */
-    ORGAN_ROLE_BIAS, /* the bias of anything but a normalisation; its group is that of the weight (organ_anatomy.group)
-                      */
-    ORGAN_ROLE_COMPANION, /* scales, zero points, group indices ... of a packed weight; its group is that of the weight
-                           */
+    ORGAN_ROLE_DOWN,    /* also fc2, c_proj, dense_4h_to_h */
+    ORGAN_ROLE_ROUTER,  /* chooses the experts */
+    ORGAN_ROLE_LATENT,  /* projections around all experts of a layer [Nemotron 3] */
+    /* Extra inputs and paths */
+    ORGAN_ROLE_PER_LAYER,   /* of per-layer embeddings, inside a layer or for all layers [Gemma 3n, Gemma 4] */
+    ORGAN_ROLE_LOW_RANK,    /* low-rank pairs next to other matrices [Laurel of Gemma 3n, adapters of Zamba 2] */
+    ORGAN_ROLE_STREAM_PROJ, /* hidden state to further residual streams and back [Gemma 3n] */
+    ORGAN_ROLE_STREAMS,     /* mixes several residual streams [AltUp of Gemma 3n, hyper-connections] */
+    ORGAN_ROLE_SCALE,       /* learned scalars and scale vectors: layer_scalar, act_fn.alpha_p */
+    /* Parts that the text forward pass does not run */
+    ORGAN_ROLE_VISION,
+    ORGAN_ROLE_AUDIO,
+    ORGAN_ROLE_MTP, /* multi-token prediction: draft layers and what joins them to the model */
+    /* Tensors that belong to another one; their group is the group of that weight (organ_anatomy.group) */
+    ORGAN_ROLE_BIAS,      /* the bias of anything but a normalisation */
+    ORGAN_ROLE_COMPANION, /* scales, zero points, group indices ... of a packed weight */
     ORGAN_ROLE_COUNT
 } organ_role;
 
@@ -158,11 +189,12 @@ typedef struct organ_anatomy {
 
 /* Reads the HF name of a tensor ("model.layers.3.mlp.experts.7.down_proj.weight") or its GGUF name
  * ("blk.3.ffn_down_exps.weight"). Never fails: an unknown name is ORGAN_ROLE_OTHER. Numbers that do not fit are -1.
- * Multimodal prefixes ("model.language_model.layers.") are understood; vision and audio towers, draft heads and
- * whatever else stands under an unknown prefix are ORGAN_ROLE_OTHER with layer -1. Tensors of GPT-NeoX, OPT and BERT
- * ("gpt_neox.layers.3.", "model.decoder.layers.3.", "bert.encoder.layer.3.") are ORGAN_ROLE_OTHER too, but have their
- * layer's number. The codes of a packed weight ("weight_packed", "qweight", "gate_up_proj_blocks") have its role, its
- * companions ("weight_scale", "qzeros", "g_idx", ...) are ORGAN_ROLE_COMPANION in its group. */
+ * The function skips prefixes of multimodal models ("model.language_model.layers."). Tensors of vision and audio towers
+ * have the role ORGAN_ROLE_VISION or ORGAN_ROLE_AUDIO, those of draft layers under a prefix ("mtp.") ORGAN_ROLE_MTP;
+ * their layer is -1, and so is that of a tensor under an unknown prefix, which is ORGAN_ROLE_OTHER. Tensors of BERT and
+ * its relatives ("bert.encoder.layer.3.") are ORGAN_ROLE_OTHER and have the number of their layer. The codes of a
+ * packed weight ("weight_packed", "qweight", "gate_up_proj_blocks") have its role, its companions ("weight_scale",
+ * "qzeros", "g_idx", ...) are ORGAN_ROLE_COMPANION in its group. */
 organ_anatomy organ_anatomy_of(const char *tensor_name);
 
 /* The module that a tensor belongs to, whatever it is: the first *length bytes of the name, without ".weight" and

@@ -151,12 +151,28 @@ static unsigned long long autopsy_sum_of(const json_t *roles)
     return sum;
 }
 
-static json_t *ranges_of(const json_t *ranges)
+/* Whether the model has weights of the role, or of the role inside experts. */
+static bool autopsy_has_role(const json_t *report, const char *name)
+{
+    const json_t *const rows = json_object_get(report, "roles");
+    for (size_t k = 0; k < json_array_size(rows); k++) {
+        const char *const found = organ_json_text(organ_json_row_at(rows, k), "role");
+        const organ_role role = organ_anatomy_row_role(organ_anatomy_row_named(found));
+        if (strcmp(found, name) == 0 || strcmp(organ_role_describe(role)->name, name) == 0)
+            return true;
+    }
+    return false;
+}
+
+/* The ranges of the roles that the model has; the document has all of them. */
+static json_t *ranges_of(const json_t *report)
 {
     json_t *const rows = json_array(), *limits;
     const char *role;
-    json_object_foreach((json_t *)(uintptr_t)ranges, role, limits)
+    json_object_foreach(json_object_get(report, "ranges"), role, limits)
     {
+        if (!autopsy_has_role(report, role))
+            continue;
         const json_t *const both[] = {json_object_get(limits, "expected"), limits};
         for (size_t k = 0; k < 2 && json_is_object(limits); k++)
             json_array_append_new(rows, ORGAN_OBJECT(SET_TEXT("role", role),
@@ -194,8 +210,8 @@ static json_t *autopsy_of(const json_t *report)
                   SET("reasons", organ_rows_alike(report, json_object_get(report, "remarks"), UNUSUAL, SENSE)),
                   SET("unexpected", unexpected_of(json_object_get(report, "roles"))),
                   SET_FLAG("one_unexpected", autopsy_sum_of(json_object_get(report, "roles")) == 1),
-                  SET("limits", ranges_of(json_object_get(report, "ranges"))),
-                  SET("sick", places_of(report, false, names)), SET("places", places_of(report, false, NULL)),
+                  SET("limits", ranges_of(report)), SET("sick", places_of(report, false, names)),
+                  SET("places", places_of(report, false, NULL)),
                   SET_IF(has_near(matrices, "std", "sick_most", true), "nears_most", json_incref(matrices)),
                   SET_IF(has_near(matrices, "std", "sick_least", false), "nears_least", json_incref(matrices)),
                   SET_IF(has_near(matrices, "size", "sick_size", true), "nears_size", json_incref(matrices)),

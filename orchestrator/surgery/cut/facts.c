@@ -24,7 +24,8 @@ bool organ_cut_is_router(const char *name)
     for (size_t k = 0; k < 2; k++)
         if (length > 5 && memcmp(name + length - 5, ends[k], 5) == 0)
             length -= 5;
-    if (length >= sizeof module || strstr(name, "shared_expert_gate") || strstr(name, "_shexp"))
+    if (length >= sizeof module || strstr(name, "shared_expert_gate") || strstr(name, "_shexp") ||
+        strstr(name, "tid2eid") || strstr(name, "router.scale") || strstr(name, "per_expert_scale"))
         return false;
     memcpy(module, name, length);
     module[length] = '\0';

@@ -167,7 +167,9 @@ static organ_status share_experts(const organ_cut_run *run, const organ_tensor *
         return ORGAN_OK;
     }
     if (!routed && !router)
-        return t->anatomy.role == ORGAN_ROLE_OTHER ? share_unknown(t, f, keep, shares, error) : ORGAN_OK;
+        return t->anatomy.role == ORGAN_ROLE_OTHER || t->anatomy.role == ORGAN_ROLE_ROUTER
+                   ? share_unknown(t, f, keep, shares, error)
+                   : ORGAN_OK;
     if (t->elements == 1 && t->anatomy.role == ORGAN_ROLE_COMPANION) /* a scale of the whole stack */
         return ORGAN_OK;
     if (t->rank == 0 || t->shape[0] != f->experts)
@@ -257,7 +259,7 @@ static organ_status share_heads(const organ_cut_run *run, const organ_tensor *t,
         shares->rows = lists->qkv;
     else if (role == ORGAN_ROLE_O && t->anatomy.role != ORGAN_ROLE_BIAS)
         shares->cols = lists->q;
-    else if (role == ORGAN_ROLE_ATTENTION)
+    else if (role != ORGAN_ROLE_O && organ_role_describe(role)->group == ORGAN_GROUP_SKELETON)
         return plan_refuse(t, "heads of attention with such a part cannot be cut", error);
     else if (role == ORGAN_ROLE_NORM && (strstr(t->name, "q_norm") || strstr(t->name, "k_norm")) &&
              t->elements != head_size(run, (size_t)t->anatomy.layer))

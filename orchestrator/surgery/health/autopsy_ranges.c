@@ -21,12 +21,18 @@
     {                                                                                                                  \
         .expected = {0.01, 0.02, 0.05, -0.5, 0.5}, .sick = { 0.1, 1e-4, 1, -100, 100 }                                 \
     }
+/* Nothing is known of their values. */
+#define UNKNOWN                                                                                                        \
+    {                                                                                                                  \
+        .expected = {ANY, 0, ANY, -ANY, ANY}, .sick = { ANY, 0, ANY, -ANY, ANY }                                       \
+    }
 
 static const struct {
     organ_limits expected, sick;
 } defaults[ORGAN_ROLE_COUNT] = {
-    [ORGAN_ROLE_OTHER] = {.expected = {ANY, 0, ANY, -ANY, ANY}, .sick = {ANY, 0, ANY, -ANY, ANY}},
-    [ORGAN_ROLE_COMPANION] = {.expected = {ANY, 0, ANY, -ANY, ANY}, .sick = {ANY, 0, ANY, -ANY, ANY}},
+    [ORGAN_ROLE_OTHER] = UNKNOWN,
+    [ORGAN_ROLE_COMPANION] = UNKNOWN,
+    [ORGAN_ROLE_POSITION] = {.expected = {0.05, 0.005, 0.5, -5, 5}, .sick = {1, 1e-5, 10, -1000, 1000}},
     [ORGAN_ROLE_EMBED] = {.expected = {0.05, 0.005, 0.5, -5, 5}, .sick = {1, 1e-5, 10, -1000, 1000}},
     [ORGAN_ROLE_OUTPUT] = {.expected = {0.05, 0.005, 0.5, -5, 5}, .sick = {1, 1e-5, 10, -1000, 1000}},
     [ORGAN_ROLE_NORM] = {.expected = {10, 0, 5, -5, 50}, .sick = {1000, 0, 1000, -10000, 10000}},
@@ -34,11 +40,36 @@ static const struct {
     [ORGAN_ROLE_K] = PROJECTION,
     [ORGAN_ROLE_V] = PROJECTION,
     [ORGAN_ROLE_QKV] = PROJECTION,
+    [ORGAN_ROLE_KV] = PROJECTION,
     [ORGAN_ROLE_O] = PROJECTION,
+    [ORGAN_ROLE_Q_A] = PROJECTION,
+    [ORGAN_ROLE_Q_B] = PROJECTION,
+    [ORGAN_ROLE_KV_A] = PROJECTION,
+    [ORGAN_ROLE_KV_B] = PROJECTION,
+    [ORGAN_ROLE_K_B] = PROJECTION,
+    [ORGAN_ROLE_V_B] = PROJECTION,
+    [ORGAN_ROLE_ATTN_GATE] = PROJECTION,
+    [ORGAN_ROLE_IN_PROJ] = PROJECTION,
+    [ORGAN_ROLE_X_PROJ] = PROJECTION,
+    [ORGAN_ROLE_DT_PROJ] = PROJECTION,
+    [ORGAN_ROLE_OUT_PROJ] = PROJECTION,
     [ORGAN_ROLE_GATE] = PROJECTION,
     [ORGAN_ROLE_UP] = PROJECTION,
     [ORGAN_ROLE_GATE_UP] = PROJECTION,
     [ORGAN_ROLE_DOWN] = PROJECTION,
+    [ORGAN_ROLE_LATENT] = PROJECTION,
+    [ORGAN_ROLE_PER_LAYER] = PROJECTION,
+    [ORGAN_ROLE_STREAM_PROJ] = PROJECTION,
+    [ORGAN_ROLE_LOW_RANK] = PROJECTION,
+    [ORGAN_ROLE_INDEXER] = PROJECTION,
+    [ORGAN_ROLE_STATE_GATE] = UNKNOWN,
+    [ORGAN_ROLE_CONV] = UNKNOWN,
+    [ORGAN_ROLE_STATE] = UNKNOWN,
+    [ORGAN_ROLE_STREAMS] = UNKNOWN,
+    [ORGAN_ROLE_SCALE] = UNKNOWN,
+    [ORGAN_ROLE_VISION] = UNKNOWN,
+    [ORGAN_ROLE_AUDIO] = UNKNOWN,
+    [ORGAN_ROLE_MTP] = UNKNOWN,
     [ORGAN_ROLE_ATTENTION] = {.expected = {5, 0, 2, -20, 20}, .sick = {100, 0, 100, -10000, 10000}},
     [ORGAN_ROLE_ROUTER] = {.expected = {0.1, 0.001, 0.5, -5, 5}, .sick = {1, 1e-5, 10, -1000, 1000}},
     [ORGAN_ROLE_BIAS] = {.expected = {5, 0, 20, -100, 100}, .sick = {1000, 0, 1000, -10000, 10000}},

@@ -233,11 +233,8 @@ static int64_t missing_layer(const organ_weights *weights, int64_t layers)
     return any[0] || any[1] ? layer : layers;
 }
 
-/* Embeddings of positions and of token types have rows of their own number. */
-static bool is_of_tokens(const organ_tensor *tensor)
-{
-    return strcmp(tensor->name, "token_types.weight") != 0 && strcmp(tensor->name, "position_embd.weight") != 0;
-}
+/* Embeddings of token types have one row for each type. */
+static bool is_of_tokens(const organ_tensor *tensor) { return strcmp(tensor->name, "token_types.weight") != 0; }
 
 /* Only what no loader could accept: conventions of one architecture are not faults of another. */
 static void check_against_config(const organ_inspect_lists *lists, const organ_model *model,

@@ -46,11 +46,19 @@ bool organ_is_matrix(const char *name, const organ_anatomy *anatomy, unsigned ra
         return false;
     switch (anatomy->role) {
     case ORGAN_ROLE_EMBED:
+    case ORGAN_ROLE_POSITION:
     case ORGAN_ROLE_OUTPUT:
     case ORGAN_ROLE_NORM:
+    case ORGAN_ROLE_CONV:
+    case ORGAN_ROLE_STATE:
+    case ORGAN_ROLE_STREAMS:
+    case ORGAN_ROLE_SCALE:
     case ORGAN_ROLE_BIAS:
     case ORGAN_ROLE_COMPANION:
         return false;
+    case ORGAN_ROLE_VISION:
+    case ORGAN_ROLE_AUDIO:
+    case ORGAN_ROLE_MTP:
     case ORGAN_ROLE_OTHER:
         return !is_named_otherwise(name);
     default:

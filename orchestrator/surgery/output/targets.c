@@ -8,10 +8,28 @@
 
 static bool is_matrix(const organ_tensor *tensor) { return tensor->rank >= 2 && tensor->elements > 0; }
 
+/* Multi-token prediction adds draft layers behind the layers of the model; each has a matrix with the role
+ * ORGAN_ROLE_MTP (eh_proj). Drafts are targets only if --targets names them. */
+static bool targets_is_draft(const organ_model *model, const int32_t *drafts, size_t draft_count, size_t t)
+{
+    for (size_t k = 0; k < draft_count; k++)
+        if (model->tensors[t].anatomy.layer == drafts[k])
+            return true;
+    return false;
+}
+
+#define MOST_DRAFTS ((size_t)16)
+
 static void choose_projections(const organ_model *model, bool *chosen)
 {
+    int32_t drafts[MOST_DRAFTS];
+    size_t draft_count = 0;
+    for (size_t t = 0; t < model->tensor_count && draft_count < MOST_DRAFTS; t++)
+        if (model->tensors[t].anatomy.role == ORGAN_ROLE_MTP && model->tensors[t].anatomy.layer >= 0)
+            drafts[draft_count++] = model->tensors[t].anatomy.layer;
     for (size_t t = 0; t < model->tensor_count; t++)
-        chosen[t] = is_matrix(&model->tensors[t]) && organ_role_describe(model->tensors[t].anatomy.role)->projection;
+        chosen[t] = is_matrix(&model->tensors[t]) && organ_role_describe(model->tensors[t].anatomy.role)->projection &&
+                    !targets_is_draft(model, drafts, draft_count, t);
 }
 
 static organ_status choose_matching(const organ_model *model, const char *list, bool *chosen, organ_error *error)
@@ -43,7 +61,7 @@ static organ_status collect_targets(const organ_model *model, organ_targets *tar
     if (targets->count == 0)
         return organ_fail(
             error, ORGAN_BAD_INPUT,
-            "%s: none of its %zu tensors is a projection (q, k, v, o, gate, up, down): name some with --targets",
+            "%s: none of its %zu tensors is a projection that organ knows: name some with --targets",
             model->path, model->tensor_count);
     return ORGAN_OK;
 }

@@ -3,6 +3,8 @@
 #include "formats/tensor/tensor.h"
 #include "tests/formats/check_formats.h"
 
+#include <stdio.h>
+#include <stdlib.h>
 #include <string.h>
 
 #define COUNT(array) (sizeof(array) / sizeof((array)[0]))
@@ -65,15 +67,15 @@ static const struct named {
     {"model.layers.3.mlp.shared_experts.gate_proj.weight", "mlp.shared_experts.gate_proj", "shared_experts.gate_proj",
      "organ", 3, -1},
     {"model.layers.3.mlp.gate.e_score_correction_bias", "mlp.gate.e_score_correction_bias", "bias", "organ", 3, -1},
-    {"model.layers.3.self_attn.q_a_proj.weight", "self_attn.q_a_proj", "attention", "skeleton", 3, -1},
-    {"model.layers.3.self_attn.q_b_proj.weight", "self_attn.q_b_proj", "attention", "skeleton", 3, -1},
-    {"model.layers.3.self_attn.kv_a_proj_with_mqa.weight", "self_attn.kv_a_proj_with_mqa", "attention", "skeleton", 3,
+    {"model.layers.3.self_attn.q_a_proj.weight", "self_attn.q_a_proj", "q_a_proj", "skeleton", 3, -1},
+    {"model.layers.3.self_attn.q_b_proj.weight", "self_attn.q_b_proj", "q_b_proj", "skeleton", 3, -1},
+    {"model.layers.3.self_attn.kv_a_proj_with_mqa.weight", "self_attn.kv_a_proj_with_mqa", "kv_a_proj", "skeleton", 3,
      -1},
-    {"model.layers.3.self_attn.kv_b_proj.weight", "self_attn.kv_b_proj", "attention", "skeleton", 3, -1},
+    {"model.layers.3.self_attn.kv_b_proj.weight", "self_attn.kv_b_proj", "kv_b_proj", "skeleton", 3, -1},
     {"model.layers.3.self_attn.kv_a_layernorm.weight", "self_attn.kv_a_layernorm", "norm", "norm", 3, -1},
     {"model.layers.61.embed_tokens.weight", "embed_tokens", "embed", "embed", 61, -1},
     {"model.layers.61.shared_head.head.weight", "shared_head.head", "lm_head", "embed", 61, -1},
-    {"model.layers.61.eh_proj.weight", "eh_proj", "other", "other", 61, -1},
+    {"model.layers.61.eh_proj.weight", "eh_proj", "mtp", "other", 61, -1},
     /* MLX: experts of a layer in one tensor, latent attention with its projection back taken apart */
     {"model.layers.3.mlp.switch_mlp.gate_proj.weight", "mlp.switch_mlp.gate_proj", "experts.gate_proj", "organ", 3, -1},
     {"language_model.model.layers.3.mlp.switch_mlp.down_proj.weight", "mlp.switch_mlp.down_proj", "experts.down_proj",
@@ -84,8 +86,8 @@ static const struct named {
     {"model.layers.3.feed_forward.gate.weight", "feed_forward.gate", "router", "organ", 3, -1},
     {"model.layers.3.feed_forward.experts.up_proj.weight", "feed_forward.experts.up_proj", "experts.up_proj", "organ",
      3, -1},
-    {"model.layers.3.self_attn.embed_q.weight", "self_attn.embed_q", "attention", "skeleton", 3, -1},
-    {"model.layers.3.self_attn.unembed_out.weight", "self_attn.unembed_out", "attention", "skeleton", 3, -1},
+    {"model.layers.3.self_attn.embed_q.weight", "self_attn.embed_q", "k_b_proj", "skeleton", 3, -1},
+    {"model.layers.3.self_attn.unembed_out.weight", "self_attn.unembed_out", "v_b_proj", "skeleton", 3, -1},
     /* GGUF: Llama, Qwen, Gemma, Phi */
     {"token_embd.weight", "token_embd", "embed", "embed", -1, -1},
     {"token_embd_norm.weight", "token_embd_norm", "norm", "norm", -1, -1},
@@ -122,19 +124,19 @@ static const struct named {
     {"blk.3.ffn_down_exps.weight", "ffn_down_exps", "experts.down_proj", "organ", 3, -1},
     {"blk.3.ffn_gate_up_exps.weight", "ffn_gate_up_exps", "experts.gate_up_proj", "organ", 3, -1},
     /* GGUF: DeepSeek2, Kimi */
-    {"blk.60.attn_q_a.weight", "attn_q_a", "attention", "skeleton", 60, -1},
-    {"blk.60.attn_q_b.weight", "attn_q_b", "attention", "skeleton", 60, -1},
-    {"blk.60.attn_kv_a_mqa.weight", "attn_kv_a_mqa", "attention", "skeleton", 60, -1},
-    {"blk.60.attn_kv_b.weight", "attn_kv_b", "attention", "skeleton", 60, -1},
-    {"blk.60.attn_k_b.weight", "attn_k_b", "attention", "skeleton", 60, -1},
-    {"blk.60.attn_v_b.weight", "attn_v_b", "attention", "skeleton", 60, -1},
+    {"blk.60.attn_q_a.weight", "attn_q_a", "q_a_proj", "skeleton", 60, -1},
+    {"blk.60.attn_q_b.weight", "attn_q_b", "q_b_proj", "skeleton", 60, -1},
+    {"blk.60.attn_kv_a_mqa.weight", "attn_kv_a_mqa", "kv_a_proj", "skeleton", 60, -1},
+    {"blk.60.attn_kv_b.weight", "attn_kv_b", "kv_b_proj", "skeleton", 60, -1},
+    {"blk.60.attn_k_b.weight", "attn_k_b", "k_b_proj", "skeleton", 60, -1},
+    {"blk.60.attn_v_b.weight", "attn_v_b", "v_b_proj", "skeleton", 60, -1},
     {"blk.60.attn_q_a_norm.weight", "attn_q_a_norm", "norm", "norm", 60, -1},
     {"blk.60.attn_kv_a_norm.weight", "attn_kv_a_norm", "norm", "norm", 60, -1},
     {"blk.60.exp_probs_b.bias", "exp_probs_b.bias", "bias", "organ", 60, -1},
     {"blk.60.ffn_gate_shexp.weight", "ffn_gate_shexp", "shared_experts.gate_proj", "organ", 60, -1},
     {"blk.60.ffn_up_shexp.weight", "ffn_up_shexp", "shared_experts.up_proj", "organ", 60, -1},
     {"blk.60.ffn_down_shexp.weight", "ffn_down_shexp", "shared_experts.down_proj", "organ", 60, -1},
-    {"blk.61.nextn.eh_proj.weight", "nextn.eh_proj", "other", "other", 61, -1},
+    {"blk.61.nextn.eh_proj.weight", "nextn.eh_proj", "mtp", "other", 61, -1},
     {"blk.61.nextn.embed_tokens.weight", "nextn.embed_tokens", "embed", "embed", 61, -1},
     {"blk.61.nextn.shared_head_head.weight", "nextn.shared_head_head", "lm_head", "embed", 61, -1},
     {"blk.61.nextn.shared_head_norm.weight", "nextn.shared_head_norm", "norm", "norm", 61, -1},
@@ -142,8 +144,44 @@ static const struct named {
     {"blk.3.attn_sinks.weight", "attn_sinks", "attention", "skeleton", 3, -1},
     {"blk.3.ffn_gate_exps.bias", "ffn_gate_exps.bias", "experts.bias", "organ", 3, -1},
     {"blk.3.ffn_gate_inp.bias", "ffn_gate_inp.bias", "bias", "organ", 3, -1},
-    {"v.blk.3.attn_q.weight", "v.blk.3.attn_q", "other", "other", -1, -1},
-    {"blk.3.ssm_conv1d.weight", "ssm_conv1d", "other", "other", 3, -1},
+    /* GGUF: recurrent layers, sparse attention, per-layer embeddings, residual streams */
+    {"blk.3.ssm_in.weight", "ssm_in", "in_proj", "skeleton", 3, -1},
+    {"blk.3.ssm_out.weight", "ssm_out", "out_proj", "skeleton", 3, -1},
+    {"blk.3.ssm_x.weight", "ssm_x", "x_proj", "skeleton", 3, -1},
+    {"blk.3.ssm_dt.weight", "ssm_dt", "dt_proj", "skeleton", 3, -1},
+    {"blk.3.ssm_dt.bias", "ssm_dt.bias", "bias", "skeleton", 3, -1},
+    {"blk.3.ssm_a", "ssm_a", "state", "skeleton", 3, -1},
+    {"blk.3.ssm_d", "ssm_d", "state", "skeleton", 3, -1},
+    {"blk.3.ssm_norm.weight", "ssm_norm", "norm", "norm", 3, -1},
+    {"blk.3.ssm_alpha.weight", "ssm_alpha", "state_gate", "skeleton", 3, -1},
+    {"blk.3.ssm_ba.weight", "ssm_ba", "state_gate", "skeleton", 3, -1},
+    {"blk.3.ssm_conv1d_q.weight", "ssm_conv1d_q", "conv1d", "skeleton", 3, -1},
+    {"blk.3.attn_gate.weight", "attn_gate", "attn_gate", "skeleton", 3, -1},
+    {"blk.3.shortconv.in_proj.weight", "shortconv.in_proj", "in_proj", "skeleton", 3, -1},
+    {"blk.3.shortconv.conv.weight", "shortconv.conv", "conv1d", "skeleton", 3, -1},
+    {"blk.3.indexer.attn_q_b.weight", "indexer.attn_q_b", "indexer", "skeleton", 3, -1},
+    {"blk.3.indexer.k_norm.weight", "indexer.k_norm", "norm", "norm", 3, -1},
+    {"blk.3.indexer.proj.weight", "indexer.proj", "attention", "skeleton", 3, -1},
+    {"blk.3.inp_gate.weight", "inp_gate", "per_layer_proj", "organ", 3, -1},
+    {"blk.3.proj.weight", "proj", "per_layer_proj", "organ", 3, -1},
+    {"per_layer_model_proj.weight", "per_layer_model_proj", "per_layer_proj", "organ", -1, -1},
+    {"blk.3.layer_output_scale.weight", "layer_output_scale", "scale", "other", 3, -1},
+    {"blk.3.laurel_l.weight", "laurel_l", "low_rank", "organ", 3, -1},
+    {"blk.3.altup_correct_coef.weight", "altup_correct_coef", "streams", "other", 3, -1},
+    {"altup_proj.weight", "altup_proj", "stream_proj", "organ", -1, -1},
+    {"blk.3.ffn_latent_down.weight", "ffn_latent_down", "latent_proj", "organ", 3, -1},
+    {"position_embd.weight", "position_embd", "position_embed", "embed", -1, -1},
+    /* Stored transposed, several copies in a layer, experts of one 2-D tensor */
+    {"transformer.h.3.attn.c_attn.weight", "attn.c_attn", "qkv_proj", "skeleton", 3, -1},
+    {"model.layers.3.self_attn.1.kv_b_proj.weight", "self_attn.1.kv_b_proj", "kv_b_proj", "skeleton", 3, -1},
+    {"model.layers.3.self_attn.q_layernorm.norms.2.weight", "self_attn.q_layernorm.norms.2", "norm", "norm", 3, -1},
+    {"transformer.blocks.3.ffn.experts.mlp.v1", "ffn.experts.mlp.v1", "experts.up_proj", "organ", 3, -1},
+    {"transformer.blocks.3.norm_attn_norm.attn.Wqkv.weight", "norm_attn_norm.attn.Wqkv", "qkv_proj", "skeleton", 3, -1},
+    {"model.layers.3.self_attn.indexer.wk.weight", "self_attn.indexer.wk", "indexer", "skeleton", 3, -1},
+    {"mm.input_projection.weight", "mm.input_projection", "vision", "other", -1, -1},
+    {"a.blk.3.attn_q.weight", "a.blk.3.attn_q", "audio", "other", -1, -1},
+    {"v.blk.3.attn_q.weight", "v.blk.3.attn_q", "vision", "other", -1, -1},
+    {"blk.3.ssm_conv1d.weight", "ssm_conv1d", "conv1d", "skeleton", 3, -1},
     {"blk.99999999999.attn_q.weight", "attn_q", "q_proj", "skeleton", -1, -1},
     /* all experts in one tensor: gpt-oss, Llama 4, Granite */
     {"model.layers.3.mlp.experts.gate_up_proj", "mlp.experts.gate_up_proj", "experts.gate_up_proj", "organ", 3, -1},
@@ -172,15 +210,15 @@ static const struct named {
     {"model.language_model.layers.3.self_attn.q_proj.weight", "self_attn.q_proj", "q_proj", "skeleton", 3, -1},
     {"language_model.lm_head.weight", "language_model.lm_head", "lm_head", "embed", -1, -1},
     {"thinker.model.layers.3.mlp.up_proj.weight", "mlp.up_proj", "up_proj", "organ", 3, -1},
-    {"model.visual.blocks.3.attn.qkv.weight", "model.visual.blocks.3.attn.qkv", "other", "other", -1, -1},
-    {"visual.blocks.3.mlp.gate_proj.weight", "visual.blocks.3.mlp.gate_proj", "other", "other", -1, -1},
+    {"model.visual.blocks.3.attn.qkv.weight", "model.visual.blocks.3.attn.qkv", "vision", "other", -1, -1},
+    {"visual.blocks.3.mlp.gate_proj.weight", "visual.blocks.3.mlp.gate_proj", "vision", "other", -1, -1},
     {"vision_tower.vision_model.encoder.layers.3.self_attn.q_proj.weight",
-     "vision_tower.vision_model.encoder.layers.3.self_attn.q_proj", "other", "other", -1, -1},
-    {"audio_tower.layers.3.self_attn.q_proj.bias", "audio_tower.layers.3.self_attn.q_proj.bias", "other", "other", -1,
+     "vision_tower.vision_model.encoder.layers.3.self_attn.q_proj", "vision", "other", -1, -1},
+    {"audio_tower.layers.3.self_attn.q_proj.bias", "audio_tower.layers.3.self_attn.q_proj.bias", "audio", "other", -1,
      -1},
-    {"model.vision_tower.norm.weight", "model.vision_tower.norm", "other", "other", -1, -1},
-    {"mtp.layers.0.mlp.up_proj.weight", "mtp.layers.0.mlp.up_proj", "other", "other", -1, -1},
-    {"multi_modal_projector.linear_1.weight", "multi_modal_projector.linear_1", "other", "other", -1, -1},
+    {"model.vision_tower.norm.weight", "model.vision_tower.norm", "vision", "other", -1, -1},
+    {"mtp.layers.0.mlp.up_proj.weight", "mtp.layers.0.mlp.up_proj", "mtp", "other", -1, -1},
+    {"multi_modal_projector.linear_1.weight", "multi_modal_projector.linear_1", "vision", "other", -1, -1},
     /* companions of quantised weights, adapters, gates of the attention, other mixers */
     {"model.layers.3.self_attn.q_proj.weight_scale_inv", "self_attn.q_proj.weight_scale_inv", "companion", "skeleton",
      3, -1},
@@ -201,20 +239,20 @@ static const struct named {
     {"model.embed_tokens.scales", "model.embed_tokens.scales", "companion", "embed", -1, -1},
     {"model.layers.3.self_attn.k_scale", "self_attn.k_scale", "other", "other", 3, -1},
     {"model.layers.3.input_layernorm.scale", "input_layernorm.scale", "other", "other", 3, -1},
-    {"model.layers.3.mlp.router.scale", "mlp.router.scale", "other", "other", 3, -1},
-    {"model.visual.blocks.3.attn.qkv.weight_scale", "model.visual.blocks.3.attn.qkv.weight_scale", "other", "other", -1,
-     -1},
+    {"model.layers.3.mlp.router.scale", "mlp.router.scale", "router", "organ", 3, -1},
+    {"model.visual.blocks.3.attn.qkv.weight_scale", "model.visual.blocks.3.attn.qkv.weight_scale", "vision", "other",
+     -1, -1},
     {"model.layers.3.self_attn.q_proj.lora_A.weight", "self_attn.q_proj.lora_A", "other", "other", 3, -1},
-    {"model.layers.3.self_attn.gate_proj.weight", "self_attn.gate_proj", "attention", "skeleton", 3, -1},
-    {"model.layers.3.linear_attn.in_proj_qkvz.weight", "linear_attn.in_proj_qkvz", "other", "other", 3, -1},
-    {"model.layers.3.cross_attn.q_proj.weight", "cross_attn.q_proj", "other", "other", 3, -1},
-    /* GPT-NeoX, OPT, BERT: no roles, but layers */
-    {"gpt_neox.layers.3.attention.query_key_value.weight", "attention.query_key_value", "other", "other", 3, -1},
-    {"gpt_neox.layers.3.input_layernorm.bias", "input_layernorm.bias", "other", "other", 3, -1},
-    {"gpt_neox.embed_in.weight", "gpt_neox.embed_in", "other", "other", -1, -1},
-    {"model.decoder.layers.11.self_attn.q_proj.weight", "self_attn.q_proj", "other", "other", 11, -1},
-    {"decoder.layers.0.fc1.weight", "fc1", "other", "other", 0, -1},
-    {"model.decoder.embed_positions.weight", "model.decoder.embed_positions", "other", "other", -1, -1},
+    {"model.layers.3.self_attn.gate_proj.weight", "self_attn.gate_proj", "attn_gate", "skeleton", 3, -1},
+    {"model.layers.3.linear_attn.in_proj_qkvz.weight", "linear_attn.in_proj_qkvz", "in_proj", "skeleton", 3, -1},
+    {"model.layers.3.cross_attn.q_proj.weight", "cross_attn.q_proj", "q_proj", "skeleton", 3, -1},
+    /* GPT-NeoX, OPT; BERT has layers but no roles */
+    {"gpt_neox.layers.3.attention.query_key_value.weight", "attention.query_key_value", "qkv_proj", "skeleton", 3, -1},
+    {"gpt_neox.layers.3.input_layernorm.bias", "input_layernorm.bias", "norm", "norm", 3, -1},
+    {"gpt_neox.embed_in.weight", "gpt_neox.embed_in", "embed", "embed", -1, -1},
+    {"model.decoder.layers.11.self_attn.q_proj.weight", "self_attn.q_proj", "q_proj", "skeleton", 11, -1},
+    {"decoder.layers.0.fc1.weight", "fc1", "up_proj", "organ", 0, -1},
+    {"model.decoder.embed_positions.weight", "model.decoder.embed_positions", "position_embed", "embed", -1, -1},
     {"bert.encoder.layer.3.attention.self.query.weight", "attention.self.query", "other", "other", 3, -1},
     {"encoder.layer.3.output.dense.weight", "output.dense", "other", "other", 3, -1},
     {"distilbert.transformer.layer.3.ffn.lin1.weight", "ffn.lin1", "other", "other", 3, -1},
@@ -265,8 +303,11 @@ END_TEST
 /* Only the projections of attention and feed-forward are operated on by default. */
 START_TEST(projections)
 {
-    static const char *const expected[] = {"q_proj",    "k_proj",  "v_proj",       "qkv_proj", "o_proj",
-                                           "gate_proj", "up_proj", "gate_up_proj", "down_proj"};
+    static const char *const expected[] = {
+        "q_proj",    "k_proj",      "v_proj",         "qkv_proj", "kv_proj",    "o_proj",    "q_a_proj",
+        "q_b_proj",  "kv_a_proj",   "kv_b_proj",      "k_b_proj", "v_b_proj",   "attn_gate", "indexer",
+        "in_proj",   "x_proj",      "dt_proj",        "out_proj", "gate_proj",  "up_proj",   "gate_up_proj",
+        "down_proj", "latent_proj", "per_layer_proj", "low_rank", "stream_proj"};
     size_t count = 0;
     for (int role = 0; role < ORGAN_ROLE_COUNT; role++) {
         const organ_role_info *info = organ_role_describe((organ_role)role);
@@ -311,6 +352,82 @@ START_TEST(long_names)
 }
 END_TEST
 
+/* The architectures that transformers builds: each tensor has a role, and at least 95 percent of the values in linear
+ * layers belong to projections. fixtures/make_arch.py writes the table. */
+#define NAME_LIMIT 256
+static const char names_file[] = "fixtures/architectures/tensor_names.tsv";
+
+typedef struct known_tensor {
+    char model_type[NAME_LIMIT], name[NAME_LIMIT], shape[NAME_LIMIT], role[NAME_LIMIT];
+    int linear;
+} known_tensor;
+
+static bool read_known(FILE *file, known_tensor *row)
+{
+    char line[4 * NAME_LIMIT];
+    do
+        if (!fgets(line, sizeof line, file))
+            return false;
+    while (line[0] == '#');
+    ck_assert_int_eq(sscanf(line, "%255[^\t]\t%255[^\t]\t%255[^\t]\t%d\t%255[^\n]", row->model_type, row->name,
+                            row->shape, &row->linear, row->role),
+                     5);
+    return true;
+}
+
+static double known_elements(const char *shape)
+{
+    double elements = 1;
+    for (const char *at = shape; *at; at += strspn(at, "x")) {
+        char *end;
+        elements *= strtod(at, &end);
+        at = end;
+    }
+    return elements;
+}
+
+/* JetMoE's biases of a whole block have names that say too little; transformers keeps xIELU's constants as scalars. */
+static bool may_be_other(const char *name)
+{
+    return strstr(name, ".mlp.bias") || strstr(name, ".self_attention.experts.bias");
+}
+
+static void check_share(const char *model_type, double linear, double targets)
+{
+    ck_assert_msg(linear > 0, "%s: no linear layer", model_type);
+    ck_assert_msg(targets >= 0.95 * linear, "%s: %.1f percent of its linear layers are projections", model_type,
+                  100 * targets / linear);
+}
+
+START_TEST(architectures)
+{
+    FILE *const file = fopen(names_file, "r");
+    known_tensor row;
+    char model_type[NAME_LIMIT] = "";
+    double linear = 0, targets = 0;
+    size_t count = 0;
+    ck_assert_msg(file != NULL, "%s cannot be opened", names_file);
+    while (read_known(file, &row)) {
+        const organ_anatomy a = organ_anatomy_of(row.name);
+        ck_assert_msg(strcmp(organ_anatomy_role_name(&a), row.role) == 0, "%s: %s is %s", row.model_type, row.name,
+                      organ_anatomy_role_name(&a));
+        ck_assert_msg(a.role != ORGAN_ROLE_OTHER || may_be_other(row.name), "%s: %s has no role", row.model_type,
+                      row.name);
+        if (strcmp(model_type, row.model_type) != 0) {
+            if (count++ > 0)
+                check_share(model_type, linear, targets);
+            strcpy(model_type, row.model_type);
+            linear = targets = 0;
+        }
+        linear += row.linear * known_elements(row.shape);
+        targets += row.linear * organ_role_describe(a.role)->projection * known_elements(row.shape);
+    }
+    check_share(model_type, linear, targets);
+    ck_assert_uint_ge(count, 80);
+    fclose(file);
+}
+END_TEST
+
 Suite *anatomy_suite(void)
 {
     Suite *suite = suite_create("anatomy");
@@ -319,6 +436,7 @@ Suite *anatomy_suite(void)
     tcase_add_test(table, projections);
     tcase_add_test(table, module_is_cut);
     tcase_add_test(table, long_names);
+    tcase_add_test(table, architectures);
     suite_add_tcase(suite, table);
     return suite;
 }
