@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: MIT
  * Bodies that look for the scales of 16 groups of values at once, a group in each lane: which scales are tried, and
- * what the sums over a group are, is in docs/definitions.md, section 12. */
+ * what the sums over a group are, is in docs/definitions/gguf.md. */
 #include "kernels/half.h"
 
 enum { FIT_MOST = 32 }; /* values of a group */

@@ -71,8 +71,8 @@ typedef void organ_quantize(const float *values, void *blocks, size_t blocks_cou
 /* The same with a search for the scales that lose least: sums of weight x (value - what its code means)^2 are compared.
  * `weights`: `cols` numbers from 2^-24 to 2^24, those of a row, the same for every row; NULL: all are 1. The blocks
  * begin with a row, and cols is a multiple of a block's elements. No scale becomes infinite; values beyond 2^30 in
- * magnitude count as 2^30, a NaN as -2^30. What is tried, and in which order sums are taken, is in docs/definitions.md,
- * section 12. */
+ * magnitude count as 2^30, a NaN as -2^30. What is tried, and in which order sums are taken, is in
+ * docs/definitions/gguf.md. */
 typedef void organ_fit(const float *values, const float *weights, size_t cols, void *blocks, size_t blocks_count);
 
 /* How codes are stored, and what a code is worth. */

@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: MIT
- * The search for scales of docs/definitions.md, section 12, written a second time: group by group, one value at a time.
+ * The search for scales of docs/definitions/gguf.md, written a second time: group by group, one value at a time.
  */
 #ifndef ORGAN_TESTS_FIT_REFERENCE_H
 #define ORGAN_TESTS_FIT_REFERENCE_H

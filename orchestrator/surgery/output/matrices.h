@@ -12,7 +12,7 @@
 
 /* Returns whether the weight is a matrix of a linear layer, or a stack of such matrices: its rank is 2 or 3, its last
  * two axes are above 1, and neither its role nor its name is that of an embedding, output head, norm, bias, position
- * table or convolution. A packed weight counts with its plain name and shape. docs/definitions.md, section 3. */
+ * table or convolution. A packed weight counts with its plain name and shape. docs/definitions/counts.md */
 bool organ_is_matrix(const char *name, const organ_anatomy *anatomy, unsigned rank, const uint64_t *shape);
 
 /* {"tensors", "elements", "target_tensors", "target_elements", "percent", "few": it is under 95 and there are matrices,

@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: MIT
  * The plan that a dry run prints: bytes of the output, the least and the useful --memory, and the time. Each part of an
  * operation adds its work to one plan; the time is that work divided by the speed of this machine, which a short test
- * measures. docs/definitions.md, section 3. */
+ * measures. docs/definitions/counts.md */
 #ifndef ORGAN_PLAN_H
 #define ORGAN_PLAN_H
 

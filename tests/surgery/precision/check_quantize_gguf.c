@@ -210,7 +210,7 @@ END_TEST
 
 /* ---- bytes ---- */
 
-/* The weights of a matrix, as docs/definitions.md has them. */
+/* The weights of a matrix, as docs/definitions/gguf.md has them. */
 static void weights_of(size_t matrix, size_t cols, float *weights)
 {
     double sum = 0;
