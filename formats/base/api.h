@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: MIT
- * What stands around the declarations of a public header: they are C for C++ too, and the shared library exports them
- * and nothing else. */
+ * ORGAN_API_BEGIN and ORGAN_API_END surround the declarations of a public header: they have C linkage in C++, and
+ * only they are exported by the shared library. */
 #ifndef ORGAN_API_H
 #define ORGAN_API_H
 

@@ -58,7 +58,7 @@ bool organ_grow(void *list, size_t count, size_t *room, size_t size)
     void *elements;
     if (count < *room)
         return true;
-    memcpy(&elements, list, sizeof elements); /* whatever type it points to */
+    memcpy(&elements, list, sizeof elements); /* copies the pointer itself, whatever its type */
     if (__builtin_mul_overflow(wanted, size, &size) || !(elements = realloc(elements, size)))
         return false;
     memcpy(list, &elements, sizeof elements);

@@ -1,5 +1,6 @@
 /* SPDX-License-Identifier: MIT
- * For who wants to know of every fault of a file: a reader hands over the faults after which it can go on. */
+ * A reader normally stops at the first fault. A caller that needs a list of all faults of a file passes an
+ * organ_faults; the reader reports to it each fault after which it can continue. */
 #ifndef ORGAN_FAULTS_H
 #define ORGAN_FAULTS_H
 
@@ -8,13 +9,12 @@
 #include <stdbool.h>
 
 typedef struct organ_faults {
-    void (*take)(void *context, const char *message); /* one sentence, as organ_fail makes it */
+    void (*take)(void *context, const char *message); /* receives one sentence in the form of organ_fail */
     void *context;
 } organ_faults;
 
-/* Whether the fault was taken and `error` is empty again: only faults of the input (ORGAN_BAD_INPUT) are, and none
- * where `faults` is NULL.
- */
+/* Passes the message of `error` to faults->take and clears `error`, if it is a fault of the input (ORGAN_BAD_INPUT).
+ * Returns false and leaves `error` unchanged for other errors and if `faults` is NULL. */
 bool organ_faults_take(const organ_faults *faults, organ_error *error);
 
 #endif

@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: MIT
- * Calls that a signal can end before they have begun, on file systems across a network or in user space: they are made
- * again. Close is not among them: where it is interrupted, the descriptor is gone. */
+ * System calls that a signal can interrupt before they start, on network file systems and FUSE: these functions
+ * repeat the call. close is not among them, because an interrupted close has already released the descriptor. */
 #ifndef ORGAN_FILE_CALLS_H
 #define ORGAN_FILE_CALLS_H
 
@@ -9,25 +9,27 @@
 #include <stddef.h>
 #include <sys/types.h>
 
-/* open and openat, always with O_CLOEXEC. */
+/* open and openat with O_CLOEXEC added. */
 int organ_open(const char *path, int flags, mode_t mode);
 int organ_open_at(int folder, const char *name, int flags, mode_t mode);
 DIR *organ_open_folder(const char *path);
 
-/* scandir: how many entries, -1 with errno. */
+/* scandir. Returns the number of entries, or -1 with errno. */
 int organ_list_folder(const char *path, struct dirent ***entries, int (*wanted)(const struct dirent *entry),
                       int (*order)(const struct dirent **a, const struct dirent **b));
 
 int organ_sync_file(int fd);
 int organ_resize_file(int fd, off_t size);
 
-/* As many of the bytes at `offset` as the file has; -1 with errno. */
+/* Reads up to `count` bytes at `offset`, fewer only at the end of the file. Returns the number of bytes, or -1 with
+ * errno. */
 ssize_t organ_read_most(int fd, void *bytes, size_t count, off_t offset);
 
-/* Whether that errno of a call that looks for a file says nothing about the file: the disk or the system has failed. */
+/* Returns true if `reason`, the errno of a call that looks up a file, means that the disk or the system failed (EIO,
+ * ENOMEM, EMFILE, ...). Then the caller cannot conclude that the file does not exist. */
 bool organ_cannot_tell(int reason);
 
-/* All of the bytes, where the descriptor stands; 0, or -1 with errno. */
+/* Writes all `count` bytes at the current position. Returns 0, or -1 with errno. */
 int organ_write_all(int fd, const void *bytes, size_t count);
 
 #endif

@@ -11,7 +11,7 @@
 
 organ_status organ_input_open(const char *path, int *fd, struct stat *info, organ_error *error)
 {
-    /* O_NONBLOCK: a pipe would make open() wait for a writer. Regular files ignore it. */
+    /* With O_NONBLOCK, open() returns at once if the path is a pipe without a writer. Regular files ignore the flag. */
     const int opened = organ_open(path, O_RDONLY | O_NOCTTY | O_NONBLOCK, 0);
     if (opened < 0)
         return organ_fail_errno(error, errno, "%s: cannot be opened", path);

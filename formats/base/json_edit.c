@@ -10,7 +10,7 @@
 
 #define DEEPEST 16
 
-/* A member, and what it takes to cut it out of its object. */
+/* A member: the span of its value, and the span to delete in order to remove the member with one comma. */
 typedef struct json_edit_place {
     organ_json_span value, cut;
     bool found;
@@ -28,7 +28,8 @@ static size_t skip_space(const organ_json_text *text, size_t at)
     return at;
 }
 
-/* From the end of the member before it, or with the comma after it if it is the first. */
+/* The span to delete for a member. It starts after the previous member; for the first member it includes the comma
+ * that follows. */
 static organ_json_span json_edit_cut_of(const organ_json_text *text, size_t before, bool first, organ_json_span value)
 {
     const size_t behind = skip_space(text, value.end);
@@ -36,7 +37,7 @@ static organ_json_span json_edit_cut_of(const organ_json_text *text, size_t befo
     return (organ_json_span){before, comma ? behind + 1 : value.end};
 }
 
-/* The first member of that name in the object in `span`, or, with `deep` left, in the objects in it. */
+/* Finds the first member called `name` in the object in `span`. Nested objects are searched too, `deep` levels down. */
 static organ_status seek_member(const organ_json_text *text, organ_json_span span, const char *name, int deep,
                                 json_edit_place *to, organ_error *error)
 {
@@ -82,7 +83,8 @@ organ_status organ_json_edit_begin(organ_json_edit *edit, const char *label, con
     edit->bytes[length] = '\0';
     const organ_json_text text = text_of(edit);
     json_edit_place to = {.found = false};
-    return seek_member(&text, (organ_json_span){0, length}, "", 0, &to, error); /* goes through the whole of it */
+    /* finds nothing, checks all members */
+    return seek_member(&text, (organ_json_span){0, length}, "", 0, &to, error);
 }
 
 void organ_json_edit_release(organ_json_edit *edit)
@@ -91,7 +93,7 @@ void organ_json_edit_release(organ_json_edit *edit)
     *edit = (organ_json_edit){0};
 }
 
-/* The span of the object `inside`; false if there is none. */
+/* Finds the span of the object `inside`; returns false if there is none. */
 static bool find_object(const organ_json_text *text, const char *inside, organ_json_span *span)
 {
     organ_error ignored = {0};
@@ -105,7 +107,7 @@ static bool find_object(const organ_json_text *text, const char *inside, organ_j
     return true;
 }
 
-/* The value of the member; false if there is none. */
+/* Finds the span of the member's value; returns false if there is none. */
 static bool find_member(const organ_json_edit *edit, const char *inside, const char *name, organ_json_span *span)
 {
     const organ_json_text text = text_of(edit);
@@ -138,14 +140,16 @@ organ_status organ_json_edit_remove(organ_json_edit *edit, const char *name, siz
     return ORGAN_OK;
 }
 
-/* The white space before the first member of the object in `span`: how its lines are indented. */
+/* The white space between the opening brace and the first member: its line break and indentation, if the object has
+ * them. */
 static organ_json_span indent_of(const organ_json_text *text, organ_json_span span)
 {
     const size_t brace = skip_space(text, span.begin);
     return (organ_json_span){brace + 1, skip_space(text, brace + 1)};
 }
 
-/* The value as text: over lines, each indented as `indent` says, where that has a line break; else on one line. */
+/* Formats the value in the style of the object: on several lines with its indentation if `indent` contains a line
+ * break, else on one line. */
 static char *value_as_text(const organ_json_text *text, organ_json_span indent, const json_t *value, size_t *length)
 {
     const bool lines = memchr(text->bytes + indent.begin, '\n', indent.end - indent.begin) != NULL;
@@ -168,7 +172,7 @@ static char *value_as_text(const organ_json_text *text, organ_json_span indent, 
     return out;
 }
 
-/* Where a new last member goes, and what stands before it. */
+/* Finds the position for a new last member; *first says whether the object is still empty. */
 static organ_status append_place(const organ_json_text *text, organ_json_span object, organ_json_span indent,
                                  organ_json_span *at, bool *first, organ_error *error)
 {

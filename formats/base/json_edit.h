@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: MIT
- * Changes to members of a JSON object that leave every other byte of the text as it is: order, spaces, numbers as they
- * are written, and the words NaN and Infinity, which Python writes. */
+ * Changes members of a JSON object and keeps every other byte of the text: order, spaces, the spelling of numbers,
+ * and the words NaN and Infinity that Python writes. */
 #ifndef ORGAN_JSON_EDIT_H
 #define ORGAN_JSON_EDIT_H
 
@@ -10,25 +10,27 @@
 #include <stdbool.h>
 
 typedef struct organ_json_edit {
-    const char *label; /* names the document in messages; the caller's */
-    char *bytes;       /* the text so far; NUL-terminated, owned */
+    const char *label; /* name of the document in messages; owned by the caller */
+    char *bytes;       /* current text; NUL-terminated, owned */
     size_t length;
 } organ_json_edit;
 
-/* Takes a copy of the text. ORGAN_BAD_INPUT if it is not one object. To be released also after an error. */
+/* Copies the text. ORGAN_BAD_INPUT if it is not one JSON object; values are not validated. Call
+ * organ_json_edit_release after success and after an error. */
 organ_status organ_json_edit_begin(organ_json_edit *edit, const char *label, const char *bytes, size_t length,
                                    organ_error *error);
 void organ_json_edit_release(organ_json_edit *edit);
 
-/* Whether the document, or the object under the name `inside` in it (NULL: the document itself), has that member. */
+/* Returns true if the document has the member `name`. With `inside`, looks in the document's member of that name,
+ * which must be an object. */
 bool organ_json_edit_has(const organ_json_edit *edit, const char *inside, const char *name);
 
-/* Removes the member from the document and from every object in it that is a member of a member and so on, 16 deep;
- * *removed counts (may be NULL). */
+/* Removes the member from the document and from the objects nested in it, up to 16 levels deep. Adds the number of
+ * removed members to *removed (may be NULL). */
 organ_status organ_json_edit_remove(organ_json_edit *edit, const char *name, size_t *removed, organ_error *error);
 
-/* Gives a member of the document (or of the object `inside`, which must be there) this value, written as the text
- * around it is: in its place, or as the last one. */
+/* Sets a member of the document, or of its member object `inside`. An existing member keeps its position; a new one
+ * is appended. The value is indented like the members around it. ORGAN_BAD_INPUT if there is no object `inside`. */
 organ_status organ_json_edit_set(organ_json_edit *edit, const char *inside, const char *name, const json_t *value,
                                  organ_error *error);
 

@@ -12,15 +12,15 @@
 #include <sys/mman.h>
 
 enum {
-    IN_HEAP = 16384, /* pieces of JSON that stay in the heap: less than 2 MB */
+    IN_HEAP = 16384, /* number of pieces of JSON in the heap: less than 2 MB */
     GRAIN = 16,
-    LARGEST = 4096, /* larger pieces are tables of arrays and texts: they stay in the heap */
+    LARGEST = 4096, /* larger pieces are tables of arrays and long strings; these stay in the heap */
     PAGE = 4096,
-    VISITS =
-        256, /* visits of another page between two returns of pages; the system maps up to 16 pages at each visit */
+    VISITS = 256, /* number of visits to another page between two returns of pages; the system maps up to 16 pages at
+                     each visit */
     MAPS = 20
 };
-/* Bytes of the first mapping; each further mapping is twice as large as the one before. */
+/* Bytes of the first mapping; each further mapping is twice as large as the previous one. */
 #define FIRST_MAP ((size_t)64 << 20)
 #define STEP      ((size_t)4 << 20) /* bytes by which the file grows at a time */
 
@@ -31,13 +31,13 @@ typedef struct json_spool_piece {
 static struct {
     atomic_long heap;      /* number of pieces in the heap */
     atomic_uint visits;    /* number of visits since pages were last returned */
-    atomic_uintptr_t page; /* the page visited last */
+    atomic_uintptr_t page; /* most recently visited page */
     pthread_mutex_t lock;
     int fd;
     char *maps[MAPS];
-    _Atomic unsigned count; /* of maps */
-    size_t used, granted;   /* of the last map: bytes given out, bytes that have room in the file */
-    off_t file;             /* bytes of the file before the last map */
+    _Atomic unsigned count; /* number of mappings */
+    size_t used, granted;   /* last mapping: bytes allocated, bytes for which the file has space */
+    off_t file;             /* file offset at which the last mapping begins */
     json_spool_piece *free[LARGEST / GRAIN + 1];
 } spool = {.lock = PTHREAD_MUTEX_INITIALIZER, .fd = -1};
 
@@ -57,7 +57,7 @@ static bool map_more(void)
         return false;
     const off_t at = k ? spool.file + (off_t)map_bytes(k - 1) : 0;
     if (k == 0)
-        malloc_trim(0); /* return memory that earlier work has freed to the system */
+        malloc_trim(0); /* return memory freed by earlier work to the system */
     char *const map = mmap(NULL, map_bytes(k), PROT_READ | PROT_WRITE, MAP_SHARED | MAP_NORESERVE, spool.fd, at);
     if (map == MAP_FAILED) {
         organ_unnamed_files_fail(errno);
@@ -65,7 +65,7 @@ static bool map_more(void)
     }
     madvise(map, map_bytes(k), MADV_DONTFORK);
     madvise(map, map_bytes(k),
-            MADV_RANDOM); /* without this the system maps the pages that it reads ahead too, many at a time */
+            MADV_RANDOM); /* otherwise the system also maps the pages that it reads ahead, many at a time */
     madvise(map, map_bytes(k), MADV_NOHUGEPAGE);
     spool.maps[k] = map;
     spool.file = at;
@@ -87,7 +87,7 @@ static void *take_new(size_t bytes)
 
 static size_t grains(size_t bytes) { return bytes ? (bytes + GRAIN - 1) / GRAIN : 1; }
 
-/* A header before each piece has the piece's number of grains. */
+/* A header before each piece stores the size of the piece in grains. */
 static void *take_locked(size_t bytes)
 {
     const size_t size = grains(bytes);

@@ -17,7 +17,7 @@
 #include <stdbool.h>
 #include <stddef.h>
 
-/* For memory_watch.c. Returns `bytes` bytes aligned to 16, or NULL if the caller is to allocate them on the heap. */
+/* For memory_watch.c. Returns `bytes` bytes aligned to 16, or NULL if the caller must allocate them on the heap. */
 void *organ_json_spool_take(size_t bytes);
 /* Returns false if `memory` is not from the spool; the caller then frees it. */
 bool organ_json_spool_give_back(void *memory);

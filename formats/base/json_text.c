@@ -5,7 +5,8 @@
 
 #include <string.h>
 
-/* NUL is allowed here and refused where a string is used: in text that is not used it is legal. */
+/* The parser accepts NUL in strings, because it is legal JSON. Functions that use a string as a C string reject it
+ * there. */
 #define PARSE_FLAGS (JSON_DECODE_ANY | JSON_ALLOW_NUL)
 
 static bool is_space(char c) { return c == ' ' || c == '\t' || c == '\n' || c == '\r'; }
@@ -17,7 +18,7 @@ static size_t skip_space(const char *s, size_t at, size_t end)
     return at;
 }
 
-/* After the string that begins at `at`, or `end` + 1 if it does not end. */
+/* Returns the position after the string that begins at `at`, or `end` + 1 if the string is not terminated. */
 static size_t skip_string(const char *s, size_t at, size_t end)
 {
     for (at++; at < end; at++) {
@@ -28,8 +29,9 @@ static size_t skip_string(const char *s, size_t at, size_t end)
     return end + 1;
 }
 
-/* After the value that begins at `at`, or beyond `end` if it does not end; *values counts it and all in it, at least.
- * Only finds where the value ends: whether it is one is for the parser to say. */
+/* Returns the position after the value that begins at `at`, or a position beyond `end` if the value is not
+ * terminated. *values is an upper bound on the number of values in it, including itself. The function only balances
+ * quotes and brackets; the parser validates the value. */
 static size_t skip_value(const char *s, size_t at, size_t end, size_t *values)
 {
     size_t depth = 0;
@@ -60,7 +62,7 @@ static size_t skip_value(const char *s, size_t at, size_t end, size_t *values)
     return depth == 0 ? at : end + 1;
 }
 
-/* Says that the text is wrong at `at`; `what` and `field` may be NULL. */
+/* Reports a fault at position `at` with its line and column; `what` may be NULL and `field` empty. */
 static organ_status fail_at(const organ_json_text *text, size_t at, const char *what, organ_json_span field,
                             const char *reason, organ_error *error)
 {
@@ -95,7 +97,7 @@ organ_status organ_json_walk_begin(organ_json_walk *walk, const organ_json_text 
                       what ? " " : "", (int)(left > 40 ? 40 : left), text->bytes + walk->at);
 }
 
-/* At the closing brace: nothing may follow it. */
+/* At the closing brace of the object: rejects text after it. */
 static organ_status walk_end(organ_json_walk *walk, organ_error *error)
 {
     walk->at = skip_space(walk->text->bytes, walk->at + 1, walk->end);
@@ -119,7 +121,7 @@ static organ_status json_text_read_name(organ_json_walk *walk, organ_error *erro
     return fail_at(walk->text, span.begin, NULL, span, "a NUL character is in the name", error);
 }
 
-/* After the colon: finds the value. */
+/* Reads the colon and finds the span of the value. */
 static organ_status find_value(organ_json_walk *walk, organ_error *error)
 {
     const char *s = walk->text->bytes;
@@ -141,7 +143,7 @@ void organ_json_walk_leave(organ_json_walk *walk)
     walk->name = NULL;
 }
 
-/* The name and the value of the next member; no name after the last one. */
+/* Reads the name and the span of the value of the next member. After the last member, walk->name stays NULL. */
 static organ_status read_next_member(organ_json_walk *walk, organ_error *error)
 {
     const char *s = walk->text->bytes;
@@ -165,7 +167,7 @@ bool organ_json_walk_next(organ_json_walk *walk, organ_error *error)
     return walk->name != NULL;
 }
 
-/* The name of the member of the object in `span` that stands at `at`, in its quotes; empty if there is none. */
+/* Returns the span of the quoted name of the member whose value contains position `at`, or an empty span. */
 static organ_json_span member_at(const organ_json_text *text, organ_json_span span, size_t at)
 {
     const char *s = text->bytes;

@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: MIT
- * Untrusted JSON, parsed by jansson: strictly, with the place of every fault, and never with more memory than the text
- * justifies. Large documents are walked member by member, so that only one value at a time is held as a tree. */
+ * Parses untrusted JSON with jansson: strictly, with line and column of every fault, and with memory in proportion to
+ * the text. Callers walk large documents member by member, so that only one value at a time is in memory as a tree. */
 #ifndef ORGAN_JSON_TEXT_H
 #define ORGAN_JSON_TEXT_H
 
@@ -10,79 +10,80 @@
 #include <stdbool.h>
 #include <stddef.h>
 
-/* A value may hold this many values: a tree of them stays below 64 MiB. */
+/* Upper bound on the values in one parsed value: its tree stays below 64 MiB. */
 #define ORGAN_JSON_VALUES ((size_t)1 << 18)
 
 typedef struct organ_json_text {
-    const char *label; /* names the document in messages: "model.safetensors: header" */
+    const char *label; /* name of the document in messages: "model.safetensors: header" */
     const char *bytes;
     size_t length;
 } organ_json_text;
 
-/* A piece of a text: one value, perhaps with white space around. */
+/* A byte range [begin, end) of a text that contains one value, possibly with white space around it. */
 typedef struct organ_json_span {
     size_t begin, end;
 } organ_json_span;
 
-/* Walks the members of an object in the order of the text. Members of one name are all seen: who walks checks for
- * duplicates. */
+/* Iterates over the members of an object in the order of the text. The walk returns every member, so the caller must
+ * check for duplicate names. */
 typedef struct organ_json_walk {
     const organ_json_text *text;
     size_t at, end;
     bool started;
-    bool any_names; /* set by who walks: names may have a NUL in them */
-    json_t *name;   /* of the member that the walk is at: a string, without NUL unless any_names; the walk's own */
-    organ_json_span value; /* of that member: found, not yet parsed. Nothing has checked it before organ_json_parse. */
+    bool any_names;        /* set by the caller: accept names that contain NUL */
+    json_t *name;          /* name of the current member: a string, without NUL unless any_names; owned by the walk */
+    organ_json_span value; /* its value, not yet validated: pass it to organ_json_parse or organ_json_check */
 } organ_json_walk;
 
-/* Starts at the object in `span`; `what` names it in the message if it is not an object ("weight_map"), NULL: the whole
- * document. */
+/* Starts a walk of the object in `span`. ORGAN_BAD_INPUT if the value is not an object; `what` is its name in that
+ * message ("weight_map"), or NULL for the whole document. */
 organ_status organ_json_walk_begin(organ_json_walk *walk, const organ_json_text *text, organ_json_span span,
                                    const char *what, organ_error *error);
 
-/* Goes to the next member. False after the last one and where `error` is set, by the walk or by who walks. */
+/* Advances to the next member. Returns false after the last one, and whenever `error` is set, by the walk or by the
+ * caller. */
 bool organ_json_walk_next(organ_json_walk *walk, organ_error *error);
 
-/* For a walk that is left before organ_json_walk_next was false. */
+/* Releases a walk that the caller ends before organ_json_walk_next has returned false. */
 void organ_json_walk_leave(organ_json_walk *walk);
 
-/* Parses one value of any type; duplicate keys, numbers beyond 64 bits and more than ORGAN_JSON_VALUES values are
- * refused. `what` names the value in messages ("tensor 'x'"), NULL: the whole document; a member at fault is named
- * besides. The caller releases *value. */
+/* Parses one value of any type. Rejects duplicate keys, integers beyond 64 bits and more than ORGAN_JSON_VALUES
+ * values. `what` names the value in messages ("tensor 'x'"), or is NULL for the whole document; the message also
+ * names the member that contains the fault. The caller releases *value. */
 organ_status organ_json_parse(const organ_json_text *text, organ_json_span span, const char *what, json_t **value,
                               organ_error *error);
 
-/* The whole text as one object: "FILE: is not an object" where it is another value. */
+/* Parses the whole text as one object. ORGAN_BAD_INPUT "FILE: is not an object" for any other value. */
 organ_status organ_json_parse_object(const organ_json_text *text, json_t **object, organ_error *error);
 
-/* Whether it is a value at all, for text that is not used: duplicate keys and numbers of any length pass. Holds at most
- * ORGAN_JSON_VALUES values, too. */
+/* Validates a value that the caller does not use: accepts duplicate keys and numbers of any length, but rejects
+ * malformed JSON and more than ORGAN_JSON_VALUES values. */
 organ_status organ_json_check(const organ_json_text *text, organ_json_span span, const char *what, organ_error *error);
 
-/* Whether the name of a member is this one, NUL and all. */
+/* Compares the name of a member with `wanted`; a name with an embedded NUL never matches. */
 bool organ_json_is(const json_t *name, const char *wanted);
 
-/* The span of the first member of that name in the object in `span`, without white space; an empty span if there is
- * none. For messages that show the value as it is written. */
+/* Returns the span, without white space around it, of the first member called `name` in the object in `span`, or an
+ * empty span. Messages use it to quote a value as written. */
 organ_json_span organ_json_member(const organ_json_text *text, organ_json_span span, const char *name);
 
-/* The text of a string without NUL in it; NULL for anything else. */
+/* Returns the text of a string value, or NULL for other values and for strings that contain NUL. */
 const char *organ_json_plain(const json_t *value);
 
-/* ---- objects whose members are known by name ---- */
+/* ---- objects whose members are read by name ---- */
 
-/* An object of a document: where it stands in the text, and its tree. */
+/* An object of a document: its position in the text, and its parsed tree. */
 typedef struct organ_json_object {
     const organ_json_text *text;
     organ_json_span span;
     const json_t *tree;
 } organ_json_object;
 
-/* The value of the member; NULL where it is absent or null. */
+/* Returns the value of the member, or NULL if it is absent or null. */
 const json_t *organ_json_value(const organ_json_object *object, const char *name);
 
-/* ORGAN_BAD_INPUT "FILE: NAME is VALUE, not EXPECTED" with the value as it is written, "FILE: NAME is missing; it
- * should be EXPECTED". */
+/* Fails with ORGAN_BAD_INPUT "FILE: NAME is VALUE, not EXPECTED", where VALUE is quoted from the text, or "FILE: NAME
+ * is missing; it should be EXPECTED". */
 organ_status organ_json_refuse(const organ_json_object *object, const char *name, const char *expected,
                                organ_error *error);
 

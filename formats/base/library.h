@@ -1,6 +1,5 @@
 /* SPDX-License-Identifier: MIT
- * A shared library that is loaded when it is first needed: one that few runs need should not make all of them start
- * later. */
+ * Loads a shared library on first use, so that runs that do not need the library start faster. */
 #ifndef ORGAN_LIBRARY_H
 #define ORGAN_LIBRARY_H
 
@@ -8,8 +7,9 @@
 
 #include <stddef.h>
 
-/* Puts the functions of these names at `functions`: a structure of `count` pointers to functions in the same order. The
- * library stays. ORGAN_IO if it is not there or lacks one of them. */
+/* Loads the shared library `file` and stores the addresses of `count` functions, in the order of `names`, in the
+ * structure of function pointers at `functions`. The library is never unloaded. ORGAN_IO if it is not installed or
+ * lacks one of the functions. */
 organ_status organ_library_load(const char *file, const char *const *names, size_t count, void *functions,
                                 organ_error *error);
 

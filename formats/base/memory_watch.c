@@ -6,22 +6,23 @@
 #include <stddef.h>
 #include <stdint.h>
 
-/* What jansson used before: these are still what makes and frees its memory. */
+/* The allocation functions that jansson used before; the watched functions call them. */
 static json_malloc_t make_below;
 static json_free_t free_below;
 
-static _Thread_local unsigned long refusals, refusals_before; /* before: when the innermost work began */
+/* refusals_before: count when the innermost work began */
+static _Thread_local unsigned long refusals, refusals_before;
 static _Thread_local bool working;
 
 void organ_memory_refused(void) { refusals++; }
 unsigned long organ_memory_refusals(void) { return refusals; }
 
-/* While jansson reads: a character that it drops for lack of memory can make it abort, where it looks at the token
- * again. So after the first refusal it gets small pieces of this, which is released as a whole when it gives up, and
- * nothing that is larger. */
+/* Works around a fault of jansson: if it drops a character for lack of memory, it can abort later when it reads the
+ * same token again. So after the first refused allocation, small requests are served from this reserve until the
+ * parse fails, and larger ones are refused. read_end releases the partial value. */
 enum { RESERVE = 4096, PIECE = 512 };
 static _Thread_local struct {
-    bool on, dry; /* dry: the reserve was exhausted, so every further allocation is refused */
+    bool on, dry; /* dry: refuse every further allocation */
     unsigned long before;
     size_t used;
     _Alignas(16) char reserve[RESERVE];
@@ -55,14 +56,14 @@ static void watched_free(void *memory)
         free_below(memory);
 }
 
-/* At load time, before there are threads that could be inside jansson. */
+/* Runs when the library is loaded, before other threads can be inside jansson. */
 __attribute__((constructor)) static void watch(void)
 {
     json_get_alloc_funcs(&make_below, &free_below);
     json_set_alloc_funcs(watched_malloc, watched_free);
 }
 
-/* The library may be unloaded while the program goes on with jansson. */
+/* Restores jansson's functions: a program may unload the library and continue to use jansson. */
 __attribute__((destructor)) static void watch_no_more(void)
 {
     json_malloc_t now = NULL;

@@ -1,14 +1,14 @@
 /* SPDX-License-Identifier: MIT
- * Counts the allocations that were refused where no error can be returned: in jansson and in pieces of text. When
- * jansson gets no memory it may drop the character that it reads, so that a good text looks malformed or like another
- * one, and a document that is built lacks a member. Whoever makes a document or a page asks at the end whether
- * something was refused.
+ * Counts refused allocations in places that cannot return an error: inside jansson and in text buffers. If jansson
+ * gets no memory it may drop a character that it reads, so that a valid text looks malformed or different, and a
+ * document that it builds may lack a member. A function that makes a document or a page therefore checks at the end
+ * whether an allocation was refused.
  *
- * jansson has one pair of allocation functions for the whole process. When liborgan is loaded it puts functions of its
- * own around those that it finds; they pass every call on and count what is refused. A program that calls
- * json_set_alloc_funcs itself does so before any document is made, as jansson demands, and calls organ_memory_refused
- * where its malloc gives NULL: otherwise liborgan cannot tell, and may call a text malformed when memory ran out.
- * Memory from its malloc must be such that free() takes it back. */
+ * jansson has one pair of allocation functions for the whole process. When liborgan is loaded, it wraps the functions
+ * that are set; the wrappers pass on every call and count refusals. A program that calls json_set_alloc_funcs itself
+ * must do so before any document is made, as jansson demands, must call organ_memory_refused when its malloc returns
+ * NULL, and must return memory that free() accepts. Without organ_memory_refused, liborgan may report malformed text
+ * when memory ran out. */
 #ifndef ORGAN_MEMORY_WATCH_H
 #define ORGAN_MEMORY_WATCH_H
 
@@ -21,33 +21,34 @@
 
 ORGAN_API_BEGIN
 
-/* Counts one refusal on this thread. Called where memory ran out for a part of a document or page, and no error can be
- * returned. */
+/* Counts one refusal on this thread. Call it when an allocation for part of a document or page fails and no error can
+ * be returned. */
 void organ_memory_refused(void);
 
-/* How many refusals there were on this thread so far. Compare before and after. */
+/* Returns the number of refusals on this thread so far; compare the values before and after an operation. */
 unsigned long organ_memory_refusals(void);
 
-/* json_loadb and json_loadfd, which also tell whether memory ran out: then there is no value, and `fault` may blame the
- * text for what it is not. jansson alone may abort then. */
+/* json_loadb and json_loadfd, safe against lack of memory (plain jansson may abort). If an allocation was refused
+ * they set *no_memory and return NULL; `fault` may then describe a fault that the text does not have. */
 json_t *organ_json_load(const char *bytes, size_t length, size_t flags, json_error_t *fault, bool *no_memory);
 json_t *organ_json_load_fd(int fd, size_t flags, json_error_t *fault, bool *no_memory);
 
-/* A piece of work that makes documents and pages, on one thread. Functions of the library that do begin one; one may
- * lie within another. */
+/* Brackets the making of documents and pages on one thread, to attribute refusals to it. The library's own functions
+ * use it; works may be nested. */
 typedef struct organ_memory_work {
     unsigned long outer;
-    bool within; /* other work */
+    bool within; /* this work is nested in another one */
 } organ_memory_work;
 organ_memory_work organ_memory_work_begin(void);
 
-/* ORGAN_IO "WHAT: no memory for ..." if there was a refusal since the innermost work that has not ended began: what was
- * built since then may lack something and must not be used. Outside of any work it does nothing. The status of `error`.
- */
+/* Fails with ORGAN_IO "WHAT: no memory for a document" if an allocation was refused since the innermost open work
+ * began: values built since then may be incomplete and must not be used. Outside of any work it does nothing. Returns
+ * the status of `error`. */
 organ_status organ_memory_work_check(const char *what, organ_error *error);
 
-/* The same for work, which ends with this call: *document (NULL is allowed, twice) is then released and NULL. A fault
- * of the input that was found before is not believed. */
+/* Ends the work, with the same check. If an allocation was refused, *document is released and set to NULL (`document`
+ * and *document may be NULL), and ORGAN_IO replaces an earlier error that blames the input, since lack of memory may
+ * have caused that error. */
 organ_status organ_memory_work_end(const organ_memory_work *work, json_t **document, const char *what,
                                    organ_error *error);
 

@@ -8,7 +8,7 @@
 #include <sys/random.h>
 #include <xxhash.h>
 
-/* The slot of that name, or the free one where it belongs. There is always a free one. */
+/* Returns the slot of that name, or else the free slot in which to insert it. The table is never full. */
 static organ_name_slot *slot_of_name(const organ_name_table *table, const char *name, uint64_t hash)
 {
     for (size_t at = hash & (table->capacity - 1);; at = (at + 1) & (table->capacity - 1)) {

@@ -12,16 +12,16 @@
 #include <unistd.h>
 
 enum { MOST_ARRAYS = 64, PASSES = 1024 };
-#define LEAST_BYTES ((size_t)1 << 20) /* smaller arrays are on the heap */
+#define LEAST_BYTES ((size_t)1 << 20) /* smaller arrays are allocated on the heap */
 
 typedef struct array {
-    char *map; /* NULL: this place is free */
+    char *map; /* NULL: this entry is free */
     size_t bytes;
 } array;
 
 static struct {
     pthread_mutex_t lock;
-    _Atomic unsigned count; /* number of places that are or were in use */
+    _Atomic unsigned count; /* number of entries that are or were in use */
     array arrays[MOST_ARRAYS];
 } paged = {.lock = PTHREAD_MUTEX_INITIALIZER};
 

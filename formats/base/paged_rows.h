@@ -10,22 +10,22 @@
 
 #include <stddef.h>
 
-/* Returns `count` rows of `size` bytes, all zero and aligned to 16, or NULL if there is no memory. Falls back to the
- * heap if no file can be made. A child made by fork must not use the rows. */
+/* Returns `count` rows of `size` bytes, all zero and aligned to 16, or NULL if there is no memory. Allocates on the
+ * heap if no file can be created. A child process made by fork must not use the rows. */
 void *organ_rows_take(size_t count, size_t size);
 
-/* Moves an array of `bytes` bytes that malloc or realloc returned to a file, if it is large and a file can be made.
- * Returns its address from now on; NULL for NULL. */
+/* Moves an array of `bytes` bytes that malloc or realloc returned into a file, if the array is large enough and a
+ * file can be created. Returns the array's new or unchanged address; NULL for NULL. */
 void *organ_rows_settle(void *rows, size_t bytes);
 
-/* Releases what organ_rows_take or organ_rows_settle returned. NULL is allowed. */
+/* Releases an array that organ_rows_take or organ_rows_settle returned. NULL is allowed. */
 void organ_rows_free(void *rows);
 
-/* Keeps the contents of all arrays and frees the memory that their pages take. Costs microseconds; any thread may call
- * it at any time, also while others use the rows. Verbs call it where one phase ends and another begins. */
+/* Frees the memory that the pages of all arrays use and keeps their contents. Takes microseconds; any thread may call
+ * it at any time, also while others use the rows. Verbs call it between phases. */
 void organ_rows_rest(void);
 
-/* organ_rows_rest, for loops: each 1,024th call of a thread does it. */
+/* For loops: calls organ_rows_rest once in every 1,024 calls on a thread. */
 void organ_rows_passed(void);
 
 #endif

@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: MIT
- * Paths, names of files and words as text. */
+ * Functions on paths, file names and words. */
 #ifndef ORGAN_PATH_H
 #define ORGAN_PATH_H
 
@@ -7,19 +7,20 @@
 
 #include <stdbool.h>
 
-/* Whether `name` ends with `end` and is longer than it. */
+/* Returns true if `name` ends with `end` and is longer. */
 bool organ_ends_with(const char *name, const char *end);
 
-/* Whether `word` is one of `words`, which a NULL ends. */
+/* Returns true if `word` equals one of `words`, a list that NULL terminates. */
 bool organ_is_one_of(const char *word, const char *const *words);
 
-/* The last segment of the path: what follows its last '/', or all of it. */
+/* Returns the last segment of the path: the part after the last '/', or the whole path. */
 const char *organ_path_name(const char *path);
 
-/* The length of the path without the slashes at its end; that of "/" is 1. */
+/* Returns the length of the path without trailing slashes; 1 for "/". */
 size_t organ_path_length(const char *path);
 
-/* "directory/name" in the arena, with one '/' also where `directory` ends with one; NULL if there is no memory. */
+/* Returns "directory/name" in the arena, without doubling a '/' at the end of `directory`; NULL if there is no
+ * memory. */
 char *organ_path_join(organ_arena *arena, const char *directory, const char *name);
 
 #endif

@@ -8,7 +8,7 @@
 #include <stdio.h>
 #include <string.h>
 
-/* Appends `text` to the message, with everything a terminal could trip over made visible. */
+/* Appends `text` to the message and replaces bytes that could affect a terminal by visible escapes. */
 static void append_visible(organ_error *error, const char *text)
 {
     size_t used = strlen(error->message);
@@ -29,7 +29,7 @@ static void append_visible(organ_error *error, const char *text)
     }
 }
 
-/* As errnum of an error with ORGAN_OK: `message` is the beginning that organ_error_output_whole wrote. */
+/* Value of errnum in an error with ORGAN_OK: `message` contains the prefix written by organ_error_output_whole. */
 enum { WHOLE_OUTPUT = -1 };
 
 static void begin_message(organ_error *error, organ_status status, const char *format, va_list args)
@@ -65,7 +65,7 @@ organ_status organ_fail_errno(organ_error *error, int errnum, const char *format
     error->errnum = errnum;
     char text[128] = "";
     append_visible(error, ": ");
-    append_visible(error, strerror_r(errnum, text, sizeof text)); /* the GNU form, which returns the text */
+    append_visible(error, strerror_r(errnum, text, sizeof text)); /* the GNU variant, which returns the text */
     return ORGAN_IO;
 }
 

@@ -10,7 +10,7 @@
 #include <stdlib.h>
 #include <string.h>
 
-enum { FIRST_ROOM = 48 }; /* a cell of a table fits: tables of 100,000 rows keep all of them */
+enum { FIRST_ROOM = 48 }; /* fits one cell of a table: a table of 100,000 rows keeps a buffer for each cell */
 
 char *organ_format(const char *format, ...)
 {
@@ -22,7 +22,7 @@ char *organ_format(const char *format, ...)
     return length < 0 ? NULL : text;
 }
 
-/* Room for `bytes` more and a NUL. */
+/* Ensures space for `bytes` more bytes and a NUL. */
 static bool make_text_room(organ_text *text, size_t bytes)
 {
     if (bytes >= SIZE_MAX / 2 - text->size)
@@ -39,7 +39,7 @@ static bool make_text_room(organ_text *text, size_t bytes)
     return true;
 }
 
-/* 0 makes stdio set the error flag of the stream. */
+/* Returns 0 on failure, which makes stdio set the error flag of the stream. */
 static ssize_t text_append(void *cookie, const char *bytes, size_t count)
 {
     organ_text *const text = cookie;
@@ -51,7 +51,7 @@ static ssize_t text_append(void *cookie, const char *bytes, size_t count)
     return (ssize_t)count;
 }
 
-/* For ftell alone. */
+/* Needed only by ftell. */
 static int text_tell(void *cookie, off64_t *offset, int whence)
 {
     if (*offset != 0 || whence == SEEK_SET) {

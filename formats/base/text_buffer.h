@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: MIT
- * Strings that are written: at once by a format, or like a file. */
+ * Strings built by one printf-like call, or by writing to a FILE. */
 #ifndef ORGAN_TEXT_BUFFER_H
 #define ORGAN_TEXT_BUFFER_H
 
@@ -8,23 +8,24 @@
 #include <stddef.h>
 #include <stdio.h>
 
-/* A string as printf would write it, for the caller to free; NULL without memory. */
+/* Formats like printf into a new string that the caller frees; NULL if there is no memory. */
 char *organ_format(const char *format, ...) __attribute__((format(printf, 1, 2)));
 
-/* It must not be moved: the stream knows its address. After a successful open, finish or discard must follow. ftell
- * works, fseek does not. Unlike open_memstream, the stream keeps in its error flag that a write got no memory. */
+/* A FILE that writes to memory. The structure must not be moved, because the stream contains its address. A
+ * successful open must be followed by finish or discard. ftell works, fseek does not. Unlike with open_memstream, a
+ * write that gets no memory sets the stream's error flag. */
 typedef struct organ_text {
     FILE *out;
-    char *data;        /* after fflush: what was written, NUL-terminated; NULL if that is nothing */
-    size_t size, room; /* bytes of it without the NUL; what is allocated */
+    char *data;        /* text up to the last fflush, NUL-terminated; NULL if it is empty */
+    size_t size, room; /* length without the NUL; capacity */
 } organ_text;
 
 organ_status organ_text_open(organ_text *text, organ_error *error);
-/* *string is the whole text, NUL-terminated, for the caller to free; NULL and ORGAN_IO if memory ran out on the way,
- * which counts as a refusal (formats/base/memory_watch.h). */
+/* Closes the stream and sets *string to the whole text, NUL-terminated; the caller frees it. If memory ran out,
+ * *string is NULL and the status ORGAN_IO, and a refusal is counted (formats/base/memory_watch.h). */
 organ_status organ_text_finish(organ_text *text, char **string, organ_error *error);
 void organ_text_discard(organ_text *text);
-/* The one or the other: finish, or discard where `error` tells of one already; its status. */
+/* Calls organ_text_discard if `error` is set, else organ_text_finish. Returns the status of `error`. */
 organ_status organ_text_end(organ_text *text, char **string, organ_error *error);
 
 #endif

@@ -3,7 +3,7 @@
 
 #include <utf8proc.h>
 
-/* Control characters, and the invisible marks that reorder what stands around them or break its line. */
+/* Control characters, and invisible marks that reorder the surrounding text or break its line. */
 static const struct {
     uint32_t first, last;
 } hidden[] = {{0x00, 0x1F},     {0x7F, 0x9F},     {0x061C, 0x061C}, {0x200E, 0x200F},

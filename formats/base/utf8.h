@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: MIT
- * Whether bytes are text. */
+ * UTF-8 decoding, and the characters that messages must not print. */
 #ifndef ORGAN_UTF8_H
 #define ORGAN_UTF8_H
 
@@ -7,22 +7,22 @@
 #include <stddef.h>
 #include <stdint.h>
 
-/* Length of the valid UTF-8 sequence that begins at s, 0 if there is none. Overlong forms and surrogates are invalid. A
- * NUL stands somewhere after s. */
+/* Returns the length of the valid UTF-8 sequence that begins at s, or 0 if it is invalid; overlong forms and
+ * surrogates are invalid. The text must be NUL-terminated. */
 size_t organ_utf8_length(const unsigned char *s);
 
-/* The same; *code is the character, undefined where there is none. */
+/* The same; also sets *code to the character, which is undefined if the result is 0. */
 size_t organ_utf8_decode(const unsigned char *s, uint32_t *code);
 
-/* The same within `left` bytes, after which there may be anything. */
+/* The same for text without a terminating NUL: reads at most `left` bytes. */
 size_t organ_utf8_within(const void *s, size_t left, uint32_t *code);
 
-/* Whether a character can do harm where a terminal shows it: C0 and C1 controls, and invisible marks that reorder or
- * break a line, U+061C, U+200E, U+200F, U+2028 to U+202E, U+2066 to U+2069 and U+FEFF. The one list for messages,
- * tables and logs. */
+/* Returns true for characters that can harm a terminal's display: C0 and C1 controls, and invisible marks that
+ * reorder or break a line (U+061C, U+200E, U+200F, U+2028 to U+202E, U+2066 to U+2069, U+FEFF). Messages, tables and
+ * logs all use this list. */
 bool organ_utf8_hidden(uint32_t code);
 
-/* Whether all of the string is valid UTF-8. */
+/* Returns true if the whole string is valid UTF-8. */
 bool organ_utf8_valid(const char *s);
 
 #endif

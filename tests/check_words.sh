@@ -1,0 +1,114 @@
+#!/usr/bin/env bash
+# SPDX-License-Identifier: MIT
+# Finds phrases in comments of C files that are almost never plain English. Fails for the folders in `clean`, which have been rewritten; prints
+# file, line and sentence of each finding. Ends with the line "N passed, N failed".
+#
+#   tests/check_words.sh --list FOLDER...     prints the findings of any folders
+#   tests/check_words.sh --count FOLDER...    prints the findings per 1,000 lines of comments
+#
+# Better wordings: "Where it is absent" -> "If it is absent"; "What is given" -> "The value"; "the kernel sees" -> "the kernel reads".
+set -uo pipefail
+cd "$(dirname "$0")/.." || exit 1
+
+clean=(formats/base)
+
+# Openings of a sentence: a clause as subject, a condition that begins with "Where", a fragment that begins with "Of".
+openings='^(What(ever)?|Who(ever)?|Whose|Whether|Where(ver)?|Of (those|these|no|not|what|the|a|an|each|all|it|them|every|any|one|two)|That of|Those (of|that)|How (many|much)) '
+# Words that add nothing, and clauses without a subject.
+fillers='(^| )(anew|beside|besides|as (it|they) (is|are|was|were)|as it stands|it holds|by (itself|themselves)|so (many|much|few) (of|bytes|rows|tokens|elements)|what (it|they|is|was|are|were|stays|goes|remains|there|stands|comes|can|has)|who(se)?( |$)|let(s)? (it|them)? ?go|along (a|the|it|this|that)|one after the other|behind (the|it|them))( |$|[,.;:])'
+# Perception, intention and motion for what code does.
+perception='(^| )(sees?|saw|seen|hears?|heard|tells?|told|knows?|knew|settles?|settled|believe[sd]?|guess(es)?|wants?|wanted|goes|went|gone|bears?|bends?|bent|lies|lie|stands|stood|walks? (along|through|past)|bring[s]?|parts? with)( |$|[,.;:])'
+# Phrases that are plain although they match.
+exceptions='lies? (in|on) \[|stands for|caller wants|goes to (stderr|stdout)|let .* go out'
+
+# findings FOLDER...: a line "FILE:LINE: KIND: SENTENCE" for each finding, and at last "lines N", the number of lines with comments.
+findings() {
+    find "$@" -name '*.[ch]' | sort | xargs -d '\n' awk -v openings="$openings" -v fillers="$fillers" -v perception="$perception" \
+        -v exceptions="$exceptions" '
+        function judge(sentence) {
+            if (sentence ~ exceptions) return
+            if (sentence ~ openings) report("opening", sentence)
+            if (tolower(sentence) ~ fillers) report("filler", sentence)
+            if (tolower(sentence) ~ perception) report("perception", sentence)
+        }
+        function report(kind, sentence) { print FILENAME ":" first ": " kind ": " substr(sentence, 1, 160) }
+        # Quoted text and names in backquotes are not judged.
+        function finish(    count, k, sentences) {
+            gsub(/`[^`]*`|"[^"]*"/, "X", text)
+            gsub(/SPDX-License-Identifier: MIT/, "", text)
+            gsub(/[ \t]+/, " ", text)
+            count = split(text, sentences, /[.!?] +/)
+            for (k = 1; k <= count; k++) { sub(/^ +/, "", sentences[k]); if (sentences[k] != "") judge(sentences[k]) }
+            text = ""
+        }
+        FNR == 1 { inside = 0; text = "" }
+        {
+            line = $0
+            if (!inside) gsub(/"([^"\\]|\\.)*"/, "\"\"", line)
+            seen = inside
+            while (line != "") {
+                if (!inside) {
+                    if (!(at = index(line, "/*"))) break
+                    line = substr(line, at + 2); inside = seen = 1; first = FNR
+                }
+                if (at = index(line, "*/")) {
+                    part = substr(line, 1, at - 1); line = substr(line, at + 2); inside = 0
+                } else { part = line; line = "" }
+                sub(/^ *\*( |$)/, "", part)
+                text = part ~ /^ *$/ && text != "" ? text ". " : text " " part
+                if (!inside) finish()
+            }
+            lines += seen
+        }
+        END { print "lines " lines + 0 }'
+}
+
+count_words() {
+    local room
+    printf '%-26s %8s %9s %9s %11s %6s\n' folder lines openings fillers perception all
+    for room in "$@"; do
+        findings "$room" | awk -v room="$room" '
+            $1 == "lines" { lines = $2 ? $2 : 1; next }
+            { kind[$2]++; all++ }
+            END { f = 1000 / lines; printf "%-26s %8d %9.1f %9.1f %11.1f %6.1f\n", room, lines, kind["opening:"] * f, kind["filler:"] * f,
+                  kind["perception:"] * f, all * f }'
+    done
+}
+
+case ${1:-} in
+--count) shift && count_words "$@" && exit ;;
+--list) shift && findings "$@" && exit ;;
+esac
+
+passed=0
+failed=0
+scratch=$(mktemp -d) || exit 1
+trap 'rm -rf "$scratch"' EXIT
+
+for room in "${clean[@]}"; do
+    if findings "$room" | grep -v '^lines ' >"$scratch/found"; then
+        cat "$scratch/found"
+        failed=$((failed + 1))
+    else
+        passed=$((passed + 1))
+    fi
+done
+
+# The check finds each kind of phrase, on the line where the comment begins, and leaves code and quoted text alone.
+mkdir "$scratch/room"
+cat >"$scratch/room/wrong.c" <<'END'
+/* Copies rows. What was given goes first. */
+int told; /* `told` and "who sees" are not judged */
+/* Reads the value
+ * anew. */
+END
+found=$(findings "$scratch/room" | sed 's,^.*/wrong\.c:,,' | paste -sd '|')
+if [[ $found == "1: opening: What was given goes first|1: filler: What was given goes first|1: perception: What was given goes first|3: filler: Reads the value anew|lines 4" ]]; then
+    passed=$((passed + 1))
+else
+    echo "the phrases of a wrong file give: $found"
+    failed=$((failed + 1))
+fi
+
+echo "$passed passed, $failed failed"
+((failed == 0))
