@@ -7,10 +7,10 @@
 #include <stdio.h>
 #include <string.h>
 
-/* Keys after the name of the architecture. */
+/* Keys without the prefix of the architecture. */
 static const struct config_field {
     const char *key;
-    size_t at; /* in organ_hf_config */
+    size_t at; /* offset of the member in organ_hf_config */
 } fields[] = {
     {"embedding_length", offsetof(organ_hf_config, hidden_size)},
     {"feed_forward_length", offsetof(organ_hf_config, intermediate_size)},

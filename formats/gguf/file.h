@@ -1,7 +1,6 @@
 /* SPDX-License-Identifier: MIT
- * GGUF files, read and written. In go the bytes of a file whose every claim is checked against its size; out come its
- * key-values (gguf.h) and tensors, the set of files it belongs to, the facts of a config, and, for a model that is
- * written, a header and offsets. */
+ * Reading and writing of GGUF files: header, key-values (gguf.h), tensors, split files, the fields of a config, and
+ * the header and offsets of a new file. The reader checks every offset and length against the size of the file. */
 #ifndef ORGAN_GGUF_FILE_H
 #define ORGAN_GGUF_FILE_H
 
@@ -17,120 +16,122 @@
 #define ORGAN_GGUF_RANK_LIMIT        4u
 #define ORGAN_GGUF_NAME_LIMIT        64u
 
-/* All zero is an empty header. */
+/* A header whose members are all zero is empty. */
 typedef struct organ_gguf_header {
-    organ_gguf view; /* of this file; split_count is 1 */
+    organ_gguf view; /* metadata of this file; split_count is 1 */
     uint64_t tensor_count;
-    uint64_t data_offset; /* where the data of the tensors begins */
-    uint64_t data_end;    /* after the last byte of the last tensor */
-    uint64_t padded_end;  /* the same, padded to the alignment */
+    uint64_t data_offset; /* offset of the tensor data */
+    uint64_t data_end;    /* end of the last tensor */
+    uint64_t padded_end;  /* data_end rounded up to the alignment */
     organ_gguf_kv *kvs;
     organ_arena arena;
 } organ_gguf_header;
 
-/* Reads the header of files[index] (name, fd and size are set) and appends its tensors to `list` in the order of their
- * infos, which is that of their offsets: the data of one begins where that of the one before ends, padded to the
- * alignment. The data itself need not be there: a header that was kept without it can be read. Read are versions 1 to
- * 3, little endian. A tensor that another file has brought into `list` is refused. The caller releases *header also
- * after an error; the list can then only be released. */
+/* Reads the header of files[index] (name, fd and size are set) and appends its tensors to `list` in file order. The
+ * data of each tensor must begin at the end of the previous one, rounded up to the alignment. The file need not
+ * contain the data, so a stored header can be read. Versions 1 to 3, little endian. A tensor whose name `list`
+ * already has from another file is an error. The caller releases *header, also after an error; the list can then only
+ * be released. */
 organ_status organ_gguf_read_header(const organ_model_file *files, size_t index, organ_gguf_header *header,
                                     organ_tensor_list *list, organ_error *error);
 
-/* The same for a file that has its data: sets data_offset, first and count of files[index], and refuses it unless the
- * file ends with its last tensor, padded or not. */
+/* The same for a file with its data: sets data_offset, first and count of files[index], and returns ORGAN_BAD_INPUT
+ * unless the file ends with its last tensor, with or without padding. */
 organ_status organ_gguf_read(organ_model_file *files, size_t index, organ_gguf_header *header, organ_tensor_list *list,
                              organ_error *error);
 
-/* The same, and goes on after a fault of one tensor or of general.alignment, which `faults` takes: tensors that nothing
- * is wrong with are in the list, but for those whose data is past the end of the file, which are too. The fault that
- * ends the reading is in `error`; key-values that were read before it are in the header. */
+/* The same, but continues after faults of a tensor or of general.alignment and passes them to `faults`. `list` gets
+ * the tensors without a fault, and those whose only fault is that their data is past the end of the file. `error`
+ * receives a fault that ends the reading; *header has the key-values read before it. */
 organ_status organ_gguf_survey(organ_model_file *files, size_t index, organ_gguf_header *header,
                                organ_tensor_list *list, const organ_faults *faults, organ_error *error);
 
-/* `value` rounded up to a multiple of `alignment`; false if that does not fit. */
+/* Rounds `value` up to a multiple of `alignment`; returns false on overflow. */
 bool organ_gguf_pad(uint64_t value, uint64_t alignment, uint64_t *padded);
 
-/* general.alignment as a file must have it: a power of two (which llama.cpp demands) or a multiple of 8 (which the
- * format demands). */
+/* Returns true for a valid general.alignment: a power of two (required by llama.cpp) or a multiple of 8 (required by
+ * the specification). */
 bool organ_gguf_alignment_is_legal(uint64_t alignment);
 
 void organ_gguf_header_release(organ_gguf_header *header);
 
 /* ---- models in several files: NAME-00001-of-00003.gguf ---- */
 
-/* More parts than any model has. */
+/* Upper bound on the number of parts of a model. */
 #define ORGAN_GGUF_SPLIT_LIMIT 65535u
 
-/* Length of NAME in a file name NAME-00001-of-00003.gguf, with the number of the part (from 1) and of all parts; 0 if
- * the name is not made so. */
+/* Parses a file name NAME-00001-of-00003.gguf. Returns the length of NAME, the number of the part (from 1) and the
+ * number of parts; 0 if the name does not have this form. */
 size_t organ_gguf_split_parse(const char *file_name, unsigned *part, unsigned *parts);
 
-/* The file name of a part (from 1): the first `length` bytes of `name`, the numbers, ".gguf". NULL if there is no
- * memory. */
+/* Returns the file name of a part (from 1): the first `length` bytes of `name`, the numbers, ".gguf". NULL if there
+ * is no memory. */
 char *organ_gguf_split_name(organ_arena *arena, const char *name, size_t length, unsigned part, unsigned parts);
 
-/* What the header says of a split: *parts is 1 for a file that stands alone. ORGAN_BAD_INPUT if a key has the wrong
- * type, or the numbers contradict each other or the name of the file. */
+/* Reads the number of parts from the header; *parts is 1 for a file that is not split. ORGAN_BAD_INPUT if a key has
+ * the wrong type or a value out of range, or the number of parts differs from that in the file name. */
 organ_status organ_gguf_split_of(const char *file_name, const organ_gguf *gguf, unsigned *parts, organ_error *error);
 
-/* Whether the part that was read last, number `index` (from 0) of `parts`, belongs to the model of `first`. `tensors`
- * have been read up to and with this part; after the last one they must be split.tensors.count. */
+/* Checks that the part read last, number `index` (from 0) of `parts`, belongs to the same model as part `first`.
+ * `tensors` is the number of tensors of all parts read so far; after the last part it must equal split.tensors.count.
+ */
 organ_status organ_gguf_split_check(const char *file_name, const organ_gguf *part, const organ_gguf *first,
                                     unsigned index, unsigned parts, uint64_t tensors, organ_error *error);
 
 /* ---- config ---- */
 
-/* What the program needs to know of a model, from the key-values: the same facts as from a config.json. `label` names
- * the file in messages. A known key of the wrong type, or below 0, is ORGAN_BAD_INPUT; where an array gives every layer
- * its own value, the number is -1. */
+/* Reads from the key-values the fields that organ_hf_config_read reads from config.json. `label` is the name of the
+ * file in messages. ORGAN_BAD_INPUT if a known key has the wrong type or is negative. A key with an array, one value
+ * for each layer, gives -1. */
 organ_status organ_gguf_config_read(const char *label, const organ_gguf *gguf, const organ_tensor_list *list,
                                     organ_hf_config *config, organ_error *error);
 
 /* ---- writing ---- */
 
-/* The bytes of a file of version 3 that stand before the data of its tensors, and where the data belongs. */
+/* Builds a file of version 3: the bytes before the data of its tensors, and the offsets of the data. */
 typedef struct organ_gguf_writer organ_gguf_writer;
 
-/* What was made; it belongs to the writer. */
+/* The finished layout; owned by the writer. */
 typedef struct organ_gguf_layout {
-    const unsigned char *bytes; /* from the beginning of the file to the data, padding included */
+    const unsigned char *bytes; /* the file up to the data, including padding */
     size_t size;
-    const uint64_t *offsets; /* of each tensor, in the order in which they were given, from the beginning of the file */
-    uint64_t file_size;      /* with the padding after the last tensor; what lies between tensors is zeros */
+    const uint64_t *offsets; /* file offset of each tensor, in the order of the calls that added them */
+    uint64_t file_size;      /* includes padding after the last tensor; the gaps between tensors must contain zeros */
 } organ_gguf_layout;
 
-/* ORGAN_IO if there is no memory, as everywhere below. */
+/* Creates an empty writer. This function and those below return ORGAN_IO if there is no memory. */
 organ_status organ_gguf_writer_create(organ_gguf_writer **writer, organ_error *error);
 void organ_gguf_writer_destroy(organ_gguf_writer *writer); /* NULL is allowed */
 
-/* Sets a key: in its place if it is there, else after all others, so that unchanged keys keep their order. The value is
- * copied; it is as in organ_gguf.kvs. ORGAN_BAD_INPUT for a general.alignment that a file may not have. */
+/* Sets a key to a copy of the value, stored as in organ_gguf.kvs. An existing key keeps its position; a new one is
+ * appended. ORGAN_BAD_INPUT for an invalid general.alignment. */
 organ_status organ_gguf_writer_kv(organ_gguf_writer *writer, const organ_gguf_kv *kv, organ_error *error);
 
-/* The same for one number: a key that is there as a whole number keeps its type, a new one gets `type`, which is one of
- * the types of whole numbers. ORGAN_BAD_INPUT if the value does not fit. */
+/* Sets a key to one whole number. An existing key with a whole number keeps its type; a new key gets `type`, which
+ * must be an integer type. ORGAN_BAD_INPUT if the value does not fit. */
 organ_status organ_gguf_writer_set_integer(organ_gguf_writer *writer, const char *key, organ_gguf_type type,
                                            int64_t value, organ_error *error);
 organ_status organ_gguf_writer_set_string(organ_gguf_writer *writer, const char *key, const char *text, size_t length,
                                           organ_error *error);
 
-/* The key-value as it would be written; NULL: there is none. Valid until the writer is changed. */
+/* Returns the key-value that would be written, or NULL. Valid until the writer is changed. */
 const organ_gguf_kv *organ_gguf_writer_find(const organ_gguf_writer *writer, const char *key);
 
-/* Takes a key away, if it is there. */
+/* Removes a key if it exists. */
 void organ_gguf_writer_remove(organ_gguf_writer *writer, const char *key);
 
-/* Appends a tensor; its shape is given slowest axis first. ORGAN_BAD_INPUT if the format cannot hold it: a name of more
- * than 64 bytes, more than 4 dimensions, a type that GGUF does not know, rows that are no whole blocks. Names are not
- * compared with each other. */
+/* Appends a tensor with its shape, slowest axis first. ORGAN_BAD_INPUT if GGUF cannot store it: a name of more than
+ * 64 bytes, more than 4 dimensions, a type that GGUF does not have, rows that are not whole blocks. Duplicate names
+ * are not detected. */
 organ_status organ_gguf_writer_tensor(organ_gguf_writer *writer, const char *name, organ_dtype dtype, unsigned rank,
                                       const uint64_t *shape, organ_error *error);
 
-/* A header is padded to the alignment, which a file of a few bytes can say is 4 GiB. */
+/* Upper bound on the alignment of a written file. The header is padded to the alignment, so a small input file could
+ * otherwise demand 4 GiB of padding. */
 #define ORGAN_GGUF_WRITTEN_ALIGNMENT (16u << 20)
 
-/* Lays everything out with general.alignment (32 if there is none). *layout is valid until the writer is changed or
- * destroyed. ORGAN_BAD_INPUT for an alignment beyond ORGAN_GGUF_WRITTEN_ALIGNMENT. */
+/* Computes the layout with general.alignment (32 if absent). *layout is valid until the writer is changed or
+ * destroyed. ORGAN_BAD_INPUT for an alignment above ORGAN_GGUF_WRITTEN_ALIGNMENT. */
 organ_status organ_gguf_writer_finish(organ_gguf_writer *writer, organ_gguf_layout *layout, organ_error *error);
 
 #endif

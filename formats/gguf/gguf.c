@@ -8,7 +8,7 @@
 /* clang-format off */
 static const struct {
     const char *name;
-    unsigned bytes; /* 0: depends on the value */
+    unsigned bytes; /* 0: the value has no fixed size */
 } types[ORGAN_GGUF_TYPES] = {
     [ORGAN_GGUF_U8] = {"u8", 1},         [ORGAN_GGUF_I8] = {"i8", 1},       [ORGAN_GGUF_U16] = {"u16", 2},
     [ORGAN_GGUF_I16] = {"i16", 2},       [ORGAN_GGUF_U32] = {"u32", 4},     [ORGAN_GGUF_I32] = {"i32", 4},
@@ -30,7 +30,7 @@ const organ_gguf_kv *organ_gguf_find(const organ_gguf *gguf, const char *key)
     return NULL;
 }
 
-/* The bytes of one number of the value; NULL if there is none. */
+/* Returns the bytes of the number at `index`, or NULL if there is none. */
 static const unsigned char *gguf_number_at(const organ_gguf_kv *kv, uint64_t index)
 {
     if (types[kv->element].bytes == 0 || index >= kv->count)

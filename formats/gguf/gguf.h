@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: MIT
- * GGUF: key-values and tensor infos of one model, from one file or a split set. Versions 1 to 3, little endian, are
- * read; version 3 is written. */
+ * GGUF metadata of one model, from one file or a split set. Versions 1 to 3 (little endian) are read; version 3 is
+ * written. */
 #ifndef ORGAN_GGUF_H
 #define ORGAN_GGUF_H
 
@@ -31,7 +31,7 @@ typedef enum organ_gguf_type {
     ORGAN_GGUF_TYPES
 } organ_gguf_type;
 
-/* "u8", ..., "f64"; the bytes of one such value, 0 for strings and arrays. `type` is a member of the enum below
+/* Return the name of a type ("u8", ..., "f64") and the bytes of one value, 0 for strings and arrays. `type` is below
  * ORGAN_GGUF_TYPES. */
 const char *organ_gguf_type_name(organ_gguf_type type);
 size_t organ_gguf_type_bytes(organ_gguf_type type);
@@ -39,40 +39,42 @@ size_t organ_gguf_type_bytes(organ_gguf_type type);
 /* Bytes before the first element of an array: its element type (u32) and count (u64). */
 #define ORGAN_GGUF_ARRAY_HEAD ((size_t)12)
 
-/* One key-value. `bytes` is the value as version 3 stores it, after its type: for a string its u64 length and text, for
- * an array its element type, u64 count and elements. So an unchanged value is written back byte for byte. */
+/* One key-value. `bytes` is the value in the encoding of version 3, without its type: for a string its u64 length and
+ * text, for an array its element type, u64 count and elements. Unchanged values are therefore written back byte for
+ * byte. */
 typedef struct organ_gguf_kv {
     const char *key;               /* valid UTF-8, no NUL */
-    organ_gguf_type type, element; /* element: of an array, else the same as type */
-    uint64_t count;                /* of an array, else 1 */
+    organ_gguf_type type, element; /* element: type of the elements of an array, else equal to type */
+    uint64_t count;                /* number of elements of an array, else 1 */
     const unsigned char *bytes;
     size_t size;
 } organ_gguf_kv;
 
-/* The metadata of a model: that of its first file. */
+/* The metadata of a model, taken from its first file. */
 typedef struct organ_gguf {
-    uint32_t version;   /* of the first file */
-    uint64_t alignment; /* general.alignment, 32 where absent */
+    uint32_t version;   /* version of the first file */
+    uint64_t alignment; /* general.alignment, or 32 if absent */
     size_t kv_count;
-    const organ_gguf_kv *kvs; /* in file order, split.* included */
-    size_t split_count;       /* files; 1 where not split */
+    const organ_gguf_kv *kvs; /* in file order, including split.* */
+    size_t split_count;       /* number of files; 1 if not split */
 } organ_gguf;
 
-/* The key-value of that name or NULL. */
+/* Returns the key-value of that name, or NULL. */
 const organ_gguf_kv *organ_gguf_find(const organ_gguf *gguf, const char *key);
 
-/* Values as numbers and text, whatever width they are stored in; `fallback` where the key is absent or of another kind
- * (negative for an unsigned, ...). */
+/* Return the value of a key as a number, whatever its stored width, or `fallback` if the key is absent or has no
+ * value of that kind (text, an array, beyond 63 bits). */
 int64_t organ_gguf_integer(const organ_gguf *gguf, const char *key, int64_t fallback);
 double organ_gguf_real(const organ_gguf *gguf, const char *key, double fallback);
-/* Not NUL-terminated, any bytes; NULL where absent or not a string. */
+/* Returns the text of a string value, which is not NUL-terminated and may contain any bytes; NULL if the key is
+ * absent or not a string. */
 const char *organ_gguf_string(const organ_gguf *gguf, const char *key, size_t *length);
 
-/* Whether the key is this text. */
+/* Returns true if the key is a string equal to `text`. */
 bool organ_gguf_says(const organ_gguf *gguf, const char *key, const char *text);
 
-/* The number at `index` of an array, or the value itself at index 0. False if there is none: index beyond the end,
- * text, a float where an integer is asked for, beyond 63 bits. */
+/* Read the number at `index` of an array, or the value itself at index 0. They return false if there is none: index
+ * beyond the end, text, a float for integer_at, an integer beyond 63 bits. */
 bool organ_gguf_integer_at(const organ_gguf_kv *kv, uint64_t index, int64_t *value);
 bool organ_gguf_real_at(const organ_gguf_kv *kv, uint64_t index, double *value);
 

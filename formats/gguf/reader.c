@@ -13,10 +13,10 @@ typedef struct reader_reader {
     organ_tensor_list *list;
     uint64_t kv_count;
     size_t first;    /* the file's first tensor in the list */
-    uint64_t next;   /* where the data of the next tensor must begin, counted from the beginning of the data */
-    uint64_t end;    /* where that of the last one ends */
-    size_t info_end; /* where the info that is being read ends, once that is known; else 0 */
-    bool lost;       /* a tensor was refused: where the next one must begin is not known */
+    uint64_t next;   /* required offset of the next tensor, from the beginning of the data */
+    uint64_t end;    /* end of the last tensor, from the beginning of the data */
+    size_t info_end; /* end of the info being read, or 0 while unknown */
+    bool lost;       /* a tensor was rejected, so the required offset of the next one is unknown */
 } reader_reader;
 
 bool organ_gguf_pad(uint64_t value, uint64_t alignment, uint64_t *padded)
@@ -32,7 +32,7 @@ bool organ_gguf_alignment_is_legal(uint64_t alignment)
 
 /* ---- the first bytes ---- */
 
-/* A file that is something else altogether is often met under this name. */
+/* Users often pass files of these kinds under the name of a GGUF file. */
 static const char *mistaken_for(const unsigned char *magic)
 {
     static const struct {
@@ -71,7 +71,8 @@ static organ_status read_version(reader_reader *r)
     return r->cursor.error->status;
 }
 
-/* A number of things that take so many bytes each, at least. */
+/* Reads a number of items. Rejects it if the rest of the file is too small for that many items of at least `shortest`
+ * bytes. */
 static uint64_t read_number_of(reader_reader *r, const char *field, size_t shortest)
 {
     organ_gguf_cursor *c = &r->cursor;
@@ -117,7 +118,7 @@ static organ_status reader_read_name(reader_reader *r, organ_tensor *tensor)
     return r->cursor.error->status;
 }
 
-/* Numbers are stored fastest axis first; a tensor has its shape the other way round. */
+/* GGUF stores dimensions fastest axis first; organ_tensor.shape has the slowest axis first. */
 static void read_dimension(reader_reader *r, unsigned axis, uint64_t *size, int64_t *elements)
 {
     *size = organ_gguf_take_count(&r->cursor, "dimension");
@@ -181,8 +182,8 @@ static organ_status read_dtype(reader_reader *r, organ_tensor *tensor)
     return r->cursor.error->status;
 }
 
-/* Data must lie in the order of the infos, without holes other than the padding. tensor->offset is still counted from
- * its beginning. */
+/* Tensor data must be in the order of the infos, without gaps other than padding. tensor->offset counts from the
+ * beginning of the data until place_data adds the beginning. */
 static organ_status read_offset(reader_reader *r, organ_tensor *tensor)
 {
     const uint64_t alignment = r->header->view.alignment;
@@ -237,7 +238,7 @@ static organ_status read_tensor_info(reader_reader *r)
                                                                                    : r->cursor.error->status;
 }
 
-/* After a fault that somebody takes the next info is read: r->lost says so. */
+/* After a fault that r->cursor.faults accepts, continues with the next info and sets r->lost. */
 static void read_infos(reader_reader *r)
 {
     for (uint64_t k = 0; !r->cursor.error->status && k < r->header->tensor_count; k++) {
@@ -253,8 +254,7 @@ static void read_infos(reader_reader *r)
 
 /* ---- the whole ---- */
 
-/* Offsets count from the beginning of the file from here on. Where there are no tensors the padding may be there or
- * not. */
+/* Makes the offsets relative to the file. A file without tensors may end before the padding of its header. */
 static organ_status place_data(reader_reader *r)
 {
     organ_gguf_header *header = r->header;

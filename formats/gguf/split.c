@@ -7,7 +7,7 @@
 
 #define TAIL_LENGTH (sizeof "-00001-of-00003.gguf" - 1)
 
-/* Five digits; 0 if they are not. */
+/* Reads five decimal digits; returns 0 if they are not digits. */
 static unsigned read_digits(const char *s)
 {
     unsigned value = 0;
@@ -40,7 +40,7 @@ char *organ_gguf_split_name(organ_arena *arena, const char *name, size_t length,
     return made;
 }
 
-/* The value of a key of a split, `fallback` where there is none. */
+/* Reads a key of a split into *value, which stays unchanged if the key is absent. */
 static organ_status read_split_key(const char *file_name, const organ_gguf *gguf, const char *key, int64_t most,
                                    int64_t *value, organ_error *error)
 {

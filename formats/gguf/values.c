@@ -37,8 +37,8 @@ static organ_status fail_kv_memory(const organ_gguf_cursor *cursor)
     return organ_fail_errno(cursor->error, ENOMEM, "%s: %s", cursor->file->name, cursor->where);
 }
 
-/* Holds the file up to `end` at least, which is not past its end; each time twice as much, so that long headers take
- * few reads. */
+/* Reads the file up to at least `end`, which is within the file. Each read doubles the buffer, so that long headers
+ * need few reads. */
 static organ_status hold(organ_gguf_cursor *cursor, size_t end)
 {
     struct stat info;
@@ -52,7 +52,7 @@ static organ_status hold(organ_gguf_cursor *cursor, size_t end)
         wanted = end;
     uint64_t there = cursor->file->size;
     if (cursor->file->fd >= 0 && fstat(cursor->file->fd, &info) == 0 && (uint64_t)info.st_size < there)
-        there = (uint64_t)info.st_size; /* a header that was kept without its data */
+        there = (uint64_t)info.st_size; /* the file may be a header stored without its data */
     if (wanted > there)
         wanted = there > end ? (size_t)there : end;
     unsigned char *larger = realloc(cursor->image, wanted);
@@ -116,7 +116,7 @@ size_t organ_gguf_shortest_kv(const organ_gguf_cursor *cursor)
     return organ_gguf_count_bytes(cursor) + 1 + 4 + 1; /* length, a key of one byte, type, one byte of value */
 }
 
-/* `cursor->where` names the key by its number until it is known to be text. */
+/* `cursor->where` identifies the key by its number until its text has been validated. */
 static const char *read_key(organ_gguf_cursor *cursor, organ_arena *arena)
 {
     const uint64_t length = organ_gguf_take_count(cursor, "length of the key");
@@ -147,7 +147,7 @@ static void skip_string(organ_gguf_cursor *cursor)
     organ_gguf_take(cursor, "a string", organ_gguf_take_count(cursor, "length of a string"));
 }
 
-/* Walks over an array after its element type. */
+/* Skips an array, from its element type on. */
 static organ_status skip_array(organ_gguf_cursor *cursor, organ_gguf_kv *kv)
 {
     kv->element = read_type(cursor, "element type");
@@ -183,9 +183,8 @@ static void skip_value(organ_gguf_cursor *cursor, organ_gguf_kv *kv)
         organ_gguf_take(cursor, "value", organ_gguf_type_bytes(kv->type));
 }
 
-/* The value in image[begin .. cursor->at) of a file of version 1, its lengths and count widened from u32 to u64. `out`
- * has room for that.
- */
+/* Copies the value in image[begin .. cursor->at) of a file of version 1 and widens its lengths and count from u32 to
+ * u64. The caller provides enough space in `out`. */
 static void widen_version_1(const organ_gguf_cursor *cursor, size_t begin, const organ_gguf_kv *kv, unsigned char *out)
 {
     const unsigned char *from = cursor->image + begin, *const end = cursor->image + cursor->at;
@@ -210,7 +209,7 @@ static void widen_version_1(const organ_gguf_cursor *cursor, size_t begin, const
     }
 }
 
-/* Keeps the value that was walked over, as version 3 stores it. */
+/* Copies the skipped value to the arena in the encoding of version 3. */
 static organ_status keep_value(const organ_gguf_cursor *cursor, size_t begin, organ_arena *arena, organ_gguf_kv *kv)
 {
     const uint64_t lengths = (kv->type == ORGAN_GGUF_ARRAY) + (kv->element == ORGAN_GGUF_STRING ? kv->count : 0);

@@ -19,7 +19,7 @@ struct organ_gguf_writer {
     size_t kv_count, kv_capacity;
     info *infos;
     size_t info_count, info_capacity;
-    organ_arena arena; /* keys, values and names; those replaced live until the end */
+    organ_arena arena; /* memory of keys, values and names; replaced ones are freed only with the writer */
     unsigned char *bytes;
     uint64_t *offsets;
 };
@@ -87,7 +87,7 @@ organ_status organ_gguf_writer_kv(organ_gguf_writer *writer, const organ_gguf_kv
     return ORGAN_OK;
 }
 
-/* `bytes` bytes, least significant first. */
+/* Stores the low `bytes` bytes of `value`, little endian. */
 static unsigned char *writer_put_number(unsigned char *at, uint64_t value, size_t bytes)
 {
     for (size_t k = 0; k < bytes; k++)
@@ -155,7 +155,7 @@ static organ_status check_tensor_shape(info *made, organ_error *error)
     int64_t elements = 1;
     if (type->ggml < 0)
         return organ_fail(error, ORGAN_BAD_INPUT, "tensor '%s': dtype %s is not known to GGUF", made->name, type->name);
-    /* In the order of the reader: behind a dimension of 0 any other is allowed. */
+    /* Multiply in the order of the reader: after a dimension of 0, any other dimension is accepted. */
     for (unsigned axis = made->rank; axis-- > 0;)
         if (made->shape[axis] > INT64_MAX || __builtin_mul_overflow(elements, (int64_t)made->shape[axis], &elements))
             return organ_fail(error, ORGAN_BAD_INPUT,
@@ -197,7 +197,7 @@ static uint64_t alignment_of(const organ_gguf_writer *writer)
     return kv && organ_gguf_integer_at(kv, 0, &value) ? (uint64_t)value : ORGAN_GGUF_DEFAULT_ALIGNMENT;
 }
 
-/* Sums of what lies in memory cannot overflow. */
+/* The sum cannot overflow, because all of these bytes are in memory. */
 static size_t header_bytes(const organ_gguf_writer *writer)
 {
     size_t size = 4 + 4 + 8 + 8;
@@ -208,7 +208,7 @@ static size_t header_bytes(const organ_gguf_writer *writer)
     return size;
 }
 
-/* Offsets from the beginning of the data; *end is where the last tensor ends, padded. */
+/* Computes offsets from the beginning of the data. *end is the end of the last tensor, rounded up to the alignment. */
 static organ_status lay_out_tensors(organ_gguf_writer *writer, uint64_t alignment, uint64_t *end, organ_error *error)
 {
     *end = 0;

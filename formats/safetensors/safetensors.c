@@ -13,22 +13,22 @@
 #include <stdlib.h>
 #include <string.h>
 
-/* How much of a name or of text of the header a message shows. */
+/* Bytes of a name or of header text that a message quotes at most. */
 #define SHOWN 240
-#define PIECE ((size_t)4 << 20) /* bytes of the header that are read at once */
+#define PIECE ((size_t)4 << 20) /* bytes of the header in one read */
 
 typedef struct safetensors_reader {
-    const organ_model_file *files, *file; /* all of the model for messages; the one that is read */
+    const organ_model_file *files, *file; /* all files of the model, for messages; the file being read */
     organ_error *error;
     organ_json_text header;
     uint64_t data_bytes;
     organ_tensor_list *list;
     bool has_metadata;
-    const organ_faults *faults; /* who takes the faults of single tensors; NULL: the first one ends it */
-    bool some_refused;          /* the list lacks tensors of the header */
+    const organ_faults *faults; /* receives faults of single tensors; NULL: the first fault ends the reading */
+    bool some_refused;          /* at least one tensor of the header was rejected and is not in the list */
 } safetensors_reader;
 
-/* The entry of one tensor, as it is being read. */
+/* The header entry of the tensor being read. */
 typedef struct entry {
     const safetensors_reader *from;
     const char *name;
@@ -39,7 +39,7 @@ typedef struct entry {
 enum { DTYPE, SHAPE, OFFSETS };
 static const char *const field_names[] = {"dtype", "shape", "data_offsets"};
 
-/* Says what is wrong with a field, and shows it as it is written in the file. */
+/* Reports a fault of a field and quotes its value from the file. */
 static organ_status fail_entry_field(const entry *e, const char *field, const char *reason)
 {
     const organ_json_span value = organ_json_member(&e->from->header, e->span, field);
@@ -49,7 +49,7 @@ static organ_status fail_entry_field(const entry *e, const char *field, const ch
                       reason);
 }
 
-/* The member, which must be a list. */
+/* Returns the field as an array. Reports a fault if it is missing or not a list. */
 static const json_t *require_array(const entry *e, int field)
 {
     const json_t *const array = e->fields[field];
@@ -58,7 +58,7 @@ static const json_t *require_array(const entry *e, int field)
     return array;
 }
 
-/* 0 where it is refused. */
+/* Returns the number at `index`, or 0 after reporting a fault. */
 static uint64_t read_field_number(const entry *e, int field, const json_t *array, size_t index)
 {
     const json_t *value = json_array_get(array, index);
@@ -81,7 +81,7 @@ static organ_status read_dtype(const entry *e, organ_tensor *tensor)
     return tensor->dtype < ORGAN_DTYPE_COUNT ? ORGAN_OK : fail_entry_field(e, "dtype", " is not a known type");
 }
 
-/* How many elements and bytes the shape makes. */
+/* Computes the numbers of elements and bytes from the shape. */
 static organ_status count_bytes(const entry *e, organ_tensor *tensor)
 {
     tensor->elements = 1;
@@ -100,7 +100,8 @@ static organ_status count_bytes(const entry *e, organ_tensor *tensor)
     return fail_entry_field(e, "shape", reason);
 }
 
-/* Neighbours often have the same shape: they share one copy. NULL without memory. */
+/* Copies the shape to the arena. Consecutive tensors often have equal shapes and then share one copy. NULL if there
+ * is no memory. */
 static const uint64_t *kept_shape(organ_tensor_list *list, const uint64_t *shape, size_t rank)
 {
     const organ_tensor *const before = list->count ? &list->tensors[list->count - 1] : NULL;
@@ -156,7 +157,8 @@ static organ_status read_offsets(const entry *e, organ_tensor *tensor)
     return ORGAN_OK;
 }
 
-/* One member of an entry. Those beside the three that count are passed over, as the safetensors library does. */
+/* Reads one member of an entry. Members other than dtype, shape and data_offsets are ignored, as in the safetensors
+ * library. */
 static organ_status read_entry_field(entry *e, const char *what, const json_t *name, organ_json_span value)
 {
     const organ_json_text *const header = &e->from->header;
@@ -205,7 +207,8 @@ static organ_status read_entry(const safetensors_reader *r, const json_t *name, 
     return r->error->status;
 }
 
-/* An object of strings. They are not used, so a name that stands there twice or has a NUL in it is no fault. */
+/* Checks that the object contains only strings. Duplicate names and NUL are accepted, since the strings are not used.
+ */
 static organ_status check_strings(const safetensors_reader *r, organ_json_span span)
 {
     organ_json_walk walk;
@@ -224,7 +227,7 @@ static organ_status check_strings(const safetensors_reader *r, organ_json_span s
     return r->error->status;
 }
 
-/* A __metadata__ of null counts as absent. */
+/* A __metadata__ of null is treated as absent. */
 static organ_status check_metadata(safetensors_reader *r, organ_json_span span)
 {
     if (r->has_metadata)
@@ -234,7 +237,7 @@ static organ_status check_metadata(safetensors_reader *r, organ_json_span span)
     return null ? ORGAN_OK : check_strings(r, span);
 }
 
-/* Whether there was a fault that somebody takes: what follows can be read all the same. */
+/* Returns true if `status` is a fault that was passed to r->faults, so that reading continues. */
 static bool read_on(const safetensors_reader *r, organ_status status)
 {
     return status != ORGAN_OK && organ_faults_take(r->faults, r->error);
@@ -287,7 +290,7 @@ static organ_status enter_names(const safetensors_reader *r)
     return r->error->status;
 }
 
-/* A tensor begins where the one before it ends. */
+/* Each tensor must begin at the end of the previous one. */
 static organ_status check_begin(const safetensors_reader *r, const organ_tensor *t, const organ_tensor *before,
                                 uint64_t end)
 {
@@ -304,7 +307,7 @@ static organ_status check_begin(const safetensors_reader *r, const organ_tensor 
     return ORGAN_OK;
 }
 
-/* Sorted tensors must follow each other from the first byte of the data to the last byte of the file. */
+/* Tensors, sorted by offset, must fill the data without gaps, from its first byte to the end of the file. */
 static organ_status check_layout(const safetensors_reader *r)
 {
     uint64_t end = r->file->data_offset;
@@ -327,7 +330,7 @@ static organ_status check_layout(const safetensors_reader *r)
                       end - r->file->data_offset, r->data_bytes);
 }
 
-/* A file that is something else altogether is often met under this name. */
+/* Users often pass files of these kinds under the name of a safetensors file. */
 static const char *mistaken_for(const unsigned char *magic)
 {
     static const struct {
@@ -345,7 +348,7 @@ static const char *mistaken_for(const unsigned char *magic)
     return "";
 }
 
-/* Where the JSON ends, from the first 8 bytes. */
+/* Reads and checks the length of the JSON from the first 8 bytes. */
 static organ_status read_length(const organ_model_file *file, uint64_t *length, organ_error *error)
 {
     unsigned char bytes[8];
@@ -365,7 +368,8 @@ static organ_status read_length(const organ_model_file *file, uint64_t *length, 
     return ORGAN_OK;
 }
 
-/* The text may have 100 MB and is in paged rows: it is read in pieces, each of which leaves memory before the next. */
+/* Reads the header, up to 100 MB, into paged rows. Reading in pieces lets each piece leave memory before the next is
+ * read. */
 static organ_status safetensors_read_text(const safetensors_reader *r, char *text)
 {
     const size_t length = r->header.length;
@@ -376,7 +380,7 @@ static organ_status safetensors_read_text(const safetensors_reader *r, char *tex
     return r->error->status;
 }
 
-/* Releases the text before the table of names is made. */
+/* Reads the tensors. Releases the text before enter_names allocates the table of names, to keep the peak low. */
 static organ_status read_header(safetensors_reader *r, char *text)
 {
     if (safetensors_read_text(r, text) == ORGAN_OK)

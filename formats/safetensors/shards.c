@@ -12,13 +12,13 @@
 
 #define SHOWN 240
 
-/* Whether a name from the index means a file in the directory of the model and nothing else. */
+/* Returns true if the name can only be that of a visible file in the model's directory. */
 static bool is_plain_name(const char *name)
 {
     return *name && *name != '.' && !strchr(name, '/') && strlen(name) <= NAME_MAX;
 }
 
-/* The number of that file in the order of appearance. */
+/* Returns in *file the number of that file, in the order of first appearance. */
 static organ_status enter_file(organ_shards *shards, const char *name, size_t *file, organ_error *error)
 {
     const size_t *known = organ_name_table_find(&shards->file_names, name);
@@ -80,7 +80,7 @@ static organ_status read_weight_map(organ_shards *shards, const organ_json_text 
     return error->status;
 }
 
-/* Some writers make total_size a floating-point number: as long as it is whole, it is meant. */
+/* Accepts total_size as a floating-point number if it is whole, since some writers store it so. */
 static bool whole_number(const organ_json_text *text, organ_json_span span, uint64_t *number)
 {
     organ_error none = {0};
@@ -95,7 +95,7 @@ static bool whole_number(const organ_json_text *text, organ_json_span span, uint
     return whole;
 }
 
-/* Of two total_size the last one counts, as in Python. */
+/* If total_size occurs twice, the last value is used, as in Python. */
 static organ_status read_total(organ_shards *shards, const organ_json_text *text, organ_json_span span,
                                organ_error *error)
 {
@@ -114,7 +114,7 @@ static organ_status read_total(organ_shards *shards, const organ_json_text *text
     return error->status;
 }
 
-/* Nothing in it is needed: a list or a number in its place is no fault of the tensors. */
+/* The metadata are optional, so another type than an object is not an error. */
 static organ_status read_metadata(organ_shards *shards, const organ_json_text *text, organ_json_span span,
                                   organ_error *error)
 {
@@ -122,8 +122,7 @@ static organ_status read_metadata(organ_shards *shards, const organ_json_text *t
                                           : organ_json_check(text, span, "metadata", error);
 }
 
-/* One member of the document. `seen` counts the two that matter; every other is parsed, so that the document is checked
- * whole, and passed over. */
+/* Reads one member of the document. `seen` counts "weight_map" and "metadata"; other members are only validated. */
 static organ_status read_index_member(organ_shards *shards, const organ_json_text *text, const char *name,
                                       organ_json_span span, unsigned seen[2], organ_error *error)
 {
@@ -156,7 +155,7 @@ static int by_file_name(const void *a, const void *b)
     return strcmp(*(const char *const *)a, *(const char *const *)b);
 }
 
-/* Files were numbered as they appeared; from here on they are in the order of their names. */
+/* Renumbers the files from the order of appearance to the order of their names. */
 static organ_status sort_files(organ_shards *shards, organ_error *error)
 {
     size_t *place = malloc(shards->file_count * sizeof *place);

@@ -52,7 +52,7 @@ static const organ_role_info roles[ORGAN_ROLE_COUNT] = {
     [ORGAN_ROLE_COMPANION] = {"companion", ORGAN_GROUP_OTHER, false},
 };
 
-/* What the roles are called that experts have, routed and shared. */
+/* Names in reports of the roles that experts have: routed, shared. */
 static const char *const expert_names[ORGAN_ROLE_COUNT][2] = {
     [ORGAN_ROLE_GATE] = {"experts.gate_proj", "shared_experts.gate_proj"},
     [ORGAN_ROLE_UP] = {"experts.up_proj", "shared_experts.up_proj"},
@@ -63,11 +63,11 @@ static const char *const expert_names[ORGAN_ROLE_COUNT][2] = {
 };
 /* clang-format on */
 
-/* Words that the number of an expert follows in GGUF files of Mixtral that were made before experts were stacked. */
+/* In GGUF files of Mixtral written before experts were stacked, the number of the expert follows one of these words. */
 static const char *const crowds[] = {"ffn_gate", "ffn_up", "ffn_down"};
 
-/* Words that may stand before the layers of a language model, in any order. A name with any other word there belongs to
- * something else: a tower, a projector, a draft head. */
+/* Words that may precede the layers of a language model in a name, in any order. A name with another word there
+ * belongs to another part: a vision tower, a projector, a draft head. */
 static const char *const trunks[] = {"model",
                                      "language_model",
                                      "transformer",
@@ -85,10 +85,10 @@ static const char *const trunks[] = {"model",
                                      "altup_projections",
                                      "altup_unembed_projections"};
 
-/* Words that a layer number follows. */
+/* Words that precede a layer number. */
 static const char *const ladders[] = {"layers", "h", "blocks", "blk"};
 
-/* First words, after those of the trunk, of parts that the text forward pass does not run. */
+/* First words, after those of the trunk, that mark parts which the text forward pass does not run. */
 static const struct anatomy_part {
     const char *word;
     organ_role role;
@@ -121,8 +121,8 @@ static const char *const foreign_layers[] = {"encoder.layer.",         "bert.enc
                                              "roberta.encoder.layer.", "electra.encoder.layer.",
                                              "deberta.encoder.layer.", "distilbert.transformer.layer."};
 
-/* What the tensors of a packed weight are called: after the last dot of the name, or, where there is none of the
- * module's own, after an underscore ("experts.down_proj_scales"). */
+/* Suffixes that distinguish the tensors of a packed weight. A suffix follows the last dot of the name or, if the
+ * tensors have no module of their own, an underscore ("experts.down_proj_scales"). */
 static const char *const leaves[] = {
     /* codes */
     "weight_packed", "qweight", "blocks",
@@ -134,13 +134,14 @@ static const char *const leaves[] = {
     "input_scale", "input_scale_inv", "input_global_scale", "input_zero_point", "input_amax", "activation_scale",
     "act_scale", "qscale_act", "scale_input", "output_scale", "output_zero_point", "k_scale", "v_scale", "q_scale",
     "kv_scale", "k_zero_point", "v_zero_point", "q_zero_point"};
-enum { CODES = 3 }; /* come first */
+enum { CODES = 3 }; /* the first three suffixes are codes */
 
-/* A name taken apart: perhaps a trunk and "layers.N.", then [module, end), then perhaps ".weight" or a bias suffix. */
+/* The parts of a tensor name: an optional trunk and "layers.N.", the module [module, end), and an optional ".weight"
+ * or bias suffix. */
 typedef struct parts {
     const char *module, *end;
     const char *expert_dot; /* the dot before the number of the expert, NULL if there is none */
-    const char *expert_end; /* the dot after it */
+    const char *expert_end; /* the dot after that number, or the end of the name */
     int32_t layer, expert;
     bool in_trunk, has_layer, bias;
 } parts;
@@ -161,7 +162,7 @@ static bool is_among(const char *begin, const char *end, const char *const *word
 
 static const char *word_end(const char *word) { return word + strcspn(word, "."); }
 
-/* The number that the word is: -1 if it does not fit; false if it is none. */
+/* Reads the word as a decimal number: *number is -1 if it does not fit. Returns false if the word is not a number. */
 static bool read_decimal(const char *begin, const char *end, int32_t *number)
 {
     int64_t value = 0;
@@ -174,7 +175,7 @@ static bool read_decimal(const char *begin, const char *end, int32_t *number)
     return end > begin;
 }
 
-/* Cuts `suffix` off [.., *end) if it is there. */
+/* Removes `suffix` from [begin, *end) if the text ends with it and is longer. */
 static bool cut_suffix(const char *begin, const char **end, const char *suffix)
 {
     const size_t length = strlen(suffix);
@@ -184,7 +185,7 @@ static bool cut_suffix(const char *begin, const char **end, const char *suffix)
     return true;
 }
 
-/* "experts.7.down_proj" of HF, "ffn_down.7" of GGUF. */
+/* Finds the number of the expert: "experts.7.down_proj" in HF names, "ffn_down.7" in GGUF names. */
 static void find_expert(parts *p)
 {
     for (const char *word = p->module; word < p->end;) {
@@ -245,7 +246,7 @@ static parts take_name_apart(const char *name, const char *end_of_name)
     return p;
 }
 
-/* Writes the module without the number of the expert; false if it was cut. */
+/* Copies the module without the number of the expert; returns false if `out` was too small. */
 static bool write_module(const parts *p, char *out, size_t size)
 {
     const char *begin[2] = {p->module, p->expert_end};
@@ -267,8 +268,8 @@ static bool write_module(const parts *p, char *out, size_t size)
 
 #define MODULE 256
 
-/* Removes the words that are numbers: of a second attention or feed-forward in one layer [LongCat], of norms of heads
- * [StableLM], of streams. */
+/* Removes words that are numbers. They count a second attention or feed-forward in one layer [LongCat], norms of
+ * heads [StableLM], or residual streams. */
 static void remove_numbers(char *module)
 {
     char *out = module;
@@ -286,7 +287,7 @@ static void remove_numbers(char *module)
     *out = '\0';
 }
 
-/* The role of a part outside of the language model, by its first word behind those of the trunk. */
+/* Returns the role of a part outside the language model, from its first word after those of the trunk. */
 static organ_role role_outside(const char *name)
 {
     const char *word = name, *end = word_end(word);
@@ -300,7 +301,8 @@ static organ_role role_outside(const char *name)
     return ORGAN_ROLE_OTHER;
 }
 
-/* The role of the weight, or of the weight to which the bias belongs. Writes its module without numbers. */
+/* Returns the role of the weight, or for a bias the role of its weight, and writes the module without numbers to
+ * `module`. */
 static organ_role role_of_parts(const parts *p, char module[MODULE])
 {
     if (!p->in_trunk || !write_module(p, module, MODULE))
@@ -309,7 +311,8 @@ static organ_role role_of_parts(const parts *p, char module[MODULE])
     return organ_anatomy_module_role(module, p->has_layer);
 }
 
-/* Cuts the leaf of a packed weight off [name, *end) and returns it; NULL if it has none. */
+/* Removes the suffix of a packed weight from [name, *end) and returns its entry in `leaves`, or NULL if there is
+ * none. */
 static const char *const *cut_leaf(const char *name, const char **end)
 {
     const char *const *found = NULL;
@@ -334,7 +337,7 @@ bool organ_anatomy_companion(const char *tensor_name, size_t *length)
     return leaf && leaf >= leaves + CODES;
 }
 
-/* Whether the module is in an expert, by the words of its name. */
+/* Returns the kind of experts that the module belongs to, from the words of its name. */
 static organ_experts experts_of(const parts *p, const char *module)
 {
     static const char *const shared[] = {"shared_expert", "shared_experts", "shared_mlp"}, *const routed[] = {
@@ -365,13 +368,14 @@ const char *organ_group_name(organ_group group)
     return names[group];
 }
 
-/* Norms are not packed, and routers have parameters that are called scale: such a tensor is none of a packed weight. */
+/* Norms are never packed, and routers have a parameter called "scale". So such tensors are not parts of a packed
+ * weight. */
 static bool can_have(organ_role role, const char *leaf)
 {
     return role != ORGAN_ROLE_NORM && !(role == ORGAN_ROLE_ROUTER && strcmp(leaf, "scale") == 0);
 }
 
-/* Of a name whose module, written out, is `module`. */
+/* Fills in the description of the name `p`, whose module is `module`. */
 static organ_anatomy anatomy_of(const parts *p, const char *module, organ_role role, bool companion)
 {
     const bool bias = p->bias && role != ORGAN_ROLE_NORM && role != ORGAN_ROLE_OTHER;

@@ -5,17 +5,17 @@
 
 typedef enum anatomy_place { TOP, LAYER } anatomy_place;
 
-/* The table of names. A pattern matches the end of a module's name, in whole words between dots. The name has lost the
- * numbers of layers, experts and other copies, and ".weight", ".bias" or "_bias". Where a pattern begins with '*', the
- * last word only has to end so. The first row that matches counts. Rows list names of Hugging Face first, then names of
- * Meta and Mistral (w1 = gate, w2 = down, w3 = up), then names of GGUF, which all architectures share. */
+/* The table of names. A pattern matches the end of a module's name, in whole words between dots; after a leading '*'
+ * the last word only has to end with the pattern. The caller has removed the numbers of layers, experts and other
+ * copies, and ".weight", ".bias" or "_bias". The first matching row applies. A row lists names of Hugging Face first,
+ * then names of Meta and Mistral (w1 = gate, w2 = down, w3 = up), then names of GGUF, which all architectures share. */
 static const struct anatomy_row {
     anatomy_place where;
     organ_role role;
-    const char *patterns[32]; /* NULL ends them */
+    const char *patterns[32]; /* terminated by NULL */
 } table[] = {
     /* clang-format off */
-    /* Parts of sparse attention stand first: their names end like names of other roles. */
+    /* Parts of sparse attention come first, because their names end like names of other roles. */
     {LAYER, ORGAN_ROLE_INDEXER,
      {"indexer.wq_b", "indexer.wk", "indexer.attn_q_b", "indexer.attn_k", "compressor.wgate"}},
     {LAYER, ORGAN_ROLE_ATTENTION, {"indexer.weights_proj", "indexer.proj", "compressor.ape"}},
@@ -115,7 +115,7 @@ static const struct anatomy_row {
     {LAYER, ORGAN_ROLE_NORM,
      {"*norm", "*norm_1", "*norm_2", "ffn_norm_exps", "ln_1", "ln_2", "ln_attn", "ln_mlp", "ln1", "ln2", "pre_ln",
       "q_layernorm.norms", "k_layernorm.norms"}},
-    /* The prediction layers of DeepSeek carry embeddings of their own. */
+    /* The prediction layers of DeepSeek contain embeddings of their own. */
     {LAYER, ORGAN_ROLE_EMBED, {"embed_tokens"}},
     {LAYER, ORGAN_ROLE_OUTPUT, {"shared_head.head", "nextn.shared_head_head"}},
     {LAYER, ORGAN_ROLE_MTP, {"eh_proj", "nextn.eh_proj"}},

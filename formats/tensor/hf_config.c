@@ -13,11 +13,11 @@
 
 typedef enum field_kind { WORD, SIZE, FLAG } field_kind;
 
-/* What is read. Of several names for one field the first that is there counts. */
+/* The fields that are read. If several names fill one member, the first one present is used. */
 static const struct hf_config_field {
     const char *key;
     field_kind kind;
-    size_t at, room; /* in organ_hf_config */
+    size_t at, room; /* offset and size of the member in organ_hf_config */
 } fields[] = {
 /* clang-format off */
 #define TEXT(key, member) {key, WORD, offsetof(organ_hf_config, member), sizeof(((organ_hf_config *)0)->member)}
@@ -60,7 +60,7 @@ static organ_status read_word(const organ_json_object *from, const char *key, co
     return ORGAN_OK;
 }
 
-/* A list gives one value per layer: no single size can be told, which is what -1 says. */
+/* A list has one value for each layer, so there is no single size: *out stays -1. */
 static organ_status read_size(const organ_json_object *from, const char *key, const json_t *value, int64_t *out,
                               organ_error *error)
 {
@@ -102,7 +102,7 @@ static organ_status read_architecture(const organ_json_object *from, organ_hf_co
                      error);
 }
 
-/* A member that is an object; its tree is NULL where there is none. */
+/* Returns the member `key`, which must be an object; its tree is NULL if it is absent. */
 static organ_json_object enter_member(const organ_json_object *from, const char *key, organ_error *error)
 {
     const json_t *value = organ_json_value(from, key);
@@ -132,7 +132,7 @@ static organ_status read_source(const organ_json_object *from, organ_hf_config *
     return error->status;
 }
 
-/* Fields at the top, or in the text model of a multimodal one. */
+/* Reads fields at the top level, then missing ones from "text_config" of multimodal models. */
 static organ_status hf_config_read_document(const organ_json_text *text, organ_hf_config *config, organ_error *error)
 {
     json_t *root = NULL;
@@ -148,9 +148,9 @@ static organ_status hf_config_read_document(const organ_json_text *text, organ_h
     return error->status;
 }
 
-/* Python writes Infinity and NaN where JSON has no such words, and models are published so ("time_step_limit": [0.0,
- * Infinity]). None of the fields read here may be one: they become nulls or zeros of the same length, so that places in
- * messages stay right. */
+/* Python writes Infinity and NaN, which JSON does not have, and published models contain them ("time_step_limit":
+ * [0.0, Infinity]). No field read here may be infinite or NaN, so these words are replaced by null or 0.0 of the same
+ * length, which keeps the positions in messages correct. */
 void organ_hf_config_tidy(char *s, size_t length)
 {
     static const char *const words[] = {"-Infinity", "Infinity", "NaN"}, *const plain[] = {"null     ", "null    ",

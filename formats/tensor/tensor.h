@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: MIT
- * Tensors as files store them: their types, what each is for (read from its name), their shapes, and the files that
- * have them. In goes what a header says; out comes one description for safetensors and GGUF alike. */
+ * Tensors of safetensors and GGUF files in one description: type, shape, role in the model (derived from the name),
+ * and the file that contains the data. */
 #ifndef ORGAN_TENSOR_H
 #define ORGAN_TENSOR_H
 
@@ -15,9 +15,9 @@ ORGAN_API_BEGIN
 
 /* ---- types ---- */
 
-/* One row for each block type of GGUF: name, elements and bytes of a block, number of the type in GGUF files. Rows are
- * only added at the end, since they number the members of organ_dtype. A new type has a second row in GGML_BLOCK_TYPES
- * of kernels/ggml.h. */
+/* One row for each block type of GGUF: name, elements and bytes of a block, number of the type in GGUF files. Add
+ * rows only at the end, because their order numbers the members of organ_dtype. A new type also needs a row in
+ * GGML_BLOCK_TYPES of kernels/ggml.h. */
 #define ORGAN_BLOCK_TYPES(X)                                                                                           \
     X(Q4_0, 32, 18, 2)                                                                                                 \
     X(Q4_1, 32, 20, 3)                                                                                                 \
@@ -46,7 +46,7 @@ ORGAN_API_BEGIN
     X(Q2_0, 64, 18, 42)
 
 typedef enum organ_dtype {
-    /* Types of safetensors, in the order in which its writer sorts them from the right; many are GGUF types too. */
+    /* Types of safetensors, in ascending order of alignment as its writer sorts them; many are GGUF types too. */
     ORGAN_BOOL,
     ORGAN_F4,
     ORGAN_F6_E2M3,
@@ -77,33 +77,34 @@ typedef enum organ_dtype {
 } organ_dtype;
 
 typedef struct organ_dtype_info {
-    const char *name;    /* as safetensors and ggml write it: "BF16", "Q4_K" */
-    unsigned elements;   /* of one block; 1 for types whose elements stand alone */
-    unsigned bytes;      /* of one block */
-    bool in_safetensors; /* the name may stand in a safetensors header */
-    int ggml;            /* the number of the type in GGUF files, -1 where it has none */
+    const char *name;    /* name in safetensors and ggml: "BF16", "Q4_K" */
+    unsigned elements;   /* elements in a block; 1 for types without blocks */
+    unsigned bytes;      /* bytes of a block */
+    bool in_safetensors; /* a safetensors header may use the name */
+    int ggml;            /* number of the type in GGUF files, or -1 */
 } organ_dtype_info;
 
-/* `dtype` is a member of the enum below ORGAN_DTYPE_COUNT. */
+/* Returns the description of `dtype`, which is below ORGAN_DTYPE_COUNT. */
 const organ_dtype_info *organ_dtype_describe(organ_dtype dtype);
 const char *organ_dtype_name(organ_dtype dtype);
 
-/* One of the floats of 8 bits: E4M3, E5M2 and their FNUZ kinds. */
+/* Returns true for the 8-bit floats: E4M3, E5M2 and their FNUZ variants. */
 bool organ_dtype_is_fp8(organ_dtype dtype);
 
-/* The safetensors type of that name (exact match), or ORGAN_DTYPE_COUNT. */
+/* Returns the safetensors type of that name (exact match), or ORGAN_DTYPE_COUNT. */
 organ_dtype organ_dtype_from_name(const char *name);
 
-/* The type with that number in GGUF files, or ORGAN_DTYPE_COUNT. */
+/* Returns the type with that number in GGUF files, or ORGAN_DTYPE_COUNT. */
 organ_dtype organ_dtype_from_ggml(int64_t type);
 
-/* Bytes of so many elements; false if that is not a whole number of blocks or does not fit. */
+/* Computes the bytes of `elements` elements; returns false if they are not a whole number of blocks or bytes, or if
+ * the result overflows. */
 bool organ_dtype_bytes(organ_dtype dtype, uint64_t elements, uint64_t *bytes);
 
-/* ---- what a tensor of a language model is for: the one place that knows names ---- */
+/* ---- roles of tensors in a language model; only this code interprets names ---- */
 
-/* The part of the body: skeleton = attention, organ = feed-forward, embed = embedding and output head, norm =
- * normalisation. */
+/* The groups of a model's weights: skeleton = attention, organ = feed-forward, embed = embedding and output head,
+ * norm = normalisation. */
 typedef enum organ_group {
     ORGAN_GROUP_SKELETON,
     ORGAN_GROUP_ORGAN,
@@ -112,9 +113,9 @@ typedef enum organ_group {
     ORGAN_GROUP_OTHER
 } organ_group;
 
-/* Names of architectures that have a role are in brackets where few have it. */
+/* Roles that few architectures have are followed by their names in brackets. */
 typedef enum organ_role {
-    ORGAN_ROLE_OTHER, /* unknown name: copied, never operated on by default */
+    ORGAN_ROLE_OTHER, /* unknown name: verbs copy the tensor and by default do not change it */
     ORGAN_ROLE_EMBED,
     ORGAN_ROLE_POSITION, /* learned embeddings of positions [GPT-2, OPT] */
     ORGAN_ROLE_OUTPUT,   /* lm_head */
@@ -159,9 +160,9 @@ typedef enum organ_role {
     /* Parts that the text forward pass does not run */
     ORGAN_ROLE_VISION,
     ORGAN_ROLE_AUDIO,
-    ORGAN_ROLE_MTP, /* multi-token prediction: draft layers and what joins them to the model */
-    /* Tensors that belong to another one; their group is the group of that weight (organ_anatomy.group) */
-    ORGAN_ROLE_BIAS,      /* the bias of anything but a normalisation */
+    ORGAN_ROLE_MTP, /* multi-token prediction: draft layers and the projections that connect them to the model */
+    /* Tensors that belong to a weight; organ_anatomy.group is the group of that weight */
+    ORGAN_ROLE_BIAS,      /* bias of a weight; biases of normalisations have the role NORM */
     ORGAN_ROLE_COMPANION, /* scales, zero points, group indices ... of a packed weight */
     ORGAN_ROLE_COUNT
 } organ_role;
@@ -169,22 +170,22 @@ typedef enum organ_role {
 typedef struct organ_role_info {
     const char *name; /* "q_proj", "gate_up_proj", "embed", ... */
     organ_group group;
-    bool projection; /* one of the projections that pruning operates on by default */
+    bool projection; /* one of the projections that pruning changes by default */
 } organ_role_info;
 
 const organ_role_info *organ_role_describe(organ_role role);
 const char *organ_group_name(organ_group group);
 
-/* Which experts a tensor of a feed-forward network belongs to. Reports keep them apart: a routed expert sees a share of
- * the tokens, a shared one sees all. */
+/* The kind of experts that a feed-forward tensor belongs to. Reports separate them, because a routed expert processes
+ * a share of the tokens and a shared expert all of them. */
 typedef enum organ_experts { ORGAN_EXPERTS_NONE, ORGAN_EXPERTS_ROUTED, ORGAN_EXPERTS_SHARED } organ_experts;
 
 typedef struct organ_anatomy {
     organ_role role;
-    organ_group group; /* of the role; of a bias or a companion: of what it belongs to */
+    organ_group group; /* group of the role; for a bias or a companion, the group of its weight */
     organ_experts experts;
-    int32_t layer;  /* 0-based, or -1 */
-    int32_t expert; /* 0-based; -1 for none and for stacked experts (one 3-D tensor of all) */
+    int32_t layer;  /* from 0; -1 for none */
+    int32_t expert; /* from 0; -1 for none and for stacked experts (one 3-D tensor of all) */
 } organ_anatomy;
 
 /* Reads the HF name of a tensor ("model.layers.3.mlp.experts.7.down_proj.weight") or its GGUF name
@@ -197,30 +198,32 @@ typedef struct organ_anatomy {
  * "qzeros", "g_idx", ...) are ORGAN_ROLE_COMPANION in its group. */
 organ_anatomy organ_anatomy_of(const char *tensor_name);
 
-/* The module that a tensor belongs to, whatever it is: the first *length bytes of the name, without ".weight" and
- * without what the tensors of a packed weight are called. True if the name is that of a companion. */
+/* Removes ".weight" and the suffixes of packed weights from a tensor name: the module is its first *length bytes.
+ * Returns true if the tensor is a companion of a packed weight (scales, zero points, ...). */
 bool organ_anatomy_companion(const char *tensor_name, size_t *length);
 
-/* Rows of reports: the roles, those of routed and of shared experts by themselves. */
+/* Rows of reports: one for each role without experts, with routed and with shared experts. */
 #define ORGAN_ANATOMY_ROWS (3 * ORGAN_ROLE_COUNT)
 unsigned organ_anatomy_row(const organ_anatomy *anatomy);
 
-/* "gate_proj", "experts.gate_proj", "shared_experts.gate_proj", ...; NULL for a row that no tensor is in. */
+/* Returns "gate_proj", "experts.gate_proj", "shared_experts.gate_proj", ..., or NULL for a row that no tensor can be
+ * in. */
 const char *organ_anatomy_row_name(unsigned row);
-const char *organ_anatomy_role_name(const organ_anatomy *anatomy); /* of its row */
+const char *organ_anatomy_role_name(const organ_anatomy *anatomy); /* name of its row */
 
-/* The row of that name, ORGAN_ANATOMY_ROWS if there is none, and the role of a row: what all experts have in common. */
+/* Returns the row of that name, or ORGAN_ANATOMY_ROWS if there is none. organ_anatomy_row_role returns the role of a
+ * row, whatever its kind of experts. */
 unsigned organ_anatomy_row_named(const char *name);
 organ_role organ_anatomy_row_role(unsigned row); /* ORGAN_ROLE_OTHER for ORGAN_ANATOMY_ROWS */
 
-/* The name with other numbers of its layer and its expert; a number below 0 leaves what is there, and so does a name
- * without one. False if it does not fit into `size` bytes with its NUL. */
+/* Copies the name with other numbers of layer and expert. A negative number keeps the old one; a number that the name
+ * does not have is not added. Returns false if the result with its NUL does not fit into `size` bytes. */
 bool organ_anatomy_renumber(const char *tensor_name, int32_t layer, int32_t expert, char *out, size_t size);
 
-/* Where the tensor stands in its layer: the name without everything up to and with the layer number, without the number
- * of the expert and without ".weight": "self_attn.q_proj", "mlp.down_proj", "mlp.experts.down_proj", "ffn_down_exps";
- * where there is no layer, the whole name without ".weight". `out` gets at most `size` bytes with its NUL (cut if
- * longer). */
+/* Writes the position of the tensor in its layer: the name without the part up to the layer number, without the
+ * number of the expert and without ".weight" ("self_attn.q_proj", "mlp.down_proj", "mlp.experts.down_proj",
+ * "ffn_down_exps"). For a tensor outside of layers it is the whole name without ".weight". Writes at most `size`
+ * bytes with the NUL and cuts a longer text. */
 void organ_anatomy_module(const char *tensor_name, char *out, unsigned long size);
 
 /* ---- tensors and files ---- */
@@ -229,16 +232,16 @@ typedef struct organ_tensor {
     const char *name; /* valid UTF-8 without NUL */
     organ_dtype dtype;
     unsigned rank;         /* 0 for a scalar */
-    const uint64_t *shape; /* rank numbers, slowest axis first: (out_features, in_features) */
+    const uint64_t *shape; /* rank dimensions, slowest axis first: (out_features, in_features) */
     uint64_t elements;
     uint64_t bytes;
     uint32_t file;   /* index into organ_model.files */
-    uint64_t offset; /* of the first byte in that file */
+    uint64_t offset; /* file offset of its first byte */
     organ_anatomy anatomy;
 } organ_tensor;
 
-/* A tensor as a stack of row-major matrices: rank 2 is one matrix, rank 3 a stack of shape[0]; rank 1 one row; rank 0 a
- * 1 x 1; higher ranks stack all leading axes. */
+/* A tensor as a stack of row-major matrices. A tensor of rank 2 is one matrix, rank 3 a stack of shape[0], rank 1 one
+ * row, rank 0 a 1 x 1 matrix; higher ranks stack all leading axes. */
 typedef struct organ_matrices {
     uint64_t count, rows, cols;
 } organ_matrices;
@@ -248,12 +251,12 @@ struct organ_http_file;
 
 typedef struct organ_model_file {
     const char *name; /* relative to the model's directory: "model-00001-of-00003.safetensors" */
-    const char *path; /* to open it again */
-    int fd;           /* open for reading as long as the model is; -1 for a file that is opened when it is read:
-                         organ_model_file_open */
-    struct organ_http_file *remote; /* of a file at a URL, whose fd is -1; else NULL */
+    const char *path; /* path for opening it again */
+    int fd; /* descriptor for reading, open while the model is open; -1 if organ_model_file_open opens the file for each
+               read */
+    struct organ_http_file *remote; /* for a file at a URL, whose fd is -1; else NULL */
     uint64_t size;
-    uint64_t data_offset;  /* where tensor data begins: the bytes before it are the header */
+    uint64_t data_offset;  /* offset of the tensor data; the header precedes it */
     uint64_t first, count; /* its tensors: organ_model.tensors[first .. first + count), ordered by offset */
     struct timespec modified;
     uint64_t device, inode;

@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: MIT
- * Tensors as they are read from one file after the other, found by name. */
+ * The list of tensors to which the readers of all files of a model append, with a table of names. */
 #ifndef ORGAN_TENSOR_LIST_H
 #define ORGAN_TENSOR_LIST_H
 
@@ -8,19 +8,19 @@
 #include "formats/base/status.h"
 #include "formats/tensor/tensor.h"
 
-/* All zero is an empty list. */
+/* A list whose members are all zero is empty. */
 typedef struct organ_tensor_list {
     organ_tensor *tensors;
     size_t count, capacity;
-    organ_arena arena;      /* holds names and shapes */
+    organ_arena arena;      /* memory of names and shapes */
     organ_name_table names; /* name -> index into tensors */
 } organ_tensor_list;
 
-/* Appends; the name is not yet entered into the table. ORGAN_IO if there is no memory. */
+/* Appends the tensor but does not enter its name into `names`. ORGAN_IO if there is no memory. */
 organ_status organ_tensor_list_append(organ_tensor_list *list, const organ_tensor *tensor, organ_error *error);
 
-/* Moves the list to a file if it is large. The caller appends no more, and takes addresses of tensors only afterwards.
- */
+/* Moves the list to a file if it is large. Afterwards the caller must not append. Addresses of tensors are valid only
+ * from this call on. */
 void organ_tensor_list_settle(organ_tensor_list *list);
 
 void organ_tensor_list_release(organ_tensor_list *list);
