@@ -160,7 +160,7 @@ surgery/trial trial.h evaluate_options.h evaluation.h
 surgery/write write.h rows.h units.h
 surgery/cut cut.h audit_cut.h
 surgery/allocate allocate.h allocate_options.h curves.h exchanges.h variants.h
-surgery/prune prune.h audit.h job.h
+surgery/prune prune.h audit.h method.h
 surgery/along_text along_text.h calibration.h calibration_text.h expand_moments.h states.h
 surgery/calibrated calibrated.h calibrated_options.h
 surgery/text text.h

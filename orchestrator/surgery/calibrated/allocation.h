@@ -7,7 +7,7 @@
 #include "orchestrator/surgery/allocate/exchanges.h"
 #include "orchestrator/surgery/calibrated/calibrated_options.h"
 #include "orchestrator/surgery/calibrated/prune_matrix.h"
-#include "orchestrator/surgery/prune/job.h"
+#include "orchestrator/surgery/prune/method.h"
 
 typedef struct organ_prune_allocation organ_prune_allocation;
 

@@ -349,9 +349,8 @@ static organ_status run_method(const organ_prune_options *options, const organ_p
             return no_use("--then", version_1.name, error);
         return organ_prune_divided(options, calibrated, engine, progress, report, error);
     }
-    organ_calibrated_job job = {
-        .options = calibrated,
-        .base = {.kind = &kind, .options = options, .engine = engine, .progress = progress, .started_at = time(NULL)}};
+    organ_calibrated_job job = {.options = calibrated,
+                                .base = {.kind = &kind, .options = options, .engine = engine, .progress = progress}};
     const organ_memory_work memory = organ_memory_work_begin();
     *report = NULL;
     prune_calibrated(&job, report, error);

@@ -84,8 +84,7 @@ organ_status organ_prune_divided(const organ_prune_options *options, const organ
                                 .options = options,
                                 .engine = engine,
                                 .progress = progress,
-                                .divides = true,
-                                .started_at = time(NULL)}};
+                                .divides = true}};
     organ_budget asked;
     if (organ_prune_allocation_check(calibrated, options->sparsity, &asked, error) != ORGAN_OK)
         return error->status;

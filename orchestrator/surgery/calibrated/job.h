@@ -9,7 +9,7 @@
 #include "orchestrator/surgery/calibrated/allocation.h"
 #include "orchestrator/surgery/calibrated/calibrated.h"
 #include "orchestrator/surgery/calibrated/prune_matrix.h"
-#include "orchestrator/surgery/prune/job.h"
+#include "orchestrator/surgery/prune/method.h"
 
 /* What is told of one target beyond its counts. */
 typedef struct organ_calibrated_part {

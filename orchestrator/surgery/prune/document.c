@@ -89,7 +89,7 @@ static json_t *files_json(const organ_file_list *list, bool only_weights)
 /* `*killed_so_far` is the sum over the shards before; it becomes that with this one. */
 static json_t *shard_json(const organ_prune_job *job, size_t f, uint64_t *killed_so_far)
 {
-    const organ_shard_clock *const clock = &job->clocks[f];
+    const organ_shard_clock *const clock = &job->state->clocks[f];
     uint64_t tensors = 0, killed = 0;
     for (size_t k = 0; k < job->targets.count; k++)
         if (job->parts[k].tensor->file == f) {
@@ -110,20 +110,21 @@ static json_t *document_run_json(const organ_prune_job *job, const organ_output 
     const double seconds = organ_output_seconds(output, engine);
     char started[32] = "", host[256] = "";
     struct tm utc;
-    gmtime_r(&job->started_at, &utc);
+    gmtime_r(&job->state->started_at, &utc);
     strftime(started, sizeof started, "%Y-%m-%dT%H:%M:%SZ", &utc);
     gethostname(host, sizeof host - 1);
     json_t *const shards = json_array();
     uint64_t killed = 0;
     for (size_t f = 0; f < job->donor->file_count; f++)
         json_array_append_new(shards, shard_json(job, f, &killed));
-    return ORGAN_OBJECT(SET_BYTES("donor", job->options->donor), SET_BYTES("output", job->options->write.output),
-                        SET_TEXT("started", started), SET_REAL("seconds", organ_milliseconds(seconds)),
-                        SET_BYTES("host", host), SET_ENGINE(engine),
-                        SET_COUNT("pinned", organ_workers_pinned(engine->workers)), SET_COUNT("memory", engine->memory),
-                        SET_FLAG("resumed", output->publish.resumed), SET_FLAG("single_file", output->single),
-                        SET_REAL("bytes_per_second", seconds > 0 ? round((double)job->pruned_bytes / seconds) : 0.0),
-                        SET("shards", shards));
+    return ORGAN_OBJECT(
+        SET_BYTES("donor", job->options->donor), SET_BYTES("output", job->options->write.output),
+        SET_TEXT("started", started), SET_REAL("seconds", organ_milliseconds(seconds)), SET_BYTES("host", host),
+        SET_ENGINE(engine), SET_COUNT("pinned", organ_workers_pinned(engine->workers)),
+        SET_COUNT("memory", engine->memory), SET_FLAG("resumed", output->publish.resumed),
+        SET_FLAG("single_file", output->single),
+        SET_REAL("bytes_per_second", seconds > 0 ? round((double)job->state->pruned_bytes / seconds) : 0.0),
+        SET("shards", shards));
 }
 
 static int add_coverage_tiles(json_t *document, const organ_prune_job *job)
@@ -152,8 +153,8 @@ static int add_counts(json_t *document, const organ_prune_job *job)
         !rows || organ_tally_add(document, job->donor, rows, job->targets.count) || add_coverage_tiles(document, job) ||
         json_object_set_new(document, "matrices", organ_matrices_json(job->donor, job->targets.chosen)) ||
         json_object_set_new(document, "tensors", organ_tally_tensors(rows, job->targets.count, false)) ||
-        (job->tile_map && json_object_set(document, "tile_map", job->tile_map)) ||
-        (job->magnitudes && json_object_set(document, "magnitudes", job->magnitudes));
+        (job->state->tile_map && json_object_set(document, "tile_map", job->state->tile_map)) ||
+        (job->state->magnitudes && json_object_set(document, "magnitudes", job->state->magnitudes));
     organ_rows_free(rows);
     return failed ? -1 : 0;
 }
@@ -193,9 +194,9 @@ json_t *organ_prune_document(void *context, const organ_writing *made)
         organ_json_joined(organ_model_json(job->donor), ORGAN_OBJECT(SET_TEXT("fingerprint", job->fingerprint)));
     json_t *document = ORGAN_OBJECT(SET("donor", donor));
     json_t *const rest =
-        ORGAN_OBJECT(SET("untouched", untouched_json(job)), SET("copied_files", files_json(&job->others, false)),
-                     SET("other_weights", files_json(&job->others, true)),
-                     SET("integrity", job->checks ? json_incref(job->checks) : json_array()),
+        ORGAN_OBJECT(SET("untouched", untouched_json(job)), SET("copied_files", files_json(&job->state->others, false)),
+                     SET("other_weights", files_json(&job->state->others, true)),
+                     SET("integrity", job->state->checks ? json_incref(job->state->checks) : json_array()),
                      SET("definitions", organ_definitions_json(job->options->targets)), SET("errata", json_array()),
                      SET("not_in_this_report", organ_json_texts(sizeof not_told / sizeof *not_told, not_told)),
                      SET("run", document_run_json(job, organ_write_output(made))));

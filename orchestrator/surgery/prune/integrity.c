@@ -80,14 +80,14 @@ static void integrity_check_targets(const organ_prune_job *job, json_t *checks)
                     job->targets.count);
     organ_check_add(checks, "target weights processed", processed == job->targets.elements, "%s of %s",
                     organ_count_text(processed, a), organ_count_text(job->targets.elements, b));
-    organ_check_add(checks, "other files copied", true, "%zu", job->others.count);
+    organ_check_add(checks, "other files copied", true, "%zu", job->state->others.count);
 }
 
 static organ_status fail_unsound(const organ_prune_job *job, organ_error *error)
 {
     size_t index;
     json_t *check;
-    json_array_foreach(job->checks, index, check) if (!json_is_true(json_object_get(check, "ok"))) organ_fail(
+    json_array_foreach(job->state->checks, index, check) if (!json_is_true(json_object_get(check, "ok"))) organ_fail(
         error, ORGAN_IO, "%s: the written output does not hold: %s: %s", job->options->write.output,
         json_string_value(json_object_get(check, "check")), json_string_value(json_object_get(check, "detail")));
     return error->status;
@@ -99,8 +99,8 @@ static organ_status look_again(organ_prune_job *job, const organ_model *copy, or
     if (!rows)
         organ_fail_memory(error, job->donor->path);
     else if (organ_tile_map(job->donor, copy, rows, job->targets.count, job->options->block_size, job->engine,
-                            &job->tile_map, error) == ORGAN_OK)
-        organ_magnitudes_tell(job->sizes, copy, job->engine->ranks, &job->magnitudes, error);
+                            &job->state->tile_map, error) == ORGAN_OK)
+        organ_magnitudes_tell(job->state->sizes, copy, job->engine->ranks, &job->state->magnitudes, error);
     organ_rows_free(rows);
     return error->status;
 }
@@ -108,12 +108,12 @@ static organ_status look_again(organ_prune_job *job, const organ_model *copy, or
 organ_status organ_prune_check_copy(organ_prune_job *job, const char *path, organ_error *error)
 {
     organ_model *copy = NULL;
-    if (!(job->checks = json_array()))
+    if (!(job->state->checks = json_array()))
         return organ_fail_memory(error, job->donor->path);
     if (organ_model_open(path, &copy, error))
         return error->status;
-    check_against(job, copy, job->checks, error);
-    integrity_check_targets(job, job->checks);
+    check_against(job, copy, job->state->checks, error);
+    integrity_check_targets(job, job->state->checks);
     if (!error->status && fail_unsound(job, error) == ORGAN_OK)
         look_again(job, copy, error);
     organ_model_close(copy);

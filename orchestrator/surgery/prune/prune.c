@@ -69,22 +69,25 @@ static organ_status list_parts(organ_prune_job *job, organ_error *error)
         return error->status;
     job->parts = organ_rows_take(targets->count, sizeof *job->parts);
     job->units = organ_rows_take(job->cuts.count, sizeof *job->units);
-    job->clocks = calloc(job->donor->file_count, sizeof *job->clocks);
-    job->seen_before = organ_rows_take(targets->count, sizeof *job->seen_before);
-    if (!job->parts || !job->units || !job->clocks || !job->seen_before)
+    job->state->clocks = calloc(job->donor->file_count, sizeof *job->state->clocks);
+    job->state->seen_before = organ_rows_take(targets->count, sizeof *job->state->seen_before);
+    if (!job->parts || !job->units || !job->state->clocks || !job->state->seen_before)
         return organ_fail_memory(error, job->donor->path);
     for (size_t k = 0; k < targets->count; k++)
         job->parts[k] = (organ_prune_part){.tensor = targets->tensors[k], .target = k, .gain = gain};
     for (size_t k = 0; k < job->cuts.count; k++) {
         const organ_cut *const cut = &job->cuts.list[k];
         job->units[k] = (organ_prune_part){.tensor = &cut->tensor, .target = cut->of, .gain = gain};
-        job->clocks[cut->tensor.file].left++;
+        job->state->clocks[cut->tensor.file].left++;
     }
     return ORGAN_OK;
 }
 
 organ_status organ_prune_job_open(organ_prune_job *job, organ_error *error)
 {
+    if (!(job->state = calloc(1, sizeof *job->state)))
+        return organ_fail_memory(error, job->options->donor);
+    job->state->started_at = time(NULL);
     if (organ_donor_open(job->options->donor, "pruned", job->progress, &job->donor, error))
         return error->status;
     const organ_model *donor = job->donor;
@@ -97,27 +100,36 @@ organ_status organ_prune_job_open(organ_prune_job *job, organ_error *error)
         return error->status;
     if (list_parts(job, error) ||
         organ_magnitudes_open(donor, job->targets.tensors, job->targets.count, ORGAN_MAGNITUDES_ENOUGH,
-                              job->engine->kernels, &job->sizes, error))
+                              job->engine->kernels, &job->state->sizes, error))
         return error->status;
     /* A single file goes alone. */
-    return organ_output_is_file(job->options->write.output) ? ORGAN_OK
-                                                            : organ_model_other_files(donor, &job->others, error);
+    return organ_output_is_file(job->options->write.output)
+               ? ORGAN_OK
+               : organ_model_other_files(donor, &job->state->others, error);
+}
+
+static void free_state(organ_prune_state *state)
+{
+    if (!state)
+        return;
+    json_decref(state->checks);
+    json_decref(state->tile_map);
+    json_decref(state->magnitudes);
+    organ_magnitudes_close(state->sizes);
+    organ_list_free(&state->others);
+    organ_rows_free(state->seen_before);
+    free(state->clocks);
+    free(state);
 }
 
 void organ_prune_job_close(organ_prune_job *job)
 {
-    json_decref(job->checks);
-    json_decref(job->tile_map);
-    json_decref(job->magnitudes);
-    organ_magnitudes_close(job->sizes);
-    organ_list_free(&job->others);
+    free_state(job->state);
     organ_targets_free(&job->targets);
     organ_model_close(job->donor);
     organ_cuts_free(&job->cuts);
     organ_rows_free(job->parts);
     organ_rows_free(job->units);
-    organ_rows_free(job->seen_before);
-    free(job->clocks);
 }
 
 /* The shard is through. */
@@ -141,11 +153,11 @@ organ_status organ_prune_part_write(organ_prune_job *job, organ_prune_part *unit
 {
     const size_t which = (size_t)(unit - job->units);
     if (organ_write_put(job->run, which, data, bytes, at, NULL, error) ||
-        (!job->seen_before[unit->target] &&
-         organ_magnitudes_see(job->sizes, unit->target, data, job->cuts.list[which].at + at, bytes, error)))
+        (!job->state->seen_before[unit->target] &&
+         organ_magnitudes_see(job->state->sizes, unit->target, data, job->cuts.list[which].at + at, bytes, error)))
         return error->status;
     organ_cuts_see(&job->cuts, which, data, bytes, at);
-    job->pruned_bytes += bytes;
+    job->state->pruned_bytes += bytes;
     organ_progress_advance(job->progress, bytes, NULL, NULL);
     return ORGAN_OK;
 }
@@ -161,7 +173,7 @@ organ_status organ_prune_part_done(organ_prune_job *job, organ_prune_part *unit,
     unit->done = true;
     snprintf(remark, sizeof remark, "%.2f %% killed", organ_percent(unit->counts.killed, unit->tensor->elements));
     organ_progress_advance(job->progress, 0, job->cuts.list[which].unit, remark);
-    if (--job->clocks[unit->tensor->file].left == 0)
+    if (--job->state->clocks[unit->tensor->file].left == 0)
         tell_shard(job, unit->tensor->file);
     return ORGAN_OK;
 }
@@ -171,7 +183,7 @@ static organ_status prune_retire_band(void *context, const organ_band *band, org
     writer *w = context;
     organ_prune_job *job = w->job;
     organ_prune_part *part = w->flow.parts[band->item];
-    organ_shard_clock *clock = &job->clocks[part->tensor->file];
+    organ_shard_clock *clock = &job->state->clocks[part->tensor->file];
     if (organ_prune_fold(job, part, band, error) ||
         organ_prune_part_write(job, part, band->data, band->bytes, band->offset - part->tensor->offset, error))
         return error->status;
@@ -186,16 +198,16 @@ static bool is_left(const organ_prune_part *part) { return !part->done; }
 static void start_clocks(organ_prune_job *job)
 {
     for (size_t f = 0; f < job->donor->file_count; f++)
-        job->clocks[f].first = job->clocks[f].last = organ_seconds_now();
+        job->state->clocks[f].first = job->state->clocks[f].last = organ_seconds_now();
 }
 
 static void settle_clocks(organ_prune_job *job)
 {
     double before = 0;
     for (size_t f = 0; f < job->donor->file_count; f++)
-        if (job->clocks[f].bytes) {
-            job->clocks[f].first = before > job->clocks[f].first ? before : job->clocks[f].first;
-            before = job->clocks[f].last;
+        if (job->state->clocks[f].bytes) {
+            job->state->clocks[f].first = before > job->state->clocks[f].first ? before : job->state->clocks[f].first;
+            before = job->state->clocks[f].last;
         }
 }
 
@@ -278,8 +290,8 @@ static bool recall_part(void *context, size_t item, const json_t *line)
     if (job->kind->recall)
         job->kind->recall(job, unit, line);
     unit->done = true;
-    job->seen_before[unit->target] = true;
-    job->clocks[unit->tensor->file].left--;
+    job->state->seen_before[unit->target] = true;
+    job->state->clocks[unit->tensor->file].left--;
     return true;
 }
 
@@ -408,12 +420,8 @@ static organ_status prune_version_1(organ_prune_job *job, json_t **report, organ
 organ_status organ_prune(const organ_prune_options *options, const organ_engine *engine, const organ_progress *progress,
                          json_t **report, organ_error *error)
 {
-    organ_prune_job job = {.kind = &version_1,
-                           .definition = "physarum-v1/1",
-                           .options = options,
-                           .engine = engine,
-                           .progress = progress,
-                           .started_at = time(NULL)};
+    organ_prune_job job = {
+        .kind = &version_1, .definition = "physarum-v1/1", .options = options, .engine = engine, .progress = progress};
     const organ_memory_work memory = organ_memory_work_begin();
     *report = NULL;
     prune_version_1(&job, report, error);

@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: MIT
  * Room surgery/prune: kills weights of a model and proves it. In goes a donor, out comes a copy with zeros and a report
- * of them; audit.h compares any two models in the same terms; job.h is for the methods of surgery/calibrated.
+ * of them; audit.h compares any two models in the same terms; method.h is for the methods of
+ * surgery/calibrated.
  *
  * Here: physarum v1, static magnitude flow, tile by tile, from a donor directory into a new one, or from a single file
  * into another. */

@@ -2,6 +2,7 @@
  * Pruning and auditing as a library: the same bytes whatever the way, an audit that sees everything, and refusals that
  * leave nothing. */
 #include "tests/surgery/prune/prune_rig.h"
+#include "orchestrator/surgery/prune/gain_search.h"
 #include "tests/kit/effort.h"
 #include "tests/kit/suite_table.h"
 

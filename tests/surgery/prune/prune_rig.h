@@ -4,7 +4,7 @@
 #define ORGAN_TEST_PRUNE_RIG_H
 
 #include "orchestrator/surgery/prune/audit.h"
-#include "orchestrator/surgery/prune/job.h"
+#include "orchestrator/surgery/prune/prune.h"
 #include "tests/kit/run_rig.h"
 
 #include <check.h>
