@@ -1,8 +1,8 @@
 /* SPDX-License-Identifier: MIT
  * Room surgery/algebra: matrices that need not fit into memory. In go rows of weights, out come factors (here),
- * products (block_matrix.h), bands (matrix_bands.h) and strips (strips.h) of them; dense decompositions (eigen.h,
+ * products (block_matrix.h) and strips (strips.h) of them; dense decompositions (eigen.h,
  * orthonormal.h, cholesky.h) over products (multiply.h); ridge regression over tokens (ridge.h); random numbers
- * (philox.h), room for arrays (floats.h), and the name that a matrix has in another model (counterpart.h).
+ * (philox.h) and room for arrays (floats.h).
  *
  * Here: the best approximation of a matrix by one of low rank: truncated singular value decomposition, of a matrix that
  * is read row by row and never held beyond the memory, or of a product of two factors. The same bits on every machine,

@@ -3,7 +3,7 @@
 #ifndef ORGAN_STAGED_FLOW_H
 #define ORGAN_STAGED_FLOW_H
 
-#include "orchestrator/surgery/algebra/matrix_bands.h"
+#include "orchestrator/surgery/calibrated/matrix_bands.h"
 
 #define ORGAN_FLOW_TILE ((size_t)256)
 /* Percentage points by which the search for a gain is content to miss in the end; more only where no gain comes nearer.

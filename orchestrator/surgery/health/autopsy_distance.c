@@ -3,7 +3,7 @@
  */
 #include "orchestrator/surgery/health/autopsy_job.h"
 
-#include "orchestrator/surgery/algebra/counterpart.h"
+#include "formats/tensor/counterpart.h"
 
 #include <math.h>
 #include <stdio.h>

@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: MIT */
-#include "orchestrator/surgery/algebra/counterpart.h"
+#include "formats/tensor/counterpart.h"
 #include "orchestrator/surgery/organs/graft_job.h"
 
 #include "formats/base/paged_rows.h"

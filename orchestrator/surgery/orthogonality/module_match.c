@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: MIT */
 #include "orchestrator/surgery/orthogonality/module_match.h"
 
-#include "orchestrator/surgery/algebra/counterpart.h"
+#include "formats/tensor/counterpart.h"
 #include "orchestrator/surgery/lora/factors.h"
 
 #include <stdarg.h>

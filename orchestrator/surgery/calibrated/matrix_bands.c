@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: MIT */
-#include "orchestrator/surgery/algebra/matrix_bands.h"
+#include "orchestrator/surgery/calibrated/matrix_bands.h"
 
 #include "orchestrator/machine/extent.h"
 #include "orchestrator/stream/share.h"
