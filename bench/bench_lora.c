@@ -5,7 +5,7 @@
 #include "bench/bench_rig.h"
 #include "orchestrator/machine/stopwatch.h"
 #include "orchestrator/surgery/algebra/low_rank.h"
-#include "orchestrator/surgery/algebra/philox.h"
+#include "orchestrator/surgery/algebra/algebra.h"
 
 #include <jansson.h>
 #include <math.h>

@@ -5,8 +5,7 @@
  * [TOKENS] */
 #include "bench/bench_rig.h"
 #include "orchestrator/machine/stopwatch.h"
-#include "orchestrator/surgery/algebra/multiply.h"
-#include "orchestrator/surgery/algebra/philox.h"
+#include "orchestrator/surgery/algebra/algebra.h"
 #include "orchestrator/surgery/calibrated/prune_matrix.h"
 
 #include <jansson.h>

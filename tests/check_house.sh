@@ -155,7 +155,7 @@ forward forward.h perplexity.h
 surgery/cache cache.h
 surgery/facts tally.h by_layer.h errata.h experiment.h
 surgery/output output.h cuts.h file_record.h globs.h importance.h interface.h layout.h leftovers.h machine_plan.h matrices.h output_reports.h plain_only.h problems.h report_end.h resharding.h selection.h targets.h text_input.h write_options.h
-surgery/algebra low_rank.h block_matrix.h cholesky.h eigen.h floats.h multiply.h orthonormal.h philox.h ridge.h strips.h
+surgery/algebra algebra.h low_rank.h
 surgery/trial trial.h evaluate_options.h evaluation.h
 surgery/write write.h rows.h units.h
 surgery/cut cut.h audit_cut.h

@@ -1,9 +1,8 @@
 /* SPDX-License-Identifier: MIT */
-#include "orchestrator/surgery/algebra/block_matrix.h"
+#include "orchestrator/surgery/algebra/algebra.h"
 
 #include "orchestrator/machine/extent.h"
 #include "orchestrator/stream/product.h"
-#include "orchestrator/surgery/algebra/multiply.h"
 
 #include <stdlib.h>
 

@@ -1,13 +1,11 @@
 /* SPDX-License-Identifier: MIT
  * H = R R^T with R upper triangular, from the last column to the first, then U = R^-1: H^-1 = R^-T R^-1. In blocks of
  * columns, products of what is to the right of them or above; a block on the diagonal is inverted in FP64. */
-#include "orchestrator/surgery/algebra/cholesky.h"
+#include "orchestrator/surgery/algebra/algebra.h"
 
 #include "orchestrator/machine/extent.h"
 #include "orchestrator/stream/product.h"
 #include "orchestrator/stream/share.h"
-#include "orchestrator/surgery/algebra/floats.h"
-#include "orchestrator/surgery/algebra/multiply.h"
 
 #include <math.h>
 #include <stdlib.h>

@@ -2,7 +2,7 @@
  * From the eigenvectors V of A^T A: the columns of A V are orthogonal but for rounding, and made so in FP64 their
  * lengths are the singular values. Values far below the greatest have an error of 1e-8 of it, less than A has from
  * being FP32. */
-#include "orchestrator/surgery/algebra/eigen.h"
+#include "orchestrator/surgery/algebra/algebra.h"
 
 #include "orchestrator/surgery/algebra/vectors64.h"
 

@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: MIT
  * Householder's reduction to three diagonals, the implicit QL method for the values (Martin & Wilkinson 1968), inverse
  * iteration for the vectors, each kept orthogonal to those whose values are near. */
-#include "orchestrator/surgery/algebra/eigen.h"
+#include "orchestrator/surgery/algebra/algebra.h"
 
 #include "orchestrator/surgery/algebra/vectors64.h"
 

@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: MIT */
-#include "orchestrator/surgery/algebra/floats.h"
+#include "orchestrator/surgery/algebra/algebra.h"
 
 #include "orchestrator/machine/extent.h"
 
@@ -27,4 +27,19 @@ double organ_dot(const float *a, const float *b, size_t n)
     for (size_t l = 0; k < n; k++, l++)
         lanes[l] += (double)a[k] * (double)b[k];
     return ((lanes[0] + lanes[4]) + (lanes[2] + lanes[6])) + ((lanes[1] + lanes[5]) + (lanes[3] + lanes[7]));
+}
+
+double organ_sum_of_squares(const float *values, size_t n)
+{
+    double lanes[16] = {0};
+    size_t k = 0;
+    for (; k + 16 <= n; k += 16)
+        for (size_t l = 0; l < 16; l++)
+            lanes[l] += (double)values[k + l] * (double)values[k + l];
+    for (size_t l = 0; k < n; k++, l++)
+        lanes[l] += (double)values[k] * (double)values[k];
+    for (size_t half = 8; half > 0; half /= 2)
+        for (size_t l = 0; l < half; l++)
+            lanes[l] += lanes[l + half];
+    return lanes[0];
 }

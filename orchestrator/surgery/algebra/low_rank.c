@@ -4,9 +4,7 @@
 #include "orchestrator/machine/extent.h"
 #include "orchestrator/machine/quantity.h"
 #include "orchestrator/stream/product.h"
-#include "orchestrator/surgery/algebra/eigen.h"
-#include "orchestrator/surgery/algebra/floats.h"
-#include "orchestrator/surgery/algebra/multiply.h"
+#include "orchestrator/surgery/algebra/algebra.h"
 
 #include <errno.h>
 #include <math.h>

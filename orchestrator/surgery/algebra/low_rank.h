@@ -1,12 +1,7 @@
 /* SPDX-License-Identifier: MIT
- * Room surgery/algebra: matrices that need not fit into memory. In go rows of weights, out come factors (here),
- * products (block_matrix.h) and strips (strips.h) of them; dense decompositions (eigen.h,
- * orthonormal.h, cholesky.h) over products (multiply.h); ridge regression over tokens (ridge.h); random numbers
- * (philox.h) and room for arrays (floats.h).
- *
- * Here: the best approximation of a matrix by one of low rank: truncated singular value decomposition, of a matrix that
- * is read row by row and never held beyond the memory, or of a product of two factors. The same bits on every machine,
- * for any number of threads and any memory. */
+ * The best approximation of a matrix by one of low rank: the truncated singular value decomposition of a matrix that is
+ * read row by row, within the memory (strips.h), or of a product of two factors. The same bits on every machine, for
+ * any number of threads and any memory. */
 #ifndef ORGAN_LOW_RANK_H
 #define ORGAN_LOW_RANK_H
 

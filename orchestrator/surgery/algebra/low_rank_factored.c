@@ -4,10 +4,7 @@
 #include "orchestrator/surgery/algebra/low_rank_job.h"
 
 #include "orchestrator/machine/extent.h"
-#include "orchestrator/surgery/algebra/eigen.h"
-#include "orchestrator/surgery/algebra/floats.h"
-#include "orchestrator/surgery/algebra/multiply.h"
-#include "orchestrator/surgery/algebra/orthonormal.h"
+#include "orchestrator/surgery/algebra/algebra.h"
 
 #include <errno.h>
 #include <limits.h>

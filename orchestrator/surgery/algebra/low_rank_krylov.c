@@ -8,11 +8,7 @@
 #include "orchestrator/machine/extent.h"
 #include "orchestrator/stream/product.h"
 #include "orchestrator/stream/share.h"
-#include "orchestrator/surgery/algebra/eigen.h"
-#include "orchestrator/surgery/algebra/floats.h"
-#include "orchestrator/surgery/algebra/multiply.h"
-#include "orchestrator/surgery/algebra/orthonormal.h"
-#include "orchestrator/surgery/algebra/philox.h"
+#include "orchestrator/surgery/algebra/algebra.h"
 
 #include <errno.h>
 #include <math.h>

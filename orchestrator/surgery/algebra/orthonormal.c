@@ -1,11 +1,9 @@
 /* SPDX-License-Identifier: MIT
  * A block of vectors is reduced in FP64; its reflections I - V T V^T, V rounded to FP32, meet the other vectors as two
  * products. */
-#include "orchestrator/surgery/algebra/orthonormal.h"
+#include "orchestrator/surgery/algebra/algebra.h"
 
 #include "orchestrator/machine/extent.h"
-#include "orchestrator/surgery/algebra/floats.h"
-#include "orchestrator/surgery/algebra/multiply.h"
 
 #include <math.h>
 #include <stdlib.h>

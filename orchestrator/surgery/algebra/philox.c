@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: MIT */
-#include "orchestrator/surgery/algebra/philox.h"
+#include "orchestrator/surgery/algebra/algebra.h"
 
 #include <math.h>
 

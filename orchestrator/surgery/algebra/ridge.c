@@ -5,9 +5,7 @@
 #include "orchestrator/machine/extent.h"
 #include "orchestrator/machine/workers.h"
 #include "orchestrator/stream/product.h"
-#include "orchestrator/surgery/algebra/cholesky.h"
-#include "orchestrator/surgery/algebra/floats.h"
-#include "orchestrator/surgery/algebra/strips.h"
+#include "orchestrator/surgery/algebra/algebra.h"
 
 #include <math.h>
 #include <stdlib.h>

@@ -7,11 +7,8 @@
 #include "orchestrator/machine/extent.h"
 #include "orchestrator/stream/product.h"
 #include "orchestrator/stream/share.h"
-#include "orchestrator/surgery/algebra/cholesky.h"
-#include "orchestrator/surgery/algebra/floats.h"
-#include "orchestrator/surgery/algebra/multiply.h"
+#include "orchestrator/surgery/algebra/algebra.h"
 #include "orchestrator/surgery/algebra/ridge_rows.h"
-#include "orchestrator/surgery/algebra/strips.h"
 
 #include <math.h>
 #include <stdlib.h>

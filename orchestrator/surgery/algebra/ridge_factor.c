@@ -2,8 +2,7 @@
  * All ways solve (A + shift I) X = B, A positive semidefinite, by the factor of its inverse: X = U^T U B. */
 #include "orchestrator/machine/extent.h"
 #include "orchestrator/stream/product.h"
-#include "orchestrator/surgery/algebra/cholesky.h"
-#include "orchestrator/surgery/algebra/multiply.h"
+#include "orchestrator/surgery/algebra/algebra.h"
 #include "orchestrator/surgery/algebra/ridge_job.h"
 
 #include <string.h>

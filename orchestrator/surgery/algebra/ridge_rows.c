@@ -3,7 +3,7 @@
 #include "orchestrator/surgery/algebra/ridge_rows.h"
 
 #include "orchestrator/stream/scratch_file.h"
-#include "orchestrator/surgery/algebra/floats.h"
+#include "orchestrator/surgery/algebra/algebra.h"
 
 #include <errno.h>
 #include <stdlib.h>

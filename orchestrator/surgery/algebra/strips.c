@@ -4,7 +4,7 @@
 #include "orchestrator/machine/enough_memory.h"
 #include "orchestrator/machine/extent.h"
 #include "orchestrator/stream/rows.h"
-#include "orchestrator/surgery/algebra/floats.h"
+#include "orchestrator/surgery/algebra/algebra.h"
 
 #include <limits.h>
 #include <math.h>
@@ -23,21 +23,6 @@ struct organ_strips {
     size_t scratch_bytes;
     char *scratch; /* readers x scratch_bytes */
 };
-
-double organ_sum_of_squares(const float *values, size_t n)
-{
-    double lanes[16] = {0};
-    size_t k = 0;
-    for (; k + 16 <= n; k += 16)
-        for (size_t l = 0; l < 16; l++)
-            lanes[l] += (double)values[k + l] * (double)values[k + l];
-    for (size_t l = 0; k < n; k++, l++)
-        lanes[l] += (double)values[k] * (double)values[k];
-    for (size_t half = 8; half > 0; half /= 2)
-        for (size_t l = 0; l < half; l++)
-            lanes[l] += lanes[l + half];
-    return lanes[0];
-}
 
 /* ---- opening ---- */
 

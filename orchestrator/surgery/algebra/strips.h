@@ -60,7 +60,4 @@ organ_status organ_strips_run(organ_strips *strips, const organ_strip_work *work
 /* The sum of the squares in FP64, once all strips have been gone through. */
 double organ_strips_energy(const organ_strips *strips);
 
-/* The sum of the squares, in FP64 over 16 lanes; NaN or infinite if a value is. */
-double organ_sum_of_squares(const float *values, size_t n);
-
 #endif

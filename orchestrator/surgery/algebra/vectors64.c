@@ -2,7 +2,7 @@
 #include "orchestrator/surgery/algebra/vectors64.h"
 
 #include "orchestrator/machine/extent.h"
-#include "orchestrator/surgery/algebra/philox.h"
+#include "orchestrator/surgery/algebra/algebra.h"
 
 #include <math.h>
 

@@ -2,7 +2,7 @@
 #include "orchestrator/surgery/allocate/exchanges.h"
 
 #include "orchestrator/ranks/ranks.h"
-#include "orchestrator/surgery/algebra/philox.h"
+#include "orchestrator/surgery/algebra/algebra.h"
 #include "orchestrator/surgery/allocate/pooled.h"
 #include "orchestrator/surgery/allocate/variants.h"
 

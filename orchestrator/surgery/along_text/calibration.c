@@ -7,8 +7,7 @@
 #include "orchestrator/ranks/ranks.h"
 #include "orchestrator/stream/product.h"
 #include "orchestrator/stream/share.h"
-#include "orchestrator/surgery/algebra/floats.h"
-#include "orchestrator/surgery/algebra/multiply.h"
+#include "orchestrator/surgery/algebra/algebra.h"
 #include "orchestrator/surgery/along_text/saliency.h"
 
 #include <errno.h>

@@ -3,7 +3,7 @@
 
 #include "orchestrator/machine/extent.h"
 #include "orchestrator/stream/share.h"
-#include "orchestrator/surgery/algebra/floats.h"
+#include "orchestrator/surgery/algebra/algebra.h"
 
 #define PANEL ORGAN_CALIBRATION_BLOCK
 

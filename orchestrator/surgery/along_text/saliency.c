@@ -1,8 +1,7 @@
 /* SPDX-License-Identifier: MIT */
 #include "orchestrator/surgery/along_text/saliency.h"
 
-#include "orchestrator/surgery/algebra/cholesky.h"
-#include "orchestrator/surgery/algebra/philox.h"
+#include "orchestrator/surgery/algebra/algebra.h"
 
 #include <math.h>
 #include <stdlib.h>

@@ -6,8 +6,7 @@
 
 #include "orchestrator/machine/extent.h"
 #include "orchestrator/stream/share.h"
-#include "orchestrator/surgery/algebra/cholesky.h"
-#include "orchestrator/surgery/algebra/floats.h"
+#include "orchestrator/surgery/algebra/algebra.h"
 #include "orchestrator/surgery/calibrated/score_edge.h"
 
 #include <errno.h>

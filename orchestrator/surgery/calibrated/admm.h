@@ -5,7 +5,7 @@
 #ifndef ORGAN_ADMM_H
 #define ORGAN_ADMM_H
 
-#include "orchestrator/surgery/algebra/block_matrix.h"
+#include "orchestrator/surgery/algebra/algebra.h"
 #include "orchestrator/surgery/calibrated/staged_flow.h"
 
 #define ORGAN_ADMM_FACTORS 4

@@ -4,7 +4,7 @@
 #ifndef ORGAN_MASKED_SQUARES_H
 #define ORGAN_MASKED_SQUARES_H
 
-#include "orchestrator/surgery/algebra/block_matrix.h"
+#include "orchestrator/surgery/algebra/algebra.h"
 
 typedef struct organ_masked_squares organ_masked_squares;
 

@@ -2,11 +2,7 @@
 #include "orchestrator/surgery/calibrated/preconditioner.h"
 
 #include "orchestrator/machine/extent.h"
-#include "orchestrator/surgery/algebra/eigen.h"
-#include "orchestrator/surgery/algebra/floats.h"
-#include "orchestrator/surgery/algebra/multiply.h"
-#include "orchestrator/surgery/algebra/orthonormal.h"
-#include "orchestrator/surgery/algebra/philox.h"
+#include "orchestrator/surgery/algebra/algebra.h"
 
 #include <errno.h>
 #include <math.h>

@@ -6,7 +6,7 @@
 #ifndef ORGAN_PRECONDITIONER_H
 #define ORGAN_PRECONDITIONER_H
 
-#include "orchestrator/surgery/algebra/block_matrix.h"
+#include "orchestrator/surgery/algebra/algebra.h"
 
 typedef struct organ_preconditioner organ_preconditioner;
 

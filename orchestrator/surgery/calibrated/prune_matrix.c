@@ -3,8 +3,7 @@
 
 #include "orchestrator/machine/extent.h"
 #include "orchestrator/stream/share.h"
-#include "orchestrator/surgery/algebra/cholesky.h"
-#include "orchestrator/surgery/algebra/floats.h"
+#include "orchestrator/surgery/algebra/algebra.h"
 #include "orchestrator/surgery/calibrated/admm.h"
 #include "orchestrator/surgery/along_text/expand_moments.h"
 

@@ -3,7 +3,7 @@
  * steered by how much the mask still changes, as published. */
 #include "orchestrator/surgery/calibrated/prune_matrix_job.h"
 
-#include "orchestrator/surgery/algebra/floats.h"
+#include "orchestrator/surgery/algebra/algebra.h"
 #include "orchestrator/surgery/along_text/expand_moments.h"
 #include "orchestrator/surgery/calibrated/admm.h"
 

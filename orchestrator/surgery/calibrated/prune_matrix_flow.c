@@ -3,7 +3,7 @@
  * compensation it is one flow, and a pattern one more stage. */
 #include "orchestrator/surgery/calibrated/prune_matrix_job.h"
 
-#include "orchestrator/surgery/algebra/floats.h"
+#include "orchestrator/surgery/algebra/algebra.h"
 #include "orchestrator/surgery/along_text/expand_moments.h"
 
 #include <errno.h>

@@ -4,7 +4,7 @@
 
 #include "orchestrator/machine/extent.h"
 #include "orchestrator/stream/share.h"
-#include "orchestrator/surgery/algebra/floats.h"
+#include "orchestrator/surgery/algebra/algebra.h"
 #include "orchestrator/surgery/calibrated/score_edge.h"
 
 #include <math.h>

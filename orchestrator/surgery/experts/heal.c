@@ -5,7 +5,7 @@
 #include "orchestrator/machine/extent.h"
 #include "orchestrator/ranks/ranks.h"
 #include "orchestrator/report/text/members.h"
-#include "orchestrator/surgery/algebra/floats.h"
+#include "orchestrator/surgery/algebra/algebra.h"
 #include "orchestrator/surgery/cache/cache.h"
 #include "orchestrator/surgery/experts/heal_job.h"
 #include "orchestrator/surgery/output/plain_only.h"

@@ -4,7 +4,7 @@
 #ifndef ORGAN_EXPERT_HEAL_JOB_H
 #define ORGAN_EXPERT_HEAL_JOB_H
 
-#include "orchestrator/surgery/algebra/ridge.h"
+#include "orchestrator/surgery/algebra/algebra.h"
 #include "orchestrator/surgery/along_text/along_text.h"
 #include "orchestrator/surgery/experts/heal.h"
 

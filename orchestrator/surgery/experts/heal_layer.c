@@ -2,7 +2,7 @@
  * The down projections of a layer's kept experts: solved together, or read back, put into the smaller model and into
  * the layer. */
 #include "orchestrator/ranks/ranks.h"
-#include "orchestrator/surgery/algebra/floats.h"
+#include "orchestrator/surgery/algebra/algebra.h"
 #include "orchestrator/surgery/experts/heal_job.h"
 #include "orchestrator/surgery/output/plain_only.h"
 

@@ -3,8 +3,7 @@
  * experts the products. */
 #include "orchestrator/machine/extent.h"
 #include "orchestrator/stream/share.h"
-#include "orchestrator/surgery/algebra/floats.h"
-#include "orchestrator/surgery/algebra/multiply.h"
+#include "orchestrator/surgery/algebra/algebra.h"
 #include "orchestrator/surgery/experts/measure_job.h"
 
 #include <math.h>

@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: MIT */
 #include "orchestrator/stream/scratch_file.h"
-#include "orchestrator/surgery/algebra/floats.h"
+#include "orchestrator/surgery/algebra/algebra.h"
 #include "orchestrator/surgery/experts/measure_job.h"
 
 #include <errno.h>

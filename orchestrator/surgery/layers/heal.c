@@ -7,7 +7,7 @@
 #include "orchestrator/ranks/ranks.h"
 #include "orchestrator/report/text/members.h"
 #include "orchestrator/stream/transfer.h"
-#include "orchestrator/surgery/algebra/floats.h"
+#include "orchestrator/surgery/algebra/algebra.h"
 #include "orchestrator/surgery/cache/cache.h"
 #include "orchestrator/surgery/layers/heal_job.h"
 #include "orchestrator/surgery/output/plain_only.h"

@@ -3,7 +3,7 @@
  * head is surer then than it has reason to be. One number that all weights of the norm are taken times gives that back:
  * in least squares, so that what the head sees is nearest to what it saw. */
 #include "orchestrator/ranks/ranks.h"
-#include "orchestrator/surgery/algebra/floats.h"
+#include "orchestrator/surgery/algebra/algebra.h"
 #include "orchestrator/surgery/layers/heal_job.h"
 
 #include <stdlib.h>

@@ -5,7 +5,7 @@
 #ifndef ORGAN_LAYERS_HEAL_JOB_H
 #define ORGAN_LAYERS_HEAL_JOB_H
 
-#include "orchestrator/surgery/algebra/ridge.h"
+#include "orchestrator/surgery/algebra/algebra.h"
 #include "orchestrator/surgery/allocate/variants.h"
 #include "orchestrator/surgery/along_text/states.h"
 #include "orchestrator/surgery/layers/heal.h"

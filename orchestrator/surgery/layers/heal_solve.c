@@ -2,8 +2,7 @@
  * One part of a block: what goes into it is heard, what is missing behind it is solved for. */
 #include "orchestrator/ranks/ranks.h"
 #include "orchestrator/stream/product.h"
-#include "orchestrator/surgery/algebra/floats.h"
-#include "orchestrator/surgery/algebra/multiply.h"
+#include "orchestrator/surgery/algebra/algebra.h"
 #include "orchestrator/surgery/layers/heal_job.h"
 
 #include <math.h>

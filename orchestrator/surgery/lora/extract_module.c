@@ -7,7 +7,7 @@
 #include "orchestrator/machine/stopwatch.h"
 #include "orchestrator/stream/weight_reader.h"
 #include "orchestrator/stream/widen.h"
-#include "orchestrator/surgery/algebra/floats.h"
+#include "orchestrator/surgery/algebra/algebra.h"
 #include "orchestrator/surgery/algebra/low_rank.h"
 
 #include <errno.h>

@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: MIT
  * Journal entries of an extraction: writes one for each module, and reads them when a run continues. */
 #include "orchestrator/report/text/members.h"
-#include "orchestrator/surgery/algebra/floats.h"
+#include "orchestrator/surgery/algebra/algebra.h"
 #include "orchestrator/surgery/cache/cache.h"
 #include "orchestrator/surgery/lora/extract_job.h"
 #include "orchestrator/surgery/write/write.h"

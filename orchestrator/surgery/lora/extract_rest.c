@@ -5,7 +5,7 @@
 #include "formats/base/paged_rows.h"
 #include "orchestrator/stream/rows.h"
 #include "orchestrator/stream/weight_pass.h"
-#include "orchestrator/surgery/algebra/floats.h"
+#include "orchestrator/surgery/algebra/algebra.h"
 #include "orchestrator/surgery/algebra/low_rank.h"
 
 #include <stdio.h>

@@ -7,7 +7,7 @@
 #include "orchestrator/report/text/members.h"
 #include "orchestrator/stream/weight_pass.h"
 #include "orchestrator/stream/widen.h"
-#include "orchestrator/surgery/algebra/multiply.h"
+#include "orchestrator/surgery/algebra/algebra.h"
 #include "orchestrator/surgery/cache/cache.h"
 
 #include <inttypes.h>

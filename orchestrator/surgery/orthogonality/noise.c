@@ -9,9 +9,8 @@
 
 #include "orchestrator/machine/enough_memory.h"
 #include "orchestrator/machine/extent.h"
-#include "orchestrator/surgery/algebra/floats.h"
+#include "orchestrator/surgery/algebra/algebra.h"
 #include "orchestrator/surgery/algebra/low_rank.h"
-#include "orchestrator/surgery/algebra/multiply.h"
 #include "orchestrator/surgery/lora/factors.h"
 
 #include <errno.h>

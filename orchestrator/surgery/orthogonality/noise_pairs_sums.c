@@ -5,7 +5,7 @@
 
 #include "orchestrator/machine/enough_memory.h"
 #include "orchestrator/machine/extent.h"
-#include "orchestrator/surgery/algebra/multiply.h"
+#include "orchestrator/surgery/algebra/algebra.h"
 #include "orchestrator/surgery/lora/factors.h"
 
 #include <errno.h>

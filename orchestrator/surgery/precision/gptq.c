@@ -5,9 +5,7 @@
 #include "orchestrator/ranks/ranks.h"
 #include "orchestrator/stream/product.h"
 #include "orchestrator/stream/share.h"
-#include "orchestrator/surgery/algebra/cholesky.h"
-#include "orchestrator/surgery/algebra/floats.h"
-#include "orchestrator/surgery/algebra/multiply.h"
+#include "orchestrator/surgery/algebra/algebra.h"
 #include "orchestrator/surgery/along_text/expand_moments.h"
 
 #include <errno.h>

@@ -3,7 +3,7 @@
  * codes make. */
 #include "orchestrator/machine/enough_memory.h"
 #include "orchestrator/machine/extent.h"
-#include "orchestrator/surgery/algebra/floats.h"
+#include "orchestrator/surgery/algebra/algebra.h"
 #include "orchestrator/surgery/allocate/allocate.h"
 #include "orchestrator/surgery/precision/quantize_job.h"
 

@@ -4,7 +4,7 @@
 
 #include "orchestrator/machine/extent.h"
 #include "orchestrator/ranks/ranks.h"
-#include "orchestrator/surgery/algebra/floats.h"
+#include "orchestrator/surgery/algebra/algebra.h"
 
 #include <stdio.h>
 #include <stdlib.h>

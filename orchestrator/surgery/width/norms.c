@@ -4,7 +4,7 @@
 #include "formats/weights/weights.h"
 #include "orchestrator/machine/extent.h"
 #include "orchestrator/stream/rows.h"
-#include "orchestrator/surgery/algebra/floats.h"
+#include "orchestrator/surgery/algebra/algebra.h"
 #include "orchestrator/surgery/width/job.h"
 
 #include <stdlib.h>

@@ -3,7 +3,7 @@
 
 #include "formats/base/memory_watch.h"
 #include "orchestrator/ranks/ranks.h"
-#include "orchestrator/surgery/algebra/floats.h"
+#include "orchestrator/surgery/algebra/algebra.h"
 #include "orchestrator/surgery/width/job.h"
 
 #include <stdlib.h>

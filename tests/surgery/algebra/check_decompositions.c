@@ -2,9 +2,7 @@
  * Dense decompositions: what each promises of random, ill-conditioned, deficient, empty and spoilt matrices; the same
  * bits by every table and with any number of threads. */
 #include "orchestrator/stream/engine.h"
-#include "orchestrator/surgery/algebra/cholesky.h"
-#include "orchestrator/surgery/algebra/eigen.h"
-#include "orchestrator/surgery/algebra/orthonormal.h"
+#include "orchestrator/surgery/algebra/algebra.h"
 #include "orchestrator/surgery/algebra/vectors64.h"
 #include "tests/kit/require.h"
 #include "tests/kit/suite_table.h"

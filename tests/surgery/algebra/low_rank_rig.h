@@ -4,7 +4,7 @@
 #define LOW_RANK_RIG_H
 
 #include "orchestrator/surgery/algebra/low_rank.h"
-#include "orchestrator/surgery/algebra/philox.h"
+#include "orchestrator/surgery/algebra/algebra.h"
 
 #include <check.h>
 

@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: MIT
  * The parts of physarum v2: calibrations and what they refuse, noise, ranks, and masked least squares against a dense
  * solution. */
-#include "orchestrator/surgery/algebra/philox.h"
+#include "orchestrator/surgery/algebra/algebra.h"
 #include "orchestrator/surgery/calibrated/prune_matrix_job.h"
 #include "orchestrator/surgery/calibrated/score_edge.h"
 #include "orchestrator/surgery/along_text/saliency.h"

@@ -1,8 +1,7 @@
 /* SPDX-License-Identifier: MIT
  * Moments that several ranks sum together: the bits of one process. */
 #include "orchestrator/surgery/along_text/calibration.h"
-#include "orchestrator/surgery/algebra/multiply.h"
-#include "orchestrator/surgery/algebra/philox.h"
+#include "orchestrator/surgery/algebra/algebra.h"
 #include "tests/kit/rank_threads.h"
 #include "tests/kit/suite_table.h"
 #include "tests/surgery/along_text/along_suites.h"

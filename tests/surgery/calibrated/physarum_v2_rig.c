@@ -1,8 +1,7 @@
 /* SPDX-License-Identifier: MIT */
 #include "tests/surgery/calibrated/physarum_v2_rig.h"
 
-#include "orchestrator/surgery/algebra/multiply.h"
-#include "orchestrator/surgery/algebra/philox.h"
+#include "orchestrator/surgery/algebra/algebra.h"
 
 #include <math.h>
 #include <stdlib.h>

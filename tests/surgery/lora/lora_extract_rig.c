@@ -3,7 +3,7 @@
 
 #include "orchestrator/stream/weight_reader.h"
 #include "orchestrator/stream/widen.h"
-#include "orchestrator/surgery/algebra/philox.h"
+#include "orchestrator/surgery/algebra/algebra.h"
 
 #include <fcntl.h>
 #include <math.h>

@@ -1,0 +1,107 @@
+/* SPDX-License-Identifier: MIT
+ * Room surgery/algebra: linear algebra over FP32 matrices. Here: arrays, random numbers, products, decompositions of
+ * matrices in memory, and ridge regression. low_rank.h has decompositions of matrices that need not fit into memory.
+ *
+ * All results have the same bits on every machine and for any number of threads: sums and square roots run in an order
+ * that the shape alone decides. A function without `engine` does the work on the calling thread. Matrices are stored
+ * row by row; "vectors" are stored one after the other. */
+#ifndef ORGAN_ALGEBRA_H
+#define ORGAN_ALGEBRA_H
+
+#include "orchestrator/stream/pass.h"
+#include "orchestrator/surgery/algebra/ridge.h"
+
+/* ---- arrays ---- */
+
+/* Allocates a x b values, aligned to a cache line. The caller frees them. NULL without memory. */
+float *organ_floats(size_t a, size_t b);
+
+/* Sum of a[k] b[k] in FP64: in 8 lanes by k mod 8, which are added pairwise. */
+double organ_dot(const float *a, const float *b, size_t n);
+
+/* Sum of the squares in FP64, in 16 lanes; NaN or infinite if a value is. */
+double organ_sum_of_squares(const float *values, size_t n);
+
+/* ---- random numbers: Philox4x32-10 (Salmon et al. 2011), addressed by counter ---- */
+
+/* The block of four words for a 128-bit counter under a 64-bit key, least significant word first. */
+void organ_philox4x32(const uint32_t counter[4], const uint32_t key[2], uint32_t words[4]);
+
+/* Numbers `first` .. first + n of that stream, uniform in [-1, 1): multiples of 2^-23. Any thread. */
+void organ_philox_uniform(uint64_t seed, uint64_t stream, uint64_t first, float *values, size_t n);
+
+/* The same from the normal distribution of mean 0 and deviation 1 (Box and Muller), each from two words of 32 bits;
+ * absolute values are at most 6.7. */
+void organ_philox_normal(uint64_t seed, uint64_t stream, uint64_t first, float *values, size_t n);
+
+/* ---- products ---- */
+
+/* A factor of the product kernel whose row i is the `stride` values from values[i * stride] on. */
+static inline organ_factor organ_by_rows(const float *values, size_t stride)
+{
+    return (organ_factor){.values = values, .type = ORGAN_REAL_F32, .stride = stride};
+}
+
+/* A factor whose row i is values[i], values[stride + i], ...: the transpose of organ_by_rows. */
+static inline organ_factor organ_by_columns(const float *values, size_t stride)
+{
+    return (organ_factor){.values = values, .type = ORGAN_REAL_F32, .transposed = true, .stride = stride};
+}
+
+/* A symmetric matrix of `size` rows that is zero outside of blocks along the diagonal. Block k is whole and begins at
+ * values[k * block * block]. */
+typedef struct organ_block_matrix {
+    size_t size, block;
+    const float *values;
+} organ_block_matrix;
+
+/* product = matrix * H; both are rows x H.size. `product` overlaps nothing. All workers. ORGAN_IO without memory. */
+organ_status organ_block_multiply(const organ_engine *engine, const organ_block_matrix *h, const float *matrix,
+                                  size_t rows, float *product, organ_error *error);
+
+/* H(j, j) */
+float organ_block_diagonal(const organ_block_matrix *h, size_t j);
+
+/* ---- inverses of positive definite matrices ---- */
+
+/* Replaces H (n x n) by U of H^-1 = U^T U, upper triangular; values below the diagonal are undefined. All workers.
+ * Clears *definite if H is not positive definite or has a NaN. Returns false without memory. */
+bool organ_inverse_factor(const organ_engine *engine, float *h, size_t n, bool *definite);
+
+/* Upper bound of the bytes that organ_inverse_factor allocates for n columns, without the scratch of workers. */
+uint64_t organ_inverse_factor_memory(uint64_t n);
+
+/* Replaces H by H^-1: both triangles, symmetric to the last bit. Memory, *definite and the result are those of
+ * organ_inverse_factor. */
+bool organ_inverse(const organ_engine *engine, float *h, size_t n, bool *definite);
+
+/* Writes the diagonal of A^-1. Reads the lower triangle of A (n x n), and overwrites A; `room` is as large as A.
+ * Returns false if A is not positive definite. */
+bool organ_inverse_diagonal(const organ_kernels *kernels, double *a, size_t n, double *room, double *diagonal);
+
+/* ---- decompositions in FP64 ---- */
+
+/* Writes the eigenvalues of the symmetric n x n matrix `a`, descending, to values[0 .. n), and orthonormal eigenvectors
+ * of the first `wanted` of them to `vectors` (wanted x n; may be NULL if `wanted` is 0). Reads the lower triangle of
+ * `a`, and overwrites it. `room`: n x ORGAN_EIGEN_ROOM values. The error of each is about n 2^-53 of the greatest.
+ * Returns false if a value is not finite. */
+#define ORGAN_EIGEN_ROOM 8
+bool organ_symmetric_eigen(const organ_kernels *kernels, double *a, size_t n, size_t wanted, double *values,
+                           double *vectors, double *room);
+
+/* A ~ U diag(sigma) V^T for the greatest `wanted` singular values of A, at most min(rows, cols). `a` has the columns of
+ * A as vectors; u is wanted x rows, v wanted x cols. Vectors are orthonormal, sigma descends. Returns false without
+ * memory or if a value is not finite. */
+bool organ_dense_svd(const organ_kernels *kernels, const float *a, size_t rows, size_t cols, size_t wanted, float *u,
+                     float *sigma, float *v);
+
+/* Bytes that organ_dense_svd allocates. */
+uint64_t organ_dense_svd_bytes(size_t rows, size_t cols, size_t wanted);
+
+/* Q of Q R by Householder reflections in blocks (compact WY; Schreiber & Van Loan 1989), in FP32. Replaces `count`
+ * vectors of `n` values, `stride` from one to the next, by the rows of Q^T: the first k = min(count, n) are
+ * orthonormal, the others are undefined. `r`, unless NULL, becomes the count x k matrix R^T. Values that are not finite
+ * give values that are not finite. Returns false without memory. */
+bool organ_orthonormal(const organ_kernels *kernels, float *vectors, size_t count, size_t n, size_t stride, float *r);
+
+#endif
