@@ -244,7 +244,7 @@ sed -i "s|$room/inspect.h|$room/inspect.h $room/$id.h|" build.ninja
 # ---- pages ----
 mkdir -p docs/verbs
 after README.md '^\| \[`organ inspect`\]' "| [\`organ $name\`](docs/verbs/$name.md) | $summary |"
-after docs/definitions/counts.md '^- \*\*Inspect\*\*' "- **${name^}** (\`organ.$id/1\`, \`$name/1\`): \`roles[].values\` is the number of values of all weights of a role, \`totals.values\` their sum."
+before docs/definitions/counts.md '^- \*\*Evaluate\*\*' "- **${name^}** (\`organ.$id/1\`, \`$name/1\`): \`roles[].values\` is the number of values of all weights of a role, \`totals.values\` their sum."
 sed -i -E 's/^(\| `orchestrator\/surgery\/health` \| )/\1'"$name, /" docs/design.md
 after CHANGELOG.md '^- Outputs contain a record' "- \`organ $name MODEL\` reports $summary."
 
