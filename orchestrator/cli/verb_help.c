@@ -102,15 +102,16 @@ static organ_status run_completion(void *context, organ_error *error)
 /* clang-format off */
 
 static const organ_option manual_options[] = {
-    FLAG("list", list, "print the names of all pages instead")};
+    FLAG("list", list, "print the names of all pages")};
 
 const organ_verb organ_version_verb = {
     .name = "version",
-    .summary = "the version, and which kernels run on this machine",
-    .about = "Shows the version, which instruction set the kernels use here and why, and the cores and memory nodes "
-             "that this process may use. The environment variable ORGAN_ISA (scalar, avx2, avx512, avx512-mixed, neon) "
-             "chooses another instruction set; the results are the same with all. avx512-mixed is avx512 with tiles of "
-             "physarum that divide less; where ORGAN_ISA names none, prune times both and takes the quicker.",
+    .summary = "print the version and the kernels that run on this machine",
+    .about = "Prints the version, the instruction set of the kernels and why it was chosen, and the cores and "
+             "memory nodes that this process may use. The environment variable ORGAN_ISA (scalar, avx2, avx512, "
+             "avx512-mixed, neon) chooses another instruction set; the results are the same with all. avx512-mixed "
+             "is avx512 with physarum tiles that use fewer divisions; unless ORGAN_ISA chooses one, prune times "
+             "both and uses the faster.",
     GROUPS(HELP_GROUP("Output")),
     .exits = "0 done; 2 wrong usage.",
     .run = run_version};
@@ -118,7 +119,7 @@ const organ_verb organ_version_verb = {
 const organ_verb organ_help_verb = {
     .name = "help",
     .summary = "explain a verb",
-    .about = "Explains a verb with all its options and some examples.",
+    .about = "Explains a verb with all its options and examples.",
     OPERANDS(OPTIONAL("VERB", VERB, topic, "the verb to explain; all of them in short if not given"),
              OPTIONAL("WORD", VERB, topic_second, "the second word of a verb that has two")),
     GROUPS(HELP_GROUP("Options")),
@@ -127,29 +128,27 @@ const organ_verb organ_help_verb = {
 const organ_verb organ_manual_verb = {
     .name = "manual",
     .summary = "print a page of the manual",
-    .about =
-        "Prints a page of the manual as its source, in roff: what man, groff and mandoc show and what 'ninja install' "
-        "installs. Pages and help come from one table, so they say the same.",
+    .about = "Prints a page of the manual in roff, the source that man, groff and mandoc format and 'ninja "
+             "install' installs. Pages and help are made from one table and have the same texts.",
     OPERANDS(OPTIONAL("VERB", VERB, topic,
                       "the verb to explain, or the name of its page, organ-VERB; if not given, the whole program"),
              OPTIONAL("WORD", VERB, topic_second, "the second word of a verb of two: lora extract")),
     GROUPS(GROUP("Options", manual_options), HELP_GROUP("Output")),
-    EXAMPLES({"organ manual prune | man -l -", "Reads the page of prune, installed or not."},
-             {"organ manual --list", "What 'ninja install' puts under share/man/man1."}),
-    .exits = "0 done; 2 wrong usage, or no such verb.",
+    EXAMPLES({"organ manual prune | man -l -", "Formats the page of prune, installed or not."},
+             {"organ manual --list", "Lists the pages that 'ninja install' installs in share/man/man1."}),
+    .exits = "0 done; 2 wrong usage, or there is no such verb.",
     .run = run_manual};
 
 const organ_verb organ_completion_verb = {
     .name = "completion",
-    .summary = "print what lets a shell complete verbs, options and values",
-    .about =
-        "Prints a script for bash, zsh or fish. With it, the key for completion offers verbs, the options of the verb, "
-        "the values of an option that takes one of a few, and files where a path is meant. 'ninja install' installs "
-        "all three where these shells look.",
+    .summary = "print a completion script for a shell",
+    .about = "Prints a script for bash, zsh or fish that completes verbs, options, values of options with a few "
+             "choices, and files where an argument is a path. 'ninja install' installs all three where these "
+             "shells look for them.",
     OPERANDS(OPERAND("bash|zsh|fish", NOTHING, topic, "the shell to write for")),
     GROUPS(HELP_GROUP("Output")),
-    EXAMPLES({"source <(organ completion bash)", "In this bash, at once."},
-             {"organ completion zsh >~/.zfunc/_organ", "For zsh, where ~/.zfunc is in fpath."},
+    EXAMPLES({"source <(organ completion bash)", "Enables completion in this bash."},
+             {"organ completion zsh >~/.zfunc/_organ", "For zsh, if ~/.zfunc is in fpath."},
              {"organ completion fish >~/.config/fish/completions/organ.fish", "For fish."}),
     .exits = "0 done; 2 wrong usage.",
     .run = run_completion};

@@ -27,29 +27,29 @@ WORK(inspect_work)
 RUN_WORK(inspect, false)
 
 static const organ_option inspect_options[] = {
-    FLAG("tensors", inspect.tensors, "list every tensor, and which tensors each packed weight is made of"),
+    FLAG("tensors", inspect.tensors, "list every tensor, and the tensors that make up each packed weight"),
     TEXT("match", "GLOB", inspect.match, "count and list only tensors whose name matches, for example '*.mlp.*'"),
-    FLAG("untrusted", untrusted, "look for what could harm who loads it, before anyone does: a directory or a file, "
-                                 "whatever is in it")};
+    FLAG("untrusted", untrusted,
+         "check a directory or file of any content for code and other risks before it is loaded")};
 
 const organ_verb organ_inspect_verb = {
     .name = "inspect",
     .shares = true,
-    .summary = "what is in a model: tensors by role, types, shapes, sizes, faults",
-    .about = "Shows what is in a model. Only headers, index and config are read, so this takes no time even for the "
-             "largest one. With --untrusted it looks at all files of a download before anyone loads it: pickles and "
-             "programs, configs and chat templates that run code, headers, links, names that hide. Nothing of it is "
-             "run.",
+    .summary = "list the tensors of a model by role, with types, shapes, sizes and faults",
+    .about = "Prints the tensors of a model by role. It reads only headers, index and config, so the time does not "
+             "depend on the size of the weights. With --untrusted it checks all files of a download for what could "
+             "run or harm when the model is loaded: pickles, programs, configs and chat templates with code, "
+             "malformed headers, links, misleading names. It executes none of them.",
     OPERANDS(OPERAND("MODEL", MODEL, inspect.model,
                      "a model directory, a .safetensors or .gguf file, or a model.safetensors.index.json")),
     GROUPS(GROUP("Options", inspect_options), RANKS_GROUP, REACH_GROUP, REPORTING_GROUP),
     EXAMPLES({"organ inspect Qwen2.5-7B-Instruct",
-              "What kind of model it is, its tensors by role, and whether the files are sound."},
+              "Prints the architecture, the tensors by role, and faults of the files."},
              {"organ inspect Qwen2.5-7B-Instruct --tensors --match '*.layers.3.*'",
-              "Every tensor of layer 3 with type, shape and size."},
+              "Lists every tensor of layer 3 with type, shape and size."},
              {"organ inspect --untrusted Downloads/model",
-              "Whether a download is safe to load: pickles, programs, templates, links, headers."},
-             {"organ inspect model.safetensors --json | jq .roles", "The same for a program."}),
-    .exits = "0 if the model is sound; 3 if something is wrong with it, as stderr then says; 1 if --untrusted has "
-             "findings; 2 for wrong usage; 4 if it cannot be read.",
+              "Checks a download for pickles, programs, templates, links and malformed headers."},
+             {"organ inspect model.safetensors --json | jq .roles", "Prints the roles as JSON."}),
+    .exits = "0 the model is sound; 1 --untrusted has findings; 2 wrong usage; 3 the model has a fault, which "
+             "stderr names; 4 it cannot be read.",
     .run = run_inspect};

@@ -21,17 +21,17 @@ typedef struct measure_call {
 /* ---- measure ---- */
 
 static const organ_option measure_options[] = {
-    OUTPUT("OUTDIR", measure.output, "write z_report.json, Z_MEASURE_REPORT.md and Z_MEASURE_REPORT.html into this "
-                                     "directory"),
-    TYPES("type", measure.types, "only tensors of these kinds"),
-    TEXT("layers", "RANGE,...", measure.layers, "only tensors of these layers, for example 5-20 or 0-3,8"),
+    OUTPUT("OUTDIR", measure.output,
+           "write z_report.json, Z_MEASURE_REPORT.md and Z_MEASURE_REPORT.html to this directory"),
+    TYPES("type", measure.types, "measure only tensors of these kinds"),
+    TEXT("layers", "RANGE,...", measure.layers, "measure only tensors of these layers, for example 5-20 or 0-3,8"),
     CHOICE("definition", "z|seed", definition,
-           "seed: an older measure besides, from the spacings of 4,096 sorted values, for comparison with figures made "
-           "by it",
+           "z: theta; seed: also compute an older measure, from the spacings of 4,096 sorted values, for comparison "
+           "with its published figures",
            .fallback = "z"),
     FLAG("delete-after", measure.delete_after,
-         "measure the shards that are there one by one and delete each that was measured, never another: for models "
-         "that another program downloads; needs -o, and is given again until all shards have come"),
+         "measure the existing shards one by one and delete each after it is measured, for a model that another "
+         "program downloads; needs -o; repeat the command until all shards have arrived"),
     FLAG("tensors", call.tensors, "list every tensor")};
 
 WORK(measure_work)
@@ -51,54 +51,51 @@ const organ_verb organ_measure_verb = {
     .name = "measure",
     .shares = true,
     .summary = "measure how far the weights of models are from noise",
-    .about = "Reads every tensor and tells from the distribution of its values how far it is from noise: the angle "
-             "theta, 0 degrees for noise, made of entropy, kurtosis and scale coherence; with moments, levels of "
-             "quantisation, the change of information with scale, and wells, the tensors that lie lower than their "
-             "neighbours in depth. Several models make one table. A packed weight is measured from its values, as "
-             "dequantize writes them; its scales belong to it.\n"
+    .about = "Reads every tensor and computes from the distribution of its values how far it is from noise: the "
+             "angle theta, 0 degrees for noise, from entropy, kurtosis and scale coherence. The report also has "
+             "moments, levels of quantisation, the change of information with scale, and wells: tensors with a "
+             "lower theta than their neighbours in depth. Several models share one table. A packed weight is "
+             "measured on its dequantised values.\n"
              "A higher theta is no evidence of a better model: damage can raise it.",
     OPERANDS(OPERAND("MODEL...", MODEL, models,
-                     "one model or several to compare: directories, files, what organ extract made, or http(s) URLs of "
-                     "files or directories")),
+                     "one or more models: directories, files, outputs of organ extract, or http(s) URLs of files or "
+                     "directories")),
     GROUPS(GROUP("Options", measure_options), MACHINE_GROUP, REACH_GROUP, REPORTING_GROUP),
-    EXAMPLES({"organ measure Qwen2.5-7B-Instruct", "Theta by role, layer and group, and the wells."},
+    EXAMPLES({"organ measure Qwen2.5-7B-Instruct", "Prints theta by role, layer and group, and the wells."},
              {"organ measure https://host/model-00001-of-00013.gguf -o report",
-              "A model that lies elsewhere, read by ranges: nothing of it comes to the disk, and after an interruption "
-              "it goes on."},
-             {"organ measure donor pruned -o report", "Two models in one table, and the reports as files."},
+              "Measures a remote model by range requests, without storing it; an interrupted run continues."},
+             {"organ measure donor pruned -o report", "Compares two models in one table and writes the reports."},
              {"organ measure model.gguf --type organ --layers 5-20 --tensors",
-              "Every feed-forward tensor of sixteen layers."}),
-    .exits = "0 done; 2 wrong usage; 3 a model is malformed or changed meanwhile; 4 it cannot be read, or the report "
-             "not written; 130 interrupted.",
+              "Lists every feed-forward tensor of sixteen layers."}),
+    .exits = "0 done; 2 wrong usage; 3 a model is malformed or changed during the run; 4 it cannot be read, or the "
+             "report cannot be written; 130 interrupted.",
     .run = run_measure};
 
 /* ---- fleet ---- */
 
 static const organ_option fleet_options[] = {
-    OUTPUT("OUT", fleet.output, "the directory for organs and reports, made if need be", .required = true),
-    FLAG("no-extract", fleet.no_extract, "measure only, take no model apart")};
+    OUTPUT("OUT", fleet.output, "directory for organs and reports; created if it does not exist", .required = true),
+    FLAG("no-extract", fleet.no_extract, "only measure; extract no model")};
 
 RUN(fleet, organ_fleet, fleet)
 
 const organ_verb organ_fleet_verb = {
     .name = "fleet",
     .shares = true,
-    .summary = "take apart and measure every model under a directory",
+    .summary = "extract and measure every model under a directory",
     .about = "Finds every model under DIR (GGUF files, split sets, safetensors files and directories, organ "
-             "directories), takes each apart into OUT/organs as extract does, measures it as measure does, and writes "
-             "one report: dissection_report.json, z_report_complete.json Z_MEASURE_REPORT.md and "
+             "directories), extracts each into OUT/organs as extract does, measures it as measure does, and writes "
+             "one report: dissection_report.json, z_report_complete.json, Z_MEASURE_REPORT.md and "
              "Z_MEASURE_REPORT.html.\n"
-             "A broken model is reported and the others go on. A second run into the same OUT does only what changed. "
-             "Adapters, importance matrices, vocabularies, projectors and states of optimizers are listed apart and "
-             "never ranked.\n"
-             "There is no --definition: what is kept from run to run are figures of z/1, and one ranking has one "
-             "measure (measure --definition seed shows both). There is no --experiment: no text is scored here, and "
-             "each pruning is told by its own log.",
-    OPERANDS(OPERAND("DIR", INPUT, fleet.directory,
-                     "the directory under which the models lie; nothing in it is changed")),
+             "A broken model is reported, and the run continues with the others. A second run into the same OUT "
+             "processes only changed models. Adapters, importance matrices, vocabularies, projectors and optimizer "
+             "states are listed separately and not ranked.\n"
+             "fleet has no --definition, because OUT stores only figures of z/1 (measure --definition seed prints "
+             "both), and no --experiment, because it scores no text and takes each pruning from its log.",
+    OPERANDS(OPERAND("DIR", INPUT, fleet.directory, "directory of the models; it is not changed")),
     GROUPS(GROUP("Options", fleet_options), MACHINE_GROUP, REPORTING_GROUP),
-    EXAMPLES({"organ fleet models -o fleet", "Takes every model under models/ apart and measures it."},
-             {"organ fleet models -o fleet --no-extract", "Measures them, without a copy of their weights."}),
-    .exits = "0 done; 1 if a model could not be dissected or measured, and the report says why; 2 wrong usage; 3 no "
-             "model at all; 4 the disk refuses; 130 interrupted: what was finished is kept.",
+    EXAMPLES({"organ fleet models -o fleet", "Extracts and measures every model under models/."},
+             {"organ fleet models -o fleet --no-extract", "Measures them without copying their weights."}),
+    .exits = "0 done; 1 a model could not be extracted or measured, and the report says why; 2 wrong usage; 3 "
+             "there is no model; 4 a read or write fails; 130 interrupted: finished models are kept.",
     .run = run_fleet};

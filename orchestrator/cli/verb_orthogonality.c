@@ -16,22 +16,22 @@ typedef struct orthogonality_call {
 
 static const organ_option options[] = {
     WORDS("pair", "CLEAN NOISY", pairs,
-          "given twice: the noise of one model and its quantised copy against that of another model and its copy",
+          "given twice: compares the quantisation noise of one model with that of another",
           .takes = 2, .names = ORGAN_NAMES_MODEL),
     MODEL("noisy2", "MODEL", orthogonality.noisy2,
-          "the same model quantised another way: both noises are measured, and whether they agree"),
+          "the same model quantised in another way: measures both noises and whether they agree"),
     OUTPUT("DIR", orthogonality.output,
-           "the directory to make, with orthogonality.json, ORTHOGONALITY_REPORT.md and .html and plots (SVG); of "
-           "--pair noise_pairs.json, NOISE_PAIRS_REPORT.md and .html"),
+           "new directory for orthogonality.json, ORTHOGONALITY_REPORT.md and .html and plots (SVG); with --pair for "
+           "noise_pairs.json, NOISE_PAIRS_REPORT.md and .html"),
     TEXT("modules", "GLOB,...", orthogonality.modules,
-         "only modules whose names match one of these, for example '*.mlp.*'; if not given, all of the adapter, and "
-         "without one all projections"),
-    NUMBER("draws", "N", orthogonality.draws, "random matrices that each module is compared with",
+         "only modules whose names match a GLOB, for example '*.mlp.*'; default: all of the adapter, or without an "
+         "adapter all projections"),
+    NUMBER("draws", "N", orthogonality.draws, "number of random matrices to compare each module with",
            .range = {2, 100000}, .fallback = "100"),
     NUMBER("top-k", "K", orthogonality.top_k,
-           "leakage into so many output directions of the adapter, its strongest; if not given, into all that it has",
+           "measure leakage into the K strongest output directions of the adapter; default: all",
            .range = {RANKS}),
-    NUMBER("seed", "N", orthogonality.seed, "of the random matrices", .range = {SEEDS}, .fallback = "0"),
+    NUMBER("seed", "N", orthogonality.seed, "seed of the random matrices", .range = {SEEDS}, .fallback = "0"),
     FORCE(orthogonality.force, "DIR")};
 
 RUN_REMOTE(adapter, organ_orthogonality, orthogonality)
@@ -86,44 +86,41 @@ static organ_status run_orthogonality(void *values, organ_error *error)
 const organ_verb organ_orthogonality_verb = {
     .name = "orthogonality",
     .shares = true,
-    .summary = "what quantisation took from a model, against what an adapter adds, or against what it took from "
-               "another model",
+    .summary = "compare quantisation noise with a LoRA adapter or with the noise of another model",
     .usage = "CLEAN NOISY ADAPTER [options]\n--pair CLEAN NOISY --pair CLEAN NOISY [ADAPTER|TUNED] [options]",
-    .about = "Takes for each module of the adapter the noise N = W_clean - W_noisy and the adapter's change K = scale "
-             "B A, and tells whether they point the same way (cosine, beside that of random matrices), how much of N "
-             "lies in the output directions of K (leakage, beside its expectation), and which is larger. Weights are "
-             "read strip by strip and no matrix is ever held whole; memory for one module's factors comes on top of "
-             "--memory.\n"
-             "The verdict says 'orthogonal' where |z| <= 3 in all modules but as many as chance leaves outside (99 % "
-             "sure), and for all of them as one matrix; 'nearly orthogonal' where no |cosine| beyond that is above "
-             "0.03 (0.1 % of the energy); else 'not orthogonal'. Leakage is as expected within 10 %. The noise is "
-             "smaller than the adapter's change where |N| / |K| <= 0.5, larger from 2 on. Two noises are unrelated, "
-             "hardly related or related by the same limits, and alike from |cosine| 0.5 on.\n"
-             "With two --pair it takes the noise of both, N_A and N_B, and tells how much of one is in the other: "
-             "cosine beside that of random matrices, the multiple of N_A that N_B is (factor) and what it explains "
-             "(R^2), and what remains of N_A - N_B beside N_A and beside the change D. D is what the clean model of "
-             "the second pair changed in that of the first; of an adapter, what it adds; of a tuned model, its weights "
-             "less those of the clean model of the first pair. The premise of Method A, that both noises are the same "
-             "and cancel, holds where |N_A - N_B| <= 0.5 |N_A|, holds in part where that is below 1 and the noises are "
-             "related, and else does not hold. Compared are the adapter's modules, or else all projections; the "
-             "verdict leaves out those in which both clean models have the same values.\n"
-             "All this is about weights: what a model answers, only a measurement of its answers tells.",
+    .about = "Computes for each module of the adapter the noise N = W_clean - W_noisy and the adapter's change K = "
+             "scale B A. It reports their cosine with that of random matrices, the part of N in the output "
+             "directions of K (leakage) with its expectation, and the ratio of their norms. Weights are read strip "
+             "by strip; the factors of one module need memory in addition to --memory.\n"
+             "The verdict is 'orthogonal' if |z| <= 3 in all modules, except as many as chance allows (99 % "
+             "confidence), and for all modules as one matrix; 'nearly orthogonal' if no |cosine| beyond that "
+             "exceeds 0.03 (0.1 % of the energy); else 'not orthogonal'. Leakage is as expected within 10 %. The "
+             "noise is smaller than the adapter's change if |N| / |K| <= 0.5, and larger from 2. Two noises are "
+             "unrelated, hardly related or related by the same limits, and alike from |cosine| 0.5.\n"
+             "With two --pair it compares the noises N_A and N_B of two models: their cosine with that of random "
+             "matrices, the multiple of N_A that approximates N_B (factor) with its R^2, and the norm of N_A - N_B "
+             "relative to N_A and to the change D. D is the difference of the two clean models; with an adapter "
+             "the adapter's change; with a tuned model its weights minus those of the first clean model. The "
+             "premise of Method A, that both noises are equal and cancel, holds if |N_A - N_B| <= 0.5 |N_A|, and "
+             "in part if that ratio is below 1 and the noises are related. Compared are the adapter's modules or "
+             "all projections; the verdict ignores modules that are equal in both clean models.\n"
+             "These figures describe weights. They do not predict the answers of a model: evaluate those "
+             "separately.",
     OPERANDS(OPTIONAL("CLEAN", MODEL, orthogonality.clean,
-                      "the model before quantisation; with --pair instead, if anything: an adapter or a tuned model"),
+                      "the model before quantisation; with --pair an optional adapter or tuned model instead"),
              OPTIONAL("NOISY", MODEL, orthogonality.noisy,
-                      "the same model quantised, however it is stored, also as GGUF, or dequantised again"),
+                      "the same model quantised in any format, also as GGUF, or dequantised again"),
              OPTIONAL("ADAPTER", INPUT, orthogonality.adapter,
                       "a LoRA adapter: a directory with adapter_config.json and adapter_model.safetensors")),
     GROUPS(GROUP("Options", options), MACHINE_GROUP, REACH_GROUP, REPORTING_GROUP),
     EXAMPLES({"organ orthogonality Qwen3-32B Qwen3-32B-FP8 adapter -o report",
-              "FP8 noise against an adapter, with plots per layer."},
+              "Compares FP8 noise with an adapter and plots each layer."},
              {"organ orthogonality Qwen3-32B Qwen3-32B-FP8 adapter --noisy2 Qwen3-32B-INT4",
-              "FP8 noise and INT4 noise, each against the adapter and both beside each other."},
+              "Compares FP8 and INT4 noise with the adapter and with each other."},
              {"organ orthogonality --pair base base-fp8 --pair tuned tuned-fp8",
-              "Whether FP8 does the same to a fine-tune as to its base, and what remains where both noises are taken "
-              "as one."},
-             {"organ orthogonality base noisy adapter --json | jq '.noises[0].verdict'", "The verdict for a program."}),
-    .exits = "0 done, whatever the verdict; 2 wrong usage, DIR exists, or a model is given twice; 3 an input is "
-             "malformed or changed meanwhile, or there are modules that a model does not have or has in another shape; "
-             "4 an input cannot be read, or DIR not written; 130 interrupted, nothing is left.",
+              "Compares the FP8 noise of a fine-tune with that of its base."},
+             {"organ orthogonality base noisy adapter --json | jq '.noises[0].verdict'", "Prints the verdict."}),
+    .exits = "0 done, with any verdict; 2 wrong usage, DIR exists, or a model is given twice; 3 an input is "
+             "malformed or changed during the run, or a model lacks a module or has it in another shape; 4 an "
+             "input cannot be read or DIR cannot be written; 130 interrupted: nothing is written.",
     .run = run_orthogonality};

@@ -8,51 +8,51 @@
 
 #define RANKS_OPTION \
     NUMBER("ranks", "N", ranks_wanted, \
-           "refuse to run unless mpirun or srun has started N processes, which share the work; 1: this one alone", \
+           "fail unless mpirun or srun has started N processes, which share the work; 1: a single process", \
            .range = {RANKS})
 
 const organ_option organ_machine_options[] = {
     NUMBER("threads", "N", threads,
-           "threads to work with, pinned to cores where the system allows it; if not given, one per core; the result "
-           "is the same with any number", .letter = 't', .range = {THREADS}),
+           "worker threads, pinned to cores if the system allows it; default: one per core. The result does not depend "
+           "on the number", .letter = 't', .range = {THREADS}),
     BYTES("memory", "SIZE", memory,
-          "how much the buffers may take, whatever the size of the model",
+          "limit of all buffers together; it does not grow with the model",
           .letter = 'm', .range = {8 * 1048576.0, 16384.0 * 1073741824.0}, .fallback = "512M"),
     RANKS_OPTION};
 
 const organ_option organ_ranks_options[] = {RANKS_OPTION};
 
 const organ_option organ_reporting_options[] = {
-    FLAG("json", json, "print the report as JSON on stdout, and nothing else there"),
+    FLAG("json", json, "print the report as JSON on stdout"),
     TEXT("html", "FILE", html,
-         "write the report as a web page, too; a page of organ that is there is replaced, any other file is left alone",
+         "also write the report as a web page; an existing FILE is replaced only if it is a page of organ",
          .names = ORGAN_NAMES_OUTPUT),
     TEXT("progress", "HOW", progress,
-         "how to show on stderr how far it is: a bar, lines, or events as JSON; auto is a bar on a terminal",
+         "format of progress on stderr: a bar, lines, or events as JSON; auto: a bar if stderr is a terminal",
          .fallback = "auto", .choices = "auto|bar|lines|json|none"),
-    FLAG("quiet", quiet, "show no progress and no notes", .letter = 'q'),
+    FLAG("quiet", quiet, "print no progress and no notes", .letter = 'q'),
     FLAG("help", help, "show this help", .letter = 'h')};
 
 const organ_option organ_reach_options[] = {
     WORDS("header", "HEADER", headers,
-          "sent to the server of a URL, for example 'Authorization: Bearer TOKEN'; may be given several times"),
+          "header of requests to the server of a URL, for example 'Authorization: Bearer TOKEN'; may be repeated"),
     NUMBER("patience", "SECONDS", patience,
-           "how long the server of a URL may ask to wait before it is asked again",
+           "longest wait that a server may ask for (Retry-After) before a request is repeated",
            .range = {1, 86400}, .fallback = "60")};
 
 const organ_option organ_evaluation_options[] = {
     INPUT("evaluate", "FILE", evaluation.text,
-          "score what there was and what was made of it on this text, UTF-8: perplexity, KL divergence and top-1 "
+          "score the input model and the output on this UTF-8 text: perplexity, KL divergence and top-1 "
           "agreement"),
     TEXT("evaluate-style", "STYLE", evaluation.style,
-         "the protocol, as of perplexity; if not given, hf", .choices = "hf|llama.cpp|lm-eval"),
-    NUMBER("evaluate-context", "N", evaluation.context, "tokens of a window; if not given, as of perplexity",
+         "protocol, as --style of perplexity; default hf", .choices = "hf|llama.cpp|lm-eval"),
+    NUMBER("evaluate-context", "N", evaluation.context, "tokens in a window; default as --context of perplexity",
            .range = {TEXT_CONTEXTS}),
     NUMBER("evaluate-max-tokens", "N", evaluation.max_tokens,
-           "only the first N tokens of the text; if not given, all", .range = {TEXT_TOKENS}),
+           "score only the first N tokens of the text; default: all", .range = {TEXT_TOKENS}),
     COMPUTE(evaluation.compute,
-            "what the evaluation computes with, as of perplexity; if not given, exact. What is written does not depend "
-            "on it")};
+            "arithmetic of the evaluation, as --compute of perplexity; default exact. The written model does not "
+            "depend on it")};
 
 const organ_option organ_help_options[] = {
     FLAG("help", help, "show this help", .letter = 'h')};

@@ -51,37 +51,37 @@
 #define TEXT_CONTEXTS 4, 1048576 /* of perplexity */
 #define TEXT_TOKENS   2, 4294967295.0
 
-/* Options that mean the same wherever they are. */
-#define RESUME(member) FLAG("resume", member, "go on with a run that was interrupted; the result is the same")
+/* Options that have the same meaning in every verb. */
+#define RESUME(member) FLAG("resume", member, "continue an interrupted run; the output has the same bytes")
 #define FORCE(member, what) \
     FLAG("force", member, \
-         "replace " what " if it is a model, an adapter or an output of organ and has nothing else in it", \
+         "replace " what " if it is a model, an adapter or an output of organ and contains no other files", \
          .letter = 'f')
-#define DRY_RUN(member, what) FLAG("dry-run", member, "write nothing, only " what, .letter = 'n')
-/* In DRY_RUN of the verbs whose dry runs print a plan. */
-#define AND_PLAN ", and estimate the size of the output, the least --memory and the time"
+#define DRY_RUN(member, what) FLAG("dry-run", member, "write no output: " what, .letter = 'n')
+/* Help of --dry-run for verbs that print a plan. */
+#define AND_PLAN ", the size of the output, the least --memory and an estimate of the time"
 /* What every verb has that writes a model and can be resumed; `of` has an organ_write_options. */
 #define WRITING(of, what, dry) RESUME(of.write.resume), FORCE(of.write.force, what), DRY_RUN(of.write.dry_run, dry)
 #define SHARD_SIZE(of) \
     BYTES("max-shard-size", "SIZE", of.write.max_shard_size, \
-          "begin a new file where the next tensor would make one longer than this", \
+          "largest size of a shard; a tensor that does not fit begins a new shard", \
           .range = {1, 16384.0 * 1073741824.0}, .fallback = "5G")
 #define TYPES(called, member, ...) \
     TEXT(called, "TYPE,...", member, __VA_ARGS__, .choices = "skeleton|organ|embed|norm|other|all", .several = true)
 
 /* The windows of a calibration text; `of` has an organ_calibration_text. */
 #define WINDOWS_ALONG(of) \
-    NUMBER("samples", "N", of.calibration.samples, "windows of the text, evenly spread over it", \
+    NUMBER("samples", "N", of.calibration.samples, "number of windows, spread evenly over the text", \
                                        .range = {ORGAN_SAMPLES}, .fallback = DIGITS(ORGAN_SAMPLES_DEFAULT)), \
-    NUMBER("context", "N", of.calibration.context, "tokens of a window", .range = {ORGAN_CONTEXTS}, \
+    NUMBER("context", "N", of.calibration.context, "tokens in a window", .range = {ORGAN_CONTEXTS}, \
                                                    .fallback = DIGITS(ORGAN_CONTEXT_DEFAULT)), \
     INPUT("scratch", "DIR", of.calibration.scratch, \
-          "keep the hidden states of the windows in a file in DIR, best on a local disk, in place of --memory")
+          "store hidden states in a temporary file in DIR, best on a local disk, instead of in --memory")
 
 #define ALL_EXPERTS(of) \
     FLAG("all-experts", of.all_experts, \
-         "calibrate every expert on all tokens of its layer, not on those that the router sends to it; layers run as " \
-         "the router chooses")
+         "calibrate every expert on all tokens of its layer instead of only its routed tokens; the layer's output " \
+         "still comes from the routed experts")
 
 /* What the products of a forward pass are computed with. */
 #define COMPUTE(member, ...) \
@@ -91,24 +91,24 @@
  * verb. Rounds and a way are for amounts that can be any. */
 #define ALLOCATION_OF(member, example) \
     CHOICE("allocate", "global", member.allocate, \
-           "spend one budget where it costs least, by what each tensor costs alone; measured on a part of " \
-           "--calibration"), \
-    TEXT("budget", "AMOUNT", member.budget, "what to divide: " example), \
-    TEXT("allocation", "FILE", member.file, "where those measurements are kept: read if it is there, else written", \
+           "divide one --budget over all targets so that the predicted KL divergence is smallest; organ measures " \
+           "the part of each tensor on a part of --calibration"), \
+    TEXT("budget", "AMOUNT", member.budget, "the budget to divide: " example), \
+    TEXT("allocation", "FILE", member.file, "file of these measurements: read if it exists, else written", \
          .names = ORGAN_NAMES_INPUT)
 #define ALLOCATION_ROUNDS(member) \
     NUMBER("rounds", "N", member.rounds, \
-           "then try exchanges between pairs of tensors so often, each a walk through the model", \
+           "rounds of trial exchanges between pairs of tensors after the division; each runs the whole model", \
            .range = {ORGAN_ALLOCATE_ROUNDS})
 #define ALLOCATION_TOKENS(member) \
     NUMBER("allocate-tokens", "N", member.tokens, \
-           "tokens that divergences are taken on, which calibrate no curve; 1024 unless given", \
+           "tokens on which the divergence is measured; they calibrate nothing; default 1024", \
            .range = {ORGAN_ALLOCATE_TOKENS}), \
-    NUMBER("allocate-layers", "N", member.layers, "measure at most so many layers, evenly spread; 16 unless given", \
+    NUMBER("allocate-layers", "N", member.layers, "most layers to measure, evenly spread; default 16", \
            .range = {ORGAN_ALLOCATE_LAYERS})
 #define ALLOCATION_WAY(member) \
     REAL("allocate-way", "W", member.way, \
-         "how far to go from the same for each tensor to least cost; 0.8 unless given", .range = {0, 1}, \
+         "0: equal amounts for all tensors; 1: the allocation of least predicted cost; default 0.8", .range = {0, 1}, \
          .after_from = true)
 
 /* ---- operands, groups of options, examples ---- */
@@ -127,7 +127,7 @@ extern const organ_option organ_help_options[1];              /* --help */
 #define GROUP(title, options) {title, options, COUNT(options)}
 #define MACHINE_GROUP     GROUP("Machine", organ_machine_options)
 #define RANKS_GROUP       GROUP("Machine", organ_ranks_options)
-#define REACH_GROUP       GROUP("Models behind URLs", organ_reach_options)
+#define REACH_GROUP       GROUP("Models at URLs", organ_reach_options)
 #define EVALUATION_GROUP  GROUP("Evaluation", organ_evaluation_options)
 #define REPORTING_GROUP   GROUP("Output", organ_reporting_options)
 #define HELP_GROUP(title) GROUP(title, organ_help_options)
@@ -139,15 +139,15 @@ extern const organ_option organ_help_options[1];              /* --help */
 #define GROUPS(...)   .call_size = sizeof(CALL), ROWS(groups, group_count, organ_option_group, __VA_ARGS__)
 #define EXAMPLES(...) ROWS(examples, example_count, organ_example, __VA_ARGS__)
 
-/* For `about` and `exits` of verbs that have --evaluate. */
+/* Text of `about` and `exits` for verbs that have --evaluate. */
 #define ORGAN_EVALUATION_ABOUT(before) \
-    "With --evaluate the report has what it cost on a text: perplexity of " before " and of the output, the KL " \
-    "divergence and the share of tokens for which both find the same one likeliest. Whether text, tokenizer, " \
-    "architecture and --memory allow that is seen before anything is written. An evaluation that fails or is " \
-    "interrupted later leaves the output whole: the report says why it has no figures."
+    "--evaluate FILE scores " before " and the output on a text and adds both perplexities, their KL divergence and " \
+    "their top-1 agreement (the share of tokens for which both predict the same token) to the report. Text, " \
+    "tokenizer, architecture and --memory are checked before anything is written. If the evaluation fails later or " \
+    "is interrupted, the output is complete and the report states why it has no figures."
 #define ORGAN_EVALUATION_EXITS \
-    ". With --evaluate also 2 if --memory is too little for it; 3 if the text is too short, or tokenizer or " \
-    "architecture are not known; 130 if only the evaluation was interrupted"
+    ". With --evaluate also 2 if --memory is too small for the evaluation; 3 if the text is too short or the " \
+    "tokenizer or architecture is not supported; 130 if only the evaluation was interrupted"
 
 /* ---- runs ---- */
 

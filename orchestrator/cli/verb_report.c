@@ -58,20 +58,20 @@ static organ_status run_report(void *context, organ_error *error)
 /* clang-format off */
 
 static const organ_option options[] = {
-    OUTPUT("PAGE", saved_page, "the page; a page of organ that is there is replaced, any other file is left alone",
+    OUTPUT("PAGE", saved_page, "the page; an existing file is replaced only if it is a page of organ",
                                .required = true)};
 
 const organ_verb organ_report_verb = {
     .name = "report",
-    .summary = "a saved report as a web page",
-    .about = "Makes the page of any report that another verb wrote as JSON: the same that --html writes. The page "
-             "stands alone: its style, its charts and what sorts its tables are in it, and it asks nothing of a "
-             "network.",
+    .summary = "convert a saved report to a web page",
+    .about = "Converts the JSON report of any verb to the web page that --html writes. The page contains its "
+             "styles, charts and scripts and loads nothing from a network.",
     OPERANDS(OPERAND("FILE", INPUT, saved_report,
-                     "a report that was saved: prune.json, z_report.json, or what --json printed")),
+                     "a saved report: prune.json, z_report.json, or the output of --json")),
     GROUPS(GROUP("Options", options), HELP_GROUP("Output")),
-    EXAMPLES({"organ report OUT/organ/prune.json -o prune.html", "The page of a pruning, anew."},
-             {"organ audit DONOR OUT --json >a.json; organ report a.json -o a.html", "The page of an audit, later."}),
-    .exits = "0 done; 2 wrong usage, or PAGE exists and is no page of organ; 3 FILE is no report, or none that has a "
-             "page; 4 it cannot be read, or the page not written.",
+    EXAMPLES({"organ report OUT/organ/prune.json -o prune.html", "Writes the page of a pruning."},
+             {"organ audit DONOR OUT --json >a.json; organ report a.json -o a.html",
+              "Saves the report of an audit and converts it to a page."}),
+    .exits = "0 done; 2 wrong usage, or PAGE exists and is not a page of organ; 3 FILE is not a report, or has no "
+             "page; 4 it cannot be read, or the page cannot be written.",
     .run = run_report};

@@ -22,77 +22,77 @@ static organ_status run_serve(void *context, organ_error *error)
 /* clang-format off */
 
 static const organ_option options[] = {
-    INPUT("root", "DIR", serve.root, "the directory that is served; nothing outside of it is read or written",
+    INPUT("root", "DIR", serve.root, "the directory to serve; files outside it are neither read nor written",
                                      .required = true),
-    TEXT("listen", "ADDRESS:PORT", serve.listen, "where to listen; port 0 takes any that is free",
+    TEXT("listen", "ADDRESS:PORT", serve.listen, "address and port to listen on; port 0 chooses a free one",
          .fallback = "127.0.0.1:8935"),
     INPUT("token-file", "FILE", serve.token_file,
-          "who is answered, and to what; needed unless ADDRESS is loopback. A line each: NAME, ROLE (read: GET alone; "
-          "run: everything) and TOKEN (16 to 1024 characters); or one token alone. Read again when it changes"),
+          "tokens of the clients; required unless ADDRESS is loopback. One per line: NAME, ROLE (read: only GET; "
+          "run: everything) and TOKEN (16 to 1024 characters); or a single token. Read again when it changes"),
     INPUT("tls-cert", "FILE", serve.tls_certificate,
-          "encrypt, with this certificate (PEM, its issuers' behind it); needs --tls-key"),
+          "serve HTTPS with this certificate (PEM, followed by its issuers'); needs --tls-key"),
     INPUT("tls-key", "FILE", serve.tls_key,
-          "its key (PEM), which other users may not read; both are read again on SIGHUP"),
+          "key of the certificate (PEM), not readable by other users; SIGHUP reads both again"),
     TEXT("audit-log", "FILE", serve.audit_log,
-         "add a line of JSON for each request: who did what; opened again on SIGHUP",
+         "append a line of JSON for each request, with the name of the client; SIGHUP opens it again",
          .names = ORGAN_NAMES_OUTPUT),
     WORDS("trusted-proxy", "ADDRESS[/PREFIX]", serve.proxies,
-          "a proxy in front, or a network of them, whose X-Forwarded-For is believed; may be repeated"),
-    WORDS("host", "NAME", serve.hosts, "a further name by which the server is reached; may be repeated"),
-    NUMBER("jobs", "N", serve.jobs, "how many jobs run at once; others wait", .range = {1, 64}, .fallback = "1")};
+          "proxy, or network of proxies, whose X-Forwarded-For is trusted; may be repeated"),
+    WORDS("host", "NAME", serve.hosts, "further host name of the server; may be repeated"),
+    NUMBER("jobs", "N", serve.jobs,
+           "number of jobs that run at the same time; others wait", .range = {1, 64}, .fallback = "1")};
 static const organ_option limits[] = {
-    NUMBER("connections", "N", serve.connections, "how many may be open at once",
+    NUMBER("connections", "N", serve.connections, "limit of open connections",
            .range = {4, 65536}, .fallback = "512"),
     NUMBER("per-address", "N", serve.per_address,
-           "how many of them from one network (IPv4 /24, IPv6 /64), loopback too; if not given, half. Behind a proxy "
-           "give it as many as --connections",
+           "limit of connections from one network (IPv4 /24, IPv6 /64), loopback too; default: half of "
+           "--connections. Behind a proxy set it to --connections",
            .range = {1, 65536}),
     BYTES("job-memory", "SIZE", serve.job_memory,
-          "what a job may ask for with --memory; its process is limited to that, 256M, and 128M a thread",
+          "limit of --memory of a job; its process is limited to that, 256M, and 128M per thread",
           .range = {10485760.0, 1125899906842624.0}, .fallback = "4G"),
     BYTES("job-output", "SIZE", serve.job_output,
-          "what one job keeps of its result, and of its log; more is cut",
+          "limit of the stored result of a job, and of its log; the rest is cut off",
           .range = {65536.0, 1099511627776.0}, .fallback = "64M"),
     BYTES("keep-bytes", "SIZE", serve.keep_bytes,
-          "what all jobs keep together; the oldest go first",
+          "limit of the stored results of all jobs; the oldest are removed first",
           .range = {1048576.0, 1125899906842624.0}, .fallback = "2G"),
-    BYTES("shelf", "SIZE", serve.shelf,
-          "memory for the tensor lists of models that were looked at",
+    BYTES("shelf", "SIZE", serve.shelf, "memory for cached tensor lists of models",
           .range = {1048576.0, 1099511627776.0}, .fallback = "256M"),
     BYTES("model-memory", "SIZE", serve.model_memory,
-          "what reading one model may take", .range = {16777216.0, 1125899906842624.0}, .fallback = "2G"),
-    NUMBER("model-seconds", "SECONDS", serve.model_seconds, "what reading one model may last",
+          "memory limit for reading one model", .range = {16777216.0, 1125899906842624.0}, .fallback = "2G"),
+    NUMBER("model-seconds", "SECONDS", serve.model_seconds, "time limit for reading one model",
            .range = {1, 86400}, .fallback = "120"),
     NUMBER("timeout", "SECONDS", serve.timeout,
-           "in which a request must have arrived, and that a connection may be idle; at most 5 until it has shown a "
-           "token",
+           "time within which a request must arrive, and time that a connection may be idle; at most 5 until the "
+           "client has sent a token",
            .range = {1, 3600}, .fallback = "20")};
 static const organ_option output[] = {
-    FLAG("quiet", call.quiet, "no line on stderr for each request", .letter = 'q'),
+    FLAG("quiet", call.quiet, "do not print requests on stderr", .letter = 'q'),
     FLAG("help", call.help, "show this help", .letter = 'h')};
 
 const organ_verb organ_serve_verb = {
     .name = "serve",
-    .summary = "models, reports and all verbs over HTTP, and a page for browsers",
-    .about = "Serves one directory: the models in it with their tensors, its files as downloads with ranges, the verbs "
-             "as jobs, and a page at / for all of that. /api/v1/openapi.json describes the API, /healthz says whether "
-             "the server answers, /metrics has counters for Prometheus.\n"
-             "Nothing outside DIR is read or written: paths are resolved by the kernel beneath DIR (openat2), links "
-             "are not followed, hidden files are not shown. Models are read, and jobs done, by processes that the "
-             "kernel keeps from other files, from the network and from executing anything (Landlock, seccomp; at the "
-             "start it is said what this kernel lacks).\n"
-             "Without a token only loopback is listened on. With one, requests carry 'Authorization: Bearer TOKEN', or "
-             "the cookie that the page gets for it. Hosts that are not this server's and requests from pages of other "
-             "sites are refused. Without --tls-cert nothing is encrypted.\n"
-             "Each request is a line on stderr: address, method, path, status, bytes, time, and why if it was refused. "
-             "Ctrl-C ends the server after what it is sending; SIGHUP makes it read tokens, certificate and key again "
-             "and open the audit log again.",
+    .summary = "serve models, reports and all verbs over HTTP, with a page for browsers",
+    .about = "Serves one directory: its models with their tensors, its files as downloads with ranges, the verbs "
+             "as jobs, and a page for all of these at /. /api/v1/openapi.json describes the API, /healthz reports "
+             "whether the server answers, /metrics has counters for Prometheus.\n"
+             "organ neither reads nor writes files outside DIR: the kernel resolves paths beneath DIR (openat2), "
+             "links are not followed, and hidden files are not served. Processes that read models or run jobs are "
+             "confined by Landlock and seccomp: they cannot access other files or the network, or execute "
+             "programs. At the start the server prints which of these the kernel lacks.\n"
+             "Without a token file the server listens only on loopback. With one, each request needs "
+             "'Authorization: Bearer TOKEN' or the cookie that the page gets for it. Requests for other host names "
+             "and from pages of other sites are rejected. Without --tls-cert connections are not encrypted.\n"
+             "The server prints a line for each request on stderr: address, method, path, status, bytes, time, and "
+             "the reason if it was rejected. Ctrl-C stops the server after running responses are sent; SIGHUP "
+             "reads tokens, certificate and key again and reopens the audit log.",
     GROUPS(GROUP("Options", options), GROUP("Limits", limits), GROUP("Output", output)),
-    EXAMPLES({"organ serve --root models", "The page at http://127.0.0.1:8935/, for this machine alone."},
+    EXAMPLES({"organ serve --root models", "Serves http://127.0.0.1:8935/ to this machine only."},
              {"organ serve --root . --listen 0.0.0.0:8935 --token-file token --host box",
-              "For others too, who know the token."},
-             {"organ serve --root . --listen :443 --token-file t --tls-cert c --tls-key k", "The same, encrypted."},
-             {"curl -s 127.0.0.1:8935/api/v1/models", "The models that were found."}),
-    .exits = "0 it was asked to stop; 2 wrong usage; 3 a file of tokens, a certificate or a key is malformed, or one "
-             "that all users may read; 4 the directory cannot be opened, or the address not listened on.",
+              "Serves other machines; clients need a token."},
+             {"organ serve --root . --listen :443 --token-file t --tls-cert c --tls-key k", "Serves HTTPS."},
+             {"curl -s 127.0.0.1:8935/api/v1/models", "Lists the models."}),
+    .exits = "0 stopped by a signal; 2 wrong usage; 3 a token file, certificate or key is malformed, or readable "
+             "by all users; 4 the directory cannot be opened, or the address cannot be used.",
     .run = run_serve};

@@ -23,14 +23,14 @@ static const organ_verb *const verbs[] = {
 _Static_assert(COUNT(verbs) <= ORGAN_MOST_VERBS, "more verbs than the search has room for");
 
 static const organ_verb_section sections[] = {
-    {"Look", &organ_inspect_verb},
-    {"Prune and prove it", &organ_prune_verb},
+    {"Inspect", &organ_inspect_verb},
+    {"Prune and verify", &organ_prune_verb},
     {"Measure", &organ_measure_verb},
-    {"Take apart and put together", &organ_extract_verb},
+    {"Extract, assemble, combine", &organ_extract_verb},
     {"Precision", &organ_dequantize_verb},
     {"Make smaller", &organ_experts_verb},
     {"LoRA adapters", &organ_lora_extract_verb},
-    {"Compute with a model", &organ_tokenize_verb},
+    {"Run a model", &organ_tokenize_verb},
     {"Serve", &organ_serve_verb},
     {"This program", &organ_version_verb}};
 const organ_verb_table organ_all_verbs = {verbs, COUNT(verbs), sections, COUNT(sections)};

@@ -13,10 +13,10 @@ typedef struct tokenize_call {
 /* clang-format off */
 
 static const organ_option options[] = {
-    INPUT("text", "FILE", tokenize.text, "the text; - is standard input", .required = true),
-    FLAG("ids", tokenize.ids, "print the ids, one a line; with --json, into the document"),
-    FLAG("special", tokenize.special, "special tokens written in the text, such as <|endoftext|>, are meant; if not "
-                                      "given they are text")};
+    INPUT("text", "FILE", tokenize.text, "the text; - reads standard input", .required = true),
+    FLAG("ids", tokenize.ids, "print the ids, one per line; with --json, add them to the document"),
+    FLAG("special", tokenize.special,
+         "read special tokens in the text, such as <|endoftext|>, as tokens; default: as text")};
 
 WORK(tokenize_work)
 {
@@ -27,19 +27,20 @@ RUN_WORK(tokenize, false)
 
 const organ_verb organ_tokenize_verb = {
     .name = "tokenize",
-    .summary = "a text as the tokens of a model",
-    .about = "Reads the model's tokenizer (byte-level BPE or SentencePiece-style BPE, from tokenizer.json or from the "
-             "metadata of a GGUF file) and tells how a text falls into its tokens. A kind of tokenizer that is not "
-             "known is refused by name. What is not valid UTF-8 in the text is read as U+FFFD. The digest of the "
-             "tokenizer is that of its vocabulary, merges and settings: two models of one digest have the same tokens.",
+    .summary = "split a text into the tokens of a model",
+    .about = "Reads the model's tokenizer (byte-level BPE or SentencePiece-style BPE, from tokenizer.json or from "
+             "the metadata of a GGUF file) and splits a text into tokens. It rejects other kinds of tokenizers "
+             "with an error that names the kind. Bytes that are not valid UTF-8 are read as U+FFFD. The digest of "
+             "the tokenizer covers vocabulary, merges and settings: models with the same digest have the same "
+             "tokens.",
     OPERANDS(OPERAND("MODEL", MODEL, tokenize.model,
-                     "a model directory with a tokenizer.json, or a GGUF model with a tokenizer in it")),
+                     "a model directory with tokenizer.json, or a GGUF model with a tokenizer")),
     GROUPS(GROUP("Options", options), REACH_GROUP, REPORTING_GROUP),
     EXAMPLES({"organ tokenize Qwen2.5-7B-Instruct --text book.txt",
-              "How many tokens the book has, and how many bytes a token."},
-             {"organ tokenize model.gguf --text book.txt --ids", "The ids, one a line."},
+              "Prints the number of tokens and the bytes per token."},
+             {"organ tokenize model.gguf --text book.txt --ids", "Prints the ids, one per line."},
              {"echo 'Hello world' | organ tokenize Qwen3-4B --text - --json",
-              "The first tokens with their text, for a program."}),
-    .exits = "0 done; 2 wrong usage; 3 the tokenizer is malformed, missing or of an unknown kind; 4 an input cannot be "
-             "read; 130 interrupted.",
+              "Prints the first tokens with their text as JSON."}),
+    .exits = "0 done; 2 wrong usage; 3 the tokenizer is malformed, missing or of an unsupported kind; 4 an input "
+             "cannot be read; 130 interrupted.",
     .run = run_tokenize};

@@ -13,8 +13,9 @@ typedef struct topology_call {
 /* clang-format off */
 
 static const organ_option planning[] = {
-    INPUT("import", "FILE.xml", import, "a machine recorded by 'lstopo FILE.xml' of hwloc, instead of this one"),
-    NUMBER("threads", "N", call.threads, "workers to find places for; if not given, one per core",
+    INPUT("import", "FILE.xml", import,
+          "plan for a machine recorded by 'lstopo FILE.xml' of hwloc, instead of this one"),
+    NUMBER("threads", "N", call.threads, "number of workers to place; default: one per core",
                                     .letter = 't', .range = {THREADS})};
 
 WORK(topology_work)
@@ -27,17 +28,20 @@ RUN_WORK(topology, false)
 const organ_verb organ_topology_verb = {
     .name = "topology",
     .shares = true,
-    .summary = "the plan of the machine: where workers and buffers live, and what is left out",
-    .about = "Shows where the threads of a run would be pinned and on which NUMA node the buffers of each would lie, "
-             "and what of the machine is left out: CPUs that are offline, outside of the cpuset or of the affinity; "
-             "memory nodes that are empty, forbidden or far from every core in use; and CPUs that get no worker.\n"
-             "Workers get one core each, cores of the fastest kind first, the nodes in turn; then the second hardware "
-             "threads. Slower cores are used as well unless --threads says fewer: work is handed out tile by tile, so "
-             "that they help without holding up others. The results of every verb are the same with any plan.",
+    .summary = "print where threads and buffers of a run would be placed",
+    .about = "Prints the core to which each thread of a run would be pinned, the NUMA node of its buffers, and the "
+             "parts of the machine that a run does not use: CPUs that are offline or outside the cpuset or "
+             "affinity mask; memory nodes that are empty, forbidden or far from every used core; and CPUs without "
+             "a worker.\n"
+             "Each worker gets one core: cores of the fastest kind first, alternating between nodes, then the "
+             "second hardware threads. Slower cores are used unless --threads is smaller: work is assigned tile by "
+             "tile, so they do not delay the others. The results of every verb are the same with any plan.",
     GROUPS(GROUP("Options", planning), RANKS_GROUP, REPORTING_GROUP),
-    EXAMPLES({"organ topology", "Where the workers of a run on this machine live, and what is left out."},
-             {"taskset -c 0-7 organ topology --threads 4", "The same for what a batch system or taskset leaves of it."},
+    EXAMPLES({"organ topology", "Prints where the workers of a run on this machine would be placed."},
+             {"taskset -c 0-7 organ topology --threads 4",
+              "Prints the plan for the CPUs that a batch system or taskset allows."},
              {"organ topology --import host.xml --json | jq '.workers[].cpu'",
-              "The plan for another machine, recorded there by 'lstopo host.xml'."}),
-    .exits = "0 done; 2 wrong usage; 3 FILE.xml is no record of a machine; 4 it cannot be read, or no memory.",
+              "Prints the plan for another machine, recorded there by 'lstopo host.xml'."}),
+    .exits = "0 done; 2 wrong usage; 3 FILE.xml is not a topology of hwloc; 4 it cannot be read, or memory is "
+             "exhausted.",
     .run = run_topology};

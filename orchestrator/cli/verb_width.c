@@ -14,68 +14,68 @@ typedef struct width_call {
 
 static const organ_option width_options[] = {
     OUTPUT("OUT", width.write.output,
-           "the directory to make; X.safetensors: one file and no config; of a GGUF model: X.gguf", .required = true),
-    TEXT("ffn", "SHARE", width.ffn, "what stays of the channels of each feed-forward, or of each expert: 75%, or a "
-                                    "number of channels"),
-    TEXT("heads", "SHARE", width.heads, "what stays of the heads of K and V, each with its query heads: 50%, or a "
-                                        "number"),
+           "new directory of the output; X.safetensors: one file without config.json; of a GGUF model: X.gguf",
+           .required = true),
+    TEXT("ffn", "SHARE", width.ffn,
+         "share (75%) or number of channels to keep in each feed-forward, or in each expert"),
+    TEXT("heads", "SHARE", width.heads, "share (50%) or number of K and V heads to keep, each with its query heads"),
     NUMBER("multiple-of", "N", width.multiple_of,
-           "the channels that stay are a multiple of this; if not given, 32, and 256 of a GGUF model whose width is "
-           "one",
+           "keep a multiple of N channels; default 32, and 256 for a GGUF model whose width is a multiple of 256",
            .range = {1, 65536}),
     SHARD_SIZE(width),
-    WRITING(width, "OUT", "say what would be taken out" AND_PLAN)};
+    WRITING(width, "OUT", "print what would be removed" AND_PLAN)};
 static const organ_option choice_options[] = {
-    INPUT("calibration", "FILE", width.calibration.text, "the text to go by; not one that is scored afterwards",
+    INPUT("calibration", "FILE", width.calibration.text,
+          "calibration text; do not use a text on which the model is evaluated",
           .required = true),
     WINDOWS_ALONG(width),
     CHOICE("score", "loss|wanda", width.score,
-           "what goes: that by which the output loses least once the rest is solved anew, or, to compare with, the "
-           "least of weight times input", .fallback = "loss"),
-    FLAG("no-resolve", width.no_resolve, "leave the values of what stays as they are")};
+           "loss: remove the channels and heads with the smallest output error after refitting; wanda: those with "
+           "the smallest weight times input, as a baseline", .fallback = "loss"),
+    FLAG("no-resolve", width.no_resolve, "do not refit the kept weights")};
 
 RUN_WRITING(width, organ_width, width)
 
 const organ_verb organ_width_verb = {
     .name = "width",
     .shares = true,
-    .summary = "take channels of the feed-forward and heads out of a model",
-    .about = "Writes a model whose feed-forwards have fewer channels (--ffn), whose attention has fewer heads of K and "
-             "V with their query heads (--heads), or both: smaller and faster wherever the model runs, with nothing to "
-             "unpack. Every layer keeps the same number, since config.json and GGUF have one for all. In a mixture of "
-             "experts --ffn takes channels out of every routed expert, of each its own ones and of all the same "
-             "number.\n"
-             "Layer by layer along the text of --calibration, on the model as narrowed so far, channels go one by one: "
-             "each time the one by which the output of the down projection (of the output projection, a head) loses "
-             "least when all that stay are solved anew. Then the columns of that projection that stay become the "
-             "least-squares solution for the output of all. Everything else that stays is copied byte for byte. "
-             "--score wanda and --no-resolve are there to compare with.\n"
-             "The model must have F32, F16 or BF16 weights in these projections; the rows of what lies before them may "
-             "be packed where no block is cut. Experts go by the tokens that are routed to them, and one that sees "
-             "none by the norms of its weights, which the report says. organ experts takes out whole experts. What is "
-             "chosen lies in a hidden directory beside OUT until that is whole: a run that is interrupted goes on with "
-             "--resume, at the layer or the tensor where it was.\n"
-             "--memory must hold the hidden states of the calibration beside a layer; with --scratch they are in a "
-             "file, which has no name and is gone when the run ends, however it ends.\n"
-             "OUT/organ/WIDTH_REPORT.md (and .html) and width.json tell which channels and heads stayed and what each "
-             "layer lost.\n"
+    .summary = "remove channels of the feed-forward and attention heads",
+    .about = "Writes a model whose feed-forwards have fewer channels (--ffn), whose attention has fewer K and V "
+             "heads with their query heads (--heads), or both. The result is smaller and faster in every program "
+             "and needs no support for sparse or packed weights. Every layer keeps the same number, because "
+             "config.json and GGUF store one number for all layers. In a mixture of experts --ffn removes channels "
+             "from every routed expert: the same number from each, chosen for each expert.\n"
+             "organ runs the calibration text through the model narrowed so far, one layer at a time. It removes "
+             "channels one by one: each time the one whose removal raises the output error of the down projection "
+             "(for heads: of the output projection) least when the remaining weights are refitted. The kept "
+             "columns of that projection then become the least-squares solution for the original output. All other "
+             "kept weights are copied byte for byte. --score wanda and --no-resolve are baselines.\n"
+             "The down and output projections must be F32, F16 or BF16; the matrices before them may be packed if "
+             "the cut does not split a block. An expert is calibrated on its routed tokens; the channels of an "
+             "expert without tokens are chosen by the norms of its weights, and the report says so. To remove "
+             "whole experts, use organ experts. The choices are stored in a hidden directory next to OUT until OUT "
+             "is complete, so that --resume continues an interrupted run at its layer or tensor.\n"
+             "--memory must be large enough for the hidden states of the text and one layer; --scratch DIR stores "
+             "the hidden states in an unnamed temporary file, which the system removes when the run ends.\n"
+             "OUT/organ/WIDTH_REPORT.md (and .html) and width.json list the kept channels and heads and the error "
+             "of each layer.\n"
              ORGAN_EVALUATION_ABOUT("MODEL"),
-    OPERANDS(OPERAND("MODEL", MODEL, width.model, "the model to narrow; it is only read, never changed")),
-    GROUPS(GROUP("Options", width_options), GROUP("What goes", choice_options),
+    OPERANDS(OPERAND("MODEL", MODEL, width.model, "the model to narrow; it is not changed")),
+    GROUPS(GROUP("Options", width_options), GROUP("Choice of channels and heads", choice_options),
            EVALUATION_GROUP, MACHINE_GROUP, REPORTING_GROUP),
     EXAMPLES({"organ width Qwen2.5-7B -o OUT --ffn 75% --calibration a.txt",
-              "A quarter of the channels of each feed-forward goes."},
+              "Removes a quarter of the channels of each feed-forward."},
              {"organ width MODEL -o OUT --ffn 75% --heads 50% --calibration a.txt",
-              "Half of the heads of K and V as well."},
+              "Also removes half of the K and V heads."},
              {"organ width Qwen3-30B-A3B -o OUT --ffn 75% --calibration a.txt",
-              "A quarter of the channels of every expert."},
+              "Removes a quarter of the channels of every expert."},
              {"organ width F16.gguf -o OUT.gguf --ffn 8192 --calibration a.txt",
-              "So many channels stay in a GGUF model."},
-             {"organ width MODEL -o OUT --ffn 75% --calibration a.txt --resume", "Goes on where a killed run stopped."},
+              "Keeps 8,192 channels in each feed-forward of a GGUF model."},
+             {"organ width MODEL -o OUT --ffn 75% --calibration a.txt --resume", "Continues an interrupted run."},
              {"organ width MODEL -o OUT --ffn 75% --calibration a.txt -n",
-              "Says what would go, and how large OUT would be."}),
-    .exits = "0 done; 2 wrong usage, OUT exists, the text is too short or --memory too little for it; 3 the model is "
-             "malformed, packed, changed meanwhile, or has weights that are NaN or infinite; 4 the disk is full or "
-             "refuses; 130 interrupted (to be resumed)"
+              "Prints what would be removed, and the size of OUT."}),
+    .exits = "0 done; 2 wrong usage, OUT exists, the text is too short or --memory is too small; 3 the model is "
+             "malformed, packed, changed during the run, or has weights that are NaN or infinite; 4 the disk is "
+             "full or a write fails; 130 interrupted (--resume continues)"
              ORGAN_EVALUATION_EXITS ".",
     .run = run_width};

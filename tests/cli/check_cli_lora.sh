@@ -84,7 +84,7 @@ refused 2 "unknown verb 'resize'; did you mean 'lora resize'?" resize tiny-lora 
 for words in "help lora" "lora --help" "lora -h"; do
     # shellcheck disable=SC2086
     ends 0 $words
-    prints "  lora sanitize  make a LoRA adapter fit to be served"
+    prints "  lora sanitize  make a LoRA adapter that servers accept"
     prints "'organ help lora VERB' explains one with examples."
 done
 refused 2 "--base MODEL is missing" lora merge --adapter tiny-lora -o no

@@ -70,7 +70,7 @@ done
 
 for verb in prune quantize experts layers width; do
     ends 0 help $verb
-    judge "help of --dry-run without the time" grep -q "estimate the size of the output, the least --memory and the time" <(tr -s ' \n' ' ' <../out)
+    judge "help of --dry-run without the time" grep -q "the size of the output, the least --memory and an estimate of the time" <(tr -s ' \n' ' ' <../out)
 done
 
 # A dry run that measures says so before, unless a file has the measurements.

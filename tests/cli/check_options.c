@@ -228,10 +228,9 @@ START_TEST(faults_name_option_value_and_range)
         {"prune d -o o -x", "prune: unknown option '-x'"},
         {"prune d -o o -qx", "prune: unknown option '-x'"},
         {"prune d -o o --=3", "prune: unknown option '--'"},
-        {"prune -o o", "prune: DONOR is missing: the model to prune; it is only read, never changed"},
-        {"prune d", "prune: -o OUT is missing: the directory to make, which appears when it is whole; X.gguf or "
-                    "X.safetensors: a single "
-                    "file, of a single file"},
+        {"prune -o o", "prune: DONOR is missing: the model to prune; it is not changed"},
+        {"prune d", "prune: -o OUT is missing: new directory of the output; X.gguf or X.safetensors: a single file, "
+                    "if DONOR is a single file"},
         {"prune d e -o o", "prune: unexpected argument 'e'"},
         {"prune ~ -o o", "prune: DONOR is empty"},
         {"audit a", "audit: PRUNED is missing: the pruned copy"},

@@ -148,7 +148,7 @@ START_TEST(every_fault_is_named)
         {"{\"verb\":\"prune\",\"arguments\":{\"output\":\"out/p\"}}", 422, "/arguments/DONOR",
          "is missing: the model to prune"},
         {"{\"verb\":\"prune\",\"arguments\":{\"DONOR\":\"models/a\"}}", 422, "/arguments/output",
-         "is missing: the directory to make"},
+         "is missing: new directory of the output"},
         {PRUNE(",\"sparsty\":30"), 422, "/arguments/sparsty", "did you mean 'sparsity'?"},
         {PRUNE(",\"json\":true"), 422, "/arguments/json", "prune has no such argument"},
         {PRUNE(",\"progress\":\"bar\""), 422, "/arguments/progress", "no such argument"},
