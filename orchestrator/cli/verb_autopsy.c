@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: MIT
- * autopsy: whether the weights of a model are healthy. */
+ * autopsy: checks the weights of a model for damage. */
 #include "orchestrator/cli/verb_parts.h"
 #include "orchestrator/surgery/health/health.h"
 #include "orchestrator/report/text/document.h"

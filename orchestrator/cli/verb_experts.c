@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: MIT
- * experts: a mixture of experts without those that are worth least. */
+ * experts: removes routed experts from a mixture of experts. */
 #include "orchestrator/cli/verb_parts.h"
 #include "orchestrator/surgery/experts/experts.h"
 

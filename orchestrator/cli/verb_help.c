@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: MIT
- * version, help, manual, completion: the verbs that tell of the program. */
+ * version, help, manual, completion: the verbs about the program itself. */
 #include "orchestrator/cli/completion.h"
 #include "orchestrator/cli/help.h"
 #include "orchestrator/cli/manual_page.h"

@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: MIT
- * inspect: what is in a model. */
+ * inspect: lists the tensors of a model. */
 #include "orchestrator/cli/verb_parts.h"
 #include "orchestrator/surgery/health/health.h"
 #include "orchestrator/surgery/untrusted/untrusted.h"

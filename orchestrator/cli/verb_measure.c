@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: MIT
- * measure and fleet: how far weights are from noise. */
+ * measure and fleet: measure how far weights are from noise. */
 #include "orchestrator/cli/verb_parts.h"
 #include "orchestrator/surgery/measure/fleet.h"
 #include "orchestrator/surgery/measure/measure.h"

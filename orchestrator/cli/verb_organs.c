@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: MIT
- * extract, assemble, graft, chimera: models taken apart and put together. */
+ * extract, assemble, graft, chimera: split models into tensors and combine them. */
 #include "orchestrator/cli/verb_parts.h"
 #include "orchestrator/surgery/organs/organs.h"
 
@@ -115,7 +115,7 @@ static const organ_option chimera_options[] = {
     OUTPUT("C", graft.write.output, "the output, in the format of the base", .required = true),
     WRITING(graft, "C", "print whether the models fit and what would be copied")};
 
-/* A graft itself only moves bytes: what its engine has of threads and memory is for the evaluation. */
+/* graft only copies bytes; the evaluation uses the threads and memory of the engine. */
 WORK(graft_work)
 {
     own->graft.write.evaluate = organ_call_evaluation(call);
@@ -124,7 +124,7 @@ WORK(graft_work)
     own->graft.ranks = call->ranks;
     return organ_graft(&own->graft, engine->kernels, progress, call->stop, report, error);
 }
-/* A chimera is a graft under other names: the table puts its options where those of a graft are. */
+/* chimera fills the options of graft under other names. */
 RUN_WORK(graft, true)
 
 const organ_verb organ_graft_verb = {

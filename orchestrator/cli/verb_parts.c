@@ -16,14 +16,14 @@ const organ_option organ_machine_options[] = {
            "worker threads, pinned to cores if the system allows it; default: one per core. The result does not depend "
            "on the number", .letter = 't', .range = {THREADS}),
     BYTES("memory", "SIZE", memory,
-          "limit of all buffers together; it does not grow with the model",
+          "limit of the memory for all buffers together",
           .letter = 'm', .range = {8 * 1048576.0, 16384.0 * 1073741824.0}, .fallback = "512M"),
     RANKS_OPTION};
 
 const organ_option organ_ranks_options[] = {RANKS_OPTION};
 
 const organ_option organ_reporting_options[] = {
-    FLAG("json", json, "print the report as JSON on stdout"),
+    FLAG("json", json, "print the report as JSON and nothing else on stdout"),
     TEXT("html", "FILE", html,
          "also write the report as a web page; an existing FILE is replaced only if it is a page of organ",
          .names = ORGAN_NAMES_OUTPUT),

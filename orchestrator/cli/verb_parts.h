@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: MIT
- * What the verbs of the program are written with. A verb is three things: rows of options, a run, and an organ_verb
- * that has both and the words about them.
+ * Macros and shared options for the files verb_*.c. A verb consists of a table of options, a run function, and an
+ * organ_verb with both and its help texts.
  *
  *   typedef struct scale_call { organ_call call; organ_scale_options scale; } scale_call;
  *   #define CALL scale_call
@@ -60,7 +60,7 @@
 #define DRY_RUN(member, what) FLAG("dry-run", member, "write no output: " what, .letter = 'n')
 /* Help of --dry-run for verbs that print a plan. */
 #define AND_PLAN ", the size of the output, the least --memory and an estimate of the time"
-/* What every verb has that writes a model and can be resumed; `of` has an organ_write_options. */
+/* Options of every verb that writes a model; `of.write` is an organ_write_options. */
 #define WRITING(of, what, dry) RESUME(of.write.resume), FORCE(of.write.force, what), DRY_RUN(of.write.dry_run, dry)
 #define SHARD_SIZE(of) \
     BYTES("max-shard-size", "SIZE", of.write.max_shard_size, \
@@ -83,7 +83,7 @@
          "calibrate every expert on all tokens of its layer instead of only its routed tokens; the layer's output " \
          "still comes from the routed experts")
 
-/* What the products of a forward pass are computed with. */
+/* Arithmetic of the forward pass. */
 #define COMPUTE(member, ...) \
     TEXT("compute", "KIND", member, __VA_ARGS__, .choices = "exact|split|bf16")
 
@@ -91,8 +91,8 @@
  * verb. Rounds and a way are for amounts that can be any. */
 #define ALLOCATION_OF(member, example) \
     CHOICE("allocate", "global", member.allocate, \
-           "divide one --budget over all targets so that the predicted KL divergence is smallest; organ measures " \
-           "the part of each tensor on a part of --calibration"), \
+           "divide one --budget over all targets so that the KL divergence is smallest, as predicted from " \
+           "measurements of each tensor on a part of --calibration"), \
     TEXT("budget", "AMOUNT", member.budget, "the budget to divide: " example), \
     TEXT("allocation", "FILE", member.file, "file of these measurements: read if it exists, else written", \
          .names = ORGAN_NAMES_INPUT)
@@ -120,7 +120,7 @@
 extern const organ_option organ_machine_options[3];           /* --threads, --memory, --ranks */
 extern const organ_option organ_ranks_options[1];             /* --ranks */
 extern const organ_option organ_reporting_options[5];         /* --json, --html, --progress, --quiet, --help */
-extern const organ_option organ_evaluation_options[5];        /* --evaluate and what belongs to it */
+extern const organ_option organ_evaluation_options[5];        /* --evaluate and its options */
 extern const organ_option organ_reach_options[2];             /* --header, --patience */
 extern const organ_option organ_help_options[1];              /* --help */
 
@@ -170,8 +170,8 @@ extern const organ_option organ_help_options[1];              /* --help */
         return organ_engine_room_close(&room, report, error); \
     }
 
-/* Both, for an operation that takes the options own->OPTIONS and an engine. RUN_WRITING passes --evaluate on in
- * OPTIONS.write, RUN_REMOTE --header and --patience in OPTIONS.access; RUN_FIRST does `first` before. */
+/* RUN defines NAME_work and run_NAME for an operation with the options own->OPTIONS and an engine. RUN_WRITING passes
+ * --evaluate in OPTIONS.write, RUN_REMOTE --header and --patience in OPTIONS.access; RUN_FIRST runs `first` before. */
 #define RUN_FIRST(name, operation, options, first) \
     WORK(name##_work) { first; return operation(&own->options, engine, progress, report, error); } \
     RUN_WORK(name, true)

@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: MIT
- * perplexity, evaluate, generate: whether a model still speaks, and what an operation cost. */
+ * perplexity, evaluate, generate: run models on a text. */
 #include "orchestrator/cli/verb_parts.h"
 #include "orchestrator/surgery/text/text.h"
 

@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: MIT
- * dequantize and quantize: what weights are stored in. */
+ * dequantize and quantize: change the storage format of weights. */
 #include "orchestrator/cli/verb_parts.h"
 #include "orchestrator/surgery/precision/precision.h"
 
@@ -103,7 +103,7 @@ static const organ_option quantize_options[] = {
          .letter = 's', .required = true, .explain = explain_scheme,
          .choices = ORGAN_QUANTIZE_SCHEMES),
     TEXT("method", "NAME", quantize.method,
-         "nearest: the code nearest to each weight; gptq: codes that minimise the output error on --calibration",
+         "nearest: the code nearest to each weight; gptq: codes that reduce the output error on --calibration",
          .fallback = "nearest", .choices = "nearest|gptq"),
     INPUT("imatrix", "FILE", quantize.imatrix, "GGUF models: importance matrix of llama.cpp that weights the columns"),
     TEXT("targets", "GLOB,...", quantize.targets,

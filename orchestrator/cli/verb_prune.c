@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: MIT
- * prune, and audit, which proves what it did. */
+ * prune, and audit, which verifies it. */
 #include "orchestrator/cli/verb_parts.h"
 #include "orchestrator/surgery/calibrated/calibrated.h"
 #include "orchestrator/surgery/cut/audit_cut.h"
@@ -75,7 +75,7 @@ static const organ_option flow_options[] = {
          "strength with which rows and columns of little flow keep their weights; 0: magnitude alone decides",
          .range = {ORGAN_PRUNE_COUPLINGS}, .fallback = "1.0")};
 
-/* Of all methods those of physarum have tiles, whose kernels are timed. */
+/* Only the physarum methods use tiles; organ times the kernels for them and uses the faster. */
 WORK(prune_work)
 {
     const char *const method = own->calibrated.method;

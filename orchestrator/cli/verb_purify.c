@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: MIT
- * purify: what a filter takes for noise, weakened. */
+ * purify: reduces noise in the weights. */
 #include "orchestrator/cli/verb_parts.h"
 #include "orchestrator/surgery/purify/purify.h"
 

@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: MIT
- * report: a saved report as a page. */
+ * report: converts a saved report to a page. */
 #include "formats/base/input_file.h"
 #include "formats/base/memory_watch.h"
 #include "orchestrator/cli/html_file.h"

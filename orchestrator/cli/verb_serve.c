@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: MIT
- * serve: everything over HTTP. */
+ * serve: runs all verbs over HTTP. */
 #include "orchestrator/cli/verb_parts.h"
 #include "orchestrator/serve/serve.h"
 

@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: MIT
- * width: channels of the feed-forward and heads of K and V, taken out. */
+ * width: removes channels of the feed-forward and K and V heads. */
 #include "orchestrator/cli/verb_parts.h"
 #include "orchestrator/surgery/width/width.h"
 
