@@ -469,9 +469,9 @@ static void bench_all(FILE *json, const arrays *a, const char *word, int cold, d
     for (size_t i = 0; i < sizeof isas / sizeof *isas; i++) {
         const char *why;
         const organ_kernels *k = organ_kernels_choose(organ_cpu_detect(), isas[i], &why);
-        const size_t bytes = !cold    ? WARM_BYTES
-                             : i == 0 ? COLD_BYTES / 8
-                                      : COLD_BYTES; /* scalar is far from what memory can do */
+        size_t bytes = WARM_BYTES;
+        if (cold)
+            bytes = i == 0 ? COLD_BYTES / 8 : COLD_BYTES; /* scalar kernels are far below the bandwidth of memory */
         for (size_t s = 0; k && s < SUBJECTS; s++) {
             if (!wanted(&subjects[s], word) || (k == organ_kernels_avx512_mixed && subjects[s].run))
                 continue; /* that table has another tile of physarum alone */

@@ -235,10 +235,8 @@ int main(int argc, char **argv)
         return 2;
     }
     const int layers = atoi(argv[2]), sized = !moe && argc > 4;
-    const uint64_t vocabulary = moe ? 151936 : (uint64_t)atoll(argv[3]),
-                   hidden = moe     ? MOE_HIDDEN
-                            : sized ? (uint64_t)atoll(argv[4])
-                                    : 3584,
+    const uint64_t dense = sized ? (uint64_t)atoll(argv[4]) : 3584, hidden = moe ? MOE_HIDDEN : dense,
+                   vocabulary = moe ? 151936 : (uint64_t)atoll(argv[3]),
                    intermediate = sized ? (uint64_t)atoll(argv[5]) : 18944, kv = sized ? (uint64_t)atoll(argv[6]) : 512;
     holes = moe && argc > 4;
     if (layers < 1 || layers > 300)

@@ -199,9 +199,8 @@ static cost stream_cost(const cluster *c, const stream *v, const parts *tensors,
     const double share = largest_share(tensors, ranks), all = sum_of(tensors);
     const double read = fmax(share / c->link, all / c->server), work = share / (v->rate * c->cores);
     const double ends = FILL / c->link * (1 + v->written), side = read * (v->written > 1 ? v->written : 1);
-    return (cost){start_of(tensors, ranks) + fmax(side, work) + ends, work > side                         ? 'c'
-                                                                      : share / c->link > all / c->server ? 'l'
-                                                                                                          : 'f'};
+    const char slower = share / c->link > all / c->server ? 'l' : 'f';
+    return (cost){start_of(tensors, ranks) + fmax(side, work) + ends, work > side ? 'c' : slower};
 }
 
 typedef struct layer_sums {

@@ -16,14 +16,15 @@ double organ_allocate_way(const organ_allocate_options *o) { return o->way > 0 ?
 
 static organ_status refuse_alone(const organ_allocate_options *o, organ_error *error)
 {
-    const char *const given = o->budget    ? "--budget"
-                              : o->file    ? "--allocation"
-                              : o->rounds  ? "--rounds"
-                              : o->tokens  ? "--allocate-tokens"
-                              : o->layers  ? "--allocate-layers"
-                              : o->way > 0 ? "--allocate-way"
-                                           : NULL;
-    return given ? organ_fail(error, ORGAN_USAGE, "%s has no meaning without --allocate global", given) : ORGAN_OK;
+    const struct {
+        bool given;
+        const char *name;
+    } options[] = {{o->budget, "--budget"},          {o->file, "--allocation"},        {o->rounds, "--rounds"},
+                   {o->tokens, "--allocate-tokens"}, {o->layers, "--allocate-layers"}, {o->way > 0, "--allocate-way"}};
+    for (size_t k = 0; k < sizeof options / sizeof *options; k++)
+        if (options[k].given)
+            return organ_fail(error, ORGAN_USAGE, "%s has no meaning without --allocate global", options[k].name);
+    return ORGAN_OK;
 }
 
 organ_status organ_allocate_check(const organ_allocate_options *o, organ_error *error)

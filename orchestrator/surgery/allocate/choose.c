@@ -16,13 +16,17 @@
 const double organ_width_levels[ORGAN_WIDTH_LEVELS] = {2, 2.5, 3, 3.5, 4, 4.5, 8, 8.5};
 const bool organ_width_measured[ORGAN_WIDTH_LEVELS] = {[0] = true, [4] = true};
 
+static double narrow_cost(size_t group)
+{
+    if (group <= 32)
+        return 1;
+    return group <= 64 ? NARROWER : NARROWEST;
+}
+
 void organ_width_derive(double cost[ORGAN_WIDTH_LEVELS], size_t group)
 {
     const double two = log(fmax(cost[0], LEAST_COST)), four = log(fmax(cost[4], LEAST_COST)),
-                 power = fmax(LEAST_POWER, (two - four) / log(15.0 / 3)),
-                 narrow = group <= 32   ? 1
-                          : group <= 64 ? NARROWER
-                                        : NARROWEST;
+                 power = fmax(LEAST_POWER, (two - four) / log(15.0 / 3)), narrow = narrow_cost(group);
     for (size_t l = 0; l < ORGAN_WIDTH_LEVELS; l++) {
         const double steps = exp2(floor(organ_width_levels[l])) - 1, from = steps < 15 ? two : four,
                      begun = steps < 15 ? 3 : 15;

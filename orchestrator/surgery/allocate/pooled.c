@@ -3,6 +3,7 @@
 
 #include "orchestrator/stream/widen.h"
 #include "orchestrator/surgery/allocate/allocate.h"
+#include "orchestrator/machine/extent.h"
 
 #include <stdlib.h>
 #include <string.h>
@@ -84,7 +85,7 @@ uint64_t organ_pooled_memory(const organ_pooled_tensors *pooled, int32_t layer, 
     for (size_t k = 0; k < pooled->tensors; k++)
         if (pooled->pools[k].layer == layer && (all || organ_pooled_is(pooled, k))) {
             const uint64_t own = (pooled->levels + 1) * pooled->pools[k].bytes;
-            bytes = all ? bytes + own : own > bytes ? own : bytes;
+            bytes = all ? bytes + own : organ_larger(own, bytes);
         }
     return bytes;
 }

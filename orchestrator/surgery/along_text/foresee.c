@@ -86,9 +86,8 @@ static void add_layer_targets(const organ_along_text *along, size_t first, size_
 
 void organ_along_foresee(const organ_along_text *along, const organ_plan_solve *solve, organ_plan *plan)
 {
-    const double passes = along->options->streams == ORGAN_ALONG_DONOR  ? 1
-                          : along->options->streams == ORGAN_ALONG_BOTH ? 3
-                                                                        : 2;
+    static const double passes_of[] = {[ORGAN_ALONG_DONOR] = 1, [ORGAN_ALONG_CHANGED] = 2, [ORGAN_ALONG_BOTH] = 3};
+    const double passes = passes_of[along->options->streams];
     const organ_targets *const targets = along->targets;
     for (int32_t l = 0; l <= foresee_last_layer(along); l++)
         plan->products +=

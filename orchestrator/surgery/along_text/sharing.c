@@ -3,6 +3,7 @@
  * before, so that each can be changed without the others. */
 #include "orchestrator/ranks/ranks.h"
 #include "orchestrator/surgery/along_text/job.h"
+#include "orchestrator/machine/extent.h"
 
 #include <math.h>
 #include <stdio.h>
@@ -57,7 +58,8 @@ static void find_parts(const sharing_gathering *g, bool by_inputs, sharing_plan 
             if (from == to || !are_tied(g, &g->units[k], &g->units[l], by_inputs))
                 continue;
             for (size_t m = 0; m <= k; m++)
-                p->part[m] = p->part[m] == from || p->part[m] == to ? (from < to ? from : to) : p->part[m];
+                if (p->part[m] == from || p->part[m] == to)
+                    p->part[m] = organ_lesser(from, to);
         }
     }
 }

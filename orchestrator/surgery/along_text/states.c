@@ -64,7 +64,9 @@ uint64_t organ_along_states_bytes(const organ_along_chunks *chunks)
 uint64_t organ_along_states_memory(const organ_along_chunks *chunks, bool copied, bool scratch)
 {
     const uint64_t one = chunks->together * chunks->window_bytes;
-    return scratch ? one + held(chunks) * sizeof(uint64_t) : organ_along_states_bytes(chunks) + (copied ? one : 0);
+    if (scratch)
+        return one + held(chunks) * sizeof(uint64_t);
+    return organ_along_states_bytes(chunks) + (copied ? one : 0);
 }
 
 organ_status organ_along_states_open(const organ_along_chunks *chunks, bool copied, const char *scratch,

@@ -43,12 +43,17 @@ static const organ_prune_kind kind = {.fill = divided_fill, .parameters = divide
 /* Curves are measured with the flow as it is defined. */
 static organ_status check_flow(const organ_prune_options *o, organ_error *error)
 {
-    const char *const given = o->block_size != 256  ? "--block-size"
-                              : o->iterations != 30 ? "--iterations"
-                              : o->beta != 2        ? "--beta"
-                              : o->coupling != 1    ? "--coupling"
-                                                    : NULL;
-    return given ? organ_fail(error, ORGAN_USAGE, "%s cannot be asked for with --allocate", given) : ORGAN_OK;
+    const struct {
+        bool given;
+        const char *name;
+    } options[] = {{o->block_size != ORGAN_PRUNE_BLOCK_SIZE_DEFAULT, "--block-size"},
+                   {o->iterations != ORGAN_PRUNE_ITERATIONS_DEFAULT, "--iterations"},
+                   {o->beta != 2, "--beta"},
+                   {o->coupling != 1, "--coupling"}};
+    for (size_t k = 0; k < sizeof options / sizeof *options; k++)
+        if (options[k].given)
+            return organ_fail(error, ORGAN_USAGE, "%s cannot be asked for with --allocate", options[k].name);
+    return ORGAN_OK;
 }
 
 static organ_status divided_run(divided_job *job, json_t **report, organ_error *error)

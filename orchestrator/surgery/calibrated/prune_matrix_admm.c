@@ -201,7 +201,10 @@ static organ_status prune_matrix_admm_iterate(solving *s, double kept, organ_err
             continue;
         if (change == 0 || (k > ALPS_ENOUGH && change < ALPS_LITTLE))
             break;
-        rho *= change > much[0] ? grows[0] : change > much[1] ? grows[1] : grows[2];
+        size_t step = 0;
+        while (step < sizeof much / sizeof *much && !(change > much[step]))
+            step++;
+        rho *= grows[step];
     }
     return error->status;
 }

@@ -246,9 +246,10 @@ static double fall_of(const staged_flow_search *s)
 /* Where that line meets the goal, at most two octaves away. */
 static double along(const staged_flow_search *s, double percent)
 {
-    const double fall = fall_of(s), octaves = fall > 0                ? (s->now_rate - percent) / fall
-                                              : s->now_rate > percent ? 0.25
-                                                                      : -0.25;
+    const double fall = fall_of(s);
+    double octaves = s->now_rate > percent ? 0.25 : -0.25;
+    if (fall > 0)
+        octaves = (s->now_rate - percent) / fall;
     return s->now * exp2(fmin(2, fmax(-2, octaves)));
 }
 

@@ -157,11 +157,11 @@ static bool asks(const organ_cut_run *run, int what)
 {
     for (size_t l = 0; l < run->layer_count; l++) {
         const organ_cut_layer *const layer = &run->cut->layers[l];
-        const bool asked = what == CHANNELS          ? layer->channels.numbers != NULL
-                           : what == KV_HEADS        ? layer->kv_heads.numbers != NULL
-                           : what == SHARED_CHANNELS ? layer->shared_channels.numbers != NULL
-                                                     : layer->expert_channels != NULL;
-        if (asked && run->facts[l].becomes >= 0)
+        const bool asked[] = {[CHANNELS] = layer->channels.numbers,
+                              [KV_HEADS] = layer->kv_heads.numbers,
+                              [SHARED_CHANNELS] = layer->shared_channels.numbers,
+                              [EXPERT_CHANNELS] = layer->expert_channels};
+        if (asked[what] && run->facts[l].becomes >= 0)
             return true;
     }
     return false;

@@ -70,9 +70,8 @@ static organ_status take_axis(gather_gathering *g, unsigned axis, uint64_t from,
     for (unsigned k = axis + 1; k < ORGAN_CUT_AXES; k++)
         deeper = deeper || g->part->axes[k].numbers || (g->part->each && k == g->part->each_axis);
     const uint64_t all = axis < g->part->tensor->rank ? strides[axis] : 1;
-    const size_t count = keep->numbers ? keep->count
-                         : axis        ? (size_t)(strides[axis - 1] / all)
-                                       : (size_t)(g->part->tensor->bytes / all);
+    const uint64_t whole = axis ? strides[axis - 1] : g->part->tensor->bytes;
+    const size_t count = keep->numbers ? keep->count : (size_t)(whole / all);
     for (size_t k = 0; k < count && !g->error->status;) {
         size_t together = 1;
         const uint64_t number = keep->numbers ? keep->numbers[k] : k;

@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: MIT
  * Key-values of the smaller GGUF model. */
 #include "orchestrator/surgery/cut/settings.h"
+#include "orchestrator/machine/extent.h"
 
 #include <inttypes.h>
 #include <stdio.h>
@@ -70,7 +71,7 @@ static void edit_experts(const keys *k)
 {
     const organ_cut_run *const run = k->run;
     const int64_t used = keys_number_of(k, "expert_used_count"), groups = keys_number_of(k, "expert_group_count");
-    const uint64_t each = used > (int64_t)run->experts_after ? run->experts_after : used > 0 ? (uint64_t)used : 0;
+    const uint64_t each = used > 0 ? organ_lesser((size_t)used, run->experts_after) : 0;
     const int64_t in = keys_number_of(k, "expert_group_used_count");
     keys_change(k, "expert_count", run->experts_before, run->experts_after);
     if (used > (int64_t)each)
@@ -142,9 +143,11 @@ static void check_architecture(const keys *k)
                        "th layer of %s another attention by its place: drop whole periods of %" PRIu64
                        ", so that the layers that stay keep their kind",
                        k->run->model->path, fixed[i].period, k->architecture, fixed[i].period);
-    const uint64_t largest = strcmp(k->architecture, "gemma2") == 0   ? 46
-                             : strcmp(k->architecture, "gemma3") == 0 ? 62
-                                                                      : 0;
+    uint64_t largest = 0;
+    if (strcmp(k->architecture, "gemma2") == 0)
+        largest = 46;
+    else if (strcmp(k->architecture, "gemma3") == 0)
+        largest = 62;
     if (largest && k->run->layer_count == largest)
         organ_fail(k->error, ORGAN_BAD_INPUT,
                    "%s: llama.cpp knows the %s whose attention is scaled in another way by its %" PRIu64

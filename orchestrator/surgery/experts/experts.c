@@ -18,9 +18,9 @@ static organ_status read_keep(const char *text, const organ_expert_scores *s, ui
     char *end;
     const double number = strtod(text, &end);
     const bool percent = strcmp(end, "%") == 0, counts = number > 0 && number < 1e9;
-    const double count = !counts   ? 0
-                         : percent ? groups * (double)(uint32_t)(number * experts / 100 / groups + 0.5)
-                                   : number;
+    double count = counts ? number : 0;
+    if (counts && percent)
+        count = groups * (double)(uint32_t)(number * experts / 100 / groups + 0.5);
     if (end == text || (*end && !percent) || !counts || (!percent && number != (double)(uint32_t)number))
         return organ_fail(error, ORGAN_USAGE,
                           "--keep %s: is neither a number of experts nor a share of them, such as 50%%", text);

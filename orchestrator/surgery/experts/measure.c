@@ -50,7 +50,9 @@ static uint64_t batch_token(const measure_measuring *m, bool kept)
 {
     const organ_forward_config *const c = m->config;
     const uint64_t row = c->hidden * sizeof(float);
-    return m->scores->with_loss ? c->experts * row + (kept ? token_products(c) : 0) : 2 * row + sizeof(size_t);
+    if (!m->scores->with_loss)
+        return 2 * row + sizeof(size_t);
+    return c->experts * row + (kept ? token_products(c) : 0);
 }
 
 static uint64_t worker_bytes(const organ_forward_config *c)

@@ -76,12 +76,20 @@ void organ_expert_scores_release(organ_expert_scores *s)
 
 /* ---- the choice ---- */
 
-/* Whether expert a goes before b. */
+/* How much more expert a is worth than b. */
+static double scores_difference(const organ_expert_layer *layer, organ_expert_score score, uint32_t a, uint32_t b)
+{
+    if (score == ORGAN_EXPERT_REAP)
+        return layer->reap[a] - layer->reap[b];
+    if (score == ORGAN_EXPERT_SUM)
+        return layer->sum[a] - layer->sum[b];
+    return (double)layer->frequency[a] - (double)layer->frequency[b];
+}
+
+/* Whether expert a is removed before b. */
 static bool goes_first(const organ_expert_layer *layer, organ_expert_score score, uint32_t a, uint32_t b)
 {
-    const double x = score == ORGAN_EXPERT_REAP  ? layer->reap[a] - layer->reap[b]
-                     : score == ORGAN_EXPERT_SUM ? layer->sum[a] - layer->sum[b]
-                                                 : (double)layer->frequency[a] - (double)layer->frequency[b];
+    const double x = scores_difference(layer, score, a, b);
     return x < 0 || (x == 0 && a > b);
 }
 

@@ -133,7 +133,11 @@ static json_t *document_layers_json(const organ_measured *m)
 
 const char *organ_measure_rating(double theta)
 {
-    return theta >= 85 ? "***" : theta >= 60 ? "**" : theta >= 30 ? "*" : "";
+    if (theta >= 85)
+        return "***";
+    if (theta >= 60)
+        return "**";
+    return theta >= 30 ? "*" : "";
 }
 
 static json_t *document_tensor_json(const void *context, size_t k)

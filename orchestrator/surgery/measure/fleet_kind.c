@@ -57,8 +57,10 @@ const char *organ_fleet_kind(const organ_model *model)
         kind = kind_by(model, "general.type");
         kind = kind ? kind : kind_by(model, "general.architecture");
     }
-    if (kind || model->tensor_count == 0)
-        return kind ? kind : model->gguf ? "vocabulary only" : "no tensors";
+    if (kind)
+        return kind;
+    if (model->tensor_count == 0)
+        return model->gguf ? "vocabulary only" : "no tensors";
     size_t adapters = 0, of_a_kind = 0, bases = 0;
     for (size_t t = 0; t < model->tensor_count; t++) {
         const char *const mine = kind_of_name(model->tensors[t].name);
@@ -67,6 +69,7 @@ const char *organ_fleet_kind(const organ_model *model)
         adapters += mine && strcmp(mine, "adapter") == 0;
         kind = mine ? mine : kind;
     }
-    /* an adapter may bring modules that it saves whole; an optimizer's step counts have names of any kind */
-    return adapters && !bases ? "adapter" : 2 * of_a_kind >= model->tensor_count && !adapters ? kind : NULL;
+    if (adapters)
+        return bases ? NULL : "adapter";                       /* it may contain modules that are saved whole */
+    return 2 * of_a_kind >= model->tensor_count ? kind : NULL; /* step counts of an optimizer have names of any kind */
 }

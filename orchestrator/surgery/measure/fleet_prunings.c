@@ -16,11 +16,13 @@ json_t *organ_fleet_pruning(const organ_model *model)
         organ_memory_refused();
         return NULL;
     }
-    json_t *const pruning = fault.status ? ORGAN_OBJECT(SET_BYTES("fault", fault.message))
-                            : !log       ? json_null()
-                                         : ORGAN_OBJECT(SET("experiment", organ_experiment_of(log)),
-                                                        SET_HELD("target", organ_json_at(log, "totals.target")),
-                                                        SET_HELD("full", organ_json_at(log, "totals.full")));
+    if (fault.status || !log) {
+        json_decref(log);
+        return fault.status ? ORGAN_OBJECT(SET_BYTES("fault", fault.message)) : json_null();
+    }
+    json_t *const pruning = ORGAN_OBJECT(SET("experiment", organ_experiment_of(log)),
+                                         SET_HELD("target", organ_json_at(log, "totals.target")),
+                                         SET_HELD("full", organ_json_at(log, "totals.full")));
     json_decref(log);
     return pruning;
 }

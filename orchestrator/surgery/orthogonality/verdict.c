@@ -65,6 +65,16 @@ static verdict_reading read_cosine(const organ_noise_fold *f)
     return r;
 }
 
+static const char *direction_of(const verdict_reading *r)
+{
+    if (fabs(r->z) <= ORGAN_Z_LIMIT)
+        return "Single modules go with or against N, all of them together do not.";
+    if (r->cosine >= 0)
+        return "The adapter goes with N, that is, it brings back part of what quantisation took, as one made on the "
+               "noisy model (Method B) does.";
+    return "The adapter goes against N, that is, it adds to what quantisation took.";
+}
+
 static json_t *counted(const organ_noise_fold *f, const verdict_reading *r)
 {
     char signs[64] = "";
@@ -102,12 +112,7 @@ static const char *cosine_words(const organ_noise_fold *f, json_t *sentences)
             sentences,
             "Not orthogonal: overall cosine %.4f where chance gives about %.2g; a multiple of K explains %s of the "
             "energy of N. %s",
-            r.cosine, r.chance, percent(r.cosine * r.cosine, energy),
-            fabs(r.z) <= ORGAN_Z_LIMIT ? "Single modules go with or against N, all of them together do not."
-            : r.cosine >= 0
-                ? "The adapter goes with N, that is, it brings back part of what quantisation took, as one made on the "
-                  "noisy model (Method B) does."
-                : "The adapter goes against N, that is, it adds to what quantisation took.");
+            r.cosine, r.chance, percent(r.cosine * r.cosine, energy), direction_of(&r));
     }
     json_array_append_new(sentences, counted(f, &r));
     return level;
@@ -123,9 +128,11 @@ static const char *leakage_words(const organ_noise_fold *f, json_t *sentences)
     }
     char energy[32];
     const double share = f->inside / f->inside_base, over = sqrt(f->inside / f->inside_expected);
-    const char *const level = over > 1 + ORGAN_LEAKAGE_ROOM   ? "more than isotropic"
-                              : over < 1 - ORGAN_LEAKAGE_ROOM ? "less than isotropic"
-                                                              : "isotropic";
+    const char *level = "isotropic";
+    if (over > 1 + ORGAN_LEAKAGE_ROOM)
+        level = "more than isotropic";
+    else if (over < 1 - ORGAN_LEAKAGE_ROOM)
+        level = "less than isotropic";
     organ_say(sentences,
               "Leakage into the adapter's output directions is %.4f, %.2f x what noise without direction has (%s 10 "
               "%%): with these "
@@ -145,12 +152,14 @@ static const char *ratio_words(const organ_noise_fold *f, json_t *sentences)
     }
     char energy[32];
     const double ratio = sqrt(f->square / f->change), before = f->square + f->change + 2 * f->dot;
-    const char *const level = ratio <= ORGAN_SMALL_RATIO   ? "noise below adapter"
-                              : ratio >= ORGAN_LARGE_RATIO ? "noise above adapter"
-                                                           : "noise like adapter";
-    const char *const words = ratio <= ORGAN_SMALL_RATIO   ? "smaller than"
-                              : ratio >= ORGAN_LARGE_RATIO ? "larger than"
-                                                           : "of the order of";
+    const char *level = "noise like adapter", *words = "of the order of";
+    if (ratio <= ORGAN_SMALL_RATIO) {
+        level = "noise below adapter";
+        words = "smaller than";
+    } else if (ratio >= ORGAN_LARGE_RATIO) {
+        level = "noise above adapter";
+        words = "larger than";
+    }
     organ_say(sentences, "The noise is %s the adapter's change: |N| / |K| = %.3g.", words, ratio);
     const verdict_reading r = read_cosine(f);
     if (!r.by_chance && !r.tiny && r.cosine > 0)
@@ -184,10 +193,10 @@ json_t *organ_agreement_verdict(const organ_noise_fold *all)
         organ_say(sentences, "The noises cannot be compared: one of them is zero.");
     } else {
         char energy[32];
-        level = r.by_chance                             ? "unrelated"
-                : r.tiny                                ? "hardly related"
-                : fabs(r.cosine) < ORGAN_MUCH_AGREEMENT ? "related"
-                                                        : "alike";
+        if (!r.by_chance)
+            level = fabs(r.cosine) < ORGAN_MUCH_AGREEMENT ? "related" : "alike";
+        if (!r.by_chance && r.tiny)
+            level = "hardly related";
         organ_say(sentences,
                   "The two noises are %s: overall cosine %.4f where chance gives about %.2g; a "
                   "multiple of one explains %s of the energy of the other.",

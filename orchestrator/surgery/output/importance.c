@@ -93,7 +93,7 @@ organ_status organ_importance_norms(const organ_imatrix *imatrix, const organ_mo
 {
     const organ_matrices m = organ_tensor_matrices(tensor);
     const bool single = tensor->anatomy.expert >= 0;
-    const int64_t expert = single ? tensor->anatomy.expert : m.count > 1 ? (int64_t)matrix : -1;
+    const int64_t expert = !single && m.count > 1 ? (int64_t)matrix : tensor->anatomy.expert;
     organ_imatrix_place place;
     if (check_axes(model, tensor, error) ||
         organ_imatrix_find(imatrix, tensor->name, &tensor->anatomy, expert, single ? experts : m.count, &place, error))

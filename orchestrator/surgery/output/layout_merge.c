@@ -60,7 +60,9 @@ static int by_width(const void *a, const void *b)
         return wide > other ? -1 : 1;
     if (x->as.file != y->as.file)
         return x->as.file < y->as.file ? -1 : 1;
-    return x->as.offset != y->as.offset ? (x->as.offset < y->as.offset ? -1 : 1) : strcmp(x->as.name, y->as.name);
+    if (x->as.offset != y->as.offset)
+        return x->as.offset < y->as.offset ? -1 : 1;
+    return strcmp(x->as.name, y->as.name);
 }
 
 /* The metadata of the first file as it is written there. */

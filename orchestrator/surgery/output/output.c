@@ -27,10 +27,9 @@ bool organ_output_is_file(const char *path)
 
 char *organ_output_copy_path(const char *directory, const organ_model *donor, const char *single)
 {
-    const char *const name = single                   ? single
-                             : donor->whole_directory ? NULL
-                             : donor->index           ? donor->index
-                                                      : donor->files[0].name;
+    const char *name = single;
+    if (!single && !donor->whole_directory)
+        name = donor->index ? donor->index : donor->files[0].name;
     return organ_format("%s%s%s", directory, name ? "/" : "", name ? name : "");
 }
 

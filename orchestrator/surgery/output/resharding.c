@@ -167,9 +167,11 @@ static organ_status head_file(organ_resharding *r, size_t f, size_t first, size_
 static organ_status name_file(organ_resharding *r, size_t f, const char *single, organ_error *error)
 {
     char name[64];
-    if (r->file_count > 1)
+    const char *chosen = single ? single : "model.safetensors";
+    if (r->file_count > 1) {
         snprintf(name, sizeof name, "model-%05zu-of-%05zu.safetensors", f + 1, r->file_count);
-    const char *const chosen = r->file_count > 1 ? name : single ? single : "model.safetensors";
+        chosen = name;
+    }
     r->files[f].is.name = organ_arena_copy(&r->arena, chosen, strlen(chosen));
     return r->files[f].is.name ? ORGAN_OK : resharding_no_memory(r, error);
 }

@@ -84,7 +84,11 @@ static organ_status dequantize_plan_pieces(organ_dequantize_job *job, organ_erro
 static organ_status dequantize_make_header(organ_dequantize_job *job, organ_error *error)
 {
     const organ_gguf *const gguf = job->model->gguf;
-    const int64_t mostly = job->as == ORGAN_F32 ? 0 : job->as == ORGAN_F16 ? 1 : 32; /* ggml's numbers for files */
+    int64_t mostly = 32; /* ggml's number for a file that is mostly BF16 */
+    if (job->as == ORGAN_F32)
+        mostly = 0;
+    else if (job->as == ORGAN_F16)
+        mostly = 1;
     if (!gguf || organ_layout_metadata(gguf, &job->gguf, error))
         return error->status;
     for (size_t k = 0; k < gguf->kv_count; k++)

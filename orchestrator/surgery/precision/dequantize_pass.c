@@ -15,7 +15,9 @@ static size_t dequantize_pass_width_of(organ_dtype dtype) { return dtype == ORGA
 
 static uint64_t exponent_of(organ_dtype dtype)
 {
-    return dtype == ORGAN_F32 ? 0x7F800000u : dtype == ORGAN_F16 ? 0x7C00u : 0x7F80u;
+    if (dtype == ORGAN_F32)
+        return 0x7F800000u;
+    return dtype == ORGAN_F16 ? 0x7C00u : 0x7F80u;
 }
 
 /* Whether any of the values has an exponent of ones, in eight bytes at a time: such an exponent and a one at its end

@@ -28,8 +28,7 @@ size_t organ_encoding_row_bytes(const organ_encoding *encoding, size_t cols)
 
 size_t organ_encoding_band(const organ_encoding *encoding, size_t rows)
 {
-    const organ_grid *const grid = &encoding->grid;
-    return grid->scale_of == ORGAN_SCALE_BLOCK ? grid->size : grid->scale_of == ORGAN_SCALE_TENSOR ? rows : 1;
+    return organ_grid_band(&encoding->grid, rows);
 }
 
 /* Codes of `bits` each, one after the other from the lowest bit on; n is a multiple of 8. */
@@ -39,7 +38,8 @@ static void encoding_rows_pack(const int8_t *codes, unsigned bits, size_t n, uns
     for (size_t k = 0; k < n; k += 8) {
         uint64_t word = 0;
         for (unsigned l = 0; l < 8; l++) {
-            const int code = codes[k + l] < -half ? -half : codes[k + l] >= half ? half - 1 : codes[k + l];
+            int code = codes[k + l] < -half ? -half : codes[k + l];
+            code = code >= half ? half - 1 : code;
             word |= (uint64_t)(code + half) << (l * bits);
         }
         for (unsigned byte = 0; byte < bits; byte++)

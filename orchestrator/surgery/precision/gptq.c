@@ -159,11 +159,7 @@ static double gptq_sum_of(const double *losses, size_t rows)
 
 /* ---- scales as they are at first, and as they are stored ---- */
 
-static size_t rows_in_band(const organ_gptq *m)
-{
-    const organ_scale_of of = m->grid.scale_of;
-    return of == ORGAN_SCALE_BLOCK ? m->grid.size : of == ORGAN_SCALE_TENSOR ? m->rows : 1;
-}
+static size_t rows_in_band(const organ_gptq *m) { return organ_grid_band(&m->grid, m->rows); }
 
 static void greatest_scales(organ_gptq_job *job)
 {
@@ -200,10 +196,9 @@ static void weigh_columns(const organ_gptq_inputs *in, float *weights)
         sum += (double)weights[j];
     }
     for (size_t j = 0; j < in->features; j++) {
-        const double weight = (double)weights[j] / (sum / (double)in->features);
-        weights[j] = (float)(weight < ORGAN_LEAST_WEIGHT  ? ORGAN_LEAST_WEIGHT
-                             : weight > ORGAN_MOST_WEIGHT ? ORGAN_MOST_WEIGHT
-                                                          : weight);
+        double weight = (double)weights[j] / (sum / (double)in->features);
+        weight = weight < ORGAN_LEAST_WEIGHT ? ORGAN_LEAST_WEIGHT : weight;
+        weights[j] = (float)(weight > ORGAN_MOST_WEIGHT ? ORGAN_MOST_WEIGHT : weight);
     }
 }
 
@@ -255,13 +250,7 @@ static void last_scales(const organ_gptq_job *job)
 /* ---- a matrix ---- */
 
 /* Ranks cut a matrix where strips begin, and bands of rows that have their scales together. */
-static size_t cut_at(const organ_gptq *m)
-{
-    const organ_scale_of of = m->grid.scale_of;
-    return of == ORGAN_SCALE_TENSOR  ? organ_larger(m->rows, STRIP)
-           : of == ORGAN_SCALE_BLOCK ? organ_larger(m->grid.size, STRIP)
-                                     : STRIP;
-}
+static size_t cut_at(const organ_gptq *m) { return organ_larger(rows_in_band(m), STRIP); }
 
 /* What each rank has summed over its rows, in the order of the rows. */
 static organ_status sum_up(const organ_gptq_job *job, double *losses, double *sum, organ_error *error)

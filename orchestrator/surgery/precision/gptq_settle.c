@@ -46,7 +46,8 @@ static float code_for(const row_of *r, size_t u, float number)
 {
     const float low = r->job->terms > 1 ? 0 : -128, high = r->job->terms > 1 ? 63 : 127, unit = unit_of(r, u);
     float code = unit != 0 ? number / unit : 0;
-    code = code < low ? low : code > high ? high : code;
+    code = code < low ? low : code;
+    code = code > high ? high : code;
     return code + WHOLE - WHOLE;
 }
 

@@ -26,7 +26,16 @@ const organ_ggml_kind *organ_grid_blocks(const organ_grid *grid)
 size_t organ_grid_group(const organ_grid *grid, size_t cols)
 {
     const organ_ggml_kind *const blocks = organ_grid_blocks(grid);
-    return blocks ? blocks->group : grid->size ? grid->size : cols;
+    if (blocks)
+        return blocks->group;
+    return grid->size ? grid->size : cols;
+}
+
+size_t organ_grid_band(const organ_grid *grid, size_t rows)
+{
+    if (grid->scale_of == ORGAN_SCALE_BLOCK)
+        return grid->size;
+    return grid->scale_of == ORGAN_SCALE_TENSOR ? rows : 1;
 }
 
 size_t organ_grid_groups(const organ_grid *grid, size_t cols)
@@ -96,8 +105,10 @@ static inline float e4m3(float x)
 static void range_of(const organ_grid *grid, float *low, float *high)
 {
     const float half = (float)(1u << grid->bits) / 2;
-    *low = organ_grid_affine(grid) ? 0 : grid->scale_of == ORGAN_SCALE_GGUF && grid->bits == 8 ? 1 - half : -half;
-    *high = organ_grid_affine(grid) ? 2 * half - 1 : half - 1;
+    const bool affine = organ_grid_affine(grid);
+    *low = grid->scale_of == ORGAN_SCALE_GGUF && grid->bits == 8 ? 1 - half : -half;
+    *low = affine ? 0 : *low;
+    *high = affine ? 2 * half - 1 : half - 1;
 }
 
 static inline float over(float x, float scale) { return scale != 0 ? x / scale : 0.0f; }

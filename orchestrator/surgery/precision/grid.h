@@ -45,6 +45,9 @@ void organ_grid_codes(const organ_grid *grid, float scale, float minimum, const 
 /* The blocks of ORGAN_SCALE_GGUF; else NULL. */
 const organ_ggml_kind *organ_grid_blocks(const organ_grid *grid);
 
+/* Rows that have their scales together, of a matrix of `rows` rows. */
+size_t organ_grid_band(const organ_grid *grid, size_t rows);
+
 /* Columns that have one scale in a row, and how many such groups there are. */
 size_t organ_grid_group(const organ_grid *grid, size_t cols);
 size_t organ_grid_groups(const organ_grid *grid, size_t cols);

@@ -22,7 +22,11 @@ static organ_status set_type(organ_json_edit *config, const char *inside, const 
 
 organ_status organ_config_make_plain(organ_json_edit *config, organ_dtype dtype, bool packed, organ_error *error)
 {
-    const char *const name = dtype == ORGAN_F32 ? "float32" : dtype == ORGAN_F16 ? "float16" : "bfloat16";
+    const char *name = "bfloat16";
+    if (dtype == ORGAN_F32)
+        name = "float32";
+    else if (dtype == ORGAN_F16)
+        name = "float16";
     if (organ_json_edit_remove(config, "quantization_config", NULL, error) ||
         organ_json_edit_remove(config, "compression_config", NULL, error) ||
         organ_json_edit_remove(config, "quantization", NULL, error) || !packed)

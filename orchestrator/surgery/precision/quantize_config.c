@@ -111,9 +111,11 @@ static json_t *quantize_config_schemes_json(const organ_quantize_job *job)
 static json_t *one_group_json(const organ_encoding *s)
 {
     const organ_grid *const grid = &s->grid;
-    const char *const strategy = grid->scale_of == ORGAN_SCALE_TENSOR    ? "tensor"
-                                 : grid->scale_of == ORGAN_SCALE_CHANNEL ? "channel"
-                                                                         : "group";
+    const char *strategy = "group";
+    if (grid->scale_of == ORGAN_SCALE_TENSOR)
+        strategy = "tensor";
+    else if (grid->scale_of == ORGAN_SCALE_CHANNEL)
+        strategy = "channel";
     const char *const type = grid->bits ? "int" : "float";
     json_t *const weights = arguments_json(grid->bits ? (int)grid->bits : 8, type, strategy,
                                            grid->size ? json_integer((json_int_t)grid->size) : json_null(), false);
@@ -127,11 +129,10 @@ static json_t *one_group_json(const organ_encoding *s)
 static json_t *compressed_json(const organ_quantize_job *job)
 {
     const organ_encoding *const s = job->encoding;
+    const char *const plain = s->grid.bits ? "int-quantized" : "float-quantized";
     return ORGAN_OBJECT(
         SET("config_groups", organ_quantize_several(job) ? quantize_config_schemes_json(job) : one_group_json(s)),
-        SET_TEXT("format", organ_encoding_is_packed(s) ? "pack-quantized"
-                           : s->grid.bits              ? "int-quantized"
-                                                       : "float-quantized"),
+        SET_TEXT("format", organ_encoding_is_packed(s) ? "pack-quantized" : plain),
         SET_NULL("global_compression_ratio"), SET("ignore", ignored_json(job)), SET_NULL("kv_cache_scheme"),
         SET_TEXT("quant_method", "compressed-tensors"), SET_TEXT("quantization_status", "compressed"));
 }

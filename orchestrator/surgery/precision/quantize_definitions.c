@@ -51,13 +51,15 @@ static json_t *quantize_definitions_code(const organ_quantize_job *job)
 static json_t *quantize_definitions_blocks_scale(const organ_quantize_job *job)
 {
     const bool solved = job->along && !job->options->no_resolve;
+    const char *weights = "";
+    if (job->imatrix)
+        weights = "; the weight of a column is the mean square of its input, by the imatrix";
+    else if (job->along)
+        weights = "; the weight of a column is the mean square of its input on the text, 1 for embeddings and head";
     return json_sprintf(
         "%sf the scales that are tried for a block, those with which the sum of %s(value - what its code means)^2 is "
         "least%s.%s",
-        job->along ? "At first, o" : "O", job->imatrix || job->along ? "weight x " : "",
-        job->imatrix ? "; the weight of a column is the mean square of its input, by the imatrix"
-        : job->along ? "; the weight of a column is the mean square of its input on the text, 1 for embeddings and head"
-                     : "",
+        job->along ? "At first, o" : "O", job->imatrix || job->along ? "weight x " : "", weights,
         solved ? " Then, but for embeddings and head, what makes the error of the outputs least with the codes as they "
                  "are, "
                  "within what blocks can store."

@@ -186,10 +186,12 @@ static json_t *quantize_document_calibration_json(const organ_quantize_job *job)
     size_t block_diagonal = 0;
     for (size_t k = 0; k < job->part_count; k++)
         block_diagonal += job->parts[k].block_diagonal;
-    json_t *const told = organ_along_json(job->along, !job->pruning ? "inputs behind quantised layers"
-                                                      : job->pruning->streams == ORGAN_ALONG_BOTH
-                                                          ? "inputs behind pruned and quantised layers and in the donor"
-                                                          : "inputs behind pruned and quantised layers");
+    const char *inputs = "inputs behind quantised layers";
+    if (job->pruning)
+        inputs = job->pruning->streams == ORGAN_ALONG_BOTH
+                     ? "inputs behind pruned and quantised layers and in the donor"
+                     : "inputs behind pruned and quantised layers";
+    json_t *const told = organ_along_json(job->along, inputs);
     json_t *const fallback = organ_along_fallback_json(quantize_document_fallback_row, job, job->part_count);
     ORGAN_ADD(told, SET_COUNT("block_diagonal_tensors", block_diagonal), SET_IF(fallback, "fallback", fallback));
     return told;

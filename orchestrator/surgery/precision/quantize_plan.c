@@ -106,10 +106,12 @@ static const organ_encoding *quantize_plan_meant(organ_quantize_job *job, const 
                                                  organ_error *error)
 {
     const bool gguf = organ_encoding_is_gguf(job->encoding), chosen = job->targets.chosen[tensor - job->model->tensors];
-    const organ_encoding *const meant = gguf ? organ_quantize_gguf_meant(job, tensor) : chosen ? job->encoding : NULL;
-    *why = !meant ? NULL
-           : gguf ? organ_quantize_gguf_obstacle(job, tensor, error)
-                  : organ_quantize_obstacle(job, tensor);
+    const organ_encoding *meant = chosen ? job->encoding : NULL;
+    *why = NULL;
+    if (gguf)
+        meant = organ_quantize_gguf_meant(job, tensor);
+    if (meant)
+        *why = gguf ? organ_quantize_gguf_obstacle(job, tensor, error) : organ_quantize_obstacle(job, tensor);
     return meant;
 }
 

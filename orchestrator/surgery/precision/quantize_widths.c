@@ -187,7 +187,9 @@ static bool is_joined(const organ_anatomy *a, const organ_anatomy *b)
 static void join(organ_quantize_widths *w, size_t target)
 {
     const organ_tensor *const t = w->held.tensors[target];
-    const size_t group = t->shape[1] % 128 == 0 ? 128 : t->shape[1] % 64 == 0 ? 64 : NARROW;
+    size_t group = 128;
+    while (group > NARROW && t->shape[1] % group)
+        group /= 2;
     bool (*const with)(const organ_anatomy *, const organ_anatomy *) =
         w->job->options->one_width ? is_joined : are_routed;
     size_t c = 0;

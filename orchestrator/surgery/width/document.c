@@ -48,7 +48,9 @@ static double lost_percent(double loss, double energy)
 static int64_t expert_of(const organ_width_part *part)
 {
     const organ_anatomy *const a = &part->tensor->anatomy;
-    return part->kind != ORGAN_WIDTH_EXPERTS ? -1 : a->expert < 0 ? (int64_t)part->matrix : a->expert;
+    if (part->kind != ORGAN_WIDTH_EXPERTS)
+        return -1;
+    return a->expert < 0 ? (int64_t)part->matrix : a->expert;
 }
 
 static json_t *document_part_json(const void *context, size_t k)

@@ -11,9 +11,9 @@ organ_width_kind organ_width_kind_of(const organ_tensor *t)
         return ORGAN_WIDTH_KINDS;
     if (t->anatomy.role == ORGAN_ROLE_O)
         return ORGAN_WIDTH_HEADS;
-    return t->anatomy.experts == ORGAN_EXPERTS_NONE     ? ORGAN_WIDTH_CHANNELS
-           : t->anatomy.experts == ORGAN_EXPERTS_SHARED ? ORGAN_WIDTH_SHARED
-                                                        : ORGAN_WIDTH_EXPERTS;
+    if (t->anatomy.experts == ORGAN_EXPERTS_NONE)
+        return ORGAN_WIDTH_CHANNELS;
+    return t->anatomy.experts == ORGAN_EXPERTS_SHARED ? ORGAN_WIDTH_SHARED : ORGAN_WIDTH_EXPERTS;
 }
 
 /* Rows by columns, or of experts a stack of such. */
@@ -135,10 +135,12 @@ static void tell_part(organ_width_job *job, const organ_width_part *part)
     if (part->kind == ORGAN_WIDTH_EXPERTS)
         job->experts[(size_t)(layer->expert_channels - job->experts) +
                      (a->expert < 0 ? (size_t)part->matrix : (size_t)a->expert)] = keep;
+    else if (part->kind == ORGAN_WIDTH_HEADS)
+        layer->kv_heads = keep;
+    else if (part->kind == ORGAN_WIDTH_SHARED)
+        layer->shared_channels = keep;
     else
-        *(part->kind == ORGAN_WIDTH_HEADS    ? &layer->kv_heads
-          : part->kind == ORGAN_WIDTH_SHARED ? &layer->shared_channels
-                                             : &layer->channels) = keep;
+        layer->channels = keep;
 }
 
 /* The numbers in it are those that the parts choose later. */

@@ -90,7 +90,9 @@ static organ_status wish_channels(organ_width_job *job, organ_width_kind kind, o
     const char *const what = kind == ORGAN_WIDTH_EXPERTS ? "channels of an expert" : "channels";
     if (!share->whole)
         return ORGAN_OK;
-    share->multiple = o->multiple_of ? o->multiple_of : job->model->gguf && share->whole % MANY == 0 ? MANY : FEW;
+    share->multiple = o->multiple_of;
+    if (!share->multiple)
+        share->multiple = job->model->gguf && share->whole % MANY == 0 ? MANY : FEW;
     return read_wish(&(wish){"ffn", o->ffn, what, share->whole, share->multiple}, &share->keep, error);
 }
 
