@@ -20,31 +20,26 @@
 
 /* ---- bytes ---- */
 
-/* A tensor of the copy beside the kept bytes of the donor's. */
-typedef struct audit_cut_beside {
-    const organ_cut_audit *audit;
-    const organ_tensor *tensor;
-    unsigned char *room;
-    uint64_t different;
-} audit_cut_beside;
-
-static organ_status compare_bytes(void *context, const void *bytes, size_t size, uint64_t at, organ_error *error)
-{
-    audit_cut_beside *const b = context;
-    const unsigned char *const wanted = bytes;
-    if (organ_stop_asked(b->audit->engine->stop))
-        return organ_fail(error, ORGAN_INTERRUPTED, "interrupted");
-    if (organ_model_read(b->audit->copy, b->tensor->file, b->room, size, b->tensor->offset + at, error))
-        return error->status;
-    for (size_t k = 0; memcmp(b->room, wanted, size) != 0 && k < size; k++)
-        b->different += b->room[k] != wanted[k];
-    return ORGAN_OK;
-}
-
 static bool audit_cut_fits(const organ_shard_piece *piece, const organ_tensor *found)
 {
     return found->dtype == piece->dtype && found->rank == piece->rank &&
            (piece->rank == 0 || memcmp(found->shape, piece->shape, piece->rank * sizeof *piece->shape) == 0);
+}
+
+/* Counts the bytes of `found` in the copy that differ from those of `reader`. `room`: ORGAN_CUT_WINDOW bytes. */
+static organ_status compare_bytes(const organ_cut_audit *a, organ_cut_reader *reader, const organ_tensor *found,
+                                  unsigned char *room, uint64_t *different, organ_error *error)
+{
+    const unsigned char *wanted;
+    for (size_t at = 0, size; (size = organ_cut_read(reader, &wanted, error)) > 0; at += size) {
+        if (organ_stop_asked(a->engine->stop))
+            return organ_fail(error, ORGAN_INTERRUPTED, "interrupted");
+        if (organ_model_read(a->copy, found->file, room, size, found->offset + at, error))
+            return error->status;
+        for (size_t k = 0; memcmp(room, wanted, size) != 0 && k < size; k++)
+            *different += room[k] != wanted[k];
+    }
+    return error->status;
 }
 
 static organ_status compare_piece(organ_cut_audit *a, size_t piece, organ_error *error)
@@ -58,12 +53,11 @@ static organ_status compare_piece(organ_cut_audit *a, size_t piece, organ_error 
     if (v->missing || v->misfit)
         return ORGAN_OK;
     unsigned char *const room = malloc(3 * ORGAN_CUT_WINDOW);
-    audit_cut_beside b = {.audit = a, .tensor = found, .room = room};
     if (!room)
         return organ_fail_memory(error, p->name);
-    organ_cut_gather(a->donor, v->part ? v->part : &whole, found->bytes, room + ORGAN_CUT_WINDOW,
-                     room + 2 * ORGAN_CUT_WINDOW, compare_bytes, &b, error);
-    v->different = b.different;
+    organ_cut_reader reader = organ_cut_reader_of(a->donor, v->part ? v->part : &whole, found->bytes,
+                                                  room + ORGAN_CUT_WINDOW, room + 2 * ORGAN_CUT_WINDOW);
+    compare_bytes(a, &reader, found, room, &v->different, error);
     free(room);
     return error->status;
 }

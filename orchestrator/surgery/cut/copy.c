@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: MIT
- * The kept bytes of tensors of which a part stays: gathered through a window on the donor's file, and put in order, by
- * as many workers as the memory has buffers for. */
+ * Copies the kept bytes of tensors that are cut into the output. All workers copy, each its own tensor, if the memory
+ * has buffers for all of them, else one. */
 #include "orchestrator/surgery/cut/cut_job.h"
 
 #include "orchestrator/machine/enough_memory.h"
@@ -25,25 +25,17 @@ typedef struct copy_copying {
 
 uint64_t organ_cut_copy_memory(void) { return 2 * ORGAN_CUT_WINDOW + ORGAN_PUT_SCRATCH; }
 
-/* What puts the bytes of a part into the output. */
-typedef struct putting {
-    const organ_cut_run *run;
-    const organ_cut_part *part;
-    void *scratch;
-} putting;
-
-static organ_status put_bytes(void *context, const void *bytes, size_t size, uint64_t at, organ_error *error)
-{
-    const putting *const p = context;
-    if (organ_stop_asked(p->run->cut->write.engine->stop))
-        return organ_fail(error, ORGAN_INTERRUPTED, "interrupted");
-    return organ_write_put(p->run->run, p->part->piece, bytes, size, at, p->scratch, error);
-}
-
 static organ_status copy_part(organ_cut_run *run, const organ_cut_part *part, const copy_bench *b, organ_error *error)
 {
-    putting p = {run, part, b->scratch};
-    return organ_cut_gather(run->model, part, run->pieces[part->piece].bytes, b->window, b->out, put_bytes, &p, error);
+    organ_cut_reader reader = organ_cut_reader_of(run->model, part, run->pieces[part->piece].bytes, b->window, b->out);
+    const unsigned char *bytes;
+    for (size_t at = 0, size; (size = organ_cut_read(&reader, &bytes, error)) > 0; at += size) {
+        if (organ_stop_asked(run->cut->write.engine->stop))
+            return organ_fail(error, ORGAN_INTERRUPTED, "interrupted");
+        if (organ_write_put(run->run, part->piece, bytes, size, at, b->scratch, error))
+            return error->status;
+    }
+    return error->status;
 }
 
 static void copy_task(void *context, size_t k, size_t worker)

@@ -109,15 +109,32 @@ organ_status organ_cut_check_beside(const organ_cut_run *run, organ_error *error
 
 /* ---- bytes (gather.c, copy.c, put.c) ---- */
 
-/* Takes `size` bytes of the part that is gathered, from `at` on. */
-typedef organ_status organ_cut_sink(void *context, const void *bytes, size_t size, uint64_t at, organ_error *error);
-
-/* The kept bytes of a part, in their order; window and out are of ORGAN_CUT_WINDOW bytes. `bytes`: how many it has.
- * ORGAN_IO; what the sink returned. */
 #define ORGAN_CUT_WINDOW ((size_t)1 << 20)
-organ_status organ_cut_gather(const organ_model *model, const organ_cut_part *part, uint64_t bytes,
-                              unsigned char *window, unsigned char *out, organ_cut_sink *sink, void *context,
-                              organ_error *error);
+
+/* Reads the kept bytes of a part in their order. */
+typedef struct organ_cut_reader {
+    const organ_model *model;
+    const organ_cut_part *part;
+    unsigned char *window, *out; /* ORGAN_CUT_WINDOW bytes each */
+    /* private to gather.c */
+    uint64_t window_from, window_bytes; /* bytes of the tensor that are in the window */
+    uint64_t strides[ORGAN_CUT_AXES];
+    unsigned deepest;             /* the last axis that is cut; 0: none, or the first */
+    size_t place[ORGAN_CUT_AXES]; /* of the line: index among the kept numbers of each axis before `deepest` */
+    bool begun, ended;            /* there is a line; there is none after it */
+    uint64_t line;                /* its offset in the tensor */
+    const organ_cut_keep *keep;   /* along `deepest` in it, */
+    size_t count, next;           /* how many, and the first that is not in a run yet */
+    uint64_t from, left;          /* bytes of the run that are not read yet */
+} organ_cut_reader;
+
+/* `bytes`: the size of the part in the output. Everything must outlive the reader, which needs no release. */
+organ_cut_reader organ_cut_reader_of(const organ_model *model, const organ_cut_part *part, uint64_t bytes,
+                                     unsigned char *window, unsigned char *out);
+
+/* Returns the number of bytes that were read and sets *bytes to them, which are valid until the next call. 0 after the
+ * last byte, and if the model cannot be read (`error`). */
+size_t organ_cut_read(organ_cut_reader *reader, const unsigned char **bytes, organ_error *error);
 
 organ_status organ_cut_copy(organ_cut_run *run, organ_error *error);
 uint64_t organ_cut_copy_memory(void); /* of a worker */

@@ -1,91 +1,27 @@
 /* SPDX-License-Identifier: MIT
- * The kept bytes of a tensor in their order, read through a window on the donor's file. */
+ * Reads the kept bytes of a tensor in their order, through a window on the donor's file. The last axis that is cut
+ * gives runs of bytes; a line is a combination of numbers of the axes before it. */
 #include "orchestrator/surgery/cut/cut_job.h"
+
+#include "orchestrator/machine/extent.h"
 
 #include <string.h>
 
-/* One part on its way. */
-typedef struct gather_gathering {
-    const organ_model *model;
-    const organ_cut_part *part;
-    unsigned char *window, *out;
-    organ_cut_sink *sink;
-    void *context;
-    uint64_t read, have; /* what of the tensor is in the window: from where on, and how much */
-    uint64_t at;         /* of the output: what was put */
-    size_t filled;       /* and what lies in `out` behind it */
-    uint64_t first;      /* the number of the first axis that is taken */
-    organ_error *error;
-} gather_gathering;
-
-static organ_status flush(gather_gathering *g)
+/* What is kept along an axis, at the current number of the first axis. */
+static const organ_cut_keep *kept_of(const organ_cut_reader *r, unsigned axis)
 {
-    if (g->filled && g->sink(g->context, g->out, g->filled, g->at, g->error))
-        return g->error->status;
-    g->at += g->filled;
-    g->filled = 0;
-    return ORGAN_OK;
+    const organ_cut_part *const part = r->part;
+    if (!part->each || axis != part->each_axis)
+        return &part->axes[axis];
+    const organ_cut_keep *const first = &part->axes[0];
+    return &part->each[first->numbers ? first->numbers[r->place[0]] : r->place[0]];
 }
 
-/* Lets the window hold `bytes` of the tensor from `from` on, and what comes behind them. */
-static organ_status gather_look_at(gather_gathering *g, uint64_t from, size_t bytes)
+static size_t count_along(const organ_cut_reader *r, unsigned axis)
 {
-    const organ_tensor *const t = g->part->tensor;
-    if (from >= g->read && from + bytes <= g->read + g->have)
-        return ORGAN_OK;
-    g->read = from;
-    g->have = t->bytes - from < ORGAN_CUT_WINDOW ? t->bytes - from : ORGAN_CUT_WINDOW;
-    return organ_model_read(g->model, t->file, g->window, (size_t)g->have, t->offset + from, g->error);
-}
-
-/* Bytes of the tensor that lie one behind the other. */
-static organ_status gather_take(gather_gathering *g, uint64_t from, uint64_t bytes)
-{
-    while (bytes) {
-        if (g->filled == ORGAN_CUT_WINDOW && flush(g))
-            return g->error->status;
-        const size_t room = ORGAN_CUT_WINDOW - g->filled, n = bytes < room ? (size_t)bytes : room;
-        if (gather_look_at(g, from, n))
-            return g->error->status;
-        memcpy(g->out + g->filled, g->window + (from - g->read), n);
-        g->filled += n;
-        from += n;
-        bytes -= n;
-    }
-    return ORGAN_OK;
-}
-
-/* What stays along an axis, in the matrix that is taken. */
-static const organ_cut_keep *kept_of(const gather_gathering *g, unsigned axis)
-{
-    const organ_cut_part *const part = g->part;
-    return part->each && axis == part->each_axis ? &part->each[g->first] : &part->axes[axis];
-}
-
-/* The kept numbers of an axis, neighbours together, and what lies below each of them. */
-static organ_status take_axis(gather_gathering *g, unsigned axis, uint64_t from, const uint64_t *strides)
-{
-    const organ_cut_keep *const keep = kept_of(g, axis);
-    bool deeper = false;
-    for (unsigned k = axis + 1; k < ORGAN_CUT_AXES; k++)
-        deeper = deeper || g->part->axes[k].numbers || (g->part->each && k == g->part->each_axis);
-    const uint64_t all = axis < g->part->tensor->rank ? strides[axis] : 1;
-    const uint64_t whole = axis ? strides[axis - 1] : g->part->tensor->bytes;
-    const size_t count = keep->numbers ? keep->count : (size_t)(whole / all);
-    for (size_t k = 0; k < count && !g->error->status;) {
-        size_t together = 1;
-        const uint64_t number = keep->numbers ? keep->numbers[k] : k;
-        while (!deeper && keep->numbers && k + together < count && keep->numbers[k + together] == number + together)
-            together++;
-        together = !deeper && !keep->numbers ? count : together;
-        g->first = axis == 0 ? number : g->first;
-        if (deeper)
-            take_axis(g, axis + 1, from + number * all, strides);
-        else
-            gather_take(g, from + number * all, together * all);
-        k += together;
-    }
-    return g->error->status;
+    const organ_cut_keep *const keep = kept_of(r, axis);
+    const uint64_t whole = axis ? r->strides[axis - 1] : r->part->tensor->bytes;
+    return keep->numbers ? keep->count : (size_t)(whole / r->strides[axis]);
 }
 
 /* Bytes from one number of each axis to the next. */
@@ -93,23 +29,105 @@ static void find_strides(const organ_tensor *t, uint64_t *strides)
 {
     const organ_dtype_info *const type = organ_dtype_describe(t->dtype);
     uint64_t bytes = type->bytes;
+    for (unsigned axis = ORGAN_CUT_AXES; axis-- > t->rank;)
+        strides[axis] = 1;
     for (unsigned axis = t->rank; axis-- > 0;) {
         strides[axis] = bytes;
         bytes *= axis + 1 == t->rank ? t->shape[axis] / type->elements : t->shape[axis];
     }
 }
 
-organ_status organ_cut_gather(const organ_model *model, const organ_cut_part *part, uint64_t bytes,
-                              unsigned char *window, unsigned char *out, organ_cut_sink *sink, void *context,
-                              organ_error *error)
+organ_cut_reader organ_cut_reader_of(const organ_model *model, const organ_cut_part *part, uint64_t bytes,
+                                     unsigned char *window, unsigned char *out)
 {
-    gather_gathering g = {
-        .model = model, .part = part, .window = window, .out = out, .sink = sink, .context = context, .error = error};
-    uint64_t strides[ORGAN_CUT_AXES] = {0};
-    if (part->values)
-        return bytes ? sink(context, part->values, (size_t)bytes, 0, error) : ORGAN_OK;
-    if (part->tensor->bytes == 0)
+    organ_cut_reader r = {.model = model, .part = part, .window = window, .out = out};
+    for (unsigned axis = 1; axis < ORGAN_CUT_AXES; axis++)
+        if (part->axes[axis].numbers || (part->each && axis == part->each_axis))
+            r.deepest = axis;
+    find_strides(part->tensor, r.strides);
+    r.ended = part->tensor->bytes == 0;
+    r.left = part->values ? bytes : 0;
+    return r;
+}
+
+/* Goes to the next line, whose runs are not taken yet. false after the last one. */
+static bool next_line(organ_cut_reader *r)
+{
+    unsigned axis = 0;
+    if (r->ended)
+        return false;
+    r->ended = r->deepest == 0; /* the only line */
+    if (r->begun) {
+        axis = r->deepest - 1;
+        r->place[axis]++;
+    }
+    r->begun = true;
+    while (axis < r->deepest)
+        if (r->place[axis] < count_along(r, axis)) {
+            axis++;
+        } else if (axis == 0) {
+            r->ended = true;
+            return false;
+        } else {
+            r->place[axis] = 0;
+            r->place[--axis]++;
+        }
+    r->line = 0;
+    for (axis = 0; axis < r->deepest; axis++) {
+        const organ_cut_keep *const keep = kept_of(r, axis);
+        r->line += (keep->numbers ? keep->numbers[r->place[axis]] : r->place[axis]) * r->strides[axis];
+    }
+    r->keep = kept_of(r, r->deepest);
+    r->count = count_along(r, r->deepest);
+    r->next = 0;
+    return true;
+}
+
+/* Goes to the next run: neighbouring kept numbers of the last axis that is cut. false after the last one. */
+static bool next_run(organ_cut_reader *r)
+{
+    while (r->next == r->count)
+        if (!next_line(r))
+            return false;
+    const uint32_t *const numbers = r->keep->numbers;
+    const uint64_t number = numbers ? numbers[r->next] : 0;
+    size_t together = numbers ? 1 : r->count;
+    while (r->next + together < r->count && numbers[r->next + together] == number + together)
+        together++;
+    r->from = r->line + number * r->strides[r->deepest];
+    r->left = together * r->strides[r->deepest];
+    r->next += together;
+    return true;
+}
+
+/* Reads `bytes` of the tensor from `from` on, and those after them, into the window. */
+static organ_status fill_window(organ_cut_reader *r, uint64_t from, size_t bytes, organ_error *error)
+{
+    const organ_tensor *const t = r->part->tensor;
+    if (from >= r->window_from && from + bytes <= r->window_from + r->window_bytes)
         return ORGAN_OK;
-    find_strides(part->tensor, strides);
-    return take_axis(&g, 0, 0, strides) ? error->status : flush(&g);
+    r->window_from = from;
+    r->window_bytes = t->bytes - from < ORGAN_CUT_WINDOW ? t->bytes - from : ORGAN_CUT_WINDOW;
+    return organ_model_read(r->model, t->file, r->window, (size_t)r->window_bytes, t->offset + from, error);
+}
+
+size_t organ_cut_read(organ_cut_reader *r, const unsigned char **bytes, organ_error *error)
+{
+    size_t filled = 0;
+    *bytes = r->part->values ? r->part->values : r->out;
+    if (r->part->values) {
+        filled = (size_t)r->left;
+        r->left = 0;
+        return filled;
+    }
+    while (filled < ORGAN_CUT_WINDOW && (r->left || next_run(r))) {
+        const size_t n = organ_lesser((size_t)r->left, ORGAN_CUT_WINDOW - filled);
+        if (fill_window(r, r->from, n, error))
+            return 0;
+        memcpy(r->out + filled, r->window + (r->from - r->window_from), n);
+        filled += n;
+        r->from += n;
+        r->left -= n;
+    }
+    return filled;
 }
