@@ -40,7 +40,7 @@ libdir=$(printf '%s\n' "$libdir" | sed "s,^$prefix/,\${prefix}/,")
 includedir=\${prefix}/include
 
 Name: organ
-Description: Opens language models as files, operates on them and proves what it did
+Description: Inspects, prunes, quantises, cuts and evaluates language models as files
 Version: $version
 Cflags: -I\${includedir}/organ
 Requires: jansson

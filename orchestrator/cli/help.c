@@ -7,7 +7,7 @@
 
 enum { INDENT = 2, WIDEST = 100, NARROWEST = 40, PIPED = 80 };
 
-/* Running text is hard to read in very long lines. */
+/* Limits the width of running text. */
 static organ_page readable(const organ_page *page)
 {
     const size_t width = page->width == 0 ? PIPED : page->width;
@@ -28,7 +28,7 @@ static void put_paragraphs(FILE *out, const char *text, size_t indent, const org
     }
 }
 
-/* A term, and what it means beside it, or below where the term is too long for the column. */
+/* Prints a term with its meaning next to it, or below it if the term is too long for the column. */
 static void put_help_entry(FILE *out, const char *term, size_t column, const char *meaning, const organ_page *page)
 {
     char lead[128];
@@ -129,7 +129,7 @@ static void put_program_title(FILE *out, const organ_page *page)
 {
     fprintf(out, "organ %s\n\n", ORGAN_VERSION);
     organ_text_wrap(out, "", 0,
-                    "Opens language models as files, operates on them and proves what it did, at the speed of a copy "
+                    "Inspects, prunes, quantises, cuts and evaluates language models as files, at the speed of a copy "
                     "and in bounded memory.",
                     page);
     fputs("\nUsage: organ VERB ARGUMENTS [options]\n", out);

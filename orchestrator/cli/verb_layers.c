@@ -24,7 +24,7 @@ static const organ_option layers_options[] = {
     FLAG("heal", layers.heal,
          "refit projections around the dropped blocks to the hidden states of the whole model on --calibration"),
     SHARD_SIZE(layers),
-    WRITING(layers, "OUT", "print what would become of the model" AND_PLAN "; does not search for blocks")};
+    WRITING(layers, "OUT", "print the changes to the model" AND_PLAN "; does not search for blocks")};
 
 static const organ_option search_options[] = {
     NUMBER("search-tokens", "N", layers.search_tokens,
@@ -45,26 +45,26 @@ const organ_verb organ_layers_verb = {
     .name = "layers",
     .shares = true,
     .summary = "drop whole blocks, chosen by name or by search",
-    .about = "Writes a model without some of its blocks (layers). Kept blocks are renumbered: names of tensors, "
-             "config.json or GGUF metadata, and lists and patterns with one entry per layer are reduced to match. "
-             "layers fails with the reason if a pattern cannot be expressed without these blocks. Kept tensors, "
-             "packed ones too, are copied byte for byte.\n"
-             "--drop names the blocks by their numbers in the names of tensors and then needs no text, or says how "
-             "many to drop. organ then searches: it starts with the blocks of least influence (1 - the mean cosine "
-             "of the hidden states before and after a block) and exchanges one dropped block for a kept one as "
-             "long as the KL divergence from the whole model, on a part of the text, falls. If there are at most "
-             "64 possible sets, it compares all of them.\n"
+    .about = "Writes a model without some of its blocks (layers). Kept blocks are renumbered in the names of "
+             "tensors and in config.json or the GGUF metadata; lists and patterns with one entry per layer lose "
+             "the entries of dropped blocks. If a pattern cannot be expressed without these blocks, layers fails "
+             "with an error that names it. Kept tensors, packed ones too, are copied byte for byte.\n"
+             "--drop takes the numbers of the blocks, as in the names of tensors, and then needs no text; or how "
+             "many blocks to drop. In the second case organ searches: it starts with the blocks of least influence "
+             "(1 - the mean cosine of the hidden states before and after a block) and exchanges one dropped block "
+             "for a kept one as long as the KL divergence from the whole model, on a part of the text, falls. If "
+             "there are at most 64 possible sets, it compares all of them.\n"
              "--memory must be large enough for three times the hidden states of the search and two layers; with "
              "more memory organ compares more sets at a time, with the same result. With --scores an interrupted "
              "search continues, and a search for another number uses the stored measurements.\n"
              "--heal runs --samples windows of --context tokens and refits weights by least squares so that the "
-             "hidden states equal those of the whole model: the outputs of attention and feed-forward in the block "
-             "before a gap, in all blocks after a gap also the weights that read their inputs, and one factor for "
-             "the final norm. The KL divergence from MODEL on one window of four or eight, to which nothing is "
-             "fitted, decides what share of each solution is applied; a solution that does not lower it is "
-             "dropped, and the report says so. --heal needs weights of BF16, F16 or F32, or GGUF blocks whose "
-             "scales organ can search for, and twice the hidden states in --memory; --scratch DIR stores them in "
-             "files.\n"
+             "hidden states approximate those of the whole model: the outputs of attention and feed-forward in the "
+             "block before a gap, in all blocks after a gap also the weights that read their inputs, and one "
+             "factor for the final norm. The KL divergence from MODEL on one window of four or eight, to which "
+             "nothing is fitted, decides what share of each solution is applied; a solution that does not lower it "
+             "is not applied, and the report says so. --heal needs weights of BF16, F16 or F32, or GGUF blocks "
+             "whose scales organ can search for, and twice the hidden states in --memory; --scratch DIR stores "
+             "them in files.\n"
              "OUT/organ contains LAYERS_REPORT.md and .html, and layers.json with all numbers; if OUT is a file, "
              "they are next to it.\n"
              ORGAN_EVALUATION_ABOUT("MODEL"),

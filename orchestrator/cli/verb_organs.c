@@ -82,7 +82,7 @@ const organ_verb organ_assemble_verb = {
     EXAMPLES({"organ assemble organs -o model.gguf", "Writes one file; if nothing was changed, it equals the donor."},
              {"organ assemble organs -o model",
               "Writes a directory with the donor's files, tokenizer and configuration."},
-             {"organ assemble model-00001-of-00003.gguf -o model.gguf", "Merges a split model."}),
+             {"organ assemble model-00001-of-00003.gguf -o model.gguf", "Merges a split model into one file."}),
     .exits = "0 done; 2 wrong usage, or OUT exists; 3 the directory is malformed or changed during the run; 4 the "
              "disk is full or a write fails; 130 interrupted (--resume continues).",
     .run = run_assemble};
