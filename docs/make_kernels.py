@@ -6,10 +6,10 @@
     docs/make_kernels.py measured KERNELS.json     what `ninja bench-kernels` has measured on this CPU (`ninja kernels-measured` runs both)
     docs/make_kernels.py loop ISA FUNCTION         the instructions of one inner loop, as they go to llvm-mca
 
-Either keeps the columns of the other. Needs binutils and LLVM's llvm-mca ($LLVM_MCA names another than the newest); for NEON
-gcc-aarch64-linux-gnu, or in $ISA_NEON an object that is there already. A kernel whose inner loop is not found as described, or that llvm-mca does not take, ends the program with 1.
+Either keeps the columns of the other. Needs binutils and LLVM's llvm-mca ($LLVM_MCA selects a version other than the newest). A
+kernel whose inner loop is not found, or that llvm-mca rejects, ends the program with 1.
 """
-import json, os, re, shutil, subprocess, sys, tempfile
+import json, os, re, shutil, subprocess, sys
 
 ROOT = os.path.dirname(os.path.dirname(os.path.abspath(__file__)))
 PAGE = os.path.join(ROOT, "docs", "kernels.md")
@@ -17,7 +17,6 @@ PAGE = os.path.join(ROOT, "docs", "kernels.md")
 MODELS = {
     "avx512": ["skylake-avx512", "icelake-server", "znver4"],
     "avx2": ["icelake-server", "znver3", "znver4"],
-    "neon": ["neoverse-n1"],
 }
 UNROLLED = 400  # iterations that llvm-mca simulates; as many again tell what one takes
 
@@ -37,10 +36,10 @@ def kernels(isa):
         for real in ("bf16", "f16"):
             yield f"{code} to {real}", f"decode_{code}_{real}", ("store", 2), None
     for block in BLOCKS:
-        yield f"{block} to f32", f"dequantize_{block}", ("store", 4), r"mulps|fmul"
+        yield f"{block} to f32", f"dequantize_{block}", ("store", 4), r"mulps"
     for name, size in (("zeros_16", 2), ("zeros_32", 4), ("amax", 4)):
         yield name, name, ("load", size), None
-    yield "physarum_bf16", "physarum_bf16", ("divide", 4), r"fmadd|fmla"
+    yield "physarum_bf16", "physarum_bf16", ("divide", 4), r"fmadd"
     if isa == "avx512":
         yield "physarum_bf16, mixed", "physarum_bf16_mixed", ("divide", 4), r"rcp14"
 
@@ -55,13 +54,13 @@ def run(*command, stdin=None):
 
 
 # ---- inner loops ----
-WIDTH = {"zmm": 64, "ymm": 32, "xmm": 16, "q": 16}
+WIDTH = {"zmm": 64, "ymm": 32, "xmm": 16}
 
 
-def disassembly(objdump, object_file, function):
+def disassembly(object_file, function):
     """Instructions with their addresses; those of the function that has taken it in where the compiler left none of that name."""
     for name in (function, function + "_past"):
-        code, text, error = run(objdump, "-d", "--no-show-raw-insn", f"--disassemble={name}", object_file)
+        code, text, error = run("objdump", "-d", "--no-show-raw-insn", f"--disassemble={name}", object_file)
         lines = re.findall(r"^ +([0-9a-f]+):\t(.*)$", text, re.M)
         if code == 0 and lines:
             return [(int(at, 16), re.sub(r"\s+[#<].*$|\s*//.*$", "", rest).strip()) for at, rest in lines]
@@ -99,23 +98,17 @@ def moved(text, way):
                 "vpmovzxbw": 2, "vcvtps2pd": 2, "vextracti128": 2, "vextractf128": 2, "vextracti64x4": 2, "vextracti32x8": 2}
         narrower = half.get(plain.group(1), 1)
         return max(widths) // narrower if stores == (way == "store") and widths else 0
-    neon = re.match(r"(ldr|str|ldp|stp|ldur|stur)\s+([qds])\d+(?:,\s*([qds])\d+)?,", text)
-    if neon and neon.group(1).startswith("st") == (way == "store"):
-        return {"q": 16, "d": 8, "s": 4}[neon.group(2)] * (2 if neon.group(1).endswith("p") else 1)
-    neon = re.match(r"(ld1|st1)\s+\{v\d+\.(\d+)([bhsd])(?:-v\d+\.\w+)?\}(?:, |\s)*\[", text)
-    if neon and neon.group(1).startswith("st") == (way == "store"):
-        return int(neon.group(2)) * {"b": 1, "h": 2, "s": 4, "d": 8}[neon.group(3)]
     return 0
 
 
-def inner_loop(objdump, object_file, function, way, size, having):
+def inner_loop(object_file, function, way, size, having):
     """The innermost loop with the fewest instructions an element, and how many elements it makes."""
-    lines = disassembly(objdump, object_file, function)
+    lines = disassembly(object_file, function)
     best = None
     for first, last in loops(lines):
         texts = [text for _, text in lines[first : last + 1]]
         elements = sum(moved(text, way) for text in texts) / size
-        if elements < 16 or any(re.match(r"(call|bl)\b", text) for text in texts):
+        if elements < 16 or any(re.match(r"call\b", text) for text in texts):
             continue
         if having and not any(re.search(having, text) for text in texts):
             continue
@@ -138,9 +131,9 @@ def llvm_mca():
     fail("no llvm-mca: it is in Debian's llvm")
 
 
-def simulate(mca, arch, model, texts, iterations):
-    body = "\n".join(re.sub(r"^(j[a-z]+|b\.[a-z]+|b)\s+[0-9a-f]+$", r"\1 1b", re.sub(r"^(cbn?z|tbn?z)(.*,)\s*[0-9a-f]+$", r"\1\2 1b", text)) for text in texts)
-    code, text, error = run(mca, f"-mtriple={arch}", f"-mcpu={model}", f"-iterations={iterations}", "-", stdin=f"1:\n{body}\n")
+def simulate(mca, model, texts, iterations):
+    body = "\n".join(re.sub(r"^(j[a-z]+)\s+[0-9a-f]+$", r"\1 1b", text) for text in texts)
+    code, text, error = run(mca, "-mtriple=x86_64", f"-mcpu={model}", f"-iterations={iterations}", "-", stdin=f"1:\n{body}\n")
     if code != 0 or "not a recognized" in error:
         return None, error.strip().split("\n")[0]
     return text, ""
@@ -151,16 +144,15 @@ UNITS = [
     (r"(?:ICX|SKX|SPR)FPDivider", "divider"),
     (r"Zn\dFPP?(\d).*", r"FP pipe \1"),
     (r"Zn\dALU.*", "integer units"),
-    (r"A57Unit(\w)", r"unit \1"),
 ]
 
 
-def bound(mca, arch, model, texts):
+def bound(mca, model, texts):
     """Cycles of one iteration, and what limits them."""
-    first, why = simulate(mca, arch, model, texts, UNROLLED)
+    first, why = simulate(mca, model, texts, UNROLLED)
     if first is None:
         return None, why
-    second, _ = simulate(mca, arch, model, texts, 2 * UNROLLED)
+    second, _ = simulate(mca, model, texts, 2 * UNROLLED)
     cycles = [int(re.search(r"^Total Cycles:\s+(\d+)", text, re.M).group(1)) for text in (first, second)]
     took = (cycles[1] - cycles[0]) / UNROLLED
     width = int(re.search(r"^Dispatch Width:\s+(\d+)", first, re.M).group(1))
@@ -181,14 +173,8 @@ def bound(mca, arch, model, texts):
 
 
 # ---- objects ----
-def objects(scratch):
-    yield "avx512", "x86_64", "objdump", os.path.join(ROOT, "build/kernels/isa_avx512.o")
-    yield "avx2", "x86_64", "objdump", os.path.join(ROOT, "build/kernels/isa_avx2.o")
-    neon = os.environ.get("ISA_NEON") or os.path.join(scratch, "isa_neon.o")
-    flags = "-std=c11 -D_GNU_SOURCE -I. -O2 -ffp-contract=off -fvisibility=hidden -fPIC -c kernels/isa_neon.c -o".split()
-    if not os.path.exists(neon) and subprocess.run(["aarch64-linux-gnu-gcc", *flags, neon], cwd=ROOT).returncode != 0:
-        fail("kernels/isa_neon.c was not compiled")
-    yield "neon", "aarch64", "aarch64-linux-gnu-objdump", neon
+def object_of(isa):
+    return os.path.join(ROOT, f"build/kernels/isa_{isa}.o")
 
 
 # ---- the page ----
@@ -235,15 +221,13 @@ def share(cells, models):
     return f"{min(bounds) / float(cells[models]):.2f}" if cells[models] != EMPTY and bounds else EMPTY
 
 
-def bounds_of(mca, scratch, isas):
-    for isa, arch, objdump, file in objects(scratch):
-        if isa not in isas:
-            continue
+def bounds_of(mca):
+    for isa in MODELS:
         for name, function, (way, size), having in kernels(isa):
-            texts, elements = inner_loop(objdump, file, function, way, size, having)
+            texts, elements = inner_loop(object_of(isa), function, way, size, having)
             cells = []
             for model in MODELS[isa]:
-                took, limit = bound(mca, arch, model, texts)
+                took, limit = bound(mca, model, texts)
                 if took is None:
                     fail(f"{name}, {isa}, {model}: {limit}")
                 cells.append(f"{took * 16 / elements:.2f} {limit}")
@@ -251,8 +235,7 @@ def bounds_of(mca, scratch, isas):
 
 
 def write_bounds(text):
-    with tempfile.TemporaryDirectory() as scratch:
-        found = list(bounds_of(llvm_mca(), scratch, MODELS))
+    found = list(bounds_of(llvm_mca()))
     for isa, models in MODELS.items():
         before, after = rows_of(text, isa), {}
         for _, name, cells in (row for row in found if row[0] == isa):
@@ -280,12 +263,10 @@ def write_measured(text, file):
 
 
 def show_loop(isa, wanted):
-    with tempfile.TemporaryDirectory() as scratch:
-        for at, _, objdump, file in objects(scratch):
-            for name, function, (way, size), having in kernels(isa) if at == isa else ():
-                if function == wanted:
-                    texts, elements = inner_loop(objdump, file, function, way, size, having)
-                    print(f"# {name}: {elements:.0f} elements, {len(texts)} instructions", *texts, sep="\n")
+    for name, function, (way, size), having in kernels(isa):
+        if function == wanted:
+            texts, elements = inner_loop(object_of(isa), function, way, size, having)
+            print(f"# {name}: {elements:.0f} elements, {len(texts)} instructions", *texts, sep="\n")
 
 
 def main(words):
