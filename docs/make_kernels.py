@@ -191,8 +191,7 @@ def rows_of(text, isa):
 
 
 def with_rows(text, isa, rows):
-    models = MODELS[isa]
-    head = ["kernel", *models, "measured", "of the least bound", "cold, × memcpy"]
+    head = ["kernel", "bound, unit, model", "measured", "bound / measured", "cold, × memcpy"]
     lines = [head, ["---"] + ["--:"] * (len(head) - 1), *([name, *cells] for name, cells in rows.items())]
     table = "\n".join("| " + " | ".join(line) + " |" for line in lines)
     return re.sub(f"<!-- {isa} -->\n.*?<!-- /{isa} -->", lambda _: f"<!-- {isa} -->\n\n{table}\n\n<!-- /{isa} -->", text, flags=re.S)
@@ -215,33 +214,32 @@ def with_fitted(text, found):
     return re.sub("<!-- fitted -->\n.*?<!-- /fitted -->", lambda _: "\n".join(["<!-- fitted -->", "", *lines, "", "<!-- /fitted -->"]), text, flags=re.S)
 
 
-def share(cells, models):
-    """What the least bound is of what was measured."""
-    bounds = [float(cell.split()[0]) for cell in cells[:models] if cell != EMPTY]
-    return f"{min(bounds) / float(cells[models]):.2f}" if cells[models] != EMPTY and bounds else EMPTY
+def share(least, measured):
+    """The bound divided by the measured cycles."""
+    return f"{float(least.split()[0]) / float(measured):.2f}" if EMPTY not in (least, measured) else EMPTY
 
 
 def bounds_of(mca):
     for isa in MODELS:
         for name, function, (way, size), having in kernels(isa):
             texts, elements = inner_loop(object_of(isa), function, way, size, having)
-            cells = []
+            found = []
             for model in MODELS[isa]:
                 took, limit = bound(mca, model, texts)
                 if took is None:
                     fail(f"{name}, {isa}, {model}: {limit}")
-                cells.append(f"{took * 16 / elements:.2f} {limit}")
-            yield isa, name, cells
+                found.append((took * 16 / elements, limit, model))
+            least, limit, model = min(found)
+            yield isa, name, f"{least:.2f} {limit}, {model}"
 
 
 def write_bounds(text):
     found = list(bounds_of(llvm_mca()))
-    for isa, models in MODELS.items():
+    for isa in MODELS:
         before, after = rows_of(text, isa), {}
-        for _, name, cells in (row for row in found if row[0] == isa):
-            measured = before.get(name, [EMPTY] * 6)[-3:]
-            after[name] = [*cells, measured[0], EMPTY, measured[2]]
-            after[name][-2] = share(after[name], len(models))
+        for _, name, least in (row for row in found if row[0] == isa):
+            _, measured, _, cold = before.get(name, [EMPTY] * 4)
+            after[name] = [least, measured, share(least, measured), cold]
         text = with_rows(text, isa, after)
     return text
 
@@ -250,14 +248,14 @@ def write_measured(text, file):
     with open(file, encoding="utf-8") as stream:
         results = json.load(stream)["results"]
     found = {(row["isa"].split("-")[0], row["kernel"] + row["isa"].partition("-")[2], row["cold"]): row for row in results}
-    for isa, models in MODELS.items():
+    for isa in MODELS:
         rows = rows_of(text, isa)
         for name, cells in rows.items():
             warm, cold = (found.get((isa, name.replace(", mixed", "mixed"), way)) for way in (False, True))
             if warm and cold:
-                cells[-3] = f"{16 / warm['elements_per_cycle']:.2f}"
-                cells[-2] = share(cells, len(models))
-                cells[-1] = f"{cold['ratio_to_memcpy']:.2f}" if cold["ratio_to_memcpy"] else EMPTY
+                cells[1] = f"{16 / warm['elements_per_cycle']:.2f}"
+                cells[2] = share(cells[0], cells[1])
+                cells[3] = f"{cold['ratio_to_memcpy']:.2f}" if cold["ratio_to_memcpy"] else EMPTY
         text = with_rows(text, isa, rows)
     return with_fitted(text, found)
 
