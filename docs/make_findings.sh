@@ -1,8 +1,8 @@
 #!/usr/bin/env bash
 # SPDX-License-Identifier: MIT
-# Makes the tables of docs/findings.md anew, by running build/organ on the fixtures: what stands between <!-- NAME --> and <!-- /NAME -->.
+# Writes the tables of docs/findings.md, between <!-- NAME --> and <!-- /NAME -->, by running build/organ on the fixtures.
 #   docs/make_findings.sh [--check] [NAME...]
-# Without names all of them. --check writes nothing, shows what differs and ends with 1 if anything does. Needs bash and jq.
+# Without names it writes all tables. --check writes nothing, prints the differences and ends with 1 if there are any. Needs bash and jq.
 set -euo pipefail
 cd "$(dirname "${BASH_SOURCE[0]}")/.."
 root=$PWD
@@ -44,7 +44,7 @@ need() {
     done
 }
 
-# The same codes with the two nibbles of each byte exchanged: what a reader sees that takes the high one first.
+# Swaps the two nibbles of each byte: a reader that takes the high nibble first gets these codes.
 swap_nibbles() {
     local file=$2/model.safetensors header from to packed k set1='' set2='' size
     cp -r "$1" "$2"
@@ -177,7 +177,7 @@ table_healthy() {
 table_orthogonal() {
     need adapter fp8 int4
     local noisy
-    printf 'quantised as\tnoise beside adapter, norms\tcosine\tby chance\tz\tleakage over expectation\tverdict\n'
+    printf 'quantised as\tnoise / adapter, norms\tcosine\tby chance\tz\tleakage over expectation\tverdict\n'
     for noisy in fp8 int4 "$q8"; do
         "$organ" orthogonality "$fixture" "$noisy" adapter --json --quiet | jq -r '.noises[0] | [.stored_as, .total.ratio, .total.cosine, .total.chance_std, .total.z, .total.leakage_over_expected, .verdict.direction] | @tsv'
     done | awk -F'\t' '{ printf "%s\t%.2f\t%.4f\t%.4f\t%.1f\t%.2f\t%s\n", $1, $2, $3, $4, $5, $6, $7 }'
@@ -186,7 +186,7 @@ table_orthogonal() {
 table_nibble() {
     need adapter int4-swapped
     local noisy
-    printf 'INT4 codes read\tnoise beside adapter, norms\tnoise beside weights, norms\n'
+    printf 'INT4 codes read\tnoise / adapter, norms\tnoise / weights, norms\n'
     for noisy in int4 int4-swapped; do
         "$organ" orthogonality "$fixture" "$noisy" adapter --json --quiet |
             jq -r --arg how "$([[ $noisy == int4 ]] && echo "in their order" || echo "with the nibbles of each byte exchanged")" '[$how, .noises[0].total.ratio] | @tsv'
@@ -198,7 +198,7 @@ table_nibble() {
 table_premise() {
     need tuned fp8 int4 tuned-fp8 tuned-int4
     local scheme
-    printf 'scheme\tmodules that differ\tcosine of the noises, all modules\tremains of N_A - N_B beside N_A\tpremise\n'
+    printf 'scheme\tmodules that differ\tcosine of the noises, all modules\tnorm of N_A - N_B / norm of N_A\tpremise\n'
     for scheme in fp8 int4; do
         "$organ" orthogonality --pair "$fixture" $scheme --pair tuned tuned-$scheme --json --quiet |
             jq -r '[.pairs[0].noisy.stored_as, .verdict.modules, .total.cosine, .verdict.remains_to_noise_a, .verdict.premise] | @tsv'
