@@ -1,8 +1,9 @@
 /* SPDX-License-Identifier: MIT
- * Bodies from floats to codes, after codes.h, whose walk over groups they share; and what a scale is found with. */
-/* With `fraction` bits, least exponent of a normal number and greatest value of the type. Under the power of two whose
- * last bit is worth one step of the type at that exponent, the addition rounds; what it adds to the bits of that power
- * is the code without its exponent. */
+ * Kernels that convert floats to codes; they iterate over groups with the functions of codes.h. Also the largest
+ * magnitude, from which callers choose scales. */
+/* Rounds to an 8-bit float with `fraction` fraction bits, smallest normal exponent `least` and largest value
+ * `greatest`. One step of the result at the exponent of a is the unit in the last place of `one`, so FP32 addition of
+ * `one` rounds to nearest even. The increase of the bit pattern, with the exponent added, is the code. */
 INLINE u8x16 fp8_codes(f32x16 a, const int fraction, const int least, const float greatest)
 {
     const uint32_t bottom = (uint32_t)(127 + least) << 23, up = (uint32_t)(23 - fraction) << 23;
@@ -17,7 +18,8 @@ INLINE u8x16 fp8_codes(f32x16 a, const int fraction, const int least, const floa
     return u8_of_u32(u32_select(f32_nan(a), u32_set1(0x7f), number));
 }
 
-/* To the nearest whole number from least to most, as a signed byte: with 1.5 x 2^23 added the last bit is worth one. */
+/* Rounds to the nearest whole number, ties to even, from least to most, as a signed byte. Adding 1.5 x 2^23 makes 1
+ * the unit in the last place, so the addition rounds. */
 INLINE u8x16 whole_codes(f32x16 a, const float least, const float most)
 {
     const f32x16 number = f32_of_bits(u32_select(f32_nan(a), u32_set1(0), f32_bits(a))), magic = f32_set1(0x1.8p23f);
@@ -34,7 +36,7 @@ INLINE u8x16 encode_vector(f32x16 a, const organ_code code)
         return fp8_codes(a, 2, -14, 57344);
     case ORGAN_CODE_I8:
         return whole_codes(a, -128, 127);
-    default: /* U4: 8 more modulo 256 */
+    default: /* U4: adds 8 by subtracting 248 modulo 256 */
         return u8_sub(whole_codes(a, -8, 7), u8_set1(248));
     }
 }

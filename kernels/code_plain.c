@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: MIT
- * What the codes of packed weights need beside arithmetic, the same in every table: scales stored as bytes, codes out
- * of words, matrices turned. */
+ * Operations on codes of packed weights that involve no vector arithmetic and are the same in every table: decoding
+ * of scales stored as bytes, extraction of codes from words, transposition. */
 #include "kernels/kernels.h"
 #include <string.h>
 
@@ -29,8 +29,8 @@ float organ_e4m3_to_f32(uint8_t code)
 }
 
 /* ---- codes out of words ---- */
-/* `length` bits, at most 64 with those before them in the first byte: 8 codes are, for those of 8 bits begin with a
- * byte. No byte beyond them is touched. */
+/* Returns the `length` bits that begin at bit `at`. Eight codes and the bits before them in their first byte have at
+ * most 64 bits, because codes of 8 bits begin at a byte. Reads no byte without a bit of these codes. */
 static uint64_t window_at(const uint8_t *bytes, size_t at, size_t length)
 {
     const size_t from = at / 8, to = (at + length + 7) / 8;
@@ -39,7 +39,7 @@ static uint64_t window_at(const uint8_t *bytes, size_t at, size_t length)
     return window >> at % 8;
 }
 
-/* 8 codes side by side to a byte each: halves of four move apart, then pairs, then single ones. */
+/* Spreads 8 adjacent codes to one byte each: separates the two halves of four, then pairs, then single codes. */
 static uint64_t spread_eight(uint64_t window, unsigned bits)
 {
     const uint64_t one = (1u << bits) - 1, two = (1u << 2 * bits) - 1, four = (UINT64_C(1) << 4 * bits) - 1;
@@ -81,8 +81,8 @@ void organ_unpack_bits(const void *words, unsigned bits, int dense, size_t first
     }
 }
 
-/* ---- matrices turned ---- */
-/* Exchanges what lies `by` bits up in even rows with what lies there not in odd ones. */
+/* ---- transposition ---- */
+/* Swaps the bits of `even` that are `by` above the mask `lower` with the bits of `odd` under the mask. */
 static void code_plain_exchange(uint64_t *even, uint64_t *odd, int by, uint64_t lower)
 {
     const uint64_t difference = ((*even >> by) ^ *odd) & lower;
@@ -90,7 +90,7 @@ static void code_plain_exchange(uint64_t *even, uint64_t *odd, int by, uint64_t 
     *even ^= difference << by;
 }
 
-/* 8 x 8 bytes, a row in a word: first halves of 4 x 4, then of 2 x 2, then bytes. */
+/* Transposes 8 x 8 bytes, one row in each word: swaps 4 x 4 blocks, then 2 x 2 blocks, then bytes. */
 static void transpose_eight(const uint8_t *src, size_t src_stride, uint8_t *dst, size_t dst_stride)
 {
     uint64_t row[8];
@@ -106,9 +106,9 @@ static void transpose_eight(const uint8_t *src, size_t src_stride, uint8_t *dst,
         memcpy(dst + c * dst_stride, &row[c], 8);
 }
 
-/* Tiles are turned in a buffer of their own: rows whose distance is a power of two would push each other out of the
- * caches. */
-enum { SIDE = 64, WORDS = 16 }; /* a line of bytes, of words */
+/* Tiles are transposed in a buffer of their own. If the stride is a power of two, rows of the matrix itself map to
+ * the same cache sets and evict each other. */
+enum { SIDE = 64, WORDS = 16 }; /* tile sides: a cache line of bytes, of words */
 
 static size_t least(size_t a, size_t b) { return a < b ? a : b; }
 

@@ -1,20 +1,20 @@
 /* SPDX-License-Identifier: MIT
- * Bodies over codes of 8 and 4 bits with scales for groups. They walk in pairs of vectors, 32 elements, which is what
- * fills a line of 16-bit values and takes 16 bytes of nibbles. A destination larger than STREAM_BYTES is written past
- * the caches, as in convert.h. */
+ * Kernels for codes of 8 and 4 bits with scales for groups. They process pairs of vectors, 32 elements: one cache
+ * line of 16-bit values, or 16 bytes of 4-bit codes. Destinations larger than STREAM_BYTES are written with
+ * non-temporal stores, as in convert.h. */
 enum { PAIR = 32 };
 
 /* ---- scales and zero points by element ---- */
 typedef struct code_factors {
     const float *scales, *zeros;
-    size_t group, left; /* left: elements of *scales' group still to come */
+    size_t group, left; /* left: remaining elements of the current group */
 } code_factors;
 
 typedef struct factor_pair {
     f32x16 scale[2], zero[2];
 } factor_pair;
 
-INLINE void pass_factors(code_factors *f, size_t n) /* n elements of one group */
+INLINE void pass_factors(code_factors *f, size_t n) /* skips n elements of one group */
 {
     f->left -= n;
     if (f->left == 0) {
@@ -24,7 +24,7 @@ INLINE void pass_factors(code_factors *f, size_t n) /* n elements of one group *
     }
 }
 
-/* Those of the next n <= 16 elements; none is read that belongs to no element. */
+/* Loads scales and zero points of the next n <= 16 elements. Reads none beyond the last element. */
 INLINE void next_factors(code_factors *f, size_t n, f32x16 *scale, f32x16 *zero)
 {
     if (n > 0 && f->left >= n) {
@@ -51,9 +51,10 @@ INLINE void next_factor_pair(code_factors *f, size_t n, factor_pair *pair)
 }
 
 /* ---- codes to FP32, exactly ---- */
-/* E4M3 has the layout of F16 after its upper two exponent bits; of a sign-extended byte the sign comes into bits 15 and
- * 14 by the shift. A subnormal stays one. So the value is 2^8 times that of the F16. Only NaN, 0x7f, carries into bit
- * 14 when one unit is added, and that bit makes a NaN of it. */
+/* E4M3 has the layout of F16 without its upper two exponent bits. Shifting the sign-extended byte left by 7 puts the
+ * sign into bits 15 and 14; bit 14 is then cleared. Subnormal codes become subnormal F16. Because the exponent biases
+ * differ by 8, the value is 2^8 times that of the F16. Only for NaN (0x7f) does adding one unit carry into bit 14,
+ * and that bit makes the F16 a NaN. */
 INLINE f32x16 e4m3_values(u8x16 codes)
 {
     const u16x16 half = u16_and(u16_sll(u16_of_s8(codes), 7), u16_set1(0xbfff));
@@ -70,9 +71,10 @@ INLINE f32x16 e4m3fnuz_values(u8x16 codes)
 
 INLINE f32x16 e5m2_values(u8x16 codes) { return f16_widen(u16_sll(u16_of_s8(codes), 8)); }
 
-/* The greatest exponent of F16 is not a number's, so here the bits go to where FP32 has its lower exponent bits, and
- * 111 is added to the exponent. Where it was 0, a one would be too many in front: 2^-15 off twice the number is right
- * then, and is no less otherwise. No step has a subnormal, which costs a processor dozens of cycles. */
+/* The largest exponent of F16 means infinity or NaN, but in E5M2FNUZ it belongs to numbers. So the bits go to the low
+ * exponent bits of FP32, and 111 is added to the exponent. For exponent 0 this would add an implicit leading one:
+ * there, twice the number less 2^-15 is correct, and for all other codes it is not smaller than `once`, so the
+ * minimum selects the correct value. No intermediate is subnormal, since subnormals cost dozens of cycles. */
 INLINE f32x16 e5m2fnuz_values(u8x16 codes)
 {
     const u32x16 word = u32_sll(u16_widen(u16_of_s8(codes)), 16), sign = u32_and(word, u32_set1(0x80000000));
@@ -85,7 +87,7 @@ INLINE f32x16 e5m2fnuz_values(u8x16 codes)
 
 INLINE int is_nibble(const organ_code code) { return code == ORGAN_CODE_E2M1 || code == ORGAN_CODE_U4; }
 
-/* What the 16 codes of 4 bits are worth, as BF16. */
+/* The values of the 16 codes of 4 bits, as BF16. */
 INLINE u16x16 nibble_words(const organ_code code)
 {
     static const uint16_t words[2][16] = {{0, 0x3f00, 0x3f80, 0x3fc0, 0x4000, 0x4040, 0x4080, 0x40c0, 0x8000, 0xbf00,
@@ -115,8 +117,8 @@ INLINE f32x16 code_values(u8x16 codes, const organ_code code)
     }
 }
 
-/* ---- values to memory ---- */
-/* Every NaN is the positive quiet one. */
+/* ---- storing values ---- */
+/* Rounds to BF16 in the upper half; every NaN becomes the positive quiet one. */
 INLINE u32x16 tops_one_nan(f32x16 a) { return bf16_rounded(a, u32_set1(0x7fc00000)); }
 INLINE u16x16 narrow_one_nan(f32x16 a, const enum element_type type)
 {
@@ -182,7 +184,7 @@ INLINE void decode_pair(const uint8_t *codes, const factor_pair *f, void *values
              type, streams);
 }
 
-/* Up to 31 elements, from element `at` on, which is an even one where codes are nibbles. */
+/* Decodes up to 31 elements, from element `at` on, which must be even for 4-bit codes. */
 INLINE void decode_part(const uint8_t *codes, code_factors *f, void *values, size_t at, size_t n, const organ_code code,
                         const enum element_type type)
 {
@@ -201,7 +203,7 @@ INLINE void decode_part(const uint8_t *codes, code_factors *f, void *values, siz
 }
 
 /* ---- runs of one group, n a multiple of PAIR ---- */
-/* Nibbles have 16 values: those are computed and rounded once, and looked up. */
+/* A 4-bit code has only 16 values in a group. They are computed and rounded once; each code is then a table lookup. */
 INLINE void look_up(const uint8_t *codes, float scale, float zero, uint16_t *values, size_t n, const organ_code code,
                     const enum element_type type, const int streams)
 {
@@ -214,8 +216,8 @@ INLINE void look_up(const uint8_t *codes, float scale, float zero, uint16_t *val
     }
 }
 
-/* What is far enough from both ends of FP32 that a product with any code, and what is between the steps of one, is a
- * normal number. */
+/* Returns true if the scale is so far from the limits of FP32 that its products with all codes, and the differences
+ * between adjacent products, are normal numbers. */
 INLINE int is_moderate(float scale)
 {
     uint32_t bits;
@@ -223,9 +225,9 @@ INLINE int is_moderate(float scale)
     return (bits >> 23 & 255) - 27 <= 200;
 }
 
-/* FP8 to BF16: a product keeps its fraction when the exponent of the code changes, so 16 products are computed and
- * rounded once, those of the subnormal codes and those of the fractions with exponent 0 taken for a normal one; to what
- * is looked up, the exponent of the code is added, and its sign. */
+/* FP8 to BF16 by table. The fraction of a product does not depend on the exponent of the code, so only 16 products
+ * are computed and rounded: those of the subnormal codes, and those of each fraction at the smallest normal exponent.
+ * fp8_words looks up the product and adds the code's exponent and sign. */
 INLINE u16x16 fp8_table(float scale, const organ_code code)
 {
     const int wide = code == ORGAN_CODE_E5M2 || code == ORGAN_CODE_E5M2FNUZ; /* 5 exponent bits */
@@ -244,14 +246,14 @@ INLINE u16x16 fp8_words(u8x16 codes, u16x16 table, const organ_code code)
     return u16_add(product, u16_and(u16_sll(u16_of_s8(codes), wide ? 5 : 4), u16_set1(wide ? 0x8f80 : 0x8780)));
 }
 
-/* Not below special_from where the code is not a number. */
+/* Ranks codes so that those that are not numbers are at or above special_from. */
 INLINE u8x16 special_rank(u8x16 codes, const organ_code code)
 {
     const int fnuz = code == ORGAN_CODE_E4M3FNUZ || code == ORGAN_CODE_E5M2FNUZ;
     return fnuz ? u8_sub(u8_set1(0x7f), codes) : u8_field(codes, 0, 0x7f);
 }
 
-/* Returns 0 where there was a code that is not a number: then the values are not right. */
+/* Returns 0 if a code was infinite or NaN; the values written are then wrong. */
 INLINE int decode_fp8(const uint8_t *codes, float scale, uint16_t *values, size_t n, const organ_code code,
                       const int streams)
 {
@@ -285,8 +287,8 @@ INLINE void decode_run(const uint8_t *codes, const code_factors *f, void *values
 }
 
 /* ---- groups of 16 and 32 nibbles to BF16 ---- */
-/* Magnitudes of E2M1 but 0 are 1 or 1.5 times a power of two: both products, rounded, for 16 groups at once, make their
- * tables. */
+/* Nonzero magnitudes of E2M1 are 1 or 1.5 times a power of two. So two rounded products for each of 16 groups suffice
+ * for their tables of 16 values. */
 typedef struct e2m1_products {
     uint16_t one[16], three_halves[16];
 } e2m1_products;
@@ -309,7 +311,7 @@ INLINE u16x16 e2m1_table(const e2m1_products *products, size_t group)
         LESS = 0xff80,
         TWO = 0x80,
         FOUR = 0x100
-    }; /* factors as what is added to a BF16 */
+    }; /* multiplication by -1 or a power of two as an addition to a BF16 */
     static const uint16_t of_one[16] = {SIGN, ALL, ALL, 0, ALL, 0, ALL, 0, SIGN, ALL, ALL, 0, ALL, 0, ALL, 0};
     static const uint16_t of_three_halves[16] = {0, 0, 0, ALL, 0, ALL, 0, ALL, 0, 0, 0, ALL, 0, ALL, 0, ALL};
     static const uint16_t factor[16] = {0,          LESS,       0,           0,           TWO,  TWO,
@@ -320,7 +322,7 @@ INLINE u16x16 e2m1_table(const e2m1_products *products, size_t group)
     return u16_add(u16_or(one, other), u16_load(factor));
 }
 
-/* 16 groups; returns 0, and has written nothing, where one of their scales is not moderate. */
+/* Decodes 16 groups. Returns 0 and writes nothing if one of their scales is not moderate. */
 INLINE int decode_e2m1_groups(const uint8_t *codes, const float *scales, size_t group, uint16_t *values,
                               const int streams)
 {
@@ -351,9 +353,9 @@ INLINE size_t decode_small_groups(const uint8_t *codes, code_factors *f, uint16_
 }
 
 /* ---- whole arrays ---- */
-enum { MOST_RUN = 4096 }; /* what is done again where FP8 codes are not numbers */
+enum { MOST_RUN = 4096 }; /* elements to decode again if FP8 codes include NaN or infinity */
 
-/* From element `at` on, pairs of vectors; returns where it stopped. */
+/* Decodes whole pairs of vectors from element `at` on; returns the position after them. */
 INLINE size_t decode_pairs(const uint8_t *codes, code_factors *f, void *values, size_t at, size_t n,
                            const organ_code code, const enum element_type type, const int streams)
 {

@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: MIT
- * Bodies of the zero counts and of the audit. Lanes past the end are loaded as zeros on both sides and taken off the
- * count again. */
+ * Kernels that count zeros and audit a copy. Lanes past the end are loaded as zeros on both sides and subtracted from
+ * the counts. */
 
 INLINE m16x16 zeros_of_16(u16x16 a) { return u16_eq(u16_and(a, u16_set1(0x7fff)), u16_set1(0)); }
 INLINE m32x16 zeros_of_32(u32x16 a) { return u32_eq(u32_and(a, u32_set1(MAGNITUDE)), u32_set1(0)); }

@@ -1,10 +1,10 @@
 /* SPDX-License-Identifier: MIT
- * Bodies of the conversions between 16-bit and 32-bit floats. Stores are aligned to 64 bytes by a short head; a
- * destination larger than STREAM_BYTES, which the caches would not hold for its reader anyway, is written past them:
- * that saves reading it first. */
+ * Conversions between 16-bit and 32-bit floats. A short head aligns the stores to 64 bytes. A destination larger than
+ * STREAM_BYTES does not fit into the caches, so it is written with non-temporal stores, which do not read the lines
+ * first. */
 #define STREAM_BYTES ((size_t)8 << 20)
 
-/* Elements of `size` bytes up to the next 64-byte boundary of p, at most n. */
+/* Returns the number of elements of `size` bytes up to the next 64-byte boundary after p, at most n. */
 INLINE size_t elements_to_line(const void *p, size_t size, size_t n)
 {
     const size_t head = (64 - (uintptr_t)p % 64) % 64 / size;
@@ -16,7 +16,7 @@ INLINE f32x16 widen_vector(u16x16 a, const enum element_type type)
     return type == BF16 ? bf16_widen(a) : f16_widen(a);
 }
 
-/* Up to 15 elements. */
+/* Widens up to 15 elements. */
 INLINE void widen_part(const uint16_t *src, float *dst, size_t n, const enum element_type type)
 {
     f32_store_part(dst, widen_vector(u16_load_part(src, n), type), n);
@@ -43,7 +43,7 @@ INLINE u16x16 narrow_vector(f32x16 a, const enum element_type type)
     return type == BF16 ? bf16_narrow(a) : f16_narrow(a);
 }
 
-/* 32 elements; dst is 64-byte aligned where they are written past the caches. */
+/* Narrows 32 elements; with `streams`, dst must be 64-byte aligned. */
 INLINE void narrow_pair(const float *src, uint16_t *dst, const enum element_type type, const int streams)
 {
     const f32x16 a = f32_load(src), b = f32_load(src + 16);
@@ -59,7 +59,7 @@ INLINE void narrow_pair(const float *src, uint16_t *dst, const enum element_type
     }
 }
 
-/* Up to 31 elements. */
+/* Narrows up to 31 elements. */
 INLINE void narrow_part(const float *src, uint16_t *dst, size_t n, const enum element_type type)
 {
     if (n >= 16) {
@@ -75,7 +75,7 @@ INLINE void narrow(const float *src, uint16_t *dst, size_t n, const enum element
     size_t at = elements_to_line(dst, sizeof *dst, n);
     narrow_part(src, dst, at, type);
     if (n * sizeof *dst >= STREAM_BYTES &&
-        (uintptr_t)(dst + at) % 64 == 0) { /* of a file, not even elements need be aligned */
+        (uintptr_t)(dst + at) % 64 == 0) { /* a destination from a file may not even be aligned to its elements */
         for (; at + 32 <= n; at += 32)
             narrow_pair(src + at, dst + at, type, 1);
         stream_end();

@@ -1,5 +1,6 @@
 /* SPDX-License-Identifier: MIT
- * Which table runs: a pure function of what the CPU says and of a name. Built with the flags of the baseline. */
+ * Selection of the kernel table: a pure function of the CPU's features and an optional name. Compiled with the flags
+ * of the baseline. */
 #include "kernels/kernels.h"
 #include <string.h>
 #if __BYTE_ORDER__ != __ORDER_LITTLE_ENDIAN__
@@ -8,14 +9,15 @@
 #if defined(__x86_64__)
 #include <cpuid.h>
 
-/* Asked by hand, for __builtin_cpu_supports of clang 14 does not know it. */
+/* Reads CPUID directly, because __builtin_cpu_supports of clang 14 lacks F16C. */
 static int has_f16c(void)
 {
     unsigned a, b, c, d;
     return __get_cpuid(1, &a, &b, &c, &d) && c & bit_F16C;
 }
 
-/* Nor these. XCR0 says whether the system saves tiles: it is read where bit 27 of CPUID says that it can be. */
+/* Reads CPUID directly, as for F16C. XCR0 says whether the system saves the tile registers; it may be read only if
+ * bit 27 of CPUID is set. */
 static void detect_dots(organ_cpu *cpu)
 {
     unsigned a, b, c, d, low, high;
@@ -34,7 +36,7 @@ organ_cpu organ_cpu_detect(void)
 {
     organ_cpu cpu = {0};
 #if defined(__x86_64__)
-    /* the built-in asks CPUID for the instructions and XGETBV whether the system saves the registers */
+    /* the built-in reads CPUID for the instructions and XGETBV for the registers that the system saves */
     __builtin_cpu_init();
     cpu.avx2 = __builtin_cpu_supports("avx2") && __builtin_cpu_supports("fma") && __builtin_cpu_supports("popcnt") &&
                has_f16c();
@@ -58,7 +60,7 @@ const organ_kernels *organ_kernels_choose(organ_cpu cpu, const char *wanted, con
         {"avx2", organ_kernels_avx2, cpu.avx2},
         {"neon", organ_kernels_neon, cpu.neon},
         {"scalar", organ_kernels_scalar_nofma && !cpu.avx2 ? organ_kernels_scalar_nofma : organ_kernels_scalar, 1},
-        {"avx512-mixed", organ_kernels_avx512_mixed, cpu.avx512}, /* only by its name */
+        {"avx512-mixed", organ_kernels_avx512_mixed, cpu.avx512}, /* only if requested by name */
     };
     const int any = !wanted || !*wanted;
     *why = "unknown name: it is one of scalar, avx2, avx512, avx512-mixed, neon";

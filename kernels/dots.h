@@ -1,12 +1,13 @@
 /* SPDX-License-Identifier: MIT
- * Body of the products of BF16 terms, over the words of a tile of sums (simd/tiles.h says what each means). A block of
- * rows of a and a strip of rows of b are packed as terms, BF16 numbers that add up to a value: of a row by row, of b
- * pairs of k side by side. The dots of each pair of terms go to the same sums, the smallest terms first. */
+ * Product of BF16 terms, over the operations on a tile of sums that simd/tiles.h defines. A block of rows of a and a
+ * strip of rows of b are packed as terms: BF16 numbers whose sum is the value. Terms of a are packed row by row,
+ * those of b as adjacent pairs of k. The dot products of all pairs of terms are added to the same sums, smallest
+ * terms first, so that their low bits are not lost. */
 #include "kernels/product_parts.h"
 
-#define DOT_CHUNK        256                       /* values of k a sum is long, as in the exact product */
-#define DOT_TERMS        3                         /* at most: 8 bits each, of an FP32 all 24 */
-#define DOT_STRIP_TERM   (DOT_CHUNK * DOT_STRIP)   /* words of a term of the strip */
+#define DOT_CHUNK        256                       /* values of k in one sum, as in the exact product */
+#define DOT_TERMS        3                         /* at most: three terms of 8 bits have all 24 bits of an FP32 */
+#define DOT_STRIP_TERM   (DOT_CHUNK * DOT_STRIP)   /* words of one term of the strip */
 #define DOT_BLOCK(terms) ((terms) > 1 ? 128 : 512) /* rows of a in the scratch */
 _Static_assert((DOT_TERMS * (DOT_STRIP_TERM + DOT_BLOCK(DOT_TERMS) * DOT_PITCH)) * sizeof(uint16_t) <=
                    ORGAN_PRODUCT_SCRATCH,
@@ -14,13 +15,13 @@ _Static_assert((DOT_TERMS * (DOT_STRIP_TERM + DOT_BLOCK(DOT_TERMS) * DOT_PITCH))
 _Static_assert((DOT_STRIP_TERM + DOT_BLOCK(1) * DOT_PITCH) * sizeof(uint16_t) <= ORGAN_PRODUCT_SCRATCH,
                "one term fits");
 
-#define ROWS_AHEAD    8 /* asked for before they are packed */
+#define ROWS_AHEAD    8 /* rows prefetched before they are packed */
 #define GREATEST_BF16 0x7f7f0000u
 
 INLINE size_t dot_fill(size_t n, size_t to) { return (n + to - 1) / to * to; }
 
-/* Each term is the BF16 nearest to what those before it leave. The first is cut where the nearest would be infinite,
- * and all there is of what is not finite. */
+/* Splits values into terms: each is the BF16 nearest to the remainder of the terms before it. If rounding to nearest
+ * would overflow, the first term is truncated. A value that is not finite is its own single term. */
 INLINE void split_terms(f32x16 value, u16x16 *terms, const int count)
 {
     const u32x16 bits = f32_bits(value), magnitude = u32_and(bits, u32_set1(MAGNITUDE));
@@ -36,7 +37,7 @@ INLINE void split_terms(f32x16 value, u16x16 *terms, const int count)
 
 /* ---- packing ---- */
 
-/* Rows of FP32 as terms, filled up with zeros to whole tiles. */
+/* Packs rows of FP32 as terms and pads them with zeros to whole tiles. */
 INLINE void pack_rows(uint16_t *to, const product_part *part, const int terms)
 {
     for (size_t row = 0; row < dot_fill(part->rows, DOT_LEAST); row++)
@@ -57,7 +58,7 @@ static void pack_block(uint16_t *to, const product_part *part, int terms)
         pack_rows(to, part, DOT_TERMS);
 }
 
-/* 32 words of a row that is stored in BF16, as 16 pairs. */
+/* Loads 32 BF16 of a row as 16 pairs. */
 INLINE f32x16 stored_pairs(const product_part *part, size_t row, size_t from)
 {
     const uint16_t *const words = (const uint16_t *)part->values + part->at + row * part->stride + from;
@@ -70,7 +71,7 @@ INLINE f32x16 stored_pairs(const product_part *part, size_t row, size_t from)
     return f32_load((const float *)(const void *)some);
 }
 
-/* 16 rows of pairs become columns of the strip. */
+/* Transposes 16 rows of pairs into columns of the strip. */
 INLINE void keep_square(uint16_t *to, f32x16 square[16])
 {
     turn_rows(square);
@@ -129,13 +130,13 @@ static void pack_dot_strip(uint16_t *to, const product_part *part, int terms, or
 /* ---- sums ---- */
 
 typedef struct dot_operands {
-    const uint16_t *a,
-        *b; /* packed; term t of a lies t * DOT_BLOCK(a_terms) rows further, of b t * DOT_STRIP_TERM words */
+    const uint16_t *a, *b; /* packed terms, DOT_BLOCK(a_terms) rows or DOT_STRIP_TERM words apart */
     int a_terms, b_terms;
     size_t depth; /* a multiple of DOT_DEPTH */
 } dot_operands;
 
-/* The dots of term i of a with term j of b, smallest first; a pair below the third term of one is left out. */
+/* Adds the dot products of term i of a and term j of b, smallest first. Pairs with i + j >= a_terms are omitted: they
+ * rank below the last term of a. */
 INLINE void dot_tile(const product_place *place, const dot_operands *o, size_t meet, const int rows)
 {
     _Alignas(64) float totals[DOT_ROWS * DOT_STRIP];
@@ -166,8 +167,8 @@ static void dot_least(const product_place *place, const dot_operands *o, size_t 
     dot_tile(place, o, meet, DOT_LEAST);
 }
 
-/* A packed block with a packed strip, in the largest tiles that are left; the last may have rows that nobody asked for.
- */
+/* Multiplies a packed block by a packed strip in the largest tiles that fit the remaining rows. The last tile may
+ * compute rows that are not stored. */
 static void dot_block(product_place place, dot_operands o, size_t rows, product_ahead *ahead)
 {
     static const struct {
@@ -187,7 +188,7 @@ static void dot_block(product_place place, dot_operands o, size_t rows, product_
     }
 }
 
-/* A block of rows with all of b, for one chunk of k. */
+/* Multiplies a block of rows by all of b, for one chunk of k. */
 static void dot_rows(const organ_product *p, product_place place, dot_operands o, uint16_t *strip, size_t rows,
                      size_t k, size_t depth)
 {

@@ -1,38 +1,38 @@
 /* SPDX-License-Identifier: MIT
- * Elements of the three storage types as lanes of FP32. The type is a constant wherever these are called, so a body
- * written once over them compiles to one loop per type. */
+ * Loads of the three storage types as lanes of FP32. The type is a compile-time constant in every call, so that one
+ * body compiles to one loop for each type. */
 enum element_type { BF16, F16, F32 };
 
-#define MAGNITUDE 0x7fffffffu /* all but the sign of an FP32 */
+#define MAGNITUDE 0x7fffffffu /* all bits of an FP32 but the sign */
 #define INFINITE  0x7f800000u
 
 INLINE size_t element_size(const enum element_type type) { return type == F32 ? sizeof(float) : sizeof(uint16_t); }
 
-/* The NaNs among bits (shifted up from 16 or as loaded) turn quiet, all else stays. */
+/* Makes every NaN quiet and keeps all other bits. `bits` are FP32, or 16-bit floats shifted to the upper half. */
 INLINE u32x16 quiet(u32x16 bits)
 {
     const m32x16 nan = u32_gt(u32_and(bits, u32_set1(MAGNITUDE)), u32_set1(INFINITE));
     return u32_or(bits, u32_keep(nan, u32_set1(0x00400000)));
 }
 
-/* One bit pattern for all NaN: which one an operation makes is not the same on every ISA. */
+/* Replaces every NaN by one bit pattern, since the NaN that an operation returns differs between ISAs. */
 INLINE f32x16 one_nan(f32x16 a) { return f32_of_bits(u32_select(f32_nan(a), u32_set1(0x7fc00000), f32_bits(a))); }
 
 INLINE f32x16 bf16_widen(u16x16 a) { return f32_of_bits(quiet(u32_sll(u16_widen(a), 16))); }
 
-/* The upper half of a lane is the BF16, rounded to nearest even on the integer: up when the dropped half is above
- * 0x8000, or equals it under an odd last bit. A lane that is a NaN is `nan`. */
+/* Rounds to BF16 in the upper half of each lane, to nearest even, by integer arithmetic: up if the lower half is
+ * above 0x8000, or equals 0x8000 and the last kept bit is 1. A NaN lane becomes `nan`. */
 INLINE u32x16 bf16_rounded(f32x16 a, u32x16 nan)
 {
     const u32x16 bits = f32_bits(a), odd = u32_and(u32_srl(bits, 16), u32_set1(1));
     return u32_select(f32_nan(a), nan, u32_add(u32_add(bits, u32_set1(0x7fff)), odd));
 }
 
-/* A NaN is only cut, and turns quiet. */
+/* The same, but a NaN is truncated and made quiet. */
 INLINE u32x16 bf16_tops(f32x16 a) { return bf16_rounded(a, u32_or(f32_bits(a), u32_set1(0x00400000))); }
 INLINE u16x16 bf16_narrow(f32x16 a) { return u32_tops(bf16_tops(a)); }
 
-/* Loads as FP32, exactly; a NaN need not turn quiet for those who only look at it. */
+/* Loads as FP32, exactly. A NaN may stay signalling, so this is for kernels that do not store the values. */
 INLINE f32x16 element_values(u16x16 words, const enum element_type type)
 {
     return type == BF16 ? f32_of_bits(u32_sll(u16_widen(words), 16)) : f16_widen(words);

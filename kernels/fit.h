@@ -1,20 +1,21 @@
 /* SPDX-License-Identifier: MIT
- * Bodies that look for the scales of 16 groups of values at once, a group in each lane: which scales are tried, and
- * what the sums over a group are, is in docs/definitions/gguf.md. */
+ * Search for the scales of 16 groups of values at once, one group in each lane. docs/definitions/gguf.md defines
+ * which scales are tried and in which order sums over a group are computed. */
 #include "kernels/half.h"
 
-enum { FIT_MOST = 32 }; /* values of a group */
+enum { FIT_MOST = 32 }; /* values in a group, at most */
 
-/* Values and their weights: row k has the k-th of each group. */
+/* Values and their weights: row k contains value k of each group. */
 typedef struct fit_groups {
     float values[FIT_MOST][16], weights[FIT_MOST][16];
     int size; /* 16 or 32 */
 } fit_groups;
 
-/* In magnitude, of the values that are told apart: all that the block types can hold and more. */
-#define FIT_FARTHEST  0x1p30f
-#define FIT_NEAREST   0x1p-26f /* groups that do not reach so far have scales that are 0 as F16 */
-#define FIT_LEAST     0x1p-60f /* scales below have no inverse */
+/* Values beyond this magnitude are replaced by it; it exceeds the range of all block types. */
+#define FIT_FARTHEST 0x1p30f
+/* groups with no value above this magnitude get scale 0, since F16 cannot store their scale */
+#define FIT_NEAREST   0x1p-26f
+#define FIT_LEAST     0x1p-60f /* scales up to this magnitude have inverse 0 */
 #define FIT_ROUNDS    0x1.8p23f
 #define FIT_ANY_ERROR 0x1p126f
 
@@ -22,21 +23,22 @@ INLINE f32x16 fit_negative(f32x16 a) { return f32_sub(f32_set1(0), a); }
 
 INLINE f32x16 fit_magnitude(f32x16 a) { return f32_of_bits(u32_and(f32_bits(a), u32_set1(MAGNITUDE))); }
 
-/* The nearest whole number, ties to even, within `low` and `high`. */
+/* Returns the nearest whole number, ties to even, between `low` and `high`. Adding 1.5 x 2^23 rounds, because 1 is
+ * then the unit in the last place. */
 INLINE f32x16 fit_code(f32x16 a, float low, float high)
 {
     const f32x16 within = f32_max(f32_min(a, f32_set1(high)), f32_set1(low)), rounds = f32_set1(FIT_ROUNDS);
     return f32_sub(f32_add(within, rounds), rounds);
 }
 
-/* 1 / a, 0 where a is as good as 0. */
+/* Returns 1 / a, or 0 if |a| is not above FIT_LEAST. */
 INLINE f32x16 fit_inverse(f32x16 a)
 {
     const m32x16 some = f32_gt(fit_magnitude(a), f32_set1(FIT_LEAST));
     return f32_select(some, f32_div(f32_set1(1), f32_select(some, a, f32_set1(1))), f32_set1(0));
 }
 
-/* Within the bounds; a NaN ends at the lower one. */
+/* Clamps to +-FIT_FARTHEST; a NaN becomes the lower bound. */
 INLINE f32x16 fit_bounded(f32x16 a)
 {
     const f32x16 most = f32_set1(FIT_FARTHEST), least = f32_set1(-FIT_FARTHEST),
@@ -57,8 +59,8 @@ INLINE void fit_transpose(f32x16 rows[16])
     }
 }
 
-/* The first `there` lanes get a group each, from `values` on; the others get zeros. `col` is where the first stands in
- * a row of `cols` values, which have these weights (NULL: 1). */
+/* Loads one group into each of the first `there` lanes, from `values` on, and zeros into the other lanes. `col` is
+ * the column of the first value in a row of `cols` values; `weights` are those of a row (NULL: all 1). */
 INLINE void fit_load(fit_groups *g, const float *values, const float *weights, size_t col, size_t cols, int there)
 {
     f32x16 rows[2][16];
@@ -90,9 +92,10 @@ INLINE void fit_ends(const fit_groups *g, f32x16 *low, f32x16 *high)
     }
 }
 
-/* ---- codes around zero: x is s q ---- */
+/* ---- codes around zero: x is approximated by s q ---- */
 
-/* A range of codes, and what the value farthest from zero is tried to become. */
+/* A range of codes, and the codes (not necessarily whole) to which the search maps the value of largest magnitude.
+ * Each gives a scale to try. */
 typedef struct fit_symmetric {
     float low, high;
     int tries;
@@ -107,7 +110,7 @@ static const fit_symmetric fit_around_32 = {
 static const fit_symmetric fit_within_127 = {
     -127, 127, 12, {127, 126.1f, 125.2f, 124.3f, 123.4f, 122.5f, 121.6f, 120.7f, 119.8f, 118.9f, 118, 117.1f}};
 
-/* Sums of weight q x and of weight q q over the codes that an inverse scale gives. */
+/* Computes the sums of w q x and w q q over a group, for the codes q nearest to x times the inverse scale. */
 INLINE void fit_sums(const fit_groups *g, f32x16 inverse, const fit_symmetric *kind, f32x16 *qx, f32x16 *qq)
 {
     *qx = *qq = f32_set1(0);
@@ -119,7 +122,8 @@ INLINE void fit_sums(const fit_groups *g, f32x16 inverse, const fit_symmetric *k
     }
 }
 
-/* Takes over the scale that is best for those codes, where that is better than what there is. */
+/* Tries the codes of one inverse scale. For fixed codes the weighted least-squares scale is s = sum(w q x) / sum(w q
+ * q), and it lowers the error by s sum(w q x). Keeps s if this gain exceeds the best so far. */
 INLINE void fit_try_scale(const fit_groups *g, f32x16 inverse, const fit_symmetric *kind, f32x16 *scale, f32x16 *gain)
 {
     f32x16 qx, qq;
@@ -144,9 +148,9 @@ INLINE f32x16 fit_scale(const fit_groups *g, const fit_symmetric *kind)
     return scale;
 }
 
-/* ---- codes from a minimum on: x is s q + m ---- */
+/* ---- codes from 0 on: x is approximated by s q + m ---- */
 
-/* Of the values alone, and over codes; each with the weights. */
+/* Weighted sums over a group: w and x of the values alone; q, qq and qx with the codes. */
 typedef struct fit_moments {
     f32x16 w, x, q, qq, qx;
 } fit_moments;
@@ -165,7 +169,7 @@ INLINE void fit_weigh(const fit_groups *g, fit_moments *sums)
     }
 }
 
-/* The codes are those nearest to x inverse + shift. */
+/* Computes the sums for the codes nearest to x inverse + shift. */
 INLINE void fit_moments_of(const fit_groups *g, f32x16 inverse, f32x16 shift, float high, fit_moments *sums)
 {
     sums->q = sums->qq = sums->qx = f32_set1(0);
@@ -178,15 +182,16 @@ INLINE void fit_moments_of(const fit_groups *g, f32x16 inverse, f32x16 shift, fl
     }
 }
 
-/* How much less a line loses than zeros would: 2 (s qx + m x) - s s qq - 2 s m q - m m w. */
+/* By how much the line s q + m has a lower weighted squared error than zeros: 2 (s qx + m x) - s s qq - 2 s m q - m m
+ * w. */
 INLINE f32x16 fit_gain(const fit_moments *sums, f32x16 s, f32x16 m)
 {
     const f32x16 of_s = f32_sub(f32_add(sums->qx, sums->qx), f32_fma(s, sums->qq, f32_mul(f32_add(m, m), sums->q)));
     return f32_fma(s, of_s, f32_mul(m, f32_fnma(m, sums->w, f32_add(sums->x, sums->x))));
 }
 
-/* Takes over the line that is best for the codes, where that is better than what there is. With `below` the minimum is
- * at most 0. */
+/* Solves the 2 x 2 normal equations for s and m with the codes of one inverse scale and shift, and keeps the line if
+ * its gain exceeds the best so far. With `below`, m must not be above 0: otherwise m = 0 and s is solved alone. */
 INLINE void fit_try_line(const fit_groups *g, f32x16 inverse, f32x16 shift, float high, int below, fit_moments *sums,
                          fit_line *best)
 {
@@ -214,7 +219,7 @@ INLINE void fit_try_line(const fit_groups *g, f32x16 inverse, f32x16 shift, floa
 #define FIT_SHORT -2.0f
 #define FIT_STEP  0.3f
 
-/* All codes 0 to begin with, for groups of equal values. */
+/* Starts with all codes 0, the solution for groups of equal values. */
 INLINE fit_line fit_best_line(const fit_groups *g, float high, int below)
 {
     const f32x16 zero = f32_set1(0);
@@ -242,9 +247,9 @@ INLINE fit_line fit_best_line(const fit_groups *g, float high, int below)
     return best;
 }
 
-/* ---- the codes in the end ---- */
+/* ---- final codes ---- */
 
-/* What `scale` makes of the values, with `plus` added: those of a group stand side by side. */
+/* Computes the codes, adds `plus`, and stores those of a group consecutively. */
 INLINE void fit_put_codes(const fit_groups *g, f32x16 inverse, f32x16 shift, float low, float high, float plus,
                           uint8_t *codes)
 {
@@ -259,7 +264,7 @@ INLINE void fit_put_codes(const fit_groups *g, f32x16 inverse, f32x16 shift, flo
     }
 }
 
-/* Stores the nearest F16, at most the greatest finite one, and says what it is. */
+/* Stores the nearest F16, at most the largest finite one, and returns its value. */
 INLINE float fit_put_half(uint8_t *to, float value)
 {
     const float most = 65504;

@@ -1,14 +1,14 @@
 /* SPDX-License-Identifier: MIT
- * Bodies of the quantisers that look for scales, of blocks of 32 values. */
+ * Quantisers with a search for scales, for blocks of 32 values. */
 #include "kernels/fit.h"
 
-/* What makes the block types differ: bytes of a block, whether it has a minimum, fifth bits. */
+/* The properties of a block type: bytes of a block, whether it has a minimum and fifth bits, offset of stored codes. */
 typedef struct fit_block {
     size_t bytes;
     int affine, fifth;
     float high;
-    const fit_symmetric *kind; /* NULL where affine */
-    float plus;                /* what is added to a code */
+    const fit_symmetric *kind; /* NULL for types with a minimum */
+    float plus;                /* offset added to each code before it is stored */
 } fit_block;
 
 INLINE void fit_store_block(uint8_t *to, const uint8_t *bytes, const fit_block *type)
@@ -27,7 +27,7 @@ INLINE void fit_store_block(uint8_t *to, const uint8_t *bytes, const fit_block *
     store_nibbles(to, codes);
 }
 
-/* 16 blocks, of which `there` are to be made. */
+/* Quantises 16 groups and writes the first `there` of them as blocks. */
 INLINE void fit_blocks_16(const fit_groups *g, uint8_t *to, int there, const fit_block *type)
 {
     const f32x16 zero = f32_set1(0);

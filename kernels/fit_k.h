@@ -1,12 +1,12 @@
 /* SPDX-License-Identifier: MIT
- * Bodies of the quantisers that look for scales, of blocks of 256 values whose groups have scales of few bits. */
+ * Quantisers with a search for scales, for blocks of 256 values whose groups have coded scales. */
 #include "kernels/six_bits.h"
 
-enum { FIT_K_ROUNDS = 2 }; /* searches for the scales' codes, each before d is solved for anew */
+enum { FIT_K_ROUNDS = 2 }; /* rounds of searching the scales' codes and then solving for d */
 
-/* ---- 8 groups of 32 with minima: two blocks in the lanes ---- */
+/* ---- 8 groups of 32 with minima: the lanes contain two blocks ---- */
 
-/* d and dmin of the block of each lane, and the codes of its scale and minimum. */
+/* For each lane: d and dmin of its block, and the codes of its scale and minimum. */
 typedef struct fit_k {
     float d[16], dmin[16];
     f32x16 scales, minima;
@@ -15,7 +15,7 @@ typedef struct fit_k {
 INLINE f32x16 fit_k_scale(const fit_k *k) { return f32_mul(f32_load(k->d), k->scales); }
 INLINE f32x16 fit_k_minimum(const fit_k *k) { return fit_negative(f32_mul(f32_load(k->dmin), k->minima)); }
 
-/* What the values lose, with the codes that are nearest to them. */
+/* Returns the weighted squared error of each group with the nearest codes. */
 INLINE f32x16 fit_line_error(const fit_groups *g, f32x16 s, f32x16 m, float high)
 {
     const f32x16 inverse = fit_inverse(s), shift = f32_mul(fit_negative(m), inverse);
@@ -28,7 +28,7 @@ INLINE f32x16 fit_line_error(const fit_groups *g, f32x16 s, f32x16 m, float high
     return sum;
 }
 
-/* Puts one of the two numbers of a block into all of its lanes, as it is stored. */
+/* Rounds a number of a block to F16, as stored, and copies it to the block's 8 lanes. */
 INLINE void fit_k_spread(float *lanes, float value)
 {
     uint8_t stored[2];
@@ -45,7 +45,7 @@ INLINE float fit_top(const float *values)
     return top;
 }
 
-/* The greatest scale and the deepest minimum get the code 63. */
+/* First estimate: the largest scale and the deepest minimum of a block get code 63. */
 INLINE void fit_k_begin(const fit_line *line, fit_k *k)
 {
     float s[16], m[16];
@@ -60,7 +60,8 @@ INLINE void fit_k_begin(const fit_line *line, fit_k *k)
     k->minima = fit_code(f32_mul(depth, fit_inverse(f32_load(k->dmin))), 0, 63);
 }
 
-/* Each pair of codes next to what there is, the one that loses least; of equals the first. */
+/* Tries the 9 combinations of the current codes of scale and minimum, each changed by -1, 0 or 1, and keeps the one
+ * with the least error; among equals, the first. */
 INLINE void fit_k_codes(const fit_groups *g, float high, fit_k *k)
 {
     const fit_k before = *k;
@@ -85,7 +86,8 @@ INLINE float fit_sum_8(const float *values)
     return sum;
 }
 
-/* d and dmin that lose least with all codes as they are: the normal equations of a block's two numbers. */
+/* Solves for d and dmin with all codes fixed: the 2 x 2 normal equations of a block's weighted squared error. If they
+ * are nearly singular, dmin stays and d is solved alone. */
 INLINE void fit_k_solve(const fit_groups *g, float high, fit_k *k)
 {
     enum { DD, DM, MM, DX, MX };
@@ -113,7 +115,7 @@ INLINE void fit_k_solve(const fit_groups *g, float high, fit_k *k)
     }
 }
 
-/* Fifth bits, then nibbles of 32 values and the next 32 together. */
+/* Stores fifth bits, if any, then nibbles: 32 values in the low halves and the next 32 in the high halves. */
 INLINE void fit_k_store_codes(uint8_t *to, const uint8_t *codes, int fifth)
 {
     for (int half = 0; half < 2 && fifth; half++) {
@@ -168,7 +170,7 @@ static void fit_q5_k(const float *values, const float *weights, size_t cols, voi
     fit_k_blocks(values, weights, cols, blocks, n, 1);
 }
 
-/* ---- 16 groups of 16 around zero: a block in the lanes ---- */
+/* ---- 16 groups of 16 around zero: the lanes contain one block ---- */
 
 INLINE f32x16 fit_scale_error(const fit_groups *g, f32x16 s, const fit_symmetric *kind)
 {
@@ -182,7 +184,8 @@ INLINE f32x16 fit_scale_error(const fit_groups *g, f32x16 s, const fit_symmetric
     return sum;
 }
 
-/* The code of each scale or one next to it, the one that loses least; of equals the first. */
+/* Tries the current code of each scale and the two next to it, and keeps the one with the least error; among equals,
+ * the first. */
 INLINE f32x16 fit_scale_codes(const fit_groups *g, float d, f32x16 codes, const fit_symmetric *kind)
 {
     f32x16 least = f32_set1(FIT_ANY_ERROR), best = codes;
@@ -196,7 +199,7 @@ INLINE f32x16 fit_scale_codes(const fit_groups *g, float d, f32x16 codes, const 
     return best;
 }
 
-/* d that loses least with all codes as they are. */
+/* Returns the least-squares d with all codes fixed. */
 INLINE float fit_solve_d(const fit_groups *g, float d, f32x16 codes, const fit_symmetric *kind)
 {
     f32x16 qx, qq;

@@ -1,10 +1,10 @@
 /* SPDX-License-Identifier: MIT
- * Bodies over GGUF's storage types that are the same on every ISA, and the numbers of these types. */
+ * Types of GGUF: their numbers, the layouts of their blocks, and functions that are the same on every ISA. */
 #ifndef ORGAN_KERNELS_GGML_H
 #define ORGAN_KERNELS_GGML_H
 #include "kernels/kernels.h"
 
-/* One row for each block type: name, name in functions (dequantize_NAME), number in GGUF files, layout of a block,
+/* One row for each block type: name, name in functions (dequantize_NAME), number in GGUF files, structure of a block,
  * elements of a block. */
 #define GGML_BLOCK_TYPES(X)                                                                                            \
     X(Q4_0, q4_0, 2, block_q4_0, 32)                                                                                   \
@@ -47,16 +47,16 @@ enum ggml_type {
 #undef GGML_NUMBER
 };
 
-/* Blocks as ggml lays them out (ggml-common.h of ggml, and gguf.quants): bytes only, for a file need not align them.
- * Fields of two bytes that are called d, m or dmin are F16: the scale, the minimum, the scale of the minima of groups.
- */
+/* Layouts of blocks as in ggml (ggml-common.h of ggml, and gguf.quants). All members are bytes, since a file need not
+ * align blocks. Members of two bytes named d, m or dmin are F16: the scale, the minimum, and the scale of the groups'
+ * minima. */
 #define GGML_BLOCK(name, size, ...)                                                                                    \
     typedef struct {                                                                                                   \
         uint8_t __VA_ARGS__;                                                                                           \
     } name;                                                                                                            \
     _Static_assert(sizeof(name) == (size), "bytes of a block, as in ORGAN_BLOCK_TYPES")
 
-enum { QK = 32, QK_K = 256 }; /* elements of a block, of a block with scales of groups */
+enum { QK = 32, QK_K = 256 }; /* elements of a simple block, and of a block with scales for groups */
 
 GGML_BLOCK(block_q8_0, 34, d[2], codes[QK]);
 GGML_BLOCK(block_q4_0, 18, d[2], codes[QK / 2]);
@@ -70,8 +70,8 @@ GGML_BLOCK(block_q3_k, 110, high[QK_K / 8], codes[QK_K / 4], scales[12], d[2]);
 GGML_BLOCK(block_q4_k, 144, d[2], dmin[2], scales[12], codes[QK_K / 2]);
 GGML_BLOCK(block_q5_k, 176, d[2], dmin[2], scales[12], high[QK_K / 8], codes[QK_K / 2]);
 GGML_BLOCK(block_q6_k, 210, codes[QK_K / 2], high[QK_K / 4], scales[16], d[2]);
-GGML_BLOCK(block_tq1_0, 54, fives[48], fours[4], d[2]); /* five digits of base 3 a byte, four in the last */
-GGML_BLOCK(block_tq2_0, 66, codes[QK_K / 4], d[2]);     /* four strips of each half, codes 1 off */
+GGML_BLOCK(block_tq1_0, 54, fives[48], fours[4], d[2]); /* five base-3 digits in a byte, four in the last bytes */
+GGML_BLOCK(block_tq2_0, 66, codes[QK_K / 4], d[2]);     /* four strips in each half; codes are offset by 1 */
 GGML_BLOCK(block_iq4_xs, 136, d[2], scales_high[2], scales_low[4], codes[QK_K / 2]);
 GGML_BLOCK(block_iq2_xxs, 66, d[2], groups[8][8]);          /* 4 indices, 4 x 7 signs and a scale of 4 bits */
 GGML_BLOCK(block_iq2_xs, 74, d[2], indices[64], scales[8]); /* 9 bits of index and 7 signs */
@@ -83,7 +83,7 @@ GGML_BLOCK(block_iq1_m, 56, indices[32], high[16],
            scales[8]);                             /* 3 high bits and direction; 4 x 3 bits of scale and 4 of d */
 GGML_BLOCK(block_nvfp4, 36, scales[4], codes[32]); /* 64 elements */
 GGML_BLOCK(block_q1_0, 18, d[2], signs[16]);       /* 128 elements: a bit set is +d */
-GGML_BLOCK(block_q2_0, 18, d[2], codes[16]);       /* 64 elements, codes 1 off */
+GGML_BLOCK(block_q2_0, 18, d[2], codes[16]);       /* 64 elements; codes are offset by 1 */
 
 /* ggml_plain.c: types without blocks */
 organ_dequantize organ_dequantize_f32, organ_dequantize_f64, organ_dequantize_i8, organ_dequantize_i16,

@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: MIT
- * Bodies of the types that GGUF files are commonly made of, over the vocabulary. Layouts and order of operations are
- * ggml's: the scale of a group is one rounded product, then each value is one product and, with a minimum, one
+ * The common block types of GGUF, in vector code. Layouts and order of operations are those of ggml: the scale of a
+ * group is one rounded product, and each value is one rounded product and, for types with a minimum, one rounded
  * difference. */
 #include "kernels/ggml.h"
 #include <string.h>
@@ -34,7 +34,7 @@ INLINE void put_affine(float *values, u8x16 codes, float scale, float minimum)
     f32_store(values, f32_sub(f32_mul(f32_of_s8(codes), f32_set1(scale)), f32_set1(minimum)));
 }
 
-/* 32 codes of 4 bits: the low halves of 16 bytes, then the high ones. */
+/* Writes 32 values of 4-bit codes: from the low halves of 16 bytes, then from the high halves. */
 INLINE void put_nibbles(float *values, const uint8_t *bytes, u8x16 minus, float scale)
 {
     const u8x16 codes = u8_load(bytes);
@@ -78,7 +78,7 @@ static void dequantize_q4_1(const void *blocks, float *values, size_t n)
     }
 }
 
-/* Half of 32 codes of 5 bits: 16 nibbles and 16 fifth bits. */
+/* Joins half of 32 codes of 5 bits from 16 nibbles and 16 fifth bits. */
 INLINE u8x16 five_bits(const uint8_t *high, const uint8_t *nibbles, int half)
 {
     const uint16_t fifth = (uint16_t)(high[2 * half] | high[2 * half + 1] << 8);
@@ -114,8 +114,8 @@ static void dequantize_iq4_nl(const void *blocks, float *values, size_t n)
         put_looked_up(values, b->codes, iq4_values(), block_scale(b->d));
 }
 
-/* Exponent e, 16 bytes of E2M1. The table holds twice the values, so the scale is half of 2^(e - 127); 0xff is not
- * taken for a NaN. */
+/* A block is an exponent e and 16 bytes of E2M1. The table contains doubled values, so the scale is half of 2^(e -
+ * 127). As in ggml, e = 0xff is not treated as NaN. */
 static void dequantize_mxfp4(const void *blocks, float *values, size_t n)
 {
     static const int8_t doubled[16] = {0, 1, 2, 3, 4, 6, 8, 12, 0, -1, -2, -3, -4, -6, -8, -12};
@@ -145,8 +145,8 @@ static void dequantize_q2_k(const void *blocks, float *values, size_t n)
     }
 }
 
-/* 16 scales of 6 bits from 12 bytes: four bits each in the nibbles of the first eight, two in the fields of the last
- * four; times d. */
+/* Unpacks 16 scales of 6 bits from 12 bytes and multiplies them by d. Four bits of each are in the nibbles of the
+ * first eight bytes, two in the fields of the last four. */
 INLINE void q3_k_scales(const uint8_t *packed, float d, float *scales)
 {
     const uint32_t a = word_at(packed), b = word_at(packed + 4), c = word_at(packed + 8), low = 0x0f0f0f0f,
@@ -172,8 +172,8 @@ static void dequantize_q3_k(const void *blocks, float *values, size_t n)
     }
 }
 
-/* 8 scales and 8 minima of 6 bits from 12 bytes; the scales times d in lanes 0 to 7, the minima times dmin in 8 to 15.
- */
+/* Unpacks 8 scales and 8 minima of 6 bits from 12 bytes. Lanes 0 to 7 of the result are scales times d, lanes 8 to 15
+ * minima times dmin. */
 INLINE void q4_k_scales(const uint8_t *packed, float d, float dmin, float *scales, float *minima)
 {
     const uint32_t a = word_at(packed), b = word_at(packed + 4), c = word_at(packed + 8), low = 0x0f0f0f0f,
@@ -214,8 +214,7 @@ static void dequantize_q5_k(const void *blocks, float *values, size_t n)
     }
 }
 
-/* Of each half, 128 elements, strips of 32 take the low nibbles of 64 bytes, then the high ones.
- */
+/* In each half of 128 elements, strips of 32 use the low nibbles of 64 bytes, then the high ones. */
 static void dequantize_q6_k(const void *blocks, float *values, size_t n)
 {
     const block_q6_k *b = blocks;
@@ -257,7 +256,7 @@ static void dequantize_iq4_xs(const void *blocks, float *values, size_t n)
 }
 
 /* ---- quantising ---- */
-/* Whole numbers nearest to a, ties away from zero, within -127 and 127; 0 for a NaN. */
+/* Rounds to the nearest whole number, ties away from zero, between -127 and 127; a NaN becomes 0. */
 INLINE u8x16 nearest_s8(f32x16 a)
 {
     const u32x16 magnitude = u32_and(f32_bits(a), u32_set1(MAGNITUDE));
@@ -268,7 +267,7 @@ INLINE u8x16 nearest_s8(f32x16 a)
     return s8_of_f32(f32_select(f32_gt(f32_set1(0), a), f32_sub(f32_set1(0), nearest), nearest));
 }
 
-/* Magnitudes as integers, which order like them; 0 for a NaN. */
+/* Returns magnitudes as integers, which have the same order; 0 for a NaN. */
 INLINE u32x16 magnitudes(f32x16 a)
 {
     const u32x16 bits = u32_and(f32_bits(a), u32_set1(MAGNITUDE));

@@ -1,11 +1,11 @@
 /* SPDX-License-Identifier: MIT
- * Bodies of GGUF's types whose codes name entries of a codebook (IQ1, IQ2, IQ3): 256 elements a block, runs of 8. A
- * vector takes two runs, which have one scale in all of these types. Entries become bytes in a 64-bit word each; with
- * their signs above them the bytes look up values with a sign. */
+ * GGUF types whose codes are indices into a codebook (IQ1, IQ2, IQ3): 256 elements in a block, runs of 8. One vector
+ * processes two runs, which share a scale in all of these types. Each run's entry is spread to 8 bytes of a word;
+ * with the sign as an additional bit, each byte indexes a table of signed values. */
 #include "kernels/ggml_grids.h"
 
-/* Eight fields of 2 bits, four of 3 bits in each of two entries: to a byte each, halves moving apart, then pairs, then
- * single ones. */
+/* Spreads eight fields of 2 bits, or four fields of 3 bits in each of two entries, to one byte each: separates
+ * halves, then pairs, then single fields. */
 INLINE uint64_t spread_pairs(uint64_t entry)
 {
     entry = (entry | entry << 24) & 0x000000ff000000ff;
@@ -20,12 +20,12 @@ INLINE uint64_t spread_triples(uint64_t first, uint64_t second)
     return (both | both << 5) & 0x0707070707070707;
 }
 
-/* Seven signs as stored; the eighth makes their number even. */
+/* Returns eight signs from the seven stored ones: the number of negative signs is even. */
 INLINE unsigned eight_signs(uint32_t seven) { return (seven & 127) | (unsigned)__builtin_parity(seven & 127) << 7; }
 
 INLINE unsigned half_word_at(const uint8_t *p) { return (unsigned)p[0] | (unsigned)p[1] << 8; }
 
-/* Codes of `width` bits of two runs, with 16 signs. */
+/* Joins codes of `width` bits of two runs with 16 signs. */
 INLINE u8x16 codes_of_runs(uint64_t first, uint64_t second, unsigned signs, int width)
 {
     const uint64_t both[2] = {first, second};
@@ -124,7 +124,8 @@ static void dequantize_iq3_s(const void *blocks, float *values, size_t n)
     }
 }
 
-/* -1, 0 or 1 in fields of 2 bits, all moved by an eighth up, or down in the lanes of `down`. Eighths are exact. */
+/* Writes values of -1, 0 or 1, stored in fields of 2 bits, all shifted up by 1/8, or down in the lanes of `down`. The
+ * shift is exact. */
 INLINE void put_iq1(float *values, float scale, unsigned first, unsigned second, unsigned down)
 {
     static const int8_t eighths[16] = {-7, 1, 9, 0, -9, -1, 7, 0};

@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: MIT
- * The codebooks of ggml's IQ types, numbers of the format (`gguf.quants` holds the same): an entry is a run of fields
- * of 2 bits (IQ1, IQ2: 8 of them) or 3 bits (IQ3: 4), the first element lowest; a field names one of the magnitudes of
- * its type. */
+ * The codebooks of ggml's IQ types (equal to those in `gguf.quants`). An entry is a run of fields of 2 bits (IQ1,
+ * IQ2: 8 fields) or 3 bits (IQ3: 4 fields), first element in the lowest bits; a field is an index into the magnitudes
+ * of its type. */
 #include <stdint.h>
 
 static const uint16_t iq2_xxs_grid[256] = {

@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: MIT
- * The same in every table: bytes are moved, nothing is computed. */
+ * Splits blocks into scales and codes and joins them. Only moves bits, so all tables share this code. */
 #include "kernels/ggml_parts.h"
 
 #include "kernels/ggml.h"
@@ -37,7 +37,7 @@ void organ_ggml_split(const organ_ggml_kind *kind, const void *block, organ_ggml
         six_bits_unpack(at + 4, (uint8_t *)parts->scales, (uint8_t *)parts->minima);
 }
 
-/* Low halves of bytes get codes, high ones those `far` behind them. */
+/* Writes codes to the low halves of bytes, and the codes `far` elements later to the high halves. */
 static void put_nibbles(uint8_t *to, const uint8_t *codes, size_t far)
 {
     for (size_t j = 0; j < far; j++)
@@ -63,7 +63,7 @@ static void join_simple(const organ_ggml_kind *kind, const organ_ggml_parts *par
     put_nibbles(to, codes, QK / 2);
 }
 
-/* Fifth bits: bit g of byte j is that of value j of group g. */
+/* Packs fifth bits: bit g of byte j belongs to value j of group g. */
 static void join_groups(const organ_ggml_kind *kind, const organ_ggml_parts *parts, const uint8_t *codes, uint8_t *to)
 {
     half_put(to, parts->d);

@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: MIT
- * Blocks to more values than the caches hold: some at a time into an array that L1 holds, and from there past the
- * caches. */
+ * Dequantises blocks to arrays larger than the caches: decodes pieces into a buffer that fits L1, then copies them
+ * with non-temporal stores. */
 enum { PAST_SOME = 2048 };
 
 INLINE void copy_past(const float *from, float *to, size_t n)

@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: MIT
- * Types whose elements stand alone, other than the 16-bit floats: read as bytes, for a file need not align them. */
+ * GGUF types without blocks, other than the 16-bit floats. Reads bytes, since a file need not align the elements. */
 #include "kernels/ggml.h"
 #include <string.h>
 

@@ -1,13 +1,12 @@
 /* SPDX-License-Identifier: MIT
- * Bodies of quantisers with the choice of scales and the rounding of ggml's reference. Where the reference leaves the
- * behaviour undefined (values or reciprocals that are not finite) codes end at the nearest end of their range, and a
- * NaN on code 0. */
+ * Quantisers that choose scales and round like ggml's reference. If a value or a reciprocal is not finite, the
+ * reference has undefined behaviour; here codes are clamped to their range and a NaN gets code 0. */
 #include "kernels/half.h"
 #include <float.h>
 
 INLINE float reciprocal(float d) { return d != 0 ? 1 / d : 0; }
 
-/* `value` without its fraction, within 0 and `top`; 0 for a NaN. */
+/* Truncates `value` to a whole number between 0 and `top`; 0 for a NaN. */
 INLINE u8x16 code_of(f32x16 value, float top)
 {
     const f32x16 zero = f32_set1(0), ends = f32_set1(top);
@@ -15,12 +14,13 @@ INLINE u8x16 code_of(f32x16 value, float top)
     return s8_of_f32(f32_trunc(within));
 }
 
-/* Lane l of these is how many of 32 elements are there from l, from 16 + l on: the greatest is the first. */
+/* Lane l of the two vectors is the number of elements from l, and from 16 + l, to the end of 32. The largest count
+ * among matches belongs to the first match. */
 static const uint32_t to_the_end[32] = {32, 31, 30, 29, 28, 27, 26, 25, 24, 23, 22, 21, 20, 19, 18, 17,
                                         16, 15, 14, 13, 12, 11, 10, 9,  8,  7,  6,  5,  4,  3,  2,  1};
 INLINE u32x16 ends_at(int half) { return f32_bits(f32_load((const float *)(const void *)(to_the_end + 16 * half))); }
 
-/* The first of 32 values that are farthest from zero; 0 where there are only zeros and NaN. */
+/* Returns the first of 32 values with the largest magnitude, or 0 if all are zeros or NaN. */
 INLINE float farthest(const float *values)
 {
     const u32x16 low = magnitudes(f32_load(values)), high = magnitudes(f32_load(values + 16));
@@ -30,8 +30,8 @@ INLINE float farthest(const float *values)
     return top ? values[32 - u32_top(left)] : 0;
 }
 
-/* Codes of 0 to `top` around `middle`, so that the value farthest from zero, whatever its sign, gets code 0. Returns
- * the scale. */
+/* Computes codes from 0 to `top` around `middle`, scaled so that the value of largest magnitude, whatever its sign,
+ * gets code 0. Returns the scale. */
 INLINE float symmetric_codes(const float *values, float top, float middle, u8x16 codes[2])
 {
     const float d = farthest(values) / -middle;
@@ -41,7 +41,7 @@ INLINE float symmetric_codes(const float *values, float top, float middle, u8x16
     return d;
 }
 
-/* Which of the two zeros a least value of 0 is: the first one. */
+/* If the smallest value is a zero, returns the first zero, with its sign. */
 static float first_zero(const float *values)
 {
     int j = 0;
@@ -50,13 +50,13 @@ static float first_zero(const float *values)
     return values[j];
 }
 
-/* Codes of 0 to `top` from the least value to the greatest. Returns the scale. */
+/* Computes codes from 0 (the smallest value) to `top` (the largest). Returns the scale. */
 INLINE float affine_codes(const float *values, float top, u8x16 codes[2], float *least)
 {
     const f32x16 low = f32_load(values), high = f32_load(values + 16), most = f32_set1(FLT_MAX),
                  fewest = f32_set1(-FLT_MAX);
-    const f32x16 plus[2] = {f32_add(low, f32_set1(0)), f32_add(high, f32_set1(0))}; /* no -0 */
-    const m32x16 is[2] = {f32_ge(low, low), f32_ge(high, high)};                    /* no NaN */
+    const f32x16 plus[2] = {f32_add(low, f32_set1(0)), f32_add(high, f32_set1(0))}; /* adding 0 removes -0 */
+    const m32x16 is[2] = {f32_ge(low, low), f32_ge(high, high)};                    /* excludes NaN */
     const f32x16 mins = f32_min(f32_select(is[0], plus[0], most), f32_select(is[1], plus[1], most));
     const f32x16 maxs = f32_max(f32_select(is[0], plus[0], fewest), f32_select(is[1], plus[1], fewest));
     const float min = f32_least(f32_min(mins, most)), max = f32_most(f32_max(maxs, fewest));

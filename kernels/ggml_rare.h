@@ -1,8 +1,8 @@
 /* SPDX-License-Identifier: MIT
- * Bodies of rarer block types of GGUF, over the vocabulary. */
+ * Rarer block types of GGUF, in vector code. */
 
-/* Bytes are fractions of 256 in base 3, the first digit the most significant: tripling moves the next digit up. The
- * digit, less 1. */
+/* Returns the first base-3 digit less 1. Each byte is a fraction of 256 in base 3, most significant digit first;
+ * multiplying by 3 modulo 256 shifts the next digit to the front. */
 INLINE u8x16 first_trit(u8x16 a)
 {
     const u8x16 one = u8_set1(1), above_85 = u8_min(u8_sub(u8_max(a, u8_set1(85)), u8_set1(85)), one);
@@ -35,8 +35,8 @@ static void dequantize_tq1_0(const void *blocks, float *values, size_t n)
     }
 }
 
-/* Half of an unsigned E4M3 (bias 7), as the table of codes is doubled. 0x7f reads as 0; of the top bit ggml takes no
- * notice elsewhere. */
+/* Half the value of an unsigned E4M3 (bias 7), because the table of codes is doubled. As in ggml, 0x7f is 0 and the
+ * top bit is ignored otherwise. */
 INLINE float half_of_ue4m3(uint8_t code)
 {
     const int exponent = code >> 3 & 15, fraction = code & 7;

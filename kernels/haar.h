@@ -1,19 +1,19 @@
 /* SPDX-License-Identifier: MIT
- * Body of the purification by Haar wavelets: split a row into levels of details, find the noise of each, quieten what
- * does not go on at the next coarser level, and join. All of it is FP32 element by element, but for medians, which are
- * exact. */
+ * Purification of a row by Haar wavelets: decomposes it into levels of details, estimates the noise of each level,
+ * attenuates details that are noise or have no significant parent, and reconstructs the row. All operations are FP32
+ * on single elements; medians are exact. */
 #define HAAR_LEVELS 5
 #define HAAR_SCALE  0.70710678f /* 1 / sqrt 2 */
-#define HAAR_SIGMA  0.6745f     /* median of |d| over the standard deviation, where d is normal */
+#define HAAR_SIGMA  0.6745f     /* median of |d| divided by the standard deviation, for normally distributed d */
 
-/* One level: n values in, `pairs` details and n - pairs approximations out. */
+/* One level: n input values give `pairs` details and n - pairs approximations. */
 typedef struct haar_level {
     float *details;
     size_t n, pairs;
-    float limit; /* a detail above it is no noise */
+    float limit; /* larger details are significant */
 } haar_level;
 
-/* Approximations take the place of the values; one without a pair is carried over. */
+/* Replaces the values by approximations and stores the details in the level. A last value without a pair is copied. */
 static void haar_split(const haar_level *level, float *values)
 {
     const f32x16 scale = f32_set1(HAAR_SCALE);
@@ -33,7 +33,7 @@ static void haar_split(const haar_level *level, float *values)
         values[level->pairs] = values[level->n - 1];
 }
 
-/* The inverse, from the last to the first, so that nothing is overwritten before it is read. */
+/* The inverse of haar_split. Runs from the last pair to the first, so that nothing is overwritten before it is read. */
 static void haar_join(const haar_level *level, float *values)
 {
     const f32x16 scale = f32_set1(HAAR_SCALE);
@@ -55,7 +55,8 @@ static void haar_join(const haar_level *level, float *values)
 
 INLINE u32x16 haar_magnitudes(f32x16 values) { return u32_and(f32_bits(values), u32_set1(MAGNITUDE)); }
 
-/* How many magnitudes are below `limit`, as numbers or as bits: the order is the same. limit > 0. */
+/* Counts magnitudes below `limit`, an FP32 bit pattern above 0. Bit patterns of magnitudes have the order of their
+ * values. */
 static size_t haar_count_below(const float *values, size_t n, uint32_t limit)
 {
     const u32x16 limits = u32_set1(limit);
@@ -67,7 +68,7 @@ static size_t haar_count_below(const float *values, size_t n, uint32_t limit)
     return count;
 }
 
-/* The bits of the k-th smallest magnitude, k < n, from the highest bit to the lowest. */
+/* Returns the bits of the k-th smallest magnitude, k < n, determined from the highest bit to the lowest. */
 static uint32_t haar_kth(const float *values, size_t n, size_t k)
 {
     uint32_t bits = 0;
@@ -84,7 +85,7 @@ INLINE float haar_float(uint32_t bits)
     return value;
 }
 
-/* Of n > 0 magnitudes; of an even number the mean of the two in the middle. */
+/* Returns the median of n > 0 magnitudes; for even n, the mean of the two in the middle. */
 static float haar_median(const float *values, size_t n)
 {
     const size_t k = (n - 1) / 2;
@@ -109,7 +110,8 @@ INLINE m32x16 loud_of(f32x16 details, float limit)
     return f32_gt(f32_of_bits(haar_magnitudes(details)), f32_set1(limit));
 }
 
-/* Details stay that are loud and whose parent is; where there is no parent, those that are loud. */
+/* Keeps details that are significant and whose parent at the coarser level `above` is too; without a parent, details
+ * that are significant. Multiplies the others by `factor`. */
 static void haar_quieten(const haar_level *level, const haar_level *above, float factor)
 {
     const f32x16 factors = f32_set1(factor);
@@ -139,7 +141,8 @@ static void haar_purify(float *row, size_t n, float threshold, float strength, f
         scratch += level->pairs;
         n -= level->pairs;
     }
-    for (int k = 0; k < count; k++) /* a parent is asked before it is quietened itself */
+    /* fine levels first: a detail must compare with its parent before the parent is attenuated */
+    for (int k = 0; k < count; k++)
         haar_quieten(&levels[k], k + 1 < count ? &levels[k + 1] : NULL, 1.0f - strength);
     for (int k = count; k > 0; k--)
         haar_join(&levels[k - 1], row);

@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: MIT
- * One F16 at a time, in plain C. */
+ * Conversion of single F16 values, in plain C. */
 #ifndef ORGAN_KERNELS_HALF_H
 #define ORGAN_KERNELS_HALF_H
 #include <stdint.h>
@@ -8,7 +8,7 @@
 static inline __attribute__((unused)) uint32_t half_widen_bits(uint32_t half)
 {
     const uint32_t sign = (half & 0x8000) << 16, exponent = half & 0x7c00, fraction = half & 0x3ff;
-    if (exponent == 0x7c00) /* a NaN turns quiet */
+    if (exponent == 0x7c00) /* a NaN becomes quiet */
         return sign | 0x7f800000 | (fraction ? fraction << 13 | 0x400000 : 0);
     if (exponent)
         return sign | (((half & 0x7fff) << 13) + 0x38000000);
@@ -22,11 +22,11 @@ static inline __attribute__((unused)) uint16_t half_narrow_bits(uint32_t bits)
     const uint32_t sign = bits >> 16 & 0x8000, magnitude = bits & 0x7fffffff;
     if (magnitude > 0x7f800000)
         return (uint16_t)(sign | 0x7e00 | (magnitude >> 13 & 0x3ff));
-    if (magnitude >= 0x47800000) /* 65536: past every finite half even before rounding */
+    if (magnitude >= 0x47800000) /* 65536: above every finite F16 even before rounding */
         return (uint16_t)(sign | 0x7c00);
-    if (magnitude >= 0x38800000) /* normal: round to even; a carry out of 65504 ends on infinity */
+    if (magnitude >= 0x38800000) /* normal: round to even; rounding up 65504 gives infinity */
         return (uint16_t)(sign | (magnitude - 0x38000000 + 0xfff + (magnitude >> 13 & 1)) >> 13);
-    float small; /* subnormal: 0.5 has the last bit of its fraction at 2^-24, so the addition rounds */
+    float small; /* subnormal: 2^-24 is the unit in the last place of 0.5, so the addition rounds */
     memcpy(&small, &magnitude, sizeof small);
     small += 0.5f;
     uint32_t rounded;
@@ -40,7 +40,7 @@ static inline __attribute__((unused)) float half_widen(uint16_t half)
     memcpy(&value, &bits, sizeof value);
     return value;
 }
-/* From bytes of any alignment, and to them. */
+/* Load and store at any alignment. */
 static inline __attribute__((unused)) float half_at(const unsigned char *p)
 {
     uint16_t half;

@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: MIT
- * The avx2 table, in builds for x86-64. build.ninja gives this object alone the flags of its instructions. */
+ * The avx2 table, in builds for x86-64. build.ninja compiles only this object with the flags of its instructions. */
 #include "kernels/kernels.h"
 
 #if defined(__x86_64__)

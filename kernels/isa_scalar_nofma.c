@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: MIT
- * The scalar table for an x86-64 without FMA: the same bodies, with SLEEF's functions that need none. */
+ * The scalar table for an x86-64 CPU without FMA: the same code with SLEEF functions that do not need FMA. */
 #include "kernels/kernels.h"
 
 #if defined(__x86_64__)

@@ -1,10 +1,10 @@
 /* SPDX-License-Identifier: MIT
- * Merging of moments and the size of a tile's scratch: what all ISAs share, built once with the flags of the baseline.
- */
+ * Merging of moments, and the scratch size of a tile: code that all ISAs share, compiled once with the flags of the
+ * baseline. */
 #include "kernels/kernels.h"
 
-/* Sums of powers of the deviations from the common mean, by Pebay 2008 (formulas 2.1 and 3.1): d = mean_b - mean_a, n =
- * n_a + n_b. */
+/* Sums of powers of deviations from the common mean (Pebay 2008, formulas 2.1 and 3.1), with d = mean_b - mean_a and
+ * n = n_a + n_b. */
 void organ_moments_merge(organ_moments *into, const organ_moments *other)
 {
     into->zero += other->zero;
@@ -44,8 +44,8 @@ void organ_spread_merge(organ_spread *into, const organ_spread *other)
     into->n += other->n;
 }
 
-/* Food and conductivities, 16 sums and a pull per row, a sum and a pull per column; rows and columns count in whole
- * vectors of 16. */
+/* Memory for food and conductivities, 16 partial sums and a pull for each row, a sum and a pull for each column. Rows
+ * and columns are rounded up to whole vectors of 16. */
 size_t organ_physarum_scratch(size_t rows, size_t cols)
 {
     if (rows > SIZE_MAX - 15 || cols > SIZE_MAX - 15)

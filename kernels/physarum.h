@@ -1,31 +1,33 @@
 /* SPDX-License-Identifier: MIT
- * Body of the physarum v1 tile. Since the step is 1/2, `food` holds a / 2 and `tubes` hold 2 D: scaling by two is
- * exact, so D = fma(1/2, h, D / 2) becomes the single 2 D' = fma(1/2, 2 D, h) and G = a D = (a / 2)(2 D) with the same
- * bits (short of subnormals, where this scaled form is the definition). Every iteration reads the sums that the one
- * before has left; the last one prunes. */
-#define STEP           0.5f /* of both: growth and what decay leaves */
-#define TWICE_SURVIVES 0.5f /* 2 tau */
-/* A pull or a flow beyond these answers with saturation, not with infinity over infinity. */
+ * The physarum v1 tile. Because the step is 1/2, `food` contains a / 2 and `tubes` contain 2 D. Scaling by two is
+ * exact, so the update D = fma(1/2, h, D / 2) becomes the single operation 2 D' = fma(1/2, 2 D, h), and the flow G =
+ * a D = (a / 2)(2 D), with the same bits except for subnormals, for which the scaled form is the definition. Each
+ * iteration reads the row and column sums that the previous one computed; the last iteration prunes. */
+#define STEP           0.5f /* of the update: weight of growth, and of the old conductivity */
+#define TWICE_SURVIVES 0.5f /* 2 tau: the threshold on 2 D */
+/* Pulls and flows are clamped to these bounds: the response then saturates at 1 instead of becoming infinity /
+ * infinity = NaN. */
 #define STRONGEST_PULL 0x1p60f
 #define STRONGEST_FLOW 0x1p126f
-/* Added to Q^beta, seen in no sum or threshold: a dying tube stays clear of subnormals, which cost time. */
+/* Added to Q^beta. It is too small to change a sum or a comparison, but keeps dying tubes from becoming subnormal,
+ * which is slow. */
 #define FAINTEST_FLOW 0x1p-100f
 #define ROWS_AHEAD    8
-/* The mixed tile makes FLOW_MIXED quotients of each 8 vectors without the divider, and ends a vector so many vectors
- * after it has begun it: what waits for a quotient does not fill the scheduler. */
+/* The mixed tile computes FLOW_MIXED of 8 quotients without the divider. It finishes each vector FLOW_LAG vectors
+ * after starting it, so that operations that depend on a quotient do not fill the scheduler. */
 #define FLOW_LAG 5
 
 typedef struct physarum_tile {
     const organ_physarum_params *params;
-    size_t rows, cols, width; /* width: cols in whole vectors; what pads a row is zero */
+    size_t rows, cols, width; /* width: cols rounded up to whole vectors; padding is zero */
     float *food, *tubes;      /* rows x width */
-    float *row_lanes;         /* 16 partial sums of G a row, for rows in whole vectors */
+    float *row_lanes;         /* 16 partial sums of G for each row; rows rounded up to whole vectors */
     float *row_pull;          /* g r_i */
     float *col_sums, *col_pull;
 } physarum_tile;
 
 typedef struct physarum_survey {
-    double sum; /* of |w| */
+    double sum; /* sum of |w| */
     uint64_t zeros;
     uint32_t top; /* largest magnitude as bits */
 } physarum_survey;
@@ -85,7 +87,7 @@ INLINE physarum_tile lay_out(size_t rows, size_t cols, const organ_physarum_para
     return t;
 }
 
-/* Lays out food and tubes of iteration 0 and sums their flow. */
+/* Initialises food and tubes from the weights and computes the sums of their flow. */
 INLINE void feed(const physarum_tile *t, const void *weights, size_t stride, float mean, const enum element_type type)
 {
     const f32x16 divisor = f32_set1(mean), half = f32_set1(0.5f);
@@ -106,7 +108,7 @@ INLINE void feed(const physarum_tile *t, const void *weights, size_t stride, flo
     }
 }
 
-/* (mean / value)^(coupling / 2), 1 where there is no flow. */
+/* Returns (mean / value)^(coupling / 2), or 1 if value is 0. */
 INLINE f32x16 pull_of(f32x16 mean, f32x16 value, float coupling)
 {
     const f32x16 one = f32_set1(1.0f);
@@ -117,7 +119,7 @@ INLINE f32x16 pull_of(f32x16 mean, f32x16 value, float coupling)
     return f32_select(f32_gt(value, f32_set1(0)), pull, one);
 }
 
-/* Sums of the flow -> pulls of rows and columns. */
+/* Computes the pulls of rows and columns from the sums of the flow. */
 INLINE void press(const physarum_tile *t)
 {
     const size_t height = whole_vectors(t->rows);
@@ -140,7 +142,7 @@ INLINE void press(const physarum_tile *t)
     }
 }
 
-/* What is added to half of 2 D; `estimated`: without the divider. */
+/* Returns the response that is added to half of 2 D; `estimated`: computed without the divider. */
 INLINE f32x16 growth(f32x16 food, f32x16 tube, f32x16 pull, float beta, const int square, const int estimated)
 {
     const f32x16 q = f32_mul(f32_mul(food, tube), pull);
@@ -149,8 +151,8 @@ INLINE f32x16 growth(f32x16 food, f32x16 tube, f32x16 pull, float beta, const in
     return estimated ? divided_by_estimate(power) : divided(f32_min(power, f32_set1(STRONGEST_FLOW)));
 }
 
-/* One iteration over a strip `n` vectors wide: the column sums stay in registers, the sums of a row start with the
- * first strip and gain one addend per vector. */
+/* One iteration over a strip of `n` vectors. The column sums stay in registers. Row sums start in the first strip and
+ * each vector adds one term, so their order does not depend on the width of strips. */
 INLINE void grow_strip(const physarum_tile *t, size_t from, const int square, const int mixed, const int n)
 {
     const int lag = mixed ? FLOW_LAG : 0;
@@ -196,7 +198,8 @@ INLINE void grow(const physarum_tile *t, const int square, const int mixed)
         grow_strip(t, from, square, mixed, 1);
 }
 
-/* The last iteration (none if `still`) and the harvest: what has not survived becomes +0. Returns how many survive. */
+/* Runs the last iteration on a row (none if `still`) and sets the elements that do not survive to +0. Returns the
+ * number of survivors. */
 INLINE uint64_t reap_row(const physarum_tile *t, size_t i, void *row, const enum element_type type, const int still,
                          const int square)
 {

@@ -1,19 +1,20 @@
 /* SPDX-License-Identifier: MIT
- * Body of the product. Of each chunk of k, a block of rows of a is packed row by row, then each strip of b value by
- * value, so that a vector has one value of 16 rows of b; a tile of sums stays in registers over the chunk. How the
- * tiles lie changes no sum. */
+ * The product. For each chunk of k, a block of rows of a is packed row by row, then each strip of b is packed so that
+ * a vector contains one value of k from 16 rows of b. A tile of sums stays in registers for the whole chunk. The
+ * arrangement of tiles does not change the order of any sum. */
 #include "kernels/product_row.h"
 
 #define PRODUCT_BLOCK 256 /* rows of a in the scratch */
-/* Floats from one of them to the next: not a multiple of what a cache maps to one place. */
+/* Floats from one row to the next. A power of two would map rows to the same cache sets. */
 #define PRODUCT_PITCH (PRODUCT_CHUNK + 16)
 #define PRODUCT_STRIP (16 * PRODUCT_VECTORS) /* rows of b in the scratch; at most 32 */
-#define PRODUCT_STEP  16                     /* values of k after which a tile asks for more of what is packed next */
-#define PACK_AHEAD    8                      /* rows asked for before they are packed */
+/* values of k after which a tile prefetches more of the data that is packed next */
+#define PRODUCT_STEP 16
+#define PACK_AHEAD   8 /* rows prefetched before they are packed */
 _Static_assert((PRODUCT_BLOCK * PRODUCT_PITCH + PRODUCT_CHUNK * 32) * sizeof(float) == ORGAN_PRODUCT_SCRATCH,
                "both fit");
 
-/* Row by row, each filled up with zeros to a multiple of `fill`. */
+/* Packs rows and pads each with zeros to a multiple of `fill`. */
 INLINE void pack_straight(float *to, size_t pitch, const product_part *part, size_t fill, const enum element_type type)
 {
     const size_t width = (part->columns + fill - 1) / fill * fill;
@@ -25,7 +26,7 @@ INLINE void pack_straight(float *to, size_t pitch, const product_part *part, siz
         }
 }
 
-/* 16 rows from column `from` on; of a square that is whole the next one is asked for. */
+/* Loads 16 rows from column `from` on; for a complete square, prefetches the next one. */
 INLINE void load_square(f32x16 square[16], const product_part *part, size_t row, size_t from,
                         const enum element_type type)
 {
@@ -41,7 +42,7 @@ INLINE void load_square(f32x16 square[16], const product_part *part, size_t row,
     }
 }
 
-/* Rows become columns, filled up likewise. */
+/* Packs rows as columns, padded with zeros to a multiple of `fill`. */
 INLINE void pack_turned(float *to, size_t pitch, const product_part *part, size_t fill, const enum element_type type)
 {
     const size_t height = (part->rows + fill - 1) / fill * fill;
@@ -76,7 +77,7 @@ static void pack_part(float *to, size_t pitch, const product_part *part, size_t 
 
 typedef f32x16 product_sums[PRODUCT_ROWS][PRODUCT_VECTORS];
 
-/* Totals of a whole strip of narrow columns meet what is in c from registers. */
+/* Combines the totals of a strip of FP32 columns with c directly from registers. */
 INLINE void meet_sums(const product_place *place, product_sums sums, const int rows)
 {
     const organ_product *const p = place->product;
@@ -94,7 +95,7 @@ INLINE void meet_sums(const product_place *place, product_sums sums, const int r
     }
 }
 
-/* A packed strip, and what is packed after it, of which `share` lines are asked for in every STEP values of k. */
+/* A packed strip, and the data to pack after it, of which `share` lines are prefetched in every STEP values of k. */
 typedef struct product_strip {
     const float *values;
     size_t depth;
@@ -102,7 +103,7 @@ typedef struct product_strip {
     size_t share;
 } product_strip;
 
-/* The chunk's sums of `rows` rows of a packed block with a packed strip. */
+/* Computes the chunk's sums of `rows` rows of a packed block with a packed strip. */
 INLINE void sum_tile(const product_place *place, const float *a, const product_strip *strip, const int rows)
 {
     product_sums sums;
@@ -153,7 +154,7 @@ static void sum_one(const product_place *place, const float *a, const product_st
     sum_tile(place, a, strip, 1);
 }
 
-/* A packed block of rows with a packed strip, in the largest tiles that are left. */
+/* Multiplies a packed block of rows by a packed strip, in the largest tiles that fit the remaining rows. */
 static void sum_block(product_place place, const float *a, size_t rows, product_strip strip)
 {
     static const struct {
@@ -168,7 +169,8 @@ static void sum_block(product_place place, const float *a, size_t rows, product_
             tiles[t].sum(&place, a, &strip);
 }
 
-/* False where there is more than one row of a, or where it does not fit. */
+/* Computes a product with a single row of a. Returns false if there are more rows or the row does not fit the
+ * scratch. */
 static bool product_of_row(const organ_product *p, float *scratch)
 {
     const size_t room = (p->k + 15) / 16 * 16;

@@ -1,14 +1,15 @@
 /* SPDX-License-Identifier: MIT
- * What the bodies of products share: elements as rows of vectors, squares turned, totals that meet what stands in c. */
+ * Code shared by the implementations of products: loading of elements as vectors, transposition of squares,
+ * combination of totals with c. */
 #ifndef ORGAN_KERNELS_PRODUCT_PARTS_H
 #define ORGAN_KERNELS_PRODUCT_PARTS_H
 #include <string.h>
 
-#define PRODUCT_CHUNK 256 /* values of k a sum is long: part of the definition */
+#define PRODUCT_CHUNK 256 /* values of k in one sum: part of the definition of the product */
 
 INLINE size_t lesser(size_t a, size_t b) { return a < b ? a : b; }
 
-/* 16 rows become 16 columns: four times over, row l and row l + 8 in turn are rows 2 l and 2 l + 1. */
+/* Transposes a 16 x 16 square: in each of four steps, rows l and l + 8 are interleaved to rows 2 l and 2 l + 1. */
 INLINE void turn_rows(f32x16 rows[16])
 {
     UNROLL for (int round = 0; round < 4; round++)
@@ -23,13 +24,13 @@ INLINE void turn_rows(f32x16 rows[16])
     }
 }
 
-/* rows x columns elements that lie `stride` apart. */
+/* rows x columns elements, rows `stride` elements apart. */
 typedef struct product_part {
     const void *values;
     size_t at, stride, rows, columns;
 } product_part;
 
-/* Elements from column `from` of a row on; zeros where there are none. */
+/* Loads elements of a row from column `from` on; zeros beyond the last row or column. */
 INLINE f32x16 part_vector(const product_part *part, size_t row, size_t from, const enum element_type type)
 {
     const size_t at = part->at + row * part->stride + from;
@@ -39,12 +40,12 @@ INLINE f32x16 part_vector(const product_part *part, size_t row, size_t from, con
                                       : load_elements_part(part->values, at, part->columns - from, type);
 }
 
-/* What is packed next, asked for line by line while tiles are summed up: many lines at once would wait for each other.
+/* The data to pack next, prefetched line by line while tiles are summed, because many prefetches at once would stall.
  */
 typedef struct product_ahead {
     const char *row;
     size_t rows, stride, bytes,
-        at; /* rows that are left, bytes between and of them, the first byte of this one not yet asked for */
+        at; /* remaining rows; bytes from row to row and in a row; next byte of this row to prefetch */
 } product_ahead;
 
 INLINE product_ahead ahead_of(const product_part *part, size_t bytes)
@@ -74,7 +75,7 @@ INLINE product_part part_of(const organ_factor *o, size_t row, size_t rows, size
                          : (product_part){o->values, row * o->stride + k, o->stride, rows, depth};
 }
 
-/* Where totals go: the columns of c from `column` on. */
+/* The destination of totals: columns of c from `column` on. */
 typedef struct product_place {
     const organ_product *product;
     size_t row, column, columns;
@@ -110,7 +111,7 @@ INLINE void meet_wide(double *c, size_t n, f32x16 total, organ_product_into into
         memcpy(c, some, n * sizeof *c);
 }
 
-/* Totals of rows that lie `pitch` apart meet what is in c. */
+/* Combines totals, rows `pitch` apart, with c. */
 static void meet_totals(const product_place *place, const float *totals, size_t pitch, size_t rows)
 {
     const organ_product *const p = place->product;

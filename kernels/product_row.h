@@ -1,15 +1,15 @@
 /* SPDX-License-Identifier: MIT
- * Products of one row of a, which wait for b more than for sums: squares of b are turned in registers and used at once.
- * All chunks of a strip follow each other, so that a row of b is read from its beginning to its end. */
+ * Products with one row of a, whose speed is limited by reading b. Squares of b are transposed in registers and used
+ * at once. All chunks of a strip are computed in sequence, so that each row of b is read from start to end. */
 #ifndef ORGAN_KERNELS_PRODUCT_ROW_H
 #define ORGAN_KERNELS_PRODUCT_ROW_H
 #include "kernels/product_parts.h"
 
-#define ROW_GROUPS 4 /* of 16 rows of b, whose sums do not wait for each other */
+#define ROW_GROUPS 4 /* groups of 16 rows of b with independent sums, which hide the latency of fma */
 #define ROW_STRIP  (16 * ROW_GROUPS)
-#define ROW_AHEAD  256 /* bytes of a row of b that are asked for before they are needed */
+#define ROW_AHEAD  256 /* bytes by which a row of b is prefetched ahead */
 
-/* 16 rows of b from column `from` on, turned; whole: all of them are there, with 16 columns. */
+/* Loads and transposes 16 rows of b from column `from` on; `whole`: all 16 rows and columns exist. */
 INLINE void row_square(f32x16 square[16], const product_part *b, size_t row, size_t from, const bool whole,
                        const enum element_type type)
 {
@@ -23,7 +23,7 @@ INLINE void row_square(f32x16 square[16], const product_part *b, size_t row, siz
     turn_rows(square);
 }
 
-/* What of a chunk fills no square. */
+/* Adds the last columns of a chunk, which are fewer than 16. */
 INLINE void row_rest(float totals[ROW_STRIP], const float *a, const product_part *b, size_t k, size_t end,
                      const enum element_type type)
 {
@@ -36,7 +36,7 @@ INLINE void row_rest(float totals[ROW_STRIP], const float *a, const product_part
     }
 }
 
-/* The sums of values [k, end) of the row. */
+/* Computes the sums of values [k, end) of the row. */
 INLINE void row_chunk(float totals[ROW_STRIP], const float *a, const product_part *b, size_t k, size_t end,
                       const bool whole, const enum element_type type)
 {
@@ -71,7 +71,7 @@ INLINE void row_by_strips(const organ_product *p, const float *a, const enum ele
     }
 }
 
-/* a: p->k values, more than none; b is not transposed. */
+/* a has p->k > 0 values; b is not transposed. */
 static void row_by_bf16(const organ_product *p, const float *a) { row_by_strips(p, a, BF16); }
 static void row_by_f16(const organ_product *p, const float *a) { row_by_strips(p, a, F16); }
 static void row_by_f32(const organ_product *p, const float *a) { row_by_strips(p, a, F32); }

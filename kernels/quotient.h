@@ -1,13 +1,12 @@
 /* SPDX-License-Identifier: MIT
- * x / (1 + x) in two ways that give the same bits: by the divider, and by multiplications where a CPU divides slowly.
- */
-#define FLOW_SATURATES 0x1p26f /* from 2^25 on 1 + x is x, and the quotient 1 */
+ * x / (1 + x) in two ways with the same bits: by the divider, and by multiplications for CPUs with a slow divider. */
+#define FLOW_SATURATES 0x1p26f /* from 2^25 on, 1 + x rounds to x and the quotient is 1 */
 
 INLINE f32x16 divided(f32x16 x) { return f32_div(x, f32_add(f32_set1(1.0f), x)); }
 
-/* One Newton step makes of any estimate within 2^-14 a reciprocal within 2^-23; with it the quotient is wrong in its
- * last bits, and what is left of x, exact by FMA, mends them. Exactly rounded for every x from 2^-100 on, infinity
- * included: tests/kernels/check_kernels_long.c tries all. */
+/* One Newton step turns any estimate within 2^-14 into a reciprocal within 2^-23. The quotient from it is wrong in
+ * the last bits; its remainder, exact by FMA, corrects them. Correctly rounded for every x from 2^-100 on, including
+ * infinity: tests/kernels/check_kernels_long.c tries all. */
 INLINE f32x16 divided_by_estimate(f32x16 x)
 {
     const f32x16 one = f32_set1(1.0f), bounded = f32_min(x, f32_set1(FLOW_SATURATES)), divisor = f32_add(one, bounded);

@@ -1,5 +1,6 @@
 /* SPDX-License-Identifier: MIT
- * Scales and minima of 6 bits in 12 bytes: the first four whole, with two bits each of the last four above them. */
+ * Packing of 8 scales and 8 minima of 6 bits in 12 bytes. The first four of each are stored in one byte each, whose
+ * upper two bits are those of the last four; the low four bits of the last four share a byte of scale and minimum. */
 #ifndef ORGAN_KERNELS_SIX_BITS_H
 #define ORGAN_KERNELS_SIX_BITS_H
 #include <stdint.h>

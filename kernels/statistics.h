@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: MIT
- * Bodies of the moments: per chunk, which stays in L1, one pass for the mean and what it excludes, one for the powers
- * of the deviations. */
+ * Moments. Each chunk, which fits L1, is read twice: for the mean and the excluded values, then for the powers of
+ * deviations. */
 #define CHUNK 4096
 
 typedef struct first_pass {
@@ -14,7 +14,7 @@ INLINE m32x16 finite_of(f32x16 values)
     return u32_gt(u32_set1(INFINITE), u32_and(f32_bits(values), u32_set1(MAGNITUDE)));
 }
 
-/* The lanes from n on turn NaN, which both passes leave out. */
+/* Replaces the lanes from n on by NaN, which both passes ignore. */
 INLINE f32x16 void_from(f32x16 values, size_t n)
 {
     const m32x16 beyond = u32_gt(u32_lanes(), u32_set1((uint32_t)n - 1));
@@ -27,7 +27,7 @@ INLINE void first_pass_vector(first_pass *pass, f32x16 values)
     const m32x16 finite = finite_of(values);
     const unsigned count = m32_count(finite);
     const f32x16 unsigned_zeros =
-        f32_add(values, f32_set1(0.0f)); /* the least of -0 and +0 is not the same on every ISA */
+        f32_add(values, f32_set1(0.0f)); /* adding +0 turns -0 into +0: min of -0 and +0 differs between ISAs */
 
     pass->finite += count;
     if (count < 16)

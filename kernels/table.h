@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: MIT
- * All bodies over the vocabulary included before this file, and the table they fill. */
+ * The table of kernels. The including file has included all bodies and the vocabulary of its ISA before. */
 #include "kernels/kernels.h"
 #include "kernels/elements.h"
 #include "kernels/convert.h"
@@ -22,7 +22,7 @@
 #include "kernels/codes.h"
 #include "kernels/code_encoders.h"
 
-/* By number of the type. What is named organ_... is the same in every table. */
+/* Indexed by number of the type. Functions named organ_... are the same in every table. */
 #define DEQUANTIZER(name, type, number, block, elements) [number] = dequantize_##type##_past,
 #define DEQUANTIZERS                                                                                                   \
     {                                                                                                                  \
@@ -47,7 +47,7 @@
         [ORGAN_REAL_F32] = decode_##code##_f32, [ORGAN_REAL_BF16] = decode_##code##_bf16,                              \
         [ORGAN_REAL_F16] = decode_##code##_f16,                                                                        \
     }
-/* `tile` names another way to the same bits of the tile of physarum, or nothing. */
+/* `tile` is empty or the suffix of another implementation of the physarum tile with the same results. */
 #define KERNEL_TABLE(name, tile)                                                                                       \
     {                                                                                                                  \
         .isa = name, .bf16_to_f32 = bf16_to_f32, .f16_to_f32 = f16_to_f32, .f32_to_bf16 = f32_to_bf16,                 \

@@ -1,14 +1,14 @@
 /* SPDX-License-Identifier: MIT
- * Bodies over exp, tanh, erf, pow and log2, which are SLEEF's on every ISA: gates and soft caps of the forward pass,
- * softmax, likelihoods, entropy. A last vector that is not full is computed with zeros in the lanes that are not there,
- * which are not stored and not summed. */
+ * Functions with exp, tanh, erf, pow and log2, which come from SLEEF on every ISA: gates and soft caps of the forward
+ * pass, softmax, likelihoods, entropy. An incomplete last vector is computed with zeros in the missing lanes, which
+ * are neither stored nor summed. */
 
 INLINE m32x16 lanes_below(size_t n) { return u32_gt(u32_set1((uint32_t)n), u32_lanes()); }
 
 /* ---- gates ---- */
 enum gate { SILU, GELU_TANH, GELU };
 
-/* x times the logistic function of s. */
+/* Returns x times the logistic function of s. */
 INLINE f32x16 logistic_of(f32x16 x, f32x16 s)
 {
     return f32_div(x, f32_add(f32_set1(1), f32_exp(f32_sub(f32_set1(0), s))));
@@ -22,7 +22,7 @@ INLINE f32x16 activated(f32x16 x, const enum gate kind)
         const f32x16 twice = f32_add(f32_set1(1), f32_erf(f32_mul(x, f32_set1(0.70710678f))));
         return f32_mul(f32_mul(f32_set1(0.5f), x), twice);
     }
-    /* 0.5 (1 + tanh u) = 1 / (1 + e^-2u), which loses no digits where tanh u is near -1 */
+    /* 0.5 (1 + tanh u) = 1 / (1 + e^-2u): this form does not cancel digits for tanh u near -1 */
     const f32x16 cube = f32_mul(f32_mul(f32_mul(f32_set1(0.044715f), x), x), x);
     const f32x16 u = f32_mul(f32_set1(0.79788456f), f32_add(x, cube));
     return logistic_of(x, f32_add(u, u));
@@ -43,7 +43,7 @@ static void gate_silu(float *gate, const float *up, size_t n) { gate_of(gate, up
 static void gate_gelu_tanh(float *gate, const float *up, size_t n) { gate_of(gate, up, n, GELU_TANH); }
 static void gate_gelu(float *gate, const float *up, size_t n) { gate_of(gate, up, n, GELU); }
 
-/* ---- values alone ---- */
+/* ---- single values ---- */
 static void softcap(float *values, size_t n, float cap)
 {
     const f32x16 caps = f32_set1(cap);
@@ -117,7 +117,7 @@ static double divergence(const float *first, double first_sum, const float *othe
     return f64_fold(sum);
 }
 
-/* Where p is 0 the logarithm is that of the least normal number, and 0 times it is 0. */
+/* For p = 0 the logarithm of the smallest normal number is used, and 0 times it is 0. */
 static double entropy(const double *p, size_t n)
 {
     f64x16 sum = f64_set1(0);

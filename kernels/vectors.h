@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: MIT
- * Bodies of what decompositions do to vectors, and of small positive definite systems. */
+ * Vector operations of matrix decompositions, and the solution of small positive definite systems. */
 #include <math.h>
 #include <string.h>
 

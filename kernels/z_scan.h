@@ -1,9 +1,9 @@
 /* SPDX-License-Identifier: MIT
- * Bodies of the Z-measure: histograms of codes and of standardised values, pairwise means, and the spread of what they
- * leave. */
+ * Kernels of the Z-measure: histograms of codes and of standardised values, pairwise means, and the spread of the
+ * remainders. */
 #include <math.h>
 
-/* A code that repeats waits for its own count. */
+/* Counts four codes. Equal neighbours are slow: each increment of a counter waits for the one before. */
 INLINE void count_four(const uint16_t *codes, uint64_t *counts)
 {
     uint64_t four;
@@ -14,7 +14,7 @@ INLINE void count_four(const uint16_t *codes, uint64_t *counts)
     counts[four >> 48]++;
 }
 
-/* Whether 64 codes are one. Mostly their ends say no. */
+/* Returns true if 64 codes are equal. Compares the two ends first, since they usually differ. */
 INLINE int is_run(const uint16_t *codes)
 {
     const u16x16 first = u16_set1(codes[0]);
@@ -25,7 +25,8 @@ INLINE int is_run(const uint16_t *codes)
     return m16_count(m16_and(low, high)) == 16;
 }
 
-/* Runs of one code, as pruning leaves them, are counted at once: one by one they would wait for each other. */
+/* Counts a run of one code, common after pruning, in one addition: single increments of the same counter depend on
+ * each other. */
 static void count_codes(const uint16_t *codes, size_t n, uint64_t *counts)
 {
     size_t at = 0;
@@ -41,7 +42,7 @@ static void count_codes(const uint16_t *codes, size_t n, uint64_t *counts)
         counts[codes[at]]++;
 }
 
-/* The means of 16 pairs. Two BF16 are one word: its halves need no turning. */
+/* Computes the means of 16 pairs. A 32-bit word contains a pair of BF16, so no transposition is needed. */
 INLINE f32x16 pair_means_at(const void *values, size_t at, const enum element_type type)
 {
     if (type == BF16) {
@@ -71,7 +72,7 @@ static void pair_means_bf16(const uint16_t *values, float *means, size_t n) { pa
 static void pair_means_f16(const uint16_t *values, float *means, size_t n) { pair_means_of(values, means, n, F16); }
 static void pair_means_f32(const float *values, float *means, size_t n) { pair_means_of(values, means, n, F32); }
 
-/* n <= CHUNK values, which stay in L1 between the two passes. Lanes past the end add nothing. */
+/* Processes n <= CHUNK values, which stay in L1 between the two passes. Lanes past the end add nothing. */
 INLINE organ_spread spread_chunk(const float *values, size_t n)
 {
     f64x16 sum = f64_set1(0), square = f64_set1(0);
@@ -104,7 +105,7 @@ static void spread(const float *values, size_t n, organ_spread *result)
     *result = all;
 }
 
-/* Clamped before it is rounded down, so that what is far out converts as well; both steps are exact. */
+/* Clamps before rounding down, so that distant values convert as well; both steps are exact. */
 INLINE u32x16 z_bins_of(f32x16 values, f64x16 mean, f64x16 per_bin)
 {
     const f64x16 place = f64_mul(f64_sub(f64_of_f32(values), mean), per_bin);
@@ -112,10 +113,11 @@ INLINE u32x16 z_bins_of(f32x16 values, f64x16 mean, f64x16 per_bin)
     return u32_of_f64(f64_add(f64_floor(within), f64_set1(ORGAN_Z_BINS / 2)));
 }
 
-/* Where a value lies, in FP32: a binade has 2^23 numbers, of which the upper eight bits are the bin and the lower
- * fifteen the place in it. So that it is the bin of FP64, a place is known to less than three of 2^-15: half of one is
- * lost where the fma rounds, 0.76 as the factor and 1.25 as the offset is FP32, for a mean of up to 256 bins. Who is
- * closer to an edge asks FP64. */
+/* Bins in FP32. The position of a value is mapped to the binade from 256 to 512, which has 2^23 numbers: the upper 8
+ * of these bits are the bin, the lower 15 the position in it. The bin equals that of FP64 if the position is further
+ * from an edge than its error, which is below 3 x 2^-15: the fma rounds by up to 0.5, the factor in FP32 contributes
+ * up to 0.76 and the offset up to 1.25, for a mean of up to 256 bins. Vectors with a value closer to an edge are
+ * computed in FP64. */
 #define PLACE_BITS  15
 #define PLACE_DOUBT 3
 _Static_assert(ORGAN_Z_BINS == 1 << (23 - PLACE_BITS) && ORGAN_Z_BINS == 256,
@@ -124,7 +126,7 @@ _Static_assert(ORGAN_Z_BINS == 1 << (23 - PLACE_BITS) && ORGAN_Z_BINS == 256,
 typedef struct bin_places {
     f64x16 mean, per_bin;
     f32x16 factor, offset;
-    int narrow; /* whether FP32 is enough */
+    int narrow; /* FP32 is precise enough */
 } bin_places;
 
 INLINE bin_places bin_places_of(double mean, double per_bin)
@@ -135,7 +137,7 @@ INLINE bin_places bin_places_of(double mean, double per_bin)
                         f32_set1(narrow ? (float)offset : 0), narrow};
 }
 
-/* Clamped to where the first and the last bin have no edge near. */
+/* Returns the bins of 16 values. Clamps them to the middle of the first and the last bin, which is far from an edge. */
 INLINE u8x16 z_bins_near(f32x16 values, const bin_places *p)
 {
     const f32x16 place = f32_fma(values, p->factor, p->offset), least = f32_set1(ORGAN_Z_BINS + 0.5f),
@@ -147,7 +149,7 @@ INLINE u8x16 z_bins_near(f32x16 values, const bin_places *p)
     return u8_of_u32(u32_and(u32_srl(bits, PLACE_BITS), u32_set1(ORGAN_Z_BINS - 1)));
 }
 
-/* Neighbours that fall into one bin do not wait for each other: each of four has counts of its own. */
+/* Counts in four histograms, so that neighbours in one bin do not wait for each other's increment. */
 INLINE void count_eight_bins(const uint8_t *bins, uint64_t *counts)
 {
     uint64_t eight;
@@ -155,7 +157,7 @@ INLINE void count_eight_bins(const uint8_t *bins, uint64_t *counts)
     UNROLL for (int l = 0; l < 8; l++) counts[l % 4 * ORGAN_Z_BINS + (eight >> 8 * l & 0xff)]++;
 }
 
-/* The bins of a chunk are all stored before the first is counted: counts wait for what was stored just before. */
+/* Stores all bins of a chunk before counting: a load from bytes that were stored just before would stall. */
 static void z_bins(const float *values, size_t n, double mean, double std, uint64_t *counts)
 {
     const bin_places places = bin_places_of(mean, ORGAN_Z_BINS_PER_STD / std);

@@ -1,16 +1,16 @@
 /* SPDX-License-Identifier: MIT
- * Tile registers of AMX. Needs AMX-TILE and AMX-BF16, and the permission of the operating system. */
+ * The tile registers of AMX. Needs AMX-TILE and AMX-BF16, and permission from the operating system. */
 #include <immintrin.h>
 
-/* The compiler may move a store to memory over a load of a tile, of which it is not told that it reads memory: not over
- * this. */
+/* A tile load does not declare to the compiler that it reads memory. Without this barrier the compiler may move
+ * stores past it. */
 #define TILE_BARRIER                 __asm__ volatile("" ::: "memory")
 #define TILE_ZERO(tile)              _tile_zero(tile)
 #define TILE_LOAD(tile, from, bytes) _tile_loadd(tile, from, bytes)
 #define TILE_DOT(sums, a, b)         _tile_dpbf16ps(sums, a, b)
 #define TILE_STORE(tile, to, bytes)  _tile_stored(tile, to, bytes)
 
-/* What LDTILECFG reads: palette 1, of each tile the bytes of a row and the rows. */
+/* The operand of LDTILECFG: palette 1, and for each tile the bytes of a row and the number of rows. */
 typedef struct tile_shapes {
     uint8_t palette, start_row, reserved[14];
     uint16_t row_bytes[16];

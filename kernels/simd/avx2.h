@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: MIT
- * The vocabulary of 16 lanes (scalar.h says what each word means): two ymm registers, masks as lanes of ones. Needs
- * AVX2, FMA, F16C, POPCNT. */
+ * The vocabulary of 16 lanes, defined in scalar.h, with two ymm registers; masks are lanes of all ones. Needs AVX2,
+ * FMA, F16C, POPCNT. */
 #include "kernels/simd/common.h"
 #include <immintrin.h>
 #include <string.h>
@@ -132,7 +132,7 @@ INLINE float f32_fold(f32x16 a)
     q = _mm_add_ps(q, _mm_movehl_ps(q, q));
     return _mm_cvtss_f32(_mm_add_ss(q, _mm_shuffle_ps(q, q, 1)));
 }
-/* Two rows folded to 4 lanes each: those of row p in the lower half, of row q in the upper. */
+/* Folds two rows to 4 lanes each: row p in the lower half, row q in the upper. */
 INLINE __m256 fold_two(const float *p, const float *q)
 {
     const __m256 a = _mm256_add_ps(_mm256_load_ps(p), _mm256_load_ps(p + 8)),
@@ -207,7 +207,7 @@ INLINE u8x16 u8_set1(uint8_t x) { return _mm_set1_epi8((char)x); }
 INLINE u8x16 u8_load(const uint8_t *p) { return _mm_loadu_si128((const __m128i *)(const void *)p); }
 INLINE u8x16 u8_or(u8x16 a, u8x16 b) { return _mm_or_si128(a, b); }
 INLINE u8x16 u8_sub(u8x16 a, u8x16 b) { return _mm_sub_epi8(a, b); }
-/* The mask takes away what comes over from the neighbour byte. */
+/* The mask removes bits shifted in from the neighbouring byte. */
 INLINE u8x16 u8_field(u8x16 a, int by, uint8_t mask)
 {
     return _mm_and_si128(_mm_srli_epi16(a, by), _mm_set1_epi8((char)mask));
@@ -258,7 +258,8 @@ INLINE u8x16 u8_evens(u8x16 a, u8x16 b)
     return _mm_packus_epi16(_mm_and_si128(a, low), _mm_and_si128(b, low));
 }
 INLINE u8x16 u8_odds(u8x16 a, u8x16 b) { return _mm_packus_epi16(_mm_srli_epi16(a, 8), _mm_srli_epi16(b, 8)); }
-/* The halves of the words are looked up one by one; what is made of the table alone is made once a loop. */
+/* Looks up the two halves of the words separately. The compiler hoists the parts that depend only on the table out of
+ * loops. */
 INLINE u16x16 u16_look(u16x16 table, u8x16 at)
 {
     const __m128i first = _mm256_castsi256_si128(table), second = _mm256_extracti128_si256(table, 1);
@@ -287,7 +288,7 @@ INLINE unsigned m16_count(m16x16 m) { return (unsigned)__builtin_popcount((unsig
 INLINE unsigned m32_count(m32x16 m)
 {
     return (unsigned)__builtin_popcount((unsigned)_mm256_movemask_epi8(_mm256_packs_epi32(m.lo, m.hi))) /
-           2; /* order does not count */
+           2; /* any order is correct */
 }
 
 #define EACH_QUARTER(expr)                                                                                             \
@@ -335,7 +336,7 @@ INLINE u32x16 u32_of_f64(f64x16 a)
                     _mm256_set_m128i(_mm256_cvttpd_epi32(a.q[3]), _mm256_cvttpd_epi32(a.q[2]))};
 }
 
-/* Halves of both inputs alternate in the quarters of a shuffle: the middle quarters change places. */
+/* A shuffle interleaves the halves of both inputs by quarters; swapping the two middle quarters restores the order. */
 INLINE __m256 in_order(__m256 a) { return _mm256_castpd_ps(_mm256_permute4x64_pd(_mm256_castps_pd(a), 0xd8)); }
 INLINE f32x16 f32_evens(f32x16 a, f32x16 b)
 {
@@ -345,7 +346,7 @@ INLINE f32x16 f32_odds(f32x16 a, f32x16 b)
 {
     return (f32x16){in_order(_mm256_shuffle_ps(a.lo, a.hi, 0xdd)), in_order(_mm256_shuffle_ps(b.lo, b.hi, 0xdd))};
 }
-/* The 8 lanes of x and of y in turn. */
+/* Interleaves the 8 lanes of x and of y. */
 INLINE f32x16 zip_halves(__m256 x, __m256 y)
 {
     const __m256 low = _mm256_unpacklo_ps(x, y), high = _mm256_unpackhi_ps(x, y);

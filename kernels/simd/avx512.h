@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: MIT
- * The vocabulary of 16 lanes (scalar.h says what each word means): one zmm register, masks in k registers. Needs
- * AVX-512 F, DQ, BW, VL. */
+ * The vocabulary of 16 lanes, defined in scalar.h, with one zmm register; masks are k registers. Needs AVX-512 F, DQ,
+ * BW, VL. */
 #include "kernels/simd/common.h"
 #include <immintrin.h>
 
@@ -72,8 +72,8 @@ INLINE float f32_fold(f32x16 a)
     q = _mm_add_ps(q, _mm_movehl_ps(q, q));
     return _mm_cvtss_f32(_mm_add_ss(q, _mm_shuffle_ps(q, q, 1)));
 }
-/* The halves of a and of b added: 8 lanes of a, 8 of b. Quarters likewise: 4 lanes of what was in each half of a, then
- * of b. */
+/* Adds the halves of a and of b: 8 lanes from a, then 8 from b. fold_quarters does the same within each half: 4 lanes
+ * from each half of a, then of b. */
 INLINE f32x16 fold_halves(f32x16 a, f32x16 b)
 {
     return _mm512_add_ps(_mm512_shuffle_f32x4(a, b, 0x44), _mm512_shuffle_f32x4(a, b, 0xee));
@@ -82,7 +82,7 @@ INLINE f32x16 fold_quarters(f32x16 a, f32x16 b)
 {
     return _mm512_add_ps(_mm512_shuffle_f32x4(a, b, 0x88), _mm512_shuffle_f32x4(a, b, 0xdd));
 }
-/* The folds of four rows, each as 4 lanes, in the order p[0], p[16], p[32], p[48] of 128-bit groups. */
+/* Folds four rows to 4 lanes each, in the order p[0], p[16], p[32], p[48] of 128-bit groups. */
 INLINE f32x16 fold_four(const float *p)
 {
     return fold_quarters(fold_halves(f32_load(p), f32_load(p + 16)), fold_halves(f32_load(p + 32), f32_load(p + 48)));
@@ -118,7 +118,7 @@ INLINE u16x16 u16_keep(m16x16 m, u16x16 a) { return _mm256_maskz_mov_epi16(m, a)
 INLINE u32x16 u16_widen(u16x16 a) { return _mm512_cvtepu16_epi32(a); }
 INLINE u16x16 u32_narrow(u32x16 a) { return _mm512_cvtepi32_epi16(a); }
 INLINE u16x16 u32_tops(u32x16 a) { return _mm512_cvtepi32_epi16(_mm512_srli_epi32(a, 16)); }
-/* Of each group of 128 bits one half is a's, the other b's, so quarters change places. */
+/* Each group of 128 bits has one half from a and one from b, so the quarters are permuted. */
 INLINE __m512i both_tops(u32x16 a, u32x16 b)
 {
     const __m512i mixed = _mm512_packus_epi32(_mm512_srli_epi32(a, 16), _mm512_srli_epi32(b, 16));
@@ -134,7 +134,7 @@ INLINE u8x16 u8_set1(uint8_t x) { return _mm_set1_epi8((char)x); }
 INLINE u8x16 u8_load(const uint8_t *p) { return _mm_loadu_si128((const __m128i *)(const void *)p); }
 INLINE u8x16 u8_or(u8x16 a, u8x16 b) { return _mm_or_si128(a, b); }
 INLINE u8x16 u8_sub(u8x16 a, u8x16 b) { return _mm_sub_epi8(a, b); }
-/* The mask takes away what comes over from the neighbour byte. */
+/* The mask removes bits shifted in from the neighbouring byte. */
 INLINE u8x16 u8_field(u8x16 a, int by, uint8_t mask)
 {
     return _mm_and_si128(_mm_srli_epi16(a, by), _mm_set1_epi8((char)mask));

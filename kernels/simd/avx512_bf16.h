@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: MIT
- * The words of a tile of sums (tiles.h says what each means) over VDPBF16PS: a pair of k at a time, of a broadcast, of
- * 16 columns of b as it lies. Needs AVX512-BF16. */
+ * The operations on a tile of sums, defined in tiles.h, with VDPBF16PS: a pair of k at a time, broadcast from a,
+ * times 16 columns of b as stored. Needs AVX512-BF16. */
 #include <immintrin.h>
 #include <string.h>
 

@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: MIT
- * The vocabulary of 16 lanes (scalar.h says what each word means): four q registers, masks as lanes of ones. */
+ * The vocabulary of 16 lanes, defined in scalar.h, with four q registers; masks are lanes of all ones. */
 #include "kernels/simd/common.h"
 #include <arm_neon.h>
 #include <string.h>
@@ -101,7 +101,7 @@ INLINE float f32_fold(f32x16 a)
     const float32x2_t h = vadd_f32(vget_low_f32(y), vget_high_f32(y));
     return vget_lane_f32(h, 0) + vget_lane_f32(h, 1);
 }
-/* Two rows of 4 lanes folded to 2 each: row a below, row b above. */
+/* Folds two rows of 4 lanes to 2 lanes each: row a in the lower half, row b in the upper. */
 INLINE float32x4_t fold_pair(float32x4_t a, float32x4_t b)
 {
     return vaddq_f32(vcombine_f32(vget_low_f32(a), vget_low_f32(b)), vcombine_f32(vget_high_f32(a), vget_high_f32(b)));
@@ -216,7 +216,8 @@ INLINE u8x16 u8_join_low(u8x16 a, u8x16 b) { return vcombine_u8(vget_low_u8(a), 
 INLINE u8x16 u8_join_high(u8x16 a, u8x16 b) { return vcombine_u8(vget_high_u8(a), vget_high_u8(b)); }
 INLINE u8x16 u8_evens(u8x16 a, u8x16 b) { return vuzp1q_u8(a, b); }
 INLINE u8x16 u8_odds(u8x16 a, u8x16 b) { return vuzp2q_u8(a, b); }
-/* The halves of the words are looked up one by one; what is made of the table alone is made once a loop. */
+/* Looks up the two halves of the words separately. The compiler hoists the parts that depend only on the table out of
+ * loops. */
 INLINE u16x16 u16_look(u16x16 table, u8x16 at)
 {
     const uint8x16_t first = vreinterpretq_u8_u16(table.q[0]), second = vreinterpretq_u8_u16(table.q[1]);

@@ -1,19 +1,17 @@
 /* SPDX-License-Identifier: MIT
- * The vocabulary of 16 lanes in plain C: the reference that every other ISA is held to. Built without vectoriser and
- * contraction. Names: <type>_<verb>; f32, u32, u16, u8, f64 are 16 lanes of that type, m32 and m16 are masks over
- * 32-bit and 16-bit lanes. Loads and stores need only the alignment of their element unless said otherwise; `part`
- * touches the first n < 16 elements alone and reads zeros for the rest. */
-#define INLINE                                                                                                         \
-    static inline                                                                                                      \
-        __attribute__((unused)) /* the compiler may choose: all of it in line takes minutes under a sanitizer */
+ * The vocabulary of 16 lanes in plain C: the reference with which every other ISA is compared. Compiled without
+ * vectoriser and contraction. Names: <type>_<verb>; f32, u32, u16, u8, f64 are 16 lanes of that type, m32 and m16 are
+ * masks over 32-bit and 16-bit lanes. Loads and stores need only the alignment of their element unless stated
+ * otherwise. `part` accesses only the first n < 16 elements and reads zeros for the others. */
+#define INLINE static inline __attribute__((unused)) /* forced inlining takes minutes under a sanitizer */
 #define UNROLL
 #include "kernels/simd/common.h"
 #include "kernels/half.h"
 #include <math.h>
 #include <string.h>
 
-/* Which of SLEEF's families the lanes use: finz, unless the table is for a CPU without FMA. <sleef.h> hides finz from a
- * build whose own baseline has no FMA. */
+/* SLEEF's family for this table: finz, unless the table is for a CPU without FMA. <sleef.h> hides finz in builds
+ * whose baseline has no FMA. */
 #ifndef SCALAR_MATH
 #define SCALAR_MATH(function) Sleef_finz_##function##_u10purecfma
 float Sleef_finz_powf1_u10purecfma(float, float);
@@ -24,10 +22,10 @@ double Sleef_finz_expd1_u10purecfma(double);
 double Sleef_finz_log2d1_u10purecfma(double);
 #endif
 
-#define FLOW_STRIP 4 /* vectors a strip of the physarum flow is wide */
-/* Of 8 quotients of the flow, those that a second tile makes without the divider; 0: there is none. */
+#define FLOW_STRIP 4 /* width of a strip of the physarum flow, in vectors */
+/* Of 8 quotients of the flow, the number that the mixed tile computes without the divider; 0: no mixed tile. */
 #define FLOW_MIXED      0
-#define PRODUCT_ROWS    4 /* a tile of the product: rows, at least 4, by vectors, at most 2 */
+#define PRODUCT_ROWS    4 /* tile of the product: at least 4 rows by at most 2 vectors */
 #define PRODUCT_VECTORS 1
 
 typedef struct {
@@ -114,7 +112,7 @@ INLINE void f32_store_part(float *p, f32x16 a, size_t n) { memcpy(p, &a, n * siz
 INLINE void f32_stream(float *p, f32x16 a)
 {
     f32_store(p, a);
-} /* p 64-byte aligned; past the caches where the ISA can */
+} /* p 64-byte aligned; non-temporal if the ISA has such stores */
 INLINE f32x16 f32_add(f32x16 a, f32x16 b) { EACH_LANE(f32x16, a.lane[l] + b.lane[l]); }
 INLINE f32x16 f32_sub(f32x16 a, f32x16 b) { EACH_LANE(f32x16, a.lane[l] - b.lane[l]); }
 INLINE f32x16 f32_mul(f32x16 a, f32x16 b) { EACH_LANE(f32x16, a.lane[l] * b.lane[l]); }
@@ -127,12 +125,13 @@ INLINE f32x16 f32_fnma(f32x16 a, f32x16 b, f32x16 c)
 {
     EACH_LANE(f32x16, fmaf(-a.lane[l], b.lane[l], c.lane[l]));
 } /* c - a b */
-INLINE f32x16 f32_reciprocal(f32x16 a) { EACH_LANE(f32x16, 1.0f / a.lane[l]); } /* within 2^-14 of it: ISAs differ */
+/* within 2^-14 relative; ISAs differ */
+INLINE f32x16 f32_reciprocal(f32x16 a) { EACH_LANE(f32x16, 1.0f / a.lane[l]); }
 INLINE f32x16 f32_sqrt(f32x16 a) { EACH_LANE(f32x16, sqrtf(a.lane[l])); }
 INLINE f32x16 f32_min(f32x16 a, f32x16 b)
 {
     EACH_LANE(f32x16, a.lane[l] < b.lane[l] ? a.lane[l] : b.lane[l]);
-} /* neither NaN nor -0 */
+} /* neither argument is NaN or -0 */
 INLINE f32x16 f32_max(f32x16 a, f32x16 b) { EACH_LANE(f32x16, a.lane[l] > b.lane[l] ? a.lane[l] : b.lane[l]); }
 INLINE f32x16 f32_pow(f32x16 a, f32x16 e)
 {
@@ -229,7 +228,7 @@ INLINE u8x16 u8_sll(u8x16 a, int by) { EACH_LANE(u8x16, (uint8_t)(a.lane[l] << b
 INLINE u8x16 u8_look(u8x16 table, u8x16 at) { EACH_LANE(u8x16, table.lane[at.lane[l]]); } /* all of `at` below 16 */
 INLINE u8x16 u8_min(u8x16 a, u8x16 b) { EACH_LANE(u8x16, a.lane[l] < b.lane[l] ? a.lane[l] : b.lane[l]); }
 INLINE u8x16 u8_max(u8x16 a, u8x16 b) { EACH_LANE(u8x16, a.lane[l] > b.lane[l] ? a.lane[l] : b.lane[l]); }
-INLINE int u8_any_ge(u8x16 a, u8x16 b) /* in some lane a >= b */
+INLINE int u8_any_ge(u8x16 a, u8x16 b) /* true if a >= b in any lane */
 {
     int any = 0;
     for (int l = 0; l < 16; l++)
@@ -254,11 +253,11 @@ INLINE f32x16 f32_of_u8(u8x16 a) { EACH_LANE(f32x16, (float)a.lane[l]); }
 INLINE u8x16 u8_of_u32(u32x16 a) { EACH_LANE(u8x16, (uint8_t)a.lane[l]); }                    /* all below 256 */
 INLINE u16x16 u16_of_s8(u8x16 a) { EACH_LANE(u16x16, (uint16_t)(int8_t)a.lane[l]); }          /* the bytes are signed */
 INLINE u16x16 u16_look(u16x16 table, u8x16 at) { EACH_LANE(u16x16, table.lane[at.lane[l]]); } /* all of `at` below 16 */
-/* a and b in turn, from their first 8 and from their last 8 lanes; the inverse: what is at even, at odd places of the
- * 32 of a and b. */
+/* Interleave a and b: the first 8 lanes of both, and the last 8. The inverse functions select the even or the odd
+ * elements of the 32 of a and b. */
 INLINE u8x16 u8_zip_low(u8x16 a, u8x16 b) { EACH_LANE(u8x16, l % 2 ? b.lane[l / 2] : a.lane[l / 2]); }
 INLINE u8x16 u8_zip_high(u8x16 a, u8x16 b) { EACH_LANE(u8x16, l % 2 ? b.lane[8 + l / 2] : a.lane[8 + l / 2]); }
-/* The first 8 lanes of a, then those of b; the last ones. */
+/* Join the first 8 lanes of a and b, and the last 8. */
 INLINE u8x16 u8_join_low(u8x16 a, u8x16 b) { EACH_LANE(u8x16, l < 8 ? a.lane[l] : b.lane[l - 8]); }
 INLINE u8x16 u8_join_high(u8x16 a, u8x16 b) { EACH_LANE(u8x16, l < 8 ? a.lane[l + 8] : b.lane[l]); }
 INLINE u8x16 u8_evens(u8x16 a, u8x16 b) { EACH_LANE(u8x16, l < 8 ? a.lane[2 * l] : b.lane[2 * l - 16]); }
@@ -341,11 +340,11 @@ INLINE f64x16 f64_floor(f64x16 a) { EACH_LANE(f64x16, floor(a.lane[l])); }
 INLINE u32x16 u32_of_f64(f64x16 a) { EACH_LANE(u32x16, (uint32_t)a.lane[l]); } /* whole numbers from 0 to below 2^31 */
 
 /* ---- pairs ---- */
-/* The elements at even, at odd places of the 32 of a and b. */
+/* The even, and the odd elements of the 32 of a and b. */
 INLINE f32x16 f32_evens(f32x16 a, f32x16 b) { EACH_LANE(f32x16, l < 8 ? a.lane[2 * l] : b.lane[2 * l - 16]); }
 INLINE f32x16 f32_odds(f32x16 a, f32x16 b) { EACH_LANE(f32x16, l < 8 ? a.lane[2 * l + 1] : b.lane[2 * l - 15]); }
-/* The inverse: a and b in turn, from their first 8 and from their last 8 lanes. */
+/* The inverse: interleave the first 8, and the last 8 lanes of a and b. */
 INLINE f32x16 f32_zip_low(f32x16 a, f32x16 b) { EACH_LANE(f32x16, l % 2 ? b.lane[l / 2] : a.lane[l / 2]); }
 INLINE f32x16 f32_zip_high(f32x16 a, f32x16 b) { EACH_LANE(f32x16, l % 2 ? b.lane[8 + l / 2] : a.lane[8 + l / 2]); }
 
-INLINE void stream_end(void) {} /* after the last f32_stream or u16_stream: they become visible like stores */
+INLINE void stream_end(void) {} /* orders f32_stream and u16_stream stores before later stores */

@@ -1,23 +1,24 @@
 /* SPDX-License-Identifier: MIT
- * The words of a tile of sums, 32 columns wide, over eight tile registers of 16 rows of 64 bytes and the instructions
- * TILE_ZERO, TILE_LOAD,
- * TILE_DOT, TILE_STORE and TILE_BARRIER, which the header that includes this one has: AMX, or a model of it in plain C.
+ * The operations on a tile of sums, 32 columns wide, over eight tile registers of 16 rows of 64 bytes. The including
+ * header defines the instructions TILE_ZERO, TILE_LOAD, TILE_DOT, TILE_STORE and TILE_BARRIER: AMX, or a model of it
+ * in plain C.
  *
- *     dots_begin, dots_end   around all others, on one thread
- *     dots_zero              `rows` rows of sums, DOT_ROWS, DOT_SOME or DOT_LEAST, are +0
- *     dots_add               to each sum the products of DOT_DEPTH values of k: rows of a DOT_PITCH words apart with
- *                            pairs of b, the pair
- * of column c at b[2 c], the next pair of k 2 DOT_STRIP words further; in FP32, in an order that the ISA has dots_store
- *             row by
- * row, DOT_STRIP floats each */
+ * dots_begin and dots_end enclose all other calls, on one thread.
+ *
+ * dots_zero sets `rows` rows of sums to +0; rows is DOT_ROWS, DOT_SOME or DOT_LEAST.
+ *
+ * dots_add adds to each sum the products of DOT_DEPTH values of k, in FP32, in an order that the ISA defines. Rows of
+ * a are DOT_PITCH words apart. The pair of b for column c is at b[2 c], the next pair of k 2 DOT_STRIP words further.
+ *
+ * dots_store stores the sums row by row, DOT_STRIP floats each. */
 #define DOT_ROWS  32
 #define DOT_SOME  16
 #define DOT_LEAST 16
 #define DOT_STRIP 32
 #define DOT_DEPTH 32
-#define DOT_PITCH 288 /* words from a row of a to the next: not a multiple of what a cache maps to one place */
+#define DOT_PITCH 288 /* words from one row of a to the next: a power of two would map rows to the same cache sets */
 
-/* Tiles 0 to 3 are the sums: columns 0 to 15 and 16 to 31 of rows 0 to 15, then of rows 16 to 31. */
+/* Tiles 0 to 3 contain the sums: columns 0 to 15 and 16 to 31 of rows 0 to 15, then of rows 16 to 31. */
 typedef struct dot_sums {
     char none;
 } dot_sums;
