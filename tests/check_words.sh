@@ -10,7 +10,7 @@
 set -uo pipefail
 cd "$(dirname "$0")/.." || exit 1
 
-clean=(formats/base formats/tensor formats/safetensors formats/gguf kernels)
+clean=(formats/base formats/tensor formats/safetensors formats/gguf kernels orchestrator/ranks orchestrator/machine)
 
 # Openings of a sentence: a clause as subject, a condition that begins with "Where", a fragment that begins with "Of".
 openings='^(What(ever)?|Who(ever)?|Whose|Whether|Where(ver)?|Of (those|these|no|not|what|the|a|an|each|all|it|them|every|any|one|two)|That of|Those (of|that)|How (many|much)) '
@@ -19,7 +19,7 @@ fillers='(^| )(anew|beside|besides|as (it|they) (is|are|was|were)|as it stands|i
 # Perception, intention and motion for what code does.
 perception='(^| )(sees?|saw|seen|hears?|heard|tells?|told|knows?|knew|settles?|settled|believe[sd]?|guess(es)?|wants?|wanted|goes|went|gone|bears?|bends?|bent|lies|lie|stands|stood|walks? (along|through|past)|bring[s]?|parts? with)( |$|[,.;:])'
 # Phrases that are plain although they match.
-exceptions='along the axis|lies? (in|on) \[|stands for|caller wants|goes to (stderr|stdout)|let .* go out'
+exceptions='see organ_|along the axis|lies? (in|on) \[|stands for|caller wants|goes to (stderr|stdout)|let .* go out'
 
 # findings FOLDER...: a line "FILE:LINE: KIND: SENTENCE" for each finding, and at last "lines N", the number of lines with comments.
 findings() {

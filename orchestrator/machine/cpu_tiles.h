@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: MIT
- * The tile registers of AMX, which Linux gives to a process only if it asks. */
+ * The tile registers of AMX, for which a process must ask Linux. */
 #ifndef ORGAN_CPU_TILES_H
 #define ORGAN_CPU_TILES_H
 
@@ -9,8 +9,9 @@
 #include <unistd.h>
 #endif
 
-/* Whether they are granted, however often it is asked: then each thread that uses them takes 8 KiB more. By arch_prctl
- * with what asm/prctl.h of 5.16 calls ARCH_REQ_XCOMP_PERM, for XTILEDATA. */
+/* Asks for the tile registers and returns true if they are granted; repeated calls are allowed. Each thread that uses
+ * them then needs 8 KiB more. Uses arch_prctl(ARCH_REQ_XCOMP_PERM, XTILEDATA), constants of asm/prctl.h from Linux
+ * 5.16 on. */
 static inline bool organ_ask_for_tiles(void)
 {
 #if defined(__x86_64__)

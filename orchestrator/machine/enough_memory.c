@@ -23,7 +23,7 @@ uint64_t organ_memory_enough(uint64_t given, organ_memory_fits *fits, void *cont
     return high < MOST ? high : MOST;
 }
 
-/* As the user may have written it: "16M", "1000". */
+/* Formats the value of --memory in the largest unit that divides it: "16M", "1000". */
 static const char *given_text(uint64_t bytes, char out[24])
 {
     const char units[] = {'\0', 'K', 'M', 'G'};
@@ -50,7 +50,7 @@ organ_status organ_memory_refuse(organ_error *error, uint64_t given, uint64_t en
 static const char enough_ends[] = " is enough", offer_begins[] = " is enough, or ",
                   offer_ends[] = " with --scratch DIR";
 
-/* The amount between the last `before` and the `after` that follows it; 0: there is none. */
+/* Parses the amount between the last `before` and the `after` that follows it; 0 if there is none. */
 static uint64_t amount_between(const organ_error *error, const char *before, const char *after)
 {
     char option[24];

@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: MIT
- * Extents: sizes, counts, positions. */
+ * Arithmetic on sizes, counts and positions. */
 #ifndef ORGAN_EXTENT_H
 #define ORGAN_EXTENT_H
 
@@ -8,10 +8,10 @@
 static inline size_t organ_lesser(size_t a, size_t b) { return a < b ? a : b; }
 static inline size_t organ_larger(size_t a, size_t b) { return a > b ? a : b; }
 
-/* How many pieces of `each` it takes to hold the whole. */
+/* Returns the number of pieces of `each` that cover `whole`. */
 static inline size_t organ_pieces_of(size_t whole, size_t each) { return whole / each + (whole % each != 0); }
 
-/* Bytes of whole lines of the cache, 64 each. */
+/* Rounds up to a multiple of 64, the bytes of a cache line. */
 static inline size_t organ_to_line(size_t bytes) { return (bytes + 63) / 64 * 64; }
 
 #endif

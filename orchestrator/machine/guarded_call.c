@@ -8,9 +8,9 @@
 enum { SIGNALS = 3 };
 static const int numbers[SIGNALS] = {SIGSEGV, SIGBUS, SIGABRT};
 
-static pthread_mutex_t one = PTHREAD_MUTEX_INITIALIZER; /* dispositions of signals belong to the process */
+static pthread_mutex_t one = PTHREAD_MUTEX_INITIALIZER; /* signal handlers are per process, so one call at a time */
 static struct sigaction before[SIGNALS];
-static _Thread_local sigjmp_buf *way_back; /* of the thread that makes the call; NULL on all others */
+static _Thread_local sigjmp_buf *way_back; /* of the thread that makes the guarded call; NULL on all others */
 
 static void on_fault(int number)
 {

@@ -1,10 +1,10 @@
 /* SPDX-License-Identifier: MIT
  * A call into a library that does not check its allocations (hwloc, FFTW): if one is refused, the library writes
- * through a null pointer or calls abort. A guarded call returns from that as from an error, so that the run ends with a
- * message and removes what it must remove.
+ * through a null pointer or calls abort. A guarded call turns that into an error return, so that the run ends with a
+ * message and removes its temporary files.
  *
- * organ_set_aside finds a real lack of memory before such a call. The guard covers the remaining case: memory that
- * another process takes in between, and limits on single allocations. */
+ * organ_set_aside detects a lack of memory before such a call. The guard covers the remaining cases: another process
+ * allocates the memory in between, or single allocations are limited. */
 #ifndef ORGAN_GUARDED_CALL_H
 #define ORGAN_GUARDED_CALL_H
 

@@ -8,7 +8,7 @@
 
 __extension__ typedef unsigned __int128 wide; /* a 63-bit number times 2^40, or 18 decimals times 2^40 */
 
-/* The power of two that a unit stands for, -1 if it is none. */
+/* Returns the power of two of a unit, or -1 if it is not a unit. */
 static int unit_shift(const char *unit)
 {
     static const char letters[] = "kmgt";

@@ -1,14 +1,14 @@
 /* SPDX-License-Identifier: MIT
- * Memory that is shown to be there before a library is called that ends the process when an allocation is refused. */
+ * Checks that memory is available before a call into a library that ends the process if an allocation is refused. */
 #ifndef ORGAN_SET_ASIDE_H
 #define ORGAN_SET_ASIDE_H
 
 #include <stdbool.h>
 #include <stddef.h>
 
-/* Allocates `bytes` in pieces and frees them again: they lie together in the heap, and what the library asks for on
- * this thread is found there. *last keeps the heap from being given back; free it when the library has returned. false:
- * there is not so much; *last is NULL. */
+/* Allocates `bytes` in pieces and frees them, so that the allocator has them for the library's requests on this
+ * thread. The small allocation *last, made after the pieces, keeps the heap from shrinking; free it when the library
+ * has returned. Returns false, with *last NULL, if there is not enough memory. */
 bool organ_set_aside(size_t bytes, void **last);
 
 #endif

@@ -4,7 +4,7 @@
 
 #include <stdio.h>
 
-/* `s` as one word of a POSIX shell; control characters by $'\n' notation. */
+/* Writes `s` as one word of a POSIX shell; control characters in $'\n' notation. */
 void organ_shell_word(FILE *out, const char *s);
 
 #endif

@@ -1,12 +1,12 @@
 /* SPDX-License-Identifier: MIT
- * How long something took. */
+ * Measuring of durations. */
 #ifndef ORGAN_STOPWATCH_H
 #define ORGAN_STOPWATCH_H
 
-/* Seconds of a clock that never goes back; only differences mean something. */
+/* Returns the seconds of a monotonic clock; only differences are meaningful. */
 double organ_seconds_now(void);
 
-/* To whole milliseconds: what reports give. */
+/* Rounds to whole milliseconds, the precision of reports. */
 double organ_milliseconds(double seconds);
 
 #endif

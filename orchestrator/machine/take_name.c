@@ -17,10 +17,10 @@
 
 #define MOST_NAMES 100000
 #define TRIES      8
-#define MOST_SHOWN 300 /* bytes of paths in a command */
+#define MOST_SHOWN 300 /* bytes of paths in a command, at most */
 
-/* For file systems that cannot rename without replacing. The name of a file is made anew, which fails if it is there; a
- * directory can replace nothing but an empty one. */
+/* Replacement for renameat2(RENAME_NOREPLACE) on file systems without it. A file gets a hard link under the new name,
+ * which fails if the name exists; rename of a directory can replace only an empty directory. */
 static int take_by_hand(const char *from, const char *to)
 {
     struct stat info;
@@ -84,7 +84,7 @@ int organ_exchange_names(const char *a, const char *b)
     if (fault == 0 && (fault = organ_take_name(a, b)) != 0)
         organ_take_name(aside, b);
     else if (fault == 0)
-        organ_take_name(aside, a); /* where that fails, what had the name `b` stays beside it */
+        organ_take_name(aside, a); /* if this fails, the former file keeps its temporary name next to `b` */
     free(aside);
     return fault;
 }
@@ -156,7 +156,7 @@ organ_status organ_fail_nameless(const char *grown, const char *final, const cha
     return error->status;
 }
 
-/* Whether what stands at `path` may go; false also where it is not to be known. */
+/* Returns true if the file at `path` may be replaced; false also if this cannot be determined. */
 static bool gives_way(const char *path, const char *like, organ_giving_way way, organ_error *why)
 {
     if (way == ORGAN_REPORTS_GIVE_WAY)
@@ -175,7 +175,7 @@ organ_naming organ_give_name(const char *grown, const char *final, organ_giving_
         *fault = organ_take_name(grown, final);
         if (*fault != EEXIST)
             return *fault ? ORGAN_NAME_REFUSED : ORGAN_NAME_GIVEN;
-        /* Who asked for an output to be replaced was told at the beginning if it may not be. */
+        /* If replacing is not allowed, a run that was asked to replace an output has failed at its beginning. */
         if (way == ORGAN_NOTHING_GIVES_WAY ||
             (way == ORGAN_REPORTS_GIVE_WAY && !gives_way(final, NULL, way, &(organ_error){0})))
             return ORGAN_NAME_TAKEN;

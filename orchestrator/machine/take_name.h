@@ -5,26 +5,26 @@
 
 #include "formats/base/status.h"
 
-/* Renames `from` to `to`, on the same file system, where nothing has that name; an empty directory at `to` may give way
- * to a directory where the file system cannot rename without replacing. 0, or an errno: EEXIST if the name is taken.
- * Safe against a name that appears meanwhile. */
+/* Renames `from` to `to` on the same file system if `to` does not exist. On file systems that cannot rename without
+ * replacing, a directory may replace an empty directory at `to`. Returns 0 or an errno: EEXIST if the name is taken,
+ * also if another process takes it during the call. */
 int organ_take_name(const char *from, const char *to);
 
-/* Exchanges two names, at once where the file system can do that. 0, or an errno: each has its own name then. */
+/* Exchanges two names, atomically if the file system supports it. Returns 0, or an errno with both names unchanged. */
 int organ_exchange_names(const char *a, const char *b);
 
-/* What may give way to what has been written. */
+/* Existing files that an output may replace. */
 typedef enum organ_giving_way {
     ORGAN_NOTHING_GIVES_WAY,
-    ORGAN_REPORTS_GIVE_WAY, /* what organ_check_report_place lets go */
-    ORGAN_OUTPUTS_GIVE_WAY  /* what organ_check_replaceable lets go */
+    ORGAN_REPORTS_GIVE_WAY, /* files that organ_check_report_place accepts */
+    ORGAN_OUTPUTS_GIVE_WAY  /* outputs that organ_check_replaceable accepts */
 } organ_giving_way;
 
 typedef enum organ_naming {
     ORGAN_NAME_GIVEN,
-    ORGAN_NAME_GIVEN_ANEW, /* and what had it stands where the new one grew, to be removed */
-    ORGAN_NAME_TAKEN,      /* by something that does not give way */
-    ORGAN_NAME_REFUSED     /* by the system: *fault */
+    ORGAN_NAME_GIVEN_ANEW, /* and the replaced file is now at the temporary name, to be removed */
+    ORGAN_NAME_TAKEN,      /* by a file that must not be replaced */
+    ORGAN_NAME_REFUSED     /* by the system, with errno *fault */
 } organ_naming;
 
 /* Renames `grown`, which is complete and synchronised, to `final`. Replaces an existing file only as `way` allows;
@@ -43,12 +43,13 @@ void organ_keep_former(const char *grown, const char *final, const char *why, or
  * memory. */
 char *organ_take_command(const char *grown, const char *final, const char *note);
 
-/* ORGAN_IO for ORGAN_NAME_TAKEN or ORGAN_NAME_REFUSED, with the command of organ_take_command. Allocates nothing. */
+/* Fails with ORGAN_IO for ORGAN_NAME_TAKEN or ORGAN_NAME_REFUSED; the message contains the command from
+ * organ_take_command. Allocates no memory. */
 organ_status organ_fail_nameless(const char *grown, const char *final, const char *command, organ_naming naming,
                                  int fault, organ_error *error);
 
-/* `path` with "-2" or a higher number after its name, before ".gguf" and ".safetensors": one that nothing has. NULL
- * without memory. */
+/* Returns `path` with "-2" or a higher number after its name, before ".gguf" and ".safetensors": a name that does not
+ * exist. NULL if there is no memory. */
 char *organ_name_beside(const char *path);
 
 #endif

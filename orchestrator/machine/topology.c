@@ -10,10 +10,10 @@
 #include <sys/mman.h>
 #include <unistd.h>
 
-/* A host of 4096 CPUs takes less than 10 MiB as XML. */
+/* Upper bound on an XML record: a host of 4096 CPUs has less than 10 MiB. */
 #define MOST_RECORD ((size_t)64 << 20)
 
-/* hwloc 2.9 uses what many of its allocations gave unseen, so that a refused one ends the process. */
+/* hwloc 2.9 does not check many of its allocations, so a refused one would end the process. */
 static bool set_aside(void **aside)
 {
     const long cpus = sysconf(_SC_NPROCESSORS_CONF);
@@ -24,11 +24,11 @@ static bool set_aside(void **aside)
 
 typedef struct machine_call {
     enum { INIT, SYNTHETIC, XML, LOAD, RESTRICT, GET_BINDING, SET_BINDING, DESTROY } kind;
-    hwloc_topology_t machine; /* of INIT the result */
+    hwloc_topology_t machine; /* input, or the result of INIT */
     hwloc_bitmap_t set;
     const char *text;
     size_t length;
-    int result, fault; /* what hwloc returned, and errno after it */
+    int result, fault; /* return value of hwloc, and errno after the call */
 } machine_call;
 
 static void call_hwloc(void *context)
@@ -41,7 +41,7 @@ static void call_hwloc(void *context)
     case SYNTHETIC:
         c->result = hwloc_topology_set_synthetic(c->machine, c->text);
         break;
-    /* The size that hwloc takes counts the NUL after the text. */
+    /* hwloc's size includes the NUL after the text. */
     case XML:
         c->result = hwloc_topology_set_xmlbuffer(c->machine, c->text, (int)c->length + 1);
         break;
@@ -79,7 +79,7 @@ static int topology_load(const organ_topology *topology)
     return guarded(&(machine_call){.kind = LOAD, .machine = topology->machine});
 }
 
-/* An empty one, of which nothing is loaded. NULL without memory. */
+/* Creates a topology without loading it. NULL if there is no memory. */
 static organ_topology *create_empty(void)
 {
     organ_topology *const topology = calloc(1, sizeof *topology);
@@ -89,14 +89,14 @@ static organ_topology *create_empty(void)
         topology->machine = init.machine;
     for (size_t k = 0; made && k < ORGAN_ABSENCES; k++)
         made = (topology->absent[k] = hwloc_bitmap_alloc()) != NULL;
-    /* What is forbidden is loaded as well: only so can it be told. */
+    /* Load forbidden CPUs and nodes too; otherwise they could not be reported. */
     if (made && hwloc_topology_set_flags(topology->machine, HWLOC_TOPOLOGY_FLAG_INCLUDE_DISALLOWED) == 0)
         return topology;
     organ_topology_destroy(topology);
     return NULL;
 }
 
-/* Leaves only the CPUs of `wanted` in the machine; *none: there would be none left. */
+/* Restricts the machine to the CPUs of `wanted`; *none: no CPU would remain. */
 static organ_status restrict_to(organ_topology *topology, hwloc_const_bitmap_t wanted, organ_absence why, bool *none,
                                 organ_error *error)
 {
@@ -113,8 +113,8 @@ static organ_status restrict_to(organ_topology *topology, hwloc_const_bitmap_t w
     return error->status;
 }
 
-/* What the machine or its record says about itself: CPUs that are switched off, and those that the cpuset of the
- * process forbids. */
+/* Excludes CPUs that are offline, and those that the cpuset of the process forbids, according to the machine or its
+ * record. */
 static organ_status leave_out_forbidden(organ_topology *topology, organ_error *error)
 {
     hwloc_topology_t const machine = topology->machine;
@@ -127,8 +127,8 @@ static organ_status leave_out_forbidden(organ_topology *topology, organ_error *e
     return restrict_to(topology, hwloc_topology_get_allowed_cpuset(machine), ORGAN_CPU_FORBIDDEN, &none, error);
 }
 
-/* The affinity of the caller is taken away too. A system that cannot tell it restricts nothing, and one that tells of
- * no known CPU is not believed. */
+/* Also excludes CPUs outside the caller's affinity. If the system cannot report the affinity, or reports no known
+ * CPU, nothing is excluded. */
 static organ_status leave_out_unbound(organ_topology *topology, organ_error *error)
 {
     hwloc_bitmap_t const mine = hwloc_bitmap_alloc();
@@ -155,7 +155,7 @@ static organ_status hide_all_but(organ_topology *topology, const char *allowed, 
     return error->status;
 }
 
-/* Ends a creation: surveys what was loaded, or undoes it. */
+/* Ends a creation: surveys the loaded machine, or releases it. */
 static organ_status finish_topology(organ_topology *made, organ_topology **topology, organ_error *error)
 {
     if (error->status == ORGAN_OK && leave_out_forbidden(made, error) == ORGAN_OK)
@@ -198,7 +198,7 @@ organ_status organ_topology_synthetic(const char *description, const char *allow
     return finish_topology(made, topology, error);
 }
 
-/* Whether a CPU of the record may be used. */
+/* Returns true if any CPU of the record may be used. */
 static bool has_cpus(const organ_topology *topology)
 {
     return hwloc_get_nbobjs_by_type(topology->machine, HWLOC_OBJ_PU) > 0 &&
@@ -206,8 +206,8 @@ static bool has_cpus(const organ_topology *topology)
                                    hwloc_topology_get_allowed_cpuset(topology->machine)) != 0;
 }
 
-/* Returns a machine with the record loaded. NULL: without memory, or *malformed. hwloc returns the same error for a
- * refused allocation and for a malformed record: the second attempt decides. */
+/* Returns a machine with the record loaded; NULL without memory or with *malformed. hwloc returns the same error for
+ * a refused allocation and for a malformed record, so a second attempt decides. */
 static organ_topology *load_record(const char *xml, size_t length, bool *malformed)
 {
     *malformed = false;
@@ -298,7 +298,7 @@ void organ_topology_place(const organ_topology *topology, size_t threads, organ_
         places[k] = topology->seats[k % topology->seat_count].place;
 }
 
-/* The members of a set that is complete, or NULL; takes the set. */
+/* Formats the set if `complete`, else returns NULL. Frees the set. */
 static char *take_list(hwloc_bitmap_t set, bool complete)
 {
     char *list = NULL;
@@ -317,7 +317,7 @@ char *organ_topology_list(const unsigned *numbers, size_t count)
     return take_list(set, done);
 }
 
-/* Of the seats that no worker gets: those that `slower` and `sibling` select. */
+/* Lists the seats without a worker that match `slower` and `sibling`. */
 static char *idle_seats(const organ_topology *topology, size_t threads, bool slower, bool sibling)
 {
     hwloc_bitmap_t const set = hwloc_bitmap_alloc();
@@ -342,15 +342,16 @@ bool organ_topology_bind(const organ_topology *topology, organ_place place)
 {
     if (!organ_topology_is_this_machine(topology))
         return false;
-    /* hwloc allocates such a set and does not look whether it got one: here it is shown to be there, and left for it.
-     */
+    /* hwloc does not check the allocation of such a set. Allocating and freeing one of that size first shows that
+     * there is memory. */
     void *const set = malloc(CPU_ALLOC_SIZE(place.pu + 1));
     free(set);
     const hwloc_obj_t pu = set ? hwloc_get_pu_obj_by_os_index(topology->machine, place.pu) : NULL;
     return pu && guarded(&(machine_call){.kind = SET_BINDING, .machine = topology->machine, .set = pu->cpuset}) == 0;
 }
 
-/* The CPUs of cores `from` to `to`, of machines that do not tell cores those PUs; NULL without memory. */
+/* Returns the CPUs of cores `from` to `to`, or of PUs on machines that do not report cores; NULL if there is no
+ * memory. */
 static hwloc_bitmap_t cpus_between(const organ_topology *topology, hwloc_obj_type_t type, size_t from, size_t to)
 {
     hwloc_bitmap_t const set = hwloc_bitmap_alloc();
@@ -389,11 +390,11 @@ void *organ_topology_allocate(const organ_topology *topology, unsigned node, siz
     void *memory = mmap(NULL, bytes, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
     if (memory == MAP_FAILED)
         return NULL;
-    /* Without HWLOC_MEMBIND_STRICT the node is a preference: a full node costs speed, not the run. */
+    /* Without HWLOC_MEMBIND_STRICT the node is a preference: if it is full, the run is slower but does not fail. */
     if (organ_topology_is_this_machine(topology) && node < topology->node_count)
         hwloc_set_area_membind(topology->machine, memory, bytes, topology->nodes[node]->nodeset, HWLOC_MEMBIND_BIND,
                                HWLOC_MEMBIND_BYNODESET);
-    /* Tiles walk down rows that are kilobytes apart: with small pages each step is another TLB entry. */
+    /* Tiles access rows that are kilobytes apart: with small pages each access would need another TLB entry. */
     madvise(memory, bytes, MADV_HUGEPAGE);
     return memory;
 }

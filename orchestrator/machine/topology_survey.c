@@ -4,7 +4,7 @@
 #include <errno.h>
 #include <stdlib.h>
 
-/* Fewer siblings before more, fast cores before slow ones, then one core of each node in turn. */
+/* Order of seats: fewer siblings first, then faster cores, then alternating nodes. */
 static int seat_order(const void *left, const void *right)
 {
     const organ_seat *a = left, *b = right;
@@ -22,8 +22,8 @@ static hwloc_obj_t next_node(const organ_topology *topology, hwloc_obj_t node)
     return hwloc_get_next_obj_by_type(topology->machine, HWLOC_OBJ_NUMANODE, node);
 }
 
-/* Notes the nodes on which nothing can be allocated. A record in which no node has memory does not tell, so that all of
- * them count. */
+/* Records the nodes on which nothing can be allocated. If no node of a record has memory, the record does not contain
+ * sizes, and all nodes are usable. */
 static void note_unusable_nodes(organ_topology *topology)
 {
     const hwloc_const_bitmap_t allowed = hwloc_topology_get_allowed_nodeset(topology->machine);
@@ -43,7 +43,7 @@ static bool is_usable(const organ_topology *topology, hwloc_obj_t node)
            !hwloc_bitmap_isset(topology->absent[ORGAN_NODE_FORBIDDEN], node->os_index);
 }
 
-/* The usable node with the least latency from `home` in a matrix that the system gives; NULL if it gives none. */
+/* Returns the usable node with the least latency from `home`, by the system's matrix; NULL if there is none. */
 static hwloc_obj_t nearest_to(const organ_topology *topology, hwloc_obj_t home)
 {
     unsigned count = 1;
@@ -66,8 +66,8 @@ static hwloc_obj_t nearest_to(const organ_topology *topology, hwloc_obj_t home)
     return nearest;
 }
 
-/* The memory nearest to a CPU. Where a core has several kinds, the first is ordinary memory. A core whose own node has
- * no memory uses the node nearest to that, or any. */
+/* Returns the memory nearest to a CPU. If a core has several kinds of memory, the first is ordinary memory. If the
+ * core's own node has no memory, returns the node nearest to it, or any. */
 static hwloc_obj_t memory_of(const organ_topology *topology, unsigned pu, bool *near)
 {
     hwloc_obj_t own = NULL, any = NULL;
@@ -88,7 +88,7 @@ static hwloc_obj_t memory_of(const organ_topology *topology, unsigned pu, bool *
     return any ? any : hwloc_get_obj_by_type(topology->machine, HWLOC_OBJ_NUMANODE, 0);
 }
 
-/* The number of `node` among those in use; it becomes one of them if it is new. */
+/* Returns the index of `node` among the nodes in use, and adds it if it is new. */
 static unsigned node_number(organ_topology *topology, hwloc_obj_t node)
 {
     size_t k = 0;
@@ -99,8 +99,7 @@ static unsigned node_number(organ_topology *topology, hwloc_obj_t node)
     return (unsigned)k;
 }
 
-/* hwloc ranks kinds of core by how fast they are, the slowest first; here the fastest is 0. A core of no known kind
- * counts as fast. */
+/* hwloc ranks kinds of core from slow to fast; here the fastest is 0. A core of unknown kind is treated as fast. */
 static unsigned kind_of_core(const organ_topology *topology, hwloc_obj_t pu)
 {
     const int kinds = hwloc_cpukinds_get_nr(topology->machine, 0);
@@ -114,8 +113,8 @@ static unsigned package_of(hwloc_topology_t machine, hwloc_obj_t pu)
     return package ? package->os_index : 0;
 }
 
-/* Takes the CPU into the seats. hwloc numbers CPUs core by core, so siblings follow each other. A CPU outside any core
- * object is a core of its own. */
+/* Adds the CPU to the seats. hwloc numbers CPUs core by core, so siblings are adjacent. A CPU without a core object
+ * is its own core. */
 static void seat_one(organ_topology *topology, hwloc_obj_t pu, bool same_core)
 {
     organ_seat *const now = &topology->seats[topology->seat_count++];
@@ -136,7 +135,7 @@ static void seat_one(organ_topology *topology, hwloc_obj_t pu, bool same_core)
     topology->cores++;
 }
 
-/* Kinds are numbered without gaps: a kind of which no core may be used is none here. */
+/* Renumbers kinds without gaps, since a kind may have no usable core. */
 static void number_kinds(organ_topology *topology)
 {
     unsigned next = 0;

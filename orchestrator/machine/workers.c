@@ -18,18 +18,18 @@ typedef struct member {
 struct organ_workers {
     const organ_topology *topology;
     member *members;
-    size_t count; /* threads that run */
+    size_t count; /* number of running threads */
     size_t pinned;
-    pthread_mutex_t lock; /* of everything below */
+    pthread_mutex_t lock; /* protects the members below */
     pthread_cond_t begun, finished;
     void (*work)(void *context, size_t worker);
     void *context;
-    unsigned long round; /* how many times work was handed out */
+    unsigned long round; /* number of calls of organ_workers_start so far */
     size_t busy;         /* members that have not finished this round */
     bool closing;
 };
 
-/* A member does each round once, and the last one begun before it leaves. */
+/* Each member runs each round once, including the last one started before the pool closes. */
 static void *serve_rounds(void *argument)
 {
     const member *self = argument;
@@ -55,7 +55,7 @@ static void *serve_rounds(void *argument)
     return NULL;
 }
 
-/* The pool's first round. */
+/* First round: binds each member. */
 static void pin_member(void *context, size_t worker)
 {
     organ_workers *pool = context;
@@ -63,7 +63,7 @@ static void pin_member(void *context, size_t worker)
     self->pinned = organ_topology_bind(pool->topology, self->place);
 }
 
-/* Starts the members one after the other; pool->count is how many run. Returns an errno. */
+/* Starts the members in order; pool->count is the number that run. Returns 0 or an errno. */
 static int start_threads(organ_workers *pool, size_t threads)
 {
     pthread_attr_t attributes;
@@ -81,7 +81,7 @@ static int start_threads(organ_workers *pool, size_t threads)
     return fault;
 }
 
-/* A pool without threads; NULL if there is no memory. */
+/* Allocates a pool without threads; NULL if there is no memory. */
 static organ_workers *prepare_pool(const organ_topology *topology, size_t threads)
 {
     organ_workers *pool = calloc(1, sizeof *pool);

@@ -16,7 +16,7 @@ static int by_size(const void *a, const void *b)
                                 : (x->index > y->index) - (x->index < y->index);
 }
 
-/* A heap of ranks, the one with the least load on top, of equals the first. */
+/* A binary heap of ranks: the least loaded is on top, the lowest rank among equals. */
 typedef struct load {
     uint64_t bytes;
     uint32_t rank;
@@ -56,7 +56,7 @@ organ_status organ_ranks_deal(const organ_ranks *ranks, const uint64_t *bytes, s
         qsort(parts, count, sizeof *parts, by_size);
     for (size_t k = 0; k < count && !error->status; k++) {
         owner[parts[k].index] = heap[0].rank;
-        heap[0].bytes += parts[k].bytes + 1; /* so that parts without bytes are spread too */
+        heap[0].bytes += parts[k].bytes + 1; /* + 1 spreads parts without bytes too */
         sink_top(heap, all);
     }
     free(heap);
@@ -99,15 +99,16 @@ organ_status organ_deal_work(const organ_deal *deal,
     return error->status;
 }
 
-/* ---- what the ranks found out ---- */
+/* ---- exchange of results ---- */
 
-/* An array of which each rank has some elements. */
+/* An array in which each rank has computed some elements. */
 typedef struct pieces {
     char *first;
     size_t size, stride;
 } pieces;
 
-/* The elements of a rank, one behind the other, taken from the array or put into it. How many bytes these are. */
+/* Copies the elements of a rank, in order, from the array to `packed`, or back with `put`. Returns their bytes; with
+ * packed = NULL it only counts. */
 static size_t pack_elements(char *packed, const pieces *p, const organ_deal *deal, size_t rank, bool put)
 {
     size_t at = 0;
@@ -151,7 +152,7 @@ organ_status organ_ranks_complete(organ_ranks *ranks, const char *where, void *a
     return organ_deal_complete(&(organ_deal){ranks, count, (uint32_t *)owner}, where, array, size, size, error);
 }
 
-/* What a rank gives: all of its parts, one behind the other. */
+/* Concatenates the results of all parts of this rank. */
 static char *join_found(const organ_deal *deal, const organ_found *of, uint64_t *bytes)
 {
     *bytes = 0;
@@ -167,7 +168,7 @@ static char *join_found(const organ_deal *deal, const organ_found *of, uint64_t 
     return joined;
 }
 
-/* Copies of what the others gave; the lengths are known by now. */
+/* Copies the results of the other ranks; their lengths have been exchanged before. */
 static organ_status take_found(const organ_deal *deal, const char *where, const organ_gathered *all, organ_found *of,
                                organ_error *error)
 {

@@ -3,16 +3,16 @@
 
 #include <stdlib.h>
 
-/* Which variables a launcher sets for each process that it starts. What mpirun has started in a job of Slurm has srun's
- * too, of the step in which mpirun has started its daemons: the first row that is there counts, also where it tells of
- * one process. A batch script and a shell of salloc are no step of several tasks. */
+/* The variables that launchers set for each process. The first row whose variables exist is used, even if it says one
+ * process: processes that mpirun starts inside a Slurm job also have srun's variables, which describe the step of
+ * mpirun's daemons. A batch script or a shell of salloc is not a step with several tasks. */
 static const struct launcher {
     const char *name, *count, *rank;
 } launchers[] = {{"mpirun", "OMPI_COMM_WORLD_SIZE", "OMPI_COMM_WORLD_RANK"},
                  {"mpirun", "PMI_SIZE", "PMI_RANK"},
                  {"srun", "SLURM_STEP_NUM_TASKS", "SLURM_PROCID"}};
 
-/* A number of a variable; false if it is not there or none. */
+/* Reads the number in a variable; returns false if it is not set or not a number. */
 static bool launch_number_of(const char *variable, size_t *number)
 {
     const char *const text = getenv(variable);

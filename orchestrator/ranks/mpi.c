@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: MIT
- * The module liborgan_mpi.so: organ's ranks over MPI. Only this file is compiled with mpicc. A call that waits does so
- * without holding the lock and sleeps between two looks, so that a rank that is done leaves its cores to the others,
- * and its threads may send meanwhile. */
+ * The module liborgan_mpi.so, which implements organ_wire with MPI. Only this file is compiled with mpicc. A waiting
+ * call releases the lock and sleeps between two tests of its request. So other threads can send meanwhile, and a rank
+ * that has finished leaves its cores to the others. */
 #include "orchestrator/ranks/wire.h"
 
 #include <mpi.h>
@@ -11,8 +11,8 @@
 
 #define NOTE_TAG 1
 #define BEAT_TAG 2
-#define NOTES    256                /* on their way at a time */
-#define STEP     ((size_t)64 << 20) /* MPI counts bytes in an int */
+#define NOTES    256                /* notes in flight at a time */
+#define STEP     ((size_t)64 << 20) /* bytes in one MPI call, whose count is an int */
 
 #define EXPORTED __attribute__((visibility("default")))
 
@@ -28,10 +28,11 @@ EXPORTED int organ_mpi_close(char *why);
 
 static pthread_mutex_t lock = PTHREAD_MUTEX_INITIALIZER;
 
-/* A call that was given up has left its buffers to MPI, which may be freed by now: nobody calls it any more. */
-static int cut; /* under the lock */
+/* Set by organ_mpi_cut. An abandoned call has left buffers to MPI that may be freed by now, so no MPI function may be
+ * called after it. */
+static int cut; /* protected by the lock */
 
-/* 0, or 1 with the words of the library. */
+/* Returns 0, or 1 with MPI's error text in `why`. */
 static int judge(int code, char *why)
 {
     char text[MPI_MAX_ERROR_STRING] = "";
@@ -56,7 +57,7 @@ int organ_mpi_open(int *rank, int *count, char *why)
            judge(MPI_Comm_rank(MPI_COMM_WORLD, rank), why) || judge(MPI_Comm_size(MPI_COMM_WORLD, count), why);
 }
 
-/* Takes the lock; fails where the wire is cut. */
+/* Takes the lock; fails if the wire is cut. */
 static int enter(char *why)
 {
     pthread_mutex_lock(&lock);
@@ -67,7 +68,7 @@ static int enter(char *why)
     return cut;
 }
 
-/* Gives the lock back. */
+/* Releases the lock and returns the result of judge. */
 static int mpi_leave(int code, char *why)
 {
     const int failed = judge(code, why);
@@ -75,7 +76,8 @@ static int mpi_leave(int code, char *why)
     return failed;
 }
 
-/* Lets other threads call for a while. The lock is held afterwards unless this fails. */
+/* Releases the lock while waiting, so that other threads can call MPI. The lock is held afterwards unless this fails.
+ */
 static int look_away(void (*wait)(unsigned turn), unsigned turn, char *why)
 {
     pthread_mutex_unlock(&lock);
@@ -83,7 +85,7 @@ static int look_away(void (*wait)(unsigned turn), unsigned turn, char *why)
     return enter(why);
 }
 
-/* `code` is what the call returned that has begun the request, under the lock, which this gives back. */
+/* Waits for a request and releases the lock. `code` is the result of the MPI call that started the request. */
 static int complete(int code, MPI_Request *request, void (*wait)(unsigned turn), char *why)
 {
     int done = 0;
@@ -120,14 +122,14 @@ int organ_mpi_broadcast(void *data, size_t bytes, int from, void (*wait)(unsigne
     return failed;
 }
 
-/* Notes on their way: who sends one does not wait for the other to look. */
+/* Notes in flight: a sender does not wait for the receiver. */
 static struct {
-    MPI_Request request; /* MPI_REQUEST_NULL: free */
+    MPI_Request request; /* MPI_REQUEST_NULL: the place is free */
     char bytes[ORGAN_WIRE_NOTE];
 } sent[NOTES];
-static int begun; /* of the places in `sent`, so many were used */
+static int begun; /* number of places in `sent` that were ever used */
 
-/* A place for a note, -1 where all are on their way. Call with the lock held. */
+/* Returns a free place for a note, or -1 if all are in flight. The caller holds the lock. */
 static int free_place(int *code)
 {
     for (int k = 0; k < begun && *code == MPI_SUCCESS; k++) {
@@ -168,7 +170,7 @@ int organ_mpi_beat(int to, int word, char *why)
     return mpi_leave(code, why);
 }
 
-/* What has come with a tag: `status` is of it if *there. Call with the lock held. */
+/* Receives a message with that tag if one has arrived; `status` is valid if *there. The caller holds the lock. */
 static int take(int tag, void *note, size_t room, int *there, MPI_Status *status)
 {
     const int code = MPI_Iprobe(MPI_ANY_SOURCE, tag, MPI_COMM_WORLD, there, status);
@@ -213,7 +215,7 @@ void organ_mpi_cut(void)
     pthread_mutex_unlock(&lock);
 }
 
-/* Notes that nobody has taken are of no use any more. */
+/* Notes that were not received are discarded. */
 int organ_mpi_close(char *why)
 {
     for (int k = 0; k < begun; k++)

@@ -6,22 +6,22 @@
 #include <stdlib.h>
 #include <time.h>
 
-#define SHORTEST_NAP  20000u /* nanoseconds; doubled at each look, */
-#define NAP_DOUBLINGS 6u     /* so often */
+#define SHORTEST_NAP  20000u /* nanoseconds; doubled at each turn, */
+#define NAP_DOUBLINGS 6u     /* up to this many times */
 
-/* From bytes on it is for the first rank, which shows it. */
+/* Notes from NOTE_BYTES on are sent to rank 0, which displays them. */
 typedef enum note_kind { NOTE_STOP, NOTE_FAULT, NOTE_BYTES, NOTE_TENSOR, NOTE_TEXT } note_kind;
 
 typedef struct note {
     uint32_t kind;
-    uint32_t stage; /* of the sender, in which it speaks */
-    uint64_t bytes; /* of a fault: how many were overcome before it */
-    char text[800]; /* the tensor, or what is said */
+    uint32_t stage; /* stage of the sender when it sent the note */
+    uint64_t bytes; /* of NOTE_FAULT: the number of faults that the sender had overcome */
+    char text[800]; /* the tensor, or the text to display */
     char remark[160];
 } note;
 _Static_assert(sizeof(note) <= ORGAN_WIRE_NOTE, "a note fits the wire");
 
-/* There are as many at most as a stage has tensors. */
+/* Notes of a stage that rank 0 has not begun yet; at most as many as the stage has tensors. */
 struct organ_early_note {
     struct organ_early_note *next;
     note note;
@@ -59,16 +59,16 @@ void organ_pulse_halt_all(organ_ranks *ranks)
                 &(note){.kind = NOTE_FAULT, .bytes = __atomic_load_n(&ranks->overcome, __ATOMIC_RELAXED)});
 }
 
-/* ---- what the first rank shows ---- */
+/* ---- progress on rank 0 ---- */
 
-/* Under the lock, in a stage. */
+/* The caller holds the lock, in a stage. */
 static void advance_by(organ_ranks *ranks, const note *n)
 {
     organ_progress_advance(ranks->shown, n->bytes, n->kind == NOTE_TENSOR ? n->text : NULL,
                            n->remark[0] ? n->remark : NULL);
 }
 
-/* Under the lock. Without memory for it the progress lacks a line. */
+/* The caller holds the lock. Without memory the note is dropped, and the progress lacks a line. */
 static void keep_early(organ_ranks *ranks, const note *n)
 {
     struct organ_early_note *const kept = malloc(sizeof *kept);
@@ -79,7 +79,7 @@ static void keep_early(organ_ranks *ranks, const note *n)
     ranks->early_end = &kept->next;
 }
 
-/* Under the lock: shows those of this stage, and forgets those of stages before it. */
+/* The caller holds the lock. Displays kept notes of this stage and drops those of earlier stages. */
 static void show_early(organ_ranks *ranks)
 {
     struct organ_early_note **at = &ranks->early, *early;
@@ -146,7 +146,7 @@ static void note_shown(void *context, const char *text)
     pthread_mutex_unlock(&ranks->lock);
 }
 
-/* A note from another rank. */
+/* Displays a note from another rank. */
 static void show_note(organ_ranks *ranks, const note *n, int from)
 {
     pthread_mutex_lock(&ranks->lock);
@@ -160,7 +160,7 @@ static void show_note(organ_ranks *ranks, const note *n, int from)
     pthread_mutex_unlock(&ranks->lock);
 }
 
-/* ---- what the others tell ---- */
+/* ---- progress on other ranks ---- */
 
 static void begin_told(void *context, const char *what, uint64_t bytes, size_t tensors)
 {
@@ -173,7 +173,7 @@ static void begin_told(void *context, const char *what, uint64_t bytes, size_t t
     pthread_mutex_unlock(&ranks->lock);
 }
 
-/* A note of what was not sent yet, and so many bytes more. */
+/* Returns a note with the bytes that were not sent yet, plus `more`. */
 static note take_unsent(organ_ranks *ranks, note_kind kind, uint64_t more)
 {
     pthread_mutex_lock(&ranks->lock);
@@ -206,7 +206,7 @@ static void end_told(void *context)
     pthread_mutex_unlock(&ranks->lock);
 }
 
-/* Between the stages of work all ranks say the same. */
+/* Sends the text only within a stage: between stages all ranks print the same notes. */
 static void note_told(void *context, const char *text)
 {
     organ_ranks *const ranks = context;
@@ -234,7 +234,7 @@ const organ_progress *organ_ranks_progress(organ_ranks *ranks, const organ_progr
 
 /* ---- the thread ---- */
 
-/* One that is past already is of no interest. */
+/* Ignores a fault that this rank has overcome already. */
 static void hear_fault(organ_ranks *ranks, uint64_t overcome)
 {
     pthread_mutex_lock(&ranks->lock);
@@ -265,7 +265,8 @@ void organ_pulse_hear(organ_ranks *ranks)
     }
 }
 
-/* A note may be longer on its way than what its sender has said afterwards. */
+/* A note can arrive after a later collective call of its sender. Receives notes until `spoken` of that rank have
+ * arrived. */
 void organ_pulse_hear_until(organ_ranks *ranks, size_t rank, uint64_t spoken)
 {
     organ_pulse_hear(ranks);
@@ -299,7 +300,7 @@ static void *run_pulse(void *context)
         ending = ranks->ending;
         pthread_mutex_unlock(&ranks->lock);
     }
-    organ_pulse_hear(ranks); /* what was sent must be taken before MPI ends */
+    organ_pulse_hear(ranks); /* receive all notes that were sent, before MPI is finalised */
     return NULL;
 }
 

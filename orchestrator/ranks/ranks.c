@@ -30,20 +30,21 @@ bool organ_ranks_without_first(const organ_ranks *ranks)
 
 const char *organ_ranks_host(const organ_ranks *ranks, size_t rank) { return ranks->hosts[rank]; }
 
-/* ---- meeting ---- */
+/* ---- meeting points ---- */
 
-/* What a rank says when it comes to a point of the run. */
+/* The data that each rank exchanges at a meeting point. */
 typedef struct arrival {
-    uint64_t bytes;  /* that it has for the others */
-    uint64_t spoken; /* notes that it has sent to the first rank for showing */
-    uint32_t stages; /* of the progress that it has begun */
+    uint64_t bytes;  /* bytes that it has for the other ranks */
+    uint64_t spoken; /* notes that it has sent to rank 0 for display */
+    uint32_t stages; /* number of progress stages that it has begun */
     int32_t status, errnum;
-    bool agreed; /* the fault is one that the ranks know already */
+    bool agreed; /* all ranks already have this fault */
     char where[64];
     char message[sizeof((organ_error *)NULL)->message];
 } arrival;
 
-/* A rank that was not heard of is why this one was interrupted. */
+/* If this rank was interrupted because another rank is silent, replaces the interruption by a fault that names the
+ * silent rank. */
 static organ_status fail_silent(const organ_ranks *ranks, int silent, organ_error *error)
 {
     const bool interrupted = error->status == ORGAN_INTERRUPTED;
@@ -66,7 +67,8 @@ static organ_status fail_lost(organ_ranks *ranks, const char *why, organ_error *
     return organ_fail(error, ORGAN_IO, "the other ranks cannot be reached%s%s", why[0] ? ": " : "", why);
 }
 
-/* Whose fault is that of all: the first rank's but for interruptions, which are mostly the answer to a fault. */
+/* Selects the fault that all ranks adopt: that of the lowest rank whose fault is no interruption, since interruptions
+ * mostly follow another rank's fault. */
 static const arrival *find_fault(const organ_ranks *ranks, const arrival *of)
 {
     const arrival *found = NULL;
@@ -84,7 +86,7 @@ static bool all_say(const organ_ranks *ranks, const arrival *of, const arrival *
     return true;
 }
 
-/* The same error on all ranks, which names the rank that has it unless all have it. */
+/* Sets the same error on all ranks. The message names the rank at fault unless all ranks have the same fault. */
 static organ_status ranks_take_fault(organ_ranks *ranks, const arrival *of, const arrival *fault, organ_error *error)
 {
     const size_t rank = (size_t)(fault - of);
@@ -92,7 +94,7 @@ static organ_status ranks_take_fault(organ_ranks *ranks, const arrival *of, cons
     if (!all_say(ranks, of, fault)) {
         if (!fault->agreed)
             snprintf(name, sizeof name, "rank %zu of %zu (%s): ", rank, ranks->count, ranks->hosts[rank]);
-        if (error->status) /* else it may record a whole output, which the message is to name */
+        if (error->status) /* else `error` may record a complete output, which the message must name */
             *error = (organ_error){0};
         organ_fail(error, (organ_status)fault->status, "%s%.*s", name, fault->agreed ? (int)sizeof fault->message : 900,
                    fault->message);
@@ -113,7 +115,7 @@ static organ_status ranks_check_place(const organ_ranks *ranks, const arrival *o
     return ORGAN_OK;
 }
 
-/* Fills `of` with what the ranks say. */
+/* Exchanges the arrivals of all ranks. */
 static organ_status meet(organ_ranks *ranks, const char *where, uint64_t bytes, arrival *of, organ_error *error)
 {
     char why[ORGAN_WIRE_WHY] = "";
@@ -121,7 +123,7 @@ static organ_status meet(organ_ranks *ranks, const char *where, uint64_t bytes, 
     snprintf(mine.where, sizeof mine.where, "%s", where);
     if (error->status)
         memcpy(mine.message, error->message, sizeof mine.message);
-    /* Something may have been added to it since. */
+    /* A caller may have appended text to the agreed message. */
     mine.agreed = error->status && *ranks->agreed && strncmp(ranks->agreed, error->message, strlen(ranks->agreed)) == 0;
     if (error->status && error->status != ORGAN_CHECK_FAILED)
         (organ_stop_wished(ranks->stop) ? organ_pulse_stop_all : organ_pulse_halt_all)(ranks);
@@ -132,7 +134,7 @@ static organ_status meet(organ_ranks *ranks, const char *where, uint64_t bytes, 
     return ranks->wire.gather(&mine, sizeof mine, of, organ_ranks_pause, why) ? fail_lost(ranks, why, error) : ORGAN_OK;
 }
 
-/* Room for what the ranks give. */
+/* Allocates memory for the bytes of each rank. */
 static bool ranks_make_room(organ_gathered *all, const arrival *of)
 {
     for (size_t r = 0; r < all->count; r++) {
@@ -144,7 +146,7 @@ static bool ranks_make_room(organ_gathered *all, const arrival *of)
     return true;
 }
 
-/* The bytes travel once all ranks have room for them. */
+/* Broadcasts the bytes of each rank, after all ranks have reported that their memory is allocated. */
 static organ_status ranks_carry(organ_ranks *ranks, const void *mine, const arrival *of, organ_gathered *all,
                                 organ_error *error)
 {
@@ -193,7 +195,7 @@ static organ_status ranks_exchange(organ_ranks *ranks, const char *where, const 
     return error->status ? error->status : ranks_check_place(ranks, of, error);
 }
 
-/* Places for the bytes of `count` ranks; none of them has any. */
+/* Prepares empty entries for `count` ranks. */
 static bool make_places(organ_gathered *all, size_t count)
 {
     *all = (organ_gathered){.of = calloc(count, sizeof *all->of), .bytes = calloc(count, sizeof *all->bytes)};
@@ -201,7 +203,7 @@ static bool make_places(organ_gathered *all, size_t count)
     return all->count > 0;
 }
 
-/* *together: all ranks are at the same point. */
+/* Sets *together if all ranks are at the same point. */
 static organ_status ranks_gather(organ_ranks *ranks, const char *where, const void *mine, uint64_t bytes,
                                  organ_gathered *all, bool *together, organ_error *error)
 {
@@ -211,7 +213,7 @@ static organ_status ranks_gather(organ_ranks *ranks, const char *where, const vo
         fail_lost(ranks, "", error);
     else if (!of || !make_places(all, ranks->count)) {
         organ_fail_memory(error, where);
-        ranks->lost = true; /* the launcher ends the others when this process ends */
+        ranks->lost = true; /* the launcher ends the other ranks when this process ends */
     } else {
         uint32_t stages = 0;
         ranks_exchange(ranks, where, mine, bytes, all, of, error);
@@ -221,7 +223,7 @@ static organ_status ranks_gather(organ_ranks *ranks, const char *where, const vo
         }
         if (!ranks->lost)
             organ_pulse_align(ranks, stages);
-        /* What was sent before the ranks met belongs to the stage that ends here. */
+        /* Notes sent before the meeting belong to the stage that ends here. */
         for (size_t r = 1; r < ranks->count && !ranks->lost && organ_ranks_first(ranks); r++)
             organ_pulse_hear_until(ranks, r, of[r].spoken);
     }
@@ -262,7 +264,7 @@ void organ_gathered_free(organ_gathered *all)
     *all = (organ_gathered){0};
 }
 
-/* All are here, so that the others have not long to be waited for: who naps hinders the bytes on their way. */
+/* All ranks have arrived, so the wait is short. Sleeping would delay the transfer, so this yields first. */
 static void wait_briefly(unsigned turn)
 {
     if (turn < BRIEF_TURNS)
@@ -292,11 +294,11 @@ organ_status organ_ranks_refuse(const organ_ranks *ranks, const char *what, orga
 
 /* ---- joining and leaving ---- */
 
-/* Where the module may lie, as seen from the program: beside it, as in a build, or in the library directory of an
+/* Folders of the module relative to the program: the same folder in a build, the library directory in an
  * installation. */
 static const char *const module_folders[] = {"", "/../lib/organ"};
 
-/* To be freed; NULL where it is not there. */
+/* Returns the path of the module, which the caller frees, or NULL if it is not in the folder. */
 static char *find_module(const char *folder)
 {
     char program[4096];
@@ -325,15 +327,15 @@ static organ_status load_wire(organ_wire *wire, organ_error *error)
     return error->status;
 }
 
-/* Who a rank is. */
+/* Data that ranks exchange when they join. */
 typedef struct introduction {
     char host[ORGAN_HOST_ROOM], version[32];
-    cpu_set_t cpus;   /* that it may run on */
-    char silence[16]; /* what its environment says of it */
+    cpu_set_t cpus;   /* CPUs on which it may run */
+    char silence[16]; /* ORGAN_SILENCE in its environment */
 } introduction;
 
-/* Ranks that a launcher has not bound would all begin at the first core of their host: those with the same cores divide
- * them. */
+/* Ranks that the launcher has not bound would all start at the first core of their host. So ranks of one host with
+ * the same CPUs divide these. */
 static organ_status take_cores(const organ_ranks *ranks, const introduction *of, organ_error *error)
 {
     const introduction *const mine = &of[ranks->rank];
@@ -346,7 +348,7 @@ static organ_status take_cores(const organ_ranks *ranks, const introduction *of,
     return all > 1 && CPU_COUNT(&mine->cpus) > 1 ? organ_topology_take_share(share, all, error) : ORGAN_OK;
 }
 
-/* All take what the first rank's environment says: launchers do not bring it to every host. */
+/* All ranks use the value of the first rank, because launchers do not pass the variable to every host. */
 static organ_status take_silence(organ_ranks *ranks, const char *text, organ_error *error)
 {
     char *end = NULL;
@@ -371,7 +373,8 @@ static organ_status introduce(organ_ranks *ranks, organ_error *error)
     }
     gethostname(mine.host, sizeof mine.host - 1);
     snprintf(mine.silence, sizeof mine.silence, "%s", organ_launch_silence());
-    sched_getaffinity(0, sizeof mine.cpus, &mine.cpus); /* on a machine with more CPUs than it holds it stays empty */
+    /* the set stays empty if the machine has more CPUs than cpu_set_t */
+    sched_getaffinity(0, sizeof mine.cpus, &mine.cpus);
     if (ranks->wire.gather(&mine, sizeof mine, of, organ_ranks_pause, why))
         fail_lost(ranks, why, error);
     for (size_t r = 0; r < ranks->count && !error->status; r++) {
@@ -441,7 +444,8 @@ organ_status organ_ranks_join(const organ_launch *launch, organ_stop *stop, orga
     return organ_ranks_join_by(&wire, launch, stop, ranks, error);
 }
 
-/* A rank that is here with a fault is asked by those that are elsewhere until all have come. */
+/* Ranks at other points of the run meet a rank that waits here with a fault again and again, until all have arrived
+ * here. */
 organ_status organ_ranks_settle(organ_ranks *ranks, const char *where, organ_error *error)
 {
     for (bool together = !ranks; !together;) {
@@ -473,8 +477,8 @@ void organ_ranks_leave(organ_ranks *ranks)
     char why[ORGAN_WIRE_WHY] = "", here = 0;
     if (!ranks)
         return;
-    /* Where the others cannot be reached, the launcher ends them when this process does. Once all are here, nothing is
-     * sent any more, and they meet again before the first of them leaves. */
+    /* If the other ranks cannot be reached, the launcher ends them when this process ends. Otherwise all ranks meet
+     * here, stop sending, and meet a second time before the first of them leaves. */
     char *const all = ranks->joined && !ranks->lost ? malloc(ranks->count) : NULL;
     const bool here_all = all && ranks->wire.gather(&here, 1, all, organ_ranks_pause, why) == 0;
     organ_watch_let_first_speak(ranks);

@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: MIT
- * What the parts of the room share: ranks.c lets ranks meet, pulse.c carries notes between them meanwhile, watch.c
- * listens whether they live. */
+ * Declarations shared by the files of the room: ranks.c implements meeting points, pulse.c sends notes between them,
+ * watch.c detects lost ranks. */
 #ifndef ORGAN_RANKS_PARTS_H
 #define ORGAN_RANKS_PARTS_H
 
@@ -11,65 +11,65 @@
 
 #define ORGAN_HOST_ROOM 64
 
-/* Tells the others each second that this rank is there, and listens to them. It waits for nothing else, neither for the
- * work nor for a disk or a terminal, so that who is not heard of is not merely busy: its process is stopped, or its
- * host hangs or is out of reach. */
+/* A thread that sends a sign of life each second and receives those of other ranks. It never waits for work, disks or
+ * terminals. So a silent rank is not merely busy: its process is stopped, or its host hangs or is unreachable. */
 typedef struct organ_watch {
-    uint32_t seconds; /* of silence that are allowed; 0: it does not run */
-    int silent;       /* the rank that was not heard of for longer; -1: none */
-    unsigned *naps;   /* of each rank: how often this one has woken since it was heard */
+    uint32_t seconds; /* seconds of silence that are allowed; 0: the watch does not run */
+    int silent;       /* the rank that exceeded them, or -1 */
+    unsigned *naps;   /* for each rank: wake-ups of this thread since its last sign of life */
     pthread_t thread;
     bool runs;
-    pthread_mutex_t lock; /* of what follows */
+    pthread_mutex_t lock; /* protects the members below */
     pthread_cond_t woken;
-    bool ending, hushed; /* hushed: it listens only */
+    bool ending, hushed; /* hushed: no longer sends */
 } organ_watch;
 
 struct organ_ranks {
     organ_wire wire;
     size_t rank, count;
     char (*hosts)[ORGAN_HOST_ROOM];
-    bool joined;                                       /* they know each other */
-    char agreed[sizeof((organ_error *)NULL)->message]; /* the last fault that all know, */
-    size_t named;                                      /* and how much of it names the rank */
+    bool joined;                                       /* the ranks have exchanged hosts and versions */
+    char agreed[sizeof((organ_error *)NULL)->message]; /* the last fault that all ranks have, */
+    size_t named;                                      /* and the length of its prefix that names the rank */
     organ_stop *stop;
     pthread_t pulse;
-    bool beats;           /* the pulse runs */
-    pthread_mutex_t lock; /* of what follows */
-    pthread_cond_t woken; /* the pulse is to end */
-    bool ending, told;    /* told: the others know that they shall stop */
-    bool halted;          /* the others know of the fault */
-    unsigned overcome;    /* faults so far */
-    bool lost;            /* the others cannot be reached */
+    bool beats;           /* the pulse thread runs */
+    pthread_mutex_t lock; /* protects the members below */
+    pthread_cond_t woken; /* signalled when the pulse must end */
+    bool ending, told;    /* flags: the pulse must end; this rank has sent its request to stop */
+    bool halted;          /* this rank has reported its fault */
+    unsigned overcome;    /* number of faults so far that were overcome */
+    bool lost;            /* the other ranks cannot be reached */
     const organ_progress *shown;
     organ_progress progress;
-    bool stage; /* one is begun and not ended */
+    bool stage; /* a progress stage is open */
     uint32_t
-        stages; /* that were begun: of all ranks the most, when they meet, for some stages are the first rank's alone */
+        stages; /* stages begun; at a meeting, the largest number of all ranks, since only rank 0 has some stages */
     struct organ_early_note *early,
-        **early_end; /* of stages that the first rank has not begun yet, in the order they came */
-    uint64_t unsent; /* bytes that the first rank does not know of */
-    uint64_t spoken; /* notes that were sent to the first rank for showing, */
-    uint64_t *heard; /* and at that one those of each rank that have come; not under the lock */
+        **early_end; /* kept notes of stages that rank 0 has not begun, in order of arrival */
+    uint64_t unsent; /* bytes of progress that were not sent to rank 0 yet */
+    uint64_t spoken; /* notes sent to rank 0 for display */
+    uint64_t *heard; /* on rank 0: such notes received from each rank; atomic, not protected by the lock */
     organ_watch watch;
 };
 
-/* organ_ranks_join by a wire that is there already. */
+/* organ_ranks_join over an existing wire. */
 organ_status organ_ranks_join_by(const organ_wire *wire, const organ_launch *launch, organ_stop *stop,
                                  organ_ranks **ranks, organ_error *error);
 
-/* How long a rank looks away between two looks for what the others send. */
+/* Sleeps between two tests for messages; longer with higher `turn`. */
 void organ_ranks_pause(unsigned turn);
 
-/* A thread that tells the first rank how far this one is, and hears from the others. ORGAN_IO. */
+/* Starts the thread that sends this rank's progress to rank 0 and receives notes. ORGAN_IO if it cannot be created. */
 organ_status organ_pulse_start(organ_ranks *ranks, organ_error *error);
 void organ_pulse_end(organ_ranks *ranks);
-void organ_pulse_forget(organ_ranks *ranks); /* notes that were not shown */
+void organ_pulse_forget(organ_ranks *ranks); /* drops notes that were not displayed */
 
-/* What goes on meanwhile looks at organ_ranks.lost: where it is set, all calls of the wire fail. Between hush and end
- * no beat is on its way to a rank that has left. ORGAN_IO. */
+/* Starts the watch. If a rank is lost it sets organ_ranks.lost, and all calls of the wire fail. Between
+ * organ_watch_hush and organ_watch_end this rank sends no sign of life that could reach a rank that has left.
+ * ORGAN_IO if the thread cannot be created. */
 organ_status organ_watch_start(organ_ranks *ranks, organ_error *error);
-void organ_watch_turn(organ_ranks *ranks, unsigned nap); /* what it does each time it wakes */
+void organ_watch_turn(organ_ranks *ranks, unsigned nap); /* one wake-up of the thread */
 void organ_watch_hush(organ_ranks *ranks);
 /* Gives the first rank time to print its error before this rank ends, since a launcher ends all ranks when one ends
  * with an error. If the first rank has sent this rank the number of a rank that no longer answers, waits for the
@@ -77,18 +77,18 @@ void organ_watch_hush(organ_ranks *ranks);
 void organ_watch_let_first_speak(organ_ranks *ranks);
 void organ_watch_end(organ_ranks *ranks);
 
-/* Takes the notes that have come. Any thread. */
+/* Receives and processes the notes that have arrived. Thread-safe. */
 void organ_pulse_hear(organ_ranks *ranks);
 void organ_pulse_hear_until(organ_ranks *ranks, size_t rank,
-                            uint64_t spoken); /* so many notes of that rank have come */
+                            uint64_t spoken); /* until this number of the rank's notes have arrived */
 
-/* All ranks are where one of them has begun so many stages. */
+/* Sets the number of begun stages to the largest of all ranks. */
 void organ_pulse_align(organ_ranks *ranks, uint32_t stages);
 
-/* Tells all others to stop, once. */
+/* Sends a request to stop to all other ranks, once. */
 void organ_pulse_stop_all(organ_ranks *ranks);
 
-/* Tells all others that there is a fault, once for each: they need not go on with what they do. */
+/* Reports a fault to all other ranks, once for each fault, so that they stop working. */
 void organ_pulse_halt_all(organ_ranks *ranks);
 
 #endif

@@ -4,16 +4,16 @@
 
 #include <stdlib.h>
 
-#define NAPS_A_SECOND 5u /* of organ_condition_wait */
+#define NAPS_A_SECOND 5u /* wake-ups per second of organ_condition_wait */
 
-/* The first rank listens to all, the others to the first. */
+/* Number of ranks to watch: rank 0 watches all, the others only rank 0. */
 static size_t listens_to(const organ_ranks *ranks) { return ranks->rank ? 1 : ranks->count; }
 
 static bool is_lost(const organ_ranks *ranks) { return __atomic_load_n(&ranks->lost, __ATOMIC_RELAXED); }
 
 static void lose(organ_ranks *ranks) { __atomic_store_n(&ranks->lost, true, __ATOMIC_RELAXED); }
 
-/* The word of a beat is the rank that is taken for lost, -1 for none. */
+/* Sends signs of life. `word` is a rank that is considered lost, or -1. */
 static void send_beats(organ_ranks *ranks, int word)
 {
     organ_watch *const w = &ranks->watch;
@@ -25,7 +25,8 @@ static void send_beats(organ_ranks *ranks, int word)
     pthread_mutex_unlock(&w->lock);
 }
 
-/* The run of this rank ends. The first tells all whom it misses, so that they do not miss it instead. */
+/* Ends this rank's run. Rank 0 first names the lost rank to all others; otherwise they would report rank 0 as silent.
+ */
 static void give_up(organ_ranks *ranks, int silent)
 {
     send_beats(ranks, silent);
@@ -48,8 +49,9 @@ static void hear_beats(organ_ranks *ranks)
     }
 }
 
-/* Naps are counted, not seconds: of a process that was stopped itself for a while no time has passed, and what has come
- * meanwhile is heard before. The second more is the one between two beats. */
+/* Counts wake-ups instead of seconds: if this process was stopped for a while, no time has passed for it, and signs
+ * of life that arrived meanwhile are processed first. One second is added for the interval between two signs of life.
+ */
 static void count_silence(organ_ranks *ranks)
 {
     organ_watch *const w = &ranks->watch;
@@ -109,7 +111,7 @@ void organ_watch_let_first_speak(organ_ranks *ranks)
     if (ranks->rank == 0 || __atomic_load_n(&ranks->watch.silent, __ATOMIC_ACQUIRE) <= 0)
         return;
     organ_stop_forget(
-        ranks->stop); /* clear this rank's own request to stop; the next request is the launcher's signal */
+        ranks->stop); /* clears this rank's own request to stop; the next request is the launcher's signal */
     pthread_mutex_lock(&ranks->watch.lock);
     for (unsigned nap = 0; nap < seconds * NAPS_A_SECOND && !organ_stop_wished(ranks->stop); nap++)
         organ_condition_wait(&ranks->watch.woken, &ranks->watch.lock);
@@ -125,7 +127,7 @@ void organ_watch_end(organ_ranks *ranks)
         pthread_cond_signal(&w->woken);
         pthread_mutex_unlock(&w->lock);
         pthread_join(w->thread, NULL);
-        hear_beats(ranks); /* what was sent must be taken before MPI ends */
+        hear_beats(ranks); /* receive everything that was sent, before MPI is finalised */
     }
     w->runs = false;
     free(w->naps);

@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: MIT
- * How ranks reach each other: what the module liborgan_mpi.so gives to organ, which itself knows nothing of MPI. Calls
- * may come from several threads. Each returns 0, or tells in `why` (of ORGAN_WIRE_WHY bytes) what the library said. */
+ * The interface between organ and the module liborgan_mpi.so, so that organ itself does not depend on MPI. Calls may
+ * come from several threads. Each returns 0, or another value with the library's error text in `why` (ORGAN_WIRE_WHY
+ * bytes). */
 #ifndef ORGAN_WIRE_H
 #define ORGAN_WIRE_H
 
@@ -11,27 +12,28 @@
 typedef struct organ_wire {
     /* Joins the other ranks of the run. */
     int (*open)(int *rank, int *count, char *why);
-    /* Every rank gives `bytes` bytes, the same number; all get those of all at `all`, in order of ranks. `wait` is
-     * called, without a lock, whenever nothing has come yet: it pauses. */
+    /* Collective: every rank contributes `bytes` bytes, the same number, and receives those of all ranks at `all`, in
+     * order of ranks. While nothing has arrived, it calls `wait` without holding a lock. */
     int (*gather)(const void *mine, size_t bytes, void *all, void (*wait)(unsigned turn), char *why);
-    /* The `bytes` bytes of rank `from` reach all others, at `data`. */
+    /* Collective: copies `bytes` bytes from rank `from` to all others, at `data`. */
     int (*broadcast)(void *data, size_t bytes, int from, void (*wait)(unsigned turn), char *why);
-    /* A note of at most ORGAN_WIRE_NOTE bytes for one rank, which is not waited for unless many are on their way. */
+    /* Sends a note of at most ORGAN_WIRE_NOTE bytes to one rank. Does not wait for delivery unless too many notes are
+     * in flight. */
     int (*send)(int to, const void *note, size_t bytes, void (*wait)(unsigned turn), char *why);
-    /* A note that has come: *bytes of it at `note`, 0 if there is none. */
+    /* Receives a note that has arrived: *bytes of it at `note`, 0 if there is none. */
     int (*receive)(void *note, size_t room, size_t *bytes, int *from, char *why);
-    /* A sign of life for one rank, with a word. It never waits: where too much is on its way it is left out. */
+    /* Sends a sign of life with a word to one rank. Never waits: if too many are in flight, it is dropped. */
     int (*beat)(int to, int word, char *why);
-    /* Whose sign of life has come; *from is -1 if there is none. */
+    /* Receives a sign of life; *from is -1 if there is none. */
     int (*heard)(int *from, int *word, char *why);
-    /* Calls that wait, and all that come later, fail. */
+    /* Makes waiting calls and all later calls fail. */
     void (*cut)(void);
     int (*close)(char *why);
 } organ_wire;
 
 #define ORGAN_WIRE_NOTE 1024
 
-/* Their names in the module, in the order of the structure. */
+/* Names of the functions in the module, in the order of the structure. */
 #define ORGAN_WIRE_NAMES                                                                                               \
     {                                                                                                                  \
         "organ_mpi_open", "organ_mpi_gather", "organ_mpi_broadcast", "organ_mpi_send", "organ_mpi_receive",            \
