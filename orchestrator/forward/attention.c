@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: MIT
- * Attention of a group of windows: a tile of queries sees its keys in blocks, with a softmax that goes on from block to
- * block, so that what it takes does not grow with their number. */
+ * Attention of a group of windows. A tile of queries is multiplied with keys in blocks, with an online softmax
+ * (Milakov and Gimelshein 2018) that carries maximum and sum from block to block. So memory does not grow with the
+ * number of keys. */
 #include "orchestrator/forward/job.h"
 #include "orchestrator/machine/extent.h"
 
@@ -12,7 +13,7 @@
 #define TOKENS_AT_ONCE ((size_t)32)
 
 typedef struct attention_tile {
-    size_t first, query, queries; /* the window, in the group; the queries, in the window */
+    size_t first, query, queries; /* first token of the window in the group; first query in the window */
 } attention_tile;
 
 typedef struct attention_job {
@@ -20,17 +21,17 @@ typedef struct attention_job {
     const forward_rotation *rotation;
     float *q, *k, *v, *out; /* k and v begin with those of the tokens before the group */
     size_t q_width, kv_width, before;
-    const size_t *position; /* of each token of the group: its row in the rotation */
+    const size_t *position; /* for each token of the group, its row in the rotation tables */
     attention_tile *tiles;
     size_t tile_count;
 } attention_job;
 
-/* Of a tile: scores with a block of keys, their sums, the greatest of all. */
+/* Scratch of a tile: scores of a block of keys, and for each query the sum of the softmax and the largest score. */
 #define SCRATCH_FLOATS (FORWARD_QUERIES * (FORWARD_KEYS + 2))
 
 size_t organ_forward_attention_scratch(void) { return SCRATCH_FLOATS * sizeof(float); }
 
-/* What the products of a worker pack comes first. */
+/* The worker's scratch begins with the memory in which products pack their operands. */
 static float *scratch_of(const attention_job *j, size_t worker)
 {
     return j->group->scratch + (worker * j->group->forward->worker_bytes + ORGAN_PRODUCT_SCRATCH) / sizeof(float);
@@ -82,8 +83,8 @@ static void turn_tokens(void *context, size_t index, size_t worker)
 
 /* ---- scores ---- */
 
-/* Scores of keys [first, first + keys) to weights: each query sees itself, what is before it, and no more than the
- * window. */
+/* Converts scores of keys [first, first + keys) to softmax numerators. Query `at` attends to keys at - window + 1 ..
+ * at: all earlier keys without a sliding window. Other scores become 0. */
 static void attention_weigh(const attention_job *j, const attention_tile *t, size_t first, size_t keys, float *scratch,
                             float *out)
 {
@@ -101,7 +102,7 @@ static void attention_weigh(const attention_job *j, const attention_tile *t, siz
     }
 }
 
-/* Keys [first, first + keys) of the window, for all queries of the tile. */
+/* Processes keys [first, first + keys) of the window for all queries of the tile. */
 static void attend_block(const attention_job *j, const attention_tile *t, size_t first, size_t keys, size_t worker,
                          const float *q, const float *k, float *out)
 {
@@ -156,7 +157,7 @@ static void attend(void *context, size_t index, size_t worker)
 
 /* ---- all of it ---- */
 
-/* What belongs to the windows of the group: positions and tiles, and the rotation of its windows. */
+/* Computes positions, tiles and rotation tables for the windows of the group. */
 static organ_status cut_windows(attention_job *j, forward_rotation *rotation, size_t **positions, organ_error *error)
 {
     const forward_group *g = j->group;
@@ -212,7 +213,8 @@ static organ_status give_out(attention_job *j, float *projected, organ_error *er
     return organ_forward_add_all(g, PART_NORM_ATTENDED, g->hidden, projected, g->tokens, error);
 }
 
-/* A score and its part of a sum are two rows of a head, and an exp; sliding windows may take less. */
+/* For each score: a dot product over a head, its share of the weighted sum over a head, and an exp. An upper bound
+ * for sliding windows. */
 static double work_of_tiles(const attention_job *j)
 {
     const organ_forward_config *const c = &j->group->forward->config;

@@ -109,7 +109,8 @@ static organ_status check_numbers(const char *label, const organ_forward_config 
     return ORGAN_OK;
 }
 
-/* A group is chosen by its two best experts, and those that are chosen hold all that work on a token. */
+/* A group is ranked by its two best experts, so it needs two; and the chosen groups must contain experts_used
+ * experts. */
 static organ_status check_groups(const char *label, const organ_forward_config *c, organ_error *error)
 {
     const unsigned groups = c->router_groups, used = c->router_groups_used;

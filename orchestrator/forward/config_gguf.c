@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: MIT
- * The same from the key-values of GGUF, with what llama.cpp takes for granted. */
+ * Reads the configuration from GGUF key-values, with llama.cpp's defaults. */
 #include "orchestrator/forward/families.h"
 
 #include <errno.h>
@@ -19,7 +19,7 @@ static const organ_gguf_kv *find_key(const config_gguf_source *s, const char *ke
     return organ_gguf_find(s->gguf, full);
 }
 
-/* The first fault is kept in `error`. Numbers beyond 32 bits become the largest. */
+/* The first fault is kept in `error`. Numbers beyond 32 bits become UINT32_MAX. */
 static unsigned gguf_size(const config_gguf_source *s, const char *key, unsigned fallback)
 {
     char full[128];
@@ -57,7 +57,7 @@ static double gguf_real(const config_gguf_source *s, const char *key, double fal
     return value;
 }
 
-/* Files of Phi-3 with a long context say so by the tensors of their factors alone. */
+/* Files of Phi-3 with a long context are recognised only by their tensors of factors. */
 static bool has_longrope(const config_gguf_source *s, const organ_model *model)
 {
     const bool brief = organ_model_find(model, ORGAN_ROPE_SHORT), lasting = organ_model_find(model, ORGAN_ROPE_LONG);
@@ -114,7 +114,7 @@ static bool gguf_flag(const config_gguf_source *s, const char *key, bool fallbac
     return kv && !s->error->status ? *(const unsigned char *)kv->bytes != 0 : fallback;
 }
 
-/* As llama.cpp has it where a key is missing; a scale of 0 is none. */
+/* llama.cpp's defaults for missing keys; a scale of 0 means none. */
 static void read_logistic_experts(const config_gguf_source *s, organ_forward_config *c)
 {
     enum { NONE, SOFTMAX, LOGISTIC };
@@ -135,7 +135,7 @@ static void read_experts(const config_gguf_source *s, const forward_family *fami
     const bool shares = family->traits & TRAIT_SHARED_EXPERT;
     c->experts_used = needed(s, "expert_used_count");
     c->expert_intermediate = gguf_size(s, "expert_feed_forward_length", (unsigned)c->intermediate);
-    c->normalise_experts = !shares; /* as llama.cpp has it for each architecture */
+    c->normalise_experts = !shares; /* llama.cpp's choice for each architecture */
     c->shared_gated = shares;
     if (family->traits & TRAIT_LOGISTIC_EXPERTS)
         read_logistic_experts(s, c);
@@ -153,7 +153,7 @@ static void read_sizes(const config_gguf_source *s, const organ_model *model, co
         organ_fail(s->error, ORGAN_BAD_INPUT, "%s: %u of %u blocks are for tokens after the next one", s->label, later,
                    c->layers);
     else
-        c->layers -= later; /* the last ones, which no text goes through */
+        c->layers -= later; /* excludes the last layers, which predict further tokens and are not part of the pass */
     c->heads = needed(s, "attention.head_count");
     c->kv_heads = gguf_size(s, "attention.head_count_kv", c->heads);
     c->hidden = needed(s, "embedding_length");
@@ -182,8 +182,8 @@ static void read_gguf_scales(const config_gguf_source *s, const forward_family *
     c->embedding_scale = gemma ? sqrt((double)c->hidden) : 1;
     c->sandwich_norms = gemma;
     c->activation = gemma ? ORGAN_GELU_TANH : ORGAN_SILU;
-    /* The files do not say it: of both Gemmas the model of 27 billion, told by its layers, scales by the share of a
-     * head. */
+    /* The metadata lack this: in both Gemma generations only the 27 B model, identified by its number of layers,
+     * scales scores by hidden_size / heads instead of head_dim. */
     const bool large = gemma && c->layers == (second ? 46 : 62) && c->heads;
     c->attention_scale = 1 / sqrt(large ? (double)c->hidden / c->heads : (double)c->head_dim);
     if (second) {

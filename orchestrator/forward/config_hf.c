@@ -9,7 +9,7 @@
 #include <stdlib.h>
 #include <string.h>
 
-/* The first fault is kept in `error`; what is read after it is of no use. */
+/* The first fault is kept in `error`; values read after it are not used. */
 typedef struct config_hf_source {
     const char *label;
     const json_t *root;
@@ -38,7 +38,7 @@ static double hf_real(const config_hf_source *s, const json_t *object, const cha
     return value ? json_number_value(value) : fallback;
 }
 
-/* Numbers beyond 32 bits become the largest: what is too large is refused where sizes are checked. */
+/* Numbers beyond 32 bits become UINT32_MAX, which the check of sizes rejects. */
 static unsigned hf_size(const config_hf_source *s, const char *key, unsigned fallback)
 {
     const json_t *value = member(s->root, key);
@@ -86,7 +86,7 @@ static void read_kind(const config_hf_source *s, const json_t *object, organ_rop
                  {"yarn", ORGAN_ROPE_YARN},       {"dynamic", ORGAN_ROPE_DYNAMIC}, {"longrope", ORGAN_ROPE_LONGROPE},
                  {"su", ORGAN_ROPE_LONGROPE}};
     const char *word = word_of(s, object, "rope_type", word_of(s, object, "type", "default"));
-    /* Early files of Phi-3 call it by other names. */
+    /* Early files of Phi-3 use another name. */
     if (strcmp(word, "yarn") == 0 && member(object, "long_factor"))
         word = "longrope";
     for (size_t k = 0; k < sizeof kinds / sizeof *kinds; k++)
@@ -113,7 +113,7 @@ static void read_yarn(const config_hf_source *s, const json_t *object, organ_rop
     rope->exact_range = truncate && !json_is_true(truncate);
 }
 
-/* An array of a number above 0 for each two dimensions, to be freed. */
+/* Returns an array of one positive number for each two dimensions, which the caller frees. */
 static float *factors_of(const config_hf_source *s, const json_t *object, const char *key, unsigned dimensions)
 {
     const json_t *const array = member(object, key);
@@ -136,7 +136,7 @@ static float *factors_of(const config_hf_source *s, const json_t *object, const 
     return factors;
 }
 
-/* The factor itself only scales attention; where it is not told, the contexts tell it. */
+/* The factor only scales attention; if it is missing, it is the ratio of the two contexts. */
 static void read_longrope(const config_hf_source *s, const json_t *object, const organ_forward_config *c,
                           organ_rope_config *rope)
 {
@@ -148,7 +148,7 @@ static void read_longrope(const config_hf_source *s, const json_t *object, const
     rope->long_factors = factors_of(s, object, "long_factor", rope->dimensions);
 }
 
-/* `object` holds the fields of the rotation, NULL if there are none; `theta` counts where it has none. */
+/* `object` has the fields of the rotation, or is NULL; `theta` is the default. */
 static organ_rope_config read_rope(const config_hf_source *s, const json_t *object, double theta,
                                    const organ_forward_config *c)
 {
@@ -209,7 +209,7 @@ static bool *room_for_layers(const config_hf_source *s, organ_forward_config *c)
     return windowed;
 }
 
-/* A list that gives layers a window is refused later on where there is none to give. */
+/* If the list gives layers a window but the config has no window size, a later check rejects it. */
 static void read_layer_types(const config_hf_source *s, const json_t *types, organ_forward_config *c)
 {
     if (!json_is_array(types) || json_array_size(types) != c->layers) {
@@ -231,7 +231,7 @@ static void read_layer_types(const config_hf_source *s, const json_t *types, org
     }
 }
 
-/* Layers by their number, where no list says it. */
+/* Determines layers with a window by their number, if there is no list. */
 static void count_layers(const config_hf_source *s, organ_forward_config *c)
 {
     const unsigned traits = s->family->traits;
@@ -275,13 +275,13 @@ static void read_activation(const config_hf_source *s, organ_forward_config *c)
     else if (strcmp(word, "gelu_pytorch_tanh") == 0)
         c->activation = ORGAN_GELU_TANH;
     else if (strcmp(word, "gelu") == 0 &&
-             !(gemma && strcmp(key, "hidden_act") == 0)) /* Gemma once wrote that and meant tanh */
+             !(gemma && strcmp(key, "hidden_act") == 0)) /* early files of Gemma say "gelu" but mean GELU with tanh */
         c->activation = ORGAN_GELU;
     else
         organ_fail(s->error, ORGAN_BAD_INPUT, "%s: %s '%s' is not supported", s->label, key, word);
 }
 
-/* What transformers takes for each architecture where the file says nothing differs: it must be there. */
+/* The defaults of transformers differ between architectures, so these fields must be present. */
 static void require_members(const config_hf_source *s)
 {
     static const char *const keys[] = {"first_k_dense_replace", "n_shared_experts", "norm_topk_prob"};
@@ -366,7 +366,7 @@ static void read_hf_scales(const config_hf_source *s, organ_forward_config *c)
     }
     if (traits & TRAIT_SOFTCAPS) {
         const bool second =
-            !(traits & TRAIT_QK_NORM); /* Gemma 2 has caps where its config says nothing; a null is none */
+            !(traits & TRAIT_QK_NORM); /* Gemma 2 has default caps if its config has no field; null means no cap */
         c->attention_softcap = hf_real(s, s->root, "attn_logit_softcapping",
                                        second && !json_object_get(s->root, "attn_logit_softcapping") ? 50 : 0);
         c->final_softcap = hf_real(s, s->root, "final_logit_softcapping",

@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: MIT
- * The configuration of a model, from whichever file it has. */
+ * Reads the configuration of a model from the file that it has. */
 #include "orchestrator/forward/families.h"
 
 #include <stdlib.h>

@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: MIT
- * A mixture of experts: tokens are sorted by expert, every expert works on its own, and each token takes the weighted
- * sum of what its experts gave, in the order of their numbers. */
+ * Mixture of experts. Tokens are sorted by expert, so that each expert is one product over its tokens. Each token
+ * then adds the weighted outputs of its experts in the order of their numbers, which makes the sum independent of the
+ * sorting. */
 #include "orchestrator/forward/job.h"
 #include "orchestrator/machine/extent.h"
 
@@ -14,14 +15,14 @@ typedef struct experts_job {
     size_t first, tokens;
     const float *normed;
     float *out, *scores, *inputs, *gate, *up, *outputs;
-    organ_choice *choices; /* tokens x used, by expert */
-    size_t *place;         /* of each choice, its row among the sorted ones */
-    size_t *begin;         /* of each expert's rows; experts + 1 */
-    size_t *token_of;      /* of each sorted row */
-    float *weight_of;      /* of each sorted row, what its token takes it by */
+    organ_choice *choices; /* tokens x used, experts of a token in ascending order */
+    size_t *place;         /* for each choice, its row among the sorted rows */
+    size_t *begin;         /* first sorted row of each expert; experts + 1 entries */
+    size_t *token_of;      /* token of each sorted row */
+    float *weight_of;      /* factor of each sorted row in its token's sum */
 } experts_job;
 
-/* Floats of a token in the shared expert, which comes after the others and works in their room. */
+/* Floats for a token in the shared expert, which runs after the others and reuses their memory. */
 static size_t shared_room(const organ_forward_config *c)
 {
     return c->shared_intermediate ? 1 + 2 * (size_t)c->shared_intermediate + (size_t)c->hidden : 0;
@@ -67,7 +68,7 @@ static void gather_row(void *context, size_t row, size_t worker)
     memcpy(j->inputs + row * hidden, j->normed + j->token_of[row] * hidden, hidden * sizeof *j->inputs);
 }
 
-/* Rows by expert, tokens of an expert in their order. */
+/* Sorts rows by expert; the tokens of an expert stay in order. */
 static void sort_by_expert(experts_job *j)
 {
     const organ_forward_config *c = &j->group->forward->config;
@@ -129,7 +130,8 @@ static organ_status experts_share_rows(experts_job *j, size_t count, double work
     return organ_forward_share(j->group->forward->engine, count, (double)count * work_of_row, task, j, error);
 }
 
-/* What the taps of the down projections are told; what up gave is of no use any more. */
+/* Returns the rows that taps of the down projections receive. With `weigh` it writes them over the outputs of the up
+ * projections, which are no longer needed. */
 static const float *told_of(experts_job *j, organ_error *error)
 {
     const forward_group *g = j->group;
@@ -193,7 +195,7 @@ static organ_status run_experts(experts_job *j, organ_error *error)
                               error);
 }
 
-/* act(gate) * up of some rows, to `inner`. */
+/* Computes act(gate) * up of some rows and writes it to `inner`. */
 static organ_status run_inner(forward_group *g, const forward_view *views, const float *x, size_t rows, float *inner,
                               float *up, organ_error *error)
 {
@@ -233,7 +235,7 @@ static organ_status listen_to_all(experts_job *j, organ_error *error)
     return error->status;
 }
 
-/* ---- the expert for all tokens ---- */
+/* ---- the shared expert ---- */
 
 typedef struct shared_job {
     const organ_forward_config *config;
@@ -241,7 +243,7 @@ typedef struct shared_job {
     float *out;
 } shared_job;
 
-/* Without a gate its share is 1, which changes no bit. */
+/* Without a gate the factor is 1, which does not change a bit. */
 static void add_shared_token(void *context, size_t t, size_t worker)
 {
     (void)worker;
@@ -262,7 +264,7 @@ static organ_status add_shares(forward_group *g, size_t first, size_t tokens, co
     return organ_forward_products_add(&g->products, normed, &share, shares, tokens, error);
 }
 
-/* out += logistic(normed . gate) x what the shared expert gives; or what it gives, where it has no gate. */
+/* out += logistic(normed . gate) x the shared expert's output; without a gate, out += the output. */
 static organ_status run_shared(forward_group *g, size_t first, size_t tokens, const float *normed, float *out,
                                float *room, organ_error *error)
 {

@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: MIT
- * Inside of config.h: the architectures that are known, and what their code in transformers takes for granted. */
+ * Internals of config.h: the supported architectures and the properties that their code in transformers fixes. */
 #ifndef ORGAN_FORWARD_FAMILIES_H
 #define ORGAN_FORWARD_FAMILIES_H
 
@@ -7,55 +7,57 @@
 
 #define FORWARD_MOST_LAYERS (1u << 14)
 
-/* Tensors of GGUF files that have what frequencies are divided by. */
+/* Tensors of GGUF files that contain the divisors of frequencies. */
 #define ORGAN_ROPE_SHORT "rope_factors_short.weight"
 #define ORGAN_ROPE_LONG  "rope_factors_long.weight"
 
 typedef enum forward_trait {
-    TRAIT_QKV_BIAS = 1,    /* q, k and v have biases, whatever the config says */
-    TRAIT_BIAS_FIELD = 2,  /* attention_bias gives q, k, v and o one */
-    TRAIT_MLP_BIAS = 4,    /* mlp_bias */
-    TRAIT_QK_NORM = 8,     /* a norm for each head of q and k */
-    TRAIT_GEMMA = 16,      /* norms around both halves of a layer and 1 + w in them, scaled embeddings, tied output */
+    TRAIT_QKV_BIAS = 1,   /* q, k and v always have biases */
+    TRAIT_BIAS_FIELD = 2, /* attention_bias gives q, k, v and o biases */
+    TRAIT_MLP_BIAS = 4,   /* mlp_bias gives the feed-forward biases */
+    TRAIT_QK_NORM = 8,    /* a norm for each head of q and k */
+    /* norms before and after both halves of a layer, with 1 + w; scaled embeddings, tied output */
+    TRAIT_GEMMA = 16,
     TRAIT_SOFTCAPS = 32,   /* final and attention */
-    TRAIT_WINDOW_ALL = 64, /* sliding_window holds for every layer */
+    TRAIT_WINDOW_ALL = 64, /* sliding_window applies to every layer */
     TRAIT_WINDOW_FLAG = 128 /* only with use_sliding_window, and from max_window_layers on */,
-    TRAIT_LOCAL_ROPE = 256, /* layers with a window have a rotation of their own */
-    TRAIT_MIXTRAL = 512,    /* experts, renormalised */
+    TRAIT_LOCAL_ROPE = 256, /* layers with a window have their own rotation */
+    TRAIT_MIXTRAL = 512,    /* experts with renormalised factors */
     TRAIT_QWEN_EXPERTS = 1024,
-    TRAIT_SHARED_EXPERT = 2048, /* beside them one for all tokens, with a gate of its own */
+    TRAIT_SHARED_EXPERT = 2048, /* in addition, one expert for all tokens, with a gate */
     TRAIT_LOGISTIC_EXPERTS =
-        4096, /* by a logistic router with a correction, in groups; the shared one has no gate, the first layers none */
-    TRAIT_QKV_BIAS_FIELD = 8192,    /* attention_bias gives q, k and v one */
+        4096, /* logistic router with a correction, in groups; a shared expert without a gate; dense first layers */
+    TRAIT_QKV_BIAS_FIELD = 8192,    /* attention_bias gives q, k and v biases */
     TRAIT_QK_NORM_FIELD = 16384,    /* use_qk_norm gives each head of q and k a norm */
-    TRAIT_HALF_ROPE = 32768,        /* half of a head is rotated, where the config says nothing */
+    TRAIT_HALF_ROPE = 32768,        /* half of a head is rotated by default */
     TRAIT_WINDOW_FROM = 131072,     /* sliding_window from max_window_layers on, without a flag */
-    TRAIT_NORM_AS_ATTENDED = 65536, /* GGUF: the norm before the feed-forward is called post_attention_norm */
+    TRAIT_NORM_AS_ATTENDED = 65536, /* GGUF: the norm before the feed-forward is named post_attention_norm */
 } forward_trait;
 
 typedef struct forward_family {
-    const char *architecture; /* of config.json */
+    const char *architecture; /* name in config.json */
     const char *gguf;         /* general.architecture; NULL: none of its own */
     unsigned traits;
-    unsigned head_dim;       /* where the config has none; 0: hidden_size / num_attention_heads */
-    double theta;            /* where the config has none */
-    unsigned window_pattern; /* every so many-th layer is without a window; 0: none is by position */
+    unsigned head_dim; /* default if the config has none; 0: hidden_size / num_attention_heads */
+    double theta;      /* default if the config has none */
+    /* every window_pattern-th layer has no window; 0: windows do not depend on the number */
+    unsigned window_pattern;
 } forward_family;
 
-/* NULL if it is not known. */
+/* Returns the family of an architecture, or NULL if it is unknown. */
 const forward_family *organ_forward_family_named(const char *architecture, bool gguf);
 
 /* Fails with ORGAN_BAD_INPUT; the message lists the architectures that are supported in this format. `label` names the
  * file. */
 organ_status organ_forward_family_refuse(const char *label, const char *architecture, bool gguf, organ_error *error);
 
-/* What both readers end with: sizes that must fit each other. `label` names the file. */
+/* Last step of both readers: checks that sizes are consistent. `label` is the name of the file in messages. */
 organ_status organ_forward_config_check(const char *label, organ_forward_config *config, organ_error *error);
 
-/* The router is a logistic one, and `shared` experts that are as wide as a routed one work on every token. */
+/* Configures a logistic router with `shared` experts, each as wide as a routed one, that process every token. */
 void organ_forward_config_logistic(organ_forward_config *config, unsigned shared);
 
-/* Makes config->windowed by the pattern of the family. False without memory. */
+/* Allocates config->windowed and fills it by the pattern of the family. Returns false if there is no memory. */
 bool organ_forward_config_pattern(organ_forward_config *config, unsigned pattern);
 
 organ_status organ_forward_config_hf(const organ_model *model, organ_forward_config *config, organ_error *error);

@@ -39,7 +39,7 @@ static organ_status find_layers(organ_forward *f, organ_error *error)
 
 static bool holds_a_token(void *forward, uint64_t memory) { return organ_forward_fits(forward, memory, 1, 0); }
 
-/* Of the layer that takes most. The same scratch serves the products and the attention, which take turns. */
+/* Computes the maximum over the layers. Products and attention use the same scratch in turn. */
 static organ_status measure_layers(organ_forward *f, organ_error *error)
 {
     size_t most;
@@ -112,7 +112,7 @@ static size_t room_for(const organ_forward_config *c, size_t tokens)
     return a > b ? a : b;
 }
 
-/* Windows that go together: up to FORWARD_GROUP tokens, or one window. */
+/* Returns the end of a group of windows: up to FORWARD_GROUP tokens, or one window. */
 static size_t group_end(const organ_windows *windows, size_t window)
 {
     size_t until = window + 1;
@@ -136,7 +136,7 @@ static organ_status run_groups(forward_group *g, float *hidden, organ_error *err
     return ORGAN_OK;
 }
 
-/* Floats that the largest group of windows works in. */
+/* Returns the floats of memory for the largest group of windows. */
 static size_t room_of_groups(const organ_forward *forward, const organ_windows *windows)
 {
     size_t most = 0;
@@ -147,7 +147,7 @@ static size_t room_of_groups(const organ_forward *forward, const organ_windows *
     return room_for(&forward->config, most);
 }
 
-/* With what g does not have yet; g.room may be NULL where an error says why. */
+/* Completes g and runs the layer. g.room may be NULL if `error` is set. */
 static organ_status run_in_room(forward_group g, float *hidden, organ_error *error)
 {
     g.scratch = organ_forward_scratch(g.forward, error);
@@ -185,8 +185,8 @@ organ_status organ_layer_run(organ_forward *forward, const organ_layer *layer, c
 
 /* ---- the whole pass ---- */
 
-/* Bytes of so much memory that the pass leaves beside the scratch of its workers and what takes more: a layer with the
- * activations of a group of tokens or with what loading it takes, or logits; 0: none. */
+/* Returns the bytes of `memory` that remain after the scratch of the workers and the larger of two needs: a layer
+ * with the activations of a group or its loading buffers, or the logits. 0 if none remain. */
 static uint64_t left_of(const organ_forward *f, uint64_t memory, size_t group, uint64_t scratch, uint64_t loading,
                         uint64_t logits)
 {
@@ -196,14 +196,14 @@ static uint64_t left_of(const organ_forward *f, uint64_t memory, size_t group, u
     return taken >= memory ? 0 : memory - taken;
 }
 
-/* With this many threads, and logits of so many tokens. */
+/* The same for the engine's number of threads and the logits of `rows` tokens. */
 static uint64_t left_here(const organ_forward *f, uint64_t memory, size_t group, size_t rows)
 {
     const uint64_t loading = organ_workers_count(f->engine->workers) * (uint64_t)f->most_reading;
     return left_of(f, memory, group, organ_forward_scratch_bytes(f), loading, organ_forward_head_bytes(f, rows));
 }
 
-/* Windows of so many tokens go in groups of so many. */
+/* Returns the tokens of a group with windows of `context` tokens. */
 static size_t group_of(size_t context) { return organ_larger(context, FORWARD_GROUP); }
 
 size_t organ_forward_batch(const organ_forward *f, size_t context)
@@ -215,7 +215,7 @@ size_t organ_forward_batch(const organ_forward *f, size_t context)
     return tokens < SIZE_MAX / token ? (size_t)tokens : SIZE_MAX / (size_t)token;
 }
 
-/* The room of a layer stays while there are logits. */
+/* A layer stays in memory while logits are computed. */
 bool organ_forward_fits(const organ_forward *f, uint64_t memory, size_t together, uint64_t bytes)
 {
     const uint64_t here = left_here(f, memory, together, 0), logits = f->most_bytes + organ_forward_head_bytes(f, 1);
@@ -237,7 +237,7 @@ uint64_t organ_forward_left(const organ_forward *f, uint64_t memory, size_t cont
     return here < anywhere ? here : anywhere;
 }
 
-/* For any number of threads: what each of them reads with is of the sixteenth that is set aside. */
+/* Does not depend on the number of threads: their read buffers are part of the reserved sixteenth. */
 uint64_t organ_forward_layer_bytes(const organ_forward *f) { return f->most_bytes; }
 
 static organ_status forward_run_layers(organ_forward *f, const organ_windows *windows, float *hidden,

@@ -1,7 +1,8 @@
 /* SPDX-License-Identifier: MIT
  * The forward pass of a language model by layer streaming: the weights of one layer are in memory at a time, and all
- * tokens of a batch of windows are carried through it. FP32; the same bytes on every CPU, for any number of threads and
- * any memory, and what becomes of a token depends on those before it in its window alone. */
+ * tokens of a batch of windows pass through it before the next layer is loaded. Computes in FP32, with the same bits
+ * on every CPU, for any number of threads and any memory. The results for a token depend only on the tokens before it
+ * in its window. */
 #ifndef ORGAN_FORWARD_H
 #define ORGAN_FORWARD_H
 
@@ -14,109 +15,113 @@ ORGAN_API_BEGIN
 
 typedef struct organ_forward organ_forward;
 
-/* Reads the configuration and finds every weight that the architecture needs. ORGAN_BAD_INPUT for an architecture that
- * is not known (by name), a weight that is missing or has the wrong shape. Both arguments must outlive it. *forward is
- * NULL on error. */
+/* Reads the configuration and finds every weight that the architecture needs. ORGAN_BAD_INPUT for an unknown
+ * architecture (named in the message), or a weight that is missing or has the wrong shape. Both arguments must
+ * outlive *forward, which is NULL on error. */
 organ_status organ_forward_open(const organ_model *model, const organ_engine *engine, organ_forward **forward,
                                 organ_error *error);
 void organ_forward_close(organ_forward *forward); /* NULL is allowed */
 const organ_forward_config *organ_forward_describe(const organ_forward *forward);
 
-/* Windows of tokens, one after the other: window w is tokens[begin[w] .. begin[w + 1]). Every window begins at position
- * 0 and sees only itself. */
+/* Windows of tokens, concatenated: window w is tokens[begin[w] .. begin[w + 1]). Every window begins at position 0,
+ * and its tokens attend only to tokens of the same window. */
 typedef struct organ_windows {
     const uint32_t *tokens;
     size_t count;
-    const size_t *begin; /* count + 1 */
+    const size_t *begin; /* count + 1 offsets */
 } organ_windows;
 
-/* The input of a linear layer, for calibration: `inputs` is tokens x in_features, row-major, of tokens [first, first +
- * tokens) of the batch. `tensor` is the plain name of the weight. Of an expert only the tokens that were routed to it,
- * in order, `first` counting these; an expert of a stacked tensor is "NAME[E]". A fused weight is told once. Called on
- * the thread that runs the layer, `first` ascending for each tensor. */
+/* A callback that receives the inputs of linear layers, for calibration. `inputs` is tokens x in_features, row-major,
+ * of tokens [first, first + tokens) of the batch. `tensor` is the plain name of the weight. For an expert it receives
+ * only the tokens routed to it, in order, and `first` counts these; an expert of a stacked tensor is named "NAME[E]".
+ * A fused weight is reported once. Called on the thread that runs the layer, with ascending `first` for each tensor. */
 typedef struct organ_tap {
     void *context;
     organ_status (*inputs)(void *context, const char *tensor, size_t first, size_t tokens, size_t in_features,
                            const float *inputs, organ_error *error);
 } organ_tap;
 
-/* ---- the pass in steps: hidden states belong to the caller ---- */
+/* ---- the pass in steps; the caller owns the hidden states ---- */
 
-/* hidden: tokens x hidden_size. ORGAN_BAD_INPUT for a token beyond the vocabulary. */
+/* Computes embeddings; hidden is tokens x hidden_size. ORGAN_BAD_INPUT for a token outside the vocabulary. */
 organ_status organ_forward_embed(organ_forward *forward, const organ_windows *windows, float *hidden,
                                  organ_error *error);
 
-/* The weights of a layer: floats as they are stored, and so what is packed, which products decode by panels; else FP32.
- */
+/* The weights of a layer. Float weights keep their stored type if products support it, else they are FP32. Packed
+ * weights stay packed, and products decode them by panels. */
 typedef struct organ_layer organ_layer;
 organ_status organ_layer_load(organ_forward *forward, int32_t layer, organ_layer **loaded, organ_error *error);
-/* The same by all ranks of the engine, at one point of the run: what is not packed is read once, by one of them, and
- * given to the others. A fault of one is that of all. */
+/* The same, called by all ranks at the same point of the run: each weight that is not packed is read by one rank and
+ * sent to the others. A fault of one rank is returned by all. */
 organ_status organ_layer_load_together(organ_forward *forward, int32_t layer, organ_layer **loaded, organ_error *error);
 void organ_layer_free(organ_layer *layer); /* NULL is allowed */
-/* The weight of that plain name as it is held, rows x cols row-major, which stay with the layer; false: there is none,
- * or it is packed. Of stacked experts all, one below the other, or as "NAME[E]" one. Rows of Q and K of GGUF files of
- * the llama kind are in the order of Hugging Face. */
+/* Finds a weight by its plain name: rows x cols values, row-major, as stored in the layer, which owns them. Returns
+ * false if the layer does not have the weight or has it packed. For stacked experts, NAME is all of them, one below
+ * the other, and "NAME[E]" one. Rows of Q and K from GGUF files of the llama kind are in the order of Hugging Face. */
 bool organ_layer_matrix(const organ_layer *layer, const char *tensor, uint64_t *rows, uint64_t *cols,
                         organ_factor *values);
-/* For a caller that changes it between two runs (pruning): its values in FP32, and back, rounded to the type as which
- * it is held. Blocks of GGUF whose type has a search for its scales are decoded, and encoded by that; of what else is
- * packed nothing is done. */
+/* Read and write the values of a weight in FP32, for callers that change it between two runs (pruning). Writing
+ * rounds to the stored type. GGUF blocks are decoded, and encoded by the search for scales if their type has one. The
+ * functions do nothing for other packed weights. */
 void organ_layer_read(const organ_layer *layer, const char *tensor, float *values);
 void organ_layer_write(organ_layer *layer, const char *tensor, const float *values);
-/* The same values as they are held, for one who has them from the same layer of another process: so many bytes. NULL
- * where organ_layer_matrix is false. */
+/* Returns the stored values of a weight and their bytes, for exchange with the same layer in another process. NULL if
+ * organ_layer_matrix returns false. */
 void *organ_layer_values(organ_layer *layer, const char *tensor, uint64_t *bytes);
 
-/* A matrix of blocks of GGUF as the layer holds it, as the file does, for a caller that encodes it anew; NULL where it
- * is none. */
+/* Returns a matrix of GGUF blocks with the bytes of the file, for callers that re-encode it. NULL if it is not one. */
 void *organ_layer_blocks(organ_layer *layer, const char *tensor, uint64_t *bytes);
 
-/* Carries the batch through the layer, in place. `tap` may be NULL. */
+/* Runs the layer on all windows, in place. `tap` may be NULL. */
 organ_status organ_layer_run(organ_forward *forward, const organ_layer *layer, const organ_windows *windows,
                              float *hidden, const organ_tap *tap, organ_error *error);
 
 /* ---- mixtures of experts ---- */
 
-/* An expert that works on a token, and what its output is taken times. */
+/* An expert chosen for a token, and the factor of its output. */
 typedef struct organ_choice {
     unsigned expert;
     float weight;
 } organ_choice;
 
-/* The experts of a layer; 0: it has none, though others of the model may. */
+/* Returns the number of experts of a layer; 0 for a dense layer, which mixture models may have too. */
 unsigned organ_layer_experts(const organ_layer *layer);
 
-/* What chooses experts in a layer; `correction`: one for each, NULL: there are none. */
+/* The parameters of a layer's router; `correction` has one bias for each expert, or is NULL. */
 typedef struct organ_router {
     const organ_kernels *kernels;
     const organ_forward_config *config;
     const float *correction;
 } organ_router;
-organ_router organ_layer_router(const organ_layer *layer); /* it lasts as long as the layer */
+organ_router organ_layer_router(const organ_layer *layer); /* valid as long as the layer */
 
-/* What a router's values of one token choose: experts_used experts, by number. The largest values among the kept
- * experts (a flag for each, at least organ_forward_least_experts of them; NULL: all), equal ones by number, and their
- * softmax over the kept ones, which the configuration may have divided by its sum: what a router with the rows of the
- * kept ones alone would choose. A logistic router takes its values by themselves, chooses by them and the correction,
- * and in groups among those of which the two best kept experts are best together. Beside a NaN no value is larger.
- * `room`: as many floats as there are experts; it may be `logits`. */
+/* Chooses experts_used experts for a token from its router logits, in ascending order of their numbers.
+ *
+ * Softmax router: takes the largest logits among the kept experts (a flag for each, at least
+ * organ_forward_least_experts; NULL: all), lower numbers first among equals. Their factors are the softmax over the
+ * kept experts. This equals a router that has only the kept experts' rows. Logistic router: scores are the logistic
+ * of each logit, and the choice adds the correction. With groups, only experts of the best groups can be chosen; a
+ * group is ranked by the sum of its two best kept experts. If the configuration says so, the chosen factors are
+ * divided by their sum and multiplied by router_scale. A NaN is never larger than another value.
+ *
+ * `room` has one float for each expert and may be `logits`. */
 void organ_forward_route(const organ_router *router, const bool *kept, const float *logits, float *room,
                          organ_choice *chosen);
 
-/* The fewest experts that a layer can keep: those that work on a token, and of groups as many in each, two at least. */
+/* Returns the least number of experts that a layer must keep: experts_used, and with groups the same number in each
+ * group, at least two. */
 unsigned organ_forward_least_experts(const organ_forward_config *config);
 
-/* What router and experts of a layer see, `normed`, tokens x hidden_size, and what the router makes of it, `logits`,
- * tokens x experts. Called on the thread that runs the layer, once for these tokens of the batch, before any of their
- * experts, `first` ascending. */
+/* A callback that receives `normed`, the input of router and experts (tokens x hidden_size), and the router's
+ * `logits` (tokens x experts). Called on the thread that runs the layer, once for these tokens of the batch, before
+ * any of their experts, with ascending `first`. */
 typedef organ_status organ_routed(void *context, int32_t layer, size_t first, size_t tokens, const float *normed,
                                   const float *logits, organ_error *error);
-/* From now on every run of the layer tells `routed`; NULL: nobody. Of a layer without experts nothing is told. */
+/* Sets the callback for all later runs of the layer; NULL removes it. A layer without experts never calls it. */
 void organ_layer_tap_router(organ_layer *layer, void *context, organ_routed *routed);
 
-/* From now on taps are told the inputs of experts' down projections as they are, or (`weigh`) times the weights that
- * the tokens take the expert's output by. */
+/* Chooses what taps receive as inputs of experts' down projections in later runs: the activations, or with `weigh`
+ * the activations times the router's factor of the token. */
 void organ_layer_weigh(organ_layer *layer, bool weigh);
 
 /* From the next run on, the taps of an expert with a flag get the inputs of all tokens instead of those of the routed
@@ -125,86 +130,88 @@ void organ_layer_weigh(organ_layer *layer, bool weigh);
  * computes each flagged expert once more, on all tokens. */
 void organ_layer_listen(organ_layer *layer, const bool *experts);
 
-/* From now on the layer runs as that of a model that has the kept experts alone (a flag for each; NULL: all).
- * ORGAN_USAGE where these are fewer than work on a token, or not as many in each group, or there are none. */
+/* Later runs of the layer behave like those of a model that has only the kept experts (a flag for each; NULL: all).
+ * ORGAN_USAGE if the layer has no experts, fewer are kept than are used for a token, or groups keep different
+ * numbers. */
 organ_status organ_layer_keep(organ_layer *layer, const bool *kept, organ_error *error);
 
-/* One expert on any rows: x is count x hidden_size; inner, count x the expert's intermediate size, becomes act(gate) *
- * up, out, count x hidden_size, what the expert gives. Either may be NULL. What becomes of a row are the bits that
- * organ_layer_run gets. */
+/* Runs one expert on any rows. x is count x hidden_size. inner, count x the expert's intermediate size, becomes
+ * act(gate) * up; out, count x hidden_size, the output. Either result may be NULL. The bits for a row are those of
+ * organ_layer_run. */
 organ_status organ_layer_expert(organ_forward *forward, const organ_layer *layer, unsigned expert, const float *x,
                                 size_t count, float *inner, float *out, organ_error *error);
 
-/* The norm before the output head: hidden_size weights, to which `plus` is added where they are applied. They stay with
- * the forward pass.
- */
+/* The norm before the output head: hidden_size weights, to which `plus` is added when they are applied. Owned by the
+ * forward pass. */
 typedef struct organ_final_norm {
     const organ_tensor *tensor;
     const float *weights;
     float plus;
 } organ_final_norm;
 organ_final_norm organ_forward_final_norm(const organ_forward *forward);
-/* What the output head sees: of tokens x hidden_size hidden states those behind that norm. */
+/* Applies that norm to tokens x hidden_size hidden states; the result is the input of the output head. */
 void organ_forward_final(const organ_forward *forward, const float *hidden, size_t tokens, float *normed);
 
-/* Final norm and output head for some tokens of the batch: `rows` are indices of tokens, ascending; each(context, k,
- * logits) is called for k = 0 .. count - 1, on any worker, in any order; logits are vocab_size values that may be
- * changed and are not kept. */
+/* Computes final norm and output head for some tokens of the batch. `rows` are token indices, ascending. Calls
+ * each(context, k, logits) for k = 0 .. count - 1, on any worker, in any order; logits are vocab_size values that the
+ * callback may change and that are invalid after it returns. */
 organ_status organ_forward_logits(organ_forward *forward, const float *hidden, const size_t *rows, size_t count,
                                   void *context, void (*each)(void *context, size_t k, float *logits),
                                   organ_error *error);
 
 /* ---- the whole pass ---- */
 
-/* All of it for a batch that fits the memory: embeds, runs every layer, hands out the logits of `rows`. */
+/* Runs a batch that fits the memory through embedding and all layers, and passes the logits of `rows` to the
+ * callback. */
 organ_status organ_forward_run(organ_forward *forward, const organ_windows *windows, const size_t *rows, size_t count,
                                void *context, void (*each)(void *context, size_t k, float *logits),
                                const organ_progress *progress, organ_error *error);
 
-/* ---- a text that grows ---- */
+/* ---- generation: a text that grows ---- */
 
-/* Keys and values of the tokens that went through, of all layers, so that a text that grows carries only its new tokens
- * through them. */
+/* The KV cache: keys and values of the processed tokens in all layers, so that a growing text processes only its new
+ * tokens. */
 typedef struct organ_forward_past organ_forward_past;
 
-/* For one text, of `first` tokens at first and at most `most` in the end. ORGAN_USAGE where the engine's memory does
- * not hold that beside a layer. Belongs to the forward pass and is closed before it. *past is NULL on error. */
+/* Creates a cache for one text, which has `first` tokens in the first call and at most `most` in the end. ORGAN_USAGE
+ * if it does not fit the engine's memory in addition to a layer. Close it before the forward pass. *past is NULL on
+ * error. */
 organ_status organ_forward_past_open(organ_forward *forward, size_t first, size_t most, organ_forward_past **past,
                                      organ_error *error);
 void organ_forward_past_close(organ_forward_past *past); /* NULL is allowed */
 
-/* The logits of the last of `count` tokens: those of the call before, and at least one after them. They are those of
- * organ_forward_run on one window of all the tokens. Where the rotation goes by the length of the text (dynamic,
- * longrope beyond its original context), all tokens go through anew at that length. After an error all go through anew,
- * too. */
+/* Computes the logits of the last of `count` tokens, which must be the tokens of the previous call and at least one
+ * more. The logits are those of organ_forward_run on one window of all tokens. If the rotation depends on the length
+ * of the text (dynamic, longrope beyond its original context), all tokens are processed again when it changes; so are
+ * they after an error. */
 organ_status organ_forward_continue(organ_forward *forward, organ_forward_past *past, const uint32_t *tokens,
                                     size_t count, void *context, void (*each)(void *context, size_t k, float *logits),
                                     organ_error *error);
 
-/* What an operation makes of the weights of a model, as far as that changes what they take here. */
+/* How an operation will change the types of a model's weights, for estimates of memory. */
 typedef enum organ_made_as {
-    ORGAN_MADE_ALIKE,  /* they keep their types */
-    ORGAN_MADE_PACKED, /* floats become something smaller, which is decoded */
-    ORGAN_MADE_16,     /* what is packed becomes values of 16 bits, */
-    ORGAN_MADE_32      /* of 32 */
+    ORGAN_MADE_ALIKE,  /* types stay */
+    ORGAN_MADE_PACKED, /* floats become smaller packed types, which products decode */
+    ORGAN_MADE_16,     /* packed weights become values of 16 bits */
+    ORGAN_MADE_32      /* packed weights become values of 32 bits */
 } organ_made_as;
-/* Answers to questions about memory are from now on those of the model that is made of this one, at most. No layer can
- * be loaded any more: ORGAN_USAGE. */
+/* Makes later questions about memory refer to the model that the operation will write (an upper bound). Loading a
+ * layer then fails with ORGAN_USAGE. */
 organ_status organ_forward_foresee(organ_forward *forward, organ_made_as as, organ_error *error);
 
-/* How many tokens a batch may have so that one layer's weights, activations and buffers stay inside the engine's
- * memory; 0: not even one window of `context` tokens does. */
+/* Returns the number of tokens that a batch may have so that the weights, activations and buffers of one layer fit
+ * the engine's memory; 0 if not even one window of `context` tokens fits. */
 size_t organ_forward_batch(const organ_forward *forward, size_t context);
 
-/* Bytes of the engine's memory that a layer and what it takes leave to others, the same for every number of threads: a
- * sixteenth of the memory is set aside for what each thread takes. 0: none. */
+/* Returns the bytes of the engine's memory that a layer and its buffers do not need, or 0. A sixteenth of the memory
+ * is reserved for threads, so that the result does not depend on their number. */
 uint64_t organ_forward_spare(const organ_forward *forward, size_t context);
 
-/* Bytes that loading the layer that takes most takes, for a caller that holds another one meanwhile. */
+/* Returns the bytes of the largest layer while it is loaded, for callers that have another layer in memory. */
 uint64_t organ_forward_layer_bytes(const organ_forward *forward);
 
-/* Bytes that so much memory would leave, at most organ_forward_spare of it, and less where this many threads take more.
- * Never less with more memory. */
+/* Returns the bytes that `memory` would leave: at most organ_forward_spare of it, less if this number of threads
+ * needs more than the reserve. Monotonic in `memory`. */
 uint64_t organ_forward_left(const organ_forward *forward, uint64_t memory, size_t context);
 
 ORGAN_API_END

@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: MIT
- * What both halves of a layer do with the tokens of a group: norms, sums, gates, windows, the tap; and the products of
- * a gated feed-forward. */
+ * Operations of attention and feed-forward on the tokens of a group: norms, sums, gates, windows, the tap, and the
+ * products of a gated feed-forward. */
 #include "orchestrator/forward/job.h"
 #include "orchestrator/machine/extent.h"
 
@@ -106,7 +106,7 @@ organ_status organ_forward_tap(const forward_group *g, forward_view view, size_t
 
 /* ---- three products ---- */
 
-/* A shared expert has no biases. */
+/* Shared experts have no biases. */
 static organ_status group_add_product(forward_group *g, forward_part part, size_t out, size_t tokens, const float *x,
                                       float *y, organ_error *error)
 {

@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: MIT
- * What the parts of forward.h share. Matrices are row-major; a linear layer is y = x W^T + b. */
+ * Declarations shared by the files of the forward pass. Matrices are row-major; a linear layer is y = x W^T + b. */
 #ifndef ORGAN_FORWARD_JOB_H
 #define ORGAN_FORWARD_JOB_H
 
@@ -9,14 +9,15 @@
 #include "orchestrator/stream/share.h"
 #include "orchestrator/stream/weight_reader.h"
 
-#define FORWARD_GROUP   ((size_t)1024) /* tokens whose activations are held, or one window if it is longer */
-#define FORWARD_QUERIES ((size_t)64)   /* tokens of a tile of attention scores */
-/* Tokens that these see at once: blocks of so many, from position 0 on, decide the order of sums. */
+#define FORWARD_GROUP   ((size_t)1024) /* tokens whose activations are in memory, or one window if it is longer */
+#define FORWARD_QUERIES ((size_t)64)   /* queries in a tile of attention scores */
+/* Keys in one block of attention. Blocks begin at multiples of this number from position 0, and they determine the
+ * order of sums, so the value is part of the results. */
 #define FORWARD_KEYS ((size_t)256)
 
 typedef enum forward_part {
     PART_NORM_ATTENTION, /* before the attention */
-    PART_NORM_ATTENDED,  /* of what comes out of it: sandwich norms */
+    PART_NORM_ATTENDED,  /* of the attention's output: sandwich norms */
     PART_NORM_FEED,      /* before the feed-forward */
     PART_NORM_FED,
     PART_NORM_Q,
@@ -38,26 +39,27 @@ typedef enum forward_part {
     PART_ROUTER,
     PART_ROUTER_BIAS,
     PART_SHARED,      /* the gate of the shared expert: one row */
-    PART_SHARED_GATE, /* and these in the order of PART_GATE, PART_UP, PART_DOWN */
+    PART_SHARED_GATE, /* and the two after it, in the order of PART_GATE, PART_UP, PART_DOWN */
     PART_SHARED_UP,
     PART_SHARED_DOWN,
     PART_COUNT
 } forward_part;
 
-/* A stored weight of a layer and its place among the loaded ones. */
+/* A stored weight of a layer and its offset in the loaded layer. */
 typedef struct forward_slot {
     const organ_weight *weight;
-    uint64_t rows, cols; /* of all its matrices, one below the other */
-    uint64_t matrices;   /* above 1: stacked experts */
-    organ_real type;     /* of its values: FP32 of a vector and where a product does not take what is stored */
-    bool packed; /* held as it is stored, and decoded to values by panels: that takes less than the values would */
+    uint64_t rows, cols; /* of all its matrices, stacked in rows */
+    uint64_t matrices;   /* number of matrices; above 1: stacked experts */
+    /* type of the values in memory: FP32 for vectors and for types that products do not support */
+    organ_real type;
+    bool packed; /* kept as stored and decoded by panels, because that needs less memory than the values */
     size_t at, bytes;
-    unsigned turned_head_dim; /* rows of each head of so many are in llama.cpp's order; 0: they are not */
+    unsigned turned_head_dim; /* heads of this many rows are in llama.cpp's order; 0: in the order of Hugging Face */
 } forward_slot;
 
-/* Rows of a slot: the whole of it, or a part of a fused or stacked one. */
+/* A range of rows of a slot: all of it, or a part of a fused or stacked weight. */
 typedef struct forward_view {
-    size_t slot; /* SIZE_MAX: there is none */
+    size_t slot; /* SIZE_MAX: the layer does not have it */
     uint64_t row;
 } forward_view;
 
@@ -65,26 +67,25 @@ typedef struct forward_plan {
     size_t count;
     forward_slot *slots;
     forward_view parts[PART_COUNT];
-    forward_view *experts; /* gate, up, down of each expert; NULL: the layer has none */
-    size_t bytes;          /* of a loaded layer */
-    size_t reading;        /* bytes that a worker takes beside, while it loads */
-    size_t panel;          /* bytes that a worker takes for a panel of a packed weight */
+    forward_view *experts; /* gate, up, down of each expert; NULL: no experts */
+    size_t bytes;          /* bytes of the loaded layer */
+    size_t reading;        /* additional bytes of a worker during loading */
+    size_t panel;          /* bytes of a worker for a panel of a packed weight */
 } forward_plan;
 
-/* Rows of the tables for the positions of windows of one kind. */
+/* The rows of the tables for the positions of windows of one kind. */
 typedef struct forward_rotation_part {
     size_t kind, first, positions;
 } forward_rotation_part;
 
-#define FORWARD_ROTATION_PARTS 3 /* that are kept for the next layer */
+#define FORWARD_ROTATION_PARTS 3 /* kinds that are kept for the next layer */
 
-/* cos and sin of rows x dimensions / 2. Windows that turn at other frequencies, for they are longer, have rows of their
- * own. */
+/* Tables of cos and sin, rows x dimensions / 2. Long windows that use other frequencies have rows of their own. */
 typedef struct forward_rotation {
     const organ_kernels *kernels;
     size_t rows, half;
     float *frequencies, *cosines, *sines;
-    float *short_factors, *long_factors; /* of a GGUF file, else NULL */
+    float *short_factors, *long_factors; /* from a GGUF file, else NULL */
     float scale;
     const organ_rope_config *rope;
     forward_rotation_part *parts;
@@ -96,26 +97,26 @@ struct organ_forward {
     const organ_engine *engine;
     organ_forward_config config;
     organ_weights *weights;
-    forward_plan *plans; /* per layer */
+    forward_plan *plans; /* one for each layer */
     const organ_weight *embedding, *norm, *output;
     float *norm_values;
     forward_rotation rotation, rotation_local;
-    size_t most_bytes, most_reading; /* of a layer */
-    size_t worker_bytes;   /* of the scratch of a worker while a layer or the output head runs; a multiple of 64 */
-    uint64_t least_memory; /* with which one token goes through */
-    float *scratch;        /* of all workers, from the first use on */
-    forward_plan head;     /* the output head as a layer of one weight, for whoever holds it */
-    bool foreseen;         /* these are of a model that is not there yet */
+    size_t most_bytes, most_reading; /* maxima over the layers */
+    size_t worker_bytes;             /* scratch of a worker while a layer or the output head runs; a multiple of 64 */
+    uint64_t least_memory;           /* the least memory with which one token can be processed */
+    float *scratch;                  /* of all workers; allocated on first use */
+    forward_plan head; /* the output head as a layer with one weight, for callers that keep it in memory */
+    bool foreseen;     /* the plans describe a model that does not exist yet */
 };
 
-/* A weight of which rows are made as they are needed. */
+/* A weight whose rows are decoded when needed. */
 typedef struct forward_source {
     organ_weight_reader *reader;
     organ_real type;
     unsigned turned_head_dim;
 } forward_source;
 
-/* What a layer's runs work in, kept from one to the next. */
+/* Working memory of a layer's runs, kept between runs. */
 typedef struct forward_room {
     float *floats; /* NULL before the first run */
     size_t count;
@@ -126,20 +127,20 @@ struct organ_layer {
     const forward_plan *plan;
     bool windowed;
     bool *kept;           /* a flag for each expert; NULL: all */
-    bool weigh;           /* inputs of experts' down projections are told times the weights of the tokens */
+    bool weigh;           /* taps receive the inputs of experts' down projections times the factors of the tokens */
     const bool *listened; /* a flag for each expert whose taps get the inputs of all tokens; NULL: none */
-    organ_routed *routed; /* hears of the router, with its context; NULL: nobody does */
+    organ_routed *routed; /* callback for the router, with its context; NULL: none */
     void *routed_context;
     unsigned char *values;
-    bool borrowed;           /* these are somebody else's */
-    forward_source *sources; /* of each slot; without a reader where its values are held */
-    forward_room *room;      /* of organ_layer_run and organ_layer_expert */
+    bool borrowed;           /* the weights are in memory of the caller */
+    forward_source *sources; /* one for each slot; without a reader if the values are in memory */
+    forward_room *room;      /* for organ_layer_run and organ_layer_expert */
 };
 
-/* A linear layer: of a loaded layer, or the output head. */
+/* A linear layer of a loaded layer, or the output head. */
 typedef struct forward_linear {
-    organ_factor w;      /* where its values are held, */
-    organ_panels panels; /* or what makes them */
+    organ_factor w;      /* the values in memory, */
+    organ_panels panels; /* or the panels that decode them */
     const float *bias;
     size_t in, out;
 } forward_linear;
@@ -147,82 +148,82 @@ typedef struct forward_linear {
 /* ---- plan ---- */
 
 organ_status organ_forward_plan_make(organ_forward *forward, unsigned layer, forward_plan *plan, organ_error *error);
-/* Of the output head alone. */
+/* Plans the output head alone. */
 organ_status organ_forward_plan_head(organ_forward *forward, forward_plan *plan, organ_error *error);
-/* Measures it anew, as organ_forward_foresee says. */
+/* Plans again for the model that organ_forward_foresee describes. */
 organ_status organ_forward_plan_foresee(const organ_forward *forward, organ_made_as as, forward_plan *plan,
                                         organ_error *error);
 void organ_forward_plan_release(forward_plan *plan);
-/* The weight of that name, of rank 1 (rows 0) or 2. NULL if it is missing or has another shape. */
+/* Returns the weight of that name with rank 1 (rows 0) or 2, or NULL if it is missing or has another shape. */
 const organ_weight *organ_forward_weight_named(const organ_forward *forward, const char *name, uint64_t rows,
                                                uint64_t cols, organ_error *error);
-/* The type of a weight's values, and what reading it as that is called. */
+/* Returns the type to which a weight's values are read; organ_forward_dtype returns the same as an organ_dtype. */
 organ_real organ_forward_type(const organ_weight *weight);
 organ_dtype organ_forward_dtype(organ_real type);
-/* Bytes that a worker takes to make a panel of the weight, and to load it. ORGAN_BAD_INPUT for a type that has no
- * numbers. */
+/* Computes the bytes that a worker needs to decode a panel of the weight, and to load it. ORGAN_BAD_INPUT for a type
+ * that is not numeric. */
 organ_status organ_forward_panel_size(const organ_forward *forward, const organ_weight *weight, size_t *bytes,
                                       organ_error *error);
 organ_status organ_forward_load_size(const organ_forward *forward, const forward_slot *slot, size_t *bytes,
                                      organ_error *error);
-/* Of a part of rank 1; NULL where the layer has no such part. */
+/* Returns the values of a part of rank 1, or NULL if the layer does not have it. */
 const float *organ_forward_values(const organ_layer *layer, forward_part part);
 forward_linear organ_forward_linear_of(const organ_layer *layer, forward_view view, size_t out);
 
 /* ---- work shared by all workers ---- */
 
-/* Calls task(context, 0 .. count-1, worker) on all workers, any order; what `work` is, stream/share.h says.
- * ORGAN_INTERRUPTED if the engine is told to stop. */
+/* Calls task(context, 0 .. count - 1, worker) on all workers, in any order; stream/share.h defines `work`.
+ * ORGAN_INTERRUPTED if the engine is asked to stop. */
 organ_status organ_forward_share(const organ_engine *engine, size_t count, double work,
                                  void (*task)(void *context, size_t index, size_t worker), void *context,
                                  organ_error *error);
 
-/* Room for so many floats on a line of the cache; NULL and an error if there is none. organ_forward_free gives it back:
- * NULL is allowed. */
+/* Allocates floats, aligned to a cache line; NULL and an error if there is no memory. Release with
+ * organ_forward_free, which accepts NULL. */
 float *organ_forward_floats(size_t count, organ_error *error);
 void organ_forward_free(float *floats);
 
-/* The values of a weight of rank 1, for organ_forward_free; NULL with an error. */
+/* Reads the values of a weight of rank 1; release with organ_forward_free. NULL with an error. */
 float *organ_forward_vector(const organ_forward *forward, const organ_weight *weight, organ_error *error);
 
 /* ---- linear layers (linear.c) ----
- * The one place where weights meet activations: attention, feed-forward, experts and the output head hand over what
- * they multiply, and organ_forward_products_run has it done. How products are computed is chosen there. */
+ * All products of weights with activations are computed here: attention, feed-forward, experts and the output head
+ * add products to a list, and organ_forward_products_run computes them and chooses how. */
 
-/* A list of products that may be done in any order. All zero is an empty one. */
+/* A list of independent products. A list whose members are all zero is empty. */
 typedef struct forward_products {
     size_t count, room, panel_room;
     organ_product *items;
-    organ_panels *panels; /* of each item */
+    organ_panels *panels; /* of each product */
 } forward_products;
 
-/* y = x w^T + bias, for rows of so many tokens. What becomes of a token depends on nothing but its own row. */
+/* Adds y = x w^T + bias for `tokens` rows. The result for a token depends only on its own row. */
 organ_status organ_forward_products_add(forward_products *products, const float *x, const forward_linear *linear,
                                         float *y, size_t tokens, organ_error *error);
-/* Does and forgets them. scratch: worker_bytes of the forward pass for each worker. */
+/* Computes the products and empties the list. `scratch` has worker_bytes of the forward pass for each worker. */
 organ_status organ_forward_products_run(forward_products *products, const organ_forward *forward, void *scratch,
                                         organ_error *error);
 void organ_forward_products_release(forward_products *products);
 
-/* Panels from a row of the source on. */
+/* Returns panels from a row of the source on. */
 organ_panels organ_forward_panels(const forward_source *source, size_t row);
-/* The row of the file that is row `row` of the forward pass, where heads of so many rows are in llama.cpp's order: 0,
- * h/2, 1, h/2 + 1, ...
- */
+/* Returns the row in the file of row `row` of the forward pass. In llama.cpp's order, the rows of a head of h rows
+ * are stored as 0, h/2, 1, h/2 + 1, ... */
 uint64_t organ_forward_stored_row(unsigned turned_head_dim, uint64_t row);
 
 /* ---- arithmetic ---- */
 
-/* y = x / rms(x) (plus + w); y may be x. */
+/* RMSNorm: y = x / sqrt(mean(x^2) + eps) * (plus + w); y may be x. */
 void organ_forward_norm(const float *x, const float *w, float plus, double eps, size_t n, float *y);
-/* 1 / (1 + e^-x), of each. */
+/* Replaces each value by 1 / (1 + e^-x). */
 void organ_forward_logistic(const organ_kernels *kernels, float *values, size_t n);
 /* gate = act(gate) * up */
 void organ_forward_gate(const organ_kernels *kernels, organ_activation activation, float *gate, const float *up,
                         size_t n);
-/* One of the blocks in which a query sees its keys: scores[lo .. hi) become exp(cap(scale * score) - *top), the others
- * of the n 0. *top is the greatest so far, from -infinity on; where it rises, *sum and out[0 .. dim) are brought to it.
- * *sum takes the new ones. */
+/* One step of the online softmax, for a block of n keys. scores[lo .. hi) become exp(cap(scale * score) - *top), the
+ * other scores 0. *top is the largest score so far, initially -infinity. If it rises, *sum and out[0 .. dim),
+ * computed with the old maximum, are multiplied by exp(old - new). The new values are added to *sum. Subtracting the
+ * maximum prevents overflow of exp. */
 typedef struct forward_softmax {
     const organ_kernels *kernels;
     float scale, cap;
@@ -235,38 +236,39 @@ void organ_forward_softmax_block(const forward_softmax *softmax, float *scores, 
 
 organ_status organ_forward_rotation_open(const organ_forward *forward, const organ_rope_config *rope,
                                          forward_rotation *rotation, organ_error *error);
-/* Windows of one kind turn at the same frequencies. */
+/* Returns the kind of a window of that length. Windows of one kind use the same frequencies. */
 size_t organ_forward_rotation_kind(const forward_rotation *rotation, size_t tokens);
-/* To be called before the rows of a group of windows are asked for: those of groups before may be forgotten. */
+/* Call before the rows for a group of windows are requested: rows of earlier groups may be dropped. */
 void organ_forward_rotation_begin(forward_rotation *rotation);
-/* *first becomes the row of position 0 for a window of so many tokens, each of which has its row after it. Tables may
- * move. */
+/* Sets *first to the row of position 0 for a window of `tokens` tokens; the other positions follow. May reallocate
+ * the tables. */
 organ_status organ_forward_rotation_reach(forward_rotation *rotation, size_t tokens, size_t *first, organ_error *error);
 void organ_forward_rotation_close(forward_rotation *rotation);
 
-/* As organ_forward_logits; `held` is the output head where it is held, or NULL: it is read. */
+/* Like organ_forward_logits. `held` is the output head in memory, or NULL: it is read. */
 organ_status organ_forward_logits_by(organ_forward *forward, const organ_layer *held, const float *hidden,
                                      const size_t *rows, size_t count, void *context,
                                      void (*each)(void *context, size_t k, float *logits), organ_error *error);
-/* How many tokens' logits are held at once where the memory is so much, and what so many take. */
+/* Returns the number of tokens whose logits are computed in one pass over the head with that memory;
+ * organ_forward_head_bytes returns the bytes for a number of tokens. */
 size_t organ_forward_head_rows(const organ_forward *forward, uint64_t memory);
 uint64_t organ_forward_head_bytes(const organ_forward *forward, size_t rows);
 
-/* Loads layer `number` as organ_layer_load does, its weights to `room`, which must outlive it; NULL: to memory of its
- * own. */
+/* Loads layer `number` like organ_layer_load, with its weights in `room`, which must outlive it; NULL: in memory of
+ * its own. */
 organ_status organ_forward_load_to(organ_forward *forward, int32_t number, float *room, organ_layer **loaded,
                                    organ_error *error);
-/* The output head. */
+/* Loads the output head. */
 organ_status organ_forward_load_head(const organ_forward *forward, organ_layer **loaded, organ_error *error);
 
-/* Bytes of the scratch of all workers, and the scratch; NULL with an error. */
+/* Return the bytes of the scratch of all workers, and the scratch (NULL with an error). */
 uint64_t organ_forward_scratch_bytes(const organ_forward *forward);
 float *organ_forward_scratch(organ_forward *forward, organ_error *error);
 
 /* ---- a layer on a group of windows ---- */
 
-/* Keys and values of one layer, kv_heads x head_dim a token: the first `tokens` of them are of tokens before the group,
- * which is one window; those of the group come after them. */
+/* Keys and values of one layer, kv_heads x head_dim for each token. The first `tokens` belong to tokens before the
+ * group, which is one window; those of the group are written after them. */
 typedef struct forward_keys {
     float *keys, *values;
     size_t tokens;
@@ -276,32 +278,32 @@ typedef struct forward_group {
     organ_forward *forward;
     const organ_layer *layer;
     const organ_windows *windows;
-    size_t window, until; /* of the batch */
-    size_t first, tokens; /* of the batch */
-    float *hidden;        /* of the group */
-    float *room;          /* of activations */
-    float *scratch; /* for each worker worker_bytes: ORGAN_PRODUCT_SCRATCH, and then a panel or a tile of attention */
+    size_t window, until; /* windows of the batch */
+    size_t first, tokens; /* tokens of the batch */
+    float *hidden;        /* hidden states of the group */
+    float *room;          /* memory for activations */
+    float *scratch;       /* worker_bytes for each worker: ORGAN_PRODUCT_SCRATCH, then a panel or a tile of attention */
     const organ_tap *tap;
-    const forward_keys *before; /* NULL: windows begin in the group */
+    const forward_keys *before; /* NULL: all windows begin in the group */
     forward_products products;
-    size_t *routed; /* of each expert, tokens so far */
+    size_t *routed; /* tokens routed to each expert so far */
 } forward_group;
 
-/* So many floats that stay with the layer, for one that uses them at a time; NULL with an error. */
+/* Returns memory that stays with the layer for its next run; not for concurrent use. NULL with an error. */
 float *organ_forward_layer_room(const organ_layer *layer, size_t floats, organ_error *error);
 
-/* organ_layer_run, for one window that goes on where `before` ends; NULL: for any windows, from their beginnings. */
+/* organ_layer_run for one window that continues after `before`; with NULL, for any windows from their beginning. */
 organ_status organ_forward_layer_run(organ_forward *forward, const organ_layer *layer, const organ_windows *windows,
                                      const forward_keys *before, float *hidden, const organ_tap *tap,
                                      organ_error *error);
 
-/* Whether so much memory holds `bytes` beside a layer that one window of `together` tokens is carried through, and the
- * logits of one. */
+/* Returns true if `memory` is enough for `bytes` in addition to a layer with one window of `together` tokens and the
+ * logits of one token. */
 bool organ_forward_fits(const organ_forward *forward, uint64_t memory, size_t together, uint64_t bytes);
 
-/* Floats of room for a group of so many tokens. */
+/* Returns the floats of memory for a group of that many tokens. */
 size_t organ_forward_attention_room(const organ_forward_config *config, size_t tokens);
-/* Bytes of scratch of a worker, beside what products pack. */
+/* Returns the bytes of a worker's scratch in addition to the packing of products. */
 size_t organ_forward_attention_scratch(void);
 size_t organ_forward_feed_room(const organ_forward_config *config, size_t tokens);
 size_t organ_forward_experts_room(const organ_forward_config *config, size_t tokens);
@@ -310,12 +312,12 @@ size_t organ_forward_experts_room(const organ_forward_config *config, size_t tok
 organ_status organ_forward_attention(forward_group *group, organ_error *error);
 /* hidden += feed_forward(norm(hidden)). */
 organ_status organ_forward_feed(forward_group *group, organ_error *error);
-/* Tokens [first, first + tokens) of the group, `normed`, through three products of `inner` channels, to `out`: those of
- * the layer (PART_GATE), or of its shared expert (PART_SHARED_GATE). What else is among the group's products runs with
- * the first of them. `room`: 2 x tokens x inner floats. */
+/* Computes act(x gate) * (x up), then the down product, for tokens [first, first + tokens) of the group, from
+ * `normed` to `out`. `gate` selects the weights of the layer (PART_GATE) or of its shared expert (PART_SHARED_GATE).
+ * Products already in the group's list are computed together with the first ones. `room`: 2 x tokens x inner floats. */
 organ_status organ_forward_gated(forward_group *group, forward_part gate, size_t inner, size_t first, size_t tokens,
                                  const float *normed, float *out, float *room, organ_error *error);
-/* Tokens [first, first + tokens) of the group, `normed`: to `out`. */
+/* Computes the experts for tokens [first, first + tokens) of the group, from `normed` to `out`. */
 organ_status organ_forward_experts(forward_group *group, size_t first, size_t tokens, const float *normed, float *out,
                                    float *room, organ_error *error);
 /* normed = norm(hidden) for tokens of the group. */
@@ -327,7 +329,7 @@ organ_status organ_forward_add_all(const forward_group *group, forward_part part
 /* gate = act(gate) * up */
 organ_status organ_forward_gate_all(const forward_group *group, float *gate, const float *up, size_t tokens,
                                     size_t width, organ_error *error);
-/* Tells the tap, if there is one. */
+/* Calls the tap if there is one. */
 organ_status organ_forward_tap(const forward_group *group, forward_view view, size_t first, size_t tokens, size_t in,
                                const float *inputs, organ_error *error);
 

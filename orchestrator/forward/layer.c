@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: MIT
- * The weights of one layer in memory. */
+ * Loading of one layer's weights, and access to them. */
 #include "orchestrator/forward/job.h"
 #include "orchestrator/machine/enough_memory.h"
 #include "orchestrator/machine/extent.h"
@@ -11,7 +11,7 @@
 #include <stdlib.h>
 #include <string.h>
 
-#define PIECE_BYTES ((size_t)4 << 20) /* of values that a worker reads at once */
+#define PIECE_BYTES ((size_t)4 << 20) /* bytes of values in one read of a worker */
 
 static organ_factor layer_rows_of(const organ_layer *layer, const forward_slot *slot, uint64_t row)
 {
@@ -23,14 +23,14 @@ static organ_factor layer_rows_of(const organ_layer *layer, const forward_slot *
 
 typedef struct loading {
     organ_layer *layer;
-    organ_ranks *ranks; /* that read a part each; NULL: this process reads all */
+    organ_ranks *ranks; /* ranks that read a part each; NULL: this process reads all */
     unsigned char *scratch;
     organ_first_fault fault;
 } loading;
 
 static size_t row_bytes(const forward_slot *slot) { return (size_t)slot->cols * organ_real_bytes(slot->type); }
 
-/* Rows that are read at once: whole heads of those in another order. */
+/* Rows in one read. For reordered heads, a read has whole heads. */
 static size_t piece_rows(const forward_slot *slot)
 {
     const size_t step = slot->turned_head_dim ? slot->turned_head_dim : 1;
@@ -44,7 +44,7 @@ static size_t piece_count(const forward_slot *slot)
     return rows ? ((size_t)slot->rows + rows - 1) / rows : 0;
 }
 
-/* Values in another order are read there first. */
+/* Bytes of a buffer for reordered values, which are read there first. */
 static size_t turning_bytes(const forward_slot *slot)
 {
     return slot->turned_head_dim ? organ_to_line(piece_rows(slot) * row_bytes(slot)) : 0;
@@ -60,7 +60,7 @@ organ_status organ_forward_load_size(const organ_forward *f, const forward_slot 
     return error->status;
 }
 
-/* `count` items of `bytes` each, from item `first` on, to where they belong. */
+/* Copies `count` items of `bytes` bytes, from item `first` on, to their places in the order of Hugging Face. */
 static void turn_items(const forward_slot *slot, const unsigned char *from, unsigned char *to, size_t first,
                        size_t count, size_t bytes)
 {
@@ -79,14 +79,14 @@ static organ_status read_values(const forward_slot *slot, const organ_weight_rea
         return organ_weight_read(reader, first, rows, as, values + first * row, scratch, error);
     if (organ_weight_read(reader, first, rows, as, scratch, scratch + turning_bytes(slot), error))
         return error->status;
-    if (slot->weight->rank < 2) /* a bias: numbers that belong to rows */
+    if (slot->weight->rank < 2) /* a bias has one number for each row */
         turn_items(slot, scratch, values, 0, (size_t)slot->cols, sizeof(float));
     else
         turn_items(slot, scratch, values, first, rows, row);
     return ORGAN_OK;
 }
 
-/* Piece `index` of the layer is piece *within of slot *k. */
+/* Finds the slot of piece `index` of the layer, and the piece's number within it. */
 static const forward_slot *find_piece(const forward_plan *plan, size_t index, size_t *k, size_t *within)
 {
     for (*k = 0; index >= piece_count(&plan->slots[*k]); ++*k)
@@ -95,7 +95,7 @@ static const forward_slot *find_piece(const forward_plan *plan, size_t index, si
     return &plan->slots[*k];
 }
 
-/* What is packed is not given on: every rank reads it. */
+/* Returns the rank that reads the piece. Packed weights are not exchanged, so every rank reads them. */
 static size_t reader_of(const organ_ranks *ranks, const forward_slot *slot, size_t index)
 {
     return slot->packed ? organ_ranks_rank(ranks) : index % organ_ranks_count(ranks);
@@ -118,7 +118,7 @@ static void load_piece(void *context, size_t index, size_t worker)
         organ_fault_keep(&l->fault, &error);
 }
 
-/* The ranks have read their pieces: all get those of the others. */
+/* Exchanges the pieces that the ranks have read. */
 static organ_status exchange_pieces(const organ_layer *layer, organ_ranks *ranks, size_t pieces, organ_error *error)
 {
     if (!ranks || organ_ranks_agree(ranks, "a layer is read", error))
@@ -243,7 +243,7 @@ void organ_layer_free(organ_layer *layer)
     free(layer);
 }
 
-/* A text goes through a layer in many runs: the room stays for the next one until the layer is freed. */
+/* A text needs many runs of a layer, so the memory is kept until the layer is freed. */
 float *organ_forward_layer_room(const organ_layer *layer, size_t floats, organ_error *error)
 {
     forward_room *const room = layer->room;
@@ -273,7 +273,7 @@ float *organ_forward_vector(const organ_forward *f, const organ_weight *weight, 
     return values;
 }
 
-/* "NAME[E]" is matrix E of a stack. */
+/* Returns true if the slot has that name, or if `tensor` is "NAME[E]", matrix E of a stack. */
 static bool is_named(const forward_slot *slot, const char *tensor, uint64_t *matrix)
 {
     const char *name = slot->weight->name;
@@ -290,9 +290,9 @@ static bool is_named(const forward_slot *slot, const char *tensor, uint64_t *mat
     return strcmp(end, "]") == 0 && *matrix < slot->matrices && slot->matrices > 1;
 }
 
-/* ---- what is loaded ---- */
+/* ---- access to loaded weights ---- */
 
-/* The slot of that name and the first of its rows that are meant; NULL: there is none. */
+/* Returns the slot of that name and the first of the rows that the name means; NULL if there is none. */
 static const forward_slot *find_slot(const organ_layer *layer, const char *tensor, uint64_t *first, uint64_t *rows,
                                      uint64_t *cols)
 {
@@ -319,14 +319,14 @@ bool organ_layer_matrix(const organ_layer *layer, const char *tensor, uint64_t *
     return slot && !slot->packed;
 }
 
-/* Blocks of GGUF; NULL: of another type. */
+/* Returns the description of the slot's GGUF block type; NULL for other types. */
 static const organ_dtype_info *blocks_of(const forward_slot *slot)
 {
     const organ_dtype_info *const type = organ_dtype_describe(slot->weight->codes->dtype);
     return slot->packed && type->elements > 1 && type->ggml >= 0 ? type : NULL;
 }
 
-/* Those of a row as the forward pass counts rows: the file may have them in another order. */
+/* Returns the blocks of row `row` in the order of the forward pass; the file may have another order. */
 static unsigned char *row_blocks(const organ_layer *layer, const forward_slot *slot, uint64_t row)
 {
     const organ_dtype_info *const type = blocks_of(slot);

@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: MIT
- * Linear layers: the one place where weights meet activations. Values that are held go into the product as they are;
- * others are made by panels, out of what they are stored as. */
+ * Linear layers: all products of weights with activations. Values in memory are operands of the product; other
+ * weights are decoded by panels. */
 #include "formats/base/arena.h"
 #include "orchestrator/forward/job.h"
 

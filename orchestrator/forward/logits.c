@@ -1,13 +1,13 @@
 /* SPDX-License-Identifier: MIT
- * Embeddings and the output head. The matrix of the vocabulary is never held whole: rows of it are read where they are
- * needed, blocks of rows for the head. */
+ * Embeddings and the output head. The matrix of the vocabulary is never in memory as a whole: embeddings read single
+ * rows, the head reads blocks of rows. */
 #include "orchestrator/forward/job.h"
 #include "orchestrator/machine/extent.h"
 
 #include <math.h>
 
-#define LEAST_TOKENS ((size_t)64) /* tokens whose logits are held at least */
-/* Tokens whose logits are held where a quarter of the memory does: the head is read once for so many. */
+#define LEAST_TOKENS ((size_t)64) /* tokens whose logits are computed in one pass over the head, at least */
+/* Tokens in one pass over the head if a quarter of the memory is enough for their logits. */
 #define HEAD_TOKENS ((size_t)128)
 
 /* ---- embedding ---- */
@@ -17,7 +17,7 @@
 typedef struct row_job {
     const organ_forward *forward;
     organ_weight_reader *reader;
-    float *scratch; /* per worker: a row, and what reading it takes */
+    float *scratch; /* for each worker: a row, and the buffers for reading it */
     size_t scratch_floats;
     organ_first_fault fault;
     const organ_windows *windows;
@@ -25,7 +25,7 @@ typedef struct row_job {
     size_t tokens;
 } row_job;
 
-/* Floats of a row, in whole lines of the cache. */
+/* Floats of a row, rounded up to whole cache lines. */
 static size_t row_floats(const organ_forward *f)
 {
     return organ_to_line((size_t)f->config.hidden * sizeof(float)) / sizeof(float);
@@ -105,13 +105,13 @@ void organ_forward_final(const organ_forward *f, const float *hidden, size_t tok
 
 typedef struct head_job {
     organ_forward *forward;
-    forward_source source; /* without a reader where the head is held */
+    forward_source source; /* without a reader if the head is in memory */
     forward_linear head;
     forward_products products;
-    float *normed, *logits; /* of the tokens that are held */
+    float *normed, *logits; /* of the tokens in this pass */
     void *scratch, *context;
     void (*each)(void *context, size_t k, float *logits);
-    size_t first, tokens; /* of `each` */
+    size_t first, tokens; /* the range of this pass in the caller's rows */
 } head_job;
 
 static void give_row(void *context, size_t index, size_t worker)

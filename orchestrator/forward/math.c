@@ -1,11 +1,11 @@
 /* SPDX-License-Identifier: MIT
- * Norms, in loops without branches, which the compiler vectorises; functions with an exponential are kernels. */
+ * Norms, as loops without branches that the compiler vectorises. Functions with exp are kernels. */
 #include "orchestrator/forward/job.h"
 
 #include <math.h>
 #include <string.h>
 
-/* Sums of 16 lanes, folded by halves. */
+/* Folds the sums of 16 lanes by halves, in the order of the kernels, so that bits do not depend on vectorisation. */
 static float math_fold_lanes(const float lanes[16])
 {
     float sums[16];

@@ -1,26 +1,26 @@
 /* SPDX-License-Identifier: MIT
- * A text that grows: keys and values are kept, new tokens alone go through the layers. So are the weights of as many
- * layers as the memory holds beside one that is read anew each time, and where it holds all, the output head. */
+ * Generation with a KV cache: only new tokens pass through the layers. The weights of as many layers as fit stay in
+ * memory, together with one layer that is read again each time; if all fit, so does the output head. */
 #include "orchestrator/forward/job.h"
 #include "orchestrator/machine/enough_memory.h"
 
 #include <stdlib.h>
 
 struct organ_forward_past {
-    size_t most, count;           /* tokens: there is room for, went through */
-    size_t rotated, rotated_here; /* the kinds of rotation that those have, where all is seen and in a sliding window */
-    size_t layer_floats;          /* of the keys of one layer; its values are as many, and follow */
+    size_t most, count;           /* tokens: capacity, processed so far */
+    size_t rotated, rotated_here; /* kinds of rotation of those tokens, for full attention and for sliding windows */
+    size_t layer_floats;          /* of the keys of one layer; its values have the same number and follow */
     float *values;
-    organ_layer **layers; /* of the model: NULL for one that is not held */
+    organ_layer **layers; /* for each layer of the model; NULL if it is not kept in memory */
     unsigned layer_count, held;
-    float *room;       /* of those that are read anew, one after the other */
-    organ_layer *head; /* NULL: it is not held */
+    float *room;       /* memory for layers that are read again, one at a time */
+    organ_layer *head; /* NULL: not kept in memory */
     bool holds_head;
 };
 
 static size_t past_width_of(const organ_forward *f) { return (size_t)f->config.kv_heads * f->config.head_dim; }
 
-/* A text that begins with `together` tokens at once, and what the keys and values of all its tokens take. */
+/* A text that begins with `together` tokens, and the bytes of keys and values of all its tokens. */
 typedef struct growing {
     const organ_forward *forward;
     size_t together;
@@ -33,7 +33,8 @@ static bool holds_text(void *context, uint64_t memory)
     return organ_forward_fits(g->forward, memory, g->together, g->kept);
 }
 
-/* Whether a text that grows from `first` to `most` tokens goes through anew on its way. */
+/* Returns true if the rotation changes while a text grows from `first` to `most` tokens, so that all tokens must be
+ * processed again. */
 static bool begins_anew(const organ_forward *f, size_t first, size_t most)
 {
     return organ_forward_rotation_kind(&f->rotation, first) != organ_forward_rotation_kind(&f->rotation, most) ||
@@ -41,7 +42,8 @@ static bool begins_anew(const organ_forward *f, size_t first, size_t most)
                organ_forward_rotation_kind(&f->rotation_local, most);
 }
 
-/* Layers, from the first, that the memory holds beside all else, and then the head. */
+/* Chooses the number of layers, from the first on, that fit in addition to everything else, and then whether the head
+ * fits. */
 static void choose_held(const organ_forward *f, organ_forward_past *past, size_t together, uint64_t taken)
 {
     for (; past->held < f->config.layers; past->held++) {

@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: MIT
- * What follows from the scores of all tokens. */
+ * Figures computed from the scores of all tokens. */
 #include "orchestrator/forward/perplexity.h"
 
 #include <errno.h>
@@ -27,7 +27,8 @@ organ_perplexity_figures organ_perplexity_sum(const double *nll, size_t count)
     return f;
 }
 
-/* Standard error of b exp(y) - a exp(x) to first order: that of the mean of exp(Y) y_k - exp(X) x_k. */
+/* Standard error of b exp(y) - a exp(x) by the delta method, to first order: that of the mean of exp(Y) y_k - exp(X)
+ * x_k. */
 static double difference_error(const double *x, const double *y, double X, double Y, size_t count, double *weighed)
 {
     for (size_t k = 0; k < count; k++)

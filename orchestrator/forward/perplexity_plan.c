@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: MIT
- * Which tokens are scored, and in which windows. */
+ * Choice of windows and scored tokens. */
 #include "orchestrator/forward/perplexity.h"
 
 #include "formats/base/utf8.h"
@@ -30,7 +30,7 @@ void organ_perplexity_plan_free(organ_perplexity_plan *plan)
     *plan = (organ_perplexity_plan){0};
 }
 
-/* A window of sequence[at .. at + inputs), each of which predicts the token after it; those from `first` on are scored.
+/* Adds a window of sequence[at .. at + inputs). Each input predicts the next token; those from `first` on are scored.
  */
 static void add_window(organ_perplexity_plan *plan, const uint32_t *sequence, size_t at, size_t inputs, size_t first)
 {
@@ -109,8 +109,8 @@ organ_status organ_perplexity_plan_make(const organ_perplexity_protocol *protoco
     if (check_protocol(protocol, count ? all : 0, text, error) != ORGAN_OK)
         return error->status;
     uint32_t *const sequence = malloc(all * sizeof *sequence);
-    /* The last window of lm-eval repeats at most a whole one; every other input is a token of its own or the last of
-     * the window before. */
+    /* The last window of lm-eval repeats at most `context` tokens; every other input occurs once, or is also the last
+     * input of the previous window. */
     const size_t windows = all / protocol->context + 2, inputs = 2 * all + windows;
     plan->tokens = malloc(inputs * sizeof *plan->tokens);
     plan->begin = calloc(windows + 1, sizeof *plan->begin);
@@ -134,8 +134,7 @@ organ_status organ_perplexity_plan_make(const organ_perplexity_protocol *protoco
     return ORGAN_OK;
 }
 
-/* Length of the white space, as Python's \s has it, that begins at s; 0 if there is none. A NUL stands somewhere after.
- */
+/* Returns the length of the white space (Python's \s) at the start of s, or 0. The text is NUL-terminated. */
 static size_t blank(const unsigned char *s)
 {
     if ((*s >= 0x09 && *s <= 0x0D) || (*s >= 0x1C && *s <= 0x20))

@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: MIT
- * Windows go through all models batch by batch; of each scored token only a few numbers are kept. */
+ * Scores all models batch by batch. Keeps only a few numbers for each scored token. */
 #include "orchestrator/forward/perplexity.h"
 
 #include <errno.h>
@@ -22,15 +22,16 @@ double organ_logits_log_sum(const organ_kernels *kernels, const float *logits, s
     return top + log(kernels->exp_sum(logits, count, top));
 }
 
-/* Some scored tokens and one model. */
+/* A range of scored tokens, and one model. */
 typedef struct perplexity_score_tile {
     const organ_kernels *kernels;
     const uint32_t *targets;
     size_t vocabulary;
     double *nll, *divergence;
     unsigned char *agrees;
-    float *kept;  /* rows of logits of the first model: written for it, read for the others; NULL for one model alone */
-    double *sums; /* organ_logits_log_sum of each of them */
+    /* rows of logits of the first model: written for it, read for the others; NULL if there is only one model */
+    float *kept;
+    double *sums; /* organ_logits_log_sum of each row */
 } perplexity_score_tile;
 
 static void receive_first(void *receiver, size_t k, float *logits)
@@ -65,10 +66,10 @@ typedef struct perplexity_score_scoring {
     const organ_stop *stop;
     float *kept;
     double *sums;
-    size_t *rows; /* of a tile, counted from the beginning of the batch */
+    size_t *rows; /* inputs of a tile, relative to the batch */
 } perplexity_score_scoring;
 
-/* The window after the last one of a batch that begins with `window`. */
+/* Returns the end of a batch that begins with window `window`. */
 static size_t batch_end(const organ_perplexity_plan *plan, size_t window, size_t batch_tokens)
 {
     size_t end = window + 1;
@@ -96,7 +97,7 @@ static organ_status are_finite(const perplexity_score_scoring *s, size_t m, size
     return ORGAN_OK;
 }
 
-/* Scored tokens [first, first + count), whose batch begins at input `origin`, by all models. */
+/* Scores tokens [first, first + count) with all models; their batch begins at input `origin`. */
 static organ_status score_tile(perplexity_score_scoring *s, size_t first, size_t count, size_t origin,
                                organ_error *error)
 {
@@ -122,7 +123,7 @@ static organ_status score_tile(perplexity_score_scoring *s, size_t first, size_t
     return ORGAN_OK;
 }
 
-/* Windows [from, to); *next is the first scored token of theirs, and becomes that of the windows after. */
+/* Scores windows [from, to). *next is their first scored token and becomes that of the following windows. */
 static organ_status score_batch(perplexity_score_scoring *s, size_t from, size_t to, size_t *next, organ_error *error)
 {
     const organ_perplexity_plan *const plan = s->plan;

@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: MIT
- * Where the parts of a layer are among the weights of the model. */
+ * Finds the parts of a layer among the weights of the model and plans their memory. */
 #include "formats/base/arena.h"
 #include "orchestrator/forward/families.h"
 #include "orchestrator/forward/job.h"
@@ -11,7 +11,7 @@
 #include <stdlib.h>
 #include <string.h>
 
-/* After "model.layers.N." and "blk.N.". */
+/* Names after "model.layers.N." and after "blk.N.". */
 static const char *const names[PART_COUNT][2] = {
     [PART_NORM_ATTENTION] = {"input_layernorm.weight", "attn_norm.weight"},
     [PART_NORM_ATTENDED] = {"post_attention_layernorm.weight", "post_attention_norm.weight"},
@@ -105,7 +105,7 @@ const organ_weight *organ_forward_weight_named(const organ_forward *forward, con
 
 /* ---- slots ---- */
 
-/* How it is held, and what it takes. */
+/* Decides how the slot is kept in memory and computes the bytes it needs. */
 static organ_status measure_slot(builder *b, forward_slot *slot)
 {
     forward_plan *const plan = b->plan;
@@ -134,7 +134,7 @@ static organ_status measure_loading(builder *b)
     return b->error->status;
 }
 
-/* rows 0: a vector. The first fault is kept; then the view leads nowhere. */
+/* Adds a stack of matrices; rows 0 means a vector. After an error the view refers to no slot. */
 static forward_view add_stack(builder *b, const char *part, uint64_t matrices, uint64_t rows, uint64_t cols)
 {
     char name[256];
@@ -164,7 +164,7 @@ static void add_named_part(builder *b, forward_part part, uint64_t rows, uint64_
     b->plan->parts[part] = add_matrix(b, names[part][is_gguf(b)], rows, cols);
 }
 
-/* A bias where there must be one; none where the config says so. */
+/* Adds a bias if the configuration demands it (`wanted`). Otherwise a bias in the file is an error. */
 static void add_bias(builder *b, forward_part part, bool wanted, uint64_t cols)
 {
     char name[256];
@@ -190,7 +190,7 @@ static bool is_phi3(const builder *b)
     return strcmp(name, "Phi3ForCausalLM") == 0 || strcmp(name, "phi3") == 0;
 }
 
-/* Rows of q and k that llama.cpp has reordered. */
+/* Marks rows of q and k that llama.cpp has reordered. */
 static void mark_turned(builder *b, forward_part part)
 {
     const forward_view view = b->plan->parts[part];
@@ -313,7 +313,7 @@ static void add_experts(builder *b)
         add_named_part(b, PART_ROUTER, c->experts, c->hidden);
     if (c->logistic_router)
         add_named_part(b, PART_ROUTER_BIAS, 0, c->experts);
-    /* The router has a row for each expert, so its size has confirmed the number of experts. */
+    /* The router has a row for each expert, so its shape has confirmed the number of experts. */
     if (b->error->status)
         return;
     b->plan->experts = calloc((size_t)c->experts * 3, sizeof *b->plan->experts);
@@ -372,8 +372,8 @@ organ_status organ_forward_plan_head(organ_forward *forward, forward_plan *plan,
     return measure_slot(&b, plan->slots) ? error->status : measure_loading(&b);
 }
 
-/* Codes, scales and what else a panel is made of take no more than twice what the panel does, but for rooms to read
- * into. */
+/* Codes, scales and other inputs of a panel have at most twice the bytes of the panel, plus read buffers of this
+ * size. */
 #define MADE_ROOM ((size_t)1 << 18)
 
 organ_status organ_forward_plan_foresee(const organ_forward *forward, organ_made_as as, forward_plan *plan,

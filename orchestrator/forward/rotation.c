@@ -1,5 +1,6 @@
 /* SPDX-License-Identifier: MIT
- * Rotary positions. Angles are products of FP32 numbers, as the models were trained with. */
+ * Rotary position embeddings. Angles are products of FP32 numbers, like in the training code of the models: FP64
+ * would give other angles at large positions. */
 #include "orchestrator/forward/families.h"
 #include "orchestrator/forward/job.h"
 
@@ -8,8 +9,9 @@
 #include <stdlib.h>
 #include <string.h>
 
-#define PI           3.14159265358979323846
-#define ROWS_AT_ONCE ((size_t)64) /* a text that grows does not make its table anew with each token */
+#define PI 3.14159265358979323846
+/* rows computed at a time, so that a growing text does not extend its table for each token */
+#define ROWS_AT_ONCE ((size_t)64)
 
 static float llama3(const organ_rope_config *rope, float frequency)
 {
@@ -23,7 +25,8 @@ static float llama3(const organ_rope_config *rope, float frequency)
     return (float)((1 - smooth) * (double)frequency / rope->factor + smooth * (double)frequency);
 }
 
-/* The dimension that turns so many times over the original context. */
+/* The (fractional) dimension whose angle makes `turns` rotations over the original context: the correction dimension
+ * of YaRN (Peng et al. 2023). */
 static double yarn_dimension(const organ_rope_config *rope, double turns)
 {
     return rope->dimensions * log((double)rope->original_context / (turns * 2 * PI)) / (2 * log(rope->theta));
@@ -44,8 +47,8 @@ static float yarn(const organ_rope_config *rope, float frequency, unsigned k)
     return (float)((double)frequency / rope->factor * ramp + (double)frequency * (1 - ramp));
 }
 
-/* frequencies[k] = theta ^ (-2 k / dimensions), rounded to FP32 as in training: the exponent, the power, its
- * reciprocal. */
+/* frequencies[k] = theta ^ (-2 k / dimensions). Exponent, power and reciprocal are each rounded to FP32, as in
+ * training. */
 static void plain_frequencies(const organ_kernels *kernels, float theta, unsigned dimensions, float *frequencies,
                               size_t half)
 {
@@ -58,7 +61,7 @@ static void plain_frequencies(const organ_kernels *kernels, float theta, unsigne
 
 /* ---- opening ---- */
 
-/* What a GGUF file says of frequencies as a tensor: what they are divided by. NULL where there is no such tensor. */
+/* Reads a tensor of factors by which a GGUF file divides the frequencies; NULL if the file does not have it. */
 static organ_status read_factors(const organ_forward *f, const char *name, size_t half, float **factors,
                                  organ_error *error)
 {
@@ -75,7 +78,7 @@ static organ_status read_factors(const organ_forward *f, const char *name, size_
     return error->status;
 }
 
-/* GGUF files of Llama 3 carry the factors of all windows. */
+/* GGUF files of Llama 3 contain factors that apply to windows of any length. */
 static organ_status divide_frequencies(const organ_forward *f, forward_rotation *rotation, organ_error *error)
 {
     float *factors;
@@ -157,7 +160,7 @@ void organ_forward_rotation_begin(forward_rotation *rotation)
         rotation->part_count = rotation->rows = 0;
 }
 
-/* Tables of `rows`, with what they hold. */
+/* Reallocates the tables to `rows` rows and keeps their contents. */
 static organ_status grow_tables(forward_rotation *r, size_t rows, organ_error *error)
 {
     float *cosines = organ_forward_floats(rows * r->half, error), *sines = organ_forward_floats(rows * r->half, error);

@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: MIT
- * Which experts work on a token, and what the runs of a layer tell of it or are told to keep. */
+ * Choice of experts for each token, and the settings of a layer for its router and experts. */
 #include "orchestrator/forward/job.h"
 
 #include <errno.h>
@@ -16,12 +16,13 @@ void organ_forward_logistic(const organ_kernels *kernels, float *values, size_t 
         values[k] = 1 / (1 + values[k]);
 }
 
-/* ---- what each expert is worth ---- */
+/* ---- scores of experts ---- */
 
 static bool is_kept(const bool *kept, unsigned expert) { return !kept || kept[expert]; }
 
-/* e^value of each kept expert, to its place; their sum. It is made of the kept ones alone, one behind the other, so
- * that it has the bits of a router that has no others. */
+/* Computes e^(value - maximum) of each kept expert and returns the sum. The values of kept experts are made
+ * contiguous first, so that the order of the sum, and so its bits, equal those of a router without the other experts.
+ */
 static float powers_of(const organ_router *r, const bool *kept, const float *logits, float *room)
 {
     unsigned count = 0;
@@ -45,7 +46,7 @@ static float logistics_of(const organ_router *r, const float *logits, float *roo
     return 1;
 }
 
-/* What the choice goes by. */
+/* The score by which experts are chosen; the factors do not include the correction. */
 static float score_of(const organ_router *r, const float *room, unsigned expert)
 {
     return r->correction ? room[expert] + r->correction[expert] : room[expert];
@@ -53,8 +54,8 @@ static float score_of(const organ_router *r, const float *room, unsigned expert)
 
 /* ---- groups ---- */
 
-/* The sum of the two best kept experts of a group; without two there is no sum, and the group is the last to be chosen.
- */
+/* Returns the sum of the two best kept experts of a group. A group with fewer than two has -infinity and is chosen
+ * last. */
 static float group_score(const organ_router *r, const bool *kept, const float *room, unsigned first, unsigned size)
 {
     float best = -INFINITY, next = -INFINITY;
@@ -69,7 +70,7 @@ static float group_score(const organ_router *r, const bool *kept, const float *r
     return best + next;
 }
 
-/* Experts of other groups than the best ones are out of the choice. Of equal groups the lower number goes first. */
+/* Sets the experts of all but the best groups to -infinity. Among equal groups the lower number is better. */
 static void close_groups(const organ_router *r, const bool *kept, float *room)
 {
     const unsigned groups = r->config->router_groups, size = groups ? r->config->experts / groups : 0;
@@ -87,7 +88,8 @@ static void close_groups(const organ_router *r, const bool *kept, float *room)
 
 /* ---- the choice ---- */
 
-/* The largest that is not among the chosen. A NaN is never larger; where nothing is, the first ones are taken. */
+/* Returns the best expert that is not chosen yet. A NaN is never better than another score; if no score is better,
+ * the lowest number is returned. */
 static unsigned next_best(const organ_router *r, const bool *kept, const float *room, const organ_choice *chosen,
                           unsigned taken)
 {
@@ -129,7 +131,7 @@ void organ_forward_route(const organ_router *r, const bool *kept, const float *l
         chosen[k] = (organ_choice){.expert = best, .weight = room[best] / divisor};
         all += chosen[k].weight;
     }
-    if (c->logistic_router) /* all of them may be nothing */
+    if (c->logistic_router) /* all logistic values may be 0; the small constant avoids a division by 0 */
         all += 1e-20F;
     for (unsigned k = 0; c->normalise_experts && k < c->experts_used; k++)
         chosen[k].weight /= all;
@@ -169,7 +171,7 @@ unsigned organ_forward_least_experts(const organ_forward_config *c)
     return c->router_groups * (each < 2 ? 2 : each);
 }
 
-/* Groups are told apart by their place: each must have as many. */
+/* A group is a range of expert numbers, so all groups must keep the same number. */
 static bool groups_are_even(const organ_forward_config *c, const bool *kept, unsigned count)
 {
     const unsigned groups = c->router_groups, size = groups > 1 ? c->experts / groups : 0;

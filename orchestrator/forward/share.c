@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: MIT
- * Work, dealt out to the workers. */
+ * Distribution of work to the workers, and large allocations. */
 #include "orchestrator/forward/job.h"
 
 #include <errno.h>
@@ -15,8 +15,8 @@ organ_status organ_forward_share(const organ_engine *engine, size_t count, doubl
     return organ_stop_asked(engine->stop) ? organ_fail(error, ORGAN_INTERRUPTED, "interrupted") : ORGAN_OK;
 }
 
-/* Large blocks come from the system, in large pages where it has them, and go back to it at once: malloc would keep
- * some of them. The line before the first number says how much that was; 0: nothing. */
+/* Large blocks are mapped directly, with huge pages if available, and unmapped when freed; malloc would keep some of
+ * them. The cache line before the first number stores the mapped bytes; 0: from malloc. */
 #define LINE        ((size_t)64)
 #define LARGE_BLOCK ((size_t)4 << 20)
 
@@ -25,7 +25,7 @@ static void *take_block(size_t bytes)
     void *block = mmap(NULL, bytes, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
     if (block == MAP_FAILED)
         return NULL;
-    (void)madvise(block, bytes, MADV_HUGEPAGE); /* a wish */
+    (void)madvise(block, bytes, MADV_HUGEPAGE); /* advice that the system may ignore */
     return block;
 }
 
