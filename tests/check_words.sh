@@ -10,7 +10,7 @@
 set -uo pipefail
 cd "$(dirname "$0")/.." || exit 1
 
-clean=(formats/base formats/tensor formats/safetensors formats/gguf kernels orchestrator/ranks orchestrator/machine orchestrator/forward)
+clean=(formats/base formats/tensor formats/safetensors formats/gguf formats/model kernels orchestrator/ranks orchestrator/machine orchestrator/forward)
 
 # Openings of a sentence: a clause as subject, a condition that begins with "Where", a fragment that begins with "Of".
 openings='^(What(ever)?|Who(ever)?|Whose|Whether|Where(ver)?|Of (those|these|no|not|what|the|a|an|each|all|it|them|every|any|one|two)|That of|Those (of|that)|How (many|much)) '

@@ -18,24 +18,24 @@
 #include <sys/resource.h>
 #include <unistd.h>
 
-/* What organ_model hides: what it points to. */
+/* The structure behind an organ_model. */
 typedef struct model_state {
-    organ_model model; /* the first member: the state is found by it */
+    organ_model model; /* the first member, so that a pointer to it is a pointer to the state */
     organ_model_place place;
     organ_shards shards;
     organ_tensor_list list;
     organ_model_file *files;
-    organ_gguf_header header; /* of the first file of a GGUF model */
+    organ_gguf_header header; /* header of the first file of a GGUF model */
     const char *problems[2], *warnings[2];
-    organ_manifest manifest; /* of an organ directory */
+    organ_manifest manifest; /* manifest of an organ directory */
     const organ_model_access *access;
-    organ_http *http;        /* of a model at a URL */
-    organ_model_file config; /* that was read, as it was then; its path is NULL: none */
-    bool missing;            /* the server says that there is no such file as was asked for last */
+    organ_http *http;        /* connections of a model at a URL */
+    organ_model_file config; /* state of the config.json when it was read; its path is NULL if there is none */
+    bool missing;            /* the server does not have the last requested file */
 } model_state;
 
-/* Models of a thousand shards meet the usual limit of 1024 open files: as far as the system allows, there is room for
- * four such models. */
+/* Raises the soft limit of open files, usually 1024, which models of a thousand shards exceed: as far as the system
+ * allows, to four such models. */
 static void make_room_for_files(size_t count)
 {
     struct rlimit limit;
@@ -43,10 +43,10 @@ static void make_room_for_files(size_t count)
     if (getrlimit(RLIMIT_NOFILE, &limit) != 0 || limit.rlim_cur >= wanted)
         return;
     limit.rlim_cur = limit.rlim_max < wanted ? limit.rlim_max : wanted;
-    setrlimit(RLIMIT_NOFILE, &limit); /* if it fails, so will open(), which says why */
+    setrlimit(RLIMIT_NOFILE, &limit); /* if this fails, open() reports the reason */
 }
 
-/* The file that says that there is this file too; NULL for the one that the user named. */
+/* Returns the file that refers to `file` (an index, another part), or NULL for the file that the user named. */
 static const char *named_by(const model_state *s, const organ_model_file *file)
 {
     if (s->place.gguf)
@@ -54,8 +54,7 @@ static const char *named_by(const model_state *s, const organ_model_file *file)
     return s->place.index;
 }
 
-/* A shard that the index names, or another part of a split, that is not there is a fault of the model, not of the
- * system. */
+/* A missing shard of an index, or a missing part of a split, is a fault of the model, not of the system. */
 static organ_status fail_missing(const model_state *s, const organ_model_file *file, const char *why,
                                  organ_error *error)
 {
@@ -85,7 +84,7 @@ static organ_status model_open_file(model_state *s, organ_model_file *file, orga
     return organ_model_file_open_here(file, error);
 }
 
-/* The header of the first file is kept. */
+/* Keeps the header of the first file. */
 static organ_status read_gguf(model_state *s, size_t k, size_t count, organ_error *error)
 {
     organ_gguf_header part = {0};
@@ -112,7 +111,7 @@ static organ_status model_take_file(model_state *s, const char *name, const char
     return s->place.gguf ? read_gguf(s, k, count, error) : organ_safetensors_read(s->files, k, &s->list, error);
 }
 
-/* Opens what is not yet open of these files. */
+/* Opens the files that are not open yet. */
 static organ_status model_open_files(model_state *s, const char *const *names, size_t count, organ_error *error)
 {
     organ_model_file *files = realloc(s->files, count * sizeof *s->files);
@@ -125,7 +124,7 @@ static organ_status model_open_files(model_state *s, const char *const *names, s
     return error->status;
 }
 
-/* Files that somebody knows to belong to the one that was named, wherever they are. */
+/* Opens the files that the caller lists in access->also, from any folder. */
 static organ_status open_also(model_state *s, organ_error *error)
 {
     const size_t count = s->access ? s->access->also_count : 0;
@@ -150,7 +149,7 @@ static void close_files(model_state *s)
     s->model.file_count = 0;
 }
 
-/* Adds the sentence to a list. */
+/* Appends the sentence to a list. */
 static organ_status note(model_state *s, const char *text, const char **list, size_t *count, organ_error *error)
 {
     const char *const kept = list[(*count)++] = organ_arena_copy(&s->list.arena, text, strlen(text));
@@ -170,8 +169,8 @@ static organ_status check_total(model_state *s, organ_error *error)
     return note(s, text, s->warnings, &s->model.warning_count, error);
 }
 
-/* A small file beside the tensors; *bytes is NULL where there is none. An open model may have been lent the directory
- * of another. */
+/* Loads a small file next to the tensors; *bytes is NULL if it does not exist. `folder` may be that of another model.
+ */
 static organ_status load_beside(const model_state *s, const char *folder, const char *name, size_t limit, char **bytes,
                                 size_t *length, organ_error *error)
 {
@@ -189,7 +188,7 @@ static organ_status load_beside(const model_state *s, const char *folder, const 
     return error->status;
 }
 
-/* Of the URL of a directory, whose index need not be there, s->place.index is set where it is. */
+/* For the URL of a directory, sets s->place.index if the server has an index; a missing index is not an error. */
 static organ_status read_index(model_state *s, organ_error *error)
 {
     const char *const name = s->place.index ? s->place.index : ORGAN_INDEX_NAME;
@@ -205,7 +204,7 @@ static organ_status read_index(model_state *s, organ_error *error)
     return error->status;
 }
 
-/* What the config in the folder is like, by which a change of it is noticed. */
+/* Records size, time and inode of the config in the folder, to detect changes. */
 static organ_status watch_config(model_state *s, const char *folder, organ_error *error)
 {
     struct stat info;
@@ -248,7 +247,7 @@ static organ_status open_shards(model_state *s, organ_error *error)
     return error->status ? error->status : check_total(s, error);
 }
 
-/* The URL of a directory that has no index. */
+/* For the URL of a directory without an index. */
 static organ_status open_single(model_state *s, organ_error *error)
 {
     organ_error fault = {0};
@@ -274,7 +273,7 @@ static organ_status open_safetensors(model_state *s, organ_error *error)
     return s->place.index ? open_shards(s, error) : open_single(s, error);
 }
 
-/* The one file that was named is open and is a part of a split: opens them all, from the first on. */
+/* The named file is open and is a part of a split model: opens all parts, from the first on. */
 static organ_status open_parts(model_state *s, unsigned parts, organ_error *error)
 {
     unsigned part, named;
@@ -296,7 +295,7 @@ static organ_status open_parts(model_state *s, unsigned parts, organ_error *erro
     return model_open_files(s, names, parts, error);
 }
 
-/* What is legal for one reader of the format and not for another. */
+/* Adds a problem for properties that one reader of the format accepts and another rejects. */
 static organ_status note_oddities(model_state *s, organ_error *error)
 {
     char text[400];
@@ -335,7 +334,7 @@ static organ_status open_gguf(model_state *s, organ_error *error)
                          : organ_gguf_config_read(s->files[0].name, s->model.gguf, &s->list, &s->model.config, error);
 }
 
-/* A model taken apart: as many files as tensors, each opened when it is read. */
+/* Opens an organ directory, which has a file for each tensor; files are opened when they are read. */
 static organ_status open_apart(model_state *s, const char *path, organ_error *error)
 {
     s->place.path = s->place.directory = organ_arena_copy(&s->place.arena, path, organ_path_length(path));

@@ -19,7 +19,7 @@
 
 #define MANIFEST_LIMIT ((size_t)1 << 30)
 #define SHOWN          240
-#define SCHEMA_FAMILY  "organ.manifest/" /* of any version: a later one is told apart by its reader */
+#define SCHEMA_FAMILY  "organ.manifest/" /* prefix of all versions; the reader rejects later versions */
 
 static const char *const folders[] = {[ORGAN_GROUP_SKELETON] = "skeleton",
                                       [ORGAN_GROUP_ORGAN] = "organs",
@@ -27,19 +27,19 @@ static const char *const folders[] = {[ORGAN_GROUP_SKELETON] = "skeleton",
                                       [ORGAN_GROUP_NORM] = "norm",
                                       [ORGAN_GROUP_OTHER] = "other"};
 
-/* A manifest on its way into a model. */
+/* State of reading a manifest into a model. */
 typedef struct organ_directory_reading {
     const char *directory;
     organ_json_text text;
     organ_tensor_list *list;
     organ_manifest *manifest;
     const organ_gguf **gguf;
-    organ_model_file *donors; /* as the readers of their formats see them: the kept header under the donor's size */
-    organ_model_file *files;  /* of the model, in the order of the list */
-    organ_name_table paths;   /* that tensors have taken */
-    organ_name_table sources; /* names of the donor's files */
+    organ_model_file *donors; /* the original files: the stored header with the size of the original */
+    organ_model_file *files;  /* files of the model, in the order of the list */
+    organ_name_table paths;   /* paths that tensors use */
+    organ_name_table sources; /* names of the original files */
     size_t donor_room, kept_room;
-    organ_error *error; /* the first fault is kept: what is read after it is of no use */
+    organ_error *error; /* the first fault is kept; values read after it must not be used */
 } organ_directory_reading;
 
 const char *organ_group_folder(organ_group group) { return folders[group]; }
@@ -68,7 +68,7 @@ organ_status organ_directory_look(const char *path, bool *is, organ_error *error
     return error->status;
 }
 
-/* What cannot be read is for the reader to tell. */
+/* Errors are ignored here; the reader of the manifest reports them. */
 bool organ_directory_is(const char *path)
 {
     bool is;
@@ -91,7 +91,7 @@ organ_directory_refuse(const organ_directory_reading *r, const char *what, const
 
 static organ_status fail_memory(const organ_directory_reading *r) { return organ_fail_memory(r->error, r->text.label); }
 
-/* "" and 0 where it is refused. */
+/* Returns the text of a member, or "" and 0 after a fault. */
 static const char *text_of(const organ_directory_reading *r, const char *what, const json_t *object, const char *field)
 {
     const char *const text = organ_json_plain(json_object_get(object, field));
@@ -115,7 +115,7 @@ static bool is_name(const char *name)
     return length > 0 && name[length] == '\0' && *name != '.' && length <= NAME_MAX;
 }
 
-/* "FOLDER/NAME" with a folder of tensors, or of headers. */
+/* Returns true for "FOLDER/NAME" with a folder of tensors, or with `header` of headers. */
 static bool is_place(const char *path, bool header)
 {
     for (size_t k = 0; k < (header ? 1 : sizeof folders / sizeof *folders); k++) {
@@ -127,7 +127,7 @@ static bool is_place(const char *path, bool header)
     return false;
 }
 
-/* Whether the last folder of the path is a link. */
+/* Returns true if the last folder of the path is a link. */
 static bool is_in_link(char *path)
 {
     struct stat folder;
@@ -138,7 +138,7 @@ static bool is_in_link(char *path)
     return linked;
 }
 
-/* The file at a path of the manifest: in its folder, a file and no link, of that size. */
+/* Checks the file at a path of the manifest: in its folder, a regular file and not a link, of the expected size. */
 static organ_status organ_directory_look_at(organ_directory_reading *r, const char *what, const char *place,
                                             bool header, uint64_t size, organ_model_file *file)
 {
@@ -172,7 +172,7 @@ static organ_status organ_directory_look_at(organ_directory_reading *r, const ch
     return ORGAN_OK;
 }
 
-/* ---- the donor's files ---- */
+/* ---- files of the original model ---- */
 
 static organ_status read_gaps(organ_directory_reading *r, const char *name, const json_t *object,
                               organ_donor_file *donor)
@@ -210,7 +210,7 @@ static bool has_room(organ_directory_reading *r)
            organ_grow(&r->donors, r->manifest->file_count, &r->donor_room, sizeof *r->donors);
 }
 
-/* Headers are not for editing: nothing else says what the tensors are. */
+/* Stored headers must be unchanged, since only they describe the tensors. */
 static organ_status check_header(const organ_directory_reading *r, const char *name, const json_t *object,
                                  const organ_model_file *header)
 {
@@ -248,7 +248,7 @@ static void read_donor(organ_directory_reading *r, const char *name, const json_
         check_header(r, name, object, &header) || read_gaps(r, name, object, &donor))
         return;
     donor.header = header.name;
-    header.name = header.path; /* in messages of the readers */
+    header.name = header.path; /* name in messages of the readers */
     header.size = donor.size;
     r->donors[number] = header;
     r->manifest->files[r->manifest->file_count++] = donor;
@@ -265,7 +265,7 @@ static bool says_shape(const json_t *rows, const organ_tensor *tensor)
     return same;
 }
 
-/* What the manifest says of a tensor must be what its header says. */
+/* Checks that the manifest describes a tensor like its header. */
 static void check_agreement(const organ_directory_reading *r, const organ_tensor *tensor, const json_t *object,
                             const char *xxh3)
 {
@@ -334,7 +334,7 @@ static organ_status read_object(organ_directory_reading *r, const char *what, re
     return r->error->status;
 }
 
-/* A member of the document, to be released; NULL where it is absent or there was an error. */
+/* Returns a member of the document, which the caller releases; NULL if it is absent or after an error. */
 static json_t *member_of(const organ_directory_reading *r, const char *field)
 {
     json_t *json = NULL;
@@ -344,7 +344,7 @@ static json_t *member_of(const organ_directory_reading *r, const char *field)
     return json;
 }
 
-/* The one of `allowed` that the member is. */
+/* Returns the entry of `allowed` that the member equals. */
 static const char *read_text(const organ_directory_reading *r, const char *field, const char *const *allowed)
 {
     json_t *const json = member_of(r, field);
@@ -367,7 +367,7 @@ static void read_changed(const organ_directory_reading *r)
     json_decref(json);
 }
 
-/* A kept header of GGUF is a file of its own; the donor's size must be that of the tensors it tells of. */
+/* A stored GGUF header is a file of its own; the original's size must match the tensors in the header. */
 static organ_status read_gguf_header(organ_directory_reading *r, size_t k, uint64_t size)
 {
     organ_model_file *const donor = &r->donors[k];
@@ -386,7 +386,7 @@ static organ_status read_gguf_header(organ_directory_reading *r, size_t k, uint6
     return r->error->status;
 }
 
-/* The kept headers, read as if they stood at the beginning of the donor's files. */
+/* Reads the stored headers as if they were the beginnings of the original files. */
 static organ_status read_headers(organ_directory_reading *r)
 {
     const bool gguf = strcmp(r->manifest->format, "GGUF") == 0;

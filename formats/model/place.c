@@ -17,19 +17,19 @@
 
 #define LOOKED_FOR ORGAN_INDEX_NAME ", " ORGAN_SINGLE_NAME ", another .safetensors file or a .gguf file"
 
-/* What a directory holds, as far as it matters for finding the model. */
+/* The files of a directory that matter for finding the model. */
 typedef struct contents {
-    bool index, single;      /* the usual names */
-    size_t others;           /* other *.safetensors */
+    bool index, single;      /* the standard names exist */
+    size_t others;           /* number of other *.safetensors */
     const char *other;       /* one of them */
-    const char *other_index; /* an index of another name */
-    size_t ggufs;            /* models in GGUF: the parts of one count once */
+    const char *other_index; /* an index with another name */
+    size_t ggufs;            /* number of GGUF models; the parts of a split model count once */
     const char *gguf[2];     /* the first files of two of them */
-    size_t foreign;          /* weights in formats that are not read */
+    size_t foreign;          /* number of files with weights in unsupported formats */
     const char *foreign_name;
 } contents;
 
-/* Why a file of that name is not a model that can be opened; NULL if nothing is known about such names. */
+/* Returns the reason why a file of that name cannot be opened as a model, or NULL if the name is not recognised. */
 static const char *foreign_reason(const char *name)
 {
     static const struct {
@@ -55,7 +55,7 @@ static organ_status keep_name(organ_model_place *place, const char *name, const 
     return *kept ? ORGAN_OK : organ_fail_memory(error, place->path);
 }
 
-/* Whether both are parts of one model. */
+/* Returns true if both are parts of one model. */
 static bool same_set(const char *a, const char *b)
 {
     unsigned part, a_parts, b_parts;
@@ -64,7 +64,7 @@ static bool same_set(const char *a, const char *b)
            memcmp(a, b, length) == 0;
 }
 
-/* Keeps the first two names in the order of the alphabet, of each model one: messages do not depend on the order in a
+/* Keeps the two alphabetically first names, one for each model, so that messages do not depend on the order in a
  * directory. */
 static organ_status note_gguf(organ_model_place *place, const char *name, contents *found, organ_error *error)
 {
@@ -121,8 +121,8 @@ static organ_status list_directory(organ_model_place *place, contents *found, or
     return error->status;
 }
 
-/* The first names in the folder "snapshots" of an entry of the Hugging Face cache, with commas between. "" if there is
- * no such folder. */
+/* Writes the first names in the folder "snapshots" of an entry of the Hugging Face cache, separated by commas; "" if
+ * there is no such folder. */
 static void name_snapshots(const organ_model_place *place, char *names, size_t size)
 {
     enum { MOST = 4 };
@@ -191,7 +191,7 @@ static organ_status find_in_directory(organ_model_place *place, organ_error *err
     return ORGAN_OK;
 }
 
-/* The name of one file, relative to the directory. */
+/* Sets the file to one name, relative to the directory. */
 static organ_status take_name(organ_model_place *place, const char *name, organ_error *error)
 {
     place->gguf = organ_ends_with(name, ".gguf");
@@ -208,7 +208,7 @@ static organ_status take_name(organ_model_place *place, const char *name, organ_
     return ORGAN_OK;
 }
 
-/* Some programs keep GGUF files under names of their own, made of digests. */
+/* Recognises GGUF files by their first bytes, because some programs name them by digests. */
 static bool is_gguf_inside(const char *path)
 {
     organ_error ignored = {0};
@@ -225,7 +225,8 @@ static bool is_gguf_inside(const char *path)
 static organ_status take_file_path(organ_model_place *place, organ_error *error)
 {
     const char *const name = organ_path_name(place->path);
-    const size_t length = (size_t)(name - place->path); /* with the slash, which "/name" keeps */
+    /* includes the slash, which is the whole directory of "/name" */
+    const size_t length = (size_t)(name - place->path);
     place->directory = length ? organ_arena_copy(&place->arena, place->path, length > 1 ? length - 1 : 1) : ".";
     if (!place->directory)
         return organ_fail_memory(error, place->path);

@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: MIT
- * From what a user names to the files of a model: a directory, a single file, an index. */
+ * Finds the files of a model from the path that the user gives: a directory, a single file or an index. */
 #ifndef ORGAN_MODEL_PLACE_H
 #define ORGAN_MODEL_PLACE_H
 
@@ -8,20 +8,21 @@
 
 #include <stdbool.h>
 
-/* All zero is empty. Either `index` or `file` is set: a name relative to `directory`. Both are NULL for the URL of a
- * directory, where the server must be asked what there is: ORGAN_INDEX_NAME or else ORGAN_SINGLE_NAME. */
+/* A place whose members are all zero is empty. Either `index` or `file` is set: a name relative to `directory`. Both
+ * are NULL for the URL of a directory; the caller then asks the server for ORGAN_INDEX_NAME, then for
+ * ORGAN_SINGLE_NAME. */
 typedef struct organ_model_place {
-    const char *path;      /* without trailing slashes; of a URL what may be shown of it */
-    const char *directory; /* "." for a bare file name */
+    const char *path;      /* without trailing slashes; for a URL, without secrets */
+    const char *directory; /* "." for a file name without directory */
     const char *index, *file;
-    bool gguf;            /* `file` is a GGUF file, perhaps one part of several */
+    bool gguf;            /* `file` is a GGUF file, possibly one part of several */
     bool whole_directory; /* the path names the directory */
     organ_arena arena;
 } organ_model_place;
 
-/* An index wins over single files, safetensors over GGUF; of several GGUF models none is chosen. ORGAN_IO if the path
- * cannot be looked at, ORGAN_BAD_INPUT if there is no model: the message says what was looked for and what is there
- * instead. The caller releases *place also after an error. */
+/* Prefers an index to single files, and safetensors to GGUF; several GGUF models are an error. ORGAN_IO if the path
+ * cannot be examined, ORGAN_BAD_INPUT if there is no model; the message lists the expected and the existing files.
+ * The caller releases *place, also after an error. */
 organ_status organ_model_place_find(const char *path, organ_model_place *place, organ_error *error);
 
 void organ_model_place_release(organ_model_place *place);

@@ -21,12 +21,12 @@
 #define UNLISTED     ", which no report, manifest or index there lists as organ's"
 #define STEP         ((size_t)1 << 16)
 
-/* Where in an output a directory stands: that says what may be in it. */
+/* The position of a directory in an output, which determines the files that it may contain. */
 typedef enum recognise_place { ROOT, REPORTS, PARTS, ELSEWHERE } recognise_place;
 
 typedef struct recognise_walk {
     const char *root;
-    const char *like[2]; /* directories whose files may be in the output too; NULL: none */
+    const char *like[2]; /* directories whose files may be in the output too, or NULL */
     organ_written written;
     size_t entries;
     dev_t device;
@@ -34,9 +34,9 @@ typedef struct recognise_walk {
     organ_error *error;
 } recognise_walk;
 
-/* ---- one entry ---- */
+/* ---- single entries ---- */
 
-/* Whether two files have the same bytes; where they cannot be read, an error says so. */
+/* Returns true if two files have the same bytes; sets an error if they cannot be read. */
 static bool same_bytes(const recognise_walk *w, int a, int b, const char *path)
 {
     char x[STEP], y[STEP];
@@ -56,7 +56,7 @@ static bool same_bytes(const recognise_walk *w, int a, int b, const char *path)
     return true;
 }
 
-/* A descriptor; -1 where there is none, with an error where that is not to be known. */
+/* Returns a descriptor, or -1, with an error unless the file does not exist. */
 static int open_one(const recognise_walk *w, int at, const char *name)
 {
     const int fd = organ_open_at(at, name, O_RDONLY | O_NONBLOCK | O_NOCTTY, 0);
@@ -87,7 +87,7 @@ static bool is_in(const recognise_walk *w, const char *like, int fd, const char 
     return same;
 }
 
-/* false: the walk is over. */
+/* Records the entry; returns false, which ends the walk. */
 static bool is_stranger(recognise_walk *w, const char *path, const char *why)
 {
     snprintf(w->stranger, sizeof w->stranger, "'%s'%s", path, why);
@@ -119,7 +119,7 @@ static bool is_ours(recognise_walk *w, int at, const char *name, const char *pat
            (ours || is_stranger(w, path, changed ? ", which was changed since organ wrote it" : UNLISTED));
 }
 
-/* What the folder `name` of a directory that stands in `where` is. */
+/* Returns the position of folder `name` in a directory at `where`. */
 static recognise_place place_of_folder(const recognise_walk *w, const char *name, recognise_place where)
 {
     if (where == REPORTS)
@@ -134,7 +134,7 @@ static recognise_place place_of_folder(const recognise_walk *w, const char *name
 
 static bool visit_folder(recognise_walk *w, int fd, const char *folder, recognise_place where, int depth);
 
-/* true: the walk goes on. */
+/* Returns true to continue the walk. */
 static bool visit_one_entry(recognise_walk *w, int at, const char *folder, const char *name, recognise_place where,
                             int depth)
 {
@@ -199,7 +199,7 @@ static bool recognise_list_names(recognise_walk *w, DIR *directory, const char *
     return !w->error->status;
 }
 
-/* Takes over `fd`. */
+/* Takes ownership of `fd`. */
 static bool visit_folder(recognise_walk *w, int fd, const char *folder, recognise_place where, int depth)
 {
     name_list list = {0};

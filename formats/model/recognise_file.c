@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: MIT
- * One file: what its name and its first bytes say. */
+ * Recognition of one file by its name and its first bytes. */
 #include "formats/model/recognise.h"
 
 #include "formats/base/file_calls.h"
@@ -17,9 +17,9 @@
 #define HEAD_BYTES 4096
 
 typedef struct head {
-    char bytes[HEAD_BYTES + 1]; /* a NUL follows the last one */
+    char bytes[HEAD_BYTES + 1]; /* followed by a NUL */
     size_t length;
-    uint64_t size; /* of the file */
+    uint64_t size; /* size of the file */
 } head;
 
 static const struct {
@@ -44,8 +44,8 @@ static bool is_one_of(const char *name, const char *const *patterns, size_t coun
     return false;
 }
 
-/* false where there is no regular file to read, or with an error where reading fails. O_NONBLOCK: opening a pipe does
- * not wait for a pipe. */
+/* Reads the first bytes. Returns false if it is not a regular file, and with an error if reading fails. O_NONBLOCK:
+ * opening a pipe does not wait for a writer. */
 static bool read_head(int at, const char *name, head *h, organ_error *error)
 {
     struct stat info;
@@ -72,7 +72,8 @@ static bool starts(const head *h, const char *text)
     return h->length >= strlen(text) && memcmp(h->bytes, text, strlen(text)) == 0;
 }
 
-/* The report has that name, or ends with a point and it: "X.DEQUANTIZE_REPORT.md" stands beside X.gguf. */
+/* The name of a report equals the standard name or ends with a dot and it: "X.DEQUANTIZE_REPORT.md" belongs to
+ * X.gguf. */
 static bool is_markdown_report(const char *name, const head *h)
 {
     const size_t length = strlen(name);
@@ -85,7 +86,7 @@ static bool is_markdown_report(const char *name, const head *h)
     return false;
 }
 
-/* The name of the file, without what a draft of it has before its name: ".4711.". */
+/* Returns the name of the file without the prefix of a draft (".4711."). */
 static const char *base_of(const char *path)
 {
     const char *const name = organ_path_name(path);
@@ -93,7 +94,7 @@ static const char *base_of(const char *path)
     return digits && name[digits + 1] == '.' ? name + digits + 2 : name;
 }
 
-/* Documents of this program have their schema first. */
+/* Documents of this program begin with their schema. */
 static bool has_schema(const head *h)
 {
     static const char key[] = "\"schema\"", family[] = "\"organ.";

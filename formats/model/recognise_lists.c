@@ -91,7 +91,7 @@ static void read_manifest(organ_written *w, const char *directory, organ_error *
     json_decref(manifest);
 }
 
-/* Returns whether there is a record. */
+/* Returns true if there is a record. */
 static bool read_record(organ_written *w, const char *directory, organ_error *error)
 {
     json_t *const record = load_json(directory, ORGAN_RECORD, error);
@@ -103,9 +103,9 @@ static bool read_record(organ_written *w, const char *directory, organ_error *er
     return found;
 }
 
-/* ---- an index: if a directory has two, they belong to two models, and neither is used ---- */
+/* ---- index: with two in a directory, neither is used, since they belong to different models ---- */
 
-/* Returns the names of the entries with this ending, as keys of an object. NULL without memory. */
+/* Returns the names of the entries with this ending, as keys of an object. NULL if there is no memory. */
 static json_t *names_ending(const char *directory, const char *folder, const char *ending, organ_error *error)
 {
     char path[PATH_MAX];

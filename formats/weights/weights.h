@@ -1,8 +1,8 @@
 /* SPDX-License-Identifier: MIT
- * The weights that a model means, whatever tensors they are stored in: each packed tensor with its companions (scales,
- * zero points, group indices). In goes an open model; they are recognised from quantization_config and from names,
- * types and shapes. Headers and config only are read, and tensors of a few numbers (weight_shape). Out comes a list of
- * weights, of tensors that belong to none, and of what was odd. */
+ * The weights of a model, independent of the tensors in which they are stored: each packed tensor with its companions
+ * (scales, zero points, group indices). organ_weights_find recognises them from quantization_config and from names,
+ * types and shapes. It reads headers, config and tensors of a few numbers (weight_shape), and returns the weights,
+ * the tensors that belong to no weight, and notes on inconsistencies. */
 #ifndef ORGAN_WEIGHTS_H
 #define ORGAN_WEIGHTS_H
 
@@ -14,10 +14,9 @@ ORGAN_API_BEGIN
 
 /* ---- one weight ---- */
 
-/* How codes become values. c is a code, s its scale, z its zero point; every formula is FP32, each operation rounded.
- */
+/* Formulas from codes to values. c is a code, s its scale, z its zero point; each operation is rounded to FP32. */
 typedef enum organ_scheme {
-    ORGAN_SCHEME_PLAIN,  /* stands alone: any type of safetensors or GGUF, block types of GGUF included */
+    ORGAN_SCHEME_PLAIN,  /* a single tensor of any type of safetensors or GGUF, including block types */
     ORGAN_SCHEME_FP8,    /* F8_E4M3, F8_E5M2 or FNUZ codes: c s; s per tensor, per channel (row) or per block of rows x
                             columns */
     ORGAN_SCHEME_INT8,   /* I8 codes: (c - z) s; compressed-tensors int-quantized and naive-quantized */
@@ -40,77 +39,79 @@ const char *organ_scheme_name(organ_scheme scheme); /* "plain", "fp8", "int8", "
 
 /* One weight. Companions that it does not have are NULL. */
 typedef struct organ_weight {
-    const char *name; /* of the plain tensor: "model.layers.0.mlp.up_proj.weight", whatever the codes are called */
+    /* name of the unpacked tensor: "model.layers.0.mlp.up_proj.weight", whatever the name of the codes */
+    const char *name;
     organ_scheme scheme;
-    unsigned rank; /* of the plain tensor, and its shape, slowest axis first: what a model without quantisation has */
+    unsigned rank; /* rank and shape of the unpacked tensor, slowest axis first, as in a model without quantisation */
     const uint64_t *shape;
     uint64_t elements;
-    organ_anatomy anatomy;     /* of the plain name */
+    organ_anatomy anatomy;     /* of that name */
     const organ_tensor *codes; /* the tensor itself, or the packed one */
     const organ_tensor *scale, *zero, *g_idx, *global, *shape_tensor, *bias;
-    unsigned bits; /* of a code; 0 for block types of GGUF */
-    /* A scale is for block_rows x block_cols values of the plain tensor; blocks at the bottom and right edges may be
-     * clipped. Per tensor: all rows and columns; per channel: one row, all columns; groups: one row, group_size
-     * columns. 0, 0 where there are no scales. With g_idx the group of a column is what g_idx says. */
+    unsigned bits; /* bits of a code; 0 for block types of GGUF */
+    /* A scale applies to block_rows x block_cols values of the unpacked tensor; blocks at the bottom and right edges
+     * may be clipped. Per tensor: all rows and columns; per channel: one row, all columns; groups: one row,
+     * group_size columns. 0, 0 without scales. If there is a g_idx, it contains the group of each column. */
     uint64_t block_rows, block_cols;
-    bool dense_words; /* PACKED, MLX: codes of 3, 5, 6 and 7 bits run across words; else a word holds 32 / bits of them
-                       */
-    bool divides;     /* NVFP4: the global scale divides */
-    bool transposed;  /* codes are stored with the last two axes of the plain tensor exchanged (GPTQ, AWQ gemm, gpt-oss)
-                       */
-    bool labelled_v2; /* GPTQ: the config says gptq_v2, zero points stored as they are; a reader believes the data more
-                       */
+    bool dense_words; /* PACKED, MLX: codes of 3, 5, 6 and 7 bits cross word boundaries; else a word contains 32 / bits
+                         codes */
+    bool divides;     /* NVFP4: values are divided by the global scale */
+    bool transposed;  /* codes are stored with the last two axes exchanged (GPTQ, AWQ gemm, gpt-oss) */
+    bool labelled_v2; /* GPTQ: the config says gptq_v2, in which zero points are not offset; readers trust the data more
+                         than the label */
 } organ_weight;
 
 /* A tensor that belongs to no weight. */
 typedef struct organ_stray {
     const organ_tensor *tensor;
-    bool dropped;    /* scales of activations and caches (input_scale, k_scale, ...): of no use in a plain model */
-    const char *why; /* one sentence */
+    /* scales of activations and caches (input_scale, k_scale, ...), which an unpacked model does not need */
+    bool dropped;
+    const char *why; /* the reason, one sentence */
 } organ_stray;
 
 typedef struct organ_weights {
     size_t count;
     const organ_weight
         *weights;  /* in file order of the codes; every tensor of the model is a weight, a companion or a stray */
-    size_t packed; /* of them not plain */
+    size_t packed; /* number of weights that are not plain */
     size_t stray_count;
     const organ_stray *strays;
     size_t note_count;
-    const char *const *notes; /* one sentence each: what config and tensors disagree in, and which was believed */
-    const char
-        *method; /* quantization_config.quant_method (or what a quantize_config.json says), "" if there is none */
+    /* one sentence for each contradiction between config and tensors, with the value that was used */
+    const char *const *notes;
+    const char *method; /* quantization_config.quant_method (or that of quantize_config.json), "" if there is none */
 } organ_weights;
 
-/* The plain weight that a tensor is by itself. */
+/* Returns the plain weight that consists of this tensor alone. */
 organ_weight organ_weight_plain(const organ_tensor *tensor);
 
-/* As organ_tensor_matrices, of the plain tensor. */
+/* Like organ_tensor_matrices, for the unpacked tensor. */
 organ_matrices organ_weight_matrices(const organ_weight *weight);
 
-/* The tensors that it is stored in, k below ORGAN_WEIGHT_TENSORS: codes, scale, zero, g_idx, global, shape_tensor,
- * bias. NULL for one that it does not have. */
+/* Returns tensor k < ORGAN_WEIGHT_TENSORS of the weight: codes, scale, zero, g_idx, global, shape_tensor, bias. NULL
+ * if the weight does not have it. */
 #define ORGAN_WEIGHT_TENSORS ((size_t)7)
 const organ_tensor *organ_weight_tensor(const organ_weight *weight, size_t k);
 
-/* Bytes of all tensors that it is stored in. */
+/* Returns the bytes of all tensors of the weight. */
 uint64_t organ_weight_bytes(const organ_weight *weight);
 
-/* "FP8 E4M3, block 128 x 128, F32 scales", "INT4, group 128, asymmetric, BF16 scales", "BF16": at most `size` bytes.
- * Returns `out`. */
+/* Describes the weight: "FP8 E4M3, block 128 x 128, F32 scales", "INT4, group 128, asymmetric, BF16 scales", "BF16".
+ * Writes at most `size` bytes and returns `out`. */
 char *organ_weight_text(const organ_weight *weight, char *out, size_t size);
 
 /* ---- all of a model ---- */
 
-/* Finds the weights of a model, which must outlive them. ORGAN_BAD_INPUT where a companion is missing, has the wrong
- * type or shape, or the config asks for what cannot be (group_size 0, bits 0 or 33), naming tensor, field and both
- * values; and where codes are in a layout that is not known (gptq_marlin, AWQ marlin, exllama, gemv_fast, bit-plane
- * GPTQ, 2:4 sparse), naming it. ORGAN_IO. *weights is NULL on error.
- */
+/* Finds the weights of a model, which must outlive them. *weights is NULL on error.
+ *
+ * ORGAN_BAD_INPUT, naming tensor, field and both values, if a companion is missing or has the wrong type or shape, or
+ * the config has an impossible value (group_size 0, bits 0 or 33); also, naming the layout, if codes are in an
+ * unsupported one (gptq_marlin, AWQ marlin, exllama, gemv_fast, bit-plane GPTQ, 2:4 sparse). ORGAN_IO if a file
+ * cannot be read. */
 organ_status organ_weights_find(const organ_model *model, organ_weights **weights, organ_error *error);
 void organ_weights_free(organ_weights *weights); /* NULL is allowed */
 
-/* The weight of that name or NULL; constant time. */
+/* Returns the weight of that name, or NULL, in constant time. */
 const organ_weight *organ_weights_named(const organ_weights *weights, const char *name);
 
 ORGAN_API_END

@@ -1,17 +1,17 @@
 /* SPDX-License-Identifier: MIT
- * With what the products of a forward pass are computed: --compute. */
+ * The option --compute: arithmetic of the products of a forward pass. */
 #ifndef ORGAN_COMPUTE_H
 #define ORGAN_COMPUTE_H
 
 #include "formats/base/status.h"
 #include "orchestrator/stream/pass.h"
 
-/* "exact", "split", "bf16" */
+/* Returns "exact", "split" or "bf16". */
 const char *organ_compute_name(organ_compute compute);
 
-/* Has the engine compute products that ask for it (stream/product.h) as `name` says, by the instructions that do it
- * fastest here; NULL is "exact". Where these are AMX's, the kernel is asked for them. ORGAN_USAGE for a name that is
- * not known, and where the CPU has nothing that is faster than exact: the message says what is missing. */
+/* Sets the arithmetic of products that ask for the engine's (stream/product.h) to `name`, and selects the fastest
+ * instructions for it; NULL is "exact". Requests AMX tiles from the kernel if needed. ORGAN_USAGE for an unknown
+ * name, or if this CPU has no instructions that are faster than exact; the message names the missing ones. */
 organ_status organ_engine_compute(organ_engine *engine, const char *name, organ_error *error);
 
 #endif

@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: MIT
- * A file that is written in place, past the page cache where the file system allows it: the bytes are on the disk when
- * the call returns, no page of the donor is evicted for them, and the processor copies nothing. Also the other ways
- * bytes get from file to file. */
+ * A file that is written with direct I/O if the file system supports it: bytes are on the disk when the call returns,
+ * do not evict the input's pages from the page cache, and are not copied by the processor. Also other ways to copy
+ * bytes between files. */
 #ifndef ORGAN_DIRECT_FILE_H
 #define ORGAN_DIRECT_FILE_H
 
@@ -13,40 +13,41 @@
 #define ORGAN_DIRECT_ALIGNMENT 4096
 
 typedef struct organ_direct_file {
-    const char *path; /* as given to open; for messages */
-    int fd;           /* buffered; -1: closed */
-    int direct;       /* the same file opened with O_DIRECT, -1 where that is not to be had */
+    const char *path; /* as passed to open; for messages */
+    int fd;           /* descriptor with buffering; -1: closed */
+    int direct;       /* the same file opened with O_DIRECT, or -1 if that is not supported */
 } organ_direct_file;
 
-/* Opens `path` for reading and writing, creating it with `mode` if need be; `path` must outlive the file. */
+/* Opens `path` for reading and writing, and creates it with `mode` if it does not exist; `path` must outlive the
+ * file. */
 organ_status organ_direct_open(const char *path, unsigned mode, organ_direct_file *file, organ_error *error);
 
-/* Sets the length; new bytes read as zero. */
+/* Sets the length; new bytes are zero. */
 organ_status organ_direct_resize(const organ_direct_file *file, uint64_t size, organ_error *error);
 
-/* The same, and their place on the disk is reserved as far as the file system does such things. */
+/* The same, and reserves disk space if the file system supports that. */
 organ_status organ_direct_reserve(const organ_direct_file *file, uint64_t size, organ_error *error);
 
-/* Writes exactly `bytes` at `offset`. Where the address of `data` and the offset are congruent modulo
- * ORGAN_DIRECT_ALIGNMENT, the whole pages inside go directly, the ragged ends through the cache; otherwise everything
- * goes through the cache. Two ranges written at the same time must not overlap. */
+/* Writes exactly `bytes` bytes at `offset`. If address and offset are congruent modulo ORGAN_DIRECT_ALIGNMENT, whole
+ * pages are written directly and the ends through the page cache; otherwise everything goes through the page cache.
+ * Concurrent calls must not overlap. */
 organ_status organ_direct_write(organ_direct_file *file, const void *data, size_t bytes, uint64_t offset,
                                 organ_error *error);
 
-/* Everything that was written is on the disk. */
+/* Synchronises the file with the disk. */
 organ_status organ_direct_sync(const organ_direct_file *file, organ_error *error);
 void organ_direct_close(organ_direct_file *file);
 
-/* Makes `to` share the blocks of the whole of `from` (reflink). false where the file system cannot. */
+/* Makes `to` share all blocks of `from` (reflink). Returns false if the file system does not support it. */
 bool organ_reflink(int from, int to);
 
-/* Copies a range inside the kernel (copy_file_range), or by reading and writing where it cannot. ORGAN_BAD_INPUT if
- * `from` ends early. */
+/* Copies a range with copy_file_range, or with reads and writes if that is not supported. ORGAN_BAD_INPUT if `from`
+ * is too short. */
 organ_status organ_copy_range(int from, const char *from_path, uint64_t from_offset, int to, const char *to_path,
                               uint64_t to_offset, uint64_t bytes, organ_error *error);
 
-/* Copies a range to the same place of `to`: in large pieces past the page cache where the file system allows it, which
- * takes the processor less than a copy inside the kernel; else as organ_copy_range does. */
+/* Copies a range to the same offset of `to`. Uses large direct reads and writes if the file system supports them,
+ * which need less processor time than copy_file_range; otherwise calls organ_copy_range. */
 organ_status organ_direct_copy(int from, const char *from_path, uint64_t offset, organ_direct_file *to, uint64_t bytes,
                                organ_error *error);
 

@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: MIT
- * An engine for the machine that the program runs on: what organ_pass_run and every operation work with. */
+ * Creates an engine (organ_engine) for the machine on which the program runs. */
 #ifndef ORGAN_ENGINE_H
 #define ORGAN_ENGINE_H
 
@@ -9,17 +9,17 @@
 
 ORGAN_API_BEGIN
 
-/* Cores, memory nodes, pinned threads and kernels together. `kernels` NULL: the best for this CPU. `threads` 0: one per
- * core. `memory` 0: 512 MiB. Nothing asks it to stop until the caller sets engine->stop. ORGAN_IO if a thread or memory
- * is refused; *engine is NULL then. */
+/* Combines the topology, pinned threads and kernels. `kernels` NULL: the best for this CPU. `threads` 0: one per
+ * core. `memory` 0: 512 MiB. engine->stop is NULL until the caller sets it. ORGAN_IO if a thread or memory is
+ * refused; *engine is then NULL. */
 organ_status organ_engine_create(const organ_kernels *kernels, size_t threads, uint64_t memory, organ_engine **engine,
                                  organ_error *error);
 
-/* Waits for the threads. NULL is allowed. Only for what organ_engine_create made. */
+/* Waits for the threads and frees the engine, which organ_engine_create must have made. NULL is allowed. */
 void organ_engine_destroy(organ_engine *engine);
 
-/* The engine's kernels, or their twin (organ_kernels_twin) where its tile of physarum is quicker on this CPU: tiles of
- * both are timed for half a millisecond each. What is computed is the same. */
+/* Returns the engine's kernels or their twin (organ_kernels_twin), whichever computes physarum tiles faster on this
+ * CPU: both are timed for half a millisecond. The results are the same. */
 const organ_kernels *organ_engine_quicker_tile(const organ_engine *engine);
 
 ORGAN_API_END

@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: MIT
- * What a run has finished, one JSON object a line, so that a killed run can go on. */
+ * A list of the finished steps of a run, one JSON object in each line, with which an interrupted run can continue. */
 #ifndef ORGAN_JOURNAL_H
 #define ORGAN_JOURNAL_H
 
@@ -7,24 +7,24 @@
 
 #include <jansson.h>
 
-#define ORGAN_JOURNAL_FOLDER "organ" /* in an output that grows */
+#define ORGAN_JOURNAL_FOLDER "organ" /* folder in an unfinished output */
 #define ORGAN_JOURNAL_NAME   ORGAN_JOURNAL_FOLDER "/journal.jsonl"
-/* Of the other processes, where several write one output. */
+/* Journal of another rank, if several ranks write one output. */
 #define ORGAN_JOURNAL_OF_RANK ORGAN_JOURNAL_FOLDER "/journal-%zu.jsonl"
 
 typedef struct organ_journal {
-    const char *path; /* as given to open; must outlive the journal */
+    const char *path; /* as passed to open; must outlive the journal */
     int fd;           /* -1: closed */
 } organ_journal;
 
-/* Opens or makes the journal. *lines is an array of the whole lines it has (to be released); a last line that was cut
- * by a kill, or anything after a line that is not a JSON object, is cut off. */
+/* Opens or creates the journal. *lines is an array of its complete lines, which the caller releases. An incomplete
+ * last line, and everything after a line that is not a JSON object, is cut off. */
 organ_status organ_journal_open(const char *path, organ_journal *journal, json_t **lines, organ_error *error);
 
 /* Appends one line in one write. */
 organ_status organ_journal_append(const organ_journal *journal, const json_t *line, organ_error *error);
 
-/* Begins anew. */
+/* Empties the journal. */
 organ_status organ_journal_clear(const organ_journal *journal, organ_error *error);
 
 void organ_journal_close(organ_journal *journal);

@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: MIT
- * How long work tells what it is doing. The command line shows it, the stream only calls. */
+ * Callbacks through which operations report progress. The command line displays it. */
 #ifndef ORGAN_PROGRESS_H
 #define ORGAN_PROGRESS_H
 
@@ -11,17 +11,17 @@
 
 ORGAN_API_BEGIN
 
-/* Any member may be NULL. Calls come from one thread at a time, not always the same. */
+/* Any member may be NULL. Calls are serialised but may come from different threads. */
 typedef struct organ_progress {
     void *context;
-    /* A stage begins: what is done ("pruning"), how many bytes and tensors it has. */
+    /* A stage begins: its name ("pruning"), its bytes and tensors. */
     void (*begin)(void *context, const char *what, uint64_t bytes, size_t tensors);
-    /* `bytes` more are done. `tensor` has just been finished (NULL: none), with one short remark ("22.4 % killed";
-     * NULL: none). */
+    /* `bytes` more bytes are done. `tensor` has just been finished (NULL: none), with a short remark ("22.4 %
+     * killed"; NULL: none). */
     void (*advance)(void *context, uint64_t bytes, const char *tensor, const char *remark);
-    /* The stage is over, whole or not. */
+    /* The stage has ended, complete or not. */
     void (*end)(void *context);
-    /* Something the user should know, one sentence: a downgrade, a resumed run. */
+    /* A message for the user, one sentence: a downgrade, a resumed run. */
     void (*note)(void *context, const char *text);
 } organ_progress;
 
@@ -30,7 +30,7 @@ void organ_progress_advance(const organ_progress *progress, uint64_t bytes, cons
 void organ_progress_end(const organ_progress *progress);
 void organ_progress_note(const organ_progress *progress, const char *format, ...) __attribute__((format(printf, 2, 3)));
 void organ_progress_warn(const organ_progress *progress,
-                         const organ_model *model); /* a note for each warning about its files */
+                         const organ_model *model); /* prints a note for each warning about the model's files */
 
 ORGAN_API_END
 

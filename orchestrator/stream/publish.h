@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: MIT
- * An output directory that appears whole or not at all: it grows under a hidden sibling name (".NAME.organ-partial")
- * and is renamed when done. */
+ * An output directory that appears complete or not at all: it is written under a hidden name next to the final one
+ * (".NAME.organ-partial") and renamed at the end. */
 #ifndef ORGAN_PUBLISH_H
 #define ORGAN_PUBLISH_H
 
@@ -10,27 +10,27 @@
 
 #define ORGAN_PUBLISH_FILES ORGAN_NAMING_MOST /* a model in a single file, and its reports */
 
-/* How far an output has come. */
+/* The state of an output. */
 typedef enum organ_publish_stage {
-    ORGAN_OUTPUT_GROWING, /* not whole */
-    ORGAN_OUTPUT_KEPT,    /* whole, under the name it has grown under: its own could not be had */
-    ORGAN_OUTPUT_NAMED    /* whole, under its own name */
+    ORGAN_OUTPUT_GROWING, /* incomplete */
+    ORGAN_OUTPUT_KEPT,    /* complete, but still under the temporary name, because the final one was not available */
+    ORGAN_OUTPUT_NAMED    /* complete, under its final name */
 } organ_publish_stage;
 
 typedef struct organ_publish {
-    char *final;      /* where the output will be, without trailing slashes */
-    char *partial;    /* where it grows */
-    char *note;       /* naming_note.h */
-    char *parent;     /* directory of both */
-    int lock;         /* of the partial directory: one writer at a time */
-    bool resumed;     /* the partial directory was there before and is continued */
-    bool whole;       /* and all of the output is in it: only its name is missing */
+    char *final;      /* final path of the output, without trailing slashes */
+    char *partial;    /* path under which it is written */
+    char *note;       /* path of the note (naming_note.h) */
+    char *parent;     /* directory of all these paths */
+    int lock;         /* lock on the partial directory: one writer at a time */
+    bool resumed;     /* the partial directory existed and is continued */
+    bool whole;       /* it contains the complete output, which only needs its name */
     bool force;       /* replace an existing output if organ_check_replaceable accepts it */
     const char *like; /* argument of organ_check_replaceable; belongs to the caller */
-    bool empty;       /* `final` is an empty directory that may be removed */
+    bool empty;       /* `final` is an empty directory that organ_publish_commit may remove */
     organ_publish_stage stage;
     bool choice;    /* naming_note.h */
-    size_t writers; /* processes that write the output together; 0: one */
+    size_t writers; /* ranks that write the output together; 0: one */
 } organ_publish;
 
 /* Creates the partial directory, or reopens the one of an interrupted run, and locks it. An empty directory at `final`
@@ -55,14 +55,14 @@ organ_status organ_publish_begin(const char *final, const char *like, organ_publ
  * zeroed *publish and set its lock to -1. */
 organ_status organ_publish_split(const char *path, organ_publish *publish, organ_error *error);
 
-/* For another process that writes into what this one has begun: `token`, any text, is kept with what grows. */
+/* Allows another rank to write into this output: stores `token`, any text, in the partial directory. */
 organ_status organ_publish_invite(const organ_publish *publish, const char *token, organ_error *error);
-/* In that other process: takes part in the output that has that token. ORGAN_IO where it is not seen: the file system
- * is not shared. */
+/* Opens, in another rank, the output with that token. ORGAN_IO if it is not visible, because the ranks do not share a
+ * file system. */
 organ_status organ_publish_attend(const char *final, const char *token, organ_publish *publish, organ_error *error);
-/* Whether the file system bears several writers of one file: each of `count` writes its sign beside those of the
- * others, and once all have, looks for them all. ORGAN_IO: it cannot be written, or one is not seen, whose rank is
- * named. */
+/* Check that the file system supports several writers of one file. Each of `count` ranks writes its mark
+ * (organ_publish_sign). When all have done so, each rank reads all marks (organ_publish_verify). ORGAN_IO if the file
+ * cannot be written, or a mark is missing, whose rank the message names. */
 organ_status organ_publish_sign(const organ_publish *publish, size_t rank, organ_error *error);
 organ_status organ_publish_verify(const organ_publish *publish, size_t count, organ_error *error);
 
@@ -70,23 +70,24 @@ organ_status organ_publish_verify(const organ_publish *publish, size_t count, or
  * files only to finish the renaming of an output whose run was killed after it got its name (organ_naming_settle). */
 organ_status organ_publish_check(const char *final, const char *like, bool force, organ_error *error);
 
-/* Removes what an earlier run has finished for `final` without getting that name, for who can make it again. What is
- * unfinished stays. ORGAN_USAGE while another process writes it; ORGAN_IO. */
+/* Removes a complete output of an earlier run that could not be renamed to `final`, for callers that can write it
+ * again. Keeps incomplete outputs. ORGAN_USAGE if another process writes the output; ORGAN_IO if it cannot be
+ * removed. */
 organ_status organ_publish_give_up(const char *final, organ_error *error);
 
-/* "partial/name", to be freed; NULL without memory. */
+/* Returns "partial/name", which the caller frees; NULL if there is no memory. */
 char *organ_publish_path(const organ_publish *publish, const char *name);
 
-/* Gives the partial directory the name `final`, durably. Without `force` nothing is replaced, whatever has appeared
- * there; with it, what had the name is looked at again and removed, or kept under another name if it has become
- * something else. Files inside must have been synchronised before. `journal` (or NULL), a file of the partial
- * directory, is removed when nothing can go wrong any more that it could mend, with those of the other writers, and
- * ORGAN_JOURNAL_FOLDER where it is empty then. ORGAN_IO: publish->stage tells how far the output has come, the message
- * what to do. */
+/* Renames the partial directory to `final` and synchronises the rename. Without `force` it never replaces an existing
+ * file. With `force` it checks the existing output again and removes it, or keeps it under another name if it was
+ * changed meanwhile. Files in the partial directory must have been synchronised before. When the rename can no longer
+ * fail, it removes `journal` (or NULL), a file of the partial directory, the journals of other ranks, and
+ * ORGAN_JOURNAL_FOLDER if it is then empty. After ORGAN_IO, publish->stage is the state of the output, and the
+ * message says what the user can do. */
 organ_status organ_publish_commit(organ_publish *publish, const char *journal, organ_error *error);
 
-/* The same for an output of single files: each of `names` (at most ORGAN_PUBLISH_FILES, up to a NULL), files of the
- * partial directory that were synchronised before, gets its name, the first one `final`, the others theirs beside it;
+/* The same for an output of single files. `names` are up to ORGAN_PUBLISH_FILES files of the partial directory,
+ * terminated by NULL and synchronised before. The first is renamed to `final`, the others to their names next to it;
  * then the partial directory is removed. `journal` as above. */
 organ_status organ_publish_commit_files(organ_publish *publish, const char *const *names, const char *journal,
                                         organ_error *error);
@@ -95,13 +96,13 @@ organ_status organ_publish_commit_files(organ_publish *publish, const char *cons
  * Returns ORGAN_USAGE, with the command that renames the output in the message. */
 organ_status organ_publish_keep(organ_publish *publish, const char *journal, organ_error *error);
 
-/* Removes what has grown so far, unless it is whole. */
+/* Removes the partial directory, unless it contains a complete output. */
 void organ_publish_abandon(organ_publish *publish);
 
-/* Frees the structure and the lock; what has grown stays. Always the last call; allowed on a zeroed structure. */
+/* Frees the structure and releases the lock; keeps files. Always the last call; allowed on a zeroed structure. */
 void organ_publish_end(organ_publish *publish);
 
-/* fsync of a directory. */
+/* Synchronises a directory (fsync). */
 organ_status organ_sync_directory(const char *path, organ_error *error);
 
 #endif

@@ -1,10 +1,10 @@
 /* SPDX-License-Identifier: MIT
- * Removes what a run has begun, also where memory has run out: nothing is allocated. */
+ * Removal of files that a run has begun. Allocates nothing, so it works also when memory has run out. */
 #ifndef ORGAN_REMOVE_TREE_H
 #define ORGAN_REMOVE_TREE_H
 
-/* Removes a file, or a directory with all below it; links are not followed. 0, or -1 with errno: the rest is left then.
- */
+/* Removes a file, or a directory with everything below it, without following links. Returns 0, or -1 with errno; some
+ * files may then remain. */
 int organ_remove_tree(const char *path);
 
 #endif

@@ -17,7 +17,7 @@
 /* ---- the walk ---- */
 
 typedef struct organ_row_unit {
-    size_t index;   /* within the set */
+    size_t index;   /* index within the set */
     uint64_t first; /* row of the matrix */
     size_t rows;
 } organ_row_unit;
@@ -33,17 +33,18 @@ typedef struct organ_row_walk {
     size_t readers;             /* at least 1: workers 0 .. readers-1 run `unit` */
     size_t helpers;             /* at least 1 if there are tasks: workers 0 .. helpers-1 run `task` */
     void *context;
-    /* Reads a unit and works on it, on any reader. */
+    /* Reads a unit and processes it. Called on any reader. */
     organ_status (*unit)(void *context, const organ_row_unit *unit, size_t worker, organ_error *error);
-    /* Runs task 0 .. tasks-1 of a set whose units are all read, on any helper. NULL if tasks is 0. */
+    /* Runs task 0 .. tasks - 1 of a set after all its units were read. Called on any helper. NULL if tasks is 0. */
     void (*task)(void *context, const organ_row_set *set, size_t task, size_t worker);
     size_t tasks;
-    /* Folds the results of a set, on the calling thread. May be NULL. */
+    /* Combines the results of a set, on the calling thread. May be NULL. */
     void (*retire)(void *context, const organ_row_set *set);
 } organ_row_walk;
 
-/* Goes through all rows once. Returns what `unit` returned for the first unit that failed, for any number of workers;
- * ORGAN_INTERRUPTED if the engine is stopped. Sets before the failed one are retired, those after it are not begun. */
+/* Processes all rows once. Returns the error of `unit` for the first unit that failed, regardless of the number of
+ * workers; ORGAN_INTERRUPTED if the engine is stopped. Sets before the failed one have been retired; sets after it
+ * are not begun. */
 organ_status organ_row_walk_run(const organ_row_walk *walk, const organ_engine *engine, organ_error *error);
 
 /* ---- the same rows of several weights ---- */
@@ -73,18 +74,18 @@ organ_status organ_row_sources_scratch(const organ_row_sources *sources, size_t 
 organ_status organ_row_sources_open(organ_row_sources *sources, const organ_progress *progress, organ_error *error);
 void organ_row_sources_close(organ_row_sources *sources);
 
-/* Bytes of files that reading `rows` rows of every source takes. */
+/* Returns the bytes of files that reading `rows` rows of every source needs. */
 uint64_t organ_row_sources_bytes(const organ_row_sources *sources, size_t rows);
 
 /* ---- rows of one weight, on one thread ---- */
 
-/* All zero is closed. */
+/* A buffer whose members are all zero is closed. */
 typedef struct organ_row_buffer {
     organ_weight_reader *reader;
-    uint64_t rows; /* of the weight */
+    uint64_t rows; /* rows of the weight */
     size_t cols;
-    size_t room;   /* rows that `values` holds */
-    float *values; /* the rows that were read last, one after the other */
+    size_t room;   /* capacity of `values` in rows */
+    float *values; /* the rows of the last read, contiguous */
     void *scratch;
 } organ_row_buffer;
 
