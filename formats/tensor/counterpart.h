@@ -17,8 +17,8 @@ bool organ_counterpart_at(const char *name, const organ_anatomy *anatomy, int32_
 bool organ_counterpart_across(const char *name, const organ_anatomy *anatomy, bool to_gguf, int32_t layer, char *out,
                               size_t size);
 
-/* Whether converters to GGUF keep the order of the rows of q and k of this architecture. false for an architecture that
- * is not in the table: the rows of each head may be in another order than in Hugging Face's files. */
+/* Returns true if converters to GGUF keep the order of the rows of q and k of this architecture. Returns false for an
+ * architecture that is not in the table: the rows of each head may be in another order than in Hugging Face's files. */
 bool organ_keeps_rope_rows(const char *gguf_architecture);
 
 #endif
