@@ -70,12 +70,16 @@ static int run(const char *name, const char *words, const char *header)
 {
     char text[1000] = "", *argv[MOST_WORDS], *rest = NULL;
     int argc = 0;
-    for (const char *c = words; *c; c++)
-        snprintf(text + strlen(text), sizeof text - strlen(text), "%.*s", strchr("@#^", *c) ? 200 : 1,
-                 *c == '@'   ? http_url(server, "model-00001-of-00001.safetensors")
-                 : *c == '#' ? http_url(server, "model.safetensors.index.json")
-                 : *c == '^' ? scratch_path("made")
-                             : c);
+    for (const char *c = words; *c; c++) {
+        const char *put = c;
+        if (*c == '@')
+            put = http_url(server, "model-00001-of-00001.safetensors");
+        else if (*c == '#')
+            put = http_url(server, "model.safetensors.index.json");
+        else if (*c == '^')
+            put = scratch_path("made");
+        snprintf(text + strlen(text), sizeof text - strlen(text), "%.*s", put == c ? 1 : 200, put);
+    }
     for (char *word = strtok_r(text, " ", &rest); word && argc < MOST_WORDS - 2; word = strtok_r(NULL, " ", &rest))
         argv[argc++] = word;
     argv[argc++] = (char *)header;

@@ -72,11 +72,8 @@ static organ_status run_words(const char *line, bool force, organ_error *error)
     bool help = false;
     snprintf(copy, sizeof copy, "%s", line);
     for (char *word = strtok(copy, " "); word; word = strtok(NULL, " ")) {
-        snprintf(buffer[count], WORD, "%s%s",
-                 *word == '@'   ? scratch_path("%s", word + 1)
-                 : *word == '#' ? output
-                                : word,
-                 "");
+        const char *const plain = *word == '#' ? output : word;
+        snprintf(buffer[count], WORD, "%s", *word == '@' ? scratch_path("%s", word + 1) : plain);
         words[count] = buffer[count];
         count++;
     }
@@ -89,8 +86,8 @@ static organ_status run_words(const char *line, bool force, organ_error *error)
     ck_assert_msg(verb, "%s", error->message);
     organ_call *const call = organ_call_create(verb, NULL, error);
     ck_assert_ptr_nonnull(call);
-    ck_assert_msg(organ_options_parse(verb, count - used, words + used, call, &help, error) == ORGAN_OK, "%s: %s",
-                  line, error->message);
+    ck_assert_msg(organ_options_parse(verb, count - used, words + used, call, &help, error) == ORGAN_OK, "%s: %s", line,
+                  error->message);
     call->quiet = true;
     organ_call_complete(call);
     if (!call->html ||

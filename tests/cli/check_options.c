@@ -50,7 +50,8 @@ static organ_status parse(const char *line, bool *help, organ_error *error)
     snprintf(buffer, sizeof buffer, "%s", line);
     for (char *word = strtok(buffer, " "); word && count < MOST_WORDS; word = strtok(NULL, " ")) {
         for (char *p = word; *p; p++)
-            *p = *p == '_' ? ' ' : *p == '~' ? '\0' : *p;
+            if (*p == '_' || *p == '~')
+                *p = *p == '_' ? ' ' : '\0';
         words[count++] = word;
     }
     int used = 0;

@@ -289,7 +289,9 @@ static const char *expand(const char *word)
 {
     static char path[4096];
     snprintf(path, sizeof path, "fixtures/%s", word + 1);
-    return *word == '@' ? scratch_path("%s", word + 1) : *word == '%' ? path : word;
+    if (*word == '@')
+        return scratch_path("%s", word + 1);
+    return *word == '%' ? path : word;
 }
 
 /* Runs the program and returns its exit code. Sets *peak (bytes), *headers (bytes of the headers of all models among
@@ -308,7 +310,9 @@ static int run_words(const row *r, const char *memory, uint64_t *peak, uint64_t 
         *headers += *word == '@' ? header_bytes_of(words[count]) : 0;
     }
     char *const rest[] = {"--quiet", "--threads", "2", "--memory", (char *)(uintptr_t)memory, NULL};
-    const size_t further = r->takes == ENGINE ? 5 : r->takes == QUIET ? 1 : 0;
+    size_t further = r->takes == QUIET;
+    if (r->takes == ENGINE)
+        further = 5;
     memcpy(words + count, rest, further * sizeof *rest);
     snprintf(file, sizeof file, "%s", scratch_path("said"));
     const pid_t child = fork();
@@ -332,7 +336,9 @@ static uint64_t bytes_of(const char *memory)
 {
     char *unit;
     const uint64_t number = strtoull(memory, &unit, 10);
-    return number << (*unit == 'K' ? 10 : *unit == 'M' ? 20 : 30);
+    if (*unit == 'K')
+        return number << 10;
+    return number << (*unit == 'M' ? 20 : 30);
 }
 
 static void remove_outputs(const char *names)

@@ -269,7 +269,8 @@ static long make_part(const call *c, int bytes)
 {
     call part = *c;
     const long half = c->a[bytes] / 2;
-    part.a[bytes] = half >= 4096 ? half & ~4095L : half > 0 ? half : c->a[bytes];
+    if (half > 0)
+        part.a[bytes] = half >= 4096 ? half & ~4095L : half;
     return power_make(&part);
 }
 
@@ -285,7 +286,9 @@ static long fail(const call *c, const struct row *row, int kind, const char *pat
         const bool opens = row->path >= 0; /* what is opened is the file as it was */
         const long opened = opens && kind != DONOR_GONE ? calls_make(c) : 0;
         const int fault = harm_donor(kind, path) ? -EIO : 0;
-        return fault ? fault : opens && kind != DONOR_GONE ? opened : calls_make(c);
+        if (fault)
+            return fault;
+        return opens && kind != DONOR_GONE ? opened : calls_make(c);
     }
     if (c->number == SYS_close)
         power_make(c);

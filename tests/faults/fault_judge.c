@@ -235,11 +235,10 @@ bool finishes(const sweep *s, const char *directory, int status, int kind, char 
         free(o);
         return true;
     }
-    if (WIFSIGNALED(status) && WTERMSIG(status) == SIGKILL)
-        status = run_there(s, directory, -1, 0,
-                           kind == KILLED_THEN_FORCED    ? FORCE
-                           : kind == KILLED_THEN_RESUMED ? RESUME
-                                                         : NO_OPTION);
+    if (WIFSIGNALED(status) && WTERMSIG(status) == SIGKILL) {
+        const int without = kind == KILLED_THEN_RESUMED ? RESUME : NO_OPTION;
+        status = run_there(s, directory, -1, 0, kind == KILLED_THEN_FORCED ? FORCE : without);
+    }
     find_outcome(s, o, status);
     if (kind == KILLED && o->code == 2 && strstr(o->said, "--resume continues")) {
         free(o->said);
@@ -297,6 +296,14 @@ static void judge_success(const sweep *s, const outcome *o, char text[TEXT])
         snprintf(text, TEXT, "ended as it should, but its standard output is not what it should be");
 }
 
+/* The name of a file that is not as expected, or of any that is left. */
+static const char *a_file_left(const outcome *o)
+{
+    if (o->odd)
+        return o->odd;
+    return o->left.count ? o->left.file[0].name : "";
+}
+
 static void judge_memory(const sweep *s, const outcome *o, char text[TEXT])
 {
     if (o->code == s->ends)
@@ -308,7 +315,7 @@ static void judge_memory(const sweep *s, const outcome *o, char text[TEXT])
     else if (o->complete && !o->unchanged && !strstr(o->said, "is whole"))
         snprintf(text, TEXT, "does not say that the output is whole: %.900s", message_in(o->said));
     else if (!o->unchanged && !o->same && !(s->resumable && strstr(o->said, "--resume")) && !s->keeps && !s->again)
-        snprintf(text, TEXT, "ended with 4 and left '%s'", o->odd ? o->odd : o->left.count ? o->left.file[0].name : "");
+        snprintf(text, TEXT, "ended with 4 and left '%s'", a_file_left(o));
 }
 
 static int run_anew(const sweep *s, const outcome *o, leavings *made)

@@ -48,11 +48,10 @@ static const char *find_directory(void)
 {
     if (!*directory) {
         owner = getpid();
-        const char *const place = getenv("TMPDIR");
-        snprintf(directory, sizeof directory, "%s/organ-fuzz-XXXXXX",
-                 place                           ? place
-                 : access("/dev/shm", W_OK) == 0 ? "/dev/shm"
-                                                 : "/tmp");
+        const char *place = getenv("TMPDIR");
+        if (!place)
+            place = access("/dev/shm", W_OK) == 0 ? "/dev/shm" : "/tmp";
+        snprintf(directory, sizeof directory, "%s/organ-fuzz-XXXXXX", place);
         fuzz_require(mkdtemp(directory) != NULL && atexit(remove_directory) == 0, "there is a directory for files");
     }
     return directory;

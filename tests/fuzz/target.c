@@ -43,9 +43,10 @@ fuzz_part fuzz_next_part(fuzz_part *rest)
     const size_t mark = sizeof FUZZ_BETWEEN - 1;
     const uint8_t *const end = rest->size ? memmem(rest->data, rest->size, FUZZ_BETWEEN, mark) : NULL;
     const fuzz_part part = {rest->data, end ? (size_t)(end - rest->data) : rest->size};
-    rest->data = end          ? end + mark
-                 : rest->size ? rest->data + rest->size
-                              : rest->data; /* no input has no address to add to */
+    if (end)
+        rest->data = end + mark;
+    else if (rest->size) /* an empty input may have no address to add to */
+        rest->data += rest->size;
     rest->size = end ? rest->size - part.size - mark : 0;
     return part;
 }

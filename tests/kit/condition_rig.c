@@ -180,9 +180,13 @@ static void visit_inside(const walk *w, const organ_block *block, const json_t *
         }
         return;
     }
-    json_t *const made = block->kind == ORGAN_BLOCK_MADE && w->scope.row ? block->make(w->scope.row)
-                         : block->kind == ORGAN_BLOCK_TOGETHER && rows   ? json_pack("{s:O}", "rows", rows)
-                                                                         : json_incref((json_t *)(uintptr_t)rows);
+    json_t *made;
+    if (block->kind == ORGAN_BLOCK_MADE && w->scope.row)
+        made = block->make(w->scope.row);
+    else if (block->kind == ORGAN_BLOCK_TOGETHER && rows)
+        made = json_pack("{s:O}", "rows", rows);
+    else
+        made = json_incref((json_t *)(uintptr_t)rows);
     if (json_is_object(made)) {
         const walk one = about(w, made);
         visit(&one, block->blocks, block->count);

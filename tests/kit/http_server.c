@@ -244,12 +244,10 @@ static bool put_part(http_server *server, int to, const served_file *file, const
         range[0] = '\0';
     if (m->oddity == HTTP_BAD_CONTENT_RANGE)
         snprintf(range, sizeof range, "Content-Range: bytes %" PRIu64 "-/*\r\n", first);
+    const char *const own = etag ? etag : "";
     const int length =
         snprintf(head, sizeof head, "HTTP/1.1 206 Partial Content\r\n%sContent-Length: %" PRIu64 "\r\n%s%s%s%s\r\n",
-                 range, bytes + extra, etag ? "ETag: " : "",
-                 m->oddity == HTTP_OTHER_ETAG ? "\"other\""
-                 : etag                       ? etag
-                                              : "",
+                 range, bytes + extra, etag ? "ETag: " : "", m->oddity == HTTP_OTHER_ETAG ? "\"other\"" : own,
                  etag ? "\r\n" : "", m->oddity == HTTP_COMPRESSED ? "Content-Encoding: gzip\r\n" : "");
     if (m->oddity == HTTP_TRICKLES)
         return put(to, head, (size_t)length) && trickle(to, file, first, bytes);

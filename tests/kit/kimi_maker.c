@@ -160,9 +160,11 @@ static void add_experts(maker *m, int layer, const char *prefix)
     char name[160];
     for (int e = 0; e < s->experts; e++)
         for (int k = 0; k < 3; k++) {
-            const int elsewhere = k == 2 && e == s->experts - 1   ? layer + 1
-                                  : k == 0 && e == 0 && layer > 0 ? layer - 1
-                                                                  : layer;
+            int elsewhere = layer;
+            if (k == 2 && e == s->experts - 1)
+                elsewhere = layer + 1;
+            else if (k == 0 && e == 0 && layer > 0)
+                elsewhere = layer - 1;
             snprintf(name, sizeof name, "%s.mlp.experts.%d.%s", prefix, e,
                      (const char *[]){"gate_proj", "up_proj", "down_proj"}[k]);
             add_packed(m, layer, elsewhere, name, k < 2 ? s->width : s->hidden, k < 2 ? s->hidden : s->width);

@@ -159,13 +159,9 @@ void make_model(const char *directory, int layers, uint64_t hidden)
         for (size_t m = 0; m < 7; m++, count++) {
             const uint64_t wide = 2 * hidden + 37, rows = m == 4 || m == 5 ? wide : hidden,
                            cols = m == 6 ? wide : hidden;
+            const organ_dtype others = m == 2 ? ORGAN_F32 : ORGAN_BF16;
             snprintf(names[count], sizeof names[0], "model.layers.%d.%s.weight", l, modules[m]);
-            tensors[count] = (made_tensor){names[count],
-                                           m == 1   ? ORGAN_F16
-                                           : m == 2 ? ORGAN_F32
-                                                    : ORGAN_BF16,
-                                           2,
-                                           {rows, cols}};
+            tensors[count] = (made_tensor){names[count], m == 1 ? ORGAN_F16 : others, 2, {rows, cols}};
         }
         if (l == (layers - 1) / 2)
             first = count;

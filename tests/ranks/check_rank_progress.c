@@ -49,7 +49,7 @@ static void tell_early(organ_ranks *ranks, organ_error *error)
             organ_pulse_hear(ranks);
         organ_progress_begin(progress, stage ? "next" : "stage", 0, 0);
         for (int k = 0; k < 2 - stage && !first; k++)
-            organ_progress_advance(progress, 1, stage ? "c" : k ? "b" : "a", NULL);
+            organ_progress_advance(progress, 1, (const char *[]){"a", "b", "c"}[stage ? 2 : k], NULL);
         if (stage)
             ck_assert_int_eq(organ_ranks_agree(ranks, "the stage is done", error), ORGAN_OK);
         organ_progress_end(progress);

@@ -87,7 +87,8 @@ START_TEST(bands_cover_everything_once)
     organ_tensor tensors[8];
     organ_pass_item items[8];
     for (size_t k = 0; k < 8; k++) {
-        tensors[k] = fake_tensor(shapes[k], ranks[k], k == 7 ? ORGAN_Q6_K : k % 2 ? ORGAN_F32 : ORGAN_BF16);
+        const organ_dtype plain = k % 2 ? ORGAN_F32 : ORGAN_BF16;
+        tensors[k] = fake_tensor(shapes[k], ranks[k], k == 7 ? ORGAN_Q6_K : plain);
         items[k] = (organ_pass_item){.tensor = &tensors[k]};
     }
     static const size_t tiles[][2] = {{256, 256}, {16, 16}, {64, 1000}, {1, 7}, {3, 0}, {0, 0}};

@@ -353,10 +353,8 @@ START_TEST(strange_servers_are_refused)
                 reads(&r, 6000000, later ? 2 << 20 : 5000);
             } else
                 begin(&r, http_url(server, "model.gguf"), &hasty);
-            says(&r, strange[k].status,
-                 strange[k].words ? strange[k].words
-                 : later          ? "changed on the server"
-                                  : "is empty");
+            const char *const otherwise = later ? "changed on the server" : "is empty";
+            says(&r, strange[k].status, strange[k].words ? strange[k].words : otherwise);
             end(&r);
         }
     ck_assert_str_eq(notes, "");

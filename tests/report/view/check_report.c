@@ -365,10 +365,11 @@ static json_t *report_of_many(void)
               "'tile_map':{'rows':1,'cols':2,'killed':[1]},"
               "'magnitudes':{'weights':8,'per_octave':2,'from_log2':-3,'count':[0,2,0,6,0],'killed':[0,1,0,3,0]}}");
     json_t *const tensors = json_array();
-    for (int k = 0; k < 2001; k++)
-        json_array_append_new(tensors,
-                              json_pack("{s:i, s:f, s:i}", "number", k, "percent",
-                                        k == 0 ? 20.0 : 20.0 + (k % 2 ? 10 : -10), "layer", k == 2000 ? -1 : k % 2));
+    for (int k = 0; k < 2001; k++) {
+        const double off = k % 2 ? 10 : -10;
+        json_array_append_new(tensors, json_pack("{s:i, s:f, s:i}", "number", k, "percent", k == 0 ? 20.0 : 20.0 + off,
+                                                 "layer", k == 2000 ? -1 : k % 2));
+    }
     json_object_set_new(report, "tensors", tensors);
     return report;
 }

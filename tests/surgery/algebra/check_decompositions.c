@@ -34,11 +34,12 @@ static float *vectors_of(int kind, size_t count, size_t n)
     for (size_t c = 0; c < count; c++)
         for (size_t i = 0; i < n; i++) {
             float *const x = &v[c * n + i];
-            *x = kind == STEEP      ? ldexpf(*x, -(int)(c / 2))
-                 : kind == SAME     ? 1
-                 : kind == ZERO     ? 0
-                 : kind == IDENTITY ? c == i
-                                    : *x;
+            if (kind == STEEP)
+                *x = ldexpf(*x, -(int)(c / 2));
+            else if (kind == SAME || kind == ZERO)
+                *x = kind == SAME;
+            else if (kind == IDENTITY)
+                *x = c == i;
             if (kind == DEFICIENT && c >= 3)
                 *x = v[(c - 3) * n + i] - 2 * v[(c - 2) * n + i];
         }

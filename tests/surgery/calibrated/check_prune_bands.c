@@ -164,7 +164,10 @@ START_TEST(equals_go_in_order)
 {
     size_t size;
     for (size_t k = 0; k < ALL; k++)
-        values[k] = k % 10 == 9 ? (k % 20 == 9 ? -0.0f : 0.0f) : k % 3 ? 0.25f : -0.25f;
+        if (k % 10 == 9)
+            values[k] = k % 20 == 9 ? -0.0f : 0.0f;
+        else
+            values[k] = k % 3 ? 0.25f : -0.25f;
     make_matrix(values, ROWS, COLS);
     way w = {.donor = scratch_path("donor"), .method = "magnitude", .sparsity = 50};
     w.memory = least_memory(w);
@@ -198,10 +201,7 @@ START_TEST(not_finite)
         values[ALL - 1] = INFINITY;
         make_matrix(values, ROWS, COLS);
         snprintf(told, sizeof told, "model.layers.0.mlp.up_proj.weight: weight [%zu, 32] is %s; it must be finite",
-                 rows[k],
-                 k == 0   ? "-inf"
-                 : k == 1 ? "nan"
-                          : "inf");
+                 rows[k], (const char *[]){"-inf", "nan", "inf"}[k]);
         way w = {.donor = scratch_path("donor"), .method = "magnitude", .sparsity = 50};
         const uint64_t least = least_memory(w);
         for (unsigned threads = 1; threads < 4; threads += 2) {

@@ -41,8 +41,10 @@ static organ_status prune(const char *output, way w, organ_error *error)
     const bool text = !w.c.method || strcmp(w.c.method, "magnitude") != 0;
     w.c.method = w.c.method ? w.c.method : "physarum-v2";
     w.c.calibration.text = w.c.calibration.text || !text ? w.c.calibration.text : scratch_path("text");
-    w.c.calibration.samples = w.c.calibration.samples ? w.c.calibration.samples : text ? 12 : 128;
-    w.c.calibration.context = w.c.calibration.context ? w.c.calibration.context : text ? 40 : 512;
+    if (!w.c.calibration.samples)
+        w.c.calibration.samples = text ? 12 : 128;
+    if (!w.c.calibration.context)
+        w.c.calibration.context = text ? 40 : 512;
     w.c.effort = w.c.effort > 0 ? w.c.effort : 1;
     const method_way whole = {.donor = w.donor ? w.donor : scratch_path("donor"),
                               .targets = w.targets,

@@ -144,9 +144,9 @@ START_TEST(experts_in_stacks)
     rig_donor(s->config, s->donor);
     must_cut("out", (cut_way){0});
     made_of("out", s->wanted);
-    const char *const key = strstr(s->config, "text_config") ? "text_config.num_experts"
-                            : strstr(s->config, "num_local") ? "num_local_experts"
-                                                             : "num_experts";
+    const char *key = strstr(s->config, "num_local") ? "num_local_experts" : "num_experts";
+    if (strstr(s->config, "text_config"))
+        key = "text_config.num_experts";
     ck_assert_str_eq(config_says("out", key), "2");
 }
 END_TEST

@@ -245,10 +245,13 @@ static void read_cut(const char *words, organ_cut_layer *layers, uint32_t (*list
             s = read_experts(s + 1, lists[used++], &layers[layer]);
             continue;
         }
-        organ_cut_keep *const keep = kind == 'e'   ? &layers[layer].experts
-                                     : kind == 'c' ? &layers[layer].channels
-                                     : kind == 's' ? &layers[layer].shared_channels
-                                                   : &layers[layer].kv_heads;
+        organ_cut_keep *keep = &layers[layer].kv_heads;
+        if (kind == 'e')
+            keep = &layers[layer].experts;
+        else if (kind == 'c')
+            keep = &layers[layer].channels;
+        else if (kind == 's')
+            keep = &layers[layer].shared_channels;
         keep->numbers = lists[used];
         s = read_numbers(s + 1, lists[used++], &keep->count);
     }
@@ -341,7 +344,9 @@ organ_status cut_model(const char *output, cut_way way, organ_error *error)
     const bool gguf = exists(scratch_path("donor.gguf"));
     char donor[4096];
     *error = (organ_error){0};
-    snprintf(donor, sizeof donor, "%s", scratch_path("%s", way.donor ? way.donor : gguf ? "donor.gguf" : "donor"));
+    if (!way.donor)
+        way.donor = gguf ? "donor.gguf" : "donor";
+    snprintf(donor, sizeof donor, "%s", scratch_path("%s", way.donor));
     json_decref(cut_report);
     cut_report = NULL;
     run_engine_open(&room, (run_way){.threads = way.threads, .memory = way.memory, .stop = way.stop});

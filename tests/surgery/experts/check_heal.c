@@ -84,7 +84,10 @@ static void put_values(FILE *out, const blocks_tensor *t, samples *from)
     for (size_t e = 0; e < stack; e++) {
         samples_fill(from, NORMAL, own, each);
         for (size_t k = 0; k < each; k++)
-            own[k] = t->rank == 1 ? 1 : t->rank == 2 ? 0.2f * common[k] : 0.2f * common[k] + 0.1f * own[k];
+            if (t->rank == 1)
+                own[k] = 1;
+            else
+                own[k] = 0.2f * common[k] + (t->rank == 2 ? 0 : 0.1f * own[k]);
         unsigned char blocks[HIDDEN * WIDTH / 32 * 34];
         if (t->dtype == ORGAN_Q8_0)
             kernels->quantize[organ_dtype_describe(ORGAN_Q8_0)->ggml](own, blocks, each / 32);

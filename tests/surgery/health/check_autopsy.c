@@ -352,9 +352,7 @@ START_TEST(levels_are_exact_up_to_the_limit)
                 memcpy(&values[k], &bits, sizeof bits);
             }
             const rig_tensor tensors[] = {{"x",
-                                           type < 2    ? ORGAN_F32
-                                           : type == 2 ? ORGAN_F16
-                                                       : ORGAN_BF16,
+                                           (organ_dtype[]){ORGAN_F32, ORGAN_F32, ORGAN_F16, ORGAN_BF16}[type],
                                            2,
                                            {3, 5000},
                                            type < 2 ? (void *)values : words}};

@@ -94,7 +94,8 @@ static double cost_of(const costs *c, const bool *dropped)
     double sum = 0;
     for (size_t a = 0; a < c->layers; a++)
         for (size_t b = a; b < c->layers && dropped[a]; b++)
-            sum += !dropped[b] ? 0 : a == b ? c->alone[a] : c->both[a][b];
+            if (dropped[b])
+                sum += a == b ? c->alone[a] : c->both[a][b];
     return sum;
 }
 

@@ -183,7 +183,7 @@ START_TEST(found)
     made_tensor all[4];
     memcpy(all, q, sizeof q);
     memcpy(all + 2, f->more, sizeof f->more);
-    lora_adapter("lora", f->members, all, f->more[1].name ? 4 : f->more[0].name ? 3 : 2);
+    lora_adapter("lora", f->members, all, 2 + (f->more[0].name || f->more[1].name) + (f->more[1].name != NULL));
     lora_refused(
         (lora_way){.verb = LORA_SANITIZE, .adapter = "lora", .base = f->base, .rank = f->max_rank, .check = true},
         ORGAN_CHECK_FAILED, "a server would refuse");

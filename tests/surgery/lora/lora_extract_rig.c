@@ -198,7 +198,8 @@ organ_status lora_extract(const char *output, lora_way w, organ_error *error)
     o.tuned = w.tuned ? w.tuned : scratch_path("tuned.safetensors");
     o.write.output = scratch_path("%s", output);
     o.rank = o.rank ? o.rank : 8;
-    o.dtype = o.dtype ? o.dtype : w.bf16 ? "bf16" : "f32";
+    if (!o.dtype)
+        o.dtype = w.bf16 ? "bf16" : "f32";
     json_decref(lora_result);
     lora_result = NULL;
     run_engine_open(&room, (run_way){.threads = w.threads, .memory = w.memory, .stop = w.stop});

@@ -348,7 +348,8 @@ START_TEST(a_model_behind_a_url)
     char names[8][64];
     kimi_make(scratch_path("kimi"), kimi);
     for (size_t k = 0; k < 6; k++) {
-        strcpy(names[k], k < 4 ? kimi_shard(kimi, (int)k) : k == 4 ? INDEX : "config.json");
+        const char *const other = k == 4 ? INDEX : "config.json";
+        strcpy(names[k], k < 4 ? kimi_shard(kimi, (int)k) : other);
         size_t size;
         files[k].name = names[k];
         files[k].head = slurp(scratch_path("kimi/%s", names[k]), &size);

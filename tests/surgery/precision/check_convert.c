@@ -83,8 +83,10 @@ static plain quantize_plainly(const char *scheme, const float *values, size_t ro
 {
     const bool block = strstr(scheme, "block"), tensor = strstr(scheme, "tensor"), group = strstr(scheme, "group");
     plain p = {.rows = rows, .cols = cols, .int4 = group, .wide = block};
-    p.block_rows = block ? 128 : tensor ? rows : 1;
-    p.block_cols = block ? 128 : group ? 32 : cols;
+    p.block_rows = tensor ? rows : 1;
+    p.block_cols = group ? 32 : cols;
+    if (block)
+        p.block_rows = p.block_cols = 128;
     p.scale_rows = (rows + p.block_rows - 1) / p.block_rows;
     p.scale_cols = (cols + p.block_cols - 1) / p.block_cols;
     p.scales = calloc(p.scale_rows * p.scale_cols, sizeof *p.scales);

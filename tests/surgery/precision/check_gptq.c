@@ -103,9 +103,9 @@ START_TEST(values_are_what_codes_mean)
         for (size_t i = 0; i < LAYER_ROWS; i++) {
             uint8_t codes[LAYER_COLS];
             float back[LAYER_COLS];
-            const size_t band = grids[k].scale_of == ORGAN_SCALE_BLOCK    ? i / 128
-                                : grids[k].scale_of == ORGAN_SCALE_TENSOR ? 0
-                                                                          : i;
+            size_t band = grids[k].scale_of == ORGAN_SCALE_TENSOR ? 0 : i;
+            if (grids[k].scale_of == ORGAN_SCALE_BLOCK)
+                band = i / 128;
             engine.kernels->encode[code](q.values + i * LAYER_COLS, q.scales + band * groups, group, codes, LAYER_COLS);
             engine.kernels->decode[code][ORGAN_REAL_F32](codes, q.scales + band * groups, NULL, group, back,
                                                          LAYER_COLS);

@@ -133,7 +133,9 @@ static double rate_of(int kind, double gain)
     case 0:
         return 100.0 / (1.0 + gain);
     case 1:
-        return gain < 1e-4 ? 100.0 : gain > 3e5 ? 0.0 : 70.0 - 5.0 * log10(gain);
+        if (gain < 1e-4)
+            return 100.0;
+        return gain > 3e5 ? 0.0 : 70.0 - 5.0 * log10(gain);
     case 2:
         return gain < 40.0 ? 60.0 : 30.0;
     case 3:

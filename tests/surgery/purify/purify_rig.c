@@ -29,7 +29,10 @@ organ_status purify(const char *output, purify_way w, organ_error *error)
     o.model = w.model ? w.model : scratch_path("donor");
     o.write.output = scratch_path("%s", output);
     o.method = o.method ? o.method : "haar";
-    o.strength = w.nothing ? 0.0 : o.strength != 0 ? o.strength : 0.5;
+    if (w.nothing)
+        o.strength = 0.0;
+    else if (o.strength == 0)
+        o.strength = 0.5;
     o.threshold = o.threshold != 0 ? o.threshold : -1.0;
     json_decref(purify_result);
     purify_result = NULL;

@@ -161,11 +161,9 @@ static organ_status make(make_with *run, made_way w, organ_error *error)
     json_decref(report);
     report = NULL;
     run_engine_open(&room, (run_way){.threads = w.threads, .memory = w.memory ? w.memory : 256 << 20, .stop = w.stop});
+    const organ_experiment_options *const evaluate = w.evaluate ? w.evaluate : &usual;
     const organ_status status = run(&w, w.model ? w.model : DONOR, scratch_path("%s", w.output ? w.output : "out"),
-                                    w.plain      ? NULL
-                                    : w.evaluate ? w.evaluate
-                                                 : &usual,
-                                    &room.engine, error);
+                                    w.plain ? NULL : evaluate, &room.engine, error);
     run_engine_close(&room);
     return status;
 }
