@@ -45,6 +45,15 @@ size_t organ_forward_attention_room(const organ_forward_config *c, size_t tokens
 
 /* ---- norms and rotation of heads ---- */
 
+static void norm_heads(const attention_job *j, float *heads, size_t count, forward_part norm)
+{
+    const organ_forward_config *c = &j->group->forward->config;
+    const float *const weights = organ_forward_values(j->group->layer, norm);
+    const size_t width = c->qk_norm == ORGAN_QK_NORM_ALL ? count * c->head_dim : c->head_dim;
+    for (size_t at = 0; weights && at < count * c->head_dim; at += width)
+        organ_forward_norm(heads + at, weights, c->norm_adds_one ? 1 : 0, c->rms_eps, width, heads + at);
+}
+
 static void rotate(const forward_rotation *rotation, size_t position, float *head)
 {
     const float *cosines = rotation->cosines + position * rotation->half,
@@ -59,14 +68,9 @@ static void rotate(const forward_rotation *rotation, size_t position, float *hea
 
 static void turn_heads(const attention_job *j, float *heads, size_t count, size_t token, forward_part norm)
 {
-    const organ_forward_config *c = &j->group->forward->config;
-    const float *weights = organ_forward_values(j->group->layer, norm);
-    for (size_t h = 0; h < count; h++) {
-        float *head = heads + h * c->head_dim;
-        if (weights)
-            organ_forward_norm(head, weights, c->norm_adds_one ? 1 : 0, c->rms_eps, c->head_dim, head);
-        rotate(j->rotation, j->position[token], head);
-    }
+    norm_heads(j, heads, count, norm);
+    for (size_t h = 0; h < count && j->group->layer->rotated; h++)
+        rotate(j->rotation, j->position[token], heads + h * j->group->forward->config.head_dim);
 }
 
 static void turn_tokens(void *context, size_t index, size_t worker)

@@ -16,7 +16,7 @@ static const forward_family families[] = {
     {"MixtralForCausalLM",  NULL,       TRAIT_WINDOW_ALL | TRAIT_MIXTRAL, 0, 1e6, 0},
     {"Qwen2ForCausalLM",    "qwen2",    TRAIT_QKV_BIAS | TRAIT_WINDOW_FLAG, 0, 1e4, 0},
     {"Qwen3ForCausalLM",    "qwen3",    TRAIT_BIAS_FIELD | TRAIT_QK_NORM | TRAIT_WINDOW_FLAG, 128, 1e4, 0},
-    {"Qwen3MoeForCausalLM", "qwen3moe", TRAIT_BIAS_FIELD | TRAIT_QK_NORM | TRAIT_QWEN_EXPERTS, 128, 1e4, 0},
+    {"Qwen3MoeForCausalLM", "qwen3moe", TRAIT_BIAS_FIELD | TRAIT_QK_NORM | TRAIT_QWEN_EXPERTS, 0, 1e4, 0},
     {"Qwen2MoeForCausalLM", "qwen2moe", TRAIT_QKV_BIAS | TRAIT_QWEN_EXPERTS | TRAIT_SHARED_EXPERT, 0, 1e4, 0},
     {"Glm4MoeForCausalLM",  "glm4moe",
      TRAIT_LOGISTIC_EXPERTS | TRAIT_QKV_BIAS_FIELD | TRAIT_QK_NORM_FIELD | TRAIT_HALF_ROPE | TRAIT_NORM_AS_ATTENDED,
@@ -24,9 +24,22 @@ static const forward_family families[] = {
     {"Dots1ForCausalLM",    "dots1",
      TRAIT_LOGISTIC_EXPERTS | TRAIT_BIAS_FIELD | TRAIT_QK_NORM | TRAIT_WINDOW_FROM, 0, 1e4, 0},
     {"Phi3ForCausalLM",     "phi3",     TRAIT_WINDOW_ALL, 0, 1e4, 0},
+    {"GemmaForCausalLM",    NULL,       TRAIT_BIAS_FIELD | TRAIT_GEMMA_ONE, 256, 1e4, 0},
     {"Gemma2ForCausalLM",   "gemma2",   TRAIT_BIAS_FIELD | TRAIT_GEMMA | TRAIT_SOFTCAPS, 256, 1e4, 2},
     {"Gemma3ForCausalLM",   "gemma3",
      TRAIT_BIAS_FIELD | TRAIT_GEMMA | TRAIT_SOFTCAPS | TRAIT_QK_NORM | TRAIT_LOCAL_ROPE, 256, 1e6, 6},
+    {"SmolLM3ForCausalLM",  NULL,       TRAIT_BIAS_FIELD | TRAIT_MLP_BIAS | TRAIT_WINDOW_FLAG | TRAIT_NO_ROPE_LIST,
+     0, 2e6, 0},
+    {"Olmo2ForCausalLM",    NULL,       TRAIT_BIAS_FIELD | TRAIT_POST_NORMS | TRAIT_QK_NORM_ALL, 0, 1e4, 0},
+    {"Olmo3ForCausalLM",    NULL,
+     TRAIT_BIAS_FIELD | TRAIT_POST_NORMS | TRAIT_QK_NORM_ALL | TRAIT_LAYER_TYPES | TRAIT_PLAIN_LOCAL, 0, 1e4, 4},
+    {"Exaone4ForCausalLM",  NULL,
+     TRAIT_POST_NORMS | TRAIT_QK_NORM | TRAIT_LAYER_TYPES | TRAIT_NO_ROPE_FULL, 0, 1e4, 4},
+    {"GraniteForCausalLM",  NULL,       TRAIT_BIAS_FIELD | TRAIT_MLP_BIAS | TRAIT_MULTIPLIERS, 0, 1e4, 0},
+    {"SeedOssForCausalLM",  NULL,       TRAIT_QKV_BIAS_FIELD | TRAIT_OUT_BIAS_FIELD | TRAIT_MLP_BIAS, 128, 1e4, 0},
+    {"MinistralForCausalLM", NULL,      TRAIT_LAYER_TYPES, 0, 1e4, 0},
+    {"HeliumForCausalLM",   NULL,       TRAIT_BIAS_FIELD | TRAIT_MLP_BIAS | TRAIT_INTERLEAVED, 128, 1e5, 0},
+    {"Ernie4_5ForCausalLM", NULL,       TRAIT_USE_BIAS | TRAIT_INTERLEAVED, 128, 5e5, 0},
 };
 /* clang-format on */
 
@@ -42,7 +55,7 @@ const forward_family *organ_forward_family_named(const char *architecture, bool 
 
 organ_status organ_forward_family_refuse(const char *label, const char *architecture, bool gguf, organ_error *error)
 {
-    char known[512] = "";
+    char known[1024] = "";
     size_t used = 0;
     for (size_t k = 0; k < sizeof families / sizeof *families; k++) {
         const char *const name = gguf ? families[k].gguf : families[k].architecture;

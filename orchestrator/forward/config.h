@@ -30,6 +30,12 @@ typedef struct organ_rope_config {
     const float *short_factors, *long_factors;
 } organ_rope_config;
 
+/* The norms of a layer: before attention and feed-forward, around both, or only after both. */
+typedef enum organ_norm_placement { ORGAN_NORMS_BEFORE, ORGAN_NORMS_AROUND, ORGAN_NORMS_AFTER } organ_norm_placement;
+
+/* The norm of q and k before rotation: none, one over each head, or one over all heads of a token together. */
+typedef enum organ_qk_norm { ORGAN_QK_NORM_NONE, ORGAN_QK_NORM_HEAD, ORGAN_QK_NORM_ALL } organ_qk_norm;
+
 /* Upper bound on the number of expert groups; DeepSeek-V3 has 8. */
 #define ORGAN_ROUTER_GROUPS 64
 
@@ -41,13 +47,18 @@ typedef struct organ_forward_config {
     double attention_softcap, final_softcap;            /* 0: none */
     organ_activation activation;
     organ_rope_config rope,
-        rope_local;       /* rope_local: for layers with a sliding window that have their own rotation (Gemma 3) */
-    unsigned window;      /* sliding window in tokens, 0: none */
-    const bool *windowed; /* for each layer; NULL: no layer has a window */
-    bool qk_norm, norm_adds_one, sandwich_norms, tied_output;
+        rope_local;        /* rope_local: for layers with a sliding window that have their own rotation (Gemma 3) */
+    unsigned window;       /* sliding window in tokens, 0: none */
+    const bool *windowed;  /* for each layer; NULL: no layer has a window */
+    const bool *unrotated; /* for each layer: q and k get no positions; NULL: all layers rotate them */
+    double residual_scale; /* factor of what attention and feed-forward add to the hidden state; 1: none */
+    double logit_scale;    /* factor of the logits, before the soft cap; 1: none */
+    organ_norm_placement norms;
+    organ_qk_norm qk_norm;
+    bool norm_adds_one, tied_output;
     bool qkv_bias, output_bias, mlp_bias; /* linear layers with a bias; for a GGUF file, as found in its tensors */
-    bool rope_interleaved; /* rows of Q and K are in llama.cpp's order in GGUF files of the llama kind; undone during
-                              loading */
+    bool rope_interleaved; /* rotation pairs neighbouring rows of Q and K: in GGUF files of the llama kind and in
+                              safetensors of some architectures; undone during loading */
     unsigned experts, experts_used; /* 0: dense */
     uint64_t expert_intermediate;
     bool normalise_experts;

@@ -180,7 +180,8 @@ static void read_gguf_scales(const config_gguf_source *s, const forward_family *
     require_key(s, "attention.layer_norm_rms_epsilon");
     c->rms_eps = gguf_real(s, "attention.layer_norm_rms_epsilon", 0);
     c->embedding_scale = gemma ? sqrt((double)c->hidden) : 1;
-    c->sandwich_norms = gemma;
+    c->residual_scale = c->logit_scale = 1;
+    c->norms = gemma ? ORGAN_NORMS_AROUND : ORGAN_NORMS_BEFORE;
     c->activation = gemma ? ORGAN_GELU_TANH : ORGAN_SILU;
     /* The metadata lack this: in both Gemma generations only the 27 B model, identified by its number of layers,
      * scales scores by hidden_size / heads instead of head_dim. */
@@ -209,7 +210,9 @@ static organ_status read_gguf_config(const config_gguf_source *s, const organ_mo
     read_sizes(s, model, family, c);
     read_gguf_scales(s, family, c);
     c->qk_norm = family->traits & TRAIT_QK_NORM ||
-                 (family->traits & TRAIT_QK_NORM_FIELD && organ_model_find(model, "blk.0.attn_q_norm.weight"));
+                         (family->traits & TRAIT_QK_NORM_FIELD && organ_model_find(model, "blk.0.attn_q_norm.weight"))
+                     ? ORGAN_QK_NORM_HEAD
+                     : ORGAN_QK_NORM_NONE;
     c->qkv_bias = organ_model_find(model, "blk.0.attn_q.bias") || organ_model_find(model, "blk.0.attn_qkv.bias");
     c->output_bias = organ_model_find(model, "blk.0.attn_output.bias");
     c->mlp_bias = organ_model_find(model, "blk.0.ffn_down.bias");

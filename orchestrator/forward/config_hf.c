@@ -194,7 +194,10 @@ static void read_ropes(const config_hf_source *s, organ_forward_config *c)
     c->rope = read_rope(s, object, hf_real(s, s->root, "rope_theta", s->family->theta), c);
     c->rope_local = c->rope;
     const json_t *local = full ? member(both, "sliding_attention") : NULL;
-    if (full || s->family->traits & TRAIT_LOCAL_ROPE)
+    if (!full && s->family->traits & TRAIT_PLAIN_LOCAL)
+        c->rope_local =
+            (organ_rope_config){.theta = c->rope.theta, .dimensions = c->rope.dimensions, .attention_factor = 1};
+    else if (full || s->family->traits & TRAIT_LOCAL_ROPE)
         c->rope_local = read_rope(s, local, hf_real(s, s->root, "rope_local_base_freq", 1e4), c);
 }
 
@@ -236,7 +239,8 @@ static void count_layers(const config_hf_source *s, organ_forward_config *c)
 {
     const unsigned traits = s->family->traits;
     const unsigned from = traits & (TRAIT_WINDOW_FLAG | TRAIT_WINDOW_FROM) ? needed(s, "max_window_layers") : 0;
-    const unsigned pattern = traits & TRAIT_GEMMA ? hf_size(s, "sliding_window_pattern", s->family->window_pattern) : 0;
+    const bool counted = traits & (TRAIT_GEMMA | TRAIT_LAYER_TYPES);
+    const unsigned pattern = counted ? hf_size(s, "sliding_window_pattern", s->family->window_pattern) : 0;
     if (traits & TRAIT_GEMMA && pattern == 0)
         organ_fail(s->error, ORGAN_BAD_INPUT, "%s: sliding_window_pattern is 0, not from 1", s->label);
     bool *windowed = room_for_layers(s, c);
@@ -247,11 +251,12 @@ static void count_layers(const config_hf_source *s, organ_forward_config *c)
 static void read_windows(const config_hf_source *s, organ_forward_config *c)
 {
     const unsigned traits = s->family->traits;
-    const json_t *types =
-        traits & (TRAIT_WINDOW_FLAG | TRAIT_WINDOW_FROM | TRAIT_GEMMA) ? member(s->root, "layer_types") : NULL;
+    const json_t *types = traits & (TRAIT_WINDOW_FLAG | TRAIT_WINDOW_FROM | TRAIT_GEMMA | TRAIT_LAYER_TYPES)
+                              ? member(s->root, "layer_types")
+                              : NULL;
     const bool off = traits & (TRAIT_WINDOW_FLAG | TRAIT_QWEN_EXPERTS) && !flag_of(s, "use_sliding_window", false);
-    if (c->layers > FORWARD_MOST_LAYERS ||
-        !(traits & (TRAIT_WINDOW_ALL | TRAIT_WINDOW_FLAG | TRAIT_WINDOW_FROM | TRAIT_QWEN_EXPERTS | TRAIT_GEMMA)))
+    if (c->layers > FORWARD_MOST_LAYERS || !(traits & (TRAIT_WINDOW_ALL | TRAIT_WINDOW_FLAG | TRAIT_WINDOW_FROM |
+                                                       TRAIT_QWEN_EXPERTS | TRAIT_GEMMA | TRAIT_LAYER_TYPES)))
         return;
     if (off)
         c->window = 0;
@@ -263,12 +268,43 @@ static void read_windows(const config_hf_source *s, organ_forward_config *c)
         count_layers(s, c);
 }
 
+/* ---- layers without positions ---- */
+
+/* no_rope_layers has 1 for a layer that rotates q and k and 0 for a layer that does not. */
+static void read_no_rope_list(const config_hf_source *s, bool *unrotated, const organ_forward_config *c)
+{
+    const json_t *const list = member(s->root, "no_rope_layers");
+    const unsigned interval = hf_size(s, "no_rope_layer_interval", 4);
+    if (list && (!json_is_array(list) || json_array_size(list) != c->layers))
+        refuse_member(s, "no_rope_layers", list, "a list with 0 or 1 for each of num_hidden_layers");
+    if (!list && interval == 0)
+        organ_fail(s->error, ORGAN_BAD_INPUT, "%s: no_rope_layer_interval is 0", s->label);
+    for (unsigned k = 0; k < c->layers && !s->error->status; k++)
+        unrotated[k] = list ? json_integer_value(json_array_get(list, k)) == 0 : (k + 1) % interval == 0;
+}
+
+static void read_positions(const config_hf_source *s, organ_forward_config *c)
+{
+    const unsigned traits = s->family->traits;
+    const bool by_window = traits & TRAIT_NO_ROPE_FULL && c->windowed;
+    if (c->layers > FORWARD_MOST_LAYERS || !(traits & TRAIT_NO_ROPE_LIST || by_window))
+        return;
+    bool *const unrotated = calloc((size_t)c->layers + 1, sizeof *unrotated);
+    c->unrotated = unrotated;
+    if (!unrotated)
+        organ_fail_errno(s->error, ENOMEM, "%s: %u layers", s->label, c->layers);
+    else if (traits & TRAIT_NO_ROPE_LIST)
+        read_no_rope_list(s, unrotated, c);
+    for (unsigned k = 0; unrotated && by_window && k < c->layers; k++)
+        unrotated[k] = !c->windowed[k];
+}
+
 /* ---- the rest ---- */
 
 static void read_activation(const config_hf_source *s, organ_forward_config *c)
 {
     const char *key = member(s->root, "hidden_activation") ? "hidden_activation" : "hidden_act";
-    const bool gemma = s->family->traits & TRAIT_GEMMA;
+    const bool gemma = s->family->traits & (TRAIT_GEMMA | TRAIT_GEMMA_ONE);
     const char *word = word_of(s, s->root, key, gemma ? "gelu_pytorch_tanh" : "silu");
     if (strcmp(word, "silu") == 0)
         c->activation = ORGAN_SILU;
@@ -348,22 +384,46 @@ static void read_sizes(const config_hf_source *s, organ_forward_config *c)
     c->head_dim = hf_size(s, "head_dim", own || c->heads == 0 ? own : (unsigned)(c->hidden / c->heads));
 }
 
+/* Granite. transformers takes 1 for each factor that config.json does not have. */
+static void read_multipliers(const config_hf_source *s, organ_forward_config *c)
+{
+    const double divisor = hf_real(s, s->root, "logits_scaling", 1);
+    c->embedding_scale = hf_real(s, s->root, "embedding_multiplier", 1);
+    c->attention_scale = hf_real(s, s->root, "attention_multiplier", 1);
+    c->residual_scale = hf_real(s, s->root, "residual_multiplier", 1);
+    c->logit_scale = 1 / divisor;
+    if (!isfinite(c->embedding_scale) || !isfinite(c->residual_scale) || !isfinite(c->logit_scale))
+        organ_fail(
+            s->error, ORGAN_BAD_INPUT,
+            "%s: embedding_multiplier %g, residual_multiplier %g, logits_scaling %g: not finite, or divided by 0",
+            s->label, c->embedding_scale, c->residual_scale, divisor);
+}
+
 static void read_hf_scales(const config_hf_source *s, organ_forward_config *c)
 {
     const unsigned traits = s->family->traits;
     if (!member(s->root, "rms_norm_eps"))
         organ_fail(s->error, ORGAN_BAD_INPUT, "%s: rms_norm_eps is missing", s->label);
     c->rms_eps = hf_real(s, s->root, "rms_norm_eps", 0);
-    c->embedding_scale = 1;
+    c->embedding_scale = c->residual_scale = c->logit_scale = 1;
     c->attention_scale = 1 / sqrt((double)c->head_dim);
     if (traits & TRAIT_GEMMA) {
-        c->norm_adds_one = c->sandwich_norms = true;
+        c->norm_adds_one = true;
+        c->norms = ORGAN_NORMS_AROUND;
         c->embedding_scale = sqrt((double)c->hidden);
         const double scalar = hf_real(s, s->root, "query_pre_attn_scalar", 256);
         if (!(scalar > 0) || !isfinite(scalar))
             organ_fail(s->error, ORGAN_BAD_INPUT, "%s: query_pre_attn_scalar is %g, not above 0", s->label, scalar);
         c->attention_scale = 1 / sqrt(scalar);
     }
+    if (traits & TRAIT_GEMMA_ONE) {
+        c->norm_adds_one = true;
+        c->embedding_scale = sqrt((double)c->hidden);
+    }
+    if (traits & TRAIT_POST_NORMS)
+        c->norms = ORGAN_NORMS_AFTER;
+    if (traits & TRAIT_MULTIPLIERS)
+        read_multipliers(s, c);
     if (traits & TRAIT_SOFTCAPS) {
         const bool second =
             !(traits & TRAIT_QK_NORM); /* Gemma 2 has default caps if its config has no field; null means no cap */
@@ -382,19 +442,29 @@ static organ_status read_hf_config(const config_hf_source *s, organ_forward_conf
     read_hf_scales(s, c);
     read_activation(s, c);
     read_experts(s, c);
-    c->qk_norm = traits & TRAIT_QK_NORM || (traits & TRAIT_QK_NORM_FIELD && flag_of(s, "use_qk_norm", false));
+    if (traits & TRAIT_QK_NORM || (traits & TRAIT_QK_NORM_FIELD && flag_of(s, "use_qk_norm", false)))
+        c->qk_norm = ORGAN_QK_NORM_HEAD;
+    if (traits & TRAIT_QK_NORM_ALL)
+        c->qk_norm = ORGAN_QK_NORM_ALL;
+    c->rope_interleaved = traits & TRAIT_INTERLEAVED;
     c->qkv_bias = (traits & TRAIT_QKV_BIAS && flag_of(s, "qkv_bias", true)) ||
-                  (traits & TRAIT_QKV_BIAS_FIELD && flag_of(s, "attention_bias", false));
+                  (traits & TRAIT_QKV_BIAS_FIELD && flag_of(s, "attention_bias", traits & TRAIT_OUT_BIAS_FIELD));
     if (traits & TRAIT_BIAS_FIELD)
         c->qkv_bias = c->output_bias = flag_of(s, "attention_bias", false);
+    if (traits & TRAIT_OUT_BIAS_FIELD)
+        c->output_bias = flag_of(s, "attention_out_bias", false);
     if (traits & TRAIT_MLP_BIAS)
         c->mlp_bias = flag_of(s, "mlp_bias", false);
-    c->tied_output = flag_of(s, "tie_word_embeddings", traits & TRAIT_GEMMA);
+    if (traits & TRAIT_USE_BIAS)
+        c->qkv_bias = c->output_bias = c->mlp_bias = flag_of(s, "use_bias", false);
+    c->tied_output = flag_of(s, "tie_word_embeddings", traits & (TRAIT_GEMMA | TRAIT_GEMMA_ONE | TRAIT_USE_BIAS));
     if (flag_of(s, "use_bidirectional_attention", false))
         organ_fail(s->error, ORGAN_BAD_INPUT, "%s: use_bidirectional_attention is not supported", s->label);
     read_ropes(s, c);
     if (s->error->status == ORGAN_OK)
         read_windows(s, c);
+    if (s->error->status == ORGAN_OK)
+        read_positions(s, c);
     return s->error->status ? s->error->status : organ_forward_config_check(s->label, c, s->error);
 }
 

@@ -32,6 +32,17 @@ typedef enum forward_trait {
     TRAIT_HALF_ROPE = 32768,        /* half of a head is rotated by default */
     TRAIT_WINDOW_FROM = 131072,     /* sliding_window from max_window_layers on, without a flag */
     TRAIT_NORM_AS_ATTENDED = 65536, /* GGUF: the norm before the feed-forward is named post_attention_norm */
+    TRAIT_POST_NORMS = 1 << 18,     /* norms only after attention and feed-forward */
+    TRAIT_QK_NORM_ALL = 1 << 19,    /* a norm over all heads of q together, and of k */
+    TRAIT_NO_ROPE_LIST = 1 << 20,   /* no_rope_layers, or every no_rope_layer_interval-th layer has no positions */
+    TRAIT_NO_ROPE_FULL = 1 << 21,   /* layers without a window have no positions, if other layers have a window */
+    TRAIT_MULTIPLIERS = 1 << 22,    /* of embeddings, scores, residuals and logits (Granite) */
+    TRAIT_LAYER_TYPES = 1 << 23,    /* layer_types gives layers the window, else the family's pattern */
+    TRAIT_PLAIN_LOCAL = 1 << 24,    /* layers with a window rotate without the scaling of the others */
+    TRAIT_INTERLEAVED = 1 << 25,    /* rotation pairs neighbours, in safetensors too */
+    TRAIT_OUT_BIAS_FIELD = 1 << 26, /* attention_out_bias gives o a bias */
+    TRAIT_USE_BIAS = 1 << 27,       /* use_bias gives every linear layer a bias */
+    TRAIT_GEMMA_ONE = 1 << 28,      /* 1 + w in norms, scaled embeddings, tied output, GELU; norms before only */
 } forward_trait;
 
 typedef struct forward_family {

@@ -5,6 +5,7 @@
 #include "orchestrator/machine/extent.h"
 
 #include <stdio.h>
+#include <string.h>
 
 #define TOKENS_AT_ONCE ((size_t)32)
 
@@ -14,7 +15,7 @@ typedef struct token_job {
     float *to;
     size_t tokens, width;
     double eps;
-    float plus;
+    float plus, scale;
     const organ_kernels *kernels;
     organ_activation activation;
 } token_job;
@@ -34,7 +35,7 @@ static void add_tokens(void *context, size_t index, size_t worker)
     const token_job *j = context;
     const size_t until = organ_lesser((index + 1) * TOKENS_AT_ONCE, j->tokens) * j->width;
     for (size_t k = index * TOKENS_AT_ONCE * j->width; k < until; k++)
-        j->to[k] += j->from[k];
+        j->to[k] += j->from[k] * j->scale;
 }
 
 static void gate_tokens(void *context, size_t index, size_t worker)
@@ -57,7 +58,12 @@ organ_status organ_forward_norm_all(const forward_group *g, forward_part part, c
                                     organ_error *error)
 {
     const organ_forward_config *c = &g->forward->config;
-    token_job j = {.weights = organ_forward_values(g->layer, part),
+    const float *const weights = organ_forward_values(g->layer, part);
+    if (!weights) { /* layers of ORGAN_NORMS_AFTER have no norm before */
+        memcpy(y, x, tokens * (size_t)c->hidden * sizeof *y);
+        return ORGAN_OK;
+    }
+    token_job j = {.weights = weights,
                    .from = x,
                    .to = y,
                    .tokens = tokens,
@@ -70,8 +76,10 @@ organ_status organ_forward_norm_all(const forward_group *g, forward_part part, c
 organ_status organ_forward_add_all(const forward_group *g, forward_part part, float *hidden, float *out, size_t tokens,
                                    organ_error *error)
 {
-    token_job j = {.from = out, .to = hidden, .tokens = tokens, .width = (size_t)g->forward->config.hidden};
-    if (g->forward->config.sandwich_norms && organ_forward_norm_all(g, part, out, out, tokens, error))
+    const organ_forward_config *c = &g->forward->config;
+    token_job j = {
+        .from = out, .to = hidden, .tokens = tokens, .width = (size_t)c->hidden, .scale = (float)c->residual_scale};
+    if (c->norms != ORGAN_NORMS_BEFORE && organ_forward_norm_all(g, part, out, out, tokens, error))
         return error->status;
     return share_tokens(g, &j, ORGAN_SHARE_NUMBER, add_tokens, error);
 }

@@ -126,6 +126,7 @@ struct organ_layer {
     const organ_forward *forward;
     const forward_plan *plan;
     bool windowed;
+    bool rotated;         /* q and k have positions */
     bool *kept;           /* a flag for each expert; NULL: all */
     bool weigh;           /* taps receive the inputs of experts' down projections times the factors of the tokens */
     const bool *listened; /* a flag for each expert whose taps get the inputs of all tokens; NULL: none */

@@ -120,6 +120,8 @@ static void give_row(void *context, size_t index, size_t worker)
     const head_job *const j = context;
     const organ_forward_config *c = &j->forward->config;
     float *logits = j->logits + index * c->vocabulary;
+    for (size_t w = 0; c->logit_scale != 1 && w < (size_t)c->vocabulary; w++)
+        logits[w] *= (float)c->logit_scale;
     if (c->final_softcap > 0)
         j->forward->engine->kernels->softcap(logits, (size_t)c->vocabulary, (float)c->final_softcap);
     j->each(j->context, j->first + index, logits);

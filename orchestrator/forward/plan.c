@@ -222,9 +222,10 @@ static void add_attention(builder *b)
     }
     add_named_part(b, PART_O, c->hidden, q);
     add_bias(b, PART_BIAS_O, c->output_bias, c->hidden);
-    if (c->qk_norm) {
-        add_named_part(b, PART_NORM_Q, 0, c->head_dim);
-        add_named_part(b, PART_NORM_K, 0, c->head_dim);
+    if (c->qk_norm != ORGAN_QK_NORM_NONE) {
+        const bool all = c->qk_norm == ORGAN_QK_NORM_ALL;
+        add_named_part(b, PART_NORM_Q, 0, all ? q : c->head_dim);
+        add_named_part(b, PART_NORM_K, 0, all ? kv : c->head_dim);
     }
 }
 
@@ -331,12 +332,17 @@ static void add_experts(builder *b)
 static void add_norms(builder *b)
 {
     const organ_forward_config *c = &b->forward->config;
+    if (c->norms == ORGAN_NORMS_AFTER) {
+        add_named_part(b, PART_NORM_ATTENDED, 0, c->hidden);
+        add_named_part(b, PART_NORM_FED, 0, c->hidden);
+        return;
+    }
     add_named_part(b, PART_NORM_ATTENTION, 0, c->hidden);
     if (is_gguf(b) && organ_forward_family_named(c->architecture, true)->traits & TRAIT_NORM_AS_ATTENDED) {
         b->plan->parts[PART_NORM_FEED] = add_matrix(b, names[PART_NORM_ATTENDED][1], 0, c->hidden);
         return;
     }
-    if (!c->sandwich_norms) {
+    if (c->norms == ORGAN_NORMS_BEFORE) {
         add_named_part(b, PART_NORM_FEED, 0, c->hidden);
         return;
     }

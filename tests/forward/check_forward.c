@@ -466,6 +466,7 @@ int main(void)
                              forward_past_suite(),
                              forward_packed_suite(),
                              forward_experts_suite(),
+                             architectures_suite(),
                              NULL};
     return run_suites(suites);
 }

@@ -48,5 +48,6 @@ Suite *forward_faults_suite(void);
 Suite *forward_past_suite(void);
 Suite *forward_packed_suite(void);
 Suite *forward_experts_suite(void);
+Suite *architectures_suite(void);
 
 #endif

@@ -1,0 +1,70 @@
+/* SPDX-License-Identifier: MIT
+ * Each architecture of fixtures/architectures gives the likelihoods that transformers gives. */
+#include "tests/kit/arch_maker.h"
+#include "tests/kit/forward_rig.h"
+#include "tests/kit/model_maker.h"
+#include "tests/kit/suite_table.h"
+
+#include <math.h>
+#include <stdio.h>
+#include <stdlib.h>
+
+/* Largest difference of the mean negative log-likelihood and of that of one token, in nats. */
+#define MEAN_LIMIT  1e-5
+#define TOKEN_LIMIT 1e-3
+
+static const char *const model_types[] = {
+    "llama",       "mistral", "mixtral",  "qwen2",     "qwen2_moe", "qwen3",    "qwen3_moe",       "gemma2",
+    "gemma3_text", "phi3",    "glm4_moe", "dots1",     "gemma",     "smollm3",  "olmo2",           "olmo3",
+    "exaone4",     "granite", "seed_oss", "ministral", "helium",    "ernie4_5", "smollm3-interval"};
+
+static double loss_of(const float *logits, size_t words, uint32_t token)
+{
+    double top = -INFINITY, sum = 0;
+    for (size_t w = 0; w < words; w++)
+        top = fmax(top, (double)logits[w]);
+    for (size_t w = 0; w < words; w++)
+        sum += exp((double)logits[w] - top);
+    return top + log(sum) - (double)logits[token];
+}
+
+START_TEST(likelihoods_are_those_of_transformers)
+{
+    const char *const type = model_types[_i], *const path = scratch_path("%s", type);
+    arch_reference r = arch_make(type, path);
+    session s;
+    organ_error error;
+    const size_t begin[] = {0, r.count}, rows = r.count - 1;
+    size_t *const row = malloc(rows * sizeof *row);
+    double mean = 0, farthest_token = 0;
+    ck_assert_ptr_nonnull(row);
+    for (size_t k = 0; k < rows; k++)
+        row[k] = k;
+    const organ_status status = session_open(&s, path, 2, ROOMY, &error);
+    ck_assert_msg(status == ORGAN_OK, "%s: %s", type, error.message);
+    float *const logits = session_logits(&s, &(organ_windows){r.tokens, 1, begin}, row, rows, &error);
+    ck_assert_msg(logits != NULL, "%s: %s", type, error.message);
+    const size_t words = (size_t)organ_forward_describe(s.forward)->vocabulary;
+    for (size_t k = 0; k < rows; k++) {
+        const double off = loss_of(logits + k * words, words, r.tokens[k + 1]) - r.losses[k + 1];
+        mean += off / (double)rows;
+        farthest_token = fmax(farthest_token, fabs(off));
+    }
+    ck_assert_msg(fabs(mean) <= MEAN_LIMIT && farthest_token <= TOKEN_LIMIT, "%s: mean off by %g nats, a token by %g",
+                  type, mean, farthest_token);
+    free(logits);
+    free(row);
+    session_close(&s);
+    arch_reference_free(&r);
+}
+END_TEST
+
+Suite *architectures_suite(void)
+{
+    Suite *const suite = suite_create("architectures");
+    TCase *const cases = tcase_create("likelihoods");
+    tcase_add_checked_fixture(cases, scratch_make, scratch_remove);
+    tcase_add_loop_test(cases, likelihoods_are_those_of_transformers, 0, sizeof model_types / sizeof *model_types);
+    suite_add_tcase(suite, cases);
+    return suite;
+}

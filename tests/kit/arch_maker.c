@@ -1,0 +1,193 @@
+/* SPDX-License-Identifier: MIT */
+#include "tests/kit/arch_maker.h"
+
+#include "orchestrator/surgery/algebra/algebra.h"
+#include "tests/kit/model_maker.h"
+
+#include <check.h>
+#include <math.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/stat.h>
+
+#define NAME_LIMIT   192
+#define MOST_TENSORS 1024
+#define MOST_TOKENS  4096
+
+typedef struct arch_tensor {
+    char name[NAME_LIMIT];
+    uint64_t shape[4], elements;
+    unsigned rank;
+} arch_tensor;
+
+typedef struct arch_model {
+    arch_tensor *tensors;
+    size_t count;
+} arch_model;
+
+/* ---- values, as fixtures/make_arch.py makes them ---- */
+
+static bool arch_has(const char *name, const char *const *words)
+{
+    for (; *words; words++)
+        if (strstr(name, *words))
+            return true;
+    return false;
+}
+
+/* The stream of a tensor: FNV-1a of its name. */
+static uint64_t arch_stream(const char *name)
+{
+    uint64_t value = 0xCBF29CE484222325u;
+    for (; *name; name++)
+        value = (value ^ (unsigned char)*name) * 0x100000001B3u;
+    return value;
+}
+
+/* a and b of the values b + a u. */
+static void arch_scale(const arch_tensor *t, float *a, float *b)
+{
+    static const char *const norms[] = {"norm", "ln_", "layer_scalar", NULL},
+                             *const states[] = {"A_log", "dt_bias", "sinks", "sink_bias", NULL},
+                             *const embeddings[] = {"embed", "wte", "wpe", NULL}, *const biases[] = {"bias", NULL},
+                             *const vectors[] = {"embed", "wte", "wpe", "norm", "A_log", NULL},
+                             *const strong[] = {"router", ".gate.", "lm_head", NULL};
+    *a = 1;
+    *b = 0;
+    if (arch_has(t->name, norms)) {
+        *a = 0.3F;
+        *b = 1;
+    } else if (arch_has(t->name, states))
+        *b = 0.5F;
+    else if (!arch_has(t->name, embeddings) && arch_has(t->name, biases))
+        *a = 0.3F;
+    if (t->rank >= 2 && !arch_has(t->name, vectors)) {
+        *a = (float)((arch_has(t->name, strong) ? 3.0 : 1.0) * sqrt(3.0 / (double)t->shape[t->rank - 1]));
+        *b = 0;
+    }
+}
+
+static float *arch_values(const arch_tensor *t)
+{
+    float *const values = malloc((size_t)t->elements * sizeof *values);
+    float a, b;
+    ck_assert_ptr_nonnull(values);
+    organ_philox_uniform(1, arch_stream(t->name), 0, values, (size_t)t->elements);
+    arch_scale(t, &a, &b);
+    for (size_t k = 0; k < t->elements; k++) {
+        const float scaled = values[k] * a;
+        values[k] = scaled + b;
+    }
+    return values;
+}
+
+/* ---- the fixture ---- */
+
+static void read_tensor(const char *line, arch_model *model)
+{
+    arch_tensor *const t = &model->tensors[model->count++];
+    char shape[64];
+    ck_assert_uint_le(model->count, MOST_TENSORS);
+    ck_assert_int_eq(sscanf(line, "tensor\t%191s\t%63s", t->name, shape), 2);
+    t->elements = 1;
+    t->rank = 0;
+    for (char *at = shape; *at; at += *at == 'x') {
+        ck_assert_uint_lt(t->rank, 4);
+        t->shape[t->rank] = strtoull(at, &at, 10);
+        ck_assert(t->shape[t->rank] > 0 && t->shape[t->rank] <= 1 << 20);
+        t->elements *= t->shape[t->rank++];
+    }
+}
+
+static void read_token(const char *line, arch_reference *reference)
+{
+    const size_t k = reference->count++;
+    unsigned token;
+    char loss[64];
+    ck_assert_uint_le(reference->count, MOST_TOKENS);
+    ck_assert_int_eq(sscanf(line, "token\t%u\t%63s", &token, loss), 2);
+    reference->tokens[k] = token;
+    reference->losses[k] = k ? strtod(loss, NULL) : 0;
+}
+
+static void read_fixture(const char *path, arch_model *model, arch_reference *reference)
+{
+    FILE *const file = fopen(path, "r");
+    char line[512];
+    ck_assert_msg(file != NULL, "%s cannot be opened", path);
+    while (fgets(line, sizeof line, file)) {
+        if (strncmp(line, "tensor\t", 7) == 0)
+            read_tensor(line, model);
+        else if (strncmp(line, "token\t", 6) == 0)
+            read_token(line, reference);
+        else
+            ck_assert_msg(line[0] == '#', "%s: %s", path, line);
+    }
+    fclose(file);
+}
+
+/* ---- the model ---- */
+
+static void write_header(FILE *file, const arch_model *model)
+{
+    char *header;
+    size_t length;
+    uint64_t at = 0;
+    FILE *const text = open_memstream(&header, &length);
+    ck_assert_ptr_nonnull(text);
+    for (size_t k = 0; k < model->count; k++) {
+        const arch_tensor *const t = &model->tensors[k];
+        fprintf(text, "%s\"%s\":{\"dtype\":\"F32\",\"shape\":[", k ? "," : "{", t->name);
+        for (unsigned d = 0; d < t->rank; d++)
+            fprintf(text, d ? ",%llu" : "%llu", (unsigned long long)t->shape[d]);
+        fprintf(text, "],\"data_offsets\":[%llu,%llu]}", (unsigned long long)at,
+                (unsigned long long)(at + t->elements * sizeof(float)));
+        at += t->elements * sizeof(float);
+    }
+    fputc('}', text);
+    ck_assert_int_eq(fclose(text), 0);
+    const uint64_t bytes = length;
+    ck_assert_uint_eq(fwrite(&bytes, sizeof bytes, 1, file), 1);
+    ck_assert_uint_eq(fwrite(header, 1, length, file), length);
+    free(header);
+}
+
+static void write_model(const char *directory, const arch_model *model)
+{
+    char path[512];
+    snprintf(path, sizeof path, "%s/model.safetensors", directory);
+    FILE *const file = fopen(path, "wb");
+    ck_assert_msg(file != NULL, "%s cannot be written", path);
+    write_header(file, model);
+    for (size_t k = 0; k < model->count; k++) {
+        float *const values = arch_values(&model->tensors[k]);
+        const size_t count = (size_t)model->tensors[k].elements;
+        ck_assert_uint_eq(fwrite(values, sizeof *values, count, file), count);
+        free(values);
+    }
+    ck_assert_int_eq(fclose(file), 0);
+}
+
+arch_reference arch_make(const char *model_type, const char *directory)
+{
+    arch_reference reference = {0, calloc(MOST_TOKENS, sizeof(uint32_t)), calloc(MOST_TOKENS, sizeof(double))};
+    arch_model model = {calloc(MOST_TENSORS, sizeof(arch_tensor)), 0};
+    char from[256], to[512];
+    ck_assert(reference.tokens && reference.losses && model.tensors);
+    snprintf(from, sizeof from, "fixtures/architectures/%s/model.tsv", model_type);
+    read_fixture(from, &model, &reference);
+    ck_assert_int_eq(mkdir(directory, 0777), 0);
+    write_model(directory, &model);
+    snprintf(from, sizeof from, "fixtures/architectures/%s/config.json", model_type);
+    snprintf(to, sizeof to, "%s/config.json", directory);
+    copy_file(from, to);
+    free(model.tensors);
+    return reference;
+}
+
+void arch_reference_free(arch_reference *reference)
+{
+    free(reference->tokens);
+    free(reference->losses);
+}
