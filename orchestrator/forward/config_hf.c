@@ -203,13 +203,13 @@ static void read_ropes(const config_hf_source *s, organ_forward_config *c)
 
 /* ---- sliding window ---- */
 
-static bool *room_for_layers(const config_hf_source *s, organ_forward_config *c)
+/* A flag for each layer, all false; NULL with an error. */
+static bool *flags_for_layers(const config_hf_source *s, const organ_forward_config *c)
 {
-    bool *windowed = calloc((size_t)c->layers + 1, sizeof *windowed);
-    if (!windowed)
+    bool *const flags = calloc((size_t)c->layers + 1, sizeof *flags);
+    if (!flags)
         organ_fail_errno(s->error, ENOMEM, "%s: %u layers", s->label, c->layers);
-    c->windowed = windowed;
-    return windowed;
+    return flags;
 }
 
 /* If the list gives layers a window but the config has no window size, a later check rejects it. */
@@ -219,7 +219,8 @@ static void read_layer_types(const config_hf_source *s, const json_t *types, org
         refuse_member(s, "layer_types", types, "a list with a word for each of num_hidden_layers");
         return;
     }
-    bool *windowed = room_for_layers(s, c), any = false;
+    bool *const windowed = flags_for_layers(s, c), any = false;
+    c->windowed = windowed;
     for (unsigned k = 0; windowed && k < c->layers; k++) {
         const char *word = organ_json_plain(json_array_get(types, k));
         windowed[k] = word && strcmp(word, "sliding_attention") == 0;
@@ -243,7 +244,8 @@ static void count_layers(const config_hf_source *s, organ_forward_config *c)
     const unsigned pattern = counted ? hf_size(s, "sliding_window_pattern", s->family->window_pattern) : 0;
     if (traits & TRAIT_GEMMA && pattern == 0)
         organ_fail(s->error, ORGAN_BAD_INPUT, "%s: sliding_window_pattern is 0, not from 1", s->label);
-    bool *windowed = room_for_layers(s, c);
+    bool *const windowed = flags_for_layers(s, c);
+    c->windowed = windowed;
     for (unsigned k = 0; windowed && k < c->layers; k++)
         windowed[k] = k >= from && (pattern == 0 || (k + 1) % pattern != 0);
 }
@@ -279,8 +281,12 @@ static void read_no_rope_list(const config_hf_source *s, bool *unrotated, const 
         refuse_member(s, "no_rope_layers", list, "a list with 0 or 1 for each of num_hidden_layers");
     if (!list && interval == 0)
         organ_fail(s->error, ORGAN_BAD_INPUT, "%s: no_rope_layer_interval is 0", s->label);
-    for (unsigned k = 0; k < c->layers && !s->error->status; k++)
-        unrotated[k] = list ? json_integer_value(json_array_get(list, k)) == 0 : (k + 1) % interval == 0;
+    for (unsigned k = 0; k < c->layers && !s->error->status; k++) {
+        const json_t *const rotates = list ? json_array_get(list, k) : NULL;
+        if (list && !json_is_integer(rotates))
+            refuse_member(s, "no_rope_layers", list, "a list with 0 or 1 for each of num_hidden_layers");
+        unrotated[k] = list ? json_integer_value(rotates) == 0 : (k + 1) % interval == 0;
+    }
 }
 
 static void read_positions(const config_hf_source *s, organ_forward_config *c)
@@ -289,11 +295,9 @@ static void read_positions(const config_hf_source *s, organ_forward_config *c)
     const bool by_window = traits & TRAIT_NO_ROPE_FULL && c->windowed;
     if (c->layers > FORWARD_MOST_LAYERS || !(traits & TRAIT_NO_ROPE_LIST || by_window))
         return;
-    bool *const unrotated = calloc((size_t)c->layers + 1, sizeof *unrotated);
+    bool *const unrotated = flags_for_layers(s, c);
     c->unrotated = unrotated;
-    if (!unrotated)
-        organ_fail_errno(s->error, ENOMEM, "%s: %u layers", s->label, c->layers);
-    else if (traits & TRAIT_NO_ROPE_LIST)
+    if (unrotated && traits & TRAIT_NO_ROPE_LIST)
         read_no_rope_list(s, unrotated, c);
     for (unsigned k = 0; unrotated && by_window && k < c->layers; k++)
         unrotated[k] = !c->windowed[k];

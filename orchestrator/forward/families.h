@@ -41,7 +41,7 @@ typedef enum forward_trait {
     TRAIT_PLAIN_LOCAL = 1 << 24,    /* layers with a window rotate without the scaling of the others */
     TRAIT_INTERLEAVED = 1 << 25,    /* rotation pairs neighbours, in safetensors too */
     TRAIT_OUT_BIAS_FIELD = 1 << 26, /* attention_out_bias gives o a bias */
-    TRAIT_USE_BIAS = 1 << 27,       /* use_bias gives every linear layer a bias */
+    TRAIT_USE_BIAS = 1 << 27,       /* use_bias gives every linear layer a bias; tied output by default (ERNIE 4.5) */
     TRAIT_GEMMA_ONE = 1 << 28,      /* 1 + w in norms, scaled embeddings, tied output, GELU; norms before only */
 } forward_trait;
 

@@ -5,9 +5,11 @@
 #include "tests/kit/model_maker.h"
 #include "tests/kit/suite_table.h"
 
+#include <jansson.h>
 #include <math.h>
 #include <stdio.h>
 #include <stdlib.h>
+#include <string.h>
 
 /* Largest difference of the mean negative log-likelihood and of that of one token, in nats. */
 #define MEAN_LIMIT  1e-5
@@ -59,12 +61,47 @@ START_TEST(likelihoods_are_those_of_transformers)
 }
 END_TEST
 
+/* ---- configurations that no model can have ---- */
+
+static const struct {
+    const char *type, *key, *value, *fragment;
+} refused[] = {
+    {"smollm3", "no_rope_layers", "[1, 1]", "no_rope_layers"},
+    {"smollm3", "no_rope_layers", "[1, 1, 1, \"0\"]", "no_rope_layers"},
+    {"smollm3-interval", "no_rope_layer_interval", "0", "no_rope_layer_interval"},
+    {"granite", "logits_scaling", "0", "logits_scaling"},
+    {"granite", "attention_multiplier", "-1", "scale of attention"},
+    {"exaone4", "layer_types", "[\"sliding_attention\"]", "layer_types"},
+    {"olmo2", "num_attention_heads", "0", "heads"},
+    {"helium", "head_dim", "15", "head"},
+};
+
+START_TEST(impossible_configurations_are_refused)
+{
+    const char *const path = scratch_path("%s", refused[_i].type);
+    arch_reference r = arch_make(refused[_i].type, path);
+    session s;
+    organ_error error;
+    const char *const config = scratch_path("%s/config.json", refused[_i].type);
+    json_t *const root = json_load_file(config, 0, NULL);
+    ck_assert_int_eq(json_object_set_new(root, refused[_i].key, json_loads(refused[_i].value, JSON_DECODE_ANY, NULL)),
+                     0);
+    ck_assert_int_eq(json_dump_file(root, config, 0), 0);
+    json_decref(root);
+    ck_assert_int_eq(session_open(&s, path, 1, ROOMY, &error), ORGAN_BAD_INPUT);
+    ck_assert_msg(strstr(error.message, refused[_i].fragment) != NULL, "%s", error.message);
+    session_close(&s);
+    arch_reference_free(&r);
+}
+END_TEST
+
 Suite *architectures_suite(void)
 {
     Suite *const suite = suite_create("architectures");
     TCase *const cases = tcase_create("likelihoods");
     tcase_add_checked_fixture(cases, scratch_make, scratch_remove);
     tcase_add_loop_test(cases, likelihoods_are_those_of_transformers, 0, sizeof model_types / sizeof *model_types);
+    tcase_add_loop_test(cases, impossible_configurations_are_refused, 0, sizeof refused / sizeof *refused);
     suite_add_tcase(suite, cases);
     return suite;
 }

@@ -33,8 +33,9 @@ static organ_status heal_check_model(const organ_layers_heal *h, organ_error *er
                           "%s: has tensors of %zu blocks, and %u that a text goes through: --heal cannot go along it",
                           path, h->is.layers, c->layers);
     if (c->norms != ORGAN_NORMS_BEFORE || c->residual_scale != 1)
-        return organ_fail(error, ORGAN_USAGE,
-                          "%s: norms what its projections give: --heal has no linear equations for it", path);
+        return organ_fail(
+            error, ORGAN_USAGE,
+            "%s: the outputs of its projections are normalised or scaled: --heal has no linear equations for it", path);
     if (h->windows.count < HEAL_HELD)
         return organ_fail(error, ORGAN_USAGE, "--heal holds back one window of %zu: --samples %u is too few", HEAL_HELD,
                           h->is.walk.calibration.samples);
