@@ -18,9 +18,11 @@ typedef struct attention_tile {
 
 typedef struct attention_job {
     forward_group *group;
+    const organ_layer_kind *kind;
     const forward_rotation *rotation;
-    float *q, *k, *v, *out; /* k and v begin with those of the tokens before the group */
-    size_t q_width, kv_width, before;
+    float *q, *k, *v, *out;                      /* k and v begin with those of the tokens before the group */
+    size_t q_width, k_width, v_width, out_width; /* floats of a token in q, k, v and out */
+    size_t before;
     const size_t *position; /* for each token of the group, its row in the rotation tables */
     attention_tile *tiles;
     size_t tile_count;
@@ -37,10 +39,9 @@ static float *scratch_of(const attention_job *j, size_t worker)
     return j->group->scratch + (worker * j->group->forward->worker_bytes + ORGAN_PRODUCT_SCRATCH) / sizeof(float);
 }
 
-size_t organ_forward_attention_room(const organ_forward_config *c, size_t tokens)
+size_t organ_forward_attention_room(const organ_forward *f, size_t tokens)
 {
-    const size_t q = (size_t)c->heads * c->head_dim, kv = (size_t)c->kv_heads * c->head_dim;
-    return tokens * (2 * q + 2 * kv + 2 * (size_t)c->hidden) + 64 * 6;
+    return tokens * (f->attention_width + 2 * (size_t)f->config.hidden) + 64 * 6;
 }
 
 /* ---- norms and rotation of heads ---- */
@@ -49,8 +50,8 @@ static void norm_heads(const attention_job *j, float *heads, size_t count, forwa
 {
     const organ_forward_config *c = &j->group->forward->config;
     const float *const weights = organ_forward_values(j->group->layer, norm);
-    const size_t width = c->qk_norm == ORGAN_QK_NORM_ALL ? count * c->head_dim : c->head_dim;
-    for (size_t at = 0; weights && at < count * c->head_dim; at += width)
+    const size_t dim = j->kind->head_dim, width = c->qk_norm == ORGAN_QK_NORM_ALL ? count * dim : dim;
+    for (size_t at = 0; weights && at < count * dim; at += width)
         organ_forward_norm(heads + at, weights, c->norm_adds_one ? 1 : 0, c->rms_eps, width, heads + at);
 }
 
@@ -69,19 +70,18 @@ static void rotate(const forward_rotation *rotation, size_t position, float *hea
 static void turn_heads(const attention_job *j, float *heads, size_t count, size_t token, forward_part norm)
 {
     norm_heads(j, heads, count, norm);
-    for (size_t h = 0; h < count && j->group->layer->rotated; h++)
-        rotate(j->rotation, j->position[token], heads + h * j->group->forward->config.head_dim);
+    for (size_t h = 0; h < count && j->kind->rotated; h++)
+        rotate(j->rotation, j->position[token], heads + h * j->kind->head_dim);
 }
 
 static void turn_tokens(void *context, size_t index, size_t worker)
 {
     (void)worker;
     const attention_job *j = context;
-    const organ_forward_config *c = &j->group->forward->config;
     const size_t first = index * TOKENS_AT_ONCE, until = organ_lesser(first + TOKENS_AT_ONCE, j->group->tokens);
     for (size_t t = first; t < until; t++) {
-        turn_heads(j, j->q + t * j->q_width, c->heads, t, PART_NORM_Q);
-        turn_heads(j, j->k + (j->before + t) * j->kv_width, c->kv_heads, t, PART_NORM_K);
+        turn_heads(j, j->q + t * j->q_width, j->kind->heads, t, PART_NORM_Q);
+        turn_heads(j, j->k + (j->before + t) * j->k_width, j->kind->kv_heads, t, PART_NORM_K);
     }
 }
 
@@ -93,22 +93,22 @@ static void attention_weigh(const attention_job *j, const attention_tile *t, siz
                             float *out)
 {
     const organ_forward_config *c = &j->group->forward->config;
-    const size_t window = j->group->layer->windowed ? c->window : SIZE_MAX;
+    const size_t window = j->kind->window ? j->kind->window : SIZE_MAX;
     const forward_softmax softmax = {j->group->forward->engine->kernels, (float)c->attention_scale,
-                                     (float)c->attention_softcap, c->head_dim};
+                                     (float)c->attention_softcap, j->kind->value_dim};
     float *const sums = scratch + FORWARD_QUERIES * FORWARD_KEYS, *const tops = sums + FORWARD_QUERIES;
     for (size_t i = 0; i < t->queries; i++) {
         const size_t at = t->query + i, from = at >= window ? at - window + 1 : 0;
         const size_t lo = from > first ? organ_lesser(from - first, keys) : 0,
                      hi = at >= first ? organ_lesser(at + 1 - first, keys) : 0;
         organ_forward_softmax_block(&softmax, scratch + i * FORWARD_KEYS, lo, lo < hi ? hi : lo, keys, &tops[i],
-                                    &sums[i], out + i * j->q_width);
+                                    &sums[i], out + i * j->out_width);
     }
 }
 
-/* Processes keys [first, first + keys) of the window for all queries of the tile. */
+/* Processes keys [first, first + keys) of the window for all queries of the tile; k and v begin with those keys. */
 static void attend_block(const attention_job *j, const attention_tile *t, size_t first, size_t keys, size_t worker,
-                         const float *q, const float *k, float *out)
+                         const float *q, const float *k, const float *v, float *out)
 {
     const organ_forward *const f = j->group->forward;
     float *const scratch = scratch_of(j, worker);
@@ -116,20 +116,19 @@ static void attend_block(const attention_job *j, const attention_tile *t, size_t
     const organ_factor weights = {.values = scratch, .type = ORGAN_REAL_F32, .stride = FORWARD_KEYS};
     const organ_product scores = {.m = t->queries,
                                   .n = keys,
-                                  .k = f->config.head_dim,
+                                  .k = j->kind->head_dim,
                                   .a = {.values = q, .type = ORGAN_REAL_F32, .stride = j->q_width},
-                                  .b = {.values = k, .type = ORGAN_REAL_F32, .stride = j->kv_width},
+                                  .b = {.values = k, .type = ORGAN_REAL_F32, .stride = j->k_width},
                                   .c = scratch,
                                   .c_stride = FORWARD_KEYS};
-    const organ_product sums = {
-        .m = t->queries,
-        .n = f->config.head_dim,
-        .k = keys,
-        .a = weights,
-        .b = {.values = j->v + (k - j->k), .type = ORGAN_REAL_F32, .transposed = true, .stride = j->kv_width},
-        .c = out,
-        .c_stride = j->q_width,
-        .into = ORGAN_PRODUCT_ADD};
+    const organ_product sums = {.m = t->queries,
+                                .n = j->kind->value_dim,
+                                .k = keys,
+                                .a = weights,
+                                .b = {.values = v, .type = ORGAN_REAL_F32, .transposed = true, .stride = j->v_width},
+                                .c = out,
+                                .c_stride = j->out_width,
+                                .into = ORGAN_PRODUCT_ADD};
     f->engine->kernels->product(&scores, packed);
     attention_weigh(j, t, first, keys, scratch, out);
     f->engine->kernels->product(&sums, packed);
@@ -138,25 +137,29 @@ static void attend_block(const attention_job *j, const attention_tile *t, size_t
 static void attend(void *context, size_t index, size_t worker)
 {
     const attention_job *j = context;
-    const organ_forward_config *c = &j->group->forward->config;
-    const attention_tile *t = &j->tiles[index / c->heads];
-    const size_t head = index % c->heads, kv_head = head / (c->heads / c->kv_heads), dim = c->head_dim;
-    const size_t window = j->group->layer->windowed ? c->window : SIZE_MAX;
+    const organ_layer_kind *const kind = j->kind;
+    const attention_tile *t = &j->tiles[index / kind->heads];
+    const size_t head = index % kind->heads, kv_head = head / (kind->heads / kind->kv_heads), dim = kind->value_dim;
+    const size_t window = kind->window ? kind->window : SIZE_MAX;
     const size_t lo = t->query >= window ? t->query - window + 1 : 0, until = t->query + t->queries;
-    const float *q = j->q + (t->first + t->query - j->before) * j->q_width + head * dim;
-    float *out = j->out + (q - j->q), *sums = scratch_of(j, worker) + FORWARD_QUERIES * FORWARD_KEYS;
+    const size_t token = t->first + t->query - j->before;
+    const float *q = j->q + token * j->q_width + head * kind->head_dim;
+    float *out = j->out + token * j->out_width + head * dim;
+    float *sums = scratch_of(j, worker) + FORWARD_QUERIES * FORWARD_KEYS;
     for (size_t i = 0; i < t->queries; i++) {
-        memset(out + i * j->q_width, 0, dim * sizeof *out);
+        memset(out + i * j->out_width, 0, dim * sizeof *out);
         sums[i] = 0;
         sums[FORWARD_QUERIES + i] = -INFINITY;
     }
     for (size_t first = lo, end; first < until; first = end) {
+        const size_t key = t->first + first;
         end = organ_lesser(first / FORWARD_KEYS * FORWARD_KEYS + FORWARD_KEYS, until);
-        attend_block(j, t, first, end - first, worker, q, j->k + (t->first + first) * j->kv_width + kv_head * dim, out);
+        attend_block(j, t, first, end - first, worker, q, j->k + key * j->k_width + kv_head * kind->head_dim,
+                     j->v + key * j->v_width + kv_head * dim, out);
     }
     for (size_t i = 0; i < t->queries; i++)
         for (size_t x = 0; x < dim; x++)
-            out[i * j->q_width + x] /= sums[i];
+            out[i * j->out_width + x] /= sums[i];
 }
 
 /* ---- all of it ---- */
@@ -188,11 +191,12 @@ static organ_status project(attention_job *j, const float *normed, organ_error *
 {
     forward_group *g = j->group;
     static const forward_part parts[3] = {PART_Q, PART_K, PART_V};
-    float *const to[3] = {j->q, j->k + j->before * j->kv_width, j->v + j->before * j->kv_width};
+    float *const to[3] = {j->q, j->k + j->before * j->k_width, j->v + j->before * j->v_width};
+    const size_t widths[3] = {j->q_width, j->k_width, j->v_width};
     size_t named = SIZE_MAX;
     for (size_t p = 0; p < 3; p++) {
         const forward_view view = g->layer->plan->parts[parts[p]];
-        forward_linear linear = organ_forward_linear_of(g->layer, view, p ? j->kv_width : j->q_width);
+        forward_linear linear = organ_forward_linear_of(g->layer, view, widths[p]);
         linear.bias = organ_forward_values(g->layer, (forward_part)(PART_BIAS_Q + p));
         if (view.slot != named && organ_forward_tap(g, view, g->first, g->tokens, linear.in, normed, error))
             return error->status;
@@ -221,19 +225,19 @@ static organ_status give_out(attention_job *j, float *projected, organ_error *er
  * for sliding windows. */
 static double work_of_tiles(const attention_job *j)
 {
-    const organ_forward_config *const c = &j->group->forward->config;
+    const organ_layer_kind *const kind = j->kind;
     double scores = 0;
     for (size_t k = 0; k < j->tile_count; k++)
         scores += (double)j->tiles[k].queries * (double)(j->tiles[k].query + j->tiles[k].queries);
-    return scores * (double)c->heads * (2 * (double)c->head_dim + ORGAN_SHARE_HARD);
+    return scores * (double)kind->heads * ((double)kind->head_dim + (double)kind->value_dim + ORGAN_SHARE_HARD);
 }
 
 static organ_status run_attention(attention_job *j, const float *normed, float *projected, organ_error *error)
 {
     const forward_group *g = j->group;
     const organ_engine *engine = g->forward->engine;
-    const size_t pieces = organ_pieces_of(g->tokens, TOKENS_AT_ONCE), tasks = j->tile_count * g->forward->config.heads;
-    const double turned = 2 * ORGAN_SHARE_NUMBER * (double)g->tokens * (double)(j->q_width + j->kv_width);
+    const size_t pieces = organ_pieces_of(g->tokens, TOKENS_AT_ONCE), tasks = j->tile_count * j->kind->heads;
+    const double turned = 2 * ORGAN_SHARE_NUMBER * (double)g->tokens * (double)(j->q_width + j->k_width);
     if (project(j, normed, error) || organ_forward_share(engine, pieces, turned, turn_tokens, j, error))
         return error->status;
     if (organ_forward_share(engine, tasks, work_of_tiles(j), attend, j, error))
@@ -245,19 +249,24 @@ organ_status organ_forward_attention(forward_group *g, organ_error *error)
 {
     organ_forward *f = g->forward;
     const organ_forward_config *c = &f->config;
-    attention_job j = {
-        .group = g, .q_width = (size_t)c->heads * c->head_dim, .kv_width = (size_t)c->kv_heads * c->head_dim};
+    const organ_layer_kind *const kind = g->layer->kind;
+    attention_job j = {.group = g,
+                       .kind = kind,
+                       .q_width = (size_t)kind->heads * kind->head_dim,
+                       .k_width = (size_t)kind->kv_heads * kind->head_dim,
+                       .v_width = (size_t)kind->kv_heads * kind->value_dim,
+                       .out_width = (size_t)kind->heads * kind->value_dim};
     float *normed = g->room, *projected = normed + g->tokens * c->hidden;
     j.q = projected + g->tokens * c->hidden;
     j.out = j.q + g->tokens * j.q_width;
-    j.k = j.out + g->tokens * j.q_width;
-    j.v = j.k + g->tokens * j.kv_width;
+    j.k = j.out + g->tokens * j.out_width;
+    j.v = j.k + g->tokens * j.k_width;
     if (g->before) {
         j.k = g->before->keys;
         j.v = g->before->values;
         j.before = g->before->tokens;
     }
-    forward_rotation *rotation = g->layer->windowed ? &f->rotation_local : &f->rotation;
+    forward_rotation *rotation = kind->window ? &f->rotation_local : &f->rotation;
     j.rotation = rotation;
     size_t *positions = NULL;
     organ_forward_rotation_begin(rotation);

@@ -36,21 +36,31 @@ typedef enum organ_norm_placement { ORGAN_NORMS_BEFORE, ORGAN_NORMS_AROUND, ORGA
 /* The norm of q and k before rotation: none, one over each head, or one over all heads of a token together. */
 typedef enum organ_qk_norm { ORGAN_QK_NORM_NONE, ORGAN_QK_NORM_HEAD, ORGAN_QK_NORM_ALL } organ_qk_norm;
 
+/* A layer of the model. */
+typedef struct organ_layer_kind {
+    unsigned heads, kv_heads; /* heads of q; heads of k and v, which divides it */
+    unsigned head_dim;        /* width of a head of q and k */
+    unsigned value_dim;       /* width of a head of v and of the attention's output */
+    unsigned window;          /* a token attends to the last `window` tokens, itself included; 0: to all before it */
+    bool rotated;             /* q and k get positions, by rope, or by rope_local in a layer with a window */
+    bool mixture;             /* the feed-forward has routed experts; false: it is dense */
+    uint64_t intermediate;    /* width of a dense feed-forward; 0 for a mixture */
+} organ_layer_kind;
+
 /* Upper bound on the number of expert groups; DeepSeek-V3 has 8. */
 #define ORGAN_ROUTER_GROUPS 64
 
 typedef struct organ_forward_config {
     char architecture[96];
-    unsigned layers, heads, kv_heads, head_dim;
+    unsigned layers, heads, kv_heads, head_dim;         /* heads and their width: of most layers */
+    organ_layer_kind *kinds;                            /* one for each layer */
     uint64_t hidden, intermediate, vocabulary, context; /* context: max_position_embeddings */
     double rms_eps, attention_scale, embedding_scale;   /* scale of scores: usually 1 / sqrt(head_dim) */
     double attention_softcap, final_softcap;            /* 0: none */
     organ_activation activation;
     organ_rope_config rope,
         rope_local;        /* rope_local: for layers with a sliding window that have their own rotation (Gemma 3) */
-    unsigned window;       /* sliding window in tokens, 0: none */
-    const bool *windowed;  /* for each layer; NULL: no layer has a window */
-    const bool *unrotated; /* for each layer: q and k get no positions; NULL: all layers rotate them */
+    unsigned window;       /* sliding window in tokens of the layers that have one; 0: none has */
     double residual_scale; /* factor of what attention and feed-forward add to the hidden state; 1: none */
     double logit_scale;    /* factor of the logits, before the soft cap; 1: none */
     organ_norm_placement norms;
@@ -65,8 +75,6 @@ typedef struct organ_forward_config {
     /* width of the expert that processes every token in addition to the routed ones; 0: none */
     unsigned shared_intermediate;
     bool shared_gated; /* its output is multiplied by a logistic gate of the token */
-    /* number of leading layers that have a dense feed-forward of `intermediate` and no experts */
-    unsigned dense_layers;
     /* The router replaces the softmax over experts by the logistic of each value. Experts are chosen by that plus a
      * correction, which is not part of their factors. */
     bool logistic_router;

@@ -1,5 +1,6 @@
 /* SPDX-License-Identifier: MIT
  * Reads the configuration from GGUF key-values, with llama.cpp's defaults. */
+#include "orchestrator/forward/config_check.h"
 #include "orchestrator/forward/families.h"
 
 #include <errno.h>
@@ -115,11 +116,10 @@ static bool gguf_flag(const config_gguf_source *s, const char *key, bool fallbac
 }
 
 /* llama.cpp's defaults for missing keys; a scale of 0 means none. */
-static void read_logistic_experts(const config_gguf_source *s, organ_forward_config *c)
+static unsigned read_logistic_experts(const config_gguf_source *s, organ_forward_config *c)
 {
     enum { NONE, SOFTMAX, LOGISTIC };
     const unsigned function = gguf_size(s, "expert_gating_func", NONE);
-    c->dense_layers = gguf_size(s, "leading_dense_block_count", 0);
     c->normalise_experts = gguf_flag(s, "expert_weights_norm", false);
     c->router_scale = (float)gguf_real(s, "expert_weights_scale", 0);
     c->router_groups = gguf_size(s, "expert_group_count", 0);
@@ -128,24 +128,31 @@ static void read_logistic_experts(const config_gguf_source *s, organ_forward_con
     if (function != NONE && function != LOGISTIC)
         organ_fail(s->error, ORGAN_BAD_INPUT, "%s: key '%s.expert_gating_func' is %u, which is not supported", s->label,
                    s->architecture, function);
+    return gguf_size(s, "leading_dense_block_count", 0);
 }
 
-static void read_experts(const config_gguf_source *s, const forward_family *family, organ_forward_config *c)
+/* Files of the llama kind are mixtures, of Mixtral, if they have a number of experts. */
+static void read_experts(const config_gguf_source *s, const forward_mixture *m, organ_forward_config *c)
 {
-    const bool shares = family->traits & TRAIT_SHARED_EXPERT;
+    const bool gated = m && m->shared_gated;
+    unsigned dense = 0;
+    c->experts = gguf_size(s, "expert_count", 0);
+    if (c->experts == 0)
+        return;
     c->experts_used = needed(s, "expert_used_count");
     c->expert_intermediate = gguf_size(s, "expert_feed_forward_length", (unsigned)c->intermediate);
-    c->normalise_experts = !shares; /* llama.cpp's choice for each architecture */
-    c->shared_gated = shares;
-    if (family->traits & TRAIT_LOGISTIC_EXPERTS)
-        read_logistic_experts(s, c);
-    if (shares && (c->shared_intermediate = needed(s, "expert_shared_feed_forward_length")) == 0)
+    c->normalise_experts = !m || m->gguf_normalise;
+    c->shared_gated = gated;
+    if (m && m->logistic)
+        dense = read_logistic_experts(s, c);
+    if (gated && (c->shared_intermediate = needed(s, "expert_shared_feed_forward_length")) == 0)
         organ_fail(s->error, ORGAN_BAD_INPUT, "%s: key '%s.expert_shared_feed_forward_length' is 0", s->label,
                    s->architecture);
+    if (!s->error->status)
+        organ_forward_config_mixture(s->label, dense, c, s->error);
 }
 
-static void read_sizes(const config_gguf_source *s, const organ_model *model, const forward_family *family,
-                       organ_forward_config *c)
+static void read_sizes(const config_gguf_source *s, const organ_model *model, organ_forward_config *c)
 {
     const unsigned later = gguf_size(s, "nextn_predict_layers", 0);
     c->layers = needed(s, "block_count");
@@ -163,10 +170,8 @@ static void read_sizes(const config_gguf_source *s, const organ_model *model, co
     if (value != c->head_dim)
         organ_fail(s->error, ORGAN_BAD_INPUT, "%s: keys of %u and values of %u: heads of two sizes are not supported",
                    s->label, c->head_dim, value);
-    c->experts = gguf_size(s, "expert_count", 0);
-    c->intermediate = c->experts ? gguf_size(s, "feed_forward_length", 0) : needed(s, "feed_forward_length");
-    if (c->experts)
-        read_experts(s, family, c);
+    c->intermediate =
+        gguf_size(s, "expert_count", 0) ? gguf_size(s, "feed_forward_length", 0) : needed(s, "feed_forward_length");
     const organ_tensor *embedding = organ_model_find(model, "token_embd.weight");
     if (!embedding || embedding->rank != 2)
         organ_fail(s->error, ORGAN_BAD_INPUT, "%s: tensor 'token_embd.weight' is missing or not a matrix", s->label);
@@ -176,50 +181,52 @@ static void read_sizes(const config_gguf_source *s, const organ_model *model, co
 
 static void read_gguf_scales(const config_gguf_source *s, const forward_family *family, organ_forward_config *c)
 {
-    const bool gemma = family->traits & TRAIT_GEMMA, second = gemma && !(family->traits & TRAIT_QK_NORM);
     require_key(s, "attention.layer_norm_rms_epsilon");
     c->rms_eps = gguf_real(s, "attention.layer_norm_rms_epsilon", 0);
-    c->embedding_scale = gemma ? sqrt((double)c->hidden) : 1;
+    c->embedding_scale = family->scaled_embeddings ? sqrt((double)c->hidden) : 1;
     c->residual_scale = c->logit_scale = 1;
-    c->norms = gemma ? ORGAN_NORMS_AROUND : ORGAN_NORMS_BEFORE;
-    c->activation = gemma ? ORGAN_GELU_TANH : ORGAN_SILU;
-    /* The metadata lack this: in both Gemma generations only the 27 B model, identified by its number of layers,
-     * scales scores by hidden_size / heads instead of head_dim. */
-    const bool large = gemma && c->layers == (second ? 46 : 62) && c->heads;
+    /* The metadata of Gemma lack this: the 27 B model, recognised by its number of layers, scales scores by
+     * hidden_size / heads instead of head_dim. */
+    const bool large = family->large_layers && c->layers == family->large_layers;
     c->attention_scale = 1 / sqrt(large ? (double)c->hidden / c->heads : (double)c->head_dim);
-    if (second) {
-        c->attention_softcap = gguf_real(s, "attn_logit_softcapping", 50);
-        c->final_softcap = gguf_real(s, "final_logit_softcapping", 30);
-    } else if (gemma)
-        c->final_softcap = gguf_real(s, "final_logit_softcapping", 0);
+    if (family->softcaps) {
+        c->attention_softcap = gguf_real(s, "attn_logit_softcapping", family->attention_softcap);
+        c->final_softcap = gguf_real(s, "final_logit_softcapping", family->final_softcap);
+    }
 }
 
 /* Apply the sliding window that Phi-3 was trained with; llama.cpp attends to everything. */
 static void read_windows(const config_gguf_source *s, const forward_family *family, organ_forward_config *c)
 {
-    const bool used = family->traits & (TRAIT_GEMMA | TRAIT_WINDOW_ALL);
+    const bool used = family->windows == WINDOWS_ALL || family->windows == WINDOWS_PATTERN;
     c->window = used ? gguf_size(s, "attention.sliding_window", 0) : 0;
-    if (c->window && c->layers <= FORWARD_MOST_LAYERS && !organ_forward_config_pattern(c, family->window_pattern))
-        organ_fail_errno(s->error, ENOMEM, "%s: %u layers", s->label, c->layers);
+    organ_forward_config_pattern(c, family->window_pattern);
+}
+
+static bool has_qk_norm(const forward_family *family, const organ_model *model)
+{
+    return !family->qk_norm_key || organ_model_find(model, "blk.0.attn_q_norm.weight");
 }
 
 static organ_status read_gguf_config(const config_gguf_source *s, const organ_model *model,
                                      const forward_family *family, organ_forward_config *c)
 {
     strcpy(c->architecture, family->gguf);
-    read_sizes(s, model, family, c);
+    read_sizes(s, model, c);
+    if (organ_forward_config_kinds(s->label, c, s->error))
+        return s->error->status;
+    read_experts(s, family->mixture, c);
     read_gguf_scales(s, family, c);
-    c->qk_norm = family->traits & TRAIT_QK_NORM ||
-                         (family->traits & TRAIT_QK_NORM_FIELD && organ_model_find(model, "blk.0.attn_q_norm.weight"))
-                     ? ORGAN_QK_NORM_HEAD
-                     : ORGAN_QK_NORM_NONE;
+    c->norms = family->norms;
+    c->activation = family->activation;
+    c->qk_norm = has_qk_norm(family, model) ? family->qk_norm : ORGAN_QK_NORM_NONE;
     c->qkv_bias = organ_model_find(model, "blk.0.attn_q.bias") || organ_model_find(model, "blk.0.attn_qkv.bias");
     c->output_bias = organ_model_find(model, "blk.0.attn_output.bias");
     c->mlp_bias = organ_model_find(model, "blk.0.ffn_down.bias");
     c->tied_output = !organ_model_find(model, "output.weight");
     c->rope_interleaved = strcmp(family->gguf, "llama") == 0;
     c->rope = c->rope_local = read_rope(s, model, c);
-    if (family->traits & TRAIT_LOCAL_ROPE)
+    if (family->local == LOCAL_OWN)
         c->rope_local = (organ_rope_config){
             .attention_factor = 1, .theta = gguf_real(s, "rope.freq_base_swa", 1e4), .dimensions = c->rope.dimensions};
     read_windows(s, family, c);

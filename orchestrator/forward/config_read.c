@@ -16,9 +16,8 @@ organ_status organ_forward_config_read(const organ_model *model, organ_forward_c
 
 void organ_forward_config_release(organ_forward_config *config)
 {
-    free((void *)config->windowed);
-    free((void *)config->unrotated);
-    config->windowed = config->unrotated = NULL;
+    free(config->kinds);
+    config->kinds = NULL;
     const organ_rope_config *const rope = &config->rope, *const local = &config->rope_local;
     if (local->short_factors != rope->short_factors)
         free((void *)local->short_factors);

@@ -3,12 +3,12 @@
 #include "orchestrator/forward/job.h"
 #include "orchestrator/machine/extent.h"
 
-size_t organ_forward_feed_room(const organ_forward_config *c, size_t tokens)
+size_t organ_forward_feed_room(const organ_forward *f, size_t tokens)
 {
+    const organ_forward_config *c = &f->config;
     const size_t together = organ_lesser(tokens, FORWARD_GROUP);
     const size_t mixed = c->experts ? organ_forward_experts_room(c, together) : 0;
-    const size_t dense = c->experts && !c->dense_layers ? 0 : 2 * together * (size_t)c->intermediate;
-    return 2 * together * (size_t)c->hidden + organ_larger(mixed, dense);
+    return 2 * together * (size_t)c->hidden + organ_larger(mixed, 2 * together * f->dense_width);
 }
 
 organ_status organ_forward_feed(forward_group *g, organ_error *error)
@@ -20,9 +20,9 @@ organ_status organ_forward_feed(forward_group *g, organ_error *error)
         float *room = out + tokens * c->hidden;
         if (organ_forward_norm_all(g, PART_NORM_FEED, hidden, normed, tokens, error))
             return error->status;
-        if (g->layer->plan->experts
-                ? organ_forward_experts(g, first, tokens, normed, out, room, error)
-                : organ_forward_gated(g, PART_GATE, (size_t)c->intermediate, first, tokens, normed, out, room, error))
+        if (g->layer->plan->experts ? organ_forward_experts(g, first, tokens, normed, out, room, error)
+                                    : organ_forward_gated(g, PART_GATE, (size_t)g->layer->kind->intermediate, first,
+                                                          tokens, normed, out, room, error))
             return error->status;
         if (organ_forward_add_all(g, PART_NORM_FED, hidden, out, tokens, error))
             return error->status;

@@ -37,6 +37,17 @@ static organ_status find_layers(organ_forward *f, organ_error *error)
     return error->status;
 }
 
+/* Computes the maxima of activations over the layers. */
+static void measure_widths(organ_forward *f)
+{
+    for (unsigned l = 0; l < f->config.layers; l++) {
+        const organ_layer_kind *const kind = &f->config.kinds[l];
+        const size_t heads = (size_t)kind->heads + kind->kv_heads;
+        f->attention_width = organ_larger(f->attention_width, heads * ((size_t)kind->head_dim + kind->value_dim));
+        f->dense_width = organ_larger(f->dense_width, (size_t)kind->intermediate);
+    }
+}
+
 static bool holds_a_token(void *forward, uint64_t memory) { return organ_forward_fits(forward, memory, 1, 0); }
 
 /* Computes the maximum over the layers. Products and attention use the same scratch in turn. */
@@ -74,9 +85,13 @@ organ_status organ_forward_open(const organ_model *model, const organ_engine *en
         return organ_fail_memory(error, model->path);
     f->model = model;
     f->engine = engine;
-    if (organ_forward_config_read(model, &f->config, error) || organ_weights_find(model, &f->weights, error) ||
-        find_ends(f, error) || find_layers(f, error) || organ_forward_plan_head(f, &f->head, error) ||
-        measure_layers(f, error) || organ_forward_rotation_open(f, &f->config.rope, &f->rotation, error) ||
+    if (organ_forward_config_read(model, &f->config, error) == ORGAN_OK) {
+        f->family = organ_forward_family_named(f->config.architecture, model->gguf != NULL);
+        measure_widths(f);
+    }
+    if (error->status || organ_weights_find(model, &f->weights, error) || find_ends(f, error) ||
+        find_layers(f, error) || organ_forward_plan_head(f, &f->head, error) || measure_layers(f, error) ||
+        organ_forward_rotation_open(f, &f->config.rope, &f->rotation, error) ||
         organ_forward_rotation_open(f, &f->config.rope_local, &f->rotation_local, error)) {
         organ_forward_close(f);
         return error->status;
@@ -106,9 +121,9 @@ const organ_forward_config *organ_forward_describe(const organ_forward *forward)
 
 /* ---- a layer ---- */
 
-static size_t room_for(const organ_forward_config *c, size_t tokens)
+static size_t room_for(const organ_forward *f, size_t tokens)
 {
-    const size_t a = organ_forward_attention_room(c, tokens), b = organ_forward_feed_room(c, tokens);
+    const size_t a = organ_forward_attention_room(f, tokens), b = organ_forward_feed_room(f, tokens);
     return a > b ? a : b;
 }
 
@@ -144,7 +159,7 @@ static size_t room_of_groups(const organ_forward *forward, const organ_windows *
         const size_t tokens = windows->begin[group_end(windows, w)] - windows->begin[w];
         most = tokens > most ? tokens : most;
     }
-    return room_for(&forward->config, most);
+    return room_for(forward, most);
 }
 
 /* Completes g and runs the layer. g.room may be NULL if `error` is set. */
@@ -190,7 +205,7 @@ organ_status organ_layer_run(organ_forward *forward, const organ_layer *layer, c
 static uint64_t left_of(const organ_forward *f, uint64_t memory, size_t group, uint64_t scratch, uint64_t loading,
                         uint64_t logits)
 {
-    const uint64_t activations = room_for(&f->config, group) * (uint64_t)sizeof(float);
+    const uint64_t activations = room_for(f, group) * (uint64_t)sizeof(float);
     const uint64_t layer = f->most_bytes + (activations > loading ? activations : loading);
     const uint64_t taken = scratch + (layer > logits ? layer : logits);
     return taken >= memory ? 0 : memory - taken;

@@ -4,6 +4,7 @@
 #define ORGAN_FORWARD_JOB_H
 
 #include "formats/weights/weights.h"
+#include "orchestrator/forward/families.h"
 #include "orchestrator/forward/forward.h"
 #include "orchestrator/stream/product.h"
 #include "orchestrator/stream/share.h"
@@ -14,36 +15,6 @@
 /* Keys in one block of attention. Blocks begin at multiples of this number from position 0, and they determine the
  * order of sums, so the value is part of the results. */
 #define FORWARD_KEYS ((size_t)256)
-
-typedef enum forward_part {
-    PART_NORM_ATTENTION, /* before the attention */
-    PART_NORM_ATTENDED,  /* of the attention's output: sandwich norms */
-    PART_NORM_FEED,      /* before the feed-forward */
-    PART_NORM_FED,
-    PART_NORM_Q,
-    PART_NORM_K,
-    PART_Q,
-    PART_K,
-    PART_V,
-    PART_O,
-    PART_GATE,
-    PART_UP,
-    PART_DOWN,
-    PART_BIAS_Q,
-    PART_BIAS_K,
-    PART_BIAS_V,
-    PART_BIAS_O,
-    PART_BIAS_GATE,
-    PART_BIAS_UP,
-    PART_BIAS_DOWN,
-    PART_ROUTER,
-    PART_ROUTER_BIAS,
-    PART_SHARED,      /* the gate of the shared expert: one row */
-    PART_SHARED_GATE, /* and the two after it, in the order of PART_GATE, PART_UP, PART_DOWN */
-    PART_SHARED_UP,
-    PART_SHARED_DOWN,
-    PART_COUNT
-} forward_part;
 
 /* A stored weight of a layer and its offset in the loaded layer. */
 typedef struct forward_slot {
@@ -96,12 +67,15 @@ struct organ_forward {
     const organ_model *model;
     const organ_engine *engine;
     organ_forward_config config;
+    const forward_family *family;
     organ_weights *weights;
     forward_plan *plans; /* one for each layer */
     const organ_weight *embedding, *norm, *output;
     float *norm_values;
     forward_rotation rotation, rotation_local;
     size_t most_bytes, most_reading; /* maxima over the layers */
+    size_t attention_width;          /* floats of a token: q, k, v and output of the widest layer */
+    size_t dense_width;              /* of the widest dense feed-forward; 0: all layers are mixtures */
     size_t worker_bytes;             /* scratch of a worker while a layer or the output head runs; a multiple of 64 */
     uint64_t least_memory;           /* the least memory with which one token can be processed */
     float *scratch;                  /* of all workers; allocated on first use */
@@ -125,9 +99,8 @@ typedef struct forward_room {
 struct organ_layer {
     const organ_forward *forward;
     const forward_plan *plan;
-    bool windowed;
-    bool rotated;         /* q and k have positions */
-    bool *kept;           /* a flag for each expert; NULL: all */
+    const organ_layer_kind *kind; /* NULL for the output head */
+    bool *kept;                   /* a flag for each expert; NULL: all */
     bool weigh;           /* taps receive the inputs of experts' down projections times the factors of the tokens */
     const bool *listened; /* a flag for each expert whose taps get the inputs of all tokens; NULL: none */
     organ_routed *routed; /* callback for the router, with its context; NULL: none */
@@ -268,8 +241,8 @@ float *organ_forward_scratch(organ_forward *forward, organ_error *error);
 
 /* ---- a layer on a group of windows ---- */
 
-/* Keys and values of one layer, kv_heads x head_dim for each token. The first `tokens` belong to tokens before the
- * group, which is one window; those of the group are written after them. */
+/* Keys and values of one layer, kv_heads x head_dim and kv_heads x value_dim for each token. The first `tokens` belong
+ * to tokens before the group, which is one window; those of the group are written after them. */
 typedef struct forward_keys {
     float *keys, *values;
     size_t tokens;
@@ -303,10 +276,10 @@ organ_status organ_forward_layer_run(organ_forward *forward, const organ_layer *
 bool organ_forward_fits(const organ_forward *forward, uint64_t memory, size_t together, uint64_t bytes);
 
 /* Returns the floats of memory for a group of that many tokens. */
-size_t organ_forward_attention_room(const organ_forward_config *config, size_t tokens);
+size_t organ_forward_attention_room(const organ_forward *forward, size_t tokens);
 /* Returns the bytes of a worker's scratch in addition to the packing of products. */
 size_t organ_forward_attention_scratch(void);
-size_t organ_forward_feed_room(const organ_forward_config *config, size_t tokens);
+size_t organ_forward_feed_room(const organ_forward *forward, size_t tokens);
 size_t organ_forward_experts_room(const organ_forward_config *config, size_t tokens);
 
 /* hidden += attention(norm(hidden)). */

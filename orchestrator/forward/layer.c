@@ -206,10 +206,8 @@ static organ_status load_layer(organ_forward *forward, int32_t number, float *ro
     if (forward->plans[number].bytes >= forward->engine->memory)
         return organ_memory_refuse(error, forward->engine->memory, forward->least_memory, "layer %d of %s", (int)number,
                                    forward->model->path);
-    if (load_plan(forward, &forward->plans[number], room, ranks, loaded, error) == ORGAN_OK) {
-        (*loaded)->windowed = forward->config.windowed && forward->config.windowed[number];
-        (*loaded)->rotated = !forward->config.unrotated || !forward->config.unrotated[number];
-    }
+    if (load_plan(forward, &forward->plans[number], room, ranks, loaded, error) == ORGAN_OK)
+        (*loaded)->kind = &forward->config.kinds[number];
     return error->status;
 }
 

@@ -9,16 +9,27 @@
 struct organ_forward_past {
     size_t most, count;           /* tokens: capacity, processed so far */
     size_t rotated, rotated_here; /* kinds of rotation of those tokens, for full attention and for sliding windows */
-    size_t layer_floats;          /* of the keys of one layer; its values have the same number and follow */
-    float *values;
-    organ_layer **layers; /* for each layer of the model; NULL if it is not kept in memory */
+    float *values;                /* for each layer keys of `most` tokens, then their values */
+    organ_layer **layers;         /* for each layer of the model; NULL if it is not kept in memory */
     unsigned layer_count, held;
     float *room;       /* memory for layers that are read again, one at a time */
     organ_layer *head; /* NULL: not kept in memory */
     bool holds_head;
 };
 
-static size_t past_width_of(const organ_forward *f) { return (size_t)f->config.kv_heads * f->config.head_dim; }
+/* Returns the floats of keys and values of one token in a layer. */
+static size_t past_floats_of(const organ_layer_kind *kind)
+{
+    return (size_t)kind->kv_heads * ((size_t)kind->head_dim + kind->value_dim);
+}
+
+static size_t past_floats(const organ_forward *f)
+{
+    size_t floats = 0;
+    for (unsigned l = 0; l < f->config.layers; l++)
+        floats += past_floats_of(&f->config.kinds[l]);
+    return floats;
+}
 
 /* A text that begins with `together` tokens, and the bytes of keys and values of all its tokens. */
 typedef struct growing {
@@ -57,7 +68,7 @@ static void choose_held(const organ_forward *f, organ_forward_past *past, size_t
 organ_status organ_forward_past_open(organ_forward *f, size_t first, size_t most, organ_forward_past **past,
                                      organ_error *error)
 {
-    const uint64_t token = (uint64_t)f->config.layers * 2 * past_width_of(f) * sizeof(float);
+    const uint64_t token = past_floats(f) * (uint64_t)sizeof(float);
     const size_t together = begins_anew(f, first, most) ? most : first;
     *past = NULL;
     growing g = {f, together, most <= UINT64_MAX / 4 / token ? most * token : UINT64_MAX / 4};
@@ -68,15 +79,13 @@ organ_status organ_forward_past_open(organ_forward *f, size_t first, size_t most
     if (!made)
         return organ_fail_memory(error, f->model->path);
     made->most = most;
-    made->layer_floats = most * past_width_of(f);
     made->layer_count = f->config.layers;
     choose_held(f, made, together, most * token);
     if (!(made->layers = calloc(made->layer_count, sizeof *made->layers)))
         organ_fail_memory(error, f->model->path);
     if (made->held < made->layer_count)
         made->room = organ_forward_floats(f->most_bytes / sizeof(float), error);
-    if (error->status ||
-        !(made->values = organ_forward_floats(2 * (size_t)made->layer_count * made->layer_floats, error))) {
+    if (error->status || !(made->values = organ_forward_floats(most * (size_t)(token / sizeof(float)), error))) {
         organ_forward_past_close(made);
         return error->status;
     }
@@ -100,9 +109,12 @@ void organ_forward_past_close(organ_forward_past *past)
 static organ_status past_run_layers(organ_forward *f, organ_forward_past *past, const organ_windows *windows,
                                     float *hidden, organ_error *error)
 {
+    float *keys = past->values;
     for (unsigned k = 0; k < f->config.layers; k++) {
-        float *const keys = past->values + 2 * k * past->layer_floats;
-        const forward_keys before = {keys, keys + past->layer_floats, past->count};
+        const organ_layer_kind *const kind = &f->config.kinds[k];
+        const size_t width = (size_t)kind->kv_heads * kind->head_dim;
+        const forward_keys before = {keys, keys + past->most * width, past->count};
+        keys += past->most * past_floats_of(kind);
         organ_layer *layer = past->layers[k];
         if (!layer && organ_forward_load_to(f, (int32_t)k, k < past->held ? NULL : past->room, &layer, error))
             return error->status;

@@ -11,39 +11,10 @@
 #include <stdlib.h>
 #include <string.h>
 
-/* Names after "model.layers.N." and after "blk.N.". */
-static const char *const names[PART_COUNT][2] = {
-    [PART_NORM_ATTENTION] = {"input_layernorm.weight", "attn_norm.weight"},
-    [PART_NORM_ATTENDED] = {"post_attention_layernorm.weight", "post_attention_norm.weight"},
-    [PART_NORM_FEED] = {"post_attention_layernorm.weight", "ffn_norm.weight"},
-    [PART_NORM_FED] = {"post_feedforward_layernorm.weight", "post_ffw_norm.weight"},
-    [PART_NORM_Q] = {"self_attn.q_norm.weight", "attn_q_norm.weight"},
-    [PART_NORM_K] = {"self_attn.k_norm.weight", "attn_k_norm.weight"},
-    [PART_Q] = {"self_attn.q_proj.weight", "attn_q.weight"},
-    [PART_K] = {"self_attn.k_proj.weight", "attn_k.weight"},
-    [PART_V] = {"self_attn.v_proj.weight", "attn_v.weight"},
-    [PART_O] = {"self_attn.o_proj.weight", "attn_output.weight"},
-    [PART_GATE] = {"mlp.gate_proj.weight", "ffn_gate.weight"},
-    [PART_UP] = {"mlp.up_proj.weight", "ffn_up.weight"},
-    [PART_DOWN] = {"mlp.down_proj.weight", "ffn_down.weight"},
-    [PART_BIAS_Q] = {"self_attn.q_proj.bias", "attn_q.bias"},
-    [PART_BIAS_K] = {"self_attn.k_proj.bias", "attn_k.bias"},
-    [PART_BIAS_V] = {"self_attn.v_proj.bias", "attn_v.bias"},
-    [PART_BIAS_O] = {"self_attn.o_proj.bias", "attn_output.bias"},
-    [PART_BIAS_GATE] = {"mlp.gate_proj.bias", "ffn_gate.bias"},
-    [PART_BIAS_UP] = {"mlp.up_proj.bias", "ffn_up.bias"},
-    [PART_BIAS_DOWN] = {"mlp.down_proj.bias", "ffn_down.bias"},
-    [PART_ROUTER] = {"mlp.gate.weight", "ffn_gate_inp.weight"},
-    [PART_ROUTER_BIAS] = {"mlp.gate.e_score_correction_bias", "exp_probs_b.bias"},
-    [PART_SHARED] = {"mlp.shared_expert_gate.weight", "ffn_gate_inp_shexp.weight"},
-    [PART_SHARED_GATE] = {"mlp.shared_expert.gate_proj.weight", "ffn_gate_shexp.weight"},
-    [PART_SHARED_UP] = {"mlp.shared_expert.up_proj.weight", "ffn_up_shexp.weight"},
-    [PART_SHARED_DOWN] = {"mlp.shared_expert.down_proj.weight", "ffn_down_shexp.weight"},
-};
-
 typedef struct builder {
     const organ_forward *forward;
     unsigned layer;
+    const organ_layer_kind *kind;
     forward_plan *plan;
     size_t room;
     organ_error *error;
@@ -61,6 +32,18 @@ static bool exists(const builder *b, const char *part)
 {
     char name[256];
     return organ_weights_named(b->forward->weights, full_name(b, part, name)) != NULL;
+}
+
+/* Returns the name of a part that the file has; if it has none, the first that the architecture gives it, or NULL. */
+static const char *name_of(const builder *b, forward_part part)
+{
+    const forward_family *const f = b->forward->family;
+    const forward_name *const own = is_gguf(b) ? f->gguf_names : f->names;
+    const char *const first = organ_forward_part_name(own, part, is_gguf(b), 0);
+    const char *name = first;
+    for (unsigned k = 1; name && !exists(b, name); k++)
+        name = organ_forward_part_name(own, part, is_gguf(b), k);
+    return name ? name : first;
 }
 
 static organ_status wrong_shape(const organ_forward *forward, const organ_weight *weight, uint64_t matrices,
@@ -161,7 +144,7 @@ static forward_view add_matrix(builder *b, const char *part, uint64_t rows, uint
 
 static void add_named_part(builder *b, forward_part part, uint64_t rows, uint64_t cols)
 {
-    b->plan->parts[part] = add_matrix(b, names[part][is_gguf(b)], rows, cols);
+    b->plan->parts[part] = add_matrix(b, name_of(b, part), rows, cols);
 }
 
 /* Adds a bias if the configuration demands it (`wanted`). Otherwise a bias in the file is an error. */
@@ -170,10 +153,10 @@ static void add_bias(builder *b, forward_part part, bool wanted, uint64_t cols)
     char name[256];
     if (wanted)
         add_named_part(b, part, 0, cols);
-    else if (exists(b, names[part][is_gguf(b)]))
+    else if (exists(b, name_of(b, part)))
         organ_fail(b->error, ORGAN_BAD_INPUT,
                    "%s: tensor '%s' is there, but the config says that there is no such bias", b->forward->model->path,
-                   full_name(b, names[part][is_gguf(b)], name));
+                   full_name(b, name_of(b, part), name));
 }
 
 static forward_view below(forward_view view, uint64_t rows)
@@ -184,104 +167,112 @@ static forward_view below(forward_view view, uint64_t rows)
 
 /* ---- parts ---- */
 
-static bool is_phi3(const builder *b)
-{
-    const char *name = b->forward->config.architecture;
-    return strcmp(name, "Phi3ForCausalLM") == 0 || strcmp(name, "phi3") == 0;
-}
-
 /* Marks rows of q and k that llama.cpp has reordered. */
 static void mark_turned(builder *b, forward_part part)
 {
     const forward_view view = b->plan->parts[part];
     if (b->forward->config.rope_interleaved && view.slot != SIZE_MAX)
-        b->plan->slots[view.slot].turned_head_dim = b->forward->config.head_dim;
+        b->plan->slots[view.slot].turned_head_dim = b->kind->head_dim;
+}
+
+/* Adds q, k and v of `rows` rows each, which are separate tensors or one. */
+static void add_qkv(builder *b, const uint64_t rows[3])
+{
+    const organ_forward_config *c = &b->forward->config;
+    const char *const fused = name_of(b, PART_QKV);
+    forward_view *parts = b->plan->parts;
+    if (fused) {
+        parts[PART_Q] = add_matrix(b, fused, rows[0] + rows[1] + rows[2], c->hidden);
+        parts[PART_K] = below(parts[PART_Q], rows[0]);
+        parts[PART_V] = below(parts[PART_K], rows[1]);
+        return;
+    }
+    for (unsigned k = 0; k < 3; k++)
+        add_named_part(b, PART_Q + k, rows[k], c->hidden);
+    for (unsigned k = 0; k < 3; k++)
+        add_bias(b, PART_BIAS_Q + k, c->qkv_bias, rows[k]);
+    mark_turned(b, PART_Q);
+    mark_turned(b, PART_K);
+    mark_turned(b, PART_BIAS_Q);
+    mark_turned(b, PART_BIAS_K);
 }
 
 static void add_attention(builder *b)
 {
     const organ_forward_config *c = &b->forward->config;
-    forward_view *parts = b->plan->parts;
-    const uint64_t q = (uint64_t)c->heads * c->head_dim, kv = (uint64_t)c->kv_heads * c->head_dim;
-    const char *fused = is_gguf(b) ? "attn_qkv.weight" : "self_attn.qkv_proj.weight";
-    if (is_phi3(b)) {
-        parts[PART_Q] = add_matrix(b, fused, q + 2 * kv, c->hidden);
-        parts[PART_K] = below(parts[PART_Q], q);
-        parts[PART_V] = below(parts[PART_K], kv);
-    } else {
-        add_named_part(b, PART_Q, q, c->hidden);
-        add_named_part(b, PART_K, kv, c->hidden);
-        add_named_part(b, PART_V, kv, c->hidden);
-        add_bias(b, PART_BIAS_Q, c->qkv_bias, q);
-        add_bias(b, PART_BIAS_K, c->qkv_bias, kv);
-        add_bias(b, PART_BIAS_V, c->qkv_bias, kv);
-        mark_turned(b, PART_Q);
-        mark_turned(b, PART_K);
-        mark_turned(b, PART_BIAS_Q);
-        mark_turned(b, PART_BIAS_K);
-    }
-    add_named_part(b, PART_O, c->hidden, q);
+    const organ_layer_kind *const kind = b->kind;
+    const uint64_t rows[3] = {(uint64_t)kind->heads * kind->head_dim, (uint64_t)kind->kv_heads * kind->head_dim,
+                              (uint64_t)kind->kv_heads * kind->value_dim};
+    add_qkv(b, rows);
+    add_named_part(b, PART_O, c->hidden, (uint64_t)kind->heads * kind->value_dim);
     add_bias(b, PART_BIAS_O, c->output_bias, c->hidden);
     if (c->qk_norm != ORGAN_QK_NORM_NONE) {
         const bool all = c->qk_norm == ORGAN_QK_NORM_ALL;
-        add_named_part(b, PART_NORM_Q, 0, all ? q : c->head_dim);
-        add_named_part(b, PART_NORM_K, 0, all ? kv : c->head_dim);
+        add_named_part(b, PART_NORM_Q, 0, all ? rows[0] : kind->head_dim);
+        add_named_part(b, PART_NORM_K, 0, all ? rows[1] : kind->head_dim);
     }
 }
 
 static void add_dense(builder *b)
 {
     const organ_forward_config *c = &b->forward->config;
+    const uint64_t inner = b->kind->intermediate;
+    const char *const fused = name_of(b, PART_GATE_UP);
     forward_view *parts = b->plan->parts;
-    if (is_phi3(b)) {
-        parts[PART_GATE] =
-            add_matrix(b, is_gguf(b) ? "ffn_up.weight" : "mlp.gate_up_proj.weight", 2 * c->intermediate, c->hidden);
-        parts[PART_UP] = below(parts[PART_GATE], c->intermediate);
+    if (fused) {
+        parts[PART_GATE] = add_matrix(b, fused, 2 * inner, c->hidden);
+        parts[PART_UP] = below(parts[PART_GATE], inner);
     } else {
-        add_named_part(b, PART_GATE, c->intermediate, c->hidden);
-        add_named_part(b, PART_UP, c->intermediate, c->hidden);
-        add_bias(b, PART_BIAS_GATE, c->mlp_bias, c->intermediate);
-        add_bias(b, PART_BIAS_UP, c->mlp_bias, c->intermediate);
+        add_named_part(b, PART_GATE, inner, c->hidden);
+        add_named_part(b, PART_UP, inner, c->hidden);
+        add_bias(b, PART_BIAS_GATE, c->mlp_bias, inner);
+        add_bias(b, PART_BIAS_UP, c->mlp_bias, inner);
     }
-    add_named_part(b, PART_DOWN, c->hidden, c->intermediate);
+    add_named_part(b, PART_DOWN, c->hidden, inner);
     add_bias(b, PART_BIAS_DOWN, c->mlp_bias, c->hidden);
 }
 
-static void add_stacked(builder *b)
+/* Adds stacks of all experts: gate and up in one, or two of them, and down. */
+static void add_stacked(builder *b, const char *fused)
 {
     const organ_forward_config *c = &b->forward->config;
-    const uint64_t inner = c->expert_intermediate;
-    forward_view gate, up, down;
-    const bool fused = !is_gguf(b);
+    const uint64_t inner = c->expert_intermediate, step = fused ? 2 * inner : inner;
+    forward_view gate, up;
     if (fused) {
-        gate = add_stack(b, "mlp.experts.gate_up_proj", c->experts, 2 * inner, c->hidden);
+        gate = add_stack(b, fused, c->experts, step, c->hidden);
         up = below(gate, inner);
-        down = add_stack(b, "mlp.experts.down_proj", c->experts, c->hidden, inner);
     } else {
-        gate = add_stack(b, "ffn_gate_exps.weight", c->experts, inner, c->hidden);
-        up = add_stack(b, "ffn_up_exps.weight", c->experts, inner, c->hidden);
-        down = add_stack(b, "ffn_down_exps.weight", c->experts, c->hidden, inner);
+        gate = add_stack(b, name_of(b, PART_EXPERTS_GATE), c->experts, step, c->hidden);
+        up = add_stack(b, name_of(b, PART_EXPERTS_UP), c->experts, step, c->hidden);
     }
+    const forward_view down = add_stack(b, name_of(b, PART_EXPERTS_DOWN), c->experts, c->hidden, inner);
     for (uint64_t e = 0; e < c->experts; e++) {
         forward_view *expert = b->plan->experts + 3 * e;
-        expert[0] = below(gate, e * (fused ? 2 * inner : inner));
-        expert[1] = below(up, e * (fused ? 2 * inner : inner));
+        expert[0] = below(gate, e * step);
+        expert[1] = below(up, e * step);
         expert[2] = below(down, e * c->hidden);
     }
 }
 
-static void add_numbered(builder *b, bool mixtral)
+/* Writes the name of a part of one expert, whose number replaces the '#'. */
+static void number_name(const char *pattern, unsigned expert, char name[128])
 {
-    static const char *const kinds[2][3] = {{"gate_proj", "up_proj", "down_proj"}, {"w1", "w3", "w2"}};
+    const size_t before = strcspn(pattern, "#");
+    snprintf(name, 128, "%.*s%u%s", (int)before, pattern, expert, pattern[before] ? pattern + before + 1 : "");
+}
+
+static void add_numbered(builder *b)
+{
     const organ_forward_config *c = &b->forward->config;
-    for (unsigned e = 0; e < c->experts && b->error->status == ORGAN_OK; e++)
-        for (unsigned k = 0; k < 3; k++) {
-            char part[128];
-            snprintf(part, sizeof part, "%s.experts.%u.%s.weight", mixtral ? "block_sparse_moe" : "mlp", e,
-                     kinds[mixtral][k]);
-            b->plan->experts[3 * e + k] = add_matrix(b, part, k < 2 ? c->expert_intermediate : c->hidden,
-                                                     k < 2 ? c->hidden : c->expert_intermediate);
+    for (unsigned k = 0; k < 3; k++) {
+        char part[128];
+        const char *const pattern = name_of(b, PART_EXPERT_GATE + k);
+        for (unsigned e = 0; e < c->experts && b->error->status == ORGAN_OK; e++) {
+            number_name(pattern, e, part);
+            b->plan->experts[3 * (size_t)e + k] = add_matrix(b, part, k < 2 ? c->expert_intermediate : c->hidden,
+                                                             k < 2 ? c->hidden : c->expert_intermediate);
         }
+    }
 }
 
 static void add_shared(builder *b)
@@ -291,27 +282,16 @@ static void add_shared(builder *b)
         return;
     if (c->shared_gated)
         add_named_part(b, PART_SHARED, is_gguf(b) ? 0 : 1, c->hidden);
-    for (unsigned k = 0; k < 3; k++) {
-        static const char *const several[] = {"mlp.shared_experts.gate_proj.weight",
-                                              "mlp.shared_experts.up_proj.weight",
-                                              "mlp.shared_experts.down_proj.weight"};
-        const forward_part part = PART_SHARED_GATE + k;
-        const bool one = is_gguf(b) || c->shared_gated;
-        b->plan->parts[part] =
-            add_matrix(b, one ? names[part][is_gguf(b)] : several[k], k < 2 ? c->shared_intermediate : c->hidden,
-                       k < 2 ? c->hidden : c->shared_intermediate);
-    }
+    add_named_part(b, PART_SHARED_GATE, c->shared_intermediate, c->hidden);
+    add_named_part(b, PART_SHARED_UP, c->shared_intermediate, c->hidden);
+    add_named_part(b, PART_SHARED_DOWN, c->hidden, c->shared_intermediate);
 }
 
 static void add_experts(builder *b)
 {
     const organ_forward_config *c = &b->forward->config;
-    const bool stacked = is_gguf(b) || exists(b, "mlp.experts.gate_up_proj");
-    const bool mixtral = !stacked && strcmp(c->architecture, "MixtralForCausalLM") == 0;
-    if (mixtral)
-        b->plan->parts[PART_ROUTER] = add_matrix(b, "block_sparse_moe.gate.weight", c->experts, c->hidden);
-    else
-        add_named_part(b, PART_ROUTER, c->experts, c->hidden);
+    const char *const fused = name_of(b, PART_EXPERTS_GATE_UP);
+    add_named_part(b, PART_ROUTER, c->experts, c->hidden);
     if (c->logistic_router)
         add_named_part(b, PART_ROUTER_BIAS, 0, c->experts);
     /* The router has a row for each expert, so its shape has confirmed the number of experts. */
@@ -322,44 +302,35 @@ static void add_experts(builder *b)
         organ_fail_errno(b->error, ENOMEM, "cannot allocate the plan of %u experts", c->experts);
         return;
     }
-    if (stacked)
-        add_stacked(b);
+    if (is_gguf(b) || exists(b, fused))
+        add_stacked(b, fused);
     else
-        add_numbered(b, mixtral);
+        add_numbered(b);
     add_shared(b);
 }
 
 static void add_norms(builder *b)
 {
     const organ_forward_config *c = &b->forward->config;
-    if (c->norms == ORGAN_NORMS_AFTER) {
+    if (c->norms != ORGAN_NORMS_AFTER) {
+        add_named_part(b, PART_NORM_ATTENTION, 0, c->hidden);
+        add_named_part(b, PART_NORM_FEED, 0, c->hidden);
+    }
+    if (c->norms != ORGAN_NORMS_BEFORE) {
         add_named_part(b, PART_NORM_ATTENDED, 0, c->hidden);
         add_named_part(b, PART_NORM_FED, 0, c->hidden);
-        return;
     }
-    add_named_part(b, PART_NORM_ATTENTION, 0, c->hidden);
-    if (is_gguf(b) && organ_forward_family_named(c->architecture, true)->traits & TRAIT_NORM_AS_ATTENDED) {
-        b->plan->parts[PART_NORM_FEED] = add_matrix(b, names[PART_NORM_ATTENDED][1], 0, c->hidden);
-        return;
-    }
-    if (c->norms == ORGAN_NORMS_BEFORE) {
-        add_named_part(b, PART_NORM_FEED, 0, c->hidden);
-        return;
-    }
-    b->plan->parts[PART_NORM_FEED] =
-        add_matrix(b, is_gguf(b) ? "ffn_norm.weight" : "pre_feedforward_layernorm.weight", 0, c->hidden);
-    add_named_part(b, PART_NORM_ATTENDED, 0, c->hidden);
-    add_named_part(b, PART_NORM_FED, 0, c->hidden);
 }
 
 organ_status organ_forward_plan_make(organ_forward *forward, unsigned layer, forward_plan *plan, organ_error *error)
 {
-    builder b = {.forward = forward, .layer = layer, .plan = plan, .error = error};
+    builder b = {
+        .forward = forward, .layer = layer, .kind = &forward->config.kinds[layer], .plan = plan, .error = error};
     for (size_t k = 0; k < PART_COUNT; k++)
         plan->parts[k].slot = SIZE_MAX;
     add_norms(&b);
     add_attention(&b);
-    if (forward->config.experts && layer >= forward->config.dense_layers)
+    if (b.kind->mixture)
         add_experts(&b);
     else
         add_dense(&b);

@@ -49,15 +49,14 @@ organ_status organ_expert_scores_open(const organ_model *model, bool with_loss, 
     scores->used = config.experts_used;
     scores->least = organ_forward_least_experts(&config);
     scores->groups = config.router_groups > 1 ? config.router_groups : 1;
-    const unsigned dense = config.dense_layers;
-    organ_forward_config_release(&config);
     if (scores->experts == 0)
-        return organ_fail(error, ORGAN_USAGE, "%s: has no experts: its layers are dense", model->path);
-    if (!scores_take_memory(scores))
-        return organ_fail_memory(error, model->path);
-    for (unsigned l = 0; l < dense; l++)
-        scores->of[l].dense = scores->of[l].known = true;
-    return ORGAN_OK;
+        organ_fail(error, ORGAN_USAGE, "%s: has no experts: its layers are dense", model->path);
+    else if (!scores_take_memory(scores))
+        organ_fail_memory(error, model->path);
+    for (unsigned l = 0; l < config.layers && !error->status; l++)
+        scores->of[l].dense = scores->of[l].known = !config.kinds[l].mixture;
+    organ_forward_config_release(&config);
+    return error->status;
 }
 
 void organ_expert_scores_release(organ_expert_scores *s)

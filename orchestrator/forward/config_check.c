@@ -1,0 +1,182 @@
+/* SPDX-License-Identifier: MIT */
+#include "orchestrator/forward/config_check.h"
+
+#include <errno.h>
+#include <inttypes.h>
+#include <math.h>
+#include <stdlib.h>
+
+#define MOST_LAYERS (1u << 14)
+
+/* ---- kinds of layers ---- */
+
+static organ_status check_size(const char *label, const char *name, uint64_t value, uint64_t most, organ_error *error)
+{
+    return value > 0 && value <= most
+               ? ORGAN_OK
+               : organ_fail(error, ORGAN_BAD_INPUT, "%s: %s is %" PRIu64 ", not from 1 to %" PRIu64, label, name, value,
+                            most);
+}
+
+organ_status organ_forward_config_kinds(const char *label, organ_forward_config *c, organ_error *error)
+{
+    if (error->status || check_size(label, "num_hidden_layers", c->layers, MOST_LAYERS, error))
+        return error->status;
+    c->kinds = calloc(c->layers, sizeof *c->kinds);
+    if (!c->kinds)
+        return organ_fail_errno(error, ENOMEM, "%s: %u layers", label, c->layers);
+    for (unsigned l = 0; l < c->layers; l++)
+        c->kinds[l] = (organ_layer_kind){.heads = c->heads,
+                                         .kv_heads = c->kv_heads,
+                                         .head_dim = c->head_dim,
+                                         .value_dim = c->head_dim,
+                                         .rotated = true,
+                                         .intermediate = c->intermediate};
+    return ORGAN_OK;
+}
+
+organ_status organ_forward_config_mixture(const char *label, unsigned first, organ_forward_config *c,
+                                          organ_error *error)
+{
+    if (first > c->layers)
+        return organ_fail(error, ORGAN_BAD_INPUT, "%s: the first %u of %u layers have no experts", label, first,
+                          c->layers);
+    for (unsigned l = first; l < c->layers; l++) {
+        c->kinds[l].mixture = true;
+        c->kinds[l].intermediate = 0;
+    }
+    if (first == c->layers)
+        c->experts = c->experts_used = 0;
+    return ORGAN_OK;
+}
+
+void organ_forward_config_pattern(organ_forward_config *c, unsigned pattern)
+{
+    for (unsigned l = 0; l < c->layers; l++)
+        c->kinds[l].window = pattern <= 1 || (l + 1) % pattern != 0 ? c->window : 0;
+}
+
+/* ---- checks ---- */
+
+static organ_status check_rope(const char *label, const organ_forward_config *c, const organ_rope_config *rope,
+                               organ_error *error)
+{
+    if (rope->dimensions == 0 || rope->dimensions % 2 || rope->dimensions > c->head_dim)
+        return organ_fail(error, ORGAN_BAD_INPUT,
+                          "%s: %u of %u dimensions of a head are rotated: not an even number from 2 to head_dim", label,
+                          rope->dimensions, c->head_dim);
+    if (!(rope->theta > 1) || !isfinite(rope->theta))
+        return organ_fail(error, ORGAN_BAD_INPUT, "%s: rope_theta is %g, not above 1", label, rope->theta);
+    if (rope->kind != ORGAN_ROPE_DEFAULT && (!(rope->factor > 0) || !isfinite(rope->factor)))
+        return organ_fail(error, ORGAN_BAD_INPUT, "%s: the rope scaling factor is %g, not above 0", label,
+                          rope->factor);
+    if (rope->kind != ORGAN_ROPE_DEFAULT && rope->kind != ORGAN_ROPE_LINEAR && rope->original_context == 0)
+        return organ_fail(error, ORGAN_BAD_INPUT, "%s: original_max_position_embeddings is 0", label);
+    if (rope->kind == ORGAN_ROPE_DYNAMIC && rope->dimensions == 2)
+        return organ_fail(error, ORGAN_BAD_INPUT, "%s: rope_type 'dynamic' has no meaning for 2 dimensions of a head",
+                          label);
+    if (rope->kind == ORGAN_ROPE_LONGROPE && (!(rope->attention_factor > 0) || !isfinite(rope->attention_factor)))
+        return organ_fail(error, ORGAN_BAD_INPUT, "%s: the attention factor of the rotation is %g, not above 0", label,
+                          rope->attention_factor);
+    if (rope->kind == ORGAN_ROPE_LLAMA3 &&
+        !(rope->low_freq_factor > 0 && rope->high_freq_factor > rope->low_freq_factor))
+        return organ_fail(error, ORGAN_BAD_INPUT, "%s: high_freq_factor %g is not above low_freq_factor %g", label,
+                          rope->high_freq_factor, rope->low_freq_factor);
+    if (rope->kind == ORGAN_ROPE_YARN &&
+        !(rope->beta_slow > 0 && rope->beta_fast > 0 && isfinite(rope->attention_factor)))
+        return organ_fail(error, ORGAN_BAD_INPUT, "%s: beta_fast %g, beta_slow %g, attention_factor %g: not above 0",
+                          label, rope->beta_fast, rope->beta_slow, rope->attention_factor);
+    return ORGAN_OK;
+}
+
+static organ_status check_numbers(const char *label, const organ_forward_config *c, organ_error *error)
+{
+    if (!(c->rms_eps >= 0) || !isfinite(c->rms_eps))
+        return organ_fail(error, ORGAN_BAD_INPUT, "%s: rms_norm_eps is %g, below 0", label, c->rms_eps);
+    if (!(c->attention_scale > 0) || !isfinite(c->attention_scale))
+        return organ_fail(error, ORGAN_BAD_INPUT, "%s: the scale of attention scores is %g, not above 0", label,
+                          c->attention_scale);
+    if (!(c->attention_softcap >= 0) || !isfinite(c->attention_softcap) || !(c->final_softcap >= 0) ||
+        !isfinite(c->final_softcap))
+        return organ_fail(error, ORGAN_BAD_INPUT, "%s: soft caps of %g and %g: below 0", label, c->attention_softcap,
+                          c->final_softcap);
+    return ORGAN_OK;
+}
+
+/* A group is ranked by its two best experts, so it needs two; and the chosen groups must contain experts_used
+ * experts. */
+static organ_status check_groups(const char *label, const organ_forward_config *c, organ_error *error)
+{
+    const unsigned groups = c->router_groups, used = c->router_groups_used;
+    if (groups < 2)
+        return ORGAN_OK;
+    if (groups > ORGAN_ROUTER_GROUPS || c->experts % groups || c->experts / groups < 2)
+        return organ_fail(error, ORGAN_BAD_INPUT,
+                          "%s: %u groups of experts: %u are not 2 or more in each of up to %d groups", label, groups,
+                          c->experts, ORGAN_ROUTER_GROUPS);
+    if (used == 0 || used > groups)
+        return organ_fail(error, ORGAN_BAD_INPUT, "%s: %u of %u groups of experts are chosen from", label, used,
+                          groups);
+    if (c->experts_used > used * (c->experts / groups))
+        return organ_fail(error, ORGAN_BAD_INPUT,
+                          "%s: num_experts_per_tok is %u, and the %u groups that are chosen from have %u experts",
+                          label, c->experts_used, used, used * (c->experts / groups));
+    return ORGAN_OK;
+}
+
+static organ_status check_experts(const char *label, const organ_forward_config *c, organ_error *error)
+{
+    if (c->experts == 0)
+        return ORGAN_OK;
+    if (c->experts_used == 0 || c->experts_used > c->experts)
+        return organ_fail(error, ORGAN_BAD_INPUT, "%s: num_experts_per_tok is %u with %u experts", label,
+                          c->experts_used, c->experts);
+    if (c->expert_intermediate == 0)
+        return organ_fail(error, ORGAN_BAD_INPUT, "%s: the intermediate size of an expert is 0", label);
+    if (c->shared_intermediate > 1 << 24)
+        return organ_fail(error, ORGAN_BAD_INPUT, "%s: the intermediate size of the shared expert is %u, not up to %u",
+                          label, c->shared_intermediate, 1u << 24);
+    if (!(c->router_scale >= 0) || !isfinite(c->router_scale))
+        return organ_fail(error, ORGAN_BAD_INPUT, "%s: what experts give is scaled by %g, which is not above 0", label,
+                          (double)c->router_scale);
+    return check_groups(label, c, error);
+}
+
+void organ_forward_config_logistic(organ_forward_config *c, unsigned shared)
+{
+    const uint64_t width = c->expert_intermediate * shared;
+    c->logistic_router = true;
+    c->shared_intermediate = width > UINT32_MAX ? UINT32_MAX : (unsigned)width;
+}
+
+static organ_status check_kind(const char *label, const organ_layer_kind *kind, organ_error *error)
+{
+    if (check_size(label, "num_attention_heads", kind->heads, 1 << 16, error) ||
+        check_size(label, "num_key_value_heads", kind->kv_heads, 1 << 16, error) ||
+        check_size(label, "head_dim", kind->head_dim, 1 << 14, error) ||
+        check_size(label, "v_head_dim", kind->value_dim, 1 << 14, error) ||
+        (!kind->mixture && check_size(label, "intermediate_size", kind->intermediate, 1 << 24, error)))
+        return error->status;
+    if (kind->heads % kind->kv_heads)
+        return organ_fail(error, ORGAN_BAD_INPUT,
+                          "%s: num_attention_heads is %u, no multiple of num_key_value_heads %u", label, kind->heads,
+                          kind->kv_heads);
+    if (kind->head_dim % 2)
+        return organ_fail(error, ORGAN_BAD_INPUT, "%s: head_dim is %u, not even", label, kind->head_dim);
+    const uint64_t width = kind->head_dim > kind->value_dim ? kind->head_dim : kind->value_dim;
+    if (kind->heads * width > (1 << 24))
+        return organ_fail(error, ORGAN_BAD_INPUT, "%s: %u heads of %" PRIu64 " are more than this program works on",
+                          label, kind->heads, width);
+    return ORGAN_OK;
+}
+
+organ_status organ_forward_config_check(const char *label, organ_forward_config *c, organ_error *error)
+{
+    for (unsigned l = 0; l < c->layers && !error->status; l++)
+        check_kind(label, &c->kinds[l], error);
+    if (error->status || check_size(label, "hidden_size", c->hidden, 1 << 20, error) ||
+        check_size(label, "vocab_size", c->vocabulary, 1 << 28, error) || check_numbers(label, c, error) ||
+        check_experts(label, c, error) || check_rope(label, c, &c->rope, error))
+        return error->status;
+    return check_rope(label, c, &c->rope_local, error);
+}

@@ -1,0 +1,25 @@
+/* SPDX-License-Identifier: MIT
+ * Internals of config.h: the steps that the readers of config.json and of GGUF key-values share. */
+#ifndef ORGAN_FORWARD_CONFIG_CHECK_H
+#define ORGAN_FORWARD_CONFIG_CHECK_H
+
+#include "orchestrator/forward/config.h"
+
+/* First step of both readers after the number of layers and the sizes of heads: allocates the kinds of layers, rotated
+ * and dense, with the heads of the configuration and no window. */
+organ_status organ_forward_config_kinds(const char *label, organ_forward_config *config, organ_error *error);
+
+/* Makes the layers from number `first` on mixtures; the layers before it stay dense. */
+organ_status organ_forward_config_mixture(const char *label, unsigned first, organ_forward_config *config,
+                                          organ_error *error);
+
+/* Last step of both readers: checks that sizes are consistent. `label` is the name of the file in messages. */
+organ_status organ_forward_config_check(const char *label, organ_forward_config *config, organ_error *error);
+
+/* Configures a logistic router with `shared` experts, each as wide as a routed one, that process every token. */
+void organ_forward_config_logistic(organ_forward_config *config, unsigned shared);
+
+/* Gives all layers the window of the configuration, except every pattern-th one if pattern is above 1. */
+void organ_forward_config_pattern(organ_forward_config *config, unsigned pattern);
+
+#endif

@@ -1,0 +1,15 @@
+/* SPDX-License-Identifier: MIT
+ * Internals of the reader of config.json: its parts. */
+#ifndef ORGAN_FORWARD_CONFIG_HF_H
+#define ORGAN_FORWARD_CONFIG_HF_H
+
+#include "orchestrator/forward/config_json.h"
+
+/* organ_config_experts, _windows and _positions need the kinds of layers, and _positions
+ * the windows. */
+void organ_config_ropes(const config_hf_source *s, organ_forward_config *config);
+void organ_config_windows(const config_hf_source *s, organ_forward_config *config);
+void organ_config_positions(const config_hf_source *s, organ_forward_config *config);
+void organ_config_experts(const config_hf_source *s, organ_forward_config *config);
+
+#endif

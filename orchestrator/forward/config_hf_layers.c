@@ -1,0 +1,91 @@
+/* SPDX-License-Identifier: MIT
+ * The layers of config.json that have a sliding window or no positions. */
+#include "orchestrator/forward/config_check.h"
+#include "orchestrator/forward/config_hf.h"
+
+#include "formats/base/json_text.h"
+
+#include <string.h>
+
+/* If the list gives layers a window, config.json must have a size of it. */
+static void read_layer_types(const config_hf_source *s, const json_t *types, organ_forward_config *c)
+{
+    if (!json_is_array(types) || json_array_size(types) != c->layers) {
+        organ_config_refuse(s, "layer_types", types, "a list with a word for each of num_hidden_layers");
+        return;
+    }
+    for (unsigned l = 0; l < c->layers; l++) {
+        const char *word = organ_json_plain(json_array_get(types, l));
+        const bool windowed = word && strcmp(word, "sliding_attention") == 0;
+        if (windowed && c->window == 0)
+            organ_fail(s->error, ORGAN_BAD_INPUT, "%s: layers have a sliding window of 0 tokens", s->label);
+        if (!windowed && (!word || strcmp(word, "full_attention")))
+            organ_fail(s->error, ORGAN_BAD_INPUT, "%s: layer_types: '%s' is not supported", s->label,
+                       word ? word : "?");
+        c->kinds[l].window = windowed ? c->window : 0;
+    }
+}
+
+/* Gives windows to layers by their number, if there is no list. */
+static void number_windows(const config_hf_source *s, organ_forward_config *c)
+{
+    const forward_windows windows = s->family->windows;
+    const bool from_a_layer = windows == WINDOWS_FLAG || windows == WINDOWS_FROM;
+    const unsigned from = from_a_layer ? organ_config_needed(s, "max_window_layers") : 0;
+    const unsigned pattern =
+        windows >= WINDOWS_TYPES ? organ_config_size(s, "sliding_window_pattern", s->family->window_pattern) : 0;
+    if (windows == WINDOWS_PATTERN && pattern == 0)
+        organ_fail(s->error, ORGAN_BAD_INPUT, "%s: sliding_window_pattern is 0, not from 1", s->label);
+    if (windows == WINDOWS_PATTERN && pattern != 1 && c->window == 0)
+        organ_fail(s->error, ORGAN_BAD_INPUT, "%s: layers have a sliding window of 0 tokens", s->label);
+    organ_forward_config_pattern(c, pattern);
+    for (unsigned l = 0; l < from && l < c->layers; l++)
+        c->kinds[l].window = 0;
+}
+
+void organ_config_windows(const config_hf_source *s, organ_forward_config *c)
+{
+    const forward_windows windows = s->family->windows;
+    const json_t *const types = windows >= WINDOWS_FLAG ? organ_config_member(s->root, "layer_types") : NULL;
+    const bool asked = windows == WINDOWS_FLAG || windows == WINDOWS_FLAG_ALL;
+    if (windows == WINDOWS_NONE)
+        return;
+    if (windows == WINDOWS_PATTERN)
+        c->window = organ_config_needed(s, "sliding_window");
+    else if (!asked || organ_config_flag(s, "use_sliding_window", false))
+        c->window = organ_config_size(s, "sliding_window", 0);
+    if (types)
+        read_layer_types(s, types, c);
+    else if (c->window || windows == WINDOWS_PATTERN)
+        number_windows(s, c);
+}
+
+/* no_rope_layers has 1 for a layer that rotates q and k and 0 for a layer that does not. */
+static void read_no_rope_list(const config_hf_source *s, organ_forward_config *c)
+{
+    const json_t *const list = organ_config_member(s->root, "no_rope_layers");
+    const unsigned interval = organ_config_size(s, "no_rope_layer_interval", 4);
+    if (list && (!json_is_array(list) || json_array_size(list) != c->layers))
+        organ_config_refuse(s, "no_rope_layers", list, "a list with 0 or 1 for each of num_hidden_layers");
+    if (!list && interval == 0)
+        organ_fail(s->error, ORGAN_BAD_INPUT, "%s: no_rope_layer_interval is 0", s->label);
+    for (unsigned l = 0; l < c->layers && !s->error->status; l++) {
+        const json_t *const rotates = list ? json_array_get(list, l) : NULL;
+        if (list && !json_is_integer(rotates))
+            organ_config_refuse(s, "no_rope_layers", list, "a list with 0 or 1 for each of num_hidden_layers");
+        c->kinds[l].rotated = list ? json_integer_value(rotates) != 0 : (l + 1) % interval != 0;
+    }
+}
+
+void organ_config_positions(const config_hf_source *s, organ_forward_config *c)
+{
+    bool any = false;
+    if (s->family->unrotated == UNROTATED_LIST)
+        read_no_rope_list(s, c);
+    if (s->family->unrotated != UNROTATED_FULL)
+        return;
+    for (unsigned l = 0; l < c->layers; l++)
+        any = any || c->kinds[l].window;
+    for (unsigned l = 0; l < c->layers; l++)
+        c->kinds[l].rotated = !any || c->kinds[l].window;
+}

@@ -1,0 +1,135 @@
+/* SPDX-License-Identifier: MIT
+ * The rotation of config.json. */
+#include "orchestrator/forward/config_hf.h"
+
+#include <errno.h>
+#include <math.h>
+#include <stdlib.h>
+#include <string.h>
+
+static void read_kind(const config_hf_source *s, const json_t *object, organ_rope_config *rope)
+{
+    static const struct {
+        const char *name;
+        organ_rope kind;
+    } kinds[] = {{"default", ORGAN_ROPE_DEFAULT}, {"linear", ORGAN_ROPE_LINEAR},   {"llama3", ORGAN_ROPE_LLAMA3},
+                 {"yarn", ORGAN_ROPE_YARN},       {"dynamic", ORGAN_ROPE_DYNAMIC}, {"longrope", ORGAN_ROPE_LONGROPE},
+                 {"su", ORGAN_ROPE_LONGROPE}};
+    const char *word = organ_config_word(s, object, "rope_type", organ_config_word(s, object, "type", "default"));
+    /* Early files of Phi-3 use another name. */
+    if (strcmp(word, "yarn") == 0 && organ_config_member(object, "long_factor"))
+        word = "longrope";
+    for (size_t k = 0; k < sizeof kinds / sizeof *kinds; k++)
+        if (strcmp(word, kinds[k].name) == 0) {
+            rope->kind = kinds[k].kind;
+            return;
+        }
+    organ_fail(s->error, ORGAN_BAD_INPUT, "%s: rope_type '%s' is not supported", s->label, word);
+}
+
+static double yarn_scale(double factor, double mscale) { return factor <= 1 ? 1 : 0.1 * mscale * log(factor) + 1; }
+
+static void read_yarn(const config_hf_source *s, const json_t *object, organ_rope_config *rope)
+{
+    rope->beta_fast = organ_config_real(s, object, "beta_fast", 32);
+    rope->beta_slow = organ_config_real(s, object, "beta_slow", 1);
+    const double mscale = organ_config_real(s, object, "mscale", 0),
+                 all = organ_config_real(s, object, "mscale_all_dim", 0);
+    const double own = mscale != 0 && all != 0 ? yarn_scale(rope->factor, mscale) / yarn_scale(rope->factor, all)
+                                               : yarn_scale(rope->factor, 1);
+    rope->attention_factor = organ_config_real(s, object, "attention_factor", own);
+    const json_t *truncate = organ_config_member(object, "truncate");
+    if (truncate && !json_is_boolean(truncate))
+        organ_config_refuse(s, "truncate", truncate, "true or false");
+    rope->exact_range = truncate && !json_is_true(truncate);
+}
+
+/* Returns an array of one positive number for each two dimensions, which the caller frees. */
+static float *factors_of(const config_hf_source *s, const json_t *object, const char *key, unsigned dimensions)
+{
+    const json_t *const array = organ_config_member(object, key);
+    const size_t count = dimensions / 2;
+    if (json_array_size(array) != count || count == 0) {
+        organ_fail(s->error, ORGAN_BAD_INPUT,
+                   "%s: %s has %zu numbers, not one for each two of the %u dimensions that are rotated", s->label, key,
+                   json_array_size(array), dimensions);
+        return NULL;
+    }
+    float *const factors = malloc(count * sizeof *factors);
+    if (!factors)
+        organ_fail_errno(s->error, ENOMEM, "%s", s->label);
+    for (size_t k = 0; factors && k < count; k++) {
+        const json_t *const value = json_array_get(array, k);
+        factors[k] = (float)json_number_value(value);
+        if (!json_is_number(value) || !(factors[k] > 0) || !isfinite(factors[k]))
+            organ_config_refuse(s, key, value, "a number above 0");
+    }
+    return factors;
+}
+
+/* The factor only scales attention; if it is missing, it is the ratio of the two contexts. */
+static void read_longrope(const config_hf_source *s, const json_t *object, const organ_forward_config *c,
+                          organ_rope_config *rope)
+{
+    const double original = (double)rope->original_context;
+    rope->factor = organ_config_real(s, object, "factor", original > 0 ? (double)c->context / original : 0);
+    const double own = rope->factor <= 1 || original <= 1 ? 1 : sqrt(1 + log(rope->factor) / log(original));
+    rope->attention_factor = organ_config_real(s, object, "attention_factor", own);
+    rope->short_factors = factors_of(s, object, "short_factor", rope->dimensions);
+    rope->long_factors = factors_of(s, object, "long_factor", rope->dimensions);
+}
+
+/* `object` has the fields of the rotation, or is NULL; `theta` is the default. */
+static organ_rope_config read_rope(const config_hf_source *s, const json_t *object, double theta,
+                                   const organ_forward_config *c)
+{
+    organ_rope_config rope = {.attention_factor = 1};
+    const double own = s->family->rotated_part > 0 ? s->family->rotated_part : 1;
+    const double part = organ_config_real(s, object, "partial_rotary_factor",
+                                          organ_config_real(s, s->root, "partial_rotary_factor", own));
+    rope.dimensions = part > 0 && part <= 1 ? (unsigned)(c->head_dim * part) : 0;
+    rope.theta = organ_config_real(s, object, "rope_theta", theta);
+    read_kind(s, object, &rope);
+    if (rope.kind == ORGAN_ROPE_DEFAULT)
+        return rope;
+    const double fallback = organ_config_real(s, s->root, "original_max_position_embeddings", (double)c->context);
+    const double original = organ_config_real(s, object, "original_max_position_embeddings", fallback);
+    rope.original_context = original >= 1 && original < 1e15 ? (uint64_t)original : 0;
+    if (rope.kind == ORGAN_ROPE_LONGROPE) {
+        read_longrope(s, object, c, &rope);
+        return rope;
+    }
+    if (!organ_config_member(object, "factor"))
+        organ_fail(s->error, ORGAN_BAD_INPUT, "%s: rope scaling has no factor", s->label);
+    rope.factor = organ_config_real(s, object, "factor", 0);
+    if (rope.kind == ORGAN_ROPE_DYNAMIC)
+        rope.original_context = c->context;
+    if (rope.kind == ORGAN_ROPE_LLAMA3) {
+        rope.low_freq_factor = organ_config_real(s, object, "low_freq_factor", 1);
+        rope.high_freq_factor = organ_config_real(s, object, "high_freq_factor", 4);
+    }
+    if (rope.kind == ORGAN_ROPE_YARN)
+        read_yarn(s, object, &rope);
+    return rope;
+}
+
+void organ_config_ropes(const config_hf_source *s, organ_forward_config *c)
+{
+    const json_t *both = organ_config_member(s->root, "rope_parameters"),
+                 *full = both ? organ_config_member(both, "full_attention") : NULL;
+    const json_t *object = full ? full : both;
+    if (!both)
+        object = organ_config_member(s->root, "rope_scaling");
+    if (object && !json_is_object(object)) {
+        organ_config_refuse(s, both ? "rope_parameters" : "rope_scaling", object, "an object");
+        return;
+    }
+    c->rope = read_rope(s, object, organ_config_real(s, s->root, "rope_theta", s->family->theta), c);
+    c->rope_local = c->rope;
+    const json_t *local = full ? organ_config_member(both, "sliding_attention") : NULL;
+    if (full || s->family->local == LOCAL_OWN)
+        c->rope_local = read_rope(s, local, organ_config_real(s, s->root, "rope_local_base_freq", 1e4), c);
+    else if (s->family->local == LOCAL_PLAIN)
+        c->rope_local =
+            (organ_rope_config){.theta = c->rope.theta, .dimensions = c->rope.dimensions, .attention_factor = 1};
+}

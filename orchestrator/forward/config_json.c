@@ -1,0 +1,69 @@
+/* SPDX-License-Identifier: MIT */
+#include "orchestrator/forward/config_json.h"
+
+#include "formats/base/json_dump.h"
+#include "formats/base/json_text.h"
+
+#include <stdlib.h>
+
+const json_t *organ_config_member(const json_t *object, const char *key)
+{
+    const json_t *value = json_object_get(object, key);
+    return json_is_null(value) ? NULL : value;
+}
+
+void organ_config_refuse(const config_hf_source *s, const char *key, const json_t *value, const char *expected)
+{
+    char *text = organ_json_dump(value, JSON_ENCODE_ANY | JSON_COMPACT);
+    organ_fail(s->error, ORGAN_BAD_INPUT, "%s: %s is %.120s, not %s", s->label, key, text ? text : "?", expected);
+    free(text);
+}
+
+double organ_config_real(const config_hf_source *s, const json_t *object, const char *key, double fallback)
+{
+    const json_t *value = organ_config_member(object, key);
+    if (value && !json_is_number(value))
+        organ_config_refuse(s, key, value, "a number");
+    return value ? json_number_value(value) : fallback;
+}
+
+unsigned organ_config_size(const config_hf_source *s, const char *key, unsigned fallback)
+{
+    const json_t *value = organ_config_member(s->root, key);
+    if (!value)
+        return fallback;
+    if (!json_is_integer(value) || json_integer_value(value) < 0) {
+        organ_config_refuse(s, key, value, "a whole number from 0");
+        return 0;
+    }
+    return json_integer_value(value) > UINT32_MAX ? UINT32_MAX : (unsigned)json_integer_value(value);
+}
+
+unsigned organ_config_needed(const config_hf_source *s, const char *key)
+{
+    if (!organ_config_member(s->root, key))
+        organ_fail(s->error, ORGAN_BAD_INPUT, "%s: %s is missing", s->label, key);
+    return organ_config_size(s, key, 0);
+}
+
+bool organ_config_flag(const config_hf_source *s, const char *key, bool fallback)
+{
+    const json_t *value = organ_config_member(s->root, key);
+    if (value && !json_is_boolean(value))
+        organ_config_refuse(s, key, value, "true or false");
+    return value ? json_is_true(value) : fallback;
+}
+
+const char *organ_config_word(const config_hf_source *s, const json_t *object, const char *key, const char *fallback)
+{
+    const json_t *value = organ_config_member(object, key);
+    const char *word = value ? organ_json_plain(value) : fallback;
+    if (value && !word)
+        organ_config_refuse(s, key, value, "a string");
+    return word ? word : fallback;
+}
+
+bool organ_config_flag_of(const config_hf_source *s, forward_flag flag)
+{
+    return flag.key ? organ_config_flag(s, flag.key, flag.otherwise) : flag.otherwise;
+}

@@ -1,0 +1,131 @@
+/* SPDX-License-Identifier: MIT
+ * The supported architectures, as transformers and llama.cpp define them. */
+#include "orchestrator/forward/families.h"
+
+#include <stdio.h>
+#include <string.h>
+
+/* clang-format off */
+
+/* ---- names of tensors ---- */
+
+static const forward_name gemma_names[] = {{PART_NORM_FEED, "pre_feedforward_layernorm.weight"}, {0}};
+static const forward_name phi3_names[] = {
+    {PART_QKV, "self_attn.qkv_proj.weight"}, {PART_GATE_UP, "mlp.gate_up_proj.weight"}, {0}};
+static const forward_name phi3_gguf_names[] = {{PART_QKV, "attn_qkv.weight"}, {PART_GATE_UP, "ffn_up.weight"}, {0}};
+/* transformers 4 numbers the experts of Mixtral, transformers 5 stacks them. */
+static const forward_name mixtral_names[] = {
+    {PART_ROUTER, "mlp.gate.weight"}, {PART_ROUTER, "block_sparse_moe.gate.weight"},
+    {PART_EXPERT_GATE, "block_sparse_moe.experts.#.w1.weight"},
+    {PART_EXPERT_UP, "block_sparse_moe.experts.#.w3.weight"},
+    {PART_EXPERT_DOWN, "block_sparse_moe.experts.#.w2.weight"}, {0}};
+#define SHARED_EXPERTS {PART_SHARED_GATE, "mlp.shared_experts.gate_proj.weight"}, \
+    {PART_SHARED_UP, "mlp.shared_experts.up_proj.weight"}, {PART_SHARED_DOWN, "mlp.shared_experts.down_proj.weight"}
+static const forward_name shared_experts_names[] = {SHARED_EXPERTS, {0}};
+static const forward_name glm4_moe_gguf_names[] = {{PART_NORM_FEED, "post_attention_norm.weight"}, {0}};
+
+/* ---- mixtures ---- */
+
+static const forward_mixture mixtral_mixture = {
+    .experts = "num_local_experts", .used = "num_experts_per_tok", .width = "intermediate_size",
+    .normalise = {NULL, true}, .gguf_normalise = true};
+static const char *const qwen_required[] = {"moe_intermediate_size", NULL};
+static const forward_mixture qwen_mixture = {
+    .experts = "num_experts", .experts_too = "num_local_experts", .used = "num_experts_per_tok",
+    .width = "moe_intermediate_size", .normalise = {"norm_topk_prob", false}, .gguf_normalise = true,
+    .required = qwen_required};
+static const forward_mixture qwen2_mixture = {
+    .experts = "num_experts", .experts_too = "num_local_experts", .used = "num_experts_per_tok",
+    .width = "moe_intermediate_size", .shared_width = "shared_expert_intermediate_size", .shared_gated = true,
+    .normalise = {"norm_topk_prob", false}, .required = qwen_required};
+static const char *const logistic_required[] = {"first_k_dense_replace", "n_shared_experts", "norm_topk_prob", NULL};
+static const forward_mixture logistic_mixture = {
+    .experts = "n_routed_experts", .used = "num_experts_per_tok", .width = "moe_intermediate_size",
+    .shared_count = "n_shared_experts", .logistic = true, .normalise = {"norm_topk_prob", false},
+    .scale = "routed_scaling_factor", .groups = "n_group", .groups_used = "topk_group",
+    .dense_first = "first_k_dense_replace", .required = logistic_required};
+
+static const forward_multipliers granite_multipliers = {
+    "embedding_multiplier", "attention_multiplier", "residual_multiplier", "logits_scaling"};
+
+/* ---- architectures ---- */
+
+#define ATTENTION_BIAS .qkv_bias = {"attention_bias", false}, .output_bias = {"attention_bias", false}
+#define MLP_BIAS       .mlp_bias = {"mlp_bias", false}
+#define QKV_BIAS       .qkv_bias = {"qkv_bias", true}
+
+static const forward_family families[] = {
+    {.architecture = "LlamaForCausalLM", .gguf = "llama", .theta = 1e4, ATTENTION_BIAS, MLP_BIAS},
+    {.architecture = "MistralForCausalLM", .theta = 1e4, .windows = WINDOWS_ALL},
+    {.architecture = "MixtralForCausalLM", .theta = 1e6, .windows = WINDOWS_ALL, .mixture = &mixtral_mixture,
+     .names = mixtral_names},
+    {.architecture = "Qwen2ForCausalLM", .gguf = "qwen2", .theta = 1e4, QKV_BIAS, .windows = WINDOWS_FLAG},
+    {.architecture = "Qwen3ForCausalLM", .gguf = "qwen3", .theta = 1e4, .head_dim = 128, ATTENTION_BIAS,
+     .qk_norm = ORGAN_QK_NORM_HEAD, .windows = WINDOWS_FLAG},
+    {.architecture = "Qwen3MoeForCausalLM", .gguf = "qwen3moe", .theta = 1e4, ATTENTION_BIAS,
+     .qk_norm = ORGAN_QK_NORM_HEAD, .windows = WINDOWS_FLAG_ALL, .mixture = &qwen_mixture},
+    {.architecture = "Qwen2MoeForCausalLM", .gguf = "qwen2moe", .theta = 1e4, QKV_BIAS,
+     .windows = WINDOWS_FLAG_ALL, .mixture = &qwen2_mixture},
+    {.architecture = "Glm4MoeForCausalLM", .gguf = "glm4moe", .theta = 1e4, .rotated_part = 0.5,
+     .qkv_bias = {"attention_bias", false}, .qk_norm = ORGAN_QK_NORM_HEAD, .qk_norm_key = "use_qk_norm",
+     .mixture = &logistic_mixture, .names = shared_experts_names, .gguf_names = glm4_moe_gguf_names},
+    {.architecture = "Dots1ForCausalLM", .gguf = "dots1", .theta = 1e4, ATTENTION_BIAS,
+     .qk_norm = ORGAN_QK_NORM_HEAD, .windows = WINDOWS_FROM, .mixture = &logistic_mixture,
+     .names = shared_experts_names},
+    {.architecture = "Phi3ForCausalLM", .gguf = "phi3", .theta = 1e4, .windows = WINDOWS_ALL, .names = phi3_names,
+     .gguf_names = phi3_gguf_names},
+    {.architecture = "GemmaForCausalLM", .theta = 1e4, .head_dim = 256, ATTENTION_BIAS, .norm_adds_one = true,
+     .scaled_embeddings = true, .tied = true, .activation = ORGAN_GELU_TANH},
+    {.architecture = "Gemma2ForCausalLM", .gguf = "gemma2", .theta = 1e4, .head_dim = 256, ATTENTION_BIAS,
+     .norms = ORGAN_NORMS_AROUND, .norm_adds_one = true, .scaled_embeddings = true, .tied = true,
+     .activation = ORGAN_GELU_TANH, .query_scalar = true, .large_layers = 46, .softcaps = true,
+     .attention_softcap = 50, .final_softcap = 30, .windows = WINDOWS_PATTERN, .window_pattern = 2,
+     .names = gemma_names},
+    {.architecture = "Gemma3ForCausalLM", .gguf = "gemma3", .theta = 1e6, .head_dim = 256, ATTENTION_BIAS,
+     .norms = ORGAN_NORMS_AROUND, .norm_adds_one = true, .scaled_embeddings = true, .tied = true,
+     .activation = ORGAN_GELU_TANH, .query_scalar = true, .large_layers = 62, .softcaps = true,
+     .qk_norm = ORGAN_QK_NORM_HEAD, .local = LOCAL_OWN, .windows = WINDOWS_PATTERN, .window_pattern = 6,
+     .names = gemma_names},
+    {.architecture = "SmolLM3ForCausalLM", .theta = 2e6, ATTENTION_BIAS, MLP_BIAS, .windows = WINDOWS_FLAG,
+     .unrotated = UNROTATED_LIST},
+    {.architecture = "Olmo2ForCausalLM", .theta = 1e4, ATTENTION_BIAS, .norms = ORGAN_NORMS_AFTER,
+     .qk_norm = ORGAN_QK_NORM_ALL},
+    {.architecture = "Olmo3ForCausalLM", .theta = 1e4, ATTENTION_BIAS, .norms = ORGAN_NORMS_AFTER,
+     .qk_norm = ORGAN_QK_NORM_ALL, .local = LOCAL_PLAIN, .windows = WINDOWS_TYPES, .window_pattern = 4},
+    {.architecture = "Exaone4ForCausalLM", .theta = 1e4, .norms = ORGAN_NORMS_AFTER, .qk_norm = ORGAN_QK_NORM_HEAD,
+     .windows = WINDOWS_TYPES, .window_pattern = 4, .unrotated = UNROTATED_FULL},
+    {.architecture = "GraniteForCausalLM", .theta = 1e4, ATTENTION_BIAS, MLP_BIAS,
+     .multipliers = &granite_multipliers},
+    {.architecture = "SeedOssForCausalLM", .theta = 1e4, .head_dim = 128, .qkv_bias = {"attention_bias", true},
+     .output_bias = {"attention_out_bias", false}, MLP_BIAS},
+    {.architecture = "MinistralForCausalLM", .theta = 1e4, .windows = WINDOWS_TYPES},
+    {.architecture = "HeliumForCausalLM", .theta = 1e5, .head_dim = 128, ATTENTION_BIAS, MLP_BIAS,
+     .interleaved = true},
+    {.architecture = "Ernie4_5ForCausalLM", .theta = 5e5, .head_dim = 128, .interleaved = true, .tied = true,
+     .qkv_bias = {"use_bias", false}, .output_bias = {"use_bias", false}, .mlp_bias = {"use_bias", false}},
+};
+/* clang-format on */
+
+const forward_family *organ_forward_family_named(const char *architecture, bool gguf)
+{
+    for (size_t k = 0; k < sizeof families / sizeof *families; k++) {
+        const char *name = gguf ? families[k].gguf : families[k].architecture;
+        if (name && strcmp(name, architecture) == 0)
+            return &families[k];
+    }
+    return NULL;
+}
+
+organ_status organ_forward_family_refuse(const char *label, const char *architecture, bool gguf, organ_error *error)
+{
+    char known[4096] = "";
+    size_t used = 0;
+    for (size_t k = 0; k < sizeof families / sizeof *families; k++) {
+        const char *const name = gguf ? families[k].gguf : families[k].architecture;
+        if (name && used < sizeof known)
+            used += (size_t)snprintf(known + used, sizeof known - used, "%s%s", used ? ", " : "", name);
+    }
+    return organ_fail(error, ORGAN_BAD_INPUT,
+                      "%s: architecture '%.100s' is not supported by the forward pass, which supports %s", label,
+                      *architecture ? architecture : "(none)", known);
+}

@@ -1,0 +1,54 @@
+/* SPDX-License-Identifier: MIT */
+#include "orchestrator/forward/parts.h"
+
+#include <stddef.h>
+
+/* Names after "model.layers.N." and after "blk.N.". */
+static const char *const usual_names[PART_NAMES][2] = {
+    [PART_NORM_ATTENTION] = {"input_layernorm.weight", "attn_norm.weight"},
+    [PART_NORM_ATTENDED] = {"post_attention_layernorm.weight", "post_attention_norm.weight"},
+    [PART_NORM_FEED] = {"post_attention_layernorm.weight", "ffn_norm.weight"},
+    [PART_NORM_FED] = {"post_feedforward_layernorm.weight", "post_ffw_norm.weight"},
+    [PART_NORM_Q] = {"self_attn.q_norm.weight", "attn_q_norm.weight"},
+    [PART_NORM_K] = {"self_attn.k_norm.weight", "attn_k_norm.weight"},
+    [PART_Q] = {"self_attn.q_proj.weight", "attn_q.weight"},
+    [PART_K] = {"self_attn.k_proj.weight", "attn_k.weight"},
+    [PART_V] = {"self_attn.v_proj.weight", "attn_v.weight"},
+    [PART_O] = {"self_attn.o_proj.weight", "attn_output.weight"},
+    [PART_GATE] = {"mlp.gate_proj.weight", "ffn_gate.weight"},
+    [PART_UP] = {"mlp.up_proj.weight", "ffn_up.weight"},
+    [PART_DOWN] = {"mlp.down_proj.weight", "ffn_down.weight"},
+    [PART_BIAS_Q] = {"self_attn.q_proj.bias", "attn_q.bias"},
+    [PART_BIAS_K] = {"self_attn.k_proj.bias", "attn_k.bias"},
+    [PART_BIAS_V] = {"self_attn.v_proj.bias", "attn_v.bias"},
+    [PART_BIAS_O] = {"self_attn.o_proj.bias", "attn_output.bias"},
+    [PART_BIAS_GATE] = {"mlp.gate_proj.bias", "ffn_gate.bias"},
+    [PART_BIAS_UP] = {"mlp.up_proj.bias", "ffn_up.bias"},
+    [PART_BIAS_DOWN] = {"mlp.down_proj.bias", "ffn_down.bias"},
+    [PART_ROUTER] = {"mlp.gate.weight", "ffn_gate_inp.weight"},
+    [PART_ROUTER_BIAS] = {"mlp.gate.e_score_correction_bias", "exp_probs_b.bias"},
+    [PART_SHARED] = {"mlp.shared_expert_gate.weight", "ffn_gate_inp_shexp.weight"},
+    [PART_SHARED_GATE] = {"mlp.shared_expert.gate_proj.weight", "ffn_gate_shexp.weight"},
+    [PART_SHARED_UP] = {"mlp.shared_expert.up_proj.weight", "ffn_up_shexp.weight"},
+    [PART_SHARED_DOWN] = {"mlp.shared_expert.down_proj.weight", "ffn_down_shexp.weight"},
+    [PART_EXPERTS_GATE_UP] = {"mlp.experts.gate_up_proj", NULL},
+    [PART_EXPERTS_GATE] = {NULL, "ffn_gate_exps.weight"},
+    [PART_EXPERTS_UP] = {NULL, "ffn_up_exps.weight"},
+    [PART_EXPERTS_DOWN] = {"mlp.experts.down_proj", "ffn_down_exps.weight"},
+    [PART_EXPERT_GATE] = {"mlp.experts.#.gate_proj.weight", NULL},
+    [PART_EXPERT_UP] = {"mlp.experts.#.up_proj.weight", NULL},
+    [PART_EXPERT_DOWN] = {"mlp.experts.#.down_proj.weight", NULL},
+};
+
+const char *organ_forward_part_name(const forward_name *own, forward_part part, bool gguf, unsigned index)
+{
+    bool named = false;
+    for (; own && own->name; own++) {
+        if (own->part != part)
+            continue;
+        if (index-- == 0)
+            return own->name;
+        named = true;
+    }
+    return named || index ? NULL : usual_names[part][gguf];
+}

@@ -1,0 +1,59 @@
+/* SPDX-License-Identifier: MIT
+ * The tensors of a layer and their names. */
+#ifndef ORGAN_FORWARD_PARTS_H
+#define ORGAN_FORWARD_PARTS_H
+
+#include <stdbool.h>
+
+typedef enum forward_part {
+    PART_NORM_ATTENTION, /* before the attention */
+    PART_NORM_ATTENDED,  /* of the attention's output: sandwich norms */
+    PART_NORM_FEED,      /* before the feed-forward */
+    PART_NORM_FED,
+    PART_NORM_Q,
+    PART_NORM_K,
+    PART_Q,
+    PART_K,
+    PART_V,
+    PART_O,
+    PART_GATE,
+    PART_UP,
+    PART_DOWN,
+    PART_BIAS_Q,
+    PART_BIAS_K,
+    PART_BIAS_V,
+    PART_BIAS_O,
+    PART_BIAS_GATE,
+    PART_BIAS_UP,
+    PART_BIAS_DOWN,
+    PART_ROUTER,
+    PART_ROUTER_BIAS,
+    PART_SHARED,      /* the gate of the shared expert: one row */
+    PART_SHARED_GATE, /* and the two after it, in the order of PART_GATE, PART_UP, PART_DOWN */
+    PART_SHARED_UP,
+    PART_SHARED_DOWN,
+    PART_COUNT,
+    /* Names of tensors that contain several parts; plans have no view of them. */
+    PART_QKV = PART_COUNT, /* q, k and v, one below the other; only families that name it have it */
+    PART_GATE_UP,          /* gate and up, one below the other; only families that name it have it */
+    PART_EXPERTS_GATE_UP,  /* stacks, experts x rows x columns */
+    PART_EXPERTS_GATE,
+    PART_EXPERTS_UP,
+    PART_EXPERTS_DOWN,
+    PART_EXPERT_GATE, /* one expert; '#' in the name stands for its number */
+    PART_EXPERT_UP,
+    PART_EXPERT_DOWN,
+    PART_NAMES
+} forward_part;
+
+/* A name of a part, without the prefix of the layer. */
+typedef struct forward_name {
+    forward_part part;
+    const char *name;
+} forward_name;
+
+/* Returns name number `index` that a part may have, or NULL if there are no more: those of `own`, which ends with a
+ * name that is NULL, and only if `own` has none, the name that most architectures use. `own` may be NULL. */
+const char *organ_forward_part_name(const forward_name *own, forward_part part, bool gguf, unsigned index);
+
+#endif
