@@ -67,11 +67,24 @@ static void rotate(const forward_rotation *rotation, size_t position, float *hea
     }
 }
 
+/* The same for pairs of neighbours, (2 k, 2 k + 1), of the rotated dimensions. */
+static void rotate_neighbours(const forward_rotation *rotation, size_t position, float *head)
+{
+    const float *cosines = rotation->cosines + position * rotation->half,
+                *sines = rotation->sines + position * rotation->half;
+    for (size_t k = 0; k < rotation->half; k++) {
+        const float a = head[2 * k], b = head[2 * k + 1];
+        head[2 * k] = a * cosines[k] - b * sines[k];
+        head[2 * k + 1] = b * cosines[k] + a * sines[k];
+    }
+}
+
 static void turn_heads(const attention_job *j, float *heads, size_t count, size_t token, forward_part norm)
 {
     norm_heads(j, heads, count, norm);
     for (size_t h = 0; h < count && j->kind->rotated; h++)
-        rotate(j->rotation, j->position[token], heads + h * j->kind->head_dim);
+        (j->group->forward->config.rope_neighbours ? rotate_neighbours : rotate)(j->rotation, j->position[token],
+                                                                                 heads + h * j->kind->head_dim);
 }
 
 static void turn_tokens(void *context, size_t index, size_t worker)

@@ -69,6 +69,7 @@ typedef struct organ_forward_config {
     bool qkv_bias, output_bias, mlp_bias; /* linear layers with a bias; for a GGUF file, as found in its tensors */
     bool rope_interleaved; /* rotation pairs neighbouring rows of Q and K: in GGUF files of the llama kind and in
                               safetensors of some architectures; undone during loading */
+    bool rope_neighbours;  /* rotation pairs neighbours, and the rows of Q and K stay in the order of the file */
     unsigned experts, experts_used; /* 0: dense */
     uint64_t expert_intermediate;
     bool normalise_experts;

@@ -98,6 +98,7 @@ static organ_status read_hf_config(const config_hf_source *s, organ_forward_conf
     c->norm_adds_one = f->norm_adds_one;
     c->qk_norm = !f->qk_norm_key || organ_config_flag(s, f->qk_norm_key, false) ? f->qk_norm : ORGAN_QK_NORM_NONE;
     c->rope_interleaved = f->interleaved;
+    c->rope_neighbours = f->neighbours;
     c->qkv_bias = organ_config_flag_of(s, f->qkv_bias);
     c->output_bias = organ_config_flag_of(s, f->output_bias);
     c->mlp_bias = organ_config_flag_of(s, f->mlp_bias);

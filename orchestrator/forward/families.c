@@ -24,6 +24,10 @@ static const forward_name mixtral_names[] = {
 static const forward_name shared_experts_names[] = {SHARED_EXPERTS, {0}};
 static const forward_name glm4_moe_gguf_names[] = {{PART_NORM_FEED, "post_attention_norm.weight"}, {0}};
 
+static const forward_name glm4_names[] = {
+    {PART_NORM_ATTENDED, "post_self_attn_layernorm.weight"}, {PART_NORM_FED, "post_mlp_layernorm.weight"},
+    {PART_GATE_UP, "mlp.gate_up_proj.weight"}, {0}};
+
 /* ---- mixtures ---- */
 
 static const forward_mixture mixtral_mixture = {
@@ -103,6 +107,10 @@ static const forward_family families[] = {
      .interleaved = true},
     {.architecture = "Ernie4_5ForCausalLM", .theta = 5e5, .head_dim = 128, .interleaved = true, .tied = true,
      .qkv_bias = {"use_bias", false}, .output_bias = {"use_bias", false}, .mlp_bias = {"use_bias", false}},
+    {.architecture = "GlmForCausalLM", .theta = 1e4, .head_dim = 128, .rotated_part = 0.5, .neighbours = true,
+     .qkv_bias = {"attention_bias", true}, .names = glm4_names},
+    {.architecture = "Glm4ForCausalLM", .theta = 1e4, .head_dim = 128, .rotated_part = 0.5, .neighbours = true,
+     .qkv_bias = {"attention_bias", true}, .norms = ORGAN_NORMS_AROUND, .names = glm4_names},
 };
 /* clang-format on */
 

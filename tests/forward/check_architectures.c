@@ -18,7 +18,8 @@
 static const char *const model_types[] = {
     "llama",       "mistral", "mixtral",  "qwen2",     "qwen2_moe", "qwen3",    "qwen3_moe",       "gemma2",
     "gemma3_text", "phi3",    "glm4_moe", "dots1",     "gemma",     "smollm3",  "olmo2",           "olmo3",
-    "exaone4",     "granite", "seed_oss", "ministral", "helium",    "ernie4_5", "smollm3-interval"};
+    "exaone4",     "granite", "seed_oss", "ministral", "helium",    "ernie4_5", "smollm3-interval",
+    "glm",         "glm4"};
 
 static double loss_of(const float *logits, size_t words, uint32_t token)
 {
