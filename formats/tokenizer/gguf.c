@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: MIT
  * The tokenizer in the metadata of a GGUF file: "llama" is SentencePiece, whose scores decide what is merged; "gpt2" is
- * byte-level BPE with merges. How a text is cut before the merges is only named, by tokenizer.ggml.pre; here it is done
- * as by the tokenizer of that name. */
+ * byte-level BPE with merges. tokenizer.ggml.pre only names how a text is cut before the merges: cuttings.c has what
+ * each name stands for. */
 #include "formats/tokenizer/parts.h"
 
 #include "formats/base/utf8.h"
@@ -12,47 +12,9 @@
 #include <stdlib.h>
 #include <string.h>
 
-#define KEY(name)    "tokenizer.ggml." name
-#define CONTRACTION  "(?i:'s|'t|'re|'ve|'m|'ll|'d)"
-#define BEFORE_WORD  "[^\\r\\n\\p{L}\\p{N}]?"
-#define CONTRACTIONS CONTRACTION "|" BEFORE_WORD "\\p{L}+|"
-#define REST         "| ?[^\\s\\p{L}\\p{N}]+[\\r\\n]*|\\s*[\\r\\n]+|\\s+(?!\\S)|\\s+"
-
-/* Words are cut before a capital letter that follows a small one. */
-#define CAPITALS "[\\p{Lu}\\p{Lt}\\p{Lm}\\p{Lo}\\p{M}]"
-#define SMALL    "[\\p{Ll}\\p{Lm}\\p{Lo}\\p{M}]"
-#define CASED(ending, number)                                                                                          \
-    BEFORE_WORD CAPITALS "*" SMALL "+" ending "|" BEFORE_WORD CAPITALS "+" SMALL "*" ending "|" number                 \
-                         "| ?[^\\s\\p{L}\\p{N}]+[\\r\\n/]*|\\s*[\\r\\n]+|\\s+(?!\\S)|\\s+"
+#define KEY(name) "tokenizer.ggml." name
 
 enum { ID_LIMIT = 1 << 24, NORMAL = 1, UNKNOWN = 2, CONTROL = 3, USER_DEFINED = 4, UNUSED = 5, BYTE = 6 };
-
-static const struct cutting {
-    const char *name, *patterns[4];
-    bool nfc, ignore_merges, adds_bos;
-} cuttings[] = {
-    {"qwen2", {CONTRACTIONS "\\p{N}" REST}, true, false, false},
-    {"deepseek-r1-qwen", {CONTRACTIONS "\\p{N}" REST}, true, false, false},
-    {"llama-bpe", {CONTRACTIONS "\\p{N}{1,3}" REST}, false, true, true},
-    {"llama3", {CONTRACTIONS "\\p{N}{1,3}" REST}, false, true, true},
-    {"llama-v3", {CONTRACTIONS "\\p{N}{1,3}" REST}, false, true, true},
-    {"smaug-bpe", {CONTRACTIONS "\\p{N}{1,3}" REST}, false, false, false},
-    {"dbrx", {CONTRACTIONS "\\p{N}{1,3}" REST}, false, false, false},
-    {"tekken", {CASED("", "\\p{N}")}, false, true, true},
-    {"gpt-4o", {CASED(CONTRACTION "?", "\\p{N}{1,3}")}, false, false, false},
-    {"gpt-2", {ORGAN_GPT2_PATTERN}, false, false, false},
-    {"phi-2", {ORGAN_GPT2_PATTERN}, false, false, false},
-    {"smollm", {"\\p{N}", ORGAN_GPT2_PATTERN}, false, false, false},
-    {"starcoder", {"\\p{N}", ORGAN_GPT2_PATTERN}, false, false, false},
-    {"refact", {"\\p{N}", ORGAN_GPT2_PATTERN}, false, false, false},
-    {"command-r", {"\\p{N}", ORGAN_GPT2_PATTERN}, true, false, false},
-    {"default",
-     {"[\\p{P}\\$\\+<=>\\^~\\|]+", "'s|'t|'re|'ve|'m|'ll|'d| ?\\p{L}+| ?\\p{N}+| ?[^\\s\\p{L}\\p{N}]+|\\s+(?!\\S)",
-      "\\p{N}+", "[0-9][0-9][0-9]"},
-     false,
-     false,
-     false},
-};
 
 typedef struct gguf_source {
     const organ_model *model;
@@ -220,22 +182,14 @@ static organ_status choose_cutting(const gguf_source *s)
     organ_tokenizer *t = s->t;
     size_t length = 0;
     const char *name = organ_gguf_string(s->model->gguf, KEY("pre"), &length);
-    const struct cutting *cutting = cuttings, *const end = cuttings + sizeof cuttings / sizeof *cuttings;
     if (!name)
         return refuse_key(s, KEY("pre"), " is missing: how a text is cut into words is not known");
-    while (cutting < end && !organ_gguf_says(s->model->gguf, KEY("pre"), cutting->name))
-        cutting++;
-    if (cutting == end)
+    const organ_cutting *const cutting = organ_cutting_named(name, length);
+    if (!cutting)
         return refuse_key(s, KEY("pre"), ": '%.*s' is not supported", (int)(length > 80 ? 80 : length), name);
-    t->byte_level = true;
-    t->ignore_merges = cutting->ignore_merges;
-    t->facts.adds_bos = cutting->adds_bos;
-    if (cutting->nfc)
-        t->normal[t->normal_count++] = (organ_step){.kind = ORGAN_STEP_NORMAL_FORM};
-    for (size_t k = 0; k < 4 && cutting->patterns[k] && !s->error->status; k++)
-        organ_tokenizer_split_at(t, s->label, cutting->patterns[k], s->error);
-    t->cut[t->cut_count++] = (organ_step){.kind = ORGAN_STEP_BYTES};
-    return s->error->status;
+    t->ignore_merges = cutting->rules & ORGAN_CUT_WHOLE;
+    t->facts.adds_bos = cutting->rules & ORGAN_CUT_BOS;
+    return organ_tokenizer_cut_by(t, s->label, cutting, s->error);
 }
 
 static organ_status read_byte_level(const gguf_source *s)

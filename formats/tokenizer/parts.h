@@ -228,6 +228,27 @@ organ_status organ_tokenizer_settings(const organ_model *model, organ_tokenizer 
 /* One step that isolates what a regex finds. */
 organ_status organ_tokenizer_split_at(organ_tokenizer *t, const char *label, const char *pattern, organ_error *error);
 
+/* ---- ways of cutting that a file only names ---- */
+
+enum { ORGAN_CUTTING_PATTERNS = 6 };
+enum {
+    ORGAN_CUT_NFC = 1,   /* the text is normalised first */
+    ORGAN_CUT_WHOLE = 2, /* a word that is a token becomes it whatever the merges make */
+    ORGAN_CUT_BOS = 4,   /* BOS is put before a text unless the file forbids it */
+};
+#define ORGAN_CUT_BYTES "" /* among the patterns of a cutting: here the bytes are written as letters */
+
+typedef struct organ_cutting {
+    const char *names;                            /* values of tokenizer.ggml.pre, a blank between them */
+    const char *patterns[ORGAN_CUTTING_PATTERNS]; /* one after the other; NULL after the last */
+    unsigned rules;                               /* ORGAN_CUT_NFC, ORGAN_CUT_WHOLE, ORGAN_CUT_BOS */
+} organ_cutting;
+
+const organ_cutting *organ_cutting_named(const char *name, size_t length); /* NULL: the name is not in the table */
+/* The steps of a cutting, with letters for bytes after its patterns unless ORGAN_CUT_BYTES is among them. */
+organ_status organ_tokenizer_cut_by(organ_tokenizer *t, const char *label, const organ_cutting *cutting,
+                                    organ_error *error);
+
 #define ORGAN_GPT2_PATTERN "'s|'t|'re|'ve|'m|'ll|'d| ?\\p{L}+| ?\\p{N}+| ?[^\\s\\p{L}\\p{N}]+|\\s+(?!\\S)|\\s+"
 
 #endif

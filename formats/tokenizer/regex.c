@@ -1,11 +1,13 @@
 /* SPDX-License-Identifier: MIT
- * Patterns of tokenizers are written for Oniguruma. Here they are rewritten for PCRE2 so that they match the same, or
- * refused. What differs: white space is that of Unicode (PCRE2 would count U+180E), \v is one character, {m,n}+ is not
- * possessive. */
+ * Patterns of tokenizers are written for Oniguruma. This file rewrites a pattern for PCRE2 so that it matches the same
+ * texts, or refuses it. The two libraries differ in these points: white space is that of Unicode (PCRE2 would count
+ * U+180E), \v is one character, {m,n}+ is not possessive, \p{Han} is the property Script (PCRE2 would take
+ * Script_Extensions), and a class may contain classes and intersections. */
 #include "formats/tokenizer/parts.h"
 
 #include <ctype.h>
 #include <errno.h>
+#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 
@@ -16,12 +18,14 @@
     "\\x{202a}-\\x{202e}"                                                                                              \
     "\\x{2030}-\\x{205e}\\x{2060}-\\x{2fff}\\x{3001}-\\x{10ffff}"
 
-enum { PATTERN_LIMIT = 1 << 16 };
+enum { PATTERN_LIMIT = 1 << 16, SCRIPT_NAME_LIMIT = 40 };
 
 typedef struct regex_scan {
     const char *what, *pattern;
     size_t bytes, at;
     bool in_class, class_begins;
+    unsigned inner;  /* classes in the class that are open */
+    bool intersects; /* the class is an intersection: it ends with its second part */
     organ_bytes made;
 } regex_scan;
 
@@ -54,14 +58,37 @@ static organ_status put_unicode(regex_scan *s, organ_error *error)
     return error->status ? error->status : put_pattern_text(s, "}", error);
 }
 
-/* \p{L}, \x{20} */
+/* Whether PCRE2 knows a script of this name. Versions that do not distinguish Script from Script_Extensions reject the
+ * prefix, and their \p{Han} is the property Script. */
+static bool is_script(const char *name, size_t bytes)
+{
+    char probe[SCRIPT_NAME_LIMIT + 10];
+    int code;
+    PCRE2_SIZE place;
+    if (bytes < 3 || bytes > SCRIPT_NAME_LIMIT)
+        return false;
+    for (size_t k = 0; k < bytes; k++)
+        if (!isalpha((unsigned char)name[k]) && name[k] != '_')
+            return false;
+    const int length = snprintf(probe, sizeof probe, "\\p{sc:%.*s}", (int)bytes, name);
+    pcre2_code *const regex =
+        pcre2_compile((PCRE2_SPTR)probe, (PCRE2_SIZE)length, PCRE2_UTF | PCRE2_UCP, &code, &place, NULL);
+    pcre2_code_free(regex);
+    return regex != NULL;
+}
+
+/* \p{L}, \p{Han}, \x{20} */
 static organ_status put_braced(regex_scan *s, organ_error *error)
 {
     const char *begin = s->pattern + s->at, *end = memchr(begin, '}', s->bytes - s->at);
     if (!end)
         return refuse_pattern(s, "a brace that is not closed", error);
     s->at += (size_t)(end - begin) + 1;
-    return put_pattern(s, begin, (size_t)(end - begin) + 1, error);
+    if (begin[1] == 'x' || !is_script(begin + 3, (size_t)(end - begin) - 3))
+        return put_pattern(s, begin, (size_t)(end - begin) + 1, error);
+    put_pattern(s, begin, 3, error);
+    put_pattern_text(s, "sc:", error);
+    return put_pattern(s, begin + 3, (size_t)(end - begin) - 2, error);
 }
 
 static organ_status put_escape(regex_scan *s, organ_error *error)
@@ -90,23 +117,101 @@ static bool at_text(const regex_scan *s, const char *text)
     return s->bytes - s->at >= length && memcmp(s->pattern + s->at, text, length) == 0;
 }
 
+/* ---- classes ---- */
+
+static const char categories[][3] = {"Lu", "Ll", "Lt", "Lm", "Lo", "Mn", "Mc", "Me", "Nd", "Nl",
+                                     "No", "Pc", "Pd", "Ps", "Pe", "Pi", "Pf", "Po", "Sm", "Sc",
+                                     "Sk", "So", "Zs", "Zl", "Zp", "Cc", "Cf", "Cs", "Co", "Cn"};
+enum { CATEGORIES = sizeof categories / sizeof *categories };
+
+/* The categories of a class that consists of \p{Lu}, \p{M} and the like, up to "&&", at which *end is set; 0: the class
+ * contains anything else. */
+static uint32_t categories_until_and(const regex_scan *s, size_t *end)
+{
+    uint32_t all = 0;
+    size_t at = s->at + 1;
+    while (at + 5 <= s->bytes && memcmp(s->pattern + at, "\\p{", 3) == 0) {
+        const size_t length = s->pattern[at + 4] == '}' ? 1 : 2;
+        uint32_t found = 0;
+        for (unsigned k = 0; k < CATEGORIES; k++)
+            found |= (uint32_t)(memcmp(categories[k], s->pattern + at + 3, length) == 0) << k;
+        at += 3 + length + 1;
+        if (!found || at > s->bytes || s->pattern[at - 1] != '}')
+            return 0;
+        all |= found;
+    }
+    *end = at;
+    return at + 2 <= s->bytes && memcmp(s->pattern + at, "&&", 2) == 0 ? all : 0;
+}
+
+/* Writes [\p{Lu}\p{M}&&[^x]] as the class of all that is not in the other categories and not in x: PCRE2 has no
+ * intersections. False: the class has another form. */
+static bool put_intersection(regex_scan *s, organ_error *error)
+{
+    size_t end = 0;
+    const uint32_t kept = categories_until_and(s, &end);
+    if (!kept || end + 4 > s->bytes || memcmp(s->pattern + end, "&&[^", 4) != 0)
+        return false;
+    put_pattern_text(s, "[^", error);
+    for (unsigned k = 0; k < CATEGORIES && !error->status; k++)
+        if (!(kept >> k & 1)) {
+            put_pattern_text(s, "\\p{", error);
+            put_pattern(s, categories[k], 2, error);
+            put_pattern_text(s, "}", error);
+        }
+    s->at = end + 4;
+    s->inner = 1;
+    s->in_class = s->class_begins = s->intersects = true;
+    return true;
+}
+
+/* '[' and ']' in a class. The members of an inner class are written as members of the outer one. */
+static organ_status put_inner_bracket(regex_scan *s, organ_error *error)
+{
+    const bool opens = s->pattern[s->at] == '[';
+    const char before = s->made.data[s->made.used - 1], after = s->at + 1 < s->bytes ? s->pattern[s->at + 1] : 0;
+    /* Side by side with an inner class '-' stands for itself; as members of one class it would make a range. */
+    if (opens && (after == '^' || after == ':' || after == ']' || after == '[' || before == '-'))
+        return refuse_pattern(s, "a class in a class that is no plain union", error);
+    if (!opens && after == '-')
+        return refuse_pattern(s, "a class in a class that is no plain union", error);
+    if (!opens && s->intersects && s->inner == 1 && after != ']')
+        return refuse_pattern(s, "an intersection of classes", error);
+    s->intersects = s->intersects && (opens || s->inner > 1);
+    s->inner = opens ? s->inner + 1 : s->inner - 1;
+    s->at++;
+    s->class_begins = false;
+    return ORGAN_OK;
+}
+
+static bool known_group(const regex_scan *s)
+{
+    static const char *const groups[] = {"(?:", "(?=", "(?!", "(?<=", "(?<!", "(?>", "(?i:", "(?i)"};
+    for (size_t k = 0; k < sizeof groups / sizeof *groups; k++)
+        if (at_text(s, groups[k]))
+            return true;
+    return false;
+}
+
 static organ_status put_character(regex_scan *s, organ_error *error)
 {
     const char c = s->pattern[s->at];
     if (s->in_class) {
-        if (c == '[' || at_text(s, "&&"))
-            return refuse_pattern(s, c == '[' ? "a class in a class" : "an intersection of classes", error);
+        if (at_text(s, "&&"))
+            return refuse_pattern(s, "an intersection of classes", error);
         if (c == ']' && s->class_begins)
             return refuse_pattern(s, "']' as the first of a class", error);
+        if (c == '[' || (c == ']' && s->inner))
+            return put_inner_bracket(s, error);
         s->in_class = c != ']';
         s->class_begins = s->class_begins && c == '^';
     } else if (c == '[') {
+        if (put_intersection(s, error))
+            return error->status;
         s->in_class = s->class_begins = true;
-    } else if (at_text(s, "}+") || c == '$') {
-        return refuse_pattern(s, c == '$' ? "'$'" : "'}+'", error);
-    } else if (at_text(s, "(?") && !at_text(s, "(?:") && !at_text(s, "(?=") && !at_text(s, "(?!") &&
-               !at_text(s, "(?<=") && !at_text(s, "(?<!") && !at_text(s, "(?>") && !at_text(s, "(?i:") &&
-               !at_text(s, "(?i)")) {
+    } else if (at_text(s, "}+")) {
+        return refuse_pattern(s, "'}+'", error);
+    } else if (at_text(s, "(?") && !known_group(s)) {
         return refuse_pattern(s, "a group of an unknown kind", error);
     } else if (at_text(s, "(*")) {
         return refuse_pattern(s, "a verb", error);
@@ -127,6 +232,19 @@ static organ_status rewrite_pattern(regex_scan *s, organ_error *error)
     return error->status;
 }
 
+/* In Oniguruma only a line feed ends a line, whatever the build of PCRE2 takes for one. */
+static pcre2_code *compile_rewritten(const organ_bytes *made, int *code, PCRE2_SIZE *place)
+{
+    pcre2_compile_context *const context = pcre2_compile_context_create(NULL);
+    pcre2_code *regex = NULL;
+    *code = PCRE2_ERROR_HEAP_FAILED;
+    if (context && pcre2_set_newline(context, PCRE2_NEWLINE_LF) == 0)
+        regex = pcre2_compile((PCRE2_SPTR)(made->data ? made->data : ""), made->used,
+                              PCRE2_UTF | PCRE2_UCP | PCRE2_MULTILINE | PCRE2_USE_OFFSET_LIMIT, code, place, context);
+    pcre2_compile_context_free(context);
+    return regex;
+}
+
 organ_status organ_regex_compile(const char *what, const char *pattern, size_t bytes, pcre2_code **regex,
                                  organ_error *error)
 {
@@ -138,8 +256,7 @@ organ_status organ_regex_compile(const char *what, const char *pattern, size_t b
     if (!error->status) {
         int code = 0;
         PCRE2_SIZE place = 0;
-        *regex = pcre2_compile((PCRE2_SPTR)(s.made.data ? s.made.data : ""), s.made.used,
-                               PCRE2_UTF | PCRE2_UCP | PCRE2_MULTILINE | PCRE2_USE_OFFSET_LIMIT, &code, &place, NULL);
+        *regex = compile_rewritten(&s.made, &code, &place);
         if (!*regex && code == PCRE2_ERROR_HEAP_FAILED) {
             organ_fail_errno(error, ENOMEM, "%s: the pattern '%.300s'", what, pattern);
         } else if (!*regex) {

@@ -4,9 +4,9 @@
  *
  * Ids are those of the package tokenizers, and of SentencePiece for the scores of a GGUF file. What is a letter, a
  * number or a normal form is as in the Unicode of the system's PCRE2 and utf8proc: characters that are newer, or newer
- * than the package's tables, may be cut otherwise. A GGUF file only names how its text is cut: that is done as by the
- * tokenizer.json of that name, "qwen2" and "command-r" with NFC. Of SentencePiece in a "phi3" the blanks after a
- * special token belong to it, which its file does not say at all. */
+ * than the package's tables, may be cut otherwise. A GGUF file only names how its text is cut (cuttings.c has the
+ * names): this module cuts as the owner's tokenizer does, with NFC if the owner is known to have it. Of SentencePiece
+ * in a "phi3" the blanks after a special token belong to it, which its file does not say at all. */
 #ifndef ORGAN_TOKENIZER_H
 #define ORGAN_TOKENIZER_H
 

@@ -24,6 +24,9 @@ char *tokenizer_load(const char *path, size_t *bytes);
 enum { TOKENIZER_TEXT = 1 << 20 };
 char *tokenizer_mixed_text(void);
 
+/* The first part of that text, then the hard one, to be freed. */
+char *tokenizer_hard_text(size_t *bytes);
+
 /* Compares each line of a golden file (fixtures/make_tokenizers.py) with the ids that the tokenizer of its name, which
  * `open` opens, gives for the text; how many lines there are. */
 size_t tokenizer_golden(const char *path, const char *text, size_t bytes, organ_tokenizer *(*open)(const char *name));
