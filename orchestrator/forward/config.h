@@ -66,6 +66,7 @@ typedef struct organ_forward_config {
     organ_norm_placement norms;
     organ_qk_norm qk_norm;
     bool norm_adds_one, tied_output;
+    bool nested;                          /* the configuration is the text part of a multimodal model's */
     bool qkv_bias, output_bias, mlp_bias; /* linear layers with a bias; for a GGUF file, as found in its tensors */
     bool rope_interleaved; /* rotation pairs neighbouring rows of Q and K: in GGUF files of the llama kind and in
                               safetensors of some architectures; undone during loading */

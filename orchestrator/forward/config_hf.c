@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: MIT */
 #include "orchestrator/forward/config_check.h"
 #include "orchestrator/forward/config_hf.h"
+#include "orchestrator/forward/config_text.h"
 
 #include "formats/base/json_text.h"
 
@@ -84,6 +85,14 @@ static void read_hf_scales(const config_hf_source *s, organ_forward_config *c)
     }
 }
 
+/* A multimodal model has the flag at the top of the file or in the part for the text, and is tied if it has none. */
+static bool is_tied(const config_hf_source *s)
+{
+    const config_hf_source top = {s->label, s->file, s->file, s->family, s->error};
+    const bool otherwise = s->family->tied || s->root != s->file;
+    return organ_config_flag(&top, "tie_word_embeddings", organ_config_flag(s, "tie_word_embeddings", otherwise));
+}
+
 static organ_status read_hf_config(const config_hf_source *s, organ_forward_config *c)
 {
     const forward_family *const f = s->family;
@@ -102,7 +111,8 @@ static organ_status read_hf_config(const config_hf_source *s, organ_forward_conf
     c->qkv_bias = organ_config_flag_of(s, f->qkv_bias);
     c->output_bias = organ_config_flag_of(s, f->output_bias);
     c->mlp_bias = organ_config_flag_of(s, f->mlp_bias);
-    c->tied_output = organ_config_flag(s, "tie_word_embeddings", f->tied);
+    c->nested = s->root != s->file;
+    c->tied_output = is_tied(s);
     if (organ_config_flag(s, "use_bidirectional_attention", false))
         organ_fail(s->error, ORGAN_BAD_INPUT, "%s: use_bidirectional_attention is not supported", s->label);
     organ_config_ropes(s, c);
@@ -113,9 +123,21 @@ static organ_status read_hf_config(const config_hf_source *s, organ_forward_conf
     return s->error->status ? s->error->status : organ_forward_config_check(s->label, c, s->error);
 }
 
+/* Reads the parsed file, whose first architecture is `name`. */
+static organ_status read_hf_root(const char *label, json_t *root, const char *name, organ_forward_config *config,
+                                 organ_error *error)
+{
+    if (!json_is_object(root))
+        return organ_fail(error, ORGAN_BAD_INPUT, "%s: is not an object", label);
+    const json_t *const text = organ_config_text(root, &name);
+    const forward_family *const family = organ_forward_family_named(name, false);
+    if (!family)
+        return organ_forward_family_refuse(label, name, false, error);
+    return read_hf_config(&(config_hf_source){label, root, text, family, error}, config);
+}
+
 organ_status organ_forward_config_hf(const organ_model *model, organ_forward_config *config, organ_error *error)
 {
-    const char *name = model->config.architecture;
     char *bytes = NULL;
     size_t length;
     if (organ_model_load(model, "config.json", ORGAN_CONFIG_LIMIT, &bytes, &length, error))
@@ -125,20 +147,12 @@ organ_status organ_forward_config_hf(const organ_model *model, organ_forward_con
                           model->path);
     char label[600];
     snprintf(label, sizeof label, "%s/config.json", model->directory);
-    const forward_family *family = organ_forward_family_named(name, false);
     json_t *root = NULL;
-    if (!family)
-        organ_forward_family_refuse(label, name, false, error);
     organ_hf_config_tidy(bytes, length);
     const organ_json_text text = {label, bytes, length};
-    if (family && organ_json_parse(&text, (organ_json_span){0, length}, NULL, &root, error) == ORGAN_OK) {
-        const config_hf_source s = {label, root, family, error};
-        if (json_is_object(root))
-            read_hf_config(&s, config);
-        else
-            organ_fail(error, ORGAN_BAD_INPUT, "%s: is not an object", label);
-        json_decref(root);
-    }
+    if (organ_json_parse(&text, (organ_json_span){0, length}, NULL, &root, error) == ORGAN_OK)
+        read_hf_root(label, root, model->config.architecture, config, error);
+    json_decref(root);
     free(bytes);
     return error->status;
 }

@@ -14,7 +14,8 @@ static void read_kind(const config_hf_source *s, const json_t *object, organ_rop
         organ_rope kind;
     } kinds[] = {{"default", ORGAN_ROPE_DEFAULT}, {"linear", ORGAN_ROPE_LINEAR},   {"llama3", ORGAN_ROPE_LLAMA3},
                  {"yarn", ORGAN_ROPE_YARN},       {"dynamic", ORGAN_ROPE_DYNAMIC}, {"longrope", ORGAN_ROPE_LONGROPE},
-                 {"su", ORGAN_ROPE_LONGROPE}};
+                 {"su", ORGAN_ROPE_LONGROPE},     {"mrope", ORGAN_ROPE_DEFAULT}}; /* of Qwen's vision models: the same
+                                                                                     for a text */
     const char *word = organ_config_word(s, object, "rope_type", organ_config_word(s, object, "type", "default"));
     /* Early files of Phi-3 use another name. */
     if (strcmp(word, "yarn") == 0 && organ_config_member(object, "long_factor"))

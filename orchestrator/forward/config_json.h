@@ -10,8 +10,9 @@
 #include <jansson.h>
 
 typedef struct config_hf_source {
-    const char *label; /* path of the file */
-    const json_t *root;
+    const char *label;  /* path of the file */
+    const json_t *file; /* the whole file, */
+    const json_t *root; /* and the object that configures the text model: the file, or a part of it */
     const forward_family *family;
     organ_error *error;
 } config_hf_source;

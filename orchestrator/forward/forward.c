@@ -1,29 +1,41 @@
 /* SPDX-License-Identifier: MIT */
 #include "orchestrator/forward/forward.h"
 
+#include "orchestrator/forward/config_text.h"
 #include "orchestrator/forward/job.h"
 #include "orchestrator/machine/enough_memory.h"
 #include "orchestrator/machine/extent.h"
 
 #include <errno.h>
+#include <stdio.h>
 #include <stdlib.h>
 
 /* ---- opening ---- */
 
+/* Returns the weight with that name in GGUF files, or with the other name after the prefix of the text model. */
+static const organ_weight *find_end(const organ_forward *f, const char *gguf, const char *other, uint64_t rows,
+                                    organ_error *error)
+{
+    char name[128];
+    snprintf(name, sizeof name, "%s%s", f->model->gguf ? "" : f->prefix, f->model->gguf ? gguf : other);
+    return organ_forward_weight_named(f, name, rows, f->config.hidden, error);
+}
+
 static organ_status find_ends(organ_forward *f, organ_error *error)
 {
-    const organ_forward_config *c = &f->config;
-    const bool gguf = f->model->gguf != NULL;
-    f->embedding = organ_forward_weight_named(f, gguf ? "token_embd.weight" : "model.embed_tokens.weight",
-                                              c->vocabulary, c->hidden, error);
+    organ_forward_config *c = &f->config;
+    const char *const head = f->model->gguf ? "output.weight" : organ_text_head(f->weights);
+    f->prefix = organ_text_prefix(f->weights);
+    f->embedding = find_end(f, "token_embd.weight", "embed_tokens.weight", c->vocabulary, error);
     if (!f->embedding)
         return error->status;
-    f->norm = organ_forward_weight_named(f, gguf ? "output_norm.weight" : "model.norm.weight", 0, c->hidden, error);
+    f->norm = find_end(f, "output_norm.weight", "norm.weight", 0, error);
     if (!f->norm || !(f->norm_values = organ_forward_vector(f, f->norm, error)))
         return error->status;
-    f->output = c->tied_output ? f->embedding
-                               : organ_forward_weight_named(f, gguf ? "output.weight" : "lm_head.weight", c->vocabulary,
-                                                            c->hidden, error);
+    /* transformers does not tie the ends of a multimodal model whose file has both. */
+    if (c->nested && organ_weights_named(f->weights, head))
+        c->tied_output = false;
+    f->output = c->tied_output ? f->embedding : organ_forward_weight_named(f, head, c->vocabulary, c->hidden, error);
     return error->status;
 }
 

@@ -69,6 +69,7 @@ struct organ_forward {
     organ_forward_config config;
     const forward_family *family;
     organ_weights *weights;
+    const char *prefix;  /* of the text model's tensors in safetensors */
     forward_plan *plans; /* one for each layer */
     const organ_weight *embedding, *norm, *output;
     float *norm_values;

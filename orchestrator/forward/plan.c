@@ -24,7 +24,10 @@ static bool is_gguf(const builder *b) { return b->forward->model->gguf != NULL; 
 
 static const char *full_name(const builder *b, const char *part, char name[256])
 {
-    snprintf(name, 256, is_gguf(b) ? "blk.%u.%s" : "model.layers.%u.%s", b->layer, part);
+    if (is_gguf(b))
+        snprintf(name, 256, "blk.%u.%s", b->layer, part);
+    else
+        snprintf(name, 256, "%slayers.%u.%s", b->forward->prefix, b->layer, part);
     return name;
 }
 

@@ -15,11 +15,16 @@
 #define MEAN_LIMIT  1e-5
 #define TOKEN_LIMIT 1e-3
 
+/* clang-format off */
 static const char *const model_types[] = {
-    "llama",       "mistral", "mixtral",  "qwen2",     "qwen2_moe", "qwen3",    "qwen3_moe",       "gemma2",
-    "gemma3_text", "phi3",    "glm4_moe", "dots1",     "gemma",     "smollm3",  "olmo2",           "olmo3",
-    "exaone4",     "granite", "seed_oss", "ministral", "helium",    "ernie4_5", "smollm3-interval",
-    "glm",         "glm4"};
+    "llama", "mistral", "mixtral", "qwen2", "qwen2_moe", "qwen3", "qwen3_moe", "gemma2", "gemma3_text", "phi3",
+    "glm4_moe", "dots1", "gemma", "smollm3", "olmo2", "olmo3", "exaone4", "granite", "seed_oss", "ministral", "helium",
+    "ernie4_5", "smollm3-interval",
+    "glm", "glm4",
+    "mistral3", "mistral3-flat", "gemma3", "gemma3-flat", "gemma3-short", "qwen2_5_vl", "qwen2_5_vl-flat",
+    "qwen2_5_vl-top",
+};
+/* clang-format on */
 
 static double loss_of(const float *logits, size_t words, uint32_t token)
 {
@@ -75,6 +80,8 @@ static const struct {
     {"exaone4", "layer_types", "[\"sliding_attention\"]", "layer_types"},
     {"olmo2", "num_attention_heads", "0", "heads"},
     {"helium", "head_dim", "15", "head"},
+    {"gemma3", "text_config", "{\"model_type\": \"unknown\"}", "Gemma3ForConditionalGeneration"},
+    {"gemma3-flat", "text_config", "{\"architectures\": [\"Unknown\"]}", "'Unknown' is not supported"},
 };
 
 START_TEST(impossible_configurations_are_refused)

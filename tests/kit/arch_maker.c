@@ -17,7 +17,7 @@
 
 typedef struct arch_tensor {
     char name[NAME_LIMIT];
-    uint64_t shape[4], elements;
+    uint64_t shape[5], elements;
     unsigned rank;
 } arch_tensor;
 
@@ -93,7 +93,7 @@ static void read_tensor(const char *line, arch_model *model)
     t->elements = 1;
     t->rank = 0;
     for (char *at = shape; *at; at += *at == 'x') {
-        ck_assert_uint_lt(t->rank, 4);
+        ck_assert_uint_lt(t->rank, 5);
         t->shape[t->rank] = strtoull(at, &at, 10);
         ck_assert(t->shape[t->rank] > 0 && t->shape[t->rank] <= 1 << 20);
         t->elements *= t->shape[t->rank++];
