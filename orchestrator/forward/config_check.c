@@ -53,7 +53,16 @@ organ_status organ_forward_config_mixture(const char *label, unsigned first, org
 void organ_forward_config_pattern(organ_forward_config *c, unsigned pattern)
 {
     for (unsigned l = 0; l < c->layers; l++)
-        c->kinds[l].window = pattern <= 1 || (l + 1) % pattern != 0 ? c->window : 0;
+        c->kinds[l].window = pattern == 0 || (l + 1) % pattern != 0 ? c->window : 0;
+}
+
+void organ_forward_config_unrotate(organ_forward_config *c)
+{
+    bool any = false;
+    for (unsigned l = 0; l < c->layers; l++)
+        any = any || c->kinds[l].window;
+    for (unsigned l = 0; l < c->layers; l++)
+        c->kinds[l].rotated = !any || c->kinds[l].window;
 }
 
 /* ---- checks ---- */

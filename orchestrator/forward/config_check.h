@@ -19,7 +19,10 @@ organ_status organ_forward_config_check(const char *label, organ_forward_config 
 /* Configures a logistic router with `shared` experts, each as wide as a routed one, that process every token. */
 void organ_forward_config_logistic(organ_forward_config *config, unsigned shared);
 
-/* Gives all layers the window of the configuration, except every pattern-th one if pattern is above 1. */
+/* Gives all layers the window of the configuration, except every pattern-th one if pattern is above 0. */
 void organ_forward_config_pattern(organ_forward_config *config, unsigned pattern);
+
+/* Takes the positions from the layers without a window if other layers have one. */
+void organ_forward_config_unrotate(organ_forward_config *config);
 
 #endif

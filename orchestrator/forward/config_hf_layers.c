@@ -79,13 +79,8 @@ static void read_no_rope_list(const config_hf_source *s, organ_forward_config *c
 
 void organ_config_positions(const config_hf_source *s, organ_forward_config *c)
 {
-    bool any = false;
     if (s->family->unrotated == UNROTATED_LIST)
         read_no_rope_list(s, c);
-    if (s->family->unrotated != UNROTATED_FULL)
-        return;
-    for (unsigned l = 0; l < c->layers; l++)
-        any = any || c->kinds[l].window;
-    for (unsigned l = 0; l < c->layers; l++)
-        c->kinds[l].rotated = !any || c->kinds[l].window;
+    if (s->family->unrotated == UNROTATED_FULL)
+        organ_forward_config_unrotate(c);
 }

@@ -22,7 +22,7 @@ static const forward_name mixtral_names[] = {
 #define SHARED_EXPERTS {PART_SHARED_GATE, "mlp.shared_experts.gate_proj.weight"}, \
     {PART_SHARED_UP, "mlp.shared_experts.up_proj.weight"}, {PART_SHARED_DOWN, "mlp.shared_experts.down_proj.weight"}
 static const forward_name shared_experts_names[] = {SHARED_EXPERTS, {0}};
-static const forward_name glm4_moe_gguf_names[] = {{PART_NORM_FEED, "post_attention_norm.weight"}, {0}};
+static const forward_name attended_names[] = {{PART_NORM_FEED, "post_attention_norm.weight"}, {0}};
 
 static const forward_name glm4_names[] = {
     {PART_NORM_ATTENDED, "post_self_attn_layernorm.weight"}, {PART_NORM_FED, "post_mlp_layernorm.weight"},
@@ -59,7 +59,7 @@ static const forward_multipliers granite_multipliers = {
 #define QKV_BIAS       .qkv_bias = {"qkv_bias", true}
 
 static const forward_family families[] = {
-    {.architecture = "LlamaForCausalLM", .gguf = "llama", .theta = 1e4, ATTENTION_BIAS, MLP_BIAS},
+    {.architecture = "LlamaForCausalLM", .gguf = "llama", .gguf_pairs = true, .theta = 1e4, ATTENTION_BIAS, MLP_BIAS},
     {.architecture = "MistralForCausalLM", .theta = 1e4, .windows = WINDOWS_ALL},
     {.architecture = "MixtralForCausalLM", .theta = 1e6, .windows = WINDOWS_ALL, .mixture = &mixtral_mixture,
      .names = mixtral_names},
@@ -72,14 +72,14 @@ static const forward_family families[] = {
      .windows = WINDOWS_FLAG_ALL, .mixture = &qwen2_mixture},
     {.architecture = "Glm4MoeForCausalLM", .gguf = "glm4moe", .theta = 1e4, .rotated_part = 0.5,
      .qkv_bias = {"attention_bias", false}, .qk_norm = ORGAN_QK_NORM_HEAD, .qk_norm_key = "use_qk_norm",
-     .mixture = &logistic_mixture, .names = shared_experts_names, .gguf_names = glm4_moe_gguf_names},
+     .mixture = &logistic_mixture, .names = shared_experts_names, .gguf_names = attended_names},
     {.architecture = "Dots1ForCausalLM", .gguf = "dots1", .theta = 1e4, ATTENTION_BIAS,
      .qk_norm = ORGAN_QK_NORM_HEAD, .windows = WINDOWS_FROM, .mixture = &logistic_mixture,
      .names = shared_experts_names},
     {.architecture = "Phi3ForCausalLM", .gguf = "phi3", .theta = 1e4, .windows = WINDOWS_ALL, .names = phi3_names,
      .gguf_names = phi3_gguf_names},
-    {.architecture = "GemmaForCausalLM", .theta = 1e4, .head_dim = 256, ATTENTION_BIAS, .norm_adds_one = true,
-     .scaled_embeddings = true, .tied = true, .activation = ORGAN_GELU_TANH},
+    {.architecture = "GemmaForCausalLM", .gguf = "gemma", .theta = 1e4, .head_dim = 256, ATTENTION_BIAS,
+     .norm_adds_one = true, .scaled_embeddings = true, .tied = true, .activation = ORGAN_GELU_TANH},
     {.architecture = "Gemma2ForCausalLM", .gguf = "gemma2", .theta = 1e4, .head_dim = 256, ATTENTION_BIAS,
      .norms = ORGAN_NORMS_AROUND, .norm_adds_one = true, .scaled_embeddings = true, .tied = true,
      .activation = ORGAN_GELU_TANH, .query_scalar = true, .large_layers = 46, .softcaps = true,
@@ -90,23 +90,26 @@ static const forward_family families[] = {
      .activation = ORGAN_GELU_TANH, .query_scalar = true, .large_layers = 62, .softcaps = true,
      .qk_norm = ORGAN_QK_NORM_HEAD, .local = LOCAL_OWN, .windows = WINDOWS_PATTERN, .window_pattern = 6,
      .names = gemma_names},
-    {.architecture = "SmolLM3ForCausalLM", .theta = 2e6, ATTENTION_BIAS, MLP_BIAS, .windows = WINDOWS_FLAG,
-     .unrotated = UNROTATED_LIST},
+    {.architecture = "SmolLM3ForCausalLM", .gguf = "smollm3", .gguf_pairs = true, .theta = 2e6, ATTENTION_BIAS,
+     MLP_BIAS, .windows = WINDOWS_FLAG, .unrotated = UNROTATED_LIST},
     {.architecture = "Olmo2ForCausalLM", .theta = 1e4, ATTENTION_BIAS, .norms = ORGAN_NORMS_AFTER,
      .qk_norm = ORGAN_QK_NORM_ALL},
-    {.architecture = "Olmo3ForCausalLM", .theta = 1e4, ATTENTION_BIAS, .norms = ORGAN_NORMS_AFTER,
+    {.architecture = "Olmo3ForCausalLM", .gguf = "olmo2", .theta = 1e4, ATTENTION_BIAS, .norms = ORGAN_NORMS_AFTER,
      .qk_norm = ORGAN_QK_NORM_ALL, .local = LOCAL_PLAIN, .windows = WINDOWS_TYPES, .window_pattern = 4},
-    {.architecture = "Exaone4ForCausalLM", .theta = 1e4, .norms = ORGAN_NORMS_AFTER, .qk_norm = ORGAN_QK_NORM_HEAD,
-     .windows = WINDOWS_TYPES, .window_pattern = 4, .unrotated = UNROTATED_FULL},
-    {.architecture = "GraniteForCausalLM", .theta = 1e4, ATTENTION_BIAS, MLP_BIAS,
-     .multipliers = &granite_multipliers},
-    {.architecture = "SeedOssForCausalLM", .theta = 1e4, .head_dim = 128, .qkv_bias = {"attention_bias", true},
-     .output_bias = {"attention_out_bias", false}, MLP_BIAS},
+    {.architecture = "Exaone4ForCausalLM", .gguf = "exaone4", .theta = 1e4, .norms = ORGAN_NORMS_AFTER,
+     .qk_norm = ORGAN_QK_NORM_HEAD, .windows = WINDOWS_TYPES, .window_pattern = 4,
+     .unrotated = UNROTATED_FULL},
+    {.architecture = "GraniteForCausalLM", .gguf = "granite", .gguf_pairs = true, .theta = 1e4, ATTENTION_BIAS,
+     MLP_BIAS, .multipliers = &granite_multipliers},
+    {.architecture = "SeedOssForCausalLM", .gguf = "seed_oss", .theta = 1e4, .head_dim = 128,
+     .qkv_bias = {"attention_bias", true}, .output_bias = {"attention_out_bias", false}, MLP_BIAS,
+     .gguf_names = attended_names},
     {.architecture = "MinistralForCausalLM", .theta = 1e4, .windows = WINDOWS_TYPES},
     {.architecture = "HeliumForCausalLM", .theta = 1e5, .head_dim = 128, ATTENTION_BIAS, MLP_BIAS,
      .interleaved = true},
-    {.architecture = "Ernie4_5ForCausalLM", .theta = 5e5, .head_dim = 128, .interleaved = true, .tied = true,
-     .qkv_bias = {"use_bias", false}, .output_bias = {"use_bias", false}, .mlp_bias = {"use_bias", false}},
+    {.architecture = "Ernie4_5ForCausalLM", .gguf = "ernie4_5", .theta = 5e5, .head_dim = 128, .interleaved = true,
+     .tied = true, .qkv_bias = {"use_bias", false}, .output_bias = {"use_bias", false},
+     .mlp_bias = {"use_bias", false}},
     {.architecture = "GlmForCausalLM", .theta = 1e4, .head_dim = 128, .rotated_part = 0.5, .neighbours = true,
      .qkv_bias = {"attention_bias", true}, .names = glm4_names},
     {.architecture = "Glm4ForCausalLM", .theta = 1e4, .head_dim = 128, .rotated_part = 0.5, .neighbours = true,

@@ -76,6 +76,7 @@ typedef struct forward_family {
     bool tied;                               /* tie_word_embeddings if config.json does not have it */
     bool interleaved;                        /* rotation pairs neighbours, in safetensors too */
     bool neighbours;                         /* the same; the forward pass rotates neighbours, rows keep their order */
+    bool gguf_pairs;                         /* GGUF: rows of q and k are reordered so that it pairs neighbours */
     bool softcaps;                           /* attn_logit_softcapping and final_logit_softcapping */
     double attention_softcap, final_softcap; /* if config.json does not have them; null means no cap */
     bool query_scalar;                       /* scores are scaled by 1 / sqrt(query_pre_attn_scalar) */

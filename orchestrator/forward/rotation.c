@@ -78,7 +78,7 @@ static organ_status read_factors(const organ_forward *f, const char *name, size_
     return error->status;
 }
 
-/* GGUF files of Llama 3 contain factors that apply to windows of any length. */
+/* GGUF files of Llama 3 contain factors that apply to texts of any length. */
 static organ_status divide_frequencies(const organ_forward *f, forward_rotation *rotation, organ_error *error)
 {
     float *factors;
@@ -112,7 +112,8 @@ organ_status organ_forward_rotation_open(const organ_forward *forward, const org
         (read_factors(forward, ORGAN_ROPE_SHORT, rotation->half, &rotation->short_factors, error) ||
          read_factors(forward, ORGAN_ROPE_LONG, rotation->half, &rotation->long_factors, error)))
         return error->status;
-    return rope == &forward->config.rope ? divide_frequencies(forward, rotation, error) : ORGAN_OK;
+    const bool divided = rope == &forward->config.rope || forward->family->local == LOCAL_SAME;
+    return divided ? divide_frequencies(forward, rotation, error) : ORGAN_OK;
 }
 
 /* ---- tables ---- */

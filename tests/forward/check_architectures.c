@@ -36,10 +36,12 @@ static double loss_of(const float *logits, size_t words, uint32_t token)
     return top + log(sum) - (double)logits[token];
 }
 
-START_TEST(likelihoods_are_those_of_transformers)
+/* Those with a description of a GGUF file. */
+static const char *const gguf_types[] = {"gemma",   "smollm3", "olmo2",    "olmo3",
+                                         "exaone4", "granite", "seed_oss", "ernie4_5"};
+
+static void compare_likelihoods(const char *type, const char *path, arch_reference r)
 {
-    const char *const type = model_types[_i], *const path = scratch_path("%s", type);
-    arch_reference r = arch_make(type, path);
     session s;
     organ_error error;
     const size_t begin[] = {0, r.count}, rows = r.count - 1;
@@ -64,6 +66,19 @@ START_TEST(likelihoods_are_those_of_transformers)
     free(row);
     session_close(&s);
     arch_reference_free(&r);
+}
+
+START_TEST(likelihoods_are_those_of_transformers)
+{
+    const char *const path = scratch_path("%s", model_types[_i]);
+    compare_likelihoods(model_types[_i], path, arch_make(model_types[_i], path));
+}
+END_TEST
+
+START_TEST(gguf_files_have_the_same_likelihoods)
+{
+    const char *const path = scratch_path("%s.gguf", gguf_types[_i]);
+    compare_likelihoods(gguf_types[_i], path, arch_make_gguf(gguf_types[_i], path));
 }
 END_TEST
 
@@ -109,6 +124,7 @@ Suite *architectures_suite(void)
     TCase *const cases = tcase_create("likelihoods");
     tcase_add_checked_fixture(cases, scratch_make, scratch_remove);
     tcase_add_loop_test(cases, likelihoods_are_those_of_transformers, 0, sizeof model_types / sizeof *model_types);
+    tcase_add_loop_test(cases, gguf_files_have_the_same_likelihoods, 0, sizeof gguf_types / sizeof *gguf_types);
     tcase_add_loop_test(cases, impossible_configurations_are_refused, 0, sizeof refused / sizeof *refused);
     suite_add_tcase(suite, cases);
     return suite;

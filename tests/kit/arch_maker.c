@@ -11,20 +11,8 @@
 #include <string.h>
 #include <sys/stat.h>
 
-#define NAME_LIMIT   192
 #define MOST_TENSORS 1024
 #define MOST_TOKENS  4096
-
-typedef struct arch_tensor {
-    char name[NAME_LIMIT];
-    uint64_t shape[5], elements;
-    unsigned rank;
-} arch_tensor;
-
-typedef struct arch_model {
-    arch_tensor *tensors;
-    size_t count;
-} arch_model;
 
 /* ---- values, as fixtures/make_arch.py makes them ---- */
 
@@ -68,7 +56,7 @@ static void arch_scale(const arch_tensor *t, float *a, float *b)
     }
 }
 
-static float *arch_values(const arch_tensor *t)
+float *arch_values(const arch_tensor *t)
 {
     float *const values = malloc((size_t)t->elements * sizeof *values);
     float a, b;
@@ -84,20 +72,26 @@ static float *arch_values(const arch_tensor *t)
 
 /* ---- the fixture ---- */
 
+void arch_shape_read(arch_tensor *t, const char *shape)
+{
+    char *end;
+    t->elements = 1;
+    t->rank = 0;
+    for (const char *at = shape; *at; at = end + (*end == 'x')) {
+        ck_assert_uint_lt(t->rank, 5);
+        t->shape[t->rank] = strtoull(at, &end, 10);
+        ck_assert(t->shape[t->rank] > 0 && t->shape[t->rank] <= 1 << 20);
+        t->elements *= t->shape[t->rank++];
+    }
+}
+
 static void read_tensor(const char *line, arch_model *model)
 {
     arch_tensor *const t = &model->tensors[model->count++];
     char shape[64];
     ck_assert_uint_le(model->count, MOST_TENSORS);
     ck_assert_int_eq(sscanf(line, "tensor\t%191s\t%63s", t->name, shape), 2);
-    t->elements = 1;
-    t->rank = 0;
-    for (char *at = shape; *at; at += *at == 'x') {
-        ck_assert_uint_lt(t->rank, 5);
-        t->shape[t->rank] = strtoull(at, &at, 10);
-        ck_assert(t->shape[t->rank] > 0 && t->shape[t->rank] <= 1 << 20);
-        t->elements *= t->shape[t->rank++];
-    }
+    arch_shape_read(t, shape);
 }
 
 static void read_token(const char *line, arch_reference *reference)
@@ -169,14 +163,22 @@ static void write_model(const char *directory, const arch_model *model)
     ck_assert_int_eq(fclose(file), 0);
 }
 
+arch_model arch_model_read(const char *model_type, arch_reference *reference)
+{
+    arch_model model = {calloc(MOST_TENSORS, sizeof(arch_tensor)), 0};
+    char from[256];
+    *reference = (arch_reference){0, calloc(MOST_TOKENS, sizeof(uint32_t)), calloc(MOST_TOKENS, sizeof(double))};
+    ck_assert(reference->tokens && reference->losses && model.tensors);
+    snprintf(from, sizeof from, "fixtures/architectures/%s/model.tsv", model_type);
+    read_fixture(from, &model, reference);
+    return model;
+}
+
 arch_reference arch_make(const char *model_type, const char *directory)
 {
-    arch_reference reference = {0, calloc(MOST_TOKENS, sizeof(uint32_t)), calloc(MOST_TOKENS, sizeof(double))};
-    arch_model model = {calloc(MOST_TENSORS, sizeof(arch_tensor)), 0};
+    arch_reference reference;
     char from[256], to[512];
-    ck_assert(reference.tokens && reference.losses && model.tensors);
-    snprintf(from, sizeof from, "fixtures/architectures/%s/model.tsv", model_type);
-    read_fixture(from, &model, &reference);
+    arch_model model = arch_model_read(model_type, &reference);
     ck_assert_int_eq(mkdir(directory, 0777), 0);
     write_model(directory, &model);
     snprintf(from, sizeof from, "fixtures/architectures/%s/config.json", model_type);

@@ -14,9 +14,33 @@ typedef struct arch_reference {
     double *losses;
 } arch_reference;
 
+typedef struct arch_tensor {
+    char name[192];
+    uint64_t shape[5], elements;
+    unsigned rank;
+} arch_tensor;
+
+typedef struct arch_model {
+    arch_tensor *tensors;
+    size_t count;
+} arch_model;
+
+/* Reads fixtures/architectures/TYPE/model.tsv. The caller frees model.tensors and the reference. */
+arch_model arch_model_read(const char *model_type, arch_reference *reference);
+
+/* Sets rank, shape and elements from a text like "4x32x64". */
+void arch_shape_read(arch_tensor *tensor, const char *shape);
+
+/* Computes the values of a tensor; the caller frees them. */
+float *arch_values(const arch_tensor *tensor);
+
 /* Makes the directory with config.json and model.safetensors of fixtures/architectures/TYPE. Ends the test if the
  * system refuses or the fixture is malformed. The caller frees the reference with arch_reference_free. */
 arch_reference arch_make(const char *model_type, const char *directory);
+
+/* Makes the GGUF file that fixtures/architectures/TYPE/gguf.tsv describes (see fixtures/make_arch_gguf.py). */
+arch_reference arch_make_gguf(const char *model_type, const char *path);
+
 void arch_reference_free(arch_reference *reference);
 
 #endif

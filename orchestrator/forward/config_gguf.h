@@ -1,0 +1,15 @@
+/* SPDX-License-Identifier: MIT
+ * Internals of the reader of GGUF key-values: its parts. Defaults are those of llama.cpp. */
+#ifndef ORGAN_FORWARD_CONFIG_GGUF_H
+#define ORGAN_FORWARD_CONFIG_GGUF_H
+
+#include "orchestrator/forward/config_keys.h"
+
+/* organ_key_heads, _experts, _windows and _positions need the kinds of layers, and _positions the windows. */
+void organ_key_ropes(const config_gguf_source *s, organ_forward_config *config);
+void organ_key_heads(const config_gguf_source *s, organ_forward_config *config);
+void organ_key_windows(const config_gguf_source *s, organ_forward_config *config);
+void organ_key_positions(const config_gguf_source *s, organ_forward_config *config);
+void organ_key_experts(const config_gguf_source *s, organ_forward_config *config);
+
+#endif

@@ -1,0 +1,44 @@
+/* SPDX-License-Identifier: MIT
+ * The layers of GGUF key-values: heads, windows and positions. */
+#include "orchestrator/forward/config_check.h"
+#include "orchestrator/forward/config_gguf.h"
+
+#define WINDOW_PATTERN "attention.sliding_window_pattern"
+
+/* Numbers of heads and widths of dense layers may be arrays. */
+void organ_key_heads(const config_gguf_source *s, organ_forward_config *c)
+{
+    for (unsigned l = 0; l < c->layers && !s->error->status; l++) {
+        organ_layer_kind *const kind = &c->kinds[l];
+        kind->heads = organ_key_of_layer(s, "attention.head_count", l, c->heads);
+        kind->kv_heads = organ_key_of_layer(s, "attention.head_count_kv", l, kind->heads);
+        kind->intermediate = organ_key_of_layer(s, "feed_forward_length", l, 0);
+    }
+}
+
+/* The pattern is an array that is true for the layers with a window, or the number of layers of which the last has
+ * none. Apply the sliding window that Phi-3 was trained with; llama.cpp attends to everything. */
+void organ_key_windows(const config_gguf_source *s, organ_forward_config *c)
+{
+    const forward_windows windows = s->family->windows;
+    char full[CONFIG_KEY_LIMIT];
+    const bool used = windows == WINDOWS_ALL || windows >= WINDOWS_TYPES;
+    const organ_gguf_kv *const pattern = organ_key_find(s, WINDOW_PATTERN, full);
+    c->window = used ? organ_key_size(s, "attention.sliding_window", 0) : 0;
+    if (!pattern || pattern->type != ORGAN_GGUF_ARRAY) {
+        organ_forward_config_pattern(c, organ_key_size(s, WINDOW_PATTERN, s->family->window_pattern));
+        return;
+    }
+    for (unsigned l = 0; l < c->layers && !s->error->status; l++)
+        c->kinds[l].window = organ_key_of_layer(s, WINDOW_PATTERN, l, 0) ? c->window : 0;
+}
+
+/* The file does not name the layers without positions: llama.cpp takes every fourth one of UNROTATED_LIST. */
+void organ_key_positions(const config_gguf_source *s, organ_forward_config *c)
+{
+    if (s->family->unrotated == UNROTATED_LIST)
+        for (unsigned l = 0; l < c->layers; l++)
+            c->kinds[l].rotated = (l + 1) % 4 != 0;
+    if (s->family->unrotated == UNROTATED_FULL)
+        organ_forward_config_unrotate(c);
+}

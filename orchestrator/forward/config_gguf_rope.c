@@ -1,0 +1,74 @@
+/* SPDX-License-Identifier: MIT
+ * The rotation of GGUF key-values. */
+#include "orchestrator/forward/config_gguf.h"
+
+#include <math.h>
+
+/* Files of Phi-3 with a long context are recognised only by their tensors of factors. */
+static bool has_longrope(const config_gguf_source *s)
+{
+    const bool brief = organ_key_tensor(s, ORGAN_ROPE_SHORT), lasting = organ_key_tensor(s, ORGAN_ROPE_LONG);
+    if (brief != lasting)
+        organ_fail(s->error, ORGAN_BAD_INPUT, "%s: there is a tensor '%s', but no '%s'", s->label,
+                   brief ? ORGAN_ROPE_SHORT : ORGAN_ROPE_LONG, brief ? ORGAN_ROPE_LONG : ORGAN_ROPE_SHORT);
+    return brief && lasting;
+}
+
+/* Without a type, a factor means linear scaling. */
+static organ_rope rope_kind_of(const config_gguf_source *s, double factor)
+{
+    const char *const key = "rope.scaling.type";
+    char full[CONFIG_KEY_LIMIT];
+    size_t length = 0;
+    if (has_longrope(s))
+        return ORGAN_ROPE_LONGROPE;
+    if (organ_key_says(s, key, "linear", factor != 1))
+        return ORGAN_ROPE_LINEAR;
+    if (organ_key_says(s, key, "yarn", false))
+        return ORGAN_ROPE_YARN;
+    if (organ_key_says(s, key, "none", true))
+        return ORGAN_ROPE_DEFAULT;
+    const organ_gguf_kv *const kv = organ_key_find(s, key, full);
+    const char *const word = organ_gguf_string(s->model->gguf, full, &length);
+    if (kv && !word)
+        organ_fail(s->error, ORGAN_BAD_INPUT, "%s: key '%s' is not text", s->label, full);
+    else if (kv)
+        organ_fail(s->error, ORGAN_BAD_INPUT, "%s: key '%s' is '%.*s', which is not supported", s->label, full,
+                   (int)(length < 60 ? length : 60), word);
+    return ORGAN_ROPE_DEFAULT;
+}
+
+/* yarn_attn_factor is the attention_factor of config.json, which transformers uses instead of its own. */
+static void read_yarn(const config_gguf_source *s, organ_rope_config *rope)
+{
+    const double own = rope->factor > 1 ? 0.1 * log(rope->factor) + 1 : 1;
+    rope->beta_fast = organ_key_real(s, "rope.scaling.yarn_beta_fast", 32);
+    rope->beta_slow = organ_key_real(s, "rope.scaling.yarn_beta_slow", 1);
+    rope->attention_factor *= organ_key_real(s, "rope.scaling.yarn_attn_factor", own);
+}
+
+static organ_rope_config rope_of(const config_gguf_source *s, const organ_forward_config *c)
+{
+    organ_rope_config rope = {.theta = organ_key_real(s, "rope.freq_base", 1e4),
+                              .attention_factor = organ_key_real(s, "rope.scaling.attn_factor", 1)};
+    rope.dimensions = organ_key_size(s, "rope.dimension_count", c->head_dim);
+    rope.factor = organ_key_real(s, "rope.scaling.factor", organ_key_real(s, "rope.scale_linear", 1));
+    rope.kind = rope_kind_of(s, rope.factor);
+    if (rope.kind == ORGAN_ROPE_LONGROPE || rope.kind == ORGAN_ROPE_YARN)
+        rope.original_context = organ_key_size(s, "rope.scaling.original_context_length", (unsigned)c->context);
+    if (rope.kind == ORGAN_ROPE_YARN)
+        read_yarn(s, &rope);
+    return rope;
+}
+
+void organ_key_ropes(const config_gguf_source *s, organ_forward_config *c)
+{
+    const forward_local local = s->family->local;
+    c->rope = c->rope_local = rope_of(s, c);
+    if (local == LOCAL_SAME)
+        return;
+    c->rope_local =
+        (organ_rope_config){.attention_factor = 1,
+                            .theta = organ_key_real(s, "rope.freq_base_swa", local == LOCAL_OWN ? 1e4 : c->rope.theta),
+                            .dimensions = c->rope.dimensions};
+}
