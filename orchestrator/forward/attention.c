@@ -159,10 +159,12 @@ static void attend(void *context, size_t index, size_t worker)
     const float *q = j->q + token * j->q_width + head * kind->head_dim;
     float *out = j->out + token * j->out_width + head * dim;
     float *sums = scratch_of(j, worker) + FORWARD_QUERIES * FORWARD_KEYS;
+    const float *const sinks = organ_forward_values(j->group->layer, PART_SINKS);
     for (size_t i = 0; i < t->queries; i++) {
         memset(out + i * j->out_width, 0, dim * sizeof *out);
-        sums[i] = 0;
-        sums[FORWARD_QUERIES + i] = -INFINITY;
+        /* A sink is a score that is not scaled and has no value: its numerator is e^0 = 1 while it is the maximum. */
+        sums[i] = sinks ? 1 : 0;
+        sums[FORWARD_QUERIES + i] = sinks ? sinks[head] : -INFINITY;
     }
     for (size_t first = lo, end; first < until; first = end) {
         const size_t key = t->first + first;

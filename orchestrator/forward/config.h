@@ -43,6 +43,7 @@ typedef struct organ_layer_kind {
     unsigned value_dim;       /* width of a head of v and of the attention's output */
     unsigned window;          /* a token attends to the last `window` tokens, itself included; 0: to all before it */
     bool rotated;             /* q and k get positions, by rope, or by rope_local in a layer with a window */
+    bool sinks;               /* each head has a sink: a score without a key, which takes part in the softmax */
     bool mixture;             /* the feed-forward has routed experts; false: it is dense */
     uint64_t intermediate;    /* width of a dense feed-forward; 0 for a mixture */
 } organ_layer_kind;
@@ -58,6 +59,9 @@ typedef struct organ_forward_config {
     double rms_eps, attention_scale, embedding_scale;   /* scale of scores: usually 1 / sqrt(head_dim) */
     double attention_softcap, final_softcap;            /* 0: none */
     organ_activation activation;
+    /* Limit of gate and up, and alpha, for the clamped SwiGLU of gpt-oss (forward/clamp.c); gate_limit 0: not clamped
+     */
+    double gate_limit, gate_alpha;
     organ_rope_config rope,
         rope_local;        /* rope_local: for layers with a sliding window that have their own rotation (Gemma 3) */
     unsigned window;       /* sliding window in tokens of the layers that have one; 0: none has */
@@ -74,6 +78,8 @@ typedef struct organ_forward_config {
     unsigned experts, experts_used; /* 0: dense */
     uint64_t expert_intermediate;
     bool normalise_experts;
+    bool router_bias, expert_bias; /* the router, and gate, up and down of each expert have biases */
+    bool gate_up_pairs;            /* in stacks of gate and up, rows of the two alternate: gate 0, up 0, gate 1, ... */
     /* width of the expert that processes every token in addition to the routed ones; 0: none */
     unsigned shared_intermediate;
     bool shared_gated; /* its output is multiplied by a logistic gate of the token */

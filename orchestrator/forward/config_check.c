@@ -65,6 +65,12 @@ void organ_forward_config_unrotate(organ_forward_config *c)
         c->kinds[l].rotated = !any || c->kinds[l].window;
 }
 
+void organ_forward_config_sinks(organ_forward_config *c, forward_sinks sinks)
+{
+    for (unsigned l = 0; l < c->layers; l++)
+        c->kinds[l].sinks = sinks == SINKS_ALL || (sinks == SINKS_WINDOWED && c->kinds[l].window);
+}
+
 /* ---- checks ---- */
 
 static organ_status check_rope(const char *label, const organ_forward_config *c, const organ_rope_config *rope,
@@ -95,6 +101,17 @@ static organ_status check_rope(const char *label, const organ_forward_config *c,
         !(rope->beta_slow > 0 && rope->beta_fast > 0 && isfinite(rope->attention_factor)))
         return organ_fail(error, ORGAN_BAD_INPUT, "%s: beta_fast %g, beta_slow %g, attention_factor %g: not above 0",
                           label, rope->beta_fast, rope->beta_slow, rope->attention_factor);
+    return ORGAN_OK;
+}
+
+/* The clamped SwiGLU divides by alpha. */
+static organ_status check_gate(const char *label, const organ_forward_config *c, organ_error *error)
+{
+    const bool clamped = c->gate_limit != 0 || c->gate_alpha != 0;
+    if (clamped &&
+        (!(c->gate_limit > 0) || !isfinite(c->gate_limit) || !(c->gate_alpha > 0) || !isfinite(c->gate_alpha)))
+        return organ_fail(error, ORGAN_BAD_INPUT, "%s: swiglu_limit is %g and swiglu_alpha %g, not above 0", label,
+                          c->gate_limit, c->gate_alpha);
     return ORGAN_OK;
 }
 
@@ -185,7 +202,7 @@ organ_status organ_forward_config_check(const char *label, organ_forward_config 
         check_kind(label, &c->kinds[l], error);
     if (error->status || check_size(label, "hidden_size", c->hidden, 1 << 20, error) ||
         check_size(label, "vocab_size", c->vocabulary, 1 << 28, error) || check_numbers(label, c, error) ||
-        check_experts(label, c, error) || check_rope(label, c, &c->rope, error))
+        check_gate(label, c, error) || check_experts(label, c, error) || check_rope(label, c, &c->rope, error))
         return error->status;
     return check_rope(label, c, &c->rope_local, error);
 }

@@ -3,7 +3,7 @@
 #ifndef ORGAN_FORWARD_CONFIG_CHECK_H
 #define ORGAN_FORWARD_CONFIG_CHECK_H
 
-#include "orchestrator/forward/config.h"
+#include "orchestrator/forward/families.h"
 
 /* First step of both readers after the number of layers and the sizes of heads: allocates the kinds of layers, rotated
  * and dense, with the heads of the configuration and no window. */
@@ -24,5 +24,8 @@ void organ_forward_config_pattern(organ_forward_config *config, unsigned pattern
 
 /* Takes the positions from the layers without a window if other layers have one. */
 void organ_forward_config_unrotate(organ_forward_config *config);
+
+/* Gives the layers their sinks; they need their windows. */
+void organ_forward_config_sinks(organ_forward_config *config, forward_sinks sinks);
 
 #endif

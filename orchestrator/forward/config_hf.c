@@ -11,6 +11,8 @@
 
 static void read_activation(const config_hf_source *s, organ_forward_config *c)
 {
+    c->gate_limit = organ_config_number(s, s->family->gate_limit);
+    c->gate_alpha = organ_config_number(s, s->family->gate_alpha);
     const char *key = organ_config_member(s->root, "hidden_activation") ? "hidden_activation" : "hidden_act";
     const bool gemma = s->family->activation == ORGAN_GELU_TANH;
     const char *word = organ_config_word(s, s->root, key, gemma ? "gelu_pytorch_tanh" : "silu");

@@ -41,6 +41,8 @@ void organ_config_experts(const config_hf_source *s, organ_forward_config *c)
     c->expert_intermediate = organ_config_needed(s, m->width);
     c->normalise_experts = organ_config_flag_of(s, m->normalise);
     c->logistic_router = m->logistic;
+    c->router_bias = c->expert_bias = m->biases;
+    c->gate_up_pairs = m->pairs;
     c->router_groups = m->groups ? organ_config_size(s, m->groups, 1) : 0;
     c->router_groups_used = m->groups_used ? organ_config_size(s, m->groups_used, 1) : 0;
     c->router_scale = m->scale ? (float)organ_config_real(s, s->root, m->scale, 1) : 0;

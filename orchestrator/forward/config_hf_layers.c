@@ -79,6 +79,7 @@ static void read_no_rope_list(const config_hf_source *s, organ_forward_config *c
 
 void organ_config_positions(const config_hf_source *s, organ_forward_config *c)
 {
+    organ_forward_config_sinks(c, s->family->sinks);
     if (s->family->unrotated == UNROTATED_LIST)
         read_no_rope_list(s, c);
     if (s->family->unrotated == UNROTATED_FULL)

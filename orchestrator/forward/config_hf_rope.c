@@ -121,6 +121,10 @@ void organ_config_ropes(const config_hf_source *s, organ_forward_config *c)
     const json_t *object = full ? full : both;
     if (!both)
         object = organ_config_member(s->root, "rope_scaling");
+    if (!object && s->family->theta == 0) {
+        organ_fail(s->error, ORGAN_BAD_INPUT, "%s: rope_parameters and rope_scaling are missing", s->label);
+        return;
+    }
     if (object && !json_is_object(object)) {
         organ_config_refuse(s, both ? "rope_parameters" : "rope_scaling", object, "an object");
         return;

@@ -67,3 +67,8 @@ bool organ_config_flag_of(const config_hf_source *s, forward_flag flag)
 {
     return flag.key ? organ_config_flag(s, flag.key, flag.otherwise) : flag.otherwise;
 }
+
+double organ_config_number(const config_hf_source *s, forward_number number)
+{
+    return number.key ? organ_config_real(s, s->root, number.key, number.otherwise) : 0;
+}

@@ -29,6 +29,7 @@ unsigned organ_config_size(const config_hf_source *s, const char *key, unsigned 
 unsigned organ_config_needed(const config_hf_source *s, const char *key); /* fails if the member is missing */
 bool organ_config_flag(const config_hf_source *s, const char *key, bool fallback);
 bool organ_config_flag_of(const config_hf_source *s, forward_flag flag);
+double organ_config_number(const config_hf_source *s, forward_number number); /* 0 without a key */
 const char *organ_config_word(const config_hf_source *s, const json_t *object, const char *key, const char *fallback);
 
 #endif

@@ -15,6 +15,7 @@ typedef struct experts_job {
     size_t first, tokens;
     const float *normed;
     float *out, *scores, *inputs, *gate, *up, *outputs;
+    float *pairs;          /* outputs of stacks in which gate and up alternate, before they are split */
     organ_choice *choices; /* tokens x used, experts of a token in ascending order */
     size_t *place;         /* for each choice, its row among the sorted rows */
     size_t *begin;         /* first sorted row of each expert; experts + 1 entries */
@@ -30,7 +31,8 @@ static size_t shared_room(const organ_forward_config *c)
 
 size_t organ_forward_experts_room(const organ_forward_config *c, size_t tokens)
 {
-    const size_t routed = c->experts + (size_t)c->experts_used * 2 * (size_t)(c->hidden + c->expert_intermediate);
+    const size_t inner = (size_t)c->expert_intermediate, widths = c->gate_up_pairs ? 4 * inner : 2 * inner;
+    const size_t routed = c->experts + (size_t)c->experts_used * (2 * (size_t)c->hidden + widths);
     return tokens * organ_larger(routed, shared_room(c));
 }
 
@@ -89,13 +91,27 @@ static void sort_by_expert(experts_job *j)
     j->begin[0] = 0;
 }
 
-static organ_status add_expert(experts_job *j, size_t expert, unsigned which, const float *x, float *y, size_t out,
+/* Returns gate (0), up (1) or down (2) of an expert. If gate and up alternate, the result for gate has the
+ * rows of both. */
+static forward_linear expert_linear(const organ_layer *layer, size_t expert, unsigned which)
+{
+    const organ_forward_config *const c = &layer->forward->config;
+    const forward_plan *const plan = layer->plan;
+    const size_t inner = (size_t)c->expert_intermediate, rows = plan->pairs ? 2 * inner : inner;
+    forward_linear linear =
+        organ_forward_linear_of(layer, plan->experts[3 * expert + which], which == 2 ? (size_t)c->hidden : rows);
+    if (plan->expert_biases)
+        linear.bias = organ_forward_view_values(layer, plan->expert_biases[3 * expert + which]);
+    return linear;
+}
+
+static organ_status add_expert(experts_job *j, size_t expert, unsigned which, const float *x, float *y,
                                organ_error *error)
 {
     forward_group *g = j->group;
-    const forward_linear linear = organ_forward_linear_of(g->layer, g->layer->plan->experts[3 * expert + which], out);
+    const forward_linear linear = expert_linear(g->layer, expert, which);
     const size_t row = j->begin[expert];
-    return organ_forward_products_add(&g->products, x + row * linear.in, &linear, y + row * out,
+    return organ_forward_products_add(&g->products, x + row * linear.in, &linear, y + row * linear.out,
                                       j->begin[expert + 1] - row, error);
 }
 
@@ -158,7 +174,8 @@ static organ_status route_tokens(experts_job *j, organ_error *error)
     forward_group *g = j->group;
     const organ_forward_config *c = &g->forward->config;
     const forward_view view = g->layer->plan->parts[PART_ROUTER];
-    const forward_linear router = organ_forward_linear_of(g->layer, view, c->experts);
+    forward_linear router = organ_forward_linear_of(g->layer, view, c->experts);
+    router.bias = organ_forward_values(g->layer, PART_BIAS_ROUTER);
     if (organ_forward_tap(g, view, g->first + j->first, j->tokens, router.in, j->normed, error))
         return error->status;
     if (organ_forward_products_add(&g->products, j->normed, &router, j->scores, j->tokens, error) ||
@@ -175,17 +192,20 @@ static organ_status run_experts(experts_job *j, organ_error *error)
     forward_group *g = j->group;
     const organ_forward_config *c = &g->forward->config;
     const size_t hidden = (size_t)c->hidden, inner = (size_t)c->expert_intermediate;
+    const bool pairs = g->layer->plan->pairs;
+    const size_t rows = j->tokens * c->experts_used;
     for (size_t e = 0; e < c->experts; e++)
         if (tap_expert(j, e, 0, j->inputs, hidden, error) || tap_expert(j, e, 1, j->inputs, hidden, error) ||
-            add_expert(j, e, 0, j->inputs, j->gate, inner, error) ||
-            add_expert(j, e, 1, j->inputs, j->up, inner, error))
+            add_expert(j, e, 0, j->inputs, pairs ? j->pairs : j->gate, error) ||
+            (!pairs && add_expert(j, e, 1, j->inputs, j->up, error)))
             return error->status;
     if (organ_forward_products_run(&g->products, g->forward, g->scratch, error) ||
-        organ_forward_gate_all(g, j->gate, j->up, j->tokens * c->experts_used, inner, error))
+        (pairs && organ_forward_split_all(g, j->pairs, j->gate, j->up, rows, inner, error)) ||
+        organ_forward_gate_all(g, j->gate, j->up, rows, inner, error))
         return error->status;
     const float *const told = told_of(j, error);
     for (size_t e = 0; e < c->experts && !error->status; e++) {
-        if (tap_expert(j, e, 2, told, inner, error) || add_expert(j, e, 2, j->gate, j->outputs, hidden, error))
+        if (tap_expert(j, e, 2, told, inner, error) || add_expert(j, e, 2, j->gate, j->outputs, error))
             return error->status;
         g->routed[e] += j->begin[e + 1] - j->begin[e];
     }
@@ -196,15 +216,16 @@ static organ_status run_experts(experts_job *j, organ_error *error)
 }
 
 /* Computes act(gate) * up of some rows and writes it to `inner`. */
-static organ_status run_inner(forward_group *g, const forward_view *views, const float *x, size_t rows, float *inner,
-                              float *up, organ_error *error)
+static organ_status run_inner(forward_group *g, size_t expert, const float *x, size_t rows, float *inner, float *up,
+                              float *pairs, organ_error *error)
 {
     const size_t width = (size_t)g->forward->config.expert_intermediate;
-    const forward_linear gate = organ_forward_linear_of(g->layer, views[0], width),
-                         upper = organ_forward_linear_of(g->layer, views[1], width);
-    if (organ_forward_products_add(&g->products, x, &gate, inner, rows, error) ||
-        organ_forward_products_add(&g->products, x, &upper, up, rows, error) ||
-        organ_forward_products_run(&g->products, g->forward, g->scratch, error))
+    const bool split = g->layer->plan->pairs;
+    const forward_linear gate = expert_linear(g->layer, expert, 0), upper = expert_linear(g->layer, expert, 1);
+    if (organ_forward_products_add(&g->products, x, &gate, split ? pairs : inner, rows, error) ||
+        (!split && organ_forward_products_add(&g->products, x, &upper, up, rows, error)) ||
+        organ_forward_products_run(&g->products, g->forward, g->scratch, error) ||
+        (split && organ_forward_split_all(g, pairs, inner, up, rows, width, error)))
         return error->status;
     return organ_forward_gate_all(g, inner, up, rows, width, error);
 }
@@ -221,7 +242,7 @@ static organ_status listen_to(experts_job *j, size_t expert, organ_error *error)
     if (organ_forward_tap(g, views[0], first, j->tokens, hidden, j->normed, error) ||
         (views[1].slot != views[0].slot &&
          organ_forward_tap(g, views[1], first, j->tokens, hidden, j->normed, error)) ||
-        run_inner(g, views, j->normed, j->tokens, j->gate, j->up, error))
+        run_inner(g, expert, j->normed, j->tokens, j->gate, j->up, j->pairs, error))
         return error->status;
     return organ_forward_tap(g, views[2], first, j->tokens, inner, j->gate, error);
 }
@@ -291,7 +312,8 @@ organ_status organ_forward_experts(forward_group *g, size_t first, size_t tokens
     j.outputs = j.inputs + rows * hidden;
     j.gate = j.outputs + rows * hidden;
     j.up = j.gate + rows * inner;
-    j.scores = j.up + rows * inner;
+    j.pairs = j.up + rows * inner;
+    j.scores = j.pairs + (c->gate_up_pairs ? 2 * rows * inner : 0);
     j.choices = calloc(rows, sizeof *j.choices);
     j.place = calloc(rows, sizeof *j.place);
     j.begin = calloc((size_t)c->experts + 1, sizeof *j.begin);
@@ -310,16 +332,18 @@ organ_status organ_forward_experts(forward_group *g, size_t first, size_t tokens
     return error->status;
 }
 
-static organ_status run_expert(forward_group *g, const forward_view *views, const float *x, size_t count, float *inner,
-                               float *out, organ_error *error)
+/* The room of the group has 2 rows of the expert's width for each of up to FORWARD_GROUP rows, and 2 for pairs. */
+static organ_status run_expert(forward_group *g, size_t expert, const float *x, size_t count, float *inner, float *out,
+                               organ_error *error)
 {
     const size_t hidden = (size_t)g->forward->config.hidden, width = (size_t)g->forward->config.expert_intermediate;
-    const forward_linear down = organ_forward_linear_of(g->layer, views[2], hidden);
+    const forward_linear down = expert_linear(g->layer, expert, 2);
     for (size_t first = 0; first < count && !error->status; first += FORWARD_GROUP) {
         const size_t rows = organ_lesser(FORWARD_GROUP, count - first);
         float *const to = inner ? inner + first * width : g->room + rows * width;
-        if (run_inner(g, views, x + first * hidden, rows, to, g->room, error) == ORGAN_OK && out &&
-            organ_forward_products_add(&g->products, to, &down, out + first * hidden, rows, error) == ORGAN_OK)
+        if (run_inner(g, expert, x + first * hidden, rows, to, g->room, g->room + 2 * rows * width, error) ==
+                ORGAN_OK &&
+            out && organ_forward_products_add(&g->products, to, &down, out + first * hidden, rows, error) == ORGAN_OK)
             organ_forward_products_run(&g->products, g->forward, g->scratch, error);
     }
     return error->status;
@@ -333,11 +357,11 @@ organ_status organ_layer_expert(organ_forward *forward, const organ_layer *layer
         return organ_fail(error, ORGAN_USAGE, "%s: there is no expert %u of %u", forward->model->path, expert,
                           organ_layer_experts(layer));
     forward_group g = {.forward = forward, .layer = layer};
-    g.room =
-        organ_forward_layer_room(layer, 2 * organ_lesser(FORWARD_GROUP, count) * (size_t)c->expert_intermediate, error);
+    const size_t widths = (c->gate_up_pairs ? 4 : 2) * (size_t)c->expert_intermediate;
+    g.room = organ_forward_layer_room(layer, organ_lesser(FORWARD_GROUP, count) * widths, error);
     g.scratch = error->status ? NULL : organ_forward_scratch(forward, error);
     if (!error->status)
-        run_expert(&g, layer->plan->experts + 3 * (size_t)expert, x, count, inner, out, error);
+        run_expert(&g, expert, x, count, inner, out, error);
     organ_forward_products_release(&g.products);
     return error->status;
 }

@@ -23,6 +23,7 @@ static const forward_name mixtral_names[] = {
     {PART_SHARED_UP, "mlp.shared_experts.up_proj.weight"}, {PART_SHARED_DOWN, "mlp.shared_experts.down_proj.weight"}
 static const forward_name shared_experts_names[] = {SHARED_EXPERTS, {0}};
 static const forward_name attended_names[] = {{PART_NORM_FEED, "post_attention_norm.weight"}, {0}};
+static const forward_name gpt_oss_names[] = {{PART_ROUTER, "mlp.router.weight"}, {0}};
 
 static const forward_name glm4_names[] = {
     {PART_NORM_ATTENDED, "post_self_attn_layernorm.weight"}, {PART_NORM_FED, "post_mlp_layernorm.weight"},
@@ -48,6 +49,10 @@ static const forward_mixture logistic_mixture = {
     .shared_count = "n_shared_experts", .logistic = true, .normalise = {"norm_topk_prob", false},
     .scale = "routed_scaling_factor", .groups = "n_group", .groups_used = "topk_group",
     .dense_first = "first_k_dense_replace", .required = logistic_required};
+
+static const forward_mixture gpt_oss_mixture = {
+    .experts = "num_local_experts", .used = "num_experts_per_tok", .width = "intermediate_size",
+    .normalise = {NULL, true}, .gguf_normalise = true, .biases = true, .crossed = true, .pairs = true};
 
 static const forward_multipliers granite_multipliers = {
     "embedding_multiplier", "attention_multiplier", "residual_multiplier", "logits_scaling"};
@@ -76,6 +81,10 @@ static const forward_family families[] = {
     {.architecture = "Dots1ForCausalLM", .gguf = "dots1", .theta = 1e4, ATTENTION_BIAS,
      .qk_norm = ORGAN_QK_NORM_HEAD, .windows = WINDOWS_FROM, .mixture = &logistic_mixture,
      .names = shared_experts_names},
+    {.architecture = "GptOssForCausalLM", .head_dim = 64, .qkv_bias = {"attention_bias", true},
+     .output_bias = {"attention_bias", true}, .windows = WINDOWS_TYPES, .window_pattern = 2, .sinks = SINKS_ALL,
+     .gate_limit = {"swiglu_limit", 7}, .gate_alpha = {"swiglu_alpha", 1.702}, .mixture = &gpt_oss_mixture,
+     .names = gpt_oss_names},
     {.architecture = "Phi3ForCausalLM", .gguf = "phi3", .theta = 1e4, .windows = WINDOWS_ALL, .names = phi3_names,
      .gguf_names = phi3_gguf_names},
     {.architecture = "GemmaForCausalLM", .gguf = "gemma", .theta = 1e4, .head_dim = 256, ATTENTION_BIAS,

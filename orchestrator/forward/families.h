@@ -17,6 +17,15 @@ typedef struct forward_flag {
     bool otherwise;
 } forward_flag;
 
+/* A member of config.json that is a number; `otherwise` is its default. NULL: no such member. */
+typedef struct forward_number {
+    const char *key;
+    double otherwise;
+} forward_number;
+
+/* The layers that have sinks. */
+typedef enum forward_sinks { SINKS_NONE, SINKS_ALL, SINKS_WINDOWED } forward_sinks;
+
 /* The layers that have a sliding window. `layer_types`, if config.json has it, precedes the numbers of layers from
  * WINDOWS_FLAG on. */
 typedef enum forward_windows {
@@ -60,6 +69,9 @@ typedef struct forward_mixture {
     bool logistic;          /* the router takes the logistic of each value, and adds a correction to choose */
     forward_flag normalise; /* the factors of a token's experts are divided by their sum */
     bool gguf_normalise;    /* the same in llama.cpp, whose files may not say it */
+    bool biases;            /* of the router and of each expert's gate, up and down */
+    bool crossed;           /* stacks of safetensors are experts x in_features x out_features */
+    bool pairs;             /* and their columns of gate and up alternate */
     const char *scale, *groups, *groups_used;
     const char *dense_first;     /* leading layers that are dense */
     const char *const *required; /* members that must be present, since transformers has no common default; NULL ends */
@@ -82,13 +94,15 @@ typedef struct forward_family {
     bool query_scalar;                       /* scores are scaled by 1 / sqrt(query_pre_attn_scalar) */
     unsigned large_layers;       /* GGUF: a model of that many layers scales scores by 1 / sqrt(hidden_size / heads) */
     organ_activation activation; /* if config.json does not name it */
+    forward_number gate_limit, gate_alpha; /* of a clamped SwiGLU; GGUF files have the defaults */
+    forward_sinks sinks;
     forward_flag qkv_bias, output_bias, mlp_bias;
     forward_windows windows;
     unsigned window_pattern; /* every window_pattern-th layer has no window, if the file does not say it; 0: all have */
     forward_unrotated unrotated;
     forward_local local;
     unsigned head_dim;   /* if config.json has no head_dim; 0: hidden_size / num_attention_heads */
-    double theta;        /* if config.json has no rope_theta */
+    double theta;        /* if config.json has no rope_theta; 0: it must have rope_parameters or rope_scaling */
     double rotated_part; /* of a head, if config.json has no partial_rotary_factor; 0: all of it */
     const forward_multipliers *multipliers;
     const forward_mixture *mixture;

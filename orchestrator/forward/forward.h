@@ -60,6 +60,9 @@ void organ_layer_free(organ_layer *layer); /* NULL is allowed */
  * the other, and "NAME[E]" one. Rows of Q and K from GGUF files of the llama kind are in the order of Hugging Face. */
 bool organ_layer_matrix(const organ_layer *layer, const char *tensor, uint64_t *rows, uint64_t *cols,
                         organ_factor *values);
+/* Returns true if the file has the matrices of this tensor as in_features x out_features (stacked experts of some
+ * architectures). A loaded layer has them as out_features x in_features, like all others. */
+bool organ_forward_is_crossed(const organ_forward *forward, const organ_tensor *tensor);
 /* Read and write the values of a weight in FP32, for callers that change it between two runs (pruning). Writing
  * rounds to the stored type. GGUF blocks are decoded, and encoded by the search for scales if their type has one. The
  * functions do nothing for other packed weights. */

@@ -12,10 +12,10 @@
 typedef struct token_job {
     const float *weights;
     const float *from;
-    float *to;
+    float *to, *up;
     size_t tokens, width;
     double eps;
-    float plus, scale;
+    float plus, scale, limit, alpha;
     const organ_kernels *kernels;
     organ_activation activation;
 } token_job;
@@ -43,8 +43,22 @@ static void gate_tokens(void *context, size_t index, size_t worker)
     (void)worker;
     const token_job *j = context;
     const size_t first = index * TOKENS_AT_ONCE, tokens = organ_lesser(TOKENS_AT_ONCE, j->tokens - first);
-    organ_forward_gate(j->kernels, j->activation, j->to + first * j->width, j->from + first * j->width,
-                       tokens * j->width);
+    float *const gate = j->to + first * j->width, *const up = j->up + first * j->width;
+    if (j->limit > 0)
+        organ_forward_gate_clamped(j->kernels, j->limit, j->alpha, gate, up, tokens * j->width);
+    else
+        organ_forward_gate(j->kernels, j->activation, gate, up, tokens * j->width);
+}
+
+static void split_tokens(void *context, size_t index, size_t worker)
+{
+    (void)worker;
+    const token_job *j = context;
+    const size_t until = organ_lesser((index + 1) * TOKENS_AT_ONCE, j->tokens) * j->width;
+    for (size_t k = index * TOKENS_AT_ONCE * j->width; k < until; k++) {
+        j->to[k] = j->from[2 * k];
+        j->up[k] = j->from[2 * k + 1];
+    }
 }
 
 static organ_status share_tokens(const forward_group *g, token_job *j, int work_of_number,
@@ -84,16 +98,26 @@ organ_status organ_forward_add_all(const forward_group *g, forward_part part, fl
     return share_tokens(g, &j, ORGAN_SHARE_NUMBER, add_tokens, error);
 }
 
-organ_status organ_forward_gate_all(const forward_group *g, float *gate, const float *up, size_t tokens, size_t width,
+organ_status organ_forward_gate_all(const forward_group *g, float *gate, float *up, size_t tokens, size_t width,
                                     organ_error *error)
 {
-    token_job j = {.from = up,
-                   .to = gate,
+    const organ_forward_config *const c = &g->forward->config;
+    token_job j = {.to = gate,
+                   .up = up,
+                   .limit = (float)c->gate_limit,
+                   .alpha = (float)c->gate_alpha,
                    .tokens = tokens,
                    .width = width,
                    .kernels = g->forward->engine->kernels,
-                   .activation = g->forward->config.activation};
+                   .activation = c->activation};
     return share_tokens(g, &j, ORGAN_SHARE_HARD, gate_tokens, error);
+}
+
+organ_status organ_forward_split_all(const forward_group *g, const float *pairs, float *gate, float *up, size_t rows,
+                                     size_t width, organ_error *error)
+{
+    token_job j = {.from = pairs, .to = gate, .up = up, .tokens = rows, .width = width};
+    return share_tokens(g, &j, ORGAN_SHARE_NUMBER, split_tokens, error);
 }
 
 organ_status organ_forward_tap(const forward_group *g, forward_view view, size_t first, size_t tokens, size_t in,

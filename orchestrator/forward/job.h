@@ -16,6 +16,13 @@
  * order of sums, so the value is part of the results. */
 #define FORWARD_KEYS ((size_t)256)
 
+/* The stored form of a weight that weights.h describes as in_features x out_features although its codes are
+ * out_features x in_features (MXFP4 of gpt-oss). */
+typedef struct forward_straight {
+    organ_weight weight;
+    uint64_t shape[3];
+} forward_straight;
+
 /* A stored weight of a layer and its offset in the loaded layer. */
 typedef struct forward_slot {
     const organ_weight *weight;
@@ -25,7 +32,11 @@ typedef struct forward_slot {
     organ_real type;
     bool packed; /* kept as stored and decoded by panels, because that needs less memory than the values */
     size_t at, bytes;
-    unsigned turned_head_dim; /* heads of this many rows are in llama.cpp's order; 0: in the order of Hugging Face */
+    unsigned turned_head_dim;   /* heads of this many rows are in llama.cpp's order; 0: in the order of Hugging Face */
+    forward_straight *straight; /* what `weight` points to, if the slot owns it; else NULL */
+    bool
+        crossed; /* matrices are stored as in_features x out_features; loading transposes them, rows are out_features */
+    bool vectors; /* one vector for each matrix (biases of stacked experts), read as FP32 */
 } forward_slot;
 
 /* A range of rows of a slot: all of it, or a part of a fused or stacked weight. */
@@ -38,10 +49,12 @@ typedef struct forward_plan {
     size_t count;
     forward_slot *slots;
     forward_view parts[PART_COUNT];
-    forward_view *experts; /* gate, up, down of each expert; NULL: no experts */
-    size_t bytes;          /* bytes of the loaded layer */
-    size_t reading;        /* additional bytes of a worker during loading */
-    size_t panel;          /* bytes of a worker for a panel of a packed weight */
+    forward_view *experts;       /* gate, up, down of each expert; NULL: no experts */
+    forward_view *expert_biases; /* of gate, up and down of each expert; NULL: none */
+    bool pairs;                  /* the view of an expert's gate has the rows of gate and up, which alternate */
+    size_t bytes;                /* bytes of the loaded layer */
+    size_t reading;              /* additional bytes of a worker during loading */
+    size_t panel;                /* bytes of a worker for a panel of a packed weight */
 } forward_plan;
 
 /* The rows of the tables for the positions of windows of one kind. */
@@ -143,6 +156,8 @@ organ_status organ_forward_load_size(const organ_forward *forward, const forward
                                      organ_error *error);
 /* Returns the values of a part of rank 1, or NULL if the layer does not have it. */
 const float *organ_forward_values(const organ_layer *layer, forward_part part);
+/* The same for a view of vectors, from its row on. */
+const float *organ_forward_view_values(const organ_layer *layer, forward_view view);
 forward_linear organ_forward_linear_of(const organ_layer *layer, forward_view view, size_t out);
 
 /* ---- work shared by all workers ---- */
@@ -192,6 +207,10 @@ uint64_t organ_forward_stored_row(unsigned turned_head_dim, uint64_t row);
 void organ_forward_norm(const float *x, const float *w, float plus, double eps, size_t n, float *y);
 /* Replaces each value by 1 / (1 + e^-x). */
 void organ_forward_logistic(const organ_kernels *kernels, float *values, size_t n);
+/* gate = (clamp(up) + 1) * g * logistic(alpha * g), with g the smaller of gate and limit, and up within +-limit: the
+ * clamped SwiGLU of gpt-oss (transformers, GptOssExperts._apply_gate). `up` is changed. */
+void organ_forward_gate_clamped(const organ_kernels *kernels, float limit, float alpha, float *gate, float *up,
+                                size_t n);
 /* gate = act(gate) * up */
 void organ_forward_gate(const organ_kernels *kernels, organ_activation activation, float *gate, const float *up,
                         size_t n);
@@ -301,9 +320,12 @@ organ_status organ_forward_norm_all(const forward_group *group, forward_part par
 /* hidden += out, or norm(out) with sandwich norms. */
 organ_status organ_forward_add_all(const forward_group *group, forward_part part, float *hidden, float *out,
                                    size_t tokens, organ_error *error);
-/* gate = act(gate) * up */
-organ_status organ_forward_gate_all(const forward_group *group, float *gate, const float *up, size_t tokens,
-                                    size_t width, organ_error *error);
+/* gate = act(gate) * up; `up` may be changed */
+organ_status organ_forward_gate_all(const forward_group *group, float *gate, float *up, size_t tokens, size_t width,
+                                    organ_error *error);
+/* Splits rows of 2 x width numbers, in which gate and up alternate. */
+organ_status organ_forward_split_all(const forward_group *group, const float *pairs, float *gate, float *up,
+                                     size_t rows, size_t width, organ_error *error);
 /* Calls the tap if there is one. */
 organ_status organ_forward_tap(const forward_group *group, forward_view view, size_t first, size_t tokens, size_t in,
                                const float *inputs, organ_error *error);

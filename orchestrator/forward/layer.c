@@ -30,9 +30,11 @@ typedef struct loading {
 
 static size_t row_bytes(const forward_slot *slot) { return (size_t)slot->cols * organ_real_bytes(slot->type); }
 
-/* Rows in one read. For reordered heads, a read has whole heads. */
+/* Rows in one read. For reordered heads, a read has whole heads; of crossed weights, a whole matrix. */
 static size_t piece_rows(const forward_slot *slot)
 {
+    if (slot->crossed)
+        return (size_t)(slot->rows / slot->matrices);
     const size_t step = slot->turned_head_dim ? slot->turned_head_dim : 1;
     const size_t rows = PIECE_BYTES / organ_larger(row_bytes(slot), 1) / step * step;
     return slot->packed ? (size_t)slot->rows : organ_lesser(organ_larger(rows, step), (size_t)slot->rows);
@@ -44,9 +46,18 @@ static size_t piece_count(const forward_slot *slot)
     return rows ? ((size_t)slot->rows + rows - 1) / rows : 0;
 }
 
-/* Bytes of a buffer for reordered values, which are read there first. */
+/* Rows of a crossed weight, as stored, in one read. */
+static size_t crossed_rows(const forward_slot *slot)
+{
+    const size_t row = (size_t)(slot->rows / slot->matrices) * organ_real_bytes(slot->type);
+    return organ_lesser(organ_larger(PIECE_BYTES / organ_larger(row, 1), 1), (size_t)slot->cols);
+}
+
+/* Bytes of a buffer for reordered or transposed values, which are read there first. */
 static size_t turning_bytes(const forward_slot *slot)
 {
+    if (slot->crossed)
+        return organ_to_line(crossed_rows(slot) * piece_rows(slot) * organ_real_bytes(slot->type));
     return slot->turned_head_dim ? organ_to_line(piece_rows(slot) * row_bytes(slot)) : 0;
 }
 
@@ -54,8 +65,9 @@ organ_status organ_forward_load_size(const organ_forward *f, const forward_slot 
                                      organ_error *error)
 {
     *bytes = 0;
-    if (!slot->packed && organ_weight_reader_size(f->model, slot->weight, f->engine->kernels, piece_rows(slot), bytes,
-                                                  error) == ORGAN_OK)
+    const size_t rows = slot->crossed ? crossed_rows(slot) : piece_rows(slot);
+    if (!slot->packed &&
+        organ_weight_reader_size(f->model, slot->weight, f->engine->kernels, rows, bytes, error) == ORGAN_OK)
         *bytes += turning_bytes(slot);
     return error->status;
 }
@@ -70,11 +82,47 @@ static void turn_items(const forward_slot *slot, const unsigned char *from, unsi
     }
 }
 
+/* Copies rows x cols items to their transposed places; `stride` items are between the rows of the result. Blocks keep
+ * the lines of both sides in the cache. */
+static void transpose_items(const unsigned char *from, unsigned char *to, size_t rows, size_t cols, size_t stride,
+                            size_t bytes)
+{
+    enum { BLOCK = 32 };
+    if (bytes == sizeof(uint32_t)) {
+        organ_transpose_u32((const uint32_t *)(const void *)from, cols, (uint32_t *)(void *)to, stride, rows, cols);
+        return;
+    }
+    const uint16_t *const source = (const uint16_t *)(const void *)from;
+    uint16_t *const result = (uint16_t *)(void *)to;
+    for (size_t row = 0; row < rows; row += BLOCK)
+        for (size_t col = 0; col < cols; col++)
+            for (size_t r = row; r < organ_lesser(row + BLOCK, rows); r++)
+                result[col * stride + r] = source[r * cols + col];
+}
+
+/* Reads the matrix that begins at row `first`, which is stored as in_features x out_features, and transposes it. */
+static organ_status read_crossed(const forward_slot *slot, const organ_weight_reader *reader, size_t first,
+                                 unsigned char *values, unsigned char *scratch, organ_error *error)
+{
+    const size_t out = piece_rows(slot), in = (size_t)slot->cols, bytes = organ_real_bytes(slot->type);
+    const size_t stored = first / out * in, most = crossed_rows(slot);
+    const organ_dtype as = organ_forward_dtype(slot->type);
+    for (size_t row = 0; row < in && !error->status; row += most) {
+        const size_t rows = organ_lesser(most, in - row);
+        if (organ_weight_read(reader, stored + row, rows, as, scratch, scratch + turning_bytes(slot), error) ==
+            ORGAN_OK)
+            transpose_items(scratch, values + (first * in + row) * bytes, rows, out, in, bytes);
+    }
+    return error->status;
+}
+
 static organ_status read_values(const forward_slot *slot, const organ_weight_reader *reader, size_t first,
                                 unsigned char *values, unsigned char *scratch, organ_error *error)
 {
     const size_t row = row_bytes(slot), rows = organ_lesser(piece_rows(slot), (size_t)slot->rows - first);
     const organ_dtype as = organ_forward_dtype(slot->type);
+    if (slot->crossed)
+        return read_crossed(slot, reader, first, values, scratch, error);
     if (!slot->turned_head_dim)
         return organ_weight_read(reader, first, rows, as, values + first * row, scratch, error);
     if (organ_weight_read(reader, first, rows, as, scratch, scratch + turning_bytes(slot), error))
@@ -292,6 +340,17 @@ static bool is_named(const forward_slot *slot, const char *tensor, uint64_t *mat
 
 /* ---- access to loaded weights ---- */
 
+bool organ_forward_is_crossed(const organ_forward *forward, const organ_tensor *tensor)
+{
+    const int32_t layer = tensor->anatomy.layer;
+    const forward_plan *const plan =
+        layer >= 0 && (unsigned)layer < forward->config.layers ? &forward->plans[layer] : NULL;
+    for (size_t k = 0; plan && k < plan->count; k++)
+        if (plan->slots[k].weight->codes == tensor)
+            return plan->slots[k].crossed;
+    return false;
+}
+
 /* Returns the slot of that name and the first of the rows that the name means; NULL if there is none. */
 static const forward_slot *find_slot(const organ_layer *layer, const char *tensor, uint64_t *first, uint64_t *rows,
                                      uint64_t *cols)
@@ -410,7 +469,11 @@ void organ_layer_write(organ_layer *layer, const char *tensor, const float *valu
 
 const float *organ_forward_values(const organ_layer *layer, forward_part part)
 {
-    const forward_view view = layer->plan->parts[part];
+    return organ_forward_view_values(layer, layer->plan->parts[part]);
+}
+
+const float *organ_forward_view_values(const organ_layer *layer, forward_view view)
+{
     return view.slot == SIZE_MAX ? NULL : layer_rows_of(layer, &layer->plan->slots[view.slot], view.row).values;
 }
 

@@ -27,7 +27,9 @@ typedef enum forward_part {
     PART_BIAS_UP,
     PART_BIAS_DOWN,
     PART_ROUTER,
-    PART_ROUTER_BIAS,
+    PART_ROUTER_BIAS, /* the correction, which only the choice of experts adds */
+    PART_BIAS_ROUTER, /* the bias of the router's linear layer */
+    PART_SINKS,       /* a score for each head */
     PART_SHARED,      /* the gate of the shared expert: one row */
     PART_SHARED_GATE, /* and the two after it, in the order of PART_GATE, PART_UP, PART_DOWN */
     PART_SHARED_UP,
@@ -40,6 +42,10 @@ typedef enum forward_part {
     PART_EXPERTS_GATE,
     PART_EXPERTS_UP,
     PART_EXPERTS_DOWN,
+    PART_EXPERTS_BIAS_GATE_UP, /* experts x rows, in the order of the stacks */
+    PART_EXPERTS_BIAS_GATE,
+    PART_EXPERTS_BIAS_UP,
+    PART_EXPERTS_BIAS_DOWN,
     PART_EXPERT_GATE, /* one expert; '#' in the name stands for its number */
     PART_EXPERT_UP,
     PART_EXPERT_DOWN,

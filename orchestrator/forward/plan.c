@@ -97,10 +97,11 @@ static organ_status measure_slot(builder *b, forward_slot *slot)
     forward_plan *const plan = b->plan;
     const organ_weight *const weight = slot->weight;
     size_t panel = 0;
-    slot->type = organ_forward_type(weight);
+    slot->type = slot->vectors ? ORGAN_REAL_F32 : organ_forward_type(weight);
     const uint64_t values = weight->elements * organ_real_bytes(slot->type),
                    stored = organ_weight_held_bytes(weight, slot->matrices);
-    slot->packed = weight->rank > 1 && slot->type == ORGAN_REAL_F32 && stored < values;
+    slot->packed =
+        weight->rank > 1 && !slot->vectors && !slot->crossed && slot->type == ORGAN_REAL_F32 && stored < values;
     slot->at = plan->bytes;
     slot->bytes = (size_t)(slot->packed ? stored : values);
     if (slot->packed && organ_forward_panel_size(b->forward, weight, &panel, b->error))
@@ -120,24 +121,74 @@ static organ_status measure_loading(builder *b)
     return b->error->status;
 }
 
-/* Adds a stack of matrices; rows 0 means a vector. After an error the view refers to no slot. */
-static forward_view add_stack(builder *b, const char *part, uint64_t matrices, uint64_t rows, uint64_t cols)
+/* Adds a slot, of which the caller has set the weight and its sizes. After an error the view refers to no slot. */
+static forward_view add_slot(builder *b, forward_slot slot)
+{
+    forward_plan *const plan = b->plan;
+    if (!b->error->status && !organ_grow(&plan->slots, plan->count, &b->room, sizeof *plan->slots))
+        organ_fail_errno(b->error, ENOMEM, "cannot allocate the plan of layer %u", b->layer);
+    if (b->error->status || measure_slot(b, &slot)) {
+        free(slot.straight);
+        return (forward_view){SIZE_MAX, 0};
+    }
+    plan->slots[plan->count] = slot;
+    return (forward_view){plan->count++, 0};
+}
+
+static const organ_weight *find_part(const builder *b, const char *part, uint64_t matrices, uint64_t rows,
+                                     uint64_t cols)
 {
     char name[256];
-    const forward_view none = {SIZE_MAX, 0};
-    if (b->error->status)
-        return none;
-    const organ_weight *weight = find_weight(b->forward, full_name(b, part, name), matrices, rows, cols, b->error);
-    forward_plan *plan = b->plan;
-    if (!weight)
-        return none;
-    if (!organ_grow(&plan->slots, plan->count, &b->room, sizeof *plan->slots)) {
+    return b->error->status ? NULL : find_weight(b->forward, full_name(b, part, name), matrices, rows, cols, b->error);
+}
+
+/* Adds a stack of matrices; rows 0 means a vector. */
+static forward_view add_stack(builder *b, const char *part, uint64_t matrices, uint64_t rows, uint64_t cols)
+{
+    const organ_weight *const weight = find_part(b, part, matrices, rows, cols);
+    return add_slot(
+        b, (forward_slot){.weight = weight, .rows = matrices * (rows ? rows : 1), .cols = cols, .matrices = matrices});
+}
+
+/* Returns the stored form of the weight; NULL and an error if there is no memory. */
+static forward_straight *make_straight(const builder *b, const organ_weight *weight)
+{
+    forward_straight *const made = malloc(sizeof *made);
+    if (!made) {
         organ_fail_errno(b->error, ENOMEM, "cannot allocate the plan of layer %u", b->layer);
-        return none;
+        return NULL;
     }
-    forward_slot *const slot = &plan->slots[plan->count];
-    *slot = (forward_slot){.weight = weight, .rows = matrices * (rows ? rows : 1), .cols = cols, .matrices = matrices};
-    return measure_slot(b, slot) ? none : (forward_view){plan->count++, 0};
+    *made = (forward_straight){.weight = *weight, .shape = {weight->shape[0], weight->shape[2], weight->shape[1]}};
+    made->weight.shape = made->shape;
+    made->weight.transposed = false;
+    made->weight.block_rows = weight->block_cols;
+    made->weight.block_cols = weight->block_rows;
+    return made;
+}
+
+/* Adds a stack that the file describes as matrices x cols x rows. MXFP4 codes are stored as
+ * matrices x rows x cols, and panels decode them in that order. */
+static forward_view add_crossed(builder *b, const char *part, uint64_t matrices, uint64_t rows, uint64_t cols)
+{
+    char name[256];
+    const organ_weight *weight = organ_weights_named(b->forward->weights, full_name(b, part, name));
+    const bool pairs = weight && weight->scheme == ORGAN_SCHEME_MXFP4;
+    if (pairs && !weight->transposed)
+        return add_stack(b, part, matrices, rows, cols);
+    weight = find_part(b, part, matrices, cols, rows);
+    forward_slot slot = {.weight = weight, .rows = matrices * rows, .cols = cols, .matrices = matrices};
+    if (weight && pairs && (slot.straight = make_straight(b, weight)))
+        slot.weight = &slot.straight->weight;
+    slot.crossed = !pairs;
+    return add_slot(b, slot);
+}
+
+/* Adds a vector for each matrix of a stack, which products need in FP32. */
+static forward_view add_vectors(builder *b, forward_part part, uint64_t matrices, uint64_t cols)
+{
+    const organ_weight *const weight = find_part(b, name_of(b, part), 1, matrices, cols);
+    return add_slot(b,
+                    (forward_slot){.weight = weight, .rows = matrices, .cols = cols, .matrices = 1, .vectors = true});
 }
 
 static forward_view add_matrix(builder *b, const char *part, uint64_t rows, uint64_t cols)
@@ -209,6 +260,8 @@ static void add_attention(builder *b)
     add_qkv(b, rows);
     add_named_part(b, PART_O, c->hidden, (uint64_t)kind->heads * kind->value_dim);
     add_bias(b, PART_BIAS_O, c->output_bias, c->hidden);
+    if (kind->sinks)
+        add_named_part(b, PART_SINKS, 0, kind->heads);
     if (c->qk_norm != ORGAN_QK_NORM_NONE) {
         const bool all = c->qk_norm == ORGAN_QK_NORM_ALL;
         add_named_part(b, PART_NORM_Q, 0, all ? rows[0] : kind->head_dim);
@@ -239,22 +292,46 @@ static void add_dense(builder *b)
 static void add_stacked(builder *b, const char *fused)
 {
     const organ_forward_config *c = &b->forward->config;
+    const forward_mixture *const m = b->forward->family->mixture;
+    const bool crossed = fused && m && m->crossed;
     const uint64_t inner = c->expert_intermediate, step = fused ? 2 * inner : inner;
+    forward_view (*const add)(builder *, const char *, uint64_t, uint64_t, uint64_t) =
+        crossed ? add_crossed : add_stack;
     forward_view gate, up;
+    b->plan->pairs = fused && c->gate_up_pairs;
     if (fused) {
-        gate = add_stack(b, fused, c->experts, step, c->hidden);
-        up = below(gate, inner);
+        gate = add(b, fused, c->experts, step, c->hidden);
+        up = b->plan->pairs ? gate : below(gate, inner);
     } else {
         gate = add_stack(b, name_of(b, PART_EXPERTS_GATE), c->experts, step, c->hidden);
         up = add_stack(b, name_of(b, PART_EXPERTS_UP), c->experts, step, c->hidden);
     }
-    const forward_view down = add_stack(b, name_of(b, PART_EXPERTS_DOWN), c->experts, c->hidden, inner);
+    const forward_view down = add(b, name_of(b, PART_EXPERTS_DOWN), c->experts, c->hidden, inner);
     for (uint64_t e = 0; e < c->experts; e++) {
         forward_view *expert = b->plan->experts + 3 * e;
         expert[0] = below(gate, e * step);
         expert[1] = below(up, e * step);
         expert[2] = below(down, e * c->hidden);
     }
+}
+
+/* Adds the biases of all experts, in the order of their stacks. */
+static void add_expert_biases(builder *b, bool fused)
+{
+    const organ_forward_config *c = &b->forward->config;
+    const uint64_t inner = c->expert_intermediate;
+    forward_view views[3];
+    if (!(b->plan->expert_biases = calloc((size_t)c->experts * 3, sizeof(forward_view)))) {
+        organ_fail_errno(b->error, ENOMEM, "cannot allocate the plan of %u experts", c->experts);
+        return;
+    }
+    views[0] = add_vectors(b, fused ? PART_EXPERTS_BIAS_GATE_UP : PART_EXPERTS_BIAS_GATE, c->experts,
+                           fused ? 2 * inner : inner);
+    views[1] = fused ? views[0] : add_vectors(b, PART_EXPERTS_BIAS_UP, c->experts, inner);
+    views[2] = add_vectors(b, PART_EXPERTS_BIAS_DOWN, c->experts, c->hidden);
+    for (size_t e = 0; e < c->experts; e++)
+        for (unsigned k = 0; k < 3; k++)
+            b->plan->expert_biases[3 * e + k] = below(views[k], e);
 }
 
 /* Writes the name of a part of one expert, whose number replaces the '#'. */
@@ -297,6 +374,8 @@ static void add_experts(builder *b)
     add_named_part(b, PART_ROUTER, c->experts, c->hidden);
     if (c->logistic_router)
         add_named_part(b, PART_ROUTER_BIAS, 0, c->experts);
+    if (c->router_bias)
+        add_named_part(b, PART_BIAS_ROUTER, 0, c->experts);
     /* The router has a row for each expert, so its shape has confirmed the number of experts. */
     if (b->error->status)
         return;
@@ -309,6 +388,8 @@ static void add_experts(builder *b)
         add_stacked(b, fused);
     else
         add_numbered(b);
+    if (c->expert_bias && !b->error->status)
+        add_expert_biases(b, fused != NULL);
     add_shared(b);
 }
 
@@ -379,6 +460,9 @@ organ_status organ_forward_plan_foresee(const organ_forward *forward, organ_made
 
 void organ_forward_plan_release(forward_plan *plan)
 {
+    for (size_t k = 0; k < plan->count; k++)
+        free(plan->slots[k].straight);
     free(plan->slots);
     free(plan->experts);
+    free(plan->expert_biases);
 }

@@ -17,6 +17,7 @@
 
 /* clang-format off */
 static const char *const model_types[] = {
+    "gpt_oss", "gpt_oss-mxfp4",
     "llama", "mistral", "mixtral", "qwen2", "qwen2_moe", "qwen3", "qwen3_moe", "gemma2", "gemma3_text", "phi3",
     "glm4_moe", "dots1", "gemma", "smollm3", "olmo2", "olmo3", "exaone4", "granite", "seed_oss", "ministral", "helium",
     "ernie4_5", "smollm3-interval",
@@ -90,6 +91,13 @@ static const struct {
     {"smollm3", "no_rope_layers", "[1, 1]", "no_rope_layers"},
     {"smollm3", "no_rope_layers", "[1, 1, 1, \"0\"]", "no_rope_layers"},
     {"smollm3-interval", "no_rope_layer_interval", "0", "no_rope_layer_interval"},
+    {"gpt_oss", "swiglu_limit", "-1", "swiglu_limit"},
+    {"gpt_oss", "swiglu_alpha", "0", "swiglu_alpha"},
+    {"gpt_oss", "rope_parameters", "null", "rope_parameters"},
+    {"gpt_oss", "num_local_experts", "4000000000", "tensor"},
+    {"gpt_oss", "num_experts_per_tok", "5", "num_experts_per_tok"},
+    {"gpt_oss", "sliding_window", "0", "sliding window"},
+    {"gpt_oss-mxfp4", "intermediate_size", "97", "tensor"},
     {"granite", "logits_scaling", "0", "logits_scaling"},
     {"granite", "attention_multiplier", "-1", "scale of attention"},
     {"exaone4", "layer_types", "[\"sliding_attention\"]", "layer_types"},

@@ -70,6 +70,28 @@ float *arch_values(const arch_tensor *t)
     return values;
 }
 
+/* MXFP4 of gpt-oss: any codes, and exponents of 2^-6 to 2^-4. */
+static bool arch_is_bytes(const arch_tensor *t)
+{
+    static const char *const ends[] = {"_blocks", "_scales", NULL};
+    return arch_has(t->name, ends);
+}
+
+static unsigned char *arch_bytes(const arch_tensor *t)
+{
+    static const char *const codes[] = {"_blocks", NULL};
+    float *const values = malloc((size_t)t->elements * sizeof *values);
+    unsigned char *const bytes = malloc((size_t)t->elements);
+    ck_assert(values && bytes);
+    organ_philox_uniform(1, arch_stream(t->name), 0, values, (size_t)t->elements);
+    for (size_t k = 0; k < t->elements; k++) {
+        const float number = values[k] + 1;
+        bytes[k] = (unsigned char)(arch_has(t->name, codes) ? number * 128 : number * 1.5F + 121);
+    }
+    free(values);
+    return bytes;
+}
+
 /* ---- the fixture ---- */
 
 void arch_shape_read(arch_tensor *t, const char *shape)
@@ -132,12 +154,13 @@ static void write_header(FILE *file, const arch_model *model)
     ck_assert_ptr_nonnull(text);
     for (size_t k = 0; k < model->count; k++) {
         const arch_tensor *const t = &model->tensors[k];
-        fprintf(text, "%s\"%s\":{\"dtype\":\"F32\",\"shape\":[", k ? "," : "{", t->name);
+        const bool is_bytes = arch_is_bytes(t);
+        fprintf(text, "%s\"%s\":{\"dtype\":\"%s\",\"shape\":[", k ? "," : "{", t->name, is_bytes ? "U8" : "F32");
         for (unsigned d = 0; d < t->rank; d++)
             fprintf(text, d ? ",%llu" : "%llu", (unsigned long long)t->shape[d]);
         fprintf(text, "],\"data_offsets\":[%llu,%llu]}", (unsigned long long)at,
-                (unsigned long long)(at + t->elements * sizeof(float)));
-        at += t->elements * sizeof(float);
+                (unsigned long long)(at + t->elements * (is_bytes ? 1 : sizeof(float))));
+        at += t->elements * (is_bytes ? 1 : sizeof(float));
     }
     fputc('}', text);
     ck_assert_int_eq(fclose(text), 0);
@@ -155,9 +178,10 @@ static void write_model(const char *directory, const arch_model *model)
     ck_assert_msg(file != NULL, "%s cannot be written", path);
     write_header(file, model);
     for (size_t k = 0; k < model->count; k++) {
-        float *const values = arch_values(&model->tensors[k]);
+        const bool is_bytes = arch_is_bytes(&model->tensors[k]);
+        void *const values = is_bytes ? (void *)arch_bytes(&model->tensors[k]) : arch_values(&model->tensors[k]);
         const size_t count = (size_t)model->tensors[k].elements;
-        ck_assert_uint_eq(fwrite(values, sizeof *values, count, file), count);
+        ck_assert_uint_eq(fwrite(values, is_bytes ? 1 : sizeof(float), count, file), count);
         free(values);
     }
     ck_assert_int_eq(fclose(file), 0);

@@ -320,6 +320,18 @@ static organ_status along_text_load(organ_along_text *along, organ_text_input *t
     return organ_memory_refuse_both(error, &other);
 }
 
+/* Rows of such a matrix are in_features, which no method here works on. */
+static organ_status refuse_crossed(const organ_along_text *along, organ_error *error)
+{
+    for (size_t k = 0; along->targets && k < along->targets->count; k++)
+        if (organ_forward_is_crossed(along->facts.forward, along->targets->tensors[k]))
+            return organ_fail(
+                error, ORGAN_USAGE,
+                "tensor '%s': is stored as in_features x out_features, which calibration does not support",
+                along->targets->tensors[k]->name);
+    return ORGAN_OK;
+}
+
 static organ_status read_text(organ_along_text *along, organ_error *error)
 {
     organ_along_facts *const facts = &along->facts;
@@ -333,7 +345,7 @@ static organ_status read_text(organ_along_text *along, organ_error *error)
         along_text_cut(along, text.ids, error);
     }
     organ_text_release(&text);
-    if (!error->status)
+    if (!error->status && refuse_crossed(along, error) == ORGAN_OK)
         note_context(along);
     if (!error->status && along->work)
         along_text_share_memory(along, error);

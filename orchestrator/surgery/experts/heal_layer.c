@@ -43,6 +43,10 @@ static organ_status heal_layer_check_shape(const layer_job *j, const organ_tenso
     const organ_dtype_info *const type = organ_dtype_describe(tensor->dtype);
     uint64_t rows = 0, cols = 0, bytes = 0;
     organ_factor held;
+    if (organ_forward_is_crossed(organ_along_describe(j->heal->along)->forward, tensor))
+        return organ_fail(error, ORGAN_USAGE,
+                          "tensor '%s': is stored as in_features x out_features, which --heal does not support",
+                          tensor->name);
     const bool is =
         organ_dtype_is_blocks(tensor->dtype)
             ? organ_layer_blocks(j->layer->loaded, name, &bytes) && bytes == j->size / type->elements * type->bytes
