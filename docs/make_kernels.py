@@ -18,6 +18,7 @@ MODELS = {
     "avx512": ["skylake-avx512", "icelake-server", "znver4"],
     "avx2": ["icelake-server", "znver3", "znver4"],
 }
+SHOWN = ["avx512"]  # the ISAs with a table in the page; `ninja bench-kernels` prints all
 UNROLLED = 400  # iterations that llvm-mca simulates; as many again tell what one takes
 
 # Of each kernel: its name in the benchmark, its function, how the elements that its loop makes are counted (vectors stored, loaded or divided,
@@ -191,7 +192,7 @@ def rows_of(text, isa):
 
 
 def with_rows(text, isa, rows):
-    head = ["kernel", "bound, unit, model", "measured", "bound / measured", "cold, × memcpy"]
+    head = ["kernel", "bound, unit, model", "measured", "cold, × memcpy"]
     lines = [head, ["---"] + ["--:"] * (len(head) - 1), *([name, *cells] for name, cells in rows.items())]
     table = "\n".join("| " + " | ".join(line) + " |" for line in lines)
     return re.sub(f"<!-- {isa} -->\n.*?<!-- /{isa} -->", lambda _: f"<!-- {isa} -->\n\n{table}\n\n<!-- /{isa} -->", text, flags=re.S)
@@ -214,13 +215,8 @@ def with_fitted(text, found):
     return re.sub("<!-- fitted -->\n.*?<!-- /fitted -->", lambda _: "\n".join(["<!-- fitted -->", "", *lines, "", "<!-- /fitted -->"]), text, flags=re.S)
 
 
-def share(least, measured):
-    """The bound divided by the measured cycles."""
-    return f"{float(least.split()[0]) / float(measured):.2f}" if EMPTY not in (least, measured) else EMPTY
-
-
 def bounds_of(mca):
-    for isa in MODELS:
+    for isa in SHOWN:
         for name, function, (way, size), having in kernels(isa):
             texts, elements = inner_loop(object_of(isa), function, way, size, having)
             found = []
@@ -235,11 +231,11 @@ def bounds_of(mca):
 
 def write_bounds(text):
     found = list(bounds_of(llvm_mca()))
-    for isa in MODELS:
+    for isa in SHOWN:
         before, after = rows_of(text, isa), {}
         for _, name, least in (row for row in found if row[0] == isa):
-            _, measured, _, cold = before.get(name, [EMPTY] * 4)
-            after[name] = [least, measured, share(least, measured), cold]
+            _, measured, cold = before.get(name, [EMPTY] * 3)
+            after[name] = [least, measured, cold]
         text = with_rows(text, isa, after)
     return text
 
@@ -248,14 +244,13 @@ def write_measured(text, file):
     with open(file, encoding="utf-8") as stream:
         results = json.load(stream)["results"]
     found = {(row["isa"].split("-")[0], row["kernel"] + row["isa"].partition("-")[2], row["cold"]): row for row in results}
-    for isa in MODELS:
+    for isa in SHOWN:
         rows = rows_of(text, isa)
         for name, cells in rows.items():
             warm, cold = (found.get((isa, name.replace(", mixed", "mixed"), way)) for way in (False, True))
             if warm and cold:
                 cells[1] = f"{16 / warm['elements_per_cycle']:.2f}"
-                cells[2] = share(cells[0], cells[1])
-                cells[3] = f"{cold['ratio_to_memcpy']:.2f}" if cold["ratio_to_memcpy"] else EMPTY
+                cells[2] = f"{cold['ratio_to_memcpy']:.2f}" if cold["ratio_to_memcpy"] else EMPTY
         text = with_rows(text, isa, rows)
     return with_fitted(text, found)
 
