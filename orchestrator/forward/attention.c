@@ -22,16 +22,30 @@ typedef struct attention_job {
     const forward_rotation *rotation;
     float *q, *k, *v, *out;                      /* k and v begin with those of the tokens before the group */
     size_t q_width, k_width, v_width, out_width; /* floats of a token in q, k, v and out */
+    size_t kv_heads, key_dim, value_dim;         /* of k and v; the output's heads may have another width */
     size_t before;
+    float *room;            /* of organ_forward_latent_project */
     const size_t *position; /* for each token of the group, its row in the rotation tables */
     attention_tile *tiles;
     size_t tile_count;
 } attention_job;
 
-/* Scratch of a tile: scores of a block of keys, and for each query the sum of the softmax and the largest score. */
+/* A head for a tile: its first query and output, and its keys and values from the first token of the window on. */
+typedef struct attention_head {
+    const float *q, *k, *v;
+    const float *sink; /* NULL: the layer has none */
+    float *out;
+    size_t q_stride, out_stride;
+} attention_head;
+
+/* Scratch of a tile: scores of a block of keys, and for each query the sum of the softmax and the largest score. With
+ * latent attention, the queries and sums of a head follow. */
 #define SCRATCH_FLOATS (FORWARD_QUERIES * (FORWARD_KEYS + 2))
 
-size_t organ_forward_attention_scratch(void) { return SCRATCH_FLOATS * sizeof(float); }
+size_t organ_forward_attention_scratch(const organ_forward_config *c)
+{
+    return (SCRATCH_FLOATS + organ_forward_latent_scratch(&c->latent)) * sizeof(float);
+}
 
 /* The worker's scratch begins with the memory in which products pack their operands. */
 static float *scratch_of(const attention_job *j, size_t worker)
@@ -42,6 +56,23 @@ static float *scratch_of(const attention_job *j, size_t worker)
 size_t organ_forward_attention_room(const organ_forward *f, size_t tokens)
 {
     return tokens * (f->attention_width + 2 * (size_t)f->config.hidden) + 64 * 6;
+}
+
+size_t organ_forward_keys_width(const organ_forward_config *c, const organ_layer_kind *kind)
+{
+    return kind->latent ? (size_t)c->latent.rank + c->latent.rotated : (size_t)kind->kv_heads * kind->head_dim;
+}
+
+size_t organ_forward_values_width(const organ_layer_kind *kind)
+{
+    return kind->latent ? 0 : (size_t)kind->kv_heads * kind->value_dim;
+}
+
+size_t organ_forward_attention_width(const organ_forward_config *c, const organ_layer_kind *kind)
+{
+    const size_t heads = (size_t)kind->heads * ((size_t)kind->head_dim + kind->value_dim);
+    const size_t latent = kind->latent ? organ_forward_latent_room(&c->latent, 1) : 0;
+    return heads + organ_forward_keys_width(c, kind) + organ_forward_values_width(kind) + latent;
 }
 
 /* ---- norms and rotation of heads ---- */
@@ -55,36 +86,12 @@ static void norm_heads(const attention_job *j, float *heads, size_t count, forwa
         organ_forward_norm(heads + at, weights, c->norm_adds_one ? 1 : 0, c->rms_eps, width, heads + at);
 }
 
-static void rotate(const forward_rotation *rotation, size_t position, float *head)
-{
-    const float *cosines = rotation->cosines + position * rotation->half,
-                *sines = rotation->sines + position * rotation->half;
-    float *other = head + rotation->half;
-    for (size_t k = 0; k < rotation->half; k++) {
-        const float a = head[k], b = other[k];
-        head[k] = a * cosines[k] - b * sines[k];
-        other[k] = b * cosines[k] + a * sines[k];
-    }
-}
-
-/* The same for pairs of neighbours, (2 k, 2 k + 1), of the rotated dimensions. */
-static void rotate_neighbours(const forward_rotation *rotation, size_t position, float *head)
-{
-    const float *cosines = rotation->cosines + position * rotation->half,
-                *sines = rotation->sines + position * rotation->half;
-    for (size_t k = 0; k < rotation->half; k++) {
-        const float a = head[2 * k], b = head[2 * k + 1];
-        head[2 * k] = a * cosines[k] - b * sines[k];
-        head[2 * k + 1] = b * cosines[k] + a * sines[k];
-    }
-}
-
 static void turn_heads(const attention_job *j, float *heads, size_t count, size_t token, forward_part norm)
 {
     norm_heads(j, heads, count, norm);
     for (size_t h = 0; h < count && j->kind->rotated; h++)
-        (j->group->forward->config.rope_neighbours ? rotate_neighbours : rotate)(j->rotation, j->position[token],
-                                                                                 heads + h * j->kind->head_dim);
+        organ_forward_rotate(j->rotation, j->position[token], j->group->forward->config.rope_neighbours,
+                             heads + h * j->kind->head_dim);
 }
 
 static void turn_tokens(void *context, size_t index, size_t worker)
@@ -103,48 +110,86 @@ static void turn_tokens(void *context, size_t index, size_t worker)
 /* Converts scores of keys [first, first + keys) to softmax numerators. Query `at` attends to keys at - window + 1 ..
  * at: all earlier keys without a sliding window. Other scores become 0. */
 static void attention_weigh(const attention_job *j, const attention_tile *t, size_t first, size_t keys, float *scratch,
-                            float *out)
+                            const attention_head *head)
 {
     const organ_forward_config *c = &j->group->forward->config;
     const size_t window = j->kind->window ? j->kind->window : SIZE_MAX;
     const forward_softmax softmax = {j->group->forward->engine->kernels, (float)c->attention_scale,
-                                     (float)c->attention_softcap, j->kind->value_dim};
+                                     (float)c->attention_softcap, j->value_dim};
     float *const sums = scratch + FORWARD_QUERIES * FORWARD_KEYS, *const tops = sums + FORWARD_QUERIES;
     for (size_t i = 0; i < t->queries; i++) {
         const size_t at = t->query + i, from = at >= window ? at - window + 1 : 0;
         const size_t lo = from > first ? organ_lesser(from - first, keys) : 0,
                      hi = at >= first ? organ_lesser(at + 1 - first, keys) : 0;
         organ_forward_softmax_block(&softmax, scratch + i * FORWARD_KEYS, lo, lo < hi ? hi : lo, keys, &tops[i],
-                                    &sums[i], out + i * j->out_width);
+                                    &sums[i], head->out + i * head->out_stride);
     }
 }
 
-/* Processes keys [first, first + keys) of the window for all queries of the tile; k and v begin with those keys. */
-static void attend_block(const attention_job *j, const attention_tile *t, size_t first, size_t keys, size_t worker,
-                         const float *q, const float *k, const float *v, float *out)
+/* Processes keys [first, first + keys) of the window for all queries of the tile. */
+static void attend_block(const attention_job *j, const attention_tile *t, size_t first, size_t keys, float *scratch,
+                         const attention_head *head)
 {
-    const organ_forward *const f = j->group->forward;
-    float *const scratch = scratch_of(j, worker);
+    const organ_kernels *const kernels = j->group->forward->engine->kernels;
     void *const packed = scratch - ORGAN_PRODUCT_SCRATCH / sizeof(float);
-    const organ_factor weights = {.values = scratch, .type = ORGAN_REAL_F32, .stride = FORWARD_KEYS};
+    const float *const k = head->k + first * j->k_width, *const v = head->v + first * j->v_width;
     const organ_product scores = {.m = t->queries,
                                   .n = keys,
-                                  .k = j->kind->head_dim,
-                                  .a = {.values = q, .type = ORGAN_REAL_F32, .stride = j->q_width},
+                                  .k = j->key_dim,
+                                  .a = {.values = head->q, .type = ORGAN_REAL_F32, .stride = head->q_stride},
                                   .b = {.values = k, .type = ORGAN_REAL_F32, .stride = j->k_width},
                                   .c = scratch,
                                   .c_stride = FORWARD_KEYS};
     const organ_product sums = {.m = t->queries,
-                                .n = j->kind->value_dim,
+                                .n = j->value_dim,
                                 .k = keys,
-                                .a = weights,
+                                .a = {.values = scratch, .type = ORGAN_REAL_F32, .stride = FORWARD_KEYS},
                                 .b = {.values = v, .type = ORGAN_REAL_F32, .transposed = true, .stride = j->v_width},
-                                .c = out,
-                                .c_stride = j->out_width,
+                                .c = head->out,
+                                .c_stride = head->out_stride,
                                 .into = ORGAN_PRODUCT_ADD};
-    f->engine->kernels->product(&scores, packed);
-    attention_weigh(j, t, first, keys, scratch, out);
-    f->engine->kernels->product(&sums, packed);
+    kernels->product(&scores, packed);
+    attention_weigh(j, t, first, keys, scratch, head);
+    kernels->product(&sums, packed);
+}
+
+/* Attends from the queries of a tile to the keys in their windows. */
+static void attend_head(const attention_job *j, const attention_tile *t, const attention_head *head, float *scratch)
+{
+    const size_t window = j->kind->window ? j->kind->window : SIZE_MAX;
+    const size_t lo = t->query >= window ? t->query - window + 1 : 0, until = t->query + t->queries;
+    float *const out = head->out, *const sums = scratch + FORWARD_QUERIES * FORWARD_KEYS;
+    for (size_t i = 0; i < t->queries; i++) {
+        memset(out + i * head->out_stride, 0, j->value_dim * sizeof *out);
+        /* A sink is a score that is not scaled and has no value: its numerator is e^0 = 1 while it is the maximum. */
+        sums[i] = head->sink ? 1 : 0;
+        sums[FORWARD_QUERIES + i] = head->sink ? *head->sink : -INFINITY;
+    }
+    for (size_t first = lo, end; first < until; first = end) {
+        end = organ_lesser(first / FORWARD_KEYS * FORWARD_KEYS + FORWARD_KEYS, until);
+        attend_block(j, t, first, end - first, scratch, head);
+    }
+    for (size_t i = 0; i < t->queries; i++)
+        for (size_t x = 0; x < j->value_dim; x++)
+            out[i * head->out_stride + x] /= sums[i];
+}
+
+/* All heads attend to the latent vectors, with queries and sums in the worker's scratch. */
+static void attend_latent(const attention_job *j, const attention_tile *t, size_t number, attention_head head,
+                          float *scratch)
+{
+    void *const packing = scratch - ORGAN_PRODUCT_SCRATCH / sizeof(float);
+    float *const q = scratch + SCRATCH_FLOATS, *const sums = q + FORWARD_QUERIES * j->key_dim;
+    organ_forward_latent_query(j->group, number, head.q, t->queries, q, packing);
+    const attention_head latent = {.q = q,
+                                   .k = head.k,
+                                   .v = head.k,
+                                   .sink = head.sink,
+                                   .out = sums,
+                                   .q_stride = j->key_dim,
+                                   .out_stride = j->value_dim};
+    attend_head(j, t, &latent, scratch);
+    organ_forward_latent_value(j->group, number, sums, t->queries, head.out, packing);
 }
 
 static void attend(void *context, size_t index, size_t worker)
@@ -152,29 +197,20 @@ static void attend(void *context, size_t index, size_t worker)
     const attention_job *j = context;
     const organ_layer_kind *const kind = j->kind;
     const attention_tile *t = &j->tiles[index / kind->heads];
-    const size_t head = index % kind->heads, kv_head = head / (kind->heads / kind->kv_heads), dim = kind->value_dim;
-    const size_t window = kind->window ? kind->window : SIZE_MAX;
-    const size_t lo = t->query >= window ? t->query - window + 1 : 0, until = t->query + t->queries;
+    const size_t number = index % kind->heads, kv_head = number / (kind->heads / j->kv_heads);
     const size_t token = t->first + t->query - j->before;
-    const float *q = j->q + token * j->q_width + head * kind->head_dim;
-    float *out = j->out + token * j->out_width + head * dim;
-    float *sums = scratch_of(j, worker) + FORWARD_QUERIES * FORWARD_KEYS;
     const float *const sinks = organ_forward_values(j->group->layer, PART_SINKS);
-    for (size_t i = 0; i < t->queries; i++) {
-        memset(out + i * j->out_width, 0, dim * sizeof *out);
-        /* A sink is a score that is not scaled and has no value: its numerator is e^0 = 1 while it is the maximum. */
-        sums[i] = sinks ? 1 : 0;
-        sums[FORWARD_QUERIES + i] = sinks ? sinks[head] : -INFINITY;
-    }
-    for (size_t first = lo, end; first < until; first = end) {
-        const size_t key = t->first + first;
-        end = organ_lesser(first / FORWARD_KEYS * FORWARD_KEYS + FORWARD_KEYS, until);
-        attend_block(j, t, first, end - first, worker, q, j->k + key * j->k_width + kv_head * kind->head_dim,
-                     j->v + key * j->v_width + kv_head * dim, out);
-    }
-    for (size_t i = 0; i < t->queries; i++)
-        for (size_t x = 0; x < dim; x++)
-            out[i * j->out_width + x] /= sums[i];
+    const attention_head head = {.q = j->q + token * j->q_width + number * kind->head_dim,
+                                 .k = j->k + t->first * j->k_width + kv_head * j->key_dim,
+                                 .v = j->v + t->first * j->v_width + kv_head * j->value_dim,
+                                 .out = j->out + token * j->out_width + number * kind->value_dim,
+                                 .sink = sinks ? &sinks[number] : NULL,
+                                 .q_stride = j->q_width,
+                                 .out_stride = j->out_width};
+    if (kind->latent)
+        attend_latent(j, t, number, head, scratch_of(j, worker));
+    else
+        attend_head(j, t, &head, scratch_of(j, worker));
 }
 
 /* ---- all of it ---- */
@@ -219,7 +255,17 @@ static organ_status project(attention_job *j, const float *normed, organ_error *
         if (organ_forward_products_add(&g->products, normed, &linear, to[p], g->tokens, error))
             return error->status;
     }
-    return organ_forward_products_run(&g->products, g->forward, g->scratch, error);
+    const double turned = 2 * ORGAN_SHARE_NUMBER * (double)g->tokens * (double)(j->q_width + j->k_width);
+    if (organ_forward_products_run(&g->products, g->forward, g->scratch, error))
+        return error->status;
+    return organ_forward_share(g->forward->engine, organ_pieces_of(g->tokens, TOKENS_AT_ONCE), turned, turn_tokens, j,
+                               error);
+}
+
+static organ_status project_latent(attention_job *j, const float *normed, organ_error *error)
+{
+    const forward_latent latent = {j->rotation, j->position, j->q, j->k + j->before * j->k_width};
+    return organ_forward_latent_project(j->group, &latent, normed, j->room, error);
 }
 
 static organ_status give_out(attention_job *j, float *projected, organ_error *error)
@@ -240,22 +286,18 @@ static organ_status give_out(attention_job *j, float *projected, organ_error *er
  * for sliding windows. */
 static double work_of_tiles(const attention_job *j)
 {
-    const organ_layer_kind *const kind = j->kind;
     double scores = 0;
     for (size_t k = 0; k < j->tile_count; k++)
         scores += (double)j->tiles[k].queries * (double)(j->tiles[k].query + j->tiles[k].queries);
-    return scores * (double)kind->heads * ((double)kind->head_dim + (double)kind->value_dim + ORGAN_SHARE_HARD);
+    return scores * (double)j->kind->heads * ((double)j->key_dim + (double)j->value_dim + ORGAN_SHARE_HARD);
 }
 
 static organ_status run_attention(attention_job *j, const float *normed, float *projected, organ_error *error)
 {
-    const forward_group *g = j->group;
-    const organ_engine *engine = g->forward->engine;
-    const size_t pieces = organ_pieces_of(g->tokens, TOKENS_AT_ONCE), tasks = j->tile_count * j->kind->heads;
-    const double turned = 2 * ORGAN_SHARE_NUMBER * (double)g->tokens * (double)(j->q_width + j->k_width);
-    if (project(j, normed, error) || organ_forward_share(engine, pieces, turned, turn_tokens, j, error))
+    const size_t tasks = j->tile_count * j->kind->heads;
+    if (j->kind->latent ? project_latent(j, normed, error) : project(j, normed, error))
         return error->status;
-    if (organ_forward_share(engine, tasks, work_of_tiles(j), attend, j, error))
+    if (organ_forward_share(j->group->forward->engine, tasks, work_of_tiles(j), attend, j, error))
         return error->status;
     return give_out(j, projected, error);
 }
@@ -268,18 +310,27 @@ organ_status organ_forward_attention(forward_group *g, organ_error *error)
     attention_job j = {.group = g,
                        .kind = kind,
                        .q_width = (size_t)kind->heads * kind->head_dim,
-                       .k_width = (size_t)kind->kv_heads * kind->head_dim,
-                       .v_width = (size_t)kind->kv_heads * kind->value_dim,
-                       .out_width = (size_t)kind->heads * kind->value_dim};
+                       .k_width = organ_forward_keys_width(c, kind),
+                       .v_width = organ_forward_values_width(kind),
+                       .out_width = (size_t)kind->heads * kind->value_dim,
+                       .kv_heads = kind->kv_heads,
+                       .key_dim = kind->head_dim,
+                       .value_dim = kind->value_dim};
     float *normed = g->room, *projected = normed + g->tokens * c->hidden;
     j.q = projected + g->tokens * c->hidden;
     j.out = j.q + g->tokens * j.q_width;
     j.k = j.out + g->tokens * j.out_width;
     j.v = j.k + g->tokens * j.k_width;
+    j.room = j.v + g->tokens * j.v_width;
     if (g->before) {
         j.k = g->before->keys;
         j.v = g->before->values;
         j.before = g->before->tokens;
+    }
+    if (kind->latent) { /* a row is the key, its beginning the value */
+        j.v_width = j.key_dim = j.k_width;
+        j.value_dim = c->latent.rank;
+        j.kv_heads = 1;
     }
     forward_rotation *rotation = kind->window ? &f->rotation_local : &f->rotation;
     j.rotation = rotation;

@@ -42,11 +42,20 @@ typedef struct organ_layer_kind {
     unsigned head_dim;        /* width of a head of q and k */
     unsigned value_dim;       /* width of a head of v and of the attention's output */
     unsigned window;          /* a token attends to the last `window` tokens, itself included; 0: to all before it */
+    bool latent;              /* multi-head latent attention, and k and v have as many heads as q */
     bool rotated;             /* q and k get positions, by rope, or by rope_local in a layer with a window */
     bool sinks;               /* each head has a sink: a score without a key, which takes part in the softmax */
     bool mixture;             /* the feed-forward has routed experts; false: it is dense */
     uint64_t intermediate;    /* width of a dense feed-forward; 0 for a mixture */
 } organ_layer_kind;
+
+/* Multi-head latent attention (DeepSeek-V2): keys and values of all heads are computed from one latent vector. */
+typedef struct organ_latent_config {
+    unsigned rank;    /* numbers of the latent vector of keys and values, kv_lora_rank; 0: the model has none */
+    unsigned q_rank;  /* numbers of the latent vector of queries, q_lora_rank; 0: q_proj computes queries directly */
+    unsigned plain;   /* dimensions of a head's query and key that are not rotated, qk_nope_head_dim */
+    unsigned rotated; /* dimensions after them that are rotated, qk_rope_head_dim; all heads share those of the key */
+} organ_latent_config;
 
 /* Upper bound on the number of expert groups; DeepSeek-V3 has 8. */
 #define ORGAN_ROUTER_GROUPS 64
@@ -55,6 +64,7 @@ typedef struct organ_forward_config {
     char architecture[96];
     unsigned layers, heads, kv_heads, head_dim;         /* heads and their width: of most layers */
     organ_layer_kind *kinds;                            /* one for each layer */
+    organ_latent_config latent;                         /* of the layers with latent attention */
     uint64_t hidden, intermediate, vocabulary, context; /* context: max_position_embeddings */
     double rms_eps, attention_scale, embedding_scale;   /* scale of scores: usually 1 / sqrt(head_dim) */
     double attention_softcap, final_softcap;            /* 0: none */
@@ -87,8 +97,9 @@ typedef struct organ_forward_config {
      * correction, which is not part of their factors. */
     bool logistic_router;
     unsigned router_groups,
-        router_groups_used; /* number of groups, and of groups from which experts are chosen; below 2: no groups */
-    float router_scale;     /* multiplies the factors of all experts; 0: none */
+        router_groups_used;     /* number of groups, and of groups from which experts are chosen; below 2: no groups */
+    bool router_groups_by_best; /* a group is ranked by its best expert, not by the sum of its two best */
+    float router_scale;         /* multiplies the factors of all experts; 0: none */
 } organ_forward_config;
 
 /* Reads the configuration from the key-values if the model has them, else from config.json. ORGAN_BAD_INPUT, naming

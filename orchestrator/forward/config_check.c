@@ -175,6 +175,15 @@ void organ_forward_config_logistic(organ_forward_config *c, unsigned shared)
     c->shared_intermediate = width > UINT32_MAX ? UINT32_MAX : (unsigned)width;
 }
 
+static organ_status check_latent(const char *label, const organ_latent_config *l, organ_error *error)
+{
+    if (check_size(label, "kv_lora_rank", l->rank, 1 << 14, error) ||
+        check_size(label, "qk_nope_head_dim", l->plain, 1 << 14, error) ||
+        check_size(label, "qk_rope_head_dim", l->rotated, 1 << 14, error))
+        return error->status;
+    return l->q_rank ? check_size(label, "q_lora_rank", l->q_rank, 1 << 16, error) : ORGAN_OK;
+}
+
 static organ_status check_kind(const char *label, const organ_layer_kind *kind, organ_error *error)
 {
     if (check_size(label, "num_attention_heads", kind->heads, 1 << 16, error) ||
@@ -199,7 +208,8 @@ static organ_status check_kind(const char *label, const organ_layer_kind *kind, 
 organ_status organ_forward_config_check(const char *label, organ_forward_config *c, organ_error *error)
 {
     for (unsigned l = 0; l < c->layers && !error->status; l++)
-        check_kind(label, &c->kinds[l], error);
+        if (check_kind(label, &c->kinds[l], error) == ORGAN_OK && c->kinds[l].latent)
+            check_latent(label, &c->latent, error);
     if (error->status || check_size(label, "hidden_size", c->hidden, 1 << 20, error) ||
         check_size(label, "vocab_size", c->vocabulary, 1 << 28, error) || check_numbers(label, c, error) ||
         check_gate(label, c, error) || check_experts(label, c, error) || check_rope(label, c, &c->rope, error))

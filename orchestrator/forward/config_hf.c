@@ -3,6 +3,7 @@
 #include "orchestrator/forward/config_hf.h"
 #include "orchestrator/forward/config_text.h"
 
+#include "formats/base/json_dump.h"
 #include "formats/base/json_text.h"
 
 #include <math.h>
@@ -95,6 +96,17 @@ static bool is_tied(const config_hf_source *s)
     return organ_config_flag(&top, "tie_word_embeddings", organ_config_flag(s, "tie_word_embeddings", otherwise));
 }
 
+static void refuse_others(const config_hf_source *s)
+{
+    for (const forward_fixed *fixed = s->family->fixed; fixed && fixed->key; fixed++) {
+        const json_t *const value = organ_config_member(s->root, fixed->key);
+        char *const text = value ? organ_json_dump(value, JSON_ENCODE_ANY | JSON_COMPACT) : NULL;
+        if (value && (!text || strcmp(text, fixed->value)))
+            organ_config_refuse(s, fixed->key, value, fixed->value);
+        free(text);
+    }
+}
+
 static organ_status read_hf_config(const config_hf_source *s, organ_forward_config *c)
 {
     const forward_family *const f = s->family;
@@ -102,14 +114,16 @@ static organ_status read_hf_config(const config_hf_source *s, organ_forward_conf
     read_sizes(s, c);
     if (organ_forward_config_kinds(s->label, c, s->error))
         return s->error->status;
+    c->rope_neighbours = f->neighbours;
+    organ_config_latent(s, c);
     read_hf_scales(s, c);
+    refuse_others(s);
     read_activation(s, c);
     organ_config_experts(s, c);
     c->norms = f->norms;
     c->norm_adds_one = f->norm_adds_one;
     c->qk_norm = !f->qk_norm_key || organ_config_flag(s, f->qk_norm_key, false) ? f->qk_norm : ORGAN_QK_NORM_NONE;
     c->rope_interleaved = f->interleaved;
-    c->rope_neighbours = f->neighbours;
     c->qkv_bias = organ_config_flag_of(s, f->qkv_bias);
     c->output_bias = organ_config_flag_of(s, f->output_bias);
     c->mlp_bias = organ_config_flag_of(s, f->mlp_bias);

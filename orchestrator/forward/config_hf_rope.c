@@ -80,6 +80,18 @@ static void read_longrope(const config_hf_source *s, const json_t *object, const
     rope->long_factors = factors_of(s, object, "long_factor", rope->dimensions);
 }
 
+/* The rotated dimensions of a head are the last ones with latent attention; partial_rotary_factor, if there is one, is
+ * their part of the head. */
+static unsigned rotated_dimensions(const config_hf_source *s, double part, const organ_forward_config *c)
+{
+    const unsigned dimensions = part > 0 && part <= 1 ? (unsigned)(c->head_dim * part) : 0;
+    const unsigned latent = c->latent.rotated;
+    if (latent && dimensions != latent && dimensions != c->head_dim)
+        organ_fail(s->error, ORGAN_BAD_INPUT, "%s: partial_rotary_factor is %g, but qk_rope_head_dim %u of %u",
+                   s->label, part, latent, c->head_dim);
+    return latent ? latent : dimensions;
+}
+
 /* `object` has the fields of the rotation, or is NULL; `theta` is the default. */
 static organ_rope_config read_rope(const config_hf_source *s, const json_t *object, double theta,
                                    const organ_forward_config *c)
@@ -88,7 +100,7 @@ static organ_rope_config read_rope(const config_hf_source *s, const json_t *obje
     const double own = s->family->rotated_part > 0 ? s->family->rotated_part : 1;
     const double part = organ_config_real(s, object, "partial_rotary_factor",
                                           organ_config_real(s, s->root, "partial_rotary_factor", own));
-    rope.dimensions = part > 0 && part <= 1 ? (unsigned)(c->head_dim * part) : 0;
+    rope.dimensions = rotated_dimensions(s, part, c);
     rope.theta = organ_config_real(s, object, "rope_theta", theta);
     read_kind(s, object, &rope);
     if (rope.kind == ORGAN_ROPE_DEFAULT)
@@ -131,6 +143,10 @@ void organ_config_ropes(const config_hf_source *s, organ_forward_config *c)
     }
     c->rope = read_rope(s, object, organ_config_real(s, s->root, "rope_theta", s->family->theta), c);
     c->rope_local = c->rope;
+    if (c->latent.rank && c->rope.kind != ORGAN_ROPE_DEFAULT) {
+        const double scale = yarn_scale(c->rope.factor, organ_config_real(s, object, "mscale_all_dim", 0));
+        c->attention_scale *= scale * scale;
+    }
     const json_t *local = full ? organ_config_member(both, "sliding_attention") : NULL;
     if (full || s->family->local == LOCAL_OWN)
         c->rope_local = read_rope(s, local, organ_config_real(s, s->root, "rope_local_base_freq", 1e4), c);

@@ -53,6 +53,27 @@ static const forward_mixture logistic_mixture = {
 static const forward_mixture gpt_oss_mixture = {
     .experts = "num_local_experts", .used = "num_experts_per_tok", .width = "intermediate_size",
     .normalise = {NULL, true}, .gguf_normalise = true, .biases = true, .crossed = true, .pairs = true};
+static const forward_mixture deepseek2_mixture = {
+    .experts = "n_routed_experts", .used = "num_experts_per_tok", .width = "moe_intermediate_size",
+    .shared_count = "n_shared_experts", .scale = "routed_scaling_factor", .groups = "n_group",
+    .groups_used = "topk_group", .groups_by_best = true, .method = "topk_method",
+    .dense_first = "first_k_dense_replace", .required = logistic_required};
+static const char *const glm4_lite_required[] = {"n_shared_experts", "norm_topk_prob", NULL};
+static const forward_mixture glm4_lite_mixture = {
+    .experts = "n_routed_experts", .used = "num_experts_per_tok", .width = "moe_intermediate_size",
+    .shared_count = "n_shared_experts", .logistic = true, .normalise = {"norm_topk_prob", false},
+    .scale = "routed_scaling_factor", .groups = "n_group", .groups_used = "topk_group",
+    .dense_first = "first_k_dense_replace", .required = glm4_lite_required};
+
+/* ---- members with one supported value ---- */
+
+/* transformers never divides the factors of DeepSeek-V2 by their sum; DeepSeek's own code does if norm_topk_prob is
+ * true. */
+static const forward_fixed deepseek2_fixed[] = {
+    {"scoring_func", "\"softmax\""}, {"moe_layer_freq", "1"}, {"norm_topk_prob", "false"}, {"mlp_bias", "false"},
+    {0}};
+static const forward_fixed deepseek3_fixed[] = {
+    {"scoring_func", "\"sigmoid\""}, {"topk_method", "\"noaux_tc\""}, {"moe_layer_freq", "1"}, {0}};
 
 static const forward_multipliers granite_multipliers = {
     "embedding_multiplier", "attention_multiplier", "residual_multiplier", "logits_scaling"};
@@ -123,6 +144,14 @@ static const forward_family families[] = {
      .qkv_bias = {"attention_bias", true}, .names = glm4_names},
     {.architecture = "Glm4ForCausalLM", .theta = 1e4, .head_dim = 128, .rotated_part = 0.5, .neighbours = true,
      .qkv_bias = {"attention_bias", true}, .norms = ORGAN_NORMS_AROUND, .names = glm4_names},
+    {.architecture = "DeepseekV2ForCausalLM", .theta = 1e4, .latent = true, ATTENTION_BIAS,
+     .mixture = &deepseek2_mixture, .fixed = deepseek2_fixed, .names = shared_experts_names},
+    {.architecture = "DeepseekV3ForCausalLM", .theta = 1e4, .latent = true, ATTENTION_BIAS,
+     .mixture = &logistic_mixture, .fixed = deepseek3_fixed, .names = shared_experts_names},
+    {.architecture = "KimiK2ForCausalLM", .theta = 1e4, .latent = true, ATTENTION_BIAS,
+     .mixture = &logistic_mixture, .fixed = deepseek3_fixed, .names = shared_experts_names},
+    {.architecture = "Glm4MoeLiteForCausalLM", .theta = 1e4, .latent = true, ATTENTION_BIAS,
+     .mixture = &glm4_lite_mixture, .fixed = deepseek3_fixed, .names = shared_experts_names},
 };
 /* clang-format on */
 

@@ -58,6 +58,12 @@ typedef struct forward_multipliers {
     const char *logit_divisor; /* the logits are divided by it */
 } forward_multipliers;
 
+/* A member of config.json that the forward pass supports with one value only, as JSON text; missing and null count as
+ * that value. */
+typedef struct forward_fixed {
+    const char *key, *value;
+} forward_fixed;
+
 /* Members of config.json for a mixture of experts; NULL: the architecture does not have the member. */
 typedef struct forward_mixture {
     const char *experts, *experts_too; /* the number of routed experts; an older name */
@@ -73,6 +79,8 @@ typedef struct forward_mixture {
     bool crossed;           /* stacks of safetensors are experts x in_features x out_features */
     bool pairs;             /* and their columns of gate and up alternate */
     const char *scale, *groups, *groups_used;
+    bool groups_by_best;         /* a group is ranked by its best expert, not by its two best */
+    const char *method;          /* "greedy": experts are chosen without groups; "group_limited_greedy": with groups */
     const char *dense_first;     /* leading layers that are dense */
     const char *const *required; /* members that must be present, since transformers has no common default; NULL ends */
 } forward_mixture;
@@ -101,9 +109,11 @@ typedef struct forward_family {
     unsigned window_pattern; /* every window_pattern-th layer has no window, if the file does not say it; 0: all have */
     forward_unrotated unrotated;
     forward_local local;
-    unsigned head_dim;   /* if config.json has no head_dim; 0: hidden_size / num_attention_heads */
-    double theta;        /* if config.json has no rope_theta; 0: it must have rope_parameters or rope_scaling */
-    double rotated_part; /* of a head, if config.json has no partial_rotary_factor; 0: all of it */
+    unsigned head_dim;          /* if config.json has no head_dim; 0: hidden_size / num_attention_heads */
+    double theta;               /* if config.json has no rope_theta; 0: it must have rope_parameters or rope_scaling */
+    double rotated_part;        /* of a head, if config.json has no partial_rotary_factor; 0: all of it */
+    bool latent;                /* all layers have multi-head latent attention */
+    const forward_fixed *fixed; /* ends with a key that is NULL; the pointer may be NULL */
     const forward_multipliers *multipliers;
     const forward_mixture *mixture;
     const forward_name *names, *gguf_names; /* of tensors with names of their own */

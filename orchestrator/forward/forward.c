@@ -54,8 +54,7 @@ static void measure_widths(organ_forward *f)
 {
     for (unsigned l = 0; l < f->config.layers; l++) {
         const organ_layer_kind *const kind = &f->config.kinds[l];
-        const size_t heads = (size_t)kind->heads + kind->kv_heads;
-        f->attention_width = organ_larger(f->attention_width, heads * ((size_t)kind->head_dim + kind->value_dim));
+        f->attention_width = organ_larger(f->attention_width, organ_forward_attention_width(&f->config, kind));
         f->dense_width = organ_larger(f->dense_width, (size_t)kind->intermediate);
     }
 }
@@ -69,7 +68,7 @@ static organ_status measure_layers(organ_forward *f, organ_error *error)
     f->most_bytes = f->most_reading = 0;
     if (organ_forward_panel_size(f, f->output, &most, error))
         return error->status;
-    most = organ_larger(most, organ_forward_attention_scratch());
+    most = organ_larger(most, organ_forward_attention_scratch(&f->config));
     for (unsigned k = 0; k < f->config.layers; k++) {
         f->most_bytes = organ_larger(f->most_bytes, f->plans[k].bytes);
         f->most_reading = organ_larger(f->most_reading, f->plans[k].reading);

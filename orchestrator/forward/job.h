@@ -30,7 +30,8 @@ typedef struct forward_slot {
     uint64_t matrices;   /* number of matrices; above 1: stacked experts */
     /* type of the values in memory: FP32 for vectors and for types that products do not support */
     organ_real type;
-    bool packed; /* kept as stored and decoded by panels, because that needs less memory than the values */
+    bool packed;  /* kept as stored and decoded by panels, because that needs less memory than the values */
+    bool decoded; /* never packed, because not only linear layers use the values */
     size_t at, bytes;
     unsigned turned_head_dim;   /* heads of this many rows are in llama.cpp's order; 0: in the order of Hugging Face */
     forward_straight *straight; /* what `weight` points to, if the slot owns it; else NULL */
@@ -88,7 +89,7 @@ struct organ_forward {
     float *norm_values;
     forward_rotation rotation, rotation_local;
     size_t most_bytes, most_reading; /* maxima over the layers */
-    size_t attention_width;          /* floats of a token: q, k, v and output of the widest layer */
+    size_t attention_width;          /* organ_forward_attention_width of the widest layer */
     size_t dense_width;              /* of the widest dense feed-forward; 0: all layers are mixtures */
     size_t worker_bytes;             /* scratch of a worker while a layer or the output head runs; a multiple of 64 */
     uint64_t least_memory;           /* the least memory with which one token can be processed */
@@ -237,6 +238,9 @@ void organ_forward_rotation_begin(forward_rotation *rotation);
 /* Sets *first to the row of position 0 for a window of `tokens` tokens; the other positions follow. May reallocate
  * the tables. */
 organ_status organ_forward_rotation_reach(forward_rotation *rotation, size_t tokens, size_t *first, organ_error *error);
+/* Rotates the first 2 x rotation->half numbers of a head, in place, by the angles of row `position`. Pairs are
+ * neighbours, (2 k, 2 k + 1), or (k, k + half). */
+void organ_forward_rotate(const forward_rotation *rotation, size_t position, bool neighbours, float *head);
 void organ_forward_rotation_close(forward_rotation *rotation);
 
 /* Like organ_forward_logits. `held` is the output head in memory, or NULL: it is read. */
@@ -261,8 +265,8 @@ float *organ_forward_scratch(organ_forward *forward, organ_error *error);
 
 /* ---- a layer on a group of windows ---- */
 
-/* Keys and values of one layer, kv_heads x head_dim and kv_heads x value_dim for each token. The first `tokens` belong
- * to tokens before the group, which is one window; those of the group are written after them. */
+/* Keys and values of one layer, organ_forward_keys_width and organ_forward_values_width floats for each token. The
+ * first `tokens` belong to tokens before the group, which is one window; those of the group are written after them. */
 typedef struct forward_keys {
     float *keys, *values;
     size_t tokens;
@@ -298,9 +302,39 @@ bool organ_forward_fits(const organ_forward *forward, uint64_t memory, size_t to
 /* Returns the floats of memory for a group of that many tokens. */
 size_t organ_forward_attention_room(const organ_forward *forward, size_t tokens);
 /* Returns the bytes of a worker's scratch in addition to the packing of products. */
-size_t organ_forward_attention_scratch(void);
+size_t organ_forward_attention_scratch(const organ_forward_config *config);
+/* Return the floats of a token in k and in v of a layer, and those of a token in all buffers of its attention but the
+ * hidden states. With latent attention, k has the latent vector and the rotated part, and v nothing. */
+size_t organ_forward_keys_width(const organ_forward_config *config, const organ_layer_kind *kind);
+size_t organ_forward_values_width(const organ_layer_kind *kind);
+size_t organ_forward_attention_width(const organ_forward_config *config, const organ_layer_kind *kind);
 size_t organ_forward_feed_room(const organ_forward *forward, size_t tokens);
 size_t organ_forward_experts_room(const organ_forward_config *config, size_t tokens);
+
+/* ---- latent attention (mla.c) ---- */
+
+/* Queries and rows of the tokens of a group. */
+typedef struct forward_latent {
+    const forward_rotation *rotation;
+    const size_t *position; /* for each token, its row in the rotation tables */
+    float *q;               /* tokens x heads x head_dim; a head is its plain part and its rotated part */
+    float *rows;            /* tokens x (rank + rotated): the normed latent vector and the rotated part of the keys */
+} forward_latent;
+
+/* Returns the floats of `room`, and those of a worker's scratch for the queries and the sums of a head (0: the model
+ * has no latent attention). */
+size_t organ_forward_latent_room(const organ_latent_config *config, size_t tokens);
+size_t organ_forward_latent_scratch(const organ_latent_config *config);
+/* Computes queries and rows from `normed`, tokens x hidden_size. */
+organ_status organ_forward_latent_project(forward_group *group, const forward_latent *latent, const float *normed,
+                                          float *room, organ_error *error);
+/* Multiplies queries of a head, rows of heads x head_dim floats from q on, so that their scores are dot products with
+ * rows: to is queries x (rank + rotated). `packing`: ORGAN_PRODUCT_SCRATCH bytes. */
+void organ_forward_latent_query(const forward_group *group, size_t head, const float *q, size_t queries, float *to,
+                                void *packing);
+/* Computes the head's output, rows of heads x value_dim floats, from sums of latent vectors, queries x rank. */
+void organ_forward_latent_value(const forward_group *group, size_t head, const float *sums, size_t queries, float *out,
+                                void *packing);
 
 /* hidden += attention(norm(hidden)). */
 organ_status organ_forward_attention(forward_group *group, organ_error *error);

@@ -18,16 +18,16 @@ struct organ_forward_past {
 };
 
 /* Returns the floats of keys and values of one token in a layer. */
-static size_t past_floats_of(const organ_layer_kind *kind)
+static size_t past_floats_of(const organ_forward *f, const organ_layer_kind *kind)
 {
-    return (size_t)kind->kv_heads * ((size_t)kind->head_dim + kind->value_dim);
+    return organ_forward_keys_width(&f->config, kind) + organ_forward_values_width(kind);
 }
 
 static size_t past_floats(const organ_forward *f)
 {
     size_t floats = 0;
     for (unsigned l = 0; l < f->config.layers; l++)
-        floats += past_floats_of(&f->config.kinds[l]);
+        floats += past_floats_of(f, &f->config.kinds[l]);
     return floats;
 }
 
@@ -112,9 +112,9 @@ static organ_status past_run_layers(organ_forward *f, organ_forward_past *past, 
     float *keys = past->values;
     for (unsigned k = 0; k < f->config.layers; k++) {
         const organ_layer_kind *const kind = &f->config.kinds[k];
-        const size_t width = (size_t)kind->kv_heads * kind->head_dim;
+        const size_t width = organ_forward_keys_width(&f->config, kind);
         const forward_keys before = {keys, keys + past->most * width, past->count};
-        keys += past->most * past_floats_of(kind);
+        keys += past->most * past_floats_of(f, kind);
         organ_layer *layer = past->layers[k];
         if (!layer && organ_forward_load_to(f, (int32_t)k, k < past->held ? NULL : past->room, &layer, error))
             return error->status;

@@ -100,8 +100,8 @@ static organ_status measure_slot(builder *b, forward_slot *slot)
     slot->type = slot->vectors ? ORGAN_REAL_F32 : organ_forward_type(weight);
     const uint64_t values = weight->elements * organ_real_bytes(slot->type),
                    stored = organ_weight_held_bytes(weight, slot->matrices);
-    slot->packed =
-        weight->rank > 1 && !slot->vectors && !slot->crossed && slot->type == ORGAN_REAL_F32 && stored < values;
+    slot->packed = weight->rank > 1 && !slot->vectors && !slot->crossed && !slot->decoded &&
+                   slot->type == ORGAN_REAL_F32 && stored < values;
     slot->at = plan->bytes;
     slot->bytes = (size_t)(slot->packed ? stored : values);
     if (slot->packed && organ_forward_panel_size(b->forward, weight, &panel, b->error))
@@ -249,6 +249,35 @@ static void add_qkv(builder *b, const uint64_t rows[3])
     mark_turned(b, PART_K);
     mark_turned(b, PART_BIAS_Q);
     mark_turned(b, PART_BIAS_K);
+}
+
+/* Adds a matrix that is decoded while the layer is loaded. */
+static void add_decoded(builder *b, forward_part part, uint64_t rows, uint64_t cols)
+{
+    const organ_weight *const weight = find_part(b, name_of(b, part), 1, rows, cols);
+    b->plan->parts[part] =
+        add_slot(b, (forward_slot){.weight = weight, .rows = rows, .cols = cols, .matrices = 1, .decoded = true});
+}
+
+static void add_latent(builder *b)
+{
+    const organ_forward_config *c = &b->forward->config;
+    const organ_latent_config *const l = &c->latent;
+    const organ_layer_kind *const kind = b->kind;
+    const uint64_t q = (uint64_t)kind->heads * kind->head_dim, kv = (uint64_t)l->rank + l->rotated;
+    if (l->q_rank) {
+        add_named_part(b, PART_Q_A, l->q_rank, c->hidden);
+        add_bias(b, PART_BIAS_Q_A, c->qkv_bias, l->q_rank);
+        add_named_part(b, PART_NORM_Q_A, 0, l->q_rank);
+        add_named_part(b, PART_Q_B, q, l->q_rank);
+    } else
+        add_named_part(b, PART_Q, q, c->hidden);
+    add_named_part(b, PART_KV_A, kv, c->hidden);
+    add_bias(b, PART_BIAS_KV_A, c->qkv_bias, kv);
+    add_named_part(b, PART_NORM_KV_A, 0, l->rank);
+    add_decoded(b, PART_KV_B, kind->heads * ((uint64_t)l->plain + kind->value_dim), l->rank);
+    add_named_part(b, PART_O, c->hidden, (uint64_t)kind->heads * kind->value_dim);
+    add_bias(b, PART_BIAS_O, c->output_bias, c->hidden);
 }
 
 static void add_attention(builder *b)
@@ -413,7 +442,10 @@ organ_status organ_forward_plan_make(organ_forward *forward, unsigned layer, for
     for (size_t k = 0; k < PART_COUNT; k++)
         plan->parts[k].slot = SIZE_MAX;
     add_norms(&b);
-    add_attention(&b);
+    if (b.kind->latent)
+        add_latent(&b);
+    else
+        add_attention(&b);
     if (b.kind->mixture)
         add_experts(&b);
     else

@@ -203,6 +203,19 @@ organ_status organ_forward_rotation_reach(forward_rotation *rotation, size_t tok
     return ORGAN_OK;
 }
 
+void organ_forward_rotate(const forward_rotation *rotation, size_t position, bool neighbours, float *head)
+{
+    const float *cosines = rotation->cosines + position * rotation->half,
+                *sines = rotation->sines + position * rotation->half;
+    const size_t step = neighbours ? 2 : 1, apart = neighbours ? 1 : rotation->half;
+    for (size_t k = 0; k < rotation->half; k++) {
+        float *const pair = head + step * k;
+        const float a = pair[0], b = pair[apart];
+        pair[0] = a * cosines[k] - b * sines[k];
+        pair[apart] = b * cosines[k] + a * sines[k];
+    }
+}
+
 void organ_forward_rotation_close(forward_rotation *rotation)
 {
     organ_forward_free(rotation->frequencies);

@@ -54,8 +54,8 @@ static float score_of(const organ_router *r, const float *room, unsigned expert)
 
 /* ---- groups ---- */
 
-/* Returns the sum of the two best kept experts of a group. A group with fewer than two has -infinity and is chosen
- * last. */
+/* Returns the rank of a group: its best kept expert, or the sum of its two best. A group with fewer has -infinity and
+ * is chosen last. */
 static float group_score(const organ_router *r, const bool *kept, const float *room, unsigned first, unsigned size)
 {
     float best = -INFINITY, next = -INFINITY;
@@ -67,7 +67,7 @@ static float group_score(const organ_router *r, const bool *kept, const float *r
             next = score;
         best = score > best ? score : best;
     }
-    return best + next;
+    return r->config->router_groups_by_best ? best : best + next;
 }
 
 /* Sets the experts of all but the best groups to -infinity. Among equal groups the lower number is better. */

@@ -22,6 +22,7 @@ static const char *const model_types[] = {
     "glm4_moe", "dots1", "gemma", "smollm3", "olmo2", "olmo3", "exaone4", "granite", "seed_oss", "ministral", "helium",
     "ernie4_5", "smollm3-interval",
     "glm", "glm4",
+    "deepseek_v2", "deepseek_v2-lite", "deepseek_v3", "glm4_moe_lite",
     "mistral3", "mistral3-flat", "gemma3", "gemma3-flat", "gemma3-short", "qwen2_5_vl", "qwen2_5_vl-flat",
     "qwen2_5_vl-top",
 };
@@ -83,6 +84,51 @@ START_TEST(gguf_files_have_the_same_likelihoods)
 }
 END_TEST
 
+/* ---- a text that grows ---- */
+
+typedef struct last_logits {
+    float *values;
+    size_t words;
+} last_logits;
+
+static void keep_last(void *context, size_t k, float *logits)
+{
+    const last_logits *const last = context;
+    ck_assert_uint_eq(k, 0);
+    memcpy(last->values, logits, last->words * sizeof *logits);
+}
+
+/* Continues a text of which the KV cache has the first tokens: the logits have the bits of the pass over all of it. */
+START_TEST(a_text_that_grows_has_the_same_logits)
+{
+    static const size_t counts[] = {50, 51};
+    const char *const type = model_types[_i], *const path = scratch_path("%s", type);
+    arch_reference r = arch_make(type, path);
+    session s;
+    organ_error error = {0};
+    organ_forward_past *past;
+    const size_t begin[] = {0, r.count}, row = r.count - 1;
+    ck_assert_msg(session_open(&s, path, 2, ROOMY, &error) == ORGAN_OK, "%s: %s", type, error.message);
+    const size_t words = (size_t)organ_forward_describe(s.forward)->vocabulary;
+    last_logits last = {malloc(words * sizeof *last.values), words};
+    ck_assert_ptr_nonnull(last.values);
+    ck_assert_int_eq(organ_forward_past_open(s.forward, counts[0], r.count, &past, &error), ORGAN_OK);
+    for (size_t k = 0; k < 2; k++)
+        ck_assert_int_eq(organ_forward_continue(s.forward, past, r.tokens, counts[k], &last, keep_last, &error),
+                         ORGAN_OK);
+    ck_assert_int_eq(organ_forward_continue(s.forward, past, r.tokens, r.count, &last, keep_last, &error), ORGAN_OK);
+    float *const whole = session_logits(&s, &(organ_windows){r.tokens, 1, begin}, &row, 1, &error);
+    ck_assert_msg(whole != NULL, "%s: %s", type, error.message);
+    ck_assert_msg(memcmp(whole, last.values, words * sizeof *whole) == 0, "%s: logits are off by %g", type,
+                  farthest(whole, last.values, words));
+    free(whole);
+    free(last.values);
+    organ_forward_past_close(past);
+    session_close(&s);
+    arch_reference_free(&r);
+}
+END_TEST
+
 /* ---- configurations that no model can have ---- */
 
 static const struct {
@@ -105,6 +151,21 @@ static const struct {
     {"helium", "head_dim", "15", "head"},
     {"gemma3", "text_config", "{\"model_type\": \"unknown\"}", "Gemma3ForConditionalGeneration"},
     {"gemma3-flat", "text_config", "{\"architectures\": [\"Unknown\"]}", "'Unknown' is not supported"},
+    {"deepseek_v2", "kv_lora_rank", "0", "kv_lora_rank"},
+    {"deepseek_v2", "kv_lora_rank", "20000", "kv_lora_rank"},
+    {"deepseek_v2", "qk_nope_head_dim", "null", "qk_nope_head_dim"},
+    {"deepseek_v2", "qk_rope_head_dim", "7", "head_dim"},
+    {"deepseek_v2", "v_head_dim", "0", "v_head_dim"},
+    {"deepseek_v2", "q_lora_rank", "65537", "q_lora_rank"},
+    {"deepseek_v2", "num_key_value_heads", "2", "num_key_value_heads"},
+    {"deepseek_v2", "topk_method", "\"noaux_tc\"", "topk_method"},
+    {"deepseek_v2", "norm_topk_prob", "true", "norm_topk_prob"},
+    {"deepseek_v2", "mlp_bias", "true", "mlp_bias"},
+    {"deepseek_v3", "moe_layer_freq", "2", "moe_layer_freq"},
+    {"deepseek_v3", "scoring_func", "\"softmax\"", "scoring_func"},
+    {"glm4_moe_lite", "mlp_layer_types", "[\"dense\"]", "mlp_layer_types"},
+    {"glm4_moe_lite", "mlp_layer_types", "[\"dense\", \"sparse\", \"sparse\", \"none\"]", "mlp_layer_types"},
+    {"glm4_moe_lite", "n_group", "3", "groups"},
 };
 
 START_TEST(impossible_configurations_are_refused)
@@ -133,6 +194,7 @@ Suite *architectures_suite(void)
     tcase_add_checked_fixture(cases, scratch_make, scratch_remove);
     tcase_add_loop_test(cases, likelihoods_are_those_of_transformers, 0, sizeof model_types / sizeof *model_types);
     tcase_add_loop_test(cases, gguf_files_have_the_same_likelihoods, 0, sizeof gguf_types / sizeof *gguf_types);
+    tcase_add_loop_test(cases, a_text_that_grows_has_the_same_logits, 0, sizeof model_types / sizeof *model_types);
     tcase_add_loop_test(cases, impossible_configurations_are_refused, 0, sizeof refused / sizeof *refused);
     suite_add_tcase(suite, cases);
     return suite;

@@ -1,0 +1,168 @@
+/* SPDX-License-Identifier: MIT
+ * Multi-head latent attention (DeepSeek-AI 2024, "DeepSeek-V2", section 2.1). kv_a_proj_with_mqa computes two parts
+ * for each token: a latent vector c of kv_lora_rank numbers, which is normalised, and a key part r of qk_rope_head_dim
+ * numbers, which is rotated and shared by all heads. The rows of kv_b_proj for a head are a matrix K
+ * (qk_nope_head_dim rows) and a matrix V (v_head_dim rows). The head's key is [K c | r] and its value V c, so with the
+ * query [p | s]
+ *
+ *     score = p . K c + s . r = (K^T p) . c + s . r    and    output = sum of w V c = V (sum of w c).
+ *
+ * attention.c computes the right-hand sides: all heads attend to the rows [c | r], and a tile of queries is multiplied
+ * by K before and by V after that. This needs neither keys nor values of heads, in the KV cache or elsewhere. */
+#include "orchestrator/forward/job.h"
+#include "orchestrator/machine/extent.h"
+
+#include <string.h>
+
+#define TOKENS_AT_ONCE ((size_t)32)
+
+/* The code of these models constructs the norms of latent vectors without an epsilon, so it is the default of their
+ * class, whatever rms_norm_eps is. */
+#define LATENT_EPS 1e-6
+
+typedef struct mla_job {
+    const forward_latent *latent;
+    forward_group *group;
+    float *low; /* tokens x q_rank, or a copy of the latent vectors */
+} mla_job;
+
+static size_t mla_width(const organ_latent_config *c) { return (size_t)c->rank + c->rotated; }
+
+size_t organ_forward_latent_room(const organ_latent_config *c, size_t tokens)
+{
+    return tokens * organ_larger(c->q_rank, c->rank);
+}
+
+size_t organ_forward_latent_scratch(const organ_latent_config *c)
+{
+    return c->rank ? FORWARD_QUERIES * (mla_width(c) + c->rank) : 0;
+}
+
+/* ---- projections ---- */
+
+static void norm_latents(void *context, size_t index, size_t worker)
+{
+    (void)worker;
+    const mla_job *j = context;
+    const forward_latent *l = j->latent;
+    const organ_latent_config *c = &j->group->forward->config.latent;
+    const float *const of_q = organ_forward_values(j->group->layer, PART_NORM_Q_A), *const of_kv = organ_forward_values(
+                                                                                        j->group->layer,
+                                                                                        PART_NORM_KV_A);
+    const size_t until = organ_lesser((index + 1) * TOKENS_AT_ONCE, j->group->tokens);
+    for (size_t t = index * TOKENS_AT_ONCE; t < until; t++) {
+        float *const row = l->rows + t * mla_width(c), *const low = j->low + t * c->q_rank;
+        if (c->q_rank)
+            organ_forward_norm(low, of_q, 0, LATENT_EPS, c->q_rank, low);
+        organ_forward_norm(row, of_kv, 0, LATENT_EPS, c->rank, row);
+        if (j->group->layer->kind->rotated)
+            organ_forward_rotate(l->rotation, l->position[t], j->group->forward->config.rope_neighbours, row + c->rank);
+    }
+}
+
+static void turn_queries(void *context, size_t index, size_t worker)
+{
+    (void)worker;
+    const mla_job *j = context;
+    const forward_latent *l = j->latent;
+    const organ_forward_config *c = &j->group->forward->config;
+    const organ_layer_kind *const kind = j->group->layer->kind;
+    const size_t until = organ_lesser((index + 1) * TOKENS_AT_ONCE, j->group->tokens);
+    for (size_t t = index * TOKENS_AT_ONCE; t < until; t++)
+        for (size_t h = 0; h < kind->heads; h++)
+            organ_forward_rotate(l->rotation, l->position[t], c->rope_neighbours,
+                                 l->q + (t * kind->heads + h) * kind->head_dim + c->latent.plain);
+}
+
+/* Reports x to the tap and adds y = x W^T + b to the products of the group. */
+static organ_status add_projection(forward_group *g, forward_part part, const float *bias, const float *x, float *y,
+                                   size_t out, organ_error *error)
+{
+    const forward_view view = g->layer->plan->parts[part];
+    forward_linear linear = organ_forward_linear_of(g->layer, view, out);
+    linear.bias = bias;
+    if (organ_forward_tap(g, view, g->first, g->tokens, linear.in, x, error))
+        return error->status;
+    return organ_forward_products_add(&g->products, x, &linear, y, g->tokens, error);
+}
+
+/* The input of kv_b_proj is a part of each row; the tap receives it without the rest. */
+static organ_status tap_latents(mla_job *j, organ_error *error)
+{
+    forward_group *const g = j->group;
+    const organ_latent_config *c = &g->forward->config.latent;
+    for (size_t t = 0; g->tap && t < g->tokens; t++)
+        memcpy(j->low + t * c->rank, j->latent->rows + t * mla_width(c), c->rank * sizeof *j->low);
+    return organ_forward_tap(g, g->layer->plan->parts[PART_KV_B], g->first, g->tokens, c->rank, j->low, error);
+}
+
+organ_status organ_forward_latent_project(forward_group *g, const forward_latent *l, const float *normed, float *room,
+                                          organ_error *error)
+{
+    const organ_forward_config *c = &g->forward->config;
+    const organ_engine *engine = g->forward->engine;
+    mla_job j = {l, g, room};
+    const organ_layer_kind *const kind = g->layer->kind;
+    const size_t q = (size_t)kind->heads * kind->head_dim, pieces = organ_pieces_of(g->tokens, TOKENS_AT_ONCE);
+    const double number = 2 * ORGAN_SHARE_NUMBER * (double)g->tokens;
+    const bool low = c->latent.q_rank > 0;
+    const float *const bias_q = organ_forward_values(g->layer, PART_BIAS_Q_A), *const bias_kv = organ_forward_values(
+                                                                                   g->layer, PART_BIAS_KV_A);
+    if (add_projection(g, low ? PART_Q_A : PART_Q, bias_q, normed, low ? j.low : l->q, low ? c->latent.q_rank : q,
+                       error) ||
+        add_projection(g, PART_KV_A, bias_kv, normed, l->rows, mla_width(&c->latent), error) ||
+        organ_forward_products_run(&g->products, g->forward, g->scratch, error) ||
+        organ_forward_share(engine, pieces, number * (double)(c->latent.q_rank + mla_width(&c->latent)), norm_latents,
+                            &j, error))
+        return error->status;
+    if (low && (add_projection(g, PART_Q_B, NULL, j.low, l->q, q, error) ||
+                organ_forward_products_run(&g->products, g->forward, g->scratch, error)))
+        return error->status;
+    if (kind->rotated && organ_forward_share(engine, pieces, number * (double)q, turn_queries, &j, error))
+        return error->status;
+    return tap_latents(&j, error);
+}
+
+/* ---- a tile of queries ---- */
+
+/* Rows of kv_b_proj for a head, from row `row` of the head on. */
+static organ_factor rows_of_head(const forward_group *g, size_t head, size_t row)
+{
+    forward_view view = g->layer->plan->parts[PART_KV_B];
+    view.row += head * (g->forward->config.latent.plain + g->layer->kind->value_dim) + row;
+    return organ_forward_linear_of(g->layer, view, 0).w;
+}
+
+void organ_forward_latent_query(const forward_group *g, size_t head, const float *q, size_t queries, float *to,
+                                void *packing)
+{
+    const organ_latent_config *l = &g->forward->config.latent;
+    const organ_layer_kind *const kind = g->layer->kind;
+    const size_t stride = (size_t)kind->heads * kind->head_dim, width = mla_width(l);
+    organ_product product = {.m = queries,
+                             .n = l->rank,
+                             .k = l->plain,
+                             .a = {.values = q, .type = ORGAN_REAL_F32, .stride = stride},
+                             .b = rows_of_head(g, head, 0),
+                             .c = to,
+                             .c_stride = width};
+    product.b.transposed = true;
+    g->forward->engine->kernels->product(&product, packing);
+    for (size_t i = 0; i < queries; i++)
+        memcpy(to + i * width + l->rank, q + i * stride + l->plain, l->rotated * sizeof *to);
+}
+
+void organ_forward_latent_value(const forward_group *g, size_t head, const float *sums, size_t queries, float *out,
+                                void *packing)
+{
+    const organ_latent_config *l = &g->forward->config.latent;
+    const organ_layer_kind *const kind = g->layer->kind;
+    const organ_product product = {.m = queries,
+                                   .n = kind->value_dim,
+                                   .k = l->rank,
+                                   .a = {.values = sums, .type = ORGAN_REAL_F32, .stride = l->rank},
+                                   .b = rows_of_head(g, head, l->plain),
+                                   .c = out,
+                                   .c_stride = (size_t)kind->heads * kind->value_dim};
+    g->forward->engine->kernels->product(&product, packing);
+}
