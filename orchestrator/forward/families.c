@@ -28,6 +28,7 @@ static const forward_name gpt_oss_names[] = {{PART_ROUTER, "mlp.router.weight"},
 static const forward_name glm4_names[] = {
     {PART_NORM_ATTENDED, "post_self_attn_layernorm.weight"}, {PART_NORM_FED, "post_mlp_layernorm.weight"},
     {PART_GATE_UP, "mlp.gate_up_proj.weight"}, {0}};
+static const forward_name glm4_gguf_names[] = {{PART_GATE_UP, "ffn_up.weight"}, {0}};
 
 /* ---- mixtures ---- */
 
@@ -142,8 +143,9 @@ static const forward_family families[] = {
      .mlp_bias = {"use_bias", false}},
     {.architecture = "GlmForCausalLM", .theta = 1e4, .head_dim = 128, .rotated_part = 0.5, .neighbours = true,
      .qkv_bias = {"attention_bias", true}, .names = glm4_names},
-    {.architecture = "Glm4ForCausalLM", .theta = 1e4, .head_dim = 128, .rotated_part = 0.5, .neighbours = true,
-     .qkv_bias = {"attention_bias", true}, .norms = ORGAN_NORMS_AROUND, .names = glm4_names},
+    {.architecture = "Glm4ForCausalLM", .gguf = "glm4", .theta = 1e4, .head_dim = 128, .rotated_part = 0.5,
+     .neighbours = true, .qkv_bias = {"attention_bias", true}, .norms = ORGAN_NORMS_AROUND, .names = glm4_names,
+     .gguf_names = glm4_gguf_names},
     {.architecture = "DeepseekV2ForCausalLM", .theta = 1e4, .latent = true, ATTENTION_BIAS,
      .mixture = &deepseek2_mixture, .fixed = deepseek2_fixed, .names = shared_experts_names},
     {.architecture = "DeepseekV3ForCausalLM", .theta = 1e4, .latent = true, ATTENTION_BIAS,

@@ -384,13 +384,21 @@ static void add_numbered(builder *b)
     }
 }
 
+/* llama.cpp's converter has written a matrix of one row as a vector, and later as a matrix. */
+static bool has_row(const builder *b, forward_part part)
+{
+    char name[256];
+    const organ_weight *const weight = organ_weights_named(b->forward->weights, full_name(b, name_of(b, part), name));
+    return !is_gguf(b) || (weight && weight->rank == 2);
+}
+
 static void add_shared(builder *b)
 {
     const organ_forward_config *c = &b->forward->config;
     if (!c->shared_intermediate)
         return;
     if (c->shared_gated)
-        add_named_part(b, PART_SHARED, is_gguf(b) ? 0 : 1, c->hidden);
+        add_named_part(b, PART_SHARED, has_row(b, PART_SHARED) ? 1 : 0, c->hidden);
     add_named_part(b, PART_SHARED_GATE, c->shared_intermediate, c->hidden);
     add_named_part(b, PART_SHARED_UP, c->shared_intermediate, c->hidden);
     add_named_part(b, PART_SHARED_DOWN, c->hidden, c->shared_intermediate);

@@ -38,9 +38,26 @@ static double loss_of(const float *logits, size_t words, uint32_t token)
     return top + log(sum) - (double)logits[token];
 }
 
-/* Those with a description of a GGUF file. */
-static const char *const gguf_types[] = {"gemma",   "smollm3", "olmo2",    "olmo3",
-                                         "exaone4", "granite", "seed_oss", "ernie4_5"};
+/* Those with a description of a GGUF file, as it is and with a key that says the same in another way. */
+static const struct {
+    const char *type, *key;
+} gguf_files[] = {
+    {"gemma", ""},
+    {"smollm3", ""},
+    {"olmo2", ""},
+    {"olmo2", "key\tolmo2.attention.head_count_kv\t[u32]\t2,2,2,2"},
+    {"olmo2", "key\tolmo2.feed_forward_length\t[i32]\t96,96,96,96"},
+    {"olmo2", "key\tolmo2.attention.causal\tbool\t1"},
+    {"olmo3", ""},
+    {"olmo3", "key\tolmo2.attention.sliding_window_pattern\tu32\t4"},
+    {"olmo3", "key\tolmo2.rope.scaling.yarn_attn_factor\tf32\t1.13862944"},
+    {"exaone4", ""},
+    {"granite", ""},
+    {"seed_oss", ""},
+    {"ernie4_5", ""},
+    {"glm4", ""},
+    {"qwen2_moe", ""},
+};
 
 static void compare_likelihoods(const char *type, const char *path, arch_reference r)
 {
@@ -79,8 +96,8 @@ END_TEST
 
 START_TEST(gguf_files_have_the_same_likelihoods)
 {
-    const char *const path = scratch_path("%s.gguf", gguf_types[_i]);
-    compare_likelihoods(gguf_types[_i], path, arch_make_gguf(gguf_types[_i], path));
+    const char *const type = gguf_files[_i].type, *const path = scratch_path("%s.gguf", type);
+    compare_likelihoods(type, path, arch_make_gguf(type, path, gguf_files[_i].key));
 }
 END_TEST
 
@@ -187,15 +204,41 @@ START_TEST(impossible_configurations_are_refused)
 }
 END_TEST
 
+static const struct {
+    const char *type, *key, *fragment;
+} refused_keys[] = {
+    {"olmo2", "key\tolmo2.attention.head_count_kv\t[u32]\t2,2", "no number for layer 2"},
+    {"olmo2", "key\tolmo2.attention.head_count_kv\t[u32]\t2,2,2,0", "num_key_value_heads is 0"},
+    {"olmo2", "key\tolmo2.attention.causal\tbool\t0", "olmo2.attention.causal"},
+    {"olmo2", "key\tolmo2.attention.clamp_kqv\tf32\t8", "olmo2.attention.clamp_kqv"},
+    {"olmo3", "key\tolmo2.rope.scaling.type\tstring\tyarm", "'yarm', which is not supported"},
+    {"olmo3", "key\tolmo2.attention.sliding_window_pattern\t[bool]\t1,1,1", "no number for layer 3"},
+    {"granite", "key\tgranite.residual_scale\tf32\t-1", "granite.residual_scale"},
+};
+
+START_TEST(impossible_keys_are_refused)
+{
+    const char *const path = scratch_path("%s.gguf", refused_keys[_i].type);
+    arch_reference r = arch_make_gguf(refused_keys[_i].type, path, refused_keys[_i].key);
+    session s;
+    organ_error error;
+    ck_assert_int_eq(session_open(&s, path, 1, ROOMY, &error), ORGAN_BAD_INPUT);
+    ck_assert_msg(strstr(error.message, refused_keys[_i].fragment) != NULL, "%s", error.message);
+    session_close(&s);
+    arch_reference_free(&r);
+}
+END_TEST
+
 Suite *architectures_suite(void)
 {
     Suite *const suite = suite_create("architectures");
     TCase *const cases = tcase_create("likelihoods");
     tcase_add_checked_fixture(cases, scratch_make, scratch_remove);
     tcase_add_loop_test(cases, likelihoods_are_those_of_transformers, 0, sizeof model_types / sizeof *model_types);
-    tcase_add_loop_test(cases, gguf_files_have_the_same_likelihoods, 0, sizeof gguf_types / sizeof *gguf_types);
     tcase_add_loop_test(cases, a_text_that_grows_has_the_same_logits, 0, sizeof model_types / sizeof *model_types);
+    tcase_add_loop_test(cases, gguf_files_have_the_same_likelihoods, 0, sizeof gguf_files / sizeof *gguf_files);
     tcase_add_loop_test(cases, impossible_configurations_are_refused, 0, sizeof refused / sizeof *refused);
+    tcase_add_loop_test(cases, impossible_keys_are_refused, 0, sizeof refused_keys / sizeof *refused_keys);
     suite_add_tcase(suite, cases);
     return suite;
 }

@@ -189,15 +189,26 @@ static void read_line(gguf_work *work, char *line)
     }
 }
 
-static void read_description(gguf_work *work, const char *path)
+/* Returns true if both lines are keys of one name. */
+static bool same_key(const char *line, const char *other)
+{
+    const char *const end = strchr(other, '\t') ? strchr(strchr(other, '\t') + 1, '\t') : NULL;
+    return end && strncmp(line, "key\t", 4) == 0 && strncmp(line, other, (size_t)(end - other) + 1) == 0;
+}
+
+static void read_description(gguf_work *work, const char *path, const char *other)
 {
     FILE *const file = fopen(path, "r");
     char *const line = malloc(LINE_LIMIT);
     ck_assert_msg(file != NULL && line != NULL, "%s cannot be opened", path);
     while (fgets(line, LINE_LIMIT, file)) {
         ck_assert_msg(strchr(line, '\n') != NULL, "%s: a line is too long", path);
-        if (*line != '#')
+        if (*line != '#' && !same_key(line, other))
             read_line(work, line);
+    }
+    if (*other) {
+        snprintf(line, LINE_LIMIT, "%s", other);
+        read_line(work, line);
     }
     free(line);
     fclose(file);
@@ -241,7 +252,7 @@ static void write_file(gguf_work *work, const char *path, const char *keys, size
     ck_assert_int_eq(fclose(file), 0);
 }
 
-arch_reference arch_make_gguf(const char *model_type, const char *path)
+arch_reference arch_make_gguf(const char *model_type, const char *path, const char *other)
 {
     arch_reference reference;
     char from[256], *keys;
@@ -251,7 +262,7 @@ arch_reference arch_make_gguf(const char *model_type, const char *path)
         .model = &model, .keys = open_memstream(&keys, &key_bytes), .targets = calloc(1024, sizeof(gguf_target))};
     ck_assert(work.keys && work.targets);
     snprintf(from, sizeof from, "fixtures/architectures/%s/gguf.tsv", model_type);
-    read_description(&work, from);
+    read_description(&work, from, other);
     ck_assert_int_eq(fclose(work.keys), 0);
     write_file(&work, path, keys, key_bytes);
     for (size_t k = 0; k < work.target_count; k++)

@@ -38,8 +38,9 @@ float *arch_values(const arch_tensor *tensor);
  * system refuses or the fixture is malformed. The caller frees the reference with arch_reference_free. */
 arch_reference arch_make(const char *model_type, const char *directory);
 
-/* Makes the GGUF file that fixtures/architectures/TYPE/gguf.tsv describes (see fixtures/make_arch_gguf.py). */
-arch_reference arch_make_gguf(const char *model_type, const char *path);
+/* Makes the GGUF file that fixtures/architectures/TYPE/gguf.tsv describes (see fixtures/make_arch_gguf.py). `other` is
+ * a line "key<tab>NAME<tab>TYPE<tab>VALUE" that replaces the key of that name or is added, or "". */
+arch_reference arch_make_gguf(const char *model_type, const char *path, const char *other);
 
 void arch_reference_free(arch_reference *reference);
 
