@@ -19,6 +19,7 @@ typedef struct experts_job {
     organ_choice *choices; /* tokens x used, experts of a token in ascending order */
     size_t *place;         /* for each choice, its row among the sorted rows */
     size_t *begin;         /* first sorted row of each expert; experts + 1 entries */
+    size_t base, rows;     /* sorted rows [base, base + rows) are in the buffers: all, or a part in a streamed layer */
     size_t *token_of;      /* token of each sorted row */
     float *weight_of;      /* factor of each sorted row in its token's sum */
 } experts_job;
@@ -27,6 +28,14 @@ typedef struct experts_job {
 static size_t shared_room(const organ_forward_config *c)
 {
     return c->shared_intermediate ? 1 + 2 * (size_t)c->shared_intermediate + (size_t)c->hidden : 0;
+}
+
+size_t organ_forward_stream_room(const organ_forward_config *c, size_t tokens)
+{
+    const size_t rows = organ_lesser(tokens * c->experts_used, FORWARD_GROUP),
+                 widths = (c->gate_up_pairs ? 4 : 2) * (size_t)c->expert_intermediate;
+    return organ_larger(tokens * c->experts + rows * (2 * (size_t)c->hidden + widths),
+                        organ_lesser(tokens, FORWARD_GROUP) * shared_room(c));
 }
 
 size_t organ_forward_experts_room(const organ_forward_config *c, size_t tokens)
@@ -66,8 +75,8 @@ static void gather_row(void *context, size_t row, size_t worker)
 {
     (void)worker;
     const experts_job *j = context;
-    const size_t hidden = (size_t)j->group->forward->config.hidden;
-    memcpy(j->inputs + row * hidden, j->normed + j->token_of[row] * hidden, hidden * sizeof *j->inputs);
+    const size_t hidden = (size_t)j->group->forward->config.hidden, token = j->token_of[j->base + row];
+    memcpy(j->inputs + row * hidden, j->normed + token * hidden, hidden * sizeof *j->inputs);
 }
 
 /* Sorts rows by expert; the tokens of an expert stay in order. */
@@ -110,9 +119,10 @@ static organ_status add_expert(experts_job *j, size_t expert, unsigned which, co
 {
     forward_group *g = j->group;
     const forward_linear linear = expert_linear(g->layer, expert, which);
-    const size_t row = j->begin[expert];
-    return organ_forward_products_add(&g->products, x + row * linear.in, &linear, y + row * linear.out,
-                                      j->begin[expert + 1] - row, error);
+    const size_t first = organ_larger(j->begin[expert], j->base), row = first - j->base,
+                 end = organ_lesser(j->begin[expert + 1], j->base + j->rows);
+    return organ_forward_products_add(&g->products, x + row * linear.in, &linear, y + row * linear.out, end - first,
+                                      error);
 }
 
 static bool is_listened(const forward_group *g, size_t expert)
@@ -183,36 +193,97 @@ static organ_status route_tokens(experts_job *j, organ_error *error)
         experts_share_rows(j, j->tokens, ORGAN_SHARE_HARD * (double)c->experts, choose_token, error))
         return error->status;
     sort_by_expert(j);
-    return experts_share_rows(j, j->tokens * c->experts_used, ORGAN_SHARE_NUMBER * (double)c->hidden, gather_row,
-                              error);
+    return ORGAN_OK;
 }
 
-static organ_status run_experts(experts_job *j, organ_error *error)
+/* Computes the rows in the buffers, which belong to experts [from, until). */
+static organ_status run_rows(experts_job *j, size_t from, size_t until, organ_error *error)
 {
     forward_group *g = j->group;
     const organ_forward_config *c = &g->forward->config;
     const size_t hidden = (size_t)c->hidden, inner = (size_t)c->expert_intermediate;
     const bool pairs = g->layer->plan->pairs;
-    const size_t rows = j->tokens * c->experts_used;
-    for (size_t e = 0; e < c->experts; e++)
+    if (experts_share_rows(j, j->rows, ORGAN_SHARE_NUMBER * (double)hidden, gather_row, error))
+        return error->status;
+    for (size_t e = from; e < until; e++)
         if (tap_expert(j, e, 0, j->inputs, hidden, error) || tap_expert(j, e, 1, j->inputs, hidden, error) ||
             add_expert(j, e, 0, j->inputs, pairs ? j->pairs : j->gate, error) ||
             (!pairs && add_expert(j, e, 1, j->inputs, j->up, error)))
             return error->status;
     if (organ_forward_products_run(&g->products, g->forward, g->scratch, error) ||
-        (pairs && organ_forward_split_all(g, j->pairs, j->gate, j->up, rows, inner, error)) ||
-        organ_forward_gate_all(g, j->gate, j->up, rows, inner, error))
+        (pairs && organ_forward_split_all(g, j->pairs, j->gate, j->up, j->rows, inner, error)) ||
+        organ_forward_gate_all(g, j->gate, j->up, j->rows, inner, error))
         return error->status;
     const float *const told = told_of(j, error);
-    for (size_t e = 0; e < c->experts && !error->status; e++) {
+    for (size_t e = from; e < until && !error->status; e++)
         if (tap_expert(j, e, 2, told, inner, error) || add_expert(j, e, 2, j->gate, j->outputs, error))
             return error->status;
-        g->routed[e] += j->begin[e + 1] - j->begin[e];
-    }
-    if (error->status || organ_forward_products_run(&g->products, g->forward, g->scratch, error))
+    return error->status ? error->status : organ_forward_products_run(&g->products, g->forward, g->scratch, error);
+}
+
+static organ_status run_experts(experts_job *j, organ_error *error)
+{
+    const organ_forward_config *c = &j->group->forward->config;
+    j->rows = j->tokens * c->experts_used;
+    if (run_rows(j, 0, c->experts, error))
         return error->status;
+    for (size_t e = 0; e < c->experts; e++)
+        j->group->routed[e] += j->begin[e + 1] - j->begin[e];
     return experts_share_rows(j, j->tokens, ORGAN_SHARE_NUMBER * (double)(c->experts_used * c->hidden), sum_token,
                               error);
+}
+
+/* ---- experts of a streamed layer ---- */
+
+#define COLUMNS_AT_ONCE ((size_t)256)
+
+/* Adds the rows in the buffers to their tokens, in ascending order of experts like sum_token. */
+static void add_columns(void *context, size_t index, size_t worker)
+{
+    (void)worker;
+    const experts_job *j = context;
+    const size_t hidden = (size_t)j->group->forward->config.hidden, from = index * COLUMNS_AT_ONCE,
+                 until = organ_lesser(from + COLUMNS_AT_ONCE, hidden);
+    for (size_t row = 0; row < j->rows; row++) {
+        float *const out = j->out + j->token_of[j->base + row] * hidden;
+        const float weight = j->weight_of[j->base + row];
+        for (size_t x = from; x < until; x++)
+            out[x] += weight * j->outputs[row * hidden + x];
+    }
+}
+
+/* Runs experts [from, until), whose weights are in memory, FORWARD_GROUP rows at a time. */
+static organ_status run_group(experts_job *j, size_t from, size_t until, organ_error *error)
+{
+    const size_t hidden = (size_t)j->group->forward->config.hidden;
+    for (j->base = j->begin[from]; j->base < j->begin[until] && !error->status; j->base += j->rows) {
+        j->rows = organ_lesser(FORWARD_GROUP, j->begin[until] - j->base);
+        size_t first = from, last = until;
+        while (j->begin[first + 1] <= j->base)
+            first++;
+        while (j->begin[last - 1] >= j->base + j->rows)
+            last--;
+        if (run_rows(j, first, last, error) == ORGAN_OK)
+            organ_forward_share(j->group->forward->engine, organ_pieces_of(hidden, COLUMNS_AT_ONCE),
+                                ORGAN_SHARE_NUMBER * (double)(j->rows * hidden), add_columns, j, error);
+    }
+    return error->status;
+}
+
+static organ_status run_streamed(experts_job *j, organ_error *error)
+{
+    const organ_layer *const layer = j->group->layer;
+    const organ_forward_config *c = &j->group->forward->config;
+    memset(j->out, 0, j->tokens * (size_t)c->hidden * sizeof *j->out);
+    for (size_t from = 0, until; from < c->experts && !error->status; from = until) {
+        until = organ_forward_stream_group(layer, j->begin, from);
+        if (j->begin[until] == j->begin[from])
+            continue;
+        if (organ_forward_read_experts(layer, j->begin, from, until, error) == ORGAN_OK)
+            run_group(j, from, until, error);
+        organ_forward_drop_experts(layer, from, until);
+    }
+    return error->status;
 }
 
 /* Computes act(gate) * up of some rows and writes it to `inner`. */
@@ -307,13 +378,15 @@ organ_status organ_forward_experts(forward_group *g, size_t first, size_t tokens
                                    float *room, organ_error *error)
 {
     const organ_forward_config *c = &g->forward->config;
-    const size_t rows = tokens * c->experts_used, inner = (size_t)c->expert_intermediate, hidden = (size_t)c->hidden;
+    const bool streamed = g->layer->reserved;
+    const size_t rows = tokens * c->experts_used, inner = (size_t)c->expert_intermediate, hidden = (size_t)c->hidden,
+                 kept = streamed ? organ_lesser(rows, FORWARD_GROUP) : rows;
     experts_job j = {.group = g, .first = first, .tokens = tokens, .normed = normed, .out = out, .inputs = room};
-    j.outputs = j.inputs + rows * hidden;
-    j.gate = j.outputs + rows * hidden;
-    j.up = j.gate + rows * inner;
-    j.pairs = j.up + rows * inner;
-    j.scores = j.pairs + (c->gate_up_pairs ? 2 * rows * inner : 0);
+    j.outputs = j.inputs + kept * hidden;
+    j.gate = j.outputs + kept * hidden;
+    j.up = j.gate + kept * inner;
+    j.pairs = j.up + kept * inner;
+    j.scores = j.pairs + (c->gate_up_pairs ? 2 * kept * inner : 0);
     j.choices = calloc(rows, sizeof *j.choices);
     j.place = calloc(rows, sizeof *j.place);
     j.begin = calloc((size_t)c->experts + 1, sizeof *j.begin);
@@ -321,9 +394,11 @@ organ_status organ_forward_experts(forward_group *g, size_t first, size_t tokens
     j.weight_of = calloc(rows, sizeof *j.weight_of);
     if (!j.choices || !j.place || !j.begin || !j.token_of || !j.weight_of)
         organ_fail_errno(error, ENOMEM, "cannot allocate the routing of %zu tokens", tokens);
-    else if (route_tokens(&j, error) == ORGAN_OK && run_experts(&j, error) == ORGAN_OK &&
+    else if (route_tokens(&j, error) == ORGAN_OK && (streamed ? run_streamed : run_experts)(&j, error) == ORGAN_OK &&
              listen_to_all(&j, error) == ORGAN_OK && c->shared_intermediate)
-        run_shared(g, first, tokens, normed, out, room, error);
+        for (size_t k = 0; k < tokens && !error->status; k += FORWARD_GROUP)
+            run_shared(g, first + k, organ_lesser(FORWARD_GROUP, tokens - k), normed + k * hidden, out + k * hidden,
+                       room, error);
     free(j.choices);
     free(j.place);
     free(j.begin);

@@ -3,19 +3,24 @@
 #include "orchestrator/forward/job.h"
 #include "orchestrator/machine/extent.h"
 
-size_t organ_forward_feed_room(const organ_forward *f, size_t tokens)
+/* Streamed layers process more tokens together; for other layers of the model that is more than they need. */
+size_t organ_forward_feed_room(const organ_forward *f, uint64_t memory, size_t tokens)
 {
     const organ_forward_config *c = &f->config;
-    const size_t together = organ_lesser(tokens, FORWARD_GROUP);
-    const size_t mixed = c->experts ? organ_forward_experts_room(c, together) : 0;
+    const bool streams = f->may_stream;
+    const size_t together = organ_lesser(tokens, streams ? organ_forward_stream_tokens(f, memory) : FORWARD_GROUP);
+    const size_t in_memory = c->experts ? organ_forward_experts_room(c, organ_lesser(together, FORWARD_GROUP)) : 0;
+    const size_t mixed = organ_larger(in_memory, streams ? organ_forward_stream_room(c, together) : 0);
     return 2 * together * (size_t)c->hidden + organ_larger(mixed, 2 * together * f->dense_width);
 }
 
 organ_status organ_forward_feed(forward_group *g, organ_error *error)
 {
     const organ_forward_config *c = &g->forward->config;
-    for (size_t first = 0; first < g->tokens; first += FORWARD_GROUP) {
-        const size_t tokens = organ_lesser(FORWARD_GROUP, g->tokens - first);
+    const size_t together =
+        g->layer->reserved ? organ_forward_stream_tokens(g->forward, g->forward->engine->memory) : FORWARD_GROUP;
+    for (size_t first = 0; first < g->tokens; first += together) {
+        const size_t tokens = organ_lesser(together, g->tokens - first);
         float *hidden = g->hidden + first * c->hidden, *normed = g->room, *out = normed + tokens * c->hidden;
         float *room = out + tokens * c->hidden;
         if (organ_forward_norm_all(g, PART_NORM_FEED, hidden, normed, tokens, error))

@@ -65,12 +65,11 @@ static bool holds_a_token(void *forward, uint64_t memory) { return organ_forward
 static organ_status measure_layers(organ_forward *f, organ_error *error)
 {
     size_t most;
-    f->most_bytes = f->most_reading = 0;
+    f->most_reading = 0;
     if (organ_forward_panel_size(f, f->output, &most, error))
         return error->status;
     most = organ_larger(most, organ_forward_attention_scratch(&f->config));
     for (unsigned k = 0; k < f->config.layers; k++) {
-        f->most_bytes = organ_larger(f->most_bytes, f->plans[k].bytes);
         f->most_reading = organ_larger(f->most_reading, f->plans[k].reading);
         most = organ_larger(most, f->plans[k].panel);
     }
@@ -132,10 +131,11 @@ const organ_forward_config *organ_forward_describe(const organ_forward *forward)
 
 /* ---- a layer ---- */
 
-static size_t room_for(const organ_forward *f, size_t tokens)
+/* Returns the floats of activations for a group of `tokens` tokens of a batch of `batch` tokens: a streamed layer
+ * processes the feed-forward of several groups together. */
+static size_t room_for(const organ_forward *f, uint64_t memory, size_t tokens, size_t batch)
 {
-    const size_t a = organ_forward_attention_room(f, tokens), b = organ_forward_feed_room(f, tokens);
-    return a > b ? a : b;
+    return organ_larger(organ_forward_attention_room(f, tokens), organ_forward_feed_room(f, memory, batch));
 }
 
 /* Returns the end of a group of windows: up to FORWARD_GROUP tokens, or one window. */
@@ -147,19 +147,27 @@ static size_t group_end(const organ_windows *windows, size_t window)
     return until;
 }
 
+static void choose_windows(forward_group *g, float *hidden, size_t first, size_t until)
+{
+    g->window = first;
+    g->until = until;
+    g->first = g->windows->begin[first];
+    g->tokens = g->windows->begin[until] - g->first;
+    g->hidden = hidden + g->first * g->forward->config.hidden;
+}
+
+/* Runs attention and feed-forward of each group; in a streamed layer the feed-forward of all groups after their
+ * attention, so that each expert is read once. */
 static organ_status run_groups(forward_group *g, float *hidden, organ_error *error)
 {
-    const organ_windows *windows = g->windows;
-    for (size_t w = 0; w < windows->count; w = g->until) {
-        g->window = w;
-        g->until = group_end(windows, w);
-        g->first = windows->begin[w];
-        g->tokens = windows->begin[g->until] - g->first;
-        g->hidden = hidden + g->first * g->forward->config.hidden;
-        if (g->tokens && (organ_forward_attention(g, error) || organ_forward_feed(g, error)))
-            return error->status;
+    const size_t count = g->windows->count;
+    for (size_t w = 0; w < count && !error->status; w = g->until) {
+        choose_windows(g, hidden, w, group_end(g->windows, w));
+        if (g->tokens && organ_forward_attention(g, error) == ORGAN_OK && !g->layer->reserved)
+            organ_forward_feed(g, error);
     }
-    return ORGAN_OK;
+    choose_windows(g, hidden, 0, count);
+    return g->layer->reserved && !error->status ? organ_forward_feed(g, error) : error->status;
 }
 
 /* Returns the floats of memory for the largest group of windows. */
@@ -170,7 +178,7 @@ static size_t room_of_groups(const organ_forward *forward, const organ_windows *
         const size_t tokens = windows->begin[group_end(windows, w)] - windows->begin[w];
         most = tokens > most ? tokens : most;
     }
-    return room_for(forward, most);
+    return room_for(forward, forward->engine->memory, most, windows->begin[windows->count]);
 }
 
 /* Completes g and runs the layer. g.room may be NULL if `error` is set. */
@@ -216,8 +224,9 @@ organ_status organ_layer_run(organ_forward *forward, const organ_layer *layer, c
 static uint64_t left_of(const organ_forward *f, uint64_t memory, size_t group, uint64_t scratch, uint64_t loading,
                         uint64_t logits)
 {
-    const uint64_t activations = room_for(f, group) * (uint64_t)sizeof(float);
-    const uint64_t layer = f->most_bytes + (activations > loading ? activations : loading);
+    const size_t batch = group < FORWARD_GROUP ? group : SIZE_MAX; /* fewer tokens are a batch of one window */
+    const uint64_t activations = room_for(f, memory, group, batch) * (uint64_t)sizeof(float);
+    const uint64_t layer = organ_forward_largest_layer(f, memory) + (activations > loading ? activations : loading);
     const uint64_t taken = scratch + (layer > logits ? layer : logits);
     return taken >= memory ? 0 : memory - taken;
 }
@@ -244,7 +253,8 @@ size_t organ_forward_batch(const organ_forward *f, size_t context)
 /* A layer stays in memory while logits are computed. */
 bool organ_forward_fits(const organ_forward *f, uint64_t memory, size_t together, uint64_t bytes)
 {
-    const uint64_t here = left_here(f, memory, together, 0), logits = f->most_bytes + organ_forward_head_bytes(f, 1);
+    const uint64_t here = left_here(f, memory, together, 0),
+                   logits = organ_forward_largest_layer(f, memory) + organ_forward_head_bytes(f, 1);
     const uint64_t scratch = organ_forward_scratch_bytes(f),
                    there = logits + scratch < memory ? memory - logits - scratch : 0;
     const uint64_t left = here < there ? here : there, states = together * f->config.hidden * sizeof(float);
@@ -264,7 +274,13 @@ uint64_t organ_forward_left(const organ_forward *f, uint64_t memory, size_t cont
 }
 
 /* Does not depend on the number of threads: their read buffers are part of the reserved sixteenth. */
-uint64_t organ_forward_layer_bytes(const organ_forward *f) { return f->most_bytes; }
+uint64_t organ_forward_layer_bytes(const organ_forward *f) { return organ_forward_largest_layer(f, UINT64_MAX); }
+
+void organ_forward_stream(organ_forward *f)
+{
+    f->may_stream = f->config.experts > 0;
+    f->least_memory = organ_memory_enough(0, holds_a_token, f);
+}
 
 static organ_status forward_run_layers(organ_forward *f, const organ_windows *windows, float *hidden,
                                        const organ_progress *progress, organ_error *error)

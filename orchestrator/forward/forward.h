@@ -202,6 +202,12 @@ typedef enum organ_made_as {
  * layer then fails with ORGAN_USAGE. */
 organ_status organ_forward_foresee(organ_forward *forward, organ_made_as as, organ_error *error);
 
+/* Lets organ_layer_load leave out the experts of a layer that needs more than a quarter of the engine's memory for
+ * them; each run of the layer then reads the experts that tokens reach, in groups, and frees them. The results have the
+ * same bits. For callers that only run layers: organ_layer_matrix and its like, taps and organ_layer_keep need layers
+ * that are in memory. Call it after organ_forward_open. */
+void organ_forward_stream(organ_forward *forward);
+
 /* Returns the number of tokens that a batch may have so that the weights, activations and buffers of one layer fit
  * the engine's memory; 0 if not even one window of `context` tokens fits. */
 size_t organ_forward_batch(const organ_forward *forward, size_t context);

@@ -30,8 +30,9 @@ typedef struct forward_slot {
     uint64_t matrices;   /* number of matrices; above 1: stacked experts */
     /* type of the values in memory: FP32 for vectors and for types that products do not support */
     organ_real type;
-    bool packed;  /* kept as stored and decoded by panels, because that needs less memory than the values */
-    bool decoded; /* never packed, because not only linear layers use the values */
+    bool packed;     /* kept as stored and decoded by panels, because that needs less memory than the values */
+    bool decoded;    /* never packed, because not only linear layers use the values */
+    bool of_experts; /* matrices of routed experts, which a streamed layer reads when tokens reach them */
     size_t at, bytes;
     unsigned turned_head_dim;   /* heads of this many rows are in llama.cpp's order; 0: in the order of Hugging Face */
     forward_straight *straight; /* what `weight` points to, if the slot owns it; else NULL */
@@ -54,6 +55,8 @@ typedef struct forward_plan {
     forward_view *expert_biases; /* of gate, up and down of each expert; NULL: none */
     bool pairs;                  /* the view of an expert's gate has the rows of gate and up, which alternate */
     size_t bytes;                /* bytes of the loaded layer */
+    size_t resident;             /* those of them that a streamed layer keeps: all but the matrices of experts */
+    size_t expert;               /* bytes of the largest expert */
     size_t reading;              /* additional bytes of a worker during loading */
     size_t panel;                /* bytes of a worker for a panel of a packed weight */
 } forward_plan;
@@ -88,14 +91,15 @@ struct organ_forward {
     const organ_weight *embedding, *norm, *output;
     float *norm_values;
     forward_rotation rotation, rotation_local;
-    size_t most_bytes, most_reading; /* maxima over the layers */
-    size_t attention_width;          /* organ_forward_attention_width of the widest layer */
-    size_t dense_width;              /* of the widest dense feed-forward; 0: all layers are mixtures */
-    size_t worker_bytes;             /* scratch of a worker while a layer or the output head runs; a multiple of 64 */
-    uint64_t least_memory;           /* the least memory with which one token can be processed */
-    float *scratch;                  /* of all workers; allocated on first use */
-    forward_plan head; /* the output head as a layer with one weight, for callers that keep it in memory */
-    bool foreseen;     /* the plans describe a model that does not exist yet */
+    size_t most_reading;    /* maximum over the layers */
+    size_t attention_width; /* organ_forward_attention_width of the widest layer */
+    size_t dense_width;     /* of the widest dense feed-forward; 0: all layers are mixtures */
+    size_t worker_bytes;    /* scratch of a worker while a layer or the output head runs; a multiple of 64 */
+    uint64_t least_memory;  /* the least memory with which one token can be processed */
+    float *scratch;         /* of all workers; allocated on first use */
+    forward_plan head;      /* the output head as a layer with one weight, for callers that keep it in memory */
+    bool foreseen;          /* the plans describe a model that does not exist yet */
+    bool may_stream;        /* layers with more bytes than organ_forward_layer_need are streamed */
 };
 
 /* A weight whose rows are decoded when needed. */
@@ -122,6 +126,8 @@ struct organ_layer {
     void *routed_context;
     unsigned char *values;
     bool borrowed;           /* the weights are in memory of the caller */
+    size_t reserved;         /* streamed: bytes of address space at `values`, of which the pages of experts are given
+                                back after each use; 0: all weights are in memory */
     forward_source *sources; /* one for each slot; without a reader if the values are in memory */
     forward_room *room;      /* for organ_layer_run and organ_layer_expert */
 };
@@ -256,6 +262,10 @@ uint64_t organ_forward_head_bytes(const organ_forward *forward, size_t rows);
  * its own. */
 organ_status organ_forward_load_to(organ_forward *forward, int32_t number, float *room, organ_layer **loaded,
                                    organ_error *error);
+/* Loads layer `number` without the matrices of its experts, which each run reads when tokens reach them. The layer
+ * must be a mixture. */
+organ_status organ_forward_load_streamed(organ_forward *forward, int32_t number, organ_layer **loaded,
+                                         organ_error *error);
 /* Loads the output head. */
 organ_status organ_forward_load_head(const organ_forward *forward, organ_layer **loaded, organ_error *error);
 
@@ -308,8 +318,38 @@ size_t organ_forward_attention_scratch(const organ_forward_config *config);
 size_t organ_forward_keys_width(const organ_forward_config *config, const organ_layer_kind *kind);
 size_t organ_forward_values_width(const organ_layer_kind *kind);
 size_t organ_forward_attention_width(const organ_forward_config *config, const organ_layer_kind *kind);
-size_t organ_forward_feed_room(const organ_forward *forward, size_t tokens);
+size_t organ_forward_feed_room(const organ_forward *forward, uint64_t memory, size_t tokens);
 size_t organ_forward_experts_room(const organ_forward_config *config, size_t tokens);
+/* The same for the experts of a streamed layer. */
+size_t organ_forward_stream_room(const organ_forward_config *config, size_t tokens);
+
+/* ---- streamed layers (streaming.c, experts_stream.c) ---- */
+
+#define FORWARD_SHARE_OF_EXPERTS 4 /* a streamed layer uses a quarter of the memory for experts */
+
+/* Returns the bytes of a loaded layer if the forward pass has `memory`: those of the whole layer, or if that is less, a
+ * quarter of the memory for experts, at least one, and the rest of the layer. */
+size_t organ_forward_layer_need(const organ_forward *forward, const forward_plan *plan, uint64_t memory);
+/* The maximum over the layers. */
+size_t organ_forward_largest_layer(const organ_forward *forward, uint64_t memory);
+/* Returns true if a layer with that plan is streamed. */
+bool organ_forward_is_streamed(const organ_forward *forward, const forward_plan *plan, uint64_t memory);
+/* Returns the tokens that pass through the experts of a streamed layer together: each expert is read once for them. */
+size_t organ_forward_stream_tokens(const organ_forward *forward, uint64_t memory);
+/* Returns the end of a group of experts, from `first` on, that are in memory together. `begin` has the first row of
+ * each expert among the rows of a batch. */
+size_t organ_forward_stream_group(const organ_layer *layer, const size_t *begin, size_t first);
+/* Reads the matrices of experts [first, last) that have rows to their places in the layer; organ_forward_drop_experts
+ * gives the memory back. */
+organ_status organ_forward_read_experts(const organ_layer *layer, const size_t *begin, size_t first, size_t last,
+                                        organ_error *error);
+void organ_forward_drop_experts(const organ_layer *layer, size_t first, size_t last);
+/* Reads rows [first, first + rows) of a slot that is not packed to `values`, the first of the slot; `scratch`: the
+ * plan's `reading` bytes. */
+organ_status organ_forward_read_rows(const forward_slot *slot, const organ_weight_reader *reader, size_t first,
+                                     size_t rows, unsigned char *values, unsigned char *scratch, organ_error *error);
+/* Returns the rows of one such read, which `reading` is computed for. */
+size_t organ_forward_piece_rows(const forward_slot *slot);
 
 /* ---- latent attention (mla.c) ---- */
 

@@ -10,6 +10,7 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/mman.h>
 
 #define PIECE_BYTES ((size_t)4 << 20) /* bytes of values in one read of a worker */
 
@@ -28,10 +29,16 @@ typedef struct loading {
     organ_first_fault fault;
 } loading;
 
+/* A streamed layer reads experts later. */
+static bool is_left_out(const organ_layer *layer, const forward_slot *slot)
+{
+    return layer->reserved && slot->of_experts;
+}
+
 static size_t row_bytes(const forward_slot *slot) { return (size_t)slot->cols * organ_real_bytes(slot->type); }
 
 /* Rows in one read. For reordered heads, a read has whole heads; of crossed weights, a whole matrix. */
-static size_t piece_rows(const forward_slot *slot)
+size_t organ_forward_piece_rows(const forward_slot *slot)
 {
     if (slot->crossed)
         return (size_t)(slot->rows / slot->matrices);
@@ -40,9 +47,9 @@ static size_t piece_rows(const forward_slot *slot)
     return slot->packed ? (size_t)slot->rows : organ_lesser(organ_larger(rows, step), (size_t)slot->rows);
 }
 
-static size_t piece_count(const forward_slot *slot)
+static size_t piece_count(const organ_layer *layer, const forward_slot *slot)
 {
-    const size_t rows = piece_rows(slot);
+    const size_t rows = is_left_out(layer, slot) ? 0 : organ_forward_piece_rows(slot);
     return rows ? ((size_t)slot->rows + rows - 1) / rows : 0;
 }
 
@@ -57,15 +64,15 @@ static size_t crossed_rows(const forward_slot *slot)
 static size_t turning_bytes(const forward_slot *slot)
 {
     if (slot->crossed)
-        return organ_to_line(crossed_rows(slot) * piece_rows(slot) * organ_real_bytes(slot->type));
-    return slot->turned_head_dim ? organ_to_line(piece_rows(slot) * row_bytes(slot)) : 0;
+        return organ_to_line(crossed_rows(slot) * organ_forward_piece_rows(slot) * organ_real_bytes(slot->type));
+    return slot->turned_head_dim ? organ_to_line(organ_forward_piece_rows(slot) * row_bytes(slot)) : 0;
 }
 
 organ_status organ_forward_load_size(const organ_forward *f, const forward_slot *slot, size_t *bytes,
                                      organ_error *error)
 {
     *bytes = 0;
-    const size_t rows = slot->crossed ? crossed_rows(slot) : piece_rows(slot);
+    const size_t rows = slot->crossed ? crossed_rows(slot) : organ_forward_piece_rows(slot);
     if (!slot->packed &&
         organ_weight_reader_size(f->model, slot->weight, f->engine->kernels, rows, bytes, error) == ORGAN_OK)
         *bytes += turning_bytes(slot);
@@ -104,7 +111,7 @@ static void transpose_items(const unsigned char *from, unsigned char *to, size_t
 static organ_status read_crossed(const forward_slot *slot, const organ_weight_reader *reader, size_t first,
                                  unsigned char *values, unsigned char *scratch, organ_error *error)
 {
-    const size_t out = piece_rows(slot), in = (size_t)slot->cols, bytes = organ_real_bytes(slot->type);
+    const size_t out = organ_forward_piece_rows(slot), in = (size_t)slot->cols, bytes = organ_real_bytes(slot->type);
     const size_t stored = first / out * in, most = crossed_rows(slot);
     const organ_dtype as = organ_forward_dtype(slot->type);
     for (size_t row = 0; row < in && !error->status; row += most) {
@@ -116,10 +123,10 @@ static organ_status read_crossed(const forward_slot *slot, const organ_weight_re
     return error->status;
 }
 
-static organ_status read_values(const forward_slot *slot, const organ_weight_reader *reader, size_t first,
-                                unsigned char *values, unsigned char *scratch, organ_error *error)
+organ_status organ_forward_read_rows(const forward_slot *slot, const organ_weight_reader *reader, size_t first,
+                                     size_t rows, unsigned char *values, unsigned char *scratch, organ_error *error)
 {
-    const size_t row = row_bytes(slot), rows = organ_lesser(piece_rows(slot), (size_t)slot->rows - first);
+    const size_t row = row_bytes(slot);
     const organ_dtype as = organ_forward_dtype(slot->type);
     if (slot->crossed)
         return read_crossed(slot, reader, first, values, scratch, error);
@@ -135,10 +142,11 @@ static organ_status read_values(const forward_slot *slot, const organ_weight_rea
 }
 
 /* Finds the slot of piece `index` of the layer, and the piece's number within it. */
-static const forward_slot *find_piece(const forward_plan *plan, size_t index, size_t *k, size_t *within)
+static const forward_slot *find_piece(const organ_layer *layer, size_t index, size_t *k, size_t *within)
 {
-    for (*k = 0; index >= piece_count(&plan->slots[*k]); ++*k)
-        index -= piece_count(&plan->slots[*k]);
+    const forward_plan *const plan = layer->plan;
+    for (*k = 0; index >= piece_count(layer, &plan->slots[*k]); ++*k)
+        index -= piece_count(layer, &plan->slots[*k]);
     *within = index;
     return &plan->slots[*k];
 }
@@ -154,15 +162,17 @@ static void load_piece(void *context, size_t index, size_t worker)
     loading *const l = context;
     const forward_plan *const plan = l->layer->plan;
     size_t k, within;
-    const forward_slot *const slot = find_piece(plan, index, &k, &within);
+    const forward_slot *const slot = find_piece(l->layer, index, &k, &within);
+    const size_t first = within * organ_forward_piece_rows(slot);
     unsigned char *const values = l->layer->values + slot->at;
     organ_weight_reader *const reader = l->layer->sources[k].reader;
     organ_error error = {0};
     if (organ_fault_found(&l->fault) || reader_of(l->ranks, slot, index) != organ_ranks_rank(l->ranks))
         return;
-    if (slot->packed
-            ? organ_weight_reader_hold(reader, 0, slot->matrices, values, &error)
-            : read_values(slot, reader, within * piece_rows(slot), values, l->scratch + worker * plan->reading, &error))
+    if (slot->packed ? organ_weight_reader_hold(reader, 0, slot->matrices, values, &error)
+                     : organ_forward_read_rows(slot, reader, first,
+                                               organ_lesser(organ_forward_piece_rows(slot), (size_t)slot->rows - first),
+                                               values, l->scratch + worker * plan->reading, &error))
         organ_fault_keep(&l->fault, &error);
 }
 
@@ -173,9 +183,9 @@ static organ_status exchange_pieces(const organ_layer *layer, organ_ranks *ranks
         return error->status;
     for (size_t index = 0; index < pieces && !error->status; index++) {
         size_t k, within;
-        const forward_slot *const slot = find_piece(layer->plan, index, &k, &within);
-        const size_t first = within * piece_rows(slot),
-                     rows = organ_lesser(piece_rows(slot), (size_t)slot->rows - first);
+        const forward_slot *const slot = find_piece(layer, index, &k, &within);
+        const size_t first = within * organ_forward_piece_rows(slot),
+                     rows = organ_lesser(organ_forward_piece_rows(slot), (size_t)slot->rows - first);
         if (!slot->packed)
             organ_ranks_broadcast(ranks, reader_of(ranks, slot, index),
                                   layer->values + slot->at + first * row_bytes(slot), rows * row_bytes(slot), error);
@@ -201,12 +211,12 @@ static organ_status layer_read_layer(const organ_forward *f, organ_layer *layer,
     l.scratch = (unsigned char *)organ_forward_floats(
         plan->reading / sizeof(float) * organ_workers_count(f->engine->workers), error);
     for (size_t k = 0; k < plan->count; k++)
-        pieces += piece_count(&plan->slots[k]);
+        pieces += piece_count(layer, &plan->slots[k]);
     if (!error->status && open_sources(f, layer, error) == ORGAN_OK)
         organ_forward_share(f->engine, pieces, INFINITY, load_piece, &l, error);
     exchange_pieces(layer, ranks, pieces, error);
     for (size_t k = 0; k < plan->count; k++)
-        if (!plan->slots[k].packed) {
+        if (!plan->slots[k].packed && !is_left_out(layer, &plan->slots[k])) {
             organ_weight_reader_close(layer->sources[k].reader);
             layer->sources[k].reader = NULL;
         }
@@ -214,8 +224,27 @@ static organ_status layer_read_layer(const organ_forward *f, organ_layer *layer,
     return error->status;
 }
 
-static organ_status load_plan(const organ_forward *forward, const forward_plan *plan, float *room, organ_ranks *ranks,
-                              organ_layer **loaded, organ_error *error)
+/* Gives the layer memory for its weights. A streamed layer gets address space, whose pages exist once they are written
+ * to. */
+static organ_status take_memory(organ_layer *layer, float *room, bool streamed, organ_error *error)
+{
+    layer->borrowed = room != NULL;
+    if (!streamed) {
+        layer->values =
+            (unsigned char *)(room ? room : organ_forward_floats(layer->plan->bytes / sizeof(float), error));
+        return error->status;
+    }
+    void *const space =
+        mmap(NULL, layer->plan->bytes, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE, -1, 0);
+    if (space == MAP_FAILED)
+        return organ_fail_errno(error, errno, "cannot reserve %zu bytes of address space", layer->plan->bytes);
+    layer->values = space;
+    layer->reserved = layer->plan->bytes;
+    return ORGAN_OK;
+}
+
+static organ_status load_plan(const organ_forward *forward, const forward_plan *plan, float *room, bool streamed,
+                              organ_ranks *ranks, organ_layer **loaded, organ_error *error)
 {
     *loaded = NULL;
     organ_layer *layer = calloc(1, sizeof *layer);
@@ -225,8 +254,7 @@ static organ_status load_plan(const organ_forward *forward, const forward_plan *
     layer->plan = plan;
     layer->sources = calloc(plan->count, sizeof *layer->sources);
     layer->room = calloc(1, sizeof *layer->room);
-    layer->borrowed = room != NULL;
-    layer->values = (unsigned char *)(room ? room : organ_forward_floats(plan->bytes / sizeof(float), error));
+    take_memory(layer, room, streamed, error);
     if (!layer->sources || !layer->room)
         organ_fail_errno(error, ENOMEM, "cannot allocate a list of %zu weights", plan->count);
     if (error->status || layer_read_layer(forward, layer, ranks, error)) {
@@ -239,22 +267,24 @@ static organ_status load_plan(const organ_forward *forward, const forward_plan *
 
 organ_status organ_forward_load_head(const organ_forward *forward, organ_layer **loaded, organ_error *error)
 {
-    return load_plan(forward, &forward->head, NULL, NULL, loaded, error);
+    return load_plan(forward, &forward->head, NULL, false, NULL, loaded, error);
 }
 
-static organ_status load_layer(organ_forward *forward, int32_t number, float *room, organ_ranks *ranks,
+static organ_status load_layer(organ_forward *forward, int32_t number, float *room, bool streamed, organ_ranks *ranks,
                                organ_layer **loaded, organ_error *error)
 {
+    const uint64_t memory = forward->engine->memory;
     *loaded = NULL;
     if (number < 0 || (unsigned)number >= forward->config.layers)
         return organ_fail(error, ORGAN_USAGE, "%s: there is no layer %d of %u", forward->model->path, (int)number,
                           forward->config.layers);
     if (forward->foreseen)
         return organ_fail(error, ORGAN_USAGE, "%s: what is made of it is not there yet", forward->model->path);
-    if (forward->plans[number].bytes >= forward->engine->memory)
-        return organ_memory_refuse(error, forward->engine->memory, forward->least_memory, "layer %d of %s", (int)number,
+    const forward_plan *const plan = &forward->plans[number];
+    if ((streamed ? plan->resident : plan->bytes) >= memory)
+        return organ_memory_refuse(error, memory, forward->least_memory, "layer %d of %s", (int)number,
                                    forward->model->path);
-    if (load_plan(forward, &forward->plans[number], room, ranks, loaded, error) == ORGAN_OK)
+    if (load_plan(forward, plan, room, streamed, ranks, loaded, error) == ORGAN_OK)
         (*loaded)->kind = &forward->config.kinds[number];
     return error->status;
 }
@@ -262,17 +292,25 @@ static organ_status load_layer(organ_forward *forward, int32_t number, float *ro
 organ_status organ_forward_load_to(organ_forward *forward, int32_t number, float *room, organ_layer **loaded,
                                    organ_error *error)
 {
-    return load_layer(forward, number, room, NULL, loaded, error);
+    return load_layer(forward, number, room, false, NULL, loaded, error);
+}
+
+organ_status organ_forward_load_streamed(organ_forward *forward, int32_t number, organ_layer **loaded,
+                                         organ_error *error)
+{
+    return load_layer(forward, number, NULL, true, NULL, loaded, error);
 }
 
 organ_status organ_layer_load(organ_forward *forward, int32_t number, organ_layer **loaded, organ_error *error)
 {
-    return load_layer(forward, number, NULL, NULL, loaded, error);
+    const bool streamed = number >= 0 && (unsigned)number < forward->config.layers &&
+                          organ_forward_is_streamed(forward, &forward->plans[number], forward->engine->memory);
+    return load_layer(forward, number, NULL, streamed, NULL, loaded, error);
 }
 
 organ_status organ_layer_load_together(organ_forward *forward, int32_t number, organ_layer **loaded, organ_error *error)
 {
-    return load_layer(forward, number, NULL, forward->engine->ranks, loaded, error);
+    return load_layer(forward, number, NULL, false, forward->engine->ranks, loaded, error);
 }
 
 void organ_layer_free(organ_layer *layer)
@@ -286,7 +324,9 @@ void organ_layer_free(organ_layer *layer)
         organ_forward_free(layer->room->floats);
     free(layer->room);
     free(layer->kept);
-    if (!layer->borrowed)
+    if (layer->reserved)
+        munmap(layer->values, layer->reserved);
+    else if (!layer->borrowed)
         organ_forward_free((float *)(void *)layer->values);
     free(layer);
 }

@@ -3,6 +3,7 @@
  * memory, together with one layer that is read again each time; if all fit, so does the output head. */
 #include "orchestrator/forward/job.h"
 #include "orchestrator/machine/enough_memory.h"
+#include "orchestrator/machine/extent.h"
 
 #include <stdlib.h>
 
@@ -12,7 +13,7 @@ struct organ_forward_past {
     float *values;                /* for each layer keys of `most` tokens, then their values */
     organ_layer **layers;         /* for each layer of the model; NULL if it is not kept in memory */
     unsigned layer_count, held;
-    float *room;       /* memory for layers that are read again, one at a time */
+    float *room;       /* memory for layers that are read again, one at a time; streamed ones have their own */
     organ_layer *head; /* NULL: not kept in memory */
     bool holds_head;
 };
@@ -65,6 +66,21 @@ static void choose_held(const organ_forward *f, organ_forward_past *past, size_t
     past->holds_head = organ_forward_fits(f, f->engine->memory, together, taken + f->head.bytes);
 }
 
+/* Layers that do not stay in memory are streamed, if they have experts: a token reaches few of them. */
+static bool past_streams(const organ_forward *f, unsigned layer)
+{
+    return f->may_stream && f->config.kinds[layer].mixture;
+}
+
+/* Returns the bytes of the largest layer from number `held` on that is read as a whole. */
+static size_t read_again_bytes(const organ_forward *f, unsigned held)
+{
+    size_t most = 0;
+    for (unsigned l = held; l < f->config.layers; l++)
+        most = past_streams(f, l) ? most : organ_larger(most, f->plans[l].bytes);
+    return most;
+}
+
 organ_status organ_forward_past_open(organ_forward *f, size_t first, size_t most, organ_forward_past **past,
                                      organ_error *error)
 {
@@ -83,8 +99,8 @@ organ_status organ_forward_past_open(organ_forward *f, size_t first, size_t most
     choose_held(f, made, together, most * token);
     if (!(made->layers = calloc(made->layer_count, sizeof *made->layers)))
         organ_fail_memory(error, f->model->path);
-    if (made->held < made->layer_count)
-        made->room = organ_forward_floats(f->most_bytes / sizeof(float), error);
+    if (read_again_bytes(f, made->held))
+        made->room = organ_forward_floats(read_again_bytes(f, made->held) / sizeof(float), error);
     if (error->status || !(made->values = organ_forward_floats(most * (size_t)(token / sizeof(float)), error))) {
         organ_forward_past_close(made);
         return error->status;
@@ -116,7 +132,11 @@ static organ_status past_run_layers(organ_forward *f, organ_forward_past *past, 
         const forward_keys before = {keys, keys + past->most * width, past->count};
         keys += past->most * past_floats_of(f, kind);
         organ_layer *layer = past->layers[k];
-        if (!layer && organ_forward_load_to(f, (int32_t)k, k < past->held ? NULL : past->room, &layer, error))
+        if (!layer && k >= past->held && past_streams(f, k))
+            organ_forward_load_streamed(f, (int32_t)k, &layer, error);
+        else if (!layer)
+            organ_forward_load_to(f, (int32_t)k, k < past->held ? NULL : past->room, &layer, error);
+        if (error->status)
             return error->status;
         organ_forward_layer_run(f, layer, windows, &before, hidden, NULL, error);
         if (k < past->held)

@@ -10,6 +10,7 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <unistd.h>
 
 typedef struct builder {
     const organ_forward *forward;
@@ -443,6 +444,29 @@ static void add_norms(builder *b)
     }
 }
 
+/* Marks the slots of experts and measures the largest expert and the rest of the layer. Pages at the edges of a matrix
+ * stay in memory when the expert is dropped, so they count as the rest. */
+static void measure_experts(forward_plan *plan, size_t experts)
+{
+    const size_t edges = 2 * (size_t)sysconf(_SC_PAGESIZE);
+    plan->resident = plan->expert = 0;
+    for (size_t e = 0; plan->experts && e < experts; e++) {
+        size_t bytes = 0;
+        for (size_t k = 0; k < 3; k++) {
+            forward_slot *const slot = &plan->slots[plan->experts[3 * e + k].slot];
+            if (k == 1 && plan->experts[3 * e].slot == plan->experts[3 * e + 1].slot)
+                continue;
+            slot->of_experts = true;
+            bytes += slot->packed ? (size_t)organ_weight_held_bytes(slot->weight, 1)
+                                  : slot->bytes / (size_t)slot->matrices + edges;
+            plan->resident += edges;
+        }
+        plan->expert = organ_larger(plan->expert, bytes);
+    }
+    for (size_t k = 0; k < plan->count; k++)
+        plan->resident += plan->slots[k].of_experts ? 0 : organ_to_line(plan->slots[k].bytes);
+}
+
 organ_status organ_forward_plan_make(organ_forward *forward, unsigned layer, forward_plan *plan, organ_error *error)
 {
     builder b = {
@@ -458,6 +482,8 @@ organ_status organ_forward_plan_make(organ_forward *forward, unsigned layer, for
         add_experts(&b);
     else
         add_dense(&b);
+    if (!error->status)
+        measure_experts(plan, forward->config.experts);
     return measure_loading(&b);
 }
 
@@ -495,6 +521,7 @@ organ_status organ_forward_plan_foresee(const organ_forward *forward, organ_made
         if (organ_forward_load_size(forward, slot, &loading, error) == ORGAN_OK)
             plan->reading = organ_larger(plan->reading, loading);
     }
+    measure_experts(plan, forward->config.experts);
     return error->status;
 }
 

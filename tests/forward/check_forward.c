@@ -465,6 +465,7 @@ int main(void)
                              forward_faults_suite(),
                              forward_past_suite(),
                              forward_packed_suite(),
+                             forward_stream_suite(),
                              forward_experts_suite(),
                              architectures_suite(),
                              NULL};

@@ -168,8 +168,10 @@ static organ_status generate(generation *g, json_t **report, organ_error *error)
 {
     if (organ_engine_compute(&g->engine, g->options->compute, error) ||
         organ_model_open_with(g->options->model, g->options->access, &g->model, error) ||
-        organ_forward_open(g->model, &g->engine, &g->forward, error) ||
-        organ_tokenizer_open(g->model, &g->tokenizer, error) || read_prompt(g, error) || generate_make_room(g, error) ||
+        organ_forward_open(g->model, &g->engine, &g->forward, error))
+        return error->status;
+    organ_forward_stream(g->forward);
+    if (organ_tokenizer_open(g->model, &g->tokenizer, error) || read_prompt(g, error) || generate_make_room(g, error) ||
         continue_prompt(g, error))
         return error->status;
     *report = generate_document(g);

@@ -56,6 +56,7 @@ static organ_status open_model(organ_trial *trial, organ_trial_model *m, organ_e
         (m > trial->models && trial->made_as != ORGAN_MADE_ALIKE &&
          organ_forward_foresee(m->forward, trial->made_as, error)))
         return error->status;
+    organ_forward_stream(m->forward);
     return open_tokenizer(trial, m, error);
 }
 

@@ -1,0 +1,182 @@
+/* SPDX-License-Identifier: MIT
+ * Mixtures whose experts do not fit in memory: a layer that reads them in groups gives the bits of a layer that has
+ * them all. */
+#include "orchestrator/forward/job.h"
+#include "orchestrator/surgery/precision/quantize.h"
+#include "tests/kit/arch_maker.h"
+#include "tests/kit/forward_rig.h"
+#include "tests/kit/model_maker.h"
+#include "tests/kit/suite_table.h"
+
+#include <stdlib.h>
+#include <string.h>
+
+enum { TOKENS = 700, WORDS = 96 };
+
+typedef struct stream_case {
+    session s;
+    organ_windows windows;
+    size_t begin[4];
+    uint32_t token[TOKENS];
+    float *hidden;
+    size_t width;
+} stream_case;
+
+static void set_up(stream_case *c, const char *path, unsigned threads)
+{
+    organ_error error;
+    ck_assert_msg(session_open(&c->s, path, threads, ROOMY, &error) == ORGAN_OK, "%s", error.message);
+    for (size_t k = 0; k < TOKENS; k++)
+        c->token[k] = (uint32_t)(k * k * 7 + k / 3) % WORDS;
+    memcpy(c->begin, (size_t[]){0, 1, 40, TOKENS}, sizeof c->begin);
+    c->windows = (organ_windows){c->token, 3, c->begin};
+    c->width = (size_t)organ_forward_describe(c->s.forward)->hidden;
+    c->hidden = malloc(TOKENS * c->width * sizeof *c->hidden);
+    ck_assert_int_eq(organ_forward_embed(c->s.forward, &c->windows, c->hidden, &error), ORGAN_OK);
+}
+
+static void tear_down(stream_case *c)
+{
+    free(c->hidden);
+    session_close(&c->s);
+}
+
+/* Runs all layers, of which mixtures may be streamed. */
+static void run_layers(stream_case *c, bool streamed)
+{
+    const organ_forward_config *const config = organ_forward_describe(c->s.forward);
+    organ_error error = {0};
+    for (unsigned l = 0; l < config->layers; l++) {
+        organ_layer *layer;
+        (streamed && config->kinds[l].mixture ? organ_forward_load_streamed
+                                              : organ_layer_load)(c->s.forward, (int32_t)l, &layer, &error);
+        ck_assert_msg(error.status == ORGAN_OK, "%s", error.message);
+        ck_assert(streamed && config->kinds[l].mixture ? layer->reserved : !layer->reserved);
+        ck_assert_msg(organ_layer_run(c->s.forward, layer, &c->windows, c->hidden, NULL, &error) == ORGAN_OK, "%s",
+                      error.message);
+        organ_layer_free(layer);
+    }
+}
+
+/* Memory in which a quarter has room for `experts` experts of the last layer, which must also hold the rest of it. */
+static uint64_t memory_for(const organ_forward *f, size_t experts)
+{
+    const forward_plan *const plan = &f->plans[f->config.layers - 1];
+    const uint64_t memory = 4 * experts * (uint64_t)plan->expert;
+    return memory > plan->resident ? memory : plan->resident + 1;
+}
+
+static void compare_runs(const char *path, unsigned threads, size_t experts)
+{
+    stream_case whole, parts;
+    set_up(&whole, path, threads);
+    set_up(&parts, path, threads);
+    run_layers(&whole, false);
+    organ_forward_stream(parts.s.forward);
+    parts.s.engine.memory = memory_for(parts.s.forward, experts);
+    run_layers(&parts, true);
+    ck_assert_msg(memcmp(whole.hidden, parts.hidden, TOKENS * whole.width * sizeof *whole.hidden) == 0,
+                  "%s with %u threads, %zu experts at once", path, threads, experts);
+    tear_down(&whole);
+    tear_down(&parts);
+}
+
+START_TEST(streamed_layers_give_the_same_bits)
+{
+    static const char *const paths[] = {"fixtures/forward/mixtral",  "fixtures/forward/mixtral.gguf",
+                                        "fixtures/forward/qwen3moe", "fixtures/forward/qwen3moe-stacked",
+                                        "fixtures/forward/qwen2moe", "fixtures/forward/glm4moe.gguf",
+                                        "fixtures/forward/glm4moe"};
+    for (size_t p = 0; p < sizeof paths / sizeof *paths; p++)
+        for (unsigned threads = 1; threads < 4; threads += 2)
+            compare_runs(paths[p], threads, p % 2 + 1);
+}
+END_TEST
+
+/* gpt-oss: stacks of transposed matrices whose rows of gate and up alternate, and biases. */
+START_TEST(transposed_experts_give_the_same_bits)
+{
+    const char *const path = scratch_path("gpt_oss");
+    arch_reference r = arch_make("gpt_oss", path);
+    compare_runs(path, 2, 1);
+    arch_reference_free(&r);
+}
+END_TEST
+
+START_TEST(packed_experts_give_the_same_bits)
+{
+    static const struct {
+        const char *model, *scheme, *name;
+    } cases[] = {{"fixtures/tiny-moe", "int8-group128", "int8"},
+                 {"fixtures/tiny-qwen2moe", "fp8-block128", "fp8"},
+                 {"fixtures/forward/qwen3moe.gguf", "q8_0", "q8.gguf"}};
+    for (size_t k = 0; k < sizeof cases / sizeof *cases; k++) {
+        session s;
+        organ_error error = {0};
+        json_t *report;
+        const char *const path = scratch_path("%s", cases[k].name);
+        ck_assert_int_eq(session_open(&s, cases[k].model, 2, ROOMY, &error), ORGAN_OK);
+        const organ_quantize_options q = {.model = cases[k].model,
+                                          .write.output = path,
+                                          .scheme = cases[k].scheme,
+                                          .write.max_shard_size = UINT64_MAX};
+        ck_assert_msg(organ_quantize_model(&q, &s.engine, NULL, &report, &error) == ORGAN_OK, "%s", error.message);
+        json_decref(report);
+        session_close(&s);
+        compare_runs(path, 2, 1 + k);
+    }
+}
+END_TEST
+
+/* ---- memory ---- */
+
+/* The need of a layer grows with the memory up to all of its bytes, and a batch with it. */
+START_TEST(a_streamed_layer_needs_less_memory)
+{
+    session s;
+    organ_error error = {0};
+    ck_assert_int_eq(session_open(&s, "fixtures/tiny-qwen2moe", 2, ROOMY, &error), ORGAN_OK);
+    const forward_plan *const plan = &s.forward->plans[0];
+    ck_assert_uint_eq(organ_forward_layer_need(s.forward, plan, 0), plan->bytes);
+    organ_forward_stream(s.forward);
+    ck_assert_uint_eq(organ_forward_layer_need(s.forward, plan, 0), plan->resident + plan->expert);
+    ck_assert_uint_eq(organ_forward_layer_need(s.forward, plan, UINT64_MAX), plan->bytes);
+    size_t before = 0;
+    uint64_t left = 0;
+    for (uint64_t memory = 0; memory < 64 << 20; memory += 99991) {
+        const size_t need = organ_forward_layer_need(s.forward, plan, memory);
+        ck_assert(need >= before && need <= plan->bytes);
+        ck_assert_uint_ge(organ_forward_left(s.forward, memory, 64), left);
+        before = need;
+        left = organ_forward_left(s.forward, memory, 64);
+    }
+    session_close(&s);
+}
+END_TEST
+
+START_TEST(a_streamed_run_can_be_interrupted)
+{
+    stream_case c;
+    organ_error error = {0};
+    organ_layer *layer;
+    set_up(&c, "fixtures/forward/qwen3moe", 2);
+    organ_forward_stream(c.s.forward);
+    c.s.engine.memory = memory_for(c.s.forward, 1);
+    ck_assert_int_eq(organ_forward_load_streamed(c.s.forward, 1, &layer, &error), ORGAN_OK);
+    organ_stop stop = {.asked = 1};
+    c.s.engine.stop = &stop;
+    ck_assert_int_eq(organ_layer_run(c.s.forward, layer, &c.windows, c.hidden, NULL, &error), ORGAN_INTERRUPTED);
+    organ_layer_free(layer);
+    tear_down(&c);
+}
+END_TEST
+
+Suite *forward_stream_suite(void)
+{
+    const suite_case cases[] = {
+        {"streamed",
+         {streamed_layers_give_the_same_bits, transposed_experts_give_the_same_bits, packed_experts_give_the_same_bits,
+          a_streamed_layer_needs_less_memory, a_streamed_run_can_be_interrupted}},
+    };
+    return suite_of("forward stream", cases, sizeof cases / sizeof *cases, scratch_make, scratch_remove);
+}
