@@ -25,6 +25,7 @@ typedef struct attention_job {
     size_t kv_heads, key_dim, value_dim;         /* of k and v; the output's heads may have another width */
     size_t before;
     float *room;            /* of organ_forward_latent_project */
+    float *factors;         /* of q, for each token of the group; NULL: none */
     const size_t *position; /* for each token of the group, its row in the rotation tables */
     attention_tile *tiles;
     size_t tile_count;
@@ -82,16 +83,21 @@ static void norm_heads(const attention_job *j, float *heads, size_t count, forwa
     const organ_forward_config *c = &j->group->forward->config;
     const float *const weights = organ_forward_values(j->group->layer, norm);
     const size_t dim = j->kind->head_dim, width = c->qk_norm == ORGAN_QK_NORM_ALL ? count * dim : dim;
-    for (size_t at = 0; weights && at < count * dim; at += width)
+    const bool bare = c->qk_norm_bare && j->kind->rotated;
+    for (size_t at = 0; (weights || bare) && at < count * dim; at += width)
         organ_forward_norm(heads + at, weights, c->norm_adds_one ? 1 : 0, c->rms_eps, width, heads + at);
 }
 
 static void turn_heads(const attention_job *j, float *heads, size_t count, size_t token, forward_part norm)
 {
-    norm_heads(j, heads, count, norm);
+    const bool last = j->group->forward->config.qk_norm_last;
+    if (!last)
+        norm_heads(j, heads, count, norm);
     for (size_t h = 0; h < count && j->kind->rotated; h++)
         organ_forward_rotate(j->rotation, j->position[token], j->group->forward->config.rope_neighbours,
                              heads + h * j->kind->head_dim);
+    if (last)
+        norm_heads(j, heads, count, norm);
 }
 
 static void turn_tokens(void *context, size_t index, size_t worker)
@@ -101,24 +107,33 @@ static void turn_tokens(void *context, size_t index, size_t worker)
     const size_t first = index * TOKENS_AT_ONCE, until = organ_lesser(first + TOKENS_AT_ONCE, j->group->tokens);
     for (size_t t = first; t < until; t++) {
         turn_heads(j, j->q + t * j->q_width, j->kind->heads, t, PART_NORM_Q);
+        for (size_t x = 0; j->factors && x < j->q_width; x++)
+            j->q[t * j->q_width + x] *= j->factors[t];
         turn_heads(j, j->k + (j->before + t) * j->k_width, j->kind->kv_heads, t, PART_NORM_K);
     }
 }
 
 /* ---- scores ---- */
 
-/* Converts scores of keys [first, first + keys) to softmax numerators. Query `at` attends to keys at - window + 1 ..
- * at: all earlier keys without a sliding window. Other scores become 0. */
+/* Returns the first key that a query attends to. */
+static size_t first_key(const organ_layer_kind *kind, size_t at)
+{
+    const size_t window = kind->window ? kind->window : SIZE_MAX;
+    const size_t from = at >= window ? at - window + 1 : 0;
+    return kind->chunk ? organ_larger(from, at / kind->chunk * kind->chunk) : from;
+}
+
+/* Converts scores of keys [first, first + keys) to softmax numerators. Query `at` attends to keys first_key .. at.
+ * Other scores become 0. */
 static void attention_weigh(const attention_job *j, const attention_tile *t, size_t first, size_t keys, float *scratch,
                             const attention_head *head)
 {
     const organ_forward_config *c = &j->group->forward->config;
-    const size_t window = j->kind->window ? j->kind->window : SIZE_MAX;
     const forward_softmax softmax = {j->group->forward->engine->kernels, (float)c->attention_scale,
                                      (float)c->attention_softcap, j->value_dim};
     float *const sums = scratch + FORWARD_QUERIES * FORWARD_KEYS, *const tops = sums + FORWARD_QUERIES;
     for (size_t i = 0; i < t->queries; i++) {
-        const size_t at = t->query + i, from = at >= window ? at - window + 1 : 0;
+        const size_t at = t->query + i, from = first_key(j->kind, at);
         const size_t lo = from > first ? organ_lesser(from - first, keys) : 0,
                      hi = at >= first ? organ_lesser(at + 1 - first, keys) : 0;
         organ_forward_softmax_block(&softmax, scratch + i * FORWARD_KEYS, lo, lo < hi ? hi : lo, keys, &tops[i],
@@ -156,8 +171,9 @@ static void attend_block(const attention_job *j, const attention_tile *t, size_t
 /* Attends from the queries of a tile to the keys in their windows. */
 static void attend_head(const attention_job *j, const attention_tile *t, const attention_head *head, float *scratch)
 {
-    const size_t window = j->kind->window ? j->kind->window : SIZE_MAX;
-    const size_t lo = t->query >= window ? t->query - window + 1 : 0, until = t->query + t->queries;
+    const double factor = j->group->forward->config.value_scale;
+    const float scale = factor != 0 ? (float)factor : 1;
+    const size_t lo = first_key(j->kind, t->query), until = t->query + t->queries;
     float *const out = head->out, *const sums = scratch + FORWARD_QUERIES * FORWARD_KEYS;
     for (size_t i = 0; i < t->queries; i++) {
         memset(out + i * head->out_stride, 0, j->value_dim * sizeof *out);
@@ -171,7 +187,7 @@ static void attend_head(const attention_job *j, const attention_tile *t, const a
     }
     for (size_t i = 0; i < t->queries; i++)
         for (size_t x = 0; x < j->value_dim; x++)
-            out[i * head->out_stride + x] /= sums[i];
+            out[i * head->out_stride + x] = out[i * head->out_stride + x] * scale / sums[i];
 }
 
 /* All heads attend to the latent vectors, with queries and sums in the worker's scratch. */
@@ -219,10 +235,14 @@ static void attend(void *context, size_t index, size_t worker)
 static organ_status cut_windows(attention_job *j, forward_rotation *rotation, size_t **positions, organ_error *error)
 {
     const forward_group *g = j->group;
+    const organ_forward_config *const c = &g->forward->config;
+    const bool scaled = c->query_scale.beta != 0 && !(c->query_scale.unrotated && j->kind->rotated);
     size_t row;
     *positions = malloc(g->tokens * sizeof **positions);
     j->tiles = malloc((g->tokens / FORWARD_QUERIES + (g->until - g->window)) * sizeof *j->tiles);
-    if (!*positions || !j->tiles)
+    if (scaled)
+        j->factors = malloc(g->tokens * sizeof *j->factors);
+    if (!*positions || !j->tiles || (scaled && !j->factors))
         return organ_fail_errno(error, ENOMEM, "cannot allocate a list of %zu tokens", g->tokens);
     for (size_t w = g->window; w < g->until; w++) {
         const size_t first = g->windows->begin[w] - g->first, tokens = g->windows->begin[w + 1] - g->windows->begin[w];
@@ -230,6 +250,8 @@ static organ_status cut_windows(attention_job *j, forward_rotation *rotation, si
             return error->status;
         for (size_t t = 0; t < tokens; t++)
             (*positions)[first + t] = row + j->before + t;
+        for (size_t t = 0; t < tokens && scaled; t++)
+            j->factors[first + t] = organ_forward_query_factor(c, j->kind, j->before + t);
         for (size_t t = 0; t < tokens; t += FORWARD_QUERIES)
             j->tiles[j->tile_count++] =
                 (attention_tile){first, j->before + t, organ_lesser(FORWARD_QUERIES, tokens - t)};
@@ -299,6 +321,9 @@ static organ_status run_attention(attention_job *j, const float *normed, float *
         return error->status;
     if (organ_forward_share(j->group->forward->engine, tasks, work_of_tiles(j), attend, j, error))
         return error->status;
+    /* q is no longer needed. */
+    if (organ_forward_gate_output(j->group, normed, j->out, j->q, error))
+        return error->status;
     return give_out(j, projected, error);
 }
 
@@ -340,6 +365,7 @@ organ_status organ_forward_attention(forward_group *g, organ_error *error)
         organ_forward_norm_all(g, PART_NORM_ATTENTION, g->hidden, normed, g->tokens, error) == ORGAN_OK)
         run_attention(&j, normed, projected, error);
     free(positions);
+    free(j.factors);
     free(j.tiles);
     return error->status;
 }

@@ -33,8 +33,20 @@ typedef struct organ_rope_config {
 /* The norms of a layer: before attention and feed-forward, around both, or only after both. */
 typedef enum organ_norm_placement { ORGAN_NORMS_BEFORE, ORGAN_NORMS_AROUND, ORGAN_NORMS_AFTER } organ_norm_placement;
 
-/* The norm of q and k before rotation: none, one over each head, or one over all heads of a token together. */
+/* The norm of q and k, usually before rotation: none, one over each head, or one over all heads of a token together. */
 typedef enum organ_qk_norm { ORGAN_QK_NORM_NONE, ORGAN_QK_NORM_HEAD, ORGAN_QK_NORM_ALL } organ_qk_norm;
+
+/* The gate of the attention's output, before the output projection: none, the logistic or softplus of a linear layer of
+ * the attention's input. */
+typedef enum organ_attention_gate { ORGAN_UNGATED, ORGAN_GATE_LOGISTIC, ORGAN_GATE_SOFTPLUS } organ_attention_gate;
+
+/* After the rotation, q of a token at position p (from 0) is multiplied by 1 + beta ln(1 + floor((p + offset) /
+ * length)); beta 0: not. */
+typedef struct organ_query_scale {
+    double beta, length;
+    unsigned offset;
+    bool unrotated; /* only in layers that do not rotate q and k */
+} organ_query_scale;
 
 /* A layer of the model. */
 typedef struct organ_layer_kind {
@@ -43,6 +55,7 @@ typedef struct organ_layer_kind {
     unsigned value_dim;       /* width of a head of v and of the attention's output */
     unsigned window;          /* a token attends to the last `window` tokens, itself included; 0: to all before it */
     bool latent;              /* multi-head latent attention, and k and v have as many heads as q */
+    unsigned chunk;           /* the tokens before it in the same chunk of that many positions only; 0: no chunks */
     bool rotated;             /* q and k get positions, by rope, or by rope_local in a layer with a window */
     bool sinks;               /* each head has a sink: a score without a key, which takes part in the softmax */
     bool mixture;             /* the feed-forward has routed experts; false: it is dense */
@@ -79,6 +92,12 @@ typedef struct organ_forward_config {
     double logit_scale;    /* factor of the logits, before the soft cap; 1: none */
     organ_norm_placement norms;
     organ_qk_norm qk_norm;
+    bool qk_norm_last; /* after the rotation */
+    bool qk_norm_bare; /* without weights, and only in layers that rotate q and k */
+    organ_query_scale query_scale;
+    organ_attention_gate gate;
+    bool gate_heads;    /* the gate has one number for each head; false: one for each number of the output */
+    double value_scale; /* factor of v; 0: none */
     bool norm_adds_one, tied_output;
     bool nested;                          /* the configuration is the text part of a multimodal model's */
     bool qkv_bias, output_bias, mlp_bias; /* linear layers with a bias; for a GGUF file, as found in its tensors */

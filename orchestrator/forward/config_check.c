@@ -115,6 +115,18 @@ static organ_status check_gate(const char *label, const organ_forward_config *c,
     return ORGAN_OK;
 }
 
+static organ_status check_heads(const char *label, const organ_forward_config *c, organ_error *error)
+{
+    const organ_query_scale *const q = &c->query_scale;
+    if (!isfinite(c->value_scale))
+        return organ_fail(error, ORGAN_BAD_INPUT, "%s: the factor of values is %g, not finite", label, c->value_scale);
+    if (!isfinite(q->beta) || (q->beta != 0 && (!(q->length >= 1) || !isfinite(q->length))))
+        return organ_fail(error, ORGAN_BAD_INPUT,
+                          "%s: queries are scaled with beta %g by multiples of %g positions, which are not from 1",
+                          label, q->beta, q->length);
+    return ORGAN_OK;
+}
+
 static organ_status check_numbers(const char *label, const organ_forward_config *c, organ_error *error)
 {
     if (!(c->rms_eps >= 0) || !isfinite(c->rms_eps))
@@ -212,7 +224,8 @@ organ_status organ_forward_config_check(const char *label, organ_forward_config 
             check_latent(label, &c->latent, error);
     if (error->status || check_size(label, "hidden_size", c->hidden, 1 << 20, error) ||
         check_size(label, "vocab_size", c->vocabulary, 1 << 28, error) || check_numbers(label, c, error) ||
-        check_gate(label, c, error) || check_experts(label, c, error) || check_rope(label, c, &c->rope, error))
+        check_gate(label, c, error) || check_heads(label, c, error) || check_experts(label, c, error) ||
+        check_rope(label, c, &c->rope, error))
         return error->status;
     return check_rope(label, c, &c->rope_local, error);
 }

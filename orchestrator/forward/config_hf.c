@@ -123,6 +123,11 @@ static organ_status read_hf_config(const config_hf_source *s, organ_forward_conf
     c->norms = f->norms;
     c->norm_adds_one = f->norm_adds_one;
     c->qk_norm = !f->qk_norm_key || organ_config_flag(s, f->qk_norm_key, false) ? f->qk_norm : ORGAN_QK_NORM_NONE;
+    c->qk_norm_last = f->qk_norm_last;
+    c->qk_norm_bare = f->qk_norm_bare;
+    c->gate = f->gate;
+    c->gate_heads = f->gate_heads;
+    c->value_scale = organ_config_number(s, f->value_scale);
     c->rope_interleaved = f->interleaved;
     c->qkv_bias = organ_config_flag_of(s, f->qkv_bias);
     c->output_bias = organ_config_flag_of(s, f->output_bias);

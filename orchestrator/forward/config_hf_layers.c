@@ -16,7 +16,11 @@ static void read_layer_types(const config_hf_source *s, const json_t *types, org
     }
     for (unsigned l = 0; l < c->layers; l++) {
         const char *word = organ_json_plain(json_array_get(types, l));
-        const bool windowed = word && strcmp(word, "sliding_attention") == 0;
+        const bool windowed = word && strcmp(word, "sliding_attention") == 0 && !s->family->chunk;
+        if (word && s->family->chunk && strcmp(word, "chunked_attention") == 0) {
+            c->kinds[l].chunk = organ_config_needed(s, s->family->chunk);
+            continue;
+        }
         if (windowed && c->window == 0)
             organ_fail(s->error, ORGAN_BAD_INPUT, "%s: layers have a sliding window of 0 tokens", s->label);
         if (!windowed && (!word || strcmp(word, "full_attention")))
@@ -43,6 +47,19 @@ static void number_windows(const config_hf_source *s, organ_forward_config *c)
         c->kinds[l].window = 0;
 }
 
+/* Chunks of positions: by layer_types, else in layers that rotate q and k. */
+static void read_chunks(const config_hf_source *s, organ_forward_config *c)
+{
+    const json_t *const types = organ_config_member(s->root, "layer_types");
+    const unsigned chunk = organ_config_needed(s, s->family->chunk);
+    if (chunk == 0)
+        organ_fail(s->error, ORGAN_BAD_INPUT, "%s: %s is 0", s->label, s->family->chunk);
+    if (types)
+        read_layer_types(s, types, c);
+    for (unsigned l = 0; !types && l < c->layers; l++)
+        c->kinds[l].chunk = c->kinds[l].rotated ? chunk : 0;
+}
+
 void organ_config_windows(const config_hf_source *s, organ_forward_config *c)
 {
     const forward_windows windows = s->family->windows;
@@ -63,7 +80,9 @@ void organ_config_windows(const config_hf_source *s, organ_forward_config *c)
 /* no_rope_layers has 1 for a layer that rotates q and k and 0 for a layer that does not. */
 static void read_no_rope_list(const config_hf_source *s, organ_forward_config *c)
 {
-    const json_t *const list = organ_config_member(s->root, "no_rope_layers");
+    const json_t *list = organ_config_member(s->root, "no_rope_layers");
+    if (s->family->chunk && json_is_array(list) && json_array_size(list) == 0) /* published files of Llama 4 */
+        list = NULL;
     const unsigned interval = organ_config_size(s, "no_rope_layer_interval", 4);
     if (list && (!json_is_array(list) || json_array_size(list) != c->layers))
         organ_config_refuse(s, "no_rope_layers", list, "a list with 0 or 1 for each of num_hidden_layers");
@@ -84,4 +103,6 @@ void organ_config_positions(const config_hf_source *s, organ_forward_config *c)
         read_no_rope_list(s, c);
     if (s->family->unrotated == UNROTATED_FULL)
         organ_forward_config_unrotate(c);
+    if (s->family->chunk && !s->error->status)
+        read_chunks(s, c);
 }

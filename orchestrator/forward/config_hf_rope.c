@@ -92,6 +92,37 @@ static unsigned rotated_dimensions(const config_hf_source *s, double part, const
     return latent ? latent : dimensions;
 }
 
+/* HunYuan's theta for any length: theta alpha^(d / (d - 2)). */
+static void read_alpha(const config_hf_source *s, const json_t *object, organ_rope_config *rope)
+{
+    const double alpha = s->family->rope_alpha ? organ_config_real(s, object, "alpha", 0) : 0;
+    if (rope->kind != ORGAN_ROPE_DYNAMIC || alpha == 0)
+        return;
+    if (!(alpha > 0) || rope->dimensions <= 2)
+        organ_fail(s->error, ORGAN_BAD_INPUT, "%s: alpha is %g with %u rotated dimensions: not above 0, or not above 2",
+                   s->label, alpha, rope->dimensions);
+    rope->theta *= pow(alpha, rope->dimensions / (rope->dimensions - 2.0));
+    rope->kind = ORGAN_ROPE_DEFAULT;
+}
+
+/* Reads the scale of queries of Llama 4 and of models that took it over; `object` has the fields of the rotation. */
+static void read_query_scale(const config_hf_source *s, const json_t *object, organ_forward_config *c)
+{
+    static const char *const length = "original_max_position_embeddings";
+    const bool llama4 = s->family->query == QUERY_LLAMA4;
+    if (s->family->query == QUERY_NONE || (llama4 && !organ_config_flag(s, "attn_temperature_tuning", true)))
+        return;
+    if (!llama4 && (!organ_config_member(object, "llama_4_scaling_beta") || !organ_config_member(object, length)))
+        organ_fail(s->error, ORGAN_BAD_INPUT, "%s: llama_4_scaling_beta or %s is missing in the rotation", s->label,
+                   length);
+    c->query_scale.beta = llama4 ? organ_config_real(s, s->root, "attn_scale", 0.1)
+                                 : organ_config_real(s, object, "llama_4_scaling_beta", 0);
+    c->query_scale.length =
+        llama4 ? organ_config_real(s, s->root, "floor_scale", 8192) : organ_config_real(s, object, length, 0);
+    c->query_scale.offset = llama4;
+    c->query_scale.unrotated = llama4;
+}
+
 /* `object` has the fields of the rotation, or is NULL; `theta` is the default. */
 static organ_rope_config read_rope(const config_hf_source *s, const json_t *object, double theta,
                                    const organ_forward_config *c)
@@ -103,6 +134,7 @@ static organ_rope_config read_rope(const config_hf_source *s, const json_t *obje
     rope.dimensions = rotated_dimensions(s, part, c);
     rope.theta = organ_config_real(s, object, "rope_theta", theta);
     read_kind(s, object, &rope);
+    read_alpha(s, object, &rope);
     if (rope.kind == ORGAN_ROPE_DEFAULT)
         return rope;
     const double fallback = organ_config_real(s, s->root, "original_max_position_embeddings", (double)c->context);
@@ -142,6 +174,7 @@ void organ_config_ropes(const config_hf_source *s, organ_forward_config *c)
         return;
     }
     c->rope = read_rope(s, object, organ_config_real(s, s->root, "rope_theta", s->family->theta), c);
+    read_query_scale(s, object, c);
     c->rope_local = c->rope;
     if (c->latent.rank && c->rope.kind != ORGAN_ROPE_DEFAULT) {
         const double scale = yarn_scale(c->rope.factor, organ_config_real(s, object, "mscale_all_dim", 0));

@@ -23,6 +23,8 @@ static const forward_name mixtral_names[] = {
     {PART_SHARED_UP, "mlp.shared_experts.up_proj.weight"}, {PART_SHARED_DOWN, "mlp.shared_experts.down_proj.weight"}
 static const forward_name shared_experts_names[] = {SHARED_EXPERTS, {0}};
 static const forward_name attended_names[] = {{PART_NORM_FEED, "post_attention_norm.weight"}, {0}};
+static const forward_name hunyuan_names[] = {
+    {PART_NORM_Q, "self_attn.query_layernorm.weight"}, {PART_NORM_K, "self_attn.key_layernorm.weight"}, {0}};
 static const forward_name gpt_oss_names[] = {{PART_ROUTER, "mlp.router.weight"}, {0}};
 
 static const forward_name glm4_names[] = {
@@ -107,6 +109,9 @@ static const forward_family families[] = {
      .output_bias = {"attention_bias", true}, .windows = WINDOWS_TYPES, .window_pattern = 2, .sinks = SINKS_ALL,
      .gate_limit = {"swiglu_limit", 7}, .gate_alpha = {"swiglu_alpha", 1.702}, .mixture = &gpt_oss_mixture,
      .names = gpt_oss_names},
+    {.architecture = "Ministral3ForCausalLM", .windows = WINDOWS_ALL, .query = QUERY_ROPE, .head_dim = 128},
+    {.architecture = "HunYuanDenseV1ForCausalLM", .theta = 1e4, ATTENTION_BIAS, .qk_norm = ORGAN_QK_NORM_HEAD,
+     .qk_norm_last = true, .rope_alpha = true, .names = hunyuan_names},
     {.architecture = "Phi3ForCausalLM", .gguf = "phi3", .theta = 1e4, .windows = WINDOWS_ALL, .names = phi3_names,
      .gguf_names = phi3_gguf_names},
     {.architecture = "GemmaForCausalLM", .gguf = "gemma", .theta = 1e4, .head_dim = 256, ATTENTION_BIAS,

@@ -23,6 +23,10 @@ typedef struct forward_number {
     double otherwise;
 } forward_number;
 
+/* The members for organ_query_scale: llama_4_scaling_beta and original_max_position_embeddings of the rotation, or
+ * those of Llama 4: attn_scale, floor_scale, attn_temperature_tuning. */
+typedef enum forward_query { QUERY_NONE, QUERY_ROPE, QUERY_LLAMA4 } forward_query;
+
 /* The layers that have sinks. */
 typedef enum forward_sinks { SINKS_NONE, SINKS_ALL, SINKS_WINDOWED } forward_sinks;
 
@@ -109,6 +113,13 @@ typedef struct forward_family {
     unsigned window_pattern; /* every window_pattern-th layer has no window, if the file does not say it; 0: all have */
     forward_unrotated unrotated;
     forward_local local;
+    bool qk_norm_last, qk_norm_bare; /* as in organ_forward_config */
+    forward_query query;
+    organ_attention_gate gate;
+    bool gate_heads;
+    const char *chunk;          /* size of chunks in layers that rotate q and k, or that layer_types names */
+    forward_number value_scale; /* of v; null means 1 */
+    bool rope_alpha;            /* rope_type "dynamic" with alpha: theta grows once, not with the length of a window */
     unsigned head_dim;          /* if config.json has no head_dim; 0: hidden_size / num_attention_heads */
     double theta;               /* if config.json has no rope_theta; 0: it must have rope_parameters or rope_scaling */
     double rotated_part;        /* of a head, if config.json has no partial_rotary_factor; 0: all of it */

@@ -210,7 +210,7 @@ uint64_t organ_forward_stored_row(unsigned turned_head_dim, uint64_t row);
 
 /* ---- arithmetic ---- */
 
-/* RMSNorm: y = x / sqrt(mean(x^2) + eps) * (plus + w); y may be x. */
+/* RMSNorm: y = x / sqrt(mean(x^2) + eps) * (plus + w), or without the last factor if w is NULL; y may be x. */
 void organ_forward_norm(const float *x, const float *w, float plus, double eps, size_t n, float *y);
 /* Replaces each value by 1 / (1 + e^-x). */
 void organ_forward_logistic(const organ_kernels *kernels, float *values, size_t n);
@@ -376,6 +376,12 @@ void organ_forward_latent_query(const forward_group *group, size_t head, const f
 void organ_forward_latent_value(const forward_group *group, size_t head, const float *sums, size_t queries, float *out,
                                 void *packing);
 
+/* Returns the factor of q at a position of the layer: 1 without organ_query_scale. */
+float organ_forward_query_factor(const organ_forward_config *config, const organ_layer_kind *kind, size_t position);
+/* Multiplies the attention's output (tokens x heads x value_dim) by its gate, a linear layer of `normed`. `room` has as
+ * many floats as the output. Without a gate it does nothing. */
+organ_status organ_forward_gate_output(forward_group *group, const float *normed, float *out, float *room,
+                                       organ_error *error);
 /* hidden += attention(norm(hidden)). */
 organ_status organ_forward_attention(forward_group *group, organ_error *error);
 /* hidden += feed_forward(norm(hidden)). */

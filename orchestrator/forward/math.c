@@ -26,7 +26,9 @@ void organ_forward_norm(const float *x, const float *w, float plus, double eps, 
     for (size_t l = 0; k < n; k++, l++)
         lanes[l] += x[k] * x[k];
     const float scale = 1.0f / sqrtf(math_fold_lanes(lanes) / (float)n + (float)eps);
-    for (k = 0; k < n; k++)
+    for (k = 0; !w && k < n; k++)
+        y[k] = x[k] * scale;
+    for (k = 0; w && k < n; k++)
         y[k] = x[k] * scale * (plus + w[k]);
 }
 

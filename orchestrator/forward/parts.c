@@ -36,6 +36,7 @@ static const char *const usual_names[PART_NAMES][2] = {
     [PART_ROUTER] = {"mlp.gate.weight", "ffn_gate_inp.weight"},
     [PART_ROUTER_BIAS] = {"mlp.gate.e_score_correction_bias", "exp_probs_b.bias"},
     [PART_BIAS_ROUTER] = {"mlp.router.bias", "ffn_gate_inp.bias"},
+    [PART_HEAD_GATE] = {"self_attn.gate_proj.weight", "attn_gate.weight"},
     [PART_SINKS] = {"self_attn.sinks", "attn_sinks.weight"},
     [PART_SHARED] = {"mlp.shared_expert_gate.weight", "ffn_gate_inp_shexp.weight"},
     [PART_SHARED_GATE] = {"mlp.shared_expert.gate_proj.weight", "ffn_gate_shexp.weight"},

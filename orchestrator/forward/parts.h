@@ -38,6 +38,7 @@ typedef enum forward_part {
     PART_ROUTER_BIAS, /* the correction, which only the choice of experts adds */
     PART_BIAS_ROUTER, /* the bias of the router's linear layer */
     PART_SINKS,       /* a score for each head */
+    PART_HEAD_GATE,   /* of the attention's output */
     PART_SHARED,      /* the gate of the shared expert: one row */
     PART_SHARED_GATE, /* and the two after it, in the order of PART_GATE, PART_UP, PART_DOWN */
     PART_SHARED_UP,

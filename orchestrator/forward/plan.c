@@ -292,7 +292,9 @@ static void add_attention(builder *b)
     add_bias(b, PART_BIAS_O, c->output_bias, c->hidden);
     if (kind->sinks)
         add_named_part(b, PART_SINKS, 0, kind->heads);
-    if (c->qk_norm != ORGAN_QK_NORM_NONE) {
+    if (c->gate != ORGAN_UNGATED)
+        add_named_part(b, PART_HEAD_GATE, (uint64_t)kind->heads * (c->gate_heads ? 1 : kind->value_dim), c->hidden);
+    if (c->qk_norm != ORGAN_QK_NORM_NONE && !c->qk_norm_bare) {
         const bool all = c->qk_norm == ORGAN_QK_NORM_ALL;
         add_named_part(b, PART_NORM_Q, 0, all ? rows[0] : kind->head_dim);
         add_named_part(b, PART_NORM_K, 0, all ? rows[1] : kind->head_dim);

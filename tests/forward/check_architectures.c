@@ -17,7 +17,7 @@
 
 /* clang-format off */
 static const char *const model_types[] = {
-    "gpt_oss", "gpt_oss-mxfp4",
+    "gpt_oss", "gpt_oss-mxfp4", "ministral3", "hunyuan_v1_dense",
     "llama", "mistral", "mixtral", "qwen2", "qwen2_moe", "qwen3", "qwen3_moe", "gemma2", "gemma3_text", "phi3",
     "glm4_moe", "dots1", "gemma", "smollm3", "olmo2", "olmo3", "exaone4", "granite", "seed_oss", "ministral", "helium",
     "ernie4_5", "smollm3-interval",
@@ -161,6 +161,9 @@ static const struct {
     {"gpt_oss", "num_experts_per_tok", "5", "num_experts_per_tok"},
     {"gpt_oss", "sliding_window", "0", "sliding window"},
     {"gpt_oss-mxfp4", "intermediate_size", "97", "tensor"},
+    {"ministral3", "rope_parameters", "{\"rope_type\": \"default\", \"rope_theta\": 10000.0}", "llama_4_scaling_beta"},
+    {"hunyuan_v1_dense", "rope_parameters",
+     "{\"rope_type\": \"dynamic\", \"rope_theta\": 10000.0, \"alpha\": -1, \"factor\": 1.0}", "alpha"},
     {"granite", "logits_scaling", "0", "logits_scaling"},
     {"granite", "attention_multiplier", "-1", "scale of attention"},
     {"exaone4", "layer_types", "[\"sliding_attention\"]", "layer_types"},
