@@ -1,24 +1,25 @@
 #!/usr/bin/env python3
 # SPDX-License-Identifier: MIT
-"""Makes the tables of docs/kernels.md anew.
+"""Writes the figures of docs/kernels.tsv and the table of docs/kernels.md.
 
-    docs/make_kernels.py bounds                    cycles per 16 elements that llvm-mca finds for the inner loops in build/kernels/isa_*.o
-    docs/make_kernels.py measured KERNELS.json     what `ninja bench-kernels` has measured on this CPU (`ninja kernels-measured` runs both)
-    docs/make_kernels.py loop ISA FUNCTION         the instructions of one inner loop, as they go to llvm-mca
+    docs/make_kernels.py bounds                    cycles per 16 elements that llvm-mca computes for the inner loops in build/kernels/isa_avx512.o
+    docs/make_kernels.py measured KERNELS.json     the measurements of `ninja bench-kernels` on this CPU (`ninja kernels-measured` runs both)
+    docs/make_kernels.py loop ISA FUNCTION         prints the instructions of one inner loop
 
-Either keeps the columns of the other. Needs binutils and LLVM's llvm-mca ($LLVM_MCA selects a version other than the newest). A
-kernel whose inner loop is not found, or that llvm-mca rejects, ends the program with 1.
+Each keeps the columns of the other. Needs binutils and LLVM's llvm-mca ($LLVM_MCA selects a version other than the newest). If the inner
+loop of a kernel is not found, or llvm-mca rejects it, the program ends with 1.
 """
 import json, os, re, shutil, subprocess, sys
 
 ROOT = os.path.dirname(os.path.dirname(os.path.abspath(__file__)))
 PAGE = os.path.join(ROOT, "docs", "kernels.md")
+TABLE = os.path.join(ROOT, "docs", "kernels.tsv")
 # Per ISA: the models of llvm-mca.
 MODELS = {
     "avx512": ["skylake-avx512", "icelake-server", "znver4"],
     "avx2": ["icelake-server", "znver3", "znver4"],
 }
-SHOWN = ["avx512"]  # the ISAs with a table in the page; `ninja bench-kernels` prints all
+SHOWN = "avx512"  # the ISA of docs/kernels.tsv; `ninja bench-kernels` prints all
 UNROLLED = 400  # iterations that llvm-mca simulates; as many again tell what one takes
 
 # Of each kernel: its name in the benchmark, its function, how the elements that its loop makes are counted (vectors stored, loaded or divided,
@@ -178,24 +179,22 @@ def object_of(isa):
     return os.path.join(ROOT, f"build/kernels/isa_{isa}.o")
 
 
-# ---- the page ----
+# ---- the table and the page ----
 EMPTY = "–"
+COLUMNS = ["kernel", "bound", "unit", "model", "measured", "cold"]
 
 
-def rows_of(text, isa):
-    """The cells of each kernel's row, those of the table of one ISA."""
-    table = re.search(f"<!-- {isa} -->\n(.*?)<!-- /{isa} -->", text, re.S)
-    if not table:
-        fail(f"docs/kernels.md has no place for {isa}")
-    rows = [[cell.strip() for cell in line.strip("|").split("|")] for line in table.group(1).splitlines() if line.startswith("|")]
-    return {row[0]: row[1:] for row in rows[2:]}
+def read_rows():
+    """The cells of each kernel's row in docs/kernels.tsv, behind its name."""
+    with open(TABLE, encoding="utf-8") as stream:
+        rows = [line.rstrip("\n").split("\t") for line in stream]
+    return {row[0]: row[1:] for row in rows[1:]}
 
 
-def with_rows(text, isa, rows):
-    head = ["kernel", "bound, unit, model", "measured", "cold, × memcpy"]
-    lines = [head, ["---"] + ["--:"] * (len(head) - 1), *([name, *cells] for name, cells in rows.items())]
-    table = "\n".join("| " + " | ".join(line) + " |" for line in lines)
-    return re.sub(f"<!-- {isa} -->\n.*?<!-- /{isa} -->", lambda _: f"<!-- {isa} -->\n\n{table}\n\n<!-- /{isa} -->", text, flags=re.S)
+def write_rows(rows):
+    with open(TABLE, "w", encoding="utf-8") as stream:
+        for row in [COLUMNS, *([name, *cells] for name, cells in rows.items())]:
+            print(*row, sep="\t", file=stream)
 
 
 FITTED = "q8_0 q4_0 q4_1 q5_0 q5_1 q4_k q5_k q6_k".split()
@@ -216,43 +215,39 @@ def with_fitted(text, found):
 
 
 def bounds_of(mca):
-    for isa in SHOWN:
-        for name, function, (way, size), having in kernels(isa):
-            texts, elements = inner_loop(object_of(isa), function, way, size, having)
-            found = []
-            for model in MODELS[isa]:
-                took, limit = bound(mca, model, texts)
-                if took is None:
-                    fail(f"{name}, {isa}, {model}: {limit}")
-                found.append((took * 16 / elements, limit, model))
-            least, limit, model = min(found)
-            yield isa, name, f"{least:.2f} {limit}, {model}"
+    for name, function, (way, size), having in kernels(SHOWN):
+        texts, elements = inner_loop(object_of(SHOWN), function, way, size, having)
+        found = []
+        for model in MODELS[SHOWN]:
+            took, limit = bound(mca, model, texts)
+            if took is None:
+                fail(f"{name}, {SHOWN}, {model}: {limit}")
+            found.append((took * 16 / elements, limit, model))
+        yield name, min(found)
 
 
-def write_bounds(text):
-    found = list(bounds_of(llvm_mca()))
-    for isa in SHOWN:
-        before, after = rows_of(text, isa), {}
-        for _, name, least in (row for row in found if row[0] == isa):
-            _, measured, cold = before.get(name, [EMPTY] * 3)
-            after[name] = [least, measured, cold]
-        text = with_rows(text, isa, after)
-    return text
+def write_bounds():
+    before, after = read_rows(), {}
+    for name, (least, limit, model) in bounds_of(llvm_mca()):
+        after[name] = [f"{least:.2f}", limit, model, *before.get(name, [EMPTY] * 5)[3:]]
+    write_rows(after)
 
 
-def write_measured(text, file):
+def write_measured(file):
     with open(file, encoding="utf-8") as stream:
         results = json.load(stream)["results"]
     found = {(row["isa"].split("-")[0], row["kernel"] + row["isa"].partition("-")[2], row["cold"]): row for row in results}
-    for isa in SHOWN:
-        rows = rows_of(text, isa)
-        for name, cells in rows.items():
-            warm, cold = (found.get((isa, name.replace(", mixed", "mixed"), way)) for way in (False, True))
-            if warm and cold:
-                cells[1] = f"{16 / warm['elements_per_cycle']:.2f}"
-                cells[2] = f"{cold['ratio_to_memcpy']:.2f}" if cold["ratio_to_memcpy"] else EMPTY
-        text = with_rows(text, isa, rows)
-    return with_fitted(text, found)
+    rows = read_rows()
+    for name, cells in rows.items():
+        warm, cold = (found.get((SHOWN, name.replace(", mixed", "mixed"), way)) for way in (False, True))
+        if warm and cold:
+            cells[3] = f"{16 / warm['elements_per_cycle']:.2f}"
+            cells[4] = f"{cold['ratio_to_memcpy']:.2f}" if cold["ratio_to_memcpy"] else EMPTY
+    write_rows(rows)
+    with open(PAGE, encoding="utf-8") as stream:
+        text = stream.read()
+    with open(PAGE, "w", encoding="utf-8") as stream:
+        stream.write(with_fitted(text, found))
 
 
 def show_loop(isa, wanted):
@@ -265,16 +260,12 @@ def show_loop(isa, wanted):
 def main(words):
     if len(words) == 3 and words[0] == "loop":
         return show_loop(words[1], words[2])
-    with open(PAGE, encoding="utf-8") as stream:
-        text = stream.read()
     if words == ["bounds"]:
-        text = write_bounds(text)
+        write_bounds()
     elif len(words) == 2 and words[0] == "measured":
-        text = write_measured(text, words[1])
+        write_measured(words[1])
     else:
-        fail("what shall it do? See its first lines")
-    with open(PAGE, "w", encoding="utf-8") as stream:
-        stream.write(text)
+        fail("unknown arguments; the first lines of this file describe them")
 
 
 if __name__ == "__main__":
