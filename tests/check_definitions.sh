@@ -30,24 +30,25 @@ value_in() {
         match($0, "^static const .*[ *]" name "(\\[[^]]*\\])? = ") { print tidy(substr($0, RSTART + RLENGTH)); exit }'
 }
 
-# Reads lines "    NAME = value (file)" of pages and prints those that differ from the source. Sets $constants to the number of lines.
+# Reads a table of page, name, value and file, and prints constants that differ from the source. Sets $constants to their number.
 differing() {
     constants=0
-    local name value file found
-    while IFS=$'\t' read -r name value file; do
+    local page name value file found
+    while IFS=$'\t' read -r page name value file; do
         constants=$((constants + 1))
         found=$([[ -f $file ]] && value_in "$name" "$file")
-        [[ $found == "$value" ]] || echo "$name is $value in the page, but '$found' in $file"
-    done < <(sed -nE 's,^    ([A-Za-z_][A-Za-z0-9_]*) = (.*) \(([a-z0-9_/]+\.[ch])\)$,\1\t\2\t\3,p' "$@")
+        [[ $found == "$value" && -f docs/definitions/$page.md ]] || echo "$name of $page is $value in the table, but '$found' in $file"
+    done < <(tail -n +2 "$1")
 }
 
-differing "${definitions[@]}" >"$scratch/differing"
+table=docs/definitions/constants.tsv
+differing "$table" >"$scratch/differing"
 if [[ -s $scratch/differing ]]; then fail "$(cat "$scratch/differing")"; else pass; fi
-if ((constants >= 180)); then pass; else fail "docs/definitions has $constants constants, fewer than 180"; fi
+if ((constants >= 180)); then pass; else fail "$table has $constants constants, fewer than 180"; fi
 
 # The comparison reports a wrong value, a wrong name and a wrong file.
-sed -E 's/^(    HAAR_LEVELS = )5/\16/; s/^    TAU = /    TAUX = /; s/^(    FAR = .*)autopsy_distance/\1autopsy/' "${definitions[@]}" >"$scratch/wrong.md"
-differing "$scratch/wrong.md" >"$scratch/differing"
+sed -E 's/\t(HAAR_LEVELS)\t5/\t\1\t6/; s/\tTAU\t/\tTAUX\t/; s/(\tFAR\t.*)autopsy_distance/\1autopsy/' "$table" >"$scratch/wrong.tsv"
+differing "$scratch/wrong.tsv" >"$scratch/differing"
 if [[ $(wc -l <"$scratch/differing") == 3 ]]; then pass; else fail "three wrong constants give: $(cat "$scratch/differing")"; fi
 
 # The pages have every definition that a document can name, and every schema that they name is in the sources.
