@@ -73,6 +73,14 @@ typedef struct organ_latent_config {
 /* Upper bound on the number of expert groups; DeepSeek-V3 has 8. */
 #define ORGAN_ROUTER_GROUPS 64
 
+/* How a router scores the experts of a token. The factor of a chosen expert in the token's sum is its score. */
+typedef struct organ_router_rule {
+    bool logistic;      /* scores are the logistic of each value; false: the softmax over all experts */
+    bool corrected;     /* experts are chosen by score plus a correction, which is not part of their factors */
+    bool best_in_group; /* groups are compared by their best expert; false: by the sum of their two best */
+    float least_sum;    /* factors are normalised by their sum, or by this number if the sum is less; 0: by the sum */
+} organ_router_rule;
+
 typedef struct organ_forward_config {
     char architecture[96];
     unsigned layers, heads, kv_heads, head_dim;         /* heads and their width: of most layers */
@@ -112,12 +120,9 @@ typedef struct organ_forward_config {
     /* width of the expert that processes every token in addition to the routed ones; 0: none */
     unsigned shared_intermediate;
     bool shared_gated; /* its output is multiplied by a logistic gate of the token */
-    /* The router replaces the softmax over experts by the logistic of each value. Experts are chosen by that plus a
-     * correction, which is not part of their factors. */
-    bool logistic_router;
+    organ_router_rule router;
     unsigned router_groups,
         router_groups_used;     /* number of groups, and of groups from which experts are chosen; below 2: no groups */
-    bool router_groups_by_best; /* a group is ranked by its best expert, not by the sum of its two best */
     float router_scale;         /* multiplies the factors of all experts; 0: none */
 } organ_forward_config;
 

@@ -141,17 +141,17 @@ static organ_status check_numbers(const char *label, const organ_forward_config 
     return ORGAN_OK;
 }
 
-/* A group is ranked by its two best experts, so it needs two; and the chosen groups must contain experts_used
- * experts. */
+/* A group that is ranked by its two best experts needs two, and the chosen groups must contain experts_used experts. */
 static organ_status check_groups(const char *label, const organ_forward_config *c, organ_error *error)
 {
     const unsigned groups = c->router_groups, used = c->router_groups_used;
     if (groups < 2)
         return ORGAN_OK;
-    if (groups > ORGAN_ROUTER_GROUPS || c->experts % groups || c->experts / groups < 2)
+    const unsigned least = c->router.best_in_group ? 1 : 2;
+    if (groups > ORGAN_ROUTER_GROUPS || c->experts % groups || c->experts / groups < least)
         return organ_fail(error, ORGAN_BAD_INPUT,
-                          "%s: %u groups of experts: %u are not 2 or more in each of up to %d groups", label, groups,
-                          c->experts, ORGAN_ROUTER_GROUPS);
+                          "%s: %u groups of experts: %u are not %u or more in each of up to %d groups", label, groups,
+                          c->experts, least, ORGAN_ROUTER_GROUPS);
     if (used == 0 || used > groups)
         return organ_fail(error, ORGAN_BAD_INPUT, "%s: %u of %u groups of experts are chosen from", label, used,
                           groups);
@@ -180,10 +180,9 @@ static organ_status check_experts(const char *label, const organ_forward_config 
     return check_groups(label, c, error);
 }
 
-void organ_forward_config_logistic(organ_forward_config *c, unsigned shared)
+void organ_forward_config_shared(organ_forward_config *c, unsigned shared)
 {
     const uint64_t width = c->expert_intermediate * shared;
-    c->logistic_router = true;
     c->shared_intermediate = width > UINT32_MAX ? UINT32_MAX : (unsigned)width;
 }
 

@@ -16,8 +16,8 @@ organ_status organ_forward_config_mixture(const char *label, unsigned first, org
 /* Last step of both readers: checks that sizes are consistent. `label` is the name of the file in messages. */
 organ_status organ_forward_config_check(const char *label, organ_forward_config *config, organ_error *error);
 
-/* Configures a logistic router with `shared` experts, each as wide as a routed one, that process every token. */
-void organ_forward_config_logistic(organ_forward_config *config, unsigned shared);
+/* Sets the width of `shared` experts, each as wide as a routed one, that process every token. */
+void organ_forward_config_shared(organ_forward_config *config, unsigned shared);
 
 /* Gives all layers the window of the configuration, except every pattern-th one if pattern is above 0. */
 void organ_forward_config_pattern(organ_forward_config *config, unsigned pattern);

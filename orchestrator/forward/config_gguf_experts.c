@@ -12,7 +12,7 @@ static unsigned read_logistic_experts(const config_gguf_source *s, organ_forward
     c->router_scale = (float)organ_key_real(s, "expert_weights_scale", 0);
     c->router_groups = organ_key_size(s, "expert_group_count", 0);
     c->router_groups_used = organ_key_size(s, "expert_group_used_count", 0);
-    organ_forward_config_logistic(c, organ_key_needed(s, "expert_shared_count"));
+    organ_forward_config_shared(c, organ_key_needed(s, "expert_shared_count"));
     if (function != NONE && function != LOGISTIC)
         organ_fail(s->error, ORGAN_BAD_INPUT, "%s: key '%s.expert_gating_func' is %u, which is not supported", s->label,
                    s->architecture, function);
@@ -32,7 +32,8 @@ void organ_key_experts(const config_gguf_source *s, organ_forward_config *c)
     c->expert_intermediate = organ_key_size(s, "expert_feed_forward_length", (unsigned)c->intermediate);
     c->normalise_experts = !m || m->gguf_normalise;
     c->shared_gated = gated;
-    if (m && m->logistic)
+    c->router = m ? m->router : (organ_router_rule){0};
+    if (c->router.logistic)
         dense = read_logistic_experts(s, c);
     if (gated && (c->shared_intermediate = organ_key_needed(s, "expert_shared_feed_forward_length")) == 0)
         organ_fail(s->error, ORGAN_BAD_INPUT, "%s: key '%s.expert_shared_feed_forward_length' is 0", s->label,

@@ -14,23 +14,97 @@ static void require_members(const config_hf_source *s, const char *const *keys)
             organ_fail(s->error, ORGAN_BAD_INPUT, "%s: %s is missing", s->label, *keys);
 }
 
-/* Qwen's mixtures may have dense layers among the others. */
-static void refuse_dense_layers(const config_hf_source *s)
+/* ---- dense layers ---- */
+
+static void make_mixture(organ_layer_kind *kind, bool mixture, const organ_forward_config *c)
 {
-    const json_t *dense = organ_config_member(s->root, "mlp_only_layers");
-    if (organ_config_size(s, "decoder_sparse_step", 1) != 1)
-        organ_config_refuse(s, "decoder_sparse_step", organ_config_member(s->root, "decoder_sparse_step"),
-                            "1: layers without experts are not supported");
-    if (dense && (!json_is_array(dense) || json_array_size(dense)))
-        organ_config_refuse(s, "mlp_only_layers", dense, "empty: layers without experts are not supported");
+    kind->mixture = mixture;
+    kind->intermediate = mixture ? 0 : c->intermediate;
 }
+
+static void read_layer_words(const config_hf_source *s, const json_t *words, organ_forward_config *c)
+{
+    if (!json_is_array(words) || json_array_size(words) != c->layers) {
+        organ_config_refuse(s, "mlp_layer_types", words, "a list with a word for each of num_hidden_layers");
+        return;
+    }
+    for (unsigned l = 0; l < c->layers; l++) {
+        const char *const word = organ_json_plain(json_array_get(words, l));
+        const bool sparse = word && strcmp(word, "sparse") == 0;
+        if (!sparse && (!word || strcmp(word, "dense")))
+            organ_fail(s->error, ORGAN_BAD_INPUT, "%s: mlp_layer_types: '%s' is not supported", s->label,
+                       word ? word : "?");
+        make_mixture(&c->kinds[l], sparse, c);
+    }
+}
+
+static void read_qwen_layers(const config_hf_source *s, organ_forward_config *c)
+{
+    const json_t *const dense = organ_config_member(s->root, "mlp_only_layers");
+    const unsigned step = organ_config_size(s, "decoder_sparse_step", 1);
+    if (step == 0)
+        organ_fail(s->error, ORGAN_BAD_INPUT, "%s: decoder_sparse_step is 0", s->label);
+    if (dense && !json_is_array(dense))
+        organ_config_refuse(s, "mlp_only_layers", dense, "a list of numbers of layers");
+    for (unsigned l = 0; step && l < c->layers; l++)
+        make_mixture(&c->kinds[l], (l + 1) % step == 0, c);
+    for (size_t k = 0; k < json_array_size(dense); k++) {
+        const json_t *const value = json_array_get(dense, k);
+        const json_int_t l = json_integer_value(value);
+        if (!json_is_integer(value) || l < 0)
+            organ_config_refuse(s, "mlp_only_layers", value, "a number of a layer");
+        else if (l < c->layers)
+            make_mixture(&c->kinds[l], false, c);
+    }
+}
+
+static void read_interval(const config_hf_source *s, organ_forward_config *c)
+{
+    const unsigned interval = organ_config_size(s, "moe_layer_interval", 1),
+                   first = organ_config_size(s, "moe_layer_start_index", 1);
+    const double last = organ_config_real(s, s->root, "moe_layer_end_index", -1);
+    if (interval == 0)
+        organ_fail(s->error, ORGAN_BAD_INPUT, "%s: moe_layer_interval is 0", s->label);
+    for (unsigned l = 0; interval && l < c->layers; l++)
+        make_mixture(&c->kinds[l], (l + 1) % interval == 0 && l >= first && (last == -1 || l <= last), c);
+}
+
+static unsigned read_first(const config_hf_source *s, const forward_mixture *m)
+{
+    if (!m->dense_first)
+        return 0;
+    return m->dense_otherwise ? organ_config_size(s, m->dense_first, m->dense_otherwise)
+                              : organ_config_needed(s, m->dense_first);
+}
+
+static void read_layers(const config_hf_source *s, const forward_mixture *m, organ_forward_config *c)
+{
+    const json_t *const words = organ_config_member(s->root, "mlp_layer_types");
+    unsigned mixtures = 0;
+    if (words)
+        read_layer_words(s, words, c);
+    else if (m->dense == DENSE_QWEN)
+        read_qwen_layers(s, c);
+    else if (m->dense == DENSE_INTERVAL)
+        read_interval(s, c);
+    else
+        organ_forward_config_mixture(s->label, read_first(s, m), c, s->error);
+    for (unsigned l = 0; l < c->layers; l++)
+        mixtures += c->kinds[l].mixture;
+    if (mixtures == 0)
+        c->experts = c->experts_used = 0;
+}
+
+/* ---- experts ---- */
 
 static void read_shared(const config_hf_source *s, const forward_mixture *m, organ_forward_config *c)
 {
     c->shared_gated = m->shared_gated;
     if (m->shared_count)
-        organ_forward_config_logistic(c, organ_config_size(s, m->shared_count, 0));
-    if (m->shared_width && (c->shared_intermediate = organ_config_needed(s, m->shared_width)) == 0)
+        organ_forward_config_shared(c, organ_config_size(s, m->shared_count, 0));
+    if (m->shared_width && m->shared_optional)
+        c->shared_intermediate = organ_config_size(s, m->shared_width, 0);
+    else if (m->shared_width && (c->shared_intermediate = organ_config_needed(s, m->shared_width)) == 0)
         organ_fail(s->error, ORGAN_BAD_INPUT, "%s: %s is 0", s->label, m->shared_width);
 }
 
@@ -43,26 +117,20 @@ static void read_method(const config_hf_source *s, const forward_mixture *m, org
         organ_fail(s->error, ORGAN_BAD_INPUT, "%s: %s '%s' is not supported", s->label, m->method, word);
 }
 
-/* Makes the layers dense that the list says. */
-static void read_feed_types(const config_hf_source *s, const json_t *types, organ_forward_config *c)
+static void read_router(const config_hf_source *s, const forward_mixture *m, organ_forward_config *c)
 {
-    unsigned mixtures = 0;
-    if (!json_is_array(types) || json_array_size(types) != c->layers) {
-        organ_config_refuse(s, "mlp_layer_types", types, "a list with a word for each of num_hidden_layers");
-        return;
-    }
-    for (unsigned l = 0; l < c->layers; l++) {
-        const char *const word = organ_json_plain(json_array_get(types, l));
-        const bool mixture = word && strcmp(word, "sparse") == 0;
-        if (!mixture && (!word || strcmp(word, "dense")))
-            organ_fail(s->error, ORGAN_BAD_INPUT, "%s: mlp_layer_types: '%s' is not supported", s->label,
-                       word ? word : "?");
-        c->kinds[l].mixture = mixture;
-        c->kinds[l].intermediate = mixture ? 0 : c->intermediate;
-        mixtures += mixture;
-    }
-    if (mixtures == 0)
-        c->experts = c->experts_used = 0;
+    c->router = m->router;
+    c->router_bias = c->expert_bias = m->biases;
+    c->gate_up_pairs = m->pairs;
+    if (m->least_sum)
+        c->router.least_sum = (float)organ_config_real(s, s->root, m->least_sum, m->router.least_sum);
+    c->normalise_experts = organ_config_flag_of(s, m->normalise);
+    c->router_groups = m->groups ? organ_config_size(s, m->groups, 1) : 0;
+    c->router_groups_used = m->groups_used ? organ_config_size(s, m->groups_used, 1) : 0;
+    c->router_scale = m->scale ? (float)organ_config_real(s, s->root, m->scale, 1) : 0;
+    if (m->scale && c->router_scale == 0)
+        organ_fail(s->error, ORGAN_BAD_INPUT, "%s: %s is 0", s->label, m->scale);
+    read_method(s, m, c);
 }
 
 void organ_config_experts(const config_hf_source *s, organ_forward_config *c)
@@ -74,24 +142,11 @@ void organ_config_experts(const config_hf_source *s, organ_forward_config *c)
     const bool older = m->experts_too && !organ_config_member(s->root, m->experts);
     c->experts = organ_config_needed(s, older ? m->experts_too : m->experts);
     c->expert_intermediate = organ_config_needed(s, m->width);
-    c->normalise_experts = organ_config_flag_of(s, m->normalise);
-    c->router_bias = c->expert_bias = m->biases;
-    c->gate_up_pairs = m->pairs;
-    c->router_groups = m->groups ? organ_config_size(s, m->groups, 1) : 0;
-    c->router_groups_used = m->groups_used ? organ_config_size(s, m->groups_used, 1) : 0;
-    c->router_scale = m->scale ? (float)organ_config_real(s, s->root, m->scale, 1) : 0;
-    if (m->scale && c->router_scale == 0)
-        organ_fail(s->error, ORGAN_BAD_INPUT, "%s: %s is 0", s->label, m->scale);
-    c->router_groups_by_best = m->groups_by_best;
-    read_method(s, m, c);
+    read_router(s, m, c);
     read_shared(s, m, c);
-    c->logistic_router = m->logistic;
-    refuse_dense_layers(s);
     c->experts_used = organ_config_needed(s, m->used);
     if (c->experts == 0)
         organ_fail(s->error, ORGAN_BAD_INPUT, "%s: the number of experts is 0", s->label);
-    const json_t *const types = organ_config_member(s->root, "mlp_layer_types");
-    const unsigned dense = m->dense_first && !types ? organ_config_needed(s, m->dense_first) : 0;
-    if (!s->error->status && organ_forward_config_mixture(s->label, dense, c, s->error) == ORGAN_OK && types)
-        read_feed_types(s, types, c);
+    if (!s->error->status)
+        read_layers(s, m, c);
 }

@@ -81,10 +81,11 @@ static void read_longrope(const config_hf_source *s, const json_t *object, const
 }
 
 /* The rotated dimensions of a head are the last ones with latent attention; partial_rotary_factor, if there is one, is
- * their part of the head. */
-static unsigned rotated_dimensions(const config_hf_source *s, double part, const organ_forward_config *c)
+ * their part of the head. With `counted`, rotary_dim is their number. */
+static unsigned rotated_dimensions(const config_hf_source *s, double part, bool counted, const organ_forward_config *c)
 {
-    const unsigned dimensions = part > 0 && part <= 1 ? (unsigned)(c->head_dim * part) : 0;
+    const unsigned of_part = part > 0 && part <= 1 ? (unsigned)(c->head_dim * part) : 0;
+    const unsigned dimensions = counted ? organ_config_size(s, "rotary_dim", of_part) : of_part;
     const unsigned latent = c->latent.rotated;
     if (latent && dimensions != latent && dimensions != c->head_dim)
         organ_fail(s->error, ORGAN_BAD_INPUT, "%s: partial_rotary_factor is %g, but qk_rope_head_dim %u of %u",
@@ -131,7 +132,9 @@ static organ_rope_config read_rope(const config_hf_source *s, const json_t *obje
     const double own = s->family->rotated_part > 0 ? s->family->rotated_part : 1;
     const double part = organ_config_real(s, object, "partial_rotary_factor",
                                           organ_config_real(s, s->root, "partial_rotary_factor", own));
-    rope.dimensions = rotated_dimensions(s, part, c);
+    const bool has_part =
+        organ_config_member(object, "partial_rotary_factor") || organ_config_member(s->root, "partial_rotary_factor");
+    rope.dimensions = rotated_dimensions(s, part, s->family->rotary_dim && !has_part, c);
     rope.theta = organ_config_real(s, object, "rope_theta", theta);
     read_kind(s, object, &rope);
     read_alpha(s, object, &rope);

@@ -22,6 +22,32 @@ static const forward_name mixtral_names[] = {
 #define SHARED_EXPERTS {PART_SHARED_GATE, "mlp.shared_experts.gate_proj.weight"}, \
     {PART_SHARED_UP, "mlp.shared_experts.up_proj.weight"}, {PART_SHARED_DOWN, "mlp.shared_experts.down_proj.weight"}
 static const forward_name shared_experts_names[] = {SHARED_EXPERTS, {0}};
+/* Modules of transformers 5 have the first name of a part, published files the others. */
+static const forward_name minimax_names[] = {
+    {PART_ROUTER, "mlp.gate.weight"}, {PART_ROUTER, "block_sparse_moe.gate.weight"},
+    {PART_ROUTER_BIAS, "mlp.e_score_correction_bias"}, {PART_ROUTER_BIAS, "block_sparse_moe.e_score_correction_bias"},
+    {PART_EXPERT_GATE, "block_sparse_moe.experts.#.w1.weight"},
+    {PART_EXPERT_UP, "block_sparse_moe.experts.#.w3.weight"},
+    {PART_EXPERT_DOWN, "block_sparse_moe.experts.#.w2.weight"}, {0}};
+static const forward_name granitemoe_names[] = {
+    {PART_ROUTER, "block_sparse_moe.router.weight"}, {PART_ROUTER, "block_sparse_moe.router.layer.weight"},
+    {PART_EXPERTS_GATE_UP, "block_sparse_moe.experts.gate_up_proj"},
+    {PART_EXPERTS_GATE_UP, "block_sparse_moe.input_linear.weight"},
+    {PART_EXPERTS_DOWN, "block_sparse_moe.experts.down_proj"},
+    {PART_EXPERTS_DOWN, "block_sparse_moe.output_linear.weight"},
+    {PART_SHARED_GATE_UP, "shared_mlp.input_linear.weight"}, {PART_SHARED_DOWN, "shared_mlp.output_linear.weight"},
+    {0}};
+static const forward_name ernie_moe_names[] = {
+    {PART_ROUTER_BIAS, "mlp.gate.moe_statics.e_score_correction_bias"},
+    {PART_ROUTER_BIAS, "mlp.moe_statics.e_score_correction_bias"}, SHARED_EXPERTS, {0}};
+static const forward_name exaone_moe_names[] = {
+    {PART_ROUTER_BIAS, "mlp.gate.e_score_correction_bias"}, {PART_ROUTER_BIAS, "mlp.e_score_correction_bias"},
+    SHARED_EXPERTS, {0}};
+static const forward_name hy_names[] = {
+    {PART_ROUTER, "mlp.gate.weight"}, {PART_ROUTER, "mlp.router.gate.weight"},
+    {PART_ROUTER_BIAS, "mlp.e_score_correction_bias"}, {PART_ROUTER_BIAS, "mlp.expert_bias"}, SHARED_EXPERTS,
+    {PART_SHARED_GATE, "mlp.shared_mlp.gate_proj.weight"}, {PART_SHARED_UP, "mlp.shared_mlp.up_proj.weight"},
+    {PART_SHARED_DOWN, "mlp.shared_mlp.down_proj.weight"}, {0}};
 static const forward_name attended_names[] = {{PART_NORM_FEED, "post_attention_norm.weight"}, {0}};
 static const forward_name hunyuan_names[] = {
     {PART_NORM_Q, "self_attn.query_layernorm.weight"}, {PART_NORM_K, "self_attn.key_layernorm.weight"}, {0}};
@@ -34,22 +60,25 @@ static const forward_name glm4_gguf_names[] = {{PART_GATE_UP, "ffn_up.weight"}, 
 
 /* ---- mixtures ---- */
 
+#define LOGISTIC {.logistic = true, .corrected = true}
+
 static const forward_mixture mixtral_mixture = {
     .experts = "num_local_experts", .used = "num_experts_per_tok", .width = "intermediate_size",
     .normalise = {NULL, true}, .gguf_normalise = true};
 static const char *const qwen_required[] = {"moe_intermediate_size", NULL};
 static const forward_mixture qwen_mixture = {
     .experts = "num_experts", .experts_too = "num_local_experts", .used = "num_experts_per_tok",
-    .width = "moe_intermediate_size", .normalise = {"norm_topk_prob", false}, .gguf_normalise = true,
+    .width = "moe_intermediate_size", .dense = DENSE_QWEN, .normalise = {"norm_topk_prob", false},
+    .gguf_normalise = true,
     .required = qwen_required};
 static const forward_mixture qwen2_mixture = {
     .experts = "num_experts", .experts_too = "num_local_experts", .used = "num_experts_per_tok",
-    .width = "moe_intermediate_size", .shared_width = "shared_expert_intermediate_size", .shared_gated = true,
-    .normalise = {"norm_topk_prob", false}, .required = qwen_required};
+    .width = "moe_intermediate_size", .dense = DENSE_QWEN, .shared_width = "shared_expert_intermediate_size",
+    .shared_gated = true, .normalise = {"norm_topk_prob", false}, .required = qwen_required};
 static const char *const logistic_required[] = {"first_k_dense_replace", "n_shared_experts", "norm_topk_prob", NULL};
 static const forward_mixture logistic_mixture = {
     .experts = "n_routed_experts", .used = "num_experts_per_tok", .width = "moe_intermediate_size",
-    .shared_count = "n_shared_experts", .logistic = true, .normalise = {"norm_topk_prob", false},
+    .shared_count = "n_shared_experts", .router = LOGISTIC, .normalise = {"norm_topk_prob", false},
     .scale = "routed_scaling_factor", .groups = "n_group", .groups_used = "topk_group",
     .dense_first = "first_k_dense_replace", .required = logistic_required};
 
@@ -59,14 +88,54 @@ static const forward_mixture gpt_oss_mixture = {
 static const forward_mixture deepseek2_mixture = {
     .experts = "n_routed_experts", .used = "num_experts_per_tok", .width = "moe_intermediate_size",
     .shared_count = "n_shared_experts", .scale = "routed_scaling_factor", .groups = "n_group",
-    .groups_used = "topk_group", .groups_by_best = true, .method = "topk_method",
+    .groups_used = "topk_group", .router = {.best_in_group = true}, .method = "topk_method",
     .dense_first = "first_k_dense_replace", .required = logistic_required};
 static const char *const glm4_lite_required[] = {"n_shared_experts", "norm_topk_prob", NULL};
 static const forward_mixture glm4_lite_mixture = {
     .experts = "n_routed_experts", .used = "num_experts_per_tok", .width = "moe_intermediate_size",
-    .shared_count = "n_shared_experts", .logistic = true, .normalise = {"norm_topk_prob", false},
+    .shared_count = "n_shared_experts", .router = LOGISTIC, .normalise = {"norm_topk_prob", false},
     .scale = "routed_scaling_factor", .groups = "n_group", .groups_used = "topk_group",
     .dense_first = "first_k_dense_replace", .required = glm4_lite_required};
+
+static const forward_mixture olmoe_mixture = {
+    .experts = "num_experts", .experts_too = "num_local_experts", .used = "num_experts_per_tok",
+    .width = "intermediate_size", .normalise = {"norm_topk_prob", false}};
+/* The softmax of the chosen values is their part of the softmax over all values. */
+static const forward_mixture granite_mixture = {
+    .experts = "num_local_experts", .used = "num_experts_per_tok", .width = "intermediate_size",
+    .shared_width = "shared_intermediate_size", .shared_optional = true, .normalise = {NULL, true}};
+static const forward_mixture minimax_mixture = {
+    .experts = "num_local_experts", .used = "num_experts_per_tok", .width = "intermediate_size",
+    .router = LOGISTIC, .normalise = {NULL, true}};
+static const char *const ernie_required[] = {"moe_num_shared_experts", NULL};
+static const forward_mixture ernie_mixture = {
+    .experts = "moe_num_experts", .used = "moe_k", .width = "moe_intermediate_size",
+    .shared_count = "moe_num_shared_experts", .router = {.corrected = true, .least_sum = 1e-12F},
+    .least_sum = "moe_norm_min", .normalise = {NULL, true}, .dense = DENSE_INTERVAL, .required = ernie_required};
+static const char *const exaone_required[] = {
+    "num_shared_experts", "norm_topk_prob", "routed_scaling_factor", NULL};
+static const forward_mixture exaone_mixture = {
+    .experts = "num_experts", .used = "num_experts_per_tok", .width = "moe_intermediate_size",
+    .shared_count = "num_shared_experts", .router = LOGISTIC,
+    .normalise = {"norm_topk_prob", true}, .scale = "routed_scaling_factor", .groups = "n_group",
+    .groups_used = "topk_group", .dense_first = "first_k_dense_replace", .dense_otherwise = 1,
+    .required = exaone_required};
+static const char *const hy_required[] = {"num_shared_experts", "router_scaling_factor", NULL};
+static const forward_mixture hy_mixture = {
+    .experts = "num_experts", .experts_too = "num_local_experts", .used = "num_experts_per_tok",
+    .width = "moe_intermediate_size", .shared_count = "num_shared_experts",
+    .router = LOGISTIC, .normalise = {NULL, true}, .scale = "router_scaling_factor",
+    .dense_first = "first_k_dense_replace", .dense_otherwise = 1, .required = hy_required};
+static const char *const solar_required[] = {"n_shared_experts", "norm_topk_prob", NULL};
+static const forward_mixture solar_mixture = {
+    .experts = "n_routed_experts", .experts_too = "num_local_experts", .used = "num_experts_per_tok",
+    .width = "moe_intermediate_size", .shared_count = "n_shared_experts",
+    .router = LOGISTIC, .normalise = {"norm_topk_prob", true},
+    .scale = "routed_scaling_factor", .groups = "n_group", .groups_used = "topk_group", .required = solar_required};
+static const char *const mellum_required[] = {"layer_types", "norm_topk_prob", NULL};
+static const forward_mixture mellum_mixture = {
+    .experts = "num_experts", .experts_too = "num_local_experts", .used = "num_experts_per_tok",
+    .width = "moe_intermediate_size", .normalise = {"norm_topk_prob", true}, .required = mellum_required};
 
 /* ---- members with one supported value ---- */
 
@@ -78,6 +147,9 @@ static const forward_fixed deepseek2_fixed[] = {
 static const forward_fixed deepseek3_fixed[] = {
     {"scoring_func", "\"sigmoid\""}, {"topk_method", "\"noaux_tc\""}, {"moe_layer_freq", "1"}, {0}};
 
+static const forward_fixed olmoe_fixed[] = {{"clip_qkv", "null"}, {0}};
+static const forward_fixed unbiased_fixed[] = {{"use_bias", "false"}, {"mlp_bias", "false"}, {0}};
+
 static const forward_multipliers granite_multipliers = {
     "embedding_multiplier", "attention_multiplier", "residual_multiplier", "logits_scaling"};
 
@@ -86,6 +158,9 @@ static const forward_multipliers granite_multipliers = {
 #define ATTENTION_BIAS .qkv_bias = {"attention_bias", false}, .output_bias = {"attention_bias", false}
 #define MLP_BIAS       .mlp_bias = {"mlp_bias", false}
 #define QKV_BIAS       .qkv_bias = {"qkv_bias", true}
+/* Published files spell the class in another way. */
+#define EXAONE_MOE .theta = 1e4, .qk_norm = ORGAN_QK_NORM_HEAD, .windows = WINDOWS_TYPES, .window_pattern = 4, \
+    .unrotated = UNROTATED_FULL, .mixture = &exaone_mixture, .names = exaone_moe_names
 
 static const forward_family families[] = {
     {.architecture = "LlamaForCausalLM", .gguf = "llama", .gguf_pairs = true, .theta = 1e4, ATTENTION_BIAS, MLP_BIAS},
@@ -146,6 +221,26 @@ static const forward_family families[] = {
     {.architecture = "Ernie4_5ForCausalLM", .gguf = "ernie4_5", .theta = 5e5, .head_dim = 128, .interleaved = true,
      .tied = true, .qkv_bias = {"use_bias", false}, .output_bias = {"use_bias", false},
      .mlp_bias = {"use_bias", false}},
+    {.architecture = "OlmoeForCausalLM", .theta = 1e4, ATTENTION_BIAS, .qk_norm = ORGAN_QK_NORM_ALL,
+     .mixture = &olmoe_mixture, .fixed = olmoe_fixed},
+    {.architecture = "FlexOlmoForCausalLM", .theta = 5e5, ATTENTION_BIAS, .norms = ORGAN_NORMS_AFTER,
+     .qk_norm = ORGAN_QK_NORM_ALL, .mixture = &olmoe_mixture},
+    {.architecture = "GraniteMoeForCausalLM", .theta = 1e4, ATTENTION_BIAS, .multipliers = &granite_multipliers,
+     .mixture = &granite_mixture, .names = granitemoe_names},
+    {.architecture = "GraniteMoeSharedForCausalLM", .theta = 1e4, ATTENTION_BIAS,
+     .multipliers = &granite_multipliers, .mixture = &granite_mixture, .names = granitemoe_names},
+    {.architecture = "MiniMaxM2ForCausalLM", .theta = 5e6, .head_dim = 128, .rotary_dim = true,
+     .qk_norm = ORGAN_QK_NORM_ALL, .mixture = &minimax_mixture, .names = minimax_names},
+    {.architecture = "Ernie4_5_MoeForCausalLM", .theta = 5e5, .interleaved = true, .tied = true,
+     .mixture = &ernie_mixture, .names = ernie_moe_names, .fixed = unbiased_fixed},
+    {.architecture = "ExaoneMoeForCausalLM", EXAONE_MOE},
+    {.architecture = "ExaoneMoEForCausalLM", EXAONE_MOE},
+    {.architecture = "HYV3ForCausalLM", .theta = 11158840, .head_dim = 128, ATTENTION_BIAS,
+     .qk_norm = ORGAN_QK_NORM_HEAD, .mixture = &hy_mixture, .names = hy_names, .fixed = unbiased_fixed},
+    {.architecture = "SolarOpenForCausalLM", .theta = 1e6, .head_dim = 128, .qkv_bias = {"attention_bias", false},
+     .mixture = &solar_mixture, .names = shared_experts_names},
+    {.architecture = "MellumForCausalLM", .theta = 5e5, .head_dim = 128, ATTENTION_BIAS, .local = LOCAL_OWN,
+     .qk_norm = ORGAN_QK_NORM_HEAD, .windows = WINDOWS_TYPES, .mixture = &mellum_mixture},
     {.architecture = "GlmForCausalLM", .theta = 1e4, .head_dim = 128, .rotated_part = 0.5, .neighbours = true,
      .qkv_bias = {"attention_bias", true}, .names = glm4_names},
     {.architecture = "Glm4ForCausalLM", .gguf = "glm4", .theta = 1e4, .head_dim = 128, .rotated_part = 0.5,

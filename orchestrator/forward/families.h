@@ -68,6 +68,13 @@ typedef struct forward_fixed {
     const char *key, *value;
 } forward_fixed;
 
+/* The dense layers of a mixture, by members of config.json. */
+typedef enum forward_dense {
+    DENSE_FIRST,   /* the leading ones */
+    DENSE_QWEN,    /* mlp_only_layers, and all but every decoder_sparse_step-th layer */
+    DENSE_INTERVAL /* all but every moe_layer_interval-th from moe_layer_start_index to moe_layer_end_index */
+} forward_dense;
+
 /* Members of config.json for a mixture of experts; NULL: the architecture does not have the member. */
 typedef struct forward_mixture {
     const char *experts, *experts_too; /* the number of routed experts; an older name */
@@ -75,17 +82,20 @@ typedef struct forward_mixture {
     const char *width;                 /* of a routed expert */
     const char *shared_count;          /* shared experts, each as wide as a routed one */
     const char *shared_width;          /* width of one shared expert */
+    bool shared_optional;              /* without the member, or if it is 0, there is no shared expert */
     bool shared_gated;                 /* its output is multiplied by a logistic gate */
-    bool logistic;          /* the router takes the logistic of each value, and adds a correction to choose */
+    organ_router_rule router;
+    const char *least_sum;  /* member with router.least_sum */
     forward_flag normalise; /* the factors of a token's experts are divided by their sum */
     bool gguf_normalise;    /* the same in llama.cpp, whose files may not say it */
     bool biases;            /* of the router and of each expert's gate, up and down */
     bool crossed;           /* stacks of safetensors are experts x in_features x out_features */
     bool pairs;             /* and their columns of gate and up alternate */
     const char *scale, *groups, *groups_used;
-    bool groups_by_best;         /* a group is ranked by its best expert, not by its two best */
     const char *method;          /* "greedy": experts are chosen without groups; "group_limited_greedy": with groups */
-    const char *dense_first;     /* leading layers that are dense */
+    forward_dense dense;         /* the dense layers, if config.json has no mlp_layer_types */
+    const char *dense_first;     /* their number, */
+    unsigned dense_otherwise;    /* and that number if config.json does not have the member; 0: it must have it */
     const char *const *required; /* members that must be present, since transformers has no common default; NULL ends */
 } forward_mixture;
 
@@ -122,6 +132,7 @@ typedef struct forward_family {
     bool rope_alpha;            /* rope_type "dynamic" with alpha: theta grows once, not with the length of a window */
     unsigned head_dim;          /* if config.json has no head_dim; 0: hidden_size / num_attention_heads */
     double theta;               /* if config.json has no rope_theta; 0: it must have rope_parameters or rope_scaling */
+    bool rotary_dim;            /* config.json may have rotary_dim, the rotated dimensions of a head */
     double rotated_part;        /* of a head, if config.json has no partial_rotary_factor; 0: all of it */
     bool latent;                /* all layers have multi-head latent attention */
     const forward_fixed *fixed; /* ends with a key that is NULL; the pointer may be NULL */

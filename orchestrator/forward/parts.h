@@ -47,6 +47,7 @@ typedef enum forward_part {
     /* Names of tensors that contain several parts; plans have no view of them. */
     PART_QKV = PART_COUNT, /* q, k and v, one below the other; only families that name it have it */
     PART_GATE_UP,          /* gate and up, one below the other; only families that name it have it */
+    PART_SHARED_GATE_UP,   /* the same of the shared expert */
     PART_EXPERTS_GATE_UP,  /* stacks, experts x rows x columns */
     PART_EXPERTS_GATE,
     PART_EXPERTS_UP,

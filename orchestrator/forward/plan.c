@@ -77,6 +77,9 @@ static const organ_weight *find_weight(const organ_forward *forward, const char 
     const uint64_t shape[3] = {matrices, rows, cols};
     const unsigned one = rows ? 2 : 1, rank = matrices > 1 ? 3 : one;
     bool same = weight->rank == rank;
+    /* ERNIE 4.5 stores its correction as a matrix of one row. */
+    if (rows == 0 && weight->rank == 2 && weight->shape[0] == 1 && weight->shape[1] == cols)
+        return weight;
     for (unsigned k = 0; same && k < rank; k++)
         same = weight->shape[k] == shape[3 - rank + k];
     if (!same)
@@ -147,8 +150,11 @@ static const organ_weight *find_part(const builder *b, const char *part, uint64_
 static forward_view add_stack(builder *b, const char *part, uint64_t matrices, uint64_t rows, uint64_t cols)
 {
     const organ_weight *const weight = find_part(b, part, matrices, rows, cols);
-    return add_slot(
-        b, (forward_slot){.weight = weight, .rows = matrices * (rows ? rows : 1), .cols = cols, .matrices = matrices});
+    return add_slot(b, (forward_slot){.weight = weight,
+                                      .rows = matrices * (rows ? rows : 1),
+                                      .cols = cols,
+                                      .matrices = matrices,
+                                      .vectors = rows == 0});
 }
 
 /* Returns the stored form of the weight; NULL and an error if there is no memory. */
@@ -398,13 +404,20 @@ static bool has_row(const builder *b, forward_part part)
 static void add_shared(builder *b)
 {
     const organ_forward_config *c = &b->forward->config;
-    if (!c->shared_intermediate)
+    const char *const fused = name_of(b, PART_SHARED_GATE_UP);
+    const uint64_t inner = c->shared_intermediate;
+    if (!inner)
         return;
     if (c->shared_gated)
         add_named_part(b, PART_SHARED, has_row(b, PART_SHARED) ? 1 : 0, c->hidden);
-    add_named_part(b, PART_SHARED_GATE, c->shared_intermediate, c->hidden);
-    add_named_part(b, PART_SHARED_UP, c->shared_intermediate, c->hidden);
-    add_named_part(b, PART_SHARED_DOWN, c->hidden, c->shared_intermediate);
+    if (fused) {
+        b->plan->parts[PART_SHARED_GATE] = add_matrix(b, fused, 2 * inner, c->hidden);
+        b->plan->parts[PART_SHARED_UP] = below(b->plan->parts[PART_SHARED_GATE], inner);
+    } else {
+        add_named_part(b, PART_SHARED_GATE, inner, c->hidden);
+        add_named_part(b, PART_SHARED_UP, inner, c->hidden);
+    }
+    add_named_part(b, PART_SHARED_DOWN, c->hidden, inner);
 }
 
 static void add_experts(builder *b)
@@ -412,7 +425,7 @@ static void add_experts(builder *b)
     const organ_forward_config *c = &b->forward->config;
     const char *const fused = name_of(b, PART_EXPERTS_GATE_UP);
     add_named_part(b, PART_ROUTER, c->experts, c->hidden);
-    if (c->logistic_router)
+    if (c->router.corrected)
         add_named_part(b, PART_ROUTER_BIAS, 0, c->experts);
     if (c->router_bias)
         add_named_part(b, PART_BIAS_ROUTER, 0, c->experts);

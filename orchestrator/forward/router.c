@@ -67,7 +67,7 @@ static float group_score(const organ_router *r, const bool *kept, const float *r
             next = score;
         best = score > best ? score : best;
     }
-    return r->config->router_groups_by_best ? best : best + next;
+    return r->config->router.best_in_group ? best : best + next;
 }
 
 /* Sets the experts of all but the best groups to -infinity. Among equal groups the lower number is better. */
@@ -122,8 +122,11 @@ void organ_forward_route(const organ_router *r, const bool *kept, const float *l
                          organ_choice *chosen)
 {
     const organ_forward_config *const c = r->config;
-    const float divisor = c->logistic_router ? logistics_of(r, logits, room) : powers_of(r, kept, logits, room);
-    float all = 0;
+    float divisor = c->router.logistic ? logistics_of(r, logits, room) : powers_of(r, kept, logits, room), all = 0;
+    /* A correction is added to the softmax itself. */
+    for (unsigned e = 0; c->router.corrected && e < c->experts; e++)
+        room[e] /= divisor;
+    divisor = c->router.corrected ? 1 : divisor;
     if (c->router_groups > 1)
         close_groups(r, kept, room);
     for (unsigned k = 0; k < c->experts_used; k++) {
@@ -131,8 +134,9 @@ void organ_forward_route(const organ_router *r, const bool *kept, const float *l
         chosen[k] = (organ_choice){.expert = best, .weight = room[best] / divisor};
         all += chosen[k].weight;
     }
-    if (c->logistic_router) /* all logistic values may be 0; the small constant avoids a division by 0 */
+    if (c->router.logistic) /* all logistic values may be 0; the small constant avoids a division by 0 */
         all += 1e-20F;
+    all = all < c->router.least_sum ? c->router.least_sum : all;
     for (unsigned k = 0; c->normalise_experts && k < c->experts_used; k++)
         chosen[k].weight /= all;
     for (unsigned k = 0; c->router_scale != 0 && k < c->experts_used; k++)
@@ -168,7 +172,8 @@ unsigned organ_forward_least_experts(const organ_forward_config *c)
     if (c->router_groups < 2)
         return c->experts_used;
     const unsigned each = (c->experts_used + c->router_groups_used - 1) / c->router_groups_used;
-    return c->router_groups * (each < 2 ? 2 : each);
+    const unsigned least = c->router.best_in_group ? 1 : 2;
+    return c->router_groups * (each < least ? least : each);
 }
 
 /* A group is a range of expert numbers, so all groups must keep the same number. */

@@ -25,6 +25,10 @@ static const char *const model_types[] = {
     "deepseek_v2", "deepseek_v2-lite", "deepseek_v3", "glm4_moe_lite",
     "mistral3", "mistral3-flat", "gemma3", "gemma3-flat", "gemma3-short", "qwen2_5_vl", "qwen2_5_vl-flat",
     "qwen2_5_vl-top",
+    "mixtral-stacked", "qwen3_moe-stacked", "qwen3_moe-dense", "qwen2_moe-dense", "olmoe", "olmoe-stacked",
+    "flex_olmo", "granitemoe", "granitemoe-stacked", "granitemoeshared", "minimax_m2", "minimax_m2-stacked",
+    "ernie4_5_moe", "ernie4_5_moe-stacked", "exaone_moe", "exaone_moe-stacked", "hy_v3", "hy_v3-stacked", "solar_open",
+    "mellum",
 };
 /* clang-format on */
 

@@ -466,7 +466,7 @@ START_TEST(a_logistic_router_corrects_and_takes_groups)
         const organ_forward_config c = {.experts = EXPERTS,
                                         .experts_used = 2,
                                         .normalise_experts = true,
-                                        .logistic_router = true,
+                                        .router = {.logistic = true, .corrected = true},
                                         .router_groups = cases[k].groups,
                                         .router_groups_used = 1,
                                         .router_scale = 2};

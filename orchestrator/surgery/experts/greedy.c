@@ -31,7 +31,7 @@ typedef struct greedy {
  * it: a softmax must be divided by their sum, and with groups others may be chosen from. */
 static bool changes_alone(const organ_forward_config *c)
 {
-    return (c->normalise_experts || c->logistic_router) && c->router_groups < 2;
+    return (c->normalise_experts || c->router.logistic) && c->router_groups < 2;
 }
 
 static size_t greedy_width_of(const organ_forward_config *c) { return changes_alone(c) ? c->experts_used : c->experts; }
