@@ -15,6 +15,7 @@ const fuzz_target fuzz_targets[] = {
     {"gguf_tokenizer", fuzz_gguf_tokenizer, fuzz_mutate_gguf, GGUF_WORDS, 8192, 5000},
     {"tokenizer_json", fuzz_tokenizer_json, fuzz_mutate_json, JSON_WORDS, 4096, 5000},
     {"weights", fuzz_weights, fuzz_mutate_any, JSON_WORDS, 8192, 4000},
+    {"forward", fuzz_forward, fuzz_mutate_any, JSON_WORDS, 12288, 3000},
     {"adapter", fuzz_adapter, fuzz_mutate_json, JSON_WORDS, 8192, 4000},
     {"imatrix", fuzz_imatrix, fuzz_mutate_any, GGUF_WORDS, 4096, 10000},
     {"manifest", fuzz_manifest, fuzz_mutate_json, JSON_WORDS, 8192, 4000},

@@ -11,6 +11,7 @@ void fuzz_gguf(const uint8_t *data, size_t size);
 void fuzz_gguf_tokenizer(const uint8_t *data, size_t size);
 void fuzz_tokenizer_json(const uint8_t *data, size_t size);
 void fuzz_weights(const uint8_t *data, size_t size);
+void fuzz_forward(const uint8_t *data, size_t size);
 void fuzz_adapter(const uint8_t *data, size_t size);
 void fuzz_imatrix(const uint8_t *data, size_t size);
 void fuzz_manifest(const uint8_t *data, size_t size);
