@@ -123,7 +123,7 @@ organ_status organ_tokenizer_cut_by(organ_tokenizer *t, const char *label, const
         t->normal[t->normal_count++] = (organ_step){.kind = ORGAN_STEP_NORMAL_FORM};
     for (size_t k = 0; k < ORGAN_CUTTING_PATTERNS && cutting->patterns[k] && !error->status; k++)
         if (*cutting->patterns[k]) {
-            organ_tokenizer_split_at(t, label, cutting->patterns[k], error);
+            organ_tokenizer_split_at(t, label, cutting->patterns[k], cutting->rules & ORGAN_CUT_DROPS, error);
         } else {
             t->cut[t->cut_count++] = (organ_step){.kind = ORGAN_STEP_BYTES};
             letters = true;

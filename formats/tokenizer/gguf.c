@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: MIT
  * The tokenizer in the metadata of a GGUF file: "llama" is SentencePiece, whose scores decide what is merged; "gpt2" is
- * byte-level BPE with merges. tokenizer.ggml.pre only names how a text is cut before the merges: cuttings.c has what
- * each name stands for. */
+ * byte-level BPE with merges, "gemma4" is BPE of characters with merges. tokenizer.ggml.pre only names how a text is
+ * cut before the merges: cuttings.c has what each name stands for. */
 #include "formats/tokenizer/parts.h"
 
 #include "formats/base/utf8.h"
@@ -241,46 +241,6 @@ static organ_status read_scores(const gguf_source *s, uint32_t *ranks)
     return s->error->status;
 }
 
-/* The id of a part of a token; a single character that is no token gets a number after the vocabulary, so that it can
- * be merged. */
-static bool part_id(organ_tokenizer *t, const char *text, size_t bytes, uint32_t *id)
-{
-    size_t length;
-    *id = organ_tokenizer_id(t, text, bytes);
-    organ_utf8_at(text, &length);
-    if (*id != ORGAN_NO_ID || length != bytes)
-        return true;
-    *id = (uint32_t)t->token_count;
-    if (!organ_tokenizer_token(t, *id, text, bytes))
-        return false;
-    const uint32_t code = organ_utf8_at(text, &length);
-    if (code < 2048)
-        t->letters[code] = *id;
-    return true;
-}
-
-/* Whatever two parts that are tokens make this token: any of them may be merged to it. */
-static organ_status put_parts(const gguf_source *s, uint32_t id, uint32_t rank)
-{
-    organ_tokenizer *t = s->t;
-    const char *text = t->tokens[id].text;
-    const size_t bytes = t->tokens[id].bytes;
-    size_t length;
-    /* Of two tokens of one text the later is meant. */
-    if (organ_tokenizer_id(t, text, bytes) != id || bytes == 0)
-        return ORGAN_OK;
-    organ_utf8_at(text, &length);
-    for (size_t at = length; at < bytes; at += length) {
-        uint32_t left, right;
-        organ_utf8_at(text + at, &length);
-        if (!part_id(t, text, at, &left) || !part_id(t, text + at, bytes - at, &right))
-            return organ_fail_memory(s->error, s->label);
-        if (left != ORGAN_NO_ID && right != ORGAN_NO_ID && !organ_tokenizer_merge(t, left, right, rank, id))
-            return organ_fail_memory(s->error, s->label);
-    }
-    return ORGAN_OK;
-}
-
 /* Bytes without a token become the unknown one: without that there is nothing to write. */
 static organ_status check_bytes(const gguf_source *s)
 {
@@ -290,6 +250,15 @@ static organ_status check_bytes(const gguf_source *s)
     return ORGAN_OK;
 }
 
+static const organ_step marks_for_blanks = {
+    .kind = ORGAN_STEP_REPLACE, .text = " ", .text_bytes = 1, .content = ORGAN_BLANK, .content_bytes = 3};
+
+static void read_unknown(const gguf_source *s)
+{
+    const int64_t unknown = organ_gguf_integer(s->model->gguf, KEY("unknown_token_id"), 0);
+    s->t->unknown = unknown >= 0 && unknown < s->t->facts.vocabulary ? (uint32_t)unknown : ORGAN_NO_ID;
+}
+
 static organ_status read_scored(const gguf_source *s)
 {
     organ_tokenizer *t = s->t;
@@ -297,21 +266,37 @@ static organ_status read_scored(const gguf_source *s)
     t->by_scores = t->byte_fallback = t->facts.adds_bos = true;
     if (organ_gguf_integer(s->model->gguf, KEY("add_space_prefix"), 1))
         t->normal[t->normal_count++] = (organ_step){.kind = ORGAN_STEP_PREPEND, .text = " ", .text_bytes = 1};
-    t->normal[t->normal_count++] = (organ_step){
-        .kind = ORGAN_STEP_REPLACE, .text = " ", .text_bytes = 1, .content = ORGAN_BLANK, .content_bytes = 3};
+    t->normal[t->normal_count++] = marks_for_blanks;
     if (read_tokens(s) != ORGAN_OK)
         return s->error->status;
     organ_tokenizer_ready(t);
-    const int64_t unknown = organ_gguf_integer(s->model->gguf, KEY("unknown_token_id"), 0);
-    t->unknown = unknown >= 0 && unknown < t->facts.vocabulary ? (uint32_t)unknown : ORGAN_NO_ID;
+    read_unknown(s);
     uint32_t *ranks = malloc(t->facts.vocabulary * sizeof *ranks);
     if (!ranks)
         return organ_fail_memory(s->error, s->label);
     read_scores(s, ranks);
     for (uint32_t k = 0; k < t->facts.vocabulary && !s->error->status; k++)
-        put_parts(s, k, ranks[k]);
+        if (!organ_tokenizer_parts(t, k, ranks[k]))
+            organ_fail_memory(s->error, s->label);
     free(ranks);
     return s->error->status ? s->error->status : check_bytes(s);
+}
+
+/* ---- merges over a whole text ---- */
+
+/* Gemma 4: merges as in byte-level BPE, but of characters, with marks for blanks and names for bytes; nothing cuts the
+ * text before them. */
+static organ_status read_marked(const gguf_source *s)
+{
+    organ_tokenizer *t = s->t;
+    t->facts.kind = "SentencePiece BPE";
+    t->byte_fallback = t->facts.adds_bos = t->fuse_unknown = true;
+    t->normal[t->normal_count++] = marks_for_blanks;
+    if (read_tokens(s) != ORGAN_OK)
+        return s->error->status;
+    organ_tokenizer_ready(t);
+    read_unknown(s);
+    return read_merges(s) == ORGAN_OK ? check_bytes(s) : s->error->status;
 }
 
 /* ---- all of it ---- */
@@ -336,6 +321,8 @@ organ_status organ_tokenizer_from_gguf(const organ_model *model, organ_tokenizer
         read_byte_level(&s);
     else if (organ_gguf_says(model->gguf, KEY("model"), "llama"))
         read_scored(&s);
+    else if (organ_gguf_says(model->gguf, KEY("model"), "gemma4"))
+        read_marked(&s);
     else
         return refuse_key(&s, KEY("model"), ": '%.*s' is not supported", (int)(length > 80 ? 80 : length),
                           kind ? kind : "");

@@ -9,7 +9,7 @@
 #include <stdlib.h>
 #include <string.h>
 
-enum { FILE_LIMIT = 256 << 20, ID_LIMIT = 1 << 24, ID_SLACK = 4096 };
+enum { ID_LIMIT = 1 << 24, ID_SLACK = 4096 };
 
 /* Members that are small and read as trees come first. */
 static const char *const top_names[] = {"normalizer", "pre_tokenizer", "post_processor", "added_tokens", "model"};
@@ -367,19 +367,12 @@ static void read_model(json_reading *r, organ_json_span span)
     read_merges(r, spans[MODEL_MERGES]);
 }
 
-organ_status organ_tokenizer_from_json(const organ_model *model, organ_tokenizer *t, organ_error *error)
+organ_status organ_tokenizer_from_json(const organ_model *model, organ_tokenizer *t, const organ_json_text *text,
+                                       organ_error *error)
 {
-    json_reading r = {.t = t, .text = {.label = "tokenizer.json"}, .error = error};
+    json_reading r = {.t = t, .text = *text, .error = error};
     organ_json_span top[TOP_COUNT] = {{0}};
-    char *bytes = NULL;
-    organ_model_load(model, r.text.label, FILE_LIMIT, &bytes, &r.text.length, error);
-    if (!error->status && !bytes)
-        return organ_fail(error, ORGAN_BAD_INPUT,
-                          "%s: there is no tokenizer.json: copy it from the original model into this directory",
-                          model->path);
-    r.text.bytes = bytes;
-    if (!error->status)
-        r.top = read_members(&r, (organ_json_span){0, r.text.length}, NULL, top_names, TOP_SMALL, TOP_COUNT, top);
+    r.top = read_members(&r, (organ_json_span){0, r.text.length}, NULL, top_names, TOP_SMALL, TOP_COUNT, top);
     if (!error->status)
         organ_tokenizer_steps(t, r.text.label, json_object_get(r.top, "normalizer"),
                               json_object_get(r.top, "pre_tokenizer"), error);
@@ -393,6 +386,5 @@ organ_status organ_tokenizer_from_json(const organ_model *model, organ_tokenizer
         t->facts.kind = "byte-level BPE";
     json_decref(r.top);
     json_decref(r.model);
-    free(bytes);
     return error->status ? error->status : organ_tokenizer_finish(t, error);
 }

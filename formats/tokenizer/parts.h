@@ -217,7 +217,10 @@ void organ_bpe_release(organ_bpe *bpe);
 
 /* ---- sources ---- */
 
-organ_status organ_tokenizer_from_json(const organ_model *model, organ_tokenizer *t, organ_error *error);
+/* Reads a tokenizer from the text of a file that lies beside a model. */
+typedef organ_status organ_tokenizer_source(const organ_model *model, organ_tokenizer *t, const organ_json_text *text,
+                                            organ_error *error);
+organ_tokenizer_source organ_tokenizer_from_json, organ_tokenizer_from_tekken, organ_tokenizer_from_tiktoken;
 organ_status organ_tokenizer_from_gguf(const organ_model *model, organ_tokenizer *t, organ_error *error);
 /* normalizer and pre_tokenizer; NULL or JSON null: none. */
 organ_status organ_tokenizer_steps(organ_tokenizer *t, const char *label, const json_t *normalizer,
@@ -225,8 +228,22 @@ organ_status organ_tokenizer_steps(organ_tokenizer *t, const char *label, const 
 /* Which tokens begin and end a text, by tokenizer_config.json and the post_processor (NULL: none). */
 organ_status organ_tokenizer_settings(const organ_model *model, organ_tokenizer *t, const json_t *post,
                                       organ_error *error);
-/* One step that isolates what a regex finds. */
-organ_status organ_tokenizer_split_at(organ_tokenizer *t, const char *label, const char *pattern, organ_error *error);
+/* One step that isolates the matches of a regex, and drops the text between them if `drops`. */
+organ_status organ_tokenizer_split_at(organ_tokenizer *t, const char *label, const char *pattern, bool drops,
+                                      organ_error *error);
+
+/* ---- tokens with ranks ---- */
+
+/* Merges of any two parts that are tokens to token `id`, all of this rank. False: no memory. */
+bool organ_tokenizer_parts(organ_tokenizer *t, uint32_t id, uint32_t rank);
+/* A token whose bytes the file has as base64. Rejects what is no base64, and bytes or an id that another token has.
+ * `word` is scratch that the caller keeps between the calls. */
+organ_status organ_tokenizer_ranked(organ_tokenizer *t, const char *label, uint32_t id, const char *base64,
+                                    size_t bytes, organ_bytes *word, organ_error *error);
+/* After the last token, special ones too: `count` ids from `first` have ranks, in their order. A whole word that is a
+ * token becomes it, as in tiktoken. Rejects a vocabulary in which a byte is missing. */
+organ_status organ_tokenizer_ranked_end(organ_tokenizer *t, const char *label, uint32_t first, uint32_t count,
+                                        organ_error *error);
 
 /* ---- ways of cutting that a file only names ---- */
 
@@ -235,6 +252,7 @@ enum {
     ORGAN_CUT_NFC = 1,   /* the text is normalised first */
     ORGAN_CUT_WHOLE = 2, /* a word that is a token becomes it whatever the merges make */
     ORGAN_CUT_BOS = 4,   /* BOS is put before a text unless the file forbids it */
+    ORGAN_CUT_DROPS = 8, /* as in tiktoken, text that no pattern matches has no tokens */
 };
 #define ORGAN_CUT_BYTES "" /* among the patterns of a cutting: here the bytes are written as letters */
 

@@ -265,11 +265,11 @@ organ_status organ_tokenizer_steps(organ_tokenizer *t, const char *label, const 
     return error->status;
 }
 
-organ_status organ_tokenizer_split_at(organ_tokenizer *t, const char *label, const char *pattern, organ_error *error)
+organ_status organ_tokenizer_split_at(organ_tokenizer *t, const char *label, const char *pattern, bool drops,
+                                      organ_error *error)
 {
-    add_split(
-        &(steps_reading){
-            .t = t, .label = label, .part = "pre_tokenizer", .steps = t->cut, .count = &t->cut_count, .error = error},
-        pattern, ORGAN_ISOLATED, false);
+    const steps_reading r = {
+        .t = t, .label = label, .part = "pre_tokenizer", .steps = t->cut, .count = &t->cut_count, .error = error};
+    add_split(&r, pattern, drops ? ORGAN_REMOVED : ORGAN_ISOLATED, drops);
     return error->status;
 }

@@ -9,6 +9,37 @@
 
 #define USUAL_MEMORY ((uint64_t)512 << 20)
 
+enum { FILE_LIMIT = 256 << 20 };
+
+/* The files that hold a tokenizer beside a model, the first that is there. */
+static const struct source {
+    const char *name;
+    organ_tokenizer_source *read;
+} sources[] = {{"tokenizer.json", organ_tokenizer_from_json},
+               {"tekken.json", organ_tokenizer_from_tekken},
+               {"tiktoken.model", organ_tokenizer_from_tiktoken}};
+
+static organ_status read_beside(const organ_model *model, organ_tokenizer *t, organ_error *error)
+{
+    for (size_t k = 0; k < sizeof sources / sizeof *sources; k++) {
+        organ_json_text text = {.label = sources[k].name};
+        char *bytes = NULL;
+        if (organ_model_load(model, text.label, FILE_LIMIT, &bytes, &text.length, error) != ORGAN_OK)
+            return error->status;
+        if (!bytes)
+            continue;
+        text.bytes = bytes;
+        sources[k].read(model, t, &text, error);
+        free(bytes);
+        return error->status;
+    }
+    return organ_fail(
+        error, ORGAN_BAD_INPUT,
+        "%s: there is no tokenizer.json: copy it from the original model into this directory (tekken.json "
+        "and Kimi's tiktoken.model are read too)",
+        model->path);
+}
+
 organ_status organ_tokenizer_open(const organ_model *model, organ_tokenizer **tokenizer, organ_error *error)
 {
     organ_tokenizer *t = calloc(1, sizeof *t);
@@ -24,7 +55,7 @@ organ_status organ_tokenizer_open(const organ_model *model, organ_tokenizer **to
     if (inside)
         organ_tokenizer_from_gguf(model, t, error);
     else
-        organ_tokenizer_from_json(model, t, error);
+        read_beside(model, t, error);
     if (!error->status)
         *tokenizer = t;
     else

@@ -28,13 +28,13 @@ RUN_WORK(tokenize, false)
 const organ_verb organ_tokenize_verb = {
     .name = "tokenize",
     .summary = "split a text into the tokens of a model",
-    .about = "Reads the model's tokenizer (byte-level BPE or SentencePiece-style BPE, from tokenizer.json or from "
-             "the metadata of a GGUF file) and splits a text into tokens. It rejects other kinds of tokenizers "
-             "with an error that names the kind. Bytes that are not valid UTF-8 are read as U+FFFD. The digest of "
-             "the tokenizer covers vocabulary, merges and settings: models with the same digest have the same "
-             "tokens.",
+    .about = "Reads the model's tokenizer (byte-level BPE or SentencePiece-style BPE, from tokenizer.json, Mistral's "
+             "tekken.json, Kimi's tiktoken.model or the metadata of a GGUF file) and splits a text into tokens. It "
+             "rejects other kinds of tokenizers with an error that names the kind. Bytes that are not valid UTF-8 are "
+             "read as U+FFFD. The digest of the tokenizer covers vocabulary, merges and settings: models with the "
+             "same digest have the same tokens.",
     OPERANDS(OPERAND("MODEL", MODEL, tokenize.model,
-                     "a model directory with tokenizer.json, or a GGUF model with a tokenizer")),
+                     "a model directory with a tokenizer, or a GGUF model with one")),
     GROUPS(GROUP("Options", options), REACH_GROUP, REPORTING_GROUP),
     EXAMPLES({"organ tokenize Qwen2.5-7B-Instruct --text book.txt",
               "Prints the number of tokens and the bytes per token."},

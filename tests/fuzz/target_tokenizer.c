@@ -1,10 +1,11 @@
 /* SPDX-License-Identifier: MIT
  * Tokenizers, with a text that they encode: of a GGUF file (TEXT, mark, FILE), and of a directory (TEXT, mark,
- * tokenizer.json, mark, tokenizer_config.json). */
+ * tokenizer.json or tekken.json or tiktoken.model, mark, tokenizer_config.json). */
 #include "formats/gguf/file.h"
 #include "formats/tokenizer/tokenizer.h"
 #include "tests/fuzz/targets.h"
 
+#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 
@@ -60,10 +61,13 @@ void fuzz_gguf_tokenizer(const uint8_t *data, size_t size)
     organ_tensor_list_release(&list);
 }
 
-void fuzz_tokenizer_json(const uint8_t *data, size_t size)
+/* A tokenizer whose file has this name in the directory of a model, which is opened once: the tokenizer's files are
+ * read each time. */
+static void check_directory(const char *name, const uint8_t *data, size_t size)
 {
-    static organ_model *model; /* opened once: what lies beside its tensors is read each time */
+    static organ_model *model;
     static const char weights[] = "\x36\0\0\0\0\0\0\0{\"a\":{\"dtype\":\"U8\",\"shape\":[0],\"data_offsets\":[0,0]}} ";
+    static const char *const names[] = {"tokenizer.json", "tekken.json", "tiktoken.model"};
     fuzz_part rest = {data, size};
     const fuzz_part text = fuzz_next_part(&rest), tokenizer = fuzz_next_part(&rest), config = fuzz_next_part(&rest);
     if (!model) {
@@ -72,7 +76,16 @@ void fuzz_tokenizer_json(const uint8_t *data, size_t size)
         organ_model_open(fuzz_folder("tokenizer"), &model, &error);
         fuzz_require(model != NULL, error.message);
     }
-    fuzz_put("tokenizer/tokenizer.json", tokenizer.data, tokenizer.size);
+    for (size_t k = 0; k < sizeof names / sizeof *names; k++) {
+        char path[40];
+        const bool meant = strcmp(names[k], name) == 0;
+        snprintf(path, sizeof path, "tokenizer/%s", names[k]);
+        fuzz_put(path, meant ? tokenizer.data : NULL, meant ? tokenizer.size : 0);
+    }
     fuzz_put("tokenizer/tokenizer_config.json", config.size ? config.data : NULL, config.size);
     check_tokenizer(model, text);
 }
+
+void fuzz_tokenizer_json(const uint8_t *data, size_t size) { check_directory("tokenizer.json", data, size); }
+void fuzz_tekken(const uint8_t *data, size_t size) { check_directory("tekken.json", data, size); }
+void fuzz_tiktoken(const uint8_t *data, size_t size) { check_directory("tiktoken.model", data, size); }

@@ -14,6 +14,8 @@ const fuzz_target fuzz_targets[] = {
     {"gguf", fuzz_gguf, fuzz_mutate_gguf, GGUF_WORDS, 8192, 20000},
     {"gguf_tokenizer", fuzz_gguf_tokenizer, fuzz_mutate_gguf, GGUF_WORDS, 8192, 5000},
     {"tokenizer_json", fuzz_tokenizer_json, fuzz_mutate_json, JSON_WORDS, 4096, 5000},
+    {"tekken", fuzz_tekken, fuzz_mutate_json, JSON_WORDS, 16384, 3000},
+    {"tiktoken", fuzz_tiktoken, fuzz_mutate_any, JSON_WORDS, 4096, 5000},
     {"weights", fuzz_weights, fuzz_mutate_any, JSON_WORDS, 8192, 4000},
     {"forward", fuzz_forward, fuzz_mutate_any, JSON_WORDS, 12288, 3000},
     {"adapter", fuzz_adapter, fuzz_mutate_json, JSON_WORDS, 8192, 4000},

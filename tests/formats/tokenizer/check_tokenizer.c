@@ -60,7 +60,7 @@ char *tokenizer_load(const char *path, size_t *bytes)
     return text;
 }
 
-static organ_tokenizer *kind(const char *name)
+organ_tokenizer *tokenizer_kind(const char *name)
 {
     char path[100];
     size_t bytes;
@@ -140,7 +140,7 @@ size_t tokenizer_golden(const char *path, const char *text, size_t bytes, organ_
 START_TEST(ids_are_those_of_the_package)
 {
     char *text = tokenizer_mixed_text();
-    ck_assert_uint_eq(tokenizer_golden("fixtures/tokenizers/golden.txt", text, TOKENIZER_TEXT, kind), 18);
+    ck_assert_uint_eq(tokenizer_golden("fixtures/tokenizers/golden.txt", text, TOKENIZER_TEXT, tokenizer_kind), 18);
     free(text);
 }
 END_TEST
@@ -191,13 +191,13 @@ START_TEST(pieces_joined_are_the_text)
     static const char text[] = "The end.\r\n\t\xE4\xBD\xA0\xE5\xA5\xBD \xF0\x9F\x91\x8D\xF0\x9F\x8F\xBD 123\0x "
                                "cafe\xCC\x81  <tool_call> <|endoftext|>";
     for (size_t k = 0; k < sizeof names / sizeof *names; k++) {
-        organ_tokenizer *tokenizer = kind(names[k]);
+        organ_tokenizer *tokenizer = tokenizer_kind(names[k]);
         joined_is(tokenizer, text, sizeof text - 1, text, sizeof text - 1);
         joined_is(tokenizer, "a\xFF\xE2\x82z", 5, "a\xEF\xBF\xBD\xEF\xBF\xBDz", 8);
         joined_is(tokenizer, "", 0, "", 0);
         organ_tokenizer_close(tokenizer);
     }
-    organ_tokenizer *tokenizer = kind("llama2");
+    organ_tokenizer *tokenizer = tokenizer_kind("llama2");
     joined_is(tokenizer, text, 39,
               " The end.\r\n\t\xE4\xBD\xA0\xE5\xA5\xBD \xF0\x9F\x91\x8D\xF0\x9F\x8F\xBD 123\0x cafe\xCC\x81", 40);
     organ_tokenizer_close(tokenizer);
@@ -219,7 +219,7 @@ START_TEST(long_words_come_to_an_end)
     static const char *const units[] = {"a", "=", "\xCC\x81", "\xCC\xA3\xCC\x81", "\xE4\xBD\xA0", "ab", " "};
     char *text = malloc(TOKENIZER_TEXT);
     for (size_t k = 0; k < sizeof names / sizeof *names; k++) {
-        organ_tokenizer *tokenizer = kind(names[k]);
+        organ_tokenizer *tokenizer = tokenizer_kind(names[k]);
         for (size_t u = 0; u < sizeof units / sizeof *units; u++) {
             const size_t length = strlen(units[u]);
             const double begin = seconds();
@@ -298,6 +298,6 @@ int main(void)
         {"speed", {long_words_come_to_an_end, slow_patterns_come_to_an_end}},
     };
     Suite *const suites[] = {suite_of("tokenizer", cases, sizeof cases / sizeof *cases, scratch_begin, scratch_end),
-                             tokenizer_named_suite(), tokenizer_fault_suite(), NULL};
+                             tokenizer_named_suite(), tokenizer_fault_suite(), tokenizer_ranks_suite(), NULL};
     return run_suites(suites);
 }

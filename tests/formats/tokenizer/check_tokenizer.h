@@ -14,6 +14,12 @@ organ_tokenizer *tokenizer_good(const char *path); /* ends the test on an error 
 /* Puts a model with this tokenizer.json into the scratch directory; its path. */
 const char *tokenizer_model(const char *json, size_t bytes);
 
+/* The fixture of this name, as tokenizer.json of a model. */
+organ_tokenizer *tokenizer_kind(const char *name);
+
+/* gemma4.json's vocabulary and merges in a GGUF file. */
+organ_tokenizer *tokenizer_gemma_gguf(void);
+
 /* To be freed. */
 uint32_t *tokenizer_ids(const organ_tokenizer *tokenizer, const char *text, size_t bytes, bool special, size_t *count);
 
@@ -33,5 +39,6 @@ size_t tokenizer_golden(const char *path, const char *text, size_t bytes, organ_
 
 Suite *tokenizer_named_suite(void);
 Suite *tokenizer_fault_suite(void);
+Suite *tokenizer_ranks_suite(void);
 
 #endif

@@ -353,6 +353,10 @@ static const struct fault gguf_faults[] = {
     {HEAD(0, 5) ARCH MODEL("gpt2") PRE("qwen2") TOKENS(1, "s:a") MERGES(1, "x:0300000000000000612061"),
      "not in the vocabulary"},
     {HEAD(0, 5) ARCH MODEL("gpt2") PRE("qwen2") TOKENS(1, "s:a") MERGES(1, "8:0"), "not two words"},
+    {HEAD(0, 3) ARCH MODEL("gemma4") TOKENS(1, "s:a"), "'tokenizer.ggml.merges' is missing"},
+    {HEAD(0, 5) ARCH MODEL("gemma4") TOKENS(2, "s:a s:aa")
+         MERGES(1, "x:0300000000000000612061") "s:tokenizer.ggml.unknown_token_id 4:4 4:9 ",
+     "neither '<0x00>'"},
     {HEAD(0, 3) ARCH MODEL("llama") TOKENS(1, "s:a"), "'tokenizer.ggml.scores' is missing"},
     {HEAD(0, 4) ARCH MODEL("llama") TOKENS(1, "s:a") SCORES(2, "4:0 4:0"), "has 2 values for 1 tokens"},
     {HEAD(0, 4) ARCH MODEL("llama") TOKENS(1, "s:a") SCORES(1, "x:0000c07f"), "value 0 is no number"},

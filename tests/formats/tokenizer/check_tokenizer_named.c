@@ -17,28 +17,45 @@
 
 enum { PART = 1 << 16, TOKEN_LIMIT = 2200 };
 
+static void write_text(FILE *to, const char *left, const char *right)
+{
+    const char *const parts[] = {left, right ? " " : "", right ? right : ""};
+    size_t bytes = 0;
+    for (size_t k = 0; k < COUNT(parts); k++)
+        bytes += strlen(parts[k]);
+    fprintf(to, "8:%zu ", bytes);
+    if (bytes)
+        fprintf(to, "x:");
+    for (size_t k = 0; k < COUNT(parts); k++)
+        for (const char *c = parts[k]; *c; c++)
+            fprintf(to, "%02x", (unsigned char)*c);
+    fprintf(to, " ");
+}
+
 static void write_tokens(FILE *to, const json_t *vocabulary, const json_t *added)
 {
     const char *tokens[TOKEN_LIMIT] = {0}, *text;
     int types[TOKEN_LIMIT];
     size_t count = 0, k;
-    json_t *id, *one;
-    json_object_foreach((json_t *)vocabulary, text, id)
+    json_t *value, *one;
+    json_object_foreach((json_t *)vocabulary, text, value)
     {
-        ck_assert_int_lt(json_integer_value(id), TOKEN_LIMIT);
-        tokens[json_integer_value(id)] = text;
-        types[json_integer_value(id)] = 1;
+        ck_assert_int_lt(json_integer_value(value), TOKEN_LIMIT);
+        tokens[json_integer_value(value)] = text;
+        types[json_integer_value(value)] = 1;
         count++;
     }
     json_array_foreach(added, k, one)
     {
-        tokens[count] = json_string_value(json_object_get(one, "content"));
-        ck_assert_int_eq(json_integer_value(json_object_get(one, "id")), (json_int_t)count);
-        types[count++] = json_is_true(json_object_get(one, "special")) ? 3 : 4;
+        const size_t id = (size_t)json_integer_value(json_object_get(one, "id"));
+        ck_assert_uint_le(id, count);
+        count += id == count;
+        tokens[id] = json_string_value(json_object_get(one, "content"));
+        types[id] = json_is_true(json_object_get(one, "special")) ? 3 : 4;
     }
     fprintf(to, KEY("tokens") "4:9 4:8 8:%zu ", count);
     for (k = 0; k < count; k++)
-        fprintf(to, "s:%s ", tokens[k]);
+        write_text(to, tokens[k], NULL);
     fprintf(to, KEY("token_type") "4:9 4:5 8:%zu ", count);
     for (k = 0; k < count; k++)
         fprintf(to, "4:%d ", types[k]);
@@ -50,23 +67,19 @@ static void write_merges(FILE *to, const json_t *merges)
     json_t *pair;
     fprintf(to, KEY("merges") "4:9 4:8 8:%zu ", json_array_size(merges));
     json_array_foreach(merges, k, pair)
-    {
-        const char *left = json_string_value(json_array_get(pair, 0)),
-                   *right = json_string_value(json_array_get(pair, 1));
-        fprintf(to, "8:%zu '%s' x:20 '%s' ", strlen(left) + 1 + strlen(right), left, right);
-    }
+        write_text(to, json_string_value(json_array_get(pair, 0)), json_string_value(json_array_get(pair, 1)));
 }
 
-/* The vocabulary of wide.json in a GGUF file that names this tokenizer. */
-static organ_tokenizer *named(const char *name)
+/* The vocabulary and merges of a fixture in a GGUF file that names this model and pre-tokenizer. */
+static organ_tokenizer *in_gguf(const char *fixture, const char *kind, const char *name)
 {
     size_t bytes;
-    char *json = tokenizer_load("fixtures/tokenizers/wide.json", &bytes), *words = NULL;
+    char *json = tokenizer_load(fixture, &bytes), *words = NULL;
     json_t *document = json_loadb(json, bytes, 0, NULL);
     const json_t *model = json_object_get(document, "model");
     FILE *to = open_memstream(&words, &bytes);
     ck_assert(to && json_is_object(document));
-    fprintf(to, HEAD(0, 6) "s:general.architecture 4:8 s:x " TEXT_KEY("model", "gpt2") TEXT_KEY("pre", "%s"), name);
+    fprintf(to, HEAD(0, 6) "s:general.architecture 4:8 s:x " TEXT_KEY("model", "%s") TEXT_KEY("pre", "%s"), kind, name);
     write_tokens(to, json_object_get(model, "vocab"), json_object_get(document, "added_tokens"));
     write_merges(to, json_object_get(model, "merges"));
     fclose(to);
@@ -76,6 +89,10 @@ static organ_tokenizer *named(const char *name)
     free(json);
     return tokenizer_good(scratch_path("model.gguf"));
 }
+
+static organ_tokenizer *named(const char *name) { return in_gguf("fixtures/tokenizers/wide.json", "gpt2", name); }
+
+organ_tokenizer *tokenizer_gemma_gguf(void) { return in_gguf("fixtures/tokenizers/gemma4.json", "gemma4", "gemma4"); }
 
 /* The first part of the mixed text, then the hard one. */
 char *tokenizer_hard_text(size_t *bytes)

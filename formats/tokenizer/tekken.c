@@ -1,0 +1,261 @@
+/* SPDX-License-Identifier: MIT
+ * tekken.json of Mistral: special tokens have the first ids, the tokens of "vocab" the next ones by their ranks. The
+ * file has the pattern that cuts a text. mistral_common reads special tokens in a text as characters; here the caller
+ * decides. The list of tokens is read element by element, since it has 150,000 of them. */
+#include "formats/tokenizer/parts.h"
+
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+enum { ID_LIMIT = 1 << 24, SPECIAL_LIMIT = 1 << 16, LAST_WITHOUT_SPECIAL = 7 };
+
+enum { TEKKEN_CONFIG, TEKKEN_SPECIAL, TEKKEN_VOCAB, TEKKEN_COUNT };
+static const char *const tekken_names[TEKKEN_COUNT] = {"config", "special_tokens", "vocab"};
+
+/* The special tokens of files up to version 7, which do not list them. */
+static const char *const usual_special[] = {"<unk>",
+                                            "<s>",
+                                            "</s>",
+                                            "[INST]",
+                                            "[/INST]",
+                                            "[AVAILABLE_TOOLS]",
+                                            "[/AVAILABLE_TOOLS]",
+                                            "[TOOL_RESULTS]",
+                                            "[/TOOL_RESULTS]",
+                                            "[TOOL_CALLS]",
+                                            "[IMG]",
+                                            "<pad>",
+                                            "[IMG_BREAK]",
+                                            "[IMG_END]",
+                                            "[PREFIX]",
+                                            "[MIDDLE]",
+                                            "[SUFFIX]",
+                                            "[SYSTEM_PROMPT]",
+                                            "[/SYSTEM_PROMPT]",
+                                            "[TOOL_CONTENT]"};
+enum { USUAL_SPECIAL = sizeof usual_special / sizeof *usual_special };
+
+typedef struct tekken_reading {
+    organ_tokenizer *t;
+    const organ_json_text *text;
+    organ_json_span spans[TEKKEN_COUNT];
+    uint32_t special, tokens; /* numbers of ids: special ones, then those of the vocabulary */
+    organ_error *error;       /* the first fault is kept */
+} tekken_reading;
+
+static organ_status find_members(tekken_reading *r)
+{
+    organ_json_walk walk;
+    organ_json_walk_begin(&walk, r->text, (organ_json_span){0, r->text->length}, NULL, r->error);
+    while (organ_json_walk_next(&walk, r->error))
+        for (size_t k = 0; k < TEKKEN_COUNT; k++)
+            if (organ_json_is(walk.name, tekken_names[k])) {
+                if (r->spans[k].end)
+                    organ_fail(r->error, ORGAN_BAD_INPUT, "%s: '%s' is there twice", r->text->label, tekken_names[k]);
+                r->spans[k] = walk.value;
+            }
+    for (size_t k = 0; k < TEKKEN_COUNT && !r->error->status; k++)
+        if (!r->spans[k].end && k != TEKKEN_SPECIAL)
+            organ_fail(r->error, ORGAN_BAD_INPUT, "%s: '%s' is missing", r->text->label, tekken_names[k]);
+    return r->error->status;
+}
+
+/* ---- config ---- */
+
+static int64_t number_of(const tekken_reading *r, const json_t *config, const char *name, int64_t most)
+{
+    const json_t *const value = json_object_get(config, name);
+    const int64_t number = json_is_integer(value) ? json_integer_value(value) : -1;
+    if (number < 1 || number > most)
+        organ_fail(r->error, ORGAN_BAD_INPUT, "%s: config: '%s' is no number from 1 to %lld", r->text->label, name,
+                   (long long)most);
+    return number;
+}
+
+static organ_status read_tekken_sizes(tekken_reading *r, const json_t *config)
+{
+    const int64_t all = number_of(r, config, "default_vocab_size", ID_LIMIT - 1);
+    const int64_t special = number_of(r, config, "default_num_special_tokens", SPECIAL_LIMIT);
+    if (r->error->status)
+        return r->error->status;
+    if (special >= all)
+        return organ_fail(r->error, ORGAN_BAD_INPUT, "%s: config: %lld special tokens in a vocabulary of %lld",
+                          r->text->label, (long long)special, (long long)all);
+    r->special = (uint32_t)special;
+    r->tokens = (uint32_t)(all - special);
+    /* Room is taken by id: each token of the list takes more than ten bytes of the file. */
+    if (r->tokens > r->text->length / 10)
+        return organ_fail(r->error, ORGAN_BAD_INPUT, "%s: config: a file of %zu bytes cannot list %u tokens",
+                          r->text->label, r->text->length, r->tokens);
+    return ORGAN_OK;
+}
+
+/* *version: the number in "v7". */
+static organ_status read_config(tekken_reading *r, long *version)
+{
+    json_t *config = NULL;
+    if (organ_json_parse(r->text, r->spans[TEKKEN_CONFIG], "config", &config, r->error) != ORGAN_OK)
+        return r->error->status;
+    const char *const pattern = organ_json_plain(json_object_get(config, "pattern")), *const name = organ_json_plain(
+                                                                                          json_object_get(config,
+                                                                                                          "version"));
+    char *end = NULL;
+    *version = name && *name == 'v' ? strtol(name + 1, &end, 10) : 0;
+    if (!pattern || !*pattern)
+        organ_fail(r->error, ORGAN_BAD_INPUT, "%s: config: 'pattern' is missing or not a text", r->text->label);
+    else if (!end || *end || *version < 1)
+        organ_fail(r->error, ORGAN_BAD_INPUT, "%s: config: version '%.40s' is not known", r->text->label,
+                   name ? name : "");
+    else if (read_tekken_sizes(r, config) == ORGAN_OK)
+        organ_tokenizer_cut_by(r->t, r->text->label, &(organ_cutting){.patterns = {pattern}, .rules = ORGAN_CUT_DROPS},
+                               r->error);
+    json_decref(config);
+    return r->error->status;
+}
+
+/* ---- special tokens ---- */
+
+static organ_status add_special_token(const tekken_reading *r, uint32_t id, const char *text, size_t bytes)
+{
+    const organ_added added = {.text = text, .bytes = bytes, .id = id, .special = true};
+    return organ_tokenizer_add(r->t, &added) ? ORGAN_OK : organ_fail_memory(r->error, r->text->label);
+}
+
+static organ_status add_listed(const tekken_reading *r, const json_t *one, size_t index)
+{
+    const json_t *const rank = json_object_get(one, "rank");
+    const json_t *const text = json_object_get(one, "token_str");
+    if (index >= r->special || !json_is_integer(rank) || json_integer_value(rank) != (json_int_t)index)
+        return organ_fail(r->error, ORGAN_BAD_INPUT,
+                          "%s: special_tokens: number %zu has no 'rank' of this number below %u", r->text->label, index,
+                          r->special);
+    if (!json_is_string(text) || json_string_length(text) == 0 || json_string_length(text) > ORGAN_TOKEN_SIZE)
+        return organ_fail(r->error, ORGAN_BAD_INPUT,
+                          "%s: special_tokens: number %zu: 'token_str' is no text of 1 to %u bytes", r->text->label,
+                          index, ORGAN_TOKEN_SIZE);
+    return add_special_token(r, (uint32_t)index, json_string_value(text), json_string_length(text));
+}
+
+static organ_status read_special(const tekken_reading *r, long version)
+{
+    json_t *list = NULL;
+    size_t count = 0;
+    const organ_json_span span = r->spans[TEKKEN_SPECIAL];
+    if (span.end && organ_json_parse(r->text, span, "special_tokens", &list, r->error) != ORGAN_OK)
+        return r->error->status;
+    if (json_is_array(list)) {
+        for (count = json_array_size(list); r->t->raw.count < count && !r->error->status;)
+            add_listed(r, json_array_get(list, r->t->raw.count), r->t->raw.count);
+    } else if ((list && !json_is_null(list)) || version > LAST_WITHOUT_SPECIAL) {
+        organ_fail(r->error, ORGAN_BAD_INPUT, "%s: 'special_tokens' is %s", r->text->label,
+                   list ? "not a list" : "missing");
+    } else {
+        for (count = USUAL_SPECIAL < r->special ? USUAL_SPECIAL : r->special;
+             r->t->raw.count < count && !r->error->status;)
+            add_special_token(r, (uint32_t)r->t->raw.count, usual_special[r->t->raw.count],
+                              strlen(usual_special[r->t->raw.count]));
+    }
+    json_decref(list);
+    for (uint32_t id = (uint32_t)count; id < r->special && !r->error->status; id++) {
+        char name[40];
+        add_special_token(r, id, name, (size_t)snprintf(name, sizeof name, "<SPECIAL_%u>", id));
+    }
+    return r->error->status;
+}
+
+/* ---- vocabulary ---- */
+
+/* Where the object that begins at `at` ends; the parser checks it afterwards. */
+static size_t object_end(const organ_json_text *text, size_t at, size_t end)
+{
+    bool quoted = false;
+    for (size_t depth = 0; at < end; at++) {
+        const char c = text->bytes[at];
+        if (quoted && c == '\\')
+            at++;
+        else if (c == '"')
+            quoted = !quoted;
+        else if (!quoted && c == '{')
+            depth++;
+        else if (!quoted && c == '}' && --depth == 0)
+            return at + 1;
+    }
+    return end;
+}
+
+static organ_status read_token(const tekken_reading *r, organ_json_span span, uint32_t index, organ_bytes *word)
+{
+    json_t *one = NULL;
+    if (organ_json_parse(r->text, span, "vocab", &one, r->error) != ORGAN_OK)
+        return r->error->status;
+    const json_t *const rank = json_object_get(one, "rank");
+    const json_t *const base64 = json_object_get(one, "token_bytes");
+    if (!json_is_integer(rank) || json_integer_value(rank) != (json_int_t)index)
+        organ_fail(r->error, ORGAN_BAD_INPUT, "%s: vocab: number %u has another 'rank'", r->text->label, index);
+    else if (!json_is_string(base64))
+        organ_fail(r->error, ORGAN_BAD_INPUT, "%s: vocab: number %u: 'token_bytes' is no text", r->text->label, index);
+    else
+        organ_tokenizer_ranked(r->t, r->text->label, r->special + index, json_string_value(base64),
+                               json_string_length(base64), word, r->error);
+    json_decref(one);
+    return r->error->status;
+}
+
+static size_t skip_json_space(const organ_json_text *text, size_t at, size_t end)
+{
+    while (at < end && memchr(" \t\r\n", text->bytes[at], 4))
+        at++;
+    return at;
+}
+
+/* Tokens behind the size of the vocabulary are not read, as in mistral_common: files list more than a model has. */
+static organ_status read_vocab(const tekken_reading *r)
+{
+    const organ_json_text *const text = r->text;
+    const size_t end = r->spans[TEKKEN_VOCAB].end;
+    organ_bytes word = {0};
+    uint32_t index = 0;
+    size_t at = skip_json_space(text, r->spans[TEKKEN_VOCAB].begin, end);
+    char before = at < end && text->bytes[at] == '[' ? ',' : 0;
+    while (index < r->tokens && before == ',' && !r->error->status) {
+        const size_t begin = skip_json_space(text, at + 1, end);
+        if (begin >= end || text->bytes[begin] != '{')
+            break;
+        at = object_end(text, begin, end);
+        read_token(r, (organ_json_span){begin, at}, index++, &word);
+        at = skip_json_space(text, at, end);
+        before = at < end ? text->bytes[at] : 0;
+    }
+    free(word.data);
+    if (!r->error->status && index < r->tokens)
+        return organ_fail(r->error, ORGAN_BAD_INPUT, "%s: 'vocab' is no list of %u tokens: it ends after %u",
+                          text->label, r->tokens, index);
+    return r->error->status;
+}
+
+/* ---- all of it ---- */
+
+static int64_t special_named(const organ_tokenizer *t, const char *name)
+{
+    for (size_t k = 0; k < t->raw.count; k++)
+        if (t->raw.items[k].bytes == strlen(name) && memcmp(t->raw.items[k].text, name, strlen(name)) == 0)
+            return t->raw.items[k].id;
+    return -1;
+}
+
+organ_status organ_tokenizer_from_tekken(const organ_model *model, organ_tokenizer *t, const organ_json_text *text,
+                                         organ_error *error)
+{
+    (void)model;
+    tekken_reading r = {.t = t, .text = text, .error = error};
+    long version = 0;
+    if (find_members(&r) != ORGAN_OK || read_config(&r, &version) != ORGAN_OK ||
+        read_special(&r, version) != ORGAN_OK || read_vocab(&r) != ORGAN_OK ||
+        organ_tokenizer_ranked_end(t, text->label, r.special, r.tokens, error) != ORGAN_OK)
+        return error->status;
+    t->facts.bos = special_named(t, "<s>");
+    t->facts.eos = special_named(t, "</s>");
+    t->facts.adds_bos = t->facts.bos >= 0;
+    return organ_tokenizer_finish(t, error);
+}
