@@ -286,7 +286,7 @@ static organ_status project(attention_job *j, const float *normed, organ_error *
 
 static organ_status project_latent(attention_job *j, const float *normed, organ_error *error)
 {
-    const forward_latent latent = {j->rotation, j->position, j->q, j->k + j->before * j->k_width};
+    const forward_latent latent = {j->rotation, j->position, j->factors, j->q, j->k + j->before * j->k_width};
     return organ_forward_latent_project(j->group, &latent, normed, j->room, error);
 }
 

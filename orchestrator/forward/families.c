@@ -90,6 +90,11 @@ static const forward_mixture deepseek2_mixture = {
     .shared_count = "n_shared_experts", .scale = "routed_scaling_factor", .groups = "n_group",
     .groups_used = "topk_group", .router = {.best_in_group = true}, .method = "topk_method",
     .dense_first = "first_k_dense_replace", .required = logistic_required};
+static const forward_mixture mistral4_mixture = {
+    .experts = "n_routed_experts", .used = "num_experts_per_tok", .width = "moe_intermediate_size",
+    .shared_count = "n_shared_experts", .normalise = {"norm_topk_prob", false}, .scale = "routed_scaling_factor",
+    .groups = "n_group", .groups_used = "topk_group", .dense_first = "first_k_dense_replace",
+    .required = logistic_required};
 static const char *const glm4_lite_required[] = {"n_shared_experts", "norm_topk_prob", NULL};
 static const forward_mixture glm4_lite_mixture = {
     .experts = "n_routed_experts", .used = "num_experts_per_tok", .width = "moe_intermediate_size",
@@ -252,6 +257,8 @@ static const forward_family families[] = {
      .mixture = &logistic_mixture, .fixed = deepseek3_fixed, .names = shared_experts_names},
     {.architecture = "KimiK2ForCausalLM", .theta = 1e4, .latent = true, ATTENTION_BIAS,
      .mixture = &logistic_mixture, .fixed = deepseek3_fixed, .names = shared_experts_names},
+    {.architecture = "Mistral4ForCausalLM", .latent = true, .query = QUERY_ROPE, ATTENTION_BIAS,
+     .mixture = &mistral4_mixture, .names = shared_experts_names},
     {.architecture = "Glm4MoeLiteForCausalLM", .theta = 1e4, .latent = true, ATTENTION_BIAS,
      .mixture = &glm4_lite_mixture, .fixed = deepseek3_fixed, .names = shared_experts_names},
 };

@@ -357,6 +357,7 @@ size_t organ_forward_piece_rows(const forward_slot *slot);
 typedef struct forward_latent {
     const forward_rotation *rotation;
     const size_t *position; /* for each token, its row in the rotation tables */
+    const float *factors;   /* of q, for each token; NULL: none */
     float *q;               /* tokens x heads x head_dim; a head is its plain part and its rotated part */
     float *rows;            /* tokens x (rank + rotated): the normed latent vector and the rotated part of the keys */
 } forward_latent;

@@ -67,11 +67,16 @@ static void turn_queries(void *context, size_t index, size_t worker)
     const forward_latent *l = j->latent;
     const organ_forward_config *c = &j->group->forward->config;
     const organ_layer_kind *const kind = j->group->layer->kind;
+    const size_t width = (size_t)kind->heads * kind->head_dim;
     const size_t until = organ_lesser((index + 1) * TOKENS_AT_ONCE, j->group->tokens);
-    for (size_t t = index * TOKENS_AT_ONCE; t < until; t++)
-        for (size_t h = 0; h < kind->heads; h++)
+    for (size_t t = index * TOKENS_AT_ONCE; t < until; t++) {
+        float *const q = l->q + t * width;
+        for (size_t h = 0; h < kind->heads && kind->rotated; h++)
             organ_forward_rotate(l->rotation, l->position[t], c->rope_neighbours,
-                                 l->q + (t * kind->heads + h) * kind->head_dim + c->latent.plain);
+                                 q + h * kind->head_dim + c->latent.plain);
+        for (size_t x = 0; l->factors && x < width; x++)
+            q[x] *= l->factors[t];
+    }
 }
 
 /* Reports x to the tap and adds y = x W^T + b to the products of the group. */
@@ -118,7 +123,7 @@ organ_status organ_forward_latent_project(forward_group *g, const forward_latent
     if (low && (add_projection(g, PART_Q_B, NULL, j.low, l->q, q, error) ||
                 organ_forward_products_run(&g->products, g->forward, g->scratch, error)))
         return error->status;
-    if (kind->rotated && organ_forward_share(engine, pieces, number * (double)q, turn_queries, &j, error))
+    if (organ_forward_share(engine, pieces, number * (double)q, turn_queries, &j, error))
         return error->status;
     return tap_latents(&j, error);
 }

@@ -22,7 +22,7 @@ static const char *const model_types[] = {
     "glm4_moe", "dots1", "gemma", "smollm3", "olmo2", "olmo3", "exaone4", "granite", "seed_oss", "ministral", "helium",
     "ernie4_5", "smollm3-interval",
     "glm", "glm4",
-    "deepseek_v2", "deepseek_v2-lite", "deepseek_v3", "glm4_moe_lite",
+    "deepseek_v2", "deepseek_v2-lite", "deepseek_v3", "glm4_moe_lite", "kimi_k25", "mistral4", "mistral3-mistral4",
     "mistral3", "mistral3-flat", "gemma3", "gemma3-flat", "gemma3-short", "qwen2_5_vl", "qwen2_5_vl-flat",
     "qwen2_5_vl-top",
     "mixtral-stacked", "qwen3_moe-stacked", "qwen3_moe-dense", "qwen2_moe-dense", "olmoe", "olmoe-stacked",
@@ -190,6 +190,8 @@ static const struct {
     {"glm4_moe_lite", "mlp_layer_types", "[\"dense\"]", "mlp_layer_types"},
     {"glm4_moe_lite", "mlp_layer_types", "[\"dense\", \"sparse\", \"sparse\", \"none\"]", "mlp_layer_types"},
     {"glm4_moe_lite", "n_group", "3", "groups"},
+    {"mistral4", "rope_parameters", "{\"rope_theta\": 1e4, \"llama_4_scaling_beta\": 0.1}",
+     "original_max_position_embeddings"},
 };
 
 START_TEST(impossible_configurations_are_refused)
