@@ -106,18 +106,20 @@ static organ_status read_gguf_config(const config_gguf_source *s, organ_forward_
     read_sizes(s, c);
     if (organ_forward_config_kinds(s->label, c, s->error))
         return s->error->status;
+    organ_forward_family_apply(f, c);
     organ_key_heads(s, c);
     organ_key_experts(s, c);
     read_gguf_scales(s, c);
-    c->norms = f->norms;
     c->activation = f->activation;
+    c->gate_limit = f->gate_limit.otherwise;
+    c->gate_alpha = f->gate_alpha.otherwise;
+    c->value_scale = f->value_scale.otherwise;
     c->qk_norm = has_qk_norm(s) ? f->qk_norm : ORGAN_QK_NORM_NONE;
     c->qkv_bias = organ_key_tensor(s, "blk.0.attn_q.bias") || organ_key_tensor(s, "blk.0.attn_qkv.bias");
     c->output_bias = organ_key_tensor(s, "blk.0.attn_output.bias");
     c->mlp_bias = organ_key_tensor(s, "blk.0.ffn_down.bias");
     c->tied_output = !organ_key_tensor(s, "output.weight");
     c->rope_interleaved = f->interleaved || f->gguf_pairs;
-    c->rope_neighbours = f->neighbours;
     organ_key_ropes(s, c);
     organ_key_windows(s, c);
     organ_key_positions(s, c);

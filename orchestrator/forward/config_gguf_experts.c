@@ -32,6 +32,7 @@ void organ_key_experts(const config_gguf_source *s, organ_forward_config *c)
     c->expert_intermediate = organ_key_size(s, "expert_feed_forward_length", (unsigned)c->intermediate);
     c->normalise_experts = !m || m->gguf_normalise;
     c->shared_gated = gated;
+    c->router_bias = c->expert_bias = m && m->biases;
     c->router = m ? m->router : (organ_router_rule){0};
     if (c->router.logistic)
         dense = read_logistic_experts(s, c);

@@ -36,6 +36,7 @@ void organ_key_windows(const config_gguf_source *s, organ_forward_config *c)
 /* The file does not name the layers without positions: llama.cpp takes every fourth one of UNROTATED_LIST. */
 void organ_key_positions(const config_gguf_source *s, organ_forward_config *c)
 {
+    organ_forward_config_sinks(c, s->family->sinks);
     if (s->family->unrotated == UNROTATED_LIST)
         for (unsigned l = 0; l < c->layers; l++)
             c->kinds[l].rotated = (l + 1) % 4 != 0;

@@ -42,6 +42,7 @@ static organ_rope rope_kind_of(const config_gguf_source *s, double factor)
 static void read_yarn(const config_gguf_source *s, organ_rope_config *rope)
 {
     const double own = rope->factor > 1 ? 0.1 * log(rope->factor) + 1 : 1;
+    rope->exact_range = s->family->gguf_exact_range;
     rope->beta_fast = organ_key_real(s, "rope.scaling.yarn_beta_fast", 32);
     rope->beta_slow = organ_key_real(s, "rope.scaling.yarn_beta_slow", 1);
     rope->attention_factor *= organ_key_real(s, "rope.scaling.yarn_attn_factor", own);

@@ -114,19 +114,14 @@ static organ_status read_hf_config(const config_hf_source *s, organ_forward_conf
     read_sizes(s, c);
     if (organ_forward_config_kinds(s->label, c, s->error))
         return s->error->status;
-    c->rope_neighbours = f->neighbours;
+    organ_forward_family_apply(f, c);
     organ_config_latent(s, c);
     read_hf_scales(s, c);
     refuse_others(s);
     read_activation(s, c);
     organ_config_experts(s, c);
-    c->norms = f->norms;
     c->norm_adds_one = f->norm_adds_one;
     c->qk_norm = !f->qk_norm_key || organ_config_flag(s, f->qk_norm_key, false) ? f->qk_norm : ORGAN_QK_NORM_NONE;
-    c->qk_norm_last = f->qk_norm_last;
-    c->qk_norm_bare = f->qk_norm_bare;
-    c->gate = f->gate;
-    c->gate_heads = f->gate_heads;
     c->value_scale = organ_config_number(s, f->value_scale);
     c->rope_interleaved = f->interleaved;
     c->qkv_bias = organ_config_flag_of(s, f->qkv_bias);

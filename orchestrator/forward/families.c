@@ -185,7 +185,8 @@ static const forward_family families[] = {
     {.architecture = "Dots1ForCausalLM", .gguf = "dots1", .theta = 1e4, ATTENTION_BIAS,
      .qk_norm = ORGAN_QK_NORM_HEAD, .windows = WINDOWS_FROM, .mixture = &logistic_mixture,
      .names = shared_experts_names},
-    {.architecture = "GptOssForCausalLM", .head_dim = 64, .qkv_bias = {"attention_bias", true},
+    {.architecture = "GptOssForCausalLM", .gguf = "gpt-oss", .gguf_exact_range = true, .gguf_names = attended_names,
+     .head_dim = 64, .qkv_bias = {"attention_bias", true},
      .output_bias = {"attention_bias", true}, .windows = WINDOWS_TYPES, .window_pattern = 2, .sinks = SINKS_ALL,
      .gate_limit = {"swiglu_limit", 7}, .gate_alpha = {"swiglu_alpha", 1.702}, .mixture = &gpt_oss_mixture,
      .names = gpt_oss_names},
@@ -272,6 +273,16 @@ const forward_family *organ_forward_family_named(const char *architecture, bool 
             return &families[k];
     }
     return NULL;
+}
+
+void organ_forward_family_apply(const forward_family *f, organ_forward_config *c)
+{
+    c->norms = f->norms;
+    c->qk_norm_last = f->qk_norm_last;
+    c->qk_norm_bare = f->qk_norm_bare;
+    c->gate = f->gate;
+    c->gate_heads = f->gate_heads;
+    c->rope_neighbours = f->neighbours;
 }
 
 organ_status organ_forward_family_refuse(const char *label, const char *architecture, bool gguf, organ_error *error)

@@ -110,6 +110,7 @@ typedef struct forward_family {
     bool tied;                               /* tie_word_embeddings if config.json does not have it */
     bool interleaved;                        /* rotation pairs neighbours, in safetensors too */
     bool neighbours;                         /* the same; the forward pass rotates neighbours, rows keep their order */
+    bool gguf_exact_range;                   /* GGUF: YaRN does not round the bounds of its ramp; no key says it */
     bool gguf_pairs;                         /* GGUF: rows of q and k are reordered so that it pairs neighbours */
     bool softcaps;                           /* attn_logit_softcapping and final_logit_softcapping */
     double attention_softcap, final_softcap; /* if config.json does not have them; null means no cap */
@@ -143,6 +144,9 @@ typedef struct forward_family {
 
 /* Returns the family of an architecture, or NULL if it is unknown. */
 const forward_family *organ_forward_family_named(const char *architecture, bool gguf);
+
+/* Copies the pieces of the row that no file changes. Both readers call it before they read the others. */
+void organ_forward_family_apply(const forward_family *family, organ_forward_config *config);
 
 /* Fails with ORGAN_BAD_INPUT; the message lists the architectures that are supported in this format. `label` names the
  * file. */

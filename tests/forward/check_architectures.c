@@ -61,6 +61,7 @@ static const struct {
     {"ernie4_5", ""},
     {"glm4", ""},
     {"qwen2_moe", ""},
+    {"gpt_oss-gguf", ""},
 };
 
 static void compare_likelihoods(const char *type, const char *path, arch_reference r)
