@@ -4,18 +4,18 @@
 #include "orchestrator/machine/enough_memory.h"
 #include "orchestrator/machine/extent.h"
 
-/* Long enough for the disk, short enough to overlap reading, work and writing. */
+/* A band of 8 MiB: long enough for the throughput of a disk, short enough to overlap reading, work and writing. */
 #define COMFORTABLE_BAND ((size_t)8 << 20)
-#define FLAT_TILE        ((size_t)256 << 10) /* stays in the cache of one core; cut to whole elements or blocks */
+#define FLAT_TILE        ((size_t)256 << 10) /* fits the cache of one core; rounded down to whole elements or blocks */
 #define BUFFER_SLACK     ((size_t)2 * 4096)  /* so that address and file offset can be congruent modulo a page */
 #define MOST_SLOTS       256
 
-/* Of the item, to go through. */
+/* Bytes of the item that the pass reads; 0 if another rank reads it. */
 static uint64_t band_plan_bytes_of(const organ_pass_item *item) { return item->elsewhere ? 0 : item->tensor->bytes; }
 
-/* A tensor as tiles see it: rows of units, a unit being an element or a block of elements that are stored together. */
+/* The tensor as a grid of units. A unit is an element, or a block of elements that are stored together. */
 typedef struct unit_grid {
-    size_t unit; /* bytes of one */
+    size_t unit; /* bytes of a unit */
     size_t rows, cols;
 } unit_grid;
 
@@ -26,7 +26,7 @@ static unit_grid grid_of(const organ_tensor *tensor)
     return (unit_grid){type->bytes, (size_t)m.rows, (size_t)m.cols / type->elements};
 }
 
-/* Whole units. */
+/* Bytes of a tile of a tensor without rows of tiles: a multiple of the unit. */
 static size_t flat_tile(const organ_tensor *tensor)
 {
     const size_t unit = organ_dtype_describe(tensor->dtype)->bytes;
@@ -35,7 +35,7 @@ static size_t flat_tile(const organ_tensor *tensor)
 
 static size_t tile_cols(const organ_pass *pass, size_t cols) { return pass->tile_cols ? pass->tile_cols : cols; }
 
-/* Bytes of one row of tiles: the least a band of this item can be. */
+/* Bytes of one row of tiles: the smallest possible band of this item. */
 static size_t tile_row_bytes(const organ_pass *pass, const organ_tensor *tensor)
 {
     if (pass->tile_rows == 0)
@@ -55,14 +55,14 @@ static size_t tiles_of(const organ_pass *pass, const organ_tensor *tensor, size_
 
 size_t organ_band_most_slots(size_t workers) { return organ_lesser(MOST_SLOTS, 2 * workers + 6); }
 
-/* What a plan is made of. */
+/* The inputs of a plan. */
 typedef struct band_plan_planning {
     const organ_pass *pass;
     size_t workers, least; /* least: bytes that a band must have */
     organ_band_plan plan;
 } band_plan_planning;
 
-/* Chooses the sizes for so much memory. False where it holds no two bands. */
+/* Chooses the sizes of bands and tiles for `memory` bytes. Returns false if two bands do not fit. */
 static bool plan_bands(void *context, uint64_t memory)
 {
     band_plan_planning *const p = context;
@@ -82,7 +82,8 @@ static bool plan_bands(void *context, uint64_t memory)
     return (plan->slots >= 2 && memory >= pass->least) || p->least == 0;
 }
 
-/* Sets what every plan must hold. *widest is the tensor with the longest row of tiles; NULL without bytes. */
+/* Sets the members that do not depend on the memory. *widest is the tensor with the longest row of tiles; NULL if there
+ * are no bytes. */
 static band_plan_planning begin_planning(const organ_pass *pass, size_t workers, const organ_tensor **widest)
 {
     band_plan_planning p = {.pass = pass, .workers = workers};

@@ -23,7 +23,7 @@
 #define DEEPEST 32 /* folders in folders; a model directory has one or two */
 
 typedef struct copy_tree_walk {
-    char path[PATH_MAX]; /* where it is */
+    char path[PATH_MAX]; /* path of the current entry */
     const char *const *skip;
     size_t root, skip_count, room; /* root: the bytes of a path before the name in the directory */
     organ_file_list *list;
@@ -68,7 +68,8 @@ static void visit_entry(copy_tree_walk *w, size_t length, int depth)
         list_folder(w, length, depth);
 }
 
-/* The folder at w->path, which has that length. Not fts(3): that of glibc does not survive a refused allocation. */
+/* Lists the folder at w->path, a path of `length` bytes. Does not use fts(3), because glibc's crashes if an allocation
+ * fails. */
 static void list_folder(copy_tree_walk *w, size_t length, int depth)
 {
     errno = ELOOP;
@@ -139,7 +140,7 @@ static organ_status copy_open(int from, const char *from_path, const char *to_pa
     organ_direct_file to;
     if (fstat(from, &info))
         return organ_fail_errno(error, errno, "%s: cannot be read", from_path);
-    unlink(to_path); /* of an interrupted run, perhaps read-only */
+    unlink(to_path); /* left by an interrupted run, perhaps read-only */
     if (organ_direct_open(to_path, (info.st_mode & 0777) | S_IWUSR, &to, error) == ORGAN_OK) {
         if (!organ_reflink(from, to.fd))
             organ_copy_range(from, from_path, 0, to.fd, to_path, 0, (uint64_t)info.st_size, error);

@@ -12,7 +12,7 @@
 #include <sys/statfs.h>
 #include <unistd.h>
 
-#define COPY_STEP   ((size_t)64 << 20) /* so that a stop is not kept waiting */
+#define COPY_STEP   ((size_t)64 << 20) /* bytes between two checks of the stop flag */
 #define COPY_BUFFER ((size_t)1 << 20)  /* a multiple of ORGAN_DIRECT_ALIGNMENT */
 
 organ_status organ_direct_open(const char *path, unsigned mode, organ_direct_file *file, organ_error *error)
@@ -58,8 +58,8 @@ static organ_status write_cached(const organ_direct_file *file, const char *data
     return ORGAN_OK;
 }
 
-/* Whole pages. Returns how many bytes went; what did not is for the cache: a file system may refuse O_DIRECT only when
- * it is used. */
+/* Writes whole pages with O_DIRECT. Returns the number of written bytes; the caller writes the rest through the page
+ * cache, because some file systems accept O_DIRECT at open and reject it at the first write. */
 static size_t write_direct(organ_direct_file *file, const char *data, size_t bytes, uint64_t offset, int *errnum)
 {
     size_t done = 0;
@@ -120,7 +120,8 @@ void organ_direct_close(organ_direct_file *file)
 
 bool organ_reflink(int from, int to) { return ioctl(to, FICLONE, from) == 0; }
 
-/* By reading and writing, past the page cache where `to` can. Each step but the first begins on a page. */
+/* Copies by pread and pwrite, with O_DIRECT if `to` supports it. Each step but the first begins on a page, as O_DIRECT
+ * requires. */
 static organ_status copy_by_hand(int from, const char *from_path, uint64_t from_offset, organ_direct_file *to,
                                  uint64_t to_offset, uint64_t bytes, organ_error *error)
 {
@@ -169,7 +170,8 @@ organ_status organ_copy_range(int from, const char *from_path, uint64_t from_off
     return ORGAN_OK;
 }
 
-/* Where a server holds both files, it copies without sending their bytes twice. */
+/* Returns whether the file is on a network file system: copy_file_range then copies on the server, without sending the
+ * bytes. */
 static bool is_served(int fd)
 {
     struct statfs system;

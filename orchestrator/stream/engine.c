@@ -4,12 +4,12 @@
 #include <stdlib.h>
 #include <time.h>
 
-#define CLEARLY_QUICKER 0.97 /* of the time that the engine's own kernels take */
+#define CLEARLY_QUICKER 0.97 /* share of the time of the engine's own kernels below which another table is used */
 #define USUAL_MEMORY    ((uint64_t)512 << 20)
 
-/* An engine has its topology to look at; who made it owns it. */
+/* An engine with the topology that it created and must destroy. */
 typedef struct own_engine {
-    organ_engine engine; /* first: it is what the caller holds */
+    organ_engine engine; /* first member: the caller has a pointer to it */
     organ_topology *topology;
 } own_engine;
 
@@ -45,7 +45,7 @@ organ_status organ_engine_create(const organ_kernels *kernels, size_t threads, u
 
 enum { TRIAL_ROWS = 64, TRIAL_COLS = 256, TRIALS = 8 };
 
-/* Processor time of this thread, in seconds, that one tile takes. */
+/* Returns the processor time of this thread for one tile, in seconds. */
 static double time_tile(const organ_kernels *kernels, float *tile, void *scratch)
 {
     const organ_physarum_params params = {.iterations = 30, .beta = 2, .coupling = 1, .gain = 6};
@@ -65,7 +65,7 @@ const organ_kernels *organ_engine_quicker_tile(const organ_engine *engine)
     const size_t bytes = TRIAL_ROWS * TRIAL_COLS * sizeof(float);
     double least[] = {1, 1};
     char *const room = tables[1] ? aligned_alloc(64, bytes + organ_physarum_scratch(TRIAL_ROWS, TRIAL_COLS)) : NULL;
-    for (int trial = 0; room && trial < 2 * TRIALS; trial++) { /* in turns */
+    for (int trial = 0; room && trial < 2 * TRIALS; trial++) { /* alternating */
         const double took = time_tile(tables[trial % 2], (float *)(void *)room, room + bytes);
         if (took < least[trial % 2])
             least[trial % 2] = took;

@@ -12,7 +12,8 @@
 #include <sys/stat.h>
 #include <unistd.h>
 
-/* NULL with errno: what a disk does not give is not a journal that ends there. */
+/* Reads the whole journal. Returns NULL with errno on a read error, so that a failing disk does not look like a shorter
+ * journal. */
 static char *read_journal(int fd, size_t *size)
 {
     struct stat info;
@@ -30,8 +31,8 @@ static char *read_journal(int fd, size_t *size)
     return text;
 }
 
-/* The whole lines of `text`; returns how many bytes they take. A line that there was no memory for is not one that is
- * wrong. */
+/* Parses the complete lines of `text` and returns their bytes. Sets *no_memory if an allocation failed, so that the
+ * line is not taken for a malformed one. */
 static size_t parse_lines(const char *text, size_t size, json_t *lines, bool *no_memory)
 {
     size_t whole = 0;
@@ -78,8 +79,8 @@ organ_status organ_journal_append(const organ_journal *journal, const json_t *li
     if (!text)
         return organ_fail_errno(error, ENOMEM, "%s: cannot write a line", journal->path);
     const size_t length = strlen(text);
-    text[length] = '\n'; /* the line break takes the place of the NUL: one write, so that a kill leaves a line whole or
-                            cut, never mixed */
+    text[length] = '\n'; /* the line break replaces the NUL: with a single write a killed run leaves the line complete
+                            or cut, never mixed with another */
     if (organ_write_all(journal->fd, text, length + 1))
         organ_fail_errno(error, errno, "%s: cannot be written", journal->path);
     free(text);

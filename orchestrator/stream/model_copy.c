@@ -14,7 +14,7 @@
 #include <sys/stat.h>
 #include <unistd.h>
 
-#define STEP ((uint64_t)64 << 20) /* copied between two looks at the stop flag */
+#define STEP ((uint64_t)64 << 20) /* bytes between two checks of the stop flag */
 
 enum { SHARED = 's', RESUMED = 'r', PLAIN = '-' };
 
@@ -23,22 +23,23 @@ struct organ_model_copy {
     const organ_publish *publish;
     const bool *replaced;
     const organ_stop *stop;
-    char **paths; /* of the files of the copy */
-    char *made;   /* of each: SHARED if it was reflinked, so that nothing around the replaced tensors is left to copy;
-                     RESUMED */
-    size_t writer, writers;    /* this process, of so many */
-    uint64_t passed, all;      /* bytes around the replaced tensors, before where the copy is, and in all */
-    organ_direct_file writing; /* one at a time: an organ directory has more files than can be open */
-    size_t written;            /* which of the shards that is */
+    char **paths; /* paths of the files of the copy */
+    char *made; /* state of each file: SHARED if it was reflinked, so that only replaced tensors are written; RESUMED if
+                   an earlier run began it */
+    size_t writer, writers; /* number of this process, and of all */
+    uint64_t passed, all;   /* bytes outside the replaced tensors: before the present position, and in all files */
+    organ_direct_file
+        writing;    /* the open shard; only one, because an organ directory has more files than can be open */
+    size_t written; /* index of the open shard */
     organ_file_list others;
     pthread_t thread;
     bool copying; /* the thread was started and not yet joined */
     pthread_mutex_t lock;
     bool cancelled;
-    organ_error fault; /* of the thread; guarded by the lock */
+    organ_error fault; /* error of the thread; guarded by the lock */
 };
 
-/* A donor that was named by its index takes that along: without it the copied shards are no model. */
+/* Adds the index to the files to copy if the donor was opened by its index, which the copied shards need. */
 static organ_status list_index(const organ_model *donor, organ_file_list *list, organ_error *error)
 {
     char *const path = organ_format("%s/%s", donor->directory, donor->index);
@@ -93,8 +94,8 @@ typedef struct model_copy_pair {
     bool written;
 } model_copy_pair;
 
-/* The bytes that are to be copied are dealt out in the order of the files: each process reads and writes one stretch of
- * them. */
+/* Returns whether this process copies the next `bytes` bytes. Each process copies one contiguous share of the bytes of
+ * all files, in the order of the files. */
 static bool model_copy_is_mine(organ_model_copy *copy, uint64_t bytes)
 {
     const uint64_t owner = copy->passed / (copy->all / copy->writers + 1);
@@ -102,7 +103,8 @@ static bool model_copy_is_mine(organ_model_copy *copy, uint64_t bytes)
     return (owner < copy->writers ? owner : copy->writers - 1) == copy->writer;
 }
 
-/* What a run before this one may have left as shared blocks is copied inside the kernel, which shares them again. */
+/* Copies [from, to). Blocks that an interrupted run may have reflinked are copied by the kernel, which reflinks them
+ * again. */
 static organ_status copy_span(organ_model_copy *copy, model_copy_pair *p, uint64_t from, uint64_t to,
                               organ_error *error)
 {
@@ -120,7 +122,7 @@ static organ_status copy_span(organ_model_copy *copy, model_copy_pair *p, uint64
     return error->status;
 }
 
-/* Bytes of replaced tensors in a file. */
+/* Returns the bytes of replaced tensors in a file. */
 static uint64_t bytes_replaced(const organ_model_copy *copy, const organ_model_file *file)
 {
     uint64_t bytes = 0;
@@ -129,7 +131,7 @@ static uint64_t bytes_replaced(const organ_model_copy *copy, const organ_model_f
     return bytes;
 }
 
-/* Header, gaps and tensors that are not replaced. Tensors are ordered by offset. */
+/* Copies the header, gaps and tensors that are not replaced. Tensors are sorted by offset. */
 static organ_status copy_around(organ_model_copy *copy, model_copy_pair *p, organ_error *error)
 {
     const organ_model *donor = copy->donor;
@@ -144,7 +146,7 @@ static organ_status copy_around(organ_model_copy *copy, model_copy_pair *p, orga
     return error->status ? error->status : copy_span(copy, p, done, file->size, error);
 }
 
-/* Calls `with` with the file and its copy. */
+/* Opens the file and its copy and calls `with`. */
 static organ_status with_pair(organ_model_copy *copy, size_t f,
                               organ_status (*with)(organ_model_copy *, model_copy_pair *, organ_error *),
                               organ_error *error)
@@ -159,8 +161,8 @@ static organ_status with_pair(organ_model_copy *copy, size_t f,
     return error->status;
 }
 
-/* A shard is synchronised early: the disk works while the processor does. The small files of an organ directory wait
- * for the end. */
+/* Copies a shard and starts its synchronisation at once, so that the disk works during the computation. Small files of
+ * an organ directory are synchronised at the end. */
 static organ_status fill_shard(organ_model_copy *copy, model_copy_pair *p, organ_error *error)
 {
     copy_around(copy, p, error);
@@ -203,7 +205,7 @@ static organ_status make_shard(organ_model_copy *copy, model_copy_pair *p, organ
     return organ_direct_resize(&p->to, copy->donor->files[p->file].size, error);
 }
 
-/* Another process has made the output. */
+/* Returns whether another process created the output. */
 static bool attends(const organ_model_copy *copy) { return copy->publish->lock < 0; }
 
 static organ_status make_shards(organ_model_copy *copy, const char *single, organ_error *error)
@@ -219,7 +221,7 @@ static organ_status make_shards(organ_model_copy *copy, const char *single, orga
     return error->status;
 }
 
-/* Bytes that have no place on the disk yet. */
+/* Returns the bytes for which the disk has no space allocated yet. */
 static uint64_t space_needed(const organ_model_copy *copy)
 {
     uint64_t need = copy->others.bytes;
@@ -330,7 +332,8 @@ organ_status organ_model_copy_finish(organ_model_copy *copy, organ_error *error)
         return error->status;
     if (copying_is_stopped(copy))
         return organ_fail(error, ORGAN_INTERRUPTED, "interrupted");
-    return organ_transfer_sync(copy->publish->partial, error); /* the ragged ends of bands went through the cache */
+    return organ_transfer_sync(copy->publish->partial,
+                               error); /* the unaligned ends of bands were written through the page cache */
 }
 
 void organ_model_copy_end(organ_model_copy *copy)

@@ -125,8 +125,8 @@ static bool is_noted(const organ_naming_note *note, const struct stat *info)
     return found;
 }
 
-/* Settles one file of the partial directory of a single-file output: renames a report to its name, or removes the file
- * that had the name before. */
+/* Completes one file of a single-file output: renames a report of the partial directory to its name, or removes the
+ * file that had the name before. */
 static organ_status settle_file(const organ_naming_place *p, const organ_naming_note *note, const char *name,
                                 organ_error *error)
 {
@@ -175,7 +175,8 @@ static organ_status settle_files(const organ_naming_place *p, const organ_naming
     return error->status;
 }
 
-/* For a complete note and an output that has its name: finishes the rest and removes the note. */
+/* Finishes a run whose note is complete and whose output has its name: renames the reports, removes former files and
+ * the note. */
 static organ_status settle_named(const organ_naming_place *p, const organ_naming_note *note, const struct stat *final,
                                  organ_error *error)
 {
@@ -199,7 +200,7 @@ organ_status organ_naming_settle(const organ_naming_place *p, organ_error *error
     const bool grows = lstat(p->partial, &info) == 0,
                named = lstat(p->final, &final) == 0 && note.there && final.st_ino == note.nodes[0];
     if (!grows && !named)
-        unlink(p->note); /* the user has moved the finished output away */
+        unlink(p->note); /* the user has renamed the finished output by hand */
     if (!named)
         return ORGAN_OK;
     const int fd = grows ? organ_open(p->partial, O_RDONLY | O_NOFOLLOW | O_NONBLOCK, 0) : -1;

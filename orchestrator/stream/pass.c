@@ -17,8 +17,8 @@
 
 typedef struct pass_slot {
     organ_band_shape shape;
-    char *memory[2]; /* of the tensor and of its counterpart */
-    char *data[2];   /* where the band begins in it: congruent to the file offset */
+    char *memory[2]; /* buffers of the tensor and of its counterpart */
+    char *data[2];   /* start of the band in each buffer: congruent to the file offset modulo a page */
     char *results;
     unsigned node;
     size_t taken, done; /* tiles given to workers; tiles finished */
@@ -33,7 +33,7 @@ typedef struct pass_run {
     void **scratch; /* per worker */
     pthread_mutex_t lock;
     pthread_cond_t filled, finished, freed;
-    uint64_t read, retired; /* bands since the start: slots [retired, read) are filled */
+    uint64_t read, retired; /* numbers of bands read and retired since the start: slots [retired, read) are filled */
     bool all_read, halted;
     organ_error error; /* first fault */
 } pass_run;
@@ -42,7 +42,7 @@ static bool stop_asked(const pass_run *r) { return organ_stop_asked(r->engine->s
 
 static pass_slot *slot_of_band(pass_run *r, uint64_t band) { return &r->slots[band % r->plan.slots]; }
 
-/* The first fault ends the run for everyone. Call with the lock held. */
+/* Records the first fault and stops all threads. Call with the lock held. */
 static void halt_pass(pass_run *r)
 {
     r->halted = true;
@@ -68,7 +68,7 @@ static organ_status fill_slot(pass_run *r, pass_slot *s, organ_error *error)
     return ORGAN_OK;
 }
 
-/* Waits for a free slot. false if the run is over. */
+/* Waits for a free slot. Returns false if the run has ended. */
 static bool await_slot(pass_run *r)
 {
     pthread_mutex_lock(&r->lock);
@@ -111,7 +111,7 @@ static void *read_bands(void *context)
     return NULL;
 }
 
-/* The oldest filled slot with tiles left, on `node` if there is one. Call with the lock held. */
+/* Returns the oldest filled slot with tiles left, on `node` if there is one. Call with the lock held. */
 static pass_slot *slot_with_work(pass_run *r, unsigned node)
 {
     pass_slot *any = NULL;
@@ -127,8 +127,8 @@ static pass_slot *slot_with_work(pass_run *r, unsigned node)
     return any;
 }
 
-/* Takes some tiles: a share of what is left of a band, so that small tiles do not cost a lock each and the last ones
- * are spread. Returns the slot or NULL when there is nothing more to come. */
+/* Takes some tiles: a fraction of the remaining tiles of a band, so that a lock is taken once for many small tiles and
+ * the last tiles are spread over the workers. Returns the slot, or NULL at the end of the run. */
 static pass_slot *take_tiles(pass_run *r, unsigned node, size_t *from, size_t *to)
 {
     pthread_mutex_lock(&r->lock);
@@ -164,7 +164,7 @@ static void work_on_tiles(void *context, size_t worker)
     }
 }
 
-/* Waits for the oldest band to be finished. NULL when there is none to come. */
+/* Waits for the oldest band to be complete. Returns NULL after the last band. */
 static pass_slot *await_band(pass_run *r)
 {
     pass_slot *s = NULL;
@@ -211,7 +211,7 @@ static void retire_all(pass_run *r)
     }
 }
 
-/* Slots lie with the workers in turn: each node has its share of them, and a node without a worker has none. */
+/* Allocates the slots on the memory nodes of the workers in turn, so that nodes without a worker hold no slot. */
 static organ_status allocate_ring(pass_run *r, organ_error *error)
 {
     const organ_topology *topology = r->engine->topology;
@@ -256,7 +256,7 @@ static void release_ring(pass_run *r)
     pthread_mutex_destroy(&r->lock);
 }
 
-/* Reading ahead costs nothing where the file is cached and hides the disk where it is not. */
+/* Asks the system to read ahead. This has no cost for cached files and hides the latency of the disk for others. */
 static void expect_sequential(const organ_model *model)
 {
     for (size_t f = 0; model && f < model->file_count; f++)

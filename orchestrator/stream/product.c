@@ -4,9 +4,9 @@
 #include "orchestrator/machine/extent.h"
 #include "orchestrator/stream/share.h"
 
-/* A part has as many rows of a as the kernel packs at once, and so many of b that packing takes little of its time,
- * fewer where workers would wait for the last part. A panel of b is made for all rows of a, or for so many where there
- * are fewer panels than workers. */
+/* Sizes of the parts of a product. A part has as many rows of a as the kernel packs at once, and enough rows of b that
+ * packing a takes a small share of its time; fewer if workers would wait for the last part. A panel of b is decoded
+ * once for all rows of a, or, if there are fewer panels than workers, once for some of them. */
 enum {
     PART_ROWS = 256,
     LEAST_COLUMNS = 64,
@@ -19,9 +19,9 @@ enum {
 typedef struct dealing {
     const organ_engine *engine;
     const organ_product *products;
-    const organ_panels *panels; /* NULL: all factors are there */
+    const organ_panels *panels; /* NULL if all factors are floats in memory */
     unsigned char *scratch;
-    size_t room; /* bytes of it for each worker */
+    size_t room; /* bytes of `room` for each worker */
     organ_first_fault fault;
 } dealing;
 
@@ -66,7 +66,7 @@ organ_factor organ_factor_from(organ_factor operand, size_t row)
     return operand;
 }
 
-/* Rows [first, first + n) of b. */
+/* Prepares rows [first, first + n) of b. */
 static bool make_panel(dealing *d, size_t product, size_t first, organ_product *part, unsigned char *room)
 {
     const organ_panels *const panels = &d->panels[product];
@@ -114,7 +114,7 @@ size_t organ_products_scratch(const organ_engine *engine)
     return organ_workers_count(engine->workers) * ORGAN_PRODUCT_SCRATCH;
 }
 
-/* Multiplications, and the numbers that are read or decoded for panels. */
+/* Returns the cost of a product: multiplications, plus the values that are read or decoded for panels. */
 static double work_of(const dealing *d, size_t product)
 {
     const organ_product *const p = &d->products[product];

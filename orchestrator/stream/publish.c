@@ -32,7 +32,7 @@ static bool is_empty_directory(const char *path)
     return entries == 0;
 }
 
-/* final, parent and partial from the path as the user wrote it. */
+/* Derives final, parent and partial from the user's path. */
 organ_status organ_publish_split(const char *path, organ_publish *publish, organ_error *error)
 {
     publish->final = strdup(path);
@@ -69,7 +69,7 @@ static organ_status lock_partial(organ_publish *publish, organ_error *error)
     return ORGAN_OK;
 }
 
-/* ---- what is unfinished bears a mark; a whole output without a name does not ---- */
+/* ---- an unfinished output has a mark; a complete output without a name has none ---- */
 
 static organ_status fail_names(const organ_publish *publish, int fault, organ_error *error)
 {
@@ -82,8 +82,8 @@ static organ_status set_mark(const organ_publish *publish, organ_error *error)
     if (fd < 0)
         return organ_fail_errno(error, errno, "%s/%s: cannot be made", publish->partial, ORGAN_GROWING_MARK);
     close(fd);
-    /* Without it a power cut could leave files that grow without what says so: they would be taken for a whole output.
-     */
+    /* The mark must be on the disk before any file: otherwise a power cut could leave incomplete files without it, and
+     * a later run would accept them as a complete output. */
     return organ_sync_file(publish->lock) ? fail_names(publish, errno, error) : ORGAN_OK;
 }
 
@@ -170,14 +170,14 @@ static bool is_single(const organ_publish *publish)
     return organ_ends_with(publish->final, ".gguf") || organ_ends_with(publish->final, ".safetensors");
 }
 
-/* A journal can be gone on with. */
+/* Returns whether there is a journal to continue from. */
 static bool is_unfinished(const organ_publish *publish)
 {
     return is_there(publish, ORGAN_GROWING_MARK) || is_there(publish, ORGAN_JOURNAL_NAME);
 }
 
-/* Nothing is lost with it: a run was killed at its very beginning, or the single file that had grown there was taken,
- * and at most its reports are left. */
+/* Returns whether the partial directory contains nothing of value: a run was killed at its beginning, or the single
+ * file was already renamed and at most its reports are left. */
 static bool holds_nothing(const organ_publish *publish)
 {
     const char *const name = organ_path_name(publish->final);
@@ -187,7 +187,7 @@ static bool holds_nothing(const organ_publish *publish)
            organ_check_replaceable(publish->partial, NULL, &(organ_error){0}) == ORGAN_OK;
 }
 
-/* What a run finished for which there was no name is hours of work: only its owner gives it up. */
+/* Fails because a finished output waits for its name. The run may have taken hours, so only the user may remove it. */
 static organ_status fail_kept(const organ_publish *publish, organ_error *error)
 {
     char *const file = organ_publish_path(publish, organ_path_name(publish->final));
@@ -232,7 +232,7 @@ static organ_status bring_back(organ_publish *publish, organ_error *error)
     return error->status;
 }
 
-/* What an earlier run left: continued, or removed. */
+/* Continues or removes the partial directory of an earlier run. */
 static organ_status take_over_partial(organ_publish *publish, organ_publish_way way, organ_error *error)
 {
     organ_naming_note note;
@@ -337,7 +337,7 @@ char *organ_publish_path(const organ_publish *publish, const char *name)
     return organ_format("%s/%s", publish->partial, name);
 }
 
-/* 0, or an errno. */
+/* Returns 0 or an errno. */
 static int sync_folder(const char *path)
 {
     const int fd = organ_open(path, O_RDONLY | O_DIRECTORY, 0);
@@ -353,13 +353,13 @@ organ_status organ_sync_directory(const char *path, organ_error *error)
     return fault ? organ_fail_errno(error, fault, "%s: cannot be synchronised with the disk", path) : ORGAN_OK;
 }
 
-/* ---- the end ---- */
+/* ---- renaming ---- */
 
-/* How a whole output gets its name. A plan is made while the output still bears its mark: afterwards the output gets
- * its name or the message says how to take it, and that must not fail when memory runs out. */
+/* How a complete output gets its name. The plan is made while the output still has its mark, because after that no
+ * allocation may fail: the output gets its name, or the message states how to rename it. */
 typedef struct naming_plan {
-    char *grown, *final; /* its path now, and the one it is to have */
-    char *command;       /* takes it where it does not get that */
+    char *grown, *final; /* present and final path */
+    char *command;       /* shell command that renames the output by hand, for messages */
 } naming_plan;
 
 static void free_plan(naming_plan *plan)
@@ -381,7 +381,8 @@ static organ_status plan_name(const organ_publish *publish, const char *name, co
     return plan->command ? ORGAN_OK : organ_fail_memory(error, publish->final);
 }
 
-/* What has got one name is whole, also if others of its files have none. */
+/* Renames the output. A single-file output counts as complete once its main file has its name, even if reports do not.
+ */
 static organ_naming give_name(organ_publish *publish, const naming_plan *plan, organ_error *error)
 {
     int fault;
@@ -394,7 +395,7 @@ static organ_naming give_name(organ_publish *publish, const naming_plan *plan, o
     return naming;
 }
 
-/* The output is there and whole; that its name lasts is all that the disk did not promise. */
+/* Fails because the output has its name but the disk did not confirm the renaming. */
 static organ_status fail_unsynchronised(const organ_publish *publish, const char *path, int errnum, organ_error *error)
 {
     return organ_fail_errno(
@@ -415,8 +416,8 @@ static void mark_former(const char *former)
         close(folder);
 }
 
-/* Makes the new name last, then removes what had it: the other way round a power cut could leave the old one with a
- * part of what it had. */
+/* Synchronises the new name, then removes the former output. In the reverse order a power cut could leave a part of the
+ * former output under the name. */
 static organ_status settle_name(const organ_publish *publish, const char *former, bool removes, organ_error *error)
 {
     const int fault = sync_folder(publish->parent);
@@ -429,7 +430,8 @@ static organ_status settle_name(const organ_publish *publish, const char *former
     return fault ? fail_unsynchronised(publish, publish->parent, fault, error) : ORGAN_OK;
 }
 
-/* What came or went after all else was on the disk: reports, the journal, the mark. 0, or an errno. */
+/* Synchronises the directories that got or lost entries after the data was synchronised: reports, the journal, the
+ * mark. Returns 0 or an errno. */
 static int sync_names(const organ_publish *publish)
 {
     const int folder = organ_open_at(publish->lock, ORGAN_JOURNAL_FOLDER, O_RDONLY | O_DIRECTORY | O_NOFOLLOW, 0);
@@ -452,10 +454,10 @@ organ_status organ_publish_commit(organ_publish *publish, const char *journal, o
     }
     organ_naming naming = ORGAN_NAME_REFUSED;
     if (note_whole(publish, NULL, journal, error) == ORGAN_OK && remove_mark(publish, error) == ORGAN_OK) {
-        fault = sync_names(
-            publish); /* what has the name never has the mark, nor a journal: they are gone for good before */
+        fault = sync_names(publish); /* removed and synchronised before the renaming, so that a directory with the final
+                                        name never has the mark or a journal */
         if (publish->empty)
-            rmdir(publish->final); /* fails where somebody has put something into it */
+            rmdir(publish->final); /* fails if another program has put a file into it */
         naming = give_name(publish, &plan, error);
     }
     free_plan(&plan);
@@ -468,7 +470,8 @@ organ_status organ_publish_commit(organ_publish *publish, const char *journal, o
     return fault ? fail_unsynchronised(publish, publish->final, fault, error) : ORGAN_OK;
 }
 
-/* What had the name goes at once: the directory in which the output has grown must be empty in the end. */
+/* Renames the files of a single-file output. Former files are removed at once, because the partial directory must be
+ * empty in the end. */
 static organ_status commit_file(organ_publish *publish, const naming_plan *plan, organ_error *error)
 {
     if (give_name(publish, plan, error) == ORGAN_NAME_GIVEN_ANEW && organ_remove_tree(plan->grown))
@@ -488,7 +491,7 @@ organ_status organ_publish_commit_files(organ_publish *publish, const char *cons
         plan_name(publish, names[count], count == 0 ? publish->final : NULL, NULL, &plans[count], error);
     if (!error->status)
         note_whole(publish, names, journal,
-                   error); /* a later run must not take the finished output for an unfinished one */
+                   error); /* so that a later run does not take the finished output for an unfinished one */
     if (!error->status)
         remove_mark(publish, error);
     if (!error->status && publish->empty)

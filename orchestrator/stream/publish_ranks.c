@@ -42,8 +42,8 @@ organ_status organ_publish_attend(const char *final, const char *token, organ_pu
     return ORGAN_OK;
 }
 
-/* The marks follow the token, which has less than SIGNS bytes, one after the other, so that several marks share a page
- * of the file as ranges of an output do. */
+/* The marks follow the token, which has less than SIGNS bytes. They are adjacent, so that several ranks write to the
+ * same page, as they do with ranges of an output. */
 #define SIGNS ((off_t)64)
 #define SIGN  24
 

@@ -13,13 +13,14 @@
 #include <string.h>
 #include <unistd.h>
 
-#define DEEPEST 64 /* folders in folders: each takes a descriptor and a buffer of the stack */
-#define ROUNDS  4  /* what file systems pass over when entries go while they are listed */
+#define DEEPEST 64 /* nested folders: each needs a descriptor and a buffer on the stack */
+#define ROUNDS                                                                                                         \
+    4 /* some file systems skip entries if others are removed while the folder is listed: it is listed again */
 
 static int remove_at(int folder, const char *name, int depth);
 
-/* Removes all entries of the buffer but those that every folder has, and the mark. An entry that cannot be removed does
- * not keep the others. Returns 0, or the first errno. */
+/* Removes the entries in the buffer except ".", ".." and the mark. Continues after an entry that cannot be removed.
+ * Returns 0 or the first errno. */
 static int remove_listed(int folder, const char *entries, ssize_t bytes, int depth)
 {
     int fault = 0, one;
@@ -34,7 +35,7 @@ static int remove_listed(int folder, const char *entries, ssize_t bytes, int dep
     return fault;
 }
 
-/* 0, or an errno. */
+/* Returns 0 or an errno. */
 static int empty_folder(int folder, int depth)
 {
     _Alignas(struct dirent64) char entries[4096];
@@ -44,11 +45,11 @@ static int empty_folder(int folder, int depth)
         fault = remove_listed(folder, entries, got, depth);
     if (fault || got < 0)
         return fault ? fault : errno;
-    /* The mark allows the next run to remove the rest if this one is killed: it goes last. */
+    /* The mark is removed last: if this run is killed, it permits the next run to remove the rest. */
     return unlinkat(folder, ORGAN_GROWING_MARK, 0) && errno != ENOENT ? errno : 0;
 }
 
-/* 0, or an errno. */
+/* Returns 0 or an errno. */
 static int remove_at(int folder, const char *name, int depth)
 {
     if (unlinkat(folder, name, 0) == 0)

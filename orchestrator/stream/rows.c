@@ -6,7 +6,7 @@
 #include <pthread.h>
 #include <stdlib.h>
 
-/* ---- the walk ---- */
+/* ---- sets of rows ---- */
 
 typedef struct rows_run {
     const organ_row_walk *walk;

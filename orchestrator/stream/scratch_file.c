@@ -9,7 +9,7 @@
 #include <stdlib.h>
 #include <unistd.h>
 
-/* Where the file system has no files without a name, one with a hidden name, which it loses at once. */
+/* For file systems without O_TMPFILE: creates a file with a hidden name and unlinks it at once. */
 static int open_named(const char *directory)
 {
     char *path = NULL;

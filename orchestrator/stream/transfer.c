@@ -18,11 +18,11 @@
 #include <xxhash.h>
 
 #define THREADS 4
-#define STEP    ((size_t)4 << 20)  /* read, hashed and written at once */
+#define STEP    ((size_t)4 << 20)  /* bytes read, hashed and written at once */
 #define CONVERT ((size_t)1 << 18)  /* elements converted at once: whole blocks of every type */
-#define AHEAD   ((size_t)64 << 20) /* of what has been written, the system is told to read so far */
+#define AHEAD   ((size_t)64 << 20) /* distance, in bytes, by which the system is asked to read ahead of the writers */
 
-/* What the threads share. */
+/* State that the threads share. */
 typedef struct transfer_crew {
     organ_transfer *transfers;
     size_t count, next;
@@ -30,19 +30,19 @@ typedef struct transfer_crew {
     const organ_stop *stop;
     pthread_mutex_t lock;
     organ_error fault;
-    uint64_t moved; /* bytes that were written */
+    uint64_t moved; /* written bytes */
     pthread_mutex_t ahead_lock;
-    size_t ahead;             /* the transfer that is being announced */
-    uint64_t ahead_offset;    /* in its tensor */
-    uint64_t ahead_announced; /* bytes in all */
+    size_t ahead;             /* index of the transfer whose bytes are announced */
+    uint64_t ahead_offset;    /* offset in its tensor */
+    uint64_t ahead_announced; /* bytes announced in all */
 } transfer_crew;
 
-/* What one thread has at hand. */
+/* State of one thread. */
 typedef struct hand {
     transfer_crew *crew;
     unsigned char *buffer; /* STEP and a page, aligned to a page */
     XXH3_state_t *hash;
-    organ_direct_file file; /* the one written last; path NULL: none */
+    organ_direct_file file; /* the open output file; path NULL: none */
     organ_error error;
 } hand;
 
@@ -52,7 +52,7 @@ organ_status organ_transfer_file(const char *path, uint64_t size, organ_error *e
     if (fd < 0)
         return organ_fail_errno(error, errno, "%s: cannot be made", path);
     organ_direct_reserve(&(organ_direct_file){.path = path, .fd = fd, .direct = -1}, size, error);
-    if (close(fd) && errno != EINTR) /* the descriptor is gone then */
+    if (close(fd) && errno != EINTR) /* after EINTR the descriptor is closed too */
         organ_fail_errno(error, errno, "%s: cannot be written", path);
     return error->status;
 }
@@ -83,7 +83,7 @@ static void note_moved(transfer_crew *c, uint64_t bytes, const char *tensor)
     pthread_mutex_unlock(&c->lock);
 }
 
-/* Tells the system of a few bytes that will be read soon. What cannot be opened now will be told of when it is read. */
+/* Asks the system to read the next bytes ahead. Ignores files that cannot be opened: reading them reports the error. */
 static void announce(transfer_crew *c)
 {
     const organ_transfer *const t = &c->transfers[c->ahead];
@@ -102,8 +102,8 @@ static void announce(transfer_crew *c)
     }
 }
 
-/* Keeps the disk reading in the order of the transfers, ahead of all threads; any thread that finds the lock free does
- * it. */
+/* Announces reads in the order of the transfers, ahead of all threads. Any thread that finds the lock free does this.
+ */
 static void look_ahead(transfer_crew *c)
 {
     if (pthread_mutex_trylock(&c->ahead_lock))
@@ -116,7 +116,7 @@ static void look_ahead(transfer_crew *c)
     pthread_mutex_unlock(&c->ahead_lock);
 }
 
-/* The file of a transfer, open for this thread: the one before stays open for the next tensor in it. */
+/* Opens the file of a transfer for this thread. It stays open, because the next tensor is usually in the same file. */
 static organ_status open_target(hand *h, const organ_transfer *t)
 {
     if (h->file.path && strcmp(h->file.path, t->path) == 0)
@@ -128,7 +128,8 @@ static organ_status open_target(hand *h, const organ_transfer *t)
     return h->error.status;
 }
 
-/* A descriptor of this thread's own: the system reads ahead of each one by itself. -1 for a file at a URL. */
+/* Opens a descriptor for this thread alone, because the system reads ahead of each descriptor separately. *fd is -1 for
+ * a file at a URL. */
 static organ_status open_source(const organ_transfer *t, int *fd, organ_error *error)
 {
     const organ_model_file *const file = &t->model->files[t->tensor->file];
@@ -151,10 +152,12 @@ static organ_status move_bytes(hand *h, const organ_transfer *t, int fd)
     const uint64_t all = t->tensor->bytes;
     for (uint64_t done = 0; done < all && !h->error.status && !crew_has_ended(h->crew);) {
         const uint64_t to = t->offset + done;
-        /* Later steps begin on a page of the output, so that only the ends of a tensor go through the cache. */
+        /* Later steps begin on a page of the output, so that only the two ends of a tensor are written through the page
+         * cache. */
         const size_t lead = (size_t)(to & (ORGAN_DIRECT_ALIGNMENT - 1)), most = STEP - lead;
         const size_t bytes = all - done < most ? (size_t)(all - done) : most;
-        unsigned char *data = h->buffer + lead; /* congruent with its place in the file */
+        unsigned char *data =
+            h->buffer + lead; /* congruent with its offset in the file modulo a page, as O_DIRECT requires */
         look_ahead(h->crew);
         if (read_step(t, fd, data, bytes, done, &h->error))
             break;
@@ -167,7 +170,8 @@ static organ_status move_bytes(hand *h, const organ_transfer *t, int fd)
     return h->error.status;
 }
 
-/* Another type: read, widened to FP32, narrowed, written. All three stretches fit into the buffer. */
+/* Converts a tensor to another type: reads, widens to FP32, narrows, writes. The buffer has room for all three stages.
+ */
 static organ_status convert_tensor(hand *h, const organ_transfer *t, int fd)
 {
     const organ_dtype_info *const from = organ_dtype_describe(t->tensor->dtype), *const to =
@@ -246,7 +250,7 @@ static void *run_transfers(void *context)
     return NULL;
 }
 
-/* This thread works too. If not one more can be started, it does everything. */
+/* Runs the transfers on this thread and the others. If no other thread can be started, this one runs all. */
 static void work_together(transfer_crew *c)
 {
     pthread_t threads[THREADS - 1];

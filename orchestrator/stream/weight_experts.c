@@ -1,19 +1,20 @@
 /* SPDX-License-Identifier: MIT
- * Experts of gpt-oss: pairs of E2M1 codes along the inputs, one scale for 32, of a weight whose plain form has inputs
- * as rows. Some inputs are a strip of the stored rows, which is decoded as it lies, a tile at a time, and turned. */
+ * Experts of gpt-oss: pairs of E2M1 codes with one scale for 32 inputs, of a weight whose plain form has inputs as
+ * rows. A strip is a range of inputs, that is, of columns of the stored matrix: it is decoded in stored order, one tile
+ * at a time, and transposed. */
 #include "orchestrator/stream/weight_parts.h"
 
 #include <inttypes.h>
 
 enum { TILE = 64, GROUP = 32, STEP = 256 };
 
-/* Where the parts of a batch lie in the scratch. */
+/* Places of the parts of a batch in the scratch memory. */
 typedef struct tile_parts {
     unsigned char *codes, *exponents, *room;
     float *scales, *values;
 } tile_parts;
 
-/* Lays them out from *at on, which moves past them. */
+/* Assigns places from *at on and advances *at past them. */
 static tile_parts lay_out_tile(size_t rows, uintptr_t *at)
 {
     const size_t groups = rows / GROUP + 2;
@@ -48,7 +49,7 @@ static organ_status prepare_experts(organ_weight_reader *r, organ_error *error)
     return ORGAN_OK;
 }
 
-/* Stored rows [row, row + count), inputs from the group `from` on: `groups` of them, as floats. */
+/* Decodes stored rows [row, row + count) and `groups` groups of inputs from group `from` on to floats. */
 static organ_status decode_tile(const organ_weight_reader *r, uint64_t row, size_t count, size_t from, size_t groups,
                                 const tile_parts *p, organ_error *error)
 {

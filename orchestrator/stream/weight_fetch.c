@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: MIT
- * The bytes of a weight's tensors: from memory that holds a matrix, or from the file. */
+ * Reads the bytes of a weight's tensors, from a matrix in memory or from the file. */
 #include "orchestrator/stream/weight_parts.h"
 
 #include <inttypes.h>
@@ -7,8 +7,8 @@
 
 #define HELD (sizeof((organ_weight_reader *)0)->held / sizeof(weight_held))
 
-/* What `count` matrices from `first` on are stored as in one of the tensors: their share where the tensor has one for
- * each matrix, else all of it. */
+/* Returns the stored bytes of matrices [first, first + count) in tensor k of the weight: a part of it if it stores
+ * something for each matrix, else all of it. */
 static weight_held weight_fetch_part_of(const organ_weight *w, size_t k, uint64_t first, uint64_t count)
 {
     const organ_tensor *const tensors[HELD] = {w->codes, w->scale, w->zero, w->bias}, *const t = tensors[k];

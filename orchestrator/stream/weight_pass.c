@@ -1,8 +1,8 @@
 /* SPDX-License-Identifier: MIT
- * The calling thread opens items ahead of the workers and retires strips in order; each worker takes the next strip,
- * reads it into buffers of its own and works on it. One mutex guards the queue; bytes move outside it. Strips are taken
- * in order, so the fault of the earliest strip that has one is what the run ends with, however many workers there are.
- */
+ * Passes over packed weights. The calling thread opens items ahead of the workers and retires strips in order; each
+ * worker takes the next strip, reads it into its own buffers and processes it. One mutex guards the queue; bytes are
+ * moved outside of it. Workers take strips in order, so the run ends with the fault of the earliest failing strip for
+ * any number of workers. */
 #include "orchestrator/stream/weight_pass.h"
 
 #include "formats/base/paged_rows.h"
@@ -17,13 +17,13 @@
 
 #define PAGE ((size_t)4096)
 
-/* How one item is cut. */
+/* Sizes of the strips of an item. */
 typedef struct weight_pass_cut {
     uint64_t rows, matrix_rows;
     size_t cols, strip_rows;
 } weight_pass_cut;
 
-/* An item between being opened and its last strip being retired. */
+/* An item from its opening to the retirement of its last strip. */
 typedef struct open_item {
     organ_weight_reader *reader[2];
     weight_pass_cut cut;
@@ -36,31 +36,31 @@ typedef struct weight_pass_slot {
     organ_error error;
 } weight_pass_slot;
 
-/* What one worker needs, each a multiple of a page, one after the other. */
+/* Sizes of the buffers of one worker, each a multiple of a page. */
 typedef struct buffer_plan {
     size_t values, other, reader, scratch;
-    size_t active; /* workers that have them */
-    size_t window; /* strips between the first that is not retired and the last that is begun */
+    size_t active; /* workers with buffers */
+    size_t window; /* largest number of strips from the first that is not retired to the last that is begun */
 } buffer_plan;
 
 typedef struct weight_pass_run {
     const organ_weight_pass *pass;
     const organ_engine *engine;
     buffer_plan plan;
-    unsigned char **buffers; /* per active worker */
+    unsigned char **buffers; /* one per active worker */
     open_item *items;        /* a ring: item i is at i % limit */
     size_t limit;
     weight_pass_slot *slots; /* a ring of `window` */
     unsigned char *results;
     pthread_mutex_t lock;
     pthread_cond_t more, finished;
-    size_t opened, closed;   /* items */
-    size_t item;             /* of which the next strip is, */
-    uint64_t row;            /* and from which row on */
+    size_t opened, closed;   /* numbers of items opened and closed */
+    size_t item;             /* item of the next strip */
+    uint64_t row;            /* first row of the next strip */
     uint64_t ahead;          /* strips of open items that no worker has taken */
-    uint64_t taken, retired; /* strips */
+    uint64_t taken, retired; /* numbers of strips */
     bool all_open, halted, failing;
-    organ_error error; /* of the calling thread: comes after all strips that were open */
+    organ_error error; /* error of the calling thread: reported after the strips that were open */
 } weight_pass_run;
 
 static size_t pages(size_t bytes) { return (bytes + PAGE - 1) / PAGE * PAGE; }
@@ -76,8 +76,8 @@ static weight_pass_cut weight_pass_cut_of(const organ_weight_pass *pass, const o
         return (weight_pass_cut){0};
     const size_t wanted = organ_larger(ORGAN_STRIP_VALUES / c.cols, 1);
     size_t rows = organ_weight_reader_step(reader, wanted);
-    if (rows / 8 >
-        wanted) /* of very long rows a step would be too much at once: it costs less to read some companions twice */
+    if (rows / 8 > wanted) /* for very long rows a step of scales would need too much memory: reading some companions
+                              twice costs less */
         rows = wanted;
     rows = (rows + multiple - 1) / multiple * multiple;
     c.strip_rows = c.matrix_rows < rows ? (size_t)c.matrix_rows : rows;
@@ -91,7 +91,7 @@ static uint64_t strips_of(const weight_pass_cut *c)
     return c->rows / c->matrix_rows * ((c->matrix_rows + c->strip_rows - 1) / c->strip_rows);
 }
 
-/* Makes the buffers large enough for the item. */
+/* Enlarges the buffer sizes to what the item needs. */
 static organ_status measure_item(const weight_pass_run *r, size_t item, buffer_plan *plan, organ_error *error)
 {
     const organ_weight_item *both = &r->pass->items[item];
@@ -124,8 +124,8 @@ static size_t worker_bytes(const buffer_plan *plan)
     return plan->values + plan->other + plan->reader + plan->scratch;
 }
 
-/* Buffers of one worker for all items, with the results that it may be ahead by; *widest is the item that takes most.
- */
+/* Computes the buffers of one worker for all items, with those of the results that it may be ahead by; *widest is the
+ * item that needs most. */
 static organ_status measure_items(const weight_pass_run *r, buffer_plan *plan, size_t *widest, uint64_t *each,
                                   organ_error *error)
 {
@@ -168,7 +168,7 @@ static organ_status plan_buffers(weight_pass_run *r, organ_error *error)
     return ORGAN_OK;
 }
 
-/* Call with the lock held. */
+/* Stops all workers. Call with the lock held. */
 static void halt_weight_pass(weight_pass_run *r)
 {
     r->halted = true;
@@ -176,8 +176,7 @@ static void halt_weight_pass(weight_pass_run *r)
     pthread_cond_broadcast(&r->finished);
 }
 
-/* The next strip is never looked for in an item that has none: such items may be closed already. Call with the lock
- * held. */
+/* Advances past items without strips, which may be closed already. Call with the lock held. */
 static void pass_empty(weight_pass_run *r)
 {
     while (r->item < r->opened && r->items[r->item % r->limit].cut.strip_rows == 0)
@@ -186,7 +185,7 @@ static void pass_empty(weight_pass_run *r)
 
 /* ---- workers ---- */
 
-/* The next strip, as soon as there is one and the window lets it begin. NULL if nothing more is to be done. */
+/* Waits for the next strip within the window and returns it. Returns NULL at the end of the run. */
 static weight_pass_slot *take_strip(weight_pass_run *r)
 {
     weight_pass_slot *s = NULL;
@@ -244,7 +243,7 @@ static void work_on_strips(void *context, size_t worker)
         s->strip.other = NULL;
         s->done = true;
         if (status) {
-            r->failing = true; /* strips before this one are finished, none after it is begun */
+            r->failing = true; /* strips before this one are completed, later ones are not begun */
             pthread_cond_broadcast(&r->more);
         }
         pthread_cond_signal(&r->finished);
@@ -261,7 +260,7 @@ static void close_item(open_item *item)
     *item = (open_item){0};
 }
 
-/* Opens the next item and lets the workers have its strips. Not under the lock: only this thread opens and closes. */
+/* Opens the next item and makes its strips available. Needs no lock: only this thread opens and closes items. */
 static organ_status open_next(weight_pass_run *r, organ_error *error)
 {
     const organ_weight_pass *pass = r->pass;
@@ -285,7 +284,7 @@ static organ_status open_next(weight_pass_run *r, organ_error *error)
     return ORGAN_OK;
 }
 
-/* Items whose strips are all retired; those without elements have none. */
+/* Closes items whose strips are all retired, and items without elements. */
 static void close_items(weight_pass_run *r, size_t until)
 {
     while (r->closed < until || (r->closed < r->opened && r->items[r->closed % r->limit].cut.strip_rows == 0))
@@ -309,7 +308,7 @@ static organ_status retire_next(weight_pass_run *r, weight_pass_slot *s, organ_e
     return ORGAN_OK;
 }
 
-/* What the calling thread does next. */
+/* The next action of the calling thread. */
 typedef enum step { STEP_OPEN, STEP_RETIRE, STEP_END, STEP_STOP } step;
 
 static step await_step(weight_pass_run *r)
@@ -327,7 +326,7 @@ static step await_step(weight_pass_run *r)
     }
 }
 
-/* An item that cannot be opened ends the run after the strips before it. */
+/* Opens the next item. If this fails, the run ends after the strips of earlier items. */
 static void open_step(weight_pass_run *r)
 {
     close_items(r, r->closed);

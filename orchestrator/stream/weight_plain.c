@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: MIT
- * Weights that stand alone, of any type: blocks of GGUF, floats, integers, and codes of at most 8 bits by a table of
+ * Weights of a single tensor of any type: GGUF blocks, floats, integers, and codes of at most 8 bits by a table of
  * their values. */
 #include "orchestrator/stream/weight_parts.h"
 #include "orchestrator/stream/widen.h"
@@ -14,7 +14,7 @@ typedef struct small_float {
     organ_dtype dtype;
     unsigned exponent_bits, mantissa_bits;
     int bias;
-    enum { FINITE, ONE_NAN, FNUZ, IEEE } specials; /* of E4M3 all ones are NaN; FNUZ has one NaN where -0 would be */
+    enum { FINITE, ONE_NAN, FNUZ, IEEE } specials; /* E4M3: all ones is NaN; FNUZ: one NaN in place of -0 */
 } small_float;
 
 static const small_float small_floats[] = {
@@ -40,7 +40,7 @@ static float small_value(const small_float *f, unsigned code)
     return sign ? -value : value;
 }
 
-/* Bits of a code that stands for a value by itself; 0 for types that have no table. */
+/* Returns the bits of a code whose value depends on the code alone; 0 for types without a table. */
 static unsigned table_bits(organ_dtype dtype)
 {
     switch (dtype) {
@@ -97,7 +97,7 @@ static organ_status load_plain(organ_weight_reader *r, char note[256], organ_err
     return ORGAN_OK;
 }
 
-/* Where the bits of so many elements from element `at` on lie. Elements of 4 or 6 bits may begin within a byte. */
+/* Position of the bits of elements from element `at` on. Elements of 4 or 6 bits may begin within a byte. */
 typedef struct bit_range {
     uint64_t byte;
     unsigned shift;
@@ -129,12 +129,12 @@ static void look_up(const float *table, unsigned bits, const unsigned char *code
     }
 }
 
-/* Integers that GGUF does not have. */
+/* Converts integers of types that GGUF does not have. */
 static void cast(organ_dtype dtype, const unsigned char *from, size_t n, float *values)
 {
     const size_t size = organ_dtype_describe(dtype)->bytes;
     for (size_t k = 0; k < n; k++) {
-        uint64_t element = 0; /* little endian, as the file */
+        uint64_t element = 0; /* little endian, like the file */
         memcpy(&element, from + k * size, size);
         values[k] = (float)element;
     }

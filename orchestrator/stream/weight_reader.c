@@ -76,7 +76,7 @@ static bool can_write(const organ_weight_reader *reader, organ_dtype as)
     return as == ORGAN_F32 || (reader->family->writes && reader->family->writes(reader, as));
 }
 
-/* The FP32 values of a batch come first, for types that they are rounded to. */
+/* Bytes of the FP32 values of a batch, which are first in the scratch memory, for types that are rounded from them. */
 static size_t floats_bytes(const organ_weight_reader *reader, size_t rows)
 {
     if (can_write(reader, ORGAN_BF16) && can_write(reader, ORGAN_F16))
@@ -121,7 +121,7 @@ organ_status organ_weight_reader_size(const organ_model *model, const organ_weig
     return error->status;
 }
 
-/* A batch through FP32 where the family does not write the type itself. */
+/* Decodes a batch to FP32 and rounds it, if the family does not write the type directly. */
 static organ_status read_batch(const organ_weight_reader *r, const weight_rows *rows, organ_dtype as, void *values,
                                void *scratch, organ_error *error)
 {

@@ -1,34 +1,34 @@
 /* SPDX-License-Identifier: MIT
- * Packed weights whose codes lie row by row: FP8, INT8, words of compressed-tensors and MLX, MXFP8, MXFP4, NVFP4 and
- * AutoAWQ's gemv. A batch of rows is read in one piece with the scales over it, and decoded straight into the type that
- * is asked for. */
+ * Packed weights with codes stored row by row: FP8, INT8, words of compressed-tensors and MLX, MXFP8, MXFP4, NVFP4 and
+ * AutoAWQ's gemv. A batch of rows is read at once with its scales and decoded directly into the requested type. */
 #include "orchestrator/machine/extent.h"
 #include "orchestrator/stream/weight_parts.h"
 
 #include <inttypes.h>
 #include <math.h>
 
-/* Where the parts of a batch lie in the scratch. */
+/* Places of the parts of a batch in the scratch memory. */
 typedef struct batch_parts {
     unsigned char *codes,
-        *loose;            /* as stored; one row of them a byte each, where the kernels do not take them as stored */
-    float *scales, *zeros; /* rows of the grid; of zero points that are packed, one row for each row */
-    unsigned char *raw;    /* companions before they are widened */
-    uint16_t *narrow;      /* MLX: a row of the type of its scales */
-    float *scale_of, *zero_of; /* by column, where these have a group each */
+        *loose;            /* codes as stored; one row of them as bytes, if the kernels do not decode the stored form */
+    float *scales, *zeros; /* rows of the grid; packed zero points have one row for each row of the weight */
+    unsigned char *raw;    /* companions before they are widened to FP32 */
+    uint16_t *narrow;      /* MLX: one row in the type of its scales */
+    float *scale_of, *zero_of; /* for each column, if columns have a group each */
 } batch_parts;
 
 static bool is_gemv(const organ_weight_reader *r) { return r->weight->scheme == ORGAN_SCHEME_AWQ_GEMV; }
 
 static bool is_mlx(const organ_weight_reader *r) { return r->weight->scheme == ORGAN_SCHEME_MLX; }
 
-/* Codes in words of 32 bits. */
+/* Returns whether codes are stored in words of 32 bits. */
 static bool in_words(const organ_weight_reader *r)
 {
     return r->weight->scheme == ORGAN_SCHEME_PACKED || is_gemv(r) || is_mlx(r);
 }
 
-/* ModelOpt has no -0: its code 8 is 0. What is less -0 is as it was, but for a -0, which becomes 0. */
+/* ModelOpt has no -0: code 8 stands for 0. Subtracting -0.0 from a value leaves it unchanged, except that -0 becomes 0.
+ */
 static bool is_unsigned_zero(const organ_weight_reader *r)
 {
     return r->weight->scheme == ORGAN_SCHEME_NVFP4 && r->weight->global && !r->weight->divides;
@@ -39,20 +39,20 @@ static bool has_zero(const organ_weight_reader *r)
     return r->zero.tensor || r->packed_zero || in_words(r) || is_unsigned_zero(r);
 }
 
-/* Codes that are not decoded as they are stored. */
+/* Returns whether codes must be unpacked to bytes before decoding. */
 static bool is_loose(const organ_weight_reader *r)
 {
     return in_words(r) && r->weight->bits != 4 && r->weight->bits != 8;
 }
 
-/* Words of packed zero points that so many rows lie in, at most. */
+/* Returns the most words of packed zero points that `rows` rows can extend over. */
 static size_t zero_words(const organ_weight_reader *r, size_t rows)
 {
     const unsigned bits = r->weight->bits;
     return r->weight->dense_words ? (rows + 31) * bits / 32 + 2 : rows / (32 / bits) + 2;
 }
 
-/* Zero points of AutoAWQ's gemv are packed along a row. */
+/* Returns the words of a row of zero points of AutoAWQ's gemv, whose words contain zero points of one row. */
 static size_t zero_row_words(const organ_weight_reader *r)
 {
     return (size_t)weight_up(r->groups, 32 / r->weight->bits);
@@ -63,7 +63,7 @@ static size_t grid_floats(const weight_grid *grid, size_t rows)
     return organ_weight_grid_rows(grid, rows) * (size_t)grid->stride * sizeof(float);
 }
 
-/* Lays them out from *at on, which moves past them. */
+/* Assigns places from *at on and advances *at past them. */
 static batch_parts lay_out_batch(const organ_weight_reader *r, size_t rows, uintptr_t *at)
 {
     const size_t cols = (size_t)r->shape.cols, by_column = r->weight->g_idx ? cols * sizeof(float) : 0;
@@ -94,7 +94,7 @@ static size_t rows_scratch(const organ_weight_reader *r, size_t rows)
     return end;
 }
 
-/* ---- what the headers tell ---- */
+/* ---- checks of the headers ---- */
 
 static organ_code weight_rows_code_of(const organ_weight *w)
 {
@@ -116,7 +116,7 @@ static organ_code weight_rows_code_of(const organ_weight *w)
     }
 }
 
-/* The rows of codes must have all columns, and be whole bytes. */
+/* Checks that the rows of codes have all columns and are whole bytes. */
 static organ_status prepare_codes(organ_weight_reader *r, organ_error *error)
 {
     const organ_weight *w = r->weight;
@@ -141,7 +141,7 @@ static organ_status prepare_rows(organ_weight_reader *r, organ_error *error)
     if (prepare_codes(r, error) || organ_weight_find_groups(r, 1, error) ||
         organ_weight_grid_make(r, w->scale, &r->scale, error))
         return error->status;
-    /* Biases lie as the scales do, where other schemes have their zero points. */
+    /* Biases have the layout of the scales and take the place of zero points. */
     if (w->bias && organ_weight_grid_make(r, w->bias, &r->zero, error))
         return error->status;
     r->packed_zero = w->zero && (w->zero->dtype == ORGAN_I32 || is_gemv(r));
@@ -164,7 +164,7 @@ static organ_status prepare_rows(organ_weight_reader *r, organ_error *error)
     return ORGAN_OK;
 }
 
-/* ---- what the bytes tell ---- */
+/* ---- checks of the bytes ---- */
 
 static organ_status load_rows(organ_weight_reader *r, char note[256], organ_error *error)
 {
@@ -176,8 +176,8 @@ static organ_status load_rows(organ_weight_reader *r, char note[256], organ_erro
 
 /* ---- rows ---- */
 
-/* Zero points of one group of rows after the other, from words that run down the rows: turned, so that each group's are
- * a row of words. */
+/* Reads zero points whose words contain several rows: transposes the words, so that the words of each group are
+ * contiguous, and unpacks one group after another. */
 static organ_status read_packed_zeros(const organ_weight_reader *r, const weight_rows *rows, const batch_parts *p,
                                       organ_error *error)
 {
@@ -198,7 +198,7 @@ static organ_status read_packed_zeros(const organ_weight_reader *r, const weight
     return ORGAN_OK;
 }
 
-/* AutoAWQ's gemv: zero points lie along the row, after them padding. */
+/* Reads zero points of AutoAWQ's gemv, which are packed within the row and followed by padding. */
 static organ_status read_gemv_zeros(const organ_weight_reader *r, const weight_rows *rows, const batch_parts *p,
                                     organ_error *error)
 {
@@ -217,7 +217,7 @@ static organ_status read_gemv_zeros(const organ_weight_reader *r, const weight_r
     return ORGAN_OK;
 }
 
-/* Floats of the grid over these rows. */
+/* Returns the number of floats of the grid for these rows. */
 static size_t floats_over(const weight_grid *grid, const weight_rows *rows)
 {
     const uint64_t from = rows->first / grid->block_rows, last = (rows->first + rows->count - 1) / grid->block_rows;
@@ -229,8 +229,8 @@ static organ_status read_row_zeros(const organ_weight_reader *r, const weight_ro
 {
     if (r->packed_zero)
         return is_gemv(r) ? read_gemv_zeros(r, rows, p, error) : read_packed_zeros(r, rows, p, error);
-    const float offset =
-        in_words(r) && !is_mlx(r) ? (float)(1u << (r->weight->bits - 1)) : -0.0f; /* words hold no signs */
+    const float offset = in_words(r) && !is_mlx(r) ? (float)(1u << (r->weight->bits - 1))
+                                                   : -0.0f; /* words store unsigned codes: code + half of the range */
     const size_t n = r->zero.tensor ? floats_over(&r->zero, rows) : r->groups;
     if (r->zero.tensor && organ_weight_grid_read(r, &r->zero, rows, p->zeros, p->raw, error))
         return error->status;
@@ -253,7 +253,7 @@ static organ_status read_row_scales(const organ_weight_reader *r, const weight_r
     return ORGAN_OK;
 }
 
-/* The zero points of a row, or NULL. */
+/* Returns the zero points of a row, or NULL. */
 static const float *zeros_of(const organ_weight_reader *r, const weight_rows *rows, const batch_parts *p, size_t k)
 {
     if (r->packed_zero)
@@ -264,8 +264,9 @@ static const float *zeros_of(const organ_weight_reader *r, const weight_rows *ro
     return p->zeros + (size_t)(((rows->first + k) / block - rows->first / block) * r->zero.stride);
 }
 
-/* MLX: the product is rounded to the type of the scales, and so is its sum with the bias. The sum of two values of that
- * type is rounded to FP32 first, which changes nothing: FP32 has more than twice their bits. */
+/* MLX rounds the product to the type of the scales, and the sum with the bias again. The sum of two values of that type
+ * is rounded to FP32 first; this double rounding changes nothing, because a type of p
+ * bits needs 2 p + 2 for this, 18 or 24, and FP32 has 24. */
 static void add_biases(const organ_weight_reader *r, const batch_parts *p, const float *biases, float *values)
 {
     const organ_kernels *const k = r->kernels;
@@ -279,7 +280,7 @@ static void add_biases(const organ_weight_reader *r, const batch_parts *p, const
         const size_t end = at + r->group < cols ? at + r->group : cols;
         for (size_t in = at; in < end; in++) {
             const float sum = values[in] + biases[g];
-            values[in] = sum != sum ? NAN : sum; /* the sign of a NaN depends on the machine */
+            values[in] = sum != sum ? NAN : sum; /* a single NaN, because its sign would depend on the machine */
         }
     }
     if (type == ORGAN_BF16) {
@@ -326,7 +327,7 @@ static organ_status read_rows(const organ_weight_reader *r, const weight_rows *r
     return ORGAN_OK;
 }
 
-/* MLX goes through FP32, from which the type of its scales is rounded to any other. */
+/* MLX is decoded to FP32, which is then rounded from the type of its scales to any other. */
 static bool rows_write(const organ_weight_reader *r, organ_dtype as)
 {
     return is_mlx(r) ? as == ORGAN_F32 : organ_weight_writes_all(r, as);

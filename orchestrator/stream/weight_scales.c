@@ -8,7 +8,7 @@
 #include <stdlib.h>
 #include <string.h>
 
-/* Scales in U8 are E4M3 in NVFP4 of MLX and exponents in the other schemes that have them. */
+/* Returns whether scales in U8 are E4M3 codes (NVFP4 of MLX); in other schemes they are exponents. */
 static bool is_e4m3(const organ_weight_reader *r, const organ_tensor *tensor)
 {
     return tensor->dtype == ORGAN_F8_E4M3 || (tensor->dtype == ORGAN_U8 && r->weight->scheme == ORGAN_SCHEME_NVFP4);
@@ -68,7 +68,7 @@ organ_status organ_weight_grid_make(const organ_weight_reader *r, const organ_te
         return ORGAN_OK;
     grid->matrix = tensor->elements / shape->count;
     if (tensor->elements % shape->count ||
-        grid->matrix < grid->rows * cols) { /* one grid for all matrices of a stack */
+        grid->matrix < grid->rows * cols) { /* a single grid for all matrices of a stack */
         grid->matrix = tensor->elements;
         if (grid->matrix < grid->rows * cols)
             return organ_fail(error, ORGAN_BAD_INPUT,
@@ -139,7 +139,7 @@ organ_status organ_weight_load_g_idx(organ_weight_reader *r, organ_error *error)
     if (organ_weight_fetch(r, tensor, 0, n * sizeof *r->g_idx, r->g_idx, error))
         return error->status;
     const bool unused =
-        r->weight->scheme == ORGAN_SCHEME_PACKED; /* a -1 anywhere: columns are in order of their groups */
+        r->weight->scheme == ORGAN_SCHEME_PACKED; /* an entry of -1: columns are in order of their groups */
     bool ordered = false, natural = true;
     for (size_t k = 0; k < n; k++) {
         natural = natural && r->g_idx[k] >= 0 && (size_t)r->g_idx[k] == k / r->group;
@@ -157,7 +157,7 @@ organ_status organ_weight_load_g_idx(organ_weight_reader *r, organ_error *error)
     return ORGAN_OK;
 }
 
-/* Passing over this many bytes costs less than another call of the system. */
+/* Reading this many unneeded bytes costs less than another system call. */
 #define WORTH_A_CALL 4096
 
 organ_status organ_weight_fetch_columns(const organ_weight_reader *r, const organ_tensor *tensor, uint64_t row,
@@ -194,7 +194,8 @@ organ_status organ_weight_find_groups(organ_weight_reader *r, unsigned across, o
         return organ_fail(error, ORGAN_BAD_INPUT, "tensor '%s': has no scales", w->name);
     r->group = (size_t)(group ? group : 1);
     r->groups = (size_t)weight_up(cols, r->group);
-    if (w->g_idx && w->scale->rank >= across) /* a last group may hold fewer columns than the others, in any order */
+    if (w->g_idx &&
+        w->scale->rank >= across) /* the last group may have fewer columns, and columns may be in any order */
         r->groups = (size_t)w->scale->shape[w->scale->rank - across];
     return ORGAN_OK;
 }

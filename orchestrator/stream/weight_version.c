@@ -1,12 +1,13 @@
 /* SPDX-License-Identifier: MIT
- * GPTQ comes in two versions that differ in its zero points alone: the first stores them less 1. Files that say one and
- * store the other are known, and zero points that are all alike tell: half the range, or 1 less. */
+ * The two versions of GPTQ differ only in the stored zero points: version 1 stores them minus 1. Some files declare one
+ * version and store the other. If all zero points are equal, their value decides: half of the range is version 2, one
+ * less is version 1. */
 #include "orchestrator/stream/weight_parts.h"
 
 #include <stdio.h>
 #include <stdlib.h>
 
-/* How often zero points have the values that tell. */
+/* Counts of zero points with the two values that identify a version. */
 typedef struct zero_census {
     uint64_t all, half, below_half, greatest;
 } zero_census;
@@ -22,7 +23,7 @@ static void count_codes(const uint8_t *codes, size_t n, unsigned bits, zero_cens
     }
 }
 
-/* Goes through the zero points a row at a time. */
+/* Counts the zero points, one row at a time. */
 static organ_status take_census(const organ_weight_reader *r, zero_census *census, organ_error *error)
 {
     const organ_tensor *tensor = r->weight->zero;

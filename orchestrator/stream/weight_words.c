@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: MIT
- * Packed weights that are stored with rows and columns exchanged, in words of 32 bits: GPTQ, with the codes of one
- * output along a column of words, and AutoAWQ's gemm, with those of eight outputs in a word. Some outputs are a strip
- * of columns, read run by run and turned. */
+ * Packed weights stored transposed in words of 32 bits: in GPTQ a word has codes of one output for several inputs, in
+ * AutoAWQ's gemm the codes of eight outputs for one input. A strip of outputs is a range of columns of the stored
+ * matrix, read in runs and transposed. */
 #include "orchestrator/stream/weight_parts.h"
 
 #include <inttypes.h>
@@ -9,31 +9,31 @@
 
 enum { STRIP_BYTES = 2 << 20, STEP = 64, AWQ_CODES = 8, AWQ_STEP = 256 };
 
-/* Which nibble of a word holds output 8 c + k. */
+/* Output 8 c + k is in nibble awq_nibble[k] of word c. */
 static const unsigned awq_nibble[AWQ_CODES] = {0, 4, 1, 5, 2, 6, 3, 7};
 
 static bool is_awq(const organ_weight_reader *r) { return r->weight->scheme == ORGAN_SCHEME_AWQ_GEMM; }
 
-/* Where the parts of a batch lie in the scratch. */
+/* Places of the parts of a batch in the scratch memory. */
 typedef struct strip_parts {
-    unsigned char *words, *turned, *loose; /* `turned` is room for reading until the words are turned */
-    unsigned char *line;                   /* a run of scales or words of zero points, and its codes */
+    unsigned char *words, *turned, *loose; /* `turned` is used for reading before the words are transposed into it */
+    unsigned char *line;                   /* a run of scales or words of zero points, and its unpacked codes */
     float *scales, *zeros, *scale_of, *zero_of;
 } strip_parts;
 
-/* Words of codes that go along with so many outputs: columns of the stored matrix. */
+/* Returns the columns of the stored matrix that contain `rows` outputs. */
 static size_t word_columns(const organ_weight_reader *r, size_t rows)
 {
     return is_awq(r) ? rows / AWQ_CODES + 2 : rows;
 }
 
-/* Rows of the stored matrix of words. */
+/* Returns the rows of the stored matrix of words. */
 static size_t stored_rows(const organ_weight_reader *r)
 {
     return is_awq(r) ? (size_t)r->shape.cols : (size_t)weight_up(r->shape.cols * r->weight->bits, 32);
 }
 
-/* Lays them out from *at on, which moves past them. */
+/* Assigns places from *at on and advances *at past them. */
 static strip_parts lay_out_strip(const organ_weight_reader *r, size_t rows, uintptr_t *at)
 {
     const size_t words = stored_rows(r) * word_columns(r, rows) * 4, cols = (size_t)r->shape.cols,
@@ -65,7 +65,7 @@ static organ_status check_elements(const organ_weight_reader *r, const organ_ten
                       tensor->elements, what, r->weight->name, need);
 }
 
-/* Words of a row of zero points. */
+/* Returns the words of a row of zero points. */
 static uint64_t zero_words(const organ_weight_reader *r) { return weight_up(r->shape.rows * r->weight->bits, 32); }
 
 static organ_status prepare_words(organ_weight_reader *r, organ_error *error)
@@ -90,8 +90,8 @@ static organ_status prepare_words(organ_weight_reader *r, organ_error *error)
         (w->zero &&
          check_elements(r, w->zero, count * r->groups * (is_awq(r) ? across : zero_words(r)), "words", error)))
         return error->status;
-    const size_t fits =
-        STRIP_BYTES / (stored_rows(r) * 4 + 1) * (is_awq(r) ? AWQ_CODES : 1); /* outputs, of so many bytes of codes */
+    const size_t fits = STRIP_BYTES / (stored_rows(r) * 4 + 1) *
+                        (is_awq(r) ? AWQ_CODES : 1); /* outputs per strip, so that their codes have about STRIP_BYTES */
     r->step = is_awq(r) ? AWQ_STEP : STEP;
     r->batch = fits > 1024 ? 1024 : fits / STEP * STEP;
     if (fits < STEP)
@@ -106,7 +106,7 @@ static organ_status load_words(organ_weight_reader *r, char note[256], organ_err
     return is_awq(r) ? ORGAN_OK : organ_weight_find_version(r, note, error);
 }
 
-/* `n` elements of each of `rows` rows from column `first` on, one after the other. */
+/* Reads `n` elements, from column `first` on, of each of `rows` rows, contiguously. */
 static organ_status fetch_strip(const organ_weight_reader *r, const organ_tensor *tensor, uint64_t row, size_t rows,
                                 uint64_t width, uint64_t first, size_t n, unsigned char *to, unsigned char *room,
                                 organ_error *error)
@@ -115,7 +115,7 @@ static organ_status fetch_strip(const organ_weight_reader *r, const organ_tensor
     return organ_weight_fetch_columns(r, tensor, row, rows, width * size, first * size, n * size, to, room, error);
 }
 
-/* Scales of the outputs: rows x groups. */
+/* Reads the scales of the outputs: rows x groups. */
 static organ_status read_strip_scales(const organ_weight_reader *r, const weight_rows *rows, const strip_parts *p,
                                       organ_error *error)
 {
@@ -132,7 +132,7 @@ static organ_status read_strip_scales(const organ_weight_reader *r, const weight
     return ORGAN_OK;
 }
 
-/* Zero points of the outputs of one group, as they are stored. */
+/* Reads the stored zero points of the outputs of one group. */
 static organ_status read_zero_codes(const organ_weight_reader *r, const weight_rows *rows, size_t group,
                                     const strip_parts *p, unsigned char *codes, organ_error *error)
 {
@@ -162,15 +162,14 @@ static organ_status read_strip_zeros(const organ_weight_reader *r, const weight_
     for (size_t g = 0; g < r->groups; g++) {
         if (r->weight->zero && read_zero_codes(r, rows, g, p, codes, error))
             return error->status;
-        /* A carry of the 1 that is added to a code is lost. */
+        /* The 1 is added within the bits of a code: a carry is discarded, as the reference does. */
         for (size_t k = 0; k < rows->count; k++)
             p->zeros[k * r->groups + g] = (float)(r->weight->zero ? (codes[k] + r->plus_one) & most : most / 2 + 1);
     }
     return ORGAN_OK;
 }
 
-/* So that the codes of an output lie one after the other: words are turned as a whole, of AutoAWQ's each byte by
- * itself. */
+/* Transposes the words, so that the codes of an output are contiguous: whole words of GPTQ, single bytes of AutoAWQ. */
 static void turn_strip(const organ_weight_reader *r, const strip_parts *p, size_t columns)
 {
     const size_t stored = stored_rows(r);
@@ -181,7 +180,7 @@ static void turn_strip(const organ_weight_reader *r, const strip_parts *p, size_
                             columns);
 }
 
-/* The low or high halves of n bytes; up to 7 more are written. */
+/* Unpacks the low or high halves of n bytes; writes up to 7 more bytes. */
 static void take_halves(const unsigned char *bytes, size_t n, unsigned shift, unsigned char *codes)
 {
     for (size_t k = 0; k < n; k += 8) {
@@ -192,7 +191,7 @@ static void take_halves(const unsigned char *bytes, size_t n, unsigned shift, un
     }
 }
 
-/* The codes of output `at` of the strip: as they lie in its words, or a byte each. */
+/* Returns the codes of output `at` of the strip, as words or as bytes. */
 static const unsigned char *codes_of(const organ_weight_reader *r, const strip_parts *p, size_t at)
 {
     const size_t cols = (size_t)r->shape.cols;
