@@ -13,14 +13,14 @@
 #include <string.h>
 
 #define CONFIG_LIMIT  ((size_t)16 << 20)
-#define PATTERN_LIMIT 4096u  /* bytes of one */
-#define MATCH_LIMIT   10000u /* steps of one match: a name has some 50 characters */
+#define PATTERN_LIMIT 4096u  /* bytes of a pattern */
+#define MATCH_LIMIT   10000u /* steps of a match; names have about 50 characters */
 #define WORD_MATCHES  ((size_t)1 << 30)
 
-/* One member of rank_pattern or alpha_pattern. What is made of letters, digits and dots alone, as nearly all are, needs
- * no regular expression: models of many experts have tens of thousands of them. */
+/* A member of rank_pattern or alpha_pattern. A key of letters, digits and dots alone is compared without a regular
+ * expression: models of many experts have tens of thousands of such keys. */
 typedef struct config_pattern {
-    const char *key; /* of the config's JSON */
+    const char *key; /* key of the JSON object */
     size_t length;
     pcre2_code *code; /* NULL: `key` is plain */
     double value;
@@ -144,9 +144,8 @@ static void free_patterns(organ_adapter_patterns *patterns)
     free(patterns);
 }
 
-/* A plain pattern against the end of a name, from the right; a dot that is not escaped is any character, as it would be
- * in an expression.
- */
+/* Compares a plain pattern with the end of a name. A dot that is not escaped matches any character, as in a regular
+ * expression. */
 static bool ends_plainly(const config_pattern *p, const char *module)
 {
     const char *s = module + strlen(module);
@@ -216,7 +215,7 @@ organ_status organ_adapter_rules_room(const organ_adapter_rules *rules, size_t m
 
 /* ---- the document ---- */
 
-/* What makes of the factors something else than W + scale B A. */
+/* Rejects options that change the product beyond W + scale B A. */
 static organ_status refuse_others(const organ_json_object *from, organ_error *error)
 {
     static const char *const fields[] = {

@@ -18,9 +18,9 @@
 #define INDEX_NAME  ORGAN_ADAPTER_WEIGHTS ".index.json"
 #define PICKLE_NAME "adapter_model.bin"
 
-/* What organ_adapter hides: what it points to. */
+/* The state behind an organ_adapter. */
 typedef struct open_state {
-    organ_adapter adapter; /* the first member: the state is found by it */
+    organ_adapter adapter; /* first member: a pointer to it is a pointer to the state */
     organ_adapter_rules rules;
     organ_model *model;
     organ_adapter_pair *pairs;
@@ -31,7 +31,7 @@ typedef struct open_state {
 
 /* ---- files ---- */
 
-/* The directory that `path` is or, if it names a file, lies in. */
+/* Finds the directory of the adapter: `path`, or the directory of the file `path`. */
 static organ_status find_directory(open_state *s, const char *path, organ_error *error)
 {
     struct stat info;
@@ -57,7 +57,7 @@ static organ_status find_directory(open_state *s, const char *path, organ_error 
     return s->adapter.path ? ORGAN_OK : organ_fail_memory(error, path);
 }
 
-/* *there is whether the directory has a file of that name; *path is where. */
+/* Sets *path to the path of a file in the directory, and *there to whether it exists. */
 static organ_status look_for(open_state *s, const char *name, char **path, bool *there, organ_error *error)
 {
     struct stat info;
@@ -97,7 +97,7 @@ static organ_status open_open_files(open_state *s, organ_error *error)
 
 /* ---- keys ---- */
 
-/* A key taken apart: "base_model.model.[module].lora_A.default.weight". */
+/* The parts of a key: "base_model.model.[module].lora_A.default.weight". */
 typedef struct key {
     const char *module;
     size_t length;
@@ -113,7 +113,7 @@ static bool cut_suffix(const char *begin, size_t *length, const char *suffix)
     return true;
 }
 
-/* Whether the tensor is a factor. */
+/* Splits a key into its parts. Returns whether the tensor is a factor. */
 static bool take_key_apart(const char *name, key *out)
 {
     static const char prefix[] = "base_model.model.";
@@ -241,7 +241,7 @@ static organ_status finish_pairs(open_state *s, organ_error *error)
 {
     if (organ_adapter_rules_room(&s->rules, s->adapter.pair_count, error) != ORGAN_OK)
         return error->status;
-    organ_name_table_release(&s->names); /* before arrays that are as large are used */
+    organ_name_table_release(&s->names); /* released before large arrays are allocated */
     s->names = (organ_name_table){0};
     for (size_t k = 0; k < s->adapter.pair_count; k++) {
         if (finish_pair(s, &s->pairs[k], error) != ORGAN_OK)

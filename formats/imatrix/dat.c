@@ -1,13 +1,13 @@
 /* SPDX-License-Identifier: MIT
- * Importance matrices as llama.cpp wrote them before GGUF (imatrix.dat), and still does on demand. All numbers are
- * little endian:
+ * Importance matrices in the format that llama.cpp wrote before GGUF (imatrix.dat) and still writes on request. All
+ * numbers are little endian:
  *
  *     i32 number of entries
  *     for each: i32 bytes of the name, name, i32 chunks, i32 number of values, values as f32: the mean of the squares
  *     times the chunks
  *     i32 number of the last chunk, i32 bytes of the name of the text, name: both missing in the oldest files
  *
- * The experts of a stack stand one after the other; the file does not say how many there are. */
+ * The values of the experts of a stack are contiguous; the file does not contain their number. */
 #include "formats/imatrix/parts.h"
 
 #include "formats/base/input_file.h"
@@ -21,7 +21,7 @@
 #define SHORTEST_ENTRY ((uint64_t)(4 + 1 + 4 + 4 + 4))
 #define LONGEST_NAME   4096
 
-/* The first fault is kept in `error`; what is read after it is of no use. */
+/* Position in the file. The first fault is kept in `error`; values read after it are meaningless. */
 typedef struct cursor {
     organ_imatrix_state *s;
     organ_error *error;
@@ -49,7 +49,7 @@ static void take_bytes(cursor *c, const char *field, void *to, size_t bytes)
         c->at += bytes;
 }
 
-/* 0 with an error. */
+/* Reads a number. Returns 0 with an error if it is outside least .. most. */
 static int32_t take_number(cursor *c, const char *field, int32_t least, int32_t most)
 {
     unsigned char b[4] = {0};
@@ -90,7 +90,7 @@ static void take_entry(cursor *c)
     c->at += bytes;
 }
 
-/* What is missing is not told. */
+/* Reads the optional end of the file; a missing end is no error. */
 static void take_end(cursor *c)
 {
     char text[LONGEST_NAME];

@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: MIT
- * What both kinds of importance matrices fill: the entries and the names of the texts. */
+ * Entries and text names, filled by the readers of both formats. */
 #include "formats/imatrix/parts.h"
 
 #include "formats/base/utf8.h"

@@ -3,7 +3,7 @@
 
 #include <string.h>
 
-/* Expert and shared expert have the roles of a plain feed-forward. */
+/* Experts and shared experts have the roles of a plain feed-forward. */
 typedef enum find_kind { PLAIN, EXPERT, SHARED } find_kind;
 
 static bool holds(const char *text, const char *part) { return strstr(text, part) != NULL; }
@@ -22,7 +22,7 @@ static find_kind kind_of_name(const char *name, const organ_anatomy *anatomy)
                : PLAIN;
 }
 
-/* Roles whose inputs are those of a role, the nearest first; ORGAN_ROLE_OTHER ends them. */
+/* Returns the roles with the same inputs as a role, the best substitute first; ORGAN_ROLE_OTHER ends the list. */
 static const organ_role *same_inputs(organ_role role)
 {
     static const organ_role q[] = {ORGAN_ROLE_Q, ORGAN_ROLE_QKV, ORGAN_ROLE_OTHER},
@@ -45,7 +45,7 @@ static const organ_role *same_inputs(organ_role role)
     return known[role] ? known[role] : none;
 }
 
-/* What is looked for. */
+/* The search for an entry. */
 typedef struct find_wanted {
     int32_t layer;
     int64_t expert; /* -1: none */

@@ -47,7 +47,8 @@ static organ_status read_datasets(organ_imatrix_state *s, const organ_gguf *gguf
     return error->status;
 }
 
-/* "blk.0.ffn_up.weight" of "blk.0.ffn_up.weight.counts"; NULL where the name does not end so, or without memory. */
+/* Returns the name without the suffix: "blk.0.ffn_up.weight" for "blk.0.ffn_up.weight.counts". NULL if the name does
+ * not end with it, or without memory. */
 static char *without(organ_imatrix_state *s, const char *name, const char *suffix)
 {
     return organ_ends_with(name, suffix) ? organ_arena_copy(&s->arena, name, strlen(name) - strlen(suffix)) : NULL;

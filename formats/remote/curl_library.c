@@ -7,7 +7,7 @@
 
 organ_curl_functions organ_curl;
 
-/* In the order of organ_curl_functions. */
+/* Names of the functions, in the order of organ_curl_functions. */
 static const char *const names[] = {
     "curl_easy_init",    "curl_easy_setopt", "curl_easy_perform",  "curl_easy_getinfo", "curl_easy_strerror",
     "curl_easy_cleanup", "curl_easy_escape", "curl_easy_unescape", "curl_slist_append", "curl_slist_free_all",

@@ -58,7 +58,7 @@ static organ_reach reach6(const unsigned char a[16])
     static const unsigned char zeros[12], nat64[12] = {0x00, 0x64, 0xff, 0x9b};
     static const unsigned char amazon[16] = {0xfd, 0x00, 0x0e, 0xc2, [14] = 0x02, [15] = 0x54}; /* fd00:ec2::254 */
     if (memcmp(a, zeros, 10) == 0 && ((a[10] == 0xff && a[11] == 0xff) || (a[10] == 0 && a[11] == 0)))
-        return reach4(word_at(a + 12)); /* mapped, compatible; :: and ::1 among them */
+        return reach4(word_at(a + 12)); /* IPv4-mapped and IPv4-compatible addresses, :: and ::1 included */
     if (memcmp(a, nat64, 12) == 0)
         return reach4(word_at(a + 12));
     if (a[0] == 0x20 && a[1] == 0x02)
@@ -84,7 +84,7 @@ organ_reach organ_http_address_reach(const struct sockaddr *address)
     return ORGAN_REACH_INSIDE;
 }
 
-/* Into `out`, which has room for either family. */
+/* Parses an address into `out`, which has room for either family. */
 static bool parse(const char *text, struct sockaddr_storage *out)
 {
     struct sockaddr_in *const in = (struct sockaddr_in *)(void *)out;

@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: MIT
- * What a URL names: a directory or a file of a model, and what of it may be shown. */
+ * Finds which directory or file of a model a URL names, and which part of the URL may be shown in messages. */
 #include "formats/remote/remote.h"
 
 #include "formats/base/path.h"
@@ -28,7 +28,7 @@ char *organ_http_harmless(const char *url)
     return text;
 }
 
-/* Files by which a model is named, and files that a user may take for one. */
+/* Returns whether the name is that of a model file, or of a file that a user may take for one. */
 static bool is_file_name(const char *name)
 {
     static const char *const endings[] = {".safetensors", ".json", ".gguf", ".bin", ".pt",
@@ -39,7 +39,7 @@ static bool is_file_name(const char *name)
     return false;
 }
 
-/* Of a URL as organ_http_harmless() gives it. */
+/* Takes a URL as organ_http_harmless() returns it. */
 bool organ_http_names_file(const char *text)
 {
     char *plain = organ_curl.easy_unescape(NULL, strrchr(text, '/') + 1, 0, NULL);
@@ -48,7 +48,7 @@ bool organ_http_names_file(const char *text)
     return file;
 }
 
-/* `length`: of the decoded name, which NUL characters do not end. */
+/* `length` is that of the decoded name, which may contain NUL characters. */
 static organ_status take_place(char *text, const char *plain, size_t length, organ_arena *arena, const char **shown,
                                const char **directory, const char **name, organ_error *error)
 {
@@ -70,7 +70,7 @@ organ_status organ_http_place(const char *url, organ_arena *arena, const char **
     if (organ_curl_open(error) != ORGAN_OK)
         return error->status;
     char *text = organ_http_harmless(url);
-    if (!text) /* not repeated: what is wrong with it may be the place of a password */
+    if (!text) /* the URL is not repeated in the message, because the malformed part may be a password */
         return organ_fail(error, ORGAN_USAGE, "the URL of the model is malformed");
     int length = 0;
     char *plain = organ_curl.easy_unescape(NULL, strrchr(text, '/') + 1, 0, &length);

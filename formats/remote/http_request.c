@@ -15,32 +15,34 @@
 #include <unistd.h>
 
 #define MOST_REDIRECTS 8
-#define MOST_HEADERS   ((size_t)64 << 10)    /* bytes of one answer */
-#define ERROR_PAGE     ((size_t)64 << 10)    /* read to keep the connection; a longer one is not worth it */
-#define CONNECT_TIME   30L                   /* seconds */
-#define STALL_TIME     60L                   /* seconds without a byte */
-#define LONGEST_WAIT   ((curl_off_t)1 << 20) /* seconds that Retry-After is taken for at most */
+#define MOST_HEADERS   ((size_t)64 << 10) /* bytes of the headers of one answer */
+#define ERROR_PAGE                                                                                                     \
+    ((size_t)64 << 10)   /* bytes of an error page that are read to keep the connection; for a longer page a new       \
+                            connection costs less */
+#define CONNECT_TIME 30L /* seconds */
+#define STALL_TIME   60L /* seconds without a byte */
+#define LONGEST_WAIT ((curl_off_t)1 << 20) /* seconds: upper bound of Retry-After */
 
 struct organ_http_line {
     const organ_model_access *access;
-    CURLSH *share; /* keeps connections and TLS sessions from request to request */
-    CURL *curl;    /* of the last request */
+    CURLSH *share; /* connections and TLS sessions, kept from request to request */
+    CURL *curl;    /* handle of the last request */
     struct curl_slist *headers;
     bool origin_public; /* the server that the user named has a public address */
     char reason[CURL_ERROR_SIZE];
 };
 
-/* One hop as the callbacks of libcurl see it. */
+/* State of one hop, for the callbacks of libcurl. */
 typedef struct hop {
     const organ_http_line *line;
     const organ_http_request *request;
     organ_http_answer *answer;
     size_t header_bytes, dropped, capacity;
-    char header[64];   /* the name of the last one */
+    char header[64];   /* name of the last header */
     bool headers_over; /* the body has begun */
     bool redirected;   /* the request follows a redirect */
     bool guarded;      /* a server with a public address has sent a redirect */
-    bool is_public;    /* the server that is connected to */
+    bool is_public;    /* the connected server has a public address */
     double started;
 } hop;
 
@@ -107,7 +109,7 @@ void organ_http_line_close(organ_http_line *line)
     free(line);
 }
 
-/* Digits and nothing else up to `end`. */
+/* Reads a decimal number that ends exactly at `end`. */
 static bool read_decimal(const char *text, const char *end, uint64_t *value)
 {
     *value = 0;
@@ -120,7 +122,8 @@ static bool read_decimal(const char *text, const char *end, uint64_t *value)
     return true;
 }
 
-/* "bytes 0-99/1000"; an unknown length is of no use here. For 416 "bytes * / 1000" has no range but a length. */
+/* Reads Content-Range: "bytes 0-99/1000". A range with an unknown length is ignored. With status 416, "bytes * / 1000"
+ * has a length but no range. */
 static void take_range(organ_http_answer *answer, const char *text)
 {
     const char *slash = strchr(text, '/'), *dash = strchr(text, '-');
@@ -145,7 +148,7 @@ static void take_header(organ_http_answer *answer, const char *name, const char 
         snprintf(answer->validator, sizeof answer->validator, "%s", value);
 }
 
-/* Of the name of a header, for messages. */
+/* Length of the name of a header, for messages. */
 static size_t name_length(const char *data, size_t length)
 {
     size_t end = 0;
@@ -181,7 +184,7 @@ static size_t on_header(char *data, size_t size, size_t count, void *context)
     return length;
 }
 
-/* Where the next bytes go; NULL without memory. */
+/* Returns the place for the next bytes of the body; NULL without memory. */
 static char *make_body_room(hop *h, size_t bytes)
 {
     organ_http_answer *answer = h->answer;
@@ -206,7 +209,7 @@ static size_t on_body(char *data, size_t size, size_t count, void *context)
     organ_curl.easy_getinfo(h->line->curl, CURLINFO_RESPONSE_CODE, &code);
     if (code != 206 && (code != 200 || h->request->ranged)) {
         h->dropped += length;
-        return code == 200 || h->dropped > ERROR_PAGE ? 0 : length; /* a whole file where a part was asked for */
+        return code == 200 || h->dropped > ERROR_PAGE ? 0 : length; /* a whole file in answer to a request for a part */
     }
     answer->too_long = length > room;
     const size_t taken = length < room ? length : room;
@@ -239,7 +242,7 @@ static int on_progress(void *context, curl_off_t a, curl_off_t b, curl_off_t c, 
     return h->answer->stopped || is_late(h);
 }
 
-/* ---- who is connected to ---- */
+/* ---- checks of the connected address ---- */
 
 /* Returns whether a redirect to this address is forbidden; if so, sets the answer's fault. */
 static bool refuses(hop *h, organ_reach reach)
@@ -254,7 +257,7 @@ static bool refuses(hop *h, organ_reach reach)
     return true;
 }
 
-/* In place of socket(): no packet goes where it must not. */
+/* Called by libcurl instead of socket(), so that no packet is sent to a forbidden address. */
 static curl_socket_t on_socket(void *context, curlsocktype purpose, struct curl_sockaddr *address)
 {
     hop *h = context;
@@ -264,7 +267,7 @@ static curl_socket_t on_socket(void *context, curlsocktype purpose, struct curl_
     return socket(address->family, address->socktype | SOCK_CLOEXEC, address->protocol);
 }
 
-/* Before the request is sent, over a new connection or one that was kept. */
+/* Called before the request is sent, over a new or a kept connection. */
 static int on_connected(void *context, char *peer, char *own, int peer_port, int own_port)
 {
     hop *h = context;
@@ -292,7 +295,7 @@ static organ_reach reach_of_url(const char *url)
     return reach;
 }
 
-/* Faults of the call or of the server's identity: they stay as they are. */
+/* Returns whether repeating the request cannot help: faults of the call or of the server's identity. */
 static bool is_hopeless(CURLcode code)
 {
     return code == CURLE_UNSUPPORTED_PROTOCOL || code == CURLE_URL_MALFORMAT ||
@@ -300,7 +303,7 @@ static bool is_hopeless(CURLcode code)
            code == CURLE_SSL_CERTPROBLEM || code == CURLE_OUT_OF_MEMORY || code == CURLE_NOT_BUILT_IN;
 }
 
-/* The two URLs lead to the same scheme, host and port. */
+/* Returns whether two URLs have the same scheme, host and port. */
 static bool same_origin(const char *a, const char *b)
 {
     static const CURLUPart parts[] = {CURLUPART_SCHEME, CURLUPART_HOST, CURLUPART_PORT};
@@ -332,7 +335,7 @@ static void set_options(organ_http_line *line, const organ_http_request *request
     organ_curl.easy_setopt(curl, CURLOPT_LOW_SPEED_TIME, STALL_TIME);
     organ_curl.easy_setopt(curl, CURLOPT_BUFFERSIZE, 256L << 10);
     organ_curl.easy_setopt(curl, CURLOPT_TCP_KEEPALIVE, 1L);
-    organ_curl.easy_setopt(curl, CURLOPT_SUPPRESS_CONNECT_HEADERS, 1L); /* a proxy's are not the server's */
+    organ_curl.easy_setopt(curl, CURLOPT_SUPPRESS_CONNECT_HEADERS, 1L); /* ignore headers of a proxy */
     organ_curl.easy_setopt(curl, CURLOPT_USERAGENT, "organ");
     organ_curl.easy_setopt(curl, CURLOPT_ERRORBUFFER, line->reason);
     organ_curl.easy_setopt(curl, CURLOPT_HEADERFUNCTION, on_header);
@@ -354,7 +357,7 @@ static void set_options(organ_http_line *line, const organ_http_request *request
     }
 }
 
-/* libcurl takes no line of more than 100 KiB, and calls that a lack of memory. */
+/* Returns whether a header was too long: libcurl reports a line above 100 KiB as a lack of memory. */
 static bool is_long_header(const hop *h, CURLcode result)
 {
     long sent = 0;
@@ -395,8 +398,8 @@ static bool ask_one(organ_http_line *line, const organ_http_request *request, co
              .guarded = redirected && from_public,
              .started = monotonic_seconds()};
     line->reason[0] = '\0';
-    /* A handle that is used again keeps a pointer to a header that libcurl 7.88 has freed, into which a server can have
-     * it write by a first header that is folded. */
+    /* libcurl 7.88 keeps in a reused handle a pointer to a freed header, into which a server can make it write with a
+     * folded first header. Therefore each request gets a new handle. */
     organ_curl.easy_cleanup(line->curl);
     line->curl = organ_curl.easy_init();
     if (!line->curl) {
@@ -414,13 +417,13 @@ static bool ask_one(organ_http_line *line, const organ_http_request *request, co
     organ_curl.easy_getinfo(line->curl, CURLINFO_RETRY_AFTER, &wait);
     answer->retry_after = wait > 0 ? (unsigned)(wait < LONGEST_WAIT ? wait : LONGEST_WAIT) : 0;
     const bool dropped =
-        h.dropped && result == CURLE_WRITE_ERROR; /* by on_body, with the answer complete in all that matters */
+        h.dropped && result == CURLE_WRITE_ERROR; /* stopped by on_body after all needed bytes of the answer */
     if (result != CURLE_OK && !dropped)
         http_request_take_fault(&h, result);
     return h.is_public;
 }
 
-/* Where a redirect leads, for the caller to free; NULL if it is none, or one that is not followed. */
+/* Returns the target of a redirect, which the caller frees; NULL if there is none or it must not be followed. */
 static char *redirect_target(const organ_http_line *line, const char *url, organ_http_answer *answer)
 {
     const char *next = NULL;
@@ -441,11 +444,12 @@ static char *redirect_target(const organ_http_line *line, const char *url, organ
 void organ_http_ask(organ_http_line *line, const organ_http_request *request, organ_http_answer *answer)
 {
     char *resolved = NULL;
-    const bool origin = strcmp(request->url, request->origin_url) == 0; /* else a redirect led there earlier */
+    const bool origin =
+        strcmp(request->url, request->origin_url) == 0; /* otherwise an earlier redirect led to this URL */
     bool from_public = line->origin_public;
     for (int hops = 0;; hops++) {
         const char *url = resolved ? resolved : request->url;
-        *answer = (organ_http_answer){0}; /* a redirect leaves no body */
+        *answer = (organ_http_answer){0}; /* discard the body of a redirect */
         from_public |= ask_one(line, request, url, hops > 0 || !origin, from_public, answer);
         line->origin_public |= hops == 0 && origin && from_public;
         char *next = redirect_target(line, url, answer);

@@ -14,35 +14,36 @@
 #include <time.h>
 
 #define USUAL_TRIES 12
-/* Until the server has answered for the first time: a name mistyped should not cost minutes. */
+/* Tries until the server has answered for the first time: few, so that a mistyped name fails quickly. */
 #define GREETING_TRIES   3
 #define USUAL_FIRST_WAIT 500
 #define USUAL_PATIENCE   60     /* seconds */
 #define USUAL_READ       300000 /* ms */
 #define LONGEST_WAIT     30000  /* ms, unless the server asks for more */
-/* Read ahead for a small read; doubled as long as reads go on where the last span ended. */
+/* Bytes read ahead for a small read; doubled while reads continue where the last span ended. */
 #define FIRST_SPAN   ((size_t)1 << 18)
 #define LONGEST_SPAN ((size_t)4 << 20)
-#define SPANS        8 /* threads that read tensors side by side do not throw away what the others will want */
-#define LARGE_READ   ((size_t)1 << 20) /* goes past the span */
+#define SPANS                                                                                                          \
+    8 /* enough for threads that read several tensors at once, so that they do not discard each other's spans */
+#define LARGE_READ ((size_t)1 << 20) /* a read of this size does not use the spans */
 
 /* Bytes of one file that were read ahead. */
 typedef struct http_source_span {
     const organ_http_file *file; /* NULL: empty */
     uint64_t from;
-    size_t length, step; /* how much was asked for */
-    uint64_t used;       /* when, for choosing the one to give up */
-    char *bytes;         /* LONGEST_SPAN of them */
+    size_t length, step; /* bytes in the span, and bytes that were requested */
+    uint64_t used;       /* time of the last use: the oldest span is replaced */
+    char *bytes;         /* LONGEST_SPAN bytes */
 } http_source_span;
 
 struct organ_http {
     const organ_model_access *access;
-    pthread_mutex_t lock; /* of all below */
+    pthread_mutex_t lock; /* guards all members below */
     organ_http_line *line;
-    char *base, *shown, *query; /* URL up to the last '/', with and without what must not be shown; "?..." or "" */
+    char *base, *shown, *query; /* the URL up to the last '/', with and without secrets; query: "?..." or "" */
     bool greeted;               /* the server has answered */
-    double spent;               /* seconds in requests of this reading, */
-    uint64_t taken;             /* and the bytes that came */
+    double spent;               /* seconds of requests of this read, */
+    uint64_t taken;             /* and bytes received */
     http_source_span ahead[SPANS];
     uint64_t uses;
 };
@@ -50,14 +51,14 @@ struct organ_http {
 struct organ_http_file {
     organ_http *http;
     char *url, *shown;
-    char *resolved; /* where the last redirect led, NULL: nowhere else */
+    char *resolved; /* URL of the last redirect; NULL: none */
     uint64_t size;
     bool known;  /* size and validator are set */
-    bool absent; /* the server says that it is not there */
+    bool absent; /* the server answered that the file does not exist */
     char validator[ORGAN_HTTP_VALIDATOR];
 };
 
-/* Cuts the URL into what stays the same for all files of the directory. */
+/* Splits the URL into the part that is common to all files of the directory, and the rest. */
 static organ_status take_url(organ_http *http, const char *url, organ_error *error)
 {
     char *text = organ_http_harmless(url);
@@ -109,7 +110,7 @@ void organ_http_destroy(organ_http *http)
     free(http);
 }
 
-/* ---- one request until it is answered ---- */
+/* ---- one request, repeated until it is answered ---- */
 
 static bool reading_is_stopped(const organ_http *http)
 {
@@ -118,7 +119,7 @@ static bool reading_is_stopped(const organ_http *http)
 
 static organ_status interrupted(organ_error *error) { return organ_fail(error, ORGAN_INTERRUPTED, "interrupted"); }
 
-/* Sleeps in short steps. */
+/* Sleeps in short steps, so that a stop is noticed. */
 static organ_status pause_for(const organ_http *http, unsigned ms, organ_error *error)
 {
     while (ms > 0 && !reading_is_stopped(http)) {
@@ -131,7 +132,7 @@ static organ_status pause_for(const organ_http *http, unsigned ms, organ_error *
 
 static bool is_passing_fault(long code) { return code == 408 || code == 425 || code == 429 || code >= 500; }
 
-/* What went wrong, for a message. */
+/* Describes a fault for a message. */
 static void describe_fault(const organ_http_answer *answer, char out[320])
 {
     if (answer->broken && (answer->hopeless || !answer->code))
@@ -142,7 +143,7 @@ static void describe_fault(const organ_http_answer *answer, char out[320])
         snprintf(out, 320, "the server answers with status %ld", answer->code);
 }
 
-/* Waits before try number `failures` + 1, or fails if there were enough. */
+/* Waits before try number `failures` + 1, or fails after the last try. */
 static organ_status wait_or_fail(organ_http_file *file, const organ_http_answer *answer, uint64_t at, unsigned failures,
                                  organ_error *error)
 {
@@ -194,7 +195,8 @@ static organ_status fail_changed(const organ_http_file *file, const char *what, 
                       before, *now ? now : "no longer given");
 }
 
-/* The first answer says what the file is, all later ones must say the same. */
+/* The first answer sets size and validator of the file; later answers must agree, otherwise the file was changed during
+ * the run. */
 static organ_status same_file(organ_http_file *file, const organ_http_answer *answer, organ_error *error)
 {
     char before[32], now[32];
@@ -213,7 +215,7 @@ static organ_status same_file(organ_http_file *file, const organ_http_answer *an
     return ORGAN_OK;
 }
 
-/* Whether what came is what was asked for. */
+/* Checks that the answer has the requested part. */
 static organ_status check_part(organ_http_file *file, const organ_http_request *request,
                                const organ_http_answer *answer, organ_error *error)
 {
@@ -243,7 +245,8 @@ static organ_status check_part(organ_http_file *file, const organ_http_request *
     return same_file(file, answer, error);
 }
 
-/* An address that a redirect gave may expire: then the first one is asked again. */
+/* Forgets the target of an earlier redirect if the server rejects it, because such URLs expire; the original URL is
+ * then requested again. */
 static bool forget_expired(organ_http_file *file, const organ_http_answer *answer)
 {
     const long code = answer->code;
@@ -263,7 +266,7 @@ static void remember_place(organ_http_file *file, organ_http_answer *answer)
     answer->resolved = NULL;
 }
 
-/* The answer is one to judge, not one to ask for again. Of a part, what came before it broke off counts. */
+/* Returns whether the answer needs no further try. A part that broke off counts if it has bytes. */
 static bool is_settled(const organ_http_request *request, const organ_http_answer *answer)
 {
     if (is_passing_fault(answer->code))
@@ -273,14 +276,14 @@ static bool is_settled(const organ_http_request *request, const organ_http_answe
     return !answer->broken || answer->too_long;
 }
 
-/* A reading begins: it has its time. */
+/* Starts the time of a read. */
 static void begin_reading(organ_http *http)
 {
     http->spent = 0;
     http->taken = 0;
 }
 
-/* One request, on the account of the reading. */
+/* Sends one request and adds its time and bytes to the read. */
 static void ask_once(organ_http *http, organ_http_request *request, organ_http_answer *answer)
 {
     const double most = (double)(http->access->read_ms ? http->access->read_ms : USUAL_READ) / 1000;
@@ -293,7 +296,7 @@ static void ask_once(organ_http *http, organ_http_request *request, organ_http_a
     http->taken += answer->got;
 }
 
-/* Asks until there is an answer to judge. */
+/* Repeats a request until it has a usable answer or the tries are used up. */
 static organ_status ask_until_answered(organ_http_file *file, organ_http_request *request, organ_http_answer *answer,
                                        organ_error *error)
 {
@@ -314,7 +317,7 @@ static organ_status ask_until_answered(organ_http_file *file, organ_http_request
     }
 }
 
-/* Reads into `to`, at most `room` bytes; *got is what came, at least 1. */
+/* Reads into `to`, at most `room` bytes; *got is the number received, at least 1. */
 static organ_status ask_part(organ_http_file *file, char *to, size_t room, uint64_t from, size_t *got,
                              organ_error *error)
 {
@@ -328,7 +331,7 @@ static organ_status ask_part(organ_http_file *file, char *to, size_t room, uint6
 
 /* ---- files ---- */
 
-/* The span that holds the byte, or NULL. */
+/* Returns the span that contains the byte, or NULL. */
 static http_source_span *span_at(organ_http_file *file, uint64_t offset)
 {
     for (http_source_span *s = file->http->ahead; s < file->http->ahead + SPANS; s++)
@@ -339,7 +342,8 @@ static http_source_span *span_at(organ_http_file *file, uint64_t offset)
     return NULL;
 }
 
-/* How much to ask for: more each time a read comes near to where a span ended, less where another span begins. */
+/* Returns how many bytes to request: more each time a read begins near the end of a span, fewer if another span
+ * follows. */
 static size_t step_at(const organ_http_file *file, uint64_t offset)
 {
     size_t step = FIRST_SPAN;
@@ -406,7 +410,7 @@ organ_status organ_http_read(organ_http_file *file, void *to, size_t bytes, uint
     return error->status;
 }
 
-/* The file of that name, of which nothing is known yet. */
+/* Creates the entry of a file; its size is not known yet. */
 static organ_status make_file(organ_http *http, const char *name, organ_http_file **result, organ_error *error)
 {
     organ_http_file *file = *result = calloc(1, sizeof *file);

@@ -1,5 +1,6 @@
 /* SPDX-License-Identifier: MIT
- * Weights whose codes are bytes, or halves of bytes: FP8, INT8, MXFP8, MXFP4 and NVFP4 in all their spellings. */
+ * Weights whose codes are bytes or halves of bytes: FP8, INT8, MXFP8, MXFP4 and NVFP4, under all names of their
+ * tensors. */
 #include "formats/weights/search.h"
 
 #include <inttypes.h>
@@ -17,7 +18,8 @@ static bool is_exponents(const organ_tensor *scale)
     return scale->dtype == ORGAN_U8 || scale->dtype == ORGAN_F8_E8M0;
 }
 
-/* The scale of a weight that is called as the plain one is; two of them would leave open which is meant. */
+/* Finds the scale of a weight whose codes have the plain weight's name. Two scales are an error, because either could
+ * be the right one. */
 static organ_status find_scale(organ_weight_search *search, const organ_tensor *codes, const organ_tensor **scale)
 {
     static const char *const ends[] = {"_scale_inv", "_scale", "scale", "qscale_weight", "scale_weight"};
@@ -35,7 +37,7 @@ static organ_status find_scale(organ_weight_search *search, const organ_tensor *
     return ORGAN_OK;
 }
 
-/* Pairs of codes along the last axis of the codes, scales for `size` of them. */
+/* Adds codes of four bits, two in a byte of the last axis, with a scale for `size` of them. */
 static organ_status add_pairs(organ_weight_search *search, organ_weight *weight, uint64_t size)
 {
     const organ_tensor *const codes = weight->codes, *const scale = weight->scale;
@@ -49,7 +51,7 @@ static organ_status add_pairs(organ_weight_search *search, organ_weight *weight,
     if (cols % size != 0)
         return organ_weight_fail(search, codes, "has %" PRIu64 " codes in a row, which is no multiple of %" PRIu64,
                                  cols, size);
-    /* Six bits a code: three bytes for four of them, and 24 for a scale. */
+    /* Six bits per code: three bytes for four codes, so 24 bytes for the 32 codes of a scale. */
     if (size == MX_GROUP && scale->rank == rank && codes->shape[rank - 1] == 24 * scale->shape[rank - 1])
         return organ_weight_fail(search, codes, "is in the layout mxfp6-pack-quantized, which cannot be read");
     memcpy(wanted, codes->shape, (rank - 1) * sizeof *wanted);
@@ -63,7 +65,7 @@ static organ_status add_pairs(organ_weight_search *search, organ_weight *weight,
     return ORGAN_OK;
 }
 
-/* The scale of the scales of NVFP4: one, or one for each matrix of a stack. */
+/* Finds NVFP4's scale of the scales: one number, or one for each matrix of a stack. */
 static organ_status find_global(organ_weight_search *search, organ_weight *weight, size_t length)
 {
     const organ_tensor *const divisor = organ_weight_relative(search, weight->codes->name, length, "_global_scale");
@@ -92,7 +94,7 @@ static organ_status find_global(organ_weight_search *search, organ_weight *weigh
     return ORGAN_OK;
 }
 
-/* Codes of four bits: `length` bytes of the codes' name come before "_scale". */
+/* Adds codes of four bits. The first `length` bytes of the codes' name precede "_scale". */
 static organ_status add_fp4(organ_weight_search *search, organ_weight *weight, size_t length)
 {
     if (weight->codes->elements == 0)
@@ -110,7 +112,7 @@ static organ_status add_fp4(organ_weight_search *search, organ_weight *weight, s
                                                            : search->error->status;
 }
 
-/* Exponents for 32 values of a row: MXFP8, unless the config states other blocks. */
+/* Returns whether the scales are exponents for 32 values of a row (MXFP8); not if the config states other blocks. */
 static bool is_mxfp8(const organ_weight *weight, const organ_quant_group *group)
 {
     const organ_tensor *const s = weight->scale;
@@ -156,7 +158,7 @@ static organ_status add_int8(organ_weight_search *search, organ_weight *weight, 
     return ORGAN_OK;
 }
 
-/* Types that no unquantised weight has. */
+/* Returns whether no unquantised weight has this type. */
 static bool is_codes(organ_dtype t)
 {
     return organ_dtype_is_fp8(t) || t == ORGAN_U8 || t == ORGAN_I8 || t == ORGAN_F4 || t == ORGAN_F6_E2M3 ||
@@ -197,7 +199,7 @@ organ_status organ_weight_check_alone(organ_weight_search *search, const organ_t
                              type, search->config->file, search->config->method, codes->name, codes->name);
 }
 
-/* A tensor that is called as the plain one is. */
+/* Adds a weight whose codes have the plain weight's name. */
 static organ_status find_under_own_name(organ_weight_search *search, const organ_tensor *tensor, bool *met)
 {
     organ_weight weight = organ_weight_plain(tensor);
@@ -218,8 +220,8 @@ static organ_status find_under_own_name(organ_weight_search *search, const organ
     return organ_dtype_is_fp8(tensor->dtype) ? add_fp8(search, &weight, group) : add_int8(search, &weight, group);
 }
 
-/* *_blocks and *_scales of gpt-oss. The names of its first release have a dot and its tensors their axes as they are
- * stored; transformers exchanges the last two. */
+/* Adds *_blocks and *_scales of gpt-oss. In its first release the names have a dot and the tensors their stored axes;
+ * transformers exchanges the last two axes. */
 static organ_status bytes_find_blocks(organ_weight_search *search, const organ_tensor *tensor, bool *met)
 {
     const bool first = organ_ends_with(tensor->name, ".blocks");
@@ -245,7 +247,7 @@ static organ_status bytes_find_blocks(organ_weight_search *search, const organ_t
     return ORGAN_OK;
 }
 
-/* weight_packed of bytes: the 4-bit floats of compressed-tensors. */
+/* Adds weight_packed of bytes: the 4-bit floats of compressed-tensors. */
 static organ_status find_packed_bytes(organ_weight_search *search, const organ_tensor *tensor, bool *met)
 {
     const size_t length = strlen(tensor->name) - strlen("_packed");

@@ -14,7 +14,7 @@ static organ_status weights_no_memory(const organ_model *model, organ_error *err
     return organ_fail_errno(error, ENOMEM, "%s: a list of %zu weights", model->path, model->tensor_count);
 }
 
-/* Types that packed weights have; a model without any is unquantised, and no config is read. */
+/* Types of packed weights. A model without tensors of these types is unquantised, and its config is not read. */
 static bool is_packed_type(organ_dtype t)
 {
     return (t >= ORGAN_F4 && t <= ORGAN_U16) || t == ORGAN_I32 || t == ORGAN_U32;
@@ -30,7 +30,8 @@ static bool is_plain_model(const organ_model *model)
     return true;
 }
 
-/* ---- GGUF: block types are read as they are, but NVFP4 may have a tensor scale beside it, which multiplies ---- */
+/* ---- GGUF: block types are decoded from one tensor, but NVFP4 may have a second one that multiplies its values ----
+ */
 
 static organ_status find_gguf_scale(organ_weight_search *search, const organ_tensor *tensor)
 {
@@ -54,7 +55,7 @@ static organ_status find_gguf_scale(organ_weight_search *search, const organ_ten
     return ORGAN_OK;
 }
 
-/* ---- all of them ---- */
+/* ---- all formats ---- */
 
 static organ_status find_packed_weights(organ_weight_search *search)
 {
@@ -95,7 +96,7 @@ static organ_status enter_names(organ_weight_search *search)
     return ORGAN_OK;
 }
 
-/* An unknown method may store packed codes in tensors that look plain. */
+/* Fails if an unknown method may store packed codes in tensors of plain types. */
 static organ_status check_method(const organ_weight_search *search, const organ_tensor *tensor)
 {
     static const char *const known[] = {"",      "fp8",      "fbgemm_fp8", "compressed-tensors", "gptq", "awq", "mxfp4",
@@ -108,7 +109,7 @@ static organ_status check_method(const organ_weight_search *search, const organ_
                       search->config->file, method, tensor->name);
 }
 
-/* What belongs to no packed weight stands alone or is a stray. */
+/* Adds the tensors that belong to no packed weight, as plain weights or as strays. */
 static organ_status find_rest(organ_weight_search *search, bool quantised)
 {
     const organ_model *const model = search->model;
@@ -153,7 +154,7 @@ static organ_status find_all(organ_weight_search *search)
         if (enter_names(search))
             return search->error->status;
     }
-    /* A GGUF tensor with its scale beside it is still one that is read as it is. */
+    /* A GGUF tensor with a scale tensor does not count as packed: it is decoded like other GGUF blocks. */
     search->found.packed = model->gguf ? 0 : search->found.packed;
     search->found.count = search->count;
     search->found.weights = search->weights;

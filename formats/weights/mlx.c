@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: MIT
- * Weights of MLX: `weight` in U32 words along the rows, `scales` and, in its affine mode, `biases`. The last axes of
- * codes and scales tell how many bits a group of codes has; how many codes that are is left to the config, where there
- * is more than one answer. */
+ * Weights of MLX: `weight` with rows of U32 words, `scales` and, in the affine mode, `biases`. The last axes of
+ * codes and scales determine how many bits a group of codes has. The config determines the bits of a code, unless only
+ * one number is possible. */
 #include "formats/weights/search.h"
 
 #include <inttypes.h>
@@ -10,7 +10,7 @@
 
 #define WORD_BITS 32
 
-/* A mode whose groups have one size. Bits of a group: 128, 256 and 64. */
+/* A mode with groups of one size. Bits of a group: 128, 256 and 64. */
 typedef struct float_mode {
     const char *name;
     organ_scheme scheme;
@@ -21,10 +21,10 @@ static const float_mode float_modes[] = {
     {"mxfp4", ORGAN_SCHEME_MXFP4, 4, 32}, {"mxfp8", ORGAN_SCHEME_MXFP8, 8, 32}, {"nvfp4", ORGAN_SCHEME_NVFP4, 4, 16}};
 enum { FLOAT_MODES = sizeof float_modes / sizeof *float_modes };
 
-/* More codes than any row has would overflow further on. */
+/* Upper bound of the words of a row, far above real ones: products below cannot overflow. */
 #define WORDS_MOST ((uint64_t)1 << 40)
 
-/* Codes and scales have the same axes but the last. */
+/* Checks that codes and scales have the same axes except the last. */
 static organ_status check_axes(const organ_weight_search *search, const organ_weight *weight)
 {
     const organ_tensor *const codes = weight->codes, *const scale = weight->scale;
@@ -48,7 +48,7 @@ static organ_status check_axes(const organ_weight_search *search, const organ_we
 
 static uint64_t last_axis(const organ_tensor *tensor) { return tensor->shape[tensor->rank - 1]; }
 
-/* Rows of so many groups of codes. */
+/* Adds a weight with groups of `group` codes. */
 static organ_status mlx_add_rows(organ_weight_search *search, organ_weight *weight, uint64_t group)
 {
     const organ_tensor *const codes = weight->codes;
@@ -90,8 +90,8 @@ static organ_status add_floats(organ_weight_search *search, organ_weight *weight
 
 /* ---- affine ---- */
 
-/* Bits and size of groups are known by their product. Where no config says more, one of the groups that MLX makes may
- * explain it alone. */
+/* The tensors determine the product of bits and group size. Without a config, this chooses the only pair that MLX
+ * writes with this product; false if there are several. */
 static bool guess(uint64_t product, uint64_t *bits, uint64_t *group)
 {
     static const unsigned sizes[] = {32, 64, 128}, widths[] = {1, 2, 3, 4, 5, 6, 8};
@@ -106,7 +106,7 @@ static bool guess(uint64_t product, uint64_t *bits, uint64_t *group)
     return count == 1;
 }
 
-/* "bits 4, group_size 64", or the one of them that the config says. */
+/* Writes "bits 4, group_size 64", or the one number that the config has, for messages. */
 static const char *numbers_text(const organ_quant_group *said, char out[64])
 {
     size_t used = 0;
@@ -165,7 +165,7 @@ static organ_status add_affine(organ_weight_search *search, organ_weight *weight
     if (bias->dtype != scale->dtype)
         return organ_weight_fail(search, bias, "is %s, but its scales '%.200s' are %s", organ_dtype_name(bias->dtype),
                                  scale->name, organ_dtype_name(scale->dtype));
-    weight->rank = scale->rank; /* for the message, until the shape of the weight is known */
+    weight->rank = scale->rank; /* for messages, until the shape of the weight is determined */
     weight->shape = scale->shape;
     if (organ_weight_expect(search, weight, bias, scale->rank, scale->shape) ||
         find_group(search, weight, said, &group))
@@ -209,7 +209,7 @@ organ_status organ_weight_find_mlx(organ_weight_search *search, const organ_tens
     const char *const module = organ_weight_name(search, tensor->name, stem - 1, "");
     if (!module)
         return organ_fail_memory(search->error, search->model->path);
-    /* Another method's config tells what the model was before it became one of MLX. */
+    /* The config of another method describes the model from which the MLX model was converted. */
     if (strcmp(search->config->method, "mlx") == 0 &&
         (organ_quant_config_of(search->config, module, false, &said, &named, search->error) ||
          organ_quant_config_spares(search->config, module, false, &spared, search->error)))

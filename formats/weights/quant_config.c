@@ -20,8 +20,8 @@ static void add_rule(const scope *at, const char *key, organ_quant_rules *rules,
         organ_quant_rules_add(rules, kind, text, value, at->config->file, field, at->error);
 }
 
-/* compressed-tensors writes whole names of modules, other tools write parts of them; a name without a dot may be that
- * of a class. */
+/* Adds a name of a list of modules. compressed-tensors writes complete names, other tools parts of them; a name without
+ * a dot may be a class. */
 static void add_name(const scope *at, const char *key, organ_quant_rules *rules, const char *text, bool whole,
                      const void *value)
 {
@@ -60,7 +60,7 @@ static void read_spared(const scope *at)
 
 /* ---- groups ---- */
 
-/* A strategy that needs a number has it. */
+/* Reports a strategy whose number is missing. */
 static void check_strategy(const scope *at, organ_quant_group *group)
 {
     static const char *const known[] = {"",      "tensor",       "channel",   "group", "block",
@@ -95,7 +95,8 @@ static void read_weights(const scope *at, organ_quant_group *group)
     check_strategy(at, group);
 }
 
-/* A group of compressed-tensors or ModelOpt: {targets, weights, format}, or only targets under the name of a preset. */
+/* Reads a group of compressed-tensors or ModelOpt: {targets, weights, format}, or targets alone under the name of a
+ * preset. */
 static void read_group(const scope *groups, const char *key, const json_t *value)
 {
     organ_quant_config *const config = groups->config;
@@ -125,8 +126,8 @@ static void read_groups(const scope *at)
     json_object_foreach((json_t *)groups.object, key, value) read_group(&groups, key, value);
 }
 
-/* Modules with numbers of their own. GPTQ's dynamic: "+:pattern" has other numbers, "-:pattern" is left as it is.
- * ModelOpt's quantized_layers: names of layers. */
+/* Reads settings of single modules. In GPTQ's dynamic "+:pattern" has its own numbers and "-:pattern" is not quantised.
+ * ModelOpt's quantized_layers has names of layers. */
 static void read_overrides(const scope *at, const char *key_of_all, organ_rule_kind kind,
                            const organ_quant_field *fields)
 {
@@ -149,9 +150,9 @@ static void read_overrides(const scope *at, const char *key_of_all, organ_rule_k
     }
 }
 
-/* ---- the whole ---- */
+/* ---- the whole config ---- */
 
-/* The numbers of all modules, under the names that GPTQ, AWQ and FP8 tools give them. */
+/* Names of the numbers for all modules in configs of GPTQ, AWQ and FP8 tools. */
 static const organ_quant_field all_fields[] = {{"bits", ORGAN_QUANT_BITS},
                                                {"w_bit", ORGAN_QUANT_BITS},
                                                {"wbits", ORGAN_QUANT_BITS},
@@ -177,7 +178,7 @@ static void read_layout(const scope *at)
         organ_quant_read_word(at, words[k], &ignored);
     organ_quant_read_term(at, "pack_dtype", &config->pack_dtype);
     if (!strstr(config->method, "gptq") && !strstr(config->method, "awq"))
-        return; /* "format" and "version" mean other things there */
+        return; /* "format" and "version" have other meanings there */
     if (json_is_true(marlin))
         config->layout = "marlin";
     else if (organ_quant_member(at, "checkpoint_format"))
@@ -201,7 +202,7 @@ static void read_section(const scope *at, const char *method)
     read_spared(at);
 }
 
-/* Loads a file of the model; the scope has no object if there is none. */
+/* Loads a file of the model. If there is none, the returned scope has no object. */
 static scope load_config_file(organ_quant_config *config, const organ_model *model, const char *name,
                               organ_error *error)
 {
@@ -219,7 +220,7 @@ static scope load_config_file(organ_quant_config *config, const organ_model *mod
     return (scope){config, error, "", config->root};
 }
 
-/* Whether config.json has settings. */
+/* Reads the settings of config.json; returns whether it has any. */
 static bool read_config_json(organ_quant_config *config, const organ_model *model, organ_error *error)
 {
     static const char *const keys[] = {"quantization_config", "compression_config"};

@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: MIT
- * What MLX writes of its quantisation: {"bits": 4, "group_size": 64, "mode": "affine"}, and among these the modules
- * that have numbers of their own ("model.embed_tokens": {"bits": 8, ...}) or are left as they are (false). */
+ * MLX's quantisation settings: {"bits": 4, "group_size": 64, "mode": "affine"}, and in the same object the modules with
+ * their own numbers ("model.embed_tokens": {"bits": 8, ...}) or without quantisation (false). */
 #include "formats/weights/quant_config_parts.h"
 
 #include "formats/base/path.h"
@@ -21,7 +21,7 @@ static void quant_config_mlx_read_numbers(const organ_quant_scope *at, organ_qua
     organ_quant_read_term(at, "mode", &group->format);
 }
 
-/* Names of modules are those of the tensors: no pattern. */
+/* MLX writes module names as in the tensors, not as patterns. */
 static void add_mlx_module(const organ_quant_scope *at, const char *name, organ_quant_rules *rules,
                            const organ_quant_group *group)
 {
@@ -63,7 +63,7 @@ bool organ_quant_read_mlx(const organ_model *model, const organ_quant_scope *top
     for (size_t k = 0; words && k < 4 && !section.object; k++) {
         section = organ_quant_enter(k < 2 ? top : inner, keys[k % 2]);
         if (organ_quant_member(&section, "quant_method"))
-            section.object = NULL; /* of another owner */
+            section.object = NULL; /* the object belongs to another scope */
     }
     if (section.object)
         read_section(&section);

@@ -78,7 +78,7 @@ organ_quant_group *organ_quant_new_group(const organ_quant_scope *at, const char
     return group;
 }
 
-/* Two sides of a block, [rows, columns] or "128x128" as it was written once; zeros where they are not two whole
+/* Reads the two sides of a block from [rows, columns] or the older "128x128"; sets zeros if they are not two whole
  * numbers. */
 static void read_sides(const json_t *value, long long sides[2])
 {
@@ -90,10 +90,10 @@ static void read_sides(const json_t *value, long long sides[2])
         sides[k] = json_integer_value(json_array_get(value, k));
 }
 
-/* Sets a field of the group; NULL, or what is expected in place of the value. */
+/* Sets a field of the group. Returns NULL, or a description of the expected value. */
 static const char *set_field(organ_quant_group *group, organ_quant_kind kind, const json_t *value)
 {
-    const json_int_t number = json_integer_value(value); /* 0 of what is no whole number */
+    const json_int_t number = json_integer_value(value); /* 0 if the value is not an integer */
     long long sides[2];
     switch (kind) {
     case ORGAN_QUANT_BITS:

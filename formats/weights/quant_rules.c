@@ -10,8 +10,9 @@
 #include <string.h>
 
 #define PATTERN_LIMIT 4096u
-/* A match is tried with few steps, then with more; what it may take is charged to all matches of a config, which
- * together take seconds at most. Nearly all names need less than the first allowance. */
+/* Limits of regular expression matching. A match is tried with few steps, then with more. The steps of all matches of a
+ * config are added up, so that hostile patterns cost seconds at most; nearly all names need less than the first limit.
+ */
 static const struct allowance {
     uint32_t steps;
     uint64_t charge;
@@ -106,7 +107,8 @@ static organ_status try_regex(organ_quant_rules *rules, const struct organ_rule 
                       module);
 }
 
-/* Going back only to the last star keeps this linear in each. */
+/* Backtracks to the last star only, which is enough for globs and keeps the time within pattern length x name length.
+ */
 static bool glob_meets(const char *glob, const char *name)
 {
     const char *star = NULL, *from = NULL;

@@ -1,12 +1,12 @@
 /* SPDX-License-Identifier: MIT
- * What a scale is for, from the shapes of scales and weights. */
+ * Determines which values a scale applies to, from the shapes of scales and weights. */
 #include "formats/weights/search.h"
 
 #include <inttypes.h>
 #include <stdio.h>
 
-/* A share that blocks and groups of real models have. 65 of 130 rows is a block of 128 that was clipped, not one of 65.
- */
+/* Finds the block side that divides `whole` into `count` blocks, among the sides that real models use. 65 of 130 rows,
+ * for example, are a clipped block of 128, not a block of 65. */
 static bool is_share(uint64_t whole, uint64_t count, uint64_t *share)
 {
     if (count == 0 || whole % count != 0)
@@ -56,7 +56,8 @@ organ_status organ_weight_expect(const organ_weight_search *search, const organ_
 organ_status organ_weight_groups(organ_weight_search *search, const organ_weight *weight, uint64_t groups,
                                  const organ_quant_group *group, uint64_t *size)
 {
-    /* Of a transposed weight too the groups are along in_features: it is plain that changed places. */
+    /* Groups run along in_features also in a transposed weight, because only the axes of the plain weight are
+     * exchanged. */
     const uint64_t cols = weight->shape[weight->rank - 1];
     const int64_t said = group ? group->group_size : 0;
     if (said != 0) {
@@ -81,7 +82,7 @@ organ_status organ_weight_groups(organ_weight_search *search, const organ_weight
                              organ_divide_up(cols, said < 0 || (uint64_t)said > cols ? cols : (uint64_t)said));
 }
 
-/* One scale for everything, or one for each matrix of a stack. */
+/* Returns whether there is one scale for the weight, or one for each matrix of a stack. */
 static bool is_per_tensor(const organ_weight *weight, bool blocks)
 {
     const organ_matrices m = organ_weight_matrices(weight);
@@ -118,7 +119,7 @@ static organ_status fail_grid(const organ_weight_search *search, const organ_wei
                              organ_weight_axes(2, grid, needs), weight->rank > 2 ? " for each matrix" : "");
 }
 
-/* rows x cols scales for each matrix. */
+/* Checks for rows x cols scales for each matrix and sets the blocks. */
 static organ_status scales_find_blocks(organ_weight_search *search, organ_weight *weight, uint64_t rows, uint64_t cols,
                                        const organ_quant_group *group)
 {
@@ -138,7 +139,8 @@ static organ_status scales_find_blocks(organ_weight_search *search, organ_weight
         return organ_weight_groups(search, weight, cols, group->block_rows > 0 || cols == 1 ? NULL : group,
                                    &weight->block_cols);
     }
-    /* A config with groups or rows excludes blocks of several rows; and no known scheme has a scale for each column. */
+    /* If the config declares groups or rows, blocks of several rows are impossible; no known scheme has a scale for
+     * each column. */
     const bool spoken = group->block_rows > 0 || group->group_size != 0 || (cols == m.cols && cols > 1);
     if (spoken || !is_share(m.rows, rows, &weight->block_rows) || !is_share(m.cols, cols, &weight->block_cols))
         return fail_grid(search, weight, group);

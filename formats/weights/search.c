@@ -39,7 +39,7 @@ void organ_weight_disagree(organ_weight_search *search, const organ_weight *weig
 {
     for (size_t k = 0; k < search->note_count; k++) {
         organ_weight_note *const note = &search->notes[k];
-        /* The last place is for all that find none of their own. */
+        /* The last place is for all further tensors. */
         if (k + 1 == ORGAN_NOTES_MOST ||
             (strcmp(note->what, what) == 0 && note->said[0] == said0 && note->said[1] == said1 &&
              note->found[0] == found0 && note->found[1] == found1)) {
@@ -53,9 +53,10 @@ void organ_weight_disagree(organ_weight_search *search, const organ_weight *weig
 organ_status organ_weight_group(organ_weight_search *search, const char *name, const organ_quant_group **group,
                                 bool *named)
 {
-    if (!name) /* organ_weight_name had no memory for it */
+    if (!name) /* organ_weight_name failed for lack of memory */
         return organ_fail_memory(search->error, search->model->path);
-    /* Not search->name, which a caller may hold: the name of the module is the weight's without ".weight". */
+    /* search->name cannot be used, because a caller may still use it. The name of the module is the weight's without
+     * ".weight". */
     const size_t length = strlen(name) - (organ_ends_with(name, ".weight") ? strlen(".weight") : 0);
     const char *const module = organ_weight_name(search, name, length, "");
     if (!module)

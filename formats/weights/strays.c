@@ -8,7 +8,7 @@
 #include <stdio.h>
 #include <string.h>
 
-/* After a dot or an underscore at the end of a name. */
+/* Returns whether the name ends with `leaf` after a dot or an underscore. */
 static bool has_leaf(const char *name, const char *leaf)
 {
     const char before = organ_ends_with(name, leaf) ? name[strlen(name) - strlen(leaf) - 1] : '\0';
@@ -83,7 +83,7 @@ const char *organ_weight_stray(organ_weight_search *search, const organ_tensor *
         return "would be the companion of a packed weight, which is not there";
     if (!dot || strcmp(dot, ".bias") == 0 || strcmp(dot, ".weight") == 0)
         return NULL;
-    /* An unknown tensor beside a packed weight. */
+    /* An unknown tensor of a module with a packed weight. */
     memcpy(search->name, name, (size_t)(dot - name));
     strcpy(search->name + (dot - name), ".weight");
     const size_t *const found = organ_name_table_find(&search->names, search->name);

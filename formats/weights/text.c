@@ -7,8 +7,8 @@
 #include <stdio.h>
 
 static const struct scheme {
-    const char *name;  /* of the scheme */
-    const char *codes; /* what a person calls the codes, before their bits where it tells_bits; NULL: by their type */
+    const char *name;  /* name of the scheme */
+    const char *codes; /* usual name of the codes, followed by their bits if tells_bits; NULL: the name of their type */
     bool integers, tells_bits;
 } schemes[ORGAN_SCHEME_COUNT] = {
     [ORGAN_SCHEME_PLAIN] = {"plain", NULL, false, false},
@@ -40,7 +40,7 @@ static const char *fp8_name(organ_dtype dtype)
     }
 }
 
-/* What the codes are: "FP8 E4M3", "INT4", "GPTQ INT4". */
+/* Writes the kind of the codes: "FP8 E4M3", "INT4", "GPTQ INT4". */
 static void put_codes(const organ_weight *weight, FILE *out)
 {
     const struct scheme *const scheme = &schemes[weight->scheme];
@@ -49,7 +49,7 @@ static void put_codes(const organ_weight *weight, FILE *out)
         fprintf(out, "INT%u", weight->bits);
 }
 
-/* How many values a scale is for. Of a transposed weight a group lies along the rows as they are stored. */
+/* Writes the block of a scale. In a transposed weight a group is part of a stored row. */
 static void put_block(const organ_weight *weight, FILE *out)
 {
     const organ_matrices m = organ_weight_matrices(weight);
@@ -64,7 +64,7 @@ static void put_block(const organ_weight *weight, FILE *out)
         fprintf(out, ", block %" PRIu64 " x %" PRIu64, weight->block_rows, weight->block_cols);
 }
 
-/* MXFP4, MXFP8 and NVFP4 store their scales as bytes, under more than one name of a type. */
+/* Names the type of byte scales of MXFP4, MXFP8 and NVFP4, which tensors declare under several names. */
 static const char *scale_name(const organ_weight *weight)
 {
     const bool exponents = weight->scheme == ORGAN_SCHEME_MXFP4 || weight->scheme == ORGAN_SCHEME_MXFP8;
@@ -84,7 +84,7 @@ static void put_weight(const organ_weight *weight, FILE *out)
     put_codes(weight, out);
     put_block(weight, out);
     if (weight->scheme == ORGAN_SCHEME_GPTQ)
-        fputs(", zero points", out); /* which symmetric weights have too: all alike */
+        fputs(", zero points", out); /* symmetric weights may have them too, all equal */
     else if (schemes[weight->scheme].integers)
         fputs(weight->zero ? ", asymmetric" : ", symmetric", out);
     if (weight->g_idx)

@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: MIT
- * What one weight tells without looking for others. */
+ * Properties of one weight that need no other tensor. */
 #include "formats/weights/weights.h"
 
 organ_weight organ_weight_plain(const organ_tensor *tensor)

@@ -6,14 +6,14 @@
 #include <string.h>
 
 #define WORD_BITS 32
-/* More than any tensor has; products of it with numbers of bits do not overflow. */
+/* Above every real tensor, and small enough that products with numbers of bits do not overflow. */
 #define MOST_CODES ((uint64_t)1 << 48)
 
 /* AWQ (github.com/mit-han-lab/llm-awq, awq/quantize/qmodule.py): eight codes of four bits in a word. */
 #define AWQ_BITS  4
 #define AWQ_CODES (WORD_BITS / AWQ_BITS)
 
-enum { DENSE = 1, PADDED = 2 }; /* how codes of so many bits may lie in words */
+enum { DENSE = 1, PADDED = 2 }; /* layouts of codes in words */
 
 static const organ_dtype scales[] = {ORGAN_F16, ORGAN_BF16, ORGAN_F32, ORGAN_DTYPE_COUNT};
 
@@ -22,13 +22,13 @@ static bool is_sane(uint64_t codes) { return codes > 0 && codes <= MOST_CODES; }
 static uint64_t dense_words(uint64_t codes, unsigned bits) { return organ_divide_up(codes * bits, WORD_BITS); }
 static uint64_t padded_words(uint64_t codes, unsigned bits) { return organ_divide_up(codes, WORD_BITS / bits); }
 
-/* Which layouts have so many words. */
+/* Returns the layouts in which `codes` codes need `words` words. */
 static unsigned layouts(uint64_t codes, unsigned bits, uint64_t words)
 {
     return (dense_words(codes, bits) == words ? DENSE : 0u) | (padded_words(codes, bits) == words ? PADDED : 0u);
 }
 
-/* Codes that fit into one word, or fill words without rest, lie the same in both layouts. */
+/* Returns whether both layouts are the same: codes fit into one word, or fill words without a remainder. */
 static bool is_one_layout(uint64_t codes, unsigned bits) { return WORD_BITS % bits == 0 || codes <= WORD_BITS / bits; }
 
 static organ_status expect_type(const organ_weight_search *search, const organ_tensor *tensor, organ_dtype type,
@@ -50,7 +50,7 @@ static organ_status require_companion(organ_weight_search *search, const organ_t
 
 /* ---- pack-quantized ---- */
 
-/* The numbers in weight_shape: of a matrix two, of a stack three. */
+/* Reads the numbers of weight_shape: two for a matrix, three for a stack. */
 static organ_status read_weight_shape(organ_weight_search *search, const organ_weight *weight, uint64_t shape[3])
 {
     const organ_tensor *const t = weight->shape_tensor, *const codes = weight->codes;
@@ -80,7 +80,7 @@ static organ_status read_weight_shape(organ_weight_search *search, const organ_w
     return ORGAN_OK;
 }
 
-/* The one number of bits that makes so many words of so many codes. */
+/* Finds the only number of bits with which `cols` codes need `words` words. */
 static organ_status find_bits(const organ_weight_search *search, organ_weight *weight, uint64_t cols, uint64_t words,
                               const organ_quant_group *group)
 {
@@ -109,7 +109,8 @@ static organ_status find_bits(const organ_weight_search *search, organ_weight *w
                              words, cols, count ? "several numbers are possible" : "no number makes so many");
 }
 
-/* The layouts that the codes and the zero points allow; *same: all there is lies the same in both. */
+/* Returns the layouts that are possible for codes and zero points; *same is set if the layouts do not differ for
+ * either. */
 static unsigned possible_layouts(const organ_weight *weight, bool *same)
 {
     const uint64_t cols = weight->shape[weight->rank - 1], rows = weight->shape[weight->rank - 2];
@@ -122,7 +123,7 @@ static unsigned possible_layouts(const organ_weight *weight, bool *same)
     return both;
 }
 
-/* Zero points are packed along the rows. */
+/* Checks the zero points, whose words contain several rows. */
 static organ_status check_zero(const organ_weight_search *search, const organ_weight *weight)
 {
     const organ_tensor *const zero = weight->zero, *const scale = weight->scale;
@@ -139,7 +140,7 @@ static organ_status check_zero(const organ_weight_search *search, const organ_we
     return organ_weight_expect(search, weight, zero, weight->rank, wanted);
 }
 
-/* It need not have one. */
+/* Checks g_idx, which is optional. */
 static organ_status check_index(const organ_weight_search *search, const organ_weight *weight)
 {
     if (weight->g_idx && expect_type(search, weight->g_idx, ORGAN_I32, ORGAN_I32) == ORGAN_OK)
@@ -147,7 +148,7 @@ static organ_status check_index(const organ_weight_search *search, const organ_w
     return search->error->status;
 }
 
-/* What goes with the codes once the shape is known. */
+/* Checks the companions of the codes once the shape is determined. */
 static organ_status check_packed(organ_weight_search *search, organ_weight *weight, const organ_quant_group *group)
 {
     bool same;
@@ -215,8 +216,8 @@ organ_status organ_weight_settle_words(organ_weight_search *search)
 
 /* ---- GPTQ and AWQ ---- */
 
-/* The companions of a qweight are matrices, which looks can tell apart: one word holds codes of 32 / bits rows (GPTQ),
- * of eight columns (AWQ gemm), or of eight columns with the scales of a row padded (AWQ gemv). */
+/* Determines the layout of a qweight from the shapes of its companions: a word has codes of 32 / bits rows (GPTQ), of
+ * eight columns (AWQ gemm), or of eight columns with padded rows of scales (AWQ gemv). */
 static organ_scheme find_layout(organ_weight_search *search, const organ_weight *weight)
 {
     const uint64_t *const q = weight->codes->shape, *const z = weight->zero->shape, *const s = weight->scale->shape;
@@ -231,7 +232,7 @@ static organ_scheme find_layout(organ_weight_search *search, const organ_weight 
         organ_weight_fail(search, weight->codes, "may be GPTQ or AWQ by its shapes, and no config says which");
     if (count != 1 || fits[said - ORGAN_SCHEME_GPTQ])
         return said;
-    organ_scheme found = ORGAN_SCHEME_GPTQ; /* exactly one fits */
+    organ_scheme found = ORGAN_SCHEME_GPTQ; /* exactly one layout fits */
     while (!fits[found - ORGAN_SCHEME_GPTQ])
         found++;
     if (strstr(method, "awq") || strstr(method, "gptq"))
@@ -239,8 +240,7 @@ static organ_scheme find_layout(organ_weight_search *search, const organ_weight 
     return found;
 }
 
-/* Whether codes of so many bits explain rows of words and columns of zero points; *in is how many there are along the
- * input. */
+/* Returns whether `bits` fits both the rows of words and the columns of zero points; *in is the number of inputs. */
 static bool explains(const organ_weight *weight, unsigned bits, uint64_t *in)
 {
     const uint64_t rows = weight->codes->shape[0], out = weight->scale->shape[1];
@@ -250,7 +250,7 @@ static bool explains(const organ_weight *weight, unsigned bits, uint64_t *in)
     return rows * WORD_BITS % bits == 0 && (!weight->g_idx || weight->g_idx->elements == *in);
 }
 
-/* Bits that contradict the config are accepted only where the length of g_idx confirms the number of inputs. */
+/* Bits that contradict the config are accepted only if the length of g_idx confirms the number of inputs. */
 static organ_status find_gptq_bits(organ_weight_search *search, organ_weight *weight, const organ_quant_group *group,
                                    uint64_t *in)
 {
@@ -281,7 +281,7 @@ static organ_status add_gptq(organ_weight_search *search, organ_weight *weight, 
     uint64_t in = 0;
     weight->transposed = true;
     weight->labelled_v2 = strcmp(search->config->layout, "gptq_v2") == 0;
-    weight->rank = 2; /* messages before the shape is known */
+    weight->rank = 2; /* for messages, until the shape is determined */
     weight->shape = weight->codes->shape;
     if (organ_weight_expect(search, weight, weight->scale, 2, (const uint64_t[]){groups, out}) ||
         organ_weight_expect(search, weight, weight->zero, 2, (const uint64_t[]){groups, weight->zero->shape[1]}) ||
@@ -304,8 +304,8 @@ static organ_status add_gemm(organ_weight_search *search, organ_weight *weight, 
     return organ_weight_groups(search, weight, groups, group, &weight->block_cols);
 }
 
-/* Scales and zero points of a row are padded, more the shorter the groups: how many groups there are only the config
- * can tell. */
+/* Adds a weight of AWQ gemv. Rows of scales and zero points are padded, by an amount that depends on the group size, so
+ * only the config determines the number of groups. */
 static organ_status add_gemv(organ_weight_search *search, organ_weight *weight, const organ_quant_group *group)
 {
     const uint64_t out = weight->codes->shape[0], in = weight->codes->shape[1] * AWQ_CODES;
@@ -315,7 +315,7 @@ static organ_status add_gemv(organ_weight_search *search, organ_weight *weight, 
         return organ_weight_fail(search, weight->codes,
                                  "is AWQ gemv, whose group_size only a config can tell, and there is none");
     const uint64_t size = group->group_size < 0 || (uint64_t)group->group_size > in ? in : (uint64_t)group->group_size;
-    /* calculate_zeros_width of llm-awq: a row has a multiple of so many words of zero points. */
+    /* As calculate_zeros_width of llm-awq: a row has a multiple of this many words of zero points. */
     const uint64_t below_128 = size == 64 ? 2 : 4, multiple = size >= 128 ? 1 : below_128;
     const uint64_t width = organ_divide_up(organ_divide_up(in / size, AWQ_CODES), multiple) * multiple;
     weight->block_cols = size;
@@ -327,7 +327,7 @@ static organ_status add_gemv(organ_weight_search *search, organ_weight *weight, 
     return organ_weight_expect(search, weight, weight->scale, 2, (const uint64_t[]){out, width * AWQ_CODES});
 }
 
-/* What codes of this type may be, for a message. */
+/* Names possible layouts of codes of this type, for a message. */
 static const char *other_layout(organ_dtype type)
 {
     if (type == ORGAN_I8)
@@ -335,7 +335,7 @@ static const char *other_layout(organ_dtype type)
     return type == ORGAN_I16 ? " (this may be the layout gemv_fast)" : "";
 }
 
-/* Words of other types, and layouts that the config names, are for the kernels of one maker. */
+/* Rejects words of other types, and layouts that are made for the kernels of one program. */
 static organ_status check_layout(const organ_weight_search *search, const organ_tensor *codes)
 {
     static const char *const known[] = {"", "gptq", "gptq_v2", "gemm", "gemv", NULL};
