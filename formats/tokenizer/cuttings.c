@@ -50,6 +50,15 @@
 #define QWEN35      "[\\p{L}\\p{M}]+|\\p{N}| ?[^\\s\\p{L}\\p{M}\\p{N}]+[\\r\\n]*"
 #define EXAONE_MOE                                                                                                     \
     "(?:\\p{L}\\p{M}*(?: \\p{L}\\p{M}*)*)+|\\p{N}| ?[^\\s\\p{L}\\p{N}]+[\\r\\n/]?|\\s*[\\r\\n]|\\s+(?!\\S)|\\s+"
+#define AFMOE_DIGITS "\\p{N}{1,3}(?=(?:\\p{N}{3})*(?!\\p{N}))"
+#define AFMOE_CJK                                                                                                      \
+    "[\u4e00-\u9fff\u3400-\u4dbf\uf900-\ufaff\u3040-\u309f\u30a0-\u30ff\uff65-\uff9f\u2f00-\u2fdf\u0e40-\u0e7f"        \
+    "\u0e80-\u0eff\u1780-\u17ff\u1000-\u109f\uaa60-\uaa7f\ua9e0-\ua9ff\uac00-\ud7af\u1100-\u11ff]+"
+#define SPARK "| ?[\\p{P}\\p{S}]+|[\\r\\n]|\\s+(?!\\S)|\\s+"
+#define YOUTU                                                                                                          \
+    "[\uac00-\ud7a3\u3131-\u318e]+|[\uff01\u2026\u201c\u201d\u2018\u2019\u2014\uff1a\uff1b\uff0c\u3001-\u303f"         \
+    "\ufe30-\ufe4f]+|[\u3105-\u312f]+|" CJK
+#define CHAMELEON "<sentinel:[0-9]+>", "(IMGIMG)((A|B|C|D|E|F|G|H|I){1,4})Z", "([\\t\\n]|    |  )"
 #define BAILING                                                                                                        \
     "'(?i:[sdmt]|ll|ve|re)|[^\\r\\n\\p{L}\\p{N}]?+\\p{L}+|\\p{N}| ?[^\\s\\p{L}\\p{N}]++[\\r\\n]*|\\s*[\\r\\n]"         \
     "|\\s+(?!\\S)|\\s+"
@@ -80,6 +89,11 @@ static const organ_cutting cuttings[] = {
     {"tekken", {O200K("", "\\p{N}")}, WHOLE | BOS},
     {"kimi-k2", {"[\\p{Han}]+|" CASED(NOT_HAN(UPPER), NOT_HAN(LOWER), CONTRACTION "?", "\\p{N}{1,3}", SIGNS)}, 0},
     {"deepseek-v3 hunyuan-dense joyai-llm hy_v4", {"\\p{N}{1,3}", CJK, DEEPSEEK3}, 0},
+    {"afmoe", {AFMOE_DIGITS, AFMOE_CJK, DEEPSEEK3}, 0},
+    {"spark2_5", {"\\p{N}{1,3}", CJK, SIGN_WORDS SPARK, "\\p{N}"}, 0},
+    {"youtu", {YOUTU, O200K(CONTRACTION "?", "\\p{N}")}, WHOLE},
+    {"tiny_aya cohere2moe", {"\\d{1,3}(?=(?:\\d{3})*\\b)", O200K(CONTRACTION "?", "\\p{N}{1,3}")}, 0},
+    {"chameleon", {CHAMELEON, "\\p{N}", "[\\p{P}!-/:-@\\[-`{-~]", ORGAN_GPT2_PATTERN}, BOS},
     {"deepseek-llm", {"[\\r\\n]", "\\s?[" CASED_LETTERS "]+", "\\s?[" WIDE_SIGNS "]+", "\\s+$", OLD_CJK, "\\p{N}"}, 0},
     {"deepseek-coder", {"[\\r\\n]", "\\s?\\p{L}+", "\\s?\\p{P}+", OLD_CJK, "\\p{N}"}, 0},
     {"gpt-2 phi-2 jina-es jina-de jina-v2-es jina-v2-de gigachat a.x-4.0 mellum modern-bert jais trillion exaone4 "

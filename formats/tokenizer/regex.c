@@ -18,6 +18,11 @@
     "\\x{202a}-\\x{202e}"                                                                                              \
     "\\x{2030}-\\x{205e}\\x{2060}-\\x{2fff}\\x{3001}-\\x{10ffff}"
 
+/* \w of Oniguruma: alphabetic characters, marks, decimal digits, connectors, and the other numbers of Latin-1. */
+#define WORD_CHARACTERS                                                                                                \
+    "\\p{L}\\p{M}\\p{Nd}\\p{Nl}\\p{Pc}\\x{b2}\\x{b3}\\x{b9}\\x{bc}-\\x{be}\\x{24b6}-\\x{24e9}\\x{1f130}-"              \
+    "\\x{1f149}\\x{1f150}-\\x{1f169}\\x{1f170}-\\x{1f189}"
+
 enum { PATTERN_LIMIT = 1 << 16, SCRIPT_NAME_LIMIT = 40 };
 
 typedef struct regex_scan {
@@ -91,24 +96,44 @@ static organ_status put_braced(regex_scan *s, organ_error *error)
     return put_pattern(s, begin + 3, (size_t)(end - begin) - 2, error);
 }
 
+/* What a class escape or an assertion is written as: outside of a class, and in one (NULL: it is refused there). */
+static const struct rewriting {
+    char escape;
+    const char *outside, *inside;
+} rewritings[] = {
+    {'s', "[" SPACES "]", SPACES},
+    {'S', "[^" SPACES "]", NOT_SPACES},
+    {'w', "[" WORD_CHARACTERS "]", WORD_CHARACTERS},
+    {'W', "[^" WORD_CHARACTERS "]", NULL},
+    {'b', "(?:(?<=[" WORD_CHARACTERS "])(?![" WORD_CHARACTERS "])|(?<![" WORD_CHARACTERS "])(?=[" WORD_CHARACTERS "]))",
+     NULL},
+    {'B', "(?:(?<=[" WORD_CHARACTERS "])(?=[" WORD_CHARACTERS "])|(?<![" WORD_CHARACTERS "])(?![" WORD_CHARACTERS "]))",
+     NULL},
+    {'A', "\\A", NULL},
+    {'z', "\\z", NULL},
+    {'v', "\\x{b}", "\\x{b}"},
+};
+
 static organ_status put_escape(regex_scan *s, organ_error *error)
 {
     const char c = s->at + 1 < s->bytes ? s->pattern[s->at + 1] : 0;
     const char shown[] = {'\\', c, 0};
     if (c == 'u')
         return put_unicode(s, error);
-    if (!c || (isalnum((unsigned char)c) && !strchr("sSdDpPrntfvx", c)) || (unsigned char)c >= 0x80)
+    if (!c || (isalnum((unsigned char)c) && !strchr("sSwWbBAzdDpPrntfvx", c)) || (unsigned char)c >= 0x80)
         return refuse_pattern(s, c ? shown : "a backslash at its end", error);
     if (s->at + 2 < s->bytes && s->pattern[s->at + 2] == '{' && strchr("pPx", c))
         return put_braced(s, error);
+    for (size_t k = 0; k < sizeof rewritings / sizeof *rewritings; k++)
+        if (rewritings[k].escape == c) {
+            const char *const text = s->in_class ? rewritings[k].inside : rewritings[k].outside;
+            if (!text)
+                return refuse_pattern(s, shown, error);
+            s->at += 2;
+            return put_pattern_text(s, text, error);
+        }
     s->at += 2;
-    if (c == 's' || c == 'S') {
-        organ_status status = s->in_class ? ORGAN_OK : put_pattern_text(s, c == 's' ? "[" : "[^", error);
-        if (status == ORGAN_OK)
-            status = put_pattern_text(s, s->in_class && c == 'S' ? NOT_SPACES : SPACES, error);
-        return status != ORGAN_OK || s->in_class ? status : put_pattern_text(s, "]", error);
-    }
-    return c == 'v' ? put_pattern_text(s, "\\x{b}", error) : put_pattern(s, shown, 2, error);
+    return put_pattern(s, shown, 2, error);
 }
 
 static bool at_text(const regex_scan *s, const char *text)

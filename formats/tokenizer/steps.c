@@ -13,6 +13,8 @@
     "\\x{1f170}-\\x{"                                                                                                  \
     "1f189}"
 
+#define PUNCTUATION "[\\p{P}\\$\\+<=>\\^`\\|~]"
+
 enum { DEPTH_LIMIT = 8 };
 
 typedef struct steps_reading {
@@ -163,12 +165,27 @@ static void read_metaspace(const steps_reading *r)
 static void read_punctuation(const steps_reading *r)
 {
     const bool told = json_object_get(r->from, "behavior");
-    add_split(r, "[\\p{P}\\$\\+<=>\\^`\\|~]", told ? get_behaviour(r) : ORGAN_ISOLATED, false);
+    add_split(r, PUNCTUATION, told ? get_behaviour(r) : ORGAN_ISOLATED, false);
 }
 
 static void read_whitespace(const steps_reading *r)
 {
     add_split(r, "[" WORD "]+|[^" WORD "\\s]+", ORGAN_REMOVED, true);
+}
+
+static void read_bert(const steps_reading *r)
+{
+    add_split(r, "\\s", ORGAN_REMOVED, false);
+    add_split(r, PUNCTUATION, ORGAN_ISOLATED, false);
+}
+
+static void read_delimiter(const steps_reading *r)
+{
+    organ_step step = {.kind = ORGAN_STEP_SPLIT, .behaviour = ORGAN_REMOVED};
+    get_text(r, r->from, "delimiter", &step.text, &step.text_bytes);
+    if (!step.text_bytes)
+        refuse_step(r, "'delimiter' is empty");
+    add_step(r, &step);
 }
 
 static void read_whitespace_split(const steps_reading *r) { add_split(r, "\\s", ORGAN_REMOVED, false); }
@@ -201,6 +218,18 @@ static void read_replace(const steps_reading *r)
     add_step(r, &step);
 }
 
+/* White space at the ends of a text is replaced by nothing. */
+static void read_strip_ends(const steps_reading *r)
+{
+    static const char *const fields[] = {"strip_left", "strip_right"}, *const patterns[] = {"\\A\\s+", "\\s+\\z"};
+    for (size_t k = 0; k < 2; k++)
+        if (get_flag(r, fields[k], false)) {
+            organ_step step = {.kind = ORGAN_STEP_REPLACE, .content = ""};
+            set_regex(r, &step, patterns[k], strlen(patterns[k]));
+            add_step(r, &step);
+        }
+}
+
 /* ---- sequences of either ---- */
 
 typedef struct steps_kind {
@@ -215,6 +244,8 @@ static const steps_kind cutters[] = {{"Split", read_split},
                                      {"Punctuation", read_punctuation},
                                      {"Whitespace", read_whitespace},
                                      {"WhitespaceSplit", read_whitespace_split},
+                                     {"BertPreTokenizer", read_bert},
+                                     {"CharDelimiterSplit", read_delimiter},
                                      {NULL, NULL}};
 static const steps_kind normalizers[] = {{"NFC", read_form},
                                          {"NFD", read_form},
@@ -223,6 +254,7 @@ static const steps_kind normalizers[] = {{"NFC", read_form},
                                          {"Lowercase", read_lowercase},
                                          {"Prepend", read_prepend},
                                          {"Replace", read_replace},
+                                         {"Strip", read_strip_ends},
                                          {NULL, NULL}};
 
 static void read_any(steps_reading *r, const json_t *from, unsigned depth)
