@@ -81,6 +81,10 @@ uint64_t organ_cut_channels(const organ_weights *weights, size_t layer, organ_ex
 /* Whether the tensor is a router, its bias or another part of one; not the gate of a shared expert. */
 bool organ_cut_is_router(const char *name);
 
+/* Returns the axis of a tensor that has one entry for each expert: the first one, or the second of a matrix of one row,
+ * as which ERNIE 4.5 stores the correction of its router. */
+unsigned organ_cut_expert_axis(const organ_tensor *tensor);
+
 /* ---- pieces (plan.c) ---- */
 
 organ_status organ_cut_plan(organ_cut_run *run, organ_error *error);

@@ -32,6 +32,11 @@ bool organ_cut_is_router(const char *name)
     return organ_anatomy_of(module).role == ORGAN_ROLE_ROUTER;
 }
 
+unsigned organ_cut_expert_axis(const organ_tensor *tensor)
+{
+    return tensor->rank == 2 && tensor->shape[0] == 1 ? 1 : 0;
+}
+
 static bool is_router_weight(const organ_tensor *t)
 {
     return t->anatomy.role == ORGAN_ROLE_ROUTER && t->rank == 2 && organ_cut_is_router(t->name);

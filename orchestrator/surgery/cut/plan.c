@@ -144,7 +144,7 @@ static organ_status share_unknown(const organ_tensor *t, const organ_cut_facts *
     const bool floats = organ_target_is_float(t);
     if (!routes && !expert)
         return ORGAN_OK;
-    if (floats && t->rank && t->shape[0] == f->experts)
+    if (floats && t->rank && t->shape[organ_cut_expert_axis(t)] == f->experts)
         shares->experts = *keep;
     else if (!floats || expert)
         return plan_refuse(
@@ -172,7 +172,7 @@ static organ_status share_experts(const organ_cut_run *run, const organ_tensor *
                    : ORGAN_OK;
     if (t->elements == 1 && t->anatomy.role == ORGAN_ROLE_COMPANION) /* a scale of the whole stack */
         return ORGAN_OK;
-    if (t->rank == 0 || t->shape[0] != f->experts)
+    if (t->rank == 0 || t->shape[organ_cut_expert_axis(t)] != f->experts)
         return organ_fail(error, ORGAN_BAD_INPUT,
                           "tensor '%s': its first axis is not that of the %" PRIu32 " experts of the layer's router",
                           t->name, f->experts);

@@ -253,8 +253,9 @@ organ_status organ_cut_select(organ_cut_run *run, const organ_cut_shares *shares
         memcpy(part->shape, t->shape, t->rank * sizeof *t->shape);
     if (shares->count && select_each(run, shares, part, error))
         return error->status;
+    const unsigned expert_axis = organ_cut_expert_axis(t);
     if (shares->experts.numbers)
-        return select_follow(run, part, 0, &shares->experts, t->shape[0], ONE, error);
+        return select_follow(run, part, expert_axis, &shares->experts, t->shape[expert_axis], ONE, error);
     if (!shares->rows.numbers && !shares->cols.numbers)
         return ORGAN_OK;
     if (t->rank == 1 && (at == SIZE_MAX || run->weights->weights[at].rank < 2)) /* a bias */

@@ -136,6 +136,20 @@ static const struct stack {
      "model.layers.0.router.per_expert_scale = model.layers.0.router.per_expert_scale 0:1,3\n"
      "model.layers.0.router.scale = model.layers.0.router.scale\n"
      "model.layers.0.mlp.experts.down_proj = model.layers.0.mlp.experts.down_proj 0:1,3\n"},
+    /* A correction with one row, and names of transformers' modules. */
+    {"{\"model_type\": \"ernie4_5_moe\", \"moe_num_experts\": 4, \"num_experts\": 4}",
+     "model.layers.0.mlp.gate.weight BF16 4,8\n"
+     "model.layers.0.mlp.moe_statics.e_score_correction_bias F32 1,4\n"
+     "model.layers.0.mlp.experts.down_proj BF16 4,8,6\n",
+     "model.layers.0.mlp.gate.weight = model.layers.0.mlp.gate.weight 0:1,3\n"
+     "model.layers.0.mlp.moe_statics.e_score_correction_bias = "
+     "model.layers.0.mlp.moe_statics.e_score_correction_bias 1:1,3\n"
+     "model.layers.0.mlp.experts.down_proj = model.layers.0.mlp.experts.down_proj 0:1,3\n"},
+    {"{\"model_type\": \"granitemoe\", \"num_local_experts\": 4}",
+     "model.layers.0.block_sparse_moe.router.weight BF16 4,8\n"
+     "model.layers.0.block_sparse_moe.experts.down_proj BF16 4,8,6\n",
+     "model.layers.0.block_sparse_moe.router.weight = model.layers.0.block_sparse_moe.router.weight 0:1,3\n"
+     "model.layers.0.block_sparse_moe.experts.down_proj = model.layers.0.block_sparse_moe.experts.down_proj 0:1,3\n"},
 };
 
 START_TEST(experts_in_stacks)
