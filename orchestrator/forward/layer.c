@@ -386,7 +386,7 @@ bool organ_forward_is_crossed(const organ_forward *forward, const organ_tensor *
     const forward_plan *const plan =
         layer >= 0 && (unsigned)layer < forward->config.layers ? &forward->plans[layer] : NULL;
     for (size_t k = 0; plan && k < plan->count; k++)
-        if (plan->slots[k].weight->codes == tensor)
+        if (strcmp(plan->slots[k].weight->codes->name, tensor->name) == 0)
             return plan->slots[k].crossed;
     return false;
 }

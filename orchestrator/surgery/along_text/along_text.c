@@ -79,7 +79,7 @@ static uint64_t kept_bytes(const organ_along_text *along, uint64_t chunk_tokens)
         uint64_t sum = 0;
         const int32_t layer = targets->tensors[k]->anatomy.layer;
         for (; k < targets->count && targets->tensors[k]->anatomy.layer == layer; k++)
-            sum += targets->tensors[k]->anatomy.expert < 0 ? organ_tensor_matrices(targets->tensors[k]).cols : 0;
+            sum += targets->tensors[k]->anatomy.expert < 0 ? organ_along_matrices(along, targets->tensors[k]).cols : 0;
         most = sum > most ? sum : most;
     }
     return along->options->streams == ORGAN_ALONG_BOTH ? most * chunk_tokens * sizeof(float) : 0;
@@ -92,7 +92,7 @@ static uint64_t work_bytes(const organ_along_text *along)
     uint64_t most = 0;
     for (size_t k = 0; k < along->targets->count; k++) {
         const organ_tensor *const tensor = along->targets->tensors[k];
-        const organ_matrices m = organ_tensor_matrices(tensor);
+        const organ_matrices m = organ_along_matrices(along, tensor);
         const uint64_t bytes = m.rows * m.cols * sizeof(float) + work->memory(work->context, along, tensor);
         most = bytes > most ? bytes : most;
     }
@@ -142,7 +142,7 @@ static uint64_t most_heard(const organ_along_text *along)
         uint64_t plain = 0, experts = 0, widest = 0;
         const int32_t layer = targets->tensors[k]->anatomy.layer;
         for (; k < targets->count && targets->tensors[k]->anatomy.layer == layer; k++) {
-            const organ_matrices m = organ_tensor_matrices(targets->tensors[k]);
+            const organ_matrices m = organ_along_matrices(along, targets->tensors[k]);
             if (m.count > 1 || targets->tensors[k]->anatomy.expert >= 0)
                 experts = config->experts_used * (config->hidden + config->expert_intermediate);
             else
@@ -211,7 +211,7 @@ static uint64_t whole_moments(const organ_along_text *along)
         uint64_t sum = 0;
         const int32_t layer = targets->tensors[k]->anatomy.layer;
         for (; k < targets->count && targets->tensors[k]->anatomy.layer == layer; k++) {
-            const organ_matrices m = organ_tensor_matrices(targets->tensors[k]);
+            const organ_matrices m = organ_along_matrices(along, targets->tensors[k]);
             const bool expert = m.count > 1 || targets->tensors[k]->anatomy.expert >= 0;
             if (!expert || !along->work->mixtures)
                 sum += m.count * organ_calibration_memory(m.cols, m.rows, two_streams(along->options) && !expert, true);
@@ -320,15 +320,15 @@ static organ_status along_text_load(organ_along_text *along, organ_text_input *t
     return organ_memory_refuse_both(error, &other);
 }
 
-/* Rows of such a matrix are in_features, which no method here works on. */
+/* Only work that asks for it gets matrices that the file has as in_features x out_features. */
 static organ_status refuse_crossed(const organ_along_text *along, organ_error *error)
 {
-    for (size_t k = 0; along->targets && k < along->targets->count; k++)
+    const bool crossed = !along->work || along->work->crossed;
+    for (size_t k = 0; !crossed && along->targets && k < along->targets->count; k++)
         if (organ_forward_is_crossed(along->facts.forward, along->targets->tensors[k]))
-            return organ_fail(
-                error, ORGAN_USAGE,
-                "tensor '%s': is stored as in_features x out_features, which calibration does not support",
-                along->targets->tensors[k]->name);
+            return organ_fail(error, ORGAN_USAGE,
+                              "tensor '%s': is stored as in_features x out_features, which %s does not support",
+                              along->targets->tensors[k]->name, along->options->method);
     return ORGAN_OK;
 }
 

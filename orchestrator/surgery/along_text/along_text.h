@@ -110,8 +110,10 @@ typedef struct organ_along_work {
      * not hold those of a layer at the same time, the layer is run several times, for some of them each. `memory`
      * counts those of one. An expert that no token was routed to is given to `change` with calibration NULL. */
     bool mixtures;
-    bool rows; /* `change` can share the rows of a matrix: where one has more to it than an even share of the layer,
-                  ranks do so */
+    bool rows;    /* `change` can share the rows of a matrix: where one has more to it than an even share of the layer,
+                     ranks do so */
+    bool crossed; /* `change` and `restore` reach the file by organ_along_strips, so that the file may have matrices as
+                     in_features x out_features; false: such targets are refused */
     /* Before the first and after the last matrix of a layer that has targets. NULL: nothing. */
     organ_status (*enter)(void *context, const organ_along_layer *layer, organ_error *error);
     organ_status (*leave)(void *context, const organ_along_layer *layer, organ_error *error);
@@ -206,6 +208,10 @@ json_t *organ_along_json(const organ_along_text *along, const char *streams);
 
 /* ---- rows as the file has them ---- */
 
+/* Like organ_tensor_matrices, with rows and cols as in a loaded layer: out_features x in_features, also if the file has
+ * them the other way round (organ_forward_is_crossed). */
+organ_matrices organ_along_matrices(const organ_along_text *along, const organ_tensor *tensor);
+
 /* organ_along_note_expert adds the number of the expert whose weights are matrix `matrix` of the tensor to *experts, a
  * sorted array; it creates the array for the first expert. organ_along_note_fallback does the same if matrix->fallback
  * is set. */
@@ -241,7 +247,8 @@ typedef struct organ_along_strip {
 
 /* Bytes of the room of a strip of that tensor. */
 uint64_t organ_along_strip_memory(const organ_along_text *along, const organ_tensor *tensor);
-/* Calls `each` with the strips of a matrix, from the first row on. */
+/* Calls `each` with the strips of a matrix, from the first row on. `weights` are rows of a loaded layer. If the file
+ * has the matrix the other way round, the strips are of a transposed copy, which is transposed back into `weights`. */
 organ_status organ_along_strips(const organ_along_text *along, const organ_tensor *tensor, uint64_t matrix,
                                 float *weights, void *context,
                                 organ_status (*each)(void *context, const organ_along_strip *strip, organ_error *error),

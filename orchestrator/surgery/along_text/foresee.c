@@ -67,7 +67,7 @@ static void add_layer_targets(const organ_along_text *along, size_t first, size_
     const double sums = along->options->streams == ORGAN_ALONG_BOTH ? MOMENTS_BOTH : MOMENTS_CHANGED;
     uint64_t moments = 0;
     for (size_t k = first; k < end; k++) {
-        const organ_matrices m = organ_tensor_matrices(along->targets->tensors[k]);
+        const organ_matrices m = organ_along_matrices(along, along->targets->tensors[k]);
         moments += follows(along->targets->tensors[k])
                        ? 0
                        : m.count * organ_calibration_memory(m.cols, m.rows, sums > 1, true);
@@ -75,7 +75,7 @@ static void add_layer_targets(const organ_along_text *along, size_t first, size_
     const bool whole = along->work->mixtures || moments <= along->moments_memory;
     for (size_t k = first; k < end; k++) {
         const organ_tensor *const tensor = along->targets->tensors[k];
-        const organ_matrices m = organ_tensor_matrices(tensor);
+        const organ_matrices m = organ_along_matrices(along, tensor);
         const double block = whole || m.cols < EXPERT_BLOCK ? (double)m.cols : EXPERT_BLOCK,
                      heard = foresee_tokens_of(along) * share_of(along, tensor);
         if (!follows(tensor))

@@ -216,7 +216,7 @@ static organ_status share_moments(gathering_gathering *g, organ_error *error)
 static void add_units(gathering_gathering *g, size_t target)
 {
     const organ_tensor *const tensor = g->along->targets->tensors[target];
-    const organ_matrices m = organ_tensor_matrices(tensor);
+    const organ_matrices m = organ_along_matrices(g->along, tensor);
     const organ_along_work *const work = g->along->work;
     for (uint64_t e = 0; e < m.count; e++) {
         gathering_unit *const u = &g->units[g->unit_count++];

@@ -40,6 +40,12 @@ organ_status organ_along_turn(const organ_along_text *along, const organ_tensor 
 }
 
 /* Heads of which the rows are in another order stay whole. */
+organ_matrices organ_along_matrices(const organ_along_text *along, const organ_tensor *tensor)
+{
+    const organ_matrices m = organ_tensor_matrices(tensor);
+    return organ_forward_is_crossed(along->facts.forward, tensor) ? (organ_matrices){m.count, m.cols, m.rows} : m;
+}
+
 static uint64_t strip_rows(const organ_along_text *along, const organ_tensor *tensor)
 {
     const organ_matrices m = organ_tensor_matrices(tensor);
@@ -51,16 +57,18 @@ static uint64_t strip_rows(const organ_along_text *along, const organ_tensor *te
 
 uint64_t organ_along_strip_memory(const organ_along_text *along, const organ_tensor *tensor)
 {
-    return 2 * strip_rows(along, tensor) * organ_tensor_matrices(tensor).cols *
-           organ_dtype_describe(tensor->dtype)->bytes;
+    const organ_matrices m = organ_tensor_matrices(tensor);
+    const uint64_t copy = organ_forward_is_crossed(along->facts.forward, tensor) ? m.rows * m.cols * sizeof(float) : 0;
+    return 2 * strip_rows(along, tensor) * m.cols * organ_dtype_describe(tensor->dtype)->bytes + copy;
 }
 
 void *organ_along_room(size_t bytes) { return aligned_alloc(4096, (bytes + 4095) / 4096 * 4096); }
 
-organ_status organ_along_strips(const organ_along_text *along, const organ_tensor *tensor, uint64_t matrix,
-                                float *weights, void *context,
-                                organ_status (*each)(void *context, const organ_along_strip *strip, organ_error *error),
-                                organ_error *error)
+typedef organ_status each_strip(void *context, const organ_along_strip *strip, organ_error *error);
+
+/* The strips of a matrix whose weights are in the order of the file. */
+static organ_status stored_strips(const organ_along_text *along, const organ_tensor *tensor, uint64_t matrix,
+                                  float *weights, void *context, each_strip *each, organ_error *error)
 {
     const organ_matrices m = organ_tensor_matrices(tensor);
     const uint64_t together = strip_rows(along, tensor), size = organ_dtype_describe(tensor->dtype)->bytes;
@@ -79,6 +87,25 @@ organ_status organ_along_strips(const organ_along_text *along, const organ_tenso
     }
     free(s.donor);
     free(s.stored);
+    return error->status;
+}
+
+organ_status organ_along_strips(const organ_along_text *along, const organ_tensor *tensor, uint64_t matrix,
+                                float *weights, void *context,
+                                organ_status (*each)(void *context, const organ_along_strip *strip, organ_error *error),
+                                organ_error *error)
+{
+    const organ_matrices m = organ_tensor_matrices(tensor);
+    const size_t rows = (size_t)m.rows, cols = (size_t)m.cols;
+    if (!organ_forward_is_crossed(along->facts.forward, tensor))
+        return stored_strips(along, tensor, matrix, weights, context, each, error);
+    float *const stored = malloc(rows * cols * sizeof *stored);
+    if (!stored)
+        return organ_fail_memory(error, tensor->name);
+    organ_transpose_u32((const uint32_t *)(void *)weights, rows, (uint32_t *)(void *)stored, cols, cols, rows);
+    stored_strips(along, tensor, matrix, stored, context, each, error);
+    organ_transpose_u32((const uint32_t *)(void *)stored, cols, (uint32_t *)(void *)weights, rows, rows, cols);
+    free(stored);
     return error->status;
 }
 

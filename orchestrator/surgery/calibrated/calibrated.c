@@ -224,6 +224,7 @@ static organ_status open_text(organ_calibrated_job *job, organ_error *error)
                                    .done = organ_calibrated_done,
                                    .restore = organ_calibrated_restore,
                                    .change = organ_calibrated_matrix,
+                                   .crossed = true,
                                    .grouped = job->method->method == ORGAN_PRUNE_PHYSARUM_V3,
                                    .rows = job->method->rows && job->compensates};
     return organ_along_open(&job->walk, job->base.donor, &job->base.targets, &job->work, job->base.engine,

@@ -92,7 +92,7 @@ static organ_status store_strip(void *context, const organ_along_strip *s, organ
 
 uint64_t organ_calibrated_matrix_memory(void *context, const organ_along_text *along, const organ_tensor *tensor)
 {
-    const organ_matrices m = organ_tensor_matrices(tensor);
+    const organ_matrices m = organ_along_matrices(along, tensor);
     const organ_prune_matrix_options options = organ_calibrated_wish(context, 0); /* of all targets alike */
     return organ_prune_matrix_memory(&options, m.rows, m.cols) + organ_along_strip_memory(along, tensor);
 }

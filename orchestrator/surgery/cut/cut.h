@@ -85,6 +85,12 @@ organ_status organ_cut_put(organ_cut_run *run, const organ_tensor *tensor, uint6
 organ_status organ_cut_get(const organ_cut_run *run, const organ_tensor *tensor, uint64_t matrix, float *weights,
                            organ_error *error);
 
+/* The same for a matrix that the file has as in_features x out_features: `weights` are out_features x in_features. */
+organ_status organ_cut_put_crossed(organ_cut_run *run, const organ_tensor *tensor, uint64_t matrix, bool own,
+                                   float *weights, organ_error *error);
+organ_status organ_cut_get_crossed(const organ_cut_run *run, const organ_tensor *tensor, uint64_t matrix,
+                                   float *weights, organ_error *error);
+
 /* ---- for `document` ---- */
 
 /* {"bytes_before", "bytes_after", "elements_before", "elements_after", "layers_after", "experts_before",

@@ -135,3 +135,40 @@ organ_status organ_cut_get(const organ_cut_run *run, const organ_tensor *tensor,
     free(units);
     return error->status;
 }
+
+/* ---- matrices that the file has the other way round ---- */
+
+static float *crossed_copy(const organ_tensor *tensor, const put_place *p, organ_error *error)
+{
+    float *const stored = malloc(p->rows * p->cols * sizeof *stored);
+    if (!stored)
+        organ_fail_memory(error, tensor->name);
+    return stored;
+}
+
+organ_status organ_cut_put_crossed(organ_cut_run *run, const organ_tensor *tensor, uint64_t matrix, bool own,
+                                   float *weights, organ_error *error)
+{
+    const put_place p = put_place_of(run, tensor, matrix);
+    float *const stored = crossed_copy(tensor, &p, error);
+    if (!stored)
+        return error->status;
+    organ_transpose_u32((const uint32_t *)(void *)weights, p.rows, (uint32_t *)(void *)stored, p.cols, p.cols, p.rows);
+    if (organ_cut_put(run, tensor, matrix, own, stored, error) == ORGAN_OK)
+        organ_transpose_u32((const uint32_t *)(void *)stored, p.cols, (uint32_t *)(void *)weights, p.rows, p.rows,
+                            p.cols);
+    free(stored);
+    return error->status;
+}
+
+organ_status organ_cut_get_crossed(const organ_cut_run *run, const organ_tensor *tensor, uint64_t matrix,
+                                   float *weights, organ_error *error)
+{
+    const put_place p = put_place_of(run, tensor, matrix);
+    float *const stored = crossed_copy(tensor, &p, error);
+    if (stored && organ_cut_get(run, tensor, matrix, stored, error) == ORGAN_OK)
+        organ_transpose_u32((const uint32_t *)(void *)stored, p.cols, (uint32_t *)(void *)weights, p.rows, p.rows,
+                            p.cols);
+    free(stored);
+    return error->status;
+}

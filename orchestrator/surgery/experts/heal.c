@@ -34,6 +34,16 @@ organ_ridge_shape organ_heal_shape(const organ_expert_heal *h, const organ_heal_
                                .scratch = h->options.calibration.scratch};
 }
 
+/* Whether matrices are written by a transposed copy. */
+static bool has_crossed(const organ_expert_heal *h, const organ_forward *forward)
+{
+    for (size_t l = 0; l < h->layer_count; l++)
+        for (size_t k = 0; h->layers[l].cut && k < h->layers[l].count; k++)
+            if (organ_forward_is_crossed(forward, h->layers[l].tensors[h->options.layers[l].experts.numbers[k]]))
+                return true;
+    return false;
+}
+
 /* The layer that takes most, what chunks bring, and an expert with what is added to it. */
 static uint64_t beside(void *context, const organ_along_text *along, bool scratch)
 {
@@ -52,7 +62,8 @@ static uint64_t beside(void *context, const organ_along_text *along, bool scratc
             shape.scratch = scratch ? "" : NULL;
             ridge = organ_ridge_memory(&shape) > ridge ? organ_ridge_memory(&shape) : ridge;
         }
-    return ridge + tokens * of_token + 8 * c->hidden * c->expert_intermediate;
+    const uint64_t matrices = has_crossed(h, organ_along_describe(along)->forward) ? 12 : 8;
+    return ridge + tokens * of_token + matrices * c->hidden * c->expert_intermediate;
 }
 
 static bool heal_take_room(organ_expert_heal *h)

@@ -43,10 +43,6 @@ static organ_status heal_layer_check_shape(const layer_job *j, const organ_tenso
     const organ_dtype_info *const type = organ_dtype_describe(tensor->dtype);
     uint64_t rows = 0, cols = 0, bytes = 0;
     organ_factor held;
-    if (organ_forward_is_crossed(organ_along_describe(j->heal->along)->forward, tensor))
-        return organ_fail(error, ORGAN_USAGE,
-                          "tensor '%s': is stored as in_features x out_features, which --heal does not support",
-                          tensor->name);
     const bool is =
         organ_dtype_is_blocks(tensor->dtype)
             ? organ_layer_blocks(j->layer->loaded, name, &bytes) && bytes == j->size / type->elements * type->bytes
@@ -74,6 +70,7 @@ static organ_status settle_expert(const layer_job *j, size_t expert, size_t bloc
     const uint64_t matrix = j->own->matrices[expert];
     char name[NAME_SIZE];
     const bool put = !organ_cut_done(h->run, tensor) && heal_layer_is_mine(j, expert);
+    const bool crossed = organ_forward_is_crossed(organ_along_describe(h->along)->forward, tensor);
     heal_layer_name_of(j->own, expert, name);
     if (heal_layer_check_shape(j, tensor, name, error))
         return error->status;
@@ -82,10 +79,12 @@ static organ_status settle_expert(const layer_job *j, size_t expert, size_t bloc
     if (h->open) {
         organ_layer_read(j->layer->loaded, name, j->weights);
         add_change(j, block);
-    } else if (organ_cut_get(h->run, tensor, matrix, j->weights, error) != ORGAN_OK)
+    } else if ((crossed ? organ_cut_get_crossed : organ_cut_get)(h->run, tensor, matrix, j->weights, error) != ORGAN_OK)
         return error->status;
     organ_layer_write(j->layer->loaded, name, j->weights);
-    return h->open ? organ_cut_put(h->run, tensor, matrix, put, j->weights, error) : ORGAN_OK;
+    if (!h->open)
+        return ORGAN_OK;
+    return (crossed ? organ_cut_put_crossed : organ_cut_put)(h->run, tensor, matrix, put, j->weights, error);
 }
 
 static organ_status settle_experts(layer_job *j, organ_error *error)

@@ -6,6 +6,7 @@
 #include "orchestrator/stream/widen.h"
 #include "orchestrator/surgery/calibrated/calibrated.h"
 #include "orchestrator/surgery/prune/audit.h"
+#include "tests/kit/arch_maker.h"
 #include "tests/kit/effort.h"
 #include "tests/kit/forward_rig.h"
 #include "tests/surgery/calibrated/method_rig.h"
@@ -454,6 +455,57 @@ static void touch(void)
 
 static void cut(void) { ck_assert_int_eq(truncate(scratch_path("donor/model.safetensors"), 5000), 0); }
 
+/* Returns the values of a tensor, which the caller frees. */
+static float *values_in(const char *directory, const char *name, const organ_tensor **tensor, organ_model **model)
+{
+    organ_error error = {0};
+    ck_assert_msg(organ_model_open(scratch_path("%s", directory), model, &error) == ORGAN_OK, "%s", error.message);
+    *tensor = organ_model_find(*model, name);
+    ck_assert_ptr_nonnull(*tensor);
+    float *const values = malloc((size_t)(*tensor)->bytes);
+    ck_assert_ptr_nonnull(values);
+    ck_assert_int_eq(
+        organ_model_read(*model, (*tensor)->file, values, (size_t)(*tensor)->bytes, (*tensor)->offset, &error),
+        ORGAN_OK);
+    return values;
+}
+
+/* gpt-oss has its experts as in_features x out_features. Wanda kills half of the inputs of each output, and no kept
+ * weight moves. */
+START_TEST(crossed_stacks_are_pruned_along_inputs)
+{
+    static const char *const names[] = {"model.layers.1.mlp.experts.gate_up_proj",
+                                        "model.layers.1.mlp.experts.down_proj"};
+    method_make_donor("llama"); /* for the tokenizer and the text */
+    arch_reference reference = arch_make("gpt_oss", scratch_path("oss"));
+    arch_reference_free(&reference);
+    make_tokenizer(scratch_path("oss/tokenizer.json"), 0);
+    char donor_path[256];
+    snprintf(donor_path, sizeof donor_path, "%s", scratch_path("oss"));
+    must_prune("out", (way){.donor = donor_path, .sparsity = 50, .c = {.method = "wanda"}});
+    for (size_t n = 0; n < 2; n++) {
+        organ_model *before, *after;
+        const organ_tensor *t, *pruned;
+        float *const donor = values_in("oss", names[n], &t, &before), *const made =
+                                                                          values_in("out", names[n], &pruned, &after);
+        const size_t in = (size_t)t->shape[1], out = (size_t)t->shape[2];
+        for (size_t column = 0; column < (size_t)t->shape[0] * out; column++) {
+            size_t zero = 0;
+            for (size_t row = 0; row < in; row++) {
+                const size_t at = (column / out * in + row) * out + column % out;
+                zero += made[at] == 0;
+                ck_assert(made[at] == 0 || made[at] == donor[at]);
+            }
+            ck_assert_uint_eq(zero, in / 2);
+        }
+        free(donor);
+        free(made);
+        organ_model_close(before);
+        organ_model_close(after);
+    }
+}
+END_TEST
+
 START_TEST(donor_that_changes)
 {
     static const char *const methods[] = {"physarum-v2", "wanda", "magnitude"};
@@ -476,7 +528,8 @@ int main(void)
     const suite_case cases[] = {
         {"results",
          {same_bytes_whatever_the_way, seed_and_text_decide, sparsity_is_met_and_audited, patterns_hold, experts,
-          narrow_inputs_are_whole_before_wide_ones, hidden_states_that_do_not_fit}},
+          crossed_stacks_are_pruned_along_inputs, narrow_inputs_are_whole_before_wide_ones,
+          hidden_states_that_do_not_fit}},
         {"objective", {better_methods_are_better}},
         {"faults", {refusals, weights_that_are_no_numbers, compensation_beyond_the_range, donor_that_changes}},
     };
