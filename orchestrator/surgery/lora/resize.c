@@ -94,7 +94,7 @@ static organ_status write_out(resize_job *j, json_t **report, organ_error *error
                                       .config = config,
                                       .rest = j->adapter->rest,
                                       .rest_count = j->adapter->rest_count,
-                                      .files = {"lora_resize.json", "LORA_RESIZE_REPORT.md"},
+                                      .files = {.json = "lora_resize.json", .markdown = "LORA_RESIZE_REPORT.md"},
                                       .context = j,
                                       .document = resize_document_of};
     if (config)

@@ -197,7 +197,7 @@ static organ_status write_out(sanitize_job *j, json_t **report, organ_error *err
     const organ_lora_output output = {.path = j->options->output,
                                       .force = j->options->force,
                                       .config = j->config,
-                                      .files = {"lora_sanitize.json", "LORA_SANITIZE_REPORT.md"},
+                                      .files = {.json = "lora_sanitize.json", .markdown = "LORA_SANITIZE_REPORT.md"},
                                       .context = j,
                                       .document = sanitize_document_of};
     return organ_lora_write(&j->rewrite, &output, report, error);

@@ -20,8 +20,8 @@ static const char *const weight_files[] = {
     "*pytorch_model*.bin", "*consolidated*"};
 
 static const char *const not_told[] = {
-    "Quality. No forward pass was run: that a model loads does not say that it still speaks. Measure perplexity before "
-    "it is used.",
+    ("Quality. No forward pass was run: a model that loads may no longer give useful text. Measure its perplexity "
+     "before use."),
     "Size. Pruned weights are stored as zeros in the same type, so the files are as long as the donor's.",
     "Speed. Zeros scattered like these are no faster on hardware that expects structured sparsity.",
 };
