@@ -23,7 +23,7 @@ static void read_sizes(const config_gguf_source *s, organ_forward_config *c)
     c->context = organ_key_needed(s, "context_length");
     c->head_dim = organ_key_size(s, "attention.key_length", c->heads ? (unsigned)(c->hidden / c->heads) : 0);
     const unsigned value = organ_key_size(s, "attention.value_length", c->head_dim);
-    if (value != c->head_dim)
+    if (value != c->head_dim && !s->family->latent)
         organ_fail(s->error, ORGAN_BAD_INPUT, "%s: keys of %u and values of %u: heads of two sizes are not supported",
                    s->label, c->head_dim, value);
     if (organ_key_size(s, "expert_count", 0) == 0)
@@ -76,18 +76,20 @@ static void refuse_foreign_keys(const config_gguf_source *s)
     static const struct {
         const char *key;
         double neutral;
-    } foreign[] = {{"attention.causal", 1},
-                   {"attention.clamp_kqv", 0},
-                   {"attention.max_alibi_bias", 0},
-                   {"attention.temperature_scale", 0},
-                   {"rope.scaling.yarn_ext_factor", 1},
-                   {"rope.scaling.yarn_log_multiplier", 0},
-                   {"rope.scaling.alpha", 0},
-                   {"expert_group_scale", 0},
-                   {"moe_every_n_layers", 0}};
+        bool latent; /* latent attention uses it */
+    } foreign[] = {{"attention.causal", 1, false},
+                   {"attention.clamp_kqv", 0, false},
+                   {"attention.max_alibi_bias", 0, false},
+                   {"attention.temperature_scale", 0, false},
+                   {"rope.scaling.yarn_ext_factor", 1, false},
+                   {"rope.scaling.yarn_log_multiplier", 0, true},
+                   {"rope.scaling.alpha", 0, false},
+                   {"expert_group_scale", 0, false},
+                   {"moe_every_n_layers", 0, false}};
     char full[CONFIG_KEY_LIMIT];
     for (size_t k = 0; k < sizeof foreign / sizeof *foreign; k++)
-        if (organ_key_real(s, foreign[k].key, foreign[k].neutral) != foreign[k].neutral) {
+        if (!(s->family->latent && foreign[k].latent) &&
+            organ_key_real(s, foreign[k].key, foreign[k].neutral) != foreign[k].neutral) {
             organ_key_find(s, foreign[k].key, full);
             organ_fail(s->error, ORGAN_BAD_INPUT, "%s: key '%s' is not supported", s->label, full);
         }
@@ -108,6 +110,7 @@ static organ_status read_gguf_config(const config_gguf_source *s, organ_forward_
         return s->error->status;
     organ_forward_family_apply(f, c);
     organ_key_heads(s, c);
+    organ_key_latent(s, c);
     organ_key_experts(s, c);
     read_gguf_scales(s, c);
     c->activation = f->activation;
@@ -121,6 +124,7 @@ static organ_status read_gguf_config(const config_gguf_source *s, organ_forward_
     c->tied_output = !organ_key_tensor(s, "output.weight");
     c->rope_interleaved = f->interleaved || f->gguf_pairs;
     organ_key_ropes(s, c);
+    organ_key_latent_scale(s, c);
     organ_key_windows(s, c);
     organ_key_positions(s, c);
     return s->error->status ? s->error->status : organ_forward_config_check(s->label, c, s->error);

@@ -5,8 +5,10 @@
 
 #include "orchestrator/forward/config_keys.h"
 
-/* organ_key_heads, _experts, _windows and _positions need the kinds of layers, and _positions the windows. */
+/* organ_key_heads, _latent, _experts, _windows and _positions need the kinds of layers, and _positions the windows. */
 void organ_key_ropes(const config_gguf_source *s, organ_forward_config *config);
+void organ_key_latent(const config_gguf_source *s, organ_forward_config *config);
+void organ_key_latent_scale(const config_gguf_source *s, organ_forward_config *config); /* needs the rotation */
 void organ_key_heads(const config_gguf_source *s, organ_forward_config *config);
 void organ_key_windows(const config_gguf_source *s, organ_forward_config *config);
 void organ_key_positions(const config_gguf_source *s, organ_forward_config *config);

@@ -3,42 +3,65 @@
 #include "orchestrator/forward/config_check.h"
 #include "orchestrator/forward/config_gguf.h"
 
-/* llama.cpp's defaults for missing keys; a scale of 0 means none. */
-static unsigned read_logistic_experts(const config_gguf_source *s, organ_forward_config *c)
-{
-    enum { NONE, SOFTMAX, LOGISTIC };
-    const unsigned function = organ_key_size(s, "expert_gating_func", NONE);
-    c->normalise_experts = organ_key_flag(s, "expert_weights_norm", false);
-    c->router_scale = (float)organ_key_real(s, "expert_weights_scale", 0);
-    c->router_groups = organ_key_size(s, "expert_group_count", 0);
-    c->router_groups_used = organ_key_size(s, "expert_group_used_count", 0);
-    organ_forward_config_shared(c, organ_key_needed(s, "expert_shared_count"));
-    if (function != NONE && function != LOGISTIC)
-        organ_fail(s->error, ORGAN_BAD_INPUT, "%s: key '%s.expert_gating_func' is %u, which is not supported", s->label,
-                   s->architecture, function);
-    return organ_key_size(s, "leading_dense_block_count", 0);
-}
+#include <stdio.h>
 
 /* Files of the llama kind are mixtures, of Mixtral, if they have a number of experts. */
+static const forward_mixture llama_mixture = {.gguf_normalise = true};
+
+/* Files of latent attention are of DeepSeek-V2, whose router is a softmax, or of models after it. Some of those have no
+ * key for the function; their corrections identify the logistic router. */
+static void read_latent_router(const config_gguf_source *s, unsigned function, unsigned dense,
+                               organ_router_rule *router)
+{
+    char name[64];
+    snprintf(name, sizeof name, "blk.%u.exp_probs_b.bias", dense);
+    if (function == 1 || (function == 0 && !organ_key_tensor(s, name)))
+        *router = (organ_router_rule){.best_in_group = true};
+}
+
+/* Functions: 1 softmax, 2 logistic, 3 softmax of the chosen values, which is the normalised softmax of all. */
+static void read_router(const config_gguf_source *s, const forward_mixture *m, unsigned dense, organ_forward_config *c)
+{
+    const unsigned function = organ_key_size(s, "expert_gating_func", 0);
+    c->router = m->router;
+    if (s->family->latent && m->router.logistic)
+        read_latent_router(s, function, dense, &c->router);
+    const bool same = c->router.logistic ? function == 2 : function == 1 || (function == 3 && c->normalise_experts);
+    if (function && !same)
+        organ_fail(s->error, ORGAN_BAD_INPUT, "%s: key '%s.expert_gating_func' is %u, which is not supported", s->label,
+                   s->architecture, function);
+}
+
+static void read_shared(const config_gguf_source *s, const forward_mixture *m, organ_forward_config *c)
+{
+    const char *const width = "expert_shared_feed_forward_length";
+    c->shared_gated = m->shared_gated;
+    if (m->shared_count)
+        organ_forward_config_shared(c, organ_key_needed(s, "expert_shared_count"));
+    if (!m->shared_width)
+        return;
+    c->shared_intermediate = m->shared_optional ? organ_key_size(s, width, 0) : organ_key_needed(s, width);
+    if (c->shared_intermediate == 0 && !m->shared_optional)
+        organ_fail(s->error, ORGAN_BAD_INPUT, "%s: key '%s.%s' is 0", s->label, s->architecture, width);
+}
+
+/* llama.cpp's defaults for missing keys; a scale of 0 means none. */
 void organ_key_experts(const config_gguf_source *s, organ_forward_config *c)
 {
-    const forward_mixture *const m = s->family->mixture;
-    const bool gated = m && m->shared_gated;
-    unsigned dense = 0;
+    const forward_mixture *const m = s->family->mixture ? s->family->mixture : &llama_mixture;
+    const unsigned dense = organ_key_size(s, "leading_dense_block_count", 0);
     c->experts = organ_key_size(s, "expert_count", 0);
     if (c->experts == 0)
         return;
     c->experts_used = organ_key_needed(s, "expert_used_count");
     c->expert_intermediate = organ_key_size(s, "expert_feed_forward_length", (unsigned)c->intermediate);
-    c->normalise_experts = !m || m->gguf_normalise;
-    c->shared_gated = gated;
-    c->router_bias = c->expert_bias = m && m->biases;
-    c->router = m ? m->router : (organ_router_rule){0};
-    if (c->router.logistic)
-        dense = read_logistic_experts(s, c);
-    if (gated && (c->shared_intermediate = organ_key_needed(s, "expert_shared_feed_forward_length")) == 0)
-        organ_fail(s->error, ORGAN_BAD_INPUT, "%s: key '%s.expert_shared_feed_forward_length' is 0", s->label,
-                   s->architecture);
+    c->normalise_experts = organ_key_flag(s, "expert_weights_norm", m->gguf_normalise);
+    c->router_scale = (float)organ_key_real(s, "expert_weights_scale", 0);
+    c->router_groups = m->groups ? organ_key_size(s, "expert_group_count", 0) : 0;
+    c->router_groups_used = m->groups ? organ_key_size(s, "expert_group_used_count", 0) : 0;
+    c->router_bias = c->expert_bias = m->biases;
+    read_router(s, m, dense, c);
+    read_shared(s, m, c);
     if (!s->error->status)
         organ_forward_config_mixture(s->label, dense, c, s->error);
 }

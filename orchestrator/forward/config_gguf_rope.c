@@ -38,10 +38,11 @@ static organ_rope rope_kind_of(const config_gguf_source *s, double factor)
     return ORGAN_ROPE_DEFAULT;
 }
 
-/* yarn_attn_factor is the attention_factor of config.json, which transformers uses instead of its own. */
+/* yarn_attn_factor is the attention_factor of config.json, which transformers uses instead of its own. The factor of
+ * DeepSeek's models is 1, because their mscale and mscale_all_dim are equal; organ_key_latent scales the scores. */
 static void read_yarn(const config_gguf_source *s, organ_rope_config *rope)
 {
-    const double own = rope->factor > 1 ? 0.1 * log(rope->factor) + 1 : 1;
+    const double own = rope->factor > 1 && !s->family->latent ? 0.1 * log(rope->factor) + 1 : 1;
     rope->exact_range = s->family->gguf_exact_range;
     rope->beta_fast = organ_key_real(s, "rope.scaling.yarn_beta_fast", 32);
     rope->beta_slow = organ_key_real(s, "rope.scaling.yarn_beta_slow", 1);
@@ -53,6 +54,8 @@ static organ_rope_config rope_of(const config_gguf_source *s, const organ_forwar
     organ_rope_config rope = {.theta = organ_key_real(s, "rope.freq_base", 1e4),
                               .attention_factor = organ_key_real(s, "rope.scaling.attn_factor", 1)};
     rope.dimensions = organ_key_size(s, "rope.dimension_count", c->head_dim);
+    if (c->latent.rank)
+        rope.dimensions = c->latent.rotated;
     rope.factor = organ_key_real(s, "rope.scaling.factor", organ_key_real(s, "rope.scale_linear", 1));
     rope.kind = rope_kind_of(s, rope.factor);
     if (rope.kind == ORGAN_ROPE_LONGROPE || rope.kind == ORGAN_ROPE_YARN)

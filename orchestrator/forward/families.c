@@ -254,7 +254,7 @@ static const forward_family families[] = {
      .gguf_names = glm4_gguf_names},
     {.architecture = "DeepseekV2ForCausalLM", .theta = 1e4, .latent = true, ATTENTION_BIAS,
      .mixture = &deepseek2_mixture, .fixed = deepseek2_fixed, .names = shared_experts_names},
-    {.architecture = "DeepseekV3ForCausalLM", .theta = 1e4, .latent = true, ATTENTION_BIAS,
+    {.architecture = "DeepseekV3ForCausalLM", .gguf = "deepseek2", .theta = 1e4, .latent = true, ATTENTION_BIAS,
      .mixture = &logistic_mixture, .fixed = deepseek3_fixed, .names = shared_experts_names},
     {.architecture = "KimiK2ForCausalLM", .theta = 1e4, .latent = true, ATTENTION_BIAS,
      .mixture = &logistic_mixture, .fixed = deepseek3_fixed, .names = shared_experts_names},

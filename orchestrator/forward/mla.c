@@ -91,14 +91,16 @@ static organ_status add_projection(forward_group *g, forward_part part, const fl
     return organ_forward_products_add(&g->products, x, &linear, y, g->tokens, error);
 }
 
-/* The input of kv_b_proj is a part of each row; the tap receives it without the rest. */
+/* The input of kv_b_proj, or of V of a GGUF file, is a part of each row; the tap receives it without the rest. */
 static organ_status tap_latents(mla_job *j, organ_error *error)
 {
     forward_group *const g = j->group;
     const organ_latent_config *c = &g->forward->config.latent;
     for (size_t t = 0; g->tap && t < g->tokens; t++)
         memcpy(j->low + t * c->rank, j->latent->rows + t * mla_width(c), c->rank * sizeof *j->low);
-    return organ_forward_tap(g, g->layer->plan->parts[PART_KV_B], g->first, g->tokens, c->rank, j->low, error);
+    const forward_view *const parts = g->layer->plan->parts;
+    const forward_view view = parts[parts[PART_KV_B].slot != SIZE_MAX ? PART_KV_B : PART_V_B];
+    return organ_forward_tap(g, view, g->first, g->tokens, c->rank, j->low, error);
 }
 
 organ_status organ_forward_latent_project(forward_group *g, const forward_latent *l, const float *normed, float *room,
@@ -130,12 +132,22 @@ organ_status organ_forward_latent_project(forward_group *g, const forward_latent
 
 /* ---- a tile of queries ---- */
 
-/* Rows of kv_b_proj for a head, from row `row` of the head on. */
-static organ_factor rows_of_head(const forward_group *g, size_t head, size_t row)
+/* Returns the head's matrix K or V: rows of kv_b_proj, or a matrix of its own in a GGUF file, which has K^T. */
+static organ_factor factor_of_head(const forward_group *g, size_t head, bool of_key)
 {
+    const organ_latent_config *const l = &g->forward->config.latent;
+    const size_t values = g->layer->kind->value_dim;
     forward_view view = g->layer->plan->parts[PART_KV_B];
-    view.row += head * (g->forward->config.latent.plain + g->layer->kind->value_dim) + row;
-    return organ_forward_linear_of(g->layer, view, 0).w;
+    const bool joined = view.slot != SIZE_MAX;
+    if (joined)
+        view.row += head * (l->plain + values) + (of_key ? 0 : l->plain);
+    else {
+        view = g->layer->plan->parts[of_key ? PART_K_B : PART_V_B];
+        view.row += head * (of_key ? l->rank : values);
+    }
+    organ_factor factor = organ_forward_linear_of(g->layer, view, 0).w;
+    factor.transposed = of_key && joined;
+    return factor;
 }
 
 void organ_forward_latent_query(const forward_group *g, size_t head, const float *q, size_t queries, float *to,
@@ -144,14 +156,13 @@ void organ_forward_latent_query(const forward_group *g, size_t head, const float
     const organ_latent_config *l = &g->forward->config.latent;
     const organ_layer_kind *const kind = g->layer->kind;
     const size_t stride = (size_t)kind->heads * kind->head_dim, width = mla_width(l);
-    organ_product product = {.m = queries,
-                             .n = l->rank,
-                             .k = l->plain,
-                             .a = {.values = q, .type = ORGAN_REAL_F32, .stride = stride},
-                             .b = rows_of_head(g, head, 0),
-                             .c = to,
-                             .c_stride = width};
-    product.b.transposed = true;
+    const organ_product product = {.m = queries,
+                                   .n = l->rank,
+                                   .k = l->plain,
+                                   .a = {.values = q, .type = ORGAN_REAL_F32, .stride = stride},
+                                   .b = factor_of_head(g, head, true),
+                                   .c = to,
+                                   .c_stride = width};
     g->forward->engine->kernels->product(&product, packing);
     for (size_t i = 0; i < queries; i++)
         memcpy(to + i * width + l->rank, q + i * stride + l->plain, l->rotated * sizeof *to);
@@ -166,7 +177,7 @@ void organ_forward_latent_value(const forward_group *g, size_t head, const float
                                    .n = kind->value_dim,
                                    .k = l->rank,
                                    .a = {.values = sums, .type = ORGAN_REAL_F32, .stride = l->rank},
-                                   .b = rows_of_head(g, head, l->plain),
+                                   .b = factor_of_head(g, head, false),
                                    .c = out,
                                    .c_stride = (size_t)kind->heads * kind->value_dim};
     g->forward->engine->kernels->product(&product, packing);

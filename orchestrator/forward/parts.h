@@ -18,6 +18,8 @@ typedef enum forward_part {
     PART_Q_B,
     PART_KV_A,
     PART_KV_B,
+    PART_K_B, /* GGUF: the two matrices of kv_b_proj for each head, in stacks; that of keys is transposed */
+    PART_V_B,
     PART_BIAS_Q_A,
     PART_BIAS_KV_A,
     PART_Q,

@@ -258,12 +258,13 @@ static void add_qkv(builder *b, const uint64_t rows[3])
     mark_turned(b, PART_BIAS_K);
 }
 
-/* Adds a matrix that is decoded while the layer is loaded. */
-static void add_decoded(builder *b, forward_part part, uint64_t rows, uint64_t cols)
+/* Adds a stack of matrices that are decoded while the layer is loaded. */
+static void add_decoded(builder *b, forward_part part, uint64_t matrices, uint64_t rows, uint64_t cols)
 {
-    const organ_weight *const weight = find_part(b, name_of(b, part), 1, rows, cols);
-    b->plan->parts[part] =
-        add_slot(b, (forward_slot){.weight = weight, .rows = rows, .cols = cols, .matrices = 1, .decoded = true});
+    const organ_weight *const weight = find_part(b, name_of(b, part), matrices, rows, cols);
+    b->plan->parts[part] = add_slot(
+        b,
+        (forward_slot){.weight = weight, .rows = matrices * rows, .cols = cols, .matrices = matrices, .decoded = true});
 }
 
 static void add_latent(builder *b)
@@ -282,7 +283,11 @@ static void add_latent(builder *b)
     add_named_part(b, PART_KV_A, kv, c->hidden);
     add_bias(b, PART_BIAS_KV_A, c->qkv_bias, kv);
     add_named_part(b, PART_NORM_KV_A, 0, l->rank);
-    add_decoded(b, PART_KV_B, kind->heads * ((uint64_t)l->plain + kind->value_dim), l->rank);
+    if (is_gguf(b) && !exists(b, name_of(b, PART_KV_B))) {
+        add_decoded(b, PART_K_B, kind->heads, l->rank, l->plain);
+        add_decoded(b, PART_V_B, kind->heads, kind->value_dim, l->rank);
+    } else
+        add_decoded(b, PART_KV_B, 1, kind->heads * ((uint64_t)l->plain + kind->value_dim), l->rank);
     add_named_part(b, PART_O, c->hidden, (uint64_t)kind->heads * kind->value_dim);
     add_bias(b, PART_BIAS_O, c->output_bias, c->hidden);
 }

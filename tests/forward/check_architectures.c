@@ -62,6 +62,8 @@ static const struct {
     {"glm4", ""},
     {"qwen2_moe", ""},
     {"gpt_oss-gguf", ""},
+    {"deepseek_v2-gguf", ""},
+    {"deepseek_v3", ""},
 };
 
 static void compare_likelihoods(const char *type, const char *path, arch_reference r)
