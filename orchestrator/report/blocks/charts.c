@@ -197,7 +197,8 @@ static organ_layer_map *map_of(const organ_map_of *look, const json_t *rows, con
     return map;
 }
 
-/* Whether there is anything to see: of what has to vary more than one value. */
+/* Returns whether the map is drawn: it has more cells than the least, and more than one value if its values must vary.
+ */
 static bool is_seen(const organ_map_of *look, const organ_layer_map *map)
 {
     const size_t cells = map->layers * map->roles;
@@ -209,8 +210,8 @@ static bool is_seen(const organ_map_of *look, const organ_layer_map *map)
     return cells > (look->inside ? 1 : 0) && (!look->varies || least < most);
 }
 
-/* The scale goes from 0 to the greatest value; numbers of bytes get the unit that this asks for, which stands in
- * `label`. */
+/* Sets a scale from 0 to the greatest value. For numbers of bytes it chooses the unit of the greatest and writes it
+ * into `label`. */
 static void scale_from_zero(organ_layer_map *map, bool bytes, organ_heat_map *words, char label[64])
 {
     double factor = 1;

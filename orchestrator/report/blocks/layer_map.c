@@ -10,10 +10,10 @@
 #include <stdlib.h>
 #include <string.h>
 
-/* What was said of a cell. */
+/* A note on a cell. */
 struct organ_layer_map_note {
-    long long layer; /* LLONG_MAX: none, which stands last */
-    size_t role;     /* as it was met first, then as ordered */
+    long long layer; /* LLONG_MAX: no layer; sorted last */
+    size_t role;     /* number of the role in order of appearance; later in sorted order */
     double value, weight;
     bool mark;
 };
@@ -78,7 +78,7 @@ void organ_layer_map_mark(organ_layer_map *map, long long layer, const char *rol
 
 /* ---- settling ---- */
 
-/* Where a role stands in the order of the anatomy; unknown ones behind. */
+/* Returns the position of a role in the order of the anatomy; unknown roles are last. */
 static int layer_map_place_of(const char *role)
 {
     static const organ_anatomy other = {.role = ORGAN_ROLE_OTHER};

@@ -9,7 +9,7 @@
 #include <math.h>
 #include <stdlib.h>
 
-/* What a chart of panels points to: a map for each series, then the edges of the band. */
+/* Data of a chart of panels: a map for each series, then the edges of the band. */
 typedef struct panel_maps {
     organ_layer_map *maps[ORGAN_SERIES_MOST + 2];
     size_t count, series_count;
@@ -19,7 +19,8 @@ typedef struct panel_maps {
     const double *y[ORGAN_LAYER_MAP_ROLES][ORGAN_SERIES_MOST];
 } panel_maps;
 
-/* The member of each of `rows` where the row of `places` at the same index stands. NULL without memory. */
+/* Maps a member of each of `rows` to the layer and role of the row of `places` with the same index. NULL without
+ * memory. */
 static organ_layer_map *map_over(const json_t *places, const json_t *rows, const char *role, const char *value,
                                  double factor)
 {

@@ -31,7 +31,7 @@ static void markdown_table(organ_walk *walk, organ_table *table, const char *cap
     organ_table_destroy(table);
 }
 
-/* A list of an object of terms and what they mean. */
+/* Writes an object of terms and their definitions as a list. */
 static void put_terms(FILE *out, const json_t *terms)
 {
     const char *term;

@@ -102,7 +102,7 @@ static organ_layer_map *lines_of(const organ_curves_of *look, const json_t *rows
     return map;
 }
 
-/* Whether a row of this name is one of those that are to be seen. */
+/* Returns whether rows of this name are drawn. */
 static bool is_shown(const organ_walk *walk, const organ_curves_of *look, const json_t *rows, const char *name)
 {
     for (size_t k = 0; look->only && k < json_array_size(rows); k++) {
@@ -148,7 +148,7 @@ void organ_curves_put(organ_walk *walk, const organ_block *block)
 
 /* ---- points ---- */
 
-/* The farthest points out have their names beside them. */
+/* Labels the points that are farthest from the others. */
 static void name_farthest(organ_point *points, size_t count, size_t most)
 {
     for (size_t named = 0; named < most && named < count; named++) {

@@ -101,7 +101,7 @@ static size_t value_rows(const organ_walk *walk, const organ_items_of *look, con
     return 1;
 }
 
-/* The sentences that each row has, beside each other. */
+/* Adds the lists of several rows to a table, one column for each row. */
 static void list_rows(organ_table *table, const char *list, const json_t *const *rows, size_t count)
 {
     size_t most = 0;

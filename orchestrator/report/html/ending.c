@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: MIT
- * What every page ends with: the definitions of its terms, and what varies from run to run, whatever members it has. */
+ * The end of every page: definitions of its terms, then the members that differ from run to run. */
 #include "orchestrator/machine/quantity.h"
 #include "formats/base/path.h"
 #include "formats/base/text_buffer.h"
@@ -12,7 +12,7 @@
 
 enum { MOST_COLUMNS = 12, MOST_NUMBERS = 16 };
 
-/* A member by what it holds; its name says whether a number is a time or an amount. */
+/* Writes a member by its type; its name decides whether a number is a time or an amount. */
 static void put_value(FILE *out, const char *key, const json_t *value)
 {
     char text[32], room[ORGAN_NUMBER_ROOM];
@@ -61,7 +61,7 @@ static void name_cell(organ_table *table, const char *before, const char *key)
     organ_table_take(table, name);
 }
 
-/* No elements, or seconds of every module, tell a reader nothing. */
+/* Returns whether a member is omitted: an empty list, or many numbers, such as the seconds of every module. */
 static bool says_nothing(const json_t *value)
 {
     const size_t count = json_array_size(value);

@@ -12,7 +12,8 @@
 #include <stdlib.h>
 #include <string.h>
 
-/* The table of contents is known last and stands before the body: three texts that become one. */
+/* The table of contents precedes the body but is complete only after it, so a page is three texts that are joined at
+ * the end. */
 struct organ_html {
     organ_text front, contents, body;
     size_t sections, charts, tables;
@@ -78,7 +79,7 @@ void organ_html_figures_of_merit(organ_html *html, const organ_html_figure_of_me
     fputs("</ul>\n", html->body.out);
 }
 
-/* What an address may end with: "3-sparsity-by-layer". */
+/* Writes an anchor such as "3-sparsity-by-layer". */
 static void put_anchor(FILE *out, size_t number, const char *title)
 {
     bool gap = true;
@@ -219,7 +220,7 @@ static void put_table(const organ_html *html, const organ_table_view *view, cons
     for (size_t c = 0; c < view->column_count; c++) {
         if (*view->columns[c].title)
             put_between(out, "<th scope=\"col\">", view->columns[c].title, "</th>");
-        else /* whoever hears the table wants a name for what is plain to see */
+        else /* screen readers need a name for the table */
             fputs("<th scope=\"col\"><span class=\"unseen\">mark</span></th>", out);
     }
     fputs("</tr>\n</thead>\n", out);
@@ -263,7 +264,7 @@ void organ_html_checks(organ_html *html, const json_t *checks)
 
 /* ---- charts ---- */
 
-/* Writes `svg` up to `mark` and returns what is behind it; where there is no such mark the whole. */
+/* Writes `svg` up to `mark` and returns the rest; writes all of it if the mark is missing. */
 static const char *put_until(FILE *out, const char *svg, const char *mark)
 {
     const char *const found = strstr(svg, mark);
@@ -271,8 +272,8 @@ static const char *put_until(FILE *out, const char *svg, const char *mark)
     return found ? found + strlen(mark) : svg + strlen(svg);
 }
 
-/* The page has the style already, and many figures: names must be told apart. Returns the numbers of the figure, NULL:
- * it has none. */
+/* Writes a figure without its style, which the page has once, and with its number in all ids, which must be unique in
+ * the page. Returns the table of numbers of the figure, or NULL. */
 static const char *put_inline(FILE *out, const char *svg, size_t number)
 {
     svg = put_until(out, svg, "role=\"img\">");
@@ -292,15 +293,14 @@ static const char *put_inline(FILE *out, const char *svg, size_t number)
     return numbers + strlen("<metadata>");
 }
 
-/* The figure's title, as it stands there: escaped already. */
+/* Writes the figure's title, which is already escaped. */
 static void put_title(FILE *out, const char *svg)
 {
     const char *const title = strstr(svg, "<title>") + strlen("<title>");
     fwrite(title, 1, strcspn(title, "<"), out);
 }
 
-/* What the figure shows as a table, folded up: it is for those who cannot see the figure, or want more digits than it
- * has. */
+/* Writes the values of the figure as a folded table, for screen readers and for more digits than the figure has. */
 static void page_put_numbers(FILE *out, const char *svg, const char *numbers, size_t number)
 {
     fprintf(out,

@@ -49,7 +49,7 @@ static double at_y(const chart_drawing *d, double y)
     return d->top_now + (1 - organ_scale_place(&d->y.scale, y)) * d->panel_height;
 }
 
-/* What a pointer resting on a mark shows. */
+/* Writes the tooltip of a mark. */
 static void put_tip(const chart_drawing *d, size_t series, double x, double y)
 {
     char place[32], value[32];
@@ -150,8 +150,8 @@ static double band_low_y(const chart_drawing *d, const organ_chart_panel *panel,
     return isfinite(panel->band_low[k]) ? at_y(d, panel->band_low[k]) : d->top_now + d->panel_height;
 }
 
-/* Neighbouring places make one piece, with an outline that is seen where the fill is not: there along the upper edges,
- * back along the lower. */
+/* Draws adjacent places of a band as one polygon: the upper edges, then the lower ones backwards. The outline is
+ * visible in places where the fill is too thin. */
 static void put_band(const chart_drawing *d, const organ_chart_panel *panel)
 {
     const double half = pitch(d) / 2, left = d->left_now, right = left + d->panel_width;
@@ -221,7 +221,7 @@ static void put_panel(chart_drawing *d, size_t index)
         put_label(d, d->left_now, d->top_now - 8, " oc-head", "start", panel->title, (size_t)(d->panel_width / 7));
     put_axes(d, column == 0, index + d->columns >= c->panel_count);
     if (panel->band_low && panel->band_high)
-        put_band(d, panel); /* over the grid: an edge may lie on one of its lines */
+        put_band(d, panel); /* after the grid, because an edge may coincide with one of its lines */
     if (!has_values(d, panel))
         put_label(d, d->left_now + d->panel_width / 2, d->top_now + d->panel_height / 2, " oc-faint", "middle",
                   "no values", 32);
@@ -237,7 +237,7 @@ static void put_panel(chart_drawing *d, size_t index)
     for (size_t s = 0; s < c->series_count && !c->bars; s++)
         if (panel->y[s] && !c->series[s].reference)
             put_markers(d, panel, s);
-    for (size_t s = 0; s < c->series_count; s++) /* above all else, so that it is seen */
+    for (size_t s = 0; s < c->series_count; s++) /* last, so that lines are above everything else */
         if (panel->y[s] && c->series[s].reference)
             put_line(d, panel, s);
     fputs("</g>\n", d->out);
@@ -288,7 +288,7 @@ static double put_legend(const chart_drawing *d, double y, bool drawn)
     return y + LEGEND_ROW;
 }
 
-/* Both axes from everything that is to be seen. */
+/* Chooses both axes from all drawn values. */
 static void choose_scales(chart_drawing *d)
 {
     const organ_chart *const c = d->chart;

@@ -30,7 +30,7 @@ char *organ_number_text(double value, int digits, char out[32])
     size_t count = strlen(figures);
     while (count > 1 && figures[count - 1] == '0')
         figures[--count] = 0;
-    const int behind = (int)count - 1 - exponent; /* figures behind the decimal point of a plain number */
+    const int behind = (int)count - 1 - exponent; /* digits after the decimal point of a plain number */
     if (exponent < -4 || exponent > 8)
         snprintf(out, 32, "%s%c%s%se%d", sign, figures[0], count > 1 ? "." : "", figures + 1, exponent);
     else if (exponent < 0)
@@ -113,8 +113,8 @@ organ_scale organ_scale_of(double low, double high, unsigned ticks, bool log, bo
     if (log)
         return log_scale(low, high, ticks);
     organ_scale s = {0};
-    /* Divided first: the difference may be beyond what a number can be. Steps far below the values would not tell them
-     * apart. */
+    /* Divides before subtracting, because the difference may overflow. The smallest step is limited, because labels of
+     * smaller steps would be equal. */
     double least = high / ticks - low / ticks;
     const double most = fmax(fabs(low), fabs(high));
     least = fmax(least, most * 1e-9);

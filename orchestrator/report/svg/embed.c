@@ -31,8 +31,8 @@ const char organ_svg_style[] =
     ".oc-s3{stroke:#e29ac4}.oc-f3{fill:#e29ac4}.oc-s4{stroke:#e6c84f}.oc-f4{fill:#e6c84f}.oc-s5{stroke:#a5a8ff}.oc-f5{"
     "fill:#a5a8ff}}\n";
 
-/* Of one hue from pale to deep, and from blue to orange; in the dark the far ends are the bright ones. Text in a cell
- * is black or white, whichever contrasts more, never below 4.6 : 1. */
+/* Colours of heat maps: one hue from pale to deep, and from blue to orange; in dark mode the ends are bright. Text in a
+ * cell is black or white, whichever has more contrast, never below 4.6 : 1. */
 const char organ_svg_heat_style[] =
     ".oc-cell{font-family:system-ui,-apple-system,'Segoe UI',Roboto,'DejaVu Sans',sans-serif}"
     ".oc-void{fill:none;stroke:#818b98;stroke-width:1}.oc-rim{fill:none;stroke:#1f2328;stroke-width:4}"

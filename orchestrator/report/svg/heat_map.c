@@ -22,12 +22,12 @@ enum {
     LONGEST_NAME = 30
 };
 
-#define DULL 0.02 /* the least span of a scale beside its largest value */
+#define DULL 0.02 /* least span of a scale, relative to its largest value */
 
 typedef struct heat_map_drawing {
     const organ_heat_map *map;
     FILE *out;
-    size_t row_step, column_step; /* so many rows and columns of the map make one of the picture */
+    size_t row_step, column_step; /* rows and columns of the map that are merged into one of the picture */
     size_t rows, columns;         /* of the picture */
     double *values;
     bool *marked;
@@ -41,7 +41,7 @@ typedef struct heat_map_drawing {
 
 /* ---- the picture's cells ---- */
 
-/* The least steps that leave few enough cells, none so thin that nobody sees it. */
+/* Chooses the least steps with few enough cells, none of them too thin to be visible. */
 static void choose_steps(heat_map_drawing *d)
 {
     d->row_step = (d->map->rows + MOST_SIDE - 1) / MOST_SIDE;
@@ -95,7 +95,7 @@ static void choose_scale(heat_map_drawing *d)
         d->low -= margin;
         d->high += margin;
     } else if (d->map->low == d->map->high && d->high - d->low < DULL * fmax(fabs(d->low), fabs(d->high))) {
-        /* What three digits do not tell apart shall have no colours of its own. */
+        /* Values that agree in three digits get the same colour. */
         const double middle = (d->low + d->high) / 2, margin = DULL / 2 * fmax(fabs(d->low), fabs(d->high));
         d->low = middle - margin;
         d->high = middle + margin;
@@ -159,7 +159,8 @@ static void choose_text_size(heat_map_drawing *d)
     d->text_size = !d->map->plain && size >= 8 && d->cell_height >= size + 3 ? size : 0;
 }
 
-/* A label that is longer than the rows are high lies above them: where it cannot stand. */
+/* Returns whether the label of the rows is drawn horizontally above them, because it is longer than the rows are high.
+ */
 static bool label_lies(const heat_map_drawing *d)
 {
     return organ_svg_pixels(d->map->row_label) > d->cell_height * (double)d->rows;
@@ -173,7 +174,7 @@ static void heat_map_arrange(heat_map_drawing *d)
     d->left = 44 + widest(m->row_names, m->rows) + 8;
     d->cell_width = fmin((WIDTH - d->left - RIGHT) / (double)(d->columns ? d->columns : 1), square ? 40 : 150);
     d->cell_height = d->rows <= 16 ? 27 : fmax(440.0 / (double)d->rows, 3);
-    if (square) { /* a field of tiles keeps its shape, as far as that can be seen */
+    if (square) { /* keep the proportions of a map of tiles as far as the limits permit */
         const double most = 600.0 / (double)(d->rows ? d->rows : 1);
         d->cell_height = fmax(fmin(d->cell_width, most), 3);
         d->cell_width = fmin(d->cell_width, fmax(d->cell_height, 3));
@@ -344,7 +345,7 @@ static void put_name_of(const heat_map_drawing *d, bool row, size_t k)
                                        : heat_map_name_of(d->map->column_names, k * d->column_step, number));
 }
 
-/* The longer side goes down. */
+/* Writes the table with the longer side as rows. */
 static void heat_map_put_numbers(const heat_map_drawing *d)
 {
     const bool turned = d->columns > d->rows;

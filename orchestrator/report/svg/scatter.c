@@ -41,7 +41,7 @@ static double at_y(const scatter_drawing *d, double y)
 
 /* ---- the frame ---- */
 
-/* A single place stands in the middle of its axis. */
+/* If all points have the same coordinate, it is placed in the middle of its axis. */
 static void scatter_make_room(organ_extent *range, bool log)
 {
     if (range->low != range->high)
@@ -168,7 +168,7 @@ static bool is_free(const scatter_drawing *d, const box *b)
     return true;
 }
 
-/* To the right, to the left, above or below the point, where nothing else stands yet. */
+/* Writes a name to the right or left of the point, above or below it, at the first place that is free. */
 static void put_name(scatter_drawing *d, const organ_point *p)
 {
     const double x = at_x(d, p->x), y = at_y(d, p->y), width = organ_svg_pixels_cut(p->name, LONGEST_NAME);
@@ -222,7 +222,7 @@ static void scatter_put_numbers(const scatter_drawing *d)
     for (size_t k = 0; k < s->count; k++) {
         const organ_point *const p = &s->points[k];
         if (!p->name && names)
-            continue; /* where lines begin: a point of its own says what it is */
+            continue; /* the start of a line has no tooltip, because it has a point of its own */
         if (names)
             organ_svg_numbers_text(d->out, p->name);
         organ_svg_numbers_text(d->out, p->kind < s->kind_count ? s->kinds[p->kind] : "");

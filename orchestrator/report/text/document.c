@@ -84,7 +84,7 @@ static bool print_array(const json_t *array, FILE *out, int indent)
     return whole;
 }
 
-/* Prints what stands before a member's value. */
+/* Prints the key and separators before a member's value. */
 static bool print_key(const char *key, bool first, FILE *out, int inner)
 {
     fputs(first ? "" : ",", out);
@@ -191,8 +191,8 @@ static char *draft_name(const char *path, long number)
     return organ_format("%.*s.%ld.%s", directory, path, number, path + directory);
 }
 
-/* A draft of that file whose writer is gone; a writer that lives holds the lock. What is no report of ours is none of
- * our drafts. */
+/* Removes a draft of the file whose writer has ended: a running writer holds its lock. Files that are not reports of
+ * organ are left alone. */
 static void remove_if_left(int folder, const char *name)
 {
     struct stat info;
@@ -221,7 +221,7 @@ static void remove_left_drafts(const char *path)
     free(directory);
 }
 
-/* Whether the draft is still there now that it is locked. */
+/* Returns whether the locked draft still exists under its name. */
 static bool is_held(int fd)
 {
     struct stat info;

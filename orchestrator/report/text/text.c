@@ -13,7 +13,7 @@ typedef struct range {
     uint32_t first, last;
 } range;
 
-/* The blocks that matter for names and paths; a terminal knows more, a table needs no more. */
+/* Blocks of zero-width characters that occur in names and paths; terminals support more. */
 static const range zero_width[] = {{0x0300, 0x036F}, {0x0483, 0x0489}, {0x0591, 0x05BD},
                                    {0x0610, 0x061A}, {0x064B, 0x065F}, {0x200B, 0x200D},
                                    {0x20D0, 0x20F0}, {0xFE00, 0xFE0F}, {0xFE20, 0xFE2F}};
@@ -112,7 +112,7 @@ char *organ_text_shorten(const char *s, size_t width, bool utf8)
     const char *const gap = utf8 ? "…" : "...";
     const size_t room = width - organ_text_width(gap);
     const size_t head = beginning(s, room / 2);
-    /* The end matters more than the beginning: it tells layers and projections apart. */
+    /* The end of a name is kept longer than its beginning, because it identifies layer and projection. */
     size_t tail = head;
     for (size_t left = organ_text_width(s + head); left > room - room / 2;) {
         uint32_t code = 0;
@@ -161,7 +161,7 @@ static bool is_command(const char *line, size_t length)
     return command && command < end && (before == 0 || (before > 1 && command[-1] == ' ' && command[-2] == ' '));
 }
 
-/* One line of `length` bytes: a word goes with the blanks before it. */
+/* Folds one line of `length` bytes; a word is moved together with the spaces before it. */
 static void fold_line(FILE *out, const char *line, size_t length, const organ_page *page)
 {
     const size_t indent = strspn(line, " ");

@@ -17,7 +17,7 @@ struct organ_table {
 };
 
 enum { GAP = 2, INDENT = 2, SHORTEST = 12 }; /* columns between columns, before the first, and what shortening leaves */
-enum { WIDEST_PADDING = 72 };                /* a longer cell of Markdown stands out instead of stretching all others */
+enum { WIDEST_PADDING = 72 }; /* longer cells of Markdown are not padded, so that they do not widen all others */
 
 organ_table *organ_table_create(const organ_column *columns, size_t count)
 {
@@ -116,14 +116,14 @@ static void text_table_measure(const organ_table *table, size_t *widths)
     }
 }
 
-/* The columns that are printed beside each other; those that name the row come first in every part of a table that is
- * too wide. */
+/* Columns that are printed together. If a table is too wide, it is printed in parts; each begins with the columns that
+ * name the row. */
 typedef struct text_table_part {
     const size_t *widths; /* of all columns */
     size_t names, from, to;
 } text_table_part;
 
-/* The k-th column of a part; column_count behind the last. */
+/* Returns the k-th column of a part; column_count after the last. */
 static size_t column_of(const organ_table *table, const text_table_part *p, size_t k)
 {
     const size_t column = k < p->names ? k : p->from + k - p->names;
@@ -163,8 +163,8 @@ static text_table_part part_from(const organ_table *table, const size_t *widths,
     return p;
 }
 
-/* Takes what is too much from the shortening columns, always from the widest of them. Where that is not enough the
- * table comes in parts, and then names need not be that short. */
+/* Shortens the columns that permit it, always the widest of them, until the table fits. If that is not enough, the
+ * table is printed in parts, with longer names. */
 static void fit(const organ_table *table, size_t *widths, size_t limit)
 {
     const text_table_part all = {.widths = widths, .to = table->column_count};
@@ -186,8 +186,7 @@ static void fit(const organ_table *table, size_t *widths, size_t limit)
     }
 }
 
-/* Where one column beside the names is still too much, the texts of both give way, the wider first; numbers never do.
- */
+/* If the names and one more column are still too wide, shortens the texts of both, the wider first; never numbers. */
 static void squeeze(const organ_table *table, size_t *widths, size_t limit)
 {
     const size_t names = names_of(table);
@@ -354,7 +353,7 @@ static void markdown_rule(const organ_table *table, const size_t *widths, FILE *
     fputs("|\n", out);
 }
 
-/* Padded, so that the source reads as well as what is made of it. */
+/* Pads the cells, so that the source is readable too. */
 static organ_status markdown_rows(const organ_table *table, size_t count, size_t *widths, FILE *out, organ_error *error)
 {
     const size_t columns = table->column_count;

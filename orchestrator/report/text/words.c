@@ -88,7 +88,7 @@ bool organ_scope_holds(const organ_scope *scope, const char *condition)
 
 /* ---- members ---- */
 
-/* Text of the document, as it stands where it goes. */
+/* Writes text of the document, escaped for the output format. */
 static void put_text(FILE *out, const char *s, bool code, organ_words_for form)
 {
     if (form == ORGAN_WORDS_MARKDOWN)
@@ -291,7 +291,7 @@ static void put_value(FILE *out, const organ_scope *scope, const json_t *value, 
 
 /* ---- braces ---- */
 
-/* How many characters before `stop`, or the end, that stand in no inner braces. */
+/* Returns the number of characters before `stop` or the end, not counting a `stop` within inner braces. */
 static size_t outside(const char *s, size_t length, char stop)
 {
     size_t depth = 0, k = 0;
@@ -337,7 +337,7 @@ static void put_place(FILE *out, const organ_scope *scope, const char *place, si
         fputs(ORGAN_FIELD_MISSING, out);
 }
 
-/* Iteration goes through the text, recursion as deep as the braces of a constant sentence. */
+/* Loops over the text and recurses only into braces, whose depth is that of a constant sentence. */
 static void put_words(FILE *out, const organ_scope *scope, const char *words, size_t length, organ_words_for form)
 {
     for (size_t at = 0; at < length; at++) {

@@ -41,7 +41,7 @@ static double autopsy_size_of(const json_t *row)
     return fmax(-organ_json_number(row, "min"), organ_json_number(row, "max"));
 }
 
-/* What copies in the scheme of the weight are usually off by. */
+/* Returns the usual relative error of copies in the scheme of the weight. */
 static double usual(const json_t *report, const json_t *row, size_t end)
 {
     const json_t *const schemes = json_object_get(report, "schemes");
@@ -63,7 +63,7 @@ static double percent_of(const json_t *row)
 
 static double ratio(double value, double limit) { return value >= 0 && limit > 0 ? value / limit : NAN; }
 
-/* How far the weight is towards the nearest limit of what is expected: 1 is at it, 2 twice it. */
+/* Returns how near the weight is to the nearest limit of the expected range: 1 is at the limit, 2 twice as far. */
 static double strain_of(const json_t *row, const json_t *limits)
 {
     enum { MOST = 99 };
@@ -107,7 +107,7 @@ static json_t *places_of(const json_t *report, bool matrices, const json_t *name
     return places;
 }
 
-/* Whether any matrix has the value at all, or where there is a limit comes within a factor of 5 of it. */
+/* Returns whether any matrix has the value; if there is a limit, whether any value is within a factor of 5 of it. */
 static bool has_near(const json_t *places, const char *value, const char *limit, bool upper)
 {
     for (size_t k = 0; k < json_array_size(places); k++) {
@@ -123,12 +123,12 @@ static bool has_near(const json_t *places, const char *value, const char *limit,
 
 /* ---- findings and remarks ---- */
 
-/* What makes two remarks one: what is said, and for a note of the reader its words too; without remarks of what is
- * expected. */
+/* Remarks with the same text are shown once; notes of the reader are compared by their words too. Remarks on expected
+ * ranges are omitted. */
 #define SENSE   "{what}\n{cause}"
 #define UNUSUAL "!kind=expected"
 
-/* "4 q_proj, 1 embed": roles with weights outside of what is expected. */
+/* Writes "4 q_proj, 1 embed": the roles with weights outside of the expected ranges. */
 static json_t *unexpected_of(const json_t *roles)
 {
     char text[400] = "";
@@ -151,7 +151,7 @@ static unsigned long long autopsy_sum_of(const json_t *roles)
     return sum;
 }
 
-/* Whether the model has weights of the role, or of the role inside experts. */
+/* Returns whether the model has weights of the role, outside of or in experts. */
 static bool autopsy_has_role(const json_t *report, const char *name)
 {
     const json_t *const rows = json_object_get(report, "roles");

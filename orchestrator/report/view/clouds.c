@@ -86,7 +86,7 @@ static bool clouds_gather(cloud *c, const char *key, bool origin)
         c->points[k].joined = c->points[k].kind == c->points[k - 1].kind && c->points[k].x > c->points[k - 1].x;
     if (!origin)
         return true;
-    c->kinds[c->kind_count] = "the donor"; /* its point comes last and so stands above the ends of the lines */
+    c->kinds[c->kind_count] = "the donor"; /* its point is drawn last, above the ends of the lines */
     c->points[c->count++] = (organ_point){.y = organ_json_number(donor, key),
                                           .kind = (unsigned)c->kind_count++,
                                           .name = organ_json_text(donor, "model.name")};

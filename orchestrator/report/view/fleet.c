@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: MIT
- * organ.fleet/1. Where the document has a member "measure", an organ.measure/1 of the same models, its page has all
- * that this tells as well. As Markdown it is only what stands behind the measure. */
+ * organ.fleet/1. If the document has a member "measure", an organ.measure/1 of the same models, the page contains that
+ * report too. Markdown contains only the part after it. */
 #include "orchestrator/report/text/members.h"
 #include "orchestrator/report/text/report_text.h"
 #include "orchestrator/report/view/measure.h"
@@ -21,7 +21,7 @@ static double fleet_bytes_of(const json_t *model, size_t part)
     return (double)organ_json_count(json_object_get(json_object_get(model, "organs"), parts[part]), "bytes");
 }
 
-/* What each model with bytes consists of, in percent, of the parts that any of them has. */
+/* Returns for each model with bytes the percentage of each part that any model has. */
 static json_t *anatomies_of(const json_t *models)
 {
     json_t *const rows = json_array();

@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: MIT
- * organ.graft/1, which tells of chimeras too. */
+ * organ.graft/1, also the report of chimeras. */
 #include "orchestrator/report/text/members.h"
 #include "orchestrator/report/text/report_text.h"
 #include "orchestrator/report/view/anatomy.h"
@@ -9,7 +9,7 @@
 
 #define FITS "!mismatches"
 
-/* Of a group how many bytes stayed of the target, and how many the source gave. */
+/* Returns for a group the bytes that are the target's and the bytes of the source. */
 static json_t *part_row(const void *context, size_t k)
 {
     const json_t *const row = organ_json_row_at(context, k);

@@ -89,7 +89,7 @@ static json_t *check_of(bool ok, const json_t *detail)
     return ORGAN_OBJECT(SET_TEXT("check", "headers, index and config"), SET_FLAG("ok", ok), SET_HELD("detail", detail));
 }
 
-/* What is wrong, or that nothing is. */
+/* Returns the faults, or a sentence that there are none. */
 static json_t *checks_of(const json_t *report)
 {
     const json_t *const problems = json_object_get(report, "problems"), *const warnings =
@@ -105,7 +105,7 @@ static json_t *checks_of(const json_t *report)
     return checks;
 }
 
-/* The report with what is folded from it, sizes and cells (anatomy.h) among that. */
+/* Returns the report with its folded members, such as sizes and cells (anatomy.h). */
 static json_t *whole_of(const json_t *report)
 {
     const double elements = organ_json_real(report, "totals.elements"), bytes = organ_json_real(report, "totals.bytes");

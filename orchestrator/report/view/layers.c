@@ -4,7 +4,7 @@
 #include "orchestrator/report/view/views.h"
 
 #define NATS(member) "{" member ":.4g}"
-/* What the search came to. */
+/* The result of the search. */
 #define FOUND                                                                                                          \
     "Found on {search.tokens:count} tokens of {search.text.name}: {search.judged:count} sets of blocks were judged "   \
     "in {search.rounds} "                                                                                              \
@@ -16,7 +16,7 @@
                                                             "are.|{search.settled?No exchange of "                     \
                                                             "one block is nearer.|More --rounds would have gone on.}}"
 #define SEARCHED "search.done"
-/* What the heal came to. */
+/* The result of the heal. */
 #define HEALED                                                                                                         \
     "{heal.lower?what is left was " NATS("heal.kl_before") " nats a token from the whole model before and is " NATS(   \
         "heal.kl") " after|no solution was nearer to the whole model than the " NATS("heal.kl_before") " nats a "      \

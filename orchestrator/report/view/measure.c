@@ -23,7 +23,7 @@ enum {
 
 /* ---- tables ---- */
 
-/* 1,234 or 123-4,567, with ">" before what is more than was counted. */
+/* 1,234 or 123-4,567, with ">" if not all levels were counted. */
 #define LEVELS      "{levels?{more_levels?>}{levels}|-}"
 #define LEVEL_RANGE "{levels_max?{levels_min=levels_max?|{levels_min}-}{more_levels?>}{levels_max}|-}"
 
@@ -59,7 +59,7 @@ static const organ_field tensors[] = {FIELD_TEXT("tensor", "name", ORGAN_FIELD_S
                                       FIELD_WORDS("levels", LEVELS, 0)};
 static const organ_field others[] = {OTHERS_FIELDS};
 
-/* What a fold of tensors has by the older measure; `object` leads to it from a row. */
+/* Fields of a fold of tensors by the older measure; `object` is its path in a row. */
 #define FOLD_FIELDS(object)                                                                                            \
     FIELD_COUNT("tensors", object "tensors"), FIELD_FIXED("seed theta", object "theta_mean", 2),                       \
         FIELD_FIXED("min", object "theta_min", 2), FIELD_FIXED("max", object "theta_max", 2),                          \

@@ -9,7 +9,7 @@
 #include <stdlib.h>
 #include <string.h>
 
-enum { MOST_NAMED = 30 }; /* points that have their names beside them */
+enum { MOST_NAMED = 30 }; /* points with a label */
 
 /* ---- tables ---- */
 
@@ -96,7 +96,7 @@ static json_t *depths_of(const json_t *model)
     return thetas;
 }
 
-/* What charts show of a model. */
+/* Returns the figures of a model for the charts. */
 static json_t *model_row(const json_t *models, const organ_kin *own, size_t model)
 {
     const json_t *const entry = organ_json_row_at(models, model);
@@ -147,7 +147,7 @@ static json_t *fleet_of(const json_t *models, const organ_kin *kin, const size_t
                         SET("kin", rows), SET_FLAG("sizes_differ", sizes[1] > 1.1 * sizes[0]));
 }
 
-/* The measured models with what they are to each other: see the charts. */
+/* Returns the measured models with their kinship, for the charts. */
 static json_t *with_kin(const json_t *report)
 {
     const json_t *const models = json_object_get(report, "models");

@@ -11,8 +11,8 @@
 #include <stdlib.h>
 #include <string.h>
 
-/* What a tensor is known by: two with the same of all of these have the same values, but for a chance that needs no
- * thought. The moments are rounded: of one tensor in two types or orders of rows they may differ in their last bits. */
+/* Figures that identify a tensor: two tensors with equal figures have equal values with near certainty. Moments are
+ * rounded, because their last bits differ if a tensor is stored in another type or order of rows. */
 typedef struct print {
     double of[6]; /* mean by std, std, min, max, kurtosis, share of zeros */
     json_int_t elements;
@@ -117,7 +117,8 @@ static bool find_parents(const print *prints, size_t count, uint64_t among, orga
     return true;
 }
 
-/* Among all models first; then, where that goes as well, among those that are no chimeras themselves. */
+/* Searches parents among all models first. If other parents are possible that are not chimeras themselves, it prefers
+ * these. */
 static void measure_kin_settle(const print *prints, size_t known, organ_kin *kin)
 {
     uint64_t chimeras = 0;
@@ -136,7 +137,7 @@ static void measure_kin_settle(const print *prints, size_t known, organ_kin *kin
     }
 }
 
-/* The model and behind it those that it is the body of; each once, whatever stands in `body`. */
+/* Appends the model and then the models whose body it is, recursively; each once, whatever `body` contains. */
 static void put_in_order(const organ_kin *kin, size_t count, size_t root, size_t *order, size_t *used, bool *done)
 {
     size_t stack[ORGAN_KIN_MOST + 1], top = 0;
@@ -162,7 +163,7 @@ static organ_status measure_kin_arrange(organ_kin *kin, size_t count, size_t *or
     for (size_t k = 0; k < count; k++)
         if (kin[k].body == ORGAN_KIN_NONE)
             put_in_order(kin, count, k, order, &used, done);
-    for (size_t k = 0; k < count; k++) /* what is made of each other in a circle */
+    for (size_t k = 0; k < count; k++) /* models that are made from each other in a circle */
         if (!done[k])
             put_in_order(kin, count, k, order, &used, done);
     for (size_t k = 0; k < count; k++) {

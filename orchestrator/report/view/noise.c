@@ -138,7 +138,7 @@ static json_t *noises_of(const json_t *report)
 static const organ_item stored[] = {{NULL, NULL, "Stored as {stored_as}."}};
 static const organ_item merits[] = {NOISE_MERITS("0"), NOISE_MERITS("1")};
 
-/* A comparison of noises, and what one with an adapter has beside it. */
+/* A comparison of noises, with the members of a comparison with an adapter. */
 #define COMPARISON(ratio)                                                                                              \
     FIELD_COUNT("modules", "modules"), FIELD_ROUNDED(ratio, "ratio", 0), FIELD_ROUNDED("cosine", "cosine", 4),         \
         FIELD_ROUNDED("chance", "chance_std", 4), FIELD_ROUNDED("z", "z", 1), FIELD_WITHIN

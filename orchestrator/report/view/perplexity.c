@@ -53,7 +53,7 @@ static const organ_block model_figures[] = {
     ITEMS(ON_TEXT, NULL, .name = "figure", .value = "value", .align = ORGAN_RIGHT, ITEM_LIST(model_items)),
 };
 
-/* One model, or two beside each other. */
+/* Figures of one model, or of two in two columns. */
 static const organ_item figures[] = {
     {NULL, "perplexity", "{figures.perplexity:~measured}"},
     {NULL, "mean -ln p", "{figures.nll:~measured}"},

@@ -128,7 +128,7 @@ static json_t *layers_of(const json_t *report)
 
 /* ---- rows in another order ---- */
 
-/* A row and what it is sorted by, the greatest first. */
+/* A row with its sort key; the greatest is first. */
 typedef struct ranked {
     size_t row;
     double by;
