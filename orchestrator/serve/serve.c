@@ -29,11 +29,12 @@ organ_status organ_serve(const organ_serve_options *options, organ_error *error)
 {
     const struct timespec pause = {.tv_nsec = 100000000};
     organ_server *server;
-    /* Who has read where it serves may ask for a renewal at once: the signal would end it, as it ends other verbs. */
+    /* SIGHUP may come as soon as the server has printed its address: the handler is installed before, because the
+     * signal would end the process. */
     const struct sigaction renewal = {.sa_handler = on_renewal, .sa_flags = SA_RESTART};
     sigaction(SIGHUP, &renewal, NULL);
-    /* Buffers of this size go back to the system when they are freed. By itself the library keeps up to 32 MB of them
-     * for each thread. */
+    /* Buffers of this size are returned to the system when they are freed. By default the C library keeps up to 32 MB
+     * of them for each thread. */
     mallopt(M_MMAP_THRESHOLD, LARGE_BUFFER);
     if (organ_server_open(options, organ_areas, &server, error) != ORGAN_OK)
         return error->status;

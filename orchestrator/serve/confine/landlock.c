@@ -56,7 +56,7 @@ organ_confinement organ_confinement_of_kernel(void)
     return (organ_confinement){.landlock = landlock_version(), .seccomp = organ_seccomp_is_there()};
 }
 
-/* What versions of Landlock before `version` leave open, and whether a filter of system calls closes it. */
+/* Operations that versions of Landlock before `version` cannot forbid, and whether the seccomp filter forbids them. */
 static const struct gap {
     int version;
     bool seccomp_closes;
@@ -97,7 +97,7 @@ static bool allow(int rules, int fd, uint64_t what)
     return syscall(SYS_landlock_add_rule, rules, RULE_PATH_BENEATH, &rule, 0) == 0;
 }
 
-/* What is not there needs no permission. */
+/* A missing path needs no permission. */
 static bool allow_path(int rules, const char *path, uint64_t what)
 {
     const int fd = open(path, O_PATH | O_CLOEXEC);
@@ -133,7 +133,7 @@ static bool allow_system(int rules)
     return allow_path(rules, "/dev/null", READ_FILE | WRITE_FILE) && allow_path(rules, "/dev/urandom", READ_FILE);
 }
 
-/* What is done with files, as far as this version knows it. */
+/* Returns the rights over files that this version of Landlock has. */
 static uint64_t files_of(int version)
 {
     return ALL_OF_FIRST | REFER | (version >= 3 ? TRUNCATE : 0) | (version >= 5 ? IOCTL_DEV : 0);

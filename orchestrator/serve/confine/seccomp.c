@@ -37,7 +37,7 @@
 #endif
 
 enum {
-    NEWEST_CALL = 450,         /* what is above was not known when these tables were made */
+    NEWEST_CALL = 450,         /* later calls are newer than these tables and are refused */
     FOREIGN_CALL = 0x40000000, /* x86-64: calls with pointers of 32 bits, whose numbers are others */
     MOST_STEPS = 2048
 };
@@ -150,7 +150,7 @@ static const call_rule common_rules[] = {
 #endif
 };
 
-/* New files, threads, where memory lies and where threads run. */
+/* Calls that create files and threads, and that place memory and threads. */
 static const call_rule job_rules[] = {
     {SYS_openat, ANY},
     {SYS_openat2, ANY},
@@ -289,8 +289,8 @@ static void load_number(call_filter *f)
 }
 static void give(call_filter *f, uint32_t answer) { add_step(f, BPF_RET | BPF_K, answer, 0, 0); }
 
-/* Three steps that go on where half of an argument is as wanted, and else leave out so many steps more. Both machines
- * are little-endian. */
+/* Adds three instructions that continue if half of an argument has the value, and otherwise skip `left_out` more
+ * instructions. Assumes a little-endian machine. */
 static void check_half(call_filter *f, uint32_t at, uint64_t mask, uint64_t value, uint8_t left_out)
 {
     add_step(f, BPF_LD | BPF_W | BPF_ABS, at, 0, 0);
@@ -349,7 +349,7 @@ static void fill_filter(call_filter *f, organ_calls calls)
         ADD_RULES(f, reader_rules, SECCOMP_RET_ALLOW);
         ADD_RULES(f, deadly_calls, SECCOMP_RET_KILL_PROCESS);
     }
-    /* What clone3 is asked for lies in memory, where a filter does not see it; without it the C library takes clone. */
+    /* The flags of clone3 are in memory, which a filter cannot read. With ENOSYS the C library uses clone instead. */
     ADD_RULES(f, unreadable, SECCOMP_RET_ERRNO | ENOSYS);
     add_step(f, BPF_JMP | BPF_JGE | BPF_K, FOREIGN_CALL, 1, 0);
     add_step(f, BPF_JMP | BPF_JGT | BPF_K, NEWEST_CALL, 1, 0);

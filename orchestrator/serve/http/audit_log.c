@@ -90,7 +90,7 @@ static char *audit_log_line_of(const organ_audit_entry *entry)
 static int append_line(organ_audit_log *audit, const char *text)
 {
     char *whole;
-    /* What a full disk has cut stays a line of its own. */
+    /* If a full disk cut the last line, the next entry begins on a new line. */
     const int bytes = asprintf(&whole, "%s%s\n", audit->torn ? "\n" : "", text);
     if (bytes < 0)
         return ENOMEM;

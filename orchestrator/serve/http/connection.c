@@ -162,7 +162,7 @@ void *organ_http_on_target(void *context, const char *target, struct MHD_Connect
     return request;
 }
 
-/* Whether the body that the headers announce is accepted. */
+/* Returns whether the announced body is accepted. */
 static bool body_passes(organ_server_request *request)
 {
     const char *const length = organ_http_header(request, "Content-Length"), *const coding = organ_http_header(
@@ -322,8 +322,8 @@ enum MHD_Result organ_http_on_request(void *context, struct MHD_Connection *conn
     return MHD_NO;
 }
 
-/* A client that has shut down its side should not wait until the connection times out: the library saw the end of its
- * data together with the request, and is not told of it again. */
+/* If a client has shut down its side of the connection, closes it. The library received the end of data together with
+ * the request and is not notified again, so the connection would stay until its timeout. */
 static void part_from_silent(struct MHD_Connection *connection)
 {
     char byte;

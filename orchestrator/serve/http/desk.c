@@ -45,7 +45,7 @@ static void queue_request(organ_desk *desk, organ_server_request *request)
     pthread_cond_signal(&desk->called);
 }
 
-/* The request goes back to its connection, with a reply. */
+/* Returns the request to its connection, with a reply. */
 static void hand_back(organ_desk *desk, organ_server_request *request)
 {
     desk->present--;
@@ -115,8 +115,8 @@ bool organ_desk_delay(organ_desk *desk, organ_server_request *request, double se
     return good;
 }
 
-/* Parks a request whose handler asked to be called again. If there was a recall while it ran, it is queued at once
- * instead: the news may be what it waits for. */
+/* Parks a request whose handler asked to be called again. If a recall came while the handler ran, queues the request at
+ * once, because the recall may be the one that it waits for. */
 static void settle_request(organ_desk *desk, organ_server_request *request, unsigned long long recalls)
 {
     const bool later = request->reply.kind == REPLY_LATER;

@@ -62,7 +62,7 @@ static const char *type_of_file(const char *name)
     return "application/octet-stream";
 }
 
-/* RFC 6266: the name in ASCII for old programs, and as it is, percent-encoded. */
+/* Adds Content-Disposition by RFC 6266: the name in ASCII for old programs, and the exact name percent-encoded. */
 static void add_disposition(organ_http_reply *reply, const char *name)
 {
     const size_t length = strlen(name);
@@ -135,7 +135,7 @@ static bool unchanged(const organ_server_request *request, const validators *v)
     return since && read_date(since, &seconds) && v->seconds <= seconds;
 }
 
-/* Whether a range may be sent: If-Range, if given, must match the file. */
+/* Returns whether a range may be sent: If-Range, if given, must match the file. */
 static bool continues(const organ_server_request *request, const validators *v)
 {
     const char *const condition = organ_http_header(request, "If-Range");

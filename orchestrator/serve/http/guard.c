@@ -42,8 +42,8 @@ bool organ_guard_host(const organ_guard *guard, const char *host)
     return strcasecmp(name, guard->address) == 0 || (guard->any_address && is_address(name));
 }
 
-/* Whether `origin` is the site that `host` is: "http://127.0.0.1:8935" (or https, behind a proxy), of an encrypted
- * server https alone. */
+/* Returns whether `origin` is the site of `host`: "http://127.0.0.1:8935", or https behind a proxy; https only if the
+ * server itself encrypts. */
 static bool is_site(const organ_guard *guard, const char *origin, const char *host)
 {
     if (!guard->encrypted && strncasecmp(origin, "http://", 7) == 0)
@@ -53,7 +53,7 @@ static bool is_site(const organ_guard *guard, const char *origin, const char *ho
 
 /* ---- all of it ---- */
 
-/* How many there are of Host and of Origin. */
+/* Counts the headers Host and Origin. */
 static enum MHD_Result count_headers(void *context, enum MHD_ValueKind kind, const char *name, const char *value)
 {
     (void)kind;
@@ -112,7 +112,7 @@ static enum MHD_Result look_at_cookie(void *context, enum MHD_ValueKind kind, co
     return MHD_YES;
 }
 
-/* Whether the request has a token or the session cookie of one: *who has it then. */
+/* Returns whether the request has a valid token or session cookie; *who is its bearer. */
 static bool admits(const organ_guard *guard, const organ_server_request *request, const char *authorization,
                    organ_bearer *who)
 {
@@ -126,7 +126,7 @@ static bool admits(const organ_guard *guard, const organ_server_request *request
     return search.found;
 }
 
-/* Whether somebody who was admitted may do this; open routes are open to all. */
+/* Returns whether the bearer's role permits the request; open routes are permitted to all. */
 static bool may_do(const organ_server_request *request, const organ_bearer *who, organ_http_reply *reply)
 {
     if (who->access == ORGAN_ACCESS_RUN || request->method == ORGAN_HTTP_GET ||

@@ -27,7 +27,7 @@ static bool is_value(const char *text)
     return true;
 }
 
-/* Whether all bytes in [from, to) are `a` or `b`. */
+/* Returns whether all bytes in [from, to) are `a` or `b`. */
 static bool only_bytes(const char *from, const char *to, char a, char b)
 {
     while (from < to && (*from == a || *from == b))
@@ -35,7 +35,7 @@ static bool only_bytes(const char *from, const char *to, char a, char b)
     return from == to;
 }
 
-/* Where a line has ended, one or two bytes were replaced with zeros. */
+/* Returns whether a line ended at `from`: the library replaced one or two bytes by zeros. */
 static bool line_ends(const char *from, const char *to)
 {
     return (uintptr_t)to > (uintptr_t)from && (uintptr_t)to - (uintptr_t)from <= 2 && only_bytes(from, to, '\0', '\0');
@@ -44,7 +44,7 @@ static bool line_ends(const char *from, const char *to)
 bool organ_http_library_is_strict(void) { return strncmp(organ_mhd.get_version(), "0.", 2) != 0; }
 
 typedef struct head_reading {
-    const char *at; /* behind what was looked at; NULL: the library has */
+    const char *at; /* first byte not yet checked; NULL: the library has checked the layout */
     const char *wrong;
     unsigned lengths, codings;
 } head_reading;
@@ -92,7 +92,8 @@ static const char *read_lengths(const organ_server_request *request, const head_
     return NULL;
 }
 
-/* For a lenient library: checks that no bytes lie between or behind the parts that it made of the head. */
+/* For versions of the library that are lenient: checks that there are no bytes between or after the parts of the head
+ * that the library found. */
 static void check_head_layout(const organ_server_request *request, head_reading *r, const char *verb,
                               const char *version)
 {

@@ -78,7 +78,7 @@ static int open_beneath(const organ_jail *jail, const char *path, uint64_t flags
     int fd;
     if (jail->by_steps)
         return open_by_steps(jail->root, path, flags);
-    /* EAGAIN: there was a rename meanwhile, and the kernel cannot tell whether the path left the root. */
+    /* EAGAIN: something was renamed meanwhile, and the kernel cannot decide whether the path left the root. */
     for (int tries = 0;
          (fd = (int)syscall(SYS_openat2, jail->root, path, &how, sizeof how)) < 0 && errno == EAGAIN && tries < 100;)
         tries++;
@@ -384,7 +384,7 @@ static unsigned look_at_entry(jail_search *s, int fd, const char *name, int dept
     return below < 0 ? refuse_path(s->path, errno, error) : look_for_links(s, below, depth + 1, error);
 }
 
-/* Takes over fd. What runs with a path would follow the links in it. */
+/* Searches a folder for links; closes fd. A job opens paths, so it would follow links in the folder. */
 static unsigned look_for_links(jail_search *s, int fd, int depth, organ_error *error)
 {
     unsigned status = 0;

@@ -67,8 +67,8 @@ static bool is_trusted(const organ_proxies *proxies, const char *text)
     return false;
 }
 
-/* One hop as proxies write it: "192.0.2.1", "192.0.2.1:4711", "2001:db8::1", "[2001:db8::1]:4711". Written anew, so
- * that an address has one form alone; false if it is none. */
+/* Reads one hop as proxies write it: "192.0.2.1", "192.0.2.1:4711", "2001:db8::1", "[2001:db8::1]:4711". Writes the
+ * address in one canonical form. Returns false if it is not an address. */
 static bool read_hop(const char *from, const char *to, char *text, size_t size)
 {
     char bare[64];

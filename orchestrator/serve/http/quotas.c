@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: MIT
- * What the server uses of what it may, for /metrics. */
+ * Usage and limits of the server's quotas, for /metrics. */
 #include "orchestrator/serve/http/server_parts.h"
 
 void organ_http_quotas_print(const organ_server_request *request, FILE *out)

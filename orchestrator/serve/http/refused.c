@@ -1,10 +1,9 @@
 /* SPDX-License-Identifier: MIT
- * Answers in the place of libmicrohttpd before 1.0 where that answers twice (a Content-Length that is none, or none
- * that fits), or as if the fault were the server's (extensions of chunks that are longer than its buffer); of chunks
- * also for 1.0, which closes the connection before its client has sent all of them, so that the client loses the
- * answer. The library logs what it refuses, in the thread of the connection and before it answers, but not which
- * connection that is: it is the one of that thread whose head has such a length, or the one with a body of chunks that
- * has taken in most without a chunk coming out. */
+ * Replaces wrong answers of libmicrohttpd. Versions before 1.0 answer twice to an invalid Content-Length, and with a
+ * server error to extensions of chunks that are longer than their buffer. Version 1.0 closes the connection before the
+ * client has sent all chunks, so that the client loses the answer. The library logs a rejection in the thread of the
+ * connection and before the answer, but does not name the connection. It is the one of this thread whose head has such
+ * a length, or the one with a body of chunks that has received most bytes since its last complete chunk. */
 #include "orchestrator/serve/http/server_parts.h"
 
 #include <linux/tcp.h>
@@ -34,7 +33,7 @@ static unsigned refused_length(const char *text)
     return length > LONGEST_LENGTH || (length == LONGEST_LENGTH && strcmp(text, "18446744073709551615") > 0) ? 413 : 0;
 }
 
-/* Bytes that came over its connection and were no part of a body; 0 where the system does not tell. */
+/* Returns the bytes received over the connection that were not part of a body; 0 if the system does not count them. */
 static uint64_t taken_in(const organ_server_request *request)
 {
     const union MHD_ConnectionInfo *const info =
@@ -69,7 +68,7 @@ static void look_at_request(void *context, void *held)
     }
 }
 
-/* Of an answer to chunks that take more than the library has room for. */
+/* Returns whether the library's answer is that for chunks that exceed its buffer. */
 static bool is_of_chunks(const refused_search *s, unsigned status)
 {
     const bool strict = organ_http_library_is_strict();

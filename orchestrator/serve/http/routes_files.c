@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: MIT
- * /files: what lies below the root. */
+ * /files: files below the root. */
 #include "orchestrator/report/text/document.h"
 #include "orchestrator/serve/http/http.h"
 

@@ -31,8 +31,8 @@ static bool take_parameter(organ_server_request *request, const char *pattern, c
 
 typedef enum match { MATCH_NONE, MATCH_WHOLE, MATCH_NO_MEMORY } match;
 
-/* Whether the path up to `end` fits the pattern, segment by segment; "{name...}" takes all but those that the rest of
- * the pattern wants. Fills the parameters of the request, unless that is NULL. */
+/* Matches the path up to `end` with the pattern, segment by segment; "{name...}" matches all segments except those that
+ * the rest of the pattern needs. Sets the parameters of the request, unless that is NULL. */
 static match match_path(organ_server_request *request, const char *pattern, const char *path, const char *end)
 {
     while (*pattern == '/' && path < end) {
@@ -55,7 +55,7 @@ static match match_path(organ_server_request *request, const char *pattern, cons
     return !*pattern && path == end ? MATCH_WHOLE : MATCH_NONE;
 }
 
-/* "GET, HEAD, POST" of the methods that the path knows. */
+/* Answers 405 with "GET, HEAD, POST", the methods of the path. */
 static void refuse_method(organ_server_request *request, const bool *known)
 {
     char allowed[64] = "";

@@ -9,7 +9,7 @@
 #include <string.h>
 #include <unistd.h>
 
-/* One byte more than is let pass tells that there are more. */
+/* Reads one byte more than the limit, to detect longer files. */
 static organ_status read_all(int fd, const char *file, size_t most, organ_secret_file *secret, organ_error *error)
 {
     for (ssize_t got = 1; got != 0 && secret->length <= most;) {

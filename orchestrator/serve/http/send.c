@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: MIT
- * Replies as they are sent. */
+ * Sends replies. */
 #include "orchestrator/report/text/text.h"
 #include "orchestrator/serve/http/server_parts.h"
 
@@ -88,7 +88,7 @@ enum MHD_Result organ_http_send(organ_server_request *request)
     return queued;
 }
 
-/* The reply as it goes over the wire; NULL without memory. */
+/* Returns the bytes of the reply with its head; NULL without memory. */
 static char *whole_reply(const organ_http_reply *reply, size_t *bytes)
 {
     organ_http_field fields[USUAL_HEADERS];
@@ -126,7 +126,7 @@ void organ_http_send_at_once(organ_server_request *request)
     else if (text && send(socket->connect_fd, text, bytes, MSG_DONTWAIT | MSG_NOSIGNAL) < 0)
         request->reply.status = 0;
     if (socket) {
-        /* What is unread when a connection is closed makes the client lose the answer. */
+        /* If bytes are unread when a connection is closed, the client loses the answer. */
         for (size_t k = 0; k < DRAINED / sizeof rest && recv(socket->connect_fd, rest, sizeof rest, MSG_DONTWAIT) > 0;
              k++)
             ;

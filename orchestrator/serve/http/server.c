@@ -27,7 +27,7 @@ static void want_descriptors(unsigned connections)
     setrlimit(RLIMIT_NOFILE, &limit);
 }
 
-/* What clients may read and jobs may write is no place for secrets, nor for the log of what they do. */
+/* Rejects files of secrets and logs below the root, where clients can read and jobs can write. */
 static organ_status check_outside(const organ_server *server, const char *option, const char *file, organ_error *error)
 {
     const char *const root = organ_jail_root(server->app.jail), *const slash = file ? strrchr(file, '/') : NULL;
@@ -186,7 +186,7 @@ unsigned organ_server_port(const organ_server *server) { return server->port; }
 
 /* ---- running and ending ---- */
 
-/* Tells of tokens that were read again, or could not be. */
+/* Reads changed tokens again and prints whether this succeeded. */
 static void renew_tokens(organ_server *server, bool anyway)
 {
     organ_error error = {0};
@@ -242,8 +242,8 @@ static void finish_replies(organ_server *server, unsigned seconds)
     }
 }
 
-/* The library dereferences a null pointer if it refuses a malformed request while it is being stopped. So all
- * connections are closed first; what was sent already is read within a moment. */
+/* Closes all connections before the library is stopped, because it dereferences a null pointer if it rejects a
+ * malformed request during the stop. Bytes that were already sent are read within a moment. */
 static void part_from_all(organ_server *server)
 {
     enum { LOOKS = 200 };

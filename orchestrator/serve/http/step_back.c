@@ -4,7 +4,7 @@
 #include <sys/resource.h>
 #include <unistd.h>
 
-enum { BELOW_JOBS = 15 }; /* nice levels: a thirtieth of a job's share of a processor that both want */
+enum { BELOW_JOBS = 15 }; /* nice levels: the server then gets about a thirtieth of a processor that a job uses */
 
 void organ_http_step_back(void)
 {

@@ -46,7 +46,8 @@ void organ_tally_destroy(organ_request_tally *tally)
     free(tally);
 }
 
-/* Where the table is full, which no table of routes makes it, all others are counted with those without a route. */
+/* If the table is full, which real tables of routes do not cause, further routes are counted with requests without a
+ * route. */
 static route_tally *tally_of(organ_request_tally *tally, const organ_http_route *route)
 {
     size_t k = 0;

@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: MIT
- * What a request asks for: its path, its query, its headers and its body. */
+ * Parses the target of a request: path, query, headers and body. */
 #include "formats/base/memory_watch.h"
 #include "formats/base/utf8.h"
 #include "orchestrator/serve/http/parts.h"
@@ -38,8 +38,8 @@ const char *organ_http_decode(char *text, bool form)
     return organ_utf8_valid(text) ? NULL : "bytes that are not UTF-8";
 }
 
-/* The decoded path, '/' and all; a route's segments are decoded again from the target, where an encoded slash is still
- * told apart. */
+/* Decodes the path, '/' included. Segments of a route are decoded again from the target, in which an encoded slash is
+ * distinct from a separator. */
 static bool read_path(organ_server_request *request, const char *query)
 {
     organ_http_reply *const reply = &request->reply;

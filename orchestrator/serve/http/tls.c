@@ -41,7 +41,8 @@ static const char *const names[] = {"gnutls_certificate_allocate_credentials",
                                     "gnutls_strerror"};
 _Static_assert(sizeof gnutls == sizeof names, "one name for each function");
 
-/* What a handshake uses. It stays until the server ends: a handshake that has begun may still use an older one. */
+/* Certificate and key of handshakes. Old ones are kept until the server ends, because a handshake may still use them.
+ */
 typedef struct identity {
     gnutls_pcert_st chain[LONGEST_CHAIN];
     unsigned count;

@@ -259,14 +259,14 @@ bool organ_tokens_renew(organ_tokens *tokens, bool anyway, organ_error *error)
     struct stat about = {0};
     token_list list = {0}, before;
     const bool there = stat(tokens->file, &about) == 0;
-    /* What is no regular file, such as a pipe of a shell, was read once and for all. */
+    /* A file that is not regular, such as a pipe of a shell, is read only once. */
     if (there && !S_ISREG(about.st_mode))
         return false;
     const file_identity now = tokens_identity_of(&about);
     if (same_identity(&now, &tokens->read) && !(anyway && there))
         return false;
     read_tokens(tokens->file, &list, &about, error);
-    tokens->read = now; /* as it was before it was read: what was changed meanwhile is read again */
+    tokens->read = now; /* the time before reading: changes during the reading cause another one */
     if (error->status)
         return false;
     pthread_rwlock_wrlock(&tokens->lock);
@@ -278,7 +278,7 @@ bool organ_tokens_renew(organ_tokens *tokens, bool anyway, organ_error *error)
     return true;
 }
 
-/* All are compared, so that the time does not tell which one it was. */
+/* Compares all secrets, so that the time does not reveal which one matched. */
 static const tokens_token *find_secret(const organ_tokens *tokens, const char *given, bool session)
 {
     const tokens_token *found = NULL;

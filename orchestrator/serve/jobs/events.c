@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: MIT
- * The events of a job as server-sent events. The id of an event is the offset behind its line in events.jsonl: a client
- * that reconnects gets what was missed, and nothing is kept in memory for it. */
+ * The events of a job as server-sent events. The id of an event is the offset after its line in events.jsonl: a client
+ * that reconnects gets the events it missed, and the server keeps none in memory. */
 #include "orchestrator/machine/stopwatch.h"
 #include "orchestrator/report/text/document.h"
 #include "orchestrator/report/text/text.h"
@@ -43,7 +43,7 @@ static void put_sent_event(FILE *out, const char *name, const json_t *data)
 static bool put_lines(organ_job_stream *stream, FILE *out)
 {
     char *const chunk = malloc(CHUNK);
-    /* The middle of a very long log is a hole. The rest of the line behind it is left out too. */
+    /* The middle of a very long log is a hole. Skips it and the rest of the line after it. */
     const off_t there = stream->fd >= 0 ? lseek(stream->fd, stream->offset, SEEK_DATA) : -1;
     const bool jumped = there > stream->offset;
     stream->offset = jumped ? there : stream->offset;
@@ -120,8 +120,8 @@ static organ_stream_state read_job_events(void *context, char *to, size_t room, 
     return ORGAN_STREAM_DATA;
 }
 
-/* The place that Last-Event-ID means: behind a line of this file, else its beginning. *end: the client has seen the
- * end. */
+/* Returns the offset of Last-Event-ID: the end of a line of this file, else 0. *end: the client has received the last
+ * event. */
 static int64_t place_of_event(int fd, const char *last, bool *end)
 {
     char *rest = NULL, before = 0;
@@ -162,7 +162,7 @@ void organ_jobs_events(organ_jobs *jobs, const char *id, const char *last, organ
         organ_http_problem(reply, 500, "no memory");
     else if (end) {
         close_job_events(stream);
-        organ_http_reply_empty(reply, 204); /* tells a browser not to ask again */
+        organ_http_reply_empty(reply, 204); /* makes a browser stop reconnecting */
     } else {
         organ_http_waker *const waker = organ_http_reply_stream(
             reply, "text/event-stream",

@@ -172,7 +172,8 @@ organ_confinement organ_jobs_confinement(const organ_jobs *jobs) { return jobs->
 
 /* ---- what clients ask for ---- */
 
-/* Whether it would get into the way of a job that is queued or running. */
+/* Returns whether the job would read or write paths that a queued or running job writes, or write paths that one reads.
+ */
 static bool clashes(const organ_jobs *jobs, const organ_job *self, const json_t *reads, const json_t *writes,
                     organ_error *error)
 {
@@ -226,7 +227,7 @@ static bool replaces_others(const organ_jobs *jobs, const organ_job_words *words
     return false;
 }
 
-/* Clients know paths relative to the root only. */
+/* Messages for clients have paths relative to the root. */
 static unsigned system_refused(const organ_jobs *jobs, organ_error *error)
 {
     organ_jail_unroot(jobs->setup.jail, error->message);

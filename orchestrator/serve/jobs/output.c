@@ -22,7 +22,7 @@ static uint64_t file_size(int fd)
 
 /* ---- the result ---- */
 
-/* The program goes on writing at its own offset, so that a hole, which takes no space, follows the cut. */
+/* The program continues to write at its own offset, so the cut part becomes a hole, which needs no space. */
 static uint64_t cut_result(const organ_job_store *store, const char *id, uint64_t limit, uint64_t *cut)
 {
     const int fd = organ_job_open(store, id, "result.json", O_WRONLY);
@@ -35,7 +35,7 @@ static uint64_t cut_result(const organ_job_store *store, const char *id, uint64_
     return size;
 }
 
-/* Whether there is an HTML page for reports of this schema. */
+/* Returns whether there is an HTML page for reports of this schema. */
 static bool has_page(const char *schema)
 {
     for (size_t k = 0; k < ORGAN_VIEWS; k++)
@@ -98,7 +98,7 @@ static bool copy_part(int from, uint64_t at, uint64_t bytes, FILE *to)
 {
     char *const part = malloc((size_t)bytes + 1);
     const ssize_t got = part ? pread(from, part, (size_t)bytes, (off_t)at) : -1;
-    /* Whole lines only: up to the last end of one, or from behind the first. */
+    /* Cuts at the end of a line: the last one for the beginning of a log, the first one for its end. */
     const char *cut = NULL;
     if (got > 0)
         cut = at == 0 ? memrchr(part, '\n', (size_t)got) : memchr(part, '\n', (size_t)got);

@@ -41,7 +41,7 @@ json_t *organ_job_event(const char *line, size_t length)
 static void take_begin(organ_job_progress *progress, const json_t *event)
 {
     snprintf(progress->stage, sizeof progress->stage, "%s", organ_json_text(event, "what"));
-    progress->failed = false; /* what was said before was of an attempt that is resumed now */
+    progress->failed = false; /* an earlier failure was that of the attempt which is resumed now */
     progress->message[0] = '\0';
     progress->bytes = progress->tensors = progress->before = 0;
     progress->of = organ_json_count(event, "bytes");
@@ -50,7 +50,7 @@ static void take_begin(organ_job_progress *progress, const json_t *event)
     progress->since = organ_seconds_now();
 }
 
-/* What was done before the first read does not count for the speed. */
+/* Work before the first event, by an earlier run, does not count for the speed. */
 static void take_advance(organ_job_progress *progress, const json_t *event, bool first)
 {
     const char *const tensor = organ_json_text(event, "tensor");

@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: MIT
- * /api/v1/jobs and /api/v1/verbs: verbs as jobs, and what they take. */
+ * /api/v1/jobs and /api/v1/verbs: jobs, and verbs with the schema of their arguments. */
 #include "orchestrator/report/text/document.h"
 #include "orchestrator/report/text/text.h"
 #include "orchestrator/report/view/html_report.h"
@@ -38,7 +38,7 @@ static void refuse_faults(organ_http_reply *reply, unsigned status, json_t *faul
     json_decref(detail);
 }
 
-/* What is wrong with one argument, "/arguments/memory: it asks for ...", as "errors" has it; NULL if there is no
+/* Returns the fault of one argument, "/arguments/memory: it asks for ...", as a member of "errors"; NULL without
  * memory. */
 static json_t *faults_of(const char *message)
 {
@@ -150,7 +150,7 @@ static json_t *visible_lines(const char *s)
     return lines;
 }
 
-/* What there is to say of a result that was cut, and how it begins. */
+/* Returns the description of a result that was cut, with its first members. */
 static json_t *describe_cut_result(int fd, uint64_t cut)
 {
     enum { SHOWN = 64 << 10 };

@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: MIT
- * One job and its process: started, watched, told to end, taken up again. */
+ * One job and its process: starts, watches, stops and resumes it. */
 #include "orchestrator/machine/quantity.h"
 #include "orchestrator/machine/stopwatch.h"
 #include "orchestrator/report/text/document.h"
@@ -19,7 +19,8 @@
 
 void organ_jobs_conclude(organ_jobs *jobs, organ_job *job, organ_job_state state)
 {
-    organ_error ignored = {0}; /* on a full disk the job still ends here; the next server finds the process gone */
+    organ_error ignored = {
+        0}; /* on a full disk the job still ends here; the next server will find that its process has ended */
     job->state = state;
     job->cancelling = false;
     job->process = (organ_process){0};
@@ -91,7 +92,7 @@ static organ_job_findings examine_output(organ_jobs *jobs, organ_job *job)
 void organ_jobs_watch(organ_jobs *jobs, organ_job *job)
 {
     int code = -1, number = 0;
-    /* Asked before the last lines are read: what comes later is not lost. */
+    /* Checked before the last lines are read, so that no later line is lost. */
     const bool over =
         job->child ? organ_process_reap(&job->process, &code, &number) : !organ_process_lives(&job->process);
     if (job->events < 0)

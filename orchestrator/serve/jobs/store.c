@@ -341,7 +341,7 @@ organ_status organ_job_load(const organ_job_store *store, const char *id, organ_
     return error->status;
 }
 
-/* ---- what clients see ---- */
+/* ---- documents for clients ---- */
 
 static json_t *member_text(const char *text) { return *text ? organ_document_string(text) : json_null(); }
 

@@ -28,7 +28,7 @@ typedef struct words_reader {
 static void fault(words_reader *r, unsigned status, const char *field, const char *format, ...)
     __attribute__((format(printf, 4, 5)));
 
-/* The detail goes through organ_fail, which escapes control characters. */
+/* Uses organ_fail for the detail, because it escapes control characters. */
 static void fault(words_reader *r, unsigned status, const char *field, const char *format, ...)
 {
     organ_error where = {0}, detail = {0};
@@ -124,7 +124,7 @@ static json_t *text_word(words_reader *r, const char *field, const json_t *value
     return text ? json_sprintf("%s%s", names != ORGAN_NAMES_NOTHING && *text == '-' ? "./" : "", text) : NULL;
 }
 
-/* "10M" to "9999M" and "1G" to "999G": what the schema can tell of an amount, and so all that is taken. */
+/* Reads "10M" to "9999M" and "1G" to "999G": amounts that the schema can express; others are rejected. */
 static bool read_amount(const json_t *value, uint64_t *bytes)
 {
     const char *const text = json_is_string(value) ? json_string_value(value) : "";
@@ -416,7 +416,7 @@ json_t *organ_job_words_resumed(const json_t *argv)
 
 /* ---- clashes ---- */
 
-/* Whether one is the other or lies in it; "." holds everything. */
+/* Returns whether one path is the other or is inside it; "." contains every path. */
 static bool overlap(const char *a, const char *b)
 {
     const size_t m = strlen(a), n = strlen(b), least = m < n ? m : n;

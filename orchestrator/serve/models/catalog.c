@@ -11,7 +11,7 @@
 #include <string.h>
 #include <sys/mman.h>
 
-/* The texts that go into a block beside the tensors. */
+/* The texts of a block, in addition to the tensors. */
 typedef struct texts {
     char *portrait, *summary;
 } texts;
@@ -37,7 +37,7 @@ static void *lay_down(layout *l, const void *data, size_t size)
 
 static const char *lay_down_text(layout *l, const char *text) { return lay_down(l, text, strlen(text) + 1); }
 
-/* First everything that wants to be aligned, then the texts. Neighbours of the same shape share it. */
+/* Lays out first everything that needs alignment, then the texts. Adjacent tensors of the same shape share it. */
 static void lay_out_model(layout *l, const organ_model *model, const texts *t)
 {
     organ_catalog unused, *const block = lay_down(l, NULL, sizeof *block), *const catalog = block ? block : &unused;
@@ -106,14 +106,14 @@ typedef struct foreign_block {
     char *at;
     size_t bytes;
     uint64_t base;
-    size_t begin;     /* of shapes and texts: what lies before them is changed while the block is adopted, so that no
-                         pointer leads there */
+    size_t begin;     /* beginning of shapes and texts: bytes before it are changed while the block is adopted, so no
+                         pointer may refer to them */
     size_t named;     /* bytes of the names so far */
     uint64_t weights; /* bytes of the tensors so far, in their files */
 } foreign_block;
 
-/* Where a pointer of the other process points to in this one, with room for `size` bytes; NULL if that is not among
- * shapes and texts. */
+/* Translates a pointer of the other process to this one and checks that `size` bytes there are within shapes and texts;
+ * else returns NULL. */
 static const void *own_place(const foreign_block *b, const void *pointer, size_t size)
 {
     const uint64_t offset = (uint64_t)(uintptr_t)pointer - b->base;
@@ -157,8 +157,8 @@ static bool adopt_tensor(foreign_block *b, organ_tensor *tensor, size_t files)
            a->expert >= -1;
 }
 
-/* Where things of `size` bytes lie that follow each other: the catalog, the tensors, the files, in this order and
- * nowhere else. */
+/* Returns the place of an array of elements of `size` bytes. The catalog, the tensors and the files must follow each
+ * other in this order. */
 static void *next_array(foreign_block *b, const void *pointer, size_t count, size_t size)
 {
     char *const own = b->at + b->begin;

@@ -16,7 +16,7 @@ typedef struct cell {
     json_int_t tensors, elements, bytes;
 } cell;
 
-/* What the report says of the model under the same key. */
+/* The member of the report with the same key. */
 #define FACT(key) SET_HELD(key, json_object_get(facts, key))
 
 static json_t *cell_json(const cell *c, json_int_t layer, size_t group, size_t role)

@@ -48,7 +48,8 @@ static void become_worker(const organ_reader *reader, int far, char *const *argv
     bool good = organ_child_place(nothing, 0) && organ_child_place(nothing, 1) &&
                 organ_child_place(ours, ORGAN_WORKER_SOCKET) && organ_child_place(root, ORGAN_WORKER_ROOT) &&
                 dup3(program, PROGRAM, O_CLOEXEC) == PROGRAM;
-#if !ORGAN_SANITIZED /* whose findings are to be seen; else nothing that reads files writes to the server's log */
+#if !ORGAN_SANITIZED /* sanitizers print their findings; else nothing that reads files may write to the server's log   \
+                      */
     good = good && organ_child_place(nothing, 2);
 #endif
     organ_child_close_from(PROGRAM + 1);
@@ -73,7 +74,7 @@ static bool wait_for_bytes(int fd, double until)
     }
 }
 
-/* All of it; false with errno: ETIMEDOUT, or 0 where the process is gone. */
+/* Receives all bytes. Returns false with errno: ETIMEDOUT, or 0 if the worker has ended. */
 static bool hear_worker(int fd, void *data, size_t bytes, double until)
 {
     char *to = data;
@@ -201,7 +202,7 @@ static void *receive_block(int fd, size_t bytes, double until)
     return NULL;
 }
 
-/* What the worker says, not believed before it is checked. */
+/* Checks the worker's answer before it is used, because a hostile model may have taken over the worker. */
 static unsigned take_answer(organ_reader *reader, organ_worker_answer *answer, const char *path, size_t most,
                             double until, organ_catalog **catalog, organ_error *error)
 {
@@ -231,7 +232,7 @@ static unsigned take_answer(organ_reader *reader, organ_worker_answer *answer, c
     return 500;
 }
 
-/* *ended: the process has ended by itself. */
+/* Sends one request. *ended: the worker has exited. */
 static unsigned ask_once(organ_reader *reader, const char *absolute, const char *path, size_t most,
                          organ_catalog **catalog, bool *ended, organ_error *error)
 {
@@ -328,8 +329,8 @@ void organ_reader_destroy(organ_reader *reader)
 void organ_reader_metrics(organ_reader *reader, FILE *out)
 {
     pthread_mutex_lock(&reader->lock);
-    /* The address space of the process beyond its programs, libraries and stacks is limited; what it has of it in use
-     * is told. */
+    /* The limit applies to the address space beyond programs, libraries and stacks; the gauge is the used part of it.
+     */
     organ_http_quota(out, "organ_reader_memory_bytes", "Memory of the process that reads models.",
                      reader->pid ? organ_http_resident(reader->pid) : 0, reader->options.memory);
     organ_http_quota(out, "organ_reader_seconds", "How long it has read the model that it reads.",

@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: MIT
- * /api/v1/models: which there are, what is in them, and their tensors. */
+ * /api/v1/models: the list of models, their contents and tensors. */
 #include "orchestrator/serve/models/models.h"
 #include "orchestrator/serve/models/shelf.h"
 #include "orchestrator/serve/models/tensor_page.h"
@@ -9,7 +9,7 @@
 
 enum { MOST_A_PAGE = 1000, USUAL_PAGE = 100 };
 
-/* Seconds after which a list is answered with what is known by then, and one model with 503. */
+/* Seconds after which a list is answered with the models found so far, and a single model with 503. */
 static const double list_patience = 1, model_patience = 120;
 
 static bool read_page(const organ_server_request *request, organ_http_reply *reply, uint64_t *offset, uint64_t *limit)

@@ -12,7 +12,7 @@
 #include <stdlib.h>
 #include <string.h>
 
-/* A root may be a whole disk: what is looked at has an end. */
+/* Limits of the search, because a root may be a whole disk. */
 enum { DEEPEST = 12, MOST_FOLDERS = 20000, MOST_IN_A_FOLDER = 20000, MOST_MODELS = 10000 };
 
 const char *organ_found_kind_name(organ_found_kind kind)
@@ -127,7 +127,7 @@ static void scan_folder(scan_walk *w, const char *path, int depth)
         organ_fail(w->error, ORGAN_IO, "%s", error.message);
     w->found->cut = w->found->cut || cut;
     const bool whole = !refused && add_folder(w, &f);
-    /* What an organ directory holds is its own. */
+    /* The files of an organ directory are parts of one model. */
     const bool closed = whole && file_named(&f, ORGAN_MANIFEST);
     for (size_t k = 0; k < f.count && !closed && !w->error->status; k++)
         scan_entry(w, &f, &f.entries[k], whole, depth);

@@ -80,7 +80,7 @@ static shelf_place *find_on_shelf(organ_shelf *shelf, const char *path)
     return NULL;
 }
 
-/* An empty place, and room for so many bytes; the oldest go for it. */
+/* Returns an empty place with room for `bytes` bytes; evicts the oldest models for it. */
 static shelf_place *make_place(organ_shelf *shelf, size_t bytes)
 {
     for (;;) {
@@ -98,8 +98,8 @@ static shelf_place *make_place(organ_shelf *shelf, size_t bytes)
     }
 }
 
-/* Keeps what was read, good or not; takes the catalog. A model that was read only for the list does not evict others.
- */
+/* Stores the result of reading, also a failure; takes ownership of the catalog. A model that was read only for the list
+ * does not evict others. */
 static void put_away(organ_shelf *shelf, const char *path, const shelf_place *made, bool asked_for)
 {
     const size_t bytes = made->catalog ? made->catalog->bytes : 0;
@@ -189,7 +189,7 @@ unsigned organ_shelf_model(organ_shelf *shelf, const char *path, const organ_cat
             organ_fail(error, ORGAN_BAD_INPUT, "%s", p->message);
     } else {
         if (p)
-            clear_place(shelf, p); /* before the model is read anew, for which its memory may be needed */
+            clear_place(shelf, p); /* frees the memory that reading the model again may need */
         status = want_model(shelf, path) ? 202 : 503;
         if (status == 503)
             organ_fail(error, ORGAN_IO, "too many other models wait to be read");
@@ -310,7 +310,7 @@ static void read_next(organ_shelf *shelf, char *path, bool asked_for)
     give_summary(shelf, path, summary);
     pthread_mutex_unlock(&shelf->lock);
     if (large)
-        malloc_trim(0); /* reading took several times what is kept, and is not needed again soon */
+        malloc_trim(0); /* reading used several times the memory that is kept */
     tell_listener(shelf);
     pthread_mutex_lock(&shelf->lock);
 }
@@ -348,7 +348,7 @@ static bool same_facts(const organ_found_model *a, const organ_found_model *b)
     return a->kind == b->kind && a->bytes == b->bytes && a->files == b->files && a->modified == b->modified;
 }
 
-/* What is known of models that have not changed stays known. */
+/* Copies summaries of unchanged models from the previous scan. */
 static void keep_summaries(organ_found_models *now, organ_found_models *before)
 {
     for (size_t k = 0; k < now->count; k++) {

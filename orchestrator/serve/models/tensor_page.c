@@ -57,8 +57,7 @@ static int by_wish(const void *a, const void *b, void *context)
     return o->wish->down ? -result : result;
 }
 
-/* What matches: how many, their bytes, and where they are, in the order that was wished for (NULL: that of the files).
- */
+/* The matching tensors: number, bytes, and indices in the requested order (NULL: that of the files). */
 typedef struct selection {
     uint32_t *places;
     uint64_t total, bytes;

@@ -16,7 +16,7 @@
 #include <sys/resource.h>
 #include <unistd.h>
 
-/* All of it; false if the other end is gone. */
+/* Receives all bytes. Returns false if the other end has closed. */
 static bool receive_all(int fd, void *data, size_t bytes)
 {
     char *to = data;
@@ -111,7 +111,7 @@ static bool answer_question(const organ_worker_question *question, organ_catalog
     free(absolute);
     free(path);
     if (answer.bytes > LARGE_BLOCK)
-        malloc_trim(0); /* reading took several times what was sent, and is not needed again soon */
+        malloc_trim(0); /* reading used several times the memory of the answer */
     return sent;
 }
 

@@ -52,10 +52,10 @@ typedef struct page_file {
 static const page_file files[] = {PAGE_FILES};
 #undef FILE
 
-/* ---- what is sent ---- */
+/* ---- replies ---- */
 
-/* Scripts and styles only from files of the page, requests only to this server, no string ever becomes markup. A report
- * is shown in a frame, whose own policy is the stricter one of what is served there. */
+/* Scripts and styles only from files of the page, requests only to this server, and no string becomes markup. A report
+ * is shown in a frame with its own, stricter policy. */
 static const char policy[] =
     "default-src 'none'; script-src 'self'; style-src 'self'; img-src 'self'; connect-src 'self'; frame-src 'self'; "
     "base-uri 'none'; form-action 'none'; frame-ancestors 'none'; require-trusted-types-for 'script'; "
@@ -95,7 +95,7 @@ static void handle_part(const organ_server_request *request, organ_http_reply *r
     send_named(request, reply, organ_http_parameter(request, "name"));
 }
 
-/* What the page must know before it may ask anything. */
+/* Sends the settings that the page needs before its first request. */
 static void handle_settings(const organ_server_request *request, organ_http_reply *reply)
 {
     organ_http_reply_json(reply, 200,
