@@ -78,14 +78,21 @@ size_t organ_forward_attention_width(const organ_forward_config *c, const organ_
 
 /* ---- norms and rotation of heads ---- */
 
-static void norm_heads(const attention_job *j, float *heads, size_t count, forward_part norm)
+static void norm_heads(const attention_job *j, float *heads, size_t count, forward_part part)
 {
     const organ_forward_config *c = &j->group->forward->config;
-    const float *const weights = organ_forward_values(j->group->layer, norm);
+    const organ_layer *const layer = j->group->layer;
+    const forward_view *const own = layer->plan->head_norms;
     const size_t dim = j->kind->head_dim, width = c->qk_norm == ORGAN_QK_NORM_ALL ? count * dim : dim;
     const bool bare = c->qk_norm_bare && j->kind->rotated;
-    for (size_t at = 0; (weights || bare) && at < count * dim; at += width)
-        organ_forward_norm(heads + at, weights, c->norm_adds_one ? 1 : 0, c->rms_eps, width, heads + at);
+    const forward_part bias = (forward_part)(PART_BIAS_NORM_ATTENTION + (part - PART_NORM_ATTENTION));
+    forward_norm norm = {c->norm, organ_forward_values(layer, part), organ_forward_values(layer, bias),
+                         c->norm_adds_one ? 1 : 0, c->rms_eps};
+    for (size_t at = 0; (norm.weights || own || bare) && at < count * dim; at += width) {
+        if (own)
+            norm.weights = organ_forward_view_values(layer, own[at / dim + (part == PART_NORM_K ? j->kind->heads : 0)]);
+        organ_forward_norm_by(&norm, heads + at, width, heads + at);
+    }
 }
 
 static void turn_heads(const attention_job *j, float *heads, size_t count, size_t token, forward_part norm)

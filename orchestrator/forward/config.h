@@ -33,8 +33,19 @@ typedef struct organ_rope_config {
 /* The norms of a layer: before attention and feed-forward, around both, or only after both. */
 typedef enum organ_norm_placement { ORGAN_NORMS_BEFORE, ORGAN_NORMS_AROUND, ORGAN_NORMS_AFTER } organ_norm_placement;
 
-/* The norm of q and k, usually before rotation: none, one over each head, or one over all heads of a token together. */
-typedef enum organ_qk_norm { ORGAN_QK_NORM_NONE, ORGAN_QK_NORM_HEAD, ORGAN_QK_NORM_ALL } organ_qk_norm;
+/* RMSNorm: x / sqrt(mean(x^2) + eps) * w. LayerNorm: (x - mean(x)) / sqrt(variance(x) + eps) * w + b, with the
+ * population variance. */
+typedef enum organ_norm { ORGAN_NORM_RMS, ORGAN_NORM_LAYER } organ_norm;
+
+/* The norm of q and k, usually before rotation: none, one over each head with the same weights for all heads (HEAD) or
+ * weights of its own for each head (HEADS), or one over all heads of a token together. It is of the kind of the other
+ * norms. */
+typedef enum organ_qk_norm {
+    ORGAN_QK_NORM_NONE,
+    ORGAN_QK_NORM_HEAD,
+    ORGAN_QK_NORM_ALL,
+    ORGAN_QK_NORM_HEADS
+} organ_qk_norm;
 
 /* The gate of the attention's output, before the output projection: none, the logistic or softplus of a linear layer of
  * the attention's input. */
@@ -99,7 +110,13 @@ typedef struct organ_forward_config {
     double residual_scale; /* factor of what attention and feed-forward add to the hidden state; 1: none */
     double logit_scale;    /* factor of the logits, before the soft cap; 1: none */
     organ_norm_placement norms;
+    organ_norm norm;
     organ_qk_norm qk_norm;
+    bool norm_biased;     /* norms of hidden states have a bias */
+    bool norm_unweighted; /* they have neither weights nor a bias */
+    bool qk_norm_biased;
+    bool parallel;     /* attention and feed-forward both read the hidden state before the layer, and both are added */
+    bool one_norm;     /* with parallel: the feed-forward reads the norm before the attention */
     bool qk_norm_last; /* after the rotation */
     bool qk_norm_bare; /* without weights, and only in layers that rotate q and k */
     organ_query_scale query_scale;

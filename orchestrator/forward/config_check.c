@@ -56,9 +56,9 @@ void organ_forward_config_pattern(organ_forward_config *c, unsigned pattern)
         c->kinds[l].window = pattern == 0 || (l + 1) % pattern != 0 ? c->window : 0;
 }
 
-void organ_forward_config_unrotate(organ_forward_config *c)
+void organ_forward_config_unrotate(bool every, organ_forward_config *c)
 {
-    bool any = false;
+    bool any = every;
     for (unsigned l = 0; l < c->layers; l++)
         any = any || c->kinds[l].window;
     for (unsigned l = 0; l < c->layers; l++)
@@ -130,7 +130,7 @@ static organ_status check_heads(const char *label, const organ_forward_config *c
 static organ_status check_numbers(const char *label, const organ_forward_config *c, organ_error *error)
 {
     if (!(c->rms_eps >= 0) || !isfinite(c->rms_eps))
-        return organ_fail(error, ORGAN_BAD_INPUT, "%s: rms_norm_eps is %g, below 0", label, c->rms_eps);
+        return organ_fail(error, ORGAN_BAD_INPUT, "%s: the eps of norms is %g, below 0", label, c->rms_eps);
     if (!(c->attention_scale > 0) || !isfinite(c->attention_scale))
         return organ_fail(error, ORGAN_BAD_INPUT, "%s: the scale of attention scores is %g, not above 0", label,
                           c->attention_scale);

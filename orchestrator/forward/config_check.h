@@ -22,8 +22,8 @@ void organ_forward_config_shared(organ_forward_config *config, unsigned shared);
 /* Gives all layers the window of the configuration, except every pattern-th one if pattern is above 0. */
 void organ_forward_config_pattern(organ_forward_config *config, unsigned pattern);
 
-/* Takes the positions from the layers without a window if other layers have one. */
-void organ_forward_config_unrotate(organ_forward_config *config);
+/* Takes the positions from the layers without a window, with `every` false only if other layers have one. */
+void organ_forward_config_unrotate(bool every, organ_forward_config *config);
 
 /* Gives the layers their sinks; they need their windows. */
 void organ_forward_config_sinks(organ_forward_config *config, forward_sinks sinks);

@@ -40,6 +40,6 @@ void organ_key_positions(const config_gguf_source *s, organ_forward_config *c)
     if (s->family->unrotated == UNROTATED_LIST)
         for (unsigned l = 0; l < c->layers; l++)
             c->kinds[l].rotated = (l + 1) % 4 != 0;
-    if (s->family->unrotated == UNROTATED_FULL)
-        organ_forward_config_unrotate(c);
+    if (s->family->unrotated >= UNROTATED_FULL)
+        organ_forward_config_unrotate(s->family->unrotated == UNROTATED_EVERY_FULL, c);
 }

@@ -53,10 +53,14 @@ static void read_multipliers(const config_hf_source *s, const forward_multiplier
         c->attention_scale = organ_config_real(s, s->root, m->attention, 1);
     if (m->residual)
         c->residual_scale = organ_config_real(s, s->root, m->residual, 1);
-    c->logit_scale = 1 / divisor;
+    if (m->logit && !organ_config_member(s->root, m->logit))
+        organ_fail(s->error, ORGAN_BAD_INPUT, "%s: %s is missing", s->label, m->logit);
+    c->logit_scale = (m->logit ? organ_config_real(s, s->root, m->logit, 1) : 1) / divisor;
     if (!isfinite(c->embedding_scale) || !isfinite(c->residual_scale) || !isfinite(c->logit_scale))
         organ_fail(s->error, ORGAN_BAD_INPUT, "%s: %s %g, %s %g, %s %g: not finite, or divided by 0", s->label,
-                   m->embedding, c->embedding_scale, m->residual, c->residual_scale, m->logit_divisor, divisor);
+                   m->embedding ? m->embedding : "embeddings are scaled by", c->embedding_scale,
+                   m->residual ? m->residual : "residuals by", c->residual_scale,
+                   m->logit ? m->logit : m->logit_divisor, m->logit ? c->logit_scale : divisor);
 }
 
 /* Returns a soft cap: null means that there is none. */
@@ -68,9 +72,10 @@ static double read_softcap(const config_hf_source *s, const char *key, double ot
 static void read_hf_scales(const config_hf_source *s, organ_forward_config *c)
 {
     const forward_family *const f = s->family;
-    if (!organ_config_member(s->root, "rms_norm_eps"))
-        organ_fail(s->error, ORGAN_BAD_INPUT, "%s: rms_norm_eps is missing", s->label);
-    c->rms_eps = organ_config_real(s, s->root, "rms_norm_eps", 0);
+    const char *const eps = f->eps_key ? f->eps_key : "rms_norm_eps";
+    if (f->eps == 0 && !organ_config_member(s->root, eps))
+        organ_fail(s->error, ORGAN_BAD_INPUT, "%s: %s is missing", s->label, eps);
+    c->rms_eps = organ_config_real(s, s->root, eps, f->eps);
     c->embedding_scale = f->scaled_embeddings ? sqrt((double)c->hidden) : 1;
     c->residual_scale = c->logit_scale = 1;
     c->attention_scale = 1 / sqrt((double)c->head_dim);
@@ -120,6 +125,8 @@ static organ_status read_hf_config(const config_hf_source *s, organ_forward_conf
     refuse_others(s);
     read_activation(s, c);
     organ_config_experts(s, c);
+    c->parallel = organ_config_flag_of(s, f->parallel);
+    c->one_norm = c->parallel && f->one_norm;
     c->norm_adds_one = f->norm_adds_one;
     c->qk_norm = !f->qk_norm_key || organ_config_flag(s, f->qk_norm_key, false) ? f->qk_norm : ORGAN_QK_NORM_NONE;
     c->value_scale = organ_config_number(s, f->value_scale);

@@ -101,8 +101,8 @@ void organ_config_positions(const config_hf_source *s, organ_forward_config *c)
     organ_forward_config_sinks(c, s->family->sinks);
     if (s->family->unrotated == UNROTATED_LIST)
         read_no_rope_list(s, c);
-    if (s->family->unrotated == UNROTATED_FULL)
-        organ_forward_config_unrotate(c);
+    if (s->family->unrotated >= UNROTATED_FULL)
+        organ_forward_config_unrotate(s->family->unrotated == UNROTATED_EVERY_FULL, c);
     if (s->family->chunk && !s->error->status)
         read_chunks(s, c);
 }

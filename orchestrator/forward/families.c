@@ -58,6 +58,9 @@ static const forward_name glm4_names[] = {
     {PART_GATE_UP, "mlp.gate_up_proj.weight"}, {0}};
 static const forward_name glm4_gguf_names[] = {{PART_GATE_UP, "ffn_up.weight"}, {0}};
 
+static const forward_name stablelm_names[] = {
+    {PART_NORM_Q, "self_attn.q_layernorm.norms.#.weight"}, {PART_NORM_K, "self_attn.k_layernorm.norms.#.weight"}, {0}};
+
 /* ---- mixtures ---- */
 
 #define LOGISTIC {.logistic = true, .corrected = true}
@@ -156,7 +159,10 @@ static const forward_fixed olmoe_fixed[] = {{"clip_qkv", "null"}, {0}};
 static const forward_fixed unbiased_fixed[] = {{"use_bias", "false"}, {"mlp_bias", "false"}, {0}};
 
 static const forward_multipliers granite_multipliers = {
-    "embedding_multiplier", "attention_multiplier", "residual_multiplier", "logits_scaling"};
+    .embedding = "embedding_multiplier", .attention = "attention_multiplier", .residual = "residual_multiplier",
+    .logit_divisor = "logits_scaling"};
+
+static const forward_multipliers cohere_multipliers = {.logit = "logit_scale"};
 
 /* ---- architectures ---- */
 
@@ -262,6 +268,17 @@ static const forward_family families[] = {
      .mixture = &mistral4_mixture, .names = shared_experts_names},
     {.architecture = "Glm4MoeLiteForCausalLM", .theta = 1e4, .latent = true, ATTENTION_BIAS,
      .mixture = &glm4_lite_mixture, .fixed = deepseek3_fixed, .names = shared_experts_names},
+    {.architecture = "CohereForCausalLM", .theta = 5e5, ATTENTION_BIAS, .norm = ORGAN_NORM_LAYER,
+     .eps_key = "layer_norm_eps", .parallel = {NULL, true}, .one_norm = true, .neighbours = true, .tied = true,
+     .qk_norm = ORGAN_QK_NORM_HEADS, .qk_norm_key = "use_qk_norm", .multipliers = &cohere_multipliers},
+    {.architecture = "Cohere2ForCausalLM", .theta = 1e4, ATTENTION_BIAS, .norm = ORGAN_NORM_LAYER,
+     .eps_key = "layer_norm_eps", .parallel = {NULL, true}, .one_norm = true, .neighbours = true, .tied = true,
+     .windows = WINDOWS_PATTERN, .window_pattern = 4, .unrotated = UNROTATED_EVERY_FULL,
+     .multipliers = &cohere_multipliers},
+    {.architecture = "StableLmForCausalLM", .theta = 1e4, .rotated_part = 0.25,
+     .qkv_bias = {"use_qkv_bias", false}, .norm = ORGAN_NORM_LAYER, .norm_biased = true,
+     .eps_key = "layer_norm_eps", .parallel = {"use_parallel_residual", false}, .one_norm = true,
+     .qk_norm = ORGAN_QK_NORM_HEADS, .qk_norm_key = "qk_layernorm", .names = stablelm_names},
 };
 /* clang-format on */
 
@@ -277,6 +294,10 @@ const forward_family *organ_forward_family_named(const char *architecture, bool 
 
 void organ_forward_family_apply(const forward_family *f, organ_forward_config *c)
 {
+    c->norm = f->norm;
+    c->norm_biased = f->norm_biased;
+    c->norm_unweighted = f->norm_unweighted;
+    c->qk_norm_biased = f->qk_norm_biased;
     c->norms = f->norms;
     c->qk_norm_last = f->qk_norm_last;
     c->qk_norm_bare = f->qk_norm_bare;

@@ -45,8 +45,9 @@ typedef enum forward_windows {
 /* The layers whose q and k get no positions. */
 typedef enum forward_unrotated {
     UNROTATED_NONE,
-    UNROTATED_LIST, /* where no_rope_layers has 0, else every no_rope_layer_interval-th layer */
-    UNROTATED_FULL  /* layers without a window, if other layers have one */
+    UNROTATED_LIST,      /* where no_rope_layers has 0, else every no_rope_layer_interval-th layer */
+    UNROTATED_FULL,      /* layers without a window, if other layers have one */
+    UNROTATED_EVERY_FULL /* layers without a window */
 } forward_unrotated;
 
 /* The rotation of layers with a window. */
@@ -60,6 +61,7 @@ typedef enum forward_local {
 typedef struct forward_multipliers {
     const char *embedding, *attention, *residual;
     const char *logit_divisor; /* the logits are divided by it */
+    const char *logit;         /* the logits are multiplied by it; config.json must have it */
 } forward_multipliers;
 
 /* A member of config.json that the forward pass supports with one value only, as JSON text; missing and null count as
@@ -103,6 +105,12 @@ typedef struct forward_family {
     const char *architecture; /* in config.json */
     const char *gguf;         /* general.architecture; NULL: none of its own */
     organ_norm_placement norms;
+    organ_norm norm;
+    bool norm_biased, norm_unweighted, qk_norm_biased;
+    const char *eps_key;   /* NULL: rms_norm_eps; "": no member */
+    double eps;            /* if config.json does not have the member; 0: it must have it */
+    forward_flag parallel; /* attention and feed-forward read the same hidden state */
+    bool one_norm;         /* then the feed-forward reads the norm before the attention */
     organ_qk_norm qk_norm;
     const char *qk_norm_key;                 /* member that switches qk_norm on; NULL: always on */
     bool norm_adds_one;                      /* 1 + w, in safetensors; GGUF files have the sum */

@@ -23,7 +23,8 @@ organ_status organ_forward_feed(forward_group *g, organ_error *error)
         const size_t tokens = organ_lesser(together, g->tokens - first);
         float *hidden = g->hidden + first * c->hidden, *normed = g->room, *out = normed + tokens * c->hidden;
         float *room = out + tokens * c->hidden;
-        if (organ_forward_norm_all(g, PART_NORM_FEED, hidden, normed, tokens, error))
+        const float *const from = g->entered ? g->entered + first * c->hidden : hidden;
+        if (organ_forward_norm_all(g, PART_NORM_FEED, from, normed, tokens, error))
             return error->status;
         if (g->layer->plan->experts ? organ_forward_experts(g, first, tokens, normed, out, room, error)
                                     : organ_forward_gated(g, PART_GATE, (size_t)g->layer->kind->intermediate, first,

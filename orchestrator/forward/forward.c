@@ -9,33 +9,56 @@
 #include <errno.h>
 #include <stdio.h>
 #include <stdlib.h>
+#include <string.h>
 
 /* ---- opening ---- */
 
-/* Returns the weight with that name in GGUF files, or with the other name after the prefix of the text model. */
-static const organ_weight *find_end(const organ_forward *f, const char *gguf, const char *other, uint64_t rows,
-                                    organ_error *error)
+/* Returns the name that the file has for a part outside of the layers. */
+static const char *end_name(const organ_forward *f, forward_part part, char name[256])
 {
-    char name[128];
-    snprintf(name, sizeof name, "%s%s", f->model->gguf ? "" : f->prefix, f->model->gguf ? gguf : other);
-    return organ_forward_weight_named(f, name, rows, f->config.hidden, error);
+    const bool gguf = f->model->gguf != NULL;
+    const forward_name *const own = gguf ? f->family->gguf_names : f->family->names;
+    const char *const of_part = organ_forward_part_name(own, part, gguf, 0);
+    if (part == PART_OUTPUT)
+        snprintf(name, 256, "%s", of_part ? of_part : organ_text_head(f->weights));
+    else
+        snprintf(name, 256, "%s%s", gguf ? "" : f->prefix, of_part);
+    return name;
+}
+
+/* Reads a vector of hidden_size numbers; NULL with an error. */
+static float *read_vector(const organ_forward *f, const char *name, const organ_weight **weight, organ_error *error)
+{
+    *weight = organ_forward_weight_named(f, name, 0, f->config.hidden, error);
+    return *weight ? organ_forward_vector(f, *weight, error) : NULL;
+}
+
+static organ_status find_final_norm(organ_forward *f, organ_error *error)
+{
+    const organ_weight *bias;
+    char name[256], of_bias[256];
+    if (f->config.norm_unweighted)
+        return ORGAN_OK;
+    f->norm_values = read_vector(f, end_name(f, PART_FINAL_NORM, name), &f->norm, error);
+    if (f->config.norm_biased && !error->status)
+        f->norm_biases = read_vector(f, organ_forward_bias_name(name, of_bias), &bias, error);
+    return error->status;
 }
 
 static organ_status find_ends(organ_forward *f, organ_error *error)
 {
     organ_forward_config *c = &f->config;
-    const char *const head = f->model->gguf ? "output.weight" : organ_text_head(f->weights);
+    char name[256], head[256];
     f->prefix = organ_text_prefix(f->weights);
-    f->embedding = find_end(f, "token_embd.weight", "embed_tokens.weight", c->vocabulary, error);
-    if (!f->embedding)
-        return error->status;
-    f->norm = find_end(f, "output_norm.weight", "norm.weight", 0, error);
-    if (!f->norm || !(f->norm_values = organ_forward_vector(f, f->norm, error)))
+    f->embedding = organ_forward_weight_named(f, end_name(f, PART_EMBEDDING, name), c->vocabulary, c->hidden, error);
+    if (!f->embedding || find_final_norm(f, error))
         return error->status;
     /* transformers does not tie the ends of a multimodal model whose file has both. */
-    if (c->nested && organ_weights_named(f->weights, head))
+    if (c->nested && organ_weights_named(f->weights, end_name(f, PART_OUTPUT, head)))
         c->tied_output = false;
-    f->output = c->tied_output ? f->embedding : organ_forward_weight_named(f, head, c->vocabulary, c->hidden, error);
+    f->output = c->tied_output
+                    ? f->embedding
+                    : organ_forward_weight_named(f, end_name(f, PART_OUTPUT, head), c->vocabulary, c->hidden, error);
     return error->status;
 }
 
@@ -120,6 +143,7 @@ void organ_forward_close(organ_forward *f)
     organ_forward_plan_release(&f->head);
     organ_forward_free(f->scratch);
     organ_forward_free(f->norm_values);
+    organ_forward_free(f->norm_biases);
     organ_forward_rotation_close(&f->rotation);
     organ_forward_rotation_close(&f->rotation_local);
     organ_weights_free(f->weights);
@@ -135,7 +159,8 @@ const organ_forward_config *organ_forward_describe(const organ_forward *forward)
  * processes the feed-forward of several groups together. */
 static size_t room_for(const organ_forward *f, uint64_t memory, size_t tokens, size_t batch)
 {
-    return organ_larger(organ_forward_attention_room(f, tokens), organ_forward_feed_room(f, memory, batch));
+    const size_t a = organ_forward_attention_room(f, tokens), b = organ_forward_feed_room(f, memory, batch);
+    return organ_larger(a, b) + (f->config.parallel ? tokens * (size_t)f->config.hidden : 0);
 }
 
 /* Returns the end of a group of windows: up to FORWARD_GROUP tokens, or one window. */
@@ -145,6 +170,18 @@ static size_t group_end(const organ_windows *windows, size_t window)
     while (until < windows->count && windows->begin[until + 1] - windows->begin[window] <= FORWARD_GROUP)
         until++;
     return until;
+}
+
+/* Copies the hidden states of a parallel layer for its feed-forward. The copy follows the activations in the room. */
+static void enter_layer(forward_group *g)
+{
+    const organ_forward *const f = g->forward;
+    const size_t floats = g->tokens * (size_t)f->config.hidden;
+    g->entered = NULL;
+    if (!f->config.parallel)
+        return;
+    g->entered = g->room + room_for(f, f->engine->memory, g->tokens, g->tokens) - floats;
+    memcpy(g->entered, g->hidden, floats * sizeof *g->entered);
 }
 
 static void choose_windows(forward_group *g, float *hidden, size_t first, size_t until)
@@ -163,6 +200,7 @@ static organ_status run_groups(forward_group *g, float *hidden, organ_error *err
     const size_t count = g->windows->count;
     for (size_t w = 0; w < count && !error->status; w = g->until) {
         choose_windows(g, hidden, w, group_end(g->windows, w));
+        enter_layer(g);
         if (g->tokens && organ_forward_attention(g, error) == ORGAN_OK && !g->layer->reserved)
             organ_forward_feed(g, error);
     }
@@ -278,7 +316,8 @@ uint64_t organ_forward_layer_bytes(const organ_forward *f) { return organ_forwar
 
 void organ_forward_stream(organ_forward *f)
 {
-    f->may_stream = f->config.experts > 0;
+    /* The feed-forward of a streamed layer follows the attention of all groups, which changes their hidden states. */
+    f->may_stream = f->config.experts > 0 && !f->config.parallel;
     f->least_memory = organ_memory_enough(0, holds_a_token, f);
 }
 

@@ -144,12 +144,13 @@ organ_status organ_layer_keep(organ_layer *layer, const bool *kept, organ_error 
 organ_status organ_layer_expert(organ_forward *forward, const organ_layer *layer, unsigned expert, const float *x,
                                 size_t count, float *inner, float *out, organ_error *error);
 
-/* The norm before the output head: hidden_size weights, to which `plus` is added when they are applied. Owned by the
- * forward pass. */
+/* The norm before the output head: hidden_size weights, to which `plus` is added when they are applied; NULL for
+ * architectures whose norms have no weights. Owned by the forward pass. */
 typedef struct organ_final_norm {
     const organ_tensor *tensor;
     const float *weights;
     float plus;
+    bool biased; /* a bias is added to the weighted values */
 } organ_final_norm;
 organ_final_norm organ_forward_final_norm(const organ_forward *forward);
 /* Applies that norm to tokens x hidden_size hidden states; the result is the input of the output head. */

@@ -10,12 +10,11 @@
 #define TOKENS_AT_ONCE ((size_t)32)
 
 typedef struct token_job {
-    const float *weights;
+    forward_norm norm;
     const float *from;
     float *to, *up;
     size_t tokens, width;
-    double eps;
-    float plus, scale, limit, alpha;
+    float scale, limit, alpha;
     const organ_kernels *kernels;
     organ_activation activation;
 } token_job;
@@ -26,7 +25,7 @@ static void norm_tokens(void *context, size_t index, size_t worker)
     const token_job *j = context;
     const size_t until = organ_lesser((index + 1) * TOKENS_AT_ONCE, j->tokens);
     for (size_t t = index * TOKENS_AT_ONCE; t < until; t++)
-        organ_forward_norm(j->from + t * j->width, j->weights, j->plus, j->eps, j->width, j->to + t * j->width);
+        organ_forward_norm_by(&j->norm, j->from + t * j->width, j->width, j->to + t * j->width);
 }
 
 static void add_tokens(void *context, size_t index, size_t worker)
@@ -73,17 +72,17 @@ organ_status organ_forward_norm_all(const forward_group *g, forward_part part, c
 {
     const organ_forward_config *c = &g->forward->config;
     const float *const weights = organ_forward_values(g->layer, part);
-    if (!weights) { /* layers of ORGAN_NORMS_AFTER have no norm before */
+    const forward_part bias = (forward_part)(PART_BIAS_NORM_ATTENTION + (part - PART_NORM_ATTENTION));
+    if (!weights && !c->norm_unweighted) { /* layers of ORGAN_NORMS_AFTER have no norm before */
         memcpy(y, x, tokens * (size_t)c->hidden * sizeof *y);
         return ORGAN_OK;
     }
-    token_job j = {.weights = weights,
-                   .from = x,
-                   .to = y,
-                   .tokens = tokens,
-                   .width = (size_t)c->hidden,
-                   .eps = c->rms_eps,
-                   .plus = c->norm_adds_one ? 1 : 0};
+    token_job j = {
+        .norm = {c->norm, weights, organ_forward_values(g->layer, bias), c->norm_adds_one ? 1 : 0, c->rms_eps},
+        .from = x,
+        .to = y,
+        .tokens = tokens,
+        .width = (size_t)c->hidden};
     return share_tokens(g, &j, 2 * ORGAN_SHARE_NUMBER, norm_tokens, error);
 }
 

@@ -54,11 +54,13 @@ typedef struct forward_plan {
     forward_view *experts;       /* gate, up, down of each expert; NULL: no experts */
     forward_view *expert_biases; /* of gate, up and down of each expert; NULL: none */
     bool pairs;                  /* the view of an expert's gate has the rows of gate and up, which alternate */
-    size_t bytes;                /* bytes of the loaded layer */
-    size_t resident;             /* those of them that a streamed layer keeps: all but the matrices of experts */
-    size_t expert;               /* bytes of the largest expert */
-    size_t reading;              /* additional bytes of a worker during loading */
-    size_t panel;                /* bytes of a worker for a panel of a packed weight */
+    /* ORGAN_QK_NORM_HEADS: weights of the norm of each head, those of q before those of k; NULL: none */
+    forward_view *head_norms;
+    size_t bytes;    /* bytes of the loaded layer */
+    size_t resident; /* those of them that a streamed layer keeps: all but the matrices of experts */
+    size_t expert;   /* bytes of the largest expert */
+    size_t reading;  /* additional bytes of a worker during loading */
+    size_t panel;    /* bytes of a worker for a panel of a packed weight */
 } forward_plan;
 
 /* The rows of the tables for the positions of windows of one kind. */
@@ -89,7 +91,7 @@ struct organ_forward {
     const char *prefix;  /* of the text model's tensors in safetensors */
     forward_plan *plans; /* one for each layer */
     const organ_weight *embedding, *norm, *output;
-    float *norm_values;
+    float *norm_values, *norm_biases; /* of the norm before the output head; NULL: it has none */
     forward_rotation rotation, rotation_local;
     size_t most_reading;    /* maximum over the layers */
     size_t attention_width; /* organ_forward_attention_width of the widest layer */
@@ -148,6 +150,9 @@ organ_status organ_forward_plan_head(organ_forward *forward, forward_plan *plan,
 /* Plans again for the model that organ_forward_foresee describes. */
 organ_status organ_forward_plan_foresee(const organ_forward *forward, organ_made_as as, forward_plan *plan,
                                         organ_error *error);
+/* Marks the slots of experts and measures the largest expert and the rest of the layer. Pages at the edges of a matrix
+ * stay in memory when the expert is dropped, so they count as the rest. */
+void organ_forward_plan_experts(forward_plan *plan, size_t experts);
 void organ_forward_plan_release(forward_plan *plan);
 /* Returns the weight of that name with rank 1 (rows 0) or 2, or NULL if it is missing or has another shape. */
 const organ_weight *organ_forward_weight_named(const organ_forward *forward, const char *name, uint64_t rows,
@@ -212,6 +217,15 @@ uint64_t organ_forward_stored_row(unsigned turned_head_dim, uint64_t row);
 
 /* RMSNorm: y = x / sqrt(mean(x^2) + eps) * (plus + w), or without the last factor if w is NULL; y may be x. */
 void organ_forward_norm(const float *x, const float *w, float plus, double eps, size_t n, float *y);
+/* A norm of `n` values with its weights, to which `plus` is added, and its bias; NULL: weights of 1, no bias. */
+typedef struct forward_norm {
+    organ_norm kind;
+    const float *weights, *biases;
+    float plus;
+    double eps;
+} forward_norm;
+/* Computes the norm of n values as organ_norm defines it; y may be x. */
+void organ_forward_norm_by(const forward_norm *norm, const float *x, size_t n, float *y);
 /* Replaces each value by 1 / (1 + e^-x). */
 void organ_forward_logistic(const organ_kernels *kernels, float *values, size_t n);
 /* gate = (clamp(up) + 1) * g * logistic(alpha * g), with g the smaller of gate and limit, and up within +-limit: the
@@ -290,6 +304,7 @@ typedef struct forward_group {
     size_t first, tokens; /* tokens of the batch */
     float *hidden;        /* hidden states of the group */
     float *room;          /* memory for activations */
+    float *entered;       /* parallel layers: the hidden states of the group before the layer; else NULL */
     float *scratch;       /* worker_bytes for each worker: ORGAN_PRODUCT_SCRATCH, then a panel or a tile of attention */
     const organ_tap *tap;
     const forward_keys *before; /* NULL: all windows begin in the group */

@@ -92,15 +92,17 @@ organ_status organ_forward_embed(organ_forward *forward, const organ_windows *wi
 
 organ_final_norm organ_forward_final_norm(const organ_forward *f)
 {
-    return (organ_final_norm){f->norm->codes, f->norm_values, f->config.norm_adds_one ? 1 : 0};
+    return (organ_final_norm){f->norm ? f->norm->codes : NULL, f->norm_values, f->config.norm_adds_one ? 1 : 0,
+                              f->norm_biases != NULL};
 }
 
 void organ_forward_final(const organ_forward *f, const float *hidden, size_t tokens, float *normed)
 {
     const size_t width = (size_t)f->config.hidden;
+    const forward_norm norm = {f->config.norm, f->norm_values, f->norm_biases, f->config.norm_adds_one ? 1 : 0,
+                               f->config.rms_eps};
     for (size_t t = 0; t < tokens; t++)
-        organ_forward_norm(hidden + t * width, f->norm_values, f->config.norm_adds_one ? 1 : 0, f->config.rms_eps,
-                           width, normed + t * width);
+        organ_forward_norm_by(&norm, hidden + t * width, width, normed + t * width);
 }
 
 typedef struct head_job {

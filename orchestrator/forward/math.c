@@ -32,6 +32,35 @@ void organ_forward_norm(const float *x, const float *w, float plus, double eps, 
         y[k] = x[k] * scale * (plus + w[k]);
 }
 
+/* Sums (x - mean)^2, or x if `mean` is NULL. */
+static float sum_about(const float *x, size_t n, const float *mean)
+{
+    float lanes[16] = {0};
+    for (size_t k = 0; k < n; k++) {
+        const float off = mean ? x[k] - *mean : 0;
+        lanes[k % 16] += mean ? off * off : x[k];
+    }
+    return math_fold_lanes(lanes);
+}
+
+static void layer_norm(const forward_norm *norm, const float *x, size_t n, float *y)
+{
+    const float mean = sum_about(x, n, NULL) / (float)n;
+    const float scale = 1.0f / sqrtf(sum_about(x, n, &mean) / (float)n + (float)norm->eps);
+    for (size_t k = 0; k < n; k++) {
+        const float unit = (x[k] - mean) * scale, weight = norm->weights ? norm->plus + norm->weights[k] : 1;
+        y[k] = norm->biases ? unit * weight + norm->biases[k] : unit * weight;
+    }
+}
+
+void organ_forward_norm_by(const forward_norm *norm, const float *x, size_t n, float *y)
+{
+    if (norm->kind == ORGAN_NORM_LAYER)
+        layer_norm(norm, x, n, y);
+    else
+        organ_forward_norm(x, norm->weights, norm->plus, norm->eps, n, y);
+}
+
 void organ_forward_gate(const organ_kernels *kernels, organ_activation activation, float *gate, const float *up,
                         size_t n)
 {

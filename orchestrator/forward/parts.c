@@ -1,7 +1,8 @@
 /* SPDX-License-Identifier: MIT */
 #include "orchestrator/forward/parts.h"
 
-#include <stddef.h>
+#include <stdio.h>
+#include <string.h>
 
 /* Names after "model.layers.N." and after "blk.N.". */
 static const char *const usual_names[PART_NAMES][2] = {
@@ -55,6 +56,9 @@ static const char *const usual_names[PART_NAMES][2] = {
     [PART_EXPERT_GATE] = {"mlp.experts.#.gate_proj.weight", NULL},
     [PART_EXPERT_UP] = {"mlp.experts.#.up_proj.weight", NULL},
     [PART_EXPERT_DOWN] = {"mlp.experts.#.down_proj.weight", NULL},
+    [PART_EMBEDDING] = {"embed_tokens.weight", "token_embd.weight"},
+    [PART_FINAL_NORM] = {"norm.weight", "output_norm.weight"},
+    [PART_OUTPUT] = {NULL, "output.weight"},
 };
 
 const char *organ_forward_part_name(const forward_name *own, forward_part part, bool gguf, unsigned index)
@@ -68,4 +72,11 @@ const char *organ_forward_part_name(const forward_name *own, forward_part part, 
         named = true;
     }
     return named || index ? NULL : usual_names[part][gguf];
+}
+
+const char *organ_forward_bias_name(const char *weight, char name[256])
+{
+    const size_t length = strlen(weight), end = strlen("weight");
+    snprintf(name, 256, "%.*sbias", (int)(length > end ? length - end : 0), weight);
+    return name;
 }

@@ -45,6 +45,8 @@ typedef enum forward_part {
     PART_SHARED_GATE, /* and the two after it, in the order of PART_GATE, PART_UP, PART_DOWN */
     PART_SHARED_UP,
     PART_SHARED_DOWN,
+    PART_BIAS_NORM_ATTENTION, /* and the five after it, in the order of the norms from PART_NORM_ATTENTION on */
+    PART_BIAS_NORM_K = PART_BIAS_NORM_ATTENTION + (PART_NORM_K - PART_NORM_ATTENTION),
     PART_COUNT,
     /* Names of tensors that contain several parts; plans have no view of them. */
     PART_QKV = PART_COUNT, /* q, k and v, one below the other; only families that name it have it */
@@ -61,6 +63,10 @@ typedef enum forward_part {
     PART_EXPERT_GATE, /* one expert; '#' in the name stands for its number */
     PART_EXPERT_UP,
     PART_EXPERT_DOWN,
+    /* Outside of the layers. In safetensors the first two follow the prefix of the text model. */
+    PART_EMBEDDING,
+    PART_FINAL_NORM,
+    PART_OUTPUT, /* NULL: "lm_head.weight", or the name that organ_text_head finds */
     PART_NAMES
 } forward_part;
 
@@ -73,5 +79,8 @@ typedef struct forward_name {
 /* Returns name number `index` that a part may have, or NULL if there are no more: those of `own`, which ends with a
  * name that is NULL, and only if `own` has none, the name that most architectures use. `own` may be NULL. */
 const char *organ_forward_part_name(const forward_name *own, forward_part part, bool gguf, unsigned index);
+
+/* Writes the name of the bias of a weight: its own name with "bias" for the "weight" at the end. Returns `name`. */
+const char *organ_forward_bias_name(const char *weight, char name[256]);
 
 #endif

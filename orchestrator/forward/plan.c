@@ -10,7 +10,6 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
-#include <unistd.h>
 
 typedef struct builder {
     const organ_forward *forward;
@@ -190,12 +189,16 @@ static forward_view add_crossed(builder *b, const char *part, uint64_t matrices,
     return add_slot(b, slot);
 }
 
-/* Adds a vector for each matrix of a stack, which products need in FP32. */
+/* Adds a vector for each matrix of a stack or for each head, which products need in FP32. */
+static forward_view add_rows(builder *b, const char *part, uint64_t rows, uint64_t cols)
+{
+    const organ_weight *const weight = find_part(b, part, 1, rows, cols);
+    return add_slot(b, (forward_slot){.weight = weight, .rows = rows, .cols = cols, .matrices = 1, .vectors = true});
+}
+
 static forward_view add_vectors(builder *b, forward_part part, uint64_t matrices, uint64_t cols)
 {
-    const organ_weight *const weight = find_part(b, name_of(b, part), 1, matrices, cols);
-    return add_slot(b,
-                    (forward_slot){.weight = weight, .rows = matrices, .cols = cols, .matrices = 1, .vectors = true});
+    return add_rows(b, name_of(b, part), matrices, cols);
 }
 
 static forward_view add_matrix(builder *b, const char *part, uint64_t rows, uint64_t cols)
@@ -218,6 +221,15 @@ static void add_bias(builder *b, forward_part part, bool wanted, uint64_t cols)
         organ_fail(b->error, ORGAN_BAD_INPUT,
                    "%s: tensor '%s' is there, but the config says that there is no such bias", b->forward->model->path,
                    full_name(b, name_of(b, part), name));
+}
+
+static void add_norm(builder *b, forward_part part, bool biased, uint64_t width)
+{
+    char name[256];
+    add_named_part(b, part, 0, width);
+    if (biased)
+        b->plan->parts[PART_BIAS_NORM_ATTENTION + (part - PART_NORM_ATTENTION)] =
+            add_matrix(b, organ_forward_bias_name(name_of(b, part), name), 0, width);
 }
 
 static forward_view below(forward_view view, uint64_t rows)
@@ -292,6 +304,44 @@ static void add_latent(builder *b)
     add_bias(b, PART_BIAS_O, c->output_bias, c->hidden);
 }
 
+/* Writes the name of a part of one expert or head, whose number replaces the '#'. */
+static void number_name(const char *pattern, unsigned number, char name[128])
+{
+    const size_t before = strcspn(pattern, "#");
+    snprintf(name, 128, "%.*s%u%s", (int)before, pattern, number, pattern[before] ? pattern + before + 1 : "");
+}
+
+/* Adds the norms of `heads` heads, which are numbered tensors or the rows of one. */
+static void add_norms_of_heads(builder *b, forward_part part, unsigned heads, forward_view *views)
+{
+    const char *const pattern = name_of(b, part);
+    const bool numbered = strchr(pattern, '#') != NULL;
+    const uint64_t width = b->kind->head_dim;
+    forward_view all = {0, 0};
+    char name[128];
+    if (!numbered)
+        all = add_rows(b, pattern, heads, width);
+    for (unsigned h = 0; h < heads && !b->error->status; h++) {
+        if (numbered)
+            number_name(pattern, h, name);
+        views[h] = numbered ? add_matrix(b, name, 0, width) : below(all, h);
+    }
+}
+
+static void add_head_norms(builder *b)
+{
+    const unsigned heads = b->kind->heads, kv_heads = b->kind->kv_heads;
+    if (b->error->status)
+        return;
+    b->plan->head_norms = calloc((size_t)heads + kv_heads, sizeof *b->plan->head_norms);
+    if (!b->plan->head_norms) {
+        organ_fail_errno(b->error, ENOMEM, "cannot allocate the norms of %u heads", heads);
+        return;
+    }
+    add_norms_of_heads(b, PART_NORM_Q, heads, b->plan->head_norms);
+    add_norms_of_heads(b, PART_NORM_K, kv_heads, b->plan->head_norms + heads);
+}
+
 static void add_attention(builder *b)
 {
     const organ_forward_config *c = &b->forward->config;
@@ -305,10 +355,12 @@ static void add_attention(builder *b)
         add_named_part(b, PART_SINKS, 0, kind->heads);
     if (c->gate != ORGAN_UNGATED)
         add_named_part(b, PART_HEAD_GATE, (uint64_t)kind->heads * (c->gate_heads ? 1 : kind->value_dim), c->hidden);
-    if (c->qk_norm != ORGAN_QK_NORM_NONE && !c->qk_norm_bare) {
+    if (c->qk_norm == ORGAN_QK_NORM_HEADS)
+        add_head_norms(b);
+    else if (c->qk_norm != ORGAN_QK_NORM_NONE && !c->qk_norm_bare) {
         const bool all = c->qk_norm == ORGAN_QK_NORM_ALL;
-        add_named_part(b, PART_NORM_Q, 0, all ? rows[0] : kind->head_dim);
-        add_named_part(b, PART_NORM_K, 0, all ? rows[1] : kind->head_dim);
+        add_norm(b, PART_NORM_Q, c->qk_norm_biased, all ? rows[0] : kind->head_dim);
+        add_norm(b, PART_NORM_K, c->qk_norm_biased, all ? rows[1] : kind->head_dim);
     }
 }
 
@@ -375,13 +427,6 @@ static void add_expert_biases(builder *b, bool fused)
     for (size_t e = 0; e < c->experts; e++)
         for (unsigned k = 0; k < 3; k++)
             b->plan->expert_biases[3 * e + k] = below(views[k], e);
-}
-
-/* Writes the name of a part of one expert, whose number replaces the '#'. */
-static void number_name(const char *pattern, unsigned expert, char name[128])
-{
-    const size_t before = strcspn(pattern, "#");
-    snprintf(name, 128, "%.*s%u%s", (int)before, pattern, expert, pattern[before] ? pattern + before + 1 : "");
 }
 
 static void add_numbered(builder *b)
@@ -454,37 +499,21 @@ static void add_experts(builder *b)
 static void add_norms(builder *b)
 {
     const organ_forward_config *c = &b->forward->config;
-    if (c->norms != ORGAN_NORMS_AFTER) {
-        add_named_part(b, PART_NORM_ATTENTION, 0, c->hidden);
-        add_named_part(b, PART_NORM_FEED, 0, c->hidden);
+    forward_view *const parts = b->plan->parts;
+    if (c->norm_unweighted)
+        return;
+    if (c->norms != ORGAN_NORMS_AFTER)
+        add_norm(b, PART_NORM_ATTENTION, c->norm_biased, c->hidden);
+    if (c->norms != ORGAN_NORMS_AFTER && !c->one_norm)
+        add_norm(b, PART_NORM_FEED, c->norm_biased, c->hidden);
+    if (c->one_norm) {
+        parts[PART_NORM_FEED] = parts[PART_NORM_ATTENTION];
+        parts[PART_BIAS_NORM_ATTENTION + PART_NORM_FEED] = parts[PART_BIAS_NORM_ATTENTION];
     }
     if (c->norms != ORGAN_NORMS_BEFORE) {
-        add_named_part(b, PART_NORM_ATTENDED, 0, c->hidden);
-        add_named_part(b, PART_NORM_FED, 0, c->hidden);
+        add_norm(b, PART_NORM_ATTENDED, c->norm_biased, c->hidden);
+        add_norm(b, PART_NORM_FED, c->norm_biased, c->hidden);
     }
-}
-
-/* Marks the slots of experts and measures the largest expert and the rest of the layer. Pages at the edges of a matrix
- * stay in memory when the expert is dropped, so they count as the rest. */
-static void measure_experts(forward_plan *plan, size_t experts)
-{
-    const size_t edges = 2 * (size_t)sysconf(_SC_PAGESIZE);
-    plan->resident = plan->expert = 0;
-    for (size_t e = 0; plan->experts && e < experts; e++) {
-        size_t bytes = 0;
-        for (size_t k = 0; k < 3; k++) {
-            forward_slot *const slot = &plan->slots[plan->experts[3 * e + k].slot];
-            if (k == 1 && plan->experts[3 * e].slot == plan->experts[3 * e + 1].slot)
-                continue;
-            slot->of_experts = true;
-            bytes += slot->packed ? (size_t)organ_weight_held_bytes(slot->weight, 1)
-                                  : slot->bytes / (size_t)slot->matrices + edges;
-            plan->resident += edges;
-        }
-        plan->expert = organ_larger(plan->expert, bytes);
-    }
-    for (size_t k = 0; k < plan->count; k++)
-        plan->resident += plan->slots[k].of_experts ? 0 : organ_to_line(plan->slots[k].bytes);
 }
 
 organ_status organ_forward_plan_make(organ_forward *forward, unsigned layer, forward_plan *plan, organ_error *error)
@@ -503,7 +532,7 @@ organ_status organ_forward_plan_make(organ_forward *forward, unsigned layer, for
     else
         add_dense(&b);
     if (!error->status)
-        measure_experts(plan, forward->config.experts);
+        organ_forward_plan_experts(plan, forward->config.experts);
     return measure_loading(&b);
 }
 
@@ -519,32 +548,6 @@ organ_status organ_forward_plan_head(organ_forward *forward, forward_plan *plan,
     return measure_slot(&b, plan->slots) ? error->status : measure_loading(&b);
 }
 
-/* Codes, scales and other inputs of a panel have at most twice the bytes of the panel, plus read buffers of this
- * size. */
-#define MADE_ROOM ((size_t)1 << 18)
-
-organ_status organ_forward_plan_foresee(const organ_forward *forward, organ_made_as as, forward_plan *plan,
-                                        organ_error *error)
-{
-    plan->bytes = 0;
-    for (size_t k = 0; k < plan->count && !error->status; k++) {
-        forward_slot *const slot = &plan->slots[k];
-        size_t loading = 0;
-        if (as == ORGAN_MADE_PACKED && slot->weight->rank > 1)
-            plan->panel =
-                organ_larger(plan->panel, 2 * organ_panel_bytes((size_t)slot->cols, ORGAN_REAL_F32) + MADE_ROOM);
-        if (slot->packed && as >= ORGAN_MADE_16) {
-            slot->packed = false;
-            slot->bytes = (size_t)slot->weight->elements * (as == ORGAN_MADE_16 ? sizeof(uint16_t) : sizeof(float));
-        }
-        plan->bytes += organ_to_line(slot->bytes);
-        if (organ_forward_load_size(forward, slot, &loading, error) == ORGAN_OK)
-            plan->reading = organ_larger(plan->reading, loading);
-    }
-    measure_experts(plan, forward->config.experts);
-    return error->status;
-}
-
 void organ_forward_plan_release(forward_plan *plan)
 {
     for (size_t k = 0; k < plan->count; k++)
@@ -552,4 +555,5 @@ void organ_forward_plan_release(forward_plan *plan)
     free(plan->slots);
     free(plan->experts);
     free(plan->expert_biases);
+    free(plan->head_norms);
 }

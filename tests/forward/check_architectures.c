@@ -23,6 +23,7 @@ static const char *const model_types[] = {
     "ernie4_5", "smollm3-interval",
     "glm", "glm4",
     "deepseek_v2", "deepseek_v2-lite", "deepseek_v3", "glm4_moe_lite", "kimi_k25", "mistral4", "mistral3-mistral4",
+    "cohere", "cohere2", "stablelm", "stablelm-parallel",
     "mistral3", "mistral3-flat", "gemma3", "gemma3-flat", "gemma3-short", "qwen2_5_vl", "qwen2_5_vl-flat",
     "qwen2_5_vl-top",
     "mixtral-stacked", "qwen3_moe-stacked", "qwen3_moe-dense", "qwen2_moe-dense", "olmoe", "olmoe-stacked",

@@ -101,7 +101,7 @@ START_TEST(configs_that_cannot_be)
         {"llama", "vocab_size", "97", {"'model.embed_tokens.weight' is 96 x 32, not 97 x 32"}},
         {"llama", "intermediate_size", "47", {"gate_proj.weight' is 48 x 32, not 47 x 32"}},
         {"llama", "rms_norm_eps", NULL, {"rms_norm_eps is missing"}},
-        {"llama", "rms_norm_eps", "-1", {"rms_norm_eps is -1"}},
+        {"llama", "rms_norm_eps", "-1", {"the eps of norms is -1"}},
         {"llama", "rms_norm_eps", "\"small\"", {"rms_norm_eps is \"small\", not a number"}},
         {"llama", "attention_bias", "false", {"q_proj.bias' is there", "config"}},
         {"llama", "attention_bias", "1", {"attention_bias is 1, not true or false"}},

@@ -261,6 +261,8 @@ static organ_status share_heads(const organ_cut_run *run, const organ_tensor *t,
         shares->cols = lists->q;
     else if (role != ORGAN_ROLE_O && organ_role_describe(role)->group == ORGAN_GROUP_SKELETON)
         return plan_refuse(t, "heads of attention with such a part cannot be cut", error);
+    else if (role == ORGAN_ROLE_NORM && strstr(t->name, "layernorm.norms."))
+        return plan_refuse(t, "it is the norm of one head, numbered: heads cannot be cut", error);
     else if (role == ORGAN_ROLE_NORM && (strstr(t->name, "q_norm") || strstr(t->name, "k_norm")) &&
              t->elements != head_size(run, (size_t)t->anatomy.layer))
         return plan_refuse(t, "it normalises over all heads together: heads cannot be cut", error);

@@ -80,8 +80,25 @@ static organ_status mark_part(organ_layers_heal *h, const heal_part *part, void 
     return error->status;
 }
 
+/* --heal solves the inputs of the feed-forward after the attention, and multiplies the final norm by one number. */
+static organ_status check_norms(const organ_layers_heal *h, organ_error *error)
+{
+    const organ_final_norm norm = organ_forward_final_norm(h->forward);
+    if (organ_forward_describe(h->forward)->parallel)
+        return organ_fail(error, ORGAN_USAGE,
+                          "%s: attention and feed-forward read the same hidden state: --heal needs layers in which the "
+                          "feed-forward follows the attention",
+                          h->is.model->path);
+    if (!norm.tensor || norm.biased)
+        return organ_fail(error, ORGAN_USAGE, "%s: the final norm has %s: --heal needs one with weights alone",
+                          h->is.model->path, norm.tensor ? "a bias" : "no weights");
+    return ORGAN_OK;
+}
+
 static organ_status mark_resolved(organ_layers_heal *h, bool *resolved, organ_error *error)
 {
+    if (check_norms(h, error) != ORGAN_OK)
+        return error->status;
     h->solved_count = 1; /* the final norm */
     if (for_parts(h, resolved, mark_part, error) != ORGAN_OK)
         return error->status;
