@@ -173,6 +173,7 @@ model.visual.blocks.0.mlp.up_proj.weight F32 64,64 16384"
 make drafted "$targets
 $drafts"
 ends 0 prune drafted -o drafted_pruned --json --quiet
+judge "towers and drafts are not run" jq -e '.donor.not_run == [{role: "vision", tensors: 1, bytes: 16384}, {role: "mtp", tensors: 2, bytes: 49152}]' ../out
 judge "targets without the drafts" jq -e '[.tensors[].name] == ["model.layers.0.self_attn.q_proj.weight", "model.layers.1.self_attn.q_proj.weight"]' ../out
 ends 0 prune drafted -o drafts_pruned --targets '*.layers.2.self_attn.q_proj.weight' --json --quiet
 judge "a draft that is named" jq -e '[.tensors[].name] == ["model.layers.2.self_attn.q_proj.weight"]' ../out

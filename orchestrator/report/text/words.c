@@ -226,7 +226,8 @@ static void put_stem(FILE *out, const char *path, organ_words_for to)
     free(stem);
 }
 
-/* "tiny-qwen2 (Qwen2ForCausalLM, safetensors, 3 files, 9.9 MB)" of an object like report.donor. */
+/* "tiny-qwen2 (Qwen2ForCausalLM, safetensors, 3 files, 9.9 MB)" of an object like report.donor; before the bracket
+ * "; not run: vision, 300 tensors of 800 MB". */
 static void put_model(FILE *out, const json_t *model)
 {
     char size[16], count[32];
@@ -235,9 +236,16 @@ static void put_model(FILE *out, const json_t *model)
     organ_text_visible(out, organ_json_text(model, "name"));
     fputs(" (", out);
     organ_text_visible(out, architecture);
-    fprintf(out, "%s%s, %s file%s, %s)", *architecture ? ", " : "", organ_json_text(model, "format"),
+    fprintf(out, "%s%s, %s file%s, %s", *architecture ? ", " : "", organ_json_text(model, "format"),
             organ_count_text(files, count), files == 1 ? "" : "s",
             organ_quantity_text(organ_json_count(model, "bytes"), size));
+    const json_t *row;
+    size_t k;
+    json_array_foreach(json_object_get(model, "not_run"), k, row)
+        fprintf(out, "%s %s, %s tensors of %s", k ? ";" : "; not run:", organ_json_text(row, "role"),
+                organ_count_text(organ_json_count(row, "tensors"), count),
+                organ_quantity_text(organ_json_count(row, "bytes"), size));
+    fputc(')', out);
 }
 
 static double words_sum_of(const json_t *rows, const char *key)

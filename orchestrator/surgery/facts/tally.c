@@ -44,16 +44,39 @@ json_t *organ_name_json(const char *path)
     return name;
 }
 
+/* The tensors of each tower and of draft layers, which the forward pass does not run. */
+static json_t *not_run_json(const organ_model *model)
+{
+    static const organ_role roles[] = {ORGAN_ROLE_VISION, ORGAN_ROLE_AUDIO, ORGAN_ROLE_MTP};
+    json_t *const list = json_array();
+    for (size_t k = 0; k < sizeof roles / sizeof *roles; k++) {
+        uint64_t tensors = 0, bytes = 0;
+        for (size_t t = 0; t < model->tensor_count; t++)
+            if (model->tensors[t].anatomy.role == roles[k]) {
+                tensors++;
+                bytes += model->tensors[t].bytes;
+            }
+        if (tensors)
+            json_array_append_new(list, ORGAN_OBJECT(SET_TEXT("role", organ_role_describe(roles[k])->name),
+                                                     SET_COUNT("tensors", tensors), SET_COUNT("bytes", bytes)));
+    }
+    return list;
+}
+
 json_t *organ_model_json(const organ_model *model)
 {
     uint64_t bytes = 0;
+    json_t *const not_run = not_run_json(model);
+    const bool all_run = json_array_size(not_run) == 0;
     for (size_t f = 0; f < model->file_count; f++)
         bytes += model->files[f].size;
-    return ORGAN_OBJECT(SET("name", organ_name_json(model->path)), SET_TEXT("format", model->format),
-                        SET_TEXT("architecture", model->config.architecture),
-                        SET_TEXT("model_type", model->config.model_type), SET_COUNT("files", model->file_count),
-                        SET_COUNT("bytes", bytes), SET_COUNT("tensors", model->tensor_count),
-                        SET_COUNT("elements", organ_model_elements(model)));
+    json_t *const facts = ORGAN_OBJECT(
+        SET("name", organ_name_json(model->path)), SET_TEXT("format", model->format),
+        SET_TEXT("architecture", model->config.architecture), SET_TEXT("model_type", model->config.model_type),
+        SET_COUNT("files", model->file_count), SET_COUNT("bytes", bytes), SET_COUNT("tensors", model->tensor_count),
+        SET_COUNT("elements", organ_model_elements(model)), SET_IF(!all_run, "not_run", json_incref(not_run)));
+    json_decref(not_run);
+    return facts;
 }
 
 json_t *organ_counts_json(size_t count, const uint64_t *counts)

@@ -38,7 +38,9 @@ json_t *organ_anatomy_rows_json(organ_json_row *row, const void *context);
 /* A model is called by the last part of its path; "." and ".." by that of the directory they are. */
 json_t *organ_name_json(const char *path);
 
-/* {"name", "format", "architecture", "model_type", "files", "bytes", "tensors", "elements"} */
+/* {"name", "format", "architecture", "model_type", "files", "bytes", "tensors", "elements"}; and "not_run", for a model
+ * with towers or draft layers, which the forward pass does not run: {"role", "tensors", "bytes"} of each of these
+ * roles. */
 json_t *organ_model_json(const organ_model *model);
 
 /* The shape of a tensor as a JSON array. */

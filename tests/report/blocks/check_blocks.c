@@ -17,6 +17,8 @@ static const char document[] =
     "\"d.1/OUT.gguf\","
     " \"figure\": 20.69228, \"figure_error\": 0.123456, \"part\": {\"count\": 2, \"text\": \"in\\u001b\"},"
     " \"model\": {\"name\": \"tiny\", \"architecture\": \"Q\", \"format\": \"gguf\", \"files\": 1, \"bytes\": 9900000},"
+    " \"tower\": {\"name\": \"tiny\", \"architecture\": \"Q\", \"format\": \"gguf\", \"files\": 1, \"bytes\": 9900000,"
+    " \"not_run\": [{\"role\": \"vision\", \"tensors\": 300, \"bytes\": 800000000}]},"
     " \"rows\": [{\"role\": \"q\", \"n\": 3, \"note\": \"\", \"told\": [\"one\", \"two\"]}, {\"role\": \"k\", \"n\": "
     "4, \"note\": \"odd\", "
     "\"zero\": -0.01, \"told\": [\"three\"]}], \"sum\": {\"n\": 7, \"zero\": 0.25}, "
@@ -65,6 +67,7 @@ static const struct {
             {"{output:stem}|", "d.1/OUT.|"},
             {"{part.count} {/part.count}", "2 2"},
             {"{model:model}", "tiny (Q, gguf, 1 file, 9.9 MB)"},
+            {"{tower:model}", "tiny (Q, gguf, 1 file, 9.9 MB; not run: vision, 300 tensors of 800 MB)"},
             {"{output:shell}", "d.1/OUT.gguf"},
             {"{figure:measured} {figure:+measured} {real:measured} {null:measured}",
              "20.6923 +- 0.1235 +20.6923 +- 0.1235 1.5000 too large"},
