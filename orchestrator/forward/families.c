@@ -306,14 +306,23 @@ void organ_forward_family_apply(const forward_family *f, organ_forward_config *c
     c->rope_neighbours = f->neighbours;
 }
 
+/* Returns the length of a name without the ending that nearly all have. */
+static int short_length(const char *name)
+{
+    static const char ending[] = "ForCausalLM";
+    const size_t length = strlen(name), less = sizeof ending - 1;
+    return (int)(length > less && strcmp(name + length - less, ending) == 0 ? length - less : length);
+}
+
 organ_status organ_forward_family_refuse(const char *label, const char *architecture, bool gguf, organ_error *error)
 {
-    char known[4096] = "";
+    char known[sizeof error->message] = "";
     size_t used = 0;
     for (size_t k = 0; k < sizeof families / sizeof *families; k++) {
         const char *const name = gguf ? families[k].gguf : families[k].architecture;
         if (name && used < sizeof known)
-            used += (size_t)snprintf(known + used, sizeof known - used, "%s%s", used ? ", " : "", name);
+            used += (size_t)snprintf(known + used, sizeof known - used, "%s%.*s", used ? ", " : "", short_length(name),
+                                     name);
     }
     return organ_fail(error, ORGAN_BAD_INPUT,
                       "%s: architecture '%.100s' is not supported by the forward pass, which supports %s", label,

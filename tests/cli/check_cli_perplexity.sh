@@ -130,7 +130,7 @@ mkdir strange
 ln -s "$PWD"/tiny-qwen2/* strange
 rm strange/config.json
 sed 's/Qwen2ForCausalLM/KlingonForCausalLM/' tiny-qwen2/config.json >strange/config.json
-refused 3 "architecture 'KlingonForCausalLM' is not supported by the forward pass, which supports LlamaForCausalLM, MistralForCausalLM, MixtralForCausalLM, Qwen2ForCausalLM," \
+refused 3 "architecture 'KlingonForCausalLM' is not supported by the forward pass, which supports Llama, Mistral, Mixtral, Qwen2," \
     perplexity strange --text $text
 rm -r strange
 refused 2 "--text" perplexity tiny-qwen2
