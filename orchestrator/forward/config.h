@@ -89,6 +89,9 @@ typedef struct organ_router_rule {
     bool logistic;      /* scores are the logistic of each value; false: the softmax over all experts */
     bool corrected;     /* experts are chosen by score plus a correction, which is not part of their factors */
     bool best_in_group; /* groups are compared by their best expert; false: by the sum of their two best */
+    bool late;          /* the logistic is taken of the chosen values only (Llama 4) */
+    bool into_inputs;   /* an expert's input is multiplied by its factor, and the outputs are summed without factors */
+    float cap;          /* values become cap tanh(value / cap) before that; 0: they stay */
     float least_sum;    /* factors are normalised by their sum, or by this number if the sum is less; 0: by the sum */
 } organ_router_rule;
 
@@ -139,8 +142,8 @@ typedef struct organ_forward_config {
     bool shared_gated; /* its output is multiplied by a logistic gate of the token */
     organ_router_rule router;
     unsigned router_groups,
-        router_groups_used;     /* number of groups, and of groups from which experts are chosen; below 2: no groups */
-    float router_scale;         /* multiplies the factors of all experts; 0: none */
+        router_groups_used; /* number of groups, and of groups from which experts are chosen; below 2: no groups */
+    float router_scale;     /* multiplies the factors of all experts; 0: none */
 } organ_forward_config;
 
 /* Reads the configuration from the key-values if the model has them, else from config.json. ORGAN_BAD_INPUT, naming

@@ -177,6 +177,9 @@ static organ_status check_experts(const char *label, const organ_forward_config 
     if (!(c->router_scale >= 0) || !isfinite(c->router_scale))
         return organ_fail(error, ORGAN_BAD_INPUT, "%s: what experts give is scaled by %g, which is not above 0", label,
                           (double)c->router_scale);
+    if (!(c->router.cap >= 0) || !isfinite(c->router.cap))
+        return organ_fail(error, ORGAN_BAD_INPUT, "%s: the soft cap of router values is %g, below 0", label,
+                          (double)c->router.cap);
     return check_groups(label, c, error);
 }
 

@@ -76,7 +76,8 @@ static void read_hf_scales(const config_hf_source *s, organ_forward_config *c)
     if (f->eps == 0 && !organ_config_member(s->root, eps))
         organ_fail(s->error, ORGAN_BAD_INPUT, "%s: %s is missing", s->label, eps);
     c->rms_eps = organ_config_real(s, s->root, eps, f->eps);
-    c->embedding_scale = f->scaled_embeddings ? sqrt((double)c->hidden) : 1;
+    const bool scaled = f->scaled_embeddings && (!f->scaled_key || organ_config_flag(s, f->scaled_key, false));
+    c->embedding_scale = scaled ? sqrt((double)c->hidden) : 1;
     c->residual_scale = c->logit_scale = 1;
     c->attention_scale = 1 / sqrt((double)c->head_dim);
     if (f->query_scalar) {
@@ -129,7 +130,9 @@ static organ_status read_hf_config(const config_hf_source *s, organ_forward_conf
     c->one_norm = c->parallel && f->one_norm;
     c->norm_adds_one = f->norm_adds_one;
     c->qk_norm = !f->qk_norm_key || organ_config_flag(s, f->qk_norm_key, false) ? f->qk_norm : ORGAN_QK_NORM_NONE;
-    c->value_scale = organ_config_number(s, f->value_scale);
+    if (f->value_scale.key) /* null means no scale */
+        c->value_scale = organ_config_real(s, s->root, f->value_scale.key,
+                                           json_object_get(s->root, f->value_scale.key) ? 0 : f->value_scale.otherwise);
     c->rope_interleaved = f->interleaved;
     c->qkv_bias = organ_config_flag_of(s, f->qkv_bias);
     c->output_bias = organ_config_flag_of(s, f->output_bias);
@@ -141,6 +144,8 @@ static organ_status read_hf_config(const config_hf_source *s, organ_forward_conf
     organ_config_ropes(s, c);
     if (s->error->status == ORGAN_OK)
         organ_config_windows(s, c);
+    if (s->error->status == ORGAN_OK)
+        organ_config_heads(s, c);
     if (s->error->status == ORGAN_OK)
         organ_config_positions(s, c);
     return s->error->status ? s->error->status : organ_forward_config_check(s->label, c, s->error);

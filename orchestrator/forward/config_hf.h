@@ -9,6 +9,7 @@
  * the windows. */
 void organ_config_ropes(const config_hf_source *s, organ_forward_config *config);
 void organ_config_windows(const config_hf_source *s, organ_forward_config *config);
+void organ_config_heads(const config_hf_source *s, organ_forward_config *config); /* after the windows */
 void organ_config_positions(const config_hf_source *s, organ_forward_config *config);
 /* Reads the sizes of latent attention into the configuration and all kinds of layers. */
 void organ_config_latent(const config_hf_source *s, organ_forward_config *config);

@@ -69,6 +69,41 @@ static void read_interval(const config_hf_source *s, organ_forward_config *c)
         make_mixture(&c->kinds[l], (l + 1) % interval == 0 && l >= first && (last == -1 || l <= last), c);
 }
 
+/* Llama 4: a list of numbers of layers, or every step-th layer, has experts. */
+static void read_steps(const config_hf_source *s, organ_forward_config *c)
+{
+    const json_t *const list = organ_config_member(s->root, "moe_layers");
+    const unsigned step = organ_config_size(s, "interleave_moe_layer_step", 1);
+    c->intermediate = organ_config_needed(s, "intermediate_size_mlp");
+    if (!list && step == 0)
+        organ_fail(s->error, ORGAN_BAD_INPUT, "%s: interleave_moe_layer_step is 0", s->label);
+    if (list && !json_is_array(list))
+        organ_config_refuse(s, "moe_layers", list, "a list of numbers of layers");
+    for (unsigned l = 0; (list || step) && l < c->layers; l++)
+        make_mixture(&c->kinds[l], !list && (l + 1) % step == 0, c);
+    for (size_t k = 0; k < json_array_size(list); k++) {
+        const json_t *const value = json_array_get(list, k);
+        if (!json_is_integer(value) || json_integer_value(value) < 0 || json_integer_value(value) >= c->layers)
+            organ_config_refuse(s, "moe_layers", value, "a number of a layer");
+        else
+            make_mixture(&c->kinds[json_integer_value(value)], true, c);
+    }
+}
+
+static void read_freq(const config_hf_source *s, organ_forward_config *c)
+{
+    const json_t *const list = organ_config_member(s->root, "moe_layer_freq");
+    if (!json_is_array(list) || json_array_size(list) != c->layers)
+        organ_fail(s->error, ORGAN_BAD_INPUT,
+                   "%s: neither mlp_layer_types nor moe_layer_freq is a list of num_hidden_layers", s->label);
+    for (unsigned l = 0; l < c->layers && !s->error->status; l++) {
+        const json_t *const value = json_array_get(list, l);
+        if (!json_is_integer(value) || json_integer_value(value) < 0 || json_integer_value(value) > 1)
+            organ_config_refuse(s, "moe_layer_freq", value, "0 or 1");
+        make_mixture(&c->kinds[l], json_integer_value(value) == 1, c);
+    }
+}
+
 static unsigned read_first(const config_hf_source *s, const forward_mixture *m)
 {
     if (!m->dense_first)
@@ -87,6 +122,10 @@ static void read_layers(const config_hf_source *s, const forward_mixture *m, org
         read_qwen_layers(s, c);
     else if (m->dense == DENSE_INTERVAL)
         read_interval(s, c);
+    else if (m->dense == DENSE_STEP)
+        read_steps(s, c);
+    else if (m->dense == DENSE_FREQ)
+        read_freq(s, c);
     else
         organ_forward_config_mixture(s->label, read_first(s, m), c, s->error);
     for (unsigned l = 0; l < c->layers; l++)
@@ -124,6 +163,8 @@ static void read_router(const config_hf_source *s, const forward_mixture *m, org
     c->gate_up_pairs = m->pairs;
     if (m->least_sum)
         c->router.least_sum = (float)organ_config_real(s, s->root, m->least_sum, m->router.least_sum);
+    if (m->cap)
+        c->router.cap = (float)organ_config_real(s, s->root, m->cap, 0);
     c->normalise_experts = organ_config_flag_of(s, m->normalise);
     c->router_groups = m->groups ? organ_config_size(s, m->groups, 1) : 0;
     c->router_groups_used = m->groups_used ? organ_config_size(s, m->groups_used, 1) : 0;
@@ -131,6 +172,19 @@ static void read_router(const config_hf_source *s, const forward_mixture *m, org
     if (m->scale && c->router_scale == 0)
         organ_fail(s->error, ORGAN_BAD_INPUT, "%s: %s is 0", s->label, m->scale);
     read_method(s, m, c);
+}
+
+/* Returns a number, which may be a list with the same number for each layer (HunYuan). */
+static unsigned read_used(const config_hf_source *s, const char *key)
+{
+    const json_t *const value = organ_config_member(s->root, key), *const first = json_array_get(value, 0);
+    if (!json_is_array(value))
+        return organ_config_needed(s, key);
+    for (size_t k = 0; k < json_array_size(value); k++)
+        if (!json_is_integer(first) || !json_equal(first, json_array_get(value, k)))
+            organ_config_refuse(s, key, value, "the same number for all layers");
+    const json_int_t used = json_integer_value(first);
+    return used < 0 || used > UINT32_MAX ? 0 : (unsigned)used;
 }
 
 void organ_config_experts(const config_hf_source *s, organ_forward_config *c)
@@ -144,7 +198,7 @@ void organ_config_experts(const config_hf_source *s, organ_forward_config *c)
     c->expert_intermediate = organ_config_needed(s, m->width);
     read_router(s, m, c);
     read_shared(s, m, c);
-    c->experts_used = organ_config_needed(s, m->used);
+    c->experts_used = read_used(s, m->used);
     if (c->experts == 0)
         organ_fail(s->error, ORGAN_BAD_INPUT, "%s: the number of experts is 0", s->label);
     if (!s->error->status)

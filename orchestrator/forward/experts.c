@@ -66,8 +66,9 @@ static void sum_token(void *context, size_t t, size_t worker)
     for (unsigned k = 0; k < c->experts_used; k++) {
         const size_t choice = t * c->experts_used + k;
         const float *from = j->outputs + j->place[choice] * hidden;
+        const float weight = c->router.into_inputs ? 1 : j->choices[choice].weight;
         for (size_t x = 0; x < hidden; x++)
-            out[x] += j->choices[choice].weight * from[x];
+            out[x] += weight * from[x];
     }
 }
 
@@ -76,7 +77,11 @@ static void gather_row(void *context, size_t row, size_t worker)
     (void)worker;
     const experts_job *j = context;
     const size_t hidden = (size_t)j->group->forward->config.hidden, token = j->token_of[j->base + row];
-    memcpy(j->inputs + row * hidden, j->normed + token * hidden, hidden * sizeof *j->inputs);
+    float *const to = j->inputs + row * hidden;
+    memcpy(to, j->normed + token * hidden, hidden * sizeof *to);
+    const float factor = j->weight_of[j->base + row];
+    for (size_t x = 0; j->group->forward->config.router.into_inputs && x < hidden; x++)
+        to[x] *= factor;
 }
 
 /* Sorts rows by expert; the tokens of an expert stay in order. */
@@ -145,9 +150,11 @@ static void weigh_row(void *context, size_t row, size_t worker)
 {
     (void)worker;
     const experts_job *j = context;
-    const size_t inner = (size_t)j->group->forward->config.expert_intermediate;
+    const organ_forward_config *const c = &j->group->forward->config;
+    const size_t inner = (size_t)c->expert_intermediate;
+    const float weight = c->router.into_inputs ? 1 : j->weight_of[row];
     for (size_t x = 0; x < inner; x++)
-        j->up[row * inner + x] = j->weight_of[row] * j->gate[row * inner + x];
+        j->up[row * inner + x] = weight * j->gate[row * inner + x];
 }
 
 static organ_status experts_share_rows(experts_job *j, size_t count, double work_of_row,

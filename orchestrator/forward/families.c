@@ -51,6 +51,25 @@ static const forward_name hy_names[] = {
 static const forward_name attended_names[] = {{PART_NORM_FEED, "post_attention_norm.weight"}, {0}};
 static const forward_name hunyuan_names[] = {
     {PART_NORM_Q, "self_attn.query_layernorm.weight"}, {PART_NORM_K, "self_attn.key_layernorm.weight"}, {0}};
+static const forward_name hunyuan_moe_names[] = {
+    {PART_NORM_Q, "self_attn.query_layernorm.weight"}, {PART_NORM_K, "self_attn.key_layernorm.weight"},
+    {PART_ROUTER, "mlp.gate.wg.weight"}, {PART_SHARED_GATE, "mlp.shared_mlp.gate_proj.weight"},
+    {PART_SHARED_UP, "mlp.shared_mlp.up_proj.weight"}, {PART_SHARED_DOWN, "mlp.shared_mlp.down_proj.weight"}, {0}};
+static const forward_name afmoe_names[] = {
+    {PART_NORM_FEED, "pre_mlp_layernorm.weight"}, {PART_NORM_FED, "post_mlp_layernorm.weight"},
+    {PART_ROUTER, "mlp.router.gate.weight"}, {PART_ROUTER_BIAS, "mlp.expert_bias"}, SHARED_EXPERTS, {0}};
+static const forward_name laguna_names[] = {
+    {PART_HEAD_GATE, "self_attn.g_proj.weight"},
+    {PART_ROUTER_BIAS, "mlp.experts.e_score_correction_bias"}, {0}};
+static const forward_name mimo_names[] = {{PART_SINKS, "self_attn.attention_sink_bias"}, {0}};
+static const forward_name llama4_names[] = {
+    {PART_GATE, "feed_forward.gate_proj.weight"}, {PART_UP, "feed_forward.up_proj.weight"},
+    {PART_DOWN, "feed_forward.down_proj.weight"}, {PART_ROUTER, "feed_forward.router.weight"},
+    {PART_EXPERTS_GATE_UP, "feed_forward.experts.gate_up_proj"},
+    {PART_EXPERTS_DOWN, "feed_forward.experts.down_proj"},
+    {PART_SHARED_GATE, "feed_forward.shared_expert.gate_proj.weight"},
+    {PART_SHARED_UP, "feed_forward.shared_expert.up_proj.weight"},
+    {PART_SHARED_DOWN, "feed_forward.shared_expert.down_proj.weight"}, {0}};
 static const forward_name gpt_oss_names[] = {{PART_ROUTER, "mlp.router.weight"}, {0}};
 
 static const forward_name glm4_names[] = {
@@ -85,6 +104,30 @@ static const forward_mixture logistic_mixture = {
     .scale = "routed_scaling_factor", .groups = "n_group", .groups_used = "topk_group",
     .dense_first = "first_k_dense_replace", .required = logistic_required};
 
+static const forward_mixture hunyuan_mixture = {
+    .experts = "num_experts", .experts_too = "num_local_experts", .used = "moe_topk", .width = "intermediate_size",
+    .shared_width = "intermediate_size", .normalise = {NULL, true}};
+static const char *const afmoe_required[] = {
+    "layer_types", "num_shared_experts", "num_dense_layers", "route_scale", NULL};
+static const forward_mixture afmoe_mixture = {
+    .experts = "num_experts", .experts_too = "num_local_experts", .used = "num_experts_per_tok",
+    .width = "moe_intermediate_size", .shared_count = "num_shared_experts", .router = LOGISTIC,
+    .normalise = {NULL, true}, .scale = "route_scale", .dense_first = "num_dense_layers", .required = afmoe_required};
+static const char *const laguna_required[] = {"layer_types", "mlp_layer_types", "moe_routed_scaling_factor", NULL};
+static const forward_mixture laguna_mixture = {
+    .experts = "num_experts", .experts_too = "num_local_experts", .used = "num_experts_per_tok",
+    .width = "moe_intermediate_size", .shared_width = "shared_expert_intermediate_size", .router = LOGISTIC,
+    .normalise = {NULL, true}, .scale = "moe_routed_scaling_factor", .cap = "moe_router_logit_softcapping",
+    .required = laguna_required};
+static const forward_mixture mimo_mixture = {
+    .experts = "n_routed_experts", .used = "num_experts_per_tok", .width = "moe_intermediate_size", .router = LOGISTIC,
+    .normalise = {"norm_topk_prob", true}, .scale = "routed_scaling_factor", .groups = "n_group",
+    .groups_used = "topk_group", .dense = DENSE_FREQ};
+static const char *const llama4_required[] = {"use_qk_norm", NULL};
+static const forward_mixture llama4_mixture = {
+    .experts = "num_local_experts", .used = "num_experts_per_tok", .width = "intermediate_size",
+    .shared_width = "intermediate_size", .router = {.logistic = true, .late = true, .into_inputs = true},
+    .dense = DENSE_STEP, .crossed = true, .required = llama4_required};
 static const forward_mixture gpt_oss_mixture = {
     .experts = "num_local_experts", .used = "num_experts_per_tok", .width = "intermediate_size",
     .normalise = {NULL, true}, .gguf_normalise = true, .biases = true, .crossed = true, .pairs = true};
@@ -156,6 +199,14 @@ static const forward_fixed deepseek3_fixed[] = {
     {"scoring_func", "\"sigmoid\""}, {"topk_method", "\"noaux_tc\""}, {"moe_layer_freq", "1"}, {0}};
 
 static const forward_fixed olmoe_fixed[] = {{"clip_qkv", "null"}, {0}};
+static const forward_fixed hunyuan_fixed[] = {
+    {"use_cla", "false"}, {"norm_topk_prob", "true"}, {"use_qk_norm", "true"}, {0}};
+static const forward_fixed afmoe_fixed[] = {
+    {"route_norm", "true"}, {"score_func", "\"sigmoid\""}, {"n_group", "1"}, {"topk_group", "1"}, {0}};
+static const forward_fixed laguna_fixed[] = {{"moe_apply_router_weight_on_input", "false"}, {0}};
+static const forward_fixed mimo_fixed[] = {
+    {"scoring_func", "\"sigmoid\""}, {"topk_method", "\"noaux_tc\""}, {"add_swa_attention_sink_bias", "true"},
+    {"add_full_attention_sink_bias", "false"}, {"swa_rope_theta", "10000"}, {0}};
 static const forward_fixed unbiased_fixed[] = {{"use_bias", "false"}, {"mlp_bias", "false"}, {0}};
 
 static const forward_multipliers granite_multipliers = {
@@ -199,6 +250,24 @@ static const forward_family families[] = {
     {.architecture = "Ministral3ForCausalLM", .windows = WINDOWS_ALL, .query = QUERY_ROPE, .head_dim = 128},
     {.architecture = "HunYuanDenseV1ForCausalLM", .theta = 1e4, ATTENTION_BIAS, .qk_norm = ORGAN_QK_NORM_HEAD,
      .qk_norm_last = true, .rope_alpha = true, .names = hunyuan_names},
+    {.architecture = "HunYuanMoEV1ForCausalLM", .theta = 1e4, ATTENTION_BIAS, .qk_norm = ORGAN_QK_NORM_HEAD,
+     .qk_norm_last = true, .rope_alpha = true, .mixture = &hunyuan_mixture, .names = hunyuan_moe_names,
+     .fixed = hunyuan_fixed},
+    {.architecture = "AfmoeForCausalLM", .theta = 1e4, ATTENTION_BIAS, .norms = ORGAN_NORMS_AROUND,
+     .qk_norm = ORGAN_QK_NORM_HEAD, .scaled_embeddings = true, .scaled_key = "mup_enabled",
+     .gate = ORGAN_GATE_LOGISTIC, .windows = WINDOWS_TYPES, .unrotated = UNROTATED_EVERY_FULL,
+     .mixture = &afmoe_mixture, .names = afmoe_names, .fixed = afmoe_fixed},
+    {.architecture = "LagunaForCausalLM", ATTENTION_BIAS, .qk_norm = ORGAN_QK_NORM_HEAD,
+     .gate = ORGAN_GATE_SOFTPLUS, .heads = HEADS_LAGUNA, .windows = WINDOWS_TYPES, .mixture = &laguna_mixture,
+     .names = laguna_names, .fixed = laguna_fixed},
+    {.architecture = "MiMoV2FlashForCausalLM", .theta = 5e6, .rotated_part = 0.334, .local = LOCAL_OWN,
+     .qkv_bias = {"attention_bias", false}, .heads = HEADS_MIMO, .windows = WINDOWS_TYPES,
+     .sinks = SINKS_WINDOWED, .value_scale = {"attention_value_scale", 0.707}, .mixture = &mimo_mixture,
+     .names = mimo_names, .fixed = mimo_fixed},
+    {.architecture = "Llama4ForCausalLM", .theta = 5e5, ATTENTION_BIAS, .neighbours = true,
+     .qk_norm = ORGAN_QK_NORM_HEAD, .qk_norm_key = "use_qk_norm", .qk_norm_last = true, .qk_norm_bare = true,
+     .query = QUERY_LLAMA4, .unrotated = UNROTATED_LIST, .chunk = "attention_chunk_size",
+     .mixture = &llama4_mixture, .names = llama4_names},
     {.architecture = "Phi3ForCausalLM", .gguf = "phi3", .theta = 1e4, .windows = WINDOWS_ALL, .names = phi3_names,
      .gguf_names = phi3_gguf_names},
     {.architecture = "GemmaForCausalLM", .gguf = "gemma", .theta = 1e4, .head_dim = 256, ATTENTION_BIAS,

@@ -27,6 +27,9 @@ typedef struct forward_number {
  * those of Llama 4: attn_scale, floor_scale, attn_temperature_tuning. */
 typedef enum forward_query { QUERY_NONE, QUERY_ROPE, QUERY_LLAMA4 } forward_query;
 
+/* Heads that differ between layers, or between k and v (config_hf_heads.c). */
+typedef enum forward_heads { HEADS_ALIKE, HEADS_LAGUNA, HEADS_MIMO } forward_heads;
+
 /* The layers that have sinks. */
 typedef enum forward_sinks { SINKS_NONE, SINKS_ALL, SINKS_WINDOWED } forward_sinks;
 
@@ -74,6 +77,9 @@ typedef struct forward_fixed {
 typedef enum forward_dense {
     DENSE_FIRST,   /* the leading ones */
     DENSE_QWEN,    /* mlp_only_layers, and all but every decoder_sparse_step-th layer */
+    DENSE_STEP,    /* moe_layers lists the others, else every interleave_moe_layer_step-th is one; dense layers are
+                      intermediate_size_mlp wide */
+    DENSE_FREQ,    /* where moe_layer_freq has 0 */
     DENSE_INTERVAL /* all but every moe_layer_interval-th from moe_layer_start_index to moe_layer_end_index */
 } forward_dense;
 
@@ -88,6 +94,7 @@ typedef struct forward_mixture {
     bool shared_gated;                 /* its output is multiplied by a logistic gate */
     organ_router_rule router;
     const char *least_sum;  /* member with router.least_sum */
+    const char *cap;        /* member with router.cap */
     forward_flag normalise; /* the factors of a token's experts are divided by their sum */
     bool gguf_normalise;    /* the same in llama.cpp, whose files may not say it */
     bool biases;            /* of the router and of each expert's gate, up and down */
@@ -114,7 +121,8 @@ typedef struct forward_family {
     organ_qk_norm qk_norm;
     const char *qk_norm_key;                 /* member that switches qk_norm on; NULL: always on */
     bool norm_adds_one;                      /* 1 + w, in safetensors; GGUF files have the sum */
-    bool scaled_embeddings;                  /* by sqrt(hidden_size) */
+    bool scaled_embeddings;                  /* by sqrt(hidden_size), */
+    const char *scaled_key;                  /* if this member is true; NULL: always */
     bool tied;                               /* tie_word_embeddings if config.json does not have it */
     bool interleaved;                        /* rotation pairs neighbours, in safetensors too */
     bool neighbours;                         /* the same; the forward pass rotates neighbours, rows keep their order */
@@ -136,6 +144,7 @@ typedef struct forward_family {
     forward_query query;
     organ_attention_gate gate;
     bool gate_heads;
+    forward_heads heads;
     const char *chunk;          /* size of chunks in layers that rotate q and k, or that layer_types names */
     forward_number value_scale; /* of v; null means 1 */
     bool rope_alpha;            /* rope_type "dynamic" with alpha: theta grows once, not with the length of a window */

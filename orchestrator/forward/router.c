@@ -41,8 +41,12 @@ static float powers_of(const organ_router *r, const bool *kept, const float *log
 
 static float logistics_of(const organ_router *r, const float *logits, float *room)
 {
+    const organ_router_rule *const rule = &r->config->router;
     memmove(room, logits, r->config->experts * sizeof *room);
-    organ_forward_logistic(r->kernels, room, r->config->experts);
+    if (rule->cap > 0)
+        r->kernels->softcap(room, r->config->experts, rule->cap);
+    if (!rule->late)
+        organ_forward_logistic(r->kernels, room, r->config->experts);
     return 1;
 }
 
@@ -132,6 +136,8 @@ void organ_forward_route(const organ_router *r, const bool *kept, const float *l
     for (unsigned k = 0; k < c->experts_used; k++) {
         const unsigned best = next_best(r, kept, room, chosen, k);
         chosen[k] = (organ_choice){.expert = best, .weight = room[best] / divisor};
+        if (c->router.late)
+            organ_forward_logistic(r->kernels, &chosen[k].weight, 1);
         all += chosen[k].weight;
     }
     if (c->router.logistic) /* all logistic values may be 0; the small constant avoids a division by 0 */

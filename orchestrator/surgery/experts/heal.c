@@ -213,8 +213,14 @@ organ_status organ_expert_heal_open(const organ_expert_heal_options *options, or
                           ORGAN_EXPERT_HEAL_WINDOWS, ORGAN_EXPERT_HEAL_WINDOWS);
     if (organ_along_check(options->calibration.samples, options->calibration.context, error) || open_layers(h, error))
         return error->status;
-    return organ_along_open(&h->walk, options->model, &h->targets, &h->work, options->engine, options->progress,
-                            &h->along, error);
+    if (organ_along_open(&h->walk, options->model, &h->targets, &h->work, options->engine, options->progress, &h->along,
+                         error) != ORGAN_OK)
+        return error->status;
+    return h->config->router.into_inputs
+               ? organ_fail(error, ORGAN_USAGE,
+                            "%s: the router's factors multiply the inputs of experts, which --heal does not support",
+                            options->model->path)
+               : ORGAN_OK;
 }
 
 void organ_expert_heal_close(organ_expert_heal *h)

@@ -258,6 +258,10 @@ organ_status organ_expert_measure_open(const organ_expert_measure_options *o, or
     if (organ_along_check(o->calibration.samples, o->calibration.context, error) ||
         organ_along_open(&m->walk, o->model, &m->targets, &m->work, o->engine, o->progress, &m->along, error))
         return error->status;
+    if (organ_forward_describe(organ_along_describe(m->along)->forward)->router.into_inputs)
+        return organ_fail(error, ORGAN_USAGE,
+                          "%s: the router's factors multiply the inputs of experts, which scores do not support",
+                          o->model->path);
     scores->tokens = (uint64_t)m->walk.calibration.samples * o->calibration.context;
     m->identity = measure_identity_of(m, error);
     scores->calibration = organ_along_json(m->along, "the donor's: nothing is cut while experts are measured");
