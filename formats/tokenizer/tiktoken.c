@@ -1,16 +1,37 @@
 /* SPDX-License-Identifier: MIT
- * tiktoken.model of Kimi: a line per token, its bytes as base64 and its rank, which is its id. The 256 ids after them
- * are special tokens: tokenizer_config.json names some, the others are "<|reserved_token_ID|>". The file has no
- * pattern; that of the tokenizer class TikTokenTokenizer is in cuttings.c. */
+ * tiktoken.model of Kimi and hy.tiktoken of Hunyuan: a line per token, its bytes as base64 and its rank, which is its
+ * id. The ids after them are special tokens. The files have neither these nor the pattern: both are in the Python code
+ * of the tokenizer's class, which tokenizer_config.json names, and here in a row for each class. */
 #include "formats/tokenizer/parts.h"
 
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 
-enum { CONFIG_LIMIT = 64 << 20, ID_LIMIT = 1 << 24, RESERVED = 256 };
+enum { CONFIG_LIMIT = 64 << 20, ID_LIMIT = 1 << 24, FIRST_SPECIAL = 5 };
 
-static const char class_name[] = "TikTokenTokenizer", config_name[] = "tokenizer_config.json", pattern_of[] = "kimi-k2";
+static const char config_name[] = "tokenizer_config.json";
+
+/* tokenization_kimi.py: a special token has the name that added_tokens_decoder gives its id, or
+ * "<|reserved_token_ID|>". tokenization_hy.py: five names, then extra tokens with numbers of their own. */
+typedef struct tiktoken_class {
+    const char *name, *cutting; /* cutting: a name in cuttings.c */
+    uint32_t special;           /* how many special tokens there are */
+    const char *first[FIRST_SPECIAL], *prefix;
+    bool numbered_by_id, decoder, adds_bos;
+} tiktoken_class;
+
+static const tiktoken_class classes[] = {
+    {"TikTokenTokenizer", "kimi-k2", 256, {NULL}, "<|reserved_token_", true, true, false},
+    {"HYTokenizer",
+     "hunyuan",
+     209,
+     {"<|endoftext|>", "<|startoftext|>", "<|bos|>", "<|eos|>", "<|pad|>"},
+     "<|extra_",
+     false,
+     false,
+     true},
+};
 
 /* ---- the lines ---- */
 
@@ -63,7 +84,8 @@ static organ_status read_token_lines(organ_tokenizer *t, const organ_json_text *
 
 /* ---- special tokens ---- */
 
-static organ_status check_decoder(const json_t *decoder, uint32_t count, organ_error *error)
+static organ_status check_decoder(const tiktoken_class *class, const json_t *decoder, uint32_t count,
+                                  organ_error *error)
 {
     const char *name;
     json_t *value;
@@ -73,10 +95,10 @@ static organ_status check_decoder(const json_t *decoder, uint32_t count, organ_e
     json_object_foreach((json_t *)decoder, name, value)
     {
         const json_t *const content = json_object_get(value, "content");
-        if (*name == '0' || !rank_of(name, strlen(name), &id) || id < count || id >= count + RESERVED)
+        if (*name == '0' || !rank_of(name, strlen(name), &id) || id < count || id >= count + class->special)
             return organ_fail(error, ORGAN_BAD_INPUT,
-                              "%s: added_tokens_decoder: '%.40s' is not one of the %d ids after the tokens 0 to %u",
-                              config_name, name, RESERVED, count - 1);
+                              "%s: added_tokens_decoder: '%.40s' is not one of the %u ids after the tokens 0 to %u",
+                              config_name, name, class->special, count - 1);
         if (!json_is_string(content) || json_string_length(content) == 0 ||
             json_string_length(content) > ORGAN_TOKEN_SIZE)
             return organ_fail(error, ORGAN_BAD_INPUT, "%s: added_tokens_decoder: '%s': 'content' is no text",
@@ -85,18 +107,23 @@ static organ_status check_decoder(const json_t *decoder, uint32_t count, organ_e
     return ORGAN_OK;
 }
 
-static organ_status add_special(organ_tokenizer *t, const json_t *decoder, uint32_t count, organ_error *error)
+static organ_status add_special(organ_tokenizer *t, const tiktoken_class *class, const json_t *config, uint32_t count,
+                                organ_error *error)
 {
-    if (check_decoder(decoder, count, error) != ORGAN_OK)
+    const json_t *const decoder = class->decoder ? json_object_get(config, "added_tokens_decoder") : NULL;
+    if (check_decoder(class, decoder, count, error) != ORGAN_OK)
         return error->status;
-    for (uint32_t id = count; id < count + RESERVED; id++) {
-        char key[16], reserved[40];
-        snprintf(key, sizeof key, "%u", id);
-        snprintf(reserved, sizeof reserved, "<|reserved_token_%u|>", id);
+    for (uint32_t k = 0; k < class->special; k++) {
+        char key[16], made[40];
+        const bool named = k < FIRST_SPECIAL && class->first[k];
+        const uint32_t number = class->numbered_by_id ? count + k : k - FIRST_SPECIAL;
+        snprintf(key, sizeof key, "%u", count + k);
+        snprintf(made, sizeof made, "%s%u|>", class->prefix, number);
         const json_t *const content = json_object_get(json_object_get(decoder, key), "content");
-        const organ_added added = {.text = content ? json_string_value(content) : reserved,
-                                   .bytes = content ? json_string_length(content) : strlen(reserved),
-                                   .id = id,
+        const char *const usual = named ? class->first[k] : made;
+        const organ_added added = {.text = content ? json_string_value(content) : usual,
+                                   .bytes = content ? json_string_length(content) : strlen(usual),
+                                   .id = count + k,
                                    .special = true};
         if (!organ_tokenizer_add(t, &added))
             return organ_fail_memory(error, config_name);
@@ -106,7 +133,7 @@ static organ_status add_special(organ_tokenizer *t, const json_t *decoder, uint3
 
 /* ---- all of it ---- */
 
-static organ_status load_config(const organ_model *model, json_t **config, organ_error *error)
+static organ_status load_config(const organ_model *model, const char *label, json_t **config, organ_error *error)
 {
     organ_json_text text = {.label = config_name};
     char *bytes = NULL;
@@ -114,33 +141,49 @@ static organ_status load_config(const organ_model *model, json_t **config, organ
     organ_model_load(model, config_name, CONFIG_LIMIT, &bytes, &text.length, error);
     text.bytes = bytes;
     if (!error->status && !bytes)
-        organ_fail(error, ORGAN_BAD_INPUT, "%s: %s is missing beside tiktoken.model: it names the tokenizer's class",
-                   model->path, config_name);
+        organ_fail(error, ORGAN_BAD_INPUT, "%s: %s is missing beside %s: it names the tokenizer's class", model->path,
+                   config_name, label);
     if (!error->status)
         organ_json_parse_object(&text, config, error);
     free(bytes);
-    if (error->status)
-        return error->status;
-    const char *const class = organ_json_plain(json_object_get(*config, "tokenizer_class"));
-    if (!class || strcmp(class, class_name) != 0)
-        organ_fail(error, ORGAN_BAD_INPUT,
-                   "%s: tokenizer_class '%.80s' is not supported with tiktoken.model, only '%s'", config_name,
-                   class ? class : "", class_name);
     return error->status;
+}
+
+static const tiktoken_class *tiktoken_class_of(const json_t *config, const char *label, organ_error *error)
+{
+    const char *const name = organ_json_plain(json_object_get(config, "tokenizer_class"));
+    for (size_t k = 0; name && k < sizeof classes / sizeof *classes; k++)
+        if (strcmp(name, classes[k].name) == 0)
+            return &classes[k];
+    organ_fail(error, ORGAN_BAD_INPUT,
+               "%s: tokenizer_class '%.80s' is not supported with %s, only TikTokenTokenizer and HYTokenizer",
+               config_name, name ? name : "", label);
+    return NULL;
+}
+
+static organ_status read_vocabulary_of(organ_tokenizer *t, const tiktoken_class *class, const json_t *config,
+                                       const organ_json_text *text, organ_error *error)
+{
+    if (read_token_lines(t, text, error) != ORGAN_OK)
+        return error->status;
+    const uint32_t count = (uint32_t)t->token_count;
+    organ_tokenizer_cut_by(t, text->label, organ_cutting_named(class->cutting, strlen(class->cutting)), error);
+    if (error->status || add_special(t, class, config, count, error) != ORGAN_OK)
+        return error->status;
+    return organ_tokenizer_ranked_end(t, text->label, 0, count, error);
 }
 
 organ_status organ_tokenizer_from_tiktoken(const organ_model *model, organ_tokenizer *t, const organ_json_text *text,
                                            organ_error *error)
 {
     json_t *config = NULL;
-    if (load_config(model, &config, error) == ORGAN_OK && read_token_lines(t, text, error) == ORGAN_OK) {
-        const uint32_t count = (uint32_t)t->token_count;
-        organ_tokenizer_cut_by(t, text->label, organ_cutting_named(pattern_of, sizeof pattern_of - 1), error);
-        if (!error->status && add_special(t, json_object_get(config, "added_tokens_decoder"), count, error) == ORGAN_OK)
-            organ_tokenizer_ranked_end(t, text->label, 0, count, error);
-    }
-    json_decref(config);
-    if (!error->status)
+    const tiktoken_class *class = NULL;
+    if (load_config(model, text->label, &config, error) == ORGAN_OK)
+        class = tiktoken_class_of(config, text->label, error);
+    if (class && read_vocabulary_of(t, class, config, text, error) == ORGAN_OK)
         organ_tokenizer_settings(model, t, NULL, error);
+    if (!error->status && !json_is_boolean(json_object_get(config, "add_bos_token")))
+        t->facts.adds_bos = class->adds_bos && t->facts.bos >= 0;
+    json_decref(config);
     return error->status ? error->status : organ_tokenizer_finish(t, error);
 }

@@ -17,7 +17,8 @@ static const struct source {
     organ_tokenizer_source *read;
 } sources[] = {{"tokenizer.json", organ_tokenizer_from_json},
                {"tekken.json", organ_tokenizer_from_tekken},
-               {"tiktoken.model", organ_tokenizer_from_tiktoken}};
+               {"tiktoken.model", organ_tokenizer_from_tiktoken},
+               {"hy.tiktoken", organ_tokenizer_from_tiktoken}};
 
 static organ_status read_beside(const organ_model *model, organ_tokenizer *t, organ_error *error)
 {
@@ -35,8 +36,8 @@ static organ_status read_beside(const organ_model *model, organ_tokenizer *t, or
     }
     return organ_fail(
         error, ORGAN_BAD_INPUT,
-        "%s: there is no tokenizer.json: copy it from the original model into this directory (tekken.json "
-        "and Kimi's tiktoken.model are read too)",
+        "%s: there is no tokenizer.json: copy it from the original model into this directory (tekken.json, "
+        "Kimi's tiktoken.model and Hunyuan's hy.tiktoken are read too)",
         model->path);
 }
 

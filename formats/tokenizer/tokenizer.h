@@ -17,10 +17,10 @@ ORGAN_API_BEGIN
 
 typedef struct organ_tokenizer organ_tokenizer;
 
-/* Reads tokenizer.ggml.* of a GGUF model, or the first of tokenizer.json, tekken.json and tiktoken.model that the
- * model's directory has (the first and the last with tokenizer_config.json). ORGAN_BAD_INPUT for malformed files and
- * for a kind that is not known (WordPiece, Unigram, ...), naming it. ORGAN_IO. *tokenizer is NULL on error. The caller
- * may close the model afterwards. */
+/* Reads tokenizer.ggml.* of a GGUF model, or the first of tokenizer.json, tekken.json, tiktoken.model and hy.tiktoken
+ * that the model's directory has (all but tekken.json with tokenizer_config.json). ORGAN_BAD_INPUT for malformed files
+ * and for a kind that is not known (WordPiece, Unigram, ...), naming it. ORGAN_IO. *tokenizer is NULL on error. The
+ * caller may close the model afterwards. */
 organ_status organ_tokenizer_open(const organ_model *model, organ_tokenizer **tokenizer, organ_error *error);
 void organ_tokenizer_close(organ_tokenizer *tokenizer); /* NULL is allowed */
 

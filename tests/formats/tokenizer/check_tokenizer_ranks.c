@@ -30,6 +30,12 @@ static organ_tokenizer *kind_of(const char *name)
         return tokenizer_gemma_gguf();
     if (strcmp(name, "tekken") == 0)
         return tokenizer_good(beside("fixtures/tokenizers/tekken.json", "tekken.json"));
+    if (strcmp(name, "hunyuan") == 0) {
+        beside("fixtures/tokenizers/kimi/tiktoken.model", "hy.tiktoken");
+        scratch_text("tokenizer_config.json",
+                     "{\"tokenizer_class\":\"HYTokenizer\",\"bos_token\":\"<|startoftext|>\"}");
+        return tokenizer_good(scratch_path(""));
+    }
     if (strcmp(name, "kimi") != 0)
         return tokenizer_kind(name);
     beside("fixtures/tokenizers/kimi/tokenizer_config.json", "tokenizer_config.json");
@@ -40,7 +46,7 @@ START_TEST(ids_are_those_of_the_kinds)
 {
     size_t bytes;
     char *text = tokenizer_hard_text(&bytes);
-    ck_assert_uint_eq(tokenizer_golden("fixtures/tokenizers/kinds.txt", text, bytes, kind_of), 10);
+    ck_assert_uint_eq(tokenizer_golden("fixtures/tokenizers/kinds.txt", text, bytes, kind_of), 12);
     free(text);
 }
 END_TEST
@@ -56,6 +62,7 @@ START_TEST(facts_of_the_kinds)
         const char *piece;
     } rows[] = {{"kimi", "byte-level BPE", 1528 + 256, 1528, 1529, false, 1533, "<|reserved_token_1533|>"},
                 {"kimi", "byte-level BPE", 1528 + 256, 1528, 1529, false, 10, "\n"},
+                {"hunyuan", "byte-level BPE", 1528 + 209, 1529, -1, true, 1536, "<|extra_3|>"},
                 {"tekken", "byte-level BPE", 10 + 893, 1, 2, true, 7, "<SPECIAL_7>"},
                 {"tekken", "byte-level BPE", 10 + 893, 1, 2, true, 20, "\n"},
                 {"gemma4-gguf", "SentencePiece BPE", 1502, -1, -1, false, 14, "\n"}};
