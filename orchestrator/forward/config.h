@@ -78,6 +78,7 @@ typedef struct organ_latent_config {
     unsigned rank;    /* numbers of the latent vector of keys and values, kv_lora_rank; 0: the model has none */
     unsigned q_rank;  /* numbers of the latent vector of queries, q_lora_rank; 0: q_proj computes queries directly */
     unsigned plain;   /* dimensions of a head's query and key that are not rotated, qk_nope_head_dim */
+    unsigned keys;    /* a query of sparse attention has up to that many keys, index_topk; 0: all before it */
     unsigned rotated; /* dimensions after them that are rotated, qk_rope_head_dim; all heads share those of the key */
 } organ_latent_config;
 

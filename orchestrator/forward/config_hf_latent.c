@@ -9,6 +9,8 @@ static void read_latent_sizes(const config_hf_source *s, organ_forward_config *c
     l->plain = organ_config_needed(s, "qk_nope_head_dim");
     l->rotated = organ_config_needed(s, "qk_rope_head_dim");
     l->q_rank = organ_config_size(s, "q_lora_rank", 0); /* null: none */
+    if (s->family->indexed && (l->keys = organ_config_needed(s, "index_topk")) == 0)
+        organ_fail(s->error, ORGAN_BAD_INPUT, "%s: index_topk is 0", s->label);
     if (!json_object_get(s->root, "q_lora_rank"))
         organ_fail(s->error, ORGAN_BAD_INPUT, "%s: q_lora_rank is missing", s->label);
 }

@@ -194,7 +194,10 @@ static const forward_mixture mellum_mixture = {
  * true. */
 static const forward_fixed deepseek2_fixed[] = {
     {"scoring_func", "\"softmax\""}, {"moe_layer_freq", "1"}, {"norm_topk_prob", "false"}, {"mlp_bias", "false"},
-    {0}};
+    {"rope_interleave", "true"}, {0}};
+static const forward_fixed deepseek32_fixed[] = {
+    {"scoring_func", "\"sigmoid\""}, {"topk_method", "\"noaux_tc\""}, {"moe_layer_freq", "1"},
+    {"rope_interleave", "true"}, {0}};
 static const forward_fixed deepseek3_fixed[] = {
     {"scoring_func", "\"sigmoid\""}, {"topk_method", "\"noaux_tc\""}, {"moe_layer_freq", "1"}, {0}};
 
@@ -335,6 +338,10 @@ static const forward_family families[] = {
      .mixture = &logistic_mixture, .fixed = deepseek3_fixed, .names = shared_experts_names},
     {.architecture = "Mistral4ForCausalLM", .latent = true, .query = QUERY_ROPE, ATTENTION_BIAS,
      .mixture = &mistral4_mixture, .names = shared_experts_names},
+    {.architecture = "DeepseekV32ForCausalLM", .theta = 1e4, .latent = true, .indexed = true, ATTENTION_BIAS,
+     .mixture = &glm4_lite_mixture, .fixed = deepseek32_fixed, .names = shared_experts_names},
+    {.architecture = "GlmMoeDsaForCausalLM", .theta = 1e4, .latent = true, .indexed = true, ATTENTION_BIAS,
+     .mixture = &glm4_lite_mixture, .fixed = deepseek32_fixed, .names = shared_experts_names},
     {.architecture = "Glm4MoeLiteForCausalLM", .theta = 1e4, .latent = true, ATTENTION_BIAS,
      .mixture = &glm4_lite_mixture, .fixed = deepseek3_fixed, .names = shared_experts_names},
     {.architecture = "CohereForCausalLM", .theta = 5e5, ATTENTION_BIAS, .norm = ORGAN_NORM_LAYER,

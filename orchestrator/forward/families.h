@@ -153,6 +153,7 @@ typedef struct forward_family {
     bool rotary_dim;            /* config.json may have rotary_dim, the rotated dimensions of a head */
     double rotated_part;        /* of a head, if config.json has no partial_rotary_factor; 0: all of it */
     bool latent;                /* all layers have multi-head latent attention */
+    bool indexed;               /* an indexer chooses index_topk keys for each query */
     const forward_fixed *fixed; /* ends with a key that is NULL; the pointer may be NULL */
     const forward_multipliers *multipliers;
     const forward_mixture *mixture;

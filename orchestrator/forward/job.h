@@ -368,6 +368,10 @@ size_t organ_forward_piece_rows(const forward_slot *slot);
 
 /* ---- latent attention (mla.c) ---- */
 
+/* Fails with ORGAN_USAGE if windows of that many tokens have more keys than a query of sparse attention: the forward
+ * pass has no indexer, which would choose among them. */
+organ_status organ_forward_check_keys(const organ_forward *forward, size_t tokens, organ_error *error);
+
 /* Queries and rows of the tokens of a group. */
 typedef struct forward_latent {
     const forward_rotation *rotation;

@@ -38,6 +38,18 @@ size_t organ_forward_latent_scratch(const organ_latent_config *c)
     return c->rank ? FORWARD_QUERIES * (mla_width(c) + c->rank) : 0;
 }
 
+organ_status organ_forward_check_keys(const organ_forward *f, size_t tokens, organ_error *error)
+{
+    const unsigned keys = f->config.latent.keys;
+    return keys == 0 || tokens <= keys
+               ? ORGAN_OK
+               : organ_fail(
+                     error, ORGAN_USAGE,
+                     "%s: a window of %zu tokens needs the indexer of sparse attention (index_topk %u), which is "
+                     "not supported; windows of up to %u tokens do not need it",
+                     f->model->path, tokens, keys, keys);
+}
+
 /* ---- projections ---- */
 
 static void norm_latents(void *context, size_t index, size_t worker)

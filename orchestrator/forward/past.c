@@ -87,6 +87,8 @@ organ_status organ_forward_past_open(organ_forward *f, size_t first, size_t most
     const uint64_t token = past_floats(f) * (uint64_t)sizeof(float);
     const size_t together = begins_anew(f, first, most) ? most : first;
     *past = NULL;
+    if (organ_forward_check_keys(f, most, error))
+        return error->status;
     growing g = {f, together, most <= UINT64_MAX / 4 / token ? most * token : UINT64_MAX / 4};
     if (!holds_text(&g, f->engine->memory))
         return organ_memory_refuse(error, f->engine->memory, organ_memory_enough(f->engine->memory, holds_text, &g),
