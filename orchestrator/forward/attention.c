@@ -26,6 +26,7 @@ typedef struct attention_job {
     size_t before;
     float *room;            /* of organ_forward_latent_project */
     float *factors;         /* of q, for each token of the group; NULL: none */
+    bool shared;            /* k and v are those of an earlier layer */
     const size_t *position; /* for each token of the group, its row in the rotation tables */
     attention_tile *tiles;
     size_t tile_count;
@@ -107,6 +108,31 @@ static void turn_heads(const attention_job *j, float *heads, size_t count, size_
         norm_heads(j, heads, count, norm);
 }
 
+/* Divides each head of v by its root mean square, if the architecture has that norm. */
+static void norm_values(const attention_job *j, float *heads)
+{
+    const organ_forward_config *c = &j->group->forward->config;
+    const size_t dim = j->kind->value_dim;
+    for (size_t h = 0; c->value_norm && h < j->kind->kv_heads; h++)
+        organ_forward_norm(heads + h * dim, NULL, 0, c->rms_eps, dim, heads + h * dim);
+}
+
+/* Completes k and v of a token and leaves them in its state for later layers, if these share them. The tokens before
+ * the group are in a KV cache, which has those of later layers, too. */
+static void turn_keys(const attention_job *j, size_t t)
+{
+    float *const k = j->k + (j->before + t) * j->k_width, *const v = j->v + (j->before + t) * j->v_width;
+    if (j->kind->value_is_key)
+        memcpy(v, k, j->v_width * sizeof *v);
+    norm_values(j, v);
+    turn_heads(j, k, j->kind->kv_heads, t, PART_NORM_K);
+    if (j->kind->shared_at) {
+        float *const state = j->group->states + t * j->group->forward->config.state + j->kind->shared_at;
+        memcpy(state, k, j->k_width * sizeof *k);
+        memcpy(state + j->k_width, v, j->v_width * sizeof *v);
+    }
+}
+
 static void turn_tokens(void *context, size_t index, size_t worker)
 {
     (void)worker;
@@ -116,7 +142,8 @@ static void turn_tokens(void *context, size_t index, size_t worker)
         turn_heads(j, j->q + t * j->q_width, j->kind->heads, t, PART_NORM_Q);
         for (size_t x = 0; j->factors && x < j->q_width; x++)
             j->q[t * j->q_width + x] *= j->factors[t];
-        turn_heads(j, j->k + (j->before + t) * j->k_width, j->kind->kv_heads, t, PART_NORM_K);
+        if (!j->shared)
+            turn_keys(j, t);
     }
 }
 
@@ -276,6 +303,8 @@ static organ_status project(attention_job *j, const float *normed, organ_error *
     size_t named = SIZE_MAX;
     for (size_t p = 0; p < 3; p++) {
         const forward_view view = g->layer->plan->parts[parts[p]];
+        if (view.slot == SIZE_MAX) /* k and v of an earlier layer, or v from the projection of k */
+            continue;
         forward_linear linear = organ_forward_linear_of(g->layer, view, widths[p]);
         linear.bias = organ_forward_values(g->layer, (forward_part)(PART_BIAS_Q + p));
         if (view.slot != named && organ_forward_tap(g, view, g->first, g->tokens, linear.in, normed, error))
@@ -341,6 +370,7 @@ organ_status organ_forward_attention(forward_group *g, organ_error *error)
     const organ_layer_kind *const kind = g->layer->kind;
     attention_job j = {.group = g,
                        .kind = kind,
+                       .shared = kind->shares_with != (size_t)(kind - c->kinds),
                        .q_width = (size_t)kind->heads * kind->head_dim,
                        .k_width = organ_forward_keys_width(c, kind),
                        .v_width = organ_forward_values_width(kind),
@@ -358,6 +388,10 @@ organ_status organ_forward_attention(forward_group *g, organ_error *error)
         j.k = g->before->keys;
         j.v = g->before->values;
         j.before = g->before->tokens;
+    } else if (j.shared) {
+        j.k = g->states + kind->shared_at;
+        j.v = j.k + j.k_width;
+        j.k_width = j.v_width = (size_t)c->state;
     }
     if (kind->latent) { /* a row is the key, its beginning the value */
         j.v_width = j.key_dim = j.k_width;

@@ -17,7 +17,9 @@ typedef enum organ_rope {
     ORGAN_ROPE_YARN,
     ORGAN_ROPE_DYNAMIC, /* for windows beyond the original context, theta grows with the length of the window */
     /* divides frequencies by short factors up to the original context and by long factors beyond it */
-    ORGAN_ROPE_LONGROPE
+    ORGAN_ROPE_LONGROPE,
+    /* of the pairs of a head only the first `angles` turn, by theta ^ (-2 k / dimensions) for pair k (Gemma 4) */
+    ORGAN_ROPE_PROPORTIONAL
 } organ_rope;
 
 typedef struct organ_rope_config {
@@ -25,6 +27,7 @@ typedef struct organ_rope_config {
     double theta, factor, low_freq_factor, high_freq_factor, beta_fast, beta_slow, attention_factor;
     uint64_t original_context; /* original_max_position_embeddings; dynamic: max_position_embeddings */
     unsigned dimensions;       /* rotated dimensions of a head: head_dim, or less with partial_rotary_factor */
+    unsigned angles;           /* proportional: pairs that turn */
     bool exact_range;          /* yarn: do not round the bounds of the ramp to whole dimensions ("truncate": false) */
     /* longrope: dimensions / 2 each, from config.json; NULL for a GGUF file, which has them as tensors */
     const float *short_factors, *long_factors;
@@ -70,7 +73,18 @@ typedef struct organ_layer_kind {
     bool rotated;             /* q and k get positions, by rope, or by rope_local in a layer with a window */
     bool sinks;               /* each head has a sink: a score without a key, which takes part in the softmax */
     bool mixture;             /* the feed-forward has routed experts; false: it is dense */
-    uint64_t intermediate;    /* width of a dense feed-forward; 0 for a mixture */
+    /* width of a dense feed-forward; 0 for a mixture, except where both run in parallel on the same hidden state */
+    uint64_t intermediate;
+    bool value_is_key; /* v is the projection of k before its norm; the layer has no projection for v */
+    /* The last layers of a model may have no k and v of their own and use those of an earlier layer, `shares_with`,
+     * which leaves them in the states of the tokens at `shared_at` (k, then v). shared_at is 0 where nothing is shared.
+     */
+    uint64_t shared_at;
+    unsigned shares_with; /* the layer's own number if it has k and v */
+    /* With gate_is_cut, each value of the gate loses mean + gate_cut x standard deviation of its row and becomes 0 if
+     * it is then below 0 (Gemma 3n). */
+    bool gate_is_cut;
+    float gate_cut;
 } organ_layer_kind;
 
 /* Multi-head latent attention (DeepSeek-V2): keys and values of all heads are computed from one latent vector. */
@@ -102,8 +116,11 @@ typedef struct organ_forward_config {
     organ_layer_kind *kinds;                            /* one for each layer */
     organ_latent_config latent;                         /* of the layers with latent attention */
     uint64_t hidden, intermediate, vocabulary, context; /* context: max_position_embeddings */
-    double rms_eps, attention_scale, embedding_scale;   /* scale of scores: usually 1 / sqrt(head_dim) */
-    double attention_softcap, final_softcap;            /* 0: none */
+    /* Floats of a token's state between two layers, which begins with the hidden state: `hidden`, and in some
+     * architectures more: the other streams of AltUp, then the keys and values that later layers share. */
+    uint64_t state;
+    double rms_eps, attention_scale, embedding_scale; /* scale of scores: usually 1 / sqrt(head_dim) */
+    double attention_softcap, final_softcap;          /* 0: none */
     organ_activation activation;
     /* Limit of gate and up, and alpha, for the clamped SwiGLU of gpt-oss (forward/clamp.c); gate_limit 0: not clamped
      */
@@ -129,6 +146,14 @@ typedef struct organ_forward_config {
     double value_scale; /* factor of v; 0: none */
     bool norm_adds_one, tied_output;
     bool nested;                          /* the configuration is the text part of a multimodal model's */
+    bool value_norm;   /* each head of v is divided by its root mean square */
+    bool layer_scaled; /* each layer ends with a product by a number of its own */
+    bool dual_feed;    /* a mixture runs in parallel with a dense feed-forward, with norms of its own (Gemma 4) */
+    unsigned per_layer_width;             /* of the per-layer embeddings (Gemma 3n and 4); 0: none */
+    uint64_t per_layer_vocabulary;        /* their rows */
+    unsigned streams;                     /* AltUp (Gemma 3n): hidden states of a token; 0: one */
+    unsigned laurel_rank;                 /* with AltUp: rank of the path in parallel with the attention */
+    bool streams_scaled;                  /* with AltUp: altup_correct_scale */
     bool qkv_bias, output_bias, mlp_bias; /* linear layers with a bias; for a GGUF file, as found in its tensors */
     bool rope_interleaved; /* rotation pairs neighbouring rows of Q and K: in GGUF files of the llama kind and in
                               safetensors of some architectures; undone during loading */

@@ -31,7 +31,8 @@ organ_status organ_forward_config_kinds(const char *label, organ_forward_config 
                                          .head_dim = c->head_dim,
                                          .value_dim = c->head_dim,
                                          .rotated = true,
-                                         .intermediate = c->intermediate};
+                                         .intermediate = c->intermediate,
+                                         .shares_with = l};
     return ORGAN_OK;
 }
 
@@ -43,7 +44,8 @@ organ_status organ_forward_config_mixture(const char *label, unsigned first, org
                           c->layers);
     for (unsigned l = first; l < c->layers; l++) {
         c->kinds[l].mixture = true;
-        c->kinds[l].intermediate = 0;
+        if (!c->dual_feed)
+            c->kinds[l].intermediate = 0;
     }
     if (first == c->layers)
         c->experts = c->experts_used = 0;
@@ -73,19 +75,36 @@ void organ_forward_config_sinks(organ_forward_config *c, forward_sinks sinks)
 
 /* ---- checks ---- */
 
+/* Returns the least width of a head that the rotation turns; that of the model if no layer uses it. */
+static unsigned turned_width(const organ_forward_config *c, const organ_rope_config *rope)
+{
+    unsigned least = 0;
+    for (unsigned l = 0; l < c->layers; l++) {
+        const organ_layer_kind *const kind = &c->kinds[l];
+        if (rope == (kind->window ? &c->rope_local : &c->rope) && (least == 0 || kind->head_dim < least))
+            least = kind->head_dim;
+    }
+    return least ? least : c->head_dim;
+}
+
 static organ_status check_rope(const char *label, const organ_forward_config *c, const organ_rope_config *rope,
                                organ_error *error)
 {
-    if (rope->dimensions == 0 || rope->dimensions % 2 || rope->dimensions > c->head_dim)
+    const unsigned width = turned_width(c, rope);
+    if (rope->dimensions == 0 || rope->dimensions % 2 || rope->dimensions > width)
         return organ_fail(error, ORGAN_BAD_INPUT,
                           "%s: %u of %u dimensions of a head are rotated: not an even number from 2 to head_dim", label,
-                          rope->dimensions, c->head_dim);
+                          rope->dimensions, width);
+    if (rope->kind == ORGAN_ROPE_PROPORTIONAL && rope->angles == 0)
+        return organ_fail(error, ORGAN_BAD_INPUT, "%s: partial_rotary_factor turns no pair of a head of %u", label,
+                          rope->dimensions);
     if (!(rope->theta > 1) || !isfinite(rope->theta))
         return organ_fail(error, ORGAN_BAD_INPUT, "%s: rope_theta is %g, not above 1", label, rope->theta);
     if (rope->kind != ORGAN_ROPE_DEFAULT && (!(rope->factor > 0) || !isfinite(rope->factor)))
         return organ_fail(error, ORGAN_BAD_INPUT, "%s: the rope scaling factor is %g, not above 0", label,
                           rope->factor);
-    if (rope->kind != ORGAN_ROPE_DEFAULT && rope->kind != ORGAN_ROPE_LINEAR && rope->original_context == 0)
+    if (rope->kind != ORGAN_ROPE_DEFAULT && rope->kind != ORGAN_ROPE_LINEAR && rope->kind != ORGAN_ROPE_PROPORTIONAL &&
+        rope->original_context == 0)
         return organ_fail(error, ORGAN_BAD_INPUT, "%s: original_max_position_embeddings is 0", label);
     if (rope->kind == ORGAN_ROPE_DYNAMIC && rope->dimensions == 2)
         return organ_fail(error, ORGAN_BAD_INPUT, "%s: rope_type 'dynamic' has no meaning for 2 dimensions of a head",
@@ -198,13 +217,13 @@ static organ_status check_latent(const char *label, const organ_latent_config *l
     return l->q_rank ? check_size(label, "q_lora_rank", l->q_rank, 1 << 16, error) : ORGAN_OK;
 }
 
-static organ_status check_kind(const char *label, const organ_layer_kind *kind, organ_error *error)
+static organ_status check_kind(const char *label, const organ_layer_kind *kind, bool dense, organ_error *error)
 {
     if (check_size(label, "num_attention_heads", kind->heads, 1 << 16, error) ||
         check_size(label, "num_key_value_heads", kind->kv_heads, 1 << 16, error) ||
         check_size(label, "head_dim", kind->head_dim, 1 << 14, error) ||
         check_size(label, "v_head_dim", kind->value_dim, 1 << 14, error) ||
-        (!kind->mixture && check_size(label, "intermediate_size", kind->intermediate, 1 << 24, error)))
+        (dense && check_size(label, "intermediate_size", kind->intermediate, 1 << 24, error)))
         return error->status;
     if (kind->heads % kind->kv_heads)
         return organ_fail(error, ORGAN_BAD_INPUT,
@@ -221,8 +240,10 @@ static organ_status check_kind(const char *label, const organ_layer_kind *kind, 
 
 organ_status organ_forward_config_check(const char *label, organ_forward_config *c, organ_error *error)
 {
+    c->state = c->state ? c->state : c->hidden;
     for (unsigned l = 0; l < c->layers && !error->status; l++)
-        if (check_kind(label, &c->kinds[l], error) == ORGAN_OK && c->kinds[l].latent)
+        if (check_kind(label, &c->kinds[l], c->dual_feed || !c->kinds[l].mixture, error) == ORGAN_OK &&
+            c->kinds[l].latent)
             check_latent(label, &c->latent, error);
     if (error->status || check_size(label, "hidden_size", c->hidden, 1 << 20, error) ||
         check_size(label, "vocab_size", c->vocabulary, 1 << 28, error) || check_numbers(label, c, error) ||

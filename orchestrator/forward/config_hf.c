@@ -28,16 +28,20 @@ static void read_activation(const config_hf_source *s, organ_forward_config *c)
         organ_fail(s->error, ORGAN_BAD_INPUT, "%s: %s '%s' is not supported", s->label, key, word);
 }
 
+#define WIDTH "intermediate_size"
+
 static void read_sizes(const config_hf_source *s, organ_forward_config *c)
 {
     const forward_mixture *const mixture = s->family->mixture;
-    const bool all_mixtures = mixture && !mixture->dense_first;
+    const bool all_mixtures = mixture && !mixture->dense_first && !s->family->dual_feed;
     c->layers = organ_config_needed(s, "num_hidden_layers");
     c->heads = organ_config_needed(s, "num_attention_heads");
     c->kv_heads = organ_config_size(s, "num_key_value_heads", c->heads);
     c->hidden = organ_config_needed(s, "hidden_size");
-    c->intermediate =
-        all_mixtures ? organ_config_size(s, "intermediate_size", 0) : organ_config_needed(s, "intermediate_size");
+    const bool optional = all_mixtures || (s->family->streams && json_is_array(json_object_get(s->root, WIDTH)));
+    c->intermediate = optional ? 0 : organ_config_needed(s, WIDTH);
+    if (all_mixtures)
+        c->intermediate = organ_config_size(s, WIDTH, 0);
     c->vocabulary = organ_config_needed(s, "vocab_size");
     c->context = organ_config_needed(s, "max_position_embeddings");
     const unsigned own = s->family->head_dim;
@@ -113,6 +117,17 @@ static void refuse_others(const config_hf_source *s)
     }
 }
 
+/* Gemma 4 has "vision" where only images are read in both directions. */
+static void refuse_bidirectional(const config_hf_source *s)
+{
+    static const char key[] = "use_bidirectional_attention";
+    const char *const word = organ_json_plain(organ_config_member(s->root, key));
+    if (!(word && s->family->per_layer && strcmp(word, "vision") == 0) && organ_config_member(s->root, key) &&
+        !json_is_false(organ_config_member(s->root, key)))
+        organ_config_refuse(s, key, organ_config_member(s->root, key),
+                            "false: attention to later tokens is not supported");
+}
+
 static organ_status read_hf_config(const config_hf_source *s, organ_forward_config *c)
 {
     const forward_family *const f = s->family;
@@ -139,15 +154,18 @@ static organ_status read_hf_config(const config_hf_source *s, organ_forward_conf
     c->mlp_bias = organ_config_flag_of(s, f->mlp_bias);
     c->nested = s->root != s->file;
     c->tied_output = is_tied(s);
-    if (organ_config_flag(s, "use_bidirectional_attention", false))
-        organ_fail(s->error, ORGAN_BAD_INPUT, "%s: use_bidirectional_attention is not supported", s->label);
-    organ_config_ropes(s, c);
+    refuse_bidirectional(s);
     if (s->error->status == ORGAN_OK)
         organ_config_windows(s, c);
     if (s->error->status == ORGAN_OK)
         organ_config_heads(s, c);
     if (s->error->status == ORGAN_OK)
+        organ_config_global_heads(s, c);
+    organ_config_ropes(s, c);
+    if (s->error->status == ORGAN_OK)
         organ_config_positions(s, c);
+    if (s->error->status == ORGAN_OK)
+        organ_config_gemma(s, c);
     return s->error->status ? s->error->status : organ_forward_config_check(s->label, c, s->error);
 }
 

@@ -5,6 +5,11 @@
 
 #include "orchestrator/forward/config_json.h"
 
+/* Sizes of heads in layers without a window; after organ_config_heads and before organ_config_ropes. */
+void organ_config_global_heads(const config_hf_source *s, organ_forward_config *config);
+/* Pieces of Gemma 3n and Gemma 4; after all others. */
+void organ_config_gemma(const config_hf_source *s, organ_forward_config *config);
+
 /* organ_config_experts, _windows and _positions need the kinds of layers, and _positions
  * the windows. */
 void organ_config_ropes(const config_hf_source *s, organ_forward_config *config);

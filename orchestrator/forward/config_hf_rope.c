@@ -14,8 +14,8 @@ static void read_kind(const config_hf_source *s, const json_t *object, organ_rop
         organ_rope kind;
     } kinds[] = {{"default", ORGAN_ROPE_DEFAULT}, {"linear", ORGAN_ROPE_LINEAR},   {"llama3", ORGAN_ROPE_LLAMA3},
                  {"yarn", ORGAN_ROPE_YARN},       {"dynamic", ORGAN_ROPE_DYNAMIC}, {"longrope", ORGAN_ROPE_LONGROPE},
-                 {"su", ORGAN_ROPE_LONGROPE},     {"mrope", ORGAN_ROPE_DEFAULT}}; /* of Qwen's vision models: the same
-                                                                                     for a text */
+                 {"su", ORGAN_ROPE_LONGROPE},     {"proportional", ORGAN_ROPE_PROPORTIONAL},
+                 {"mrope", ORGAN_ROPE_DEFAULT}}; /* of Qwen's vision models: the same for a text */
     const char *word = organ_config_word(s, object, "rope_type", organ_config_word(s, object, "type", "default"));
     /* Early files of Phi-3 use another name. */
     if (strcmp(word, "yarn") == 0 && organ_config_member(object, "long_factor"))
@@ -82,11 +82,12 @@ static void read_longrope(const config_hf_source *s, const json_t *object, const
 
 /* The rotated dimensions of a head are the last ones with latent attention; partial_rotary_factor, if there is one, is
  * their part of the head. With `counted`, rotary_dim is their number. */
-static unsigned rotated_dimensions(const config_hf_source *s, double part, bool counted, const organ_forward_config *c)
+static unsigned rotated_dimensions(const config_hf_source *s, double part, bool counted, unsigned head_dim,
+                                   const organ_forward_config *c)
 {
-    const unsigned of_part = part > 0 && part <= 1 ? (unsigned)(c->head_dim * part) : 0;
+    const unsigned latent = c->latent.rotated, width = latent ? c->head_dim : head_dim;
+    const unsigned of_part = part > 0 && part <= 1 ? (unsigned)(width * part) : 0;
     const unsigned dimensions = counted ? organ_config_size(s, "rotary_dim", of_part) : of_part;
-    const unsigned latent = c->latent.rotated;
     if (latent && dimensions != latent && dimensions != c->head_dim)
         organ_fail(s->error, ORGAN_BAD_INPUT, "%s: partial_rotary_factor is %g, but qk_rope_head_dim %u of %u",
                    s->label, part, latent, c->head_dim);
@@ -125,7 +126,7 @@ static void read_query_scale(const config_hf_source *s, const json_t *object, or
 }
 
 /* `object` has the fields of the rotation, or is NULL; `theta` is the default. */
-static organ_rope_config read_rope(const config_hf_source *s, const json_t *object, double theta,
+static organ_rope_config read_rope(const config_hf_source *s, const json_t *object, double theta, unsigned head_dim,
                                    const organ_forward_config *c)
 {
     organ_rope_config rope = {.attention_factor = 1};
@@ -134,12 +135,18 @@ static organ_rope_config read_rope(const config_hf_source *s, const json_t *obje
                                           organ_config_real(s, s->root, "partial_rotary_factor", own));
     const bool has_part =
         organ_config_member(object, "partial_rotary_factor") || organ_config_member(s->root, "partial_rotary_factor");
-    rope.dimensions = rotated_dimensions(s, part, s->family->rotary_dim && !has_part, c);
+    rope.dimensions = rotated_dimensions(s, part, s->family->rotary_dim && !has_part, head_dim, c);
     rope.theta = organ_config_real(s, object, "rope_theta", theta);
     read_kind(s, object, &rope);
     read_alpha(s, object, &rope);
     if (rope.kind == ORGAN_ROPE_DEFAULT)
         return rope;
+    if (rope.kind == ORGAN_ROPE_PROPORTIONAL) {
+        rope.angles = rope.dimensions / 2;
+        rope.dimensions = head_dim;
+        rope.factor = organ_config_real(s, object, "factor", 1);
+        return rope;
+    }
     const double fallback = organ_config_real(s, s->root, "original_max_position_embeddings", (double)c->context);
     const double original = organ_config_real(s, object, "original_max_position_embeddings", fallback);
     rope.original_context = original >= 1 && original < 1e15 ? (uint64_t)original : 0;
@@ -161,6 +168,15 @@ static organ_rope_config read_rope(const config_hf_source *s, const json_t *obje
     return rope;
 }
 
+/* Returns the width of a head in the layers with a window, or without. */
+static unsigned head_dim_of(const organ_forward_config *c, bool windowed)
+{
+    for (unsigned l = 0; l < c->layers; l++)
+        if ((c->kinds[l].window != 0) == windowed)
+            return c->kinds[l].head_dim;
+    return c->head_dim;
+}
+
 void organ_config_ropes(const config_hf_source *s, organ_forward_config *c)
 {
     const json_t *both = organ_config_member(s->root, "rope_parameters"),
@@ -176,7 +192,8 @@ void organ_config_ropes(const config_hf_source *s, organ_forward_config *c)
         organ_config_refuse(s, both ? "rope_parameters" : "rope_scaling", object, "an object");
         return;
     }
-    c->rope = read_rope(s, object, organ_config_real(s, s->root, "rope_theta", s->family->theta), c);
+    c->rope =
+        read_rope(s, object, organ_config_real(s, s->root, "rope_theta", s->family->theta), head_dim_of(c, false), c);
     read_query_scale(s, object, c);
     c->rope_local = c->rope;
     if (c->latent.rank && c->rope.kind != ORGAN_ROPE_DEFAULT) {
@@ -185,7 +202,8 @@ void organ_config_ropes(const config_hf_source *s, organ_forward_config *c)
     }
     const json_t *local = full ? organ_config_member(both, "sliding_attention") : NULL;
     if (full || s->family->local == LOCAL_OWN)
-        c->rope_local = read_rope(s, local, organ_config_real(s, s->root, "rope_local_base_freq", 1e4), c);
+        c->rope_local =
+            read_rope(s, local, organ_config_real(s, s->root, "rope_local_base_freq", 1e4), head_dim_of(c, true), c);
     else if (s->family->local == LOCAL_PLAIN)
         c->rope_local =
             (organ_rope_config){.theta = c->rope.theta, .dimensions = c->rope.dimensions, .attention_factor = 1};

@@ -13,7 +13,7 @@
 typedef struct experts_job {
     forward_group *group;
     size_t first, tokens;
-    const float *normed;
+    const float *normed, *asked; /* inputs of the experts and of the router */
     float *out, *scores, *inputs, *gate, *up, *outputs;
     float *pairs;          /* outputs of stacks in which gate and up alternate, before they are split */
     organ_choice *choices; /* tokens x used, experts of a token in ascending order */
@@ -193,9 +193,9 @@ static organ_status route_tokens(experts_job *j, organ_error *error)
     const forward_view view = g->layer->plan->parts[PART_ROUTER];
     forward_linear router = organ_forward_linear_of(g->layer, view, c->experts);
     router.bias = organ_forward_values(g->layer, PART_BIAS_ROUTER);
-    if (organ_forward_tap(g, view, g->first + j->first, j->tokens, router.in, j->normed, error))
+    if (organ_forward_tap(g, view, g->first + j->first, j->tokens, router.in, j->asked, error))
         return error->status;
-    if (organ_forward_products_add(&g->products, j->normed, &router, j->scores, j->tokens, error) ||
+    if (organ_forward_products_add(&g->products, j->asked, &router, j->scores, j->tokens, error) ||
         organ_forward_products_run(&g->products, g->forward, g->scratch, error) || tap_router(j, error) ||
         experts_share_rows(j, j->tokens, ORGAN_SHARE_HARD * (double)c->experts, choose_token, error))
         return error->status;
@@ -381,14 +381,15 @@ static organ_status run_shared(forward_group *g, size_t first, size_t tokens, co
                                add_shared_token, &j, error);
 }
 
-organ_status organ_forward_experts(forward_group *g, size_t first, size_t tokens, const float *normed, float *out,
-                                   float *room, organ_error *error)
+organ_status organ_forward_experts(forward_group *g, size_t first, size_t tokens, const float *normed,
+                                   const float *asked, float *out, float *room, organ_error *error)
 {
     const organ_forward_config *c = &g->forward->config;
     const bool streamed = g->layer->reserved;
     const size_t rows = tokens * c->experts_used, inner = (size_t)c->expert_intermediate, hidden = (size_t)c->hidden,
                  kept = streamed ? organ_lesser(rows, FORWARD_GROUP) : rows;
-    experts_job j = {.group = g, .first = first, .tokens = tokens, .normed = normed, .out = out, .inputs = room};
+    experts_job j = {
+        .group = g, .first = first, .tokens = tokens, .normed = normed, .asked = asked, .out = out, .inputs = room};
     j.outputs = j.inputs + kept * hidden;
     j.gate = j.outputs + kept * hidden;
     j.up = j.gate + kept * inner;

@@ -10,6 +10,9 @@
 /* ---- names of tensors ---- */
 
 static const forward_name gemma_names[] = {{PART_NORM_FEED, "pre_feedforward_layernorm.weight"}, {0}};
+static const forward_name gemma4_names[] = {
+    {PART_NORM_FEED, "pre_feedforward_layernorm.weight"}, {PART_ROUTER, "router.proj.weight"},
+    {PART_EXPERTS_GATE_UP, "experts.gate_up_proj"}, {PART_EXPERTS_DOWN, "experts.down_proj"}, {0}};
 static const forward_name phi3_names[] = {
     {PART_QKV, "self_attn.qkv_proj.weight"}, {PART_GATE_UP, "mlp.gate_up_proj.weight"}, {0}};
 static const forward_name phi3_gguf_names[] = {{PART_QKV, "attn_qkv.weight"}, {PART_GATE_UP, "ffn_up.weight"}, {0}};
@@ -212,6 +215,9 @@ static const forward_fixed mimo_fixed[] = {
     {"add_full_attention_sink_bias", "false"}, {"swa_rope_theta", "10000"}, {0}};
 static const forward_fixed unbiased_fixed[] = {{"use_bias", "false"}, {"mlp_bias", "false"}, {0}};
 
+static const forward_mixture gemma4_mixture = {
+    .experts = "num_experts", .used = "top_k_experts", .width = "moe_intermediate_size", .normalise = {NULL, true}};
+
 static const forward_multipliers granite_multipliers = {
     .embedding = "embedding_multiplier", .attention = "attention_multiplier", .residual = "residual_multiplier",
     .logit_divisor = "logits_scaling"};
@@ -285,6 +291,16 @@ static const forward_family families[] = {
      .activation = ORGAN_GELU_TANH, .query_scalar = true, .large_layers = 62, .softcaps = true,
      .qk_norm = ORGAN_QK_NORM_HEAD, .local = LOCAL_OWN, .windows = WINDOWS_PATTERN, .window_pattern = 6,
      .names = gemma_names},
+    {.architecture = "Gemma4ForCausalLM", .theta = 1e6, .head_dim = 256, ATTENTION_BIAS,
+     .norms = ORGAN_NORMS_AROUND, .scaled_embeddings = true, .tied = true, .activation = ORGAN_GELU_TANH,
+     .softcaps = true, .qk_norm = ORGAN_QK_NORM_HEAD, .value_norm = true, .attention_scale = 1, .local = LOCAL_OWN,
+     .windows = WINDOWS_PATTERN, .window_pattern = 6, .last_full = true, .global_heads = true, .shared_keys = true,
+     .layer_scaled = true, .mixture = &gemma4_mixture, .dual_feed = true, .per_layer = true, .names = gemma4_names},
+    {.architecture = "Gemma3nForCausalLM", .theta = 1e6, .head_dim = 256, ATTENTION_BIAS,
+     .norms = ORGAN_NORMS_AROUND, .scaled_embeddings = true, .tied = true, .activation = ORGAN_GELU_TANH,
+     .softcaps = true, .final_softcap = 30, .qk_norm = ORGAN_QK_NORM_HEAD, .value_norm = true, .attention_scale = 1,
+     .local = LOCAL_OWN, .windows = WINDOWS_PATTERN, .window_pattern = 5, .shared_keys = true, .per_layer = true,
+     .streams = true, .names = gemma_names},
     {.architecture = "SmolLM3ForCausalLM", .gguf = "smollm3", .gguf_pairs = true, .theta = 2e6, ATTENTION_BIAS,
      MLP_BIAS, .windows = WINDOWS_FLAG, .unrotated = UNROTATED_LIST},
     {.architecture = "Olmo2ForCausalLM", .theta = 1e4, ATTENTION_BIAS, .norms = ORGAN_NORMS_AFTER,

@@ -155,6 +155,15 @@ typedef struct forward_family {
     bool latent;                /* all layers have multi-head latent attention */
     bool indexed;               /* an indexer chooses index_topk keys for each query */
     const forward_fixed *fixed; /* ends with a key that is NULL; the pointer may be NULL */
+    double attention_scale; /* of scores, if it does not depend on sizes; 0: it does */
+    bool value_norm;        /* a norm without weights for each head of v */
+    bool last_full;         /* the last layer has no window, whatever layer_types says */
+    bool global_heads;      /* layers without a window have heads of their own: global_head_dim, attention_k_eq_v */
+    bool shared_keys;       /* num_kv_shared_layers, use_double_wide_mlp */
+    bool layer_scaled;      /* a layer ends with a product by its layer_scalar */
+    bool dual_feed;         /* enable_moe_block adds a mixture to the dense feed-forward */
+    bool per_layer;         /* per-layer embeddings: hidden_size_per_layer_input, vocab_size_per_layer_input */
+    bool streams;           /* AltUp, Laurel and cut gates: altup_*, laurel_rank, activation_sparsity_pattern */
     const forward_multipliers *multipliers;
     const forward_mixture *mixture;
     const forward_name *names, *gguf_names; /* of tensors with names of their own */

@@ -3,6 +3,8 @@
 #include "orchestrator/forward/job.h"
 #include "orchestrator/machine/extent.h"
 
+#include <math.h>
+
 /* Streamed layers process more tokens together; for other layers of the model that is more than they need. */
 size_t organ_forward_feed_room(const organ_forward *f, uint64_t memory, size_t tokens)
 {
@@ -11,7 +13,34 @@ size_t organ_forward_feed_room(const organ_forward *f, uint64_t memory, size_t t
     const size_t together = organ_lesser(tokens, streams ? organ_forward_stream_tokens(f, memory) : FORWARD_GROUP);
     const size_t in_memory = c->experts ? organ_forward_experts_room(c, organ_lesser(together, FORWARD_GROUP)) : 0;
     const size_t mixed = organ_larger(in_memory, streams ? organ_forward_stream_room(c, together) : 0);
-    return 2 * together * (size_t)c->hidden + organ_larger(mixed, 2 * together * f->dense_width);
+    return (c->dual_feed ? 4 : 2) * together * (size_t)c->hidden + organ_larger(mixed, 2 * together * f->dense_width);
+}
+
+/* Gemma 4: out = norm_1(dense(normed)) + norm_2(experts(norm(hidden))). The router's input is the hidden state over its
+ * root mean square, times weights and 1 / sqrt(hidden size). */
+static organ_status feed_both(forward_group *g, size_t first, size_t tokens, const float *hidden, float *normed,
+                              float *out, float *room, organ_error *error)
+{
+    const organ_forward_config *const c = &g->forward->config;
+    const size_t inner = (size_t)g->layer->kind->intermediate, floats = tokens * (size_t)c->hidden;
+    float *const asked = room, *const routed = asked + floats;
+    if (organ_forward_gated(g, PART_GATE, inner, first, tokens, normed, out, room, error) ||
+        organ_forward_norm_all(g, PART_NORM_FED_DENSE, out, out, tokens, error) ||
+        organ_forward_norm_all(g, PART_NORM_EXPERTS, hidden, normed, tokens, error) ||
+        organ_forward_norm_all(g, PART_ROUTER_SCALE, hidden, asked, tokens, error) ||
+        organ_forward_combine(g, asked, NULL, tokens, (float)(1 / sqrt((double)c->hidden)), error) ||
+        organ_forward_experts(g, first, tokens, normed, asked, routed, routed + floats, error) ||
+        organ_forward_norm_all(g, PART_NORM_FED_EXPERTS, routed, routed, tokens, error))
+        return error->status;
+    return organ_forward_combine(g, out, routed, tokens, 1, error);
+}
+
+static organ_status feed_one(forward_group *g, size_t first, size_t tokens, const float *normed, float *out,
+                             float *room, organ_error *error)
+{
+    const size_t inner = (size_t)g->layer->kind->intermediate;
+    return g->layer->plan->experts ? organ_forward_experts(g, first, tokens, normed, normed, out, room, error)
+                                   : organ_forward_gated(g, PART_GATE, inner, first, tokens, normed, out, room, error);
 }
 
 organ_status organ_forward_feed(forward_group *g, organ_error *error)
@@ -26,9 +55,8 @@ organ_status organ_forward_feed(forward_group *g, organ_error *error)
         const float *const from = g->entered ? g->entered + first * c->hidden : hidden;
         if (organ_forward_norm_all(g, PART_NORM_FEED, from, normed, tokens, error))
             return error->status;
-        if (g->layer->plan->experts ? organ_forward_experts(g, first, tokens, normed, out, room, error)
-                                    : organ_forward_gated(g, PART_GATE, (size_t)g->layer->kind->intermediate, first,
-                                                          tokens, normed, out, room, error))
+        if (c->dual_feed && g->layer->plan->experts ? feed_both(g, first, tokens, hidden, normed, out, room, error)
+                                                   : feed_one(g, first, tokens, normed, out, room, error))
             return error->status;
         if (organ_forward_add_all(g, PART_NORM_FED, hidden, out, tokens, error))
             return error->status;

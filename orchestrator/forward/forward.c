@@ -87,10 +87,11 @@ static bool holds_a_token(void *forward, uint64_t memory) { return organ_forward
 /* Computes the maximum over the layers. Products and attention use the same scratch in turn. */
 static organ_status measure_layers(organ_forward *f, organ_error *error)
 {
-    size_t most;
+    size_t most, of_inputs;
     f->most_reading = 0;
-    if (organ_forward_panel_size(f, f->output, &most, error))
+    if (organ_forward_panel_size(f, f->output, &most, error) || organ_forward_per_layer_scratch(f, &of_inputs, error))
         return error->status;
+    most = organ_larger(most, organ_larger(of_inputs, f->streams.panel));
     most = organ_larger(most, organ_forward_attention_scratch(&f->config));
     for (unsigned k = 0; k < f->config.layers; k++) {
         f->most_reading = organ_larger(f->most_reading, f->plans[k].reading);
@@ -123,7 +124,8 @@ organ_status organ_forward_open(const organ_model *model, const organ_engine *en
         measure_widths(f);
     }
     if (error->status || organ_weights_find(model, &f->weights, error) || find_ends(f, error) ||
-        find_layers(f, error) || organ_forward_plan_head(f, &f->head, error) || measure_layers(f, error) ||
+        organ_forward_per_layer_open(f, error) || organ_forward_streams_open(f, error) || find_layers(f, error) ||
+        organ_forward_plan_head(f, &f->head, error) || measure_layers(f, error) ||
         organ_forward_rotation_open(f, &f->config.rope, &f->rotation, error) ||
         organ_forward_rotation_open(f, &f->config.rope_local, &f->rotation_local, error)) {
         organ_forward_close(f);
@@ -141,6 +143,8 @@ void organ_forward_close(organ_forward *f)
         organ_forward_plan_release(&f->plans[k]);
     free(f->plans);
     organ_forward_plan_release(&f->head);
+    organ_forward_per_layer_close(&f->per_layer);
+    organ_forward_streams_close(f);
     organ_forward_free(f->scratch);
     organ_forward_free(f->norm_values);
     organ_forward_free(f->norm_biases);
@@ -155,14 +159,6 @@ const organ_forward_config *organ_forward_describe(const organ_forward *forward)
 
 /* ---- a layer ---- */
 
-/* Returns the floats of activations for a group of `tokens` tokens of a batch of `batch` tokens: a streamed layer
- * processes the feed-forward of several groups together. */
-static size_t room_for(const organ_forward *f, uint64_t memory, size_t tokens, size_t batch)
-{
-    const size_t a = organ_forward_attention_room(f, tokens), b = organ_forward_feed_room(f, memory, batch);
-    return organ_larger(a, b) + (f->config.parallel ? tokens * (size_t)f->config.hidden : 0);
-}
-
 /* Returns the end of a group of windows: up to FORWARD_GROUP tokens, or one window. */
 static size_t group_end(const organ_windows *windows, size_t window)
 {
@@ -172,39 +168,28 @@ static size_t group_end(const organ_windows *windows, size_t window)
     return until;
 }
 
-/* Copies the hidden states of a parallel layer for its feed-forward. The copy follows the activations in the room. */
-static void enter_layer(forward_group *g)
-{
-    const organ_forward *const f = g->forward;
-    const size_t floats = g->tokens * (size_t)f->config.hidden;
-    g->entered = NULL;
-    if (!f->config.parallel)
-        return;
-    g->entered = g->room + room_for(f, f->engine->memory, g->tokens, g->tokens) - floats;
-    memcpy(g->entered, g->hidden, floats * sizeof *g->entered);
-}
-
-static void choose_windows(forward_group *g, float *hidden, size_t first, size_t until)
+static void choose_windows(forward_group *g, float *states, size_t first, size_t until)
 {
     g->window = first;
     g->until = until;
     g->first = g->windows->begin[first];
     g->tokens = g->windows->begin[until] - g->first;
-    g->hidden = hidden + g->first * g->forward->config.hidden;
+    g->states = g->hidden = states + g->first * g->forward->config.state;
 }
 
 /* Runs attention and feed-forward of each group; in a streamed layer the feed-forward of all groups after their
  * attention, so that each expert is read once. */
-static organ_status run_groups(forward_group *g, float *hidden, organ_error *error)
+static organ_status run_groups(forward_group *g, float *states, organ_error *error)
 {
     const size_t count = g->windows->count;
     for (size_t w = 0; w < count && !error->status; w = g->until) {
-        choose_windows(g, hidden, w, group_end(g->windows, w));
-        enter_layer(g);
-        if (g->tokens && organ_forward_attention(g, error) == ORGAN_OK && !g->layer->reserved)
-            organ_forward_feed(g, error);
+        choose_windows(g, states, w, group_end(g->windows, w));
+        if (g->tokens && g->layer->reserved)
+            organ_forward_attention(g, error);
+        else if (g->tokens)
+            organ_forward_block(g, error);
     }
-    choose_windows(g, hidden, 0, count);
+    choose_windows(g, states, 0, count);
     return g->layer->reserved && !error->status ? organ_forward_feed(g, error) : error->status;
 }
 
@@ -216,7 +201,7 @@ static size_t room_of_groups(const organ_forward *forward, const organ_windows *
         const size_t tokens = windows->begin[group_end(windows, w)] - windows->begin[w];
         most = tokens > most ? tokens : most;
     }
-    return room_for(forward, forward->engine->memory, most, windows->begin[windows->count]);
+    return organ_forward_block_room(forward, forward->engine->memory, most, windows->begin[windows->count]);
 }
 
 /* Completes g and runs the layer. g.room may be NULL if `error` is set. */
@@ -263,7 +248,7 @@ static uint64_t left_of(const organ_forward *f, uint64_t memory, size_t group, u
                         uint64_t logits)
 {
     const size_t batch = group < FORWARD_GROUP ? group : SIZE_MAX; /* fewer tokens are a batch of one window */
-    const uint64_t activations = room_for(f, memory, group, batch) * (uint64_t)sizeof(float);
+    const uint64_t activations = organ_forward_block_room(f, memory, group, batch) * (uint64_t)sizeof(float);
     const uint64_t layer = organ_forward_largest_layer(f, memory) + (activations > loading ? activations : loading);
     const uint64_t taken = scratch + (layer > logits ? layer : logits);
     return taken >= memory ? 0 : memory - taken;
@@ -281,7 +266,7 @@ static size_t group_of(size_t context) { return organ_larger(context, FORWARD_GR
 
 size_t organ_forward_batch(const organ_forward *f, size_t context)
 {
-    const uint64_t token = f->config.hidden * sizeof(float), memory = f->engine->memory;
+    const uint64_t token = f->config.state * sizeof(float), memory = f->engine->memory;
     const uint64_t tokens = left_here(f, memory, group_of(context), organ_forward_head_rows(f, memory)) / token;
     if (context == 0 || tokens < context)
         return 0;
@@ -295,7 +280,7 @@ bool organ_forward_fits(const organ_forward *f, uint64_t memory, size_t together
                    logits = organ_forward_largest_layer(f, memory) + organ_forward_head_bytes(f, 1);
     const uint64_t scratch = organ_forward_scratch_bytes(f),
                    there = logits + scratch < memory ? memory - logits - scratch : 0;
-    const uint64_t left = here < there ? here : there, states = together * f->config.hidden * sizeof(float);
+    const uint64_t left = here < there ? here : there, states = together * f->config.state * sizeof(float);
     return left > bytes && left - bytes >= states;
 }
 
@@ -317,7 +302,7 @@ uint64_t organ_forward_layer_bytes(const organ_forward *f) { return organ_forwar
 void organ_forward_stream(organ_forward *f)
 {
     /* The feed-forward of a streamed layer follows the attention of all groups, which changes their hidden states. */
-    f->may_stream = f->config.experts > 0 && !f->config.parallel;
+    f->may_stream = f->config.experts > 0 && !f->config.parallel && !f->config.dual_feed;
     f->least_memory = organ_memory_enough(0, holds_a_token, f);
 }
 
@@ -345,7 +330,7 @@ organ_status organ_forward_run(organ_forward *forward, const organ_windows *wind
     uint64_t bytes = 0;
     for (unsigned k = 0; k < forward->config.layers; k++)
         bytes += forward->plans[k].bytes;
-    float *hidden = organ_forward_floats(tokens * (size_t)forward->config.hidden, error);
+    float *hidden = organ_forward_floats(tokens * (size_t)forward->config.state, error);
     if (!hidden)
         return error->status;
     organ_progress_begin(progress, "Forward pass", bytes, 0);

@@ -90,11 +90,12 @@ typedef struct organ_choice {
 /* Returns the number of experts of a layer; 0 for a dense layer, which mixture models may have too. */
 unsigned organ_layer_experts(const organ_layer *layer);
 
-/* The parameters of a layer's router; `correction` has one bias for each expert, or is NULL. */
+/* The parameters of a layer's router. `correction` has one bias for each expert, and `scales` one number that
+ * multiplies its factors after all else; either may be NULL. */
 typedef struct organ_router {
     const organ_kernels *kernels;
     const organ_forward_config *config;
-    const float *correction;
+    const float *correction, *scales;
 } organ_router;
 organ_router organ_layer_router(const organ_layer *layer); /* valid as long as the layer */
 

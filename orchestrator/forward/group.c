@@ -73,16 +73,16 @@ organ_status organ_forward_norm_all(const forward_group *g, forward_part part, c
     const organ_forward_config *c = &g->forward->config;
     const float *const weights = organ_forward_values(g->layer, part);
     const forward_part bias = (forward_part)(PART_BIAS_NORM_ATTENTION + (part - PART_NORM_ATTENTION));
+    const float *const biases = part <= PART_NORM_K ? organ_forward_values(g->layer, bias) : NULL;
     if (!weights && !c->norm_unweighted) { /* layers of ORGAN_NORMS_AFTER have no norm before */
         memcpy(y, x, tokens * (size_t)c->hidden * sizeof *y);
         return ORGAN_OK;
     }
-    token_job j = {
-        .norm = {c->norm, weights, organ_forward_values(g->layer, bias), c->norm_adds_one ? 1 : 0, c->rms_eps},
-        .from = x,
-        .to = y,
-        .tokens = tokens,
-        .width = (size_t)c->hidden};
+    token_job j = {.norm = {c->norm, weights, biases, c->norm_adds_one ? 1 : 0, c->rms_eps},
+                   .from = x,
+                   .to = y,
+                   .tokens = tokens,
+                   .width = (size_t)c->hidden};
     return share_tokens(g, &j, 2 * ORGAN_SHARE_NUMBER, norm_tokens, error);
 }
 
@@ -95,6 +95,33 @@ organ_status organ_forward_add_all(const forward_group *g, forward_part part, fl
     if (c->norms != ORGAN_NORMS_BEFORE && organ_forward_norm_all(g, part, out, out, tokens, error))
         return error->status;
     return share_tokens(g, &j, ORGAN_SHARE_NUMBER, add_tokens, error);
+}
+
+static void combine_tokens(void *context, size_t index, size_t worker)
+{
+    (void)worker;
+    const token_job *j = context;
+    const size_t until = organ_lesser((index + 1) * TOKENS_AT_ONCE, j->tokens) * j->width;
+    for (size_t k = index * TOKENS_AT_ONCE * j->width; k < until; k++)
+        j->to[k] = (j->from ? j->to[k] + j->from[k] : j->to[k]) * j->scale;
+}
+
+organ_status organ_forward_combine(const forward_group *g, float *to, const float *from, size_t tokens, float scale,
+                                   organ_error *error)
+{
+    token_job j = {
+        .from = from, .to = to, .tokens = tokens, .width = (size_t)g->forward->config.hidden, .scale = scale};
+    return share_tokens(g, &j, ORGAN_SHARE_NUMBER, combine_tokens, error);
+}
+
+/* The gate of Gemma 3n's sparse layers (modeling_gemma3n.py, _gaussian_topk). */
+static void cut_tokens(void *context, size_t index, size_t worker)
+{
+    (void)worker;
+    const token_job *j = context;
+    const size_t until = organ_lesser((index + 1) * TOKENS_AT_ONCE, j->tokens);
+    for (size_t t = index * TOKENS_AT_ONCE; t < until; t++)
+        organ_forward_cut(j->to + t * j->width, j->width, j->scale);
 }
 
 organ_status organ_forward_gate_all(const forward_group *g, float *gate, float *up, size_t tokens, size_t width,
@@ -135,6 +162,17 @@ organ_status organ_forward_tap(const forward_group *g, forward_view view, size_t
     return g->tap->inputs(g->tap->context, name, first, tokens, in, inputs, error);
 }
 
+organ_status organ_forward_apply(forward_group *g, forward_part part, size_t first, size_t tokens, const float *x,
+                                 float *y, size_t out, organ_error *error)
+{
+    const forward_view view = g->layer->plan->parts[part];
+    const forward_linear linear = organ_forward_linear_of(g->layer, view, out);
+    if (organ_forward_tap(g, view, g->first + first, tokens, linear.in, x, error) ||
+        organ_forward_products_add(&g->products, x, &linear, y, tokens, error))
+        return error->status;
+    return organ_forward_products_run(&g->products, g->forward, g->scratch, error);
+}
+
 /* ---- three products ---- */
 
 /* Shared experts have no biases. */
@@ -145,6 +183,12 @@ static organ_status group_add_product(forward_group *g, forward_part part, size_
     if (part <= PART_DOWN)
         linear.bias = organ_forward_values(g->layer, (forward_part)(PART_BIAS_GATE + (part - PART_GATE)));
     return organ_forward_products_add(&g->products, x, &linear, y, tokens, error);
+}
+
+static organ_status cut_gates(const forward_group *g, float *gates, size_t tokens, size_t width, organ_error *error)
+{
+    token_job j = {.to = gates, .tokens = tokens, .width = width, .scale = g->layer->kind->gate_cut};
+    return g->layer->kind->gate_is_cut ? share_tokens(g, &j, 3 * ORGAN_SHARE_NUMBER, cut_tokens, error) : ORGAN_OK;
 }
 
 organ_status organ_forward_gated(forward_group *g, forward_part gate, size_t inner, size_t first, size_t tokens,
@@ -162,6 +206,7 @@ organ_status organ_forward_gated(forward_group *g, forward_part gate, size_t inn
     if (group_add_product(g, gate, inner, tokens, normed, gates, error) ||
         group_add_product(g, up, inner, tokens, normed, ups, error) ||
         organ_forward_products_run(&g->products, g->forward, g->scratch, error) ||
+        (gate == PART_GATE && cut_gates(g, gates, tokens, inner, error)) ||
         organ_forward_gate_all(g, gates, ups, tokens, inner, error))
         return error->status;
     if (organ_forward_tap(g, parts[down], g->first + first, tokens, inner, gates, error) ||

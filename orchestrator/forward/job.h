@@ -82,6 +82,27 @@ typedef struct forward_rotation {
     size_t part_count;
 } forward_rotation;
 
+/* A weight whose rows are decoded when needed. */
+typedef struct forward_source {
+    organ_weight_reader *reader;
+    organ_real type;
+    unsigned turned_head_dim;
+} forward_source;
+
+/* Per-layer embeddings; all zero if the architecture has none. */
+typedef struct forward_per_layer {
+    organ_weight_reader *table, *embedding;
+    const organ_weight *weight; /* the projection */
+    forward_source projection;
+    float *norm;
+} forward_per_layer;
+
+/* AltUp: the matrices that make the streams 1, 2, ... of an embedding, then those that end them. */
+typedef struct forward_streams {
+    forward_source *ends; /* NULL: no AltUp */
+    size_t panel;         /* bytes of a worker for a panel of one */
+} forward_streams;
+
 struct organ_forward {
     const organ_model *model;
     const organ_engine *engine;
@@ -93,6 +114,8 @@ struct organ_forward {
     const organ_weight *embedding, *norm, *output;
     float *norm_values, *norm_biases; /* of the norm before the output head; NULL: it has none */
     forward_rotation rotation, rotation_local;
+    forward_per_layer per_layer;
+    forward_streams streams;
     size_t most_reading;    /* maximum over the layers */
     size_t attention_width; /* organ_forward_attention_width of the widest layer */
     size_t dense_width;     /* of the widest dense feed-forward; 0: all layers are mixtures */
@@ -103,13 +126,6 @@ struct organ_forward {
     bool foreseen;          /* the plans describe a model that does not exist yet */
     bool may_stream;        /* layers with more bytes than organ_forward_layer_need are streamed */
 };
-
-/* A weight whose rows are decoded when needed. */
-typedef struct forward_source {
-    organ_weight_reader *reader;
-    organ_real type;
-    unsigned turned_head_dim;
-} forward_source;
 
 /* Working memory of a layer's runs, kept between runs. */
 typedef struct forward_room {
@@ -157,6 +173,9 @@ void organ_forward_plan_release(forward_plan *plan);
 /* Returns the weight of that name with rank 1 (rows 0) or 2, or NULL if it is missing or has another shape. */
 const organ_weight *organ_forward_weight_named(const organ_forward *forward, const char *name, uint64_t rows,
                                                uint64_t cols, organ_error *error);
+/* The same for a weight of safetensors whose name follows the prefix of the text model. */
+const organ_weight *organ_forward_text_weight(const organ_forward *forward, const char *name, uint64_t rows,
+                                              uint64_t cols, organ_error *error);
 /* Returns the type to which a weight's values are read; organ_forward_dtype returns the same as an organ_dtype. */
 organ_real organ_forward_type(const organ_weight *weight);
 organ_dtype organ_forward_dtype(organ_real type);
@@ -213,6 +232,43 @@ organ_panels organ_forward_panels(const forward_source *source, size_t row);
  * are stored as 0, h/2, 1, h/2 + 1, ... */
 uint64_t organ_forward_stored_row(unsigned turned_head_dim, uint64_t row);
 
+/* ---- rows of tokens (rows.c) ---- */
+
+/* Columns [from, from + width) of a matrix with `count` rows; tokens from `count` on have row 0. */
+typedef struct forward_rows {
+    const organ_weight_reader *reader;
+    uint64_t count;
+    size_t from, width, stride; /* stride: floats from one result to the next */
+    float scale;
+} forward_rows;
+/* Returns the bytes of scratch that a worker needs, a multiple of 64. */
+size_t organ_forward_rows_scratch(const organ_weight_reader *reader);
+/* to[t * stride + k] = scale x column from + k of the row of tokens[t]. */
+organ_status organ_forward_rows_read(const organ_forward *forward, const forward_rows *rows, const uint32_t *tokens,
+                                     size_t count, float *to, float *scratch, size_t scratch_floats,
+                                     organ_error *error);
+
+/* ---- per-layer embeddings (per_layer.c) ---- */
+
+organ_status organ_forward_per_layer_open(organ_forward *forward, organ_error *error);
+void organ_forward_per_layer_close(forward_per_layer *per_layer);
+/* Computes the bytes of scratch that a worker needs in addition to the packing of products. */
+organ_status organ_forward_per_layer_scratch(const organ_forward *forward, size_t *bytes, organ_error *error);
+/* Returns the floats of memory for a group of that many tokens; 0 without per-layer embeddings. */
+size_t organ_forward_per_layer_room(const organ_forward_config *config, size_t tokens);
+
+/* ---- streams of AltUp (streams.c) ---- */
+
+organ_status organ_forward_streams_open(organ_forward *forward, organ_error *error);
+void organ_forward_streams_close(organ_forward *forward);
+/* Makes streams 1, 2, ... from stream 0 in the states of tokens. */
+organ_status organ_forward_streams_split(organ_forward *forward, float *states, size_t tokens, organ_error *error);
+/* Merges the streams of tokens `rows` to one hidden state each. `room`: 2 x count x hidden floats. */
+organ_status organ_forward_streams_merge(const organ_forward *forward, const float *states, const size_t *rows,
+                                         size_t count, float *room, void *scratch, float *merged, organ_error *error);
+/* Returns the floats of memory for a group of that many tokens. */
+size_t organ_forward_streams_room(const organ_forward_config *config, size_t tokens);
+
 /* ---- arithmetic ---- */
 
 /* RMSNorm: y = x / sqrt(mean(x^2) + eps) * (plus + w), or without the last factor if w is NULL; y may be x. */
@@ -226,6 +282,9 @@ typedef struct forward_norm {
 } forward_norm;
 /* Computes the norm of n values as organ_norm defines it; y may be x. */
 void organ_forward_norm_by(const forward_norm *norm, const float *x, size_t n, float *y);
+float organ_forward_mean_square(const float *x, size_t n);
+/* x = max(x - (mean + cut x standard deviation), 0), with the mean of x and the deviation over n numbers. */
+void organ_forward_cut(float *x, size_t n, float cut);
 /* Replaces each value by 1 / (1 + e^-x). */
 void organ_forward_logistic(const organ_kernels *kernels, float *values, size_t n);
 /* gate = (clamp(up) + 1) * g * logistic(alpha * g), with g the smaller of gate and limit, and up within +-limit: the
@@ -302,7 +361,9 @@ typedef struct forward_group {
     const organ_windows *windows;
     size_t window, until; /* windows of the batch */
     size_t first, tokens; /* tokens of the batch */
-    float *hidden;        /* hidden states of the group */
+    float *states;        /* states of the tokens of the group, config.state floats each */
+    float *hidden;        /* their hidden states: the same memory if a state is only that, else a copy in `room` */
+    float *laurel;        /* with AltUp: the output of the low-rank path */
     float *room;          /* memory for activations */
     float *entered;       /* parallel layers: the hidden states of the group before the layer; else NULL */
     float *scratch;       /* worker_bytes for each worker: ORGAN_PRODUCT_SCRATCH, then a panel or a tile of attention */
@@ -402,6 +463,24 @@ float organ_forward_query_factor(const organ_forward_config *config, const organ
  * many floats as the output. Without a gate it does nothing. */
 organ_status organ_forward_gate_output(forward_group *group, const float *normed, float *out, float *room,
                                        organ_error *error);
+/* Runs a layer on the group: g->states, with g->room as organ_forward_block_room says. */
+organ_status organ_forward_block(forward_group *group, organ_error *error);
+/* Returns the floats of activations for a group of `tokens` tokens of a batch of `batch` tokens: a streamed layer
+ * processes the feed-forward of several groups together. */
+size_t organ_forward_block_room(const organ_forward *forward, uint64_t memory, size_t tokens, size_t batch);
+
+/* Computes the output of the per-layer embeddings of tokens [first, first + tokens) of the group for hidden states x.
+ * `room`: 2 x tokens x per_layer_width floats. */
+organ_status organ_forward_per_layer(forward_group *group, size_t first, size_t tokens, const float *x, float *out,
+                                     float *room, organ_error *error);
+/* The steps of a layer with AltUp: states become predictions, of which stream 0 is copied to `hidden`; `laurel` is
+ * computed from `hidden` before the attention and added after it; states are corrected by the change of `hidden`; the
+ * output of the per-layer embeddings is added to streams 1, 2, ... */
+organ_status organ_forward_streams_predict(forward_group *group, organ_error *error);
+organ_status organ_forward_laurel(forward_group *group, organ_error *error);
+organ_status organ_forward_laurel_add(forward_group *group, organ_error *error);
+organ_status organ_forward_streams_correct(forward_group *group, organ_error *error);
+organ_status organ_forward_streams_per_layer(forward_group *group, organ_error *error);
 /* hidden += attention(norm(hidden)). */
 organ_status organ_forward_attention(forward_group *group, organ_error *error);
 /* hidden += feed_forward(norm(hidden)). */
@@ -411,15 +490,22 @@ organ_status organ_forward_feed(forward_group *group, organ_error *error);
  * Products already in the group's list are computed together with the first ones. `room`: 2 x tokens x inner floats. */
 organ_status organ_forward_gated(forward_group *group, forward_part gate, size_t inner, size_t first, size_t tokens,
                                  const float *normed, float *out, float *room, organ_error *error);
-/* Computes the experts for tokens [first, first + tokens) of the group, from `normed` to `out`. */
-organ_status organ_forward_experts(forward_group *group, size_t first, size_t tokens, const float *normed, float *out,
-                                   float *room, organ_error *error);
+/* Computes the experts for tokens [first, first + tokens) of the group, from `normed` to `out`. `asked` is the input of
+ * the router, which may be `normed`. */
+organ_status organ_forward_experts(forward_group *group, size_t first, size_t tokens, const float *normed,
+                                   const float *asked, float *out, float *room, organ_error *error);
+/* y = x w^T for tokens [first, first + tokens) of the group, after their tap. */
+organ_status organ_forward_apply(forward_group *group, forward_part part, size_t first, size_t tokens, const float *x,
+                                 float *y, size_t out, organ_error *error);
 /* normed = norm(hidden) for tokens of the group. */
 organ_status organ_forward_norm_all(const forward_group *group, forward_part part, const float *x, float *y,
                                     size_t tokens, organ_error *error);
 /* hidden += out, or norm(out) with sandwich norms. */
 organ_status organ_forward_add_all(const forward_group *group, forward_part part, float *hidden, float *out,
                                    size_t tokens, organ_error *error);
+/* to = (to + from) * scale for tokens x hidden numbers; `from` may be NULL. */
+organ_status organ_forward_combine(const forward_group *group, float *to, const float *from, size_t tokens, float scale,
+                                   organ_error *error);
 /* gate = act(gate) * up; `up` may be changed */
 organ_status organ_forward_gate_all(const forward_group *group, float *gate, float *up, size_t tokens, size_t width,
                                     organ_error *error);

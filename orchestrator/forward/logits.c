@@ -1,6 +1,5 @@
 /* SPDX-License-Identifier: MIT
- * Embeddings and the output head. The matrix of the vocabulary is never in memory as a whole: embeddings read single
- * rows, the head reads blocks of rows. */
+ * The output head. Its matrix is never in memory as a whole: products read blocks of rows. */
 #include "orchestrator/forward/job.h"
 #include "orchestrator/machine/extent.h"
 
@@ -9,87 +8,6 @@
 #define LEAST_TOKENS ((size_t)64) /* tokens whose logits are computed in one pass over the head, at least */
 /* Tokens in one pass over the head if a quarter of the memory is enough for their logits. */
 #define HEAD_TOKENS ((size_t)128)
-
-/* ---- embedding ---- */
-
-#define TOKENS_AT_ONCE ((size_t)64)
-
-typedef struct row_job {
-    const organ_forward *forward;
-    organ_weight_reader *reader;
-    float *scratch; /* for each worker: a row, and the buffers for reading it */
-    size_t scratch_floats;
-    organ_first_fault fault;
-    const organ_windows *windows;
-    float *hidden;
-    size_t tokens;
-} row_job;
-
-/* Floats of a row, rounded up to whole cache lines. */
-static size_t row_floats(const organ_forward *f)
-{
-    return organ_to_line((size_t)f->config.hidden * sizeof(float)) / sizeof(float);
-}
-
-static organ_status open_rows(row_job *j, organ_error *error)
-{
-    const organ_forward *const f = j->forward;
-    if (organ_weight_reader_open(f->model, f->embedding, f->engine->kernels, NULL, &j->reader, error))
-        return error->status;
-    j->scratch_floats = row_floats(f) + organ_to_line(organ_weight_reader_scratch(j->reader, 1)) / sizeof(float);
-    j->scratch = organ_forward_floats(j->scratch_floats * organ_workers_count(f->engine->workers), error);
-    return error->status;
-}
-
-static void embed_tokens(void *context, size_t index, size_t worker)
-{
-    row_job *j = context;
-    const size_t hidden = (size_t)j->forward->config.hidden,
-                 until = organ_lesser((index + 1) * TOKENS_AT_ONCE, j->tokens);
-    const float scale = (float)j->forward->config.embedding_scale;
-    float *row = j->scratch + worker * j->scratch_floats, *scratch = row + row_floats(j->forward);
-    organ_error error = {0};
-    for (size_t t = index * TOKENS_AT_ONCE; t < until; t++) {
-        if (organ_weight_read(j->reader, j->windows->tokens[t], 1, ORGAN_F32, row, scratch, &error)) {
-            organ_fault_keep(&j->fault, &error);
-            return;
-        }
-        for (size_t k = 0; k < hidden; k++)
-            j->hidden[t * hidden + k] = row[k] * scale;
-    }
-}
-
-static organ_status check_windows(const organ_forward *f, const organ_windows *windows, organ_error *error)
-{
-    for (size_t w = 0; w < windows->count; w++) {
-        if (organ_forward_check_keys(f, windows->begin[w + 1] - windows->begin[w], error))
-            return error->status;
-        for (size_t t = windows->begin[w]; t < windows->begin[w + 1]; t++)
-            if (windows->tokens[t] >= f->config.vocabulary)
-                return organ_fail(error, ORGAN_BAD_INPUT, "%s: token %zu is %lu, beyond a vocabulary of %llu",
-                                  f->model->path, t, (unsigned long)windows->tokens[t],
-                                  (unsigned long long)f->config.vocabulary);
-    }
-    return ORGAN_OK;
-}
-
-organ_status organ_forward_embed(organ_forward *forward, const organ_windows *windows, float *hidden,
-                                 organ_error *error)
-{
-    if (check_windows(forward, windows, error))
-        return error->status;
-    row_job j = {.forward = forward,
-                 .fault = {error, false},
-                 .windows = windows,
-                 .hidden = hidden,
-                 .tokens = windows->begin[windows->count]};
-    if (open_rows(&j, error) == ORGAN_OK)
-        organ_forward_share(forward->engine, organ_pieces_of(j.tokens, TOKENS_AT_ONCE), INFINITY, embed_tokens, &j,
-                            error);
-    organ_weight_reader_close(j.reader);
-    organ_forward_free(j.scratch);
-    return error->status;
-}
 
 /* ---- output head ---- */
 
@@ -114,6 +32,7 @@ typedef struct head_job {
     forward_linear head;
     forward_products products;
     float *normed, *logits; /* of the tokens in this pass */
+    float *room;            /* with AltUp: memory to merge their streams */
     void *scratch, *context;
     void (*each)(void *context, size_t k, float *logits);
     size_t first, tokens; /* the range of this pass in the caller's rows */
@@ -140,15 +59,20 @@ size_t organ_forward_head_rows(const organ_forward *f, uint64_t memory)
 
 uint64_t organ_forward_head_bytes(const organ_forward *f, size_t rows)
 {
-    return rows * (f->config.hidden + f->config.vocabulary) * (uint64_t)sizeof(float);
+    const uint64_t width = f->config.streams ? 3 * f->config.hidden : f->config.hidden;
+    return rows * (width + f->config.vocabulary) * (uint64_t)sizeof(float);
 }
 
 static organ_status give_rows(head_job *j, const float *hidden, const size_t *rows, organ_error *error)
 {
     const organ_forward *f = j->forward;
     const size_t width = (size_t)f->config.hidden;
+    if (f->config.streams &&
+        organ_forward_streams_merge(f, hidden, rows, j->tokens, j->room, j->scratch, j->normed, error))
+        return error->status;
     for (size_t k = 0; k < j->tokens; k++)
-        organ_forward_final(f, hidden + rows[k] * width, 1, j->normed + k * width);
+        organ_forward_final(f, f->config.streams ? j->normed + k * width : hidden + rows[k] * f->config.state, 1,
+                            j->normed + k * width);
     if (organ_forward_products_add(&j->products, j->normed, &j->head, j->logits, j->tokens, error) ||
         organ_forward_products_run(&j->products, f, j->scratch, error))
         return error->status;
@@ -180,6 +104,8 @@ organ_status organ_forward_logits_by(organ_forward *forward, const organ_layer *
     head_job j = {.forward = forward, .context = context, .each = each};
     j.normed = organ_forward_floats(together * (size_t)forward->config.hidden, error);
     j.logits = organ_forward_floats(together * (size_t)forward->config.vocabulary, error);
+    if (forward->config.streams)
+        j.room = organ_forward_floats(2 * together * (size_t)forward->config.hidden, error);
     j.scratch = organ_forward_scratch(forward, error);
     if (!error->status)
         open_head(&j, held, error);
@@ -190,6 +116,7 @@ organ_status organ_forward_logits_by(organ_forward *forward, const organ_layer *
     organ_weight_reader_close(j.source.reader);
     organ_forward_products_release(&j.products);
     organ_forward_free(j.normed);
+    organ_forward_free(j.room);
     organ_forward_free(j.logits);
     return error->status;
 }

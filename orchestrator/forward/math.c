@@ -16,7 +16,7 @@ static float math_fold_lanes(const float lanes[16])
     return sums[0];
 }
 
-void organ_forward_norm(const float *x, const float *w, float plus, double eps, size_t n, float *y)
+float organ_forward_mean_square(const float *x, size_t n)
 {
     float lanes[16] = {0};
     size_t k = 0;
@@ -25,7 +25,13 @@ void organ_forward_norm(const float *x, const float *w, float plus, double eps, 
             lanes[l] += x[k + l] * x[k + l];
     for (size_t l = 0; k < n; k++, l++)
         lanes[l] += x[k] * x[k];
-    const float scale = 1.0f / sqrtf(math_fold_lanes(lanes) / (float)n + (float)eps);
+    return math_fold_lanes(lanes) / (float)n;
+}
+
+void organ_forward_norm(const float *x, const float *w, float plus, double eps, size_t n, float *y)
+{
+    const float scale = 1.0f / sqrtf(organ_forward_mean_square(x, n) + (float)eps);
+    size_t k;
     for (k = 0; !w && k < n; k++)
         y[k] = x[k] * scale;
     for (k = 0; w && k < n; k++)
@@ -59,6 +65,20 @@ void organ_forward_norm_by(const forward_norm *norm, const float *x, size_t n, f
         layer_norm(norm, x, n, y);
     else
         organ_forward_norm(x, norm->weights, norm->plus, norm->eps, n, y);
+}
+
+void organ_forward_cut(float *x, size_t n, float cut)
+{
+    float lanes[16] = {0};
+    for (size_t k = 0; k < n; k++)
+        lanes[k % 16] += x[k];
+    const float mean = math_fold_lanes(lanes) / (float)n;
+    memset(lanes, 0, sizeof lanes);
+    for (size_t k = 0; k < n; k++)
+        lanes[k % 16] += (x[k] - mean) * (x[k] - mean);
+    const float from = mean + sqrtf(math_fold_lanes(lanes) / (float)n) * cut;
+    for (size_t k = 0; k < n; k++)
+        x[k] = x[k] > from ? x[k] - from : 0;
 }
 
 void organ_forward_gate(const organ_kernels *kernels, organ_activation activation, float *gate, const float *up,

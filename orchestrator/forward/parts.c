@@ -45,6 +45,23 @@ static const char *const usual_names[PART_NAMES][2] = {
     [PART_SHARED_GATE] = {"mlp.shared_expert.gate_proj.weight", "ffn_gate_shexp.weight"},
     [PART_SHARED_UP] = {"mlp.shared_expert.up_proj.weight", "ffn_up_shexp.weight"},
     [PART_SHARED_DOWN] = {"mlp.shared_expert.down_proj.weight", "ffn_down_shexp.weight"},
+    [PART_LAYER_SCALE] = {"layer_scalar", NULL},
+    [PART_NORM_FED_DENSE] = {"post_feedforward_layernorm_1.weight", NULL},
+    [PART_NORM_EXPERTS] = {"pre_feedforward_layernorm_2.weight", NULL},
+    [PART_NORM_FED_EXPERTS] = {"post_feedforward_layernorm_2.weight", NULL},
+    [PART_ROUTER_SCALE] = {"router.scale", NULL},
+    [PART_EXPERT_SCALE] = {"router.per_expert_scale", NULL},
+    [PART_PER_LAYER_GATE] = {"per_layer_input_gate.weight", NULL},
+    [PART_PER_LAYER_OUT] = {"per_layer_projection.weight", NULL},
+    [PART_NORM_PER_LAYER] = {"post_per_layer_input_norm.weight", NULL},
+    [PART_LAUREL_LEFT] = {"laurel.linear_left.weight", NULL},
+    [PART_LAUREL_RIGHT] = {"laurel.linear_right.weight", NULL},
+    [PART_NORM_LAUREL] = {"laurel.post_laurel_norm.weight", NULL},
+    [PART_NORM_STREAMS] = {"altup.router_norm.weight", NULL},
+    [PART_STREAMS_ROUTER] = {"altup.modality_router.weight", NULL},
+    [PART_STREAMS_PREDICT] = {"altup.prediction_coefs.weight", NULL},
+    [PART_STREAMS_CORRECT] = {"altup.correction_coefs.weight", NULL},
+    [PART_STREAMS_SCALE] = {"altup.correct_output_scale", NULL},
     [PART_EXPERTS_GATE_UP] = {"mlp.experts.gate_up_proj", NULL},
     [PART_EXPERTS_GATE] = {NULL, "ffn_gate_exps.weight"},
     [PART_EXPERTS_UP] = {NULL, "ffn_up_exps.weight"},
@@ -79,4 +96,37 @@ const char *organ_forward_bias_name(const char *weight, char name[256])
     const size_t length = strlen(weight), end = strlen("weight");
     snprintf(name, 256, "%.*sbias", (int)(length > end ? length - end : 0), weight);
     return name;
+}
+
+size_t organ_forward_gemma_parts(const organ_forward_config *c, const organ_layer_kind *kind,
+                                 forward_shape shapes[FORWARD_GEMMA_PARTS])
+{
+    const bool both = kind->mixture && c->dual_feed, per_layer = c->per_layer_width > 0, streams = c->streams > 0;
+    const struct {
+        bool wanted;
+        forward_shape shape;
+    } all[FORWARD_GEMMA_PARTS] = {
+        {both, {PART_NORM_FED_DENSE, 0, c->hidden}},
+        {both, {PART_NORM_EXPERTS, 0, c->hidden}},
+        {both, {PART_NORM_FED_EXPERTS, 0, c->hidden}},
+        {both, {PART_ROUTER_SCALE, 0, c->hidden}},
+        {both, {PART_EXPERT_SCALE, 0, c->experts}},
+        {c->layer_scaled, {PART_LAYER_SCALE, 0, 1}},
+        {per_layer, {PART_PER_LAYER_GATE, c->per_layer_width, c->hidden}},
+        {per_layer, {PART_PER_LAYER_OUT, c->hidden, c->per_layer_width}},
+        {per_layer, {PART_NORM_PER_LAYER, 0, c->hidden}},
+        {streams, {PART_LAUREL_LEFT, c->laurel_rank, c->hidden}},
+        {streams, {PART_LAUREL_RIGHT, c->hidden, c->laurel_rank}},
+        {streams, {PART_NORM_LAUREL, 0, c->hidden}},
+        {streams, {PART_NORM_STREAMS, 0, c->hidden}},
+        {streams, {PART_STREAMS_ROUTER, c->streams, c->hidden}},
+        {streams, {PART_STREAMS_PREDICT, (uint64_t)c->streams * c->streams, c->streams}},
+        {streams, {PART_STREAMS_CORRECT, c->streams, c->streams}},
+        {streams && c->streams_scaled, {PART_STREAMS_SCALE, 0, c->hidden}},
+    };
+    size_t count = 0;
+    for (size_t k = 0; k < FORWARD_GEMMA_PARTS; k++)
+        if (all[k].wanted)
+            shapes[count++] = all[k].shape;
+    return count;
 }

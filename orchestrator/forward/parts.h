@@ -3,7 +3,7 @@
 #ifndef ORGAN_FORWARD_PARTS_H
 #define ORGAN_FORWARD_PARTS_H
 
-#include <stdbool.h>
+#include "orchestrator/forward/config.h"
 
 typedef enum forward_part {
     PART_NORM_ATTENTION, /* before the attention */
@@ -47,6 +47,23 @@ typedef enum forward_part {
     PART_SHARED_DOWN,
     PART_BIAS_NORM_ATTENTION, /* and the five after it, in the order of the norms from PART_NORM_ATTENTION on */
     PART_BIAS_NORM_K = PART_BIAS_NORM_ATTENTION + (PART_NORM_K - PART_NORM_ATTENTION),
+    PART_LAYER_SCALE,      /* one number */
+    PART_NORM_FED_DENSE,   /* of a mixture in parallel with a dense feed-forward: of the dense output, */
+    PART_NORM_EXPERTS,     /* before the experts, */
+    PART_NORM_FED_EXPERTS, /* and of their output */
+    PART_ROUTER_SCALE,     /* multiplies the router's input */
+    PART_EXPERT_SCALE,     /* multiplies the factor of each expert */
+    PART_PER_LAYER_GATE,
+    PART_PER_LAYER_OUT,
+    PART_NORM_PER_LAYER,
+    PART_LAUREL_LEFT,
+    PART_LAUREL_RIGHT,
+    PART_NORM_LAUREL,
+    PART_NORM_STREAMS, /* AltUp: before the router of streams */
+    PART_STREAMS_ROUTER,
+    PART_STREAMS_PREDICT,
+    PART_STREAMS_CORRECT,
+    PART_STREAMS_SCALE,
     PART_COUNT,
     /* Names of tensors that contain several parts; plans have no view of them. */
     PART_QKV = PART_COUNT, /* q, k and v, one below the other; only families that name it have it */
@@ -82,5 +99,15 @@ const char *organ_forward_part_name(const forward_name *own, forward_part part, 
 
 /* Writes the name of the bias of a weight: its own name with "bias" for the "weight" at the end. Returns `name`. */
 const char *organ_forward_bias_name(const char *weight, char name[256]);
+
+/* A part and its shape; rows 0: a vector. */
+typedef struct forward_shape {
+    forward_part part;
+    uint64_t rows, cols;
+} forward_shape;
+#define FORWARD_GEMMA_PARTS 17
+/* Returns the number of parts that the layer has in addition to those of all architectures. */
+size_t organ_forward_gemma_parts(const organ_forward_config *config, const organ_layer_kind *kind,
+                                 forward_shape shapes[FORWARD_GEMMA_PARTS]);
 
 #endif

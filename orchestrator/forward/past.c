@@ -18,18 +18,30 @@ struct organ_forward_past {
     bool holds_head;
 };
 
-/* Returns the floats of keys and values of one token in a layer. */
-static size_t past_floats_of(const organ_forward *f, const organ_layer_kind *kind)
+/* Returns the floats of keys and values of one token in a layer; 0 for a layer that uses those of an earlier one. */
+static size_t past_floats_of(const organ_forward *f, unsigned layer)
 {
-    return organ_forward_keys_width(&f->config, kind) + organ_forward_values_width(kind);
+    const organ_layer_kind *const kind = &f->config.kinds[layer];
+    return kind->shares_with == layer ? organ_forward_keys_width(&f->config, kind) + organ_forward_values_width(kind)
+                                      : 0;
 }
 
 static size_t past_floats(const organ_forward *f)
 {
     size_t floats = 0;
     for (unsigned l = 0; l < f->config.layers; l++)
-        floats += past_floats_of(f, &f->config.kinds[l]);
+        floats += past_floats_of(f, l);
     return floats;
+}
+
+/* Returns the keys and values that a layer uses, of the tokens processed so far. */
+static forward_keys past_keys_of(const organ_forward *f, const organ_forward_past *past, unsigned layer)
+{
+    const organ_layer_kind *const kind = &f->config.kinds[layer];
+    float *keys = past->values;
+    for (unsigned l = 0; l < kind->shares_with; l++)
+        keys += past->most * past_floats_of(f, l);
+    return (forward_keys){keys, keys + past->most * organ_forward_keys_width(&f->config, kind), past->count};
 }
 
 /* A text that begins with `together` tokens, and the bytes of keys and values of all its tokens. */
@@ -127,12 +139,8 @@ void organ_forward_past_close(organ_forward_past *past)
 static organ_status past_run_layers(organ_forward *f, organ_forward_past *past, const organ_windows *windows,
                                     float *hidden, organ_error *error)
 {
-    float *keys = past->values;
     for (unsigned k = 0; k < f->config.layers; k++) {
-        const organ_layer_kind *const kind = &f->config.kinds[k];
-        const size_t width = organ_forward_keys_width(&f->config, kind);
-        const forward_keys before = {keys, keys + past->most * width, past->count};
-        keys += past->most * past_floats_of(f, kind);
+        const forward_keys before = past_keys_of(f, past, k);
         organ_layer *layer = past->layers[k];
         if (!layer && k >= past->held && past_streams(f, k))
             organ_forward_load_streamed(f, (int32_t)k, &layer, error);
@@ -166,7 +174,7 @@ organ_status organ_forward_continue(organ_forward *f, organ_forward_past *past, 
     past->rotated_here = here;
     const size_t begin[2] = {0, count - past->count}, last = begin[1] - 1;
     const organ_windows windows = {.tokens = tokens + past->count, .count = 1, .begin = begin};
-    float *const hidden = organ_forward_floats(begin[1] * (size_t)f->config.hidden, error);
+    float *const hidden = organ_forward_floats(begin[1] * (size_t)f->config.state, error);
     if (hidden && organ_forward_embed(f, &windows, hidden, error) == ORGAN_OK &&
         past_run_layers(f, past, &windows, hidden, error) == ORGAN_OK)
         organ_forward_logits_by(f, past->head, hidden, &last, 1, context, each, error);

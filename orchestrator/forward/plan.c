@@ -248,7 +248,7 @@ static void mark_turned(builder *b, forward_part part)
         b->plan->slots[view.slot].turned_head_dim = b->kind->head_dim;
 }
 
-/* Adds q, k and v of `rows` rows each, which are separate tensors or one. */
+/* Adds q, k and v of `rows` rows each, which are separate tensors or one; the layer has none of 0 rows. */
 static void add_qkv(builder *b, const uint64_t rows[3])
 {
     const organ_forward_config *c = &b->forward->config;
@@ -261,9 +261,11 @@ static void add_qkv(builder *b, const uint64_t rows[3])
         return;
     }
     for (unsigned k = 0; k < 3; k++)
-        add_named_part(b, PART_Q + k, rows[k], c->hidden);
+        if (rows[k])
+            add_named_part(b, PART_Q + k, rows[k], c->hidden);
     for (unsigned k = 0; k < 3; k++)
-        add_bias(b, PART_BIAS_Q + k, c->qkv_bias, rows[k]);
+        if (rows[k])
+            add_bias(b, PART_BIAS_Q + k, c->qkv_bias, rows[k]);
     mark_turned(b, PART_Q);
     mark_turned(b, PART_K);
     mark_turned(b, PART_BIAS_Q);
@@ -346,8 +348,10 @@ static void add_attention(builder *b)
 {
     const organ_forward_config *c = &b->forward->config;
     const organ_layer_kind *const kind = b->kind;
-    const uint64_t rows[3] = {(uint64_t)kind->heads * kind->head_dim, (uint64_t)kind->kv_heads * kind->head_dim,
-                              (uint64_t)kind->kv_heads * kind->value_dim};
+    const bool own = kind->shares_with == b->layer; /* files may have unused k and v of the other layers */
+    const uint64_t rows[3] = {(uint64_t)kind->heads * kind->head_dim,
+                              own ? (uint64_t)kind->kv_heads * kind->head_dim : 0,
+                              own && !kind->value_is_key ? (uint64_t)kind->kv_heads * kind->value_dim : 0};
     add_qkv(b, rows);
     add_named_part(b, PART_O, c->hidden, (uint64_t)kind->heads * kind->value_dim);
     add_bias(b, PART_BIAS_O, c->output_bias, c->hidden);
@@ -360,7 +364,8 @@ static void add_attention(builder *b)
     else if (c->qk_norm != ORGAN_QK_NORM_NONE && !c->qk_norm_bare) {
         const bool all = c->qk_norm == ORGAN_QK_NORM_ALL;
         add_norm(b, PART_NORM_Q, c->qk_norm_biased, all ? rows[0] : kind->head_dim);
-        add_norm(b, PART_NORM_K, c->qk_norm_biased, all ? rows[1] : kind->head_dim);
+        if (own)
+            add_norm(b, PART_NORM_K, c->qk_norm_biased, all ? rows[1] : kind->head_dim);
     }
 }
 
@@ -496,6 +501,17 @@ static void add_experts(builder *b)
     add_shared(b);
 }
 
+/* Adds what only Gemma 3n and Gemma 4 have. */
+static void add_gemma(builder *b)
+{
+    forward_shape shapes[FORWARD_GEMMA_PARTS];
+    const size_t count = organ_forward_gemma_parts(&b->forward->config, b->kind, shapes);
+    if (b->kind->mixture && b->forward->config.dual_feed)
+        add_dense(b);
+    for (size_t k = 0; k < count; k++)
+        add_named_part(b, shapes[k].part, shapes[k].rows, shapes[k].cols);
+}
+
 static void add_norms(builder *b)
 {
     const organ_forward_config *c = &b->forward->config;
@@ -531,6 +547,7 @@ organ_status organ_forward_plan_make(organ_forward *forward, unsigned layer, for
         add_experts(&b);
     else
         add_dense(&b);
+    add_gemma(&b);
     if (!error->status)
         organ_forward_plan_experts(plan, forward->config.experts);
     return measure_loading(&b);

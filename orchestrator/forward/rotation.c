@@ -107,6 +107,8 @@ organ_status organ_forward_rotation_open(const organ_forward *forward, const org
             rotation->frequencies[k] = llama3(rope, frequency);
         else if (rope->kind == ORGAN_ROPE_YARN)
             rotation->frequencies[k] = yarn(rope, frequency, k);
+        else if (rope->kind == ORGAN_ROPE_PROPORTIONAL)
+            rotation->frequencies[k] = k < rope->angles ? frequency / (float)rope->factor : 0;
     }
     if (rope->kind == ORGAN_ROPE_LONGROPE && !rope->short_factors &&
         (read_factors(forward, ORGAN_ROPE_SHORT, rotation->half, &rotation->short_factors, error) ||

@@ -147,6 +147,8 @@ void organ_forward_route(const organ_router *r, const bool *kept, const float *l
         chosen[k].weight /= all;
     for (unsigned k = 0; c->router_scale != 0 && k < c->experts_used; k++)
         chosen[k].weight *= c->router_scale;
+    for (unsigned k = 0; r->scales && k < c->experts_used; k++)
+        chosen[k].weight *= r->scales[chosen[k].expert];
     sort_choices(chosen, c->experts_used);
 }
 
@@ -155,7 +157,8 @@ void organ_forward_route(const organ_router *r, const bool *kept, const float *l
 organ_router organ_layer_router(const organ_layer *layer)
 {
     return (organ_router){layer->forward->engine->kernels, &layer->forward->config,
-                          organ_forward_values(layer, PART_ROUTER_BIAS)};
+                          organ_forward_values(layer, PART_ROUTER_BIAS),
+                          organ_forward_values(layer, PART_EXPERT_SCALE)};
 }
 
 unsigned organ_layer_experts(const organ_layer *layer)

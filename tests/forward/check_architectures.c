@@ -1,5 +1,6 @@
 /* SPDX-License-Identifier: MIT
- * Each architecture of fixtures/architectures gives the likelihoods that transformers gives. */
+ * Each architecture of fixtures/architectures gives the likelihoods that transformers gives, with and without a KV
+ * cache. */
 #include "tests/kit/arch_maker.h"
 #include "tests/kit/forward_rig.h"
 #include "tests/kit/model_maker.h"
@@ -23,6 +24,7 @@ static const char *const model_types[] = {
     "glm4_moe", "dots1", "gemma", "smollm3", "olmo2", "olmo3", "exaone4", "granite", "seed_oss", "ministral", "helium",
     "ernie4_5", "smollm3-interval",
     "glm", "glm4",
+    "gemma4_text-dense", "gemma4_text-moe", "gemma4_text-equal", "gemma4_text-shared", "gemma3n_text",
     "deepseek_v2", "deepseek_v2-lite", "deepseek_v3", "glm4_moe_lite", "kimi_k25", "mistral4", "mistral3-mistral4",
     "cohere", "cohere2", "stablelm", "stablelm-parallel",
     "deepseek_v32", "glm_moe_dsa",
@@ -178,6 +180,36 @@ START_TEST(windows_that_need_an_indexer_are_refused)
 }
 END_TEST
 
+/* ---- windows in one batch ---- */
+
+/* The logits of a window do not depend on another window of the batch, which shares groups and rooms with it. */
+START_TEST(windows_of_a_batch_are_independent)
+{
+    const char *const type = model_types[_i], *const path = scratch_path("%s", type);
+    arch_reference r = arch_make(type, path);
+    const size_t other = 30, last = r.count - 1, row = other + last, begin[] = {0, r.count},
+                 begins[] = {0, other, other + r.count};
+    session s;
+    organ_error error;
+    ck_assert_int_eq(session_open(&s, path, 2, ROOMY, &error), ORGAN_OK);
+    uint32_t *const both = malloc((other + r.count) * sizeof *both);
+    ck_assert_ptr_nonnull(both);
+    memcpy(both, r.tokens, other * sizeof *both);
+    memcpy(both + other, r.tokens, r.count * sizeof *both);
+    const size_t words = (size_t)organ_forward_describe(s.forward)->vocabulary;
+    float *const alone = session_logits(&s, &(organ_windows){r.tokens, 1, begin}, &last, 1, &error),
+                 *const second = session_logits(&s, &(organ_windows){both, 2, begins}, &row, 1, &error);
+    ck_assert_msg(alone && second, "%s: %s", type, error.message);
+    ck_assert_msg(memcmp(second, alone, words * sizeof *alone) == 0, "%s: off by %g", type,
+                  farthest(second, alone, words));
+    free(both);
+    free(alone);
+    free(second);
+    session_close(&s);
+    arch_reference_free(&r);
+}
+END_TEST
+
 /* ---- configurations that no model can have ---- */
 
 static const struct {
@@ -237,6 +269,21 @@ static const struct {
     {"glm_moe_dsa", "rope_interleave", "false", "rope_interleave"},
     {"mistral4", "rope_parameters", "{\"rope_theta\": 1e4, \"llama_4_scaling_beta\": 0.1}",
      "original_max_position_embeddings"},
+    {"gemma4_text-shared", "num_kv_shared_layers", "8", "num_kv_shared_layers"},
+    {"gemma4_text-shared", "num_kv_shared_layers", "7", "num_kv_shared_layers"},
+    {"gemma4_text-shared", "hidden_size_per_layer_input", "65537", "hidden_size_per_layer_input"},
+    {"gemma4_text-shared", "vocab_size_per_layer_input", "255", "vocab_size_per_layer_input"},
+    {"gemma4_text-shared", "per_layer_config", "{\"1\": {\"head_dim\": 32, \"rms_norm_eps\": 1}}", "per_layer_config"},
+    {"gemma4_text-shared", "per_layer_config", "{\"1\": {\"head_dim\": 32}}", "heads"},
+    {"gemma4_text-shared", "use_bidirectional_attention", "\"all\"", "use_bidirectional_attention"},
+    {"gemma4_text-moe", "enable_moe_block", "1", "enable_moe_block"},
+    {"gemma4_text-equal", "num_global_key_value_heads", "3", "num_key_value_heads"},
+    {"gemma3n_text", "activation_sparsity_pattern", "[0.95]", "activation_sparsity_pattern"},
+    {"gemma3n_text", "intermediate_size", "[96, 96]", "intermediate_size"},
+    {"gemma3n_text", "altup_num_inputs", "1", "altup_num_inputs"},
+    {"gemma3n_text", "altup_num_inputs", "17", "altup_num_inputs"},
+    {"gemma3n_text", "altup_active_idx", "1", "altup_active_idx"},
+    {"gemma3n_text", "laurel_rank", "0", "laurel_rank"},
 };
 
 START_TEST(impossible_configurations_are_refused)
@@ -292,6 +339,7 @@ Suite *architectures_suite(void)
     tcase_add_loop_test(cases, a_text_that_grows_has_the_same_logits, 0, sizeof model_types / sizeof *model_types);
     tcase_add_loop_test(cases, gguf_files_have_the_same_likelihoods, 0, sizeof gguf_files / sizeof *gguf_files);
     tcase_add_test(cases, windows_that_need_an_indexer_are_refused);
+    tcase_add_loop_test(cases, windows_of_a_batch_are_independent, 0, sizeof model_types / sizeof *model_types);
     tcase_add_loop_test(cases, impossible_configurations_are_refused, 0, sizeof refused / sizeof *refused);
     tcase_add_loop_test(cases, impossible_keys_are_refused, 0, sizeof refused_keys / sizeof *refused_keys);
     suite_add_tcase(suite, cases);

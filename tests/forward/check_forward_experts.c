@@ -426,7 +426,7 @@ START_TEST(ties_go_to_the_lower_number)
                  {{0, 2, 2, 5, 2, 5}, {true, true, true, true, true, false}, {1, 3}, 0.04742587F},
                  {{0, 2, 2, 5, 2, 5}, {true, true, true, false, true, true}, {1, 5}, 0.04742587F},
                  {{0, NAN, 3, NAN, 3, 1}, {false, true, false, true, true, true}, {1, 3}, NAN}};
-    const organ_router router = {organ_kernels_scalar, &c, NULL};
+    const organ_router router = {organ_kernels_scalar, &c, NULL, NULL};
     for (size_t k = 0; k < sizeof cases / sizeof *cases; k++) {
         float room[EXPERTS];
         organ_choice chosen[2];
@@ -472,8 +472,8 @@ START_TEST(a_logistic_router_corrects_and_takes_groups)
                                         .router_scale = 2};
         float room[EXPERTS];
         organ_choice chosen[2];
-        organ_forward_route(&(organ_router){organ_kernels_scalar, &c, corrections[cases[k].correction]}, cases[k].kept,
-                            cases[k].logits, room, chosen);
+        organ_forward_route(&(organ_router){organ_kernels_scalar, &c, corrections[cases[k].correction], NULL},
+                            cases[k].kept, cases[k].logits, room, chosen);
         for (size_t i = 0; i < 2; i++)
             ck_assert_msg(chosen[i].expert == cases[k].chosen[i] &&
                               fabsf(chosen[i].weight - cases[k].weights[i]) < 1e-5F,

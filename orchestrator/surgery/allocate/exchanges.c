@@ -57,7 +57,7 @@ static const organ_forward *forward_of(const organ_exchanges *x) { return organ_
 
 static size_t exchanges_floats_of(const organ_exchanges *x)
 {
-    return x->rest.windows.begin[x->rest.windows.count] * (size_t)organ_forward_describe(forward_of(x))->hidden;
+    return x->rest.windows.begin[x->rest.windows.count] * (size_t)organ_forward_describe(forward_of(x))->state;
 }
 
 static float *exchanges_stream(const organ_exchanges *x, size_t k) { return x->states + k * exchanges_floats_of(x); }

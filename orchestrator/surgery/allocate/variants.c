@@ -32,7 +32,7 @@ static size_t variants_floats_of(const organ_variants *v) { return v->tokens * v
 uint64_t organ_variants_memory(const organ_forward *forward, size_t tokens, size_t together)
 {
     const organ_forward_config *const c = organ_forward_describe(forward);
-    const uint64_t states = (uint64_t)tokens * c->hidden * sizeof(float), tile = TILE * c->vocabulary * sizeof(float);
+    const uint64_t states = (uint64_t)tokens * c->state * sizeof(float), tile = TILE * c->vocabulary * sizeof(float);
     const uint64_t of_variant = states + TILE * (sizeof(size_t) + sizeof(double)) + sizeof(double *);
     return 2 * states + tile + TILE * sizeof(double) + together * of_variant + organ_forward_layer_bytes(forward);
 }
@@ -86,7 +86,7 @@ organ_status organ_variants_open(organ_forward *forward, const organ_engine *eng
                           .engine = engine,
                           .windows = windows,
                           .tokens = windows->begin[windows->count],
-                          .width = (size_t)c->hidden,
+                          .width = (size_t)c->state,
                           .words = (size_t)c->vocabulary,
                           .together = together,
                           .times = 1};

@@ -103,7 +103,7 @@ static organ_along_chunks chunks_of(const organ_along_options *o, const organ_fo
 {
     const size_t full = o->calibration.context < CHUNK_TOKENS ? CHUNK_TOKENS / o->calibration.context : 1,
                  samples = o->calibration.samples;
-    const size_t token = (size_t)organ_forward_describe(forward)->hidden * sizeof(float);
+    const size_t token = (size_t)organ_forward_describe(forward)->state * sizeof(float);
     return (organ_along_chunks){samples, full < samples ? full : samples, 0, 1, o->calibration.context * token};
 }
 

@@ -14,7 +14,8 @@ struct organ_layers_sets {
     organ_forward *forward;
     const organ_engine *engine;
     const organ_windows *windows;
-    size_t tokens, width, layers;
+    size_t tokens, layers;
+    size_t width, compared;   /* floats of a token's state, and of the hidden state that it begins with */
     size_t together;          /* sets at a time */
     organ_variants *variants; /* with one stream more, which is the donor's */
     float *states;            /* of the sets, then of the donor */
@@ -31,7 +32,7 @@ static float *sets_stream(const organ_layers_sets *s, size_t k) { return s->stat
 
 static uint64_t states_bytes(const organ_forward *forward, size_t tokens)
 {
-    return (uint64_t)tokens * organ_forward_describe(forward)->hidden * sizeof(float);
+    return (uint64_t)tokens * organ_forward_describe(forward)->state * sizeof(float);
 }
 
 /* Also what goes into the first layer is kept. */
@@ -114,7 +115,7 @@ static double influence_of(const organ_layers_sets *s, const float *before, cons
     double sum = 0;
     for (size_t t = 0; t < s->tokens; t++) {
         double both = 0, one = 0, other = 0;
-        for (size_t k = t * s->width; k < (t + 1) * s->width; k++) {
+        for (size_t k = t * s->width; k < t * s->width + s->compared; k++) {
             both += (double)before[k] * after[k];
             one += (double)before[k] * before[k];
             other += (double)after[k] * after[k];
@@ -159,7 +160,8 @@ organ_status organ_layers_sets_open(organ_forward *forward, const organ_engine *
                              .engine = engine,
                              .windows = windows,
                              .tokens = sets_tokens_of(windows),
-                             .width = (size_t)c->hidden,
+                             .width = (size_t)c->state,
+                             .compared = (size_t)c->hidden,
                              .layers = c->layers};
     sets_share_memory(s, most);
     s->kept = malloc(((s->layers + s->stride - 1) / s->stride) * sets_floats_of(s) * sizeof *s->kept);

@@ -189,7 +189,7 @@ static bool divide_memory(organ_trial *trial, uint64_t memory, size_t longest, s
         const organ_forward_config *const config = organ_forward_describe(trial->models[m].forward);
         const size_t batch = organ_forward_batch(trial->models[m].forward, longest);
         least = batch < least ? batch : least;
-        states += config->hidden * sizeof(float);
+        states += config->state * sizeof(float);
         row = config->vocabulary * sizeof(float);
     }
     if (trial->count > 1 && memory / 4 / states < least)
@@ -228,7 +228,7 @@ static organ_status trial_allocate(organ_trial *trial, organ_error *error)
 {
     for (size_t m = 0; m < trial->count && !error->status; m++) {
         organ_trial_model *const model = &trial->models[m];
-        const size_t width = (size_t)organ_forward_describe(model->forward)->hidden;
+        const size_t width = (size_t)organ_forward_describe(model->forward)->state;
         model->hidden = malloc(trial->batch_tokens * width * sizeof *model->hidden);
         model->scores.nll = calloc(trial->plan.scored, sizeof *model->scores.nll);
         model->scores.divergence = m ? calloc(trial->plan.scored, sizeof *model->scores.divergence) : NULL;

@@ -40,7 +40,8 @@ static void sum_tokens(const opened *o, unsigned samples, unsigned context, sums
     memset(s, 0, EXPERTS * sizeof *s);
     for (size_t t = 0; t < h.tokens; t++) {
         organ_choice chosen[EXPERTS];
-        organ_forward_route(&(organ_router){o->s.engine.kernels, c, NULL}, NULL, h.logits + t * EXPERTS, room, chosen);
+        organ_forward_route(&(organ_router){o->s.engine.kernels, c, NULL, NULL}, NULL, h.logits + t * EXPERTS, room,
+                            chosen);
         for (unsigned k = 0; k < c->experts_used; k++) {
             ck_assert_int_eq(organ_layer_expert(o->s.forward, o->layer, chosen[k].expert, h.normed + t * HIDDEN, 1,
                                                 inner, NULL, &error),

@@ -1,0 +1,91 @@
+/* SPDX-License-Identifier: MIT
+ * A layer on a group of windows: attention, feed-forward, and what some architectures add. */
+#include "orchestrator/forward/job.h"
+#include "orchestrator/machine/extent.h"
+
+#include <string.h>
+
+/* A copy of the hidden states, and with AltUp the output of the low-rank path. */
+static size_t copies_of(const organ_forward_config *c)
+{
+    if (c->streams)
+        return 2;
+    return c->state > c->hidden;
+}
+
+size_t organ_forward_block_room(const organ_forward *f, uint64_t memory, size_t tokens, size_t batch)
+{
+    const organ_forward_config *const c = &f->config;
+    size_t most = organ_larger(organ_forward_attention_room(f, tokens), organ_forward_feed_room(f, memory, batch));
+    most = organ_larger(most, organ_forward_per_layer_room(c, tokens));
+    if (c->streams)
+        most = organ_larger(most, organ_forward_streams_room(c, tokens));
+    return (copies_of(c) + c->parallel) * tokens * (size_t)c->hidden + most;
+}
+
+static void copy_hidden(const forward_group *g, bool back)
+{
+    const organ_forward_config *const c = &g->forward->config;
+    const size_t hidden = (size_t)c->hidden;
+    for (size_t t = 0; g->hidden != g->states && t < g->tokens; t++)
+        memcpy(back ? g->states + t * c->state : g->hidden + t * hidden,
+               back ? g->hidden + t * hidden : g->states + t * c->state, hidden * sizeof(float));
+}
+
+/* hidden += the output of the per-layer embeddings */
+static organ_status add_per_layer(forward_group *g, organ_error *error)
+{
+    const organ_forward_config *const c = &g->forward->config;
+    const size_t hidden = (size_t)c->hidden;
+    for (size_t first = 0; first < g->tokens; first += FORWARD_GROUP) {
+        const size_t tokens = organ_lesser(FORWARD_GROUP, g->tokens - first);
+        float *const x = g->hidden + first * hidden, *const out = g->room;
+        if (organ_forward_per_layer(g, first, tokens, x, out, out + tokens * hidden, error))
+            return error->status;
+        if (organ_forward_combine(g, x, out, tokens, 1, error))
+            return error->status;
+    }
+    return ORGAN_OK;
+}
+
+static organ_status run_plain(forward_group *g, organ_error *error)
+{
+    const organ_forward_config *const c = &g->forward->config;
+    const float *const scale = organ_forward_values(g->layer, PART_LAYER_SCALE);
+    copy_hidden(g, false);
+    if (g->entered)
+        memcpy(g->entered, g->hidden, g->tokens * (size_t)c->hidden * sizeof *g->entered);
+    if (organ_forward_attention(g, error) || organ_forward_feed(g, error) ||
+        (c->per_layer_width && add_per_layer(g, error)) ||
+        (scale && organ_forward_combine(g, g->hidden, NULL, g->tokens, *scale, error)))
+        return error->status;
+    copy_hidden(g, true);
+    return ORGAN_OK;
+}
+
+static organ_status run_streams(forward_group *g, organ_error *error)
+{
+    if (organ_forward_streams_predict(g, error) || organ_forward_laurel(g, error) ||
+        organ_forward_attention(g, error) || organ_forward_laurel_add(g, error))
+        return error->status;
+    return organ_forward_feed(g, error) || organ_forward_streams_correct(g, error)
+               ? error->status
+               : organ_forward_streams_per_layer(g, error);
+}
+
+organ_status organ_forward_block(forward_group *g, organ_error *error)
+{
+    const organ_forward_config *const c = &g->forward->config;
+    float *const room = g->room;
+    const size_t floats = g->tokens * (size_t)c->hidden;
+    g->hidden = copies_of(c) ? room : g->states;
+    g->laurel = room + floats;
+    g->entered = c->parallel ? room + copies_of(c) * floats : NULL;
+    g->room = room + (copies_of(c) + c->parallel) * floats;
+    if (c->streams)
+        run_streams(g, error);
+    else
+        run_plain(g, error);
+    g->room = room;
+    return error->status;
+}

@@ -1,0 +1,234 @@
+/* SPDX-License-Identifier: MIT
+ * Members of config.json that only Gemma 3n and Gemma 4 have (transformers: configuration_gemma3n.py,
+ * configuration_gemma4.py). */
+#include "orchestrator/forward/config_hf.h"
+
+#include "formats/base/json_text.h"
+
+#include <math.h>
+#include <stdio.h>
+#include <string.h>
+
+#define MOST_STREAMS 16
+#define MOST_WIDTH   (1u << 16)
+
+/* Returns the size; null means 0. The defaults of transformers are not 0, so the member must be there. */
+static unsigned given_size(const config_hf_source *s, const char *key)
+{
+    if (!json_object_get(s->root, key))
+        organ_fail(s->error, ORGAN_BAD_INPUT, "%s: %s is missing", s->label, key);
+    return organ_config_size(s, key, 0);
+}
+
+/* A list with an item for each layer; NULL with an error. */
+static const json_t *layer_list(const config_hf_source *s, const char *key, const organ_forward_config *c)
+{
+    const json_t *const list = organ_config_member(s->root, key);
+    if (json_is_array(list) && json_array_size(list) == c->layers)
+        return list;
+    organ_config_refuse(s, key, list, "a list with a number for each of num_hidden_layers");
+    return NULL;
+}
+
+/* ---- heads of layers without a window ---- */
+
+/* Files that transformers writes have per_layer_config, with the number of a layer as key and its own sizes. */
+static void read_layer_sizes(const config_hf_source *s, const json_t *sizes, organ_layer_kind *kind)
+{
+    const config_hf_source own = {s->label, s->file, sizes, s->family, s->error};
+    const size_t known = (organ_config_member(sizes, "head_dim") ? 1u : 0u) +
+                         (organ_config_member(sizes, "num_key_value_heads") ? 1u : 0u);
+    if (!json_is_object(sizes) || json_object_size(sizes) != known) {
+        organ_config_refuse(s, "per_layer_config", sizes, "head_dim and num_key_value_heads of layers");
+        return;
+    }
+    kind->head_dim = kind->value_dim = organ_config_size(&own, "head_dim", kind->head_dim);
+    kind->kv_heads = organ_config_size(&own, "num_key_value_heads", kind->kv_heads);
+}
+
+static void read_global_heads(const config_hf_source *s, organ_forward_config *c)
+{
+    const json_t *const all = organ_config_member(s->root, "per_layer_config");
+    const bool equal = organ_config_flag(s, "attention_k_eq_v", false);
+    const unsigned dim = all ? 0 : organ_config_size(s, "global_head_dim", 512),
+                   heads = all || !equal ? 0 : organ_config_size(s, "num_global_key_value_heads", 0);
+    if (all && !json_is_object(all))
+        organ_config_refuse(s, "per_layer_config", all, "an object");
+    for (unsigned l = 0; l < c->layers && !s->error->status; l++) {
+        organ_layer_kind *const kind = &c->kinds[l];
+        char number[16];
+        snprintf(number, sizeof number, "%u", l);
+        const json_t *const own = organ_config_member(all, number);
+        if (own)
+            read_layer_sizes(s, own, kind);
+        kind->value_is_key = equal && !kind->window;
+        if (!all && !kind->window) {
+            kind->head_dim = kind->value_dim = dim;
+            kind->kv_heads = heads ? heads : kind->kv_heads;
+        }
+    }
+}
+
+/* The rotation of layers with a window, and that of the others, is for heads of one width each. */
+static void check_heads(const config_hf_source *s, const organ_forward_config *c)
+{
+    unsigned dims[2] = {0};
+    for (unsigned l = 0; l < c->layers; l++) {
+        unsigned *const dim = &dims[c->kinds[l].window != 0];
+        if (*dim && *dim != c->kinds[l].head_dim)
+            organ_fail(s->error, ORGAN_BAD_INPUT, "%s: layers of one kind have heads of %u and of %u", s->label, *dim,
+                       c->kinds[l].head_dim);
+        *dim = c->kinds[l].head_dim;
+    }
+}
+
+void organ_config_global_heads(const config_hf_source *s, organ_forward_config *c)
+{
+    if (s->family->last_full)
+        c->kinds[c->layers - 1].window = 0;
+    if (s->family->global_heads) {
+        read_global_heads(s, c);
+        check_heads(s, c);
+    }
+}
+
+/* ---- keys and values of earlier layers ---- */
+
+/* Returns the last layer before `first` that has a window if layer `of` has one; `first` if there is none. */
+static unsigned source_of(const organ_forward_config *c, unsigned first, unsigned of)
+{
+    for (unsigned l = first; l-- > 0;)
+        if ((c->kinds[l].window == 0) == (c->kinds[of].window == 0))
+            return l;
+    return first;
+}
+
+static void share_keys(const config_hf_source *s, unsigned shared, organ_forward_config *c)
+{
+    const unsigned first = c->layers - shared;
+    for (unsigned l = first; l < c->layers; l++) {
+        const unsigned source = source_of(c, first, l);
+        organ_layer_kind *const from = &c->kinds[source], *const kind = &c->kinds[l];
+        if (source == first || from->head_dim != kind->head_dim || from->kv_heads != kind->kv_heads) {
+            organ_fail(s->error, ORGAN_BAD_INPUT,
+                       "%s: num_kv_shared_layers is %u, and no layer before %u has keys and values for layer %u",
+                       s->label, shared, first, l);
+            return;
+        }
+        if (from->shared_at == 0) {
+            from->shared_at = c->state;
+            c->state += (uint64_t)from->kv_heads * ((uint64_t)from->head_dim + from->value_dim);
+        }
+        kind->shared_at = from->shared_at;
+        kind->shares_with = source;
+    }
+}
+
+static void read_shared_keys(const config_hf_source *s, organ_forward_config *c)
+{
+    const unsigned shared = given_size(s, "num_kv_shared_layers");
+    const bool wide = organ_config_flag(s, "use_double_wide_mlp", false);
+    if (shared >= c->layers)
+        organ_fail(s->error, ORGAN_BAD_INPUT, "%s: num_kv_shared_layers is %u of %u layers", s->label, shared,
+                   c->layers);
+    if (!s->error->status)
+        share_keys(s, shared, c);
+    for (unsigned l = c->layers - shared; wide && !s->error->status && l < c->layers; l++)
+        c->kinds[l].intermediate *= 2;
+}
+
+/* ---- per-layer embeddings ---- */
+
+static void read_per_layer(const config_hf_source *s, organ_forward_config *c)
+{
+    c->per_layer_width = given_size(s, "hidden_size_per_layer_input");
+    if (c->per_layer_width == 0 && !s->family->streams)
+        return;
+    c->per_layer_vocabulary = given_size(s, "vocab_size_per_layer_input");
+    if (c->per_layer_width == 0 || c->per_layer_width > MOST_WIDTH)
+        organ_fail(s->error, ORGAN_BAD_INPUT, "%s: hidden_size_per_layer_input is %u, not from 1 to %u", s->label,
+                   c->per_layer_width, MOST_WIDTH);
+    /* Gemma 3n uses row 0 for tokens beyond the table, Gemma 4 has a row for each token. */
+    if (c->per_layer_vocabulary == 0 || (!s->family->streams && c->per_layer_vocabulary < c->vocabulary))
+        organ_fail(s->error, ORGAN_BAD_INPUT, "%s: vocab_size_per_layer_input is %llu, and vocab_size %llu", s->label,
+                   (unsigned long long)c->per_layer_vocabulary, (unsigned long long)c->vocabulary);
+}
+
+/* ---- AltUp, Laurel and cut gates ---- */
+
+/* Returns the number below which a value of the standard normal distribution is with probability p, by Newton's
+ * method: the distribution function is concave above 0 and convex below, so the steps from 0 never pass the root. */
+static double normal_quantile(double p)
+{
+    double x = 0;
+    for (unsigned k = 0; k < 1000; k++) {
+        const double step = (p - 0.5 * erfc(-x / sqrt(2))) * sqrt(2 * 3.14159265358979323846) * exp(x * x / 2);
+        x += step;
+        if (fabs(step) <= 1e-15 * fabs(x))
+            break;
+    }
+    return x;
+}
+
+static void read_gate_cuts(const config_hf_source *s, organ_forward_config *c)
+{
+    static const char key[] = "activation_sparsity_pattern";
+    const bool known = organ_config_member(s->root, key) != NULL;
+    const json_t *const list = known ? layer_list(s, key, c) : NULL;
+    for (unsigned l = 0; l < c->layers && !s->error->status; l++) {
+        const json_t *const item = json_array_get(list, l);
+        const double usual = c->layers > 10 && l < 10 ? 0.95 : 0, part = known ? json_number_value(item) : usual;
+        if ((known && !json_is_number(item)) || !(part >= 0 && part < 1))
+            organ_config_refuse(s, key, list, "a list of numbers from 0 and below 1");
+        else
+            c->kinds[l].gate_cut = part > 0 ? (float)normal_quantile(part) : 0;
+        c->kinds[l].gate_is_cut = part > 0;
+    }
+}
+
+static void read_widths(const config_hf_source *s, organ_forward_config *c)
+{
+    const json_t *const list =
+        json_is_array(organ_config_member(s->root, "intermediate_size")) ? layer_list(s, "intermediate_size", c) : NULL;
+    for (unsigned l = 0; list && l < c->layers; l++) {
+        const json_int_t width = json_integer_value(json_array_get(list, l));
+        c->kinds[l].intermediate = width > 0 ? (uint64_t)width : 0; /* the check of sizes refuses 0 */
+        c->intermediate = c->kinds[l].intermediate > c->intermediate ? c->kinds[l].intermediate : c->intermediate;
+    }
+}
+
+static void read_streams(const config_hf_source *s, organ_forward_config *c)
+{
+    c->streams = organ_config_needed(s, "altup_num_inputs");
+    c->laurel_rank = organ_config_needed(s, "laurel_rank");
+    c->streams_scaled = organ_config_flag(s, "altup_correct_scale", true);
+    if (c->streams < 2 || c->streams > MOST_STREAMS)
+        organ_fail(s->error, ORGAN_BAD_INPUT, "%s: altup_num_inputs is %u, not from 2 to %u", s->label, c->streams,
+                   MOST_STREAMS);
+    if (c->laurel_rank == 0 || c->laurel_rank > MOST_WIDTH)
+        organ_fail(s->error, ORGAN_BAD_INPUT, "%s: laurel_rank is %u, not from 1 to %u", s->label, c->laurel_rank,
+                   MOST_WIDTH);
+    if (organ_config_size(s, "altup_active_idx", 0) != 0)
+        organ_config_refuse(s, "altup_active_idx", organ_config_member(s->root, "altup_active_idx"), "0");
+    c->state = c->streams * c->hidden;
+    read_widths(s, c);
+    read_gate_cuts(s, c);
+}
+
+void organ_config_gemma(const config_hf_source *s, organ_forward_config *c)
+{
+    const forward_family *const f = s->family;
+    c->value_norm = f->value_norm;
+    c->layer_scaled = f->layer_scaled;
+    c->state = c->hidden;
+    if (f->attention_scale > 0) { /* transformers reads no soft cap of the scores either */
+        c->attention_scale = f->attention_scale;
+        c->attention_softcap = 0;
+    }
+    if (f->streams)
+        read_streams(s, c);
+    if (f->per_layer && !s->error->status)
+        read_per_layer(s, c);
+    if (f->shared_keys && !s->error->status)
+        read_shared_keys(s, c);
+}

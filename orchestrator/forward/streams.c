@@ -1,0 +1,333 @@
+/* SPDX-License-Identifier: MIT
+ * AltUp (Baykal et al. 2023, as in modeling_gemma3n.py): a token has several hidden states, its streams. A layer
+ * predicts them from one another, computes on the prediction of stream 0, and corrects all streams by the change of
+ * that prediction. Laurel adds a low-rank path in parallel with the attention. A state begins with the streams in
+ * their order. */
+#include "orchestrator/forward/job.h"
+#include "orchestrator/machine/extent.h"
+
+#include <math.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+#define TOKENS_AT_ONCE ((size_t)32)
+#define LEAST_SQUARE   1e-5f /* of a stream that is scaled to the size of stream 0 */
+
+/* ---- the matrices at both ends of the model ---- */
+
+static organ_status open_end(organ_forward *f, const char *name, forward_source *source, organ_error *error)
+{
+    const organ_weight *const weight = organ_forward_text_weight(f, name, f->config.hidden, f->config.hidden, error);
+    size_t panel;
+    if (!weight || organ_forward_panel_size(f, weight, &panel, error))
+        return error->status;
+    f->streams.panel = organ_larger(f->streams.panel, panel);
+    source->type = organ_forward_type(weight);
+    return organ_weight_reader_open(f->model, weight, f->engine->kernels, NULL, &source->reader, error);
+}
+
+organ_status organ_forward_streams_open(organ_forward *f, organ_error *error)
+{
+    const unsigned others = f->config.streams ? f->config.streams - 1 : 0;
+    if (others == 0)
+        return ORGAN_OK;
+    if (!(f->streams.ends = calloc((size_t)others * 2, sizeof *f->streams.ends)))
+        return organ_fail_memory(error, f->model->path);
+    for (unsigned k = 0; k < others && !error->status; k++) {
+        char name[64];
+        snprintf(name, sizeof name, "altup_projections.%u.weight", k);
+        open_end(f, name, &f->streams.ends[k], error);
+        snprintf(name, sizeof name, "altup_unembed_projections.%u.weight", k);
+        if (!error->status)
+            open_end(f, name, &f->streams.ends[others + k], error);
+    }
+    return error->status;
+}
+
+void organ_forward_streams_close(organ_forward *f)
+{
+    for (unsigned k = 0; f->streams.ends && k < 2 * (f->config.streams - 1); k++)
+        organ_weight_reader_close(f->streams.ends[k].reader);
+    free(f->streams.ends);
+}
+
+/* y = x w^T with rows of x and y that are `stride` floats apart. */
+static organ_status add_end(forward_products *products, const organ_forward *f, unsigned end, const float *x,
+                            size_t stride, float *y, size_t tokens, organ_error *error)
+{
+    const size_t hidden = (size_t)f->config.hidden;
+    const forward_linear linear = {
+        .panels = organ_forward_panels(&f->streams.ends[end], 0), .in = hidden, .out = hidden};
+    if (organ_forward_products_add(products, x, &linear, y, tokens, error))
+        return error->status;
+    products->items[products->count - 1].a.stride = products->items[products->count - 1].c_stride = stride;
+    return ORGAN_OK;
+}
+
+/* Scales `stream` to the root mean square of `first`. */
+static void scale_stream(const float *first, float *stream, size_t n)
+{
+    const float target = sqrtf(organ_forward_mean_square(first, n)), own = organ_forward_mean_square(stream, n);
+    const float factor = target / sqrtf(own < LEAST_SQUARE ? LEAST_SQUARE : own);
+    for (size_t k = 0; k < n; k++)
+        stream[k] *= factor;
+}
+
+typedef struct ends_job {
+    const organ_forward *forward;
+    float *states;
+} ends_job;
+
+static void split_token(void *context, size_t t, size_t worker)
+{
+    (void)worker;
+    const ends_job *const j = context;
+    const organ_forward_config *const c = &j->forward->config;
+    float *const state = j->states + t * c->state;
+    for (unsigned k = 1; k < c->streams; k++)
+        scale_stream(state, state + k * c->hidden, (size_t)c->hidden);
+}
+
+organ_status organ_forward_streams_split(organ_forward *f, float *states, size_t tokens, organ_error *error)
+{
+    const organ_forward_config *const c = &f->config;
+    float *const scratch = organ_forward_scratch(f, error);
+    forward_products products = {0};
+    for (size_t first = 0; first < tokens && !error->status; first += FORWARD_GROUP) {
+        float *const some = states + first * c->state;
+        const size_t count = organ_lesser(FORWARD_GROUP, tokens - first);
+        ends_job j = {f, some};
+        for (unsigned k = 1; k < c->streams && !error->status; k++)
+            add_end(&products, f, k - 1, some, (size_t)c->state, some + k * c->hidden, count, error);
+        if (!error->status && organ_forward_products_run(&products, f, scratch, error) == ORGAN_OK)
+            organ_forward_share(f->engine, count, 3 * ORGAN_SHARE_NUMBER * (double)(count * c->streams * c->hidden),
+                                split_token, &j, error);
+    }
+    organ_forward_products_release(&products);
+    return error->status;
+}
+
+organ_status organ_forward_streams_merge(const organ_forward *f, const float *states, const size_t *rows, size_t count,
+                                         float *room, void *scratch, float *merged, organ_error *error)
+{
+    const organ_forward_config *const c = &f->config;
+    const size_t hidden = (size_t)c->hidden;
+    float *const from = room, *const to = from + count * hidden;
+    forward_products products = {0};
+    for (size_t t = 0; t < count; t++)
+        memcpy(merged + t * hidden, states + rows[t] * c->state, hidden * sizeof *merged);
+    for (unsigned k = 1; k < c->streams && !error->status; k++) {
+        for (size_t t = 0; t < count; t++)
+            memcpy(from + t * hidden, states + rows[t] * c->state + k * hidden, hidden * sizeof *from);
+        if (add_end(&products, f, c->streams - 2 + k, from, hidden, to, count, error) ||
+            organ_forward_products_run(&products, f, scratch, error))
+            break;
+        for (size_t t = 0; t < count; t++) {
+            scale_stream(states + rows[t] * c->state, to + t * hidden, hidden);
+            for (size_t x = 0; x < hidden; x++)
+                merged[t * hidden + x] += to[t * hidden + x];
+        }
+    }
+    for (size_t k = 0; k < count * hidden; k++)
+        merged[k] /= (float)c->streams;
+    organ_forward_products_release(&products);
+    return error->status;
+}
+
+/* ---- a layer ---- */
+
+size_t organ_forward_streams_room(const organ_forward_config *c, size_t tokens)
+{
+    const size_t streams = c->streams, together = organ_lesser(tokens, FORWARD_GROUP);
+    return together * ((size_t)c->hidden + c->laurel_rank + streams + streams * streams);
+}
+
+typedef struct streams_job {
+    forward_group *group;
+    size_t first, tokens;
+    const float *from; /* hidden states that a router reads, `stride` floats apart */
+    size_t stride;
+    float *normed, *coefficients;
+} streams_job;
+
+static organ_status share_streams(streams_job *j, void (*task)(void *context, size_t index, size_t worker),
+                                  organ_error *error)
+{
+    const organ_forward_config *const c = &j->group->forward->config;
+    return organ_forward_share(j->group->forward->engine, organ_pieces_of(j->tokens, TOKENS_AT_ONCE),
+                               ORGAN_SHARE_NUMBER * (double)(j->tokens * c->streams * c->streams * c->hidden), task, j,
+                               error);
+}
+
+static void norm_inputs(void *context, size_t index, size_t worker)
+{
+    (void)worker;
+    const streams_job *const j = context;
+    const organ_forward_config *const c = &j->group->forward->config;
+    const float *const weights = organ_forward_values(j->group->layer, PART_NORM_STREAMS);
+    const size_t hidden = (size_t)c->hidden, until = organ_lesser((index + 1) * TOKENS_AT_ONCE, j->tokens);
+    for (size_t t = index * TOKENS_AT_ONCE; t < until; t++) {
+        float *const normed = j->normed + t * hidden;
+        organ_forward_norm(j->from + t * j->stride, weights, 0, c->rms_eps, hidden, normed);
+        for (size_t k = 0; k < hidden; k++)
+            normed[k] /= (float)hidden;
+    }
+}
+
+/* Computes coefficients(tanh(router(norm(from) / hidden))) for each token. */
+static organ_status route_streams(streams_job *j, forward_part part, size_t width, organ_error *error)
+{
+    forward_group *const g = j->group;
+    const size_t streams = g->forward->config.streams;
+    float *const routed = j->coefficients + j->tokens * streams * streams;
+    if (share_streams(j, norm_inputs, error) ||
+        organ_forward_apply(g, PART_STREAMS_ROUTER, j->first, j->tokens, j->normed, routed, streams, error))
+        return error->status;
+    g->forward->engine->kernels->softcap(routed, j->tokens * streams, 1);
+    return organ_forward_apply(g, part, j->first, j->tokens, routed, j->coefficients, width, error);
+}
+
+/* Replaces the streams of a token by their predictions and copies that of stream 0. */
+static void predict_tokens(void *context, size_t index, size_t worker)
+{
+    (void)worker;
+    const streams_job *const j = context;
+    const organ_forward_config *const c = &j->group->forward->config;
+    const size_t hidden = (size_t)c->hidden, streams = c->streams,
+                 until = organ_lesser((index + 1) * TOKENS_AT_ONCE, j->tokens);
+    for (size_t t = index * TOKENS_AT_ONCE; t < until; t++) {
+        const float *const by = j->coefficients + t * streams * streams;
+        float *const state = j->group->states + (j->first + t) * c->state;
+        for (size_t x = 0; x < hidden; x++) {
+            float old[16];
+            for (size_t n = 0; n < streams; n++)
+                old[n] = state[n * hidden + x];
+            for (size_t m = 0; m < streams; m++) {
+                float sum = 0;
+                for (size_t n = 0; n < streams; n++)
+                    sum += old[n] * by[m * streams + n];
+                state[m * hidden + x] = sum + old[m];
+            }
+        }
+        memcpy(j->group->hidden + (j->first + t) * hidden, state, hidden * sizeof *state);
+    }
+}
+
+static streams_job streams_job_of(forward_group *g, size_t first)
+{
+    const size_t tokens = organ_lesser(FORWARD_GROUP, g->tokens - first), hidden = (size_t)g->forward->config.hidden;
+    return (streams_job){
+        .group = g, .first = first, .tokens = tokens, .normed = g->room, .coefficients = g->room + tokens * hidden};
+}
+
+organ_status organ_forward_streams_predict(forward_group *g, organ_error *error)
+{
+    const organ_forward_config *const c = &g->forward->config;
+    for (size_t first = 0; first < g->tokens && !error->status; first += FORWARD_GROUP) {
+        streams_job j = streams_job_of(g, first);
+        j.from = g->states + first * c->state;
+        j.stride = (size_t)c->state;
+        if (route_streams(&j, PART_STREAMS_PREDICT, (size_t)c->streams * c->streams, error) == ORGAN_OK)
+            share_streams(&j, predict_tokens, error);
+    }
+    return error->status;
+}
+
+/* state_m = prediction_m + (hidden - prediction_0) x (1 + coefficient_m) */
+static void correct_tokens(void *context, size_t index, size_t worker)
+{
+    (void)worker;
+    const streams_job *const j = context;
+    const organ_forward_config *const c = &j->group->forward->config;
+    const size_t hidden = (size_t)c->hidden, streams = c->streams,
+                 until = organ_lesser((index + 1) * TOKENS_AT_ONCE, j->tokens);
+    for (size_t t = index * TOKENS_AT_ONCE; t < until; t++) {
+        const float *const by = j->coefficients + t * streams, *const after = j->from + t * hidden;
+        float *const state = j->group->states + (j->first + t) * c->state;
+        for (size_t x = 0; x < hidden; x++) {
+            const float change = after[x] - state[x];
+            for (size_t m = 0; m < streams; m++)
+                state[m * hidden + x] += change * (by[m] + 1);
+        }
+    }
+}
+
+organ_status organ_forward_streams_correct(forward_group *g, organ_error *error)
+{
+    const organ_forward_config *const c = &g->forward->config;
+    for (size_t first = 0; first < g->tokens && !error->status; first += FORWARD_GROUP) {
+        streams_job j = streams_job_of(g, first);
+        j.from = g->hidden + first * c->hidden;
+        j.stride = (size_t)c->hidden;
+        if (route_streams(&j, PART_STREAMS_CORRECT, c->streams, error) == ORGAN_OK)
+            share_streams(&j, correct_tokens, error);
+    }
+    return error->status;
+}
+
+/* ---- per-layer embeddings of streams ---- */
+
+static void scale_first(void *context, size_t index, size_t worker)
+{
+    (void)worker;
+    const streams_job *const j = context;
+    const organ_forward_config *const c = &j->group->forward->config;
+    const float *const by = organ_forward_values(j->group->layer, PART_STREAMS_SCALE);
+    const size_t hidden = (size_t)c->hidden, until = organ_lesser((index + 1) * TOKENS_AT_ONCE, j->tokens);
+    for (size_t t = index * TOKENS_AT_ONCE; t < until; t++)
+        for (size_t x = 0; x < hidden; x++) {
+            const float value = j->from[t * c->state + x];
+            j->normed[t * hidden + x] = by ? value * by[x] : value;
+        }
+}
+
+static void add_to_others(void *context, size_t index, size_t worker)
+{
+    (void)worker;
+    const streams_job *const j = context;
+    const organ_forward_config *const c = &j->group->forward->config;
+    const size_t hidden = (size_t)c->hidden, until = organ_lesser((index + 1) * TOKENS_AT_ONCE, j->tokens);
+    for (size_t t = index * TOKENS_AT_ONCE; t < until; t++)
+        for (size_t m = 1; m < c->streams; m++)
+            for (size_t x = 0; x < hidden; x++)
+                j->group->states[(j->first + t) * c->state + m * hidden + x] += j->coefficients[t * hidden + x];
+}
+
+organ_status organ_forward_streams_per_layer(forward_group *g, organ_error *error)
+{
+    const organ_forward_config *const c = &g->forward->config;
+    for (size_t first = 0; first < g->tokens && !error->status; first += FORWARD_GROUP) {
+        streams_job j = streams_job_of(g, first);
+        float *const room = j.coefficients + j.tokens * c->hidden;
+        j.from = g->states + first * c->state;
+        if (share_streams(&j, scale_first, error) == ORGAN_OK &&
+            organ_forward_per_layer(g, first, j.tokens, j.normed, j.coefficients, room, error) == ORGAN_OK)
+            share_streams(&j, add_to_others, error);
+    }
+    return error->status;
+}
+
+/* ---- Laurel ---- */
+
+organ_status organ_forward_laurel(forward_group *g, organ_error *error)
+{
+    const organ_forward_config *const c = &g->forward->config;
+    const size_t hidden = (size_t)c->hidden;
+    for (size_t first = 0; first < g->tokens && !error->status; first += FORWARD_GROUP) {
+        const size_t tokens = organ_lesser(FORWARD_GROUP, g->tokens - first);
+        float *const normed = g->laurel + first * hidden, *const right = g->room, *const left = right + tokens * hidden;
+        if (organ_forward_norm_all(g, PART_NORM_ATTENTION, g->hidden + first * hidden, normed, tokens, error) ||
+            organ_forward_apply(g, PART_LAUREL_LEFT, first, tokens, normed, left, c->laurel_rank, error) ||
+            organ_forward_apply(g, PART_LAUREL_RIGHT, first, tokens, left, right, hidden, error) ||
+            organ_forward_norm_all(g, PART_NORM_LAUREL, right, right, tokens, error))
+            return error->status;
+        organ_forward_combine(g, normed, right, tokens, 1, error);
+    }
+    return error->status;
+}
+
+organ_status organ_forward_laurel_add(forward_group *g, organ_error *error)
+{
+    return organ_forward_combine(g, g->hidden, g->laurel, g->tokens, sqrtf(0.5f), error);
+}
