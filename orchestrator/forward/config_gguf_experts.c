@@ -6,7 +6,7 @@
 #include <stdio.h>
 
 /* Files of the llama kind are mixtures, of Mixtral, if they have a number of experts. */
-static const forward_mixture llama_mixture = {.gguf_normalise = true};
+static const forward_mixture llama_mixture = {.normalise = {NULL, true}};
 
 /* Files of latent attention are of DeepSeek-V2, whose router is a softmax, or of models after it. Some of those have no
  * key for the function; their corrections identify the logistic router. */
@@ -45,6 +45,19 @@ static void read_shared(const config_gguf_source *s, const forward_mixture *m, o
         organ_fail(s->error, ORGAN_BAD_INPUT, "%s: key '%s.%s' is 0", s->label, s->architecture, width);
 }
 
+/* Every so many layers, the last one is a mixture. */
+static void read_interval(const config_gguf_source *s, organ_forward_config *c)
+{
+    const unsigned step = organ_key_size(s, "interleave_moe_layer_step", 1);
+    if (step == 0)
+        organ_fail(s->error, ORGAN_BAD_INPUT, "%s: key '%s.interleave_moe_layer_step' is 0", s->label, s->architecture);
+    for (unsigned l = 0; l < c->layers && !s->error->status; l++)
+        if ((l + 1) % step) {
+            c->kinds[l].mixture = false;
+            c->kinds[l].intermediate = c->intermediate;
+        }
+}
+
 /* llama.cpp's defaults for missing keys; a scale of 0 means none. */
 void organ_key_experts(const config_gguf_source *s, organ_forward_config *c)
 {
@@ -55,13 +68,14 @@ void organ_key_experts(const config_gguf_source *s, organ_forward_config *c)
         return;
     c->experts_used = organ_key_needed(s, "expert_used_count");
     c->expert_intermediate = organ_key_size(s, "expert_feed_forward_length", (unsigned)c->intermediate);
-    c->normalise_experts = organ_key_flag(s, "expert_weights_norm", m->gguf_normalise);
+    const bool normalise = m->normalise.key ? m->gguf_normalise : m->normalise.otherwise;
+    c->normalise_experts = organ_key_flag(s, "expert_weights_norm", normalise);
     c->router_scale = (float)organ_key_real(s, "expert_weights_scale", 0);
     c->router_groups = m->groups ? organ_key_size(s, "expert_group_count", 0) : 0;
     c->router_groups_used = m->groups ? organ_key_size(s, "expert_group_used_count", 0) : 0;
     c->router_bias = c->expert_bias = m->biases;
     read_router(s, m, dense, c);
     read_shared(s, m, c);
-    if (!s->error->status)
-        organ_forward_config_mixture(s->label, dense, c, s->error);
+    if (!s->error->status && organ_forward_config_mixture(s->label, dense, c, s->error) == ORGAN_OK)
+        read_interval(s, c);
 }

@@ -89,7 +89,7 @@ static const forward_name stablelm_names[] = {
 
 static const forward_mixture mixtral_mixture = {
     .experts = "num_local_experts", .used = "num_experts_per_tok", .width = "intermediate_size",
-    .normalise = {NULL, true}, .gguf_normalise = true};
+    .normalise = {NULL, true}};
 static const char *const qwen_required[] = {"moe_intermediate_size", NULL};
 static const forward_mixture qwen_mixture = {
     .experts = "num_experts", .experts_too = "num_local_experts", .used = "num_experts_per_tok",
@@ -133,7 +133,7 @@ static const forward_mixture llama4_mixture = {
     .dense = DENSE_STEP, .crossed = true, .required = llama4_required};
 static const forward_mixture gpt_oss_mixture = {
     .experts = "num_local_experts", .used = "num_experts_per_tok", .width = "intermediate_size",
-    .normalise = {NULL, true}, .gguf_normalise = true, .biases = true, .crossed = true, .pairs = true};
+    .normalise = {NULL, true}, .biases = true, .crossed = true, .pairs = true};
 static const forward_mixture deepseek2_mixture = {
     .experts = "n_routed_experts", .used = "num_experts_per_tok", .width = "moe_intermediate_size",
     .shared_count = "n_shared_experts", .scale = "routed_scaling_factor", .groups = "n_group",
@@ -321,20 +321,24 @@ static const forward_family families[] = {
     {.architecture = "Ernie4_5ForCausalLM", .gguf = "ernie4_5", .theta = 5e5, .head_dim = 128, .interleaved = true,
      .tied = true, .qkv_bias = {"use_bias", false}, .output_bias = {"use_bias", false},
      .mlp_bias = {"use_bias", false}},
-    {.architecture = "OlmoeForCausalLM", .theta = 1e4, ATTENTION_BIAS, .qk_norm = ORGAN_QK_NORM_ALL,
+    {.architecture = "OlmoeForCausalLM", .gguf = "olmoe",
+     .theta = 1e4, ATTENTION_BIAS, .qk_norm = ORGAN_QK_NORM_ALL,
      .mixture = &olmoe_mixture, .fixed = olmoe_fixed},
     {.architecture = "FlexOlmoForCausalLM", .theta = 5e5, ATTENTION_BIAS, .norms = ORGAN_NORMS_AFTER,
      .qk_norm = ORGAN_QK_NORM_ALL, .mixture = &olmoe_mixture},
-    {.architecture = "GraniteMoeForCausalLM", .theta = 1e4, ATTENTION_BIAS, .multipliers = &granite_multipliers,
+    {.architecture = "GraniteMoeForCausalLM", .gguf = "granitemoe", .gguf_pairs = true,
+     .theta = 1e4, ATTENTION_BIAS, .multipliers = &granite_multipliers,
      .mixture = &granite_mixture, .names = granitemoe_names},
     {.architecture = "GraniteMoeSharedForCausalLM", .theta = 1e4, ATTENTION_BIAS,
      .multipliers = &granite_multipliers, .mixture = &granite_mixture, .names = granitemoe_names},
-    {.architecture = "MiniMaxM2ForCausalLM", .theta = 5e6, .head_dim = 128, .rotary_dim = true,
+    {.architecture = "MiniMaxM2ForCausalLM", .gguf = "minimax-m2",
+     .theta = 5e6, .head_dim = 128, .rotary_dim = true,
      .qk_norm = ORGAN_QK_NORM_ALL, .mixture = &minimax_mixture, .names = minimax_names},
-    {.architecture = "Ernie4_5_MoeForCausalLM", .theta = 5e5, .interleaved = true, .tied = true,
+    {.architecture = "Ernie4_5_MoeForCausalLM", .gguf = "ernie4_5-moe",
+     .theta = 5e5, .interleaved = true, .tied = true,
      .mixture = &ernie_mixture, .names = ernie_moe_names, .fixed = unbiased_fixed},
     {.architecture = "ExaoneMoeForCausalLM", EXAONE_MOE},
-    {.architecture = "ExaoneMoEForCausalLM", EXAONE_MOE},
+    {.architecture = "ExaoneMoEForCausalLM", .gguf = "exaone-moe", EXAONE_MOE},
     {.architecture = "HYV3ForCausalLM", .theta = 11158840, .head_dim = 128, ATTENTION_BIAS,
      .qk_norm = ORGAN_QK_NORM_HEAD, .mixture = &hy_mixture, .names = hy_names, .fixed = unbiased_fixed},
     {.architecture = "SolarOpenForCausalLM", .theta = 1e6, .head_dim = 128, .qkv_bias = {"attention_bias", false},

@@ -96,7 +96,7 @@ typedef struct forward_mixture {
     const char *least_sum;  /* member with router.least_sum */
     const char *cap;        /* member with router.cap */
     forward_flag normalise; /* the factors of a token's experts are divided by their sum */
-    bool gguf_normalise;    /* the same in llama.cpp, whose files may not say it */
+    bool gguf_normalise;    /* the same in llama.cpp, if normalise has a key and the GGUF file does not say it */
     bool biases;            /* of the router and of each expert's gate, up and down */
     bool crossed;           /* stacks of safetensors are experts x in_features x out_features */
     bool pairs;             /* and their columns of gate and up alternate */

@@ -69,6 +69,13 @@ static const struct {
     {"gpt_oss-gguf", ""},
     {"deepseek_v2-gguf", ""},
     {"deepseek_v3", ""},
+    {"granitemoe", ""},
+    {"granitemoeshared", ""},
+    {"olmoe", ""},
+    {"minimax_m2", ""},
+    {"ernie4_5_moe", ""},
+    {"exaone_moe", ""},
+    {"solar_open", ""},
 };
 
 static void compare_likelihoods(const char *type, const char *path, arch_reference r)
