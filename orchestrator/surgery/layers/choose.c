@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: MIT
- * The search along a part of a text. What is known already is not measured again: neither what a file has, nor what a
- * round before had. */
+ * The search for the blocks to drop, on a part of the calibration text. Sets that were judged in an earlier round, or
+ * are in the file of --scores, are not judged again. */
 #include "orchestrator/surgery/layers/job.h"
 
 #include "orchestrator/surgery/allocate/variants.h"
@@ -14,10 +14,11 @@
 #include <stdlib.h>
 #include <string.h>
 
-/* Of the plan: sets of blocks that are judged in a round, and the part of their layers that is computed for each. */
+/* For the plan: sets of blocks judged in a round, and the share of the layers that is computed for each. */
 #define ROUND_SETS 16.0
 #define SHARED     0.6
-/* Rounds of all exchanges: one around the best set, and a part of one around each earlier set. */
+/* For the plan: rounds in which all exchanges are judged, one around the best set and a part of one around each earlier
+ * best set. */
 #define BETTER 1.5
 
 static bool choose_is_first(const organ_layers_job *job) { return organ_ranks_first(job->engine->ranks); }
@@ -60,7 +61,7 @@ static organ_status open_text(organ_layers_job *job, organ_error *error)
     if (layers > job->layers || job->drop.count >= layers)
         return organ_fail(error, ORGAN_USAGE, "--drop %zu leaves no block: a text goes through %u of the %zu of %s",
                           job->drop.count, layers, job->layers, job->model->path);
-    job->layers = layers; /* those behind are for tokens after the next one: they stay */
+    job->layers = layers; /* blocks after them are for multi-token prediction: they are kept */
     return ORGAN_OK;
 }
 
@@ -78,8 +79,8 @@ organ_status organ_layers_choice_open(organ_layers_job *job, organ_error *error)
     return organ_ranks_agree(job->engine->ranks, "scores are read", error);
 }
 
-/* The whole model once, then sets of blocks: at most 16 of a round, until all that differ in one block from the best
- * were judged. */
+/* Estimates the cost: one run of the whole model, then sets of blocks, at most 16 in a round, until all sets that
+ * differ in one block from the best are judged. */
 void organ_layers_choice_foresee(organ_layers_job *job)
 {
     const organ_along_facts *const facts = organ_along_describe(job->choice.along);
@@ -128,7 +129,7 @@ static organ_status need_sets(organ_layers_job *job, organ_error *error)
                                   ORGAN_LAYERS_ALL, &c->sets, error);
 }
 
-/* Those that nobody knows, one behind the other. */
+/* Judges the sets that are not known yet, in their order. */
 static organ_status judge_unknown(organ_layers_job *job, const bool *dropped, size_t count, organ_error *error)
 {
     organ_layers_choice *const c = &job->choice;

@@ -20,7 +20,7 @@ json_t *organ_layers_parameters(void *context)
                         SET_COUNT_OF("samples", o->heal, o->calibration.samples));
 }
 
-/* "3,7,9-11"; NULL without memory. */
+/* Writes "3,7,9-11"; NULL without memory. */
 static json_t *document_words_of(const bool *dropped, size_t layers)
 {
     organ_error ignored = {0};
@@ -119,7 +119,7 @@ static json_t *heal_json(const organ_layers_job *job)
         SET("parts", organ_json_rows(job->options->write.dry_run ? 0 : count, solved_json, job)));
 }
 
-/* What --heal does. */
+/* Describes --heal. */
 static json_t *heal_definitions_json(void)
 {
     return ORGAN_OBJECT(

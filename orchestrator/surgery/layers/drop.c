@@ -5,7 +5,8 @@
 #include <stdlib.h>
 #include <string.h>
 
-/* A number at *text, which steps behind it; one that is too large for a layer is SIZE_MAX. false: there is none. */
+/* Reads a number at *text and advances *text past it; SIZE_MAX if it is too large for a layer. Returns false if there
+ * is no number. */
 static bool read_number(const char **text, size_t *number)
 {
     const char *at = *text;

@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: MIT
- * Along the text: the donor's stream goes ahead to where the next kept block begins, then the block is solved for, and
- * the other stream goes through what became of it. */
+ * Heals the blocks in the order of the model. The donor's stream is advanced to the beginning of the next kept block,
+ * the block is refitted to the difference of the two streams, and the other stream runs through the refitted block. So
+ * each block is fitted on the inputs that it will have, and corrects the errors of the blocks before it. */
 #include "orchestrator/surgery/layers/heal.h"
 
 #include "orchestrator/machine/enough_memory.h"
@@ -15,7 +16,7 @@
 #include <stdlib.h>
 #include <string.h>
 
-/* Of the plan: solutions of a part that are judged by the whole model, and how much faster a dense part is solved than
+/* For the plan: solutions of a part that the whole model judges, and how much faster a dense part is solved than
  * experts. */
 #define TRIED        8.0
 #define SWEEPS_WHOLE 10.0
@@ -42,7 +43,7 @@ static organ_status heal_check_model(const organ_layers_heal *h, organ_error *er
     return ORGAN_OK;
 }
 
-/* Calls `each` for every part of every block that is solved for, in their order. */
+/* Calls `each` for every refitted part of every block, in the order of the heal. */
 static organ_status for_parts(organ_layers_heal *h, void *context,
                               organ_status (*each)(organ_layers_heal *heal, const heal_part *part, void *context,
                                                    organ_error *error),
@@ -125,8 +126,8 @@ static bool heal_fits(void *context, uint64_t memory)
     return organ_forward_left(n->heal->forward, memory, n->heal->is.walk.calibration.context) > n->most + n->states;
 }
 
-/* Two streams, each with a copy of a chunk, the donor's block beside what becomes of it, what solving takes, and a
- * stream to judge by. */
+/* Adds up the memory for two streams with a copy of a chunk each, the donor's block and the changed one, the equations,
+ * and a stream for judging. */
 static organ_status take_needs(organ_layers_heal *h, bool scratch, needs *n, organ_error *error)
 {
     *n = (needs){.heal = h, .states = 2 * organ_along_states_memory(&h->chunks, true, scratch), .scratch = scratch};
@@ -135,7 +136,7 @@ static organ_status take_needs(organ_layers_heal *h, bool scratch, needs *n, org
     return error->status;
 }
 
-/* Judging one solution at a time or several gives the same bits. */
+/* Divides the rest of the memory. Judging one solution at a time or several gives the same bits. */
 static void heal_share_memory(organ_layers_heal *h, uint64_t left)
 {
     const uint64_t more = left / (organ_layers_heal_judge_memory(h, 2) - organ_layers_heal_judge_memory(h, 1));
@@ -178,7 +179,8 @@ static organ_status heal_add_part(organ_layers_heal *h, const heal_part *part, v
     return error->status;
 }
 
-/* Two streams of hidden states, one of them through the whole model, and each part of a block. */
+/* Estimates the cost of two streams of hidden states, one of them through the whole model, and of each part of a block.
+ */
 void organ_layers_heal_foresee(organ_layers_heal *h, organ_plan *plan)
 {
     const size_t tokens = h->windows.begin[h->windows.count];
@@ -218,7 +220,7 @@ organ_status organ_layers_heal_open(const organ_layers_healing *healing, bool *r
     if (heal_check_model(h, error) != ORGAN_OK)
         return error->status;
     h->is.layers = organ_forward_describe(h->forward)
-                       ->layers; /* those behind are for tokens after the next one: they stay as they are */
+                       ->layers; /* blocks after them are for multi-token prediction: they are not changed */
     if (mark_resolved(h, resolved, error) || organ_layers_heal_take_judged(h, error) || check_memory(h, error))
         return error->status;
     h->solved = calloc(h->solved_count + 1, sizeof *h->solved);
@@ -307,7 +309,7 @@ static organ_status heal_carry(organ_layers_heal *h, organ_along_states *states,
     return error->status;
 }
 
-/* The streams part before block `layer`. */
+/* Copies the donor's hidden states before block `layer`: the smaller model gets its own stream from here on. */
 static organ_status part_streams(organ_layers_heal *h, size_t layer, organ_error *error)
 {
     if (organ_along_states_open(&h->chunks, true, h->is.walk.calibration.scratch, &h->cut, error) != ORGAN_OK)
@@ -325,7 +327,7 @@ static organ_status part_streams(organ_layers_heal *h, size_t layer, organ_error
     return error->status;
 }
 
-/* The donor's stream through blocks [from, to); `first` is the first of them, loaded. */
+/* Runs the donor's stream through blocks [from, to); `first` is block `from`, already loaded. */
 static organ_status go_ahead(organ_layers_heal *h, size_t from, size_t to, const organ_layer *first, organ_error *error)
 {
     heal_carry(h, h->donor, first, error);
@@ -340,7 +342,7 @@ static organ_status go_ahead(organ_layers_heal *h, size_t from, size_t to, const
 
 /* ---- a block ---- */
 
-/* What an earlier run put. */
+/* Reads back the parts that an earlier run has written. */
 static organ_status heal_restore(organ_layers_heal *h, organ_error *error)
 {
     for (size_t k = 0; k < h->part.count && !error->status; k++) {
@@ -358,7 +360,8 @@ static organ_status heal_restore(organ_layers_heal *h, organ_error *error)
     return error->status;
 }
 
-/* Blocks that were put are made again: what was read back of them would not give the same ones. */
+/* Returns whether all matrices of the part are written and can be read back. GGUF blocks are solved again: the solution
+ * decoded from blocks and encoded again would give other blocks. */
 static bool all_done(const organ_layers_heal *h)
 {
     bool done = true;
@@ -381,7 +384,7 @@ static organ_status heal_part_of(organ_layers_heal *h, organ_layers_kind kind, o
     return error->status;
 }
 
-/* Kept block `layer`; `next` is the one that is kept after it, or the number of blocks. */
+/* Heals kept block `layer`; `next` is the next kept block, or the number of blocks. */
 static organ_status heal_block(organ_layers_heal *h, size_t layer, size_t next, organ_error *error)
 {
     h->layer = (int32_t)layer;
@@ -410,7 +413,7 @@ static size_t next_kept(const organ_layers_heal *h, size_t layer)
     return next;
 }
 
-/* The first block that is solved for, or after a gap at the very beginning. */
+/* Returns whether any part of the block is refitted. The streams differ from the first such block on. */
 static bool is_apart(const organ_layers_heal *h, size_t layer)
 {
     for (unsigned kind = 0; kind < ORGAN_HEAL_KINDS; kind++)

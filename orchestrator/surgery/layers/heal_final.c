@@ -1,7 +1,8 @@
 /* SPDX-License-Identifier: MIT
- * The final norm gives every hidden state the same length, also where it knows less than that of the whole model: the
- * head is surer then than it has reason to be. One number that all weights of the norm are taken times gives that back:
- * in least squares, so that what the head sees is nearest to what it saw. */
+ * Scales the final norm. It gives every hidden state the same length, also if the smaller model only partly reproduces
+ * the direction of the donor's state; logits are then overconfident. All weights of the norm are multiplied by s = sum
+ * <x, y> / sum <y, y>, the least-squares solution of x = s y, with x and y the inputs of the head in the donor and in
+ * the smaller model. */
 #include "orchestrator/ranks/ranks.h"
 #include "orchestrator/surgery/algebra/algebra.h"
 #include "orchestrator/surgery/layers/heal_job.h"
@@ -9,7 +10,7 @@
 #include <stdlib.h>
 #include <string.h>
 
-/* Sums over tokens: x what the head sees in the whole model, y in what is left of it. */
+/* Sums over tokens: x is the input of the head in the donor, y in the smaller model. */
 typedef struct products {
     double xy, yy;
 } products;
@@ -20,7 +21,8 @@ static void heal_final_add(products *sums, const float *x, const float *y, size_
     sums->yy += organ_dot(y, y, count);
 }
 
-/* Of the windows that nothing else was solved by: on others what is left of the model looks nearer than it is. */
+/* Adds a chunk to the sums. Uses only windows to which no other part was fitted: on the others the smaller model is
+ * nearer to the donor than on new text, and s would be too close to 1. */
 static organ_status hear_chunk(organ_layers_heal *h, size_t chunk, float *x, float *y, products *sums,
                                organ_error *error)
 {
@@ -38,7 +40,7 @@ static organ_status hear_chunk(organ_layers_heal *h, size_t chunk, float *x, flo
     return error->status;
 }
 
-/* How much of the way to `least` is best for the whole model; step 0: none of it. */
+/* Chooses how much of the way from 1 to `least` is best for the whole model; step 0: none. */
 static organ_status heal_final_choose(organ_layers_heal *h, double least, organ_layers_solved *solved,
                                       organ_error *error)
 {

@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: MIT
- * The judge of every step of a heal: the KL divergence of what is left of the model, as a whole, from the donor, on
- * windows that no solution is fitted to. A block is changed, its output is carried through the kept blocks behind it as
- * they are so far, and the logits are compared. */
+ * Judges each candidate of a heal by the KL divergence of the whole smaller model from the donor, on held-out windows.
+ * The candidate's block is changed, its output runs through the kept blocks after it, with the donor's weights, and the
+ * logits are compared. The error after the block is no sufficient measure, because later blocks may amplify it. */
 #include "orchestrator/surgery/layers/heal_job.h"
 
 #include <stdlib.h>
@@ -50,7 +50,7 @@ organ_status organ_layers_heal_judge_open(organ_layers_heal *h, organ_error *err
 
 /* ---- streams ---- */
 
-/* Hidden states of the judged windows at the place that the smaller model's stream has reached. */
+/* Copies the hidden states of the held-out windows at the present block of the smaller model's stream. */
 static organ_status heal_judge_gather(organ_layers_heal *h, float *to, organ_error *error)
 {
     const size_t floats = h->chunks.window_bytes / sizeof(float);
@@ -65,7 +65,7 @@ static organ_status heal_judge_gather(organ_layers_heal *h, float *to, organ_err
     return error->status;
 }
 
-/* All streams under way through the kept blocks from `layer` on; none of these is healed yet. */
+/* Runs all candidate streams through the kept blocks from `layer` on, none of which is healed yet. */
 static organ_status heal_judge_carry(organ_layers_heal *h, size_t layer, organ_error *error)
 {
     for (size_t l = layer; l < h->is.layers && !error->status; l++) {

@@ -1,11 +1,13 @@
 /* SPDX-License-Identifier: MIT
- * Which matrices of which blocks are solved for, and what that takes. */
+ * Lists the matrices that are refitted in each block, and the memory for it. */
 #include "orchestrator/surgery/layers/heal_job.h"
 
 #include <stdio.h>
 #include <stdlib.h>
 
-#define JUDGED_TOKENS ((size_t)4096) /* at most: enough to rank solutions, whose logits differ on the same tokens */
+#define JUDGED_TOKENS                                                                                                  \
+    ((size_t)4096) /* upper bound of held-out tokens: enough to rank candidates, whose logits are compared on the same \
+                      tokens */
 
 static const struct {
     const char *name;
@@ -32,7 +34,8 @@ static bool is_dropped(const organ_layers_heal *h, int32_t layer)
 
 bool organ_layers_heal_before_gap(const organ_layers_heal *h, int32_t layer) { return is_dropped(h, layer + 1); }
 
-/* Before a gap what comes out of the block; after one all of it, for nothing of it sees what it has learned on. */
+/* Before a gap only the outputs of a block are refitted; after a gap also its inputs, because they differ from those
+ * with which the block was trained. */
 bool organ_layers_heal_wants(const organ_layers_heal *h, int32_t layer, organ_layers_kind kind)
 {
     if (is_dropped(h, layer))
@@ -48,7 +51,8 @@ bool organ_layers_heal_wants(const organ_layers_heal *h, int32_t layer, organ_la
 static bool has_role(const organ_anatomy *a, organ_layers_kind kind)
 {
     if (kind == ORGAN_HEAL_FED && a->experts == ORGAN_EXPERTS_SHARED)
-        return false; /* it stays: what the routed ones give is solved for, given what it gives */
+        return false; /* not refitted: the routed experts are fitted to the rest, with the shared expert's output given
+                       */
     bool is = (kind == ORGAN_HEAL_ATTENTION_INPUTS && a->role == ORGAN_ROLE_QKV) ||
               (kind == ORGAN_HEAL_FEED_INPUTS && a->role == ORGAN_ROLE_GATE_UP);
     for (size_t k = 0; k < 3; k++)
@@ -136,12 +140,13 @@ static size_t stride_of(const organ_layers_heal *h)
 {
     const size_t tokens = h->windows.count * h->is.walk.calibration.context;
     const size_t stride = (tokens + JUDGED_TOKENS - 1) / JUDGED_TOKENS;
-    const size_t most = h->windows.count < stride ? h->windows.count : stride; /* one window at least */
+    const size_t most = h->windows.count < stride ? h->windows.count : stride; /* at least one window */
     const size_t least = h->windows.count < HEAL_MANY ? HEAL_HELD : 2 * HEAL_HELD;
     return most > least ? most : least;
 }
 
-/* Windows 3, 7, 11, ... are held back (of a long text fewer), and 1, 17, 33, ... of all. */
+/* Windows 3, 7, 11, ... are held out for judging (every eighth of a long text), and windows 1, 17, 33, ... for the
+ * final norm. */
 heal_use organ_layers_heal_use_of(const organ_layers_heal *h, size_t window)
 {
     const size_t stride = stride_of(h);
@@ -170,7 +175,7 @@ organ_ridge_shape organ_layers_heal_shape(const organ_layers_heal *h, const heal
                                .scratch = h->is.walk.calibration.scratch};
 }
 
-/* Beside the hidden states: the sums, what is heard of a chunk, and a matrix with what is added to it. */
+/* Memory in addition to the hidden states: sums, the recorded inputs of a chunk, and a matrix with its change. */
 uint64_t organ_layers_heal_memory(const organ_layers_heal *h, const heal_part *part, bool scratch)
 {
     organ_ridge_shape shape = organ_layers_heal_shape(h, part);

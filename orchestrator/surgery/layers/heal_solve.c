@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: MIT
- * One part of a block: what goes into it is heard, what is missing behind it is solved for. */
+ * Refits one part of a block: records its inputs in both streams and solves for the change of its matrices. */
 #include "orchestrator/ranks/ranks.h"
 #include "orchestrator/stream/product.h"
 #include "orchestrator/surgery/algebra/algebra.h"
@@ -11,7 +11,7 @@
 
 static const organ_forward_config *config_of(const organ_layers_heal *h) { return organ_forward_describe(h->forward); }
 
-/* ---- hearing ---- */
+/* ---- recording of inputs ---- */
 
 static const heal_matrix *named(const organ_layers_heal *h, const char *name)
 {
@@ -23,7 +23,7 @@ static const heal_matrix *named(const organ_layers_heal *h, const char *name)
 
 static bool is_mixture(const organ_layers_heal *h) { return h->part.blocks > 1; }
 
-/* Where the rows of what was told go: for those that see the same, the same again. */
+/* Copies captured input rows to the matrix's buffer; matrices that share an input get the same rows. */
 static void heal_solve_take_rows(organ_layers_heal *h, const heal_matrix *m, size_t first, size_t tokens,
                                  const float *inputs, float *to)
 {
@@ -38,7 +38,7 @@ static void heal_solve_take_rows(organ_layers_heal *h, const heal_matrix *m, siz
             to[rows[k] * width + c] = h->gates[rows[k]] * inputs[k * width + c];
 }
 
-/* Both streams, one after the other. */
+/* Records one stream, then the other. */
 typedef struct listener {
     organ_layers_heal *heal;
     float *to;
@@ -49,14 +49,14 @@ static organ_status heal_solve_hear(void *context, const char *tensor, size_t fi
 {
     const listener *const l = context;
     const bool mixed =
-        l->heal->kind == ORGAN_HEAL_FEED_INPUTS && organ_layer_experts(l->heal->loaded); /* heard with the router */
+        l->heal->kind == ORGAN_HEAL_FEED_INPUTS && organ_layer_experts(l->heal->loaded); /* recorded with the router */
     const heal_matrix *const m = mixed ? NULL : named(l->heal, tensor);
     if (m && in == l->heal->part.width)
         heal_solve_take_rows(l->heal, m, first, tokens, inputs, l->to);
     return error->status;
 }
 
-/* Rows of tokens x used choices, by expert: `begin` counts those of the experts before. */
+/* Sorts rows of tokens x used choices by expert: `begin` counts the rows of earlier experts. */
 static void sort_rows(organ_layers_heal *h, size_t rows)
 {
     const size_t experts = config_of(h)->experts;
@@ -70,8 +70,8 @@ static void sort_rows(organ_layers_heal *h, size_t rows)
         h->routed[begin[h->blocks[r] + 1]++] = r;
 }
 
-/* Of these tokens; experts are told of their rows of all tokens of the batch so far, in order, and so are these sorted
- * anew each time. */
+/* Records the routing of these tokens. Experts receive the rows of all tokens of the batch so far, in order, so the
+ * rows are sorted again for each call. */
 static organ_status hear_router(void *context, int32_t layer, size_t first, size_t tokens, const float *normed,
                                 const float *logits, organ_error *error)
 {
@@ -79,7 +79,7 @@ static organ_status hear_router(void *context, int32_t layer, size_t first, size
     organ_layers_heal *const h = l->heal;
     const organ_forward_config *const c = config_of(h);
     (void)layer;
-    if (!is_mixture(h)) { /* what router, gate and up see */
+    if (!is_mixture(h)) { /* the input of router, gate and up */
         memcpy(l->to + first * h->part.width, normed, tokens * h->part.width * sizeof *normed);
         return error->status;
     }
@@ -110,7 +110,7 @@ organ_windows organ_layers_heal_chunk_at(const organ_layers_heal *h, size_t chun
                            h->windows.begin};
 }
 
-/* A copy of the states of a stream goes through a layer, and what is heard goes to `to`. NULL with an error. */
+/* Runs a copy of the states of a stream through a layer and records the inputs in `to`. Returns NULL with an error. */
 static float *heal_solve_carry(organ_layers_heal *h, organ_along_states *states, organ_layer *layer, size_t chunk,
                                float *to, organ_error *error)
 {
@@ -127,7 +127,7 @@ static float *heal_solve_carry(organ_layers_heal *h, organ_along_states *states,
     return error->status ? NULL : values;
 }
 
-/* What is missing in the inputs: wanted = donor's - those here. */
+/* Sets the residual of inputs: the donor's minus those of the smaller model. */
 static organ_status hear_inputs(organ_layers_heal *h, size_t chunk, size_t tokens, organ_error *error)
 {
     if (!heal_solve_carry(h, h->donor, h->loaded_donor, chunk, h->wanted, error) ||
@@ -138,14 +138,15 @@ static organ_status hear_inputs(organ_layers_heal *h, size_t chunk, size_t token
     return ORGAN_OK;
 }
 
-/* What a token is taken times: the norms before all that reads it see nothing of its length. */
+/* Weight of a token: 1 / rms of its target. All later readers normalise the state first, so an error counts relative to
+ * the length of the state. */
 static float unit_of(const float *target, size_t outputs)
 {
     const double mean = organ_dot(target, target, outputs) / (double)outputs;
     return mean > 0 ? (float)(1 / sqrt(mean)) : 0;
 }
 
-/* What is missing behind the block, each token in units of what should be there. */
+/* Sets the residual after the block, weighted by token. */
 static organ_status hear_outputs(organ_layers_heal *h, size_t chunk, size_t tokens, organ_error *error)
 {
     const size_t outputs = h->part.outputs, inputs = h->part.used * h->part.width;
@@ -186,7 +187,7 @@ static organ_status hear_chunk(organ_layers_heal *h, size_t chunk, organ_error *
 
 /* ---- the solution ---- */
 
-/* W + W D: what reads x reads x + D x then. */
+/* W + W D: applied to x, it gives W applied to x + D x, so it maps the smaller model's inputs as W maps the donor's. */
 static organ_status heal_solve_add_product(const organ_layers_heal *h, const heal_matrix *m, const float *change,
                                            float *weights, organ_error *error)
 {
@@ -211,7 +212,7 @@ static organ_status heal_solve_add_product(const organ_layers_heal *h, const hea
     return error->status;
 }
 
-/* The donor's matrix with `step` of the change. */
+/* Computes the donor's matrix plus `step` times the change. */
 static organ_status heal_solve_make(const organ_layers_heal *h, const heal_matrix *m, const float *change, double step,
                                     float *weights, organ_error *error)
 {
@@ -232,7 +233,7 @@ static organ_status heal_solve_make(const organ_layers_heal *h, const heal_matri
     return error->status;
 }
 
-/* Makes each matrix of the part with `step` of the change and gives it to `take`. */
+/* Computes each matrix of the part, `step` times its change applied, and calls `take`. */
 static organ_status make_all(organ_layers_heal *h, double step,
                              organ_status (*take)(organ_layers_heal *heal, const heal_matrix *m, float *weights,
                                                   organ_error *error),
@@ -273,14 +274,14 @@ static organ_status into_output(organ_layers_heal *h, const heal_matrix *m, floa
     return error->status ? error->status : organ_cut_put(h->run, m->tensor, m->matrix, own, weights, error);
 }
 
-/* A matrix as a layer has it. */
+/* Returns the stored matrix in a layer. */
 static void *held_as(organ_layer *layer, const heal_matrix *m, uint64_t *bytes)
 {
     void *const values = organ_layer_values(layer, m->name, bytes);
     return values ? values : organ_layer_blocks(layer, m->name, bytes);
 }
 
-/* The part stays the donor's: in the layer, where solutions were tried, and in the output. */
+/* Restores the donor's matrices in the layer, in which candidates were tried, and writes them unchanged. */
 static organ_status leave_all(organ_layers_heal *h, organ_error *error)
 {
     for (size_t k = 0; k < h->part.count && !error->status; k++) {
@@ -295,9 +296,9 @@ static organ_status leave_all(organ_layers_heal *h, organ_error *error)
     return error->status;
 }
 
-/* ---- which solution is taken ---- */
+/* ---- choice of the solution ---- */
 
-/* A solution and what the whole model is with it. */
+/* A candidate, and the divergence of the whole model with it. */
 typedef struct heal_solve_trial {
     double lambda, step;
     bool found;
@@ -327,9 +328,9 @@ static const heal_solve_trial *better(const heal_solve_trial *best, const heal_s
     return best;
 }
 
-/* First whole solutions of several ridges, from the strongest on, then more and less of the best of them. The matrix of
- * the equations is known, what the blocks behind make of a change is not: a solution that is nearer behind its block
- * may be farther in the end. */
+/* Judges complete solutions for several ridges, from the strongest on, then the best one with more and less than the
+ * whole step. The equations minimise the error after the block; a solution with a smaller error there may still give
+ * worse predictions, so the whole model decides. */
 static organ_status heal_solve_choose(organ_layers_heal *h, heal_solve_trial *chosen, organ_error *error)
 {
     heal_solve_trial whole[] = {{.lambda = 3, .step = 1},   {.lambda = 1, .step = 1},    {.lambda = 0.3, .step = 1},

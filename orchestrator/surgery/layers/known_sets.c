@@ -75,7 +75,7 @@ static json_t *influence_json(const void *context, size_t l)
     return json_real(((const organ_layers_known *)context)->influence[l]);
 }
 
-/* Whether it is a finite number of at least `least`. */
+/* Reads a finite number of at least `least`. */
 static bool known_sets_read_value(const json_t *json, double least, double *value)
 {
     *value = json_number_value(json);

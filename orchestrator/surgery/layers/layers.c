@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: MIT
- * The verb: what is asked, what goes, and the smaller model. */
+ * The verb: options, choice of blocks, heal, output. */
 #include "orchestrator/surgery/layers/job.h"
 
 #include "formats/base/memory_watch.h"
@@ -15,7 +15,7 @@
 
 static bool searches(const organ_layers_job *job) { return !job->drop.named; }
 
-/* ---- what is asked ---- */
+/* ---- options ---- */
 
 static organ_status check_numbers(const organ_layers_options *o, organ_error *error)
 {
@@ -44,7 +44,7 @@ static organ_status layers_check_text(const organ_layers_job *job, organ_error *
     return ORGAN_OK;
 }
 
-/* The search takes long: what would refuse the output is found before. */
+/* Checks the output before the search, which takes long. */
 static organ_status layers_check_output(const organ_layers_job *job, organ_error *error)
 {
     const organ_layers_options *const o = job->options;
@@ -53,7 +53,7 @@ static organ_status layers_check_output(const organ_layers_job *job, organ_error
     return organ_output_check(o->write.output, organ_output_like(job->model), o->write.force, error);
 }
 
-/* BART, Whisper, T5: blocks of the encoder and of the decoder have the same numbers and counts of their own in
+/* Rejects BART, Whisper and T5: blocks of encoder and decoder have the same numbers, and counts of their own in
  * config.json. */
 static organ_status refuse_two_stacks(const organ_model *model, organ_error *error)
 {
@@ -85,7 +85,7 @@ static organ_status open_model(organ_layers_job *job, organ_error *error)
     return layers_check_output(job, error);
 }
 
-/* ---- what goes ---- */
+/* ---- dropped blocks ---- */
 
 static uint64_t layers_bytes_of(const organ_layers_job *job, size_t layer)
 {
@@ -95,7 +95,7 @@ static uint64_t layers_bytes_of(const organ_layers_job *job, size_t layer)
     return bytes;
 }
 
-/* A dry run does not search: its sizes are those without the smallest blocks, of equals the last ones. */
+/* A dry run does not search: its sizes are those without the smallest blocks, the last of equals. */
 static void drop_smallest(organ_layers_job *job)
 {
     bool *const dropped = job->drop.dropped;
@@ -127,8 +127,8 @@ static organ_status open_heal(organ_layers_job *job, organ_error *error)
                          : organ_fail_memory(error, o->model);
 }
 
-/* Whether the heal fits the memory is known before the search, which takes long: without the smallest blocks as without
- * others. */
+/* Checks that the heal fits the memory before the search, which takes long. The need hardly depends on the dropped
+ * blocks, so the smallest stand for them. */
 static organ_status foresee_heal(organ_layers_job *job, organ_error *error)
 {
     drop_smallest(job);
@@ -176,7 +176,7 @@ static bool layers_recall(void *context, const organ_tensor *tensor, const json_
 
 /* ---- the smaller model ---- */
 
-/* What healed weights depend on besides the parameters. */
+/* Settings, in addition to the parameters, on which healed weights depend. */
 static json_t *layers_identity(void *context)
 {
     const organ_layers_job *const job = context;

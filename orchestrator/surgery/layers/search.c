@@ -5,18 +5,18 @@
 #include <stdlib.h>
 #include <string.h>
 
-/* One dropped block is kept, one that is kept is dropped. */
+/* Exchange of a dropped block for a kept one. */
 typedef struct exchange {
     size_t back, out;
-    double more; /* influence */
+    double more; /* rise of the influence that is dropped */
 } exchange;
 
 typedef struct search_work {
     const organ_layers_search *search;
     organ_layers_found *found;
     size_t room;
-    exchange *exchanges; /* of the best set, layers^2 at most */
-    bool *flags;         /* of the sets of a round */
+    exchange *exchanges; /* exchanges of the best set, at most layers^2 */
+    bool *flags;         /* flags of the sets of a round */
     double *divergence;
 } search_work;
 
@@ -25,7 +25,7 @@ static organ_status no_memory(const search_work *w, organ_error *error)
     return organ_fail_errno(error, ENOMEM, "sets of %zu blocks", w->search->layers);
 }
 
-/* ---- what is judged ---- */
+/* ---- judging sets ---- */
 
 static bool was_judged(const search_work *w, const bool *dropped)
 {
@@ -53,7 +53,7 @@ static organ_status keep(search_work *w, size_t round, const bool *dropped, doub
     return ORGAN_OK;
 }
 
-/* The sets at w->flags are judged; the best of them becomes the best of all where it is better. */
+/* Judges the sets at w->flags. The best of them replaces the best set if it costs less. */
 static organ_status search_judge(search_work *w, size_t round, size_t count, organ_error *error)
 {
     const organ_layers_search *const s = w->search;
@@ -82,7 +82,8 @@ static organ_status search_judge(search_work *w, size_t round, size_t count, org
 
 /* ---- the sets of a round ---- */
 
-/* Those of least influence, of equals the later blocks: what comes first shapes all that follows. */
+/* Starts with the blocks of least influence, the later of equals, because errors of the first blocks pass through all
+ * others. */
 static void begin_with_least(const search_work *w, bool *dropped)
 {
     const organ_layers_search *const s = w->search;
@@ -106,7 +107,7 @@ static int by_influence(const void *a, const void *b)
     return x->out < y->out ? -1 : x->out > y->out;
 }
 
-/* The next sets that differ from the best in one block and were not judged; how many. */
+/* Lists the next sets that differ in one block from the best and were not judged. Returns their number. */
 static size_t exchange_blocks(search_work *w)
 {
     const organ_layers_search *const s = w->search;
@@ -127,7 +128,7 @@ static size_t exchange_blocks(search_work *w)
     return count;
 }
 
-/* The next choice of as many blocks, in the order of their numbers; false: that was the last. */
+/* Advances to the next combination of blocks in lexicographic order. Returns false after the last. */
 static bool next_choice(const organ_layers_search *s, bool *dropped)
 {
     size_t at = s->layers, behind = 0;
@@ -144,7 +145,7 @@ static bool next_choice(const organ_layers_search *s, bool *dropped)
     return true;
 }
 
-/* How many sets there are, up to one more than `most`. */
+/* Counts the sets, up to one more than `most`. */
 static size_t count_choices(const organ_layers_search *s, size_t most)
 {
     size_t count = 1;

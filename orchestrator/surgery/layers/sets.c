@@ -15,14 +15,14 @@ struct organ_layers_sets {
     const organ_engine *engine;
     const organ_windows *windows;
     size_t tokens, layers;
-    size_t width, compared;   /* floats of a token's state, and of the hidden state that it begins with */
-    size_t together;          /* sets at a time */
-    organ_variants *variants; /* with one stream more, which is the donor's */
-    float *states;            /* of the sets, then of the donor */
-    float *kept;              /* what goes into layers 0, stride, 2 stride, ... in the donor */
+    size_t width, compared;   /* floats of a token's state, and of the hidden state at its beginning */
+    size_t together;          /* sets that run at the same time */
+    organ_variants *variants; /* with one stream more, the donor's */
+    float *states;            /* states of the sets, then of the donor */
+    float *kept;              /* inputs of layers 0, stride, 2 stride, ... in the donor */
     size_t stride;
     double *influence;
-    size_t *leader; /* of each set under way: the stream that its hidden states are in */
+    size_t *leader; /* for each running set: the stream that has its hidden states */
 };
 
 static size_t sets_floats_of(const organ_layers_sets *s) { return s->tokens * s->width; }
@@ -35,7 +35,7 @@ static uint64_t states_bytes(const organ_forward *forward, size_t tokens)
     return (uint64_t)tokens * organ_forward_describe(forward)->state * sizeof(float);
 }
 
-/* Also what goes into the first layer is kept. */
+/* Includes the input of the first layer, which is kept. */
 uint64_t organ_layers_sets_memory(const organ_forward *forward, size_t tokens)
 {
     return organ_variants_memory(forward, tokens, 2) + states_bytes(forward, tokens);
@@ -82,7 +82,7 @@ organ_status organ_layers_sets_check(const organ_forward *forward, const organ_e
                                sets_tokens_of(windows));
 }
 
-/* Half of what is left at most goes to sets at a time, the rest to states of the donor. */
+/* At most half of the rest is used for running sets together, the other half for states of the donor. */
 static void sets_share_memory(organ_layers_sets *s, size_t most)
 {
     const uint64_t one = states_bytes(s->forward, s->tokens) + 1;
@@ -109,7 +109,8 @@ static float *kept_before(const organ_layers_sets *s, size_t layer)
     return s->kept + layer / s->stride * sets_floats_of(s);
 }
 
-/* In the order of the tokens: the same sum everywhere. Two vectors without a direction are alike. */
+/* 1 - mean cosine between the states before and after a layer. Summed in the order of the tokens, so it is the same on
+ * every machine. Two zero vectors count as equal. */
 static double influence_of(const organ_layers_sets *s, const float *before, const float *after)
 {
     double sum = 0;
@@ -125,7 +126,7 @@ static double influence_of(const organ_layers_sets *s, const float *before, cons
     return 1 - sum / (double)s->tokens;
 }
 
-/* Layer by layer: influences, and states that are kept. */
+/* Runs the donor layer by layer: computes the influences and keeps states. */
 static organ_status walk_donor(organ_layers_sets *s, organ_error *error)
 {
     float *const before = sets_stream(s, 0), *const after = sets_stream(s, s->together);
@@ -195,8 +196,8 @@ const double *organ_layers_sets_influence(const organ_layers_sets *s) { return s
 
 /* ---- sets ---- */
 
-/* The first stream of a batch in which the same of the first blocks are dropped as in set k; s->together: the donor's.
- */
+/* Returns the first stream of a batch with the same dropped blocks among the first `blocks` as set k, so that their
+ * hidden states are equal; s->together: the donor's. */
 static size_t leader_of(const organ_layers_sets *s, const bool *dropped, size_t k, size_t blocks)
 {
     const bool *const own = dropped + k * s->layers;
@@ -208,7 +209,8 @@ static size_t leader_of(const organ_layers_sets *s, const bool *dropped, size_t 
     return j;
 }
 
-/* Sets that part here get streams of their own. Those before k have parted already, but no stream has gone on since. */
+/* Gives sets that begin to differ here a stream of their own, a copy of the shared one. Streams of earlier sets are
+ * already separate, but none has been advanced. */
 static void part(organ_layers_sets *s, const bool *dropped, size_t count, size_t blocks)
 {
     for (size_t k = 0; k < count; k++) {
@@ -245,7 +247,7 @@ static organ_status run_layer(organ_layers_sets *s, const bool *dropped, size_t 
     return error->status;
 }
 
-/* At most s->together of them. */
+/* Judges at most s->together sets. */
 static organ_status judge_batch(organ_layers_sets *s, const bool *dropped, size_t count, double *divergence,
                                 organ_error *error)
 {
@@ -262,7 +264,7 @@ static organ_status judge_batch(organ_layers_sets *s, const bool *dropped, size_
         part(s, dropped, count, l + 1);
         run_layer(s, dropped, count, l, error);
     }
-    for (size_t k = 0; k < count; k++) /* the same set twice, or none dropped */
+    for (size_t k = 0; k < count; k++) /* equal sets, or a set without dropped blocks */
         if (s->leader[k] != k)
             memcpy(sets_stream(s, k), sets_stream(s, s->leader[k]), sets_floats_of(s) * sizeof(float));
     return error->status ? error->status : organ_variants_judge(s->variants, s->states, count, divergence, error);

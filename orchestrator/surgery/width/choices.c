@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: MIT
- * What is chosen waits on the disk until the output is whole: a hidden directory beside that, with the values that were
- * solved and a journal. It never gets a name of its own. */
+ * Stores the choices on the disk until the output is complete, in a hidden directory next to it: the refitted values
+ * and a journal. The directory is never renamed. */
 #include "orchestrator/surgery/width/job.h"
 
 #include "formats/base/file_calls.h"
@@ -66,7 +66,7 @@ static organ_status digest(const organ_width_job *job, const organ_width_part *p
 
 /* ---- lines ---- */
 
-/* "blocks" is the member of a line for block_diagonal. */
+/* "blocks" is the name of block_diagonal in a line. */
 #define REPORT(member, type) ORGAN_CACHE_FIELD(organ_narrow_report, member, type)
 static const organ_cache_field choices_report[] = {
     REPORT(energy, EXACT),
@@ -102,7 +102,7 @@ static organ_width_part *choices_part_of(const organ_width_job *job, const json_
     return NULL;
 }
 
-/* Ascending, and as many as stay. */
+/* Reads kept channels: ascending, and as many as the part keeps. */
 static bool read_kept(const organ_width_part *part, const json_t *numbers, uint32_t *kept)
 {
     json_int_t before = -1;
@@ -117,7 +117,7 @@ static bool read_kept(const organ_width_part *part, const json_t *numbers, uint3
     return true;
 }
 
-/* A line whose values are on the disk no more is as if it were not there. */
+/* Reads a line back. A line whose values are missing on the disk is ignored. */
 static organ_status choices_recall(organ_width_job *job, const json_t *line, organ_error *error)
 {
     organ_width_part *const part = choices_part_of(job, line);
@@ -141,7 +141,7 @@ static organ_status choices_recall(organ_width_job *job, const json_t *line, org
 
 /* ---- begin and end ---- */
 
-/* The first line. */
+/* Returns the first line of the journal. */
 static json_t *choices_head_of(organ_width_job *job)
 {
     char *const config = organ_format("%s/config.json", job->model->directory);
@@ -161,8 +161,7 @@ static organ_status name_place(organ_width_job *job, organ_error *error)
     return c->place ? ORGAN_OK : organ_fail_memory(error, output);
 }
 
-/* The file of values, as large as it will be: what was cut or never made counts for nothing, nor what never got its
- * size. */
+/* Creates the file of values with its final size. A file of another size was not completed and is discarded. */
 static organ_status make_values(const organ_width_choices *c, organ_error *error)
 {
     struct stat info;
@@ -174,7 +173,7 @@ static organ_status make_values(const organ_width_choices *c, organ_error *error
     return organ_transfer_file(c->path, c->bytes, error);
 }
 
-/* Of the first rank. */
+/* Called in the first rank. */
 static organ_status begin_values(organ_width_job *job, organ_error *error)
 {
     organ_width_choices *const c = &job->choices;
@@ -217,7 +216,7 @@ organ_status organ_width_choices_begin(organ_width_job *job, organ_error *error)
                                                                                   : recall_all(job, error);
 }
 
-/* How to go on is said once, by who has come furthest. */
+/* Ends the run so that its message states once how to continue: keeps the message of the cause if it does. */
 static void leave(organ_width_choices *c, organ_error *error)
 {
     const organ_error cause = *error;
@@ -226,7 +225,7 @@ static void leave(organ_width_choices *c, organ_error *error)
         *error = cause;
 }
 
-/* Where the disk lets nothing go, the owner is told what is left. */
+/* Removes the directory. If this fails, prints its path. */
 static void clear(const organ_width_job *job, organ_publish *publish)
 {
     struct stat info;

@@ -1,5 +1,6 @@
 /* SPDX-License-Identifier: MIT
- * Along the text: each projection loses columns, and the layers behind it see what it has become. */
+ * Runs the calibration text through the model. Each projection loses columns before later layers are calibrated, so
+ * later layers compensate for earlier ones. */
 #include "orchestrator/surgery/width/job.h"
 
 #include "orchestrator/machine/extent.h"
@@ -10,13 +11,13 @@
 #include <stdlib.h>
 #include <string.h>
 
-/* Of the plan: operations for each of rows x cols^2 + cols^3 / 3 of a matrix that loses columns. */
+/* For the plan: operations per rows x cols^2 + cols^3 / 3 of a matrix that loses columns. */
 #define NARROW_LOSS  10.0
 #define NARROW_WANDA 4.0
 
-#define STRIP_BYTES ((size_t)4 << 20) /* of values that go to the disk together, or a row */
+#define STRIP_BYTES ((size_t)4 << 20) /* bytes of values that are written together, but at least a row */
 
-/* Rows of a part without the columns that went. */
+/* Rows of a part without the removed columns. */
 typedef struct choose_strip {
     size_t rows, cols;
     float *values;
@@ -30,7 +31,7 @@ static organ_status open_strip(const organ_width_part *part, choose_strip *s, or
     return s->values ? ORGAN_OK : organ_fail_memory(error, part->tensor->name);
 }
 
-/* A row with all its columns and one with those that stay: from the one to the other. */
+/* Copies between a row with all columns and one with the kept columns. */
 static void move_row(const organ_width_part *part, float *whole, float *kept, bool out)
 {
     const size_t n = part->share->columns;
@@ -94,7 +95,7 @@ static organ_status choose_restore(void *context, const organ_along_matrix *matr
     return error->status;
 }
 
-/* Bytes of the donor that a part is made of. */
+/* Returns the bytes of the donor that a part uses. */
 static uint64_t choose_bytes_of(const organ_width_part *part)
 {
     return part->tensor->bytes / organ_tensor_matrices(part->tensor).count;
@@ -124,7 +125,7 @@ static organ_status narrow(organ_width_job *job, organ_width_part *part, const o
                                (size_t)matrix->cols, part->kept, &part->report, error);
 }
 
-/* Every rank comes to the same, and the first one keeps it. */
+/* All ranks compute the same values; the first one stores them. */
 static organ_status choose_change(void *context, const organ_along_matrix *matrix, float *weights, organ_error *error)
 {
     organ_width_job *const job = context;

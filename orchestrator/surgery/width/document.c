@@ -38,13 +38,13 @@ json_t *organ_width_identity(void *context)
     return ORGAN_OBJECT(SET_TEXT("text", job->digest));
 }
 
-/* What goes of the squares of the outputs. */
+/* Percentage of the sum of squares of the outputs that is lost. */
 static double lost_percent(double loss, double energy)
 {
     return energy > 0 ? organ_millionth(100 * loss / energy) : 0.0;
 }
 
-/* The number of the expert that a part is of; -1: it is of none. */
+/* Returns the number of the expert of a part; -1 for other parts. */
 static int64_t expert_of(const organ_width_part *part)
 {
     const organ_anatomy *const a = &part->tensor->anatomy;
@@ -73,7 +73,7 @@ static json_t *document_part_json(const void *context, size_t k)
                           SET_FLAG("block_diagonal", r->block_diagonal)));
 }
 
-/* Means over the projections of a kind that the text has reached; null where none go. */
+/* Returns means over the projections of a kind that had tokens; null if none lost columns. */
 static json_t *means_json(const organ_width_job *job, organ_width_kind kind)
 {
     const bool chosen = !job->options->write.dry_run;
@@ -98,8 +98,8 @@ static json_t *means_json(const organ_width_job *job, organ_width_kind kind)
         SET_IF(kind == ORGAN_WIDTH_EXPERTS && chosen, "fewest_tokens", json_integer((json_int_t)fewest)));
 }
 
-/* Bytes of the second moments of all experts of the layer with most: what is there at the same time where --memory
- * holds it. */
+/* Returns the bytes of the second moments of all experts of the layer with most, which are in memory together if
+ * --memory permits. */
 static uint64_t moments_bytes(const organ_width_job *job)
 {
     uint64_t most = 0;
@@ -114,7 +114,7 @@ static uint64_t moments_bytes(const organ_width_job *job)
     return most;
 }
 
-/* What a run would take. */
+/* Returns the memory that a run needs. */
 static json_t *memory_json(const organ_width_job *job)
 {
     const uint64_t moments = moments_bytes(job);

@@ -1,9 +1,11 @@
 /* SPDX-License-Identifier: MIT
- * Columns go one by one. With P = H^-1 and G = W^T W of the weights as they are solved so far, taking column c away
- * costs G(c, c) / P(c, c), and then, with p and g row c of each and q = p / P(c, c), P loses p q^T, W loses W_c q^T,
- * and so G loses q h^T + h q^T with h = g - q G(c, c) / 2. Of both matrices only the row that goes is needed at once,
- * so that what they lose is put off until PENDING columns have gone, and is a product then. The weights themselves are
- * solved at the end, from the last P. */
+ * Removes columns of a projection W one by one, by the Optimal Brain Surgeon (Hassibi and Stork 1993) applied to whole
+ * columns. V is the least-squares solution on the remaining columns, initially W; P is the inverse of H restricted to
+ * these columns; G = V^T V. If column c becomes 0 and the others are refitted, tr((W - V) H (W - V)^T) grows by G(c, c)
+ * / P(c, c). With p and g row c of P and G, q = p / P(c, c) and h = g - q G(c, c) / 2, the removal changes V to V - V_c
+ * q^T, P to P - p q^T, and G to G - q h^T - h q^T. Only G is needed for the choice, so V is computed once at the end,
+ * from the last P. Each step reads only one row of P and G: the updates of PENDING columns are collected and applied as
+ * one matrix product. */
 #include "orchestrator/surgery/width/narrow_matrix.h"
 
 #include "orchestrator/machine/extent.h"
@@ -16,11 +18,14 @@
 #include <stdlib.h>
 #include <string.h>
 
-#define PENDING ((size_t)128) /* columns whose going is put off */
-/* Rows of a factor whose product with itself needs no more columns: products add up in chunks of as many. */
-#define BAND   ((size_t)256)
-#define STRIP  ((size_t)512) /* rows that are solved together */
-#define SOLVES 3             /* the first leaves what FP32 and so many columns made of P, the others take it away */
+#define PENDING ((size_t)128) /* columns whose updates are collected */
+/* Rows of a part of U^T U. Products sum in chunks of this many values of k, so a part needs no chunk beyond its own
+ * rows. */
+#define BAND  ((size_t)256)
+#define STRIP ((size_t)512) /* rows that are refitted together */
+#define SOLVES                                                                                                         \
+    3 /* the first computes the solution, the others remove the rounding errors that FP32 and many updates left in P   \
+       */
 
 typedef struct narrowing {
     const organ_engine *engine;
@@ -29,20 +34,20 @@ typedef struct narrowing {
     organ_narrow_report *report;
     float *weights;
     size_t rows, cols, groups;
-    float *p, *g;          /* blocks as H has them */
-    double *own_p, *own_g; /* their diagonals, with what is put off */
-    bool *gone;            /* of each group */
-    float *lost[3];        /* PENDING x cols each: q, h, p of columns whose going is put off */
+    float *p, *g;          /* with the blocks of H */
+    double *own_p, *own_g; /* diagonals of P and G, with the collected updates applied */
+    bool *gone;            /* removed groups */
+    float *lost[3];        /* PENDING x cols each: q, h, p of the columns whose updates are collected */
     size_t pending;
-    double *losses; /* of groups, as they are looked for */
-    double *room;   /* per worker: two squares of a group, where it is more than a column */
+    double *losses; /* loss of each group at the present step */
+    double *room;   /* two squares of a group for each worker, if groups have more than one column */
     void *scratch;
     organ_product *products;
 } narrowing;
 
 enum { Q, H, ROW };
 
-/* The block of H that a column lies in: its first column, its width, its place. */
+/* The block of H that contains a column: first column, width, offset. */
 typedef struct narrow_matrix_block {
     size_t start, width;
     size_t at;
@@ -61,7 +66,8 @@ static organ_status out_of_memory(const narrowing *x, organ_error *error)
 
 /* ---- P and G ---- */
 
-/* H^-1 = U^T U. What is below the diagonal of U is of no use; rows of the product need U down to the diagonal alone. */
+/* H^-1 = U^T U. Clears the part below the diagonal of U, which the factorisation leaves undefined. Row i of the product
+ * needs only rows 0 .. i of U. */
 static void square_factor(const narrowing *x, const narrow_matrix_block *b)
 {
     float *const u = x->g + b->at, *const p = x->p + b->at;
@@ -101,7 +107,7 @@ static void read_diagonals(const narrowing *x)
     }
 }
 
-/* The damped H per token, FP32. */
+/* Returns H per token in FP32, with ORGAN_NARROW_DAMPING of the mean diagonal added so that it can be inverted. */
 static float *damped(const narrowing *x)
 {
     return organ_expand_moments(x->engine, x->moments, 0, 1, ORGAN_NARROW_DAMPING * x->moments->mean_diagonal);
@@ -130,9 +136,9 @@ static organ_status narrow_matrix_invert(narrowing *x, organ_error *error)
     return ORGAN_OK;
 }
 
-/* ---- a column goes ---- */
+/* ---- removal of a column ---- */
 
-/* What is put off becomes part of P and G. */
+/* Applies the collected updates to P and G. */
 static void narrow_matrix_settle(narrowing *x)
 {
     static const struct {
@@ -157,7 +163,7 @@ static void narrow_matrix_settle(narrowing *x)
     x->pending = 0;
 }
 
-/* row -= sum over what is put off of left(column) right */
+/* row -= sum over the collected columns of left(column) right */
 static void take_pending(const narrowing *x, size_t column, const narrow_matrix_block *b, int left, int right,
                          float *row)
 {
@@ -202,7 +208,8 @@ static void remove_column(narrowing *x, size_t column)
 
 /* ---- the choice ---- */
 
-/* Of P or G the square of a group, in FP64; nothing is put off. Between blocks there is nothing. */
+/* Copies the square of a group from P or G, widened to FP64. No updates may be pending. Columns in different blocks of
+ * H have no common element, so their entries are 0. */
 static void copy_square(const narrowing *x, const float *from, size_t first, double *square)
 {
     const size_t n = x->options->group;
@@ -216,7 +223,8 @@ static void copy_square(const narrowing *x, const float *from, size_t first, dou
     }
 }
 
-/* The loss of a group: its columns go one after the other, as in remove_column, from the squares alone. */
+/* Computes the loss of a group in FP64: removes its columns one after another, by the formulas of remove_column
+ * restricted to the squares of the group. */
 static void weigh_group(void *context, size_t group, size_t worker)
 {
     narrowing *const x = context;
@@ -254,7 +262,7 @@ static void narrow_matrix_weigh(narrowing *x)
     organ_share(x->engine, NULL, x->groups, weigh_group, x);
 }
 
-/* What goes unmended when a group does, others apart: sum of |w|^2 H(j, j). */
+/* Computes the losses without a refit and without interaction between groups: sum of |w|^2 H(j, j). */
 static void weigh_by_magnitude(narrowing *x)
 {
     const organ_input_moments *const m = x->moments;
@@ -296,15 +304,15 @@ static organ_status narrow_matrix_choose(narrowing *x, uint32_t *kept, organ_err
     return ORGAN_OK;
 }
 
-/* ---- what stays is solved anew ---- */
+/* ---- refit of the remaining columns ---- */
 
 typedef struct narrow_matrix_strip {
     size_t rows;
-    float *weights; /* rows x cols, as they become */
+    float *weights; /* rows x cols, overwritten with the solution */
     float *donor, *difference, *product;
 } narrow_matrix_strip;
 
-/* Columns that are gone become 0. */
+/* Sets removed columns to 0. */
 static void clear_gone(const narrowing *x, float *values, size_t rows)
 {
     for (size_t i = 0; i < rows; i++)
@@ -313,7 +321,7 @@ static void clear_gone(const narrowing *x, float *values, size_t rows)
                 memset(values + i * x->cols + k * x->options->group, 0, x->options->group * sizeof *values);
 }
 
-/* (W - W') H, which is what W' misses. */
+/* Computes (W - V) H, the negative gradient of the error, which the solution makes 0 on the kept columns. */
 static organ_status miss(const narrowing *x, const organ_block_matrix *h, const narrow_matrix_strip *s,
                          organ_error *error)
 {
@@ -322,7 +330,8 @@ static organ_status miss(const narrowing *x, const organ_block_matrix *h, const 
     return organ_block_multiply(x->engine, h, s->difference, s->rows, s->product, error);
 }
 
-/* W' gets what it misses times H_KK^-1, which is what is left of P. */
+/* Adds the residual on the kept columns times H_KK^-1, the remaining part of P: one Newton step, exact except for
+ * rounding. */
 static organ_status solve_strip(const narrowing *x, const organ_block_matrix *h, const narrow_matrix_strip *s,
                                 organ_error *error)
 {
@@ -369,7 +378,7 @@ static organ_status narrow_matrix_solve(narrowing *x, organ_error *error)
     return error->status;
 }
 
-/* ---- all of it ---- */
+/* ---- the whole matrix ---- */
 
 static bool narrow_matrix_take_room(narrowing *x)
 {

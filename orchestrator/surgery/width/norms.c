@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: MIT
- * An expert that no token was routed to has no inputs to go by: its weights say which of its channels do most, and
- * nothing is solved. */
+ * Chooses channels of an expert without tokens. There are no inputs, so its weights decide: the kept channels have the
+ * greatest product of the norms of their gate row, up row and down column. Nothing is refitted. */
 #include "formats/weights/weights.h"
 #include "orchestrator/machine/extent.h"
 #include "orchestrator/stream/rows.h"
@@ -10,13 +10,13 @@
 #include <stdlib.h>
 #include <string.h>
 
-/* Rows that belong to channels: `count` of them from `first` on. */
+/* `count` rows of channels from row `first` on. */
 typedef struct rows {
     uint64_t first;
     size_t count;
 } rows;
 
-/* Each channel's score times the square of the norm of its row. */
+/* Multiplies each channel's score by the squared norm of its row. */
 static organ_status fold_rows(const organ_width_job *job, const organ_weight *w, rows of, double *scores,
                               organ_error *error)
 {
@@ -34,7 +34,7 @@ static organ_status fold_rows(const organ_width_job *job, const organ_weight *w,
     return error->status;
 }
 
-/* The rows of an expert in its gate, its up, or what has both, one half behind the other. */
+/* Multiplies the scores by the rows of an expert's gate or up, or of a matrix with both halves. */
 static organ_status fold_weight(const organ_width_job *job, const organ_weight *w, uint64_t expert, double *scores,
                                 organ_error *error)
 {
@@ -74,7 +74,7 @@ static void fold_columns(const organ_width_part *part, const float *weights, dou
     }
 }
 
-/* The least goes, of equals the first, until as many are left as stay. */
+/* Removes the channel with the least score, the first of equals, until the number to keep is left. */
 static void keep_greatest(organ_width_part *part, const double *scores, bool *gone)
 {
     const size_t cols = part->share->whole;

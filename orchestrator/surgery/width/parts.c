@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: MIT
- * The projections that lose columns, and what the room of cuts is told of them. */
+ * Lists the projections that lose columns, and describes them to the room of cuts. */
 #include "orchestrator/surgery/output/plain_only.h"
 #include "orchestrator/surgery/width/job.h"
 
@@ -16,7 +16,7 @@ organ_width_kind organ_width_kind_of(const organ_tensor *t)
     return t->anatomy.experts == ORGAN_EXPERTS_SHARED ? ORGAN_WIDTH_SHARED : ORGAN_WIDTH_EXPERTS;
 }
 
-/* Rows by columns, or of experts a stack of such. */
+/* Checks that a projection is a matrix, or a stack of matrices for experts. */
 static organ_status parts_check_shape(const organ_width_job *job, const organ_tensor *t, const organ_width_share *share,
                                       organ_error *error)
 {
@@ -77,7 +77,7 @@ static organ_status parts_take_target(organ_width_job *job, const organ_tensor *
     return error->status;
 }
 
-/* Room for as many parts as the chosen tensors have matrices. */
+/* Allocates as many parts as the chosen tensors have matrices. */
 static organ_status parts_make_room(organ_width_job *job, organ_error *error)
 {
     const organ_model *const model = job->model;
@@ -110,7 +110,7 @@ static organ_status list_parts(organ_width_job *job, organ_error *error)
     return error->status;
 }
 
-/* Each layer with experts its own stretch of a list of all. */
+/* Divides a list of all experts into the stretches of their layers. */
 static organ_status parts_list_experts(organ_width_job *job, organ_error *error)
 {
     uint64_t all = 0;
@@ -143,7 +143,7 @@ static void tell_part(organ_width_job *job, const organ_width_part *part)
         layer->channels = keep;
 }
 
-/* The numbers in it are those that the parts choose later. */
+/* Lists the layers for the cut. Their channel numbers are set later, when the parts are chosen. */
 static organ_status list_layers(organ_width_job *job, organ_error *error)
 {
     job->layer_count = organ_cut_layers(job->model);

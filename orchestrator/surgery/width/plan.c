@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: MIT
- * What a model has of channels and heads, and how many of them stay. */
+ * Counts the channels and heads of a model, and decides how many are kept. */
 #include "orchestrator/surgery/width/job.h"
 
 #include "formats/base/path.h"
@@ -10,18 +10,18 @@
 #include <stdlib.h>
 #include <string.h>
 
-#define FEW  32  /* what kernels of floats go by */
-#define MANY 256 /* what the K-quants of GGUF do */
+#define FEW  32  /* multiple that kernels of floats need */
+#define MANY 256 /* multiple that the K-quants of GGUF need */
 
-/* ---- how much ---- */
+/* ---- numbers of the options ---- */
 
-/* What is asked for by an option, of `whole` things, which are told of as `what`. */
+/* The value of an option: a share or number of `whole` things; `what` names them in messages. */
 typedef struct wish {
     const char *option, *text, *what;
     size_t whole, multiple;
 } wish;
 
-/* A decimal number and what stands behind it; NULL: there is none. */
+/* Reads a decimal number and returns the text after it; NULL if there is none. */
 static const char *plan_number(const char *text, double *value)
 {
     const size_t digits = strspn(text, "0123456789.");
@@ -67,9 +67,9 @@ static organ_status read_wish(const wish *w, size_t *keep, organ_error *error)
                                                  w->option, w->text, w->multiple);
 }
 
-/* ---- what there is ---- */
+/* ---- widths of the model ---- */
 
-/* config.json and key-values have one width for all layers and one for all experts. */
+/* Checks that all layers, and all experts, have the same width: config.json and GGUF store one for each. */
 static organ_status take_width(organ_width_job *job, const organ_tensor *t, organ_error *error)
 {
     const uint64_t cols = organ_tensor_matrices(t).cols;
@@ -96,8 +96,8 @@ static organ_status wish_channels(organ_width_job *job, organ_width_kind kind, o
     return read_wish(&(wish){"ffn", o->ffn, what, share->whole, share->multiple}, &share->keep, error);
 }
 
-/* A shared expert that is as wide as so many routed ones goes with them; one with a width of its own, behind a gate,
- * stays as it is. */
+/* A shared expert as wide as several routed ones is narrowed with them, because its width is a multiple of theirs in
+ * the config. One with a width of its own (behind a gate) is not changed. */
 static organ_status follow_experts(organ_width_job *job, organ_error *error)
 {
     const organ_width_share *const one = &job->shares[ORGAN_WIDTH_EXPERTS];
@@ -139,7 +139,8 @@ static organ_status plan_ffn(organ_width_job *job, organ_error *error)
     return experts && job->shares[ORGAN_WIDTH_SHARED].whole ? follow_experts(job, error) : ORGAN_OK;
 }
 
-/* llama.cpp takes the heads of these to be as wide as the hidden size together, whatever attention.key_length says. */
+/* llama.cpp assumes for these architectures that all heads together are as wide as the hidden size, regardless of
+ * attention.key_length. */
 static organ_status check_reader(const organ_width_job *job, organ_error *error)
 {
     static const char *const fixed[] = {"qwen2", "qwen2moe", "phi3", NULL};

@@ -23,7 +23,7 @@ static organ_status width_check_options(const organ_width_options *o, organ_erro
     return organ_along_check(o->calibration.samples, o->calibration.context, error);
 }
 
-/* What was solved, as the output has it. */
+/* Writes a refitted part in the type and place of the output. */
 static organ_status put_part(const organ_width_job *job, organ_cut_run *run, const organ_width_part *part,
                              organ_error *error)
 {
@@ -70,7 +70,7 @@ static organ_status width_cut(organ_width_job *job, bool dry, json_t **report, o
     return organ_cut_make(&made, report, error);
 }
 
-/* Whatever would be refused is, before the text takes its time. */
+/* Runs all checks of the cut before the calibration, which takes long. */
 static organ_status try_cut(organ_width_job *job, organ_error *error)
 {
     json_t *report = NULL;
@@ -93,7 +93,8 @@ static organ_status narrow(organ_width_job *job, json_t **report, organ_error *e
         organ_model_unchanged(job->model, error) ||
         organ_output_still_free(o->write.output, organ_output_like(job->model), o->write.force, error))
         return organ_width_choices_end(job, false, error);
-    /* Where another run stands in the way of the output, no later one could go on with what was chosen. */
+    /* ORGAN_USAGE: another run holds the output. The choices are removed, because no later run could continue from
+     * them. */
     width_cut(job, false, report, error);
     return organ_width_choices_end(job, !error->status || *report || error->status == ORGAN_USAGE, error);
 }
