@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: MIT
- * adapter_config.json of peft: which rank and which scale the pair of a module has. */
+ * adapter_config.json of peft: rank and scale of the pair of each module. */
 #ifndef ORGAN_ADAPTER_CONFIG_H
 #define ORGAN_ADAPTER_CONFIG_H
 
@@ -10,24 +10,23 @@
 
 struct organ_adapter_patterns;
 
-/* What holds of some modules alone. All zero is empty. */
+/* Settings of single modules. All zero is empty. */
 typedef struct organ_adapter_rules {
     struct organ_adapter_patterns *ranks, *alphas; /* NULL: none */
 } organ_adapter_rules;
 
-/* Reads and checks the file: fills the members of *adapter that it tells, see organ_adapter_open. `label` names it in
- * messages. The caller releases *rules and adapter->config also after an error. */
+/* Reads and checks the file and sets the members of *adapter that it contains, see organ_adapter_open. `label` names
+ * the file in messages. The caller releases *rules and adapter->config also after an error. */
 organ_status organ_adapter_config_read(const char *path, const char *label, organ_adapter *adapter,
                                        organ_adapter_rules *rules, organ_error *error);
 
-/* Patterns of regular expressions are matched against at most so many modules in all; plain names have no such limit.
- */
+/* Most modules that are matched with regular expressions; plain names have no limit. */
 #define ORGAN_ADAPTER_MATCHES ((size_t)1 << 20)
 
-/* ORGAN_BAD_INPUT if the patterns are too many for so many modules to be matched in reasonable time. */
+/* ORGAN_BAD_INPUT if there are too many patterns to match so many modules in reasonable time. */
 organ_status organ_adapter_rules_room(const organ_adapter_rules *rules, size_t modules, organ_error *error);
 
-/* Rank and scale of that module. ORGAN_BAD_INPUT where a pattern cannot be matched in reasonable time. */
+/* Sets rank and scale of a module. ORGAN_BAD_INPUT if a pattern cannot be matched in reasonable time. */
 organ_status organ_adapter_rules_of(const organ_adapter_rules *rules, const organ_adapter *adapter, const char *module,
                                     int64_t *rank, double *scale, organ_error *error);
 

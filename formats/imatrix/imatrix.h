@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: MIT
- * Importance matrices of llama.cpp: for every matrix of a model the sums of the squares of its inputs over a text. In
- * goes a GGUF file (general.type "imatrix"; tensors NAME.in_sum2 and NAME.counts) or one of the binary files that came
- * before them; out comes, for each matrix of a model, the root mean square of each of its inputs. */
+ * Importance matrices of llama.cpp: for every matrix of a model, the sums of the squares of its inputs over a text.
+ * Opens a GGUF file (general.type "imatrix"; tensors NAME.in_sum2 and NAME.counts) or a file of the older binary
+ * format, and returns the root mean square of each input of a matrix. */
 #ifndef ORGAN_IMATRIX_H
 #define ORGAN_IMATRIX_H
 
@@ -13,56 +13,56 @@
 
 /* One tensor of the model. */
 typedef struct organ_imatrix_entry {
-    const char *name; /* as GGUF calls the tensor: "blk.0.ffn_down.weight" */
+    const char *name; /* the tensor's name in GGUF: "blk.0.ffn_down.weight" */
     organ_anatomy anatomy;
-    uint64_t values; /* of all its matrices together */
-    uint64_t counts; /* one for each matrix (expert), or 1 for all */
+    uint64_t values; /* number of inputs of all its matrices together */
+    uint64_t counts; /* one count for each matrix (expert), or 1 for all */
 } organ_imatrix_entry;
 
 typedef struct organ_imatrix {
     const char *path;
-    const char *format; /* "GGUF", or "imatrix.dat" for what came before */
+    const char *format; /* "GGUF", or "imatrix.dat" for the older format */
     uint64_t bytes;
     size_t entry_count;
     const organ_imatrix_entry *entries; /* in file order, names are unique */
     size_t dataset_count;
-    const char *const *datasets; /* what its maker called the texts; valid UTF-8 */
-    int64_t chunks, chunk_size;  /* of the texts, the latter in tokens; -1 where the file does not say */
+    const char *const *datasets; /* names of the texts, as stored; valid UTF-8 */
+    int64_t chunks, chunk_size;  /* number of chunks, and tokens in a chunk; -1 if the file does not contain them */
 } organ_imatrix;
 
-/* Headers and names are read, and every claim is checked against the size of the file; the sums themselves are read
- * when they are asked for. ORGAN_IO, or ORGAN_BAD_INPUT with file, tensor, field and both values for what is malformed
- * or no importance matrix. */
+/* Reads headers and names, and checks every size against the size of the file. The sums are read by
+ * organ_imatrix_norms. ORGAN_IO, or ORGAN_BAD_INPUT with file, tensor, field and both values if the file is malformed
+ * or not an importance matrix. */
 organ_status organ_imatrix_open(const char *path, organ_imatrix **imatrix, organ_error *error);
 void organ_imatrix_close(organ_imatrix *imatrix); /* NULL is allowed */
 
-/* Where the inputs of one matrix of a model are. */
+/* Position of the inputs of one matrix of a model. */
 typedef struct organ_imatrix_place {
     const organ_imatrix_entry *entry;
-    uint64_t matrix, matrices; /* which of how many of the entry */
+    uint64_t matrix, matrices; /* number of the matrix in the entry, and number of its matrices */
 } organ_imatrix_place;
 
-/* Finds them for tensor `tensor` of a model, or for one of its experts, `expert` of `experts`; -1 and 1 for a tensor
- * that is one matrix and no expert. The entry is that of the same name, else that of the same layer, role and kind
- * (plain, expert, shared expert), whatever the names of the model are. Matrices that see the same inputs stand for each
- * other where only the model or only the imatrix has them fused: Q, K and V; gate and up. ORGAN_BAD_INPUT where there
- * is none, or more than one. */
+/* Finds the inputs of tensor `tensor` of a model, or of its expert `expert` of `experts`; -1 and 1 for a tensor that is
+ * one matrix and not an expert. Uses the entry of the same name, else that of the same layer, role and kind (plain,
+ * expert, shared expert), for any naming scheme of the model. If only the model or only the imatrix has Q, K and V (or
+ * gate and up) fused, the entry of one is used for the other, because their inputs are the same. ORGAN_BAD_INPUT if
+ * there is no such entry, or more than one. */
 organ_status organ_imatrix_find(const organ_imatrix *imatrix, const char *tensor, const organ_anatomy *anatomy,
                                 int64_t expert, uint64_t experts, organ_imatrix_place *place, organ_error *error);
 
-/* sqrt(sum of squares / count) of the `features` inputs of that matrix. *count becomes how many inputs that stands for:
- * tokens, in an older file chunks. `tensor` is named in messages. ORGAN_BAD_INPUT unless the entry has matrices x
- * features values, all finite and none negative, not all zero, and a count from 1. An older file says of an expert that
- * no token came to it by one and the same value for all its inputs. */
+/* Computes sqrt(sum of squares / count) of the `features` inputs of a matrix. *count is the number that the sums are
+ * over: tokens, or chunks in an older file. `tensor` is for messages. ORGAN_BAD_INPUT unless the entry has matrices x
+ * features values, all finite and not negative, not all zero, and a count of 1 or more. In an older file an expert
+ * without tokens has the same value for all inputs. */
 organ_status organ_imatrix_norms(const organ_imatrix *imatrix, const organ_imatrix_place *place, const char *tensor,
                                  uint64_t features, float *norms, double *count, organ_error *error);
 
-/* Whether tokens reached the matrix: an expert with a count of 0 had none, which an older file does not tell. Errors as
- * above of an entry that does not fit the tensor. */
+/* Sets whether the matrix had tokens: an expert without tokens has a count of 0, or in an older file equal values.
+ * Fails as above if the entry does not fit the tensor. */
 organ_status organ_imatrix_reached(const organ_imatrix *imatrix, const organ_imatrix_place *place, const char *tensor,
                                    uint64_t features, bool *reached, organ_error *error);
 
-/* Exactly `bytes` from `offset`, for a digest. */
+/* Reads exactly `bytes` from `offset`, for a digest. */
 organ_status organ_imatrix_read(const organ_imatrix *imatrix, void *to, size_t bytes, uint64_t offset,
                                 organ_error *error);
 

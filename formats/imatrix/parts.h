@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: MIT
- * What the readers of importance matrices share: imatrix.c has the GGUF files and what is the same for all, dat.c those
- * before. */
+ * Shared by the readers of importance matrices: imatrix.c reads GGUF files and has the functions for both formats,
+ * dat.c reads the older format. */
 #ifndef ORGAN_IMATRIX_PARTS_H
 #define ORGAN_IMATRIX_PARTS_H
 
@@ -9,14 +9,14 @@
 #include "formats/imatrix/imatrix.h"
 #include "formats/tensor/tensor.h"
 
-/* Where the numbers of an entry are. */
+/* Position of the numbers of an entry. */
 typedef struct organ_imatrix_bytes {
-    uint64_t sums;   /* offset of the first */
-    uint64_t counts; /* offset of the first; of an older file the count itself */
+    uint64_t sums;   /* offset of the first sum */
+    uint64_t counts; /* offset of the first count; in an older file the count itself */
 } organ_imatrix_bytes;
 
 typedef struct organ_imatrix_state {
-    organ_imatrix view; /* first: the state is found by it */
+    organ_imatrix view; /* first member: a pointer to it is a pointer to the state */
     organ_model_file file;
     organ_arena arena;
     organ_imatrix_entry *entries;
@@ -27,16 +27,16 @@ typedef struct organ_imatrix_state {
     bool old;
 } organ_imatrix_state;
 
-/* Takes the entry over; its name must be in the arena. ORGAN_BAD_INPUT if there is one of that name. */
+/* Adds an entry; its name must be in the arena. ORGAN_BAD_INPUT if the name exists already. */
 organ_status organ_imatrix_add(organ_imatrix_state *s, const char *name, uint64_t values, uint64_t counts,
                                organ_imatrix_bytes place, organ_error *error);
 
-/* Room for so many names of texts. */
+/* Allocates places for names of texts. */
 organ_status organ_imatrix_begin_datasets(organ_imatrix_state *s, uint64_t count, organ_error *error);
-/* `text` has no NUL. What is not UTF-8 is refused. */
+/* Adds the name of a text, without NUL. ORGAN_BAD_INPUT if it is not UTF-8. */
 organ_status organ_imatrix_add_dataset(organ_imatrix_state *s, const char *text, size_t length, organ_error *error);
 
-/* Whether the file can be one of those before GGUF: it begins with the number of its entries. */
+/* Returns whether the file can have the older format: `first`, its first number, is then the number of its entries. */
 bool organ_imatrix_is_old(const organ_imatrix_state *s, uint32_t first);
 organ_status organ_imatrix_read_old(organ_imatrix_state *s, organ_error *error);
 

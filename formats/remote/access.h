@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: MIT
- * How a model that is not on this machine is reached, and how long one tries. */
+ * How models at URLs are requested, and how long requests are repeated. */
 #ifndef ORGAN_ACCESS_H
 #define ORGAN_ACCESS_H
 
@@ -10,7 +10,7 @@
 
 ORGAN_API_BEGIN
 
-/* All zero is the usual. Everything pointed to must outlive the model. */
+/* All zero is the default. Everything pointed to must outlive the model. */
 typedef struct organ_model_access {
     const char *const *headers; /* "Name: value", sent to the host of the URL and to no other that it redirects to;
                                    never in a message */
@@ -23,8 +23,7 @@ typedef struct organ_model_access {
     unsigned first_wait_ms; /* before the second try, doubled from try to try up to 30 s; 0: 500 */
     unsigned patience;      /* seconds that a server may ask to wait before the next try (Retry-After): longer ends the
                                reading; 0: 60 */
-    unsigned read_ms; /* for one reading from a server, tries included and waiting not, beside a second for every 32
-                         KiB; 0: 300000 */
+    unsigned read_ms; /* for one read, with its tries but without waits, plus a second for every 32 KiB; 0: 300000 */
     void *context;    /* of the two functions below; either may be NULL; any thread that reads calls them */
     bool (*stopped)(void *context); /* asked several times a second: true ends waiting and reading, ORGAN_INTERRUPTED */
     void (*note)(void *context, const char *text); /* one sentence: a connection broke and is tried again */

@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: MIT
- * libcurl, loaded when the first URL is read: it brings thirty libraries along, which take half of the time in which a
- * program that reads no URL would start and end. */
+ * libcurl, loaded when the first URL is read: it needs thirty other libraries, whose loading takes half of the time of
+ * a short run. */
 #ifndef ORGAN_CURL_LIBRARY_H
 #define ORGAN_CURL_LIBRARY_H
 

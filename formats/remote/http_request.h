@@ -1,6 +1,5 @@
 /* SPDX-License-Identifier: MIT
- * One HTTP request and what the server answers, redirects followed. What an answer means is for http_source.c to say.
- */
+ * Sends one HTTP request, follows redirects and returns the answer, which http_source.c interprets. */
 #ifndef ORGAN_HTTP_REQUEST_H
 #define ORGAN_HTTP_REQUEST_H
 
@@ -24,7 +23,7 @@ typedef struct organ_http_request {
     uint64_t from;
     size_t room;
     double seconds; /* that this may take, and one more for every ORGAN_HTTP_LEAST_RATE bytes that come */
-    char *to;       /* room bytes; NULL: the answer's `body` grows with what comes */
+    char *to;       /* room bytes; NULL: the answer's `body` grows with the received bytes */
 } organ_http_request;
 
 typedef struct organ_http_answer {

@@ -1,8 +1,7 @@
 /* SPDX-License-Identifier: MIT
- * Files of a model at an http(s) URL, read by ranges: small reads are served from a span that was read ahead, large
- * ones go straight to where they are wanted; broken connections are tried again. In goes a URL and how to reach it
- * (access.h); out come bytes, and names that may be shown: URLs may hold credentials, so messages show a URL without
- * user, password, query and fragment. */
+ * Files of a model at an http(s) URL, read by ranges. Small reads are served from a span that was read ahead, large
+ * ones are received directly in the caller's buffer; broken connections are tried again. URLs may contain credentials,
+ * so messages show a URL without user, password, query and fragment. access.h has the settings. */
 #ifndef ORGAN_REMOTE_H
 #define ORGAN_REMOTE_H
 
@@ -30,7 +29,8 @@ organ_status organ_http_place(const char *url, organ_arena *arena, const char **
  * memory. */
 char *organ_http_harmless(const char *url);
 
-/* Whether the last segment of that text is the name of a file that a model is in, or that a user may take for one. */
+/* Returns whether the last segment of the text is the name of a model file, or of a file that a user may take for one.
+ */
 bool organ_http_names_file(const char *text);
 
 /* ---- files of a server ---- */
@@ -55,8 +55,9 @@ uint64_t organ_http_size(const organ_http_file *file);
 /* ETag or Last-Modified, "" if the server gives neither; as long as the file is open. */
 const char *organ_http_validator(const organ_http_file *file);
 
-/* Exactly `bytes` from `offset`. ORGAN_BAD_INPUT if the file was changed since it was opened or the server answers
- * something else than what was asked; ORGAN_IO after too many tries without progress; ORGAN_INTERRUPTED. Any thread. */
+/* Reads exactly `bytes` from `offset`. ORGAN_BAD_INPUT if the file was changed since it was opened or the server does
+ * not answer with the requested range; ORGAN_IO after too many tries without progress; ORGAN_INTERRUPTED. Any thread.
+ */
 organ_status organ_http_read(organ_http_file *file, void *to, size_t bytes, uint64_t offset, organ_error *error);
 
 /* ORGAN_BAD_INPUT if size or validator are not those of the opening. */
@@ -69,13 +70,13 @@ organ_status organ_http_load(organ_http *http, const char *name, size_t limit, c
 
 /* ---- files of a model, on this machine or at a URL ---- */
 
-/* Size, time of modification and place of a file on this machine, by which it is told from another. */
+/* Records size, time of modification, device and inode of a local file, to detect changes. */
 void organ_model_file_take(organ_model_file *file, const struct stat *info);
 
 /* Opens file->path for reading and takes these. */
 organ_status organ_model_file_open_here(organ_model_file *file, organ_error *error);
 
-/* Opens it anew for reading. ORGAN_BAD_INPUT if it is not the file that was opened before. */
+/* Opens the file again for reading. ORGAN_BAD_INPUT if it is not the file that was opened before. */
 organ_status organ_model_file_open_again(const organ_model_file *file, int *fd, organ_error *error);
 
 /* Exactly `bytes` from `offset` of a file that is open. ORGAN_BAD_INPUT if it ends before; see organ_input_read and

@@ -14,7 +14,7 @@
 
 #define ORGAN_NOTES_MOST 64
 
-/* What a config says and the tensors do not, said once for all weights of which it is so. */
+/* A property that only the config determines; reported once for all weights with it. */
 typedef struct organ_weight_note {
     const char *what; /* "group_size" */
     uint64_t said[2], found[2];
@@ -57,7 +57,7 @@ organ_status organ_weight_fail(const organ_weight_search *search, const organ_te
 
 static inline uint64_t organ_divide_up(uint64_t whole, uint64_t part) { return whole / part + (whole % part != 0); }
 
-/* Whether the first `count` axes are alike. */
+/* Returns whether the first `count` axes are equal. */
 static inline bool organ_same_axes(const uint64_t *a, const uint64_t *b, unsigned count)
 {
     return memcmp(a, b, count * sizeof *a) == 0;
@@ -69,7 +69,7 @@ const char *organ_weight_axes(unsigned rank, const uint64_t *shape, char *out);
 void organ_weight_disagree(organ_weight_search *search, const organ_weight *weight, const char *what, uint64_t said0,
                            uint64_t said1, uint64_t found0, uint64_t found1);
 
-/* What the config says of this weight. */
+/* Finds the settings of the config for this weight. */
 organ_status organ_weight_group(organ_weight_search *search, const char *name, const organ_quant_group **group,
                                 bool *named);
 
@@ -86,27 +86,27 @@ organ_status organ_weight_add(organ_weight_search *search, const organ_weight *w
 
 /* ---- scales.c ---- */
 
-/* What weight->scale is for: sets block_rows and block_cols from the shapes of weight and scale and what the config
- * says. */
+/* Determines the values that a scale applies to: sets block_rows and block_cols from the shapes of weight and scale and
+ * the settings of the config. */
 organ_status organ_weight_grid(organ_weight_search *search, organ_weight *weight, const organ_quant_group *group);
 
 /* Groups of columns: *size from their number. `group` may be NULL. */
 organ_status organ_weight_groups(organ_weight_search *search, const organ_weight *weight, uint64_t groups,
                                  const organ_quant_group *group, uint64_t *size);
 
-/* The scale has one of the types, ORGAN_DTYPE_COUNT at the end. */
+/* Checks that the scale has one of the types; ORGAN_DTYPE_COUNT ends them. */
 organ_status organ_weight_scale_type(const organ_weight_search *search, const organ_weight *weight,
                                      const organ_dtype *types);
 
-/* There are zero points where the config promises them. */
+/* Checks that there are zero points if the config declares them. */
 organ_status organ_weight_check_symmetry(organ_weight_search *search, const organ_weight *weight,
                                          const organ_quant_group *group);
 
-/* The tensor has exactly this shape. */
+/* Checks that the tensor has exactly this shape. */
 organ_status organ_weight_expect(const organ_weight_search *search, const organ_weight *weight,
                                  const organ_tensor *tensor, unsigned rank, const uint64_t *shape);
 
-/* ---- what a tensor may be: each adds the weight whose codes the tensor is and sets *met, or leaves both ---- */
+/* ---- kinds of tensors: each function adds the weight whose codes the tensor is and sets *met, or does nothing ---- */
 
 organ_status organ_weight_find_bytes(organ_weight_search *search, const organ_tensor *tensor, bool *met);
 organ_status organ_weight_find_words(organ_weight_search *search, const organ_tensor *tensor, bool *met);
@@ -114,19 +114,20 @@ organ_status organ_weight_find_words(organ_weight_search *search, const organ_te
 /* ---- mlx.c: as those above ---- */
 organ_status organ_weight_find_mlx(organ_weight_search *search, const organ_tensor *tensor, bool *met);
 
-/* Codes without a scale stand alone where no config means them; else the scale got lost, which is ORGAN_BAD_INPUT. */
+/* Codes without a scale are a plain weight if the config does not apply to them; else their scale is missing:
+ * ORGAN_BAD_INPUT. */
 organ_status organ_weight_check_alone(organ_weight_search *search, const organ_tensor *codes);
 
-/* Weights whose words leave open how they are laid out are as the others of the model. */
+/* Gives weights whose words have an ambiguous layout the layout of the model's other weights. */
 organ_status organ_weight_settle_words(organ_weight_search *search);
 
 /* ---- strays.c ---- */
 
-/* Layouts that cannot be read, by the names of their tensors. */
+/* Rejects tensors of unsupported layouts by their names. */
 organ_status organ_weight_refuse(const organ_weight_search *search, const organ_tensor *tensor);
 
-/* What a tensor that belongs to no weight is: why it is a stray, or NULL if it is a plain weight. The names of packed
- * weights are known. */
+/* Returns why a tensor that belongs to no weight is a stray, or NULL if it is a plain weight. Called after the packed
+ * weights are found. */
 const char *organ_weight_stray(organ_weight_search *search, const organ_tensor *tensor, bool *dropped);
 
 /* A sentence for each note; ORGAN_IO if there is no memory. */

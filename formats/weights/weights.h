@@ -20,7 +20,7 @@ typedef enum organ_scheme {
     ORGAN_SCHEME_FP8,    /* F8_E4M3, F8_E5M2 or FNUZ codes: c s; s per tensor, per channel (row) or per block of rows x
                             columns */
     ORGAN_SCHEME_INT8,   /* I8 codes: (c - z) s; compressed-tensors int-quantized and naive-quantized */
-    ORGAN_SCHEME_PACKED, /* compressed-tensors pack-quantized: 1 to 8 bits in I32 words along a row: (c - z) s */
+    ORGAN_SCHEME_PACKED, /* compressed-tensors pack-quantized: 1 to 8 bits in I32 words of a row: (c - z) s */
     ORGAN_SCHEME_MXFP8,  /* F8_E4M3 codes, E8M0 scales for 32: c 2^(s - 127) */
     ORGAN_SCHEME_MXFP4,  /* pairs of E2M1 codes, low nibble first, E8M0 scales for 32: c 2^(s - 127); also gpt-oss
                           *_blocks and *_scales */
@@ -29,9 +29,9 @@ typedef enum organ_scheme {
     ORGAN_SCHEME_GPTQ,   /* I32 words along in_features, 2, 3, 4 or 8 bits: (c - z) s */
     ORGAN_SCHEME_AWQ_GEMM, /* AutoAWQ: I32 words along out_features in the order 0 2 4 6 1 3 5 7: (c - z) s */
     ORGAN_SCHEME_AWQ_GEMV, /* AutoAWQ: I32 words along in_features in plain order: (c - z) s */
-    ORGAN_SCHEME_MLX, /* affine mode of MLX: U32 words along a row, codes run across them: c s + b. Product and sum are
-                         each rounded to the type of the scales, as mlx.core.dequantize does. Its modes mxfp4, mxfp8 and
-                         nvfp4 are the schemes above, with codes in U32 words and scales in U8. */
+    ORGAN_SCHEME_MLX, /* affine mode of MLX: U32 words of a row, codes cross word boundaries: c s + b. Product and sum
+                         are each rounded to the type of the scales, as mlx.core.dequantize does. Its modes mxfp4, mxfp8
+                         and nvfp4 are the schemes above, with codes in U32 words and scales in U8. */
     ORGAN_SCHEME_COUNT
 } organ_scheme;
 

@@ -5,17 +5,16 @@
 
 #include <stdio.h>
 
-/* `symbol` is the bytes of the file, `symbol`_end is behind its last one, where a zero byte stands. The path counts
- * from the root of the tree, where the compiler is called; the file belongs into the line of the source in build.ninja.
- */
+/* `symbol` is the bytes of the file; `symbol`_end is the address after its last byte, where there is a zero byte. The
+ * path begins at the root of the tree, where the compiler is called; the file must be listed in the line of the source
+ * in build.ninja. */
 #define ORGAN_EMBEDDED(symbol, path)                                                                                   \
     extern const char symbol[] __attribute__((visibility("hidden")));                                                  \
     extern const char symbol##_end[] __attribute__((visibility("hidden")));                                            \
     __asm__(".pushsection .rodata\n.global " #symbol "\n.hidden " #symbol "\n" #symbol ":\n.incbin \"" path "\"\n"     \
             ".global " #symbol "_end\n.hidden " #symbol "_end\n" #symbol "_end:\n.byte 0\n.popsection\n");
 
-/* For texts with places where something else comes: prints `text` up to its next line "@@" and returns what is behind
- * that. */
+/* For texts with placeholders: prints `text` up to its next line "@@" and returns the text after that line. */
 const char *organ_embedded_part(FILE *out, const char *text);
 
 #endif

@@ -9,7 +9,7 @@
 #include <stdbool.h>
 #include <stddef.h>
 
-/* What an option takes, and the type of the member that receives it. */
+/* Kind of an option's value, and type of the member that receives it. */
 typedef enum organ_value {
     ORGAN_VALUE_FLAG,  /* nothing; bool */
     ORGAN_VALUE_TEXT,  /* anything but an empty text; const char * (into argv) */
@@ -19,7 +19,7 @@ typedef enum organ_value {
     ORGAN_VALUE_BYTES  /* an amount as organ_quantity_parse reads it; uint64_t */
 } organ_value;
 
-/* What a text names. Jobs, completion and forms must know which values are paths. */
+/* Kind of thing that a text names. Jobs, completion and forms use it to find values that are paths. */
 typedef enum organ_names {
     ORGAN_NAMES_NOTHING, /* a number, a pattern, free text */
     ORGAN_NAMES_MODEL,   /* a model to read: a file, a directory or a URL */
@@ -61,7 +61,7 @@ typedef struct organ_option_group {
     size_t count;
 } organ_option_group;
 
-/* What a repeated operand or option fills. */
+/* Member that a repeated operand or option fills. */
 #define ORGAN_MOST_WORDS 256
 typedef struct organ_words {
     const char *word[ORGAN_MOST_WORDS];
@@ -116,15 +116,14 @@ typedef struct organ_verb_table {
 /* The title of the section that begins at this verb, or NULL. */
 const char *organ_verb_section_at(const organ_verb_table *table, const organ_verb *verb);
 
-/* Reads argv[0 .. argc), the words after the verb, into `values`, a struct whose members the verb's offsets name.
- * Options and operands may be mixed; "--name value", "--name=value", "-o value", "-ovalue"; "--" ends the options; the
- * last of repeated options counts. *help becomes true if
- * --help or -h is among them: then nothing is missed. ORGAN_USAGE with a message that names option, value and what is
- * allowed. */
+/* Parses argv[0 .. argc), the words after the verb, into `values`, a struct with members at the offsets of the verb's
+ * options. Options and operands may be mixed; "--name value", "--name=value", "-o value", "-ovalue"; "--" ends the
+ * options; of repeated options the last applies. *help is set if --help or -h is among them; missing options are then
+ * no error. ORGAN_USAGE with a message that names option, value and the allowed values. */
 organ_status organ_options_parse(const organ_verb *verb, int argc, char *const *argv, void *values, bool *help,
                                  organ_error *error);
 
-/* The k-th option of a verb, group by group; NULL behind the last. */
+/* Returns the k-th option of a verb, group by group; NULL after the last. */
 const organ_option *organ_verb_option_at(const organ_verb *verb, size_t k);
 const organ_option *organ_verb_option(const organ_verb *verb, const char *name); /* NULL: it has none of that name */
 
@@ -133,7 +132,7 @@ bool organ_operand_repeats(const organ_operand *operand); /* "MODEL..." */
 organ_option organ_operand_as_option(const organ_operand *operand); /* what may be given for it is the same */
 bool organ_in_range(const organ_option *option, double number);     /* it has a range */
 
-/* The k-th choice of an option; false behind the last. */
+/* Returns the k-th choice of an option; false after the last. */
 #define ORGAN_LONGEST_CHOICE 32
 bool organ_option_choice(const organ_option *option, size_t k, char choice[ORGAN_LONGEST_CHOICE]);
 bool organ_option_has_choice(const organ_option *option, const char *text,
@@ -146,8 +145,8 @@ void organ_option_allows(const organ_option *option, char *out, size_t size);
 #define ORGAN_RANGE_ROOM 400
 void organ_option_range(const organ_option *option, char *out, size_t size);
 
-/* The name nearest to what was typed, or NULL if none is near: few letters wrong, swapped or missing, or typed is its
- * beginning. */
+/* Returns the name nearest to `typed`, or NULL if none is near: few letters are wrong, swapped or missing, or `typed`
+ * is its beginning. */
 const char *organ_nearest(const char *typed, const char *const *names, size_t count);
 
 /* The same for the end of a message: "; did you mean '--beta'?", `before` being "--"; "" if none is near. */
