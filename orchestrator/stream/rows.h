@@ -1,9 +1,9 @@
 /* SPDX-License-Identifier: MIT
- * Goes through the rows of one matrix, or of the same matrix in several models.
+ * Reads the rows of one matrix, or of the same matrix in several models.
  *
  * The rows are cut into sets, and each set into units. All workers read the units of a set; then they run the tasks of
  * the set, which may use the rows of all its units; then the calling thread retires the set, and the next one begins.
- * Sets are retired in order, units and tasks run in any order. The caller owns the memory that rows are read to.
+ * Sets are retired in order, units and tasks run in any order. The caller owns the memory of the rows.
  *
  * stream/pass.h and stream/weight_pass.h differ: they read ahead across the items of a whole model and never wait for
  * the end of a set. */
@@ -61,8 +61,8 @@ typedef struct organ_row_sources {
     organ_weight_reader *reader[ORGAN_ROW_SOURCES]; /* NULL until organ_row_sources_open */
 } organ_row_sources;
 
-/* The number of rows to read at once if about `values` values are wanted: the largest step of all sources, at most all
- * rows. Reads headers only; errors as of organ_weight_reader_step_of. */
+/* Sets *rows to the number of rows to read at once for about `values` values: the largest step of all sources, at most
+ * all rows. Reads headers only; errors as of organ_weight_reader_step_of. */
 organ_status organ_row_sources_step(const organ_row_sources *sources, size_t values, size_t *rows, organ_error *error);
 
 /* The bytes of scratch that reading `rows` rows of any one source needs. Reads headers only. */

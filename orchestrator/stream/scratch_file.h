@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: MIT
- * A file without a name, for what does not fit the memory. Nothing of it is left when it is closed or the process is
- * killed. It goes through the page cache: what the machine has free keeps it, beside --memory. */
+ * A file without a name, for data that exceed the memory. The system removes it when it is closed or the process is
+ * killed. It is read and written through the page cache, which uses free memory in addition to --memory. */
 #ifndef ORGAN_SCRATCH_FILE_H
 #define ORGAN_SCRATCH_FILE_H
 
@@ -12,7 +12,7 @@
  * organ_direct_close and written with organ_direct_write. ORGAN_IO. */
 organ_status organ_scratch_open(const char *directory, organ_direct_file *file, organ_error *error);
 
-/* Exactly so many bytes, which were written before. ORGAN_IO. */
+/* Reads exactly `bytes` bytes, which were written before. ORGAN_IO. */
 organ_status organ_scratch_read(const organ_direct_file *file, void *data, size_t bytes, uint64_t offset,
                                 organ_error *error);
 

@@ -11,7 +11,7 @@ typedef struct organ_first_fault {
     bool found;
 } organ_first_fault;
 
-/* Whether there is one: then what is left to do is of no use. */
+/* Returns whether a fault was recorded; the remaining work is then useless. */
 static inline bool organ_fault_found(const organ_first_fault *first)
 {
     return __atomic_load_n(&first->found, __ATOMIC_RELAXED);
@@ -24,14 +24,14 @@ static inline void organ_fault_keep(organ_first_fault *first, const organ_error 
 }
 
 /* Calls task(context, k, worker) once for each k below `count`, on any worker, in any order, and returns when all have
- * returned. Where `stop` is asked, tasks that no worker has taken are left out; NULL never asks. A task that is alone
- * runs on the calling thread, in the place of worker 0. */
+ * returned. If `stop` asks, tasks that no worker has taken are skipped; NULL never asks. A single task runs on the
+ * calling thread, as worker 0. */
 void organ_share(const organ_engine *engine, const organ_stop *stop, size_t count,
                  void (*task)(void *context, size_t index, size_t worker), void *context);
 
-/* What all tasks of a call take, about: in products' multiplications, of which a thread does ten and more in a
- * nanosecond. A number that is read, added to or compared takes as long as ORGAN_SHARE_NUMBER of them, one that goes
- * through exp or a sort as ORGAN_SHARE_HARD. */
+/* Units for the work of a call, about one multiplication of a matrix product, of which a thread does ten or more per
+ * nanosecond. Reading, adding or comparing a number costs ORGAN_SHARE_NUMBER, exp or sorting costs ORGAN_SHARE_HARD per
+ * number. */
 enum { ORGAN_SHARE_NUMBER = 8, ORGAN_SHARE_HARD = 64 };
 
 /* The same. To wake two workers and to wait for them takes 15 to 25 microseconds, for more of them longer: work of less

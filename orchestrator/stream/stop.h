@@ -28,7 +28,7 @@ static inline bool organ_stop_asked(const organ_stop *stop)
            (__atomic_load_n(&stop->asked, __ATOMIC_RELAXED) || __atomic_load_n(&stop->halted, __ATOMIC_RELAXED));
 }
 
-/* What is left when the fault is overcome. */
+/* Returns whether a stop was requested, not counting organ_stop_halt. */
 static inline bool organ_stop_wished(const organ_stop *stop)
 {
     return stop && __atomic_load_n(&stop->asked, __ATOMIC_RELAXED);

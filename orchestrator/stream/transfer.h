@@ -43,8 +43,8 @@ organ_status organ_transfer_run(organ_transfer *transfers, size_t count, const o
  */
 organ_status organ_transfer_sync(const char *directory, organ_error *error);
 
-/* ORGAN_IO, saying how much is missing, where the file system of `directory` has not `bytes` free for what is told of
- * as `final`, with words such as "the output needs". */
+/* ORGAN_IO if the file system of `directory` has less than `bytes` free; the message states how much is missing for
+ * `final`, in words such as "the output needs". */
 organ_status organ_transfer_room(const char *directory, const char *final, const char *what, uint64_t bytes,
                                  organ_error *error);
 

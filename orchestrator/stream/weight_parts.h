@@ -13,11 +13,11 @@ typedef struct weight_rows {
 
 /* How the weights of some schemes are read. */
 typedef struct weight_family {
-    /* Sets `batch`, `step` and whatever else the headers tell; no I/O. */
+    /* Sets `batch`, `step` and all properties that follow from the headers; no I/O. */
     organ_status (*prepare)(organ_weight_reader *reader, organ_error *error);
     /* Reads what all rows need; NULL where that is nothing. */
     organ_status (*load)(organ_weight_reader *reader, char note[256], organ_error *error);
-    /* Bytes of scratch for so many rows, at most a batch. */
+    /* Returns the scratch bytes for `rows` rows, at most a batch. */
     size_t (*scratch)(const organ_weight_reader *reader, size_t rows);
     /* At most a batch of rows, as type `as`, which is F32 unless `writes` says yes to another. */
     organ_status (*read)(const organ_weight_reader *reader, const weight_rows *rows, organ_dtype as, void *values,
@@ -25,7 +25,7 @@ typedef struct weight_family {
     bool (*writes)(const organ_weight_reader *reader, organ_dtype as); /* NULL: only F32 */
 } weight_family;
 
-/* Scales or zero points, one for so many rows and columns of each matrix. */
+/* Scales or zero points: one for a block of rows and columns of each matrix. */
 typedef struct weight_grid {
     const organ_tensor *tensor; /* NULL: there are none */
     size_t element;             /* bytes */
@@ -55,19 +55,19 @@ struct organ_weight_reader {
     organ_code code;         /* packed: what the kernels decode */
     size_t row_bytes;        /* packed: of the codes of a row of words or bytes */
     size_t group, groups;    /* packed: columns that share a scale, and how many such groups a row has */
-    weight_grid scale, zero; /* packed: `zero` where zero points lie as the scales do */
+    weight_grid scale, zero; /* packed: `zero` if zero points have the layout of the scales */
     bool packed_zero;        /* PACKED: zero points are packed along rows */
     bool plus_one;           /* GPTQ: zero points are stored less 1 */
     int32_t *g_idx;          /* the group of each column, or NULL */
     float *global;           /* NVFP4: one for each matrix, or NULL */
-    weight_held held[4];     /* of codes, scales, zero points and biases, what is in memory */
+    weight_held held[4];     /* codes, scales, zero points and biases in memory */
 };
 
 extern const weight_family organ_weight_family_plain, organ_weight_family_rows, organ_weight_family_words,
     organ_weight_family_experts;
 
-/* The family of the scheme and what the headers tell; nothing is read or allocated. *reader need not be released.
- * ORGAN_BAD_INPUT for a type that has no real numbers. */
+/* Sets the family of the scheme and the properties that follow from the headers; reads and allocates nothing. *reader
+ * need not be released. ORGAN_BAD_INPUT for a type without real numbers. */
 organ_status organ_weight_reader_prepare(const organ_model *model, const organ_weight *weight,
                                          const organ_kernels *kernels, organ_weight_reader *reader, organ_error *error);
 
@@ -78,8 +78,8 @@ organ_status organ_weight_reader_prepare(const organ_model *model, const organ_w
 static inline size_t weight_round(size_t bytes) { return (bytes + 63) & ~(size_t)63; }
 static inline uint64_t weight_up(uint64_t a, uint64_t b) { return a / b + (a % b != 0); }
 
-/* The next `bytes` of scratch, 64-byte aligned; *at, an address, moves past them. What is laid out from address 0 on
- * tells by its end how much scratch it takes. */
+/* Returns the next `bytes` of scratch, 64-byte aligned, and advances the address *at past them. A layout from address 0
+ * ends at the number of bytes that it needs. */
 static inline void *weight_take(uintptr_t *at, size_t bytes)
 {
     const uintptr_t taken = *at;
@@ -87,7 +87,7 @@ static inline void *weight_take(uintptr_t *at, size_t bytes)
     return (void *)taken;
 }
 
-/* Where so many bytes of the tensor from its byte `at` on are in memory; NULL: they are not. */
+/* Returns `bytes` bytes of the tensor from byte `at` on if they are in memory, else NULL. */
 const unsigned char *organ_weight_in_memory(const organ_weight_reader *reader, const organ_tensor *tensor, uint64_t at,
                                             size_t bytes);
 
@@ -95,7 +95,7 @@ const unsigned char *organ_weight_in_memory(const organ_weight_reader *reader, c
 organ_status organ_weight_fetch(const organ_weight_reader *reader, const organ_tensor *tensor, uint64_t at,
                                 size_t bytes, void *to, organ_error *error);
 
-/* Bytes [first, first + n) of each of `rows` rows of `width` bytes, from row `row` on, one after the other. `room`:
+/* Reads bytes [first, first + n) of each of `rows` rows of `width` bytes, from row `row` on, contiguously. `room`:
  * WEIGHT_ROOM bytes. */
 #define WEIGHT_ROOM ((size_t)1 << 17)
 organ_status organ_weight_fetch_columns(const organ_weight_reader *reader, const organ_tensor *tensor, uint64_t row,
@@ -115,7 +115,7 @@ void organ_weight_decode(const organ_weight_reader *reader, const unsigned char 
 bool organ_weight_writes_all(const organ_weight_reader *reader, organ_dtype as);
 organ_real organ_weight_real(organ_dtype as);
 
-/* Bits [first, first + n) x bits of a row of words: the whole words or bytes that they lie in. */
+/* The whole words or bytes that contain bits [first, first + n) x bits of a row of words. */
 typedef struct weight_span {
     uint64_t from, to; /* words of 32 bits */
     size_t skip;       /* codes of the first word that come before */
@@ -124,14 +124,14 @@ weight_span organ_weight_span(unsigned bits, bool dense, uint64_t first, uint64_
 
 /* ---- scales ---- */
 
-/* How a companion lies over the blocks of a weight. ORGAN_BAD_INPUT if its type or size cannot be. */
+/* Determines how a companion maps to the blocks of a weight. ORGAN_BAD_INPUT if its type or size is impossible. */
 organ_status organ_weight_grid_make(const organ_weight_reader *reader, const organ_tensor *tensor, weight_grid *grid,
                                     organ_error *error);
 
-/* Rows of the grid that belong to so many rows of a matrix, at most. */
+/* Returns the most rows of the grid that belong to `rows` rows of a matrix. */
 size_t organ_weight_grid_rows(const weight_grid *grid, size_t rows);
 
-/* Scratch of the next function beside the floats. */
+/* Returns the scratch bytes of the next function in addition to the floats. */
 size_t organ_weight_grid_scratch(const weight_grid *grid, size_t rows);
 
 /* The grid's rows for these rows of a matrix, `stride` floats each; the first is that of row `rows->first`. */

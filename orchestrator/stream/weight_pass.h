@@ -3,7 +3,7 @@
  * thread retires strips in order. The cut into strips depends on the weights alone, never on threads or memory, so sums
  * that are folded strip by strip have the same bits everywhere.
  *
- * The pass differs from stream/rows.h because it goes through many weights: workers begin strips of the next weight
+ * The pass differs from stream/rows.h because it reads many weights: workers begin strips of the next weight
  * while strips of the one before are retired, so models of small tensors keep all workers busy. It differs from
  * stream/pass.h because rows of a packed weight come from several tensors (codes, scales), so no stretch of one file is
  * a band of it; each worker reads and decodes into buffers of its own. */
@@ -31,9 +31,9 @@ typedef struct organ_weight_pass {
     const organ_model *model, *other_model; /* `other_model`: NULL if no item has a counterpart */
     const organ_weight_item *items;
     size_t item_count;
-    organ_dtype as;       /* ORGAN_F32, ORGAN_BF16 or ORGAN_F16 */
-    size_t row_multiple;  /* strips but the last of a matrix are a multiple of so many rows, and never reach over two
-                             matrices; 0: 1 */
+    organ_dtype as;      /* ORGAN_F32, ORGAN_BF16 or ORGAN_F16 */
+    size_t row_multiple; /* strips, except the last of a matrix, have a multiple of this many rows and never extend over
+                            two matrices; 0: 1 */
     size_t scratch_bytes; /* per worker, 64-byte aligned */
     size_t result_bytes;  /* per strip, zeroed before; at most 64 KiB */
     void *context;

@@ -5,16 +5,16 @@
 #include "formats/tensor/tensor.h"
 #include "kernels/kernels.h"
 
-/* Whether there is a way: widened can be every type that GGUF files hold, narrowed to F32, F16, BF16, Q8_0, Q4_0, Q4_1,
- * Q5_0, Q5_1. */
+/* Returns whether a type can be widened (every type of GGUF files) or narrowed (F32, F16, BF16, Q8_0, Q4_0, Q4_1, Q5_0,
+ * Q5_1). */
 bool organ_can_widen(organ_dtype dtype);
 bool organ_can_narrow(organ_dtype dtype);
 
-/* Of a type that can be widened: units_count x organ_dtype_describe(dtype)->elements values. Units need no alignment.
- * Rounding as in organ_kernels.dequantize. */
+/* Widens units_count x organ_dtype_describe(dtype)->elements values of a type that can be widened. Units need no
+ * alignment. Rounding as in organ_kernels.dequantize. */
 void organ_widen(const organ_kernels *kernels, organ_dtype dtype, const void *units, float *values, size_t units_count);
 
-/* Of a type that can be narrowed; rounding as in organ_kernels.quantize. */
+/* Narrows to a type that can be narrowed; rounding as in organ_kernels.quantize. */
 void organ_narrow(const organ_kernels *kernels, organ_dtype dtype, const float *values, void *units,
                   size_t units_count);
 
