@@ -178,6 +178,18 @@ static void edit_shared_kv(const organ_cut_config *c)
     organ_cut_set(c, key, json_integer((json_int_t)kept));
 }
 
+/* Gemma 4 has per_layer_config with sizes of layers by their numbers, or global_head_dim, and its last layer has no
+ * window whatever layer_types says: another last layer would be read with sizes of its own. */
+static void refuse_layer_sizes(const organ_cut_config *c)
+{
+    static const char *const keys[] = {"per_layer_config", "global_head_dim"};
+    for (size_t k = 0; k < sizeof keys / sizeof *keys; k++) {
+        const json_t *const value = json_object_get(c->object, keys[k]);
+        if (value && !json_is_null(value) && (k == 0 || !stays(c, c->layers - 1)))
+            organ_cut_refuse(c, keys[k], "layers have sizes by their numbers, which would be those of other layers");
+    }
+}
+
 /* ---- patterns by position ---- */
 
 /* What layer i is, for the value that a list has for it: `hit` where (i + shift) % period is 0. */
@@ -271,6 +283,7 @@ void organ_cut_edit_layers(const organ_cut_config *c)
     edit_lists(c);
     edit_bounds(c);
     edit_shared_kv(c);
+    refuse_layer_sizes(c);
     for (size_t k = 0; k < COUNT_OF(patterns) && !c->error->status; k++)
         edit_pattern(c, &patterns[k]);
     if (!c->error->status)

@@ -216,6 +216,10 @@ organ_status organ_expert_heal_open(const organ_expert_heal_options *options, or
     if (organ_along_open(&h->walk, options->model, &h->targets, &h->work, options->engine, options->progress, &h->along,
                          error) != ORGAN_OK)
         return error->status;
+    if (h->config->dual_feed)
+        return organ_fail(error, ORGAN_USAGE,
+                          "%s: the outputs of its experts are normalised: --heal has no linear equations for it",
+                          options->model->path);
     return h->config->router.into_inputs
                ? organ_fail(error, ORGAN_USAGE,
                             "%s: the router's factors multiply the inputs of experts, which --heal does not support",
