@@ -74,7 +74,9 @@ size_t organ_forward_attention_width(const organ_forward_config *c, const organ_
 {
     const size_t heads = (size_t)kind->heads * ((size_t)kind->head_dim + kind->value_dim);
     const size_t latent = kind->latent ? organ_forward_latent_room(&c->latent, 1) : 0;
-    return heads + organ_forward_keys_width(c, kind) + organ_forward_values_width(kind) + latent;
+    const size_t keys = organ_forward_keys_width(c, kind) + organ_forward_values_width(kind);
+    const size_t fused = c->fused_by_head ? (size_t)kind->heads * kind->head_dim + keys : 0;
+    return heads + keys + latent + fused;
 }
 
 /* ---- norms and rotation of heads ---- */
@@ -133,12 +135,47 @@ static void turn_keys(const attention_job *j, size_t t)
     }
 }
 
+/* Copies q, k and v of a token from a fused projection, in which the rows of q that share a head of k and v precede
+ * those of that head. */
+static void unfuse(const attention_job *j, const float *from, float *q, float *k, float *v)
+{
+    const organ_layer_kind *const kind = j->kind;
+    const size_t q_dim = kind->heads / kind->kv_heads * (size_t)kind->head_dim;
+    for (size_t h = 0; h < kind->kv_heads; h++, from += q_dim + kind->head_dim + kind->value_dim) {
+        memcpy(q + h * q_dim, from, q_dim * sizeof *q);
+        memcpy(k + h * kind->head_dim, from + q_dim, kind->head_dim * sizeof *k);
+        memcpy(v + h * kind->value_dim, from + q_dim + kind->head_dim, kind->value_dim * sizeof *v);
+    }
+}
+
+static void clip_values(float limit, float *values, size_t n)
+{
+    for (size_t k = 0; limit > 0 && k < n; k++) {
+        const float low = values[k] < -limit ? -limit : values[k];
+        values[k] = low > limit ? limit : low;
+    }
+}
+
+/* The steps between the projections and the norms of q and k. */
+static void split_token(const attention_job *j, size_t t, float *q, float *k, float *v)
+{
+    const organ_forward_config *c = &j->group->forward->config;
+    const float limit = (float)c->clip_qkv;
+    if (c->fused_by_head)
+        unfuse(j, j->room + t * (j->q_width + j->k_width + j->v_width), q, k, v);
+    clip_values(limit, q, j->q_width);
+    clip_values(limit, k, j->k_width);
+    clip_values(limit, v, j->v_width);
+}
+
 static void turn_tokens(void *context, size_t index, size_t worker)
 {
     (void)worker;
     const attention_job *j = context;
     const size_t first = index * TOKENS_AT_ONCE, until = organ_lesser(first + TOKENS_AT_ONCE, j->group->tokens);
     for (size_t t = first; t < until; t++) {
+        split_token(j, t, j->q + t * j->q_width, j->k + (j->before + t) * j->k_width,
+                    j->v + (j->before + t) * j->v_width);
         turn_heads(j, j->q + t * j->q_width, j->kind->heads, t, PART_NORM_Q);
         for (size_t x = 0; j->factors && x < j->q_width; x++)
             j->q[t * j->q_width + x] *= j->factors[t];
@@ -294,6 +331,17 @@ static organ_status cut_windows(attention_job *j, forward_rotation *rotation, si
     return ORGAN_OK;
 }
 
+static organ_status project_fused(attention_job *j, const float *normed, organ_error *error)
+{
+    forward_group *g = j->group;
+    const forward_view view = g->layer->plan->parts[PART_Q];
+    forward_linear linear = organ_forward_linear_of(g->layer, view, j->q_width + j->k_width + j->v_width);
+    linear.bias = organ_forward_values(g->layer, PART_BIAS_Q);
+    if (organ_forward_tap(g, view, g->first, g->tokens, linear.in, normed, error))
+        return error->status;
+    return organ_forward_products_add(&g->products, normed, &linear, j->room, g->tokens, error);
+}
+
 static organ_status project(attention_job *j, const float *normed, organ_error *error)
 {
     forward_group *g = j->group;
@@ -301,7 +349,9 @@ static organ_status project(attention_job *j, const float *normed, organ_error *
     float *const to[3] = {j->q, j->k + j->before * j->k_width, j->v + j->before * j->v_width};
     const size_t widths[3] = {j->q_width, j->k_width, j->v_width};
     size_t named = SIZE_MAX;
-    for (size_t p = 0; p < 3; p++) {
+    if (g->forward->config.fused_by_head && project_fused(j, normed, error))
+        return error->status;
+    for (size_t p = 0; p < 3 && !g->forward->config.fused_by_head; p++) {
         const forward_view view = g->layer->plan->parts[parts[p]];
         if (view.slot == SIZE_MAX) /* k and v of an earlier layer, or v from the projection of k */
             continue;

@@ -8,8 +8,16 @@
 
 ORGAN_API_BEGIN
 
-/* activation of the gate: silu, GELU approximated with tanh, GELU with erf */
-typedef enum organ_activation { ORGAN_SILU, ORGAN_GELU_TANH, ORGAN_GELU } organ_activation;
+/* Activation of the feed-forward: silu, GELU approximated with tanh, GELU with erf. The others are for feed-forwards
+ * without a gate: max(x, 0), its square, xIELU. */
+typedef enum organ_activation {
+    ORGAN_SILU,
+    ORGAN_GELU_TANH,
+    ORGAN_GELU,
+    ORGAN_RELU,
+    ORGAN_RELU_SQUARED,
+    ORGAN_XIELU
+} organ_activation;
 typedef enum organ_rope {
     ORGAN_ROPE_DEFAULT,
     ORGAN_ROPE_LINEAR,
@@ -133,7 +141,11 @@ typedef struct organ_forward_config {
     organ_norm_placement norms;
     organ_norm norm;
     organ_qk_norm qk_norm;
-    bool norm_biased;     /* norms of hidden states have a bias */
+    bool ungated;       /* a dense feed-forward is down(act(up(x))), without a gate */
+    bool fused_by_head; /* q, k and v are one tensor with the rows of one head of k and v after another: q k v q k v */
+    bool head_bias;     /* the output head has a bias */
+    double clip_qkv;    /* q, k and v are limited to +-clip_qkv after their projections; 0: not */
+    bool norm_biased;   /* norms of hidden states have a bias */
     bool norm_unweighted; /* they have neither weights nor a bias */
     bool qk_norm_biased;
     bool parallel;     /* attention and feed-forward both read the hidden state before the layer, and both are added */

@@ -153,6 +153,9 @@ static organ_status check_numbers(const char *label, const organ_forward_config 
     if (!(c->attention_scale > 0) || !isfinite(c->attention_scale))
         return organ_fail(error, ORGAN_BAD_INPUT, "%s: the scale of attention scores is %g, not above 0", label,
                           c->attention_scale);
+    if (!(c->clip_qkv >= 0) || !isfinite(c->clip_qkv))
+        return organ_fail(error, ORGAN_BAD_INPUT, "%s: q, k and v are limited to +-%g, which is not above 0", label,
+                          c->clip_qkv);
     if (!(c->attention_softcap >= 0) || !isfinite(c->attention_softcap) || !(c->final_softcap >= 0) ||
         !isfinite(c->final_softcap))
         return organ_fail(error, ORGAN_BAD_INPUT, "%s: soft caps of %g and %g: below 0", label, c->attention_softcap,

@@ -14,18 +14,28 @@ static void read_activation(const config_hf_source *s, organ_forward_config *c)
 {
     c->gate_limit = organ_config_number(s, s->family->gate_limit);
     c->gate_alpha = organ_config_number(s, s->family->gate_alpha);
+    static const struct {
+        const char *word;
+        organ_activation activation;
+    } words[] = {{"silu", ORGAN_SILU},          {"gelu_pytorch_tanh", ORGAN_GELU_TANH},
+                 {"gelu_new", ORGAN_GELU_TANH}, {"gelu_fast", ORGAN_GELU_TANH},
+                 {"gelu", ORGAN_GELU},          {"relu", ORGAN_RELU},
+                 {"relu2", ORGAN_RELU_SQUARED}, {"xielu", ORGAN_XIELU}};
+    const forward_family *const f = s->family;
     const char *key = organ_config_member(s->root, "hidden_activation") ? "hidden_activation" : "hidden_act";
-    const bool gemma = s->family->activation == ORGAN_GELU_TANH;
-    const char *word = organ_config_word(s, s->root, key, gemma ? "gelu_pytorch_tanh" : "silu");
-    if (strcmp(word, "silu") == 0)
-        c->activation = ORGAN_SILU;
-    else if (strcmp(word, "gelu_pytorch_tanh") == 0)
-        c->activation = ORGAN_GELU_TANH;
-    else if (strcmp(word, "gelu") == 0 &&
-             !(gemma && strcmp(key, "hidden_act") == 0)) /* early files of Gemma say "gelu" but mean GELU with tanh */
-        c->activation = ORGAN_GELU;
-    else
-        organ_fail(s->error, ORGAN_BAD_INPUT, "%s: %s '%s' is not supported", s->label, key, word);
+    key = f->activation_key ? f->activation_key : key;
+    /* Early files of Gemma say "gelu" but mean GELU with tanh. */
+    const bool gemma = f->activation == ORGAN_GELU_TANH && !f->ungated;
+    const char *word = organ_config_word(s, s->root, key, NULL);
+    c->activation = f->activation;
+    if (!word || (gemma && strcmp(word, "gelu") == 0 && strcmp(key, "hidden_act") == 0))
+        return;
+    for (size_t k = 0; k < sizeof words / sizeof *words; k++)
+        if (strcmp(word, words[k].word) == 0 && (f->ungated || words[k].activation < ORGAN_RELU)) {
+            c->activation = words[k].activation;
+            return;
+        }
+    organ_fail(s->error, ORGAN_BAD_INPUT, "%s: %s '%s' is not supported", s->label, key, word);
 }
 
 #define WIDTH "intermediate_size"
@@ -143,6 +153,8 @@ static organ_status read_hf_config(const config_hf_source *s, organ_forward_conf
     organ_config_experts(s, c);
     c->parallel = organ_config_flag_of(s, f->parallel);
     c->one_norm = c->parallel && f->one_norm;
+    c->head_bias = organ_config_flag_of(s, f->head_bias);
+    c->clip_qkv = f->clip ? organ_config_real(s, s->root, f->clip, 0) : 0;
     c->norm_adds_one = f->norm_adds_one;
     c->qk_norm = !f->qk_norm_key || organ_config_flag(s, f->qk_norm_key, false) ? f->qk_norm : ORGAN_QK_NORM_NONE;
     if (f->value_scale.key) /* null means no scale */

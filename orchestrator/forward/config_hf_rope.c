@@ -12,8 +12,9 @@ static void read_kind(const config_hf_source *s, const json_t *object, organ_rop
     static const struct {
         const char *name;
         organ_rope kind;
-    } kinds[] = {{"default", ORGAN_ROPE_DEFAULT}, {"linear", ORGAN_ROPE_LINEAR},   {"llama3", ORGAN_ROPE_LLAMA3},
-                 {"yarn", ORGAN_ROPE_YARN},       {"dynamic", ORGAN_ROPE_DYNAMIC}, {"longrope", ORGAN_ROPE_LONGROPE},
+    } kinds[] = {{"default", ORGAN_ROPE_DEFAULT}, {"linear", ORGAN_ROPE_LINEAR},
+                 {"llama3", ORGAN_ROPE_LLAMA3},   {"yarn", ORGAN_ROPE_YARN},
+                 {"dynamic", ORGAN_ROPE_DYNAMIC}, {"longrope", ORGAN_ROPE_LONGROPE},
                  {"su", ORGAN_ROPE_LONGROPE},     {"proportional", ORGAN_ROPE_PROPORTIONAL},
                  {"mrope", ORGAN_ROPE_DEFAULT}}; /* of Qwen's vision models: the same for a text */
     const char *word = organ_config_word(s, object, "rope_type", organ_config_word(s, object, "type", "default"));
@@ -131,8 +132,9 @@ static organ_rope_config read_rope(const config_hf_source *s, const json_t *obje
 {
     organ_rope_config rope = {.attention_factor = 1};
     const double own = s->family->rotated_part > 0 ? s->family->rotated_part : 1;
-    const double part = organ_config_real(s, object, "partial_rotary_factor",
-                                          organ_config_real(s, s->root, "partial_rotary_factor", own));
+    const char *const older = s->family->rotated_key ? s->family->rotated_key : "partial_rotary_factor";
+    const double part =
+        organ_config_real(s, object, "partial_rotary_factor", organ_config_real(s, s->root, older, own));
     const bool has_part =
         organ_config_member(object, "partial_rotary_factor") || organ_config_member(s->root, "partial_rotary_factor");
     rope.dimensions = rotated_dimensions(s, part, s->family->rotary_dim && !has_part, head_dim, c);
@@ -192,8 +194,8 @@ void organ_config_ropes(const config_hf_source *s, organ_forward_config *c)
         organ_config_refuse(s, both ? "rope_parameters" : "rope_scaling", object, "an object");
         return;
     }
-    c->rope =
-        read_rope(s, object, organ_config_real(s, s->root, "rope_theta", s->family->theta), head_dim_of(c, false), c);
+    const char *const base = s->family->theta_key ? s->family->theta_key : "rope_theta";
+    c->rope = read_rope(s, object, organ_config_real(s, s->root, base, s->family->theta), head_dim_of(c, false), c);
     read_query_scale(s, object, c);
     c->rope_local = c->rope;
     if (c->latent.rank && c->rope.kind != ORGAN_ROPE_DEFAULT) {

@@ -80,6 +80,23 @@ static const forward_name glm4_names[] = {
     {PART_GATE_UP, "mlp.gate_up_proj.weight"}, {0}};
 static const forward_name glm4_gguf_names[] = {{PART_GATE_UP, "ffn_up.weight"}, {0}};
 
+static const forward_name starcoder2_names[] = {
+    {PART_UP, "mlp.c_fc.weight"}, {PART_BIAS_UP, "mlp.c_fc.bias"}, {PART_DOWN, "mlp.c_proj.weight"},
+    {PART_BIAS_DOWN, "mlp.c_proj.bias"}, {0}};
+static const forward_name phi_names[] = {
+    {PART_FINAL_NORM, "final_layernorm.weight"}, {PART_O, "self_attn.dense.weight"},
+    {PART_BIAS_O, "self_attn.dense.bias"}, {PART_UP, "mlp.fc1.weight"}, {PART_BIAS_UP, "mlp.fc1.bias"},
+    {PART_DOWN, "mlp.fc2.weight"}, {PART_BIAS_DOWN, "mlp.fc2.bias"}, {PART_NORM_Q, "self_attn.q_layernorm.weight"},
+    {PART_NORM_K, "self_attn.k_layernorm.weight"}, {0}};
+static const forward_name neox_names[] = {
+    {PART_EMBEDDING, "embed_in.weight"}, {PART_FINAL_NORM, "final_layer_norm.weight"},
+    {PART_OUTPUT, "embed_out.weight"}, {PART_QKV, "attention.query_key_value.weight"},
+    {PART_BIAS_Q, "attention.query_key_value.bias"}, {PART_O, "attention.dense.weight"},
+    {PART_BIAS_O, "attention.dense.bias"}, {PART_UP, "mlp.dense_h_to_4h.weight"},
+    {PART_BIAS_UP, "mlp.dense_h_to_4h.bias"}, {PART_DOWN, "mlp.dense_4h_to_h.weight"},
+    {PART_BIAS_DOWN, "mlp.dense_4h_to_h.bias"}, {0}};
+static const forward_name apertus_names[] = {
+    {PART_NORM_ATTENTION, "attention_layernorm.weight"}, {PART_NORM_FEED, "feedforward_layernorm.weight"}, {0}};
 static const forward_name stablelm_names[] = {
     {PART_NORM_Q, "self_attn.q_layernorm.norms.#.weight"}, {PART_NORM_K, "self_attn.k_layernorm.norms.#.weight"}, {0}};
 
@@ -371,6 +388,30 @@ static const forward_family families[] = {
      .eps_key = "layer_norm_eps", .parallel = {NULL, true}, .one_norm = true, .neighbours = true, .tied = true,
      .windows = WINDOWS_PATTERN, .window_pattern = 4, .unrotated = UNROTATED_EVERY_FULL,
      .multipliers = &cohere_multipliers},
+    {.architecture = "Starcoder2ForCausalLM", .theta = 1e4, .qkv_bias = {"use_bias", true},
+     .output_bias = {"use_bias", true}, .mlp_bias = {"use_bias", true}, .norm = ORGAN_NORM_LAYER, .norm_biased = true,
+     .eps_key = "norm_epsilon", .eps = 1e-5, .ungated = true, .activation = ORGAN_GELU_TANH, .tied = true,
+     .windows = WINDOWS_ALL, .names = starcoder2_names},
+    {.architecture = "PhiForCausalLM", .theta = 1e4, .rotated_part = 0.5, .qkv_bias = {NULL, true},
+     .output_bias = {NULL, true}, .mlp_bias = {NULL, true}, .head_bias = {NULL, true}, .norm = ORGAN_NORM_LAYER,
+     .norm_biased = true, .qk_norm_biased = true, .eps_key = "layer_norm_eps", .eps = 1e-5, .parallel = {NULL, true},
+     .one_norm = true, .qk_norm = ORGAN_QK_NORM_HEAD, .qk_norm_key = "qk_layernorm", .ungated = true,
+     .activation = ORGAN_GELU_TANH, .names = phi_names},
+    {.architecture = "GPTNeoXForCausalLM", .prefix = "gpt_neox.", .theta = 1e4, .rotated_part = 0.25,
+     .rotated_key = "rotary_pct", .theta_key = "rotary_emb_base",
+     .qkv_bias = {"attention_bias", true}, .output_bias = {"attention_bias", true}, .mlp_bias = {NULL, true},
+     .norm = ORGAN_NORM_LAYER, .norm_biased = true, .eps_key = "layer_norm_eps", .eps = 1e-5,
+     .parallel = {"use_parallel_residual", true}, .ungated = true, .activation = ORGAN_GELU, .fused_by_head = true,
+     .names = neox_names},
+    {.architecture = "ApertusForCausalLM", .theta = 12e6, ATTENTION_BIAS, .qk_norm = ORGAN_QK_NORM_HEAD,
+     .ungated = true, .activation = ORGAN_XIELU, .names = apertus_names},
+    {.architecture = "ArceeForCausalLM", .theta = 1e4, ATTENTION_BIAS, MLP_BIAS, .ungated = true,
+     .activation = ORGAN_RELU_SQUARED},
+    {.architecture = "NemotronForCausalLM", .theta = 1e4, .rotated_part = 0.5, ATTENTION_BIAS, MLP_BIAS,
+     .norm = ORGAN_NORM_LAYER, .norm_biased = true, .norm_adds_one = true, .eps_key = "norm_eps", .eps = 1e-5,
+     .ungated = true, .activation = ORGAN_RELU_SQUARED},
+    {.architecture = "OlmoForCausalLM", .theta = 1e4, ATTENTION_BIAS, .norm = ORGAN_NORM_LAYER,
+     .norm_unweighted = true, .eps_key = "", .eps = 1e-5, .clip = "clip_qkv"},
     {.architecture = "StableLmForCausalLM", .theta = 1e4, .rotated_part = 0.25,
      .qkv_bias = {"use_qkv_bias", false}, .norm = ORGAN_NORM_LAYER, .norm_biased = true,
      .eps_key = "layer_norm_eps", .parallel = {"use_parallel_residual", false}, .one_norm = true,
@@ -390,6 +431,8 @@ const forward_family *organ_forward_family_named(const char *architecture, bool 
 
 void organ_forward_family_apply(const forward_family *f, organ_forward_config *c)
 {
+    c->ungated = f->ungated;
+    c->fused_by_head = f->fused_by_head;
     c->norm = f->norm;
     c->norm_biased = f->norm_biased;
     c->norm_unweighted = f->norm_unweighted;

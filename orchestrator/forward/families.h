@@ -133,6 +133,13 @@ typedef struct forward_family {
     bool query_scalar;                       /* scores are scaled by 1 / sqrt(query_pre_attn_scalar) */
     unsigned large_layers;       /* GGUF: a model of that many layers scales scores by 1 / sqrt(hidden_size / heads) */
     organ_activation activation; /* if config.json does not name it */
+    const char *activation_key;  /* NULL: hidden_activation or hidden_act */
+    bool ungated, fused_by_head; /* as in organ_forward_config */
+    forward_flag head_bias;
+    const char *rotated_key, *theta_key; /* older names of partial_rotary_factor and rope_theta; NULL: these */
+    const char *clip;                    /* member that limits q, k and v */
+    const char *prefix; /* of the tensors of the text model, or nothing; NULL: "model." and those of text parts */
+    const char *ladder; /* the word before the number of a layer; NULL: "layers" */
     forward_number gate_limit, gate_alpha; /* of a clamped SwiGLU; GGUF files have the defaults */
     forward_sinks sinks;
     forward_flag qkv_bias, output_bias, mlp_bias;

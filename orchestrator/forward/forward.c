@@ -26,10 +26,21 @@ static const char *end_name(const organ_forward *f, forward_part part, char name
     return name;
 }
 
-/* Reads a vector of hidden_size numbers; NULL with an error. */
-static float *read_vector(const organ_forward *f, const char *name, const organ_weight **weight, organ_error *error)
+/* Files of the base model alone leave out the prefix of an architecture. */
+static const char *find_prefix(organ_forward *f)
 {
-    *weight = organ_forward_weight_named(f, name, 0, f->config.hidden, error);
+    char name[256];
+    f->prefix = f->family->prefix;
+    if (!f->prefix)
+        return organ_text_prefix(f->weights);
+    return organ_weights_named(f->weights, end_name(f, PART_EMBEDDING, name)) ? f->prefix : "";
+}
+
+/* Reads a vector of `count` numbers; NULL with an error. */
+static float *read_vector(const organ_forward *f, const char *name, uint64_t count, const organ_weight **weight,
+                          organ_error *error)
+{
+    *weight = organ_forward_weight_named(f, name, 0, count, error);
     return *weight ? organ_forward_vector(f, *weight, error) : NULL;
 }
 
@@ -39,23 +50,27 @@ static organ_status find_final_norm(organ_forward *f, organ_error *error)
     char name[256], of_bias[256];
     if (f->config.norm_unweighted)
         return ORGAN_OK;
-    f->norm_values = read_vector(f, end_name(f, PART_FINAL_NORM, name), &f->norm, error);
+    f->norm_values = read_vector(f, end_name(f, PART_FINAL_NORM, name), f->config.hidden, &f->norm, error);
     if (f->config.norm_biased && !error->status)
-        f->norm_biases = read_vector(f, organ_forward_bias_name(name, of_bias), &bias, error);
+        f->norm_biases = read_vector(f, organ_forward_bias_name(name, of_bias), f->config.hidden, &bias, error);
     return error->status;
 }
 
 static organ_status find_ends(organ_forward *f, organ_error *error)
 {
     organ_forward_config *c = &f->config;
+    const organ_weight *bias;
     char name[256], head[256];
-    f->prefix = organ_text_prefix(f->weights);
+    f->prefix = find_prefix(f);
     f->embedding = organ_forward_weight_named(f, end_name(f, PART_EMBEDDING, name), c->vocabulary, c->hidden, error);
     if (!f->embedding || find_final_norm(f, error))
         return error->status;
     /* transformers does not tie the ends of a multimodal model whose file has both. */
     if (c->nested && organ_weights_named(f->weights, end_name(f, PART_OUTPUT, head)))
         c->tied_output = false;
+    if (c->head_bias)
+        f->head_biases =
+            read_vector(f, organ_forward_bias_name(end_name(f, PART_OUTPUT, head), name), c->vocabulary, &bias, error);
     f->output = c->tied_output
                     ? f->embedding
                     : organ_forward_weight_named(f, end_name(f, PART_OUTPUT, head), c->vocabulary, c->hidden, error);
@@ -148,6 +163,7 @@ void organ_forward_close(organ_forward *f)
     organ_forward_free(f->scratch);
     organ_forward_free(f->norm_values);
     organ_forward_free(f->norm_biases);
+    organ_forward_free(f->head_biases);
     organ_forward_rotation_close(&f->rotation);
     organ_forward_rotation_close(&f->rotation_local);
     organ_weights_free(f->weights);

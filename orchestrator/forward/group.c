@@ -4,6 +4,7 @@
 #include "orchestrator/forward/job.h"
 #include "orchestrator/machine/extent.h"
 
+#include <math.h>
 #include <stdio.h>
 #include <string.h>
 
@@ -17,6 +18,7 @@ typedef struct token_job {
     float scale, limit, alpha;
     const organ_kernels *kernels;
     organ_activation activation;
+    forward_xielu xielu;
 } token_job;
 
 static void norm_tokens(void *context, size_t index, size_t worker)
@@ -146,6 +148,38 @@ organ_status organ_forward_split_all(const forward_group *g, const float *pairs,
     return share_tokens(g, &j, ORGAN_SHARE_NUMBER, split_tokens, error);
 }
 
+static void activate_tokens(void *context, size_t index, size_t worker)
+{
+    (void)worker;
+    const token_job *j = context;
+    const size_t first = index * TOKENS_AT_ONCE, tokens = organ_lesser(TOKENS_AT_ONCE, j->tokens - first);
+    organ_forward_activate(j->kernels, j->activation, &j->xielu, j->to + first * j->width, tokens * j->width);
+}
+
+/* Returns a = softplus(alpha_p) and b = beta + softplus(alpha_n), from the tensors of the layer. */
+static forward_xielu xielu_of(const organ_layer *layer)
+{
+    const float *values[4];
+    for (unsigned k = 0; k < 4; k++)
+        values[k] = organ_forward_values(layer, (forward_part)(PART_XIELU_P + k));
+    if (!values[0])
+        return (forward_xielu){0};
+    return (forward_xielu){(float)log1p(exp((double)*values[0])), *values[2] + (float)log1p(exp((double)*values[1])),
+                           *values[2], *values[3]};
+}
+
+/* x = act(x) */
+static organ_status activate_all(const forward_group *g, float *x, size_t tokens, size_t width, organ_error *error)
+{
+    token_job j = {.to = x,
+                   .tokens = tokens,
+                   .width = width,
+                   .kernels = g->forward->engine->kernels,
+                   .activation = g->forward->config.activation,
+                   .xielu = xielu_of(g->layer)};
+    return share_tokens(g, &j, ORGAN_SHARE_HARD, activate_tokens, error);
+}
+
 organ_status organ_forward_tap(const forward_group *g, forward_view view, size_t first, size_t tokens, size_t in,
                                const float *inputs, organ_error *error)
 {
@@ -198,16 +232,19 @@ organ_status organ_forward_gated(forward_group *g, forward_part gate, size_t inn
     const size_t hidden = (size_t)g->forward->config.hidden;
     const forward_view *parts = g->layer->plan->parts;
     float *gates = room, *ups = room + tokens * inner;
-    if (organ_forward_tap(g, parts[gate], g->first + first, tokens, hidden, normed, error))
+    const bool gated = parts[gate].slot != SIZE_MAX;
+    if (gated && organ_forward_tap(g, parts[gate], g->first + first, tokens, hidden, normed, error))
         return error->status;
     if (parts[up].slot != parts[gate].slot &&
         organ_forward_tap(g, parts[up], g->first + first, tokens, hidden, normed, error))
         return error->status;
-    if (group_add_product(g, gate, inner, tokens, normed, gates, error) ||
-        group_add_product(g, up, inner, tokens, normed, ups, error) ||
+    if ((gated && group_add_product(g, gate, inner, tokens, normed, gates, error)) ||
+        group_add_product(g, up, inner, tokens, normed, gated ? ups : gates, error) ||
         organ_forward_products_run(&g->products, g->forward, g->scratch, error) ||
-        (gate == PART_GATE && cut_gates(g, gates, tokens, inner, error)) ||
-        organ_forward_gate_all(g, gates, ups, tokens, inner, error))
+        (gate == PART_GATE && cut_gates(g, gates, tokens, inner, error)))
+        return error->status;
+    if (gated ? organ_forward_gate_all(g, gates, ups, tokens, inner, error)
+              : activate_all(g, gates, tokens, inner, error))
         return error->status;
     if (organ_forward_tap(g, parts[down], g->first + first, tokens, inner, gates, error) ||
         group_add_product(g, down, hidden, tokens, gates, out, error))

@@ -113,6 +113,7 @@ struct organ_forward {
     forward_plan *plans; /* one for each layer */
     const organ_weight *embedding, *norm, *output;
     float *norm_values, *norm_biases; /* of the norm before the output head; NULL: it has none */
+    float *head_biases;               /* of the output head; NULL: it has none */
     forward_rotation rotation, rotation_local;
     forward_per_layer per_layer;
     forward_streams streams;
@@ -291,6 +292,13 @@ void organ_forward_logistic(const organ_kernels *kernels, float *values, size_t 
  * clamped SwiGLU of gpt-oss (transformers, GptOssExperts._apply_gate). `up` is changed. */
 void organ_forward_gate_clamped(const organ_kernels *kernels, float limit, float alpha, float *gate, float *up,
                                 size_t n);
+/* The parameters of xIELU: a, b, beta and eps of activation.c. */
+typedef struct forward_xielu {
+    float positive, negative, beta, eps;
+} forward_xielu;
+/* x = act(x), for a feed-forward without a gate; `xielu` is used by ORGAN_XIELU alone. */
+void organ_forward_activate(const organ_kernels *kernels, organ_activation activation, const forward_xielu *xielu,
+                            float *x, size_t n);
 /* gate = act(gate) * up */
 void organ_forward_gate(const organ_kernels *kernels, organ_activation activation, float *gate, const float *up,
                         size_t n);

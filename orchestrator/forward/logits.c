@@ -86,11 +86,14 @@ static organ_status open_head(head_job *j, const organ_layer *held, organ_error 
     const size_t words = (size_t)f->config.vocabulary;
     if (held) {
         j->head = organ_forward_linear_of(held, (forward_view){0, 0}, words);
+        j->head.bias = f->head_biases;
         return ORGAN_OK;
     }
     j->source.type = organ_forward_type(f->output);
-    j->head =
-        (forward_linear){.panels = organ_forward_panels(&j->source, 0), .in = (size_t)f->config.hidden, .out = words};
+    j->head = (forward_linear){.panels = organ_forward_panels(&j->source, 0),
+                               .in = (size_t)f->config.hidden,
+                               .out = words,
+                               .bias = f->head_biases};
     return organ_weight_reader_open(f->model, f->output, f->engine->kernels, NULL, &j->source.reader, error);
 }
 

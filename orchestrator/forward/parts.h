@@ -64,6 +64,10 @@ typedef enum forward_part {
     PART_STREAMS_PREDICT,
     PART_STREAMS_CORRECT,
     PART_STREAMS_SCALE,
+    PART_XIELU_P, /* alpha_p of xIELU; alpha_n, beta and eps follow */
+    PART_XIELU_N,
+    PART_XIELU_BETA,
+    PART_XIELU_EPS,
     PART_COUNT,
     /* Names of tensors that contain several parts; plans have no view of them. */
     PART_QKV = PART_COUNT, /* q, k and v, one below the other; only families that name it have it */

@@ -27,7 +27,8 @@ static const char *full_name(const builder *b, const char *part, char name[256])
     if (is_gguf(b))
         snprintf(name, 256, "blk.%u.%s", b->layer, part);
     else
-        snprintf(name, 256, "%slayers.%u.%s", b->forward->prefix, b->layer, part);
+        snprintf(name, 256, "%s%s.%u.%s", b->forward->prefix,
+                 b->forward->family->ladder ? b->forward->family->ladder : "layers", b->layer, part);
     return name;
 }
 
@@ -75,11 +76,11 @@ static const organ_weight *find_weight(const organ_forward *forward, const char 
     }
     const uint64_t shape[3] = {matrices, rows, cols};
     const unsigned one = rows ? 2 : 1, rank = matrices > 1 ? 3 : one;
-    bool same = weight->rank == rank;
+    bool same = weight->rank == rank || (weight->rank == 0 && rank == 1 && cols == 1);
     /* ERNIE 4.5 stores its correction as a matrix of one row. */
     if (rows == 0 && weight->rank == 2 && weight->shape[0] == 1 && weight->shape[1] == cols)
         return weight;
-    for (unsigned k = 0; same && k < rank; k++)
+    for (unsigned k = 0; same && k < weight->rank; k++)
         same = weight->shape[k] == shape[3 - rank + k];
     if (!same)
         wrong_shape(forward, weight, matrices, rows, cols, error);
@@ -256,6 +257,10 @@ static void add_qkv(builder *b, const uint64_t rows[3])
     forward_view *parts = b->plan->parts;
     if (fused) {
         parts[PART_Q] = add_matrix(b, fused, rows[0] + rows[1] + rows[2], c->hidden);
+        if (c->fused_by_head) {
+            add_bias(b, PART_BIAS_Q, c->qkv_bias, rows[0] + rows[1] + rows[2]);
+            return;
+        }
         parts[PART_K] = below(parts[PART_Q], rows[0]);
         parts[PART_V] = below(parts[PART_K], rows[1]);
         return;
@@ -379,11 +384,15 @@ static void add_dense(builder *b)
         parts[PART_GATE] = add_matrix(b, fused, 2 * inner, c->hidden);
         parts[PART_UP] = below(parts[PART_GATE], inner);
     } else {
-        add_named_part(b, PART_GATE, inner, c->hidden);
+        if (!c->ungated) {
+            add_named_part(b, PART_GATE, inner, c->hidden);
+            add_bias(b, PART_BIAS_GATE, c->mlp_bias, inner);
+        }
         add_named_part(b, PART_UP, inner, c->hidden);
-        add_bias(b, PART_BIAS_GATE, c->mlp_bias, inner);
         add_bias(b, PART_BIAS_UP, c->mlp_bias, inner);
     }
+    for (unsigned k = 0; k < 4 && c->activation == ORGAN_XIELU; k++)
+        add_named_part(b, PART_XIELU_P + k, 0, 1);
     add_named_part(b, PART_DOWN, c->hidden, inner);
     add_bias(b, PART_BIAS_DOWN, c->mlp_bias, c->hidden);
 }

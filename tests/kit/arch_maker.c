@@ -43,7 +43,13 @@ static void arch_scale(const arch_tensor *t, float *a, float *b)
                              *const strong[] = {"router", ".gate.", "lm_head", NULL};
     *a = 1;
     *b = 0;
-    if (arch_has(t->name, norms)) {
+    if (strstr(t->name, "act_fn.eps")) {
+        *a = 0;
+        *b = -1e-6F;
+    } else if (strstr(t->name, "act_fn.beta")) {
+        *a = 0.1F;
+        *b = 0.5F;
+    } else if (arch_has(t->name, norms)) {
         *a = 0.3F;
         *b = 1;
     } else if (arch_has(t->name, states))

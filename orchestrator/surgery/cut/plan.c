@@ -255,6 +255,8 @@ static organ_status share_heads(const organ_cut_run *run, const organ_tensor *t,
         shares->rows = lists->q;
     else if (role == ORGAN_ROLE_K || role == ORGAN_ROLE_V)
         shares->rows = lists->kv;
+    else if (role == ORGAN_ROLE_QKV && strstr(t->name, "query_key_value"))
+        return plan_refuse(t, "rows of q, k and v alternate in it by head: heads cannot be cut", error);
     else if (role == ORGAN_ROLE_QKV)
         shares->rows = lists->qkv;
     else if (role == ORGAN_ROLE_O && t->anatomy.role != ORGAN_ROLE_BIAS)
