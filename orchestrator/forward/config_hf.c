@@ -38,6 +38,26 @@ static void read_activation(const config_hf_source *s, organ_forward_config *c)
     organ_fail(s->error, ORGAN_BAD_INPUT, "%s: %s '%s' is not supported", s->label, key, word);
 }
 
+/* FalconAttention._split_heads and FalconDecoderLayer of transformers: the new architecture has groups of heads and two
+ * norms, the old one a single head of k and v (multi_query) and, with parallel_attn, one norm. */
+static void read_falcon_heads(const config_hf_source *s, organ_forward_config *c)
+{
+    if (organ_config_flag(s, "new_decoder_architecture", false))
+        c->kv_heads = organ_config_size(s, "num_kv_heads", c->heads);
+    else
+        c->kv_heads = organ_config_flag(s, "multi_query", true) ? 1 : c->heads;
+}
+
+static void read_falcon_norms(const config_hf_source *s, organ_forward_config *c)
+{
+    const bool grouped = organ_config_flag(s, "new_decoder_architecture", false);
+    c->parallel = organ_config_flag(s, "parallel_attn", true);
+    c->one_norm = c->parallel && !(grouped && organ_config_size(s, "num_ln_in_parallel_attn", 2) == 2);
+    if (grouped && !c->parallel)
+        organ_fail(s->error, ORGAN_BAD_INPUT, "%s: new_decoder_architecture without parallel_attn is not supported",
+                   s->label);
+}
+
 #define WIDTH "intermediate_size"
 
 static void read_sizes(const config_hf_source *s, organ_forward_config *c)
@@ -48,12 +68,16 @@ static void read_sizes(const config_hf_source *s, organ_forward_config *c)
     c->heads = organ_config_needed(s, "num_attention_heads");
     c->kv_heads = organ_config_size(s, "num_key_value_heads", c->heads);
     c->hidden = organ_config_needed(s, "hidden_size");
-    const bool optional = all_mixtures || (s->family->streams && json_is_array(json_object_get(s->root, WIDTH)));
+    const bool optional =
+        all_mixtures || s->family->four_times || (s->family->streams && json_is_array(json_object_get(s->root, WIDTH)));
     c->intermediate = optional ? 0 : organ_config_needed(s, WIDTH);
-    if (all_mixtures)
-        c->intermediate = organ_config_size(s, WIDTH, 0);
+    if (all_mixtures || s->family->four_times)
+        c->intermediate = organ_config_size(s, WIDTH, s->family->four_times ? (unsigned)(4 * c->hidden) : 0);
+    if (s->family->falcon)
+        read_falcon_heads(s, c);
     c->vocabulary = organ_config_needed(s, "vocab_size");
-    c->context = organ_config_needed(s, "max_position_embeddings");
+    c->context = s->family->falcon ? organ_config_size(s, "max_position_embeddings", 2048)
+                                   : organ_config_needed(s, "max_position_embeddings");
     const unsigned own = s->family->head_dim;
     c->head_dim = organ_config_size(s, "head_dim", own || c->heads == 0 ? own : (unsigned)(c->hidden / c->heads));
 }
@@ -153,6 +177,8 @@ static organ_status read_hf_config(const config_hf_source *s, organ_forward_conf
     organ_config_experts(s, c);
     c->parallel = organ_config_flag_of(s, f->parallel);
     c->one_norm = c->parallel && f->one_norm;
+    if (f->falcon)
+        read_falcon_norms(s, c);
     c->head_bias = organ_config_flag_of(s, f->head_bias);
     c->clip_qkv = f->clip ? organ_config_real(s, s->root, f->clip, 0) : 0;
     c->norm_adds_one = f->norm_adds_one;

@@ -5,6 +5,7 @@
 #include "formats/base/json_text.h"
 
 #include <stdlib.h>
+#include <string.h>
 
 const json_t *organ_config_member(const json_t *object, const char *key)
 {
@@ -19,6 +20,15 @@ void organ_config_refuse(const config_hf_source *s, const char *key, const json_
     free(text);
 }
 
+/* Returns the name that the architecture gives a member of the root, or `key`. */
+static const char *own_name(const config_hf_source *s, const char *key)
+{
+    for (const char *const(*alias)[2] = s->family->aliases; alias && (*alias)[0]; alias++)
+        if (strcmp((*alias)[0], key) == 0 && organ_config_member(s->root, (*alias)[1]))
+            return (*alias)[1];
+    return key;
+}
+
 double organ_config_real(const config_hf_source *s, const json_t *object, const char *key, double fallback)
 {
     const json_t *value = organ_config_member(object, key);
@@ -29,6 +39,7 @@ double organ_config_real(const config_hf_source *s, const json_t *object, const 
 
 unsigned organ_config_size(const config_hf_source *s, const char *key, unsigned fallback)
 {
+    key = own_name(s, key);
     const json_t *value = organ_config_member(s->root, key);
     if (!value)
         return fallback;
@@ -41,7 +52,7 @@ unsigned organ_config_size(const config_hf_source *s, const char *key, unsigned 
 
 unsigned organ_config_needed(const config_hf_source *s, const char *key)
 {
-    if (!organ_config_member(s->root, key))
+    if (!organ_config_member(s->root, own_name(s, key)))
         organ_fail(s->error, ORGAN_BAD_INPUT, "%s: %s is missing", s->label, key);
     return organ_config_size(s, key, 0);
 }

@@ -95,6 +95,26 @@ static const forward_name neox_names[] = {
     {PART_BIAS_O, "attention.dense.bias"}, {PART_UP, "mlp.dense_h_to_4h.weight"},
     {PART_BIAS_UP, "mlp.dense_h_to_4h.bias"}, {PART_DOWN, "mlp.dense_4h_to_h.weight"},
     {PART_BIAS_DOWN, "mlp.dense_4h_to_h.bias"}, {0}};
+static const forward_name falcon_names[] = {
+    {PART_EMBEDDING, "word_embeddings.weight"}, {PART_FINAL_NORM, "ln_f.weight"},
+    {PART_NORM_ATTENTION, "ln_attn.weight"}, {PART_NORM_ATTENTION, "input_layernorm.weight"},
+    {PART_NORM_FEED, "ln_mlp.weight"}, {PART_NORM_FEED, "post_attention_layernorm.weight"},
+    {PART_QKV, "self_attention.query_key_value.weight"}, {PART_BIAS_Q, "self_attention.query_key_value.bias"},
+    {PART_O, "self_attention.dense.weight"}, {PART_BIAS_O, "self_attention.dense.bias"},
+    {PART_UP, "mlp.dense_h_to_4h.weight"}, {PART_BIAS_UP, "mlp.dense_h_to_4h.bias"},
+    {PART_DOWN, "mlp.dense_4h_to_h.weight"}, {PART_BIAS_DOWN, "mlp.dense_4h_to_h.bias"}, {0}};
+static const forward_name gptj_names[] = {
+    {PART_EMBEDDING, "wte.weight"}, {PART_FINAL_NORM, "ln_f.weight"}, {PART_NORM_ATTENTION, "ln_1.weight"},
+    {PART_Q, "attn.q_proj.weight"}, {PART_K, "attn.k_proj.weight"}, {PART_V, "attn.v_proj.weight"},
+    {PART_O, "attn.out_proj.weight"}, {PART_UP, "mlp.fc_in.weight"}, {PART_BIAS_UP, "mlp.fc_in.bias"},
+    {PART_DOWN, "mlp.fc_out.weight"}, {PART_BIAS_DOWN, "mlp.fc_out.bias"}, {0}};
+static const forward_name persimmon_names[] = {
+    {PART_FINAL_NORM, "final_layernorm.weight"}, {PART_QKV, "self_attn.query_key_value.weight"},
+    {PART_BIAS_Q, "self_attn.query_key_value.bias"}, {PART_O, "self_attn.dense.weight"},
+    {PART_BIAS_O, "self_attn.dense.bias"}, {PART_NORM_Q, "self_attn.q_layernorm.weight"},
+    {PART_NORM_K, "self_attn.k_layernorm.weight"}, {PART_UP, "mlp.dense_h_to_4h.weight"},
+    {PART_BIAS_UP, "mlp.dense_h_to_4h.bias"}, {PART_DOWN, "mlp.dense_4h_to_h.weight"},
+    {PART_BIAS_DOWN, "mlp.dense_4h_to_h.bias"}, {0}};
 static const forward_name apertus_names[] = {
     {PART_NORM_ATTENTION, "attention_layernorm.weight"}, {PART_NORM_FEED, "feedforward_layernorm.weight"}, {0}};
 static const forward_name stablelm_names[] = {
@@ -240,6 +260,14 @@ static const forward_multipliers granite_multipliers = {
     .logit_divisor = "logits_scaling"};
 
 static const forward_multipliers cohere_multipliers = {.logit = "logit_scale"};
+
+static const forward_fixed falcon_fixed[] = {{"alibi", "false"}, {0}};
+static const char *const falcon_aliases[][2] = {
+    {"num_hidden_layers", "n_layer"}, {"num_attention_heads", "n_head"}, {"num_kv_heads", "n_head_kv"},
+    {"hidden_size", "n_embed"}, {"intermediate_size", "ffn_hidden_size"}, {NULL, NULL}};
+static const char *const gptj_aliases[][2] = {
+    {"num_hidden_layers", "n_layer"}, {"num_attention_heads", "n_head"}, {"hidden_size", "n_embd"},
+    {"intermediate_size", "n_inner"}, {"max_position_embeddings", "n_positions"}, {NULL, NULL}};
 
 /* ---- architectures ---- */
 
@@ -403,6 +431,21 @@ static const forward_family families[] = {
      .norm = ORGAN_NORM_LAYER, .norm_biased = true, .eps_key = "layer_norm_eps", .eps = 1e-5,
      .parallel = {"use_parallel_residual", true}, .ungated = true, .activation = ORGAN_GELU, .fused_by_head = true,
      .names = neox_names},
+    {.architecture = "FalconForCausalLM", .prefix = "transformer.", .ladder = "h", .theta = 1e4, .falcon = true,
+     .four_times = true, .aliases = falcon_aliases, .fixed = falcon_fixed, .fused_by_head = true,
+     .qkv_bias = {"bias", false}, .output_bias = {"bias", false}, .mlp_bias = {"bias", false},
+     .norm = ORGAN_NORM_LAYER, .norm_biased = true, .eps_key = "layer_norm_epsilon", .eps = 1e-5, .ungated = true,
+     .activation = ORGAN_GELU, .activation_key = "activation", .tied = true, .names = falcon_names},
+    {.architecture = "GPTJForCausalLM", .prefix = "transformer.", .ladder = "h", .theta = 1e4, .four_times = true,
+     .aliases = gptj_aliases, .rotary_dim = true, .neighbours = true, .mlp_bias = {NULL, true},
+     .head_bias = {NULL, true}, .norm = ORGAN_NORM_LAYER, .norm_biased = true, .eps_key = "layer_norm_epsilon",
+     .eps = 1e-5, .parallel = {NULL, true}, .one_norm = true, .ungated = true, .activation = ORGAN_GELU_TANH,
+     .activation_key = "activation_function", .names = gptj_names},
+    {.architecture = "PersimmonForCausalLM", .theta = 25e3, .rotated_part = 0.5, .qkv_bias = {NULL, true},
+     .output_bias = {NULL, true}, .mlp_bias = {NULL, true}, .norm = ORGAN_NORM_LAYER, .norm_biased = true,
+     .qk_norm_biased = true, .eps_key = "layer_norm_eps", .eps = 1e-5, .qk_norm = ORGAN_QK_NORM_HEAD,
+     .qk_norm_key = "qk_layernorm", .ungated = true, .activation = ORGAN_RELU_SQUARED, .fused_by_head = true,
+     .names = persimmon_names},
     {.architecture = "ApertusForCausalLM", .theta = 12e6, ATTENTION_BIAS, .qk_norm = ORGAN_QK_NORM_HEAD,
      .ungated = true, .activation = ORGAN_XIELU, .names = apertus_names},
     {.architecture = "ArceeForCausalLM", .theta = 1e4, ATTENTION_BIAS, MLP_BIAS, .ungated = true,

@@ -137,6 +137,9 @@ typedef struct forward_family {
     bool ungated, fused_by_head; /* as in organ_forward_config */
     forward_flag head_bias;
     const char *rotated_key, *theta_key; /* older names of partial_rotary_factor and rope_theta; NULL: these */
+    bool falcon;                         /* flags of Falcon choose heads of k and v, and the norms */
+    bool four_times;                     /* a feed-forward without a width in config.json is 4 x hidden_size wide */
+    const char *const (*aliases)[2];     /* members with names of their own, after the usual names; {NULL} ends */
     const char *clip;                    /* member that limits q, k and v */
     const char *prefix; /* of the tensors of the text model, or nothing; NULL: "model." and those of text parts */
     const char *ladder; /* the word before the number of a layer; NULL: "layers" */

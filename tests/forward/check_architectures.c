@@ -28,6 +28,7 @@ static const char *const model_types[] = {
     "deepseek_v2", "deepseek_v2-lite", "deepseek_v3", "glm4_moe_lite", "kimi_k25", "mistral4", "mistral3-mistral4",
     "cohere", "cohere2", "stablelm", "stablelm-parallel",
     "deepseek_v32", "glm_moe_dsa",
+    "falcon", "falcon-7b", "gptj", "persimmon",
     "starcoder2", "phi", "phi-norm", "gpt_neox", "gpt_neox-sequential", "apertus", "arcee", "nemotron", "olmo",
     "mistral3", "mistral3-flat", "gemma3", "gemma3-flat", "gemma3-short", "qwen2_5_vl", "qwen2_5_vl-flat",
     "qwen2_5_vl-top",
