@@ -235,6 +235,10 @@ static organ_status open_text(organ_calibrated_job *job, organ_error *error)
 static organ_status open_means(organ_calibrated_job *job, organ_error *error)
 {
     organ_error other = {0};
+    if ((job->pattern.of || job->options->imatrix) &&
+        organ_targets_need_rows(job->base.donor, &job->base.targets, job->pattern.of ? "--pattern" : "--imatrix",
+                                error))
+        return error->status;
     if (job->needs_text)
         open_text(job, error);
     else if (!job->options->imatrix || organ_calibrated_imatrix(job, error) == ORGAN_OK)

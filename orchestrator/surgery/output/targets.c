@@ -5,6 +5,7 @@
 #include "orchestrator/surgery/output/plain_only.h"
 
 #include <stdlib.h>
+#include <string.h>
 
 static bool is_matrix(const organ_tensor *tensor) { return tensor->rank >= 2 && tensor->elements > 0; }
 
@@ -59,10 +60,9 @@ static organ_status collect_targets(const organ_model *model, organ_targets *tar
             targets->bytes += model->tensors[t].bytes;
         }
     if (targets->count == 0)
-        return organ_fail(
-            error, ORGAN_BAD_INPUT,
-            "%s: none of its %zu tensors is a projection that organ knows: name some with --targets",
-            model->path, model->tensor_count);
+        return organ_fail(error, ORGAN_BAD_INPUT,
+                          "%s: none of its %zu tensors is a projection that organ knows: name some with --targets",
+                          model->path, model->tensor_count);
     return ORGAN_OK;
 }
 
@@ -104,6 +104,34 @@ organ_status organ_targets_select_floats(const organ_model *model, const char *g
             organ_fail(error, ORGAN_BAD_INPUT, format, file, tensor->name, dtype, done);
     }
     return error->status;
+}
+
+/* Returns true if a projection of GPT-2 to q, k and v has three times as many columns as rows. Linear layers of that
+ * name (GPTBigCode) have more rows than columns. */
+static bool has_crossed(const organ_model *model)
+{
+    for (size_t t = 0; t < model->tensor_count && !model->gguf; t++) {
+        const organ_tensor *const tensor = &model->tensors[t];
+        if (tensor->rank == 2 && strstr(tensor->name, "attn.c_attn.weight") && tensor->shape[1] == 3 * tensor->shape[0])
+            return true;
+    }
+    return false;
+}
+
+organ_status organ_targets_need_rows(const organ_model *model, const organ_targets *targets, const char *option,
+                                     organ_error *error)
+{
+    const bool crossed = has_crossed(model);
+    for (size_t k = 0; k < targets->count && crossed; k++) {
+        const char *const name = targets->tensors[k]->name;
+        if (strstr(name, ".c_attn.") || strstr(name, ".c_proj.") || strstr(name, ".c_fc."))
+            return organ_fail(
+                error, ORGAN_USAGE,
+                "%.300s: tensor '%.200s' is stored as in_features x out_features (Conv1D): %s works along "
+                "the inputs of a row and cannot take it",
+                model->path, name, option);
+    }
+    return ORGAN_OK;
 }
 
 organ_status organ_donor_open(const char *path, const char *done, const organ_progress *progress, organ_model **model,

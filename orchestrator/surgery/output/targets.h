@@ -33,6 +33,11 @@ bool organ_target_is_float(const organ_tensor *tensor);
 organ_status organ_targets_select_floats(const organ_model *model, const char *globs, const char *done,
                                          organ_targets *targets, organ_error *error);
 
+/* Fails with ORGAN_USAGE if a target is stored as in_features x out_features, as GPT-2 stores its projections (Conv1D):
+ * `option` works along the inputs of a row, and such a matrix has them in its columns. */
+organ_status organ_targets_need_rows(const organ_model *model, const organ_targets *targets, const char *option,
+                                     organ_error *error);
+
 void organ_targets_free(organ_targets *targets);
 
 #endif

@@ -141,6 +141,7 @@ static organ_status quantize_open(organ_quantize_job *job, organ_error *error)
     const bool gguf = organ_encoding_is_gguf(job->encoding);
     if (organ_model_open(o->model, &job->model, error) || organ_model_is_here(job->model, "quantised", error) ||
         list_weights(job, error) || organ_targets_select(job->model, o->targets, &job->targets, error) ||
+        organ_targets_need_rows(job->model, &job->targets, "quantize", error) ||
         (gguf ? organ_quantize_gguf_forms(job, error) : organ_quantize_forms(job, error)))
         return error->status;
     if (organ_encoding_is_mixed(job->encoding) && organ_quantize_widths_find(job, error) != ORGAN_OK)

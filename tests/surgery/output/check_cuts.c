@@ -2,6 +2,7 @@
  * Tests of orchestrator/surgery/output/cuts: where large tensors are cut, and the digest of what is written in
  * stretches. */
 #include "orchestrator/surgery/output/cuts.h"
+#include "orchestrator/surgery/output/targets.h"
 
 #include "tests/kit/require.h"
 
@@ -111,6 +112,27 @@ START_TEST(a_digest_is_of_all_bytes_or_not_known)
 }
 END_TEST
 
+START_TEST(matrices_of_conv1d_are_refused_by_options_of_rows)
+{
+    static const struct {
+        uint64_t shape[2];
+        organ_status status;
+    } table[] = {{{64, 192}, ORGAN_USAGE}, {{192, 64}, ORGAN_OK}, {{96, 64}, ORGAN_OK}};
+    for (size_t k = 0; k < COUNT(table); k++) {
+        static const uint64_t square[] = {64, 64};
+        organ_tensor tensors[] = {tensor_of(table[k].shape, 2), tensor_of(square, 2)};
+        tensors[0].name = "transformer.h.0.attn.c_attn.weight";
+        tensors[1].name = "transformer.h.0.attn.c_proj.weight";
+        const organ_tensor *chosen[] = {&tensors[1]};
+        organ_model model = {.path = "m", .tensors = tensors, .tensor_count = COUNT(tensors)};
+        organ_error error = {0};
+        const organ_targets targets = {.count = 1, .tensors = chosen};
+        ck_assert_int_eq(organ_targets_need_rows(&model, &targets, "--pattern", &error), table[k].status);
+        ck_assert(table[k].status == ORGAN_OK || strstr(error.message, "c_proj"));
+    }
+}
+END_TEST
+
 int main(void)
 {
     Suite *suite = suite_create("cuts");
@@ -118,6 +140,7 @@ int main(void)
     tcase_add_test(cuts, tensors_are_cut_by_their_size_alone);
     tcase_add_test(cuts, vectors_and_nothing_stay_whole);
     tcase_add_test(cuts, a_digest_is_of_all_bytes_or_not_known);
+    tcase_add_test(cuts, matrices_of_conv1d_are_refused_by_options_of_rows);
     suite_add_tcase(suite, cuts);
     SRunner *runner = srunner_create(suite);
     srunner_run_all(runner, CK_ENV);
