@@ -241,10 +241,10 @@ static void put_model(FILE *out, const json_t *model)
             organ_quantity_text(organ_json_count(model, "bytes"), size));
     const json_t *row;
     size_t k;
-    json_array_foreach(json_object_get(model, "not_run"), k, row)
-        fprintf(out, "%s %s, %s tensors of %s", k ? ";" : "; not run:", organ_json_text(row, "role"),
-                organ_count_text(organ_json_count(row, "tensors"), count),
-                organ_quantity_text(organ_json_count(row, "bytes"), size));
+    json_array_foreach(json_object_get(model, "not_run"), k, row) fprintf(
+        out, "%s %s, %s tensor%s of %s", k ? ";" : "; not run:", organ_json_text(row, "role"),
+        organ_count_text(organ_json_count(row, "tensors"), count), organ_json_count(row, "tensors") == 1 ? "" : "s",
+        organ_quantity_text(organ_json_count(row, "bytes"), size));
     fputc(')', out);
 }
 
