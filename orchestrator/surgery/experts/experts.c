@@ -9,9 +9,9 @@
 #include <stdlib.h>
 #include <string.h>
 
-/* ---- what is asked ---- */
+/* ---- options ---- */
 
-/* How many of so many experts "50%" or "8" is. */
+/* Converts --keep ("50%" or "8") to a number of experts per layer. */
 static organ_status read_keep(const char *text, const organ_expert_scores *s, uint32_t *keep, organ_error *error)
 {
     const uint32_t experts = s->experts, used = s->used, groups = s->groups;
@@ -67,7 +67,8 @@ static organ_status take_layers(organ_experts_job *job, organ_error *error)
     job->kept = calloc(s->layers * s->experts + 1, sizeof *job->kept);
     if (!job->layers || !job->counts || !job->kept)
         return organ_fail_memory(error, job->model->path);
-    /* Blocks for tokens after the next one: which of their experts to keep no text tells, and all have one number. */
+    /* Layers of multi-token prediction are dropped: the calibration text does not run through them, so their experts
+     * have no scores. */
     for (size_t l = s->layers; l < job->layer_count; l++)
         job->layers[l].dropped = true;
     if (job->layer_count > s->layers)
@@ -79,7 +80,7 @@ static organ_status take_layers(organ_experts_job *job, organ_error *error)
     return ORGAN_OK;
 }
 
-/* The first ones of each group, as long as the scores are not known. */
+/* Chooses the kept experts of a layer; while scores are unknown, the first ones of each group. */
 static void choose_layer(const organ_experts_job *job, size_t l, uint32_t count, uint32_t *kept)
 {
     const organ_expert_scores *const s = &job->scores;
@@ -103,7 +104,8 @@ static void experts_choose(organ_experts_job *job)
         if (s->of[l].dense)
             continue;
         uint32_t *const kept = job->kept + l * s->experts;
-        /* Of a division that nothing could load a dry run tells the counts, and makes up as many bytes. */
+        /* No model can load an uneven division. A dry run reports its counts, but computes sizes with `each`
+         * experts. */
         const uint32_t count = job->options->write.dry_run ? each : job->counts[l];
         choose_layer(job, l, count, kept);
         job->layers[l].experts = (organ_cut_keep){kept, count};
@@ -111,7 +113,7 @@ static void experts_choose(organ_experts_job *job)
     }
 }
 
-/* ---- what stays is healed ---- */
+/* ---- refit ---- */
 
 static organ_status open_heal(organ_experts_job *job, organ_error *error)
 {
@@ -141,15 +143,15 @@ static bool experts_recall(void *context, const organ_tensor *tensor, const json
     return organ_expert_heal_recall(((organ_experts_job *)context)->heal, tensor, known);
 }
 
-/* What heals goes by the text too. */
+/* A refitted output also depends on the calibration text. */
 static json_t *experts_identity(void *context)
 {
     const organ_experts_job *const job = context;
     return ORGAN_OBJECT(SET_HELD("healed_along", job->scores.calibration));
 }
 
-/* Whether it can be healed, and in this memory, is seen before the text is gone along; which experts stay is not known
- * then. */
+/* Checks before the text is run that the refit is possible and fits in memory. The kept experts are not known yet;
+ * their number suffices. */
 static organ_status foresee_heal(organ_experts_job *job, organ_error *error)
 {
     organ_error other = {0};
@@ -190,7 +192,7 @@ static organ_status experts_cut(organ_experts_job *job, json_t **report, organ_e
     return organ_cut_make(&all, report, error);
 }
 
-/* Whether the output can be made is seen before the text is gone along. */
+/* Checks before the text is run that the output can be written. */
 static organ_status experts_open_all(organ_experts_job *job, organ_error *error)
 {
     const organ_experts_options *const o = job->options;
@@ -211,7 +213,7 @@ static organ_status work(organ_experts_job *job, json_t **report, organ_error *e
     if (take_layers(job, error) == ORGAN_OK && foresee_heal(job, error) == ORGAN_OK &&
         organ_experts_know(job, error) == ORGAN_OK) {
         experts_choose(job);
-        /* Nothing is written by scores of which a part found no memory. */
+        /* Write nothing if an allocation failed while scores were computed. */
         const organ_experts_options *const o = job->options;
         if (open_heal(job, error) == ORGAN_OK && organ_memory_work_check(job->model->path, error) == ORGAN_OK &&
             organ_output_still_free(o->write.output, organ_output_like(job->model), o->write.force, error) == ORGAN_OK)

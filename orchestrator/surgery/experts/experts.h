@@ -1,8 +1,8 @@
 /* SPDX-License-Identifier: MIT
- * Room surgery/experts: what routed experts of a model are worth, which of them stay, and the model without the others.
- * measure.h takes scores along a text, scores.h keeps them and chooses.
- *
- * Here: the verb, over both and surgery/cut. */
+ * Room surgery/experts: scores the routed experts of a mixture-of-experts model on a calibration text, chooses
+ * which ones to keep and writes the model without the others. measure.h computes scores; scores.h stores them and
+ * chooses the kept experts; heal.h refits the kept ones. This header declares the verb `experts`, which uses these
+ * and surgery/cut. */
 #ifndef ORGAN_EXPERTS_H
 #define ORGAN_EXPERTS_H
 
@@ -14,20 +14,23 @@ ORGAN_API_BEGIN
 
 typedef struct organ_experts_options {
     const char *model;
-    const char *keep;                   /* of each layer's experts: "50%", "8" */
+    const char *keep;                   /* experts to keep in each layer: "50%", "8" */
     const char *score;                  /* "loss", "reap", "sum", "frequency"; NULL: loss */
-    const char *per_layer;              /* "uniform": as many of each layer; "global": one budget. NULL: uniform */
-    const char *scores;                 /* a file of scores: read where it is there, else written; NULL: none */
-    organ_calibration_text calibration; /* for what the file of scores does not have; text NULL: the file has all */
-    bool heal;                          /* solve the down projections of what stays anew along the text */
+    const char *per_layer;              /* "uniform": the same number in each layer; "global": one budget for all
+                                         * layers; NULL: uniform */
+    const char *scores;                 /* file of scores: read if it exists, else written; NULL: none */
+    organ_calibration_text calibration; /* for scores that the file lacks; text NULL: the file must have all */
+    bool heal;                          /* refit the down projections of the kept experts on the calibration text */
     organ_write_options write;
 } organ_experts_options;
 
-/* Makes the model without the experts that are worth least. *report is schema organ.experts/1, which has the scores; it
- * lies with an EXPERTS_REPORT.md in the output's organ/ folder, beside a GGUF file under its name; the caller releases
- * it; NULL on error. Errors are those of the measurement and of organ_cut_make, besides ORGAN_USAGE for a --keep that
- * is no count of the experts or is below those that work on each token. A dry run measures nothing: without scores that
- * are there it tells sizes, and not which experts would stay. */
+/* Writes the model without the lowest-scored experts. *report is a document of schema organ.experts/1, which includes
+ * the scores. It is also written, with EXPERTS_REPORT.md, to the folder organ/ of the output (for a GGUF output next
+ * to the file, under names that begin with the file's name). The caller releases *report, which is NULL on error.
+ *
+ * Returns ORGAN_USAGE if `keep` is not a valid number of experts or is smaller than the number that the router chooses
+ * for a token; other errors are those of the measurement and of organ_cut_make. A dry run measures nothing: if no
+ * stored scores exist, its report states sizes but not which experts would be kept. */
 organ_status organ_experts_cut(const organ_experts_options *options, const organ_engine *engine,
                                const organ_progress *progress, json_t **report, organ_error *error);
 

@@ -12,7 +12,7 @@ json_t *organ_experts_parameters(void *context)
                         SET_COUNT("max_shard_bytes", o->write.max_shard_size));
 }
 
-/* What a layer then misses of what it gives; null where the loss is not known. */
+/* Row of the report: the number of kept experts and the relative error of a layer, null if the loss is not known. */
 static json_t *missed_json(const void *context, size_t l)
 {
     const organ_experts_job *const job = context;
@@ -50,7 +50,8 @@ json_t *organ_experts_document(void *context, const organ_writing *made)
     const organ_experts_job *const job = context;
     json_t *const cut = organ_cut_json(made);
     if (cut && (!job->known || job->uneven) &&
-        json_object_set_new(cut, "layers", json_array()) != 0) { /* nobody knows, or could load them */
+        json_object_set_new(cut, "layers", json_array()) != 0) { /* the kept experts are unknown, or no model could
+                                                                  * load this division */
         json_decref(cut);
         return NULL;
     }

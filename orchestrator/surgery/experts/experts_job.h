@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: MIT
- * Inside of experts.h: the verb while it works. */
+ * Private to the room: state of the verb `experts` during a run. */
 #ifndef ORGAN_EXPERTS_JOB_H
 #define ORGAN_EXPERTS_JOB_H
 
@@ -16,27 +16,29 @@ typedef struct organ_experts_job {
     organ_expert_score score;
     bool global;
     organ_expert_scores scores;
-    bool known;       /* the scores of all layers are */
-    json_t *identity; /* what they belong to */
-    organ_plan plan;  /* of a dry run: the work beside reading and writing */
-    json_t *needs;    /* of a dry run, what the measurement would take; NULL: there is none */
-    char *unfinished; /* beside the output, what is measured until that has it; NULL: --scores has */
-    uint32_t keep;    /* experts of each layer, or on the average of them */
-    bool uneven;      /* layers would keep other numbers than that */
+    bool known;       /* `scores` has every layer */
+    json_t *identity; /* model, text and windows that the scores belong to */
+    organ_plan plan;  /* dry run: the estimated work, except reading and writing */
+    json_t *needs;    /* dry run: memory that the measurement would need; NULL: no measurement is needed */
+    char *unfinished; /* path of the temporary file of scores next to the output; NULL: --scores names the file */
+    uint32_t keep;    /* experts to keep in each layer; with a global budget their average */
+    bool uneven;      /* some layers keep another number of experts than `keep` */
     organ_cut_layer *layers;
     size_t layer_count;
-    organ_expert_heal *heal; /* NULL: what stays is as it was */
-    uint32_t *counts, *kept; /* kept experts of each layer that has scores, and which: a row of all for each */
+    organ_expert_heal *heal; /* NULL: kept experts are copied unchanged */
+    uint32_t *counts, *kept; /* for each scored layer: the number of kept experts, and their numbers (rows of
+                              * `scores.experts` entries) */
 } organ_experts_job;
 
 /* ---- known_scores.c ---- */
 
-/* Reads the scores or measures them; in a dry run what is not known stays so. */
+/* Reads the stored scores or measures them. A dry run does not measure: `known` stays false if the file lacks
+ * scores. */
 organ_status organ_experts_know(organ_experts_job *job, organ_error *error);
-/* Opens what measures and closes it again: whether memory and text are enough. */
+/* Opens and closes the measurement, to check that memory and text suffice. */
 organ_status organ_experts_try(organ_experts_job *job, organ_error *error);
-/* After the run, which has ended so: what lies beside the output goes where that is whole, and where no run could go on
- * with it. */
+/* Handles the temporary file of scores after a run that ended with `status`: removes it after success and after errors
+ * that --resume cannot continue; else it stays. */
 void organ_experts_forget(const organ_experts_job *job, organ_status status);
 
 /* ---- experts_document.c ---- */

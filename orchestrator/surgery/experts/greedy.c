@@ -1,7 +1,8 @@
 /* SPDX-License-Identifier: MIT
- * The order in which experts go: each time the one without which the layer misses least. What a token misses is known
- * exactly for any choice of experts, by the products of what they give it; it is computed anew where the expert that
- * went worked on it or would have been the next to. */
+ * Greedy removal of experts: repeatedly removes the expert whose removal increases the squared error of the
+ * layer's output least, with its tokens rerouted to the remaining experts. The inner products of expert outputs
+ * (products.c) give the exact error of each token for any choice of experts. A token is recomputed only if the
+ * removed expert worked on it or was its next candidate. */
 #include "orchestrator/machine/extent.h"
 #include "orchestrator/ranks/ranks.h"
 #include "orchestrator/stream/share.h"
@@ -16,19 +17,20 @@
 typedef struct greedy {
     organ_expert_measure *measure;
     bool *kept;       /* a flag for each expert */
-    unsigned count;   /* of them */
-    size_t width;     /* candidates of a token: its own experts, or all where gates of others change too */
-    double *loss;     /* of each token: what it misses now, */
-    double *increase; /* and misses more without each of its candidates */
-    unsigned *served; /* tokens x used: what works on it */
-    unsigned *next;   /* what would in place of one of these; UINT32_MAX: unknown */
-    bool *stale;      /* that is of other experts than are kept */
+    unsigned count;   /* number of kept experts */
+    size_t width;     /* candidates per token: its own experts, or all experts if a removal also changes other gates */
+    double *loss;     /* for each token: its current squared error */
+    double *increase; /* tokens x width: the increase of the error if the candidate is removed */
+    unsigned *served; /* tokens x used: experts that currently work on the token */
+    unsigned *next;   /* for each token: the expert that would replace a removed one; UINT32_MAX: unknown */
+    bool *stale;      /* the values of the token were computed for other kept experts */
     double *sums;
     organ_first_fault fault;
 } greedy;
 
-/* Only where gates do not depend on what else is there does an expert that does not work on a token change nothing for
- * it: a softmax must be divided by their sum, and with groups others may be chosen from. */
+/* Returns whether removing an expert affects only the tokens that it works on. False for softmax gates that are not
+ * renormalised, whose denominator includes all kept experts, and for routers with groups, where a removal may change
+ * which groups are chosen. */
 static bool changes_alone(const organ_forward_config *c)
 {
     return (c->normalise_experts || c->router.logistic) && c->router_groups < 2;
@@ -51,7 +53,7 @@ static void route(const greedy *g, size_t t, const bool *kept, const organ_exper
     organ_forward_route(&m->router, kept, m->logits + t * m->config->experts, w->values, w->chosen);
 }
 
-/* What token t misses with the choice in w->chosen. */
+/* Returns the squared error of token t with the experts in w->chosen. */
 static double missed(const greedy *g, size_t t, const float *products, const organ_expert_worker *w)
 {
     const organ_forward_config *const c = g->measure->config;
@@ -69,7 +71,8 @@ static bool serves(const unsigned *served, unsigned used, unsigned expert)
 
 static unsigned least_of(const greedy *g) { return organ_forward_least_experts(g->measure->config); }
 
-/* Each group loses one before any loses another one, so that they are even again and again. */
+/* Returns whether `expert` may be removed next. With groups only the groups with the most kept experts lose one, so
+ * that the groups become equal in size after each round. */
 static bool may_go(const greedy *g, unsigned expert)
 {
     const organ_forward_config *const c = g->measure->config;
@@ -81,7 +84,7 @@ static bool may_go(const greedy *g, unsigned expert)
     return g->kept[expert] && (groups == 1 || own * groups >= g->count);
 }
 
-/* Without candidate `expert`: what is missed more, and who works in its place. */
+/* Computes the increase of the error of token t without candidate `expert`, and the expert that would replace it. */
 static void try_without(greedy *g, size_t t, const float *products, const organ_expert_worker *w, size_t candidate,
                         unsigned expert)
 {
@@ -127,7 +130,7 @@ static void refresh_token(void *context, size_t t, size_t worker)
 
 /* ---- all tokens ---- */
 
-/* Sums over the tokens of each chunk of this rank, in their order. */
+/* Sums over the tokens of each chunk of this rank, in token order. */
 static void sum_tokens(const greedy *g)
 {
     const organ_expert_measure *const m = g->measure;
@@ -164,7 +167,7 @@ static organ_status look(greedy *g, const char *where, double *loss, organ_error
     return ORGAN_OK;
 }
 
-/* The kept expert that is missed least; of equal ones the higher number. */
+/* Returns the kept expert whose removal increases the loss least; the higher number wins a tie. */
 static unsigned least_missed(const greedy *g)
 {
     unsigned least = UINT32_MAX;

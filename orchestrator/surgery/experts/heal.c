@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: MIT
- * The walk along the text, and the memory that it takes. */
+ * Runs the calibration text for the refit and computes the memory that the refit needs. */
 #include "orchestrator/surgery/experts/heal.h"
 
 #include "orchestrator/machine/extent.h"
@@ -34,7 +34,7 @@ organ_ridge_shape organ_heal_shape(const organ_expert_heal *h, const organ_heal_
                                .scratch = h->options.calibration.scratch};
 }
 
-/* Whether matrices are written by a transposed copy. */
+/* Returns whether some kept down projections are stored transposed (in_features x out_features), which needs a copy. */
 static bool has_crossed(const organ_expert_heal *h, const organ_forward *forward)
 {
     for (size_t l = 0; l < h->layer_count; l++)
@@ -44,7 +44,8 @@ static bool has_crossed(const organ_expert_heal *h, const organ_forward *forward
     return false;
 }
 
-/* The layer that takes most, what chunks bring, and an expert with what is added to it. */
+/* Bytes that the refit needs in addition to the walk: the regression of the largest layer, the rows of a chunk, and
+ * one expert matrix with its change. */
 static uint64_t beside(void *context, const organ_along_text *along, bool scratch)
 {
     organ_expert_heal *const h = context;
@@ -101,7 +102,7 @@ static void free_room(organ_expert_heal *h)
 
 /* ---- layers ---- */
 
-/* What the layer keeps, and where the down projections of its experts are. */
+/* Records which experts the layer keeps, and the tensors of the down projections of its experts. */
 static organ_status open_layer(organ_expert_heal *h, size_t number, uint64_t experts, organ_error *error)
 {
     const organ_model *const model = h->options.model;
@@ -134,7 +135,7 @@ static organ_status open_layer(organ_expert_heal *h, size_t number, uint64_t exp
     return ORGAN_OK;
 }
 
-/* Marks what gets other values; refused where a type cannot take them. */
+/* Marks the tensors whose values change; returns ORGAN_USAGE for a type that cannot be rewritten. */
 static organ_status resolve_layer(organ_expert_heal *h, size_t number, organ_error *error)
 {
     const organ_heal_layer *const layer = &h->layers[number];
@@ -161,7 +162,8 @@ static organ_status heal_enter(void *context, const organ_along_layer *layer, or
     organ_expert_heal *const h = context;
     const organ_heal_layer *const own = &h->layers[layer->number];
     bool done = true;
-    /* Blocks that were put are made again: what was read back of them would not give the same ones. */
+    /* Refit a layer again if it has block types, even if all are stored: the rounded blocks that could be read back
+     * differ from the values the regression gave. */
     for (size_t e = 0; own->cut && e < h->config->experts; e++)
         done = done && (!own->kept[e] ||
                         (!organ_dtype_is_blocks(own->tensors[e]->dtype) && organ_cut_done(h->run, own->tensors[e])));
@@ -248,7 +250,7 @@ void organ_expert_heal_close(organ_expert_heal *h)
 
 uint64_t organ_expert_heal_enough(const organ_expert_heal *h) { return organ_along_enough(h->along); }
 
-/* A layer: the products of the inputs of a token's experts, and the solution for several ridges. */
+/* Per layer: products of the inputs of a token's experts, and the solution for several ridges. */
 void organ_expert_heal_foresee(const organ_expert_heal *h, organ_plan *plan)
 {
     const organ_forward_config *const c = h->config;

@@ -1,7 +1,6 @@
 /* SPDX-License-Identifier: MIT
- * A chunk goes through the layer three times: as it is in the donor, then behind what is healed with all experts, and
- * with the kept ones.
- */
+ * Runs each chunk through the layer three times: with all experts on the donor's states, with all experts on the
+ * states of the refitted layers before it, and with the kept experts on the latter. */
 #include "orchestrator/ranks/ranks.h"
 #include "orchestrator/surgery/experts/heal_job.h"
 
@@ -36,7 +35,7 @@ static organ_status run_as(const chunk_job *j, const bool *kept, float *states, 
     return error->status;
 }
 
-/* What the hidden states lack with the kept experts. */
+/* Writes the regression target: the mixed state of ORGAN_EXPERT_HEAL_DONOR_SHARE minus the state with kept experts. */
 static void take_wanted(const chunk_job *j, const float *donor, const float *changed)
 {
     const organ_expert_heal *const h = j->heal;
@@ -58,7 +57,8 @@ static void route(const chunk_job *j)
     }
 }
 
-/* What the down projection of an expert gets of its tokens, to their places. */
+/* Computes the inputs of the down projection of an expert, times the gates, and scatters them to the rows of its
+ * tokens. */
 static organ_status take_inner(const chunk_job *j, unsigned expert, organ_error *error)
 {
     const organ_expert_heal *const h = j->heal;
@@ -97,7 +97,7 @@ static organ_status heal_chunk_take_rows(const chunk_job *j, float *donor, float
     return error->status;
 }
 
-/* ---- what is solved for, of all ranks ---- */
+/* ---- rows of all ranks ---- */
 
 static organ_status heal_chunk_add_rows(const organ_expert_heal *h, size_t chunk, const organ_heal_rows *rows,
                                         organ_error *error)
@@ -114,14 +114,14 @@ static organ_status heal_chunk_add_rows(const organ_expert_heal *h, size_t chunk
     return error->status;
 }
 
-/* All ranks add all chunks, in their order; one that cannot still gets what the others send. */
+/* Every rank adds all chunks in the same order. A rank that failed still takes part in the broadcasts. */
 static organ_status heal_chunk_exchange(const organ_expert_heal *h, size_t first, organ_error *error)
 {
     organ_ranks *const ranks = h->options.engine->ranks;
     const organ_along_chunks *const chunks = organ_along_chunks_of(h->along);
     const size_t used = h->config->experts_used, width = (size_t)h->config->expert_intermediate,
                  hidden = (size_t)h->config->hidden;
-    organ_error fault = {0}; /* of this rank's scratch file */
+    organ_error fault = {0}; /* of adding rows, which may fail on one rank only */
     for (size_t r = 0; r < organ_ranks_count(ranks) && first + r < organ_along_chunks_count(chunks) && !error->status;
          r++) {
         const organ_heal_rows *const rows = &h->rows[r != organ_ranks_rank(ranks)];

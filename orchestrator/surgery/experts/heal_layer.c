@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: MIT
- * The down projections of a layer's kept experts: solved together, or read back, put into the smaller model and into
- * the layer. */
+ * Writes the down projections of the kept experts of a layer: solves for them or reads them back, stores them in
+ * the output and in the loaded layer. */
 #include "orchestrator/ranks/ranks.h"
 #include "orchestrator/surgery/algebra/algebra.h"
 #include "orchestrator/surgery/experts/heal_job.h"
@@ -15,7 +15,7 @@ typedef struct layer_job {
     organ_expert_heal *heal;
     const organ_along_layer *layer;
     const organ_heal_layer *own;
-    float *weights, *change; /* of an expert */
+    float *weights, *change; /* of one expert */
     size_t size;
 } layer_job;
 
@@ -28,7 +28,7 @@ static void heal_layer_name_of(const organ_heal_layer *own, size_t expert, char 
         snprintf(name, NAME_SIZE, "%s", tensor->name);
 }
 
-/* Of those that share the work each puts some tensors: whole ones. */
+/* Tensors are assigned to ranks round-robin. */
 static bool heal_layer_is_mine(const layer_job *j, size_t expert)
 {
     organ_ranks *const ranks = j->heal->options.engine->ranks;
@@ -61,8 +61,8 @@ static void add_change(const layer_job *j, size_t block)
         j->weights[k] += j->change[k];
 }
 
-/* The matrix of an expert, the one of number `block` among the kept. Blocks that are not healed keep their own bytes.
- */
+/* Stores the matrix of an expert whose index among the kept ones is `block`. Quantised blocks of a layer that is not
+ * refitted keep their bytes. */
 static organ_status settle_expert(const layer_job *j, size_t expert, size_t block, organ_error *error)
 {
     const organ_expert_heal *const h = j->heal;

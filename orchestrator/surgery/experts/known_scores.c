@@ -1,5 +1,6 @@
 /* SPDX-License-Identifier: MIT
- * Where the scores come from, and where they are until the output has them. */
+ * Finds the scores in a file, or measures them into a temporary file next to the output until the output is
+ * complete. */
 #include "formats/base/path.h"
 #include "formats/base/text_buffer.h"
 #include "orchestrator/ranks/ranks.h"
@@ -12,7 +13,7 @@
 #include <string.h>
 #include <unistd.h>
 
-/* "DIRECTORY/.NAME.organ-scores.json" of the output. */
+/* Sets job->unfinished to "DIRECTORY/.NAME.organ-scores.json" for the output DIRECTORY/NAME. */
 static organ_status name_unfinished(organ_experts_job *job, organ_error *error)
 {
     const char *const path = job->options->write.output, *const name = organ_path_name(path);
@@ -21,7 +22,7 @@ static organ_status name_unfinished(organ_experts_job *job, organ_error *error)
     return job->unfinished ? ORGAN_OK : organ_fail_memory(error, path);
 }
 
-/* What an earlier run has left is gone on with where it is asked for. */
+/* A file of an interrupted run is used with --resume and removed with --force; otherwise this is an error. */
 static organ_status check_unfinished(const organ_experts_job *job, organ_error *error)
 {
     const organ_experts_options *const o = job->options;
@@ -37,7 +38,7 @@ static organ_status check_unfinished(const organ_experts_job *job, organ_error *
     return ORGAN_OK;
 }
 
-/* The windows of scores that are not whole are named: with others they would not be gone on with. */
+/* Returns an error that names the windows of incomplete scores: other windows could not complete them. */
 static organ_status refuse_part(const organ_experts_job *job, organ_error *error)
 {
     const json_t *const of = job->scores.calibration;
@@ -51,7 +52,7 @@ static organ_status refuse_part(const organ_experts_job *job, organ_error *error
                       job->options->scores, windows);
 }
 
-/* Without a text they are of whatever text. */
+/* Without --calibration scores of any text are accepted. */
 static organ_status read_only(organ_experts_job *job, organ_error *error)
 {
     char model[17];
@@ -133,6 +134,6 @@ void organ_experts_forget(const organ_experts_job *job, organ_status status)
     if (!can_go_on)
         unlink(job->unfinished);
     else if ((job->known || status != ORGAN_USAGE) &&
-             access(job->unfinished, F_OK) == 0) /* a refusal has said what can be done */
+             access(job->unfinished, F_OK) == 0) /* after ORGAN_USAGE the message has already named the remedy */
         organ_progress_note(job->progress, "what was measured stays in %s: --resume continues it", job->unfinished);
 }

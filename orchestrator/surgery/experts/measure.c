@@ -1,5 +1,6 @@
 /* SPDX-License-Identifier: MIT
- * The walk: what routers hear is kept for a chunk, and each layer is settled when all chunks have gone through it. */
+ * Runs the calibration text: stores the router inputs of a chunk, and scores a layer after all chunks have passed
+ * through it. */
 #include "orchestrator/surgery/experts/measure.h"
 
 #include "orchestrator/machine/extent.h"
@@ -14,7 +15,7 @@
 #include <stdlib.h>
 #include <string.h>
 
-#define LOSS 10000.0 /* operations of a plan for each pair of experts of a token: choosing one after the other */
+#define LOSS 10000.0 /* estimated operations of the greedy removal for each pair of experts of a token */
 
 typedef organ_expert_measure measure_measuring;
 
@@ -23,7 +24,7 @@ typedef organ_expert_measure measure_measuring;
 
 /* ---- memory ---- */
 
-/* Tokens of the windows that this rank holds. */
+/* Tokens of the windows that this rank processes. */
 static uint64_t held_tokens(const organ_along_chunks *chunks, unsigned context)
 {
     uint64_t windows = 0;
@@ -32,7 +33,7 @@ static uint64_t held_tokens(const organ_along_chunks *chunks, unsigned context)
     return windows * context;
 }
 
-/* Of no rank more than of the first. */
+/* Upper bound over all ranks: rank 0 has the most tokens. */
 static uint64_t most_tokens(const organ_along_text *along, unsigned context)
 {
     organ_along_chunks chunks = *organ_along_chunks_of(along);
@@ -45,7 +46,7 @@ static uint64_t token_products(const organ_forward_config *c)
     return organ_expert_products_count(c->experts) * sizeof(float);
 }
 
-/* Bytes of what a token takes while it is computed together with others; `kept`: its products go to a file. */
+/* Bytes per token of a batch; `kept`: its products go to a file. */
 static uint64_t batch_token(const measure_measuring *m, bool kept)
 {
     const organ_forward_config *const c = m->config;
@@ -61,7 +62,7 @@ static uint64_t worker_bytes(const organ_forward_config *c)
            token_products(c) + c->experts_used * (sizeof(organ_choice) + 2 * sizeof(organ_expert_difference));
 }
 
-/* What the measurement takes at least beside products that are in memory. */
+/* Smallest memory for the measurement, without products in memory. */
 static uint64_t least_beside(const measure_measuring *m, const organ_along_text *along, bool scratch)
 {
     const organ_forward_config *const c = m->config;
@@ -86,7 +87,7 @@ static uint64_t beside(void *context, const organ_along_text *along, bool scratc
            (held ? most_tokens(along, m->walk.calibration.context) * token_products(m->config) : 0);
 }
 
-/* ---- what is heard ---- */
+/* ---- router inputs ---- */
 
 static organ_status measure_hear(void *context, int32_t layer, size_t first, size_t tokens, const float *normed,
                                  const float *logits, organ_error *error)
@@ -216,7 +217,8 @@ static bool measure_take_room(measure_measuring *m)
            (m->made || !loss) && m->rows && m->owner && take_workers(m);
 }
 
-/* What the walk leaves goes to products first, and then to as many tokens together as it holds. */
+/* Divides the memory that the walk leaves: first for all products if they fit, then for as many tokens per batch as
+ * fit. */
 static organ_status measure_share_memory(measure_measuring *m, organ_error *error)
 {
     const organ_along_chunks *const chunks = organ_along_chunks_of(m->along);
@@ -291,8 +293,8 @@ void organ_expert_measure_close(measure_measuring *m)
 
 const json_t *organ_expert_measure_identity(const measure_measuring *m) { return m->identity; }
 
-/* The outputs of the experts of a token are made once more than the walk makes them; for the loss those of all experts.
- */
+/* The work in addition to the walk: the outputs of a token's experts are computed a second time; for the loss those of
+ * all experts. */
 void organ_expert_measure_foresee(const measure_measuring *m, organ_plan *plan)
 {
     const organ_forward_config *const c = m->config;

@@ -1,7 +1,8 @@
 /* SPDX-License-Identifier: MIT
- * The scores of routed experts along a text: the donor's hidden states go through it layer by layer, and each layer is
- * measured on what its router and experts see. Packed weights are measured as they are. The same bits on every machine,
- * for any number of threads and ranks and any memory. */
+ * Scores routed experts on a calibration text. The donor's hidden states pass through the model layer by layer;
+ * the scores of a layer come from the inputs of its router and the outputs of its experts. Packed weights are used
+ * unchanged. The scores are bit-identical on every machine, for any number of threads and ranks and for any memory
+ * limit. */
 #ifndef ORGAN_EXPERT_MEASURE_H
 #define ORGAN_EXPERT_MEASURE_H
 
@@ -11,7 +12,7 @@
 #include "orchestrator/surgery/plan/plan.h"
 #include "orchestrator/surgery/along_text/calibration_text.h"
 
-/* What the caller says. Everything must outlive the measurement. */
+/* Options of the caller. All pointers must stay valid until organ_expert_measure_close. */
 typedef struct organ_expert_measure_options {
     const organ_model *model;
     organ_calibration_text calibration;
@@ -21,23 +22,24 @@ typedef struct organ_expert_measure_options {
 
 typedef struct organ_expert_measure organ_expert_measure;
 
-/* Reads the text and takes what memory it needs to make the scores, opened by the caller, known. To be closed whatever
- * it returns. Errors are those of organ_along_open. */
+/* Reads the text and reserves the memory for measuring the unknown layers of `scores`, which the caller has opened.
+ * Call organ_expert_measure_close even after an error. Errors are those of organ_along_open, and ORGAN_USAGE for a
+ * router whose factors multiply the inputs of experts. */
 organ_status organ_expert_measure_open(const organ_expert_measure_options *options, organ_expert_scores *scores,
                                        organ_expert_measure **measure, organ_error *error);
 void organ_expert_measure_close(organ_expert_measure *measure); /* NULL is allowed */
 
-/* What its scores belong to, for organ_expert_scores_read and _json. */
+/* Returns what the scores belong to, for organ_expert_scores_read and organ_expert_scores_json. */
 const json_t *organ_expert_measure_identity(const organ_expert_measure *measure);
 
-/* {"memory_enough", "states_bytes", "products_bytes", "products_in_scratch"}: the least --memory that would do, and
- * what takes most of it beside a layer. NULL without memory. */
-/* Adds the memory and the work of the measurement to a plan. */
+/* organ_expert_measure_needs returns {"memory_enough", "states_bytes", "products_bytes", "products_in_scratch"}: the
+ * smallest --memory that suffices, and its largest parts apart from the layer itself. NULL if out of memory. */
+/* organ_expert_measure_foresee adds the memory and the work of the measurement to `plan`. */
 void organ_expert_measure_foresee(const organ_expert_measure *measure, organ_plan *plan);
 json_t *organ_expert_measure_needs(const organ_expert_measure *measure);
 
-/* Makes known the layers that are not. After each all scores are written to `file`, by the first rank; NULL: nowhere.
- * ORGAN_BAD_INPUT for values that are not finite; ORGAN_IO; ORGAN_INTERRUPTED. */
+/* Measures the layers that `scores` lacks. After each layer rank 0 writes all scores to `file` (NULL: no file is
+ * written). Returns ORGAN_BAD_INPUT for values that are not finite, ORGAN_IO, or ORGAN_INTERRUPTED. */
 organ_status organ_expert_measure_run(organ_expert_measure *measure, const char *file, organ_error *error);
 
 #endif

@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: MIT
- * What the parts of a measurement share: measure.c walks, outputs.c takes what experts give of a chunk, products.c
- * keeps it, measure_rows.c adds it up, greedy.c removes expert after expert. */
+ * Declarations that the sources of the measurement share: measure.c runs the text, outputs.c computes the outputs
+ * of experts for a chunk, products.c stores their inner products, measure_rows.c sums scores, greedy.c determines
+ * the order of removal. */
 #ifndef ORGAN_EXPERT_MEASURE_JOB_H
 #define ORGAN_EXPERT_MEASURE_JOB_H
 
@@ -8,28 +9,28 @@
 #include "orchestrator/surgery/along_text/along_text.h"
 #include "orchestrator/surgery/experts/measure.h"
 
-/* Of each token the products f_i . f_j of what all experts give it, i <= j, row by row, in FP32: in memory, or in a
- * scratch file. */
+/* For each token the inner products f_i . f_j, i <= j, of the outputs of all experts: upper triangle row by row, FP32,
+ * in memory or in a scratch file. */
 typedef struct organ_expert_products {
     size_t experts, tokens;
-    float *all;             /* NULL: they are in the file */
-    organ_direct_file file; /* path NULL: none */
+    float *all;             /* NULL: the products are in `file` */
+    organ_direct_file file; /* path NULL: no file */
 } organ_expert_products;
 
-size_t organ_expert_products_count(size_t experts); /* of a token */
+size_t organ_expert_products_count(size_t experts); /* products per token */
 organ_status organ_expert_products_open(size_t experts, size_t tokens, const char *scratch,
                                         organ_expert_products *products, organ_error *error);
 void organ_expert_products_close(organ_expert_products *products);
-/* Where those of tokens from `token` on are to be made: in place, or in `room`; then organ_expert_products_keep, with
- * as many. */
+/* Returns where to compute the products of tokens from `token` on: their place in memory, or `room` if they go to the
+ * file. Then call organ_expert_products_keep with the number of tokens. */
 float *organ_expert_products_place(const organ_expert_products *products, size_t token, float *room);
 organ_status organ_expert_products_keep(organ_expert_products *products, size_t token, size_t count, const float *room,
                                         organ_error *error);
-/* Those of a token, perhaps in `room`; NULL with an error. Any thread. */
+/* Returns the products of a token, which may be stored in `room`; NULL on error. Thread-safe. */
 const float *organ_expert_products_of(const organ_expert_products *products, size_t token, float *room,
                                       organ_error *error);
-/* Of what two choices of `used` experts give a token, the square of the difference; `b` NULL: of nothing. Both by
- * number of expert; `room` for as many as both have. */
+/* organ_expert_products_apart returns |sum a_i f_i - sum b_j f_j|^2 of two choices of `used` experts for one token;
+ * `b` NULL: |sum a_i f_i|^2. Both choices are sorted by expert number; `room` has space for 2 * used entries. */
 typedef struct organ_expert_difference {
     unsigned expert;
     double weight;
@@ -37,59 +38,62 @@ typedef struct organ_expert_difference {
 double organ_expert_products_apart(const float *products, size_t experts, const organ_choice *a, const organ_choice *b,
                                    unsigned used, organ_expert_difference *room);
 
-/* What a worker works in. */
+/* Buffers of one worker thread. */
 typedef struct organ_expert_worker {
     float *square;   /* experts x experts */
-    float *products; /* of a token */
-    float *values;   /* of a router */
+    float *products; /* of one token */
+    float *values;   /* values that organ_forward_route computes */
     bool *kept;
     organ_choice *chosen;
     organ_expert_difference *differences;
-    void *scratch; /* of kernels->product */
+    void *scratch; /* scratch of kernels->product */
 } organ_expert_worker;
 
 struct organ_expert_measure {
     organ_expert_measure_options options;
     organ_expert_scores *scores;
-    organ_targets targets; /* none: layers are measured as a whole */
+    organ_targets targets; /* empty: layers are measured as a whole */
     organ_along_options walk;
     organ_along_work work;
     organ_along_text *along;
     const organ_forward_config *config;
     json_t *identity;
     const char *file;
-    size_t tokens, chunk_tokens, chunks; /* of this rank; of a chunk at most; of all ranks */
-    size_t batch;                        /* tokens of which all experts are computed at once */
+    size_t tokens, chunk_tokens, chunks; /* tokens of this rank; largest number of tokens in a chunk; chunks of all
+                                          * ranks */
+    size_t batch;                        /* tokens for which all experts are computed together */
     organ_expert_worker *workers;
     organ_expert_products products;
-    /* of the layer that is measured: */
-    bool open; /* it is */
+    /* State of the layer that is measured: */
+    bool open; /* the layer is measured; false if its scores are known */
     organ_router router;
-    size_t next;         /* tokens that chunks before had */
-    float *normed;       /* of a chunk: chunk_tokens x hidden */
-    float *logits;       /* tokens x experts */
-    organ_choice *dense; /* tokens x used: what works on them */
-    double *norms;       /* chunk_tokens x used: of what these give */
-    size_t *places;      /* batch: of rows that an expert works on, among the norms */
-    double *powers;      /* chunk_tokens: of what the layer gives, squared */
+    size_t next;         /* tokens of the chunks before the current one */
+    float *normed;       /* inputs of the router for the current chunk: chunk_tokens x hidden */
+    float *logits;       /* router logits: tokens x experts */
+    organ_choice *dense; /* tokens x used: the donor's experts of each token */
+    double *norms;       /* chunk_tokens x used: norms of the outputs of these experts */
+    size_t *places;      /* batch: for each gathered row of an expert, its index in `norms` */
+    double *powers;      /* chunk_tokens: squared norm of the layer's routed output */
     float *outputs;      /* experts x batch x hidden; without the loss 2 x batch x hidden */
-    float *made;         /* batch x products: before they are kept */
-    double *rows;        /* of each chunk of all ranks sums over its tokens: organ_expert_row_width() numbers */
-    uint32_t *owner;     /* of each chunk, the rank that has it */
+    float *made;         /* batch x products: buffer for products that go to the file */
+    double *rows;        /* for each chunk of all ranks, sums over its tokens: organ_expert_row_width() numbers */
+    uint32_t *owner;     /* for each chunk, the rank that processes it */
 };
 
-/* sum, frequency for each expert, and the power; or an increase for each expert, and the loss. */
+/* Returns the length of a row: for the scores the sums and the frequencies of all experts and the power; during
+ * removal the increases of the loss for all experts, unused entries, and the loss. */
 size_t organ_expert_row_width(const organ_expert_measure *measure);
-/* The row of this rank's chunk from token `token` on. */
+/* Returns the row of the chunk of this rank that contains `token`. */
 double *organ_expert_row_of(const organ_expert_measure *measure, size_t token);
-/* All ranks learn the rows of all; sums over the chunks, in their order, to `sums`. */
+/* Exchanges rows among ranks and adds them in the order of chunks into `sums`, so that all ranks get the same bits. */
 organ_status organ_expert_rows_sum(organ_expert_measure *measure, const char *where, double *sums, organ_error *error);
 
-/* What the chunk that has just gone through the layer adds: its row and, with the loss, its products. */
+/* Processes the chunk that has just passed through the layer: fills its row and, if the loss is scored, stores its
+ * products. */
 organ_status organ_expert_outputs_take(organ_expert_measure *measure, const organ_along_layer *layer, size_t tokens,
                                        organ_error *error);
 
-/* The order in which the experts of the layer go. */
+/* Determines the order in which experts of the layer are removed, and the loss after each removal. */
 organ_status organ_expert_greedy(organ_expert_measure *measure, int32_t number, organ_expert_layer *layer,
                                  organ_error *error);
 uint64_t organ_expert_greedy_memory(const organ_forward_config *config, uint64_t tokens);

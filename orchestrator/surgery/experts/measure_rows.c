@@ -1,5 +1,6 @@
 /* SPDX-License-Identifier: MIT
- * Sums over tokens: of each chunk in the order of its tokens, and over the chunks in theirs, whoever has which. */
+ * Sums over tokens: within a chunk in token order, then over chunks in their order, independent of which rank has
+ * which chunk. */
 #include "orchestrator/ranks/ranks.h"
 #include "orchestrator/surgery/experts/measure_job.h"
 

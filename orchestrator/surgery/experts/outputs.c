@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: MIT
- * What the experts of a layer give the tokens of a chunk: norms of what works on them and, with the loss, of all
- * experts the products. */
+ * Computes the outputs of experts for the tokens of a chunk: norms of the experts that the router chose and, for
+ * the loss, inner products of the outputs of all experts. */
 #include "orchestrator/machine/extent.h"
 #include "orchestrator/stream/share.h"
 #include "orchestrator/surgery/algebra/algebra.h"
@@ -86,8 +86,8 @@ static organ_status take_all(outputs_job *j, size_t tokens, organ_error *error)
 
 /* ---- each expert on its tokens ---- */
 
-/* The next tokens from *t on, at most a batch, that expert `e` works on: their rows to `x`, their norms' places to
- * `places`. */
+/* Collects the next tokens from *t on that expert `e` works on, at most a batch: their rows go to `x`, the indices of
+ * their norms to `places`. Returns their number. */
 static size_t outputs_gather(const organ_expert_measure *m, unsigned e, size_t tokens, size_t *t, float *x,
                              size_t *places)
 {

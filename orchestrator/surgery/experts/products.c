@@ -55,7 +55,8 @@ const float *organ_expert_products_of(const organ_expert_products *p, size_t tok
 
 /* ---- squares ---- */
 
-/* a - b, by number of expert; `list` has room for both. */
+/* Writes the nonzero differences a - b, sorted by expert number, to `list`, which has room for both. Returns their
+ * number. */
 static size_t subtract(const organ_choice *a, const organ_choice *b, unsigned used, organ_expert_difference *list)
 {
     size_t count = 0;
@@ -77,11 +78,11 @@ double organ_expert_products_apart(const float *products, size_t experts, const 
     double sum = 0;
     for (size_t i = 0; i < count; i++) {
         const size_t e = list[i].expert;
-        const float *const row = products + e * experts - e * (e + 1) / 2; /* row[j]: the product with expert j >= e */
+        const float *const row = products + e * experts - e * (e + 1) / 2; /* row[j]: product with expert j >= e */
         double with = list[i].weight * (double)row[e];
         for (size_t j = i + 1; j < count; j++)
             with += 2 * list[j].weight * (double)row[list[j].expert];
         sum += list[i].weight * with;
     }
-    return sum < 0 ? 0 : sum; /* rounding may leave less than nothing of what is nothing */
+    return sum < 0 ? 0 : sum; /* rounding may make a sum of zero slightly negative */
 }

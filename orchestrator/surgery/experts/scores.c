@@ -75,7 +75,7 @@ void organ_expert_scores_release(organ_expert_scores *s)
 
 /* ---- the choice ---- */
 
-/* How much more expert a is worth than b. */
+/* Returns the score of expert a minus that of expert b. */
 static double scores_difference(const organ_expert_layer *layer, organ_expert_score score, uint32_t a, uint32_t b)
 {
     if (score == ORGAN_EXPERT_REAP)
@@ -85,14 +85,14 @@ static double scores_difference(const organ_expert_layer *layer, organ_expert_sc
     return (double)layer->frequency[a] - (double)layer->frequency[b];
 }
 
-/* Whether expert a is removed before b. */
+/* Returns whether expert a is removed before b. */
 static bool goes_first(const organ_expert_layer *layer, organ_expert_score score, uint32_t a, uint32_t b)
 {
     const double x = scores_difference(layer, score, a, b);
     return x < 0 || (x == 0 && a > b);
 }
 
-/* Whether it is among those that go when `count` do. */
+/* Returns whether the expert is among the first `count` removed ones. */
 static bool goes(const organ_expert_scores *s, const organ_expert_layer *layer, organ_expert_score score,
                  uint32_t count, uint32_t expert)
 {
@@ -118,14 +118,14 @@ void organ_expert_scores_choose(const organ_expert_scores *s, size_t layer, orga
             kept[count++] = e;
 }
 
-/* A layer that gives nothing misses nothing. */
+/* The relative error of a layer without output is 0. */
 double organ_expert_scores_missed(const organ_expert_scores *s, size_t layer, uint32_t keep)
 {
     const organ_expert_layer *const of = &s->of[layer];
     return keep < s->experts && of->power > 0 ? of->loss[s->experts - keep - 1] / of->power : 0;
 }
 
-/* What one expert less of each group makes the layer miss more. */
+/* Returns the increase of the relative error if each group of the layer loses one more expert. */
 static double scores_step(const organ_expert_scores *s, size_t layer, uint32_t keep)
 {
     return organ_expert_scores_missed(s, layer, keep - s->groups) - organ_expert_scores_missed(s, layer, keep);

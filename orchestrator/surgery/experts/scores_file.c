@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: MIT
- * The document of scores. */
+ * Reads and writes the document of expert scores. */
 #include "orchestrator/report/text/members.h"
 #include "orchestrator/surgery/cache/cache.h"
 #include "orchestrator/surgery/experts/scores.h"
@@ -10,7 +10,7 @@
 
 #define MOST_SCORE 1e300
 
-/* The arrays of a layer in the order of the file. From ORDER on they are only there with the loss. */
+/* Arrays of a layer in the order of the file. Those from ORDER on exist only with the loss. */
 enum { FREQUENCY, SUM, REAP, ORDER, REMOVED = ORDER, LOSS, COLUMNS };
 
 static void scores_file_columns(const organ_expert_scores *s, size_t l, organ_cache_numbers columns[COLUMNS])
@@ -142,7 +142,7 @@ static organ_status check_identity(organ_cache cache, const json_t *document, co
     return organ_cache_belongs(&cache, document, error);
 }
 
-/* Checks what the scores belong to, and that they have what this run needs. */
+/* Checks the identity of the document, and that it has the loss and the layers that this run needs. */
 static organ_status scores_file_check(const organ_expert_scores *s, organ_cache cache, const json_t *document,
                                       const char *anew, organ_error *error)
 {
