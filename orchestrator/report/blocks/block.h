@@ -1,39 +1,40 @@
 /* SPDX-License-Identifier: MIT
- * A view of a document: the blocks that a reader meets, in their order, given once. A terminal, a Markdown file and an
- * HTML page are three ways to walk them. All words are templates (words.h) over the row that the block is about: of a
- * view the report itself. */
+ * A view of a document is a constant list of blocks in reading order. Three writers print the same list: for a
+ * terminal, as a Markdown file and as an HTML page. All words are templates (words.h) over the block's row; the row of
+ * a top-level block is the report itself. */
 #ifndef ORGAN_BLOCK_H
 #define ORGAN_BLOCK_H
 
 #include "orchestrator/report/svg/svg.h"
 #include "orchestrator/report/text/report_text.h"
 
-/* Where a block stands. */
+/* Outputs that print a block; flags of organ_block.on. */
 enum {
     ON_TERMINAL = 1,
     ON_MARKDOWN = 2,
     ON_PAGE = 4,
-    ON_TENSORS = 8, /* on a terminal that was asked for every tensor */
+    ON_TENSORS = 8, /* a terminal, if the caller asked for every tensor */
     ON_FILES = ON_MARKDOWN | ON_PAGE,
     ON_TEXT = ON_TERMINAL | ON_MARKDOWN,
     ON_ALL = ON_TERMINAL | ON_MARKDOWN | ON_PAGE
 };
 
 typedef enum organ_block_kind {
-    ORGAN_BLOCK_HEADING, /* of a Markdown file */
-    ORGAN_BLOCK_LINES,   /* lines as they are; on a terminal without a newline at the end, on a page each a paragraph */
-    ORGAN_BLOCK_SECTION, /* its title */
-    ORGAN_BLOCK_SAY,     /* a sentence or some; `lead` stands before it on a terminal */
-    ORGAN_BLOCK_WARN,    /* what must be read */
+    ORGAN_BLOCK_HEADING, /* the heading of a Markdown file */
+    ORGAN_BLOCK_LINES,   /* lines printed unchanged; on a terminal without a final newline, on a page one paragraph each
+                          */
+    ORGAN_BLOCK_SECTION, /* the title of a section */
+    ORGAN_BLOCK_SAY,     /* one or more sentences; a terminal prints `lead` first */
+    ORGAN_BLOCK_WARN,    /* a warning */
     ORGAN_BLOCK_COMMAND, /* a command line */
     ORGAN_BLOCK_ITEM,    /* a line of a list */
-    ORGAN_BLOCK_TABLE,   /* of rows */
+    ORGAN_BLOCK_TABLE,   /* a table with a line for each of `rows` */
     ORGAN_BLOCK_ITEMS,   /* a table of names and values */
-    ORGAN_BLOCK_MERITS,  /* the few figures that a reader came for; on a page */
+    ORGAN_BLOCK_MERITS,  /* the main results, at the top of a page */
     ORGAN_BLOCK_CHECKS,  /* `rows` of {"check", "ok", "detail"} */
-    ORGAN_BLOCK_CAUTIONS, /* `rows` of sentences that must be read, together under their title; files and pages */
-    ORGAN_BLOCK_TERMS, /* `rows`, an object of terms and what they mean; a table on a page, with the titles `lead` and
-                          `words` */
+    ORGAN_BLOCK_CAUTIONS, /* `rows`, an array of warnings, in one box with a title; Markdown files and pages */
+    ORGAN_BLOCK_TERMS, /* `rows`, an object of terms and definitions; on a page a table whose columns are titled `lead`
+                          and `words` */
     ORGAN_BLOCK_BARS,  /* charts, on a page */
     ORGAN_BLOCK_MAP,
     ORGAN_BLOCK_GRID,
@@ -41,135 +42,138 @@ typedef enum organ_block_kind {
     ORGAN_BLOCK_CURVES,
     ORGAN_BLOCK_POINTS,
     ORGAN_BLOCK_FIGURE,
-    ORGAN_BLOCK_ENDING,  /* of a page, where blocks stand behind it: definitions and run, which else are the last */
-    ORGAN_BLOCK_PART,    /* blocks about `rows`, one object; nothing where it is not there */
-    ORGAN_BLOCK_MADE,    /* blocks about an object that a function makes of the row: a fold of it */
-    ORGAN_BLOCK_EACH,    /* blocks about each of `rows`, an array */
-    ORGAN_BLOCK_TOGETHER /* blocks about {"rows": those of `rows` that are meant}; nothing where there is none */
+    ORGAN_BLOCK_ENDING,  /* on a page: definitions and run, printed here instead of at the end because other blocks
+                            follow */
+    ORGAN_BLOCK_PART,    /* `blocks` with the object at `rows` as their row; skipped if it is missing */
+    ORGAN_BLOCK_MADE,    /* `blocks` with the object that `make` returns as their row */
+    ORGAN_BLOCK_EACH,    /* `blocks` once for each of `rows`, an array */
+    ORGAN_BLOCK_TOGETHER /* `blocks` with the row {"rows": the selected `rows`}; skipped if none is selected */
 } organ_block_kind;
 
 typedef struct organ_block organ_block;
 
-/* A table. Fields whose `when` does not hold for the report are left out. */
+/* A table. Fields whose condition `when` is false for the report are omitted. */
 typedef struct organ_table_of {
     const organ_field *fields;
     size_t count;
-    const char *total, *total_row; /* the name of the last row, words, and the path of what stands in it; NULL: none */
+    const char *total, *total_row; /* last row: words for its first field, path of its values; NULL: none */
     const char *sums,
-        *sums_name; /* rows below the line, before that one: their path, and the member that is their first field */
-    const char *caption; /* on a page; NULL: none */
-    size_t most; /* rows on a page and in a Markdown file; if there are more, a sentence below says how many `what`
-                    ("tensors"). 0: all */
+        *sums_name;      /* rows between the line and the total: their path, and the member that is their first field */
+    const char *caption; /* printed on a page; NULL: none */
+    size_t most; /* limit of rows on a page and in a Markdown file; a sentence below a shortened table names `what`
+                    ("tensors"). 0: no limit */
     const char *what;
 } organ_table_of;
 
-/* Names and values. */
+/* A table of names and values. */
 typedef struct organ_item {
     const char *when, *name, *value;
 } organ_item;
 typedef struct organ_items_of {
-    const char *name;  /* the title of the names; NULL: there are none */
-    const char *value; /* words: the title of the values */
+    const char *name;  /* the title of the column of names; NULL: no names */
+    const char *value; /* words: the title of a column of values */
     organ_align align; /* of the values */
-    const char *of;   /* a path of rows: values are of each of them, beside each other, but for those behind the fourth;
-                         NULL: of the row */
-    const char *list; /* of ITEMS an array of each row, a sentence a line behind the items; NULL: none */
+    const char *of;   /* a path of rows: a column of values for each of the first four; NULL: one for the block's row */
+    const char *list; /* ITEMS only: a member of each row, an array of sentences that follow the items, one a line;
+                         NULL: none */
     const char *caption;
-    const organ_item *items; /* with MERITS the name is what the value means */
+    const organ_item *items; /* with MERITS the name explains the value */
     size_t count;
 } organ_items_of;
 
-/* Of the words of charts `subtitle` and the second of `series` of bars are templates. The numbers of all rows are
- * multiplied by `factor`, if that is not 0. */
+/* In the words of charts, `subtitle` and the second `series` of bars are templates. Numbers of all rows are multiplied
+ * by `factor` unless it is 0. */
 
-/* One bar for each of the rows, or two. */
+/* One or two bars for each row. */
 typedef struct organ_bars_of {
-    organ_ranking look;     /* all but bars and count */
+    organ_ranking look;     /* all members except bars and count */
     const char *name;       /* member of the row, a text */
-    const char *named;      /* or words about the row; NULL: there is the member */
-    const char *values[2];  /* the second NULL: one bar */
-    bool sums;              /* rows of one name are one bar, their sum */
-    bool bytes;             /* numbers of bytes, in a unit that stands behind the label and the values */
-    const char *low, *high; /* members that the whisker spans; NULL: none */
-    const char *error;      /* or the member that it goes as far to both sides as; NULL: none */
-    bool ascending;         /* by their first values */
-    const char *depth;      /* the member that is the depth of the bar; NULL: 0 */
-    const char *remark;     /* words about the row, behind the value; NULL: none */
-    const char *spread; /* rows whose first value spans the whisker of the bar of the same name: a path; NULL: none */
+    const char *named;      /* words about the row that replace `name`; NULL: the member */
+    const char *values[2];  /* members of the row; the second NULL: one bar */
+    bool sums;              /* rows of the same name are added up in one bar */
+    bool bytes;             /* the values are bytes; they are shown in one unit, which the label and the values name */
+    const char *low, *high; /* members at both ends of the whisker; NULL: none */
+    const char *error;      /* or the member that is half the length of a whisker around the first value; NULL: none */
+    bool ascending;         /* sort bars by their first values */
+    const char *depth;      /* the member with the depth of the bar; NULL: 0 */
+    const char *remark;     /* words about the row after the value; NULL: none */
+    const char *spread;     /* a path of rows: the whisker spans values of rows with the bar's name; NULL: none */
     double factor;
     const char *caption;
 } organ_bars_of;
 
-/* Lines or bars over the layers, one panel a role. All series are of rows in the same order; roles and layers are those
- * of the first. */
+/* Lines or bars by layer, one panel for each role. All series have their rows in the same order; roles and layers are
+ * read from the rows of the first series. */
 typedef struct organ_series_of {
     const char *name;         /* words */
-    const char *rows, *value; /* where there are no such rows, there is no such series */
+    const char *rows, *value; /* a series without rows is omitted */
     unsigned look;
     bool reference; /* as in organ_chart_series */
 } organ_series_of;
 enum { ORGAN_SERIES_MOST = 4 };
 typedef struct organ_panels_of {
-    organ_chart look; /* all but series, panels and the x axis */
+    organ_chart look; /* all members except series, panels and the x axis */
     const char *role; /* member of the row: "role" */
     organ_series_of series[ORGAN_SERIES_MOST];
-    const char *band; /* member of the first rows: half the width of the band round 0; NULL: none */
+    const char *band; /* member of the first series' rows: half the width of a band around 0; NULL: none */
     double band_factor;
-    const char *edges[2]; /* or members that are its lower edge (NULL: all below) and its upper one */
+    const char *edges[2]; /* or members with the band's lower edge (NULL: no lower end) and upper edge */
     const char *caption;
 } organ_panels_of;
 
-/* Roles by layers, of rows with "layer". */
+/* A heat map of roles by layers. Each row has a "layer". */
 typedef struct organ_map_of {
     organ_heat_map look; /* the words and the scale; the title is a template */
     const char *role;    /* member of the row: "role" */
     const char *value;   /* member of the row */
-    const char *weight;  /* of a mean; NULL: the greatest of several values counts */
-    bool least, mean;    /* without a weight: the least of several values counts, or their mean */
-    const char *marks;   /* path of rows whose cells have an outline; NULL: none */
-    double beyond;       /* cells of values of a greater size have one too; 0: none has */
+    const char *weight;  /* member with the weight in a mean; NULL: the greatest of several values in a cell counts */
+    bool least, mean;    /* without a weight: the least of several values counts, or their unweighted mean */
+    const char *marks;   /* path of rows whose cells are outlined; NULL: none */
+    double beyond;       /* cells whose absolute value is greater are outlined, too; 0: none */
     double factor;
     double step;  /* the scale ends at a multiple of it, the end of `look` (0: 100) at most; 0: as `look` says */
-    double floor; /* that end is no less */
-    bool zero;    /* the scale goes from 0 to the greatest value */
-    bool bytes;   /* as of bars; with `zero` */
-    bool varies;  /* not shown where all values are the same */
-    bool layers;  /* rows of no layer are not shown */
-    bool inside;  /* nor a model of one cell; roles stand as they are met */
+    double floor; /* lower bound of that end */
+    bool zero;    /* the scale is [0, greatest value] */
+    bool bytes;   /* as organ_bars_of.bytes; requires `zero` */
+    bool varies;  /* omitted if all values are equal */
+    bool layers;  /* rows outside layers are ignored */
+    bool inside;  /* rows outside layers are ignored, a map of one cell is omitted, and roles keep the order of the rows
+                   */
     const char *caption;
 } organ_map_of;
 
-/* A row for each of the rows: columns are members of these names, but for those that no row has, or the numbers of an
- * array. */
+/* A heat map with a line for each row. Columns are the listed members (without those that no row has) or the elements
+ * of one array. */
 typedef struct organ_grid_of {
     organ_heat_map look;
     const char *name;           /* member of the row */
-    const char *const *members; /* NULL behind the last */
+    const char *const *members; /* ends with NULL */
     const char *values;         /* member of the row, an array */
     double factor;
     double step;  /* the scale ends at a multiple of it, the end of `look` (0: 100) at most; 0: as `look` says */
-    double floor; /* that end is no less */
+    double floor; /* lower bound of that end */
     const char *caption;
 } organ_grid_of;
 
-/* Lines through the layers: one for each of the members `values` of rows that have a layer each, or one for each name,
- * the means of its rows, of those names of which a row is `only` (a condition). */
+/* Lines over the layers. Either one line for each of the members `values` of rows with one layer each, or one line for
+ * each name: the mean of its rows' `value`, for names of which at least one row satisfies the condition `only`. */
 typedef struct organ_curves_of {
-    organ_chart look; /* all but series and panels; x is "layer" */
+    organ_chart look; /* all members except series and panels; x is "layer" */
     const char *values[ORGAN_CHART_COLOURS];
     const char *name, *value, *only;
     double factor;
     const char *caption;
 } organ_curves_of;
 
-/* A point for each of the rows. */
+/* A scatter chart with a point for each row. */
 typedef struct organ_points_of {
-    organ_scatter look; /* all but points and kind_count; kinds end with NULL, and those behind the last that is met are
-                           not named */
+    organ_scatter look; /* all members except points and kind_count; kinds end with NULL, and the legend ends with the
+                           last kind that occurs */
     const char *name, *x, *y; /* members of the row */
-    const char *kind;         /* the same: one of the names of kinds, else the last of them; NULL: all are the first */
+    const char *kind; /* member of the row: one of the names of kinds (any other text counts as the last kind); NULL:
+                         all points are of the first kind */
     double x_factor;
-    size_t named; /* so many of those farthest out have their names beside them */
+    size_t named; /* the number of outermost points that are labelled with their names */
     const char *caption;
 } organ_points_of;
 
@@ -177,14 +181,13 @@ struct organ_block {
     organ_block_kind kind;
     unsigned on;
     const char *when; /* NULL: always */
-    const char *lead; /* on a terminal: "  " unless given */
+    const char *lead; /* on a terminal: text before the words; NULL: its default */
     const char *words;
-    const char *rows;  /* a path; of a table also several with a blank between them, each of an object */
-    const char *where; /* a condition on each of the rows; NULL: all of them */
-    const char *same; /* words: rows about which they are the same are one, the first, with "count", how many; NULL: all
-                         of them */
-    const char *new;  /* only rows in which this member is another text than in the row before that is meant; NULL: all
-                         of them */
+    const char *rows;  /* a path; a table may name several, separated by blanks, each of one object */
+    const char *where; /* a condition that selects rows; NULL: all */
+    const char *same;  /* words: of all rows that give the same words only the first is shown, with their number as
+                          "count"; NULL: all rows */
+    const char *new;   /* a member: skip rows whose text repeats that of the row before; NULL: show all */
     const organ_table_of *table;
     const organ_items_of *items;
     const organ_bars_of *bars;
@@ -194,24 +197,24 @@ struct organ_block {
     const organ_curves_of *curves;
     const organ_points_of *points;
     const organ_block *blocks;
-    size_t count;                       /* of the blocks */
-    size_t most;                        /* rows of EACH; 0: all */
-    const char *rest;                   /* said where EACH has more rows: a template over {"more", "all", "most"} */
+    size_t count;     /* length of `blocks` */
+    size_t most;      /* EACH: limit of rows; 0: none */
+    const char *rest; /* EACH: words printed if rows exceed `most`, a template over {"more", "all", "most"} */
     json_t *(*make)(const json_t *row); /* NULL without memory */
-    char *(*draw)(const json_t *row);   /* an SVG; NULL fails the page */
+    char *(*draw)(const json_t *row);   /* returns an SVG; NULL fails the page */
 };
 
 /* A document and its view. */
 typedef struct organ_view {
     const char *schema;                    /* "organ.purify/1" */
-    const char *kind, *title, *lead;       /* of the page, templates; what is reported, of what, and what came out */
-    json_t *(*make)(const json_t *report); /* the document with what only its view needs, which blocks are about; NULL:
-                                              they are about it */
+    const char *kind, *title, *lead;       /* templates for the page: the sort of report, its subject, and its result */
+    json_t *(*make)(const json_t *report); /* returns the report extended by values that only the view needs, as row of
+                                              the blocks; NULL: the report itself is the row */
     const organ_block *blocks;
     size_t count;
 } organ_view;
 
-/* Blocks inside a block: those of an array, or as they stand here. */
+/* Initializers of a block's inner blocks: from an array, or listed in place. */
 #define BLOCKS_OF(list) .blocks = (list), .count = sizeof(list) / sizeof *(list)
 
 #define BLOCKS(...)                                                                                                    \

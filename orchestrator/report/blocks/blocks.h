@@ -1,14 +1,14 @@
 /* SPDX-License-Identifier: MIT
- * Views of documents as lists of blocks, and the three ways through them. In goes a document and its view, out comes a
- * text for a
- * terminal, a Markdown file or a page.
+ * Views of documents as lists of blocks, and the three writers that print them. Input: a document and its view. Output:
+ * text for a terminal, a Markdown file or an HTML page.
  *
- *   block.h       what a view is made of
- *   walk.h        the three ways
- *   rows.h        some of the rows of a document
- *   layer_map.h   a value for every role in every layer, for views that fold one themselves
+ *   block.h       the blocks that a view consists of
+ *   walk.h        the three writers
+ *   rows.h        selections of a document's rows
+ *   layer_map.h   a value for every role in every layer, for views that compute their own maps
  *
- * walk.c goes through the blocks; a place_*.c each writes them; charts.c, plots.c and panels.c draw them. */
+ * walk.c iterates over the blocks; each place_*.c writes them in one form; charts.c, plots.c and panels.c draw charts.
+ */
 #ifndef ORGAN_BLOCKS_H
 #define ORGAN_BLOCKS_H
 

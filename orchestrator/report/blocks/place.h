@@ -1,5 +1,6 @@
 /* SPDX-License-Identifier: MIT
- * What a walk through blocks needs of the place that it writes to: a terminal, a Markdown file, a page. */
+ * The writer's side of a view: functions that put blocks into a terminal's text, a Markdown file or a page, and the
+ * state of one pass over the blocks. */
 #ifndef ORGAN_BLOCK_PLACE_H
 #define ORGAN_BLOCK_PLACE_H
 
@@ -8,17 +9,17 @@
 
 typedef struct organ_block_place organ_block_place;
 
-/* One walk. */
+/* State of one pass over the blocks of a view. */
 typedef struct organ_walk {
     const organ_block_place *place;
     unsigned on;
     organ_scope scope;
-    FILE *out;              /* of text */
-    const organ_page *page; /* of a terminal */
-    bool began, in_list;    /* of Markdown: something stands there; the last block was an item */
-    organ_html *html;       /* of a page */
-    json_t *items;          /* of a page: the list that has not ended */
-    bool ended;             /* of a page: definitions and run stand there */
+    FILE *out;              /* terminal and Markdown */
+    const organ_page *page; /* terminal */
+    bool began, in_list;    /* Markdown: text was written already; the last block was a list item */
+    organ_html *html;       /* page */
+    json_t *items;          /* page: items of the list that is still open */
+    bool ended;             /* page: definitions and run were printed */
     organ_error *error;
 } organ_walk;
 
@@ -26,7 +27,7 @@ struct organ_block_place {
     organ_words_for form;
     /* A block of words: from HEADING to ITEM. */
     void (*words)(organ_walk *walk, const organ_block *block, const char *text);
-    /* Takes the table over. `caption`: NULL for none. */
+    /* Prints and destroys the table. `caption`: NULL for none. */
     void (*table)(organ_walk *walk, organ_table *table, const char *caption);
     /* CHECKS, CAUTIONS and TERMS. */
     void (*list)(organ_walk *walk, const organ_block *block, const json_t *rows);
@@ -34,18 +35,19 @@ struct organ_block_place {
 
 extern const organ_block_place organ_place_terminal, organ_place_markdown, organ_place_page;
 
-#define ORGAN_BLOCK_CELLS 1500 /* of a map; of more no numbers stand in them */
+#define ORGAN_BLOCK_CELLS 1500 /* maps with more cells are drawn without numbers */
 
-/* Notes that the report, or the page, cannot be made. */
+/* Records that memory ran out: the report or the page fails. */
 void organ_block_lacks_memory(organ_walk *walk);
 
-/* The rows of a block that are meant (`where`, `same`, `new`), to be given back; NULL: there are none. */
+/* Returns the selected rows of a block (`where`, `same`, `new`); the caller releases them with organ_json_release_rows.
+ * NULL: none. */
 json_t *organ_block_rows(organ_walk *walk, const organ_block *block);
 
-/* A table of {"check", "ok", "detail"}. */
+/* Returns a table of an array of {"check", "ok", "detail"}. */
 organ_table *organ_block_checks(const json_t *checks);
 
-/* Charts of a page. */
+/* Each draws a block of its kind on a page. */
 void organ_bars_put(organ_walk *walk, const organ_block *block);
 void organ_map_put(organ_walk *walk, const organ_block *block);
 void organ_panels_put(organ_walk *walk, const organ_block *block);
@@ -53,7 +55,9 @@ void organ_grid_put(organ_walk *walk, const organ_block *block);
 void organ_curves_put(organ_walk *walk, const organ_block *block);
 void organ_points_put(organ_walk *walk, const organ_block *block);
 
-/* What they share: a chart and its caption, words (to be freed; NULL: none), a number of a row, the end of a scale. */
+/* Helpers of these functions. organ_block_chart puts a chart with its caption on the page and frees it;
+ * organ_block_text returns expanded words (the caller frees them; NULL: none); organ_block_number returns a number of a
+ * row; organ_block_scale returns the upper end of a scale. */
 void organ_block_chart(organ_walk *walk, char *svg, const char *caption);
 char *organ_block_text(organ_walk *walk, const char *words);
 double organ_block_number(const json_t *row, const char *path, double factor);

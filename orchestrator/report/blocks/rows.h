@@ -1,15 +1,16 @@
 /* SPDX-License-Identifier: MIT
- * Some of the rows of a document. NULL without memory; `where` NULL: all. */
+ * Selections of a document's rows. Both functions return NULL without memory; `where` NULL selects all rows. */
 #ifndef ORGAN_ROWS_H
 #define ORGAN_ROWS_H
 
 #include <jansson.h>
 
-/* Those that `where` holds for as `same` of a block makes them: of rows about which these words are the same the first,
- * with "count". */
+/* Returns the rows that satisfy the condition `where`, merged by the words `same`: of rows that give the same words a
+ * copy of the first, with their number as "count". */
 json_t *organ_rows_alike(const json_t *report, const json_t *rows, const char *where, const char *same);
 
-/* Those that `where` holds for, and in which the member `new` (NULL: none) is another text than in the one before. */
+/* Returns the rows that satisfy the condition `where` and whose member `new` (NULL: no such test) differs from that of
+ * the row selected before. */
 json_t *organ_rows_met(const json_t *report, const json_t *rows, const char *where, const char *new);
 
 #endif

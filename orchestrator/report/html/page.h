@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: MIT
- * A report as one HTML page that stands alone: style and script inside, nothing asked from a network. Light and dark,
- * narrow and printed, with landmarks, captions and real tables. Everything said to it is text: it can hold anything and
- * is shown as it is. */
+ * Writes a report as one self-contained HTML page: style and script are inline, and nothing is loaded from a network.
+ * The page supports light and dark schemes, narrow screens and print, and has landmarks, captions and real tables. All
+ * arguments are plain text; the functions escape markup and make control characters visible. */
 #ifndef ORGAN_HTML_PAGE_H
 #define ORGAN_HTML_PAGE_H
 
@@ -15,12 +15,13 @@ extern const char organ_html_script_hash[];
 
 typedef struct organ_html organ_html;
 
-/* `kind` says what is reported ("Pruning"), `title` of what ("tiny-qwen2"), `lead` in one or two sentences what came
- * out; NULL: none. NULL and ORGAN_IO without memory. Where memory runs out later organ_html_finish reports it. */
+/* Begins a page. `kind` is the sort of report ("Pruning"), `title` its subject ("tiny-qwen2"), `lead` its result in one
+ * or two sentences (NULL: none). Returns NULL with ORGAN_IO without memory. If memory runs out later, organ_html_finish
+ * reports it. */
 organ_html *organ_html_create(const char *kind, const char *title, const char *lead, organ_error *error);
 
-/* The few numbers that a reader came for, side by side on top: each a value ("21.89 %") and what it is ("of the target
- * weights"). To be called once, before the first section. */
+/* Prints the main results in one row at the top: each a value ("21.89 %") and its meaning ("of the target weights").
+ * Call it at most once, before the first section. */
 typedef struct organ_html_figure_of_merit {
     const char *value, *meaning;
 } organ_html_figure_of_merit;
@@ -31,41 +32,40 @@ void organ_html_section(organ_html *html, const char *title);
 
 void organ_html_paragraph(organ_html *html, const char *format, ...) __attribute__((format(printf, 2, 3)));
 
-/* A sentence set apart that must be read: what the numbers do not mean. */
+/* Prints a warning in a box: a limit on the interpretation of the numbers. */
 void organ_html_caution(organ_html *html, const char *text);
 
-/* An array of sentences that must be read, set apart together under `title`. */
+/* Prints an array of warnings in one box titled `title`. */
 void organ_html_cautions(organ_html *html, const char *title, const json_t *sentences);
 
-/* An array of sentences as a list. */
+/* Prints an array of sentences as a list. */
 void organ_html_list(organ_html *html, const json_t *sentences);
 
 /* A command line to copy. */
 void organ_html_command(organ_html *html, const char *command);
 
-/* Shows and destroys the table. Columns sort by what stands in them (1,234 and 4.2 MB as numbers), rows filter by text
- * where there are more than a dozen; totals stay last. Without a script all rows are there. NULL caption: none is seen,
- * and the table is called after its section. */
+/* Prints and destroys the table. A script sorts columns by their contents (1,234 and 4.2 MB as numbers) and filters the
+ * rows of tables with more than a dozen; totals stay last. Without scripts all rows are visible. NULL caption: none is
+ * displayed, and the table's accessible name is that of its section. */
 void organ_html_table(organ_html *html, organ_table *table, const char *caption);
 
-/* Shows and frees a chart as svg/chart.h and its neighbours make them; the caption says what to see in it. Where making
- * it failed (`svg` is NULL) the page fails. */
+/* Prints and frees an SVG chart (svg/svg.h); the caption explains it. `svg` NULL (the chart failed) fails the page. */
 void organ_html_chart(organ_html *html, char *svg, const char *caption);
 
-/* An array of {"check", "ok", "detail"} with marks that need no colour. */
+/* Prints an array of {"check", "ok", "detail"}; the marks are distinguishable without colour. */
 void organ_html_checks(organ_html *html, const json_t *checks);
 
-/* A table of an object of terms and sentences, with these titles. */
+/* Prints an object of terms and sentences as a table with these two titles. */
 void organ_html_terms(organ_html *html, const json_t *terms, const char *term, const char *meaning);
 
-/* Definitions, such an object; then the "run" object as the last section. Either may be missing. */
+/* Prints `definitions` (an object of terms and sentences), then `run` as the last section. Either may be NULL. */
 void organ_html_ending(organ_html *html, const json_t *definitions, const json_t *run);
 
-/* Fails the page, where something that was to be on it could not be made for want of memory. */
+/* Records that memory ran out while the caller made a part of the page: organ_html_finish fails. */
 void organ_html_fail(organ_html *html);
 
-/* The page, for the caller to free, and the end of `html`. Valid UTF-8 whatever it was given. ORGAN_IO without memory.
- */
+/* Returns the page in *text, which the caller frees, and destroys `html`. The text is valid UTF-8 for any input.
+ * ORGAN_IO without memory. */
 organ_status organ_html_finish(organ_html *html, char **text, organ_error *error);
 
 #endif

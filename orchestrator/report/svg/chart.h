@@ -1,8 +1,8 @@
 /* SPDX-License-Identifier: MIT
- * Charts as SVG: lines or bars over numbered places, one panel or several with the same axes. A file stands alone,
- * scales to any width, follows the light or dark scheme of its reader, has real text, a title and a description, and no
- * scripts. Colours are told apart without colour vision, and lines by marker and dash as well. The same chart gives the
- * same bytes in every locale. */
+ * Charts as SVG: lines or bars over numbered places, in one panel or several with the same axes. A file needs no other
+ * file, scales to any width, follows the reader's light or dark scheme, and contains real text, a title and a
+ * description, but no scripts. Colours are distinguishable with colour blindness; lines differ by marker and dash, too.
+ * The same chart gives the same bytes in every locale. */
 #ifndef ORGAN_SVG_CHART_H
 #define ORGAN_SVG_CHART_H
 
@@ -15,9 +15,10 @@
 
 typedef struct organ_chart_series {
     const char *name;
-    unsigned look;  /* colour, marker and dash, below ORGAN_CHART_COLOURS (more begin anew): the same thing looks the
-                       same in all charts */
-    bool reference; /* what is expected, not measured: grey and dashed, without markers, and a line among bars too */
+    unsigned look;  /* index of colour, marker and dash (from ORGAN_CHART_COLOURS on colours repeat); a thing has the
+                       same look in all charts */
+    bool reference; /* an expected value, not a measured one: drawn as a grey dashed line without markers, also among
+                       bars */
 } organ_chart_series;
 
 /* One plot. */
@@ -25,20 +26,18 @@ typedef struct organ_chart_panel {
     const char *title; /* NULL: none */
     size_t count;
     const double *x;                    /* count places, ascending */
-    const double *const *y;             /* of each series `count` values, or NULL if this panel has none of it */
-    const double *band_low, *band_high; /* behind the values: what is usual at each place, a low of -INFINITY: down from
-                                           there; both or NULL */
+    const double *const *y;             /* `count` values of each series; NULL: none here */
+    const double *band_low, *band_high; /* usual range, a shaded band (-INFINITY: no lower end); or NULL */
 } organ_chart_panel;
 
 /* Values that are not finite, and on a logarithmic axis those that are not above 0, are gaps. */
 typedef struct organ_chart {
     const char *title, *subtitle;  /* subtitle: NULL or one short line */
-    const char *description;       /* for those who do not see it: one or two sentences */
+    const char *description;       /* one or two sentences for screen readers */
     const char *x_label, *y_label; /* with the unit */
     bool bars;                     /* else lines */
     bool log_y;
-    double least_span; /* of the values' axis, if not logarithmic: what is smaller than that shall look small; 0: no
-                          matter */
+    double least_span; /* least span of a linear y axis, so that smaller differences look small; 0: none */
     bool whole_x;      /* places are whole numbers, such as layers */
     const organ_chart_series *series;
     size_t series_count;
@@ -47,8 +46,9 @@ typedef struct organ_chart {
     size_t panel_count;
 } organ_chart;
 
-/* The SVG document, for the caller to free; *svg is NULL on error. Names may hold anything: what XML or a reader could
- * stumble over is made visible. A panel without values says so. ORGAN_IO without memory. */
+/* Writes the SVG document, which the caller frees; *svg is NULL on error. Names may contain any bytes: invalid and
+ * control characters are made visible. A panel without values contains a sentence that says so. ORGAN_IO without
+ * memory. */
 organ_status organ_chart_svg(const organ_chart *chart, char **svg, organ_error *error);
 
 #endif

@@ -1,5 +1,6 @@
 /* SPDX-License-Identifier: MIT
- * A heat map as SVG, in the visual language of chart.h: a field of cells, each a value, with a scale beside it. */
+ * A heat map as SVG, in the visual language of chart.h: a grid of coloured cells, one value each, with a colour scale.
+ */
 #ifndef ORGAN_SVG_HEAT_MAP_H
 #define ORGAN_SVG_HEAT_MAP_H
 
@@ -10,13 +11,13 @@
 
 typedef struct organ_heat_map {
     const char *title, *subtitle;         /* subtitle: NULL or one short line */
-    const char *description;              /* for those who do not see it: one or two sentences */
+    const char *description;              /* one or two sentences for screen readers */
     const char *row_label, *column_label; /* what the axes are: "layer", "projection" */
     const char *value_label;              /* with the unit: "killed, percent" */
     size_t rows, columns;
     const char *const *row_names;    /* NULL: 0, 1, 2, ... */
     const char *const *column_names; /* the same */
-    const double *values;            /* rows x columns; not finite: nothing there, shown as such */
+    const double *values;            /* rows x columns; a value that is not finite is drawn as an empty cell */
     const bool *marked;              /* rows x columns, drawn with an outline; NULL: none */
     const char *mark_name;           /* what the outline means */
     double low, high;                /* ends of the scale; low == high: the values' own */

@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: MIT
- * What every SVG is drawn with: one style sheet, numbers that no locale changes, text of any origin, markers. */
+ * Parts that all charts share: one style sheet, numbers independent of the locale, escaped text, markers. */
 #ifndef ORGAN_SVG_PARTS_H
 #define ORGAN_SVG_PARTS_H
 
@@ -28,7 +28,8 @@ double organ_svg_pixels_cut(const char *s, size_t longest);
 void organ_svg_label(FILE *out, double x, double y, const char *class, const char *anchor, const char *s,
                      size_t longest);
 
-/* Title and subtitle, with a note ("": none) behind it; NULL: no subtitle. It is cut to `longest` columns. */
+/* Writes title and subtitle (NULL: none), with a note ("": none) after the subtitle, which is cut to `longest` columns.
+ */
 void organ_svg_head(FILE *out, double left, const char *title, const char *subtitle, const char *note, size_t longest);
 
 /* The label of an upright axis, round its middle. */
@@ -37,8 +38,8 @@ void organ_svg_upright(FILE *out, double middle, const char *s, size_t longest);
 /* The end of the element of a line: its class and its dashes. */
 void organ_svg_line_end(FILE *out, unsigned look);
 
-/* Markers and dashes of looks beyond the first six: colours begin anew, but with other shapes, so that 18 looks are
- * told apart. */
+/* Returns the index of the marker and dash of a look. Colours repeat after six looks, but with other markers and
+ * dashes, so that 18 looks are distinguishable. */
 unsigned organ_svg_shape(unsigned look);
 
 /* A marker by look; the path is left open for a <title>. */
@@ -46,13 +47,13 @@ void organ_svg_marker(FILE *out, unsigned look, double x, double y);
 
 /* ---- the numbers of a figure ---- */
 
-/* What a figure shows, as text inside it: for those who do not see it, and for those who want the number and not its
- * place. It stands between <metadata> and </metadata>, a row a line, cells apart by tabs, the first row naming the
- * columns; a page makes a table of it. */
+/* The values of a figure as text inside it, for screen readers and for readers who need exact numbers. The text is
+ * between <metadata> and </metadata>: one line a row, cells separated by tabs, the first row with the names of the
+ * columns. A page makes a table of it (embed.h). */
 void organ_svg_numbers_begin(FILE *out);
 void organ_svg_numbers_end(FILE *out);
 
-/* The next cell of the row; NULL and what is not finite: empty. */
+/* Writes the next cell of the row; NULL, NAN and infinities give an empty cell. */
 void organ_svg_numbers_text(FILE *out, const char *s);
 void organ_svg_numbers_value(FILE *out, double value);
 

@@ -10,17 +10,17 @@
 #include <stddef.h>
 
 typedef struct organ_ranking_bar {
-    const char *name, *remark; /* remark: behind the value; NULL: none */
-    double value[2];           /* one bar, or two one below the other; not finite: nothing */
+    const char *name, *remark; /* remark: text after the value; NULL: none */
+    double value[2];           /* one bar, or two below each other; a value that is not finite has no bar */
     double low, high;          /* a whisker over the first bar; low == high: none */
-    unsigned depth;            /* set in below the bar before that has less: a parent and its children */
+    unsigned depth; /* level of indentation: a bar is a child of the nearest bar above with a smaller depth */
 } organ_ranking_bar;
 
 typedef struct organ_ranking {
     const char *title, *subtitle, *description, *value_label; /* as in organ_chart */
-    const char *series[2];                                    /* what the bars are; the second NULL: one bar each */
+    const char *series[2];                                    /* names of the bars; the second NULL: one bar each */
     int digits;                                               /* significant digits of the values, 1 to 9 */
-    const char *unit;                                         /* behind each value: " %"; NULL: none */
+    const char *unit;                                         /* text after each value: " %"; NULL: none */
     const organ_ranking_bar *bars;
     size_t count;
 } organ_ranking;

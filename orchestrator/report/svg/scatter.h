@@ -10,9 +10,9 @@
 
 typedef struct organ_point {
     double x, y;
-    unsigned kind;    /* index into kinds: colour and marker, 18 of them told apart */
+    unsigned kind;    /* index into kinds: colour and marker, 18 of them distinguishable */
     const char *name; /* tooltip; NULL: none */
-    bool named;       /* the name stands beside the point as well, where there is room */
+    bool named;       /* also write the name next to the point if there is room */
     bool joined;      /* a line leads here from the point before of the same kind */
 } organ_point;
 
@@ -24,7 +24,7 @@ typedef struct organ_scatter {
     const organ_point *points; /* those that are not finite, or not above 0 on a logarithmic axis, are left out; the
                                   subtitle says so */
     size_t count;
-    bool listed; /* a table beside has all of it: the figure needs none of its own */
+    bool listed; /* the caller prints a table of all points: the figure omits its own numbers */
 } organ_scatter;
 
 /* The SVG document, for the caller to free; *svg is NULL on error. ORGAN_IO without memory. */

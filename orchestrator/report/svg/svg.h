@@ -1,11 +1,12 @@
 /* SPDX-License-Identifier: MIT
- * Charts as SVG. In goes what is to be seen, as data; out comes a document that stands alone, or that a page takes in.
+ * Charts as SVG. Input: the values as data. Output: a document that is a complete file and may also be embedded in a
+ * page.
  *
  *   chart.h      lines or bars over numbered places, in panels
- *   heat_map.h   a field of cells
+ *   heat_map.h   a grid of cells
  *   ranking.h    horizontal bars with names
  *   scatter.h    points
- *   embed.h      what a page needs that holds such documents
+ *   embed.h      styles and tables for a page that embeds such documents
  *
  * All of them are drawn with parts.h, on the axes of chart_scale.h. */
 #ifndef ORGAN_SVG_H

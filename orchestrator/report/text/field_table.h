@@ -1,19 +1,19 @@
 /* SPDX-License-Identifier: MIT
- * Tables of documents: each column names a member of the rows and how it is shown. */
+ * Tables of documents: each column names a member of the rows and the form in which it is printed. */
 #ifndef ORGAN_FIELD_TABLE_H
 #define ORGAN_FIELD_TABLE_H
 
 #include "orchestrator/report/text/text_table.h"
 #include "orchestrator/report/text/words.h"
 
-/* A number that is null, or that a MAYBE field does not have, is "-", such a text "". Any other member that a row does
- * not have is shown as ORGAN_FIELD_MISSING. */
+/* A number that is null, or missing in a MAYBE field, is printed as "-"; a missing text of a MAYBE field as "". Any
+ * other missing member is printed as ORGAN_FIELD_MISSING. */
 enum {
     ORGAN_FIELD_SHORTENS = 1, /* as organ_column.shortens */
     ORGAN_FIELD_CODE = 2,     /* as organ_column.code */
-    ORGAN_FIELD_MAYBE = 4,    /* rows may be without it */
-    ORGAN_FIELD_PARTS = 16,   /* organ_table_part_at this one */
-    ORGAN_FIELD_LEFT = 8      /* of a WORDS or BY field */
+    ORGAN_FIELD_MAYBE = 4,    /* rows may lack the member */
+    ORGAN_FIELD_PARTS = 16,   /* begin a part of a wide table with this column (organ_table_part_at) */
+    ORGAN_FIELD_LEFT = 8      /* align a WORDS or BY field to the left */
 };
 
 typedef struct organ_field {
@@ -27,7 +27,7 @@ typedef struct organ_field {
     unsigned flags;
 } organ_field;
 
-/* The first field alone. */
+/* As a form: prints the number of the row. Only the first field may use it. */
 #define ORGAN_FIELD_NUMBER "#"
 
 /* clang-format off */
@@ -49,7 +49,7 @@ typedef struct organ_field {
 #define FIELD_NUMBER(heading)                        FIELD_FORM(heading, NULL, ORGAN_FIELD_NUMBER, 0)
 #define FIELD_WORDS(heading, template, what)         ORGAN_FIELD_OF(heading, .words = (template), .flags = (what))
 #define FIELD_BY(heading, function, what)            ORGAN_FIELD_OF(heading, .put = (function), .flags = (what))
-/* Columns that are there where the condition holds for the report: FIELD_IF("!dry_run", "killed", "killed_percent",
+/* Columns that exist only if the condition is true for the report: FIELD_IF("!dry_run", "killed", "killed_percent",
  * "percent", 0). */
 #define FIELD_IF(condition, heading, member, as, what)                                                                 \
     ORGAN_FIELD_OF(heading, .path = (member), .form = (as), .flags = (what), .when = (condition))
@@ -59,12 +59,12 @@ typedef struct organ_field {
 
 #define FIELD_LIST(fields) (fields), sizeof(fields) / sizeof *(fields)
 
-/* A row for each of the first `most` of `rows`, an array. The titles of `fields` must outlive the table, which has at
- * most ORGAN_FIELDS_MOST columns. NULL without memory. */
+/* Returns a table with a row for each of the first `most` elements of `rows`, an array. The titles of `fields` must
+ * outlive the table, which has at most ORGAN_FIELDS_MOST columns. NULL without memory. */
 organ_table *organ_field_table(const organ_field *fields, size_t count, const json_t *rows, size_t most);
 
-/* One more row; `name`, where it is not NULL, stands in the place of the first field. */
+/* Adds a row; `name`, if it is not NULL, replaces the first field. */
 void organ_field_row(organ_table *table, const organ_field *fields, size_t count, const char *name, const json_t *row);
-/* A row for each of `rows`; the first field is their member `key`. */
+/* Adds a row for each of `rows`; the first field is the row's member `key`. */
 void organ_field_rows(organ_table *table, const organ_field *fields, size_t count, const char *key, const json_t *rows);
 #endif

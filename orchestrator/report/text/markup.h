@@ -5,9 +5,9 @@
 
 #include <stdio.h>
 
-/* Writes `s` as text or as the value of an attribute: what markup could stumble over is quoted, control characters,
- * marks that turn the direction of writing and invalid UTF-8 become \xNN, and what may not stand in a document at all
- * (U+FFFE, U+FFFF) becomes U+FFFD. */
+/* Writes `s` as text or as the value of an attribute: characters of markup are escaped; control characters, marks that
+ * change the direction of writing and invalid UTF-8 become \xNN; characters that no document may contain (U+FFFE,
+ * U+FFFF) become U+FFFD. */
 void organ_markup_text(FILE *out, const char *s);
 
 #endif

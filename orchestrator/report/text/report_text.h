@@ -1,17 +1,16 @@
 /* SPDX-License-Identifier: MIT
- * Text of reports. In go documents, JSON objects that surgery makes of members; out come their bytes, and words and
- * tables for a screen, a
- * file or a page.
+ * Text of reports. Input: documents, which are JSON objects that surgery builds from members. Output: their bytes, and
+ * words and tables for a screen, a file or a page.
  *
- *   words.h        sentences with places for members
+ *   words.h        sentences with placeholders for members
  *   field_table.h  tables of rows, on text_table.h
- *   text.h         text of any origin made harmless, folded and cut; markup.h and text_table.h quote it for a page and
- *                  for Markdown
+ *   text.h         text of any origin: escaped, folded and shortened; markup.h and text_table.h escape it for a page
+ * and for Markdown
  *
- * beside two doors for everybody:
+ * Two headers are for all rooms:
  *
- *   document.h     documents: reading, printing and writing them
- *   members.h      making them */
+ *   document.h     reads, prints and writes documents
+ *   members.h      builds documents */
 #ifndef ORGAN_REPORT_TEXT_H
 #define ORGAN_REPORT_TEXT_H
 

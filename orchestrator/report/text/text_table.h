@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: MIT
- * One table, shown two ways: on a terminal of some width and as Markdown. */
+ * A table that can be printed on a terminal of some width and as Markdown. */
 #ifndef ORGAN_TEXT_TABLE_H
 #define ORGAN_TEXT_TABLE_H
 
@@ -10,35 +10,35 @@ typedef enum organ_align { ORGAN_LEFT, ORGAN_RIGHT } organ_align;
 typedef struct organ_column {
     const char *title;
     organ_align align;
-    bool shortens; /* gives up its middle where the table is wider than the screen */
-    bool code;     /* Markdown sets its cells as code */
+    bool shortens; /* shorten cells in the middle if the table is wider than the screen */
+    bool code;     /* format cells as code in Markdown */
 } organ_column;
 
 typedef struct organ_table organ_table;
 
-/* The titles of the columns must outlive the table. NULL if there is no memory: all functions below accept that, and
- * printing then reports it. */
+/* Creates a table. The titles of the columns must outlive it. Returns NULL without memory; all functions below accept
+ * NULL, and printing then reports the error. */
 organ_table *organ_table_create(const organ_column *columns, size_t count);
 void organ_table_destroy(organ_table *table);
 
 /* Adds the next cell, row by row from left to right. Control characters and invalid UTF-8 are made visible. */
 void organ_table_cell(organ_table *table, const char *format, ...) __attribute__((format(printf, 2, 3)));
 void organ_table_take(organ_table *table,
-                      char *text); /* the text is freed; NULL: there was no memory for it, which printing reports */
+                      char *text); /* frees `text`; NULL: its memory was refused, which printing reports */
 
-/* Where the table comes in parts, one begins with this column. */
+/* If a wide table is split, begin one of its pieces with this column. */
 void organ_table_part_at(organ_table *table, size_t column);
 
-/* The rows from the next cell on are totals: set apart by a line, bold in Markdown. */
+/* Makes the rows from the next cell on totals: separated by a line, bold in Markdown. */
 void organ_table_totals(organ_table *table);
 
-/* Both write whole lines. A table that is wider than the page although columns were shortened is printed in parts below
- * each other, each with the columns that name the rows. Missing cells of the last row are empty. ORGAN_IO if memory ran
- * out; errors of `out` stay in its error flag. */
+/* Both functions write whole lines. A table that is wider than the page although columns were shortened is printed in
+ * parts below each other, each with the columns that name the rows. Missing cells of the last row are empty. ORGAN_IO
+ * if memory ran out; write errors are left in the error flag of `out`. */
 organ_status organ_table_print(const organ_table *table, FILE *out, const organ_page *page, organ_error *error);
 organ_status organ_table_markdown(const organ_table *table, FILE *out, organ_error *error);
 
-/* What stands in a table, for those who write it in another form; the table's own, until it changes. */
+/* The contents of a table, for writers of other forms. The table owns all pointers; they are valid until it changes. */
 typedef struct organ_table_view {
     const organ_column *columns;
     size_t column_count;
@@ -48,7 +48,7 @@ typedef struct organ_table_view {
 } organ_table_view;
 organ_status organ_table_look(const organ_table *table, organ_table_view *view, organ_error *error);
 
-/* Writes `s` so that Markdown shows it as it is, in running text or in a cell; `code` sets it as code. */
+/* Writes `s` escaped, so that Markdown renders it literally in running text or in a cell; `code` formats it as code. */
 void organ_markdown_text(FILE *out, const char *s, bool code);
 
 #endif

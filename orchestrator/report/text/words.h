@@ -1,36 +1,35 @@
 /* SPDX-License-Identifier: MIT
- * Sentences about a document, with the places where its members stand in braces:
+ * Templates: sentences about a document with placeholders for its members.
  *
- *   {path}               the member: a string as it is, a number with all its digits, null as "-"
- *   {path:FORM}          the same in a form:
+ *   {path}               the member: a string unchanged, a number with all its digits, null as "-"
+ *   {path:FORM}          the member in one of these forms:
  *     count 1,450   bytes 1.4 GB   time 1.2 s   percent 21.89 %
  *     share (of 1) 21.89 %   %.4f (of 1) 21.8910 %   %.4 (of 1) 21.8910
- *     .3f .2e .4g ~2       as printf has them; ~: organ_number_form
- *     size                 how many elements an array has; -20: how many more than 20, or than the member of a path
- *     sum.KEY              of the members KEY of an array; true is 1; sum.KEY:count: in that form
- *     s                    "s" unless the member, of an array its size, is 1
+ *     .3f .2e .4g ~2       formats of printf; ~: organ_number_form
+ *     size                 the length of an array; -20: by how much it exceeds 20, or the member at a path
+ *     sum.KEY              the sum of the members KEY of an array, true as 1; sum.KEY:count: in that form
+ *     s                    "s" unless the member (or the length of an array) is 1
  *     join                 strings of an array with commas; words: with spaces; shape: 64 x 320
- *     code, shell          set as code; as one word of a command line
+ *     code, shell          formatted as code; quoted as one word of a command line
  *     stem, module         a path up to its last dot; a key of an adapter without base_model.model.
- *     model                tiny (Qwen2ForCausalLM, safetensors, 3 files, 9.9 MB), of an object
- *     measured             20.692 +- 0.123: a number and its standard error, the member PATH_error, with decimals that
- *                          show two digits of
- *                          the error; "too large" of null. figure: the number alone; deviation: ", +- 0.123", nothing
- *                          where there is no
- *                          error. Before each: + with a sign, % (of 1) as percent, ~ with the sign for plus or minus
- *                        A number in such a form is "-" where it is null.
- *   {condition?A}        A, which may have braces itself, where the condition holds
- *   {condition?A|B}      else B
+ *     model                an object as tiny (Qwen2ForCausalLM, safetensors, 3 files, 9.9 MB)
+ *     measured             20.692 +- 0.123: a number and its standard error, the member PATH_error, with two digits of
+ *                          the error; null is "too large". figure: the number alone; deviation: ", +- 0.123", or
+ *                          nothing without an error. Prefixes: + with a sign, % (of 1) as percent, ~ with the sign for
+ *                          plus or minus
+ *                        A null number in any of these forms is "-".
+ *   {condition?A}        A, which may contain braces, if the condition is true
+ *   {condition?A|B}      A if the condition is true, else B
  *
- * A path (organ_json_at) is of the row that the sentence is about, of the whole report behind a slash:
- * "/parameters.dtype"; "." is the row
- * itself. A member that is not there is shown as
- * ORGAN_FIELD_MISSING, which no report may contain.
+ * A path (organ_json_at) starts at the row that the sentence describes; with a leading slash it starts at the report:
+ * "/parameters.dtype". "." is the row. A missing member is printed as ORGAN_FIELD_MISSING, which no report may contain.
  *
- * A condition is a path: it holds where the member is there and is not null, false, 0 or empty. "!path": where that
- * does not hold;
- * "path=VALUE", "path>VALUE": of a string, a number, or how many elements an array has; a VALUE
- * that begins with no digit or minus is a path beside a number; "A&B" before "A|B". */
+ * Conditions:
+ *   path                 true unless the member is missing, null, false, 0 or empty
+ *   !path                the opposite
+ *   path=VALUE           compares a string, a number or the length of an array; also path>VALUE. A number is compared
+ *                        with the member at the path VALUE if VALUE begins with neither a digit nor a minus
+ *   A&B, A|B             and, or; & binds more tightly */
 #ifndef ORGAN_WORDS_H
 #define ORGAN_WORDS_H
 
@@ -38,22 +37,22 @@
 #include <stdbool.h>
 #include <stdio.h>
 
-/* What stands in the place of a member that is not there; tests look for it. */
+/* The text that replaces a missing member; tests search reports for it. */
 #define ORGAN_FIELD_MISSING "(no member)"
 
-/* What the words are about. */
+/* The document and the row that the words describe. */
 typedef struct organ_scope {
     const json_t *report, *row;
 } organ_scope;
 
-/* Where they go: Markdown wants what comes from a document escaped, a page does that for all of it, a terminal must not
- * be harmed. */
+/* The output of the words. For Markdown the values of members are escaped; for a page nothing is, because it escapes
+ * all text; for a terminal control characters are made visible. */
 typedef enum organ_words_for { ORGAN_WORDS_TERMINAL, ORGAN_WORDS_MARKDOWN, ORGAN_WORDS_PAGE } organ_words_for;
 
-/* The member that a path names; NULL: there is none. */
+/* Returns the member at a path; NULL if there is none. */
 const json_t *organ_scope_at(const organ_scope *scope, const char *path);
 
-/* NULL holds. */
+/* Evaluates a condition; NULL is true. */
 bool organ_scope_holds(const organ_scope *scope, const char *condition);
 
 /* A number in one of these forms, from count to .4g, or ~2: with so many decimals, and no minus before a rounded 0; ~0:
@@ -61,7 +60,7 @@ bool organ_scope_holds(const organ_scope *scope, const char *condition);
 #define ORGAN_NUMBER_ROOM 400
 const char *organ_number_form(double x, const char *form, char out[ORGAN_NUMBER_ROOM]);
 
-/* The words as a string, for the caller to free; "" for NULL. NULL without memory, which counts as a refusal. */
+/* Returns the expanded words, which the caller frees; "" for NULL. NULL without memory, which counts as a refusal. */
 char *organ_words_text(const organ_scope *scope, const char *words, organ_words_for form);
 
 #endif

@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: MIT
- * What a model consists of, as views show it: sizes of its parts, and of the roles in each layer. */
+ * The composition of a model: sizes of its parts, and of the roles in each layer. */
 #ifndef ORGAN_ANATOMY_VIEW_H
 #define ORGAN_ANATOMY_VIEW_H
 

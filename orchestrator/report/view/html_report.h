@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: MIT
- * The page of any report, told by its "schema": one table knows them all. */
+ * Writes the page of any report; its "schema" selects the view. */
 #ifndef ORGAN_HTML_REPORT_H
 #define ORGAN_HTML_REPORT_H
 
@@ -10,16 +10,17 @@
 
 ORGAN_API_BEGIN
 
-/* For the caller to free. ORGAN_BAD_INPUT for a document without a schema, or with one that has no page. */
+/* Returns the page in *html, which the caller frees. ORGAN_BAD_INPUT for a document without a schema, or with one that
+ * has no page. */
 organ_status organ_html_report(const json_t *report, char **html, organ_error *error);
 
-/* The schemas that have a page, separated by ", ". */
+/* Writes the schemas that have a page, separated by ", ". */
 void organ_html_report_known(char *out, size_t size);
 
 /* Writes the page of the report to `path` as organ_text_write does. */
 organ_status organ_html_report_write(const char *path, const json_t *report, organ_error *error);
 
-/* The same beside the report's Markdown: its name with .html in place of .md. */
+/* Like organ_html_report_write; the path is that of the report's Markdown file with .html in place of .md. */
 organ_status organ_html_report_beside(const char *markdown_path, const json_t *report, organ_error *error);
 
 ORGAN_API_END

@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: MIT
- * What views of noises share: of orthogonality and of two pairs. */
+ * Fields and blocks shared by the views of orthogonality and of noise pairs. */
 #ifndef ORGAN_NOISE_VIEW_H
 #define ORGAN_NOISE_VIEW_H
 
@@ -10,7 +10,7 @@ enum { EVERY_NOISE_MODULE = 1500 }; /* rows of a table of modules on a page */
 #define FIELD_PROJECTION FIELD_TEXT("projection", "projection", ORGAN_FIELD_SHORTENS | ORGAN_FIELD_CODE)
 #define FIELD_LAYER      FIELD_WORDS("layer", "{layer>-1?{layer}|none}", 0)
 
-/* How many modules of a row lie within three deviations of chance. */
+/* The number of a row's modules whose z is within three standard deviations of chance. */
 #define FIELD_WITHIN FIELD_BY("|z|<=3", organ_noise_within_cell, 0)
 void organ_noise_within_cell(organ_table *table, const json_t *row);
 

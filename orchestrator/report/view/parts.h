@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: MIT
- * Words that stand in the views of several documents. */
+ * Words that the views of several documents share. */
 #ifndef ORGAN_VIEW_PARTS_H
 #define ORGAN_VIEW_PARTS_H
 
@@ -10,7 +10,8 @@
 #define MADE_WORDS(done, model)                                                                                        \
     "{dry_run?Dry run, nothing was written: |" done " }{" model ":model}\n{dry_run?would go into |into }{run.output}"
 
-/* The end of one: how long it took, and where the report stands, which of a single file is beside it. */
+/* The end of a terminal report: the duration, and the place of the report (for an output that is a single file, next to
+ * that file). */
 /* The plan of a dry run: bytes of the output, memory and time. */
 #define PLAN                                                                                                           \
     SECTION(ON_MARKDOWN, "dry_run&plan", "What the run takes"),                                                        \
@@ -27,7 +28,7 @@
 #define REPORT_PLACE      "{run.single_file?{run.output:stem}|{run.output}/organ/}"
 #define REPORT_LINE(name) LINES("!dry_run", "\nReport:  " REPORT_PLACE name " (and .html)\n")
 
-/* What must be read with killed weights. */
+/* Warnings about the counts of killed weights. */
 #define ERRATA(where, path)                                                                                            \
     CAUTIONS((where)&ON_TERMINAL, NULL, path, "Read with these numbers"),                                              \
         CAUTIONS((where)&ON_FILES, NULL, path, "Read this first")
@@ -65,7 +66,7 @@
         MATRICES_LEFT(if_, "no targets")
 extern const organ_field organ_left_matrix_fields[4];
 
-/* Of a list on a terminal so many lines, and what stands behind them. */
+/* The limit of lines of a list on a terminal, and the line that follows a shortened list. */
 #define SHOWN    20
 #define AND_MORE "and {more} more, all of them with --json"
 

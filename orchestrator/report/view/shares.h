@@ -20,7 +20,8 @@ typedef struct organ_share_of {
  * nothing; "rank_before" and "elements" are of modules that have them. NULL without memory. */
 json_t *organ_share_roles(const json_t *report, const organ_share_of *of);
 
-/* What each lower rank would explain, from the spectra, one panel a role: an SVG; NULL without memory. */
+/* Draws the share that each lower rank would explain, computed from the spectra, one panel for each role. Returns an
+ * SVG; NULL without memory. */
 char *organ_rank_curves(const json_t *report, const organ_share_of *of);
 
 /* A cell of such a row: "4" or "4-16". */

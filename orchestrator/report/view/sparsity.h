@@ -1,31 +1,30 @@
 /* SPDX-License-Identifier: MIT
- * What the views of a pruning and of its audit have in common: both count killed weights. */
+ * Blocks shared by the views of a pruning and of its audit: both count killed weights. */
 #ifndef ORGAN_SPARSITY_H
 #define ORGAN_SPARSITY_H
 
 #include "orchestrator/report/view/parts.h"
 
-/* A copy of the report with what is folded from its members as "fold":
+/* Returns a copy of the report with the member "fold", which is computed from the other members:
  *
  *   all       "tensors", "mean", "min", "max" over the percents of all target tensors, with the members of
  *             totals.target
  *   totals    both denominators as rows: "name", "killed", "elements", "percent"
  *   bars      the projections and all targets: "name", "percent", "min", "max", "killed", "elements", "of_full"
- *   layers    those of the report, with "label" ("none"), "name" ("layer 3") and, of their tensors' percents, "low" and
- *             "high"
- *   densest   the same, the most densely pruned first; "sparsest" is the last of them
- *   tensors   of very many those whose percent is farthest from the mean
+ *   layers    the report's layers, with "label" ("none"), "name" ("layer 3"), and the "low" and "high" of the percents
+ *             of their tensors
+ *   densest   the same layers, the most densely pruned first; "sparsest" is the last of them
+ *   tensors   if there are very many tensors: those whose percent is farthest from the mean
  *   bins      of "magnitudes", from the first with a weight in it: "place", "all" and "killed" in percent of the
  *             weights counted
- *   tiles     "tile_map", where it is whole
- *   alike     all target tensors are pruned equally densely: a method that was told a sparsity may reach it in every
- *             tensor
+ *   tiles     "tile_map", if it is complete
+ *   alike     all target tensors are pruned equally densely, as methods that reach a given sparsity in every tensor do
  *   target_percent, memory_mib
  *
  * NULL without memory. */
 json_t *organ_sparsity_fold(const json_t *report);
 
-/* Blocks about such a copy. */
+/* Fields and blocks for such a copy. */
 extern const organ_field organ_projection_fields[8], organ_total_fields[4], organ_sparse_layer_fields[5];
 #define PROJECTIONS(where, if_)                                                                                        \
     TABLE(where, if_, "projections", FIELDS(organ_projection_fields), .total = "all targets", .total_row = "fold.all", \
@@ -35,7 +34,7 @@ extern const organ_field organ_projection_fields[8], organ_total_fields[4], orga
 #define TOTALS(where, if_)                                                                                             \
     TABLE(where, if_, "fold.totals", FIELDS(organ_total_fields), .caption = "Killed weights over both denominators")
 
-/* On a page: killed weights by projection and by layer; the magnitudes of what was killed; one tensor, and all. */
+/* On a page: killed weights by projection and by layer; the magnitudes of the killed weights; single tensors. */
 enum { ORGAN_SPARSITY_BLOCKS = 11, ORGAN_MAGNITUDE_BLOCKS = 3, ORGAN_SPARSE_TENSOR_BLOCKS = 4 };
 extern const organ_block organ_sparsity_blocks[ORGAN_SPARSITY_BLOCKS], organ_magnitude_blocks[ORGAN_MAGNITUDE_BLOCKS],
     organ_sparse_tensor_blocks[ORGAN_SPARSE_TENSOR_BLOCKS];

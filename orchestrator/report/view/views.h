@@ -54,7 +54,7 @@ organ_status organ_report_terminal(const json_t *report, const organ_page *page,
 organ_status organ_report_tensors(const json_t *report, const organ_page *page, char **text, organ_error *error);
 organ_status organ_report_markdown(const json_t *report, char **text, organ_error *error);
 
-/* Plots of an organ.orthogonality/1 that are files beside the report too. */
+/* Plots of an organ.orthogonality/1 that are also written as files next to the report. */
 typedef struct organ_noise_plot {
     const char *name; /* "magnitude.svg" */
     const organ_panels_of *panels;
