@@ -14,15 +14,16 @@ typedef struct organ_audit_entry {
     unsigned status;
 } organ_audit_entry;
 
-/* Opens the file to add to it, and makes it, for its owner alone, where it is not there. */
+/* Opens the file for appending. Creates a missing file with access for its owner only. */
 organ_status organ_audit_log_open(const char *file, organ_audit_log **audit, organ_error *error);
 void organ_audit_log_close(organ_audit_log *audit); /* NULL is allowed */
 
-/* Opens the file of that name again: after the old one was moved away. On an error the old one goes on. */
+/* Opens the file with the same name again, for use after log rotation moved the old file away. On an error the log
+ * keeps writing to the old file. */
 organ_status organ_audit_log_reopen(organ_audit_log *audit, organ_error *error);
 
-/* One line. What cannot be written is counted, and told on stderr once until a line can be written again; the server
- * goes on. */
+/* Writes one line. A line that cannot be written is counted as lost; the first of a series is reported on stderr.
+ * The server keeps running. */
 void organ_audit_log_write(organ_audit_log *audit, const organ_audit_entry *entry);
 unsigned long long organ_audit_log_lost(organ_audit_log *audit);
 

@@ -14,7 +14,7 @@ enum MHD_Result organ_http_on_request(void *context, struct MHD_Connection *conn
                                       void **request);
 void organ_http_on_end(void *context, struct MHD_Connection *connection, void **request,
                        enum MHD_RequestTerminationCode code);
-/* Paths and queries are decoded by us: nothing is done here. */
+/* Leaves `text` unchanged: the server decodes paths and queries itself. */
 size_t organ_http_on_unescape(void *context, struct MHD_Connection *connection, char *text);
 void organ_http_on_message(void *context, const char *format, va_list list) __attribute__((format(printf, 2, 0)));
 void organ_http_on_slow(void *context, const char *peer);

@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: MIT
- * libmicrohttpd, loaded when a server is opened: it brings ten libraries for TLS along, which every other run would
- * load in vain. */
+ * Loads libmicrohttpd when a server is opened. The library depends on ten others for TLS, which runs without a
+ * server should not load. */
 #ifndef ORGAN_DAEMON_LIBRARY_H
 #define ORGAN_DAEMON_LIBRARY_H
 
@@ -30,7 +30,7 @@ typedef struct organ_mhd_functions {
 } organ_mhd_functions;
 extern organ_mhd_functions organ_mhd;
 
-/* Loads it, once for the process. ORGAN_IO if that fails, which then stays so. */
+/* Loads the library, once per process. ORGAN_IO if that fails; later calls then fail as well. */
 organ_status organ_daemon_library_open(organ_error *error);
 
 #endif

@@ -11,24 +11,24 @@ typedef struct organ_desk organ_desk;
 organ_status organ_desk_create(size_t threads, size_t most, organ_desk **desk, organ_error *error);
 void organ_desk_destroy(organ_desk *desk); /* after the last request was done; NULL is allowed */
 
-/* The request's connection is suspended and resumed when its handler has run. False, and nothing done, if too many wait
- * already. */
+/* Suspends the request's connection, runs the handler on a thread of the desk and resumes the connection. Returns
+ * false and does nothing if too many requests wait already. */
 bool organ_desk_take(organ_desk *desk, organ_server_request *request);
 
-/* Delays the reply that the request has already until `seconds` after the request began. The request takes no place in
- * the queue. False, and nothing done, after organ_desk_dismiss. */
+/* Delays the reply that the request already has until `seconds` after the request began. The request takes no place
+ * in the queue. Returns false and does nothing after organ_desk_dismiss. */
 bool organ_desk_delay(organ_desk *desk, organ_server_request *request, double seconds);
 
-/* Calls again the handlers that said organ_http_reply_later and whose time has come, and sends delayed replies.
- * organ_http_recall calls all handlers that wait, at once. */
+/* Calls the handlers again that called organ_http_reply_later and whose time has come, and sends delayed replies.
+ * organ_http_recall calls all waiting handlers at once. */
 void organ_desk_tick(organ_desk *desk);
-/* No request waits any more: those that wait, and later ones, get 503. NULL is allowed. */
+/* Answers 503 to all waiting requests and to all later ones. NULL is allowed. */
 void organ_desk_dismiss(organ_desk *desk);
 
-/* How many wait for a thread or for news, and may. */
+/* *now: the number of requests that wait for a thread or for news. *most: the largest number allowed. */
 void organ_desk_waiting(organ_desk *desk, size_t *now, size_t *most);
 
-/* Whether a request waits or is being handled, its connection not yet resumed. NULL: no. */
+/* Returns true if a request waits or is being handled and its connection is not yet resumed; false for NULL. */
 bool organ_desk_busy(organ_desk *desk);
 
 #endif

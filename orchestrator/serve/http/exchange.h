@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: MIT
- * What every area of the HTTP server is written against: a request, a reply, and the table of routes. */
+ * The interface between the HTTP server and its areas: request, reply, and the table of routes. */
 #ifndef ORGAN_HTTP_EXCHANGE_H
 #define ORGAN_HTTP_EXCHANGE_H
 
@@ -43,7 +43,7 @@ typedef enum organ_http_method {
     ORGAN_HTTP_METHODS
 } organ_http_method;
 
-/* Valid until the handler returns; what a stream needs later it copies. */
+/* Valid until the handler returns; a stream must copy all that it needs later. */
 typedef struct organ_server_request organ_server_request;
 
 organ_app *organ_http_app(const organ_server_request *request);
@@ -57,9 +57,9 @@ const char *organ_http_header(const organ_server_request *request, const char *n
 
 /* ---- reply ---- */
 
-/* Filled by a handler with exactly one of the functions below; a later one replaces an earlier one. If memory runs out
- * the reply becomes a 500 by itself. Headers of security, length, date and caching ("no-store" unless the handler set
- * Cache-Control) are the server's. */
+/* Filled by a handler with exactly one of the functions below; a later call replaces the effect of an earlier one.
+ * If memory runs out the reply becomes a 500. The server adds the headers for security, length, date and caching
+ * ("no-store" unless the handler set Cache-Control). */
 typedef struct organ_http_reply organ_http_reply;
 
 void organ_http_reply_json(organ_http_reply *reply, unsigned status,
@@ -70,8 +70,9 @@ void organ_http_reply_constant(organ_http_reply *reply, unsigned status, const c
                                size_t bytes);
 void organ_http_reply_empty(organ_http_reply *reply, unsigned status); /* 204 */
 
-/* application/problem+json (RFC 9457): {"type": "about:blank", "title": <of the status>, "status": ..., "detail": <the
- * message>}. The detail is made harmless like an organ_error and is what the log says about the refusal. */
+/* application/problem+json (RFC 9457): {"type": "about:blank", "title": <of the status>, "status": ..., "detail":
+ * <the message>}. Control characters in the detail are replaced, as in an organ_error. The log line of the request
+ * contains the detail. */
 void organ_http_problem(organ_http_reply *reply, unsigned status, const char *format, ...)
     __attribute__((format(printf, 3, 4)));
 /* The same with one more member, whose reference is taken. */
@@ -80,13 +81,15 @@ void organ_http_problem_with(organ_http_reply *reply, unsigned status, const cha
 /* The same for a fault: 400 for ORGAN_USAGE, 422 for ORGAN_BAD_INPUT, 500 for all others. */
 void organ_http_problem_of(organ_http_reply *reply, const organ_error *error);
 
-/* An open regular file, which is closed afterwards, with ETag, Last-Modified, If-None-Match, If-Modified-Since, Range
- * and If-Range (206, 304, 416). `name` is what a browser saves it as, and its type follows from it. A report of this
- * program is shown in a sandbox (organ_http_reply_as_report); everything else, also other HTML, is an attachment. */
+/* Sends an open regular file and closes it. Supports ETag, Last-Modified, If-None-Match, If-Modified-Since, Range
+ * and If-Range (206, 304, 416). `name` is the file name that browsers suggest for saving; its extension selects the
+ * media type. A report of this program is displayed in a sandbox (organ_http_reply_as_report); all other files,
+ * including other HTML, are sent as attachments. */
 void organ_http_reply_file(organ_http_reply *reply, const organ_server_request *request, int fd, const char *name);
 
 void organ_http_reply_header(organ_http_reply *reply, const char *name, const char *value); /* added; copies both */
-/* Whether If-None-Match of the request has this entity tag, weak or not: the client has what is to be sent. */
+/* Returns true if If-None-Match of the request contains this entity tag, weak or strong: the client has the current
+ * version. */
 bool organ_http_has_tag(const organ_server_request *request, const char *tag);
 /* Instead of the server's Content-Security-Policy, which is "default-src 'none'; frame-ancestors 'none'; ...". Static
  * text. */
@@ -95,10 +98,11 @@ void organ_http_reply_policy(organ_http_reply *reply, const char *content_securi
  * runs, without this server's origin, its cookie and any network. The page of the server shows reports in a frame. */
 void organ_http_reply_as_report(organ_http_reply *reply);
 
-/* A reply whose end is not known yet, as server-sent events are. No thread waits for it: `read` writes at most `room`
- * bytes that are there and never waits. Where it says WAIT it is called again after organ_http_wake, and at least every
- * `heartbeat` seconds (0: no), which is the occasion to send a comment that shows whether the client is still there.
- * When the server stops, streams end without being asked. */
+/* A reply of unknown length, for example server-sent events. No thread waits for it: `read` writes at most `room`
+ * bytes that are available and never blocks. After `read` returned ORGAN_STREAM_WAIT, the server calls it again
+ * after organ_http_wake, and at least every `heartbeat` seconds (0: no heartbeat); `read` can then send a comment,
+ * which reveals whether the client is still connected. When the server stops, it ends all streams without another
+ * call of `read`. */
 typedef enum organ_stream_state { ORGAN_STREAM_DATA, ORGAN_STREAM_WAIT, ORGAN_STREAM_END } organ_stream_state;
 typedef struct organ_http_stream {
     organ_stream_state (*read)(void *context, char *to, size_t room, size_t *bytes);
@@ -115,7 +119,7 @@ void organ_http_wake(organ_http_waker *waker);
 /* NULL without memory: then `close` was called. */
 organ_http_waker *organ_http_reply_stream(organ_http_reply *reply, const char *type, const organ_http_stream *stream);
 
-/* The reply says that a token is wrong: it is delayed for addresses that sent many wrong ones. */
+/* Marks the reply as the rejection of a wrong token: the server delays it for addresses that sent many wrong tokens. */
 void organ_http_reply_wrong_token(organ_http_reply *reply);
 
 /* Marks the connection of a request with a valid token, or of any request if the server needs no token (""): the server
@@ -131,28 +135,28 @@ double organ_http_waited(const organ_server_request *request); /* seconds since 
 
 /* ---- what handlers share ---- */
 
-/* A whole number of the query; `fallback` if it is not there. False after a 400 that names the parameter, what came and
- * what is allowed. */
+/* Reads a whole number from the query; `fallback` if the parameter is missing. Returns false after a 400 that names
+ * the parameter, its value and the allowed range. */
 bool organ_http_query_count(const organ_server_request *request, organ_http_reply *reply, const char *name,
                             uint64_t from, uint64_t to, uint64_t fallback, uint64_t *value);
 #define ORGAN_HTTP_BODY_LIMIT (1u << 20) /* bytes; longer bodies are refused */
-/* The body as a JSON object, for the caller to release: no key twice. NULL after 400 (not JSON; the message says
- * where), or 415 where Content-Type is not application/json. */
+/* Parses the body as a JSON object without duplicate keys, for the caller to release. NULL after 400 (malformed
+ * JSON; the message contains the position) or 415 (Content-Type is not application/json). */
 json_t *organ_http_body_json(const organ_server_request *request, organ_http_reply *reply);
 
 /* ---- the table of routes ---- */
 
-/* What a route takes and answers is described in orchestrator/serve/page/open_api.json, but for the page and its parts.
- */
+/* orchestrator/serve/page/open_api.json describes the requests and replies of all routes except the page and its
+ * parts. */
 typedef struct organ_http_route {
     organ_http_method method; /* GET answers HEAD too; other methods of a known path are 405 with Allow */
-    /* "/api/v1/jobs/{id}/events"; one "{path...}" takes one or more segments: "/api/v1/models/{path...}/tensors".
-     * Segments are matched before they are decoded: "%2F" does not separate them. The first row that fits is taken. */
+    /* "/api/v1/jobs/{id}/events"; one "{path...}" matches one or more segments: "/api/v1/models/{path...}/tensors".
+     * Segments are matched before they are decoded: "%2F" does not separate them. The first matching row is used. */
     const char *pattern;
     void (*handle)(const organ_server_request *request, organ_http_reply *reply);
     bool open;  /* answered without a token: what the page needs before it has logged in */
-    bool waits; /* may read the disk or wait for a lock for long: runs beside the threads that serve connections */
-    bool body;  /* has a body of JSON; elsewhere one is refused */
+    bool waits; /* may block on the disk or on a lock for long: the handler runs on a thread of the desk (desk.h) */
+    bool body;  /* accepts a JSON body; other routes reject one */
 } organ_http_route;
 
 /* A part of the server. Any function may be NULL. */
@@ -160,30 +164,29 @@ typedef struct organ_area {
     const organ_http_route *routes;
     size_t route_count;
     organ_status (*start)(organ_app *app, organ_error *error); /* before the first request */
-    void (*drain)(organ_app *app); /* the server is to stop: no request comes in any more, streams and replies are still
-                                      being sent */
+    void (*drain)(organ_app *app); /* the server is about to stop: no more requests arrive, streams and replies are
+                                    * still being sent */
     void (*stop)(organ_app *app);  /* no request is left; also after a start that failed */
     void (*metrics)(const organ_app *app, FILE *out); /* lines of Prometheus' text format, with HELP and TYPE */
 } organ_area;
 #define ORGAN_ROUTES(rows) .routes = rows, .route_count = sizeof(rows) / sizeof *(rows)
 
-/* ---- for areas that work beside requests ---- */
+/* ---- for areas with work outside of requests ---- */
 
-/* One of the areas has news: all requests that wait for some (organ_http_reply_later) are answered again. From any
- * thread. */
+/* Reports that an area has news: the server calls the handlers of all waiting requests (organ_http_reply_later)
+ * again. From any thread. */
 void organ_http_recall(const organ_app *app);
 
 /* A metric in Prometheus' text format; `type` is "counter" or "gauge". */
 void organ_http_metric(FILE *out, const char *name, const char *type, const char *help, unsigned long long value);
 
-/* A quota as two gauges: NAME is what is used now, NAME_limit the most that may be; 0: no limit, +Inf. */
+/* A quota as two gauges: NAME is the amount in use, NAME_limit the largest allowed amount; 0: no limit, +Inf. */
 void organ_http_quota(FILE *out, const char *name, const char *help, unsigned long long used, unsigned long long limit);
 
-/* Bytes of memory that a process has in use; 0 where that is not known. */
+/* Bytes of memory that a process has in use; 0 if unknown. */
 unsigned long long organ_http_resident(pid_t pid);
 
-/* Gives the calling thread, and those it will start, a lower priority than jobs have, which run on the same processors.
- */
+/* Gives the calling thread, and the threads it will start, a lower priority than the jobs on the same processors. */
 void organ_http_step_back(void);
 
 #endif

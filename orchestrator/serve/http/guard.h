@@ -10,16 +10,16 @@
 #define ORGAN_SESSION_COOKIE "organ_session"
 
 typedef struct organ_guard {
-    char address[64];         /* that is listened on, as it stands in a URL: "127.0.0.1", "[::1]" */
-    bool any_address;         /* all of the machine: then every address is a good host */
+    char address[64];         /* the address the server listens on, in the form used in URLs: "127.0.0.1", "[::1]" */
+    bool any_address;         /* the server listens on all addresses of the machine: any address is a valid host */
     const organ_words *hosts; /* further names */
-    bool encrypted;           /* its own site begins with https */
-    organ_tokens *tokens;     /* NULL: none is asked for */
+    bool encrypted;           /* the server's own origin begins with https */
+    organ_tokens *tokens;     /* NULL: no token is required */
 } organ_guard;
 
-/* "127.0.0.1:8935", "localhost", "[::1]:8935": whether the name in front of the port is one of ours. */
+/* Returns true if `host` ("127.0.0.1:8935", "localhost", "[::1]:8935") names this server; the port is ignored. */
 bool organ_guard_host(const organ_guard *guard, const char *host);
-/* All checks for a request that was routed; false after a reply of 400, 401, 403 or 421. */
+/* Runs all checks for a routed request; returns false after a reply of 400, 401, 403 or 421. */
 bool organ_guard_passes(const organ_guard *guard, const organ_server_request *request, organ_http_reply *reply);
 
 #endif

@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: MIT
- * The only way to files: names below one directory, resolved by the kernel so that none leads outside, whatever links
- * lie on the way. */
+ * The only way to files: names below one directory. The kernel resolves them such that no symbolic link leads
+ * outside. */
 #ifndef ORGAN_JAIL_H
 #define ORGAN_JAIL_H
 
@@ -20,24 +20,28 @@ void organ_jail_close(organ_jail *jail);             /* NULL is allowed */
 void organ_jail_walk(organ_jail *jail);              /* step by step from now on, for tests */
 const char *organ_jail_root(const organ_jail *jail); /* its real path, absolute, without a slash at the end (but "/") */
 
-/* All paths are relative to the root, '/' between segments; "" or "." is the root. Every function gives 0 or the HTTP
- * status that fits, with a message that shows the path as it was asked for and nothing of where the root is: 400 a path
- * that is none (absolute, "..", ".", empty segments, backslashes, control characters, invalid UTF-8, too long), 403 it
- * leads over a link or to a hidden name or may not be read, 404 there is none, 409 it is there but of the wrong kind,
- * 500 the system failed. Hidden are all names that begin with a dot. */
+/* All paths are relative to the root, '/' between segments; "" or "." is the root. Hidden are all names that begin
+ * with a dot. Every function returns 0 or an HTTP status, with a message that contains the path of the request but
+ * not the location of the root:
+ *   400  malformed path: absolute, "..", ".", empty segments, backslashes, control characters, invalid UTF-8, too
+ *   long
+ *   403  the path contains a link or a hidden name, or may not be read
+ *   404  no such file or directory
+ *   409  exists but has the wrong kind
+ *   500  the system call failed */
 
-/* A regular file for reading. *about may be NULL. */
+/* Opens a regular file for reading. *about may be NULL. */
 unsigned organ_jail_file(const organ_jail *jail, const char *path, int *fd, struct stat *about, organ_error *error);
 
-/* What there is: file or directory, without links. */
+/* Reads the attributes of a file or directory; rejects links. */
 unsigned organ_jail_look(const organ_jail *jail, const char *path, struct stat *about, organ_error *error);
 
-/* Whether a program may read `path`: it exists, and no link is on the way. *absolute, unless NULL, is its absolute
+/* Checks that a program may read `path`: it exists and contains no link. *absolute, unless NULL, is its absolute
  * path, to be freed. */
 unsigned organ_jail_input(const organ_jail *jail, const char *path, char **absolute, organ_error *error);
 
-/* Whether a program may write `path`: its parent is a directory below the root, no link is on the way, and it is not a
- * link itself; whether it exists is the program's matter. */
+/* Checks that a program may write `path`: its parent is a directory below the root, and no segment is a link. `path`
+ * itself may exist or not. */
 unsigned organ_jail_output(const organ_jail *jail, const char *path, organ_error *error);
 
 typedef struct organ_jail_entry {
@@ -53,7 +57,7 @@ unsigned organ_jail_list(const organ_jail *jail, const char *path, size_t most, 
                          size_t *count, bool *cut, organ_error *error);
 void organ_jail_list_free(organ_jail_entry *entries, size_t count);
 
-/* Takes "ROOT/" out of a message wherever it stands, in place: where the root is on this machine is not for clients. */
+/* Removes each "ROOT/" from a message, in place: clients must not learn where the root is on this machine. */
 void organ_jail_unroot(const organ_jail *jail, char *message);
 
 #endif

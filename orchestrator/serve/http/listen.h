@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: MIT
- * The socket that is listened on. */
+ * The listening socket. */
 #ifndef ORGAN_HTTP_LISTEN_H
 #define ORGAN_HTTP_LISTEN_H
 
@@ -9,14 +9,14 @@
 
 typedef struct organ_listening {
     int fd;
-    char address[64]; /* as it stands in a URL: "127.0.0.1", "[::1]" */
+    char address[64]; /* in the form used in URLs: "127.0.0.1", "[::1]" */
     unsigned port;
     bool loopback; /* only programs on this machine reach it */
     bool any;      /* all addresses of the machine */
 } organ_listening;
 
-/* ORGAN_USAGE where the text is no address with a port; or where it is not loopback and `guarded` (there is a token) is
- * false. ORGAN_IO where the system refuses. */
+/* ORGAN_USAGE if the text is not an address with a port, or if the address is not loopback and `guarded` (a token is
+ * configured) is false. ORGAN_IO if a system call fails. */
 organ_status organ_http_listen(const char *text, bool guarded, organ_listening *listening, organ_error *error);
 
 #endif

@@ -33,13 +33,13 @@ struct organ_http_reply {
     const void *data;   /* REPLY_CONSTANT */
     size_t size;        /* of both */
     int fd;             /* REPLY_FILE */
-    uint64_t from, run; /* of the file: what is sent */
+    uint64_t from, run; /* of the file: first byte and number of bytes to send */
     double later; /* REPLY_LATER: when the handler is called again at the latest, in seconds since the request began */
     organ_http_waker *waker;
     const char *policy;
     organ_http_field headers[MOST_REPLY_HEADERS]; /* both freed */
     size_t header_count;
-    bool wrong_token; /* it is a refusal that may have to wait */
+    bool wrong_token; /* the rejection of a wrong token, which may be delayed */
     char why[400];    /* for the log: why a request was refused */
 };
 
@@ -67,7 +67,7 @@ struct organ_server_request {
     const char *line; /* the same in the library's memory */
     char *path;       /* decoded */
     char verb[16];
-    char address[64]; /* where it comes from: the peer's, or what a trusted proxy says */
+    char address[64]; /* address of the client: the peer's, or the one reported by a trusted proxy */
     char bearer[64];  /* the name of the token; "": none */
     char job[40];     /* "": none */
     organ_http_method method;
@@ -96,7 +96,8 @@ bool organ_http_library_is_strict(void); /* it can be asked to refuse such reque
 
 /* Splits and decodes the target: fills path and query. False after a 400. */
 bool organ_http_target_read(organ_server_request *request);
-/* One segment or value in place, each %XX once. NULL is the good answer, else what is wrong with it. */
+/* Decodes one segment or value in place, each %XX once. Returns NULL on success, otherwise a description of the
+ * error. */
 const char *organ_http_decode(char *text, bool form);
 
 /* ---- routing.c ---- */
@@ -108,34 +109,35 @@ bool organ_http_routed(organ_server_request *request);
 
 /* ---- reply.c ---- */
 
-/* Replaces what was there. */
+/* Discards the current content of the reply. */
 void organ_http_reply_clear(organ_http_reply *reply);
 /* Closes its stream and frees it. */
 void organ_http_waker_discard(organ_http_waker *waker);
 
 /* ---- quotas.c ---- */
 
-/* What the server has limits for, and the lines that the audit log lacks: Prometheus' text format. */
+/* Writes the usage and limits of the server, and the number of lines missing from the audit log, in Prometheus' text
+ * format. */
 void organ_http_quotas_print(const organ_server_request *request, FILE *out);
 
 /* ---- send.c ---- */
 
 /* Gives the reply to the connection. */
 enum MHD_Result organ_http_send(organ_server_request *request);
-/* Sends the reply, of bytes, past the library, and ends the connection, whose own answer to a request that it refuses
- * is lost then. */
+/* Writes a reply of bytes directly to the socket, bypassing the library, and ends the connection. The library's own
+ * answer to a request that it rejects is lost then. */
 void organ_http_send_at_once(organ_server_request *request);
 
 /* ---- refused.c ---- */
 
-/* The library has said, in the thread of the connection, that it refuses a request with this status: answers in its
- * place where that cannot do so itself. */
+/* Called in the thread of the connection when the library has logged that it rejects a request with this status.
+ * Sends the reply itself if the library cannot. */
 void organ_http_refused(organ_server *server, unsigned status);
 
 /* ---- stream.c ---- */
 
 struct MHD_Response *organ_http_stream_response(organ_server_request *request);
-/* Wakes what waits longer than its heartbeat; all of them if the server stops. */
+/* Wakes streams that have been idle longer than their heartbeat; all streams if the server stops. */
 void organ_http_streams_tick(organ_server *server);
 
 #endif

@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: MIT
- * Whose word is taken for where a request comes from. */
+ * Trusted proxies: which X-Forwarded-For headers the server uses. */
 #ifndef ORGAN_HTTP_PROXIES_H
 #define ORGAN_HTTP_PROXIES_H
 
@@ -9,7 +9,7 @@
 #include <stdbool.h>
 #include <stddef.h>
 
-/* One network, IPv4 as IPv6 has it (::ffff:a.b.c.d). */
+/* One network; IPv4 addresses in their IPv6 form (::ffff:a.b.c.d). */
 typedef struct organ_network {
     unsigned char address[16];
     unsigned bits;
@@ -20,13 +20,14 @@ typedef struct organ_proxies {
     size_t count;
 } organ_proxies;
 
-/* Reads "10.0.0.0/8", "192.0.2.1", "2001:db8::/32". ORGAN_USAGE where one is none, or has bits behind its prefix. */
+/* Parses "10.0.0.0/8", "192.0.2.1", "2001:db8::/32". ORGAN_USAGE if an entry is malformed or has bits set after its
+ * prefix. */
 organ_status organ_proxies_read(const organ_words *words, organ_proxies *proxies, organ_error *error);
 
-/* Where a request comes from: `peer` is who sent it, `forwarded` the values of its X-Forwarded-For, joined by ',', NULL
- * if there is none. Each proxy adds at the end whom it got the request from, so it is read from the end, as long as who
- * wrote it is trusted: the first address that is no trusted proxy is the one. What is no address ends that: the last
- * one that was good counts. */
+/* Finds the address of the client. `peer` is the sender of the request; `forwarded` is the values of its
+ * X-Forwarded-For, joined by ',', or NULL. Each proxy appends the address that it received the request from, so the
+ * list is read from the end, as long as the writer of an entry is trusted: the first address that is not a trusted
+ * proxy is the client. Reading stops at an entry that is not an address; the last valid address is the client then. */
 void organ_proxies_client(const organ_proxies *proxies, const char *peer, const char *forwarded, char *address,
                           size_t size);
 

@@ -14,9 +14,9 @@ typedef struct organ_secret_file {
     struct stat about;
 } organ_secret_file;
 
-/* Reads it; a pipe does as well. `what` must be kept from other users ("the key"): ORGAN_BAD_INPUT for a file that all
- * users may read or change; NULL: it is no secret. ORGAN_BAD_INPUT for one of more than `most` bytes; ORGAN_IO. To be
- * wiped whatever it returns. */
+/* Reads the file, which may be a pipe. `what` is the name of the secret for messages ("the key"); NULL: the content
+ * is not secret. ORGAN_BAD_INPUT if a secret may be read or changed by all users, or if the file has more than
+ * `most` bytes; ORGAN_IO. The caller must wipe *secret for every return value. */
 organ_status organ_secret_file_read(const char *file, const char *what, size_t most, organ_secret_file *secret,
                                     organ_error *error);
 void organ_secret_file_wipe(organ_secret_file *secret);

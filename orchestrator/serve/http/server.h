@@ -6,39 +6,43 @@
 #include "orchestrator/serve/http/exchange.h"
 #include "orchestrator/serve/http/options.h"
 
-/* Everything is answered by our own code, with a problem in JSON and the headers of security, but for what
- * libmicrohttpd (0.9.75) refuses before we are asked. It does so with a constant page of HTML without headers of ours,
- * in which nothing of the request stands, and ends the connection:
+/* Our own code answers all requests, with a problem in JSON and the headers for security, except those that
+ * libmicrohttpd (0.9.75) rejects before it calls us. For these the library sends a constant HTML page without our
+ * headers and without any text of the request, and ends the connection:
  *
- *   400  a request line whose last word is not "HTTP/d.d"; a header or a trailer without a colon; a chunk whose length
- * is none 413  a chunk's length beyond 2^64 414  a target, 431 headers, that do not fit into the 32 KiB that a
- * connection has 505  HTTP/0.x and HTTP/2.0 to HTTP/9.9
+ *   400  a request line whose last word is not "HTTP/d.d"; a header or a trailer without a colon; a malformed chunk
+ *   length
+ *   413  a chunk length above 2^64
+ *   414  a target, 431 headers, that do not fit into the 32 KiB of a connection
+ *   505  HTTP/0.x and HTTP/2.0 to HTTP/9.9
  *
- * A first line that is not even two words, and a query with more parameters than fit into those 32 KiB, end the
- * connection without a reply. After cookies that do not fit, the head of the reply comes twice. refused.c answers,
- * once, a Content-Length that is none (400) or beyond 2^64 (413), and chunk extensions that do not fit into the 32 KiB
- * (413).
+ * A first line of fewer than two words, and a query with more parameters than fit into those 32 KiB, end the
+ * connection without a reply. After cookies that do not fit, the head of the reply is sent twice. refused.c answers,
+ * once, a malformed Content-Length (400) or one above 2^64 (413), and chunk extensions that do not fit into the 32
+ * KiB (413).
  *
- * libmicrohttpd 1.0 is asked to be strict: it refuses all heads that others may read differently by such a page, which
- * head.c does for the older one, lengths among them, each once; of a query that does not fit it says 431. */
+ * libmicrohttpd 1.0 runs in strict mode: with such a page it rejects all heads that other programs may parse
+ * differently. For the older version head.c does so, including malformed lengths, each once. A query that does not
+ * fit is a 431 there. */
 
 typedef struct organ_server organ_server;
 
-/* Opens the root, reads the token (the options are copied, what they point to is not), starts the areas (a list that
- * ends with NULL) and listens. ORGAN_USAGE where the options do not go together or the address is none, ORGAN_IO where
- * the system refuses (port in use). *server is NULL on error. */
+/* Opens the root, reads the tokens, starts the areas (a list that ends with NULL) and listens. The options are
+ * copied; the data they point to is not and must outlive the server. ORGAN_USAGE if options contradict each other or
+ * the address is malformed, ORGAN_IO if a system call fails (port in use). *server is NULL on error. */
 organ_status organ_server_open(const organ_serve_options *options, const organ_area *const *areas,
                                organ_server **server, organ_error *error);
-/* "http://127.0.0.1:8935/"; with the port that was chosen where port 0 was asked for. */
+/* "http://127.0.0.1:8935/"; contains the chosen port if port 0 was requested. */
 const char *organ_server_url(const organ_server *server);
 unsigned organ_server_port(const organ_server *server);
-/* To be called several times a second: connections that are too slow, heartbeats of streams. */
+/* Closes connections that are too slow and sends heartbeats of streams. Call it several times a second. */
 void organ_server_tick(organ_server *server);
-/* Reads the tokens, the certificate and its key again, and opens the audit log again, as its file may have been moved
- * away. Tells on stderr; what is malformed stays as it was. By the thread that ticks. */
+/* Reads the tokens, the certificate and its key again, and reopens the audit log, whose file may have been moved
+ * away. Reports on stderr; the previous version of a malformed file remains in use. Call it from the thread that
+ * calls organ_server_tick. */
 void organ_server_renew(organ_server *server);
-/* No new connections; streams end, replies under way are finished (at most `seconds`), then the areas stop. NULL is
- * allowed. */
+/* Accepts no new connections, ends streams, finishes replies in progress (for at most `seconds`), then stops the
+ * areas. NULL is allowed. */
 void organ_server_close(organ_server *server, unsigned seconds);
 
 #endif

@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: MIT
- * A server from inside. */
+ * Private to this room: the server and the wakers of its streams. */
 #ifndef ORGAN_SERVER_PARTS_H
 #define ORGAN_SERVER_PARTS_H
 
@@ -22,7 +22,7 @@
 struct organ_http_waker {
     pthread_mutex_t lock;
     organ_http_stream stream;
-    struct organ_server *server; /* NULL until it is sent */
+    struct organ_server *server; /* NULL until the reply is sent */
     struct MHD_Connection *connection;
     struct organ_request_tally *tally;
     size_t *sent; /* of the request, which outlives every read */
@@ -49,7 +49,7 @@ struct organ_server {
     organ_desk *desk;
     struct MHD_Daemon *daemon;
     int stopping;        /* atomic */
-    uint64_t body_bytes; /* atomic: of all bodies that are held */
+    uint64_t body_bytes; /* atomic: bytes of all bodies in memory */
     unsigned answering;  /* atomic: requests between their last byte and that of their reply */
     pthread_mutex_t stream_lock;
     LIST_HEAD(, organ_http_waker) streams; /* all that are open */

@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: MIT
- * What the server has done, counted for /metrics. Any thread. */
+ * Counters of the server for /metrics. Thread-safe. */
 #ifndef ORGAN_HTTP_TALLY_H
 #define ORGAN_HTTP_TALLY_H
 
@@ -10,7 +10,7 @@ typedef struct organ_request_tally organ_request_tally;
 organ_request_tally *organ_tally_create(void); /* NULL without memory */
 void organ_tally_destroy(organ_request_tally *tally);
 
-/* One request that is over; `route` is NULL where none was found. */
+/* Counts one finished request; `route` is NULL if none matched. */
 void organ_tally_request(organ_request_tally *tally, const organ_http_route *route, unsigned status, double seconds);
 void organ_tally_bytes(organ_request_tally *tally, uint64_t bytes); /* of bodies that were sent */
 void organ_tally_connection(organ_request_tally *tally, bool opened);

@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: MIT
- * Encrypted connections by libmicrohttpd, which uses GnuTLS: the certificate and the key are read and checked here,
- * before anything listens. */
+ * Encrypted connections by libmicrohttpd, which uses GnuTLS: this file reads and checks the certificate and the key
+ * before the server listens. */
 #ifndef ORGAN_HTTP_TLS_H
 #define ORGAN_HTTP_TLS_H
 
@@ -10,20 +10,20 @@
 
 typedef struct organ_tls organ_tls;
 
-/* Both files are PEM; the certificate's may hold those of its issuers behind it. ORGAN_BAD_INPUT, with the name of the
- * file, where one is malformed, they do not belong together, or the key's may be read or changed by all users. ORGAN_IO
- * where one cannot be read, or the library was built without TLS. One at a time in a process: the library asks for a
- * certificate without saying for which server. */
+/* Both files are PEM; the certificate may be followed by those of its issuers. ORGAN_BAD_INPUT, with the name of the
+ * file, if one is malformed, if the key does not belong to the certificate, or if all users may read or change the
+ * key. ORGAN_IO if one cannot be read, or if the library was built without TLS. At most one organ_tls per process:
+ * the callback by which the library requests a certificate does not identify the server. */
 organ_status organ_tls_open(const char *certificate, const char *key, organ_tls **tls, organ_error *error);
 void organ_tls_close(organ_tls *tls); /* after the daemon has stopped; NULL is allowed */
 
 /* Reads both files again; new connections get the new certificate. On an error the old one stays. */
 organ_status organ_tls_renew(organ_tls *tls, organ_error *error);
 
-/* Sends to a session (a gnutls_session_t) what fits without waiting, and that nothing more will come. */
+/* Sends as many bytes to a session (a gnutls_session_t) as fit without blocking, and announces the end of the data. */
 void organ_tls_send(void *session, const char *data, size_t bytes);
 
-/* What the daemon is started with: two options. */
+/* The options for starting the daemon. */
 enum { ORGAN_TLS_OPTIONS = 2 };
 void organ_tls_options(struct MHD_OptionItem options[ORGAN_TLS_OPTIONS]);
 

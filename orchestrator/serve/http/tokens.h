@@ -1,5 +1,6 @@
 /* SPDX-License-Identifier: MIT
- * Who may ask for what: the file of tokens, and the sessions that browsers get for them. Any thread. */
+ * Tokens with their rights, read from a file, and the sessions that browsers get in exchange for a token.
+ * Thread-safe. */
 #ifndef ORGAN_HTTP_TOKENS_H
 #define ORGAN_HTTP_TOKENS_H
 
@@ -10,10 +11,10 @@
 
 #define ORGAN_SESSION_DIGITS 64
 
-/* What a token is good for: GET alone, or everything. */
+/* The rights of a token: GET only, or all methods. */
 typedef enum organ_access { ORGAN_ACCESS_READ, ORGAN_ACCESS_RUN } organ_access;
 
-/* Who has shown a token or the session of one. */
+/* The owner of the token or session that a request presented. */
 typedef struct organ_bearer {
     char name[64];
     organ_access access;
@@ -21,29 +22,30 @@ typedef struct organ_bearer {
 
 typedef struct organ_tokens organ_tokens;
 
-/* The file has a line for each token: NAME, ROLE (read or run) and the token, with white space between; empty lines and
- * those that begin with '#' are left out. A file with one word alone is one token with the name "token" that may run.
- * Tokens have 16 to 1024 visible ASCII characters. ORGAN_BAD_INPUT, without a word of a token, where it is something
- * else, or a file that everybody may read or write. *open_to_group: the mode lets the file's group read it. */
+/* Each line of the file is NAME, ROLE (read or run) and the token, separated by white space; empty lines and lines
+ * that begin with '#' are skipped. A file with a single word is one token with the name "token" and the role run.
+ * Tokens have 16 to 1024 visible ASCII characters. ORGAN_BAD_INPUT if the file is malformed or all users may read or
+ * write it; the message contains no part of a token. *open_to_group: the mode lets the file's group read it. */
 organ_status organ_tokens_open(const char *file, organ_tokens **tokens, bool *open_to_group, organ_error *error);
 void organ_tokens_close(organ_tokens *tokens); /* NULL is allowed */
 size_t organ_tokens_count(organ_tokens *tokens);
 
-/* Reads the file again if it is another one than was read last, or `anyway`. True if it did. On an error the tokens
- * stay as they were, and the same file is not read again. Sessions of tokens that are the same as before stay valid. */
+/* Reads the file again if it was replaced or changed since the last read, or if `anyway`. Returns true if it did. On
+ * an error the tokens remain unchanged, and the same file is not read again. Sessions of unchanged tokens stay
+ * valid. */
 bool organ_tokens_renew(organ_tokens *tokens, bool anyway, organ_error *error);
 
-/* Whether it is one of the tokens, or the session of one, in a time that does not depend on where they differ; *who has
- * it then. */
+/* Checks whether `given` is one of the tokens, or the session of one, and sets *who to its owner. The time does not
+ * depend on the position of the first difference. */
 bool organ_tokens_know(organ_tokens *tokens, const char *given, organ_bearer *who);
 bool organ_tokens_know_session(organ_tokens *tokens, const char *given, organ_bearer *who);
-/* The same as organ_tokens_know, with the session that belongs to it. */
+/* Checks a token like organ_tokens_know and returns the session that belongs to it. */
 bool organ_tokens_login(organ_tokens *tokens, const char *given, organ_bearer *who,
                         char session[ORGAN_SESSION_DIGITS + 1]);
 
 /* Compares in a time that does not depend on where the two differ. */
 bool organ_secret_is(const char *secret, const char *given);
-/* A number that nobody can guess, in digits of base 16. */
+/* A random session id in hexadecimal digits, from the system's generator. */
 organ_status organ_session_make(char session[ORGAN_SESSION_DIGITS + 1], organ_error *error);
 
 #endif

@@ -29,12 +29,12 @@ void organ_watch_admit(organ_watched *watched);
 bool organ_watched_admitted(const organ_watched *watched); /* set by the thread of the connection, or of its request */
 /* Returns whether the watch has shut the connection down: the client does not receive its reply. */
 bool organ_watched_is_cut(const organ_watched *watched);
-/* From now on it has so many seconds; 0: as long as it takes. */
+/* Sets the deadline of a connection to `seconds` from now; 0: no deadline. */
 void organ_watch_until(organ_connection_watch *watch, organ_watched *watched, unsigned seconds);
-/* What its connection is about now, NULL at first; gives back what that was before. By the thread of the connection
- * only. */
+/* Attaches a pointer to the connection and returns the one attached before, at first NULL. Only by the connection's
+ * thread. */
 void *organ_watched_hold(organ_watched *watched, void *held);
-/* Calls `look` for what the connections of this thread are about. */
+/* Calls `look` with the attached pointer of each connection of the calling thread. */
 void organ_watch_own(organ_connection_watch *watch, void (*look)(void *context, void *held), void *context);
 const char *organ_watched_peer(const organ_watched *watched);
 size_t organ_watch_count(organ_connection_watch *watch);
