@@ -1,12 +1,10 @@
 /* SPDX-License-Identifier: MIT
- * Restrictions that a process puts on itself and cannot remove: Landlock for files, seccomp for system calls; and what
- * a child does before
- * it becomes another program. In goes what the process is for, out comes one that can do no more than that. Both are
- * asked of the kernel:
- * where it has one of them only, that one is used.
+ * Restrictions that a process sets for itself and cannot remove: Landlock for files, seccomp for system calls; and
+ * the preparation of a child process before exec. If the kernel supports only one of the two mechanisms, that one is
+ * used.
  *
- *   landlock.c   which files
- *   seccomp.c    which system calls
+ *   landlock.c   files
+ *   seccomp.c    system calls
  *   child.c      descriptors, signals, environment */
 #ifndef ORGAN_CONFINE_H
 #define ORGAN_CONFINE_H
@@ -14,7 +12,7 @@
 #include <stdbool.h>
 #include <stddef.h>
 
-/* Programs with a sanitizer look at themselves from a second process, and take terabytes of address space. */
+/* Sanitizers inspect the program from a second process and reserve terabytes of address space. */
 #if defined __has_feature
 #if __has_feature(address_sanitizer) || __has_feature(thread_sanitizer) || __has_feature(memory_sanitizer)
 #define ORGAN_SANITIZED 1
@@ -27,62 +25,63 @@
 #define ORGAN_SANITIZED 0
 #endif
 
-/* ---- what the kernel has ---- */
+/* ---- support by the kernel ---- */
 
 typedef struct organ_confinement {
-    int landlock; /* its version; 0: none, or one with which directories could not be renamed (before Linux 5.19) */
-    bool seccomp; /* filters of system calls, on a processor whose calls are known here */
+    int landlock; /* version; 0: none, or one without renaming of directories (before Linux 5.19) */
+    bool seccomp; /* filters of system calls, on a processor whose call numbers are listed here */
 } organ_confinement;
 
 organ_confinement organ_confinement_of_kernel(void);
 
-/* What is missing and what that leaves open, as a sentence in `text`; "" if nothing is. */
+/* Writes a sentence about missing mechanisms and the actions that are therefore possible; "" if none is missing. */
 void organ_confinement_lacks(const organ_confinement *has, char *text, size_t size);
 
 /* ---- Landlock ---- */
 
-/* Confines the calling thread and what it will execute: reading and writing below the directory `root`, reading of the
- * system's libraries and of what tells about the machine, executing of the file `program` (a descriptor, O_PATH does)
- * and of what the system's loader needs. Nothing else of the file system, no TCP, no signals to others as far as the
- * kernel knows these. false with errno if it could not be done, in whole or in part. `version` is not 0. Makes system
- * calls only: may be called between fork and exec. */
+/* Confines the calling thread and the programs it will execute. Allowed are reading and writing below the directory
+ * `root`, reading the system's libraries and its descriptions of the machine, and executing the file `program` (a
+ * descriptor, may be O_PATH) and the system's loader. All other files, TCP, and signals to other processes are
+ * denied, as far as the kernel supports it. Returns false with errno if any restriction could not be set. `version`
+ * is not 0. Makes system calls only, so it may be called between fork and exec. */
 bool organ_confine_files(int version, int root, int program);
 
-/* The same for a process that reads below `root` and does nothing else. */
+/* The same for a process that only reads below `root`. */
 bool organ_confine_reading(int version, int root);
 
 /* ---- seccomp ---- */
 
-/* Calls that are not listed give EPERM, those that were not known when this was written ENOSYS, so that the C library
- * takes older ones. */
+/* Unlisted calls return EPERM; calls that are newer than this list return ENOSYS, so that the C library falls back
+ * to older ones. */
 typedef enum organ_calls {
-    ORGAN_CALLS_OF_JOBS,   /* files, memory, threads; no sockets, no new processes; the one exec of
-                              ORGAN_PROGRAM_DESCRIPTOR is left */
+    ORGAN_CALLS_OF_JOBS,   /* files, memory, threads; no sockets, no new processes; one exec, of
+                            * ORGAN_PROGRAM_DESCRIPTOR */
     ORGAN_CALLS_NO_EXEC,   /* everything but exec: for a job, once it has started */
-    ORGAN_CALLS_OF_READERS /* opening files for reading, reading, memory, and an open socket; exec, sockets and ptrace
-                              kill the process */
+    ORGAN_CALLS_OF_READERS /* opening files for reading, reading, memory, and an open socket; exec, sockets and
+                            * ptrace kill the process */
 } organ_calls;
 
-/* false with errno if it could not be done. Gives up new privileges for good. May be called between fork and exec. */
+/* Returns false with errno if the filter could not be set. Sets no_new_privs. May be called between fork and exec. */
 bool organ_confine_calls(organ_calls calls);
 
-/* In the environment of a job that has to refuse exec itself: organ_confine_started does so where it stands. False with
- * errno if it could not be done. */
+/* Marks the environment of a job that must disable exec itself: organ_confine_started does so if the variable is
+ * set. Returns false with errno on failure. */
 #define ORGAN_CONFINED_VARIABLE "ORGAN_CONFINED=seccomp"
 bool organ_confine_started(void);
 
 /* ---- a child up to exec ---- */
 
-/* The variables of this environment that a child gets: those of language, time zone, kernels and sanitizers, and
- * ORGAN_CONFINED_VARIABLE if `confined`. An array to be freed, whose strings are the environment's; NULL without
- * memory. */
+/* Selects the variables of this environment that a child gets: those for language, time zone, kernels and
+ * sanitizers, and ORGAN_CONFINED_VARIABLE if `confined`. Returns an array to be freed, whose strings are those of
+ * the environment; NULL without memory. */
 char **organ_child_environment(bool confined);
 
 /* For a child between fork and exec: system calls only. */
 enum { ORGAN_PROGRAM_DESCRIPTOR = 3 };
-void organ_child_plain_signals(void);        /* none is caught, ignored or blocked */
-int organ_child_lift(int fd);                /* the same above the numbers that are given out; -1 with errno */
-bool organ_child_place(int fd, int number);  /* it gets this number, also for the program that is executed */
-void organ_child_close_from(int descriptor); /* it and all above it */
+void organ_child_plain_signals(void);        /* resets all signals: none caught, ignored or blocked */
+int organ_child_lift(int fd);                /* duplicates fd to a number above those assigned to the child; -1 with
+                                              * errno */
+bool organ_child_place(int fd, int number);  /* duplicates fd to this number, without close-on-exec */
+void organ_child_close_from(int descriptor); /* closes this descriptor and all above it */
 
 #endif

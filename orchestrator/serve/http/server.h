@@ -10,10 +10,11 @@
  * libmicrohttpd (0.9.75) rejects before it calls us. For these the library sends a constant HTML page without our
  * headers and without any text of the request, and ends the connection:
  *
- *   400  a request line whose last word is not "HTTP/d.d"; a header or a trailer without a colon; a malformed chunk
- *   length
+ *   400  a request line whose last word is not "HTTP/d.d"; a header or a trailer without a colon; a malformed
+ *        chunk length
  *   413  a chunk length above 2^64
- *   414  a target, 431 headers, that do not fit into the 32 KiB of a connection
+ *   414  a target that does not fit into the 32 KiB of a connection
+ *   431  headers that do not fit into these 32 KiB
  *   505  HTTP/0.x and HTTP/2.0 to HTTP/9.9
  *
  * A first line of fewer than two words, and a query with more parameters than fit into those 32 KiB, end the

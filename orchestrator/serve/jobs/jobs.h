@@ -1,13 +1,13 @@
 /* SPDX-License-Identifier: MIT
- * Verbs as jobs. In comes a verb with its arguments as JSON, out come a process that does it and what it says: its
- * progress, its events as
- * a stream, its report. Jobs wait in a queue, survive the server, and can be cancelled and resumed.
+ * Verbs as jobs. A request names a verb and its arguments as JSON; a process runs the verb; clients read its
+ * progress, its events as a stream, and its report. Jobs wait in a queue, survive a restart of the server, and can
+ * be cancelled and resumed.
  *
  *   words.h      JSON -> command line, with every path checked
- *   store.h      a job on the disk: ROOT/.organ/jobs/ID
- *   process.h    its process (confined by orchestrator/serve/confine); memory.h: what that may take
+ *   store.h      the directory of a job: ROOT/.organ/jobs/ID
+ *   process.h    its process (confined by orchestrator/serve/confine); memory.h: the memory limit of the process
  *   keeper.h     all jobs: the queue, and one thread that watches the processes
- *   output.h, progress.h   what they have printed, and how far they are */
+ *   output.h, progress.h   printed results and logs, and progress */
 #ifndef ORGAN_JOBS_H
 #define ORGAN_JOBS_H
 

@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: MIT
- * Processes of jobs: started so that they outlive the server, and known again by a later one. */
+ * Processes of jobs. They outlive the server, and a later server can identify them. */
 #ifndef ORGAN_JOB_PROCESS_H
 #define ORGAN_JOB_PROCESS_H
 
@@ -14,37 +14,37 @@
 typedef struct organ_process {
     pid_t pid;
     uint64_t born; /* ticks since the machine was booted */
-    char boot[40]; /* which boot that was */
+    char boot[40]; /* the boot id */
 } organ_process;
 
-/* What is the same for all. */
+/* Properties that all job processes share. */
 typedef struct organ_process_plan {
-    int root;                  /* descriptor of the directory it works in and is confined to */
+    int root;                  /* descriptor of the directory that is the working directory and the limit of the
+                                * confinement */
     int program;               /* descriptor of the program, O_PATH */
-    organ_confinement confine; /* by what the process is confined */
+    organ_confinement confine; /* the mechanisms that confine the process */
     char **environ;            /* NULL-terminated */
 } organ_process_plan;
 
-/* Starts the program in a process group of its own, with standard output and error going to those descriptors, none
- * other open, without core dumps, and with at most `memory` bytes of its own (RLIMIT_DATA; 0: no limit). It waits for
- * organ_process_release (or ends where
- * `*gate` is closed unreleased), so that it can be written down before it does anything. ORGAN_IO if it cannot be
- * started or confined. */
+/* Starts the program in its own process group, with `output` and `log` as standard output and error, no other open
+ * descriptors, no core dumps, and at most `memory` bytes of private memory (RLIMIT_DATA; 0: no limit). The process
+ * waits until organ_process_release, so that its record can be saved before it does anything; it ends if `*gate` is
+ * closed without a release. ORGAN_IO if it cannot be started or confined. */
 organ_status organ_process_start(const organ_process_plan *plan, char *const *argv, uint64_t memory, int output,
                                  int log, organ_process *process, int *gate, organ_error *error);
-void organ_process_release(int gate);                               /* lets it run; closes the gate */
-void organ_process_abandon(const organ_process *process, int gate); /* or ends it before it has begun */
+void organ_process_release(int gate);                               /* starts the waiting program; closes the gate */
+void organ_process_abandon(const organ_process *process, int gate); /* ends the waiting process instead */
 
 void organ_job_close(int fd); /* does nothing for -1 */
 
-/* Whether exactly this process lives. */
+/* Returns true if exactly this process is still running. */
 bool organ_process_lives(const organ_process *process);
 
-/* A child that has ended is collected: true, with *code its exit code, or -1 with *signal. false while it runs, and for
- * processes that are no children of ours. */
+/* Collects a child that has ended: returns true, with *code its exit code, or -1 with *signal. Returns false while
+ * the process runs, and for processes that are not children of this server. */
 bool organ_process_reap(const organ_process *process, int *code, int *signal);
 
-/* To the process and all it has started; nothing if it does not live any more. */
+/* Sends the signal to the process and all processes it started; does nothing if it has ended. */
 void organ_process_signal(const organ_process *process, int number);
 
 #endif

@@ -1,5 +1,6 @@
 /* SPDX-License-Identifier: MIT
- * How far a job is, told by what it writes on its standard error (--progress json), and how it ended. */
+ * The progress of a job and its final error, read from the events that it writes to standard error (--progress
+ * json). */
 #ifndef ORGAN_JOB_PROGRESS_H
 #define ORGAN_JOB_PROGRESS_H
 
@@ -7,29 +8,30 @@
 #include <stdbool.h>
 #include <stdint.h>
 
-/* Starts as zeros. Of the stage that began last. */
+/* The stage that began last. Initialise with zeros. */
 typedef struct organ_job_progress {
-    int64_t offset;         /* in the file of events: everything before was read */
+    int64_t offset;         /* bytes of the file of events that have been read */
     char stage[64];         /* "pruning"; "" before the first */
-    uint64_t bytes, of;     /* done and in all */
-    uint64_t tensors, many; /* the same in tensors */
-    char tensor[256];       /* finished last */
-    double since;           /* when this stage was first seen */
-    uint64_t before;        /* bytes that were done then */
-    bool failed;            /* there was an error */
+    uint64_t bytes, of;     /* bytes done and in total */
+    uint64_t tensors, many; /* tensors done and in total */
+    char tensor[256];       /* the last finished tensor */
+    double since;           /* time of the first event of this stage */
+    uint64_t before;        /* value of `bytes` at that time */
+    bool failed;            /* there was an error event */
     int code;               /* its exit code */
-    char message[1000];     /* of the error, or the last line that was no event */
+    char message[1000];     /* of the error, or the last line that was not an event */
 } organ_job_progress;
 
-/* Reads the whole lines that have come since, at most a megabyte at once; true if there were any. */
+/* Reads new complete lines, at most one megabyte per call; returns true if there were any. */
 bool organ_job_progress_read(organ_job_progress *progress, int fd);
 
-/* One line without its end, as a new object: what is no event becomes {"event": "note", "text": ...}. NULL without
- * memory. */
+/* Parses one line, without its newline, to a new object. A line that is not an event becomes {"event": "note",
+ * "text": ...}. NULL without memory. */
 json_t *organ_job_event(const char *line, size_t length);
 
-/* {"stage", "bytes", "of", "fraction", "tensors", "of_tensors", "tensor", "bytes_per_second", "seconds_left"}; what is
- * not known is null, and so are the last two of a job that does not run. NULL without memory. */
+/* Returns {"stage", "bytes", "of", "fraction", "tensors", "of_tensors", "tensor", "bytes_per_second",
+ * "seconds_left"}. Unknown values are null, and so are the last two for a job that is not running. NULL without
+ * memory. */
 json_t *organ_job_progress_view(const organ_job_progress *progress, bool running);
 
 #endif

@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: MIT
- * The verbs that can be jobs, as JSON: for forms, and for the document that describes the interface. All of it comes
- * from the tables that also make the command line. */
+ * The verbs that can be jobs, as JSON: for forms, and for the OpenAPI document. All of it is derived from the tables
+ * that also define the command line. */
 #ifndef ORGAN_VERB_CATALOG_H
 #define ORGAN_VERB_CATALOG_H
 
@@ -13,22 +13,22 @@ bool organ_verb_is_job(const organ_verb *verb);
 const organ_verb *organ_job_verb(const organ_verb *const *verbs, size_t count,
                                  const char *name); /* NULL: none of that name can */
 
-/* The k-th option that a client may give; NULL behind the last. Left out are those that the server sets itself, and
+/* The k-th option that a client may set; NULL after the last. Omits the options that the server sets itself, and
  * headers for other servers. */
 const organ_option *organ_job_option(const organ_verb *verb, size_t k);
 
-/* The member of "arguments" that gives the operand: "MODEL" for "MODEL...". */
+/* The member of "arguments" that contains the operand: "MODEL" for "MODEL...". */
 const char *organ_operand_key(const organ_operand *operand, char key[64]);
 
-/* The operand as an option of that name. */
+/* Describes the operand as an option with that name. */
 organ_option organ_job_operand(const organ_operand *operand, char key[64]);
 
 /* {"name", "summary", "resumable", "dry_run", "section"} of every verb that can be a job, in the order of the table;
- * "section" is the title under which `organ help` has the verb. NULL without memory. */
+ * "section" is the title under which `organ help` lists the verb. NULL without memory. */
 json_t *organ_verb_list(const organ_verb_table *table);
 
-/* The first four of these, "about", "exits", "operands", "groups" of options, "examples" and "schema", the JSON Schema
- * of "arguments". */
+/* {"name", "summary", "resumable", "dry_run", "about", "exits", "operands", "groups", "examples", "schema"}:
+ * "groups" contains the options, "schema" the JSON Schema of "arguments". */
 json_t *organ_verb_describe(const organ_verb *verb);
 
 /* The JSON Schema of {"verb": ..., "arguments": ...} for this verb. */

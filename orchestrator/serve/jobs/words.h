@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: MIT
- * Turns a request (JSON) into the words of a command line. No value of a client can become an option, and no path can
- * leave the root. */
+ * Converts a request (JSON) to the words of a command line. No value from a client can become an option, and no path
+ * can leave the root. */
 #ifndef ORGAN_JOB_WORDS_H
 #define ORGAN_JOB_WORDS_H
 
@@ -11,12 +11,12 @@
 
 typedef struct organ_job_words {
     const organ_verb *verb;
-    json_t *arguments; /* as they were given */
+    json_t *arguments; /* from the request, unchanged */
     json_t *argv; /* ["organ", "prune", "--output=out", "--json", "--progress=json", "--", "donor"]; paths are relative
                      to the root */
-    json_t *reads, *writes; /* those paths, as other jobs' paths are compared with them */
+    json_t *reads, *writes; /* these paths in the form that organ_job_words_clash compares */
     json_t *made;           /* the paths of `writes` that did not exist before the job */
-    char *command;          /* the same for a shell at the root, without what only machines need */
+    char *command;          /* the command for a shell in the root, without the options that only programs need */
     bool resumes;           /* the verb has --resume */
 } organ_job_words;
 
@@ -28,11 +28,10 @@ typedef struct organ_job_words {
 unsigned organ_job_words_read(const organ_verb *const *verbs, size_t count, const organ_jail *jail,
                               const json_t *request, organ_job_words *words, json_t **faults);
 
-/* The same words with --resume: an array as argv is. NULL without memory. */
+/* Copies argv and adds --resume. NULL without memory. */
 json_t *organ_job_words_resumed(const json_t *argv);
 
-/* Whether a job that reads and writes these would get into the way of another: *path is then the path they both want.
- */
+/* Returns true if two jobs with these paths conflict; *path is then the path that both use. */
 bool organ_job_words_clash(const json_t *reads, const json_t *writes, const json_t *other_reads,
                            const json_t *other_writes, const char **path);
 

@@ -1,13 +1,12 @@
 /* SPDX-License-Identifier: MIT
- * The models below the served directory. In comes the directory, out come a list of the models in it, what is in each,
- * and its tensors,
- * page by page. No request waits for the disk: threads of the shelf read what is not known yet.
+ * The models below the served directory: a list of them, a description of each, and its tensors page by page. No
+ * request waits for the disk: threads of the shelf read models that are not in memory yet.
  *
  *   scan.h          finds models by the names of their files
- *   catalog.h       one model as it is kept: its tensors, and its portrait (portrait.h) as JSON
- *   worker.h        the confined process in which files of models are read; reader.h: the server's end of it
- *   shelf.h         all that are kept, in bounded memory, and the threads that read them
- *   tensor_page.h   the tensors of one, sorted and filtered */
+ *   catalog.h       one model in memory: its tensors, and its description (portrait.h) as JSON
+ *   worker.h        the confined process that reads files of models; reader.h: the server's end of it
+ *   shelf.h         all models in memory, within a limit, and the threads that read them
+ *   tensor_page.h   the tensors of one model, sorted and filtered */
 #ifndef ORGAN_MODELS_H
 #define ORGAN_MODELS_H
 
@@ -15,9 +14,8 @@
 
 extern const organ_area organ_area_models; /* /api/v1/models ... */
 
-/* To be called first in `main` of a program that serves: true, and *code its exit code, where it was started to read
- * models for a server.
- */
+/* Must be the first call in `main` of a program that serves. If the process was started as a server's reader of
+ * models, runs it, sets *code to its exit code and returns true. */
 bool organ_models_worked(int argc, char *const *argv, int *code);
 
 #endif

@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: MIT
- * What is known of the models below the root, kept as long as their files stay as they are. Two threads of its own do
- * what takes long: one walks the root, one reads models one at a time, so that memory for reading is needed once. No
- * other thread waits for either. */
+ * Catalogs of the models below the root, kept while their files do not change. Two threads do the slow work: one
+ * scans the root; one reads models, one at a time, so that the memory for reading is needed once. No other thread
+ * waits for either. */
 #ifndef ORGAN_MODEL_SHELF_H
 #define ORGAN_MODEL_SHELF_H
 
@@ -13,32 +13,32 @@
 
 typedef struct organ_shelf organ_shelf;
 
-/* `reading`: the process that reads models. `most`: bytes of memory that the models on the shelf may take; the least
- * recently used go first. `tell` is called, from the threads of the shelf, whenever something new is known. */
+/* `reading`: the process that reads models. `most`: largest size in bytes of all catalogs; the least recently used
+ * are freed first. The threads of the shelf call `tell` after each scan or reading that has new results. */
 organ_status organ_shelf_create(const organ_jail *jail, const organ_reader_options *reading, size_t most,
                                 void (*tell)(void *context), void *context, organ_shelf **shelf, organ_error *error);
-/* `tell` is not called any more, and nothing new is begun. */
+/* Afterwards `tell` is not called any more, and no scan or reading begins. */
 void organ_shelf_rest(organ_shelf *shelf);
 void organ_shelf_destroy(organ_shelf *shelf); /* NULL is allowed */
 
 typedef struct organ_shelf_page {
-    json_t
-        *models; /* {path, kind, bytes, files, modified} with its summary, "fault" or "pending": true; to be released */
+    json_t *models; /* {path, kind, bytes, files, modified} with its summary, "fault" or "pending": true; for the caller
+                     * to release */
     size_t total;
-    bool cut;     /* more lies below the root than is looked at */
-    bool looking; /* the root is being walked, or a model of this page read: there will be more to tell */
+    bool cut;     /* the scan has reached one of its limits: the list is incomplete */
+    bool looking; /* the root is being scanned, or a model of this page read: a later list will contain more */
 } organ_shelf_page;
 
-/* The models whose paths have `search` in them (NULL: all), in the order of their paths: `limit` of them from `offset`
- * on, as far as they are known now. What is older than two seconds, or than twice the time that the walk takes, is
- * looked for again. Never waits. */
+/* Lists the models whose paths contain `search` (NULL: all), ordered by path: `limit` of them, starting at `offset`,
+ * from the last scan. A list older than two seconds plus twice the duration of a scan starts a new scan. Never
+ * blocks. */
 organ_status organ_shelf_list(organ_shelf *shelf, const char *search, size_t offset, size_t limit,
                               organ_shelf_page *page, organ_error *error);
 
-/* The model at a path, to be given back with organ_shelf_release. 0; 202: it is being read, `tell` says when there is
- * news; or the HTTP status that fits: those of organ_jail_input, 422 for what is no model or malformed, 507 if it does
- * not fit on the shelf, 503 if too many others wait to be read. Looks at the names in one directory, and never waits
- * for a model. */
+/* Finds the catalog of the model at `path`, to be released with organ_shelf_release. Checks names in one directory
+ * only, and never waits for a model. Returns 0; 202 if the model is being read (`tell` is called when it is done);
+ * or an error status: those of organ_jail_input, 422 not a model or malformed, 507 too large for the shelf, 503 too
+ * many models wait to be read. */
 unsigned organ_shelf_model(organ_shelf *shelf, const char *path, const organ_catalog **model, organ_error *error);
 void organ_shelf_release(organ_shelf *shelf, const organ_catalog *model); /* NULL is allowed */
 

@@ -1,11 +1,11 @@
 /* SPDX-License-Identifier: MIT
- * A page of the tensors of a model: those that are wanted, in some order. */
+ * One page of the tensors of a model, filtered and sorted. */
 #ifndef ORGAN_TENSOR_PAGE_H
 #define ORGAN_TENSOR_PAGE_H
 
 #include "orchestrator/serve/models/catalog.h"
 
-/* A page ends with the tensor that makes it longer than this, even if more were asked for. */
+/* A page ends with the tensor that makes it longer than this, even if more tensors were requested. */
 #define ORGAN_TENSOR_PAGE_BYTES (1u << 20)
 
 typedef enum organ_tensor_key {
@@ -23,12 +23,12 @@ typedef struct organ_tensor_wish {
     int64_t layer;                    /* -1: any */
     organ_tensor_key key;
     bool down;
-    uint64_t offset, limit; /* how many are left out, and come at most */
+    uint64_t offset, limit; /* number of tensors to skip, and largest number in the page */
 } organ_tensor_wish;
 
-/* {"total", "offset", "bytes", "next", "tensors"} as JSON text, for the caller to free: "bytes" are of all that match,
- * "next" is the offset of the next page, or null. Takes four bytes of memory for each tensor of the model if an order
- * is wished for. */
+/* {"total", "offset", "bytes", "next", "tensors"} as JSON text, for the caller to free: "bytes" is the size of all
+ * matching tensors, "next" is the offset of the next page, or null. Needs four bytes of memory for each tensor of
+ * the model if the page is sorted. */
 organ_status organ_tensor_page(const organ_catalog *model, const organ_tensor_wish *wish, char **json,
                                organ_error *error);
 

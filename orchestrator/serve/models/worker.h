@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: MIT
- * The process that reads models for the server: whatever a file does to it, the server goes on. It is this program
- * again, started with a socket as its descriptor 3 and the root as 4, and does nothing but read below that root.
- * reader.h is its other end. */
+ * The process that reads models for the server; a crash in it does not affect the server. The worker is this
+ * program, started with a socket as descriptor 3 and the root as descriptor 4. It can only read files below that
+ * root. reader.h is the server's end of the socket. */
 #ifndef ORGAN_MODEL_WORKER_H
 #define ORGAN_MODEL_WORKER_H
 
@@ -9,21 +9,22 @@
 
 enum { ORGAN_WORKER_SOCKET = 3, ORGAN_WORKER_ROOT = 4 };
 
-/* The words after "organ": this one, and the bytes of memory that it may take beyond what it begins with. */
+/* The arguments after "organ": this word, and the bytes that the worker may allocate in addition to those at its
+ * start. */
 #define ORGAN_WORKER_WORD "--read-models-for-a-server"
 enum { ORGAN_WORKER_WORDS = 3 };
 
-/* What goes through the socket: an answer first, that it is ready; then a question, with both paths behind it, and an
- * answer, with the block behind it, and so on. */
+/* Protocol of the socket: the worker first sends an answer that reports whether it is ready. Then each question is
+ * followed by its two paths, and each answer by its block. */
 typedef struct organ_worker_question {
     uint64_t most; /* bytes of the block */
     uint32_t absolute_bytes, path_bytes;
 } organ_worker_question;
 
 typedef struct organ_worker_answer {
-    uint32_t status; /* as organ_catalog_read gives it; of the first: errno */
+    uint32_t status; /* result of organ_catalog_read; in the first answer: errno */
     uint32_t no_memory;
-    uint64_t bytes, base; /* of the block, and the address that it has in the worker */
+    uint64_t bytes, base; /* of the block, and its address in the worker */
     char message[sizeof((organ_error *)NULL)->message];
 } organ_worker_answer;
 
@@ -32,8 +33,9 @@ enum { ORGAN_WORKER_LONGEST_PATH = 1 << 16 };
 typedef unsigned organ_catalog_reader(const char *absolute, const char *path, size_t most, organ_catalog **catalog,
                                       organ_error *error);
 
-/* Whether the program was started as a worker, and its work, which ends when the server does: the exit code. `read` is
- * organ_catalog_read, but in tests. */
+/* organ_worker_wanted returns true if the program was started as a worker. organ_worker_run confines the process and
+ * answers questions until the server closes the socket; it ends the process and does not return. `read` is
+ * organ_catalog_read, except in tests. */
 bool organ_worker_wanted(int argc, char *const *argv);
 int organ_worker_run(char *const *argv, organ_catalog_reader *read);
 

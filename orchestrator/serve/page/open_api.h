@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: MIT
- * The interface described by itself: OpenAPI 3.1, open_api.json and the verbs that run. */
+ * The OpenAPI 3.1 document of the interface, made from open_api.json and the verbs that can be jobs. */
 #ifndef ORGAN_OPEN_API_H
 #define ORGAN_OPEN_API_H
 
@@ -8,8 +8,8 @@
 
 #include <jansson.h>
 
-/* A new document: open_api.json, which describes the routes, with the version of the program and a schema for the job
- * of each verb. NULL with ORGAN_IO without memory. */
+/* Creates the document: open_api.json, which describes the routes, with the version of the program and a schema for
+ * the job of each verb. NULL with ORGAN_IO without memory. */
 json_t *organ_open_api(const organ_verb *const *verbs, size_t count, organ_error *error);
 
 #endif

@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: MIT
- * The page at /, whose files (site/) are inside the program, and the description of the interface: open_api.json, which
- * says what every route takes and answers, with a schema for the job of each verb. */
+ * The page at /, whose files (site/) are compiled into the program, and the description of the interface:
+ * open_api.json lists the requests and replies of every route, with a schema for the job of each verb. */
 #ifndef ORGAN_PAGE_H
 #define ORGAN_PAGE_H
 
