@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: MIT
- * What was cut out is found in the bytes; then the smaller model is planned as a cut would, and each of its tensors is
- * held against the kept bytes of the donor. */
+ * Finds the kept parts of the donor in the bytes of the copy, plans the cut model from them, and compares each
+ * tensor of the copy with the kept bytes of the donor. */
 #include "orchestrator/surgery/cut/audit_cut.h"
 
 #include "formats/base/paged_rows.h"
@@ -85,7 +85,7 @@ static void compare_task(void *context, size_t piece, size_t worker)
     pthread_mutex_unlock(&c->lock);
 }
 
-/* The donor's tensor of each piece: pieces are in the order of the tensors that stay. */
+/* Sets the donor's tensor of each piece. */
 static organ_status list_pieces(organ_cut_audit *a, organ_error *error)
 {
     organ_cut_run *const run = &a->run;
@@ -125,9 +125,9 @@ static organ_status compare_all(organ_cut_audit *a, organ_error *error)
     return error->status;
 }
 
-/* ---- what it says ---- */
+/* ---- verdict ---- */
 
-/* What a healing may give other values. */
+/* Returns whether a block before `layer` was removed. */
 static bool is_behind_gap(const organ_cut_audit *a, int32_t layer)
 {
     for (int32_t l = 0; l < layer && (size_t)l < a->run.layer_count; l++)
@@ -136,8 +136,8 @@ static bool is_behind_gap(const organ_cut_audit *a, int32_t layer)
     return false;
 }
 
-/* What healing gives other values: outputs; in blocks behind one that was dropped also what reads their inputs, and the
- * norm behind all. */
+/* Returns whether a refit may change the tensor: down and output projections; after a removed block also routers and
+ * all other projections, and the final norm. */
 static bool may_change(const organ_cut_audit *a, const organ_tensor *t)
 {
     const organ_role role = t->anatomy.role;
@@ -250,7 +250,7 @@ static organ_status audit_cut_judge(organ_cut_audit *a, organ_error *error)
     return judge_names(a, error);
 }
 
-/* A copy that no cut could have made is no cut of the donor. */
+/* Plans the cut. A plan that fails means that the copy is no cut of the donor. */
 static organ_status plan(organ_cut_audit *a, organ_error *error)
 {
     organ_cut_prepare(&a->run, error);

@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: MIT
- * Inside of audit_cut.h. */
+ * Private to audit_cut.h. */
 #ifndef ORGAN_CUT_AUDIT_JOB_H
 #define ORGAN_CUT_AUDIT_JOB_H
 
@@ -7,12 +7,12 @@
 #include "orchestrator/surgery/cut/recover.h"
 #include "orchestrator/surgery/prune/audit.h"
 
-/* What was found of a tensor that the copy should have. */
+/* Outcome for one tensor that the copy should contain. */
 typedef struct organ_cut_verdict {
     const organ_tensor *donor;
-    const organ_cut_part *part; /* NULL: all of its bytes */
+    const organ_cut_part *part; /* NULL: all bytes of the tensor are kept */
     bool missing, misfit;
-    uint64_t different; /* bytes */
+    uint64_t different; /* number of bytes that differ */
 } organ_cut_verdict;
 
 typedef struct organ_cut_audit {
@@ -24,9 +24,9 @@ typedef struct organ_cut_audit {
     organ_cut_recovery recovery;
     organ_cut_out cut;
     organ_cut_run run;
-    organ_cut_verdict *verdicts; /* of each piece of the run */
+    organ_cut_verdict *verdicts; /* one for each piece of the run */
     organ_problems problems;
-    size_t after_recovery; /* problems then */
+    size_t after_recovery; /* number of problems after organ_cut_recover */
     size_t identical, resolved;
     json_t *resolved_names;
     bool settings_hold;
@@ -35,7 +35,7 @@ typedef struct organ_cut_audit {
 
 /* ---- audit_settings.c ---- */
 
-/* Each member of config.json, or each key-value, that is not as the cut leaves it is a fault. */
+/* Adds a problem for each member of config.json, or each key-value, that differs from the one a cut would write. */
 organ_status organ_cut_judge_settings(organ_cut_audit *audit, organ_error *error);
 
 #endif

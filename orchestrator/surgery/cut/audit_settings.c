@@ -40,7 +40,7 @@ static json_t *parse_tidied(char *bytes, size_t length, const char *label, organ
     return root;
 }
 
-/* What the donor's config.json becomes. */
+/* Returns the donor's config.json after the cut. */
 static json_t *wanted_config(organ_cut_audit *a, organ_error *error)
 {
     char *bytes = NULL;
@@ -67,7 +67,7 @@ static organ_status judge_config(organ_cut_audit *a, organ_error *error)
     if (wanted && organ_model_load(a->copy, "config.json", ORGAN_CONFIG_LIMIT, &bytes, &length, error) == ORGAN_OK &&
         bytes)
         found = parse_tidied(bytes, length, a->copy->path, error);
-    if (error->status == ORGAN_BAD_INPUT) { /* no config could tell of such a cut */
+    if (error->status == ORGAN_BAD_INPUT) { /* no configuration can describe such a cut */
         organ_problem_add(&a->problems, "%s", error->message);
         *error = (organ_error){0};
     }

@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: MIT
- * config.json of the smaller model. */
+ * Edits config.json for the smaller model. */
 #include "orchestrator/surgery/cut/settings.h"
 
 #include "formats/base/json_text.h"
@@ -12,7 +12,7 @@
 
 static const char *const parts_of_config[] = {NULL, "text_config", "language_config", "llm_config"};
 
-/* The whole number above 0; 0 where there is none. */
+/* Returns the positive integer of a key; 0 if there is none. */
 static uint64_t config_number_of(const organ_cut_config *c, const char *key)
 {
     const json_t *const value = json_object_get(c->object, key);
@@ -24,7 +24,7 @@ static void set_number(const organ_cut_config *c, const char *key, uint64_t valu
     organ_cut_set(c, key, json_integer((json_int_t)value));
 }
 
-/* Those of the members that are `before` become `after`; how many. */
+/* Sets those of the members whose value is `before` to `after`. Returns their number. */
 static size_t change_numbers(const organ_cut_config *c, const char *const *keys, size_t count, uint64_t before,
                              uint64_t after)
 {
@@ -82,7 +82,8 @@ static bool has_dense(const organ_cut_run *run)
     return false;
 }
 
-/* Whether shared experts are counted in widths of a routed one, so that they have no key of their own. */
+/* Returns 1 if the width of shared experts is stated as a multiple of the routed width, so that it has no key of its
+ * own. */
 static size_t count_shared(const organ_cut_config *c)
 {
     static const char *const keys[] = {"n_shared_experts", "num_shared_experts", "moe_num_shared_experts"};
@@ -95,7 +96,7 @@ static size_t count_shared(const organ_cut_config *c)
     return 0;
 }
 
-/* Where experts have no key of their own, intermediate_size is theirs. */
+/* Models without moe_intermediate_size use intermediate_size for experts. */
 static size_t edit_expert_channels(const organ_cut_config *c)
 {
     static const char *const own[] = {"moe_intermediate_size"}, *const common[] = {"intermediate_size"};

@@ -12,14 +12,14 @@
 #define PAGE ((size_t)4096)
 
 typedef struct copy_bench {
-    unsigned char *window, *out; /* ORGAN_CUT_WINDOW each */
+    unsigned char *window, *out; /* ORGAN_CUT_WINDOW bytes each */
     void *scratch;
 } copy_bench;
 
 typedef struct copy_copying {
     organ_cut_run *run;
     copy_bench *benches;
-    size_t *todo, count; /* parts */
+    size_t *todo, count; /* indices of parts to copy */
     organ_first_fault first;
 } copy_copying;
 
@@ -83,7 +83,7 @@ static void close_benches(copy_copying *c, size_t workers)
     free(c->todo);
 }
 
-/* Where the memory has buffers for fewer than all workers, one does it. */
+/* If the memory has no buffers for all workers, a single worker copies all parts. */
 organ_status organ_cut_copy(organ_cut_run *run, organ_error *error)
 {
     const organ_engine *const engine = run->cut->write.engine;

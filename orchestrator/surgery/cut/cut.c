@@ -40,7 +40,7 @@ static organ_status cut_make_header(organ_cut_run *run, organ_error *error)
     return organ_layout_metadata(run->model->gguf, &run->gguf, error) ? error->status : organ_cut_edit_keys(run, error);
 }
 
-/* ---- what the writer asks for ---- */
+/* ---- callbacks of the writer ---- */
 
 static organ_status cut_fill(void *context, organ_writing *units, organ_error *error)
 {
@@ -60,13 +60,13 @@ static bool cut_recall(void *context, size_t item, const json_t *results)
     return results != NULL;
 }
 
-/* [[kept numbers] or null] of a layer; what it keeps all of is null. */
+/* Returns the kept numbers of an axis; null if all are kept. */
 static json_t *keep_json(const organ_cut_keep *keep)
 {
     return keep->numbers ? organ_ids_json(keep->numbers, keep->count) : json_null();
 }
 
-/* A digest of the numbers that experts keep: they are too many to write down. */
+/* Returns a digest of the kept channels of all experts, whose numbers are too many for the journal. */
 static json_t *experts_digest(const organ_cut_run *run, size_t l)
 {
     const organ_cut_keep *const each = run->cut->layers[l].expert_channels;
@@ -92,7 +92,7 @@ static json_t *asked_json(const void *context, size_t l)
                      SET_IF(layer->shared_channels.numbers, "shared_channels", keep_json(&layer->shared_channels)));
 }
 
-/* The kept numbers, for the journal. */
+/* Returns the kept numbers for the journal. */
 static json_t *cut_kept_json(void *context)
 {
     const organ_cut_run *const run = context;

@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: MIT
- * What the donor has in each layer, and what stays of it. */
+ * Determines the properties of each layer of the donor, and its kept parts. */
 #include "orchestrator/surgery/cut/cut_job.h"
 
 #include <inttypes.h>
@@ -50,7 +50,7 @@ uint64_t organ_cut_experts(const organ_model *model, size_t layer)
     return 0;
 }
 
-/* ---- what is asked ---- */
+/* ---- options ---- */
 
 static organ_status check_keep(const organ_cut_run *run, size_t layer, const organ_cut_keep *keep, uint64_t have,
                                const char *what, organ_error *error)
@@ -89,7 +89,7 @@ static organ_status settle_experts(organ_cut_run *run, size_t layer, organ_error
     return ORGAN_OK;
 }
 
-/* One number of experts for all layers: no reader takes a list. */
+/* All layers must have the same number of experts: no reader accepts a list. */
 static organ_status check_even(organ_cut_run *run, organ_error *error)
 {
     size_t first = SIZE_MAX;
@@ -137,7 +137,7 @@ uint64_t organ_cut_channels(const organ_weights *weights, size_t layer, organ_ex
     return width;
 }
 
-/* Adds what a layer keeps to what all keep: one number in the configuration. */
+/* Checks that the layer keeps as many entries as the layers before it: the configuration has one number. */
 static organ_status even_out(const organ_cut_run *run, size_t layer, const organ_cut_keep *keep, uint64_t have,
                              const char *what, uint64_t *before, uint64_t *after, organ_error *error)
 {
@@ -172,7 +172,7 @@ static bool asks(const organ_cut_run *run, int what)
     return false;
 }
 
-/* Every expert of a layer keeps as many. */
+/* Checks that all experts of a layer keep the same number of channels. */
 static organ_status settle_experts_width(organ_cut_run *run, size_t layer, organ_error *error)
 {
     static const organ_cut_keep all = {NULL, 0};

@@ -1,13 +1,13 @@
 /* SPDX-License-Identifier: MIT
- * Reads the kept bytes of a tensor in their order, through a window on the donor's file. The last axis that is cut
- * gives runs of bytes; a line is a combination of numbers of the axes before it. */
+ * Reads the kept bytes of a tensor in their order, through a window on the donor's file. The last axis that is
+ * cut gives runs of bytes; a line is a combination of entries of the axes before it. */
 #include "orchestrator/surgery/cut/cut_job.h"
 
 #include "orchestrator/machine/extent.h"
 
 #include <string.h>
 
-/* What is kept along an axis, at the current number of the first axis. */
+/* Returns the kept entries of an axis, at the current entry of the first axis. */
 static const organ_cut_keep *kept_of(const organ_cut_reader *r, unsigned axis)
 {
     const organ_cut_part *const part = r->part;
@@ -24,7 +24,7 @@ static size_t count_along(const organ_cut_reader *r, unsigned axis)
     return keep->numbers ? keep->count : (size_t)(whole / r->strides[axis]);
 }
 
-/* Bytes from one number of each axis to the next. */
+/* Computes for each axis the distance in bytes between consecutive entries. */
 static void find_strides(const organ_tensor *t, uint64_t *strides)
 {
     const organ_dtype_info *const type = organ_dtype_describe(t->dtype);
@@ -50,7 +50,7 @@ organ_cut_reader organ_cut_reader_of(const organ_model *model, const organ_cut_p
     return r;
 }
 
-/* Goes to the next line, whose runs are not taken yet. false after the last one. */
+/* Advances to the next line and resets its runs. Returns false after the last line. */
 static bool next_line(organ_cut_reader *r)
 {
     unsigned axis = 0;
@@ -83,7 +83,8 @@ static bool next_line(organ_cut_reader *r)
     return true;
 }
 
-/* Goes to the next run: neighbouring kept numbers of the last axis that is cut. false after the last one. */
+/* Advances to the next run, which is a sequence of consecutive kept entries of the last axis that is cut. Returns
+ * false after the last run. */
 static bool next_run(organ_cut_reader *r)
 {
     while (r->next == r->count)
@@ -100,7 +101,7 @@ static bool next_run(organ_cut_reader *r)
     return true;
 }
 
-/* Reads `bytes` of the tensor from `from` on, and those after them, into the window. */
+/* Fills the window from byte `from` of the tensor unless it already contains `bytes` bytes from there. */
 static organ_status fill_window(organ_cut_reader *r, uint64_t from, size_t bytes, organ_error *error)
 {
     const organ_tensor *const t = r->part->tensor;

@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: MIT
- * Key-values of the smaller GGUF model. */
+ * Edits the key-values of the smaller GGUF model. */
 #include "orchestrator/surgery/cut/settings.h"
 #include "orchestrator/machine/extent.h"
 
@@ -29,7 +29,7 @@ static const organ_gguf_kv *find(const keys *k, const char *name)
     return organ_gguf_find(k->gguf, key_of(k, name, key));
 }
 
-/* The whole number from 0; -1 where there is none, or a list. */
+/* Returns a key's integer if it is at least 0; -1 if the key is absent, negative or an array. */
 static int64_t keys_number_of(const keys *k, const char *name)
 {
     const organ_gguf_kv *const kv = find(k, name);
@@ -55,7 +55,7 @@ static void keys_refuse(const keys *k, const char *name, const char *why)
                name, keys_number_of(k, name), why);
 }
 
-/* A key that must be there with what the tensors say. */
+/* Changes a key, which must have the value `before` that the tensors imply. */
 static void keys_change(const keys *k, const char *name, uint64_t before, uint64_t after)
 {
     if (keys_number_of(k, name) == (int64_t)before)
@@ -82,7 +82,7 @@ static void edit_experts(const keys *k)
         keys_refuse(k, "expert_group_count", why);
 }
 
-/* Where experts have no key of their own, feed_forward_length is theirs. */
+/* Models without expert_feed_forward_length use feed_forward_length for experts. */
 static void edit_expert_channels(const keys *k)
 {
     const organ_cut_run *const run = k->run;
@@ -95,8 +95,8 @@ static void edit_expert_channels(const keys *k)
                     run->expert_channels_after);
 }
 
-/* Shared experts that are counted in widths of a routed one follow; others have a key of their own, and keep their
- * channels. */
+/* Shared experts whose width is a multiple of the routed width must be cut by the same share. Others have a key of
+ * their own, which cannot be changed here. */
 static void check_shared(const keys *k)
 {
     const bool counted = keys_number_of(k, "expert_shared_count") > 0 && !find(k, "expert_shared_feed_forward_length");
@@ -125,7 +125,7 @@ static void edit_heads(const keys *k)
 
 /* ---- blocks ---- */
 
-/* What llama.cpp takes from the place of a layer, without a key. */
+/* Checks patterns that llama.cpp derives from layer numbers without a key. */
 static void check_architecture(const keys *k)
 {
     static const struct {
@@ -168,7 +168,8 @@ static void check_periods(const keys *k)
                     "layers take the keys and values of others by their place: blocks cannot be dropped");
 }
 
-/* An array with an element for each layer, without those that are gone. Strings are no such elements. */
+/* Writes an array that has one entry per layer, without the entries of removed layers. The caller excludes arrays of
+ * strings. */
 static void cut_array(const keys *k, const organ_gguf_kv *kv)
 {
     const organ_cut_run *const run = k->run;

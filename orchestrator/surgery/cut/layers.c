@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: MIT
- * What config.json says of single layers, when blocks go: lists with an entry for each, lists of numbers, numbers that
- * count layers, and patterns by position, which hold on or are written as lists. */
+ * Edits settings of single layers in config.json after blocks were dropped: lists with an entry per layer, lists
+ * of layer numbers, counts of layers, and patterns by position, which are kept if they remain valid or replaced by
+ * lists. */
 #include "orchestrator/surgery/cut/settings.h"
 
 #include <stdlib.h>
@@ -23,7 +24,7 @@ static bool stays(const organ_cut_config *c, size_t layer)
 
 /* ---- lists ---- */
 
-/* Entries of the layers that stay. NULL without memory. */
+/* Returns the entries of kept layers. NULL if out of memory. */
 static json_t *kept_entries(const organ_cut_config *c, const json_t *list)
 {
     json_t *const made = json_array();
@@ -45,7 +46,7 @@ static bool are_numbers_below(const json_t *list, size_t limit)
     return true;
 }
 
-/* Numbers of layers that stay, as they are counted now. NULL without memory. */
+/* Returns the new numbers of kept layers. NULL if out of memory. */
 static json_t *kept_numbers(const organ_cut_config *c, const json_t *list)
 {
     json_t *const made = json_array();
@@ -94,7 +95,7 @@ static void edit_list(const organ_cut_config *c, const char *key, const json_t *
             c, key, "it may have an entry for each layer, or name layers, and it is not known how it would be cut");
 }
 
-/* One letter for each layer. */
+/* Edits a string with one letter per layer. */
 static void edit_letters(const organ_cut_config *c, const char *key)
 {
     const char *const letters = json_string_value(json_object_get(c->object, key));
@@ -125,7 +126,7 @@ static void edit_lists(const organ_cut_config *c)
     edit_letters(c, "hybrid_override_pattern");
 }
 
-/* ---- numbers that count layers from the first ---- */
+/* ---- numbers of leading layers ---- */
 
 static const json_t *whole(const organ_cut_config *c, const char *key, uint64_t *value)
 {
@@ -150,7 +151,7 @@ static void edit_bounds(const organ_cut_config *c)
                       json_integer((json_int_t)organ_cut_kept_before(c->run, (size_t)value + 1) - 1));
 }
 
-/* The last layers take keys and values from the last one of their kind before them. */
+/* The last num_kv_shared_layers layers use keys and values of the last earlier layer of the same type. */
 static void edit_shared_kv(const organ_cut_config *c)
 {
     static const char *const key = "num_kv_shared_layers";
@@ -178,8 +179,9 @@ static void edit_shared_kv(const organ_cut_config *c)
     organ_cut_set(c, key, json_integer((json_int_t)kept));
 }
 
-/* Gemma 4 has per_layer_config with sizes of layers by their numbers, or global_head_dim, and its last layer has no
- * window whatever layer_types says: another last layer would be read with sizes of its own. */
+/* Gemma 4 may state sizes per layer number (per_layer_config) or one for layers with global attention
+ * (global_head_dim), and always treats its last layer as global. Removing the last layer would give another layer
+ * these sizes. */
 static void refuse_layer_sizes(const organ_cut_config *c)
 {
     static const char *const keys[] = {"per_layer_config", "global_head_dim"};
@@ -192,13 +194,14 @@ static void refuse_layer_sizes(const organ_cut_config *c)
 
 /* ---- patterns by position ---- */
 
-/* What layer i is, for the value that a list has for it: `hit` where (i + shift) % period is 0. */
+/* A pattern by position: layer i has the value `hit` if (i + shift) % period is 0, else `miss`. */
 typedef struct layers_pattern {
     const char *model,
-        *key; /* the key with the period; of models that say nothing: `model` is the beginning of their model_type */
-    uint64_t period; /* then */
+        *key; /* the key with the period; NULL for models without such a key, whose model_type begins with `model` */
+    uint64_t period; /* used if `key` is NULL */
     uint64_t shift;
-    const char *list, *hit, *miss; /* a list that counts before it; NULL: none. Without words it has numbers 0 and 1. */
+    const char *list, *hit, *miss; /* a list that overrides the pattern. `hit` NULL: the list has the numbers 0 and
+                                    * 1. */
 } layers_pattern;
 
 static const layers_pattern patterns[] = {
@@ -230,7 +233,7 @@ static json_t *pattern_list(const organ_cut_config *c, const layers_pattern *p, 
     return made;
 }
 
-/* The list that counts before the pattern is made where the pattern would say something else now. */
+/* Writes the overriding list if the pattern is no longer valid for the kept layers. */
 static void edit_pattern(const organ_cut_config *c, const layers_pattern *p)
 {
     const char *const model = json_string_value(json_object_get(c->object, "model_type"));
@@ -246,7 +249,8 @@ static void edit_pattern(const organ_cut_config *c, const layers_pattern *p)
         organ_cut_set(c, p->list, pattern_list(c, p, period));
 }
 
-/* Layers with experts, by a step; those of Qwen have a list of the others besides. */
+/* Checks the steps between layers with experts. Qwen can also list its dense layers, so that its step is replaced by a
+ * list. */
 static void edit_steps(const organ_cut_config *c)
 {
     static const struct {

@@ -1,7 +1,6 @@
 /* SPDX-License-Identifier: MIT
- * Names of modules in what is said of quantisation: lists of those left out, members by module. The numbers in them
- * follow; a pattern that has a number of a layer or an expert in a way that is not plain is refused, since what it
- * means would change. */
+ * Renumbers the names of modules in quantisation settings: lists of excluded modules, and members named by
+ * module. A pattern whose layer or expert numbers are not plain is rejected, because its meaning would change. */
 #include "orchestrator/surgery/cut/settings.h"
 
 #include "formats/base/json_text.h"
@@ -13,7 +12,8 @@
 
 typedef enum outcome { SAME, CHANGED, GONE, UNCLEAR } outcome;
 
-/* A word that a number follows, perhaps behind the backslash of a pattern. */
+/* Finds the number after one of the words, which may be separated by the escaped dot of a pattern. Returns its first
+ * character and sets *digits to its length; NULL if there is none. */
 static const char *number_behind(const char *text, const char *const *words, size_t count, size_t *digits)
 {
     for (size_t k = 0; k < count; k++)
@@ -31,7 +31,7 @@ static const char *number_behind(const char *text, const char *const *words, siz
     return NULL;
 }
 
-/* Reads the number; false where what follows leaves open which numbers are meant. */
+/* Reads the number; returns false if the following characters make it a pattern for several numbers. */
 static bool plain_number(const char *number, size_t digits, size_t *value)
 {
     *value = digits && digits < 9 ? (size_t)strtoul(number, NULL, 10) : SIZE_MAX;
@@ -49,7 +49,7 @@ static outcome names_put_number(char **text, const char *number, size_t digits, 
     return CHANGED;
 }
 
-/* Lets the number of a layer follow; *layer is what it was, SIZE_MAX where none is named. */
+/* Renumbers the layer in *text and sets *layer to the old number, SIZE_MAX if the text names no layer. */
 static outcome rename_layer(const organ_cut_run *run, char **text, size_t *layer)
 {
     static const char *const ladders[] = {"layers", "h", "blocks", "blk"};
@@ -84,7 +84,7 @@ static outcome rename_expert(const organ_cut_run *run, char **text, size_t layer
     return becomes < 0 ? GONE : names_put_number(text, number, digits, (size_t)becomes);
 }
 
-/* *text is from malloc and becomes another one. */
+/* Renumbers *text, which is from malloc and may be replaced. */
 static outcome rename_text(const organ_cut_run *run, char **text)
 {
     size_t layer;
@@ -95,7 +95,7 @@ static outcome rename_text(const organ_cut_run *run, char **text)
     return second == SAME ? first : second;
 }
 
-/* The text of a string or a name; NULL where it goes. */
+/* Returns the renumbered text of a string or a member's name; NULL if it names a removed module, or on error. */
 static char *renamed_text(const organ_cut_run *run, const char *where, const char *text, bool *changed,
                           organ_error *error)
 {
@@ -144,7 +144,7 @@ static json_t *renamed_array(const organ_cut_run *run, const char *where, const 
     return made;
 }
 
-/* A string in a list that is gone is NULL without an error. */
+/* Returns NULL without an error for a string that names a removed module. */
 json_t *organ_cut_renamed(const organ_cut_run *run, const char *where, const json_t *value, bool *changed,
                           organ_error *error)
 {
@@ -160,7 +160,7 @@ json_t *organ_cut_renamed(const organ_cut_run *run, const char *where, const jso
     return made;
 }
 
-/* Files beside config.json that tell of packed weights too: they go along as they are, and must stay true. */
+/* Checks the quantisation files next to config.json, which are copied unchanged: their numbers must stay valid. */
 organ_status organ_cut_check_beside(const organ_cut_run *run, organ_error *error)
 {
     static const char *const names[] = {"hf_quant_config.json", "quantize_config.json", "quant_config.json"};

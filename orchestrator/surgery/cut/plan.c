@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: MIT
- * What becomes of each tensor: gone, as it is under another name, or a part of it. */
+ * Plans each tensor of the output: removed, copied whole under its new name, or cut to a part. */
 #include "orchestrator/surgery/cut/cut_job.h"
 
 #include "formats/base/paged_rows.h"
@@ -10,14 +10,14 @@
 #include <stdlib.h>
 #include <string.h>
 
-/* What stays of rows and columns, by the role of a tensor. */
+/* Kept rows and columns in a layer, by role of the tensor. */
 typedef struct layer_lists {
-    organ_cut_keep gate_up; /* rows of both halves */
+    organ_cut_keep gate_up; /* rows of gate and up in a fused matrix */
     organ_cut_keep shared_gate_up;
     organ_cut_keep q;  /* rows of Q, columns of O */
     organ_cut_keep kv; /* rows of K, and of V */
     organ_cut_keep qkv;
-    organ_cut_keep *each_gate_up; /* rows of both halves of each routed expert */
+    organ_cut_keep *each_gate_up; /* the same for each routed expert */
 } layer_lists;
 
 static organ_status plan_refuse(const organ_tensor *t, const char *why, organ_error *error)
@@ -25,7 +25,7 @@ static organ_status plan_refuse(const organ_tensor *t, const char *why, organ_er
     return organ_fail(error, ORGAN_BAD_INPUT, "tensor '%s': %s", t->name, why);
 }
 
-/* The role of what a bias, a scale or another companion belongs to. */
+/* Returns the role of the weight that a bias, a scale or another companion belongs to. */
 static organ_role owner_role(const organ_cut_run *run, const organ_tensor *t)
 {
     char module[512];
@@ -41,7 +41,7 @@ static organ_role owner_role(const organ_cut_run *run, const organ_tensor *t)
 
 /* ---- lists of rows ---- */
 
-/* `each` rows for every kept number, behind `skip` rows. */
+/* Appends `each` consecutive rows for every kept number, offset by `skip` rows. */
 static void plan_add_rows(organ_cut_keep *to, uint32_t *list, const organ_cut_keep *keep, uint64_t each, uint64_t skip)
 {
     size_t count = to->count;
@@ -103,7 +103,7 @@ static organ_status plan_list_experts(organ_cut_run *run, size_t layer, layer_li
     return ORGAN_OK;
 }
 
-/* Rows of both halves, of which each has `before`. */
+/* Lists the kept rows of a fused gate-and-up matrix, whose halves have `before` rows each. */
 static organ_status list_halves(organ_cut_run *run, const organ_cut_keep *keep, uint64_t before, organ_cut_keep *halves,
                                 organ_error *error)
 {
@@ -132,10 +132,10 @@ static organ_status make_lists(organ_cut_run *run, size_t layer, layer_lists *li
     return error->status;
 }
 
-/* ---- shares of a tensor ---- */
+/* ---- kept shares of a tensor ---- */
 
-/* A tensor that has something for each expert, whatever it is called, is cut along it; what could name experts by
- * number is refused. */
+/* Cuts a tensor of unknown role along its first axis if that axis has one entry per expert. Tensors that might refer
+ * to experts by number are rejected. */
 static organ_status share_unknown(const organ_tensor *t, const organ_cut_facts *f, const organ_cut_keep *keep,
                                   organ_cut_shares *shares, organ_error *error)
 {
@@ -170,7 +170,7 @@ static organ_status share_experts(const organ_cut_run *run, const organ_tensor *
         return t->anatomy.role == ORGAN_ROLE_OTHER || t->anatomy.role == ORGAN_ROLE_ROUTER
                    ? share_unknown(t, f, keep, shares, error)
                    : ORGAN_OK;
-    if (t->elements == 1 && t->anatomy.role == ORGAN_ROLE_COMPANION) /* a scale of the whole stack */
+    if (t->elements == 1 && t->anatomy.role == ORGAN_ROLE_COMPANION) /* one scale for the whole stack */
         return ORGAN_OK;
     if (t->rank == 0 || t->shape[organ_cut_expert_axis(t)] != f->experts)
         return organ_fail(error, ORGAN_BAD_INPUT,
@@ -180,7 +180,7 @@ static organ_status share_experts(const organ_cut_run *run, const organ_tensor *
     return ORGAN_OK;
 }
 
-/* Of a feed-forward: rows of gate and up, columns of down. */
+/* Sets the kept rows of gate and up, or the kept columns of down, of a feed-forward. */
 static void share_rows_and_cols(const organ_tensor *t, organ_role role, const organ_cut_keep *keep,
                                 const organ_cut_keep *gate_up, organ_cut_shares *shares)
 {
@@ -205,7 +205,8 @@ static organ_status share_channels(const organ_cut_run *run, const organ_tensor 
     return ORGAN_OK;
 }
 
-/* Rows of an expert's gate and up are its channels, of both in one matrix the one half and then the other. */
+/* Checks that the rows of an expert's gate and up are its channels; a fused matrix must have all rows of gate before
+ * those of up. */
 static organ_status check_rows(const organ_cut_run *run, const organ_tensor *t, organ_role role, organ_error *error)
 {
     const size_t at = run->weight_of[t - run->model->tensors];
@@ -220,7 +221,7 @@ static organ_status check_rows(const organ_cut_run *run, const organ_tensor *t, 
     return ORGAN_OK;
 }
 
-/* What an expert keeps is its own: lists of rows and columns for each, of a stack all of them. */
+/* Sets the kept channels of an expert's tensor, or of each matrix of a stack of experts. */
 static organ_status share_expert_channels(const organ_cut_run *run, const organ_tensor *t, const layer_lists *lists,
                                           organ_cut_shares *shares, organ_error *error)
 {
@@ -303,7 +304,7 @@ static organ_status check_resolved(const organ_cut_run *run, const organ_tensor 
                       t->name, w ? organ_weight_text(w, text, sizeof text) : organ_dtype_describe(t->dtype)->name);
 }
 
-/* The new name; NULL without memory. */
+/* Returns the new name; NULL if out of memory. */
 static const char *new_name(organ_cut_run *run, const organ_tensor *t)
 {
     const size_t size = strlen(t->name) + 32;

@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: MIT
- * Matrices that get other values, rounded to the type that the donor has them in. */
+ * Stores matrices with new values, rounded to the type of the donor. */
 #include "orchestrator/surgery/cut/cut_job.h"
 
 #include "orchestrator/machine/extent.h"
@@ -9,14 +9,14 @@
 #include <math.h>
 #include <stdlib.h>
 
-#define BAND ((size_t)1 << 18) /* values that are rounded at once */
+#define BAND ((size_t)1 << 18) /* values that are rounded together */
 
-/* A matrix of the output. */
+/* Position of a matrix in the output. */
 typedef struct put_place {
     organ_cut_part *part;
     const organ_dtype_info *type;
-    size_t rows, cols, row_bytes, band; /* band: rows at once */
-    uint64_t at;                        /* of the piece */
+    size_t rows, cols, row_bytes, band; /* rows that are rounded together */
+    uint64_t at;                        /* byte offset in the piece */
 } put_place;
 
 static organ_cut_part *put_part_of(const organ_cut_run *run, const organ_tensor *tensor)
@@ -53,7 +53,7 @@ bool organ_cut_takes(const organ_engine *engine, organ_dtype type)
     return type == ORGAN_BF16 || type == ORGAN_F16 || type == ORGAN_F32;
 }
 
-/* Rounds rows, and lets them be what they were rounded to. */
+/* Rounds rows to `units` and replaces the values by the rounded ones. */
 static void round_rows(const organ_cut_run *run, const put_place *p, float *values, size_t rows, void *units)
 {
     const organ_kernels *const kernels = run->cut->write.engine->kernels;
@@ -85,7 +85,7 @@ static organ_status put_rows(organ_cut_run *run, const put_place *p, bool own, f
     return ORGAN_OK;
 }
 
-/* The bytes of the donor, rows of a matrix that all stay. */
+/* Copies the donor's bytes of a matrix that keeps all rows and columns. */
 static organ_status copy_rows(organ_cut_run *run, const put_place *p, uint64_t matrix, void *units, organ_error *error)
 {
     const organ_tensor *const tensor = p->part->tensor;
@@ -136,7 +136,7 @@ organ_status organ_cut_get(const organ_cut_run *run, const organ_tensor *tensor,
     return error->status;
 }
 
-/* ---- matrices that the file has the other way round ---- */
+/* ---- matrices that are stored transposed ---- */
 
 static float *crossed_copy(const organ_tensor *tensor, const put_place *p, organ_error *error)
 {

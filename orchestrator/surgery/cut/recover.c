@@ -29,15 +29,16 @@ bool organ_cut_is_smaller(const organ_model *donor, const organ_model *copy)
 
 /* ---- digests of rows ---- */
 
-/* A side of the comparison. */
+/* One side of the comparison. */
 typedef struct recover_side {
     const organ_model *model;
     const organ_weights *weights;
     const organ_kernels *kernels;
 } recover_side;
 
-/* Rows that belong to something that may have been kept: row r >= skip to digest first + (r - skip) / each % count.
- * With `halves` rows r and r + halves of each 2 halves of a stack belong together. */
+/* Mapping from rows to the digest of the part that they belong to: row r >= skip maps to digest first + (r - skip) /
+ * each % count. With `halves` (gate and up stacked in one matrix) rows r and r + halves of each group of 2 * halves
+ * rows map to the same digest. */
 typedef struct rows_of {
     uint64_t skip, each, first, count, halves;
 } rows_of;
@@ -49,7 +50,7 @@ static uint64_t recover_place_of(const rows_of *of, uint64_t row)
     return of->first + (row - of->skip) / of->each % of->count;
 }
 
-/* Folds the values of rows into the digests of what they belong to. */
+/* Folds the values of rows into the digests of their parts. */
 static organ_status fold_rows(const recover_side *s, const organ_weight *w, rows_of of, uint64_t *digests,
                               organ_error *error)
 {
@@ -69,7 +70,8 @@ static organ_status fold_rows(const recover_side *s, const organ_weight *w, rows
     return error->status;
 }
 
-/* The kept of `have` things by their digests, which ascend in both; NULL where all stay. */
+/* Finds the kept ones of `have` parts by their digests; both lists must be in the same order. The kept numbers are
+ * written to `keep`. */
 static organ_status match(organ_cut_recovery *r, size_t layer, const char *what, const uint64_t *donor, size_t have,
                           const uint64_t *copy, size_t left, organ_cut_keep *keep, organ_error *error)
 {
@@ -95,7 +97,7 @@ static organ_status match(organ_cut_recovery *r, size_t layer, const char *what,
 
 /* ---- blocks ---- */
 
-/* Digests of what no cut inside of a block changes: its norms, K and V. */
+/* Digests of tensors that no cut inside a block changes: norms, K and V. */
 typedef struct recover_block {
     uint64_t digests[24];
     size_t count;
@@ -137,12 +139,13 @@ static unsigned alike(const recover_block *a, const recover_block *b)
     return count;
 }
 
-/* The blocks that stay are those, in their order, which have most in common with the blocks of the copy. */
+/* Finds the kept blocks: the ascending sequence of donor blocks that has the most digests in common with the blocks of
+ * the copy (dynamic programming over both sequences). */
 static void align(organ_cut_recovery *r, const recover_block *donor, const recover_block *copy, uint32_t *best)
 {
     const size_t all = r->layer_count, left = r->copy_layers, row = all + 1;
-    /* best[k][l]: most that blocks k.. of the copy have in common with blocks l.. of the donor, + 1; 0: there are too
-     * few left */
+    /* best[k][l]: 1 + the largest number of digests that blocks k.. of the copy share with blocks l.. of the donor; 0:
+     * too few donor blocks are left */
     for (size_t k = left + 1; k-- > 0;)
         for (size_t l = all + 1; l-- > 0;) {
             uint32_t *const here = &best[k * row + l];
@@ -176,9 +179,9 @@ static organ_status recover_find_blocks(organ_cut_recovery *r, organ_error *erro
     return error->status;
 }
 
-/* ---- what is in a block ---- */
+/* ---- parts of a block ---- */
 
-/* The weight of that role in a layer, not one of a routed expert; NULL: none. */
+/* Returns the weight of that role in a layer; NULL if there is none. */
 static const organ_weight *weight_among(const organ_weights *weights, size_t layer, organ_role role,
                                         organ_experts experts)
 {
@@ -196,12 +199,12 @@ static const organ_weight *recover_weight_of(const organ_weights *weights, size_
     return weight_among(weights, layer, role, ORGAN_EXPERTS_NONE);
 }
 
-/* How many of something a layer has, and which rows of which weights they are. */
+/* A kind of part: how many of them a layer has, and digests of their rows. */
 typedef struct recover_kind {
     const char *what;
     uint64_t (*count)(const organ_model *model, const organ_weights *weights, size_t layer);
     organ_status (*digest)(const recover_side *s, size_t layer, uint64_t count, uint64_t *digests, organ_error *error);
-    /* Tells those apart of which the donor has several alike; NULL: nothing does. */
+    /* Extends the digests to distinguish parts of the donor with equal digests; NULL: impossible. */
     organ_status (*part)(const recover_side *s, size_t layer, uint64_t count, uint64_t *digests, organ_error *error);
 } recover_kind;
 
@@ -227,7 +230,7 @@ static bool has_twins(const uint64_t *digests, uint64_t count)
     return false;
 }
 
-/* Experts to which the router has the same rows are told apart by their matrices. */
+/* Extends the digests of experts with equal router rows by their matrices. */
 static organ_status digest_matrices(const recover_side *s, size_t layer, uint64_t count, uint64_t *digests,
                                     organ_error *error)
 {
@@ -281,7 +284,7 @@ static organ_status digest_shared_channels(const recover_side *s, size_t layer, 
     return digest_rows(s, layer, ORGAN_EXPERTS_SHARED, count, digests, error);
 }
 
-/* Heads of K and V, by the configuration of the model itself. */
+/* Returns the number of heads of K and V, from the model's configuration. */
 static uint64_t count_heads(const organ_model *model, const organ_weights *weights, size_t layer)
 {
     const int64_t heads = model->config.num_attention_heads, kv = model->config.num_key_value_heads;
@@ -360,7 +363,7 @@ static organ_status digest_expert_channels(const recover_side *s, size_t layer, 
     return error->status;
 }
 
-/* Numbers that a layer has in the donor and in the copy. */
+/* Numbers of experts, and of channels per expert, in the donor and in the copy. */
 typedef struct counts {
     uint64_t experts, copy_experts, have, left;
 } counts;

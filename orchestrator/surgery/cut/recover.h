@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: MIT
- * Inside of the room surgery/cut: what was cut out of a model, found again in the bytes of both. */
+ * Private to surgery/cut: finds the kept parts of a cut model by comparing its bytes with the donor's. */
 #ifndef ORGAN_CUT_RECOVER_H
 #define ORGAN_CUT_RECOVER_H
 
@@ -17,12 +17,12 @@ typedef struct organ_cut_recovery {
     organ_arena arena;
 } organ_cut_recovery;
 
-/* Whether a tensor of both is smaller in the copy, or blocks are missing, as after a cut. */
+/* Returns whether a tensor of both models is smaller in the copy, or the copy has fewer blocks, as after a cut. */
 bool organ_cut_is_smaller(const organ_model *donor, const organ_model *copy);
 
-/* Finds the kept blocks by the bytes of what is in each, kept experts by rows of routers (and by their matrices where
- * rows are alike), kept channels and heads by rows of matrices. What has no counterpart is a problem. To be released
- * whatever it returns. */
+/* Fills `recovery->layers` with the kept parts: blocks are found by the bytes of norms, keys and values; experts by
+ * rows of routers (and by their matrices if rows are equal); channels and heads by rows of matrices. Each part of the
+ * copy without counterpart in the donor is a problem. Call organ_cut_recovery_release even after an error. */
 organ_status organ_cut_recover(organ_cut_recovery *recovery, organ_error *error);
 void organ_cut_recovery_release(organ_cut_recovery *recovery);
 

@@ -1,21 +1,21 @@
 /* SPDX-License-Identifier: MIT
- * Which elements of a stored tensor stay, where rows or columns of the weight that it stores do: codes may be packed
- * along either, scales are for blocks of both. */
+ * Computes which elements of a stored tensor are kept if its weight keeps some rows or columns. Codes may be
+ * packed along either axis, and scales belong to blocks of both. */
 #include "orchestrator/surgery/cut/cut_job.h"
 
 #include <inttypes.h>
 #include <string.h>
 
-/* How one axis of a stored tensor follows the rows or columns of the plain one: `per` of these are `places` of storage.
- */
+/* Relation between an axis of a stored tensor and the rows or columns of the plain matrix: `per` of these occupy
+ * `places` entries of the axis. */
 typedef struct packing {
     uint64_t per, places;
 } packing;
 
 static const packing ONE = {1, 1}, NONE = {0, 0};
 
-/* The places of storage of the kept numbers, of `have`: whole groups of `per` of them (the last one may be short in the
- * donor), or ORGAN_BAD_INPUT. */
+/* Converts kept numbers, out of `have`, to kept entries of an axis. Groups of `per` numbers must be kept whole (the
+ * last one may be shorter in the donor); else returns ORGAN_BAD_INPUT. */
 static organ_status pack_list(organ_cut_run *run, const organ_tensor *tensor, const organ_cut_keep *keep, uint64_t have,
                               packing p, uint64_t axis, organ_cut_keep *out, organ_error *error)
 {
@@ -42,7 +42,7 @@ static organ_status pack_list(organ_cut_run *run, const organ_tensor *tensor, co
     return ORGAN_OK;
 }
 
-/* Lets an axis of the part follow the kept numbers. */
+/* Restricts an axis of the part to the kept numbers. */
 static organ_status select_follow(organ_cut_run *run, organ_cut_part *part, unsigned axis, const organ_cut_keep *keep,
                                   uint64_t have, packing p, organ_error *error)
 {
@@ -51,7 +51,7 @@ static organ_status select_follow(organ_cut_run *run, organ_cut_part *part, unsi
     const bool last = axis + 1 == t->rank;
     if (!keep->numbers || p.per == 0)
         return ORGAN_OK;
-    if (last && type->elements > 1) /* of GGUF, or pairs of 4 bits */
+    if (last && type->elements > 1) /* GGUF blocks, or pairs of 4-bit values */
         p = (packing){p.per * type->elements / p.places, 1};
     const uint64_t units = t->shape[axis] / (last ? type->elements : 1);
     if (pack_list(run, t, keep, have, p, units, &part->axes[axis], error))
@@ -60,7 +60,7 @@ static organ_status select_follow(organ_cut_run *run, organ_cut_part *part, unsi
     return ORGAN_OK;
 }
 
-/* How many values are in one word of codes, and how many words that takes. */
+/* Returns how many values share words of codes, and how many words these occupy. */
 static packing select_words_of(const organ_weight *w)
 {
     if (w->dense_words && 32 % w->bits)
@@ -68,7 +68,7 @@ static packing select_words_of(const organ_weight *w)
     return (packing){32 / w->bits, 1};
 }
 
-/* How codes of the last two axes follow rows and columns. */
+/* Sets how codes are packed along rows and columns. */
 static void packing_of_codes(const organ_weight *w, packing *rows, packing *cols)
 {
     *rows = *cols = ONE;
@@ -94,7 +94,7 @@ static void packing_of_codes(const organ_weight *w, packing *rows, packing *cols
     }
 }
 
-/* The axis of a scale follows a row or column where there is one scale for a part of them. */
+/* Returns the packing of a scale's axis: one entry per block; NONE if one entry covers the whole axis. */
 static packing packing_of_scale(uint64_t block, uint64_t all)
 {
     return block == 0 || block >= all ? NONE : (packing){block, 1};
@@ -114,7 +114,7 @@ static organ_status follow_both(organ_cut_run *run, const organ_weight *w, organ
     return error->status;
 }
 
-/* weight_shape has the rows and columns as numbers. */
+/* Rewrites weight_shape, which contains the numbers of rows and columns. */
 static organ_status tell_shape(organ_cut_run *run, const organ_cut_shares *shares, organ_cut_part *part,
                                organ_error *error)
 {
@@ -137,7 +137,7 @@ static organ_status tell_shape(organ_cut_run *run, const organ_cut_shares *share
     return ORGAN_OK;
 }
 
-/* Zero points are packed as the codes are, but along other axes: those of compressed-tensors along rows. */
+/* Zero points are packed like codes, but along other axes: those of compressed-tensors along rows. */
 static organ_status select_zero(organ_cut_run *run, const organ_weight *w, const organ_cut_shares *shares,
                                 organ_cut_part *part, organ_error *error)
 {
@@ -176,14 +176,14 @@ static organ_status select_of_weight(organ_cut_run *run, const organ_weight *w, 
     }
     rows = packing_of_scale(w->block_rows, w->shape[w->rank - 2]);
     cols = packing_of_scale(w->block_cols, w->shape[w->rank - 1]);
-    if (t->rank == 1) /* one scale a row */
+    if (t->rank == 1) /* one scale per row */
         return select_follow(run, part, 0, &shares->rows, t->shape[0], rows, error);
     return follow_both(run, w, part, shares, rows, cols, error);
 }
 
-/* ---- stacks of which each matrix keeps places of its own ---- */
+/* ---- stacks in which each matrix keeps its own entries ---- */
 
-/* A bias has a row for each matrix. */
+/* Selects the kept entries of one matrix of a stack. A bias has one row per matrix. */
 static organ_status select_matrix(organ_cut_run *run, const organ_cut_shares *one, bool bias, organ_cut_part *part,
                                   organ_error *error)
 {
@@ -194,7 +194,7 @@ static organ_status select_matrix(organ_cut_run *run, const organ_cut_shares *on
     return select_of_weight(run, &run->weights->weights[at], one, part, error);
 }
 
-/* Takes over what stays of matrix `number`, which has been found as if it were that of all. */
+/* Copies the selection of matrix `number`, which was computed as if it applied to the whole stack, to `each`. */
 static organ_status take_each(organ_cut_part *part, organ_cut_keep *each, uint32_t number, const organ_cut_part *found,
                               organ_error *error)
 {
@@ -220,7 +220,7 @@ static organ_status select_each(organ_cut_run *run, const organ_cut_shares *shar
     const organ_weight *const w = at == SIZE_MAX ? NULL : &run->weights->weights[at];
     const bool bias = t->rank == 2 && t->anatomy.role == ORGAN_ROLE_BIAS;
     if ((w && t == w->global) || t->elements == shares->count ||
-        t->elements == 1) /* a scale of each matrix, or of all */
+        t->elements == 1) /* one scale per matrix, or one for all */
         return ORGAN_OK;
     if (!bias && (!w || w->rank != 3 || t->rank != 3 || t->shape[0] != shares->count))
         return organ_fail(error, ORGAN_BAD_INPUT,
