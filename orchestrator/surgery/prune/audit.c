@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: MIT
- * Both models are read anew, band beside band. Of target tensors every element is put into one of four classes; of all
- * others every byte is compared. */
+ * Reads both models in parallel, band by band. Elements of target tensors are sorted into four classes; of other
+ * tensors every byte is compared. */
 #include "orchestrator/surgery/prune/audit.h"
 
 #include "formats/base/paged_rows.h"
@@ -23,17 +23,17 @@
 #include <stdlib.h>
 #include <string.h>
 
-#define MAP_BLOCK 256 /* physarum v1 works on blocks of this size unless it is told otherwise */
+#define MAP_BLOCK 256 /* default block size of physarum v1 */
 
-/* What is counted of a tensor. */
+/* Counts of one tensor. */
 typedef struct counted {
     organ_audit_counts counts; /* targets */
-    uint64_t different;        /* bytes, of others */
+    uint64_t different;        /* of other tensors: bytes that differ */
 } counted;
 
-/* One tensor of the donor and what became of it. */
+/* A tensor of the donor and its counterpart. */
 typedef struct audit_finding {
-    const organ_tensor *donor, *copy; /* copy: NULL if it is not there or of another shape or dtype */
+    const organ_tensor *donor, *copy; /* copy: NULL if absent or of another shape or dtype */
     bool target;
     counted found;
 } audit_finding;
@@ -45,11 +45,11 @@ typedef struct audit {
     organ_model *donor, *copy;
     organ_targets targets;
     audit_finding *findings; /* one per tensor of the donor */
-    audit_finding **pairs;   /* those that the copy has */
+    audit_finding **pairs;   /* findings with a counterpart in the copy */
     size_t pair_count;
-    const organ_tensor **sides; /* of the donor, and behind them of the copy */
-    organ_compared compared;    /* of the pairs, in stretches, */
-    counted *counts;            /* and what is counted of each */
+    const organ_tensor **sides; /* tensors of the donor, then those of the copy */
+    organ_compared compared;    /* the pairs, cut into stretches */
+    counted *counts;            /* counts of each stretch */
     organ_problems problems;
     char fingerprint[17]; /* of the donor */
     json_t *tile_map;     /* NULL: no target is a matrix */
@@ -66,7 +66,8 @@ static void audit_shape_text(const organ_tensor *tensor, char *out, size_t size)
         snprintf(out + used, size - used, "]");
 }
 
-/* The tensor of the copy that can be compared with `donor`; what prevents it is a problem. */
+/* Returns the tensor of the copy to compare with `donor`; NULL, with a problem added, if there is none of the same
+ * shape and dtype. */
 static const organ_tensor *counterpart(audit *a, const organ_tensor *donor)
 {
     const organ_tensor *copy = organ_model_find(a->copy, donor->name);
@@ -152,10 +153,10 @@ static organ_status pair_up(audit *a, organ_error *error)
     return ORGAN_OK;
 }
 
-/* What the index says wrong was right in the donor. */
+/* Returns whether the copy's index has errors that the donor's has not. */
 static bool spoiled_index(const audit *a) { return a->copy->warning_count > a->donor->warning_count; }
 
-/* Goes through this rank's share of the stretches. */
+/* Processes this rank's share of the stretches. */
 static organ_status count_share(audit *a, organ_error *error)
 {
     const organ_pass pass = {.model = a->donor,
@@ -171,7 +172,7 @@ static organ_status count_share(audit *a, organ_error *error)
     return error->status;
 }
 
-/* *bytes: of all pairs, both sides. */
+/* *bytes: size of all pairs, both sides. */
 static organ_status cut_pairs(audit *a, uint64_t *bytes, organ_error *error)
 {
     const organ_tensor **const sides = a->sides = calloc(2 * a->pair_count + 1, sizeof *sides);
@@ -226,7 +227,7 @@ static void judge_tensors(audit *a)
         organ_problem_add(&a->problems, "%s", a->copy->warnings[k]);
 }
 
-/* Where the donor has an index, its copy must have the same: same tensors in the same shards. */
+/* If the donor has an index, the copy must have an equal one: the same tensors in the same shards. */
 static bool index_valid(audit *a)
 {
     const bool needed = a->donor->index != NULL;
@@ -243,8 +244,7 @@ static bool index_valid(audit *a)
     return (!needed || a->copy->index) && moved == 0 && a->copy->problem_count == 0 && !spoiled_index(a);
 }
 
-/* The elements of targets and of all others, each counted tensor by tensor, must add up to the shapes of both headers.
- */
+/* Checks that the elements counted tensor by tensor add up to the shapes in both headers. */
 static bool denominators_hold(audit *a, uint64_t accounted)
 {
     uint64_t others = 0;
@@ -260,7 +260,7 @@ static bool denominators_hold(audit *a, uint64_t accounted)
     return accounted == a->targets.elements && a->targets.elements + others == full && full == copy;
 }
 
-/* Sums over the findings that the checks and the document speak of. */
+/* Sums over the findings, for the checks and the document. */
 typedef struct audit_sums {
     uint64_t accounted, changed;
     size_t others, identical, comparable;
@@ -313,8 +313,8 @@ static json_t *audit_run_json(const audit *a)
                         SET_ENGINE(a->engine));
 }
 
-/* The targets; with `present`, those that the copy has. The count is at most that of the targets. NULL without memory.
- */
+/* Returns the targets; with `present` only those that the copy has. The count is at most that of the targets. NULL if
+ * out of memory. */
 static organ_tally *tally_rows(const audit *a, bool present, bool as_told, size_t *count)
 {
     organ_tally *rows = organ_rows_take(a->targets.count + 1, sizeof *rows);
@@ -362,7 +362,7 @@ static json_t *audit_document_of(audit *a)
     judge_tensors(a);
     const audit_sums s = sum_up(a);
     const bool denominators = denominators_hold(a, s.accounted);
-    json_t *checks = checks_json(a, &s, denominators); /* may add problems: before they are counted */
+    json_t *checks = checks_json(a, &s, denominators); /* may add problems, so it runs before they are counted */
     const char *const definition = a->options->compensated ? "compensated-pruning/1" : "physarum-v1/1";
     json_t *const donor =
         organ_json_joined(organ_model_json(a->donor), ORGAN_OBJECT(SET_TEXT("fingerprint", a->fingerprint)));

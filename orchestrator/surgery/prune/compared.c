@@ -15,7 +15,7 @@ organ_status organ_compared_make(const organ_tensor *const *tensors, const organ
                                  organ_ranks *ranks, organ_compared *pairs, organ_error *error)
 {
     *pairs = (organ_compared){0};
-    if (organ_cuts_make(tensors, count, 1, &pairs->cuts, error)) /* nothing is added up over rows */
+    if (organ_cuts_make(tensors, count, 1, &pairs->cuts, error)) /* no sums over rows are needed */
         return error->status;
     const size_t stretches = pairs->cuts.count;
     pairs->others = organ_rows_take(stretches + 1, sizeof *pairs->others);

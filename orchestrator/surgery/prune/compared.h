@@ -1,7 +1,6 @@
 /* SPDX-License-Identifier: MIT
- * Tensors of two models side by side, for a pass that compares them: large ones in stretches, each of which one of the
- * ranks goes through.
- */
+ * Pairs of tensors of two models, for a pass that compares them. Large tensors are cut into stretches, which are
+ * dealt to ranks. */
 #ifndef ORGAN_COMPARED_H
 #define ORGAN_COMPARED_H
 
@@ -10,14 +9,14 @@
 #include "orchestrator/surgery/output/cuts.h"
 
 typedef struct organ_compared {
-    organ_cuts cuts;        /* of the one side */
-    organ_tensor *others;   /* the same stretches of the other */
-    organ_pass_item *items; /* one per stretch; `elsewhere` where another rank has it */
-    organ_deal deal;        /* of the stretches */
+    organ_cuts cuts;        /* stretches of the tensors of the first model */
+    organ_tensor *others;   /* the same stretches of the second model */
+    organ_pass_item *items; /* one per stretch; `elsewhere` if another rank processes it */
+    organ_deal deal;        /* assignment of stretches to ranks */
 } organ_compared;
 
-/* `tensors` and `others`, as long as these, of the same shapes and types; they must outlive it. To be freed whatever it
- * returns. ORGAN_IO without memory. */
+/* Pairs tensors[k] with others[k], which must have the same shape and type and outlive the pairs. Call
+ * organ_compared_free even after an error. Returns ORGAN_IO if out of memory. */
 organ_status organ_compared_make(const organ_tensor *const *tensors, const organ_tensor *const *others, size_t count,
                                  organ_ranks *ranks, organ_compared *pairs, organ_error *error);
 void organ_compared_free(organ_compared *pairs); /* all zero is allowed */

@@ -13,8 +13,7 @@
 #include <time.h>
 #include <unistd.h>
 
-/* Files that usually hold weights, and that this program does not prune where they lie beside the model's own shards.
- */
+/* Files that usually contain weights, which this program does not prune if they are next to the model's own shards. */
 static const char *const weight_files[] = {
     "*.safetensors",       "*.gguf",        "*.pth", "*.pt", "*.ckpt", "*.h5", "*.msgpack", "*.onnx",
     "*pytorch_model*.bin", "*consolidated*"};
@@ -86,7 +85,7 @@ static json_t *files_json(const organ_file_list *list, bool only_weights)
     return names;
 }
 
-/* `*killed_so_far` is the sum over the shards before; it becomes that with this one. */
+/* Adds the shard's killed weights to *killed_so_far. */
 static json_t *shard_json(const organ_prune_job *job, size_t f, uint64_t *killed_so_far)
 {
     const organ_shard_clock *const clock = &job->state->clocks[f];
@@ -103,7 +102,7 @@ static json_t *shard_json(const organ_prune_job *job, size_t f, uint64_t *killed
                         SET_COUNT("killed_so_far", *killed_so_far));
 }
 
-/* All that differs from run to run and from machine to machine. */
+/* Members that differ between runs and machines. */
 static json_t *document_run_json(const organ_prune_job *job, const organ_output *output)
 {
     const organ_engine *const engine = job->engine;
@@ -159,19 +158,19 @@ static int add_counts(json_t *document, const organ_prune_job *job)
     return failed ? -1 : 0;
 }
 
-/* What the numbers must be read with, of the document as it is by then. */
+/* Adds errata that apply to the document in its current state. */
 static int add_errata(json_t *document)
 {
     json_t *const experiment = organ_experiment_of(document);
     if (!experiment || json_object_set_new(document, "experiment", experiment))
         return -1;
-    json_t *const run = json_incref(json_object_get(document, "run")); /* which stands last */
+    json_t *const run = json_incref(json_object_get(document, "run")); /* "run" stays the last member */
     json_object_del(document, "run");
     const int failed = json_object_set_new(document, "errata", organ_errata_of_pruning(document));
     return json_object_set_new(document, "run", run) || failed ? -1 : 0;
 }
 
-/* What is said of quality where there are figures. */
+/* Replaces the note about quality if the document has an evaluation. */
 static int settle_quality(json_t *document)
 {
     static const char beyond[] = "Quality beyond the one text that was evaluated: other texts, tasks and languages may "

@@ -73,11 +73,11 @@ organ_status organ_prune_fold(const organ_prune_job *job, organ_prune_part *part
 }
 
 typedef struct flow_search {
-    organ_prune_flow flow; /* first: organ_prune_tile takes it for the context */
+    organ_prune_flow flow; /* first member: organ_prune_tile casts the context to it */
     organ_prune_job *job;
-    organ_gain_search *states; /* one per target; without a gain: it is not searched for */
-    uint64_t *killed;          /* of each, in this round */
-    bool together;             /* the search is for targets that are cut: all ranks go through it */
+    organ_gain_search *states; /* one per target; gain 0: no search */
+    uint64_t *killed;          /* killed weights of each target in this round */
+    bool together;             /* search for targets that are cut: all ranks take part */
     size_t open;               /* targets without a gain */
 } flow_search;
 
@@ -96,7 +96,7 @@ static organ_status tried(void *context, const organ_band *band, organ_error *er
     return ORGAN_OK;
 }
 
-/* The kill rates are known: settles, or has another gain for the next round. */
+/* Completes searches with the kill rates of this round, or sets the next gains to try. */
 static void step_gains(flow_search *s)
 {
     organ_prune_job *const job = s->job;
@@ -115,7 +115,7 @@ static void step_gains(flow_search *s)
     memset(s->killed, 0, job->targets.count * sizeof *s->killed);
 }
 
-/* What this process goes through in the next round, by the gains that are to be tried. */
+/* Selects the units that this process reads in the next round. Returns their bytes. */
 static uint64_t choose_units(flow_search *s)
 {
     uint64_t bytes = 0;
@@ -148,7 +148,7 @@ static organ_status one_round(flow_search *s, organ_error *error)
     return error->status;
 }
 
-/* A target that is not cut belongs to one rank, which searches alone. */
+/* Searches gains, either of targets that all ranks share or of targets that belong to one rank. */
 static organ_status search_for(flow_search *s, bool together, organ_error *error)
 {
     const organ_prune_job *const job = s->job;

@@ -35,8 +35,7 @@ bool organ_gain_step(organ_gain_search *s, double rate, double wanted)
     else if (s->low == 0.0)
         s->gain = s->high / 4.0;
     else {
-        /* Where the line between the two ends meets the wanted rate, but not next to an end: the curve is not a line.
-         */
+        /* Linear interpolation between both ends, kept away from them because the curve is not linear. */
         double share = (s->low_rate - wanted) / (s->low_rate - s->high_rate);
         if (share < 0.1)
             share = 0.1;

@@ -12,7 +12,7 @@
 
 #define HEADER_STEP 16384
 
-/* False also with an error, where one of them cannot be read. */
+/* Returns false also on error, if one of the files cannot be read. */
 static bool same_bytes(const organ_model *a, const organ_model *b, size_t file, uint64_t bytes, organ_error *error)
 {
     char x[HEADER_STEP], y[HEADER_STEP];
@@ -25,7 +25,7 @@ static bool same_bytes(const organ_model *a, const organ_model *b, size_t file, 
     return true;
 }
 
-/* `single`: the copy is one file with a name of its own. */
+/* `single`: the copy is a single file, whose name may differ. */
 static size_t same_headers(const organ_model *donor, const organ_model *copy, bool single, organ_error *error)
 {
     size_t same = 0;

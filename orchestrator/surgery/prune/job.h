@@ -10,7 +10,7 @@
 
 #define ORGAN_PHYSARUM_GAIN 6.0 /* g of definition physarum-v1/1 */
 
-/* Progress of a shard: wall time between its first and its last band in this run. */
+/* Progress of a shard: wall time of its first and its last band in this run. */
 typedef struct organ_shard_clock {
     double first, last;
     uint64_t bytes;
@@ -21,32 +21,32 @@ struct organ_prune_state {
     time_t started_at;
     organ_file_list others;    /* files of the donor that are copied */
     organ_shard_clock *clocks; /* one for each file of the donor */
-    bool *seen_before;         /* of each target: an earlier run has written some of it */
+    bool *seen_before;         /* for each target: an earlier run has written a part of it */
     uint64_t pruned_bytes;     /* in this run */
-    organ_magnitudes *sizes;   /* of killed weights, counted as parts are written */
-    /* of the document, once the output is checked; NULL before */
+    organ_magnitudes *sizes;   /* histogram of killed weights, counted as parts are written */
+    /* parts of the document, set after the output was checked; NULL before */
     json_t *tile_map;
     json_t *magnitudes;
     json_t *checks; /* "integrity" */
 };
 
-/* The flow over units: items[k] of the pass is parts[k]. */
+/* The flow over units: items[k] of the pass belongs to parts[k]. */
 typedef struct organ_prune_flow {
     const organ_kernels *kernels;
     organ_physarum_params params; /* all but the gain */
     organ_prune_part **parts;
 } organ_prune_flow;
 
-/* A pass of tiles over those units of the job that are wanted; the caller sets context and retire. `flow` and
- * `pass->items` are to be freed by organ_prune_pass_free. The result of a tile is organ_prune_counts. */
+/* Prepares a pass over the tiles of the units that `wanted` selects; the caller sets context and retire. Free `flow`
+ * and `pass->items` with organ_prune_pass_free. The result of a tile is organ_prune_counts. */
 organ_status organ_prune_pass_make(const organ_prune_job *job, bool (*wanted)(const organ_prune_part *part),
                                    organ_prune_flow *flow, organ_pass *pass, organ_error *error);
 void organ_prune_pass_free(organ_prune_flow *flow, organ_pass *pass);
 
-/* For organ_pass.work, called by one whose context begins with an organ_prune_flow. */
+/* Implements organ_pass.work for contexts that begin with an organ_prune_flow. */
 void organ_prune_tile(void *flow, const organ_tile *tile, void *scratch, void *result);
 
-/* Adds the results of a band to its part. ORGAN_BAD_INPUT if there are weights that are not finite. */
+/* Adds the results of a band to its part. Returns ORGAN_BAD_INPUT if weights are not finite. */
 organ_status organ_prune_fold(const organ_prune_job *job, organ_prune_part *part, const organ_band *band,
                               organ_error *error);
 
@@ -54,19 +54,19 @@ organ_status organ_prune_fold(const organ_prune_job *job, organ_prune_part *part
  * search together for the gains of targets that are cut. */
 organ_status organ_prune_search_gains(organ_prune_job *job, organ_error *error);
 
-/* Opens the finished copy by `path` and compares it with the donor: state->checks; an error if one of the checks fails.
- * Then counts again, in both, where in one tensor the killed weights lie, and how large those were that an earlier run
- * killed: state->tile_map, state->magnitudes. */
+/* Opens the finished copy at `path` and compares it with the donor into state->checks; returns an error if a check
+ * fails. Then recounts from both models the map of killed weights of one tensor (state->tile_map) and the magnitudes
+ * of weights that an earlier run killed (state->magnitudes). */
 organ_status organ_prune_check_copy(organ_prune_job *job, const char *path, organ_error *error);
 
-/* The counts of all parts, for the caller to free; NULL without memory. */
+/* Returns the counts of all parts, for the caller to free; NULL if out of memory. */
 organ_tally *organ_prune_tally(const organ_prune_job *job);
 
 /* `document` and `settle` of organ_write: the content of prune.json without and with an evaluation. */
 json_t *organ_prune_document(void *job, const organ_writing *made);
 int organ_prune_settle(void *job, json_t *document);
 
-/* A line of prune.jsonl and of the journal. NULL without memory. */
+/* Returns a line of prune.jsonl and of the journal. NULL if out of memory. */
 json_t *organ_prune_line(const organ_prune_job *job, const organ_prune_part *part);
 
 #endif

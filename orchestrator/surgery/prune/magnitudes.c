@@ -9,11 +9,11 @@
 #include <stdlib.h>
 #include <string.h>
 
-#define PIECE      ((size_t)1 << 14) /* weights that are looked at together */
+#define PIECE      ((size_t)1 << 14) /* weights per step */
 #define PER_OCTAVE 2
 #define FROM_LOG2  (-24)
 #define BINS       56        /* up to 2^4 */
-#define ROOT_OF_2  0x3504F3u /* mantissa of the FP32 value nearest to it */
+#define ROOT_OF_2  0x3504F3u /* mantissa of the FP32 value nearest to the root of 2 */
 
 typedef struct magnitudes_sums {
     uint64_t weights, zero, all[BINS], killed[BINS];
@@ -24,14 +24,15 @@ struct organ_magnitudes {
     const organ_tensor *const *tensors;
     size_t count;
     const organ_kernels *kernels;
-    uint64_t of, step; /* weights of all tensors; every such row is counted */
-    uint64_t *seen;    /* of each tensor, whether bytes of it passed by: 0 if not */
+    uint64_t of, step; /* weights of all tensors; every step-th row is counted */
+    uint64_t *seen;    /* for each tensor: nonzero if its bytes were passed to organ_magnitudes_see */
     void *bytes;
     float *before, *after;
     magnitudes_sums found;
 };
 
-/* The exponent is the octave; its second half begins at the root of 2. A subnormal is in the first bin. */
+/* Returns the bin of a magnitude: the exponent gives the octave, whose second half begins at the root of 2. Subnormals
+ * are in the first bin. */
 static size_t bin_of(float magnitude)
 {
     uint32_t bits;
@@ -65,8 +66,8 @@ static organ_status widen_stored(organ_magnitudes *c, const organ_model *model, 
     return error->status;
 }
 
-/* Weights [from, to) of a tensor, which lie in a row that is counted: as they are now in `data`, from weight `first`
- * on, or in `copy`. */
+/* Counts weights [from, to) of a tensor, which are in a counted row. Their values in the copy are in `data`, which
+ * begins with weight `first`, or are read from `copy`. */
 static organ_status count_span(organ_magnitudes *c, size_t t, uint64_t from, uint64_t to, const char *data,
                                uint64_t first, const organ_model *copy, organ_error *error)
 {
@@ -85,7 +86,7 @@ static organ_status count_span(organ_magnitudes *c, size_t t, uint64_t from, uin
     return ORGAN_OK;
 }
 
-/* What of weights [from, to) lies in rows that are counted. */
+/* Counts those of the weights [from, to) that are in counted rows. */
 static organ_status count_rows(organ_magnitudes *c, size_t t, uint64_t from, uint64_t to, const char *data,
                                const organ_model *copy, organ_error *error)
 {
@@ -146,7 +147,7 @@ static json_t *describe(const organ_magnitudes *c)
         SET("count", organ_counts_json(BINS, c->found.all)), SET("killed", organ_counts_json(BINS, c->found.killed)));
 }
 
-/* Tensors that nobody was shown, from the copy. */
+/* Tensors that were not passed to organ_magnitudes_see; they are read from the copy. */
 typedef struct unseen {
     organ_magnitudes *counts;
     const organ_model *copy;

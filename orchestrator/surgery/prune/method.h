@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: MIT
- * What surgery/prune shares with methods of other rooms (surgery/calibrated): a job, which a method embeds as its first
- * member, and the functions that open it, write its targets and run it. A method is an organ_prune_kind. */
+ * Interface between surgery/prune and methods of other rooms (surgery/calibrated): a job, which a method embeds
+ * as its first member, and the functions that open it, write its targets and run it. A method is an
+ * organ_prune_kind. */
 #ifndef ORGAN_PRUNE_METHOD_H
 #define ORGAN_PRUNE_METHOD_H
 
@@ -49,7 +50,7 @@ struct organ_prune_job {
     const organ_prune_options *options;
     const organ_engine *engine;
     const organ_progress *progress;
-    bool along;           /* ranks deal the units while they walk through the model on a text: organ_unit.along */
+    bool along;           /* ranks are assigned units during the calibration run: organ_unit.along */
     bool divides;         /* one budget is divided over the targets */
     const double *shares; /* with `divides`, once it is divided: percent of zeros of each target; else NULL */
     organ_plan plan;      /* of a dry run: the work in addition to reading the donor and writing the output */

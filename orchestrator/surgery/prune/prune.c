@@ -16,14 +16,14 @@
 #include <stdlib.h>
 #include <string.h>
 
-/* Of the plan: operations that take as long as an iteration of a weight, and passes that find the gains of a sparsity.
- */
+/* For the plan: equivalent operations per weight and iteration, and typical number of passes that find the gains of a
+ * sparsity. */
 #define ITERATION 21.0
 #define SEARCHES  5.0
 
-/* The main pass: what retire needs beside the flow. */
+/* State of the main pass. */
 typedef struct writer {
-    organ_prune_flow flow; /* first: organ_prune_tile takes it for the context */
+    organ_prune_flow flow; /* first member: organ_prune_tile casts the context to it */
     organ_prune_job *job;
 } writer;
 
@@ -39,12 +39,12 @@ static organ_status prune_check_options(const organ_prune_options *o, organ_erro
         return organ_fail(error, ORGAN_USAGE, "beta %g is not in (%d, %d]", o->beta, ORGAN_PRUNE_BETAS);
     if (!organ_within(o->coupling, ORGAN_PRUNE_COUPLINGS))
         return organ_fail(error, ORGAN_USAGE, "coupling %g is not in [%d, %d]", o->coupling, ORGAN_PRUNE_COUPLINGS);
-    if (!(o->sparsity < 0) && !(o->sparsity > 0 && o->sparsity < 100)) /* a NaN is no sparsity either */
+    if (!(o->sparsity < 0) && !(o->sparsity > 0 && o->sparsity < 100)) /* rejects NaN too */
         return organ_fail(error, ORGAN_USAGE, "sparsity %g is not between 0 and 100 percent", o->sparsity);
     return ORGAN_OK;
 }
 
-/* An old x86 can only run what multiplies and takes square roots. */
+/* Without FMA only parameters that need just products and square roots give the same bits. */
 static organ_status check_cpu(const organ_prune_options *o, organ_error *error)
 {
     const organ_physarum_params params = {.beta = (float)o->beta, .coupling = (float)o->coupling};
@@ -102,7 +102,7 @@ organ_status organ_prune_job_open(organ_prune_job *job, organ_error *error)
         organ_magnitudes_open(donor, job->targets.tensors, job->targets.count, ORGAN_MAGNITUDES_ENOUGH,
                               job->engine->kernels, &job->state->sizes, error))
         return error->status;
-    /* A single file goes alone. */
+    /* A single file is written without other files of the donor. */
     return organ_output_is_file(job->options->write.output)
                ? ORGAN_OK
                : organ_model_other_files(donor, &job->state->others, error);
@@ -132,7 +132,7 @@ void organ_prune_job_close(organ_prune_job *job)
     organ_rows_free(job->units);
 }
 
-/* The shard is through. */
+/* Reports that the shard is complete. */
 static void tell_shard(const organ_prune_job *job, size_t file)
 {
     char in_it[32], so_far[32], of[32];
@@ -194,7 +194,7 @@ static organ_status prune_retire_band(void *context, const organ_band *band, org
 
 static bool is_left(const organ_prune_part *part) { return !part->done; }
 
-/* The clock of a shard starts when the one before it is through. */
+/* The clock of a shard starts when the previous shard is complete. */
 static void start_clocks(organ_prune_job *job)
 {
     for (size_t f = 0; f < job->donor->file_count; f++)
@@ -226,8 +226,8 @@ static organ_status run_flow(organ_prune_job *job, organ_error *error)
     return error->status;
 }
 
-/* Gains that an earlier run has found. Lines of the journal come in the order of the parts, repeated where a run
- * searched again. */
+/* Reads the gains that an earlier run found. Journal lines are in the order of the parts, and repeat if a run searched
+ * again. */
 static void recall_gains(organ_prune_job *job)
 {
     size_t k = 0, index;
@@ -243,7 +243,7 @@ static void recall_gains(organ_prune_job *job)
     }
 }
 
-/* --sparsity: gains are dear, so they are written down as soon as they are known. */
+/* Finds the gains for --sparsity. They are expensive, so they go to the journal immediately. */
 static organ_status find_gains(organ_prune_job *job, organ_error *error)
 {
     if (job->options->sparsity < 0 && !job->divides)
@@ -251,7 +251,7 @@ static organ_status find_gains(organ_prune_job *job, organ_error *error)
     recall_gains(job);
     organ_prune_search_gains(job, error);
     for (size_t k = 0; k < job->targets.count && !error->status; k++)
-        if (job->parts[k].gain != 0) /* of what other ranks make it need not be known here */
+        if (job->parts[k].gain != 0) /* gains of other ranks' parts may be unknown */
             organ_write_note(
                 job->run,
                 ORGAN_OBJECT(SET_TEXT("gain_of", job->parts[k].tensor->name), SET_REAL("gain", job->parts[k].gain)),
@@ -264,7 +264,7 @@ organ_status organ_prune_parts(organ_prune_job *job, organ_error *error)
     return find_gains(job, error) ? error->status : run_flow(job, error);
 }
 
-/* ---- what the writer asks for ---- */
+/* ---- callbacks of the writer ---- */
 
 static uint64_t prune_count_of(const json_t *line, const char *key)
 {
@@ -302,7 +302,7 @@ void organ_prune_begin(organ_prune_job *job, organ_writing *writing)
         job->units[k].done = organ_write_done(writing, k);
 }
 
-/* All stretches are written, here or elsewhere: what came of them is what came of the targets. */
+/* After all stretches are written, by any rank: sums the results of the stretches of each target. */
 static void fold_units(organ_prune_job *job)
 {
     for (size_t t = 0; t < job->targets.count; t++) {
@@ -339,9 +339,9 @@ static organ_status check_copy(void *context, const char *to, const char *path, 
     organ_prune_job *const job = context;
     char *lines = NULL;
     fold_units(job);
-    organ_rows_free(job->units); /* the copy is opened beside the donor: room for its header */
+    organ_rows_free(job->units); /* frees memory for the header of the copy */
     job->units = NULL;
-    malloc_trim(0); /* what was freed in the middle of the heap goes back to the system */
+    malloc_trim(0); /* returns freed pages of the heap to the system */
     if (organ_prune_check_copy(job, path, error) || !organ_ranks_first(job->engine->ranks))
         return error->status;
     lines = organ_output_report_path(to, job->options->write.output, organ_output_is_file(job->options->write.output),

@@ -9,12 +9,12 @@
 
 enum { LEAST_SIDE = 16, LEAST_TILES = 256, MOST_TILES = 4096 };
 
-/* The pass takes single rows cut at the edges of tiles, so that a band is small however wide and high a tile is. */
+/* The pass reads single rows, cut at the edges of tiles, so that bands are small for any size of tile. */
 typedef struct mapping {
     const organ_engine *engine;
     const organ_tensor *tensor;
     uint64_t matrices, matrix_rows, matrix_cols;
-    uint64_t side, rows, cols; /* of the map */
+    uint64_t side, rows, cols; /* size of a tile, and of the map in tiles */
     uint64_t *killed;          /* rows x cols */
 } mapping;
 
@@ -31,7 +31,7 @@ static void choose_side(mapping *m, uint64_t block)
 {
     for (set_side(m, block); m->rows * m->cols < LEAST_TILES && m->side % 2 == 0 && m->side / 2 >= LEAST_SIDE;)
         set_side(m, m->side / 2);
-    /* A tile never spans two matrices: where there are more of these than tiles may be, so be it. */
+    /* A tile never spans two matrices, so many matrices may exceed the limit. */
     while (m->rows * m->cols > MOST_TILES && (m->side < m->matrix_rows || m->side < m->matrix_cols))
         set_side(m, m->side * 2);
 }
@@ -87,7 +87,7 @@ static json_t *map_json(const mapping *m, double percent, double mean)
                         SET("killed", organ_counts_json(m->rows * m->cols, m->killed)));
 }
 
-/* Each rank counts its share of the stretches. */
+/* Counts this rank's share of the stretches. */
 static organ_status map_share(mapping *m, const organ_model *donor, const organ_model *copy,
                               const organ_compared *pairs, organ_error *error)
 {
@@ -141,8 +141,7 @@ organ_status organ_tile_map(const organ_model *donor, const organ_model *copy, c
 
 uint64_t organ_tile_map_memory(const organ_tensor *tensor, size_t workers)
 {
-    /* Two bands of a row in both models, a number for each tile beside, and what a pass that has little cuts its bands
-     * to. */
+    /* Two bands of a row in both models, a counter per tile, and the smallest band size of a pass. */
     const uint64_t cols = organ_tensor_matrices(tensor).cols, row = cols * organ_dtype_describe(tensor->dtype)->bytes;
     return workers * 4096 + 4 * row + 2 * sizeof(uint64_t) * divided(cols, LEAST_SIDE) + (160 << 10);
 }
