@@ -112,6 +112,8 @@ static void compare_likelihoods(const char *type, const char *path, arch_referen
 
 START_TEST(likelihoods_are_those_of_transformers)
 {
+    if (is_emulated() && _i % 3 != 0) /* pieces are the same C on every processor; kernels have tests of their own */
+        return;
     const char *const path = scratch_path("%s", model_types[_i]);
     compare_likelihoods(model_types[_i], path, arch_make(model_types[_i], path));
 }
