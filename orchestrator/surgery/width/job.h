@@ -1,7 +1,8 @@
 /* SPDX-License-Identifier: MIT
- * What the parts of organ_width share: width.c runs it, plan.c says how much stays, parts.c lists the projections,
- * choose.c goes along the text, norms.c chooses where the text says nothing, choices.c keeps what is chosen, document.c
- * tells. */
+ * State and functions shared by the files of this room: width.c is the verb; plan.c computes how many channels and
+ * heads each layer keeps; parts.c lists the projections; choose.c chooses columns on the calibration text; norms.c
+ * chooses them for experts without tokens; choices.c stores the choices in files; document.c writes journal and report.
+ */
 #ifndef ORGAN_WIDTH_JOB_H
 #define ORGAN_WIDTH_JOB_H
 
@@ -11,95 +12,96 @@
 #include "orchestrator/surgery/width/narrow_matrix.h"
 #include "orchestrator/surgery/width/width.h"
 
-/* What can go. */
+/* Units that can be removed. */
 typedef enum organ_width_kind {
-    ORGAN_WIDTH_CHANNELS, /* of feed-forwards without experts */
-    ORGAN_WIDTH_EXPERTS,  /* channels of routed experts, each its own */
-    ORGAN_WIDTH_SHARED,   /* of the expert that every token goes through, where it is as wide as so many routed ones */
+    ORGAN_WIDTH_CHANNELS, /* channels of feed-forwards without experts */
+    ORGAN_WIDTH_EXPERTS,  /* channels of routed experts, chosen for each expert */
+    ORGAN_WIDTH_SHARED,   /* channels of a shared expert without a gate: its width is a multiple of a routed expert's */
     ORGAN_WIDTH_HEADS,    /* heads of K and V with their query heads */
     ORGAN_WIDTH_KINDS
 } organ_width_kind;
 
-/* What is counted of every layer or expert, and how much of it stays. */
+/* The number of units in every layer or expert, before and after. */
 typedef struct organ_width_share {
-    size_t whole, keep; /* 0, 0: all stays */
-    size_t columns;     /* of the projection behind it that one has */
-    size_t multiple;    /* that what stays is one of */
+    size_t whole, keep; /* 0, 0: nothing is removed */
+    size_t columns;     /* columns of the following projection that belong to one unit */
+    size_t multiple;    /* `keep` is a multiple of this */
 } organ_width_share;
 
-/* A projection whose columns go. */
+/* A projection that loses columns. */
 typedef struct organ_width_part {
     const organ_tensor *tensor;
-    uint64_t matrix; /* its number in a stack; else 0 */
+    uint64_t matrix; /* number of the matrix in a stacked tensor; else 0 */
     const organ_width_share *share;
     organ_width_kind kind;
-    uint32_t *kept;             /* share->keep numbers; before they are chosen the first ones */
-    uint64_t at;                /* where its values begin in the file of choices */
-    bool done;                  /* chosen, and in that file */
-    organ_narrow_report report; /* 0 tokens: of an expert that none was routed to, chosen by norms */
+    uint32_t *kept;             /* share->keep numbers of units; the first ones until they are chosen */
+    uint64_t at;                /* offset of its values in the file of choices */
+    bool done;                  /* chosen, and stored in that file */
+    organ_narrow_report report; /* 0 tokens: an expert without tokens, chosen by norms */
 } organ_width_part;
 
-/* What is chosen, on the disk: values as they are solved, and a journal. */
+/* The choices on disk: a file of refitted values, and a journal. */
 typedef struct organ_width_choices {
     organ_output output;
     organ_run_journal journal;
-    char *place, *path; /* beside the output; of the values */
-    uint64_t bytes;     /* of all values */
+    char *place, *path; /* the directory next to the output; the file of values */
+    uint64_t bytes;     /* size of that file */
     bool begun;
 } organ_width_choices;
 
 typedef struct organ_width_job {
-    organ_plan plan; /* of a dry run: the work beside reading and writing */
+    organ_plan plan; /* for a dry run: the work in addition to reading and writing */
     const organ_width_options *options;
     const organ_engine *engine;
     const organ_progress *progress;
     organ_model *model;
     organ_width_share shares[ORGAN_WIDTH_KINDS];
-    size_t query_heads; /* of all heads of K and V */
+    size_t query_heads; /* number of query heads in a layer */
     organ_targets targets;
-    size_t *first;           /* of each target its first part, and behind the last one part_count */
-    organ_width_part *parts; /* for each matrix of each target */
+    size_t *first;           /* index of each target's first part; the last entry is part_count */
+    organ_width_part *parts; /* one for each matrix of each target */
     size_t part_count;
     organ_cut_layer *layers;
-    organ_cut_keep *experts; /* of each expert of each layer that has some */
+    organ_cut_keep *experts; /* one for each expert of each layer with experts */
     size_t layer_count;
     organ_along_options walk;
     organ_along_work work;
-    organ_along_text *along; /* NULL once all is chosen */
-    json_t *calibration;     /* of the document */
-    char digest[17];         /* of the text */
+    organ_along_text *along; /* NULL after the choice is complete */
+    json_t *calibration;     /* a member of the document */
+    char digest[17];         /* digest of the text */
     organ_width_choices choices;
 } organ_width_job;
 
-/* Counts what there is and what stays, and lists the projections. */
+/* Computes job->shares from the options and the model, and lists the projections. */
 organ_status organ_width_plan(organ_width_job *job, organ_error *error);
-/* The second half of it. */
+/* Lists the projections: job->parts. organ_width_plan calls it. */
 organ_status organ_width_list(organ_width_job *job, organ_error *error);
 organ_width_kind organ_width_kind_of(const organ_tensor *tensor); /* ORGAN_WIDTH_KINDS: no columns of it can go */
 
-/* Chooses the channels of an expert that no token was routed to: those stay for which the product of the norms of the
- * row of gate, the row of up and the column of down is greatest, of equals the later. Their columns keep their values,
- * those of the others become +0. */
+/* Chooses the channels of an expert that no token was routed to. Keeps those with the greatest product of the norms of
+ * the row of gate, the row of up and the column of down (of equal ones the later). Kept columns keep their values; the
+ * others become +0. */
 organ_status organ_width_by_norms(organ_width_job *job, organ_width_part *part, float *weights, organ_error *error);
 
-/* Opens the text; ORGAN_USAGE where the memory does not do. */
+/* Opens the calibration text. ORGAN_USAGE if --memory is too small. */
 organ_status organ_width_text(organ_width_job *job, organ_error *error);
-/* Goes along it: parts that are not done are chosen and kept. */
+/* Runs the text through the model layer by layer; chooses and stores the parts that are not done. */
 organ_status organ_width_choose(organ_width_job *job, organ_error *error);
 
-/* Finds what an earlier run has chosen, or begins. Ended by the other one whatever it returned; `done`: they are of no
- * use any more. */
+/* Reads the choices of an earlier run, or begins new files. organ_width_choices_end must follow whatever it returns;
+ * `done` removes the files. */
 organ_status organ_width_choices_begin(organ_width_job *job, organ_error *error);
 organ_status organ_width_choices_end(organ_width_job *job, bool done, organ_error *error);
-/* Values of a part as the output has them, rows x what stays of the columns: `rows` of them from `first` on. */
+/* Write and read rows [first, first + rows) of a part in the shape of the output: organ_width_rows x
+ * organ_width_columns. */
 organ_status organ_width_choices_put(const organ_width_job *job, const organ_width_part *part, const float *values,
                                      uint64_t first, uint64_t rows, organ_error *error);
 organ_status organ_width_choices_get(const organ_width_job *job, const organ_width_part *part, float *values,
                                      uint64_t first, uint64_t rows, organ_error *error);
-/* All its values are put. */
+/* Marks a part as done after all its values were written. */
 organ_status organ_width_choices_add(organ_width_job *job, organ_width_part *part, organ_error *error);
 
-/* Columns of a part that stay; its rows. */
+/* Number of a part's kept columns, and of its rows. */
 static inline uint64_t organ_width_columns(const organ_width_part *part)
 {
     return part->share->keep * part->share->columns;

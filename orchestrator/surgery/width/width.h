@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: MIT
- * Room surgery/width: in goes a model and a text, out comes a narrower one and a report. Channels of the feed-forwards,
- * or heads of K and V with their query heads, are taken out where the layer loses least by it, and the projections
- * behind them are solved anew; in a mixture channels of each routed expert. */
+ * Room surgery/width: makes a narrower model. Removes channels of feed-forwards (in a mixture, channels of each routed
+ * expert) or heads of K and V with their query heads, chooses them by the least loss on a calibration text, and refits
+ * the projections that read them. */
 #ifndef ORGAN_WIDTH_H
 #define ORGAN_WIDTH_H
 
@@ -13,27 +13,31 @@ ORGAN_API_BEGIN
 
 typedef struct organ_width_options {
     const char *model;
-    const char *ffn;   /* what stays of the channels of each feed-forward and of each expert: "75%", or how many; NULL:
-                        * all. A shared expert that is as wide as so many routed ones follows these, one with a width of
-                        * its own keeps it */
-    const char *heads; /* the same of the heads of K and V */
-    unsigned multiple_of; /* the channels that stay are a multiple of it; 0: 256 of a GGUF model that has so many or
-                             more, else 32 */
+    /* The share of channels to keep in each feed-forward and each expert, "75%", or their number; NULL: all. A shared
+     * expert without a gate is narrowed by the same ratio; one with a gate keeps its width. */
+    const char *ffn;
+    const char *heads;    /* likewise, heads of K and V to keep */
+    unsigned multiple_of; /* the number of kept channels is a multiple of it; 0: 256 for a GGUF model whose width is a
+                             multiple of 256, else 32 */
     organ_calibration_text calibration;
     const char *score; /* "loss", or "wanda" to compare with */
-    bool no_resolve;   /* what stays keeps its values */
+    bool no_resolve;   /* kept columns keep their values */
     organ_write_options write;
 } organ_width_options;
 
-/* Makes a narrower model: a directory, or one file if `output` ends in .safetensors or .gguf. The text decides layer by
- * layer, on the model as narrowed so far, which channels stay, the same number in every layer; then all is written.
- * *report is schema organ.width/1 and lies with WIDTH_REPORT.md and .html in the output's organ/ folder, beside a
- * single file under its name; the caller releases it; NULL on error. What is chosen so far lies in
- * .NAME.organ-choice.organ-partial beside the output until that is whole: a run that ends with ORGAN_INTERRUPTED or
- * ORGAN_IO is continued by `resume` to the same bytes. ORGAN_USAGE for options that do not go together, shares that
- * leave nothing or all, a text that is too short, memory that is too little, a model whose layers have other widths
- * than one another; ORGAN_BAD_INPUT for weights that are packed or not finite, and an architecture that is not known;
- * else the errors of organ_cut_make. */
+/* Makes a narrower model: a directory, or one file if `output` ends in .safetensors or .gguf. Chooses the channels
+ * layer by layer on the text, with the layers before already narrowed; the number of channels is the same in every
+ * layer. Then writes the output.
+ *
+ * *report has the schema organ.width/1; it is also written with WIDTH_REPORT.md and .html into the output's organ/
+ * folder, or next to a single file under its name. The caller releases it; NULL on error.
+ *
+ * Choices are stored in .NAME.organ-choice.organ-partial next to the output until it is complete. After
+ * ORGAN_INTERRUPTED or ORGAN_IO `resume` continues the run to the same bytes.
+ *
+ * Returns ORGAN_USAGE for contradictory options, shares that keep nothing or everything, a text that is too short, too
+ * little memory, or a model whose layers differ in width; ORGAN_BAD_INPUT for weights that are packed or not finite, or
+ * an unsupported architecture; else the errors of organ_cut_make. */
 organ_status organ_width(const organ_width_options *options, const organ_engine *engine, const organ_progress *progress,
                          json_t **report, organ_error *error);
 
