@@ -8,25 +8,23 @@
 #include "orchestrator/surgery/along_text/along_text.h"
 #include "orchestrator/surgery/cut/cut.h"
 
-/* What is solved for. */
+/* Groups of matrices that are refitted together, and their targets. */
 typedef enum organ_layers_kind {
-    ORGAN_HEAL_ATTENTION_INPUTS, /* q, k, v: they get from the smaller model's inputs what they got from the whole one's
-                                  */
-    ORGAN_HEAL_ATTENDED,         /* o: the hidden state behind its block is that of the whole model */
-    ORGAN_HEAL_FEED_INPUTS,      /* gate, up and router, as q, k and v */
-    ORGAN_HEAL_FED, /* down, of routed experts all together: the hidden state behind the block, or behind the gap after
-                       it */
-    ORGAN_HEAL_KINDS,                   /* of a block */
-    ORGAN_HEAL_FINAL = ORGAN_HEAL_KINDS /* the norm before the output head, all of it times one number */
+    ORGAN_HEAL_ATTENTION_INPUTS, /* q, k, v: their outputs should equal those in the whole model */
+    ORGAN_HEAL_ATTENDED,         /* o: the hidden state after attention should equal that of the whole model */
+    ORGAN_HEAL_FEED_INPUTS,      /* gate, up and router: the target is that of q, k and v */
+    ORGAN_HEAL_FED,   /* down (all routed experts together): the hidden state after the block, or after the gap that
+                         follows it */
+    ORGAN_HEAL_KINDS, /* number of groups in a block */
+    ORGAN_HEAL_FINAL = ORGAN_HEAL_KINDS /* the norm before the output head, multiplied by one number */
 } organ_layers_kind;
 
 /* A solution. */
 typedef struct organ_layers_solved {
-    int32_t layer; /* of the whole model; -1: none, the final norm */
+    int32_t layer; /* block of the whole model; -1: the final norm */
     organ_layers_kind kind;
-    double times;         /* of the final norm: what it is taken times; else 0 */
-    double lambda, step;  /* what was chosen, and how much of the solution was taken; step 0: nothing was better, the
-                             weights stay */
+    double times;        /* factor of the final norm; else 0 */
+    double lambda, step; /* chosen ridge, and fraction of the step from old to refitted weights; 0: weights unchanged */
     double before, after; /* KL divergence of the smaller model from the donor on the held-out windows, nats a token */
 } organ_layers_solved;
 
@@ -41,20 +39,22 @@ typedef struct organ_layers_healing {
 
 typedef struct organ_layers_heal organ_layers_heal;
 
-/* Opens the text and says what gets other values: resolved, a flag for each tensor of the model. Everything must
- * outlive it; to be closed whatever it returns. Errors of organ_along_open; ORGAN_USAGE for fewer than four windows,
- * for memory that is too little (the least is named), for weights that are not plain floats and for models that norm
- * what projections give, whose outputs are not linear in them. */
+/* Opens the text, and sets resolved[t] for each tensor of the model that may get other values. All arguments must
+ * outlive the object; organ_layers_heal_close must follow whatever it returns. Returns the errors of organ_along_open;
+ * ORGAN_USAGE for fewer than four windows, too little memory (the message names the least that is enough), weights that
+ * are not plain floats, and models that normalise the outputs of projections, because these are not linear in the
+ * weights. */
 organ_status organ_layers_heal_open(const organ_layers_healing *healing, bool *resolved, organ_layers_heal **heal,
                                     organ_error *error);
 /* Adds the memory and the work of the heal to a plan. */
 void organ_layers_heal_foresee(organ_layers_heal *heal, organ_plan *plan);
 void organ_layers_heal_close(organ_layers_heal *heal); /* NULL is allowed */
 
-/* Goes along the text, once. */
+/* Refits the blocks in one pass over the text. */
 organ_status organ_layers_heal_run(organ_layers_heal *heal, organ_cut_run *run, organ_error *error);
 
-/* For organ_cut_out.results and .recall: what is known of the solution that such a tensor is of. */
+/* Implement organ_cut_out.results and .recall: return, or take over from a journal, the solution that a tensor belongs
+ * to. */
 json_t *organ_layers_heal_results(const organ_layers_heal *heal, const organ_tensor *tensor);
 bool organ_layers_heal_recall(organ_layers_heal *heal, const organ_tensor *tensor, const json_t *results);
 

@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: MIT
- * What the parts of healing share: heal.c goes along the text, heal_parts.c knows what is solved for, heal_solve.c
- * hears and solves a part of a block, heal_final.c the norm behind the last one, heal_judge.c judges each solution by
- * the whole model. */
+ * State and functions shared by the files of healing: heal.c runs the text through the model, heal_parts.c lists the
+ * matrices to refit, heal_solve.c collects inputs and targets of one part of a block and solves for its weights,
+ * heal_final.c scales the final norm, heal_judge.c judges each solution by the whole model. */
 #ifndef ORGAN_LAYERS_HEAL_JOB_H
 #define ORGAN_LAYERS_HEAL_JOB_H
 
@@ -53,29 +53,30 @@ struct organ_layers_heal {
     double *results[HEAL_TOGETHER]; /* where the divergences of the streams in use are stored */
     double before,
         divergence; /* KL from the donor: of the smaller model before the heal, and with the solutions taken so far */
-    /* Of the part that is worked on: */
+    /* The part that is being refitted: */
     int32_t layer;
     organ_layers_kind kind;
     heal_part part;
-    organ_layer *loaded, *loaded_donor; /* the block as it is by now, and as the donor has it */
+    organ_layer *loaded, *loaded_donor; /* the block with its present weights, and the donor's */
     organ_ridge *ridge;
-    bool ahead;                            /* the donor's stream has gone on to where the next kept block begins */
+    bool ahead;                            /* the donor's states have reached the next kept block */
     float *inputs, *wanted, *donor_inputs; /* of a chunk */
     uint32_t *blocks;                      /* which experts a token has, tokens x used, ascending, */
     float *gates;                          /* and their weights */
-    size_t *routed, *begin;                /* of each expert the rows of `inputs` that are its, one behind the other */
+    size_t *routed, *begin;                /* row numbers of `inputs` grouped by expert, and where each group begins */
 };
 
-/* Whether a block's matrices of that kind are solved for. */
+/* Returns whether a block's matrices of that kind are refitted. */
 bool organ_layers_heal_wants(const organ_layers_heal *heal, int32_t layer, organ_layers_kind kind);
 /* Lists them; part->count may be 0. To be released whatever it returns. */
 organ_status organ_layers_heal_part_list(const organ_layers_heal *heal, int32_t layer, organ_layers_kind kind,
                                          heal_part *part, organ_error *error);
 void organ_layers_heal_part_release(heal_part *part);
-/* Where in `known` the solution is that a tensor is of. */
+/* Returns the index in `known` of the solution that a tensor belongs to. */
 size_t organ_layers_heal_number(const organ_layers_heal *heal, const organ_tensor *tensor);
 bool organ_layers_heal_before_gap(const organ_layers_heal *heal, int32_t layer);
-/* Whether what goes in is compared, not what comes out. */
+/* Returns whether the target of that kind is the projection's own output (q, k, v, gate, up) instead of the hidden
+ * state. */
 bool organ_layers_heal_is_inputs(organ_layers_kind kind);
 
 size_t organ_layers_heal_chunk_tokens(const organ_layers_heal *heal);
@@ -87,7 +88,7 @@ organ_windows organ_layers_heal_chunk_at(const organ_layers_heal *heal, size_t c
 heal_use organ_layers_heal_use_of(const organ_layers_heal *heal,
                                   size_t window); /* `window`: number in the whole text */
 heal_use organ_layers_heal_use(const organ_layers_heal *heal, size_t chunk, size_t window);
-/* Hears all chunks, solves, and puts what became of heal->part into the layer and the output. */
+/* Collects all chunks, solves for heal->part, and stores the result in the loaded layer and in the output. */
 organ_status organ_layers_heal_solve(organ_layers_heal *heal, organ_error *error);
 /* ---- heal_judge.c ---- */
 
@@ -107,7 +108,7 @@ organ_status organ_layers_heal_judge_rest(organ_layers_heal *heal, size_t layer,
 organ_status organ_layers_heal_judge_final(organ_layers_heal *heal, double times, double *divergence,
                                            organ_error *error);
 
-/* The same of the final norm, when both streams are behind the last block. */
+/* Refits the final norm, after both streams have passed the last block. */
 organ_status organ_layers_heal_final(organ_layers_heal *heal, organ_error *error);
 
 #endif

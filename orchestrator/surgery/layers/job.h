@@ -1,5 +1,6 @@
 /* SPDX-License-Identifier: MIT
- * What the parts of the room share: layers.c is the verb, choose.c finds the blocks that go, document.c tells of it. */
+ * State and functions shared by the files of this room: layers.c is the verb, choose.c searches for the blocks to drop,
+ * document.c writes the report. */
 #ifndef ORGAN_LAYERS_JOB_H
 #define ORGAN_LAYERS_JOB_H
 
@@ -19,16 +20,16 @@
 typedef struct organ_layers_choice {
     organ_along_options walk;
     organ_along_text *along;
-    json_t *identity; /* of what is known */
+    json_t *identity; /* identity of the scores file */
     organ_layers_known known;
-    organ_layers_sets *sets; /* NULL as long as all that is asked for is known */
+    organ_layers_sets *sets; /* NULL while the scores file has all values */
     organ_layers_found found;
-    size_t judged; /* sets of this run: the others were known */
+    size_t judged; /* sets judged by this run, without those from the scores file */
     bool done;
 } organ_layers_choice;
 
 typedef struct organ_layers_job {
-    organ_plan plan; /* of a dry run: the work beside reading and writing */
+    organ_plan plan; /* for a dry run: the work in addition to reading and writing */
     const organ_layers_options *options;
     const organ_engine *engine;
     const organ_progress *progress;
@@ -42,13 +43,13 @@ typedef struct organ_layers_job {
 
 /* ---- choose.c ---- */
 
-/* Opens text and forward pass and sees that the memory is enough; reads what is known. */
+/* Opens the text and the forward pass, checks that --memory is enough, and reads the scores file. */
 organ_status organ_layers_choice_open(organ_layers_job *job, organ_error *error);
 /* Adds the memory and the work of the search to job->plan. */
 void organ_layers_choice_foresee(organ_layers_job *job);
 /* Finds the blocks: job->drop.dropped. */
 organ_status organ_layers_choice_run(organ_layers_job *job, organ_error *error);
-void organ_layers_choice_close(organ_layers_job *job); /* what is told of it stays */
+void organ_layers_choice_close(organ_layers_job *job); /* keeps the members that the report needs */
 void organ_layers_choice_release(organ_layers_job *job);
 
 /* ---- document.c ---- */

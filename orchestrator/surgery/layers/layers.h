@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: MIT
- * Room surgery/layers: in goes a model, out comes one with fewer blocks. Which ones go is named, or found by what the
- * model without them makes of a text; the projections around the gaps can be solved anew for the hidden states that the
- * whole model has. */
+ * Room surgery/layers: makes a model with fewer blocks. The caller names the dropped blocks, or a search finds those
+ * whose removal changes the model's predictions on a text least. Optionally refits the projections around the gaps, so
+ * that hidden states approximate those of the whole model. */
 #ifndef ORGAN_LAYERS_H
 #define ORGAN_LAYERS_H
 
@@ -23,15 +23,19 @@ typedef struct organ_layers_options {
     organ_write_options write;
 } organ_layers_options;
 
-/* Makes the model without the blocks: the others get the numbers that follow, config.json and key-values say so, and
- * all but the healed projections keep their bytes, packed ones too. *report is schema organ.layers/1 and lies with a
- * LAYERS_REPORT.md and .html in the output's organ/ folder, beside a single file under its name; the caller releases
- * it; NULL on error. A run that ends with ORGAN_INTERRUPTED or ORGAN_IO while it writes leaves what is done, and
- * `resume` continues it to the same bytes; a search that was ended goes on where `scores` is given. ORGAN_USAGE for a
- * `drop` that does not fit the model, a text that is missing or too short, memory that is too little, an output that
- * exists; ORGAN_BAD_INPUT for a malformed model, an architecture that is not known (with a text), and where the smaller
- * model cannot be told (organ_cut_make); ORGAN_IO, ORGAN_INTERRUPTED. With `evaluate` also those of organ_perplexity;
- * an output that is whole stays then. */
+/* Makes the model without the dropped blocks. The other blocks are renumbered, config.json or the GGUF key-values are
+ * adapted, and all tensors except refitted ones keep their bytes, in packed types too.
+ *
+ * *report has the schema organ.layers/1; it is also written with LAYERS_REPORT.md and .html into the output's organ/
+ * folder, or next to a single file under its name. The caller releases it; NULL on error.
+ *
+ * A run that ends with ORGAN_INTERRUPTED or ORGAN_IO while it writes keeps its unfinished output, which `resume`
+ * continues to the same bytes. An interrupted search continues only with `scores`.
+ *
+ * Returns ORGAN_USAGE for a `drop` that does not fit the model, a text that is missing or too short, too little memory,
+ * or an output that exists; ORGAN_BAD_INPUT for a malformed model, an unsupported architecture (with a text), or a
+ * smaller model that its configuration cannot express (organ_cut_make); ORGAN_IO; ORGAN_INTERRUPTED. With `evaluate`
+ * also the errors of organ_perplexity; a complete output is then kept. */
 organ_status organ_layers(const organ_layers_options *options, const organ_engine *engine,
                           const organ_progress *progress, json_t **report, organ_error *error);
 

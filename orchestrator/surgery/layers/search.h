@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: MIT
- * Which blocks go: a set is judged by what somebody makes of it, and is left for a better one that differs in one
- * block. What a block costs beside others is not what it costs alone, so that the best of more blocks need not hold the
- * best of fewer. */
+ * Searches for the set of blocks to drop: the caller's function judges sets, and a local search replaces the best set
+ * by a better one that differs in one block. The loss of a block depends on the other dropped blocks, so the best set
+ * of more blocks need not contain the best set of fewer. */
 #ifndef ORGAN_LAYERS_SEARCH_H
 #define ORGAN_LAYERS_SEARCH_H
 
@@ -26,7 +26,7 @@ typedef struct organ_layers_search {
     size_t rounds;           /* at most; 0: the blocks of least influence */
     size_t all;              /* ORGAN_LAYERS_ALL, or less for a test */
     void *context;
-    /* divergence[k] becomes that of the k-th of `count` sets, whose flags lie one behind the other. */
+    /* Sets divergence[k] to that of the k-th of `count` sets, whose flags are consecutive. */
     organ_status (*judge)(void *context, const bool *dropped, size_t count, double *divergence, organ_error *error);
     /* A round is over; `best` is the best of all so far. NULL: nothing. */
     void (*told)(void *context, size_t round, size_t judged, const organ_layers_set *best);

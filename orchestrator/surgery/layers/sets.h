@@ -9,14 +9,13 @@
 
 typedef struct organ_layers_sets organ_layers_sets;
 
-/* Bytes that it takes at least, beside nothing: of one set at a time. */
+/* Least bytes of memory: with one set at a time. */
 uint64_t organ_layers_sets_memory(const organ_forward *forward, size_t tokens);
 
-/* Takes the windows through the donor. What --memory leaves goes to more sets at a time, at most `most`, and to hidden
- * states of the donor that are kept between its layers. Everything must outlive it. *sets is NULL on error. ORGAN_USAGE
- * where the engine's memory is too little (the least that is enough is named), ORGAN_IO without memory, errors of
- * organ_forward_embed and of organ_layer_load, ORGAN_INTERRUPTED.
- */
+/* Runs the windows through the donor. Spare memory is used to judge up to `most` sets at a time and to keep hidden
+ * states of the donor between its layers. All arguments must outlive the object. *sets is NULL on error. ORGAN_USAGE if
+ * the engine's memory is too small (the message names the least that is enough), ORGAN_IO without memory, the errors of
+ * organ_forward_embed and of organ_layer_load, ORGAN_INTERRUPTED. */
 organ_status organ_layers_sets_open(organ_forward *forward, const organ_engine *engine, const organ_windows *windows,
                                     size_t most, organ_layers_sets **sets, organ_error *error);
 void organ_layers_sets_close(organ_layers_sets *sets); /* NULL is allowed */
@@ -24,16 +23,16 @@ void organ_layers_sets_close(organ_layers_sets *sets); /* NULL is allowed */
 /* The least --memory that is enough. */
 uint64_t organ_layers_sets_enough(const organ_forward *forward, const organ_windows *windows);
 
-/* Whether it would be opened: the refusal alone. */
+/* Returns the error with which organ_layers_sets_open would reject the engine's memory, without opening anything. */
 organ_status organ_layers_sets_check(const organ_forward *forward, const organ_engine *engine,
                                      const organ_windows *windows, organ_error *error);
 
-/* Of each layer: 1 - the mean over all tokens of the cosine between the hidden states before and behind it. */
+/* Returns for each layer 1 - the mean over all tokens of the cosine between the hidden states before and after it. */
 const double *organ_layers_sets_influence(const organ_layers_sets *sets);
 
-/* divergence[k] becomes the mean over all tokens of KL(donor || model without the blocks of set k), in nats; a set is a
- * flag for each layer, `count` of them lie one behind the other. By all ranks of the engine, of which each carries its
- * share. ORGAN_BAD_INPUT where logits are not finite. */
+/* Sets divergence[k] to the mean over all tokens of KL(donor || model without the blocks of set k), in nats. A set is a
+ * flag for each layer; the flags of `count` sets are consecutive. All ranks of the engine call it, and each runs its
+ * share. ORGAN_BAD_INPUT if logits are not finite. */
 organ_status organ_layers_sets_judge(organ_layers_sets *sets, const bool *dropped, size_t count, double *divergence,
                                      organ_error *error);
 
