@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: MIT
- * What is told of an output: the first line of its journal and its report. */
+ * Documents of an output: the first line of its journal, and its report. */
 #include "orchestrator/surgery/write/writing.h"
 
 #include "formats/base/text_buffer.h"
@@ -73,7 +73,7 @@ static int document_add_plan(const organ_writing *w, json_t *report)
     all.output_bytes = w->plan ? organ_resharding_total(w->plan) : bytes;
     organ_plan_memory(&all, ORGAN_PLAN_LEAST, 0);
     all.bytes += (double)bytes + (double)all.output_bytes;
-    json_t *const run = json_incref(json_object_get(report, "run")); /* which stands last */
+    json_t *const run = json_incref(json_object_get(report, "run")); /* "run" stays the last member */
     json_object_del(report, "run");
     const int failed = json_object_set_new(report, "plan", organ_plan_json(&all)) ||
                        json_object_set_new(run, "plan", organ_plan_time_json(&all, m->engine));

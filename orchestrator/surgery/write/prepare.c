@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: MIT
- * Before an output is written: its place, its files, its units, its config.json, the files beside the tensors. */
+ * Prepares an output: its place, its files, its units, its config.json, and the list of further files to copy. */
 #include "orchestrator/surgery/write/writing.h"
 
 #include "formats/base/input_file.h"
@@ -168,10 +168,10 @@ organ_status organ_writing_prepare(organ_writing *w, organ_error *error)
     return prepare_evaluation(w, error);
 }
 
-/* ---- the files beside the tensors ---- */
+/* ---- files without tensors ---- */
 
-/* Whether a file is copied: it is no file of tensors, and neither made again nor unwanted as the index of old shards
- * is. */
+/* Returns whether a file is copied: it has no tensors, is not written by this run, and does not describe the old shards
+ * (as their index does). */
 static bool prepare_goes_along(const organ_writing *w, const char *name)
 {
     const organ_model *const model = w->write->model;
@@ -187,7 +187,7 @@ static bool prepare_goes_along(const organ_writing *w, const char *name)
     return true;
 }
 
-/* Reports about the model go into organ/donor, beside those about the output. */
+/* Reports about the model are copied into organ/donor, because organ/ gets those about the output. */
 static organ_status prepare_copy_beside(const organ_writing *w, const char *to, organ_error *error)
 {
     for (size_t k = 0; k < w->beside.count && !error->status; k++) {

@@ -52,7 +52,7 @@ static json_t *result_json(const organ_row_result *result)
     return ORGAN_OBJECT(SET("sums", sums), SET_TEXT("xxh3", result->xxh3));
 }
 
-/* The digest of a tensor stands where all of it was made at once. */
+/* A tensor that one stretch covers keeps that stretch's digest. */
 bool organ_row_work_recall(organ_writing *w, size_t cut, const json_t *line)
 {
     organ_cuts *const cuts = w->cuts;

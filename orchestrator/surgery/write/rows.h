@@ -11,19 +11,18 @@ typedef struct organ_row {
     const organ_kernels *kernels;
     size_t index; /* the tensor is the index-th of those that are replaced */
     const organ_tensor *tensor;
-    void *data; /* the row as it is stored, so many units of its type */
+    void *data; /* the stored row: `units` units of its type */
     size_t units;
-    float *values; /* the row widened, `cols` of them, 64-byte aligned; behind them the scratch that was asked for,
-                      aligned too */
+    float *values; /* the row in FP32, `cols` values, 64-byte aligned, followed by the scratch, likewise aligned */
     size_t cols;
     void *scratch;
-    double *sums; /* to be added to: zero before the first row of a tile */
+    double *sums; /* the function adds to them; 0 before the first row of a tile */
 } organ_row;
 
-/* Narrows the values into the row, and widens them again: what is stored now. */
+/* Rounds the values into the stored row, then reads them back, so that they equal the stored ones. */
 void organ_row_store(const organ_row *row);
 
-/* What came of the rows of a tensor. */
+/* Results of the rows of a tensor or a stretch. */
 #define ORGAN_ROW_SUMS 4
 typedef struct organ_row_result {
     double sums[ORGAN_ROW_SUMS]; /* of its tiles, in their order; of its stretches, in theirs */
@@ -44,6 +43,6 @@ typedef struct organ_row_work {
 /* The elements of the longest row of the chosen tensors, a flag for each of the model. */
 size_t organ_row_longest(const organ_model *model, const bool *chosen);
 
-#define ORGAN_ROWS_CUT 8 /* tensors are cut between so many rows: sums of as many are added in their order */
+#define ORGAN_ROWS_CUT 8 /* tensors are cut at multiples of this: sums of that many rows are added in order */
 
 #endif

@@ -42,7 +42,7 @@ const organ_resharding *organ_write_files(const organ_writing *w) { return w->pl
 
 const organ_file_list *organ_write_beside(const organ_writing *w) { return &w->beside; }
 
-/* ---- what is put ---- */
+/* ---- bytes written by callbacks ---- */
 
 static bool add_extent(organ_unit_extents *all, organ_unit_extent one)
 {
@@ -124,7 +124,7 @@ organ_status organ_write_finish(organ_writing *w, size_t unit, json_t *results, 
     return ORGAN_OK;
 }
 
-/* ---- what is copied ---- */
+/* ---- copied pieces ---- */
 
 static bool units_is_wanted(void *context, size_t piece)
 {
@@ -150,7 +150,7 @@ organ_status organ_units_copy(organ_writing *w, organ_error *error)
     return organ_resharding_copy(w->plan, &watch, w->write->progress, w->stop, error);
 }
 
-/* ---- what is read ---- */
+/* ---- reading back ---- */
 
 organ_status organ_write_read(const organ_writing *w, size_t piece, void *data, size_t bytes, uint64_t at,
                               organ_error *error)

@@ -14,12 +14,12 @@ typedef struct organ_unit {
     size_t item;         /* number of the source tensor, as the verb counts */
     uint64_t bytes;      /* of the source, for the progress */
     bool done;           /* the bytes of all its pieces are in the output, or another rank makes them */
-    bool along;          /* the ranks deal it while they walk through the model on a text; the driver does not */
+    bool along;          /* the walk on a calibration text assigns it to a rank, not the driver */
 } organ_unit;
 
 typedef struct organ_writing organ_writing; /* an output that is being written */
 
-/* Whether an earlier run or another rank makes the unit. */
+/* Returns whether an earlier run or another rank makes the unit. */
 bool organ_write_done(const organ_writing *writing, size_t unit);
 
 /* Number of the units that this rank must still make, and in *bytes the sum of their bytes. */

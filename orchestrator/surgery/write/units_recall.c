@@ -20,7 +20,7 @@ static organ_status read_piece(const void *context, void *data, size_t bytes, ui
     return organ_write_read(p->w, p->piece, data, bytes, offset, error);
 }
 
-/* Whether the extents cover the piece without a gap and its bytes have their digests. */
+/* Returns whether the extents cover the piece without a gap and its bytes have their digests. */
 static organ_status check_piece(const organ_writing *w, size_t piece, const json_t *rows, bool *holds,
                                 organ_error *error)
 {
@@ -49,7 +49,7 @@ static organ_status check_piece(const organ_writing *w, size_t piece, const json
     return ORGAN_OK;
 }
 
-/* Whether the bytes of a unit are those that its line tells of. */
+/* Returns whether the bytes of a unit have the digests of its journal line. */
 static organ_status check_unit(const organ_writing *w, size_t unit, const json_t *line, bool *holds, organ_error *error)
 {
     const organ_unit *const u = &w->units[unit];
@@ -101,7 +101,7 @@ static organ_status find_lines(const organ_writing *w, const json_t **line_of, o
     return error->status;
 }
 
-/* What is there, as the ranks find it: a flag for each unit. */
+/* Units whose bytes are in the output, as the ranks find them: a flag for each unit. */
 typedef struct inventory {
     const json_t **line_of;
     uint64_t *bytes;

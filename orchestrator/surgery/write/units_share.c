@@ -25,7 +25,7 @@ organ_status organ_units_deal(organ_writing *w, organ_error *error)
     return error->status;
 }
 
-/* Takes over the units that the lines of another rank tell of. */
+/* Takes over the units listed in the journal lines of another rank. */
 static organ_status take_lines(organ_writing *w, const organ_name_table *names, const char *lines, organ_error *error)
 {
     bool no_memory = false;

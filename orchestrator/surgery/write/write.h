@@ -1,12 +1,12 @@
 /* SPDX-License-Identifier: MIT
  * Room surgery/write: writes a model that a verb makes of another one. The verb fills one organ_write; organ_write_run
- * does the rest: dry run, journal and --resume, shares of ranks, files beside the tensors, config.json, evaluation,
+ * does the rest: dry run, journal and --resume, shares of ranks, files without tensors, config.json, evaluation,
  * reports, publishing. units.h has the functions that `fill` calls, rows.h the work on rows of replaced tensors.
  *
  * There are three kinds of output, by the members that are set:
  *   replaced   copies of the model's files, in which some tensors get other bytes of the same length
- *   pieces     new shards (or one GGUF file), with config.json edited; of a model that was named by one of its files
- *              only that file is taken along
+ *   pieces     new shards (or one GGUF file), with config.json edited; if the model was named by one of its files, only
+ *              that file is written
  *   layout     files that a verb has laid out from tensors of one or two models, or an organ directory; without config
  *              edit, reports in OUT/organ and `fill` */
 #ifndef ORGAN_WRITE_H
@@ -34,7 +34,7 @@ typedef struct organ_write {
     /* ---- replaced ---- */
     const bool *replaced; /* a flag for each tensor of the model; NULL: the output is of another kind */
     organ_cuts *cuts; /* the stretches of these tensors; unit k is stretch k. NULL with `rows`, which makes its own */
-    bool along;       /* ranks that walk through the model on a text deal the units: organ_unit.along */
+    bool along;       /* the walk on a calibration text assigns units to ranks: organ_unit.along */
     organ_row_work *rows; /* the work on each row, in the place of `fill` and `recall` */
 
     /* ---- pieces ---- */
@@ -43,7 +43,7 @@ typedef struct organ_write {
     organ_unit *units; /* of the pieces, in their order */
     size_t unit_count;
     organ_gguf_writer *gguf;     /* key-values of a GGUF output; NULL: safetensors */
-    const char *const *left_out; /* names of files beside the tensors that are not copied, NULL at the end */
+    const char *const *left_out; /* names of files that are not copied, NULL at the end */
     bool
         repacked; /* config.json of the model does not describe the output: an output of one file cannot be evaluated */
 
@@ -109,7 +109,7 @@ typedef struct organ_write {
  * continues it to the same bytes. After any other error nothing of the output is left. A dry run writes nothing.
  *
  * Returns ORGAN_USAGE if
- *   - the output exists, or is the input or lies in it;
+ *   - the output exists, or is the input or inside the input;
  *   - an unfinished run is found and neither `resume` nor `force` is set;
  *   - that run had other parameters, inputs, definition, plan or another version of organ;
  * ORGAN_BAD_INPUT if a model changed during the run or config.json is no JSON object; ORGAN_IO; ORGAN_INTERRUPTED; else

@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: MIT
- * An output that a verb has laid out: files as other programs open them, or an organ directory, and the files beside
- * the tensors of the model that the layout is of. */
+ * Writes an output that a verb has laid out: files as other programs open them, or an organ directory, and the other
+ * files of the model that the layout is of. */
 #include "orchestrator/surgery/write/writing.h"
 
 #include "formats/base/paged_rows.h"

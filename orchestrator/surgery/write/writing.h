@@ -30,7 +30,7 @@ typedef struct organ_unit_log {
     bool *elsewhere; /* units that another rank makes: they count as done meanwhile */
     FILE *told;      /* among ranks: the lines of the units that this one has made, */
     char *text;      /* as a text, */
-    size_t length;   /* of so many bytes */
+    size_t length;   /* of this length */
 } organ_unit_log;
 
 struct organ_writing {
@@ -68,7 +68,7 @@ organ_status organ_writing_prepare(organ_writing *w, organ_error *error);
 /* Writes what does not depend on the bytes of tensors into the directory `to`. */
 organ_status organ_writing_begin(const organ_writing *w, const char *to, organ_error *error);
 
-/* ---- write_layout.c: the same for a layout, and what it writes when the tensors are whole ---- */
+/* ---- write_layout.c: the same for a layout, and the files written after its tensors ---- */
 
 organ_status organ_writing_plan_layout(organ_writing *w, organ_error *error);
 organ_status organ_writing_begin_layout(const organ_writing *w, const char *to, organ_error *error);
