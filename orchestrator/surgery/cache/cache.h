@@ -49,8 +49,9 @@ typedef struct organ_cache {
  * differs (the message names the first member, both values and the remedy); ORGAN_IO if it cannot be read. */
 organ_status organ_cache_read(const organ_cache *cache, json_t **document, organ_error *error);
 
-/* The two steps of organ_cache_read for callers that check more: load also accepts a document that has the wanted one
- * as its member `within` (NULL: none), and checks the schema; belongs checks the identity. */
+/* The two steps of organ_cache_read, for callers that check more. organ_cache_load reads the file and checks the
+ * schema; it also accepts a document that contains the cached one as its member `within` (NULL: none).
+ * organ_cache_belongs checks the identity. */
 organ_status organ_cache_load(const organ_cache *cache, const char *within, json_t **document, organ_error *error);
 organ_status organ_cache_belongs(const organ_cache *cache, const json_t *document, organ_error *error);
 
@@ -100,7 +101,7 @@ bool organ_cache_fields_read(const json_t *object, const organ_cache_field *fiel
 json_t *organ_exact_json(double value);
 bool organ_exact_value(const json_t *text, double *value);
 
-/* An array of numbers of 0 to `most`, one after the other in memory. */
+/* A JSON array of `count` numbers in [0, most], stored contiguously in memory. */
 typedef struct organ_cache_numbers {
     const char *name;
     organ_cache_type type; /* U32, U64 or REAL */

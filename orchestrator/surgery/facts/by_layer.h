@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: MIT
- * What a model consists of, by layer and role: the part of a document that its picture is drawn from. */
+ * The composition of a model by layer and role: the member of a document from which its chart is drawn. */
 #ifndef ORGAN_BY_LAYER_H
 #define ORGAN_BY_LAYER_H
 

@@ -73,7 +73,7 @@ static const char never_mixed[] =
 
 /* ---- sentences ---- */
 
-/* What is true of two experiments is said once. */
+/* Sentences that apply to two experiments are added once. */
 static void add_once(json_t *list, const char *sentence)
 {
     size_t index;
@@ -86,7 +86,7 @@ static void add_once(json_t *list, const char *sentence)
     json_array_append_new(list, json_string(sentence));
 }
 
-/* By what `method` begins with: a pattern and the like may stand behind it. */
+/* Compares only the beginning of `method`, because a pattern or a variant may follow. */
 static void add_method(json_t *list, const char *method, bool imatrix)
 {
     for (size_t k = 0; k < sizeof methods / sizeof *methods; k++)

@@ -1,21 +1,21 @@
 /* SPDX-License-Identifier: MIT
- * What must be read with any count of killed weights, in one place: what the method is, which experiment the numbers
- * are of, what share of the targets was seen, and over which denominators percentages are. */
+ * Warnings for documents with counts of killed weights: the nature of the method, the experiment to which the numbers
+ * belong, the share of the targets that was counted, and the denominators of the percentages. */
 #ifndef ORGAN_ERRATA_H
 #define ORGAN_ERRATA_H
 
 #include <jansson.h>
 #include <stdbool.h>
 
-/* Sentences for a document organ.prune/1, of which "parameters", "calibration", "imatrix", "compensates", "totals" and
- * "experiment" are there. An array; NULL without memory. */
+/* Returns an array of sentences for a document organ.prune/1 that has "parameters", "calibration", "imatrix",
+ * "compensates", "totals" and "experiment". NULL without memory. */
 json_t *organ_errata_of_pruning(const json_t *log);
 
 /* For an organ.audit/1, which reads no log. */
 json_t *organ_errata_of_audit(const json_t *audit, bool compensated);
 
-/* For models that stand beside each other: each experiment (organ_experiment_of) in `experiments` once, with its
- * method; a "name" member is the user's. Without an experiment there is nothing to read: an empty array. */
+/* Returns the sentences for a comparison of models: one for each different experiment (organ_experiment_of) in
+ * `experiments`, with its method; "name" is the user's name of it. Without experiments the array is empty. */
 json_t *organ_errata_of_experiments(const json_t *experiments);
 
 #endif

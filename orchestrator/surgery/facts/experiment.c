@@ -15,7 +15,7 @@
 
 /* ---- donors ---- */
 
-/* Sums do not depend on the order of tensors, which goes by files. */
+/* The digests are summed, so that the order of tensors, which follows the files, does not matter. */
 static organ_status add_tensor(const organ_model *model, const organ_tensor *t, bool sampled, uint64_t *sum,
                                organ_error *error)
 {

@@ -1,8 +1,8 @@
 /* SPDX-License-Identifier: MIT
- * Which experiment the killed weights of a model belong to: one donor, pruned by one method in one definition with one
- * set of parameters along one calibration. How much was killed (sparsity, or a pattern, which is a part of the method)
- * is what an experiment varies. Numbers of two experiments stand in one table only where the user has named them as
- * two. */
+ * The experiment that the killed weights of a model belong to: one donor, pruned by one method in one definition with
+ * one set of parameters on one calibration. Models of one experiment differ only in sparsity, or in a pattern, which is
+ * part of the method. A table lists models of two experiments only if the user has given the experiments different
+ * names. */
 #ifndef ORGAN_EXPERIMENT_H
 #define ORGAN_EXPERIMENT_H
 
@@ -11,24 +11,23 @@
 #include <jansson.h>
 #include <stdbool.h>
 
-/* 16 digits that tell donors apart whatever their files are called and however they are cut: XXH3 over name, type and
- * shape of every tensor and 4 KiB from the middle of up to 4,096 of them. "" for a model behind a URL. */
+/* Writes 16 digits that identify a donor whatever the names and sizes of its files: XXH3 over name, type and shape of
+ * every tensor and over 4 KiB from the middle of up to 4,096 of them. "" for a model behind a URL. */
 organ_status organ_model_fingerprint(const organ_model *model, char out[17], organ_error *error);
 
-/* The log of the pruning beside a model, organ/prune.json, for the caller to release: NULL where there is none.
- * ORGAN_BAD_INPUT where it is something else. */
+/* Returns the log of the pruning in the model's folder, organ/prune.json, which the caller releases; NULL if there is
+ * none. *error is ORGAN_BAD_INPUT if the file is no such log. */
 json_t *organ_experiment_log(const organ_model *model, organ_error *error);
 
-/* Of a document organ.prune/1, also one that was written before there were fingerprints: {"donor": {"name",
+/* Returns the experiment of a document organ.prune/1, also of an old one without fingerprint: {"donor": {"name",
  * "fingerprint", "elements", "bytes"}, "method", "definition", "settings", "calibration"}. NULL without memory. */
 json_t *organ_experiment_of(const json_t *log);
 
-/* The method with what makes another one of it: its pattern, "without compensation", "by imatrix". NULL without memory.
- */
+/* Returns the method with its variant: the pattern, "without compensation", "by imatrix". NULL without memory. */
 json_t *organ_experiment_method(const json_t *log);
 
-/* The member in which two experiments differ, "donor" or "settings", say; NULL where they are one. With `any_targets`
- * the targets that the logs name do not count: others are counted. */
+/* Returns the name of a member in which two experiments differ, such as "donor" or "settings"; NULL if they are the
+ * same. With `any_targets` a difference in the logged targets is ignored. */
 const char *organ_experiment_difference(const json_t *a, const json_t *b, bool any_targets);
 
 /* "donor tiny-qwen2 (fingerprint ...), physarum-v2/2, calibrated on a.txt (XXH3 ...)"; NULL without memory. */

@@ -7,7 +7,7 @@
 #include <stdlib.h>
 #include <string.h>
 
-/* Tensors that are told together: one projection, one layer, or all. */
+/* Tensors that are counted together: one projection, one layer, or all. */
 typedef struct tally_group {
     uint64_t tensors, elements, killed;
     double sum, least, most; /* of the tensors' percents */

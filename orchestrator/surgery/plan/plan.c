@@ -10,8 +10,8 @@
 #include <stdlib.h>
 #include <string.h>
 
-/* Of the test of the machine: rows of both factors for each worker, depth, bytes that are copied, seconds for each of
- * the two. */
+/* Constants of the speed test: rows of both factors for each worker, their depth, bytes to copy, and seconds for each
+ * of the two measurements. */
 enum { TEST_ROWS = 256, TEST_DEPTH = 512, TEST_BYTES = 4 << 20 };
 #define TEST_SECONDS 0.05
 #define TEST_CALLS   20 /* fewer where they take longer than */

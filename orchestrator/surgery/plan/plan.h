@@ -19,7 +19,7 @@ typedef struct organ_plan {
     double bytes;    /* read and written */
 } organ_plan;
 
-/* The work on a matrix of rows x cols beside the walk along the text, in operations. */
+/* The work on a matrix of rows x cols, without the forward passes on the calibration text, in operations. */
 typedef struct organ_plan_solve {
     double squares; /* for each of rows x cols^2 + cols^3 / 3 */
     double weights; /* for each of rows x cols */
