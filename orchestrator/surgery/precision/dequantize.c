@@ -12,9 +12,9 @@
 #include <stdlib.h>
 #include <string.h>
 
-/* ---- what becomes of each tensor ---- */
+/* ---- output of each tensor ---- */
 
-/* Whether its elements are numbers or flags that stand alone, at least as wide as what a plain model has. */
+/* Returns true if each element is a separate number or flag of a type that plain models have. */
 static bool is_plain(const organ_weight *weight)
 {
     const organ_dtype dtype = weight->codes->dtype;
@@ -80,7 +80,7 @@ static organ_status dequantize_plan_pieces(organ_dequantize_job *job, organ_erro
 
 /* ---- GGUF ---- */
 
-/* The key-values of the model, telling of the types it has now. */
+/* Copies the key-values of the model and sets those that name its types. */
 static organ_status dequantize_make_header(organ_dequantize_job *job, organ_error *error)
 {
     const organ_gguf *const gguf = job->model->gguf;
@@ -111,7 +111,7 @@ static organ_status open_packed(organ_dequantize_job *job, organ_error *error)
     return dequantize_make_header(job, error);
 }
 
-/* What nobody should have to look for in a report. */
+/* Prints notes before the run, for facts that a user should not have to search for in the report. */
 static void dequantize_tell_before(const organ_dequantize_job *job)
 {
     const organ_weights *const w = job->weights;

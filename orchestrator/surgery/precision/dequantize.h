@@ -1,5 +1,6 @@
 /* SPDX-License-Identifier: MIT
- * A model without quantisation: what packed tensors and their scales mean, written under plain names. */
+ * Dequantisation: writes a model without packed tensors. Codes times scales become tensors of a plain type under the
+ * names of the plain model. */
 #ifndef ORGAN_DEQUANTIZE_H
 #define ORGAN_DEQUANTIZE_H
 
@@ -10,20 +11,28 @@ ORGAN_API_BEGIN
 
 typedef struct organ_dequantize_options {
     const char *model;
-    const char *dtype; /* "bf16", "f16" or "f32": of what was packed */
+    const char *dtype; /* type of the unpacked tensors: "bf16", "f16" or "f32" */
     organ_write_options write;
 } organ_dequantize_options;
 
-/* Writes the model anew with every packed weight as numbers of `dtype`, whatever it was packed in. Tensors that are
- * plain keep type and bytes, also in a model that has no others (then the copy is only re-sharded, and a note says so).
- * Packed tensors and their companions are gone, also from index and config.json, whose torch_dtype becomes `dtype`
- * where something was packed; quantize_config.json and the like are left out, all other files come along. A GGUF model
- * becomes one GGUF file. Values that are infinite or NaN in the output are counted for each weight. *report is schema
- * organ.dequantize/1 and lies with a DEQUANTIZE_REPORT.md in the output's organ/ folder, beside a single file under its
- * name; the caller releases it; NULL on error. What is left after an error, and `resume`, are as of
- * organ_quantize_model. Errors: ORGAN_USAGE, ORGAN_BAD_INPUT (the model is malformed, packed in a way that is not
- * known, or was changed), ORGAN_IO, ORGAN_INTERRUPTED. With `evaluate` also those of organ_perplexity: before anything
- * is written where they can be known; an output that is whole stays, *report is set and says why it was not scored. */
+/* Writes a copy of the model in which every packed weight is converted to `dtype`.
+ *
+ * Plain tensors keep their type and bytes. If the model has no packed tensors, the copy is only re-sharded, and a note
+ * reports that. Packed tensors, their scales and zero points are removed from the shards, the index and config.json;
+ * torch_dtype becomes `dtype` if a tensor was packed. quantize_config.json and similar files are left out; all other
+ * files are copied. A GGUF model becomes one GGUF file. Infinite and NaN values of the output are counted for each
+ * weight.
+ *
+ * *report is schema organ.dequantize/1, or NULL on error; the caller releases it. It is also written with
+ * DEQUANTIZE_REPORT.md to organ/ in the output folder, or next to a single output file under that file's name. Partial
+ * outputs and `resume` follow the rules of organ_quantize_model.
+ *
+ * Returns
+ *   - ORGAN_USAGE if options are invalid;
+ *   - ORGAN_BAD_INPUT if the model is malformed, has an unsupported packing, or changed during the run;
+ *   - ORGAN_IO or ORGAN_INTERRUPTED.
+ * With `evaluate` also returns the errors of organ_perplexity, before the first write if they can be detected then.
+ * After a later error of the evaluation the finished output stays, and *report is set and contains the reason. */
 organ_status organ_dequantize_model(const organ_dequantize_options *options, const organ_engine *engine,
                                     const organ_progress *progress, json_t **report, organ_error *error);
 

@@ -72,7 +72,7 @@ static json_t *dequantize_document_part_json(const void *context, size_t k)
                         SET_COUNT("nan", part->nan), SET_BYTES_OF("note", *part->note ? part->note : NULL));
 }
 
-/* What is no weight, and what stays packed. */
+/* Describes a stray tensor (one that belongs to no weight), or a packed tensor that stays packed. */
 static json_t *dequantize_document_stray_json(const void *context, size_t k)
 {
     const organ_dequantize_job *const job = context;

@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: MIT
- * What the parts of a dequantisation share. */
+ * Data and functions that the sources of dequantisation share. */
 #ifndef ORGAN_DEQUANTIZE_JOB_H
 #define ORGAN_DEQUANTIZE_JOB_H
 
@@ -7,13 +7,13 @@
 #include "orchestrator/surgery/precision/dequantize.h"
 #include "orchestrator/surgery/write/write.h"
 
-/* A packed weight that becomes numbers. */
+/* A packed weight that is converted to a plain tensor. */
 typedef struct organ_dequantize_part {
     const organ_weight *weight;
-    size_t piece;          /* of the output; its unit has the same number */
-    uint64_t bytes_before; /* of codes and companions */
+    size_t piece;          /* index of its output piece; its unit has the same number */
+    uint64_t bytes_before; /* bytes of codes, scales and zero points in the input */
     uint64_t infinite, nan;
-    char note[256]; /* of the reader, or "" */
+    char note[256]; /* note of the weight reader, or "" */
 } organ_dequantize_part;
 
 typedef struct organ_dequantize_job {
@@ -28,17 +28,17 @@ typedef struct organ_dequantize_job {
     organ_unit *units; /* one for each piece; item: the part */
     organ_dequantize_part *parts;
     size_t part_count;
-    const organ_tensor **kept; /* packed tensors that stay as they are: their type has no values that are known */
+    const organ_tensor **kept; /* packed tensors that are copied unchanged because their type cannot be converted */
     size_t kept_count;
     organ_gguf_writer *gguf;
-    organ_writing *run;           /* while the pass runs, */
-    organ_dequantize_part **todo; /* and the parts that are not done, by the items of the pass */
+    organ_writing *run;           /* valid while the pass runs */
+    organ_dequantize_part **todo; /* parts that are not converted yet, indexed by the items of the pass */
 } organ_dequantize_job;
 
-/* Puts the values of all parts into place. */
+/* Converts and writes all parts. */
 organ_status organ_dequantize_pass(organ_dequantize_job *job, organ_error *error);
 
-/* For the journal: what a part has besides its bytes. */
+/* The counts and the note of a part for the journal. */
 json_t *organ_dequantize_results(const organ_dequantize_part *part);
 bool organ_dequantize_recall(void *job, size_t part, const json_t *results);
 

@@ -20,8 +20,8 @@ static uint64_t exponent_of(organ_dtype dtype)
     return dtype == ORGAN_F16 ? 0x7C00u : 0x7F80u;
 }
 
-/* Whether any of the values has an exponent of ones, in eight bytes at a time: such an exponent and a one at its end
- * make the sign bit. */
+/* Returns true if a value is infinite or NaN. Tests eight bytes at a time: adding 1 to an exponent field of all ones
+ * carries into the sign bit. */
 static bool has_not_finite(organ_dtype dtype, const unsigned char *values, size_t bytes)
 {
     const uint64_t spread = dtype == ORGAN_F32 ? 0x0000000100000001u : 0x0001000100010001u,
@@ -62,7 +62,7 @@ static organ_status convert_strip(void *context, const organ_weight_strip *strip
                            error);
 }
 
-/* How much of what the weight is read from belongs to so many of its rows. */
+/* The input bytes that `rows` rows of the part account for, for the progress. */
 static uint64_t dequantize_pass_share(const organ_dequantize_part *part, uint64_t rows)
 {
     const organ_matrices m = organ_weight_matrices(part->weight);

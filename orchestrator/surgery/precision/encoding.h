@@ -1,8 +1,8 @@
 /* SPDX-License-Identifier: MIT
- * Encodings: how quantize stores a matrix. An encoding is a row of one table: the values that codes can have, the types
- * of the output's tensors, and the file that they lie in. quantize plans, makes and reports a model by these rows.
+ * Encodings: how quantize stores a matrix. Each encoding is a row of one table with the values that codes can have, the
+ * types of the output's tensors and the file format. quantize plans, writes and reports a model by these rows.
  *
- *   compressed-tensors   NAME.weight (codes of a byte) or NAME.weight_packed and NAME.weight_shape (codes in words of
+ *   compressed-tensors   NAME.weight (codes of one byte) or NAME.weight_packed and NAME.weight_shape (codes in words of
  *                        32 bits), and NAME.weight_scale or NAME.weight_scale_inv; config.json names the encoding
  *   GGUF                 one tensor of blocks, which contain their scales; key-values name the encoding */
 #ifndef ORGAN_ENCODING_H
@@ -17,7 +17,7 @@
 #define ORGAN_GGUF_SCHEMES "q4_0, q4_1, q5_0, q5_1, q8_0, q4_k, q5_k, q6_k"
 
 typedef struct organ_encoding {
-    const char *name;     /* as --scheme has it */
+    const char *name;     /* name in --scheme */
     organ_grid grid;      /* ORGAN_SCALE_GGUF: the output is GGUF */
     organ_dtype codes;    /* type of the tensor of codes or blocks; ORGAN_I32: packed codes */
     organ_dtype scales;   /* type of the tensor of scales; ORGAN_DTYPE_COUNT: blocks contain them */
@@ -40,25 +40,25 @@ const organ_encoding *organ_encoding_fitting(const organ_encoding *asked, uint64
 
 /* ---- rows ---- */
 
-/* Bytes of the codes or blocks of a row, and how many numbers say what they mean (organ_grid_numbers). */
+/* Bytes of the codes or blocks of a row, and the count of scales and minima that decode it (organ_grid_numbers). */
 size_t organ_encoding_row_bytes(const organ_encoding *encoding, size_t cols);
-/* Rows that share their scales: 128 of blocks of values, all `rows` of a tensor, else 1. */
+/* Number of rows that share their scales: 128 if a scale covers a block of the matrix, all `rows` if it covers the
+ * tensor, else 1. */
 size_t organ_encoding_band(const organ_encoding *encoding, size_t rows);
 
-/* Writes the codes nearest to the values of a row; `scales` has those of its groups. With GGUF the values are ones that
- * these numbers and codes make, as organ_grid_join takes them. */
+/* Writes the codes nearest to the values of a row; `scales` has the scales of its groups. For GGUF `scales` has the
+ * numbers of organ_grid_numbers, and each value must equal a code times these numbers (see organ_grid_join). */
 void organ_encoding_encode(const organ_encoding *encoding, const organ_kernels *kernels, const float *values,
                            const float *scales, size_t cols, void *codes);
-/* GGUF: searches for the scales of each block of `rows` rows and writes the blocks. `weights` has what the square of an
- * error costs in each column; NULL: the same in all. */
+/* GGUF: searches for the scales of each block of `rows` rows and writes the blocks. `weights` has the weight of a
+ * squared error in each column; NULL: all columns have the same weight. */
 void organ_encoding_fit(const organ_encoding *encoding, const organ_kernels *kernels, const float *values,
                         const float *weights, size_t rows, size_t cols, void *blocks);
-/* Writes what the stored codes of a row mean. With GGUF `scales` has no meaning, and `cols` may be those of several
- * rows. */
+/* Decodes the stored codes of a row. GGUF ignores `scales`, and `cols` may be the columns of several rows together. */
 void organ_encoding_decode(const organ_encoding *encoding, const organ_kernels *kernels, const void *codes,
                            const float *scales, size_t cols, float *values);
 
-/* Bytes of a stored scale, 0 of GGUF; scales to the stored type and back. */
+/* Returns the bytes of a stored scale (0 for GGUF), and converts scales to the stored type and back. */
 size_t organ_encoding_scale_bytes(const organ_encoding *encoding);
 void organ_encoding_store_scales(const organ_encoding *encoding, const organ_kernels *kernels, const float *scales,
                                  size_t n, void *stored);
@@ -67,20 +67,20 @@ void organ_encoding_load_scales(const organ_encoding *encoding, const organ_kern
 
 /* ---- errors ---- */
 
-/* Sums over values: of their squares, and of the squares of what they lost. */
+/* Two sums over values: of their squares, and of the squares of their quantisation errors. */
 typedef struct organ_encoding_loss {
     double squares, error_squares;
 } organ_encoding_loss;
 
-/* Which sums there are: of all values alike, and times the weights of an imatrix. */
+/* Indices of the sums: ORGAN_LOSS weighs all values alike, ORGAN_LOSS_WEIGHTED uses the weights of an imatrix. */
 enum { ORGAN_LOSS, ORGAN_LOSS_WEIGHTED, ORGAN_LOSSES };
-size_t organ_encoding_losses(const organ_encoding *encoding); /* those that an encoding can have: ORGAN_LOSSES or 1 */
+size_t organ_encoding_losses(const organ_encoding *encoding); /* ORGAN_LOSSES for GGUF, else 1 */
 
-/* Adds those that the encoding can have. */
+/* Adds `more` to `sums`, for the sums that the encoding can have. */
 void organ_encoding_add_losses(const organ_encoding *encoding, organ_encoding_loss *sums,
                                const organ_encoding_loss *more);
-/* Adds the sums of some rows; `back` is what their codes mean. `roots` has the root of each column's weight; NULL: only
- * sums[ORGAN_LOSS] is added to. Overwrites `back`, and with `roots` also `values`. */
+/* Adds the sums of some rows; `back` has their decoded values. `roots` has the square root of each column's weight;
+ * NULL: adds only to sums[ORGAN_LOSS]. Overwrites `back`, and with `roots` also `values`. */
 void organ_encoding_lose(const organ_kernels *kernels, float *values, float *back, const float *roots, size_t rows,
                          size_t cols, organ_encoding_loss *sums);
 

@@ -31,7 +31,7 @@ size_t organ_encoding_band(const organ_encoding *encoding, size_t rows)
     return organ_grid_band(&encoding->grid, rows);
 }
 
-/* Codes of `bits` each, one after the other from the lowest bit on; n is a multiple of 8. */
+/* Packs codes of `bits` bits each, the first in the lowest bits; n is a multiple of 8. */
 static void encoding_rows_pack(const int8_t *codes, unsigned bits, size_t n, unsigned char *bytes)
 {
     const int half = 1 << (bits - 1);
@@ -141,7 +141,7 @@ static double encoding_rows_squares(const organ_kernels *kernels, const float *v
     return spread.m2 + (double)spread.n * spread.mean * spread.mean;
 }
 
-/* back[k] = values[k] - back[k]. The compiler makes vectors of a loop whose length it knows. */
+/* back[k] = values[k] - back[k]. The compiler vectorises the inner loop because its length is a constant. */
 static void encoding_rows_subtract(float *restrict back, const float *restrict values, size_t n)
 {
     size_t at = 0;
@@ -152,7 +152,7 @@ static void encoding_rows_subtract(float *restrict back, const float *restrict v
         back[at] = values[at] - back[at];
 }
 
-/* n is a multiple of 16: rows of blocks are. */
+/* n is a multiple of 16, as every row of blocks is. */
 static void encoding_rows_multiply(float *restrict values, const float *restrict by, size_t n)
 {
     for (size_t at = 0; at < n; at += 16)

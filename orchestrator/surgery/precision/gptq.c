@@ -14,11 +14,11 @@
 
 #define STRIP  ORGAN_GPTQ_STRIP
 #define PANEL  ((size_t)256) /* columns of W - values that a worker has at once */
-#define ROUNDS 4             /* of scales and codes */
+#define ROUNDS 4             /* of refitted scales and a descent on codes */
 
 /* ---- inputs ---- */
 
-/* A column of a block and its place on the diagonal. */
+/* A column of a block and its diagonal entry in H. */
 typedef struct visit {
     float weight;
     uint32_t column;
@@ -157,7 +157,7 @@ static double gptq_sum_of(const double *losses, size_t rows)
     return sum;
 }
 
-/* ---- scales as they are at first, and as they are stored ---- */
+/* ---- first and stored scales ---- */
 
 static size_t rows_in_band(const organ_gptq *m) { return organ_grid_band(&m->grid, m->rows); }
 
@@ -186,7 +186,7 @@ static size_t row_bytes(const organ_grid *grid, size_t cols)
     return kind ? cols / kind->elements * kind->bytes : 0;
 }
 
-/* A diagonal of H, as the search for scales takes weights. */
+/* Computes column weights for the search for scales: the diagonal of H, divided by its mean and clamped. */
 static void weigh_columns(const organ_gptq_inputs *in, float *weights)
 {
     double sum = 0;
@@ -207,7 +207,7 @@ typedef struct fitting {
     const float *weights;
 } fitting;
 
-/* Those of the blocks that the weights would become by themselves. */
+/* Sets the scales that quantisation to the nearest code would choose for these weights. */
 static void fit_strip(void *context, size_t index, size_t worker)
 {
     const fitting *const f = context;
@@ -222,7 +222,7 @@ static void fit_strip(void *context, size_t index, size_t worker)
     }
 }
 
-/* The weights of columns lie in the field, which is empty then. */
+/* job->field is not in use yet and serves as a buffer for the weights of columns. */
 static void first_scales(organ_gptq_job *job)
 {
     fitting f = {job, job->matrix->weighing};
@@ -249,10 +249,10 @@ static void last_scales(const organ_gptq_job *job)
 
 /* ---- a matrix ---- */
 
-/* Ranks cut a matrix where strips begin, and bands of rows that have their scales together. */
+/* Ranks cut a matrix at multiples of this many rows: at strips, and at bands of rows that share their scales. */
 static size_t cut_at(const organ_gptq *m) { return organ_larger(rows_in_band(m), STRIP); }
 
-/* What each rank has summed over its rows, in the order of the rows. */
+/* Collects the losses of all ranks' rows and adds them in the order of rows. */
 static organ_status sum_up(const organ_gptq_job *job, double *losses, double *sum, organ_error *error)
 {
     const organ_gptq *const all = job->whole;
@@ -262,7 +262,7 @@ static organ_status sum_up(const organ_gptq_job *job, double *losses, double *su
     return error->status;
 }
 
-/* GPTQ's, for rows that are better off with them. */
+/* Codes, scales and losses of GPTQ, restored for rows that the refit does not improve. */
 typedef struct before {
     float *values, *scales;
     double *losses;
@@ -295,7 +295,7 @@ static organ_status gptq_improve(organ_gptq_job *job, const before *gptq, double
     return ORGAN_OK;
 }
 
-/* `losses` are of all rows of the whole matrix, as those of GPTQ are. */
+/* `losses` and gptq->losses have an entry for each row of the whole matrix. */
 static organ_status gptq_quantise(organ_gptq_job *job, const before *gptq, double *losses, organ_error *error)
 {
     organ_gptq *const m = job->matrix, *const whole = job->whole;
@@ -320,7 +320,7 @@ static organ_status gptq_quantise(organ_gptq_job *job, const before *gptq, doubl
     return sum_up(job, losses, &whole->loss, error);
 }
 
-/* Values and scales of all rows. */
+/* Collects the values and scales of all ranks' rows. */
 static organ_status join_rows(const organ_gptq_job *job, organ_error *error)
 {
     const organ_gptq *const all = job->whole;
@@ -333,7 +333,7 @@ static organ_status join_rows(const organ_gptq_job *job, organ_error *error)
                                      organ_larger(step / band, 1), error);
 }
 
-/* The rows of this rank. */
+/* A view of the rows that this rank quantises. */
 static organ_gptq own_rows(const organ_gptq *all, size_t numbers)
 {
     const organ_row_range own = organ_ranks_rows(all->ranks, organ_ranks_rank(all->ranks), all->rows, cut_at(all));

@@ -1,62 +1,65 @@
 /* SPDX-License-Identifier: MIT
- * Codes of one matrix by what its inputs are like: GPTQ (Frantar et al., arXiv 2210.17323), then its scales solved anew
- * and its codes improved one by one. The same bits on every machine and for any number of threads. */
+ * GPTQ (Frantar et al., arXiv 2210.17323): chooses the codes of a matrix so that its output changes least on
+ * calibration inputs. Then refits the scales by least squares and improves single codes by coordinate descent. Results
+ * are bit-identical on every machine and for any number of threads. */
 #ifndef ORGAN_GPTQ_H
 #define ORGAN_GPTQ_H
 
 #include "orchestrator/surgery/along_text/calibration.h"
 #include "orchestrator/surgery/precision/grid.h"
 
-#define ORGAN_GPTQ_DAMPING 0.01 /* of the mean of the diagonal */
+#define ORGAN_GPTQ_DAMPING 0.01 /* times the mean of the diagonal of X^T X / tokens */
 
-/* The second moments of a calibration made ready: H = X^T X / tokens + damping I in FP32, its columns by falling
- * diagonal, and U with H^-1 = U^T U of these. For all matrices that see these inputs. */
+/* Second moments of a calibration, prepared for GPTQ: H = X^T X / tokens + damping I in FP32, and U with H^-1 = U^T U,
+ * where the columns of U are sorted by falling diagonal of H. All matrices with the same inputs share them. */
 typedef struct organ_gptq_inputs {
     const organ_engine *engine;
     const organ_calibration *of;
-    size_t features, block; /* blocks along the diagonal as in organ_input_moments */
+    size_t features, block; /* H consists of diagonal blocks of this width, see organ_input_moments */
     uint64_t tokens;
     float *h, *factor;
-    uint32_t *order; /* the column that is visited k-th; each block for itself */
+    uint32_t *order; /* columns in the order of the sweep; each block is sorted separately */
 } organ_gptq_inputs;
 
-/* ORGAN_BAD_INPUT where H cannot be inverted, ORGAN_IO without memory. To be closed whatever it returns. */
+/* Returns ORGAN_BAD_INPUT if H is not positive definite, ORGAN_IO if memory cannot be allocated. The caller closes
+ * `inputs` in any case. */
 organ_status organ_gptq_inputs_open(const organ_engine *engine, const organ_calibration *calibration, const char *name,
                                     organ_gptq_inputs *inputs, organ_error *error);
 void organ_gptq_inputs_close(organ_gptq_inputs *inputs);
-/* Those of a calibration where they are not yet: matrices that see the same inputs follow one another. */
+/* Opens the inputs of `calibration`, unless `inputs` already contains them. Consecutive matrices with the same inputs
+ * therefore factorise H once. */
 organ_status organ_gptq_inputs_take(const organ_engine *engine, const organ_calibration *calibration, const char *name,
                                     organ_gptq_inputs *inputs, organ_error *error);
 
-/* A matrix and what becomes of it. The caller sets all but the figures. Ranks that share it each make some of its rows,
- * unless all rows have one scale, and then have all. */
+/* A matrix and its quantised form. The caller sets all members but the losses and rows_kept. Each of several ranks
+ * quantises some of the rows (one rank all of them if they share one scale); afterwards every rank has all rows. */
 typedef struct organ_gptq {
     const char *name; /* for messages */
     organ_grid grid;
-    bool no_resolve; /* scales and codes as GPTQ has them */
+    bool no_resolve; /* skip the refit of scales and the descent on codes */
     size_t rows, cols;
-    struct organ_ranks *ranks; /* NULL: this one makes it alone */
+    struct organ_ranks *ranks; /* ranks that share the matrix; NULL: this process computes all rows */
     const float *weights;      /* rows x cols, finite */
-    const uint8_t *keep;       /* rows x cols: 0 where the weight is zero and stays it; NULL: all may have a code */
-    const float *weighing;     /* of GGUF's blocks: what columns weigh as their scales are chosen (organ_fit); NULL: the
-                                  diagonal of H */
-    float *values; /* rows x cols: code x scale in FP32, and of GGUF's blocks what dequantize makes of them */
-    /* As they are stored, bands x groups: a band is 128 rows of blocks, all rows of a tensor, else a row. Of GGUF's
-     * blocks rows x organ_grid_numbers. */
+    const uint8_t *keep;       /* rows x cols: 0 for a pruned weight, which is zero and stays zero; NULL: none is
+                                * pruned */
+    const float *weighing;     /* GGUF: weights of columns in the search for scales; NULL: the diagonal of H */
+    float *values; /* output, rows x cols: code x scale in FP32; for GGUF the values that dequantize computes */
+    /* Output, bands x groups, in the precision of the stored scales. A band is 128 rows if scales cover blocks, all
+     * rows if one scale covers the tensor, else one row. For GGUF the shape is rows x organ_grid_numbers. */
     float *scales;
-    /* tr(E H E^T): of E = W, of GPTQ's error, of the error in the end; of this rank's rows those that kept what GPTQ
-     * gave them */
+    /* tr(E H E^T) for E = W (energy), for the error of GPTQ and for the final error. rows_kept counts rows of this rank
+     * for which the refit was no improvement, so that they keep the codes and scales of GPTQ. */
     double energy, gptq_loss, loss;
     uint64_t rows_kept;
 } organ_gptq;
 
-/* ORGAN_INTERRUPTED, ORGAN_IO without memory. */
+/* Returns ORGAN_INTERRUPTED, or ORGAN_IO if memory cannot be allocated. */
 organ_status organ_gptq_run(const organ_gptq_inputs *inputs, organ_gptq *matrix, organ_error *error);
 
-/* Bytes that this takes beside weights and H; what a worker has for itself comes on top. */
+/* Bytes that GPTQ needs for a matrix in addition to weights and H, without the buffers of the workers. */
 uint64_t organ_gptq_memory(const organ_grid *grid, uint64_t rows, uint64_t cols);
 
-/* The work of GPTQ on a matrix, with the scales and the solutions after it, for the plan of a dry run. */
+/* Work of GPTQ on a matrix, including the refit of scales and the descent, for the plan of a dry run. */
 #define ORGAN_GPTQ_SOLVE ((organ_plan_solve){.squares = 19, .weights = 3000})
 
 #endif

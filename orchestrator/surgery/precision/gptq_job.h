@@ -1,45 +1,47 @@
 /* SPDX-License-Identifier: MIT
- * What the parts of GPTQ share: gptq.c runs it on a matrix, gptq_sweep.c goes through columns, gptq_scales.c solves for
- * scales. */
+ * Data and functions that the sources of GPTQ share: gptq.c runs it on a matrix, gptq_sweep.c chooses codes column by
+ * column, gptq_scales.c refits scales. */
 #ifndef ORGAN_GPTQ_JOB_H
 #define ORGAN_GPTQ_JOB_H
 
 #include "orchestrator/surgery/precision/gptq.h"
 
-#define ORGAN_GPTQ_STRIP   ((size_t)128) /* rows that a worker takes together */
-#define ORGAN_GPTQ_COLUMNS ((size_t)128) /* that are gone through before the rest is brought up to date */
+#define ORGAN_GPTQ_STRIP   ((size_t)128) /* rows that a worker processes together */
+#define ORGAN_GPTQ_COLUMNS ((size_t)128) /* columns of a pass */
 
 typedef struct organ_gptq_job {
     const organ_gptq_inputs *inputs;
-    organ_gptq *whole, *matrix; /* the matrix, and of it the rows of this rank: from row `first` on */
+    organ_gptq *whole, *matrix; /* the matrix, and the rows of this rank: those from row `first` on */
     size_t first;
     size_t rows, cols, group, groups;
-    size_t terms, supers,
-        numbers;         /* scale and minimum of a group, or a scale alone; as organ_grid_supers, organ_grid_numbers */
-    size_t padded;       /* rows, to whole strips */
-    float *field;        /* rows x cols: GPTQ's weights in the order of visits, then (W - values) H */
-    float *scales;       /* numbers x padded rows: each number a column, below the last row scales 1 and all else 0 */
+    size_t terms, supers, numbers; /* per row: 2 if a group has a scale and a minimum, 1 if it has a scale;
+                                    * organ_grid_supers; organ_grid_numbers */
+    size_t padded;                 /* rows, rounded up to whole strips */
+    float *field;        /* rows x cols: the updated weights of GPTQ in the order of the sweep; later (W - values) H */
+    float *scales;       /* numbers x padded rows; in the padding scales are 1 and all other numbers 0 */
     unsigned char *room; /* per worker */
     size_t room_bytes;
 } organ_gptq_job;
 
 size_t organ_gptq_sweep_room(void);
-/* One pass over all columns. GPTQ: field is W in the order of visits and comes out without meaning. Descent: field is
- * (W - values) H, and becomes stale. values are set, or improved. ORGAN_INTERRUPTED. */
+/* Makes one pass over all columns and sets `values` (GPTQ) or improves them (descent). GPTQ reads W in the order of the
+ * sweep from `field` and leaves it undefined. Descent reads (W - values) H from `field`, which is out of date
+ * afterwards. Returns ORGAN_INTERRUPTED. */
 organ_status organ_gptq_sweep(organ_gptq_job *job, bool descent, organ_error *error);
 
 size_t organ_gptq_scales_room(const organ_gptq_job *job);
-/* The scales of each row that make the loss least with its codes, rounded to what is stored, and the values with them.
- * field is (W - values) H, and becomes stale. */
+/* Sets the scales of each row to those that minimise its loss for its codes, rounded to the stored type, and recomputes
+ * `values`. Reads (W - values) H from `field`, which is out of date afterwards. */
 void organ_gptq_scales(organ_gptq_job *job);
 
-/* What makes the loss of a row least as the blocks of GGUF can store it: M is the matrix of its normal equations, terms
- * x groups wide, below its diagonal, `diagonal` what stands on it; `right` the other side before what is to be added is
- * `wanted`, and is used up. */
+/* Minimises the loss of a row over the scales that blocks of GGUF can store. `m` is the matrix of the row's normal
+ * equations, terms x groups wide, of which only the part below the diagonal is read; `diagonal` has its diagonal.
+ * `right` is the right-hand side for changes of the current scales and is overwritten; `wanted` is the solution without
+ * rounding. */
 void organ_gptq_settle(organ_gptq_job *job, size_t row, const float *m, const float *diagonal, float *right,
                        const float *wanted);
 
-/* field = (W - values) H, and the loss of each row where `losses` is given. */
+/* Computes field = (W - values) H and, unless `losses` is NULL, the loss of each row. */
 void organ_gptq_residual(organ_gptq_job *job, double *losses);
 
 #endif

@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: MIT
- * With the codes of a row as they are, its values are linear in its scales and minima: the least loss is a system of as
- * many equations as the row has of both, M d = b for what is to be added to them. A minimum is a scale of codes that
- * are all 1. */
+ * Refit of scales for fixed codes. The values of a row are linear in its scales and minima, so the least loss is the
+ * solution of M d = b: one equation for each scale and minimum, with d the change of these numbers. A minimum enters as
+ * the scale of codes that are all 1. */
 #include "orchestrator/surgery/precision/gptq_job.h"
 
 #include "orchestrator/machine/extent.h"
@@ -12,13 +12,13 @@
 #include <math.h>
 #include <string.h>
 
-#define PANEL  ((size_t)512) /* columns that meet those of a chunk at once */
+#define PANEL  ((size_t)512) /* columns that are multiplied with those of a chunk at a time */
 #define CHUNK  ORGAN_GPTQ_COLUMNS
-#define BUDGET ((size_t)4 << 20) /* bytes of the systems that a worker has */
+#define BUDGET ((size_t)4 << 20) /* bytes of the systems of a worker */
 #define LANES  16
 #define RIDGE  1e-6f /* of the mean of the diagonal */
 
-/* What a worker has for some rows. */
+/* Buffers of a worker for some rows. */
 typedef struct gptq_scales_bench {
     float *codes; /* rows x cols, then a row of ones */
     float *ones;
@@ -77,14 +77,15 @@ static float dot(const float *restrict a, const float *restrict b, size_t n)
 
 /* ---- the system ---- */
 
-/* Where columns [from, to), which lie in one group and on one side of the end of the chunk, meet a chunk of another or
- * the same group. */
+/* Adds to M the products of a chunk with columns [from, to). These are in one group, the chunk's or a later one, and do
+ * not cross the end of the chunk. */
 static void add_meeting(const organ_gptq_job *job, const gptq_scales_bench *b, size_t chunk, size_t panel, size_t from,
                         size_t to, size_t rows)
 {
     const size_t g = chunk / job->group, other = from / job->group, groups = job->groups, unknowns = unknowns_of(job);
     const float twice =
-        other == g && from >= chunk + CHUNK ? 2.0f : 1.0f; /* H is symmetric, and only what is to the right is met */
+        other == g && from >= chunk + CHUNK ? 2.0f : 1.0f; /* H is symmetric, and only products with columns at or to
+                                                            * the right of the chunk are computed */
     const float *const ones = b->ones + from, *const of_ones = b->panel + rows * PANEL + from - panel;
     for (size_t i = 0; i < rows; i++) {
         float *const system = b->system + i * unknowns * unknowns;
@@ -100,7 +101,7 @@ static void add_meeting(const organ_gptq_job *job, const gptq_scales_bench *b, s
     }
 }
 
-/* A chunk of columns that lie in one group, and all to its right within its block of H. */
+/* Adds the products of a chunk of columns of one group with the columns from the chunk to the end of its block of H. */
 static void gptq_scales_add_chunk(const organ_gptq_job *job, const gptq_scales_bench *b, size_t chunk, size_t columns,
                                   size_t rows)
 {
@@ -127,13 +128,14 @@ static void gptq_scales_add_chunk(const organ_gptq_job *job, const gptq_scales_b
 
 /* ---- its solution ---- */
 
-/* The number of a row behind an unknown. */
+/* The scale or minimum of a row that an unknown of its system belongs to. */
 static float *gptq_scales_number_at(const organ_gptq_job *job, size_t unknown, size_t row)
 {
     return &job->scales[unknown * job->padded + row];
 }
 
-/* A scale that would not be positive stays; of blocks of GGUF any but 0 will do, and any minimum. */
+/* Stores the changed numbers of a row. A scale must remain positive (in GGUF blocks: not zero); else it keeps its
+ * value. */
 static void store_row(const organ_gptq_job *job, size_t row, const float *wanted)
 {
     const organ_grid *const grid = &job->matrix->grid;
@@ -146,7 +148,8 @@ static void store_row(const organ_gptq_job *job, size_t row, const float *wanted
     }
 }
 
-/* What is below the diagonal stays as it is when the system is solved: a copy, for who needs the system afterwards. */
+/* Solves the system of a row. The factorisation overwrites the diagonal and above; for organ_gptq_settle the matrix is
+ * copied below the diagonal, and its diagonal to `diagonal`. */
 static void solve_row(organ_gptq_job *job, const gptq_scales_bench *b, size_t row, size_t at)
 {
     const organ_kernels *const kernels = job->inputs->engine->kernels;
@@ -173,7 +176,7 @@ static void solve_row(organ_gptq_job *job, const gptq_scales_bench *b, size_t ro
         store_row(job, row, x);
 }
 
-/* Codes of a row, and the other side of its equations. */
+/* Computes the codes of a row and the right-hand side of its equations. */
 static void begin_row(const organ_gptq_job *job, const gptq_scales_bench *b, size_t row, size_t at)
 {
     for (size_t g = 0; g < job->groups; g++) {

@@ -1,24 +1,24 @@
 /* SPDX-License-Identifier: MIT
- * Scales of blocks whose groups have scales of few bits: what the normal equations of a row ask for is brought to what
- * such blocks store by coordinate descent on the same equations, a code or a d at a time. */
+ * Scales of blocks whose group scales are codes of few bits. Rounds the solution of a row's normal equations to scales
+ * that such blocks can store, by coordinate descent on the same equations: one code, d or dmin at a time. */
 #include "orchestrator/surgery/precision/gptq_job.h"
 
 #include <math.h>
 
-#define ROUNDS 3 /* through all codes, each before d and dmin are solved for anew */
+#define ROUNDS 3 /* each refits d and dmin, then all codes */
 #define WHOLE  12582912.0f
 
-/* The equations of a row. Unknowns are the scales of its groups, then their minima. */
+/* The equations of a row. The unknowns are the scales of its groups, then their minima. */
 typedef struct row_of {
     organ_gptq_job *job;
     size_t row, unknowns, several; /* groups of a block */
     const float *m, *diagonal;
-    float *left; /* the right side less M x what was added already */
+    float *left; /* the right-hand side minus M times the changes made so far */
 } row_of;
 
 static float *gptq_settle_number_at(const row_of *r, size_t k) { return &r->job->scales[k * r->job->padded + r->row]; }
 
-/* d, or dmin, of the block of an unknown. */
+/* The d or dmin of the block that an unknown belongs to. */
 static float *super_at(const row_of *r, size_t unknown)
 {
     const size_t term = unknown / r->job->groups, block = unknown % r->job->groups / r->several;
@@ -41,7 +41,7 @@ static void gptq_settle_add(const row_of *r, size_t u, float value)
 /* A minimum is dmin times minus its code. */
 static float unit_of(const row_of *r, size_t u) { return u < r->job->groups ? *super_at(r, u) : -*super_at(r, u); }
 
-/* The code that is nearest to a number; those of scales around zero are signed bytes, all others have 6 bits. */
+/* Returns the code nearest to a number. Types without minima store signed bytes, types with minima 6 unsigned bits. */
 static float code_for(const row_of *r, size_t u, float number)
 {
     const float low = r->job->terms > 1 ? 0 : -128, high = r->job->terms > 1 ? 63 : 127, unit = unit_of(r, u);
@@ -58,7 +58,7 @@ static void settle_code(const row_of *r, size_t u)
                         code_for(r, u, *gptq_settle_number_at(r, u) + r->left[u] / r->diagonal[u]) * unit_of(r, u));
 }
 
-/* d with the codes as they are; the first unknown of a block says which. It keeps its sign. */
+/* Refits d (or dmin) of the block that begins at unknown `first` for fixed codes. Rejects a change of sign. */
 static void settle_super(const row_of *r, size_t first)
 {
     float *const d = super_at(r, first), codes[ORGAN_GGML_GROUPS], over = 0, under = 0;

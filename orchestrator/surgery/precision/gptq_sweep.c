@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: MIT
- * Columns from left to right: what a column loses by its code is made up for by those to its right (GPTQ), or taken
- * note of by them (coordinate descent). A worker has a strip of rows; in it a column is consecutive. */
+ * Sweep over columns from left to right. In GPTQ later columns compensate the error of each code; in coordinate descent
+ * the residual of later columns is updated. A worker processes a strip of rows, stored column by column. */
 #include "orchestrator/surgery/precision/gptq_job.h"
 
 #include "orchestrator/machine/extent.h"
@@ -74,14 +74,14 @@ static void subtract(float *restrict to, float factor, const float *restrict fro
         to[i] -= factor * from[i];
 }
 
-/* What was pruned has code 0, whatever was pushed onto it. */
+/* Sets the codes of pruned weights to 0, whatever compensation they received. */
 static void leave_out(const float *restrict keep, float *restrict values)
 {
     for (size_t i = 0; i < STRIP; i++)
         values[i] = keep[i] > 0 ? values[i] : 0.0f;
 }
 
-/* What the codes of a column mean, row by row. */
+/* The scales and minima of a column, row by row. */
 typedef struct gptq_sweep_place {
     const organ_grid *grid;
     const float *scales, *minima; /* minima NULL: none */
@@ -94,7 +94,7 @@ static gptq_sweep_place gptq_sweep_place_of(const gptq_sweep_sweep *s, size_t j,
     return (gptq_sweep_place){&job->matrix->grid, scales, job->terms > 1 ? scales + job->groups * job->padded : NULL};
 }
 
-/* GPTQ: the weight as it is by now becomes a code. */
+/* GPTQ: rounds the compensated weights of a column; errors are divided by the diagonal entry of U. */
 static void code_column(const gptq_sweep_place *at, float pivot, const float *restrict field, const float *keep,
                         float *restrict values, float *restrict errors)
 {
@@ -106,7 +106,7 @@ static void code_column(const gptq_sweep_place *at, float pivot, const float *re
         errors[i] = (field[i] - values[i]) / pivot;
 }
 
-/* Descent: the code that is best while all others stay. */
+/* Descent: chooses the best code of each row while all other codes are fixed. */
 static void improve_column(const gptq_sweep_place *at, float pivot, const float *restrict field, const float *keep,
                            float *restrict values, float *restrict errors)
 {

@@ -4,11 +4,11 @@
 #include <string.h>
 
 #define E4M3_MOST  448.0f
-#define E4M3_LEAST 0.015625f /* the least that is not subnormal */
+#define E4M3_LEAST 0.015625f /* the least normal number */
 #define F16_MOST   65504.0f
-#define BF16_SMALL 0.0078125f  /* the scale that compressed-tensors gives to nothing but zeros */
-#define WHOLE      12582912.0f /* 3 x 2^22: a sum with it has no digits behind the point */
-#define EIGHTHS    1572864.0f  /* 3 x 2^19: a sum with that many 2^e has eighths of 2^e as its last digit */
+#define BF16_SMALL 0.0078125f  /* the scale that compressed-tensors writes if all values are zero */
+#define WHOLE      12582912.0f /* 3 x 2^22: adding and subtracting it rounds to an integer */
+#define EIGHTHS    1572864.0f  /* 3 x 2^19: adding and subtracting it times 2^e rounds to eighths of 2^e */
 
 static inline float clamp(float x, float low, float high)
 {
@@ -88,7 +88,7 @@ float organ_grid_scale(const organ_grid *grid, const organ_kernels *kernels, flo
 
 static inline float whole(float x, float low, float high) { return clamp(x, low, high) + WHOLE - WHOLE; }
 
-/* A binade has eight steps, and what is subnormal the same as the least that is not. */
+/* Rounds to E4M3: each binade has eight steps, and subnormal numbers have the step of the least normal binade. */
 static inline float e4m3(float x)
 {
     uint32_t bits;
@@ -101,7 +101,7 @@ static inline float e4m3(float x)
     return x + power - power;
 }
 
-/* The codes of Q8_0 end at -127: those of inputs, which they are multiplied with, do as well. */
+/* Codes of Q8_0 end at -127, as do those of the quantised inputs that llama.cpp multiplies them with. */
 static void range_of(const organ_grid *grid, float *low, float *high)
 {
     const float half = (float)(1u << grid->bits) / 2;
@@ -166,7 +166,7 @@ void organ_grid_split(const organ_grid *grid, const void *blocks, size_t cols, f
     }
 }
 
-/* A code that a product with d was made of. */
+/* The code of a group scale that is a product of code and d. */
 static int8_t grid_code_of(float product, float d) { return (int8_t)(over(product, d) + WHOLE - WHOLE); }
 
 static void join_group(const organ_grid *grid, const float *values, float scale, float minimum, int8_t *to)

@@ -1,8 +1,8 @@
 /* SPDX-License-Identifier: MIT */
 #include "orchestrator/surgery/precision/plain_config.h"
 
-/* The members that name the type of the weights, one of old, one since transformers 5; in the document and where a
- * model of several parts keeps what is said of the text. */
+/* Sets the type of the weights: torch_dtype, or dtype since transformers 5. `inside` is a member of the document for
+ * the text model of a multi-part model, or NULL for the document. */
 static organ_status set_type(organ_json_edit *config, const char *inside, const char *name, bool add,
                              organ_error *error)
 {

@@ -1,13 +1,12 @@
 /* SPDX-License-Identifier: MIT
- * config.json of a model that is no longer packed. */
+ * config.json of a model without packed tensors. */
 #ifndef ORGAN_PLAIN_CONFIG_H
 #define ORGAN_PLAIN_CONFIG_H
 
 #include "formats/base/json_edit.h"
 #include "formats/tensor/tensor.h"
 
-/* Takes what tells of quantisation out of a config.json; where tensors were `packed`, the type of the model becomes
- * `dtype`. */
+/* Removes the quantisation members from a config.json. If tensors were `packed`, sets the model's type to `dtype`. */
 organ_status organ_config_make_plain(organ_json_edit *config, organ_dtype dtype, bool packed, organ_error *error);
 
 #endif

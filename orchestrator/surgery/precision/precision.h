@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: MIT
- * Room surgery/precision: a model in other types of numbers. dequantize makes a plain model of a packed one, quantize a
- * packed one of a plain one, in new shards with config.json changed. */
+ * Room surgery/precision: changes the number types of a model. dequantize converts packed models to plain ones,
+ * quantize plain models to packed ones; both write new shards and an edited config.json. */
 #ifndef ORGAN_SURGERY_PRECISION_H
 #define ORGAN_SURGERY_PRECISION_H
 

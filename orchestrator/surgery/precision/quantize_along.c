@@ -91,8 +91,8 @@ static organ_status storing_open(organ_quantize_job *job, const organ_along_matr
     return p->entry ? organ_quantize_gguf_weigh(job, p, matrix->matrix, s->weights, s->roots, error) : ORGAN_OK;
 }
 
-/* Scales in FP32 and, unless blocks contain them, as they are stored; rows of floats: what codes mean, and of GGUF the
- * weights of an imatrix and their roots. */
+/* Bytes of the buffers: scales in FP32 and, unless blocks contain them, in the stored type; rows of floats for decoded
+ * codes and, in GGUF, for the imatrix weights and their roots. */
 static uint64_t storing_memory(const organ_encoding *encoding, uint64_t rows, uint64_t cols)
 {
     const bool gguf = organ_encoding_is_gguf(encoding);

@@ -124,8 +124,8 @@ static json_t *one_group_json(const organ_encoding *s)
     return ORGAN_OBJECT(SET("group_0", quantize_config_group_json(json_pack("[s]", "Linear"), weights, inputs)));
 }
 
-/* As compressed-tensors has it: activations beside codes of a byte are quantised token by token when the model runs,
- * those beside packed codes not at all. */
+/* The members that compressed-tensors writes. Servers quantise activations token by token if codes have one byte, and
+ * do not quantise them if codes are packed. */
 static json_t *compressed_json(const organ_quantize_job *job)
 {
     const organ_encoding *const s = job->encoding;

@@ -211,7 +211,7 @@ static void tell_clipped(const organ_quantize_job *job)
         (unsigned long long)first->rows, (unsigned long long)first->cols);
 }
 
-/* What transformers 5.23 with compressed-tensors 0.20 was found not to open. */
+/* Prints notes on outputs that transformers 5.23 with compressed-tensors 0.20 failed to open in tests. */
 static void tell_experts(const organ_quantize_job *job)
 {
     const organ_grid *const grid = &job->encoding->grid;

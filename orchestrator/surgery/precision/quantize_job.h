@@ -1,13 +1,13 @@
 /* SPDX-License-Identifier: MIT
- * What the parts of a quantisation share, whatever the encoding (encoding.h):
+ * Data and functions that the sources of quantisation share for all encodings (encoding.h):
  *
  *   quantize.c            checks options, opens the model, runs
  *   quantize_plan.c       lists the tensors of the output
  *   quantize_pass.c       writes the codes nearest to the weights
- *   quantize_along.c      writes the codes that a calibration text asks for, layer by layer
+ *   quantize_along.c      writes the codes of GPTQ for a calibration text, layer by layer
  *   quantize_document.c   the report; quantize_definitions.c, its texts; quantize_results.c,
  *                         the journal
- *   quantize_forms.c, quantize_config.c    encodings of safetensors models: which tensors get which, config.json
+ *   quantize_forms.c, quantize_config.c    encodings of safetensors models: the encoding of each tensor, config.json
  *   quantize_gguf.c       encodings of GGUF models: the same, key-values, importance matrix
  *   quantize_widths.c     mixed widths */
 #ifndef ORGAN_QUANTIZE_JOB_H
@@ -24,28 +24,29 @@
 #include "orchestrator/surgery/precision/quantize_pruned.h"
 #include "orchestrator/surgery/write/write.h"
 
-/* A target. Sums of a calibration are over all its matrices. */
+/* A target. Losses and counts of a calibration are summed over all its matrices. */
 typedef struct organ_quantize_part {
     const organ_weight *weight;
-    const organ_encoding *encoding;    /* that it gets, */
-    const organ_encoding *meant;       /* instead of this one, if its rows do not fit this one */
-    uint64_t rows, cols;               /* of a matrix of it */
-    uint64_t groups;                   /* scales along a row in a tensor of scales; 0: blocks contain them */
+    const organ_encoding *encoding;    /* the encoding that it gets */
+    const organ_encoding *meant;       /* the encoding for it before rows that do not fit were considered */
+    uint64_t rows, cols;               /* shape of each of its matrices */
+    uint64_t groups;                   /* scales of a row in a separate tensor; 0: blocks contain the scales */
     uint64_t scale_shape[2], words[2]; /* shapes of the scales and, of packed codes, of the words */
     size_t codes, scale, shape;        /* pieces of the output; shape only if codes are packed */
-    size_t unit;                       /* of them */
-    float greatest;                    /* magnitude in the tensor, if one scale is for all of it */
-    const char *entry;                 /* of the imatrix; NULL: none */
+    size_t unit;                       /* unit of these pieces */
+    float greatest;                    /* greatest magnitude in the tensor, if it has a single scale */
+    const char *entry;                 /* entry of the imatrix; NULL: none */
     uint64_t unreached;                /* experts that no token of the imatrix's text reached */
     uint64_t experts;                  /* as organ_experts_beside */
     organ_encoding_loss loss[ORGAN_LOSSES];
-    bool by_text;                          /* calibrated; else each code is the nearest to its weight */
-    uint64_t made;                         /* number of matrices that are encoded */
+    bool by_text;                          /* true: calibrated on a text; false: each code is the nearest to its
+                                            * weight */
+    uint64_t made;                         /* number of matrices already encoded */
     double energy, gptq_loss, output_loss; /* as in organ_gptq */
-    uint64_t tokens; /* that it was calibrated with; of a stack those of the matrix with the fewest */
+    uint64_t tokens;                       /* calibration tokens; for a stack those of the matrix with the fewest */
     bool block_diagonal;
     json_t *fallback;       /* numbers of experts that were calibrated on all tokens; NULL: none */
-    uint64_t masked, zeros; /* of a pruning: weights that it has left out; codes that mean 0, these among them */
+    uint64_t masked, zeros; /* pruned weights; codes that mean 0, including these */
 } organ_quantize_part;
 
 /* A target that stays unchanged. */
@@ -69,9 +70,9 @@ typedef struct organ_quantize_job {
     size_t given_count;
     organ_targets targets;
     organ_imatrix *imatrix;           /* NULL: none */
-    char digest[17];                  /* of it */
+    char digest[17];                  /* digest of the imatrix */
     organ_gguf_writer *writer;        /* key-values of a GGUF output; NULL: safetensors */
-    organ_quantize_widths *widths;    /* of a mixed encoding; NULL: all targets have the same */
+    organ_quantize_widths *widths;    /* mixed encodings; NULL: all targets have the same encoding */
     const organ_encoding **encodings; /* of each tensor of the model; NULL: the tensor stays unchanged */
     organ_shard_piece *pieces;
     size_t piece_count;
@@ -79,21 +80,21 @@ typedef struct organ_quantize_job {
     size_t unit_count;
     organ_quantize_part *parts;
     size_t part_count;
-    size_t regrouped; /* number of parts that get another encoding than was meant */
-    size_t partial;   /* number of parts with blocks clipped at their edges, which DeepSeek's code and vLLM read and
-                         transformers does not */
+    size_t regrouped; /* number of parts whose encoding differs from the intended one */
+    size_t partial;   /* number of parts whose last blocks are clipped: DeepSeek's code and vLLM read them, transformers
+                       * does not */
     organ_quantize_left *left;
     size_t left_count;
     organ_arena arena; /* names of new tensors, reasons */
     organ_along_options walk;
     organ_along_work work;
-    organ_targets aimed;          /* the tensors that are calibrated, */
-    organ_quantize_part **texted; /* and their parts */
-    organ_along_text *along;      /* NULL: none is */
-    organ_gptq_inputs inputs;     /* of the calibration that was used last */
-    organ_plan plan;              /* of a dry run: the work beside reading and writing */
-    organ_writing *run;           /* while the passes run, */
-    organ_quantize_part **todo;   /* and the parts that are not done, by the items of a pass */
+    organ_targets aimed;          /* the calibrated tensors */
+    organ_quantize_part **texted; /* the parts of these tensors, in the same order */
+    organ_along_text *along;      /* NULL: no part is calibrated */
+    organ_gptq_inputs inputs;     /* prepared moments of the calibration that was used last */
+    organ_plan plan;              /* dry run: all work other than reading and writing */
+    organ_writing *run;           /* valid while the passes run */
+    organ_quantize_part **todo;   /* parts that are not finished, indexed by the items of a pass */
 } organ_quantize_job;
 
 bool organ_quantize_by_text(const organ_quantize_options *options);
@@ -104,13 +105,13 @@ organ_status organ_quantize_list_parts(organ_quantize_job *job, organ_error *err
 
 /* Writes the codes and scales of all parts that are not calibrated, each code the nearest to its weight. */
 organ_status organ_quantize_pass(organ_quantize_job *job, organ_error *error);
-/* Adds the memory and the work of that to job->plan. */
+/* Adds the memory and the work of organ_quantize_pass to job->plan. */
 organ_status organ_quantize_foresee_pass(organ_quantize_job *job, organ_error *error);
 
-/* ORGAN_BAD_INPUT: its values are not finite. */
+/* Returns ORGAN_BAD_INPUT with the message that the values of the tensor are not finite. */
 organ_status organ_quantize_refuse_values(const char *tensor, organ_error *error);
 
-/* Writes the shape of a part whose codes are packed; nothing else. */
+/* Writes the shape tensor of a part whose codes are packed; does nothing for other parts. */
 organ_status organ_quantize_put_shape(organ_quantize_job *job, const organ_quantize_part *part, organ_error *error);
 
 /* ---- a calibration text ---- */
@@ -118,7 +119,7 @@ organ_status organ_quantize_put_shape(organ_quantize_job *job, const organ_quant
 /* Opens the text of --method gptq for these targets and closes it, so that its errors come before any work. The parts
  * may be fewer. */
 organ_status organ_quantize_try_text(organ_quantize_job *job, const organ_targets *targets, organ_error *error);
-/* Opens the text of --method gptq; the parts are known. */
+/* Opens the text of --method gptq. The caller has listed the parts before. */
 organ_status organ_quantize_open_text(organ_quantize_job *job, organ_error *error);
 /* The work of the text on a matrix, for a plan. */
 organ_plan_solve organ_quantize_solve(const organ_quantize_job *job);
@@ -149,15 +150,16 @@ organ_status organ_quantize_config(void *job, organ_json_edit *config, organ_err
 
 /* ---- encodings of GGUF models ---- */
 
-/* The encoding that --scheme gives the tensor: embeddings and head are targets too, and the head has one of its own.
- * NULL: it is no target. */
+/* Returns the encoding that --scheme gives the tensor, or NULL if the tensor is not a target. Embeddings and head are
+ * targets too; the head has its own encoding. */
 const organ_encoding *organ_quantize_gguf_meant(const organ_quantize_job *job, const organ_tensor *tensor);
-/* As organ_quantize_obstacle; the text is in the job's arena. NULL without memory too, which *error has then. */
+/* As organ_quantize_obstacle; the text is in the job's arena. Also returns NULL, and sets *error, if memory cannot be
+ * allocated. */
 const char *organ_quantize_gguf_obstacle(organ_quantize_job *job, const organ_tensor *tensor, organ_error *error);
 /* Fills job->encodings. */
 organ_status organ_quantize_gguf_forms(organ_quantize_job *job, organ_error *error);
-/* Opens --imatrix, if it is given, and finds the entries of the parts. ORGAN_BAD_INPUT if a target needs an entry and
- * has none. */
+/* Opens --imatrix if the option is set, and finds the entries of the parts. Returns ORGAN_BAD_INPUT if a target needs
+ * an entry and has none. */
 organ_status organ_quantize_gguf_open_imatrix(organ_quantize_job *job, organ_error *error);
 /* Computes the weights of the columns of a matrix by the imatrix, and their roots: `cols` numbers each. */
 organ_status organ_quantize_gguf_weigh(const organ_quantize_job *job, const organ_quantize_part *part, uint64_t matrix,
@@ -173,8 +175,9 @@ void organ_quantize_gguf_tell(const organ_quantize_job *job);
 
 /* ORGAN_USAGE if --allocate and the scheme contradict each other. */
 organ_status organ_quantize_widths_check(const organ_quantize_options *options, bool mixed, organ_error *error);
-/* Measures or reads what each target costs at each width, and divides the budget: job->encodings. Errors of
- * organ_curves_open, organ_curves_run and organ_allocation_read; ORGAN_USAGE for a budget that is too little. */
+/* Measures the cost of each target at each width, or reads it from a file, and divides the budget: sets job->encodings.
+ * Returns the errors of organ_curves_open, organ_curves_run and organ_allocation_read; ORGAN_USAGE if the budget is too
+ * small. */
 organ_status organ_quantize_widths_find(organ_quantize_job *job, organ_error *error);
 void organ_quantize_widths_close(organ_quantize_widths *widths); /* NULL is allowed */
 /* "allocation" of the parameters and of the document; NULL without memory. */

@@ -26,10 +26,10 @@ typedef struct quantize_pass_bench {
     size_t cols, groups, group;
     size_t step, row_bytes; /* rows that are encoded together, bytes of the codes of one */
     unsigned char *codes;   /* of these rows */
-    float *back;            /* what they mean */
+    float *back;            /* the decoded values of these rows */
     float *scales;          /* of a band */
     float *weights, *roots; /* of the columns by the imatrix; NULL: without */
-    unsigned char *pending; /* scales as they are stored, since pending_at */
+    unsigned char *pending; /* scales in the stored type, not yet written; the first has offset pending_at */
     size_t pending_bytes, pending_room;
     uint64_t pending_at;
     void *put; /* ORGAN_PUT_SCRATCH bytes */

@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: MIT
- * Quantisation by a text of a model that is pruned on the way: each matrix is pruned, then gets its codes, by the
- * inputs that it has behind the layers that have both already. */
+ * Pruning and quantisation in one walk over a calibration text. Each matrix is pruned, then quantised, on the inputs
+ * that the already pruned and quantised layers compute. */
 #ifndef ORGAN_QUANTIZE_PRUNED_H
 #define ORGAN_QUANTIZE_PRUNED_H
 
@@ -8,14 +8,15 @@
 #include "orchestrator/surgery/write/write.h"
 #include "orchestrator/surgery/precision/quantize.h"
 
-/* What becomes codes. */
+/* The targets that are quantised, and the size of the output. */
 typedef struct organ_quantize_held {
     const organ_model *model;
-    const organ_targets *targets;    /* that the scheme can hold: target k of the walk is the k-th of them */
-    uint64_t codes, scales, besides; /* bytes of their codes and scales, and of all else in the output's tensors */
+    const organ_targets *targets;    /* targets that the scheme can represent; the walk's target k is the k-th of
+                                      * them */
+    uint64_t codes, scales, besides; /* bytes of their codes, of their scales, and of all other tensors of the output */
 } organ_quantize_held;
 
-/* How a matrix is pruned. */
+/* The callbacks of a pruning method. */
 typedef struct organ_quantize_pruning {
     void *context;
     const char *method;          /* for messages */
@@ -24,25 +25,25 @@ typedef struct organ_quantize_pruning {
     size_t reserve; /* as in organ_along_options */
     uint64_t seed;
     bool rows; /* as in organ_along_work */
-    /* Bytes that it takes at most, `keep` among them; the rest as in organ_along_work. */
+    /* Upper bound of its memory in bytes, including `keep`, as in organ_along_work. */
     uint64_t (*memory)(void *context, uint64_t rows, uint64_t cols);
-    /* Changes weights, rows x cols; keep becomes 1 for what may have a code, and 0 for what is zero. */
+    /* Prunes `weights`, rows x cols, and sets `keep` to 0 for each weight that it removes, to 1 for all others. */
     organ_status (*prune)(void *context, const organ_along_matrix *matrix, float *weights, uint8_t *keep,
                           organ_error *error);
     json_t *(*parameters)(void *context); /* "pruning" of the parameters */
-    organ_plan_solve solve;               /* the work of that, for the plan of a dry run */
-    /* The rest may be NULL. What is to become codes is known: whether memory and text are enough for what `begin` does
-     * is seen here. */
+    organ_plan_solve solve;               /* work of `prune`, for the plan of a dry run */
+    /* The remaining callbacks may be NULL. `open` runs once the targets are selected; it checks that memory and text
+     * suffice for `begin`. */
     organ_status (*open)(void *context, const organ_quantize_held *held, organ_error *error);
-    void (*foresee)(void *context, organ_plan *plan); /* adds what `begin` takes */
-    /* Before the first matrix of a run. */
+    void (*foresee)(void *context, organ_plan *plan); /* adds the work of `begin` */
+    /* Runs before the first matrix of a run. */
     organ_status (*begin)(void *context, organ_writing *run, organ_error *error);
     json_t *(*allocation)(void *context); /* "sparsity_allocation" of the document */
-    void (*close)(void *context);         /* while the model is still open, whatever has happened */
+    void (*close)(void *context);         /* runs after success and after errors, while the model is open */
 } organ_quantize_pruning;
 
-/* organ_quantize_model with method gptq, which the options have. A target that the scheme cannot hold is not pruned
- * either. ORGAN_USAGE for a scheme of GGUF models. */
+/* Runs organ_quantize_model with method gptq, which `options` must name, and prunes each matrix before. A target that
+ * the scheme cannot represent is not pruned. Returns ORGAN_USAGE if the scheme is one of GGUF models. */
 organ_status organ_quantize_pruned(const organ_quantize_options *options, const organ_quantize_pruning *pruning,
                                    const organ_engine *engine, const organ_progress *progress, json_t **report,
                                    organ_error *error);

@@ -1,6 +1,5 @@
 /* SPDX-License-Identifier: MIT
- * Mixed widths: what each target costs with codes of 2, 3, 4 and 8 bits is measured along the text, then one budget is
- * divided. */
+ * Mixed widths: measures on a text the cost of codes of 2, 3, 4 and 8 bits for each target, then divides one budget. */
 #include "orchestrator/machine/enough_memory.h"
 #include "orchestrator/machine/extent.h"
 #include "orchestrator/report/text/members.h"
@@ -23,7 +22,7 @@
 
 static size_t group_at(size_t level, const organ_quantize_joined *j) { return level % 2 != 0 ? NARROW : j->group; }
 
-/* What a tensor becomes; NULL: it stays. */
+/* Returns the encoding at a level; NULL if the level leaves the tensor unchanged. */
 static const organ_encoding *encoding_at(size_t level, const organ_quantize_joined *j)
 {
     char name[32];
@@ -38,7 +37,7 @@ static const organ_quantize_joined *joined_of(const organ_quantize_widths *w, si
     return &w->joined[w->choice_of[target]];
 }
 
-/* ---- what goes with what ---- */
+/* ---- options ---- */
 
 organ_status organ_quantize_widths_check(const organ_quantize_options *o, bool mixed, organ_error *error)
 {
@@ -122,7 +121,7 @@ static void derive(void *context, size_t tensor)
     organ_width_derive(w->curves.tensors[tensor].cost, w->joined[w->in[tensor]].group);
 }
 
-/* As it is, too. */
+/* Levels from ORGAN_WIDTH_LEVELS on leave the weights unchanged. */
 static organ_status make_given(void *context, const organ_along_matrix *m, double given, float *weights,
                                organ_error *error)
 {
@@ -228,7 +227,7 @@ static organ_status find_sizes(organ_quantize_widths *w, organ_error *error)
     return ORGAN_OK;
 }
 
-/* Bits that the targets may take. */
+/* Computes the bits that the targets may occupy. */
 static organ_status find_budget(organ_quantize_widths *w, organ_error *error)
 {
     const organ_quantize_job *const job = w->job;
@@ -252,7 +251,7 @@ static organ_status find_budget(organ_quantize_widths *w, organ_error *error)
                       plain + least / 8);
 }
 
-/* What is known so far is kept: a run that is ended now measures only the rest when it is begun again. */
+/* Writes the curves measured so far to --allocation FILE, so that a restarted run measures only the remaining ones. */
 static organ_status quantize_widths_found(void *context, const organ_allocation_tensor *tensor, organ_error *error)
 {
     const organ_quantize_widths *const w = context;
@@ -261,7 +260,7 @@ static organ_status quantize_widths_found(void *context, const organ_allocation_
     return file ? organ_allocation_write(&w->curves, w->identity, file, error) : ORGAN_OK;
 }
 
-/* What the curves belong to. */
+/* Describes the model, text and options that the curves depend on. */
 static organ_status identify(organ_quantize_widths *w, organ_error *error)
 {
     const organ_quantize_options *const o = w->job->options;
@@ -321,8 +320,8 @@ static double change_of(const organ_quantize_widths *w, size_t c, size_t from, s
            organ_quantize_width_cost(&w->choices.tensors[c], from);
 }
 
-/* One takes the level below, of the sizes that are less, the other the greatest that this leaves room for. INFINITY:
- * none. */
+/* Proposes an exchange: one unit gets the next smaller size, the other the best level that fits into the freed bits.
+ * Returns INFINITY if there is none. */
 static double exchange_bits(const organ_quantize_widths *w, size_t down, size_t up, organ_exchange *made)
 {
     const double *const less = w->sizes + down * ORGAN_WIDTH_CHOICES, *const more = w->sizes + up * ORGAN_WIDTH_CHOICES;
@@ -336,8 +335,7 @@ static double exchange_bits(const organ_quantize_widths *w, size_t down, size_t 
     return to == from || becomes == was ? INFINITY : change_of(w, down, from, to) + change_of(w, up, was, becomes);
 }
 
-/* Routed experts are one choice over several layers, and an exchange changes at most two layers: they keep what they
- * have. */
+/* Routed experts keep their width: they are one choice over several layers, and an exchange may change at most two. */
 static bool propose(void *context, size_t one, size_t other, organ_exchange *made)
 {
     const organ_quantize_widths *const w = context;
@@ -382,7 +380,8 @@ static organ_status quantize_widths_exchange_pairs(organ_quantize_widths *w, org
     return error->status;
 }
 
-/* All walks are tried before anything is measured, one after the other: their memory is not taken twice. */
+/* Opens each walk once before the first measurement, to detect errors early. Each is closed before the next is opened,
+ * so that their memory is not added up. */
 static organ_status open_walks(organ_quantize_widths *w, organ_error *error)
 {
     organ_error other = {0}, third = {0};
@@ -397,7 +396,7 @@ static organ_status open_walks(organ_quantize_widths *w, organ_error *error)
     return organ_memory_refuse_both(error, &other);
 }
 
-/* The plan has the work of measuring alone so far. */
+/* At this point the plan contains only the work of measuring. */
 static void tell_dry_run(const organ_quantize_widths *w)
 {
     const organ_quantize_job *const job = w->job;
@@ -484,7 +483,7 @@ static void tell_apart(const organ_quantize_widths *w)
                             apart->name);
 }
 
-/* Measuring takes long: what would refuse the output is found before. */
+/* Measuring takes long, so errors of the output options are detected before it. */
 static organ_status quantize_widths_check_output(const organ_quantize_job *job, organ_error *error)
 {
     const organ_quantize_options *const o = job->options;
