@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: MIT
- * All is in units of the roots of H's diagonal. With the multiplier U, D is what is kept of Z = V + U / rho, and the
- * next U is rho (Z - D): rho Z where nothing is kept, 0 elsewhere. So Z, its mask and the rho it was made with are all
- * that an iteration leaves. */
+ * ADMM in units of the roots of H's diagonal. With the multiplier U, D consists of the kept entries of Z = V + U / rho,
+ * and the next U is rho (Z - D): rho Z for removed entries, 0 for kept ones. So Z, its mask and its rho are the whole
+ * state after an iteration. */
 #include "orchestrator/surgery/calibrated/admm.h"
 
 #include "orchestrator/machine/extent.h"
@@ -15,7 +15,7 @@
 #include <string.h>
 
 #define ROWS_A_GO ((size_t)64)
-#define TOGETHER  ((size_t)1024) /* rows that go through a product together: a multiple of ROWS_A_GO */
+#define TOGETHER  ((size_t)1024) /* rows of one product; a multiple of ROWS_A_GO */
 
 struct organ_admm {
     const organ_engine *engine;
@@ -187,7 +187,7 @@ static void aim_rows(void *context, size_t index, size_t worker)
         a[k] = target[k] + (keep[k] ? rho : used) * z[k];
 }
 
-/* Groups of a pattern are settled at once. */
+/* Computes the mask of the groups of a pattern in a row. */
 static void keep_groups(const organ_pattern *pattern, const float *z, size_t n, uint8_t *keep)
 {
     for (size_t k = 0; k < n; k += pattern->of) {
@@ -255,7 +255,7 @@ static void cut_strip(void *context, size_t index, size_t worker)
     s->equals[index] = organ_edge_cut(&s->edge, s->z + at, n, s->equals[index], s->keep + at);
 }
 
-/* Where none of the equals goes, the strip is cut already. */
+/* Cuts strips again in which some scores at the edge are removed; the other strips are already final. */
 static void cut_equals(void *context, size_t index, size_t worker)
 {
     const organ_admm *const s = context;
@@ -355,9 +355,9 @@ organ_status organ_admm_step(organ_admm *s, double rho, double relaxed, uint8_t 
     return ORGAN_OK;
 }
 
-/* ---- least squares over what is kept ---- */
+/* ---- least squares over kept weights ---- */
 
-/* Where the product of Z with H is in b: the residual in the place of the target, and the first direction. */
+/* Computes the residual from the product Z H in b, in place of the target, and the first direction. */
 static void turn_row(void *context, size_t row, size_t worker)
 {
     const organ_admm *const s = context;
@@ -368,7 +368,7 @@ static void turn_row(void *context, size_t row, size_t worker)
         s->a[own + k] = residual[k] = s->keep[at + k] ? residual[k] - s->b[own + k] : 0.0f;
 }
 
-/* A row whose residual is nothing, or whose direction has no length in FP32, is solved: it stays as it is. */
+/* Leaves a row unchanged if its residual is zero or the length of its direction is 0 in FP32: it is solved. */
 static void step_row(void *context, size_t row, size_t worker)
 {
     const organ_admm *const s = context;

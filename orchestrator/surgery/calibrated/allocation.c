@@ -9,8 +9,8 @@
 #include <stdlib.h>
 #include <string.h>
 
-/* Of the iterations of physarum v3, for a curve: half of them leave 3 to 6 % more error at both levels alike, and the
- * division stays. */
+/* Share of the iterations of physarum v3 for a curve. Half of them raise the error at both levels alike, by 3 to 6 %,
+ * so the division does not change. */
 #define CURVE_EFFORT 0.5
 
 struct organ_prune_allocation {
@@ -19,24 +19,24 @@ struct organ_prune_allocation {
     bool by_weight;
     organ_prune_job *job;
     organ_allocation curves;
-    size_t *of; /* to which of the curves each target belongs */
+    size_t *of; /* index of the curve of each target */
     double budget;
     double *shares; /* percent, one for each target */
     json_t *identity;
     organ_curves_work work;
     organ_curves *walk; /* NULL: the curves were read */
     organ_exchanges_work exchange_work;
-    organ_exchanges *exchanges; /* NULL: none are wanted */
+    organ_exchanges *exchanges; /* NULL: no exchanges are requested */
     organ_exchanges_report exchanged;
     bool known, divided;
     size_t tokens, windows;
     organ_prune_shared shared; /* of the matrices of a layer */
 };
 
-/* Of the ranks, which all find the same: it alone writes it down. */
+/* All ranks compute the same; only the first writes it. */
 static bool allocation_is_first(const organ_prune_allocation *a) { return organ_ranks_first(a->job->engine->ranks); }
 
-/* ---- what goes with what ---- */
+/* ---- options ---- */
 
 static organ_status read_budget(const organ_prune_calibrated_options *c, double sparsity, organ_budget *told,
                                 organ_error *error)
@@ -169,7 +169,7 @@ static organ_status allocation_found(void *context, const organ_allocation_tenso
 
 /* ---- opening ---- */
 
-/* What the curves belong to. */
+/* Describes the model, text and options that the curves depend on. */
 static json_t *allocation_identity_of(const organ_prune_allocation *a, const char *text)
 {
     const organ_prune_calibrated_options *const c = a->options;
@@ -282,7 +282,7 @@ void organ_prune_allocation_close(organ_prune_allocation *a)
 static const organ_cache_field allocation_exchanges[] = {EXCHANGES(tried, U64), EXCHANGES(taken, U64),
                                                          EXCHANGES(before, REAL), EXCHANGES(after, REAL)};
 
-/* What an earlier run has found by exchanges. */
+/* Reads the division that an earlier run found by exchanges. */
 static bool recall_division(organ_prune_allocation *a)
 {
     size_t index;
@@ -378,7 +378,7 @@ organ_status organ_prune_allocation_run(organ_prune_allocation *a, organ_error *
     return ORGAN_OK;
 }
 
-/* ---- what is told ---- */
+/* ---- report ---- */
 
 json_t *organ_prune_allocation_parameters(const organ_prune_calibrated_options *c, double budget)
 {

@@ -69,7 +69,7 @@ organ_status organ_calibrated_fits(const organ_calibrated_job *job, organ_error 
 
 /* ---- a band, once its mask is there ---- */
 
-/* What is killed becomes +0, and the row is counted against what it was. */
+/* Sets removed weights to +0 and compares the row with the donor's. */
 static void clear_row(void *context, size_t row, size_t worker)
 {
     const bands_writing *const w = context;

@@ -45,7 +45,7 @@ static const organ_calibrated_method methods[] = {
     {.name = "wanda", .method = ORGAN_PRUNE_WANDA, .version = 1, .by_imatrix = true, .solve = {0, 1000}},
     {.name = "sparsegpt", .method = ORGAN_PRUNE_SPARSEGPT, .version = 1, .compensates = true, .solve = {1.66, 1000}}};
 
-/* ---- what goes with what ---- */
+/* ---- options ---- */
 
 static void note_method(organ_calibrated_job *job)
 {
@@ -145,7 +145,7 @@ static organ_status refuse_options(const organ_calibrated_method *m, const organ
     return c->seed && !m->noise ? no_use("--seed", m->name, error) : ORGAN_OK;
 }
 
-/* Of the flow, that of v2 is defined with block size 256, 30 iterations, beta 2 and coupling 1. */
+/* Rejects options of the flow: in v2 it always has block size 256, 30 iterations, beta 2 and coupling 1. */
 static organ_status refuse_v1(const organ_prune_options *o, const organ_prune_calibrated_options *c, organ_error *error)
 {
     if (o->block_size != ORGAN_PRUNE_BLOCK_SIZE_DEFAULT)
@@ -231,7 +231,7 @@ static organ_status open_text(organ_calibrated_job *job, organ_error *error)
                             job->base.progress, &job->along, error);
 }
 
-/* What the matrices are pruned by. */
+/* Opens the text or the imatrix that the method needs, and checks the memory. */
 static organ_status open_means(organ_calibrated_job *job, organ_error *error)
 {
     organ_error other = {0};
@@ -298,7 +298,8 @@ static organ_status calibrated_fill(void *context, organ_writing *writing, organ
     return error->status || !job->imatrix ? error->status : organ_imatrix_unchanged(job->imatrix, error);
 }
 
-/* Magnitudes are ranked over a whole matrix; along a text, and by an imatrix, matrices are counted per target. */
+/* Magnitudes are ranked over a whole matrix, so a stack may be divided into units between its matrices. With a text or
+ * an imatrix figures are counted per target. */
 static uint64_t cut_between_matrices(const organ_prune_job *base)
 {
     const organ_calibrated_job *const job = (const organ_calibrated_job *)base;

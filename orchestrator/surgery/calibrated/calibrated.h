@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: MIT
- * Room surgery/calibrated: in go a donor and a text, out comes a pruned copy. Pruning by what a text makes of every
- * layer's inputs: physarum v2 and v3, wanda, sparsegpt, ALPS; and magnitude, which needs no text, beside them. An
- * importance matrix of llama.cpp can stand in for the text. */
+ * Room surgery/calibrated: prunes a model by the inputs that a text causes in each layer. Methods are physarum v2 and
+ * v3, wanda, sparsegpt and ALPS, and magnitude, which needs no text. An importance matrix of llama.cpp can replace the
+ * text for some methods. */
 #ifndef ORGAN_PRUNE_CALIBRATED_H
 #define ORGAN_PRUNE_CALIBRATED_H
 
@@ -10,11 +10,15 @@
 
 ORGAN_API_BEGIN
 
-/* Prunes by the method: organ_prune for physarum-v1, else layer by layer along the calibration, or by an imatrix matrix
- * by matrix, which needs no tokenizer and no forward pass; physarum-v2 is then without stability, contribution and
- * compensation. *report, errors and what an interrupted run leaves for `resume` as for organ_prune. ORGAN_USAGE for
- * options that the method has no use for, for a text that is too short, and for memory that does not hold the hidden
- * states; ORGAN_BAD_INPUT for an imatrix that has no entry for a target or one that does not fit. */
+/* Prunes a model by a method. physarum-v1 runs organ_prune; other methods prune layer by layer on a calibration text.
+ * With an imatrix, matrices are pruned individually, without tokenizer and forward pass, and physarum-v2 does without
+ * stability, contribution and compensation. *report, errors and the state that `resume` continues are those of
+ * organ_prune.
+ *
+ * Also returns
+ *   - ORGAN_USAGE if the method does not support an option, if the text is too short, or if --memory is too small for
+ *     the hidden states;
+ *   - ORGAN_BAD_INPUT if the imatrix has no entry for a target, or one of another size. */
 organ_status organ_prune_by_method(const organ_prune_options *options, const organ_prune_calibrated_options *calibrated,
                                    const organ_engine *engine, const organ_progress *progress, json_t **report,
                                    organ_error *error);

@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: MIT
- * What is asked of a pruning by a method. */
+ * Options of pruning by a method. */
 #ifndef ORGAN_CALIBRATED_OPTIONS_H
 #define ORGAN_CALIBRATED_OPTIONS_H
 
@@ -19,12 +19,14 @@ typedef struct organ_prune_calibrated_options {
                          it */
     const char *imatrix; /* an importance matrix instead of a text, for physarum-v2 and wanda; NULL: none */
     const char *pattern; /* "N:M", N kept of M neighbours, 1 <= N < M <= 16; NULL: none */
-    bool no_compensate;  /* physarum-v2: what is kept keeps its bits */
-    double effort;       /* physarum-v2: scales its products; physarum-v3: its iterations. In (0, 100]; default 1 */
-    unsigned seed;       /* physarum-v2: of the input noise; default 0 */
-    const char
-        *then; /* a scheme of organ_quantize_model, other than of GGUF: what is left becomes codes; NULL: it does not */
-    organ_allocate_options allocate; /* one budget for all targets, in percent: by `calibration`, whatever the method */
+    bool no_compensate;  /* physarum-v2: keep the bits of the remaining weights */
+    double effort;       /* physarum-v2: multiplies its products with H; physarum-v3: its iterations. In (0, 100];
+                          * default 1 */
+    unsigned seed;       /* physarum-v2: seed of the input noise; default 0 */
+    const char *then; /* a safetensors scheme of organ_quantize_model that quantises the remaining weights; NULL: they
+                       * are not quantised */
+    organ_allocate_options allocate; /* one budget for all targets, in percent; every method measures it on
+                                      * `calibration` */
 } organ_prune_calibrated_options;
 
 ORGAN_API_END

@@ -4,11 +4,11 @@
 #include "orchestrator/report/text/members.h"
 #include "orchestrator/surgery/calibrated/job.h"
 
-/* Of the plan: operations that take as long as the flow on a weight in memory. */
+/* For the plan: time of the flow on a weight in memory, in operations. */
 #define FLOW 3000.0
 
 typedef struct divided_job {
-    organ_prune_job base; /* first: it is what the kind gets */
+    organ_prune_job base; /* must be first: callbacks get a pointer to it */
     const organ_prune_calibrated_options *options;
     double budget;
     organ_prune_allocation *allocation;
@@ -40,7 +40,7 @@ static int amend(const organ_prune_job *base, json_t *document)
 
 static const organ_prune_kind kind = {.fill = divided_fill, .parameters = divided_parameters, .amend = amend};
 
-/* Curves are measured with the flow as it is defined. */
+/* Rejects options of the flow: curves are measured with its default parameters. */
 static organ_status check_flow(const organ_prune_options *o, organ_error *error)
 {
     const struct {

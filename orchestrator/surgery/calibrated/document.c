@@ -126,7 +126,7 @@ int organ_calibrated_amend_line(const organ_prune_job *base, const organ_prune_p
     return 0;
 }
 
-/* Whether second moments are whole is decided by --memory, and by whether the hidden states are in it. */
+/* --memory and --scratch decide whether second moments are whole matrices, so they are part of the identity. */
 json_t *organ_calibrated_identity(void *context)
 {
     const organ_calibrated_job *const job = context;

@@ -14,14 +14,15 @@
 #define ROWS_A_GO ((size_t)64)
 /* Rows that are solved together: a multiple of what products and preconditioner take at once. */
 #define TOGETHER ((size_t)1024)
-/* Of the preconditioner's step that nothing measures: it goes too far along directions it does not know. */
+/* Share of the last preconditioned step, which no product corrects: it is too long in directions outside the
+ * preconditioner. */
 #define AHEAD 0.7f
 
 struct organ_masked_squares {
     const organ_engine *engine;
     const char *name;
     organ_block_matrix h;
-    size_t rows, scratch; /* numbers of a worker beside its rows */
+    size_t rows, scratch; /* floats of a worker, without its rows */
     organ_preconditioner *preconditioner;
     float *r;            /* residual, also where nothing is kept, of v without `ahead` */
     float *ahead;        /* what v has become since its last product */
@@ -140,7 +141,7 @@ static void turn_rows(void *context, size_t index, size_t worker)
         s->rz[own + i] = organ_dot(s->r + at + i * n, p + i * n, n);
 }
 
-/* A row whose residual is nothing, or whose direction has no length in FP32, is solved: it stays as it is. */
+/* Leaves a row unchanged if its residual is zero or the length of its direction is 0 in FP32: it is solved. */
 static void step_rows(void *context, size_t index, size_t worker)
 {
     organ_masked_squares *const s = context;
@@ -227,7 +228,7 @@ organ_status organ_masked_squares_solve(organ_masked_squares *s, const uint8_t *
 uint64_t organ_masked_squares_memory(uint64_t rows, uint64_t cols)
 {
     const uint64_t together = rows < TOGETHER ? rows : TOGETHER;
-    /* Residual, what is ahead, and mask; direction and product; the preconditioner's squares for a whole H, or of its
-     * blocks; its directions and what finding them takes. */
+    /* Residual, `ahead` and mask; direction and product; the preconditioner's k x k matrices for a whole H or its
+     * blocks; its directions and the buffers for finding them. */
     return 9 * rows * cols + 8 * together * cols + 16640 * rows + 1664 * cols;
 }

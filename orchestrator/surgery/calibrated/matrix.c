@@ -48,7 +48,7 @@ organ_status organ_calibrated_prune(organ_calibrated_job *job, const organ_along
     return error->status;
 }
 
-/* ---- what is stored ---- */
+/* ---- storing ---- */
 
 void organ_calibrated_compare(const organ_calibrated_job *job, organ_dtype dtype, const void *donor, const void *stored,
                               size_t n, organ_audit_counts *counts)
@@ -124,7 +124,8 @@ organ_status organ_calibrated_matrix(void *context, const organ_along_matrix *ma
                                      organ_error *error)
 {
     organ_calibrated_job *const job = context;
-    organ_prune_part *const part = &job->base.units[matrix->target]; /* along a text targets are not cut */
+    organ_prune_part *const part = &job->base.units[matrix->target]; /* with a text, targets are not divided into
+                                                                      * several units */
     matrix_storing x = {job, matrix->target};
     uint8_t *const keep = malloc((size_t)(matrix->rows * matrix->cols));
     if (!keep)

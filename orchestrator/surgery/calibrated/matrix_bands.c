@@ -30,7 +30,7 @@ const float *organ_matrix_band_values(const organ_engine *engine, const organ_ma
     return room;
 }
 
-/* ---- only what is finite ---- */
+/* ---- check for finite weights ---- */
 
 typedef struct look {
     const organ_engine *engine;
@@ -38,7 +38,7 @@ typedef struct look {
     size_t row; /* the first of the band with a weight that is not finite; SIZE_MAX: none */
 } look;
 
-/* Of a row the first column whose weight is not finite, with its value; cols: none. */
+/* Returns the first column of a row whose weight is not finite, and its value; `cols` if there is none. */
 static size_t odd_column(const look *l, size_t row, float *value)
 {
     const size_t cols = l->bands->cols;

@@ -9,13 +9,13 @@
 #include <stdlib.h>
 #include <string.h>
 
-#define DIRECTIONS       ((size_t)64) /* of a whole H */
-#define DIRECTIONS_BLOCK ((size_t)16) /* of a block of a block-diagonal one */
-#define OVERSAMPLED      ((size_t)16) /* more that are followed and not used */
+#define DIRECTIONS       ((size_t)64) /* for a whole H */
+#define DIRECTIONS_BLOCK ((size_t)16) /* for each block of a block-diagonal H */
+#define OVERSAMPLED      ((size_t)16) /* additional directions of the subspace iteration, discarded at its end */
 #define MOST_FOLLOWED    (DIRECTIONS + OVERSAMPLED)
 #define PASSES           3     /* of subspace iteration, and one more for the values */
-#define REST             1.5   /* times the mean of what is left: steps that nothing measures must not go too far */
-#define WEAKEST          0.4   /* of the weakest direction's value, which bounds what is left */
+#define REST             1.5   /* times the mean of the other eigenvalues: bounds uncorrected steps */
+#define WEAKEST          0.4   /* times the weakest used eigenvalue, which bounds the others */
 #define LEAST_GAP        1e-3f /* a direction as strong as the rest counts for nothing */
 #define LEAST_SHARE      1e-4f /* of mu in Lambda - mu: keeps the k x k matrices far from singular in FP32 */
 
@@ -75,7 +75,7 @@ static bool orthonormalise(const organ_preconditioner *c, float *q)
     return done;
 }
 
-/* Of one part's products of q with the scaled H. */
+/* Buffers for the products of a part's rows q with the scaled H. */
 typedef struct ritz {
     float small[MOST_FOLLOWED * MOST_FOLLOWED];
     double square[MOST_FOLLOWED * MOST_FOLLOWED], vectors[DIRECTIONS * MOST_FOLLOWED], values[MOST_FOLLOWED];
@@ -267,10 +267,10 @@ size_t organ_preconditioner_scratch(const organ_preconditioner *c, size_t rows)
     return ORGAN_PRODUCT_SCRATCH / sizeof(float) + (organ_larger(gathered, shares) + 15) / 16 * 16;
 }
 
-/* Behind what a product takes. */
+/* The scratch after the part that products use. */
 static float *own_scratch(float *scratch) { return scratch + ORGAN_PRODUCT_SCRATCH / sizeof(float); }
 
-/* Bytes of 1 where one of 8 columns goes; the first is the lowest byte. */
+/* Returns a byte of 1 for each of 8 columns that is removed; the first column is the lowest byte. */
 static uint64_t going(const uint8_t *before, const uint8_t *keep)
 {
     uint64_t had, has;
@@ -279,7 +279,8 @@ static uint64_t going(const uint8_t *before, const uint8_t *keep)
     return had & ~has;
 }
 
-/* The rows of U that go, one behind the other; how many. Few go at a time: eight are looked at at once. */
+/* Copies the rows of U of removed columns and returns their number. Few are removed at a time, so eight columns are
+ * tested at once. */
 static size_t preconditioner_gather(const organ_preconditioner *c, size_t index, const uint8_t *before,
                                     const uint8_t *keep, float *rows)
 {

@@ -13,7 +13,7 @@
 #include <stdlib.h>
 #include <string.h>
 
-/* ---- what is asked for ---- */
+/* ---- checks of options ---- */
 
 static bool compensates(const organ_prune_matrix_options *o)
 {
@@ -61,7 +61,7 @@ static organ_status prune_matrix_check_shape(const organ_prune_matrix_options *o
     return ORGAN_OK;
 }
 
-/* ---- what has come out ---- */
+/* ---- report ---- */
 
 static double weighted_norm(const float *a, const float *h_a, size_t n)
 {
@@ -226,7 +226,7 @@ organ_status organ_prune_bands(const organ_engine *engine, const organ_prune_mat
     return prune_matrix_run(&job, error);
 }
 
-/* Bytes with so many rows in a band. */
+/* Bytes of a band of `band_rows` rows with its mask and the buffers of the method. */
 static uint64_t bands_memory(const organ_matrix_bands *bands, organ_prune_method method, size_t workers,
                              size_t band_rows)
 {

@@ -19,24 +19,24 @@
 static const double phases[PHASES] = {0.15, 0.25, 0.45, 0.8}; /* rho */
 _Static_assert(PHASES <= ORGAN_ADMM_FACTORS, "matrices with the same inputs share all inverses");
 
-/* ALPS, as its authors' program has them */
+/* ALPS, with the constants of its authors' program */
 #define ALPS_DAMPING     0.01
 #define ALPS_RHO         0.1
 #define ALPS_ITERATIONS  300
-#define ALPS_LOOK        3    /* iterations from one look at the mask to the next */
-#define ALPS_ENOUGH      30   /* iterations, and then a change of less than */
-#define ALPS_LITTLE      3e-4 /* of what is kept ends it */
+#define ALPS_LOOK        3    /* iterations between two comparisons of masks */
+#define ALPS_ENOUGH      30   /* iterations, after which ALPS ends if the mask changes by less than */
+#define ALPS_LITTLE      3e-4 /* times the number of kept weights */
 #define ALPS_FINAL_STEPS 10
 #define ALPS_LEAST_RHO   1e-3 /* ours: below it H is as good as alone */
 
-static const double much[2] = {0.1, 0.005};     /* change of the mask, of what is kept */
+static const double much[2] = {0.1, 0.005};     /* change of the mask, as a share of the kept weights */
 static const double grows[3] = {1.3, 1.2, 1.1}; /* rho where it is above the first, above the second, below */
 
 typedef struct solving {
     organ_matrix_job *job;
     float *h, *target;
     organ_admm *admm;
-    uint8_t *before; /* ALPS: the mask at the last look */
+    uint8_t *before; /* ALPS: the mask at the last comparison */
 } solving;
 
 /* T = W (share C + (1 - share) H) */
@@ -164,7 +164,7 @@ organ_status organ_prune_by_flow_and_admm(organ_matrix_job *job, organ_error *er
 
 /* ---- ALPS ---- */
 
-/* Of what is kept. */
+/* Returns the change of the mask since the last comparison, as a share of the kept weights. */
 static double changed(const solving *s, double kept)
 {
     const size_t n = s->job->rows * s->job->cols;

@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: MIT
- * Physarum v2: flow takes away in stages, and after each the weights that are left are solved for anew. Without
- * compensation it is one flow, and a pattern one more stage. */
+ * Physarum v2: the flow removes weights in stages, and after each stage the kept weights are refitted. Without
+ * compensation there is one flow. A pattern adds one more stage. */
 #include "orchestrator/surgery/calibrated/prune_matrix_job.h"
 
 #include "orchestrator/surgery/algebra/algebra.h"
@@ -73,7 +73,7 @@ static organ_status prepare_squares(staged *s, organ_error *error)
     return error->status;
 }
 
-/* The first stages take what hardly counts: they need products only where many are wanted. */
+/* The first stages remove weights of little importance: they use products only if the effort is raised. */
 static organ_status compensate(const staged *s, unsigned stage, organ_error *error)
 {
     const organ_matrix_job *const job = s->job;
@@ -115,7 +115,7 @@ static organ_status stage(staged *s, double percent, organ_flow_gain *found, org
     return error->status ? error->status : compensate(s, number, error);
 }
 
-/* What the flow decides by itself, which is the goal where none was given. */
+/* Runs the flow at its default gain and returns the resulting sparsity, the goal if none was requested. */
 static organ_status find_natural(const organ_matrix_job *job, const organ_flow *flow, double *percent,
                                  organ_error *error)
 {

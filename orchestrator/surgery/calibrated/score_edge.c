@@ -30,7 +30,7 @@ static void count_first(const float *scores, size_t n, uint64_t counts[ORGAN_EDG
             counts[b] += some[t][b];
 }
 
-/* Which of TOGETHER scores agree with what is known, a byte each. */
+/* Sets alike[k] to 1 if a score agrees with the bits found so far, for TOGETHER scores. */
 static void find_alike(uint32_t known, uint32_t wanted, const float *restrict scores, uint8_t *restrict alike)
 {
     for (size_t k = 0; k < TOGETHER; k++)

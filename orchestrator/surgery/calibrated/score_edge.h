@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: MIT
- * The score of a rank among many, found exactly by the bits of the scores, a digit at a time from above; and the mask
- * that cuts there. */
+ * The score of a given rank among many. Finds it exactly from the bits of the scores, one digit at a time from the
+ * highest, and computes the mask of scores above it. */
 #ifndef ORGAN_SCORE_EDGE_H
 #define ORGAN_SCORE_EDGE_H
 
@@ -10,21 +10,22 @@
 #define ORGAN_EDGE_DIGIT  2048 /* values of a digit: 11 bits */
 #define ORGAN_EDGE_DIGITS 3
 
-/* Scores are read without their sign. All 0 at first. */
+/* State of the search; all 0 at first. The sign of scores is ignored. */
 typedef struct organ_score_edge {
-    uint32_t bits, known; /* of the score so far, and which of its bits are found */
-    uint64_t less;        /* how many scores are less */
+    uint32_t bits, known; /* the bits found so far, and the mask of these bits */
+    uint64_t less;        /* number of lower scores */
 } organ_score_edge;
 
-/* Adds how many of the scores that agree with what is known have which digit next. */
+/* Counts, for each value of the next digit, the scores that agree with the bits found so far. */
 void organ_edge_count(const organ_score_edge *edge, unsigned digit, const float *scores, size_t n,
                       uint64_t counts[ORGAN_EDGE_DIGIT]);
-/* Finds the digit by the counts of all scores; `rank`: 0 is the least. */
+/* Selects the digit from the counts of all scores. `rank` 0 is the lowest score. */
 void organ_edge_settle(organ_score_edge *edge, unsigned digit, const uint64_t counts[ORGAN_EDGE_DIGIT], uint64_t rank);
-/* keep[k] = 0 below the edge, and for the first `equals` at it; returns how many of these were there. */
+/* Sets keep[k] = 0 below the edge and for the first `equals` scores at it; returns the number of scores at the edge. */
 uint64_t organ_edge_cut(const organ_score_edge *edge, const float *scores, size_t n, uint64_t equals, uint8_t *keep);
 
-/* keep[k] = 0 for the `count` least of n scores (>= 0, no NaN), the first of equals first, 1 for the others. */
+/* Sets keep[k] = 0 for the `count` lowest of n scores (>= 0, no NaN), the first of equal scores first, and 1 for
+ * others. */
 void organ_mask_least(const float *scores, size_t n, size_t count, uint8_t *keep);
 
 #endif

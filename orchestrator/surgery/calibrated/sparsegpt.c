@@ -26,7 +26,7 @@ typedef struct sparsegpt_sweep {
     float *errors; /* per worker: STRIP x COLUMNS */
     unsigned char *scratch;
     size_t first, n;     /* columns of the pass */
-    size_t start, width; /* of the block of H that they lie in */
+    size_t start, width; /* of the block of H that contains them */
     const float *u;      /* that block's factor at (first, first) */
 } sparsegpt_sweep;
 
@@ -49,7 +49,7 @@ static organ_status sparsegpt_factorise(const sparsegpt_sweep *s, float *h, orga
     return ORGAN_OK;
 }
 
-/* Of a column, whichever block it lies in. */
+/* Returns the diagonal entry of U for a column, from the block that contains it. */
 static float own_factor(const sparsegpt_sweep *s, size_t column)
 {
     const size_t block = s->job->moments->block, start = column / block * block,

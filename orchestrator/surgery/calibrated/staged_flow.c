@@ -21,9 +21,9 @@
 typedef struct staged_flow_trial {
     const organ_flow *flow;
     const organ_engine *engine;
-    double gain;           /* INFINITY: nothing is killed but what has no importance */
+    double gain;           /* INFINITY: only weights without importance are removed */
     size_t wide;           /* columns of a tile: whole groups of a pattern, at most TILE */
-    size_t rows, across;   /* of the band; tiles beside each other */
+    size_t rows, across;   /* rows of the band; number of tiles in a row */
     const uint8_t *before; /* mask of the band; NULL: all */
     uint8_t *kept;         /* after; NULL: only counted */
     uint64_t count;        /* kept, in all bands */
@@ -98,7 +98,7 @@ static unsigned revive(const organ_pattern *pattern, const float *importance, co
     return count;
 }
 
-/* What of `before` has something left, and how many; LANES values. */
+/* Keeps weights of `before` with a nonzero result of the flow and returns their number; LANES values. */
 static uint64_t stay(const uint8_t *restrict before, const float *restrict flowed, uint8_t *restrict after)
 {
     uint64_t words[2], count = 0;
@@ -230,7 +230,7 @@ typedef struct staged_flow_search {
     double high, high_rate;                /* one that kills too little */
     double now, now_rate, last, last_rate; /* the gain tried last and the one before; 0: none */
     double best, best_rate, best_error;
-    double fall; /* see fall_of; of the search before, 0: not known */
+    double fall; /* result of fall_of for the previous search; 0: unknown */
     bool best_is_last;
 } staged_flow_search;
 
@@ -243,7 +243,7 @@ static double fall_of(const staged_flow_search *s)
     return fmax(0, (s->last_rate - s->now_rate) / log2(s->now / s->last));
 }
 
-/* Where that line meets the goal, at most two octaves away. */
+/* The gain at which that line meets the goal, at most two octaves away. */
 static double along(const staged_flow_search *s, double percent)
 {
     const double fall = fall_of(s);

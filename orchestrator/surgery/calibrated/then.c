@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: MIT
- * Pruning and quantisation in one walk: each matrix is pruned, what is left gets its codes, and the layers behind it
- * see both. */
+ * Pruning and quantisation in one walk: each matrix is pruned, then its kept weights are quantised; later layers get
+ * inputs from matrices with both changes. */
 #include "orchestrator/surgery/calibrated/job.h"
 #include "orchestrator/surgery/output/resharding.h"
 #include "orchestrator/surgery/facts/experiment.h"
@@ -24,7 +24,7 @@ static organ_status prune(void *context, const organ_along_matrix *matrix, float
     return organ_calibrated_prune(job, matrix, wish, weights, keep, &told, error);
 }
 
-/* What the codes have as well is told with them. */
+/* Omits the parameters that the report of the quantisation contains as well. */
 static json_t *then_parameters(void *context)
 {
     static const char *const shared[] = {"samples", "context", "targets"};
@@ -45,8 +45,8 @@ static organ_status check(const organ_calibrated_job *job, organ_error *error)
 
 /* ---- one budget ---- */
 
-/* What the budget leaves of the weights. In bits or bytes it counts the codes of what is kept, the scales and a bit for
- * each weight, which says whether it is kept: what an output takes that does not store zeros. */
+/* Converts the budget to a share of zeros. A budget in bits or bytes counts the codes of kept weights, the scales, and
+ * one bit per weight for the mask, as in a format that does not store zeros. */
 static organ_status settle_budget(organ_calibrated_job *job, const organ_quantize_held *held, organ_error *error)
 {
     const organ_budget *const asked = &job->asked;
