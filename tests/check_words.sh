@@ -11,7 +11,8 @@ set -uo pipefail
 cd "$(dirname "$0")/.." || exit 1
 
 clean=(formats/adapter formats/base formats/gguf formats/imatrix formats/model formats/remote formats/safetensors formats/tensor formats/weights
-       kernels orchestrator/command orchestrator/forward orchestrator/machine orchestrator/ranks orchestrator/stream orchestrator/surgery/cut orchestrator/surgery/experts orchestrator/surgery/prune)
+       kernels orchestrator/command orchestrator/forward orchestrator/machine orchestrator/ranks orchestrator/stream orchestrator/surgery/calibrated
+       orchestrator/surgery/cut orchestrator/surgery/experts orchestrator/surgery/precision orchestrator/surgery/prune)
 
 # Openings of a sentence: a clause as subject, a condition that begins with "Where", a fragment that begins with "Of".
 openings='^(What(ever)?|Who(ever)?|Whose|Whether|Where(ver)?|Of (those|these|no|not|what|the|a|an|each|all|it|them|every|any|one|two)|That of|Those (of|that)|How (many|much)) '
