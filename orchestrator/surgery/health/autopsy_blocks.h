@@ -31,7 +31,7 @@ organ_status organ_blocks_read(const organ_autopsy_job *job, const organ_vitals 
                                organ_error *error);
 void organ_blocks_free(organ_blocks *blocks);
 
-/* ln rms of a block; not finite if it holds only zeros. */
+/* ln rms of a block; not finite if all its values are zero. */
 double organ_block_spread(const organ_block_sums *sums);
 
 /* The median of `count` >= 1 values, which are sorted. */

@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: MIT
- * What the parts of an autopsy share. */
+ * Structures and functions that the parts of an autopsy share. */
 #ifndef ORGAN_AUTOPSY_JOB_H
 #define ORGAN_AUTOPSY_JOB_H
 
@@ -17,16 +17,16 @@ typedef struct organ_autopsy_job {
     organ_model *model, *other;
     organ_weights *weights, *other_weights;
     organ_ranges ranges;
-    size_t count; /* weights that were chosen */
+    size_t count; /* number of selected weights */
     organ_vitals *vitals;
     json_t *findings, *remarks; /* arrays of {"tensor", "role", "kind", "what", "value", "range", "cause", "command"} */
     json_t *only_in_other;      /* names */
     json_t *scale_test;         /* of organ_autopsy_judge_text, or NULL */
     organ_scale_pool *pool;     /* of organ_autopsy_judge_grid, or NULL */
-    bool broken;                /* memory ran out on the way */
+    bool broken;                /* memory ran out while findings were added */
 } organ_autopsy_job;
 
-/* Adds what is to be said of one weight. Whether there was a finding. */
+/* Adds the findings and remarks about one weight. Returns true if there was a finding. */
 bool organ_autopsy_judge(organ_autopsy_job *job, const organ_vitals *v);
 
 /* Adds a finding or remark about the distance of the weight from its counterpart. `sick`: another finding already
@@ -57,18 +57,18 @@ bool organ_autopsy_has_scales(const organ_autopsy_job *job);
  * short; ORGAN_IO, ORGAN_INTERRUPTED. */
 organ_status organ_autopsy_judge_text(organ_autopsy_job *job, organ_error *error);
 
-/* Finds the counterparts of job->vitals, by name or, of GGUF and Hugging Face, by the name in the other format; says
- * which weights of either have none. */
+/* Sets `other` of job->vitals to the counterparts: the weights with the same name or, between GGUF and Hugging Face,
+ * with the corresponding name of the other format. Records the weights of either model that have no counterpart. */
 void organ_autopsy_pair(organ_autopsy_job *job);
 
-/* ||a - b|| / ||b||, the cosine of both, ||a|| / ||b||; NaN where the counterpart is zero or nothing could be compared.
- */
+/* ||a - b|| / ||b||, the cosine of both, ||a|| / ||b||; NaN if the counterpart is zero or no pair of values could be
+ * compared. */
 typedef struct organ_distance_view {
     double relative, cosine, ratio;
 } organ_distance_view;
 organ_distance_view organ_distance_seen(const organ_distance *distance);
 
-/* Which relative error is usual for copies in the scheme of the weight, in words ("FP8 E4M3"). */
+/* The usual relative error of copies in the scheme of the weight, and the scheme in words ("FP8 E4M3"). */
 typedef struct organ_usual_error {
     double least, most;
     const char *what;
@@ -77,20 +77,20 @@ organ_usual_error organ_usual_error_of(const organ_weight *weight);
 /* Returns the larger of the usual errors of two weights that are compared. */
 organ_usual_error organ_usual_error_between(const organ_weight *a, const organ_weight *b);
 
-/* What a remark or a finding is made of. */
+/* The texts of a remark or a finding. */
 typedef struct organ_verdict {
     const char *kind;  /* one word or two with an underscore */
     const char *what;  /* a short title */
-    const char *range; /* what is right, or "" */
+    const char *range; /* the healthy values, or "" */
     const char *cause; /* sentences */
-    bool compare;      /* the command that tells more compares with the original; else it inspects */
+    bool compare;      /* the suggested command is a comparison with the original; otherwise an inspection */
 } organ_verdict;
 
-/* Adds it to job->findings, or to job->remarks. The value is what was found. */
+/* Adds the verdict to job->findings, or to job->remarks. `value`: the measured value, a printf format. */
 void organ_autopsy_tell(organ_autopsy_job *job, bool finding, const organ_weight *weight, const organ_verdict *verdict,
                         const char *value, ...) __attribute__((format(printf, 5, 6)));
 
-/* The report without what it says of the run. NULL without memory. */
+/* The report without the parts that describe the run. NULL without memory. */
 json_t *organ_autopsy_document(organ_autopsy_job *job);
 
 #endif

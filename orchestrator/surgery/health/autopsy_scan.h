@@ -1,5 +1,6 @@
 /* SPDX-License-Identifier: MIT
- * What is learned of a weight by reading it once: strips are examined by any thread and folded in order. */
+ * Statistics of a weight from a single pass over its values: threads examine strips, whose results are combined in
+ * order. */
 #ifndef ORGAN_AUTOPSY_SCAN_H
 #define ORGAN_AUTOPSY_SCAN_H
 
@@ -7,15 +8,15 @@
 #include "orchestrator/surgery/health/autopsy_jumps.h"
 #include "orchestrator/surgery/health/autopsy_levels.h"
 
-#define ORGAN_VITALS_ROWS 4 /* rows at fault that are named */
+#define ORGAN_VITALS_ROWS 4 /* number of faulty rows that are listed */
 
-/* Rows of the stacked matrices that have a fault: how many, and which. */
+/* Rows of the stacked matrices that have a fault: their number and indices. */
 typedef struct organ_faulty_rows {
     uint64_t count, first, last;
-    uint64_t row[ORGAN_VITALS_ROWS]; /* the first of them */
+    uint64_t row[ORGAN_VITALS_ROWS]; /* the first ORGAN_VITALS_ROWS of them */
 } organ_faulty_rows;
 
-/* How far a weight is from its counterpart: sums over pairs of finite values. */
+/* Distance of a weight from its counterpart: sums over pairs of finite values. */
 typedef struct organ_distance {
     uint64_t pairs, skipped;                /* skipped: not finite in one of the two */
     double difference, own, other, product; /* sums of (a - b)^2, a^2, b^2, a b */
@@ -23,22 +24,22 @@ typedef struct organ_distance {
 } organ_distance;
 
 typedef struct organ_vitals {
-    const organ_weight *weight, *other; /* other: NULL where there is nothing to compare with */
-    const char *unread;                 /* why it was not read, one sentence; NULL: it was */
-    char *note;                         /* of the reader, or NULL */
-    organ_moments moments;              /* from here on numbers alone */
+    const organ_weight *weight, *other; /* other: NULL if there is no counterpart */
+    const char *unread;                 /* why the weight was not read, one sentence; NULL if it was */
+    char *note;                         /* message of the reader, or NULL */
+    organ_moments moments;              /* all following members contain no pointers */
     organ_faulty_rows sick, dead;       /* rows with values that are not finite; rows of zeros */
-    uint64_t dead_columns;              /* of zeros, each in its matrix */
+    uint64_t dead_columns;              /* number of columns of zeros, each counted in its matrix */
     uint32_t levels;                    /* distinct finite values; ORGAN_AUTOPSY_LEVELS + 1: more */
     organ_level_kind kind;
-    unsigned row_period, column_period; /* lines across which the spread of values jumps; 0: it does not */
-    double row_factor, column_factor;   /* by how much */
+    unsigned row_period, column_period; /* distance of the lines across which the spread of values jumps; 0: no jumps */
+    double row_factor, column_factor;   /* size of these jumps */
     organ_distance distance;
 } organ_vitals;
 
-uint64_t organ_vitals_bytes(const organ_vitals *v);  /* that are read; 0 where it is not */
-double organ_vitals_std(const organ_vitals *v);      /* of the finite values, not of a sample; 0 where there are none */
-double organ_vitals_kurtosis(const organ_vitals *v); /* excess; 0 where all are the same */
+uint64_t organ_vitals_bytes(const organ_vitals *v);  /* bytes to read; 0 if the weight is not read */
+double organ_vitals_std(const organ_vitals *v);      /* of the finite values, as a population; 0 if there are none */
+double organ_vitals_kurtosis(const organ_vitals *v); /* excess; 0 if all values are equal */
 
 typedef struct organ_scan_progress {
     void (*advance)(void *context, uint64_t bytes,
@@ -46,9 +47,9 @@ typedef struct organ_scan_progress {
     void *context;
 } organ_scan_progress;
 
-/* Examines vitals[0 .. count): weight, other and unread are set, the rest is zero. Those with an `unread` are passed
- * over. Of several ranks each examines some, and all learn of all. Errors as organ_weight_pass_run and
- * organ_ranks_agree. */
+/* Examines vitals[0 .. count): the caller sets weight, other and unread, and zeroes the rest. Weights with an
+ * `unread` are skipped. With several ranks each rank examines some weights, and all ranks receive all results.
+ * Errors as organ_weight_pass_run and organ_ranks_agree. */
 organ_status organ_vitals_take(const organ_model *model, const organ_model *other, organ_vitals *vitals, size_t count,
                                const organ_engine *engine, const organ_scan_progress *progress, organ_error *error);
 

@@ -1,7 +1,6 @@
 /* SPDX-License-Identifier: MIT
- * Room surgery/health: looks into models and changes nothing. In goes the path of a model, out comes a report: inspect
- * tells what is in it from its headers alone; autopsy reads every weight, and with a second model how far the two are
- * apart. */
+ * Room surgery/health: reports about a model, which it does not change. inspect lists the content of a model from
+ * its headers alone; autopsy reads every weight and can measure the distance from a second model. */
 #ifndef ORGAN_SURGERY_HEALTH_H
 #define ORGAN_SURGERY_HEALTH_H
 

@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: MIT
- * What is in a model, from its headers alone. */
+ * Lists the content of a model, from its headers alone. */
 #ifndef ORGAN_INSPECT_H
 #define ORGAN_INSPECT_H
 
@@ -20,16 +20,17 @@ typedef struct organ_inspect_options {
     const char *model;
     bool tensors;      /* list every tensor */
     const char *match; /* glob on tensor names: only these are counted and listed; NULL for all */
-    size_t most; /* rows at most of each list in the report, but for that of tensors; layers from this number on are
-                    left out. 0: no limit. "cut" in the report then names the lists that are longer than shown */
-    const organ_model_access *access; /* how a model behind a URL is reached; NULL: as usual */
+    size_t most;       /* largest number of rows of each list in the report except that of tensors, and number of
+                        * layers that are listed; 0: no limit. "cut" in the report names the lists that are longer */
+    const organ_model_access *access; /* HTTP headers and retries for a model behind a URL; NULL: the defaults */
 } organ_inspect_options;
 
-/* *report has the schema organ.inspect/1; the caller releases it. A model with faults that leave it readable gives
- * ORGAN_BAD_INPUT with *report set and the faults in report.problems; *report is NULL where nothing could be read. */
+/* *report has the schema organ.inspect/1; the caller releases it. For a model with faults that is still readable,
+ * returns ORGAN_BAD_INPUT with *report set and the faults in report.problems; *report is NULL if nothing could be
+ * read. */
 organ_status organ_inspect(const organ_inspect_options *options, json_t **report, organ_error *error);
 
-/* The same of a model that is open; options->model is not looked at. */
+/* Inspects a model that is already open; ignores options->model. */
 organ_status organ_inspect_model(const organ_inspect_options *options, const struct organ_model *model, json_t **report,
                                  organ_error *error);
 

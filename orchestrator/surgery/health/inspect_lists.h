@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: MIT
- * Which rows the lists of organ.inspect/1 take. */
+ * Selection of the rows in the lists of organ.inspect/1. */
 #ifndef ORGAN_INSPECT_LISTS_H
 #define ORGAN_INSPECT_LISTS_H
 
@@ -10,14 +10,14 @@
 typedef struct organ_inspect_lists {
     const char *match; /* glob on names of tensors; NULL for all */
     bool tensors;      /* list every tensor, and every weight */
-    size_t most;       /* rows at most of each list; 0: no limit */
+    size_t most;       /* largest number of rows of each list; 0: no limit */
     json_t *cut;       /* names of the lists that are longer than shown */
 } organ_inspect_lists;
 
-/* Whether the name matches. */
+/* Returns true if the name matches. */
 bool organ_inspect_selects(const organ_inspect_lists *lists, const char *name);
 
-/* Whether a list of `rows` rows may take one more. Where it may not, its name is added to lists->cut, once. */
+/* Returns true if a list of `rows` rows may get one more. Otherwise adds its name to lists->cut, once. */
 bool organ_inspect_has_room(const organ_inspect_lists *lists, const char *list, size_t rows);
 
 #endif
