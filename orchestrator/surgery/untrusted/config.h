@@ -1,16 +1,17 @@
 /* SPDX-License-Identifier: MIT
- * What a configuration asks a loader for beside numbers. */
+ * Finds members of configuration files that make a loader run code. */
 #ifndef ORGAN_UNTRUSTED_CONFIG_H
 #define ORGAN_UNTRUSTED_CONFIG_H
 
 #include "formats/base/json_text.h"
 #include "orchestrator/surgery/untrusted/findings.h"
 
-/* Adds what the members of a JSON file ask for, however deep they stand: code (auto_map, trust_remote_code and others),
- * chat templates that reach out (template.h). A small file that is no strict JSON is a finding too. */
+/* Adds a finding for each member of a JSON file, at any depth, that requests code (auto_map, trust_remote_code and
+ * others), and for chat templates with access to the interpreter (template.h). A small file that is not strict JSON
+ * is a finding too. */
 void organ_config_check(organ_findings *findings, const organ_json_text *text);
 
-/* The same for YAML, of which only tags and keys that call Python are looked for. */
+/* The same for YAML: searches only for tags and keys that call Python. */
 void organ_yaml_check(organ_findings *findings, const char *text, size_t length);
 
 #endif

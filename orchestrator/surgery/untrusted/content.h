@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: MIT
- * What a file is by its first bytes and its name. */
+ * Classifies a file by its first bytes and its name. */
 #ifndef ORGAN_UNTRUSTED_CONTENT_H
 #define ORGAN_UNTRUSTED_CONTENT_H
 
@@ -13,13 +13,13 @@ typedef enum organ_content {
     ORGAN_CONTENT_SAFETENSORS,
     ORGAN_CONTENT_GGUF,
     ORGAN_CONTENT_JSON,     /* by its name */
-    ORGAN_CONTENT_TEMPLATE, /* likewise */
-    ORGAN_CONTENT_YAML      /* likewise */
+    ORGAN_CONTENT_TEMPLATE, /* by its name */
+    ORGAN_CONTENT_YAML      /* by its name */
 } organ_content;
 
-/* What the open file of `size` bytes is. Pickles, programs and archives are findings: by their first bytes, whatever
- * they are called, and by their names. Nothing is unpacked. Of `bare` numbers, whose first bytes can be any, only what
- * no numbers are by chance is a finding. */
+/* Classifies the open file of `size` bytes. Adds a finding for a pickle, program or archive, recognised by its first
+ * bytes under any name, or by its name. Unpacks nothing. `bare`: the file consists of numbers only, whose first
+ * bytes can have any value; then only patterns that numbers do not produce by chance are findings. */
 organ_content organ_content_check(organ_findings *findings, const char *name, int fd, uint64_t size, bool bare);
 
 #endif

@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: MIT
- * What can be found in a download: a table of kinds, and the list of findings. */
+ * The findings in a download: a table of kinds, and the list of findings. */
 #ifndef ORGAN_FINDINGS_H
 #define ORGAN_FINDINGS_H
 
@@ -31,28 +31,30 @@ typedef enum organ_finding_kind {
 
 typedef struct organ_findings {
     json_t *list;                       /* rows of the document, in the order of the files */
-    size_t counts[ORGAN_FINDING_KINDS]; /* also of those that are not listed */
-    const char *file;                   /* which is being looked at: its path within the download */
-    organ_error failure;                /* the first fault of the disk or the system: there is no verdict then */
+    size_t counts[ORGAN_FINDING_KINDS]; /* includes findings that are not listed */
+    const char *file;                   /* the current file: its path within the download */
+    organ_error failure;                /* the first error of the disk or the system: the report has no verdict then */
 } organ_findings;
 
-/* Adds a finding about findings->file. `where` in it is "" where that is the whole file. Of each kind 200 are listed.
- */
+/* Adds a finding about findings->file. `where`: the place in the file; "" for the whole file. The list contains at
+ * most 200 findings of each kind. */
 void organ_findings_add(organ_findings *findings, organ_finding_kind kind, const char *where, const char *format, ...)
     __attribute__((format(printf, 4, 5)));
 
-/* Adds what went wrong with reading findings->file: a fault of the input as one of `kind`, what the system refused as a
- * file that could not be read. What says nothing about the file becomes the failure; a lack of memory counts as a
- * refusal (formats/base/memory_watch.h). */
+/* Adds an error that occurred while findings->file was read. A fault of the input becomes a finding of `kind`; a
+ * failed system call becomes a finding "unread". An error that does not concern the file becomes findings->failure,
+ * and a lack of memory is only counted (formats/base/memory_watch.h). */
 void organ_findings_add_error(organ_findings *findings, organ_finding_kind kind, const organ_error *error);
 
-/* Whether the sentence ends with what has been found before, whatever the file is called there. */
+/* Returns true if `message` ends with the text of an earlier finding; the name of the file at its beginning may
+ * differ. */
 bool organ_findings_have(const organ_findings *findings, const char *message);
 
-/* How many there are in all. */
+/* The number of all findings. */
 size_t organ_findings_count(const organ_findings *findings);
 
-/* Rows {"kind", "severity", "title", "why", "findings"} of the kinds that there are findings of, in the order above. */
+/* Rows {"kind", "severity", "title", "why", "findings"} of the kinds with at least one finding, in the order of the
+ * enum. */
 json_t *organ_findings_kinds(const organ_findings *findings);
 
 #endif

@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: MIT
- * Tokenizers that take memory or time without limit. */
+ * Finds tokenizers that need unlimited memory or time. */
 #ifndef ORGAN_UNTRUSTED_GROWTH_H
 #define ORGAN_UNTRUSTED_GROWTH_H
 
@@ -7,15 +7,16 @@
 #include "formats/gguf/gguf.h"
 #include "orchestrator/surgery/untrusted/findings.h"
 
-/* Whether a JSON file of that name belongs to a tokenizer. */
+/* Returns true if a JSON file of that name belongs to a tokenizer. */
 bool organ_growth_is_tokenizer(const char *name);
 
-/* Adds what grows in tokenizer.json, or in another file of a tokenizer: words, merges and added tokens beyond those of
- * any tokenizer, ids far beyond them, long words, patterns (pattern.h), replacements that make much of little. */
+/* Adds findings for tokenizer.json or another file of a tokenizer: more words, merges and added tokens than any real
+ * tokenizer has, ids far above their number, long words, slow patterns (pattern.h), and replacements that lengthen a
+ * text greatly. */
 void organ_growth_check(organ_findings *findings, const char *name, const organ_json_text *text);
 
-/* The same for tokenizer.ggml.* of a GGUF file; also lists of another type or length than their readers take for
- * granted, and tokens for bytes that name none ("<0x-1>"). */
+/* The same for tokenizer.ggml.* of a GGUF file. Also finds lists whose type or length differs from what readers
+ * assume, and byte tokens that name no byte ("<0x-1>"). */
 void organ_growth_check_gguf(organ_findings *findings, const organ_gguf *gguf);
 
 #endif

@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: MIT
- * The members of all objects of a JSON text, however large it is, without a tree of it. */
+ * Iterates over the members of all objects of a JSON text of any size, without building a tree. */
 #ifndef ORGAN_JSON_KEYS_H
 #define ORGAN_JSON_KEYS_H
 
@@ -9,28 +9,29 @@
 
 enum { ORGAN_JSON_KEYS_DEPTH = 64 };
 
-/* Where a member stands. */
+/* The position of a member. */
 typedef struct organ_json_key {
     const organ_json_text *text;
     const char *name; /* of the member, escapes resolved */
-    char path[400];   /* of names with dots between them, cut where it is longer; as they are written */
-    size_t value;     /* where it begins */
+    char path[400];   /* names as written, joined by dots; truncated if longer */
+    size_t value;     /* offset of its first byte */
 } organ_json_key;
 
 typedef void organ_json_key_seen(void *context, const organ_json_key *key);
 
-/* Calls `seen` for the members of every object whose names have at most 64 bytes, in the order of the text. Text that
- * is no JSON is walked as far as strings and brackets go; below a depth of ORGAN_JSON_KEYS_DEPTH paths are not told. */
+/* Calls `seen` for the members of every object whose names have at most 64 bytes, in the order of the text. In
+ * malformed JSON it follows strings and brackets only; below a depth of ORGAN_JSON_KEYS_DEPTH paths are incomplete. */
 void organ_json_keys(const organ_json_text *text, organ_json_key_seen *seen, void *context);
 
-/* Behind the value that begins at `at`; of one that is longer than `most` bytes somewhere behind so many. */
+/* The offset after the value that begins at `at`. For a value longer than `most` bytes, some offset after that many
+ * bytes. */
 size_t organ_json_value_end(const organ_json_text *text, size_t at, size_t most);
 
-/* What a list or an object holds at its own depth, from the text alone. */
+/* The size of a list or an object, without nested values, from the text alone. */
 typedef struct organ_json_extent {
     size_t members;
-    size_t longest;    /* string, in bytes as written */
-    uint64_t greatest; /* whole number; UINT64_MAX where one is beyond */
+    size_t longest;    /* longest string, in bytes as written */
+    uint64_t greatest; /* greatest whole number; UINT64_MAX if one is larger */
 } organ_json_extent;
 organ_json_extent organ_json_extent_of(const organ_json_text *text, organ_json_span span);
 

@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: MIT
- * Finds where the symbolic links of a download lead. organ_link_follow resolves a link one component of its path at a
- * time, by directory descriptors and without letting the system follow a link, so that a process that changes the files
- * meanwhile cannot make it open a file outside of the base. */
+ * Finds the targets of symbolic links in a download. organ_link_follow resolves a link one component of its path at
+ * a time, by directory descriptors and with O_NOFOLLOW, so that a process that changes the files meanwhile cannot
+ * make it open a file outside of the base. */
 #ifndef ORGAN_UNTRUSTED_LINKS_H
 #define ORGAN_UNTRUSTED_LINKS_H
 

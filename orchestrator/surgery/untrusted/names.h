@@ -1,17 +1,17 @@
 /* SPDX-License-Identifier: MIT
- * Names of files that are not what they look like. */
+ * Finds misleading names of files. */
 #ifndef ORGAN_UNTRUSTED_NAMES_H
 #define ORGAN_UNTRUSTED_NAMES_H
 
 #include "orchestrator/surgery/untrusted/findings.h"
 
-/* Adds what is wrong with the name of findings->file, of which `name` is the last part: characters that cannot be seen
- * or that turn the direction, bytes that are no text, letters of another script that look like Latin ones, and names
- * that look like one that every model has and are another. */
+/* Adds the faults of the name of findings->file, of which `name` is the last part: invisible characters, characters
+ * that change the direction of writing, invalid UTF-8, letters of other scripts that resemble Latin ones, and names
+ * that resemble the name of a standard file. */
 void organ_names_check(organ_findings *findings, const char *name);
 
-/* Whether text has a character that cannot be seen or that turns the direction of writing; the first of them in *code.
- */
+/* Returns true if the text contains a character that is invisible or changes the direction of writing; *code becomes
+ * the first of them. */
 bool organ_names_hide(const char *text, unsigned *code);
 
 #endif

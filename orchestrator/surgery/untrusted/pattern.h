@@ -1,13 +1,13 @@
 /* SPDX-License-Identifier: MIT
- * Regular expressions that take a time which grows beyond all measure with the text. */
+ * Finds regular expressions whose matching time can grow exponentially with the text. */
 #ifndef ORGAN_UNTRUSTED_PATTERN_H
 #define ORGAN_UNTRUSTED_PATTERN_H
 
 #include <stddef.h>
 
-/* Why a backtracking engine may never end with the pattern, or how it grows: NULL if nothing of that kind is in it.
- * Seen are a repetition of a group in which something repeats without end ("(a+)+"), counts of a thousand and more, and
- * patterns of more than 64 KiB. */
+/* Returns a description of the risk that a backtracking engine does not end with this pattern; NULL if there is
+ * none. Detects unlimited repetitions within a repeated group ("(a+)+"), counts of a thousand and more, and patterns
+ * of more than 64 KiB. */
 const char *organ_pattern_risk(const char *pattern, size_t length);
 
 #endif

@@ -1,13 +1,14 @@
 /* SPDX-License-Identifier: MIT
- * Chat templates, which are programs of Jinja: read, never run. */
+ * Checks chat templates, which are Jinja programs, without running them. */
 #ifndef ORGAN_UNTRUSTED_TEMPLATE_H
 #define ORGAN_UNTRUSTED_TEMPLATE_H
 
 #include "orchestrator/surgery/untrusted/findings.h"
 
-/* Adds what a template has no need of for writing down a conversation: names and attributes that lead from a value to
- * the interpreter, also in pieces or with escapes; the filter attr; other templates; ranges and products that never
- * end. `where` names it in findings->file. One finding a kind of trick, with its first line. */
+/* Adds findings for constructs that a chat template does not need: names and attributes that give access to the
+ * interpreter, also if assembled from parts or escaped; the filter attr; other templates; ranges and products
+ * without limit. `where` names the template in findings->file. One finding per kind of construct, with its first
+ * line. */
 void organ_template_check(organ_findings *findings, const char *where, const char *text, size_t length);
 
 #endif

@@ -1,8 +1,8 @@
 /* SPDX-License-Identifier: MIT
- * Room surgery/untrusted: what is in a download that could harm who loads it. In goes the path of a directory or a
- * file, out comes a list of findings. Nothing of the model is run, unpickled, rendered or decompressed, and links out
- * of the directory are not followed: headers, configuration and the first bytes of files are read, and names looked at.
- * A fault in one file does not end the search. */
+ * Room surgery/untrusted: finds content of a download that could harm a user who loads it. Input is a directory or a
+ * file; output is a list of findings. The search reads headers, configuration and the first bytes of files, and
+ * checks names. It does not run, unpickle, render or decompress any part of the model, and does not follow links out
+ * of the directory. An error in one file does not end the search. */
 #ifndef ORGAN_UNTRUSTED_H
 #define ORGAN_UNTRUSTED_H
 
@@ -14,11 +14,11 @@
 ORGAN_API_BEGIN
 
 typedef struct organ_untrusted_options {
-    const char *model; /* a directory, whatever is in it, or one file */
+    const char *model; /* a directory with any content, or one file */
 } organ_untrusted_options;
 
-/* *report has the schema organ.untrusted/1; the caller releases it. ORGAN_CHECK_FAILED, with the report, where there is
- * a finding. ORGAN_USAGE for a URL, ORGAN_IO where the path cannot be looked at or memory is short; *report is NULL
+/* *report has the schema organ.untrusted/1; the caller releases it. ORGAN_CHECK_FAILED, with the report, if there is
+ * a finding. ORGAN_USAGE for a URL, ORGAN_IO if the path cannot be read or memory is insufficient; *report is NULL
  * then. */
 organ_status organ_untrusted(const organ_untrusted_options *options, json_t **report, organ_error *error);
 
