@@ -1,5 +1,6 @@
 /* SPDX-License-Identifier: MIT
- * What the parts of a purification share: purify.c runs it, pass.c filters rows, document.c tells. */
+ * Structures and functions that the parts of a purification share: purify.c runs it, pass.c filters rows, document.c
+ * writes the report. */
 #ifndef ORGAN_PURIFY_JOB_H
 #define ORGAN_PURIFY_JOB_H
 
@@ -9,15 +10,15 @@
 #include "orchestrator/surgery/purify/purify.h"
 #include "orchestrator/surgery/write/write.h"
 
-/* One tensor that is purified. */
+/* One tensor to purify. */
 typedef struct organ_purify_part {
     const organ_tensor *tensor;
-    const organ_fft *fft; /* for its rows; NULL with haar */
+    const organ_fft *fft; /* for rows of this length; NULL with haar */
     organ_z z_before, z_after;
 } organ_purify_part;
 
-/* The sums of rows: energies, the sum of the squares of the values as they are stored, and how many rows have one that
- * is not finite. */
+/* Indices of the sums over rows: energies (the sum of the squares of the stored values), and the number of rows with
+ * a value that is not finite. */
 enum { ORGAN_ENERGY_BEFORE, ORGAN_ENERGY_AFTER, ORGAN_INFINITE_BEFORE, ORGAN_INFINITE_AFTER };
 
 typedef struct organ_purify_job {
@@ -25,20 +26,20 @@ typedef struct organ_purify_job {
     const organ_engine *engine;
     const organ_progress *progress;
     bool haar;
-    double threshold; /* in use */
+    double threshold; /* the option, or its default */
     organ_model *donor;
     bool *chosen; /* a flag per tensor of the donor: it is purified */
     size_t count;
     organ_purify_part *parts; /* one per chosen tensor, in file order */
     size_t left_count;
-    const organ_tensor **left; /* that would be purified if their type could be written */
+    const organ_tensor **left; /* tensors in types that cannot be written: selected but unchanged */
     size_t fft_count;
     organ_fft **ffts;
     organ_row_work rows;
 } organ_purify_job;
 
-/* Makes the transforms that the parts need, and job->rows, which filters them; ORGAN_BAD_INPUT there where values are
- * not finite. */
+/* Creates the transforms that the parts need, and job->rows, which filters the rows; ORGAN_BAD_INPUT from job->rows
+ * if values are not finite. */
 organ_status organ_purify_prepare(organ_purify_job *job, organ_error *error);
 
 json_t *organ_purify_parameters(void *job);
