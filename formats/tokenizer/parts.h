@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: MIT
- * Inside of the tokenizer: what the files that read one, and those that encode with it, share. */
+ * Private to this room: structures and functions shared by the readers of tokenizer files and the encoder. */
 #ifndef ORGAN_TOKENIZER_PARTS_H
 #define ORGAN_TOKENIZER_PARTS_H
 
@@ -12,20 +12,20 @@
 #include <pcre2.h>
 
 #define ORGAN_NO_ID      UINT32_MAX
-#define ORGAN_BLANK      "\xE2\x96\x81" /* U+2581, a blank in SentencePiece */
+#define ORGAN_BLANK      "\xE2\x96\x81" /* U+2581, which represents a blank in SentencePiece */
 #define ORGAN_STEP_LIMIT 16u
-#define ORGAN_TOKEN_SIZE 65535u /* bytes of the longest token that is read */
+#define ORGAN_TOKEN_SIZE 65535u /* length in bytes of the longest token that readers accept */
 
-/* ---- bytes that grow ---- */
+/* ---- growing byte arrays ---- */
 
 typedef struct organ_bytes {
     char *data;
-    size_t used, room, most; /* most: how many there may be, if `bounded` */
-    bool bounded, over;      /* over: there would have been more */
+    size_t used, room, most; /* most: largest number of bytes, if `bounded` */
+    bool bounded, over;      /* over: an addition exceeded `most` */
 } organ_bytes;
 bool organ_bytes_add(organ_bytes *bytes, const char *from, size_t count); /* false: no memory, or `over` */
 
-/* ---- steps of normalisation and of cutting ---- */
+/* ---- steps of normalisation and splitting ---- */
 
 typedef enum organ_step_kind {
     ORGAN_STEP_NORMAL_FORM, /* `form`: 0 NFC, 1 NFD, 2 NFKC, 3 NFKD */
@@ -33,8 +33,8 @@ typedef enum organ_step_kind {
     ORGAN_STEP_PREPEND,   /* `text` */
     ORGAN_STEP_REPLACE,   /* `text` or `regex` by `content` */
     ORGAN_STEP_SPLIT,     /* at `text` or `regex` */
-    ORGAN_STEP_BYTES,     /* bytes written as letters */
-    ORGAN_STEP_METASPACE, /* blanks written as `text`, one put before as `prefix` says, and cut there if `cuts` */
+    ORGAN_STEP_BYTES,     /* writes bytes as letters */
+    ORGAN_STEP_METASPACE, /* writes blanks as `text`, prepends one according to `prefix`, and splits there if `cuts` */
 } organ_step_kind;
 
 typedef enum organ_behaviour {
@@ -50,61 +50,62 @@ typedef enum organ_prefix { ORGAN_PREFIX_NEVER, ORGAN_PREFIX_FIRST, ORGAN_PREFIX
 typedef struct organ_step {
     organ_step_kind kind;
     unsigned form;
-    const char *text, *content; /* in the arena; text is NULL where a regex decides */
+    const char *text, *content; /* in the arena; text is NULL if the step has a regex */
     size_t text_bytes, content_bytes;
     pcre2_code *regex;
-    const char *pattern; /* as the file has it, for the digest */
+    const char *pattern; /* as written in the file, for the digest */
     organ_behaviour behaviour;
     bool invert, cuts;
     organ_prefix prefix;
 } organ_step;
 
-/* Compiles a pattern in the notation of Oniguruma so that it means the same; what would not is refused. `what` names it
- * in messages. */
+/* Compiles a pattern in the syntax of Oniguruma with the same meaning; rejects patterns whose meaning would differ.
+ * `what` names the pattern in messages. */
 organ_status organ_regex_compile(const char *what, const char *pattern, size_t bytes, pcre2_code **regex,
                                  organ_error *error);
 
-/* What a search needs, one for each call of encode. */
+/* State of a search; each call of encode has its own. */
 typedef struct organ_search {
     pcre2_match_data *data;
     pcre2_match_context *context;
     pcre2_jit_stack *stack;
-    uint64_t left; /* steps that patterns may still take */
+    uint64_t left; /* remaining match steps of all patterns */
 } organ_search;
-/* For a text of that length, whose patterns take 2^14 steps for a byte at most: a file can bring one that would not
- * come to an end. */
+/* For a text of `bytes` bytes. Limits its patterns to 2^14 match steps per byte, because a file may contain a
+ * pattern that does not end. */
 bool organ_search_make(organ_search *search, size_t bytes);
 void organ_search_release(organ_search *search);
 
-/* The next occurrence at or after `from`, which is set to where the one after it may begin: *begin is SIZE_MAX if there
- * is none. */
+/* Finds the next match at or after `from` and sets `from` to the earliest start of the following match; *begin is
+ * SIZE_MAX if there is none. */
 organ_status organ_step_find(const organ_step *step, organ_search *search, const char *text, size_t bytes, size_t *from,
                              size_t *begin, size_t *end, organ_error *error);
 
-/* Takes bytes [begin, end) of the text that is cut; it may search with the same organ_search. */
+/* Receives bytes [begin, end) of the split text; may search with the same organ_search. */
 typedef organ_status organ_piece_sink(void *context, size_t begin, size_t end, organ_error *error);
 
-/* Cuts a text into the pieces that a split step makes of it, in their order; none of them is empty. They are given away
- * one by one: of a long text there are many. */
+/* Splits a text by a split step and passes the pieces, which are not empty, to `sink` in their order. A long text
+ * has many pieces, so they are not collected. */
 organ_status organ_step_cut(const organ_step *step, organ_search *search, const char *text, size_t bytes,
                             organ_piece_sink *sink, void *context, organ_error *error);
 
 /* ---- the tokenizer ---- */
 
 typedef struct organ_token {
-    const char *text, *piece; /* as the model has it, and as it stands in a text; NULL: no token has this id */
+    const char *text, *piece; /* text: form in the vocabulary; piece: form in a text; NULL: no token has this id */
     uint32_t bytes, piece_bytes;
-    bool unused; /* a place kept free in a GGUF file */
+    bool unused; /* an unused entry of a GGUF file */
 } organ_token;
 
-/* What two tokens are merged to; of two characters that stand beside each other in what merges make only that. */
+/* A slot of the table of merges, for one of two kinds of pairs. Two tokens: `made` is the merged token. Two
+ * characters: the pair is adjacent in the result of some merge; rank and made are unused. */
 typedef struct organ_merge {
     uint64_t pair; /* 0: the slot is free */
     uint32_t rank, made;
 } organ_merge;
 
 typedef struct organ_added {
-    const char *text; /* what is looked for: normalised, if it is looked for in normalised text */
+    const char *text; /* text to search for, normalised if the search is in normalised text */
     size_t bytes;
     uint32_t id;
     bool special, normalized, lstrip, rstrip, single_word;
@@ -115,71 +116,72 @@ typedef struct organ_added_list {
     size_t count;
 } organ_added_list;
 
-/* What the steps have made of a text so far. A file can ask for steps that make a text longer, one after the other:
- * each has a limit. */
+/* Sizes of a text after each step. A file can define several steps that lengthen a text, so each step has a limit. */
 typedef struct organ_growth {
-    size_t text, limit; /* bytes of the text; what one step may make of it in all */
+    size_t text, limit; /* bytes of the text; largest total output of one step */
     size_t normal[ORGAN_STEP_LIMIT], cut[ORGAN_STEP_LIMIT];
 } organ_growth;
 
 struct organ_tokenizer {
     organ_tokenizer_facts facts;
-    uint64_t memory; /* bytes that steps may take for a text that does not justify more by its length */
+    uint64_t memory; /* bytes that a step may write even if the text is short */
     organ_arena arena;
     uint64_t seed;
-    organ_token *tokens; /* by id; after the vocabulary single characters that only merges know */
+    organ_token *tokens; /* by id; after the vocabulary single characters that occur only in merges */
     size_t token_count, token_room;
     uint32_t *slots; /* text -> id + 1, open addressing */
     size_t slot_count, named;
     organ_merge *merges; /* open addressing */
     size_t merge_slots, merge_count;
-    bool whole_words;       /* a word may not be cut where no merge can reach across */
+    bool whole_words;       /* splitting a word where no merge can cross is not allowed */
     uint32_t letters[2048]; /* ids of the single characters below U+0800 */
     uint32_t byte_ids[256];
     bool byte_fallback, by_scores, fuse_unknown, ignore_merges, byte_level;
     uint32_t unknown;
     organ_step normal[ORGAN_STEP_LIMIT], cut[ORGAN_STEP_LIMIT];
     size_t normal_count, cut_count;
-    organ_added_list raw, normalized; /* looked for before and after normalisation */
+    organ_added_list raw, normalized; /* found before and after normalisation */
 };
 
-/* A reader calls these in this order: token for each, added for those that are looked for in a text as they are,
- * `ready`, merge for each, `finish`. The bools are false only without memory. */
+/* A reader calls these functions in this order: token for each token, add for each token that is found in a text
+ * unchanged, `ready`, merge for each merge, `finish`. The bools are false only without memory. */
 bool organ_tokenizer_token(organ_tokenizer *t, uint32_t id, const char *text,
-                           size_t bytes);                               /* the last of one text wins */
-bool organ_tokenizer_add(organ_tokenizer *t, const organ_added *added); /* the model itself need not know it */
-void organ_tokenizer_ready(organ_tokenizer *t); /* what comes now is no part of the vocabulary */
+                           size_t bytes);                               /* of several ids with the same text, the
+                                                                         * last is used */
+bool organ_tokenizer_add(organ_tokenizer *t, const organ_added *added); /* need not be in the vocabulary */
+void organ_tokenizer_ready(organ_tokenizer *t); /* ends the vocabulary: tokens added later are not part of it */
 bool organ_tokenizer_merge(organ_tokenizer *t, uint32_t left, uint32_t right, uint32_t rank, uint32_t made);
-/* The tokens that are looked for before and after normalisation, the pieces, the digest. */
+/* Prepares the lists of tokens to find before and after normalisation, the pieces and the digest. */
 organ_status organ_tokenizer_finish(organ_tokenizer *t, organ_error *error);
 
 uint32_t organ_tokenizer_id(const organ_tokenizer *t, const char *text, size_t bytes); /* ORGAN_NO_ID: none */
 const organ_merge *organ_tokenizer_pair(const organ_tokenizer *t, uint32_t left, uint32_t right);
 bool organ_merge_is_of_tokens(const organ_merge *slot, uint32_t *left, uint32_t *right);
 int organ_tokenizer_byte(const organ_tokenizer *t,
-                         uint32_t id); /* that the token stands for: "<0x0A>"; -1 for any other */
+                         uint32_t id); /* the byte of a token such as "<0x0A>"; -1 for any other token */
 bool organ_tokenizer_beside(const organ_tokenizer *t, uint32_t left, uint32_t right); /* characters */
 
-/* A character of valid UTF-8 and its length. */
+/* Decodes one character of valid UTF-8 and sets its length. */
 uint32_t organ_utf8_at(const char *s, size_t *length);
 size_t organ_utf8_put(uint32_t code, char *to);
 
-/* The letter that stands for a byte in byte-level vocabularies, and the byte of a letter, -1: none. */
+/* The letter that represents a byte in byte-level vocabularies, and the byte of a letter, -1: none. */
 uint32_t organ_letter_of(unsigned char byte);
 int organ_byte_of(uint32_t letter);
 
-/* Appends text that is valid UTF-8 whatever the bytes are. */
+/* Appends the text as valid UTF-8, with U+FFFD for invalid bytes. */
 bool organ_utf8_mend(const char *text, size_t bytes, organ_bytes *to);
-/* The limit is 64 KiB and 128 times the text, and no more than the memory, or 16 times the text where that is more. */
+/* The limit is the memory or 64 KiB plus 16 times the text, whichever is larger, but at most 64 KiB plus 128 times
+ * the text. */
 organ_growth organ_growth_of(const organ_tokenizer *t, size_t text);
-/* Before a step writes into `made`, and after it: the status is that of the step, which had memory and stayed below the
- * limit if `good`. */
+/* Called before a step writes to `made`, and after it. organ_growth_end returns the status of the step: ORGAN_OK if
+ * `good`, the step had memory and its output is within the limit. */
 void organ_growth_begin(const organ_growth *growth, size_t so_far, organ_bytes *made);
 organ_status organ_growth_end(const organ_tokenizer *t, organ_growth *growth, const organ_step *step, organ_bytes *made,
                               bool good, organ_error *error);
-/* Whether a text is valid UTF-8. */
+/* Returns true if the text is valid UTF-8. */
 bool organ_utf8_is_sound(const char *text, size_t bytes);
-/* Whether normalising leaves the text as it is. False says nothing. */
+/* Returns true only if normalising leaves the text unchanged; may return false for such a text too. */
 bool organ_is_normal(const organ_tokenizer *t, const char *text, size_t bytes);
 /* Normalises `bytes`, in place. */
 organ_status organ_normalise(const organ_tokenizer *t, organ_search *search, organ_growth *growth, organ_bytes *bytes,
@@ -189,20 +191,20 @@ organ_status organ_normalise(const organ_tokenizer *t, organ_search *search, org
 
 typedef struct organ_ids {
     uint32_t *items;
-    size_t count, room, most; /* items: of the first `most` of them */
+    size_t count, room, most; /* `items` contains the first `most` of `count` ids */
 } organ_ids;
 bool organ_ids_add(organ_ids *ids, uint32_t id); /* false: no memory */
 
 typedef struct organ_symbol {
-    uint32_t id, prev, next, start, length; /* length 0: swallowed by its neighbour */
+    uint32_t id, prev, next, start, length; /* length 0: merged into its neighbour */
 } organ_symbol;
 typedef struct organ_candidate {
-    uint64_t order; /* rank, then place */
+    uint64_t order; /* rank, then position */
     uint32_t made;
 } organ_candidate;
 struct organ_known_word;
 
-/* All zero but `tokenizer` and `ids` at the beginning. */
+/* Initialise all members but `tokenizer` and `ids` with zeros. */
 typedef struct organ_bpe {
     const organ_tokenizer *tokenizer;
     organ_ids *ids;
@@ -217,53 +219,53 @@ void organ_bpe_release(organ_bpe *bpe);
 
 /* ---- sources ---- */
 
-/* Reads a tokenizer from the text of a file that lies beside a model. */
+/* Reads a tokenizer from the text of a file in the model's directory. */
 typedef organ_status organ_tokenizer_source(const organ_model *model, organ_tokenizer *t, const organ_json_text *text,
                                             organ_error *error);
 organ_tokenizer_source organ_tokenizer_from_json, organ_tokenizer_from_tekken, organ_tokenizer_from_tiktoken;
 organ_status organ_tokenizer_from_gguf(const organ_model *model, organ_tokenizer *t, organ_error *error);
-/* normalizer and pre_tokenizer; NULL or JSON null: none. */
+/* Reads the normalizer and the pre_tokenizer; NULL or JSON null: none. */
 organ_status organ_tokenizer_steps(organ_tokenizer *t, const char *label, const json_t *normalizer,
                                    const json_t *cutter, organ_error *error);
-/* Which tokens begin and end a text, by tokenizer_config.json and the post_processor (NULL: none). */
+/* Reads the tokens that begin and end a text from tokenizer_config.json and the post_processor (NULL: none). */
 organ_status organ_tokenizer_settings(const organ_model *model, organ_tokenizer *t, const json_t *post,
                                       organ_error *error);
-/* One step that isolates the matches of a regex, and drops the text between them if `drops`. */
+/* Adds a step that isolates the matches of a regex, and drops the text between them if `drops`. */
 organ_status organ_tokenizer_split_at(organ_tokenizer *t, const char *label, const char *pattern, bool drops,
                                       organ_error *error);
 
 /* ---- tokens with ranks ---- */
 
-/* Merges of any two parts that are tokens to token `id`, all of this rank. False: no memory. */
+/* Adds a merge to token `id`, with this rank, for each split of the token into two tokens. False: no memory. */
 bool organ_tokenizer_parts(organ_tokenizer *t, uint32_t id, uint32_t rank);
-/* A token whose bytes the file has as base64. Rejects what is no base64, and bytes or an id that another token has.
- * `word` is scratch that the caller keeps between the calls. */
+/* Adds a token whose bytes the file encodes as base64. Rejects invalid base64, and bytes or an id that another token
+ * has. `word` is scratch memory that the caller keeps between the calls. */
 organ_status organ_tokenizer_ranked(organ_tokenizer *t, const char *label, uint32_t id, const char *base64,
                                     size_t bytes, organ_bytes *word, organ_error *error);
-/* After the last token, special ones too: `count` ids from `first` have ranks, in their order. A whole word that is a
- * token becomes it, as in tiktoken. Rejects a vocabulary in which a byte is missing. */
+/* Called after the last token, including special ones: the `count` ids from `first` have ranks, in their order. A
+ * whole word that is a token becomes it, as in tiktoken. Rejects a vocabulary without a token for each byte. */
 organ_status organ_tokenizer_ranked_end(organ_tokenizer *t, const char *label, uint32_t first, uint32_t count,
                                         organ_error *error);
 
-/* ---- ways of cutting that a file only names ---- */
+/* ---- split rules that a file names without defining them ---- */
 
 enum { ORGAN_CUTTING_PATTERNS = 6 };
 enum {
     ORGAN_CUT_NFC = 1,   /* the text is normalised first */
-    ORGAN_CUT_WHOLE = 2, /* a word that is a token becomes it whatever the merges make */
+    ORGAN_CUT_WHOLE = 2, /* a word that is a token becomes it, regardless of the merges */
     ORGAN_CUT_BOS = 4,   /* BOS is put before a text unless the file forbids it */
     ORGAN_CUT_DROPS = 8, /* as in tiktoken, text that no pattern matches has no tokens */
 };
-#define ORGAN_CUT_BYTES "" /* among the patterns of a cutting: here the bytes are written as letters */
+#define ORGAN_CUT_BYTES "" /* in the list of patterns: the position of the step that writes bytes as letters */
 
 typedef struct organ_cutting {
-    const char *names;                            /* values of tokenizer.ggml.pre, a blank between them */
-    const char *patterns[ORGAN_CUTTING_PATTERNS]; /* one after the other; NULL after the last */
+    const char *names;                            /* values of tokenizer.ggml.pre, separated by blanks */
+    const char *patterns[ORGAN_CUTTING_PATTERNS]; /* applied in this order; NULL after the last */
     unsigned rules;                               /* ORGAN_CUT_NFC, ORGAN_CUT_WHOLE, ORGAN_CUT_BOS */
 } organ_cutting;
 
 const organ_cutting *organ_cutting_named(const char *name, size_t length); /* NULL: the name is not in the table */
-/* The steps of a cutting, with letters for bytes after its patterns unless ORGAN_CUT_BYTES is among them. */
+/* Adds the steps of a cutting; writes bytes as letters after the patterns unless ORGAN_CUT_BYTES is among them. */
 organ_status organ_tokenizer_cut_by(organ_tokenizer *t, const char *label, const organ_cutting *cutting,
                                     organ_error *error);
 

@@ -1,12 +1,13 @@
 /* SPDX-License-Identifier: MIT
- * Text to token ids and back: byte-level BPE and SentencePiece-style BPE. In goes an open model with a tokenizer.json
- * or with the metadata of a GGUF file, then text; out come ids, and for an id its piece of text.
+ * Text to token ids and back: byte-level BPE and SentencePiece-style BPE. Opened from a model with tokenizer files
+ * or with the metadata of a GGUF file.
  *
- * Ids are those of the package tokenizers, and of SentencePiece for the scores of a GGUF file. What is a letter, a
- * number or a normal form is as in the Unicode of the system's PCRE2 and utf8proc: characters that are newer, or newer
- * than the package's tables, may be cut otherwise. A GGUF file only names how its text is cut (cuttings.c has the
- * names): this module cuts as the owner's tokenizer does, with NFC if the owner is known to have it. Of SentencePiece
- * in a "phi3" the blanks after a special token belong to it, which its file does not say at all. */
+ * Ids equal those of the package tokenizers, and of SentencePiece for the scores of a GGUF file. Letters, numbers
+ * and normal forms are those of the Unicode versions of the system's PCRE2 and utf8proc: characters that are newer
+ * than these tables, or than those of the package, may be split differently. A GGUF file contains only the name of
+ * its split rules (listed in cuttings.c): this module splits as the owner's tokenizer does, with NFC if the owner is
+ * known to use it. In SentencePiece of a "phi3", blanks after a special token belong to that token, although its
+ * file does not state this. */
 #ifndef ORGAN_TOKENIZER_H
 #define ORGAN_TOKENIZER_H
 
@@ -17,42 +18,43 @@ ORGAN_API_BEGIN
 
 typedef struct organ_tokenizer organ_tokenizer;
 
-/* Reads tokenizer.ggml.* of a GGUF model, or the first of tokenizer.json, tekken.json, tiktoken.model and hy.tiktoken
- * that the model's directory has (all but tekken.json with tokenizer_config.json). ORGAN_BAD_INPUT for malformed files
- * and for a kind that is not known (WordPiece, Unigram, ...), naming it. ORGAN_IO. *tokenizer is NULL on error. The
- * caller may close the model afterwards. */
+/* Reads tokenizer.ggml.* of a GGUF model, or the first file of tokenizer.json, tekken.json, tiktoken.model and
+ * hy.tiktoken in the model's directory (all but tekken.json with tokenizer_config.json). ORGAN_BAD_INPUT for
+ * malformed files and for unsupported kinds (WordPiece, Unigram, ...), naming the kind. ORGAN_IO. *tokenizer is NULL
+ * on error. The caller may close the model afterwards. */
 organ_status organ_tokenizer_open(const organ_model *model, organ_tokenizer **tokenizer, organ_error *error);
 void organ_tokenizer_close(organ_tokenizer *tokenizer); /* NULL is allowed */
 
 typedef struct organ_tokenizer_facts {
     const char *kind;    /* "byte-level BPE", "SentencePiece BPE" */
-    uint32_t vocabulary; /* ids are below it */
+    uint32_t vocabulary; /* all ids are smaller */
     int64_t bos, eos;    /* -1: none */
-    bool adds_bos;       /* the model's own practice puts BOS before a text */
-    char digest[17]; /* XXH3 of vocabulary, merges and settings, as hexadecimal: two tokenizers of one digest give the
-                        same ids */
+    bool adds_bos;       /* the model expects BOS before a text */
+    char digest[17]; /* XXH3 of vocabulary, merges and settings in hexadecimal: tokenizers with equal digests produce
+                      * equal ids */
 } organ_tokenizer_facts;
 const organ_tokenizer_facts *organ_tokenizer_describe(const organ_tokenizer *tokenizer);
 
-/* Bytes that one step of normalising and cutting may make of a text, 512 MiB at first. Whatever is set, it may make 64
- * KiB and 16 times the text of it, and never more than 64 KiB and 128 times the text: real tokenizers need less. */
+/* Sets the number of bytes that one step of normalising or splitting may write for a text; default 512 MiB. For any
+ * setting the limit is at least 64 KiB plus 16 times the text, and at most 64 KiB plus 128 times the text; real
+ * tokenizers need less. */
 void organ_tokenizer_allow(organ_tokenizer *tokenizer, uint64_t memory);
 
-/* The ids of `bytes` bytes of text, which may hold NUL and need not be valid UTF-8 (what is not is read as U+FFFD, as
- * Python's replace does). Special tokens in the text ("<|endoftext|>") become themselves where `special`, else their
- * characters; other added tokens always. BOS is not added. *ids is to be freed. Any thread. ORGAN_BAD_INPUT, naming the
- * step, where one makes more of the text than is allowed (see organ_tokenizer_allow); ORGAN_IO without memory. */
+/* Encodes `bytes` bytes of text, which may contain NUL and invalid UTF-8 (replaced by U+FFFD, like Python's
+ * errors="replace"). Special tokens in the text ("<|endoftext|>") become their ids if `special`, otherwise they are
+ * encoded as characters; other added tokens always become their ids. Does not add BOS. The caller frees *ids.
+ * Thread-safe. ORGAN_BAD_INPUT, naming the step, if one exceeds the limit of organ_tokenizer_allow; ORGAN_IO without
+ * memory. */
 organ_status organ_tokenizer_encode(const organ_tokenizer *tokenizer, const char *text, size_t bytes, bool special,
                                     uint32_t **ids, size_t *count, organ_error *error);
 
-/* The same, but of the ids only the first `most` are kept; *count says how many there are in all. So a caller who has
- * no room for all of them learns how much is needed. */
+/* Like organ_tokenizer_encode, but returns only the first `most` ids; *count is the number of all ids. A caller with
+ * limited memory can thus find out how much it needs. */
 organ_status organ_tokenizer_encode_some(const organ_tokenizer *tokenizer, const char *text, size_t bytes, bool special,
                                          size_t most, uint32_t **ids, size_t *count, organ_error *error);
 
-/* The bytes of one token as they stand in a text (that of a SentencePiece word begins with its blank); special tokens
- * have their names.
- * "" for an id beyond the vocabulary. They belong to the tokenizer. */
+/* The bytes of one token in their form in a text (a SentencePiece word begins with its blank); for special tokens
+ * their names; "" for an id outside of the vocabulary. The tokenizer owns the bytes. */
 const char *organ_tokenizer_piece(const organ_tokenizer *tokenizer, uint32_t id, size_t *bytes);
 
 ORGAN_API_END
