@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: MIT
- * Completion in shells. The scripts for bash, zsh and fish know no verb and no option: they run the hidden verb
+ * Completion in shells. The scripts for bash, zsh and fish contain no verbs or options: they run the hidden verb
  * `organ complete WORD...`, which computes the candidates from the table of verbs. */
 #ifndef ORGAN_COMPLETION_H
 #define ORGAN_COMPLETION_H
@@ -11,8 +11,8 @@
 /* The script for "bash", "zsh" or "fish". */
 const char *organ_completion_script(const char *shell);
 
-/* The name of the hidden verb. Its words are those of the command line after "organ"; the last one is the word to
- * complete, as far as it is typed, and may be empty. */
+/* The name of the hidden verb. Its arguments are the words of the command line after "organ"; the last one is the
+ * word to complete, up to the cursor, and may be empty. */
 #define ORGAN_COMPLETE "complete"
 
 /* Prints the candidates for the last of `count` words, one a line:

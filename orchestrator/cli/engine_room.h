@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: MIT
- * How a verb is run: its engine, its progress, and how its report is shown. */
+ * Runs a verb: opens its engine and progress, and prints its report. */
 #ifndef ORGAN_ENGINE_ROOM_H
 #define ORGAN_ENGINE_ROOM_H
 
@@ -9,7 +9,7 @@
 
 #include <jansson.h>
 
-/* What the program opens around the work of a verb. */
+/* Resources that the program opens for a verb. */
 typedef struct organ_engine_room {
     const organ_call *call;
     organ_terminal terminal;
@@ -28,10 +28,10 @@ organ_status organ_engine_room_open(organ_engine_room *room, const organ_call *c
  * if the check that the report describes failed. Returns the status of `error`. */
 organ_status organ_engine_room_close(organ_engine_room *room, json_t *report, organ_error *error);
 
-/* The kernels for this CPU, or those that the environment variable ORGAN_ISA names; NULL with ORGAN_USAGE if there are
- * none such. */
+/* The kernels for this CPU, or those named by the environment variable ORGAN_ISA; NULL with ORGAN_USAGE if there are
+ * none with that name. */
 const organ_kernels *organ_kernels_wanted(organ_error *error);
-/* Those for tiles of physarum: what ORGAN_ISA names, else the quicker on this CPU. */
+/* The kernels for tiles of physarum: those named by ORGAN_ISA, otherwise the fastest on this CPU. */
 const organ_kernels *organ_kernels_for_tiles(const organ_engine *engine);
 
 #endif

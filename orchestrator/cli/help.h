@@ -9,16 +9,16 @@
 /* `organ` without arguments: the few verbs that a newcomer needs, with an example each. */
 void organ_help_start(FILE *out, const organ_verb_table *table, const organ_page *page);
 
-/* `organ help`: all verbs by what they are for. */
+/* `organ help`: all verbs, grouped by purpose. */
 void organ_help_overview(FILE *out, const organ_verb_table *table, const organ_page *page);
 
-/* `organ help VERB`: all of one verb. */
+/* `organ help VERB`: the complete help of one verb. */
 void organ_help_of_verb(FILE *out, const organ_verb *verb, const organ_page *page);
 
-/* The verbs that begin with this word ("lora"): false, and nothing printed, if none does. */
+/* Lists the verbs that begin with this word ("lora"). Returns false and prints nothing if there are none. */
 bool organ_help_family(FILE *out, const organ_verb_table *table, const char *word, const organ_page *page);
 
-/* What an option does, with its range and what it is if not given. */
+/* Writes the meaning of an option, with its range and default. */
 #define ORGAN_MEANING_ROOM 1024
 void organ_help_meaning(const organ_option *option, char meaning[ORGAN_MEANING_ROOM]);
 

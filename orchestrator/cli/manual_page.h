@@ -13,7 +13,7 @@ void organ_manual_of_program(FILE *out, const organ_verb_table *table);
 /* organ-VERB(1). */
 void organ_manual_of_verb(FILE *out, const organ_verb_table *table, const organ_verb *verb);
 
-/* What the page of a verb is called: "organ-lora-extract". */
+/* Writes the name of the page of a verb: "organ-lora-extract". */
 #define ORGAN_MANUAL_NAME_ROOM 64
 void organ_manual_name(const organ_verb *verb, char name[ORGAN_MANUAL_NAME_ROOM]);
 

@@ -1,17 +1,16 @@
 /* SPDX-License-Identifier: MIT
- * Progress for programs (--progress json): one JSON object a line, on stderr, each written at once.
+ * Progress for programs (--progress json): one JSON object per line on stderr, each written immediately.
  *
- *   {"event": "begin", "what": "pruning", "bytes": N, "tensors": N}       a stage with all it has to do
+ *   {"event": "begin", "what": "pruning", "bytes": N, "tensors": N}
+ *       a stage begins; the totals of the stage
  *   {"event": "advance", "bytes": N, "of": N, "tensors": N, "tensor": NAME|null, "remark": TEXT|null}
- *                                                                         done so far in the stage; NAME has just been
- *                                                                         finished
- *   {"event": "end", "bytes": N, "of": N, "tensors": N}                   the stage is over, whole or not; where a
- *                                                          stage names no tensors,
- *                                                                         they stay 0, and bytes alone tell how far it
- *                                                                         is
- *   {"event": "note", "text": TEXT}                                       something the user should know
- *   {"event": "error", "status": NAME, "code": N, "message": TEXT}        the run failed; N is the exit code. The last
- *   line */
+ *       amount done so far in the stage; NAME is the tensor that was just finished
+ *   {"event": "end", "bytes": N, "of": N, "tensors": N}
+ *       the stage has ended, complete or not; "tensors" is 0 in stages that count only bytes
+ *   {"event": "note", "text": TEXT}
+ *       information for the user
+ *   {"event": "error", "status": NAME, "code": N, "message": TEXT}
+ *       the run failed; N is the exit code; always the last line */
 #ifndef ORGAN_PROGRESS_EVENTS_H
 #define ORGAN_PROGRESS_EVENTS_H
 
@@ -20,7 +19,7 @@
 #include <stdint.h>
 #include <stdio.h>
 
-/* How far a stage is. */
+/* Progress of a stage. */
 typedef struct organ_event_stage {
     uint64_t done, bytes;
     size_t tensors; /* finished */

@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: MIT
- * What a verb is called with: options that several verbs have. A verb with options of its own has a struct whose first
- * member, `call`, is an organ_call. */
+ * Options that several verbs share. A verb with options of its own has a struct whose first member, `call`, is an
+ * organ_call. */
 #ifndef ORGAN_VERB_CALL_H
 #define ORGAN_VERB_CALL_H
 
@@ -12,12 +12,12 @@
 typedef struct organ_call {
     organ_words headers;                 /* --header */
     unsigned patience;                   /* --patience */
-    organ_model_access access;           /* made of both by organ_call_complete */
+    organ_model_access access;           /* from both of the above, set by organ_call_complete */
     organ_experiment_options evaluation; /* --evaluate of verbs that write a model */
     bool tensors;                        /* --tensors: the report on the terminal lists all tensors */
     unsigned threads;                    /* 0: one per core */
     uint64_t memory;
-    const char *progress; /* how it is shown: see organ_terminal_open */
+    const char *progress; /* display of progress: see organ_terminal_open */
     const char *html;     /* file that also receives the report as a page; NULL: none */
     bool json, quiet, help;
     const organ_stop *stop;
