@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: MIT
- * The header of an adapter that grows: the JSON text of all entries so far, in paged rows, and their names. */
+ * Header of an adapter under construction: the JSON text of all entries so far, in paged rows, and their names. */
 #include "formats/base/json_dump.h"
 #include "formats/base/paged_rows.h"
 #include "orchestrator/surgery/lora/adapter_write_parts.h"

@@ -58,7 +58,7 @@ organ_status organ_adapter_journal_begin(organ_adapter_writer *w, json_t *head, 
 
 /* ---- units ---- */
 
-/* Bytes of the data, from the first on. */
+/* Reads bytes of the data section at `offset`. */
 static organ_status read_data(const void *context, void *data, size_t bytes, uint64_t offset, organ_error *error)
 {
     const organ_adapter_writer *const w = context;
@@ -74,7 +74,7 @@ static organ_status digest_of(const organ_adapter_writer *w, uint64_t bytes, cha
     return organ_run_digest(read_data, w, w->since, bytes, &none, digits, error);
 }
 
-/* Whether the bytes that the line tells of are in their place. */
+/* Sets *holds if the file contains the bytes that the journal line describes. */
 static organ_status check_bytes(const organ_adapter_writer *w, const json_t *line, bool *holds, organ_error *error)
 {
     struct stat info;

@@ -17,7 +17,7 @@
 #include <sys/stat.h>
 #include <unistd.h>
 
-#define ENTRY_BYTES 160 /* of the header for one tensor, besides its name */
+#define ENTRY_BYTES 160 /* of the header for one tensor, in addition to its name */
 #define CHUNK       ((size_t)1 << 16)
 
 char *organ_adapter_key(const char *module, char factor, bool embedding)
@@ -136,7 +136,7 @@ static organ_status write_data(organ_adapter_writer *w, const void *data, size_t
     return error->status;
 }
 
-/* Into the header, before its data. */
+/* Adds a tensor to the header, before its data is appended. */
 static organ_status enter_tensor(organ_adapter_writer *w, const char *name, organ_dtype dtype, unsigned rank,
                                  const uint64_t *shape, uint64_t bytes, organ_error *error)
 {
@@ -199,7 +199,7 @@ organ_status organ_adapter_writer_copy(organ_adapter_writer *w, const organ_mode
     return error->status;
 }
 
-/* ---- of several ranks ---- */
+/* ---- several ranks ---- */
 
 /* A tensor of one of the ranks. */
 typedef struct told {
@@ -219,7 +219,7 @@ static int by_turn(const void *a, const void *b)
     return p != q ? (p > q) - (p < q) : (x->index > y->index) - (x->index < y->index);
 }
 
-/* Takes the tensor into the adapter; its bytes too if `own`, a file with what this rank has appended, has them. */
+/* Adds a tensor to the merged adapter. `own` NULL: only its entry; else also its bytes, from the file of this rank. */
 static organ_status adapter_write_take_tensor(organ_adapter_writer *w, const told *t, const organ_direct_file *own,
                                               organ_error *error)
 {
@@ -236,7 +236,7 @@ static organ_status adapter_write_take_tensor(organ_adapter_writer *w, const tol
     return organ_copy_range(own->fd, own->path, data + from, w->file.fd, w->path, data + to, bytes, error);
 }
 
-/* Fills `tensors` with what all ranks told, in the order of their turns. */
+/* Fills `tensors` with the tensors of all ranks in the order of their turns. */
 static organ_status order_tensors(const organ_adapter_writer *w, json_t *const *lists, size_t ranks, told **tensors,
                                   size_t *count, organ_error *error)
 {
@@ -254,7 +254,7 @@ static organ_status order_tensors(const organ_adapter_writer *w, json_t *const *
     return ORGAN_OK;
 }
 
-/* The adapter's own file takes the place of this rank's, whose bytes go where they belong. */
+/* Opens the merged file in place of this rank's own file, and copies this rank's bytes to their final positions. */
 static organ_status take_tensors(organ_adapter_writer *w, const told *tensors, size_t count, organ_error *error)
 {
     organ_direct_file own = w->file;
@@ -344,7 +344,7 @@ organ_status organ_adapter_writer_finish(organ_adapter_writer *w, const json_t *
     return error->status;
 }
 
-/* ---- what lies beside ---- */
+/* ---- other files ---- */
 
 organ_status organ_adapter_writer_beside(organ_adapter_writer *w, const organ_adapter *adapter, organ_error *error)
 {
@@ -359,7 +359,7 @@ organ_status organ_adapter_writer_beside(organ_adapter_writer *w, const organ_ad
         skip[k] = adapter->model->files[k].name;
     skip[count] = ORGAN_ADAPTER_CONFIG;
     skip[count + 1] = ORGAN_ADAPTER_WEIGHTS ".index.json";
-    skip[count + 2] = "adapter_model.bin"; /* the same weights again, with what was taken away */
+    skip[count + 2] = "adapter_model.bin"; /* may contain the same weights, including removed ones */
     if (organ_list_files(adapter->path, skip, count + 3, &list, error) == ORGAN_OK)
         for (size_t k = 0; k < list.count && !error->status; k++)
             if (strncmp(list.names[k], "organ/", 6) != 0)

@@ -11,10 +11,10 @@
 struct organ_adapter_writer {
     organ_output output;
     organ_run_journal journal; /* used if output.journal is set */
-    organ_direct_file file;    /* of several ranks each has its own until all is known */
+    organ_direct_file file;    /* with several ranks each has its own file until the merge */
     char *path;                /* of the file */
     char *header;              /* 8 + room bytes in paged rows: the length, then JSON without its last brace */
-    uint64_t room, bytes;      /* of the header's JSON, of the data */
+    uint64_t room, bytes;      /* bytes of the header's JSON, and of the data */
     size_t header_end;         /* where the next entry of the header begins */
     char *names;               /* room for the names of all tensors, each with its NUL, in paged rows */
     size_t names_room, names_end;
@@ -23,18 +23,19 @@ struct organ_adapter_writer {
     size_t line_count;        /* turns that `lines` has room for */
     unsigned narrowest;       /* bytes of an element of the last tensor */
     unsigned char *piece;     /* elements on their way */
-    size_t turn;              /* of what comes next */
+    size_t turn;              /* of the tensors that are appended next */
     uint64_t since;           /* `bytes` when that turn began */
-    json_t
-        *of_turn; /* with a journal: what was appended since then, [name, bytes of an element, entry of the header] */
-    json_t *told; /* of several ranks: what this one has, [turn, bytes of an element, name, entry of the header] */
+    json_t *of_turn; /* with a journal: the tensors appended in this turn, [name, bytes of an element, entry of the
+                      * header] */
+    json_t *told;    /* with several ranks: the tensors of this rank, [turn, bytes of an element, name, entry of the
+                      * header] */
 };
 
-/* Begins or continues the journal, on all ranks, and removes other files of the run that is continued. All turns are
- * below `turns`. Takes `head` over. */
+/* Begins or resumes the journal on all ranks, and removes other files of the resumed run. All turns are below `turns`.
+ * Takes over `head`. */
 organ_status organ_adapter_journal_begin(organ_adapter_writer *writer, json_t *head, size_t turns, organ_error *error);
 
-/* The file in which this rank appends, for messages and for the next run: of several ranks each has its own. */
+/* Writes the name of the file that this rank appends to. With several ranks each has its own. */
 void organ_adapter_file_name(const organ_adapter_writer *writer, char name[64]);
 
 /* Allocates the header and the tables of names, for `tensors` tensors whose names have `name_bytes` bytes together.

@@ -83,8 +83,8 @@ static void check_check_targets(check *c)
     }
 }
 
-/* Whether patterns change nothing for a server that does not read them: every module's scale is that of lora_alpha and
- * r alone. */
+/* Returns whether a server that ignores rank and alpha patterns gets the right scales: lora_alpha and r alone give the
+ * scale of every module. */
 static bool has_one_scale(const organ_adapter *adapter)
 {
     const double scale = adapter->alpha / (adapter->rslora ? sqrt((double)adapter->r) : (double)adapter->r);

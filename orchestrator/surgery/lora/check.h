@@ -1,28 +1,30 @@
 /* SPDX-License-Identifier: MIT
- * What a server of adapters (vLLM) would refuse or silently do otherwise than meant, of an adapter that peft reads. */
+ * Checks an adapter that peft can read for properties that a server of adapters (vLLM) rejects or silently
+ * handles in another way. */
 #ifndef ORGAN_LORA_CHECK_H
 #define ORGAN_LORA_CHECK_H
 
 #include "formats/adapter/adapter.h"
 #include "formats/weights/weights.h"
 
-/* The largest rank that vLLM can be told to serve. */
+/* The largest rank that vLLM can be configured to serve. */
 #define ORGAN_SERVED_RANK 512u
 
-/* The smallest of vLLM's limits (1, 8, 16, 32, 64, 128, 256, 320, 512) that holds `rank`; 0 if none does. */
+/* Returns the smallest limit of vLLM (1, 8, 16, 32, 64, 128, 256, 320, 512) that is at least `rank`; 0 if there is
+ * none. */
 unsigned organ_served_rank(uint64_t rank);
 
-/* Why this tensor of an adapter cannot be served: a word that is in its name, or that it is no factor. NULL if it can.
- */
+/* Returns why this tensor of an adapter cannot be served: an unsupported word in its name, or that it is no factor.
+ * NULL if it can be served. */
 const char *organ_lora_unservable(const char *name, bool factor);
 
-/* Appends to `findings` {"rule", "where", "text"} for everything that a server would refuse, ranks above `most`
- * included. With `base`, the weights of the model, also modules that it has not, or not of that shape. Values are not
- * looked at. */
+/* Appends {"rule", "where", "text"} to `findings` for everything that a server would reject, including ranks above
+ * `most`. With `base`, the weights of the model, also modules that the model lacks or has in another shape. Values are
+ * not checked. */
 organ_status organ_lora_findings(const organ_adapter *adapter, const organ_weights *base, uint64_t most,
                                  json_t *findings, organ_error *error);
 
-/* Whether an entry of target_modules means the module: it is its name or the end of it. */
+/* Returns whether an entry of target_modules selects the module: it equals the name or its last words. */
 bool organ_lora_is_target(const char *target, const char *module);
 
 #endif

@@ -69,8 +69,8 @@ static organ_status open_both(organ_lora_job *job, organ_error *error)
 
 /* ---- the adapter ---- */
 
-/* The first line of the journal. The ranks share the modules by their number, and each has a file of its own. NULL
- * without memory. */
+/* Returns the first line of the journal. It includes the number of ranks, because ranks share modules by number and
+ * write separate files. NULL if out of memory. */
 static json_t *extract_head_of(const organ_lora_job *job)
 {
     const organ_lora_extract_options *const o = job->options;
@@ -140,7 +140,7 @@ static organ_status factorise_all(organ_lora_job *job, organ_error *error)
     return error->status;
 }
 
-/* Readers want tensors of wide elements before those of narrow ones. */
+/* Readers require tensors of wide elements before those of narrow ones. */
 static organ_status write_tensors(organ_lora_job *job, organ_error *error)
 {
     for (unsigned bytes = 8; bytes > 0 && !error->status; bytes /= 2) {
@@ -152,7 +152,7 @@ static organ_status write_tensors(organ_lora_job *job, organ_error *error)
     return error->status;
 }
 
-/* All ranks learn what became of each module. */
+/* Exchanges the results of all modules among ranks. */
 static organ_status share_modules(organ_lora_job *job, organ_error *error)
 {
     organ_found *const spectra = calloc(job->module_count + 1, sizeof *spectra);
@@ -251,7 +251,7 @@ static void close_extraction(organ_lora_job *job)
     organ_model_close(job->tuned);
 }
 
-/* Before the adapter is begun. What comparing the other weights needs is named together with what the modules need. */
+/* Checks the memory before the adapter is begun. An error also states what comparing the other weights needs. */
 static organ_status check_memory(organ_lora_job *job, organ_error *error)
 {
     organ_error compared = {0};

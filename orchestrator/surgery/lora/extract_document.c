@@ -9,10 +9,10 @@
 #include <math.h>
 #include <string.h>
 
-/* What vLLM can be told to serve (--max-lora-rank). */
+/* Values that vLLM accepts for --max-lora-rank. */
 static const json_int_t served[] = {1, 8, 16, 32, 64, 128, 256, 320, 512};
 
-/* Of norms, whose squares these are. */
+/* Ratio of two norms, given their squares. */
 static double norm_ratio(double part, double whole) { return whole > 0 ? organ_millionth(sqrt(part / whole)) : 0.0; }
 
 static bool is_dry(const organ_lora_job *job) { return job->options->write.dry_run; }
@@ -114,7 +114,7 @@ static const char *reason_of(const organ_lora_other *other)
     return w->anatomy.role == ORGAN_ROLE_NORM ? "a norm" : "no matrix";
 }
 
-/* What changed and has no factors. Of a dry run nothing is known but what cannot be compared. */
+/* Row of a changed weight without factors. In a dry run only weights that cannot be compared are known. */
 static json_t *other_json(const void *context, size_t k)
 {
     const organ_lora_job *const job = context;
@@ -131,7 +131,7 @@ static json_t *other_json(const void *context, size_t k)
                         SET_REAL_OF("change", known && other->norm > 0, norm_ratio(other->change, other->norm)));
 }
 
-/* ---- in words ---- */
+/* ---- text ---- */
 
 static json_t *method_json(const organ_lora_job *job)
 {

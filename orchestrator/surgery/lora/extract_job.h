@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: MIT
- * What the parts of an extraction share: extract.c runs it, extract_plan.c pairs the weights, extract_rest.c measures
- * what is no linear layer, extract_module.c decomposes, extract_notes.c keeps what readers say, extract_document.c
- * tells. */
+ * Declarations that the sources of an extraction share: extract.c runs it, extract_plan.c pairs the weights,
+ * extract_rest.c compares other weights, extract_module.c decomposes modules, extract_notes.c collects notes of
+ * readers, extract_document.c writes the report. */
 #ifndef ORGAN_LORA_EXTRACT_JOB_H
 #define ORGAN_LORA_EXTRACT_JOB_H
 
@@ -14,12 +14,13 @@
 typedef struct organ_lora_module {
     const organ_weight *base, *tuned;
     char *name;      /* without ".weight" */
-    char *note;      /* what readers said, a line each; NULL: nothing */
+    char *note;      /* notes of the readers, one per line; NULL: none */
     float *spectrum; /* `rank` singular values of the change */
-    size_t turn;     /* among all that is written */
-    size_t rank; /* of its factors; 0: it did not change; of a dry run the most it can be. From here on numbers alone */
-    double change, norm, rest; /* ||dW||^2, ||W_base||^2, ||dW - B A||^2 with the factors as they are stored */
-    bool short_of_share;       /* more rank would be needed for the share of energy that was asked for */
+    size_t turn;     /* position in the output */
+    size_t rank; /* rank of the factors; 0: unchanged module; in a dry run an upper bound. Members from here on contain
+                  * no pointers */
+    double change, norm, rest; /* ||dW||^2, ||W_base||^2, ||dW - B A||^2 with the stored factors */
+    bool short_of_share;       /* the requested share of energy would need a higher rank */
     unsigned passes;
     double seconds;
 } organ_lora_module;
@@ -27,11 +28,11 @@ typedef struct organ_lora_module {
 /* Another weight of either model. */
 typedef struct organ_lora_other {
     const organ_weight *base, *tuned; /* one may be NULL */
-    const char *why;                  /* it could not be compared; NULL: it was */
-    char *note;                       /* as above */
+    const char *why;                  /* why it could not be compared; NULL: it was compared */
+    char *note;                       /* notes of the readers */
     size_t turn;
-    bool kept;           /* whole, in the adapter */
-    double change, norm; /* as above */
+    bool kept;           /* stored whole in the adapter */
+    double change, norm; /* ||dW||^2, ||W_base||^2 */
 } organ_lora_other;
 
 typedef struct organ_lora_job {
@@ -39,64 +40,64 @@ typedef struct organ_lora_job {
     const organ_engine *engine;
     const organ_progress *progress;
     organ_dtype dtype;
-    double share; /* of energy; 0: fixed rank */
+    double share; /* share of energy to explain; 0: fixed rank */
     organ_model *base, *tuned;
     organ_weights *base_weights, *tuned_weights;
-    size_t module_count, other_count, packed; /* packed: modules whose base is */
+    size_t module_count, other_count, packed; /* packed: number of modules whose base is packed */
     organ_lora_module *modules;               /* in the order of the tuned model */
     organ_lora_other *others;
-    organ_deal module_deal, other_deal; /* among the ranks */
-    size_t turns;                       /* that were given away */
-    size_t note_count, compared_notes;  /* compared_notes: when all others were compared */
-    char *notes[8];                     /* of readers, each once */
-    char **saying;                      /* the note of what is read now */
+    organ_deal module_deal, other_deal; /* assignment to ranks */
+    size_t turns;                       /* number of turns assigned so far */
+    size_t note_count, compared_notes;  /* compared_notes: notes after the comparison of all other weights */
+    char *notes[8];                     /* notes of the readers, each once */
+    char **saying;                      /* where to store a note about the weight that is read now */
     organ_adapter_writer *writer;
 } organ_lora_job;
 
-/* Fills modules and others. */
+/* Fills the lists of modules and other weights. */
 organ_status organ_lora_plan(organ_lora_job *job, organ_error *error);
 
 /* ORGAN_USAGE if a module does not fit the memory; the message contains the amount that is enough for all modules. */
 organ_status organ_lora_check_memory(organ_lora_job *job, organ_error *error);
 
-/* Whether it changed, or cannot be told not to have. */
+/* Returns whether the weight changed, or could not be compared. */
 bool organ_lora_other_changed(const organ_lora_other *other);
 
-/* Sets change and norm of the others, on all ranks. */
+/* Sets `change` and `norm` of the other weights, on all ranks. */
 organ_status organ_lora_compare(organ_lora_job *job, organ_error *error);
 
-/* Gives a turn to those that changed and whose elements take so many bytes in the adapter, and appends those of this
- * rank. */
+/* Assigns turns to changed other weights whose elements have `element_bytes` bytes in the adapter, and appends those
+ * of this rank. */
 organ_status organ_lora_keep(organ_lora_job *job, unsigned element_bytes, organ_error *error);
 
 /* Decomposes the change of one module and appends its factors. */
 organ_status organ_lora_factorise(organ_lora_job *job, organ_lora_module *module, organ_error *error);
 
-/* Returns the journal entry of a finished module: every result of organ_lora_factorise. NULL without memory. Recall
- * takes it over; ORGAN_IO if it is not understood. */
+/* organ_lora_module_results returns the journal entry of a finished module with every result of organ_lora_factorise;
+ * NULL if out of memory. organ_lora_module_recall reads such an entry; ORGAN_IO if it is malformed. */
 json_t *organ_lora_module_results(const organ_lora_module *module);
 organ_status organ_lora_module_recall(const organ_lora_job *job, organ_lora_module *module, const json_t *results,
                                       organ_error *error);
 
-/* The same of what a reader said of a weight that is kept whole. */
+/* The same for the note about a weight that is stored whole. */
 json_t *organ_lora_note_results(const char *note);
 organ_status organ_lora_note_recall(const organ_lora_job *job, const json_t *results, char **note, organ_error *error);
 
-/* The options that decide what is in the adapter. NULL without memory. */
+/* Returns the options that determine the adapter. NULL if out of memory. */
 json_t *organ_lora_extract_parameters(const organ_lora_job *job);
 
-/* A sentence of a reader, kept once. */
+/* Stores a note of a reader, each text once. */
 void organ_lora_note(organ_lora_job *job, const char *note);
 
-/* All ranks have the notes of all, in the order in which one process would have come by them: those of the comparison,
- * or of what was written. As organ_ranks_agree. */
+/* Exchange notes among ranks, so that all ranks have them in the order in which a single process would collect them:
+ * notes of the comparison, or of the written weights. Errors as of organ_ranks_agree. */
 organ_status organ_lora_notes_compared(organ_lora_job *job, organ_error *error);
 organ_status organ_lora_notes_written(organ_lora_job *job, organ_error *error);
 
-/* adapter_config.json, once all ranks are known. NULL without memory. */
+/* Returns adapter_config.json; ranks of all modules must be known. NULL if out of memory. */
 json_t *organ_lora_config(const organ_lora_job *job);
 
-/* organ.lora_extract/1. NULL without memory. */
+/* Returns a document of schema organ.lora_extract/1. NULL if out of memory. */
 json_t *organ_lora_extract_document(const organ_lora_job *job);
 
 #endif

@@ -1,5 +1,6 @@
 /* SPDX-License-Identifier: MIT
- * One linear layer: its change read strip by strip, decomposed, cut to its rank and written. */
+ * Processes one linear layer: reads its change strip by strip, decomposes it, reduces it to its rank and writes
+ * the factors. */
 #include "orchestrator/surgery/lora/extract_job.h"
 
 #include "orchestrator/machine/enough_memory.h"
@@ -18,7 +19,7 @@
 /* W_tuned - W_base by rows. */
 typedef struct extract_module_change {
     organ_weight_reader *tuned, *base;
-    size_t cols, base_bytes; /* of scratch for the base's rows */
+    size_t cols, base_bytes; /* size of the scratch for the base's rows */
     double *norms;           /* ||W_base||^2 of each strip */
 } extract_module_change;
 
@@ -38,7 +39,7 @@ static organ_status read_change(void *context, uint64_t first, size_t rows, floa
     return ORGAN_OK;
 }
 
-/* How many of the singular values are kept. */
+/* Returns how many singular values to keep. */
 static size_t extract_module_cut(const organ_lora_job *job, const organ_svd *svd, bool *short_of_share)
 {
     double sum = 0;
@@ -54,7 +55,7 @@ static size_t extract_module_cut(const organ_lora_job *job, const organ_svd *svd
     return svd->rank;
 }
 
-/* As they are read back from the type that is stored. */
+/* Rounds values to the stored type and back. */
 static void round_values(const organ_kernels *kernels, organ_dtype dtype, float *values, size_t n)
 {
     uint16_t words[1024];
@@ -126,7 +127,7 @@ static organ_low_rank_options options_of(const organ_lora_job *job)
         .rank = job->options->rank, .seed = job->options->seed, .exact = job->options->exact};
 }
 
-/* The singular vectors are in memory with what finds them, then with the factors. */
+/* Peak memory: first the singular vectors with the buffers of the decomposition, then the vectors with the factors. */
 static uint64_t bytes_beside(const organ_lora_job *job, uint64_t rows, uint64_t cols)
 {
     const organ_low_rank_options options = options_of(job);
@@ -168,7 +169,7 @@ static organ_status extract_module_open_readers(organ_lora_job *job, const organ
     return ORGAN_OK;
 }
 
-/* The rows of the difference that `c`, whose readers are open, reads. */
+/* Returns the rows of the difference, read by the open readers of `c`. */
 static organ_rows extract_module_rows_of(const organ_lora_job *job, const organ_lora_module *m,
                                          extract_module_change *c, const char *name)
 {

@@ -1,5 +1,6 @@
 /* SPDX-License-Identifier: MIT
- * What readers say of the weights: each sentence once, in the order in which weights are read by one process. */
+ * Collects notes of the readers about weights: each text once, in the order in which one process reads the
+ * weights. */
 #include "orchestrator/surgery/lora/extract_job.h"
 
 #include "formats/base/memory_watch.h"
@@ -8,7 +9,7 @@
 #include <stdlib.h>
 #include <string.h>
 
-/* Whether it was not there before. */
+/* Adds a note. Returns false if it is already in the list. */
 static bool add_note(organ_lora_job *job, const char *note)
 {
     for (size_t k = 0; k < job->note_count; k++)
@@ -40,14 +41,14 @@ static void add_lines(organ_lora_job *job, char *lines)
         add_note(job, line);
 }
 
-/* Only the first `count` are left. */
+/* Removes all notes except the first `count`. */
 static void forget_notes(organ_lora_job *job, size_t count)
 {
     while (job->note_count > count)
         free(job->notes[--job->note_count]);
 }
 
-/* The notes of all parts, the first at `first`, are known to all ranks. */
+/* Exchanges the notes of all parts, the first at `first`, among ranks. */
 static organ_status extract_notes_exchange(const organ_deal *deal, char **first, size_t stride, organ_error *error)
 {
     organ_found *const notes = calloc(deal->count + 1, sizeof *notes);

@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: MIT
- * Which weights of both models belong together, and which of them get factors. */
+ * Pairs the weights of both models and selects those that get factors. */
 #include "orchestrator/surgery/lora/extract_job.h"
 
 #include "formats/base/memory_watch.h"
@@ -13,7 +13,8 @@
 
 #define WEIGHT ".weight"
 
-/* The module of "X.weight"; NULL for other names. To be freed; *memory is false without memory. */
+/* Returns the module X of a name "X.weight"; NULL for other names. The caller frees it; *memory is false if out of
+ * memory. */
 static char *extract_plan_module_of(const char *name, bool *memory)
 {
     const size_t length = strlen(name), tail = sizeof WEIGHT - 1;
@@ -30,7 +31,8 @@ static const char *last_word(const char *module)
     return dot ? dot + 1 : module;
 }
 
-/* By its name, its module, or the last word of that; marks all patterns that match. */
+/* Returns whether a pattern matches the weight's name, its module, or the last word of the module; marks all matching
+ * patterns. */
 static bool is_named(organ_globs *globs, const organ_weight *weight, const char *module)
 {
     const bool named = organ_globs_match(globs, weight->name), is_module = organ_globs_match(globs, module);
@@ -132,9 +134,9 @@ organ_status organ_lora_plan(organ_lora_job *job, organ_error *error)
     return error->status;
 }
 
-/* ---- what the adapter says of itself ---- */
+/* ---- adapter_config.json ---- */
 
-/* "model\.layers\.0": for a pattern that means itself. */
+/* Returns "model\.layers\.0": the name as a regular expression that matches only itself. */
 static char *escaped(const char *name)
 {
     char *const out = malloc(2 * strlen(name) + 1), *to = out;
@@ -146,7 +148,7 @@ static char *escaped(const char *name)
     return out;
 }
 
-/* Whether every linear layer of the base whose name ends so has factors: then its last word says enough. */
+/* Returns whether every linear layer of the base with this last word has factors: then the word suffices as target. */
 static bool all_have_factors(const organ_lora_job *job, const char *word)
 {
     size_t in_base = 0, here = 0;
@@ -186,7 +188,8 @@ static json_t *targets_of(const organ_lora_job *job)
     return targets;
 }
 
-/* The modules that are kept whole, by their whole names: of a word peft asks for every module that ends so. */
+/* Returns the full names of modules that are stored whole; peft applies a bare word to every module that ends with
+ * it. */
 static json_t *kept_of(const organ_lora_job *job)
 {
     json_t *const words = json_array();
@@ -218,8 +221,8 @@ json_t *organ_lora_config(const organ_lora_job *job)
     json_t *const targets = targets_of(job), *const kept = kept_of(job);
     json_t *const config =
         targets && kept ? organ_adapter_config_make(job->options->base, (json_int_t)r, targets) : NULL;
-    /* alpha = r in each module: a scale of 1, to those who read the patterns and to those who know lora_alpha / r
-     * alone. */
+    /* alpha = r in each module gives scale 1, both for readers of the patterns and for readers that only use
+     * lora_alpha / r. */
     for (size_t k = 0; config && k < job->module_count; k++)
         if (job->modules[k].rank && job->modules[k].rank != r) {
             char *const name = escaped(job->modules[k].name);

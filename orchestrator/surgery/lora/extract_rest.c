@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: MIT
- * Embeddings, norms, biases, stacked experts: how much each changed, and those that did kept whole. */
+ * Compares embeddings, norms, biases and stacked experts, and stores the changed ones whole if requested. */
 #include "orchestrator/surgery/lora/extract_job.h"
 
 #include "formats/base/paged_rows.h"
@@ -27,7 +27,7 @@ static organ_status compare_begin(void *context, size_t item, const char *note, 
 {
     const extract_rest_comparison *const c = context;
     (void)error;
-    if (!c->job->writer) /* else it belongs to what is written */
+    if (!c->job->writer) /* else the note belongs to the tensor that is written */
         c->job->saying = &c->others[item]->note;
     organ_lora_note(c->job, note);
     return ORGAN_OK;
@@ -57,12 +57,12 @@ static organ_status compare_retire(void *context, const organ_weight_strip *stri
     (void)error;
     other->change += s->change;
     other->norm += s->norm;
-    if (!c->job->writer) /* else it is part of a stage of other bytes */
+    if (!c->job->writer) /* else another stage reports progress */
         organ_progress_advance(c->job->progress, (uint64_t)strip->rows * strip->cols, NULL, NULL);
     return ORGAN_OK;
 }
 
-/* Sets change and norm of these pairs. */
+/* Sets `change` and `norm` of these weights. */
 static organ_status compare_others(organ_lora_job *job, organ_lora_other **others, size_t count, organ_error *error)
 {
     organ_weight_item *const items = organ_rows_take(count + 1, sizeof *items);
@@ -112,10 +112,10 @@ organ_status organ_lora_compare(organ_lora_job *job, organ_error *error)
     return error->status;
 }
 
-/* ---- kept whole ---- */
+/* ---- weights that are stored whole ---- */
 
-/* Whether peft wraps the layer that this bias belongs to: it does where the layer gets factors, which is where its
- * weight changed. */
+/* Sets *wrapped if peft wraps the layer of this bias, which is so if the layer gets factors, that is if its weight
+ * changed. */
 static organ_status find_wrapped(organ_lora_job *job, const char *name, size_t length, bool *wrapped,
                                  organ_error *error)
 {
@@ -129,7 +129,7 @@ static organ_status find_wrapped(organ_lora_job *job, const char *name, size_t l
     return error->status;
 }
 
-/* "base_model.model.X.weight", or what peft calls it within a layer that it wraps. */
+/* Returns "base_model.model.X.weight", or peft's name for it inside a wrapped layer. */
 static char *key_of(organ_lora_job *job, const char *name, organ_error *error)
 {
     const char *const dot = strrchr(name, '.');
@@ -144,7 +144,7 @@ static char *key_of(organ_lora_job *job, const char *name, organ_error *error)
     return error->status ? NULL : key;
 }
 
-/* A packed weight becomes numbers. */
+/* Stores a packed weight as dequantised values. */
 static organ_status keep_packed(organ_lora_job *job, const organ_weight *weight, const char *key, organ_error *error)
 {
     organ_row_buffer all = {0};

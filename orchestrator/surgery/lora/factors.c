@@ -13,7 +13,7 @@
 #include <stdlib.h>
 #include <string.h>
 
-#define CHUNK ((size_t)1 << 16) /* elements read at once */
+#define CHUNK ((size_t)1 << 16) /* elements per read */
 
 /* Calls use(context, values, count, first) for all values of a tensor, in order. */
 typedef organ_status use_values(void *context, const float *values, size_t count, uint64_t first, organ_error *error);
@@ -97,7 +97,7 @@ void organ_lora_factors_free(organ_lora_factors *factors)
     *factors = (organ_lora_factors){0};
 }
 
-/* Replaces a matrix of rows x cols by its transpose. */
+/* Replaces a matrix of rows x cols with its transpose. */
 static organ_status turn(float **values, size_t rows, size_t cols, organ_error *error)
 {
     float *const turned = malloc((rows * cols + 1) * sizeof *turned), *const plain = *values;
@@ -128,7 +128,7 @@ organ_status organ_lora_factors_placed(const organ_adapter *adapter, const organ
         turn(&f.b, f.out, f.rank, error);
     *b = transposed ? f.a : f.b;
     *a = transposed ? f.b : f.a;
-    /* No element of a product is larger than the product of the norms. */
+    /* The product of the norms bounds every element of the product. */
     if (!error->status && norm(f.b, f.out * f.rank) * norm(f.a, f.rank * f.in) > (double)FLT_MAX / 4)
         organ_fail(error, ORGAN_BAD_INPUT, "%s: module '%s': the product of its factors is beyond FP32", adapter->path,
                    pair->module);
@@ -197,7 +197,8 @@ organ_status organ_adapter_norm(const organ_adapter *adapter, const organ_tensor
     return error->status;
 }
 
-/* Rows of the adapter's tensor, read to `raw` and widened to `mine`, are compared with those of the base. */
+/* Adds the squared difference to the base's rows, for rows of the adapter's tensor that are read to `raw` and widened
+ * to `mine`. */
 static organ_status factors_compare_rows(const organ_adapter *adapter, const organ_tensor *t,
                                          const organ_kernels *kernels, organ_row_buffer *base, void *raw, float *mine,
                                          double *norm, organ_error *error)
@@ -244,7 +245,7 @@ organ_status organ_adapter_change(const organ_adapter *adapter, const organ_tens
     return error->status;
 }
 
-/* ---- places ---- */
+/* ---- weights of the base ---- */
 
 char *organ_adapter_plain_name(const char *name)
 {
@@ -262,7 +263,7 @@ char *organ_adapter_plain_name(const char *name)
 
 const organ_weight *organ_lora_weight(const organ_weights *weights, const char *name)
 {
-    /* What the one calls so, the other calls so. */
+    /* Equivalent prefixes of names. */
     static const struct {
         const char *mine, *its;
     } prefixes[] = {{"", ""},

@@ -61,7 +61,7 @@ static organ_status open_merged(organ_merge_job *job, organ_error *error)
     return organ_weights_find(job->base, &job->weights, error);
 }
 
-/* ---- what the writer asks for ---- */
+/* ---- callbacks of the writer ---- */
 
 /* A packed base becomes a plain model. */
 static organ_status edit_config(void *context, organ_json_edit *config, organ_error *error)
@@ -85,7 +85,7 @@ static json_t *merge_parameters_json(void *context)
                         SET_COUNT("max_shard_bytes", o->write.max_shard_size));
 }
 
-/* NULL without memory. */
+/* NULL if out of memory. */
 static json_t *adapter_identity(void *context)
 {
     const organ_merge_job *const job = context;
@@ -122,7 +122,7 @@ static organ_status write_merged(organ_merge_job *job, json_t **report, organ_er
     return organ_write_run(&made, report, error);
 }
 
-/* What finds no place is told with all of it. */
+/* Reports all keys that match nothing. */
 static organ_status tell_unplaced(organ_merge_job *job, json_t **report, organ_error *error)
 {
     const size_t count = json_array_size(job->unplaced);

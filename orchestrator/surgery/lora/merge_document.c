@@ -8,9 +8,9 @@
 #include <math.h>
 #include <string.h>
 
-#define ERASED 0.5 /* less of a change than this arrived: the report warns */
+#define ERASED 0.5 /* share of the change that must reach the output; below it the report warns */
 
-/* Less than half of the change is in the output. */
+/* Returns whether less than half of the change is in the output. */
 static bool is_erased(const organ_merge_sums *s)
 {
     return s->delta > 0 && (sqrt(s->applied) < ERASED * sqrt(s->delta) || s->dot < ERASED * s->delta);
@@ -52,7 +52,7 @@ static json_t *replaced_json(const void *context, size_t k)
                         SET_DTYPE("dtype", job->pieces[part->weight].dtype));
 }
 
-/* Tensors of the base that have no use in a plain model, or that nothing is known of. */
+/* Tensors of the base that a plain model does not need, or that are unknown. */
 static json_t *merge_document_stray_json(const organ_merge_job *job, size_t k, bool dropped)
 {
     const organ_stray *const stray = &job->weights->strays[k];

@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: MIT
- * W + scale B A, strip by strip. */
+ * Computes W + scale B A, strip by strip. */
 #include "orchestrator/surgery/lora/merge_job.h"
 
 #include "formats/base/paged_rows.h"
@@ -15,7 +15,7 @@
 #include <stdlib.h>
 #include <string.h>
 
-/* About so many values of a product are computed at once; a row at least. */
+/* Values of a product that are computed together, at least one row. */
 #define BLOCK_VALUES ((size_t)1 << 18)
 _Static_assert(BLOCK_VALUES * sizeof(float) >= ORGAN_PRODUCT_SCRATCH,
                "the room for the codes does for a product before");
@@ -29,7 +29,7 @@ typedef struct merge_pass_run {
 
 static size_t rows_at_once(size_t cols) { return cols < BLOCK_VALUES ? BLOCK_VALUES / cols : 1; }
 
-/* Scratch: a block of B A, then the block as it is written, then what writing it needs. */
+/* Scratch: a block of B A, the same block in its stored form, and the scratch of the writer. */
 static size_t scratch_bytes(const merge_pass_run *r) { return 2 * r->block * sizeof(float) + ORGAN_PUT_SCRATCH; }
 
 /* D = B A of these rows of the weight. */
@@ -48,15 +48,14 @@ static void merge_pass_multiply(const organ_kernels *kernels, const organ_merge_
     kernels->product(&product, scratch);
 }
 
-/* What the merge changed, in the type that is written: both sides are rounded, so that the error of dequantising does
- * not count. */
+/* Adds the change of a block in the stored type. Both sides are rounded, so that dequantisation errors do not count. */
 static void add_sums(organ_merge_sums *sums, const float *before, const float *after, const float *d, size_t n)
 {
     double delta[4] = {0}, applied[4] = {0}, dot[4] = {0}, miss[4] = {0};
     for (size_t k = 0; k < n; k++) {
         const double t = (double)after[k] - (double)before[k], wanted = (double)d[k];
         if (!isfinite(t))
-            continue; /* the base has no number there, or it left the range: told elsewhere */
+            continue; /* not a number in the base, or an overflow, which is reported elsewhere */
         delta[k % 4] += wanted * wanted;
         applied[k % 4] += t * t;
         dot[k % 4] += t * wanted;
@@ -68,14 +67,14 @@ static void add_sums(organ_merge_sums *sums, const float *before, const float *a
     sums->miss += miss[0] + miss[1] + (miss[2] + miss[3]);
 }
 
-/* `values` through the type and back, the codes to `codes`. */
+/* Rounds `values` to the type and back; the codes go to `codes`. */
 static void round_through(const organ_kernels *kernels, organ_dtype dtype, float *values, void *codes, size_t n)
 {
     organ_narrow(kernels, dtype, values, codes, n);
     organ_widen(kernels, dtype, codes, values, n);
 }
 
-/* DoRA: W + D with every row brought to its norm, in the place of D. */
+/* DoRA: overwrites D with W + D whose rows are scaled to their norms. */
 static void scale_rows(const float *norms, size_t rows, size_t cols, const float *values, float *d)
 {
     for (size_t i = 0; i < rows; i++) {
@@ -90,7 +89,7 @@ static void scale_rows(const float *norms, size_t rows, size_t cols, const float
     }
 }
 
-/* One block: `values` become the codes of the output, from values[0] on. `part` may be NULL. */
+/* Converts one block: `values` become the codes of the output, stored from values[0] on. `part` may be NULL. */
 static void merge_block(const merge_pass_run *r, const organ_merge_part *part, organ_dtype dtype, uint64_t first,
                         size_t rows, size_t cols, float *values, float *d, void *codes, organ_merge_sums *sums)
 {
@@ -116,7 +115,7 @@ static void merge_block(const merge_pass_run *r, const organ_merge_part *part, o
         if (!isfinite(sum[k]) && isfinite(values[k]) && !sums->overflow)
             sums->overflow = first * cols + k + 1;
     }
-    /* The codes of both pass through one half of the room while the other holds what they came from. */
+    /* Values are rounded in small steps because both buffers are in use. */
     for (size_t at = 0; at < n; at += 1024) {
         const size_t m = n - at < 1024 ? n - at : 1024;
         float after[1024], narrow[1024];
@@ -132,8 +131,8 @@ static void merge_block(const merge_pass_run *r, const organ_merge_part *part, o
     }
 }
 
-/* All rows of a strip, in blocks; the codes are put together at the beginning of `values` and go from there to the
- * disk. */
+/* Processes all rows of a strip in blocks; the codes are collected at the beginning of `values` and written from
+ * there. */
 static organ_status merge_rows(const merge_pass_run *r, size_t weight, uint64_t first, size_t rows, size_t cols,
                                float *values, void *scratch, organ_merge_sums *sums, organ_error *error)
 {
@@ -152,7 +151,7 @@ static organ_status merge_rows(const merge_pass_run *r, size_t weight, uint64_t 
                            error);
 }
 
-/* ---- what the journal has of a weight ---- */
+/* ---- journal entry of a weight ---- */
 
 #define SUM(member) ORGAN_CACHE_FIELD(organ_merge_sums, member, EXACT)
 static const organ_cache_field merge_pass_sums[] = {SUM(delta), SUM(applied), SUM(dot), SUM(miss)};
@@ -176,7 +175,7 @@ static organ_status merge_pass_finish(const merge_pass_run *r, size_t weight, or
     return organ_write_finish(r->units, weight, ORGAN_CACHE_ADD(json_object(), merge_pass_sums, sums), error);
 }
 
-/* ---- weights that come from the base ---- */
+/* ---- weights of the base ---- */
 
 static organ_status load_part(const organ_merge_job *job, organ_merge_part *part, organ_error *error)
 {
@@ -251,7 +250,7 @@ static organ_status retire(void *context, const organ_weight_strip *strip, const
     return strip->last ? merge_pass_finish(r, weight, error) : ORGAN_OK;
 }
 
-/* ---- weights that come from the adapter ---- */
+/* ---- weights that the adapter replaces ---- */
 
 static organ_status replace(merge_pass_run *r, organ_merge_part *part, organ_error *error)
 {
@@ -285,7 +284,7 @@ static organ_status replace(merge_pass_run *r, organ_merge_part *part, organ_err
     return error->status;
 }
 
-/* ---- all of them ---- */
+/* ---- all weights ---- */
 
 static organ_status run_pass(merge_pass_run *r, organ_error *error)
 {
@@ -328,7 +327,7 @@ organ_status organ_merge_run(organ_merge_job *job, organ_writing *units, organ_e
         for (size_t k = 0; k < job->part_count && !error->status; k++)
             if (job->parts[k].saved && job->parts[k].saved->elements && !organ_write_done(units, job->parts[k].weight))
                 replace(&r, &job->parts[k], error);
-    for (size_t k = 0; k < job->part_count; k++) /* of parts that an error left open */
+    for (size_t k = 0; k < job->part_count; k++) /* frees parts that were left loaded after an error */
         unload_part(&job->parts[k]);
     return error->status;
 }

@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: MIT
- * Which key of the adapter goes where in the base. */
+ * Assigns the keys of the adapter to weights of the base. */
 #include "orchestrator/surgery/lora/merge_job.h"
 
 #include "formats/base/paged_rows.h"
@@ -23,7 +23,7 @@ static organ_status add_unplaced(organ_merge_job *job, const organ_tensor *tenso
 static organ_status note_unplaced(organ_merge_job *job, const organ_tensor *tensor, const organ_tensor *other,
                                   organ_error *error, const char *format, ...) __attribute__((format(printf, 5, 6)));
 
-/* Notes keys that find no place, `other` may be NULL; the run goes on, so that all are found. */
+/* Notes a key (and `other`, if not NULL) that matches nothing; the run continues to find all such keys. */
 static organ_status note_unplaced(organ_merge_job *job, const organ_tensor *tensor, const organ_tensor *other,
                                   organ_error *error, const char *format, ...)
 {
@@ -57,7 +57,7 @@ static const char *missing_reason(const organ_merge_job *job, const char *name)
 
 /* ---- pairs ---- */
 
-/* How the weights of the base stand: as the factors say, or the other way round. */
+/* Orientation of the base's weights: as the factors, or transposed. */
 typedef struct votes {
     size_t straight, crossed;
 } votes;
@@ -79,7 +79,8 @@ static const organ_weight *merge_plan_weight_of(const organ_merge_job *job, cons
     return organ_lora_weight(job->weights, *name);
 }
 
-/* peft looks at the class of the module; from files only the shapes can tell, and a square one says nothing. */
+/* peft uses the class of the module; files only have shapes, and square matrices are ambiguous, so other matrices
+ * vote. */
 static votes count_votes(const organ_merge_job *job)
 {
     votes v = {0, 0};
@@ -131,7 +132,8 @@ static organ_status place_pair(organ_merge_job *job, const organ_adapter_pair *p
 
 /* ---- DoRA ---- */
 
-/* "base_model.model.MODULE.lora_magnitude_vector" belongs to the pair of MODULE; *is_one: it is such a key. */
+/* Assigns "base_model.model.MODULE.lora_magnitude_vector" to the pair of MODULE; sets *is_one if the key is of this
+ * kind. */
 static organ_status place_magnitudes(organ_merge_job *job, const organ_tensor *t, bool *is_one, organ_error *error)
 {
     static const char prefix[] = "base_model.model.", word[] = ".lora_magnitude_vector";
@@ -161,7 +163,7 @@ static organ_status place_magnitudes(organ_merge_job *job, const organ_tensor *t
     return note_unplaced(job, t, NULL, error, "its factors find no place");
 }
 
-/* With use_dora every pair has its magnitudes, and its weight stands as the factors say. */
+/* With use_dora every pair must have magnitudes, and its weight must not be transposed. */
 static organ_status check_magnitudes(organ_merge_job *job, organ_error *error)
 {
     for (size_t k = 0; k < job->part_count && job->adapter->dora && !error->status; k++) {
@@ -176,7 +178,7 @@ static organ_status check_magnitudes(organ_merge_job *job, organ_error *error)
     return error->status;
 }
 
-/* ---- tensors that come whole ---- */
+/* ---- tensors that are stored whole ---- */
 
 static organ_status place_rest(organ_merge_job *job, const organ_tensor *t, organ_error *error)
 {

@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: MIT
- * Modules are independent of each other: a batch of them, as many as the memory holds, is worked on by all workers and
- * then written in order. */
+ * Modules are independent of each other: all workers process a batch of as many modules as fit in memory, which
+ * is then written in order. */
 #include "orchestrator/surgery/lora/rewrite.h"
 
 #include "formats/base/paged_rows.h"
@@ -43,7 +43,7 @@ static void work_on(void *context, size_t worker)
             b->work(b->rewrite, b->rows[k], &b->errors[k]);
 }
 
-/* What working on a module takes: its factors, and their decomposition. */
+/* Memory for processing a module: its factors and their decomposition. */
 static uint64_t rewrite_bytes_of(const organ_lora_row *row)
 {
     return 6 * sizeof(float) * (row->pair->in_features + row->pair->out_features) * row->pair->rank;
@@ -67,7 +67,8 @@ static bool is_next(const organ_lora_rewrite *rw, size_t k, unsigned width)
     return organ_deal_mine(&rw->deal, k) && (!width || organ_dtype_describe(rw->rows[k].dtype)->bytes == width);
 }
 
-/* Calls `work` for all rows of this rank that have that width (0: any), and `then` for each of them in order. */
+/* Calls `work` for all rows of this rank whose elements have `width` bytes (0: any), then `then` for each of them in
+ * order. */
 static organ_status for_rows(const organ_lora_rewrite *rw, unsigned width, row_work *work,
                              organ_status (*then)(void *context, organ_lora_row *row, organ_error *error),
                              void *context, organ_error *error)
@@ -104,7 +105,7 @@ static bool is_cut(const organ_lora_rewrite *rw, const organ_lora_row *row)
     return rw->energy > 0 || row->pair->rank > rw->most;
 }
 
-/* The sum of the squares of all singular values from `first` on, from the smallest up. */
+/* Returns the sum of squares of the singular values from `first` on, added from the smallest up. */
 static double tail_energy(const organ_svd *svd, size_t first)
 {
     double sum = 0;
@@ -148,7 +149,7 @@ static organ_status tell_read(void *context, organ_lora_row *row, organ_error *e
     return error->status;
 }
 
-/* All ranks learn what became of each row. */
+/* Exchanges the results of all rows among ranks. */
 static organ_status rewrite_share_rows(organ_lora_rewrite *rw, const char *where, organ_error *error)
 {
     return organ_deal_complete(&rw->deal, where, &rw->rows->rank, sizeof *rw->rows - offsetof(organ_lora_row, rank),
@@ -224,7 +225,7 @@ static organ_status cut_factors(const organ_kernels *kernels, organ_lora_row *ro
     return ORGAN_OK;
 }
 
-/* How far B is from itself when it is written. */
+/* Returns the relative rounding error of B in the stored type. */
 static double folding_error(const organ_kernels *kernels, organ_dtype dtype, const float *b, size_t n)
 {
     enum { STEP = 1024 };
@@ -293,7 +294,7 @@ static organ_status write_factors(void *context, organ_lora_row *row, organ_erro
     return error->status;
 }
 
-/* What goes along as it is: the first rank's. */
+/* Copies the unchanged tensors, on rank 0. */
 static organ_status append_rest(const organ_lora_rewrite *rw, organ_adapter_writer *writer,
                                 const organ_lora_output *output, unsigned width, organ_error *error)
 {
@@ -320,7 +321,7 @@ static organ_status append_tensors(organ_lora_rewrite *rw, organ_adapter_writer 
     return error->status;
 }
 
-/* Bytes of the names and of the data. */
+/* Computes the bytes of the names and of the data. */
 static organ_status find_sizes(const organ_lora_rewrite *rw, const organ_lora_output *output, size_t *name_bytes,
                                uint64_t *bytes, organ_error *error)
 {

@@ -15,7 +15,7 @@
 typedef struct sanitize_job {
     const organ_lora_sanitize_options *options;
     organ_adapter *adapter;
-    organ_model *base; /* NULL: none was named */
+    organ_model *base; /* NULL: no base was given */
     organ_weights *weights;
     organ_lora_rewrite rewrite;
     json_t *findings, *dropped, *config, *targets_removed;
@@ -41,7 +41,7 @@ static organ_status open_sanitized(sanitize_job *j, organ_error *error)
     return ORGAN_OK;
 }
 
-/* ---- what is left out ---- */
+/* ---- removed tensors ---- */
 
 static organ_status note_dropped(sanitize_job *j, const organ_tensor *t, const char *why, double norm, const char *of,
                                  organ_error *error)
@@ -53,7 +53,7 @@ static organ_status note_dropped(sanitize_job *j, const organ_tensor *t, const c
                                                               : organ_fail_memory(error, j->options->adapter);
 }
 
-/* What is lost with a pair is its product. */
+/* Removes a pair and notes the norm of its product. */
 static organ_status drop_pair(sanitize_job *j, const organ_adapter_pair *pair, const char *why, organ_error *error)
 {
     organ_lora_factors f;
@@ -67,7 +67,7 @@ static organ_status drop_pair(sanitize_job *j, const organ_adapter_pair *pair, c
     return note_dropped(j, pair->b, why, sqrt(energy), "scale B A", error);
 }
 
-/* What is lost with a tensor that comes whole is what it changes, where the base is known. */
+/* Removes a tensor that is stored whole and notes the norm of its change, or its own norm if the base is unknown. */
 static organ_status drop_whole(sanitize_job *j, const organ_tensor *t, organ_error *error)
 {
     const organ_kernels *const kernels = j->rewrite.engine->kernels;
@@ -115,8 +115,8 @@ static bool is_kept_target(const sanitize_job *j, const char *target)
     return false;
 }
 
-/* A list keeps what still has keys. An expression could mean more than what is left: it gives way to the names of the
- * modules. */
+/* A list keeps the entries that still have keys. A regular expression could match more than the remaining modules and
+ * is replaced by their names. */
 static json_t *targets_of(sanitize_job *j)
 {
     const json_t *const old = json_object_get(j->adapter->config, "target_modules");
@@ -203,7 +203,7 @@ static organ_status write_out(sanitize_job *j, json_t **report, organ_error *err
     return organ_lora_write(&j->rewrite, &output, report, error);
 }
 
-/* What stands against writing: it could not be mended here. */
+/* Returns an error for properties that sanitize cannot repair. */
 static organ_status refuse_unmendable(const sanitize_job *j, organ_error *error)
 {
     const char *const changed = organ_adapter_changed_base(j->adapter);
@@ -257,7 +257,7 @@ static organ_status sanitize(sanitize_job *j, json_t **report, organ_error *erro
         return organ_fail_memory(error, j->options->adapter);
     j->rewrite.adapter = j->adapter;
     j->rewrite.stage = "sanitizing";
-    /* A check looks at ranks as they are; writing cuts them only if that was asked for. */
+    /* A check reports the ranks without cutting them; writing cuts them only if requested. */
     j->rewrite.most = o->check || !o->max_rank ? UINT64_MAX : o->max_rank;
     if (organ_lora_findings(j->adapter, j->weights, served, j->findings, error) || sort_out(j, error))
         return error->status;
