@@ -13,7 +13,7 @@
 #include <stdio.h>
 #include <string.h>
 
-enum { AGREEMENT = 2 }; /* beside the noises 0 and 1: of the first with the second */
+enum { AGREEMENT = 2 }; /* index after the noises 0 and 1: cosine of the first noise with the second */
 
 static const char *projection_of(const organ_compared_module *m) { return organ_anatomy_role_name(&m->pair->anatomy); }
 
@@ -75,8 +75,8 @@ static json_t *document_fold_json(json_t *name, const organ_noise_fold *f, int w
     return name;
 }
 
-/* Of each layer, or of each projection in each layer, the experts of a layer together, which is what plots show.
- * Modules come in the order of their layers, those in none first. */
+/* Rows per layer, or per projection in each layer, with the experts of a layer folded together, for plots. Modules are
+ * in the order of their layers, those in no layer first. */
 static json_t *document_layers_json(const organ_compared_job *job, int which, bool places)
 {
     json_t *rows = json_array();
@@ -97,7 +97,7 @@ static json_t *document_layers_json(const organ_compared_job *job, int which, bo
     return rows;
 }
 
-/* Of a noise with the adapter's change, or of the noises with each other. */
+/* Rows per projection for a noise and the adapter's change, or for both noises. */
 static json_t *projections_json(const organ_compared_job *job, int which)
 {
     json_t *const rows = json_array();

@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: MIT
- * What orthogonality.h and noise_pairs.h share: the inputs, the modules, and how cosines are judged. */
+ * Types that orthogonality.h and noise_pairs.h share: the inputs, the modules, and how cosines are judged. */
 #ifndef ORGAN_ORTHOGONALITY_JOB_H
 #define ORGAN_ORTHOGONALITY_JOB_H
 
@@ -8,7 +8,7 @@
 #include "orchestrator/stream/engine.h"
 #include "orchestrator/stream/rows.h"
 
-/* Where "a few", "about" and "much" begin; every report states them. */
+/* Thresholds of "a few", "about" and "much"; every report states them. */
 #define ORGAN_Z_LIMIT        3.0  /* |z| that chance seldom exceeds */
 #define ORGAN_SMALL_COSINE   0.03 /* a cosine whose square is 0.1 % of the energy */
 #define ORGAN_LEAKAGE_ROOM   0.1  /* leakage / expectation within 1 -+ this is as expected */
@@ -45,7 +45,7 @@ typedef struct organ_compared_module {
     const organ_weight *weight[ORGAN_ROW_SOURCES]; /* in each model */
     size_t index;                                  /* in the adapter or model: selects the stream of random numbers */
     bool transposed;   /* K = (B A)^T: embeddings, and layers that store their weight as in_features x out_features */
-    size_t rows, cols; /* of the weight as it is stored */
+    size_t rows, cols; /* of the stored weight */
     /* The measured members, which ranks exchange: from here to the end. */
     double drawn_mean, drawn_std;
     union {
@@ -105,7 +105,7 @@ organ_status organ_compared_measure(organ_compared_job *job,
                                     organ_status (*measure)(void *job, size_t module, organ_error *error),
                                     organ_error *error);
 
-/* The weights of a module as sources of rows, not opened yet. */
+/* Returns the weights of a module as sources of rows, not opened yet. */
 organ_row_sources organ_compared_sources(const organ_compared_job *job, const organ_compared_module *module);
 
 /* Computes from headers the memory that measuring one module needs with one worker. */
@@ -132,14 +132,14 @@ organ_status organ_orthogonality_measure(const organ_compared_job *job, organ_co
 organ_status organ_compared_not_finite(const organ_compared_job *job, const organ_compared_module *module,
                                        size_t source, uint64_t row, float value, organ_error *error);
 
-/* What `count` weights are stored in, "... and others" where not all alike: *first is that of the first module, the
- * next stands `stride` bytes behind. */
+/* Describes how `count` weights are stored, with "... and others" if they differ. *first is the weight of the first
+ * module, and consecutive ones are `stride` bytes apart. */
 void organ_stored_as(const organ_weight *const *first, size_t stride, size_t count, char out[160]);
 
-/* The report; NULL without memory. */
+/* Returns the report; NULL if out of memory. */
 json_t *organ_orthogonality_document(const organ_compared_job *job);
 
-/* Modules told together. A module in which K or N is zero has no cosine and counts only for norms. */
+/* Sums over several modules. A module in which K or N is zero has no cosine and counts only for norms. */
 typedef struct organ_noise_fold {
     uint64_t modules, elements;
     double change, square; /* |K|^2, |N|^2 of all */
@@ -154,16 +154,15 @@ typedef struct organ_noise_fold {
 /* Two matrices that are compared: their squares and their product. */
 typedef struct organ_noise_comparison {
     double square, change, dot;
-    double signs; /* the variance of `dot` if the signs of the first were random; 0: not told */
+    double signs; /* the variance of `dot` if the signs of the first were random; 0: unknown */
 } organ_noise_comparison;
 
-bool organ_is_compared(const organ_noise_comparison *c); /* whether there is a cosine: neither is zero */
-double
-organ_compared_cosine(const organ_noise_comparison *c); /* at most 1: the rounding of the sums is not of interest */
+bool organ_is_compared(const organ_noise_comparison *c); /* returns whether there is a cosine: neither matrix is zero */
+double organ_compared_cosine(const organ_noise_comparison *c); /* at most 1, even if the sums have rounding errors */
 void organ_noise_fold_add(organ_noise_fold *fold, const organ_noise_comparison *c, uint64_t elements);
 
-/* The verdict on one noise (0 or 1), and on how the two agree, from the fold of all modules: levels and sentences. NULL
- * without memory. */
+/* Return the verdict on one noise (0 or 1), and on how the two agree, from the fold of all modules: levels and
+ * sentences. NULL if out of memory. */
 json_t *organ_noise_verdict(const organ_noise_fold *all);
 json_t *organ_agreement_verdict(const organ_noise_fold *all);
 

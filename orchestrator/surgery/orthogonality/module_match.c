@@ -35,7 +35,7 @@ organ_status organ_misfits_end(const organ_misfits *misfits, const char *path, o
                       misfits->count - misfits->shown);
 }
 
-/* By the very name, by the names that programs give it that train adapters, or by those of the other format. */
+/* Searches by the exact name, by names that training programs use, and by names of the other format. */
 static const organ_weight *weight_of_place(const organ_module_place *p, const organ_weights *weights,
                                            const organ_model *model, organ_error *error)
 {
@@ -59,7 +59,7 @@ static bool module_match_fits(const organ_module_place *p, const organ_weight *w
     return weight->rank == (p->rank ? p->rank : 2) && m.count * m.rows == p->rows && m.cols == p->cols;
 }
 
-/* Rows of q and k stand in another order in GGUF files of some architectures. */
+/* GGUF files of some architectures store rows of q and k in another order. */
 static bool is_permuted(const organ_module_place *p, const organ_model *model)
 {
     const organ_role role = p->anatomy->role;

@@ -47,7 +47,7 @@ typedef struct noise_stage {
 
 /* ---- the factors ---- */
 
-/* K = b a with what stands left of its values in it, and the vectors of U_k. */
+/* Reads the factors of K = b a, including the scale, and computes the vectors of U_k. */
 static organ_status load_factors(noise_stage *s, organ_error *error)
 {
     organ_compared_module *const m = s->module;
@@ -57,7 +57,7 @@ static organ_status load_factors(noise_stage *s, organ_error *error)
         return error->status;
     if (organ_factored_svd(s->job->engine->kernels, s->b, s->a, m->rows, s->inner, m->cols, &s->svd, error))
         return error->status;
-    /* Directions that only rounding has put there are none. */
+    /* Ignore directions that are due to rounding. */
     const float floor = s->svd.sigma[0] * FLT_EPSILON * (float)s->inner;
     const size_t most = s->job->options->top_k ? organ_lesser(s->job->options->top_k, s->svd.rank) : s->svd.rank;
     for (m->k = 0; m->k < most && s->svd.sigma[m->k] > floor;)
@@ -70,7 +70,7 @@ static organ_status load_factors(noise_stage *s, organ_error *error)
 /* The memory of a module, computed from headers. */
 typedef struct room {
     size_t strip_rows, unit_rows;
-    size_t strips, worker; /* bytes of the strips, and of what one thread takes besides */
+    size_t strips, worker; /* bytes of the strips, and of the other buffers per thread */
 } room;
 
 /* Reading needs a unit of two models and the reader's own room; a block needs its K and the scratch of a product. */
@@ -136,7 +136,7 @@ static organ_status noise_make_room(noise_stage *s, organ_error *error)
 
 /* ---- reading ---- */
 
-/* Names the first value because of which a difference is not finite. */
+/* Returns an error that names the first value that is not finite. */
 static organ_status noise_find_fault(const noise_stage *s, size_t n, uint64_t first, const float *clean,
                                      const float *noisy, size_t count, organ_error *error)
 {
@@ -215,7 +215,7 @@ static double noise_between(const noise_stage *s, const organ_row_set *strip, si
     return organ_compared_fold_lanes(lane);
 }
 
-/* Adds U^T N of the block to the sums over the strips before. */
+/* Adds U^T N of the block to the sums over earlier strips. */
 static void noise_add_inside(const noise_stage *s, const organ_row_set *strip, size_t n, size_t col, size_t width,
                              void *scratch)
 {

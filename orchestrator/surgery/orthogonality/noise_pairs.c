@@ -36,8 +36,8 @@ static bool is_same(const organ_model *a, const organ_model *b)
            a->files[0].device == b->files[0].device && a->files[0].inode == b->files[0].inode;
 }
 
-/* Two names for one model make numbers that look like findings. A tuned model may be one of the second pair: it is what
- * was made of A. */
+/* Rejects the same model under two names, whose numbers would look like findings. Only a tuned model may also be in
+ * the second pair. */
 static organ_status refuse_same(const organ_compared_job *job, organ_error *error)
 {
     static const char *const names[] = {"CLEAN of the first --pair", "NOISY of the first --pair",

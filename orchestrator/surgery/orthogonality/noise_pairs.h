@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: MIT
- * Whether quantisation does the same to two models: N_A = W_clean - W_noisy of one pair against N_B of another, module
- * by module. How much of one is in the other, what remains of N_A - N_B, and how large all of it is beside the change
- * between the models. No matrix is ever held whole. */
+ * Compares the quantisation errors of two models, module by module: N_A = W_clean - W_noisy of one pair with N_B
+ * of another. The report states the share of one in the other, the remainder N_A - N_B, and their sizes relative
+ * to the change between the models. No matrix is held in memory as a whole. */
 #ifndef ORGAN_NOISE_PAIRS_H
 #define ORGAN_NOISE_PAIRS_H
 
@@ -11,25 +11,25 @@ ORGAN_API_BEGIN
 
 typedef struct organ_noise_pairs_options {
     const char *clean[2], *noisy[2];
-    const char *change; /* an adapter (a directory with adapter_config.json) or a tuned model; NULL: what B's clean
-                           model changed in A's */
+    const char *change; /* an adapter (a directory with adapter_config.json) or a tuned model; NULL: the clean model of
+                         * pair B minus that of pair A */
     const char *output; /* directory to make, for the reports; NULL: none */
     const char
         *modules;   /* comma-separated shell patterns on names of modules; NULL: the adapter's, or all projections */
     unsigned draws; /* of random matrices per module; at least 2 */
     unsigned seed;
     bool force;
-    const organ_model_access *access; /* how a model behind a URL is reached; NULL: as usual */
+    const organ_model_access *access; /* access to models behind a URL; NULL: defaults */
 } organ_noise_pairs_options;
 
-/* *report is schema organ.noise_pairs/1, with noise_pairs.json and NOISE_PAIRS_REPORT.md and .html in `output`; the
- * caller releases it; NULL on error, and then nothing is left of the output. The change D is K = scale B A of an
- * adapter, W_tuned - W_clean_A of a tuned model, or W_clean_B - W_clean_A. A weight may be stored in any way that can
- * be read as numbers. `engine->memory` bounds the buffers; the adapter's factors of one module come on top. Bits depend
- * neither on threads nor on memory. ORGAN_USAGE: the same model given twice, a pattern that matches no module, an
- * output that exists or would hurt an input, too little memory. ORGAN_BAD_INPUT: modules that a model does not have or
- * has in another shape, all listed; values that are not finite; an adapter that is more than W + scale B A. ORGAN_IO,
- * ORGAN_INTERRUPTED. */
+/* *report has schema organ.noise_pairs/1 and is also written to `output` with noise_pairs.json and
+ * NOISE_PAIRS_REPORT.md and .html; the caller releases it. On error it is NULL and no output remains. The change D is
+ * K = scale B A of an adapter, W_tuned - W_clean_A of a tuned model, or W_clean_B - W_clean_A. Weights may have any
+ * storage that can be read as numbers. `engine->memory` limits the buffers; the adapter's factors of one module are
+ * added to it. The bits depend neither on threads nor on memory. Returns ORGAN_USAGE for the same model given twice, a
+ * pattern that matches no module, an output that exists or would damage an input, or too little memory;
+ * ORGAN_BAD_INPUT for modules that a model lacks or has in another shape (all are listed), values that are not finite,
+ * or an adapter that is more than W + scale B A; ORGAN_IO, ORGAN_INTERRUPTED. */
 organ_status organ_noise_pairs(const organ_noise_pairs_options *options, const organ_engine *engine,
                                const organ_progress *progress, json_t **report, organ_error *error);
 

@@ -54,7 +54,7 @@ static organ_pairs_fold noise_pairs_document_fold_of(const organ_compared_job *j
     return f;
 }
 
-/* How much of one noise is in the other, and all sizes: of a module or of a fold. */
+/* Adds the share of one noise in the other, and all sizes, of a module or of a fold. */
 static void put_sums(json_t *row, const organ_pair_sums *s)
 {
     const bool both = s->noise[0] > 0 && s->noise[1] > 0;
@@ -262,8 +262,8 @@ static json_t *noise_pairs_document_run_json(const organ_compared_job *job)
                         SET_TEXT("cpu_isa", job->engine->kernels->isa));
 }
 
-/* Where both clean models have the same values, equal noises are a matter of course: the verdict is about the other
- * modules, if any. */
+/* If both clean models have the same values, equal noises are trivial; the verdict is based on the other modules, if
+ * any. */
 static json_t *verdict_json(const organ_compared_job *job)
 {
     organ_pairs_fold differing = {0};

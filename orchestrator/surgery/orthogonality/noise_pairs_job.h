@@ -1,13 +1,13 @@
 /* SPDX-License-Identifier: MIT
- * What the parts of noise_pairs.h share. */
+ * Declarations that the sources of noise_pairs.h share. */
 #ifndef ORGAN_NOISE_PAIRS_JOB_H
 #define ORGAN_NOISE_PAIRS_JOB_H
 
 #include "orchestrator/surgery/orthogonality/job.h"
 
-/* Where the verdict on the premise begins; every report states it. */
+/* Thresholds of the verdict on the premise; every report states them. */
 #define ORGAN_PREMISE_HOLDS 0.5  /* |N_A - N_B| / |N_A|: a quarter of the energy of N_A is left */
-#define ORGAN_FACTOR_ROOM   0.25 /* sizes whose quotient is within 1 -+ this are told as one */
+#define ORGAN_FACTOR_ROOM   0.25 /* sizes whose quotient is within 1 -+ this are reported as equal */
 
 /* The models, in the order in which they are given; a tuned model is the fifth source, if there is one. */
 typedef enum organ_pair_source {
@@ -22,18 +22,18 @@ typedef enum organ_pair_source {
 organ_status organ_pairs_check_memory(const organ_compared_job *job, organ_error *error);
 organ_status organ_pairs_measure(const organ_compared_job *job, organ_compared_module *module, organ_error *error);
 
-/* Modules told together: their sums, and how their cosines stand beside chance. */
+/* Sums over several modules, and their cosines compared with chance. */
 typedef struct organ_pairs_fold {
     organ_pair_sums sums;
     organ_noise_fold noises;   /* N_A with N_B */
     organ_noise_fold along[3]; /* N_A, N_B and N_A - N_B with the change */
 } organ_pairs_fold;
 
-/* The report; NULL without memory. */
+/* Returns the report; NULL if out of memory. */
 json_t *organ_pairs_document(const organ_compared_job *job);
 
-/* Levels and sentences of the modules that the verdict is about; `same`: how many were left out, as both clean models
- * have the same values there. NULL without memory. */
+/* Returns levels and sentences of the modules that the verdict is based on; `same` modules were left out because both
+ * clean models have the same values there. NULL if out of memory. */
 json_t *organ_pairs_verdict(const organ_pairs_fold *all, uint64_t same, organ_pair_change change);
 
 #endif

@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: MIT
- * What the numbers of two pairs mean, in words, with the limits that were used. */
+ * Describes the numbers of two pairs in words, with the thresholds that were used. */
 #include "orchestrator/surgery/orthogonality/noise_pairs_job.h"
 
 #include "orchestrator/report/text/members.h"
@@ -8,7 +8,7 @@
 #include <math.h>
 #include <stdio.h>
 
-/* Whether both noises are the same and cancel. */
+/* Returns whether both noises are equal and cancel. */
 static const char *premise_of(const organ_pair_sums *s, const char *noises)
 {
     const double left = s->rest / s->noise[0];

@@ -1,8 +1,8 @@
 /* SPDX-License-Identifier: MIT
- * What quantisation took from a model, against what an adapter adds: N = W_clean - W_noisy, dequantised, and K = scale
- * B A, module by module. Do they point the same way, how much of N lies in the directions of K, and which is larger.
- * Neither is ever held whole. The room: in go an adapter and two models, out comes a report; noise_pairs.h compares
- * what was taken from several models. */
+ * Room surgery/orthogonality: compares quantisation errors. This header compares the error N = W_clean - W_noisy
+ * (dequantised) of a model with the change K = scale B A of an adapter, module by module: their cosine, the share
+ * of N in the output directions of K, and their norms. No matrix is held in memory as a whole. noise_pairs.h
+ * compares the errors of several models. */
 #ifndef ORGAN_ORTHOGONALITY_H
 #define ORGAN_ORTHOGONALITY_H
 
@@ -19,16 +19,16 @@ typedef struct organ_orthogonality_options {
     unsigned top_k;      /* left singular vectors of K; 0: as many as K has */
     unsigned seed;
     bool force;
-    const organ_model_access *access; /* how a model behind a URL is reached; NULL: as usual */
+    const organ_model_access *access; /* access to models behind a URL; NULL: defaults */
 } organ_orthogonality_options;
 
-/* *report is schema organ.orthogonality/1, with orthogonality.json, ORTHOGONALITY_REPORT.md and three plots in
- * `output`; the caller releases it; NULL on error, and then nothing is left of the output. A weight may be stored in
- * any way that can be read as numbers. Besides what the buffers take, which `engine->memory` bounds, one module's
- * factors are in memory: B, A, the decomposition of their product, and k x in_features sums. ORGAN_USAGE: a pattern
- * that matches no module, an output that exists or would hurt an input, too little memory. ORGAN_BAD_INPUT: modules of
- * the adapter that a model does not have or has in another shape, all listed; values that are not finite; an adapter
- * that is more than W + scale B A. ORGAN_IO, ORGAN_INTERRUPTED. */
+/* *report has schema organ.orthogonality/1 and is also written to `output` with orthogonality.json,
+ * ORTHOGONALITY_REPORT.md and three plots; the caller releases it. On error it is NULL and no output remains. Weights
+ * may have any storage that can be read as numbers. `engine->memory` limits the buffers; in addition the factors of
+ * one module are in memory: B, A, the decomposition of their product, and k x in_features sums. Returns ORGAN_USAGE
+ * for a pattern that matches no module, an output that exists or would damage an input, or too little memory;
+ * ORGAN_BAD_INPUT for modules of the adapter that a model lacks or has in another shape (all are listed), values that
+ * are not finite, or an adapter that is more than W + scale B A; ORGAN_IO, ORGAN_INTERRUPTED. */
 organ_status organ_orthogonality(const organ_orthogonality_options *options, const organ_engine *engine,
                                  const organ_progress *progress, json_t **report, organ_error *error);
 

@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: MIT
- * What the numbers of a comparison mean, in words, with the limits that were used. */
+ * Describes the numbers of a comparison in words, with the thresholds that were used. */
 #include "orchestrator/surgery/orthogonality/chance.h"
 #include "orchestrator/report/text/members.h"
 #include "orchestrator/surgery/orthogonality/job.h"
