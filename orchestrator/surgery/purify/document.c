@@ -44,7 +44,7 @@ static double removed_percent(double before, double after)
 /* null where there is none. */
 #define SET_THETA(key, sum, count) SET_REAL_OF(key, (count) > 0, organ_millionth((sum) / (double)(count)))
 
-/* What a dry run does not know is left out. */
+/* Omits values that a dry run does not compute. */
 static json_t *document_sums_json(const organ_purify_job *job, const document_sums *s)
 {
     json_t *const object = ORGAN_OBJECT(SET_COUNT("tensors", s->tensors), SET_COUNT("elements", s->elements),

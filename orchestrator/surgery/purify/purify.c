@@ -27,7 +27,7 @@ static organ_status purify_check_options(organ_purify_job *job, organ_error *err
     return ORGAN_OK;
 }
 
-/* ---- what is purified ---- */
+/* ---- selection of tensors ---- */
 
 static bool has_rows(const organ_tensor *tensor)
 {
