@@ -12,7 +12,7 @@
 
 enum { KNOWN_TEXT = 30, KNOWN_IDS = 8, KNOWN_WORDS = 1 << 14 };
 
-/* A word that was seen before. */
+/* An entry of the cache of words. */
 typedef struct organ_known_word {
     char text[KNOWN_TEXT];
     unsigned char bytes, count;
@@ -135,7 +135,7 @@ static bool merge_all(organ_bpe *bpe)
         const uint32_t left = (uint32_t)top.order, right = s[left].next;
         if (s[left].length == 0 || right == NONE)
             continue;
-        /* What stands there now may be something else than when this was noted. */
+        /* Skips a candidate whose symbols have changed since it was added to the heap. */
         const organ_merge *merge = organ_tokenizer_pair(bpe->tokenizer, s[left].id, s[right].id);
         if (!merge || merge->made != top.made)
             continue;
@@ -207,8 +207,8 @@ static bool encode_part(organ_bpe *bpe, const char *word, size_t bytes)
     return true;
 }
 
-/* Cuts where no merge can reach across: between two characters that no product of a merge has beside each other. Not
- * after an unknown one, which may be fused with the next. */
+/* Splits the word where no merge can cross: between two characters that are not adjacent in the result of any merge.
+ * Does not split after an unknown character, which may be fused with the next one. */
 organ_status organ_bpe_word(organ_bpe *bpe, const char *word, size_t bytes, organ_error *error)
 {
     const organ_tokenizer *t = bpe->tokenizer;

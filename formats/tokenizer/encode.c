@@ -84,7 +84,7 @@ static bool stands_alone(const char *text, size_t bytes, size_t begin, size_t en
 /* A stretch between added tokens; `first`: the text begins with it. */
 typedef organ_status stretch(encoding *e, const char *text, size_t bytes, bool first, organ_error *error);
 
-/* Takes the white space that a token claims beside it: *begin not below `done`. */
+/* Extends a match over the adjacent white space that belongs to the token; *begin does not fall below `done`. */
 static void widen_over_space(const organ_added *added, const char *text, size_t bytes, size_t done, size_t *begin,
                              size_t *end)
 {
@@ -128,7 +128,7 @@ static organ_status around_added(encoding *e, const organ_added_list *list, cons
 
 static organ_status cut_from(encoding *e, size_t step, const char *text, size_t bytes, bool first, organ_error *error);
 
-/* What goes on with the pieces of a text that a step makes. */
+/* Context of a split step: passes its pieces to the following step. */
 typedef struct onward {
     encoding *e;
     size_t step;

@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: MIT
- * What is made of a tokenizer once its vocabulary, merges and steps are read: pieces, digest, the tokens that are
- * looked for first. */
+ * Completes a tokenizer after its vocabulary, merges and steps were read: pieces, digest, and the lists of added
+ * tokens. */
 #include "formats/tokenizer/parts.h"
 
 #include <errno.h>
@@ -64,7 +64,7 @@ static bool make_pieces(organ_tokenizer *t)
     for (size_t k = 0; k < t->token_count && good; k++)
         if (t->tokens[k].text)
             good = make_piece(t, &t->tokens[k], &piece);
-    /* The names of added tokens are what they say. */
+    /* The piece of an added token is its name. */
     for (size_t k = 0; k < t->raw.count; k++) {
         organ_token *token = &t->tokens[t->raw.items[k].id];
         token->piece = t->raw.items[k].text;
@@ -167,7 +167,7 @@ static organ_status put_normalized(organ_tokenizer *t, organ_search *search, org
     return error->status;
 }
 
-/* Of all tokens, those that are looked for in normalised text get a list of their own. */
+/* Moves the added tokens that are found in normalised text to their own list. */
 static organ_status part_added(organ_tokenizer *t, organ_error *error)
 {
     organ_search search = {0};

@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: MIT
- * The tokenizer in the metadata of a GGUF file: "llama" is SentencePiece, whose scores decide what is merged; "gpt2" is
- * byte-level BPE with merges, "gemma4" is BPE of characters with merges. tokenizer.ggml.pre only names how a text is
- * cut before the merges: cuttings.c has what each name stands for. */
+ * The tokenizer in the metadata of a GGUF file: "llama" is SentencePiece, which merges by scores; "gpt2" is
+ * byte-level BPE with merges, "gemma4" is BPE of characters with merges. tokenizer.ggml.pre contains only the name
+ * of the rules that split a text before the merges: cuttings.c defines these rules. */
 #include "formats/tokenizer/parts.h"
 
 #include "formats/base/utf8.h"
@@ -21,7 +21,7 @@ typedef struct gguf_source {
     const char *label;
     organ_tokenizer *t;
     bool strips;        /* blanks after its special tokens belong to them */
-    organ_error *error; /* the first fault is kept; what is read after it is of no use */
+    organ_error *error; /* the first error is kept; values read after it are not used */
 } gguf_source;
 
 __attribute__((format(printf, 3, 4))) static organ_status refuse_key(const gguf_source *s, const char *key,
@@ -87,7 +87,7 @@ static organ_status next_string(const gguf_source *s, strings *list, organ_bytes
 
 /* ---- vocabulary ---- */
 
-/* An array beside the tokens: NULL where it is absent, and `needed` is false. */
+/* Finds an array with one entry per token: NULL if it is missing and not `needed`. */
 static organ_status array_beside(const gguf_source *s, const char *key, bool needed, uint64_t count,
                                  const organ_gguf_kv **kv)
 {
@@ -158,7 +158,7 @@ static organ_status put_merge(const gguf_source *s, uint32_t rank, const organ_b
         return refuse_key(s, KEY("merges"),
                           ": string %u names a token that is not in the vocabulary: its parts or '%.*s'", rank,
                           (int)(first + second > 100 ? 100 : first + second), text->data);
-    /* Of one pair the first counts. */
+    /* If a pair occurs several times, its first merge is used. */
     if (organ_tokenizer_pair(s->t, left, right))
         return ORGAN_OK;
     return organ_tokenizer_merge(s->t, left, right, rank, made) ? ORGAN_OK : organ_fail_memory(s->error, s->label);

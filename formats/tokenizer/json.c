@@ -27,7 +27,7 @@ static const char *const model_names[] = {"type",
                                           "merges"};
 enum { MODEL_SMALL = 8, MODEL_VOCAB = 8, MODEL_MERGES, MODEL_COUNT };
 
-/* The first fault is kept in `error`; what is read after it is of no use. */
+/* The first error is kept in `error`; values read after it are not used. */
 typedef struct json_reading {
     organ_tokenizer *t;
     organ_json_text text;
@@ -47,8 +47,8 @@ __attribute__((format(printf, 2, 3))) static organ_status json_refuse(const json
 
 static organ_status fail_memory(const json_reading *r) { return organ_fail_memory(r->error, r->text.label); }
 
-/* Where the members of these names are, an empty span for what is not there, and an object of the first `small` of
- * them. */
+/* Finds the members with these names: sets their spans, empty for missing ones, and returns an object with the first
+ * `small` of them. */
 static json_t *read_members(const json_reading *r, organ_json_span object, const char *what, const char *const *names,
                             size_t small, size_t count, organ_json_span *spans)
 {
@@ -86,8 +86,8 @@ static bool read_id(const organ_json_text *text, organ_json_span span, uint32_t 
     return span.end > span.begin && value < ID_LIMIT && (text->bytes[span.begin] != '0' || span.end == span.begin + 1);
 }
 
-/* Ids may have holes (check_holes), but a token takes bytes to name: what lies further out than the file is long is
- * refused before there is room for it. */
+/* Ids may have gaps (check_holes), but naming a token needs at least one byte. Therefore an id above the length of
+ * the file is rejected before memory is allocated for it. */
 static organ_status check_reach(const json_reading *r, const char *list, const char *word, uint32_t id)
 {
     if (id < r->text.length + ID_SLACK)
@@ -159,7 +159,7 @@ static char next_char(list *l)
     return l->at < l->end ? l->bytes[l->at] : 0;
 }
 
-/* A string as it stands, if nothing in it is escaped, else parsed. The text is valid until the next call; NULL with an
+/* Reads a string, without a copy if it contains no escapes. The text is valid until the next call; NULL with an
  * error. */
 static const char *read_string(list *l, size_t *bytes)
 {
@@ -185,7 +185,7 @@ static const char *read_string(list *l, size_t *bytes)
     return json_string_value(l->tree);
 }
 
-/* The two strings of a merge one after the other, and the length of the first. */
+/* Reads the two strings of a merge, concatenated, and the length of the first. */
 static organ_status read_merge(list *l, organ_bytes *both, size_t *first)
 {
     const bool pair = next_char(l) == '[';
@@ -267,7 +267,7 @@ static void read_flag(const json_reading *r, const char *name, bool *flag)
         json_refuse(r, "model: '%s' is neither true nor false", name);
 }
 
-/* What is refused unless it is absent, null, 0 or "". */
+/* Rejects a member unless it is missing, null, 0 or "". */
 static void expect_nothing(const json_reading *r, const char *name)
 {
     const json_t *const value = json_object_get(r->model, name);
@@ -280,7 +280,7 @@ static void check_type(const json_reading *r, bool merges)
 {
     const json_t *const type = json_object_get(r->model, "type");
     const char *const name = json_string_value(type);
-    /* Old files have no type: what has merges is BPE. */
+    /* Old files have no type: a model with merges is BPE. */
     if (name ? strcmp(name, "BPE") != 0 : type || !merges)
         json_refuse(r, "a model of type '%.80s' is not supported, only BPE", name ? name : "");
     expect_nothing(r, "dropout");

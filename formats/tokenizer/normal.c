@@ -9,8 +9,8 @@
 #include <string.h>
 #include <utf8proc.h>
 
-/* How many bytes at s stand for one U+FFFD: the longest beginning of a sequence that could have become valid, as
- * Unicode recommends. */
+/* The number of bytes at s that one U+FFFD replaces: the longest prefix of a sequence that could have become valid,
+ * as Unicode recommends. */
 static size_t broken_length(const unsigned char *s, size_t left)
 {
     /* Table 3-7 of the Unicode Standard: the first bytes, the range of the second byte, the length. */

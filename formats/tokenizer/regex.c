@@ -63,8 +63,8 @@ static organ_status put_unicode(regex_scan *s, organ_error *error)
     return error->status ? error->status : put_pattern_text(s, "}", error);
 }
 
-/* Whether PCRE2 knows a script of this name. Versions that do not distinguish Script from Script_Extensions reject the
- * prefix, and their \p{Han} is the property Script. */
+/* Returns true if PCRE2 supports a script of this name. Versions that do not distinguish Script from
+ * Script_Extensions reject the prefix, and their \p{Han} is the property Script. */
 static bool is_script(const char *name, size_t bytes)
 {
     char probe[SCRIPT_NAME_LIMIT + 10];
@@ -96,7 +96,7 @@ static organ_status put_braced(regex_scan *s, organ_error *error)
     return put_pattern(s, begin + 3, (size_t)(end - begin) - 2, error);
 }
 
-/* What a class escape or an assertion is written as: outside of a class, and in one (NULL: it is refused there). */
+/* Replacements for class escapes and assertions: outside of a class, and inside (NULL: rejected). */
 static const struct rewriting {
     char escape;
     const char *outside, *inside;
@@ -289,8 +289,7 @@ organ_status organ_regex_compile(const char *what, const char *pattern, size_t b
             pcre2_get_error_message(code, (PCRE2_UCHAR *)reason, sizeof reason);
             organ_fail(error, ORGAN_BAD_INPUT, "%s: the pattern '%.300s' is wrong: %s", what, pattern, reason);
         } else {
-            /* Where the system allows no code to be made while a program runs, the pattern is interpreted: the same,
-             * but slower. */
+            /* If the system does not allow code generation, the pattern is interpreted: same result, but slower. */
             pcre2_jit_compile(*regex, PCRE2_JIT_COMPLETE);
         }
     }

@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: MIT
- * What a tokenizer_config.json and a post_processor say of the tokens around a text. */
+ * Reads the tokens around a text from tokenizer_config.json and the post_processor. */
 #include "formats/tokenizer/parts.h"
 
 #include <stdlib.h>
@@ -9,7 +9,8 @@ enum { FILE_LIMIT = 64 << 20, DEPTH_LIMIT = 8 };
 
 static const char label[] = "tokenizer_config.json";
 
-/* The id of what is named as text, or as {"content": text}; -1 for null, for nothing and for what is no token. */
+/* The id of a token named as text, or as {"content": text}; -1 for null, a missing value, or a text that is not a
+ * token. */
 static int64_t token_named(const organ_tokenizer *t, const json_t *value)
 {
     const json_t *content = json_is_object(value) ? json_object_get(value, "content") : value;

@@ -5,8 +5,8 @@
 #include <errno.h>
 #include <string.h>
 
-/* More steps than any pattern in use takes for a word; a pattern that needs more would not come to an end. The library
- * counts anew at each character where a match might begin, so that alone would allow hours for a text. */
+/* More steps than any pattern in use needs for a word; a pattern that needs more would not end. The library restarts
+ * its count at each character where a match might begin, so this limit alone would allow hours for a text. */
 enum {
     MATCH_LIMIT = 20000000,
     FIRST_LIMIT = 64,
@@ -130,7 +130,7 @@ static organ_status give_piece(split_cut *c, organ_error *error)
     return c->begin == c->end ? ORGAN_OK : c->sink(c->context, c->begin, c->end, error);
 }
 
-/* Whether a stretch belongs to the piece before it. */
+/* Returns true if a stretch is joined to the previous piece. */
 static bool joins(const split_cut *c, bool match)
 {
     switch (c->step->behaviour) {

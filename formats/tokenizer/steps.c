@@ -24,7 +24,7 @@ typedef struct steps_reading {
     size_t *count;
     const json_t *from; /* the step that is read, and its type */
     const char *type;
-    organ_error *error; /* the first fault is kept; what is read after it is of no use */
+    organ_error *error; /* the first error is kept; values read after it are not used */
 } steps_reading;
 
 __attribute__((format(printf, 2, 3))) static void refuse_step(const steps_reading *r, const char *format, ...)

@@ -166,7 +166,7 @@ static organ_status read_special(const tekken_reading *r, long version)
 
 /* ---- vocabulary ---- */
 
-/* Where the object that begins at `at` ends; the parser checks it afterwards. */
+/* The end of the object that begins at `at`; the parser checks the object afterwards. */
 static size_t object_end(const organ_json_text *text, size_t at, size_t end)
 {
     bool quoted = false;
@@ -209,7 +209,8 @@ static size_t skip_json_space(const organ_json_text *text, size_t at, size_t end
     return at;
 }
 
-/* Tokens behind the size of the vocabulary are not read, as in mistral_common: files list more than a model has. */
+/* Tokens at or above the size of the vocabulary are not read, as in mistral_common: files list more tokens than a
+ * model has. */
 static organ_status read_vocab(const tekken_reading *r)
 {
     const organ_json_text *const text = r->text;

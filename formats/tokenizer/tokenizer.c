@@ -11,7 +11,7 @@
 
 enum { FILE_LIMIT = 256 << 20 };
 
-/* The files that hold a tokenizer beside a model, the first that is there. */
+/* Names of tokenizer files in a model's directory; the first existing one is read. */
 static const struct source {
     const char *name;
     organ_tokenizer_source *read;

@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: MIT
- * Tables of a tokenizer: texts to ids, pairs to merges, characters that merges bring together. */
+ * Tables of a tokenizer: texts to ids, pairs to merges, pairs of characters that are adjacent in merged tokens. */
 #include "formats/tokenizer/parts.h"
 
 #include <stdio.h>
