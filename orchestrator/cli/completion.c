@@ -25,7 +25,7 @@ typedef struct completing {
     const char *before; /* the word before it, or "" */
 } completing;
 
-/* Prints a candidate if it begins with what is typed. `about` is cut where details begin. */
+/* Prints a candidate if it begins with the typed text. `about` is truncated before its details. */
 static void offer_word(const completing *c, const char *dashes, const char *word, const char *about)
 {
     enum { MOST_ABOUT = 95 };
@@ -82,7 +82,7 @@ static bool offer_second_words(const completing *c, const char *family)
     return found;
 }
 
-/* What may be given for an option or an operand. */
+/* Prints the possible values of an option or an operand. */
 static void offer_values(completing *c, const organ_option *option)
 {
     char choice[ORGAN_LONGEST_CHOICE];

@@ -30,7 +30,7 @@ organ_status organ_html_file_check(const char *path, organ_error *error)
     return organ_check_report_place(path, error) ? error->status : check_page_directory(path, error);
 }
 
-/* A page beside a model that is one file is no part of it. */
+/* Checks directories only: a page next to a model that is a single file is allowed. */
 static organ_status check_apart(const char *path, const char *model, organ_error *error)
 {
     struct stat info;

@@ -38,15 +38,16 @@ static void catch_signals(void)
     const struct sigaction ask = {.sa_handler = on_stop, .sa_flags = SA_RESTART}, ignore = {.sa_handler = SIG_IGN};
     struct sigaction before;
     sigaction(SIGPIPE, &ignore, NULL);
-    /* A signal that was ignored at the start (nohup, background jobs) stays ignored. SIGHUP: the terminal is gone. */
+    /* A signal that was ignored at the start (nohup, background jobs) stays ignored. SIGHUP: the terminal was
+     * closed. */
     static const int numbers[] = {SIGINT, SIGTERM, SIGHUP};
     for (size_t k = 0; k < sizeof numbers / sizeof *numbers; k++)
         if (sigaction(numbers[k], NULL, &before) == 0 && before.sa_handler != SIG_IGN)
             sigaction(numbers[k], &ask, NULL);
 }
 
-/* If a standard stream is closed, the next file opened would get its number and receive what is printed. It is opened
- * in the wrong direction, so that every use of it fails. */
+/* If a standard stream is closed, the next opened file would get its number and receive the program's output.
+ * Therefore /dev/null is opened in its place, in the wrong direction, so that every use of it fails. */
 static void occupy_standard_streams(void)
 {
     for (int fd = 0; fd <= 2; fd++)
@@ -54,7 +55,7 @@ static void occupy_standard_streams(void)
             _exit(ORGAN_IO);
 }
 
-/* Whether events are asked for, of words that could not be read as options. */
+/* Returns true if the command line requests events; for words that organ_options_parse has rejected. */
 static bool asks_for_events(int argc, char *const *argv)
 {
     for (int k = 0; k < argc && strcmp(argv[k], "--") != 0; k++)
@@ -75,7 +76,7 @@ static void say_error(const organ_error *error, bool events)
     fputc('\n', stderr);
 }
 
-/* The command that goes on with what was interrupted. */
+/* Prints the command that resumes an interrupted run. */
 static void say_resume(const organ_verb *verb, int argc, char *const *argv)
 {
     if (!organ_verb_option(verb, "resume"))
@@ -90,7 +91,7 @@ static void say_resume(const organ_verb *verb, int argc, char *const *argv)
     fputc('\n', stderr);
 }
 
-/* What was meant as one run of many is not to become many runs of one output. */
+/* Prevents that processes started for one shared run each run alone and write the same output. */
 static organ_status check_launch(const organ_launch *launch, size_t wanted, organ_error *error)
 {
     if (!wanted || wanted == launch->count)
@@ -236,6 +237,6 @@ int main(int argc, char **argv)
     setenv("HWLOC_PLUGINS_PATH", "/dev/null", 0);
     /* hwloc would write to stderr itself where /sys is not mounted, though it finds the processors all the same. */
     setenv("HWLOC_HIDE_ERRORS", "2", 0);
-    organ_memory_work_begin(); /* what is shown of a report counts with what made it; the process ends it */
+    organ_memory_work_begin(); /* memory watched from here includes printing; ended by the exit of the process */
     return (int)finish_output(run_program(argc, argv, &error), asks_for_events(argc, argv));
 }

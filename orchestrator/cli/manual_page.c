@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: MIT
- * Text stands in lines of moderate width, as sources of manual pages do: readers' tools warn of long ones. */
+ * Breaks lines at a moderate width: tools for manual pages warn about long lines in sources. */
 #include "orchestrator/cli/manual_page.h"
 
 #include "orchestrator/cli/help.h"
@@ -13,7 +13,7 @@ enum { LINE_WIDTH = 78 };
 
 /* ---- roff ---- */
 
-/* A character of valid UTF-8 as its number; *s moves behind it. */
+/* Decodes a character of valid UTF-8 and moves *s to the next one. */
 static uint32_t next_character(const char **s)
 {
     const unsigned char *const at = (const unsigned char *)*s;
@@ -25,7 +25,7 @@ static uint32_t next_character(const char **s)
     return character;
 }
 
-/* How a character is written so that it is not taken for a command, and dashes and quotes stay what they are. */
+/* Escapes a character such that roff does not read it as a command, and keeps dashes and quotes unchanged. */
 static size_t escape(uint32_t c, char out[16])
 {
     static const struct {

@@ -13,7 +13,7 @@
 #include <unistd.h>
 
 static const double redraw_seconds = 0.1; /* more often only flickers */
-static const double event_seconds = 0.2;  /* beside what is told of finished tensors */
+static const double event_seconds = 0.2;  /* interval of events between those for finished tensors */
 static const double speed_seconds = 0.5;  /* over which a speed is taken */
 static const double shortest_window = 5;  /* seconds over which speeds are averaged */
 static const double settle_seconds = 0.3; /* before this a rate means nothing */
@@ -60,8 +60,8 @@ static double share_done(const organ_terminal *terminal)
     return terminal->done >= terminal->bytes ? 1.0 : (double)terminal->done / (double)terminal->bytes;
 }
 
-/* An exponential average of the speed: parts of a stage differ, and a resumed run skips what is done. The window grows
- * with the stage, so that the time left does not jump. */
+/* Updates an exponential average of the speed: parts of a stage differ in speed, and a resumed run skips finished
+ * parts. The window grows with the stage, so that the time left does not jump. */
 static void measure_speed(organ_terminal *terminal, double now)
 {
     const double seconds = now - terminal->measured, elapsed = now - terminal->started;
@@ -95,8 +95,8 @@ static void put_rate(FILE *out, const organ_terminal *terminal, double seconds)
         fprintf(out, "  %s left", time_left((double)(terminal->bytes - terminal->done) / speed, left));
 }
 
-/* The tensor finished last in at most `room` columns. Its name gives way to the remark; where both are too much, the
- * name stands alone. */
+/* Prints the last finished tensor in at most `room` columns. The name is shortened to make room for the remark; if
+ * there is too little room for both, only the name is printed. */
 static void put_finished(FILE *out, const organ_terminal *terminal, size_t room)
 {
     enum { SHORTEST = 16, GAP = 2 };

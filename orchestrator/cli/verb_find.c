@@ -4,7 +4,7 @@
 #include <stdio.h>
 #include <string.h>
 
-/* Whether `name` is a word of two: "lora" of "lora extract". */
+/* Returns true if `name` is the first word of a verb with two words: "lora" of "lora extract". */
 static bool is_family(const char *name, const organ_verb *verb)
 {
     const size_t length = strlen(name);
