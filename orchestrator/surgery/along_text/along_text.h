@@ -1,12 +1,11 @@
 /* SPDX-License-Identifier: MIT
- * Room surgery/along_text: a model is changed layer by layer along a text. In go a model, a text and the targets; the
- * inputs of each target matrix are gathered (calibration.h), a function of the caller changes the matrix, and the text
- * goes on through the layer as it is then. One walk for whatever goes by the inputs of linear layers: pruning,
- * quantisation, allocation, healing.
+ * Room surgery/along_text: changes a model layer by layer while a calibration text runs through it. In each layer the
+ * inputs of target matrices are gathered (calibration.h), a function of the caller changes the matrices, and the hidden
+ * states of the text pass through the changed layer. Pruning, quantisation, allocation and healing use this walk.
  *
- * The same bits on every machine and for any number of threads. What depends on --memory is whether second moments are
- * one block (organ_input_moments.block), by a rule that does not look at the number of threads. Hidden states that lie
- * in a scratch file do not count. */
+ * Results are bit-identical on every machine and for any number of threads. --memory decides only whether second
+ * moments are one block (organ_input_moments.block), independent of the number of threads. Hidden states in a scratch
+ * file do not count as memory. */
 #ifndef ORGAN_ALONG_TEXT_H
 #define ORGAN_ALONG_TEXT_H
 
@@ -21,28 +20,29 @@
 
 #include <jansson.h>
 
-/* Whose inputs a matrix is calibrated on. */
+/* The inputs that a matrix is calibrated on. */
 typedef enum organ_along_streams {
-    ORGAN_ALONG_CHANGED, /* those it sees behind what is changed already */
-    ORGAN_ALONG_BOTH,    /* those, and in place of each the one that it has in the donor (experts: the former alone) */
-    ORGAN_ALONG_DONOR /* those of the donor: changes do not reach later layers. Each layer runs once, unless `reruns` */
+    ORGAN_ALONG_CHANGED, /* inputs computed by the already changed layers */
+    ORGAN_ALONG_BOTH,    /* those, and the donor's inputs at the same positions (experts: only the former) */
+    ORGAN_ALONG_DONOR    /* inputs in the donor: changes do not affect later layers. Each layer runs once, unless
+                          * `reruns` */
 } organ_along_streams;
 
 typedef struct organ_along_options {
     organ_calibration_text calibration; /* organ_along_open lowers `samples` if the text is too short */
-    const char *method;                 /* for messages: "physarum-v2", */
-    const char *verb;                   /* "prune", */
-    const char *doing;                  /* "pruning" */
+    const char *method;                 /* name of the method for messages: "physarum-v2" */
+    const char *verb;                   /* for messages: "prune" */
+    const char *doing;                  /* for messages: "pruning" */
     const char *counted;                /* the option that sets `samples`, for messages; NULL: "--samples" */
     unsigned least;                     /* windows that the caller needs; 0: one is enough */
     size_t reserve;                     /* tokens that the windows must leave for organ_along_rest_cut; 0: none */
     organ_along_streams streams;
-    bool moments_only; /* stability and contribution are not wanted: they are 1, and `seed` has no meaning */
+    bool moments_only; /* do not compute stability and contribution: they are 1, and `seed` is ignored */
     bool reruns; /* ORGAN_ALONG_DONOR: a layer with experts may run twice (ORGAN_ALONG_LEAST_TOKENS), on a copy of a
-                    chunk of the states */
+                  * chunk of the states */
     bool all_experts; /* calibrate every expert on all tokens; the output of a layer still comes from the routed experts
                        */
-    uint64_t seed;    /* of the noise with which stability is measured */
+    uint64_t seed;    /* seed of the noise that stability is measured with */
 } organ_along_options;
 
 /* An expert that gets fewer routed tokens than this is calibrated on all tokens of its layer, as if the router had sent
@@ -53,110 +53,113 @@ typedef struct organ_along_options {
 
 typedef struct organ_along_text organ_along_text;
 
-/* A layer while its matrices are worked on. */
+/* A layer while its matrices are changed. */
 typedef struct organ_along_layer {
     const organ_along_text *along;
     int32_t number;
-    organ_layer *loaded; /* organ_layer_read and organ_layer_write go by the names of matrices */
+    organ_layer *loaded; /* organ_layer_read and organ_layer_write address matrices by name */
 } organ_along_layer;
 
-/* A target matrix. What is pointed to is valid during the call. */
+/* A target matrix. Pointers are valid during the call. */
 typedef struct organ_along_matrix {
     const organ_along_layer *layer;
     size_t target;   /* index of its tensor in the targets */
-    uint64_t matrix; /* which of a stack; else 0 */
+    uint64_t matrix; /* index in a stack; else 0 */
     uint64_t rows, cols;
-    const char *name; /* in the forward pass: that of the tensor, "NAME[E]" of a stack */
-    /* What its inputs are like, finished. Matrices that see the same inputs (q, k, v; gate, up) have one and the same,
-     * which lives until `leave`: what is computed of it may be kept by its address until then. NULL where `restore` is
-     * called, and of an expert without tokens (organ_along_work.mixtures). */
+    const char *name; /* name in the forward pass: the tensor's name, or "NAME[E]" for a stack */
+    /* Finished input statistics. Matrices with the same inputs (q, k, v; gate, up) have the same calibration, which is
+     * valid until `leave`; the caller may cache results by its address until then. NULL in calls of `restore`, and for
+     * an expert without tokens (organ_along_work.mixtures). */
     const organ_calibration *calibration;
-    size_t after;   /* how many matrices with this calibration are still to be changed, */
-    uint64_t spare; /* and bytes of --memory that may be kept until then, whatever the number of threads */
-    /* Ranks that change it together, each its rows, so that all have all of it; NULL: this one does alone. */
+    size_t after;   /* number of matrices with this calibration that are changed later */
+    uint64_t spare; /* bytes of --memory available for caches until then, independent of the number of threads */
+    /* Ranks that share the rows of the matrix, so that each gets all rows; NULL: this rank changes it alone. */
     struct organ_ranks *ranks;
-    bool own;      /* this rank puts it into the output */
+    bool own;      /* this rank writes it to the output */
     bool fallback; /* an expert with fewer than ORGAN_ALONG_LEAST_TOKENS routed tokens: its inputs are those of all
                       tokens */
 } organ_along_matrix;
 
-/* What the caller does. All functions are called on the thread that walks, layer by layer. The inputs of all matrices
- * of a layer are gathered before any of them is changed. */
+/* Callbacks of the caller. All are called on the thread of the walk, layer by layer. The inputs of all matrices of a
+ * layer are gathered before the first of them is changed. */
 typedef struct organ_along_work {
     void *context;
-    /* Bytes that work on a matrix of this tensor takes at most beside its calibration and its weights in FP32: they are
-     * kept free for it. Called in organ_along_open, once the forward pass is open. */
+    /* Returns an upper bound of the bytes for work on a matrix of this tensor, without its calibration and its FP32
+     * weights; the walk reserves them. Called in organ_along_open, once the forward pass is open. */
     uint64_t (*memory)(void *context, const organ_along_text *along, const organ_tensor *tensor);
-    /* Whether an earlier run has done this target: its matrices are then given to `restore`, and where all of a layer
-     * are done, nothing is gathered for it. NULL: none is. */
+    /* Returns true if an earlier run has finished this target. Its matrices are then passed to `restore`; if all
+     * targets of a layer are finished, no inputs are gathered for it. NULL: no target is finished. */
     bool (*done)(void *context, size_t target);
-    /* Makes `weights` (of the donor when it is called) what the earlier run has made of them. NULL without
-     * `done`. */
+    /* Replaces `weights`, the donor's on entry, by the result of the earlier run. NULL without `done`. */
     organ_status (*restore)(void *context, const organ_along_matrix *matrix, float *weights, organ_error *error);
     /* Changes a matrix in place: rows x cols, row-major, rows in the order of the forward pass
-     * (organ_along_turned_rows). The layer then holds them rounded to the type of the donor. With ORGAN_ALONG_DONOR
-     * what is left in `weights` is dropped; who writes into matrix->layer->loaded puts the donor's values back. */
+     * (organ_along_turned_rows). The layer then contains the weights rounded to the donor's type. With
+     * ORGAN_ALONG_DONOR `weights` is discarded, and a caller that writes to matrix->layer->loaded must restore the
+     * donor's values. */
     organ_status (*change)(void *context, const organ_along_matrix *matrix, float *weights, organ_error *error);
-    /* Matrices that see the same inputs follow one another: what is computed of their calibration serves all of them.
-     * Else the order is that of targets and matrices. */
+    /* Change matrices with the same inputs consecutively, so that results cached for their calibration serve all of
+     * them. Else the order is that of targets and matrices. */
     bool grouped;
-    /* Among ranks the matrices of a layer are shared: `change` is called for those of this rank, and the layer then has
-     * all as they were made, on every rank. Targets for which this is the same go to one rank; NULL: each is for
-     * itself. With ORGAN_ALONG_DONOR nothing is carried to the other ranks. */
+    /* Ranks share the matrices of a layer: `change` is called for those of this rank, and then every rank gets all
+     * changed matrices. Targets with the same return value are assigned to one rank; NULL: each target is assigned
+     * separately. With ORGAN_ALONG_DONOR ranks do not exchange matrices. */
     size_t (*together)(void *context, size_t target);
     bool alike; /* every rank changes all matrices */
-    /* For one who changes down projections of experts, with ORGAN_ALONG_CHANGED and `alike`: their inputs come times
-     * the weights that the tokens take the experts' outputs by. Their moments are always whole: where the memory does
-     * not hold those of a layer at the same time, the layer is run several times, for some of them each. `memory`
-     * counts those of one. An expert that no token was routed to is given to `change` with calibration NULL. */
+    /* For changes of experts' down projections, with ORGAN_ALONG_CHANGED and `alike`: their inputs are multiplied by
+     * the router weights of the tokens. Their moments are always whole; if the moments of a layer exceed the memory,
+     * the layer runs several times, each time for some of them. `memory` includes those of one. An expert without
+     * routed tokens is passed to `change` with calibration NULL. */
     bool mixtures;
-    bool rows;    /* `change` can share the rows of a matrix: where one has more to it than an even share of the layer,
-                     ranks do so */
-    bool crossed; /* `change` and `restore` reach the file by organ_along_strips, so that the file may have matrices as
-                     in_features x out_features; false: such targets are refused */
-    /* Before the first and after the last matrix of a layer that has targets. NULL: nothing. */
+    bool rows;    /* `change` can share the rows of a matrix among ranks: done for matrices that need more work than an
+                   * even share of the layer */
+    bool crossed; /* `change` and `restore` access the file through organ_along_strips, so the file may have matrices as
+                   * in_features x out_features; false: such targets are rejected */
+    /* Called before the first and after the last matrix of a layer with targets. May be NULL. */
     organ_status (*enter)(void *context, const organ_along_layer *layer, organ_error *error);
     organ_status (*leave)(void *context, const organ_along_layer *layer, organ_error *error);
-    /* For work on layers as a whole, with ORGAN_ALONG_DONOR or with `compare`: `enter` and `leave` are called for every
-     * layer, targets or none, the latter once all ranks have come so far. `heard` once a chunk of this rank's windows
-     * (organ_along_chunks_of) has gone through it. */
+    /* For work on whole layers, with ORGAN_ALONG_DONOR or with `compare`: calls `enter` and `leave` for every layer,
+     * with or without targets, and `leave` only after all ranks have finished the layer. `heard` is called after a
+     * chunk of this rank's windows (organ_along_chunks_of) has passed through the layer. */
     bool every;
     organ_status (*heard)(void *context, const organ_along_layer *layer, size_t chunk, organ_error *error);
-    /* With `every` and ORGAN_ALONG_BOTH, before `leave` changes the layer: a chunk of this rank's windows, with its
-     * states in the donor, which this carries through the layer as the donor has it, and a copy of those behind what is
-     * changed, for any use. By all ranks at the same time, also after an error, which is then that of all; a rank that
-     * has no chunk left has windows->count 0. */
+    /* With `every` and ORGAN_ALONG_BOTH, before `leave` changes the layer: gets a chunk of this rank's windows. `donor`
+     * has its states in the donor, which the callback must pass through the donor's layer; `changed` is a scratch copy
+     * of its states in the changed model. All ranks call it at the same time, also after an error, which every rank
+     * then returns; a rank without a further chunk gets windows->count 0. */
     organ_status (*compare)(void *context, const organ_along_layer *layer, const organ_windows *windows, size_t chunk,
                             float *donor, float *changed, organ_error *error);
-    /* Bytes that this takes at least, with --scratch or without. NULL: none. */
+    /* Returns the least bytes that `compare` needs, with --scratch or without. May be NULL. */
     uint64_t (*beside)(void *context, const organ_along_text *along, bool scratch);
 } organ_along_work;
 
-/* ORGAN_USAGE unless samples are within ORGAN_SAMPLES and a context within ORGAN_CONTEXTS. */
+/* Returns ORGAN_USAGE unless samples are within ORGAN_SAMPLES and a context within ORGAN_CONTEXTS. */
 organ_status organ_along_check(unsigned samples, unsigned context, organ_error *error);
 
-/* Reads the text, cuts its windows, opens tokenizer and forward pass and takes the hidden states; without `work`
- * (targets may be NULL then) none are taken, and nothing can be run: for a caller that runs the windows through the
- * model itself. All arguments must outlive *along. The caller closes *along also after an error; it may be NULL then.
- * If the text has too few tokens for options->samples windows and options->reserve further tokens, organ_along_open
- * lowers options->samples and prints a note. ORGAN_USAGE if not even options->least windows fit, and if --memory does
- * not hold hidden states, a layer and the work on a matrix, with the least amount that is enough in the message.
- * ORGAN_IO if the scratch directory has no room for hidden states or no file can be created in it. ORGAN_BAD_INPUT for
- * a text without tokens, a model without tokenizer or an unknown architecture. */
+/* Reads the text, cuts its windows, opens tokenizer and forward pass and allocates the hidden states. Without `work`
+ * (`targets` may be NULL then) no hidden states are allocated and organ_along_run is not allowed: for callers that run
+ * the windows through the model themselves. All arguments must outlive *along. The caller closes *along also after an
+ * error; it may be NULL then. If the text has too few tokens for options->samples windows and options->reserve further
+ * tokens, organ_along_open lowers options->samples and prints a note.
+ *
+ * Returns
+ *   - ORGAN_USAGE if not even options->least windows fit, or if --memory is too small for hidden states, a layer and
+ *     the work on a matrix, with the least sufficient amount in the message;
+ *   - ORGAN_IO if the scratch directory has no room for hidden states or no file can be created in it;
+ *   - ORGAN_BAD_INPUT if the text has no tokens, the model has no tokenizer or its architecture is unknown. */
 organ_status organ_along_open(organ_along_options *options, const organ_model *model, const organ_targets *targets,
                               const organ_along_work *work, const organ_engine *engine, const organ_progress *progress,
                               organ_along_text **along, organ_error *error);
 void organ_along_close(organ_along_text *along); /* NULL is allowed */
 
-/* Runs all layers up to the last one with a target, once, and frees the hidden states. An error that a function of the
- * caller returns ends the walk; organ_along_run returns that error. ORGAN_USAGE for a target that belongs to no layer
- * or is not a linear layer of the forward pass; ORGAN_INTERRUPTED. */
+/* Runs all layers up to the last one with a target, once, and frees the hidden states. If a callback returns an error,
+ * the walk ends and returns it. Returns ORGAN_USAGE if a target belongs to no layer or is not a linear layer of the
+ * forward pass; ORGAN_INTERRUPTED. */
 organ_status organ_along_run(organ_along_text *along, organ_error *error);
 
-/* ---- what of the text calibrates nothing ---- */
+/* ---- tokens outside the calibration windows ---- */
 
-/* Windows between those of the walk, of one length: theirs, or the shortest stretch between two of them where that is
- * less. */
+/* Windows of equal length between the windows of the walk. The length is that of the walk's windows, or the shortest
+ * gap between two of them if that is less. */
 typedef struct organ_along_rest {
     uint32_t *tokens;
     size_t *begin;
@@ -164,20 +167,20 @@ typedef struct organ_along_rest {
     size_t length;
 } organ_along_rest;
 
-/* At least `wanted` tokens, and less than a window more, evenly spread over what the windows of the walk leave.
- * ORGAN_USAGE where that is fewer, or in stretches of fewer than ORGAN_ALONG_LEAST_REST tokens; `option` is what asked
- * for so many. To be released whatever it returns. */
+/* Cuts at least `wanted` tokens, and less than a window more, evenly spread over the gaps. Returns ORGAN_USAGE, naming
+ * `option`, if the gaps have fewer tokens or are shorter than ORGAN_ALONG_LEAST_REST. The caller releases *rest in any
+ * case. */
 #define ORGAN_ALONG_LEAST_REST ((size_t)16)
 organ_status organ_along_rest_cut(const organ_along_text *along, size_t wanted, const char *option,
                                   organ_along_rest *rest, organ_error *error);
 void organ_along_rest_release(organ_along_rest *rest);
 
-/* ---- what is known ---- */
+/* ---- facts ---- */
 
 /* Bytes of memory that the hidden states of such a walk take, for a caller that shares the rest. */
 uint64_t organ_along_memory(const organ_along_options *options, const organ_forward *forward);
 
-/* What is known once it is open. */
+/* Facts of an open walk. */
 typedef struct organ_along_facts {
     char digest[17]; /* XXH3 of the text */
     size_t bytes, tokens;
@@ -187,11 +190,12 @@ typedef struct organ_along_facts {
 } organ_along_facts;
 const organ_along_facts *organ_along_describe(const organ_along_text *along);
 
-/* How the windows are dealt to chunks and these to ranks. */
+/* Returns how windows are assigned to chunks and chunks to ranks. */
 const organ_along_chunks *organ_along_chunks_of(const organ_along_text *along);
-/* Bytes of --memory that the walk leaves beside what the work asked for, whatever the number of threads. */
+/* Bytes of --memory that remain after the walk and the memory of the callbacks, independent of the number of
+ * threads. */
 uint64_t organ_along_spare(const organ_along_text *along);
-/* The least --memory that is enough for this walk. */
+/* The least sufficient --memory for this walk. */
 uint64_t organ_along_enough(const organ_along_text *along);
 /* An upper bound of the --memory with which all second moments are whole matrices; more memory does not change the
  * result. */
@@ -199,14 +203,14 @@ uint64_t organ_along_good(const organ_along_text *along);
 /* Adds the memory of this walk, its forward passes, its sums of second moments and the work on each matrix to a plan.
  * Matrices whose second moments do not fit the memory of a layer together are counted with blocks. */
 void organ_along_foresee(const organ_along_text *along, const organ_plan_solve *solve, organ_plan *plan);
-/* Operations of a token in a layer, in windows of `context` tokens. */
+/* Operations per token in a layer, for windows of `context` tokens. */
 double organ_along_token_products(const organ_forward *forward, const organ_model *model, int32_t layer,
                                   size_t context);
 
 /* "calibration" of a document: text, tokenizer, windows; `streams` in words. NULL without memory. */
 json_t *organ_along_json(const organ_along_text *along, const char *streams);
 
-/* ---- rows as the file has them ---- */
+/* ---- rows in file order ---- */
 
 /* Like organ_tensor_matrices, with rows and cols as in a loaded layer: out_features x in_features, also if the file has
  * them the other way round (organ_forward_is_crossed). */
@@ -226,41 +230,40 @@ typedef const json_t *organ_along_fallback_row(const void *context, size_t k, co
  * [{"layer", "experts": [numbers]}], "names": ["layer 2: 5, 7"]}. NULL if there are none, or without memory. */
 json_t *organ_along_fallback_json(organ_along_fallback_row *row, const void *context, size_t count);
 
-/* Rows of a head where the file has them in another order than the forward pass: Q and K of GGUF files of the llama
- * kind. 0: the same. */
+/* Rows of a head if the file stores rows of this tensor in another order than the forward pass (Q and K in GGUF files
+ * of the llama kind). 0: the same order. */
 uint64_t organ_along_turned_rows(const organ_along_text *along, const organ_tensor *tensor);
-/* Puts `count` rows, a whole number of heads, from the order of the forward pass into that of the file, or back.
- * Nothing where they agree.
- */
+/* Reorders `count` rows, a whole number of heads, from the order of the forward pass to that of the file, or back. Does
+ * nothing if the orders are equal. */
 organ_status organ_along_turn(const organ_along_text *along, const organ_tensor *tensor, float *weights, uint64_t count,
                               bool to_file, organ_error *error);
 
-/* Rows of a matrix that are stored together: at most 4 MiB, or what must be. */
+/* Rows of a matrix that are stored together: at most 4 MiB, or the least group of rows that must stay together. */
 typedef struct organ_along_strip {
     const organ_tensor *tensor;
     uint64_t matrix, first, rows;
-    size_t count, bytes;  /* weights, and what they take in the file, */
-    uint64_t at;          /* from that byte of the tensor on */
-    float *weights;       /* of its first row on, in the order of the forward pass */
-    void *donor, *stored; /* room for its bytes in the file before and after; `stored` begins a page */
+    size_t count, bytes;  /* number of weights, and their bytes in the file */
+    uint64_t at;          /* offset in the tensor */
+    float *weights;       /* weights from row `first` on, in the order of the forward pass */
+    void *donor, *stored; /* buffers for the bytes in the file before and after the change; `stored` is page-aligned */
 } organ_along_strip;
 
-/* Bytes of the room of a strip of that tensor. */
+/* Bytes of the buffers of a strip of that tensor. */
 uint64_t organ_along_strip_memory(const organ_along_text *along, const organ_tensor *tensor);
-/* Calls `each` with the strips of a matrix, from the first row on. `weights` are rows of a loaded layer. If the file
- * has the matrix the other way round, the strips are of a transposed copy, which is transposed back into `weights`. */
+/* Calls `each` for the strips of a matrix, in order. `weights` are rows of a loaded layer. If the file has the matrix
+ * transposed, strips belong to a transposed copy, which is transposed back into `weights`. */
 organ_status organ_along_strips(const organ_along_text *along, const organ_tensor *tensor, uint64_t matrix,
                                 float *weights, void *context,
                                 organ_status (*each)(void *context, const organ_along_strip *strip, organ_error *error),
                                 organ_error *error);
-/* Rounds the weights of a strip to the type of the tensor: strip->stored, in the order of the file, and the weights
- * themselves. ORGAN_BAD_INPUT for one beyond the range of the type. */
+/* Rounds the weights of a strip to the type of the tensor: writes strip->stored in the order of the file, and updates
+ * the weights. Returns ORGAN_BAD_INPUT if a weight is beyond the range of the type. */
 organ_status organ_along_round(const organ_along_text *along, const organ_along_strip *strip, organ_error *error);
-/* The weights of a strip from strip->stored. */
+/* Reads the weights of a strip from strip->stored. */
 organ_status organ_along_widen(const organ_along_text *along, const organ_along_strip *strip, organ_error *error);
 
-/* Room for bytes that are written, on a page: where a write is cut into pieces then depends on nothing but its place.
- * To be freed; NULL without memory. */
+/* Allocates a page-aligned buffer for file output, so that the division of a write depends only on its offset. The
+ * caller frees it; NULL if memory cannot be allocated. */
 void *organ_along_room(size_t bytes);
 
 #endif

@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: MIT
- * Which experts were calibrated on all tokens of their layer, for documents. */
+ * The experts that were calibrated on all tokens of their layer, for documents. */
 #include "orchestrator/report/text/members.h"
 #include "orchestrator/surgery/along_text/along_text.h"
 #include "orchestrator/surgery/along_text/job.h"

@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: MIT
- * Ranks hear each other's chunks: while one runs its chunk it keeps what its taps are told, and then all hear that of
- * all, in the order of the chunks. So each hears what one process would. */
+ * Exchange of inputs between ranks. While a rank runs its chunk it records the calls of its taps; then every rank
+ * gathers the inputs of all ranks, in the order of the chunks, as a single process would. */
 #include "orchestrator/ranks/ranks.h"
 #include "orchestrator/surgery/along_text/job.h"
 
@@ -76,7 +76,7 @@ static void forget_calls(organ_along_record *r)
     r->count = 0;
 }
 
-/* ---- what all hear ---- */
+/* ---- exchange ---- */
 
 organ_tap organ_along_tap(hearing_gathering *g, bool donor)
 {
@@ -94,7 +94,7 @@ static void hear_call(hearing_gathering *g, const call *c, const float *inputs, 
                                                            inputs, error);
 }
 
-/* All go through all calls, even who has a fault: the others wait for the bytes. */
+/* All ranks take part in all broadcasts, also after an error, because the others wait for the bytes. */
 static void hear_rank(hearing_gathering *g, size_t rank, const call *calls, size_t count, organ_error *error)
 {
     organ_ranks *const ranks = g->along->engine->ranks;

@@ -20,11 +20,11 @@ struct organ_along_text {
     uint32_t *tokens; /* samples x context */
     size_t *begin;    /* of the windows, samples + 1 */
     organ_along_chunks chunks;
-    organ_along_states *states;       /* of the stream that sees what is changed, or of the only one */
-    organ_along_states *donor_states; /* of the donor beside it; or NULL */
+    organ_along_states *states;       /* hidden states of the changed model, or of the only stream */
+    organ_along_states *donor_states; /* hidden states of the donor, with two streams; else NULL */
     float *levels;                    /* of the input noise, for all calibrations */
-    uint64_t text_memory;             /* that the text and its tokens took */
-    uint64_t moments_memory;          /* that the calibrations of a layer may take together */
+    uint64_t text_memory;             /* bytes of the text and its tokens */
+    uint64_t moments_memory;          /* bytes that the calibrations of a layer may use together */
 };
 
 /* Returns whether at least `tokens` tokens lie between the windows, for organ_along_rest_cut. */
@@ -33,9 +33,9 @@ bool organ_along_rest_has(const organ_along_text *along, size_t tokens);
 /* The token of the text that a window of the walk begins with. */
 size_t organ_along_window_at(const organ_along_text *along, size_t window);
 
-/* Matrices that see the same inputs (Q, K and V; gate and up) have one calibration. */
+/* Matrices with the same inputs (Q, K and V; gate and up) share a calibration. */
 typedef struct organ_along_group {
-    size_t leader; /* the unit that is listened to */
+    size_t leader; /* the unit whose inputs are gathered */
     size_t features;
     bool alone;          /* calibrated with its leader's weights: no other unit may join */
     organ_engine engine; /* its memory says whether the moments are one block */
@@ -51,27 +51,27 @@ typedef struct organ_along_unit {
     size_t group;   /* SIZE_MAX: none yet */
     bool expert;    /* the streams may route other tokens to it: one stream */
     bool whole;     /* there is memory for its second moments as one block */
-    bool done;      /* by an earlier run */
+    bool done;      /* finished by an earlier run */
     bool fallback;  /* an expert with too few routed tokens: it is calibrated on all tokens of the layer */
     size_t pass;    /* the run of the layer in which its inputs are gathered */
-    uint32_t owner; /* else the rank that changes it, or, where all ranks change it together, */
-    bool common;    /* puts it into the output */
+    uint32_t owner; /* the rank that changes the unit */
+    bool common;    /* all ranks change it together, and `owner` writes it to the output */
 } organ_along_unit;
 
-/* What a tap was told, for other ranks. */
+/* A call of a tap, for other ranks. */
 typedef struct organ_along_call {
     size_t unit, first, tokens, features;
-    bool donor, same; /* same: the inputs of the call before */
-    uint64_t bytes;   /* of the inputs, that travel */
+    bool donor, same; /* `same`: the inputs are those of the call before */
+    uint64_t bytes;   /* bytes of inputs that are sent */
 } organ_along_call;
 
-/* What this rank was told of its chunk. */
+/* The tap calls for this rank's chunk. */
 typedef struct organ_along_record {
     organ_along_call *calls;
-    float **inputs; /* of each */
+    float **inputs; /* inputs of each call */
     size_t count, room;
-    const float *last_input; /* as the forward pass had it */
-    float *others;           /* room for the inputs of a call of another rank */
+    const float *last_input; /* address in the forward pass */
+    float *others;           /* buffer for the inputs of another rank's call */
 } organ_along_record;
 
 /* The matrices of a layer while their inputs are gathered. */
@@ -83,21 +83,21 @@ typedef struct organ_along_gathering {
     size_t unit_count;
     organ_along_group *groups; /* room for one per unit */
     size_t group_count;
-    size_t pass, passes;     /* the one that is gathered; how many there are */
-    uint64_t spare;          /* bytes for second moments that nothing takes */
+    size_t pass, passes;     /* the current pass, and the number of passes */
+    uint64_t spare;          /* unused bytes for second moments */
     bool again;              /* only units with `fallback` are gathered */
-    size_t last;             /* unit that was told last in this run, SIZE_MAX: none */
-    const float *last_input; /* and its inputs */
+    size_t last;             /* unit of the last call in this run, SIZE_MAX: none */
+    const float *last_input; /* inputs of that call */
     organ_along_record record;
 } organ_along_gathering;
 
-/* Lists the units of the layer. To be closed whatever it returns. */
+/* Lists the units of the layer. The caller closes *gathering in any case. */
 organ_status organ_along_gathering_open(const organ_along_text *along, organ_layer *loaded, int32_t layer,
                                         organ_along_gathering *gathering, organ_error *error);
 void organ_along_gathering_close(organ_along_gathering *gathering);
-/* What was heard in a pass is of no use any more: the next one. */
+/* Begins the next pass; inputs of the last pass are not compared with later ones. */
 void organ_along_gathering_next(organ_along_gathering *gathering);
-/* Hears a chunk: for taps of organ_layer_run in the stream that is changed, and after it, of the same chunk, in the
+/* Taps for organ_layer_run that gather the inputs of a chunk: first in the changed stream, then the same chunk in the
  * donor. A new chunk begins with organ_along_hear_again. */
 void organ_along_hear_again(organ_along_gathering *gathering);
 organ_status organ_along_hear(void *gathering, const char *tensor, size_t first, size_t tokens, size_t features,
@@ -106,14 +106,15 @@ organ_status organ_along_hear_donor(void *gathering, const char *tensor, size_t 
                                     const float *inputs, organ_error *error);
 size_t organ_along_unit_named(const organ_along_gathering *gathering,
                               const char *name); /* SIZE_MAX: none in this pass */
-/* Both in the attention or both in the feed-forward, whose inputs may come in the same memory. */
+/* Returns true if both units are in the attention or both in the feed-forward; only these can share an input buffer. */
 bool organ_along_same_place(const organ_along_gathering *gathering, const organ_along_unit *a,
                             const organ_along_unit *b);
 
-/* The tap for a stream: it hears, or among ranks it keeps what it is told until organ_along_hear_all. */
+/* Returns the tap for a stream. It gathers inputs at once, or, with several ranks, records them until
+ * organ_along_hear_all. */
 organ_tap organ_along_tap(organ_along_gathering *gathering, bool donor);
-/* All ranks have run their chunk of those that follow one another, or have none left: all hear them. Also after an
- * error, which is then that of all. Nothing without ranks. */
+/* Exchanges recorded inputs after each rank has run its chunk (or has none left): all ranks gather all of them. Called
+ * also after an error, which every rank then returns. Does nothing without ranks. */
 organ_status organ_along_hear_all(organ_along_gathering *gathering, organ_error *error);
 organ_status organ_along_record_open(organ_along_gathering *gathering, organ_error *error);
 void organ_along_record_close(organ_along_record *record);
@@ -124,13 +125,12 @@ organ_status organ_along_find_unreached(organ_along_gathering *gathering, bool *
 /* Sets *listened to flags that are true for all experts of the layer, which the caller frees; NULL with ORGAN_OK if the
  * layer has no experts. */
 organ_status organ_along_every_expert(const organ_along_gathering *gathering, bool **listened, organ_error *error);
-/* All was heard. */
+/* Finishes the calibrations after the last chunk. */
 organ_status organ_along_gathering_finish(organ_along_gathering *gathering, organ_error *error);
 
-/* Once all was heard: which rank changes which units. The same on all ranks. */
+/* Assigns units to ranks after the inputs were gathered. The result is the same on all ranks. */
 organ_status organ_along_deal(const organ_along_gathering *gathering, organ_error *error);
-/* Once each rank has changed its units, also after an error: all know of the fault of any, or have the layer as it is
- * then. */
+/* Exchanges the changed units of all ranks. Called also after an error, which every rank then returns. */
 organ_status organ_along_exchange(const organ_along_gathering *gathering, const organ_along_layer *layer,
                                   organ_error *error);
 

@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: MIT
- * What of the text lies between the windows of the walk. */
+ * The parts of the text between the windows of the walk. */
 #include "orchestrator/surgery/along_text/job.h"
 #include "orchestrator/surgery/output/text_input.h"
 

@@ -6,10 +6,10 @@
 
 #include "kernels/kernels.h"
 
-#define ORGAN_INPUT_NOISE    0.1           /* sigma, of act_norm */
-#define ORGAN_SALIENCY_BLOCK ((size_t)256) /* features that are worked on together, at most */
+#define ORGAN_INPUT_NOISE    0.1           /* sigma: the noise as a share of act_norm */
+#define ORGAN_SALIENCY_BLOCK ((size_t)256) /* greatest number of features per call */
 
-/* Which noise the inputs of a layer get. */
+/* The noise of a layer's inputs. */
 typedef struct organ_input_noise {
     const float *levels; /* organ_normal_levels() */
     uint64_t seed;

@@ -35,13 +35,13 @@ static size_t chunk_bytes(const organ_along_chunks *chunks, size_t chunk)
     return organ_along_chunk_windows(chunks, chunk) * chunks->window_bytes;
 }
 
-/* How many chunks before this one are held. */
+/* Number of chunks before this one that are stored. */
 static size_t position_of(const organ_along_chunks *chunks, size_t chunk)
 {
     return (chunk - chunks->first) / chunks->step;
 }
 
-/* Where its states begin among those that are held. */
+/* Position of its states among the stored ones. */
 static size_t place(const organ_along_chunks *chunks, size_t chunk)
 {
     return position_of(chunks, chunk) * chunks->together * chunks->window_bytes;

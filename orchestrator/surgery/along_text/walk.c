@@ -1,6 +1,5 @@
 /* SPDX-License-Identifier: MIT
- * Layer by layer: inputs are gathered, the matrices are changed, and the stream goes on through the weights as they are
- * then. */
+ * Layer by layer: gathers inputs, changes the matrices, and computes the hidden states after the changed layer. */
 #include "orchestrator/machine/extent.h"
 #include "orchestrator/ranks/ranks.h"
 #include "orchestrator/surgery/along_text/job.h"
@@ -25,12 +24,12 @@ static organ_status walk_stopped(const organ_along_text *along, int32_t layer, o
                : ORGAN_OK;
 }
 
-/* What is done with every chunk of the text. */
+/* Work for each chunk of the text. */
 typedef struct pass {
     const organ_along_text *along;
     const organ_along_layer *layer;   /* NULL: none is loaded yet */
     organ_along_states *states;       /* of a carry */
-    organ_along_gathering *gathering; /* NULL: nobody hears */
+    organ_along_gathering *gathering; /* NULL: no inputs are gathered */
 } pass;
 
 /* Chunks that follow one another go to ranks that do. */
@@ -151,7 +150,7 @@ static organ_status compare(const organ_along_text *along, const organ_along_lay
     return error->status;
 }
 
-/* What goes into the first layer, of both streams. */
+/* Computes the inputs of the first layer, for both streams. */
 static organ_status embed_chunk(const pass *p, size_t chunk, organ_error *error)
 {
     const organ_along_text *const along = p->along;
@@ -178,7 +177,7 @@ static bool all_done(const organ_along_gathering *g)
     return true;
 }
 
-/* What an earlier run has done each rank reads back. */
+/* Each rank reads the results of an earlier run from the output. */
 static bool walk_is_mine(const organ_along_gathering *g, const organ_along_unit *u)
 {
     if (u->pass != g->pass)
@@ -242,8 +241,8 @@ static bool has_experts(const organ_along_gathering *g)
     return false;
 }
 
-/* Of what an earlier run has done nothing but the weights is needed: they are read back. A donor that is alone goes on
- * in any case. */
+/* Targets whose results exist need no inputs, only their weights: these are read back. With one donor stream the hidden
+ * states continue in any case. */
 static organ_status hear_layer(organ_along_gathering *g, const organ_along_layer *layer, organ_error *error)
 {
     const organ_along_text *const along = g->along;
