@@ -14,7 +14,7 @@
 
 typedef void key_check(organ_findings *findings, const organ_json_key *key, const json_t *value);
 
-/* The beginning of a value as it is written. */
+/* Copies the beginning of a value, as written, for a message. */
 static void shown(const organ_json_key *key, char out[100])
 {
     const size_t length = organ_json_value_end(key->text, key->value, STRICT_BYTES + 1) - key->value;
@@ -37,7 +37,7 @@ static void trusts(organ_findings *findings, const organ_json_key *key, const js
                            "it tells the loader to trust code of the model");
 }
 
-/* peft imports this module; those of transformers are what it is for. */
+/* peft imports this module; modules of transformers are the intended use. */
 static void imports_parent(organ_findings *findings, const organ_json_key *key, const json_t *value)
 {
     const char *const module = json_string_value(value);

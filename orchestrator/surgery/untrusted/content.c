@@ -103,7 +103,7 @@ static bool name_ends(const char *name, const char *end)
     return length > wanted && strcasecmp(name + length - wanted, end) == 0;
 }
 
-/* A length, and an object of JSON behind it, of which there may be as much. */
+/* safetensors: a length, followed by a JSON object, within the size of the file. */
 static bool is_safetensors(const sample *s, uint64_t size)
 {
     const uint64_t length = s->count > 8 ? organ_little_endian(s->bytes, 8) : 0;
@@ -132,7 +132,7 @@ static bool is_text_pickle(const sample *s)
            memchr(s->bytes, '.', s->count);
 }
 
-/* Protocols 2 to 5 begin with their number, after which stands an instruction. */
+/* Protocols 2 to 5 begin with their number, followed by an instruction. */
 static bool is_pickle(const sample *s)
 {
     if (s->count < 3)
@@ -157,7 +157,7 @@ static bool read_end(organ_findings *findings, int fd, uint64_t size, void *byte
     return error.status == ORGAN_OK;
 }
 
-/* Whether the list of a zip archive, which stands at its end, or its first file, has a pickle. */
+/* Returns true if a zip archive contains a pickle, according to its list of files, at its end, or its first entry. */
 static bool zip_has_pickle(organ_findings *findings, const sample *s, int fd, uint64_t size)
 {
     static const char *const marks[] = {".pkl", ".pickle"};
@@ -177,7 +177,7 @@ static bool ends_with_stop(organ_findings *findings, int fd, uint64_t size)
     return size > 0 && read_end(findings, fd, size, &last, 1) && last == '.';
 }
 
-/* What is known by its content. A pickle that is one whole ends with a full stop. */
+/* Adds findings from the content of a file. A complete pickle ends with a full stop. */
 static bool add_by_content(organ_findings *findings, const sample *s, int fd, uint64_t size, bool bare)
 {
     const size_t before = organ_findings_count(findings), least = bare ? 4 : 0;

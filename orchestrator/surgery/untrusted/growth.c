@@ -10,7 +10,7 @@
 #include <stdio.h>
 #include <string.h>
 
-/* What the largest tokenizers that are known stay below by a factor of four and more. */
+/* Limits: at least four times the sizes in the largest known tokenizers. */
 enum {
     WORDS_MOST = 1 << 21,
     MERGES_MOST = 1 << 23,
@@ -136,7 +136,7 @@ static void check_added(organ_findings *findings, const organ_json_text *text, o
     json_decref(list);
 }
 
-/* What the members of an object are, where it is one; members of one name: the last one. */
+/* Finds the members of a value if it is an object; of several members with one name, the last. */
 static void find_members(const organ_json_text *text, organ_json_span object, const char *what,
                          const char *const *names, size_t count, organ_json_span *spans, organ_error *error)
 {
@@ -199,7 +199,7 @@ void organ_growth_check(organ_findings *findings, const char *name, const organ_
         check_tokenizer(findings, text);
     else if (strcasecmp(name, "tokenizer_config.json") == 0)
         organ_json_keys(text, see_decoder, findings);
-    else if (text->length > 0) /* added tokens are numbered from the end of a vocabulary that stands elsewhere */
+    else if (text->length > 0) /* ids of added tokens follow those of a vocabulary in another file */
         check_words(findings, text, "", (organ_json_span){0, text->length},
                     strcasecmp(name, "vocab.json") == 0 ? 0 : WORDS_MOST);
 }
@@ -211,7 +211,7 @@ static bool is_byte_token(const char *text, uint64_t length)
     return length == 6 && strncmp(text, "<0x", 3) == 0 && text[5] == '>';
 }
 
-/* A token of bytes: loaders take what stands after "<0x" for a number from 0 to 255. */
+/* Checks a byte token: loaders parse the text after "<0x" as a number from 0 to 255. */
 static void check_gguf_token(organ_findings *findings, uint64_t index, const char *text, uint64_t length, bool byte)
 {
     const bool named = is_byte_token(text, length),
@@ -239,7 +239,8 @@ static void check_gguf_tokens(organ_findings *findings, const organ_gguf *gguf, 
     }
 }
 
-/* Lists beside that of the tokens: readers go along them by its length and with the size of these types. */
+/* Checks a list with one entry per token: readers index it by the number of tokens and assume the size of these
+ * types. */
 static void check_gguf_list(organ_findings *findings, const organ_gguf *gguf, const char *key, bool real,
                             uint64_t tokens)
 {

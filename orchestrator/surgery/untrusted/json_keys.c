@@ -7,10 +7,10 @@
 #include <stdlib.h>
 #include <string.h>
 
-/* Of a name, with its NUL. */
+/* room for a name, with its NUL */
 enum { NAME_ROOM = 65 };
 
-/* Behind the string that begins at `at`; the end of the text where it does not end. */
+/* The offset after the string that begins at `at`; the end of the text if the string does not end. */
 static size_t string_end(const organ_json_text *text, size_t at)
 {
     for (at++; at < text->length && text->bytes[at] != '"'; at++)
@@ -68,7 +68,7 @@ static void path_of(const json_keys_walk *w, char path[400])
     }
 }
 
-/* The name of a member as it is meant, in `name`. False for one that is longer, or is none. */
+/* Decodes the escapes of a member's name to `name`. Returns false if the name is too long or malformed. */
 static bool json_keys_read_name(const organ_json_text *text, organ_json_span span, char name[NAME_ROOM])
 {
     const size_t length = span.end - span.begin;

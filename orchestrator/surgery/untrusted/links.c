@@ -85,7 +85,7 @@ typedef struct climb {
     int folders[DEEPEST + 1];    /* from the base on */
     size_t lengths[DEEPEST + 1]; /* of the path of each */
     unsigned depth, links;
-    char rest[PATH_MAX]; /* what is left to follow, from the innermost directory */
+    char rest[PATH_MAX]; /* remaining path to follow, relative to the innermost directory */
     char word[NAME_MAX + 1];
 } climb;
 

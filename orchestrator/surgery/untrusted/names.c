@@ -62,7 +62,8 @@ static const struct {
     {0x13D4, 'w'}, {0x13D5, 's'}, {0x13D9, 'v'}, {0x13DA, 's'}, {0x13DE, 'l'}, {0x13DF, 'c'}, {0x13E2, 'p'},
     {0x13E6, 'k'}, {0x13E7, 'd'}, {0x13F3, 'g'}, {0x13F4, 'b'}};
 
-/* Nothing to see, beside what no message shows (organ_utf8_hidden): joiners, fillers, variation selectors, tags. */
+/* Invisible characters in addition to those that messages omit (organ_utf8_hidden): joiners, fillers, variation
+ * selectors, tags. */
 static const struct {
     uint32_t first, last;
 } invisible[] = {{0x00AD, 0x00AD}, {0x034F, 0x034F},   {0x115F, 0x1160},   {0x17B4, 0x17B5},
@@ -100,9 +101,9 @@ static char like(int32_t code)
     return 0;
 }
 
-/* What a reader sees: compatibility forms and case folded, lookalikes replaced, marks taken away where `bare`. In
- * ASCII, or NULL where there is another letter in it, or no memory. *foreign is the first letter that is not what it
- * looks like, 0: none. To be freed. */
+/* Reduces a name to its appearance in ASCII: compatibility forms and case folded, lookalikes replaced, marks removed
+ * if `bare`. Returns NULL if another letter remains, or without memory. *foreign is the first lookalike letter, 0:
+ * none. The caller frees the result. */
 static char *seen_as(const char *name, bool bare, int32_t *foreign)
 {
     utf8proc_uint8_t *folded = NULL;
@@ -154,8 +155,8 @@ static void fold_ascii(char *text)
     *to = 0;
 }
 
-/* Whether the name is drawn like one that every model has: *of is that one, else unchanged; *foreign a letter beyond
- * ASCII. The same letters in another case are that name itself. */
+/* Returns true if the name resembles a standard name of a model's file: *of becomes that name, otherwise unchanged;
+ * *foreign a letter outside of ASCII. A name that differs in case only counts as the standard name itself. */
 static bool looks_known(const char *name, const char **of, int32_t *foreign)
 {
     int32_t none;
@@ -183,7 +184,7 @@ static bool is_ascii(const char *text)
     return *text == 0;
 }
 
-/* Letters of another script among Latin ones; a name that is written in one script alone is what it looks like. */
+/* Finds letters of another script among Latin ones; a name in a single script is not misleading. */
 static void check_scripts(organ_findings *findings, const char *name)
 {
     int32_t foreign;

@@ -7,7 +7,7 @@
 
 enum { LONGEST = 65536, DEPTH = 256, COUNT_MOST = 1000, MANY = 10 };
 
-/* How often what stands before may be there. */
+/* The number of repetitions of the preceding item. */
 typedef struct quantifier {
     size_t length; /* in the pattern; 0: there is none */
     unsigned long most;

@@ -25,7 +25,7 @@ typedef enum trick {
     TRICKS
 } trick;
 
-/* What is said of each; %s is the word. */
+/* The message for each kind; %s is the word. */
 static const char *const tricks[TRICKS] = {
     [TRICK_DUNDER] = "it reaches for '%s', which leads to the interpreter",
     [TRICK_PIECE] = "the text '%s' is a piece of such a name as '__class__'",
@@ -86,7 +86,7 @@ typedef struct template_scan {
     size_t at, end, line;
     bool seen[TRICKS];
     template_token last[HISTORY]; /* the newest first */
-    char joined[TAG_ROOM];        /* all texts of the tag one after the other */
+    char joined[TAG_ROOM];        /* all texts of the tag, concatenated */
     size_t joined_length;
     bool in_range, has_dict, is_raw;
     size_t open; /* brackets of the tag */
@@ -184,8 +184,8 @@ static long digits_of(const char *text, size_t left, size_t count, int base)
     return end == digits + count && isxdigit((unsigned char)*digits) ? value : -1;
 }
 
-/* What an escape in a string of Python stands for, and how many characters it takes. What is beyond ASCII is of no use
- * to a name. */
+/* Decodes an escape in a Python string; *taken is its length in characters. Characters outside of ASCII do not occur
+ * in the names searched for. */
 static char unescape(const char *text, size_t left, size_t *taken)
 {
     static const struct {
@@ -348,7 +348,7 @@ static void take_tag(template_scan *s, const char *end)
     template_check_text(s, s->joined);
 }
 
-/* What stands in a comment, or between tags, is shown or passed over, not run. */
+/* Skips a comment, or text between tags, which is never executed. */
 static void take_rest(template_scan *s, const char *end)
 {
     while (s->at < s->end && !(end ? comes(s, end) : comes(s, "{{") || comes(s, "{%") || comes(s, "{#")))
@@ -356,7 +356,7 @@ static void take_rest(template_scan *s, const char *end)
     s->at += end && s->at < s->end ? 2 : 0;
 }
 
-/* What follows {% raw %} is no code up to its end, whatever it looks like. */
+/* Skips the text after {% raw %} up to its end tag: it is not code. */
 static void take_raw(template_scan *s)
 {
     while (s->at < s->end && !comes(s, "endraw"))

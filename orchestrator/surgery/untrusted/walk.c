@@ -27,7 +27,8 @@
 #include <sys/stat.h>
 #include <unistd.h>
 
-/* Configurations are small, tokenizers and indexes are not; what is larger is no text that a loader reads. */
+/* Configurations are small, tokenizers and indexes are larger; a file above this size is not a text that loaders
+ * read. */
 #define TEXT_BYTES ((size_t)256 << 20)
 
 enum { DEPTH_MOST = 32, ENTRIES_MOST = 100000 };
@@ -42,7 +43,7 @@ typedef struct tree {
     bool apart; /* a model taken apart: its headers are kept without data, its index without shards */
 } tree;
 
-/* What the system refused; where the system itself has failed nothing is said of the file. */
+/* Adds a failed system call; an error of the system itself becomes the failure of the report instead. */
 static void add_refusal(const tree *t, organ_finding_kind kind, const char *what)
 {
     const int number = errno;
@@ -133,8 +134,8 @@ static bool walk_is_within(const char *path, const char *folder)
     return strncmp(path, folder, length) == 0 && (path[length] == '/' || path[length] == 0);
 }
 
-/* The files of a snapshot in the cache of Hugging Face are links to its blobs: the name is that of the link, the bytes
- * are the blob's. Files that other links lead to within the download are looked at by themselves. */
+/* The files of a snapshot in the Hugging Face cache are links to its blobs: the check uses the name of the link and
+ * the bytes of the blob. Targets of other links within the download are checked when the walk reaches them. */
 static void check_target(tree *t, const char *text, const char *name, organ_link_end end,
                          const organ_link_target *target)
 {

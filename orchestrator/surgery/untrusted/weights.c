@@ -14,7 +14,7 @@
 #include <string.h>
 #include <unistd.h>
 
-/* What organ writes at most; files have 32. */
+/* the largest alignment that organ writes; files have 32 */
 enum { ALIGNMENT_MOST = 1 << 24 };
 
 static void weights_take_fault(void *context, const char *message)
