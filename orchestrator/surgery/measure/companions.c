@@ -13,7 +13,7 @@
 #include <string.h>
 #include <unistd.h>
 
-/* Enters the module of every tensor that is no companion, with its shard; modules live in `arena`. */
+/* Enters the module of every tensor that is no companion with its shard; names of modules are in `arena`. */
 static organ_status enter_codes(const organ_companions *c, organ_name_table *modules, organ_arena *arena,
                                 organ_error *error)
 {
@@ -81,7 +81,7 @@ char *organ_companions_path(const organ_companions *c, size_t file)
     return organ_format("%s-%zu.safetensors", c->stem, file + 1);
 }
 
-/* Onto the disk, and under its name once it is whole. */
+/* Flushes the file to disk, then renames it. */
 static organ_status settle_file(const char *temporary, const char *path, const char *folder, organ_error *error)
 {
     const int file = organ_open(temporary, O_RDONLY, 0), directory = organ_open(folder, O_RDONLY | O_DIRECTORY, 0);

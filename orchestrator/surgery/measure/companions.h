@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: MIT
- * Shards of a packed model that go one by one: scales may lie in another shard than the codes they belong to. Such
- * companions are kept in a small file when their shard goes, until the codes are measured. */
+ * Companions of packed weights whose shards are measured one by one: scales may be in another shard than their
+ * codes. Before a shard is deleted, such companions are saved in a small file until the codes are measured. */
 #ifndef ORGAN_MEASURE_COMPANIONS_H
 #define ORGAN_MEASURE_COMPANIONS_H
 
@@ -12,39 +12,39 @@
 
 typedef struct organ_companions {
     const organ_shards *index;
-    const char *stem; /* of the paths of the files that keep them */
-    size_t *codes_in; /* per entry of the index: of a companion the shard of its codes, where that is another one; else
-                         ORGAN_AT_HOME */
-    size_t apart;     /* how many are so */
+    const char *stem; /* common beginning of the paths of the saved files */
+    size_t *codes_in; /* per entry of the index: the shard of a companion's codes if it is another shard; else
+                       * ORGAN_AT_HOME */
+    size_t apart;     /* number of companions in another shard than their codes */
 } organ_companions;
 
-/* Of an index without entries nothing is apart. index and stem must outlive it; the caller frees it also after an
- * error. */
+/* Finds the companions that are in another shard than their codes; an index without entries has none. `index` and
+ * `stem` must outlive the result, which the caller frees even after an error. */
 organ_status organ_companions_find(const organ_shards *index, const char *stem, organ_companions *companions,
                                    organ_error *error);
 void organ_companions_free(organ_companions *companions);
 
-/* Where a tensor of the index has its codes, ORGAN_AT_HOME also for one that is not in it. */
+/* Returns the shard of a tensor's codes if it is another shard; ORGAN_AT_HOME otherwise, and for tensors that are not
+ * in the index. */
 size_t organ_companions_codes_in(const organ_companions *companions, const char *tensor);
 
-/* The path of the file that keeps companions of shard `file`, to be freed; NULL without memory. */
+/* Returns the path of the file with saved companions of shard `file`. The caller frees it; NULL if out of memory. */
 char *organ_companions_path(const organ_companions *companions, size_t file);
 
-/* Keeps the companions in shard `file`, open as `shard`, whose codes are in shards that `wanted` says yes to: on the
- * disk when it returns.
- */
+/* Saves the companions in shard `file`, open as `shard`, whose codes are in shards for which `wanted` returns true.
+ * The file is on the disk when the function returns. */
 organ_status organ_companions_keep(const organ_companions *companions, size_t file, const organ_model *shard,
                                    bool (*wanted)(void *context, size_t codes), void *context, const organ_stop *stop,
                                    organ_error *error);
 
-/* Of each shard that has companions of codes in shard `file` the first such tensor: calls `each` for it until that
- * returns an error. */
+/* Calls `each` with the first companion in every other shard that has companions of codes in shard `file`, until
+ * `each` returns an error. */
 organ_status organ_companions_needed(const organ_companions *companions, size_t file,
                                      organ_status (*each)(void *context, size_t from, const char *tensor,
                                                           organ_error *error),
                                      void *context, organ_error *error);
 
-/* Removes all files. */
+/* Removes all saved files. */
 void organ_companions_forget(const organ_companions *companions);
 
 #endif

@@ -1,5 +1,6 @@
 /* SPDX-License-Identifier: MIT
- * organ.measure/1: what was measured, tensor by tensor and folded. A number that does not exist is null. */
+ * Makes documents of schema organ.measure/1: results per tensor and summarised. A number that does not exist is
+ * null. */
 #include "orchestrator/surgery/measure/document.h"
 
 #include "orchestrator/machine/extent.h"
@@ -12,7 +13,7 @@
 #include <stdlib.h>
 #include <string.h>
 
-/* Tensors that are told together. */
+/* Sums over several tensors. */
 typedef struct fold {
     uint64_t tensors, elements;          /* all of them */
     uint64_t with_theta, theta_elements; /* those with a theta */
@@ -42,7 +43,7 @@ static void document_fold_in(fold *f, const organ_weight *weight, const organ_z 
 /* Six decimals where `there` and finite, else null. */
 #define SET_MILLIONTH(key, there, x) SET_REAL_OF(key, there, organ_millionth(x))
 
-/* What is beyond the limit is told by "more_levels". */
+/* Values above the limit are reported by "more_levels". */
 static json_t *levels_json(uint32_t levels)
 {
     return levels == 0 ? json_null() : json_integer(levels < ORGAN_Z_LEVELS ? levels : ORGAN_Z_LEVELS);
@@ -68,13 +69,14 @@ static bool is_of(const organ_weight *weight, int group, int row, int64_t layer)
            (layer < 0 || weight->anatomy.layer == layer);
 }
 
-/* The weight that was measured in the place of a tensor, or NULL. */
+/* Returns the weight whose codes are tensor t, if it was measured; else NULL. */
 static const organ_weight *weight_at(const organ_measured *m, size_t t)
 {
     return m->z[t].done ? m->subjects->of[t] : NULL;
 }
 
-/* The fold of what was measured of a group, a row of the anatomy, a layer; each < 0 for any. */
+/* Returns the sums over the measured weights of a group, a row of the anatomy and a layer; a negative value selects
+ * all. */
 static fold document_fold_of(const organ_measured *m, int group, int row, int64_t layer)
 {
     fold f = {0};
@@ -96,14 +98,14 @@ static json_t *document_role_json(const void *m, size_t row)
     return f.tensors ? document_fold_json("role", json_string(organ_anatomy_row_name((unsigned)row)), &f) : NULL;
 }
 
-/* One walk over the tensors for all layers: an expert model has tens of thousands of them. */
+/* Collects all layers in one pass over the tensors, because an expert model has tens of thousands of them. */
 static json_t *document_layers_json(const organ_measured *m)
 {
     enum { ALL = ORGAN_GROUP_OTHER + 1, FOLDS, LAYERS = 1024 };
     int32_t last = -1;
     for (size_t t = 0; t < m->model->tensor_count; t++)
         last = weight_at(m, t) && weight_at(m, t)->anatomy.layer > last ? weight_at(m, t)->anatomy.layer : last;
-    /* a file may name any layer: how many rows there are is limited, and the same for a packed model and its copy */
+    /* a file may name any layer: the number of rows is limited, equally for a packed model and its copy */
     const size_t count = (size_t)(last + 1) <= organ_larger(m->model->tensor_count - m->subjects->companions, LAYERS)
                              ? (size_t)(last + 1)
                              : 0;
@@ -182,8 +184,7 @@ static json_t *ratings_json(const organ_measured *m)
                         SET_COUNT("none", by_stars[0]));
 }
 
-/* The model as it is stored, but for its elements, which are those of its weights; and how many tensors only belong to
- * weights. */
+/* Describes the stored model, but with the elements of its weights; also counts companion tensors. */
 static json_t *model_json(const organ_measured *m)
 {
     uint64_t elements = 0;

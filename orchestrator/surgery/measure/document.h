@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: MIT
- * organ.measure/1: what was measured of models, as a document. */
+ * Documents of schema organ.measure/1: results of measuring models. */
 #ifndef ORGAN_MEASURE_DOCUMENT_H
 #define ORGAN_MEASURE_DOCUMENT_H
 
@@ -8,35 +8,37 @@
 
 ORGAN_API_BEGIN
 
-/* What was measured of a model. */
+/* Measurements of a model. */
 typedef struct organ_measured {
     const organ_model *model;
     const struct organ_z_subjects *subjects;
-    const organ_z *z;          /* per tensor of the model: those whose `done` is set, in the place of their codes */
-    const char *const *stored; /* per tensor how the weight is stored; NULL: organ_weight_text knows */
+    const organ_z *z;          /* per tensor of the model: results are those with `done` set, at the index of the
+                                * codes */
+    const char *const *stored; /* per tensor a description of its storage; NULL: from organ_weight_text */
 } organ_measured;
 
-/* One entry of report.models. NULL without memory. */
+/* Returns one entry of report.models. NULL if out of memory. */
 json_t *organ_measure_model_json(const organ_measured *measured);
 
-/* The entries in descending order of their mean theta, those without one last: a new array. NULL without memory. */
+/* Returns a new array of the entries in descending order of mean theta; entries without theta are last. NULL if out of
+ * memory. */
 json_t *organ_measure_ranked(const json_t *entries);
 
-/* A report around entries of models, without "run"; takes the array over. NULL without memory. */
+/* Returns a report with these entries of models, without "run"; takes the array over. NULL if out of memory. */
 json_t *organ_measure_document(json_t *models);
 
-/* The tensors that lie lower than their neighbours: {"name", "role", "layer", "theta", "before", "after", "std"} each.
- * NULL without memory. */
+/* Returns the tensors whose theta is lower than that of their neighbours: {"name", "role", "layer", "theta", "before",
+ * "after", "std"} each. NULL if out of memory. */
 json_t *organ_measure_wells(const organ_measured *measured);
 
-/* What the older measure says, {"definition", "tensors", "theta_mean", ..., "roles", "groups", "per_tensor"};
- * z_theta_mean is z/1's over the same tensors. NULL without memory. */
+/* Returns results of the older measure: {"definition", "tensors", "theta_mean", ..., "roles", "groups", "per_tensor"};
+ * z_theta_mean is the mean of z/1 over the same tensors. NULL if out of memory. */
 json_t *organ_measure_seed_json(const organ_measured *measured);
 
-/* Adds what the older measure is to the definitions of a report. */
+/* Adds the definition of the older measure to a report. */
 void organ_measure_seed_define(json_t *report);
 
-/* "***", "**", "*" or "". */
+/* Returns "***", "**", "*" or "". */
 const char *organ_measure_rating(double theta);
 
 ORGAN_API_END

@@ -35,17 +35,16 @@ typedef struct fleet {
     const organ_progress *progress;
     organ_ranks *ranks;
     organ_fleet_list list;
-    json_t
-        *before; /* what the last run did that need not be done again: name -> {"identity", "dissection", "measure"} */
-    json_t *state; /* the same of this run */
-    json_t *times; /* name -> {"name", "seconds", "measure_seconds"} of the models that this run has done */
-    size_t failed, reused, others; /* the latter: what is no model */
+    json_t *before; /* results of the last run that are still valid: name -> {"identity", "dissection", "measure"} */
+    json_t *state;  /* the same for this run */
+    json_t *times;  /* name -> {"name", "seconds", "measure_seconds"} of the models that this run has processed */
+    size_t failed, reused, others; /* others: files that are no models */
 } fleet;
 
 static char *path_in(const fleet *f, const char *name) { return organ_format("%s/%s", f->options->output, name); }
 
-/* Where a model is dissected to: "a/b.gguf" -> "organs/a__b". Two models that would share a folder get the identity
- * behind the name. */
+/* Returns the folder for a model: "a/b.gguf" -> "organs/a__b". If two models would share a folder, the identity is
+ * appended. */
 static char *folder_of(const fleet *f, const organ_fleet_member *member)
 {
     char folder[PATH_MAX], *path = NULL;
@@ -70,7 +69,7 @@ static char *folder_of(const fleet *f, const organ_fleet_member *member)
     return strdup(folder);
 }
 
-/* Bytes and tensors by the part of the body they belong to. */
+/* Bytes and tensors per group of the anatomy. */
 static json_t *groups_json(const organ_model *model)
 {
     json_t *groups = json_object();
@@ -87,8 +86,7 @@ static json_t *groups_json(const organ_model *model)
     return groups;
 }
 
-/* Goes on with what an earlier run has left. Where the model was another one then, or what was finished did not get its
- * name, it is made anew. */
+/* Resumes an interrupted dissection. If the model has changed, or a finished output was not published, starts over. */
 static organ_status dissect(const fleet *f, const organ_fleet_member *member, const char *folder, double *seconds,
                             organ_error *error)
 {
@@ -177,8 +175,8 @@ static json_t *work_on(const fleet *f, const organ_fleet_member *member, json_t 
     return dissection;
 }
 
-/* true: the fault is that of one model, and the others go on. A lack of memory and a disk that takes nothing are
- * nobody's. */
+/* Returns whether the error concerns a single model, so that the run can continue. Lack of memory and a full or
+ * read-only disk concern all. */
 static bool is_of_model(const organ_error *fault)
 {
     static const int nobodys[] = {ENOMEM, ENOSPC, EDQUOT, EROFS};
@@ -188,7 +186,7 @@ static bool is_of_model(const organ_error *fault)
     return fault->status == ORGAN_BAD_INPUT || fault->status == ORGAN_IO || fault->status == ORGAN_USAGE;
 }
 
-/* What an earlier version of this program did not look for, and without what it took down of time, which "run" has. */
+/* Adds members that an earlier version did not write, and removes its times, which are now in "run". */
 static void renew_entry(const organ_fleet_member *member, json_t *entry)
 {
     json_t *const dissection = json_object_get(entry, "dissection");
@@ -250,7 +248,7 @@ static json_t *other_json(const void *context, size_t k)
                         SET_COUNT("bytes", organ_json_count(member, "dissection.model.bytes")));
 }
 
-/* What is no model, in the order of names: {"name", "kind", "bytes"}. */
+/* Rows of files that are no models, ordered by name: {"name", "kind", "bytes"}. */
 static json_t *others_json(const fleet *f) { return organ_json_rows(f->list.count, other_json, f); }
 
 static json_t *times_json(const void *context, size_t k)
@@ -259,7 +257,7 @@ static json_t *times_json(const void *context, size_t k)
     return json_incref(json_object_get(f->times, f->list.members[k].name));
 }
 
-/* dissection_report.json: the members in the order of their names. What depends on the run alone stands in "run". */
+/* Content of dissection_report.json: the members ordered by name. Values that differ between runs are in "run". */
 static json_t *dissection_report(const fleet *f, double seconds)
 {
     json_t *models = json_array();
@@ -305,7 +303,7 @@ static json_t *z_report(const fleet *f)
     return document;
 }
 
-/* The page has both: what was dissected and what was measured. */
+/* The page contains both the dissection and the measurement. */
 static organ_status write_page(const char *markdown, const json_t *report, json_t *z, organ_error *error)
 {
     json_t *whole = json_copy((json_t *)report);
@@ -317,7 +315,7 @@ static organ_status write_page(const char *markdown, const json_t *report, json_
     return error->status;
 }
 
-/* The measure, and what the fleet has to say behind it. */
+/* Markdown of the measurement, followed by that of the fleet. */
 static organ_status make_markdown(const json_t *report, const json_t *z, char **markdown, organ_error *error)
 {
     char *measured = NULL, *rest = NULL;
@@ -360,7 +358,7 @@ static organ_status make_directory(const char *path, organ_error *error)
     return path ? error->status : organ_fail_memory(error, "the output");
 }
 
-/* Nothing is made before it is known that there is something to do. */
+/* Checks the inputs before anything is created. */
 static organ_status prepare_fleet(fleet *f, organ_error *error)
 {
     static const char *const names[] = {"fleet.json",          "dissection_report.json", "z_report_complete.json",
@@ -384,7 +382,7 @@ static organ_status prepare_fleet(fleet *f, organ_error *error)
     return error->status ? error->status : organ_output_check_reports(o->output, names, error);
 }
 
-/* By the first rank, once all have looked. */
+/* Rank 0 creates the directories after all ranks agree. */
 static organ_status make_directories(const fleet *f, organ_error *error)
 {
     if (organ_ranks_agree(f->ranks, "the fleet is known", error) || !organ_ranks_first(f->ranks))
@@ -396,8 +394,8 @@ static organ_status make_directories(const fleet *f, organ_error *error)
     return error->status;
 }
 
-/* How a run that did not come to its end leaves the output: what is done is kept, also of a model that was being taken
- * apart. Where nothing is done, nothing is left. */
+/* Reports what an unfinished run has kept, including a partly dissected model. If no model is finished, removes the
+ * output. */
 static void tell_kept(const fleet *f, size_t done, organ_error *error)
 {
     const organ_error cause = *error;

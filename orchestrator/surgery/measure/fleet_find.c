@@ -130,7 +130,7 @@ static void visit_directory(fleet_find_walk *w, const char *relative, int depth)
         organ_fail_errno(w->error, depth >= DEEPEST ? ELOOP : errno, "%s: cannot be listed", path);
         f.count = 0;
     }
-    /* A folder that is taken for a model would hide those in it. */
+    /* A folder that is wrongly taken for a model would hide the models in it. */
     bool apart = false;
     if (!w->error->status)
         organ_directory_look(path, &apart, w->error);

@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: MIT
- * Which models lie under a directory. */
+ * Finds the models under a directory. */
 #ifndef ORGAN_FLEET_FIND_H
 #define ORGAN_FLEET_FIND_H
 
@@ -7,11 +7,11 @@
 
 #include <stdint.h>
 
-/* One model, or what looks like one. */
+/* A model, or a file that may be one. */
 typedef struct organ_fleet_member {
-    char *path;        /* to open it */
-    char *name;        /* its path below the directory; for a split GGUF without the part */
-    uint64_t identity; /* digest over names, sizes and modification times of its files */
+    char *path;        /* path for opening it */
+    char *name;        /* path relative to the directory; for a split GGUF without the part number */
+    uint64_t identity; /* digest of names, sizes and modification times of its files */
 } organ_fleet_member;
 
 typedef struct organ_fleet_list {
@@ -19,11 +19,10 @@ typedef struct organ_fleet_list {
     organ_fleet_member *members; /* ordered by name */
 } organ_fleet_list;
 
-/* Walks `directory`: a folder with model.safetensors.index.json, model.safetensors or manifest.json is one model; of
- * other folders every .gguf (a split set once) and every .safetensors is one. Nothing is looked for in an organ
- * directory, which is one model. Hidden entries, unfinished outputs, links to directories and `skip` (a real path, may
- * be NULL) are passed over; a folder that cannot be read is ORGAN_IO.
- */
+/* Searches `directory` recursively. A folder with model.safetensors.index.json, model.safetensors or manifest.json is
+ * one model; in other folders every .gguf (a split set once) and every .safetensors is one. An organ directory is one
+ * model and is not searched. Hidden entries, unfinished outputs, links to directories and `skip` (a real path, may be
+ * NULL) are ignored. Returns ORGAN_IO if a folder cannot be read. */
 organ_status organ_fleet_find(const char *directory, const char *skip, organ_fleet_list *list, organ_error *error);
 void organ_fleet_free(organ_fleet_list *list);
 

@@ -3,7 +3,7 @@
 
 #include <string.h>
 
-/* What a GGUF file says in general.type or general.architecture. */
+/* Values of general.type or general.architecture in GGUF files. */
 static const struct word {
     const char *word, *kind;
 } words[] = {{"adapter", "adapter"},
@@ -13,7 +13,7 @@ static const struct word {
              {"controlvector", "control vector"},
              {"vocab", "vocabulary only"}};
 
-/* Parts of names that no tensor of a model has: where every tensor has one of them, the file is of that kind. */
+/* Parts of names that tensors of models do not have: a file in which every tensor has one is of that kind. */
 static const struct word names[] = {
     {".lora_", "adapter"},
     {"lora_down.", "adapter"},
@@ -31,7 +31,7 @@ static const struct word names[] = {
     {".counts", "imatrix"},
 };
 
-/* By the value of a key. */
+/* Returns the kind from the value of a key. */
 static const char *kind_by(const organ_model *model, const char *key)
 {
     size_t length = 0;
@@ -65,11 +65,11 @@ const char *organ_fleet_kind(const organ_model *model)
     for (size_t t = 0; t < model->tensor_count; t++) {
         const char *const mine = kind_of_name(model->tensors[t].name);
         of_a_kind += mine != NULL;
-        bases += strstr(model->tensors[t].name, ".base_layer.") != NULL; /* a model that carries its adapters with it */
+        bases += strstr(model->tensors[t].name, ".base_layer.") != NULL; /* a model that includes its adapters */
         adapters += mine && strcmp(mine, "adapter") == 0;
         kind = mine ? mine : kind;
     }
     if (adapters)
         return bases ? NULL : "adapter";                       /* it may contain modules that are saved whole */
-    return 2 * of_a_kind >= model->tensor_count ? kind : NULL; /* step counts of an optimizer have names of any kind */
+    return 2 * of_a_kind >= model->tensor_count ? kind : NULL; /* step counts of optimizers have arbitrary names */
 }

@@ -1,12 +1,12 @@
 /* SPDX-License-Identifier: MIT
- * What lies among models and is none. */
+ * Recognises files among models that are no models. */
 #ifndef ORGAN_FLEET_KIND_H
 #define ORGAN_FLEET_KIND_H
 
 #include "formats/model/model.h"
 
-/* "adapter", "imatrix", "vocabulary only", "multimodal projector", "control vector", "optimizer state", "no tensors";
- * NULL for a model. What the file says of itself counts, or what its tensors are called. */
+/* Returns "adapter", "imatrix", "vocabulary only", "multimodal projector", "control vector", "optimizer state" or "no
+ * tensors", from the metadata of the file or the names of its tensors; NULL for a model. */
 const char *organ_fleet_kind(const organ_model *model);
 
 #endif

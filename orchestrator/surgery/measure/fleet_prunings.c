@@ -12,7 +12,7 @@ json_t *organ_fleet_pruning(const organ_model *model)
 {
     organ_error fault = {0};
     json_t *const log = organ_experiment_log(model, &fault);
-    if (fault.errnum == ENOMEM) { /* no fault of the log */
+    if (fault.errnum == ENOMEM) { /* not an error of the log */
         organ_memory_refused();
         return NULL;
     }
@@ -27,7 +27,7 @@ json_t *organ_fleet_pruning(const organ_model *model)
     return pruning;
 }
 
-/* The group that an experiment belongs to; a new one where there is none. NULL without memory. */
+/* Returns the group of an experiment, which is added if needed. NULL if out of memory. */
 static json_t *group_of(json_t *groups, json_t *experiment)
 {
     size_t k;
@@ -63,7 +63,7 @@ int organ_fleet_tell_prunings(json_t *report)
     json_t *row;
     json_array_foreach(json_object_get(report, "models"), k, row) failed |= add_model(groups, row);
     json_array_foreach(groups, k, row) failed |= json_array_append(experiments, json_object_get(row, "experiment"));
-    json_object_del(report, "run"); /* which stands last */
+    json_object_del(report, "run"); /* "run" stays the last member */
     failed |= json_object_set_new(report, "prunings", groups);
     failed |= json_object_set_new(report, "errata", organ_errata_of_experiments(experiments));
     json_decref(experiments);

@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: MIT
- * What a fleet says of the pruned models in it, as their logs have it: each experiment by itself. */
+ * Summarises the pruned models of a fleet from their logs, each experiment separately. */
 #ifndef ORGAN_FLEET_PRUNINGS_H
 #define ORGAN_FLEET_PRUNINGS_H
 
@@ -7,13 +7,12 @@
 
 #include <jansson.h>
 
-/* {"experiment", "target", "full"} of the log beside a model (organ/prune.json); null where there is none; {"fault"}
- * where it is no log. NULL without memory. */
+/* Returns {"experiment", "target", "full"} of the log that belongs to a model (organ/prune.json); null if there is
+ * none; {"fault"} if it is no valid log. NULL if out of memory. */
 json_t *organ_fleet_pruning(const organ_model *model);
 
-/* Adds to the report of a fleet, whose "models" may have a "pruning" each: "prunings", an array of {"experiment",
- * "words", "models":
- * [{"name", "target", "full"}]}, and "errata". -1 without memory. */
+/* Adds "prunings", an array of {"experiment", "words", "models": [{"name", "target", "full"}]}, and "errata" to the
+ * report of a fleet, from the member "pruning" of its "models". Returns -1 if out of memory. */
 int organ_fleet_tell_prunings(json_t *report);
 
 #endif

@@ -44,7 +44,7 @@ organ_status organ_fleet_state_write(const char *output, const json_t *state, or
     return error->status;
 }
 
-/* The entries of the last run. Without memory there are none: then writing the first document fails. */
+/* Reads the entries of the last run. If out of memory, returns none: writing the first document then fails. */
 static json_t *read_state(const char *output)
 {
     char *const path = state_path(output);
@@ -59,7 +59,7 @@ static json_t *read_state(const char *output)
     return models;
 }
 
-/* Whether what the entry tells of the member is still so. */
+/* Returns whether the entry is still valid for the member. */
 static bool holds(const char *output, bool no_extract, const organ_fleet_member *member, const json_t *entry)
 {
     char identity[17];
@@ -79,7 +79,7 @@ static bool holds(const char *output, bool no_extract, const organ_fleet_member 
     return there;
 }
 
-/* What the first rank has found is known to all. */
+/* Sends the entries that rank 0 has read to all ranks. */
 static organ_status share_known(organ_ranks *ranks, json_t **known, organ_error *error)
 {
     char *const text = organ_ranks_first(ranks) && *known ? organ_json_dump(*known, JSON_COMPACT) : NULL;

@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: MIT
- * OUT/fleet.json: what a run over a fleet leaves for the next one, which does only what changed. */
+ * OUT/fleet.json: results of a run over a fleet, with which the next run only processes changed models. */
 #ifndef ORGAN_FLEET_STATE_H
 #define ORGAN_FLEET_STATE_H
 
@@ -8,12 +8,12 @@
 
 #include <jansson.h>
 
-/* An entry of the state that is no model: it is named, and neither taken apart nor measured. */
+/* Returns whether an entry of the state is no model: it is listed, but neither dissected nor measured. */
 bool organ_fleet_is_other(const json_t *entry);
 
-/* name -> {"identity", "dissection", "measure"} of the members that the last run knows, that have not changed since and
- * were whole; with `no_extract` it does not matter whether they were taken apart. Of several ranks the first looks.
- * Whatever is wrong with the file only means that everything is done anew. To be released. As organ_ranks_agree. */
+/* Reads name -> {"identity", "dissection", "measure"} of members that the last run completed and that have not
+ * changed; with `no_extract` they need not be dissected. Rank 0 reads the file. If the file is invalid, *known is
+ * empty and everything is processed again. The caller releases *known. Errors as of organ_ranks_agree. */
 organ_status organ_fleet_known(const char *output, bool no_extract, const organ_fleet_list *list, organ_ranks *ranks,
                                json_t **known, organ_error *error);
 

@@ -22,11 +22,11 @@ typedef struct measure_measuring {
     const organ_measure_options *options;
     const organ_engine *engine;
     const organ_progress *progress;
-    organ_model_access access; /* to what is behind URLs */
+    organ_model_access access; /* for models behind URLs */
     organ_selection selection;
     json_t *entries;  /* of the models, in the order of the options */
-    json_t *journals; /* paths of those that were used */
-    uint64_t bytes;   /* of all tensors that were measured */
+    json_t *journals; /* paths of the journals that were used */
+    uint64_t bytes;   /* of all measured tensors */
     double started;
 } measure_measuring;
 
@@ -81,7 +81,7 @@ static void close_patient(measure_patient *p)
     free(p->chosen);
 }
 
-/* What can be refused is refused before hours are spent on the models before it. */
+/* Opens and checks a model before hours are spent on measuring others. */
 static organ_status measure_look_at(const measure_measuring *m, const char *path, organ_error *error)
 {
     measure_patient p;
@@ -90,7 +90,7 @@ static organ_status measure_look_at(const measure_measuring *m, const char *path
     return error->status;
 }
 
-/* With a journal where the model is far away and there is a place for one. */
+/* Measures with a journal if the model is remote and there is an output directory. */
 static organ_status measure_tensors(const measure_measuring *m, const measure_patient *p, organ_measure_stream **stream,
                                     organ_z *z, organ_error *error)
 {
@@ -135,7 +135,8 @@ static organ_status measure_one(measure_measuring *m, const char *path, organ_er
     return error->status;
 }
 
-/* Entry a stands before entry b: descending theta, none last, else in the order of the options. */
+/* Returns whether entry a precedes entry b: descending theta, entries without theta last, else in the order of the
+ * options. */
 static bool before(const json_t *a, const json_t *b)
 {
     const json_t *x = json_object_get(a, "theta_mean"), *y = json_object_get(b, "theta_mean");
@@ -163,7 +164,7 @@ static json_t *measure_run_json(const measure_measuring *m)
                         SET_COUNT("bytes", m->bytes), SET_ENGINE(m->engine));
 }
 
-/* The shards of a model one by one, each deleted when it is measured. */
+/* Measures the shards of a model one by one and deletes each after it is measured. */
 static organ_status measure_and_delete(measure_measuring *m, const char *path, organ_error *error)
 {
     json_t *entry = NULL;
@@ -176,7 +177,7 @@ static organ_status measure_and_delete(measure_measuring *m, const char *path, o
     return error->status;
 }
 
-/* What is deleted must have been measured whole, and what was measured must be kept. */
+/* Deletion requires that whole models are measured and that the results are kept. */
 static organ_status check_deleting(const organ_measure_options *options, const organ_ranks *ranks, organ_error *error)
 {
     if (!options->delete_after)
@@ -221,7 +222,7 @@ static organ_status measure_measure_all(measure_measuring *m, json_t **report, o
     return error->status;
 }
 
-/* What would be lost or could not be written is told of before hours are spent on measuring. */
+/* Checks before hours are spent on measuring that nothing is overwritten and the reports can be written. */
 static organ_status measure_and_report(measure_measuring *m, json_t **report, organ_error *error)
 {
     const organ_measure_options *const o = m->options;
@@ -232,8 +233,8 @@ static organ_status measure_and_report(measure_measuring *m, json_t **report, or
         organ_report_folder_make(&folder, error) == ORGAN_OK && measure_measure_all(m, report, error) == ORGAN_OK &&
         *report && organ_report_folder_write(&folder, *report, error) == ORGAN_OK && o->output)
         forget_journals(m);
-    if (error->status || !*report)            /* the latter without memory */
-        organ_report_folder_abandon(&folder); /* what was measured of deleted shards stays */
+    if (error->status || !*report)            /* NULL: out of memory */
+        organ_report_folder_abandon(&folder); /* keeps the results of deleted shards */
     return error->status;
 }
 

@@ -1,12 +1,12 @@
 /* SPDX-License-Identifier: MIT
- * What the older measure says of a model, beside z/1: the member "seed" of an entry of organ.measure/1. */
+ * Reports the older measure of a model in addition to z/1: the member "seed" of an entry of organ.measure/1. */
 #include "orchestrator/surgery/measure/document.h"
 #include "orchestrator/surgery/measure/z_subjects.h"
 #include "orchestrator/surgery/facts/tally.h"
 
 #include <math.h>
 
-/* Tensors that are told together; both measures over those that have both. */
+/* Sums over several tensors; both measures over tensors that have both. */
 typedef struct seed_fold {
     uint64_t tensors, elements;
     double theta, weighted, signal, beside, least, most;
@@ -39,7 +39,7 @@ static json_t *seed_fold_json(const seed_fold *f)
                         SET_MILLIONTH("z_theta_mean", any, f->beside / n));
 }
 
-/* Of a group or of a row of the anatomy, the other < 0; of all where both are. */
+/* Returns the sums over a group or a row of the anatomy; negative arguments select all. */
 static seed_fold seed_fold_of(const organ_measured *m, int group, int row)
 {
     seed_fold f = {0};

@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: MIT
- * Sums go over sorted values, from the least to the greatest. */
+ * All sums add sorted values in ascending order. */
 #include "orchestrator/surgery/measure/seed_measure.h"
 
 #include "orchestrator/surgery/measure/z_shape.h"
@@ -21,14 +21,14 @@ void organ_seed_begin(organ_seed_sample *sample, uint64_t rows, uint64_t cols, u
         sample->count[k] = rows * (cols >> k);
 }
 
-/* The place of value number i of the sample. */
+/* Returns the index of value i of the sample. */
 static uint64_t seed_measure_place_of(const organ_seed_sample *sample, unsigned k, uint32_t i)
 {
     const uint64_t n = sample->count[k], m = n < ORGAN_SEED_VALUES ? n : ORGAN_SEED_VALUES;
     return n / m * i + n % m * i / m; /* n i / m without a product beyond 64 bits */
 }
 
-/* Whether one of the next n values is wanted, and which. */
+/* Returns whether the sample includes one of the next n values, and sets *at to its index. */
 static bool next_wanted(const organ_seed_sample *sample, unsigned k, size_t n, size_t *at)
 {
     const uint64_t most = sample->count[k] < ORGAN_SEED_VALUES ? sample->count[k] : ORGAN_SEED_VALUES;
@@ -81,8 +81,8 @@ static moments seed_measure_moments_of(const float *x, size_t n)
     return m;
 }
 
-/* Differential entropy in bits of sorted values that are not all the same, from equal bins between the least and the
- * greatest. */
+/* Differential entropy in bits of sorted values that are not all equal, from bins of equal width between minimum and
+ * maximum. */
 static double entropy_of(const float *x, size_t n)
 {
     uint32_t counts[BINS] = {0};
@@ -100,8 +100,8 @@ static double entropy_of(const float *x, size_t n)
     return h + log2(width);
 }
 
-/* Coefficient of variation of the spacings of sorted values without the lowest and the highest tenth; negative where
- * those values are all the same. */
+/* Coefficient of variation of the spacings of sorted values without the lowest and the highest tenth; negative if the
+ * remaining values are all equal. */
 static double spacing_variation(const float *x, size_t n)
 {
     const size_t from = n / 10, to = n - 1 - from;
@@ -128,7 +128,7 @@ static void judge_seed(organ_seed_z *z, const moments *m, double h, double cv)
     z->signal = sqrt(power);
 }
 
-/* Information at the scales whose means are enough and differ. */
+/* Computes the slope of information over the scales that have enough means with different values. */
 static void slope_of_seed(organ_seed_z *z, organ_seed_sample *sample)
 {
     organ_z levels = {0};

@@ -1,6 +1,5 @@
 /* SPDX-License-Identifier: MIT
- * Inside of shards.h: the shards of a model that are measured one after the other, and what was written down of them.
- */
+ * Private to shards.h: the shards of a model that are measured one by one, and their journal. */
 #ifndef ORGAN_SHARD_LIST_H
 #define ORGAN_SHARD_LIST_H
 
@@ -13,7 +12,7 @@
 #include <jansson.h>
 
 typedef struct shard_list {
-    const char *path; /* of the model, as given */
+    const char *path; /* path of the model, as given */
     const organ_engine *engine;
     const organ_progress *progress;
     organ_arena arena;
@@ -22,15 +21,15 @@ typedef struct shard_list {
     size_t count;
     const char **names;
     organ_run_journal journal;
-    char *kept; /* how paths of files that keep companions begin */
+    char *kept; /* common beginning of the paths of saved companions */
     organ_companions companions;
-    json_t *done; /* name of a shard -> {"shard", "bytes", "version", "tensors": [...], ...} as it was written down */
+    json_t *done; /* name of a shard -> {"shard", "bytes", "version", "tensors": [...], ...} from the journal */
     size_t waiting, broken;
-    organ_error first; /* what is wrong with the first shard that is not measured */
+    organ_error first; /* error of the first shard that could not be measured */
 } shard_list;
 
-/* The model as an entry of a report, of what was written down. ORGAN_BAD_INPUT where a line of the journal is no
- * weight; ORGAN_IO. */
+/* Returns the model as an entry of a report, from the journal. ORGAN_BAD_INPUT if a line of the journal is no weight;
+ * ORGAN_IO. */
 organ_status organ_shards_entry(shard_list *s, json_t **entry, organ_error *error);
 
 #endif

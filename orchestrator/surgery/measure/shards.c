@@ -24,7 +24,7 @@
 #include <unistd.h>
 #include <xxhash.h>
 
-/* ---- which shards there are ---- */
+/* ---- list of shards ---- */
 
 static organ_status take_index(shard_list *s, const char *path, organ_error *error)
 {
@@ -35,7 +35,7 @@ static organ_status take_index(shard_list *s, const char *path, organ_error *err
     return error->status;
 }
 
-/* One file, or the parts that its name speaks of. */
+/* A single file, or all parts that its name implies. */
 static organ_status shards_take_file(shard_list *s, const char *name, organ_error *error)
 {
     unsigned part, parts = 1;
@@ -74,8 +74,8 @@ static organ_status find_shards(shard_list *s, organ_error *error)
                       s->path);
 }
 
-/* ---- the journal: tensors of a shard, then the shard itself; what has no shard behind it was cut off by a kill ----
- */
+/* ---- the journal: tensors of a shard, then the shard itself; tensors without a shard line are from a killed run
+ * ---- */
 
 static void take_lines(shard_list *s, const json_t *lines)
 {
@@ -120,7 +120,7 @@ static json_t *weight_json(const organ_weight *weight, const organ_z *z)
                         SET("shape", organ_counts_json(weight->rank, weight->shape)), SET("z", organ_z_json(z)));
 }
 
-/* Writes down a shard and brings that to the disk: after this it may go. */
+/* Records a shard in the journal and flushes it to disk; then the shard may be deleted. */
 static organ_status write_down(shard_list *s, const organ_model *shard, const organ_z_subjects *subjects,
                                const organ_z *z, organ_error *error)
 {
@@ -147,11 +147,11 @@ static organ_status write_down(shard_list *s, const organ_model *shard, const or
 
 /* ---- one shard ---- */
 
-/* Somebody has the file open for writing: a lease for reading is not to be had then. Where there are no leases, nobody
- * knows. */
+/* Returns whether another process has the file open for writing, in which case a read lease is denied. File systems
+ * without leases cannot report this: returns false. */
 static bool is_being_written(int fd)
 {
-    fcntl(fd, F_SETSIG, SIGURG); /* a signal that does nothing */
+    fcntl(fd, F_SETSIG, SIGURG); /* a signal without effect */
     if (fcntl(fd, F_SETLEASE, F_RDLCK) == 0) {
         fcntl(fd, F_SETLEASE, F_UNLCK);
         return false;
@@ -159,7 +159,7 @@ static bool is_being_written(int fd)
     return errno == EAGAIN;
 }
 
-/* Downloaders keep notes beside a file as long as it is not whole. */
+/* Returns whether a downloader's marker file exists, which it keeps next to a file until the file is complete. */
 static bool is_being_downloaded(shard_list *s, const char *path)
 {
     static const char *const endings[] = {".aria2", ".part", ".incomplete", ".lock"};
@@ -178,8 +178,8 @@ static bool was_measured(const shard_list *s, const organ_model_file *file)
            json_integer_value(json_object_get(record, "version")) == version_of(file);
 }
 
-/* What is measured with shard k: what lies in it, but for companions of codes elsewhere; and of what was kept for it
- * whatever turns out to be a weight of its own. */
+/* Selects the tensors to measure with shard k: all tensors in it except companions of codes elsewhere; and those of
+ * the saved tensors that turn out to be weights of their own. */
 static bool *shards_choose_tensors(const shard_list *s, size_t k, const organ_model *model,
                                    const organ_z_subjects *subjects)
 {
@@ -202,7 +202,7 @@ static organ_status measure_open(shard_list *s, size_t k, const organ_model *mod
              !(chosen = shards_choose_tensors(s, k, model, &subjects)))
         organ_fail_memory(error, model->path);
     const organ_z_options options = {.chosen = chosen, .subjects = &subjects};
-    /* At its end the shard is looked at again: one that was changed meanwhile is not written down. */
+    /* The shard is checked again at the end: a shard that was changed meanwhile is not recorded. */
     if (!error->status && organ_measure_tensors(model, &options, s->engine, s->progress, z, error) == ORGAN_OK)
         write_down(s, model, &subjects, z, error);
     organ_z_subjects_free(&subjects);
@@ -211,7 +211,7 @@ static organ_status measure_open(shard_list *s, size_t k, const organ_model *mod
     return error->status;
 }
 
-/* The files that keep companions of a shard's weights. */
+/* Files with saved companions of a shard's weights. */
 typedef struct kept_files {
     const shard_list *s;
     const char *shard;
@@ -267,7 +267,7 @@ static organ_status delete_shard(shard_list *s, const organ_model *shard, organ_
     return ORGAN_OK;
 }
 
-/* The index, where there is one, says the same of the shard as the shard itself. */
+/* Checks that the index, if there is one, agrees with the shard. */
 static organ_status shards_belongs(const shard_list *s, size_t k, const organ_model *shard, organ_error *error)
 {
     size_t listed = 0;
@@ -287,7 +287,7 @@ static organ_status shards_belongs(const shard_list *s, size_t k, const organ_mo
     return ORGAN_OK;
 }
 
-/* Opens a shard that is whole and that nobody writes. */
+/* Opens a shard that is complete and not being written. */
 static organ_status open_shard(shard_list *s, size_t k, const char *path, organ_model **shard, organ_error *error)
 {
     const organ_model_access access = {.alone = true};
@@ -317,8 +317,8 @@ static bool is_waiting(void *context, size_t codes)
     return !json_object_get(s->done, s->names[codes]);
 }
 
-/* Keeps of every shard that is there what weights in others will need: a shard that is not fit is spoken of when its
- * turn comes. */
+/* Saves companions for weights of other shards from every available shard. Errors of unusable shards are reported when
+ * they are measured. */
 static organ_status keep_companions(shard_list *s, organ_error *error)
 {
     for (size_t k = 0; s->companions.apart && k < s->count && !error->status; k++) {
@@ -334,7 +334,7 @@ static organ_status keep_companions(shard_list *s, organ_error *error)
     return error->status;
 }
 
-/* A shard that is not fit goes no further; the rest does. */
+/* Measures all shards. An unusable shard is skipped, and the others are processed. */
 static organ_status go_through(shard_list *s, organ_error *error)
 {
     for (size_t k = 0; k < s->count && !error->status; k++) {

@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: MIT
- * The model of what was written down of its shards. */
+ * Reconstructs the model from the journal of its shards. */
 #include "orchestrator/surgery/measure/shard_list.h"
 
 #include "formats/base/paged_rows.h"
@@ -10,8 +10,7 @@
 #include <stdio.h>
 #include <stdlib.h>
 
-/* Room for what the shards held: weights in the place of their tensors, then companions, of which only the number
- * matters. */
+/* Room for the tensors of all shards: first the weights, then the companions, of which only the number matters. */
 typedef struct remembered {
     organ_tensor *tensors;
     organ_weight *weights;
@@ -76,7 +75,7 @@ static organ_status take_weight(shard_list *s, const json_t *line, remembered *r
     return ORGAN_OK;
 }
 
-/* All tensors that the shards held, or, if that is more, those that were measured. */
+/* Returns the number of tensors in all shards, or the number of measured ones if that is larger. */
 static size_t count_tensors(const shard_list *s, size_t *measured)
 {
     size_t held = 0;

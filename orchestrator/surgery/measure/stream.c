@@ -19,7 +19,7 @@
 struct organ_measure_stream {
     const organ_model *model;
     const organ_progress *progress;
-    bool seed; /* the older measure, too */
+    bool seed; /* also compute the older measure */
     organ_run_journal is;
 };
 
@@ -115,7 +115,7 @@ void organ_measure_journal_forget(const char *path)
     }
 }
 
-/* Lines of another model or measure are dropped. */
+/* Lines of another model or measure are discarded. */
 static organ_status stream_begin(organ_measure_stream *s, organ_error *error)
 {
     organ_error other = {0};
@@ -157,7 +157,7 @@ void organ_measure_stream_close(organ_measure_stream *s)
     free(s);
 }
 
-/* Takes over what is written down; returns how many tensors that are. */
+/* Reads the recorded tensors; returns their number. */
 static size_t take_over(const organ_measure_stream *s, const bool *chosen, organ_z *out)
 {
     size_t k, count = 0;

@@ -1,5 +1,6 @@
 /* SPDX-License-Identifier: MIT
- * Gravitational wells. Neighbours are the tensors of the same module and expert in the layers before and after. */
+ * Gravitational wells: tensors with lower theta than their neighbours, the tensors of the same module and expert
+ * in the previous and the next layer. */
 #include "orchestrator/surgery/measure/document.h"
 
 #include "formats/base/memory_watch.h"
@@ -10,7 +11,7 @@
 #include <stdlib.h>
 #include <string.h>
 
-/* A weight in the series of its module through the layers. */
+/* A weight in the series of its module over the layers. */
 typedef struct link {
     const organ_weight *weight;
     double theta;

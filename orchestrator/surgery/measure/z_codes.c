@@ -1,15 +1,15 @@
 /* SPDX-License-Identifier: MIT
- * Sums go over the codes in order of their number, so they are the same however the tensor was read. */
+ * Sums add the codes in numerical order, so that they do not depend on the order of reading. */
 #include "orchestrator/surgery/measure/z_codes.h"
 
 #include <math.h>
 
-#define PAGE  256 /* codes that are looked at together: most pages are empty */
+#define PAGE  256 /* codes per step: most pages are empty */
 #define PAGES (65536 / PAGE)
 
 typedef void widener(const uint16_t *, float *, size_t);
 
-/* The values of one page; false if none of them occurs. */
+/* Converts the codes of one page to values; returns false if none of them occurs. */
 static bool open_page(const uint64_t *codes, widener *widen, unsigned page, float values[PAGE])
 {
     uint16_t words[PAGE];

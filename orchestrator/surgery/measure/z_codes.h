@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: MIT
- * A 16-bit float has 65,536 values: how often each occurs is all there is to know of a tensor at scale 1. */
+ * A 16-bit float has 65,536 values: at scale 1 the number of occurrences of each determines all results. */
 #ifndef ORGAN_Z_CODES_H
 #define ORGAN_Z_CODES_H
 
@@ -8,7 +8,7 @@
 /* Sets z->moments and z->levels. `widen` is organ_kernels.bf16_to_f32 or .f16_to_f32. */
 void organ_z_codes_moments(const uint64_t codes[65536], void (*widen)(const uint16_t *, float *, size_t), organ_z *z);
 
-/* What organ_kernels.z_bins would count; all codes that occur are finite. */
+/* Computes the counts of organ_kernels.z_bins; all codes that occur must be finite. */
 void organ_z_codes_bins(const uint64_t codes[65536], void (*widen)(const uint16_t *, float *, size_t), double mean,
                         double std, uint64_t counts[ORGAN_Z_BINS]);
 

@@ -5,9 +5,9 @@
 
 #include <string.h>
 
-#define EMPTY 0xffffffffu /* the bits of a NaN, which is no level */
+#define EMPTY 0xffffffffu /* bits of a NaN, which is not counted */
 
-/* At most half of the slots are ever taken. */
+/* At most half of the slots are used. */
 void organ_z_levels_begin(organ_z_levels *levels, uint64_t elements)
 {
     uint32_t slots = 64;

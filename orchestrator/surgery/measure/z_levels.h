@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: MIT
- * How many distinct values a tensor has: exact up to ORGAN_Z_LEVELS. */
+ * Counts the distinct values of a tensor: exact up to ORGAN_Z_LEVELS. */
 #ifndef ORGAN_Z_LEVELS_H
 #define ORGAN_Z_LEVELS_H
 
@@ -8,17 +8,17 @@
 
 #define ORGAN_Z_LEVEL_SLOTS (1u << 17)
 
-/* A set of bit patterns; memory is the caller's. */
+/* A set of bit patterns; the caller owns the memory. */
 typedef struct organ_z_levels {
     uint32_t *slots; /* ORGAN_Z_LEVEL_SLOTS */
     uint32_t mask;   /* slots in use - 1 */
     uint32_t count;
 } organ_z_levels;
 
-/* Empties the set for a tensor of that many elements. */
+/* Empties the set for a tensor of `elements` elements. */
 void organ_z_levels_begin(organ_z_levels *levels, uint64_t elements);
 
-/* Adds the finite ones of the values, -0 as +0. Costs nothing once there are more than ORGAN_Z_LEVELS. */
+/* Adds the finite values, -0 as +0. Returns immediately if the set has more than ORGAN_Z_LEVELS values. */
 void organ_z_levels_add(organ_z_levels *levels, const float *values, size_t n);
 
 #endif

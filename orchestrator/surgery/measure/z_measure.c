@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: MIT
- * Every tensor is measured by one thread from its first element to its last: nothing depends on how many threads there
- * are. Tensors that would keep one thread busy after all others are done go first. */
+ * One thread measures a tensor from its first element to its last, so results do not depend on the number of
+ * threads. Large tensors are measured first, so that no thread is left with one at the end. */
 #include "orchestrator/surgery/measure/z_measure.h"
 
 #include "orchestrator/machine/enough_memory.h"
@@ -23,17 +23,17 @@ typedef struct z_measure_crew {
     organ_z *out;
     const organ_z_subjects *subjects;
     const organ_weight **order;
-    organ_deal deal; /* which rank measures a tensor; before it is made: this process measures all */
+    organ_deal deal; /* assignment of tensors to ranks; before it is made: this process measures all */
     size_t count, next;
-    uint64_t bytes;     /* of all that are to be measured here, */
-    uint64_t all_bytes; /* and by all ranks */
+    uint64_t bytes;     /* bytes to measure in this process */
+    uint64_t all_bytes; /* bytes to measure in all ranks */
     size_t all_count;
     void **memory;              /* per worker */
     size_t room_bytes;          /* of each */
-    organ_seed_sample *samples; /* one a worker, for the older measure, or NULL */
+    organ_seed_sample *samples; /* one per worker for the older measure, or NULL */
     pthread_mutex_t lock;
-    organ_error error; /* the first */
-    uint64_t least;    /* bytes that the room of a thread must have */
+    organ_error error; /* the first error */
+    uint64_t least;    /* smallest room of a thread in bytes */
 } z_measure_crew;
 
 static const organ_weight *next_weight(z_measure_crew *c)
@@ -114,7 +114,7 @@ static organ_status make_order(z_measure_crew *c, organ_error *error)
     return ORGAN_OK;
 }
 
-/* What a room must have, and more than which is of no use. */
+/* Computes the smallest room, and the largest useful one. */
 static organ_status size_rooms(const z_measure_crew *c, uint64_t *least, uint64_t *most, organ_error *error)
 {
     *least = *most = 0;
@@ -130,8 +130,8 @@ static organ_status size_rooms(const z_measure_crew *c, uint64_t *least, uint64_
     return ORGAN_OK;
 }
 
-/* Each thread has its part of three quarters of the memory: the rest is for headers, stacks and what else the process
- * holds. */
+/* Each thread gets an equal part of three quarters of the memory; the rest is for headers, stacks and other data of
+ * the process. */
 static uint64_t z_measure_room_of(const z_measure_crew *c, uint64_t memory)
 {
     return memory / 4 * 3 / organ_workers_count(c->engine->workers) / 4096 * 4096;
@@ -143,7 +143,7 @@ static bool holds_rooms(void *crew_of, uint64_t memory)
     return z_measure_room_of(c, memory) >= c->least;
 }
 
-/* No more than the largest tensor asks for. */
+/* Limits rooms to the need of the largest tensor. */
 static organ_status make_rooms(z_measure_crew *c, organ_error *error)
 {
     const size_t workers = organ_workers_count(c->engine->workers);
@@ -201,7 +201,7 @@ organ_status organ_measure_tensors(const organ_model *model, const organ_z_optio
                         .out = out,
                         .subjects = options->subjects};
     organ_z_subjects mine = {0};
-    c.deal.ranks = engine->ranks; /* which meet even where there is nothing to deal */
+    c.deal.ranks = engine->ranks; /* ranks meet even if there is nothing to assign */
     pthread_mutex_init(&c.lock, NULL);
     if (c.subjects || organ_z_subjects_find(model, &mine, error) == ORGAN_OK) {
         c.subjects = c.subjects ? c.subjects : &mine;
@@ -210,7 +210,7 @@ organ_status organ_measure_tensors(const organ_model *model, const organ_z_optio
     }
     if (organ_deal_complete(&c.deal, "the tensors are measured", out, sizeof *out, sizeof *out, error) == ORGAN_OK)
         for (size_t t = 0; engine->ranks && t < model->tensor_count; t++)
-            organ_z_reason(c.subjects->of[t], &out[t]); /* what another process points to is not here */
+            organ_z_reason(c.subjects->of[t], &out[t]); /* pointers of another process are invalid here */
     release_crew(&c);
     organ_z_subjects_free(&mine);
     return error->status;

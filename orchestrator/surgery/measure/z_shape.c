@@ -5,7 +5,7 @@
 
 #include <math.h>
 
-#define REACH     40 /* bins to each side over which the density is smoothed */
+#define REACH     40 /* bins on each side over which the density is smoothed */
 #define SMOOTHED  (ORGAN_Z_BINS + 2 * REACH)
 #define TAU       0.35
 #define WIDTH     (1.0 / ORGAN_Z_BINS_PER_STD)
@@ -36,8 +36,8 @@ static void smooth(const uint64_t counts[ORGAN_Z_BINS], uint64_t n, double densi
     }
 }
 
-/* Where the cumulative sum, straight between the edges of the bins, passes q/QUANTILES, for q = 1 .. QUANTILES - 1; in
- * standard deviations. */
+/* Finds the positions, in standard deviations, at which the cumulative sum (linear within bins) reaches q/QUANTILES,
+ * for q = 1 .. QUANTILES - 1. */
 static void find_quantiles(const double density[SMOOTHED], double places[QUANTILES - 1])
 {
     double below = 0; /* cumulative sum at the left edge of bin k */
@@ -71,7 +71,7 @@ organ_z_shape organ_z_shape_of(const organ_kernels *kernels, const uint64_t coun
     return (organ_z_shape){kernels->entropy(density, SMOOTHED) + log2(WIDTH), ln_cv_of_gaps(places)};
 }
 
-/* What noise of that size would show. */
+/* Expected values for noise of the same size. */
 typedef struct null_row {
     double h, h_std, cv, cv_std;
 } null_row;

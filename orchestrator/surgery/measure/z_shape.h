@@ -1,11 +1,11 @@
 /* SPDX-License-Identifier: MIT
- * From a histogram to the numbers of "z/1". Arithmetic only. */
+ * Computes the numbers of "z/1" from a histogram. Arithmetic only. */
 #ifndef ORGAN_Z_SHAPE_H
 #define ORGAN_Z_SHAPE_H
 
 #include "orchestrator/surgery/measure/z_result.h"
 
-/* The density that a histogram shows, smoothed at the resolution of the measure. */
+/* Properties of a histogram's density, smoothed at the resolution of the measure. */
 typedef struct organ_z_shape {
     double h;     /* differential entropy in bits */
     double ln_cv; /* of the spacings of its 63 quantiles */
@@ -17,10 +17,10 @@ organ_z_shape organ_z_shape_of(const organ_kernels *kernels, const uint64_t coun
 /* Sets e, k, c, power, signal and theta from the shape and from z->kurtosis and z->moments.n. */
 void organ_z_judge(organ_z *z, organ_z_shape shape);
 
-/* Sets dI_dlog2s and coherence from z->information where z->scales >= 2. */
+/* Sets dI_dlog2s and coherence from z->information if z->scales >= 2. */
 void organ_z_slope(organ_z *z);
 
-/* theta in degrees of a signal power within 0 .. 1, and back. */
+/* Returns theta in degrees for a signal power in 0 .. 1. */
 double organ_z_theta(double power);
 
 #endif

@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: MIT
- * Of a packed weight the window holds whole rows. Where all of them do not fit, or where small pieces are slow to read,
- * the matrix as it is stored is kept beside them: it is read once, however often its rows are decoded. */
+ * For a packed weight the window contains whole rows. If not all rows fit, or if small reads are slow, the stored
+ * matrix is kept in addition: it is read once, even if its rows are decoded repeatedly. */
 #include "orchestrator/surgery/measure/z_source.h"
 
 #include "orchestrator/machine/extent.h"
@@ -8,16 +8,14 @@
 
 #include <string.h>
 
-#define PIECE ((size_t)1 << 20) /* values that are decoded before somebody may stop it */
-#define READ                                                                                                           \
-    ((size_t)1                                                                                                         \
-     << 18) /* bytes that are read at once from a file that is here: the caches hold them until they are looked at */
+#define PIECE ((size_t)1 << 20) /* values that are decoded between two checks for a stop */
+#define READ  ((size_t)1 << 18) /* bytes per read of a local file: they stay in the caches until they are processed */
 
 static uint64_t z_source_rounded(uint64_t bytes) { return (bytes + 63) & ~(uint64_t)63; }
 
 static size_t z_source_size_of(organ_dtype dtype) { return organ_dtype_describe(dtype)->bytes; }
 
-/* The rows that a strip may lie in. */
+/* Returns the number of rows that a strip may span. */
 static uint64_t least_rows(const organ_matrices *m)
 {
     const uint64_t all = m->count * m->rows, strip = ORGAN_Z_STRIP / m->cols + 2;
@@ -43,14 +41,14 @@ organ_status organ_z_source_size(const organ_model *model, const organ_weight *w
     return ORGAN_OK;
 }
 
-/* What so many rows take, without what is held. */
+/* Returns the bytes that `rows` rows need, without the stored matrix. */
 static uint64_t need_of(const organ_z_source *s, uint64_t rows)
 {
     return z_source_rounded(organ_weight_reader_scratch(s->reader, (size_t)rows)) +
            z_source_rounded(rows * s->cols * z_source_size_of(s->dtype));
 }
 
-/* The most rows that fit, at least `rows`. */
+/* Returns the largest number of rows that fit, at least `rows`. */
 static uint64_t rows_within(const organ_z_source *s, uint64_t rows, uint64_t bytes)
 {
     uint64_t most = s->rows;
@@ -106,7 +104,7 @@ static organ_status z_source_stopped(const organ_z_source *s, organ_error *error
     return organ_stop_asked(s->stop) ? organ_fail(error, ORGAN_INTERRUPTED, "interrupted") : ORGAN_OK;
 }
 
-/* Rows [first, first + count) into the window. */
+/* Decodes rows [first, first + count) into the window. */
 static organ_status z_source_decode(organ_z_source *s, uint64_t first, uint64_t count, organ_error *error)
 {
     const uint64_t row_bytes = s->cols * z_source_size_of(s->dtype), piece = organ_larger(PIECE / (size_t)s->cols, 1);
@@ -118,7 +116,7 @@ static organ_status z_source_decode(organ_z_source *s, uint64_t first, uint64_t 
         if (z_source_stopped(s, error))
             return error->status;
         if (s->held && s->held_matrix != matrix) {
-            s->held_matrix = s->rows; /* none, if it fails */
+            s->held_matrix = s->rows; /* invalid until the read succeeds */
             if (organ_weight_reader_hold(s->reader, matrix, 1, s->held, error))
                 return error->status;
             s->held_matrix = matrix;
@@ -129,7 +127,7 @@ static organ_status z_source_decode(organ_z_source *s, uint64_t first, uint64_t 
     return ORGAN_OK;
 }
 
-/* What follows what is in the window comes behind it as long as there is room. */
+/* Appends the following bytes to the window as long as there is room. */
 static organ_status read_on(organ_z_source *s, uint64_t from, uint64_t to, organ_error *error)
 {
     if (from < s->from || from > s->to || to > s->from + s->window_bytes)
@@ -145,7 +143,7 @@ static organ_status read_on(organ_z_source *s, uint64_t from, uint64_t to, organ
     return ORGAN_OK;
 }
 
-/* Bytes [from, to) into the window, of a packed weight all rows from the one that they begin in. */
+/* Reads bytes [from, to) into the window; for a packed weight all rows from the one that contains `from`. */
 static organ_status fill_window(organ_z_source *s, uint64_t from, uint64_t to, organ_error *error)
 {
     if (!s->reader)

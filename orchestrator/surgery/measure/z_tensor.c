@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: MIT
- * Two passes over the strips of a tensor: one for the moments at every scale, one for the histograms. A strip is what
- * the first-level caches hold; its pairwise means never leave it, for it begins at a multiple of 16 within its row. */
+ * Reads the strips of a tensor twice: for the moments at every scale, then for the histograms. A strip fits in
+ * the first-level cache and begins at a multiple of 16 within its row, so that its pairwise means need no other
+ * strip. */
 #include "orchestrator/surgery/measure/z_tensor.h"
 
 #include "orchestrator/stream/widen.h"
@@ -14,7 +15,7 @@
 
 #define STRIP  ORGAN_Z_STRIP
 #define SCALES 5  /* 1, 2, 4, 8, 16 */
-#define LEAST  16 /* values, below which nothing is said */
+#define LEAST  16 /* fewest values for a result */
 
 #define VALUES_BYTES (2 * STRIP * sizeof(float))
 #define CODES_BYTES  (65536 * sizeof(uint64_t))
@@ -37,15 +38,15 @@ typedef struct z_tensor_scan {
     organ_z_source source;
     const organ_kernels *kernels;
     organ_z_room *room;
-    uint64_t cols; /* of a row */
-    bool flat; /* rows need not be told apart: groups of 16 never cross from one into the next, or there is one row */
-    unsigned scales;                                  /* that rows are long enough for */
+    uint64_t cols;   /* of a row */
+    bool flat;       /* rows need no separation: groups of 16 never cross rows, or there is one row */
+    unsigned scales; /* scales that rows are long enough for */
     void (*widen)(const uint16_t *, float *, size_t); /* of a 16-bit float, else NULL */
     organ_spread spreads[SCALES];                     /* from scale 2 on */
     uint64_t bins[SCALES][4 * ORGAN_Z_BINS];
 } z_tensor_scan;
 
-/* rows x cols elements from `start` on: whole rows, or part of one. */
+/* rows x cols elements from `start`: whole rows, or part of one. */
 typedef struct z_tensor_strip {
     uint64_t start;
     size_t rows, cols;
@@ -64,13 +65,14 @@ static z_tensor_strip strip_at(const z_tensor_scan *s, uint64_t start)
     return (z_tensor_strip){start, 1, row < STRIP ? (size_t)row : STRIP};
 }
 
-/* A strip at all scales: values[k] of it are n[k]. Of 16-bit floats values[0] is NULL: their codes say all. */
+/* A strip at all scales: values[k] has n[k] values. For 16-bit floats values[0] is NULL, because their codes
+ * suffice. */
 typedef struct pyramid {
     const float *values[SCALES];
     size_t n[SCALES];
 } pyramid;
 
-/* Pairwise means of n pairs, of the stored units for scale 2. */
+/* Computes n pairwise means; for scale 2 from the stored units. */
 static void halve(const z_tensor_scan *s, unsigned scale, const void *from, float *to, size_t n)
 {
     if (scale > 1 || !s->widen)
@@ -108,7 +110,7 @@ static pyramid make_pyramid(const z_tensor_scan *s, const z_tensor_strip *t, con
     return p;
 }
 
-/* The older measure takes its values as they pass by. */
+/* Collects values for the older measure. */
 static void sample_strip(const z_tensor_scan *s, const pyramid *p, const void *units)
 {
     organ_seed_sample *const sample = s->room->sample;
@@ -174,7 +176,7 @@ static organ_status scan_bins(z_tensor_scan *s, organ_error *error)
     return ORGAN_OK;
 }
 
-/* Scales with too few means, or with none that differ, are left away with all coarser ones. */
+/* Removes scales with too few or with equal means, and all coarser ones. */
 static void cut_scales(z_tensor_scan *s)
 {
     unsigned k = 0;
@@ -194,7 +196,7 @@ static const char *why_no_theta(const organ_z *z)
     return !isfinite(z->std) || !(z->std > 0) || !isfinite(z->kurtosis) ? "its moments are beyond FP64" : NULL;
 }
 
-/* As organ_kernels.z_bins wants it; all counts end in the first of the four. */
+/* Sums the four histograms of organ_kernels.z_bins into the first. */
 static const uint64_t *sum_of_four(uint64_t counts[4 * ORGAN_Z_BINS])
 {
     for (size_t b = ORGAN_Z_BINS; b < 4 * ORGAN_Z_BINS; b++)

@@ -9,27 +9,28 @@
 #include "orchestrator/surgery/measure/z_levels.h"
 #include "orchestrator/surgery/measure/z_result.h"
 
-/* What a thread works in. */
+/* Buffers of a thread. */
 typedef struct organ_z_room {
     void *window; /* for the values */
     size_t window_bytes;
-    float *values;   /* of a strip, then its pairwise means, and theirs */
+    float *values;   /* values of a strip, followed by pairwise means of all scales */
     uint64_t *codes; /* histogram of 16-bit words */
     organ_z_levels levels;
-    organ_seed_sample *sample; /* for the older measure; NULL: it is not asked for */
+    organ_seed_sample *sample; /* for the older measure; NULL: not requested */
 } organ_z_room;
 
-/* Bytes that a room needs beside its window, which organ_z_source_size tells of. */
+/* Returns the bytes that a room needs in addition to its window (organ_z_source_size). */
 size_t organ_z_room_fixed(void);
 
-/* Makes a room of `bytes` bytes of memory, 64-byte aligned: at least the sum of both. */
+/* Divides `memory`, 64-byte aligned, of `bytes` bytes into a room; it must have at least organ_z_room_fixed() bytes
+ * and the window. */
 organ_z_room organ_z_room_make(void *memory, size_t bytes);
 
-/* Sets z->reason of what another process has measured: what it points to there is not here. `weight` NULL: the tensor
- * is none. */
+/* Sets z->reason for a tensor that another process has measured, whose pointer is invalid here. `weight` NULL: the
+ * tensor is not measured. */
 void organ_z_reason(const organ_weight *weight, organ_z *z);
 
-/* ORGAN_OK also where z->reason says why there is no theta. */
+/* Measures a tensor. Returns ORGAN_OK also if there is no theta (z->reason is set). */
 organ_status organ_z_tensor(const organ_model *model, const organ_weight *weight, const organ_kernels *kernels,
                             const organ_stop *stop, organ_z_room *room, organ_z *z, organ_error *error);
 
