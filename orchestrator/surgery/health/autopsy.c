@@ -19,7 +19,7 @@ json_t *organ_autopsy_ranges(void)
     return organ_ranges_json(&ranges);
 }
 
-/* ---- what is looked at ---- */
+/* ---- selection of weights ---- */
 
 static const char *why_unread(const organ_weight *weight)
 {

@@ -17,7 +17,7 @@ typedef struct autopsy_against_factors {
     const organ_blocks *blocks;
     double *ln;           /* rows x cols */
     double *room;         /* twice as many */
-    double before, after; /* relative error, and what is left of it with each block divided by its factor */
+    double before, after; /* relative error, and the error that remains with each block divided by its factor */
     double middle;        /* median of ln */
 } autopsy_against_factors;
 

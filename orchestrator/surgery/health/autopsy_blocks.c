@@ -31,7 +31,7 @@ double organ_autopsy_median(double *values, size_t count)
 
 double organ_block_spread(const organ_block_sums *sums) { return log(sums->own / (double)sums->n) / 2; }
 
-/* ---- what is read ---- */
+/* ---- selection of rows and blocks ---- */
 
 /* Sets the size of the grid, and how many rows of values of each row of blocks are read. */
 static bool plan_blocks(const organ_weight *weight, const organ_matrices *m, organ_blocks *b, uint64_t *lines)

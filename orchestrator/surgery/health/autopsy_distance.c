@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: MIT
- * A model beside its original: which weights have a counterpart, and whether they are as near as their scheme allows.
- */
+ * Comparison with the original model: finds the counterpart of each weight, and checks that their distance is as
+ * small as their schemes allow. */
 #include "orchestrator/surgery/health/autopsy_job.h"
 
 #include "formats/tensor/counterpart.h"
@@ -20,7 +20,7 @@ organ_distance_view organ_distance_seen(const organ_distance *d)
                                  .ratio = other > 0 ? own / other : (double)NAN};
 }
 
-/* ---- what is usual ---- */
+/* ---- usual errors ---- */
 
 static const struct {
     organ_dtype dtype;
@@ -110,7 +110,7 @@ organ_usual_error organ_usual_error_between(const organ_weight *one, const organ
 
 /* ---- verdicts ---- */
 
-/* What a large difference looks like. */
+/* The probable cause of a large difference. */
 static const char *cause_of(const organ_weight *weight, organ_distance_view d, bool sick)
 {
     if (sick)
@@ -247,7 +247,7 @@ static void pair_up(organ_autopsy_job *job, organ_vitals *v, const organ_weight 
         v->other = other;
 }
 
-/* What is only in the other model is told where all of this one is looked at. */
+/* Weights that exist only in the other model become remarks only if no pattern selects weights of this model. */
 void organ_autopsy_pair(organ_autopsy_job *job)
 {
     for (size_t k = 0; k < job->count; k++) {

@@ -20,11 +20,11 @@
 /* ---- digits ---- */
 
 #define FEWEST_SCALES 9
-#define BROKEN        0.7  /* share of scales, below which the digits of a BF16 model are gone */
-#define WHOLE         0.99 /* from which on they are there */
+#define BROKEN        0.7  /* share of scales with such digits below which the digits of a BF16 model are lost */
+#define WHOLE         0.99 /* share from which on they are present */
 
-/* Whether x is m 2^e for a whole number m below 2^8, within what one division and one product in FP32 leave. Chance:
- * 2^-13. */
+/* Returns true if x is m 2^e for a whole number m below 2^8, within the rounding of one division and one product in
+ * FP32. Probability by chance: 2^-13. */
 static bool is_bf16(double x)
 {
     int exponent;
@@ -71,9 +71,9 @@ void organ_autopsy_judge_digits(organ_autopsy_job *job, const organ_vitals *v, c
         }
 }
 
-/* ---- layers beside each other ---- */
+/* ---- comparison of layers ---- */
 
-/* A weight with what it is compared by. */
+/* A weight and the values by which it is compared. */
 typedef struct peer {
     const organ_vitals *vitals;
     long layer;
@@ -124,10 +124,10 @@ static void compare_layers(peer *peers, size_t count)
     }
 }
 
-#define FEW_WEIGHTS 8 /* in a layer, up to which a weight is left out of what it is compared with */
+#define FEW_WEIGHTS 8 /* in a layer; a larger one compares each weight with the median of all, not of the others */
 
-/* The weights of one layer: takes off the median of the others, if there are at least two. `room` has a place for each.
- */
+/* Compares the weights of one layer: subtracts the median deviation of the others, if there are at least two. `room`
+ * has `count` elements. */
 static void compare_weights(peer *peers, size_t count, double *room)
 {
     size_t used = 0;
@@ -202,7 +202,7 @@ static void judge_peer(organ_autopsy_job *job, const peer *p, double usual)
                            organ_vitals_std(p->vitals), exp(p->off), exp(p->alone));
 }
 
-/* The median of |alone| over the model and over the role say what is usual. */
+/* Compares each weight with the medians of |alone| over the model and over its role. */
 static void judge_peers(organ_autopsy_job *job, peer *peers, size_t count, double *room)
 {
     qsort(peers, count, sizeof *peers, autopsy_factor_by_place);

@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: MIT
- * From numbers to sentences. What explains a weight best is said first and ends what follows from it: a weight of zeros
- * is not also told to have too small a spread. */
+ * Converts statistics to findings. The best explanation of a weight comes first and suppresses its consequences: for
+ * a weight of zeros there is no finding that its spread is too small. */
 #include "orchestrator/surgery/health/autopsy_job.h"
 
 #include "formats/base/text_buffer.h"
@@ -14,12 +14,12 @@
 #include <string.h>
 
 #define MANY          4096 /* values, from which on the shape of a distribution is judged */
-#define ENOUGH        256  /* values, from which on codes can be told from chance */
+#define ENOUGH        256  /* number of values from which on codes can be distinguished from chance */
 #define EXPLODED_MEAN 1.0
 #define EXPLODED_STD  10.0
 #define BIASED        0.2   /* |mean| in standard deviations */
-#define COARSELY      3     /* times that, where a step of the codes is wider than a standard deviation */
-#define SLACK         0.025 /* of the spread that is expected: 0.02 means about 0.02 */
+#define COARSELY      3     /* factor of BIASED for weights whose code steps are wider than a standard deviation */
+#define SLACK         0.025 /* relative tolerance of the expected spread: 0.02 means about 0.02 */
 #define DEAD          0.05  /* share of rows or columns */
 #define PEAKED        1000  /* excess kurtosis, above which a few values make the spread */
 #define PRUNED        0.1   /* share of zeros */
@@ -282,7 +282,7 @@ static void range_text(const organ_limits *l, char out[160])
              l->min, l->max);
 }
 
-/* Whether the numbers are within limits; `what` becomes a name of the first that is not. */
+/* Returns true if all statistics are within the limits; otherwise `what` becomes the name of the first that is not. */
 static bool autopsy_judge_is_within(const organ_vitals *v, const organ_limits *l, const char **what)
 {
     const double std = organ_vitals_std(v);
@@ -451,7 +451,7 @@ static void judge_zeros(organ_autopsy_job *job, const organ_vitals *v, bool told
     }
 }
 
-/* The note without the name of the weight, which is told anyway. */
+/* The note without the name of the weight, which the report contains already. */
 static const char *without_name(const organ_vitals *v)
 {
     const size_t length = strlen(v->weight->name);

@@ -32,7 +32,7 @@ static void count_jump(organ_jump_counts counts, uint64_t line, double change)
         counts[class_of(line)][place < ORGAN_JUMP_BINS - 1 ? (size_t)place : ORGAN_JUMP_BINS - 1]++;
 }
 
-/* The change of the whole row is taken off where there are enough segments to know it by. */
+/* Subtracts the change of the whole row if there are enough segments to estimate it. */
 static void pair_rows(organ_jumps *jumps, uint64_t row, const organ_row_profile *above, const organ_row_profile *here)
 {
     double sum = 0, n = 0;
@@ -48,7 +48,7 @@ static void pair_rows(organ_jumps *jumps, uint64_t row, const organ_row_profile 
             count_jump(jumps->rows, row, (double)here->ln[s] - (double)above->ln[s] - mean);
 }
 
-/* What the whole column changes by is in both of two that stand one below the other. */
+/* The change of the whole column occurs in both of two vertically adjacent profiles, so their difference cancels it. */
 static void pair_columns(organ_jumps *jumps, const organ_column_profile *above, const organ_column_profile *here)
 {
     for (size_t line = 1; line < ORGAN_JUMP_LINES; line++)
@@ -62,7 +62,7 @@ void organ_jumps_join(organ_jumps *jumps, uint64_t row, const organ_jump_edges *
     pair_columns(jumps, &above->last_columns, &below->first_columns);
 }
 
-/* ln of the root of the mean of squares; NaN of zeros and of what is not finite. */
+/* ln of the root mean square; NaN for zeros and for sums that are not finite. */
 static double ln_rms(double sum, size_t n) { return sum > 0 && isfinite(sum) ? log(sum / (double)n) / 2 : (double)NAN; }
 
 /* n <= SEGMENT values as FP32. */
@@ -90,7 +90,7 @@ static double autopsy_jumps_squares_of(const float *x, size_t n)
     return (sum[0] + sum[2]) + (sum[1] + sum[3]);
 }
 
-/* What a strip's rows are walked with. */
+/* State of the iteration over the rows of a strip. */
 typedef struct autopsy_jumps_walk {
     organ_jumps *jumps;
     const organ_kernels *kernels;
@@ -207,9 +207,9 @@ static double median(const uint32_t counts[ORGAN_JUMP_BINS])
     return (double)NAN;
 }
 
-/* The medians of few lines scatter: by about 1.16 / sqrt(lines) of themselves where lines are independent. They are not
- * quite, for what a channel is like goes with it through all rows, more so with the change of whole rows and columns:
- * that many times it are allowed. */
+/* Medians of few lines scatter: the relative error is about 1.16 / sqrt(lines) for independent lines. Lines are not
+ * independent, because the spread of a channel is similar in all rows, especially without subtraction of the change
+ * of whole rows and columns. Therefore `allowed` is several times that error. */
 static unsigned period_of(organ_jump_counts counts, uint64_t lines, uint64_t fewest, double allowed, double *factor)
 {
     static const unsigned periods[ORGAN_JUMP_CLASSES] = {0, 64, 128};

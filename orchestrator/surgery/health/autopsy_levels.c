@@ -54,8 +54,8 @@ void organ_levels_begin(organ_level_scratch *scratch, const organ_level_union *a
     empty(&scratch->other);
 }
 
-/* A value whose lower half is zero is marked by its upper half, for what was BF16 before it became FP32 has many values
- * of few levels. Most others of few levels are found at once where they were put. */
+/* A value whose lower half is zero is marked by its upper half: a weight that was BF16 before it became FP32 has
+ * many values with few levels. Most other values of few levels are found at their first slot of the hash table. */
 static void add_floats(organ_level_scratch *scratch, const float *values, size_t n)
 {
     const uint32_t *const slots = scratch->other.slots;

@@ -16,7 +16,7 @@
 
 #define CHANCE      1e-4 /* of a verdict on one weight, if codes and scales had nothing to do with each other */
 #define LEAST_GAIN  1.25 /* in mean square */
-#define SUSPECT     1e-2 /* the same, where the other weights of the model bear the verdict out: */
+#define SUSPECT     1e-2 /* the same, if the other weights of the model confirm the verdict: */
 #define FAR_OFF     16   /* times the median of all weights, in mean square, with the scales as stored, */
 #define CURED       4    /* and with the scales put back */
 #define POOLED      5    /* standard deviations of the evidence of all weights together */
@@ -68,8 +68,8 @@ static double evidence_variance(double freedom)
     return 2 * a * a * (1 / a + 1 / (2 * a * a) + 1 / (6 * a * a * a));
 }
 
-/* What is left of ln rms of blocks, in mean square, with the scales as stored and put back; freedom 0: it cannot be
- * judged. */
+/* Mean squares of the residuals of ln rms of blocks, with the scales as stored and with them put back; freedom 0:
+ * too few blocks for a verdict. */
 typedef struct order_fit {
     double own, moved, freedom;
 } order_fit;
@@ -142,7 +142,8 @@ static organ_status suspect_order(organ_scale_pool *pool, const organ_weight *we
     return ORGAN_OK;
 }
 
-/* The order under which least is left. Where chance is not ruled out by this weight alone, it waits for the others. */
+/* Selects the order with the smallest residual. If chance cannot be excluded from this weight alone, the order
+ * becomes a suspect, which is judged together with the other weights. */
 static organ_status judge_order(organ_autopsy_job *job, organ_scale_pool *pool, const organ_weight *weight,
                                 const organ_blocks *b, double *room, organ_error *error)
 {
@@ -169,7 +170,7 @@ static organ_status judge_order(organ_autopsy_job *job, organ_scale_pool *pool, 
     return ORGAN_OK;
 }
 
-/* Keeps what is left of the blocks as they are, for comparison. */
+/* Stores the residual of the blocks with the scales as stored, for comparison. */
 static organ_status note_rest(organ_scale_pool *pool, const organ_weight *weight, const organ_blocks *b, double *room,
                               organ_error *error)
 {

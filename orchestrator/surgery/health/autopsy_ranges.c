@@ -122,7 +122,7 @@ json_t *organ_ranges_json(const organ_ranges *ranges)
 
 /* ---- reading ---- */
 
-/* Where in the file a value stands, for messages: "q_proj.expected". */
+/* The position of a value in the file, for messages: "q_proj.expected". */
 typedef struct autopsy_ranges_place {
     const char *path, *name;
     bool expected;
@@ -161,7 +161,7 @@ static organ_status read_std(const autopsy_ranges_place *p, const json_t *value,
     return ORGAN_OK;
 }
 
-/* What the file says of one role, group or of all: limits that are NaN are not mentioned. */
+/* The entry of the file for one role, one group or the default; limits that are NaN are not set. */
 typedef struct rule {
     organ_limits sick, expected;
 } rule;
@@ -222,7 +222,7 @@ static void apply_limits(organ_limits *to, const organ_limits *said)
     set_if_said(&to->max, said->max);
 }
 
-/* A limit of what is healthy is the only one, unless what is expected is said too. */
+/* A healthy limit also replaces the expected one, unless the entry sets the expected limit too. */
 static void apply(organ_ranges *ranges, organ_role role, const rule *said)
 {
     apply_limits(&ranges->of[role].sick, &said->sick);
@@ -257,7 +257,8 @@ static organ_status check_order(const char *path, const organ_ranges *ranges, or
     return ORGAN_OK;
 }
 
-/* The least specific first: what is said later goes before. `level`: 0 default, 1 groups, 2 roles. */
+/* Applies one level of entries; the caller begins with the least specific one, so that later levels take precedence.
+ * `level`: 0 default, 1 groups, 2 roles. */
 static organ_status apply_level(const char *path, const json_t *document, int level, organ_ranges *ranges,
                                 organ_error *error)
 {

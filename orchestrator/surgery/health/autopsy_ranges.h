@@ -27,8 +27,8 @@ organ_ranges organ_ranges_default(void);
 /* Reads the defaults with the changes of a file {"schema": "organ.ranges/1", "q_proj": {"mean": 0.01, "std": [0.005,
  * 0.2], "min": -1, "max": 1}, ...}. A key is the name of a role, of a group, or "default". For each number the entry
  * of the role takes precedence over that of the group, and this one over "default"; numbers without an entry keep
- * their defaults. A number sets the limit of healthy values and removes the expected range; "expected" within the
- * same object sets that range. ORGAN_BAD_INPUT naming file, role, key and both values; ORGAN_IO. */
+ * their defaults. A number sets the limit of healthy values and also the limit of expected ones; "expected" within
+ * the same object sets the latter separately. ORGAN_BAD_INPUT naming file, role, key and both values; ORGAN_IO. */
 organ_status organ_ranges_read(const char *path, organ_ranges *ranges, organ_error *error);
 
 /* The ranges in the form of such a file. NULL without memory. */

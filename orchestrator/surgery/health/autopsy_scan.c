@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: MIT
- * Weights of 16-bit floats are read as they are, all others as FP32: one pass for each of the three. What is folded
- * strip by strip does not depend on that, for widening is exact and parts are cut alike. */
+ * Examines weights in three passes, one per type of the values in memory: 16-bit floats are read unconverted, all
+ * other types as FP32. The results do not depend on the type, because widening is exact and the strips have the same
+ * borders. */
 #include "orchestrator/surgery/health/autopsy_scan.h"
 
 #include "formats/base/paged_rows.h"
@@ -15,14 +16,14 @@
 /* Values that stay in the caches of a core; a multiple of the 4096 that moments are made of. */
 #define PART ((size_t)32768)
 
-/* What strips of one weight share; it lives from its first strip to its last. */
+/* State that the strips of one weight share, from its first strip to its last. */
 typedef struct autopsy_scan_patient {
     organ_level_union levels;
-    uint64_t *dead_columns; /* a bit per column of each matrix, set until a value other than zero was seen */
+    uint64_t *dead_columns; /* a bit per column of each matrix, cleared at its first nonzero value */
     uint64_t words;         /* of one matrix */
     organ_jumps jumps;
     organ_jump_edges edges; /* of the strip before */
-    uint64_t read;          /* bytes told to the progress */
+    uint64_t read;          /* bytes reported to the progress */
 } autopsy_scan_patient;
 
 typedef struct autopsy_scan_scan {
@@ -136,8 +137,8 @@ static bool column_is_dead(const organ_weight_strip *strip, organ_dtype as, size
     return true;
 }
 
-/* Only columns that no strip has found alive yet are looked at, and of most the first row tells. Threads clear bits and
- * set none. */
+/* Examines only the columns in which no strip has found a nonzero value yet; for most of these the first row
+ * suffices. Threads clear bits and never set any. */
 static void find_columns(const organ_weight_strip *strip, organ_dtype as, const autopsy_scan_finding *f, uint64_t *dead)
 {
     if (f->moments.zero == strip->rows * strip->cols)
@@ -192,7 +193,7 @@ static void autopsy_scan_fold_lanes(distance_lanes *d)
         }
 }
 
-/* Where a sum is not finite, once more without the pairs that are not. */
+/* If a sum is not finite, computes it again without the pairs that are not finite. */
 static void add_distance(organ_distance *sum, const float *a, const float *b, size_t n)
 {
     distance_lanes d = {.own = {0}};
@@ -376,7 +377,7 @@ static organ_status autopsy_scan_retire_strip(void *context, const organ_weight_
 
 /* ---- a model ---- */
 
-/* 16-bit floats are read as they are where nothing is to be compared. */
+/* 16-bit floats are read unconverted if there is no counterpart to compare with. */
 static organ_dtype type_of(const organ_vitals *v)
 {
     const organ_dtype stored = v->weight->codes->dtype;

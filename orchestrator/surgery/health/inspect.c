@@ -179,7 +179,7 @@ static json_t *describe_layers(const organ_inspect_lists *lists, const inspect_p
     return layers;
 }
 
-/* What was counted, and how much of it pruning works on by default. */
+/* Adds the totals, and the part of them that pruning changes by default. */
 static void describe_totals(json_t *report, const inspect_part *const *parts, size_t count)
 {
     amount all = {0}, target = {0};
@@ -285,11 +285,11 @@ json_t *organ_inspect_tensor(const organ_tensor *tensor, const char *file)
 
 /* ---- the document ---- */
 
-/* What a document is made of. */
+/* The input of a report. */
 typedef struct subject {
     organ_inspect_lists lists;
     const organ_model *model;
-    json_t *quantization, *problems; /* what there is to tell of the weights */
+    json_t *quantization, *problems; /* parts of the report about the weights */
     const inspect_part *parts;       /* of all tensors */
     const inspect_part **chosen;     /* of those that are counted */
     size_t count;
@@ -312,8 +312,8 @@ static json_t *make_report(const subject *s)
                      SET("model", describe_model(model, s->parts)), SET("config", describe_config(&model->config)),
                      SET("files", describe_files(&s->lists, model)), SET_BYTES_OF("match", s->lists.match));
     describe_totals(report, s->chosen, s->count);
-    json_t *const roles = describe_roles(&s->lists, s->chosen,
-                                         s->count); /* one after the other: both may add to the lists that were cut */
+    json_t *const roles =
+        describe_roles(&s->lists, s->chosen, s->count); /* two statements: both may add to the lists that were cut */
     json_t *const layers = describe_layers(&s->lists, s->chosen, s->count);
     ORGAN_ADD(report, SET("dtypes", describe_dtypes(s->chosen, s->count)), SET("roles", roles), SET("by_layer", layers),
               SET("quantization", json_incref(s->quantization)), SET("problems", json_incref(s->problems)),
@@ -339,8 +339,8 @@ static json_t *report_of(subject *s, organ_inspect_part *parts)
     return made;
 }
 
-/* Every tensor is a weight of its own. Such weights are let go before the report is made: of a model of many small
- * tensors they take half of all memory. */
+/* Returns true if every tensor is a weight of its own. Such a list of weights is freed before the report is made:
+ * for a model of many small tensors it needs half of all memory. */
 static bool are_tensors(const organ_model *model, const organ_weights *weights)
 {
     return weights && weights->packed == 0 && weights->count == model->tensor_count;

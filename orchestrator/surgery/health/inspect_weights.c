@@ -38,7 +38,7 @@ static json_t *block_of(const organ_weight *weight)
 static json_t *describe_kind(const inspect_weights_kind *one)
 {
     const organ_weight *const w = one->first;
-    /* Floats are neither; of GPTQ the values of the zero points would tell. */
+    /* null for floats, which are neither, and for GPTQ, where it depends on the values of the zero points */
     const bool told = w->scheme == ORGAN_SCHEME_INT8 || w->scheme == ORGAN_SCHEME_PACKED ||
                       w->scheme == ORGAN_SCHEME_AWQ_GEMM || w->scheme == ORGAN_SCHEME_AWQ_GEMV;
     return ORGAN_OBJECT(
@@ -84,7 +84,7 @@ static json_t *describe_kinds(const organ_inspect_lists *lists, const organ_weig
     return rows;
 }
 
-/* ---- single weights and what is left ---- */
+/* ---- single weights and remaining tensors ---- */
 
 static json_t *describe_weight(const organ_weight *weight)
 {
