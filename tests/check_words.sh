@@ -11,9 +11,10 @@ set -uo pipefail
 cd "$(dirname "$0")/.." || exit 1
 
 clean=(formats/adapter formats/base formats/gguf formats/imatrix formats/model formats/remote formats/safetensors
-       formats/tensor formats/tokenizer formats/weights kernels orchestrator/cli orchestrator/command orchestrator/forward
-       orchestrator/machine orchestrator/ranks orchestrator/serve orchestrator/stream orchestrator/surgery/calibrated
-       orchestrator/surgery/cut orchestrator/surgery/experts orchestrator/surgery/lora orchestrator/surgery/measure
+       formats/tensor formats/tokenizer formats/weights kernels orchestrator/cli orchestrator/command
+       orchestrator/forward orchestrator/machine orchestrator/ranks orchestrator/serve orchestrator/stream
+       orchestrator/surgery/calibrated orchestrator/surgery/cut orchestrator/surgery/experts
+       orchestrator/surgery/health orchestrator/surgery/lora orchestrator/surgery/measure
        orchestrator/surgery/orthogonality orchestrator/surgery/precision orchestrator/surgery/prune
        orchestrator/surgery/purify orchestrator/surgery/untrusted)
 
