@@ -1,9 +1,9 @@
 /* SPDX-License-Identifier: MIT
- * Room surgery/allocate: one budget for a whole model. In goes what each tensor costs when it alone is made smaller
- * (its curve: the divergence from the donor at some levels, measured or read from a file), out comes how much of the
- * budget each tensor gets.
+ * Room surgery/allocate: divides one budget over a whole model. The cost of making a single tensor smaller is given by
+ * its curve: the divergence from the donor at some levels, measured or read from a file. From the curves of all tensors
+ * the allocation computes how much of the budget each tensor gets.
  *
- * Here: curves, the file that keeps them, and the division of a budget. */
+ * This header: curves, the file that contains them, and the division of a budget. */
 #ifndef ORGAN_ALLOCATE_H
 #define ORGAN_ALLOCATE_H
 
@@ -22,9 +22,9 @@
 /* The sparsities at which curves of a pruning are measured: 0.50 and 0.80. */
 extern const double organ_sparsity_levels[ORGAN_SPARSITY_LEVELS];
 
-#define ORGAN_ALLOCATION_LEAST 0.20 /* no tensor gets a lower sparsity than this, */
-#define ORGAN_ALLOCATION_MOST  0.95 /* nor a higher one */
-#define ORGAN_ALLOCATION_WAY   0.8  /* from the uniform division to that of least cost */
+#define ORGAN_ALLOCATION_LEAST 0.20 /* no tensor gets a lower sparsity */
+#define ORGAN_ALLOCATION_MOST  0.95 /* no tensor gets a higher sparsity */
+#define ORGAN_ALLOCATION_WAY   0.8  /* 0: the uniform division, 1: the division of least cost */
 
 /* The levels at which curves of a quantisation are measured: 2, 3, 4 and 8 bits, with a half of a bit more for the
  * scales of groups of 32 columns, without it for those of the widest groups that the tensor has. */
@@ -39,9 +39,9 @@ extern const bool organ_width_measured[ORGAN_WIDTH_LEVELS];
  * square of the ratio of the expected largest magnitude of 32 normal weights to that of `group` normal weights. */
 void organ_width_derive(double cost[ORGAN_WIDTH_LEVELS], size_t group);
 
-/* ---- what is asked ---- */
+/* ---- options ---- */
 
-/* Whether the options go together, each by itself in its range. ORGAN_USAGE. */
+/* Checks that the options fit together and are in their ranges. Returns ORGAN_USAGE. */
 organ_status organ_allocate_check(const organ_allocate_options *options, organ_error *error);
 /* The option's value, or its default. */
 unsigned organ_allocate_tokens(const organ_allocate_options *options);
@@ -58,8 +58,8 @@ typedef struct organ_budget {
     double amount; /* percent of zeros, bits a weight, bytes */
 } organ_budget;
 
-/* "50%", "3.5bpw", "9GB" (an amount of bytes as --memory takes it). ORGAN_USAGE for anything else, naming the option.
- */
+/* Parses "50%", "3.5bpw" or "9GB" (bytes in the syntax of --memory). Returns ORGAN_USAGE for other text, naming the
+ * option. */
 organ_status organ_budget_parse(const char *text, organ_budget *budget, organ_error *error);
 
 /* ---- curves and their division ---- */
@@ -70,21 +70,22 @@ typedef struct organ_allocation_tensor {
     const char *role; /* of the table of the anatomy */
     int32_t layer;
     uint64_t elements;
-    double cost[ORGAN_ALLOCATION_LEVELS]; /* nats a token: KL(donor || donor with this tensor alone at that level) */
-    bool known;                           /* `cost` is there, */
-    bool between;                         /* taken from the layers before and after, not measured */
+    double cost[ORGAN_ALLOCATION_LEVELS]; /* nats per token: KL(donor || donor with only this tensor changed to that
+                                           * level) */
+    bool known;                           /* `cost` is set */
+    bool between;                         /* interpolated from other layers, not measured */
     double given;                         /* its sparsity, 0 .. 1 */
 } organ_allocation_tensor;
 
 typedef struct organ_allocation {
-    const double *levels; /* what the costs of a curve are of: sparsities ascending, bits a weight */
+    const double *levels; /* meaning of the levels: sparsities, ascending, or bits per weight */
     size_t level_count;
     const bool *measured; /* the levels that a walk measures; the costs of the others are derived from these. NULL: all
                              levels */
     size_t count;
     organ_allocation_tensor *tensors;
     double budget;             /* of all elements, 0 .. 1 */
-    double cost, uniform_cost; /* sums of the curves as divided, and with the budget for every tensor */
+    double cost, uniform_cost; /* sums of the curves for the division, and for the budget applied to every tensor */
 } organ_allocation;
 
 /* Returns the cost of a sparsity by the curve, in nats a token; 0 at a sparsity of 0. Between two levels, and beyond
@@ -94,33 +95,34 @@ typedef struct organ_allocation {
 double organ_allocation_cost(const organ_allocation *allocation, const organ_allocation_tensor *tensor,
                              double sparsity);
 
-/* Divides `budget` (0.20 .. 0.95) over the tensors, whose curves over sparsities are known: the sum of costs is least
- * among sparsities of 0.20, 0.205 .. 0.95 for one price of an element; between the two divisions on either side of the
- * budget the point that meets it; then `way` (0 .. 1) of the way from uniform to that. The sum of given x elements is
- * budget x elements but for rounding. false without memory.
- */
+/* Divides `budget` (0.20 .. 0.95) over tensors with known curves over sparsities. For one price per element, chooses
+ * for each tensor the sparsity of least cost among 0.20, 0.205 .. 0.95; then interpolates between the two divisions
+ * around the budget to meet it; then moves `way` (0 .. 1) of the distance from the uniform division to the result. The
+ * sum of given x elements equals budget x elements except for rounding. Returns false if memory cannot be allocated. */
 bool organ_allocation_divide(organ_allocation *allocation, double budget, double way);
 
-/* Chooses a width for each tensor, whose curves over widths are known: `sizes` has what a tensor takes at each level
- * and, last, as it is, which costs nothing. The sum of the costs is least for one price of a bit while the sum of sizes
- * is within the budget, which the lowest levels together must be; steps that fit use the rest of the budget, and
- * exchanges between pairs of tensors end the search. If the result costs more than the greatest level that all tensors
- * can have, the search runs again from that level, so the cost is never above that of *uniform. chosen[t] is a level,
- * or level_count for an unchanged tensor. *uniform is the greatest that all of them can have. The sum of the sizes. */
+/* Chooses a width for each tensor from curves over widths. `sizes` has the size of each tensor at each level and, last,
+ * its unchanged size, which has no cost. The lowest levels together must be within the budget.
+ *
+ * Starts with the lowest level for all tensors and repeatedly takes the step that lowers the cost most per unit of size
+ * and fits in the budget; exchanges between pairs of tensors end the search. If the result costs more than *uniform,
+ * the search runs again from that level, so the cost is never above that of *uniform. chosen[t] is a level, or
+ * level_count for an unchanged tensor. *uniform is the greatest level that is within the budget for all tensors.
+ * Returns the sum of the sizes. */
 double organ_allocation_choose(organ_allocation *allocation, const double *sizes, double budget, size_t *chosen,
                                size_t *uniform);
 
-/* Curves of tensors that were not measured: the logarithm of each level lies on the line through the nearest measured
- * layers before and after of the same role; where there is one of them, it is that one's. false, with *missing, for a
- * tensor whose role was not measured. */
+/* Fills in the curves of tensors that were not measured. The logarithm of each cost is interpolated linearly between
+ * the nearest measured layers before and after with the same role; with only one of them, its curve is copied. Returns
+ * false and sets *missing if no tensor of a role was measured. */
 bool organ_allocation_fill(organ_allocation *allocation, size_t *missing);
 
 void organ_allocation_release(organ_allocation *allocation);
 
 /* ---- the file ---- */
 
-/* `identity` is an object of all that changes the curves: digests of the model and the text, the method, its
- * parameters. */
+/* `identity` is an object with everything that the curves depend on: digests of the model and the text, the method and
+ * its parameters. */
 
 /* Reads the curves of the tensors, whose names and elements are set. *whole is false if there is no file, or if an
  * interrupted run has left one without all curves. ORGAN_BAD_INPUT for another document, ORGAN_USAGE if the identity or
@@ -133,7 +135,8 @@ organ_status organ_allocation_read(organ_allocation *allocation, const json_t *i
 organ_status organ_allocation_write(const organ_allocation *allocation, const json_t *identity, const char *path,
                                     organ_error *error);
 
-/* The curve as a line of a journal, and back: false where it is of another tensor or no curve. */
+/* Converts a curve to a line of a journal, and back. The latter returns false if the line belongs to another tensor or
+ * has no curve. */
 json_t *organ_allocation_line(const organ_allocation *allocation, const organ_allocation_tensor *tensor);
 bool organ_allocation_recall(organ_allocation *allocation, const json_t *line);
 

@@ -66,7 +66,7 @@ static bool best_step(const organ_allocation *a, const double *sizes, double lef
     return most > 0;
 }
 
-/* The size and the cost of a tensor at a level beside what it has now. */
+/* Changes of size and cost if a tensor moves from its current level to another. */
 typedef struct choose_change {
     double size, cost;
 } choose_change;
@@ -118,7 +118,7 @@ static void choose_exchange_pairs(const organ_allocation *a, const double *sizes
     }
 }
 
-/* Raises levels by the best steps that fit, then exchanges pairs. Returns what is left of the budget. */
+/* Raises levels by the best steps that fit, then exchanges pairs. Returns the unused part of the budget. */
 static double choose_improve(const organ_allocation *a, const double *sizes, double budget, size_t *chosen)
 {
     double spent = 0;

@@ -16,7 +16,7 @@
 /* Several variants at a time take at most this part of the memory that a layer leaves. */
 #define PLENTY        4
 #define MOST_TOGETHER ((size_t)256)
-#define DONOR         ((size_t)0) /* what matrices of one tensor are kept at: as they were */
+#define DONOR         ((size_t)0) /* level that matrices are kept at: unchanged */
 
 struct organ_curves {
     const organ_model *model;
@@ -57,7 +57,7 @@ static size_t find_together(const organ_targets *targets, const size_t *of, size
     return SIZE_MAX;
 }
 
-/* Of an expert with a star in the place of its number. */
+/* Returns the name of a tensor; the number of an expert is replaced by a star. */
 static char *curves_name_of(const organ_tensor *t)
 {
     char number[24];
@@ -86,8 +86,8 @@ bool organ_curves_list(const organ_targets *targets, organ_allocation *allocatio
     return allocation->tensors != NULL;
 }
 
-/* Of the layers that have a target at most `most` are chosen, evenly spread from the first to the last. A flag for each
- * layer, to be freed; NULL without memory. */
+/* Chooses at most `most` of the layers with a target, evenly spread from the first to the last. Returns a flag for each
+ * layer, which the caller frees; NULL if memory cannot be allocated. */
 static bool *choose_layers(const organ_targets *all, size_t most)
 {
     int32_t last = 0;
@@ -121,7 +121,7 @@ static bool is_chosen(const organ_tensor *tensor, const bool *layers)
     return tensor->anatomy.layer < 0 || layers[tensor->anatomy.layer];
 }
 
-/* Those of the layers that are chosen, and where a role is in none of these all that have it. */
+/* Selects the tensors of chosen layers, and all tensors of roles that occur in none of these layers. */
 static organ_status choose_targets(organ_curves *c, const organ_targets *all, const size_t *of, organ_error *error)
 {
     bool roles[ORGAN_ANATOMY_ROWS] = {false};
@@ -218,7 +218,8 @@ static organ_status reach(void *context, const organ_along_layer *layer, organ_e
     return organ_variants_reach(c->variants, layer->number, error);
 }
 
-/* What is left takes as long as what was measured, in proportion to the layers that its variants still go through. */
+/* Estimates the remaining time from the time of the measured curves, in proportion to the layers that variants still
+ * run through. */
 static void tell_time(organ_curves *c, int32_t number)
 {
     char text[24];
@@ -241,7 +242,7 @@ typedef struct measured_curve {
     double cost[ORGAN_ALLOCATION_LEVELS];
 } measured_curve;
 
-/* All ranks know it then; the first writes it down, who has measured it says so. */
+/* Stores a curve on all ranks. The first rank writes it to the file, and the rank that measured it reports it. */
 static void take_curve(organ_curves *c, const measured_curve *m, bool own, organ_error *error)
 {
     organ_allocation_tensor *const t = &c->allocation->tensors[m->tensor];
@@ -306,7 +307,7 @@ static size_t measured_levels(const organ_curves *c)
     return count;
 }
 
-/* One matrix that is a tensor of the allocation by itself. */
+/* A matrix that is a separate tensor of the allocation. */
 static organ_status vary_alone(organ_curves *c, const organ_along_matrix *m, const float *weights,
                                organ_allocation_tensor *t, organ_error *error)
 {
@@ -353,8 +354,9 @@ static organ_status make_all(organ_curves *c, size_t tensor, const size_t *level
     return error->status;
 }
 
-/* One of several: once all are there they are made smaller together, a level after the other, so that besides the layer
- * none but the donor's of one tensor are held. Their calibrations live as long as the walk is in the layer. */
+/* One of several matrices of a tensor. Once all are gathered they are made smaller together, one level at a time, so
+ * that only the donor's matrices of one tensor are stored in addition to the layer. Their calibrations are valid until
+ * the walk leaves the layer. */
 static organ_status vary_pooled(organ_curves *c, const organ_along_matrix *m, size_t tensor, organ_error *error)
 {
     organ_allocation_tensor *const t = &c->allocation->tensors[tensor];
@@ -453,7 +455,7 @@ size_t organ_curves_unknown(const organ_curves *c)
     return count;
 }
 
-/* Of the tensors that target k is one of, the first. */
+/* Returns true if target k is the first of its tensor. */
 static bool begins_tensor(const organ_curves *c, size_t k)
 {
     const int32_t layer = c->targets.tensors[k]->anatomy.layer;

@@ -7,51 +7,49 @@
 #include "orchestrator/surgery/allocate/allocate.h"
 #include "orchestrator/surgery/along_text/along_text.h"
 
-/* What the caller does. */
+/* Callbacks of the caller. */
 typedef struct organ_curves_work {
     void *context;
-    /* Makes the donor's `weights` what they are at that level of the allocation. */
+    /* Replaces the donor's `weights` by those of a level of the allocation. */
     organ_status (*make)(void *context, const organ_along_matrix *matrix, size_t level, float *weights,
                          organ_error *error);
-    /* Bytes that it takes for a matrix of this tensor beside its weights and its calibration. */
+    /* Bytes that `make` needs for a matrix of this tensor, without its weights and its calibration. */
     uint64_t (*memory)(void *context, const organ_tensor *tensor);
-    /* The matrices of a layer are done: what was computed of their calibrations is of no use any more. NULL: nothing.
-     */
+    /* Called after the last matrix of a layer: results cached for its calibrations are no longer valid. May be NULL. */
     void (*forget)(void *context);
     /* Derives the unmeasured costs of a tensor from the measured ones. NULL: all costs are measured. */
     void (*derive)(void *context, size_t tensor);
-    /* A curve was measured. NULL: nothing. */
+    /* Called after a curve was measured. May be NULL. */
     organ_status (*found)(void *context, const organ_allocation_tensor *tensor, organ_error *error);
 } organ_curves_work;
 
 typedef struct organ_curves_options {
-    organ_along_options walk; /* of the donor: streams are set here, and half as many windows are used */
-    size_t tokens;            /* that divergences are taken on, at least */
-    size_t layers; /* at most so many are measured, 2 or more: the first, the last, and evenly between; a role that is
-                      in none of them is measured wherever it is */
+    organ_along_options walk; /* calibration on the donor: `streams` is set here, and half the number of windows is
+                               * used */
+    size_t tokens;            /* least number of tokens for divergences */
+    size_t layers; /* greatest number of measured layers, 2 or more: the first, the last, and others evenly between; a
+                    * role that occurs in none of them is measured in all its layers */
 } organ_curves_options;
 
 typedef struct organ_curves organ_curves;
 
-/* The tensors of an allocation of these targets, without costs: a tensor each, but one for all routed experts of a
- * layer and role; `of`, one for each target, says which. false without memory. */
+/* Creates the tensors of an allocation without costs: one per target, but a single one for all routed experts of a
+ * layer and role. `of` gets the tensor of each target. Returns false if memory cannot be allocated. */
 bool organ_curves_list(const organ_targets *targets, organ_allocation *allocation, size_t *of);
 
-/* Opens the walk and cuts the tokens. Everything must outlive it; to be closed whatever it returns. Errors of
- * organ_along_open and organ_along_rest_cut. */
+/* Opens the walk and cuts the tokens for divergences. All arguments must outlive *curves; the caller closes it in any
+ * case. Returns the errors of organ_along_open and organ_along_rest_cut. */
 organ_status organ_curves_open(const organ_curves_options *options, const organ_model *model,
                                const organ_targets *targets, organ_allocation *allocation, const size_t *of,
                                const organ_curves_work *work, const organ_engine *engine,
                                const organ_progress *progress, organ_curves **curves, organ_error *error);
-/* Adds the memory and the work of the curves that are not known to a plan. `solve` is the work of making a matrix
- * smaller once. */
+/* Adds the memory and the work of missing curves to a plan. `solve` is the work of making a matrix smaller once. */
 void organ_curves_foresee(organ_curves *curves, const organ_plan_solve *solve, organ_plan *plan);
 void organ_curves_close(organ_curves *curves); /* NULL is allowed */
 
-size_t organ_curves_unknown(const organ_curves *curves); /* how many are left to be measured */
+size_t organ_curves_unknown(const organ_curves *curves); /* number of curves that are not measured yet */
 
-/* Measures the curves that are not known, and fills in those of layers that are not measured. How long it will take is
- * told once the first has been measured. */
+/* Measures missing curves and interpolates those of other layers. Prints an estimate of the time after the first. */
 organ_status organ_curves_run(organ_curves *curves, organ_error *error);
 
 /* The walk that was opened, and how the tokens were cut. */

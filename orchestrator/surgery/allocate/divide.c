@@ -9,7 +9,7 @@
 
 #define STEPS       150 /* of 0.005 from the least sparsity to the most */
 #define LEAST_COST  1e-12
-#define LEAST_POWER 0.5 /* of the least weights' share that a cost goes by: all tensors can be given less */
+#define LEAST_POWER 0.5 /* least power of the smallest weights' share in a cost: no curve is flat */
 #define ROOT_STEPS  16  /* of Newton's method: enough for every sparsity up to ORGAN_ALLOCATION_MOST */
 #define LEAST_PRICE 1e-15
 #define MOST_PRICE  1e9

@@ -84,7 +84,7 @@ static uint64_t work_memory(void *context, const organ_along_text *along, const 
            organ_variants_memory(organ_along_describe(along)->forward, tokens, 1 + MOST_PAIRS);
 }
 
-/* The layer gets the matrix as it is given; one of a pair is kept as exchanged, too. */
+/* Makes the matrix for its current value; a matrix of a pair is also kept with the value after the exchange. */
 static organ_status exchanges_change(void *context, const organ_along_matrix *m, float *weights, organ_error *error)
 {
     organ_exchanges *const x = context;
@@ -133,7 +133,7 @@ static void let_go(organ_exchanges *x, const exchanges_pair *p, int32_t layer)
         organ_pooled_let_go(x->pooled, p->of.less);
 }
 
-/* The pairs go first, since a stream that has been the model's so far begins with what goes into this layer. */
+/* Pairs run first: a stream that was equal to the model's until now begins with a copy of the input of this layer. */
 static organ_status carry_layer(void *context, const organ_along_layer *layer, organ_error *error)
 {
     organ_exchanges *const x = context;
@@ -160,7 +160,7 @@ static organ_status carry_layer(void *context, const organ_along_layer *layer, o
                : organ_layer_run(forward, layer->loaded, &x->rest.windows, exchanges_stream(x, 0), NULL, error);
 }
 
-/* Layers without a target, and those behind the last, as the donor has them. */
+/* Runs layers without a target, and those after the last one, with the donor's weights. */
 static organ_status catch_up(organ_exchanges *x, int32_t from, int32_t to, organ_error *error)
 {
     organ_forward *const forward = organ_along_describe(x->along)->forward;
@@ -204,7 +204,7 @@ static organ_status exchanges_open_walk(organ_exchanges *x, organ_error *error)
                             error);
 }
 
-/* Of the model as given, and of this rank's pairs, which follow one another. */
+/* The streams of the current model and of this rank's pairs, which are consecutive. */
 static organ_status judge_own(organ_exchanges *x, double *divergence, organ_error *error)
 {
     size_t first = 0, end;
@@ -264,7 +264,7 @@ static organ_status judge_round(organ_exchanges *x, double *found, organ_error *
 
 /* ---- the exchanges ---- */
 
-/* What a further zero costs by the curve. */
+/* Cost of one more zero by the curve. */
 static double slope(const organ_allocation *a, const organ_allocation_tensor *t)
 {
     const double step = 0.005, above = organ_allocation_cost(a, t, t->given + step),

@@ -1,50 +1,50 @@
 /* SPDX-License-Identifier: MIT
- * Rounds of exchanges after a budget was divided: pairs of tensors, of which one gets less and the other as many
- * elements more, are tried on the whole model, every matrix of it made so on the inputs that it has in the donor; those
- * that bring it nearer to the donor are kept.
- */
+ * Rounds of exchanges after a budget was divided. In an exchange one tensor gets less, and another one the same number
+ * of elements more. Exchanges are tried on the whole model, with every matrix changed on its inputs in the donor; those
+ * that lower the divergence from the donor are kept. */
 #ifndef ORGAN_EXCHANGES_H
 #define ORGAN_EXCHANGES_H
 
 #include "orchestrator/surgery/allocate/allocate.h"
 #include "orchestrator/surgery/along_text/along_text.h"
 
-/* Two tensors of an allocation: one becomes smaller than it is given to be, the other greater. */
+/* An exchange between two tensors of an allocation: one becomes smaller, the other larger. */
 typedef struct organ_exchange {
     size_t more, less; /* spared of */
-    double up, down;   /* what they are given then */
+    double up, down;   /* their values after the exchange */
 } organ_exchange;
 
 typedef struct organ_exchanges_work {
     void *context;
-    /* Makes the donor's `weights` what they are where its tensor is given that: a sparsity, 0 .. 1, or what else the
-     * caller divides. */
+    /* Replaces the donor's `weights` by those for the value that its tensor is given: a sparsity, 0 .. 1, or another
+     * quantity that the caller divides. */
     organ_status (*make)(void *context, const organ_along_matrix *matrix, double given, float *weights,
                          organ_error *error);
     uint64_t (*memory)(void *context, const organ_tensor *tensor); /* as of organ_curves_work */
-    /* What the two can exchange within the budget; false: nothing. NULL: zeros, by the curves over sparsities. */
+    /* Proposes an exchange between two tensors within the budget; returns false if there is none. NULL: exchanges of
+     * zeros, by the curves over sparsities. */
     bool (*propose)(void *context, size_t one, size_t other, organ_exchange *made);
-    /* The calibrations of a layer are gone. NULL: nothing. */
+    /* Called when the calibrations of a layer are released. May be NULL. */
     void (*forget)(void *context);
 } organ_exchanges_work;
 
 typedef struct organ_exchanges_options {
-    organ_along_options walk; /* of the donor: streams are set here */
-    size_t tokens;            /* that divergences are taken on, at least */
+    organ_along_options walk; /* calibration on the donor: `streams` is set here */
+    size_t tokens;            /* least number of tokens for divergences */
     size_t rounds;
     uint64_t seed; /* of the pairs */
 } organ_exchanges_options;
 
-/* What came of them. */
+/* Results of the exchanges. */
 typedef struct organ_exchanges_report {
-    size_t tried, taken;  /* exchanges; of those that were taken some may have been given up again */
-    double before, after; /* nats a token: of the division, and of what it has become; after is not above before */
+    size_t tried, taken;  /* number of exchanges; some that were accepted may have been reverted later */
+    double before, after; /* nats per token of the division before and after the exchanges; after <= before */
 } organ_exchanges_report;
 
 typedef struct organ_exchanges organ_exchanges;
 
-/* Opens the walk; everything must outlive it. To be closed whatever it returns. `of` says to which tensor of the
- * allocation each target belongs. Errors of organ_along_open and organ_along_rest_cut. */
+/* Opens the walk; all arguments must outlive *exchanges. The caller closes it in any case. `of` gives the tensor of
+ * each target. Returns the errors of organ_along_open and organ_along_rest_cut. */
 organ_status organ_exchanges_open(const organ_exchanges_options *options, const organ_model *model,
                                   const organ_targets *targets, organ_allocation *allocation, const size_t *of,
                                   const organ_exchanges_work *work, const organ_engine *engine,
@@ -53,8 +53,8 @@ organ_status organ_exchanges_open(const organ_exchanges_options *options, const 
 void organ_exchanges_foresee(const organ_exchanges *exchanges, const organ_plan_solve *solve, organ_plan *plan);
 void organ_exchanges_close(organ_exchanges *exchanges); /* NULL is allowed */
 
-/* Each round goes through the model once, and once more judges the last. What the tensors are given is changed; their
- * sum stays. */
+/* Runs all rounds. Each runs the model once, and one more pass judges the last round. Changes `given` of the tensors;
+ * their sum stays equal. */
 organ_status organ_exchanges_run(organ_exchanges *exchanges, organ_exchanges_report *report, organ_error *error);
 
 #endif

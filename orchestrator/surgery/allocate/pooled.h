@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: MIT
- * Matrices that are one tensor of an allocation: all experts of a layer and projection. They come one after the other,
- * each is kept in the type of the file at one level or several, and once all are there the layer gets them together. */
+ * Matrices that are one tensor of an allocation: all experts of a layer and projection. Each is stored at one or
+ * several levels, in the type of the file, when it has been computed; once the tensor is complete, all are written into
+ * the layer together. */
 #ifndef ORGAN_POOLED_H
 #define ORGAN_POOLED_H
 
@@ -25,7 +26,7 @@ uint64_t organ_pooled_memory(const organ_pooled_tensors *pooled, int32_t layer, 
  * order; with the last the matrix is complete. */
 organ_status organ_pooled_keep(organ_pooled_tensors *pooled, size_t tensor, const char *name,
                                const organ_tensor *stored, size_t level, const float *weights, organ_error *error);
-/* Gives the layer all of them at that level. */
+/* Writes all matrices of a tensor into the layer at that level. */
 organ_status organ_pooled_write(const organ_pooled_tensors *pooled, size_t tensor, size_t level, organ_layer *layer,
                                 organ_error *error);
 void organ_pooled_let_go(organ_pooled_tensors *pooled, size_t tensor);

@@ -17,7 +17,7 @@ struct organ_variants {
     const organ_windows *windows;
     size_t tokens, width, words, together, held;
     int32_t reached;
-    float *donor, *last; /* its hidden states before the layer that was reached, and behind the last layer */
+    float *donor, *last; /* the donor's hidden states before the current layer, and after the last layer */
     float *states;       /* of the variants */
     double **results;    /* where their divergences go */
     float *logits;       /* of the donor, of a tile */
@@ -46,7 +46,7 @@ static organ_status variants_stopped(const organ_variants *v, organ_error *error
                : ORGAN_OK;
 }
 
-/* Streams of hidden states, one behind the other, through layers [from, to), each loaded once. */
+/* Runs consecutive streams of hidden states through layers [from, to); each layer is loaded once. */
 static organ_status variants_carry(organ_variants *v, int32_t from, int32_t to, float *states, size_t streams,
                                    organ_error *error)
 {

@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: MIT
- * How far variants of a model are from it. A variant is the model with one layer changed: what goes into that layer is
- * the donor's, what comes out of it is carried through the layers behind it, many variants at a time, so that each of
- * these is loaded once for all of them. The same bits for any number of threads and of variants at a time. */
+ * Divergence of variants of a model from the model. A variant has one changed layer: its input is the donor's, and its
+ * output runs through the later layers. Many variants run at a time, so that each layer is loaded once for all of them.
+ * Results are bit-identical for any number of threads and of variants at a time. */
 #ifndef ORGAN_VARIANTS_H
 #define ORGAN_VARIANTS_H
 
@@ -9,36 +9,36 @@
 
 typedef struct organ_variants organ_variants;
 
-/* Takes the windows through the donor once; its hidden states before the first layer and behind the last are kept.
- * `together` variants, at least 1, are held at a time. forward, engine and windows must outlive it. *variants is NULL
- * on error. Errors of organ_forward_embed and of organ_layer_load; ORGAN_IO without memory; ORGAN_INTERRUPTED. */
+/* Runs the windows through the donor once, and stores its hidden states before the first layer and after the last. Up
+ * to `together` variants, at least 1, are stored at a time. forward, engine and windows must outlive *variants, which
+ * is NULL on error. Returns errors of organ_forward_embed and organ_layer_load; ORGAN_IO if memory cannot be allocated;
+ * ORGAN_INTERRUPTED. */
 organ_status organ_variants_open(organ_forward *forward, const organ_engine *engine, const organ_windows *windows,
                                  size_t together, organ_variants **variants, organ_error *error);
 void organ_variants_close(organ_variants *variants); /* NULL is allowed */
 
-/* Bytes that it takes for so many tokens and variants at a time, a second layer beside the caller's among them. */
+/* Bytes for a number of tokens and simultaneous variants, including a second layer in addition to the caller's. */
 uint64_t organ_variants_memory(const organ_forward *forward, size_t tokens, size_t together);
 
-/* Carries the donor's hidden states on to what goes into that layer. */
+/* Computes the donor's hidden states before that layer. */
 organ_status organ_variants_reach(organ_variants *variants, int32_t layer, organ_error *error);
-/* The same by the layer after the one that was reached, given that one as the donor has it. */
+/* Computes the hidden states before the next layer, from the donor's version of the current layer. */
 organ_status organ_variants_pass(organ_variants *variants, const organ_layer *loaded, organ_error *error);
 
-/* Adds the variant in which the layer that was reached is as `changed`. *divergence becomes the mean over all tokens of
- * KL(donor || variant) in nats, not below 0, at the latest with organ_variants_settle. ORGAN_BAD_INPUT where logits are
+/* Adds the variant in which the current layer is replaced by `changed`. Sets *divergence to the mean over all tokens of
+ * KL(donor || variant) in nats, at least 0, no later than organ_variants_settle. Returns ORGAN_BAD_INPUT if logits are
  * not finite. */
 organ_status organ_variants_add(organ_variants *variants, const organ_layer *changed, double *divergence,
                                 organ_error *error);
 organ_status organ_variants_settle(organ_variants *variants, organ_error *error);
 
-/* ---- hidden states that the caller carries ---- */
+/* ---- streams of the caller ---- */
 
-/* Room for `together` streams, instead of variants. */
+/* Allocates buffers for `together` streams, instead of variants. */
 float *organ_variants_room(organ_variants *variants);
 
-/* The same divergence of `count` streams of hidden states behind the last layer, tokens x hidden one behind the other;
- * at most `together`.
- */
+/* Computes the same divergence for `count` streams of hidden states after the last layer, consecutive arrays of tokens
+ * x hidden; at most `together` streams. */
 organ_status organ_variants_judge(organ_variants *variants, const float *states, size_t count, double *divergence,
                                   organ_error *error);
 /* From now on organ_variants_judge multiplies the logits of every stream except the donor's by this number (1 at

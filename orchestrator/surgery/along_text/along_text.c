@@ -85,7 +85,7 @@ static uint64_t kept_bytes(const organ_along_text *along, uint64_t chunk_tokens)
     return along->options->streams == ORGAN_ALONG_BOTH ? most * chunk_tokens * sizeof(float) : 0;
 }
 
-/* What work on the most demanding matrix takes beside its moments. */
+/* Bytes that work on the largest matrix needs, without its moments. */
 static uint64_t work_bytes(const organ_along_text *along)
 {
     const organ_along_work *const work = along->work;
@@ -109,14 +109,14 @@ static organ_along_chunks chunks_of(const organ_along_options *o, const organ_fo
 
 static bool two_streams(const organ_along_options *o) { return o->streams == ORGAN_ALONG_BOTH; }
 
-/* Whether a layer runs on copies of the states. */
+/* Returns true if layers run on copies of the states. */
 static bool copied(const organ_along_options *o, const organ_forward *forward)
 {
     return o->streams != ORGAN_ALONG_DONOR || (o->reruns && organ_forward_describe(forward)->experts > 0);
 }
 
-/* Of chunks 0, step, 2 step and so on. What of the text itself is in memory is next to nothing beside its states,
- * unless those are elsewhere. */
+/* Bytes for chunks 0, step, 2 step and so on. The tokens of the text are counted only if the states are in a scratch
+ * file, because they are small compared with states in memory. */
 static uint64_t states_memory(const organ_along_options *o, const organ_forward *forward, bool scratch, size_t step)
 {
     organ_along_chunks chunks = chunks_of(o, forward);
@@ -155,8 +155,8 @@ static uint64_t most_heard(const organ_along_text *along)
     return most;
 }
 
-/* What several ranks take beside what one process does: each keeps what its chunk has heard, for the others, and has
- * room for what it gets from them. But of the states in memory it has only its own chunks, half of them at most. */
+/* Additional bytes that each of several ranks needs: recorded inputs of its own chunk and a buffer for those of others,
+ * minus the states of other ranks' chunks, at least half of all states. */
 static uint64_t exchange_bytes(const organ_along_text *along, bool scratch)
 {
     const organ_along_options *const o = along->options;
@@ -166,7 +166,7 @@ static uint64_t exchange_bytes(const organ_along_text *along, bool scratch)
     return organ_ranks_count(along->engine->ranks) > 1 && heard > less ? heard - less : 0;
 }
 
-/* What the forward pass must leave. */
+/* The bytes that must remain after the forward pass. */
 typedef struct along_text_beside {
     const organ_along_text *along;
     uint64_t wanted;
@@ -178,7 +178,7 @@ static bool leaves_more(void *context, uint64_t memory)
     return organ_forward_left(b->along->facts.forward, memory, b->along->options->calibration.context) > b->wanted;
 }
 
-/* What is taken beside the states. */
+/* Bytes needed in addition to the states. */
 static uint64_t kept_beside(const organ_along_text *along, bool scratch)
 {
     const organ_along_work *const work = along->work;
@@ -299,7 +299,7 @@ organ_status organ_along_check(unsigned samples, unsigned context, organ_error *
     return ORGAN_OK;
 }
 
-/* Where memory does not hold the text, what is named holds the work, too. */
+/* If the text does not fit in memory, the amount in the message includes the memory for the work. */
 static organ_status along_text_load(organ_along_text *along, organ_text_input *text, organ_error *error)
 {
     organ_along_facts *const facts = &along->facts;

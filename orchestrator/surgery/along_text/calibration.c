@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: MIT
- * Tokens are gathered into chunks of one size, whatever the calls bring: the sums do not depend on them. Products of
- * 256 tokens are FP32 and are added to sums in FP64. */
+ * Tokens are gathered into chunks of equal size, independent of the calls, so that the sums do not depend on the calls.
+ * Products of 256 tokens are computed in FP32 and added to FP64 sums. */
 #include "orchestrator/surgery/along_text/calibration.h"
 
 #include "orchestrator/machine/extent.h"
@@ -105,7 +105,7 @@ static void add_panel(void *context, size_t index, size_t worker)
     c->engine->kernels->product(&product, c->scratch + worker * ORGAN_PRODUCT_SCRATCH);
 }
 
-/* What the chunk's outputs in the donor are more, (X_d - X_p) W^T, and what that is of the inputs. */
+/* Adds W (X_d - X_p)^T X_p of a chunk, from the shift of its outputs (X_d - X_p) W^T. */
 static void bend(organ_calibration *c)
 {
     const size_t n = c->options.features;
@@ -312,10 +312,10 @@ organ_status organ_calibration_add(organ_calibration *c, const float *pruned_inp
 
 /* ---- ranks ---- */
 
-/* What becomes of sums beside the bytes that travel. */
+/* Operation on sums: count them, copy them to the buffer for other ranks, or copy them back. */
 typedef enum movement { COUNTED, TAKEN, PUT } movement;
 
-/* `rows` rows of `cols` sums, as one. How many these are. */
+/* Moves `rows` rows of `cols` sums and returns their number. */
 static size_t move_sums(double *sums, size_t rows, size_t cols, size_t stride, double *packed, movement way)
 {
     for (size_t i = 0; i < rows && way != COUNTED; i++)
@@ -324,7 +324,7 @@ static size_t move_sums(double *sums, size_t rows, size_t cols, size_t stride, d
     return rows * cols;
 }
 
-/* Panels from the first of the range on, as many as the room holds; the range is then what is left. */
+/* Moves the first panels of the range, as many as fit in the buffer, and removes them from the range. */
 static size_t move_panels(const organ_calibration *c, organ_row_range *left, double *packed, movement way)
 {
     const size_t room = CHUNK * c->options.features * sizeof(float) / sizeof(double);

@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: MIT
- * The inputs of a layer's matrices, behind what is changed already and, where both are wanted, in the donor. */
+ * Gathers the inputs of a layer's matrices in the changed model and, if both are needed, in the donor. */
 #include "orchestrator/ranks/ranks.h"
 #include "orchestrator/surgery/along_text/job.h"
 
@@ -39,7 +39,7 @@ static bool same_parent(const char *a, const char *b)
     return length > 0 && length == parent_length(b) && strncmp(a, b, length) == 0;
 }
 
-/* GGUF names alone do not tell them apart. */
+/* Compares groups of the anatomy too, because GGUF names do not distinguish the attention from the feed-forward. */
 bool organ_along_same_place(const gathering_gathering *g, const gathering_unit *a, const gathering_unit *b)
 {
     const organ_tensor *const *const tensors = g->along->targets->tensors;
@@ -156,15 +156,15 @@ static int by_cols(const void *a, const void *b)
     return x->cols != y->cols ? (x->cols > y->cols) - (x->cols < y->cols) : (x > y) - (x < y);
 }
 
-/* Whether the moments of a unit are whole in any case, gathered in as many passes as that takes. */
+/* Returns true if the moments of a unit are always whole, gathered in several passes if necessary. */
 static bool is_mixed(const gathering_gathering *g, const gathering_unit *u)
 {
     return g->along->work->mixtures && u->expert;
 }
 
-/* Experts whose moments do not fit beside those of the others come in passes before them; one fits in any case
- * (`memory` counts it). The down projections of experts are the last of a layer: changing some of them changes no input
- * that is gathered later. */
+/* Assigns experts' down projections to passes. Those whose moments do not fit together with the moments of all other
+ * units are gathered in earlier passes; a single one always fits (`memory` includes it). Down projections are the last
+ * matrices of a layer, so changing some of them changes no inputs that are gathered later. */
 static void deal_passes(gathering_gathering *g, uint64_t taken)
 {
     const uint64_t room = g->along->moments_memory;
@@ -190,8 +190,7 @@ static void deal_passes(gathering_gathering *g, uint64_t taken)
     g->passes = last + 1;
 }
 
-/* As many units as the memory allows have their moments whole: the narrow ones first, each as if no other saw its
- * inputs. */
+/* Gives as many units as fit in memory whole moments, the narrowest first, and counts shared inputs once per unit. */
 static organ_status share_moments(gathering_gathering *g, organ_error *error)
 {
     gathering_unit **const sorted = calloc(g->unit_count + 1, sizeof *sorted);

@@ -23,7 +23,8 @@ static bool more_room(organ_along_record *r)
     return inputs != NULL;
 }
 
-/* Whether these inputs are those of the call before. What forward passes have done with must lie in the same memory. */
+/* Returns true if these inputs are those of the call before. The forward pass may reuse a buffer for other inputs, so
+ * the place of the matrices is compared too. */
 static bool same_inputs(const hearing_gathering *g, const call *c, const float *inputs)
 {
     const organ_along_record *const r = &g->record;
@@ -43,7 +44,7 @@ static organ_status keep_call(hearing_gathering *g, const char *tensor, call mad
     if (r->count == r->room && !more_room(r))
         return organ_fail_memory(error, tensor);
     made.same = same_inputs(g, &made, inputs);
-    /* Rows of another width are a fault, which is found when they are heard. */
+    /* Rows of another width are an error that is reported when the call is replayed. */
     made.bytes =
         made.same || made.features != g->units[made.unit].cols ? 0 : made.tokens * made.features * sizeof *inputs;
     float *const kept = malloc(made.bytes + 1);
@@ -85,7 +86,7 @@ organ_tap organ_along_tap(hearing_gathering *g, bool donor)
     return (organ_tap){g, donor ? organ_along_hear_donor : organ_along_hear};
 }
 
-/* Inputs that only lie where others lay before must not be taken for the same. */
+/* All calls are replayed from one buffer, so equal addresses do not mean equal inputs. */
 static void hear_call(hearing_gathering *g, const call *c, const float *inputs, organ_error *error)
 {
     if (!c->same)

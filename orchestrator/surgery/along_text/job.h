@@ -1,7 +1,8 @@
 /* SPDX-License-Identifier: MIT
- * What the parts of a walk along a text share: along_text.c opens it, walk.c goes through the layers, gathering.c hears
- * the inputs of one, hearing.c those that other ranks have, sharing.c deals its matrices to ranks, states.c keeps the
- * hidden states of windows, rows.c knows the order of rows in files. */
+ * Data and functions that the sources of the walk share: along_text.c opens it, walk.c runs through the layers,
+ * gathering.c gathers the inputs of a layer, hearing.c exchanges them between ranks, sharing.c assigns matrices to
+ * ranks, states.c stores the hidden states of windows, rows.c converts between the row orders of files and the forward
+ * pass. */
 #ifndef ORGAN_ALONG_TEXT_JOB_H
 #define ORGAN_ALONG_TEXT_JOB_H
 
@@ -27,7 +28,7 @@ struct organ_along_text {
     uint64_t moments_memory;          /* bytes that the calibrations of a layer may use together */
 };
 
-/* Returns whether at least `tokens` tokens lie between the windows, for organ_along_rest_cut. */
+/* Returns true if at least `tokens` tokens are between the windows, for organ_along_rest_cut. */
 bool organ_along_rest_has(const organ_along_text *along, size_t tokens);
 
 /* The token of the text that a window of the walk begins with. */

@@ -16,7 +16,7 @@ size_t organ_along_window_at(const organ_along_text *along, size_t window)
                        : 0;
 }
 
-/* A stretch behind window `w` that no window covers: where it begins; *length is what it has. */
+/* Returns the first token of the gap that follows window `w`; *length is the length of the gap. */
 static size_t stretch(const organ_along_text *along, size_t w, size_t *length)
 {
     const size_t begin = organ_along_window_at(along, w) + along->options->calibration.context;
@@ -26,7 +26,7 @@ static size_t stretch(const organ_along_text *along, size_t w, size_t *length)
     return begin;
 }
 
-/* Behind the last of several windows there is nothing. */
+/* Number of gaps. The last of several windows ends with the text. */
 static size_t stretches(const organ_along_text *along)
 {
     return along->options->calibration.samples > 1 ? along->options->calibration.samples - 1 : 1;

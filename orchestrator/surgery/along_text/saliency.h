@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: MIT
- * How much an input matters beside its weight: strength, stability under noise, and the share that the other inputs
+ * Importance of an input, apart from its weight: strength, stability under noise, and the share that the other inputs
  * cannot explain. */
 #ifndef ORGAN_SALIENCY_H
 #define ORGAN_SALIENCY_H
@@ -38,7 +38,7 @@ void organ_saliency_noise(uint64_t seed, uint32_t layer, uint64_t token, size_t 
 void organ_saliency_add(const organ_saliency_sums *sums, const organ_input_noise *noise, uint64_t token, size_t tokens,
                         const float *inputs, size_t stride, size_t first, size_t n);
 
-/* act_norm and stability of one feature over so many tokens. */
+/* Computes act_norm and stability of one feature from its sums over `tokens` tokens. */
 void organ_saliency_settle(const organ_saliency_sums *sums, size_t feature, uint64_t tokens, float *act_norm,
                            float *stability);
 

@@ -27,7 +27,8 @@ static uint64_t thousands(double products) { return (uint64_t)fmin(products / 1e
 
 #define TIMES 8 /* that the rows of a matrix go through the second moments, more or less */
 
-/* Rows times second moments; and what is computed of these once for all units that a rank has of them. */
+/* Cost of multiplying the rows by second moments, and of computing a factor of the moments once for all units of a
+ * rank. */
 static uint64_t cost_of_rows(const sharing_unit *u)
 {
     return thousands(TIMES * (double)u->rows * (double)u->cols * (double)u->cols);
@@ -64,7 +65,7 @@ static void find_parts(const sharing_gathering *g, bool by_inputs, sharing_plan 
     }
 }
 
-/* Whether it is the first of its part with these inputs. */
+/* Returns true if no earlier unit of its part has the same inputs. */
 static bool brings_inputs(const sharing_gathering *g, const sharing_plan *p, size_t k)
 {
     size_t before = 0;
@@ -119,7 +120,7 @@ static size_t find_largest(const sharing_gathering *g, uint64_t *left)
     return largest;
 }
 
-/* Units that are more than an even share of what is left are for all ranks, one after the other. */
+/* Assigns units to all ranks together while the largest needs more work than an even share of the remaining work. */
 static void choose_common(const sharing_gathering *g)
 {
     uint64_t left = 0;
@@ -172,7 +173,7 @@ organ_status organ_along_deal(const sharing_gathering *g, organ_error *error)
     return error->status;
 }
 
-/* ---- what has become of the layer ---- */
+/* ---- exchange of the layer ---- */
 
 organ_status organ_along_exchange(const sharing_gathering *g, const organ_along_layer *layer, organ_error *error)
 {

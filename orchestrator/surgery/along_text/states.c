@@ -1,5 +1,6 @@
 /* SPDX-License-Identifier: MIT
- * A scratch file is written and read through the page cache: the system writes behind, and is told what comes next. */
+ * Hidden states in memory or in a scratch file. The file is written and read through the page cache; the system writes
+ * in the background and is advised which chunk is read next. */
 #include "orchestrator/surgery/along_text/states.h"
 
 #include "orchestrator/stream/scratch_file.h"
@@ -11,7 +12,7 @@
 
 struct organ_along_states {
     organ_along_chunks chunks;
-    char *all;              /* the chunks that are held, one behind the other; NULL: they are in the file */
+    char *all;              /* the stored chunks, consecutive; NULL: they are in the file */
     float *one;             /* a copy of one of them, or the one that is in memory */
     organ_direct_file file; /* path NULL: none */
     bool reserved;          /* the file has its length */
@@ -100,7 +101,7 @@ void organ_along_states_close(organ_along_states *s)
     free(s);
 }
 
-/* The fault of the file, told with what was to go into it. */
+/* Reports an error of the file with the number of bytes that it should contain. */
 static organ_status file_failed(const organ_along_states *s, const organ_error *fault, organ_error *error)
 {
     return organ_fail_errno(error, fault->errnum, "%s: %llu bytes of hidden states (--scratch) cannot be kept there",

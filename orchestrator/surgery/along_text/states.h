@@ -23,7 +23,7 @@ size_t organ_along_chunk_windows(const organ_along_chunks *chunks, size_t chunk)
 
 typedef struct organ_along_states organ_along_states;
 
-/* Bytes of memory for one stream; `copied`: organ_along_states_copy is going to be called; `scratch`: it lies in a
+/* Bytes of memory for one stream; `copied`: the caller will use organ_along_states_copy; `scratch`: the states are in a
  * file. */
 uint64_t organ_along_states_memory(const organ_along_chunks *chunks, bool copied, bool scratch);
 /* Bytes of the chunks that are held. */

@@ -75,7 +75,8 @@ static organ_status walk_carry(const organ_along_text *along, const organ_along_
     return for_chunks(&(pass){.along = along, .layer = layer, .states = states, .gathering = g}, carry_chunk, error);
 }
 
-/* The stream goes through the layer on a copy, for it is to go through the changed layer; the donor's goes on. */
+/* The changed stream runs through the layer on a copy, because it will run again through the changed layer. The donor's
+ * stream runs in place. */
 static organ_status gather_chunk(const pass *p, size_t chunk, organ_error *error)
 {
     const organ_along_text *const along = p->along;
@@ -185,7 +186,7 @@ static bool walk_is_mine(const organ_along_gathering *g, const organ_along_unit 
     return u->done || u->common || u->owner == organ_ranks_rank(g->along->engine->ranks);
 }
 
-/* Of the units behind this one those that have its calibration, as far as this rank changes them. */
+/* Number of later units with the same calibration that this rank changes. */
 static size_t count_after(const organ_along_gathering *g, const organ_along_unit *u)
 {
     size_t count = 0;
@@ -194,8 +195,8 @@ static size_t count_after(const organ_along_gathering *g, const organ_along_unit
     return count;
 }
 
-/* The layer holds the matrix as the file does, which is what changed values are rounded to: they go back as they are.
- */
+/* Changes a matrix. The layer keeps weights in the type of the file, and changed values are rounded to this type, so
+ * the copy back is exact. */
 static organ_status change_unit(const organ_along_gathering *g, const organ_along_unit *u,
                                 const organ_along_layer *layer, organ_error *error)
 {
@@ -263,7 +264,7 @@ static organ_status hear_layer(organ_along_gathering *g, const organ_along_layer
     return done || error->status ? error->status : organ_along_gathering_finish(g, error);
 }
 
-/* Unit k and, where they are to follow one another, those that see the same inputs. */
+/* Changes unit k and, if matrices with the same inputs are changed consecutively, all units with its inputs. */
 static organ_status change_from(const organ_along_gathering *g, size_t k, bool *changed, const organ_along_layer *layer,
                                 organ_error *error)
 {
@@ -286,7 +287,7 @@ static organ_status change_units(const organ_along_gathering *g, const organ_alo
         organ_fail_memory(error, g->along->model->path);
     else
         organ_along_deal(g, error);
-    /* Those that ranks change together come first: none waits then for what another one does alone. */
+    /* Matrices that ranks share come first, so that no rank waits while another changes its own matrices. */
     for (unsigned turn = 0; turn < 2 && !error->status; turn++) {
         for (size_t k = 0; k < g->unit_count; k++)
             changed[k] = !walk_is_mine(g, &g->units[k]) || g->units[k].common != (turn == 0);
@@ -328,8 +329,8 @@ static organ_status change_layer(const organ_along_text *along, const organ_alon
 
 /* ---- all layers ---- */
 
-/* A target that the layers of the forward pass do not reach (an output head, a prediction layer behind the last) has no
- * inputs. */
+/* Rejects targets outside the layers of the forward pass (an output head, a prediction layer after the last layer):
+ * they have no inputs. */
 static organ_status walk_check_targets(const organ_along_text *along, organ_error *error)
 {
     const organ_targets *const targets = along->targets;
