@@ -92,7 +92,7 @@ organ_status organ_perplexity(const organ_perplexity_options *options, const org
     return organ_report_end(&memory, report, options->model, error);
 }
 
-/* ---- evaluate: what was done to a model ---- */
+/* ---- evaluate: the history of a model ---- */
 
 static void pass_begin(void *context, const char *what, uint64_t bytes, size_t tensors)
 {
@@ -172,7 +172,8 @@ static organ_status count_killed(const organ_evaluate_options *options, const or
     return error->status;
 }
 
-/* What was done to model m, told before anything is scored: a log that is no log is found early. NULL with an error. */
+/* Returns the history of model m: its experiment and its sparsity. Called before the scoring, so that a malformed log
+ * is reported early. NULL with an error. */
 static json_t *history_of(const organ_evaluate_options *options, const organ_trial *trial, size_t m, organ_error *error)
 {
     char why[sizeof error->message] = "";

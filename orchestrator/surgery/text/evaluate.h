@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: MIT
- * How well models predict a text: one of them, one beside another, or what pruning did to several. */
+ * Measures how well models predict a text: one model, two in comparison, or a donor and its pruned copies. */
 #ifndef ORGAN_EVALUATE_H
 #define ORGAN_EVALUATE_H
 
@@ -7,19 +7,23 @@
 
 ORGAN_API_BEGIN
 
-/* *report is schema organ.perplexity/1 (organ.evaluate/1), in `output` as perplexity.json and PERPLEXITY_REPORT.md
- * (evaluate.json, EVALUATION_REPORT.md); the caller releases it; NULL on error, and then nothing is left of the output.
- * All models score the same tokens in the same windows: ORGAN_BAD_INPUT where their tokenizers differ. Perplexities are
- * of FP32 arithmetic on the weights as they are stored. `engine->memory` bounds weights of a layer, activations, hidden
- * states and logits; the text, its tokens and their scores (up to 18 bytes a token and model) come on top. ORGAN_USAGE:
- * unknown style, an output that exists or would hurt an input, too little memory for one window. ORGAN_BAD_INPUT: what
- * tokenizer or forward pass do not know, a text that is too short. ORGAN_IO, ORGAN_INTERRUPTED. */
+/* Scores one model, or two, on a text. *report has the schema organ.perplexity/1 (organ_evaluate: organ.evaluate/1) and
+ * is also written into `output` as perplexity.json and PERPLEXITY_REPORT.md (evaluate.json, EVALUATION_REPORT.md). The
+ * caller releases it; NULL on error, and then nothing is left of the output.
+ *
+ * All models score the same tokens in the same windows, in FP32 arithmetic on the stored weights. `engine->memory`
+ * bounds the weights of a layer, activations, hidden states and logits; the text, its tokens and their scores (up to 18
+ * bytes a token and model) need memory in addition.
+ *
+ * Returns ORGAN_USAGE for an unknown style, an output that exists or would overwrite an input, or too little memory for
+ * one window; ORGAN_BAD_INPUT for tokenizers that differ, a tokenizer or an architecture that is not supported, or a
+ * text that is too short; ORGAN_IO; ORGAN_INTERRUPTED. */
 organ_status organ_perplexity(const organ_perplexity_options *options, const organ_engine *engine,
                               const organ_progress *progress, json_t **report, organ_error *error);
 
-/* The same for a donor and what was made of it. ORGAN_USAGE where killed weights of two experiments
- * (surgery/experiment.h) would stand in one table and `experiments` does not give each a name of its own. Killed
- * weights are counted anew from the bytes of both: those that are not zero in the donor and zero in the copy. */
+/* Scores a donor and its pruned copies likewise. Killed weights are counted by comparing both models: elements that are
+ * not zero in the donor and zero in the copy. Also returns ORGAN_USAGE if killed weights of two experiments
+ * (facts/experiment.h) would be listed in one table and `experiments` does not give each its own name. */
 organ_status organ_evaluate(const organ_evaluate_options *options, const organ_engine *engine,
                             const organ_progress *progress, json_t **report, organ_error *error);
 

@@ -48,10 +48,9 @@ static organ_status name_models(const settling *s, organ_error *error)
     return ORGAN_OK;
 }
 
-/* ---- what stands in one table ---- */
+/* ---- experiments of one table ---- */
 
-/* Of a model that nothing is known of: killed weights that nobody has told of are an experiment, no killed weights are
- * none. */
+/* The experiment of a model without a log: an unknown one if weights were killed, else null. */
 static json_t *unknown(const json_t *history)
 {
     if (organ_json_count(history, "sparsity.target.killed") == 0)

@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: MIT
- * That an evaluation has no two experiments in one table but under two names. */
+ * Checks that an evaluation lists two experiments in one table only under two names. */
 #ifndef ORGAN_EVALUATE_EXPERIMENTS_H
 #define ORGAN_EVALUATE_EXPERIMENTS_H
 
@@ -9,9 +9,9 @@
 #include <jansson.h>
 
 /* `histories` has an object for each pruned model: "experiment" (organ_experiment_of its log, or null), "sparsity". A
- * model without a log of which weights were killed gets an experiment that knows nothing; then each experiment gets the
- * "name" that options->experiments has for its model. ORGAN_USAGE where two experiments, or one of another donor than
- * `donor`, are not named as such, where two have the same name, or where a name is for no model. */
+ * model without a log whose weights were killed gets an unknown experiment; then each experiment gets the "name" that
+ * options->experiments assigns to its model. Returns ORGAN_USAGE if two experiments, or one of another donor than
+ * `donor`, have no names, if two have the same name, or if a name matches no model. */
 organ_status organ_experiments_settle(const organ_evaluate_options *options, const organ_model *donor,
                                       json_t *histories, organ_error *error);
 

@@ -23,7 +23,7 @@ typedef struct generation {
     organ_tokenizer *tokenizer;
     organ_forward *forward;
     organ_forward_past *past;
-    uint32_t *ids; /* of the prompt, then what was made */
+    uint32_t *ids; /* of the prompt, then of the generated text */
     size_t prompt, count;
     bool ended; /* by EOS */
     char *prompt_text, *text;

@@ -12,7 +12,7 @@ organ_status organ_speech_open(organ_speech *speech, organ_error *error)
     return organ_text_open(&speech->text, error);
 }
 
-/* Whether more bytes could make a character of what is held. */
+/* Returns whether the bytes are the beginning of a character that more bytes could complete. */
 static bool may_become(const unsigned char *s, size_t count)
 {
     size_t whole = 0;

@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: MIT
- * Room surgery/text: models and a text. tokenize shows its tokens, generate lets a model go on from it, perplexity and
- * evaluate score how well models predict it. Out comes a report. */
+ * Room surgery/text: operations on models and a text, each with a report. tokenize lists the tokens of a text, generate
+ * continues a prompt, perplexity and evaluate score how well models predict a text. */
 #ifndef ORGAN_SURGERY_TEXT_H
 #define ORGAN_SURGERY_TEXT_H
 

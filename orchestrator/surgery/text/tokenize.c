@@ -60,7 +60,7 @@ static organ_status read_stdin(const organ_stop *stop, char **bytes, size_t *len
     return ORGAN_OK;
 }
 
-/* The bytes of a token as JSON can say them: what is not valid UTF-8 as \xNN. */
+/* Returns the bytes of a token as a JSON string; if they are not valid UTF-8, each byte as \xNN. */
 static json_t *piece_text(const char *piece, size_t bytes)
 {
     json_t *plain = json_stringn(piece, bytes);

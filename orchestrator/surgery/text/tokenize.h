@@ -16,13 +16,14 @@ ORGAN_API_BEGIN
 typedef struct organ_tokenize_options {
     const char *model;
     const char *text;                 /* a file, "-": standard input */
-    bool ids;                         /* all ids into the report, not only the first tokens */
-    bool special;                     /* special tokens that are written in the text are meant, not their characters */
+    bool ids;                         /* report all ids, not only the first tokens */
+    bool special;                     /* read names of special tokens in the text as these tokens, not as characters */
     const organ_model_access *access; /* how a model behind a URL is reached; NULL: as usual */
 } organ_tokenize_options;
 
-/* *report has the schema organ.tokenize/1; the caller releases it; NULL on error. BOS is told of, not counted. Texts of
- * up to 1 GiB. ORGAN_BAD_INPUT, ORGAN_IO, ORGAN_INTERRUPTED where `stop`, which may be NULL, asks. */
+/* Tokenizes a text of up to 1 GiB. *report has the schema organ.tokenize/1; the caller releases it; NULL on error. BOS
+ * is reported, but not counted. Returns ORGAN_BAD_INPUT, ORGAN_IO, or ORGAN_INTERRUPTED if `stop` (NULL: none) is set.
+ */
 organ_status organ_tokenize(const organ_tokenize_options *options, const organ_stop *stop, json_t **report,
                             organ_error *error);
 

@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: MIT
- * What is asked of an evaluation. */
+ * Options of the operations that score models on a text. */
 #ifndef ORGAN_EVALUATE_OPTIONS_H
 #define ORGAN_EVALUATE_OPTIONS_H
 

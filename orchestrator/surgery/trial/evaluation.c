@@ -7,7 +7,7 @@
 
 #include <string.h>
 
-/* What is known before the scoring; figures are null until then. */
+/* The members that are known before the scoring; figures are null until then. */
 static json_t *plan_json(const organ_evaluation *e, const organ_trial *trial)
 {
     json_t *const definitions = organ_trial_definitions_json(trial);

@@ -49,7 +49,7 @@ static organ_status open_model(organ_trial *trial, organ_trial_model *m, organ_e
     for (size_t t = 0; t < m->model->tensor_count; t++)
         m->bytes += m->model->tensors[t].bytes;
     if (trial->made && m > trial->models && !m->model->gguf && !m->model->config.present) {
-        m->model->directory = trial->models[0].model->directory; /* from where files beside the tensors are read */
+        m->model->directory = trial->models[0].model->directory; /* the directory of the tokenizer and other files */
         m->model->config = trial->models[0].model->config;
     }
     if (organ_forward_open(m->model, &trial->engine, &m->forward, error) != ORGAN_OK ||
@@ -96,7 +96,7 @@ static organ_status choose_protocol(organ_trial *trial, organ_error *error)
     return ORGAN_OK;
 }
 
-/* The text that the scored tokens stand for: its bytes, and its words if they are told. */
+/* Counts the bytes of text that the scored tokens cover, and for lm-eval also its words. */
 static organ_status count_text(organ_trial *trial, organ_error *error)
 {
     const organ_perplexity_plan *const plan = &trial->plan;
@@ -160,13 +160,13 @@ static size_t longest_window(const organ_perplexity_plan *plan)
     return longest;
 }
 
-/* What a trial holds: windows of so many tokens, of all windows together so many. */
+/* The size of a trial: tokens of its longest window, and tokens of all windows together. */
 typedef struct extent {
     organ_trial *trial;
     size_t longest, tokens;
 } extent;
 
-/* Ids, targets and, for each model, what is known of each token: until the end. */
+/* Bytes that are allocated until the end: ids, targets and, for each model, the scores of each token. */
 static uint64_t kept_bytes(const organ_trial *trial, size_t tokens)
 {
     const organ_token_scores *const s = NULL;
@@ -175,8 +175,9 @@ static uint64_t kept_bytes(const organ_trial *trial, size_t tokens)
     return (uint64_t)tokens * each;
 }
 
-/* Beside what is kept a forward pass has all the memory where there is one model. Else it has half, and the hidden
- * states of all models and the logits of the first have a quarter each. False where that holds no window. */
+/* Divides the memory that remains after kept_bytes. With one model the forward pass gets all of it; with several it
+ * gets half, and the hidden states of all models and the logits of the first get a quarter each. Returns false if a
+ * share is too small for a window. */
 static bool divide_memory(organ_trial *trial, uint64_t memory, size_t longest, size_t inputs)
 {
     const uint64_t kept = kept_bytes(trial, inputs);
@@ -215,7 +216,7 @@ static organ_status trial_share_memory(organ_trial *trial, extent e, organ_error
                                e.tokens, trial->count, trial->count > 1 ? "s" : "");
 }
 
-/* Where memory does not hold the text, what is named holds its windows, too. */
+/* If the memory is too small for the text, the message names an amount that also suffices for the windows. */
 static organ_status share_both(organ_trial *trial, organ_error *error)
 {
     organ_error other = {0};

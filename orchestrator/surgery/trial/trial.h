@@ -1,8 +1,8 @@
 /* SPDX-License-Identifier: MIT
- * Room surgery/trial: what models make of a text. In go models, a text and how it is cut (evaluate_options.h), out come
- * figures; evaluation.h takes them before and after an operation that writes a model.
+ * Room surgery/trial: scores models on a text. Input: models, a text and the way it is cut into windows
+ * (evaluate_options.h). Output: figures. evaluation.h computes them before and after an operation that writes a model.
  *
- * Here: one experiment: a text, a protocol, and models that all score the same tokens. */
+ * This header: one experiment, which is a text, a protocol, and models that all score the same tokens. */
 #ifndef ORGAN_TRIAL_H
 #define ORGAN_TRIAL_H
 
@@ -18,43 +18,42 @@ typedef struct organ_trial_model {
     organ_model *model;
     organ_forward *forward;
     uint64_t bytes; /* of all tensors */
-    float *hidden;  /* of the windows that were carried last */
+    float *hidden;  /* of the windows in the last batch */
     organ_token_scores scores;
     const struct organ_trial *trial;
 } organ_trial_model;
 
 typedef struct organ_trial {
     const organ_experiment_options *options;
-    bool made; /* models[1] was made of models[0]: it has the same tokenizer, and what is not beside its tensors is
-                  beside those */
-    organ_made_as made_as; /* what models[1] will be, where it is not there yet */
+    bool made; /* models[1] was made of models[0] and has its tokenizer; files that it lacks are read from models[0] */
+    organ_made_as made_as; /* what models[1] will be, if it does not exist yet */
     const organ_progress *progress;
-    organ_engine engine; /* its memory is what a forward pass may take */
-    uint64_t memory;     /* of the whole run */
+    organ_engine engine; /* its memory is the share of the forward pass */
+    uint64_t memory;     /* memory of the whole run */
     size_t count;
     organ_trial_model *models;
     organ_tokenizer *tokenizer; /* of the first; the others have the same digest */
-    organ_text_input text;      /* until the windows are laid out */
+    organ_text_input text;      /* until the windows are planned */
     size_t text_bytes;
     char digest[17]; /* XXH3 of the text */
-    bool utf8;       /* all of it is */
+    bool utf8;       /* all of the text is UTF-8 */
     organ_perplexity_protocol protocol;
-    size_t text_tokens, used_tokens; /* used: as --max-tokens leaves */
+    size_t text_tokens, used_tokens; /* used: limited by --max-tokens */
     organ_perplexity_plan plan;
-    uint64_t scored_bytes; /* of text that the scored tokens stand for */
+    uint64_t scored_bytes; /* bytes of text that the scored tokens cover */
     uint64_t words;        /* of that text; style lm-eval alone */
     size_t batch_tokens, tile_rows;
     double seconds; /* of the scoring */
 } organ_trial;
 
-/* Opens everything, lays out the windows and sees that they fit the memory. organ_trial_close is to be called whatever
- * it returns. */
+/* Opens models, tokenizers and text, plans the windows and checks that they fit the memory. organ_trial_close must
+ * follow whatever it returns. */
 organ_status organ_trial_open(organ_trial *trial, const char *const *paths, size_t count,
                               const organ_experiment_options *options, const organ_engine *engine,
                               const organ_progress *progress, organ_error *error);
-/* The same with a model and what was just made of it, of which nothing but tensors need be there: config.json, where it
- * has none, and the tokenizer are those of the model before. With `after` NULL what is to be made does not exist yet:
- * all that can be known is checked, by `as` and else as if it were like the model before. */
+/* Like organ_trial_open, for a model and another one made of it. The second may consist of tensors alone: a missing
+ * config.json and the tokenizer are read from the model before. With `after` NULL the second model does not exist yet:
+ * its forward pass is checked for the kind of weights `as`, and otherwise as if it were equal to the model before. */
 organ_status organ_trial_open_made(organ_trial *trial, const char *before, const char *after, organ_made_as as,
                                    const organ_experiment_options *options, const organ_engine *engine,
                                    const organ_progress *progress, organ_error *error);

@@ -3,7 +3,7 @@
 
 #include <stdlib.h>
 
-/* Where the windows of a rank begin. */
+/* Returns the first window of a rank's share. */
 static size_t window_of(const organ_perplexity_plan *plan, size_t rank, size_t ranks)
 {
     return plan->windows * rank / ranks;

@@ -1,12 +1,12 @@
 /* SPDX-License-Identifier: MIT
- * The windows of a trial that are a rank's share. */
+ * Shares of a trial's windows, one for each rank. */
 #ifndef ORGAN_TRIAL_SHARE_H
 #define ORGAN_TRIAL_SHARE_H
 
 #include "orchestrator/forward/perplexity.h"
 #include "orchestrator/ranks/ranks.h"
 
-/* Windows next to each other, and their place in the whole. */
+/* Consecutive windows, and their place in the whole plan. */
 typedef struct organ_trial_share {
     organ_perplexity_plan plan; /* of these windows alone; its tokens and targets are those of the trial's plan */
     size_t first;               /* the first of its scored tokens */
@@ -17,10 +17,10 @@ organ_status organ_trial_share_cut(const organ_perplexity_plan *plan, size_t ran
                                    organ_trial_share *share, organ_error *error);
 void organ_trial_share_free(organ_trial_share *share);
 
-/* How many batches of at most `batch_tokens` tokens the shares of all ranks make. */
+/* Returns the number of batches of at most `batch_tokens` tokens in the shares of all ranks. */
 size_t organ_trial_share_batches(const organ_perplexity_plan *plan, size_t batch_tokens, size_t ranks);
 
-/* All ranks learn what each has scored of a model, whose scores these are. As organ_ranks_agree. */
+/* Sends the scores of each rank's share of a model to all ranks. Errors of organ_ranks_agree. */
 organ_status organ_trial_share_scores(organ_ranks *ranks, const organ_perplexity_plan *plan,
                                       const organ_token_scores *scores, organ_error *error);
 
