@@ -56,7 +56,7 @@ static json_t *file_json(const void *layout, size_t f)
                         SET_COUNT("bytes", file->size));
 }
 
-/* Of a part that has tensors. */
+/* A row for a group, or NULL if it has no tensors. */
 static json_t *assemble_group_json(const void *layout, size_t group)
 {
     const organ_amount in = organ_layout_amount(layout, (organ_group)group, NULL);

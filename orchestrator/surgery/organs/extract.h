@@ -15,10 +15,13 @@ typedef struct organ_extract_options {
     struct organ_ranks *ranks;        /* (room ranks) that share the work; NULL: this process does it */
 } organ_extract_options;
 
-/* *report has the schema organ.extract/1; the caller releases it; NULL on error. With dry_run nothing is written.
- * Errors: ORGAN_USAGE (output exists or would hurt the model, or an unfinished run that is not continued or not this
- * one), ORGAN_BAD_INPUT (malformed, or changed meanwhile; nothing is left), ORGAN_IO, ORGAN_INTERRUPTED: what is done
- * is left with a journal, and `resume` continues it to the same bytes. */
+/* Extracts all tensors. *report has the schema organ.extract/1; the caller releases it; NULL on error. With dry_run
+ * nothing is written.
+ *
+ * Returns ORGAN_USAGE if the output exists or would overwrite the model, or if an unfinished run is found that is not
+ * continued or differs from this one; ORGAN_BAD_INPUT for a model that is malformed or changed during the run (the
+ * output is removed); ORGAN_IO or ORGAN_INTERRUPTED, after which the unfinished output is kept with a journal and
+ * `resume` continues it to the same bytes. */
 organ_status organ_extract(const organ_extract_options *options, const organ_progress *progress, const organ_stop *stop,
                            json_t **report, organ_error *error);
 

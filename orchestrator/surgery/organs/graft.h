@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: MIT
- * Puts tensors of one model into a copy of another. */
+ * Replaces tensors in a copy of one model by those of another. */
 #ifndef ORGAN_GRAFT_H
 #define ORGAN_GRAFT_H
 
@@ -16,17 +16,19 @@ typedef struct organ_graft_options {
     const char *map; /* as organ_layer_map_parse takes it: layers of the source go to other layers of the target */
     organ_write_options write;        /* output: .gguf, .safetensors, a directory of either, an organ directory; of the
                                          target's format */
-    const organ_engine *engine;       /* that does it; not used else */
+    const organ_engine *engine;       /* runs `write.evaluate`; else unused */
     const organ_model_access *access; /* how a model behind a URL is reached; NULL: as usual */
     struct organ_ranks *ranks;        /* (room ranks) that share the work; NULL: this process does it */
 } organ_graft_options;
 
-/* Both models are read-only and streamed: nothing is unpacked. Whatever does not fit is found before anything is
- * written: then the status is ORGAN_BAD_INPUT with *report set, whose "mismatches" are complete. Else *report (schema
- * organ.graft/1) tells what was done; the caller releases it. A type that differs is carried as it is where the target
- * is GGUF and its header can be made anew, else converted to the target's type with `kernels`. Other errors as
- * organ_extract. With `evaluate` also those of organ_perplexity: before anything is written where they can be known; an
- * output that is whole stays, and *report says why it was not scored. */
+/* Both models are opened read-only and streamed. All mismatches are found before anything is written: then the status
+ * is ORGAN_BAD_INPUT, and *report is set with all of them as "mismatches". Else *report has the schema organ.graft/1;
+ * the caller releases it.
+ *
+ * A tensor of another type keeps that type if the target is GGUF and its header can be rewritten; else it is converted
+ * to the target's type with `kernels`. Other errors are those of organ_extract. With `evaluate` also those of
+ * organ_perplexity, if possible before anything is written; a complete output is kept, and *report has the reason why
+ * it was not scored. */
 organ_status organ_graft(const organ_graft_options *options, const organ_kernels *kernels,
                          const organ_progress *progress, const organ_stop *stop, json_t **report, organ_error *error);
 

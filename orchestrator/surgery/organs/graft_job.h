@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: MIT
- * What the parts of a graft share: graft.c runs it, graft_match.c finds what fits and what does not, graft_metadata.c
- * lets key-values follow. */
+ * State and functions shared by the files of a graft: graft.c is the verb, graft_match.c pairs tensors and finds
+ * mismatches, graft_metadata.c adapts key-values. */
 #ifndef ORGAN_GRAFT_JOB_H
 #define ORGAN_GRAFT_JOB_H
 
@@ -30,19 +30,19 @@ typedef struct organ_graft_job {
     bool *taken;      /* a flag per piece: its bytes are the source's */
     size_t converted; /* tensors that get another type */
     bool across;      /* one model has GGUF's names, the other has not */
-    bool anew;        /* the header is made anew: types, layers or metadata change, or files are merged */
+    bool anew;        /* the header is rewritten: types, layers or metadata change, or files are merged */
     json_t *mismatches, *notes, *metadata; /* arrays of sentences */
 } organ_graft_job;
 
 /* A sentence for job->mismatches, job->notes or job->metadata. */
 void organ_graft_say(json_t *list, const char *format, ...) __attribute__((format(printf, 2, 3)));
 
-/* Whether the target's header can be made anew, so that types and layers may change: it is GGUF, and the output is one
- * file or an organ directory. */
+/* Returns whether the target's header can be rewritten, so that types and layers may change: it is GGUF, and the output
+ * is one file or an organ directory. */
 bool organ_graft_header_is_free(const organ_graft_job *job);
 
-/* Pairs layers and tensors and changes the layout; what does not fit goes to job->mismatches. ORGAN_USAGE where two
- * layers would become one or nothing is selected; ORGAN_IO without memory. */
+/* Pairs layers and tensors and changes the layout; adds mismatches to job->mismatches. ORGAN_USAGE if two layers would
+ * become one or nothing is selected; ORGAN_IO without memory. */
 organ_status organ_graft_match(organ_graft_job *job, organ_error *error);
 
 /* Packed weights are grafted only between models that pack them in one way: ORGAN_BAD_INPUT where source and target

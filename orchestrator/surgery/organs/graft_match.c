@@ -303,7 +303,7 @@ static bool is_reached(const organ_graft_job *job, int32_t layer)
     return low < job->pair_count && job->pairs[low].to == layer;
 }
 
-/* What would be left of the target in the middle of what was grafted. */
+/* Reports target tensors that would remain in the middle of grafted layers. */
 static void find_left_over(organ_graft_job *job)
 {
     for (size_t t = 0; t < job->target->tensor_count; t++) {

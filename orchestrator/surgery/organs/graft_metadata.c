@@ -127,7 +127,8 @@ static organ_status count_blocks(organ_graft_job *job, organ_gguf_writer *writer
     return organ_gguf_writer_set_integer(writer, key, ORGAN_GGUF_U32, job->layers_after, error);
 }
 
-/* Where whole layers move, what is said of each moves with them; a part of a layer leaves what is said of the rest. */
+/* If whole layers are grafted, key-values with a value for each layer follow them; if only a part of a layer is
+ * grafted, these values are unchanged, because they describe the rest. */
 static bool layers_move(const organ_graft_job *job)
 {
     const unsigned whole = 1u << ORGAN_GROUP_SKELETON | 1u << ORGAN_GROUP_ORGAN;
