@@ -20,7 +20,7 @@ typedef struct organ_globs {
 organ_status organ_globs_read(const char *list, organ_globs *globs, organ_error *error);
 void organ_globs_free(organ_globs *globs);
 
-/* Whether one of the patterns matches, or there are none; marks those that do. */
+/* Returns whether one of the patterns matches, or there are none; marks those that match. */
 bool organ_globs_match(organ_globs *globs, const char *name);
 
 /* The first pattern that no name matched; NULL: there is none. */

@@ -1,18 +1,19 @@
 /* SPDX-License-Identifier: MIT
- * An importance matrix put to the tensors of a model: whatever both call them, however their experts are stored. */
+ * Assigns the entries of an importance matrix to the tensors of a model, whatever names both use and however experts
+ * are stored. */
 #ifndef ORGAN_IMPORTANCE_H
 #define ORGAN_IMPORTANCE_H
 
 #include "formats/imatrix/imatrix.h"
 #include "formats/model/model.h"
 
-/* How many experts each role has in the layer that was asked for last. All zero: nothing was. */
+/* The number of experts of each role in the layer of the last request. All zero: no request yet. */
 typedef struct organ_expert_census {
     int32_t layer[ORGAN_ROLE_COUNT];
     uint64_t experts[ORGAN_ROLE_COUNT];
 } organ_expert_census;
 
-/* Of a tensor that is one expert, how many there are of its kind in its layer; 0 of any other. */
+/* Returns for a tensor that is one expert the number of experts of its role in its layer; 0 for any other tensor. */
 uint64_t organ_experts_beside(const organ_model *model, const organ_tensor *tensor, organ_expert_census *known);
 
 /* 16 digits: XXH3 of the file. ORGAN_IO. */

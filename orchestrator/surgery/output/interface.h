@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: MIT
- * What the operations of the library take and give: each a struct of options, an engine and a progress to tell; a
- * report as JSON, and an error. */
+ * Types of the library's operations. Arguments: a struct of options, an engine, and a progress object to report to.
+ * Results: a report as JSON, and an error. */
 #ifndef ORGAN_OPERATION_INTERFACE_H
 #define ORGAN_OPERATION_INTERFACE_H
 

@@ -1,7 +1,6 @@
 /* SPDX-License-Identifier: MIT
- * What the files of a model will hold, known to the last byte before one is written: headers and other bytes at hand,
- * and tensors that come from one model or several. Whatever takes models apart or puts them together makes one of these
- * and has it written. */
+ * The files of a model, complete before one is written: headers and other bytes in memory, and tensors of one model or
+ * several. Verbs that take models apart or assemble them make a layout, and surgery/write writes it. */
 #ifndef ORGAN_LAYOUT_H
 #define ORGAN_LAYOUT_H
 
@@ -46,14 +45,15 @@ typedef struct organ_layout {
     organ_arena arena;
 } organ_layout;
 
-/* The files of a model as they are; of an organ directory: as they were, with the bytes of the .bin files of today.
- * `model` must outlive the layout. ORGAN_BAD_INPUT, ORGAN_IO. The caller releases *layout also after an error. */
+/* Makes the layout of a model's files, unchanged; for an organ directory: of the files that it was extracted from, with
+ * the present bytes of the .bin files. `model` must outlive the layout. ORGAN_BAD_INPUT, ORGAN_IO. The caller releases
+ * *layout also after an error. */
 organ_status organ_layout_copy(const organ_model *model, organ_layout *layout, organ_error *error);
 
 /* Makes room for `more` pieces. False without memory: the layout is unchanged. */
 bool organ_layout_grow(organ_layout *layout, size_t more);
 
-/* A writer with the key-values of a model, but for split.*: those tell of files that are no more. */
+/* Makes a writer with the key-values of a model, except split.*, because the split files are merged. */
 organ_status organ_layout_metadata(const organ_gguf *gguf, organ_gguf_writer **writer, organ_error *error);
 
 /* Gives the only file this name or, with `anew`, makes all pieces one file of it, in their order: of safetensors with
@@ -66,12 +66,12 @@ organ_status organ_layout_name(organ_layout *layout, const char *name, bool anew
 /* organ_by_layer_json of the pieces, with those grafted that `giver` gives (NULL: without). NULL without memory. */
 json_t *organ_layout_by_layer_json(const organ_layout *layout, const organ_model *giver);
 
-/* What some pieces amount to. */
+/* Sums over some pieces. */
 typedef struct organ_amount {
     uint64_t tensors, elements, bytes;
 } organ_amount;
 
-/* Of the pieces of a group, or of all (ORGAN_ALL_GROUPS); of those that `giver` gives, or of all (NULL). */
+/* Adds up the pieces of a group, or of all (ORGAN_ALL_GROUPS); only those from the model `giver`, or all (NULL). */
 #define ORGAN_ALL_GROUPS (ORGAN_GROUP_OTHER + 1)
 organ_amount organ_layout_amount(const organ_layout *layout, organ_group group, const organ_model *giver);
 
@@ -88,7 +88,7 @@ organ_status organ_layout_plan(organ_layout *layout, const organ_model *model, b
 /* Makes the folders of an organ directory; some may be there. ORGAN_IO. */
 organ_status organ_layout_folders(organ_layout *layout, const char *directory, organ_error *error);
 
-/* Whether piece `k`, copied, has other bytes than the manifest of the organ directory it came from says. */
+/* Returns whether piece `k`, after it was copied, differs from its digest in the manifest of its organ directory. */
 bool organ_layout_piece_changed(const organ_layout *layout, size_t k);
 
 /* XXH3 of piece `k`, copied, as 16 hexadecimal digits. NULL without memory. */
@@ -97,10 +97,10 @@ json_t *organ_layout_digest(const organ_layout *layout, size_t k);
 /* Writes manifest.json of an organ directory whose pieces are copied. `about` becomes manifest.model. ORGAN_IO. */
 organ_status organ_layout_manifest(organ_layout *layout, const char *directory, json_t *about, organ_error *error);
 
-/* What lies beside the tensors of a model: relative names below *root. *root is to be freed. */
+/* Lists the files of a model without tensors, as names relative to *root. *root is to be freed. */
 organ_status organ_beside_list(const organ_model *model, char **root, organ_file_list *list, organ_error *error);
 
-/* Copies that into `directory`/`folder` ("" for none). */
+/* Copies these files into `directory`/`folder` ("" for none). */
 organ_status organ_beside_copy(const char *root, const organ_file_list *list, const char *directory, const char *folder,
                                organ_error *error);
 

@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: MIT
- * Where the work would run: which worker on which core, which buffers on which memory node, and what of the machine is
- * left out. */
+ * Reports the placement of work on a machine: the core of each worker, the memory node of each buffer, and the unused
+ * parts of the machine. */
 #ifndef ORGAN_MACHINE_PLAN_H
 #define ORGAN_MACHINE_PLAN_H
 
@@ -15,7 +15,7 @@ ORGAN_API_BEGIN
 typedef struct organ_machine_plan_options {
     const char *import;        /* a machine recorded by hwloc; NULL: this one */
     size_t threads;            /* 0: one per core */
-    struct organ_ranks *ranks; /* (room ranks) whose plans are all told; NULL: this process alone */
+    struct organ_ranks *ranks; /* (room ranks) report the plans of all; NULL: of this process alone */
 } organ_machine_plan_options;
 
 /* *report has the schema organ.topology/1; the caller releases it; NULL on error. The plan is the one by which

@@ -1,11 +1,11 @@
 /* SPDX-License-Identifier: MIT
- * Room surgery/output: what lies beneath surgery/write, and what verbs share besides. Choice of tensors: targets.h,
- * selection.h, plain_only.h, cuts.h. Files of an output: layout.h, resharding.h, run_journal.h (its journal),
- * output_reports.h (its reports). report_end.h ends verbs that return a document only; interface.h has the types of
- * all.
+ * Room surgery/output: the layer below surgery/write, and functions that several verbs share. Choice of tensors:
+ * targets.h, selection.h, plain_only.h, cuts.h. Files of an output: layout.h, resharding.h, run_journal.h (its
+ * journal), output_reports.h (its reports). report_end.h ends verbs that return a document only; interface.h has the
+ * types of all.
  *
- * This header: an output that is a directory or one file. It grows under a hidden name, and gets its own name when it
- * is whole. */
+ * This header: an output that is a directory or one file. It is written under a hidden name and renamed to its own name
+ * when it is complete. */
 #ifndef ORGAN_OUTPUT_H
 #define ORGAN_OUTPUT_H
 
@@ -36,7 +36,7 @@ typedef struct organ_output {
     organ_ranks *ranks; /* that write it together; NULL: this process does */
 } organ_output;
 
-/* Whether `path` ends in ".gguf" or ".safetensors" and so means a single file. */
+/* Returns whether `path` ends in ".gguf" or ".safetensors" and so names a single file. */
 bool organ_output_is_file(const char *path);
 
 /* A copy in `directory` as a user opens it: the directory itself, or the index or file by which the donor was named;
@@ -46,7 +46,7 @@ char *organ_output_copy_path(const char *directory, const organ_model *donor, co
 /* The last component of the path. */
 const char *organ_output_name(const organ_output *output);
 
-/* ORGAN_USAGE if the output would be `model`, lie in it or swallow it. */
+/* Returns ORGAN_USAGE if the output would be `model`, would be inside it, or would contain it. */
 organ_status organ_output_spares(const char *path, const organ_model *model, organ_error *error);
 
 /* Repeats organ_output_check after a long first phase, for a name that was free when the run began. Returns ORGAN_IO
@@ -54,21 +54,22 @@ organ_status organ_output_spares(const char *path, const organ_model *model, org
  * meanwhile. */
 organ_status organ_output_still_free(const char *path, const char *like, bool force, organ_error *error);
 
-/* For reports that go into a directory which may be there and have other files. ORGAN_USAGE if it is the directory of
- * `input`, a path, or lies in the model that this names. */
+/* For reports in a directory that may exist and contain other files. ORGAN_USAGE if it is the directory of the path
+ * `input`, or is inside the model that `input` names. */
 organ_status organ_output_check_apart(const char *directory, const char *input, organ_error *error);
 
 /* ORGAN_USAGE if one of the files `names`, up to a NULL, is in the directory and is no report of this program. NULL for
  * a directory is allowed. */
 organ_status organ_output_check_reports(const char *directory, const char *const *names, organ_error *error);
 
-/* Removes what is left of a report of ours at `path`; a file that somebody else has put there stays. */
+/* Removes an unfinished report of this program at `path`; files of other programs are kept. */
 void organ_output_remove_report(const char *path);
 
-/* The `like` of an output that takes along what lies beside `model`. */
+/* Returns the `like` of an output that copies the other files in the folder of `model`. */
 const char *organ_output_like(const organ_model *model);
 
-/* What may be known before anything is made: the place is free (or `force` is given, and what is there may go). */
+/* Checks the place of an output before the run: the name is free, or `force` is set and organ_check_replaceable accepts
+ * the existing output. */
 organ_status organ_output_check(const char *path, const char *like, bool force, organ_error *error);
 
 /* Makes the hidden directory in which the output grows; what a killed run left there is removed. ORGAN_IO if there is
@@ -77,11 +78,12 @@ organ_status organ_output_check(const char *path, const char *like, bool force, 
  * to continue, and it is removed. */
 organ_status organ_output_begin(organ_output *output, uint64_t bytes, organ_error *error);
 
-/* Among ranks, after the first has begun: the others take part in what it has begun. `error` is that of the first, on
- * all. */
+/* Called by all ranks after the first has begun the output: the others open it. `error` is that of the first, on all.
+ */
 organ_status organ_output_share(organ_output *output, organ_error *error);
 
-/* Where the output grows: the directory itself, or the one that holds the single file under its name. */
+/* Returns the directory in which the output is written: its hidden directory, or that which contains the single file.
+ */
 const char *organ_output_directory(const organ_output *output);
 
 /* Removes the files that an interrupted run left where the output grows, but for the journal and those that `keeps`
@@ -89,7 +91,7 @@ const char *organ_output_directory(const organ_output *output);
 organ_status organ_output_clear_rest(const organ_output *output, bool (*keeps)(const void *context, const char *name),
                                      const void *context, organ_error *error);
 
-/* Brings everything to the disk. */
+/* Syncs all files of the output to disk. */
 organ_status organ_output_sync(organ_output *output, organ_error *error);
 
 /* The first rank gives the output its name, or, if `error` is set already, removes it or, with `journal`, does as

@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: MIT
- * The report of an operation as JSON, Markdown and HTML. Of one that makes a model: in the folder organ/ of an output
- * directory, or beside an output that is one file. Of another: in a directory of its own, or in one that may be there
- * and have other files. */
+ * The report of an operation as JSON, Markdown and HTML. An operation that makes a model writes it into the folder
+ * organ/ of an output directory, or next to an output that is one file. Other operations write it into a new directory,
+ * or into one that may exist and contain other files. */
 #ifndef ORGAN_OUTPUT_REPORTS_H
 #define ORGAN_OUTPUT_REPORTS_H
 
@@ -10,7 +10,7 @@
 /* Markdown and page are those of the report's view; the page has the name of the Markdown file, ending in ".html". */
 typedef struct organ_report_files {
     const char *json,
-        *markdown;     /* "purify.json", "PURIFY_REPORT.md"; beside X.gguf: "X.purify.json", "X.PURIFY_REPORT.md" */
+        *markdown;     /* "purify.json", "PURIFY_REPORT.md"; next to X.gguf: "X.purify.json", "X.PURIFY_REPORT.md" */
     const char *lines; /* "prune.jsonl", which the caller writes to organ_output_report_path; NULL: there is none */
 } organ_report_files;
 

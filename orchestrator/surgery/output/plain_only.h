@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: MIT
- * What verbs that change weights say of packed ones: codes and scales are no weights, and are never computed with as if
- * they were. */
+ * Rejects packed weights in verbs that change weights: codes and scales are not weights and are never used as numbers.
+ */
 #ifndef ORGAN_PLAIN_ONLY_H
 #define ORGAN_PLAIN_ONLY_H
 
@@ -16,7 +16,7 @@ organ_status organ_plain_only(const organ_model *model, const bool *touched, org
 organ_status organ_dequantize_first(const organ_model *model, organ_error *error, const char *what, ...)
     __attribute__((format(printf, 3, 4)));
 
-/* Whether dequantize makes a plain tensor of this type, which stands alone: block types of GGUF. */
+/* Returns whether the type is a block type of GGUF: dequantize converts such a tensor without any other tensor. */
 bool organ_dtype_is_blocks(organ_dtype dtype);
 
 #endif

@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: MIT
- * What an audit found that does not hold: a sentence each, as many as a report can bear. */
+ * Failures that an audit found, one sentence each, up to a limit for reports. */
 #ifndef ORGAN_OUTPUT_PROBLEMS_H
 #define ORGAN_OUTPUT_PROBLEMS_H
 

@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: MIT
- * The files of a model that is written anew: which tensors, of which types and shapes, in which shards and where.
- * Tensors that stay as they are get copied, the others' bytes are put in by whoever computes them, from any thread, in
- * any order. */
+ * Plans and writes the files of a new model: its tensors, their types and shapes, their shards and offsets. Unchanged
+ * tensors are copied; the bytes of the others are written by the functions that compute them, from any thread, in any
+ * order. */
 #ifndef ORGAN_RESHARDING_H
 #define ORGAN_RESHARDING_H
 
@@ -14,7 +14,7 @@
 
 #include <jansson.h>
 
-#define ORGAN_SHARD_BYTES ((uint64_t)5 << 30) /* of a shard, where nobody says otherwise */
+#define ORGAN_SHARD_BYTES ((uint64_t)5 << 30) /* default limit of a shard */
 
 /* A tensor of the output. */
 typedef struct organ_shard_piece {
@@ -29,10 +29,11 @@ typedef struct organ_shard_piece {
     uint64_t bytes;
     size_t file;
     uint64_t offset; /* in that file */
-    uint64_t xxh3;   /* of what was copied; set by an organ_writing */
+    uint64_t xxh3;   /* digest of copied bytes; set by an organ_writing */
 } organ_shard_piece;
 
-/* Bytes of a file that belong to no tensor: its header, and what is not zero between tensors. All else is zeros. */
+/* Bytes of a file outside tensors: its header, and any bytes between tensors that are not zero. All other bytes are
+ * zeros. */
 typedef struct organ_filler {
     uint64_t offset;
     size_t bytes;
@@ -49,7 +50,7 @@ typedef struct organ_shard {
 
 typedef struct organ_resharding organ_resharding;
 
-/* The piece of a tensor that stays as it is. */
+/* Returns the piece of an unchanged tensor. */
 organ_shard_piece organ_piece_same(const organ_tensor *tensor);
 
 /* Writes a tensor's entry of a safetensors header, its data from `begin` on. ORGAN_IO without memory. */
@@ -64,13 +65,13 @@ organ_status organ_piece_entry(FILE *out, const organ_shard_piece *piece, uint64
 organ_status organ_resharding_plan(const organ_model *model, organ_shard_piece *pieces, size_t count, uint64_t most,
                                    const char *single, bool single_only, organ_resharding **plan, organ_error *error);
 
-/* One GGUF file named `name` with the key-values that `writer` has; the pieces keep their order. */
+/* Plans one GGUF file named `name` with the key-values of `writer`; the pieces keep their order. */
 organ_status organ_resharding_plan_gguf(const organ_model *model, organ_shard_piece *pieces, size_t count,
                                         const char *name, organ_gguf_writer *writer, organ_resharding **plan,
                                         organ_error *error);
 
-/* Files that are laid out already: the pieces have their bytes, files and offsets. Everything given must outlive the
- * plan. `kernels`, for pieces whose type is not that of `same`, may be NULL where there are none. */
+/* Plans files whose pieces already have their bytes, files and offsets. All arguments must outlive the plan. `kernels`,
+ * for pieces whose type is not that of `same`, may be NULL if there are none. */
 organ_status organ_resharding_of(const organ_model *model, organ_shard_piece *pieces, size_t count,
                                  const organ_shard *files, size_t file_count, const organ_kernels *kernels,
                                  organ_resharding **plan, organ_error *error);
@@ -81,37 +82,37 @@ const char *organ_resharding_file(const organ_resharding *plan, size_t file, uin
 uint64_t organ_resharding_bytes(const organ_resharding *plan); /* of all files, the index included */
 uint64_t organ_resharding_total(const organ_resharding *plan); /* of the tensors alone: total_size of the index */
 
-/* For reports: [{"name", "bytes"}] of the files; {"tensors", "bytes"} of the pieces that stay as they are, after a
- * plan. */
+/* For reports: [{"name", "bytes"}] of the files; {"tensors", "bytes"} of the unchanged pieces, after a plan. */
 json_t *organ_resharding_files_json(const organ_resharding *plan);
 json_t *organ_pieces_same_json(const organ_shard_piece *pieces, size_t count);
 
-/* Makes the files in `directory` (which must outlive the plan): headers and index are written, room for all is
- * reserved. ORGAN_IO. */
+/* Creates the files in `directory` (which must outlive the plan), writes headers and index, and reserves space for all
+ * bytes. ORGAN_IO. */
 organ_status organ_resharding_begin(organ_resharding *plan, const char *directory, organ_error *error);
 
-/* The same in a directory that an earlier run of the same plan has left: files of the right size keep their bytes
- * behind the header. */
+/* Like organ_resharding_begin, in a directory that an earlier run of the same plan has left: files of the right size
+ * keep their bytes after the header. */
 organ_status organ_resharding_continue(organ_resharding *plan, const char *directory, organ_error *error);
 
 /* XXH3 of all fillers and the index: equal for plans that give every tensor the same type, shape and place. */
 uint64_t organ_resharding_digest(const organ_resharding *plan);
 
-/* Which pieces are copied, and who is told. One call of `copied` at a time, on any thread; its error ends the copy. */
+/* Chooses the pieces to copy, and is called after each. One call of `copied` at a time, on any thread; its error ends
+ * the copy. */
 typedef struct organ_resharding_watch {
     void *context;
     bool (*wanted)(void *context, size_t piece);
     organ_status (*copied)(void *context, size_t piece, uint64_t xxh3, organ_error *error);
 } organ_resharding_watch;
 
-/* Copies the pieces that stay as they are; advances `progress` by their bytes and names. `watch` may be NULL: all are
- * copied. ORGAN_IO, ORGAN_BAD_INPUT, ORGAN_INTERRUPTED. */
+/* Copies the unchanged pieces; advances `progress` by their bytes and names. `watch` may be NULL: all are copied.
+ * ORGAN_IO, ORGAN_BAD_INPUT, ORGAN_INTERRUPTED. */
 organ_status organ_resharding_copy(organ_resharding *plan, const organ_resharding_watch *watch,
                                    const organ_progress *progress, const organ_stop *stop, organ_error *error);
 
-/* Puts bytes [at, at + bytes) of a piece where they belong. Any thread; ranges do not overlap. Fast where `data` is
- * aligned to 4096 and `at` a multiple of it. Else `scratch`, of ORGAN_PUT_SCRATCH bytes and any alignment, saves the
- * page cache; it may be NULL. ORGAN_IO. */
+/* Writes bytes [at, at + bytes) of a piece to its file. From any thread; ranges must not overlap. Fast if `data` is
+ * aligned to 4096 and `at` is a multiple of it. Otherwise `scratch`, ORGAN_PUT_SCRATCH bytes of any alignment, avoids
+ * the page cache; it may be NULL. ORGAN_IO. */
 #define ORGAN_PUT_SCRATCH ((size_t)1 << 20)
 organ_status organ_resharding_put(organ_resharding *plan, size_t piece, const void *data, size_t bytes, uint64_t at,
                                   void *scratch, organ_error *error);

@@ -15,9 +15,9 @@
 typedef struct organ_run_journal {
     organ_journal journal;
     char *path;
-    json_t *lines;          /* of the run that is continued: the head, then what it did; empty: there is none */
-    bool refused;           /* they are of another run */
-    bool worth;             /* what it holds took long: the run can be continued although no tensor is done */
+    json_t *lines; /* journal of the run that is continued: its head, then its parts; empty: a new run */
+    bool refused;  /* the lines belong to another run */
+    bool worth;    /* keep an interrupted run although no tensor is done, because its lines took long to compute */
     const char *resumed_by; /* what continues the run when it fails, for the message; NULL: "--resume" */
 } organ_run_journal;
 
@@ -47,8 +47,8 @@ typedef organ_status organ_run_read(const void *context, void *data, size_t byte
 organ_status organ_run_digest(organ_run_read *read, const void *context, uint64_t offset, uint64_t bytes,
                               const organ_progress *progress, char digits[17], organ_error *error);
 
-/* After an error: what has grown stays if a later run can continue it, and the message says so; else it is removed.
- * `done` of `all` tensors are in it. `journal` is that of the run. */
+/* After an error: keeps the unfinished output if a later run can continue it, and adds that to the message; else
+ * removes it. `done` of `all` tensors are in it. `journal` is that of the run. */
 void organ_run_settle(organ_publish *publish, const organ_run_journal *journal, size_t done, size_t all,
                       organ_error *error);
 

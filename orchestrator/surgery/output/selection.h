@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: MIT
- * Which tensors a user means by --type and --layers. */
+ * Parses the options --type and --layers, which select tensors. */
 #ifndef ORGAN_SELECTION_H
 #define ORGAN_SELECTION_H
 
@@ -13,20 +13,20 @@ typedef struct organ_layer_span {
 
 typedef struct organ_selection {
     unsigned groups;   /* bit k: tensors of organ_group k */
-    size_t span_count; /* 0: every layer, and what stands in no layer */
+    size_t span_count; /* 0: every layer, and tensors outside layers */
     organ_layer_span spans[ORGAN_SELECTION_SPANS];
 } organ_selection;
 
 /* `types` is a comma-separated list of skeleton, organ, embed, norm, other, all; NULL means all. `layers` is a
- * comma-separated list of numbers and ranges ("5-20", "3", "0-3,8"), counted from 0; NULL means every layer and what
- * stands in none. ORGAN_USAGE, naming the option and the word, for anything else. */
+ * comma-separated list of numbers and ranges ("5-20", "3", "0-3,8"), counted from 0; NULL means every layer and all
+ * tensors outside layers. ORGAN_USAGE for any other text; the message names the option and the word. */
 organ_status organ_selection_parse(const char *types, const char *layers, organ_selection *selection,
                                    organ_error *error);
 
 /* With spans given, tensors outside of layers (embedding, output, final norm) are not selected. */
 bool organ_selected(const organ_selection *selection, const organ_tensor *tensor);
 
-/* Where layers of one model go in another. All zero leaves every layer where it is. */
+/* A map from layers of one model to layers of another. All zero maps each layer to the same number. */
 typedef struct organ_layer_moves {
     size_t count;
     struct {

@@ -1,14 +1,14 @@
 /* SPDX-License-Identifier: MIT
- * A model that is to be changed, and which of its tensors an operation on matrices works on. */
+ * Opens a model that an operation changes, and selects the matrices that it works on. */
 #ifndef ORGAN_TARGETS_H
 #define ORGAN_TARGETS_H
 
 #include "formats/model/model.h"
 #include "orchestrator/stream/progress.h"
 
-/* Opens a model that is to be read whole, and says what there is to warn of. ORGAN_BAD_INPUT if it is behind a URL (in
- * the message it cannot be `done`: "pruned") or has a fault; else as organ_model_open. The caller closes *model also
- * after an error. */
+/* Opens a model that will be read completely, and prints warnings about it. ORGAN_BAD_INPUT if it is behind a URL (the
+ * message says that it cannot be `done`: "pruned") or is damaged; else the errors of organ_model_open. The caller
+ * closes *model also after an error. */
 organ_status organ_donor_open(const char *path, const char *done, const organ_progress *progress, organ_model **model,
                               organ_error *error);
 
@@ -25,7 +25,7 @@ typedef struct organ_targets {
 organ_status organ_targets_select(const organ_model *model, const char *globs, organ_targets *targets,
                                   organ_error *error);
 
-/* Whether its elements are stored so that each can be set to zero alone: BF16, F16, F32. */
+/* Returns whether single elements of the tensor can be set to zero: its type is BF16, F16 or F32. */
 bool organ_target_is_float(const organ_tensor *tensor);
 
 /* The same, of targets whose elements can be written one by one. ORGAN_BAD_INPUT if one is stored in another type than
@@ -34,7 +34,7 @@ organ_status organ_targets_select_floats(const organ_model *model, const char *g
                                          organ_targets *targets, organ_error *error);
 
 /* Fails with ORGAN_USAGE if a target is stored as in_features x out_features, as GPT-2 stores its projections (Conv1D):
- * `option` works along the inputs of a row, and such a matrix has them in its columns. */
+ * `option` needs the inputs of an output in one row, but such a matrix has them in a column. */
 organ_status organ_targets_need_rows(const organ_model *model, const organ_targets *targets, const char *option,
                                      organ_error *error);
 

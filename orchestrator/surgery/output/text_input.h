@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: MIT
- * A text that a model goes along, with the ids of its tokens, in what --memory allows: both are there at the same time,
- * and nothing else that takes room is yet. */
+ * A text and the ids of its tokens, within --memory: both are in memory at the same time, before anything else of size
+ * is allocated. */
 #ifndef ORGAN_TEXT_INPUT_H
 #define ORGAN_TEXT_INPUT_H
 
