@@ -1,10 +1,11 @@
 /* SPDX-License-Identifier: MIT
- * Room surgery/algebra: linear algebra over FP32 matrices. Here: arrays, random numbers, products, decompositions of
- * matrices in memory, and ridge regression. low_rank.h has decompositions of matrices that need not fit into memory.
+ * Room surgery/algebra: linear algebra over FP32 matrices. This header: arrays, random numbers, products,
+ * decompositions of matrices in memory, and ridge regression. low_rank.h has decompositions of matrices that need not
+ * fit into memory.
  *
- * All results have the same bits on every machine and for any number of threads: sums and square roots run in an order
- * that the shape alone decides. A function without `engine` does the work on the calling thread. Matrices are stored
- * row by row; "vectors" are stored one after the other. */
+ * All results have the same bits on every machine and for any number of threads, because the order of sums depends only
+ * on the shape. A function without `engine` does the work on the calling thread. Matrices are row-major; "vectors" are
+ * stored consecutively. */
 #ifndef ORGAN_ALGEBRA_H
 #define ORGAN_ALGEBRA_H
 
@@ -48,7 +49,7 @@ static inline organ_factor organ_by_columns(const float *values, size_t stride)
     return (organ_factor){.values = values, .type = ORGAN_REAL_F32, .transposed = true, .stride = stride};
 }
 
-/* A symmetric matrix of `size` rows that is zero outside of blocks along the diagonal. Block k is whole and begins at
+/* A symmetric block-diagonal matrix of `size` rows. Each block is stored with both triangles; block k begins at
  * values[k * block * block]. */
 typedef struct organ_block_matrix {
     size_t size, block;
@@ -90,8 +91,8 @@ bool organ_symmetric_eigen(const organ_kernels *kernels, double *a, size_t n, si
                            double *vectors, double *room);
 
 /* A ~ U diag(sigma) V^T for the greatest `wanted` singular values of A, at most min(rows, cols). `a` has the columns of
- * A as vectors; u is wanted x rows, v wanted x cols. Vectors are orthonormal, sigma descends. Returns false without
- * memory or if a value is not finite. */
+ * A as vectors; `u` gets that many vectors of `rows` values, `v` as many of `cols`. Vectors are orthonormal, sigma
+ * descends. Returns false without memory or if a value is not finite. */
 bool organ_dense_svd(const organ_kernels *kernels, const float *a, size_t rows, size_t cols, size_t wanted, float *u,
                      float *sigma, float *v);
 

@@ -11,7 +11,7 @@
 typedef struct organ_svd {
     size_t rows, cols, rank;
     float *sigma; /* rank */
-    float *u;     /* rank vectors of `rows` values, one behind the other: u[k * rows + i] is U(i, k) */
+    float *u;     /* rank consecutive vectors of `rows` values: u[k * rows + i] is U(i, k) */
     float *vt;    /* rank vectors of `cols` values: vt[k * cols + j] is V(j, k) */
     /* Set by organ_low_rank. */
     double energy;   /* ||W||^2, summed in FP64 */
@@ -22,19 +22,21 @@ typedef struct organ_svd {
 void organ_svd_free(organ_svd *svd); /* leaves an empty one; allowed on a zeroed structure */
 
 typedef struct organ_low_rank_options {
-    size_t rank; /* at least 1; more than the matrix has is as many as it has */
+    size_t rank; /* at least 1; limited to the smaller dimension of the matrix */
     uint64_t seed;
-    bool exact; /* the whole matrix decomposed, which must fit the memory */
+    bool exact; /* decompose the whole matrix, which must fit the memory */
 } organ_low_rank_options;
 
-/* The best approximation of that rank, by block Krylov iteration with a thick restart (Musco & Musco 2015; its vectors
- * are among those of the subspace iteration of Halko, Martinsson & Tropp 2011 and more): l = rank + max(16, rank / 4)
- * vectors are sought. From a block of l / 2 vectors of uniform Philox numbers, each pass over the matrix gives the next
- * block, W^T W Q made orthogonal to all before it; where the basis has 3 l vectors, the best l in it and the newest
- * block are kept. It ends with the pass that captures less than 1e-5 ||W||^2 more than the one before, and one more for
- * U. A matrix with less than 2 l rows or columns is decomposed whole. svd->rank is min(rank, rows, cols), or 0 for a
- * matrix of zeros. Takes, beside what the strips hold, about 3.5 l cols + l rows numbers and those of *svd. ORGAN_USAGE
- * where `exact` does not fit the memory; errors as of organ_strips_run; ORGAN_IO without memory. Then *svd is empty. */
+/* Computes the best approximation of that rank by block Krylov iteration with a thick restart (Musco & Musco 2015; its
+ * space contains that of the subspace iteration of Halko, Martinsson & Tropp 2011). It seeks l = rank + max(16, rank /
+ * 4) vectors and begins with a block of l / 2 vectors of uniform Philox numbers. Each pass over the matrix gives the
+ * next block, W^T W Q, orthogonalised against all blocks before it. When the basis has 3 l vectors, only the best l in
+ * it and the newest block are kept. The iteration ends after a pass that raises the captured energy by less than 1e-5
+ * ||W||^2; one more pass computes U. A matrix with less than 2 l rows or columns is decomposed whole.
+ *
+ * svd->rank is min(rank, rows, cols), or 0 for a matrix of zeros. Allocates about 3.5 l cols + l rows numbers and those
+ * of *svd, in addition to the strips. Returns ORGAN_USAGE if `exact` does not fit the memory, the errors of
+ * organ_strips_run, or ORGAN_IO without memory; *svd is then empty. */
 organ_status organ_low_rank(organ_strips *strips, const organ_low_rank_options *options, organ_svd *svd,
                             organ_error *error);
 
@@ -44,18 +46,18 @@ uint64_t organ_low_rank_bytes(uint64_t rows, uint64_t cols, const organ_low_rank
                               const organ_engine *engine);
 uint64_t organ_residual_bytes(const organ_engine *engine);
 
-/* ||W - U diag(sigma) V^T|| / ||W|| as the energies tell it: sqrt(1 - captured / energy). What is below about 0.01 of
- * it is rounding of FP32, which organ_residual measures. 0 for a matrix of zeros. */
+/* Returns ||W - U diag(sigma) V^T|| / ||W||, computed from the energies: sqrt(1 - captured / energy). Values below
+ * about 0.01 are dominated by FP32 rounding; organ_residual measures them. 0 for a matrix of zeros. */
 double organ_svd_residual(const organ_svd *svd);
 
-/* ||W - B A||^2, with B rows x rank and A rank x cols, both row by row: measured, not derived. */
+/* Measures ||W - B A||^2 in a pass over W, with B rows x rank and A rank x cols, both row-major. */
 organ_status organ_residual(organ_strips *strips, const float *b, const float *a, size_t rank, double *rest,
                             organ_error *error);
 
-/* The whole decomposition of B A, with B out x inner and A inner x in, both row by row: from QR decompositions of both,
- * so that the product is never formed. svd->rank is min(out, inner, in); its energy, captured and passes are zero. Any
- * thread, one thread's work. Values must be finite. ORGAN_USAGE for an empty factor, ORGAN_IO without memory; then *svd
- * is empty. */
+/* Computes the complete decomposition of B A, with B out x inner and A inner x in, both row-major, from QR
+ * decompositions of both, so that the product is never formed. svd->rank is min(out, inner, in); energy, captured and
+ * passes are zero. Works on the calling thread; any thread may call it. Values must be finite. ORGAN_USAGE for an empty
+ * factor, ORGAN_IO without memory; *svd is then empty. */
 organ_status organ_factored_svd(const organ_kernels *kernels, const float *b, const float *a, size_t out, size_t inner,
                                 size_t in, organ_svd *svd, organ_error *error);
 

@@ -1,12 +1,11 @@
 /* SPDX-License-Identifier: MIT
- * What the parts of low_rank.h share. Matrices are vectors one behind the other: columns, as a decomposition sees them.
- */
+ * Functions shared by the files behind low_rank.h. Matrices are stored as consecutive columns ("vectors"). */
 #ifndef ORGAN_LOW_RANK_JOB_H
 #define ORGAN_LOW_RANK_JOB_H
 
 #include "orchestrator/surgery/algebra/low_rank.h"
 
-/* Takes the memory of a decomposition. false if there is none; what was taken is freed by organ_svd_free. */
+/* Allocates a decomposition. Returns false without memory; the caller then also calls organ_svd_free. */
 bool organ_svd_make(organ_svd *svd, size_t rows, size_t cols, size_t rank);
 
 /* Bytes that organ_krylov allocates in addition to the strips and *svd. */

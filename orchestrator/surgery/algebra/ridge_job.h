@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: MIT
- * What the parts of ridge.h share: ridge.c takes tokens and chooses; ridge_factor.c inverts; ridge_inputs.c and
- * ridge_tokens.c have the normal matrix of the inputs, or of the tokens, of which those of FIT stand first;
- * ridge_blocks.c has those of blocks. */
+ * State and functions shared by the files behind ridge.h: ridge.c adds tokens and chooses lambda; ridge_factor.c
+ * inverts; ridge_inputs.c and ridge_tokens.c build the normal matrix of the inputs or of the tokens (those of FIT
+ * first); ridge_blocks.c solves block by block. */
 #ifndef ORGAN_RIDGE_JOB_H
 #define ORGAN_RIDGE_JOB_H
 
@@ -39,10 +39,10 @@ struct organ_ridge {
     organ_ridge_blocks *by_blocks;
 };
 
-/* How the ways differ. */
+/* Functions of a way of solving: by inputs, by tokens or by blocks. */
 typedef struct organ_ridge_way {
     const char *name;
-    uint64_t worker_bytes; /* beside those of products */
+    uint64_t worker_bytes; /* in addition to the scratch of products */
     bool (*take_memory)(organ_ridge *ridge);
     organ_status (*begin)(organ_ridge *ridge, organ_error *error); /* once there is memory; NULL: nothing */
     organ_status (*add)(organ_ridge *ridge, organ_ridge_part part, size_t tokens, const uint32_t *blocks,
@@ -51,8 +51,8 @@ typedef struct organ_ridge_way {
                            organ_error *error); /* after the last token: sets the traces, if `add` does not */
     /* The solution of all tokens, or of FIT alone. NULL: by `prepare`. */
     organ_status (*solve)(organ_ridge *ridge, bool all, double shift, organ_error *error);
-    /* The normal matrix of all tokens, or of FIT alone, with `shift` on its diagonal, to `factor`; *sides becomes what
-     * stands beside it, a row for each of its rows, the number of which is returned. */
+    /* Writes the normal matrix of all tokens, or of FIT alone, with `shift` added to its diagonal, to `factor`. Sets
+     * *sides to the right-hand sides, a row for each of the matrix's rows. Returns the number of rows. */
     size_t (*prepare)(organ_ridge *ridge, bool all, double shift, const float **sides);
     double (*rest)(organ_ridge *ridge); /* ||R - Z D||^2 over the tokens held back, for the solution of FIT */
     void (*block)(organ_ridge *ridge, size_t block, float *values);
@@ -68,7 +68,8 @@ void organ_ridge_apply(organ_ridge *ridge, const float *factor, size_t n, const 
 /* `block` where a row of the solution is one of D. */
 void organ_ridge_turned(organ_ridge *ridge, size_t index, float *values);
 
-/* Inputs of a block that are solved for at once, and bytes by the blocks beside factors, solution and room. */
+/* Number of a block's inputs that are solved for at a time, and bytes that solving by blocks needs in addition to
+ * factors, solution and room. */
 size_t organ_ridge_piece(const organ_ridge_shape *shape);
 double organ_ridge_blocks_memory(const organ_ridge_shape *shape);
 void organ_ridge_blocks_free(organ_ridge_blocks *blocks); /* NULL is allowed */

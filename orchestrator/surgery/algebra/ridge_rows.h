@@ -1,14 +1,14 @@
 /* SPDX-License-Identifier: MIT
- * The inputs of tokens by block, in memory or in a scratch file: what a ridge that is solved block by block goes
- * through again and again. Rows of a block and part keep the order in which they came. They are kept in batches, and
- * several of these are read at once. */
+ * The inputs of tokens by block, in memory or in a scratch file, for a ridge that sweeps over them repeatedly. Rows of
+ * a block and part keep the order in which they were added. They are stored in batches, and several batches are read at
+ * once. */
 #ifndef ORGAN_RIDGE_ROWS_H
 #define ORGAN_RIDGE_ROWS_H
 
 #include "orchestrator/surgery/algebra/ridge.h"
 
 #define ORGAN_RIDGE_BATCH ((size_t)256) /* rows: a product sums up as many, so their number changes no bit */
-/* Rows that are read at once: what is done with them keeps all workers busy. */
+/* Rows that are read at once: enough work for all workers. */
 #define ORGAN_RIDGE_READ ((size_t)8 * ORGAN_RIDGE_BATCH)
 #define ORGAN_RIDGE_NONE UINT32_MAX /* no batch */
 

@@ -9,7 +9,7 @@
 
 #define ORGAN_STRIP_ROWS ((size_t)128)
 
-/* How rows are had. */
+/* The source of a matrix's rows. */
 typedef struct organ_rows {
     uint64_t rows, cols;   /* not 0 */
     const char *name;      /* of the matrix, for messages: "FILE: tensor 'x'" */
@@ -17,11 +17,11 @@ typedef struct organ_rows {
     uint64_t beside_bytes; /* allocated by the caller while the strips are open; the strips get the rest of the engine's
                               memory */
     void *context;
-    /* Rows [first, first + rows) to `values`, one behind the other. Any thread; the same values each time. */
+    /* Reads rows [first, first + rows) to `values`, contiguous. Any thread; the same values each time. */
     organ_status (*read)(void *context, uint64_t first, size_t rows, float *values, void *scratch, organ_error *error);
 } organ_rows;
 
-/* One strip as it is worked on. */
+/* One strip during a pass. */
 typedef struct organ_strip {
     size_t index, rows; /* its first row is index x ORGAN_STRIP_ROWS */
     const float *values;
@@ -43,7 +43,7 @@ const organ_rows *organ_strips_matrix(const organ_strips *strips);
 const organ_engine *organ_strips_engine(const organ_strips *strips);
 bool organ_strips_held(const organ_strips *strips);
 
-/* What is done to all strips, by all workers. */
+/* Functions that process all strips, on all workers. */
 typedef struct organ_strip_work {
     void *context;
     void (*each)(void *context, const organ_strip *strip, size_t worker); /* any order */
@@ -53,11 +53,11 @@ typedef struct organ_strip_work {
     size_t tasks;
 } organ_strip_work;
 
-/* Goes through all strips once. ORGAN_BAD_INPUT if a value is NaN or infinite (looked for the first time through),
- * ORGAN_INTERRUPTED, or what reading returned. */
+/* Processes all strips once. Returns ORGAN_BAD_INPUT if a value is NaN or infinite (checked in the first pass),
+ * ORGAN_INTERRUPTED, or the error of reading. */
 organ_status organ_strips_run(organ_strips *strips, const organ_strip_work *work, organ_error *error);
 
-/* The sum of the squares in FP64, once all strips have been gone through. */
+/* Returns the sum of the squares in FP64, after the first pass. */
 double organ_strips_energy(const organ_strips *strips);
 
 #endif

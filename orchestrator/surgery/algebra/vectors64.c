@@ -58,7 +58,7 @@ double organ_orthonormal_next(const organ_kernels *kernels, double *vectors, siz
             kernels->add_scaled_f64(z, -kernels->dot_f64(vectors + k * n, z, n), vectors + k * n, n);
         share = normalise(kernels, z, n);
         left *= share;
-        if (share < 1e-14) { /* it lies among them */
+        if (share < 1e-14) { /* linearly dependent */
             organ_any_vector(at + 1 + (size_t)time * n, z, n);
             left = share = 0;
         }

@@ -11,8 +11,9 @@ double organ_greatest(const double *values, size_t n);
 /* Values between -1 and 1 that look random: the same for the same seed. */
 void organ_any_vector(uint64_t seed, double *values, size_t n);
 
-/* Makes vectors[at] (of n values) orthogonal to the `at` before it, which are orthonormal, and of length 1; one that
- * lies among them, or is zero, becomes some vector. Returns what was left of its length, 0 for the latter. */
+/* Makes vectors[at] (of n values) a unit vector orthogonal to the `at` orthonormal vectors before it. If it is zero or
+ * a combination of these, an arbitrary vector replaces it. Returns the length left after orthogonalisation; 0 if it was
+ * replaced. */
 double organ_orthonormal_next(const organ_kernels *kernels, double *vectors, size_t at, size_t n);
 
 #endif
