@@ -18,7 +18,7 @@ typedef struct organ_allocate_options {
     unsigned rounds;      /* of exchanges between pairs of tensors, within ORGAN_ALLOCATE_ROUNDS */
     unsigned tokens; /* number of tokens on which divergences are measured, within ORGAN_ALLOCATE_TOKENS; 0: 1024 */
     unsigned layers; /* greatest number of measured layers, within ORGAN_ALLOCATE_LAYERS; 0: 16 */
-    double way;      /* 0 (uniform) .. 1 (least cost); negative: 0.8 */
+    double way;      /* in (0, 1]: from uniform to least cost; 0 or less: 0.8 */
 } organ_allocate_options;
 
 ORGAN_API_END

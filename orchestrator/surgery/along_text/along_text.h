@@ -128,7 +128,8 @@ typedef struct organ_along_work {
      * then returns; a rank without a further chunk gets windows->count 0. */
     organ_status (*compare)(void *context, const organ_along_layer *layer, const organ_windows *windows, size_t chunk,
                             float *donor, float *changed, organ_error *error);
-    /* Returns the least bytes that `compare` needs, with --scratch or without. May be NULL. */
+    /* Returns the least bytes that the caller keeps during the walk in addition, with --scratch or without. May be
+     * NULL. */
     uint64_t (*beside)(void *context, const organ_along_text *along, bool scratch);
 } organ_along_work;
 

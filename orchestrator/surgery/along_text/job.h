@@ -96,7 +96,7 @@ typedef struct organ_along_gathering {
 organ_status organ_along_gathering_open(const organ_along_text *along, organ_layer *loaded, int32_t layer,
                                         organ_along_gathering *gathering, organ_error *error);
 void organ_along_gathering_close(organ_along_gathering *gathering);
-/* Begins the next pass; inputs of the last pass are not compared with later ones. */
+/* Discards the calibrations of this pass and begins the next one. */
 void organ_along_gathering_next(organ_along_gathering *gathering);
 /* Taps for organ_layer_run that gather the inputs of a chunk: first in the changed stream, then the same chunk in the
  * donor. A new chunk begins with organ_along_hear_again. */

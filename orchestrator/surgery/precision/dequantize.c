@@ -80,7 +80,7 @@ static organ_status dequantize_plan_pieces(organ_dequantize_job *job, organ_erro
 
 /* ---- GGUF ---- */
 
-/* Copies the key-values of the model and sets those that name its types. */
+/* Copies the key-values of the model, removes those of its quantisation and sets general.file_type. */
 static organ_status dequantize_make_header(organ_dequantize_job *job, organ_error *error)
 {
     const organ_gguf *const gguf = job->model->gguf;
