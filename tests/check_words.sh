@@ -11,11 +11,13 @@ set -uo pipefail
 cd "$(dirname "$0")/.." || exit 1
 
 clean=(formats/adapter formats/base formats/gguf formats/imatrix formats/model formats/remote formats/safetensors formats/tensor formats/tokenizer
-       formats/weights kernels orchestrator/cli orchestrator/command orchestrator/forward orchestrator/machine orchestrator/ranks orchestrator/serve
-       orchestrator/stream orchestrator/surgery/allocate orchestrator/surgery/along_text orchestrator/surgery/calibrated orchestrator/surgery/cut
-       orchestrator/surgery/experts orchestrator/surgery/health orchestrator/surgery/lora orchestrator/surgery/measure
-       orchestrator/surgery/orthogonality orchestrator/surgery/precision orchestrator/surgery/prune orchestrator/surgery/purify
-       orchestrator/surgery/untrusted)
+       formats/weights kernels orchestrator/cli orchestrator/command orchestrator/forward orchestrator/machine orchestrator/ranks orchestrator/report
+       orchestrator/serve orchestrator/stream orchestrator/surgery/allocate orchestrator/surgery/along_text orchestrator/surgery/cache
+       orchestrator/surgery/calibrated orchestrator/surgery/cut orchestrator/surgery/experts orchestrator/surgery/facts orchestrator/surgery/health
+       orchestrator/surgery/layers orchestrator/surgery/lora orchestrator/surgery/measure orchestrator/surgery/organs
+       orchestrator/surgery/orthogonality orchestrator/surgery/plan orchestrator/surgery/precision orchestrator/surgery/prune
+       orchestrator/surgery/purify orchestrator/surgery/text orchestrator/surgery/trial orchestrator/surgery/untrusted orchestrator/surgery/width
+       orchestrator/surgery/write)
 
 # Openings of a sentence: a clause as subject, a condition that begins with "Where", a fragment that begins with "Of".
 openings='^(What(ever)?|Who(ever)?|Whose|Whether|Where(ver)?|Of (those|these|no|not|what|the|a|an|each|all|it|them|every|any|one|two)|That of|Those (of|that)|How (many|much)) '
