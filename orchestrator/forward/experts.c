@@ -55,6 +55,12 @@ static void choose_token(void *context, size_t t, size_t worker)
     organ_forward_route(&router, j->group->layer->kept, scores, scores, j->choices + t * c->experts_used);
 }
 
+/* Returns the factor of the output of a sorted row: 1 if the router's factor multiplies the input of the expert. */
+static float output_factor(const experts_job *j, size_t row)
+{
+    return j->group->forward->config.router.into_inputs ? 1 : j->weight_of[row];
+}
+
 static void sum_token(void *context, size_t t, size_t worker)
 {
     (void)worker;
@@ -64,9 +70,9 @@ static void sum_token(void *context, size_t t, size_t worker)
     float *out = j->out + t * hidden;
     memset(out, 0, hidden * sizeof *out);
     for (unsigned k = 0; k < c->experts_used; k++) {
-        const size_t choice = t * c->experts_used + k;
-        const float *from = j->outputs + j->place[choice] * hidden;
-        const float weight = c->router.into_inputs ? 1 : j->choices[choice].weight;
+        const size_t row = j->place[t * c->experts_used + k];
+        const float *from = j->outputs + row * hidden;
+        const float weight = output_factor(j, row);
         for (size_t x = 0; x < hidden; x++)
             out[x] += weight * from[x];
     }
@@ -150,9 +156,8 @@ static void weigh_row(void *context, size_t row, size_t worker)
 {
     (void)worker;
     const experts_job *j = context;
-    const organ_forward_config *const c = &j->group->forward->config;
-    const size_t inner = (size_t)c->expert_intermediate;
-    const float weight = c->router.into_inputs ? 1 : j->weight_of[row];
+    const size_t inner = (size_t)j->group->forward->config.expert_intermediate;
+    const float weight = output_factor(j, row);
     for (size_t x = 0; x < inner; x++)
         j->up[row * inner + x] = weight * j->gate[row * inner + x];
 }
@@ -253,7 +258,7 @@ static void add_columns(void *context, size_t index, size_t worker)
                  until = organ_lesser(from + COLUMNS_AT_ONCE, hidden);
     for (size_t row = 0; row < j->rows; row++) {
         float *const out = j->out + j->token_of[j->base + row] * hidden;
-        const float weight = j->weight_of[j->base + row];
+        const float weight = output_factor(j, j->base + row);
         for (size_t x = from; x < until; x++)
             out[x] += weight * j->outputs[row * hidden + x];
     }

@@ -93,13 +93,17 @@ START_TEST(streamed_layers_give_the_same_bits)
 }
 END_TEST
 
-/* gpt-oss: stacks of transposed matrices whose rows of gate and up alternate, and biases. */
+/* gpt-oss: stacks of transposed matrices whose rows of gate and up alternate, and biases. Llama 4: factors multiply the
+ * inputs of experts. */
 START_TEST(transposed_experts_give_the_same_bits)
 {
-    const char *const path = scratch_path("gpt_oss");
-    arch_reference r = arch_make("gpt_oss", path);
-    compare_runs(path, 2, 1);
-    arch_reference_free(&r);
+    static const char *const types[] = {"gpt_oss", "llama4_text"};
+    for (size_t k = 0; k < sizeof types / sizeof *types; k++) {
+        const char *const path = scratch_path("%s", types[k]);
+        arch_reference r = arch_make(types[k], path);
+        compare_runs(path, 2, 1);
+        arch_reference_free(&r);
+    }
 }
 END_TEST
 
