@@ -221,17 +221,25 @@ static streams_job streams_job_of(forward_group *g, size_t first)
         .group = g, .first = first, .tokens = tokens, .normed = g->room, .coefficients = g->room + tokens * hidden};
 }
 
+/* Routes hidden states, `stride` floats apart from `from` on, to `width` coefficients each, and runs the task. */
+static organ_status route_and_share(forward_group *g, const float *from, size_t stride, forward_part part, size_t width,
+                                    void (*task)(void *context, size_t index, size_t worker), organ_error *error)
+{
+    for (size_t first = 0; first < g->tokens && !error->status; first += FORWARD_GROUP) {
+        streams_job j = streams_job_of(g, first);
+        j.from = from + first * stride;
+        j.stride = stride;
+        if (route_streams(&j, part, width, error) == ORGAN_OK)
+            share_streams(&j, task, error);
+    }
+    return error->status;
+}
+
 organ_status organ_forward_streams_predict(forward_group *g, organ_error *error)
 {
     const organ_forward_config *const c = &g->forward->config;
-    for (size_t first = 0; first < g->tokens && !error->status; first += FORWARD_GROUP) {
-        streams_job j = streams_job_of(g, first);
-        j.from = g->states + first * c->state;
-        j.stride = (size_t)c->state;
-        if (route_streams(&j, PART_STREAMS_PREDICT, (size_t)c->streams * c->streams, error) == ORGAN_OK)
-            share_streams(&j, predict_tokens, error);
-    }
-    return error->status;
+    return route_and_share(g, g->states, (size_t)c->state, PART_STREAMS_PREDICT, (size_t)c->streams * c->streams,
+                           predict_tokens, error);
 }
 
 /* state_m = prediction_m + (hidden - prediction_0) x (1 + coefficient_m) */
@@ -256,14 +264,7 @@ static void correct_tokens(void *context, size_t index, size_t worker)
 organ_status organ_forward_streams_correct(forward_group *g, organ_error *error)
 {
     const organ_forward_config *const c = &g->forward->config;
-    for (size_t first = 0; first < g->tokens && !error->status; first += FORWARD_GROUP) {
-        streams_job j = streams_job_of(g, first);
-        j.from = g->hidden + first * c->hidden;
-        j.stride = (size_t)c->hidden;
-        if (route_streams(&j, PART_STREAMS_CORRECT, c->streams, error) == ORGAN_OK)
-            share_streams(&j, correct_tokens, error);
-    }
-    return error->status;
+    return route_and_share(g, g->hidden, (size_t)c->hidden, PART_STREAMS_CORRECT, c->streams, correct_tokens, error);
 }
 
 /* ---- per-layer embeddings of streams ---- */
