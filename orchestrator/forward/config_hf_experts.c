@@ -22,13 +22,10 @@ static void make_mixture(organ_layer_kind *kind, bool mixture, const organ_forwa
     kind->intermediate = mixture ? 0 : c->intermediate;
 }
 
-static void read_layer_words(const config_hf_source *s, const json_t *words, organ_forward_config *c)
+static void read_layer_words(const config_hf_source *s, organ_forward_config *c)
 {
-    if (!json_is_array(words) || json_array_size(words) != c->layers) {
-        organ_config_refuse(s, "mlp_layer_types", words, "a list with a word for each of num_hidden_layers");
-        return;
-    }
-    for (unsigned l = 0; l < c->layers; l++) {
+    const json_t *const words = organ_config_list(s, "mlp_layer_types", "a word", c->layers);
+    for (unsigned l = 0; words && l < c->layers; l++) {
         const char *const word = organ_json_plain(json_array_get(words, l));
         const bool sparse = word && strcmp(word, "sparse") == 0;
         if (!sparse && (!word || strcmp(word, "dense")))
@@ -114,10 +111,9 @@ static unsigned read_first(const config_hf_source *s, const forward_mixture *m)
 
 static void read_layers(const config_hf_source *s, const forward_mixture *m, organ_forward_config *c)
 {
-    const json_t *const words = organ_config_member(s->root, "mlp_layer_types");
     unsigned mixtures = 0;
-    if (words)
-        read_layer_words(s, words, c);
+    if (organ_config_member(s->root, "mlp_layer_types"))
+        read_layer_words(s, c);
     else if (m->dense == DENSE_QWEN)
         read_qwen_layers(s, c);
     else if (m->dense == DENSE_INTERVAL)

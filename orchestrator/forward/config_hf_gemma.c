@@ -20,16 +20,6 @@ static unsigned given_size(const config_hf_source *s, const char *key)
     return organ_config_size(s, key, 0);
 }
 
-/* A list with an item for each layer; NULL with an error. */
-static const json_t *layer_list(const config_hf_source *s, const char *key, const organ_forward_config *c)
-{
-    const json_t *const list = organ_config_member(s->root, key);
-    if (json_is_array(list) && json_array_size(list) == c->layers)
-        return list;
-    organ_config_refuse(s, key, list, "a list with a number for each of num_hidden_layers");
-    return NULL;
-}
-
 /* ---- heads of layers without a window ---- */
 
 /* Files that transformers writes have per_layer_config, with the number of a layer as key and its own sizes. */
@@ -174,7 +164,7 @@ static void read_gate_cuts(const config_hf_source *s, organ_forward_config *c)
 {
     static const char key[] = "activation_sparsity_pattern";
     const bool known = organ_config_member(s->root, key) != NULL;
-    const json_t *const list = known ? layer_list(s, key, c) : NULL;
+    const json_t *const list = known ? organ_config_list(s, key, "a number", c->layers) : NULL;
     for (unsigned l = 0; l < c->layers && !s->error->status; l++) {
         const json_t *const item = json_array_get(list, l);
         const double usual = c->layers > 10 && l < 10 ? 0.95 : 0, part = known ? json_number_value(item) : usual;
@@ -188,8 +178,9 @@ static void read_gate_cuts(const config_hf_source *s, organ_forward_config *c)
 
 static void read_widths(const config_hf_source *s, organ_forward_config *c)
 {
-    const json_t *const list =
-        json_is_array(organ_config_member(s->root, "intermediate_size")) ? layer_list(s, "intermediate_size", c) : NULL;
+    const json_t *const list = json_is_array(organ_config_member(s->root, "intermediate_size"))
+                                   ? organ_config_list(s, "intermediate_size", "a number", c->layers)
+                                   : NULL;
     for (unsigned l = 0; list && l < c->layers; l++) {
         const json_int_t width = json_integer_value(json_array_get(list, l));
         c->kinds[l].intermediate = width > 0 ? (uint64_t)width : 0; /* the check of sizes refuses 0 */

@@ -6,17 +6,6 @@
 
 #include <string.h>
 
-/* Returns the list, or NULL after an error. */
-static const json_t *list_of_layers(const config_hf_source *s, const char *key, const organ_forward_config *c)
-{
-    const json_t *const list = organ_config_member(s->root, key);
-    if (json_is_array(list) && json_array_size(list) == c->layers)
-        return list;
-    organ_fail(s->error, ORGAN_BAD_INPUT, "%s: %s is not a list with a number for each of num_hidden_layers", s->label,
-               key);
-    return NULL;
-}
-
 static unsigned number_at(const config_hf_source *s, const json_t *list, const char *key, size_t layer)
 {
     const json_t *const value = json_array_get(list, layer);
@@ -32,7 +21,8 @@ static void read_laguna(const config_hf_source *s, organ_forward_config *c)
 {
     static const char *const key = "num_attention_heads_per_layer";
     const json_t *const gating = organ_config_member(s->root, "gating");
-    const json_t *const list = organ_config_member(s->root, key) ? list_of_layers(s, key, c) : NULL;
+    const json_t *const list =
+        organ_config_member(s->root, key) ? organ_config_list(s, key, "a number", c->layers) : NULL;
     const char *const word = gating && json_is_string(gating) ? organ_json_plain(gating) : "";
     c->gate_heads = !gating || json_is_true(gating) || strcmp(word, "per-head") == 0;
     if (!c->gate_heads && strcmp(word, "per-element"))
@@ -56,7 +46,8 @@ static void read_mimo(const config_hf_source *s, organ_forward_config *c)
     static const char *const key = "hybrid_layer_pattern";
     const unsigned value_dim = organ_config_needed(s, "v_head_dim"),
                    size = organ_config_size(s, "sliding_window_size", 0);
-    const json_t *const list = organ_config_member(s->root, "layer_types") ? NULL : list_of_layers(s, key, c);
+    const json_t *const list =
+        organ_config_member(s->root, "layer_types") ? NULL : organ_config_list(s, key, "a number", c->layers);
     const unsigned window = size ? size + 1 : c->window, kv = c->kv_heads > 1 << 16 ? 0 : 2 * c->kv_heads;
     require_same(s, "swa_num_key_value_heads", kv);
     require_same(s, "swa_num_attention_heads", c->heads);

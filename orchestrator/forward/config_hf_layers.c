@@ -8,13 +8,10 @@
 #include <string.h>
 
 /* If the list gives layers a window, config.json must have a size of it. */
-static void read_layer_types(const config_hf_source *s, const json_t *types, organ_forward_config *c)
+static void read_layer_types(const config_hf_source *s, organ_forward_config *c)
 {
-    if (!json_is_array(types) || json_array_size(types) != c->layers) {
-        organ_config_refuse(s, "layer_types", types, "a list with a word for each of num_hidden_layers");
-        return;
-    }
-    for (unsigned l = 0; l < c->layers; l++) {
+    const json_t *const types = organ_config_list(s, "layer_types", "a word", c->layers);
+    for (unsigned l = 0; types && l < c->layers; l++) {
         const char *word = organ_json_plain(json_array_get(types, l));
         const bool windowed = word && strcmp(word, "sliding_attention") == 0 && !s->family->chunk;
         if (word && s->family->chunk && strcmp(word, "chunked_attention") == 0) {
@@ -55,7 +52,7 @@ static void read_chunks(const config_hf_source *s, organ_forward_config *c)
     if (chunk == 0)
         organ_fail(s->error, ORGAN_BAD_INPUT, "%s: %s is 0", s->label, s->family->chunk);
     if (types)
-        read_layer_types(s, types, c);
+        read_layer_types(s, c);
     for (unsigned l = 0; !types && l < c->layers; l++)
         c->kinds[l].chunk = c->kinds[l].rotated ? chunk : 0;
 }
@@ -72,7 +69,7 @@ void organ_config_windows(const config_hf_source *s, organ_forward_config *c)
     else if (!asked || organ_config_flag(s, "use_sliding_window", false))
         c->window = organ_config_size(s, "sliding_window", 0);
     if (types)
-        read_layer_types(s, types, c);
+        read_layer_types(s, c);
     else if (c->window || windows == WINDOWS_PATTERN)
         number_windows(s, c);
 }
@@ -84,8 +81,8 @@ static void read_no_rope_list(const config_hf_source *s, organ_forward_config *c
     if (s->family->chunk && json_is_array(list) && json_array_size(list) == 0) /* published files of Llama 4 */
         list = NULL;
     const unsigned interval = organ_config_size(s, "no_rope_layer_interval", 4);
-    if (list && (!json_is_array(list) || json_array_size(list) != c->layers))
-        organ_config_refuse(s, "no_rope_layers", list, "a list with 0 or 1 for each of num_hidden_layers");
+    if (list)
+        organ_config_list(s, "no_rope_layers", "0 or 1", c->layers);
     if (!list && interval == 0)
         organ_fail(s->error, ORGAN_BAD_INPUT, "%s: no_rope_layer_interval is 0", s->label);
     for (unsigned l = 0; l < c->layers && !s->error->status; l++) {

@@ -4,6 +4,7 @@
 #include "formats/base/json_dump.h"
 #include "formats/base/json_text.h"
 
+#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 
@@ -82,4 +83,18 @@ bool organ_config_flag_of(const config_hf_source *s, forward_flag flag)
 double organ_config_number(const config_hf_source *s, forward_number number)
 {
     return number.key ? organ_config_real(s, s->root, number.key, number.otherwise) : 0;
+}
+
+const json_t *organ_config_list(const config_hf_source *s, const char *key, const char *item, unsigned layers)
+{
+    const json_t *const list = organ_config_member(s->root, key);
+    char expected[96];
+    if (json_is_array(list) && json_array_size(list) == layers)
+        return list;
+    snprintf(expected, sizeof expected, "a list with %s for each of num_hidden_layers", item);
+    if (list)
+        organ_config_refuse(s, key, list, expected);
+    else
+        organ_fail(s->error, ORGAN_BAD_INPUT, "%s: %s is not %s", s->label, key, expected);
+    return NULL;
 }

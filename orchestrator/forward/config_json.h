@@ -30,6 +30,9 @@ unsigned organ_config_needed(const config_hf_source *s, const char *key); /* fai
 bool organ_config_flag(const config_hf_source *s, const char *key, bool fallback);
 bool organ_config_flag_of(const config_hf_source *s, forward_flag flag);
 double organ_config_number(const config_hf_source *s, forward_number number); /* 0 without a key */
+/* Returns the member of the root if it is a list of `layers` items; else NULL and an error, which calls an item `item`
+ * ("a number"). */
+const json_t *organ_config_list(const config_hf_source *s, const char *key, const char *item, unsigned layers);
 const char *organ_config_word(const config_hf_source *s, const json_t *object, const char *key, const char *fallback);
 
 #endif
