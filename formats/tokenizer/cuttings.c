@@ -1,9 +1,10 @@
 /* SPDX-License-Identifier: MIT
- * What each value of tokenizer.ggml.pre stands for: the patterns that cut a text, one after the other, as in the
- * tokenizer.json of the model that the value is named after. The values and which of them mean the same are facts of
+ * A row for each value of tokenizer.ggml.pre: the patterns that cut a text, applied in their order, as in the
+ * tokenizer.json of the model that the value is named after. The values, and which of them mean the same, are facts of
  * llama.cpp (src/llama-vocab.cpp); where llama.cpp rewrites a pattern that its own matcher cannot run, the row has the
- * owner's. A row has ORGAN_CUT_NFC if the owner's tokenizer is known to normalise so: qwen2_5, qwen3_5, Cohere and
- * GPT-NeoX in transformers, Hunyuan and StableLM 2 in their own code. */
+ * owner's. A row has ORGAN_CUT_NFC if the owner's tokenizer normalises so: qwen2_5, qwen3_5, Cohere and GPT-NeoX in
+ * transformers, Hunyuan in its own code. StableLM 2's normaliser was not compared; rows of owners whose normalisers
+ * could not be read have none. */
 #include "formats/tokenizer/parts.h"
 
 #include <string.h>

@@ -51,7 +51,8 @@ static double loss_of(const float *logits, size_t words, uint32_t token)
     return top + log(sum) - (double)logits[token];
 }
 
-/* Those with a description of a GGUF file, as it is and with a key that says the same in another way. */
+/* The types whose fixture describes a GGUF file. A row with a key replaces that key by another form of the same value.
+ */
 static const struct {
     const char *type, *key;
 } gguf_files[] = {
