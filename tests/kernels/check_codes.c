@@ -33,9 +33,9 @@ START_TEST(codes_out_of_words)
         for (size_t first = 0; first < 40; first += n % 3 == 0 ? 1 : 7) {
             const size_t last = first + n; /* bits before each element */
             const size_t from = dense ? first * bits : first / a_word * 32 + first % a_word * bits;
-            const size_t to = n == 0  ? from
-                              : dense ? last * bits
-                                      : (last - 1) / a_word * 32 + (last - 1) % a_word * bits + bits;
+            size_t to = from;
+            if (n)
+                to = dense ? last * bits : (last - 1) / a_word * 32 + (last - 1) % a_word * bits + bits;
             const size_t skipped = from / 8, length = (to + 7) / 8 - skipped;
             guarded words = guarded_create(length, n % 2 ? GUARD_BEHIND : GUARD_BEFORE, 1),
                     codes = guarded_create(n, GUARD_BEHIND, 2);

@@ -180,8 +180,9 @@ static float dot_of(const organ_product *p, size_t row, size_t column, size_t fr
 
 static float total_of(const organ_product *p, size_t row, size_t column, size_t from)
 {
-    const int of_b = p->b.type == ORGAN_REAL_F32 ? 3 : p->b.type == ORGAN_REAL_F16 ? 2 : 1;
-    int terms[2] = {p->compute == ORGAN_COMPUTE_SPLIT ? TERMS : 1, p->compute == ORGAN_COMPUTE_SPLIT ? of_b : 1};
+    static const int of_b[] = {[ORGAN_REAL_F32] = 3, [ORGAN_REAL_BF16] = 1, [ORGAN_REAL_F16] = 2};
+    const bool split = p->compute == ORGAN_COMPUTE_SPLIT;
+    int terms[2] = {split ? TERMS : 1, split ? of_b[p->b.type] : 1};
     const size_t until = p->k < from + CHUNK ? p->k : from + CHUNK;
     float total = 0;
     for (int order = terms[0] - 1; order >= 0; order--)
@@ -197,9 +198,10 @@ static float element_of(const organ_product *p, size_t row, size_t column)
     float c = ((const float *)p->c)[row * p->c_stride + column];
     for (size_t from = 0; from < p->k || (from == 0 && p->into == ORGAN_PRODUCT_SET); from += CHUNK) {
         const float total = total_of(p, row, column, from);
-        c = p->into == ORGAN_PRODUCT_SUBTRACT           ? c - total
-            : p->into == ORGAN_PRODUCT_SET && from == 0 ? total
-                                                        : c + total;
+        if (p->into == ORGAN_PRODUCT_SUBTRACT)
+            c -= total;
+        else
+            c = p->into == ORGAN_PRODUCT_SET && from == 0 ? total : c + total;
         if (isnan(c))
             c = bits_float(0x7fc00000);
     }
@@ -257,7 +259,9 @@ END_TEST
  * operands are rounded to 8 bits, of BF16 weights one. */
 static double share_of(const dots_case *c)
 {
-    return c->compute == ORGAN_COMPUTE_SPLIT ? 0x1p-20 : (c->type == ORGAN_REAL_BF16 ? 0x1p-8 : 0x1.01p-7) + 0x1p-20;
+    if (c->compute == ORGAN_COMPUTE_SPLIT)
+        return 0x1p-20;
+    return (c->type == ORGAN_REAL_BF16 ? 0x1p-8 : 0x1.01p-7) + 0x1p-20;
 }
 
 static int is_large(const dots_case *c, float value)

@@ -75,10 +75,9 @@ static double worth(target to, unsigned code)
 
 static unsigned greatest(target to)
 {
-    return to == TO_BF16   ? reference_infinity(reference_bf16)
-           : to == TO_F16  ? reference_infinity(reference_f16)
-           : to == TO_E4M3 ? 0x7e
-                           : 0x7b;
+    if (to == TO_BF16 || to == TO_F16)
+        return reference_infinity(to == TO_F16 ? reference_f16 : reference_bf16);
+    return to == TO_E4M3 ? 0x7e : 0x7b;
 }
 
 typedef struct ladder {
@@ -138,7 +137,7 @@ static void narrow_block(const organ_kernels *k, target to, const float *values,
 /* What the magnitudes from `base` on must become: they come in their order, and the code goes up by one at each tie. */
 static void climb(ladder *l, uint32_t sign, uint32_t base, uint16_t expected[BLOCK])
 {
-    const unsigned minus = sign ? l->to == TO_BF16 || l->to == TO_F16 ? 0x8000 : 0x80 : 0;
+    const unsigned negative = l->to == TO_BF16 || l->to == TO_F16 ? 0x8000 : 0x80, minus = sign ? negative : 0;
     uint32_t j = 0;
     while (j < BLOCK && base + j <= 0x7f800000) {
         while (base + j >= l->next) {

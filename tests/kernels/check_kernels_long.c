@@ -64,7 +64,9 @@ static void expect(float exact[256], int real, uint32_t expected[256])
     for (int c = 0; c < 256; c++) {
         uint32_t wide;
         memcpy(&wide, &exact[c], sizeof wide);
-        expected[c] = isnan(exact[c]) ? nan[real] : real == ORGAN_REAL_F32 ? wide : narrow[c];
+        expected[c] = real == ORGAN_REAL_F32 ? wide : narrow[c];
+        if (isnan(exact[c]))
+            expected[c] = nan[real];
     }
 }
 

@@ -28,13 +28,25 @@ static const range thirty_two = {
 static const range byte = {
     -127, 127, 12, {127, 126.1f, 125.2f, 124.3f, 123.4f, 122.5f, 121.6f, 120.7f, 119.8f, 118.9f, 118, 117.1f}};
 
-static float bounded(float x) { return x >= 0x1p30f ? 0x1p30f : x > -0x1p30f ? x : -0x1p30f; }
+static float bounded(float x)
+{
+    const float below = x >= 0x1p30f ? 0x1p30f : x;
+    return below > -0x1p30f ? below : -0x1p30f;
+}
+
 static float inverse_of(float s) { return fabsf(s) > 0x1p-60f ? 1 / s : 0; }
-static float code_at(float a, float low, float high) { return rintf(a > high ? high : a < low ? low : a); }
+
+static float clamped(float x, float low, float high)
+{
+    const float below = x > high ? high : x;
+    return below < low ? low : below;
+}
+
+static float code_at(float a, float low, float high) { return rintf(clamped(a, low, high)); }
 
 static float half_of(float value)
 {
-    const float within = value > 65504 ? 65504 : value < -65504 ? -65504 : value;
+    const float within = clamped(value, -65504, 65504);
     uint32_t bits;
     float back;
     memcpy(&bits, &within, sizeof bits);
@@ -74,7 +86,8 @@ static float scale_of(const group *g, const range *r)
     }
     const float far = most > -least ? most : least;
     for (int t = 0; t <= r->tries; t++) {
-        const float inverse = t == r->tries ? inverse_of(scale) : fabsf(far) > 0x1p-26f ? r->becomes[t] / far : 0;
+        const float wanted = fabsf(far) > 0x1p-26f ? r->becomes[t] / far : 0;
+        const float inverse = t == r->tries ? inverse_of(scale) : wanted;
         sums_around(g, r, inverse, &qx, &qq);
         if (qq > 0 && qx / qq * qx > gain) {
             scale = qx / qq;
@@ -144,7 +157,7 @@ static line line_of(const group *g, float high, int below)
     float gain = gain_of(&(moments){.w = a.w, .x = a.x}, 0, best.m);
     for (int t = 0; t <= 10; t++) {
         const float span = most - least, becomes = high + (-2.0f + (float)t * 0.3f);
-        const float inverse = t == 10 ? inverse_of(best.s) : span > 0x1p-26f ? becomes / span : 0;
+        const float wanted = span > 0x1p-26f ? becomes / span : 0, inverse = t == 10 ? inverse_of(best.s) : wanted;
         moments_at(g, inverse, t == 10 ? best.m : least, high, &a);
         const float apart = a.w * a.qq - a.q * a.q;
         if (!(apart > 0))
@@ -226,7 +239,7 @@ static void solve(const group *groups, float high, codes *c)
     }
     const float apart = dd * mm - dm * dm;
     const int both = apart > 0x1p-20f * (dd * mm);
-    const float d = both ? (mm * dx - dm * mx) / apart : dd > 0 ? (dx - dm * c->dmin) / dd : 0;
+    const float alone = dd > 0 ? (dx - dm * c->dmin) / dd : 0, d = both ? (mm * dx - dm * mx) / apart : alone;
     const float dmin = both ? (dd * mx - dm * dx) / apart : 0;
     c->d = d > 0 ? half_of(d) : c->d;
     c->dmin = dmin > 0 ? half_of(dmin) : c->dmin;

@@ -252,7 +252,8 @@ static unsigned nearest_code(int code, float x)
         const double most = code == ORGAN_CODE_I8 ? 127 : 7,
                      clamped = isnan(x) ? 0 : fmin(fmax((double)x, -most - 1), most);
         const double down = floor(clamped), rest = clamped - down, even = fmod(down, 2) == 0 ? down : down + 1;
-        const int whole = (int)(rest < 0.5 ? down : rest > 0.5 ? down + 1 : even);
+        const double nearest = rest < 0.5 ? down : down + 1;
+        const int whole = (int)(rest == 0.5 ? even : nearest);
         return code == ORGAN_CODE_I8 ? (unsigned)whole & 0xff : (unsigned)(whole + 8);
     }
     const unsigned sign = signbit(x) ? 0x80 : 0, last = code == ORGAN_CODE_E4M3 ? 0x7e : 0x7b;

@@ -53,8 +53,10 @@ static double run(const organ_kernels *k, int which, const float *in, const floa
         k->softcap(out, n, CAPPED);
     else if (which == EXP)
         return (double)k->exp_below(out, n, TOP);
+    else if (which == SILU)
+        k->gate_silu(out, up, n);
     else
-        (which == SILU ? k->gate_silu : which == GELU ? k->gate_gelu : k->gate_gelu_tanh)(out, up, n);
+        (which == GELU ? k->gate_gelu : k->gate_gelu_tanh)(out, up, n);
     return 0;
 }
 
@@ -164,12 +166,11 @@ static const char *check_shape(const organ_kernels *k, int which, size_t n, enum
     const int right = fabs(sum - naive) <= 1e-6 * naive;
     guarded_destroy(&in), guarded_destroy(&up), guarded_destroy(&out);
     free(scalar);
-    return same && intact && right
-               ? NULL
-               : kernel_fault("%s: %zu values, seed %llu: %s", names[which], n, (unsigned long long)seed,
-                              !intact ? "out of bounds"
-                              : same  ? "wrong sum"
-                                      : "not like scalar");
+    if (same && intact && right)
+        return NULL;
+    const char *const of_values = same ? "wrong sum" : "not like scalar";
+    return kernel_fault("%s: %zu values, seed %llu: %s", names[which], n, (unsigned long long)seed,
+                        intact ? of_values : "out of bounds");
 }
 
 const char *check_math_shapes(const organ_kernels *k)
@@ -220,7 +221,10 @@ static const char *check_sums_of(const organ_kernels *k, size_t n, enum guarded_
     samples_fill(&random, NORMAL, a, n);
     samples_fill(&random, STUDENT_T4, b, n);
     for (size_t j = 0; j < n; j++)
-        q[j] = j % 7 == 3 ? 0 : j % 11 == 5 ? 1e-300 : samples_uniform(&random) / (double)n;
+        if (j % 7 == 3)
+            q[j] = 0;
+        else
+            q[j] = j % 11 == 5 ? 1e-300 : samples_uniform(&random) / (double)n;
     const sums found = sums_of(k, a, b, q, n), scalar = sums_of(organ_kernels_scalar, a, b, q, n),
                expected = reference_sums(a, b, q, n);
     guarded_destroy(&first), guarded_destroy(&other), guarded_destroy(&p);

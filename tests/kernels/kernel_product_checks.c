@@ -32,9 +32,9 @@ static float value_of(const organ_factor *o, size_t row, size_t k)
 
 static double met(double before, double total, organ_product_into into, int first)
 {
-    return into == ORGAN_PRODUCT_SET && first ? total
-           : into == ORGAN_PRODUCT_SUBTRACT   ? before - total
-                                              : before + total;
+    if (into == ORGAN_PRODUCT_SUBTRACT)
+        return before - total;
+    return into == ORGAN_PRODUCT_SET && first ? total : before + total;
 }
 
 static void reference_element(const organ_product *p, size_t i, size_t j)
@@ -88,12 +88,11 @@ static void fill_special(uint64_t seed, float *values, size_t n)
 /* Zeros of both signs, subnormals and what has subnormal products. */
 static void fill_tiny(uint64_t seed, float *values, size_t n)
 {
+    static const float factors[] = {0, 0x1p-128f, 0x1p-70f, 0x1p-16f, 1};
     samples random = {seed};
     samples_fill(&random, LAPLACE, values, n);
-    for (size_t k = 0; k < n; k++) {
-        const uint64_t kind = samples_bits(&random) % 5;
-        values[k] *= kind == 0 ? 0.0f : kind == 1 ? 0x1p-128f : kind == 2 ? 0x1p-70f : kind == 3 ? 0x1p-16f : 1;
-    }
+    for (size_t k = 0; k < n; k++)
+        values[k] *= factors[samples_bits(&random) % 5];
 }
 
 static guarded create_values(const product_case *c, size_t count, organ_real type, uint64_t seed)

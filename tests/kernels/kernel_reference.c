@@ -71,7 +71,8 @@ static double fp8_code(unsigned bits, int fraction_bits, int fnuz)
     const int exponent = (int)(bits & 0x7f) >> fraction_bits, top = (1 << exponent_bits) - 1;
     const int fraction = (int)bits & ((1 << fraction_bits) - 1), one = 1 << fraction_bits;
     const double sign = bits & 0x80 ? -1 : 1;
-    if (fnuz ? bits == 0x80 : exponent == top && (fraction_bits == 3 ? fraction == 7 : fraction != 0))
+    const int of_ieee = exponent == top && (fraction_bits == 3 ? fraction == 7 : fraction != 0);
+    if (fnuz ? bits == 0x80 : of_ieee)
         return NAN;
     if (!fnuz && fraction_bits == 2 && exponent == top)
         return sign * INFINITY;

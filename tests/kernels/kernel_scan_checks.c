@@ -109,8 +109,10 @@ static const char *check_zeros_of(const organ_kernels *k, int type, size_t n, en
         uint32_t bits = samples_bits(&random) % 3 == 0 ? (uint32_t)samples_bits(&random) & 0x80008000
                                                        : (uint32_t)samples_bits(&random);
         bits = samples_bits(&random) % 5 == 0 ? (bits & 0x80000000) | 1 : bits; /* the least subnormal is not zero */
-        bits = type == F32 ? bits : bits >> (bits & 1 ? 0 : 16) & 0xffff;
-        bits = type == F32 && (bits & 0x7fff7fff) == 0 ? bits & 0x80000000 : bits;
+        if (type != F32)
+            bits = bits >> (bits & 1 ? 0 : 16) & 0xffff;
+        else if ((bits & 0x7fff7fff) == 0)
+            bits &= 0x80000000;
         expected += (bits & (type == F32 ? 0x7fffffff : 0x7fff)) == 0;
         memcpy(array.data + j * type_sizes[type], &bits, type_sizes[type]);
     }
