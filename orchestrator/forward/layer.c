@@ -380,11 +380,25 @@ static bool is_named(const forward_slot *slot, const char *tensor, uint64_t *mat
 
 /* ---- access to loaded weights ---- */
 
-bool organ_forward_is_crossed(const organ_forward *forward, const organ_tensor *tensor)
+/* Returns the plan of the tensor's layer, or NULL if the forward pass does not run such a layer. */
+static const forward_plan *plan_of_tensor(const organ_forward *forward, const organ_tensor *tensor)
 {
     const int32_t layer = tensor->anatomy.layer;
-    const forward_plan *const plan =
-        layer >= 0 && (unsigned)layer < forward->config.layers ? &forward->plans[layer] : NULL;
+    return layer >= 0 && (unsigned)layer < forward->config.layers ? &forward->plans[layer] : NULL;
+}
+
+bool organ_forward_is_tapped(const organ_forward *forward, const organ_tensor *tensor)
+{
+    const forward_plan *const plan = plan_of_tensor(forward, tensor);
+    for (size_t k = 0; plan && k < plan->count; k++)
+        if (plan->slots[k].weight->codes == tensor)
+            return plan->slots[k].weight->rank > 1 && !plan->slots[k].vectors && plan->parts[PART_K_B].slot != k;
+    return false;
+}
+
+bool organ_forward_is_crossed(const organ_forward *forward, const organ_tensor *tensor)
+{
+    const forward_plan *const plan = plan_of_tensor(forward, tensor);
     for (size_t k = 0; plan && k < plan->count; k++)
         if (strcmp(plan->slots[k].weight->codes->name, tensor->name) == 0)
             return plan->slots[k].crossed;

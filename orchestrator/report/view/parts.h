@@ -61,8 +61,7 @@
               .what = "kinds", .caption = "Matrices that are " other)
 #define MATRICES(if_)                                                                                                  \
     MATRICES_SHARE(if_, "the targets are"),                                                                            \
-        MATRICES_FEW(if_, "targets",                                                                                   \
-                     "The others have names that organ does not take by default, or --targets leaves them out."),      \
+        MATRICES_FEW(if_, "targets", "organ does not take the others by default, or --targets leaves them out."),      \
         MATRICES_LEFT(if_, "no targets")
 extern const organ_field organ_left_matrix_fields[4];
 

@@ -345,7 +345,8 @@ static organ_status read_text(organ_along_text *along, organ_error *error)
         along_text_cut(along, text.ids, error);
     }
     organ_text_release(&text);
-    if (!error->status && refuse_crossed(along, error) == ORGAN_OK)
+    if (!error->status && organ_along_check_targets(along, error) == ORGAN_OK &&
+        refuse_crossed(along, error) == ORGAN_OK)
         note_context(along);
     if (!error->status && along->work)
         along_text_share_memory(along, error);

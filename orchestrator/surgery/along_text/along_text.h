@@ -143,8 +143,8 @@ organ_status organ_along_check(unsigned samples, unsigned context, organ_error *
  * tokens, organ_along_open lowers options->samples and prints a note.
  *
  * Returns
- *   - ORGAN_USAGE if not even options->least windows fit, or if --memory is too small for hidden states, a layer and
- *     the work on a matrix, with the least sufficient amount in the message;
+ *   - ORGAN_USAGE if a target has no inputs, if not even options->least windows fit, or if --memory is too small for
+ * hidden states, a layer and the work on a matrix, with the least sufficient amount in the message;
  *   - ORGAN_IO if the scratch directory has no room for hidden states or no file can be created in it;
  *   - ORGAN_BAD_INPUT if the text has no tokens, the model has no tokenizer or its architecture is unknown. */
 organ_status organ_along_open(organ_along_options *options, const organ_model *model, const organ_targets *targets,
@@ -152,9 +152,13 @@ organ_status organ_along_open(organ_along_options *options, const organ_model *m
                               organ_along_text **along, organ_error *error);
 void organ_along_close(organ_along_text *along); /* NULL is allowed */
 
+/* Finds the targets without inputs (organ_forward_is_tapped), for methods that leave them out: sets *untapped to a flag
+ * for each tensor of the model, which the caller frees in any case. Errors of organ_forward_open; ORGAN_IO. */
+organ_status organ_along_untapped(const organ_model *model, const organ_engine *engine, const organ_targets *targets,
+                                  bool **untapped, organ_error *error);
+
 /* Runs all layers up to the last one with a target, once, and frees the hidden states. If a callback returns an error,
- * the walk ends and returns it. Returns ORGAN_USAGE if a target belongs to no layer or is not a linear layer of the
- * forward pass; ORGAN_INTERRUPTED. */
+ * the walk ends and returns it. ORGAN_INTERRUPTED. */
 organ_status organ_along_run(organ_along_text *along, organ_error *error);
 
 /* ---- tokens outside the calibration windows ---- */

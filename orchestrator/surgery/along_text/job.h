@@ -135,6 +135,9 @@ organ_status organ_along_deal(const organ_along_gathering *gathering, organ_erro
 organ_status organ_along_exchange(const organ_along_gathering *gathering, const organ_along_layer *layer,
                                   organ_error *error);
 
+/* Returns ORGAN_USAGE, with its name, if a target has no inputs (organ_forward_is_tapped). */
+organ_status organ_along_check_targets(const organ_along_text *along, organ_error *error);
+
 void organ_along_free_states(organ_along_text *along);
 
 #endif

@@ -329,26 +329,6 @@ static organ_status change_layer(const organ_along_text *along, const organ_alon
 
 /* ---- all layers ---- */
 
-/* Rejects targets outside the layers of the forward pass (an output head, a prediction layer after the last layer):
- * they have no inputs. */
-static organ_status walk_check_targets(const organ_along_text *along, organ_error *error)
-{
-    const organ_targets *const targets = along->targets;
-    const unsigned layers = organ_forward_describe(along->facts.forward)->layers;
-    for (size_t k = 0; k < targets->count; k++) {
-        const int32_t layer = targets->tensors[k]->anatomy.layer;
-        char way[80] = "";
-        if (layer >= 0 && (unsigned)layer < layers)
-            continue;
-        if (layer >= 0)
-            snprintf(way, sizeof way, "; 'organ layers --drop %d,' takes its block out", (int)layer);
-        return organ_fail(error, ORGAN_USAGE,
-                          "tensor '%s' is in none of the %u layers of the forward pass: '%s' cannot %s it%s",
-                          targets->tensors[k]->name, layers, along->options->method, along->options->verb, way);
-    }
-    return ORGAN_OK;
-}
-
 /* Layers after the last target need not be run. */
 static int32_t walk_last_layer(const organ_along_text *along)
 {
@@ -384,8 +364,7 @@ void organ_along_free_states(organ_along_text *along)
 
 organ_status organ_along_run(organ_along_text *along, organ_error *error)
 {
-    if (walk_check_targets(along, error) == ORGAN_OK &&
-        for_chunks(&(pass){.along = along}, embed_chunk, error) == ORGAN_OK) {
+    if (for_chunks(&(pass){.along = along}, embed_chunk, error) == ORGAN_OK) {
         if (!along->options->moments_only && !(along->levels = organ_normal_levels()))
             organ_fail_memory(error, along->model->path);
         else

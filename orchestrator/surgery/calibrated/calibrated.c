@@ -306,7 +306,15 @@ static uint64_t cut_between_matrices(const organ_prune_job *base)
     return job->method->method == ORGAN_PRUNE_MAGNITUDE ? ORGAN_CUT_MATRICES : ORGAN_CUT_NEVER;
 }
 
+/* A text has inputs only for matrices that the forward pass multiplies. */
+static organ_status calibrated_narrow(organ_prune_job *base, organ_error *error)
+{
+    const organ_calibrated_job *const job = (const organ_calibrated_job *)base;
+    return job->needs_text || base->divides ? organ_calibrated_narrow(base, job->method->name, error) : ORGAN_OK;
+}
+
 static const organ_prune_kind kind = {.fill = calibrated_fill,
+                                      .narrow = calibrated_narrow,
                                       .cuts = cut_between_matrices,
                                       .parameters = organ_calibrated_parameters,
                                       .identity = organ_calibrated_identity,

@@ -38,7 +38,14 @@ static int amend(const organ_prune_job *base, json_t *document)
     return 0;
 }
 
-static const organ_prune_kind kind = {.fill = divided_fill, .parameters = divided_parameters, .amend = amend};
+/* The curves of the budget are measured on a text. */
+static organ_status divided_narrow(organ_prune_job *base, organ_error *error)
+{
+    return organ_calibrated_narrow(base, "physarum-v1 with --allocate", error);
+}
+
+static const organ_prune_kind kind = {
+    .fill = divided_fill, .narrow = divided_narrow, .parameters = divided_parameters, .amend = amend};
 
 /* Rejects options of the flow: curves are measured with its default parameters. */
 static organ_status check_flow(const organ_prune_options *o, organ_error *error)

@@ -61,6 +61,10 @@ typedef struct organ_calibrated_job {
     organ_prune_shared shared;          /* shared by the matrices of a layer */
 } organ_calibrated_job;
 
+/* Removes targets without inputs in the forward pass, which a text cannot calibrate, and prints a note that counts
+ * them. Errors of organ_along_untapped and organ_targets_remove. */
+organ_status organ_calibrated_narrow(organ_prune_job *base, const char *method, organ_error *error);
+
 /* Opens the imatrix and finds the entries of all targets. The donor must be open. */
 organ_status organ_calibrated_imatrix(organ_calibrated_job *job, organ_error *error);
 /* Creates a calibration from the imatrix entry of a matrix; the caller destroys it. */

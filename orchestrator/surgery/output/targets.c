@@ -83,6 +83,27 @@ organ_status organ_targets_select(const organ_model *model, const char *globs, o
     return error->status;
 }
 
+organ_status organ_targets_remove(const organ_model *model, const bool *left_out, const char *method,
+                                  organ_targets *targets, organ_error *error)
+{
+    size_t kept = 0;
+    for (size_t k = 0; k < targets->count; k++) {
+        const organ_tensor *const tensor = targets->tensors[k];
+        const size_t t = (size_t)(tensor - model->tensors);
+        if (!left_out[t]) {
+            targets->tensors[kept++] = tensor;
+            continue;
+        }
+        targets->chosen[t] = false;
+        targets->elements -= tensor->elements;
+        targets->bytes -= tensor->bytes;
+    }
+    targets->count = kept;
+    return kept ? ORGAN_OK
+                : organ_fail(error, ORGAN_USAGE, "%s: none of its matrices has inputs that method %s could use",
+                             model->path, method);
+}
+
 bool organ_target_is_float(const organ_tensor *tensor)
 {
     return tensor->dtype == ORGAN_BF16 || tensor->dtype == ORGAN_F16 || tensor->dtype == ORGAN_F32;

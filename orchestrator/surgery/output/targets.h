@@ -38,6 +38,11 @@ organ_status organ_targets_select_floats(const organ_model *model, const char *g
 organ_status organ_targets_need_rows(const organ_model *model, const organ_targets *targets, const char *option,
                                      organ_error *error);
 
+/* Removes the targets that `left_out` has a flag for, one flag per tensor of the model. ORGAN_USAGE, which
+ * names the method, if none remains. */
+organ_status organ_targets_remove(const organ_model *model, const bool *left_out, const char *method,
+                                  organ_targets *targets, organ_error *error);
+
 void organ_targets_free(organ_targets *targets);
 
 #endif

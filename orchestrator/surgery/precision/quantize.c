@@ -142,6 +142,8 @@ static organ_status quantize_open(organ_quantize_job *job, organ_error *error)
     if (organ_model_open(o->model, &job->model, error) || organ_model_is_here(job->model, "quantised", error) ||
         list_weights(job, error) || organ_targets_select(job->model, o->targets, &job->targets, error) ||
         organ_targets_need_rows(job->model, &job->targets, "quantize", error) ||
+        (organ_quantize_by_text(o) && !o->targets &&
+         organ_along_untapped(job->model, job->engine, &job->targets, &job->untapped, error)) ||
         (gguf ? organ_quantize_gguf_forms(job, error) : organ_quantize_forms(job, error)))
         return error->status;
     if (organ_encoding_is_mixed(job->encoding) && organ_quantize_widths_find(job, error) != ORGAN_OK)
@@ -189,6 +191,7 @@ static void close_quantize(organ_quantize_job *job)
     organ_quantize_close_text(job);
     organ_quantize_widths_close(job->widths);
     organ_gguf_writer_destroy(job->writer);
+    free(job->untapped);
     free(job->encodings);
     organ_rows_free(job->pieces);
     organ_rows_free(job->units);

@@ -31,6 +31,8 @@ const char *organ_quantize_kind_obstacle(const organ_tensor *tensor)
 const char *organ_quantize_obstacle(const organ_quantize_job *job, const organ_tensor *tensor)
 {
     const char *const kind = organ_quantize_kind_obstacle(tensor);
+    if (job->untapped && job->untapped[tensor - job->model->tensors])
+        return "no layer of the forward pass multiplies inputs by it, so gptq has no inputs to calibrate it on.";
     if (kind || organ_encoding_fitting(job->encoding, tensor->shape[1]))
         return kind;
     return "its columns are not a whole number of groups of 32, the smallest; int8-channel and the FP8 schemes need no "

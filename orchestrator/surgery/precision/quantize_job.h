@@ -69,6 +69,7 @@ typedef struct organ_quantize_job {
     const organ_weight *given; /* one of the two lists */
     size_t given_count;
     organ_targets targets;
+    bool *untapped; /* a flag for each tensor of the model: a target that a text has no inputs for; NULL: none */
     organ_imatrix *imatrix;           /* NULL: none */
     char digest[17];                  /* digest of the imatrix */
     organ_gguf_writer *writer;        /* key-values of a GGUF output; NULL: safetensors */

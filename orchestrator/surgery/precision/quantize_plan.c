@@ -37,11 +37,13 @@ static size_t add_unit(organ_quantize_job *job, size_t first, size_t count, uint
     return job->unit_count++;
 }
 
-/* Embeddings and head of a GGUF model have no inputs in a layer. */
+/* Embeddings and head of a GGUF model have no inputs in a layer, and neither have matrices that no layer multiplies:
+ * they get the nearest codes. */
 static bool quantize_plan_is_by_text(const organ_quantize_job *job, const organ_weight *weight)
 {
     const organ_role role = weight->anatomy.role;
-    const bool outside = role == ORGAN_ROLE_EMBED || role == ORGAN_ROLE_OUTPUT;
+    const bool outside = role == ORGAN_ROLE_EMBED || role == ORGAN_ROLE_OUTPUT ||
+                         (job->untapped && job->untapped[weight->codes - job->model->tensors]);
     return organ_quantize_by_text(job->options) && !(outside && organ_encoding_is_gguf(job->encoding));
 }
 

@@ -31,6 +31,9 @@ typedef struct organ_prune_kind {
     /* As in organ_write: calls organ_prune_begin, then prunes the stretches that are not done with
      * organ_prune_part_write and organ_prune_part_done. */
     organ_status (*fill)(void *job, organ_writing *writing, organ_error *error);
+    /* Removes targets that the method cannot treat from job->targets. Called only if --targets does not name them.
+     * NULL: the method treats all. */
+    organ_status (*narrow)(organ_prune_job *job, organ_error *error);
     /* Returns where targets may be cut, as organ_cuts_make takes it. NULL: targets are not cut. */
     uint64_t (*cuts)(const organ_prune_job *job);
     json_t *(*parameters)(void *job); /* as in organ_write */

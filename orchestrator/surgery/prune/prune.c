@@ -96,6 +96,7 @@ organ_status organ_prune_job_open(organ_prune_job *job, organ_error *error)
                           "%s: is an organ directory: 'organ assemble' makes the model of it that can be pruned",
                           donor->path);
     if (organ_targets_select_floats(donor, job->options->targets, "pruned", &job->targets, error) ||
+        (job->kind->narrow && !job->options->targets && job->kind->narrow(job, error)) ||
         organ_model_fingerprint(donor, job->fingerprint, error))
         return error->status;
     if (list_parts(job, error) ||

@@ -1,0 +1,31 @@
+/* SPDX-License-Identifier: MIT
+ * Removes default targets that have no inputs in the forward pass. */
+#include "orchestrator/surgery/calibrated/job.h"
+
+#include <stdlib.h>
+
+static void tell_left_out(const organ_prune_job *base, const bool *untapped, const char *method)
+{
+    const organ_tensor *first = NULL;
+    size_t count = 0;
+    for (size_t t = 0; t < base->donor->tensor_count; t++)
+        if (untapped[t]) {
+            first = first ? first : &base->donor->tensors[t];
+            count++;
+        }
+    if (count)
+        organ_progress_note(base->progress,
+                            "%zu matri%s no inputs in the forward pass, so %s leaves %s unchanged: %s is the first; "
+                            "the report lists all kinds",
+                            count, count == 1 ? "x has" : "ces have", method, count == 1 ? "it" : "them", first->name);
+}
+
+organ_status organ_calibrated_narrow(organ_prune_job *base, const char *method, organ_error *error)
+{
+    bool *untapped = NULL;
+    if (organ_along_untapped(base->donor, base->engine, &base->targets, &untapped, error) == ORGAN_OK &&
+        organ_targets_remove(base->donor, untapped, method, &base->targets, error) == ORGAN_OK)
+        tell_left_out(base, untapped, method);
+    free(untapped);
+    return error->status;
+}
