@@ -24,10 +24,12 @@ typedef struct attention_job {
     size_t q_width, k_width, v_width, out_width; /* floats of a token in q, k, v and out */
     size_t kv_heads, key_dim, value_dim;         /* of k and v; the output's heads may have another width */
     size_t before;
-    float *room;            /* of organ_forward_latent_project */
-    float *factors;         /* of q, for each token of the group; NULL: none */
-    bool shared;            /* k and v are those of an earlier layer */
-    const size_t *position; /* for each token of the group, its row in the rotation tables */
+    float *room;             /* of organ_forward_latent_project */
+    float *factors;          /* of q, for each token of the group; NULL: none */
+    forward_index index;     /* of sparse attention */
+    const float *index_keys; /* of its indexer, in the order of k */
+    bool shared;             /* k and v are those of an earlier layer */
+    const size_t *position;  /* for each token of the group, its row in the rotation tables */
     attention_tile *tiles;
     size_t tile_count;
 } attention_job;
@@ -57,7 +59,8 @@ static float *scratch_of(const attention_job *j, size_t worker)
 
 size_t organ_forward_attention_room(const organ_forward *f, size_t tokens)
 {
-    return tokens * (f->attention_width + 2 * (size_t)f->config.hidden) + 64 * 6;
+    return tokens * (f->attention_width + 2 * (size_t)f->config.hidden) + 64 * 6 +
+           organ_forward_index_room(&f->config.latent, tokens, tokens);
 }
 
 size_t organ_forward_keys_width(const organ_forward_config *c, const organ_layer_kind *kind)
@@ -65,16 +68,17 @@ size_t organ_forward_keys_width(const organ_forward_config *c, const organ_layer
     return kind->latent ? (size_t)c->latent.rank + c->latent.rotated : (size_t)kind->kv_heads * kind->head_dim;
 }
 
-size_t organ_forward_values_width(const organ_layer_kind *kind)
+size_t organ_forward_values_width(const organ_forward_config *c, const organ_layer_kind *kind)
 {
-    return kind->latent ? 0 : (size_t)kind->kv_heads * kind->value_dim;
+    const size_t of_index = kind->indexed ? c->latent.index_dim : 0;
+    return kind->latent ? of_index : (size_t)kind->kv_heads * kind->value_dim;
 }
 
 size_t organ_forward_attention_width(const organ_forward_config *c, const organ_layer_kind *kind)
 {
     const size_t heads = (size_t)kind->heads * ((size_t)kind->head_dim + kind->value_dim);
     const size_t latent = kind->latent ? organ_forward_latent_room(&c->latent, 1) : 0;
-    const size_t keys = organ_forward_keys_width(c, kind) + organ_forward_values_width(kind);
+    const size_t keys = organ_forward_keys_width(c, kind) + organ_forward_values_width(c, kind);
     const size_t fused = c->fused_by_head ? (size_t)kind->heads * kind->head_dim + keys : 0;
     return heads + keys + latent + fused;
 }
@@ -204,9 +208,12 @@ static void attention_weigh(const attention_job *j, const attention_tile *t, siz
                                      (float)c->attention_softcap, j->value_dim};
     float *const sums = scratch + FORWARD_QUERIES * FORWARD_KEYS, *const tops = sums + FORWARD_QUERIES;
     for (size_t i = 0; i < t->queries; i++) {
-        const size_t at = t->query + i, from = first_key(j->kind, at);
-        const size_t lo = from > first ? organ_lesser(from - first, keys) : 0,
-                     hi = at >= first ? organ_lesser(at + 1 - first, keys) : 0;
+        const size_t at = t->query + i, from = first_key(j->kind, at), token = t->first + at - j->before;
+        const uint32_t *const chosen = j->index.chosen ? j->index.chosen + token * j->index.words : NULL;
+        size_t lo = from > first ? organ_lesser(from - first, keys) : 0,
+               hi = at >= first ? organ_lesser(at + 1 - first, keys) : 0;
+        if (chosen && !organ_forward_index_mask(chosen, first, hi, scratch + i * FORWARD_KEYS))
+            lo = hi = 0;
         organ_forward_softmax_block(&softmax, scratch + i * FORWARD_KEYS, lo, lo < hi ? hi : lo, keys, &tops[i],
                                     &sums[i], head->out + i * head->out_stride);
     }
@@ -370,10 +377,34 @@ static organ_status project(attention_job *j, const float *normed, organ_error *
                                error);
 }
 
+/* Chooses the keys of all tokens, or takes the choice of an earlier layer from their states. */
+static organ_status choose_keys_of(attention_job *j, organ_error *error)
+{
+    const organ_forward_config *const c = &j->group->forward->config;
+    const size_t most = c->latent.keys;
+    for (size_t k = 0; j->index.chosen && k < j->tile_count && !error->status; k++) {
+        const attention_tile *const t = &j->tiles[k];
+        const size_t first = t->first + t->query - j->before;
+        if (j->kind->indexed)
+            organ_forward_index_choose(j->group, &j->index, j->index_keys + t->first * c->latent.index_dim, first,
+                                       t->query, t->queries, error);
+        for (size_t token = first; c->latent.index_shared && token < first + t->queries; token++) {
+            float *const state = j->group->states + token * c->state + c->hidden;
+            if (j->kind->indexed)
+                organ_forward_index_keep(&j->index, token, state, most);
+            else
+                organ_forward_index_take(&j->index, token, state, most);
+        }
+    }
+    return error->status;
+}
+
 static organ_status project_latent(attention_job *j, const float *normed, organ_error *error)
 {
     const forward_latent latent = {j->rotation, j->position, j->factors, j->q, j->k + j->before * j->k_width};
-    return organ_forward_latent_project(j->group, &latent, normed, j->room, error);
+    return organ_forward_latent_project(j->group, &latent, &j->index, normed, j->room, error)
+               ? error->status
+               : choose_keys_of(j, error);
 }
 
 static organ_status give_out(attention_job *j, float *projected, organ_error *error)
@@ -413,6 +444,25 @@ static organ_status run_attention(attention_job *j, const float *normed, float *
     return give_out(j, projected, error);
 }
 
+/* Divides the room behind that of the latent vectors. Windows of up to index_topk tokens need no choice. */
+static void place_index(attention_job *j)
+{
+    const forward_group *const g = j->group;
+    const organ_latent_config *const c = &g->forward->config.latent;
+    size_t total = 0;
+    for (size_t w = g->window; w < g->until; w++)
+        total = organ_larger(total, j->before + g->windows->begin[w + 1] - g->windows->begin[w]);
+    j->index.q = j->room + g->tokens * organ_larger(c->q_rank, c->rank);
+    j->index.weights = j->index.q + g->tokens * c->index_heads * c->index_dim;
+    j->index.keys = j->v + j->before * j->v_width;
+    j->index_keys = j->v;
+    if (organ_forward_index_room(c, g->tokens, total) == 0)
+        return;
+    j->index.words = organ_forward_index_words(total);
+    j->index.scores = j->room + organ_forward_latent_room(c, g->tokens);
+    j->index.chosen = (uint32_t *)(void *)(j->index.scores + organ_lesser(g->tokens, FORWARD_QUERIES) * total);
+}
+
 organ_status organ_forward_attention(forward_group *g, organ_error *error)
 {
     organ_forward *f = g->forward;
@@ -423,7 +473,7 @@ organ_status organ_forward_attention(forward_group *g, organ_error *error)
                        .shared = kind->shares_with != (size_t)(kind - c->kinds),
                        .q_width = (size_t)kind->heads * kind->head_dim,
                        .k_width = organ_forward_keys_width(c, kind),
-                       .v_width = organ_forward_values_width(kind),
+                       .v_width = organ_forward_values_width(c, kind),
                        .out_width = (size_t)kind->heads * kind->value_dim,
                        .kv_heads = kind->kv_heads,
                        .key_dim = kind->head_dim,
@@ -443,6 +493,7 @@ organ_status organ_forward_attention(forward_group *g, organ_error *error)
         j.v = j.k + j.k_width;
         j.k_width = j.v_width = (size_t)c->state;
     }
+    place_index(&j);
     if (kind->latent) { /* a row is the key, its beginning the value */
         j.v_width = j.key_dim = j.k_width;
         j.value_dim = c->latent.rank;

@@ -77,6 +77,7 @@ typedef struct organ_layer_kind {
     unsigned value_dim;       /* width of a head of v and of the attention's output */
     unsigned window;          /* a token attends to the last `window` tokens, itself included; 0: to all before it */
     bool latent;              /* multi-head latent attention, and k and v have as many heads as q */
+    bool indexed;             /* has an indexer of sparse attention; organ_latent_config has its sizes */
     unsigned chunk;           /* the tokens before it in the same chunk of that many positions only; 0: no chunks */
     bool rotated;             /* q and k get positions, by rope, or by rope_local in a layer with a window */
     bool sinks;               /* each head has a sink: a score without a key, which takes part in the softmax */
@@ -97,11 +98,16 @@ typedef struct organ_layer_kind {
 
 /* Multi-head latent attention (DeepSeek-V2): keys and values of all heads are computed from one latent vector. */
 typedef struct organ_latent_config {
-    unsigned rank;    /* numbers of the latent vector of keys and values, kv_lora_rank; 0: the model has none */
-    unsigned q_rank;  /* numbers of the latent vector of queries, q_lora_rank; 0: q_proj computes queries directly */
-    unsigned plain;   /* dimensions of a head's query and key that are not rotated, qk_nope_head_dim */
-    unsigned keys;    /* a query of sparse attention has up to that many keys, index_topk; 0: all before it */
-    unsigned rotated; /* dimensions after them that are rotated, qk_rope_head_dim; all heads share those of the key */
+    unsigned rank;   /* numbers of the latent vector of keys and values, kv_lora_rank; 0: the model has none */
+    unsigned q_rank; /* numbers of the latent vector of queries, q_lora_rank; 0: q_proj computes queries directly */
+    unsigned plain;  /* dimensions of a head's query and key that are not rotated, qk_nope_head_dim */
+    /* Sparse attention: an indexer chooses the keys of a query. */
+    unsigned keys;                   /* that many at most, index_topk; 0: a query has all keys before it */
+    unsigned index_heads, index_dim; /* heads of the indexer, and their width */
+    bool index_neighbours;           /* its rotation pairs neighbours; false: (k, k + rotated / 2) */
+    bool index_shared; /* layers without an indexer use the choice of the last one before them, which the states of the
+                          tokens have after the hidden state: `keys` numbers of keys from 1 on, in 32 bits; 0: none */
+    unsigned rotated;  /* dimensions after them that are rotated, qk_rope_head_dim; all heads share those of the key */
 } organ_latent_config;
 
 /* Upper bound on the number of expert groups; DeepSeek-V3 has 8. */
@@ -130,7 +136,7 @@ typedef struct organ_forward_config {
     double rms_eps, attention_scale, embedding_scale; /* scale of scores: usually 1 / sqrt(head_dim) */
     double attention_softcap, final_softcap;          /* 0: none */
     organ_activation activation;
-    /* Limit of gate and up, and alpha, for the clamped SwiGLU of gpt-oss (forward/clamp.c); gate_limit 0: not clamped
+    /* Limit of gate and up, and alpha, for the clamped SwiGLU of gpt-oss (forward/math.c); gate_limit 0: not clamped
      */
     double gate_limit, gate_alpha;
     organ_rope_config rope,
@@ -157,7 +163,7 @@ typedef struct organ_forward_config {
     bool gate_heads;    /* the gate has one number for each head; false: one for each number of the output */
     double value_scale; /* factor of v; 0: none */
     bool norm_adds_one, tied_output;
-    bool nested;                          /* the configuration is the text part of a multimodal model's */
+    bool nested;       /* the configuration is the text part of a multimodal model's */
     bool value_norm;   /* each head of v is divided by its root mean square */
     bool layer_scaled; /* each layer ends with a product by a number of its own */
     bool dual_feed;    /* a mixture runs in parallel with a dense feed-forward, with norms of its own (Gemma 4) */

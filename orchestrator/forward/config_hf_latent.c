@@ -2,6 +2,10 @@
  * The latent attention of config.json. */
 #include "orchestrator/forward/config_hf.h"
 
+#include "formats/base/json_text.h"
+
+#include <string.h>
+
 static void read_latent_sizes(const config_hf_source *s, organ_forward_config *c)
 {
     organ_latent_config *const l = &c->latent;
@@ -9,10 +13,73 @@ static void read_latent_sizes(const config_hf_source *s, organ_forward_config *c
     l->plain = organ_config_needed(s, "qk_nope_head_dim");
     l->rotated = organ_config_needed(s, "qk_rope_head_dim");
     l->q_rank = organ_config_size(s, "q_lora_rank", 0); /* null: none */
-    if (s->family->indexed && (l->keys = organ_config_needed(s, "index_topk")) == 0)
-        organ_fail(s->error, ORGAN_BAD_INPUT, "%s: index_topk is 0", s->label);
     if (!json_object_get(s->root, "q_lora_rank"))
         organ_fail(s->error, ORGAN_BAD_INPUT, "%s: q_lora_rank is missing", s->label);
+}
+
+/* index_topk_pattern has "F" for a layer with an indexer and "S" for one that uses the choice of another. */
+static void read_index_pattern(const config_hf_source *s, const char *pattern, organ_forward_config *c)
+{
+    for (unsigned l = 0; l < c->layers; l++)
+        c->kinds[l].indexed = pattern[l] == 'F';
+    if (strlen(pattern) != c->layers || strspn(pattern, "FS") != c->layers)
+        organ_fail(s->error, ORGAN_BAD_INPUT, "%s: index_topk_pattern is '%.100s', not F or S for each of %u layers",
+                   s->label, pattern, c->layers);
+}
+
+/* The list has "full" for a layer with an indexer and "shared" for one that uses the choice of another. */
+static void read_index_words(const config_hf_source *s, const char *key, organ_forward_config *c)
+{
+    const json_t *const words = organ_config_list(s, key, "a word", c->layers);
+    for (unsigned l = 0; words && l < c->layers; l++) {
+        const char *const word = organ_json_plain(json_array_get(words, l));
+        c->kinds[l].indexed = word && strcmp(word, "full") == 0;
+        if (!c->kinds[l].indexed && (!word || strcmp(word, "shared")))
+            organ_fail(s->error, ORGAN_BAD_INPUT, "%s: %s: '%s' is not supported", s->label, key, word ? word : "?");
+    }
+}
+
+/* GlmMoeDsaConfig: a list or a pattern names the layers with an indexer, else every index_topk_freq-th has one. */
+static void read_index_layers(const config_hf_source *s, organ_forward_config *c)
+{
+    static const char *const list = "indexer_types", *const pattern = "index_topk_pattern";
+    const char *const letters = json_string_value(organ_config_member(s->root, pattern));
+    const unsigned freq = organ_config_size(s, "index_topk_freq", 1),
+                   offset = organ_config_size(s, "index_skip_topk_offset", 2);
+    if (organ_config_member(s->root, list))
+        read_index_words(s, list, c);
+    else if (letters)
+        read_index_pattern(s, letters, c);
+    else if (organ_config_member(s->root, pattern))
+        read_index_words(s, pattern, c);
+    else
+        for (unsigned l = 0; l < c->layers; l++)
+            c->kinds[l].indexed = freq < 2 || l + 1 <= offset || (l + 1 - offset) % freq == 0;
+    for (unsigned l = 0; l < c->layers; l++)
+        c->latent.index_shared = c->latent.index_shared || !c->kinds[l].indexed;
+    if (!s->error->status && !c->kinds[0].indexed)
+        organ_fail(s->error, ORGAN_BAD_INPUT, "%s: layer 0 has no indexer, and no layer before it has one", s->label);
+}
+
+static void read_indexer(const config_hf_source *s, organ_forward_config *c)
+{
+    organ_latent_config *const l = &c->latent;
+    l->keys = organ_config_needed(s, "index_topk");
+    l->index_heads = organ_config_needed(s, "index_n_heads");
+    l->index_dim = organ_config_needed(s, "index_head_dim");
+    l->index_neighbours = s->family->indexer == INDEXER_SHARED;
+    if (l->keys == 0 || l->keys > 1 << 20)
+        organ_fail(s->error, ORGAN_BAD_INPUT, "%s: index_topk is %u, not from 1 to %u", s->label, l->keys, 1u << 20);
+    if (l->index_heads == 0 || l->index_heads > 1 << 12)
+        organ_fail(s->error, ORGAN_BAD_INPUT, "%s: index_n_heads is %u, not from 1 to %u", s->label, l->index_heads,
+                   1u << 12);
+    if (l->index_dim < l->rotated || l->index_dim > 1 << 12)
+        organ_fail(s->error, ORGAN_BAD_INPUT, "%s: index_head_dim is %u, not from qk_rope_head_dim %u to %u", s->label,
+                   l->index_dim, l->rotated, 1u << 12);
+    if (l->q_rank == 0)
+        organ_fail(s->error, ORGAN_BAD_INPUT, "%s: q_lora_rank is null, but the indexer needs it", s->label);
+    if (l->index_neighbours && !s->error->status)
+        read_index_layers(s, c);
 }
 
 void organ_config_latent(const config_hf_source *s, organ_forward_config *c)
@@ -32,5 +99,8 @@ void organ_config_latent(const config_hf_source *s, organ_forward_config *c)
         c->kinds[k].latent = true;
         c->kinds[k].head_dim = c->head_dim;
         c->kinds[k].value_dim = value;
+        c->kinds[k].indexed = s->family->indexer != INDEXER_NONE;
     }
+    if (s->family->indexer != INDEXER_NONE)
+        read_indexer(s, c);
 }

@@ -33,6 +33,10 @@ typedef enum forward_heads { HEADS_ALIKE, HEADS_LAGUNA, HEADS_MIMO } forward_hea
 /* The layers that have sinks. */
 typedef enum forward_sinks { SINKS_NONE, SINKS_ALL, SINKS_WINDOWED } forward_sinks;
 
+/* The indexer of sparse attention: none; its rotation pairs halves, and all layers have one; it pairs neighbours, and
+ * layers may share the choice of another. */
+typedef enum forward_indexer { INDEXER_NONE, INDEXER_HALVES, INDEXER_SHARED } forward_indexer;
+
 /* The layers that have a sliding window. `layer_types`, if config.json has it, precedes the numbers of layers from
  * WINDOWS_FLAG on. */
 typedef enum forward_windows {
@@ -163,7 +167,7 @@ typedef struct forward_family {
     bool rotary_dim;            /* config.json may have rotary_dim, the rotated dimensions of a head */
     double rotated_part;        /* of a head, if config.json has no partial_rotary_factor; 0: all of it */
     bool latent;                /* all layers have multi-head latent attention */
-    bool indexed;               /* an indexer chooses index_topk keys for each query */
+    forward_indexer indexer;    /* of sparse attention */
     const forward_fixed *fixed; /* ends with a key that is NULL; the pointer may be NULL */
     double attention_scale; /* of scores, if it does not depend on sizes; 0: it does */
     bool value_norm;        /* a norm without weights for each head of v */

@@ -238,7 +238,10 @@ organ_status organ_forward_layer_run(organ_forward *forward, const organ_layer *
                                      const forward_keys *before, float *hidden, const organ_tap *tap,
                                      organ_error *error)
 {
-    float *const room = organ_forward_floats(room_of_groups(forward, windows), error);
+    const size_t tokens = windows->begin[windows->count];
+    const size_t choice =
+        before ? organ_forward_index_room(&forward->config.latent, tokens, before->tokens + tokens) : 0;
+    float *const room = organ_forward_floats(room_of_groups(forward, windows) + choice, error);
     run_in_room(
         (forward_group){
             .forward = forward, .layer = layer, .windows = windows, .tap = tap, .before = before, .room = room},
@@ -318,7 +321,8 @@ uint64_t organ_forward_layer_bytes(const organ_forward *f) { return organ_forwar
 void organ_forward_stream(organ_forward *f)
 {
     /* The feed-forward of a streamed layer follows the attention of all groups, which changes their hidden states. */
-    f->may_stream = f->config.experts > 0 && !f->config.parallel && !f->config.dual_feed;
+    f->may_stream =
+        f->config.experts > 0 && !f->config.parallel && !f->config.dual_feed && !f->config.latent.index_shared;
     f->least_memory = organ_memory_enough(0, holds_a_token, f);
 }
 

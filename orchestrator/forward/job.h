@@ -398,9 +398,10 @@ size_t organ_forward_attention_room(const organ_forward *forward, size_t tokens)
 /* Returns the bytes of a worker's scratch in addition to the packing of products. */
 size_t organ_forward_attention_scratch(const organ_forward_config *config);
 /* Return the floats of a token in k and in v of a layer, and those of a token in all buffers of its attention but the
- * hidden states. With latent attention, k has the latent vector and the rotated part, and v nothing. */
+ * hidden states. With latent attention, k has the latent vector and the rotated part, and v the key of the indexer, or
+ * nothing. */
 size_t organ_forward_keys_width(const organ_forward_config *config, const organ_layer_kind *kind);
-size_t organ_forward_values_width(const organ_layer_kind *kind);
+size_t organ_forward_values_width(const organ_forward_config *config, const organ_layer_kind *kind);
 size_t organ_forward_attention_width(const organ_forward_config *config, const organ_layer_kind *kind);
 size_t organ_forward_feed_room(const organ_forward *forward, uint64_t memory, size_t tokens);
 size_t organ_forward_experts_room(const organ_forward_config *config, size_t tokens);
@@ -437,9 +438,15 @@ size_t organ_forward_piece_rows(const forward_slot *slot);
 
 /* ---- latent attention (mla.c) ---- */
 
-/* Fails with ORGAN_USAGE if windows of that many tokens have more keys than a query of sparse attention: the forward
- * pass has no indexer, which would choose among them. */
-organ_status organ_forward_check_keys(const organ_forward *forward, size_t tokens, organ_error *error);
+/* The indexer of sparse attention for the tokens of a group, and its choice: a bit for each key of a token's window, in
+ * words of 32. */
+typedef struct forward_index {
+    float *q, *weights; /* tokens x index_heads x index_dim, tokens x index_heads */
+    float *keys;        /* tokens x index_dim */
+    float *scores;      /* room for FORWARD_QUERIES queries */
+    uint32_t *chosen;   /* tokens x words; NULL: all tokens attend to all keys before them */
+    size_t words;
+} forward_index;
 
 /* Queries and rows of the tokens of a group. */
 typedef struct forward_latent {
@@ -454,9 +461,11 @@ typedef struct forward_latent {
  * has no latent attention). */
 size_t organ_forward_latent_room(const organ_latent_config *config, size_t tokens);
 size_t organ_forward_latent_scratch(const organ_latent_config *config);
-/* Computes queries and rows from `normed`, tokens x hidden_size. */
-organ_status organ_forward_latent_project(forward_group *group, const forward_latent *latent, const float *normed,
-                                          float *room, organ_error *error);
+/* Computes queries and rows from `normed`, tokens x hidden_size, and in a layer with an indexer its queries, weights
+ * and keys. */
+organ_status organ_forward_latent_project(forward_group *group, const forward_latent *latent,
+                                          const forward_index *index, const float *normed, float *room,
+                                          organ_error *error);
 /* Multiplies queries of a head, rows of heads x head_dim floats from q on, so that their scores are dot products with
  * rows: to is queries x (rank + rotated). `packing`: ORGAN_PRODUCT_SCRATCH bytes. */
 void organ_forward_latent_query(const forward_group *group, size_t head, const float *q, size_t queries, float *to,
@@ -464,6 +473,27 @@ void organ_forward_latent_query(const forward_group *group, size_t head, const f
 /* Computes the head's output, rows of heads x value_dim floats, from sums of latent vectors, queries x rank. */
 void organ_forward_latent_value(const forward_group *group, size_t head, const float *sums, size_t queries, float *out,
                                 void *packing);
+
+/* ---- sparse attention (indexer.c) ---- */
+
+/* Returns the words of a token's choice among `total` keys. */
+size_t organ_forward_index_words(size_t total);
+/* Returns the floats of choices and scores of `tokens` tokens with windows of up to `total` keys; 0 if no window is
+ * longer than index_topk. */
+size_t organ_forward_index_room(const organ_latent_config *config, size_t tokens, size_t total);
+/* Computes queries, weights and keys from `low`, the normed latent vectors of queries, and `normed`, the layer's input.
+ */
+organ_status organ_forward_index_project(forward_group *group, const forward_index *index, const forward_latent *latent,
+                                         const float *low, const float *normed, organ_error *error);
+/* Chooses the keys of `queries` tokens of a window, up to FORWARD_QUERIES, from position `query` on; the first is token
+ * `token` of the group. `keys`: those of the indexer from the beginning of the window on. */
+organ_status organ_forward_index_choose(forward_group *group, const forward_index *index, const float *keys,
+                                        size_t token, size_t query, size_t queries, organ_error *error);
+/* Copy the choice of a token to its state, from `state` on, and back; `most` is index_topk. */
+void organ_forward_index_keep(const forward_index *index, size_t token, float *state, size_t most);
+void organ_forward_index_take(const forward_index *index, size_t token, const float *state, size_t most);
+/* Replaces the scores of keys [first, first + keys) that are not chosen by -infinity. Returns true if any is chosen. */
+bool organ_forward_index_mask(const uint32_t *chosen, size_t first, size_t keys, float *scores);
 
 /* Returns the factor of q at a position of the layer: 1 without organ_query_scale. */
 float organ_forward_query_factor(const organ_forward_config *config, const organ_layer_kind *kind, size_t position);

@@ -30,24 +30,12 @@ static size_t mla_width(const organ_latent_config *c) { return (size_t)c->rank +
 
 size_t organ_forward_latent_room(const organ_latent_config *c, size_t tokens)
 {
-    return tokens * organ_larger(c->q_rank, c->rank);
+    return tokens * (organ_larger(c->q_rank, c->rank) + (size_t)c->index_heads * (c->index_dim + 1));
 }
 
 size_t organ_forward_latent_scratch(const organ_latent_config *c)
 {
     return c->rank ? FORWARD_QUERIES * (mla_width(c) + c->rank) : 0;
-}
-
-organ_status organ_forward_check_keys(const organ_forward *f, size_t tokens, organ_error *error)
-{
-    const unsigned keys = f->config.latent.keys;
-    return keys == 0 || tokens <= keys
-               ? ORGAN_OK
-               : organ_fail(
-                     error, ORGAN_USAGE,
-                     "%s: a window of %zu tokens needs the indexer of sparse attention (index_topk %u), which is "
-                     "not supported; windows of up to %u tokens do not need it",
-                     f->model->path, tokens, keys, keys);
 }
 
 /* ---- projections ---- */
@@ -115,8 +103,8 @@ static organ_status tap_latents(mla_job *j, organ_error *error)
     return organ_forward_tap(g, view, g->first, g->tokens, c->rank, j->low, error);
 }
 
-organ_status organ_forward_latent_project(forward_group *g, const forward_latent *l, const float *normed, float *room,
-                                          organ_error *error)
+organ_status organ_forward_latent_project(forward_group *g, const forward_latent *l, const forward_index *index,
+                                          const float *normed, float *room, organ_error *error)
 {
     const organ_forward_config *c = &g->forward->config;
     const organ_engine *engine = g->forward->engine;
@@ -137,7 +125,8 @@ organ_status organ_forward_latent_project(forward_group *g, const forward_latent
     if (low && (add_projection(g, PART_Q_B, NULL, j.low, l->q, q, error) ||
                 organ_forward_products_run(&g->products, g->forward, g->scratch, error)))
         return error->status;
-    if (organ_forward_share(engine, pieces, number * (double)q, turn_queries, &j, error))
+    if (organ_forward_share(engine, pieces, number * (double)q, turn_queries, &j, error) ||
+        (kind->indexed && organ_forward_index_project(g, index, l, j.low, normed, error)))
         return error->status;
     return tap_latents(&j, error);
 }

@@ -68,6 +68,11 @@ typedef enum forward_part {
     PART_XIELU_N,
     PART_XIELU_BETA,
     PART_XIELU_EPS,
+    PART_INDEX_Q, /* the indexer of sparse attention: queries, keys, the norm of keys, weights of heads */
+    PART_INDEX_K,
+    PART_NORM_INDEX,
+    PART_BIAS_NORM_INDEX,
+    PART_INDEX_WEIGHTS,
     PART_COUNT,
     /* Names of tensors that contain several parts; plans have no view of them. */
     PART_QKV = PART_COUNT, /* q, k and v, one below the other; only families that name it have it */

@@ -22,8 +22,9 @@ struct organ_forward_past {
 static size_t past_floats_of(const organ_forward *f, unsigned layer)
 {
     const organ_layer_kind *const kind = &f->config.kinds[layer];
-    return kind->shares_with == layer ? organ_forward_keys_width(&f->config, kind) + organ_forward_values_width(kind)
-                                      : 0;
+    return kind->shares_with == layer
+               ? organ_forward_keys_width(&f->config, kind) + organ_forward_values_width(&f->config, kind)
+               : 0;
 }
 
 static size_t past_floats(const organ_forward *f)
@@ -99,9 +100,9 @@ organ_status organ_forward_past_open(organ_forward *f, size_t first, size_t most
     const uint64_t token = past_floats(f) * (uint64_t)sizeof(float);
     const size_t together = begins_anew(f, first, most) ? most : first;
     *past = NULL;
-    if (organ_forward_check_keys(f, most, error))
-        return error->status;
-    growing g = {f, together, most <= UINT64_MAX / 4 / token ? most * token : UINT64_MAX / 4};
+    /* Later tokens come one by one. */
+    const uint64_t choice = organ_forward_index_room(&f->config.latent, 1, most) * (uint64_t)sizeof(float);
+    growing g = {f, together, most <= UINT64_MAX / 4 / token ? most * token + choice : UINT64_MAX / 4};
     if (!holds_text(&g, f->engine->memory))
         return organ_memory_refuse(error, f->engine->memory, organ_memory_enough(f->engine->memory, holds_text, &g),
                                    "a layer of %s and the keys and values of %zu tokens", f->model->path, most);
@@ -110,7 +111,7 @@ organ_status organ_forward_past_open(organ_forward *f, size_t first, size_t most
         return organ_fail_memory(error, f->model->path);
     made->most = most;
     made->layer_count = f->config.layers;
-    choose_held(f, made, together, most * token);
+    choose_held(f, made, together, most * token + choice);
     if (!(made->layers = calloc(made->layer_count, sizeof *made->layers)))
         organ_fail_memory(error, f->model->path);
     if (read_again_bytes(f, made->held))

@@ -286,6 +286,17 @@ static void add_decoded(builder *b, forward_part part, uint64_t matrices, uint64
         (forward_slot){.weight = weight, .rows = matrices * rows, .cols = cols, .matrices = matrices, .decoded = true});
 }
 
+static void add_indexer(builder *b)
+{
+    const organ_forward_config *c = &b->forward->config;
+    const organ_latent_config *const l = &c->latent;
+    add_named_part(b, PART_INDEX_Q, (uint64_t)l->index_heads * l->index_dim, l->q_rank);
+    add_named_part(b, PART_INDEX_K, l->index_dim, c->hidden);
+    add_named_part(b, PART_NORM_INDEX, 0, l->index_dim);
+    add_named_part(b, PART_BIAS_NORM_INDEX, 0, l->index_dim);
+    add_named_part(b, PART_INDEX_WEIGHTS, l->index_heads, c->hidden);
+}
+
 static void add_latent(builder *b)
 {
     const organ_forward_config *c = &b->forward->config;
@@ -309,6 +320,8 @@ static void add_latent(builder *b)
         add_decoded(b, PART_KV_B, 1, kind->heads * ((uint64_t)l->plain + kind->value_dim), l->rank);
     add_named_part(b, PART_O, c->hidden, (uint64_t)kind->heads * kind->value_dim);
     add_bias(b, PART_BIAS_O, c->output_bias, c->hidden);
+    if (kind->indexed)
+        add_indexer(b);
 }
 
 /* Writes the name of a part of one expert or head, whose number replaces the '#'. */

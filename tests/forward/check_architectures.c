@@ -28,7 +28,7 @@ static const char *const model_types[] = {
     "gemma4_text-dense", "gemma4_text-moe", "gemma4_text-equal", "gemma4_text-shared", "gemma3n_text",
     "deepseek_v2", "deepseek_v2-lite", "deepseek_v3", "glm4_moe_lite", "kimi_k25", "mistral4", "mistral3-mistral4",
     "cohere", "cohere2", "stablelm", "stablelm-parallel",
-    "deepseek_v32", "glm_moe_dsa",
+    "deepseek_v32", "deepseek_v32-indexer", "glm_moe_dsa", "glm_moe_dsa-indexer", "glm_moe_dsa-shared",
     "falcon", "falcon-7b", "gptj", "persimmon",
     "starcoder2", "phi", "phi-norm", "gpt_neox", "gpt_neox-sequential", "apertus", "arcee", "nemotron", "olmo",
     "mistral3", "mistral3-flat", "gemma3", "gemma3-flat", "gemma3-short", "qwen2_5_vl", "qwen2_5_vl-flat",
@@ -177,28 +177,6 @@ START_TEST(a_text_that_grows_has_the_same_logits)
 }
 END_TEST
 
-/* index_topk of this fixture is 72. */
-START_TEST(windows_that_need_an_indexer_are_refused)
-{
-    const char *const path = scratch_path("deepseek_v32");
-    arch_reference r = arch_make("deepseek_v32", path);
-    uint32_t tokens[73] = {0};
-    const size_t begin[] = {0, 73}, row = 72;
-    session s;
-    organ_error error = {0};
-    organ_forward_past *past;
-    ck_assert_int_eq(session_open(&s, path, 1, ROOMY, &error), ORGAN_OK);
-    ck_assert_ptr_null(session_logits(&s, &(organ_windows){tokens, 1, begin}, &row, 1, &error));
-    ck_assert_int_eq(error.status, ORGAN_USAGE);
-    ck_assert_msg(strstr(error.message, "a window of 73 tokens needs the indexer") != NULL, "%s", error.message);
-    error = (organ_error){0};
-    ck_assert_int_eq(organ_forward_past_open(s.forward, 5, 73, &past, &error), ORGAN_USAGE);
-    ck_assert_ptr_null(past);
-    session_close(&s);
-    arch_reference_free(&r);
-}
-END_TEST
-
 /* ---- windows in one batch ---- */
 
 /* The logits of a window do not depend on another window of the batch, which shares groups and rooms with it. */
@@ -302,6 +280,14 @@ static const struct {
     {"deepseek_v32", "index_topk", "0", "index_topk"},
     {"glm_moe_dsa", "index_topk", "null", "index_topk"},
     {"glm_moe_dsa", "rope_interleave", "false", "rope_interleave"},
+    {"deepseek_v32", "index_n_heads", "0", "index_n_heads"},
+    {"deepseek_v32", "index_n_heads", "4097", "index_n_heads"},
+    {"deepseek_v32", "index_head_dim", "7", "index_head_dim is 7, not from qk_rope_head_dim 8"},
+    {"deepseek_v32", "index_topk", "2000000", "index_topk"},
+    {"deepseek_v32", "q_lora_rank", "null", "q_lora_rank"},
+    {"glm_moe_dsa", "indexer_types", "[\"shared\", \"full\", \"full\", \"full\"]", "layer 0 has no indexer"},
+    {"glm_moe_dsa", "indexer_types", "[\"full\", \"full\", \"full\"]", "indexer_types"},
+    {"glm_moe_dsa", "indexer_types", "[\"full\", \"none\", \"full\", \"full\"]", "'none' is not supported"},
     {"mistral4", "rope_parameters", "{\"rope_theta\": 1e4, \"llama_4_scaling_beta\": 0.1}",
      "original_max_position_embeddings"},
     {"gemma4_text-shared", "num_kv_shared_layers", "8", "num_kv_shared_layers"},
@@ -373,7 +359,6 @@ Suite *architectures_suite(void)
     tcase_add_loop_test(cases, likelihoods_are_those_of_transformers, 0, sizeof model_types / sizeof *model_types);
     tcase_add_loop_test(cases, a_text_that_grows_has_the_same_logits, 0, sizeof model_types / sizeof *model_types);
     tcase_add_loop_test(cases, gguf_files_have_the_same_likelihoods, 0, sizeof gguf_files / sizeof *gguf_files);
-    tcase_add_test(cases, windows_that_need_an_indexer_are_refused);
     tcase_add_loop_test(cases, windows_of_a_batch_are_independent, 0, sizeof model_types / sizeof *model_types);
     tcase_add_loop_test(cases, impossible_configurations_are_refused, 0, sizeof refused / sizeof *refused);
     tcase_add_loop_test(cases, impossible_keys_are_refused, 0, sizeof refused_keys / sizeof *refused_keys);

@@ -1,0 +1,230 @@
+/* SPDX-License-Identifier: MIT
+ * The indexer of sparse attention (DeepSeek-AI 2025, "DeepSeek-V3.2-Exp", section 2; DeepseekV32Indexer and
+ * GlmMoeDsaIndexer of transformers). With heads h of the query q_h = wq_b(c), where c is the normed latent vector of
+ * queries, one key k = LayerNorm(wk(x)) for each token, and w = weights_proj(x), the score of a key is
+ *
+ *     s = sum over h of w_h heads^-1/2 max(q_h . k dim^-1/2, 0),
+ *
+ * with the first qk_rope_head_dim numbers of q_h and k rotated. A query attends to the index_topk keys before it with
+ * the largest scores, its own included; of keys with equal scores the earlier ones are chosen. */
+#include "orchestrator/forward/job.h"
+#include "orchestrator/machine/extent.h"
+
+#include <math.h>
+#include <string.h>
+
+#define TOKENS_AT_ONCE ((size_t)32)
+#define INDEX_EPS      1e-6 /* of the norm of keys, which its class does not take from the configuration */
+
+size_t organ_forward_index_room(const organ_latent_config *c, size_t tokens, size_t total)
+{
+    return c->keys == 0 || total <= c->keys
+               ? 0
+               : tokens * organ_forward_index_words(total) + organ_lesser(tokens, FORWARD_QUERIES) * total;
+}
+
+size_t organ_forward_index_words(size_t total) { return (total + 31) / 32; }
+
+/* ---- projections ---- */
+
+typedef struct index_turn {
+    forward_group *group;
+    const forward_index *index;
+    const forward_latent *latent;
+} index_turn;
+
+/* Norms and rotates the keys, and rotates the queries. */
+static void index_turn_tokens(void *context, size_t piece, size_t worker)
+{
+    (void)worker;
+    const index_turn *j = context;
+    const organ_latent_config *const c = &j->group->forward->config.latent;
+    const forward_norm norm = {.kind = ORGAN_NORM_LAYER,
+                               .weights = organ_forward_values(j->group->layer, PART_NORM_INDEX),
+                               .biases = organ_forward_values(j->group->layer, PART_BIAS_NORM_INDEX),
+                               .eps = INDEX_EPS};
+    const size_t until = organ_lesser((piece + 1) * TOKENS_AT_ONCE, j->group->tokens);
+    for (size_t t = piece * TOKENS_AT_ONCE; t < until; t++) {
+        float *const key = j->index->keys + t * c->index_dim, *const q =
+                                                                  j->index->q + t * c->index_heads * c->index_dim;
+        organ_forward_norm_by(&norm, key, c->index_dim, key);
+        organ_forward_rotate(j->latent->rotation, j->latent->position[t], c->index_neighbours, key);
+        for (size_t h = 0; h < c->index_heads; h++)
+            organ_forward_rotate(j->latent->rotation, j->latent->position[t], c->index_neighbours,
+                                 q + h * c->index_dim);
+    }
+}
+
+organ_status organ_forward_index_project(forward_group *g, const forward_index *index, const forward_latent *latent,
+                                         const float *low, const float *normed, organ_error *error)
+{
+    const organ_latent_config *const c = &g->forward->config.latent;
+    const size_t heads = c->index_heads, dim = c->index_dim;
+    index_turn j = {g, index, latent};
+    if (organ_forward_apply(g, PART_INDEX_Q, 0, g->tokens, low, index->q, heads * dim, error) ||
+        organ_forward_apply(g, PART_INDEX_K, 0, g->tokens, normed, index->keys, dim, error) ||
+        organ_forward_apply(g, PART_INDEX_WEIGHTS, 0, g->tokens, normed, index->weights, heads, error))
+        return error->status;
+    return organ_forward_share(g->forward->engine, organ_pieces_of(g->tokens, TOKENS_AT_ONCE),
+                               2 * ORGAN_SHARE_NUMBER * (double)(g->tokens * (heads + 1) * dim), index_turn_tokens, &j,
+                               error);
+}
+
+/* ---- scores ---- */
+
+typedef struct index_job {
+    forward_group *group;
+    const forward_index *index;
+    const float *keys; /* from the first token of the window on */
+    size_t token;      /* of the group: the first query */
+    size_t query, queries, total;
+    float *scores; /* queries x total */
+} index_job;
+
+/* Adds the head's part of the scores of keys [first, first + keys). */
+static void add_head(const index_job *j, size_t head, size_t first, size_t keys, const float *products)
+{
+    const organ_latent_config *const c = &j->group->forward->config.latent;
+    const float scale = (float)(1 / sqrt((double)c->index_dim)), share = (float)(1 / sqrt((double)c->index_heads));
+    for (size_t i = 0; i < j->queries; i++) {
+        const float weight = j->index->weights[(j->token + i) * c->index_heads + head] * share;
+        float *const to = j->scores + i * j->total + first;
+        for (size_t k = 0; k < keys; k++) {
+            const float score = products[i * FORWARD_KEYS + k] * scale;
+            to[k] += weight * (score > 0 ? score : 0);
+        }
+    }
+}
+
+static void score_block(void *context, size_t block, size_t worker)
+{
+    const index_job *j = context;
+    const organ_forward *const f = j->group->forward;
+    const organ_latent_config *const c = &f->config.latent;
+    const size_t first = block * FORWARD_KEYS, keys = organ_lesser(FORWARD_KEYS, j->total - first),
+                 width = (size_t)c->index_heads * c->index_dim;
+    float *const packing = j->group->scratch + worker * f->worker_bytes / sizeof(float), *const products =
+                                                                                             packing +
+                                                                                             ORGAN_PRODUCT_SCRATCH /
+                                                                                                 sizeof(float);
+    for (size_t i = 0; i < j->queries; i++)
+        memset(j->scores + i * j->total + first, 0, keys * sizeof *j->scores);
+    for (size_t h = 0; h < c->index_heads; h++) {
+        const float *const q = j->index->q + j->token * width + h * c->index_dim;
+        const organ_product product = {
+            .m = j->queries,
+            .n = keys,
+            .k = c->index_dim,
+            .a = {.values = q, .type = ORGAN_REAL_F32, .stride = width},
+            .b = {.values = j->keys + first * c->index_dim, .type = ORGAN_REAL_F32, .stride = c->index_dim},
+            .c = products,
+            .c_stride = FORWARD_KEYS};
+        f->engine->kernels->product(&product, packing);
+        add_head(j, h, first, keys, products);
+    }
+}
+
+/* ---- choice ---- */
+
+/* Returns a number that orders scores: a larger one for a larger score, the least for a NaN. */
+static uint32_t index_rank(float score)
+{
+    uint32_t bits;
+    score += 0.0F; /* -0 and 0 are equal */
+    memcpy(&bits, &score, sizeof bits);
+    if (score != score)
+        return 0;
+    return bits >> 31 ? ~bits : bits | 0x80000000U;
+}
+
+/* Returns the rank of the best-but-(chosen - 1) score, found by its bytes from the highest on, and the number of
+ * scores above it. */
+static uint32_t least_chosen(const float *scores, size_t count, size_t chosen, size_t *above)
+{
+    uint32_t prefix = 0, mask = 0;
+    *above = 0;
+    for (int shift = 24; shift >= 0; shift -= 8) {
+        size_t counts[256] = {0};
+        unsigned digit = 255;
+        for (size_t k = 0; k < count; k++) {
+            const uint32_t rank = index_rank(scores[k]);
+            counts[rank >> shift & 255] += (rank & mask) == prefix;
+        }
+        for (; *above + counts[digit] < chosen; digit--)
+            *above += counts[digit];
+        prefix |= (uint32_t)digit << shift;
+        mask |= 255U << shift;
+    }
+    return prefix;
+}
+
+static void choose_keys(void *context, size_t i, size_t worker)
+{
+    (void)worker;
+    const index_job *j = context;
+    const size_t chosen = j->group->forward->config.latent.keys, visible = j->query + i + 1;
+    const float *const scores = j->scores + i * j->total;
+    uint32_t *const bits = j->index->chosen + (j->token + i) * j->index->words;
+    size_t above = 0;
+    memset(bits, 0, j->index->words * sizeof *bits);
+    const uint32_t least = visible > chosen ? least_chosen(scores, visible, chosen, &above) : 0;
+    size_t equal = visible > chosen ? chosen - above : visible;
+    for (size_t k = 0; k < visible; k++) {
+        const uint32_t rank = visible > chosen ? index_rank(scores[k]) : 0;
+        const bool is_tie = rank == least && equal > 0;
+        equal -= is_tie;
+        if (rank > least || is_tie)
+            bits[k / 32] |= 1U << k % 32;
+    }
+}
+
+organ_status organ_forward_index_choose(forward_group *g, const forward_index *index, const float *keys, size_t token,
+                                        size_t query, size_t queries, organ_error *error)
+{
+    const organ_latent_config *const c = &g->forward->config.latent;
+    index_job j = {g, index, keys, token, query, queries, query + queries, index->scores};
+    const double pairs = (double)queries * (double)j.total;
+    if (j.total > c->keys &&
+        organ_forward_share(g->forward->engine, organ_pieces_of(j.total, FORWARD_KEYS),
+                            pairs * (double)c->index_heads * ((double)c->index_dim + ORGAN_SHARE_NUMBER), score_block,
+                            &j, error))
+        return error->status;
+    return organ_forward_share(g->forward->engine, queries, 5 * ORGAN_SHARE_NUMBER * pairs, choose_keys, &j, error);
+}
+
+/* ---- choices that later layers use, too ---- */
+
+void organ_forward_index_keep(const forward_index *index, size_t token, float *state, size_t most)
+{
+    const uint32_t *const bits = index->chosen + token * index->words;
+    size_t count = 0;
+    for (size_t k = 0; k < index->words * 32 && count < most; k++)
+        if (bits[k / 32] >> k % 32 & 1) {
+            const uint32_t key = (uint32_t)k + 1;
+            memcpy(state + count++, &key, sizeof key);
+        }
+    memset(state + count, 0, (most - count) * sizeof *state);
+}
+
+void organ_forward_index_take(const forward_index *index, size_t token, const float *state, size_t most)
+{
+    uint32_t *const bits = index->chosen + token * index->words;
+    memset(bits, 0, index->words * sizeof *bits);
+    for (size_t k = 0; k < most; k++) {
+        uint32_t key;
+        memcpy(&key, state + k, sizeof key);
+        if (key > 0 && key <= index->words * 32)
+            bits[(key - 1) / 32] |= 1U << (key - 1) % 32;
+    }
+}
+
+bool organ_forward_index_mask(const uint32_t *chosen, size_t first, size_t keys, float *scores)
+{
+    bool any = false;
+    for (size_t k = first; k < first + keys; k++)
+        if (chosen[k / 32] >> k % 32 & 1)
+            any = true;
+        else
+            scores[k - first] = -INFINITY;
+    return any;
+}
