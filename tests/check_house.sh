@@ -108,30 +108,32 @@ report/svg text
 report/html text svg
 report/blocks text svg html
 report/view text svg blocks
-surgery/cache
+surgery/interface
 surgery/facts
+surgery/inputs facts
+surgery/cache
 surgery/output facts cache
 surgery/plan
 surgery/algebra
-surgery/trial facts output algebra
-surgery/allocate cache output algebra along_text plan
-surgery/prune facts output algebra trial write plan
-surgery/along_text output algebra plan
-surgery/calibrated facts cache output algebra along_text trial write prune allocate precision plan
-surgery/text facts output algebra trial prune
-surgery/organs facts output algebra trial write
-surgery/measure facts cache output algebra organs
-surgery/write facts cache output algebra trial plan
-surgery/purify facts output algebra trial write measure
-surgery/cut facts output algebra trial write prune plan
-surgery/precision facts cache output algebra along_text trial write allocate plan
-surgery/layers facts cache output algebra along_text trial write allocate cut plan
-surgery/lora facts cache output algebra trial write precision
-surgery/orthogonality facts output algebra lora
-surgery/health facts output algebra trial
-surgery/untrusted facts output
-surgery/experts facts cache output algebra along_text trial write cut plan
-surgery/width facts cache output algebra along_text trial write cut plan
+surgery/trial interface inputs facts output
+surgery/allocate interface inputs cache algebra along_text
+surgery/prune interface inputs facts output trial write
+surgery/along_text interface inputs plan algebra
+surgery/calibrated inputs facts cache output algebra along_text prune allocate precision
+surgery/text interface inputs facts output trial prune
+surgery/organs interface inputs facts trial write
+surgery/measure interface inputs facts cache output organs
+surgery/write interface facts cache output plan trial
+surgery/purify interface inputs facts trial write measure
+surgery/cut inputs facts output write prune
+surgery/precision interface inputs facts cache output algebra along_text trial write allocate
+surgery/layers interface inputs facts cache output algebra along_text trial allocate cut
+surgery/lora interface inputs facts cache output algebra trial write precision
+surgery/orthogonality interface inputs facts output algebra lora
+surgery/health interface inputs facts output trial
+surgery/untrusted facts
+surgery/experts interface inputs facts cache plan algebra along_text trial cut
+surgery/width interface inputs facts cache output algebra along_text trial cut
 serve/confine
 serve/http
 serve/jobs confine http
@@ -153,8 +155,11 @@ formats/adapter adapter.h
 formats/imatrix imatrix.h
 forward forward.h perplexity.h
 surgery/cache cache.h
-surgery/facts tally.h by_layer.h errata.h experiment.h
-surgery/output output.h cuts.h file_record.h globs.h importance.h interface.h layout.h leftovers.h machine_plan.h matrices.h output_reports.h plain_only.h problems.h report_end.h resharding.h selection.h targets.h text_input.h write_options.h
+surgery/interface interface.h write_options.h
+surgery/inputs inputs.h
+surgery/facts facts.h
+surgery/output output.h layout.h
+surgery/plan plan.h machine_plan.h
 surgery/algebra algebra.h low_rank.h
 surgery/trial trial.h evaluate_options.h evaluation.h
 surgery/write write.h rows.h units.h
@@ -372,7 +377,7 @@ described() {
         }
         { object = $0; sub(/c$/, "o", object); print ($0 in block ? block[$0] : "build " objects object ": cc " $0) }'
     grep -E "^$1/" "$scratch/c_files" | sed -nE "s,^($1/[^/]+)/.*\.c$,include \1/build.ninja,p" | LC_ALL=C sort -u
-    sed -n '/^$/,$p' "$1/build.ninja" 2>/dev/null
+    sed -n '/^$/,$p' "$1/build.ninja" 2>/dev/null || : # a new folder has none
 }
 # archived NAME: sources on stdin, as objects of that archive.
 archived() { LC_ALL=C sort | sed -E -e 's,(.*)c$,  build/\1o $,' -e '$s/ \$$//' -e "1i build build/$1.a: ar \$"; }

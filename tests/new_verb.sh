@@ -28,11 +28,11 @@ fill() { sed -e "s/@NAME@/$name/g" -e "s/@ID@/$id/g" -e "s/@UPPER@/$upper/g" -e 
 # ---- the work ----
 fill "$room/$id.h" <<'C'
 /* SPDX-License-Identifier: MIT
- * How many values the weights of each role of a model have. */
+ * Counts the values of the weights of each role of a model. */
 #ifndef ORGAN_@UPPER@_H
 #define ORGAN_@UPPER@_H
 
-#include "orchestrator/surgery/output/interface.h"
+#include "orchestrator/surgery/interface/interface.h"
 
 ORGAN_API_BEGIN
 
@@ -59,12 +59,11 @@ fill "$room/$id.c" <<'C'
 #include "orchestrator/machine/stopwatch.h"
 #include "orchestrator/report/text/members.h"
 #include "orchestrator/stream/weight_pass.h"
-#include "orchestrator/surgery/output/report_end.h"
-#include "orchestrator/surgery/facts/tally.h"
+#include "orchestrator/surgery/facts/facts.h"
 
 #include <stdlib.h>
 
-/* What is counted: of a strip of rows, and of all weights of a role. */
+/* Counts of a strip of rows, or of all weights of a role. */
 typedef struct @ID@_sums {
     uint64_t values;
 } @ID@_sums;

@@ -285,7 +285,7 @@ organ_status organ_adapter_config_read(const char *path, const char *label, orga
                                        organ_adapter_rules *rules, organ_error *error)
 {
     char *bytes;
-    organ_json_text text = {.label = label};
+    organ_json_source text = {.label = label};
     if (organ_input_load(path, label, CONFIG_LIMIT, &bytes, &text.length, error) != ORGAN_OK)
         return error->status;
     text.bytes = bytes;

@@ -16,12 +16,12 @@ typedef struct json_edit_place {
     bool found;
 } json_edit_place;
 
-static organ_json_text text_of(const organ_json_edit *edit)
+static organ_json_source text_of(const organ_json_edit *edit)
 {
-    return (organ_json_text){.label = edit->label, .bytes = edit->bytes, .length = edit->length};
+    return (organ_json_source){.label = edit->label, .bytes = edit->bytes, .length = edit->length};
 }
 
-static size_t skip_space(const organ_json_text *text, size_t at)
+static size_t skip_space(const organ_json_source *text, size_t at)
 {
     while (at < text->length && memchr(" \t\r\n", text->bytes[at], 4))
         at++;
@@ -30,7 +30,7 @@ static size_t skip_space(const organ_json_text *text, size_t at)
 
 /* The span to delete for a member. It starts after the previous member; for the first member it includes the comma
  * that follows. */
-static organ_json_span json_edit_cut_of(const organ_json_text *text, size_t before, bool first, organ_json_span value)
+static organ_json_span json_edit_cut_of(const organ_json_source *text, size_t before, bool first, organ_json_span value)
 {
     const size_t behind = skip_space(text, value.end);
     const bool comma = first && behind < text->length && text->bytes[behind] == ',';
@@ -38,7 +38,7 @@ static organ_json_span json_edit_cut_of(const organ_json_text *text, size_t befo
 }
 
 /* Finds the first member called `name` in the object in `span`. Nested objects are searched too, `deep` levels down. */
-static organ_status seek_member(const organ_json_text *text, organ_json_span span, const char *name, int deep,
+static organ_status seek_member(const organ_json_source *text, organ_json_span span, const char *name, int deep,
                                 json_edit_place *to, organ_error *error)
 {
     organ_json_walk walk;
@@ -81,7 +81,7 @@ organ_status organ_json_edit_begin(organ_json_edit *edit, const char *label, con
         return organ_fail_memory(error, edit->label);
     memcpy(edit->bytes, bytes, length);
     edit->bytes[length] = '\0';
-    const organ_json_text text = text_of(edit);
+    const organ_json_source text = text_of(edit);
     json_edit_place to = {.found = false};
     /* finds nothing, checks all members */
     return seek_member(&text, (organ_json_span){0, length}, "", 0, &to, error);
@@ -94,7 +94,7 @@ void organ_json_edit_release(organ_json_edit *edit)
 }
 
 /* Finds the span of the object `inside`; returns false if there is none. */
-static bool find_object(const organ_json_text *text, const char *inside, organ_json_span *span)
+static bool find_object(const organ_json_source *text, const char *inside, organ_json_span *span)
 {
     organ_error ignored = {0};
     json_edit_place to = {.found = false};
@@ -110,7 +110,7 @@ static bool find_object(const organ_json_text *text, const char *inside, organ_j
 /* Finds the span of the member's value; returns false if there is none. */
 static bool find_member(const organ_json_edit *edit, const char *inside, const char *name, organ_json_span *span)
 {
-    const organ_json_text text = text_of(edit);
+    const organ_json_source text = text_of(edit);
     organ_error ignored = {0};
     organ_json_span object;
     json_edit_place to = {.found = false};
@@ -129,7 +129,7 @@ bool organ_json_edit_has(const organ_json_edit *edit, const char *inside, const 
 organ_status organ_json_edit_remove(organ_json_edit *edit, const char *name, size_t *removed, organ_error *error)
 {
     for (json_edit_place to = {.found = true}; to.found;) {
-        const organ_json_text text = text_of(edit);
+        const organ_json_source text = text_of(edit);
         to.found = false;
         if (seek_member(&text, (organ_json_span){0, text.length}, name, DEEPEST, &to, error) ||
             (to.found && replace_span(edit, to.cut, "", 0, error)))
@@ -142,7 +142,7 @@ organ_status organ_json_edit_remove(organ_json_edit *edit, const char *name, siz
 
 /* The white space between the opening brace and the first member: its line break and indentation, if the object has
  * them. */
-static organ_json_span indent_of(const organ_json_text *text, organ_json_span span)
+static organ_json_span indent_of(const organ_json_source *text, organ_json_span span)
 {
     const size_t brace = skip_space(text, span.begin);
     return (organ_json_span){brace + 1, skip_space(text, brace + 1)};
@@ -150,7 +150,7 @@ static organ_json_span indent_of(const organ_json_text *text, organ_json_span sp
 
 /* Formats the value in the style of the object: on several lines with its indentation if `indent` contains a line
  * break, else on one line. */
-static char *value_as_text(const organ_json_text *text, organ_json_span indent, const json_t *value, size_t *length)
+static char *value_as_text(const organ_json_source *text, organ_json_span indent, const json_t *value, size_t *length)
 {
     const bool lines = memchr(text->bytes + indent.begin, '\n', indent.end - indent.begin) != NULL;
     char *const plain = organ_json_dump(value, JSON_ENCODE_ANY | (lines ? JSON_INDENT(2) : 0));
@@ -173,7 +173,7 @@ static char *value_as_text(const organ_json_text *text, organ_json_span indent, 
 }
 
 /* Finds the position for a new last member; *first says whether the object is still empty. */
-static organ_status append_place(const organ_json_text *text, organ_json_span object, organ_json_span indent,
+static organ_status append_place(const organ_json_source *text, organ_json_span object, organ_json_span indent,
                                  organ_json_span *at, bool *first, organ_error *error)
 {
     organ_json_walk walk;
@@ -191,7 +191,7 @@ static organ_status append_place(const organ_json_text *text, organ_json_span ob
 static organ_status append_member(organ_json_edit *edit, organ_json_span object, const char *name, const char *value,
                                   organ_error *error)
 {
-    const organ_json_text text = text_of(edit);
+    const organ_json_source text = text_of(edit);
     const organ_json_span indent = indent_of(&text, object);
     organ_json_span at;
     bool first;
@@ -211,7 +211,7 @@ static organ_status append_member(organ_json_edit *edit, organ_json_span object,
 organ_status organ_json_edit_set(organ_json_edit *edit, const char *inside, const char *name, const json_t *value,
                                  organ_error *error)
 {
-    const organ_json_text text = text_of(edit);
+    const organ_json_source text = text_of(edit);
     organ_json_span object, old;
     size_t length = 0;
     if (!find_object(&text, inside, &object))

@@ -63,7 +63,7 @@ static size_t skip_value(const char *s, size_t at, size_t end, size_t *values)
 }
 
 /* Reports a fault at position `at` with its line and column; `what` may be NULL and `field` empty. */
-static organ_status fail_at(const organ_json_text *text, size_t at, const char *what, organ_json_span field,
+static organ_status fail_at(const organ_json_source *text, size_t at, const char *what, organ_json_span field,
                             const char *reason, organ_error *error)
 {
     size_t line = 1, start = 0;
@@ -84,7 +84,7 @@ static organ_status fail_walk(const organ_json_walk *walk, const char *reason, o
                    walk->at < walk->end ? reason : "the text ends here", error);
 }
 
-organ_status organ_json_walk_begin(organ_json_walk *walk, const organ_json_text *text, organ_json_span span,
+organ_status organ_json_walk_begin(organ_json_walk *walk, const organ_json_source *text, organ_json_span span,
                                    const char *what, organ_error *error)
 {
     *walk = (organ_json_walk){.text = text, .at = skip_space(text->bytes, span.begin, span.end), .end = span.end};
@@ -168,7 +168,7 @@ bool organ_json_walk_next(organ_json_walk *walk, organ_error *error)
 }
 
 /* Returns the span of the quoted name of the member whose value contains position `at`, or an empty span. */
-static organ_json_span member_at(const organ_json_text *text, organ_json_span span, size_t at)
+static organ_json_span member_at(const organ_json_source *text, organ_json_span span, size_t at)
 {
     const char *s = text->bytes;
     size_t here = skip_space(s, span.begin, span.end), values;
@@ -188,7 +188,7 @@ static organ_json_span member_at(const organ_json_text *text, organ_json_span sp
     return (organ_json_span){0, 0};
 }
 
-static organ_status parse_value(const organ_json_text *text, organ_json_span span, const char *what, size_t flags,
+static organ_status parse_value(const organ_json_source *text, organ_json_span span, const char *what, size_t flags,
                                 json_t **value, organ_error *error)
 {
     const char *s = text->bytes;
@@ -209,13 +209,13 @@ static organ_status parse_value(const organ_json_text *text, organ_json_span spa
     return fail_at(text, at > begin ? at - 1 : at, what, member_at(text, span, at), fault.text, error);
 }
 
-organ_status organ_json_parse(const organ_json_text *text, organ_json_span span, const char *what, json_t **value,
+organ_status organ_json_parse(const organ_json_source *text, organ_json_span span, const char *what, json_t **value,
                               organ_error *error)
 {
     return parse_value(text, span, what, PARSE_FLAGS | JSON_REJECT_DUPLICATES, value, error);
 }
 
-organ_status organ_json_parse_object(const organ_json_text *text, json_t **object, organ_error *error)
+organ_status organ_json_parse_object(const organ_json_source *text, json_t **object, organ_error *error)
 {
     if (organ_json_parse(text, (organ_json_span){0, text->length}, NULL, object, error) != ORGAN_OK ||
         json_is_object(*object))
@@ -225,7 +225,7 @@ organ_status organ_json_parse_object(const organ_json_text *text, json_t **objec
     return organ_fail(error, ORGAN_BAD_INPUT, "%s: is not an object", text->label);
 }
 
-organ_status organ_json_check(const organ_json_text *text, organ_json_span span, const char *what, organ_error *error)
+organ_status organ_json_check(const organ_json_source *text, organ_json_span span, const char *what, organ_error *error)
 {
     json_t *value = NULL;
     const organ_status status = parse_value(text, span, what, PARSE_FLAGS | JSON_DECODE_INT_AS_REAL, &value, error);
@@ -239,7 +239,7 @@ bool organ_json_is(const json_t *name, const char *wanted)
     return json_string_length(name) == strlen(wanted) && memcmp(json_string_value(name), wanted, strlen(wanted)) == 0;
 }
 
-organ_json_span organ_json_member(const organ_json_text *text, organ_json_span span, const char *name)
+organ_json_span organ_json_member(const organ_json_source *text, organ_json_span span, const char *name)
 {
     organ_error ignored = {0};
     organ_json_walk walk;
@@ -267,7 +267,7 @@ const json_t *organ_json_value(const organ_json_object *object, const char *name
 organ_status organ_json_refuse(const organ_json_object *object, const char *name, const char *expected,
                                organ_error *error)
 {
-    const organ_json_text *const text = object->text;
+    const organ_json_source *const text = object->text;
     const organ_json_span value = organ_json_member(text, object->span, name);
     const size_t length = value.end - value.begin;
     if (length == 0)

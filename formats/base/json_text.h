@@ -13,11 +13,11 @@
 /* Upper bound on the values in one parsed value: its tree stays below 64 MiB. */
 #define ORGAN_JSON_VALUES ((size_t)1 << 18)
 
-typedef struct organ_json_text {
+typedef struct organ_json_source {
     const char *label; /* name of the document in messages: "model.safetensors: header" */
     const char *bytes;
     size_t length;
-} organ_json_text;
+} organ_json_source;
 
 /* A byte range [begin, end) of a text that contains one value, possibly with white space around it. */
 typedef struct organ_json_span {
@@ -27,7 +27,7 @@ typedef struct organ_json_span {
 /* Iterates over the members of an object in the order of the text. The walk returns every member, so the caller must
  * check for duplicate names. */
 typedef struct organ_json_walk {
-    const organ_json_text *text;
+    const organ_json_source *text;
     size_t at, end;
     bool started;
     bool any_names;        /* set by the caller: accept names that contain NUL */
@@ -37,7 +37,7 @@ typedef struct organ_json_walk {
 
 /* Starts a walk of the object in `span`. ORGAN_BAD_INPUT if the value is not an object; `what` is its name in that
  * message ("weight_map"), or NULL for the whole document. */
-organ_status organ_json_walk_begin(organ_json_walk *walk, const organ_json_text *text, organ_json_span span,
+organ_status organ_json_walk_begin(organ_json_walk *walk, const organ_json_source *text, organ_json_span span,
                                    const char *what, organ_error *error);
 
 /* Advances to the next member. Returns false after the last one, and whenever `error` is set, by the walk or by the
@@ -50,22 +50,23 @@ void organ_json_walk_leave(organ_json_walk *walk);
 /* Parses one value of any type. Rejects duplicate keys, integers beyond 64 bits and more than ORGAN_JSON_VALUES
  * values. `what` names the value in messages ("tensor 'x'"), or is NULL for the whole document; the message also
  * names the member that contains the fault. The caller releases *value. */
-organ_status organ_json_parse(const organ_json_text *text, organ_json_span span, const char *what, json_t **value,
+organ_status organ_json_parse(const organ_json_source *text, organ_json_span span, const char *what, json_t **value,
                               organ_error *error);
 
 /* Parses the whole text as one object. ORGAN_BAD_INPUT "FILE: is not an object" for any other value. */
-organ_status organ_json_parse_object(const organ_json_text *text, json_t **object, organ_error *error);
+organ_status organ_json_parse_object(const organ_json_source *text, json_t **object, organ_error *error);
 
 /* Validates a value that the caller does not use: accepts duplicate keys and numbers of any length, but rejects
  * malformed JSON and more than ORGAN_JSON_VALUES values. */
-organ_status organ_json_check(const organ_json_text *text, organ_json_span span, const char *what, organ_error *error);
+organ_status organ_json_check(const organ_json_source *text, organ_json_span span, const char *what,
+                              organ_error *error);
 
 /* Compares the name of a member with `wanted`; a name with an embedded NUL never matches. */
 bool organ_json_is(const json_t *name, const char *wanted);
 
 /* Returns the span, without white space around it, of the first member called `name` in the object in `span`, or an
  * empty span. Messages use it to quote a value as written. */
-organ_json_span organ_json_member(const organ_json_text *text, organ_json_span span, const char *name);
+organ_json_span organ_json_member(const organ_json_source *text, organ_json_span span, const char *name);
 
 /* Returns the text of a string value, or NULL for other values and for strings that contain NUL. */
 const char *organ_json_plain(const json_t *value);
@@ -74,7 +75,7 @@ const char *organ_json_plain(const json_t *value);
 
 /* An object of a document: its position in the text, and its parsed tree. */
 typedef struct organ_json_object {
-    const organ_json_text *text;
+    const organ_json_source *text;
     organ_json_span span;
     const json_t *tree;
 } organ_json_object;

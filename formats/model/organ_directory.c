@@ -30,7 +30,7 @@ static const char *const folders[] = {[ORGAN_GROUP_SKELETON] = "skeleton",
 /* State of reading a manifest into a model. */
 typedef struct organ_directory_reading {
     const char *directory;
-    organ_json_text text;
+    organ_json_source text;
     organ_tensor_list *list;
     organ_manifest *manifest;
     const organ_gguf **gguf;

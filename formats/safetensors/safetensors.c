@@ -20,7 +20,7 @@
 typedef struct safetensors_reader {
     const organ_model_file *files, *file; /* all files of the model, for messages; the file being read */
     organ_error *error;
-    organ_json_text header;
+    organ_json_source header;
     uint64_t data_bytes;
     organ_tensor_list *list;
     bool has_metadata;
@@ -161,7 +161,7 @@ static organ_status read_offsets(const entry *e, organ_tensor *tensor)
  * library. */
 static organ_status read_entry_field(entry *e, const char *what, const json_t *name, organ_json_span value)
 {
-    const organ_json_text *const header = &e->from->header;
+    const organ_json_source *const header = &e->from->header;
     char where[2 * SHOWN];
     snprintf(where, sizeof where, "%s: \"%.100s\"", what, json_string_value(name));
     for (int k = 0; k < 3; k++) {

@@ -46,7 +46,7 @@ static organ_status enter_tensor(organ_shards *shards, const char *name, size_t 
     return ORGAN_OK;
 }
 
-static organ_status read_entry(organ_shards *shards, const organ_json_text *text, const char *tensor,
+static organ_status read_entry(organ_shards *shards, const organ_json_source *text, const char *tensor,
                                organ_json_span span, organ_error *error)
 {
     json_t *value;
@@ -70,7 +70,7 @@ static organ_status read_entry(organ_shards *shards, const organ_json_text *text
     return status;
 }
 
-static organ_status read_weight_map(organ_shards *shards, const organ_json_text *text, organ_json_span span,
+static organ_status read_weight_map(organ_shards *shards, const organ_json_source *text, organ_json_span span,
                                     organ_error *error)
 {
     organ_json_walk walk;
@@ -81,7 +81,7 @@ static organ_status read_weight_map(organ_shards *shards, const organ_json_text 
 }
 
 /* Accepts total_size as a floating-point number if it is whole, since some writers store it so. */
-static bool whole_number(const organ_json_text *text, organ_json_span span, uint64_t *number)
+static bool whole_number(const organ_json_source *text, organ_json_span span, uint64_t *number)
 {
     organ_error none = {0};
     json_t *value = NULL;
@@ -96,7 +96,7 @@ static bool whole_number(const organ_json_text *text, organ_json_span span, uint
 }
 
 /* If total_size occurs twice, the last value is used, as in Python. */
-static organ_status read_total(organ_shards *shards, const organ_json_text *text, organ_json_span span,
+static organ_status read_total(organ_shards *shards, const organ_json_source *text, organ_json_span span,
                                organ_error *error)
 {
     organ_json_walk walk;
@@ -115,7 +115,7 @@ static organ_status read_total(organ_shards *shards, const organ_json_text *text
 }
 
 /* The metadata are optional, so another type than an object is not an error. */
-static organ_status read_metadata(organ_shards *shards, const organ_json_text *text, organ_json_span span,
+static organ_status read_metadata(organ_shards *shards, const organ_json_source *text, organ_json_span span,
                                   organ_error *error)
 {
     return text->bytes[span.begin] == '{' ? read_total(shards, text, span, error)
@@ -123,7 +123,7 @@ static organ_status read_metadata(organ_shards *shards, const organ_json_text *t
 }
 
 /* Reads one member of the document. `seen` counts "weight_map" and "metadata"; other members are only validated. */
-static organ_status read_index_member(organ_shards *shards, const organ_json_text *text, const char *name,
+static organ_status read_index_member(organ_shards *shards, const organ_json_source *text, const char *name,
                                       organ_json_span span, unsigned seen[2], organ_error *error)
 {
     const bool is_map = strcmp(name, "weight_map") == 0, is_metadata = strcmp(name, "metadata") == 0;
@@ -136,7 +136,7 @@ static organ_status read_index_member(organ_shards *shards, const organ_json_tex
     return organ_json_check(text, span, name, error);
 }
 
-static organ_status shards_read_document(organ_shards *shards, const organ_json_text *text, organ_error *error)
+static organ_status shards_read_document(organ_shards *shards, const organ_json_source *text, organ_error *error)
 {
     unsigned seen[2] = {0, 0};
     organ_json_walk walk;
@@ -193,7 +193,7 @@ organ_status organ_shards_parse(const char *bytes, size_t length, const char *la
                                 organ_error *error)
 {
     *shards = (organ_shards){.label = label};
-    const organ_json_text text = {label, bytes, length};
+    const organ_json_source text = {label, bytes, length};
     if (shards_read_document(shards, &text, error) != ORGAN_OK)
         return error->status;
     return sort_files(shards, error);

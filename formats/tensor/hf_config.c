@@ -133,7 +133,7 @@ static organ_status read_source(const organ_json_object *from, organ_hf_config *
 }
 
 /* Reads fields at the top level, then missing ones from "text_config" of multimodal models. */
-static organ_status hf_config_read_document(const organ_json_text *text, organ_hf_config *config, organ_error *error)
+static organ_status hf_config_read_document(const organ_json_source *text, organ_hf_config *config, organ_error *error)
 {
     json_t *root = NULL;
     if (organ_json_parse_object(text, &root, error) != ORGAN_OK)
@@ -190,7 +190,7 @@ organ_status organ_hf_config_parse(char *bytes, size_t length, const char *label
     if (!bytes)
         return ORGAN_OK;
     organ_hf_config_tidy(bytes, length);
-    const organ_json_text text = {label, bytes, length};
+    const organ_json_source text = {label, bytes, length};
     hf_config_read_document(&text, config, error);
     config->present = !error->status;
     return error->status;

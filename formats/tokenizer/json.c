@@ -30,7 +30,7 @@ enum { MODEL_SMALL = 8, MODEL_VOCAB = 8, MODEL_MERGES, MODEL_COUNT };
 /* The first error is kept in `error`; values read after it are not used. */
 typedef struct json_reading {
     organ_tokenizer *t;
-    organ_json_text text;
+    organ_json_source text;
     json_t *top, *model; /* small members */
     organ_error *error;
 } json_reading;
@@ -74,7 +74,7 @@ static json_t *read_members(const json_reading *r, organ_json_span object, const
 
 /* ---- vocabulary ---- */
 
-static bool read_id(const organ_json_text *text, organ_json_span span, uint32_t *id)
+static bool read_id(const organ_json_source *text, organ_json_span span, uint32_t *id)
 {
     uint64_t value = 0;
     for (size_t k = span.begin; k < span.end; k++) {
@@ -367,7 +367,7 @@ static void read_model(json_reading *r, organ_json_span span)
     read_merges(r, spans[MODEL_MERGES]);
 }
 
-organ_status organ_tokenizer_from_json(const organ_model *model, organ_tokenizer *t, const organ_json_text *text,
+organ_status organ_tokenizer_from_json(const organ_model *model, organ_tokenizer *t, const organ_json_source *text,
                                        organ_error *error)
 {
     json_reading r = {.t = t, .text = *text, .error = error};

@@ -220,7 +220,7 @@ void organ_bpe_release(organ_bpe *bpe);
 /* ---- sources ---- */
 
 /* Reads a tokenizer from the text of a file in the model's directory. */
-typedef organ_status organ_tokenizer_source(const organ_model *model, organ_tokenizer *t, const organ_json_text *text,
+typedef organ_status organ_tokenizer_source(const organ_model *model, organ_tokenizer *t, const organ_json_source *text,
                                             organ_error *error);
 organ_tokenizer_source organ_tokenizer_from_json, organ_tokenizer_from_tekken, organ_tokenizer_from_tiktoken;
 organ_status organ_tokenizer_from_gguf(const organ_model *model, organ_tokenizer *t, organ_error *error);

@@ -60,7 +60,7 @@ static organ_status apply(organ_tokenizer *t, const json_t *config, const json_t
 organ_status organ_tokenizer_settings(const organ_model *model, organ_tokenizer *t, const json_t *post,
                                       organ_error *error)
 {
-    organ_json_text text = {.label = label};
+    organ_json_source text = {.label = label};
     char *bytes = NULL;
     json_t *config = NULL;
     organ_model_load(model, label, FILE_LIMIT, &bytes, &text.length, error);

@@ -38,7 +38,7 @@ enum { USUAL_SPECIAL = sizeof usual_special / sizeof *usual_special };
 
 typedef struct tekken_reading {
     organ_tokenizer *t;
-    const organ_json_text *text;
+    const organ_json_source *text;
     organ_json_span spans[TEKKEN_COUNT];
     uint32_t special, tokens; /* numbers of ids: special ones, then those of the vocabulary */
     organ_error *error;       /* the first fault is kept */
@@ -167,7 +167,7 @@ static organ_status read_special(const tekken_reading *r, long version)
 /* ---- vocabulary ---- */
 
 /* The end of the object that begins at `at`; the parser checks the object afterwards. */
-static size_t object_end(const organ_json_text *text, size_t at, size_t end)
+static size_t object_end(const organ_json_source *text, size_t at, size_t end)
 {
     bool quoted = false;
     for (size_t depth = 0; at < end; at++) {
@@ -202,7 +202,7 @@ static organ_status read_token(const tekken_reading *r, organ_json_span span, ui
     return r->error->status;
 }
 
-static size_t skip_json_space(const organ_json_text *text, size_t at, size_t end)
+static size_t skip_json_space(const organ_json_source *text, size_t at, size_t end)
 {
     while (at < end && memchr(" \t\r\n", text->bytes[at], 4))
         at++;
@@ -213,7 +213,7 @@ static size_t skip_json_space(const organ_json_text *text, size_t at, size_t end
  * model has. */
 static organ_status read_vocab(const tekken_reading *r)
 {
-    const organ_json_text *const text = r->text;
+    const organ_json_source *const text = r->text;
     const size_t end = r->spans[TEKKEN_VOCAB].end;
     organ_bytes word = {0};
     uint32_t index = 0;
@@ -245,7 +245,7 @@ static int64_t special_named(const organ_tokenizer *t, const char *name)
     return -1;
 }
 
-organ_status organ_tokenizer_from_tekken(const organ_model *model, organ_tokenizer *t, const organ_json_text *text,
+organ_status organ_tokenizer_from_tekken(const organ_model *model, organ_tokenizer *t, const organ_json_source *text,
                                          organ_error *error)
 {
     (void)model;

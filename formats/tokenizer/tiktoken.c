@@ -46,7 +46,7 @@ static bool rank_of(const char *digits, size_t count, uint32_t *rank)
     return count && *rank < ID_LIMIT;
 }
 
-static organ_status read_token_line(organ_tokenizer *t, const organ_json_text *text, const char *line, size_t bytes,
+static organ_status read_token_line(organ_tokenizer *t, const organ_json_source *text, const char *line, size_t bytes,
                                     size_t number, organ_bytes *word, organ_error *error)
 {
     const char *const blank = memchr(line, ' ', bytes);
@@ -62,7 +62,7 @@ static organ_status read_token_line(organ_tokenizer *t, const organ_json_text *t
     return organ_tokenizer_ranked(t, text->label, rank, line, (size_t)(blank - line), word, error);
 }
 
-static organ_status read_token_lines(organ_tokenizer *t, const organ_json_text *text, organ_error *error)
+static organ_status read_token_lines(organ_tokenizer *t, const organ_json_source *text, organ_error *error)
 {
     organ_bytes word = {0};
     size_t number = 1;
@@ -135,7 +135,7 @@ static organ_status add_special(organ_tokenizer *t, const tiktoken_class *class,
 
 static organ_status load_config(const organ_model *model, const char *label, json_t **config, organ_error *error)
 {
-    organ_json_text text = {.label = config_name};
+    organ_json_source text = {.label = config_name};
     char *bytes = NULL;
     *config = NULL;
     organ_model_load(model, config_name, CONFIG_LIMIT, &bytes, &text.length, error);
@@ -162,7 +162,7 @@ static const tiktoken_class *tiktoken_class_of(const json_t *config, const char 
 }
 
 static organ_status read_vocabulary_of(organ_tokenizer *t, const tiktoken_class *class, const json_t *config,
-                                       const organ_json_text *text, organ_error *error)
+                                       const organ_json_source *text, organ_error *error)
 {
     if (read_token_lines(t, text, error) != ORGAN_OK)
         return error->status;
@@ -173,7 +173,7 @@ static organ_status read_vocabulary_of(organ_tokenizer *t, const tiktoken_class 
     return organ_tokenizer_ranked_end(t, text->label, 0, count, error);
 }
 
-organ_status organ_tokenizer_from_tiktoken(const organ_model *model, organ_tokenizer *t, const organ_json_text *text,
+organ_status organ_tokenizer_from_tiktoken(const organ_model *model, organ_tokenizer *t, const organ_json_source *text,
                                            organ_error *error)
 {
     json_t *config = NULL;

@@ -23,7 +23,7 @@ static const struct source {
 static organ_status read_beside(const organ_model *model, organ_tokenizer *t, organ_error *error)
 {
     for (size_t k = 0; k < sizeof sources / sizeof *sources; k++) {
-        organ_json_text text = {.label = sources[k].name};
+        organ_json_source text = {.label = sources[k].name};
         char *bytes = NULL;
         if (organ_model_load(model, text.label, FILE_LIMIT, &bytes, &text.length, error) != ORGAN_OK)
             return error->status;

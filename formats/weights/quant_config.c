@@ -207,7 +207,7 @@ static scope load_config_file(organ_quant_config *config, const organ_model *mod
                               organ_error *error)
 {
     char *bytes = NULL;
-    organ_json_text text = {.label = name};
+    organ_json_source text = {.label = name};
     json_decref(config->root);
     config->root = NULL;
     config->file = name;

@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: MIT
  * organ topology. */
 #include "orchestrator/cli/verb_parts.h"
-#include "orchestrator/surgery/output/machine_plan.h"
+#include "orchestrator/surgery/plan/machine_plan.h"
 
 typedef struct topology_call {
     organ_call call;

@@ -233,7 +233,7 @@ organ_status organ_forward_config_hf(const organ_model *model, organ_forward_con
     snprintf(label, sizeof label, "%s/config.json", model->directory);
     json_t *root = NULL;
     organ_hf_config_tidy(bytes, length);
-    const organ_json_text text = {label, bytes, length};
+    const organ_json_source text = {label, bytes, length};
     if (organ_json_parse(&text, (organ_json_span){0, length}, NULL, &root, error) == ORGAN_OK)
         read_hf_root(label, root, model->config.architecture, config, error);
     json_decref(root);

@@ -45,7 +45,7 @@ static bool has_page(const char *schema)
 }
 
 /* Walks the members of the object and parses none but "schema". */
-static bool read_members(const organ_json_text *text, bool *page)
+static bool read_members(const organ_json_source *text, bool *page)
 {
     organ_error error = {0};
     organ_json_walk walk;
@@ -68,7 +68,7 @@ static bool read_result(const organ_job_store *store, const char *id, uint64_t s
     size_t got = 0;
     for (ssize_t more = 1; bytes && more > 0 && got<size; got += more> 0 ? (size_t)more : 0)
         more = pread(fd, bytes + got, (size_t)size - got, (off_t)got);
-    const bool whole = got > 0 && got == size && read_members(&(organ_json_text){"result.json", bytes, got}, page);
+    const bool whole = got > 0 && got == size && read_members(&(organ_json_source){"result.json", bytes, got}, page);
     free(bytes);
     organ_job_close(fd);
     return whole;

@@ -7,7 +7,7 @@
 
 #include "kernels/kernels.h"
 #include "orchestrator/forward/forward.h"
-#include "orchestrator/surgery/output/targets.h"
+#include "orchestrator/surgery/inputs/inputs.h"
 
 typedef struct organ_pooled_tensors organ_pooled_tensors;
 

@@ -6,8 +6,8 @@
 #include "orchestrator/report/text/members.h"
 #include "orchestrator/stream/transfer.h"
 #include "orchestrator/surgery/along_text/job.h"
-#include "orchestrator/surgery/output/interface.h"
-#include "orchestrator/surgery/output/text_input.h"
+#include "orchestrator/surgery/interface/interface.h"
+#include "orchestrator/surgery/inputs/inputs.h"
 
 #include <errno.h>
 #include <stdio.h>

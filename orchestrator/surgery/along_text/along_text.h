@@ -15,7 +15,7 @@
 #include "orchestrator/surgery/along_text/calibration.h"
 #include "orchestrator/surgery/along_text/states.h"
 #include "orchestrator/surgery/plan/plan.h"
-#include "orchestrator/surgery/output/targets.h"
+#include "orchestrator/surgery/inputs/inputs.h"
 #include "orchestrator/surgery/along_text/calibration_text.h"
 
 #include <jansson.h>

@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: MIT
  * The parts of the text between the windows of the walk. */
 #include "orchestrator/surgery/along_text/job.h"
-#include "orchestrator/surgery/output/text_input.h"
+#include "orchestrator/surgery/inputs/inputs.h"
 
 #include <errno.h>
 #include <stdlib.h>

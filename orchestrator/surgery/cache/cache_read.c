@@ -40,7 +40,7 @@ bool organ_cache_differs(const json_t *head, const json_t *identity, organ_cache
 /* The object in the file; NULL with ORGAN_OK if there is no file. */
 static organ_status cache_parse(const organ_cache *cache, json_t **object, organ_error *error)
 {
-    organ_json_text text = {.label = cache->path};
+    organ_json_source text = {.label = cache->path};
     const size_t limit = cache->unbounded ? SIZE_MAX : ORGAN_CACHE_LIMIT;
     char *bytes = NULL;
     if (access(cache->path, F_OK) != 0 ||

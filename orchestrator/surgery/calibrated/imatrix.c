@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: MIT
  * An importance matrix in place of a text: every target finds its entry before anything is written. */
 #include "orchestrator/surgery/calibrated/job.h"
-#include "orchestrator/surgery/output/importance.h"
+#include "orchestrator/surgery/inputs/inputs.h"
 
 #include <stdlib.h>
 #include <string.h>

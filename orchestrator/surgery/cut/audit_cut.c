@@ -10,8 +10,7 @@
 #include "orchestrator/report/text/members.h"
 #include "orchestrator/stream/share.h"
 #include "orchestrator/surgery/cut/audit_job.h"
-#include "orchestrator/surgery/output/report_end.h"
-#include "orchestrator/surgery/facts/tally.h"
+#include "orchestrator/surgery/facts/facts.h"
 
 #include <inttypes.h>
 #include <math.h>

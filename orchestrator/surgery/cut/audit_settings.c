@@ -2,7 +2,7 @@
 #include "formats/base/json_text.h"
 #include "formats/base/json_dump.h"
 #include "orchestrator/surgery/cut/audit_job.h"
-#include "orchestrator/surgery/output/leftovers.h"
+#include "orchestrator/surgery/output/output.h"
 
 #include <stdlib.h>
 #include <string.h>
@@ -35,7 +35,7 @@ static json_t *parse_tidied(char *bytes, size_t length, const char *label, organ
 {
     json_t *root = NULL;
     organ_hf_config_tidy(bytes, length);
-    const organ_json_text text = {label, bytes, length};
+    const organ_json_source text = {label, bytes, length};
     organ_json_parse_object(&text, &root, error);
     return root;
 }

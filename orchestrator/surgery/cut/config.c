@@ -215,7 +215,7 @@ organ_status organ_cut_edit_config(void *context, organ_json_edit *config, organ
         return organ_fail_memory(error, config->label);
     memcpy(bytes, config->bytes, config->length + 1);
     organ_hf_config_tidy(bytes, config->length);
-    const organ_json_text text = {config->label, bytes, config->length};
+    const organ_json_source text = {config->label, bytes, config->length};
     organ_json_parse_object(&text, &root, error);
     for (size_t k = 0; k < COUNT_OF(parts_of_config) && !error->status; k++) {
         const char *const inside = parts_of_config[k];

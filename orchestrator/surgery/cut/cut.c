@@ -5,8 +5,8 @@
 #include "orchestrator/machine/enough_memory.h"
 #include "orchestrator/report/text/members.h"
 #include "orchestrator/surgery/output/layout.h"
-#include "orchestrator/surgery/output/plain_only.h"
-#include "orchestrator/surgery/facts/tally.h"
+#include "orchestrator/surgery/inputs/inputs.h"
+#include "orchestrator/surgery/facts/facts.h"
 
 #include <inttypes.h>
 #include <stdio.h>

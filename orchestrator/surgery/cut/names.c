@@ -171,7 +171,7 @@ organ_status organ_cut_check_beside(const organ_cut_run *run, organ_error *error
         bool changed = false;
         if (organ_model_load(run->model, names[k], ORGAN_CONFIG_LIMIT, &bytes, &length, error) || !bytes)
             continue;
-        const organ_json_text text = {names[k], bytes, length};
+        const organ_json_source text = {names[k], bytes, length};
         if (organ_json_parse_object(&text, &root, error) == ORGAN_OK)
             json_decref(organ_cut_renamed(run, names[k], root, &changed, error));
         if (changed)

@@ -3,8 +3,7 @@
 #include "orchestrator/surgery/cut/cut_job.h"
 
 #include "formats/base/paged_rows.h"
-#include "orchestrator/surgery/output/plain_only.h"
-#include "orchestrator/surgery/output/targets.h"
+#include "orchestrator/surgery/inputs/inputs.h"
 
 #include <inttypes.h>
 #include <stdlib.h>

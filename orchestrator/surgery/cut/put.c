@@ -4,7 +4,7 @@
 
 #include "orchestrator/machine/extent.h"
 #include "orchestrator/stream/widen.h"
-#include "orchestrator/surgery/output/plain_only.h"
+#include "orchestrator/surgery/inputs/inputs.h"
 
 #include <math.h>
 #include <stdlib.h>

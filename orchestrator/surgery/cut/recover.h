@@ -5,7 +5,7 @@
 
 #include "formats/weights/weights.h"
 #include "orchestrator/surgery/cut/cut_job.h"
-#include "orchestrator/surgery/output/problems.h"
+#include "orchestrator/surgery/facts/facts.h"
 
 typedef struct organ_cut_recovery {
     const organ_model *donor, *copy;

@@ -4,7 +4,7 @@
 #include "formats/base/memory_watch.h"
 #include "orchestrator/machine/enough_memory.h"
 #include "orchestrator/report/text/members.h"
-#include "orchestrator/surgery/output/targets.h"
+#include "orchestrator/surgery/inputs/inputs.h"
 
 #include <stdlib.h>
 #include <string.h>

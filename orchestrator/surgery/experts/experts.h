@@ -7,7 +7,7 @@
 #define ORGAN_EXPERTS_H
 
 #include "orchestrator/surgery/trial/evaluate_options.h"
-#include "orchestrator/surgery/output/write_options.h"
+#include "orchestrator/surgery/interface/write_options.h"
 #include "orchestrator/surgery/along_text/calibration_text.h"
 
 ORGAN_API_BEGIN

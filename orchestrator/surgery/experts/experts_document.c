@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: MIT */
 #include "orchestrator/report/text/members.h"
 #include "orchestrator/surgery/experts/experts_job.h"
-#include "orchestrator/surgery/facts/tally.h"
+#include "orchestrator/surgery/facts/facts.h"
 
 json_t *organ_experts_parameters(void *context)
 {

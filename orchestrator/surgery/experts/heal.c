@@ -8,7 +8,7 @@
 #include "orchestrator/surgery/algebra/algebra.h"
 #include "orchestrator/surgery/cache/cache.h"
 #include "orchestrator/surgery/experts/heal_job.h"
-#include "orchestrator/surgery/output/plain_only.h"
+#include "orchestrator/surgery/inputs/inputs.h"
 
 #include <stdlib.h>
 #include <string.h>

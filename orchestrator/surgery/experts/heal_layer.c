@@ -4,7 +4,7 @@
 #include "orchestrator/ranks/ranks.h"
 #include "orchestrator/surgery/algebra/algebra.h"
 #include "orchestrator/surgery/experts/heal_job.h"
-#include "orchestrator/surgery/output/plain_only.h"
+#include "orchestrator/surgery/inputs/inputs.h"
 
 #include <stdio.h>
 #include <stdlib.h>

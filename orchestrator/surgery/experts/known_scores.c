@@ -6,7 +6,7 @@
 #include "orchestrator/ranks/ranks.h"
 #include "orchestrator/report/text/members.h"
 #include "orchestrator/surgery/experts/experts_job.h"
-#include "orchestrator/surgery/facts/experiment.h"
+#include "orchestrator/surgery/facts/facts.h"
 
 #include <stdio.h>
 #include <stdlib.h>

@@ -8,7 +8,7 @@
 #include "orchestrator/report/text/members.h"
 #include "orchestrator/surgery/algebra/algebra.h"
 #include "orchestrator/surgery/experts/measure_job.h"
-#include "orchestrator/surgery/facts/experiment.h"
+#include "orchestrator/surgery/facts/facts.h"
 
 #include <errno.h>
 #include <stdio.h>

@@ -4,9 +4,8 @@
 #include "formats/base/paged_rows.h"
 #include "orchestrator/machine/stopwatch.h"
 #include "orchestrator/report/text/members.h"
-#include "orchestrator/surgery/output/output_reports.h"
-#include "orchestrator/surgery/output/report_end.h"
-#include "orchestrator/surgery/facts/tally.h"
+#include "orchestrator/surgery/output/output.h"
+#include "orchestrator/surgery/facts/facts.h"
 
 #include <fnmatch.h>
 #include <math.h>

@@ -4,7 +4,7 @@
 #ifndef ORGAN_AUTOPSY_H
 #define ORGAN_AUTOPSY_H
 
-#include "orchestrator/surgery/output/interface.h"
+#include "orchestrator/surgery/interface/interface.h"
 
 ORGAN_API_BEGIN
 

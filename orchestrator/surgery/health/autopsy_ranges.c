@@ -310,7 +310,7 @@ organ_status organ_ranges_read(const char *path, organ_ranges *ranges, organ_err
     json_t *document = NULL;
     *ranges = organ_ranges_default();
     if (organ_input_load(path, path, MOST_BYTES, &text, &length, error) == ORGAN_OK) {
-        const organ_json_text all = {path, text, length};
+        const organ_json_source all = {path, text, length};
         if (organ_json_parse(&all, (organ_json_span){0, length}, NULL, &document, error) == ORGAN_OK)
             apply_document(path, document, ranges, error);
     }

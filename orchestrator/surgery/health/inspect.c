@@ -8,9 +8,8 @@
 #include "orchestrator/surgery/health/inspect_lists.h"
 #include "orchestrator/surgery/health/inspect_parts.h"
 #include "orchestrator/surgery/health/inspect_weights.h"
-#include "orchestrator/surgery/facts/by_layer.h"
-#include "orchestrator/surgery/facts/tally.h"
-#include "orchestrator/surgery/output/targets.h"
+#include "orchestrator/surgery/facts/facts.h"
+#include "orchestrator/surgery/inputs/inputs.h"
 
 #include <math.h>
 #include <stdarg.h>

@@ -3,7 +3,7 @@
 
 #include "formats/base/memory_watch.h"
 #include "formats/base/name_table.h"
-#include "orchestrator/surgery/facts/tally.h"
+#include "orchestrator/surgery/facts/facts.h"
 
 #include <stdlib.h>
 #include <string.h>

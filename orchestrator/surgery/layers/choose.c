@@ -8,7 +8,7 @@
 #include "orchestrator/ranks/ranks.h"
 #include "orchestrator/report/text/members.h"
 #include "orchestrator/surgery/cache/cache.h"
-#include "orchestrator/surgery/facts/experiment.h"
+#include "orchestrator/surgery/facts/facts.h"
 
 #include <errno.h>
 #include <stdlib.h>

@@ -11,7 +11,7 @@
 #include "orchestrator/surgery/algebra/algebra.h"
 #include "orchestrator/surgery/cache/cache.h"
 #include "orchestrator/surgery/layers/heal_job.h"
-#include "orchestrator/surgery/output/plain_only.h"
+#include "orchestrator/surgery/inputs/inputs.h"
 
 #include <stdlib.h>
 #include <string.h>

@@ -7,7 +7,7 @@
 #include "orchestrator/report/text/members.h"
 #include "orchestrator/stream/copy_tree.h"
 #include "orchestrator/stream/widen.h"
-#include "orchestrator/surgery/output/output_reports.h"
+#include "orchestrator/surgery/output/output.h"
 
 #include <inttypes.h>
 #include <math.h>

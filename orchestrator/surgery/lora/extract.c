@@ -4,9 +4,8 @@
 #include "formats/base/paged_rows.h"
 #include "orchestrator/machine/enough_memory.h"
 #include "orchestrator/report/text/members.h"
-#include "orchestrator/surgery/output/selection.h"
-#include "orchestrator/surgery/output/targets.h"
-#include "orchestrator/surgery/output/report_end.h"
+#include "orchestrator/surgery/inputs/inputs.h"
+#include "orchestrator/surgery/facts/facts.h"
 
 #include <stddef.h>
 #include <stdlib.h>

@@ -3,8 +3,8 @@
 
 #include "formats/base/paged_rows.h"
 #include "orchestrator/report/text/members.h"
-#include "orchestrator/surgery/output/matrices.h"
-#include "orchestrator/surgery/facts/tally.h"
+#include "orchestrator/surgery/inputs/inputs.h"
+#include "orchestrator/surgery/facts/facts.h"
 
 #include <math.h>
 #include <string.h>

@@ -5,7 +5,7 @@
 #include "formats/base/memory_watch.h"
 #include "formats/base/paged_rows.h"
 #include "orchestrator/surgery/lora/factors.h"
-#include "orchestrator/surgery/output/globs.h"
+#include "orchestrator/surgery/inputs/inputs.h"
 
 #include <stdio.h>
 #include <stdlib.h>

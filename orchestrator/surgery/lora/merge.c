@@ -7,8 +7,7 @@
 #include "orchestrator/report/text/members.h"
 #include "orchestrator/surgery/cache/cache.h"
 #include "orchestrator/surgery/lora/adapter_write.h"
-#include "orchestrator/surgery/output/selection.h"
-#include "orchestrator/surgery/output/targets.h"
+#include "orchestrator/surgery/inputs/inputs.h"
 #include "orchestrator/surgery/precision/plain_config.h"
 #include "orchestrator/surgery/write/write.h"
 

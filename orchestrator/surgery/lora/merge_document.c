@@ -2,8 +2,8 @@
 #include "orchestrator/surgery/lora/merge_job.h"
 
 #include "orchestrator/report/text/members.h"
-#include "orchestrator/surgery/output/matrices.h"
-#include "orchestrator/surgery/facts/tally.h"
+#include "orchestrator/surgery/inputs/inputs.h"
+#include "orchestrator/surgery/facts/facts.h"
 
 #include <math.h>
 #include <string.h>

@@ -2,8 +2,7 @@
 #include "orchestrator/surgery/lora/resize.h"
 
 #include "orchestrator/surgery/lora/rewrite.h"
-#include "orchestrator/surgery/facts/tally.h"
-#include "orchestrator/surgery/output/report_end.h"
+#include "orchestrator/surgery/facts/facts.h"
 
 #include <math.h>
 #include <stdlib.h>

@@ -6,7 +6,7 @@
 #include "formats/base/paged_rows.h"
 #include "orchestrator/stream/widen.h"
 #include "orchestrator/surgery/algebra/low_rank.h"
-#include "orchestrator/surgery/facts/tally.h"
+#include "orchestrator/surgery/facts/facts.h"
 
 #include <math.h>
 #include <stdatomic.h>

@@ -7,7 +7,7 @@
 #include "orchestrator/stream/pass.h"
 #include "orchestrator/stream/progress.h"
 #include "orchestrator/surgery/lora/adapter_write.h"
-#include "orchestrator/surgery/output/output_reports.h"
+#include "orchestrator/surgery/output/output.h"
 #include "orchestrator/surgery/lora/factors.h"
 
 /* One pair that is kept. */

@@ -5,8 +5,7 @@
 #include "orchestrator/report/text/members.h"
 #include "orchestrator/surgery/lora/check.h"
 #include "orchestrator/surgery/lora/rewrite.h"
-#include "orchestrator/surgery/facts/tally.h"
-#include "orchestrator/surgery/output/report_end.h"
+#include "orchestrator/surgery/facts/facts.h"
 
 #include <math.h>
 #include <stdlib.h>

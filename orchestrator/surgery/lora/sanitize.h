@@ -3,7 +3,7 @@
 #ifndef ORGAN_LORA_SANITIZE_H
 #define ORGAN_LORA_SANITIZE_H
 
-#include "orchestrator/surgery/output/interface.h"
+#include "orchestrator/surgery/interface/interface.h"
 
 ORGAN_API_BEGIN
 

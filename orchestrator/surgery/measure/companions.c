@@ -4,7 +4,7 @@
 #include "formats/base/file_calls.h"
 #include "formats/base/path.h"
 #include "formats/base/text_buffer.h"
-#include "orchestrator/surgery/output/resharding.h"
+#include "orchestrator/surgery/output/layout.h"
 
 #include <errno.h>
 #include <fcntl.h>

@@ -6,8 +6,8 @@
 #include "orchestrator/machine/extent.h"
 #include "orchestrator/report/text/members.h"
 #include "orchestrator/surgery/measure/z_subjects.h"
-#include "orchestrator/surgery/output/matrices.h"
-#include "orchestrator/surgery/facts/tally.h"
+#include "orchestrator/surgery/inputs/inputs.h"
+#include "orchestrator/surgery/facts/facts.h"
 
 #include <math.h>
 #include <stdlib.h>

@@ -4,7 +4,7 @@
 #define ORGAN_MEASURE_DOCUMENT_H
 
 #include "orchestrator/surgery/measure/z_measure.h"
-#include "orchestrator/surgery/output/interface.h"
+#include "orchestrator/surgery/interface/interface.h"
 
 ORGAN_API_BEGIN
 

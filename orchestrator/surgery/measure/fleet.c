@@ -16,9 +16,8 @@
 #include "orchestrator/surgery/measure/fleet_state.h"
 #include "orchestrator/surgery/measure/z_subjects.h"
 #include "orchestrator/surgery/organs/organs.h"
-#include "orchestrator/surgery/output/report_end.h"
+#include "orchestrator/surgery/facts/facts.h"
 #include "orchestrator/surgery/output/output.h"
-#include "orchestrator/surgery/facts/tally.h"
 
 #include <errno.h>
 #include <fcntl.h>

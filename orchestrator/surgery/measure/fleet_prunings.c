@@ -3,8 +3,7 @@
 
 #include "formats/base/memory_watch.h"
 #include "orchestrator/report/text/members.h"
-#include "orchestrator/surgery/facts/errata.h"
-#include "orchestrator/surgery/facts/experiment.h"
+#include "orchestrator/surgery/facts/facts.h"
 
 #include <errno.h>
 

@@ -9,10 +9,9 @@
 #include "orchestrator/surgery/measure/shards.h"
 #include "orchestrator/surgery/measure/stream.h"
 #include "orchestrator/surgery/measure/z_subjects.h"
-#include "orchestrator/surgery/output/output_reports.h"
-#include "orchestrator/surgery/output/selection.h"
-#include "orchestrator/surgery/facts/tally.h"
-#include "orchestrator/surgery/output/report_end.h"
+#include "orchestrator/surgery/output/output.h"
+#include "orchestrator/surgery/inputs/inputs.h"
+#include "orchestrator/surgery/facts/facts.h"
 
 #include <math.h>
 #include <stdio.h>

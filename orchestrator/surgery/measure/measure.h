@@ -8,7 +8,7 @@
 #define ORGAN_MEASURE_H
 
 #include "orchestrator/surgery/measure/document.h"
-#include "orchestrator/surgery/output/interface.h"
+#include "orchestrator/surgery/interface/interface.h"
 
 ORGAN_API_BEGIN
 

@@ -12,7 +12,7 @@
 #include "orchestrator/surgery/measure/shard_list.h"
 #include "orchestrator/surgery/measure/stream.h"
 #include "orchestrator/surgery/measure/z_subjects.h"
-#include "orchestrator/surgery/facts/tally.h"
+#include "orchestrator/surgery/facts/facts.h"
 
 #include <errno.h>
 #include <fcntl.h>

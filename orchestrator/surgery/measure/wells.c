@@ -5,7 +5,7 @@
 
 #include "formats/base/memory_watch.h"
 #include "orchestrator/surgery/measure/z_subjects.h"
-#include "orchestrator/surgery/facts/tally.h"
+#include "orchestrator/surgery/facts/facts.h"
 
 #include <math.h>
 #include <stdlib.h>

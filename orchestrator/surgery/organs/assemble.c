@@ -2,8 +2,7 @@
 #include "orchestrator/surgery/organs/assemble.h"
 
 #include "orchestrator/surgery/write/write.h"
-#include "orchestrator/surgery/facts/tally.h"
-#include "orchestrator/surgery/output/report_end.h"
+#include "orchestrator/surgery/facts/facts.h"
 
 #include <stdlib.h>
 #include <string.h>

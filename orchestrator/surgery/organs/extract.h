@@ -3,7 +3,7 @@
 #ifndef ORGAN_EXTRACT_H
 #define ORGAN_EXTRACT_H
 
-#include "orchestrator/surgery/output/write_options.h"
+#include "orchestrator/surgery/interface/write_options.h"
 
 ORGAN_API_BEGIN
 

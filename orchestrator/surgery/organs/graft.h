@@ -4,7 +4,7 @@
 #define ORGAN_GRAFT_H
 
 #include "orchestrator/surgery/trial/evaluate_options.h"
-#include "orchestrator/surgery/output/write_options.h"
+#include "orchestrator/surgery/interface/write_options.h"
 
 ORGAN_API_BEGIN
 

@@ -6,7 +6,7 @@
 
 #include "orchestrator/surgery/organs/graft.h"
 #include "orchestrator/surgery/write/write.h"
-#include "orchestrator/surgery/output/selection.h"
+#include "orchestrator/surgery/inputs/inputs.h"
 
 /* A layer of the source and the layer of the target that it becomes (all of it, or some of its tensors). */
 typedef struct organ_layer_pair {

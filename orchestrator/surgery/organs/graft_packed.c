@@ -3,7 +3,7 @@
 #include "orchestrator/surgery/organs/graft_job.h"
 
 #include "formats/weights/weights.h"
-#include "orchestrator/surgery/output/plain_only.h"
+#include "orchestrator/surgery/inputs/inputs.h"
 
 #include <string.h>
 

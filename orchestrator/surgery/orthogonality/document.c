@@ -6,8 +6,8 @@
 #include "orchestrator/surgery/orthogonality/chance.h"
 #include "orchestrator/surgery/orthogonality/job.h"
 #include "orchestrator/surgery/orthogonality/orthogonality.h"
-#include "orchestrator/surgery/output/matrices.h"
-#include "orchestrator/surgery/facts/tally.h"
+#include "orchestrator/surgery/inputs/inputs.h"
+#include "orchestrator/surgery/facts/facts.h"
 
 #include <math.h>
 #include <stdio.h>

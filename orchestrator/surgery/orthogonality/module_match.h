@@ -4,7 +4,7 @@
 #define ORGAN_MODULE_MATCH_H
 
 #include "formats/weights/weights.h"
-#include "orchestrator/surgery/output/globs.h"
+#include "orchestrator/surgery/inputs/inputs.h"
 
 /* A module, and the shape that its weight must have in every model. */
 typedef struct organ_module_place {

@@ -3,8 +3,8 @@
 #include "orchestrator/surgery/orthogonality/noise_pairs_job.h"
 
 #include "formats/base/path.h"
-#include "orchestrator/surgery/output/output_reports.h"
-#include "orchestrator/surgery/output/report_end.h"
+#include "orchestrator/surgery/output/output.h"
+#include "orchestrator/surgery/facts/facts.h"
 
 #include <math.h>
 #include <stdio.h>

@@ -5,7 +5,7 @@
 #ifndef ORGAN_NOISE_PAIRS_H
 #define ORGAN_NOISE_PAIRS_H
 
-#include "orchestrator/surgery/output/interface.h"
+#include "orchestrator/surgery/interface/interface.h"
 
 ORGAN_API_BEGIN
 

@@ -5,8 +5,8 @@
 #include "orchestrator/report/text/members.h"
 #include "orchestrator/surgery/orthogonality/noise_pairs.h"
 #include "orchestrator/surgery/orthogonality/noise_pairs_job.h"
-#include "orchestrator/surgery/output/matrices.h"
-#include "orchestrator/surgery/facts/tally.h"
+#include "orchestrator/surgery/inputs/inputs.h"
+#include "orchestrator/surgery/facts/facts.h"
 
 #include <math.h>
 #include <stdio.h>

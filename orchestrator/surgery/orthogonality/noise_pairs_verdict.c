@@ -3,7 +3,7 @@
 #include "orchestrator/surgery/orthogonality/noise_pairs_job.h"
 
 #include "orchestrator/report/text/members.h"
-#include "orchestrator/surgery/facts/tally.h"
+#include "orchestrator/surgery/facts/facts.h"
 
 #include <math.h>
 #include <stdio.h>

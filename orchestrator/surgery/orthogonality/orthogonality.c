@@ -4,8 +4,8 @@
 
 #include "orchestrator/report/text/document.h"
 #include "orchestrator/report/view/views.h"
-#include "orchestrator/surgery/output/output_reports.h"
-#include "orchestrator/surgery/output/report_end.h"
+#include "orchestrator/surgery/output/output.h"
+#include "orchestrator/surgery/facts/facts.h"
 
 #include <math.h>
 #include <stdio.h>

@@ -6,7 +6,7 @@
 #ifndef ORGAN_ORTHOGONALITY_H
 #define ORGAN_ORTHOGONALITY_H
 
-#include "orchestrator/surgery/output/interface.h"
+#include "orchestrator/surgery/interface/interface.h"
 
 ORGAN_API_BEGIN
 

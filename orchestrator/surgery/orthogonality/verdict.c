@@ -3,7 +3,7 @@
 #include "orchestrator/surgery/orthogonality/chance.h"
 #include "orchestrator/report/text/members.h"
 #include "orchestrator/surgery/orthogonality/job.h"
-#include "orchestrator/surgery/facts/tally.h"
+#include "orchestrator/surgery/facts/facts.h"
 
 #include <math.h>
 #include <stdio.h>

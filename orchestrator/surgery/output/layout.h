@@ -7,7 +7,7 @@
 #include "formats/base/arena.h"
 #include "formats/model/organ_directory.h"
 #include "orchestrator/stream/copy_tree.h"
-#include "orchestrator/surgery/facts/by_layer.h"
+#include "orchestrator/surgery/facts/facts.h"
 #include "orchestrator/surgery/output/resharding.h"
 
 #include <jansson.h>

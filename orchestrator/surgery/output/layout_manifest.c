@@ -4,7 +4,7 @@
 #include "orchestrator/report/text/document.h"
 #include "orchestrator/report/text/members.h"
 #include "orchestrator/surgery/output/file_record.h"
-#include "orchestrator/surgery/facts/tally.h"
+#include "orchestrator/surgery/facts/facts.h"
 #include "orchestrator/version.h"
 
 #include <stdio.h>

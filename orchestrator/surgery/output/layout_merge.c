@@ -71,7 +71,7 @@ static void put_metadata(FILE *out, const organ_layout *layout)
     const organ_filler *const header = layout->file_count ? layout->files[0].fillers : NULL;
     if (!header || header->bytes < 8)
         return;
-    const organ_json_text text = {.label = "", .bytes = (const char *)header->data + 8, .length = header->bytes - 8};
+    const organ_json_source text = {.label = "", .bytes = (const char *)header->data + 8, .length = header->bytes - 8};
     const organ_json_span span = organ_json_member(&text, (organ_json_span){0, text.length}, "__metadata__");
     if (span.end > span.begin)
         fprintf(out, "\"__metadata__\":%.*s", (int)(span.end - span.begin), text.bytes + span.begin);

@@ -1,17 +1,19 @@
 /* SPDX-License-Identifier: MIT
- * Room surgery/output: the layer below surgery/write, and functions that several verbs share. Choice of tensors:
- * targets.h, selection.h, plain_only.h, cuts.h. Files of an output: layout.h, resharding.h, run_journal.h (its
- * journal), output_reports.h (its reports). report_end.h ends verbs that return a document only; interface.h has the
- * types of all.
- *
- * This header: an output that is a directory or one file. It is written under a hidden name and renamed to its own name
- * when it is complete. */
+ * Room surgery/output: the layer below surgery/write, for every output and for directories of reports. This header:
+ * an output that is a directory or one file, which is written under a hidden name and renamed to its own name when it
+ * is complete; its reports; and by its headers the stretches of large tensors (cuts.h), the journal (run_journal.h),
+ * the record of written files (file_record.h) and obsolete settings of a config.json (leftovers.h). layout.h: the
+ * files of an output and the tensors in them.
+ */
 #ifndef ORGAN_OUTPUT_H
 #define ORGAN_OUTPUT_H
 
 #include "formats/model/model.h"
 #include "orchestrator/stream/pass.h"
 #include "orchestrator/stream/publish.h"
+#include "orchestrator/surgery/output/cuts.h"
+#include "orchestrator/surgery/output/file_record.h"
+#include "orchestrator/surgery/output/leftovers.h"
 #include "orchestrator/surgery/output/run_journal.h"
 
 #include <jansson.h>
@@ -108,5 +110,51 @@ double organ_output_seconds(const organ_output *output, const organ_engine *engi
 /* The same for the whole run of an operation that makes one model from another, with "model", "threads", "cpu_isa" and
  * "single_file". NULL without memory. */
 json_t *organ_output_run_on(const organ_output *output, uint64_t bytes, const char *model, const organ_engine *engine);
+
+/* ---- reports ---- */
+
+/* Markdown and page are those of the report's view; the page has the name of the Markdown file, ending in ".html". */
+typedef struct organ_report_files {
+    const char *json,
+        *markdown;     /* "purify.json", "PURIFY_REPORT.md"; next to X.gguf: "X.purify.json", "X.PURIFY_REPORT.md" */
+    const char *lines; /* "prune.jsonl", which the caller writes to organ_output_report_path; NULL: there is none */
+} organ_report_files;
+
+/* Returns the path of the report `name` of the output `path`, which grows in `directory`: DIRECTORY/organ/NAME, or
+ * DIRECTORY/X.NAME for X.gguf and X.safetensors if the output is a `single` file. To be freed; NULL without memory. */
+char *organ_output_report_path(const char *directory, const char *path, bool single, const char *name);
+
+/* As organ_output_check, for the reports of an output that is one file. */
+organ_status organ_output_reports_check(const organ_output *output, const organ_report_files *files,
+                                        organ_error *error);
+
+/* Writes them where the output grows; organ_output_end publishes them with it. */
+organ_status organ_output_reports_write(organ_output *output, const organ_report_files *files, const json_t *report,
+                                        organ_error *error);
+
+/* Makes a directory of reports, whole or not at all; `more` (NULL: nothing) adds files to it where it grows. Of
+ * `output` path, force and ranks are set: the first rank makes it, when all have come so far. */
+typedef organ_status organ_more_reports(const organ_output *output, const json_t *report, organ_error *error);
+organ_status organ_reports_make(organ_output *output, const organ_report_files *files, organ_more_reports *more,
+                                const json_t *report, organ_error *error);
+
+/* A directory that may be there and have other files. NULL for a path: none, and nothing is done. Only the first of the
+ * ranks does it. */
+typedef struct organ_report_folder {
+    const char *path;
+    organ_report_files files;
+    organ_ranks *ranks;
+    bool made; /* by this run */
+} organ_report_folder;
+
+/* ORGAN_USAGE if it is that of an input or has other files under the names of the reports. */
+organ_status organ_report_folder_check(const organ_report_folder *folder, const char *const *inputs, size_t count,
+                                       organ_error *error);
+/* Makes it before the work begins. */
+organ_status organ_report_folder_make(organ_report_folder *folder, organ_error *error);
+/* When all ranks have come so far. */
+organ_status organ_report_folder_write(const organ_report_folder *folder, const json_t *report, organ_error *error);
+/* After an error: nothing is left of reports that are not whole, nor of a directory that was made for them. */
+void organ_report_folder_abandon(const organ_report_folder *folder);
 
 #endif

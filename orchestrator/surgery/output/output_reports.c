@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: MIT */
-#include "orchestrator/surgery/output/output_reports.h"
+#include "orchestrator/surgery/output/output.h"
 
 #include "formats/base/path.h"
 #include "formats/base/text_buffer.h"

@@ -6,7 +6,7 @@
 #include "orchestrator/report/text/members.h"
 #include "orchestrator/stream/widen.h"
 #include "orchestrator/surgery/output/layout.h"
-#include "orchestrator/surgery/output/selection.h"
+#include "orchestrator/surgery/inputs/inputs.h"
 #include "orchestrator/surgery/precision/plain_config.h"
 
 #include <stdlib.h>

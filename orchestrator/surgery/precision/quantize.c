@@ -5,7 +5,7 @@
 #include "formats/base/paged_rows.h"
 #include "orchestrator/report/text/members.h"
 #include "orchestrator/surgery/allocate/allocate.h"
-#include "orchestrator/surgery/output/plain_only.h"
+#include "orchestrator/surgery/inputs/inputs.h"
 
 #include <stdio.h>
 #include <stdlib.h>

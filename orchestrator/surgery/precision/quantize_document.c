@@ -2,9 +2,8 @@
  * The report of quantize. The condition of a member names the outputs that have it: job->writer is set for GGUF only,
  * `pruning` and `widths` for safetensors only. */
 #include "orchestrator/report/text/members.h"
-#include "orchestrator/surgery/output/importance.h"
-#include "orchestrator/surgery/output/matrices.h"
-#include "orchestrator/surgery/facts/tally.h"
+#include "orchestrator/surgery/inputs/inputs.h"
+#include "orchestrator/surgery/facts/facts.h"
 #include "orchestrator/surgery/precision/quantize_job.h"
 
 #include <math.h>

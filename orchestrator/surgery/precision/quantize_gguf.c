@@ -5,7 +5,7 @@
 
 #include "formats/base/path.h"
 #include "orchestrator/report/text/members.h"
-#include "orchestrator/surgery/output/importance.h"
+#include "orchestrator/surgery/inputs/inputs.h"
 #include "orchestrator/surgery/output/layout.h"
 
 #include <math.h>

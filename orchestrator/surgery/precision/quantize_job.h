@@ -17,7 +17,7 @@
 #include "formats/imatrix/imatrix.h"
 #include "formats/weights/weights.h"
 #include "orchestrator/surgery/along_text/along_text.h"
-#include "orchestrator/surgery/output/targets.h"
+#include "orchestrator/surgery/inputs/inputs.h"
 #include "orchestrator/surgery/precision/encoding.h"
 #include "orchestrator/surgery/precision/gptq.h"
 #include "orchestrator/surgery/precision/quantize.h"

@@ -5,7 +5,7 @@
 #include "orchestrator/report/text/members.h"
 #include "orchestrator/surgery/algebra/algebra.h"
 #include "orchestrator/surgery/cache/cache.h"
-#include "orchestrator/surgery/facts/experiment.h"
+#include "orchestrator/surgery/facts/facts.h"
 #include "orchestrator/surgery/output/output.h"
 #include "orchestrator/surgery/precision/quantize_widths.h"
 

@@ -2,7 +2,7 @@
  * Mixed widths in the parameters and in the report. */
 #include "formats/base/path.h"
 #include "orchestrator/report/text/members.h"
-#include "orchestrator/surgery/facts/experiment.h"
+#include "orchestrator/surgery/facts/facts.h"
 #include "orchestrator/surgery/precision/quantize_widths.h"
 
 #include <math.h>

@@ -6,7 +6,7 @@
 
 #include "orchestrator/ranks/ranks.h"
 #include "orchestrator/stream/band.h"
-#include "orchestrator/surgery/output/cuts.h"
+#include "orchestrator/surgery/output/output.h"
 
 typedef struct organ_compared {
     organ_cuts cuts;        /* stretches of the tensors of the first model */

@@ -3,9 +3,8 @@
 
 #include "formats/base/paged_rows.h"
 #include "orchestrator/machine/stopwatch.h"
-#include "orchestrator/surgery/output/matrices.h"
-#include "orchestrator/surgery/facts/errata.h"
-#include "orchestrator/surgery/facts/experiment.h"
+#include "orchestrator/surgery/inputs/inputs.h"
+#include "orchestrator/surgery/facts/facts.h"
 
 #include <fnmatch.h>
 #include <math.h>

@@ -4,7 +4,7 @@
 #ifndef ORGAN_PRUNE_JOB_H
 #define ORGAN_PRUNE_JOB_H
 
-#include "orchestrator/surgery/facts/tally.h"
+#include "orchestrator/surgery/facts/facts.h"
 #include "orchestrator/surgery/prune/magnitudes.h"
 #include "orchestrator/surgery/prune/method.h"
 

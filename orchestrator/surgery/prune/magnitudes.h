@@ -5,7 +5,7 @@
 
 #include "kernels/kernels.h"
 #include "orchestrator/ranks/ranks.h"
-#include "orchestrator/surgery/facts/tally.h"
+#include "orchestrator/surgery/facts/facts.h"
 
 /* Recommended limit: so many weights suffice for a figure. */
 #define ORGAN_MAGNITUDES_ENOUGH ((uint64_t)1 << 24)

@@ -5,8 +5,8 @@
 #ifndef ORGAN_PRUNE_METHOD_H
 #define ORGAN_PRUNE_METHOD_H
 
-#include "orchestrator/surgery/output/cuts.h"
-#include "orchestrator/surgery/output/targets.h"
+#include "orchestrator/surgery/output/output.h"
+#include "orchestrator/surgery/inputs/inputs.h"
 #include "orchestrator/surgery/prune/prune.h"
 #include "orchestrator/surgery/prune/tile_map.h" /* memory that the check of an output needs */
 #include "orchestrator/surgery/write/write.h"

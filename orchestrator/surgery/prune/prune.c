@@ -8,8 +8,8 @@
 #include "orchestrator/report/text/document.h"
 #include "orchestrator/stream/band_plan.h"
 #include "orchestrator/stream/model_copy.h"
-#include "orchestrator/surgery/facts/experiment.h"
-#include "orchestrator/surgery/output/output_reports.h"
+#include "orchestrator/surgery/facts/facts.h"
+#include "orchestrator/surgery/output/output.h"
 
 #include <malloc.h>
 #include <stdio.h>

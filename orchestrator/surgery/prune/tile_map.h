@@ -5,7 +5,7 @@
 #define ORGAN_TILE_MAP_H
 
 #include "orchestrator/stream/pass.h"
-#include "orchestrator/surgery/facts/tally.h"
+#include "orchestrator/surgery/facts/facts.h"
 
 /* Maps the matrix among `rows` whose percentage of killed weights differs most from the mean of all (the first of
  * several):

@@ -4,8 +4,8 @@
 #include "formats/base/paged_rows.h"
 #include "formats/base/text_buffer.h"
 #include "orchestrator/machine/shell_word.h"
-#include "orchestrator/surgery/output/matrices.h"
-#include "orchestrator/surgery/facts/tally.h"
+#include "orchestrator/surgery/inputs/inputs.h"
+#include "orchestrator/surgery/facts/facts.h"
 
 #include <stdlib.h>
 

@@ -5,7 +5,7 @@
 #define ORGAN_PURIFY_JOB_H
 
 #include "orchestrator/surgery/measure/z_measure.h"
-#include "orchestrator/surgery/output/selection.h"
+#include "orchestrator/surgery/inputs/inputs.h"
 #include "orchestrator/surgery/purify/fft.h"
 #include "orchestrator/surgery/purify/purify.h"
 #include "orchestrator/surgery/write/write.h"

@@ -4,8 +4,7 @@
 #include "formats/base/memory_watch.h"
 #include "formats/base/paged_rows.h"
 #include "orchestrator/stream/widen.h"
-#include "orchestrator/surgery/output/plain_only.h"
-#include "orchestrator/surgery/output/targets.h"
+#include "orchestrator/surgery/inputs/inputs.h"
 
 #include <errno.h>
 #include <stdlib.h>

@@ -5,7 +5,7 @@
 #define ORGAN_PURIFY_H
 
 #include "orchestrator/surgery/trial/evaluate_options.h"
-#include "orchestrator/surgery/output/write_options.h"
+#include "orchestrator/surgery/interface/write_options.h"
 
 ORGAN_API_BEGIN
 

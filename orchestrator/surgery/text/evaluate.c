@@ -3,11 +3,8 @@
 
 #include "orchestrator/ranks/ranks.h"
 #include "orchestrator/report/text/members.h"
-#include "orchestrator/surgery/facts/errata.h"
-#include "orchestrator/surgery/facts/experiment.h"
-#include "orchestrator/surgery/output/output_reports.h"
-#include "orchestrator/surgery/facts/tally.h"
-#include "orchestrator/surgery/output/report_end.h"
+#include "orchestrator/surgery/facts/facts.h"
+#include "orchestrator/surgery/output/output.h"
 #include "orchestrator/surgery/prune/audit.h"
 #include "orchestrator/surgery/text/evaluate_experiments.h"
 #include "orchestrator/surgery/trial/trial.h"

@@ -2,7 +2,7 @@
 #include "orchestrator/surgery/text/evaluate_experiments.h"
 
 #include "orchestrator/report/text/members.h"
-#include "orchestrator/surgery/facts/experiment.h"
+#include "orchestrator/surgery/facts/facts.h"
 
 #include <fnmatch.h>
 #include <stdio.h>

@@ -6,8 +6,7 @@
 #include "orchestrator/machine/stopwatch.h"
 #include "orchestrator/report/text/members.h"
 #include "orchestrator/stream/compute.h"
-#include "orchestrator/surgery/facts/tally.h"
-#include "orchestrator/surgery/output/report_end.h"
+#include "orchestrator/surgery/facts/facts.h"
 #include "orchestrator/surgery/text/speech.h"
 
 #include <math.h>

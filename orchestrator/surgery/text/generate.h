@@ -3,7 +3,7 @@
 #ifndef ORGAN_GENERATE_H
 #define ORGAN_GENERATE_H
 
-#include "orchestrator/surgery/output/interface.h"
+#include "orchestrator/surgery/interface/interface.h"
 
 ORGAN_API_BEGIN
 

@@ -2,9 +2,8 @@
 #include "orchestrator/surgery/text/tokenize.h"
 
 #include "formats/base/input_file.h"
-#include "orchestrator/surgery/facts/tally.h"
-#include "orchestrator/surgery/output/report_end.h"
-#include "orchestrator/surgery/output/text_input.h"
+#include "orchestrator/surgery/facts/facts.h"
+#include "orchestrator/surgery/inputs/inputs.h"
 
 #include <errno.h>
 #include <poll.h>

@@ -2,7 +2,7 @@
 #include "orchestrator/surgery/trial/evaluation.h"
 
 #include "orchestrator/report/text/members.h"
-#include "orchestrator/surgery/facts/tally.h"
+#include "orchestrator/surgery/facts/facts.h"
 #include "orchestrator/surgery/trial/trial.h"
 
 #include <string.h>

@@ -8,7 +8,7 @@
 
 #include "orchestrator/forward/perplexity.h"
 #include "orchestrator/stream/progress.h"
-#include "orchestrator/surgery/output/text_input.h"
+#include "orchestrator/surgery/inputs/inputs.h"
 #include "orchestrator/surgery/trial/evaluate_options.h"
 
 #include <jansson.h>

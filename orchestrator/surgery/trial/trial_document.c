@@ -2,7 +2,7 @@
 #include "orchestrator/machine/stopwatch.h"
 #include "orchestrator/report/text/members.h"
 #include "orchestrator/stream/compute.h"
-#include "orchestrator/surgery/facts/tally.h"
+#include "orchestrator/surgery/facts/facts.h"
 #include "orchestrator/surgery/trial/trial.h"
 
 #include <math.h>

@@ -120,7 +120,7 @@ static void see_key(void *context, const organ_json_key *key)
             config_look_at(r->findings, key, keys[k].check);
 }
 
-void organ_config_check(organ_findings *findings, const organ_json_text *text)
+void organ_config_check(organ_findings *findings, const organ_json_source *text)
 {
     organ_error error = {0};
     json_t *tree = NULL;

@@ -9,7 +9,7 @@
 /* Adds a finding for each member of a JSON file, at any depth, that requests code (auto_map, trust_remote_code and
  * others), and for chat templates with access to the interpreter (template.h). A small file that is not strict JSON
  * is a finding too. */
-void organ_config_check(organ_findings *findings, const organ_json_text *text);
+void organ_config_check(organ_findings *findings, const organ_json_source *text);
 
 /* The same for YAML: searches only for tags and keys that call Python. */
 void organ_yaml_check(organ_findings *findings, const char *text, size_t length);

@@ -85,7 +85,7 @@ static void check_steps(steps *s, const json_t *step)
     }
 }
 
-static void check_step_member(organ_findings *findings, const organ_json_text *text, const char *name,
+static void check_step_member(organ_findings *findings, const organ_json_source *text, const char *name,
                               organ_json_span span)
 {
     organ_error error = {0};
@@ -103,8 +103,8 @@ static void check_step_member(organ_findings *findings, const organ_json_text *t
 }
 
 /* Ids are numbered through, or arrays of them are made of holes. */
-static void check_words(organ_findings *findings, const organ_json_text *text, const char *where, organ_json_span span,
-                        uint64_t known)
+static void check_words(organ_findings *findings, const organ_json_source *text, const char *where,
+                        organ_json_span span, uint64_t known)
 {
     const organ_json_extent extent = organ_json_extent_of(text, span);
     const bool numbered = text->bytes[span.begin] == '{';
@@ -115,7 +115,7 @@ static void check_words(organ_findings *findings, const organ_json_text *text, c
                            extent.greatest, extent.members);
 }
 
-static void check_added(organ_findings *findings, const organ_json_text *text, organ_json_span span, uint64_t words)
+static void check_added(organ_findings *findings, const organ_json_source *text, organ_json_span span, uint64_t words)
 {
     organ_error error = {0};
     json_t *list = NULL, *one;
@@ -137,7 +137,7 @@ static void check_added(organ_findings *findings, const organ_json_text *text, o
 }
 
 /* Finds the members of a value if it is an object; of several members with one name, the last. */
-static void find_members(const organ_json_text *text, organ_json_span object, const char *what,
+static void find_members(const organ_json_source *text, organ_json_span object, const char *what,
                          const char *const *names, size_t count, organ_json_span *spans, organ_error *error)
 {
     organ_json_walk walk;
@@ -149,7 +149,7 @@ static void find_members(const organ_json_text *text, organ_json_span object, co
                 spans[k] = walk.value;
 }
 
-static void check_tokenizer(organ_findings *findings, const organ_json_text *text)
+static void check_tokenizer(organ_findings *findings, const organ_json_source *text)
 {
     static const char *const names[] = {"normalizer", "pre_tokenizer", "post_processor",
                                         "decoder",    "added_tokens",  "model"};
@@ -193,7 +193,7 @@ static void see_decoder(void *context, const organ_json_key *key)
                     ADDED_MOST);
 }
 
-void organ_growth_check(organ_findings *findings, const char *name, const organ_json_text *text)
+void organ_growth_check(organ_findings *findings, const char *name, const organ_json_source *text)
 {
     if (strcasecmp(name, "tokenizer.json") == 0)
         check_tokenizer(findings, text);

@@ -13,7 +13,7 @@ bool organ_growth_is_tokenizer(const char *name);
 /* Adds findings for tokenizer.json or another file of a tokenizer: more words, merges and added tokens than any real
  * tokenizer has, ids far above their number, long words, slow patterns (pattern.h), and replacements that lengthen a
  * text greatly. */
-void organ_growth_check(organ_findings *findings, const char *name, const organ_json_text *text);
+void organ_growth_check(organ_findings *findings, const char *name, const organ_json_source *text);
 
 /* The same for tokenizer.ggml.* of a GGUF file. Also finds lists whose type or length differs from what readers
  * assume, and byte tokens that name no byte ("<0x-1>"). */

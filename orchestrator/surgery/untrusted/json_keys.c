@@ -11,21 +11,21 @@
 enum { NAME_ROOM = 65 };
 
 /* The offset after the string that begins at `at`; the end of the text if the string does not end. */
-static size_t string_end(const organ_json_text *text, size_t at)
+static size_t string_end(const organ_json_source *text, size_t at)
 {
     for (at++; at < text->length && text->bytes[at] != '"'; at++)
         at += text->bytes[at] == '\\';
     return at < text->length ? at + 1 : text->length;
 }
 
-static size_t past_blanks(const organ_json_text *text, size_t at)
+static size_t past_blanks(const organ_json_source *text, size_t at)
 {
     while (at < text->length && text->bytes[at] && strchr(" \t\r\n", text->bytes[at]))
         at++;
     return at;
 }
 
-size_t organ_json_value_end(const organ_json_text *text, size_t at, size_t most)
+size_t organ_json_value_end(const organ_json_source *text, size_t at, size_t most)
 {
     size_t depth = 0;
     const size_t end = text->length - at > most ? at + most : text->length;
@@ -45,7 +45,7 @@ size_t organ_json_value_end(const organ_json_text *text, size_t at, size_t most)
 }
 
 typedef struct json_keys_walk {
-    const organ_json_text *text;
+    const organ_json_source *text;
     organ_json_key_seen *seen;
     void *context;
     size_t depth;
@@ -69,7 +69,7 @@ static void path_of(const json_keys_walk *w, char path[400])
 }
 
 /* Decodes the escapes of a member's name to `name`. Returns false if the name is too long or malformed. */
-static bool json_keys_read_name(const organ_json_text *text, organ_json_span span, char name[NAME_ROOM])
+static bool json_keys_read_name(const organ_json_source *text, organ_json_span span, char name[NAME_ROOM])
 {
     const size_t length = span.end - span.begin;
     const char *const string = text->bytes + span.begin;
@@ -102,7 +102,7 @@ static void see_member(const json_keys_walk *w, organ_json_span span)
     w->seen(w->context, &key);
 }
 
-void organ_json_keys(const organ_json_text *text, organ_json_key_seen *seen, void *context)
+void organ_json_keys(const organ_json_source *text, organ_json_key_seen *seen, void *context)
 {
     json_keys_walk w = {.text = text, .seen = seen, .context = context};
     for (size_t at = 0; at < text->length;) {
@@ -128,7 +128,7 @@ void organ_json_keys(const organ_json_text *text, organ_json_key_seen *seen, voi
     }
 }
 
-organ_json_extent organ_json_extent_of(const organ_json_text *text, organ_json_span span)
+organ_json_extent organ_json_extent_of(const organ_json_source *text, organ_json_span span)
 {
     organ_json_extent extent = {0};
     const size_t end = span.end < text->length ? span.end : text->length;

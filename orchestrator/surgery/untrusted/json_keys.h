@@ -11,7 +11,7 @@ enum { ORGAN_JSON_KEYS_DEPTH = 64 };
 
 /* The position of a member. */
 typedef struct organ_json_key {
-    const organ_json_text *text;
+    const organ_json_source *text;
     const char *name; /* of the member, escapes resolved */
     char path[400];   /* names as written, joined by dots; truncated if longer */
     size_t value;     /* offset of its first byte */
@@ -21,11 +21,11 @@ typedef void organ_json_key_seen(void *context, const organ_json_key *key);
 
 /* Calls `seen` for the members of every object whose names have at most 64 bytes, in the order of the text. In
  * malformed JSON it follows strings and brackets only; below a depth of ORGAN_JSON_KEYS_DEPTH paths are incomplete. */
-void organ_json_keys(const organ_json_text *text, organ_json_key_seen *seen, void *context);
+void organ_json_keys(const organ_json_source *text, organ_json_key_seen *seen, void *context);
 
 /* The offset after the value that begins at `at`. For a value longer than `most` bytes, some offset after that many
  * bytes. */
-size_t organ_json_value_end(const organ_json_text *text, size_t at, size_t most);
+size_t organ_json_value_end(const organ_json_source *text, size_t at, size_t most);
 
 /* The size of a list or an object, without nested values, from the text alone. */
 typedef struct organ_json_extent {
@@ -33,6 +33,6 @@ typedef struct organ_json_extent {
     size_t longest;    /* longest string, in bytes as written */
     uint64_t greatest; /* greatest whole number; UINT64_MAX if one is larger */
 } organ_json_extent;
-organ_json_extent organ_json_extent_of(const organ_json_text *text, organ_json_span span);
+organ_json_extent organ_json_extent_of(const organ_json_source *text, organ_json_span span);
 
 #endif

@@ -5,7 +5,7 @@
 #include "formats/base/path.h"
 #include "formats/remote/remote.h"
 #include "orchestrator/report/text/members.h"
-#include "orchestrator/surgery/facts/tally.h"
+#include "orchestrator/surgery/facts/facts.h"
 #include "orchestrator/surgery/untrusted/walk.h"
 
 static json_t *untrusted_document_of(const organ_untrusted_options *options, const organ_findings *findings,

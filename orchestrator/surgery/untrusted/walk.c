@@ -71,7 +71,7 @@ static void walk_check_text(const tree *t, organ_content content, const char *na
         return;
     }
     bytes[size] = 0;
-    const organ_json_text text = {t->findings->file, bytes, size};
+    const organ_json_source text = {t->findings->file, bytes, size};
     if (organ_input_read(fd, text.label, bytes, size, 0, &error) != ORGAN_OK) {
         organ_findings_add_error(t->findings, ORGAN_FINDING_UNREAD, &error);
     } else if (content == ORGAN_CONTENT_JSON) {

@@ -10,7 +10,7 @@
 #include "orchestrator/report/text/members.h"
 #include "orchestrator/stream/transfer.h"
 #include "orchestrator/surgery/cache/cache.h"
-#include "orchestrator/surgery/facts/tally.h"
+#include "orchestrator/surgery/facts/facts.h"
 
 #include <errno.h>
 #include <fcntl.h>

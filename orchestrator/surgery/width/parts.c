@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: MIT
  * Lists the projections that lose columns, and describes them to the room of cuts. */
-#include "orchestrator/surgery/output/plain_only.h"
+#include "orchestrator/surgery/inputs/inputs.h"
 #include "orchestrator/surgery/width/job.h"
 
 #include <stdlib.h>

@@ -4,7 +4,7 @@
 
 #include "formats/base/path.h"
 #include "orchestrator/forward/forward.h"
-#include "orchestrator/surgery/output/plain_only.h"
+#include "orchestrator/surgery/inputs/inputs.h"
 
 #include <math.h>
 #include <stdlib.h>

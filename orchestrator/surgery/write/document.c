@@ -4,9 +4,8 @@
 
 #include "formats/base/text_buffer.h"
 #include "orchestrator/report/text/members.h"
-#include "orchestrator/surgery/output/leftovers.h"
-#include "orchestrator/surgery/output/output_reports.h"
-#include "orchestrator/surgery/facts/tally.h"
+#include "orchestrator/surgery/output/output.h"
+#include "orchestrator/surgery/facts/facts.h"
 
 #include <stdlib.h>
 

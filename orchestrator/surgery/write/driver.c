@@ -4,7 +4,7 @@
 #include "formats/base/memory_watch.h"
 #include "formats/base/name_table.h"
 #include "formats/base/paged_rows.h"
-#include "orchestrator/surgery/output/leftovers.h"
+#include "orchestrator/surgery/output/output.h"
 
 #include <stdlib.h>
 #include <string.h>

@@ -7,8 +7,7 @@
 #include "formats/base/text_buffer.h"
 #include "formats/safetensors/safetensors.h"
 #include "orchestrator/report/text/document.h"
-#include "orchestrator/surgery/output/leftovers.h"
-#include "orchestrator/surgery/output/output_reports.h"
+#include "orchestrator/surgery/output/output.h"
 
 #include <stdio.h>
 #include <stdlib.h>

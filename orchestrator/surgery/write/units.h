@@ -6,7 +6,7 @@
 #define ORGAN_WRITE_UNITS_H
 
 #include "orchestrator/surgery/output/output.h"
-#include "orchestrator/surgery/output/resharding.h"
+#include "orchestrator/surgery/output/layout.h"
 
 /* The pieces that are made of one source tensor. */
 typedef struct organ_unit {

@@ -13,10 +13,9 @@
 #define ORGAN_WRITE_H
 
 #include "formats/base/json_edit.h"
-#include "orchestrator/surgery/output/cuts.h"
-#include "orchestrator/surgery/output/layout.h"
 #include "orchestrator/surgery/output/output.h"
-#include "orchestrator/surgery/output/write_options.h"
+#include "orchestrator/surgery/output/layout.h"
+#include "orchestrator/surgery/interface/write_options.h"
 #include "orchestrator/surgery/plan/plan.h"
 #include "orchestrator/surgery/trial/evaluation.h"
 #include "orchestrator/surgery/write/rows.h"

@@ -6,9 +6,8 @@
 #include "formats/base/paged_rows.h"
 #include "formats/base/text_buffer.h"
 #include "formats/model/recognise_lists.h"
-#include "orchestrator/surgery/output/file_record.h"
-#include "orchestrator/surgery/output/leftovers.h"
-#include "orchestrator/surgery/facts/tally.h"
+#include "orchestrator/surgery/output/output.h"
+#include "orchestrator/surgery/facts/facts.h"
 
 #include <errno.h>
 #include <stdio.h>

@@ -1,8 +1,8 @@
 /* SPDX-License-Identifier: MIT
  * Tests of orchestrator/surgery/output/cuts: where large tensors are cut, and the digest of what is written in
  * stretches. */
-#include "orchestrator/surgery/output/cuts.h"
-#include "orchestrator/surgery/output/targets.h"
+#include "orchestrator/surgery/output/output.h"
+#include "orchestrator/surgery/inputs/inputs.h"
 
 #include "tests/kit/require.h"
 

@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: MIT */
-#include "orchestrator/surgery/output/selection.h"
+#include "orchestrator/surgery/inputs/selection.h"
 
 #include <string.h>
 

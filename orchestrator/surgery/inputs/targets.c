@@ -1,8 +1,8 @@
 /* SPDX-License-Identifier: MIT */
-#include "orchestrator/surgery/output/targets.h"
+#include "orchestrator/surgery/inputs/targets.h"
 
-#include "orchestrator/surgery/output/globs.h"
-#include "orchestrator/surgery/output/plain_only.h"
+#include "orchestrator/surgery/inputs/globs.h"
+#include "orchestrator/surgery/inputs/plain_only.h"
 
 #include <stdlib.h>
 #include <string.h>

@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: MIT */
-#include "orchestrator/surgery/output/text_input.h"
+#include "orchestrator/surgery/inputs/text_input.h"
 
 #include "formats/base/input_file.h"
 #include "formats/base/path.h"

@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: MIT */
-#include "orchestrator/surgery/output/problems.h"
+#include "orchestrator/surgery/facts/problems.h"
 
 #include "orchestrator/report/text/document.h"
 #include "orchestrator/surgery/facts/tally.h"

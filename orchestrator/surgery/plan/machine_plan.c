@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: MIT */
-#include "orchestrator/surgery/output/machine_plan.h"
+#include "orchestrator/surgery/plan/machine_plan.h"
 
 #include "formats/base/json_dump.h"
 #include "formats/base/memory_watch.h"
@@ -73,7 +73,7 @@ static bool add_absence(json_t *rows, const char *what, char *which, const char 
     return done;
 }
 
-/* What may be used and has no worker. */
+/* Adds a row for each part of the machine that organ may use and that has no worker. False without memory. */
 static bool add_idle(json_t *rows, const machine_plan_plan *p)
 {
     char *slower = NULL, *siblings = NULL, *cores = NULL;
@@ -118,7 +118,7 @@ static json_t *list_json(const unsigned *numbers, size_t count)
     return json;
 }
 
-/* Where this process would work. NULL without memory. */
+/* Returns the plan of this process as one rank of several. NULL without memory. */
 static json_t *rank_json(const machine_plan_plan *p, const organ_ranks *ranks)
 {
     const size_t rank = organ_ranks_rank(ranks);

@@ -1,9 +1,9 @@
 /* SPDX-License-Identifier: MIT */
-#include "orchestrator/surgery/output/matrices.h"
+#include "orchestrator/surgery/inputs/matrices.h"
 
 #include "formats/base/memory_watch.h"
 #include "orchestrator/report/text/members.h"
-#include "orchestrator/surgery/facts/tally.h"
+#include "orchestrator/surgery/facts/facts.h"
 
 #include <ctype.h>
 #include <stdlib.h>

@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: MIT */
-#include "orchestrator/surgery/output/globs.h"
+#include "orchestrator/surgery/inputs/globs.h"
 
 #include <fnmatch.h>
 #include <stdlib.h>

@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: MIT */
-#include "orchestrator/surgery/output/importance.h"
+#include "orchestrator/surgery/inputs/importance.h"
 
 #include <math.h>
 #include <stdio.h>

@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: MIT */
-#include "orchestrator/surgery/output/report_end.h"
+#include "orchestrator/surgery/facts/report_end.h"
 
 organ_status organ_report_end(const organ_memory_work *memory, json_t **report, const char *what, organ_error *error)
 {

@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: MIT */
-#include "orchestrator/surgery/output/plain_only.h"
+#include "orchestrator/surgery/inputs/plain_only.h"
 
 #include "formats/base/text_buffer.h"
 #include "orchestrator/machine/shell_word.h"
