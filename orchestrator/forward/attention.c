@@ -57,12 +57,6 @@ static float *scratch_of(const attention_job *j, size_t worker)
     return j->group->scratch + (worker * j->group->forward->worker_bytes + ORGAN_PRODUCT_SCRATCH) / sizeof(float);
 }
 
-size_t organ_forward_attention_room(const organ_forward *f, size_t tokens)
-{
-    return tokens * (f->attention_width + 2 * (size_t)f->config.hidden) + 64 * 6 +
-           organ_forward_index_room(&f->config.latent, tokens, tokens);
-}
-
 size_t organ_forward_keys_width(const organ_forward_config *c, const organ_layer_kind *kind)
 {
     return kind->latent ? (size_t)c->latent.rank + c->latent.rotated : (size_t)kind->kv_heads * kind->head_dim;
@@ -338,17 +332,6 @@ static organ_status cut_windows(attention_job *j, forward_rotation *rotation, si
     return ORGAN_OK;
 }
 
-static organ_status project_fused(attention_job *j, const float *normed, organ_error *error)
-{
-    forward_group *g = j->group;
-    const forward_view view = g->layer->plan->parts[PART_Q];
-    forward_linear linear = organ_forward_linear_of(g->layer, view, j->q_width + j->k_width + j->v_width);
-    linear.bias = organ_forward_values(g->layer, PART_BIAS_Q);
-    if (organ_forward_tap(g, view, g->first, g->tokens, linear.in, normed, error))
-        return error->status;
-    return organ_forward_products_add(&g->products, normed, &linear, j->room, g->tokens, error);
-}
-
 static organ_status project(attention_job *j, const float *normed, organ_error *error)
 {
     forward_group *g = j->group;
@@ -356,7 +339,9 @@ static organ_status project(attention_job *j, const float *normed, organ_error *
     float *const to[3] = {j->q, j->k + j->before * j->k_width, j->v + j->before * j->v_width};
     const size_t widths[3] = {j->q_width, j->k_width, j->v_width};
     size_t named = SIZE_MAX;
-    if (g->forward->config.fused_by_head && project_fused(j, normed, error))
+    if (g->forward->config.fused_by_head &&
+        organ_forward_add_linear(g, PART_Q, organ_forward_values(g->layer, PART_BIAS_Q), normed, j->room,
+                                 widths[0] + widths[1] + widths[2], error))
         return error->status;
     for (size_t p = 0; p < 3 && !g->forward->config.fused_by_head; p++) {
         const forward_view view = g->layer->plan->parts[parts[p]];
@@ -407,18 +392,13 @@ static organ_status project_latent(attention_job *j, const float *normed, organ_
                : choose_keys_of(j, error);
 }
 
-static organ_status give_out(attention_job *j, float *projected, organ_error *error)
+static organ_status give_out(const attention_job *j, float *projected, organ_error *error)
 {
     forward_group *g = j->group;
-    const forward_view view = g->layer->plan->parts[PART_O];
-    forward_linear linear = organ_forward_linear_of(g->layer, view, (size_t)g->forward->config.hidden);
-    linear.bias = organ_forward_values(g->layer, PART_BIAS_O);
-    if (organ_forward_tap(g, view, g->first, g->tokens, linear.in, j->out, error))
+    if (organ_forward_add_linear(g, PART_O, organ_forward_values(g->layer, PART_BIAS_O), j->out, projected,
+                                 (size_t)g->forward->config.hidden, error))
         return error->status;
-    if (organ_forward_products_add(&g->products, j->out, &linear, projected, g->tokens, error) ||
-        organ_forward_products_run(&g->products, g->forward, g->scratch, error))
-        return error->status;
-    return organ_forward_add_all(g, PART_NORM_ATTENDED, g->hidden, projected, g->tokens, error);
+    return organ_forward_products_run(&g->products, g->forward, g->scratch, error);
 }
 
 /* For each score: a dot product over a head, its share of the weighted sum over a head, and an exp. An upper bound
@@ -463,7 +443,7 @@ static void place_index(attention_job *j)
     j->index.chosen = (uint32_t *)(void *)(j->index.scores + organ_lesser(g->tokens, FORWARD_QUERIES) * total);
 }
 
-organ_status organ_forward_attention(forward_group *g, organ_error *error)
+organ_status organ_forward_attention(forward_group *g, const float *normed, float *out, float *room, organ_error *error)
 {
     organ_forward *f = g->forward;
     const organ_forward_config *c = &f->config;
@@ -478,8 +458,7 @@ organ_status organ_forward_attention(forward_group *g, organ_error *error)
                        .kv_heads = kind->kv_heads,
                        .key_dim = kind->head_dim,
                        .value_dim = kind->value_dim};
-    float *normed = g->room, *projected = normed + g->tokens * c->hidden;
-    j.q = projected + g->tokens * c->hidden;
+    j.q = room;
     j.out = j.q + g->tokens * j.q_width;
     j.k = j.out + g->tokens * j.out_width;
     j.v = j.k + g->tokens * j.k_width;
@@ -503,9 +482,8 @@ organ_status organ_forward_attention(forward_group *g, organ_error *error)
     j.rotation = rotation;
     size_t *positions = NULL;
     organ_forward_rotation_begin(rotation);
-    if (cut_windows(&j, rotation, &positions, error) == ORGAN_OK &&
-        organ_forward_norm_all(g, PART_NORM_ATTENTION, g->hidden, normed, g->tokens, error) == ORGAN_OK)
-        run_attention(&j, normed, projected, error);
+    if (cut_windows(&j, rotation, &positions, error) == ORGAN_OK)
+        run_attention(&j, normed, out, error);
     free(positions);
     free(j.factors);
     free(j.tiles);

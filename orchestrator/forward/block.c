@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: MIT
- * A layer on a group of windows: attention, feed-forward, and what some architectures add. */
-#include "orchestrator/forward/job.h"
+ * A layer on a group of windows: mixers, feed-forward, and what some architectures add. */
+#include "orchestrator/forward/mixers.h"
 #include "orchestrator/machine/extent.h"
 
 #include <string.h>
@@ -16,7 +16,7 @@ static size_t copies_of(const organ_forward_config *c)
 size_t organ_forward_block_room(const organ_forward *f, uint64_t memory, size_t tokens, size_t batch)
 {
     const organ_forward_config *const c = &f->config;
-    size_t most = organ_larger(organ_forward_attention_room(f, tokens), organ_forward_feed_room(f, memory, batch));
+    size_t most = organ_larger(organ_forward_mixer_room(f, tokens), organ_forward_feed_room(f, memory, batch));
     most = organ_larger(most, organ_forward_per_layer_room(c, tokens));
     if (c->streams)
         most = organ_larger(most, organ_forward_streams_room(c, tokens));
@@ -55,7 +55,7 @@ static organ_status run_plain(forward_group *g, organ_error *error)
     copy_hidden(g, false);
     if (g->entered)
         memcpy(g->entered, g->hidden, g->tokens * (size_t)c->hidden * sizeof *g->entered);
-    if (organ_forward_attention(g, error) || organ_forward_feed(g, error) ||
+    if (organ_forward_mix(g, error) || organ_forward_feed(g, error) ||
         (c->per_layer_width && add_per_layer(g, error)) ||
         (scale && organ_forward_combine(g, g->hidden, NULL, g->tokens, *scale, error)))
         return error->status;
@@ -65,8 +65,8 @@ static organ_status run_plain(forward_group *g, organ_error *error)
 
 static organ_status run_streams(forward_group *g, organ_error *error)
 {
-    if (organ_forward_streams_predict(g, error) || organ_forward_laurel(g, error) ||
-        organ_forward_attention(g, error) || organ_forward_laurel_add(g, error))
+    if (organ_forward_streams_predict(g, error) || organ_forward_laurel(g, error) || organ_forward_mix(g, error) ||
+        organ_forward_laurel_add(g, error))
         return error->status;
     return organ_forward_feed(g, error) || organ_forward_streams_correct(g, error)
                ? error->status

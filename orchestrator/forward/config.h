@@ -70,18 +70,46 @@ typedef struct organ_query_scale {
     bool unrotated; /* only in layers that do not rotate q and k */
 } organ_query_scale;
 
+/* How a layer mixes tokens. Recurrent mixers keep a state whose size does not grow with the text. */
+typedef enum organ_mixer {
+    ORGAN_MIXER_NONE,      /* the layer has only a feed-forward */
+    ORGAN_MIXER_ATTENTION, /* softmax attention over keys and values of tokens, multi-head latent attention included */
+    ORGAN_MIXER_DELTA      /* the gated delta rule (forward/delta.c) */
+} organ_mixer;
+
+/* The tensors with the input projections of the delta rule: q, k and v in one, the others each their own; all in two,
+ * whose rows alternate by key head (Qwen3-Next); or each its own, convolutions as well. */
+typedef enum organ_projections {
+    ORGAN_PROJECTIONS_QKV,
+    ORGAN_PROJECTIONS_BY_HEAD,
+    ORGAN_PROJECTIONS_APART
+} organ_projections;
+
+/* Sizes of recurrent mixers. The state of a head has key_dim x value_dim numbers: a token multiplies it by a decay and
+ * adds the outer product of its key and its value; the output is the product of query and state. */
+typedef struct organ_recurrent_config {
+    unsigned heads;     /* heads of values, each with a state */
+    unsigned groups;    /* heads of keys and queries, which divide `heads` (Mamba-2: n_groups) */
+    unsigned key_dim;   /* (Mamba: state size) */
+    unsigned value_dim; /* (Mamba-1: 1, with a head for each channel) */
+    unsigned kernel;    /* tokens in the causal convolution before the recurrence */
+    organ_projections projections;
+} organ_recurrent_config;
+
 /* A layer of the model. */
 typedef struct organ_layer_kind {
-    unsigned heads, kv_heads; /* heads of q; heads of k and v, which divides it */
-    unsigned head_dim;        /* width of a head of q and k */
-    unsigned value_dim;       /* width of a head of v and of the attention's output */
-    unsigned window;          /* a token attends to the last `window` tokens, itself included; 0: to all before it */
-    bool latent;              /* multi-head latent attention, and k and v have as many heads as q */
-    bool indexed;             /* has an indexer of sparse attention; organ_latent_config has its sizes */
-    unsigned chunk;           /* the tokens before it in the same chunk of that many positions only; 0: no chunks */
-    bool rotated;             /* q and k get positions, by rope, or by rope_local in a layer with a window */
-    bool sinks;               /* each head has a sink: a score without a key, which takes part in the softmax */
-    bool mixture;             /* the feed-forward has routed experts; false: it is dense */
+    organ_mixer mixer, second; /* `second` reads the same norm, and its output is added to that of `mixer`; or NONE */
+    bool feed;                 /* the layer has a feed-forward; false: only mixers */
+    unsigned heads, kv_heads;  /* heads of q; heads of k and v, which divides it */
+    unsigned head_dim;         /* width of a head of q and k */
+    unsigned value_dim;        /* width of a head of v and of the attention's output */
+    unsigned window;           /* a token attends to the last `window` tokens, itself included; 0: to all before it */
+    bool latent;               /* multi-head latent attention, and k and v have as many heads as q */
+    bool indexed;              /* has an indexer of sparse attention; organ_latent_config has its sizes */
+    unsigned chunk;            /* the tokens before it in the same chunk of that many positions only; 0: no chunks */
+    bool rotated;              /* q and k get positions, by rope, or by rope_local in a layer with a window */
+    bool sinks;                /* each head has a sink: a score without a key, which takes part in the softmax */
+    bool mixture;              /* the feed-forward has routed experts; false: it is dense */
     /* width of a dense feed-forward; 0 for a mixture, except where both run in parallel on the same hidden state */
     uint64_t intermediate;
     bool value_is_key; /* v is the projection of k before its norm; the layer has no projection for v */
@@ -129,6 +157,7 @@ typedef struct organ_forward_config {
     unsigned layers, heads, kv_heads, head_dim;         /* heads and their width: of most layers */
     organ_layer_kind *kinds;                            /* one for each layer */
     organ_latent_config latent;                         /* of the layers with latent attention */
+    organ_recurrent_config recurrent;                   /* of the layers with a recurrent mixer */
     uint64_t hidden, intermediate, vocabulary, context; /* context: max_position_embeddings */
     /* Floats of a token's state between two layers, which begins with the hidden state: `hidden`, and in some
      * architectures more: the other streams of AltUp, then the keys and values that later layers share. */

@@ -26,7 +26,9 @@ organ_status organ_forward_config_kinds(const char *label, organ_forward_config 
     if (!c->kinds)
         return organ_fail_errno(error, ENOMEM, "%s: %u layers", label, c->layers);
     for (unsigned l = 0; l < c->layers; l++)
-        c->kinds[l] = (organ_layer_kind){.heads = c->heads,
+        c->kinds[l] = (organ_layer_kind){.mixer = ORGAN_MIXER_ATTENTION,
+                                         .feed = true,
+                                         .heads = c->heads,
                                          .kv_heads = c->kv_heads,
                                          .head_dim = c->head_dim,
                                          .value_dim = c->head_dim,
@@ -220,13 +222,34 @@ static organ_status check_latent(const char *label, const organ_latent_config *l
     return l->q_rank ? check_size(label, "q_lora_rank", l->q_rank, 1 << 16, error) : ORGAN_OK;
 }
 
-static organ_status check_kind(const char *label, const organ_layer_kind *kind, bool dense, organ_error *error)
+static bool is_recurrent(organ_mixer mixer) { return mixer > ORGAN_MIXER_ATTENTION; }
+
+/* Products of these sizes stay below 2^52. */
+static organ_status check_recurrent(const char *label, const organ_recurrent_config *r, organ_error *error)
+{
+    if (check_size(label, "the number of heads of recurrent layers", r->heads, 1 << 20, error) ||
+        check_size(label, "the number of key heads of recurrent layers", r->groups, 1 << 16, error) ||
+        check_size(label, "the width of their keys", r->key_dim, 1 << 12, error) ||
+        check_size(label, "the width of their values", r->value_dim, 1 << 12, error) ||
+        check_size(label, "the kernel of their convolution", r->kernel, 1 << 8, error))
+        return error->status;
+    if (r->heads % r->groups)
+        return organ_fail(error, ORGAN_BAD_INPUT, "%s: recurrent layers have %u heads, no multiple of %u key heads",
+                          label, r->heads, r->groups);
+    const uint64_t wide = r->key_dim > r->value_dim ? r->key_dim : r->value_dim;
+    if (r->heads * wide > (1 << 24))
+        return organ_fail(error, ORGAN_BAD_INPUT,
+                          "%s: %u heads of %" PRIu64 " in recurrent layers are more than this program works on", label,
+                          r->heads, wide);
+    return ORGAN_OK;
+}
+
+static organ_status check_kind(const char *label, const organ_layer_kind *kind, organ_error *error)
 {
     if (check_size(label, "num_attention_heads", kind->heads, 1 << 16, error) ||
         check_size(label, "num_key_value_heads", kind->kv_heads, 1 << 16, error) ||
         check_size(label, "head_dim", kind->head_dim, 1 << 14, error) ||
-        check_size(label, "v_head_dim", kind->value_dim, 1 << 14, error) ||
-        (dense && check_size(label, "intermediate_size", kind->intermediate, 1 << 24, error)))
+        check_size(label, "v_head_dim", kind->value_dim, 1 << 14, error))
         return error->status;
     if (kind->heads % kind->kv_heads)
         return organ_fail(error, ORGAN_BAD_INPUT,
@@ -244,10 +267,18 @@ static organ_status check_kind(const char *label, const organ_layer_kind *kind, 
 organ_status organ_forward_config_check(const char *label, organ_forward_config *c, organ_error *error)
 {
     c->state = c->state ? c->state : c->hidden;
-    for (unsigned l = 0; l < c->layers && !error->status; l++)
-        if (check_kind(label, &c->kinds[l], c->dual_feed || !c->kinds[l].mixture, error) == ORGAN_OK &&
-            c->kinds[l].latent)
+    for (unsigned l = 0; l < c->layers && !error->status; l++) {
+        const organ_layer_kind *const kind = &c->kinds[l];
+        const bool dense = kind->feed && (c->dual_feed || !kind->mixture);
+        if (kind->mixer == ORGAN_MIXER_ATTENTION || kind->second == ORGAN_MIXER_ATTENTION)
+            check_kind(label, kind, error);
+        if (dense && !error->status)
+            check_size(label, "intermediate_size", kind->intermediate, 1 << 24, error);
+        if (kind->latent && !error->status)
             check_latent(label, &c->latent, error);
+        if ((is_recurrent(kind->mixer) || is_recurrent(kind->second)) && !error->status)
+            check_recurrent(label, &c->recurrent, error);
+    }
     if (error->status || check_size(label, "hidden_size", c->hidden, 1 << 20, error) ||
         check_size(label, "vocab_size", c->vocabulary, 1 << 28, error) || check_numbers(label, c, error) ||
         check_gate(label, c, error) || check_heads(label, c, error) || check_experts(label, c, error) ||

@@ -112,6 +112,24 @@ typedef struct forward_mixture {
     const char *const *required; /* members that must be present, since transformers has no common default; NULL ends */
 } forward_mixture;
 
+/* A word for a layer in a list or a pattern of config.json. */
+typedef struct forward_layer_word {
+    const char *word;
+    organ_mixer mixer, second; /* as in organ_layer_kind */
+    bool only;                 /* the layer has no feed-forward */
+} forward_layer_word;
+
+/* Members of config.json for recurrent layers. A number with 0 as its default must be present; NULL: no such member,
+ * and the size is 0 or that of another member. */
+typedef struct forward_recurrent {
+    const forward_layer_word *words; /* of the layers; ends with a word that is NULL */
+    const char *pattern; /* member with a letter for each layer, which is its word; else layer_types is read */
+    /* without layer_types, every interval-th layer has the first word and the others have the second */
+    forward_number interval;
+    forward_number heads, groups, key_dim, value_dim, kernel; /* of organ_recurrent_config */
+    organ_projections projections;
+} forward_recurrent;
+
 typedef struct forward_family {
     const char *architecture; /* in config.json */
     const char *gguf;         /* general.architecture; NULL: none of its own */
@@ -169,17 +187,18 @@ typedef struct forward_family {
     bool latent;                /* all layers have multi-head latent attention */
     forward_indexer indexer;    /* of sparse attention */
     const forward_fixed *fixed; /* ends with a key that is NULL; the pointer may be NULL */
-    double attention_scale; /* of scores, if it does not depend on sizes; 0: it does */
-    bool value_norm;        /* a norm without weights for each head of v */
-    bool last_full;         /* the last layer has no window, whatever layer_types says */
-    bool global_heads;      /* layers without a window have heads of their own: global_head_dim, attention_k_eq_v */
-    bool shared_keys;       /* num_kv_shared_layers, use_double_wide_mlp */
-    bool layer_scaled;      /* a layer ends with a product by its layer_scalar */
-    bool dual_feed;         /* enable_moe_block adds a mixture to the dense feed-forward */
-    bool per_layer;         /* per-layer embeddings: hidden_size_per_layer_input, vocab_size_per_layer_input */
-    bool streams;           /* AltUp, Laurel and cut gates: altup_*, laurel_rank, activation_sparsity_pattern */
+    double attention_scale;     /* of scores, if it does not depend on sizes; 0: it does */
+    bool value_norm;            /* a norm without weights for each head of v */
+    bool last_full;             /* the last layer has no window, whatever layer_types says */
+    bool global_heads;          /* layers without a window have heads of their own: global_head_dim, attention_k_eq_v */
+    bool shared_keys;           /* num_kv_shared_layers, use_double_wide_mlp */
+    bool layer_scaled;          /* a layer ends with a product by its layer_scalar */
+    bool dual_feed;             /* enable_moe_block adds a mixture to the dense feed-forward */
+    bool per_layer;             /* per-layer embeddings: hidden_size_per_layer_input, vocab_size_per_layer_input */
+    bool streams;               /* AltUp, Laurel and cut gates: altup_*, laurel_rank, activation_sparsity_pattern */
     const forward_multipliers *multipliers;
     const forward_mixture *mixture;
+    const forward_recurrent *recurrent;     /* NULL: all layers attend */
     const forward_name *names, *gguf_names; /* of tensors with names of their own */
 } forward_family;
 

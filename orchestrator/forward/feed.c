@@ -48,7 +48,7 @@ organ_status organ_forward_feed(forward_group *g, organ_error *error)
     const organ_forward_config *c = &g->forward->config;
     const size_t together =
         g->layer->reserved ? organ_forward_stream_tokens(g->forward, g->forward->engine->memory) : FORWARD_GROUP;
-    for (size_t first = 0; first < g->tokens; first += together) {
+    for (size_t first = 0; g->layer->kind->feed && first < g->tokens; first += together) {
         const size_t tokens = organ_lesser(together, g->tokens - first);
         float *hidden = g->hidden + first * c->hidden, *normed = g->room, *out = normed + tokens * c->hidden;
         float *room = out + tokens * c->hidden;
@@ -56,7 +56,7 @@ organ_status organ_forward_feed(forward_group *g, organ_error *error)
         if (organ_forward_norm_all(g, PART_NORM_FEED, from, normed, tokens, error))
             return error->status;
         if (c->dual_feed && g->layer->plan->experts ? feed_both(g, first, tokens, hidden, normed, out, room, error)
-                                                   : feed_one(g, first, tokens, normed, out, room, error))
+                                                    : feed_one(g, first, tokens, normed, out, room, error))
             return error->status;
         if (organ_forward_add_all(g, PART_NORM_FED, hidden, out, tokens, error))
             return error->status;

@@ -2,7 +2,7 @@
 #include "orchestrator/forward/forward.h"
 
 #include "orchestrator/forward/config_text.h"
-#include "orchestrator/forward/job.h"
+#include "orchestrator/forward/mixers.h"
 #include "orchestrator/machine/enough_memory.h"
 #include "orchestrator/machine/extent.h"
 
@@ -92,7 +92,7 @@ static void measure_widths(organ_forward *f)
 {
     for (unsigned l = 0; l < f->config.layers; l++) {
         const organ_layer_kind *const kind = &f->config.kinds[l];
-        f->attention_width = organ_larger(f->attention_width, organ_forward_attention_width(&f->config, kind));
+        f->mixer_width = organ_larger(f->mixer_width, organ_forward_mixer_width(&f->config, kind));
         f->dense_width = organ_larger(f->dense_width, (size_t)kind->intermediate);
     }
 }
@@ -107,7 +107,7 @@ static organ_status measure_layers(organ_forward *f, organ_error *error)
     if (organ_forward_panel_size(f, f->output, &most, error) || organ_forward_per_layer_scratch(f, &of_inputs, error))
         return error->status;
     most = organ_larger(most, organ_larger(of_inputs, f->streams.panel));
-    most = organ_larger(most, organ_forward_attention_scratch(&f->config));
+    most = organ_larger(most, organ_forward_mixer_scratch(&f->config));
     for (unsigned k = 0; k < f->config.layers; k++) {
         f->most_reading = organ_larger(f->most_reading, f->plans[k].reading);
         most = organ_larger(most, f->plans[k].panel);
@@ -201,7 +201,7 @@ static organ_status run_groups(forward_group *g, float *states, organ_error *err
     for (size_t w = 0; w < count && !error->status; w = g->until) {
         choose_windows(g, states, w, group_end(g->windows, w));
         if (g->tokens && g->layer->reserved)
-            organ_forward_attention(g, error);
+            organ_forward_mix(g, error);
         else if (g->tokens)
             organ_forward_block(g, error);
     }

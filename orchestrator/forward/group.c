@@ -196,6 +196,17 @@ organ_status organ_forward_tap(const forward_group *g, forward_view view, size_t
     return g->tap->inputs(g->tap->context, name, first, tokens, in, inputs, error);
 }
 
+organ_status organ_forward_add_linear(forward_group *g, forward_part part, const float *bias, const float *x, float *y,
+                                      size_t out, organ_error *error)
+{
+    const forward_view view = g->layer->plan->parts[part];
+    forward_linear linear = organ_forward_linear_of(g->layer, view, out);
+    linear.bias = bias;
+    if (organ_forward_tap(g, view, g->first, g->tokens, linear.in, x, error))
+        return error->status;
+    return organ_forward_products_add(&g->products, x, &linear, y, g->tokens, error);
+}
+
 organ_status organ_forward_apply(forward_group *g, forward_part part, size_t first, size_t tokens, const float *x,
                                  float *y, size_t out, organ_error *error)
 {

@@ -117,15 +117,15 @@ struct organ_forward {
     forward_rotation rotation, rotation_local;
     forward_per_layer per_layer;
     forward_streams streams;
-    size_t most_reading;    /* maximum over the layers */
-    size_t attention_width; /* organ_forward_attention_width of the widest layer */
-    size_t dense_width;     /* of the widest dense feed-forward; 0: all layers are mixtures */
-    size_t worker_bytes;    /* scratch of a worker while a layer or the output head runs; a multiple of 64 */
-    uint64_t least_memory;  /* the least memory with which one token can be processed */
-    float *scratch;         /* of all workers; allocated on first use */
-    forward_plan head;      /* the output head as a layer with one weight, for callers that keep it in memory */
-    bool foreseen;          /* the plans describe a model that does not exist yet */
-    bool may_stream;        /* layers with more bytes than organ_forward_layer_need are streamed */
+    size_t most_reading;   /* maximum over the layers */
+    size_t mixer_width;    /* organ_forward_mixer_width of the widest layer */
+    size_t dense_width;    /* of the widest dense feed-forward; 0: all layers are mixtures */
+    size_t worker_bytes;   /* scratch of a worker while a layer or the output head runs; a multiple of 64 */
+    uint64_t least_memory; /* the least memory with which one token can be processed */
+    float *scratch;        /* of all workers; allocated on first use */
+    forward_plan head;     /* the output head as a layer with one weight, for callers that keep it in memory */
+    bool foreseen;         /* the plans describe a model that does not exist yet */
+    bool may_stream;       /* layers with more bytes than organ_forward_layer_need are streamed */
 };
 
 /* Working memory of a layer's runs, kept between runs. */
@@ -171,6 +171,12 @@ organ_status organ_forward_plan_foresee(const organ_forward *forward, organ_made
  * stay in memory when the expert is dropped, so they count as the rest. */
 void organ_forward_plan_experts(forward_plan *plan, size_t experts);
 void organ_forward_plan_release(forward_plan *plan);
+/* Returns the weight of that name: a stack of `matrices` matrices, one matrix (1), a vector (rows 0), or with matrices
+ * 0 rows x cols numbers that are not a matrix of a linear layer. Vectors and such numbers may have dimensions of 1 in
+ * addition: ERNIE 4.5 stores its correction as a matrix of one row, transformers the kernels of convolutions as
+ * channels x 1 x width. NULL and ORGAN_BAD_INPUT if the weight is missing or has another shape. */
+const organ_weight *organ_forward_find_weight(const organ_forward *forward, const char *name, uint64_t matrices,
+                                              uint64_t rows, uint64_t cols, organ_error *error);
 /* Returns the weight of that name with rank 1 (rows 0) or 2, or NULL if it is missing or has another shape. */
 const organ_weight *organ_forward_weight_named(const organ_forward *forward, const char *name, uint64_t rows,
                                                uint64_t cols, organ_error *error);
@@ -356,10 +362,12 @@ float *organ_forward_scratch(organ_forward *forward, organ_error *error);
 
 /* ---- a layer on a group of windows ---- */
 
-/* Keys and values of one layer, organ_forward_keys_width and organ_forward_values_width floats for each token. The
- * first `tokens` belong to tokens before the group, which is one window; those of the group are written after them. */
+/* The part of a KV cache for one layer. Keys and values are organ_forward_keys_width and organ_forward_values_width
+ * floats for each token. The first `tokens` belong to tokens before the group, which is one window; those of the group
+ * are written after them. The state of recurrent mixers, organ_forward_mixer_state floats, is that after these tokens;
+ * the group replaces it by the state after its own. With 0 tokens its contents have no meaning. */
 typedef struct forward_keys {
-    float *keys, *values;
+    float *keys, *values, *state;
     size_t tokens;
 } forward_keys;
 
@@ -393,8 +401,6 @@ organ_status organ_forward_layer_run(organ_forward *forward, const organ_layer *
  * logits of one token. */
 bool organ_forward_fits(const organ_forward *forward, uint64_t memory, size_t together, uint64_t bytes);
 
-/* Returns the floats of memory for a group of that many tokens. */
-size_t organ_forward_attention_room(const organ_forward *forward, size_t tokens);
 /* Returns the bytes of a worker's scratch in addition to the packing of products. */
 size_t organ_forward_attention_scratch(const organ_forward_config *config);
 /* Return the floats of a token in k and in v of a layer, and those of a token in all buffers of its attention but the
@@ -519,8 +525,10 @@ organ_status organ_forward_laurel(forward_group *group, organ_error *error);
 organ_status organ_forward_laurel_add(forward_group *group, organ_error *error);
 organ_status organ_forward_streams_correct(forward_group *group, organ_error *error);
 organ_status organ_forward_streams_per_layer(forward_group *group, organ_error *error);
-/* hidden += attention(norm(hidden)). */
-organ_status organ_forward_attention(forward_group *group, organ_error *error);
+/* Computes out, tokens x hidden_size, the output of the attention for `normed`. `room` has
+ * organ_forward_attention_width floats for each token. */
+organ_status organ_forward_attention(forward_group *group, const float *normed, float *out, float *room,
+                                     organ_error *error);
 /* hidden += feed_forward(norm(hidden)). */
 organ_status organ_forward_feed(forward_group *group, organ_error *error);
 /* Computes act(x gate) * (x up), then the down product, for tokens [first, first + tokens) of the group, from
@@ -532,6 +540,9 @@ organ_status organ_forward_gated(forward_group *group, forward_part gate, size_t
  * the router, which may be `normed`. */
 organ_status organ_forward_experts(forward_group *group, size_t first, size_t tokens, const float *normed,
                                    const float *asked, float *out, float *room, organ_error *error);
+/* Passes x to the tap and adds y = x W^T + bias, for the tokens of the group, to its products. `bias` may be NULL. */
+organ_status organ_forward_add_linear(forward_group *group, forward_part part, const float *bias, const float *x,
+                                      float *y, size_t out, organ_error *error);
 /* y = x w^T for tokens [first, first + tokens) of the group, after their tap. */
 organ_status organ_forward_apply(forward_group *group, forward_part part, size_t first, size_t tokens, const float *x,
                                  float *y, size_t out, organ_error *error);

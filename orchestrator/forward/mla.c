@@ -79,18 +79,6 @@ static void turn_queries(void *context, size_t index, size_t worker)
     }
 }
 
-/* Reports x to the tap and adds y = x W^T + b to the products of the group. */
-static organ_status add_projection(forward_group *g, forward_part part, const float *bias, const float *x, float *y,
-                                   size_t out, organ_error *error)
-{
-    const forward_view view = g->layer->plan->parts[part];
-    forward_linear linear = organ_forward_linear_of(g->layer, view, out);
-    linear.bias = bias;
-    if (organ_forward_tap(g, view, g->first, g->tokens, linear.in, x, error))
-        return error->status;
-    return organ_forward_products_add(&g->products, x, &linear, y, g->tokens, error);
-}
-
 /* The input of kv_b_proj, or of V of a GGUF file, is a part of each row; the tap receives it without the rest. */
 static organ_status tap_latents(mla_job *j, organ_error *error)
 {
@@ -115,14 +103,14 @@ organ_status organ_forward_latent_project(forward_group *g, const forward_latent
     const bool low = c->latent.q_rank > 0;
     const float *const bias_q = organ_forward_values(g->layer, PART_BIAS_Q_A), *const bias_kv = organ_forward_values(
                                                                                    g->layer, PART_BIAS_KV_A);
-    if (add_projection(g, low ? PART_Q_A : PART_Q, bias_q, normed, low ? j.low : l->q, low ? c->latent.q_rank : q,
-                       error) ||
-        add_projection(g, PART_KV_A, bias_kv, normed, l->rows, mla_width(&c->latent), error) ||
+    if (organ_forward_add_linear(g, low ? PART_Q_A : PART_Q, bias_q, normed, low ? j.low : l->q,
+                                 low ? c->latent.q_rank : q, error) ||
+        organ_forward_add_linear(g, PART_KV_A, bias_kv, normed, l->rows, mla_width(&c->latent), error) ||
         organ_forward_products_run(&g->products, g->forward, g->scratch, error) ||
         organ_forward_share(engine, pieces, number * (double)(c->latent.q_rank + mla_width(&c->latent)), norm_latents,
                             &j, error))
         return error->status;
-    if (low && (add_projection(g, PART_Q_B, NULL, j.low, l->q, q, error) ||
+    if (low && (organ_forward_add_linear(g, PART_Q_B, NULL, j.low, l->q, q, error) ||
                 organ_forward_products_run(&g->products, g->forward, g->scratch, error)))
         return error->status;
     if (organ_forward_share(engine, pieces, number * (double)q, turn_queries, &j, error) ||

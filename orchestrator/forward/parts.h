@@ -73,6 +73,22 @@ typedef enum forward_part {
     PART_NORM_INDEX,
     PART_BIAS_NORM_INDEX,
     PART_INDEX_WEIGHTS,
+    PART_MIX_IN, /* recurrent mixers: all of the following projections in one, or q, k and v in one */
+    PART_MIX_Q,
+    PART_MIX_K,
+    PART_MIX_V,
+    PART_MIX_Z,  /* gate of the output */
+    PART_MIX_BA, /* write strength and decay in one, */
+    PART_MIX_B,  /* or each on its own */
+    PART_MIX_A,
+    PART_MIX_OUT,
+    PART_CONV,   /* kernels of the causal convolution, channels x width; of q, k and v in one, */
+    PART_CONV_Q, /* or each on its own */
+    PART_CONV_K,
+    PART_CONV_V,
+    PART_A_LOG,
+    PART_DT_BIAS,
+    PART_NORM_MIXED, /* before the output projection */
     PART_COUNT,
     /* Names of tensors that contain several parts; plans have no view of them. */
     PART_QKV = PART_COUNT, /* q, k and v, one below the other; only families that name it have it */
@@ -114,6 +130,17 @@ typedef struct forward_shape {
     forward_part part;
     uint64_t rows, cols;
 } forward_shape;
+/* The same for a part of a mixer. `small`: few numbers, which are read as FP32 and may have dimensions of 1 in
+ * addition; else a linear layer. */
+typedef struct forward_mixer_part {
+    forward_part part;
+    bool small;
+    uint64_t rows, cols;
+} forward_mixer_part;
+#define FORWARD_MIXER_PARTS 20
+/* Returns the number of parts of a recurrent mixer; 0 for the other mixers. */
+size_t organ_forward_mixer_parts(const organ_forward_config *config, organ_mixer mixer,
+                                 forward_mixer_part parts[FORWARD_MIXER_PARTS]);
 #define FORWARD_GEMMA_PARTS 17
 /* Returns the number of parts that the layer has in addition to those of all architectures. */
 size_t organ_forward_gemma_parts(const organ_forward_config *config, const organ_layer_kind *kind,

@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: MIT
  * Generation with a KV cache: only new tokens pass through the layers. The weights of as many layers as fit stay in
  * memory, together with one layer that is read again each time; if all fit, so does the output head. */
-#include "orchestrator/forward/job.h"
+#include "orchestrator/forward/mixers.h"
 #include "orchestrator/machine/enough_memory.h"
 #include "orchestrator/machine/extent.h"
 
@@ -10,7 +10,7 @@
 struct organ_forward_past {
     size_t most, count;           /* tokens: capacity, processed so far */
     size_t rotated, rotated_here; /* kinds of rotation of those tokens, for full attention and for sliding windows */
-    float *values;                /* for each layer keys of `most` tokens, then their values */
+    float *values;                /* for each layer keys of `most` tokens, then their values, then the state */
     organ_layer **layers;         /* for each layer of the model; NULL if it is not kept in memory */
     unsigned layer_count, held;
     float *room;       /* memory for layers that are read again, one at a time; streamed ones have their own */
@@ -22,30 +22,35 @@ struct organ_forward_past {
 static size_t past_floats_of(const organ_forward *f, unsigned layer)
 {
     const organ_layer_kind *const kind = &f->config.kinds[layer];
-    return kind->shares_with == layer
+    return kind->shares_with == layer && organ_forward_attends(kind)
                ? organ_forward_keys_width(&f->config, kind) + organ_forward_values_width(&f->config, kind)
                : 0;
 }
 
-static size_t past_floats(const organ_forward *f)
+/* Returns the floats before those of layer `layer` in a cache of `most` tokens: each layer has its keys and values and
+ * then its state. The number of layers gives the floats of the whole cache; UINT64_MAX / 4 or more is too much. */
+static uint64_t floats_before(const organ_forward *f, size_t most, unsigned layer)
 {
-    size_t floats = 0;
-    for (unsigned l = 0; l < f->config.layers; l++)
-        floats += past_floats_of(f, l);
+    uint64_t floats = 0;
+    for (unsigned l = 0; l < layer && floats < UINT64_MAX / 4; l++) {
+        const uint64_t token = past_floats_of(f, l), state = organ_forward_mixer_state(&f->config, &f->config.kinds[l]);
+        floats = token && most > (UINT64_MAX / 4 - floats) / token ? UINT64_MAX / 4 : floats + most * token + state;
+    }
     return floats;
 }
 
-/* Returns the keys and values that a layer uses, of the tokens processed so far. */
+/* Returns the keys and values that a layer uses, of the tokens processed so far, and its state after them. */
 static forward_keys past_keys_of(const organ_forward *f, const organ_forward_past *past, unsigned layer)
 {
     const organ_layer_kind *const kind = &f->config.kinds[layer];
-    float *keys = past->values;
-    for (unsigned l = 0; l < kind->shares_with; l++)
-        keys += past->most * past_floats_of(f, l);
-    return (forward_keys){keys, keys + past->most * organ_forward_keys_width(&f->config, kind), past->count};
+    float *const keys = past->values + floats_before(f, past->most, kind->shares_with);
+    return (forward_keys){.keys = keys,
+                          .values = keys + past->most * organ_forward_keys_width(&f->config, kind),
+                          .state = keys + past->most * past_floats_of(f, kind->shares_with),
+                          .tokens = past->count};
 }
 
-/* A text that begins with `together` tokens, and the bytes of keys and values of all its tokens. */
+/* A text that begins with `together` tokens, and the bytes of a cache for all its tokens. */
 typedef struct growing {
     const organ_forward *forward;
     size_t together;
@@ -97,12 +102,12 @@ static size_t read_again_bytes(const organ_forward *f, unsigned held)
 organ_status organ_forward_past_open(organ_forward *f, size_t first, size_t most, organ_forward_past **past,
                                      organ_error *error)
 {
-    const uint64_t token = past_floats(f) * (uint64_t)sizeof(float);
+    const uint64_t floats = floats_before(f, most, f->config.layers);
     const size_t together = begins_anew(f, first, most) ? most : first;
     *past = NULL;
     /* Later tokens come one by one. */
     const uint64_t choice = organ_forward_index_room(&f->config.latent, 1, most) * (uint64_t)sizeof(float);
-    growing g = {f, together, most <= UINT64_MAX / 4 / token ? most * token + choice : UINT64_MAX / 4};
+    growing g = {f, together, floats < UINT64_MAX / 16 ? floats * sizeof(float) + choice : UINT64_MAX / 4};
     if (!holds_text(&g, f->engine->memory))
         return organ_memory_refuse(error, f->engine->memory, organ_memory_enough(f->engine->memory, holds_text, &g),
                                    "a layer of %s and the keys and values of %zu tokens", f->model->path, most);
@@ -111,12 +116,12 @@ organ_status organ_forward_past_open(organ_forward *f, size_t first, size_t most
         return organ_fail_memory(error, f->model->path);
     made->most = most;
     made->layer_count = f->config.layers;
-    choose_held(f, made, together, most * token + choice);
+    choose_held(f, made, together, g.kept);
     if (!(made->layers = calloc(made->layer_count, sizeof *made->layers)))
         organ_fail_memory(error, f->model->path);
     if (read_again_bytes(f, made->held))
         made->room = organ_forward_floats(read_again_bytes(f, made->held) / sizeof(float), error);
-    if (error->status || !(made->values = organ_forward_floats(most * (size_t)(token / sizeof(float)), error))) {
+    if (error->status || !(made->values = organ_forward_floats((size_t)floats, error))) {
         organ_forward_past_close(made);
         return error->status;
     }

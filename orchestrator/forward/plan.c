@@ -50,49 +50,6 @@ static const char *name_of(const builder *b, forward_part part)
     return name ? name : first;
 }
 
-static organ_status wrong_shape(const organ_forward *forward, const organ_weight *weight, uint64_t matrices,
-                                uint64_t rows, uint64_t cols, organ_error *error)
-{
-    char is[160] = "", must[80];
-    for (unsigned k = 0; k < weight->rank && strlen(is) < 120; k++)
-        snprintf(is + strlen(is), sizeof is - strlen(is), k ? " x %" PRIu64 : "%" PRIu64, weight->shape[k]);
-    if (matrices > 1)
-        snprintf(must, sizeof must, "%" PRIu64 " x %" PRIu64 " x %" PRIu64, matrices, rows, cols);
-    else if (rows)
-        snprintf(must, sizeof must, "%" PRIu64 " x %" PRIu64, rows, cols);
-    else
-        snprintf(must, sizeof must, "%" PRIu64, cols);
-    return organ_fail(error, ORGAN_BAD_INPUT, "%s: tensor '%s' is %s, not %s as the config says", forward->model->path,
-                      weight->name, *is ? is : "a single number", must);
-}
-
-static const organ_weight *find_weight(const organ_forward *forward, const char *name, uint64_t matrices, uint64_t rows,
-                                       uint64_t cols, organ_error *error)
-{
-    const organ_weight *weight = organ_weights_named(forward->weights, name);
-    if (!weight) {
-        organ_fail(error, ORGAN_BAD_INPUT, "%s: tensor '%s' is missing", forward->model->path, name);
-        return NULL;
-    }
-    const uint64_t shape[3] = {matrices, rows, cols};
-    const unsigned one = rows ? 2 : 1, rank = matrices > 1 ? 3 : one;
-    bool same = weight->rank == rank || (weight->rank == 0 && rank == 1 && cols == 1);
-    /* ERNIE 4.5 stores its correction as a matrix of one row. */
-    if (rows == 0 && weight->rank == 2 && weight->shape[0] == 1 && weight->shape[1] == cols)
-        return weight;
-    for (unsigned k = 0; same && k < weight->rank; k++)
-        same = weight->shape[k] == shape[3 - rank + k];
-    if (!same)
-        wrong_shape(forward, weight, matrices, rows, cols, error);
-    return same ? weight : NULL;
-}
-
-const organ_weight *organ_forward_weight_named(const organ_forward *forward, const char *name, uint64_t rows,
-                                               uint64_t cols, organ_error *error)
-{
-    return find_weight(forward, name, 1, rows, cols, error);
-}
-
 /* ---- slots ---- */
 
 /* Decides how the slot is kept in memory and computes the bytes it needs. */
@@ -129,6 +86,10 @@ static organ_status measure_loading(builder *b)
 static forward_view add_slot(builder *b, forward_slot slot)
 {
     forward_plan *const plan = b->plan;
+    if (slot.vectors && slot.weight) { /* as the reader of the weight divides it */
+        slot.cols = organ_weight_matrices(slot.weight).cols;
+        slot.rows = slot.weight->elements / slot.cols;
+    }
     if (!b->error->status && !organ_grow(&plan->slots, plan->count, &b->room, sizeof *plan->slots))
         organ_fail_errno(b->error, ENOMEM, "cannot allocate the plan of layer %u", b->layer);
     if (b->error->status || measure_slot(b, &slot)) {
@@ -143,7 +104,9 @@ static const organ_weight *find_part(const builder *b, const char *part, uint64_
                                      uint64_t cols)
 {
     char name[256];
-    return b->error->status ? NULL : find_weight(b->forward, full_name(b, part, name), matrices, rows, cols, b->error);
+    return b->error->status
+               ? NULL
+               : organ_forward_find_weight(b->forward, full_name(b, part, name), matrices, rows, cols, b->error);
 }
 
 /* Adds a stack of matrices; rows 0 means a vector. */
@@ -190,10 +153,10 @@ static forward_view add_crossed(builder *b, const char *part, uint64_t matrices,
     return add_slot(b, slot);
 }
 
-/* Adds a vector for each matrix of a stack or for each head, which products need in FP32. */
+/* Adds vectors, one for each matrix of a stack, each head or each channel, which are needed in FP32. */
 static forward_view add_rows(builder *b, const char *part, uint64_t rows, uint64_t cols)
 {
-    const organ_weight *const weight = find_part(b, part, 1, rows, cols);
+    const organ_weight *const weight = find_part(b, part, 0, rows, cols);
     return add_slot(b, (forward_slot){.weight = weight, .rows = rows, .cols = cols, .matrices = 1, .vectors = true});
 }
 
@@ -387,6 +350,22 @@ static void add_attention(builder *b)
     }
 }
 
+static void add_mixer(builder *b, organ_mixer mixer)
+{
+    forward_mixer_part parts[FORWARD_MIXER_PARTS];
+    const size_t count = organ_forward_mixer_parts(&b->forward->config, mixer, parts);
+    if (mixer == ORGAN_MIXER_ATTENTION && b->kind->latent)
+        add_latent(b);
+    else if (mixer == ORGAN_MIXER_ATTENTION)
+        add_attention(b);
+    for (size_t k = 0; k < count; k++)
+        if (parts[k].small)
+            b->plan->parts[parts[k].part] =
+                add_vectors(b, parts[k].part, parts[k].rows ? parts[k].rows : 1, parts[k].cols);
+        else
+            add_named_part(b, parts[k].part, parts[k].rows, parts[k].cols);
+}
+
 static void add_dense(builder *b)
 {
     const organ_forward_config *c = &b->forward->config;
@@ -538,20 +517,21 @@ static void add_norms(builder *b)
 {
     const organ_forward_config *c = &b->forward->config;
     forward_view *const parts = b->plan->parts;
+    const bool mixes = b->kind->mixer != ORGAN_MIXER_NONE, feeds = b->kind->feed;
     if (c->norm_unweighted)
         return;
-    if (c->norms != ORGAN_NORMS_AFTER)
+    if (c->norms != ORGAN_NORMS_AFTER && mixes)
         add_norm(b, PART_NORM_ATTENTION, c->norm_biased, c->hidden);
-    if (c->norms != ORGAN_NORMS_AFTER && !c->one_norm)
+    if (c->norms != ORGAN_NORMS_AFTER && !c->one_norm && feeds)
         add_norm(b, PART_NORM_FEED, c->norm_biased, c->hidden);
     if (c->one_norm) {
         parts[PART_NORM_FEED] = parts[PART_NORM_ATTENTION];
         parts[PART_BIAS_NORM_ATTENTION + PART_NORM_FEED] = parts[PART_BIAS_NORM_ATTENTION];
     }
-    if (c->norms != ORGAN_NORMS_BEFORE) {
+    if (c->norms != ORGAN_NORMS_BEFORE && mixes)
         add_norm(b, PART_NORM_ATTENDED, c->norm_biased, c->hidden);
+    if (c->norms != ORGAN_NORMS_BEFORE && feeds)
         add_norm(b, PART_NORM_FED, c->norm_biased, c->hidden);
-    }
 }
 
 organ_status organ_forward_plan_make(organ_forward *forward, unsigned layer, forward_plan *plan, organ_error *error)
@@ -561,13 +541,11 @@ organ_status organ_forward_plan_make(organ_forward *forward, unsigned layer, for
     for (size_t k = 0; k < PART_COUNT; k++)
         plan->parts[k].slot = SIZE_MAX;
     add_norms(&b);
-    if (b.kind->latent)
-        add_latent(&b);
-    else
-        add_attention(&b);
-    if (b.kind->mixture)
+    add_mixer(&b, b.kind->mixer);
+    add_mixer(&b, b.kind->second);
+    if (b.kind->feed && b.kind->mixture)
         add_experts(&b);
-    else
+    else if (b.kind->feed)
         add_dense(&b);
     add_gemma(&b);
     if (!error->status)

@@ -1,0 +1,62 @@
+/* SPDX-License-Identifier: MIT
+ * Weights of the model by name and shape. */
+#include "orchestrator/forward/job.h"
+
+#include <inttypes.h>
+#include <stdio.h>
+#include <string.h>
+
+static organ_status wrong_shape(const organ_forward *forward, const organ_weight *weight, uint64_t matrices,
+                                uint64_t rows, uint64_t cols, organ_error *error)
+{
+    char is[160] = "", must[80];
+    for (unsigned k = 0; k < weight->rank && strlen(is) < 120; k++)
+        snprintf(is + strlen(is), sizeof is - strlen(is), k ? " x %" PRIu64 : "%" PRIu64, weight->shape[k]);
+    if (matrices > 1)
+        snprintf(must, sizeof must, "%" PRIu64 " x %" PRIu64 " x %" PRIu64, matrices, rows, cols);
+    else if (rows)
+        snprintf(must, sizeof must, "%" PRIu64 " x %" PRIu64, rows, cols);
+    else
+        snprintf(must, sizeof must, "%" PRIu64, cols);
+    return organ_fail(error, ORGAN_BAD_INPUT, "%s: tensor '%s' is %s, not %s as the config says", forward->model->path,
+                      weight->name, *is ? is : "a single number", must);
+}
+
+/* Compares the dimensions that are not 1. */
+static bool is_shaped(const organ_weight *weight, const uint64_t shape[2])
+{
+    unsigned k = 0;
+    for (unsigned d = 0; d < weight->rank; d++) {
+        while (k < 2 && shape[k] == 1)
+            k++;
+        if (weight->shape[d] != 1 && (k == 2 || weight->shape[d] != shape[k++]))
+            return false;
+    }
+    return weight->elements == shape[0] * shape[1];
+}
+
+const organ_weight *organ_forward_find_weight(const organ_forward *forward, const char *name, uint64_t matrices,
+                                              uint64_t rows, uint64_t cols, organ_error *error)
+{
+    const organ_weight *weight = organ_weights_named(forward->weights, name);
+    if (!weight) {
+        organ_fail(error, ORGAN_BAD_INPUT, "%s: tensor '%s' is missing", forward->model->path, name);
+        return NULL;
+    }
+    const uint64_t shape[3] = {matrices, rows, cols};
+    const unsigned one = rows ? 2 : 1, rank = matrices > 1 ? 3 : one;
+    bool same = weight->rank == rank;
+    for (unsigned k = 0; same && k < weight->rank; k++)
+        same = weight->shape[k] == shape[3 - rank + k];
+    if (rows == 0 || matrices == 0)
+        same = is_shaped(weight, (uint64_t[]){rows ? rows : 1, cols});
+    if (!same)
+        wrong_shape(forward, weight, matrices, rows, cols, error);
+    return same ? weight : NULL;
+}
+
+const organ_weight *organ_forward_weight_named(const organ_forward *forward, const char *name, uint64_t rows,
+                                               uint64_t cols, organ_error *error)
+{
+    return organ_forward_find_weight(forward, name, 1, rows, cols, error);
+}
