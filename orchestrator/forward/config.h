@@ -33,10 +33,11 @@ typedef enum organ_rope {
 typedef struct organ_rope_config {
     organ_rope kind;
     double theta, factor, low_freq_factor, high_freq_factor, beta_fast, beta_slow, attention_factor;
-    uint64_t original_context; /* original_max_position_embeddings; dynamic: max_position_embeddings */
-    unsigned dimensions;       /* rotated dimensions of a head: head_dim, or less with partial_rotary_factor */
-    unsigned angles;           /* proportional: pairs that turn */
-    bool exact_range;          /* yarn: do not round the bounds of the ramp to whole dimensions ("truncate": false) */
+    double long_attention_factor; /* longrope: for windows beyond the original context; 0: the same */
+    uint64_t original_context;    /* original_max_position_embeddings; dynamic: max_position_embeddings */
+    unsigned dimensions;          /* rotated dimensions of a head: head_dim, or less with partial_rotary_factor */
+    unsigned angles;              /* proportional: pairs that turn */
+    bool exact_range; /* yarn: do not round the bounds of the ramp to whole dimensions ("truncate": false) */
     /* longrope: dimensions / 2 each, from config.json; NULL for a GGUF file, which has them as tensors */
     const float *short_factors, *long_factors;
 } organ_rope_config;
@@ -148,6 +149,8 @@ typedef struct organ_router_rule {
     bool best_in_group; /* groups are compared by their best expert; false: by the sum of their two best */
     bool late;          /* the logistic is taken of the chosen values only (Llama 4) */
     bool into_inputs;   /* an expert's input is multiplied by its factor, and the outputs are summed without factors */
+    bool sparse;        /* SparseMixer: two experts, each with a factor of its own choice (router.c) */
+    float jitter;       /* sparse: a choice leaves out values that are lower than its best by more than that part */
     float cap;          /* values become cap tanh(value / cap) before that; 0: they stay */
     float least_sum;    /* factors are normalised by their sum, or by this number if the sum is less; 0: by the sum */
 } organ_router_rule;

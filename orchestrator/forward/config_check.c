@@ -201,6 +201,10 @@ static organ_status check_experts(const char *label, const organ_forward_config 
     if (!(c->router_scale >= 0) || !isfinite(c->router_scale))
         return organ_fail(error, ORGAN_BAD_INPUT, "%s: what experts give is scaled by %g, which is not above 0", label,
                           (double)c->router_scale);
+    if (c->router.sparse && (c->experts_used != 2 || !(c->router.jitter >= 0)))
+        return organ_fail(error, ORGAN_BAD_INPUT,
+                          "%s: num_experts_per_tok is %u, not 2, or router_jitter_noise is %g, below 0", label,
+                          c->experts_used, (double)c->router.jitter / 2);
     if (!(c->router.cap >= 0) || !isfinite(c->router.cap))
         return organ_fail(error, ORGAN_BAD_INPUT, "%s: the soft cap of router values is %g, below 0", label,
                           (double)c->router.cap);

@@ -161,6 +161,8 @@ static void read_router(const config_hf_source *s, const forward_mixture *m, org
         c->router.least_sum = (float)organ_config_real(s, s->root, m->least_sum, m->router.least_sum);
     if (m->cap)
         c->router.cap = (float)organ_config_real(s, s->root, m->cap, 0);
+    if (m->jitter)
+        c->router.jitter = 2 * (float)organ_config_real(s, s->root, m->jitter, m->jitter_otherwise);
     c->normalise_experts = organ_config_flag_of(s, m->normalise);
     c->router_groups = m->groups ? organ_config_size(s, m->groups, 1) : 0;
     c->router_groups_used = m->groups_used ? organ_config_size(s, m->groups_used, 1) : 0;

@@ -69,6 +69,17 @@ static float *factors_of(const config_hf_source *s, const json_t *object, const 
     return factors;
 }
 
+/* Phi-3.5-MoE. transformers 5.23 takes the short factors of frequencies for any window, but long_mscale beyond the
+ * original context; the model's own code and llama.cpp take the long factors there, and so does this one. */
+static void read_mscales(const config_hf_source *s, const json_t *object, organ_rope_config *rope)
+{
+    rope->attention_factor = organ_config_real(s, object, "short_mscale", 0);
+    rope->long_attention_factor = organ_config_real(s, object, "long_mscale", 0);
+    if (!(rope->attention_factor > 0) || !(rope->long_attention_factor > 0) || !isfinite(rope->long_attention_factor))
+        organ_fail(s->error, ORGAN_BAD_INPUT, "%s: short_mscale is %g and long_mscale %g, not above 0", s->label,
+                   rope->attention_factor, rope->long_attention_factor);
+}
+
 /* The factor only scales attention; if it is missing, it is the ratio of the two contexts. */
 static void read_longrope(const config_hf_source *s, const json_t *object, const organ_forward_config *c,
                           organ_rope_config *rope)
@@ -77,6 +88,8 @@ static void read_longrope(const config_hf_source *s, const json_t *object, const
     rope->factor = organ_config_real(s, object, "factor", original > 0 ? (double)c->context / original : 0);
     const double own = rope->factor <= 1 || original <= 1 ? 1 : sqrt(1 + log(rope->factor) / log(original));
     rope->attention_factor = organ_config_real(s, object, "attention_factor", own);
+    if (s->family->rope_mscale)
+        read_mscales(s, object, rope);
     rope->short_factors = factors_of(s, object, "short_factor", rope->dimensions);
     rope->long_factors = factors_of(s, object, "long_factor", rope->dimensions);
 }
@@ -143,6 +156,8 @@ static organ_rope_config read_rope(const config_hf_source *s, const json_t *obje
     read_alpha(s, object, &rope);
     if (rope.kind == ORGAN_ROPE_DEFAULT)
         return rope;
+    if (s->family->rope_mscale && rope.kind != ORGAN_ROPE_LONGROPE)
+        organ_fail(s->error, ORGAN_BAD_INPUT, "%s: rope_type is neither 'default' nor 'longrope'", s->label);
     if (rope.kind == ORGAN_ROPE_PROPORTIONAL) {
         rope.angles = rope.dimensions / 2;
         rope.dimensions = head_dim;

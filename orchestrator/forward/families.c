@@ -22,6 +22,11 @@ static const forward_name mixtral_names[] = {
     {PART_EXPERT_GATE, "block_sparse_moe.experts.#.w1.weight"},
     {PART_EXPERT_UP, "block_sparse_moe.experts.#.w3.weight"},
     {PART_EXPERT_DOWN, "block_sparse_moe.experts.#.w2.weight"}, {0}};
+static const forward_name phimoe_names[] = {
+    {PART_ROUTER, "mlp.router.weight"}, {PART_ROUTER, "block_sparse_moe.gate.weight"},
+    {PART_EXPERT_GATE, "block_sparse_moe.experts.#.w1.weight"},
+    {PART_EXPERT_UP, "block_sparse_moe.experts.#.w3.weight"},
+    {PART_EXPERT_DOWN, "block_sparse_moe.experts.#.w2.weight"}, {0}};
 #define SHARED_EXPERTS {PART_SHARED_GATE, "mlp.shared_experts.gate_proj.weight"}, \
     {PART_SHARED_UP, "mlp.shared_experts.up_proj.weight"}, {PART_SHARED_DOWN, "mlp.shared_experts.down_proj.weight"}
 static const forward_name shared_experts_names[] = {SHARED_EXPERTS, {0}};
@@ -223,6 +228,9 @@ static const forward_mixture solar_mixture = {
     .width = "moe_intermediate_size", .shared_count = "n_shared_experts",
     .router = LOGISTIC, .normalise = {"norm_topk_prob", true},
     .scale = "routed_scaling_factor", .groups = "n_group", .groups_used = "topk_group", .required = solar_required};
+static const forward_mixture phimoe_mixture = {
+    .experts = "num_local_experts", .used = "num_experts_per_tok", .width = "intermediate_size",
+    .router = {.sparse = true}, .jitter = "router_jitter_noise", .jitter_otherwise = 0.01};
 static const char *const mellum_required[] = {"layer_types", "norm_topk_prob", NULL};
 static const forward_mixture mellum_mixture = {
     .experts = "num_experts", .experts_too = "num_local_experts", .used = "num_experts_per_tok",
@@ -277,6 +285,9 @@ static const char *const gptj_aliases[][2] = {
 /* Published files spell the class in another way. */
 #define EXAONE_MOE .theta = 1e4, .qk_norm = ORGAN_QK_NORM_HEAD, .windows = WINDOWS_TYPES, .window_pattern = 4, \
     .unrotated = UNROTATED_FULL, .mixture = &exaone_mixture, .names = exaone_moe_names
+#define PHIMOE .theta = 1e6, ATTENTION_BIAS, .head_bias = {"lm_head_bias", false}, .norm = ORGAN_NORM_LAYER, \
+    .norm_biased = true, .eps = 1e-5, .windows = WINDOWS_ALL, .rope_mscale = true, .mixture = &phimoe_mixture, \
+    .names = phimoe_names
 
 static const forward_family families[] = {
     {.architecture = "LlamaForCausalLM", .gguf = "llama", .gguf_pairs = true, .theta = 1e4, ATTENTION_BIAS, MLP_BIAS},
@@ -390,6 +401,8 @@ static const forward_family families[] = {
      .mixture = &solar_mixture, .names = shared_experts_names},
     {.architecture = "MellumForCausalLM", .theta = 5e5, .head_dim = 128, ATTENTION_BIAS, .local = LOCAL_OWN,
      .qk_norm = ORGAN_QK_NORM_HEAD, .windows = WINDOWS_TYPES, .mixture = &mellum_mixture},
+    {.architecture = "PhimoeForCausalLM", PHIMOE},
+    {.architecture = "PhiMoEForCausalLM", PHIMOE},
     {.architecture = "GlmForCausalLM", .theta = 1e4, .head_dim = 128, .rotated_part = 0.5, .neighbours = true,
      .qkv_bias = {"attention_bias", true}, .names = glm4_names},
     {.architecture = "Glm4ForCausalLM", .gguf = "glm4", .theta = 1e4, .head_dim = 128, .rotated_part = 0.5,

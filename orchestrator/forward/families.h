@@ -97,13 +97,15 @@ typedef struct forward_mixture {
     bool shared_optional;              /* without the member, or if it is 0, there is no shared expert */
     bool shared_gated;                 /* its output is multiplied by a logistic gate */
     organ_router_rule router;
-    const char *least_sum;  /* member with router.least_sum */
-    const char *cap;        /* member with router.cap */
-    forward_flag normalise; /* the factors of a token's experts are divided by their sum */
-    bool gguf_normalise;    /* the same in llama.cpp, if normalise has a key and the GGUF file does not say it */
-    bool biases;            /* of the router and of each expert's gate, up and down */
-    bool crossed;           /* stacks of safetensors are experts x in_features x out_features */
-    bool pairs;             /* and their columns of gate and up alternate */
+    const char *least_sum;   /* member with router.least_sum */
+    const char *cap;         /* member with router.cap */
+    const char *jitter;      /* member with half of router.jitter, */
+    double jitter_otherwise; /* and that number if config.json does not have it */
+    forward_flag normalise;  /* the factors of a token's experts are divided by their sum */
+    bool gguf_normalise;     /* the same in llama.cpp, if normalise has a key and the GGUF file does not say it */
+    bool biases;             /* of the router and of each expert's gate, up and down */
+    bool crossed;            /* stacks of safetensors are experts x in_features x out_features */
+    bool pairs;              /* and their columns of gate and up alternate */
     const char *scale, *groups, *groups_used;
     const char *method;          /* "greedy": experts are chosen without groups; "group_limited_greedy": with groups */
     forward_dense dense;         /* the dense layers, if config.json has no mlp_layer_types */
@@ -179,6 +181,7 @@ typedef struct forward_family {
     forward_heads heads;
     const char *chunk;          /* size of chunks in layers that rotate q and k, or that layer_types names */
     forward_number value_scale; /* of v; null means 1 */
+    bool rope_mscale;           /* longrope has factors of cos and sin of its own: short_mscale and long_mscale */
     bool rope_alpha;            /* rope_type "dynamic" with alpha: theta grows once, not with the length of a window */
     unsigned head_dim;          /* if config.json has no head_dim; 0: hidden_size / num_attention_heads */
     double theta;               /* if config.json has no rope_theta; 0: it must have rope_parameters or rope_scaling */

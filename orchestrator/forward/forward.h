@@ -110,7 +110,8 @@ organ_router organ_layer_router(const organ_layer *layer); /* valid as long as t
  * kept experts. This equals a router that has only the kept experts' rows. Logistic router: scores are the logistic
  * of each logit, and the choice adds the correction. With groups, only experts of the best groups can be chosen; a
  * group is ranked by its best kept expert or by the sum of its two best. If the configuration says so, the chosen
- * factors are divided by their sum and multiplied by router_scale. A NaN is never larger than another value.
+ * factors are divided by their sum and multiplied by router_scale. SparseMixer (`sparse`) chooses two experts in turn,
+ * with a softmax each over the values near the largest. A NaN is never larger than another value.
  *
  * `room` has one float for each expert and may be `logits`. */
 void organ_forward_route(const organ_router *router, const bool *kept, const float *logits, float *room,

@@ -147,12 +147,14 @@ static float frequency_of(const forward_rotation *r, size_t kind, size_t k)
 
 static void fill_angles(forward_rotation *r, const forward_rotation_part *part)
 {
+    const bool lasting = part->kind && r->rope->long_attention_factor > 0;
+    const float scale = lasting ? (float)r->rope->long_attention_factor : r->scale;
     for (size_t k = 0; k < r->half; k++) {
         const float frequency = frequency_of(r, part->kind, k);
         for (size_t p = 0; p < part->positions; p++) {
             const float angle = (float)p * frequency;
-            r->cosines[(part->first + p) * r->half + k] = cosf(angle) * r->scale;
-            r->sines[(part->first + p) * r->half + k] = sinf(angle) * r->scale;
+            r->cosines[(part->first + p) * r->half + k] = cosf(angle) * scale;
+            r->sines[(part->first + p) * r->half + k] = sinf(angle) * scale;
         }
     }
 }

@@ -122,10 +122,43 @@ static void sort_choices(organ_choice *chosen, unsigned used)
         }
 }
 
+/* The factor of an expert with value `top`, the best of those that are not chosen yet: the softmax over the values that
+ * are lower by at most `jitter` of the larger of their magnitude and top. */
+static float sparse_factor(const organ_router *r, const bool *kept, const float *values, float top, unsigned without)
+{
+    float near[64], sum = 0;
+    unsigned count = 0;
+    for (unsigned e = 0; e < r->config->experts; e++) {
+        const float size = fabsf(values[e]) < top ? top : fabsf(values[e]);
+        if (is_kept(kept, e) && e != without && !((top - values[e]) / size > r->config->router.jitter))
+            near[count++] = values[e];
+        if (count == sizeof near / sizeof *near || e + 1 == r->config->experts) {
+            sum += r->kernels->exp_below(near, count, top);
+            count = 0;
+        }
+    }
+    return 1 / sum;
+}
+
+/* SparseMixer at inference (Liu et al. 2024, arXiv:2409.12136; sparsemixer of transformers): the second expert is
+ * chosen among the others, with a softmax of its own. */
+static void route_sparse(const organ_router *r, const bool *kept, const float *logits, organ_choice *chosen)
+{
+    for (unsigned k = 0; k < 2; k++) {
+        const unsigned best = next_best(r, kept, logits, chosen, k), without = k ? chosen[0].expert : UINT32_MAX;
+        chosen[k] = (organ_choice){.expert = best, .weight = sparse_factor(r, kept, logits, logits[best], without)};
+    }
+    sort_choices(chosen, 2);
+}
+
 void organ_forward_route(const organ_router *r, const bool *kept, const float *logits, float *room,
                          organ_choice *chosen)
 {
     const organ_forward_config *const c = r->config;
+    if (c->router.sparse) {
+        route_sparse(r, kept, logits, chosen);
+        return;
+    }
     float divisor = c->router.logistic ? logistics_of(r, logits, room) : powers_of(r, kept, logits, room), all = 0;
     /* A correction is added to the softmax itself. */
     for (unsigned e = 0; c->router.corrected && e < c->experts; e++)
