@@ -81,6 +81,16 @@ organ_status organ_deal_make(organ_ranks *ranks, size_t count, uint64_t (*bytes)
     return error->status;
 }
 
+organ_status organ_deal_evenly(organ_ranks *ranks, size_t count, organ_deal *deal, organ_error *error)
+{
+    *deal = (organ_deal){ranks, count, calloc(count + 1, sizeof *deal->owner)};
+    if (!deal->owner)
+        return organ_fail_memory(error, "the shares of the ranks");
+    for (size_t k = 0; k < count; k++)
+        deal->owner[k] = (uint32_t)(k * organ_ranks_count(ranks) / count);
+    return ORGAN_OK;
+}
+
 bool organ_deal_mine(const organ_deal *deal, size_t part) { return deal->owner[part] == organ_ranks_rank(deal->ranks); }
 
 void organ_deal_release(organ_deal *deal)

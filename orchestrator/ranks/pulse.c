@@ -226,8 +226,9 @@ const organ_progress *organ_ranks_progress(organ_ranks *ranks, const organ_progr
         return shown;
     pthread_mutex_lock(&ranks->lock);
     ranks->shown = shown;
-    ranks->progress = ranks->rank == 0 ? (organ_progress){ranks, begin_shown, advance_shown, end_shown, note_shown}
-                                       : (organ_progress){ranks, begin_told, advance_told, end_told, note_told};
+    ranks->progress = ranks->rank == 0
+                          ? (organ_progress){ranks, begin_shown, advance_shown, end_shown, note_shown, false}
+                          : (organ_progress){ranks, begin_told, advance_told, end_told, note_told, true};
     pthread_mutex_unlock(&ranks->lock);
     return &ranks->progress;
 }

@@ -118,6 +118,8 @@ typedef struct organ_deal {
  * after an error. */
 organ_status organ_deal_make(organ_ranks *ranks, size_t count, uint64_t (*bytes)(const void *context, size_t part),
                              const void *context, organ_deal *deal, organ_error *error);
+/* The same with equal contiguous ranges of parts. */
+organ_status organ_deal_evenly(organ_ranks *ranks, size_t count, organ_deal *deal, organ_error *error);
 bool organ_deal_mine(const organ_deal *deal, size_t part);
 void organ_deal_release(organ_deal *deal);
 

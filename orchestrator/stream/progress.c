@@ -31,14 +31,28 @@ void organ_progress_warn(const organ_progress *progress, const organ_model *mode
         organ_progress_note(progress, "warning: %s", model->warnings[k]);
 }
 
-void organ_progress_note(const organ_progress *progress, const char *format, ...)
+static void progress_note(const organ_progress *progress, const char *format, va_list args)
 {
+    char text[1000];
     if (!progress || !progress->note)
         return;
-    char text[1000];
+    vsnprintf(text, sizeof text, format, args);
+    progress->note(progress->context, text);
+}
+
+void organ_progress_note(const organ_progress *progress, const char *format, ...)
+{
     va_list args;
     va_start(args, format);
-    vsnprintf(text, sizeof text, format, args);
+    progress_note(progress, format, args);
     va_end(args);
-    progress->note(progress->context, text);
+}
+
+void organ_progress_note_once(const organ_progress *progress, const char *format, ...)
+{
+    va_list args;
+    va_start(args, format);
+    if (progress && !progress->follows)
+        progress_note(progress, format, args);
+    va_end(args);
 }

@@ -6,6 +6,7 @@
 #include "formats/base/api.h"
 #include "formats/model/model.h"
 
+#include <stdbool.h>
 #include <stddef.h>
 #include <stdint.h>
 
@@ -23,12 +24,16 @@ typedef struct organ_progress {
     void (*end)(void *context);
     /* A message for the user, one sentence: a downgrade, a resumed run. */
     void (*note)(void *context, const char *text);
+    bool follows; /* of a rank that is not the first: what all ranks would report once is left to the first */
 } organ_progress;
 
 void organ_progress_begin(const organ_progress *progress, const char *what, uint64_t bytes, size_t tensors);
 void organ_progress_advance(const organ_progress *progress, uint64_t bytes, const char *tensor, const char *remark);
 void organ_progress_end(const organ_progress *progress);
 void organ_progress_note(const organ_progress *progress, const char *format, ...) __attribute__((format(printf, 2, 3)));
+/* A note that all ranks would report alike: only the first one does. */
+void organ_progress_note_once(const organ_progress *progress, const char *format, ...)
+    __attribute__((format(printf, 2, 3)));
 void organ_progress_warn(const organ_progress *progress,
                          const organ_model *model); /* prints a note for each warning about the model's files */
 

@@ -28,7 +28,7 @@ static void show_end(void *context)
     strcat(shown, "; ");
 }
 
-static const organ_progress show = {NULL, show_begin, show_advance, show_end, NULL};
+static const organ_progress show = {NULL, show_begin, show_advance, show_end, NULL, false};
 
 /* The others are ahead: they tell of tensors of a stage that the first rank begins later, after one that is its alone,
  * and of the stage that comes next without a meeting in between. */

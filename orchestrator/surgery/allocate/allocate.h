@@ -9,6 +9,7 @@
 
 #include "formats/base/status.h"
 #include "orchestrator/surgery/allocate/allocate_options.h"
+#include "orchestrator/ranks/ranks.h"
 
 #include <jansson.h>
 #include <stdbool.h>
@@ -131,9 +132,10 @@ organ_status organ_allocation_read(organ_allocation *allocation, const json_t *i
                                    organ_error *error);
 
 /* Writes {"schema": "organ.allocation/1", "organ", the identity, "levels", "tensors": [{"name", "role", "layer",
- * "elements", "between", "cost"}]}, where the cost of a tensor that was not measured is null. ORGAN_IO. */
+ * "elements", "between", "cost"}]}, where the cost of a tensor that was not measured is null. Of several ranks, which
+ * all have the same curves, the first writes. ORGAN_IO. */
 organ_status organ_allocation_write(const organ_allocation *allocation, const json_t *identity, const char *path,
-                                    organ_error *error);
+                                    const organ_ranks *ranks, organ_error *error);
 
 /* Converts a curve to a line of a journal, and back. The latter returns false if the line belongs to another tensor or
  * has no curve. */

@@ -69,9 +69,10 @@ static json_t *allocation_file_tensor_json(const void *context, size_t k)
 }
 
 organ_status organ_allocation_write(const organ_allocation *allocation, const json_t *identity, const char *path,
-                                    organ_error *error)
+                                    const organ_ranks *ranks, organ_error *error)
 {
-    const organ_cache cache = allocation_file_cache(path, identity);
+    organ_cache cache = allocation_file_cache(path, identity);
+    cache.ranks = ranks;
     return organ_cache_write(
         &cache,
         ORGAN_OBJECT(SET("levels", costs_json(allocation, allocation->levels)),

@@ -231,9 +231,9 @@ static void tell_time(organ_curves *c, int32_t number)
         *(own <= number ? &through : &left) += layers - own;
     }
     if (left > 0 && through > 0 && !c->told++)
-        organ_progress_note(c->progress,
-                            "allocation: the first layer's curves took %.1f s; the others will take about %s", seconds,
-                            organ_duration_text(seconds * left / through, text));
+        organ_progress_note_once(c->progress,
+                                 "allocation: the first layer's curves took %.1f s; the others will take about %s",
+                                 seconds, organ_duration_text(seconds * left / through, text));
 }
 
 /* A curve on its way to the other ranks. */
@@ -242,7 +242,7 @@ typedef struct measured_curve {
     double cost[ORGAN_ALLOCATION_LEVELS];
 } measured_curve;
 
-/* Stores a curve on all ranks. The first rank writes it to the file, and the rank that measured it reports it. */
+/* Stores a curve on all ranks. The rank that measured it reports it. */
 static void take_curve(organ_curves *c, const measured_curve *m, bool own, organ_error *error)
 {
     organ_allocation_tensor *const t = &c->allocation->tensors[m->tensor];
@@ -254,7 +254,7 @@ static void take_curve(organ_curves *c, const measured_curve *m, bool own, organ
     snprintf(remark, sizeof remark, "KL %.3g to %.3g", t->cost[0], t->cost[c->allocation->level_count - 1]);
     if (own)
         organ_progress_advance(c->progress, 0, t->name, remark);
-    if (c->work->found && organ_ranks_first(c->engine->ranks))
+    if (c->work->found)
         c->work->found(c->work->context, t, error);
 }
 
@@ -289,7 +289,7 @@ static organ_status curves_settle(void *context, const organ_along_layer *layer,
     if (c->work->forget)
         c->work->forget(c->work->context);
     organ_variants_pass(c->variants, layer->loaded, error);
-    if (share_curves(c, error) == ORGAN_OK && organ_ranks_first(c->engine->ranks))
+    if (share_curves(c, error) == ORGAN_OK)
         tell_time(c, layer->number);
     return error->status;
 }
@@ -491,9 +491,8 @@ organ_status organ_curves_run(organ_curves *c, organ_error *error)
     size_t missing = 0;
     if (unknown) {
         c->begun = organ_seconds_now();
-        if (organ_ranks_first(c->engine->ranks))
-            organ_progress_note(c->progress, "allocation: %zu tensors at %zu levels, each measured on %zu tokens",
-                                unknown, measured_levels(c), c->rest.windows.begin[c->rest.windows.count]);
+        organ_progress_note_once(c->progress, "allocation: %zu tensors at %zu levels, each measured on %zu tokens",
+                                 unknown, measured_levels(c), c->rest.windows.begin[c->rest.windows.count]);
         organ_progress_begin(c->progress, "measuring curves", 0, unknown);
         organ_along_run(c->along, error);
         organ_progress_end(c->progress);

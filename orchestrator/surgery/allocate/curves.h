@@ -19,7 +19,7 @@ typedef struct organ_curves_work {
     void (*forget)(void *context);
     /* Derives the unmeasured costs of a tensor from the measured ones. NULL: all costs are measured. */
     void (*derive)(void *context, size_t tensor);
-    /* Called after a curve was measured. May be NULL. */
+    /* Called on all ranks after a curve was measured. May be NULL. */
     organ_status (*found)(void *context, const organ_allocation_tensor *tensor, organ_error *error);
 } organ_curves_work;
 

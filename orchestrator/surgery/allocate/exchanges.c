@@ -366,9 +366,8 @@ organ_status organ_exchanges_run(organ_exchanges *x, organ_exchanges_report *rep
             alone = true; /* what each of them gains alone does not add up */
         else if (round < x->options.rounds)
             report->taken += exchanges_take(x, found, alone);
-        if (organ_ranks_first(x->engine->ranks))
-            organ_progress_note(x->progress, "exchanges: round %zu of %zu, %.4g nats a token", round, x->options.rounds,
-                                found);
+        organ_progress_note_once(x->progress, "exchanges: round %zu of %zu, %.4g nats a token", round,
+                                 x->options.rounds, found);
     }
     report->after = x->nearest;
     return error->status;

@@ -19,6 +19,10 @@ json_t *organ_cache_document(const organ_cache *cache, json_t *body)
 
 organ_status organ_cache_write(const organ_cache *cache, json_t *body, organ_error *error)
 {
+    if (!organ_ranks_first(cache->ranks)) {
+        json_decref(body);
+        return ORGAN_OK;
+    }
     json_t *const document = organ_cache_document(cache, body);
     if (document)
         organ_document_write(cache->path, document, error);
@@ -28,8 +32,10 @@ organ_status organ_cache_write(const organ_cache *cache, json_t *body, organ_err
     return error->status;
 }
 
-organ_status organ_cache_check_place(const char *path, const char *option, organ_error *error)
+organ_status organ_cache_check_place(const char *path, const char *option, const organ_ranks *ranks, organ_error *error)
 {
+    if (!organ_ranks_first(ranks))
+        return ORGAN_OK;
     const size_t length = (size_t)(organ_path_name(path) - path);
     char *const folder = length ? organ_format("%.*s", (int)length, path) : strdup(".");
     if (!folder)

@@ -10,6 +10,7 @@
 #define ORGAN_CACHE_H
 
 #include "formats/base/status.h"
+#include "orchestrator/ranks/ranks.h"
 
 #include <jansson.h>
 #include <stdbool.h>
@@ -36,11 +37,12 @@ typedef struct organ_cache {
     const char *path;
     const char *schema; /* "organ.allocation/1" */
     const json_t *identity;
-    const char *content; /* for messages: "curves of another run" */
-    const char *remedy;  /* for messages: what the user can do if the identity differs */
-    bool start_over;     /* treat a file that cannot be used as if there were none, instead of refusing it */
-    bool unversioned;    /* the head has no member "organ", the version that wrote the file */
-    bool unbounded;      /* also read files larger than ORGAN_CACHE_LIMIT */
+    const char *content;      /* for messages: "curves of another run" */
+    const char *remedy;       /* for messages: what the user can do if the identity differs */
+    bool start_over;          /* treat a file that cannot be used as if there were none, instead of refusing it */
+    bool unversioned;         /* the head has no member "organ", the version that wrote the file */
+    bool unbounded;           /* also read files larger than ORGAN_CACHE_LIMIT */
+    const organ_ranks *ranks; /* have all measured the same values: only the first writes. NULL: this process does */
 } organ_cache;
 
 /* Reads the document at cache->path and checks its schema and identity. *document is for the caller to release; NULL
@@ -58,11 +60,14 @@ organ_status organ_cache_belongs(const organ_cache *cache, const json_t *documen
 /* Returns {"schema", "organ", the identity, the members of `body`}. Takes over `body`. NULL without memory or if `body`
  * is NULL. */
 json_t *organ_cache_document(const organ_cache *cache, json_t *body);
-/* Replaces the file by that document in one rename (organ_document_write). ORGAN_IO. */
+/* Replaces the file by that document in one rename (organ_document_write); other ranks than the first write nothing,
+ * and learn of an error where the ranks meet next. ORGAN_IO. */
 organ_status organ_cache_write(const organ_cache *cache, json_t *body, organ_error *error);
 
-/* Checks that a new file can be made at `path`, because measuring takes long. ORGAN_IO; the message names `option`. */
-organ_status organ_cache_check_place(const char *path, const char *option, organ_error *error);
+/* Checks on the first rank that a new file can be made at `path`, because measuring takes long. ORGAN_IO; the message
+ * names `option`. */
+organ_status organ_cache_check_place(const char *path, const char *option, const organ_ranks *ranks,
+                                     organ_error *error);
 
 /* ---- values ---- */
 

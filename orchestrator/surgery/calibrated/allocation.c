@@ -33,9 +33,6 @@ struct organ_prune_allocation {
     organ_prune_shared shared; /* of the matrices of a layer */
 };
 
-/* All ranks compute the same; only the first writes it. */
-static bool allocation_is_first(const organ_prune_allocation *a) { return organ_ranks_first(a->job->engine->ranks); }
-
 /* ---- options ---- */
 
 static organ_status read_budget(const organ_prune_calibrated_options *c, double sparsity, organ_budget *told,
@@ -164,7 +161,7 @@ static uint64_t allocation_memory(void *context, const organ_tensor *tensor)
 static organ_status allocation_found(void *context, const organ_allocation_tensor *tensor, organ_error *error)
 {
     const organ_prune_allocation *const a = context;
-    return organ_write_note(a->job->run, organ_allocation_line(&a->curves, tensor), true, error);
+    return organ_write_note_once(a->job->run, organ_allocation_line(&a->curves, tensor), error);
 }
 
 /* ---- opening ---- */
@@ -252,7 +249,7 @@ organ_status organ_prune_allocation_open(const organ_prune_calibrated_options *o
     if (organ_memory_refuse_both(error, &other) != ORGAN_OK || !file ||
         organ_allocation_read(&a->curves, a->identity, file, &a->known, error) != ORGAN_OK)
         return error->status;
-    return a->known || !allocation_is_first(a) ? ORGAN_OK : organ_cache_check_place(file, "--allocation", error);
+    return a->known ? ORGAN_OK : organ_cache_check_place(file, "--allocation", job->engine->ranks, error);
 }
 
 void organ_prune_allocation_foresee(const organ_prune_allocation *a, const organ_plan_solve *solve, organ_plan *plan)
@@ -315,11 +312,9 @@ static organ_status allocation_exchange_pairs(organ_prune_allocation *a, organ_e
 {
     if (recall_division(a) || organ_exchanges_run(a->exchanges, &a->exchanged, error) != ORGAN_OK)
         return error->status;
-    if (!allocation_is_first(a))
-        return ORGAN_OK;
     json_t *const line = exchanges_json(a);
     ORGAN_ADD(line, SET("given", organ_json_rows(a->curves.count, given_json, &a->curves)));
-    return organ_write_note(a->job->run, line, true, error);
+    return organ_write_note_once(a->job->run, line, error);
 }
 
 static organ_status allocation_divide(organ_prune_allocation *a, organ_error *error)
@@ -346,9 +341,9 @@ static organ_status allocation_measure(organ_prune_allocation *a, organ_error *e
     size_t index;
     json_t *line;
     json_array_foreach(organ_write_lines(a->job->run), index, line)(void) organ_allocation_recall(&a->curves, line);
-    if (organ_curves_run(a->walk, error) != ORGAN_OK || !file || !allocation_is_first(a))
+    if (organ_curves_run(a->walk, error) != ORGAN_OK || !file)
         return error->status;
-    return organ_allocation_write(&a->curves, a->identity, file, error);
+    return organ_allocation_write(&a->curves, a->identity, file, a->job->engine->ranks, error);
 }
 
 /* The stage that measuring has interrupted. */
@@ -371,10 +366,9 @@ organ_status organ_prune_allocation_run(organ_prune_allocation *a, organ_error *
         return error->status;
     if (measured)
         begin_pruning(a);
-    if (allocation_is_first(a))
-        organ_progress_note(a->job->progress,
-                            "allocation: by the curves %.4g nats a token, where the same for each tensor costs %.4g",
-                            a->curves.cost, a->curves.uniform_cost);
+    organ_progress_note_once(a->job->progress,
+                             "allocation: by the curves %.4g nats a token, where the same for each tensor costs %.4g",
+                             a->curves.cost, a->curves.uniform_cost);
     return ORGAN_OK;
 }
 

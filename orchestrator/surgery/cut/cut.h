@@ -82,6 +82,10 @@ bool organ_cut_done(const organ_cut_run *run, const organ_tensor *tensor);
 organ_status organ_cut_put(organ_cut_run *run, const organ_tensor *tensor, uint64_t matrix, bool own, float *weights,
                            organ_error *error);
 
+/* The same for values that all ranks have: the first rank writes them. */
+organ_status organ_cut_put_once(organ_cut_run *run, const organ_tensor *tensor, uint64_t matrix, float *weights,
+                                organ_error *error);
+
 /* Reads the values that an earlier run stored for the matrix. */
 organ_status organ_cut_get(const organ_cut_run *run, const organ_tensor *tensor, uint64_t matrix, float *weights,
                            organ_error *error);

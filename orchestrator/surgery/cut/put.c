@@ -118,6 +118,12 @@ organ_status organ_cut_put(organ_cut_run *run, const organ_tensor *tensor, uint6
     return error->status;
 }
 
+organ_status organ_cut_put_once(organ_cut_run *run, const organ_tensor *tensor, uint64_t matrix, float *weights,
+                                organ_error *error)
+{
+    return organ_cut_put(run, tensor, matrix, organ_ranks_first(run->cut->write.engine->ranks), weights, error);
+}
+
 organ_status organ_cut_get(const organ_cut_run *run, const organ_tensor *tensor, uint64_t matrix, float *weights,
                            organ_error *error)
 {

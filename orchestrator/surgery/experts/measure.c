@@ -142,13 +142,6 @@ static organ_status measure_settle(measure_measuring *m, int32_t number, double 
     return ORGAN_OK;
 }
 
-static organ_status keep_scores(const measure_measuring *m, organ_error *error)
-{
-    if (!m->file || !organ_ranks_first(m->options.engine->ranks))
-        return ORGAN_OK;
-    return organ_expert_scores_write(m->scores, m->identity, m->file, error);
-}
-
 static organ_status leave(void *context, const organ_along_layer *layer, organ_error *error)
 {
     measure_measuring *const m = context;
@@ -158,8 +151,8 @@ static organ_status leave(void *context, const organ_along_layer *layer, organ_e
     if (!sums)
         organ_fail_memory(error, m->options.model->path);
     if (organ_ranks_agree(m->options.engine->ranks, "a layer was heard", error) == ORGAN_OK &&
-        measure_settle(m, layer->number, sums, error) == ORGAN_OK)
-        keep_scores(m, error);
+        measure_settle(m, layer->number, sums, error) == ORGAN_OK && m->file)
+        organ_expert_scores_write(m->scores, m->identity, m->file, m->options.engine->ranks, error);
     free(sums);
     return organ_ranks_agree(m->options.engine->ranks, "the scores of a layer are kept", error);
 }

@@ -5,6 +5,7 @@
 #define ORGAN_EXPERT_SCORES_H
 
 #include "formats/model/model.h"
+#include "orchestrator/ranks/ranks.h"
 
 #include <jansson.h>
 #include <stdbool.h>
@@ -78,10 +79,10 @@ void organ_expert_scores_divide(const organ_expert_scores *scores, uint64_t budg
 /* Document: {"schema", "organ", members of the identity, "loss", "calibration", "experts", "used", "tokens", "layers":
  * [{"layer", "frequency", "sum", "reap", "power", "removed", "loss"}]}; the row of a layer that was not measured is
  * null. organ_expert_scores_json returns NULL if out of memory. organ_expert_scores_write replaces the file with one
- * rename and returns ORGAN_IO on failure. */
+ * rename and returns ORGAN_IO on failure; of several ranks, which all have the same scores, the first writes. */
 json_t *organ_expert_scores_json(const organ_expert_scores *scores, const json_t *identity);
 organ_status organ_expert_scores_write(const organ_expert_scores *scores, const json_t *identity, const char *path,
-                                       organ_error *error);
+                                       const organ_ranks *ranks, organ_error *error);
 
 /* Reads such a document, or the member "scores" of a report of organ experts. *whole is false if there is no file or a
  * layer is missing. Returns ORGAN_BAD_INPUT for another document, and ORGAN_USAGE if the identity differs or if

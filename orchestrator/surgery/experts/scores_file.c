@@ -62,9 +62,10 @@ json_t *organ_expert_scores_json(const organ_expert_scores *s, const json_t *ide
 }
 
 organ_status organ_expert_scores_write(const organ_expert_scores *s, const json_t *identity, const char *path,
-                                       organ_error *error)
+                                       const organ_ranks *ranks, organ_error *error)
 {
-    const organ_cache cache = scores_file_cache(path, identity);
+    organ_cache cache = scores_file_cache(path, identity);
+    cache.ranks = ranks;
     return organ_cache_write(&cache, scores_file_body(s), error);
 }
 

@@ -21,8 +21,6 @@
  * best set. */
 #define BETTER 1.5
 
-static bool choose_is_first(const organ_layers_job *job) { return organ_ranks_first(job->engine->ranks); }
-
 static const organ_windows *windows_of(const organ_layers_job *job)
 {
     return &organ_along_describe(job->choice.along)->windows;
@@ -74,8 +72,8 @@ organ_status organ_layers_choice_open(organ_layers_job *job, organ_error *error)
         identify(job, error))
         return error->status;
     organ_layers_known_read(&c->known, job->layers, file, c->identity, error);
-    if (!error->status && file && choose_is_first(job) && !job->options->write.dry_run)
-        organ_cache_check_place(file, "--allocation", error);
+    if (!error->status && file && !job->options->write.dry_run)
+        organ_cache_check_place(file, "--allocation", job->engine->ranks, error);
     return organ_ranks_agree(job->engine->ranks, "scores are read", error);
 }
 
@@ -115,8 +113,8 @@ void organ_layers_choice_release(organ_layers_job *job)
 static organ_status write_known(const organ_layers_job *job, organ_error *error)
 {
     const organ_layers_choice *const c = &job->choice;
-    if (job->options->scores && choose_is_first(job))
-        organ_layers_known_write(&c->known, job->options->scores, c->identity, error);
+    if (job->options->scores)
+        organ_layers_known_write(&c->known, job->options->scores, c->identity, job->engine->ranks, error);
     return organ_ranks_agree(job->engine->ranks, "scores are kept", error);
 }
 
@@ -170,10 +168,9 @@ static organ_status choose_judge(void *context, const bool *dropped, size_t coun
 static void tell(void *context, size_t round, size_t judged, const organ_layers_set *best)
 {
     const organ_layers_job *const job = context;
-    if (choose_is_first(job))
-        organ_progress_note(
-            job->progress, "search: round %zu, %zu sets of blocks judged, the best is %.4g nats a token from the donor",
-            round, judged, best->divergence);
+    organ_progress_note_once(
+        job->progress, "search: round %zu, %zu sets of blocks judged, the best is %.4g nats a token from the donor",
+        round, judged, best->divergence);
 }
 
 static organ_status know_influence(organ_layers_job *job, organ_error *error)
@@ -181,9 +178,8 @@ static organ_status know_influence(organ_layers_job *job, organ_error *error)
     organ_layers_choice *const c = &job->choice;
     if (c->known.influence)
         return ORGAN_OK;
-    if (need_sets(job, error) != ORGAN_OK)
-        return organ_ranks_agree(job->engine->ranks, "influences are known", error);
-    if (!organ_layers_known_influence(&c->known, organ_layers_sets_influence(c->sets)))
+    if (need_sets(job, error) == ORGAN_OK &&
+        !organ_layers_known_influence(&c->known, organ_layers_sets_influence(c->sets)))
         organ_fail_memory(error, job->options->model);
     return organ_ranks_agree(job->engine->ranks, "influences are known", error) ? error->status
                                                                                 : write_known(job, error);

@@ -3,7 +3,6 @@
  * the direction of the donor's state; logits are then overconfident. All weights of the norm are multiplied by s = sum
  * <x, y> / sum <y, y>, the least-squares solution of x = s y, with x and y the inputs of the head in the donor and in
  * the smaller model. */
-#include "orchestrator/ranks/ranks.h"
 #include "orchestrator/surgery/algebra/algebra.h"
 #include "orchestrator/surgery/layers/heal_job.h"
 
@@ -70,8 +69,7 @@ static organ_status heal_final_put(organ_layers_heal *h, const organ_layers_solv
     const double plus = (double)norm.plus;
     for (uint64_t k = 0; k < norm.tensor->elements; k++)
         weights[k] = (float)(times * (plus + (double)norm.weights[k]) - plus);
-    return organ_cut_put(h->run, norm.tensor, 0, organ_ranks_first(h->is.engine->ranks),
-                         solved->step > 0 ? weights : NULL, error);
+    return organ_cut_put_once(h->run, norm.tensor, 0, solved->step > 0 ? weights : NULL, error);
 }
 
 organ_status organ_layers_heal_final(organ_layers_heal *h, organ_error *error)

@@ -1,6 +1,5 @@
 /* SPDX-License-Identifier: MIT
  * Refits one part of a block: records its inputs in both streams and solves for the change of its matrices. */
-#include "orchestrator/ranks/ranks.h"
 #include "orchestrator/stream/product.h"
 #include "orchestrator/surgery/algebra/algebra.h"
 #include "orchestrator/surgery/layers/heal_job.h"
@@ -266,12 +265,15 @@ static organ_status into_layer(organ_layers_heal *h, const heal_matrix *m, float
 
 static organ_status into_output(organ_layers_heal *h, const heal_matrix *m, float *weights, organ_error *error)
 {
-    const bool own = organ_ranks_first(h->is.engine->ranks) && !organ_cut_done(h->run, m->tensor);
     if (weights) { /* in the order of the file */
         organ_layer_write(h->loaded, m->name, weights);
         organ_along_turn(h->along, m->tensor, weights, m->rows, true, error);
     }
-    return error->status ? error->status : organ_cut_put(h->run, m->tensor, m->matrix, own, weights, error);
+    if (error->status)
+        return error->status;
+    if (organ_cut_done(h->run, m->tensor)) /* rounds the values only */
+        return organ_cut_put(h->run, m->tensor, m->matrix, false, weights, error);
+    return organ_cut_put_once(h->run, m->tensor, m->matrix, weights, error);
 }
 
 /* Returns the stored matrix in a layer. */

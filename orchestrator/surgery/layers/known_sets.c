@@ -162,9 +162,10 @@ organ_status organ_layers_known_read(organ_layers_known *known, size_t layers, c
 }
 
 organ_status organ_layers_known_write(const organ_layers_known *known, const char *path, const json_t *identity,
-                                      organ_error *error)
+                                      const organ_ranks *ranks, organ_error *error)
 {
-    const organ_cache cache = known_sets_cache(path, identity);
+    organ_cache cache = known_sets_cache(path, identity);
+    cache.ranks = ranks;
     return organ_cache_write(
         &cache,
         ORGAN_OBJECT(

@@ -5,6 +5,7 @@
 #define ORGAN_LAYERS_KNOWN_SETS_H
 
 #include "orchestrator/surgery/cache/cache.h"
+#include "orchestrator/ranks/ranks.h"
 
 #define ORGAN_LAYERS_SCORES_SCHEMA "organ.layers_scores/1"
 
@@ -20,8 +21,9 @@ typedef struct organ_layers_known {
  * that is no set or no influence. *known must be released in any case. */
 organ_status organ_layers_known_read(organ_layers_known *known, size_t layers, const char *path, const json_t *identity,
                                      organ_error *error);
+/* Of several ranks, which all have the same sets, the first writes. ORGAN_IO. */
 organ_status organ_layers_known_write(const organ_layers_known *known, const char *path, const json_t *identity,
-                                      organ_error *error);
+                                      const organ_ranks *ranks, organ_error *error);
 void organ_layers_known_release(organ_layers_known *known);
 
 /* Returns whether the set was judged; then *divergence is its divergence. */

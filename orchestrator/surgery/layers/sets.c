@@ -270,30 +270,19 @@ static organ_status judge_batch(organ_layers_sets *s, const bool *dropped, size_
     return error->status ? error->status : organ_variants_judge(s->variants, s->states, count, divergence, error);
 }
 
-static uint32_t owner_of(const organ_layers_sets *s, size_t k, size_t count)
-{
-    return (uint32_t)(k * organ_ranks_count(s->engine->ranks) / count);
-}
-
 organ_status organ_layers_sets_judge(organ_layers_sets *s, const bool *dropped, size_t count, double *divergence,
                                      organ_error *error)
 {
-    const uint32_t own = organ_ranks_rank(s->engine->ranks);
-    uint32_t *const owner = malloc((count + 1) * sizeof *owner);
-    if (!owner)
-        organ_fail_errno(error, ENOMEM, "%zu sets of blocks", count);
-    for (size_t k = 0; owner && k < count; k++) {
-        owner[k] = owner_of(s, k, count);
-        divergence[k] = 0;
-    }
+    organ_deal deal;
+    organ_deal_evenly(s->engine->ranks, count, &deal, error);
+    memset(divergence, 0, count * sizeof *divergence);
     for (size_t k = 0, next; k < count && !error->status; k = next) {
-        for (next = k + 1; next < count && next - k < s->together && owner[next] == owner[k];)
+        for (next = k + 1; next < count && next - k < s->together && deal.owner[next] == deal.owner[k];)
             next++;
-        if (owner[k] == own)
+        if (organ_deal_mine(&deal, k))
             judge_batch(s, dropped + k * s->layers, next - k, divergence + k, error);
     }
-    organ_ranks_complete(s->engine->ranks, "sets of blocks are judged", divergence, sizeof *divergence, count, owner,
-                         error);
-    free(owner);
+    organ_deal_complete(&deal, "sets of blocks are judged", divergence, sizeof *divergence, sizeof *divergence, error);
+    organ_deal_release(&deal);
     return error->status;
 }

@@ -108,9 +108,8 @@ organ_status organ_adapter_writer_begin(const char *path, const char *like, bool
         w->output.all = resumable->units;
     }
     w->room = (tensors * ENTRY_BYTES + name_bytes + 64 + 7) & ~(uint64_t)7;
-    const bool begun = !organ_ranks_first(ranks) ||
-                       organ_output_begin(&w->output, (ranks ? 2 : 1) * bytes + w->room, error) == ORGAN_OK;
-    organ_output_share(&w->output, error);
+    bool begun;
+    organ_output_begin_together(&w->output, (ranks ? 2 : 1) * bytes + w->room, &begun, error);
     if (!begun) {
         json_decref(resumable ? resumable->head : NULL);
         organ_run_journal_close(&w->journal);

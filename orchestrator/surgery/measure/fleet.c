@@ -421,7 +421,7 @@ static organ_status do_members(fleet *f, size_t *done, organ_error *error)
         return error->status;
     for (size_t k = 0; k < f->list.count && !error->status; k++)
         if (do_member(f, &f->list.members[k], error) == ORGAN_OK &&
-            (!organ_ranks_first(f->ranks) || organ_fleet_state_write(f->options->output, f->state, error) == ORGAN_OK))
+            organ_fleet_state_write(f->options->output, f->state, f->ranks, error) == ORGAN_OK)
             (*done)++;
     return error->status;
 }

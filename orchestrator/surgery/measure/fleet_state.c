@@ -30,11 +30,13 @@ static organ_cache fleet_state_cache(const char *path, const json_t *identity)
                          .unbounded = true};
 }
 
-organ_status organ_fleet_state_write(const char *output, const json_t *state, organ_error *error)
+organ_status organ_fleet_state_write(const char *output, const json_t *state, const organ_ranks *ranks,
+                                     organ_error *error)
 {
     char *const path = state_path(output);
     json_t *const identity = ORGAN_OBJECT(SET_TEXT("definition", ORGAN_Z_DEFINITION));
-    const organ_cache cache = fleet_state_cache(path, identity);
+    organ_cache cache = fleet_state_cache(path, identity);
+    cache.ranks = ranks;
     if (path && identity)
         organ_cache_write(&cache, ORGAN_OBJECT(SET_HELD("models", state)), error);
     else

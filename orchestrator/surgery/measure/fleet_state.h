@@ -17,6 +17,7 @@ bool organ_fleet_is_other(const json_t *entry);
 organ_status organ_fleet_known(const char *output, bool no_extract, const organ_fleet_list *list, organ_ranks *ranks,
                                json_t **known, organ_error *error);
 
-organ_status organ_fleet_state_write(const char *output, const json_t *state, organ_error *error);
+organ_status organ_fleet_state_write(const char *output, const json_t *state, const organ_ranks *ranks,
+                                     organ_error *error);
 
 #endif

@@ -171,7 +171,8 @@ organ_status organ_output_begin(organ_output *output, uint64_t bytes, organ_erro
     return error->status;
 }
 
-organ_status organ_output_share(organ_output *output, organ_error *error)
+/* The other ranks open the output that the first has begun. */
+static organ_status output_share(organ_output *output, organ_error *error)
 {
     organ_gathered all = {0};
     const bool first = organ_ranks_first(output->ranks);
@@ -199,6 +200,12 @@ organ_status organ_output_share(organ_output *output, organ_error *error)
     if (organ_ranks_agree(output->ranks, "all have signed the output", error) == ORGAN_OK)
         organ_publish_verify(&output->publish, organ_ranks_count(output->ranks), error);
     return organ_ranks_agree(output->ranks, "all signs are seen", error);
+}
+
+organ_status organ_output_begin_together(organ_output *output, uint64_t bytes, bool *begun, organ_error *error)
+{
+    *begun = !organ_ranks_first(output->ranks) || organ_output_begin(output, bytes, error) == ORGAN_OK;
+    return output_share(output, error);
 }
 
 const char *organ_output_directory(const organ_output *output) { return output->publish.partial; }

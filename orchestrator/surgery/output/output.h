@@ -80,9 +80,9 @@ organ_status organ_output_check(const char *path, const char *like, bool force, 
  * to continue, and it is removed. */
 organ_status organ_output_begin(organ_output *output, uint64_t bytes, organ_error *error);
 
-/* Called by all ranks after the first has begun the output: the others open it. `error` is that of the first, on all.
- */
-organ_status organ_output_share(organ_output *output, organ_error *error);
+/* The same for an output that all ranks write together, called by all of them: the first rank begins the output, then
+ * the others open it. `error` is that of the first, on all. *begun: this rank must call organ_output_end. */
+organ_status organ_output_begin_together(organ_output *output, uint64_t bytes, bool *begun, organ_error *error);
 
 /* Returns the directory in which the output is written: its hidden directory, or that which contains the single file.
  */

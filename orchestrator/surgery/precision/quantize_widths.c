@@ -257,7 +257,7 @@ static organ_status quantize_widths_found(void *context, const organ_allocation_
     const organ_quantize_widths *const w = context;
     const char *const file = w->job->options->allocate.file;
     (void)tensor;
-    return file ? organ_allocation_write(&w->curves, w->identity, file, error) : ORGAN_OK;
+    return file ? organ_allocation_write(&w->curves, w->identity, file, w->job->engine->ranks, error) : ORGAN_OK;
 }
 
 /* Describes the model, text and options that the curves depend on. */
@@ -400,15 +400,15 @@ static organ_status open_walks(organ_quantize_widths *w, organ_error *error)
 static void tell_dry_run(const organ_quantize_widths *w)
 {
     const organ_quantize_job *const job = w->job;
-    if (!job->options->write.dry_run || !organ_ranks_first(job->engine->ranks))
+    if (!job->options->write.dry_run)
         return;
     json_t *const time = organ_plan_time_json(&job->plan, job->engine);
-    organ_progress_note(job->progress,
-                        "--dry-run: scheme mixed measures the widths first, as the run does: about %.0f s on this "
-                        "machine%s",
-                        ceil(json_number_value(json_object_get(time, "seconds"))),
-                        job->options->allocate.file ? ""
-                                                    : "; with --allocation FILE the run reads them from FILE instead");
+    organ_progress_note_once(
+        job->progress,
+        "--dry-run: scheme mixed measures the widths first, as the run does: about %.0f s on this "
+        "machine%s",
+        ceil(json_number_value(json_object_get(time, "seconds"))),
+        job->options->allocate.file ? "" : "; with --allocation FILE the run reads them from FILE instead");
     json_decref(time);
 }
 
@@ -420,12 +420,12 @@ static organ_status know_curves(organ_quantize_widths *w, organ_error *error)
         return error->status;
     organ_curves_foresee(w->walk, &ORGAN_GPTQ_SOLVE, &w->job->plan);
     tell_dry_run(w);
-    const bool writes = file && organ_ranks_first(w->job->engine->ranks);
-    if (writes)
-        organ_cache_check_place(file, "--allocation", error);
-    if (organ_ranks_agree(w->job->engine->ranks, "the curves can be kept", error) || organ_curves_run(w->walk, error))
+    organ_ranks *const ranks = w->job->engine->ranks;
+    if (file)
+        organ_cache_check_place(file, "--allocation", ranks, error);
+    if (organ_ranks_agree(ranks, "the curves can be kept", error) || organ_curves_run(w->walk, error))
         return error->status;
-    return writes ? organ_allocation_write(&w->curves, w->identity, file, error) : ORGAN_OK;
+    return file ? organ_allocation_write(&w->curves, w->identity, file, ranks, error) : ORGAN_OK;
 }
 
 static void stop_measuring(organ_quantize_widths *w)

@@ -204,9 +204,7 @@ organ_status organ_width_choices_begin(organ_width_job *job, organ_error *error)
                                .journal = &c->journal,
                                .all = job->part_count,
                                .ranks = ranks};
-    c->begun = !organ_ranks_first(ranks) || organ_output_begin(&c->output, c->bytes, error) == ORGAN_OK;
-    organ_output_share(&c->output, error);
-    if (error->status)
+    if (organ_output_begin_together(&c->output, c->bytes, &c->begun, error))
         return error->status;
     if (!(c->path = organ_publish_path(&c->output.publish, VALUES)))
         organ_fail_memory(error, c->place);

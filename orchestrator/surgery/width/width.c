@@ -2,7 +2,6 @@
 #include "orchestrator/surgery/width/width.h"
 
 #include "formats/base/memory_watch.h"
-#include "orchestrator/ranks/ranks.h"
 #include "orchestrator/surgery/algebra/algebra.h"
 #include "orchestrator/surgery/width/job.h"
 
@@ -32,7 +31,7 @@ static organ_status put_part(const organ_width_job *job, organ_cut_run *run, con
     if (!values)
         organ_fail_memory(error, part->tensor->name);
     else if (organ_width_choices_get(job, part, values, 0, rows, error) == ORGAN_OK)
-        organ_cut_put(run, part->tensor, part->matrix, organ_ranks_first(job->engine->ranks), values, error);
+        organ_cut_put_once(run, part->tensor, part->matrix, values, error);
     free(values);
     return error->status;
 }

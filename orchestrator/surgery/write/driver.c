@@ -182,8 +182,8 @@ static organ_status write_whole(organ_writing *w, json_t **report, organ_error *
 static organ_status write_output(organ_writing *w, json_t **report, organ_error *error)
 {
     const uint64_t bytes = (w->plan ? organ_resharding_bytes(w->plan) : 0) + w->beside.bytes;
-    const bool begun = !organ_ranks_first(w->output.ranks) || organ_output_begin(&w->output, bytes, error) == ORGAN_OK;
-    organ_output_share(&w->output, error);
+    bool begun;
+    organ_output_begin_together(&w->output, bytes, &begun, error);
     if (!begun)
         return error->status;
     if (!error->status)

@@ -34,6 +34,14 @@ organ_status organ_write_note(organ_writing *w, json_t *line, bool worth, organ_
     return organ_run_journal_add(&w->journal, line, error);
 }
 
+organ_status organ_write_note_once(organ_writing *w, json_t *line, organ_error *error)
+{
+    if (organ_ranks_first(w->output.ranks))
+        return organ_write_note(w, line, true, error);
+    json_decref(line);
+    return ORGAN_OK;
+}
+
 const organ_output *organ_write_output(const organ_writing *w) { return &w->output; }
 
 void *organ_write_inner(const organ_writing *w) { return w->write->inner ? w->write->inner : w->write->context; }

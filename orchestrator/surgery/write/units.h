@@ -41,6 +41,8 @@ organ_status organ_write_finish(organ_writing *writing, size_t unit, json_t *res
 /* Appends a line to the journal (taken over; NULL: no memory): a value that took long and belongs to no unit. `worth`:
  * because of it an interrupted run is kept for --resume although no unit is done. ORGAN_IO. */
 organ_status organ_write_note(organ_writing *writing, json_t *line, bool worth, organ_error *error);
+/* The same, worth it, for a value that all ranks have: the first rank appends the line. */
+organ_status organ_write_note_once(organ_writing *writing, json_t *line, organ_error *error);
 
 /* The lines of the run that is continued, an array; empty if there is none. */
 const json_t *organ_write_lines(const organ_writing *writing);

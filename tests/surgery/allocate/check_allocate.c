@@ -166,7 +166,7 @@ END_TEST
 static void write_file(const organ_allocation *a, const json_t *identity, const char *path)
 {
     organ_error error = {0};
-    ck_assert_msg(organ_allocation_write(a, identity, path, &error) == ORGAN_OK, "%s", error.message);
+    ck_assert_msg(organ_allocation_write(a, identity, path, NULL, &error) == ORGAN_OK, "%s", error.message);
 }
 
 START_TEST(a_file_is_read_back_bit_for_bit)
