@@ -215,7 +215,8 @@ typedef struct organ_forward_config {
     bool gate_up_pairs;            /* in stacks of gate and up, rows of the two alternate: gate 0, up 0, gate 1, ... */
     /* width of the expert that processes every token in addition to the routed ones; 0: none */
     unsigned shared_intermediate;
-    bool shared_gated; /* its output is multiplied by a logistic gate of the token */
+    bool shared_average; /* the mixture's output is half the sum of its output and those of the routed experts */
+    bool shared_gated;   /* its output is multiplied by a logistic gate of the token */
     organ_router_rule router;
     unsigned router_groups,
         router_groups_used; /* number of groups, and of groups from which experts are chosen; below 2: no groups */

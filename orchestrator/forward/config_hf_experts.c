@@ -105,7 +105,8 @@ static unsigned read_first(const config_hf_source *s, const forward_mixture *m)
 {
     if (!m->dense_first)
         return 0;
-    return m->dense_otherwise ? organ_config_size(s, m->dense_first, m->dense_otherwise)
+    const unsigned otherwise = m->dense_otherwise == DENSE_NONE ? 0 : m->dense_otherwise;
+    return m->dense_otherwise ? organ_config_size(s, m->dense_first, otherwise)
                               : organ_config_needed(s, m->dense_first);
 }
 
@@ -150,6 +151,21 @@ static void read_method(const config_hf_source *s, const forward_mixture *m, org
         c->router_groups = c->router_groups_used = 0;
     else if (word && strcmp(word, "group_limited_greedy"))
         organ_fail(s->error, ORGAN_BAD_INPUT, "%s: %s '%s' is not supported", s->label, m->method, word);
+}
+
+/* Cohere2MoeTopKRouter and Cohere2MoeSparseMoeBlock of transformers. */
+static void read_selection(const config_hf_source *s, const forward_mixture *m, organ_forward_config *c)
+{
+    const char *const word = organ_config_word(s, s->root, m->selection, "softmax"), *const sum = organ_config_word(
+                                                                                         s, s->root, m->combination,
+                                                                                         "average");
+    c->router.logistic = c->router.late = strcmp(word, "sigmoid") == 0;
+    c->normalise_experts = c->normalise_experts || !c->router.logistic;
+    c->shared_average = c->shared_intermediate && strcmp(sum, "average") == 0;
+    if (!c->router.logistic && strcmp(word, "softmax"))
+        organ_fail(s->error, ORGAN_BAD_INPUT, "%s: %s '%s' is not supported", s->label, m->selection, word);
+    if (strcmp(sum, "average") && strcmp(sum, "sum"))
+        organ_fail(s->error, ORGAN_BAD_INPUT, "%s: %s '%s' is not supported", s->label, m->combination, sum);
 }
 
 static void read_router(const config_hf_source *s, const forward_mixture *m, organ_forward_config *c)
@@ -197,6 +213,10 @@ void organ_config_experts(const config_hf_source *s, organ_forward_config *c)
     c->expert_intermediate = organ_config_needed(s, m->width);
     read_router(s, m, c);
     read_shared(s, m, c);
+    if (m->selection)
+        read_selection(s, m, c);
+    if (m->dense_width)
+        c->intermediate = organ_config_size(s, m->dense_width, (unsigned)c->intermediate);
     c->experts_used = read_used(s, m->used);
     if (c->experts == 0)
         organ_fail(s->error, ORGAN_BAD_INPUT, "%s: the number of experts is 0", s->label);

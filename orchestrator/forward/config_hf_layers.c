@@ -27,6 +27,19 @@ static void read_layer_types(const config_hf_source *s, organ_forward_config *c)
     }
 }
 
+/* Leading dense layers have a pattern of their own, and the others are numbered from the first mixture on. */
+static void number_dense(const config_hf_source *s, unsigned pattern, organ_forward_config *c)
+{
+    const unsigned own = organ_config_size(s, s->family->dense_pattern, 1);
+    unsigned dense = 0;
+    while (dense < c->layers && !c->kinds[dense].mixture)
+        dense++;
+    for (unsigned l = 0; l < c->layers; l++) {
+        const unsigned every = l < dense ? own : pattern, number = l < dense ? l : l - dense;
+        c->kinds[l].window = every == 0 || (number + 1) % every != 0 ? c->window : 0;
+    }
+}
+
 /* Gives windows to layers by their number, if there is no list. */
 static void number_windows(const config_hf_source *s, organ_forward_config *c)
 {
@@ -39,7 +52,10 @@ static void number_windows(const config_hf_source *s, organ_forward_config *c)
         organ_fail(s->error, ORGAN_BAD_INPUT, "%s: sliding_window_pattern is 0, not from 1", s->label);
     if (windows == WINDOWS_PATTERN && pattern != 1 && c->window == 0)
         organ_fail(s->error, ORGAN_BAD_INPUT, "%s: layers have a sliding window of 0 tokens", s->label);
-    organ_forward_config_pattern(c, pattern);
+    if (s->family->dense_pattern)
+        number_dense(s, pattern, c);
+    else
+        organ_forward_config_pattern(c, pattern);
     for (unsigned l = 0; l < from && l < c->layers; l++)
         c->kinds[l].window = 0;
 }
@@ -100,6 +116,9 @@ void organ_config_positions(const config_hf_source *s, organ_forward_config *c)
         read_no_rope_list(s, c);
     if (s->family->unrotated >= UNROTATED_FULL)
         organ_forward_config_unrotate(s->family->unrotated == UNROTATED_EVERY_FULL, c);
+    for (unsigned l = 0; s->family->dense_pattern && l < c->layers; l++)
+        if (!c->kinds[l].mixture && organ_config_size(s, s->family->dense_pattern, 1) == 1)
+            c->kinds[l].rotated = true;
     if (s->family->chunk && !s->error->status)
         read_chunks(s, c);
 }

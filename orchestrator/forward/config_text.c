@@ -27,6 +27,7 @@ static const struct {
     {"qwen2_vl_text",       "Qwen2ForCausalLM",      NULL},
     {"qwen2_5_vl_text",     "Qwen2ForCausalLM",      NULL},
     {"qwen3_vl_text",       "Qwen3ForCausalLM",      NULL},
+    {"qwen3_vl_moe_text",   "Qwen3VLMoeForConditionalGeneration", NULL},
     {"gemma3_text",         "Gemma3ForCausalLM",     GEMMA3_DEFAULTS},
     {"gemma3n_text",        "Gemma3nForCausalLM",    NULL},
     {"gemma4_text",         "Gemma4ForCausalLM",     NULL},

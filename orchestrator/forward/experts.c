@@ -356,6 +356,8 @@ static void add_shared_token(void *context, size_t t, size_t worker)
     const float share = j->shares ? j->shares[t] : 1;
     for (size_t x = t * hidden; x < (t + 1) * hidden; x++)
         j->out[x] += share * j->from[x];
+    for (size_t x = t * hidden; j->config->shared_average && x < (t + 1) * hidden; x++)
+        j->out[x] /= 2;
 }
 
 static organ_status add_shares(forward_group *g, size_t first, size_t tokens, const float *normed, float *shares,

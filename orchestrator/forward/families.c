@@ -228,6 +228,16 @@ static const forward_mixture solar_mixture = {
     .width = "moe_intermediate_size", .shared_count = "n_shared_experts",
     .router = LOGISTIC, .normalise = {"norm_topk_prob", true},
     .scale = "routed_scaling_factor", .groups = "n_group", .groups_used = "topk_group", .required = solar_required};
+static const forward_mixture cohere2_mixture = {
+    .experts = "num_experts", .experts_too = "num_local_experts", .used = "num_experts_per_tok",
+    .width = "intermediate_size", .shared_count = "num_shared_experts",
+    .combination = "shared_expert_combination_strategy", .selection = "expert_selection_fn",
+    .normalise = {"norm_topk_prob", true}, .dense_width = "prefix_dense_intermediate_size",
+    .dense_first = "first_k_dense_replace", .dense_otherwise = DENSE_NONE};
+static const forward_mixture qwen3_vl_mixture = {
+    .experts = "num_experts", .experts_too = "num_local_experts", .used = "num_experts_per_tok",
+    .width = "moe_intermediate_size", .dense = DENSE_QWEN, .normalise = {NULL, true}, .crossed = true,
+    .or_straight = true, .required = qwen_required};
 static const forward_mixture phimoe_mixture = {
     .experts = "num_local_experts", .used = "num_experts_per_tok", .width = "intermediate_size",
     .router = {.sparse = true}, .jitter = "router_jitter_noise", .jitter_otherwise = 0.01};
@@ -299,6 +309,8 @@ static const forward_family families[] = {
      .qk_norm = ORGAN_QK_NORM_HEAD, .windows = WINDOWS_FLAG},
     {.architecture = "Qwen3MoeForCausalLM", .gguf = "qwen3moe", .theta = 1e4, ATTENTION_BIAS,
      .qk_norm = ORGAN_QK_NORM_HEAD, .windows = WINDOWS_FLAG_ALL, .mixture = &qwen_mixture},
+    {.architecture = "Qwen3VLMoeForConditionalGeneration", .theta = 5e5, ATTENTION_BIAS,
+     .qk_norm = ORGAN_QK_NORM_HEAD, .mixture = &qwen3_vl_mixture},
     {.architecture = "Qwen2MoeForCausalLM", .gguf = "qwen2moe", .theta = 1e4, QKV_BIAS,
      .windows = WINDOWS_FLAG_ALL, .mixture = &qwen2_mixture},
     {.architecture = "Glm4MoeForCausalLM", .gguf = "glm4moe", .theta = 1e4, .rotated_part = 0.5,
@@ -429,6 +441,11 @@ static const forward_family families[] = {
      .eps_key = "layer_norm_eps", .parallel = {NULL, true}, .one_norm = true, .neighbours = true, .tied = true,
      .windows = WINDOWS_PATTERN, .window_pattern = 4, .unrotated = UNROTATED_EVERY_FULL,
      .multipliers = &cohere_multipliers},
+    {.architecture = "Cohere2MoeForCausalLM", .theta = 1e4, .head_dim = 128, ATTENTION_BIAS,
+     .norm = ORGAN_NORM_LAYER, .eps_key = "layer_norm_eps", .eps = 1e-5, .either_norm = true,
+     .parallel = {NULL, true}, .one_norm = true, .neighbours = true, .tied = true, .windows = WINDOWS_TYPES,
+     .window_pattern = 4, .dense_pattern = "prefix_dense_sliding_window_pattern", .unrotated = UNROTATED_EVERY_FULL,
+     .multipliers = &cohere_multipliers, .mixture = &cohere2_mixture, .names = shared_experts_names},
     {.architecture = "Starcoder2ForCausalLM", .theta = 1e4, .qkv_bias = {"use_bias", true},
      .output_bias = {"use_bias", true}, .mlp_bias = {"use_bias", true}, .norm = ORGAN_NORM_LAYER, .norm_biased = true,
      .eps_key = "norm_epsilon", .eps = 1e-5, .ungated = true, .activation = ORGAN_GELU_TANH, .tied = true,

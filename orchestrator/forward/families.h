@@ -87,6 +87,8 @@ typedef enum forward_dense {
     DENSE_INTERVAL /* all but every moe_layer_interval-th from moe_layer_start_index to moe_layer_end_index */
 } forward_dense;
 
+#define DENSE_NONE UINT32_MAX
+
 /* Members of config.json for a mixture of experts; NULL: the architecture does not have the member. */
 typedef struct forward_mixture {
     const char *experts, *experts_too; /* the number of routed experts; an older name */
@@ -95,6 +97,8 @@ typedef struct forward_mixture {
     const char *shared_count;          /* shared experts, each as wide as a routed one */
     const char *shared_width;          /* width of one shared expert */
     bool shared_optional;              /* without the member, or if it is 0, there is no shared expert */
+    const char *combination;           /* "average": of the shared expert's output and the others'; "sum" */
+    const char *selection;             /* "softmax" of the chosen values, or "sigmoid" */
     bool shared_gated;                 /* its output is multiplied by a logistic gate */
     organ_router_rule router;
     const char *least_sum;   /* member with router.least_sum */
@@ -105,12 +109,15 @@ typedef struct forward_mixture {
     bool gguf_normalise;     /* the same in llama.cpp, if normalise has a key and the GGUF file does not say it */
     bool biases;             /* of the router and of each expert's gate, up and down */
     bool crossed;            /* stacks of safetensors are experts x in_features x out_features */
+    bool or_straight;        /* unless their shape is experts x out_features x in_features */
     bool pairs;              /* and their columns of gate and up alternate */
     const char *scale, *groups, *groups_used;
     const char *method;          /* "greedy": experts are chosen without groups; "group_limited_greedy": with groups */
     forward_dense dense;         /* the dense layers, if config.json has no mlp_layer_types */
+    const char *dense_width;     /* of dense layers, if config.json has it; else they are intermediate_size wide */
     const char *dense_first;     /* their number, */
-    unsigned dense_otherwise;    /* and that number if config.json does not have the member; 0: it must have it */
+    unsigned dense_otherwise;    /* and that number if config.json does not have the member; 0: it must have it;
+                                    DENSE_NONE: 0 */
     const char *const *required; /* members that must be present, since transformers has no common default; NULL ends */
 } forward_mixture;
 
@@ -142,6 +149,7 @@ typedef struct forward_family {
     double eps;            /* if config.json does not have the member; 0: it must have it */
     forward_flag parallel; /* attention and feed-forward read the same hidden state */
     bool one_norm;         /* then the feed-forward reads the norm before the attention */
+    bool either_norm;      /* norms are RMSNorm if config.json has rms_norm_eps */
     organ_qk_norm qk_norm;
     const char *qk_norm_key;                 /* member that switches qk_norm on; NULL: always on */
     bool norm_adds_one;                      /* 1 + w, in safetensors; GGUF files have the sum */
@@ -172,6 +180,7 @@ typedef struct forward_family {
     forward_flag qkv_bias, output_bias, mlp_bias;
     forward_windows windows;
     unsigned window_pattern; /* every window_pattern-th layer has no window, if the file does not say it; 0: all have */
+    const char *dense_pattern; /* the member with window_pattern for leading dense layers; 1: they rotate q and k */
     forward_unrotated unrotated;
     forward_local local;
     bool qk_norm_last, qk_norm_bare; /* as in organ_forward_config */

@@ -143,7 +143,8 @@ static forward_view add_crossed(builder *b, const char *part, uint64_t matrices,
     char name[256];
     const organ_weight *weight = organ_weights_named(b->forward->weights, full_name(b, part, name));
     const bool pairs = weight && weight->scheme == ORGAN_SCHEME_MXFP4;
-    if (pairs && !weight->transposed)
+    const bool either = b->forward->family->mixture->or_straight && weight && weight->rank == 3;
+    if ((pairs && !weight->transposed) || (either && weight->shape[1] == rows && weight->shape[2] == cols))
         return add_stack(b, part, matrices, rows, cols);
     weight = find_part(b, part, matrices, cols, rows);
     forward_slot slot = {.weight = weight, .rows = matrices * rows, .cols = cols, .matrices = matrices};
