@@ -4,9 +4,11 @@
 #include <pthread.h>
 #include <setjmp.h>
 #include <signal.h>
+#include <time.h>
+#include <unistd.h>
 
-enum { SIGNALS = 3 };
-static const int numbers[SIGNALS] = {SIGSEGV, SIGBUS, SIGABRT};
+enum { SIGNALS = 4, EXPIRED = SIGVTALRM };
+static const int numbers[SIGNALS] = {SIGSEGV, SIGBUS, SIGABRT, EXPIRED};
 
 static pthread_mutex_t one = PTHREAD_MUTEX_INITIALIZER; /* signal handlers are per process, so one call at a time */
 static struct sigaction before[SIGNALS];
@@ -16,23 +18,34 @@ static void on_fault(int number)
 {
     if (way_back)
         siglongjmp(*way_back, 1);
+    if (number == EXPIRED)
+        return; /* the limit expired after the call had returned */
     for (int k = 0; k < SIGNALS; k++)
         if (numbers[k] == number)
             sigaction(number, &before[k], NULL);
     raise(number); /* arrives when this handler has returned */
 }
 
-bool organ_guarded_call(void (*call)(void *context), void *context, bool *broken)
+/* Starts a timer that sends EXPIRED to this thread after `milliseconds` of its processor time. Returns false, and the
+ * call has no limit, if the system has no such timer. */
+static bool start_timer(unsigned milliseconds, timer_t *timer)
 {
-    const struct sigaction guard = {.sa_handler = on_fault, .sa_flags = SA_ONSTACK};
-    sigjmp_buf here;
-    pthread_mutex_lock(&one);
-    if (*broken) {
-        pthread_mutex_unlock(&one);
+    const struct itimerspec limit = {
+        .it_value = {.tv_sec = milliseconds / 1000, .tv_nsec = milliseconds % 1000 * 1000000L}};
+    struct sigevent event = {.sigev_notify = SIGEV_THREAD_ID, .sigev_signo = EXPIRED};
+    event._sigev_un._tid = gettid(); /* glibc has no public name for this member before 2.38 */
+    if (timer_create(CLOCK_THREAD_CPUTIME_ID, &event, timer) != 0)
         return false;
-    }
-    for (int k = 0; k < SIGNALS; k++)
-        sigaction(numbers[k], &guard, &before[k]);
+    if (timer_settime(*timer, 0, &limit, NULL) == 0)
+        return true;
+    timer_delete(*timer);
+    return false;
+}
+
+/* Calls call(context). *broken remains true if a signal ends the call. */
+static void call_guarded(void (*call)(void *context), void *context, bool *broken)
+{
+    sigjmp_buf here;
     *broken = true;
     if (sigsetjmp(here, 1) == 0) {
         way_back = &here;
@@ -40,6 +53,33 @@ bool organ_guarded_call(void (*call)(void *context), void *context, bool *broken
         *broken = false;
     }
     way_back = NULL;
+}
+
+static void call_within(void (*call)(void *context), void *context, unsigned milliseconds, bool *broken)
+{
+    timer_t timer;
+    sigset_t expired, before_call;
+    sigemptyset(&expired);
+    sigaddset(&expired, EXPIRED);
+    pthread_sigmask(SIG_UNBLOCK, &expired, &before_call); /* threads of organ block it */
+    const bool limited = start_timer(milliseconds, &timer);
+    call_guarded(call, context, broken);
+    if (limited)
+        timer_delete(timer);
+    pthread_sigmask(SIG_SETMASK, &before_call, NULL);
+}
+
+bool organ_guarded_call(void (*call)(void *context), void *context, unsigned milliseconds, bool *broken)
+{
+    const struct sigaction guard = {.sa_handler = on_fault, .sa_flags = SA_ONSTACK};
+    pthread_mutex_lock(&one);
+    if (*broken) {
+        pthread_mutex_unlock(&one);
+        return false;
+    }
+    for (int k = 0; k < SIGNALS; k++)
+        sigaction(numbers[k], &guard, &before[k]);
+    call_within(call, context, milliseconds, broken);
     for (int k = 0; k < SIGNALS; k++)
         sigaction(numbers[k], &before[k], NULL);
     const bool returned = !*broken;

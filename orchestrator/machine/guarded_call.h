@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: MIT
  * A call into a library that does not check its allocations (hwloc, FFTW): if one is refused, the library writes
- * through a null pointer or calls abort. A guarded call turns that into an error return, so that the run ends with a
- * message and removes its temporary files.
+ * through a null pointer, calls abort, or repeats a search without end (hwloc 2.9: the number of CPUs). A guarded call
+ * turns that into an error return, so that the run ends with a message and removes its temporary files.
  *
  * organ_set_aside detects a lack of memory before such a call. The guard covers the remaining cases: another process
  * allocates the memory in between, or single allocations are limited. */
@@ -10,14 +10,17 @@
 
 #include <stdbool.h>
 
+enum { ORGAN_GUARDED_MILLISECONDS = 60000 }; /* hwloc and FFTW need less than a second */
+
 /* Calls call(context) and returns true once that has returned. If SIGSEGV, SIGBUS or SIGABRT arises in it on this
- * thread, sets *broken and returns false. The allocations of the interrupted call leak, its locks stay locked, and its
- * objects must not be used again: so if *broken is set already, organ_guarded_call returns false without the call.
- * `broken` is one flag of the process for each library.
+ * thread, or if it takes more than `milliseconds` (at least 1) of processor time of this thread, sets *broken and
+ * returns false. There is no limit on systems without timers of threads (timer_create). The allocations of the
+ * interrupted call leak, its locks stay locked, and its objects must not be used again: so if *broken is set already,
+ * organ_guarded_call returns false without the call. `broken` is one flag of the process for each library.
  *
- * Handlers of these signals are in place during the call only, for one guarded call of the process at a time; a signal
- * on another thread ends the process as it does without the guard. `call` contains the call into the library and
- * nothing that could hide a fault of organ. */
-bool organ_guarded_call(void (*call)(void *context), void *context, bool *broken);
+ * Handlers of these signals and of SIGVTALRM are in place during the call only, for one guarded call of the process at
+ * a time; a fault on another thread ends the process as it does without the guard. `call` contains the call into the
+ * library and nothing that could hide a fault of organ. */
+bool organ_guarded_call(void (*call)(void *context), void *context, unsigned milliseconds, bool *broken);
 
 #endif

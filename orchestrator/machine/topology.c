@@ -69,7 +69,7 @@ static bool hwloc_broken; /* see organ_guarded_call */
 /* Returns what hwloc returns and sets errno; -1 with ENOMEM if hwloc crashed. */
 static int guarded(machine_call *c)
 {
-    const bool returned = organ_guarded_call(call_hwloc, c, &hwloc_broken);
+    const bool returned = organ_guarded_call(call_hwloc, c, ORGAN_GUARDED_MILLISECONDS, &hwloc_broken);
     errno = returned ? c->fault : ENOMEM;
     return returned ? c->result : -1;
 }

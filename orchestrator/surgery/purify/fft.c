@@ -66,7 +66,7 @@ organ_status organ_fft_create(uint64_t n, organ_fft **result, organ_error *error
     if (fft && scratch && organ_set_aside(((size_t)1 << 20) + PLAN_BYTES * n, &last)) {
         fft->n = n;
         pthread_mutex_lock(&planner);
-        if (!organ_guarded_call(make_plans, &(fft_planning){fft, scratch}, &broken))
+        if (!organ_guarded_call(make_plans, &(fft_planning){fft, scratch}, ORGAN_GUARDED_MILLISECONDS, &broken))
             fft->there = fft->back = NULL; /* lost */
         pthread_mutex_unlock(&planner);
     }
