@@ -2,12 +2,15 @@
 #include "formats/base/input_file.h"
 
 #include "formats/base/file_calls.h"
+#include "formats/base/paged_rows.h"
 
 #include <errno.h>
 #include <fcntl.h>
 #include <inttypes.h>
 #include <stdlib.h>
 #include <unistd.h>
+
+#define PIECE ((size_t)1 << 20) /* bytes that are read into rows at a time */
 
 organ_status organ_input_open(const char *path, int *fd, struct stat *info, organ_error *error)
 {
@@ -51,30 +54,66 @@ uint64_t organ_little_endian(const void *bytes, size_t count)
     return value;
 }
 
+/* Opens a file of at most `limit` bytes; *length is its size. */
+static organ_status open_within(const char *path, const char *label, size_t limit, int *fd, size_t *length,
+                                organ_error *error)
+{
+    struct stat info;
+    if (organ_input_open(path, fd, &info, error) != ORGAN_OK)
+        return error->status;
+    *length = (size_t)info.st_size;
+    if ((uint64_t)info.st_size <= limit)
+        return ORGAN_OK;
+    close(*fd);
+    return organ_fail(error, ORGAN_BAD_INPUT, "%s: has %" PRIu64 " bytes, more than the %zu that such a file may have",
+                      label, (uint64_t)info.st_size, limit);
+}
+
 organ_status organ_input_load(const char *path, const char *label, size_t limit, char **bytes, size_t *length,
                               organ_error *error)
 {
     int fd;
-    struct stat info;
-    organ_status status = organ_input_open(path, &fd, &info, error);
+    size_t size;
+    organ_status status = open_within(path, label, limit, &fd, &size, error);
     if (status != ORGAN_OK)
         return status;
-    char *text = NULL;
-    if ((uint64_t)info.st_size > limit)
-        status =
-            organ_fail(error, ORGAN_BAD_INPUT, "%s: has %" PRIu64 " bytes, more than the %zu that such a file may have",
-                       label, (uint64_t)info.st_size, limit);
-    else if (!(text = malloc((size_t)info.st_size + 1)))
-        status = organ_fail_errno(error, ENOMEM, "%s: reading %" PRIu64 " bytes", label, (uint64_t)info.st_size);
+    char *const text = malloc(size + 1);
+    if (!text)
+        status = organ_fail_errno(error, ENOMEM, "%s: reading %zu bytes", label, size);
     else
-        status = organ_input_read(fd, label, text, (size_t)info.st_size, 0, error);
+        status = organ_input_read(fd, label, text, size, 0, error);
     close(fd);
     if (status != ORGAN_OK) {
         free(text);
         return status;
     }
-    text[info.st_size] = '\0';
+    text[size] = '\0';
     *bytes = text;
-    *length = (size_t)info.st_size;
+    *length = size;
+    return ORGAN_OK;
+}
+
+organ_status organ_input_load_rows(const char *path, const char *label, size_t limit, char **bytes, size_t *length,
+                                   organ_error *error)
+{
+    int fd;
+    size_t size;
+    organ_status status = open_within(path, label, limit, &fd, &size, error);
+    if (status != ORGAN_OK)
+        return status;
+    char *const text = organ_rows_take(size + 1, 1);
+    if (!text)
+        status = organ_fail_errno(error, ENOMEM, "%s: reading %zu bytes", label, size);
+    for (size_t at = 0; at < size && status == ORGAN_OK; at += PIECE) {
+        status = organ_input_read(fd, label, text + at, size - at < PIECE ? size - at : PIECE, at, error);
+        organ_rows_rest();
+    }
+    close(fd);
+    if (status != ORGAN_OK) {
+        organ_rows_free(text);
+        return status;
+    }
+    *bytes = text;
+    *length = size;
     return ORGAN_OK;
 }

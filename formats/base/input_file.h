@@ -27,4 +27,9 @@ uint64_t organ_little_endian(const void *bytes, size_t count);
 organ_status organ_input_load(const char *path, const char *label, size_t limit, char **bytes, size_t *length,
                               organ_error *error);
 
+/* Like organ_input_load, but *bytes is an array of paged_rows.h, which the caller releases with organ_rows_free: a
+ * large file then takes about a megabyte of memory. */
+organ_status organ_input_load_rows(const char *path, const char *label, size_t limit, char **bytes, size_t *length,
+                                   organ_error *error);
+
 #endif

@@ -2,6 +2,8 @@
  * report: converts a saved report to a page. */
 #include "formats/base/input_file.h"
 #include "formats/base/memory_watch.h"
+#include "formats/base/paged_rows.h"
+#include "orchestrator/cli/engine_room.h"
 #include "orchestrator/cli/html_file.h"
 #include "orchestrator/cli/verb_parts.h"
 #include "orchestrator/report/text/document.h"
@@ -23,11 +25,11 @@ static json_t *load_report(const char *path, organ_error *error)
     json_error_t fault;
     char *bytes = NULL;
     size_t length = 0;
-    if (organ_input_load(path, path, LARGEST_REPORT, &bytes, &length, error) != ORGAN_OK)
+    if (organ_input_load_rows(path, path, LARGEST_REPORT, &bytes, &length, error) != ORGAN_OK)
         return NULL;
     bool no_memory;
     json_t *const report = organ_json_load(bytes, length, JSON_REJECT_DUPLICATES, &fault, &no_memory);
-    free(bytes);
+    organ_rows_free(bytes);
     if (no_memory)
         organ_fail(error, ORGAN_IO, "%s: no memory for the report", path);
     else if (!report)
@@ -35,11 +37,8 @@ static json_t *load_report(const char *path, organ_error *error)
     return report;
 }
 
-static organ_status run_report(void *context, organ_error *error)
+static organ_status write_page(const CALL *own, organ_error *error)
 {
-    const CALL *const own = context;
-    if (organ_html_file_check(own->saved_page, error) != ORGAN_OK)
-        return error->status;
     json_t *const report = load_report(own->saved_report, error);
     char *html = NULL;
     if (report && organ_html_report(report, &html, error) != ORGAN_OK && error->status == ORGAN_BAD_INPUT) {
@@ -52,6 +51,18 @@ static organ_status run_report(void *context, organ_error *error)
     free(html);
     json_decref(report);
     return error->status;
+}
+
+/* The room puts the rows of a large report into a file (json_spool.h). */
+static organ_status run_report(void *context, organ_error *error)
+{
+    const CALL *const own = context;
+    organ_engine_room room;
+    if (organ_html_file_check(own->saved_page, error) != ORGAN_OK ||
+        organ_engine_room_open(&room, &own->call, false, error) != ORGAN_OK)
+        return error->status;
+    write_page(own, error);
+    return organ_engine_room_close(&room, NULL, error);
 }
 
 /* Tables are laid out by hand. */
