@@ -36,9 +36,9 @@ struct organ_calibration {
     double *sum_room;
     const float *levels;
     float *own_levels;
-    float *chunk[2];        /* CHUNK x features: behind pruned layers, in the donor */
-    size_t held;            /* tokens in the chunk */
-    unsigned char *scratch; /* of products */
+    float *chunk[2]; /* CHUNK x features, or as many rows as there are tokens: behind pruned layers, in the donor */
+    size_t held;     /* tokens in the chunk */
+    unsigned char *scratch, *own_scratch; /* of products */
     float *shift; /* CHUNK x rows: what the chunk's outputs in the donor are more than behind pruned layers; NULL
                      without weights */
     panel *panels;
@@ -170,6 +170,23 @@ static void list_panels(organ_calibration *c)
     }
 }
 
+/* Rows of the chunk. Ranks also exchange sums through it and need a whole one. */
+static size_t chunk_rows(const organ_calibration *c)
+{
+    const size_t tokens = c->options.tokens;
+    return tokens && organ_ranks_count(c->engine->ranks) < 2 ? organ_lesser(tokens, CHUNK) : CHUNK;
+}
+
+static bool take_chunks(organ_calibration *c)
+{
+    const size_t n = c->options.features, rows = chunk_rows(c);
+    c->chunk[0] = organ_floats(rows, n);
+    c->chunk[1] = c->options.two_streams ? organ_floats(rows, n) : NULL;
+    c->own_scratch = c->options.scratch ? NULL : aligned_alloc(64, organ_products_scratch(c->engine));
+    c->scratch = c->options.scratch ? c->options.scratch : c->own_scratch;
+    return c->chunk[0] && (c->chunk[1] || !c->options.two_streams) && c->scratch;
+}
+
 static bool calibration_take_memory(organ_calibration *c)
 {
     const size_t n = c->options.features, block = c->moments.block,
@@ -179,24 +196,20 @@ static bool calibration_take_memory(organ_calibration *c)
     c->c = c->options.two_streams && !c->options.weights.values ? calloc(entries, sizeof *c->c) : NULL;
     if (c->options.weights.values) {
         c->bent = calloc(c->options.rows * n, sizeof *c->bent);
-        c->shift = organ_floats(CHUNK, c->options.rows);
+        c->shift = organ_floats(chunk_rows(c), c->options.rows);
     }
     c->factors = calloc(3 * n, sizeof *c->factors);
     const bool salient = !c->options.moments_only;
     c->sum_room = salient ? calloc(SUMS * n, sizeof *c->sum_room) : NULL;
     c->own_levels = c->options.levels || !salient ? NULL : organ_normal_levels();
     c->levels = c->options.levels ? c->options.levels : c->own_levels;
-    c->chunk[0] = organ_floats(CHUNK, n);
-    c->chunk[1] = c->options.two_streams ? organ_floats(CHUNK, n) : NULL;
-    c->scratch = aligned_alloc(64, organ_products_scratch(c->engine));
     c->panels = calloc(2 * panels * across, sizeof *c->panels);
     if (c->sum_room) {
         double *const s = c->sum_room;
         c->sums = (organ_saliency_sums){s, s + n, s + 2 * n, s + 3 * n, s + 4 * n};
     }
-    return c->h && (c->c || !c->options.two_streams || (c->bent && c->shift)) && c->factors &&
-           ((c->sum_room && c->levels) || !salient) && c->chunk[0] && (c->chunk[1] || !c->options.two_streams) &&
-           c->scratch && c->panels;
+    return take_chunks(c) && c->h && (c->c || !c->options.two_streams || (c->bent && c->shift)) && c->factors &&
+           ((c->sum_room && c->levels) || !salient) && c->panels;
 }
 
 bool organ_calibration_takes_weights(size_t rows, size_t features) { return rows < features / 2; }
@@ -248,12 +261,12 @@ static void free_work(organ_calibration *c)
     free(c->own_levels);
     free(c->chunk[0]);
     free(c->chunk[1]);
-    free(c->scratch);
+    free(c->own_scratch);
     free(c->shift);
     free(c->panels);
     c->sum_room = NULL;
     c->levels = NULL;
-    c->scratch = NULL;
+    c->scratch = c->own_scratch = NULL;
     c->own_levels = c->shift = c->chunk[0] = c->chunk[1] = NULL;
     c->panels = NULL;
 }
@@ -294,6 +307,9 @@ organ_status organ_calibration_add(organ_calibration *c, const float *pruned_inp
         return organ_fail(error, ORGAN_USAGE, "%s: %s", c->options.name,
                           c->finished ? "the calibration is finished and takes no more tokens"
                                       : "the streams given are not those announced");
+    if (c->options.tokens && c->moments.tokens + c->held + tokens > c->options.tokens)
+        return organ_fail(error, ORGAN_USAGE, "%s: more tokens than the %zu announced", c->options.name,
+                          c->options.tokens);
     for (size_t done = 0; done < tokens;) {
         const size_t some = organ_lesser(CHUNK - c->held, tokens - done);
         if (check_inputs(c, pruned_inputs + done * n, some, "", error) ||

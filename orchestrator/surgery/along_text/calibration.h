@@ -22,6 +22,9 @@ typedef struct organ_calibration_options {
     bool two_streams;    /* the donor's inputs are added too and C is summed; else C is H */
     const float *levels; /* organ_normal_levels(), shared by several calibrations; must outlive organ_calibration_add.
                           * NULL: allocated here */
+    unsigned char *scratch; /* organ_products_scratch(engine) bytes, aligned to 64, shared by calibrations that are not
+                             * used at the same time; must outlive organ_calibration_finish. NULL: allocated here */
+    size_t tokens;          /* upper bound of the number of tokens that will be added; 0: none is known */
     /* With two streams, the weights W of the only matrix with these inputs, rows x features, or no values. If H is
      * whole and it is less work, W (C - H) is summed instead of C. The weights must outlive the last
      * organ_calibration_add and not change. */
@@ -65,8 +68,8 @@ void organ_calibration_destroy(organ_calibration *calibration); /* NULL is allow
 
 /* Adds the inputs of the next tokens, tokens x features, row-major: those in the pruned model and those in the donor
  * (NULL with one stream). Returns ORGAN_BAD_INPUT, naming token and feature, if a value is not finite or beyond 1e15;
- * then no more tokens may be added. Returns ORGAN_USAGE after organ_calibration_finish, or if donor_inputs contradict
- * `two_streams`. */
+ * then no more tokens may be added. Returns ORGAN_USAGE after organ_calibration_finish, if donor_inputs contradict
+ * `two_streams`, or if there are more tokens than `tokens`. */
 organ_status organ_calibration_add(organ_calibration *calibration, const float *pruned_inputs,
                                    const float *donor_inputs, size_t tokens, organ_error *error);
 

@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: MIT
  * Gathers the inputs of a layer's matrices in the changed model and, if both are needed, in the donor. */
 #include "orchestrator/ranks/ranks.h"
+#include "orchestrator/stream/product.h"
 #include "orchestrator/surgery/along_text/job.h"
 
 #include <errno.h>
@@ -61,7 +62,10 @@ static organ_status open_group(gathering_gathering *g, size_t index, size_t feat
                                          .layer = (uint32_t)g->layer,
                                          .moments_only = along->options->moments_only,
                                          .two_streams = two,
-                                         .levels = along->levels};
+                                         .levels = along->levels,
+                                         .scratch = g->scratch,
+                                         .tokens = along->options->calibration.samples *
+                                                   (size_t)along->options->calibration.context};
     if (features != u->cols)
         return organ_fail(error, ORGAN_BAD_INPUT, "tensor '%s' has rows of %llu weights but gets %zu inputs", u->name,
                           (unsigned long long)u->cols, features);
@@ -233,7 +237,8 @@ organ_status organ_along_gathering_open(const organ_along_text *along, organ_lay
     const size_t count = count_units(g);
     g->units = calloc(count + 1, sizeof *g->units);
     g->groups = calloc(2 * count + 1, sizeof *g->groups); /* units that fall back open a second one */
-    if (!g->units || !g->groups)
+    g->scratch = aligned_alloc(64, organ_products_scratch(along->engine));
+    if (!g->units || !g->groups || !g->scratch)
         return organ_fail_errno(error, ENOMEM, "%zu matrices of layer %d", count, (int)layer);
     for (size_t k = 0; k < along->targets->count; k++)
         if (gathering_belongs(g, along->targets->tensors[k]))
@@ -263,6 +268,7 @@ void organ_along_gathering_close(gathering_gathering *g)
     forget_groups(g);
     free(g->groups);
     free(g->units);
+    free(g->scratch);
 }
 
 /* ---- experts that too few tokens were routed to ---- */

@@ -84,6 +84,7 @@ typedef struct organ_along_gathering {
     size_t unit_count;
     organ_along_group *groups; /* room for one per unit */
     size_t group_count;
+    unsigned char *scratch;  /* of products, for all calibrations: a layer may have thousands */
     size_t pass, passes;     /* the current pass, and the number of passes */
     uint64_t spare;          /* unused bytes for second moments */
     bool again;              /* only units with `fallback` are gathered */

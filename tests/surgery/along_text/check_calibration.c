@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: MIT
  * The parts of physarum v2: calibrations and what they refuse, noise, ranks, and masked least squares against a dense
  * solution. */
+#include "orchestrator/stream/product.h"
 #include "orchestrator/surgery/algebra/algebra.h"
 #include "orchestrator/surgery/calibrated/prune_matrix_job.h"
 #include "orchestrator/surgery/calibrated/score_edge.h"
@@ -53,6 +54,37 @@ START_TEST(moments_are_the_sums)
         }
     free(x);
     organ_calibration_destroy(c);
+}
+END_TEST
+
+/* A scratch of the caller and a chunk for few tokens change no bit. */
+START_TEST(shared_scratch_and_few_tokens_change_nothing)
+{
+    enum { N = 300, T = 100 };
+    float *const x = malloc(sizeof *x * N * T);
+    unsigned char *const scratch = aligned_alloc(64, (organ_products_scratch(&engine) + 63) / 64 * 64);
+    organ_error error = {0};
+    organ_calibration *all[2] = {made(N, false)};
+    const organ_calibration_options options = {.features = N, .name = "q", .scratch = scratch, .tokens = T};
+    ck_assert_int_eq(organ_calibration_create(&options, &engine, &all[1], &error), ORGAN_OK);
+    organ_philox_normal(1, 1, 0, x, N * T);
+    for (size_t k = 0; k < 2; k++) {
+        ck_assert_int_eq(organ_calibration_add(all[k], x, NULL, 1, &error), ORGAN_OK);
+        ck_assert_int_eq(organ_calibration_add(all[k], x + N, NULL, T - 1, &error), ORGAN_OK);
+    }
+    ck_assert_int_eq(organ_calibration_add(all[1], x, NULL, 1, &error), ORGAN_USAGE);
+    ck_assert_str_eq(error.message, "q: more tokens than the 100 announced");
+    error = (organ_error){0};
+    for (size_t k = 0; k < 2; k++)
+        ck_assert_int_eq(organ_calibration_finish(all[k], &error), ORGAN_OK);
+    const organ_input_moments *const a = organ_calibration_moments(all[0]), *const b =
+                                                                                organ_calibration_moments(all[1]);
+    ck_assert_mem_eq(a->h, b->h, sizeof(double) * N * N);
+    ck_assert_mem_eq(a->act_norm, b->act_norm, 3 * sizeof(float) * N);
+    for (size_t k = 0; k < 2; k++)
+        organ_calibration_destroy(all[k]);
+    free(scratch);
+    free(x);
 }
 END_TEST
 
@@ -316,7 +348,9 @@ END_TEST
 Suite *physarum_v2_parts_suite(void)
 {
     const suite_case cases[] = {
-        {"moments", {moments_are_the_sums, activations_that_are_no_numbers, calibrations_without_anything}},
+        {"moments",
+         {moments_are_the_sums, shared_scratch_and_few_tokens_change_nothing, activations_that_are_no_numbers,
+          calibrations_without_anything}},
         {"noise", {noise_goes_by_its_place, levels_are_normal}},
         {"ranks", {the_least_are_masked}},
         {"squares",
